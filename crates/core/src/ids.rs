@@ -1,0 +1,218 @@
+//! The names of things, each a type of its own, so that a generation can't stand where an epoch belongs.
+//! Holds no state; parsing happens here and nowhere else.
+
+use serde::Serialize;
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+
+/// The longest session id, in bytes of UTF-8.
+pub const SESSION_ID_MAX: usize = 256;
+/// The longest pool name, in characters.
+pub const POOL_NAME_MAX: usize = 64;
+
+/// A pool's name: 1 to 64 of `a-z`, `A-Z`, `0-9`, `_` and `-`, beginning with a letter or digit.
+///
+/// It is part of paths, of metric labels and of the registered name `{pool}_session_affinity`, hence the small alphabet.
+///
+/// ```
+/// use herder_core::PoolName;
+/// assert_eq!("models".parse::<PoolName>().unwrap().as_str(), "models");
+/// assert!("no spaces".parse::<PoolName>().is_err());
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct PoolName(Arc<str>);
+
+/// Why a text is no pool name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a pool name: 1 to {POOL_NAME_MAX} letters, digits, `_` or `-`, beginning with a letter or digit")]
+pub struct InvalidPoolName(pub String);
+
+impl PoolName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name under which this pool's affinity actor is registered.
+    pub fn affinity_name(&self) -> String {
+        format!("{}_session_affinity", self.0)
+    }
+}
+
+impl FromStr for PoolName {
+    type Err = InvalidPoolName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = text.len() <= POOL_NAME_MAX && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        if fits && plain { Ok(Self(text.into())) } else { Err(InvalidPoolName(text.into())) }
+    }
+}
+
+/// A caller's session: 1 to 256 bytes of UTF-8 without control characters.
+///
+/// ```
+/// use herder_core::SessionId;
+/// assert_eq!(SessionId::new("ann").unwrap().as_str(), "ann");
+/// assert!(SessionId::new("").is_err());
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct SessionId(Arc<str>);
+
+/// Why a text is no session id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a session id: {0}")]
+pub struct InvalidSessionId(&'static str);
+
+impl SessionId {
+    /// Parses a session id.
+    ///
+    /// # Errors
+    /// When the text is empty, longer than [`SESSION_ID_MAX`] bytes, or has control characters.
+    pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidSessionId> {
+        let text = text.as_ref();
+        if text.is_empty() {
+            return Err(InvalidSessionId("it is empty"));
+        }
+        if text.len() > SESSION_ID_MAX {
+            return Err(InvalidSessionId("it is longer than 256 bytes"));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(InvalidSessionId("it has control characters"));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = InvalidSessionId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
+    }
+}
+
+impl Borrow<str> for SessionId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A slot of a pool, printed as `w2`. Base workers have the ids 1 to `pool_size`, overflow workers those after.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub u32);
+
+/// Counts the processes of a slot, from 1. With the [`WorkerId`] it names one process for ever (R21).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Generation(pub u32);
+
+/// One process: a slot and which of its processes.
+///
+/// ```
+/// use herder_core::{Generation, WorkerId, WorkerRef};
+/// let process = WorkerRef { worker: WorkerId(2), generation: Generation(1) };
+/// assert_eq!(process.to_string(), "w2.1");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize)]
+pub struct WorkerRef {
+    /// The slot.
+    pub worker: WorkerId,
+    /// The slot's process.
+    pub generation: Generation,
+}
+
+/// Counts the lives of a session: a new one begins whenever its state was lost or ended. State is keyed by session and epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Epoch(pub u64);
+
+/// A call's number within its pool, in the order of admission.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct CallId(pub u64);
+
+/// What a frame of one attempt carries; fresh for each attempt, never used twice in a worker's life. 0 means no call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct WireId(pub u64);
+
+impl Serialize for WorkerId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Why a text is no worker id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a worker id: `w` and a number, as in `w2`")]
+pub struct InvalidWorkerId(pub String);
+
+impl FromStr for WorkerId {
+    type Err = InvalidWorkerId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = text.strip_prefix('w').and_then(|digits| digits.parse().ok());
+        number.map(WorkerId).ok_or_else(|| InvalidWorkerId(text.into()))
+    }
+}
+
+macro_rules! shown {
+    ($($type:ident: $format:literal, $name:literal;)*) => {$(
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, $format, self.0)
+            }
+        }
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($name, "({})"), self)
+            }
+        }
+    )*};
+}
+
+shown! {
+    PoolName: "{}", "PoolName";
+    SessionId: "{}", "SessionId";
+    WorkerId: "w{}", "WorkerId";
+    Generation: "{}", "Generation";
+    Epoch: "{}", "Epoch";
+    CallId: "{}", "CallId";
+    WireId: "{}", "WireId";
+}
+
+impl fmt::Display for WorkerRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.worker, self.generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pool_names_keep_to_their_alphabet() {
+        for good in ["a", "models", "V2-pool_1", "9lives"] {
+            assert!(good.parse::<PoolName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "_a", "a b", "a/b", "ä", &"x".repeat(65)] {
+            assert!(bad.parse::<PoolName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn session_ids_are_bounded_and_printable() {
+        assert!(SessionId::new("ann@example.org ☕").is_ok());
+        assert!(SessionId::new("x".repeat(256)).is_ok());
+        assert!(SessionId::new("x".repeat(257)).is_err());
+        assert!(SessionId::new("a\nb").is_err());
+    }
+
+    #[test]
+    fn worker_ids_print_and_parse() {
+        assert_eq!(WorkerId(7).to_string().parse(), Ok(WorkerId(7)));
+        assert!("7".parse::<WorkerId>().is_err());
+    }
+}
