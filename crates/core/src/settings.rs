@@ -1,0 +1,237 @@
+//! What a pool was told to be. Plain validated data, handed to the core once; whoever builds it has checked the bounds.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Which of the two worker types a pool has (R2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerType {
+    /// Any worker takes any call; nothing of the enhanced features exists.
+    #[default]
+    Basic,
+    /// Sessions can stay with their worker; metrics and the full state machine, each by its flag.
+    Enhanced,
+}
+
+/// What happens to a session whose timeout has passed (R16).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Expiry {
+    /// It is gone at once.
+    #[default]
+    Immediate,
+    /// It is marked, answers `SessionExpired` for `grace` from the marking, and is then removed by the sweep.
+    TwoPhase {
+        /// How long a marked session is still known.
+        grace: Duration,
+    },
+}
+
+/// How strictly a session's calls keep to its worker (R19).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Affinity {
+    /// Wait for the bound worker, in order, one call at a time.
+    #[default]
+    StrictQueue,
+    /// Prefer the bound worker, run elsewhere when it is busy.
+    Hint,
+    /// Answer `WorkerBusy` at once when the bound worker is busy.
+    StrictFailFast,
+}
+
+/// What a call of an expired session gets, where expired and never seen can be told apart (two-phase expiry).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExpired {
+    /// A new state on any worker; the reply says `rebound`, `expired`.
+    #[default]
+    Rebind,
+    /// `SessionExpired`.
+    Reject,
+}
+
+/// What a call gets whose session does not exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IfAbsent {
+    /// The session begins with this call.
+    #[default]
+    Create,
+    /// An error.
+    Reject,
+}
+
+/// A pool's settings, all of them validated by whoever built them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// Base workers, at least 1.
+    pub pool_size: u32,
+    /// Workers beyond those, started when all are busy.
+    pub overflow: u32,
+    /// Calls a worker runs at once, at least 1.
+    pub concurrency: u32,
+    /// Calls held per running slot, at least 1.
+    pub pipeline: u32,
+    /// The pool's queue.
+    pub queue: QueueSettings,
+    /// From spawn to ready.
+    pub start_timeout: Duration,
+    /// How many workers start at the same time, at least 1 (R13).
+    pub start_batch: u32,
+    /// How long an idle overflow worker stays.
+    pub overflow_linger: Duration,
+    /// Patience with an attempt whose call is settled.
+    pub cancel: CancelSettings,
+    /// Liveness.
+    pub health: HealthSettings,
+    /// Restarts.
+    pub restart: RestartSettings,
+    /// How often an idempotent call without a strict session is sent at most, at least 1.
+    pub attempts: u32,
+    /// Tracking of sessions, which every pool does.
+    pub sessions: SessionSettings,
+    /// The worker type with its features.
+    pub kind: KindSettings,
+}
+
+/// Bounds of the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct QueueSettings {
+    /// Calls waiting in the whole pool.
+    pub limit: usize,
+    /// Calls waiting in one session.
+    pub per_session: usize,
+    /// How long a call waits for any free worker. A wait for a session's own worker ends with the call's deadline.
+    pub timeout: Duration,
+}
+
+/// Patience after a deadline or a cancel, both from that moment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CancelSettings {
+    /// Until running code is interrupted.
+    pub interrupt: Duration,
+    /// Until the worker is killed.
+    pub kill: Duration,
+}
+
+/// Pings on the control channel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HealthSettings {
+    /// Between two pings.
+    pub interval: Duration,
+    /// Until a ping counts as missed.
+    pub timeout: Duration,
+    /// Misses in a row that end the worker, at least 1.
+    pub failures: u32,
+}
+
+/// Restart intensity and backoff (R28).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RestartSettings {
+    /// Failed starts and early deaths allowed within the window.
+    pub max: u32,
+    /// The window.
+    pub within: Duration,
+    /// A death before this age counts.
+    pub min_uptime: Duration,
+    /// The wait before the second start after one that counted; doubles.
+    pub backoff: Duration,
+    /// The longest such wait.
+    pub max_backoff: Duration,
+    /// How long a failed pool rests before its probe; doubles up to ten minutes.
+    pub cooldown: Duration,
+}
+
+/// Tracking of sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionSettings {
+    /// A session without calls is stale after this.
+    pub timeout: Duration,
+    /// Between two sweeps.
+    pub cleanup_interval: Duration,
+    /// Sessions at most.
+    pub max: usize,
+}
+
+/// The worker type and what only an enhanced pool has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KindSettings {
+    /// A basic pool.
+    Basic,
+    /// An enhanced pool.
+    Enhanced {
+        /// Routing by session, unless the flag is off.
+        session_affinity: Option<AffinitySettings>,
+        /// Metrics for each worker.
+        worker_metrics: bool,
+        /// Degraded state, health-gated work and the history of transitions.
+        state_machine: bool,
+    },
+}
+
+/// How sessions are routed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AffinitySettings {
+    /// The expiry policy.
+    pub expiry: Expiry,
+    /// The mode of calls that name none.
+    pub mode: Affinity,
+    /// What calls of an expired session get.
+    pub on_expired: OnExpired,
+}
+
+impl Settings {
+    /// The worker type.
+    pub fn worker_type(&self) -> WorkerType {
+        match self.kind {
+            KindSettings::Basic => WorkerType::Basic,
+            KindSettings::Enhanced { .. } => WorkerType::Enhanced,
+        }
+    }
+
+    /// Unfinished calls a worker may hold at most, whatever its hello offers.
+    pub fn window(&self) -> u32 {
+        self.concurrency.saturating_mul(self.pipeline)
+    }
+
+    /// A small pool for tests and examples: everything at its default, one worker a slot.
+    pub fn new(kind: KindSettings, pool_size: u32) -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            pool_size,
+            overflow: 2,
+            concurrency: 1,
+            pipeline: 1,
+            queue: QueueSettings { limit: 1000, per_session: 250, timeout: seconds(5) },
+            start_timeout: seconds(60),
+            start_batch: 8,
+            overflow_linger: seconds(30),
+            cancel: CancelSettings { interrupt: seconds(1), kill: seconds(5) },
+            health: HealthSettings { interval: seconds(30), timeout: seconds(5), failures: 3 },
+            restart: RestartSettings {
+                max: u32::max(5, 2 * pool_size),
+                within: seconds(60),
+                min_uptime: seconds(10),
+                backoff: Duration::from_millis(100),
+                max_backoff: seconds(10),
+                cooldown: seconds(30),
+            },
+            attempts: 3,
+            sessions: SessionSettings { timeout: seconds(300), cleanup_interval: seconds(60), max: 10_000 },
+            kind,
+        }
+    }
+}
+
+impl KindSettings {
+    /// An enhanced pool with all features on and everything else at its default.
+    pub fn enhanced() -> Self {
+        let session_affinity = Some(AffinitySettings {
+            expiry: Expiry::Immediate,
+            mode: Affinity::StrictQueue,
+            on_expired: OnExpired::Rebind,
+        });
+        Self::Enhanced { session_affinity, worker_metrics: true, state_machine: true }
+    }
+}
