@@ -1,1 +1,55 @@
-//! Skeleton.
+//! Worker processes: started, watched, stopped and reaped, so that none outlives its host and none stays a zombie (R30).
+//!
+//! This crate knows processes, not pools: no routing, no restarts, no protocol. Its state is process-wide: one
+//! [`spawn`]er thread, one warden thread, one thread that writes log lines, and one *watchdog* process, all started with the
+//! first worker and shared by every runtime and every actix `System` of the host. It is the only crate with `unsafe`.
+//!
+//! - The **spawner** is one thread that never ends, because on Linux a death signal fires when the *thread* that started the
+//!   child ends.
+//! - The **warden** waits for every child, drains its output, and climbs the stop ladders. It never runs user code, so a slow
+//!   log subscriber can't delay a kill.
+//! - The **watchdog** is forked from the host before the first worker and never calls exec. It knows the process groups and
+//!   kills them when the host is gone, by whatever cause: a `SIGKILL` of the host takes grandchildren along too.
+//!
+//! What a worker prints becomes `tracing` events of target `herder::worker` at INFO, with the fields `worker` (the command's
+//! label) and `stream`, and never touches the protocol's descriptors (R40).
+//!
+//! # Limits
+//! - A process that leaves its worker's group (`setsid`) is out of reach. It loses the pipes when the worker ends.
+//! - A host that forks *itself* can't use this crate in the forked child: [`spawn`] says [`SpawnError::Forked`] there, and
+//!   handles copied by the fork do nothing.
+//! - A host that ignores `SIGCHLD`, or waits for any child, takes exit statuses away: they read [`ExitStatus::Unknown`], and what
+//!   is left of such a worker's group is not signalled any more, since its number may be somebody else's by then.
+//! - Linux is the platform. Elsewhere there is no death signal and no pidfd: each child costs a waiting thread, and the watchdog
+//!   alone ends the workers of a host that was killed.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), herder_process::SpawnError> {
+//! use herder_process::{Command, ExitStatus, spawn};
+//!
+//! let spawned = spawn(Command::new("sh").args(["-c", "echo tired >&2; exit 3"]).label("models/w1.1")).await?;
+//! assert_eq!(spawned.child.wait().await, ExitStatus::Code(3));
+//! assert_eq!(spawned.child.output_tail(), ["tired"]);
+//! # Ok(()) }
+//! ```
+
+mod child;
+mod command;
+mod error;
+mod exit;
+mod host;
+mod ladder;
+mod launch;
+mod log;
+mod output;
+mod spawner;
+mod waker;
+mod warden;
+mod watchdog;
+
+pub use child::{Child, Spawned};
+pub use command::Command;
+pub use error::SpawnError;
+pub use herder_core::ExitStatus;
+pub use host::spawn;
+pub use rustix::process::Signal;

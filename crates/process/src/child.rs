@@ -1,0 +1,195 @@
+//! A started worker process, as its owner sees it. Holds what owner and warden share: the ladder, the tail, the status.
+//! Reaping is the warden's alone; every signal passes through [`Process::send`], which holds the lock the reaper takes.
+
+use crate::{
+    ladder::Ladder,
+    output::{Stream, Tail},
+    waker::Waker,
+};
+use herder_core::ExitStatus;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::{
+    fmt,
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// A worker that was started, with the host's ends of its two sockets.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Spawned {
+    /// The host's end of `HERDER_FD`; does not block.
+    pub calls: UnixStream,
+    /// The host's end of `HERDER_CTL_FD`; does not block.
+    pub control: UnixStream,
+    /// The process.
+    pub child: Child,
+}
+
+/// A worker process and its group. Handles can be cloned, sent and used from any thread and runtime; all methods but
+/// [`wait`](Self::wait) return at once.
+///
+/// When the last handle of a live process goes, its whole group is killed; it is reaped all the same.
+#[derive(Clone)]
+pub struct Child(Arc<Handle>);
+
+/// Its drop is the drop of the last handle.
+struct Handle(Arc<Process>);
+
+impl Child {
+    pub(crate) fn new(process: Arc<Process>) -> Self {
+        Self(Arc::new(Handle(process)))
+    }
+
+    /// The process id, which is also its group's. Once [`try_status`](Self::try_status) says something it may be another's.
+    pub fn pid(&self) -> u32 {
+        self.process().pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Sends a signal to the worker itself, not to its group. Does nothing once it was reaped.
+    pub fn signal(&self, signal: Signal) {
+        self.process().send(signal, Target::Leader);
+    }
+
+    /// Sends `SIGKILL` to the whole group, now. Does nothing once the worker was reaped: its group was killed then.
+    pub fn kill(&self) {
+        self.process().send(Signal::KILL, Target::Group);
+    }
+
+    /// Begins the stop ladder: after `term_after` the group gets `SIGTERM`, `kill_after` later `SIGKILL`, unless the worker is
+    /// gone by then. Whoever calls it has sent the shutdown message before. It goes on without the caller, its runtime, or its
+    /// arbiter; a second call can only shorten it.
+    pub fn stop(&self, term_after: Duration, kill_after: Duration) {
+        let process = self.process();
+        lock(&process.ladder).shorten(Instant::now(), term_after, kill_after);
+        process.warden.wake();
+    }
+
+    /// Waits until the worker has ended, what it had printed was read, the rest of its group was killed, and it was reaped.
+    ///
+    /// Any number of tasks may wait, at any time, also after the end. Cancel safe. A grandchild that holds the output open does
+    /// not delay it.
+    pub async fn wait(&self) -> ExitStatus {
+        let mut status = self.process().status.subscribe();
+        match status.wait_for(Option::is_some).await {
+            Ok(status) => (*status).unwrap_or(ExitStatus::Unknown),
+            Err(_) => ExitStatus::Unknown,
+        }
+    }
+
+    /// How it ended, if it has: `None` until [`wait`](Self::wait) would return.
+    pub fn try_status(&self) -> Option<ExitStatus> {
+        *self.process().status.borrow()
+    }
+
+    /// The last whole lines of its standard error, or of its standard output if it wrote no errors: at most 40 lines and 8 KiB
+    /// (but always one line); lines over 4 KiB were cut into several, and bytes that are not UTF-8 were replaced. Complete
+    /// once [`wait`](Self::wait) has returned.
+    pub fn output_tail(&self) -> Vec<String> {
+        let tails = lock(&self.process().tails);
+        if tails.stderr.is_empty() { tails.stdout.lines() } else { tails.stderr.lines() }
+    }
+
+    fn process(&self) -> &Process {
+        &self.0.0
+    }
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Child");
+        debug
+            .field("label", &self.process().label)
+            .field("pid", &self.pid())
+            .field("status", &self.try_status())
+            .finish()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.send(Signal::KILL, Target::Group);
+    }
+}
+
+/// Whom a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Leader,
+    Group,
+}
+
+/// What the owner's handles and the warden share.
+pub(crate) struct Process {
+    pub(crate) pid: Pid,
+    pub(crate) label: Arc<str>,
+    /// The process that started it. A forked copy of the host has these handles too, but not the right to use them.
+    host: u32,
+    reaped: Mutex<bool>,
+    pub(crate) ladder: Mutex<Ladder>,
+    tails: Mutex<Tails>,
+    status: watch::Sender<Option<ExitStatus>>,
+    warden: Waker,
+}
+
+#[derive(Debug, Default)]
+struct Tails {
+    stdout: Tail,
+    stderr: Tail,
+}
+
+impl Process {
+    pub(crate) fn new(pid: Pid, label: Arc<str>, warden: Waker) -> Self {
+        Self {
+            pid,
+            label,
+            host: std::process::id(),
+            reaped: Mutex::new(false),
+            ladder: Mutex::new(Ladder::Standing),
+            tails: Mutex::default(),
+            status: watch::Sender::new(None),
+            warden,
+        }
+    }
+
+    /// Signals the process or its group, unless it was reaped: after that its number may be anybody's.
+    pub(crate) fn send(&self, signal: Signal, target: Target) {
+        let reaped = lock(&self.reaped);
+        if *reaped || self.host != std::process::id() {
+            return;
+        }
+        // The only error there can be is that nobody is left to receive it.
+        let _ = match target {
+            Target::Leader => kill_process(self.pid, signal),
+            Target::Group => kill_process_group(self.pid, signal),
+        };
+    }
+
+    /// Runs the reaper; no signal is sent meanwhile, and none after it.
+    pub(crate) fn reap(&self, reaper: impl FnOnce(Pid)) {
+        let mut reaped = lock(&self.reaped);
+        reaper(self.pid);
+        *reaped = true;
+    }
+
+    /// Tells everybody who waits. The last thing the warden does for a process.
+    pub(crate) fn publish(&self, status: ExitStatus) {
+        self.status.send_replace(Some(status));
+    }
+
+    /// Remembers a line it printed.
+    pub(crate) fn remember(&self, stream: Stream, line: String) {
+        let mut tails = lock(&self.tails);
+        match stream {
+            Stream::Stdout => tails.stdout.push(line),
+            Stream::Stderr => tails.stderr.push(line),
+        }
+    }
+}
+
+/// Locks; a panic elsewhere while it was held leaves plain data behind, which is still good.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,239 @@
+//! The warden: the one thread that waits for workers, reads what they print, and climbs their stop ladders (R30, R40).
+//! Holds the live processes. It runs nobody else's code and blocks only in poll, so no kill is ever late because of a log.
+
+use crate::{
+    child::{Process, Target, lock},
+    exit::{ExitWatch, Look, look, reap},
+    log::Log,
+    output::{Lines, Stream},
+    waker::Wakeups,
+    watchdog::Watchdog,
+};
+use herder_core::ExitStatus;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{Errno, read},
+    process::Signal,
+};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What one read takes at most; a pipe holds as much.
+const READ: usize = 64 * 1024;
+/// What is read after an exit at most: a process that left the group may go on writing for ever.
+const LAST_READS: usize = 16;
+/// How long to wait before trying again to start a watchdog, or after poll itself failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the warden works with.
+pub(crate) struct Warden {
+    pub(crate) arrivals: mpsc::Receiver<Live>,
+    pub(crate) wakeups: Wakeups,
+    pub(crate) watchdog: Arc<Mutex<Watchdog>>,
+    pub(crate) log: Log,
+    pub(crate) living: Vec<Live>,
+}
+
+/// A process that was not reaped yet.
+pub(crate) struct Live {
+    process: Arc<Process>,
+    exit: ExitWatch,
+    stdout: Source,
+    stderr: Source,
+}
+
+/// One of its outputs.
+struct Source {
+    stream: Stream,
+    /// Gone at end of file.
+    pipe: Option<OwnedFd>,
+    lines: Lines,
+}
+
+/// What poll said something about. Numbers are places in `living`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Wakeup,
+    WatchdogGone,
+    Output(usize, Stream),
+    Exit(usize),
+}
+
+impl Warden {
+    /// The thread's whole life.
+    pub(crate) fn run(mut self) {
+        let mut buffer = vec![0; READ];
+        loop {
+            self.living.extend(self.arrivals.try_iter());
+            self.climb(Instant::now());
+            let events = self.wait();
+            if events.contains(&Event::Wakeup) && !self.wakeups.take() {
+                return;
+            }
+            self.keep_watchdog(&events);
+            self.read(&events, &mut buffer);
+            self.bury(&events, &mut buffer);
+        }
+    }
+
+    /// Sends the signals whose time has come.
+    fn climb(&self, now: Instant) {
+        for live in &self.living {
+            while let Some(signal) = climb_one(&live.process, now) {
+                live.process.send(signal, Target::Group);
+            }
+        }
+    }
+
+    /// Sleeps until something happens or a rung is due.
+    fn wait(&self) -> Vec<Event> {
+        let (lifeline, watchdog_missing) = {
+            let watchdog = lock(&self.watchdog);
+            (watchdog.watched(), watchdog.is_missing())
+        };
+        let retry = watchdog_missing.then(|| Instant::now() + RETRY);
+        let rung = self.living.iter().filter_map(|live| lock(&live.process.ladder).next()).min();
+        let timeout = rung.into_iter().chain(retry).min().map(until);
+
+        let mut events = Vec::new();
+        let mut fds = Vec::new();
+        let mut watch = |event, fd| {
+            events.push(event);
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        };
+        watch(Event::Wakeup, self.wakeups.as_fd());
+        lifeline.iter().for_each(|lifeline| watch(Event::WatchdogGone, lifeline.as_fd()));
+        let paused = self.log.is_full();
+        for (at, live) in self.living.iter().enumerate() {
+            live.exit.descriptor().into_iter().for_each(|fd| watch(Event::Exit(at), fd));
+            for source in [&live.stdout, &live.stderr] {
+                source
+                    .pipe
+                    .iter()
+                    .filter(|_| !paused)
+                    .for_each(|fd| watch(Event::Output(at, source.stream), fd.as_fd()));
+            }
+        }
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Vec::new(),
+            Err(_) => {
+                // Out of memory, or more descriptors than the limit in force allows to poll. Looking at everything keeps
+                // the promises, slowly.
+                thread::sleep(RETRY / 20);
+                return events.into_iter().filter(|&event| event != Event::WatchdogGone).collect();
+            }
+        }
+        events.into_iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty()).map(|(event, _)| event).collect()
+    }
+
+    fn keep_watchdog(&self, events: &[Event]) {
+        let mut watchdog = lock(&self.watchdog);
+        if watchdog.is_missing() || events.contains(&Event::WatchdogGone) {
+            watchdog.replace();
+        }
+    }
+
+    /// One read for each readable pipe, so that none keeps the others waiting.
+    fn read(&mut self, events: &[Event], buffer: &mut [u8]) {
+        for event in events {
+            if let Event::Output(at, stream) = *event
+                && let Some(live) = self.living.get_mut(at)
+            {
+                live.read(stream, buffer, &self.log);
+            }
+        }
+    }
+
+    fn bury(&mut self, events: &[Event], buffer: &mut [u8]) {
+        for at in (0..self.living.len()).rev() {
+            if (events.contains(&Event::Exit(at)) || self.living[at].exit.flagged())
+                && self.living[at].conclude(buffer, &self.log, &self.watchdog)
+            {
+                self.living.swap_remove(at);
+            }
+        }
+    }
+}
+
+fn climb_one(process: &Process, now: Instant) -> Option<Signal> {
+    lock(&process.ladder).climb(now)
+}
+
+/// The time until then, rounded up to poll's grain.
+fn until(then: Instant) -> Timespec {
+    let left = then.saturating_duration_since(Instant::now());
+    Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
+}
+
+impl Live {
+    pub(crate) fn new(process: Arc<Process>, exit: ExitWatch, stdout: OwnedFd, stderr: OwnedFd) -> Self {
+        Self { process, exit, stdout: Source::new(Stream::Stdout, stdout), stderr: Source::new(Stream::Stderr, stderr) }
+    }
+
+    fn read(&mut self, stream: Stream, buffer: &mut [u8], log: &Log) -> bool {
+        let source = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        source.read(buffer, |line| say(&self.process, stream, line, log))
+    }
+
+    /// Does all that follows from an exit, if there was one. The order matters:
+    /// the group is killed while its leader is a zombie, since after reaping its number may be another's; the output is read before
+    /// the status is told, so that whoever hears of the end finds the last words; the watchdog forgets the group before it is reaped.
+    fn conclude(&mut self, buffer: &mut [u8], log: &Log, watchdog: &Mutex<Watchdog>) -> bool {
+        let status = match look(self.process.pid) {
+            Look::Running => return false,
+            Look::Ended(status) => {
+                self.process.send(Signal::KILL, Target::Group);
+                status
+            }
+            Look::Stolen => ExitStatus::Unknown,
+        };
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            (0..LAST_READS).take_while(|_| self.read(stream, buffer, log)).count();
+        }
+        self.stdout.lines.finish(|line| say(&self.process, Stream::Stdout, line, log));
+        self.stderr.lines.finish(|line| say(&self.process, Stream::Stderr, line, log));
+        lock(watchdog).remove(self.process.pid);
+        self.process.reap(|pid| {
+            reap(pid);
+        });
+        self.process.publish(status);
+        true
+    }
+}
+
+fn say(process: &Process, stream: Stream, line: String, log: &Log) {
+    process.remember(stream, line.clone());
+    log.line(&process.label, stream, line);
+}
+
+impl Source {
+    fn new(stream: Stream, pipe: OwnedFd) -> Self {
+        Self { stream, pipe: Some(pipe), lines: Lines::default() }
+    }
+
+    /// Reads once. Whether there may be more.
+    fn read(&mut self, buffer: &mut [u8], line: impl FnMut(String)) -> bool {
+        let Some(pipe) = &self.pipe else { return false };
+        match read(pipe, &mut *buffer) {
+            Ok(count @ 1..) => {
+                self.lines.feed(&buffer[..count], line);
+                true
+            }
+            Err(Errno::INTR) => true,
+            Err(Errno::AGAIN) => false,
+            Ok(0) | Err(_) => {
+                self.lines.finish(line);
+                self.pipe = None;
+                false
+            }
+        }
+    }
+}

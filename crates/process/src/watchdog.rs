@@ -1,0 +1,140 @@
+//! The host's side of the watchdog: a process that outlives the host just long enough to kill the workers' groups (R30).
+//! Holds the list of live groups, so that a watchdog that was killed is replaced by one that knows them all.
+
+mod forked;
+mod record;
+
+pub(crate) use record::{CAPACITY, Record};
+
+use crate::log::Log;
+use record::Table;
+use rustix::{
+    io::{Errno, retry_on_intr},
+    net::{RecvFlags, SendFlags, recv, send},
+    process::{Pid, Signal, WaitOptions, kill_process, waitpid},
+};
+use std::{
+    collections::HashSet,
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    sync::Arc,
+};
+
+/// The host's side of the watchdog; shared by spawner and warden under one lock.
+pub(crate) struct Watchdog {
+    running: Option<Running>,
+    groups: HashSet<i32>,
+    log: Log,
+}
+
+struct Running {
+    pid: Pid,
+    lifeline: Arc<OwnedFd>,
+}
+
+impl Watchdog {
+    pub(crate) fn new(log: Log) -> Self {
+        Self { running: None, groups: HashSet::new(), log }
+    }
+
+    /// The host's end of the lifeline; starts the watchdog if none runs.
+    ///
+    /// Whoever keeps the `Arc` keeps the descriptor's number from meaning something else, also when the watchdog is replaced.
+    pub(crate) fn lifeline(&mut self) -> io::Result<Arc<OwnedFd>> {
+        match &self.running {
+            Some(running) => Ok(running.lifeline.clone()),
+            None => self.start(),
+        }
+    }
+
+    /// The lifeline to watch: readable or hung up means that the watchdog is gone.
+    pub(crate) fn watched(&self) -> Option<Arc<OwnedFd>> {
+        self.running.as_ref().map(|running| running.lifeline.clone())
+    }
+
+    /// Whether groups live that nobody would kill for us.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.running.is_none() && !self.groups.is_empty()
+    }
+
+    /// Whether one more group would not fit its table.
+    pub(crate) fn is_full(&self) -> bool {
+        self.groups.len() >= CAPACITY
+    }
+
+    /// Puts a group under its eyes.
+    pub(crate) fn add(&mut self, group: Pid) {
+        self.groups.insert(group.as_raw_nonzero().get());
+        self.tell(Record::add(group));
+    }
+
+    /// Takes a group from its list. Must happen before the group's leader is reaped: after that the number may be another's.
+    pub(crate) fn remove(&mut self, group: Pid) {
+        self.groups.remove(&group.as_raw_nonzero().get());
+        self.tell(Record::remove(group));
+    }
+
+    /// Replaces a watchdog that is gone or does not listen.
+    pub(crate) fn replace(&mut self) {
+        if let Some(running) = self.running.take() {
+            let _ = kill_process(running.pid, Signal::KILL);
+            // Reaped here, or by somebody in the host who waits for any child; either way it is no zombie.
+            let _ = retry_on_intr(|| waitpid(Some(running.pid), WaitOptions::empty()));
+            self.log
+                .warning(format!("the watchdog process {} is gone; starting another", running.pid.as_raw_nonzero()));
+        }
+        if let Err(error) = self.start() {
+            let groups = self.groups.len();
+            self.log.warning(format!("no watchdog for {groups} workers, will try again: {error}"));
+        }
+    }
+
+    /// A record that can't be delivered means that the watchdog is gone, or stopped for so long that its socket is full.
+    /// The next one is forked with the list as it is now, so the record itself is not sent again.
+    fn tell(&mut self, record: Record) {
+        if let Some(running) = &self.running
+            && register(&running.lifeline, record).is_err()
+        {
+            self.replace();
+        }
+    }
+
+    fn start(&mut self) -> io::Result<Arc<OwnedFd>> {
+        let (ours, theirs) = UnixStream::pair()?;
+        #[cfg(target_vendor = "apple")]
+        rustix::net::sockopt::set_socket_nosigpipe(&ours, true)?;
+        let theirs = OwnedFd::from(theirs);
+        let pid = forked::fork(&theirs, Table::of(&self.groups))?;
+        drop(theirs); // or the watchdog's end would not show as the end
+        let lifeline = Arc::new(OwnedFd::from(ours));
+        // It says one byte once it has closed everything else, and never another.
+        let mut byte = [0];
+        let said = retry_on_intr(|| recv(&lifeline, &mut byte, RecvFlags::empty()));
+        self.running = Some(Running { pid, lifeline: lifeline.clone() });
+        match said {
+            Ok((1.., _)) => Ok(lifeline),
+            Ok(_) => self.discard(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            Err(errno) => self.discard(errno.into()),
+        }
+    }
+
+    fn discard(&mut self, error: io::Error) -> io::Result<Arc<OwnedFd>> {
+        if let Some(running) = self.running.take() {
+            let _ = kill_process(running.pid, Signal::KILL);
+            let _ = retry_on_intr(|| waitpid(Some(running.pid), WaitOptions::empty()));
+        }
+        Err(error)
+    }
+}
+
+/// Sends one record without blocking and without a signal. Async-signal-safe: a forked worker calls it before exec.
+pub(crate) fn register(lifeline: impl AsFd, record: Record) -> Result<(), Errno> {
+    #[cfg(not(target_vendor = "apple"))]
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    #[cfg(target_vendor = "apple")]
+    let flags = SendFlags::DONTWAIT;
+    retry_on_intr(|| send(&lifeline, record.as_bytes(), flags)).map(|_| ())
+}

@@ -1,0 +1,148 @@
+//! The watchdog process itself: forked from the host, never execs, kills the listed groups when the host is gone.
+//!
+//! The host has threads, so the forked child may only make async-signal-safe calls until it ends: system calls through rustix
+//! and libc, no allocation, no locks, no logging, no panics, no drops of what the host made.
+
+#![expect(unsafe_code, reason = "fork, signal masks and descriptors by number have no safe interface")]
+
+use super::record::{Record, Table};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    net::{RecvFlags, SendFlags, recv, send},
+    process::{Pid, Signal, kill_process_group, setsid},
+};
+use std::{
+    io,
+    mem::MaybeUninit,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    ptr,
+};
+
+/// Forks the watchdog with its end of the lifeline and the groups that live now.
+pub(super) fn fork(lifeline: &OwnedFd, mut table: Box<Table>) -> io::Result<Pid> {
+    let host = host_descriptor();
+    let host_fd = host.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // A signal between the fork and the child's own dispositions would run the host's handlers in the child, on descriptors
+    // both share. So all are blocked across the fork, and stay blocked in the child.
+    // SAFETY: `sigfillset` initialises `all`; `pthread_sigmask` reads it, initialises `before`, and changes only this thread.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+    }
+    // SAFETY: the child calls `watch` alone, which keeps to what is allowed after a fork of a process with threads.
+    let forked = unsafe { libc::fork() };
+    if forked == 0 {
+        watch(lifeline.as_raw_fd(), host_fd, &mut table);
+    }
+    let error = io::Error::last_os_error();
+    // SAFETY: `before` was initialised above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    Pid::from_raw(forked.max(0)).ok_or(error)
+}
+
+/// Tells of the host's end even if somebody forked the host and holds a copy of its lifeline.
+#[cfg(target_os = "linux")]
+fn host_descriptor() -> Option<OwnedFd> {
+    rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn host_descriptor() -> Option<OwnedFd> {
+    None
+}
+
+/// The whole life of the watchdog.
+fn watch(lifeline: RawFd, host: RawFd, table: &mut Table) -> ! {
+    settle(lifeline, host);
+    // SAFETY: both were open before the fork, nothing in this process closes them, and `host` is used only if there is one.
+    let (line, host) = unsafe {
+        (BorrowedFd::borrow_raw(lifeline), (host >= 0).then_some(host).map(|host| BorrowedFd::borrow_raw(host)))
+    };
+    let _ = send(line, &[1], SendFlags::empty());
+    while let Life::GoesOn = wait(line, host, table) {}
+    for group in table.groups() {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    // SAFETY: ends this process without running anything of the host's.
+    unsafe { libc::_exit(0) }
+}
+
+/// Leaves the host's session, signals, descriptors, directory and name behind.
+fn settle(lifeline: RawFd, host: RawFd) {
+    let _ = setsid();
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE] {
+        // SAFETY: async-signal-safe, and `SIG_IGN` is no function of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    close_all_but(lifeline, host);
+    // SAFETY: the path is a constant with its zero. The result does not matter: it only lets file systems be unmounted.
+    let _ = unsafe { libc::chdir(c"/".as_ptr()) };
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::set_name(c"herder-watchdog");
+}
+
+enum Life {
+    GoesOn,
+    IsOver,
+}
+
+/// Waits for news and applies it. Records sent before the host's end are read before it counts as over.
+fn wait(line: BorrowedFd<'_>, host: Option<BorrowedFd<'_>>, table: &mut Table) -> Life {
+    // Without a second descriptor the lifeline is listed twice, which changes nothing.
+    let mut fds =
+        [PollFd::from_borrowed_fd(line, PollFlags::IN), PollFd::from_borrowed_fd(host.unwrap_or(line), PollFlags::IN)];
+    if poll(&mut fds, None).is_err() {
+        return Life::GoesOn;
+    }
+    let host_is_gone = host.is_some() && !fds[1].revents().is_empty();
+    let mut bytes = [0_u8; 512 * Record::SIZE];
+    loop {
+        match recv(line, &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return Life::IsOver,
+            Ok((_, count)) => table.apply(bytes.get(..count).unwrap_or(&[])),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if host_is_gone => return Life::IsOver,
+            Err(Errno::AGAIN) => return Life::GoesOn,
+            Err(_) => return Life::IsOver,
+        }
+    }
+}
+
+/// Closes every descriptor but two, of which the second may be -1.
+fn close_all_but(one: RawFd, other: RawFd) {
+    let (low, high) = (one.min(other), one.max(other));
+    close_range(0, low - 1);
+    close_range(low.max(-1) + 1, high - 1);
+    close_range(high + 1, RawFd::MAX);
+}
+
+#[cfg(target_os = "linux")]
+fn close_range(first: RawFd, last: RawFd) {
+    if first > last {
+        return;
+    }
+    // SAFETY: nothing in this process uses a descriptor beside the two that are kept.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if closed != 0 {
+        close_each(first, last);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+use close_each as close_range;
+
+/// One by one, up to the limit in force.
+fn close_each(first: RawFd, last: RawFd) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: fills the given struct.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    // Limits can be a thousand million; no host has that many open.
+    let open = RawFd::try_from(limit.rlim_cur.min(1 << 20)).unwrap_or(1 << 20);
+    for fd in first..=last.min(open) {
+        // SAFETY: as above.
+        unsafe { libc::close(fd) };
+    }
+}
