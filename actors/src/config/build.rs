@@ -1,0 +1,173 @@
+//! From what was given to what is so: defaults from the table, bounds, and the few rules between keys.
+
+use super::builder::Common;
+use super::table::*;
+use super::{
+    Basic, Cancel, Enhanced, Features, Health, InvalidConfig, PoolBuilder, PoolConfig, Queue, Restart, Routed,
+    Sessions, Stop, StopSettings, schema,
+};
+use herder_core::{
+    AffinitySettings, CancelSettings, Expiry, HealthSettings, InvalidPoolName, KindSettings, OnExpired, PoolName,
+    QueueSettings, RestartSettings, SessionSettings, Settings,
+};
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::thread::available_parallelism;
+
+/// Workers of a pool that start at the same time.
+const START_BATCH: u32 = 8;
+/// How often an idempotent call is sent at most.
+const ATTEMPTS: u32 = 3;
+/// Variables that are ours to set.
+const OURS: [&str; 2] = ["HERDER_FD", "HERDER_CTL_FD"];
+
+impl PoolBuilder<Basic> {
+    /// Checks everything and looks for an interpreter: reads `VIRTUAL_ENV`, and whether a few paths exist.
+    ///
+    /// # Errors
+    /// The first key whose value can't be.
+    pub fn build(self) -> Result<PoolConfig, InvalidConfig> {
+        build(&self.name, self.common, &self.of.sessions, KindSettings::Basic)
+    }
+}
+
+impl PoolBuilder<Enhanced> {
+    /// Checks everything and looks for an interpreter: reads `VIRTUAL_ENV`, and whether a few paths exist.
+    ///
+    /// # Errors
+    /// The first key whose value can't be.
+    pub fn build(self) -> Result<PoolConfig, InvalidConfig> {
+        let Enhanced { sessions, features } = self.of;
+        let kind = enhanced(affinity(sessions.routed)?, features);
+        build(&self.name, self.common, &sessions, kind)
+    }
+}
+
+fn build<R>(
+    name: &str,
+    given: Common,
+    sessions: &Sessions<R>,
+    kind: KindSettings,
+) -> Result<PoolConfig, InvalidConfig> {
+    let name = name.parse::<PoolName>().map_err(|InvalidPoolName(name)| {
+        let allowed = "1 to 64 letters, digits, `_` or `-`, beginning with a letter or digit";
+        InvalidConfig::new("name", format_args!("`{}`", name.escape_debug()), allowed)
+    })?;
+    check_env(&given.env)?;
+    let pool_size = POOL_SIZE.take_u32(given.pool_size, || 2 * available_parallelism().map_or(1, NonZero::get))?;
+    let settings = Settings {
+        pool_size,
+        overflow: OVERFLOW.take_u32(given.overflow)?,
+        concurrency: CONCURRENCY.take_u32(given.concurrency)?,
+        pipeline: PIPELINE.take_u32(given.pipeline)?,
+        queue: queue(given.queue)?,
+        start_timeout: START_TIMEOUT.take(given.start_timeout)?,
+        start_batch: START_BATCH,
+        overflow_linger: OVERFLOW_LINGER.take(given.overflow_linger)?,
+        cancel: cancel(given.cancel)?,
+        health: health(given.health)?,
+        restart: restart(given.restart, pool_size)?,
+        attempts: ATTEMPTS,
+        sessions: tracking(sessions)?,
+        kind,
+    };
+    let timeout = TIMEOUT.take(given.timeout)?;
+    let stop = stop(given.stop)?;
+    let max_frame = MAX_FRAME.take_u32(given.max_frame)?;
+    let (launch, cwd) = given.program.build()?;
+    Ok(PoolConfig { name, settings, launch, cwd, env: given.env, env_mode: given.env_mode, timeout, stop, max_frame })
+}
+
+fn check_env(env: &BTreeMap<String, String>) -> Result<(), InvalidConfig> {
+    let sound = |name: &str, value: &str| {
+        !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0') && !OURS.contains(&name)
+    };
+    // The value may be a secret: the name has to do.
+    match env.iter().find(|(name, value)| !sound(name, value)) {
+        Some((name, _)) => Err(InvalidConfig::new(ENV.path, format_args!("{name:?} = .."), ENV.allowed)),
+        None => Ok(()),
+    }
+}
+
+fn queue(given: Queue) -> Result<QueueSettings, InvalidConfig> {
+    let limit = QUEUE_LIMIT.take(given.limit)?;
+    let per_session = QUEUE_PER_SESSION.take(given.per_session, || limit / 4)?;
+    if per_session > limit {
+        let allowed = format!("1 to `{}`, which is {limit}", QUEUE_LIMIT.path);
+        return Err(InvalidConfig::new(QUEUE_PER_SESSION.path, per_session, allowed));
+    }
+    Ok(QueueSettings { limit, per_session, timeout: QUEUE_TIMEOUT.take(given.timeout)? })
+}
+
+fn cancel(given: Cancel) -> Result<CancelSettings, InvalidConfig> {
+    let (interrupt, kill) = (CANCEL_INTERRUPT.take(given.interrupt)?, CANCEL_KILL.take(given.kill)?);
+    in_order((CANCEL_INTERRUPT, interrupt), (CANCEL_KILL, kill))?;
+    Ok(CancelSettings { interrupt, kill })
+}
+
+fn stop(given: Stop) -> Result<StopSettings, InvalidConfig> {
+    Ok(StopSettings { grace: STOP_GRACE.take(given.grace)?, term: STOP_TERM.take(given.term)? })
+}
+
+fn health(given: Health) -> Result<HealthSettings, InvalidConfig> {
+    Ok(HealthSettings {
+        interval: HEALTH_INTERVAL.take(given.interval)?,
+        timeout: HEALTH_TIMEOUT.take(given.timeout)?,
+        failures: HEALTH_FAILURES.take_u32(given.failures)?,
+    })
+}
+
+fn restart(given: Restart, pool_size: u32) -> Result<RestartSettings, InvalidConfig> {
+    let (backoff, max_backoff) = (RESTART_BACKOFF.take(given.backoff)?, RESTART_MAX_BACKOFF.take(given.max_backoff)?);
+    in_order((RESTART_BACKOFF, backoff), (RESTART_MAX_BACKOFF, max_backoff))?;
+    Ok(RestartSettings {
+        max: RESTART_MAX.take_u32(given.max, || usize::max(5, 2 * pool_size as usize))?,
+        within: RESTART_WITHIN.take(given.within)?,
+        min_uptime: RESTART_MIN_UPTIME.take(given.min_uptime)?,
+        backoff,
+        max_backoff,
+        cooldown: RESTART_COOLDOWN.take(given.cooldown)?,
+    })
+}
+
+fn tracking<R>(given: &Sessions<R>) -> Result<SessionSettings, InvalidConfig> {
+    Ok(SessionSettings {
+        timeout: SESSIONS_TIMEOUT.take(given.timeout)?,
+        cleanup_interval: SESSIONS_CLEANUP.take(given.cleanup_interval)?,
+        max: SESSIONS_MAX.take(given.max)?,
+    })
+}
+
+fn affinity(given: Routed) -> Result<AffinitySettings, InvalidConfig> {
+    let Routed { expiry, affinity: mode, on_expired } = given;
+    let on_expired = match (expiry, on_expired) {
+        (Expiry::Immediate, Some(OnExpired::Reject)) => {
+            let allowed = "\"rebind\", unless `sessions.expiry` is \"two_phase\"";
+            return Err(InvalidConfig::new(SESSIONS_ON_EXPIRED.path, "\"reject\"", allowed));
+        }
+        (Expiry::Immediate, _) => OnExpired::Rebind,
+        (Expiry::TwoPhase { grace }, on_expired) => {
+            SESSIONS_GRACE.take(Some(grace))?;
+            on_expired.unwrap_or(OnExpired::Reject)
+        }
+    };
+    Ok(AffinitySettings { expiry, mode, on_expired })
+}
+
+fn enhanced(affinity: AffinitySettings, flags: Features) -> KindSettings {
+    KindSettings::Enhanced {
+        session_affinity: FEATURES_SESSION_AFFINITY.take(flags.session_affinity).then_some(affinity),
+        worker_metrics: FEATURES_WORKER_METRICS.take(flags.worker_metrics),
+        state_machine: FEATURES_STATE_MACHINE.take(flags.state_machine),
+    }
+}
+
+type Timed = (schema::Span, std::time::Duration);
+
+fn in_order((first, sooner): Timed, (second, later): Timed) -> Result<(), InvalidConfig> {
+    if sooner <= later {
+        return Ok(());
+    }
+    let allowed = format!("at most `{}`, which is {}", second.path, schema::shown(later));
+    Err(InvalidConfig::new(first.path, schema::shown(sooner), allowed))
+}

@@ -1,0 +1,233 @@
+//! How a worker is started: what runs, with which interpreter, in which environment. Reads the host's environment once,
+//! when a pool is built, to find an interpreter; starts nothing.
+
+use super::InvalidConfig;
+use super::table::{APP, COMMAND, CWD, PYTHON};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::{env, fmt, io, str::FromStr};
+
+/// How a worker is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Launch {
+    /// A Python app, with the interpreter for it.
+    App {
+        /// Which app.
+        app: AppPath,
+        /// The interpreter: an absolute path, or a name to look up in `PATH`.
+        python: PathBuf,
+    },
+    /// Any executable that speaks the protocol.
+    Command {
+        /// The program (an absolute path, or a name to look up in `PATH`) and its arguments. Never empty.
+        argv: Vec<String>,
+    },
+}
+
+/// What a worker finds in its environment beside the variables of `env`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EnvMode {
+    /// The host's environment.
+    #[default]
+    Inherit,
+    /// Nothing but what a worker can't do without.
+    Clean,
+}
+
+/// Where a Python app is: `module:app`, or `path/to/file.py:app`.
+///
+/// ```
+/// use herder_actors::AppPath;
+/// let app: AppPath = "workers/carts.py:app".parse()?;
+/// assert_eq!((app.target(), app.attribute(), app.stem()), ("workers/carts.py", "app", "carts"));
+/// assert!("carts.py".parse::<AppPath>().is_err());
+/// # Ok::<(), herder_actors::InvalidConfig>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppPath {
+    text: String,
+    colon: usize,
+}
+
+impl AppPath {
+    /// The whole, as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The module or file.
+    pub fn target(&self) -> &str {
+        &self.text[..self.colon]
+    }
+
+    /// The name of the app within it.
+    pub fn attribute(&self) -> &str {
+        &self.text[self.colon + 1..]
+    }
+
+    /// The file's name without its folders and extension, or the module's last part.
+    pub fn stem(&self) -> &str {
+        let target = self.target();
+        match target.strip_suffix(".py") {
+            Some(file) => file.rsplit('/').next().unwrap_or(file),
+            None => target.rsplit('.').next().unwrap_or(target),
+        }
+    }
+}
+
+impl FromStr for AppPath {
+    type Err = InvalidConfig;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || InvalidConfig::new(APP.path, format_args!("`{}`", text.escape_debug()), APP.allowed);
+        let colon = text.rfind(':').ok_or_else(wrong)?;
+        let (target, attribute) = (&text[..colon], &text[colon + 1..]);
+        let file = target.strip_suffix(".py").is_some_and(|path| !path.is_empty() && !path.ends_with('/'));
+        let fits = (file || is_dotted_name(target)) && is_dotted_name(attribute) && !text.contains('\0');
+        if fits { Ok(Self { text: text.into(), colon }) } else { Err(wrong()) }
+    }
+}
+
+impl fmt::Display for AppPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Python's `a.b.c`.
+fn is_dotted_name(text: &str) -> bool {
+    text.split('.').all(|part| {
+        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+/// What runs and where, as it was given.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Program {
+    pub(super) app: Option<String>,
+    pub(super) command: Option<Vec<String>>,
+    pub(super) python: Option<PathBuf>,
+    pub(super) cwd: Option<PathBuf>,
+    pub(super) base: Option<PathBuf>,
+}
+
+impl Program {
+    /// How a worker is started, and its working directory.
+    pub(super) fn build(self) -> Result<(Launch, PathBuf), InvalidConfig> {
+        let base = absolute(self.base.unwrap_or_default())
+            .map_err(|error| InvalidConfig::new(CWD.path, error, CWD.allowed))?;
+        let launch = match (self.app, self.command) {
+            (Some(app), None) => Launch::App { app: app.parse()?, python: interpreter(self.python, &base)? },
+            (None, Some(argv)) => command(argv, self.python, &base)?,
+            (None, None) => return Err(InvalidConfig::new(APP.path, "not set", ONE_OF)),
+            (Some(_), Some(_)) => return Err(InvalidConfig::new(COMMAND.path, "set beside `app`", ONE_OF)),
+        };
+        let cwd = self.cwd.map_or_else(|| base.clone(), |cwd| base.join(cwd));
+        // A missing folder and a missing program are the same errno at the spawn, hence the check here.
+        let there = cwd.is_dir();
+        if there { Ok((launch, cwd)) } else { Err(InvalidConfig::new(CWD.path, cwd.display(), CWD.allowed)) }
+    }
+}
+
+const ONE_OF: &str = "exactly one of `app` and `command`";
+
+fn absolute(base: PathBuf) -> io::Result<PathBuf> {
+    if base.as_os_str().is_empty() { env::current_dir() } else { std::path::absolute(base) }
+}
+
+fn command(mut argv: Vec<String>, python: Option<PathBuf>, base: &Path) -> Result<Launch, InvalidConfig> {
+    if let Some(python) = python {
+        return Err(InvalidConfig::new(
+            PYTHON.path,
+            python.display(),
+            "only with `app`; `command` names its own program",
+        ));
+    }
+    let sound = argv.first().is_some_and(|program| !program.is_empty()) && argv.iter().all(|arg| !arg.contains('\0'));
+    if !sound {
+        return Err(InvalidConfig::new(COMMAND.path, format_args!("{argv:?}"), COMMAND.allowed));
+    }
+    if argv[0].contains('/') {
+        let program = base.join(&argv[0]).into_os_string().into_string();
+        argv[0] = program.map_err(|path| InvalidConfig::new(CWD.path, path.display(), "a path in UTF-8"))?;
+    }
+    Ok(Launch::Command { argv })
+}
+
+fn interpreter(given: Option<PathBuf>, base: &Path) -> Result<PathBuf, InvalidConfig> {
+    match given {
+        Some(python) if is_no_program(&python) => {
+            Err(InvalidConfig::new(PYTHON.path, format_args!("{python:?}"), PYTHON.allowed))
+        }
+        Some(python) if python.components().count() > 1 || python.is_absolute() => Ok(base.join(python)),
+        Some(python) => Ok(python),
+        None => Ok(find_python(env::var_os("VIRTUAL_ENV").as_deref(), base, Path::is_file)),
+    }
+}
+
+fn is_no_program(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0)
+}
+
+/// `$VIRTUAL_ENV`, `.venv` in the folder, `python3`: the first that is there.
+fn find_python(virtual_env: Option<&OsStr>, base: &Path, is_there: impl Fn(&Path) -> bool) -> PathBuf {
+    let activated = virtual_env.filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let folders = [activated, Some(base.join(".venv"))].into_iter().flatten();
+    let mut interpreters = folders.map(|folder| folder.join("bin/python"));
+    interpreters.find(|python| is_there(python)).unwrap_or_else(|| "python3".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apps_are_modules_or_files_with_a_name() {
+        for (good, stem) in
+            [("a:app", "a"), ("pkg.mod:make.app", "mod"), ("./x/ca.rts.py:app", "ca.rts"), ("C é.py:a", "C é")]
+        {
+            assert_eq!(good.parse::<AppPath>().map(|app| app.stem().to_owned()), Ok(stem.to_owned()), "{good}");
+        }
+        for bad in [
+            "",
+            "app",
+            "carts.py",
+            ":app",
+            "a:",
+            "a/b:app",
+            ".py:app",
+            "x/.py:app",
+            "1a:app",
+            "a:b c",
+            "a.:b",
+            "\0.py:a",
+        ] {
+            assert!(bad.parse::<AppPath>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn python_is_the_first_one_there() {
+        let base = Path::new("/srv");
+        let find = |virtual_env: Option<&str>, there: &[&str]| {
+            find_python(virtual_env.map(OsStr::new), base, |path| there.iter().any(|one| path == Path::new(one)))
+        };
+        let both = ["/env/bin/python", "/srv/.venv/bin/python"];
+        assert_eq!(find(Some("/env"), &both), Path::new("/env/bin/python"));
+        assert_eq!(find(Some("/gone"), &both), Path::new("/srv/.venv/bin/python"));
+        assert_eq!(find(Some(""), &["/bin/python", "bin/python"]), Path::new("python3"));
+        assert_eq!(find(None, &both), Path::new("/srv/.venv/bin/python"));
+        assert_eq!(find(None, &[]), Path::new("python3"));
+    }
+
+    #[test]
+    fn paths_start_at_the_base_and_names_stay_names() {
+        let python = |given: &str| interpreter(Some(given.into()), Path::new("/srv")).ok();
+        assert_eq!(python("python3.11"), Some("python3.11".into()));
+        assert_eq!(python("env/bin/python"), Some("/srv/env/bin/python".into()));
+        assert_eq!(python("./python"), Some("/srv/./python".into()));
+        assert_eq!(python("/usr/bin/python3"), Some("/usr/bin/python3".into()));
+        assert_eq!(python(""), None);
+    }
+}

@@ -1,0 +1,22 @@
+//! What a pool is told to be: the builder, its checks, and the one table of keys with their defaults and bounds.
+//!
+//! Below this module nothing checks a setting again. A configuration file's format is not known here: whoever reads one
+//! checks it against [`schema::TABLE`] and drives the builder.
+
+mod build;
+mod builder;
+mod groups;
+mod invalid;
+mod launch;
+mod pool;
+pub mod schema;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use builder::{Basic, Enhanced, PoolBuilder};
+pub use groups::{Cancel, Features, Health, Queue, Restart, Routed, Sessions, Stop, Tracked};
+pub use herder_core::{Affinity, Expiry, IfAbsent, OnExpired, WorkerType};
+pub use invalid::InvalidConfig;
+pub use launch::{AppPath, EnvMode, Launch};
+pub use pool::{PoolConfig, StopSettings};

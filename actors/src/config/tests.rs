@@ -1,0 +1,239 @@
+//! The builder: defaults, bounds, rules between keys, and the snapshot of the schema.
+
+use super::schema::{Key, Kind, LONGEST, Scope, TABLE};
+use super::*;
+use herder_core::{KindSettings, OnExpired, Settings};
+use insta::assert_snapshot;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const NANO: Duration = Duration::from_nanos(1);
+
+fn basic() -> PoolBuilder<Basic> {
+    PoolConfig::basic("carts").app("carts.py:app")
+}
+
+fn enhanced() -> PoolBuilder<Enhanced> {
+    PoolConfig::enhanced("carts").app("carts.py:app")
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// R53: a change of a key, its type, default or bounds shows up here.
+#[test]
+fn r53_schema_snapshot() {
+    let line = |key: &Key| {
+        let Key { path, scope, kind, .. } = key;
+        format!("{path} | {} | {} | {scope:?} | {}\n", kind.type_name(), kind.default(), kind.allowed())
+    };
+    assert_snapshot!("schema", TABLE.iter().map(line).collect::<String>());
+}
+
+#[test]
+fn every_key_stands_once_in_the_table() {
+    let paths: BTreeSet<_> = TABLE.iter().map(|key| key.path).collect();
+    assert_eq!(paths.len(), TABLE.len());
+}
+
+/// R11, and the core's own idea of the defaults, which its tests run with.
+#[test]
+fn r11_defaults_are_those_of_the_core() {
+    let cores = std::thread::available_parallelism().unwrap().get() as u32;
+    let config = basic().build().unwrap();
+    assert_eq!(config.pool_size(), (2 * cores).min(1024));
+    assert_eq!(config.settings(), Settings::new(KindSettings::Basic, config.pool_size()));
+    assert_eq!((config.timeout(), config.start_timeout()), (secs(30), secs(60)));
+    assert_eq!(config.stop(), StopSettings { grace: secs(5), term: secs(2) });
+    assert_eq!(config.max_frame(), 64 << 20);
+    assert_eq!((config.env_mode(), config.env().len()), (EnvMode::Inherit, 0));
+    assert_eq!(config.cwd(), std::env::current_dir().unwrap());
+
+    let config = enhanced().pool_size(3).build().unwrap();
+    assert_eq!(config.settings(), Settings::new(KindSettings::enhanced(), 3));
+}
+
+#[test]
+fn per_session_and_restart_max_follow_their_rules() {
+    let settings = basic().pool_size(7).queue(Queue::new().limit(2)).build().unwrap().settings();
+    assert_eq!((settings.queue.per_session, settings.restart.max), (1, 14));
+    assert_eq!(basic().pool_size(1).build().unwrap().settings().restart.max, 5);
+}
+
+/// R9: each flag goes by itself, and what goes with affinity is gone with it.
+#[test]
+fn r9_flags_are_switched_one_by_one() {
+    let kind = |builder: PoolBuilder<Enhanced>| builder.build().unwrap().settings().kind;
+    let on = KindSettings::enhanced();
+    let KindSettings::Enhanced { session_affinity, .. } = on.clone() else { unreachable!() };
+    let with = |session_affinity, worker_metrics, state_machine| KindSettings::Enhanced {
+        session_affinity,
+        worker_metrics,
+        state_machine,
+    };
+    assert_eq!(kind(enhanced()), on);
+    assert_eq!(kind(enhanced().session_affinity(false)), with(None, true, true));
+    assert_eq!(kind(enhanced().worker_metrics(false)), with(session_affinity.clone(), false, true));
+    assert_eq!(kind(enhanced().features(Features::new().state_machine(false))), with(session_affinity, true, false));
+}
+
+/// R16: `two_phase` rejects unless told otherwise, `immediate` can't.
+#[test]
+fn r16_on_expired_follows_the_policy() {
+    let policy = |sessions: Sessions<Routed>| {
+        let built = enhanced().sessions(sessions).build();
+        built.map(|config| match config.settings().kind {
+            KindSettings::Enhanced { session_affinity: Some(affinity), .. } => affinity.on_expired,
+            other => panic!("{other:?}"),
+        })
+    };
+    let two_phase = Expiry::TwoPhase { grace: secs(1) };
+    assert_eq!(policy(Sessions::new().expiry(Expiry::Immediate)), Ok(OnExpired::Rebind));
+    assert_eq!(policy(Sessions::new().expiry(two_phase)), Ok(OnExpired::Reject));
+    assert_eq!(policy(Sessions::new().expiry(two_phase).on_expired(OnExpired::Rebind)), Ok(OnExpired::Rebind));
+    let refused = policy(Sessions::new().on_expired(OnExpired::Reject)).unwrap_err();
+    assert_snapshot!(refused, @r#"`sessions.on_expired` is "reject"; allowed: "rebind", unless `sessions.expiry` is "two_phase""#);
+    assert_eq!(
+        policy(Sessions::new().expiry(Expiry::TwoPhase { grace: LONGEST + NANO })).unwrap_err().key(),
+        "sessions.grace"
+    );
+}
+
+/// Every number and duration: both ends are in, one step beyond is out, and the error names the key.
+#[test]
+fn r51_bounds_hold_for_every_key() {
+    for key in TABLE {
+        match key.kind {
+            Kind::Count(row) => numbers(key.path, row.min, row.max),
+            Kind::Derived(row) => numbers(key.path, row.min, row.max),
+            Kind::Span(_) => spans(key.path),
+            _ => {}
+        }
+    }
+}
+
+fn numbers(path: &str, min: usize, max: usize) {
+    for good in [min, max] {
+        number(path, good).unwrap_or_else(|error| panic!("{good}: {error}"));
+    }
+    for bad in [min.checked_sub(1), Some(max + 1), Some(usize::MAX)].into_iter().flatten() {
+        assert_eq!(number(path, bad).unwrap_err().key(), path, "{bad}");
+    }
+}
+
+fn spans(path: &str) {
+    for good in [NANO, LONGEST] {
+        span(path, good).unwrap_or_else(|error| panic!("{good:?}: {error}"));
+    }
+    for bad in [Duration::ZERO, LONGEST + NANO, Duration::MAX] {
+        assert_eq!(span(path, bad).unwrap_err().key(), path, "{bad:?}");
+    }
+}
+
+fn number(path: &str, n: usize) -> Result<PoolConfig, InvalidConfig> {
+    match path {
+        "pool_size" => basic().pool_size(n),
+        "overflow" => basic().overflow(n),
+        "queue.limit" => basic().queue(Queue::new().limit(n)),
+        "queue.per_session" => basic().queue(Queue::new().per_session(n).limit(1_000_000)),
+        "concurrency" => basic().concurrency(n),
+        "pipeline" => basic().pipeline(n),
+        "sessions.max" => basic().sessions(Sessions::new().max(n)),
+        "health.failures" => basic().health(Health::new().failures(n)),
+        "restart.max" => basic().restart(Restart::new().max(n)),
+        "max_frame" => basic().max_frame(n),
+        _ => panic!("{path} has no test"),
+    }
+    .build()
+}
+
+fn span(path: &str, d: Duration) -> Result<PoolConfig, InvalidConfig> {
+    match path {
+        "overflow_linger" => basic().overflow_linger(d),
+        "timeout" => basic().timeout(d),
+        "queue.timeout" => basic().queue(Queue::new().timeout(d)),
+        "start_timeout" => basic().start_timeout(d),
+        "cancel.interrupt" => basic().cancel(Cancel::new().interrupt(d).kill(LONGEST)),
+        "cancel.kill" => basic().cancel(Cancel::new().interrupt(NANO).kill(d)),
+        "stop.grace" => basic().stop(Stop::new().grace(d)),
+        "stop.term" => basic().stop(Stop::new().term(d)),
+        "sessions.timeout" => basic().sessions(Sessions::new().timeout(d)),
+        "sessions.cleanup_interval" => basic().sessions(Sessions::new().cleanup_interval(d)),
+        "sessions.grace" => {
+            return enhanced().sessions(Sessions::new().expiry(Expiry::TwoPhase { grace: d })).build();
+        }
+        "health.interval" => basic().health(Health::new().interval(d)),
+        "health.timeout" => basic().health(Health::new().timeout(d)),
+        "restart.within" => basic().restart(Restart::new().within(d)),
+        "restart.min_uptime" => basic().restart(Restart::new().min_uptime(d)),
+        "restart.backoff" => basic().restart(Restart::new().backoff(d).max_backoff(LONGEST)),
+        "restart.max_backoff" => basic().restart(Restart::new().backoff(NANO).max_backoff(d)),
+        "restart.cooldown" => basic().restart(Restart::new().cooldown(d)),
+        _ => panic!("{path} has no test"),
+    }
+    .build()
+}
+
+fn refusal<T: std::fmt::Debug>(built: Result<T, InvalidConfig>) -> String {
+    built.unwrap_err().to_string()
+}
+
+#[test]
+fn r51_refusals_name_key_value_and_what_is_allowed() {
+    assert_snapshot!(refusal(PoolConfig::basic("no spaces").app("a:a").build()), @"`name` is `no spaces`; allowed: 1 to 64 letters, digits, `_` or `-`, beginning with a letter or digit");
+    assert_snapshot!(refusal(basic().pool_size(1025).build()), @"`pool_size` is 1025; allowed: 1 to 1024");
+    assert_snapshot!(refusal(basic().timeout(Duration::ZERO).build()), @r#"`timeout` is 0s; allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
+    assert_snapshot!(refusal(basic().max_frame(1023).build()), @"`max_frame` is 1023; allowed: 1024 to 1073741823");
+    assert_snapshot!(refusal(basic().queue(Queue::new().limit(10).per_session(11)).build()), @"`queue.per_session` is 11; allowed: 1 to `queue.limit`, which is 10");
+    assert_snapshot!(refusal(basic().cancel(Cancel::new().interrupt(secs(90))).build()), @"`cancel.interrupt` is 1m 30s; allowed: at most `cancel.kill`, which is 5s");
+    assert_snapshot!(refusal(basic().restart(Restart::new().backoff(secs(11))).build()), @"`restart.backoff` is 11s; allowed: at most `restart.max_backoff`, which is 10s");
+    assert_snapshot!(refusal(basic().cwd("/no/such/folder").build()), @"`cwd` is /no/such/folder; allowed: a folder that exists");
+    assert_snapshot!(refusal(basic().python("").build()), @r#"`python` is ""; allowed: a program's name or path"#);
+    assert_snapshot!(refusal(basic().env("A=B", "secret").build()), @r#"`env` is "A=B" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD nor HERDER_CTL_FD"#);
+    assert_snapshot!(refusal(basic().env("HERDER_FD", "3").build()), @r#"`env` is "HERDER_FD" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD nor HERDER_CTL_FD"#);
+    assert_snapshot!(refusal(PoolConfig::basic("carts").build()), @"`app` is not set; allowed: exactly one of `app` and `command`");
+    assert_snapshot!(refusal(PoolConfig::basic("carts").app("carts.py").build()), @"`app` is `carts.py`; allowed: `module:app` or `path/to/file.py:app`");
+    assert_snapshot!(refusal(basic().command(["./worker"]).build()), @"`command` is set beside `app`; allowed: exactly one of `app` and `command`");
+    assert_snapshot!(refusal(PoolConfig::basic("carts").command(["./worker"]).python("python3").build()), @"`python` is python3; allowed: only with `app`; `command` names its own program");
+    assert_snapshot!(refusal(PoolConfig::basic("carts").command([""]).build()), @r#"`command` is [""]; allowed: a program and its arguments, without NUL bytes"#);
+    assert_snapshot!(refusal(PoolConfig::basic("carts").command(Vec::<String>::new()).build()), @"`command` is []; allowed: a program and its arguments, without NUL bytes");
+}
+
+#[test]
+fn commands_with_a_path_start_at_the_base() {
+    let argv = |program: &str| match PoolConfig::basic("c").relative_to("/usr").command([program, "-x"]).build() {
+        Ok(config) => match config.launch() {
+            Launch::Command { argv } => argv.clone(),
+            other => panic!("{other:?}"),
+        },
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(argv("bin/worker"), ["/usr/bin/worker", "-x"]);
+    assert_eq!(argv("worker"), ["worker", "-x"]);
+    assert_eq!(argv("/bin/worker"), ["/bin/worker", "-x"]);
+}
+
+#[test]
+fn cwd_starts_at_the_base() {
+    let config = basic().relative_to("/usr").cwd("bin").build().unwrap();
+    assert_eq!(config.cwd(), std::path::Path::new("/usr/bin"));
+}
+
+/// R9: what the table calls enhanced is what the basic builder does not have (see the doctests that must not compile).
+#[test]
+fn r9_the_table_knows_what_is_enhanced() {
+    let enhanced: Vec<_> = TABLE.iter().filter(|key| key.scope == Scope::Enhanced).map(|key| key.path).collect();
+    assert_eq!(
+        enhanced,
+        [
+            "sessions.expiry",
+            "sessions.grace",
+            "sessions.affinity",
+            "sessions.on_expired",
+            "features.session_affinity",
+            "features.worker_metrics",
+            "features.state_machine"
+        ]
+    );
+}
