@@ -1,0 +1,12 @@
+"""Herder for worker authors: make an `App`, register functions as commands, and Herder calls them.
+
+Importing this package is cheap on purpose (no asyncio, no typing, no inspect): a bare worker starts in milliseconds.
+"""
+
+from herder.app import App
+from herder.call import Call, current_call
+from herder.errors import Interrupted, Rejected, SessionStateUnavailable
+from herder.session import Session
+
+__version__ = "0.1.0"
+__all__ = ["App", "Call", "Interrupted", "Rejected", "Session", "SessionStateUnavailable", "current_call"]

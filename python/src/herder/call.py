@@ -1,0 +1,79 @@
+"""The running call: its id, its deadline, whether it was cancelled. `Calls` is what main and control thread share."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextvars import ContextVar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+if sys.platform == "linux":  # the same clock there, and cheaper to ask
+    now: Callable[[], int] = time.monotonic_ns
+else:
+
+    def now() -> int:
+        return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+REMEMBERED = 1024  # cancels kept for calls that are not there: not read yet, or answered already
+
+
+class Calls:
+    """Which call runs and which were cancelled. The main thread writes `running` and `deadline`, the control thread the rest."""
+
+    __slots__ = ("cancelled", "closing", "deadline", "forked", "running", "target")
+
+    def __init__(self) -> None:
+        self.running = 0  # the wire id whose handler runs on the main thread
+        self.deadline = 0
+        self.target = 0  # the wire id that a signal shall break
+        self.cancelled: dict[int, None] = {}  # ordered: the oldest is forgotten first
+        self.closing = False
+        self.forked = False  # this is a fork of the worker, not the worker
+
+    def cancel(self, wire_id: int) -> None:
+        """Remember that `wire_id` was cancelled: it may run, wait, or not have been read yet."""
+        self.cancelled[wire_id] = None
+        while len(self.cancelled) > REMEMBERED:
+            del self.cancelled[next(iter(self.cancelled))]
+
+
+class Call:
+    """One call, as its handler sees it."""
+
+    __slots__ = ("_calls", "_deadline", "id")
+
+    def __init__(self, id: int, deadline: int, calls: Calls) -> None:
+        self.id = id
+        self._deadline = deadline
+        self._calls = calls
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds left until the call's deadline (below zero: it has passed), or None when it has none."""
+        return (self._deadline - now()) / 1e9 if self._deadline else None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller has gone or the deadline has passed: stop soon, nobody waits for the result."""
+        return self.id in self._calls.cancelled
+
+    def __repr__(self) -> str:
+        return f"<herder.Call {self.id}>"
+
+
+calls = Calls()
+task_call: ContextVar[Call | None] = ContextVar("herder_call", default=None)
+
+
+def current_call() -> Call:
+    """The call that runs here: on the main thread, or in this task and what it starts. Raises `RuntimeError` outside of one."""
+    call = task_call.get()
+    if call is not None:
+        return call
+    if not calls.running:
+        raise RuntimeError("no call is running here")
+    return Call(calls.running, calls.deadline, calls)

@@ -1,0 +1,44 @@
+"""The exceptions of the package: what handlers may raise, what they may see, and what the loop turns into error frames."""
+
+from __future__ import annotations
+
+
+class Rejected(Exception):
+    """A deliberate no of a handler: its caller gets the message and the code. It is not a bug and is never retried."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+class Interrupted(BaseException):
+    """Raised inside a running handler whose call was cancelled. Clean up in `finally`, and let it pass.
+
+    It is no `Exception`, so that an ordinary `except Exception` does not swallow it.
+    """
+
+
+class SessionStateUnavailable(RuntimeError):
+    """`session.state` was used where sessions hold no state; the text says why and which key to set."""
+
+
+class StartFailed(Exception):
+    """The application could not be loaded; the text is for a human."""
+
+
+class ProtocolError(Exception):
+    """The other end of a descriptor does not speak the protocol: `name` says which rule it broke. Fatal: the worker ends."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class Refusal(Exception):
+    """An answer of Herder's own: the call did not fit, or its result cannot be sent. Handlers never raise it."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message

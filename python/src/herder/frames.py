@@ -1,0 +1,131 @@
+"""The wire protocol as bytes (docs/protocol.md): layouts and what must be true of a frame. Holds no state, does no I/O."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from herder.errors import ProtocolError
+
+PROTOCOL = 1
+
+HELLO = 1
+READY = 2
+CALL = 3
+RESULT = 4
+ERROR = 5
+CANCEL = 10
+PING = 14
+PONG = 15
+SESSION_END = 18
+SESSION_ENDED = 19
+SHUTDOWN = 20
+
+CODEC = 0x03  # the bits of the flags that name the codec
+OPTIONAL = 0x04  # who does not know the kind ignores the frame
+INTERRUPT = 0x08  # on `cancel`: break the running code
+
+TO_WORKER = frozenset({HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN})
+TO_HOST = frozenset({READY, RESULT, ERROR, PONG, SESSION_ENDED, 6, 7, 9, 12, 13})
+RESERVED = frozenset({8, 11, 16, 17})  # to a worker: credit, revoke, slab, release
+REASONS = {1: "ended", 2: "expired", 3: "moved"}
+HELLO_LIMIT = 1 << 20
+SESSION_LIMIT = 256  # bytes
+
+HEADER = Struct("<IBBHQ")  # length, kind, flags, reserved, wire id
+PREFIX = Struct("<QQHH")  # deadline, epoch, length of the command, length of the session id
+STAMPS = Struct("<QQ")  # started, ended
+ANSWER = Struct("<IBBHQQQ")  # a header and stamps
+ENDING = Struct("<QB")  # of `session_end`: epoch, reason
+EPOCH = Struct("<Q")
+
+HEADER_SIZE = HEADER.size
+PREFIX_SIZE = PREFIX.size
+STAMPS_SIZE = STAMPS.size
+
+
+def frame(kind: int, wire_id: int = 0, body: bytes = b"", flags: int = 0) -> bytes:
+    """One whole frame."""
+    return HEADER.pack(len(body), kind, flags, 0, wire_id) + body
+
+
+def answer(kind: int, wire_id: int, flags: int, started: int, ended: int, payload: bytes) -> bytes:
+    """A `result` or an `error`: stamps, then the payload."""
+    return ANSWER.pack(STAMPS_SIZE + len(payload), kind, flags, 0, wire_id, started, ended) + payload
+
+
+def session_ended(epoch: int, session: str) -> bytes:
+    """The confirmation of one `session_end`."""
+    return frame(SESSION_ENDED, 0, EPOCH.pack(epoch) + session.encode())
+
+
+def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int, max_frame: int) -> bool:
+    """Whether a frame from the host is one to act on; False: pass over it. Raises `ProtocolError` for a wrong one."""
+    if length > (HELLO_LIMIT if kind == HELLO else max_frame):
+        raise ProtocolError("oversize", f"a frame says it has {length} bytes")
+    if reserved:
+        raise ProtocolError("reserved_bytes", "the reserved bytes of a header are not zero: these are no frames")
+    codec = flags & CODEC
+    if codec == CODEC:
+        raise ProtocolError("invalid_codec", "a frame names codec 3")
+    if kind not in TO_WORKER:
+        return _check_unknown(kind, flags)
+    if flags & ~(CODEC | OPTIONAL | (INTERRUPT if kind == CANCEL else 0)):
+        raise ProtocolError("reserved_flags", f"a frame of kind {kind} has the flags {flags:#x}")
+    if codec not in ((1, 2) if kind == CALL else (0, 1) if kind == HELLO else (0,)):
+        raise ProtocolError("wrong_codec", f"a frame of kind {kind} has codec {codec}")
+    if kind in (CALL, CANCEL) and not wire_id:
+        raise ProtocolError("missing_wire_id", f"a frame of kind {kind} has wire id 0")
+    if kind in (HELLO, SESSION_END, SHUTDOWN) and wire_id:
+        raise ProtocolError("unexpected_wire_id", f"a frame of kind {kind} has wire id {wire_id}")
+    if kind in (CANCEL, PING, SHUTDOWN) and length:
+        raise ProtocolError("unexpected_body", f"a frame of kind {kind} has a body")
+    return True
+
+
+def _check_unknown(kind: int, flags: int) -> bool:
+    if kind in TO_HOST:
+        raise ProtocolError("wrong_direction", f"a frame of kind {kind} came to a worker")
+    if kind not in RESERVED and not flags & OPTIONAL:
+        raise ProtocolError("unknown_kind", f"a frame has the unknown kind {kind}")
+    return False
+
+
+def call_prefix(body: bytes | memoryview) -> tuple[int, int, str, str | None, int]:
+    """Deadline, epoch, command, session and where the arguments begin, of the body of a `call`."""
+    if len(body) < PREFIX_SIZE:
+        raise ProtocolError("short_body", "a call is shorter than its prefix")
+    deadline, epoch, command_len, session_len = PREFIX.unpack_from(body)
+    middle = PREFIX_SIZE + command_len
+    end = middle + session_len
+    if end > len(body):
+        raise ProtocolError("short_body", "a call is shorter than its names")
+    command = utf8(body[PREFIX_SIZE:middle])
+    return deadline, epoch, command, session_name(body[middle:end]) if session_len else None, end
+
+
+def session_end(body: bytes | memoryview) -> tuple[int, str, str]:
+    """Epoch, reason and session of the body of a `session_end`."""
+    if len(body) < ENDING.size:
+        raise ProtocolError("short_body", "a session_end is too short")
+    epoch, reason = ENDING.unpack_from(body)
+    if reason not in REASONS:
+        raise ProtocolError("unknown_reason", f"a session_end has the reason {reason}")
+    return epoch, REASONS[reason], session_name(body[ENDING.size :])
+
+
+def session_name(data: bytes | memoryview) -> str:
+    """A session id: 1 to 256 bytes of UTF-8 without control characters."""
+    if not 0 < len(data) <= SESSION_LIMIT:
+        raise ProtocolError("invalid_session", f"a session id has {len(data)} bytes")
+    name = utf8(data)
+    if not name.isprintable() and any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in name):
+        raise ProtocolError("invalid_session", "a session id has control characters")
+    return name
+
+
+def utf8(data: bytes | memoryview) -> str:
+    """A name."""
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError:
+        raise ProtocolError("not_utf8", "a name is not UTF-8") from None

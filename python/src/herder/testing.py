@@ -1,0 +1,126 @@
+"""Call handlers in plain pytest, without a pool: `Client` binds and encodes as a worker does.
+
+def test_add():
+    with herder.testing.Client(app) as client:
+        assert client.call("add", item="tea", session="ann") == ["tea"]
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from herder import answers
+from herder.call import Call, Calls, task_call
+from herder.codec import JSON
+from herder.errors import Refusal
+from herder.session import Session, Sessions
+
+if TYPE_CHECKING:
+    import asyncio
+    from types import TracebackType
+
+    from herder.app import App
+    from herder.binding import Command
+
+
+class CallError(Exception):
+    """A call had no result. `kind` is that of docs/protocol.md; `__cause__` is what the handler raised, if it did."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.kind: str = fields["kind"]
+        self.message: str = fields["message"]
+        self.type: str | None = fields.get("type")
+        self.code: str | None = fields.get("code")
+        self.traceback: str | None = fields.get("traceback")
+        super().__init__(f"{self.kind}: {self.message}")
+
+
+class Client:
+    """One app in this process, with sessions of its own. Its `on_start` hooks run when it is made.
+
+    `session_state` is a text to see what handlers do in a pool without session affinity.
+    """
+
+    def __init__(self, app: App, *, session_state: str | None = None) -> None:
+        self._app = app
+        self._commands = app._commands()
+        self._sessions = Sessions(session_state)
+        self._epochs: dict[str, int] = {}
+        self._calls = Calls()
+        self._id = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        for hook in app._on_start:
+            self._run(hook)
+
+    def call(self, command: str, /, *, session: str | None = None, **arguments: Any) -> Any:
+        """Call `command` and give back its result, both by way of JSON. Raises `CallError`."""
+        self._id += 1
+        try:
+            return self._call(command, session, arguments)
+        except BaseException as error:
+            if isinstance(error, (KeyboardInterrupt, SystemExit)) and error.__traceback__ is None:
+                raise
+            raise CallError(answers.describe(error)) from (None if isinstance(error, Refusal) else error)
+
+    def _call(self, name: str, session: str | None, arguments: dict[str, Any]) -> Any:
+        command = self._commands.get(name)
+        if command is None:
+            raise answers.unknown(name, self._commands)
+        try:
+            given = JSON.decode(JSON.encode(arguments))
+        except Refusal as refusal:
+            raise Refusal("malformed", refusal.message.replace("the result", "the arguments")) from None
+        command.check(given)
+        command.check_session(session is not None)
+        return JSON.decode(JSON.encode(self._handle(command, session, given)))
+
+    def _handle(self, command: Command, session: str | None, arguments: dict[str, Any]) -> Any:
+        call = Call(self._id, 0, self._calls)
+        if command.session_as is not None and session is not None:
+            arguments[command.session_as] = self._session(session)
+        if command.call_as is not None:
+            arguments[command.call_as] = call
+
+        def run() -> Any:
+            task_call.set(call)
+            return self._run(command.call, **arguments)
+
+        return copy_context().run(run)
+
+    def end_session(self, session: str, reason: str = "ended") -> None:
+        """End a session as the pool would: the app's hooks run, its state goes. A hook's exception is raised."""
+        ended = self._session(session)
+        try:
+            for hook in self._app._on_session_end:
+                self._run(hook, ended, reason)
+        finally:
+            self._sessions.drop(session, self._epochs[session])
+            self._epochs[session] += 1
+
+    def close(self) -> None:
+        """Close what async handlers needed."""
+        if self._loop is not None:
+            self._loop.close()
+            self._loop = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _session(self, id: str) -> Session:
+        return Session(id, self._epochs.setdefault(id, 1), self._sessions)
+
+    def _run(self, function: Any, *arguments: Any, **named: Any) -> Any:
+        result = function(*arguments, **named)
+        if not hasattr(result, "__await__"):
+            return result
+        import asyncio
+
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        return self._loop.run_until_complete(result)

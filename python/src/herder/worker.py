@@ -1,0 +1,246 @@
+"""One worker process from its first to its last line: descriptors, signals, hello, loading, ready, the loop.
+
+Owns everything of the process that Herder's side needs. The application's code runs only from the loop and the hooks.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from herder import answers, frames
+from herder.call import calls
+from herder.codec import JSON, codecs
+from herder.errors import ProtocolError, Refusal, StartFailed
+from herder.load import load
+from herder.pipe import read_frame, write_all
+from herder.session import Session, Sessions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any
+
+    from herder.aio import Server
+    from herder.app import App
+    from herder.binding import Command
+
+USAGE = """\
+`python -m herder APP` is what Herder runs for each of its workers; by itself it has nobody to talk to.
+Start a server with workers of your application:
+
+    herder serve {app}
+
+APP is `module:app` or `path/to/file.py:app`.
+"""
+
+
+class Worker:
+    """The state of one worker process."""
+
+    def __init__(self, fd: int, hello: dict[str, Any]) -> None:
+        self.fd = fd
+        self.calls = calls
+        self.concurrency: int = hello["concurrency"]
+        self.pipeline: int = hello["pipeline"]
+        self.max_frame: int = hello["max_frame"]
+        self.codecs = codecs(hello["codecs"])
+        state = hello["session_state"]
+        self.sessions = Sessions(state if isinstance(state, str) else None)
+        self.app: App
+        self.commands: dict[str, Command] = {}
+        self.run_hook: Callable[..., Any] = _call
+        self.interrupt: Callable[[Worker, FrameType | None], None] | None = None
+        self.cancel_task: Callable[[int], None] | None = None  # of the asyncio loop, when there is one
+        self.wake: Callable[[], None] | None = None
+        self.aio: Server | None = None
+
+    def end_session(self, id: str, epoch: int, reason: str) -> None:
+        """Tell the application that a session has ended, and forget its state. What the hooks raise goes to stderr."""
+        session = Session(id, epoch, self.sessions)
+        for hook in self.app._on_session_end:
+            try:
+                self.run_hook(hook, session, reason)
+            except BaseException as error:
+                answers.log_hook(id, error)
+        self.sessions.drop(id, epoch)
+
+
+def _call(hook: Callable[..., Any], *arguments: Any) -> None:
+    hook(*arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Be a worker; the exit status. 0: told to end, or the host closed the descriptor. 1: the start failed. 2: misused."""
+    if len(arguments) != 1 or "HERDER_FD" not in os.environ:
+        app = arguments[0] if len(arguments) == 1 else "my_workers.py:app"
+        sys.stderr.write(USAGE.format(app=app))
+        return 2
+    fd = int(os.environ.pop("HERDER_FD"))
+    control_fd = int(os.environ.pop("HERDER_CTL_FD", "-1"))
+    _own([each for each in (fd, control_fd) if each >= 0])
+    _signals()
+    try:
+        worker = _hello(fd, control_fd)
+        if worker is None:
+            return 0
+        if not _start(worker, arguments[0]):
+            return 1
+        return _serve(worker)
+    except ProtocolError as error:
+        print(f"herder: the host broke the protocol ({error.name}): {error}", file=sys.stderr)
+        return 1
+    except (BrokenPipeError, ConnectionResetError):
+        return 0  # the host has gone
+
+
+def _own(fds: list[int]) -> None:
+    """Keep the descriptors out of other programs and of forks: whoever else holds one would hide this worker's death.
+
+    A fork gets /dev/null in their place: closed numbers would soon be files of its own, and the loop might write to them.
+    """
+    for fd in fds:
+        os.set_inheritable(fd, False)
+
+    def forked() -> None:
+        calls.forked = True
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in fds:
+            os.dup2(null, fd, inheritable=False)
+        os.close(null)
+
+    os.register_at_fork(after_in_child=forked)
+
+
+def _signals() -> None:
+    """Ctrl-C is the host's business, SIGTERM ends the process as for any other, SIGUSR1 prints the stacks of all threads."""
+    import faulthandler
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    for stream in (sys.stdout, sys.stderr):
+        getattr(stream, "reconfigure", lambda **_: None)(line_buffering=True)
+
+
+def _hello(fd: int, control_fd: int) -> Worker | None:
+    """Read the host's hello, answer it, and start the control thread. None: the host has gone."""
+    frame = read_frame(fd)
+    if frame is None:
+        return None
+    if frame[0] != frames.HELLO:
+        raise ProtocolError("out_of_order", f"the first frame has kind {frame[0]}, not hello")
+    try:
+        worker = Worker(fd, parse_hello(frame[1]))
+    except ProtocolError as error:
+        write_all(fd, answers.error_frame(0, {"kind": "start_failed", "message": str(error)}))
+        raise
+    interruptible(worker)
+    hello = {
+        "protocol": frames.PROTOCOL,
+        "pid": os.getpid(),
+        "concurrency": worker.concurrency,
+        "window": worker.concurrency * worker.pipeline,
+        "codecs": [codec.name for codec in worker.codecs if codec],
+        "control": control_fd >= 0,
+    }
+    write_all(fd, frames.frame(frames.HELLO, 0, JSON.encode(hello), JSON.flag))
+    if control_fd >= 0:
+        from herder.control import Control
+
+        Control(control_fd, worker).start()
+    return worker
+
+
+def interruptible(worker: Worker) -> None:
+    """Install the handler of SIGUSR2, by which the control thread breaks a call."""
+
+    def handler(_signal: int, frame: FrameType | None) -> None:
+        if worker.interrupt is not None:
+            worker.interrupt(worker, frame)
+
+    signal.signal(signal.SIGUSR2, handler)
+
+
+LIMITS = ("concurrency", "pipeline", "max_frame")
+
+
+def parse_hello(body: bytes) -> dict[str, Any]:
+    """The host's hello, checked. Raises `ProtocolError`; another protocol is named first, whatever else differs."""
+    try:
+        hello = JSON.decode(body)
+        protocol = hello["protocol"]
+    except (Refusal, KeyError, TypeError, IndexError):
+        raise ProtocolError("malformed_json", "a hello is a JSON object with `protocol`") from None
+    if protocol != frames.PROTOCOL:
+        text = f"the host speaks protocol {protocol}, this worker protocol {frames.PROTOCOL}"
+        raise ProtocolError("protocol_mismatch", text)
+    state = hello.get("session_state")
+    names = hello.get("codecs")
+    if not (state is True or isinstance(state, str)) or not isinstance(names, list):
+        raise ProtocolError("malformed_json", "a hello lacks `codecs` or `session_state`")
+    for key in LIMITS:
+        if type(hello.get(key)) is not int or hello[key] < 0:
+            raise ProtocolError("malformed_json", f"a hello's `{key}` is a positive number")
+        if hello[key] == 0:
+            raise ProtocolError("zero_limit", f"a hello has `{key}` 0")
+    if "json" not in names:
+        raise ProtocolError("no_json_codec", "a hello's `codecs` lacks json")
+    checked: dict[str, Any] = hello
+    return checked
+
+
+def _start(worker: Worker, target: str) -> bool:
+    """Load the application, run its hooks, say ready. False: it failed, and the host was told why."""
+    try:
+        worker.app = load(target)
+        worker.commands = worker.app._commands()
+        if worker.app._uses_asyncio():
+            from herder import aio
+
+            aio.prepare(worker)
+        for hook in worker.app._on_start:
+            worker.run_hook(hook)
+    except BaseException as error:
+        if calls.forked:
+            os._exit(1)
+        _start_failed(worker.fd, error)
+        return False
+    import gc
+
+    gc.collect()
+    gc.freeze()  # what is here now stays: no collection need look at it again
+    write_all(worker.fd, frames.frame(frames.READY, 0, JSON.encode(_ready(worker)), JSON.flag))
+    return True
+
+
+def _ready(worker: Worker) -> dict[str, Any]:
+    commands = [
+        {"name": command.name, "idempotent": command.idempotent, "streams": False, "batch": False}
+        for command in worker.commands.values()
+    ]
+    if worker.wake is not None:
+        return {"commands": commands}
+    return {"commands": commands, "concurrency": 1, "window": worker.pipeline}
+
+
+def _start_failed(fd: int, error: BaseException) -> None:
+    if isinstance(error, StartFailed):
+        fields = {"kind": "start_failed", "message": str(error)}
+    else:
+        fields = answers.raised("start_failed", error)
+    print(f"herder: the application did not start: {fields.get('traceback', fields['message'])}", file=sys.stderr)
+    write_all(fd, answers.error_frame(0, fields))
+
+
+def _serve(worker: Worker) -> int:
+    if worker.wake is not None:
+        from herder import aio as chosen
+    else:
+        from herder import loop as chosen  # type: ignore[no-redef]
+    worker.interrupt = chosen.interrupt
+    chosen.serve(worker)
+    return 0
