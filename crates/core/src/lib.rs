@@ -1,18 +1,37 @@
 //! The pure core of a pool: routing, affinity, queue, deadlines and restarts as one synchronous step.
 //!
-//! Holds a pool's state and decides; performs no I/O, reads no clock, draws no random number. Time and seeds are arguments.
+//! Holds a pool's state and decides; performs no I/O, reads no clock, draws no random number. Time and seeds are arguments,
+//! so every schedule replays. [`Core::handle`] is the step: an [`Input`] in, [`Effect`]s out.
+
+pub mod concurrency;
 mod exit;
+mod failure;
 mod ids;
+mod pool;
+mod queue;
+mod restart;
+mod routing;
+mod session;
 mod settings;
 mod time;
+mod timers;
+mod worker;
 
 pub use exit::ExitStatus;
+pub use failure::{Doom, End, Failure, Loss};
 pub use ids::{
     CallId, Epoch, Generation, InvalidPoolName, InvalidSessionId, InvalidWorkerId, POOL_NAME_MAX, PoolName,
     SESSION_ID_MAX, SessionId, WireId, WorkerId, WorkerRef,
 };
+pub use pool::{
+    AffinityStatus, BindError, Core, Counters, Delivery, Effect, Effects, Features, Input, Lookup, Note, PoolState,
+    PoolStatus, QueueStatus, SESSIONS_SHOWN, Salvage, SessionCall, SessionEnd, SessionInfo, SessionState, StopHow,
+    Submission, TransitionStatus, WorkerStatus,
+};
+pub use routing::{RebindReason, Routing};
 pub use settings::{
     Affinity, AffinitySettings, CancelSettings, Expiry, HealthSettings, IfAbsent, KindSettings, OnExpired,
     QueueSettings, RestartSettings, SessionSettings, Settings, WorkerType,
 };
 pub use time::Now;
+pub use worker::{HISTORY_LIMIT, Health, InvalidTransition, Transition, WorkerMetrics, WorkerState};

@@ -1,0 +1,124 @@
+//! Why a call was not answered by a worker, and why a worker ended. Pure data: texts, causes and the tail of
+//! stderr are added by whoever turns these into the public error.
+
+use crate::{ExitStatus, Now, SessionId, WorkerRef};
+use std::fmt;
+
+/// Why a call ends without a worker's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The pool's queue is full.
+    QueueFull {
+        /// How many may wait.
+        limit: usize,
+    },
+    /// The session's share of the queue is full.
+    SessionQueueFull {
+        /// How many of one session may wait.
+        limit: usize,
+    },
+    /// No worker became free within the queue's timeout.
+    QueueTimeout,
+    /// The call's whole deadline passed.
+    DeadlineExceeded {
+        /// False only if no worker can have seen the call.
+        may_have_run: bool,
+    },
+    /// The process that had the call died.
+    WorkerLost(Loss),
+    /// The process that held the session's state died (R20).
+    SessionWorkerLost {
+        /// The session.
+        session: SessionId,
+        /// Which process, and how.
+        loss: Loss,
+    },
+    /// The session expired and the pool rejects calls of expired sessions.
+    SessionExpired(SessionId),
+    /// There is no such session and the call asked to be rejected then.
+    SessionNotFound(SessionId),
+    /// The pool has as many sessions as it may.
+    SessionQuota {
+        /// The quota.
+        max: usize,
+    },
+    /// The session's worker is busy and the call does not wait.
+    WorkerBusy(WorkerRef),
+    /// The pool failed to keep its workers; the next probe starts at `retry_at`.
+    PoolFailed {
+        /// When the next probe starts.
+        retry_at: Now,
+    },
+    /// The pool is shutting down.
+    PoolClosed {
+        /// False only if no worker can have seen the call.
+        may_have_run: bool,
+    },
+    /// Its caller went away. Nobody hears of it; it is counted.
+    Abandoned,
+}
+
+/// The end of a process, as seen by one call it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Loss {
+    /// The process.
+    pub at: WorkerRef,
+    /// How it ended; `None` where that is no longer known (it ended long before the call).
+    pub end: Option<End>,
+    /// False only if the worker can't have seen the call.
+    pub may_have_run: bool,
+}
+
+/// How and why a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct End {
+    /// What the operating system said.
+    pub status: ExitStatus,
+    /// Why Herder ended it, if Herder did.
+    pub doom: Option<Doom>,
+}
+
+/// Why Herder ended a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Doom {
+    /// Somebody asked (`KillWorker`).
+    Requested,
+    /// It missed its pings.
+    Unresponsive,
+    /// A call whose caller had its answer, or had left, did not end in time.
+    CancelPatience,
+    /// It broke the protocol, or closed its descriptor.
+    Protocol,
+    /// It was not ready within the start timeout.
+    StartTimeout,
+    /// It was an overflow worker with nothing to do.
+    Idle,
+    /// The pool shuts down.
+    Shutdown,
+    /// The actor in charge of it panicked.
+    ActorPanicked,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.doom {
+            None => write!(f, "{}", self.status),
+            Some(doom) => write!(f, "{} ({doom})", self.status),
+        }
+    }
+}
+
+impl fmt::Display for Doom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requested => "killed on request",
+            Self::Unresponsive => "killed: it no longer answered pings",
+            Self::CancelPatience => "killed: a call that was over did not stop",
+            Self::Protocol => "killed: it broke the protocol",
+            Self::StartTimeout => "killed: it was not ready in time",
+            Self::Idle => "stopped: overflow worker without work",
+            Self::Shutdown => "stopped: the pool shuts down",
+            Self::ActorPanicked => "killed: its actor panicked",
+        })
+    }
+}

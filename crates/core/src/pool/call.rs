@@ -1,0 +1,85 @@
+//! A call from admission to its settling. Payloads and callers are elsewhere; here is where it stands.
+
+use crate::{Affinity, CallId, Epoch, Now, WireId, WorkerRef, session::RowKey};
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
+
+/// The admitted, unsettled calls. Never iterated to decide anything.
+pub(crate) type Calls = HashMap<CallId, Call, FixedState>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Call {
+    pub(crate) admitted: Now,
+    pub(crate) deadline: Now,
+    /// The end of its wait for any worker; later than the deadline where it waits for its session's own.
+    pub(crate) queue_until: Now,
+    pub(crate) idempotent: bool,
+    pub(crate) attempts: u32,
+    pub(crate) role: Role,
+    pub(crate) place: Place,
+}
+
+/// What the call's session demands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    /// Any worker.
+    Anyone,
+    /// Any worker; the session is only tracked.
+    Tracked(RowKey),
+    /// Its session's worker if that is free.
+    Hint(RowKey),
+    /// Its session's worker, in turn, under the epoch it was admitted in (I3).
+    Strict { row: RowKey, epoch: Epoch, fail_fast: bool },
+}
+
+/// Where the call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// Not yet placed.
+    Nowhere,
+    /// In the queue for any worker.
+    Anyone,
+    /// In the queue of first calls of unbound sessions.
+    Homeless,
+    /// In its session's worker's queue.
+    Bound(WorkerRef),
+    /// Behind another call of its session.
+    Line,
+    /// Sent.
+    Sent { at: WorkerRef, wire: WireId },
+}
+
+impl Role {
+    pub(crate) fn row(self) -> Option<RowKey> {
+        match self {
+            Self::Anyone => None,
+            Self::Tracked(row) | Self::Hint(row) | Self::Strict { row, .. } => Some(row),
+        }
+    }
+
+    pub(crate) fn is_strict(self) -> bool {
+        matches!(self, Self::Strict { .. })
+    }
+
+    pub(crate) fn routed(row: RowKey, epoch: Epoch, mode: Affinity) -> Self {
+        match mode {
+            Affinity::Hint => Self::Hint(row),
+            Affinity::StrictQueue => Self::Strict { row, epoch, fail_fast: false },
+            Affinity::StrictFailFast => Self::Strict { row, epoch, fail_fast: true },
+        }
+    }
+}
+
+impl Call {
+    pub(crate) fn is_queued(&self) -> bool {
+        matches!(self.place, Place::Anyone | Place::Homeless | Place::Bound(_) | Place::Line)
+    }
+
+    /// The next moment to look at it.
+    pub(crate) fn due(&self) -> Now {
+        match self.place {
+            Place::Anyone | Place::Homeless => self.queue_until.min(self.deadline),
+            _ => self.deadline,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What goes into the core and what comes out: all of it plain data.
+
+use crate::{
+    Affinity, CallId, Epoch, IfAbsent, Now, SessionId, WireId, WorkerRef,
+    failure::{Doom, End, Failure},
+    routing::Routing,
+};
+use std::time::Duration;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// Time passed: look at what is due.
+    Tick,
+    /// A call was submitted. Exactly one [`Effect::Settle`] or [`Effect::Deliver`] answers it (I1).
+    Submit(Submission),
+    /// The call's caller went away.
+    Cancel(CallId),
+    /// The process said ready.
+    Ready {
+        /// Which.
+        at: WorkerRef,
+        /// Calls it takes unfinished, at least 1.
+        window: u32,
+        /// Whether it serves the control channel.
+        control: bool,
+    },
+    /// The final frame of an attempt.
+    Final {
+        /// From which process.
+        at: WorkerRef,
+        /// Of which attempt.
+        wire: WireId,
+        /// A result, not an error.
+        ok: bool,
+    },
+    /// An answer to a ping.
+    Pong {
+        /// From which process.
+        at: WorkerRef,
+        /// The ping's number.
+        nonce: u64,
+    },
+    /// The process is gone *and* its socket was read until it would block.
+    Exited {
+        /// Which.
+        at: WorkerRef,
+        /// How.
+        end: End,
+    },
+    /// End a process now.
+    Kill {
+        /// Which.
+        at: WorkerRef,
+        /// Why.
+        doom: Doom,
+    },
+    /// Take no more calls, finish those there are, end the workers; what is left at `until` is answered `PoolClosed`.
+    Shutdown {
+        /// The end of patience.
+        until: Now,
+    },
+}
+
+/// A call, without its payload.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Submission {
+    /// Its number, higher than any before.
+    pub call: CallId,
+    /// Its session, if it has one.
+    pub session: Option<SessionCall>,
+    /// The end of the whole: queue, run, retries.
+    pub deadline: Now,
+    /// It may run again elsewhere when its worker dies in the middle.
+    pub idempotent: bool,
+}
+
+/// What a call says of its session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionCall {
+    /// Which session.
+    pub id: SessionId,
+    /// What to do if there is none.
+    pub if_absent: IfAbsent,
+    /// How strictly to keep to its worker; the pool's mode if none is given.
+    pub affinity: Option<Affinity>,
+}
+
+/// Something to carry out. The order matters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Start this process; answer with `Ready` or `Exited`.
+    Start(WorkerRef),
+    /// Send the call to the process.
+    Send {
+        /// To which.
+        at: WorkerRef,
+        /// What.
+        call: CallId,
+        /// The attempt's id.
+        wire: WireId,
+        /// The session's epoch, if the call's session is routed.
+        epoch: Option<Epoch>,
+    },
+    /// The final frame just handed in answers this call.
+    Deliver {
+        /// Which.
+        call: CallId,
+        /// How it came there.
+        delivery: Delivery,
+    },
+    /// The call ends without a worker's answer.
+    Settle {
+        /// Which.
+        call: CallId,
+        /// Why.
+        failure: Failure,
+    },
+    /// Ask the attempt to stop; with `interrupt`, break it.
+    Cancel {
+        /// In which process.
+        at: WorkerRef,
+        /// Which attempt.
+        wire: WireId,
+        /// Break the running code.
+        interrupt: bool,
+    },
+    /// Ping the process.
+    Ping {
+        /// Which.
+        at: WorkerRef,
+        /// The number its pong must have.
+        nonce: u64,
+    },
+    /// Tell the process that a session it holds is over.
+    EndSession {
+        /// Which process.
+        at: WorkerRef,
+        /// Which session.
+        session: SessionId,
+        /// Which of its lives.
+        epoch: Epoch,
+        /// Why.
+        reason: SessionEnd,
+    },
+    /// End the process; answer with `Exited`.
+    Stop {
+        /// Which.
+        at: WorkerRef,
+        /// How.
+        how: StopHow,
+        /// Why.
+        doom: Doom,
+    },
+    /// Worth a line in the log.
+    Note(Note),
+    /// The drain is over and no process is left.
+    Stopped,
+}
+
+/// How a reply came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Delivery {
+    /// Who answered.
+    pub at: WorkerRef,
+    /// How the call was routed.
+    pub routing: Routing,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// From admission to the last send.
+    pub queued: Duration,
+    /// From the last send to the final frame.
+    pub ran: Duration,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SessionEnd {
+    /// Somebody ended it.
+    Ended,
+    /// Its timeout passed.
+    Expired,
+    /// It was bound to another worker.
+    Moved,
+}
+
+/// How to end a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopHow {
+    /// Shutdown message, SIGTERM, SIGKILL.
+    Ladder,
+    /// SIGKILL.
+    Kill,
+}
+
+/// Something an operator wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Note {
+    /// A process ended that was not told to.
+    Died(WorkerRef, End),
+    /// A process was not ready when it ended.
+    StartFailed(WorkerRef, End),
+    /// A ping was missed.
+    PingMissed(WorkerRef, u32),
+    /// The pool failed and rests until then.
+    Failed(Now),
+    /// The pool failed before and has a worker again.
+    Recovered,
+    /// A final frame came after its call was settled.
+    LateAnswer(WorkerRef, WireId),
+    /// A final frame of an attempt nobody knows.
+    UnknownAnswer(WorkerRef, WireId),
+}

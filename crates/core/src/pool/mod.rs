@@ -1,0 +1,241 @@
+//! The pool as a pure machine: something happened, now what? All state of a pool that decides anything is here.
+//!
+//! One step takes an [`Input`] and the time, and appends [`Effect`]s. It does no I/O, reads no clock and draws no random
+//! number, so a schedule that went wrong replays. The life of a call: `submit` (admission and routing), `dispatch` (choice
+//! and queues), `settle` (final frames, deadlines, cancels), `lifecycle` (starts, deaths, restarts), `health` (pings).
+
+mod call;
+mod dispatch;
+mod health;
+mod io;
+mod lifecycle;
+mod salvage;
+mod sessions;
+mod settle;
+mod shutdown;
+mod status;
+mod submit;
+
+#[cfg(test)]
+mod tests;
+
+pub use io::{Delivery, Effect, Input, Note, SessionCall, SessionEnd, StopHow, Submission};
+pub use salvage::Salvage;
+pub use sessions::{BindError, Lookup, SessionInfo, SessionState};
+pub use status::{
+    AffinityStatus, Counters, Features, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, TransitionStatus,
+    WorkerStatus,
+};
+
+use crate::{
+    Epoch, Generation, KindSettings, Now, Settings, WireId, WorkerId, WorkerRef,
+    queue::AdmissionQueue,
+    restart::Intensity,
+    session::{Routes, Sessions, Table},
+    timers::{Timer, Timers},
+    worker::{History, Slot, WorkerMetrics},
+};
+use call::Calls;
+use std::hash::{Hash, Hasher};
+
+/// Where effects go, in order.
+pub type Effects = Vec<Effect>;
+
+/// A pool's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Core {
+    settings: Settings,
+    phase: Phase,
+    started: Now,
+    slots: Vec<Slot>,
+    calls: Calls,
+    /// Waiting calls that any worker may take.
+    anyone: AdmissionQueue,
+    /// Waiting first calls of sessions that are bound nowhere: for base workers, as long as one lives.
+    homeless: AdmissionQueue,
+    /// All waiting calls, in whatever queue.
+    queued: usize,
+    sessions: Sessions,
+    extras: Extras,
+    intensity: Intensity,
+    timers: Timers,
+    next_wire: u64,
+    next_epoch: u64,
+    next_nonce: u64,
+    counters: Counters,
+}
+
+/// Whether the pool takes calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    Running,
+    /// Too many restarts: none but a probe, at this moment.
+    Failed {
+        retry_at: Now,
+    },
+    /// The probe is starting.
+    Probing,
+    Draining {
+        until: Now,
+    },
+    /// The drain's time is up: workers are being ended.
+    Closing,
+    Stopped,
+}
+
+/// What an enhanced pool keeps for each slot besides (R9). A basic pool has no place for it (I5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Extras {
+    Basic,
+    Enhanced { metrics: Option<Vec<WorkerMetrics>>, history: Option<Vec<History>> },
+}
+
+impl Core {
+    /// A new pool: its base workers are to be started by the first step. `seed` scatters the session table.
+    pub fn new(settings: Settings, seed: u64, now: Now) -> Self {
+        Self::resume(settings, seed, now, Salvage::default())
+    }
+
+    fn build(settings: Settings, seed: u64, now: Now) -> Self {
+        let total = settings.pool_size + settings.overflow;
+        let slots: Vec<Slot> = (1..=total).map(|id| Slot::new(nobody(id), id <= settings.pool_size)).collect();
+        let (sessions, extras) = match &settings.kind {
+            KindSettings::Basic => (Sessions::Tracked(Table::new(seed)), Extras::Basic),
+            KindSettings::Enhanced { session_affinity, worker_metrics, state_machine } => {
+                let sessions = match session_affinity {
+                    Some(affinity) => Sessions::Routed(Routes::new(affinity.clone(), seed, slots.len())),
+                    None => Sessions::Tracked(Table::new(seed)),
+                };
+                let metrics = worker_metrics.then(|| vec![WorkerMetrics::default(); slots.len()]);
+                let history = state_machine.then(|| vec![History::default(); slots.len()]);
+                (sessions, Extras::Enhanced { metrics, history })
+            }
+        };
+        Self {
+            phase: Phase::Running,
+            started: now,
+            slots,
+            calls: Calls::default(),
+            anyone: AdmissionQueue::default(),
+            homeless: AdmissionQueue::default(),
+            queued: 0,
+            sessions,
+            extras,
+            intensity: Intensity::new(settings.restart.clone()),
+            timers: Timers::default(),
+            next_wire: 0,
+            next_epoch: 0,
+            next_nonce: 0,
+            counters: Counters::default(),
+            settings,
+        }
+    }
+
+    /// One step. What was due before `now` happens first.
+    pub fn handle(&mut self, now: Now, input: Input, fx: &mut Effects) {
+        self.tick(now, fx);
+        match input {
+            Input::Tick => {}
+            Input::Submit(submission) => self.submit(now, submission, fx),
+            Input::Cancel(call) => self.abandon(now, call, fx),
+            Input::Ready { at, window, control } => self.ready(now, at, window, control, fx),
+            Input::Final { at, wire, ok } => self.finish(now, at, wire, ok, fx),
+            Input::Pong { at, nonce } => self.pong(now, at, nonce, fx),
+            Input::Exited { at, end } => self.exited(now, at, end, fx),
+            Input::Kill { at, doom } => self.doom(now, at, doom, StopHow::Kill, fx),
+            Input::Shutdown { until } => self.begin_drain(now, until, fx),
+        }
+    }
+
+    /// When to step again with [`Input::Tick`] if nothing else happens. It may be early, never late.
+    pub fn next_wakeup(&self) -> Option<Now> {
+        self.timers.next()
+    }
+
+    /// The settings it was made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn tick(&mut self, now: Now, fx: &mut Effects) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Call(call) => self.call_due(now, call, fx),
+                Timer::Attempt(worker, wire) => self.attempt_due(now, worker, wire, fx),
+                Timer::Worker(worker) => self.worker_due(now, worker, fx),
+                Timer::Sweep => self.sweep_due(now, fx),
+                Timer::Pool => self.pool_due(now, fx),
+            }
+        }
+    }
+
+    /// Drops timers of calls that are over, once they outnumber the live ones.
+    fn shrink_timers(&mut self) {
+        let live =
+            2 * self.calls.len() + 4 * self.slots.len() + self.slots.iter().map(|s| s.running.len()).sum::<usize>();
+        let (calls, slots) = (&self.calls, &self.slots);
+        self.timers.shrink(live, |timer| match timer {
+            Timer::Call(call) => calls.contains_key(&call),
+            Timer::Attempt(worker, wire) => slots[index(worker)].running.iter().any(|attempt| attempt.wire == wire),
+            Timer::Worker(_) | Timer::Sweep | Timer::Pool => true,
+        });
+    }
+
+    fn slot(&self, worker: WorkerId) -> &Slot {
+        &self.slots[index(worker)]
+    }
+
+    fn slot_mut(&mut self, worker: WorkerId) -> &mut Slot {
+        &mut self.slots[index(worker)]
+    }
+
+    /// The slot, if this process is the latest in it.
+    fn current(&mut self, at: WorkerRef) -> Option<&mut Slot> {
+        self.slots.get_mut((at.worker.0 as usize).checked_sub(1)?).filter(|slot| slot.at == at)
+    }
+
+    /// Whether this very process is ready to answer for its sessions (I4).
+    fn is_alive(&self, at: WorkerRef) -> bool {
+        self.slots[index(at.worker)].holds(at)
+    }
+
+    /// Whether health decides who gets work (`state_machine`).
+    fn gated(&self) -> bool {
+        matches!(self.extras, Extras::Enhanced { history: Some(_), .. })
+    }
+
+    fn fresh_wire(&mut self) -> WireId {
+        self.next_wire += 1;
+        WireId(self.next_wire)
+    }
+
+    fn fresh_epoch(&mut self) -> Epoch {
+        self.next_epoch += 1;
+        Epoch(self.next_epoch)
+    }
+}
+
+/// What decides is hashed; the calls' order in their map does not.
+impl Hash for Core {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.phase.hash(state);
+        self.slots.hash(state);
+        self.anyone.hash(state);
+        self.homeless.hash(state);
+        self.sessions.hash(state);
+        self.extras.hash(state);
+        self.calls.len().hash(state);
+        for call in self.anyone.iter().chain(self.homeless.iter()) {
+            self.calls.get(&call).hash(state);
+        }
+        (self.next_wire, self.next_epoch, self.next_nonce).hash(state);
+    }
+}
+
+fn index(worker: WorkerId) -> usize {
+    worker.0 as usize - 1
+}
+
+fn nobody(id: u32) -> WorkerRef {
+    WorkerRef { worker: WorkerId(id), generation: Generation(0) }
+}

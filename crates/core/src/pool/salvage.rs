@@ -1,0 +1,81 @@
+//! What survives when a pool's state is built anew after a panic in its own step: names and numbers, nothing else.
+
+use super::{Core, index};
+use crate::{
+    CallId, Generation, Now, SessionId, Settings, WorkerRef,
+    session::{Binding, Sessions, Unbound},
+    timers::Timer,
+    worker::Process,
+};
+
+/// The part of a core that a new one goes on from.
+#[derive(Clone, Debug, Default)]
+pub struct Salvage {
+    generations: Vec<Generation>,
+    sessions: Vec<(SessionId, WorkerRef)>,
+    next_wire: u64,
+    next_epoch: u64,
+    restarts_counted: u64,
+}
+
+impl Core {
+    /// Takes what can be trusted even if a step was torn: no id, epoch or generation is ever used twice.
+    pub fn salvage(&self) -> Salvage {
+        let bound = |sessions: &Sessions| match sessions {
+            Sessions::Tracked(_) => Vec::new(),
+            Sessions::Routed(routes) => routes
+                .table
+                .iter()
+                .filter_map(|(_, row)| match row.route.binding {
+                    Binding::To { at, .. } => Some((row.id.clone(), at)),
+                    Binding::None(_) => None,
+                })
+                .collect(),
+        };
+        Salvage {
+            generations: self.slots.iter().map(|slot| slot.at.generation).collect(),
+            sessions: bound(&self.sessions),
+            next_wire: self.next_wire,
+            next_epoch: self.next_epoch,
+            restarts_counted: self.counters.rebuilt + 1,
+        }
+    }
+
+    /// A pool that goes on from another's salvage: all workers are started anew, and each session that was bound is told once.
+    pub fn resume(settings: Settings, seed: u64, now: Now, salvage: Salvage) -> Self {
+        let mut core = Self::build(settings, seed, now);
+        core.next_wire = salvage.next_wire;
+        core.next_epoch = salvage.next_epoch;
+        core.counters.rebuilt = salvage.restarts_counted;
+        for (slot, generation) in core.slots.iter_mut().zip(salvage.generations) {
+            slot.at.generation = generation;
+        }
+        for (id, at) in salvage.sessions {
+            core.restore_lost(now, id, at);
+        }
+        for slot in core.slots.iter_mut().filter(|slot| slot.base) {
+            slot.process = Process::Scheduled { at: now };
+            core.timers.set(now, Timer::Worker(slot.at.worker));
+        }
+        core.timers.set(now + core.settings.sessions.cleanup_interval, Timer::Sweep);
+        core
+    }
+
+    fn restore_lost(&mut self, now: Now, id: SessionId, at: WorkerRef) {
+        let Ok(row) = self.new_routed_row(now, id, Unbound::New) else { return };
+        let epoch = self.epoch_of(row);
+        if index(at.worker) < self.slots.len()
+            && let Sessions::Routed(routes) = &mut self.sessions
+        {
+            routes.bind(row, at, epoch); // to a process that is gone: the next call is told
+            routes.worker_gone(at);
+        }
+    }
+
+    /// All calls that are admitted and not settled, in the order of admission.
+    pub fn unsettled(&self) -> Vec<CallId> {
+        let mut all: Vec<CallId> = self.calls.keys().copied().collect();
+        all.sort_unstable();
+        all
+    }
+}

@@ -1,0 +1,80 @@
+//! The end of a pool: no new calls, those there are finish or run out of time, then the workers end.
+
+use super::{Core, Effect, Effects, Phase, StopHow, call::Call};
+use crate::{
+    Now,
+    failure::{Doom, Failure},
+    timers::Timer,
+    worker::Process,
+};
+
+impl Core {
+    pub(super) fn begin_drain(&mut self, now: Now, until: Now, fx: &mut Effects) {
+        let until = match self.phase {
+            Phase::Draining { until: before } => before.min(until),
+            Phase::Closing | Phase::Stopped => return,
+            _ => until,
+        };
+        self.phase = Phase::Draining { until };
+        self.timers.set(until, Timer::Pool);
+        if now >= until { self.cut_off(now, fx) } else { self.drain(now, fx) }
+    }
+
+    /// The pool's own timer: the probe of a failed pool, or the end of a drain.
+    pub(super) fn pool_due(&mut self, now: Now, fx: &mut Effects) {
+        match self.phase {
+            Phase::Draining { until } if now >= until => self.cut_off(now, fx),
+            Phase::Draining { until } => self.timers.set(until, Timer::Pool),
+            _ => self.probe_due(now, fx),
+        }
+    }
+
+    /// Goes on to close the pool once nothing is queued or unfinished.
+    pub(super) fn drain(&mut self, now: Now, fx: &mut Effects) {
+        if self.calls.is_empty() && self.slots.iter().all(|slot| slot.running.is_empty()) {
+            self.close(now, fx);
+        }
+    }
+
+    /// The time is up: what is left is answered, and its workers are killed.
+    fn cut_off(&mut self, now: Now, fx: &mut Effects) {
+        self.phase = Phase::Closing; // settling the calls below must not begin the close
+        let mut left: Vec<_> = self.calls.keys().copied().collect();
+        left.sort_unstable();
+        for id in left {
+            let may_have_run = self.calls.get(&id).is_some_and(|call: &Call| call.attempts > 0);
+            self.settle_early(now, id, Failure::PoolClosed { may_have_run }, fx);
+        }
+        self.close(now, fx);
+    }
+
+    fn close(&mut self, now: Now, fx: &mut Effects) {
+        self.phase = Phase::Closing;
+        for place in 0..self.slots.len() {
+            let slot = &mut self.slots[place];
+            if matches!(slot.process, Process::Scheduled { .. }) {
+                slot.process = Process::Absent;
+            }
+            let (at, busy) = (slot.at, !slot.running.is_empty());
+            let how = if busy { StopHow::Kill } else { StopHow::Ladder };
+            self.doom(now, at, Doom::Shutdown, how, fx);
+        }
+        self.stop_if_empty(fx);
+    }
+
+    /// A process is gone: that may end the drain, or the pool.
+    pub(super) fn after_exit(&mut self, now: Now, fx: &mut Effects) {
+        match self.phase {
+            Phase::Draining { .. } => self.drain(now, fx),
+            Phase::Closing => self.stop_if_empty(fx),
+            _ => {}
+        }
+    }
+
+    fn stop_if_empty(&mut self, fx: &mut Effects) {
+        if !self.slots.iter().any(|slot| slot.has_process()) {
+            self.phase = Phase::Stopped;
+            fx.push(Effect::Stopped);
+        }
+    }
+}

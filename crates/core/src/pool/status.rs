@@ -1,0 +1,311 @@
+//! One shape of status for both worker types (R8). A snapshot; reading it changes nothing.
+
+use super::{Core, Extras, Phase, SessionInfo, sessions::millis};
+use crate::{
+    Generation, Health, Now, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerType,
+    session::Sessions,
+    worker::{Process, Slot, Transition},
+};
+use serde::Serialize;
+
+/// How many sessions a status shows at most.
+pub const SESSIONS_SHOWN: usize = 100;
+
+/// A pool's status, but for what only its shell knows (its name, the wall clock, pids).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PoolStatus {
+    /// Basic or enhanced.
+    pub worker_type: WorkerType,
+    /// Whether it takes calls.
+    pub state: PoolState,
+    /// Base workers wanted.
+    pub pool_size: u32,
+    /// Overflow workers allowed.
+    pub overflow: u32,
+    /// Sessions that are not expired.
+    pub active_sessions: usize,
+    /// The first of them.
+    pub sessions: Vec<SessionInfo>,
+    /// Milliseconds since its start.
+    pub uptime_ms: u64,
+    /// What the affinity table holds; `None` (shown as `{}`) in a pool without one.
+    pub session_affinity: Option<AffinityStatus>,
+    /// One entry a slot that has, or is to have, a process.
+    pub workers: Vec<WorkerStatus>,
+    /// The queue.
+    pub queue: QueueStatus,
+    /// Counted since the start.
+    pub counters: Counters,
+    /// What is switched on.
+    pub features: Features,
+}
+
+/// Whether a pool takes calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolState {
+    /// It does, but not every base worker is ready.
+    Starting,
+    /// It does.
+    Running,
+    /// Too many restarts; a probe starts after a cooldown.
+    Failed,
+    /// It finishes what it has.
+    Draining,
+    /// It ended.
+    Stopped,
+}
+
+/// The affinity table in numbers (R6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AffinityStatus {
+    /// Sessions that are not expired.
+    pub total_sessions: usize,
+    /// Due or marked, not yet removed.
+    pub expired_sessions: usize,
+    /// Processes that hold at least one.
+    pub workers_with_sessions: usize,
+    /// Calls that met their session's worker.
+    pub hits: u64,
+    /// Calls that began a session.
+    pub misses: u64,
+    /// Calls that ran elsewhere than their session before.
+    pub rebinds: u64,
+    /// Sweeps that ran to their end.
+    pub cleanup_runs: u64,
+    /// Sessions removed by sweeps.
+    pub sessions_cleaned: u64,
+}
+
+/// One slot.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WorkerStatus {
+    /// The slot.
+    pub id: WorkerId,
+    /// Which of its processes.
+    pub generation: Generation,
+    /// Whether it is one of the overflow.
+    pub overflow: bool,
+    /// Its state.
+    pub state: WorkerState,
+    /// Its health.
+    pub health: Health,
+    /// Unfinished calls.
+    pub in_flight: usize,
+    /// Unfinished calls it takes.
+    pub window: usize,
+    /// Calls of its sessions that wait for it.
+    pub queued: usize,
+    /// Calls finished, over all its processes.
+    pub operations: u64,
+    /// Sessions bound to it; only with `session_affinity`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<u32>,
+    /// Only with `worker_metrics`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<WorkerMetrics>,
+    /// The last changes of state, newest last; only with `state_machine`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<Vec<TransitionStatus>>,
+}
+
+/// One change of state, as shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TransitionStatus {
+    /// The state left.
+    pub from: WorkerState,
+    /// The state entered.
+    pub to: WorkerState,
+    /// Why.
+    pub reason: &'static str,
+    /// Milliseconds spent in `from`.
+    pub lasted_ms: u64,
+    /// Milliseconds ago.
+    pub ago_ms: u64,
+}
+
+/// The queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct QueueStatus {
+    /// Calls waiting.
+    pub waiting: usize,
+    /// How many may.
+    pub limit: usize,
+    /// Calls unfinished in workers, settled or not.
+    pub in_flight: usize,
+}
+
+/// What is switched on (R9). All false in a basic pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Features {
+    /// Routing by session.
+    pub session_affinity: bool,
+    /// Metrics for each worker.
+    pub worker_metrics: bool,
+    /// Degraded state, health-gated work, history.
+    pub state_machine: bool,
+}
+
+/// What a pool counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Counters {
+    /// Calls submitted; each ends in exactly one of `refused`, `ok`, `failed`, `lost`, `timeouts`, `abandoned`, or the pool's end.
+    pub submitted: u64,
+    /// Not admitted.
+    pub refused: u64,
+    /// Answered with a result.
+    pub ok: u64,
+    /// Answered with an error by the worker.
+    pub failed: u64,
+    /// Lost with their worker.
+    pub lost: u64,
+    /// Out of time, queued or running.
+    pub timeouts: u64,
+    /// Left by their caller.
+    pub abandoned: u64,
+    /// Sent again after a death.
+    pub retries: u64,
+    /// Final frames after their call was settled.
+    pub late_answers: u64,
+    /// Final frames of attempts nobody knows.
+    pub unknown_frames: u64,
+    /// Processes started.
+    pub starts: u64,
+    /// Processes that ended.
+    pub exits: u64,
+    /// Sessions removed because their time was over.
+    pub sessions_expired: u64,
+    /// How often the state was built anew after a panic.
+    pub rebuilt: u64,
+}
+
+impl Core {
+    /// A snapshot. Costs the slots, the sessions shown, and those that are due.
+    pub fn status(&self, now: Now) -> PoolStatus {
+        let affinity = self.affinity_status(now);
+        PoolStatus {
+            worker_type: self.settings.worker_type(),
+            state: self.pool_state(),
+            pool_size: self.settings.pool_size,
+            overflow: self.settings.overflow,
+            active_sessions: self.active_sessions(now),
+            sessions: self.list_sessions(now, 0, SESSIONS_SHOWN),
+            uptime_ms: millis(now - self.started),
+            session_affinity: affinity,
+            workers: self.workers(now),
+            queue: self.queue_status(),
+            counters: self.counters,
+            features: self.features(),
+        }
+    }
+
+    /// The affinity table in numbers; `None` in a pool without one.
+    pub fn affinity_status(&self, now: Now) -> Option<AffinityStatus> {
+        let routes = self.routes()?;
+        let expired = routes.table.due(now, self.settings.sessions.timeout) + routes.table.marked_len();
+        Some(AffinityStatus {
+            total_sessions: routes.table.len() - expired,
+            expired_sessions: expired,
+            workers_with_sessions: routes.workers_with_sessions(),
+            hits: routes.counters.hits,
+            misses: routes.counters.misses,
+            rebinds: routes.counters.rebinds,
+            cleanup_runs: routes.counters.cleanup_runs,
+            sessions_cleaned: routes.counters.cleaned,
+        })
+    }
+
+    /// The slots that have, or are to have, a process.
+    pub fn workers(&self, now: Now) -> Vec<WorkerStatus> {
+        let shown = |slot: &&Slot| !matches!(slot.process, Process::Absent) || slot.base;
+        self.slots.iter().filter(shown).map(|slot| self.worker_status(now, slot)).collect()
+    }
+
+    fn worker_status(&self, now: Now, slot: &Slot) -> WorkerStatus {
+        let place = super::index(slot.at.worker);
+        let (metrics, history) = match &self.extras {
+            Extras::Basic => (None, None),
+            Extras::Enhanced { metrics, history } => (
+                metrics.as_ref().map(|all| all[place].clone()),
+                history.as_ref().map(|all| all[place].iter().map(|change| shown(now, change)).collect()),
+            ),
+        };
+        WorkerStatus {
+            id: slot.at.worker,
+            generation: slot.at.generation,
+            overflow: !slot.base,
+            state: slot.state(self.gated()),
+            health: slot.health(),
+            in_flight: slot.running.len(),
+            window: slot.window(),
+            queued: slot.queue.len(),
+            operations: slot.served,
+            sessions: self.routes().map(|routes| routes.bound_to(slot.at)),
+            metrics,
+            history,
+        }
+    }
+
+    fn queue_status(&self) -> QueueStatus {
+        let in_flight = self.slots.iter().map(|slot| slot.running.len()).sum();
+        QueueStatus { waiting: self.queued, limit: self.settings.queue.limit, in_flight }
+    }
+
+    fn active_sessions(&self, now: Now) -> usize {
+        let timeout = self.settings.sessions.timeout;
+        match &self.sessions {
+            Sessions::Tracked(table) => table.len() - table.due(now, timeout),
+            Sessions::Routed(routes) => routes.table.len() - routes.table.marked_len() - routes.table.due(now, timeout),
+        }
+    }
+
+    /// What is switched on.
+    pub fn features(&self) -> Features {
+        match &self.extras {
+            Extras::Basic => Features::default(),
+            Extras::Enhanced { metrics, history } => Features {
+                session_affinity: self.routes().is_some(),
+                worker_metrics: metrics.is_some(),
+                state_machine: history.is_some(),
+            },
+        }
+    }
+
+    /// Whether the pool takes calls.
+    pub fn pool_state(&self) -> PoolState {
+        match self.phase {
+            Phase::Running if self.ready_workers() >= self.settings.pool_size as usize => PoolState::Running,
+            Phase::Running => PoolState::Starting,
+            Phase::Failed { .. } | Phase::Probing => PoolState::Failed,
+            Phase::Draining { .. } | Phase::Closing => PoolState::Draining,
+            Phase::Stopped => PoolState::Stopped,
+        }
+    }
+
+    /// Base workers that are ready.
+    pub fn ready_workers(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.base && slot.is_live()).count()
+    }
+
+    /// Whether every base worker is either ready or has failed to become it since the last time it was.
+    pub fn start_is_decided(&self) -> bool {
+        matches!(self.phase, Phase::Failed { .. })
+            || self.slots.iter().filter(|slot| slot.base).all(|slot| slot.is_live() || slot.failures > 0)
+    }
+
+    /// The latest process of a slot, if it has one now.
+    pub fn process_of(&self, worker: WorkerId) -> Option<WorkerRef> {
+        let slot = self.slots.get((worker.0 as usize).checked_sub(1)?)?;
+        slot.has_process().then_some(slot.at)
+    }
+}
+
+fn shown(now: Now, change: &Transition) -> TransitionStatus {
+    TransitionStatus {
+        from: change.from,
+        to: change.to,
+        reason: change.reason,
+        lasted_ms: millis(change.lasted),
+        ago_ms: millis(now - change.at),
+    }
+}

@@ -1,0 +1,151 @@
+//! A slot: which process is in it, what it runs, and who waits for it. Holds no call's data.
+
+use super::{Health, WorkerState};
+use crate::{
+    CallId, Generation, Now, Routing, WireId, WorkerRef, failure::Doom, failure::End, queue::AdmissionQueue,
+    session::RowKey,
+};
+
+/// One slot of the pool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Slot {
+    /// The slot and its latest generation (0 before the first).
+    pub(crate) at: WorkerRef,
+    /// A base worker, or one of the overflow.
+    pub(crate) base: bool,
+    pub(crate) process: Process,
+    /// Attempts sent to the present process whose final frame has not come. At most the window (I2).
+    pub(crate) running: Vec<Running>,
+    /// First calls of sessions that are bound here and wait.
+    pub(crate) queue: AdmissionQueue,
+    /// Ends in a row that counted against the restart intensity.
+    pub(crate) failures: u32,
+    /// How the previous process ended.
+    pub(crate) last_end: Option<(Generation, End)>,
+    /// Attempts finished, over all generations.
+    pub(crate) served: u64,
+}
+
+/// The process in a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Process {
+    /// None, and none wanted.
+    Absent,
+    /// None; the next starts at this moment, when the batch has room.
+    Scheduled { at: Now },
+    /// Started, not ready.
+    Starting { since: Now },
+    /// Ready.
+    Live { since: Now, window: u32, ping: Ping, misses: u32, idle_since: Now },
+    /// Told to end; its exit is awaited. `live_since` is `None` if it never was ready.
+    Stopping { live_since: Option<Now>, doom: Doom },
+}
+
+/// Where the probing of a live worker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ping {
+    /// It serves no control channel.
+    Off,
+    /// The next goes out then.
+    Due { at: Now },
+    /// One is out; it is missed then.
+    Sent { nonce: u64, until: Now },
+}
+
+/// One unfinished attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Running {
+    pub(crate) wire: WireId,
+    pub(crate) occupant: Occupant,
+    pub(crate) since: Now,
+    pub(crate) routing: Routing,
+    /// The session's row and whether the attempt holds the session's turn.
+    pub(crate) session: Option<(RowKey, bool)>,
+}
+
+/// Whose attempt it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Occupant {
+    /// A call that waits for it.
+    Call(CallId),
+    /// Nobody's any more: the call is settled, the slot is still taken.
+    Abandoned { settled: Now, interrupted: bool },
+}
+
+impl Slot {
+    pub(crate) fn new(at: WorkerRef, base: bool) -> Self {
+        Self {
+            at,
+            base,
+            process: Process::Absent,
+            running: Vec::new(),
+            queue: AdmissionQueue::default(),
+            failures: 0,
+            last_end: None,
+            served: 0,
+        }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.process, Process::Live { .. })
+    }
+
+    /// Whether this very process is ready (R21).
+    pub(crate) fn holds(&self, at: WorkerRef) -> bool {
+        self.is_live() && self.at == at
+    }
+
+    /// Whether there is a process, in whatever state.
+    pub(crate) fn has_process(&self) -> bool {
+        matches!(self.process, Process::Starting { .. } | Process::Live { .. } | Process::Stopping { .. })
+    }
+
+    pub(crate) fn window(&self) -> usize {
+        match self.process {
+            Process::Live { window, .. } => window as usize,
+            _ => 0,
+        }
+    }
+
+    /// Whether it may be given a call: ready, and healthy where `gated` says that health decides (R24).
+    pub(crate) fn accepts(&self, gated: bool) -> bool {
+        match self.process {
+            Process::Live { window, misses, .. } => self.running.len() < window as usize && !(gated && misses > 0),
+            _ => false,
+        }
+    }
+
+    /// Its state as R23 names it. `full` is false for basic workers, which are never degraded.
+    pub(crate) fn state(&self, full: bool) -> WorkerState {
+        match self.process {
+            Process::Absent | Process::Scheduled { .. } => WorkerState::Terminated,
+            Process::Starting { .. } => WorkerState::Initializing,
+            Process::Live { misses, .. } if full && misses > 0 => WorkerState::Degraded,
+            Process::Live { window, .. } if self.running.len() >= window as usize => WorkerState::Busy,
+            Process::Live { .. } => WorkerState::Ready,
+            Process::Stopping { .. } => WorkerState::Terminating,
+        }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        match self.process {
+            Process::Live { misses: 0, .. } => Health::Healthy,
+            Process::Live { .. } => Health::Unhealthy,
+            _ => Health::Unknown,
+        }
+    }
+
+    /// How the process `at` ended, if that is still known.
+    pub(crate) fn end_of(&self, at: WorkerRef) -> Option<End> {
+        self.last_end.filter(|(generation, _)| *generation == at.generation).map(|(_, end)| end)
+    }
+
+    pub(crate) fn attempt(&mut self, wire: WireId) -> Option<&mut Running> {
+        self.running.iter_mut().find(|attempt| attempt.wire == wire)
+    }
+
+    pub(crate) fn take_attempt(&mut self, wire: WireId) -> Option<Running> {
+        let place = self.running.iter().position(|attempt| attempt.wire == wire)?;
+        Some(self.running.swap_remove(place))
+    }
+}
