@@ -1,0 +1,92 @@
+//! Takes the parts of a body off its front, and writes frames whose body is known. Holds no state.
+
+use crate::{EncodeError, Flags, FrameError, Header, Kind};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use herder_core::{SessionId, WireId};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// What is left of a frame's body.
+pub(crate) struct Body {
+    kind: Kind,
+    rest: Bytes,
+    taken: usize,
+}
+
+impl Body {
+    pub(crate) fn new(kind: Kind, rest: Bytes) -> Self {
+        Self { kind, rest, taken: 0 }
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, FrameError> {
+        let value = self.rest.try_get_u64_le();
+        value.map_err(|_| self.short(8)).inspect(|_| self.taken += 8)
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, FrameError> {
+        let value = self.rest.try_get_u16_le();
+        value.map_err(|_| self.short(2)).inspect(|_| self.taken += 2)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, FrameError> {
+        let value = self.rest.try_get_u8();
+        value.map_err(|_| self.short(1)).inspect(|_| self.taken += 1)
+    }
+
+    /// The next `length` bytes as text.
+    pub(crate) fn text(&mut self, field: &'static str, length: usize) -> Result<Box<str>, FrameError> {
+        let bytes = self.rest.get(..length).ok_or_else(|| self.short(length))?;
+        let text = std::str::from_utf8(bytes).map_err(|_| FrameError::NotUtf8 { kind: self.kind, field })?.into();
+        self.rest.advance(length);
+        self.taken += length;
+        Ok(text)
+    }
+
+    /// The next `length` bytes as a session id.
+    pub(crate) fn session(&mut self, length: usize) -> Result<SessionId, FrameError> {
+        let kind = self.kind;
+        let text = self.text("session", length)?;
+        SessionId::new(text).map_err(|source| FrameError::InvalidSession { kind, source })
+    }
+
+    /// All that is left as a session id.
+    pub(crate) fn last_session(mut self) -> Result<SessionId, FrameError> {
+        self.session(self.rest.len())
+    }
+
+    /// All that is left.
+    pub(crate) fn rest(self) -> Bytes {
+        self.rest
+    }
+
+    /// All that is left as JSON.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, FrameError> {
+        let kind = self.kind;
+        serde_json::from_slice(&self.rest).map_err(|e| FrameError::MalformedJson { kind, reason: e.to_string() })
+    }
+
+    fn short(&self, next: usize) -> FrameError {
+        FrameError::ShortBody { kind: self.kind, have: self.taken + self.rest.len(), need: self.taken + next }
+    }
+}
+
+/// Writes one frame whose body is `parts`, one after the other; nothing if it is refused.
+pub(crate) fn put_frame(
+    kind: Kind,
+    flags: Flags,
+    wire: WireId,
+    parts: &[&[u8]],
+    max_frame: u32,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let length = parts.iter().map(|part| part.len()).sum();
+    let header = Header::outgoing(kind, flags, wire, length, max_frame)?;
+    out.put_slice(&header.encode());
+    for part in parts {
+        out.put_slice(part);
+    }
+    Ok(())
+}
+
+pub(crate) fn to_json<T: Serialize>(kind: Kind, value: &T) -> Result<Vec<u8>, EncodeError> {
+    serde_json::to_vec(value).map_err(|e| EncodeError::Json { kind, reason: e.to_string() })
+}

@@ -1,0 +1,95 @@
+//! The call frame: its head without the arguments (the host's side), and the whole (a worker's side). Holds no state.
+
+use crate::{Codec, EncodeError, Flags, Frame, FrameError, Header, Kind, body::Body};
+use bytes::{BufMut, Bytes, BytesMut};
+use herder_core::{Epoch, Now, SessionId, WireId};
+
+/// The bytes of a call's prefix before its command.
+const PREFIX: usize = 20;
+
+/// A call as the host sends it, all but the arguments: those stay where they are and are written behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct CallHead<'a> {
+    /// The attempt; never 0.
+    pub wire: WireId,
+    /// When the caller stops waiting, on the monotonic clock. `None`: never.
+    pub deadline: Option<Now>,
+    /// The command's name: at most 65535 bytes.
+    pub command: &'a str,
+    /// The call's session and which of its lives.
+    pub session: Option<(&'a SessionId, Epoch)>,
+    /// How the arguments are encoded.
+    pub codec: Codec,
+}
+
+impl CallHead<'_> {
+    /// Writes header and prefix to `out`; the caller writes `payload_len` bytes of arguments right behind it.
+    ///
+    /// Allocates only if `out` must grow. Nothing is written on an error.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLarge`], [`EncodeError::CommandTooLong`], and [`EncodeError::Refused`] for the wire id 0.
+    pub fn encode(&self, payload_len: usize, max_frame: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let (session, epoch) = self.session.map_or(("", Epoch(0)), |(session, epoch)| (session.as_str(), epoch));
+        let long = |_| EncodeError::CommandTooLong { length: self.command.len() };
+        let (command_len, session_len) = (u16::try_from(self.command.len()).map_err(long)?, session.len() as u16);
+        let names = PREFIX + self.command.len() + session.len();
+        let length = names.saturating_add(payload_len);
+        let header = Header::outgoing(Kind::Call, Flags::codec(self.codec), self.wire, length, max_frame)?;
+        out.reserve(crate::HEADER_LEN + names);
+        out.put_slice(&header.encode());
+        out.put_u64_le(self.deadline.map_or(0, |deadline| deadline.0.max(1))); // 0 would mean none
+        out.put_u64_le(epoch.0);
+        out.put_u16_le(command_len);
+        out.put_u16_le(session_len); // a session id has at most 256 bytes
+        out.put_slice(self.command.as_bytes());
+        out.put_slice(session.as_bytes());
+        Ok(())
+    }
+}
+
+/// A call as a worker receives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The attempt; its answer carries the same.
+    pub wire: WireId,
+    /// When the caller stops waiting.
+    pub deadline: Option<Now>,
+    /// The command's name; whether there is one of this name is for the worker to say.
+    pub command: Box<str>,
+    /// The call's session and which of its lives.
+    pub session: Option<(SessionId, Epoch)>,
+    /// How the arguments are encoded, and how the answer must be.
+    pub codec: Codec,
+    /// The arguments, not looked into.
+    pub payload: Bytes,
+}
+
+impl Call {
+    /// The call without its arguments.
+    pub fn head(&self) -> CallHead<'_> {
+        let session = self.session.as_ref().map(|(session, epoch)| (session, *epoch));
+        CallHead { wire: self.wire, deadline: self.deadline, command: &self.command, session, codec: self.codec }
+    }
+
+    pub(crate) fn parse(frame: Frame) -> Result<Self, FrameError> {
+        let Header { kind, flags, wire, .. } = frame.header;
+        let codec = flags.codec.ok_or(FrameError::WrongCodec { kind, codec: None })?;
+        let mut body = Body::new(kind, frame.body);
+        let (deadline, epoch) = (body.u64()?, Epoch(body.u64()?));
+        let (command_len, session_len) = (body.u16()?.into(), body.u16()?.into());
+        let command = body.text("command", command_len)?;
+        let session = match session_len {
+            0 => None,
+            length => Some((body.session(length)?, epoch)),
+        };
+        let deadline = (deadline != 0).then_some(Now(deadline));
+        Ok(Self { wire, deadline, command, session, codec, payload: body.rest() })
+    }
+
+    pub(crate) fn encode(&self, max_frame: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
+        self.head().encode(self.payload.len(), max_frame, out)?;
+        out.put_slice(&self.payload);
+        Ok(())
+    }
+}

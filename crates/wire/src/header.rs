@@ -1,0 +1,189 @@
+//! The 16 bytes before each body. Refuses what no body could mend before a byte of the body is awaited. Holds no state.
+
+use crate::{
+    EncodeError, FrameError, HEADER_LEN, Kind, MAX_HELLO,
+    kind::{BodyRule, CodecRule, Shape, WireRule},
+};
+use herder_core::WireId;
+
+/// How a payload is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Codec {
+    /// JSON: every peer speaks it.
+    Json = 1,
+    /// MessagePack, where both sides offered it.
+    Msgpack = 2,
+}
+
+impl Codec {
+    /// Its name in a hello.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Msgpack => "msgpack",
+        }
+    }
+}
+
+/// The flags of a frame: the codec of its payload, *optional*, and five bits that belong to its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Flags {
+    /// The payload's codec, if there is a payload.
+    pub codec: Option<Codec>,
+    /// A receiver that does not know the kind passes over the frame.
+    pub optional: bool,
+    /// Bits 3 to 7, at their places; the other bits are not sent.
+    pub of_kind: u8,
+}
+
+impl Flags {
+    const CODEC: u8 = 0b0000_0011;
+    const OPTIONAL: u8 = 0b0000_0100;
+    const OF_KIND: u8 = 0b1111_1000;
+
+    /// No flag but the payload's codec.
+    pub fn codec(codec: Codec) -> Self {
+        Self { codec: Some(codec), ..Self::default() }
+    }
+
+    /// The byte in the header.
+    pub fn to_byte(self) -> u8 {
+        let codec = self.codec.map_or(0, |codec| codec as u8);
+        codec | (u8::from(self.optional) * Self::OPTIONAL) | (self.of_kind & Self::OF_KIND)
+    }
+
+    /// Reads the byte in the header.
+    ///
+    /// # Errors
+    /// [`FrameError::InvalidCodec`].
+    pub fn from_byte(byte: u8) -> Result<Self, FrameError> {
+        let codec = match byte & Self::CODEC {
+            0 => None,
+            1 => Some(Codec::Json),
+            2 => Some(Codec::Msgpack),
+            _ => return Err(FrameError::InvalidCodec),
+        };
+        Ok(Self { codec, optional: byte & Self::OPTIONAL != 0, of_kind: byte & Self::OF_KIND })
+    }
+}
+
+/// What stands before a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The body's bytes, without the header.
+    pub length: u32,
+    /// What the frame is.
+    pub kind: Kind,
+    /// Its flags.
+    pub flags: Flags,
+    /// The attempt it concerns, a ping's nonce, or 0.
+    pub wire: WireId,
+}
+
+/// A header that was read: of a frame, or of one to pass over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heading {
+    Known(Header),
+    /// An optional frame of a kind this version does not know.
+    Optional {
+        length: u32,
+    },
+}
+
+impl Header {
+    /// Its 16 bytes.
+    pub fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        bytes[..4].copy_from_slice(&self.length.to_le_bytes());
+        bytes[4] = self.kind as u8;
+        bytes[5] = self.flags.to_byte();
+        bytes[8..].copy_from_slice(&self.wire.0.to_le_bytes());
+        bytes
+    }
+
+    /// Reads 16 bytes. `Ok(None)` is an optional frame of a kind that is not known: pass over it.
+    ///
+    /// # Errors
+    /// Everything that can be wrong before the body is there; first of all a length over `max_frame` ([`MAX_HELLO`] for a hello).
+    pub fn decode(bytes: &[u8; HEADER_LEN], max_frame: u32) -> Result<Option<Self>, FrameError> {
+        Ok(match Self::read(bytes, max_frame)? {
+            Heading::Known(header) => Some(header),
+            Heading::Optional { .. } => None,
+        })
+    }
+
+    pub(crate) fn read(bytes: &[u8; HEADER_LEN], max_frame: u32) -> Result<Heading, FrameError> {
+        let [a, b, c, d, kind, flags, reserved @ .., _, _, _, _, _, _, _, _] = *bytes;
+        let [.., i, j, k, l, m, n, o, p] = *bytes;
+        let (length, wire) = (u32::from_le_bytes([a, b, c, d]), WireId(u64::from_le_bytes([i, j, k, l, m, n, o, p])));
+        if reserved != [0, 0] {
+            return Err(FrameError::ReservedBytes(u16::from_le_bytes(reserved)));
+        }
+        let (known, flags) = (Kind::from_byte(kind), Flags::from_byte(flags)?);
+        let max = limit(known, max_frame);
+        if length > max {
+            return Err(FrameError::Oversize { length, max });
+        }
+        let Some(known) = known else {
+            return if flags.optional { Ok(Heading::Optional { length }) } else { Err(FrameError::UnknownKind(kind)) };
+        };
+        let header = Self { length, kind: known, flags, wire };
+        header.check()?;
+        Ok(Heading::Known(header))
+    }
+
+    /// The header of a frame about to be sent, refused if the peer would refuse it.
+    pub(crate) fn outgoing(
+        kind: Kind,
+        flags: Flags,
+        wire: WireId,
+        length: usize,
+        max_frame: u32,
+    ) -> Result<Self, EncodeError> {
+        let max = limit(Some(kind), max_frame);
+        let fits = u32::try_from(length).ok().filter(|length| *length <= max);
+        let header = Self { length: fits.ok_or(EncodeError::TooLarge { length, max })?, kind, flags, wire };
+        header.check()?;
+        Ok(header)
+    }
+
+    /// Holds the header against its kind's shape.
+    fn check(&self) -> Result<(), FrameError> {
+        let Self { length, kind, flags, wire } = *self;
+        let Some(shape) = kind.shape() else { return Ok(()) };
+        check_flags(kind, flags, shape)?;
+        match shape.wire {
+            WireRule::Zero if wire.0 != 0 => return Err(FrameError::UnexpectedWireId { kind, wire }),
+            WireRule::Call if wire.0 == 0 => return Err(FrameError::MissingWireId(kind)),
+            _ => {}
+        }
+        match shape.body {
+            BodyRule::Empty if length > 0 => Err(FrameError::UnexpectedBody { kind, have: length }),
+            BodyRule::AtLeast(need) if length < need => {
+                Err(FrameError::ShortBody { kind, have: length as usize, need: need as usize })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_flags(kind: Kind, flags: Flags, shape: Shape) -> Result<(), FrameError> {
+    let fits = match shape.codec {
+        CodecRule::Absent => flags.codec.is_none(),
+        CodecRule::Json => flags.codec != Some(Codec::Msgpack),
+        CodecRule::Named => flags.codec.is_some(),
+    };
+    if !fits {
+        return Err(FrameError::WrongCodec { kind, codec: flags.codec });
+    }
+    match flags.of_kind & !shape.flags {
+        0 => Ok(()),
+        flags => Err(FrameError::ReservedFlags { kind, flags }),
+    }
+}
+
+/// The longest body of a kind. A hello has a limit of its own: it is what agrees on `max_frame`.
+fn limit(kind: Option<Kind>, max_frame: u32) -> u32 {
+    if kind == Some(Kind::Hello) { MAX_HELLO } else { max_frame }
+}

@@ -1,0 +1,204 @@
+//! The two hellos: parsed into types that can't be wrong, the version before all else. Holds no state.
+
+use crate::{Codec, EncodeError, FrameError, Kind, PROTOCOL_VERSION, body, body::Body};
+use herder_core::{Generation, PoolName, WorkerId};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
+use std::{fmt::Display, num::NonZeroU32};
+
+/// What the host says first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostHello {
+    /// The pool the worker belongs to.
+    pub pool: PoolName,
+    /// Its slot.
+    pub worker: WorkerId,
+    /// Which process of the slot it is.
+    pub generation: Generation,
+    /// How many calls it should run at once, at most.
+    pub concurrency: NonZeroU32,
+    /// How many calls are held for each that runs.
+    pub pipeline: NonZeroU32,
+    /// The longest body either side may send, in bytes.
+    pub max_frame: NonZeroU32,
+    /// What the host speaks.
+    pub codecs: Codecs,
+    /// Whether handlers may keep a session's state.
+    pub session_state: SessionState,
+}
+
+/// What a worker answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WorkerHello {
+    /// Its process.
+    pub pid: u32,
+    /// How many calls it runs at once.
+    pub concurrency: NonZeroU32,
+    /// How many calls it takes unfinished.
+    pub window: NonZeroU32,
+    /// What it speaks.
+    pub codecs: Codecs,
+    /// Whether it serves the control descriptor.
+    pub control: bool,
+}
+
+/// A set of codecs that always has JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Codecs {
+    /// MessagePack is among them.
+    pub msgpack: bool,
+}
+
+impl Codecs {
+    /// Whether the codec is among them.
+    pub fn contains(self, codec: Codec) -> bool {
+        codec == Codec::Json || self.msgpack
+    }
+
+    /// What both sides speak.
+    #[must_use]
+    pub fn both(self, other: Self) -> Self {
+        Self { msgpack: self.msgpack && other.msgpack }
+    }
+
+    /// Names that are not known are passed over.
+    fn parse(names: &[String]) -> Result<Self, FrameError> {
+        let has = |codec: Codec| names.iter().any(|name| name == codec.name());
+        if has(Codec::Json) { Ok(Self { msgpack: has(Codec::Msgpack) }) } else { Err(FrameError::NoJsonCodec) }
+    }
+}
+
+impl Serialize for Codecs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut names = serializer.serialize_seq(None)?;
+        names.serialize_element(Codec::Json.name())?;
+        if self.msgpack {
+            names.serialize_element(Codec::Msgpack.name())?;
+        }
+        names.end()
+    }
+}
+
+/// Whether handlers may keep a session's state in this pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// They may.
+    Kept,
+    /// They may not: the text says why, and names the key to set.
+    Refused(String),
+}
+
+impl Serialize for SessionState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Kept => serializer.serialize_bool(true),
+            Self::Refused(why) => serializer.serialize_str(why),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    protocol: u64,
+}
+
+#[derive(Deserialize)]
+struct RawHostHello {
+    pool: String,
+    worker: String,
+    generation: u32,
+    concurrency: u32,
+    pipeline: u32,
+    max_frame: u32,
+    codecs: Vec<String>,
+    session_state: RawSessionState,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "`session_state` is neither `true` nor a text")]
+enum RawSessionState {
+    Flag(bool),
+    Refused(String),
+}
+
+#[derive(Deserialize)]
+struct RawWorkerHello {
+    pid: u32,
+    concurrency: u32,
+    window: u32,
+    codecs: Vec<String>,
+    #[serde(default)]
+    control: bool,
+}
+
+#[derive(Serialize)]
+struct Versioned<'a, T> {
+    protocol: u32,
+    #[serde(flatten)]
+    hello: &'a T,
+}
+
+impl HostHello {
+    pub(crate) fn parse(body: &Body) -> Result<Self, FrameError> {
+        check_version(body)?;
+        let raw: RawHostHello = body.json()?;
+        Ok(Self {
+            pool: name(raw.pool.parse())?,
+            worker: name(raw.worker.parse())?,
+            generation: Generation(raw.generation),
+            concurrency: limit("concurrency", raw.concurrency)?,
+            pipeline: limit("pipeline", raw.pipeline)?,
+            max_frame: limit("max_frame", raw.max_frame)?,
+            codecs: Codecs::parse(&raw.codecs)?,
+            session_state: match raw.session_state {
+                RawSessionState::Flag(true) => SessionState::Kept,
+                RawSessionState::Flag(false) => return Err(no_reason()),
+                RawSessionState::Refused(why) => SessionState::Refused(why),
+            },
+        })
+    }
+
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, EncodeError> {
+        body::to_json(Kind::Hello, &Versioned { protocol: PROTOCOL_VERSION, hello: self })
+    }
+}
+
+impl WorkerHello {
+    pub(crate) fn parse(body: &Body) -> Result<Self, FrameError> {
+        check_version(body)?;
+        let raw: RawWorkerHello = body.json()?;
+        Ok(Self {
+            pid: raw.pid,
+            concurrency: limit("concurrency", raw.concurrency)?,
+            window: limit("window", raw.window)?,
+            codecs: Codecs::parse(&raw.codecs)?,
+            control: raw.control,
+        })
+    }
+
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, EncodeError> {
+        body::to_json(Kind::Hello, &Versioned { protocol: PROTOCOL_VERSION, hello: self })
+    }
+}
+
+/// First of all: in another version everything else may mean something else.
+fn check_version(body: &Body) -> Result<(), FrameError> {
+    match body.json::<Version>()?.protocol {
+        theirs if theirs == u64::from(PROTOCOL_VERSION) => Ok(()),
+        theirs => Err(FrameError::ProtocolMismatch { ours: PROTOCOL_VERSION, theirs }),
+    }
+}
+
+fn limit(key: &'static str, value: u32) -> Result<NonZeroU32, FrameError> {
+    NonZeroU32::new(value).ok_or(FrameError::ZeroLimit(key))
+}
+
+fn name<T, E: Display>(parsed: Result<T, E>) -> Result<T, FrameError> {
+    parsed.map_err(|e| FrameError::InvalidName(e.to_string()))
+}
+
+fn no_reason() -> FrameError {
+    FrameError::MalformedJson {
+        kind: Kind::Hello,
+        reason: "`session_state` is false: it is true, or the reason".into(),
+    }
+}

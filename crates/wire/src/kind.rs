@@ -1,0 +1,170 @@
+//! The kinds of frames and what a header of each must look like, as one table. Holds no state.
+
+use std::fmt;
+
+/// The way a kind travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the host to the worker.
+    ToWorker,
+    /// From the worker to the host.
+    ToHost,
+    /// Both ways.
+    Both,
+}
+
+impl Way {
+    /// Whether a frame that travels `self` may arrive where frames travel `other`.
+    pub(crate) fn admits(self, other: Self) -> bool {
+        self == Self::Both || self == other
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])* $kind:ident = $byte:literal, $name:literal, $way:ident;)*) => {
+        /// What a frame is. The discriminant is the byte in the header.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Kind {
+            $($(#[doc = $doc])* $kind = $byte,)*
+        }
+
+        impl Kind {
+            /// Every kind of this version, in the order of its bytes.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),*];
+
+            /// The kind of a header's byte; `None` if this version does not know it.
+            pub fn from_byte(byte: u8) -> Option<Self> {
+                match byte {
+                    $($byte => Some(Self::$kind),)*
+                    _ => None,
+                }
+            }
+
+            /// Its name in the protocol, as in `session_end`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+
+            /// The way it travels.
+            pub fn way(self) -> Way {
+                match self {
+                    $(Self::$kind => Way::$way,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The first frame of each side.
+    Hello = 1, "hello", Both;
+    /// The worker's table of commands: it takes calls from here on.
+    Ready = 2, "ready", ToHost;
+    /// One attempt of a call.
+    Call = 3, "call", ToWorker;
+    /// A call's value. Final.
+    Result = 4, "result", ToHost;
+    /// A call's error, or why the worker could not start. Final.
+    Error = 5, "error", ToHost;
+    /// Reserved for streams.
+    Chunk = 6, "chunk", ToHost;
+    /// Reserved for streams.
+    End = 7, "end", ToHost;
+    /// Reserved for streams.
+    Credit = 8, "credit", ToWorker;
+    /// Reserved.
+    Progress = 9, "progress", ToHost;
+    /// Give up one call.
+    Cancel = 10, "cancel", ToWorker;
+    /// Reserved.
+    Revoke = 11, "revoke", ToWorker;
+    /// Reserved.
+    Revoked = 12, "revoked", ToHost;
+    /// Reserved.
+    Started = 13, "started", ToHost;
+    /// Are you there?
+    Ping = 14, "ping", ToWorker;
+    /// The answer to a ping.
+    Pong = 15, "pong", ToHost;
+    /// Reserved for shared memory.
+    Slab = 16, "slab", Both;
+    /// Reserved for shared memory.
+    Release = 17, "release", Both;
+    /// A session is over.
+    SessionEnd = 18, "session_end", ToWorker;
+    /// Confirms one session end.
+    SessionEnded = 19, "session_ended", ToHost;
+    /// Finish what was received, then exit.
+    Shutdown = 20, "shutdown", ToWorker;
+}
+
+/// What a kind's codec bits may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CodecRule {
+    /// No payload, no codec.
+    Absent,
+    /// The body is JSON by itself; saying so is optional.
+    Json,
+    /// The payload's codec must be named.
+    Named,
+}
+
+/// What a kind's wire id may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WireRule {
+    Zero,
+    Call,
+    Any,
+}
+
+/// How long a kind's body may be; its upper bound is the frame's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyRule {
+    Empty,
+    AtLeast(u32),
+}
+
+/// What a header of one kind must look like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) codec: CodecRule,
+    pub(crate) wire: WireRule,
+    pub(crate) body: BodyRule,
+    /// Which of the bits 3 to 7 of the flags may be set.
+    pub(crate) flags: u8,
+}
+
+impl Kind {
+    /// The interrupt flag of a cancel.
+    pub(crate) const INTERRUPT: u8 = 0x08;
+
+    /// What its header must look like; `None` for the reserved kinds, which are passed over whatever they hold.
+    pub(crate) fn shape(self) -> Option<Shape> {
+        use {BodyRule as B, CodecRule as C, WireRule as W};
+        let (codec, wire, body, flags) = match self {
+            Self::Hello | Self::Ready => (C::Json, W::Zero, B::AtLeast(0), 0),
+            Self::Call => (C::Named, W::Call, B::AtLeast(20), 0),
+            Self::Result => (C::Named, W::Call, B::AtLeast(16), 0),
+            Self::Error => (C::Json, W::Any, B::AtLeast(16), 0),
+            Self::Cancel => (C::Absent, W::Call, B::Empty, Self::INTERRUPT),
+            Self::Ping | Self::Pong => (C::Absent, W::Any, B::Empty, 0),
+            Self::SessionEnd => (C::Absent, W::Zero, B::AtLeast(9), 0),
+            Self::SessionEnded => (C::Absent, W::Zero, B::AtLeast(8), 0),
+            Self::Shutdown => (C::Absent, W::Zero, B::Empty, 0),
+            Self::Chunk | Self::End | Self::Credit | Self::Progress | Self::Revoke | Self::Revoked | Self::Started => {
+                return None;
+            }
+            Self::Slab | Self::Release => return None,
+        };
+        Some(Shape { codec, wire, body, flags })
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

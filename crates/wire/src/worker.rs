@@ -1,0 +1,111 @@
+//! What a worker sends: read by the host, written by workers in Rust. Holds no state.
+
+use crate::{
+    Codec, EncodeError, Flags, Frame, FrameError, Header, Kind, Ready, SessionEnded, Stamps, Way, WorkerError,
+    WorkerHello,
+    body::{Body, put_frame, to_json},
+};
+use bytes::{Bytes, BytesMut};
+use herder_core::WireId;
+
+/// A message from a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerMessage {
+    /// The first message.
+    Hello(WorkerHello),
+    /// It takes calls.
+    Ready(Ready),
+    /// A call's value. Final.
+    Result(CallResult),
+    /// A call's error. Final.
+    Error {
+        /// The attempt.
+        wire: WireId,
+        /// When the handler ran.
+        stamps: Stamps,
+        /// What went wrong.
+        error: WorkerError,
+    },
+    /// The worker could not start, and is about to exit.
+    StartFailed(WorkerError),
+    /// The answer to a ping.
+    Pong {
+        /// What the ping carried.
+        nonce: u64,
+    },
+    /// It forgot one life of a session.
+    SessionEnded(SessionEnded),
+    /// A reserved kind: go on. Encodes to nothing.
+    Ignored(Kind),
+}
+
+/// A call's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallResult {
+    /// The attempt.
+    pub wire: WireId,
+    /// When the handler ran.
+    pub stamps: Stamps,
+    /// How the value is encoded: as its call was.
+    pub codec: Codec,
+    /// The value, not looked into: a window on the buffer that was read into.
+    pub payload: Bytes,
+}
+
+impl WorkerMessage {
+    /// Reads a frame from a worker. A result is neither copied nor allocated for.
+    ///
+    /// # Errors
+    /// Whatever is wrong with its body, or that it does not come from a worker.
+    pub fn parse(frame: Frame) -> Result<Self, FrameError> {
+        let Header { kind, flags, wire, .. } = frame.header;
+        if !kind.way().admits(Way::ToHost) {
+            return Err(FrameError::WrongDirection(kind));
+        }
+        let mut body = Body::new(kind, frame.body);
+        Ok(match kind {
+            Kind::Hello => Self::Hello(WorkerHello::parse(&body)?),
+            Kind::Ready => Self::Ready(Ready::parse(&body)?),
+            Kind::Result => {
+                let codec = flags.codec.ok_or(FrameError::WrongCodec { kind, codec: None })?;
+                Self::Result(CallResult { wire, stamps: Stamps::take(&mut body)?, codec, payload: body.rest() })
+            }
+            Kind::Error => match (wire, Stamps::take(&mut body)?, body.json()?) {
+                (WireId(0), _, error) => Self::StartFailed(error),
+                (wire, stamps, error) => Self::Error { wire, stamps, error },
+            },
+            Kind::Pong => Self::Pong { nonce: wire.0 },
+            Kind::SessionEnded => Self::SessionEnded(SessionEnded::parse(body)?),
+            reserved => Self::Ignored(reserved),
+        })
+    }
+
+    /// Writes the whole frame to `out`; nothing on an error.
+    ///
+    /// # Errors
+    /// [`EncodeError`]: too large, or something a host would refuse.
+    pub fn encode(&self, max_frame: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let mut put = |kind, flags, wire, parts: &[&[u8]]| put_frame(kind, flags, wire, parts, max_frame, out);
+        let (none, json, no_call) = (Flags::default(), Flags::codec(Codec::Json), WireId(0));
+        match self {
+            Self::Hello(hello) => put(Kind::Hello, json, no_call, &[&hello.to_json()?]),
+            Self::Ready(ready) => put(Kind::Ready, json, no_call, &[&to_json(Kind::Ready, ready)?]),
+            Self::Result(CallResult { wire, stamps, codec, payload }) => {
+                put(Kind::Result, Flags::codec(*codec), *wire, &[&stamps.encode(), payload])
+            }
+            Self::Error { wire: WireId(0), .. } => Err(FrameError::MissingWireId(Kind::Error).into()),
+            Self::Error { wire, stamps, error } => {
+                put(Kind::Error, json, *wire, &[&stamps.encode(), &to_json(Kind::Error, error)?])
+            }
+            Self::StartFailed(error) => {
+                put(Kind::Error, json, no_call, &[&Stamps::NOT_RUN.encode(), &to_json(Kind::Error, error)?])
+            }
+            Self::Pong { nonce } => put(Kind::Pong, none, WireId(*nonce), &[]),
+            Self::SessionEnded(SessionEnded { session, epoch }) => {
+                let parts: [&[u8]; 2] = [&epoch.0.to_le_bytes(), session.as_str().as_bytes()];
+                put(Kind::SessionEnded, none, no_call, &parts)
+            }
+            Self::Ignored(_) => Ok(()),
+        }
+    }
+}

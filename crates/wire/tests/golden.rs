@@ -1,0 +1,184 @@
+//! The test vectors: every frame decodes to the fields that stand beside it and encodes to the same bytes again; every malformed
+//! one is found under its name (R41, R44). The file is shared with the tests of every other implementation.
+#![expect(clippy::unwrap_used, reason = "a failed test may panic in its own functions too")]
+
+use bytes::{Bytes, BytesMut};
+use herder_wire::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, HostMessage, Kind, WorkerMessage};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+
+const GOLDEN: &str = include_str!("../golden/frames.txt");
+
+struct Line {
+    name: &'static str,
+    to_worker: bool,
+    bytes: Bytes,
+    wanted: Value,
+}
+
+fn lines(part: &str) -> Vec<Line> {
+    let (_, rest) = GOLDEN.split_once(&format!("\n[{part}]\n")).unwrap();
+    let part = rest.split("\n[").next().unwrap();
+    part.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(line).collect()
+}
+
+fn line(text: &'static str) -> Line {
+    let [name, way, hex, wanted] = text.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
+    Line { name, to_worker: way == ">", bytes: unhex(hex), wanted: serde_json::from_str(wanted).unwrap() }
+}
+
+fn unhex(text: &str) -> Bytes {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All frames of a stream that ends; errors of the decoder, of the end and of the messages alike.
+fn read(line: &Line) -> Result<Vec<(Frame, Message)>, FrameError> {
+    let (mut decoder, mut buffer) = (Decoder::new(DEFAULT_MAX_FRAME), BytesMut::from(&line.bytes[..]));
+    let mut messages = Vec::new();
+    while let Some(frame) = decoder.next(&mut buffer)? {
+        let message = if line.to_worker {
+            Message::Host(HostMessage::parse(frame.clone())?)
+        } else {
+            Message::Worker(WorkerMessage::parse(frame.clone())?)
+        };
+        messages.push((frame, message));
+    }
+    decoder.finish(&buffer)?;
+    Ok(messages)
+}
+
+#[derive(Debug)]
+enum Message {
+    Host(HostMessage),
+    Worker(WorkerMessage),
+}
+
+impl Message {
+    fn encode(&self) -> BytesMut {
+        let mut out = BytesMut::new();
+        match self {
+            Self::Host(message) => message.encode(DEFAULT_MAX_FRAME, &mut out).unwrap(),
+            Self::Worker(message) => message.encode(DEFAULT_MAX_FRAME, &mut out).unwrap(),
+        }
+        out
+    }
+
+    /// The fields as the file describes them, without the header's.
+    fn describe(&self) -> Value {
+        match self {
+            Self::Host(message) => describe_host(message),
+            Self::Worker(message) => describe_worker(message),
+        }
+    }
+}
+
+fn describe_host(message: &HostMessage) -> Value {
+    match message {
+        HostMessage::Hello(hello) => {
+            let mut fields = serde_json::to_value(hello).unwrap();
+            fields["protocol"] = json!(1);
+            json!({"hello": fields})
+        }
+        HostMessage::Call(call) => json!({
+            "deadline": call.deadline.map_or(0, |deadline| deadline.0),
+            "epoch": call.session.as_ref().map_or(0, |(_, epoch)| epoch.0),
+            "command": call.command,
+            "session": call.session.as_ref().map(|(session, _)| session.as_str()),
+            "payload_hex": hex(&call.payload),
+        }),
+        HostMessage::Cancel { interrupt, .. } => json!({"interrupt": interrupt}),
+        HostMessage::Ping { .. } | HostMessage::Shutdown => json!({}),
+        HostMessage::SessionEnd(end) => {
+            json!({"epoch": end.epoch.0, "reason": end.reason.name(), "session": end.session.as_str()})
+        }
+        HostMessage::Ignored(_) => json!({"ignored": true}),
+    }
+}
+
+fn describe_worker(message: &WorkerMessage) -> Value {
+    match message {
+        WorkerMessage::Hello(hello) => {
+            let mut fields = serde_json::to_value(hello).unwrap();
+            fields["protocol"] = json!(1);
+            json!({"hello": fields})
+        }
+        WorkerMessage::Ready(ready) => json!({"ready": ready}),
+        WorkerMessage::Result(result) => json!({
+            "started": result.stamps.started.0, "ended": result.stamps.ended.0, "payload_hex": hex(&result.payload),
+        }),
+        WorkerMessage::Error { stamps, error, .. } => {
+            json!({"started": stamps.started.0, "ended": stamps.ended.0, "error": error})
+        }
+        WorkerMessage::StartFailed(error) => json!({"started": 0, "ended": 0, "error": error}),
+        WorkerMessage::Pong { .. } => json!({}),
+        WorkerMessage::SessionEnded(ended) => json!({"epoch": ended.epoch.0, "session": ended.session.as_str()}),
+        WorkerMessage::Ignored(_) => json!({"ignored": true}),
+    }
+}
+
+#[test]
+fn r44_every_golden_frame_decodes_to_its_fields_and_encodes_to_its_bytes() {
+    for mut line in lines("frames") {
+        let messages = read(&line).unwrap_or_else(|e| panic!("{}: {e}", line.name));
+        let [(frame, message)] = &messages[..] else { panic!("{}: {} frames", line.name, messages.len()) };
+        let mut found = message.describe();
+        let header = frame.header;
+        found["kind"] = json!(header.kind.name());
+        found["wire_id"] = json!(header.wire.0);
+        found["codec"] = json!(header.flags.codec.map(herder_wire::Codec::name));
+        check_payload(&mut line.wanted, frame);
+        assert_eq!(found, line.wanted, "{}", line.name);
+        assert_eq!(hex(&message.encode()), hex(&line.bytes), "{}", line.name);
+    }
+}
+
+/// The payload's value and its bytes in hex must say the same.
+fn check_payload(wanted: &mut Value, frame: &Frame) {
+    let Some(value) = wanted.as_object_mut().unwrap().remove("payload") else { return };
+    let payload = unhex(wanted["payload_hex"].as_str().unwrap());
+    let json = match frame.header.flags.codec {
+        Some(herder_wire::Codec::Msgpack) => herder_wire::msgpack_to_json(&payload).unwrap(),
+        _ => payload,
+    };
+    assert_eq!(serde_json::from_slice::<Value>(&json).unwrap(), value);
+}
+
+#[test]
+fn r44_every_kind_in_use_has_a_golden_frame() {
+    let seen: HashSet<_> =
+        lines("frames").iter().map(|line| line.wanted["kind"].as_str().unwrap().to_owned()).collect();
+    let ignored: HashSet<_> = lines("ignored").iter().map(|line| line.bytes[4]).collect();
+    for kind in Kind::ALL {
+        assert!(seen.contains(kind.name()) || ignored.contains(&(*kind as u8)), "{kind} has no golden frame");
+    }
+}
+
+#[test]
+fn r41_ignored_frames_are_passed_over() {
+    for line in lines("ignored") {
+        let messages = read(&line).unwrap_or_else(|e| panic!("{}: {e}", line.name));
+        let unknown = Kind::from_byte(line.bytes[4]).is_none();
+        assert_eq!(messages.len(), usize::from(!unknown), "{}", line.name);
+        for (_, message) in messages {
+            assert_eq!(message.describe(), line.wanted, "{}", line.name);
+            assert!(message.encode().is_empty());
+        }
+    }
+}
+
+#[test]
+fn r41_every_malformed_frame_is_found_under_its_name() {
+    let mut names = HashSet::new();
+    for line in lines("malformed") {
+        let error = read(&line).map(|messages| panic!("{}: read as {messages:?}", line.name)).unwrap_err();
+        assert_eq!(error.name(), line.wanted["error"].as_str().unwrap(), "{}: {error}", line.name);
+        assert!(!error.to_string().is_empty());
+        names.insert(error.name());
+    }
+    // One line for each variant of FrameError: who adds one adds its vector.
+    assert_eq!(names.len(), 22, "{names:?}");
+}

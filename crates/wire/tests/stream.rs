@@ -1,0 +1,330 @@
+//! Streams cut anywhere, garbage, and messages of every shape: the decoder finds the same frames, never panics, never asks for
+//! more than it may (R41).
+#![expect(clippy::unwrap_used, reason = "a failed test may panic in its own functions too")]
+
+use bytes::{BufMut, Bytes, BytesMut};
+use herder_core::{Epoch, Generation, Now, SessionId, WireId, WorkerId};
+use herder_wire::*;
+use proptest::{collection::vec, option, prelude::*};
+use std::num::NonZeroU32;
+
+const MAX: u32 = 1 << 16;
+
+fn session() -> impl Strategy<Value = SessionId> {
+    "[a-zäé☕]{1,40}".prop_map(|text| SessionId::new(text).unwrap())
+}
+
+fn positive() -> impl Strategy<Value = NonZeroU32> {
+    (1..=u32::MAX).prop_map(|number| NonZeroU32::new(number).unwrap())
+}
+
+fn codec() -> impl Strategy<Value = Codec> {
+    prop_oneof![Just(Codec::Json), Just(Codec::Msgpack)]
+}
+
+fn payload() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..200).prop_map(Bytes::from)
+}
+
+fn wire() -> impl Strategy<Value = WireId> {
+    (1..=u64::MAX).prop_map(WireId)
+}
+
+fn stamps() -> impl Strategy<Value = Stamps> {
+    any::<(u64, u64)>().prop_map(|(started, ended)| Stamps { started: Now(started), ended: Now(ended) })
+}
+
+fn codecs() -> impl Strategy<Value = Codecs> {
+    any::<bool>().prop_map(|msgpack| Codecs { msgpack })
+}
+
+fn worker_error() -> impl Strategy<Value = WorkerError> {
+    use WorkerErrorKind as K;
+    let kinds = [K::Rejected, K::Exception, K::UnknownCommand, K::BadArguments, K::Malformed, K::Unencodable];
+    let more = [K::Cancelled, K::TooLarge, K::StartFailed];
+    let kind = proptest::sample::select([&kinds[..], &more[..]].concat());
+    let text = || option::of(any::<String>());
+    (kind, any::<String>(), text(), text(), text()).prop_map(|(kind, message, type_name, code, traceback)| {
+        WorkerError { kind, message, type_name, code, traceback }
+    })
+}
+
+fn host_message() -> impl Strategy<Value = HostMessage> {
+    let hello = ("[a-zA-Z0-9][a-z0-9_-]{0,20}", any::<(u32, u32)>(), positive(), positive(), positive(), codecs());
+    let hello = (hello, option::of(any::<String>())).prop_map(
+        |((pool, (worker, generation), concurrency, pipeline, max_frame, codecs), why)| HostHello {
+            pool: pool.parse().unwrap(),
+            worker: WorkerId(worker),
+            generation: Generation(generation),
+            concurrency,
+            pipeline,
+            max_frame,
+            codecs,
+            session_state: why.map_or(SessionState::Kept, SessionState::Refused),
+        },
+    );
+    let deadline = option::of((1..=u64::MAX).prop_map(Now));
+    let at = option::of((session(), any::<u64>().prop_map(Epoch)));
+    let call = (wire(), deadline, "[a-zß]{0,30}", at, codec(), payload()).prop_map(
+        |(wire, deadline, command, session, codec, payload)| Call {
+            wire,
+            deadline,
+            command: command.into(),
+            session,
+            codec,
+            payload,
+        },
+    );
+    let reason = prop_oneof![Just(EndReason::Ended), Just(EndReason::Expired), Just(EndReason::Moved)];
+    let end = (session(), any::<u64>().prop_map(Epoch), reason).prop_map(|(session, epoch, reason)| SessionEnd {
+        session,
+        epoch,
+        reason,
+    });
+    prop_oneof![
+        hello.prop_map(HostMessage::Hello),
+        call.prop_map(HostMessage::Call),
+        (wire(), any::<bool>()).prop_map(|(wire, interrupt)| HostMessage::Cancel { wire, interrupt }),
+        any::<u64>().prop_map(|nonce| HostMessage::Ping { nonce }),
+        end.prop_map(HostMessage::SessionEnd),
+        Just(HostMessage::Shutdown),
+    ]
+}
+
+fn worker_message() -> impl Strategy<Value = WorkerMessage> {
+    let hello = (any::<u32>(), positive(), positive(), codecs(), any::<bool>()).prop_map(
+        |(pid, concurrency, window, codecs, control)| WorkerHello { pid, concurrency, window, codecs, control },
+    );
+    let entry = (any::<String>(), any::<(bool, bool, bool)>())
+        .prop_map(|(name, (idempotent, streams, batch))| CommandEntry { name, idempotent, streams, batch });
+    let ready = vec(entry, 0..5).prop_map(|mut commands| {
+        commands.sort_by(|a, b| a.name.cmp(&b.name));
+        commands.dedup_by(|a, b| a.name == b.name);
+        Ready { commands }
+    });
+    let result = (wire(), stamps(), codec(), payload()).prop_map(|(wire, stamps, codec, payload)| CallResult {
+        wire,
+        stamps,
+        codec,
+        payload,
+    });
+    prop_oneof![
+        hello.prop_map(WorkerMessage::Hello),
+        ready.prop_map(WorkerMessage::Ready),
+        result.prop_map(WorkerMessage::Result),
+        (wire(), stamps(), worker_error()).prop_map(|(wire, stamps, error)| WorkerMessage::Error {
+            wire,
+            stamps,
+            error
+        }),
+        worker_error().prop_map(WorkerMessage::StartFailed),
+        any::<u64>().prop_map(|nonce| WorkerMessage::Pong { nonce }),
+        (session(), any::<u64>().prop_map(Epoch))
+            .prop_map(|(session, epoch)| WorkerMessage::SessionEnded(SessionEnded { session, epoch })),
+    ]
+}
+
+/// An optional frame of a later version.
+fn foreign(body: &[u8], out: &mut BytesMut) {
+    out.put_u32_le(body.len() as u32);
+    out.put_slice(&[250, 0b1111_0100, 0, 0]);
+    out.put_u64_le(99);
+    out.put_slice(body);
+}
+
+/// Feeds `bytes` in pieces as a socket would, checking what the decoder asks for.
+fn read_in_pieces(bytes: &[u8], mut cuts: Vec<usize>) -> Result<Vec<Frame>, FrameError> {
+    let (mut decoder, mut buffer, mut frames) = (Decoder::new(MAX), BytesMut::new(), Vec::new());
+    cuts.iter_mut().for_each(|cut| *cut %= bytes.len() + 1);
+    cuts.extend([0, bytes.len()]);
+    cuts.sort_unstable();
+    for pair in cuts.windows(2) {
+        buffer.extend_from_slice(&bytes[pair[0]..pair[1]]);
+        while let Some(frame) = decoder.next(&mut buffer)? {
+            assert_eq!(frame.body.len(), frame.header.length as usize);
+            frames.push(frame);
+        }
+        let missing = decoder.missing(&buffer);
+        assert!((1..=MAX_HELLO.max(MAX) as usize).contains(&missing), "asks for {missing}");
+    }
+    decoder.finish(&buffer)?;
+    Ok(frames)
+}
+
+proptest! {
+    #[test]
+    fn r41_host_messages_survive_any_cutting(messages in vec(host_message(), 1..6), cuts in vec(any::<usize>(), 0..12)) {
+        let mut bytes = BytesMut::new();
+        for message in &messages {
+            message.encode(MAX, &mut bytes).unwrap();
+            foreign(b"later", &mut bytes);
+        }
+        let frames = read_in_pieces(&bytes, cuts).unwrap();
+        let read: Vec<_> = frames.into_iter().map(|frame| HostMessage::parse(frame).unwrap()).collect();
+        prop_assert_eq!(read, messages);
+    }
+
+    #[test]
+    fn r41_worker_messages_survive_any_cutting(messages in vec(worker_message(), 1..6), cuts in vec(any::<usize>(), 0..12)) {
+        let mut bytes = BytesMut::new();
+        for message in &messages {
+            foreign(b"", &mut bytes);
+            message.encode(MAX, &mut bytes).unwrap();
+        }
+        let frames = read_in_pieces(&bytes, cuts).unwrap();
+        let read: Vec<_> = frames.into_iter().map(|frame| WorkerMessage::parse(frame).unwrap()).collect();
+        prop_assert_eq!(read, messages);
+    }
+
+    #[test]
+    fn r41_a_stream_that_ends_inside_a_frame_says_so(message in worker_message(), cut in any::<proptest::sample::Index>()) {
+        let mut bytes = BytesMut::new();
+        message.encode(MAX, &mut bytes).unwrap();
+        let cut = 1 + cut.index(bytes.len() - 1);
+        match read_in_pieces(&bytes[..cut], Vec::new()) {
+            Err(FrameError::TruncatedHeader { have }) => prop_assert_eq!(have, cut),
+            Err(FrameError::TruncatedBody { have, need, .. }) => {
+                prop_assert_eq!((have as usize, need as usize), (cut - HEADER_LEN, bytes.len() - HEADER_LEN));
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+    }
+
+    #[test]
+    fn r41_garbage_never_panics(bytes in vec(any::<u8>(), 0..300), cuts in vec(any::<usize>(), 0..6)) {
+        parse_all(&bytes, cuts);
+    }
+
+    /// Garbage with a plausible header, so that it gets past it.
+    #[test]
+    fn r41_garbage_in_bodies_never_panics(
+        kind in 1_u8..22, flags in any::<u8>(), wire in 0_u64..3, body in vec(any::<u8>(), 0..100), cuts in vec(any::<usize>(), 0..6),
+    ) {
+        let mut bytes = BytesMut::new();
+        bytes.put_u32_le(body.len() as u32);
+        bytes.put_slice(&[kind, flags, 0, 0]);
+        bytes.put_u64_le(wire);
+        bytes.put_slice(&body);
+        parse_all(&bytes, cuts);
+    }
+
+    /// A message with one byte changed: read or refused, never a panic.
+    #[test]
+    fn r41_one_wrong_byte_never_panics(message in worker_message(), at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = BytesMut::new();
+        message.encode(MAX, &mut bytes).unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        parse_all(&bytes, Vec::new());
+    }
+}
+
+fn parse_all(bytes: &[u8], cuts: Vec<usize>) {
+    for frame in read_in_pieces(bytes, cuts).into_iter().flatten() {
+        let _ = HostMessage::parse(frame.clone());
+        let _ = WorkerMessage::parse(frame);
+    }
+}
+
+/// R41: a length of 1 GiB is refused from the header, before anything is allocated, and again when asked again.
+#[test]
+fn r41_an_oversize_length_allocates_nothing() {
+    let (mut decoder, mut buffer) = (Decoder::new(DEFAULT_MAX_FRAME), BytesMut::with_capacity(64));
+    buffer.put_u32_le(1 << 30);
+    buffer.put_slice(&[4, 1, 0, 0]);
+    buffer.put_u64_le(7);
+    let capacity = buffer.capacity();
+    for _ in 0..2 {
+        let refused = decoder.next(&mut buffer);
+        assert_eq!(refused, Err(FrameError::Oversize { length: 1 << 30, max: DEFAULT_MAX_FRAME }));
+        assert_eq!((buffer.capacity(), decoder.missing(&buffer)), (capacity, 0));
+    }
+}
+
+/// A result's payload is a window on the bytes that were read, not a copy.
+#[test]
+fn results_are_not_copied() {
+    let mut buffer = BytesMut::new();
+    let stamps = Stamps { started: Now(1), ended: Now(2) };
+    let payload = Bytes::from(vec![7; 5000]);
+    let result = CallResult { wire: WireId(1), stamps, codec: Codec::Json, payload };
+    WorkerMessage::Result(result.clone()).encode(MAX, &mut buffer).unwrap();
+    let place = buffer.as_ptr().wrapping_add(HEADER_LEN + 16);
+    let frame = Decoder::new(MAX).next(&mut buffer).unwrap().unwrap();
+    let WorkerMessage::Result(read) = WorkerMessage::parse(frame).unwrap() else { panic!("a result") };
+    assert_eq!(read, result);
+    assert_eq!(read.payload.as_ptr(), place);
+}
+
+/// What the decoder asks for is what a large frame needs: a buffer that reserves it takes the body in one piece.
+#[test]
+fn a_large_body_can_be_reserved_exactly() {
+    let (mut decoder, mut bytes) = (Decoder::new(MAX), BytesMut::new());
+    let payload = Bytes::from(vec![7; 50_000]);
+    let result = CallResult { wire: WireId(1), stamps: Stamps::NOT_RUN, codec: Codec::Json, payload };
+    WorkerMessage::Result(result).encode(MAX, &mut bytes).unwrap();
+    let mut buffer = BytesMut::from(&bytes[..100]);
+    assert_eq!(decoder.next(&mut buffer), Ok(None));
+    assert_eq!(decoder.missing(&buffer), bytes.len() - 100);
+}
+
+/// While an optional frame is passed over its bytes do not pile up.
+#[test]
+fn r41_passing_over_keeps_nothing() {
+    let (mut decoder, mut bytes) = (Decoder::new(MAX), BytesMut::new());
+    foreign(&[1; 60_000], &mut bytes);
+    let mut buffer = BytesMut::from(&bytes[..30_000]);
+    assert_eq!(decoder.next(&mut buffer), Ok(None));
+    assert!(buffer.is_empty());
+    assert_eq!(
+        decoder.finish(&buffer),
+        Err(FrameError::TruncatedBody { kind: "optional", have: 30_000 - 16, need: 60_000 })
+    );
+}
+
+/// Nothing leaves that the peer would refuse, and nothing is written when it is refused.
+#[test]
+fn r41_what_a_peer_would_refuse_is_not_sent() {
+    let mut out = BytesMut::new();
+    let head = CallHead { wire: WireId(1), deadline: None, command: "echo", session: None, codec: Codec::Json };
+    assert_eq!(head.encode(1000, 1023, &mut out), Err(EncodeError::TooLarge { length: 1024, max: 1023 }));
+    assert_eq!(head.encode(1000, 1024, &mut BytesMut::new()), Ok(()));
+    let nobody = CallHead { wire: WireId(0), ..head };
+    assert_eq!(nobody.encode(2, MAX, &mut out), Err(EncodeError::Refused(FrameError::MissingWireId(Kind::Call))));
+    let long = "x".repeat(65536);
+    let named = CallHead { command: &long, ..head };
+    assert_eq!(named.encode(2, DEFAULT_MAX_FRAME, &mut out), Err(EncodeError::CommandTooLong { length: 65536 }));
+    let error = WorkerError::new(WorkerErrorKind::Exception, "oh");
+    let unasked = WorkerMessage::Error { wire: WireId(0), stamps: Stamps::NOT_RUN, error };
+    assert_eq!(unasked.encode(MAX, &mut out), Err(EncodeError::Refused(FrameError::MissingWireId(Kind::Error))));
+    assert!(out.is_empty());
+}
+
+/// An error of a kind that a later version added counts as an exception, and keys it added are passed over.
+#[test]
+fn errors_of_later_versions_are_exceptions() {
+    let error: WorkerError = serde_json::from_str(r#"{"kind":"new","message":"m","hint":1}"#).unwrap();
+    assert_eq!(error, WorkerError::new(WorkerErrorKind::Exception, "m"));
+}
+
+/// A deadline at the clock's zero has passed; it does not become none.
+#[test]
+fn a_deadline_of_zero_is_still_a_deadline() {
+    let mut out = BytesMut::new();
+    let deadline = Some(Now(0));
+    CallHead { wire: WireId(1), deadline, command: "", session: None, codec: Codec::Json }
+        .encode(0, MAX, &mut out)
+        .unwrap();
+    let frame = Decoder::new(MAX).next(&mut out).unwrap().unwrap();
+    let HostMessage::Call(call) = HostMessage::parse(frame).unwrap() else { panic!("a call") };
+    assert_eq!(call.deadline, Some(Now(1)));
+}
+
+/// Stamps say whether the handler ran, and never a time below zero.
+#[test]
+fn stamps_tell_whether_the_handler_ran() {
+    let at = |started, ended| Stamps { started: Now(started), ended: Now(ended) };
+    assert!(!Stamps::NOT_RUN.ran() && at(5, 5).ran() && at(0, 1).ran());
+    assert_eq!(at(5, 12).run_time().as_nanos(), 7);
+    assert_eq!(at(12, 5).run_time().as_nanos(), 0);
+}
