@@ -179,3 +179,29 @@ fn exists(command: &Command) -> bool {
     let path = Path::new(&command.program);
     path.components().count() > 1 && command.cwd.as_deref().unwrap_or(Path::new("")).join(path).exists()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{log::Log, waker, watchdog::Record};
+
+    /// R30: a child that registered but could not exec is taken from the watchdog's list, or the watchdog would one day kill
+    /// whoever has its number then.
+    #[test]
+    fn a_failed_start_leaves_no_group_on_the_list() {
+        let (waker, _wakeups) = waker::pair().unwrap();
+        let (lifeline, mut watchdog_end) = UnixStream::pair().unwrap();
+        let watchdog = Watchdog::listening(lifeline.into(), Log::start(waker.clone()).unwrap());
+        let (arrivals, _received) = mpsc::channel();
+        let spawner = Spawner { watchdog: Arc::new(Mutex::new(watchdog)), arrivals, warden: waker };
+
+        let error = spawner.start(&Command::new("no-such-program")).err();
+        assert!(matches!(error, Some(SpawnError::ProgramNotFound { .. })));
+
+        let mut records = [[0; Record::SIZE]; 2];
+        records.iter_mut().for_each(|record| watchdog_end.read_exact(record).unwrap());
+        let group = i32::from_ne_bytes(records[0][4..].try_into().unwrap());
+        let group = Pid::from_raw(group).unwrap();
+        assert_eq!(records, [Record::add(group), Record::remove(group)].map(|record| *record.as_bytes()));
+    }
+}

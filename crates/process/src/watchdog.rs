@@ -92,6 +92,13 @@ impl Watchdog {
         }
     }
 
+    /// A watchdog whose other end is the test itself.
+    #[cfg(test)]
+    pub(crate) fn listening(lifeline: OwnedFd, log: Log) -> Self {
+        let running = Running { pid: rustix::process::getpid(), lifeline: Arc::new(lifeline) };
+        Self { running: Some(running), groups: HashSet::new(), log }
+    }
+
     /// A record that can't be delivered means that the watchdog is gone, or stopped for so long that its socket is full.
     /// The next one is forked with the list as it is now, so the record itself is not sent again.
     fn tell(&mut self, record: Record) {

@@ -24,7 +24,7 @@ impl Record {
         Self::new(REMOVE, group)
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8; Self::SIZE] {
         &self.0
     }
 

@@ -1,0 +1,135 @@
+//! R30: how workers end: the ladder, kills, dropped handles, and what happens to the rest of the group.
+
+mod support;
+
+use herder_process::{Child, ExitStatus, spawn};
+use std::{future::Future, pin::pin, task::Poll, time::Duration};
+use support::{Watch, line, lines, numbers, python, shell, started};
+
+const NEVER: Duration = Duration::MAX;
+
+/// A worker that has a grandchild in its group, and both pids.
+async fn with_grandchild(then: &str) -> (Child, Watch, Watch) {
+    let script = format!("g = subprocess.Popen(['sleep', '1000'])\nsay(os.getpid(), g.pid)\n{then}");
+    let spawned = started(python(&script)).await;
+    let pids = numbers(&line(&mut lines(spawned.calls)));
+    assert_eq!(pids[0], spawned.child.pid());
+    (spawned.child, Watch::new(pids[0]), Watch::new(pids[1]))
+}
+
+/// R30: grandchildren in the worker's group go too.
+#[tokio::test]
+async fn kill_takes_the_whole_group() {
+    let (child, _, grandchild) = with_grandchild("time.sleep(1000)").await;
+    child.kill();
+    assert_eq!(child.wait().await, ExitStatus::Signal(9));
+    grandchild.ended();
+}
+
+/// R30: also when the worker ends by itself.
+#[tokio::test]
+async fn an_exit_takes_the_rest_of_the_group() {
+    let (child, _, grandchild) = with_grandchild("os._exit(5)").await;
+    assert_eq!(child.wait().await, ExitStatus::Code(5));
+    grandchild.ended();
+}
+
+/// R30: the drop of the last handle ends the group; a clone keeps it.
+#[tokio::test]
+async fn dropping_the_last_handle_kills() {
+    let (child, worker, grandchild) = with_grandchild("time.sleep(1000)").await;
+    let other = child.clone();
+    drop(child);
+    assert!(worker.is_alive() && grandchild.is_alive());
+    drop(other);
+    worker.ended();
+    grandchild.ended();
+}
+
+/// Whoever stops waiting for a start gets no worker: it is killed as soon as it is there.
+#[tokio::test]
+async fn a_start_nobody_waits_for_ends() {
+    let folder = std::env::temp_dir().join(format!("herder-process-start-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    {
+        let mut start = pin!(spawn(shell("echo $$ > pid; sleep 1000").cwd(&folder)));
+        let poll = std::future::poll_fn(|context| Poll::Ready(start.as_mut().poll(context).is_pending()));
+        assert!(poll.await, "the order is sent, the answer not yet here");
+    }
+    // The next start comes after it on the same thread, so by now the first has been started and given up.
+    started(shell("true")).await.child.wait().await;
+    let us = std::process::id();
+    let left = || {
+        let in_folder = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder);
+        support::children(us).into_iter().map(|(pid, ..)| pid).any(|pid| in_folder(&pid))
+    };
+    support::until("the worker nobody waited for is gone", || (!left()).then_some(()));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// R30: a worker that ignores `SIGTERM` is told so first, and then killed. The order is the evidence.
+#[tokio::test]
+async fn the_ladder_ends_with_a_kill() {
+    let script = "
+signal.signal(signal.SIGTERM, lambda *_: say('term'))
+say('ready')
+while True: time.sleep(1000)
+";
+    let spawned = started(python(script)).await;
+    let mut words = lines(spawned.calls);
+    assert_eq!(line(&mut words), "ready");
+    spawned.child.stop(Duration::ZERO, NEVER);
+    assert_eq!(line(&mut words), "term");
+    assert_eq!(spawned.child.try_status(), None, "the second rung is far away");
+    spawned.child.stop(NEVER, NEVER);
+    spawned.child.stop(Duration::ZERO, Duration::ZERO);
+    assert_eq!(spawned.child.wait().await, ExitStatus::Signal(9));
+    assert_eq!(line(&mut words), "", "no second SIGTERM");
+}
+
+/// R30: by the clock too: nothing but the ladder's own time ends this one.
+#[tokio::test]
+async fn the_ladder_climbs_by_itself() {
+    let spawned = started(python("signal.signal(15, signal.SIG_IGN); say('deaf'); time.sleep(1000)")).await;
+    assert_eq!(line(&mut lines(spawned.calls)), "deaf");
+    spawned.child.stop(Duration::from_millis(20), Duration::from_millis(20));
+    assert_eq!(spawned.child.wait().await, ExitStatus::Signal(9));
+}
+
+/// R30: a worker that obeys the message or `SIGTERM` is not killed.
+#[tokio::test]
+async fn a_polite_worker_is_not_killed() {
+    let spawned = started(python("signal.signal(15, lambda *_: os._exit(3)); say('on'); time.sleep(1000)")).await;
+    let mut words = lines(spawned.calls);
+    assert_eq!(line(&mut words), "on");
+    spawned.child.stop(Duration::ZERO, NEVER);
+    assert_eq!(spawned.child.wait().await, ExitStatus::Code(3));
+    spawned.child.stop(Duration::ZERO, Duration::ZERO); // nothing is left to be signalled
+    spawned.child.kill();
+}
+
+/// R30: a stopped process can't hold up its end.
+#[tokio::test]
+async fn a_stopped_worker_can_be_ended() {
+    let (child, _, grandchild) = with_grandchild("os.kill(os.getpid(), signal.SIGSTOP)").await;
+    child.stop(Duration::ZERO, Duration::ZERO);
+    assert_eq!(child.wait().await, ExitStatus::Signal(9));
+    grandchild.ended();
+}
+
+/// What left the group may hold the pipes as long as it likes: the worker's end is told all the same.
+#[tokio::test]
+async fn a_grandchild_that_holds_the_pipes_does_not_delay_the_end() {
+    let script = "
+g = subprocess.Popen(['sleep', '1000'], start_new_session=True)
+say(g.pid)
+print('last words', end='', flush=True)
+os._exit(0)
+";
+    let spawned = started(python(script)).await;
+    let grandchild = Watch::new(numbers(&line(&mut lines(spawned.calls)))[0]);
+    assert_eq!(spawned.child.wait().await, ExitStatus::Code(0));
+    assert_eq!(spawned.child.output_tail(), ["last words"]);
+    assert!(grandchild.is_alive(), "it left the group, so it is not ours to end");
+    grandchild.kill();
+}
