@@ -182,3 +182,18 @@ fn r41_every_malformed_frame_is_found_under_its_name() {
     // One line for each variant of FrameError: who adds one adds its vector.
     assert_eq!(names.len(), 22, "{names:?}");
 }
+
+/// The page that other implementations are written from names every vector, every error and every kind.
+#[test]
+fn r44_the_protocol_page_names_every_vector_and_error() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocol.md")).unwrap();
+    let vectors = ["frames", "ignored", "malformed"].map(lines);
+    for line in vectors.iter().flatten() {
+        assert!(page.contains(&format!("`{}`", line.name)), "{} is not on the page", line.name);
+        let error = line.wanted["error"].as_str().filter(|_| line.wanted.get("kind").is_none());
+        assert!(error.is_none_or(|name| page.contains(&format!("`{name}`"))), "{error:?} is not on the page");
+    }
+    for kind in Kind::ALL {
+        assert!(page.contains(&format!("| {} | {} |", *kind as u8, kind)), "{kind} is not on the page");
+    }
+}

@@ -32,6 +32,15 @@ fn r41_objects_pass_whatever_is_in_them() {
     }
 }
 
+/// Brackets and digits inside of strings are text, also behind an escaped quote.
+#[test]
+fn r41_strings_are_not_walked_into() {
+    let inside = format!(r#"{{"a":"\"{}","b":"\\","c":"{}"}}"#, "[".repeat(200), "9".repeat(5000));
+    assert_eq!(check_json_object(inside.as_bytes()), Ok(()));
+    let behind = format!(r#"{{"a":"\\","b":{}}}"#, "[".repeat(200));
+    assert_eq!(check_json_object(behind.as_bytes()), Err(PayloadError::TooDeep));
+}
+
 #[test]
 fn r41_malformed_json_is_named_with_its_place() {
     assert_eq!(malformed(b""), (1, 0));
