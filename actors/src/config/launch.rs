@@ -3,6 +3,7 @@
 
 use super::InvalidConfig;
 use super::table::{APP, COMMAND, CWD, PYTHON};
+use serde::Deserialize;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::{env, fmt, io, str::FromStr};
@@ -25,7 +26,8 @@ pub enum Launch {
 }
 
 /// What a worker finds in its environment beside the variables of `env`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EnvMode {
     /// The host's environment.
     #[default]

@@ -9,6 +9,9 @@ pub use super::table::TABLE;
 /// The longest duration any key takes: 365 days.
 pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// The row of `sessions.grace`: its default is wanted where [`Expiry::TwoPhase`](super::Expiry) is built from a text.
+pub const SESSIONS_GRACE: Span = super::table::SESSIONS_GRACE;
+
 /// One key of a pool's configuration: a row of [`TABLE`].
 #[derive(Clone, Copy, Debug)]
 pub struct Key {

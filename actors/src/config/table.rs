@@ -27,7 +27,7 @@ table! {
         "which worker type the pool has";
     APP: Text(Text) = Own "app" { default: "none", allowed: "`module:app` or `path/to/file.py:app`" },
         "the Python app a worker runs; a path starts at `cwd`";
-    COMMAND: List(Text) = Own "command" { default: "none", allowed: "a program and its arguments, without NUL bytes" },
+    COMMAND: List(Text) = Own "command" { default: "none", allowed: "a program and its arguments, such as [\"./worker\", \"--flag\"], without NUL bytes" },
         "any executable that speaks the protocol, instead of `app`";
     PYTHON: Text(Text) = Any "python" { default: "$VIRTUAL_ENV, .venv beside the file, python3", allowed: "a program's name or path" },
         "the interpreter of `app`";

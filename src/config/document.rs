@@ -1,0 +1,138 @@
+//! The document as a whole: its tables, which pool is of which type, and the order of checking, merging, building. Nothing
+//! is built from a file in which anything is wrong.
+
+use super::check::{Check, Owner};
+use super::error::Report;
+use super::merge::merged;
+use super::names::unknown;
+use super::raw::RawPool;
+use super::server::{self, Server};
+use herder_actors::{InvalidConfig, PoolConfig, WorkerType};
+use std::ops::Range;
+use std::path::Path;
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
+
+/// Checks the whole, and builds the pools if nothing was wrong.
+pub(super) fn read(report: &mut Report<'_>, root: &DeTable<'_>, folder: &Path) -> (Server, Vec<PoolConfig>) {
+    let tables = ["server", "defaults", "pools"];
+    for (name, _) in root.iter().filter(|(name, _)| !tables.contains(&name.get_ref().as_ref())) {
+        let name_text = name.get_ref().as_ref();
+        report.add(&name.span(), name_text, unknown(name_text, &tables));
+    }
+    let [server, defaults, pools] = tables.map(|name| subtable(report, name, root.get(name)));
+    let server = server.map(|table| server::read(report, table)).unwrap_or_default();
+    if let Some(table) = defaults {
+        Check { report: &mut *report, at: "defaults", owner: Owner::Defaults }.table(table);
+    }
+    let pools = pools.map(|table| in_file_order(report, table, defaults)).unwrap_or_default();
+    if pools.is_empty() && report.is_empty() {
+        report.add(&(0..0), "pools", "there is no pool: add a table [pools.NAME] with an `app`");
+    }
+    let built = if report.is_empty() { build(report, &pools, defaults, folder) } else { Vec::new() };
+    (server, built)
+}
+
+/// Builds the pools of a file that was checked. What the builder refuses is reported.
+fn build(
+    report: &mut Report<'_>,
+    pools: &[Found<'_, '_>],
+    defaults: Option<&DeTable<'_>>,
+    folder: &Path,
+) -> Vec<PoolConfig> {
+    let plain = match toml::from_str(report.text()) {
+        Ok(plain) => plain,
+        Err(error) => {
+            report.add(&error.span().unwrap_or_default(), "", error.message());
+            return Vec::new();
+        }
+    };
+    let built = pools.iter().filter_map(|pool| {
+        let (span, key, message) = match raw(&plain, pool).map(|raw| raw.build(pool.name, folder)) {
+            Ok(Ok(config)) => return Some(config),
+            Ok(Err(error)) => pool.refused(&error, defaults),
+            Err(error) => (pool.span.clone(), format!("pools.{}", pool.name), error.message().into()),
+        };
+        report.add(&span, key, message);
+        None
+    });
+    built.collect()
+}
+
+/// The pool's values, defaults under them, taken from the file without its places.
+fn raw(plain: &Table, pool: &Found<'_, '_>) -> Result<RawPool, toml::de::Error> {
+    let none = Table::new();
+    let table = |value: Option<&'_ Value>| value.and_then(Value::as_table).cloned();
+    let own = plain.get("pools").and_then(|pools| table(pools.get(pool.name)));
+    let defaults = table(plain.get("defaults"));
+    merged(own.as_ref().unwrap_or(&none), defaults.as_ref().unwrap_or(&none), pool.worker_type).try_into()
+}
+
+/// A table under this key, or nothing; anything else there is reported.
+fn subtable<'t, 'i>(
+    report: &mut Report<'_>,
+    key: &str,
+    value: Option<&'t Spanned<DeValue<'i>>>,
+) -> Option<&'t DeTable<'i>> {
+    let value = value?;
+    let table = value.get_ref().as_table();
+    if table.is_none() {
+        let given = report.quote(&value.span());
+        report.add(&value.span(), key, format!("{given} is not a table; allowed: a table [{key}]"));
+    }
+    table
+}
+
+/// A pool's table that was found.
+struct Found<'t, 'i> {
+    name: &'t str,
+    span: Range<usize>,
+    table: &'t DeTable<'i>,
+    worker_type: WorkerType,
+}
+
+impl Found<'_, '_> {
+    /// Place, key and message of what the builder refused: where it was set, in the pool or in the defaults, or else at
+    /// the pool's own name.
+    fn refused(&self, error: &InvalidConfig, defaults: Option<&DeTable<'_>>) -> (Range<usize>, String, String) {
+        let set = span(self.table, error.key()).or_else(|| span(defaults?, error.key()));
+        let key = match error.key() {
+            "name" => format!("pools.{}", self.name),
+            key => format!("pools.{}.{key}", self.name),
+        };
+        let message = format!("is {}; allowed: {}", error.given(), error.allowed());
+        (set.unwrap_or_else(|| self.span.clone()), key, message)
+    }
+}
+
+fn span(table: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
+    match path.split_once('.') {
+        Some((group, rest)) => span(table.get(group)?.get_ref().as_table()?, rest),
+        None => table.get(path).map(Spanned::span),
+    }
+}
+
+/// Checks each pool's table.
+fn in_file_order<'t, 'i>(
+    report: &mut Report<'_>,
+    pools: &'t DeTable<'i>,
+    defaults: Option<&DeTable<'_>>,
+) -> Vec<Found<'t, 'i>> {
+    let mut found = Vec::new();
+    for (name, value) in pools {
+        let at = format!("pools.{}", name.get_ref());
+        let Some(table) = subtable(report, &at, Some(value)) else { continue };
+        let worker_type = worker_type(table).or_else(|| worker_type(defaults?)).unwrap_or_default();
+        Check { report: &mut *report, at: &at, owner: Owner::Pool(worker_type) }.table(table);
+        found.push(Found { name: name.get_ref(), span: name.span(), table, worker_type });
+    }
+    found.sort_by_key(|pool| pool.span.start);
+    found
+}
+
+/// The worker type a table asks for. A word that is none is reported elsewhere; taken for enhanced here, so that it is
+/// reported alone.
+fn worker_type(table: &DeTable<'_>) -> Option<WorkerType> {
+    let basic = matches!(table.get("worker_type")?.get_ref().as_str(), Some("basic"));
+    Some(if basic { WorkerType::Basic } else { WorkerType::Enhanced })
+}

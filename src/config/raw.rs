@@ -1,0 +1,212 @@
+//! A pool as serde reads it, one field a key of the table, and the way from there into the builder. Unchecked: names, types
+//! and bounds were checked before, rules between keys are the builder's.
+
+use super::duration;
+use herder_actors::{
+    Affinity, Cancel, EnvMode, Expiry, Features, Health, InvalidConfig, OnExpired, PoolBuilder, PoolConfig, Queue,
+    Restart, Sessions, Stop, Tracked, WorkerType, schema,
+};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// A pool's keys, by their paths.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPool {
+    worker_type: WorkerType,
+    app: Option<String>,
+    command: Option<Vec<String>>,
+    python: Option<String>,
+    env: BTreeMap<String, String>,
+    env_mode: Option<EnvMode>,
+    cwd: Option<String>,
+    pool_size: Option<usize>,
+    overflow: Option<usize>,
+    #[serde(deserialize_with = "duration::written")]
+    overflow_linger: Option<Duration>,
+    #[serde(deserialize_with = "duration::written")]
+    timeout: Option<Duration>,
+    #[serde(rename = "queue.limit")]
+    queue_limit: Option<usize>,
+    #[serde(rename = "queue.timeout", deserialize_with = "duration::written")]
+    queue_timeout: Option<Duration>,
+    #[serde(rename = "queue.per_session")]
+    queue_per_session: Option<usize>,
+    concurrency: Option<usize>,
+    pipeline: Option<usize>,
+    #[serde(deserialize_with = "duration::written")]
+    start_timeout: Option<Duration>,
+    #[serde(rename = "cancel.interrupt", deserialize_with = "duration::written")]
+    cancel_interrupt: Option<Duration>,
+    #[serde(rename = "cancel.kill", deserialize_with = "duration::written")]
+    cancel_kill: Option<Duration>,
+    #[serde(rename = "stop.grace", deserialize_with = "duration::written")]
+    stop_grace: Option<Duration>,
+    #[serde(rename = "stop.term", deserialize_with = "duration::written")]
+    stop_term: Option<Duration>,
+    #[serde(rename = "sessions.timeout", deserialize_with = "duration::written")]
+    sessions_timeout: Option<Duration>,
+    #[serde(rename = "sessions.cleanup_interval", deserialize_with = "duration::written")]
+    sessions_cleanup: Option<Duration>,
+    #[serde(rename = "sessions.max")]
+    sessions_max: Option<usize>,
+    #[serde(rename = "sessions.expiry")]
+    sessions_expiry: Option<RawExpiry>,
+    #[serde(rename = "sessions.grace", deserialize_with = "duration::written")]
+    sessions_grace: Option<Duration>,
+    #[serde(rename = "sessions.affinity")]
+    sessions_affinity: Option<Affinity>,
+    #[serde(rename = "sessions.on_expired")]
+    sessions_on_expired: Option<OnExpired>,
+    #[serde(rename = "health.interval", deserialize_with = "duration::written")]
+    health_interval: Option<Duration>,
+    #[serde(rename = "health.timeout", deserialize_with = "duration::written")]
+    health_timeout: Option<Duration>,
+    #[serde(rename = "health.failures")]
+    health_failures: Option<usize>,
+    #[serde(rename = "restart.max")]
+    restart_max: Option<usize>,
+    #[serde(rename = "restart.within", deserialize_with = "duration::written")]
+    restart_within: Option<Duration>,
+    #[serde(rename = "restart.min_uptime", deserialize_with = "duration::written")]
+    restart_min_uptime: Option<Duration>,
+    #[serde(rename = "restart.backoff", deserialize_with = "duration::written")]
+    restart_backoff: Option<Duration>,
+    #[serde(rename = "restart.max_backoff", deserialize_with = "duration::written")]
+    restart_max_backoff: Option<Duration>,
+    #[serde(rename = "restart.cooldown", deserialize_with = "duration::written")]
+    restart_cooldown: Option<Duration>,
+    max_frame: Option<usize>,
+    #[serde(rename = "features.session_affinity")]
+    session_affinity: Option<bool>,
+    #[serde(rename = "features.worker_metrics")]
+    worker_metrics: Option<bool>,
+    #[serde(rename = "features.state_machine")]
+    state_machine: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawExpiry {
+    Immediate,
+    TwoPhase,
+}
+
+/// `set!(builder, method = value, ..)`: calls each method whose value is there.
+macro_rules! set {
+    ($start:expr, $($method:ident = $value:expr),* $(,)?) => {{
+        let built = $start;
+        $(let built = match $value {
+            Some(value) => built.$method(value),
+            None => built,
+        };)*
+        built
+    }};
+}
+
+impl RawPool {
+    /// The pool, by its type's builder.
+    pub(super) fn build(self, name: &str, folder: &Path) -> Result<PoolConfig, InvalidConfig> {
+        match self.worker_type {
+            WorkerType::Basic => {
+                self.common(PoolConfig::basic(name)).sessions(self.tracked()).relative_to(folder).build()
+            }
+            WorkerType::Enhanced => {
+                let builder = self.common(PoolConfig::enhanced(name)).features(self.features());
+                let sessions = set!(
+                    self.tracked().expiry(self.expiry()),
+                    affinity = self.sessions_affinity,
+                    on_expired = self.sessions_on_expired,
+                );
+                builder.sessions(sessions).relative_to(folder).build()
+            }
+        }
+    }
+
+    fn common<T>(&self, builder: PoolBuilder<T>) -> PoolBuilder<T> {
+        let groups = builder.queue(self.queue()).cancel(self.cancel()).stop(self.stop());
+        let groups = groups.health(self.health()).restart(self.restart());
+        let with_env = self.env.iter().fold(groups, |builder, (name, value)| builder.env(name, value));
+        let with_command = match &self.command {
+            Some(argv) => with_env.command(argv),
+            None => with_env,
+        };
+        let with_program = set!(
+            with_command,
+            app = self.app.as_ref(),
+            python = self.python.as_ref(),
+            cwd = self.cwd.as_ref(),
+            env_mode = self.env_mode,
+        );
+        set!(
+            with_program,
+            pool_size = self.pool_size,
+            overflow = self.overflow,
+            overflow_linger = self.overflow_linger,
+            timeout = self.timeout,
+            concurrency = self.concurrency,
+            pipeline = self.pipeline,
+            start_timeout = self.start_timeout,
+            max_frame = self.max_frame,
+        )
+    }
+
+    fn queue(&self) -> Queue {
+        let (limit, timeout, per_session) = (self.queue_limit, self.queue_timeout, self.queue_per_session);
+        set!(Queue::new(), limit = limit, timeout = timeout, per_session = per_session)
+    }
+
+    fn cancel(&self) -> Cancel {
+        set!(Cancel::new(), interrupt = self.cancel_interrupt, kill = self.cancel_kill)
+    }
+
+    fn stop(&self) -> Stop {
+        set!(Stop::new(), grace = self.stop_grace, term = self.stop_term)
+    }
+
+    fn health(&self) -> Health {
+        let (interval, timeout, failures) = (self.health_interval, self.health_timeout, self.health_failures);
+        set!(Health::new(), interval = interval, timeout = timeout, failures = failures)
+    }
+
+    fn restart(&self) -> Restart {
+        set!(
+            Restart::new(),
+            max = self.restart_max,
+            within = self.restart_within,
+            min_uptime = self.restart_min_uptime,
+            backoff = self.restart_backoff,
+            max_backoff = self.restart_max_backoff,
+            cooldown = self.restart_cooldown,
+        )
+    }
+
+    fn tracked(&self) -> Sessions<Tracked> {
+        set!(
+            Sessions::new(),
+            timeout = self.sessions_timeout,
+            cleanup_interval = self.sessions_cleanup,
+            max = self.sessions_max,
+        )
+    }
+
+    fn expiry(&self) -> Expiry {
+        match self.sessions_expiry.unwrap_or(RawExpiry::Immediate) {
+            RawExpiry::Immediate => Expiry::Immediate,
+            RawExpiry::TwoPhase => {
+                Expiry::TwoPhase { grace: self.sessions_grace.unwrap_or(schema::SESSIONS_GRACE.default) }
+            }
+        }
+    }
+
+    fn features(&self) -> Features {
+        set!(
+            Features::new(),
+            session_affinity = self.session_affinity,
+            worker_metrics = self.worker_metrics,
+            state_machine = self.state_machine,
+        )
+    }
+}

@@ -1,0 +1,116 @@
+//! The `[server]` table: where the server listens, which hosts it answers to, and its token.
+
+use super::error::Report;
+use super::names::unknown;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::{fmt, str::FromStr};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+const KEYS: [&str; 3] = ["listen", "hosts", "token"];
+const LISTEN: &str = "an IP address with a port, such as \"127.0.0.1:7878\" or \"[::1]:7878\"";
+const HOSTS: &str =
+    "a list of host names, each as a browser sends it: \"herder.example.org\" or \"herder.example.org:8443\"";
+const TOKEN: &str = "1 to 1024 visible ASCII characters, without spaces";
+
+/// Where and how the server answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Server {
+    /// Where it listens; `127.0.0.1:7878` unless set.
+    pub listen: SocketAddr,
+    /// Names it answers to beside localhost and its own address, as `name` or `name:port`; none unless set.
+    pub hosts: Vec<String>,
+    /// What callers have to show; nothing unless set.
+    pub token: Option<Token>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7878)), hosts: Vec::new(), token: None }
+    }
+}
+
+/// A secret that callers show as `Authorization: Bearer ..`. It never shows itself in logs.
+///
+/// ```
+/// use herder::config::Token;
+/// let token: Token = "s3cret".parse().unwrap();
+/// assert_eq!(format!("{token:?}"), "Token(..)");
+/// assert_eq!(token.expose(), "s3cret");
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+/// Why a text is no token. Does not repeat it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a token; allowed: {TOKEN}")]
+pub struct InvalidToken;
+
+impl Token {
+    /// The secret itself. Compare it in constant time.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Token {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=1024).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits { Ok(Self(text.into())) } else { Err(InvalidToken) }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// Reads the table; what is wrong is reported and left at its default.
+pub(super) fn read(report: &mut Report<'_>, table: &DeTable<'_>) -> Server {
+    let mut server = Server::default();
+    for (name, value) in table {
+        let key = name.get_ref().as_ref();
+        let refusal = match key {
+            "listen" => put(&mut server.listen, listen(value), LISTEN),
+            "hosts" => put(&mut server.hosts, hosts(value), HOSTS),
+            "token" => put(&mut server.token, token(value), TOKEN),
+            _ => {
+                report.add(&name.span(), format!("server.{key}"), unknown(key, &KEYS));
+                continue;
+            }
+        };
+        if let Err(allowed) = refusal {
+            // A token that is wrong may be a secret still.
+            let given = if key == "token" { "this".into() } else { report.quote(&value.span()) };
+            report.add(&value.span(), format!("server.{key}"), format!("{given} can't be it; allowed: {allowed}"));
+        }
+    }
+    server
+}
+
+fn put<T>(place: &mut T, value: Option<T>, allowed: &'static str) -> Result<(), &'static str> {
+    *place = value.ok_or(allowed)?;
+    Ok(())
+}
+
+fn listen(value: &Spanned<DeValue<'_>>) -> Option<SocketAddr> {
+    value.get_ref().as_str()?.parse().ok()
+}
+
+fn token(value: &Spanned<DeValue<'_>>) -> Option<Option<Token>> {
+    value.get_ref().as_str()?.parse().ok().map(Some)
+}
+
+fn hosts(value: &Spanned<DeValue<'_>>) -> Option<Vec<String>> {
+    let host = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().filter(|text| is_host(text)).map(str::to_owned);
+    value.get_ref().as_array()?.iter().map(host).collect()
+}
+
+fn is_host(text: &str) -> bool {
+    (1..=255).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']'))
+}

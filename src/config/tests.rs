@@ -1,0 +1,366 @@
+//! Whole files: what they become, and how each mistake is answered.
+
+use super::*;
+use herder_actors::schema::{Key, Kind, Scope, TABLE};
+use herder_actors::{
+    Affinity, Cancel, EnvMode, Expiry, Features, Health, Launch, PoolConfig, Queue, Restart, Sessions, Stop, WorkerType,
+};
+use insta::assert_snapshot;
+use std::time::Duration;
+
+const APP: &str = "[pools.a]\napp = 'm:app'\n";
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::from_toml(text, Path::new("."))
+}
+
+fn pool(text: &str) -> PoolConfig {
+    parse(text).unwrap_or_else(|error| panic!("{error}")).pools.remove(0)
+}
+
+/// The error of a file.
+fn refused(text: &str) -> String {
+    parse(text).map(|config| panic!("{config:?}")).unwrap_err().to_string()
+}
+
+/// The error of a basic pool's table, which begins in line 3.
+fn refused_in_pool(keys: &str) -> String {
+    refused(&format!("{APP}{keys}"))
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// R51: the file and the code make the same thing, key by key.
+#[test]
+fn r51_file_and_code_make_the_same() {
+    let text = r#"
+        [pools.models]
+        worker_type = "enhanced"
+        app = "my_models.py:app"
+        python = "python3"
+        env = { OMP_NUM_THREADS = "1" }
+        env_mode = "clean"
+        pool_size = 4
+        overflow = 3
+        timeout = "31s"
+        queue = { limit = 1001, timeout = "6s", per_session = 7 }
+        concurrency = 2
+        pipeline = 3
+        start_timeout = "61s"
+        overflow_linger = "32s"
+        max_frame = 65536
+        cancel = { interrupt = "2s", kill = "6s" }
+        stop = { grace = "6s", term = "3s" }
+        sessions = { timeout = "6m", cleanup_interval = "2m", expiry = "two_phase", grace = "3s", affinity = "hint", on_expired = "rebind", max = 10001 }
+        health = { interval = "33s", timeout = "6s", failures = 4 }
+        restart = { max = 9, within = "62s", min_uptime = "11s", backoff = "200ms", max_backoff = "12s", cooldown = "34s" }
+        features = { session_affinity = true, worker_metrics = false, state_machine = false }
+    "#;
+    let sessions = Sessions::new().timeout(secs(360)).cleanup_interval(secs(120)).max(10_001);
+    let code = PoolConfig::enhanced("models")
+        .app("my_models.py:app")
+        .python("python3")
+        .env("OMP_NUM_THREADS", "1")
+        .env_mode(EnvMode::Clean)
+        .pool_size(4)
+        .overflow(3)
+        .timeout(secs(31))
+        .queue(Queue::new().limit(1001).timeout(secs(6)).per_session(7))
+        .concurrency(2)
+        .pipeline(3)
+        .start_timeout(secs(61))
+        .overflow_linger(secs(32))
+        .max_frame(65536)
+        .cancel(Cancel::new().interrupt(secs(2)).kill(secs(6)))
+        .stop(Stop::new().grace(secs(6)).term(secs(3)))
+        .sessions(
+            sessions
+                .expiry(Expiry::TwoPhase { grace: secs(3) })
+                .affinity(Affinity::Hint)
+                .on_expired(herder_actors::OnExpired::Rebind),
+        )
+        .health(Health::new().interval(secs(33)).timeout(secs(6)).failures(4))
+        .restart(
+            Restart::new()
+                .max(9)
+                .within(secs(62))
+                .min_uptime(secs(11))
+                .backoff(Duration::from_millis(200))
+                .max_backoff(secs(12))
+                .cooldown(secs(34)),
+        )
+        .features(Features::new().worker_metrics(false).state_machine(false))
+        .relative_to(".");
+    assert_eq!(pool(text), code.build().unwrap());
+}
+
+/// The default of a key as TOML; none where it is a rule.
+fn default_as_toml(key: &Key) -> Option<String> {
+    match key.kind {
+        Kind::Count(row) => Some(row.default.to_string()),
+        Kind::Span(row) => Some(format!("{:?}", duration::show(row.default))),
+        Kind::Flag(row) => Some(row.default.to_string()),
+        Kind::Choice(row) => row.words.contains(&row.default).then(|| format!("{:?}", row.default)),
+        Kind::Derived(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => None,
+    }
+}
+
+/// R53: the table's defaults are what a pool gets without them; every one of them, but for the worker type asked for.
+#[test]
+fn r53_writing_a_default_changes_nothing() {
+    let enhanced = format!("{APP}worker_type = 'enhanced'\n");
+    let without = pool(&enhanced);
+    for key in TABLE.iter().filter(|key| key.path != "worker_type") {
+        if let Some(value) = default_as_toml(key) {
+            assert_eq!(pool(&format!("{enhanced}{} = {value}\n", key.path)), without, "{}", key.path);
+        }
+    }
+    assert_eq!(pool(&format!("{APP}worker_type = 'basic'\n")), pool(APP));
+}
+
+/// Something that is allowed under any key, and not its default where that can be.
+fn sample(key: &Key) -> String {
+    match (key.path, key.kind) {
+        ("app", _) => "'n:app'".into(),
+        ("cwd", _) => "'..'".into(),
+        (_, Kind::Count(row)) => (row.default + 1).to_string(),
+        (_, Kind::Derived(row)) => row.min.to_string(),
+        (_, Kind::Span(row)) => format!("{:?}", duration::show(row.default / 2)),
+        (_, Kind::Choice(row)) => format!("{:?}", row.words[0]),
+        (_, Kind::Flag(row)) => (!row.default).to_string(),
+        (_, Kind::Text(_)) => "'x'".into(),
+        (_, Kind::List(_)) => "['x']".into(),
+        (_, Kind::Map(_)) => "{ X = 'x' }".into(),
+    }
+}
+
+/// R51: no key is taken and forgotten: each changes the pool it stands in, from its own table and from the defaults.
+#[test]
+fn r51_every_key_reaches_the_pool() {
+    for key in TABLE.iter().filter(|key| !["worker_type", "app", "command", "sessions.grace"].contains(&key.path)) {
+        let value = match key.kind {
+            Kind::Choice(row) if key.path == "sessions.on_expired" => format!("{:?}", row.words[0]),
+            Kind::Choice(row) => format!("{:?}", row.words[1]),
+            _ => sample(key),
+        };
+        let expiry = if key.path == "sessions.on_expired" { "sessions.expiry = 'two_phase'\n" } else { "" };
+        let enhanced = format!("{APP}worker_type = 'enhanced'\n{expiry}");
+        let own = pool(&format!("{enhanced}{} = {value}\n", key.path));
+        assert_ne!(own, pool(&enhanced), "{}", key.path);
+        assert_eq!(pool(&format!("[defaults]\n{} = {value}\n{enhanced}", key.path)), own, "{}", key.path);
+    }
+    let graces = ["1s", "2s"].map(|grace| {
+        pool(&format!("{APP}worker_type = 'enhanced'\nsessions = {{ expiry = 'two_phase', grace = '{grace}' }}"))
+    });
+    assert_ne!(graces[0], graces[1]);
+}
+
+/// R9: each enhanced-only key under a basic pool is refused with key, place and way out; a flag that is off is not.
+#[test]
+fn r9_enhanced_keys_under_a_basic_pool() {
+    for key in TABLE.iter().filter(|key| key.scope == Scope::Enhanced) {
+        let value = if matches!(key.kind, Kind::Flag(_)) { "true".into() } else { sample(key) };
+        let told = refused_in_pool(&format!("{} = {value}\n", key.path));
+        let leaf_column = key.path.len() - key.leaf().len() + 1;
+        let begins = format!("herder.toml:3:{leaf_column}: pools.a.{}: only an enhanced pool has it", key.path);
+        assert!(told.starts_with(&begins), "{told}");
+        assert!(told.contains("`worker_type = \"enhanced\"` in [pools.a]"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    for flag in TABLE.iter().filter(|key| matches!(key.kind, Kind::Flag(_))) {
+        assert_eq!(pool(&format!("{APP}{} = false\n", flag.path)), pool(APP));
+    }
+    assert_snapshot!(refused_in_pool("features = { worker_metrics = true }"), @r#"herder.toml:3:14: pools.a.features.worker_metrics: only an enhanced pool has it; set `worker_type = "enhanced"` in [pools.a], or remove it"#);
+    assert_snapshot!(refused_in_pool("features = { worker_metrics = 'no' }"), @r#"herder.toml:3:14: pools.a.features.worker_metrics: only an enhanced pool has it; set `worker_type = "enhanced"` in [pools.a], or remove it"#);
+}
+
+/// R9: defaults of enhanced keys are inherited by enhanced pools only.
+#[test]
+fn r9_defaults_reach_the_pools_they_are_for() {
+    let text = "
+        [defaults]
+        overflow = 5
+        sessions = { affinity = 'hint', max = 7 }
+        env = { A = '1', B = '1' }
+        python = 'python3.11'
+        [defaults.features]
+        session_affinity = true
+        worker_metrics = false
+        [pools.z]
+        command = ['./worker']
+        env = { B = '2' }
+        [pools.m]
+        worker_type = 'enhanced'
+        app = 'm:app'
+        overflow = 0
+        features.worker_metrics = true
+    ";
+    let pools = parse(text).unwrap().pools;
+    let names: Vec<_> = pools.iter().map(|pool| pool.name().as_str()).collect();
+    assert_eq!(names, ["z", "m"], "in the order of the file");
+    let expected = PoolConfig::basic("z")
+        .command(["./worker"])
+        .overflow(5)
+        .env("A", "1")
+        .env("B", "2")
+        .sessions(Sessions::new().max(7))
+        .relative_to(".");
+    assert_eq!(pools[0], expected.build().unwrap());
+    let expected = PoolConfig::enhanced("m")
+        .app("m:app")
+        .python("python3.11")
+        .overflow(0)
+        .env("A", "1")
+        .env("B", "1")
+        .sessions(Sessions::new().affinity(Affinity::Hint).max(7))
+        .relative_to(".");
+    assert_eq!(pools[1], expected.build().unwrap());
+    let inherited = pool(&format!("[defaults]\nworker_type = 'enhanced'\n{APP}sessions.affinity = 'hint'"));
+    assert_eq!(inherited.worker_type(), WorkerType::Enhanced);
+}
+
+#[test]
+fn r51_unknown_keys() {
+    assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, max_frame, features");
+    assert_snapshot!(refused_in_pool("queue = { limt = 4 }"), @"herder.toml:3:11: pools.a.queue.limt: unknown key; did you mean `limit`? Known here: limit, timeout, per_session");
+    assert_snapshot!(refused_in_pool("[pools.a.cancel]\n  colour = 4"), @"herder.toml:4:3: pools.a.cancel.colour: unknown key. Known here: interrupt, kill");
+    assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, max_frame, features");
+    assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Known here: listen, hosts, token");
+    assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Known here: server, defaults, pools");
+}
+
+#[test]
+fn keys_that_come_later_are_refused_as_such() {
+    assert_snapshot!(refused_in_pool("retry = { attempts = 3 }"), @"herder.toml:3:1: pools.a.retry: comes with a later version; leave it out until then");
+    assert!(refused_in_pool("breaker.enabled = false").contains("comes with a later version"));
+    assert_snapshot!(refused_in_pool("pipeline = 'auto'"), @"herder.toml:3:12: pools.a.pipeline: 'auto' is not an integer; allowed: 1 to 1024");
+}
+
+/// A quoted name is no path. Taken for one, it would be checked and then forgotten.
+#[test]
+fn quoted_names_are_no_paths() {
+    assert_snapshot!(refused_in_pool("'queue.limit' = 3"), @r#"herder.toml:3:1: pools.a."queue.limit": unknown key. Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, max_frame, features"#);
+    assert!(refused_in_pool("queue.'a.b' = 3").contains("3:7: pools.a.\"a.b\": unknown key"));
+}
+
+#[test]
+fn numbers_may_be_written_as_toml_writes_them() {
+    for written in ["max_frame = 65_536", "max_frame = 0x1_0000", "max_frame = +65536"] {
+        assert_eq!(pool(&format!("{APP}{written}")).max_frame(), 65_536, "{written}");
+    }
+}
+
+/// R53: the original's keys are answered with ours.
+#[test]
+fn r53_keys_of_the_original() {
+    assert_snapshot!(refused_in_pool("checkout_timeout = 5000"), @"herder.toml:3:1: pools.a.checkout_timeout: the original's `checkout_timeout` is `queue.timeout` here");
+    assert!(refused_in_pool("worker_module = 'x'").contains("the original's `worker_module` is `worker_type` here"));
+    assert!(refused_in_pool("session_affinity_enabled = true").contains("is `features.session_affinity` here"));
+    assert_snapshot!(refused_in_pool("pool_mode = 'production'"), @"herder.toml:3:1: pools.a.pool_mode: the original's `pool_mode` is not needed: each `[pools.NAME]` is a pool");
+}
+
+#[test]
+fn r51_values_of_the_wrong_type() {
+    assert_snapshot!(refused_in_pool("pool_size = 'four'"), @"herder.toml:3:13: pools.a.pool_size: 'four' is not an integer; allowed: 1 to 1024");
+    assert_snapshot!(refused_in_pool("pool_size = 4.0"), @"herder.toml:3:13: pools.a.pool_size: 4.0 is not an integer; allowed: 1 to 1024");
+    assert_snapshot!(refused_in_pool("timeout = 30"), @r#"herder.toml:3:11: pools.a.timeout: 30 is not a duration (a number needs a unit, as in "30s"); allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
+    assert_snapshot!(refused_in_pool("timeout = '30'"), @r#"herder.toml:3:11: pools.a.timeout: '30' is not a duration (a number needs a unit, as in "30s"); allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
+    assert_snapshot!(refused_in_pool("timeout = '30 parsecs'"), @r#"herder.toml:3:11: pools.a.timeout: '30 parsecs' is not a duration (unknown time unit "parsecs", supported units: ns, us/µs, ms, sec, min, hours, days, weeks, months, years (and few variations)); allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
+    assert_snapshot!(refused_in_pool("queue = 4"), @"herder.toml:3:9: pools.a.queue: 4 is not a table; allowed: { limit = .., timeout = .., per_session = .. }");
+    assert_snapshot!(refused_in_pool("cwd = 4"), @"herder.toml:3:7: pools.a.cwd: 4 is not a text; allowed: a folder that exists");
+    assert_snapshot!(refused_in_pool("command = 'worker --flag'"), @r#"herder.toml:3:11: pools.a.command: 'worker --flag' is not a list of texts; allowed: a program and its arguments, such as ["./worker", "--flag"], without NUL bytes"#);
+    assert_snapshot!(refused_in_pool("env = ['A=1']"), @r#"herder.toml:3:7: pools.a.env: is not a table of texts; allowed: { NAME = "value" }"#);
+    assert_snapshot!(refused_in_pool("env = { A = 12345 }"), @"herder.toml:3:7: pools.a.env: the value of `A` is not a text but a TOML integer; put it in quotes");
+    assert_snapshot!(refused("pools = 3"), @"herder.toml:1:9: pools: 3 is not a table; allowed: a table [pools]");
+    assert_snapshot!(refused("[pools]\na = 3"), @"herder.toml:2:5: pools.a: 3 is not a table; allowed: a table [pools.a]");
+}
+
+#[test]
+fn r51_values_out_of_bounds() {
+    assert_snapshot!(refused_in_pool("pool_size = 0"), @"herder.toml:3:13: pools.a.pool_size: 0 is out of bounds; allowed: 1 to 1024");
+    assert_snapshot!(refused_in_pool("pool_size = -1"), @"herder.toml:3:13: pools.a.pool_size: -1 is out of bounds; allowed: 1 to 1024");
+    assert_snapshot!(refused_in_pool("pool_size = 99999999999999999999999"), @"herder.toml:3:13: pools.a.pool_size: 99999999999999999999999 is out of bounds; allowed: 1 to 1024");
+    assert_snapshot!(refused_in_pool("queue.timeout = '0s'"), @r#"herder.toml:3:17: pools.a.queue.timeout: '0s' is out of bounds; allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
+    assert_snapshot!(refused_in_pool("queue.timeout = '366days'"), @r#"herder.toml:3:17: pools.a.queue.timeout: '366days' is out of bounds; allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
+    assert_snapshot!(refused_in_pool("worker_type = 'enhancd'"), @r#"herder.toml:3:15: pools.a.worker_type: 'enhancd' is none of its values; did you mean "enhanced"? Allowed: "basic", "enhanced""#);
+    assert_snapshot!(refused_in_pool("env_mode = 'x'"), @r#"herder.toml:3:12: pools.a.env_mode: 'x' is none of its values; allowed: "inherit", "clean""#);
+    assert_snapshot!(refused("[defaults]\ntimeout = '0s'\n[pools.a]\napp = 'm:app'"), @r#"herder.toml:2:11: defaults.timeout: '0s' is out of bounds; allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
+}
+
+/// What only the builder knows is told at the place it was set, in the pool or in the defaults.
+#[test]
+fn r51_rules_between_keys() {
+    assert_snapshot!(refused("[pools.a]\npool_size = 1"), @"herder.toml:1:8: pools.a.app: is not set; allowed: exactly one of `app` and `command`");
+    assert_snapshot!(refused_in_pool("command = ['x']"), @"herder.toml:3:11: pools.a.command: is set beside `app`; allowed: exactly one of `app` and `command`");
+    assert_snapshot!(refused_in_pool("queue = { limit = 10, per_session = 11 }"), @"herder.toml:3:37: pools.a.queue.per_session: is 11; allowed: 1 to `queue.limit`, which is 10");
+    assert_snapshot!(refused("[defaults.queue]\nper_session = 500\n[pools.a]\napp = 'm:app'\nqueue.limit = 100"), @"herder.toml:2:15: pools.a.queue.per_session: is 500; allowed: 1 to `queue.limit`, which is 100");
+    assert_snapshot!(refused_in_pool("worker_type = 'enhanced'\nsessions.on_expired = 'reject'"), @r#"herder.toml:4:23: pools.a.sessions.on_expired: is "reject"; allowed: "rebind", unless `sessions.expiry` is "two_phase""#);
+    assert_snapshot!(refused("[pools.'a b']\napp = 'm:app'"), @"herder.toml:1:8: pools.a b: is `a b`; allowed: 1 to 64 letters, digits, `_` or `-`, beginning with a letter or digit");
+    assert_snapshot!(refused("[pools.a]\napp = 'carts.py'"), @"herder.toml:2:7: pools.a.app: is `carts.py`; allowed: `module:app` or `path/to/file.py:app`");
+    assert_snapshot!(refused_in_pool("cwd = 'no/such/folder'").replace(&here(), "HERE"), @"herder.toml:3:7: pools.a.cwd: is HERE/no/such/folder; allowed: a folder that exists");
+    assert_snapshot!(refused("[defaults]\napp = 'm:app'\n[pools.a]"), @"herder.toml:2:1: defaults.app: belongs to each pool: it can't be a default");
+}
+
+fn here() -> String {
+    std::env::current_dir().unwrap().display().to_string()
+}
+
+#[test]
+fn files_that_are_no_configuration() {
+    assert_snapshot!(refused(""), @"herder.toml:1:1: pools: there is no pool: add a table [pools.NAME] with an `app`");
+    assert_snapshot!(refused("[pools.a\napp = 'm:app'"), @"herder.toml:1:9: unclosed table, expected `]`");
+    assert_snapshot!(refused("[pools.a]\napp = 'm:app'\napp = 'n:app'"), @"herder.toml:3:1: duplicate key");
+}
+
+/// All of a file's problems are told at once, in the order of the file.
+#[test]
+fn r51_problems_are_told_together() {
+    let text =
+        "[server]\nport = 80\n[defaults]\noverflow = -1\n[pools.b]\ntimout = '1s'\n[pools.a]\napp = 3\nqueue.limit = 0";
+    assert_snapshot!(refused(text), @r"
+    herder.toml:2:1: server.port: unknown key. Known here: listen, hosts, token
+    herder.toml:4:12: defaults.overflow: -1 is out of bounds; allowed: 0 to 1024
+    herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, max_frame, features
+    herder.toml:8:7: pools.a.app: 3 is not a text; allowed: `module:app` or `path/to/file.py:app`
+    herder.toml:9:15: pools.a.queue.limit: 0 is out of bounds; allowed: 1 to 1000000
+    ");
+    let Err(error) = parse(text) else { panic!("it was taken") };
+    let places: Vec<_> = error.problems().iter().map(|problem| (problem.line, problem.column)).collect();
+    assert_eq!(places, [(2, 1), (4, 12), (6, 1), (8, 7), (9, 15)]);
+}
+
+#[test]
+fn the_server_s_table() {
+    let server = |keys: &str| parse(&format!("{APP}[server]\n{keys}")).unwrap_or_else(|error| panic!("{error}")).server;
+    assert_eq!(server(""), Server::default());
+    assert_eq!(parse(APP).unwrap().server.listen.to_string(), "127.0.0.1:7878");
+    let full = server("listen = '[::1]:80'\nhosts = ['herder.example.org', 'x:8443']\ntoken = 's3cret'");
+    assert_eq!((full.listen.to_string(), full.hosts.len()), ("[::1]:80".into(), 2));
+    assert!(!format!("{full:?}").contains("s3cret"));
+    assert_eq!(full.token.map(|token| token.expose().to_owned()), Some("s3cret".into()));
+    assert_snapshot!(refused_in_pool("[server]\nlisten = 'localhost'"), @r#"herder.toml:4:10: server.listen: 'localhost' can't be it; allowed: an IP address with a port, such as "127.0.0.1:7878" or "[::1]:7878""#);
+    assert_snapshot!(refused_in_pool("[server]\nhosts = ['http://x/']"), @r#"herder.toml:4:9: server.hosts: ['http://x/'] can't be it; allowed: a list of host names, each as a browser sends it: "herder.example.org" or "herder.example.org:8443""#);
+    assert_snapshot!(refused_in_pool("[server]\ntoken = 'two words'"), @"herder.toml:4:9: server.token: this can't be it; allowed: 1 to 1024 visible ASCII characters, without spaces");
+}
+
+/// Paths start at the file's folder, and `.venv` is looked for beside the file.
+#[test]
+fn files_are_read_with_their_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pools.toml");
+    fs::write(&file, "[pools.a]\ncommand = ['./worker', 'x']\n[pools.b]\napp = 'm:app'\npython = 'env/bin/python'")
+        .unwrap();
+    let config = Config::load(&file).unwrap();
+    assert_eq!(config.pools[0].cwd(), folder.path());
+    let worker = folder.path().join("./worker").display().to_string();
+    assert_eq!(*config.pools[0].launch(), Launch::Command { argv: vec![worker, "x".into()] });
+    let Launch::App { python, .. } = config.pools[1].launch() else { panic!("not an app") };
+    assert_eq!(*python, folder.path().join("env/bin/python"));
+
+    fs::write(&file, "x = 1").unwrap();
+    assert!(Config::load(&file).unwrap_err().to_string().starts_with(&format!("{}:1:1: x: ", file.display())));
+    let missing = Config::load(folder.path().join("none.toml")).unwrap_err();
+    assert!(matches!(missing, ConfigError::Read { .. }) && missing.problems().is_empty(), "{missing}");
+}
