@@ -151,10 +151,12 @@ impl Warden {
 
     fn bury(&mut self, events: &[Event], buffer: &mut [u8]) {
         for at in (0..self.living.len()).rev() {
-            if (events.contains(&Event::Exit(at)) || self.living[at].exit.flagged())
-                && self.living[at].conclude(buffer, &self.log, &self.watchdog)
-            {
-                self.living.swap_remove(at);
+            if !events.contains(&Event::Exit(at)) && !self.living[at].exit.flagged() {
+                continue;
+            }
+            match look(self.living[at].process.pid) {
+                Look::Running => {}
+                ended => self.living.swap_remove(at).conclude(ended, buffer, &self.log, &self.watchdog),
             }
         }
     }
@@ -183,29 +185,29 @@ impl Live {
         source.read(buffer, |line| say(&self.process, stream, line, log))
     }
 
-    /// Does all that follows from an exit, if there was one. The order matters:
-    /// the group is killed while its leader is a zombie, since after reaping its number may be another's; the output is read before
-    /// the status is told, so that whoever hears of the end finds the last words; the watchdog forgets the group before it is reaped.
-    fn conclude(&mut self, buffer: &mut [u8], log: &Log, watchdog: &Mutex<Watchdog>) -> bool {
-        let status = match look(self.process.pid) {
-            Look::Running => return false,
-            Look::Ended(status) => {
-                self.process.send(Signal::KILL, Target::Group);
-                status
-            }
-            Look::Stolen => ExitStatus::Unknown,
+    /// Does all that follows from an exit. The order matters: the group is killed while its leader is a zombie, since after
+    /// reaping its number may be another's; the watchdog forgets the group before that, too; the output is read before the
+    /// status is told, so that whoever hears of the end finds the last words; and nothing is held any more by then.
+    fn conclude(mut self, ended: Look, buffer: &mut [u8], log: &Log, watchdog: &Mutex<Watchdog>) {
+        let status = match ended {
+            Look::Ended(status) => status,
+            Look::Running | Look::Stolen => ExitStatus::Unknown,
         };
+        if ended != Look::Stolen {
+            self.process.send(Signal::KILL, Target::Group);
+        }
         for stream in [Stream::Stdout, Stream::Stderr] {
             (0..LAST_READS).take_while(|_| self.read(stream, buffer, log)).count();
         }
-        self.stdout.lines.finish(|line| say(&self.process, Stream::Stdout, line, log));
-        self.stderr.lines.finish(|line| say(&self.process, Stream::Stderr, line, log));
-        lock(watchdog).remove(self.process.pid);
-        self.process.reap(|pid| {
+        let Self { process, exit, mut stdout, mut stderr } = self;
+        stdout.lines.finish(|line| say(&process, Stream::Stdout, line, log));
+        stderr.lines.finish(|line| say(&process, Stream::Stderr, line, log));
+        drop((exit, stdout, stderr));
+        lock(watchdog).remove(process.pid);
+        process.reap(|pid| {
             reap(pid);
         });
-        self.process.publish(status);
-        true
+        process.publish(status);
     }
 }
 

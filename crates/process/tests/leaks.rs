@@ -1,6 +1,8 @@
 //! R30: a hundred workers later the host is as it was: no descriptor more, no child but the watchdog. A binary of its own, since
 //! tests beside it would open descriptors meanwhile.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 mod support;
 
 use herder_process::{Command, ExitStatus, Spawned, spawn};

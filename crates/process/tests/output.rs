@@ -1,5 +1,7 @@
 //! R40: what a worker prints becomes log lines with its name, all of them, and the last ones stay at hand.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 mod support;
 
 use herder_process::ExitStatus;

@@ -100,7 +100,8 @@ async fn a_worker_inherits_its_own_descriptors_only() {
     let its_own: Vec<u32> = numbers(&line(&mut lines(spawned.calls.try_clone().unwrap())));
     let mut expected: Vec<String> = [0, 1, 2].iter().chain(&its_own).map(ToString::to_string).collect();
     let mut open: Vec<String> = descriptors(spawned.child.pid()).into_iter().collect();
-    (expected.sort(), open.sort());
+    expected.sort();
+    open.sort();
     assert_eq!(open, expected);
 }
 

@@ -1,26 +1,36 @@
 //! R30: how workers end: the ladder, kills, dropped handles, and what happens to the rest of the group.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 mod support;
 
-use herder_process::{Child, ExitStatus, spawn};
-use std::{future::Future, pin::pin, task::Poll, time::Duration};
-use support::{Watch, line, lines, numbers, python, shell, started};
+use herder_process::{Child, ExitStatus, Spawned, spawn};
+use std::{future::Future, os::unix::net::UnixStream, pin::pin, task::Poll, time::Duration};
+use support::{Watch, children, line, lines, numbers, python, shell, started, stat, until};
 
 const NEVER: Duration = Duration::MAX;
 
-/// A worker that has a grandchild in its group, and both pids.
-async fn with_grandchild(then: &str) -> (Child, Watch, Watch) {
-    let script = format!("g = subprocess.Popen(['sleep', '1000'])\nsay(os.getpid(), g.pid)\n{then}");
-    let spawned = started(python(&script)).await;
-    let pids = numbers(&line(&mut lines(spawned.calls)));
-    assert_eq!(pids[0], spawned.child.pid());
-    (spawned.child, Watch::new(pids[0]), Watch::new(pids[1]))
+/// A worker that has a grandchild in its group.
+struct Family {
+    child: Child,
+    calls: UnixStream,
+    worker: Watch,
+    grandchild: Watch,
+}
+
+/// Starts one; once its host hangs up, the worker does `then`.
+async fn family(then: &str) -> Family {
+    let script = format!("g = subprocess.Popen(['sleep', '1000'])\nsay(os.getpid(), g.pid)\ncalls.recv(1)\n{then}");
+    let Spawned { calls, child, .. } = started(python(&script)).await;
+    let pids = numbers(&line(&mut lines(calls.try_clone().unwrap())));
+    assert_eq!(pids[0], child.pid());
+    Family { child, calls, worker: Watch::new(pids[0]), grandchild: Watch::new(pids[1]) }
 }
 
 /// R30: grandchildren in the worker's group go too.
 #[tokio::test]
 async fn kill_takes_the_whole_group() {
-    let (child, _, grandchild) = with_grandchild("time.sleep(1000)").await;
+    let Family { child, grandchild, calls: _open, .. } = family("").await;
     child.kill();
     assert_eq!(child.wait().await, ExitStatus::Signal(9));
     grandchild.ended();
@@ -29,7 +39,8 @@ async fn kill_takes_the_whole_group() {
 /// R30: also when the worker ends by itself.
 #[tokio::test]
 async fn an_exit_takes_the_rest_of_the_group() {
-    let (child, _, grandchild) = with_grandchild("os._exit(5)").await;
+    let Family { child, grandchild, calls, .. } = family("os._exit(5)").await;
+    drop(calls);
     assert_eq!(child.wait().await, ExitStatus::Code(5));
     grandchild.ended();
 }
@@ -37,7 +48,7 @@ async fn an_exit_takes_the_rest_of_the_group() {
 /// R30: the drop of the last handle ends the group; a clone keeps it.
 #[tokio::test]
 async fn dropping_the_last_handle_kills() {
-    let (child, worker, grandchild) = with_grandchild("time.sleep(1000)").await;
+    let Family { child, worker, grandchild, calls: _open } = family("").await;
     let other = child.clone();
     drop(child);
     assert!(worker.is_alive() && grandchild.is_alive());
@@ -53,17 +64,18 @@ async fn a_start_nobody_waits_for_ends() {
     std::fs::create_dir_all(&folder).unwrap();
     {
         let mut start = pin!(spawn(shell("echo $$ > pid; sleep 1000").cwd(&folder)));
-        let poll = std::future::poll_fn(|context| Poll::Ready(start.as_mut().poll(context).is_pending()));
-        assert!(poll.await, "the order is sent, the answer not yet here");
+        // One poll sends the order. Mostly the answer is not here yet; if it is, it is dropped with the future.
+        let answer = std::future::poll_fn(|context| Poll::Ready(start.as_mut().poll(context))).await;
+        drop(answer);
     }
     // The next start comes after it on the same thread, so by now the first has been started and given up.
     started(shell("true")).await.child.wait().await;
     let us = std::process::id();
     let left = || {
         let in_folder = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder);
-        support::children(us).into_iter().map(|(pid, ..)| pid).any(|pid| in_folder(&pid))
+        children(us).into_iter().map(|(pid, ..)| pid).any(|pid| in_folder(&pid))
     };
-    support::until("the worker nobody waited for is gone", || (!left()).then_some(()));
+    until("the worker nobody waited for is gone", || (!left()).then_some(()));
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
@@ -111,7 +123,9 @@ async fn a_polite_worker_is_not_killed() {
 /// R30: a stopped process can't hold up its end.
 #[tokio::test]
 async fn a_stopped_worker_can_be_ended() {
-    let (child, _, grandchild) = with_grandchild("os.kill(os.getpid(), signal.SIGSTOP)").await;
+    let Family { child, grandchild, calls, .. } = family("os.kill(os.getpid(), signal.SIGSTOP)").await;
+    drop(calls);
+    until("it has stopped itself", || stat(child.pid()).filter(|(_, state, _)| *state == 'T'));
     child.stop(Duration::ZERO, Duration::ZERO);
     assert_eq!(child.wait().await, ExitStatus::Signal(9));
     grandchild.ended();
