@@ -1,7 +1,7 @@
-"""The main loop of a worker with async handlers: calls are tasks of one asyncio loop, up to the pool's `concurrency` at once.
+"""The main loop of a worker with async handlers: calls are tasks of one asyncio loop, `concurrency` at once.
 
-Everything happens on the main thread. Sync handlers of such an app run in between, and hold up the others as in any asyncio
-program. Imported only when an app has something async: asyncio costs 10 MiB.
+Everything happens on the main thread. Sync handlers of such an app run in between, and hold up the others as in any
+asyncio program. Imported only when an app has something async: asyncio costs 10 MiB.
 """
 
 from __future__ import annotations
@@ -48,12 +48,8 @@ def serve(worker: Worker) -> None:
 def interrupt(worker: Worker, frame: FrameType | None) -> None:
     """The signal handler: break the handler or the step of a task that runs now, if it is the target's."""
     calls = worker.calls
-    if not calls.target or calls.running != calls.target:
-        return
-    if frame is None or frame.f_code in OWN:
-        return
-    calls.target = 0
-    raise Interrupted
+    if calls.running and frame is not None and frame.f_code not in OWN and calls.interrupts(calls.running):
+        raise Interrupted
 
 
 @types.coroutine
@@ -109,7 +105,7 @@ class Server:
         self.begun: set[int] = set()  # tasks whose first step was made: only these may be cancelled as tasks
         self.unfinished: dict[str, int] = {}  # calls by session, read and not answered
         self.endings: dict[str, list[tuple[int, str]]] = {}  # sessions whose end waits for these
-        self.hooks: set[asyncio.Task[None]] = set()
+        self.hooks: set[asyncio.Task[Any] | None] = set()
         self.draining = False
         self.fatal: BaseException | None = None
 
@@ -348,7 +344,7 @@ class Server:
                 answers.log_hook(id, error)
         self.worker.sessions.drop(id, epoch)
         self.out.append(frames.session_ended(epoch, id))
-        self.hooks.discard(asyncio.current_task())  # type: ignore[arg-type]
+        self.hooks.discard(asyncio.current_task())
         self.flush_soon()
 
     def cancel_soon(self, wire_id: int) -> None:
@@ -356,11 +352,12 @@ class Server:
         self.loop.call_soon_threadsafe(self.cancel, wire_id)
 
     def cancel(self, wire_id: int) -> None:
-        """A task that has not made its first step can't catch the cancel; it looks for itself."""
+        """A task that has not made its first step can't catch the cancel; it looks for itself.
+
+        One that the signal broke already is left in peace.
+        """
         task = self.tasks.get(wire_id)
-        if task is not None and wire_id in self.begun:
-            if self.worker.calls.target == wire_id:
-                self.worker.calls.target = 0
+        if task is not None and wire_id in self.begun and self.worker.calls.interrupts(wire_id):
             task.cancel()
 
     # --- writing ------------------------------------------------------------------------------------------------------

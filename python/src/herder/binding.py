@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 POSITIONAL_ONLY = "{}: parameter {!r} is positional only, but arguments come by name"
 GENERATOR, COROUTINE, ASYNC_GENERATOR, VAR_ARGUMENTS, VAR_KEYWORDS = 0x20, 0x80, 0x200, 0x04, 0x08
 
-ANYTHING = frozenset({dict, list, str, int, float, bool, type(None)})
+ANYTHING: frozenset[type] = frozenset({dict, list, str, int, float, bool, type(None)})
 CHECKED: dict[Any, frozenset[type]] = {
     int: frozenset({int}),  # a bool is no int here, whatever Python thinks
     float: frozenset({float, int}),
@@ -33,7 +33,7 @@ CHECKED: dict[Any, frozenset[type]] = {
 
 
 class Parameters:
-    """What a callable takes: names with their annotations, which ones are required, and whether any other name is taken."""
+    """What a callable takes: names with annotations, which are required, and whether others are taken too (`open`)."""
 
     def __init__(self, names: dict[str, Any], required: frozenset[str], open: bool) -> None:
         self.names = names
@@ -68,7 +68,7 @@ def _by_inspect(function: Callable[..., Any]) -> Parameters:
     import inspect
 
     names, required, open = {}, set(), False
-    home = function if hasattr(function, "__globals__") else getattr(type(function), "__call__", function)
+    home = function if hasattr(function, "__globals__") else type(function).__call__
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.POSITIONAL_ONLY and parameter.default is parameter.empty:
             raise TypeError(POSITIONAL_ONLY.format(function, parameter.name))
@@ -112,7 +112,7 @@ def accepted(annotation: Any) -> frozenset[type]:
     if annotation in CHECKED:
         return CHECKED[annotation]
     if type(annotation).__name__ in ("UnionType", "_UnionGenericAlias", "Union"):
-        return frozenset().union(*(accepted(each) for each in annotation.__args__))
+        return frozenset(each for every in annotation.__args__ for each in accepted(every))
     origin = getattr(annotation, "__origin__", None)
     return CHECKED[origin] if origin in (list, dict) else ANYTHING
 
@@ -160,7 +160,7 @@ class Command:
         self.takes = {parameter: accepted(kind) for parameter, kind in kinds.items() if parameter not in injected}
         self.wanted = read.required - injected
         self.taken = injected - {None} if read.open else None  # with **kwargs: all but these
-        flags = _flags(function)
+        flags = flags_of(function)
         self.is_async = bool(flags & (COROUTINE | ASYNC_GENERATOR))
         self.call = _callable(function, flags)
         self.slow = 1  # above zero: answers that wait are sent before it runs; unknown counts as slow
@@ -209,9 +209,10 @@ def _is(annotation: Any, wanted: type) -> bool:
     return annotation is wanted or wanted in (getattr(annotation, "__args__", None) or ())
 
 
-def _flags(function: Any) -> int:
+def flags_of(function: Any) -> int:
+    """The code flags of a function, a method, a partial or a callable object: async, generator."""
     plain = getattr(function, "__func__", getattr(function, "func", function))
-    code = getattr(plain, "__code__", None) or getattr(getattr(plain, "__call__", None), "__code__", None)
+    code = getattr(plain, "__code__", None) or getattr(type(plain).__call__, "__code__", None)
     return code.co_flags if code is not None else 0
 
 

@@ -15,6 +15,7 @@ if sys.platform == "linux":  # the same clock there, and cheaper to ask
 else:
 
     def now() -> int:
+        """CLOCK_MONOTONIC in nanoseconds, as the host reads it."""
         return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
@@ -22,23 +23,35 @@ REMEMBERED = 1024  # cancels kept for calls that are not there: not read yet, or
 
 
 class Calls:
-    """Which call runs and which were cancelled. The main thread writes `running` and `deadline`, the control thread the rest."""
+    """Which call runs and which were cancelled.
 
-    __slots__ = ("cancelled", "closing", "deadline", "forked", "running", "target")
+    The main thread writes `running` and `deadline`, the control thread the rest.
+    """
+
+    __slots__ = ("cancelled", "closing", "deadline", "forked", "running")
 
     def __init__(self) -> None:
         self.running = 0  # the wire id whose handler runs on the main thread
         self.deadline = 0
-        self.target = 0  # the wire id that a signal shall break
-        self.cancelled: dict[int, None] = {}  # ordered: the oldest is forgotten first
+        self.cancelled: dict[int, bool] = {}  # True: still to be interrupted. Ordered: the oldest is forgotten first
         self.closing = False
         self.forked = False  # this is a fork of the worker, not the worker
 
-    def cancel(self, wire_id: int) -> None:
+    def cancel(self, wire_id: int, interrupt: bool) -> None:
         """Remember that `wire_id` was cancelled: it may run, wait, or not have been read yet."""
-        self.cancelled[wire_id] = None
+        self.cancelled[wire_id] = interrupt
         while len(self.cancelled) > REMEMBERED:
-            del self.cancelled[next(iter(self.cancelled))]
+            try:
+                self.cancelled.pop(next(iter(self.cancelled)), None)
+            except RuntimeError:  # the main thread took one out in the meantime
+                continue
+
+    def interrupts(self, wire_id: int) -> bool:
+        """Whether `wire_id` is to be interrupted and was not yet: True once, so that its cleanup is left in peace."""
+        if not self.cancelled.get(wire_id):
+            return False
+        self.cancelled[wire_id] = False
+        return True
 
 
 class Call:
@@ -70,7 +83,10 @@ task_call: ContextVar[Call | None] = ContextVar("herder_call", default=None)
 
 
 def current_call() -> Call:
-    """The call that runs here: on the main thread, or in this task and what it starts. Raises `RuntimeError` outside of one."""
+    """The call that runs here: on the main thread, or in this task and what it starts.
+
+    Raises `RuntimeError` outside of a call.
+    """
     call = task_call.get()
     if call is not None:
         return call

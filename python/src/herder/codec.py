@@ -55,10 +55,10 @@ def _no_constant(text: str) -> Any:
 def _json() -> Codec:
     markers: dict[int, object] = {}  # what the encoder is inside of; left dirty by an error
     decoder = json.JSONDecoder(parse_constant=_no_constant)
-    scan: Callable[[str, int], tuple[Any, int]] = decoder.scan_once
+    scan: Callable[[str, int], tuple[Any, int]] = getattr(decoder, "scan_once")  # noqa: B009 - not in typeshed
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:  # PyPy
-        chunks = json.JSONEncoder(
+        chunks: Callable[[Any], Any] = json.JSONEncoder(
             ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_no_form
         ).iterencode
     else:  # built once: `JSONEncoder.encode` builds it anew for each value
@@ -89,7 +89,7 @@ def _json() -> Codec:
 
 
 def _packers() -> tuple[Callable[[Any], Any], Callable[[Any], bytes]] | None:
-    """The first msgpack library there is. `msgpack` leads: the lightest in memory, and the strictest in what it encodes."""
+    """The first msgpack library there is. `msgpack` leads: lightest in memory, strictest in what it encodes."""
     try:
         import msgpack  # type: ignore[import-not-found,import-untyped,unused-ignore]
 

@@ -36,7 +36,7 @@ class Control:
         _thread.start_new_thread(self.serve, ())
 
     def serve(self) -> None:
-        """Until the process ends. When the host has gone, so does the process, at once and whatever the main thread does."""
+        """Until the end. When the host has gone, so does the process: at once, whatever the main thread does."""
         try:
             self._read()
         except OSError:
@@ -57,14 +57,14 @@ class Control:
                 return
             data += more
             while len(data) >= frames.HEADER_SIZE:
-                header = frames.HEADER.unpack_from(data)
-                end = frames.HEADER_SIZE + header[0]
-                known = frames.check_header(*header, self.worker.max_frame)
+                length, kind, flags, reserved, wire_id = frames.HEADER.unpack_from(data)
+                end = frames.HEADER_SIZE + length
+                known = frames.check_header(length, kind, flags, reserved, wire_id, self.worker.max_frame)
                 if len(data) < end:
                     break
                 data = data[end:]
                 if known:
-                    self._act(header[1], header[2], header[4])
+                    self._act(kind, flags, wire_id)
 
     def _act(self, kind: int, flags: int, wire_id: int) -> None:
         if kind == frames.PING:
@@ -79,17 +79,15 @@ class Control:
     def cancel(self, wire_id: int, interrupt: bool) -> None:
         """Mark the call first, then look whether it runs: the loop does these two the other way round."""
         worker = self.worker
-        worker.calls.cancel(wire_id)
-        if interrupt:
-            if worker.cancel_task is not None:
-                worker.cancel_task(wire_id)
-            worker.calls.target = wire_id
+        worker.calls.cancel(wire_id, interrupt)
+        if interrupt and worker.cancel_task is not None:
+            worker.cancel_task(wire_id)
 
     def _signalling(self) -> bool:
-        """Send the signal if its call runs. True: it may be needed again, since the loop's own frame ignores it."""
+        """Send the signal if the running call is to be interrupted. True: look again, the loop's own frame ignores it."""
         calls = self.worker.calls
-        target = calls.target
-        if not target or calls.running != target:
+        running = calls.running
+        if not running or not calls.cancelled.get(running):
             return False
         signal.pthread_kill(self.main, signal.SIGUSR2)
         return True
@@ -97,8 +95,8 @@ class Control:
     def shutdown(self) -> None:
         """Let the main loop finish what it received. It sits in a read, which a signal alone would only restart.
 
-        So first the descriptor stops blocking: the read that is restarted then says that nothing is there. Data that came
-        before is returned by it, never lost.
+        So first the descriptor stops blocking: the read that is restarted then says that nothing is there. Data that
+        came before is returned by it, never lost.
         """
         worker = self.worker
         worker.calls.closing = True

@@ -1,4 +1,4 @@
-"""The exceptions of the package: what handlers may raise, what they may see, and what the loop turns into error frames."""
+"""The exceptions of the package: what handlers may raise and see, and what becomes an error frame."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StartFailed(Exception):
 
 
 class ProtocolError(Exception):
-    """The other end of a descriptor does not speak the protocol: `name` says which rule it broke. Fatal: the worker ends."""
+    """The other end of a descriptor broke the rule `name` of the protocol. Fatal: the worker ends."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)

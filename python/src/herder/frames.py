@@ -1,4 +1,4 @@
-"""The wire protocol as bytes (docs/protocol.md): layouts and what must be true of a frame. Holds no state, does no I/O."""
+"""The wire protocol as bytes (docs/protocol.md): layouts, and what must be true of a frame. No state, no I/O."""
 
 from __future__ import annotations
 

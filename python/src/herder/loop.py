@@ -1,7 +1,7 @@
 """The main loop of a worker with sync handlers: read what is there, run it, answer it all in one write.
 
-Everything happens on the main thread; nothing hops to another one. It is one long function on purpose: it runs for each call,
-and `interrupt` must know its frame.
+Everything happens on the main thread; nothing hops to another one. It is one long function on purpose: it runs for
+each call, and `interrupt` must know its frame.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 
 from herder import answers, frames
 from herder.call import Call, now
-from herder.codec import JSON
 from herder.errors import Interrupted, ProtocolError, Refusal
 from herder.pipe import read_into, write_all
 from herder.session import Session
@@ -89,9 +88,9 @@ def serve(worker: Worker) -> None:
                     if out:
                         write_all(fd, b"".join(out))
                         out.clear()
-                    epoch, reason, session = frames.session_end(data[begin:end])
-                    worker.end_session(session, epoch, reason)
-                    out.append(frames.session_ended(epoch, session))
+                    epoch, reason, ended_session = frames.session_end(data[begin:end])
+                    worker.end_session(ended_session, epoch, reason)
+                    out.append(frames.session_ended(epoch, ended_session))
                     continue
                 if kind != frames.CALL:
                     raise ProtocolError("out_of_order", f"a frame of kind {kind} on the calls descriptor")
@@ -158,7 +157,8 @@ def serve(worker: Worker) -> None:
                     write_all(fd, large)
             elif command is not None and command.slow:
                 command.slow -= 1
-            result = payload = arguments = None  # a large value must not live until the next call
+            payload = b""
+            result = arguments = None  # a large value must not live until the next call
         if out:
             write_all(fd, b"".join(out))
             out.clear()
@@ -169,13 +169,9 @@ def serve(worker: Worker) -> None:
 def interrupt(worker: Worker, frame: FrameType | None) -> None:
     """The signal handler: break the handler that runs, if it is the target's.
 
-    Python runs it on the main thread, between two steps of `frame`. In the loop's own frame it raises nothing (the control
-    thread tries again), so no exception can reach the loop from outside of a handler.
+    Python runs it on the main thread, between two steps of `frame`. In the loop's own frame it raises nothing (the
+    control thread tries again), so no exception can reach the loop from outside of a handler.
     """
     calls = worker.calls
-    if not calls.target or calls.running != calls.target:
-        return
-    if frame is None or frame.f_code is serve.__code__:
-        return
-    calls.target = 0
-    raise Interrupted
+    if calls.running and frame is not None and frame.f_code is not serve.__code__ and calls.interrupts(calls.running):
+        raise Interrupted

@@ -31,9 +31,11 @@ class Output(io.TextIOBase):
         self.lost = 0
 
     def writable(self) -> bool:
+        """Yes."""
         return True
 
     def write(self, text: str) -> int:
+        """Keep what there is room for."""
         kept = text[: self.room]
         if kept:
             self.parts.append(kept)

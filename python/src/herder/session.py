@@ -38,7 +38,7 @@ class Sessions:
 
 
 class Session:
-    """The session a call belongs to. A handler asks for it by annotation: `def add(item: str, session: herder.Session)`."""
+    """The session of a call. Handlers ask for it by annotation: `def add(item: str, session: herder.Session)`."""
 
     __slots__ = ("_epoch", "_sessions", "id")
 

@@ -73,7 +73,7 @@ def _call(hook: Callable[..., Any], *arguments: Any) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Be a worker; the exit status. 0: told to end, or the host closed the descriptor. 1: the start failed. 2: misused."""
+    """Be a worker; the exit status. 0: told to end, or the host has gone. 1: the start failed. 2: misused."""
     if len(arguments) != 1 or "HERDER_FD" not in os.environ:
         app = arguments[0] if len(arguments) == 1 else "my_workers.py:app"
         sys.stderr.write(USAGE.format(app=app))
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
 def _own(fds: list[int]) -> None:
     """Keep the descriptors out of other programs and of forks: whoever else holds one would hide this worker's death.
 
-    A fork gets /dev/null in their place: closed numbers would soon be files of its own, and the loop might write to them.
+    A fork gets /dev/null in their place: closed numbers would soon be files of its own, which the loop might write to.
     """
     for fd in fds:
         os.set_inheritable(fd, False)
@@ -115,7 +115,7 @@ def _own(fds: list[int]) -> None:
 
 
 def _signals() -> None:
-    """Ctrl-C is the host's business, SIGTERM ends the process as for any other, SIGUSR1 prints the stacks of all threads."""
+    """Ctrl-C is the host's business, SIGTERM ends the process, SIGUSR1 prints the stacks of all threads."""
     import faulthandler
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

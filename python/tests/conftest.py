@@ -1,0 +1,21 @@
+"""Fixtures: workers that are surely gone after the test."""
+
+import pytest
+
+from host import Host, write_app
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a worker of an application given as text (or as a target) and wait until it is ready."""
+    hosts = []
+
+    def start(app, wait=True, **options):
+        target = app if app.endswith(":app") else write_app(tmp_path, app, f"workers_{len(hosts)}.py")
+        host = Host(target, **options)
+        hosts.append(host)
+        return host.ready() if wait else host
+
+    yield start
+    for host in hosts:
+        host.__exit__()

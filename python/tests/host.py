@@ -1,0 +1,186 @@
+"""A small fake of Herder's side: starts `python -m herder APP` over two socket pairs and speaks the protocol."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+from herder import frames
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+PATIENCE = 60  # seconds until a test that waits for a frame fails instead of hanging
+
+
+class Answer:
+    """A final frame of a call."""
+
+    def __init__(self, kind, flags, wire_id, body):
+        self.kind, self.codec, self.wire_id = kind, flags & frames.CODEC, wire_id
+        self.started, self.ended = frames.STAMPS.unpack_from(body)
+        self.payload = body[frames.STAMPS_SIZE :]
+        self.error = json.loads(self.payload) if kind == frames.ERROR else None
+
+    @property
+    def result(self):
+        assert self.kind == frames.RESULT, self.error
+        return json.loads(self.payload)
+
+    @property
+    def refused(self):
+        assert self.error is not None, self.payload
+        return self.error["kind"]
+
+
+class Host:
+    """One worker process and our two ends of its descriptors."""
+
+    def __init__(self, target, *, env=None, cwd=None, control=True, python=sys.executable, arguments=(), **hello):
+        self.calls, theirs = socket.socketpair()
+        self.control, their_control = socket.socketpair()
+        self.calls.settimeout(PATIENCE)
+        self.control.settimeout(PATIENCE)
+        descriptors = {"HERDER_FD": theirs} | ({"HERDER_CTL_FD": their_control} if control else {})
+        self.process = subprocess.Popen(
+            [python, *arguments, "-m", "herder", str(target)],
+            pass_fds=[each.fileno() for each in descriptors.values()],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(SOURCE),
+                **{name: str(each.fileno()) for name, each in descriptors.items()},
+                **(env or {}),
+            },
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,  # so that `select` sees every line that was not read
+        )
+        theirs.close()
+        their_control.close()
+        self.next_id = 0
+        self.hello_sent = {
+            "protocol": 1,
+            "pool": "models",
+            "worker": "w1",
+            "generation": 1,
+            "concurrency": 1,
+            "pipeline": 1,
+            "max_frame": 64 << 20,
+            "codecs": ["json", "msgpack"],
+            "session_state": True,
+        } | hello
+        body = json.dumps(self.hello_sent).encode()
+        self.calls.sendall(frames.frame(frames.HELLO, 0, body, 1))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.calls.close()
+        self.control.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def ready(self):
+        """Wait for hello and ready; both, decoded."""
+        self.hello = json.loads(self.frame(frames.HELLO)[3])
+        self.table = json.loads(self.frame(frames.READY)[3])
+        return self
+
+    def frame(self, kind=None):
+        """The next frame: kind, flags, wire id, body."""
+        length, found, flags, _, wire_id = frames.HEADER.unpack(exactly(self.calls, 16))
+        body = exactly(self.calls, length)
+        assert kind in (None, found), (kind, found, body)
+        return found, flags, wire_id, body
+
+    def answer(self):
+        """The next frame, which must answer a call."""
+        kind, flags, wire_id, body = self.frame()
+        assert kind in (frames.RESULT, frames.ERROR), kind
+        return Answer(kind, flags, wire_id, body)
+
+    def answers(self, count):
+        """So many answers by their wire id."""
+        return {answer.wire_id: answer for answer in (self.answer() for _ in range(count))}
+
+    def packed(self, command, payload=b"{}", *, session=None, epoch=1, deadline=0, codec=1):
+        """A new wire id, and the frame of a call."""
+        self.next_id += 1
+        names = command.encode() + (session or "").encode()
+        prefix = frames.PREFIX.pack(deadline, epoch, len(command.encode()), len((session or "").encode()))
+        return self.next_id, frames.frame(frames.CALL, self.next_id, prefix + names + payload, codec)
+
+    def send(self, command, _payload=None, *, session=None, epoch=1, deadline=0, codec=1, **arguments):
+        """Send a call; its wire id."""
+        payload = json.dumps(arguments).encode() if _payload is None else _payload
+        wire_id, data = self.packed(command, payload, session=session, epoch=epoch, deadline=deadline, codec=codec)
+        self.calls.sendall(data)
+        return wire_id
+
+    def call(self, command, _payload=None, **options):
+        """Send a call and wait for its answer."""
+        wire_id = self.send(command, _payload, **options)
+        answer = self.answer()
+        assert answer.wire_id == wire_id
+        return answer
+
+    def end_session(self, session, epoch=1, reason=1):
+        """Send session_end."""
+        self.calls.sendall(frames.frame(frames.SESSION_END, 0, frames.ENDING.pack(epoch, reason) + session.encode()))
+
+    def cancel(self, wire_id, interrupt=False):
+        """Send cancel on the control descriptor."""
+        self.control.sendall(frames.frame(frames.CANCEL, wire_id, b"", frames.INTERRUPT if interrupt else 0))
+
+    def ping(self, nonce=7):
+        """Send a ping and wait for its pong."""
+        self.control.sendall(frames.frame(frames.PING, nonce))
+        assert exactly(self.control, 16) == frames.frame(frames.PONG, nonce)
+
+    def shutdown(self):
+        """Ask for the end on the control descriptor."""
+        self.control.sendall(frames.frame(frames.SHUTDOWN))
+
+    def finish(self):
+        """Wait for the exit; its status, standard output and standard error."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out.decode(), err.decode()
+
+    def wait_for_line(self):
+        """The next line the worker prints: an event to wait for."""
+        if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
+            raise TimeoutError("the worker printed nothing")
+        return self.process.stdout.readline().decode().rstrip("\n")
+
+    def kill(self, number=signal.SIGKILL):
+        """Send a signal to the worker."""
+        self.process.send_signal(number)
+
+
+def exactly(stream, count):
+    """So many bytes, or EOFError."""
+    data = bytearray()
+    while len(data) < count:
+        more = stream.recv(count - len(data))
+        if not more:
+            raise EOFError(f"the stream ended after {len(data)} of {count} bytes")
+        data += more
+    return bytes(data)
+
+
+def write_app(folder, text, name="workers.py"):
+    """An application file; what to name it on the command line."""
+    path = folder / name
+    path.write_text(
+        "import asyncio, os, sys, threading, time\nimport herder\napp = herder.App()\n" + textwrap.dedent(text)
+    )
+    return f"{path}:app"

@@ -1,0 +1,211 @@
+"""R35: pings, cancels and interrupts of a worker that is busy."""
+
+import os
+import signal
+
+import pytest
+
+from herder import frames
+
+WAITS = """
+@app.command
+def sleep():
+    print("in")
+    time.sleep(1000)
+
+@app.command
+def loop():
+    print("in")
+    while True: pass
+
+@app.command
+def locked():
+    print("in")
+    threading.Event().wait()
+
+@app.command
+def careful():
+    try:
+        print("in")
+        time.sleep(1000)
+    finally:
+        print("clean")
+
+@app.command
+def stubborn():
+    try:
+        print("in")
+        time.sleep(1000)
+    except BaseException:
+        return "survived"
+
+@app.command
+def generated():
+    yield 1
+    print("in")
+    time.sleep(1000)
+
+@app.command
+def polite(call: herder.Call):
+    print("in")
+    while not call.cancelled: time.sleep(0.001)
+    return "stopped"
+
+@app.command
+def quick(): return "quick"
+
+@app.command
+async def a_sleep():
+    print("in")
+    await asyncio.sleep(1000)
+
+@app.command
+async def a_loop():
+    print("in")
+    while True: pass
+
+@app.command
+async def a_careful():
+    try:
+        print("in")
+        await asyncio.sleep(1000)
+    finally:
+        await asyncio.sleep(0)
+        print("clean")
+"""
+SYNC = WAITS.partition("@app.command\nasync")[0]
+BOTH = pytest.mark.parametrize("app", [SYNC, WAITS], ids=["sync", "asyncio"])
+
+
+@BOTH
+def test_pings_are_answered_while_busy(start, app):
+    host = start(app)
+    host.ping(1)
+    host.send("loop")
+    assert host.wait_for_line() == "in"
+    host.ping(2)
+
+
+@BOTH
+@pytest.mark.parametrize("command", ["sleep", "loop", "locked", "generated", "careful"])
+def test_an_interrupt_breaks_the_running_call(start, app, command):
+    host = start(app)
+    wire_id = host.send(command)
+    assert host.wait_for_line() == "in"
+    host.cancel(wire_id, interrupt=True)
+    answer = host.answer()
+    assert answer.wire_id == wire_id and answer.refused == "cancelled" and answer.ended >= answer.started > 0
+    if command == "careful":
+        assert host.wait_for_line() == "clean"
+    assert host.call("quick").result == "quick"
+
+
+@pytest.mark.parametrize("command", ["a_sleep", "a_loop", "a_careful"])
+def test_an_interrupt_breaks_a_task(start, command):
+    host = start(WAITS, concurrency=2)
+    wire_id = host.send(command)
+    assert host.wait_for_line() == "in"
+    host.cancel(wire_id, interrupt=True)
+    assert host.answer().refused == "cancelled"
+    if command == "a_careful":
+        assert host.wait_for_line() == "clean"
+    assert host.call("quick").result == "quick"
+
+
+@BOTH
+def test_a_cancel_without_interrupt_only_asks(start, app):
+    host = start(app)
+    wire_id = host.send("polite")
+    assert host.wait_for_line() == "in"
+    host.cancel(wire_id)
+    assert host.answer().result == "stopped"
+
+
+@BOTH
+def test_who_catches_the_interrupt_has_an_answer(start, app):
+    host = start(app)
+    wire_id = host.send("stubborn")
+    assert host.wait_for_line() == "in"
+    host.cancel(wire_id, interrupt=True)
+    assert host.answer().result == "survived"
+
+
+@BOTH
+@pytest.mark.parametrize("interrupt", [False, True])
+def test_a_waiting_call_is_cancelled_without_being_run(start, app, interrupt):
+    """Calls wait in one batch; the second is cancelled while the first runs, the third runs."""
+    host = start(app, pipeline=3)
+    packed = [host.packed(name) for name in ("polite", "loop", "quick")]
+    host.calls.sendall(b"".join(data for _, data in packed))
+    assert host.wait_for_line() == "in"
+    host.cancel(packed[1][0], interrupt)
+    host.cancel(packed[0][0])
+    answers = host.answers(3)
+    assert answers[packed[0][0]].result == "stopped"
+    assert answers[packed[1][0]].refused == "cancelled" and answers[packed[1][0]].started == 0
+    assert answers[packed[2][0]].result == "quick"
+
+
+@BOTH
+def test_a_cancel_may_overtake_its_call(start, app):
+    host = start(app)
+    host.cancel(1, interrupt=True)
+    host.ping()  # so the cancel has been read
+    assert host.call("quick").refused == "cancelled"
+    assert host.call("quick").result == "quick"
+
+
+@pytest.mark.parametrize("app", ["herder.demo:app", "@app.command\nasync def echo(**a): return a\n"])
+def test_interrupts_that_come_late_hit_nothing(start, app):
+    """The race: interrupts of calls that are just ending. Each call has one answer, of its own, and the loop lives."""
+    host = start(app, pipeline=4)
+    rounds = 3000
+    for n in range(rounds):
+        wire_id = host.send("echo", n=n)
+        host.cancel(wire_id, interrupt=True)
+        answer = host.answer()
+        assert answer.wire_id == wire_id
+        assert answer.refused == "cancelled" if answer.error else answer.result == {"n": n}
+    assert host.call("echo", n="alive").result == {"n": "alive"}
+    assert host.process.poll() is None
+
+
+def test_signals_at_any_moment_hurt_nothing(start):
+    """A storm of SIGUSR2 with no target, in the loop, in reads and in handlers."""
+    host = start("herder.demo:app")
+    for n in range(2000):
+        wire_id = host.send("echo", n=n)
+        os.kill(host.process.pid, signal.SIGUSR2)
+        answer = host.answer()
+        assert (answer.wire_id, answer.result) == (wire_id, {"n": n})
+
+
+def test_forgotten_cancels_are_bounded(start):
+    """R54: cancels for calls that never come do not pile up."""
+    host = start(
+        """
+        from herder.call import calls
+        @app.command
+        def remembered(): return len(calls.cancelled)
+        """
+    )
+    for wire_id in range(10_000, 14_000):
+        host.cancel(wire_id)
+    host.ping()
+    assert host.call("remembered").result == 1024
+
+
+def test_garbage_on_the_control_descriptor_ends_the_worker(start):
+    host = start("herder.demo:app")
+    host.control.sendall(b"hello, world, this is text")
+    status, _, err = host.finish()
+    assert status == 1 and "(oversize)" in err
+
+
+def test_a_cut_frame_on_the_control_descriptor(start):
+    host = start("herder.demo:app")
+    whole = frames.frame(frames.PING, 9)
+    host.control.sendall(whole[:5])
+    assert host.call("echo", x=1).result == {"x": 1}
+    host.control.sendall(whole[5:])
+    assert host.control.recv(16) == frames.frame(frames.PONG, 9)

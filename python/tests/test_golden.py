@@ -1,0 +1,155 @@
+"""R41, R44: the golden frames of docs/protocol.md, read and written by this side."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from herder import answers, frames
+from herder.codec import JSON, codecs
+from herder.errors import ProtocolError
+from herder.worker import parse_hello
+from host import Host
+
+PARTS = {"frames": [], "ignored": [], "malformed": []}
+
+
+def _read():
+    part = None
+    path = Path(__file__).resolve().parents[2] / "crates" / "wire" / "golden" / "frames.txt"
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            part = PARTS[line.strip("[]")]
+        elif line and not line.startswith("#"):
+            name, way, data, fields = line.split(" ", 3)
+            part.append(pytest.param(way, bytes.fromhex(data), json.loads(fields), id=name))
+
+
+_read()
+TO_WORKER, TO_HOST = (
+    {part: [each for each in cases if each.values[0] == way] for part, cases in PARTS.items()} for way in "><"
+)
+CODECS = {None: 0, "json": 1, "msgpack": 2}
+NAMES = {
+    frames.HELLO: "hello",
+    frames.READY: "ready",
+    frames.CALL: "call",
+    frames.RESULT: "result",
+    frames.ERROR: "error",
+    frames.CANCEL: "cancel",
+    frames.PING: "ping",
+    frames.PONG: "pong",
+    frames.SESSION_END: "session_end",
+    frames.SESSION_ENDED: "session_ended",
+    frames.SHUTDOWN: "shutdown",
+}
+KINDS = {name: kind for kind, name in NAMES.items()}
+
+
+def decoded(data):
+    """What a worker reads out of one frame."""
+    length, kind, flags, reserved, wire_id = frames.HEADER.unpack_from(data)
+    assert frames.check_header(length, kind, flags, reserved, wire_id, 64 << 20)
+    body = data[frames.HEADER_SIZE :]
+    assert len(body) == length
+    codec = {0: None, 1: "json", 2: "msgpack"}[flags & frames.CODEC]
+    fields = {"kind": NAMES[kind], "wire_id": wire_id, "codec": codec}
+    if kind == frames.HELLO:
+        fields["hello"] = parse_hello(body)
+    elif kind == frames.CALL:
+        deadline, epoch, command, session, begin = frames.call_prefix(body)
+        fields |= {"deadline": deadline, "epoch": epoch, "command": command, "session": session}
+        unpack = codecs(["msgpack"])[flags & frames.CODEC]
+        fields |= {"payload_hex": body[begin:].hex()}
+        if unpack is not None:
+            fields["payload"] = unpack.decode(body[begin:])
+    elif kind == frames.CANCEL:
+        fields["interrupt"] = bool(flags & frames.INTERRUPT)
+    elif kind == frames.SESSION_END:
+        fields["epoch"], fields["reason"], fields["session"] = frames.session_end(body)
+    return fields
+
+
+@pytest.mark.parametrize("_way,data,fields", TO_WORKER["frames"])
+def test_frames_from_the_host_are_read(_way, data, fields):
+    read = decoded(data)
+    if "payload" not in read:  # no msgpack library here
+        fields.pop("payload", None)
+    assert read == fields
+
+
+def encoded(fields):
+    """The frame a worker writes for these fields."""
+    kind, wire_id, codec = KINDS[fields["kind"]], fields["wire_id"], CODECS[fields["codec"]]
+    if kind in (frames.HELLO, frames.READY):
+        return frames.frame(kind, wire_id, JSON.encode(fields[fields["kind"]]), codec)
+    if kind == frames.RESULT:
+        payload = bytes.fromhex(fields["payload_hex"])
+        return frames.answer(kind, wire_id, codec, fields["started"], fields["ended"], payload)
+    if kind == frames.ERROR:
+        return answers.error_frame(wire_id, fields["error"], fields["started"], fields["ended"])
+    if kind == frames.SESSION_ENDED:
+        return frames.session_ended(fields["epoch"], fields["session"])
+    return frames.frame(kind, wire_id)
+
+
+@pytest.mark.parametrize("_way,data,fields", TO_HOST["frames"])
+def test_frames_to_the_host_are_written(_way, data, fields):
+    assert encoded(fields) == data
+
+
+@pytest.mark.parametrize("_way,data,fields", [each for each in TO_HOST["frames"] if "payload" in each.values[2]])
+def test_results_are_encoded_to_the_same_bytes(_way, data, fields):
+    codec = codecs(["msgpack"])[CODECS[fields["codec"]]]
+    if codec is None:
+        pytest.skip("no msgpack library here")
+    assert codec.encode(fields["payload"]).hex() == fields["payload_hex"]
+
+
+@pytest.mark.parametrize("_way,data,_fields", TO_WORKER["ignored"])
+def test_frames_to_pass_over(_way, data, _fields):
+    assert not frames.check_header(*frames.HEADER.unpack_from(data), 64 << 20)
+
+
+# When the stream ends the host has gone: no error of the worker's. Names of pools and workers mean nothing to it.
+CUT = {"truncated_header", "truncated_body", "invalid_name"}
+
+
+@pytest.mark.parametrize(
+    "_way,data,fields", [each for each in TO_WORKER["malformed"] if each.values[2]["error"] not in CUT]
+)
+def test_malformed_frames_are_found_by_name(_way, data, fields):
+    with pytest.raises(ProtocolError) as found:
+        decoded(data)
+    assert found.value.name == fields["error"]
+
+
+def kind_of(case):
+    return case.values[1][4]
+
+
+@pytest.mark.parametrize(
+    "_way,data,fields",
+    [
+        each
+        for each in TO_WORKER["malformed"]
+        if each.values[2]["error"] not in CUT and kind_of(each) not in (frames.HELLO, frames.CANCEL, frames.PING)
+    ],
+)
+def test_a_worker_ends_naming_the_malformed_frame(_way, data, fields):
+    """R41: after its answer to what came before."""
+    with Host("herder.demo:app") as host:
+        host.ready()
+        assert host.call("echo", x=1).result == {"x": 1}
+        host.calls.sendall(data)
+        status, _, err = host.finish()
+    assert status == 1
+    assert f"({fields['error']})" in err
+
+
+@pytest.mark.parametrize("_way,data,_fields", TO_WORKER["ignored"])
+def test_a_worker_goes_on_after_an_ignored_frame(_way, data, _fields):
+    with Host("herder.demo:app") as host:
+        host.ready()
+        host.calls.sendall(data)
+        assert host.call("echo", x=1).result == {"x": 1}

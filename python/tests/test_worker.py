@@ -1,0 +1,452 @@
+"""A worker process and what it answers: results, each kind of error, sessions, and its end."""
+
+import json
+import os
+import signal
+import sys
+
+import pytest
+
+from herder import frames
+from host import Host
+
+BASIC = """
+@app.command
+def add(a: int, b: int = 2) -> int:
+    return a + b
+
+@app.command(name="maths.half", idempotent=True)
+def half(x: float): return x / 2
+
+@app.command
+def types(b: bool = False, l: list[int] = [], d: dict = {}, o: "int | None" = None): return True
+
+@app.command
+def any(**values): return values
+
+@app.command
+def items(n: int):
+    for i in range(n):
+        yield i
+
+@app.command
+def rejects(): raise herder.Rejected("no such item", code="unknown_item")
+
+@app.command
+def raises(how: str):
+    raise {"key": KeyError("k"), "exit": SystemExit(3), "ctrl-c": KeyboardInterrupt(), "deep": RecursionError("x")}[how]
+
+@app.command
+def returns(what: str):
+    cycle = []
+    cycle.append(cycle)
+    nan = float("nan")
+    return {"nan": nan, "set": {1}, "cycle": cycle, "bytes": b"x", "half": "\\ud800", "big": "x" * (2 << 20)}[what]
+
+@app.command
+def who(call: herder.Call):
+    current = herder.current_call()
+    return [call.id, current.id, call.deadline, current.deadline, call.cancelled]
+
+@app.command
+def remember(key: str, session: herder.Session):
+    session.state[key] = True
+    return sorted(session.state)
+
+@app.on_session_end
+def ended(session: herder.Session, reason: str):
+    print("end", session.id, reason, sorted(session.state))
+    if session.id == "bad": raise ValueError("in the hook")
+
+@app.command
+def prints(): print("hello"); os.write(1, b"raw\\n"); os.system("echo child"); return "printed"
+"""
+
+
+@pytest.fixture
+def basic(start):
+    return start(BASIC, max_frame=1 << 20)
+
+
+def test_hello_and_ready_say_what_there_is(start):
+    host = start(BASIC, concurrency=4, pipeline=2)
+    assert host.hello["protocol"] == 1 and host.hello["pid"] == host.process.pid and host.hello["control"] is True
+    assert host.hello["concurrency"] == 4 and host.hello["window"] == 8
+    assert (host.table["concurrency"], host.table["window"]) == (1, 2)  # it has sync handlers only
+    half = next(each for each in host.table["commands"] if each["name"] == "maths.half")
+    assert half == {"name": "maths.half", "idempotent": True, "streams": False, "batch": False}
+
+
+def test_results(basic):
+    answer = basic.call("add", a=1, b=3)
+    assert answer.result == 4 and 0 < answer.started <= answer.ended
+    assert basic.call("add", a=1).result == 3
+    assert basic.call("maths.half", x=3).result == 1.5
+    assert basic.call("any", x=1, y={"z": [None]}).result == {"x": 1, "y": {"z": [None]}}
+    assert basic.call("items", n=3).result == [0, 1, 2]
+    assert basic.call("any", b' { "\xc3\xa4" : "\\u00e4" } ').result == {"ä": "ä"}
+
+
+@pytest.mark.parametrize(
+    "command,payload,kind,texts",
+    [
+        ("nope", b"{}", "unknown_command", ["'nope'", "add", "maths.half"]),
+        ("add", b"{}", "bad_arguments", ["missing", "'a'", "b (optional)"]),
+        ("add", b'{"a":1,"c":2}', "bad_arguments", ["unexpected", "'c'", "a, b (optional)"]),
+        ("add", b'{"a":"1"}', "bad_arguments", ["'a'", "int", "string"]),
+        ("add", b'{"a":true}', "bad_arguments", ["'a'", "int", "bool"]),
+        ("add", b'{"a":1.5}', "bad_arguments", ["'a'", "int", "float"]),
+        ("maths.half", b'{"x":null}', "bad_arguments", ["'x'", "number", "null"]),
+        ("types", b'{"l":{}}', "bad_arguments", ["'l'", "array", "object"]),
+        ("types", b'{"d":[]}', "bad_arguments", ["'d'", "object", "array"]),
+        ("types", b'{"o":"x"}', "bad_arguments", ["'o'", "int or null", "string"]),
+        ("types", b'{"b":0}', "bad_arguments", ["'b'", "bool", "int"]),
+        ("remember", b'{"key":"k"}', "bad_arguments", ["Herder-Session"]),
+        ("remember", b'{"key":"k","session":"x"}', "bad_arguments", ["unexpected", "'session'"]),
+        ("add", b'{"a":1', "malformed", ["JSON"]),
+        ("add", b'{"a":NaN}', "malformed", ["NaN"]),
+        ("add", b"[1]", "malformed", ["object", "array"]),
+        ("add", b"\xff", "malformed", ["JSON"]),
+        ("add", b"", "malformed", ["JSON"]),
+        ("any", b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "malformed", ["deep"]),
+        ("rejects", b"{}", "rejected", ["no such item"]),
+        ("raises", b'{"how":"key"}', "exception", ["'k'"]),
+        ("raises", b'{"how":"exit"}', "exception", ["3"]),
+        ("raises", b'{"how":"ctrl-c"}', "exception", []),
+        ("raises", b'{"how":"deep"}', "exception", []),
+        ("returns", b'{"what":"nan"}', "unencodable", ["JSON"]),
+        ("returns", b'{"what":"set"}', "unencodable", ["set"]),
+        ("returns", b'{"what":"cycle"}', "unencodable", ["ircular"]),
+        ("returns", b'{"what":"bytes"}', "unencodable", ["bytes"]),
+        ("returns", b'{"what":"half"}', "unencodable", ["surrogate"]),
+        ("returns", b'{"what":"big"}', "too_large", ["max_frame", str(1 << 20)]),
+    ],
+)
+def test_each_kind_of_error(basic, command, payload, kind, texts):
+    """The caller gets one clear error, and the worker lives on."""
+    answer = basic.call(command, payload)
+    assert answer.refused == kind, answer.error
+    for text in texts:
+        assert text in answer.error["message"]
+    ran = kind in ("rejected", "exception", "unencodable", "too_large")
+    assert (answer.started > 0, answer.ended > 0) == (ran, ran)
+    assert basic.call("add", a=1).result == 3
+
+
+def test_exceptions_come_with_the_traceback_of_the_application_only(basic):
+    error = basic.call("raises", how="exit").error
+    assert error["type"] == "SystemExit"
+    assert "in raises" in error["traceback"] and "herder/loop.py" not in error["traceback"]
+    assert basic.call("rejects").error["code"] == "unknown_item"
+
+
+def test_call_and_deadline(basic):
+    wire_id = basic.send("who")
+    assert basic.answer().result == [wire_id, wire_id, None, None, False]
+    import time
+
+    soon = basic.call("who", deadline=time.clock_gettime_ns(time.CLOCK_MONOTONIC) + 10**12).result
+    assert 0 < soon[2] <= 1000 and 0 < soon[3] <= 1000
+
+
+def test_batches_and_large_frames(start):
+    """Frames cut anywhere, many in one write, and one larger than a read."""
+    host = start("herder.demo:app", pipeline=100)
+    packed = [host.packed("echo", json.dumps({"n": n, "text": "x" * (n * 997 % 70_000)}).encode()) for n in range(100)]
+    data = b"".join(frame for _, frame in packed)
+    import threading
+
+    sender = threading.Thread(
+        target=lambda: [host.calls.sendall(data[at : at + 7919]) for at in range(0, len(data), 7919)]
+    )
+    sender.start()
+    assert [host.answer().result["n"] for _ in packed] == list(range(100))
+    sender.join()
+    big = "y" * (5 << 20)
+    sender = threading.Thread(target=host.send, args=("echo",), kwargs={"text": big})
+    sender.start()
+    assert host.answer().result == {"text": big}
+    sender.join()
+
+
+def test_a_slow_handler_does_not_hold_back_answers(start):
+    host = start(
+        """
+        @app.command
+        def quick(): return 1
+        @app.command
+        def slow():
+            print("slow")
+            sys.stdin.close()
+            time.sleep(1000)
+        """,
+        pipeline=3,
+    )
+    _, first = host.packed("quick")
+    _, second = host.packed("slow")
+    host.calls.sendall(first + second)
+    assert host.answer().result == 1
+
+
+def test_msgpack(start):
+    """A reply uses the codec of its call."""
+    msgpack = pytest.importorskip("msgpack")
+    host = start("herder.demo:app")
+    assert host.hello["codecs"] == ["json", "msgpack"]
+    answer = host.call("echo", msgpack.packb({"x": [1, b"raw"]}), codec=2)
+    assert answer.codec == 2 and msgpack.unpackb(answer.payload) == {"x": [1, b"raw"]}
+    assert host.call("echo", b"\xc1", codec=2).refused == "malformed"
+    assert host.call("echo", x=1).codec == 1
+
+
+def test_msgpack_that_was_not_offered(start):
+    host = start("herder.demo:app", codecs=["json"])
+    assert host.hello["codecs"] == ["json"]
+    assert host.call("echo", b"\x80", codec=2).refused == "malformed"
+
+
+def test_sessions_and_epochs(basic):
+    """R22: state is keyed by session and epoch; the end is told once, in order, and confirmed."""
+    assert basic.call("remember", key="a", session="ann").result == ["a"]
+    assert basic.call("remember", key="b", session="ann").result == ["a", "b"]
+    assert basic.call("remember", key="x", session="bob").result == ["x"]
+    assert basic.call("remember", key="c", session="ann", epoch=2).result == ["c"]
+    late = basic.call("remember", key="d", session="ann", epoch=1)
+    assert late.refused == "exception" and late.error["type"] == "SessionStateUnavailable"
+    basic.send("remember", key="e", session="ann", epoch=2)
+    basic.end_session("ann", 2, reason=2)
+    basic.send("remember", key="f", session="ann", epoch=3)
+    assert basic.answer().result == ["c", "e"]
+    _, _, _, body = basic.frame(frames.SESSION_ENDED)
+    assert body == frames.EPOCH.pack(2) + b"ann"
+    assert basic.answer().result == ["f"]
+    assert basic.wait_for_line() == "end ann expired ['c', 'e']"
+    basic.end_session("bad")
+    basic.frame(frames.SESSION_ENDED)
+    basic.calls.sendall(frames.frame(frames.SHUTDOWN))
+    status, out, err = basic.finish()
+    assert (status, out) == (0, "end bad ended []\n") and "in the hook" in err
+
+
+def test_session_state_of_a_basic_pool_says_which_key_to_set(start):
+    host = start(BASIC, session_state="set worker_type")
+    answer = host.call("remember", key="a", session="ann")
+    assert answer.error["type"] == "SessionStateUnavailable" and answer.error["message"] == "set worker_type"
+
+
+def test_prints_never_reach_the_frames(basic):
+    """R40."""
+    assert basic.call("prints").result == "printed"
+    assert [basic.wait_for_line() for _ in range(3)] == ["hello", "raw", "child"]
+
+
+def test_the_demo_commands(start):
+    host = start("herder.demo:app")
+    assert host.call("sleep", ms=1).result is None
+    assert host.call("burn", ms=1).result > 0
+    assert [host.call("count", session="ann").result for _ in range(3)] == [1, 2, 3]
+    assert host.call("fail").refused == "exception"
+    assert host.call("reject").refused == "rejected"
+    assert host.call("pid").result == host.process.pid
+    assert host.call("notebook.run", code="1").refused == "unknown_command"
+    host.send("exit", code=7)
+    assert host.finish()[0] == 7
+
+
+@pytest.mark.parametrize("way", ["calls", "control"])
+def test_shutdown_finishes_what_was_received(start, way):
+    host = start("herder.demo:app", pipeline=20)
+    first = host.send("sleep", ms=50)
+    sent = [first] + [host.send("echo", n=n) for n in range(10)]
+    stream = host.calls if way == "calls" else host.control
+    stream.sendall(frames.frame(frames.SHUTDOWN))
+    assert sorted(host.answers(11)) == sent
+    assert host.finish()[0] == 0
+
+
+@pytest.mark.parametrize("way", ["calls", "control"])
+def test_shutdown_of_an_idle_worker(start, way):
+    host = start("herder.demo:app")
+    stream = host.calls if way == "calls" else host.control
+    stream.sendall(frames.frame(frames.SHUTDOWN))
+    assert host.finish()[0] == 0
+
+
+def test_shutdown_loses_no_answer(start):
+    """R36: calls and a shutdown race on two descriptors; what was sent before is answered."""
+    for round in range(30):
+        host = start("herder.demo:app", pipeline=50)
+        for _ in range(round):
+            host.call("pid")
+        sent = [host.send("echo", n=n) for n in range(20)]
+        host.shutdown()
+        assert sorted(host.answers(20)) == sent
+        assert host.finish()[0] == 0
+
+
+def test_a_worker_without_control_descriptor(start):
+    host = start("herder.demo:app", control=False)
+    assert host.hello["control"] is False
+    assert host.call("echo", x=1).result == {"x": 1}
+    host.calls.close()
+    assert host.finish()[0] == 0
+
+
+@pytest.mark.parametrize("busy", ["while True: pass", "time.sleep(1000)", "sum(range(10**4)) and time.sleep(1000)"])
+def test_the_process_ends_with_the_host_while_busy(start, busy):
+    host = start(f"@app.command\ndef work():\n    print('busy')\n    {busy}\n")
+    host.send("work")
+    assert host.wait_for_line() == "busy"
+    host.control.close()
+    assert host.finish()[0] == 0
+
+
+def test_the_process_ends_when_the_calls_end(start):
+    host = start("herder.demo:app")
+    host.calls.close()
+    assert host.finish()[0] == 0
+
+
+def test_sigterm_ends_it_and_ctrl_c_does_not(start):
+    host = start("herder.demo:app")
+    host.kill(signal.SIGINT)
+    assert host.call("echo", x=1).result == {"x": 1}
+    host.kill(signal.SIGTERM)
+    assert host.finish()[0] == -signal.SIGTERM
+
+
+def test_sigusr1_prints_the_stack(start):
+    host = start("@app.command\ndef stuck():\n    print('in')\n    time.sleep(1000)\n")
+    host.send("stuck")
+    assert host.wait_for_line() == "in"
+    host.kill(signal.SIGUSR1)
+    lines = iter(host.process.stderr.readline, b"")
+    assert any(b"in stuck" in line for line in lines)
+
+
+def test_a_fork_does_not_hold_the_descriptors(start):
+    """A grandchild that lives on hides neither the worker's death nor writes frames."""
+    host = start(
+        """
+        @app.command
+        def fork():
+            child = os.fork()
+            if not child:
+                time.sleep(1000)
+                os._exit(0)
+            return child
+
+        @app.command
+        def fork_and_return():
+            return os.fork()
+        """
+    )
+    child = host.call("fork").result
+    try:
+        assert host.call("fork_and_return").result > 0
+        host.kill()
+        with pytest.raises((EOFError, ConnectionResetError)):
+            host.frame()
+        os.kill(child, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_descriptors_are_not_inherited(start):
+    host = start(
+        """
+        import subprocess
+        @app.command
+        def sockets():
+            done = subprocess.run(["ls", "-l", "/proc/self/fd"], close_fds=False, stdout=subprocess.PIPE)
+            return done.stdout.decode()
+        """
+    )
+    listed = host.call("sockets").result
+    assert "pipe" in listed and "socket" not in listed
+
+
+@pytest.mark.parametrize(
+    "text,type,message",
+    [
+        ("import nothing_of_this_name", "ModuleNotFoundError", "nothing_of_this_name"),
+        ("1 +", "SyntaxError", ""),
+        ("sys.exit(3)", "SystemExit", "3"),
+        ("@app.on_start\ndef load(): raise OSError('no model')", "OSError", "no model"),
+        ("@app.on_start\nasync def load(): raise OSError('no model')", "OSError", "no model"),
+        ("@app.command\ndef f(a, /): pass", "TypeError", "positional"),
+        ("@app.command\ndef f(): pass\n@app.command(name='f')\ndef g(): pass", "ValueError", "already"),
+        ("app = 1", None, "not a herder.App"),
+        ("del app", None, "no 'app'"),
+    ],
+)
+def test_a_start_that_fails_says_why(start, text, type, message):
+    host = start(text, wait=False)
+    host.frame(frames.HELLO)
+    kind, _, wire_id, body = host.frame()
+    error = json.loads(body[16:])
+    assert (kind, wire_id, body[:16], error["kind"]) == (frames.ERROR, 0, bytes(16), "start_failed")
+    assert error.get("type") == type and message in error["message"]
+    assert ("traceback" in error) == (type is not None)
+    status, _, err = host.finish()
+    assert status == 1 and message in err
+
+
+@pytest.mark.parametrize(
+    "target,message",
+    [
+        ("nothing_of_this_name:app", "no module 'nothing_of_this_name'"),
+        ("nothing.py:app", "no file 'nothing.py'"),
+        ("no_colon", "module:app"),
+        ("herder.demo:nope", "there is: app"),
+    ],
+)
+def test_a_bad_target_says_why(target, message):
+    with Host(target) as host:
+        host.frame(frames.HELLO)
+        assert message in json.loads(host.frame(frames.ERROR)[3][16:])["message"]
+        assert host.finish()[0] == 1
+
+
+def test_another_protocol_is_named():
+    with Host("herder.demo:app", protocol=2) as host:
+        error = json.loads(host.frame(frames.ERROR)[3][16:])
+        assert "protocol 2" in error["message"] and "protocol 1" in error["message"]
+        assert host.finish()[0] == 1
+
+
+def test_outside_of_herder_it_says_how_to_start_it():
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-m", "herder", "carts.py:app"],
+        env={**os.environ, "PYTHONPATH": str(__import__("host").SOURCE)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "herder serve carts.py:app" in done.stderr
+
+
+def test_a_file_beside_its_own_modules(tmp_path, start):
+    """The file's folder is on sys.path, and a file named like a module of Python's breaks nothing."""
+    (tmp_path / "prices.py").write_text("TEA = 450\n")
+    (tmp_path / "json.py").write_text(
+        "import herder, prices\napp = herder.App()\n@app.command\ndef tea(): return prices.TEA\n"
+    )
+    assert start(f"{tmp_path}/json.py:app").call("tea").result == 450
+
+
+def test_annotations_as_text(start, tmp_path):
+    """`from __future__ import annotations`, also of names that only type checkers see."""
+    (tmp_path / "late.py").write_text(
+        "from __future__ import annotations\n"
+        "from typing import TYPE_CHECKING, Optional\n"
+        "import herder\n"
+        "if TYPE_CHECKING:\n    from herder import Session\n    from nowhere import Thing\n"
+        "app = herder.App()\n"
+        "@app.command\n"
+        "def f(n: Optional[int], thing: Thing, session: Session, call: herder.Call): return [n, thing, session.id]\n"
+    )
+    host = start(f"{tmp_path}/late.py:app")
+    assert host.call("f", n=None, thing="t", session="ann").result == [None, "t", "ann"]
+    assert host.call("f", n="x", thing="t", session="ann").refused == "bad_arguments"
