@@ -209,3 +209,30 @@ def test_a_cut_frame_on_the_control_descriptor(start):
     assert host.call("echo", x=1).result == {"x": 1}
     host.control.sendall(whole[5:])
     assert host.control.recv(16) == frames.frame(frames.PONG, 9)
+
+
+@pytest.mark.parametrize("kind,module", [("def", "loop"), ("def", "aio"), ("async def", "aio")])
+def test_an_interrupt_is_raised_above_the_loop_only_and_once(start, kind, module):
+    """The loop's own frame raises nothing, whatever arrives there; nor is a handler's cleanup broken again."""
+    host = start(
+        f"""
+        from types import SimpleNamespace
+        from herder import {module} as loop
+        from herder.call import calls
+
+        @app.command
+        {kind} probe():
+            worker, here = SimpleNamespace(calls=calls), sys._getframe()
+            calls.cancelled[calls.running] = True
+            loop.interrupt(worker, here.f_back)
+            try:
+                loop.interrupt(worker, here)
+            except herder.Interrupted:
+                loop.interrupt(worker, here)
+                return "once"
+
+        {"@app.command" if module == "aio" else ""}
+        async def makes_it_asyncio(): pass
+        """
+    )
+    assert host.call("probe").result == "once"

@@ -84,7 +84,7 @@ class Control:
             worker.cancel_task(wire_id)
 
     def _signalling(self) -> bool:
-        """Send the signal if the running call is to be interrupted. True: look again, the loop's own frame ignores it."""
+        """Signal the running call if it is to be interrupted. True: look again, the loop's own frame ignores it."""
         calls = self.worker.calls
         running = calls.running
         if not running or not calls.cancelled.get(running):
