@@ -1,4 +1,36 @@
-//! Skeleton.
+//! Pools of Python worker processes for Rust services, supervised by actix actors. A session stays with the worker that holds its
+//! state; when a worker dies its callers are told, nobody else notices, and the pool is whole again by itself.
+//!
+//! [`Pool`] is the handle most users take; [`PoolSupervisor`] takes the same as messages ([`Execute`], [`ExecuteInSession`],
+//! [`GetStatus`], ...). [`Config`] reads a configuration file. With the feature `http`, `herder::http` mounts a pool's routes in
+//! any actix-web app, and [`Error`] answers by itself.
+//!
+//! ```no_run
+//! use herder::{Pool, PoolConfig};
+//! use serde_json::json;
+//!
+//! # async fn example() -> herder::Result<()> {
+//! let pool = Pool::start(PoolConfig::enhanced("carts").app("carts.py:app").pool_size(4).build()?).await?;
+//! let items: Vec<String> = pool.call("add", &json!({ "item": "tea" })).session("ann").await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Every guarantee stands in `docs/semantics.md`.
+
 pub mod config;
+mod pool;
 
 pub use config::{Config, ConfigError};
+pub use herder_actors::{
+    ActiveFeatures, Affinity, AffinityStats, AppPath, Basic, BindSession, Cancel, Category, CleanupStaleSessions,
+    Codec, Counters, EndSession, Enhanced, EnvMode, Epoch, Error, Execute, ExecuteInSession, Expiry, Features,
+    Generation, GetInternalStats, GetPoolName, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetWorker, Health,
+    HealthCheck, IfAbsent, InternalStats, InvalidConfig, KillWorker, Launch, ListSessions, ListWorkers, Meta,
+    OnExpired, PendingReply, PoolBuilder, PoolConfig, PoolHealth, PoolName, PoolState, PoolSupervisor, Problem, Queue,
+    QueueStatus, RebindReason, RemoveWorkerSessions, Reply, Report, Restart, Result, Routed, Routing, SessionAffinity,
+    SessionAffinityActor, SessionId, SessionInfo, SessionState, SessionStatus, Sessions, Severity, Shutdown,
+    ShutdownReport, Stamps, Status, Stop, StopSettings, TrackSession, Tracked, UnbindSession, UpdateSessionActivity,
+    WaitReady, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
+    WorkerType, concurrency, registry,
+};
+pub use pool::{Call, Pool, Start};

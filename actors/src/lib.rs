@@ -1,8 +1,52 @@
-//! Skeleton.
-mod config;
+//! The actors of a herder pool: [`PoolSupervisor`] starts [`WorkerActor`]s and, in a pool with session affinity, one
+//! [`SessionAffinityActor`]. A thin shell: inputs go to the core (`herder-core`), and the effects that come back are carried out.
+//!
+//! All state of a pool is in one cell that its actors share on one arbiter, and changes in one synchronous step. Users take this
+//! crate through `herder`.
 
+mod cell;
+mod child;
+mod client;
+mod clock;
+mod config;
+mod error;
+mod gate;
+mod launcher;
+mod messages;
+mod package;
+mod pool_supervisor;
+pub mod registry;
+mod reply;
+mod session_affinity;
+mod status;
+mod worker;
+
+pub use child::ChildHandle;
+pub use client::{PendingReply, PoolClient};
 pub use config::{
     Affinity, AppPath, Basic, Cancel, Enhanced, EnvMode, Expiry, Features, Health, IfAbsent, InvalidConfig, Launch,
     OnExpired, PoolBuilder, PoolConfig, Queue, Restart, Routed, Sessions, Stop, StopSettings, Tracked, WorkerType,
     schema,
 };
+pub use error::{Category, Error, Problem, Report, Result, Severity};
+pub use launcher::{Launched, Launcher, Launching};
+#[cfg(feature = "fault-injection")]
+pub use messages::InjectPanic;
+pub use messages::{
+    AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetInternalStats,
+    GetPoolName, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetWorker, HealthCheck, InternalStats,
+    KillWorker, ListSessions, ListWorkers, PoolHealth, RemoveWorkerSessions, Request, SessionStatus, Shutdown,
+    ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
+};
+pub use pool_supervisor::{CallResponse, PoolSupervisor};
+pub use reply::{Meta, Reply};
+pub use session_affinity::SessionAffinityActor;
+pub use status::{SessionAffinity, Status, WorkerEntry};
+pub use worker::WorkerActor;
+
+pub use herder_core::{
+    Counters, Epoch, Generation, PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall, SessionId,
+    SessionInfo, SessionState, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, concurrency,
+};
+pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
+pub use herder_wire::{Codec, PayloadError, Stamps, check_json_object};

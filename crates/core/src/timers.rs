@@ -1,7 +1,7 @@
 //! When the core must be asked again. An index over deadlines that stand elsewhere: an entry only says "look at this
 //! thing then", so a stale one costs a look and nothing else.
 
-use crate::{CallId, Now, WireId, WorkerId};
+use crate::{CallId, Now, WireId, WorkerId, WorkerRef};
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
@@ -15,8 +15,11 @@ pub(crate) enum Timer {
     Call(CallId),
     /// An attempt whose call is settled: interrupt it, then kill its worker.
     Attempt(WorkerId, WireId),
-    /// A slot's next start, start timeout, ping or linger.
+    /// A slot's next start, start timeout or ping.
     Worker(WorkerId),
+    /// Whether an overflow process has been idle long enough. One entry a process, renewed when it comes due: setting it
+    /// whenever the process becomes idle would leave one for each call behind.
+    Linger(WorkerRef),
     /// The next sweep of sessions.
     Sweep,
     /// A failed pool's probe, or the end of a drain.
@@ -58,7 +61,6 @@ impl Timers {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }

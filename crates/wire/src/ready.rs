@@ -2,13 +2,19 @@
 
 use crate::{FrameError, body::Body};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::{collections::HashSet, num::NonZeroU32};
 
 /// The worker takes calls, of these commands. No name stands there twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// The commands, in the worker's order.
     pub commands: Vec<CommandEntry>,
+    /// Replaces the hello's concurrency when loading showed that it can take less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<NonZeroU32>,
+    /// Replaces the hello's window likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<NonZeroU32>,
 }
 
 /// One command of a worker.

@@ -9,7 +9,7 @@ use crate::{
     routing::{RebindReason, Routing},
     session::{Binding, Routes, RowKey, Sessions, Then, Unbound},
     timers::Timer,
-    worker::{Occupant, Process, Running},
+    worker::{Occupant, Process, Running, Slot},
 };
 
 /// What looking for a process came to.
@@ -45,7 +45,7 @@ impl Core {
     }
 
     fn seek_hint(&mut self, now: Now, id: CallId, row: RowKey, fx: &mut Effects) -> Sought {
-        self.drop_void_binding(row);
+        self.drop_void_binding(row, fx);
         match self.binding(row) {
             Binding::To { at, .. } if self.can_take(at) => self.send(now, id, at, Routing::Hit, fx),
             Binding::To { .. } => match self.least_loaded() {
@@ -66,14 +66,34 @@ impl Core {
             Binding::None(Unbound::Expired) => Routing::Rebound(RebindReason::Expired),
             _ => Routing::New,
         };
-        let epoch = match self.calls.get(&id).map(|call| call.role) {
-            Some(Role::Strict { epoch, .. }) => epoch,
-            _ => self.epoch_of(row),
-        };
+        let epoch = self.next_epoch_of(row);
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.bind(row, at, epoch);
         }
-        self.send(now, id, at, routing, fx)
+        let sought = self.send(now, id, at, routing, fx);
+        self.rehome(now, row, 1, fx);
+        sought
+    }
+
+    /// The epoch a session that is bound nowhere is bound under: that of the call whose turn it is, if there is one.
+    pub(super) fn next_epoch_of(&self, row: RowKey) -> Epoch {
+        match self.turn_of(row).and_then(|id| self.calls.get(&id)).map(|call| call.role) {
+            Some(Role::Strict { epoch, .. }) => epoch,
+            _ => self.epoch_of(row),
+        }
+    }
+
+    /// A session was bound: its other calls, if more than `known` are pending, no longer wait for just any home.
+    pub(super) fn rehome(&mut self, now: Now, row: RowKey, known: u32, fx: &mut Effects) {
+        let pending = self.routes().and_then(|routes| routes.table.row(row)).map_or(0, |row| row.pending);
+        if pending <= known {
+            return;
+        }
+        let of_row = |id: &CallId| self.calls.get(id).is_some_and(|call| call.role.row() == Some(row));
+        for id in self.homeless.iter().filter(of_row).collect::<Vec<CallId>>() {
+            self.unqueue(id);
+            self.seek_or_wait(now, id, fx);
+        }
     }
 
     /// Sends a hint call elsewhere than to its session's worker, which keeps the binding. The stray is told when the session ends.
@@ -152,6 +172,10 @@ impl Core {
         while self.slot(worker).accepts(self.gated()) {
             let Some(id) = self.next_for(worker) else { return };
             self.unqueue(id);
+            if self.wants_a_home(id, worker, fx) {
+                self.wait(now, id, Place::Homeless, fx);
+                continue;
+            }
             self.send_to(now, id, self.slot(worker).at, fx);
         }
     }
@@ -168,6 +192,13 @@ impl Core {
         [slot.queue.first(), self.anyone.first(), homeless].into_iter().flatten().min()
     }
 
+    /// Whether a hint call's session lost its worker meanwhile, so that this one of the overflow must not take it (R12).
+    fn wants_a_home(&mut self, id: CallId, worker: WorkerId, fx: &mut Effects) -> bool {
+        let Some(Role::Hint(row)) = self.calls.get(&id).map(|call| call.role) else { return false };
+        self.drop_void_binding(row, fx);
+        matches!(self.binding(row), Binding::None(_)) && !self.slot(worker).base && self.base_lives()
+    }
+
     /// Sends a call that waited to the process that became free for it.
     fn send_to(&mut self, now: Now, id: CallId, at: WorkerRef, fx: &mut Effects) {
         let Some(role) = self.calls.get(&id).map(|call| call.role) else { return };
@@ -175,7 +206,7 @@ impl Core {
             self.send(now, id, at, Routing::Unrouted, fx);
             return;
         };
-        self.drop_void_binding(row);
+        self.drop_void_binding(row, fx);
         match self.binding(row) {
             Binding::To { at: bound, .. } if bound == at => self.send(now, id, at, Routing::Hit, fx),
             Binding::To { .. } => self.send_astray(now, id, row, at, fx),
@@ -213,6 +244,9 @@ impl Core {
         self.close_ended_epoch(row, next, fx);
         let Some(next) = next else { return self.drop_if_forgotten(row) };
         self.unqueue(next);
+        if let Some(call) = self.calls.get_mut(&next) {
+            call.queue_until = now + self.settings.queue.timeout; // its wait for any worker begins now, if it has one
+        }
         self.take_turn(row, next);
         self.seek_or_wait(now, next, fx);
     }
@@ -220,16 +254,17 @@ impl Core {
     /// Ends the state of the bound epoch if the next call, or nobody, belongs to it.
     pub(super) fn close_ended_epoch(&mut self, row: RowKey, next: Option<CallId>, fx: &mut Effects) {
         let Some((admitting, then)) = self.route(row).map(|route| (route.epoch, route.then)) else { return };
-        let Binding::To { epoch, .. } = self.binding(row) else { return };
         let wanted = next.and_then(|id| self.calls.get(&id)).map_or(admitting, |call| match call.role {
             Role::Strict { epoch, .. } => epoch,
             _ => admitting,
         });
-        if wanted <= epoch {
-            return;
+        if let Binding::To { epoch, .. } = self.binding(row) {
+            if wanted <= epoch {
+                return;
+            }
+            let reason = if matches!(then, Then::Bind(_)) { SessionEnd::Moved } else { SessionEnd::Ended };
+            self.end_state(row, reason, Unbound::New, fx);
         }
-        let reason = if matches!(then, Then::Bind(_)) { SessionEnd::Moved } else { SessionEnd::Ended };
-        self.end_state(row, reason, Unbound::New, fx);
         if wanted == admitting
             && let Then::Bind(at) = then
         {
@@ -262,7 +297,12 @@ impl Core {
     /// A call of this session is over: its place in the session goes to the next.
     pub(super) fn release(&mut self, now: Now, row: RowKey, turn: bool, ran: bool, fx: &mut Effects) {
         match &mut self.sessions {
-            Sessions::Tracked(table) => table.end_call(row, now, ran),
+            Sessions::Tracked(table) => {
+                table.end_call(row, now, ran);
+                if table.row(row).is_some_and(|row| row.ended && row.pending == 0) {
+                    table.remove(row);
+                }
+            }
             Sessions::Routed(routes) => {
                 routes.table.end_call(row, now, ran);
                 if turn {
@@ -274,25 +314,29 @@ impl Core {
         }
     }
 
-    /// Starts an overflow worker if more calls wait that could run there than places are on their way (R12).
-    fn want_overflow(&mut self, now: Now, fx: &mut Effects) {
-        if !matches!(self.phase, Phase::Running) || self.anyone.len() == 0 {
+    /// Starts overflow workers while more calls wait that could run there than places are on their way (R12).
+    pub(super) fn want_overflow(&mut self, now: Now, fx: &mut Effects) {
+        if !matches!(self.phase, Phase::Running) {
             return;
         }
-        let coming = |slot: &&crate::worker::Slot| match slot.process {
+        let homeless = if self.base_lives() { 0 } else { self.homeless.len() };
+        while self.anyone.len() + homeless > self.places_to_come(now) {
+            let idle = |slot: &&mut Slot| !slot.base && matches!(slot.process, Process::Absent);
+            let Some(slot) = self.slots.iter_mut().find(idle) else { return };
+            let start_at = now + self.intensity.backoff(slot.failures);
+            slot.process = Process::Scheduled { at: start_at };
+            self.timers.set(start_at, Timer::Worker(slot.at.worker));
+            self.start_due(now, fx);
+        }
+    }
+
+    fn places_to_come(&self, now: Now) -> usize {
+        let coming = |slot: &&Slot| match slot.process {
             Process::Starting { .. } => true,
             Process::Scheduled { at } => at <= now,
             _ => false,
         };
-        let places = self.slots.iter().filter(coming).count() * self.settings.window() as usize;
-        if self.anyone.len() <= places {
-            return;
-        }
-        let idle = |slot: &&mut crate::worker::Slot| !slot.base && matches!(slot.process, Process::Absent);
-        if let Some(slot) = self.slots.iter_mut().find(idle) {
-            slot.process = Process::Scheduled { at: now };
-            self.start_due(now, fx);
-        }
+        self.slots.iter().filter(coming).count() * self.settings.window() as usize
     }
 
     /// The process with the fewest unfinished calls that can take one; base workers first. O(slots).

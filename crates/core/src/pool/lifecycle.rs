@@ -58,7 +58,10 @@ impl Core {
         self.recover(now, fx);
         self.start_due(now, fx);
         self.fill(now, at.worker, fx);
-        self.note_idle(now, at.worker);
+        if at.worker.0 > self.settings.pool_size {
+            self.timers.set(now + self.settings.overflow_linger, Timer::Linger(at));
+        }
+        self.want_overflow(now, fx);
     }
 
     /// A worker came up in a failed pool: the others may start again.
@@ -95,6 +98,9 @@ impl Core {
             self.record(now, at.worker, before, WorkerState::Terminating, "told to end");
         }
         fx.push(Effect::Stop { at, how, doom });
+        if self.homeless.len() > 0 && !self.base_lives() {
+            self.fill_all(now, fx); // now the overflow may take new sessions
+        }
     }
 
     /// The process is gone, and all it said was read.
@@ -118,9 +124,10 @@ impl Core {
             routes.worker_gone(at);
         }
         self.restart_or_rest(now, at, end, live_since, fx);
-        self.lose_calls(now, at, end, running, waiting, fx);
+        self.lose_calls(now, at, end, running, &waiting, fx);
         self.fill_all(now, fx);
         self.start_due(now, fx);
+        self.want_overflow(now, fx);
         self.answer_if_failed(now, fx);
         self.after_exit(now, fx);
     }
@@ -146,6 +153,7 @@ impl Core {
         }
         let counts = !ordered && live_since.is_none_or(|since| self.intensity.is_early(now - since));
         let slot = self.slot_mut(at.worker);
+        slot.start_failed = live_since.is_none() && !ordered;
         slot.failures = if counts { slot.failures + 1 } else { 0 };
         let (failures, base) = (slot.failures, slot.base);
         if base && matches!(self.phase, Phase::Running | Phase::Draining { .. }) {
@@ -159,13 +167,19 @@ impl Core {
                     self.fail(retry_at, fx);
                 }
             }
-            Phase::Probing => {
+            Phase::Probing if !self.probe_is_out() => {
                 if let Verdict::Escalate { retry_at } = self.intensity.escalate(now) {
                     self.fail(retry_at, fx);
                 }
             }
             _ => {}
         }
+    }
+
+    fn probe_is_out(&self) -> bool {
+        let out =
+            |slot: &crate::worker::Slot| matches!(slot.process, Process::Starting { .. } | Process::Scheduled { .. });
+        self.slots.iter().any(|slot| slot.base && out(slot))
     }
 
     /// Too many restarts: nothing is started before the probe. Workers that live go on (documented in semantics.md).
@@ -196,6 +210,7 @@ impl Core {
         }
         for id in self.waiting_calls() {
             if self.calls.get(&id).is_some_and(Call::is_queued) {
+                self.counters.closed += 1;
                 self.withdraw(now, id, Failure::PoolFailed { retry_at }, fx);
             }
         }
@@ -233,21 +248,24 @@ impl Core {
         at: WorkerRef,
         end: End,
         running: Vec<Running>,
-        waiting: Vec<CallId>,
+        waiting: &[CallId],
         fx: &mut Effects,
     ) {
-        let mut sessions: Vec<RowKey> = Vec::new();
-        for attempt in running {
+        let (turns, mut others): (Vec<Running>, Vec<Running>) =
+            running.into_iter().partition(|attempt| matches!(attempt.session, Some((_, true))));
+        let held = turns.into_iter().filter_map(|attempt| attempt.session.map(|(row, _)| row));
+        let queued = waiting.iter().filter_map(|id| self.calls.get(id).and_then(|call| call.role.row()));
+        // Strict sessions first: a hint call sent again must find the binding void.
+        for row in held.chain(queued).collect::<Vec<RowKey>>() {
+            self.lose_session(now, row, at, end, fx);
+        }
+        others.sort_unstable_by_key(|attempt| attempt.wire);
+        for attempt in others {
             match (attempt.occupant, attempt.session) {
-                (_, Some((row, true))) => sessions.push(row),
                 (Occupant::Call(id), _) => self.lose_or_retry(now, id, at, end, fx),
-                (Occupant::Abandoned { .. }, Some((row, false))) => self.release(now, row, false, false, fx),
+                (Occupant::Abandoned { .. }, Some((row, _))) => self.release(now, row, false, false, fx),
                 (Occupant::Abandoned { .. }, None) => {}
             }
-        }
-        sessions.extend(waiting.iter().filter_map(|id| self.calls.get(id).and_then(|call| call.role.row())));
-        for row in sessions {
-            self.lose_session(now, row, at, end, fx);
         }
     }
 
@@ -282,7 +300,7 @@ impl Core {
         let told: Vec<CallId> =
             head.into_iter().chain(self.line_of(row)).filter(|id| self.epoch_of_call(*id) == epoch).collect();
         if let (false, Some(epoch)) = (told.is_empty(), epoch) {
-            self.void(row, epoch);
+            self.void(row, epoch, fx);
         }
         if turn.is_some() && head.is_none() {
             self.end_row_call(now, row); // the turn was held by a settled call's attempt, which is gone now
@@ -318,7 +336,7 @@ impl Core {
         }
     }
 
-    /// A slot's timer: its start, start timeout, ping or linger may be due.
+    /// A slot's timer: its start, start timeout or ping may be due.
     pub(super) fn worker_due(&mut self, now: Now, worker: WorkerId, fx: &mut Effects) {
         let at = self.slot(worker).at;
         match self.slot(worker).process {
@@ -326,26 +344,25 @@ impl Core {
             Process::Starting { since } if now >= since + self.settings.start_timeout => {
                 self.doom(now, at, Doom::StartTimeout, StopHow::Kill, fx);
             }
-            Process::Live { .. } => {
-                self.ping_due(now, at, fx);
-                self.linger_due(now, at, fx);
-            }
+            Process::Live { .. } => self.ping_due(now, at, fx),
             _ => {}
         }
     }
 
-    fn linger_due(&mut self, now: Now, at: WorkerRef, fx: &mut Effects) {
-        let slot = self.slot(at.worker);
-        let Process::Live { idle_since, .. } = slot.process else { return };
-        let bound = self.routes().map_or(0, |routes| routes.bound_to(at));
-        let over = now >= idle_since + self.settings.overflow_linger;
-        if slot.base || !slot.running.is_empty() || !over {
+    /// Ends an overflow worker that was idle long enough and holds no session's state (R12).
+    pub(super) fn linger_due(&mut self, now: Now, at: WorkerRef, fx: &mut Effects) {
+        if !self.is_alive(at) {
             return;
         }
-        if bound > 0 {
-            return self.timers.set(now + self.settings.overflow_linger, Timer::Worker(at.worker));
+        let bound = self.routes().map_or(0, |routes| routes.bound_to(at));
+        let slot = self.slot(at.worker);
+        let Process::Live { idle_since, .. } = slot.process else { return };
+        let idle = slot.running.is_empty() && bound == 0;
+        let over = if idle { idle_since + self.settings.overflow_linger } else { now + self.settings.overflow_linger };
+        if idle && now >= over {
+            return self.doom(now, at, Doom::Idle, StopHow::Ladder, fx);
         }
-        self.doom(now, at, Doom::Idle, StopHow::Ladder, fx);
+        self.timers.set(over, Timer::Linger(at));
     }
 
     pub(super) fn record(

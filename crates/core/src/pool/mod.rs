@@ -6,6 +6,7 @@
 
 mod call;
 mod dispatch;
+mod evidence;
 mod health;
 mod io;
 mod lifecycle;
@@ -163,6 +164,7 @@ impl Core {
                 Timer::Call(call) => self.call_due(now, call, fx),
                 Timer::Attempt(worker, wire) => self.attempt_due(now, worker, wire, fx),
                 Timer::Worker(worker) => self.worker_due(now, worker, fx),
+                Timer::Linger(at) => self.linger_due(now, at, fx),
                 Timer::Sweep => self.sweep_due(now, fx),
                 Timer::Pool => self.pool_due(now, fx),
             }
@@ -177,7 +179,7 @@ impl Core {
         self.timers.shrink(live, |timer| match timer {
             Timer::Call(call) => calls.contains_key(&call),
             Timer::Attempt(worker, wire) => slots[index(worker)].running.iter().any(|attempt| attempt.wire == wire),
-            Timer::Worker(_) | Timer::Sweep | Timer::Pool => true,
+            Timer::Worker(_) | Timer::Linger(_) | Timer::Sweep | Timer::Pool => true,
         });
     }
 
@@ -215,18 +217,19 @@ impl Core {
     }
 }
 
-/// What decides is hashed; the calls' order in their map does not.
+/// What decides is hashed, the calls by number: their order in the map means nothing. Counters and the start only tell.
 impl Hash for Core {
     fn hash<H: Hasher>(&self, state: &mut H) {
+        self.settings.hash(state);
         self.phase.hash(state);
         self.slots.hash(state);
         self.anyone.hash(state);
         self.homeless.hash(state);
         self.sessions.hash(state);
         self.extras.hash(state);
-        self.calls.len().hash(state);
-        for call in self.anyone.iter().chain(self.homeless.iter()) {
-            self.calls.get(&call).hash(state);
+        self.intensity.hash(state);
+        for call in self.unsettled() {
+            (call, self.calls.get(&call)).hash(state);
         }
         (self.next_wire, self.next_epoch, self.next_nonce).hash(state);
     }

@@ -3,7 +3,7 @@
 use super::{Core, index};
 use crate::{
     CallId, Generation, Now, SessionId, Settings, WorkerRef,
-    session::{Binding, Sessions, Unbound},
+    session::{Binding, Route, Sessions, Unbound},
     timers::Timer,
     worker::Process,
 };
@@ -12,10 +12,18 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Salvage {
     generations: Vec<Generation>,
-    sessions: Vec<(SessionId, WorkerRef)>,
+    sessions: Vec<Bound>,
     next_wire: u64,
     next_epoch: u64,
     restarts_counted: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Bound {
+    session: SessionId,
+    at: WorkerRef,
+    /// Since when it has no calls, if it has none.
+    idle: Option<Now>,
 }
 
 impl Core {
@@ -27,8 +35,10 @@ impl Core {
                 .table
                 .iter()
                 .filter_map(|(_, row)| match row.route.binding {
-                    Binding::To { at, .. } => Some((row.id.clone(), at)),
-                    Binding::None(_) => None,
+                    Binding::To { at, .. } if row.marked.is_none() => {
+                        Some(Bound { session: row.id.clone(), at, idle: (row.pending == 0).then_some(row.last) })
+                    }
+                    _ => None,
                 })
                 .collect(),
         };
@@ -50,8 +60,11 @@ impl Core {
         for (slot, generation) in core.slots.iter_mut().zip(salvage.generations) {
             slot.at.generation = generation;
         }
-        for (id, at) in salvage.sessions {
-            core.restore_lost(now, id, at);
+        let timeout = core.settings.sessions.timeout;
+        for bound in salvage.sessions {
+            if bound.idle.is_none_or(|last| now < last + timeout) {
+                core.restore_lost(now, bound.session, bound.at);
+            }
         }
         for slot in core.slots.iter_mut().filter(|slot| slot.base) {
             slot.process = Process::Scheduled { at: now };
@@ -62,11 +75,11 @@ impl Core {
     }
 
     fn restore_lost(&mut self, now: Now, id: SessionId, at: WorkerRef) {
-        let Ok(row) = self.new_routed_row(now, id, Unbound::New) else { return };
-        let epoch = self.epoch_of(row);
+        let epoch = self.fresh_epoch();
         if index(at.worker) < self.slots.len()
             && let Sessions::Routed(routes) = &mut self.sessions
         {
+            let row = routes.table.insert(now, id, Route::new(epoch, Unbound::New));
             routes.bind(row, at, epoch); // to a process that is gone: the next call is told
             routes.worker_gone(at);
         }

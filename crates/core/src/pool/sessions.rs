@@ -61,11 +61,11 @@ impl Core {
     /// Notes a session without calling anything; creates it if it is not there.
     ///
     /// # Errors
-    /// [`Failure::SessionQuota`].
+    /// [`Failure::SessionQuota`]; [`Failure::SessionExpired`] while two-phase expiry still knows it.
     pub fn track_session(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<SessionInfo, Failure> {
         let row = match self.live_row(now, id.as_str(), fx) {
             Some(row) => row,
-            None => self.new_row(now, id.clone())?,
+            None => self.new_row(now, id.clone(), fx)?,
         };
         self.touch_row(row, now);
         self.info_of(now, row).ok_or(Failure::SessionNotFound(id))
@@ -90,9 +90,11 @@ impl Core {
     }
 
     /// Sessions in the order of their rows, `offset` skipped, at most `limit`. Costs their number up to there.
+    /// Expired ones are among them where two-phase expiry still knows them.
     pub fn list_sessions(&self, now: Now, offset: usize, limit: usize) -> Vec<SessionInfo> {
         let infos = |rows: &mut dyn Iterator<Item = RowKey>| -> Vec<SessionInfo> {
-            rows.skip(offset).take(limit).filter_map(|row| self.info_of(now, row)).collect()
+            let known = |info: &SessionInfo| info.state == SessionState::Active || self.is_two_phase();
+            rows.filter_map(|row| self.info_of(now, row)).filter(known).skip(offset).take(limit).collect()
         };
         match &self.sessions {
             Sessions::Tracked(table) => infos(&mut table.iter().map(|(key, _)| key)),
@@ -102,13 +104,13 @@ impl Core {
 
     /// Ends a session after the calls it has. False if there is none.
     pub fn end_session(&mut self, now: Now, id: &str, fx: &mut Effects) -> bool {
-        match &mut self.sessions {
-            Sessions::Tracked(table) => match table.find(id) {
-                Some(row) if table.row(row).is_some_and(|row| row.pending == 0) => table.remove(row).is_some(),
-                found => found.is_some(),
-            },
-            Sessions::Routed(_) => self.live_row(now, id, fx).is_some_and(|row| self.end_routed(row, Then::Forget, fx)),
+        let Some(key) = self.live_row(now, id, fx) else { return false };
+        let Sessions::Tracked(table) = &mut self.sessions else { return self.end_routed(key, Then::Forget, fx) };
+        match table.row_mut(key) {
+            Some(row) if row.pending > 0 => row.ended = true,
+            _ => _ = table.remove(key),
         }
+        true
     }
 
     /// Removes what is due, all of it: how many sessions went.
@@ -142,27 +144,53 @@ impl Core {
 
     /// Looks at the oldest due row: whether it was removed (or only marked); `None` if nothing is due.
     fn sweep_one(&mut self, now: Now, fx: &mut Effects) -> Option<bool> {
-        let timeout = self.settings.sessions.timeout;
-        match &mut self.sessions {
-            Sessions::Tracked(table) => {
-                let (row, _) = table.oldest_fresh().filter(|(_, last)| now >= *last + timeout)?;
-                Some(table.remove(row).is_some())
-            }
-            Sessions::Routed(routes) => {
-                let fresh = routes.table.oldest_fresh().filter(|(_, last)| now >= *last + timeout);
-                let Expiry::TwoPhase { grace } = routes.settings.expiry else {
-                    self.forget(fresh?.0, SessionEnd::Expired, fx);
-                    return Some(true);
-                };
-                if let Some((row, _)) = fresh {
-                    routes.table.mark(row, now);
-                    return Some(false);
-                }
-                let (row, _) = routes.table.oldest_marked().filter(|(_, at)| now > *at && now >= *at + grace)?;
-                self.forget(row, SessionEnd::Expired, fx);
-                Some(true)
-            }
+        if self.mark_one(now) {
+            return Some(false);
         }
+        let row = self.removable(now)?;
+        self.forget(row, SessionEnd::Expired, fx);
+        Some(true)
+    }
+
+    /// Phase one, of two-phase expiry only.
+    fn mark_one(&mut self, now: Now) -> bool {
+        let timeout = self.settings.sessions.timeout;
+        let Sessions::Routed(routes) = &mut self.sessions else { return false };
+        if routes.settings.expiry == Expiry::Immediate {
+            return false;
+        }
+        let due = routes.table.oldest_fresh().filter(|(_, last)| now >= *last + timeout);
+        if let Some((row, _)) = due {
+            routes.table.mark(row, now);
+        }
+        due.is_some()
+    }
+
+    /// The oldest session that is expired and need not be known any more.
+    fn removable(&self, now: Now) -> Option<RowKey> {
+        let timeout = self.settings.sessions.timeout;
+        let due = |oldest: Option<(RowKey, Now)>| oldest.filter(|(_, last)| now >= *last + timeout).map(|(row, _)| row);
+        match &self.sessions {
+            Sessions::Tracked(table) => due(table.oldest_fresh()),
+            Sessions::Routed(routes) => match routes.settings.expiry {
+                Expiry::Immediate => due(routes.table.oldest_fresh()),
+                Expiry::TwoPhase { grace } => {
+                    routes.table.oldest_marked().filter(|(_, at)| now > *at && now >= *at + grace).map(|(row, _)| row)
+                }
+            },
+        }
+    }
+
+    /// Room for one more session: an expired one that nobody swept yet does not count.
+    pub(super) fn make_room(&mut self, now: Now, fx: &mut Effects) -> Result<(), Failure> {
+        let max = self.settings.sessions.max;
+        if self.sessions.len() < max {
+            return Ok(());
+        }
+        let row = self.removable(now).ok_or(Failure::SessionQuota { max })?;
+        self.counters.sessions_expired += 1;
+        self.forget(row, SessionEnd::Expired, fx);
+        Ok(())
     }
 
     fn count_cleanup(&mut self, removed: usize, run_over: bool) {
@@ -217,18 +245,17 @@ impl Core {
         }
         let row = match self.live_row(now, id.as_str(), fx) {
             Some(row) => row,
-            None => {
-                self.new_routed_row(now, id, Unbound::New).map_err(|_| BindError::Quota(self.settings.sessions.max))?
-            }
+            None => self.row_to_bind(now, id, fx).map_err(|_| BindError::Quota(self.settings.sessions.max))?,
         };
-        self.drop_void_binding(row);
+        self.drop_void_binding(row, fx);
         match self.binding(row) {
-            Binding::To { at: bound, .. } if bound == at => {}
-            Binding::None(_) if self.turn_of(row).is_none() => self.bind_if_alive(row, at, self.epoch_of(row)),
-            _ => {
-                self.end_routed(row, Then::Bind(at), fx);
+            Binding::To { at: bound, epoch } if bound == at && epoch == self.epoch_of(row) => {}
+            Binding::None(_) if self.next_epoch_of(row) == self.epoch_of(row) => {
+                self.bind_if_alive(row, at, self.epoch_of(row));
             }
+            _ => _ = self.end_routed(row, Then::Bind(at), fx),
         }
+        self.rehome(now, row, 0, fx);
         self.touch_row(row, now);
         Ok(at)
     }
@@ -236,13 +263,15 @@ impl Core {
     /// Forgets where a session is bound; its state there ends, after the calls it has. False if it was bound nowhere.
     pub fn unbind_session(&mut self, now: Now, id: &str, fx: &mut Effects) -> bool {
         let Some(row) = self.live_row(now, id, fx) else { return false };
-        matches!(self.binding(row), Binding::To { .. }) && self.end_routed(row, Then::Stay, fx)
+        self.bound_process(row).is_some_and(|at| self.is_alive(at)) && self.end_routed(row, Then::Stay, fx)
     }
 
-    /// Unbinds every session of a slot: how many. Costs the number of all sessions.
+    /// Unbinds every session of a slot's present process: how many. Costs the number of all sessions. Bindings to a process
+    /// that is gone are void already, and stay to tell who asks next (R20).
     pub fn remove_worker_sessions(&mut self, worker: WorkerId, fx: &mut Effects) -> usize {
         let Some(routes) = self.routes() else { return 0 };
-        let bound = |row: &Row<Route>| matches!(row.route.binding, Binding::To { at, .. } if at.worker == worker);
+        let here = |at: WorkerRef| at.worker == worker && self.is_alive(at);
+        let bound = |row: &Row<Route>| matches!(row.route.binding, Binding::To { at, .. } if here(at));
         let rows: Vec<RowKey> = routes.table.iter().filter(|(_, row)| bound(row)).map(|(key, _)| key).collect();
         rows.into_iter().filter(|row| self.end_routed(*row, Then::Stay, fx)).count()
     }
@@ -255,7 +284,6 @@ impl Core {
         route.then = then;
         if route.turn.is_none() {
             self.close_ended_epoch(row, None, fx);
-            self.bind_unbound(row);
         }
         let Sessions::Routed(routes) = &mut self.sessions else { return false };
         if then == Then::Forget && routes.table.row(row).is_some_and(|row| row.pending == 0) {
@@ -264,62 +292,54 @@ impl Core {
         true
     }
 
-    /// A row that was bound nowhere when it was told to be bound somewhere.
-    fn bind_unbound(&mut self, row: RowKey) {
-        let Some((then, binding, epoch)) = self.route(row).map(|route| (route.then, route.binding, route.epoch)) else {
-            return;
-        };
-        if let (Then::Bind(at), Binding::None(_)) = (then, binding) {
-            self.bind_if_alive(row, at, epoch);
-        }
-    }
-
     /// Removes a row; the workers that hold its state are told.
     pub(super) fn forget(&mut self, row: RowKey, reason: SessionEnd, fx: &mut Effects) {
         self.end_state(row, reason, Unbound::New, fx);
-        if let Sessions::Routed(routes) = &mut self.sessions {
-            routes.table.remove(row);
+        match &mut self.sessions {
+            Sessions::Tracked(table) => _ = table.remove(row),
+            Sessions::Routed(routes) => _ = routes.table.remove(row),
         }
     }
 
     /// Unbinds a row and tells the processes that hold its state, each once (R22).
     pub(super) fn end_state(&mut self, row: RowKey, reason: SessionEnd, why: Unbound, fx: &mut Effects) {
         let Sessions::Routed(routes) = &mut self.sessions else { return };
-        let bound = routes.unbind(row, why);
-        let strays = routes.route_mut(row).map(|route| {
-            let epoch = bound.map_or(route.epoch, |(_, epoch)| epoch);
-            (epoch, route.line.as_mut().map(|line| std::mem::take(&mut line.strays)).unwrap_or_default())
-        });
-        let Some((epoch, strays)) = strays else { return };
+        let Some((at, epoch)) = routes.unbind(row, why) else { return };
+        self.tell_end(row, epoch, Some(at), reason, fx);
+    }
+
+    fn tell_end(&mut self, row: RowKey, epoch: Epoch, at: Option<WorkerRef>, reason: SessionEnd, fx: &mut Effects) {
+        let Sessions::Routed(routes) = &mut self.sessions else { return };
+        let line = routes.route_mut(row).and_then(|route| route.line.as_mut());
+        let strays = line.map(|line| std::mem::take(&mut line.strays)).unwrap_or_default();
         let Some(session) = routes.table.row(row).map(|row| row.id.clone()) else { return };
-        for at in bound.map(|(at, _)| at).into_iter().chain(strays) {
-            if self.is_alive(at) {
-                fx.push(Effect::EndSession { at, session: session.clone(), epoch, reason });
-            }
+        for at in at.into_iter().chain(strays).filter(|at| self.is_alive(*at)) {
+            fx.push(Effect::EndSession { at, session: session.clone(), epoch, reason });
         }
     }
 
     /// Drops a binding to a process that is gone; that process, if there was such a binding. An epoch that goes on rises.
-    pub(super) fn drop_void_binding(&mut self, row: RowKey) -> Option<WorkerRef> {
+    pub(super) fn drop_void_binding(&mut self, row: RowKey, fx: &mut Effects) -> Option<WorkerRef> {
         let Binding::To { at, epoch } = self.binding(row) else { return None };
         if self.is_alive(at) || self.turn_of(row).is_some() {
             return None;
         }
-        self.void(row, epoch);
+        self.void(row, epoch, fx);
         Some(at)
     }
 
-    /// The state of this epoch is lost. What strays hold of it is told to end when the session does.
-    pub(super) fn void(&mut self, row: RowKey, lost: Epoch) {
+    /// The state of this epoch is lost. What other workers hold of it, who ran a hint call, is of no use any more.
+    pub(super) fn void(&mut self, row: RowKey, lost: Epoch, fx: &mut Effects) {
         let fresh = self.fresh_epoch();
         let Sessions::Routed(routes) = &mut self.sessions else { return };
         routes.unbind(row, Unbound::WorkerLost);
         if let Some(route) = routes.route_mut(row).filter(|route| route.epoch == lost) {
             route.epoch = fresh;
         }
+        self.tell_end(row, lost, None, SessionEnd::Moved, fx);
     }
 
-    fn live_row(&mut self, now: Now, id: &str, fx: &mut Effects) -> Option<RowKey> {
+    pub(super) fn live_row(&mut self, now: Now, id: &str, fx: &mut Effects) -> Option<RowKey> {
         let timeout = self.settings.sessions.timeout;
         if let Sessions::Tracked(table) = &self.sessions {
             return table.find(id).filter(|row| !table.is_due(*row, now, timeout));
@@ -331,21 +351,23 @@ impl Core {
         }
     }
 
-    fn new_row(&mut self, now: Now, id: SessionId) -> Result<RowKey, Failure> {
-        let max = self.settings.sessions.max;
-        match &mut self.sessions {
-            Sessions::Tracked(table) if table.len() >= max => Err(Failure::SessionQuota { max }),
-            Sessions::Tracked(table) => {
-                if let Some(stale) = table.find(id.as_str()) {
-                    table.remove(stale);
-                }
-                Ok(table.insert(now, id, ()))
-            }
-            Sessions::Routed(routes) => match routes.table.find(id.as_str()) {
-                Some(_) => Err(Failure::SessionExpired(id)),
-                None => self.new_routed_row(now, id, Unbound::New),
-            },
+    /// A new life for a session that is not there, or has expired: who binds it says that it is to live.
+    fn row_to_bind(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<RowKey, Failure> {
+        if let Some(expired) = self.find_routed(id.as_str()) {
+            self.revive(now, expired, fx);
+            return Ok(expired);
         }
+        self.new_routed_row(now, id, Unbound::New, fx)
+    }
+
+    fn new_row(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<RowKey, Failure> {
+        if let Sessions::Tracked(_) = &self.sessions {
+            return self.new_tracked_row(now, id, fx);
+        }
+        if self.find_routed(id.as_str()).is_some() {
+            return Err(Failure::SessionExpired(id));
+        }
+        self.new_routed_row(now, id, Unbound::New, fx)
     }
 
     fn touch_row(&mut self, row: RowKey, now: Now) {

@@ -54,16 +54,10 @@ impl Core {
         self.check_drained(now, fx);
     }
 
-    /// An overflow worker that ran out of work may go after a while.
-    pub(super) fn note_idle(&mut self, now: Now, worker: WorkerId) {
-        let linger = self.settings.overflow_linger;
-        let slot = self.slot_mut(worker);
-        if slot.base || !slot.running.is_empty() {
-            return;
-        }
-        if let Process::Live { idle_since, .. } = &mut slot.process {
+    /// The time of an overflow worker without work runs from here.
+    fn note_idle(&mut self, now: Now, worker: WorkerId) {
+        if let Process::Live { idle_since, .. } = &mut self.slot_mut(worker).process {
             *idle_since = now;
-            self.timers.set(now + linger, Timer::Worker(worker));
         }
     }
 
@@ -118,11 +112,11 @@ impl Core {
 
     /// The attempt goes on without a caller: it is asked to stop, then interrupted, then its worker is killed.
     fn leave_attempt(&mut self, now: Now, at: WorkerRef, wire: WireId, fx: &mut Effects) {
-        let interrupt_at = now + self.settings.cancel.interrupt;
+        let look_at = now + self.settings.cancel.interrupt.min(self.settings.cancel.kill);
         let Some(attempt) = self.current(at).and_then(|slot| slot.attempt(wire)) else { return };
         attempt.occupant = Occupant::Abandoned { settled: now, interrupted: false };
         fx.push(Effect::Cancel { at, wire, interrupt: false });
-        self.timers.set(interrupt_at, Timer::Attempt(at.worker, wire));
+        self.timers.set(look_at, Timer::Attempt(at.worker, wire));
     }
 
     /// An abandoned attempt's patience is over.

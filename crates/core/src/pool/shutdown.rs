@@ -40,9 +40,10 @@ impl Core {
     fn cut_off(&mut self, now: Now, fx: &mut Effects) {
         self.phase = Phase::Closing; // settling the calls below must not begin the close
         let mut left: Vec<_> = self.calls.keys().copied().collect();
-        left.sort_unstable();
+        left.sort_unstable_by(|a, b| b.cmp(a)); // the last first, so that no turn passes to one that is sent just to be cancelled
         for id in left {
             let may_have_run = self.calls.get(&id).is_some_and(|call: &Call| call.attempts > 0);
+            self.counters.closed += 1;
             self.settle_early(now, id, Failure::PoolClosed { may_have_run }, fx);
         }
         self.close(now, fx);

@@ -149,7 +149,7 @@ pub struct Features {
 /// What a pool counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Counters {
-    /// Calls submitted; each ends in exactly one of `refused`, `ok`, `failed`, `lost`, `timeouts`, `abandoned`, or the pool's end.
+    /// Calls submitted; each ends in exactly one of `refused`, `ok`, `failed`, `lost`, `timeouts`, `abandoned`, `closed`.
     pub submitted: u64,
     /// Not admitted.
     pub refused: u64,
@@ -163,6 +163,8 @@ pub struct Counters {
     pub timeouts: u64,
     /// Left by their caller.
     pub abandoned: u64,
+    /// Admitted, and answered `PoolFailed` or `PoolClosed`.
+    pub closed: u64,
     /// Sent again after a death.
     pub retries: u64,
     /// Final frames after their call was settled.
@@ -246,7 +248,8 @@ impl Core {
         }
     }
 
-    fn queue_status(&self) -> QueueStatus {
+    /// What waits and what runs.
+    pub fn queue_status(&self) -> QueueStatus {
         let in_flight = self.slots.iter().map(|slot| slot.running.len()).sum();
         QueueStatus { waiting: self.queued, limit: self.settings.queue.limit, in_flight }
     }
@@ -287,10 +290,10 @@ impl Core {
         self.slots.iter().filter(|slot| slot.base && slot.is_live()).count()
     }
 
-    /// Whether every base worker is either ready or has failed to become it since the last time it was.
+    /// Whether every base worker is either ready or could not become it at its last start.
     pub fn start_is_decided(&self) -> bool {
         matches!(self.phase, Phase::Failed { .. })
-            || self.slots.iter().filter(|slot| slot.base).all(|slot| slot.is_live() || slot.failures > 0)
+            || self.slots.iter().filter(|slot| slot.base).all(|slot| slot.is_live() || slot.start_failed)
     }
 
     /// The latest process of a slot, if it has one now.
@@ -307,5 +310,20 @@ fn shown(now: Now, change: &Transition) -> TransitionStatus {
         reason: change.reason,
         lasted_ms: millis(change.lasted),
         ago_ms: millis(now - change.at),
+    }
+}
+
+/// What a shell asks of one process.
+impl Core {
+    /// Whether this process is still wanted to become ready.
+    pub fn is_starting(&self, at: WorkerRef) -> bool {
+        self.slots.iter().any(|slot| slot.at == at && matches!(slot.process, Process::Starting { .. }))
+    }
+
+    /// Whether this process, the latest of its slot, ever said ready.
+    pub fn has_been_ready(&self, at: WorkerRef) -> bool {
+        let ready =
+            |slot: &Slot| matches!(slot.process, Process::Live { .. } | Process::Stopping { live_since: Some(_), .. });
+        self.slots.iter().any(|slot| slot.at == at && ready(slot))
     }
 }

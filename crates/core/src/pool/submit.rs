@@ -6,9 +6,9 @@ use super::{
     dispatch::Sought,
 };
 use crate::{
-    CallId, Expiry, IfAbsent, Now, OnExpired, SessionEnd, SessionId,
+    Affinity, CallId, Expiry, IfAbsent, Now, OnExpired, SessionEnd, SessionId,
     failure::{Failure, Loss},
-    session::{Binding, Route, RowKey, Sessions, Then, Unbound},
+    session::{Route, RowKey, Sessions, Then, Unbound},
     timers::Timer,
 };
 
@@ -27,9 +27,9 @@ impl Core {
         if submission.deadline <= now {
             return Err(Failure::DeadlineExceeded { may_have_run: false });
         }
-        let role = match submission.session {
-            None => Role::Anyone,
-            Some(session) => self.role(now, session, fx)?,
+        let (role, born) = match submission.session {
+            None => (Role::Anyone, false),
+            Some(session) => self.role(now, &session, fx)?,
         };
         let (id, deadline) = (submission.call, submission.deadline);
         let queue_until = now + self.settings.queue.timeout;
@@ -37,7 +37,8 @@ impl Core {
         let place = Place::Nowhere;
         self.calls.insert(id, Call { admitted: now, deadline, queue_until, idempotent, attempts: 0, role, place });
         self.begin_row(role);
-        self.place_new(now, id, role, fx).inspect_err(|_| self.retract(now, id, role))?;
+        self.place_new(now, id, role, fx).inspect_err(|_| self.retract(now, id, role, born))?;
+        self.keep_row(role);
         let due = self.calls.get(&id).map_or(deadline, Call::due);
         self.timers.set(due, Timer::Call(id));
         self.shrink_timers();
@@ -57,65 +58,73 @@ impl Core {
         }
     }
 
-    fn role(&mut self, now: Now, session: SessionCall, fx: &mut Effects) -> Result<Role, Failure> {
-        match &self.sessions {
-            Sessions::Tracked(_) => self.tracked_row(now, &session).map(Role::Tracked),
-            Sessions::Routed(routes) => {
-                let mode = session.affinity.unwrap_or(routes.settings.mode);
-                let row = self.routed_row(now, &session, fx)?;
-                let role = Role::routed(row, self.epoch_of(row), mode);
-                self.tell_loss(now, row, role)?;
-                Ok(Role::routed(row, self.epoch_of(row), mode))
-            }
-        }
+    /// What the call's session demands, and whether that session begins with it.
+    fn role(&mut self, now: Now, session: &SessionCall, fx: &mut Effects) -> Result<(Role, bool), Failure> {
+        let Sessions::Routed(routes) = &self.sessions else {
+            let (row, born) = self.tracked_row(now, session, fx)?;
+            return Ok((Role::Tracked(row), born));
+        };
+        let mode = session.affinity.unwrap_or(routes.settings.mode);
+        let (row, born) = self.routed_row(now, session, fx)?;
+        self.tell_loss(now, row, mode, fx)?;
+        Ok((Role::routed(row, self.epoch_of(row), mode), born))
     }
 
-    fn tracked_row(&mut self, now: Now, session: &SessionCall) -> Result<RowKey, Failure> {
-        let (timeout, max) = (self.settings.sessions.timeout, self.settings.sessions.max);
-        let Sessions::Tracked(table) = &mut self.sessions else { return Err(Failure::Abandoned) };
-        if let Some(row) = table.find(session.id.as_str()) {
-            if !table.is_due(row, now, timeout) {
-                return Ok(row);
-            }
-            table.remove(row);
+    fn tracked_row(&mut self, now: Now, session: &SessionCall, fx: &mut Effects) -> Result<(RowKey, bool), Failure> {
+        if let Some(row) = self.live_row(now, session.id.as_str(), fx) {
+            return Ok((row, false));
         }
         if session.if_absent == IfAbsent::Reject {
             return Err(Failure::SessionNotFound(session.id.clone()));
         }
-        if table.len() >= max {
-            return Err(Failure::SessionQuota { max });
-        }
-        Ok(table.insert(now, session.id.clone(), ()))
+        Ok((self.new_tracked_row(now, session.id.clone(), fx)?, true))
     }
 
-    /// The session's row: found, revived or new. Expiry on read happens here (R16).
-    fn routed_row(&mut self, now: Now, session: &SessionCall, fx: &mut Effects) -> Result<RowKey, Failure> {
+    /// A new row; one of the same id that is due goes first.
+    pub(super) fn new_tracked_row(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<RowKey, Failure> {
+        if let Sessions::Tracked(table) = &mut self.sessions
+            && let Some(stale) = table.find(id.as_str())
+        {
+            table.remove(stale);
+            self.counters.sessions_expired += 1;
+        }
+        self.make_room(now, fx)?;
+        let Sessions::Tracked(table) = &mut self.sessions else { return Err(Failure::Abandoned) };
+        Ok(table.insert(now, id, ()))
+    }
+
+    /// The session's row (found, revived or new) and whether it is new. Expiry on read happens here (R16).
+    fn routed_row(&mut self, now: Now, session: &SessionCall, fx: &mut Effects) -> Result<(RowKey, bool), Failure> {
         let mut why = Unbound::New;
         if let Some(row) = self.find_routed(session.id.as_str()) {
             match self.expiry_on_read(now, row, fx) {
-                Aged::Alive => return Ok(row),
+                Aged::Alive => return Ok((row, false)),
                 Aged::Gone(reason) => why = reason,
-                Aged::Marked => match self.on_expired() {
-                    OnExpired::Reject => return Err(Failure::SessionExpired(session.id.clone())),
-                    OnExpired::Rebind => {
-                        self.revive(now, row, fx);
-                        return Ok(row);
-                    }
-                },
+                Aged::Marked if self.on_expired() == OnExpired::Reject || session.if_absent == IfAbsent::Reject => {
+                    return Err(Failure::SessionExpired(session.id.clone()));
+                }
+                Aged::Marked => {
+                    self.revive(now, row, fx);
+                    return Ok((row, false));
+                }
             }
         }
         if session.if_absent == IfAbsent::Reject {
             return Err(Failure::SessionNotFound(session.id.clone()));
         }
-        self.new_routed_row(now, session.id.clone(), why)
+        Ok((self.new_routed_row(now, session.id.clone(), why, fx)?, true))
     }
 
-    pub(super) fn new_routed_row(&mut self, now: Now, id: SessionId, why: Unbound) -> Result<RowKey, Failure> {
-        let (epoch, max) = (self.fresh_epoch(), self.settings.sessions.max);
+    pub(super) fn new_routed_row(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        why: Unbound,
+        fx: &mut Effects,
+    ) -> Result<RowKey, Failure> {
+        self.make_room(now, fx)?;
+        let epoch = self.fresh_epoch();
         let Sessions::Routed(routes) = &mut self.sessions else { return Err(Failure::Abandoned) };
-        if routes.table.len() >= max {
-            return Err(Failure::SessionQuota { max });
-        }
         Ok(routes.table.insert(now, id, Route::new(epoch, why)))
     }
 
@@ -135,6 +144,7 @@ impl Core {
         }
         match routes.settings.expiry {
             Expiry::Immediate => {
+                self.counters.sessions_expired += 1;
                 self.forget(row, SessionEnd::Expired, fx);
                 Aged::Gone(Unbound::Expired)
             }
@@ -142,6 +152,7 @@ impl Core {
                 routes.table.mark(row, now);
                 let marked = routes.table.row(row).and_then(|row| row.marked).unwrap_or(now);
                 if now >= marked + grace && grace_passed(now, marked) {
+                    self.counters.sessions_expired += 1;
                     self.forget(row, SessionEnd::Expired, fx);
                     return Aged::Gone(Unbound::New);
                 }
@@ -151,7 +162,7 @@ impl Core {
     }
 
     /// An expired session begins anew: its old state ends, its row lives.
-    fn revive(&mut self, now: Now, row: RowKey, fx: &mut Effects) {
+    pub(super) fn revive(&mut self, now: Now, row: RowKey, fx: &mut Effects) {
         self.end_state(row, SessionEnd::Expired, Unbound::Expired, fx);
         let epoch = self.fresh_epoch();
         if let Sessions::Routed(routes) = &mut self.sessions {
@@ -163,9 +174,9 @@ impl Core {
     }
 
     /// A binding to a process that is gone: the first call that meets it is told, or, if it was only a hint, rebound (R20).
-    fn tell_loss(&mut self, now: Now, row: RowKey, role: Role) -> Result<(), Failure> {
-        let Some(at) = self.drop_void_binding(row) else { return Ok(()) };
-        if !role.is_strict() {
+    fn tell_loss(&mut self, now: Now, row: RowKey, mode: Affinity, fx: &mut Effects) -> Result<(), Failure> {
+        let Some(at) = self.drop_void_binding(row, fx) else { return Ok(()) };
+        if mode == Affinity::Hint {
             return Ok(());
         }
         let end = self.slot(at.worker).end_of(at);
@@ -221,23 +232,26 @@ impl Core {
         let Some(row) = role.row() else { return };
         match &mut self.sessions {
             Sessions::Tracked(table) => table.begin_call(row),
-            Sessions::Routed(routes) => {
-                routes.table.begin_call(row);
-                if let Some(route) = routes.route_mut(row).filter(|route| route.then == Then::Forget) {
-                    route.then = Then::Stay;
-                }
-            }
+            Sessions::Routed(routes) => routes.table.begin_call(row),
         }
     }
 
-    /// Takes a call back that found no place. A session it would have begun never was.
-    fn retract(&mut self, now: Now, id: CallId, role: Role) {
+    /// A session that was to be forgotten after its calls has a new one.
+    fn keep_row(&mut self, role: Role) {
+        let route = role.row().and_then(|row| self.route_mut(row));
+        if let Some(route) = route.filter(|route| route.then == Then::Forget) {
+            route.then = Then::Stay;
+        }
+    }
+
+    /// Takes a call back that found no place. A session that was born with it never was.
+    fn retract(&mut self, now: Now, id: CallId, role: Role, born: bool) {
         self.calls.remove(&id);
         let Some(row) = role.row() else { return };
         match &mut self.sessions {
             Sessions::Tracked(table) => {
                 table.end_call(row, now, false);
-                if table.row(row).is_some_and(|row| row.operations == 0 && row.pending == 0 && row.first_seen == now) {
+                if born {
                     table.remove(row);
                 }
             }
@@ -246,10 +260,7 @@ impl Core {
                 if let Some(route) = routes.route_mut(row).filter(|route| route.turn == Some(id)) {
                     route.turn = None;
                 }
-                let unborn = |row: &crate::session::Row<Route>| {
-                    row.operations == 0 && row.pending == 0 && row.route.binding == Binding::None(Unbound::New)
-                };
-                if routes.table.row(row).is_some_and(unborn) {
+                if born {
                     routes.table.remove(row);
                 }
             }

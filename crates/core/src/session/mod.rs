@@ -15,3 +15,12 @@ pub(crate) enum Sessions {
     /// Bound to workers.
     Routed(Routes),
 }
+
+impl Sessions {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Tracked(table) => table.len(),
+            Self::Routed(routes) => routes.table.len(),
+        }
+    }
+}

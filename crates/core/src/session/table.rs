@@ -33,6 +33,8 @@ pub(crate) struct Row<R> {
     /// Calls queued or unfinished; a session that has any does not expire.
     pub(crate) pending: u32,
     pub(crate) marked: Option<Now>,
+    /// It goes when its last call is over; only where sessions are tracked and no more.
+    pub(crate) ended: bool,
     pub(crate) route: R,
     stamp: u32,
     links: Links,
@@ -97,7 +99,18 @@ impl<R> Table<R> {
         let hash = self.seed.hash_one(id.as_str());
         let (index, stamp) = self.vacate();
         let links = Links { previous: NONE, next: NONE };
-        let row = Row { id, first_seen: now, last: now, operations: 0, pending: 0, marked: None, route, stamp, links };
+        let row = Row {
+            id,
+            first_seen: now,
+            last: now,
+            operations: 0,
+            pending: 0,
+            marked: None,
+            ended: false,
+            route,
+            stamp,
+            links,
+        };
         self.chunks[index as usize / CHUNK][index as usize % CHUNK] = Cell::Taken(row);
         self.len += 1;
         let (chunks, seed) = (&self.chunks, &self.seed);
@@ -153,6 +166,7 @@ impl<R> Table<R> {
         if let Some(row) = self.row_mut(key) {
             row.pending += 1;
             row.marked = None;
+            row.ended = false;
         }
     }
 
@@ -296,6 +310,7 @@ impl<R: Eq> Eq for Table<R> {}
 impl<R: Hash> Hash for Table<R> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.chunks.hash(state);
+        self.vacant.hash(state);
         self.fresh.hash(state);
         self.marked.hash(state);
     }

@@ -22,6 +22,8 @@ pub(crate) struct Slot {
     pub(crate) failures: u32,
     /// How the previous process ended.
     pub(crate) last_end: Option<(Generation, End)>,
+    /// Whether the previous process never became ready.
+    pub(crate) start_failed: bool,
     /// Attempts finished, over all generations.
     pub(crate) served: u64,
 }
@@ -82,6 +84,7 @@ impl Slot {
             queue: AdmissionQueue::default(),
             failures: 0,
             last_end: None,
+            start_failed: false,
             served: 0,
         }
     }

@@ -1,0 +1,51 @@
+//! A call's payload and caller: what the core does not see. Owned by the pool's state alone.
+
+use crate::{Reply, Result, gate::Permit};
+use bytes::Bytes;
+use herder_core::{CallId, Now, SessionCall};
+use herder_wire::Codec;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// What a caller gets.
+pub(crate) type Answer = Result<Reply>;
+
+/// A call on its way into the pool.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) id: CallId,
+    pub(crate) command: Arc<str>,
+    pub(crate) session: Option<SessionCall>,
+    pub(crate) body: Body,
+    pub(crate) deadline: Now,
+    /// `None`: as the handler says.
+    pub(crate) idempotent: Option<bool>,
+    pub(crate) reply: oneshot::Sender<Answer>,
+    /// `None` for calls by message, which the core's own limits bound.
+    pub(crate) permit: Option<Permit>,
+}
+
+/// Encoded arguments: an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Body {
+    pub(crate) codec: Codec,
+    pub(crate) bytes: Bytes,
+}
+
+/// An admitted call. Dropping it without an answer tells its caller that the pool is gone.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) command: Arc<str>,
+    pub(crate) session: Option<herder_core::SessionId>,
+    pub(crate) body: Body,
+    pub(crate) deadline: Now,
+    pub(crate) reply: oneshot::Sender<Answer>,
+    pub(crate) _permit: Option<Permit>,
+}
+
+impl Call {
+    /// Answers it. A caller that left gets nothing.
+    pub(crate) fn answer(self, answer: Answer) {
+        let _ = self.reply.send(answer);
+    }
+}

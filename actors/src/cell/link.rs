@@ -1,0 +1,59 @@
+//! What leads from the pool's state to one process: its outboxes, its commands, its child handle. One a slot.
+
+use super::outbox::Outbox;
+use crate::child::ChildHandle;
+use herder_core::WorkerRef;
+use herder_wire::{CommandEntry, HostMessage, SessionEnd};
+use std::{collections::HashMap, rc::Rc, time::Duration};
+use tokio::sync::Notify;
+
+/// The commands a worker offers.
+pub(crate) type CommandTable = HashMap<String, CommandEntry>;
+
+/// Leads to one process. Gone when the process's end was noticed.
+pub(crate) struct Link {
+    pub(crate) at: WorkerRef,
+    pub(crate) child: Rc<dyn ChildHandle>,
+    /// Frames for the calls descriptor.
+    pub(crate) calls: Outbox,
+    /// Frames for the control descriptor.
+    pub(crate) control: Outbox,
+    /// Wakes who writes the calls descriptor.
+    pub(crate) flush: Rc<Notify>,
+    /// Wakes who writes the control descriptor.
+    pub(crate) flush_control: Rc<Notify>,
+    pub(crate) msgpack: bool,
+    /// Whether it serves the control descriptor.
+    pub(crate) has_control: bool,
+    pub(crate) max_frame: u32,
+}
+
+impl Link {
+    /// Queues a message for the control descriptor, if the worker serves it.
+    pub(crate) fn tell(&mut self, message: &HostMessage) {
+        if self.has_control && message.encode(self.max_frame, self.control.tail()).is_ok() {
+            self.flush_control.notify_one();
+        }
+    }
+
+    /// Queues a message for the calls descriptor, behind the calls that are there.
+    pub(crate) fn tell_in_order(&mut self, message: &HostMessage) {
+        if message.encode(self.max_frame, self.calls.tail()).is_ok() {
+            self.flush.notify_one();
+        }
+    }
+
+    pub(crate) fn end_session(&mut self, end: SessionEnd) {
+        self.tell_in_order(&HostMessage::SessionEnd(end));
+    }
+
+    /// The ladder: shutdown message, SIGTERM, SIGKILL. The waiting is the process crate's.
+    pub(crate) fn stop(&mut self, grace: Duration, term: Duration) {
+        if self.has_control {
+            self.tell(&HostMessage::Shutdown);
+        } else {
+            self.tell_in_order(&HostMessage::Shutdown);
+        }
+        self.child.stop(grace, term);
+    }
+}

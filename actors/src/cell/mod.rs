@@ -1,0 +1,48 @@
+//! The cell: all state of one pool, confined to the thread of one arbiter, outliving each single actor. [`step`] is the one way
+//! to change it: the core decides, then the effects are carried out. No await, no I/O, no user code inside.
+
+mod call;
+mod effects;
+mod link;
+mod outbox;
+mod rebuild;
+mod state;
+mod submit;
+
+pub(crate) use call::{Answer, Body, Incoming};
+pub(crate) use link::{CommandTable, Link};
+pub(crate) use outbox::Outbox;
+pub(crate) use state::{Arrival, Post, State};
+
+use herder_core::Input;
+use std::{
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+};
+
+/// A pool's state, shared by its actors.
+pub(crate) type Cell = Rc<RefCell<State>>;
+
+/// THE step: something happened to the pool.
+pub(crate) fn step(cell: &Cell, input: Input) {
+    with(cell, |state| state.handle(input));
+}
+
+/// Runs one synchronous change of the state and carries out what follows from it. If it panics, the pool is built anew:
+/// nothing that a torn step left behind is used again.
+pub(crate) fn with<T>(cell: &Cell, change: impl FnOnce(&mut State) -> T) -> Option<T> {
+    let mut state = cell.borrow_mut();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let value = change(&mut state);
+        state.carry_out();
+        value
+    }));
+    outcome.map_err(|panic| state.rebuild(&panic_text(&*panic))).ok()
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("of an unknown kind"))
+}

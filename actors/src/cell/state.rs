@@ -1,0 +1,241 @@
+//! What the cell holds, and how a frame, an exit or a message becomes a step of the core.
+
+use super::{CommandTable, Link, call::Call};
+use crate::{Error, PoolConfig, child::ChildHandle, clock, error::Obituary};
+use foldhash::fast::FixedState;
+use herder_core::{BindError, CallId, Core, Effects, End, Input, Note, Now, SessionId, WorkerId, WorkerRef};
+use herder_wire::{CallResult, SessionState, WorkerError};
+use std::{
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Notify;
+
+/// How many ended processes are remembered, for the errors of calls that hear of them later.
+const OBITUARIES: usize = 64;
+
+/// All state of one pool.
+pub(crate) struct State {
+    pub(super) config: PoolConfig,
+    pub(super) core: Core,
+    pub(super) calls: HashMap<CallId, Call, FixedState>,
+    pub(super) links: Vec<Option<Link>>,
+    /// The frame of the step that is being carried out.
+    pub(super) arrival: Option<Arrival>,
+    pub(super) effects: Effects,
+    /// What the supervisor has to do.
+    pub(super) posted: Vec<Post>,
+    pub(super) wake: Rc<Notify>,
+    /// When the timer is set to, and what moves it.
+    pub(super) armed: Now,
+    pub(super) rearm: Rc<Notify>,
+    /// The commands of the worker that became ready last.
+    pub(super) commands: Option<Rc<CommandTable>>,
+    obituaries: VecDeque<(WorkerRef, Obituary)>,
+    pub(super) last_start_error: Option<(End, Obituary)>,
+    pub(super) rebuilds: VecDeque<Now>,
+    stopping_since: Option<Now>,
+    pub(super) cut_off: u64,
+    /// Set when the state was rebuilt too often: nothing is admitted any more.
+    pub(super) broken: Option<Box<str>>,
+    /// Whether typed arguments may be encoded as msgpack, for callers on any thread.
+    pub(super) msgpack: Arc<AtomicBool>,
+}
+
+/// The content of a final frame.
+pub(crate) enum Arrival {
+    Result(CallResult),
+    Error(WorkerError),
+}
+
+/// Something only the supervisor can do.
+pub(crate) enum Post {
+    /// Start this process.
+    Start(WorkerRef),
+    /// Tell the log.
+    Note(Note),
+    /// The end of this process was noticed.
+    Gone(WorkerRef),
+    /// This process lost its actor, and is being killed.
+    Orphan(WorkerRef, Rc<dyn ChildHandle>),
+    /// The affinity actor ended.
+    AffinityGone,
+    /// A worker became ready, or could not.
+    Readiness,
+    /// The pool has stopped.
+    Stopped,
+    /// A step panicked and the state was built anew.
+    Rebuilt(Box<str>),
+}
+
+impl State {
+    pub(crate) fn new(config: PoolConfig, seed: u64, msgpack: Arc<AtomicBool>) -> Self {
+        let settings = config.settings();
+        let slots = (settings.pool_size + settings.overflow) as usize;
+        Self {
+            core: Core::new(settings, seed, clock::now()),
+            config,
+            calls: HashMap::default(),
+            links: (0..slots).map(|_| None).collect(),
+            arrival: None,
+            effects: Effects::new(),
+            posted: Vec::new(),
+            wake: Rc::default(),
+            armed: Now::NEVER,
+            rearm: Rc::default(),
+            commands: None,
+            obituaries: VecDeque::new(),
+            last_start_error: None,
+            rebuilds: VecDeque::new(),
+            stopping_since: None,
+            cut_off: 0,
+            broken: None,
+            msgpack,
+        }
+    }
+
+    pub(crate) fn config(&self) -> &PoolConfig {
+        &self.config
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    pub(crate) fn wake(&self) -> Rc<Notify> {
+        self.wake.clone()
+    }
+
+    pub(crate) fn rearm(&self) -> Rc<Notify> {
+        self.rearm.clone()
+    }
+
+    /// When to look at the pool again; the timer is taken to be set to that from now on.
+    pub(crate) fn arm(&mut self) -> Option<Now> {
+        self.armed = self.core.next_wakeup().unwrap_or(Now::NEVER);
+        self.core.next_wakeup()
+    }
+
+    pub(crate) fn take_posted(&mut self) -> Vec<Post> {
+        std::mem::take(&mut self.posted)
+    }
+
+    pub(crate) fn handle(&mut self, input: Input) {
+        self.core.handle(clock::now(), input, &mut self.effects);
+    }
+
+    /// Begins the end of the pool.
+    pub(crate) fn shut_down(&mut self, within: Duration) {
+        let now = clock::now();
+        self.stopping_since.get_or_insert(now);
+        self.handle(Input::Shutdown { until: now + within });
+    }
+
+    pub(crate) fn stopping_since(&self) -> Option<Now> {
+        self.stopping_since
+    }
+
+    /// Calls that were admitted and answered `PoolClosed`.
+    pub(crate) fn cut_off(&self) -> u64 {
+        self.cut_off
+    }
+
+    /// The final frame of an attempt.
+    pub(crate) fn arrived(&mut self, at: WorkerRef, wire: herder_core::WireId, arrival: Arrival) {
+        let ok = matches!(arrival, Arrival::Result(_));
+        self.arrival = Some(arrival);
+        self.handle(Input::Final { at, wire, ok });
+    }
+
+    /// The worker said ready.
+    pub(crate) fn ready(&mut self, at: WorkerRef, window: u32, commands: CommandTable) {
+        let Some(link) = self.link(at) else { return };
+        let (control, msgpack) = (link.has_control, link.msgpack);
+        self.msgpack.store(msgpack, Ordering::Relaxed);
+        self.commands = Some(Rc::new(commands));
+        self.handle(Input::Ready { at, window, control });
+        self.post(Post::Readiness);
+    }
+
+    /// The process is gone, its socket was read to the end.
+    pub(crate) fn exited(&mut self, at: WorkerRef, end: End, obituary: Obituary) {
+        if !self.core.has_been_ready(at) {
+            self.last_start_error = Some((end, obituary.clone()));
+        }
+        if self.obituaries.len() == OBITUARIES {
+            self.obituaries.pop_front();
+        }
+        self.obituaries.push_back((at, obituary));
+        if self.link(at).is_some() {
+            self.links[at.worker.0 as usize - 1] = None;
+        }
+        self.handle(Input::Exited { at, end });
+        self.post(Post::Gone(at));
+        self.post(Post::Readiness);
+    }
+
+    pub(crate) fn bind(&mut self, session: SessionId, worker: WorkerId) -> Result<WorkerRef, BindError> {
+        self.core.bind_session(clock::now(), session, worker, &mut self.effects)
+    }
+
+    /// Asks the core something that may have effects.
+    pub(crate) fn ask<T>(&mut self, question: impl FnOnce(&mut Core, Now, &mut Effects) -> T) -> T {
+        question(&mut self.core, clock::now(), &mut self.effects)
+    }
+
+    pub(crate) fn link(&mut self, at: WorkerRef) -> Option<&mut Link> {
+        self.links.get_mut((at.worker.0 as usize).checked_sub(1)?)?.as_mut().filter(|link| link.at == at)
+    }
+
+    pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().flatten()
+    }
+
+    /// A process was started: from now on the pool reaches it.
+    pub(crate) fn connect(&mut self, link: Link) {
+        let slot = link.at.worker.0 as usize - 1;
+        self.links[slot] = Some(link);
+    }
+
+    pub(crate) fn post(&mut self, post: Post) {
+        self.posted.push(post);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn obituary(&self, at: WorkerRef) -> Option<&Obituary> {
+        self.obituaries.iter().rev().find(|(who, _)| *who == at).map(|(_, obituary)| obituary)
+    }
+
+    /// Why the last failed start failed, in words.
+    pub(crate) fn last_start_error(&self) -> Option<Box<str>> {
+        self.last_start_error.as_ref().map(|(end, obituary)| crate::error::loss_reason(end, Some(obituary)))
+    }
+
+    pub(crate) fn last_start_error_if_below_strength(&self) -> Option<Box<str>> {
+        let below = self.core.ready_workers() < self.core.settings().pool_size as usize;
+        self.last_start_error().filter(|_| below)
+    }
+
+    /// The last failed start as an error.
+    pub(crate) fn start_error(&self) -> Option<Error> {
+        self.last_start_error.as_ref().map(|(end, obituary)| crate::error::start_failed(end, Some(obituary)))
+    }
+
+    /// Whether handlers may keep a session's state, or why not.
+    pub(crate) fn session_state(&self) -> SessionState {
+        let name = self.config.name();
+        if self.core.features().session_affinity {
+            return SessionState::Kept;
+        }
+        let key = match self.config.worker_type() {
+            herder_core::WorkerType::Basic => "worker_type = \"enhanced\"",
+            herder_core::WorkerType::Enhanced => "features.session_affinity = true",
+        };
+        SessionState::Refused(format!("sessions of pool `{name}` stay with no worker: set `{key}` in [pools.{name}]"))
+    }
+}

@@ -1,0 +1,41 @@
+//! A call's way into the core, on the pool's own thread.
+
+use super::{Incoming, State, call::Call};
+use crate::Error;
+use herder_core::{CallId, Input, Submission};
+
+impl State {
+    /// Submits a call. Its caller hears of a refusal like of any other answer.
+    pub(crate) fn submit(&mut self, incoming: Incoming) {
+        if let Some(refusal) = self.refusal(&incoming) {
+            let _ = incoming.reply.send(Err(refusal));
+            return;
+        }
+        let Incoming { id, command, session, body, deadline, idempotent, reply, permit } = incoming;
+        let declared =
+            || self.commands.as_ref().and_then(|table| table.get(&*command)).is_some_and(|entry| entry.idempotent);
+        let idempotent = idempotent.unwrap_or_else(declared);
+        let name = session.as_ref().map(|session| session.id.clone());
+        self.calls.insert(id, Call { command, session: name, body, deadline, reply, _permit: permit });
+        self.handle(Input::Submit(Submission { call: id, session, deadline, idempotent }));
+    }
+
+    /// The caller of this call went away.
+    pub(crate) fn cancel(&mut self, id: CallId) {
+        self.handle(Input::Cancel(id));
+    }
+
+    fn refusal(&self, incoming: &Incoming) -> Option<Error> {
+        if let Some(reason) = &self.broken {
+            return Some(Error::Internal { reason: reason.clone() });
+        }
+        let table = self.commands.as_ref()?;
+        if table.contains_key(&*incoming.command) {
+            return None;
+        }
+        let mut names: Vec<&str> = table.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let hint = format!("there are {}", names.join(", "));
+        Some(Error::UnknownCommand { command: incoming.command.to_string(), hint })
+    }
+}

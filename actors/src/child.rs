@@ -1,0 +1,43 @@
+//! A worker's process as the actors see it: a handle that waits, stops and kills. No pool state.
+
+use herder_core::ExitStatus;
+use std::{future::Future, pin::Pin, time::Duration};
+
+/// A process that somebody else started and reaps.
+///
+/// [`herder_process::Child`] is one; tests hand in their own with a scripted peer at the other end of the sockets.
+pub trait ChildHandle: 'static {
+    /// Its process id.
+    fn pid(&self) -> u32;
+    /// SIGKILL to its group, at once. Does not wait.
+    fn kill(&self);
+    /// SIGTERM to its group after `grace`, SIGKILL after another `term`. Does not wait.
+    fn stop(&self, grace: Duration, term: Duration);
+    /// Its exit status, once it was reaped. May be awaited by many; cancel safe.
+    fn wait(&self) -> Pin<Box<dyn Future<Output = ExitStatus>>>;
+    /// The last lines it printed.
+    fn output_tail(&self) -> Vec<String>;
+}
+
+impl ChildHandle for herder_process::Child {
+    fn pid(&self) -> u32 {
+        Self::pid(self)
+    }
+
+    fn kill(&self) {
+        Self::kill(self);
+    }
+
+    fn stop(&self, grace: Duration, term: Duration) {
+        Self::stop(self, grace, term);
+    }
+
+    fn wait(&self) -> Pin<Box<dyn Future<Output = ExitStatus>>> {
+        let child = self.clone();
+        Box::pin(async move { Self::wait(&child).await })
+    }
+
+    fn output_tail(&self) -> Vec<String> {
+        Self::output_tail(self)
+    }
+}

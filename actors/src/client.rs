@@ -1,0 +1,140 @@
+//! A handle on a pool for callers on any thread: it refuses what has no room on the caller's own thread, hands the rest to the
+//! supervisor, and tells it when a caller leaves.
+
+use crate::{
+    Error, PoolConfig, PoolSupervisor, Reply, Result,
+    cell::Answer,
+    clock,
+    gate::Gate,
+    messages::Request,
+    pool_supervisor::{Cancel, Submit},
+};
+use actix::{Actor, Addr};
+use herder_core::CallId;
+use herder_wire::Codec;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// What handles and supervisor share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    calls: AtomicU64,
+    gate: Arc<Gate>,
+    queue_limit: usize,
+    timeout: Duration,
+    msgpack: Arc<AtomicBool>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: &PoolConfig) -> Self {
+        let settings = config.settings();
+        let slots = (settings.pool_size + settings.overflow) as usize * settings.window() as usize;
+        Self {
+            calls: AtomicU64::new(0),
+            gate: Gate::new(settings.queue.limit + slots),
+            queue_limit: settings.queue.limit,
+            timeout: config.timeout(),
+            msgpack: Arc::default(),
+        }
+    }
+
+    pub(crate) fn next_call(&self) -> CallId {
+        CallId(self.calls.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(crate) fn msgpack(&self) -> Arc<AtomicBool> {
+        self.msgpack.clone()
+    }
+}
+
+/// A handle on a pool.
+#[derive(Clone, Debug)]
+pub struct PoolClient {
+    supervisor: Addr<PoolSupervisor>,
+    shared: Arc<Shared>,
+}
+
+impl PoolClient {
+    /// Starts the supervisor on the current arbiter.
+    pub fn start(supervisor: PoolSupervisor) -> Self {
+        let shared = supervisor.shared();
+        Self { supervisor: supervisor.start(), shared }
+    }
+
+    /// The supervisor, for messages.
+    pub fn supervisor(&self) -> &Addr<PoolSupervisor> {
+        &self.supervisor
+    }
+
+    /// How arguments are best encoded: msgpack once all workers that became ready speak it.
+    pub fn codec(&self) -> Codec {
+        if self.shared.msgpack.load(Ordering::Relaxed) { Codec::Msgpack } else { Codec::Json }
+    }
+
+    /// Submits a call. Never blocks; a full pool refuses at once. Dropping the answer cancels the call.
+    pub fn call(&self, request: Request) -> PendingReply {
+        match self.submit(request) {
+            Ok(waiting) => PendingReply(waiting),
+            Err(error) => PendingReply(Pending::Refused(Some(Box::new(error)))),
+        }
+    }
+
+    fn submit(&self, request: Request) -> Result<Pending> {
+        let permit = self.shared.gate.enter().ok_or(Error::QueueFull { limit: self.shared.queue_limit })?;
+        let (reply, answer) = oneshot::channel();
+        let id = self.shared.next_call();
+        let deadline = clock::now() + request.timeout.unwrap_or(self.shared.timeout);
+        self.supervisor.do_send(Submit(request.incoming(id, deadline, reply, Some(permit))?));
+        Ok(Pending::Waiting { answer, id, supervisor: self.supervisor.clone() })
+    }
+}
+
+/// An answer on its way. Dropping it before it is there cancels the call.
+#[derive(Debug)]
+pub struct PendingReply(Pending);
+
+#[derive(Debug)]
+enum Pending {
+    Refused(Option<Box<Error>>),
+    Waiting { answer: oneshot::Receiver<Answer>, id: CallId, supervisor: Addr<PoolSupervisor> },
+    Done,
+}
+
+impl Future for PendingReply {
+    type Output = Result<Reply>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match &mut self.0 {
+            Pending::Waiting { answer, .. } => match Pin::new(answer).poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(answer) => answer.unwrap_or(Err(Error::PoolClosed { may_have_run: true })),
+            },
+            Pending::Refused(error) => match error.take() {
+                Some(error) => Err(*error),
+                None => return Poll::Pending,
+            },
+            Pending::Done => return Poll::Pending,
+        };
+        self.0 = Pending::Done;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for PendingReply {
+    fn drop(&mut self) {
+        if let Pending::Waiting { id, supervisor, answer } = &mut self.0
+            && answer.try_recv().is_err()
+        {
+            supervisor.do_send(Cancel(*id));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! From the core's bare facts to the public error: adds texts, the tail of stderr and the last start error.
+
+use super::{Error, Report};
+use crate::cell::State;
+use herder_core::{End, ExitStatus, Failure, Loss, Now, WorkerRef};
+use std::time::Duration;
+
+/// What a shell knows of a process's end beyond the core's facts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Obituary {
+    /// What the process did wrong, or why its start failed.
+    pub(crate) detail: Option<Box<str>>,
+    /// The traceback of a failed start.
+    pub(crate) traceback: Option<Box<str>>,
+    /// Its last lines.
+    pub(crate) stderr_tail: Vec<String>,
+}
+
+impl State {
+    /// The public form of a failure.
+    pub(crate) fn error(&self, now: Now, failure: Failure) -> Error {
+        match failure {
+            Failure::QueueFull { limit } => Error::QueueFull { limit },
+            Failure::SessionQueueFull { limit } => Error::SessionQueueFull { limit },
+            Failure::QueueTimeout => {
+                let waited = self.core().settings().queue.timeout;
+                Error::QueueTimeout { waited, last_start_error: self.last_start_error_if_below_strength() }
+            }
+            Failure::DeadlineExceeded { may_have_run } => Error::DeadlineExceeded { may_have_run },
+            Failure::WorkerLost(loss) => {
+                let (reason, report) = self.loss(&loss);
+                let WorkerRef { worker, generation } = loss.at;
+                Error::WorkerLost { worker, generation, reason, may_have_run: loss.may_have_run, report }
+            }
+            Failure::SessionWorkerLost { session, loss } => {
+                let (reason, report) = self.loss(&loss);
+                let WorkerRef { worker, generation } = loss.at;
+                let may_have_run = loss.may_have_run;
+                Error::SessionWorkerLost { session, worker, generation, reason, may_have_run, report }
+            }
+            Failure::SessionExpired(session) => Error::SessionExpired { session },
+            Failure::SessionNotFound(session) => Error::SessionNotFound { session },
+            Failure::SessionQuota { max } => Error::SessionQuota { max },
+            Failure::WorkerBusy(at) => Error::WorkerBusy { worker: at.worker },
+            Failure::PoolFailed { retry_at } => {
+                let reason = self.last_start_error().unwrap_or_else(|| "its workers keep dying".into());
+                Error::PoolFailed { reason, retry_after: whole_ms(retry_at.since(now)) }
+            }
+            Failure::PoolClosed { may_have_run } => Error::PoolClosed { may_have_run },
+            Failure::Abandoned => Error::Cancelled { message: "its caller went away".into() },
+        }
+    }
+
+    fn loss(&self, loss: &Loss) -> (Box<str>, Box<Report>) {
+        let obituary = self.obituary(loss.at);
+        let report = Box::new(report(loss.end, obituary));
+        match loss.end {
+            Some(end) => (loss_reason(&end, obituary), report),
+            None => ("its process ended earlier".into(), report),
+        }
+    }
+}
+
+/// A process's end in words.
+pub(crate) fn loss_reason(end: &End, obituary: Option<&Obituary>) -> Box<str> {
+    match obituary.and_then(|obituary| obituary.detail.as_deref()) {
+        Some(detail) if end.status == ExitStatus::Unknown => detail.into(),
+        Some(detail) => format!("{end}: {detail}").into(),
+        None => end.to_string().into(),
+    }
+}
+
+pub(super) fn report(end: Option<End>, obituary: Option<&Obituary>) -> Report {
+    let (exit_status, signal) = match end.map(|end| end.status) {
+        Some(ExitStatus::Code(code)) => (Some(code), None),
+        Some(ExitStatus::Signal(signal)) => (None, Some(signal)),
+        Some(ExitStatus::Unknown) | None => (None, None),
+    };
+    let Obituary { stderr_tail, traceback, .. } = obituary.cloned().unwrap_or_default();
+    Report { exit_status, signal, stderr_tail, traceback }
+}
+
+/// Nanoseconds are noise in a message.
+fn whole_ms(span: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}
+
+pub(crate) fn start_failed(end: &End, obituary: Option<&Obituary>) -> Error {
+    Error::StartFailed { reason: loss_reason(end, obituary), report: Box::new(report(Some(*end), obituary)) }
+}

@@ -1,0 +1,107 @@
+//! The error as `application/problem+json` (RFC 9457) has it: one shape for HTTP, logs and tools.
+
+use super::{Category, Error, Severity};
+use herder_core::{Generation, WorkerId};
+use serde::Serialize;
+
+/// An error as programs read it. Fields that say nothing are left out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    /// `https://herder.invalid/errors/` and the error's slug: an identifier, not a page.
+    pub r#type: String,
+    /// The slug in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The error's text.
+    pub detail: String,
+    /// What kind of thing went wrong.
+    pub category: Category,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Whether the same call may succeed later or elsewhere.
+    pub retryable: bool,
+    /// Whether the handler may have run.
+    pub may_have_run: bool,
+    /// The handler's own code (`Rejected`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The slot concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerId>,
+    /// Which of its processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
+    /// The process's exit status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_status: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The last lines it printed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stderr_tail: Vec<String>,
+    /// The Python traceback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceback: Option<String>,
+}
+
+impl Error {
+    /// The HTTP status of this error.
+    pub fn http_status(&self) -> u16 {
+        match self {
+            Self::Malformed { .. } | Self::InvalidSession { .. } => 400,
+            Self::UnknownCommand { .. }
+            | Self::UnknownPool { .. }
+            | Self::SessionNotFound { .. }
+            | Self::NoSuchWorker { .. } => 404,
+            Self::WorkerBusy { .. } | Self::PoolNameTaken { .. } | Self::Bind(_) => 409,
+            Self::SessionExpired { .. } | Self::SessionWorkerLost { .. } => 410,
+            Self::TooLarge { .. } => 413,
+            Self::BadArguments { .. } | Self::Rejected { .. } => 422,
+            Self::QueueFull { .. } | Self::SessionQueueFull { .. } | Self::SessionQuota { .. } => 429,
+            Self::Exception { .. }
+            | Self::Unencodable { .. }
+            | Self::Internal { .. }
+            | Self::Decode { .. }
+            | Self::Cancelled { .. }
+            | Self::Config(_) => 500,
+            Self::WorkerLost { .. } => 502,
+            Self::QueueTimeout { .. }
+            | Self::PoolFailed { .. }
+            | Self::PoolClosed { .. }
+            | Self::StartFailed { .. } => 503,
+            Self::DeadlineExceeded { .. } => 504,
+        }
+    }
+
+    /// The error as programs read it.
+    pub fn problem(&self) -> Problem {
+        let (report, at) = (self.report().cloned().unwrap_or_default(), self.worker());
+        let traceback = match self {
+            Self::Exception { traceback, .. } => traceback.as_deref().map(String::from),
+            _ => report.traceback.as_deref().map(String::from),
+        };
+        let code = match self {
+            Self::Rejected { code, .. } => code.clone(),
+            _ => None,
+        };
+        Problem {
+            r#type: format!("https://herder.invalid/errors/{}", self.slug()),
+            title: self.slug().replace('-', " "),
+            status: self.http_status(),
+            detail: self.to_string(),
+            category: self.category(),
+            severity: self.severity(),
+            retryable: self.is_retryable(),
+            may_have_run: self.may_have_run(),
+            code,
+            worker: at.map(|at| at.worker),
+            generation: at.map(|at| at.generation),
+            exit_status: report.exit_status,
+            signal: report.signal,
+            stderr_tail: report.stderr_tail,
+            traceback,
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The messages of a pool, where the original had GenServer calls (`docs/migration.md` has the table). Plain data: what they do
+//! is with their handlers.
+
+mod affinity;
+mod calls;
+#[cfg(feature = "fault-injection")]
+mod inject;
+mod pool;
+mod sessions;
+
+pub use affinity::{
+    AffinityStats, BindSession, GetInternalStats, GetSessionState, GetStats, GetWorker, InternalStats,
+    RemoveWorkerSessions, SessionStatus, UnbindSession,
+};
+pub use calls::{Execute, ExecuteInSession, Request};
+#[cfg(feature = "fault-injection")]
+pub(crate) use inject::injected;
+#[cfg(feature = "fault-injection")]
+pub use inject::{InjectPanic, Panic};
+pub use pool::{
+    GetPoolName, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, Shutdown, ShutdownReport, WaitReady,
+    WorkerInfo,
+};
+pub use sessions::{
+    CleanupStaleSessions, EndSession, GetSessionInfo, ListSessions, TrackSession, UpdateSessionActivity,
+};

@@ -1,0 +1,117 @@
+//! What can be asked of a pool and told to it.
+
+use crate::{Result, Status};
+use actix::Message;
+use herder_core::{Counters, Generation, Health, PoolName, PoolState, WorkerId, WorkerRef, WorkerState};
+use serde::Serialize;
+use std::{fmt, time::Duration};
+
+/// Waits until every base worker is ready. Answers an error when one could not start: with the reason (R13).
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<()>")]
+pub struct WaitReady;
+
+/// The pool's status, one shape for both worker types (R8). Always answers, also for a pool that failed.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Status")]
+pub struct GetStatus;
+
+/// The pool's name.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "PoolName")]
+pub struct GetPoolName;
+
+/// Whether the pool can serve, as it is now (R26).
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<PoolHealth>")]
+pub struct HealthCheck;
+
+/// The pool's workers.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Vec<WorkerInfo>>")]
+pub struct ListWorkers;
+
+/// SIGKILL to a process's group. Answers when its end has been noticed.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<()>")]
+pub struct KillWorker(pub WorkerRef);
+
+/// Ends the pool: no new calls, those there are finish within the time or are answered `PoolClosed`, then the workers end.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<ShutdownReport>")]
+pub struct Shutdown {
+    pub(crate) within: Duration,
+}
+
+impl Shutdown {
+    /// With this much patience for calls that are admitted.
+    pub fn within(patience: Duration) -> Self {
+        Self { within: patience }
+    }
+}
+
+/// Whether a pool can serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolHealth {
+    /// It takes calls and at least one worker is ready.
+    pub healthy: bool,
+    /// Whether it takes calls.
+    pub state: PoolState,
+    /// Base workers that are ready.
+    pub ready_workers: usize,
+    /// Base workers wanted.
+    pub wanted_workers: usize,
+    /// Why the last start failed, while the pool is below its strength.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_start_error: Option<String>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WorkerInfo {
+    /// The slot.
+    pub id: WorkerId,
+    /// Which of its processes.
+    pub generation: Generation,
+    /// The process's id, if there is one.
+    pub pid: Option<u32>,
+    /// Its state.
+    pub state: WorkerState,
+    /// Its health.
+    pub health: Health,
+    /// Whether it is one of the overflow.
+    pub overflow: bool,
+    /// Unfinished calls.
+    pub in_flight: usize,
+    /// Calls finished, over all its processes.
+    pub operations: u64,
+}
+
+impl WorkerInfo {
+    /// The process, to be named in [`KillWorker`].
+    pub fn process(&self) -> WorkerRef {
+        WorkerRef { worker: self.id, generation: self.generation }
+    }
+}
+
+/// What a pool had done when it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShutdownReport {
+    /// The pool.
+    pub pool: PoolName,
+    /// How long the end took.
+    pub took: Duration,
+    /// Everything it counted.
+    pub counters: Counters,
+    /// Calls the end cut off: answered `PoolClosed`.
+    pub cut_off: u64,
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counters { ok, failed, lost, timeouts, refused, .. } = self.counters;
+        let took = humantime::format_duration(Duration::from_millis(u64::try_from(self.took.as_millis()).unwrap_or(0)));
+        write!(f, "pool `{}` stopped in {took}: {ok} calls ok, {failed} failed, {lost} lost, ", self.pool)?;
+        write!(f, "{timeouts} out of time, {refused} refused, {} cut off", self.cut_off)
+    }
+}

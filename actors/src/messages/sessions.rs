@@ -1,0 +1,40 @@
+//! Sessions as every pool tracks them (R22). Sent to the supervisor.
+
+use crate::Result;
+use actix::Message;
+use herder_core::SessionInfo;
+
+/// Notes a session without calling anything: creates it, or renews its timeout.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<SessionInfo>")]
+pub struct TrackSession(pub String);
+
+/// Renews a session's timeout. Answers false if there is no such session.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<bool>")]
+pub struct UpdateSessionActivity(pub String);
+
+/// What is known of a session. Asking does not renew it.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Option<SessionInfo>>")]
+pub struct GetSessionInfo(pub String);
+
+/// Ends a session, after the calls it has; its worker is told. Answers false if there is no such session.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<bool>")]
+pub struct EndSession(pub String);
+
+/// Removes sessions whose time is over, all of them: how many. The pool does so by itself every `cleanup_interval`.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<usize>")]
+pub struct CleanupStaleSessions;
+
+/// A page of the sessions.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Vec<SessionInfo>>")]
+pub struct ListSessions {
+    /// How many to pass over.
+    pub offset: usize,
+    /// How many at most.
+    pub limit: usize,
+}

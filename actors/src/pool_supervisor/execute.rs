@@ -1,0 +1,130 @@
+//! Calls on their way into the pool: as messages, and from handles on other threads. A caller that leaves is noticed.
+
+use super::{Mode, PoolSupervisor};
+use crate::{
+    Error, Execute, ExecuteInSession, Reply, Result,
+    cell::{Cell, Incoming, with},
+    clock,
+    messages::Request,
+};
+use actix::{
+    Actor, AsyncContext, Context, Handler, Message,
+    dev::{MessageResponse, OneshotSender},
+    fut::wrap_future,
+};
+use herder_core::CallId;
+use tokio::sync::oneshot;
+
+/// After this many submissions in a row timers and sockets of the arbiter get their turn: a thread that floods the mailbox
+/// would starve them otherwise.
+const BURST: u32 = 64;
+
+/// A call from a handle.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Submit(pub(crate) Incoming);
+
+/// The caller of this call went away.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Cancel(pub(crate) CallId);
+
+/// The answer to a call by message, when it comes.
+pub struct CallResponse(Response);
+
+enum Response {
+    Now(Box<Result<Reply>>),
+    Later { cell: Cell, id: CallId, answer: oneshot::Receiver<Result<Reply>> },
+}
+
+impl Handler<Submit> for PoolSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: Submit, ctx: &mut Self::Context) {
+        self.yield_now_and_then(ctx);
+        if matches!(self.mode, Mode::NameTaken) {
+            let _ = message.0.reply.send(Err(Error::PoolNameTaken { pool: self.config.name().to_string() }));
+            return;
+        }
+        let _ = self.active(|active| active.with(|state| state.submit(message.0)));
+    }
+}
+
+impl Handler<Cancel> for PoolSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: Cancel, _: &mut Self::Context) {
+        let _ = self.active(|active| active.with(|state| state.cancel(message.0)));
+    }
+}
+
+impl Handler<Execute> for PoolSupervisor {
+    type Result = CallResponse;
+
+    fn handle(&mut self, message: Execute, ctx: &mut Self::Context) -> Self::Result {
+        self.yield_now_and_then(ctx);
+        self.execute(message.0)
+    }
+}
+
+impl Handler<ExecuteInSession> for PoolSupervisor {
+    type Result = CallResponse;
+
+    fn handle(&mut self, message: ExecuteInSession, ctx: &mut Self::Context) -> Self::Result {
+        self.yield_now_and_then(ctx);
+        self.execute(message.0)
+    }
+}
+
+impl PoolSupervisor {
+    fn execute(&mut self, request: Request) -> CallResponse {
+        CallResponse(self.begin(request).unwrap_or_else(|error| Response::Now(Box::new(Err(error)))))
+    }
+
+    fn begin(&mut self, request: Request) -> Result<Response> {
+        let (reply, answer) = oneshot::channel();
+        let id = self.shared.next_call();
+        let deadline = clock::now() + request.timeout.unwrap_or(self.config.timeout());
+        let incoming = request.incoming(id, deadline, reply, None)?;
+        self.active(|active| {
+            active.with(|state| state.submit(incoming))?;
+            Ok(Response::Later { cell: active.cell.clone(), id, answer })
+        })
+    }
+
+    fn yield_now_and_then(&mut self, ctx: &mut Context<Self>) {
+        self.handled += 1;
+        if self.handled.is_multiple_of(BURST) {
+            ctx.wait(wrap_future(tokio::task::yield_now()));
+        }
+    }
+}
+
+impl<A, M> MessageResponse<A, M> for CallResponse
+where
+    A: Actor,
+    M: Message<Result = Result<Reply>>,
+{
+    /// Keeps actix's sender, so that a caller who drops the request is noticed (a `ResponseFuture` would run on).
+    fn handle(self, _: &mut A::Context, sender: Option<OneshotSender<Result<Reply>>>) {
+        let Some(mut sender) = sender else { return }; // sent and forgotten: the call runs, nobody hears of it
+        match self.0 {
+            Response::Now(answer) => {
+                let _ = sender.send(*answer);
+            }
+            Response::Later { cell, id, answer } => {
+                actix_rt::spawn(async move {
+                    tokio::select! {
+                        biased;
+                        answer = answer => {
+                            let _ = sender.send(answer.unwrap_or(Err(Error::PoolClosed { may_have_run: true })));
+                        }
+                        () = sender.closed() => {
+                            with(&cell, |state| state.cancel(id));
+                        }
+                    }
+                });
+            }
+        }
+    }
+}

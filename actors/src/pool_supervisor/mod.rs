@@ -1,0 +1,169 @@
+//! [`PoolSupervisor`]: the actor that is a pool. It holds the cell and the launcher, takes submissions and carries out what the
+//! core decided: start, stop, restart, timers. A panic in it is caught: calls are answered, workers are started anew, and the
+//! same address lives on.
+
+mod affinity;
+mod attend;
+mod execute;
+mod handlers;
+mod tasks;
+mod waiters;
+
+pub use execute::CallResponse;
+pub(crate) use execute::{Cancel, Submit};
+
+use crate::{
+    Error, Launcher, PoolConfig, Result, WorkerActor,
+    cell::{Cell, State, panic_text, with},
+    client::Shared,
+    clock,
+    launcher::ProcessLauncher,
+    registry::{self, Registered, Registration},
+};
+use actix::{Actor, Addr, AsyncContext, Context};
+use herder_core::{Input, WorkerId, WorkerRef};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+    time::SystemTime,
+};
+use tasks::Tasks;
+use waiters::Waiters;
+
+/// A pool, spoken to by messages.
+///
+/// ```no_run
+/// use actix::prelude::*;
+/// use herder_actors::{Execute, PoolConfig, PoolSupervisor, WaitReady};
+///
+/// #[actix::main]
+/// async fn main() -> herder_actors::Result<()> {
+///     let config = PoolConfig::basic("demo").app("herder.demo:app").pool_size(2).build()?;
+///     let pool = PoolSupervisor::new(config).start();
+///     pool.send(WaitReady).await??;
+///     let reply = pool.send(Execute::new("echo", &serde_json::json!({ "x": 1 }))).await??;
+///     println!("{}", reply.decode::<serde_json::Value>()?);
+///     Ok(())
+/// }
+/// ```
+///
+/// Its actors live on the arbiter that starts it. When the last address of it is dropped the pool ends: calls that wait are
+/// answered `PoolClosed`, workers are killed.
+pub struct PoolSupervisor {
+    config: PoolConfig,
+    launcher: Rc<dyn Launcher>,
+    shared: Arc<Shared>,
+    mode: Mode,
+    /// Submissions handled, to yield now and then.
+    handled: u32,
+    /// Dropped with the actor, last.
+    alive: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+enum Mode {
+    /// Not started yet.
+    New,
+    /// Another live pool has the name: every message says so.
+    NameTaken,
+    /// It serves.
+    Active(Box<Active>),
+}
+
+/// What a pool that serves has.
+struct Active {
+    cell: Cell,
+    workers: HashMap<WorkerId, (WorkerRef, Addr<WorkerActor>)>,
+    affinity: affinity::Affinity,
+    waiters: Waiters,
+    started_at: SystemTime,
+    _tasks: Tasks,
+    _registration: Registration,
+}
+
+impl PoolSupervisor {
+    /// A pool as configured. `.start()` starts it on the current arbiter.
+    pub fn new(config: PoolConfig) -> Self {
+        let launcher = ProcessLauncher::new(config.clone());
+        Self::with_launcher(config, launcher)
+    }
+
+    /// A pool whose processes come from elsewhere: for tests with scripted peers.
+    pub fn with_launcher(config: PoolConfig, launcher: impl Launcher) -> Self {
+        let shared = Arc::new(Shared::new(&config));
+        Self { config, launcher: Rc::new(launcher), shared, mode: Mode::New, handled: 0, alive: None }
+    }
+
+    /// The same, and a future that is ready when its actor is gone: for the thread that runs it.
+    pub fn watched(mut self) -> (Self, impl Future<Output = ()>) {
+        let (alive, gone) = tokio::sync::oneshot::channel::<()>();
+        self.alive = Some(alive);
+        (self, async move { drop(gone.await) })
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    fn activate(&mut self, registration: Registration, ctx: &Context<Self>) {
+        let seed = clock::now().0;
+        let cell: Cell = Rc::new(RefCell::new(State::new(self.config.clone(), seed, self.shared.msgpack())));
+        self.mode = Mode::Active(Box::new(Active {
+            workers: HashMap::new(),
+            affinity: affinity::Affinity::start(&cell),
+            waiters: Waiters::default(),
+            started_at: SystemTime::now(),
+            _tasks: Tasks::start(&cell, ctx.address().downgrade()),
+            _registration: registration,
+            cell,
+        }));
+    }
+
+    /// Runs a handler's body on the active pool. A panic in it is caught and the state built anew (R29).
+    fn active<T>(&mut self, body: impl FnOnce(&mut Active) -> Result<T>) -> Result<T> {
+        let active = match &mut self.mode {
+            Mode::Active(active) => active,
+            Mode::NameTaken => return Err(Error::PoolNameTaken { pool: self.config.name().to_string() }),
+            Mode::New => return Err(Error::PoolClosed { may_have_run: false }),
+        };
+        match catch_unwind(AssertUnwindSafe(|| body(active))) {
+            Ok(answer) => answer,
+            Err(panic) => {
+                let reason = panic_text(&*panic);
+                active.cell.borrow_mut().rebuild(&reason);
+                Err(Error::Internal { reason: reason.into() })
+            }
+        }
+    }
+}
+
+impl Active {
+    /// Runs a change of the state for a handler.
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
+        with(&self.cell, change).ok_or_else(|| Error::Internal { reason: "the pool's state was built anew".into() })
+    }
+}
+
+impl Actor for PoolSupervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let pool = self.config.name().clone();
+        match registry::register(pool.as_str(), &ctx.address()) {
+            Ok((registration, how)) => {
+                if how == Registered::Evicted {
+                    tracing::debug!(%pool, "a dead instance's name was evicted");
+                }
+                self.activate(registration, ctx);
+                let _ = self.active(|active| active.with(|state| state.handle(Input::Tick)));
+                tracing::info!(%pool, worker_type = ?self.config.worker_type(), size = self.config.pool_size(), "pool started");
+            }
+            Err(taken) => {
+                tracing::error!(%pool, %taken, "the pool is not started");
+                self.mode = Mode::NameTaken;
+            }
+        }
+    }
+}

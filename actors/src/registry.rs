@@ -1,0 +1,97 @@
+//! Names of live actors, process-wide: any actor finds another by name and type, whatever arbiter it runs on (R3, R4).
+//!
+//! Holds weak addresses only: a name keeps nobody alive. A name belongs to an instance; removal is by name *and* instance,
+//! so that what is left of a dead one can't take its successor's name away.
+
+use actix::{Actor, Addr, WeakAddr};
+use std::{
+    any::Any,
+    collections::HashMap,
+    sync::{
+        LazyLock, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+static NAMES: LazyLock<Mutex<HashMap<String, Entry>>> = LazyLock::new(Mutex::default);
+static INSTANCES: AtomicU64 = AtomicU64::new(1);
+
+struct Entry {
+    instance: u64,
+    address: Box<dyn Any + Send>,
+    is_live: Box<dyn Fn() -> bool + Send>,
+}
+
+/// The name belongs to a live actor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name `{0}` belongs to a live actor")]
+pub struct NameTaken(pub String);
+
+/// A name held. Dropping it gives the name back.
+#[derive(Debug)]
+pub struct Registration {
+    name: String,
+    instance: u64,
+}
+
+/// How a name came to its holder (R4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// Nobody had it.
+    Fresh,
+    /// A dead actor's entry was in the way and was evicted.
+    Evicted,
+}
+
+/// Gives an actor a name. O(1); never waits for an actor.
+///
+/// # Errors
+/// [`NameTaken`] while a live actor holds it.
+pub fn register<A>(name: impl Into<String>, address: &Addr<A>) -> Result<(Registration, Registered), NameTaken>
+where
+    A: Actor<Context = actix::Context<A>>,
+{
+    let name = name.into();
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = names.get(&name).map(|entry| (entry.is_live)());
+    if before == Some(true) {
+        return Err(NameTaken(name));
+    }
+    let (weak, instance) = (address.downgrade(), INSTANCES.fetch_add(1, Ordering::Relaxed));
+    let watched = weak.clone();
+    let is_live = Box::new(move || live(&watched).is_some());
+    names.insert(name.clone(), Entry { instance, address: Box::new(weak), is_live });
+    let outcome = if before.is_some() { Registered::Evicted } else { Registered::Fresh };
+    Ok((Registration { name, instance }, outcome))
+}
+
+/// The live actor of this name and type.
+///
+/// ```
+/// use herder_actors::{PoolSupervisor, registry};
+/// assert!(registry::lookup::<PoolSupervisor>("nobody").is_none());
+/// ```
+pub fn lookup<A>(name: &str) -> Option<Addr<A>>
+where
+    A: Actor<Context = actix::Context<A>>,
+{
+    let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    live(names.get(name)?.address.downcast_ref::<WeakAddr<A>>()?)
+}
+
+/// A weak address whose actor can still be reached: after a panic it can't, though addresses may be left.
+fn live<A>(weak: &WeakAddr<A>) -> Option<Addr<A>>
+where
+    A: Actor<Context = actix::Context<A>>,
+{
+    weak.upgrade().filter(Addr::connected)
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.get(&self.name).is_some_and(|entry| entry.instance == self.instance) {
+            names.remove(&self.name);
+        }
+    }
+}

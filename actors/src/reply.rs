@@ -1,0 +1,94 @@
+//! What a call gives: the worker's value, still encoded, and how it came about.
+
+use crate::{Error, Result};
+use bytes::Bytes;
+use herder_core::{Generation, Routing, WorkerId};
+use herder_wire::{Codec, Stamps};
+use serde::{Serialize, de::DeserializeOwned};
+use std::time::Duration;
+
+/// A worker's answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The slot that answered.
+    pub worker: WorkerId,
+    /// Which of its processes.
+    pub generation: Generation,
+    /// How the call was routed.
+    pub routing: Routing,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// From admission to the last send.
+    pub queued: Duration,
+    /// From the last send to the final frame.
+    pub ran: Duration,
+    /// When the handler began and ended, on the clock that host and worker share.
+    pub stamps: Stamps,
+    pub(crate) codec: Codec,
+    pub(crate) body: Bytes,
+}
+
+/// A reply's circumstances, as HTTP shows them.
+#[derive(Clone, Debug, Serialize)]
+pub struct Meta {
+    /// The slot that answered.
+    pub worker: WorkerId,
+    /// Which of its processes.
+    pub generation: Generation,
+    /// `new`, `hit`, `rebound` or `unrouted`.
+    pub routing: &'static str,
+    /// Why it was rebound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'static str>,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// Microseconds from admission to the last send.
+    pub queue_us: u64,
+    /// Microseconds from the last send to the answer.
+    pub run_us: u64,
+}
+
+impl Reply {
+    /// The value, decoded. May borrow nothing from the reply.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] when the value is not a `T`.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        match self.codec {
+            Codec::Json => serde_json::from_slice(&self.body).map_err(decode_error),
+            Codec::Msgpack => rmp_serde::from_slice(&self.body).map_err(decode_error),
+        }
+    }
+
+    /// The value as JSON text: as the worker sent it, or transcoded if it came as msgpack.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] when a msgpack value has no JSON form.
+    pub fn json(&self) -> Result<Bytes> {
+        match self.codec {
+            Codec::Json => Ok(self.body.clone()),
+            Codec::Msgpack => herder_wire::msgpack_to_json(&self.body).map_err(decode_error),
+        }
+    }
+
+    /// Its circumstances.
+    pub fn meta(&self) -> Meta {
+        Meta {
+            worker: self.worker,
+            generation: self.generation,
+            routing: self.routing.as_str(),
+            why: self.routing.why(),
+            attempts: self.attempts,
+            queue_us: micros(self.queued),
+            run_us: micros(self.ran),
+        }
+    }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn decode_error(error: impl std::fmt::Display) -> Error {
+    Error::Decode { message: error.to_string() }
+}

@@ -1,0 +1,179 @@
+//! [`SessionAffinityActor`]: exists only in pools with session affinity, under the name `{pool}_session_affinity` (R3). It answers
+//! for the bindings and sweeps what expired. The bindings are in the cell: they outlive it, and routing never asks it.
+
+use crate::{
+    BindSession, Error, GetInternalStats, GetSessionState, GetStats, GetWorker, InternalStats, RemoveWorkerSessions,
+    Result, SessionStatus, UnbindSession,
+    cell::{Cell, Post, with},
+    clock,
+    messages::AffinityStats,
+    registry::{self, Registered, Registration},
+};
+use actix::{Actor, AsyncContext, Context, Handler};
+use actix_rt::task::JoinHandle;
+use herder_core::{AffinityStatus, BindError, Lookup, SessionId, WorkerRef};
+use std::time::Duration;
+
+/// Rows one step of the sweep looks at. About 50 us; calls go between the steps.
+const SWEEP_BUDGET: usize = 256;
+
+/// Answers for a pool's bindings.
+pub struct SessionAffinityActor {
+    cell: Cell,
+    registration: Option<Registration>,
+    sweeping: Option<JoinHandle<()>>,
+}
+
+impl SessionAffinityActor {
+    pub(crate) fn new(cell: Cell) -> Self {
+        Self { cell, registration: None, sweeping: None }
+    }
+
+    /// Runs a change of the state for a handler.
+    fn with<T>(&self, change: impl FnOnce(&mut crate::cell::State) -> T) -> Result<T> {
+        with(&self.cell, change).ok_or_else(|| Error::Internal { reason: "the pool's state was built anew".into() })
+    }
+}
+
+impl Actor for SessionAffinityActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let name = self.cell.borrow().config().name().affinity_name();
+        match registry::register(&name, &ctx.address()) {
+            Ok((registration, how)) => {
+                self.registration = Some(registration);
+                match how {
+                    Registered::Fresh => tracing::info!(name, "session affinity started"),
+                    Registered::Evicted => {
+                        tracing::debug!(name, "session affinity started; a dead instance's name was evicted")
+                    }
+                }
+            }
+            Err(taken) => tracing::warn!(%taken, "session affinity can't be found by name"),
+        }
+        self.sweeping = Some(actix_rt::spawn(sweep(self.cell.clone())));
+    }
+}
+
+/// However it ends, the supervisor hears of it; the cell is borrowed only while the pool itself is torn down.
+impl Drop for SessionAffinityActor {
+    fn drop(&mut self) {
+        if let Some(sweeping) = &self.sweeping {
+            sweeping.abort();
+        }
+        if let Ok(mut state) = self.cell.try_borrow_mut() {
+            state.post(Post::AffinityGone);
+        }
+    }
+}
+
+/// Sweeps every `cleanup_interval`, in budgeted steps (never a pause over 1 ms).
+async fn sweep(cell: Cell) {
+    let interval = cell.borrow().core().settings().sessions.cleanup_interval;
+    loop {
+        tokio::time::sleep(interval).await;
+        while with(&cell, |state| state.ask(|core, now, fx| core.sweep(now, SWEEP_BUDGET, fx).1)) == Some(true) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Handler<BindSession> for SessionAffinityActor {
+    type Result = Result<WorkerRef>;
+
+    fn handle(&mut self, message: BindSession, _: &mut Self::Context) -> Self::Result {
+        let session = parse(&message.session)?;
+        self.with(|state| state.bind(session, message.worker))?.map_err(|error| match error {
+            BindError::Quota(max) => Error::SessionQuota { max },
+            other => Error::Bind(other),
+        })
+    }
+}
+
+impl Handler<UnbindSession> for SessionAffinityActor {
+    type Result = Result<bool>;
+
+    fn handle(&mut self, message: UnbindSession, _: &mut Self::Context) -> Self::Result {
+        self.with(|state| state.ask(|core, now, fx| core.unbind_session(now, &message.0, fx)))
+    }
+}
+
+impl Handler<GetWorker> for SessionAffinityActor {
+    type Result = Result<WorkerRef>;
+
+    fn handle(&mut self, message: GetWorker, _: &mut Self::Context) -> Self::Result {
+        let session = parse(&message.0)?;
+        match self.with(|state| state.ask(|core, now, fx| core.worker_of(now, session.as_str(), fx)))? {
+            Lookup::Worker(at) => Ok(at),
+            Lookup::Expired => Err(Error::SessionExpired { session }),
+            Lookup::NoAffinity => Err(Error::SessionNotFound { session }),
+        }
+    }
+}
+
+impl Handler<GetSessionState> for SessionAffinityActor {
+    type Result = Result<SessionStatus>;
+
+    fn handle(&mut self, message: GetSessionState, _: &mut Self::Context) -> Self::Result {
+        self.with(|state| {
+            let info = state.core().session_info(clock::now(), &message.0);
+            info.map_or(SessionStatus::NotFound, |info| info.state.into())
+        })
+    }
+}
+
+impl Handler<RemoveWorkerSessions> for SessionAffinityActor {
+    type Result = Result<usize>;
+
+    fn handle(&mut self, message: RemoveWorkerSessions, _: &mut Self::Context) -> Self::Result {
+        self.with(|state| state.ask(|core, _, fx| core.remove_worker_sessions(message.0, fx)))
+    }
+}
+
+impl Handler<GetStats> for SessionAffinityActor {
+    type Result = Result<AffinityStats>;
+
+    fn handle(&mut self, _: GetStats, _: &mut Self::Context) -> Self::Result {
+        self.with(|state| stats(state))?
+    }
+}
+
+impl Handler<GetInternalStats> for SessionAffinityActor {
+    type Result = Result<InternalStats>;
+
+    fn handle(&mut self, _: GetInternalStats, _: &mut Self::Context) -> Self::Result {
+        self.with(|state| {
+            let AffinityStatus { hits, misses, rebinds, cleanup_runs, sessions_cleaned, .. } = stats(state)?;
+            let sessions = &state.core().settings().sessions;
+            let (session_timeout, cleanup_interval): (Duration, Duration) =
+                (sessions.timeout, sessions.cleanup_interval);
+            Ok(InternalStats {
+                cleanup_runs,
+                sessions_cleaned,
+                hits,
+                misses,
+                rebinds,
+                session_timeout,
+                cleanup_interval,
+            })
+        })?
+    }
+}
+
+fn stats(state: &crate::cell::State) -> Result<AffinityStatus> {
+    state.core().affinity_status(clock::now()).ok_or(Error::Bind(BindError::NoAffinity))
+}
+
+fn parse(session: &str) -> Result<SessionId> {
+    SessionId::new(session).map_err(|error| Error::InvalidSession { message: error.to_string() })
+}
+
+#[cfg(feature = "fault-injection")]
+impl Handler<crate::messages::Panic> for SessionAffinityActor {
+    type Result = ();
+
+    fn handle(&mut self, _: crate::messages::Panic, _: &mut Self::Context) {
+        crate::messages::injected()
+    }
+}

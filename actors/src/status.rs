@@ -1,0 +1,168 @@
+//! A pool's status as users read it: the core's snapshot with what only the shell knows (R8). A snapshot, no state.
+
+use crate::WorkerInfo;
+use herder_core::{
+    AffinityStatus, Counters, Features, PoolName, PoolState, PoolStatus, QueueStatus, SessionInfo, WorkerStatus,
+    WorkerType,
+};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use std::time::SystemTime;
+
+/// A pool's status: the same keys for both worker types.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The pool's name.
+    pub pool: PoolName,
+    /// Basic or enhanced.
+    pub worker_type: WorkerType,
+    /// Whether it takes calls.
+    pub state: PoolState,
+    /// Base workers wanted.
+    pub pool_size: u32,
+    /// Overflow workers allowed.
+    pub overflow: u32,
+    /// Sessions that are not expired.
+    pub active_sessions: usize,
+    /// The first hundred of them.
+    pub sessions: Vec<SessionInfo>,
+    /// When it started, as RFC 3339.
+    #[serde(serialize_with = "rfc3339")]
+    pub started_at: SystemTime,
+    /// Milliseconds since then.
+    pub uptime_ms: u64,
+    /// What the affinity table holds: `{}` in a pool without one, and while its actor can't answer (R6, R7).
+    pub session_affinity: SessionAffinity,
+    /// Its workers.
+    pub workers: Vec<WorkerEntry>,
+    /// Its queue.
+    pub queue: QueueStatus,
+    /// What it counted.
+    pub counters: Counters,
+    /// What is switched on.
+    pub features: Features,
+    /// Why the last start of a worker failed, while the pool is below its strength.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_start_error: Option<String>,
+}
+
+/// One worker: the core's entry and its process id.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkerEntry {
+    /// The process's id, if there is one.
+    pub pid: Option<u32>,
+    /// The core's entry.
+    #[serde(flatten)]
+    pub status: WorkerStatus,
+}
+
+/// The affinity table in numbers, or nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionAffinity(Option<Numbers>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Numbers {
+    total_sessions: usize,
+    expired_sessions: usize,
+    workers_with_sessions: usize,
+    hits: u64,
+    misses: u64,
+    rebinds: u64,
+    cleanup_runs: u64,
+    sessions_cleaned: u64,
+}
+
+impl SessionAffinity {
+    /// Whether there is nothing to tell: a basic pool, always.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Sessions that are not expired; 0 if there is nothing to tell.
+    pub fn total_sessions(&self) -> usize {
+        self.0.map_or(0, |numbers| numbers.total_sessions)
+    }
+
+    /// Sessions due or marked, not yet removed.
+    pub fn expired_sessions(&self) -> usize {
+        self.0.map_or(0, |numbers| numbers.expired_sessions)
+    }
+
+    /// Processes that hold at least one session.
+    pub fn workers_with_sessions(&self) -> usize {
+        self.0.map_or(0, |numbers| numbers.workers_with_sessions)
+    }
+}
+
+impl From<AffinityStatus> for SessionAffinity {
+    fn from(status: AffinityStatus) -> Self {
+        let AffinityStatus { total_sessions, expired_sessions, workers_with_sessions, hits, misses, .. } = status;
+        let AffinityStatus { rebinds, cleanup_runs, sessions_cleaned, .. } = status;
+        Self(Some(Numbers {
+            total_sessions,
+            expired_sessions,
+            workers_with_sessions,
+            hits,
+            misses,
+            rebinds,
+            cleanup_runs,
+            sessions_cleaned,
+        }))
+    }
+}
+
+impl Serialize for SessionAffinity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Some(numbers) => numbers.serialize(serializer),
+            None => serializer.serialize_map(Some(0))?.end(),
+        }
+    }
+}
+
+impl Status {
+    pub(crate) fn new(
+        pool: PoolName,
+        started_at: SystemTime,
+        core: PoolStatus,
+        pids: impl Fn(&WorkerStatus) -> Option<u32>,
+    ) -> Self {
+        let workers = core.workers.into_iter().map(|status| WorkerEntry { pid: pids(&status), status }).collect();
+        Self {
+            pool,
+            worker_type: core.worker_type,
+            state: core.state,
+            pool_size: core.pool_size,
+            overflow: core.overflow,
+            active_sessions: core.active_sessions,
+            sessions: core.sessions,
+            started_at,
+            uptime_ms: core.uptime_ms,
+            session_affinity: SessionAffinity::default(),
+            workers,
+            queue: core.queue,
+            counters: core.counters,
+            features: core.features,
+            last_start_error: None,
+        }
+    }
+}
+
+impl From<WorkerEntry> for WorkerInfo {
+    fn from(entry: WorkerEntry) -> Self {
+        let WorkerEntry { pid, status } = entry;
+        Self {
+            id: status.id,
+            generation: status.generation,
+            pid,
+            state: status.state,
+            health: status.health,
+            overflow: status.overflow,
+            in_flight: status.in_flight,
+            operations: status.operations,
+        }
+    }
+}
+
+fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}

@@ -1,0 +1,41 @@
+//! Reads the control descriptor: pongs, and nothing else that matters.
+
+use super::serve::protocol_fault;
+use crate::cell::{Cell, step};
+use bytes::BytesMut;
+use herder_core::{Input, WorkerRef};
+use herder_wire::{Decoder, FrameError, WorkerMessage};
+use std::io;
+use tokio::net::UnixStream;
+
+/// Reads until the peer closes, then waits for ever: a worker without control lives on until it misses its pings.
+pub(super) async fn run(cell: &Cell, at: WorkerRef, stream: &UnixStream, max_frame: u32) {
+    let (mut decoder, mut buffer) = (Decoder::new(max_frame), BytesMut::with_capacity(1024));
+    loop {
+        buffer.reserve(decoder.missing(&buffer).max(256));
+        match stream.try_read_buf(&mut buffer) {
+            Ok(0) => return std::future::pending().await,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if stream.readable().await.is_err() {
+                    return std::future::pending().await;
+                }
+                continue;
+            }
+            Err(_) => return std::future::pending().await,
+        }
+        if take(cell, at, &mut decoder, &mut buffer).is_err() {
+            protocol_fault(cell, at);
+            return std::future::pending().await;
+        }
+    }
+}
+
+fn take(cell: &Cell, at: WorkerRef, decoder: &mut Decoder, buffer: &mut BytesMut) -> Result<(), FrameError> {
+    while let Some(frame) = decoder.next(buffer)? {
+        if let WorkerMessage::Pong { nonce } = WorkerMessage::parse(frame)? {
+            step(cell, Input::Pong { at, nonce });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Reads the calls descriptor: finds frames, checks that they may come now, and hands each to the pool's state.
+
+use super::serve::protocol_fault;
+use crate::cell::{Arrival, Cell, CommandTable, with};
+use bytes::BytesMut;
+use herder_core::WorkerRef;
+use herder_wire::{Decoder, Frame, FrameError, Ready, WorkerError, WorkerHello, WorkerMessage};
+use std::{io, time::Duration};
+use tokio::net::UnixStream;
+
+/// One read. More crosses malloc's mmap threshold and costs page faults.
+const READ: usize = 64 * 1024;
+/// How long after the end of the stream a process may take to exit before that counts as a fault.
+const EXIT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The host's side of the calls descriptor.
+pub(super) struct Reader {
+    cell: Cell,
+    at: WorkerRef,
+    decoder: Decoder,
+    buffer: BytesMut,
+    stage: Stage,
+    fault: Option<Box<str>>,
+    start_error: Option<WorkerError>,
+}
+
+/// What the worker may say next.
+enum Stage {
+    Hello,
+    Loading(WorkerHello),
+    Serving,
+}
+
+enum Fault {
+    Frame(FrameError),
+    Order(&'static str),
+}
+
+impl Reader {
+    pub(super) fn new(cell: Cell, at: WorkerRef, max_frame: u32) -> Self {
+        let decoder = Decoder::new(max_frame);
+        Self { cell, at, decoder, buffer: BytesMut::new(), stage: Stage::Hello, fault: None, start_error: None }
+    }
+
+    /// Reads until the stream ends or breaks the protocol, then waits for ever: the exit tells the rest. Cancel safe: bytes
+    /// that were read are in the buffer.
+    pub(super) async fn run(&mut self, stream: &UnixStream) {
+        loop {
+            self.make_room();
+            match stream.try_read_buf(&mut self.buffer) {
+                Ok(0) => return self.ended().await,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if stream.readable().await.is_err() {
+                        return self.ended().await;
+                    }
+                    continue;
+                }
+                Err(_) => return self.ended().await,
+            }
+            if let Err(fault) = self.take_frames() {
+                self.note(fault);
+                protocol_fault(&self.cell, self.at);
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// After the exit: an answer can still be there, also after SIGKILL. Reads until it would block, not until the end of
+    /// the stream: a forked grandchild may hold the descriptor.
+    pub(super) fn drain(&mut self, stream: &UnixStream) {
+        while self.fault.is_none() {
+            self.make_room();
+            match stream.try_read_buf(&mut self.buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {
+                    if let Err(fault) = self.take_frames() {
+                        self.note(fault);
+                    }
+                }
+            }
+        }
+        if let (None, Err(error)) = (&self.fault, self.decoder.finish(&self.buffer)) {
+            self.note(Fault::Frame(error));
+        }
+    }
+
+    /// What is known beyond the exit status, and the traceback of a failed start.
+    pub(super) fn last_words(self) -> (Option<Box<str>>, Option<Box<str>>) {
+        let Some(error) = self.start_error else { return (self.fault, None) };
+        let text = match error.type_name {
+            Some(kind) => format!("{kind}: {}", error.message),
+            None => error.message,
+        };
+        (Some(text.into()), error.traceback.map(Into::into))
+    }
+
+    fn make_room(&mut self) {
+        let missing = self.decoder.missing(&self.buffer);
+        if self.buffer.capacity() - self.buffer.len() < missing.max(READ / 4) {
+            self.buffer.reserve(missing.max(READ));
+        }
+    }
+
+    fn take_frames(&mut self) -> Result<(), Fault> {
+        while let Some(frame) = self.decoder.next(&mut self.buffer).map_err(Fault::Frame)? {
+            self.take(frame)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, frame: Frame) -> Result<(), Fault> {
+        let message = WorkerMessage::parse(frame).map_err(Fault::Frame)?;
+        match (message, &self.stage) {
+            (WorkerMessage::Result(result), Stage::Serving) => {
+                with(&self.cell, |state| state.arrived(self.at, result.wire, Arrival::Result(result)));
+            }
+            (WorkerMessage::Error { wire, error, .. }, Stage::Serving) => {
+                with(&self.cell, |state| state.arrived(self.at, wire, Arrival::Error(error)));
+            }
+            (WorkerMessage::SessionEnded(_) | WorkerMessage::Ignored(_), _) => {}
+            (WorkerMessage::Hello(hello), Stage::Hello) => self.greeted(hello),
+            (WorkerMessage::Ready(ready), Stage::Loading(hello)) => {
+                let window = hello.window.get();
+                self.ready(ready, window);
+            }
+            (WorkerMessage::StartFailed(error), Stage::Hello | Stage::Loading(_)) => self.start_error = Some(error),
+            (_, Stage::Hello) => return Err(Fault::Order("something else before its hello")),
+            (_, Stage::Loading(_)) => return Err(Fault::Order("something else before it was ready")),
+            (_, Stage::Serving) => return Err(Fault::Order("a hello, a ready or a pong among its answers")),
+        }
+        Ok(())
+    }
+
+    fn greeted(&mut self, hello: WorkerHello) {
+        if let Some(link) = self.cell.borrow_mut().link(self.at) {
+            link.has_control = hello.control;
+            link.msgpack = hello.codecs.msgpack;
+        }
+        self.stage = Stage::Loading(hello);
+    }
+
+    fn ready(&mut self, ready: Ready, hello_window: u32) {
+        self.stage = Stage::Serving;
+        let window = ready.window.map_or(hello_window, |window| window.get().min(hello_window));
+        let commands: CommandTable = ready.commands.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+        with(&self.cell, |state| state.ready(self.at, window, commands));
+    }
+
+    /// The stream ended. A process that is about to exit has a moment for it; one that only closed its descriptor is of no use.
+    async fn ended(&mut self) {
+        if let Err(error) = self.decoder.finish(&self.buffer) {
+            self.note(Fault::Frame(error));
+        }
+        tokio::time::sleep(EXIT_PATIENCE).await;
+        if self.fault.is_none() {
+            self.note(Fault::Order("the end of its stream, and lives on"));
+        }
+        protocol_fault(&self.cell, self.at);
+        std::future::pending().await
+    }
+
+    fn note(&mut self, fault: Fault) {
+        self.fault = Some(match fault {
+            Fault::Frame(error) => format!("protocol error ({}): {error}", error.name()).into(),
+            Fault::Order(what) => format!("protocol error: it sent {what}").into(),
+        });
+    }
+}

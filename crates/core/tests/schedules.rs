@@ -1,0 +1,54 @@
+//! I1 to I7 over 10,000 seeded schedules: submits, cancels, deadlines, frames, late frames, exits and sweeps in any order,
+//! against pools with random small settings and a virtual clock. A seed that fails replays from one line, printed then.
+
+#[cfg(test)]
+#[path = "schedules/driver.rs"]
+mod driver;
+#[cfg(test)]
+#[path = "schedules/model.rs"]
+mod model;
+#[cfg(test)]
+#[path = "schedules/operations.rs"]
+mod operations;
+#[cfg(test)]
+#[path = "schedules/rest.rs"]
+mod rest;
+#[cfg(test)]
+#[path = "schedules/rng.rs"]
+mod rng;
+#[cfg(test)]
+#[path = "schedules/settings.rs"]
+mod settings;
+#[cfg(test)]
+#[path = "schedules/states.rs"]
+mod states;
+#[cfg(test)]
+#[path = "schedules/world.rs"]
+mod world;
+
+/// How many run unless `HERDER_SCHEDULES` says more.
+const SCHEDULES: u64 = 10_000;
+
+/// I1, I2, I3, I4, I5, I6, I7; R12, R20, R22, R36
+#[test]
+fn ten_thousand_schedules_hold_the_invariants() {
+    let schedules = number("HERDER_SCHEDULES").unwrap_or(SCHEDULES);
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || (thread..schedules).step_by(threads as usize).for_each(driver::run));
+        }
+    });
+}
+
+/// Runs the schedule of `HERDER_SEED` alone, each step printed; does nothing without one.
+#[test]
+fn replay() {
+    if let Some(seed) = number("HERDER_SEED") {
+        driver::replay(seed);
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}

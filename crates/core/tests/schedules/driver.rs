@@ -1,0 +1,212 @@
+//! One schedule: a pool, its processes and a clock, and each step followed by all checks.
+
+use crate::{
+    model::{Call, Cause, Model},
+    rng::Rng,
+    settings,
+    world::World,
+};
+use herder_core::{
+    Affinity, CallId, Core, Effect, Effects, End, Epoch, ExitStatus, Failure, IfAbsent, Input, KindSettings, Now,
+    SessionCall, SessionId, SessionState, Settings, Submission, WorkerRef,
+};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
+
+pub(crate) struct Driver {
+    pub(crate) rng: Rng,
+    pub(crate) core: Core,
+    pub(crate) now: Now,
+    pub(crate) settings: Settings,
+    pub(crate) world: World,
+    pub(crate) model: Model,
+    pub(crate) next_call: u64,
+    pub(crate) draining: bool,
+    pub(crate) base_lived: bool,
+    loud: bool,
+}
+
+struct Line(u64);
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("HERDER_SEED={} cargo test -p herder-core --test schedules replay -- --nocapture", self.0);
+        }
+    }
+}
+
+pub(crate) fn run(seed: u64) {
+    schedule(seed, false);
+}
+
+pub(crate) fn replay(seed: u64) {
+    schedule(seed, true);
+}
+
+fn schedule(seed: u64, loud: bool) {
+    let _line = Line(seed);
+    let mut driver = Driver::new(seed, loud);
+    driver.input(Input::Tick, Cause::Other);
+    for _ in 0..driver.rng.range(60, 200) {
+        driver.operate();
+    }
+    driver.rest();
+}
+
+impl Driver {
+    fn new(seed: u64, loud: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let settings = settings::random(&mut rng);
+        if loud {
+            eprintln!("{settings:#?}");
+        }
+        let names = (0..rng.range(1, 4)).filter_map(|n| SessionId::new(format!("s{n}")).ok()).collect();
+        Self {
+            core: Core::new(settings.clone(), seed, Now(1)),
+            now: Now(1),
+            world: World::default(),
+            model: Model { names, ..Model::default() },
+            next_call: 0,
+            draining: false,
+            base_lived: false,
+            rng,
+            settings,
+            loud,
+        }
+    }
+
+    pub(crate) fn log(&self, what: impl FnOnce() -> String) {
+        if self.loud {
+            eprintln!("{:>9.3} ms  {}", self.now.0 as f64 / 1e6, what());
+        }
+    }
+
+    /// One step of the core, now and then checked to be a function of state and input alone.
+    pub(crate) fn input(&mut self, input: Input, cause: Cause) {
+        self.log(|| format!("{input:?}"));
+        let twin = self.rng.chance(2).then(|| self.core.clone());
+        let mut effects = Effects::new();
+        self.core.handle(self.now, input.clone(), &mut effects);
+        if let Some(mut twin) = twin {
+            let mut again = Effects::new();
+            twin.handle(self.now, input, &mut again);
+            assert_eq!(effects, again);
+            assert!(twin == self.core && hash(&twin) == hash(&self.core), "equal cores have equal hashes");
+        }
+        self.after(effects, cause);
+    }
+
+    /// Anything asked of the core besides its inputs.
+    pub(crate) fn ask<T: std::fmt::Debug>(
+        &mut self,
+        what: &str,
+        question: impl FnOnce(&mut Core, Now, &mut Effects) -> T,
+    ) -> T {
+        let mut effects = Effects::new();
+        let answer = question(&mut self.core, self.now, &mut effects);
+        self.log(|| format!("{what}: {answer:?}"));
+        self.after(effects, Cause::Other);
+        answer
+    }
+
+    fn after(&mut self, effects: Effects, cause: Cause) {
+        for effect in &effects {
+            self.log(|| format!("    {effect:?}"));
+        }
+        if let Cause::Submit(id) = cause {
+            self.note_epoch(id);
+        }
+        let ended = effects.iter().any(|effect| matches!(effect, Effect::EndSession { .. }));
+        assert!(!ended || self.affinity_mode().is_some(), "I5: a pool without affinity ends a session");
+        self.model.observe(&mut self.world, &effects, &cause);
+        if let Cause::Exit(at) = cause {
+            self.model.all_told(at);
+        }
+        self.check();
+    }
+
+    /// The epoch under which the call was admitted just now.
+    fn note_epoch(&mut self, id: CallId) {
+        let Some(call) = self.model.calls.get(&id).filter(|call| call.mode.is_some()) else { return };
+        let epoch = call.session.and_then(|session| self.epoch(session));
+        let Some(call) = self.model.calls.get_mut(&id) else { return };
+        call.epoch = epoch;
+    }
+
+    pub(crate) fn epoch(&self, session: usize) -> Option<Epoch> {
+        self.core.session_info(self.now, self.model.names[session].as_str())?.epoch
+    }
+
+    pub(crate) fn affinity_mode(&self) -> Option<Affinity> {
+        match &self.settings.kind {
+            KindSettings::Enhanced { session_affinity: Some(affinity), .. } => Some(affinity.mode),
+            _ => None,
+        }
+    }
+
+    /// R20: whether the next strict call of this session, found with nobody before it, is to be told of a loss.
+    pub(crate) fn owes_loss(&self, session: usize) -> Option<WorkerRef> {
+        let info = self.core.session_info(self.now, self.model.names[session].as_str())?;
+        let epoch = info.epoch.filter(|_| info.state == SessionState::Active)?;
+        let taken =
+            self.model.strict(session).next().is_some() || self.world.unfinished_strict(session).next().is_some();
+        let home = self.model.held.get(&(session, epoch)).copied()?;
+        (!taken && !self.world.is_live(home)).then_some(home)
+    }
+
+    /// Submits a call: its number.
+    pub(crate) fn submit(&mut self, session: Option<usize>, affinity: Option<Affinity>, wait: Duration) -> CallId {
+        self.input(Input::Tick, Cause::Other);
+        self.next_call += 1;
+        let call = CallId(self.next_call);
+        let (idempotent, deadline) = (self.rng.chance(40), self.now + wait);
+        let if_absent = if self.rng.chance(15) { IfAbsent::Reject } else { IfAbsent::Create };
+        let mode = self.affinity_mode().filter(|_| session.is_some()).map(|mode| affinity.unwrap_or(mode));
+        let record =
+            Call { session, mode, epoch: None, admitted: self.now, deadline, idempotent, attempts: 0, sent: None };
+        let open = !self.draining && wait > Duration::ZERO;
+        let owed = session.filter(|_| open && record.is_strict()).and_then(|session| self.owes_loss(session));
+        self.model.calls.insert(call, record);
+        self.model.submitted += 1;
+        let session = session.map(|n| SessionCall { id: self.model.names[n].clone(), if_absent, affinity });
+        let input = Input::Submit(Submission { call, session, deadline, idempotent });
+        let mut effects = Effects::new();
+        self.log(|| format!("{input:?}"));
+        self.core.handle(self.now, input, &mut effects);
+        check_owed(&effects, call, owed);
+        self.after(effects, Cause::Submit(call));
+        call
+    }
+
+    /// The process ended, and all it said was read.
+    pub(crate) fn exit(&mut self, at: WorkerRef) {
+        self.log(|| format!("{at} exits"));
+        self.world.exit(at);
+        self.model.returned(at);
+        let status = if self.rng.chance(50) { ExitStatus::Signal(9) } else { ExitStatus::Code(1) };
+        self.input(Input::Exited { at, end: End { status, doom: None } }, Cause::Exit(at));
+    }
+}
+
+/// R20: told once, and only who is to be told.
+fn check_owed(effects: &Effects, call: CallId, owed: Option<WorkerRef>) {
+    let answer = effects.iter().find_map(|effect| match effect {
+        Effect::Settle { call: id, failure } if *id == call => Some(failure),
+        _ => None,
+    });
+    let told = match answer {
+        Some(Failure::SessionWorkerLost { loss, .. }) => Some(loss.at),
+        Some(Failure::PoolFailed { .. }) => return,
+        _ => None,
+    };
+    assert_eq!(told, owed, "R20: whom {call} was told of, and of whom it was to be told");
+}
+
+fn hash(core: &Core) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    core.hash(&mut hasher);
+    hasher.finish()
+}

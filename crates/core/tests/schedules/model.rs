@@ -1,0 +1,200 @@
+//! What a pool owes its callers, told a second time and simply: the calls, where each session's epochs have their state, and
+//! who was told what. Knows nothing of queues; sees inputs and effects only.
+
+use crate::world::{Attempt, World};
+use herder_core::{Affinity, CallId, Effect, Epoch, Failure, Now, SessionId, WireId, WorkerRef};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A call that was submitted and has no answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) session: Option<usize>,
+    /// How it keeps to its session's worker; `None` where sessions are not routed.
+    pub(crate) mode: Option<Affinity>,
+    /// Its session's epoch when it was admitted.
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) admitted: Now,
+    pub(crate) deadline: Now,
+    pub(crate) idempotent: bool,
+    pub(crate) attempts: u32,
+    pub(crate) sent: Option<(WorkerRef, WireId)>,
+}
+
+impl Call {
+    pub(crate) fn is_strict(&self) -> bool {
+        self.mode.is_some_and(|mode| mode != Affinity::Hint)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) names: Vec<SessionId>,
+    pub(crate) calls: BTreeMap<CallId, Call>,
+    pub(crate) submitted: u64,
+    pub(crate) settled: BTreeMap<&'static str, u64>,
+    /// Where the state of a session's epoch is: for ever the same process (I3).
+    pub(crate) held: BTreeMap<(usize, Epoch), WorkerRef>,
+    /// Which processes were sent calls of which epoch.
+    pub(crate) touched: BTreeSet<(usize, Epoch, WorkerRef)>,
+    /// Which processes were told that which epoch is over (R22).
+    pub(crate) told: BTreeSet<(usize, Epoch, WorkerRef)>,
+    /// The same, as the pool itself says it.
+    pub(crate) homes: BTreeMap<(usize, Epoch), WorkerRef>,
+    /// Processes that sessions were bound to by hand.
+    pub(crate) by_hand: BTreeSet<(usize, WorkerRef)>,
+}
+
+/// What the step was, as far as it limits what may come of it.
+#[derive(Clone, Debug)]
+pub(crate) enum Cause {
+    /// Time, or something that answers nobody.
+    Other,
+    /// This call was submitted.
+    Submit(CallId),
+    /// This attempt's final frame came.
+    Final(Option<CallId>),
+    /// This process ended, with these attempts unfinished.
+    Exit(WorkerRef),
+}
+
+impl Model {
+    pub(crate) fn observe(&mut self, world: &mut World, effects: &[Effect], cause: &Cause) {
+        for effect in effects {
+            world.apply(effect);
+            match effect {
+                Effect::Send { at, call, wire, epoch } => self.sent(world, *at, *call, *wire, *epoch),
+                Effect::Deliver { call, delivery } => {
+                    assert!(matches!(cause, Cause::Final(Some(id)) if id == call), "I1: {call} had no final frame");
+                    let record = self.settle(*call, "delivered");
+                    assert_eq!(record.sent.map(|(at, _)| at), Some(delivery.at));
+                    assert_eq!(record.attempts, delivery.attempts);
+                    assert!(record.mode.is_some() || delivery.routing.as_str() == "unrouted", "I5");
+                }
+                Effect::Settle { call, failure } => self.failed(world, *call, failure, cause),
+                Effect::Cancel { wire, .. } => {
+                    let waits = self.calls.values().any(|call| call.sent.is_some_and(|(_, sent)| sent == *wire));
+                    assert!(!waits, "cancels {wire} whose caller still waits");
+                }
+                Effect::EndSession { at, session, epoch, .. } => self.ended(world, *at, session, *epoch),
+                _ => {}
+            }
+        }
+    }
+
+    fn sent(&mut self, world: &mut World, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
+        let waiting: Vec<CallId> =
+            self.calls.iter().filter(|(_, call)| call.sent.is_none()).map(|(id, _)| *id).collect();
+        assert!(waiting.contains(&id), "I1: {id} is sent and does not wait");
+        let call = self.calls[&id].clone();
+        assert_eq!(epoch.is_some(), call.mode.is_some(), "I5: an epoch is sent where sessions are routed");
+        if let (Some(session), Some(epoch)) = (call.session, epoch) {
+            let over = self.told.contains(&(session, epoch, at));
+            assert!(!over, "R22: {at} was told that epoch {epoch} is over and gets a call of it");
+            self.touched.insert((session, epoch, at));
+            self.held.entry((session, epoch)).or_insert(at); // the first call of an epoch is where its state begins
+            if call.is_strict() {
+                self.sent_strict(world, at, id, &call, session, epoch);
+            }
+        }
+        world.sent(at, wire, Attempt { call: id, session: call.session, strict: call.is_strict(), epoch });
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.attempts += 1;
+            call.sent = Some((at, wire));
+        }
+    }
+
+    /// I3
+    fn sent_strict(&mut self, world: &World, at: WorkerRef, id: CallId, call: &Call, session: usize, epoch: Epoch) {
+        assert_eq!(call.epoch, Some(epoch), "I3: {id} runs at another epoch than it was admitted under");
+        assert_eq!(call.attempts, 0, "R20: a strict call is never sent again");
+        assert!(world.unfinished_strict(session).next().is_none(), "I3: {id} overlaps a call of its session");
+        let first = self.strict(session).find(|(_, call)| call.sent.is_none()).map(|(id, _)| id);
+        assert_eq!(first, Some(id), "I3: out of the order of admission");
+        let home = self.held[&(session, epoch)];
+        assert_eq!(home, at, "I3: the state of epoch {epoch} is elsewhere");
+    }
+
+    /// Unsettled strict calls of a session, in the order of admission.
+    pub(crate) fn strict(&self, session: usize) -> impl Iterator<Item = (CallId, &Call)> {
+        let of_it = move |(_, call): &(&CallId, &Call)| call.is_strict() && call.session == Some(session);
+        self.calls.iter().filter(of_it).map(|(id, call)| (*id, call))
+    }
+
+    pub(crate) fn settle(&mut self, id: CallId, how: &'static str) -> Call {
+        *self.settled.entry(how).or_default() += 1;
+        let record = self.calls.remove(&id);
+        assert!(record.is_some(), "I1: {id} is answered twice, or never came");
+        record.unwrap_or_else(|| unreachable!())
+    }
+
+    fn failed(&mut self, world: &World, id: CallId, failure: &Failure, cause: &Cause) {
+        let here = matches!(cause, Cause::Submit(call) if *call == id);
+        let record = self.settle(id, name(failure));
+        match failure {
+            Failure::SessionWorkerLost { session, loss } => {
+                assert!(record.is_strict(), "R20: {id} is no strict call and is told of {session}");
+                assert_eq!(loss.may_have_run, record.attempts > 0, "R20: {id}");
+                if here {
+                    return; // whether it was to be told, the driver knows
+                }
+                let held = record.session.zip(record.epoch).and_then(|key| self.held.get(&key));
+                assert_eq!(held, Some(&loss.at), "R20: {id} lost no state");
+                assert!(matches!(cause, Cause::Exit(at) if *at == loss.at), "R20: {id} is told without a death");
+            }
+            Failure::WorkerLost(loss) => {
+                assert!(!record.is_strict() && record.attempts > 0, "{id}: {failure:?}");
+                assert!(matches!(cause, Cause::Exit(at) if *at == loss.at), "{id}: {failure:?}");
+            }
+            Failure::DeadlineExceeded { may_have_run } => assert!(here || *may_have_run == (record.attempts > 0)),
+            Failure::QueueTimeout => assert!(record.sent.is_none(), "{id} timed out in the queue, and was sent"),
+            Failure::PoolFailed { .. } => assert!(record.sent.is_none(), "{id}: {failure:?}"),
+            Failure::PoolClosed { may_have_run } => assert_eq!(*may_have_run, record.attempts > 0),
+            Failure::Abandoned => {}
+            _ => assert!(here, "{id} was admitted and is refused: {failure:?}"),
+        }
+        let unfinished = world.unfinished().find(|(.., attempt)| attempt.call == id);
+        let in_time = !matches!(failure, Failure::QueueTimeout | Failure::PoolFailed { .. });
+        assert!(unfinished.is_none() || in_time, "{id} runs and is told that it waited: {failure:?}");
+    }
+
+    fn ended(&mut self, world: &World, at: WorkerRef, name: &SessionId, epoch: Epoch) {
+        let session = self.names.iter().position(|other| other == name).unwrap_or(usize::MAX);
+        assert!(world.is_live(at), "R22: {at} is told of an end and does not live");
+        assert!(self.told.insert((session, epoch, at)), "R22: {at} is told twice of the end of epoch {epoch}");
+        let running = world.unfinished().any(|(process, _, attempt)| {
+            process == at && attempt.strict && attempt.session == Some(session) && attempt.epoch == Some(epoch)
+        });
+        assert!(!running, "R22: {at} is told of an end before a call of epoch {epoch} is over");
+    }
+
+    /// After the death of `at`: whoever was admitted under an epoch that lived there has been told (R20).
+    pub(crate) fn all_told(&self, at: WorkerRef) {
+        for (id, call) in &self.calls {
+            let home = call.session.zip(call.epoch).and_then(|key| self.held.get(&key));
+            assert!(!(call.is_strict() && home == Some(&at)), "R20: {id} was not told that {at} died");
+            assert!(call.sent.is_none_or(|(process, _)| process != at), "I1: {id} is still sent to {at}, which died");
+        }
+    }
+
+    /// A call that goes back into the queue since its process died (R36).
+    pub(crate) fn returned(&mut self, at: WorkerRef) {
+        for call in self.calls.values_mut().filter(|call| call.sent.is_some_and(|(process, _)| process == at)) {
+            if call.idempotent && !call.is_strict() {
+                call.sent = None;
+            }
+        }
+    }
+}
+
+/// Which of the counters a failure of an admitted call belongs to.
+pub(crate) fn name(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::QueueTimeout => "QueueTimeout",
+        Failure::DeadlineExceeded { .. } => "DeadlineExceeded",
+        Failure::WorkerLost(_) => "WorkerLost",
+        Failure::SessionWorkerLost { .. } => "SessionWorkerLost",
+        Failure::PoolFailed { .. } | Failure::PoolClosed { .. } => "PoolEnded",
+        Failure::Abandoned => "Abandoned",
+        _ => "Refused",
+    }
+}

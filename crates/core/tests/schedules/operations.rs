@@ -1,0 +1,239 @@
+//! What may happen in a schedule, one operation at a time. Keeps to what a shell guarantees: a process says ready once, frames
+//! come between that and its exit, and each process exits once.
+
+use crate::{driver::Driver, model::Cause, settings::MODES, world::Process};
+use herder_core::{
+    Affinity, CallId, Core, Doom, Input, KindSettings, Lookup, Now, SessionState, WireId, WorkerId, WorkerRef,
+};
+use std::time::Duration;
+
+impl Driver {
+    pub(crate) fn operate(&mut self) {
+        match self.rng.below(100) {
+            0..30 => self.submit_any(),
+            30..44 => self.finish_any(),
+            44..57 => self.pass_time(),
+            57..69 => self.ready_any(),
+            69..74 => self.cancel_any(),
+            74..79 => self.answer_pings(),
+            79..84 => self.exit_any(),
+            84..86 => self.stray_frame(),
+            86 => self.kill_any(),
+            87..97 => self.ask_any(),
+            97 => self.ask_status(),
+            98 if self.rng.chance(30) => self.rebuild(),
+            99 if self.rng.chance(20) => self.shut_down(),
+            _ => self.step_to_wakeup(),
+        }
+    }
+
+    fn submit_any(&mut self) {
+        let sessions = self.model.names.len();
+        let session = self.rng.chance(75).then(|| self.rng.below(sessions));
+        let affinity: Option<Affinity> = self.rng.chance(30).then(|| MODES[self.rng.below(3)]);
+        let wait = if self.rng.chance(2) { Duration::ZERO } else { self.rng.millis(1, 300) };
+        self.submit(session, affinity, wait);
+    }
+
+    fn finish_any(&mut self) {
+        let sent: Vec<(WorkerRef, WireId)> = self.world.unfinished().map(|(at, wire, _)| (at, wire)).collect();
+        if let Some((at, wire)) = self.rng.pick(&sent) {
+            self.finish(at, wire);
+        }
+    }
+
+    pub(crate) fn finish(&mut self, at: WorkerRef, wire: WireId) {
+        self.input(Input::Tick, Cause::Other);
+        let call = self.world.answer(at, wire).map(|attempt| attempt.call);
+        let waits = call.filter(|id| self.model.calls.contains_key(id));
+        let ok = self.rng.chance(80);
+        self.input(Input::Final { at, wire, ok }, Cause::Final(call));
+        let answered = waits.is_none_or(|id| !self.model.calls.contains_key(&id));
+        assert!(answered, "I1: {call:?} has its final frame and no answer");
+    }
+
+    fn pass_time(&mut self) {
+        let span = match self.rng.below(20) {
+            0 => self.rng.millis(200, 2000),
+            1..5 => self.rng.millis(20, 120),
+            _ => Duration::from_micros(u64::from(self.rng.range(0, 9000))),
+        };
+        if self.rng.chance(80) { self.run_until(self.now + span) } else { self.jump(self.now + span) }
+    }
+
+    /// Steps at each wakeup, as a shell with an exact timer does.
+    pub(crate) fn run_until(&mut self, end: Now) {
+        while let Some(next) = self.core.next_wakeup().filter(|next| *next <= end) {
+            self.jump(next.max(self.now));
+        }
+        self.jump(end);
+    }
+
+    pub(crate) fn jump(&mut self, to: Now) {
+        self.now = to;
+        self.input(Input::Tick, Cause::Other);
+    }
+
+    pub(crate) fn step_to_wakeup(&mut self) {
+        if let Some(next) = self.core.next_wakeup() {
+            self.jump(next.max(self.now));
+        }
+    }
+
+    fn ready_any(&mut self) {
+        let starting = self.world.those(|process| !process.ready);
+        if let Some(at) = self.rng.pick(&starting) {
+            self.ready(at);
+        }
+    }
+
+    pub(crate) fn ready(&mut self, at: WorkerRef) {
+        let (window, control) = (self.rng.range(0, 5), self.rng.chance(80));
+        let process = self.world.process(at);
+        (process.ready, process.control, process.window) = (true, control, window.max(1) as usize);
+        self.input(Input::Ready { at, window, control }, Cause::Other);
+    }
+
+    fn cancel_any(&mut self) {
+        let calls: Vec<CallId> = self.model.calls.keys().copied().collect();
+        let id = self.rng.pick(&calls).unwrap_or(CallId(u64::MAX));
+        self.input(Input::Cancel(id), Cause::Other);
+        assert!(!self.model.calls.contains_key(&id), "I1: {id} was left by its caller and is not settled");
+    }
+
+    pub(crate) fn answer_pings(&mut self) {
+        for at in self.world.those(|process| !process.pings.is_empty()) {
+            for nonce in std::mem::take(&mut self.world.process(at).pings) {
+                self.input(Input::Pong { at, nonce }, Cause::Other);
+            }
+        }
+    }
+
+    fn exit_any(&mut self) {
+        let stopping = self.world.those(|process| process.stopping);
+        let all = self.world.those(|_| true);
+        let those = if self.rng.chance(60) && !stopping.is_empty() { stopping } else { all };
+        if let Some(at) = self.rng.pick(&those) {
+            self.exit(at);
+        }
+    }
+
+    /// Frames that answer nothing: of attempts answered before, never sent, or from processes that are gone.
+    fn stray_frame(&mut self) {
+        let again = self.rng.pick(&self.world.answered.clone());
+        let dead = self.rng.pick(&self.world.dead.clone());
+        let live = self.rng.pick(&self.world.those(|process| process.ready));
+        let wire = self.world.unfinished().next().map_or(WireId(77), |(_, wire, _)| wire);
+        let frame = match self.rng.below(3) {
+            0 => again,
+            1 => dead.map(|at| (at, wire)),
+            _ => live.map(|at| (at, WireId(1 << 40))),
+        };
+        let Some((at, wire)) = frame else { return };
+        self.input(Input::Final { at, wire, ok: true }, Cause::Other);
+        self.input(Input::Pong { at, nonce: 1 }, Cause::Other);
+        if let Some(at) = dead {
+            self.input(Input::Ready { at, window: 1, control: true }, Cause::Other);
+        }
+    }
+
+    fn kill_any(&mut self) {
+        let all = self.world.those(|_: &Process| true);
+        let doom = if self.rng.chance(50) { Doom::Requested } else { Doom::Protocol };
+        if let Some(at) = self.rng.pick(&all) {
+            self.input(Input::Kill { at, doom }, Cause::Other);
+        }
+    }
+
+    fn ask_any(&mut self) {
+        self.input(Input::Tick, Cause::Other);
+        let session = self.rng.below(self.model.names.len());
+        let id = self.model.names[session].clone();
+        let worker = WorkerId(self.rng.range(1, self.settings.pool_size + self.settings.overflow + 1));
+        match self.rng.below(10) {
+            0..3 => {
+                let aim = self.world.those(|_| true).into_iter().filter(|at| at.worker == worker);
+                self.model.by_hand.extend(aim.map(|at| (session, at)));
+                let bound = self.ask("bind", |core, now, fx| core.bind_session(now, id, worker, fx));
+                if let Ok(at) = bound {
+                    assert!(self.world.is_live(at), "I4: bound to {at}");
+                }
+            }
+            3 => _ = self.ask("unbind", |core, now, fx| core.unbind_session(now, id.as_str(), fx)),
+            4 => _ = self.ask("end", |core, now, fx| core.end_session(now, id.as_str(), fx)),
+            5 => _ = self.ask("remove of worker", |core, _, fx| core.remove_worker_sessions(worker, fx)),
+            6 => _ = self.ask("track", |core, now, fx| core.track_session(now, id, fx).is_ok()),
+            7 => _ = self.ask("activity", |core, now, fx| core.update_session_activity(now, &id, fx)),
+            8 => self.sweep(),
+            _ => self.look_up(session),
+        }
+    }
+
+    fn sweep(&mut self) {
+        let all = self.rng.chance(50);
+        self.ask(
+            "sweep",
+            |core, now, fx| if all { core.cleanup_stale_sessions(now, fx) } else { core.sweep(now, 2, fx).0 },
+        );
+    }
+
+    /// I4, R15
+    fn look_up(&mut self, session: usize) {
+        let id = self.model.names[session].clone();
+        let before = self.core.session_info(self.now, id.as_str());
+        let found = self.ask("lookup", |core, now, fx| core.worker_of(now, id.as_str(), fx));
+        match found {
+            Lookup::Worker(at) => assert!(self.world.is_live(at), "I4: {id} is bound to {at}, which does not live"),
+            Lookup::Expired => assert!(before.is_some_and(|info| info.state == SessionState::Expired)),
+            Lookup::NoAffinity => {}
+        }
+        assert!(found == Lookup::NoAffinity || self.affinity_mode().is_some(), "I5: a basic pool has no bindings");
+    }
+
+    fn ask_status(&mut self) {
+        let status = self.core.status(self.now);
+        assert!(status.session_affinity.is_some() == self.affinity_mode().is_some(), "I5");
+        if matches!(self.settings.kind, KindSettings::Basic) {
+            let bare = |worker: &herder_core::WorkerStatus| worker.metrics.is_none() && worker.history.is_none();
+            assert!(status.workers.iter().all(bare), "I5: a basic worker has neither metrics nor history");
+        }
+    }
+
+    /// A panic inside a step: the shell answers all calls, kills all processes and goes on from the salvage (R29).
+    fn rebuild(&mut self) {
+        if self.draining {
+            return;
+        }
+        self.log(|| "the state is built anew".into());
+        assert!(self.core.unsettled().iter().eq(self.model.calls.keys()), "I1: the core knows what is unsettled");
+        let bound: Vec<(usize, WorkerRef)> =
+            (0..self.model.names.len()).filter_map(|session| Some((session, self.live_home(session)?))).collect();
+        for id in self.core.unsettled() {
+            self.model.settle(id, "rebuilt");
+        }
+        self.core = Core::resume(self.settings.clone(), self.rng.next(), self.now, self.core.salvage());
+        self.model.submitted = 0;
+        self.model.settled.clear();
+        for at in self.world.those(|_| true) {
+            self.world.exit(at);
+        }
+        for (session, at) in bound {
+            if let Some(epoch) = self.epoch(session) {
+                self.model.held.insert((session, epoch), at);
+            }
+        }
+        self.input(Input::Tick, Cause::Other);
+    }
+
+    /// Where the state of a session is that has not expired.
+    fn live_home(&self, session: usize) -> Option<WorkerRef> {
+        let info = self.core.session_info(self.now, self.model.names[session].as_str())?;
+        self.home(session).filter(|_| info.state == SessionState::Active)
+    }
+
+    fn shut_down(&mut self) {
+        self.draining = true;
+        let until = self.now + self.rng.millis(0, 200);
+        self.input(Input::Shutdown { until }, Cause::Other);
+    }
+}

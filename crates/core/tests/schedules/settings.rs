@@ -1,0 +1,58 @@
+//! Small pools of every kind: bounds so tight and times so short that schedules run into all of them.
+
+use crate::rng::Rng;
+use herder_core::{
+    Affinity, AffinitySettings, CancelSettings, Expiry, HealthSettings, KindSettings, OnExpired, QueueSettings,
+    RestartSettings, SessionSettings, Settings,
+};
+
+pub(crate) const MODES: [Affinity; 3] = [Affinity::StrictQueue, Affinity::Hint, Affinity::StrictFailFast];
+
+pub(crate) fn random(rng: &mut Rng) -> Settings {
+    let kind = kind(rng);
+    Settings {
+        pool_size: rng.range(1, 4),
+        overflow: rng.range(0, 2),
+        concurrency: rng.range(1, 2),
+        pipeline: rng.range(1, 2),
+        queue: QueueSettings { limit: rng.below(9), per_session: 1 + rng.below(4), timeout: rng.millis(5, 200) },
+        start_timeout: rng.millis(50, 300),
+        start_batch: rng.range(1, 4),
+        overflow_linger: rng.millis(10, 200),
+        cancel: CancelSettings { interrupt: rng.millis(1, 30), kill: rng.millis(31, 100) },
+        health: HealthSettings { interval: rng.millis(20, 200), timeout: rng.millis(5, 50), failures: rng.range(1, 3) },
+        restart: RestartSettings {
+            max: rng.range(1, 8),
+            within: rng.millis(100, 1000),
+            min_uptime: rng.millis(1, 100),
+            backoff: rng.millis(1, 20),
+            max_backoff: rng.millis(20, 100),
+            cooldown: rng.millis(20, 200),
+        },
+        attempts: rng.range(1, 3),
+        sessions: SessionSettings {
+            timeout: rng.millis(10, 500),
+            cleanup_interval: rng.millis(50, 300),
+            max: 1 + rng.below(6),
+        },
+        kind,
+    }
+}
+
+fn kind(rng: &mut Rng) -> KindSettings {
+    if rng.chance(15) {
+        return KindSettings::Basic;
+    }
+    let expiry = match rng.below(2) {
+        0 => Expiry::Immediate,
+        _ => Expiry::TwoPhase { grace: rng.millis(0, 60) },
+    };
+    let mode = MODES[rng.below(3)];
+    let reject = rng.chance(50) && expiry != Expiry::Immediate;
+    let on_expired = if reject { OnExpired::Reject } else { OnExpired::Rebind };
+    KindSettings::Enhanced {
+        session_affinity: rng.chance(90).then_some(AffinitySettings { expiry, mode, on_expired }),
+        worker_metrics: rng.chance(50),
+        state_machine: rng.chance(50),
+    }
+}

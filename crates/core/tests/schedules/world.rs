@@ -1,0 +1,124 @@
+//! The processes a pool believes in, and what it sent them. Carries out effects as a real shell would, and refuses those
+//! that no shell could carry out.
+
+use herder_core::{CallId, Effect, Epoch, WireId, WorkerId, WorkerRef};
+use std::collections::BTreeMap;
+
+/// What a process was sent and has not answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) call: CallId,
+    /// Which session, if it has one.
+    pub(crate) session: Option<usize>,
+    pub(crate) strict: bool,
+    pub(crate) epoch: Option<Epoch>,
+}
+
+/// A process that has not exited.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Process {
+    pub(crate) ready: bool,
+    /// Told to end.
+    pub(crate) stopping: bool,
+    pub(crate) window: usize,
+    pub(crate) control: bool,
+    pub(crate) unfinished: BTreeMap<WireId, Attempt>,
+    pub(crate) pings: Vec<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct World {
+    pub(crate) processes: BTreeMap<WorkerRef, Process>,
+    /// Those that exited, the last few.
+    pub(crate) dead: Vec<WorkerRef>,
+    /// Attempts that were answered, the last few.
+    pub(crate) answered: Vec<(WorkerRef, WireId)>,
+    generations: BTreeMap<WorkerId, u32>,
+    pub(crate) stopped: bool,
+}
+
+impl World {
+    pub(crate) fn apply(&mut self, effect: &Effect) {
+        match *effect {
+            Effect::Start(at) => self.start(at),
+            Effect::Stop { at, .. } => {
+                assert!(self.processes.contains_key(&at), "stops {at}, which is no process");
+                self.process(at).stopping = true;
+            }
+            Effect::Ping { at, nonce } => {
+                assert!(self.is_live(at) && self.processes[&at].control, "pings {at}");
+                self.process(at).pings.push(nonce);
+            }
+            Effect::Cancel { at, wire, .. } => {
+                let known = self.processes.get(&at).is_some_and(|process| process.unfinished.contains_key(&wire));
+                assert!(known, "cancels {wire} in {at}, which does not run it");
+            }
+            Effect::Stopped => {
+                assert!(self.processes.is_empty() && !self.stopped, "stopped with {:?}", self.processes);
+                self.stopped = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// R21: a slot has one process at a time, and each has the next generation.
+    fn start(&mut self, at: WorkerRef) {
+        assert!(self.processes.keys().all(|other| other.worker != at.worker), "{at} starts beside another");
+        let generation = self.generations.entry(at.worker).or_default();
+        *generation += 1;
+        assert_eq!(*generation, at.generation.0, "generations count from 1");
+        self.processes.insert(at, Process::default());
+    }
+
+    pub(crate) fn sent(&mut self, at: WorkerRef, wire: WireId, attempt: Attempt) {
+        assert!(self.is_live(at), "sends to {at}, which is not ready for work");
+        let before = self.process(at).unfinished.insert(wire, attempt);
+        assert!(before.is_none(), "the wire id {wire} is used twice");
+    }
+
+    pub(crate) fn answer(&mut self, at: WorkerRef, wire: WireId) -> Option<Attempt> {
+        let attempt = self.processes.get_mut(&at)?.unfinished.remove(&wire)?;
+        remember(&mut self.answered, (at, wire));
+        Some(attempt)
+    }
+
+    pub(crate) fn exit(&mut self, at: WorkerRef) -> Process {
+        remember(&mut self.dead, at);
+        self.processes.remove(&at).unwrap_or_default()
+    }
+
+    /// Ready, and not told to end.
+    pub(crate) fn is_live(&self, at: WorkerRef) -> bool {
+        self.processes.get(&at).is_some_and(|process| process.ready && !process.stopping)
+    }
+
+    pub(crate) fn base_lives(&self, pool_size: u32) -> bool {
+        self.processes.iter().any(|(at, process)| at.worker.0 <= pool_size && process.ready && !process.stopping)
+    }
+
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = (WorkerRef, WireId, Attempt)> + '_ {
+        self.processes
+            .iter()
+            .flat_map(|(at, process)| process.unfinished.iter().map(|(wire, attempt)| (*at, *wire, *attempt)))
+    }
+
+    /// Strict calls of a session that a process has, settled or not (I3).
+    pub(crate) fn unfinished_strict(&self, session: usize) -> impl Iterator<Item = Attempt> + '_ {
+        self.unfinished().map(|(.., attempt)| attempt).filter(move |a| a.strict && a.session == Some(session))
+    }
+
+    pub(crate) fn process(&mut self, at: WorkerRef) -> &mut Process {
+        self.processes.entry(at).or_default()
+    }
+
+    pub(crate) fn those(&self, which: impl Fn(&Process) -> bool) -> Vec<WorkerRef> {
+        self.processes.iter().filter(|(_, process)| which(process)).map(|(at, _)| *at).collect()
+    }
+}
+
+fn remember<T>(list: &mut Vec<T>, item: T) {
+    if list.len() == 16 {
+        list.remove(0);
+    }
+    list.push(item);
+}

@@ -1,0 +1,155 @@
+//! [`Pool`]: the handle most users take. Any thread, any tokio runtime; cheap to clone. It encodes and decodes on the caller's
+//! thread and holds no state of the pool.
+
+mod call;
+mod start;
+
+pub use call::Call;
+pub use start::Start;
+
+use crate::{
+    EndSession, GetSessionInfo, GetStatus, HealthCheck, KillWorker, ListSessions, ListWorkers, PoolConfig, PoolHealth,
+    PoolName, Result, SessionInfo, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, WorkerRef,
+};
+use actix::Addr;
+use bytes::Bytes;
+use herder_actors::{Codec, PoolClient, PoolSupervisor, Request};
+use serde::Serialize;
+use std::{sync::Arc, time::Duration};
+
+/// A running pool.
+///
+/// Clones share it. When the last one is dropped the pool ends: calls that wait are answered `PoolClosed` and workers are killed;
+/// that drop never blocks. [`shutdown`](Self::shutdown) ends it in order.
+///
+/// ```no_run
+/// # async fn example() -> herder::Result<()> {
+/// use herder::{Pool, PoolConfig};
+/// use serde_json::json;
+///
+/// let pool = Pool::start(PoolConfig::enhanced("carts").app("carts.py:app").pool_size(4).build()?).await?;
+/// let items: Vec<String> = pool.call("add", &json!({ "item": "tea" })).session("ann").await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pool(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    client: PoolClient,
+    config: PoolConfig,
+}
+
+impl Pool {
+    /// Starts a pool on a thread of its own. Awaiting it waits until every base worker is ready or could not start.
+    ///
+    /// # Errors
+    /// [`Error::PoolNameTaken`](crate::Error::PoolNameTaken), or [`Error::StartFailed`](crate::Error::StartFailed) when no
+    /// worker at all became ready; the pool is ended then.
+    pub fn start(config: PoolConfig) -> Start {
+        Start::new(config)
+    }
+
+    fn new(client: PoolClient, config: PoolConfig) -> Self {
+        Self(Arc::new(Inner { client, config }))
+    }
+
+    /// The pool's name.
+    pub fn name(&self) -> &PoolName {
+        self.0.config.name()
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> &PoolConfig {
+        &self.0.config
+    }
+
+    /// The pool's supervisor, to be spoken to by messages.
+    pub fn supervisor(&self) -> &Addr<PoolSupervisor> {
+        self.0.client.supervisor()
+    }
+
+    /// A call of `command`; it is submitted when it is awaited. The arguments must encode as an object.
+    ///
+    /// Cancel safe in this sense: dropping the future cancels the call in its worker, in steps (see `cancel` in the configuration).
+    pub fn call<T, A: Serialize + ?Sized>(&self, command: &str, arguments: &A) -> Call<T> {
+        Call::new(self.0.client.clone(), Request::typed(command, self.0.client.codec(), arguments))
+    }
+
+    /// A call with arguments that are JSON text of an object already; passed through untouched.
+    pub fn call_json<T>(&self, command: &str, arguments: Bytes) -> Call<T> {
+        Call::new(self.0.client.clone(), Request::encoded(command, Codec::Json, Ok(arguments)))
+    }
+
+    /// Waits until every base worker is ready.
+    ///
+    /// # Errors
+    /// When one could not start, with the reason.
+    pub async fn ready(&self) -> Result<()> {
+        self.supervisor().send(WaitReady).await?
+    }
+
+    /// The pool's status. Waits at most a second for the affinity statistics.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn status(&self) -> Result<Status> {
+        Ok(self.supervisor().send(GetStatus).await?)
+    }
+
+    /// Whether it can serve.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn health(&self) -> Result<PoolHealth> {
+        self.supervisor().send(HealthCheck).await?
+    }
+
+    /// Its workers.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn workers(&self) -> Result<Vec<WorkerInfo>> {
+        self.supervisor().send(ListWorkers).await?
+    }
+
+    /// SIGKILL to a worker's process group; answers when its end was noticed.
+    ///
+    /// # Errors
+    /// When there is no such process any more.
+    pub async fn kill_worker(&self, process: WorkerRef) -> Result<()> {
+        self.supervisor().send(KillWorker(process)).await?
+    }
+
+    /// A page of its sessions.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn sessions(&self, offset: usize, limit: usize) -> Result<Vec<SessionInfo>> {
+        self.supervisor().send(ListSessions { offset, limit }).await?
+    }
+
+    /// What is known of a session. Asking does not renew it.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn session(&self, id: &str) -> Result<Option<SessionInfo>> {
+        self.supervisor().send(GetSessionInfo(id.into())).await?
+    }
+
+    /// Ends a session after the calls it has; false if there is none.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn end_session(&self, id: &str) -> Result<bool> {
+        self.supervisor().send(EndSession(id.into())).await?
+    }
+
+    /// Ends the pool: no new calls, those there are finish within the time or are answered `PoolClosed`, then the workers end.
+    ///
+    /// # Errors
+    /// When the pool is gone already.
+    pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
+        self.supervisor().send(Shutdown::within(within)).await?
+    }
+}

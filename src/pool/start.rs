@@ -1,0 +1,100 @@
+//! The start of a pool: on a thread of its own, or on the current arbiter.
+
+use super::Pool;
+use crate::{Error, PoolConfig, PoolState, Result};
+use actix::System;
+use herder_actors::{PoolClient, PoolSupervisor};
+use std::{
+    future::{Future, IntoFuture},
+    pin::Pin,
+    thread,
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// A pool that is to be started; it starts when it is awaited.
+#[derive(Debug)]
+#[must_use = "a pool starts when this is awaited"]
+pub struct Start {
+    config: PoolConfig,
+    place: Place,
+    wait: bool,
+}
+
+#[derive(Debug)]
+enum Place {
+    OwnThread,
+    CurrentArbiter,
+}
+
+impl Start {
+    pub(super) fn new(config: PoolConfig) -> Self {
+        Self { config, place: Place::OwnThread, wait: true }
+    }
+
+    /// Starts its actors on the arbiter that awaits it, instead of on a thread of their own.
+    ///
+    /// Awaiting it then needs a running actix `System`, and panics without one.
+    pub fn on_current_arbiter(mut self) -> Self {
+        self.place = Place::CurrentArbiter;
+        self
+    }
+
+    /// Does not wait for workers: they come up in the background, and calls wait for them in the queue.
+    pub fn without_waiting(mut self) -> Self {
+        self.wait = false;
+        self
+    }
+
+    async fn run(self) -> Result<Pool> {
+        let client = match self.place {
+            Place::OwnThread => on_own_thread(self.config.clone()).await?,
+            Place::CurrentArbiter => PoolClient::start(PoolSupervisor::new(self.config.clone())),
+        };
+        let pool = Pool::new(client, self.config);
+        // A pool that was refused its name says so to every message.
+        let health = pool.health().await?;
+        if self.wait && health.state != PoolState::Running {
+            wait_for_workers(&pool).await?;
+        }
+        Ok(pool)
+    }
+}
+
+impl IntoFuture for Start {
+    type Output = Result<Pool>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<Pool>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+/// One worker that could not start does not stop the others, nor the pool (R13).
+async fn wait_for_workers(pool: &Pool) -> Result<()> {
+    let Err(error) = pool.ready().await else { return Ok(()) };
+    if pool.health().await?.ready_workers > 0 {
+        tracing::warn!(pool = %pool.name(), %error, "the pool starts below its strength");
+        return Ok(());
+    }
+    let _ = pool.shutdown(Duration::ZERO).await;
+    Err(error)
+}
+
+/// The thread lives until the pool's supervisor is gone.
+async fn on_own_thread(config: PoolConfig) -> Result<PoolClient> {
+    let (started, client) = oneshot::channel();
+    let name = format!("herder-{}", config.name());
+    let body = move || {
+        System::new().block_on(async move {
+            let (supervisor, gone) = PoolSupervisor::new(config).watched();
+            if started.send(PoolClient::start(supervisor)).is_ok() {
+                gone.await;
+            }
+        });
+    };
+    let thread = thread::Builder::new().name(name).spawn(body);
+    thread
+        .map_err(|error| Error::Internal { reason: format!("the pool's thread can't be started: {error}").into() })?;
+    client.await.map_err(|_| Error::Internal { reason: "the pool's thread ended before the pool began".into() })
+}
