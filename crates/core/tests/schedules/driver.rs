@@ -96,7 +96,7 @@ impl Driver {
             assert_eq!(effects, again);
             assert!(twin == self.core && hash(&twin) == hash(&self.core), "equal cores have equal hashes");
         }
-        self.after(effects, cause);
+        self.after(&effects, &cause);
     }
 
     /// Anything asked of the core besides its inputs.
@@ -108,22 +108,22 @@ impl Driver {
         let mut effects = Effects::new();
         let answer = question(&mut self.core, self.now, &mut effects);
         self.log(|| format!("{what}: {answer:?}"));
-        self.after(effects, Cause::Other);
+        self.after(&effects, &Cause::Other);
         answer
     }
 
-    fn after(&mut self, effects: Effects, cause: Cause) {
-        for effect in &effects {
+    fn after(&mut self, effects: &[Effect], cause: &Cause) {
+        for effect in effects {
             self.log(|| format!("    {effect:?}"));
         }
         if let Cause::Submit(id) = cause {
-            self.note_epoch(id);
+            self.note_epoch(*id);
         }
         let ended = effects.iter().any(|effect| matches!(effect, Effect::EndSession { .. }));
         assert!(!ended || self.affinity_mode().is_some(), "I5: a pool without affinity ends a session");
-        self.model.observe(&mut self.world, &effects, &cause);
+        self.model.observe(&mut self.world, effects, cause);
         if let Cause::Exit(at) = cause {
-            self.model.all_told(at);
+            self.model.all_told(*at);
         }
         self.check();
     }
@@ -153,7 +153,7 @@ impl Driver {
         let epoch = info.epoch.filter(|_| info.state == SessionState::Active)?;
         let taken =
             self.model.strict(session).next().is_some() || self.world.unfinished_strict(session).next().is_some();
-        let home = self.model.held.get(&(session, epoch)).copied()?;
+        let home = self.model.home((session, epoch))?;
         (!taken && !self.world.is_live(home)).then_some(home)
     }
 
@@ -177,7 +177,7 @@ impl Driver {
         self.log(|| format!("{input:?}"));
         self.core.handle(self.now, input, &mut effects);
         check_owed(&effects, call, owed);
-        self.after(effects, Cause::Submit(call));
+        self.after(&effects, &Cause::Submit(call));
         call
     }
 

@@ -38,14 +38,16 @@ pub(crate) struct Model {
     pub(crate) touched: BTreeSet<(usize, Epoch, WorkerRef)>,
     /// Which processes were told that which epoch is over (R22).
     pub(crate) told: BTreeSet<(usize, Epoch, WorkerRef)>,
-    /// The same, as the pool itself says it.
+    /// Where an epoch's first call went: its state's place where no step's end showed another.
+    pub(crate) first: BTreeMap<(usize, Epoch), WorkerRef>,
+    /// Where the state is as the pool itself says it.
     pub(crate) homes: BTreeMap<(usize, Epoch), WorkerRef>,
     /// Processes that sessions were bound to by hand.
     pub(crate) by_hand: BTreeSet<(usize, WorkerRef)>,
 }
 
 /// What the step was, as far as it limits what may come of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Cause {
     /// Time, or something that answers nobody.
     Other,
@@ -91,7 +93,7 @@ impl Model {
             let over = self.told.contains(&(session, epoch, at));
             assert!(!over, "R22: {at} was told that epoch {epoch} is over and gets a call of it");
             self.touched.insert((session, epoch, at));
-            self.held.entry((session, epoch)).or_insert(at); // the first call of an epoch is where its state begins
+            self.first.entry((session, epoch)).or_insert(at);
             if call.is_strict() {
                 self.sent_strict(world, at, id, &call, session, epoch);
             }
@@ -110,8 +112,13 @@ impl Model {
         assert!(world.unfinished_strict(session).next().is_none(), "I3: {id} overlaps a call of its session");
         let first = self.strict(session).find(|(_, call)| call.sent.is_none()).map(|(id, _)| id);
         assert_eq!(first, Some(id), "I3: out of the order of admission");
-        let home = self.held[&(session, epoch)];
+        let home = *self.held.entry((session, epoch)).or_insert(at);
         assert_eq!(home, at, "I3: the state of epoch {epoch} is elsewhere");
+    }
+
+    /// Where the state of a session's epoch is.
+    pub(crate) fn home(&self, key: (usize, Epoch)) -> Option<WorkerRef> {
+        self.held.get(&key).or_else(|| self.first.get(&key)).copied()
     }
 
     /// Unsettled strict calls of a session, in the order of admission.
@@ -137,8 +144,8 @@ impl Model {
                 if here {
                     return; // whether it was to be told, the driver knows
                 }
-                let held = record.session.zip(record.epoch).and_then(|key| self.held.get(&key));
-                assert_eq!(held, Some(&loss.at), "R20: {id} lost no state");
+                let home = record.session.zip(record.epoch).and_then(|key| self.home(key));
+                assert_eq!(home, Some(loss.at), "R20: {id} lost no state");
                 assert!(matches!(cause, Cause::Exit(at) if *at == loss.at), "R20: {id} is told without a death");
             }
             Failure::WorkerLost(loss) => {
@@ -170,8 +177,8 @@ impl Model {
     /// After the death of `at`: whoever was admitted under an epoch that lived there has been told (R20).
     pub(crate) fn all_told(&self, at: WorkerRef) {
         for (id, call) in &self.calls {
-            let home = call.session.zip(call.epoch).and_then(|key| self.held.get(&key));
-            assert!(!(call.is_strict() && home == Some(&at)), "R20: {id} was not told that {at} died");
+            let home = call.session.zip(call.epoch).and_then(|key| self.home(key));
+            assert!(!(call.is_strict() && home == Some(at)), "R20: {id} was not told that {at} died");
             assert!(call.sent.is_none_or(|(process, _)| process != at), "I1: {id} is still sent to {at}, which died");
         }
     }

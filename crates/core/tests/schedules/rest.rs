@@ -29,7 +29,7 @@ impl Driver {
             self.jump(next.max(self.now + Duration::from_millis(1)));
         }
         let (state, processes) = (self.core.pool_state(), &self.world.processes);
-        assert!(false, "I7: the pool does not come to rest: {state:?}, {processes:?}, {:?}", self.model.calls);
+        panic!("I7: the pool does not come to rest: {state:?}, {processes:?}, {:?}", self.model.calls);
     }
 
     fn behave(&mut self) {

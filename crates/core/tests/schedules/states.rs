@@ -83,7 +83,7 @@ impl Driver {
     /// Where the state of a session is, or was until nobody was told of its loss.
     pub(crate) fn home(&self, session: usize) -> Option<WorkerRef> {
         let epoch = self.bound_epoch(session).or_else(|| self.epoch(session))?;
-        self.model.held.get(&(session, epoch)).copied()
+        self.model.home((session, epoch))
     }
 
     /// I6
@@ -137,7 +137,7 @@ impl Driver {
         if taken || !first {
             return;
         }
-        let home = call.epoch.and_then(|epoch| self.model.held.get(&(session, epoch)));
+        let home = call.epoch.and_then(|epoch| self.model.home((session, epoch)));
         let has_room = |worker: &&WorkerStatus| match home {
             Some(at) => worker.id == at.worker && worker.generation == at.generation,
             None => !worker.overflow,
