@@ -46,7 +46,7 @@ impl Actor for SessionAffinityActor {
                 match how {
                     Registered::Fresh => tracing::info!(name, "session affinity started"),
                     Registered::Evicted => {
-                        tracing::debug!(name, "session affinity started; a dead instance's name was evicted")
+                        tracing::debug!(name, "session affinity started; a dead instance's name was evicted");
                     }
                 }
             }
@@ -174,6 +174,6 @@ impl Handler<crate::messages::Panic> for SessionAffinityActor {
     type Result = ();
 
     fn handle(&mut self, _: crate::messages::Panic, _: &mut Self::Context) {
-        crate::messages::injected()
+        crate::messages::injected();
     }
 }

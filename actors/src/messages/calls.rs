@@ -148,9 +148,7 @@ fn encode<A: Serialize + ?Sized>(codec: Codec, arguments: &A) -> Result<Bytes> {
         Codec::Json => serde_json::to_vec(arguments).map_err(|error| malformed(error.to_string()))?,
         Codec::Msgpack => rmp_serde::to_vec_named(arguments).map_err(|error| malformed(error.to_string()))?,
     };
-    let is_object = match (codec, bytes.first()) {
-        (Codec::Json, Some(b'{')) | (Codec::Msgpack, Some(0x80..=0x8f | 0xde | 0xdf)) => true,
-        _ => false,
-    };
+    let is_object =
+        matches!((codec, bytes.first()), (Codec::Json, Some(b'{')) | (Codec::Msgpack, Some(0x80..=0x8f | 0xde | 0xdf)));
     if is_object { Ok(bytes.into()) } else { Err(malformed("the arguments do not encode as an object".into())) }
 }

@@ -14,9 +14,9 @@ pub use affinity::{
 };
 pub use calls::{Execute, ExecuteInSession, Request};
 #[cfg(feature = "fault-injection")]
-pub(crate) use inject::injected;
+pub use inject::InjectPanic;
 #[cfg(feature = "fault-injection")]
-pub use inject::{InjectPanic, Panic};
+pub(crate) use inject::{Panic, injected};
 pub use pool::{
     GetPoolName, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, Shutdown, ShutdownReport, WaitReady,
     WorkerInfo,

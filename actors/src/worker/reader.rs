@@ -157,7 +157,7 @@ impl Reader {
             self.note(Fault::Order("the end of its stream, and lives on"));
         }
         protocol_fault(&self.cell, self.at);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn note(&mut self, fault: Fault) {
