@@ -18,6 +18,8 @@
 //! Every guarantee stands in `docs/semantics.md`.
 
 pub mod config;
+#[cfg(feature = "http")]
+pub mod http;
 mod pool;
 
 pub use config::{Config, ConfigError};

@@ -1,0 +1,140 @@
+//! Which paths there are, who answers them, and what answers everything else.
+
+use super::{
+    call,
+    guard::{self, Guard},
+    pools::{self, Pools},
+    probes,
+    refusal::Refusal,
+    sessions,
+};
+use crate::{Pool, config::Token};
+use actix_web::{
+    FromRequest, Handler, HttpRequest, Resource, Responder, Route, guard as when,
+    http::Method,
+    middleware::from_fn,
+    web::{self, ServiceConfig},
+};
+use std::sync::Arc;
+
+/// Mounts one pool's routes: `/v1/pools/..`, below the scope that is configured with it.
+///
+/// Checks `Origin` and `Sec-Fetch-Site`; `Host` and who may call are left to the app. For several pools under one prefix, and for
+/// the probes, see [`Api`]. Let the server watch its [`Connections`](super::Connections) too, so that calls of clients who leave end.
+///
+/// ```no_run
+/// use actix_web::{App, HttpServer, web};
+/// # async fn example(pool: herder::Pool) -> std::io::Result<()> {
+/// HttpServer::new(move || App::new().service(web::scope("/herder").configure(herder::http::routes(&pool))))
+/// # .bind("127.0.0.1:8080")?.run().await }
+/// ```
+pub fn routes(pool: &Pool) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let api = Api::new([pool.clone()]);
+    move |config| _ = config.service(api.pools())
+}
+
+/// All that a server of its own answers: the routes of its pools and the probes; problems for everything else.
+///
+/// ```no_run
+/// use actix_web::{App, HttpServer};
+/// use herder::http::{Api, Connections};
+/// # async fn example(models: herder::Pool, carts: herder::Pool) -> std::io::Result<()> {
+/// let api = Api::new([models, carts]).hosts(["herder.example.org"]);
+/// HttpServer::new(move || App::new().configure(api.routes()))
+///     .on_connect(Connections::default().on_connect())
+/// # .bind("127.0.0.1:8080")?.run().await }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Api {
+    pools: Arc<Pools>,
+    guard: Arc<Guard>,
+}
+
+impl Api {
+    /// For these pools.
+    pub fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
+        Self { pools: Arc::new(Pools(pools.into_iter().collect())), guard: Arc::default() }
+    }
+
+    /// Lets everything but the probes need `Authorization: Bearer` with this token.
+    #[must_use]
+    pub fn token(mut self, token: Token) -> Self {
+        Arc::make_mut(&mut self.guard).token = Some(token);
+        self
+    }
+
+    /// Answers only to localhost at the server's port, to the address it listens on, and to these: `name` or `name:port`.
+    /// Unless called, `Host` is not looked at.
+    #[must_use]
+    pub fn hosts<S: Into<String>>(mut self, more: impl IntoIterator<Item = S>) -> Self {
+        Arc::make_mut(&mut self.guard).hosts = Some(more.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Everything, for `App::configure`.
+    pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
+        let Self { pools, guard } = self.clone();
+        move |config| {
+            let all = web::scope("")
+                .app_data(web::Data::from(pools.clone()))
+                .service(read("/healthz", probes::healthz))
+                .service(read("/readyz", probes::readyz))
+                .service(tree(pools))
+                .default_service(web::to(no_route))
+                .wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next)));
+            config.service(all);
+        }
+    }
+
+    /// `/v1/pools` with its guard.
+    fn pools(&self) -> impl actix_web::dev::HttpServiceFactory + use<> {
+        let Self { pools, guard } = self.clone();
+        tree(pools).wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next)))
+    }
+}
+
+fn tree(pools: Arc<Pools>) -> actix_web::Scope {
+    let not_decodable = |_, request: &HttpRequest| Refusal::NoRoute { path: request.path().into() }.into();
+    web::scope("/v1/pools")
+        .app_data(web::Data::from(pools))
+        .app_data(web::PathConfig::default().error_handler(not_decodable))
+        .service(read("", pools::list))
+        .service(read("/{pool}", pools::status))
+        .service(read("/{pool}/workers", pools::workers))
+        .service(read("/{pool}/sessions", sessions::list))
+        .service(
+            web::resource("/{pool}/sessions/{id}")
+                .route(reads().to(sessions::one))
+                .route(web::delete().to(sessions::end))
+                .default_service(web::to(|request| wrong_method(request, "GET, HEAD, DELETE"))),
+        )
+        .service(
+            web::resource("/{pool}/call/{command}")
+                .route(web::post().to(call::call))
+                .default_service(web::to(|request| wrong_method(request, "POST"))),
+        )
+        .default_service(web::to(no_route))
+}
+
+/// A path that is only read.
+fn read<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let other = web::to(|request| wrong_method(request, "GET, HEAD"));
+    web::resource(path).route(reads().to(handler)).default_service(other)
+}
+
+fn reads() -> Route {
+    web::route().guard(when::Any(when::Get()).or(when::Method(Method::HEAD)))
+}
+
+async fn wrong_method(request: HttpRequest, allowed: &'static str) -> Result<&'static str, Refusal> {
+    Err(Refusal::WrongMethod { method: request.method().to_string(), path: request.path().into(), allowed })
+}
+
+async fn no_route(request: HttpRequest) -> Result<&'static str, Refusal> {
+    Err(Refusal::NoRoute { path: request.path().into() })
+}

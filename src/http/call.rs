@@ -1,0 +1,55 @@
+//! `POST /v1/pools/{pool}/call/{command}`: a call, and its reply with its circumstances. The result's bytes pass through as the
+//! worker sent them.
+
+use super::{body, connections::while_connected, headers::Options, pools::Pools};
+use crate::Reply;
+use actix_web::{HttpRequest, HttpResponse, Result, http::StatusCode, web};
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::de::IgnoredAny;
+
+/// The client closed its request: nobody reads this answer (nginx's number for it).
+const CLIENT_GONE: u16 = 499;
+
+/// Runs a command. The call is cancelled when its client goes away.
+pub(super) async fn call(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    pools: web::Data<Pools>,
+    body: web::Payload,
+) -> Result<HttpResponse> {
+    let (pool, command) = path.into_inner();
+    let pool = pools.find(&pool)?;
+    let options = Options::read(request.headers())?;
+    let limit = usize::try_from(pool.config().max_frame()).unwrap_or(usize::MAX);
+    let arguments = body::arguments(&request, body, limit).await?;
+    let call = options.apply(pool.call_json::<IgnoredAny>(&command, arguments));
+    match while_connected(&request, call.reply()).await {
+        Some(reply) => answer(&reply?),
+        None => Ok(HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST))),
+    }
+}
+
+fn answer(reply: &Reply) -> Result<HttpResponse> {
+    let (result, meta) = (reply.json()?, serde_json::to_vec(&reply.meta())?);
+    Ok(HttpResponse::Ok().content_type("application/json").body(envelope(&result, &meta)))
+}
+
+fn envelope(result: &[u8], meta: &[u8]) -> Bytes {
+    let parts: [&[u8]; 5] = [b"{\"result\":", result, b",\"meta\":", meta, b"}"];
+    let mut text = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| text.put_slice(part));
+    text.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::envelope;
+
+    /// Spaces, key order, and numbers that no double holds stay as the worker wrote them.
+    #[test]
+    fn a_result_passes_through_untouched() {
+        let result = br#"{"b": 12345678901234567890.10, "a":"\u00e4"}"#;
+        let text = envelope(result, br#"{"worker":"w1"}"#);
+        assert_eq!(text, &br#"{"result":{"b": 12345678901234567890.10, "a":"\u00e4"},"meta":{"worker":"w1"}}"#[..]);
+    }
+}

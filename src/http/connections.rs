@@ -1,0 +1,165 @@
+//! The connections of a server: when a client goes away, and which connections are idle when the server drains. Holds a second
+//! descriptor of each open connection, nothing of its requests.
+//!
+//! Why: over HTTP/1 actix-web runs a handler to its end after its client closed (actix-web#3462), so nothing tells a handler that
+//! nobody waits for it. And a drain would wait for idle connections that a client keeps open.
+
+use actix_web::{HttpRequest, HttpResponse, dev::Extensions, http::ConnectionType};
+use rustix::net::{Shutdown, shutdown};
+use std::{
+    any::Any,
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    os::fd::AsFd,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+use tokio::{io::Interest, net::TcpStream};
+
+/// Watches the connections of an `HttpServer`. With it, a call ends when its client goes away, instead of running on for nobody.
+///
+/// A client that closes only its sending side counts as gone. Each connection costs one more descriptor. Connections that are not
+/// plain TCP (TLS, Unix sockets) are not watched.
+///
+/// ```no_run
+/// use actix_web::{App, HttpServer, web};
+/// use herder::{Pool, http::{Connections, routes}};
+/// # async fn example(pool: Pool) -> std::io::Result<()> {
+/// let server = HttpServer::new(move || App::new().service(web::scope("/herder").configure(routes(&pool))))
+///     .on_connect(Connections::default().on_connect());
+/// # server.bind("127.0.0.1:8080")?.run().await }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Connections(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    draining: AtomicBool,
+    count: AtomicU64,
+    open: Mutex<HashMap<u64, Weak<Connection>>>,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Connection {
+    number: u64,
+    local: Option<SocketAddr>,
+    requests: AtomicUsize,
+    stream: TcpStream,
+    all: Arc<Shared>,
+}
+
+impl Connections {
+    /// For `HttpServer::on_connect`.
+    pub fn on_connect(&self) -> impl Fn(&dyn Any, &mut Extensions) + Clone + Send + Sync + 'static + use<> {
+        let all = self.0.clone();
+        move |stream, data| {
+            let Some(stream) = stream.downcast_ref::<TcpStream>() else { return };
+            match Connection::new(&all, stream) {
+                Ok(connection) => _ = data.insert(connection),
+                Err(error) => tracing::warn!(%error, "a connection is not watched: its calls run on when it closes"),
+            }
+        }
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// Closes idle connections, and lets each other one close after its answer. Does not wait.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::SeqCst);
+        let all: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
+        for connection in all.iter().filter(|connection| connection.requests.load(Ordering::SeqCst) == 0) {
+            // Only the reading side: an answer on its way still goes out.
+            _ = shutdown(&connection.stream, Shutdown::Read);
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Weak<Connection>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    fn new(all: &Arc<Shared>, stream: &TcpStream) -> io::Result<Arc<Self>> {
+        let (local, copy) = (stream.local_addr().ok(), stream.as_fd().try_clone_to_owned()?);
+        let stream = TcpStream::from_std(copy.into())?;
+        let number = all.count.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Self { number, local, requests: AtomicUsize::new(0), stream, all: all.clone() });
+        all.lock().insert(number, Arc::downgrade(&connection));
+        Ok(connection)
+    }
+
+    /// Ends when the client closed, or at least sends no more. What it sends meanwhile stays unread.
+    async fn gone(&self) {
+        while let Ok(ready) = self.stream.ready(Interest::READABLE).await {
+            if ready.is_read_closed() {
+                return;
+            }
+            // Waits for the next event instead of looking at this one again.
+            _ = self.stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
+        std::future::pending().await // the runtime is ending: it drops this future anyway
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.number);
+    }
+}
+
+/// The work's outcome, or `None` if the client went away before; the work is dropped then.
+pub(super) async fn while_connected<W: Future>(request: &HttpRequest, work: W) -> Option<W::Output> {
+    let Some(connection) = request.conn_data::<Arc<Connection>>().cloned() else { return Some(work.await) };
+    tokio::select! {
+        biased;
+        outcome = work => Some(outcome),
+        () = connection.gone() => None,
+    }
+}
+
+/// The address the connection came in at.
+pub(super) fn local_address(request: &HttpRequest) -> Option<SocketAddr> {
+    request.conn_data::<Arc<Connection>>()?.local
+}
+
+/// A request under way: its connection is not idle.
+#[derive(Debug)]
+pub(super) struct Busy(Option<Arc<Connection>>);
+
+impl Busy {
+    pub(super) fn begin(request: &HttpRequest) -> Self {
+        let connection = request.conn_data::<Arc<Connection>>().cloned();
+        if let Some(connection) = &connection {
+            connection.requests.fetch_add(1, Ordering::SeqCst);
+        }
+        Self(connection)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.0 {
+            connection.requests.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The request has its answer, after which the connection closes if the server drains.
+///
+/// The count goes down before the flag is read, while `drain` sets the flag before it reads the count: one of them sees the other.
+pub(super) fn end<B>(busy: Busy, response: &mut HttpResponse<B>) {
+    let all = busy.0.as_ref().map(|connection| connection.all.clone());
+    drop(busy);
+    if all.is_some_and(|all| all.draining.load(Ordering::SeqCst)) {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+}

@@ -1,0 +1,103 @@
+//! Who may ask at all: checked before any route, in this order: `Host`, `Origin` and `Sec-Fetch-Site`, the token. Holds what was
+//! configured.
+
+use super::{
+    connections::{self, Busy},
+    hosts::Host,
+    refusal::Refusal,
+};
+use crate::config::Token;
+use actix_web::{
+    Error, HttpRequest,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{self, HeaderMap, HeaderName},
+    middleware::Next,
+};
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+/// What is asked of every request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Guard {
+    /// What callers have to show.
+    pub(super) token: Option<Token>,
+    /// Hosts beside the server's own; `None` leaves `Host` to the app.
+    pub(super) hosts: Option<Vec<String>>,
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Asked by machines that hold no secret; they tell nothing but that the server is there, and which pools are ready.
+const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+
+/// The middleware.
+pub(super) async fn check(
+    guard: Arc<Guard>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    guard.admit(request.request())?;
+    let busy = Busy::begin(request.request());
+    let mut response = next.call(request).await?;
+    connections::end(busy, response.response_mut());
+    Ok(response)
+}
+
+impl Guard {
+    /// Whether the request may go on.
+    pub(super) fn admit(&self, request: &HttpRequest) -> Result<(), Refusal> {
+        if let Some(more) = &self.hosts {
+            check_host(request, more)?;
+        }
+        check_origin(request.headers())?;
+        match &self.token {
+            Some(token) if !OPEN.contains(&request.path()) => check_token(request.headers(), token),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// No `Host` at all is fine: only programs send none, and what this guards against are pages.
+fn check_host(request: &HttpRequest, more: &[String]) -> Result<(), Refusal> {
+    let listen = request.app_config().local_addr();
+    let local = connections::local_address(request);
+    let named =
+        request.headers().get_all(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    let asked = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    for host in named.chain(asked) {
+        if !Host::parse(&host).is_some_and(|host| host.is_allowed(listen, local, more)) {
+            return Err(Refusal::ForeignHost { host });
+        }
+    }
+    Ok(())
+}
+
+fn check_origin(headers: &HeaderMap) -> Result<(), Refusal> {
+    let host = headers.get(header::HOST).and_then(|host| Host::parse(host.to_str().ok()?));
+    for origin in headers.get_all(header::ORIGIN) {
+        let same = origin.to_str().ok().and_then(Host::of_origin).zip(host.as_ref());
+        if !same.is_some_and(|(origin, host)| host.is_of(&origin)) {
+            return Err(Refusal::ForeignOrigin { origin: String::from_utf8_lossy(origin.as_bytes()).into_owned() });
+        }
+    }
+    for site in headers.get_all(&SEC_FETCH_SITE) {
+        if !matches!(site.as_bytes(), b"same-origin" | b"none") {
+            return Err(Refusal::ForeignSite { site: String::from_utf8_lossy(site.as_bytes()).into_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// In constant time, so that answers tell nothing of how much was right.
+fn check_token(headers: &HeaderMap, token: &Token) -> Result<(), Refusal> {
+    let given = headers.get(header::AUTHORIZATION).ok_or(Refusal::TokenMissing)?.as_bytes();
+    let scheme = b"Bearer ";
+    let (Some(start), Some(shown)) = (given.get(..scheme.len()), given.get(scheme.len()..)) else {
+        return Err(Refusal::TokenMissing);
+    };
+    if !start.eq_ignore_ascii_case(scheme) {
+        return Err(Refusal::TokenMissing);
+    }
+    let same: bool = shown.trim_ascii().ct_eq(token.expose().as_bytes()).into();
+    if same { Ok(()) } else { Err(Refusal::TokenWrong) }
+}

@@ -1,0 +1,186 @@
+//! What a call's headers say: parsed into types, refused with the header's name, its value and what is allowed. Pure.
+
+use super::refusal::Refusal;
+use crate::{Affinity, Call, IfAbsent, SessionId, config::duration};
+use actix_web::http::header::HeaderMap;
+use std::time::Duration;
+
+const SESSION: &str = "Herder-Session";
+const TIMEOUT: &str = "Herder-Timeout";
+const IDEMPOTENT: &str = "Herder-Idempotent";
+const IF_ABSENT: &str = "Herder-If-Absent";
+const AFFINITY: &str = "Herder-Affinity";
+const ALL: [&str; 5] = [SESSION, TIMEOUT, IDEMPOTENT, IF_ABSENT, AFFINITY];
+
+const ANY_SESSION: &str = "1 to 256 bytes of UTF-8 without control characters, once";
+const ANY_TIMEOUT: &str = "a duration over 0s, up to 365 days, such as \"250ms\", \"30s\", \"5m\", once";
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What the headers of a call say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Options {
+    session: Option<SessionId>,
+    timeout: Option<Duration>,
+    idempotent: Option<bool>,
+    if_absent: Option<IfAbsent>,
+    affinity: Option<Affinity>,
+}
+
+impl Options {
+    /// Reads them. An unknown `Herder-` header is refused: a misspelt `Herder-Session` would run a call without its session.
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let ours = |name: &str| name.len() > 7 && name[..7].eq_ignore_ascii_case("herder-");
+        let known = |name: &str| ALL.iter().any(|known| known.eq_ignore_ascii_case(name));
+        if let Some(name) = headers.keys().map(|name| name.as_str()).find(|name| ours(name) && !known(name)) {
+            return Err(Refusal::UnknownHeader { name: name.into(), known: ALL.join(", ") });
+        }
+        let options = Self {
+            session: parsed(headers, SESSION, ANY_SESSION, |text| SessionId::new(text).ok())?,
+            timeout: parsed(headers, TIMEOUT, ANY_TIMEOUT, timeout)?,
+            idempotent: parsed(headers, IDEMPOTENT, "true, false", |text| text.parse().ok())?,
+            if_absent: parsed(headers, IF_ABSENT, "create, reject", if_absent)?,
+            affinity: parsed(headers, AFFINITY, "strict_queue, hint, strict_fail_fast", affinity)?,
+        };
+        options.of_a_session(headers)
+    }
+
+    /// What only sessions have would do nothing without one.
+    fn of_a_session(self, headers: &HeaderMap) -> Result<Self, Refusal> {
+        let lost = [(IF_ABSENT, self.if_absent.is_some()), (AFFINITY, self.affinity.is_some())];
+        match lost.into_iter().find(|(_, given)| *given && self.session.is_none()) {
+            Some((name, _)) => {
+                let value = headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+                Err(Refusal::BadHeader {
+                    name,
+                    value: value.unwrap_or_default(),
+                    allowed: "only beside Herder-Session",
+                })
+            }
+            None => Ok(self),
+        }
+    }
+
+    /// Puts them on a call.
+    pub(super) fn apply<T>(self, mut call: Call<T>) -> Call<T> {
+        let Self { session, timeout, idempotent, if_absent, affinity } = self;
+        if let Some(session) = session {
+            call = call.session(session.as_str());
+        }
+        if let Some(timeout) = timeout {
+            call = call.timeout(timeout);
+        }
+        if let Some(idempotent) = idempotent {
+            call = call.idempotent(idempotent);
+        }
+        if let Some(if_absent) = if_absent {
+            call = call.if_absent(if_absent);
+        }
+        match affinity {
+            Some(affinity) => call.affinity(affinity),
+            None => call,
+        }
+    }
+}
+
+/// The header's value as what it stands for. Two of a name are as bad as a wrong one: which is meant?
+fn parsed<T>(
+    headers: &HeaderMap,
+    name: &'static str,
+    allowed: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, Refusal> {
+    let given: Vec<_> = headers.get_all(name).map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let value = match given.as_slice() {
+        [] => return Ok(None),
+        [one] => parse(one).filter(|_| !one.contains('\u{fffd}')),
+        _ => None,
+    };
+    value.map(Some).ok_or_else(|| Refusal::BadHeader { name, value: given.join(", "), allowed })
+}
+
+fn timeout(text: &str) -> Option<Duration> {
+    duration::parse(text).ok().filter(|span| !span.is_zero() && *span <= LONGEST)
+}
+
+fn if_absent(text: &str) -> Option<IfAbsent> {
+    match text {
+        "create" => Some(IfAbsent::Create),
+        "reject" => Some(IfAbsent::Reject),
+        _ => None,
+    }
+}
+
+fn affinity(text: &str) -> Option<Affinity> {
+    match text {
+        "strict_queue" => Some(Affinity::StrictQueue),
+        "hint" => Some(Affinity::Hint),
+        "strict_fail_fast" => Some(Affinity::StrictFailFast),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    fn read(headers: &[(&str, &str)]) -> Result<Options, String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(
+                name.to_lowercase().parse::<HeaderName>().unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
+        }
+        Options::read(&map).map_err(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn every_header_is_read() {
+        let options = read(&[
+            (SESSION, "änn"),
+            (TIMEOUT, "1m 30s"),
+            (IDEMPOTENT, "true"),
+            (IF_ABSENT, "reject"),
+            (AFFINITY, "strict_fail_fast"),
+        ]);
+        let expected = Options {
+            session: SessionId::new("änn").ok(),
+            timeout: Some(Duration::from_secs(90)),
+            idempotent: Some(true),
+            if_absent: Some(IfAbsent::Reject),
+            affinity: Some(Affinity::StrictFailFast),
+        };
+        assert_eq!(options, Ok(expected));
+        assert_eq!(read(&[("Accept", "*/*")]), Ok(Options::default()));
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_what_is_allowed() {
+        let cases = [
+            (vec![(TIMEOUT, "5")], r#"the header `Herder-Timeout` is "5"; allowed: a duration over 0s, "#),
+            (vec![(TIMEOUT, "0s")], r#"the header `Herder-Timeout` is "0s"; allowed: "#),
+            (vec![(TIMEOUT, "366d")], r#"the header `Herder-Timeout` is "366d"; allowed: "#),
+            (vec![(IDEMPOTENT, "yes")], r#"the header `Herder-Idempotent` is "yes"; allowed: true, false"#),
+            (vec![(SESSION, "")], r#"the header `Herder-Session` is ""; allowed: 1 to 256 bytes"#),
+            (vec![(SESSION, "a"), (SESSION, "b")], r#"the header `Herder-Session` is "a, b"; allowed: 1 to 256 bytes"#),
+            (
+                vec![(SESSION, "a"), (IF_ABSENT, "maybe")],
+                r#"the header `Herder-If-Absent` is "maybe"; allowed: create, reject"#,
+            ),
+            (
+                vec![(SESSION, "a"), (AFFINITY, "Hint")],
+                r#"the header `Herder-Affinity` is "Hint"; allowed: strict_queue, hint, "#,
+            ),
+            (
+                vec![(AFFINITY, "hint")],
+                r#"the header `Herder-Affinity` is "hint"; allowed: only beside Herder-Session"#,
+            ),
+            (vec![("Herder-Sesion", "a")], "unknown header `herder-sesion`; known: Herder-Session, Herder-Timeout, "),
+        ];
+        for (headers, expected) in cases {
+            let refusal = read(&headers).expect_err(expected);
+            assert!(refusal.starts_with(expected), "{refusal}");
+        }
+    }
+}

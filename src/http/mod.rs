@@ -1,0 +1,36 @@
+//! HTTP for pools: routes to mount in any actix-web app, and all that `herder serve` answers. Holds handles on pools, and of
+//! the connections only what tells when one closes; the pools' state stays with the pools.
+//!
+//! | method and path | answer |
+//! |---|---|
+//! | `POST /v1/pools/{pool}/call/{command}` | `{"result": .., "meta": {"worker", "generation", "routing", "attempts", "queue_us", "run_us"}}` |
+//! | `GET /v1/pools` | `{"pools": [..]}`: name, type and health of each |
+//! | `GET /v1/pools/{pool}` | the pool's [`Status`](crate::Status) |
+//! | `GET /v1/pools/{pool}/workers` | `{"workers": [..]}` |
+//! | `GET /v1/pools/{pool}/sessions?offset=&limit=` | `{"sessions": [..], "offset", "limit", "total"}`; `limit` is 100 unless given, 1000 at most |
+//! | `GET`, `DELETE /v1/pools/{pool}/sessions/{id}` | the session; nothing (204) |
+//! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 once each pool has a ready worker, 503 before |
+//!
+//! A call's body is a JSON object, whatever its `Content-Type`; no body is `{}`. Its headers: `Herder-Session`, `Herder-Timeout`
+//! (`250ms`, `30s`), `Herder-Idempotent` (`true`, `false`), `Herder-If-Absent` (`create`, `reject`) and `Herder-Affinity`
+//! (`strict_queue`, `hint`, `strict_fail_fast`). Every error is `application/problem+json`.
+//!
+//! What a page of another site sends is refused (403): a foreign `Origin`, and any `Sec-Fetch-Site` but `same-origin` and `none`.
+
+mod api;
+mod body;
+mod call;
+mod connections;
+mod guard;
+mod headers;
+mod hosts;
+mod pools;
+mod probes;
+mod refusal;
+mod sessions;
+#[cfg(test)]
+mod tests;
+
+pub use api::{Api, routes};
+pub use connections::Connections;
+pub use refusal::Refusal;

@@ -1,0 +1,60 @@
+//! The pools an API is for, and what it tells of them: the list, a status, the workers. Handles only.
+
+use crate::{Error, Pool, PoolHealth, PoolName, Result, WorkerType};
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use serde_json::json;
+
+/// The pools, in the order they were given.
+#[derive(Clone, Debug)]
+pub(super) struct Pools(pub(super) Vec<Pool>);
+
+impl Pools {
+    /// The pool of this name.
+    pub(super) fn find(&self, name: &str) -> Result<&Pool> {
+        let found = self.0.iter().find(|pool| pool.name().as_str() == name);
+        found.ok_or_else(|| Error::UnknownPool { pool: name.into(), hint: self.names() })
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<_> = self.0.iter().map(|pool| format!("`{}`", pool.name())).collect();
+        format!("there {} {}", if names.len() == 1 { "is" } else { "are" }, names.join(", "))
+    }
+}
+
+/// One pool in the list.
+#[derive(Serialize)]
+struct Entry {
+    pool: PoolName,
+    worker_type: WorkerType,
+    pool_size: u32,
+    #[serde(flatten)]
+    health: Option<PoolHealth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// `GET /v1/pools`: also tells of pools that can't answer.
+pub(super) async fn list(pools: web::Data<Pools>) -> HttpResponse {
+    let mut entries = Vec::with_capacity(pools.0.len());
+    for pool in &pools.0 {
+        let (health, error) = match pool.health().await {
+            Ok(health) => (Some(health), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let (worker_type, pool_size) = (pool.config().worker_type(), pool.config().pool_size());
+        entries.push(Entry { pool: pool.name().clone(), worker_type, pool_size, health, error });
+    }
+    HttpResponse::Ok().json(json!({ "pools": entries }))
+}
+
+/// `GET /v1/pools/{pool}`.
+pub(super) async fn status(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
+    Ok(HttpResponse::Ok().json(pools.find(&name)?.status().await?))
+}
+
+/// `GET /v1/pools/{pool}/workers`.
+pub(super) async fn workers(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
+    let workers = pools.find(&name)?.workers().await?;
+    Ok(HttpResponse::Ok().json(json!({ "workers": workers })))
+}

@@ -1,0 +1,41 @@
+//! `/healthz` and `/readyz`: what orchestrators ask. Need no token.
+
+use super::{pools::Pools, refusal::Refusal};
+use crate::PoolHealth;
+use actix_web::{HttpResponse, Result, web};
+use serde_json::{Map, Value, json};
+
+/// `GET /healthz`: the server answers, whatever its pools do.
+pub(super) async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "ok", "herder": env!("CARGO_PKG_VERSION") }))
+}
+
+/// `GET /readyz`: 200 once each pool has a ready worker; 503 with the reason before, and whenever that is no longer so.
+pub(super) async fn readyz(pools: web::Data<Pools>) -> Result<HttpResponse> {
+    let (mut healths, mut reasons) = (Vec::new(), Vec::new());
+    for pool in &pools.0 {
+        let name = pool.name().to_string();
+        match pool.health().await {
+            Ok(health) => {
+                reasons.extend((!health.healthy).then(|| reason(&name, &health)));
+                healths.push((name, Some(health)));
+            }
+            Err(error) => {
+                reasons.push(format!("`{name}`: {error}"));
+                healths.push((name, None));
+            }
+        }
+    }
+    if !reasons.is_empty() {
+        return Err(Refusal::NotReady { reason: reasons.join("; "), pools: healths }.into());
+    }
+    let pools: Map<String, Value> =
+        healths.into_iter().map(|(name, health)| (name, serde_json::to_value(health).unwrap_or_default())).collect();
+    Ok(HttpResponse::Ok().json(json!({ "status": "ready", "pools": pools })))
+}
+
+fn reason(name: &str, health: &PoolHealth) -> String {
+    let PoolHealth { ready_workers, wanted_workers, last_start_error, .. } = health;
+    let why = last_start_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+    format!("`{name}` has {ready_workers} of {wanted_workers} workers ready{why}")
+}

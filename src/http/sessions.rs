@@ -1,0 +1,94 @@
+//! What HTTP tells of sessions, page by page, and their end.
+
+use super::{pools::Pools, refusal::Refusal};
+use crate::{Error, SessionId};
+use actix_web::{HttpRequest, HttpResponse, Result, web};
+use serde::Deserialize;
+use serde_json::json;
+
+/// The longest page.
+const LIMIT_MAX: usize = 1000;
+
+/// Which page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Page {
+    offset: usize,
+    limit: usize,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { offset: 0, limit: 100 }
+    }
+}
+
+impl Page {
+    fn parse(query: &str) -> Result<Self, Refusal> {
+        let wrong = |message: String| Refusal::BadQuery { query: query.into(), message };
+        let page = web::Query::<Self>::from_query(query);
+        let page = page.map_err(|error| wrong(format!("{error}; allowed: offset=N, limit=N")))?.into_inner();
+        match page.limit {
+            1..=LIMIT_MAX => Ok(page),
+            limit => Err(wrong(format!("`limit` is {limit}; allowed: 1 to {LIMIT_MAX}"))),
+        }
+    }
+}
+
+/// `GET /v1/pools/{pool}/sessions`.
+pub(super) async fn list(
+    request: HttpRequest,
+    pool: web::Path<String>,
+    pools: web::Data<Pools>,
+) -> Result<HttpResponse> {
+    let pool = pools.find(&pool)?;
+    let Page { offset, limit } = Page::parse(request.query_string())?;
+    let sessions = pool.sessions(offset, limit).await?;
+    let total = pool.status().await?.active_sessions;
+    Ok(HttpResponse::Ok().json(json!({ "sessions": sessions, "offset": offset, "limit": limit, "total": total })))
+}
+
+/// `GET /v1/pools/{pool}/sessions/{id}`.
+pub(super) async fn one(path: web::Path<(String, String)>, pools: web::Data<Pools>) -> Result<HttpResponse, Error> {
+    let (pool, id) = path.into_inner();
+    let (pool, id) = (pools.find(&pool)?, session_id(&id)?);
+    match pool.session(id.as_str()).await? {
+        Some(session) => Ok(HttpResponse::Ok().json(session)),
+        None => Err(Error::SessionNotFound { session: id }),
+    }
+}
+
+/// `DELETE /v1/pools/{pool}/sessions/{id}`: the session ends after the calls it has.
+pub(super) async fn end(path: web::Path<(String, String)>, pools: web::Data<Pools>) -> Result<HttpResponse, Error> {
+    let (pool, id) = path.into_inner();
+    let (pool, id) = (pools.find(&pool)?, session_id(&id)?);
+    match pool.end_session(id.as_str()).await? {
+        true => Ok(HttpResponse::NoContent().finish()),
+        false => Err(Error::SessionNotFound { session: id }),
+    }
+}
+
+fn session_id(text: &str) -> Result<SessionId, Error> {
+    SessionId::new(text).map_err(|error| Error::InvalidSession { message: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages() {
+        let parse = |query| Page::parse(query).map_err(|refusal| refusal.to_string());
+        assert_eq!(parse(""), Ok(Page { offset: 0, limit: 100 }));
+        assert_eq!(parse("limit=1000&offset=7"), Ok(Page { offset: 7, limit: 1000 }));
+        for (query, expected) in [
+            ("limit=1001", "the query `limit=1001`: `limit` is 1001; allowed: 1 to 1000"),
+            ("limit=0", "the query `limit=0`: `limit` is 0; allowed: 1 to 1000"),
+        ] {
+            assert_eq!(parse(query), Err(expected.into()));
+        }
+        for query in ["offset=-1", "limit=x", "page=2"] {
+            assert!(parse(query).unwrap_err().ends_with("; allowed: offset=N, limit=N"), "{query}");
+        }
+    }
+}
