@@ -1,15 +1,15 @@
 //! Choice and queues: which process takes which call, and where a call waits that none can take.
 
 use super::{
-    Core, Effect, Effects, Phase,
+    Core, Effect, Effects,
     call::{Place, Role},
 };
 use crate::{
-    CallId, Epoch, Now, SessionEnd, WorkerId, WorkerRef,
+    CallId, Epoch, Now, WorkerId, WorkerRef,
     routing::{RebindReason, Routing},
-    session::{Binding, Routes, RowKey, Sessions, Then, Unbound},
+    session::{Binding, Routes, RowKey, Sessions, Unbound},
     timers::Timer,
-    worker::{Occupant, Process, Running, Slot},
+    worker::{Occupant, Running},
 };
 
 /// What looking for a process came to.
@@ -73,27 +73,6 @@ impl Core {
         let sought = self.send(now, id, at, routing, fx);
         self.rehome(now, row, 1, fx);
         sought
-    }
-
-    /// The epoch a session that is bound nowhere is bound under: that of the call whose turn it is, if there is one.
-    pub(super) fn next_epoch_of(&self, row: RowKey) -> Epoch {
-        match self.turn_of(row).and_then(|id| self.calls.get(&id)).map(|call| call.role) {
-            Some(Role::Strict { epoch, .. }) => epoch,
-            _ => self.epoch_of(row),
-        }
-    }
-
-    /// A session was bound: its other calls, if more than `known` are pending, no longer wait for just any home.
-    pub(super) fn rehome(&mut self, now: Now, row: RowKey, known: u32, fx: &mut Effects) {
-        let pending = self.routes().and_then(|routes| routes.table.row(row)).map_or(0, |row| row.pending);
-        if pending <= known {
-            return;
-        }
-        let of_row = |id: &CallId| self.calls.get(id).is_some_and(|call| call.role.row() == Some(row));
-        for id in self.homeless.iter().filter(of_row).collect::<Vec<CallId>>() {
-            self.unqueue(id);
-            self.seek_or_wait(now, id, fx);
-        }
     }
 
     /// Sends a hint call elsewhere than to its session's worker, which keeps the binding. The stray is told when the session ends.
@@ -212,131 +191,6 @@ impl Core {
             Binding::To { .. } => self.send_astray(now, id, row, at, fx),
             Binding::None(_) => self.settle_and_send(now, id, row, at, fx),
         };
-    }
-
-    /// Takes a waiting call out of its queue.
-    pub(super) fn unqueue(&mut self, id: CallId) {
-        let Some((place, role)) = self.calls.get(&id).map(|call| (call.place, call.role)) else { return };
-        let found = match place {
-            Place::Anyone => self.anyone.remove(id),
-            Place::Homeless => self.homeless.remove(id),
-            Place::Bound(at) => self.slot_mut(at.worker).queue.remove(id),
-            Place::Line => self.leave_line(id, role),
-            Place::Nowhere | Place::Sent { .. } => false,
-        };
-        self.queued -= usize::from(found);
-        self.set_place(id, Place::Nowhere);
-    }
-
-    fn leave_line(&mut self, id: CallId, role: Role) -> bool {
-        let Some(route) = role.row().and_then(|row| self.route_mut(row)) else { return false };
-        let line = route.line_mut();
-        let before = line.waiting.len();
-        line.waiting.retain(|&other| other != id);
-        line.waiting.len() < before
-    }
-
-    /// The turn of a session is over: an epoch that ended is closed, and the next call goes.
-    pub(super) fn pass_turn(&mut self, now: Now, row: RowKey, fx: &mut Effects) {
-        let Some(route) = self.route_mut(row) else { return };
-        route.turn = None;
-        let next = route.next_waiting();
-        self.close_ended_epoch(row, next, fx);
-        let Some(next) = next else { return self.drop_if_forgotten(row) };
-        self.unqueue(next);
-        if let Some(call) = self.calls.get_mut(&next) {
-            call.queue_until = now + self.settings.queue.timeout; // its wait for any worker begins now, if it has one
-        }
-        self.take_turn(row, next);
-        self.seek_or_wait(now, next, fx);
-    }
-
-    /// Ends the state of the bound epoch if the next call, or nobody, belongs to it.
-    pub(super) fn close_ended_epoch(&mut self, row: RowKey, next: Option<CallId>, fx: &mut Effects) {
-        let Some((admitting, then)) = self.route(row).map(|route| (route.epoch, route.then)) else { return };
-        let wanted = next.and_then(|id| self.calls.get(&id)).map_or(admitting, |call| match call.role {
-            Role::Strict { epoch, .. } => epoch,
-            _ => admitting,
-        });
-        if let Binding::To { epoch, .. } = self.binding(row) {
-            if wanted <= epoch {
-                return;
-            }
-            let reason = if matches!(then, Then::Bind(_)) { SessionEnd::Moved } else { SessionEnd::Ended };
-            self.end_state(row, reason, Unbound::New, fx);
-        }
-        if wanted == admitting
-            && let Then::Bind(at) = then
-        {
-            self.bind_if_alive(row, at, admitting);
-        }
-    }
-
-    pub(super) fn bind_if_alive(&mut self, row: RowKey, at: WorkerRef, epoch: Epoch) {
-        let alive = self.is_alive(at);
-        if let Sessions::Routed(routes) = &mut self.sessions {
-            if let Some(route) = routes.route_mut(row) {
-                route.then = Then::Stay;
-            }
-            if alive {
-                routes.bind(row, at, epoch);
-            }
-        }
-    }
-
-    fn drop_if_forgotten(&mut self, row: RowKey) {
-        let Sessions::Routed(routes) = &mut self.sessions else { return };
-        let over = |row: &crate::session::Row<crate::session::Route>| {
-            row.pending == 0 && row.route.then == Then::Forget && matches!(row.route.binding, Binding::None(_))
-        };
-        if routes.table.row(row).is_some_and(over) {
-            routes.table.remove(row);
-        }
-    }
-
-    /// A call of this session is over: its place in the session goes to the next.
-    pub(super) fn release(&mut self, now: Now, row: RowKey, turn: bool, ran: bool, fx: &mut Effects) {
-        match &mut self.sessions {
-            Sessions::Tracked(table) => {
-                table.end_call(row, now, ran);
-                if table.row(row).is_some_and(|row| row.ended && row.pending == 0) {
-                    table.remove(row);
-                }
-            }
-            Sessions::Routed(routes) => {
-                routes.table.end_call(row, now, ran);
-                if turn {
-                    self.pass_turn(now, row, fx);
-                } else {
-                    self.drop_if_forgotten(row);
-                }
-            }
-        }
-    }
-
-    /// Starts overflow workers while more calls wait that could run there than places are on their way (R12).
-    pub(super) fn want_overflow(&mut self, now: Now, fx: &mut Effects) {
-        if !matches!(self.phase, Phase::Running) {
-            return;
-        }
-        let homeless = if self.base_lives() { 0 } else { self.homeless.len() };
-        while self.anyone.len() + homeless > self.places_to_come(now) {
-            let idle = |slot: &&mut Slot| !slot.base && matches!(slot.process, Process::Absent);
-            let Some(slot) = self.slots.iter_mut().find(idle) else { return };
-            let start_at = now + self.intensity.backoff(slot.failures);
-            slot.process = Process::Scheduled { at: start_at };
-            self.timers.set(start_at, Timer::Worker(slot.at.worker));
-            self.start_due(now, fx);
-        }
-    }
-
-    fn places_to_come(&self, now: Now) -> usize {
-        let coming = |slot: &&Slot| match slot.process {
-            Process::Starting { .. } => true,
-            Process::Scheduled { at } => at <= now,
-            _ => false,
-        };
-        self.slots.iter().filter(coming).count() * self.settings.window() as usize
     }
 
     /// The process with the fewest unfinished calls that can take one; base workers first. O(slots).

@@ -4,25 +4,33 @@
 //! number, so a schedule that went wrong replays. The life of a call: `submit` (admission and routing), `dispatch` (choice
 //! and queues), `settle` (final frames, deadlines, cancels), `lifecycle` (starts, deaths, restarts), `health` (pings).
 
+mod binding;
 mod call;
+mod death;
 mod dispatch;
 mod evidence;
+mod expiry;
 mod health;
 mod io;
 mod lifecycle;
+mod overflow;
+mod recovery;
 mod salvage;
 mod sessions;
 mod settle;
 mod shutdown;
+mod snapshot;
 mod status;
 mod submit;
+mod turn;
 
 #[cfg(test)]
 mod tests;
 
+pub use binding::{BindError, Lookup};
 pub use io::{Delivery, Effect, Input, Note, SessionCall, SessionEnd, StopHow, Submission};
 pub use salvage::Salvage;
-pub use sessions::{BindError, Lookup, SessionInfo, SessionState};
+pub use sessions::{SessionInfo, SessionState};
 pub use status::{
     AffinityStatus, Counters, Features, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, TransitionStatus,
     WorkerStatus,

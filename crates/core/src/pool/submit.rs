@@ -4,9 +4,10 @@ use super::{
     Core, Effect, Effects, Phase, SessionCall, Submission,
     call::{Call, Place, Role},
     dispatch::Sought,
+    expiry::Aged,
 };
 use crate::{
-    Affinity, CallId, Expiry, IfAbsent, Now, OnExpired, SessionEnd, SessionId,
+    Affinity, CallId, IfAbsent, Now, OnExpired, SessionId,
     failure::{Failure, Loss},
     session::{Route, RowKey, Sessions, Then, Unbound},
     timers::Timer,
@@ -135,44 +136,6 @@ impl Core {
         }
     }
 
-    /// What reading a session finds: under two-phase expiry the read itself marks.
-    pub(super) fn expiry_on_read(&mut self, now: Now, row: RowKey, fx: &mut Effects) -> Aged {
-        let timeout = self.settings.sessions.timeout;
-        let Sessions::Routed(routes) = &mut self.sessions else { return Aged::Alive };
-        if !routes.table.is_due(row, now, timeout) {
-            return Aged::Alive;
-        }
-        match routes.settings.expiry {
-            Expiry::Immediate => {
-                self.counters.sessions_expired += 1;
-                self.forget(row, SessionEnd::Expired, fx);
-                Aged::Gone(Unbound::Expired)
-            }
-            Expiry::TwoPhase { grace } => {
-                routes.table.mark(row, now);
-                let marked = routes.table.row(row).and_then(|row| row.marked).unwrap_or(now);
-                if now >= marked + grace && grace_passed(now, marked) {
-                    self.counters.sessions_expired += 1;
-                    self.forget(row, SessionEnd::Expired, fx);
-                    return Aged::Gone(Unbound::New);
-                }
-                Aged::Marked
-            }
-        }
-    }
-
-    /// An expired session begins anew: its old state ends, its row lives.
-    pub(super) fn revive(&mut self, now: Now, row: RowKey, fx: &mut Effects) {
-        self.end_state(row, SessionEnd::Expired, Unbound::Expired, fx);
-        let epoch = self.fresh_epoch();
-        if let Sessions::Routed(routes) = &mut self.sessions {
-            routes.table.touch(row, now);
-            if let Some(route) = routes.route_mut(row) {
-                route.epoch = epoch;
-            }
-        }
-    }
-
     /// A binding to a process that is gone: the first call that meets it is told, or, if it was only a hint, rebound (R20).
     fn tell_loss(&mut self, now: Now, row: RowKey, mode: Affinity, fx: &mut Effects) -> Result<(), Failure> {
         let Some(at) = self.drop_void_binding(row, fx) else { return Ok(()) };
@@ -266,18 +229,4 @@ impl Core {
             }
         }
     }
-}
-
-/// How a session stands when it is read.
-pub(super) enum Aged {
-    Alive,
-    /// Expired, marked, still known.
-    Marked,
-    /// Removed just now; what its next binding says.
-    Gone(Unbound),
-}
-
-/// A read that itself marks a session must still say so, even with a grace of zero.
-fn grace_passed(now: Now, marked: Now) -> bool {
-    now > marked
 }

@@ -154,7 +154,8 @@ impl Driver {
         let taken =
             self.model.strict(session).next().is_some() || self.world.unfinished_strict(session).next().is_some();
         let home = self.model.home((session, epoch))?;
-        (!taken && !self.world.is_live(home)).then_some(home)
+        let told = self.model.lost.contains(&(session, epoch));
+        (!taken && !told && !self.world.is_live(home)).then_some(home)
     }
 
     /// Submits a call: its number.
@@ -184,6 +185,9 @@ impl Driver {
             pool_failed(&effects, call) || unseen || told(&effects, call) == owed,
             "R20: {call} is told of a loss, {owed:?} is owed"
         );
+        if told(&effects, call).is_some() {
+            self.model.lost.extend(number.zip(epoch_before));
+        }
         self.after(&effects, &Cause::Submit(call));
         call
     }

@@ -34,6 +34,8 @@ pub(crate) struct Model {
     pub(crate) settled: BTreeMap<&'static str, u64>,
     /// Where the state of a session's epoch is: for ever the same process (I3).
     pub(crate) held: BTreeMap<(usize, Epoch), WorkerRef>,
+    /// Epochs whose loss somebody was told of (R20).
+    pub(crate) lost: BTreeSet<(usize, Epoch)>,
     /// Which processes were sent calls of which epoch.
     pub(crate) touched: BTreeSet<(usize, Epoch, WorkerRef)>,
     /// Which processes were told that which epoch is over (R22).
@@ -144,6 +146,7 @@ impl Model {
                 if here {
                     return; // whether it was to be told, the driver knows
                 }
+                self.lost.extend(record.session.zip(record.epoch));
                 let home = record.session.zip(record.epoch).and_then(|key| self.home(key));
                 let unseen =
                     record.session.filter(|_| home.is_none()).is_some_and(|s| self.by_hand.contains(&(s, loss.at)));

@@ -1,0 +1,239 @@
+//! Where sessions are bound, and how a binding and the state behind it end. A binding names one process for ever (I4).
+
+use super::{Core, Effect, Effects, SessionEnd, call::Role, expiry::Aged};
+use crate::{
+    CallId, Epoch, Now, SessionId, WorkerId, WorkerRef,
+    failure::Failure,
+    session::{Binding, Route, Row, RowKey, Sessions, Then, Unbound},
+};
+
+/// Where a session is bound (R15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// To this process, and it lives.
+    Worker(WorkerRef),
+    /// Nowhere: it expired, and two-phase expiry still knows that.
+    Expired,
+    /// Nowhere.
+    NoAffinity,
+}
+
+/// Why a session can't be bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    /// The pool has no such slot.
+    #[error("there is no worker {0} in this pool")]
+    NoSuchWorker(WorkerId),
+    /// The slot has no ready process.
+    #[error("worker {0} is not ready")]
+    NotReady(WorkerId),
+    /// The pool routes no sessions.
+    #[error("this pool has no session affinity")]
+    NoAffinity,
+    /// The pool has as many sessions as it may.
+    #[error("the pool has {0} sessions, its limit")]
+    Quota(usize),
+}
+
+impl Core {
+    /// Where a session is bound, by its id. Under two-phase expiry the read itself marks.
+    pub fn worker_of(&mut self, now: Now, id: &str, fx: &mut Effects) -> Lookup {
+        let Some(row) = self.find_routed(id) else { return Lookup::NoAffinity };
+        match self.expiry_on_read(now, row, fx) {
+            Aged::Gone(_) => Lookup::NoAffinity,
+            Aged::Marked => Lookup::Expired,
+            Aged::Alive => match self.binding(row) {
+                Binding::To { at, .. } if self.is_alive(at) => Lookup::Worker(at),
+                _ => Lookup::NoAffinity,
+            },
+        }
+    }
+
+    /// Binds a session to a slot's present process: its next calls run there. A state elsewhere ends, after the calls it has.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn bind_session(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        worker: WorkerId,
+        fx: &mut Effects,
+    ) -> Result<WorkerRef, BindError> {
+        let slot = (worker.0 as usize).checked_sub(1).and_then(|index| self.slots.get(index));
+        let slot = slot.ok_or(BindError::NoSuchWorker(worker))?;
+        let at = slot.at;
+        if !slot.is_live() {
+            return Err(BindError::NotReady(worker));
+        }
+        if self.routes().is_none() {
+            return Err(BindError::NoAffinity);
+        }
+        let row = match self.live_row(now, id.as_str(), fx) {
+            Some(row) => row,
+            None => self.row_to_bind(now, id, fx).map_err(|_| BindError::Quota(self.settings.sessions.max))?,
+        };
+        self.drop_void_binding(row, fx);
+        match self.binding(row) {
+            Binding::To { at: bound, epoch } if bound == at && epoch == self.epoch_of(row) => {}
+            Binding::None(_) if self.next_epoch_of(row) == self.epoch_of(row) => {
+                self.bind_if_alive(row, at, self.epoch_of(row));
+            }
+            _ => _ = self.end_routed(row, Then::Bind(at), fx),
+        }
+        self.rehome(now, row, 0, fx);
+        self.touch_row(row, now);
+        Ok(at)
+    }
+
+    /// A new life for a session that is not there, or has expired: who binds it says that it is to live.
+    fn row_to_bind(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<RowKey, Failure> {
+        if let Some(expired) = self.find_routed(id.as_str()) {
+            self.revive(now, expired, fx);
+            return Ok(expired);
+        }
+        self.new_routed_row(now, id, Unbound::New, fx)
+    }
+
+    /// Forgets where a session is bound; its state there ends, after the calls it has. False if it was bound nowhere.
+    pub fn unbind_session(&mut self, now: Now, id: &str, fx: &mut Effects) -> bool {
+        let Some(row) = self.live_row(now, id, fx) else { return false };
+        self.bound_process(row).is_some_and(|at| self.is_alive(at)) && self.end_routed(row, Then::Stay, fx)
+    }
+
+    /// Unbinds every session of a slot's present process: how many. Costs the number of all sessions. Bindings to a process
+    /// that is gone are void already, and stay to tell who asks next (R20).
+    pub fn remove_worker_sessions(&mut self, worker: WorkerId, fx: &mut Effects) -> usize {
+        let Some(routes) = self.routes() else { return 0 };
+        let here = |at: WorkerRef| at.worker == worker && self.is_alive(at);
+        let bound = |row: &Row<Route>| matches!(row.route.binding, Binding::To { at, .. } if here(at));
+        let rows: Vec<RowKey> = routes.table.iter().filter(|(_, row)| bound(row)).map(|(key, _)| key).collect();
+        rows.into_iter().filter(|row| self.end_routed(*row, Then::Stay, fx)).count()
+    }
+
+    /// Ends the present epoch of a row: now if nothing of it is queued or unfinished, else after that.
+    pub(super) fn end_routed(&mut self, row: RowKey, then: Then, fx: &mut Effects) -> bool {
+        let epoch = self.fresh_epoch();
+        let Some(route) = self.route_mut(row) else { return false };
+        route.epoch = epoch;
+        route.then = then;
+        if route.turn.is_none() {
+            self.close_ended_epoch(row, None, fx);
+        }
+        let Sessions::Routed(routes) = &mut self.sessions else { return false };
+        if then == Then::Forget && routes.table.row(row).is_some_and(|row| row.pending == 0) {
+            routes.table.remove(row);
+        }
+        true
+    }
+
+    /// The epoch a session that is bound nowhere is bound under: that of the call whose turn it is, if there is one.
+    pub(super) fn next_epoch_of(&self, row: RowKey) -> Epoch {
+        match self.turn_of(row).and_then(|id| self.calls.get(&id)).map(|call| call.role) {
+            Some(Role::Strict { epoch, .. }) => epoch,
+            _ => self.epoch_of(row),
+        }
+    }
+
+    pub(super) fn bind_if_alive(&mut self, row: RowKey, at: WorkerRef, epoch: Epoch) {
+        let alive = self.is_alive(at);
+        if let Sessions::Routed(routes) = &mut self.sessions {
+            if let Some(route) = routes.route_mut(row) {
+                route.then = Then::Stay;
+            }
+            if alive {
+                routes.bind(row, at, epoch);
+            }
+        }
+    }
+
+    /// A session was bound: its other calls, if more than `known` are pending, no longer wait for just any home.
+    pub(super) fn rehome(&mut self, now: Now, row: RowKey, known: u32, fx: &mut Effects) {
+        let pending = self.routes().and_then(|routes| routes.table.row(row)).map_or(0, |row| row.pending);
+        if pending <= known {
+            return;
+        }
+        let of_row = |id: &CallId| self.calls.get(id).is_some_and(|call| call.role.row() == Some(row));
+        for id in self.homeless.iter().filter(of_row).collect::<Vec<CallId>>() {
+            self.unqueue(id);
+            self.seek_or_wait(now, id, fx);
+        }
+    }
+
+    /// Removes a row; the workers that hold its state are told.
+    pub(super) fn forget(&mut self, row: RowKey, reason: SessionEnd, fx: &mut Effects) {
+        self.end_state(row, reason, Unbound::New, fx);
+        match &mut self.sessions {
+            Sessions::Tracked(table) => _ = table.remove(row),
+            Sessions::Routed(routes) => _ = routes.table.remove(row),
+        }
+    }
+
+    /// Unbinds a row and tells the processes that hold its state, each once (R22).
+    pub(super) fn end_state(&mut self, row: RowKey, reason: SessionEnd, why: Unbound, fx: &mut Effects) {
+        let Sessions::Routed(routes) = &mut self.sessions else { return };
+        let Some((at, epoch)) = routes.unbind(row, why) else { return };
+        self.tell_end(row, epoch, Some(at), reason, fx);
+    }
+
+    fn tell_end(&mut self, row: RowKey, epoch: Epoch, at: Option<WorkerRef>, reason: SessionEnd, fx: &mut Effects) {
+        let Sessions::Routed(routes) = &mut self.sessions else { return };
+        let line = routes.route_mut(row).and_then(|route| route.line.as_mut());
+        let strays = line.map(|line| std::mem::take(&mut line.strays)).unwrap_or_default();
+        let Some(session) = routes.table.row(row).map(|row| row.id.clone()) else { return };
+        for at in at.into_iter().chain(strays).filter(|at| self.is_alive(*at)) {
+            fx.push(Effect::EndSession { at, session: session.clone(), epoch, reason });
+        }
+    }
+
+    /// Drops a binding to a process that is gone; that process, if there was such a binding. An epoch that goes on rises.
+    pub(super) fn drop_void_binding(&mut self, row: RowKey, fx: &mut Effects) -> Option<WorkerRef> {
+        let Binding::To { at, epoch } = self.binding(row) else { return None };
+        if self.is_alive(at) || self.turn_of(row).is_some() {
+            return None;
+        }
+        self.void(row, epoch, fx);
+        Some(at)
+    }
+
+    /// The state of this epoch is lost. What other workers hold of it, who ran a hint call, is of no use any more.
+    pub(super) fn void(&mut self, row: RowKey, lost: Epoch, fx: &mut Effects) {
+        let fresh = self.fresh_epoch();
+        let Sessions::Routed(routes) = &mut self.sessions else { return };
+        routes.unbind(row, Unbound::WorkerLost);
+        if let Some(route) = routes.route_mut(row).filter(|route| route.epoch == lost) {
+            route.epoch = fresh;
+        }
+        self.tell_end(row, lost, None, SessionEnd::Moved, fx);
+    }
+
+    pub(super) fn find_routed(&self, id: &str) -> Option<RowKey> {
+        self.routes().and_then(|routes| routes.table.find(id))
+    }
+
+    pub(super) fn route(&self, row: RowKey) -> Option<&Route> {
+        self.routes().and_then(|routes| routes.route(row))
+    }
+
+    pub(super) fn route_mut(&mut self, row: RowKey) -> Option<&mut Route> {
+        match &mut self.sessions {
+            Sessions::Routed(routes) => routes.route_mut(row),
+            Sessions::Tracked(_) => None,
+        }
+    }
+
+    pub(super) fn binding(&self, row: RowKey) -> Binding {
+        self.route(row).map_or(Binding::None(Unbound::New), |route| route.binding)
+    }
+
+    pub(super) fn bound_process(&self, row: RowKey) -> Option<WorkerRef> {
+        match self.binding(row) {
+            Binding::To { at, .. } => Some(at),
+            Binding::None(_) => None,
+        }
+    }
+
+    pub(super) fn epoch_of(&self, row: RowKey) -> Epoch {
+        self.route(row).map_or(Epoch(0), |route| route.epoch)
+    }
+}

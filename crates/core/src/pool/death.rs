@@ -1,0 +1,148 @@
+//! The end of a process, and who hears of it: its calls, its sessions, nobody else (R20, R36).
+
+use super::{
+    Core, Effect, Effects, Phase,
+    call::{Place, Role},
+};
+use crate::{
+    CallId, Now, WorkerId, WorkerRef,
+    failure::{End, Failure, Loss},
+    session::{Binding, RowKey, Sessions},
+    worker::{Occupant, Process, Running, WorkerState},
+};
+
+impl Core {
+    /// The process is gone, and all it said was read.
+    pub(super) fn exited(&mut self, now: Now, at: WorkerRef, end: End, fx: &mut Effects) {
+        let gated = self.gated();
+        let Some(slot) = self.current(at).filter(|slot| slot.has_process()) else { return };
+        let state = slot.state(gated);
+        let process = std::mem::replace(&mut slot.process, Process::Absent);
+        let running = std::mem::take(&mut slot.running);
+        let waiting: Vec<CallId> = slot.queue.iter().collect();
+        let (live_since, doom) = match process {
+            Process::Live { since, .. } => (Some(since), end.doom),
+            Process::Stopping { live_since, doom } => (live_since, Some(doom)),
+            _ => (None, end.doom),
+        };
+        let end = End { doom, ..end };
+        slot.last_end = Some((at.generation, end));
+        self.record_exit(now, at.worker, state, live_since);
+        self.counters.exits += 1;
+        if let Sessions::Routed(routes) = &mut self.sessions {
+            routes.worker_gone(at);
+        }
+        self.restart_or_rest(now, at, end, live_since, fx);
+        self.lose_calls(now, at, end, running, &waiting, fx);
+        self.fill_all(now, fx);
+        self.start_due(now, fx);
+        self.want_overflow(now, fx);
+        self.answer_if_failed(now, fx);
+        self.after_exit(now, fx);
+    }
+
+    fn record_exit(&mut self, now: Now, worker: WorkerId, state: WorkerState, live_since: Option<Now>) {
+        if live_since.is_none() {
+            return self.record(now, worker, WorkerState::Initializing, WorkerState::Terminated, "the start failed");
+        }
+        if state != WorkerState::Terminating {
+            self.record(now, worker, state, WorkerState::Terminating, "its process ended");
+        }
+        self.record(now, worker, WorkerState::Terminating, WorkerState::Terminated, "its process is gone");
+    }
+
+    /// Answers or returns every call the process had (R20, R36).
+    fn lose_calls(
+        &mut self,
+        now: Now,
+        at: WorkerRef,
+        end: End,
+        running: Vec<Running>,
+        waiting: &[CallId],
+        fx: &mut Effects,
+    ) {
+        let (turns, mut others): (Vec<Running>, Vec<Running>) =
+            running.into_iter().partition(|attempt| matches!(attempt.session, Some((_, true))));
+        let held = turns.into_iter().filter_map(|attempt| attempt.session.map(|(row, _)| row));
+        let queued = waiting.iter().filter_map(|id| self.calls.get(id).and_then(|call| call.role.row()));
+        // Strict sessions first: a hint call sent again must find the binding void.
+        for row in held.chain(queued).collect::<Vec<RowKey>>() {
+            self.lose_session(now, row, at, end, fx);
+        }
+        others.sort_unstable_by_key(|attempt| attempt.wire);
+        for attempt in others {
+            match (attempt.occupant, attempt.session) {
+                (Occupant::Call(id), _) => self.lose_or_retry(now, id, at, end, fx),
+                (Occupant::Abandoned { .. }, Some((row, _))) => self.release(now, row, false, false, fx),
+                (Occupant::Abandoned { .. }, None) => {}
+            }
+        }
+    }
+
+    /// A call without a strict session: again if it may, else lost.
+    fn lose_or_retry(&mut self, now: Now, id: CallId, at: WorkerRef, end: End, fx: &mut Effects) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        if call.idempotent && call.attempts < self.settings.attempts && self.phase == Phase::Running {
+            call.place = Place::Nowhere;
+            call.queue_until = now + self.settings.queue.timeout;
+            self.counters.retries += 1;
+            return self.seek_or_wait(now, id, fx);
+        }
+        let Some(call) = self.calls.remove(&id) else { return };
+        self.counters.lost += 1;
+        fx.push(Effect::Settle {
+            call: id,
+            failure: Failure::WorkerLost(Loss { at, end: Some(end), may_have_run: true }),
+        });
+        if let Some(row) = call.role.row() {
+            self.release(now, row, false, false, fx);
+        }
+    }
+
+    /// Tells every call of the lost epoch, in flight or waiting. If there was none, the void binding stays to tell the next.
+    fn lose_session(&mut self, now: Now, row: RowKey, at: WorkerRef, end: End, fx: &mut Effects) {
+        let epoch = match self.binding(row) {
+            Binding::To { at: bound, epoch } if bound == at => Some(epoch),
+            _ => None,
+        };
+        let turn = self.turn_of(row);
+        let head = turn.filter(|id| self.calls.contains_key(id));
+        let told: Vec<CallId> =
+            head.into_iter().chain(self.line_of(row)).filter(|id| self.epoch_of_call(*id) == epoch).collect();
+        if let (false, Some(epoch)) = (told.is_empty(), epoch) {
+            self.void(row, epoch, fx);
+        }
+        if turn.is_some() && head.is_none() {
+            self.end_row_call(now, row); // the turn was held by a settled call's attempt, which is gone now
+        }
+        for id in told {
+            self.lose_session_call(now, id, row, at, end, fx);
+        }
+        self.pass_turn(now, row, fx);
+    }
+
+    fn lose_session_call(&mut self, now: Now, id: CallId, row: RowKey, at: WorkerRef, end: End, fx: &mut Effects) {
+        self.unqueue(id);
+        let Some(call) = self.calls.remove(&id) else { return };
+        let Some(session) = self.routes().and_then(|routes| routes.table.row(row)).map(|row| row.id.clone()) else {
+            return;
+        };
+        let loss = Loss { at, end: Some(end), may_have_run: call.attempts > 0 };
+        self.counters.lost += 1;
+        fx.push(Effect::Settle { call: id, failure: Failure::SessionWorkerLost { session, loss } });
+        self.end_row_call(now, row);
+    }
+
+    fn end_row_call(&mut self, now: Now, row: RowKey) {
+        if let Sessions::Routed(routes) = &mut self.sessions {
+            routes.table.end_call(row, now, false);
+        }
+    }
+
+    fn epoch_of_call(&self, id: CallId) -> Option<crate::Epoch> {
+        match self.calls.get(&id)?.role {
+            Role::Strict { epoch, .. } => Some(epoch),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! When sessions are over by themselves (R16): on read, by the sweep, or to make room. A session with calls never is.
+
+use super::{Core, Effects, SessionEnd};
+use crate::{
+    Expiry, Now,
+    failure::Failure,
+    session::{RowKey, Sessions, Unbound},
+    timers::Timer,
+};
+use std::time::Duration;
+
+/// Rows a sweep looks at before it makes way for calls.
+const SWEEP_STEP: usize = 256;
+
+/// How a session stands when it is read.
+pub(super) enum Aged {
+    Alive,
+    /// Expired, marked, still known.
+    Marked,
+    /// Removed just now; what its next binding says.
+    Gone(Unbound),
+}
+
+impl Core {
+    /// What reading a session finds: under two-phase expiry the read itself marks.
+    pub(super) fn expiry_on_read(&mut self, now: Now, row: RowKey, fx: &mut Effects) -> Aged {
+        let timeout = self.settings.sessions.timeout;
+        let Sessions::Routed(routes) = &mut self.sessions else { return Aged::Alive };
+        if !routes.table.is_due(row, now, timeout) {
+            return Aged::Alive;
+        }
+        match routes.settings.expiry {
+            Expiry::Immediate => {
+                self.counters.sessions_expired += 1;
+                self.forget(row, SessionEnd::Expired, fx);
+                Aged::Gone(Unbound::Expired)
+            }
+            Expiry::TwoPhase { grace } => {
+                routes.table.mark(row, now);
+                let marked = routes.table.row(row).and_then(|row| row.marked).unwrap_or(now);
+                if now >= marked + grace && grace_passed(now, marked) {
+                    self.counters.sessions_expired += 1;
+                    self.forget(row, SessionEnd::Expired, fx);
+                    return Aged::Gone(Unbound::New);
+                }
+                Aged::Marked
+            }
+        }
+    }
+
+    /// An expired session begins anew: its old state ends, its row lives.
+    pub(super) fn revive(&mut self, now: Now, row: RowKey, fx: &mut Effects) {
+        self.end_state(row, SessionEnd::Expired, Unbound::Expired, fx);
+        let epoch = self.fresh_epoch();
+        if let Sessions::Routed(routes) = &mut self.sessions {
+            routes.table.touch(row, now);
+            if let Some(route) = routes.route_mut(row) {
+                route.epoch = epoch;
+            }
+        }
+    }
+
+    /// Removes what is due, all of it: how many sessions went.
+    pub fn cleanup_stale_sessions(&mut self, now: Now, fx: &mut Effects) -> usize {
+        let mut removed = 0;
+        loop {
+            let (gone, more) = self.sweep(now, SWEEP_STEP, fx);
+            removed += gone;
+            if !more {
+                return removed;
+            }
+        }
+    }
+
+    /// One bounded step of the sweep, looking at no more than `budget` rows: how many were removed, and whether more is due.
+    /// Phase one marks (two-phase only), phase two removes what was marked a grace ago.
+    pub fn sweep(&mut self, now: Now, budget: usize, fx: &mut Effects) -> (usize, bool) {
+        let mut removed = 0;
+        for _ in 0..budget {
+            match self.sweep_one(now, fx) {
+                Some(gone) => removed += usize::from(gone),
+                None => {
+                    self.count_cleanup(removed, true);
+                    return (removed, false);
+                }
+            }
+        }
+        self.count_cleanup(removed, false);
+        (removed, true)
+    }
+
+    /// Looks at the oldest due row: whether it was removed (or only marked); `None` if nothing is due.
+    fn sweep_one(&mut self, now: Now, fx: &mut Effects) -> Option<bool> {
+        if self.mark_one(now) {
+            return Some(false);
+        }
+        let row = self.removable(now)?;
+        self.forget(row, SessionEnd::Expired, fx);
+        Some(true)
+    }
+
+    /// Phase one, of two-phase expiry only.
+    fn mark_one(&mut self, now: Now) -> bool {
+        let timeout = self.settings.sessions.timeout;
+        let Sessions::Routed(routes) = &mut self.sessions else { return false };
+        if routes.settings.expiry == Expiry::Immediate {
+            return false;
+        }
+        let due = routes.table.oldest_fresh().filter(|(_, last)| now >= *last + timeout);
+        if let Some((row, _)) = due {
+            routes.table.mark(row, now);
+        }
+        due.is_some()
+    }
+
+    /// The oldest session that is expired and need not be known any more.
+    fn removable(&self, now: Now) -> Option<RowKey> {
+        let timeout = self.settings.sessions.timeout;
+        let due = |oldest: Option<(RowKey, Now)>| oldest.filter(|(_, last)| now >= *last + timeout).map(|(row, _)| row);
+        match &self.sessions {
+            Sessions::Tracked(table) => due(table.oldest_fresh()),
+            Sessions::Routed(routes) => match routes.settings.expiry {
+                Expiry::Immediate => due(routes.table.oldest_fresh()),
+                Expiry::TwoPhase { grace } => {
+                    routes.table.oldest_marked().filter(|(_, at)| now > *at && now >= *at + grace).map(|(row, _)| row)
+                }
+            },
+        }
+    }
+
+    /// Room for one more session: an expired one that nobody swept yet does not count.
+    pub(super) fn make_room(&mut self, now: Now, fx: &mut Effects) -> Result<(), Failure> {
+        let max = self.settings.sessions.max;
+        if self.sessions.len() < max {
+            return Ok(());
+        }
+        let row = self.removable(now).ok_or(Failure::SessionQuota { max })?;
+        self.counters.sessions_expired += 1;
+        self.forget(row, SessionEnd::Expired, fx);
+        Ok(())
+    }
+
+    fn count_cleanup(&mut self, removed: usize, run_over: bool) {
+        self.counters.sessions_expired += removed as u64;
+        if let Sessions::Routed(routes) = &mut self.sessions {
+            routes.counters.cleaned += removed as u64;
+            routes.counters.cleanup_runs += u64::from(run_over);
+        }
+    }
+
+    /// A pool that only tracks sessions sweeps them itself; a routed one's affinity actor calls [`sweep`](Self::sweep).
+    pub(super) fn sweep_due(&mut self, now: Now, fx: &mut Effects) {
+        if matches!(self.sessions, Sessions::Tracked(_)) {
+            let (_, more) = self.sweep(now, SWEEP_STEP, fx);
+            let wait = if more { Duration::from_millis(1) } else { self.settings.sessions.cleanup_interval };
+            self.timers.set(now + wait, Timer::Sweep);
+        }
+    }
+}
+
+/// A read that itself marks a session must still say so, even with a grace of zero.
+fn grace_passed(now: Now, marked: Now) -> bool {
+    now > marked
+}

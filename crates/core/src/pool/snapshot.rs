@@ -1,0 +1,158 @@
+//! Fills the status in (R8), and what a shell asks besides. Reading changes nothing.
+
+use super::{
+    AffinityStatus, Core, Extras, Features, Phase, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN,
+    TransitionStatus, WorkerStatus, sessions::millis,
+};
+use crate::{
+    Now, WorkerId, WorkerRef,
+    session::Sessions,
+    worker::{Process, Slot, Transition},
+};
+
+impl Core {
+    /// A snapshot. Costs the slots, the sessions shown, and those that are due.
+    pub fn status(&self, now: Now) -> PoolStatus {
+        let affinity = self.affinity_status(now);
+        PoolStatus {
+            worker_type: self.settings.worker_type(),
+            state: self.pool_state(),
+            pool_size: self.settings.pool_size,
+            overflow: self.settings.overflow,
+            active_sessions: self.active_sessions(now),
+            sessions: self.list_sessions(now, 0, SESSIONS_SHOWN),
+            uptime_ms: millis(now - self.started),
+            session_affinity: affinity,
+            workers: self.workers(now),
+            queue: self.queue_status(),
+            counters: self.counters,
+            features: self.features(),
+        }
+    }
+
+    /// The affinity table in numbers; `None` in a pool without one.
+    pub fn affinity_status(&self, now: Now) -> Option<AffinityStatus> {
+        let routes = self.routes()?;
+        let expired = routes.table.due(now, self.settings.sessions.timeout) + routes.table.marked_len();
+        Some(AffinityStatus {
+            total_sessions: routes.table.len() - expired,
+            expired_sessions: expired,
+            workers_with_sessions: routes.workers_with_sessions(),
+            hits: routes.counters.hits,
+            misses: routes.counters.misses,
+            rebinds: routes.counters.rebinds,
+            cleanup_runs: routes.counters.cleanup_runs,
+            sessions_cleaned: routes.counters.cleaned,
+        })
+    }
+
+    /// The slots that have, or are to have, a process.
+    pub fn workers(&self, now: Now) -> Vec<WorkerStatus> {
+        let shown = |slot: &&Slot| !matches!(slot.process, Process::Absent) || slot.base;
+        self.slots.iter().filter(shown).map(|slot| self.worker_status(now, slot)).collect()
+    }
+
+    fn worker_status(&self, now: Now, slot: &Slot) -> WorkerStatus {
+        let place = super::index(slot.at.worker);
+        let (metrics, history) = match &self.extras {
+            Extras::Basic => (None, None),
+            Extras::Enhanced { metrics, history } => (
+                metrics.as_ref().map(|all| all[place].clone()),
+                history.as_ref().map(|all| all[place].iter().map(|change| shown(now, change)).collect()),
+            ),
+        };
+        WorkerStatus {
+            id: slot.at.worker,
+            generation: slot.at.generation,
+            overflow: !slot.base,
+            state: slot.state(self.gated()),
+            health: slot.health(),
+            in_flight: slot.running.len(),
+            window: slot.window(),
+            queued: slot.queue.len(),
+            operations: slot.served,
+            sessions: self.routes().map(|routes| routes.bound_to(slot.at)),
+            metrics,
+            history,
+        }
+    }
+
+    /// What waits and what runs.
+    pub fn queue_status(&self) -> QueueStatus {
+        let in_flight = self.slots.iter().map(|slot| slot.running.len()).sum();
+        QueueStatus { waiting: self.queued, limit: self.settings.queue.limit, in_flight }
+    }
+
+    fn active_sessions(&self, now: Now) -> usize {
+        let timeout = self.settings.sessions.timeout;
+        match &self.sessions {
+            Sessions::Tracked(table) => table.len() - table.due(now, timeout),
+            Sessions::Routed(routes) => routes.table.len() - routes.table.marked_len() - routes.table.due(now, timeout),
+        }
+    }
+
+    /// What is switched on.
+    pub fn features(&self) -> Features {
+        match &self.extras {
+            Extras::Basic => Features::default(),
+            Extras::Enhanced { metrics, history } => Features {
+                session_affinity: self.routes().is_some(),
+                worker_metrics: metrics.is_some(),
+                state_machine: history.is_some(),
+            },
+        }
+    }
+
+    /// Whether the pool takes calls.
+    pub fn pool_state(&self) -> PoolState {
+        match self.phase {
+            Phase::Running if self.ready_workers() >= self.settings.pool_size as usize => PoolState::Running,
+            Phase::Running => PoolState::Starting,
+            Phase::Failed { .. } | Phase::Probing => PoolState::Failed,
+            Phase::Draining { .. } | Phase::Closing => PoolState::Draining,
+            Phase::Stopped => PoolState::Stopped,
+        }
+    }
+
+    /// Base workers that are ready.
+    pub fn ready_workers(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.base && slot.is_live()).count()
+    }
+
+    /// Whether every base worker is either ready or could not become it at its last start.
+    pub fn start_is_decided(&self) -> bool {
+        matches!(self.phase, Phase::Failed { .. })
+            || self.slots.iter().filter(|slot| slot.base).all(|slot| slot.is_live() || slot.start_failed)
+    }
+
+    /// The latest process of a slot, if it has one now.
+    pub fn process_of(&self, worker: WorkerId) -> Option<WorkerRef> {
+        let slot = self.slots.get((worker.0 as usize).checked_sub(1)?)?;
+        slot.has_process().then_some(slot.at)
+    }
+}
+
+fn shown(now: Now, change: &Transition) -> TransitionStatus {
+    TransitionStatus {
+        from: change.from,
+        to: change.to,
+        reason: change.reason,
+        lasted_ms: millis(change.lasted),
+        ago_ms: millis(now - change.at),
+    }
+}
+
+/// What a shell asks of one process.
+impl Core {
+    /// Whether this process is still wanted to become ready.
+    pub fn is_starting(&self, at: WorkerRef) -> bool {
+        self.slots.iter().any(|slot| slot.at == at && matches!(slot.process, Process::Starting { .. }))
+    }
+
+    /// Whether this process, the latest of its slot, ever said ready.
+    pub fn has_been_ready(&self, at: WorkerRef) -> bool {
+        let ready =
+            |slot: &Slot| matches!(slot.process, Process::Live { .. } | Process::Stopping { live_since: Some(_), .. });
+        self.slots.iter().any(|slot| slot.at == at && ready(slot))
+    }
+}

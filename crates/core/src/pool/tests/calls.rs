@@ -1,0 +1,70 @@
+//! Calls: answered, abandoned, lost, drained.
+
+use super::*;
+
+/// I3, R36: after a deadline the slot and the turn stay taken until the final frame.
+#[test]
+fn answered_is_not_finished() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let (first, fx) = bench.call(Some("ann"));
+    let first_sent = sent(&fx, first).unwrap();
+    let fx = bench.wait(Duration::from_secs(30));
+    assert_eq!(settled(&fx, first), Some(Failure::DeadlineExceeded { may_have_run: true }));
+    let (second, fx) = bench.call(Some("ann"));
+    assert_eq!(sent(&fx, second), None, "it would overlap the one still running");
+    let fx = bench.finish(first_sent);
+    assert!(routing(&fx, first).is_none() && sent(&fx, second).is_some());
+}
+
+/// R35: cancel, interrupt, kill, each with its patience.
+#[test]
+fn an_abandoned_attempt_is_asked_interrupted_and_killed() {
+    let mut bench = Bench::new(KindSettings::Basic, 1);
+    let (call, fx) = bench.call(None);
+    let (worker, wire) = sent(&fx, call).unwrap();
+    let fx = bench.step(Input::Cancel(call));
+    assert!(fx.contains(&Effect::Cancel { at: worker, wire, interrupt: false }));
+    assert_eq!(settled(&fx, call), Some(Failure::Abandoned));
+    let fx = bench.wait(Duration::from_secs(1));
+    assert_eq!(fx, [Effect::Cancel { at: worker, wire, interrupt: true }]);
+    let fx = bench.wait(Duration::from_secs(4));
+    assert_eq!(fx, [Effect::Stop { at: worker, how: StopHow::Kill, doom: Doom::CancelPatience }]);
+}
+
+/// R36: what was not sent returns to its place; what was sent is lost, or runs again if idempotent.
+#[test]
+fn calls_without_a_session_survive_a_death_as_far_as_they_may() {
+    let mut bench = Bench::new(KindSettings::Basic, 2);
+    let (plain, fx) = bench.call(None);
+    let plain_at = sent(&fx, plain).unwrap().0;
+    let (again, fx) = bench.call_with(None, None, true);
+    let again_at = sent(&fx, again).unwrap().0;
+    let (waiting, _) = bench.call(None);
+    let fx = bench.die(plain_at);
+    assert!(matches!(settled(&fx, plain), Some(Failure::WorkerLost(Loss { may_have_run: true, .. }))));
+    let fx = bench.die(again_at);
+    assert_eq!(settled(&fx, again), None);
+    bench.wait(Duration::from_millis(100));
+    let fx = bench.step(Input::Ready { at: at(1, 2), window: 1, control: true });
+    assert!(sent(&fx, again).is_some(), "it was admitted before the waiting one");
+    assert!(sent(&fx, waiting).is_none());
+}
+
+/// R30: a drain finishes what there is, refuses the rest, ends the workers.
+#[test]
+fn a_drain_finishes_and_stops() {
+    let mut bench = Bench::new(KindSettings::Basic, 1);
+    let (first, fx) = bench.call(None);
+    let first_sent = sent(&fx, first).unwrap();
+    let (second, _) = bench.call(None);
+    let until = bench.now + Duration::from_secs(5);
+    bench.step(Input::Shutdown { until });
+    let (late, fx) = bench.call(None);
+    assert_eq!(settled(&fx, late), Some(Failure::PoolClosed { may_have_run: false }));
+    let fx = bench.finish(first_sent);
+    let second_sent = sent(&fx, second).unwrap();
+    bench.die(at(2, 1));
+    let fx = bench.finish(second_sent);
+    assert!(fx.contains(&Effect::Stop { at: at(1, 1), how: StopHow::Ladder, doom: Doom::Shutdown }));
+    assert_eq!(bench.die(at(1, 1)), [Effect::Stopped]);
+}

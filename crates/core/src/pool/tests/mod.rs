@@ -1,0 +1,106 @@
+//! The life of a call, one rule at a time. Schedules in any order are in `tests/schedules.rs`.
+
+mod bounds;
+mod calls;
+mod regressions;
+mod sessions;
+mod workers;
+
+use super::*;
+use crate::{Affinity, CallId, ExitStatus, IfAbsent, SessionId, failure::*, routing::*};
+use std::time::Duration;
+
+struct Bench {
+    core: Core,
+    now: Now,
+    fx: Effects,
+    calls: u64,
+}
+
+fn at(worker: u32, generation: u32) -> WorkerRef {
+    WorkerRef { worker: WorkerId(worker), generation: Generation(generation) }
+}
+
+impl Bench {
+    fn new(kind: KindSettings, size: u32) -> Self {
+        Self::with(Settings::new(kind, size))
+    }
+
+    fn with(settings: Settings) -> Self {
+        let size = settings.pool_size;
+        let mut bench = Self { core: Core::new(settings, 1, Now(0)), now: Now(0), fx: Vec::new(), calls: 0 };
+        bench.step(Input::Tick);
+        for worker in 1..=size {
+            bench.step(Input::Ready { at: at(worker, 1), window: 1, control: true });
+        }
+        bench
+    }
+
+    fn step(&mut self, input: Input) -> Effects {
+        self.fx.clear();
+        self.core.handle(self.now, input, &mut self.fx);
+        self.fx.clone()
+    }
+
+    fn wait(&mut self, span: Duration) -> Effects {
+        let end = self.now + span;
+        let mut all = Vec::new();
+        while let Some(next) = self.core.next_wakeup().filter(|next| *next <= end) {
+            self.now = next.max(self.now);
+            all.extend(self.step(Input::Tick));
+        }
+        self.now = end;
+        all
+    }
+
+    /// Waits, and every ping is answered.
+    fn wait_and_pong(&mut self, span: Duration) {
+        for effect in self.wait(span) {
+            if let Effect::Ping { at, nonce } = effect {
+                self.step(Input::Pong { at, nonce });
+            }
+        }
+    }
+
+    fn call(&mut self, session: Option<&str>) -> (CallId, Effects) {
+        self.call_with(session, None, false)
+    }
+
+    fn call_with(&mut self, session: Option<&str>, affinity: Option<Affinity>, idempotent: bool) -> (CallId, Effects) {
+        self.calls += 1;
+        let call = CallId(self.calls);
+        let session =
+            session.map(|id| SessionCall { id: SessionId::new(id).unwrap(), if_absent: IfAbsent::Create, affinity });
+        let deadline = self.now + Duration::from_secs(30);
+        (call, self.step(Input::Submit(Submission { call, session, deadline, idempotent })))
+    }
+
+    fn finish(&mut self, sent: (WorkerRef, WireId)) -> Effects {
+        self.step(Input::Final { at: sent.0, wire: sent.1, ok: true })
+    }
+
+    fn die(&mut self, at: WorkerRef) -> Effects {
+        self.step(Input::Exited { at, end: End { status: ExitStatus::Signal(9), doom: None } })
+    }
+}
+
+fn sent(fx: &Effects, id: CallId) -> Option<(WorkerRef, WireId)> {
+    fx.iter().find_map(|effect| match effect {
+        Effect::Send { at, call, wire, .. } if *call == id => Some((*at, *wire)),
+        _ => None,
+    })
+}
+
+fn settled(fx: &Effects, id: CallId) -> Option<Failure> {
+    fx.iter().find_map(|effect| match effect {
+        Effect::Settle { call, failure } if *call == id => Some(failure.clone()),
+        _ => None,
+    })
+}
+
+fn routing(fx: &Effects, id: CallId) -> Option<Routing> {
+    fx.iter().find_map(|effect| match effect {
+        Effect::Deliver { call, delivery } if *call == id => Some(delivery.routing),
+        _ => None,
+    })
+}

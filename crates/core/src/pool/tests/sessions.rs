@@ -1,0 +1,170 @@
+//! Sessions: their worker, its loss, their end.
+
+use super::*;
+
+/// R18: the session's second call waits for its worker while others are free.
+#[test]
+fn a_session_keeps_to_its_worker_and_its_calls_to_their_order() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let (first, fx) = bench.call(Some("ann"));
+    let first_sent = sent(&fx, first).unwrap();
+    let (second, fx) = bench.call(Some("ann"));
+    assert_eq!(sent(&fx, second), None);
+    let fx = bench.finish(first_sent);
+    assert_eq!(routing(&fx, first), Some(Routing::New));
+    let second_sent = sent(&fx, second).unwrap();
+    assert_eq!(second_sent.0, first_sent.0);
+    let fx = bench.finish(second_sent);
+    assert_eq!(routing(&fx, second), Some(Routing::Hit));
+}
+
+/// R20: told once, then rebound with a new state.
+#[test]
+fn a_lost_session_is_told_once_and_then_rebound() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let (first, fx) = bench.call(Some("ann"));
+    let first_sent = sent(&fx, first).unwrap();
+    bench.finish(first_sent);
+    bench.die(first_sent.0);
+    let (second, fx) = bench.call(Some("ann"));
+    match settled(&fx, second) {
+        Some(Failure::SessionWorkerLost { loss, .. }) => {
+            assert_eq!((loss.at, loss.may_have_run), (first_sent.0, false));
+            assert_eq!(loss.end.map(|end| end.status), Some(ExitStatus::Signal(9)));
+        }
+        other => panic!("{other:?}"),
+    }
+    let (third, fx) = bench.call(Some("ann"));
+    let third_sent = sent(&fx, third).unwrap();
+    assert_ne!(third_sent.0, first_sent.0);
+    let fx = bench.finish(third_sent);
+    assert_eq!(routing(&fx, third), Some(Routing::Rebound(RebindReason::WorkerLost)));
+}
+
+/// R20: in flight and queued calls of the session are told, and then nobody else.
+#[test]
+fn all_calls_of_the_lost_epoch_are_told_and_no_later_one() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let (first, fx) = bench.call(Some("ann"));
+    let worker = sent(&fx, first).unwrap().0;
+    let (second, _) = bench.call_with(Some("ann"), None, true);
+    let fx = bench.die(worker);
+    let may_have_run = |call| match settled(&fx, call) {
+        Some(Failure::SessionWorkerLost { loss, .. }) => loss.may_have_run,
+        other => panic!("{other:?}"),
+    };
+    assert!(may_have_run(first) && !may_have_run(second));
+    let (third, fx) = bench.call(Some("ann"));
+    assert!(sent(&fx, third).is_some());
+}
+
+/// R16: two-phase expiry counts the grace from the marking, immediate expiry forgets at once.
+#[test]
+fn both_expiry_policies() {
+    let KindSettings::Enhanced { session_affinity: Some(affinity), .. } = KindSettings::enhanced() else { panic!() };
+    let expiry = crate::Expiry::TwoPhase { grace: Duration::from_secs(1) };
+    let two_phase = KindSettings::Enhanced {
+        session_affinity: Some(crate::AffinitySettings { expiry, on_expired: crate::OnExpired::Reject, ..affinity }),
+        worker_metrics: true,
+        state_machine: true,
+    };
+    for (kind, expected) in [(KindSettings::enhanced(), Lookup::NoAffinity), (two_phase, Lookup::Expired)] {
+        let mut bench = Bench::new(kind, 1);
+        let (call, fx) = bench.call(Some("ann"));
+        bench.finish(sent(&fx, call).unwrap());
+        let mut fx = Vec::new();
+        let mut look = |bench: &mut Bench| bench.core.worker_of(bench.now, "ann", &mut fx);
+        assert_eq!(look(&mut bench), Lookup::Worker(at(1, 1)));
+        bench.now = bench.now + Duration::from_secs(400);
+        assert_eq!(look(&mut bench), expected);
+        bench.now = bench.now + Duration::from_millis(999);
+        assert_eq!(look(&mut bench), expected, "the grace runs from the marking, not from the last activity");
+        bench.now = bench.now + Duration::from_millis(1);
+        assert_eq!(look(&mut bench), Lookup::NoAffinity);
+        assert!(fx.iter().any(|effect| matches!(effect, Effect::EndSession { reason: SessionEnd::Expired, .. })));
+    }
+}
+
+/// R14, R22: an ended session's calls finish first, then its worker is told, then a new life begins.
+#[test]
+fn ending_a_session_waits_for_its_calls() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let (first, fx) = bench.call(Some("ann"));
+    let first_sent = sent(&fx, first).unwrap();
+    let mut fx = Vec::new();
+    assert!(bench.core.end_session(bench.now, "ann", &mut fx));
+    assert_eq!(fx, []);
+    let (second, _) = bench.call(Some("ann"));
+    let fx = bench.finish(first_sent);
+    let told = fx.iter().position(|effect| matches!(effect, Effect::EndSession { .. })).unwrap();
+    let next = fx.iter().position(|effect| matches!(effect, Effect::Send { call, .. } if *call == second)).unwrap();
+    assert!(told < next);
+    bench.finish(sent(&fx, second).unwrap());
+    let mut fx = Vec::new();
+    assert!(bench.core.end_session(bench.now, "ann", &mut fx));
+    assert!(matches!(fx[..], [Effect::EndSession { .. }]));
+    assert_eq!(bench.core.status(bench.now).active_sessions, 0);
+}
+
+/// R14: what is bound decides where the next call runs.
+#[test]
+fn bind_session_decides() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 3);
+    let id = SessionId::new("ann").unwrap();
+    let mut fx = Vec::new();
+    for worker in [3, 1] {
+        bench.core.bind_session(bench.now, id.clone(), WorkerId(worker), &mut fx).unwrap();
+        let (call, fx) = bench.call(Some("ann"));
+        let call_sent = sent(&fx, call).unwrap();
+        assert_eq!(call_sent.0, at(worker, 1));
+        bench.finish(call_sent);
+    }
+    assert!(matches!(fx[..], [Effect::EndSession { at: ended, reason: SessionEnd::Moved, .. }] if ended == at(3, 1)));
+}
+
+/// R19
+#[test]
+fn hints_fall_back_and_fail_fast_refuses() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let (first, fx) = bench.call(Some("ann"));
+    let first_sent = sent(&fx, first).unwrap();
+    let (busy, fx) = bench.call_with(Some("ann"), Some(Affinity::StrictFailFast), false);
+    assert_eq!(settled(&fx, busy), Some(Failure::WorkerBusy(first_sent.0)));
+    let (hint, fx) = bench.call_with(Some("ann"), Some(Affinity::Hint), false);
+    let hint_sent = sent(&fx, hint).unwrap();
+    assert_ne!(hint_sent.0, first_sent.0);
+    let fx = bench.finish(hint_sent);
+    assert_eq!(routing(&fx, hint), Some(Routing::Rebound(RebindReason::Busy)));
+    let mut fx = Vec::new();
+    assert_eq!(bench.core.worker_of(bench.now, "ann", &mut fx), Lookup::Worker(first_sent.0), "the binding stays");
+}
+
+/// R6, R8, R10
+#[test]
+fn a_basic_pool_tracks_sessions_and_holds_nothing_more() {
+    let mut bench = Bench::new(KindSettings::Basic, 2);
+    let (call, fx) = bench.call(Some("ann"));
+    let fx = bench.finish(sent(&fx, call).unwrap());
+    assert_eq!(routing(&fx, call), Some(Routing::Unrouted));
+    let status = bench.core.status(bench.now);
+    assert_eq!((status.session_affinity, status.active_sessions), (None, 1));
+    assert!(status.workers.iter().all(|worker| worker.metrics.is_none() && worker.history.is_none()));
+    assert!(bench.wait(Duration::from_secs(361)).iter().all(|effect| !matches!(effect, Effect::EndSession { .. })));
+    assert_eq!(bench.core.status(bench.now).sessions.len(), 0);
+}
+
+/// R29: what goes on after a panic of the step itself.
+#[test]
+fn a_rebuilt_core_tells_each_bound_session_once() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let (call, fx) = bench.call(Some("ann"));
+    bench.finish(sent(&fx, call).unwrap());
+    let settings = bench.core.settings().clone();
+    bench.core = Core::resume(settings, 1, bench.now, bench.core.salvage());
+    assert_eq!(bench.step(Input::Tick), [Effect::Start(at(1, 2))]);
+    bench.step(Input::Ready { at: at(1, 2), window: 1, control: true });
+    let (told, fx) = bench.call(Some("ann"));
+    assert!(matches!(settled(&fx, told), Some(Failure::SessionWorkerLost { .. })));
+    let (next, fx) = bench.call(Some("ann"));
+    assert_eq!(sent(&fx, next).map(|(to, _)| to), Some(at(1, 2)));
+}

@@ -1,0 +1,116 @@
+//! A session's turn: one strict call at a time, in the order of admission, and what follows when it is over (I3).
+
+use super::{
+    Core, Effects,
+    call::{Place, Role},
+};
+use crate::{
+    CallId, Now, SessionEnd,
+    session::{Binding, RowKey, Sessions, Then, Unbound},
+};
+
+impl Core {
+    /// Takes a waiting call out of its queue.
+    pub(super) fn unqueue(&mut self, id: CallId) {
+        let Some((place, role)) = self.calls.get(&id).map(|call| (call.place, call.role)) else { return };
+        let found = match place {
+            Place::Anyone => self.anyone.remove(id),
+            Place::Homeless => self.homeless.remove(id),
+            Place::Bound(at) => self.slot_mut(at.worker).queue.remove(id),
+            Place::Line => self.leave_line(id, role),
+            Place::Nowhere | Place::Sent { .. } => false,
+        };
+        self.queued -= usize::from(found);
+        self.set_place(id, Place::Nowhere);
+    }
+
+    fn leave_line(&mut self, id: CallId, role: Role) -> bool {
+        let Some(route) = role.row().and_then(|row| self.route_mut(row)) else { return false };
+        let line = route.line_mut();
+        let before = line.waiting.len();
+        line.waiting.retain(|&other| other != id);
+        line.waiting.len() < before
+    }
+
+    /// The turn of a session is over: an epoch that ended is closed, and the next call goes.
+    pub(super) fn pass_turn(&mut self, now: Now, row: RowKey, fx: &mut Effects) {
+        let Some(route) = self.route_mut(row) else { return };
+        route.turn = None;
+        let next = route.next_waiting();
+        self.close_ended_epoch(row, next, fx);
+        let Some(next) = next else { return self.drop_if_forgotten(row) };
+        self.unqueue(next);
+        if let Some(call) = self.calls.get_mut(&next) {
+            call.queue_until = now + self.settings.queue.timeout; // its wait for any worker begins now, if it has one
+        }
+        self.take_turn(row, next);
+        self.seek_or_wait(now, next, fx);
+    }
+
+    /// Ends the state of the bound epoch if the next call, or nobody, belongs to it.
+    pub(super) fn close_ended_epoch(&mut self, row: RowKey, next: Option<CallId>, fx: &mut Effects) {
+        let Some((admitting, then)) = self.route(row).map(|route| (route.epoch, route.then)) else { return };
+        let wanted = next.and_then(|id| self.calls.get(&id)).map_or(admitting, |call| match call.role {
+            Role::Strict { epoch, .. } => epoch,
+            _ => admitting,
+        });
+        if let Binding::To { epoch, .. } = self.binding(row) {
+            if wanted <= epoch {
+                return;
+            }
+            let reason = if matches!(then, Then::Bind(_)) { SessionEnd::Moved } else { SessionEnd::Ended };
+            self.end_state(row, reason, Unbound::New, fx);
+        }
+        if wanted == admitting
+            && let Then::Bind(at) = then
+        {
+            self.bind_if_alive(row, at, admitting);
+        }
+    }
+
+    fn drop_if_forgotten(&mut self, row: RowKey) {
+        let Sessions::Routed(routes) = &mut self.sessions else { return };
+        let over = |row: &crate::session::Row<crate::session::Route>| {
+            row.pending == 0 && row.route.then == Then::Forget && matches!(row.route.binding, Binding::None(_))
+        };
+        if routes.table.row(row).is_some_and(over) {
+            routes.table.remove(row);
+        }
+    }
+
+    /// A call of this session is over: its place in the session goes to the next.
+    pub(super) fn release(&mut self, now: Now, row: RowKey, turn: bool, ran: bool, fx: &mut Effects) {
+        match &mut self.sessions {
+            Sessions::Tracked(table) => {
+                table.end_call(row, now, ran);
+                if table.row(row).is_some_and(|row| row.ended && row.pending == 0) {
+                    table.remove(row);
+                }
+            }
+            Sessions::Routed(routes) => {
+                routes.table.end_call(row, now, ran);
+                if turn {
+                    self.pass_turn(now, row, fx);
+                } else {
+                    self.drop_if_forgotten(row);
+                }
+            }
+        }
+    }
+
+    pub(super) fn turn_of(&self, row: RowKey) -> Option<CallId> {
+        self.route(row).and_then(|route| route.turn)
+    }
+
+    pub(super) fn take_turn(&mut self, row: RowKey, id: CallId) {
+        if let Some(route) = self.route_mut(row) {
+            route.turn = Some(id);
+        }
+    }
+
+    pub(super) fn line_of(&self, row: RowKey) -> Vec<CallId> {
+        self.route(row)
+            .and_then(|route| route.line.as_ref())
+            .map_or_else(Vec::new, |line| line.waiting.iter().copied().collect())
+    }
+}
