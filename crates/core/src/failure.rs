@@ -63,7 +63,7 @@ pub enum Failure {
 pub struct Loss {
     /// The process.
     pub at: WorkerRef,
-    /// How it ended; `None` where that is no longer known (it ended long before the call).
+    /// How it ended; `None` where that is not known yet (it was told to end) or no more (a later process of its slot ended too).
     pub end: Option<End>,
     /// False only if the worker can't have seen the call.
     pub may_have_run: bool,

@@ -177,7 +177,8 @@ pub struct AffinitySettings {
     pub expiry: Expiry,
     /// The mode of calls that name none.
     pub mode: Affinity,
-    /// What calls of an expired session get.
+    /// What calls of an expired session get. Immediate expiry knows none: it takes [`OnExpired::Reject`] for
+    /// [`OnExpired::Rebind`], and the configuration refuses the pair.
     pub on_expired: OnExpired,
 }
 

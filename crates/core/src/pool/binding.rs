@@ -50,6 +50,8 @@ impl Core {
     }
 
     /// Binds a session to a slot's present process: its next calls run there. A state elsewhere ends, after the calls it has.
+    /// While those last, a later bind, unbind or end takes the place of an earlier one. Who binds a session whose worker died
+    /// knows of that: nobody is told of the loss any more.
     ///
     /// # Errors
     /// [`BindError`].

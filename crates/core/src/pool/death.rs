@@ -34,11 +34,11 @@ impl Core {
         }
         self.restart_or_rest(now, at, end, live_since, fx);
         self.lose_calls(now, at, end, running, &waiting, fx);
+        self.after_exit(now, fx); // first, so that a drain that is over starts nothing it would end at once
         self.fill_all(now, fx);
         self.start_due(now, fx);
         self.want_overflow(now, fx);
         self.answer_if_failed(now, fx);
-        self.after_exit(now, fx);
     }
 
     fn record_exit(&mut self, now: Now, worker: WorkerId, state: WorkerState, live_since: Option<Now>) {
