@@ -1,10 +1,9 @@
 //! What HTTP tells of sessions, page by page, and their end.
 
 use super::{pools::Pools, refusal::Refusal};
-use crate::{Error, SessionId};
+use crate::{Error, SessionId, SessionInfo};
 use actix_web::{HttpRequest, HttpResponse, Result, web};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 /// The longest page.
 const LIMIT_MAX: usize = 1000;
@@ -15,6 +14,15 @@ const LIMIT_MAX: usize = 1000;
 struct Page {
     offset: usize,
     limit: usize,
+}
+
+/// A page.
+#[derive(Serialize)]
+struct Listed {
+    sessions: Vec<SessionInfo>,
+    offset: usize,
+    limit: usize,
+    total: usize,
 }
 
 impl Default for Page {
@@ -45,7 +53,7 @@ pub(super) async fn list(
     let Page { offset, limit } = Page::parse(request.query_string())?;
     let sessions = pool.sessions(offset, limit).await?;
     let total = pool.status().await?.active_sessions;
-    Ok(HttpResponse::Ok().json(json!({ "sessions": sessions, "offset": offset, "limit": limit, "total": total })))
+    Ok(HttpResponse::Ok().json(Listed { sessions, offset, limit, total }))
 }
 
 /// `GET /v1/pools/{pool}/sessions/{id}`.

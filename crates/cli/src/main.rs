@@ -1,2 +1,33 @@
-//! Skeleton.
-fn main() {}
+//! The command line of herder: parses arguments, runs one command, and turns its outcome into an exit code. Holds no state.
+
+mod args;
+mod call;
+mod check;
+mod client;
+mod failure;
+mod logs;
+mod problem;
+mod serve;
+mod source;
+mod status;
+mod table;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Serve(options) => serve::run(&options),
+        Command::Call(options) => call::run(&options),
+        Command::Check(options) => check::run(&options),
+        Command::Status(options) => status::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.tell();
+            failure.exit_code()
+        }
+    }
+}

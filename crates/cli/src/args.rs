@@ -1,0 +1,190 @@
+//! The arguments, and their help. Parses each into a type that can't be wrong.
+
+use clap::{Args, Parser, Subcommand};
+use herder::config::duration;
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    time::Duration,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  herder serve                                      two demo pools, or ./herder.toml if there is one
+  herder serve carts.py:app --enhanced              a pool `carts`; a session stays with its worker
+  herder call basic echo '{\"x\": 1}'                 against the running server, or without one
+  herder status                                     the pools of the running server
+
+Environment:
+  HERDER_URL    the server that `call` and `status` talk to
+  HERDER_TOKEN  the token that `serve` asks for, and `call` and `status` show
+  HERDER_LOG    what is logged, such as `debug` or `info,herder_actors=trace`";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  herder serve                                ./herder.toml if it is there, else two demo pools
+  herder serve production.toml
+  herder serve carts.py:app --enhanced --pool-size 4
+  curl -s localhost:7878/v1/pools/basic/call/echo -d '{\"x\":1}'
+
+Ctrl-C and SIGTERM let requests finish and stop the workers; a second one stops now.";
+
+const CALL_EXAMPLES: &str = "\
+Examples:
+  herder call basic echo '{\"x\": 1}'
+  herder call sessions count --session ann
+  echo '{\"ms\": 100}' | herder call basic sleep - --timeout 5s
+
+Talks to the server of --url or HERDER_URL; else to one at the configured address if there is one; else it starts the pool,
+calls, and stops it.
+
+Exit codes: 0 it worked, 1 the call failed, 2 the arguments or the configuration are wrong.";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  herder check
+  herder check production.toml
+
+Prints every problem as FILE:LINE:COLUMN: KEY: MESSAGE, and exits with 2 if there is one.";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  herder status
+  herder status sessions
+  herder status basic --json";
+
+/// Pools of Python worker processes, supervised; a session stays with its worker.
+#[derive(Debug, Parser)]
+#[command(name = "herder", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start pools and serve them over HTTP
+    Serve(Serve),
+    /// Call a command and print its result as JSON
+    Call(Call),
+    /// Check a configuration file
+    Check(Check),
+    /// Show the pools of a running server
+    Status(Status),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = SERVE_EXAMPLES)]
+pub(crate) struct Serve {
+    /// A TOML file, or an app: `module:app` or `path/to/file.py:app`
+    #[arg(value_name = "APP|FILE")]
+    pub(crate) source: Option<String>,
+    /// Make the app's pool an enhanced one: a session stays with its worker
+    #[arg(long)]
+    pub(crate) enhanced: bool,
+    /// Workers of the app's pool, or of each demo pool
+    #[arg(long, value_name = "N")]
+    pub(crate) pool_size: Option<usize>,
+    /// Where to listen, instead of `server.listen` [default: 127.0.0.1:7878]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Let the demo pools run any Python code they are sent (`notebook.run`); every call needs a token then
+    #[arg(long)]
+    pub(crate) allow_code: bool,
+    /// How long requests and calls may take to finish after Ctrl-C
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    pub(crate) drain: Duration,
+    /// Threads that serve HTTP; each pool has one of its own besides
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: u16,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = CALL_EXAMPLES)]
+pub(crate) struct Call {
+    /// The pool's name
+    pub(crate) pool: String,
+    /// The command's name
+    pub(crate) command: String,
+    /// The arguments, a JSON object; `-` reads it from standard input
+    #[arg(value_name = "JSON|-", default_value = "{}")]
+    pub(crate) arguments: String,
+    /// The session the call belongs to
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// The whole deadline: queue, run and retries [default: the pool's `timeout`]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+    /// The call may run again elsewhere when its worker dies
+    #[arg(long)]
+    pub(crate) idempotent: bool,
+    /// Print how the call was routed and how long it took, too: {"result": .., "meta": ..}
+    #[arg(long)]
+    pub(crate) meta: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerAt,
+    /// The configuration file [default: ./herder.toml, or else the demo pools]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = CHECK_EXAMPLES)]
+pub(crate) struct Check {
+    /// The configuration file
+    #[arg(default_value = "herder.toml")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = STATUS_EXAMPLES)]
+pub(crate) struct Status {
+    /// One pool, with its workers
+    pub(crate) pool: Option<String>,
+    /// Print what the server answered, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerAt,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ServerAt {
+    /// The server to talk to
+    #[arg(long, env = "HERDER_URL", value_name = "URL", value_parser = base_url)]
+    pub(crate) url: Option<String>,
+}
+
+/// An address to listen on. A name's first IPv4 address is taken before any other.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found: Vec<_> = text.to_socket_addrs().map_err(|error| format!("{error}; allowed: HOST:PORT"))?.collect();
+    let chosen = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    chosen.copied().ok_or_else(|| "the host has no address".into())
+}
+
+fn base_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").unwrap_or_default();
+    let fits = !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['?', '#', ' ']);
+    if fits { Ok(text.trim_end_matches('/').into()) } else { Err("allowed: http://HOST:PORT".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn urls_and_addresses() {
+        assert_eq!(base_url("http://localhost:7878/"), Ok("http://localhost:7878".into()));
+        for bad in ["", "localhost:7878", "https://localhost", "http://", "http:///x", "http://a b"] {
+            assert!(base_url(bad).is_err(), "{bad}");
+        }
+        assert_eq!(address("127.0.0.1:0").map(|address| address.to_string()), Ok("127.0.0.1:0".into()));
+        assert!(address("127.0.0.1").is_err() && address("7878").is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! `herder call`: one call, against a running server or on a pool started for it alone.
+
+use crate::{
+    args::Call,
+    client::{Client, path},
+    failure::{Failure, Outcome},
+    logs,
+    source::{Source, Wishes},
+    table,
+};
+use actix_rt::System;
+use bytes::Bytes;
+use herder::{Error, Pool, PoolConfig, Reply, config::duration};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
+use std::{collections::HashMap, io::Read, time::Duration};
+
+/// A result and its circumstances, not decoded.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    result: &'a RawValue,
+}
+
+/// Calls, and prints the result.
+pub(crate) fn run(options: &Call) -> Outcome {
+    logs::start("warn")?;
+    let arguments = arguments(options)?;
+    let answer = match &options.server.url {
+        Some(url) => remote(&Client::new(url, token(None)), options, &arguments)?,
+        None => {
+            let source = source(options)?;
+            let own = source.server.token.as_ref().map(|token| token.expose().to_owned());
+            let client = Client::new(&format!("http://{}", source.server.listen), token(own));
+            if client.answers() { remote(&client, options, &arguments)? } else { local(source, options, arguments)? }
+        }
+    };
+    print(&answer, options.meta)
+}
+
+fn source(options: &Call) -> Outcome<Source> {
+    match &options.config {
+        Some(file) => Source::file(file, Wishes::default()),
+        None => Source::of(None, Wishes::default()),
+    }
+}
+
+/// The token to show: of the environment, or of the configuration.
+pub(crate) fn token(configured: Option<String>) -> Option<String> {
+    std::env::var("HERDER_TOKEN").ok().filter(|token| !token.is_empty()).or(configured)
+}
+
+fn arguments(options: &Call) -> Outcome<String> {
+    if options.arguments != "-" {
+        return Ok(options.arguments.clone());
+    }
+    let mut text = String::new();
+    let read = std::io::stdin().read_to_string(&mut text);
+    read.map_err(|error| Failure::usage(format_args!("standard input: {error}")))?;
+    Ok(text)
+}
+
+fn print(answer: &str, with_meta: bool) -> Outcome {
+    let envelope: Envelope<'_> = serde_json::from_str(answer)
+        .map_err(|error| Failure::failed(format_args!("the server's answer is not what it should be: {error}")))?;
+    table::out(if with_meta { answer } else { envelope.result.get() });
+    Ok(())
+}
+
+fn remote(client: &Client, options: &Call, arguments: &str) -> Outcome<String> {
+    let mut headers = Vec::new();
+    headers.extend(options.session.iter().map(|session| ("Herder-Session", session.clone())));
+    headers.extend(options.timeout.map(|timeout| ("Herder-Timeout", duration::show(timeout))));
+    headers.extend(options.idempotent.then(|| ("Herder-Idempotent", "true".to_owned())));
+    client.post(&path(&[&options.pool, "call", &options.command]), &headers, arguments)
+}
+
+/// Starts the pool, calls, stops it.
+fn local(source: Source, options: &Call, arguments: String) -> Outcome<String> {
+    let object = serde_json::from_str::<HashMap<String, IgnoredAny>>(&arguments);
+    object.map_err(|error| Failure::usage(format_args!("the arguments are not a JSON object: {error}")))?;
+    let config = named(source.pools, &options.pool)?;
+    let reply = System::new().block_on(async {
+        let pool = Pool::start(config).await?;
+        let reply = call(&pool, options, arguments).await;
+        if let Err(error) = pool.shutdown(Duration::from_secs(5)).await {
+            tracing::warn!(%error, "the pool did not stop in order");
+        }
+        reply
+    });
+    reply.and_then(|reply| envelope(&reply)).map_err(|error| problem(&error))
+}
+
+async fn call(pool: &Pool, options: &Call, arguments: String) -> Result<Reply, Error> {
+    let mut call = pool.call_json::<IgnoredAny>(&options.command, Bytes::from(arguments));
+    if let Some(session) = &options.session {
+        call = call.session(session);
+    }
+    if let Some(timeout) = options.timeout {
+        call = call.timeout(timeout);
+    }
+    if options.idempotent {
+        call = call.idempotent(true);
+    }
+    call.reply().await
+}
+
+fn named(pools: Vec<PoolConfig>, name: &str) -> Outcome<PoolConfig> {
+    let names: Vec<_> = pools.iter().map(|pool| format!("`{}`", pool.name())).collect();
+    let found = pools.into_iter().find(|pool| pool.name().as_str() == name);
+    found.ok_or_else(|| Failure::usage(format_args!("unknown pool `{name}`; known: {}", names.join(", "))))
+}
+
+fn envelope(reply: &Reply) -> Result<String, Error> {
+    let meta = serde_json::to_string(&reply.meta()).map_err(|error| Error::Decode { message: error.to_string() })?;
+    Ok(format!("{{\"result\":{},\"meta\":{meta}}}", String::from_utf8_lossy(&reply.json()?)))
+}
+
+fn problem(error: &Error) -> Failure {
+    serde_json::to_value(error.problem()).map_or_else(|_| Failure::failed(error), Failure::Problem)
+}

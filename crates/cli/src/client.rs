@@ -1,0 +1,94 @@
+//! A client of a running server: plain HTTP, one request at a time. Holds the address and the token.
+
+use crate::failure::{Failure, Outcome};
+use serde_json::Value;
+use std::time::Duration;
+use ureq::{Agent, Body, http::Response};
+
+/// How long a server that was not named has to show that it is there.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// A client of the server at `base`.
+#[derive(Debug)]
+pub(crate) struct Client {
+    agent: Agent,
+    base: String,
+    token: Option<String>,
+}
+
+/// A path of the API; its parts are escaped.
+pub(crate) fn path(parts: &[&str]) -> String {
+    parts.iter().fold("/v1/pools".to_owned(), |path, part| path + "/" + &escaped(part))
+}
+
+impl Client {
+    /// For the server at this URL; shows the token if there is one.
+    pub(crate) fn new(base: &str, token: Option<String>) -> Self {
+        let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
+        let agent = config.timeout_connect(Some(Duration::from_secs(10))).build().into();
+        Self { agent, base: base.into(), token }
+    }
+
+    /// Whether a herder answers there.
+    pub(crate) fn answers(&self) -> bool {
+        let request = self.agent.get(format!("{}/healthz", self.base)).config().timeout_global(Some(PROBE)).build();
+        let text = request.call().ok().and_then(|mut response| response.body_mut().read_to_string().ok());
+        text.and_then(|text| serde_json::from_str::<Value>(&text).ok())
+            .is_some_and(|health| health["herder"].is_string())
+    }
+
+    /// The body of a 200; a problem otherwise.
+    pub(crate) fn get(&self, path: &str) -> Outcome<String> {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        self.answer(request.call())
+    }
+
+    /// The body of a 200; a problem otherwise.
+    pub(crate) fn post(&self, path: &str, headers: &[(&str, String)], body: &str) -> Outcome<String> {
+        let mut request = self.agent.post(format!("{}{path}", self.base)).content_type("application/json");
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        self.answer(request.send(body))
+    }
+
+    fn answer(&self, answer: Result<Response<Body>, ureq::Error>) -> Outcome<String> {
+        let unreachable = |error| {
+            Failure::failed(format_args!("no answer from {}: {error}\n  is `herder serve` running there?", self.base))
+        };
+        let mut response = answer.map_err(unreachable)?;
+        let text = response.body_mut().with_config().limit(u64::MAX).read_to_string().map_err(unreachable)?;
+        if response.status().is_success() {
+            return Ok(text);
+        }
+        match serde_json::from_str::<Value>(&text) {
+            Ok(problem) if problem["detail"].is_string() => Err(Failure::Problem(problem)),
+            _ => Err(Failure::failed(format_args!("{} answered {}", self.base, response.status()))),
+        }
+    }
+}
+
+/// A part of a path: all but letters, digits and `-._~` are percent-encoded.
+fn escaped(part: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    part.bytes().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path;
+
+    #[test]
+    fn parts_of_a_path_are_escaped() {
+        assert_eq!(path(&["a", "call", "x y/ü"]), "/v1/pools/a/call/x%20y%2F%C3%BC");
+    }
+}

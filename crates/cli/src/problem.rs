@@ -1,0 +1,64 @@
+//! A problem (RFC 9457) in words for a terminal: what happened, where, what it left behind. Pure.
+
+use serde_json::Value;
+
+/// The problem as text: the first line says it all, the rest is for whoever looks for the cause.
+pub(crate) fn told(problem: &Value) -> String {
+    let detail = problem["detail"].as_str().unwrap_or("the server answered with an error");
+    let mut text = detail.to_owned();
+    let facts = facts(problem);
+    if !facts.is_empty() {
+        text += &format!("\n  {}", facts.join("; "));
+    }
+    if let Some(traceback) = problem["traceback"].as_str() {
+        text += &indented(traceback.lines());
+    }
+    if let Some(lines) = problem["stderr_tail"].as_array().filter(|lines| !lines.is_empty()) {
+        text += "\n  the worker's last output:";
+        text += &indented(lines.iter().filter_map(Value::as_str));
+    }
+    text
+}
+
+fn facts(problem: &Value) -> Vec<String> {
+    let mut facts = Vec::new();
+    if let (Some(kind), Some(status)) = (problem["type"].as_str(), problem["status"].as_u64()) {
+        facts.push(format!("{} ({status})", kind.rsplit('/').next().unwrap_or(kind)));
+    }
+    if let (Some(worker), Some(generation)) = (problem["worker"].as_str(), problem["generation"].as_u64()) {
+        facts.push(format!("worker {worker} generation {generation}"));
+    }
+    for (key, name) in [("exit_status", "exit status"), ("signal", "signal"), ("code", "code")] {
+        match &problem[key] {
+            Value::Null => {}
+            Value::String(text) => facts.push(format!("{name} {text}")),
+            value => facts.push(format!("{name} {value}")),
+        }
+    }
+    if problem["retryable"] == true {
+        facts.push("may be tried again".into());
+    }
+    facts
+}
+
+fn indented<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    lines.map(|line| format!("\n    {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+    use serde_json::json;
+
+    #[test]
+    fn problems_in_words() {
+        let problem = json!({
+            "type": "https://herder.invalid/errors/exception", "status": 500, "detail": "ValueError: no",
+            "worker": "w1", "generation": 2, "traceback": "Traceback\n  File", "stderr_tail": ["a", "b"], "retryable": false,
+        });
+        let expected = "ValueError: no\n  exception (500); worker w1 generation 2\n    Traceback\n      File\n  \
+                        the worker's last output:\n    a\n    b";
+        assert_eq!(told(&problem), expected);
+        assert_eq!(told(&json!(null)), "the server answered with an error");
+    }
+}

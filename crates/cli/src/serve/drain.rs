@@ -1,0 +1,43 @@
+//! The end in order: no new connections, requests finish, then the pools end. Bounded by the drain's time, and a little more for
+//! the last answers.
+
+use super::LAST_WORDS;
+use actix_web::dev::ServerHandle;
+use herder::{Pool, http::Connections};
+use std::time::{Duration, Instant};
+
+/// What is to end.
+pub(super) struct Drain {
+    pub(super) handle: ServerHandle,
+    pub(super) connections: Connections,
+    pub(super) pools: Vec<Pool>,
+    pub(super) within: Duration,
+}
+
+impl Drain {
+    /// Ends it. What is not finished in time is answered `PoolClosed` by its pool, and that answer still goes out.
+    pub(super) async fn run(self) {
+        let Self { handle, connections, pools, within } = self;
+        let started = Instant::now();
+        let mut stopped = Box::pin(handle.stop(true));
+        connections.drain();
+        let in_time = tokio::time::timeout(within, &mut stopped).await.is_ok();
+        let ends: Vec<_> = pools
+            .into_iter()
+            .map(|pool| actix_rt::spawn(end(pool, within.saturating_sub(started.elapsed()))))
+            .collect();
+        for end in ends {
+            _ = end.await;
+        }
+        if !in_time && tokio::time::timeout(LAST_WORDS, stopped).await.is_err() {
+            tracing::warn!("{} connections were cut off", connections.open());
+        }
+    }
+}
+
+/// The pool reports its end in the log itself.
+async fn end(pool: Pool, within: Duration) {
+    if let Err(error) = pool.shutdown(within).await {
+        tracing::warn!(pool = %pool.name(), %error, "the pool did not stop in order");
+    }
+}

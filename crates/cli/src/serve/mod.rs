@@ -1,0 +1,114 @@
+//! `herder serve`: binds, starts the pools, answers HTTP, and ends all of it in order. Holds nothing once it returned.
+
+mod access;
+mod banner;
+mod drain;
+mod progress;
+mod signals;
+
+use crate::{
+    args::Serve,
+    failure::{Failure, Outcome},
+    logs,
+    source::{Source, Wishes},
+};
+use access::Access;
+use actix_rt::System;
+use actix_web::{App, HttpServer, dev::Server};
+use drain::Drain;
+use herder::{
+    Pool, PoolConfig,
+    http::{Api, Connections},
+};
+use signals::Signals;
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
+
+/// What is logged unless `HERDER_LOG` says otherwise.
+const LOGGED: &str = "info,actix_server=warn,actix_http=warn";
+/// For answers that say their call was cut off to get out, after the drain's time.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Serves until a signal ends it.
+pub(crate) fn run(options: &Serve) -> Outcome {
+    logs::start(LOGGED)?;
+    let wishes = Wishes { enhanced: options.enhanced, pool_size: options.pool_size, allow_code: options.allow_code };
+    let source = Source::of(options.source.as_deref(), wishes)?;
+    let listen = options.listen.unwrap_or(source.server.listen);
+    let access = Access::decide(listen, &source, options.allow_code)?;
+    let listener = bind(listen)?; // before any worker starts: a taken port must leave nothing behind
+    System::new().block_on(serve(options, source, access, listener))
+}
+
+fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
+    TcpListener::bind(listen).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::failed(format_args!(
+            "{listen} is in use: another server runs there (`herder status` shows whether it is a herder); \
+             choose another with --listen"
+        )),
+        _ => Failure::failed(format_args!("can't listen on {listen}: {error}")),
+    })
+}
+
+async fn serve(options: &Serve, source: Source, access: Access, listener: TcpListener) -> Outcome {
+    let mut signals = Signals::new()?;
+    let address = listener.local_addr().map_err(Failure::failed)?;
+    let pools = start(source.pools).await?;
+    let connections = Connections::default();
+    let server = http(options, &source.server.hosts, &pools, &access, &connections, listener)?;
+    let handle = server.handle();
+    let mut serving = actix_rt::spawn(server);
+    banner::print(address, &source.origin, &pools, &access);
+    let progress = actix_rt::spawn(progress::told(pools.clone()));
+    tokio::select! {
+        signal = signals.next() => signal.announce(options.drain),
+        ended = &mut serving => return Err(unexpected(ended)),
+    }
+    progress.abort();
+    let drain = Drain { handle, connections, pools, within: options.drain };
+    tokio::select! {
+        () = drain.run() => Ok(()),
+        again = signals.next() => again.exit_now(),
+    }
+}
+
+async fn start(configs: Vec<PoolConfig>) -> Outcome<Vec<Pool>> {
+    let mut pools = Vec::with_capacity(configs.len());
+    for config in configs {
+        pools.push(Pool::start(config).without_waiting().await.map_err(Failure::failed)?);
+    }
+    Ok(pools)
+}
+
+fn http(
+    options: &Serve,
+    hosts: &[String],
+    pools: &[Pool],
+    access: &Access,
+    connections: &Connections,
+    listener: TcpListener,
+) -> Outcome<Server> {
+    let mut api = Api::new(pools.iter().cloned()).hosts(hosts.iter().cloned());
+    if let Some(token) = access.token() {
+        api = api.token(token.clone());
+    }
+    let server = HttpServer::new(move || App::new().configure(api.routes()))
+        .workers(options.threads.into())
+        .on_connect(connections.on_connect())
+        .shutdown_timeout((options.drain + LAST_WORDS).as_secs() + 1)
+        .disable_signals()
+        .listen(listener)
+        .map_err(Failure::failed)?;
+    Ok(server.run())
+}
+
+fn unexpected(ended: Result<io::Result<()>, tokio::task::JoinError>) -> Failure {
+    match ended {
+        Ok(Ok(())) => Failure::failed("the HTTP server ended by itself"),
+        Ok(Err(error)) => Failure::failed(format_args!("the HTTP server ended: {error}")),
+        Err(error) => Failure::failed(format_args!("the HTTP server ended: {error}")),
+    }
+}

@@ -1,0 +1,32 @@
+//! Tells in the log how the workers of each pool come up. Only reads.
+
+use herder::{Pool, PoolHealth};
+use std::time::Duration;
+
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Until every pool had all its workers ready once.
+pub(super) async fn told(pools: Vec<Pool>) {
+    let watched: Vec<_> = pools.into_iter().map(|pool| actix_rt::spawn(one(pool))).collect();
+    for pool in watched {
+        _ = pool.await;
+    }
+    tracing::info!("all pools are ready");
+}
+
+async fn one(pool: Pool) {
+    let mut told = (0, None);
+    while let Ok(PoolHealth { ready_workers, wanted_workers, last_start_error, .. }) = pool.health().await {
+        if last_start_error.is_some() && last_start_error != told.1 {
+            tracing::warn!(pool = %pool.name(), error = last_start_error.as_deref(), "a worker could not be started");
+        }
+        if ready_workers != told.0 {
+            tracing::info!(pool = %pool.name(), "ready: {ready_workers} of {wanted_workers} workers");
+        }
+        if ready_workers >= wanted_workers {
+            return;
+        }
+        told = (ready_workers, last_start_error);
+        actix_rt::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,161 @@
+//! Where pools come from: a configuration file, an app, or nothing at all, which gives two demo pools.
+
+use crate::failure::{Failure, Outcome};
+use herder::{
+    Config, PoolConfig,
+    config::{ConfigError, Server},
+};
+use std::path::{Path, PathBuf};
+
+/// Looked for where nothing was named.
+const DEFAULT_FILE: &str = "herder.toml";
+const DEMO_APP: &str = "herder.demo:app";
+const DEMO_WORKERS: usize = 4;
+/// Lets the demo app have `notebook.run`.
+pub(crate) const ALLOW_CODE: &str = "HERDER_ALLOW_CODE";
+
+/// Pools to start, and where they came from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) origin: Origin,
+    pub(crate) server: Server,
+    pub(crate) pools: Vec<PoolConfig>,
+}
+
+/// Where pools came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    File(PathBuf),
+    App,
+    Demo,
+}
+
+/// What `serve` may say of pools that no file describes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) enhanced: bool,
+    pub(crate) pool_size: Option<usize>,
+    pub(crate) allow_code: bool,
+}
+
+impl Source {
+    /// What `APP|FILE` stands for.
+    pub(crate) fn of(text: Option<&str>, wishes: Wishes) -> Outcome<Self> {
+        match text {
+            Some(text) if is_toml(text) => Self::file(Path::new(text), wishes),
+            Some(text) if text.contains(':') => Self::app(text, wishes),
+            Some(text) => Err(Failure::usage(not_a_source(text))),
+            None if Path::new(DEFAULT_FILE).exists() => Self::file(Path::new(DEFAULT_FILE), wishes),
+            None => Self::demo(wishes),
+        }
+    }
+
+    /// The pools of this file.
+    pub(crate) fn file(path: &Path, wishes: Wishes) -> Outcome<Self> {
+        let refused = [
+            (wishes.enhanced, "--enhanced", "set `worker_type = \"enhanced\"` in the pool"),
+            (wishes.pool_size.is_some(), "--pool-size", "set `pool_size` in the pool"),
+            (wishes.allow_code, "--allow-code", "it is for the demo pools and for apps"),
+        ];
+        if let Some((_, flag, instead)) = refused.into_iter().find(|(given, ..)| *given) {
+            return Err(Failure::usage(format_args!("{flag} does not go with the file {}: {instead}", path.display())));
+        }
+        let Config { server, pools, .. } = load(path)?;
+        Ok(Self { origin: Origin::File(path.into()), server, pools })
+    }
+
+    fn app(app: &str, wishes: Wishes) -> Outcome<Self> {
+        let pool = pool(&name_of(app)?, app, wishes.enhanced, wishes.pool_size, wishes.allow_code)?;
+        Ok(Self { origin: Origin::App, server: Server::default(), pools: vec![pool] })
+    }
+
+    fn demo(wishes: Wishes) -> Outcome<Self> {
+        if wishes.enhanced {
+            return Err(Failure::usage("--enhanced needs an APP; the demo pool `sessions` is enhanced already"));
+        }
+        let size = Some(wishes.pool_size.unwrap_or(DEMO_WORKERS));
+        let demo = |name, enhanced| pool(name, DEMO_APP, enhanced, size, wishes.allow_code);
+        let pools = vec![demo("basic", false)?, demo("sessions", true)?];
+        Ok(Self { origin: Origin::Demo, server: Server::default(), pools })
+    }
+}
+
+/// Reads a configuration file.
+pub(crate) fn load(path: &Path) -> Outcome<Config> {
+    Config::load(path).map_err(|error| match error {
+        ConfigError::Invalid { .. } => Failure::usage(format_args!("the configuration is wrong\n{error}")),
+        other => Failure::usage(other),
+    })
+}
+
+// The variable is set either way: what herder itself was started with must not decide it.
+fn pool(name: &str, app: &str, enhanced: bool, size: Option<usize>, allow_code: bool) -> Outcome<PoolConfig> {
+    let allow = if allow_code { "1" } else { "0" };
+    let built = if enhanced {
+        let pool = PoolConfig::enhanced(name).app(app).env(ALLOW_CODE, allow);
+        size.map_or(pool.clone(), |size| pool.pool_size(size)).build()
+    } else {
+        let pool = PoolConfig::basic(name).app(app).env(ALLOW_CODE, allow);
+        size.map_or(pool.clone(), |size| pool.pool_size(size)).build()
+    };
+    built.map_err(Failure::usage)
+}
+
+/// The pool of an app is called after its file or module: `shop/carts.py:app` and `shop.carts:app` are `carts`.
+fn name_of(app: &str) -> Outcome<String> {
+    let target = app.rsplit_once(':').map_or(app, |(target, _)| target);
+    let last = match target.strip_suffix(".py") {
+        Some(path) => path.rsplit('/').next(),
+        None => target.rsplit('.').next(),
+    };
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let name: String = last.unwrap_or_default().chars().map(plain).collect();
+    let name: String = name.trim_start_matches(['_', '-']).chars().take(64).collect();
+    if name.is_empty() { Err(Failure::usage(not_a_source(app))) } else { Ok(name) }
+}
+
+fn is_toml(text: &str) -> bool {
+    Path::new(text).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
+}
+
+fn not_a_source(text: &str) -> String {
+    let hint = if text.ends_with(".py") { format!("; did you mean `{text}:app`?") } else { String::new() };
+    format!("`{text}` is neither a TOML file nor an app{hint}; allowed: NAME.toml, `module:app`, `path/to/file.py:app`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_s_pool_is_called_after_its_file() {
+        let cases = [("shop/carts.py:app", "carts"), ("shop.carts:app", "carts"), ("./my models.py:x", "my_models")];
+        for (app, name) in cases {
+            assert_eq!(name_of(app).unwrap(), name, "{app}");
+        }
+        assert!(name_of("____:app").is_err());
+    }
+
+    #[test]
+    fn code_is_allowed_only_where_it_was_asked_for() {
+        let allowed = |allow_code| {
+            let demo = Source::demo(Wishes { allow_code, ..Wishes::default() }).unwrap();
+            demo.pools.iter().map(|pool| pool.env()[ALLOW_CODE].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!((allowed(false), allowed(true)), (vec!["0".into(), "0".into()], vec!["1".into(), "1".into()]));
+    }
+
+    #[test]
+    fn a_file_s_pools_are_described_by_the_file() {
+        for wishes in [
+            Wishes { enhanced: true, ..Wishes::default() },
+            Wishes { pool_size: Some(1), ..Wishes::default() },
+            Wishes { allow_code: true, ..Wishes::default() },
+        ] {
+            assert!(matches!(Source::of(Some("x.toml"), wishes), Err(Failure::Usage(text)) if text.starts_with("--")));
+        }
+        assert!(
+            matches!(Source::of(Some("a.py"), Wishes::default()), Err(Failure::Usage(text)) if text.contains("`a.py:app`?"))
+        );
+    }
+}

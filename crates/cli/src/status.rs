@@ -1,0 +1,100 @@
+//! `herder status`: the pools of a running server as a table.
+
+use crate::{
+    args::Status,
+    call::token,
+    client::{Client, path},
+    failure::{Failure, Outcome},
+    source::{Source, Wishes},
+    table::{self, aligned},
+};
+use serde_json::Value;
+
+/// Shows the pools, or one with its workers.
+pub(crate) fn run(options: &Status) -> Outcome {
+    let client = client(options)?;
+    let text = match &options.pool {
+        Some(pool) if options.json => client.get(&path(&[pool]))?,
+        Some(pool) => one(&parsed(&client.get(&path(&[pool]))?)?),
+        None if options.json => client.get(&path(&[]))?,
+        None => all(&client)?,
+    };
+    table::out(&text);
+    Ok(())
+}
+
+/// Of the server that was named, or else of the configured address.
+fn client(options: &Status) -> Outcome<Client> {
+    if let Some(url) = &options.server.url {
+        return Ok(Client::new(url, token(None)));
+    }
+    let server = Source::of(None, Wishes::default())?.server;
+    let own = server.token.as_ref().map(|token| token.expose().to_owned());
+    Ok(Client::new(&format!("http://{}", server.listen), token(own)))
+}
+
+fn all(client: &Client) -> Outcome<String> {
+    let list = parsed(&client.get(&path(&[]))?)?;
+    let names = list["pools"].as_array().into_iter().flatten().filter_map(|pool| pool["pool"].as_str());
+    let rows = names.map(|name| Ok(row(&parsed(&client.get(&path(&[name]))?)?)));
+    let titles =
+        ["POOL", "TYPE", "STATE", "READY", "WAITING", "IN FLIGHT", "SESSIONS", "OK", "FAILED", "LOST", "UPTIME"];
+    Ok(aligned(&titles, &rows.collect::<Outcome<Vec<_>>>()?))
+}
+
+fn row(status: &Value) -> Vec<String> {
+    let (queue, counters) = (&status["queue"], &status["counters"]);
+    let seconds = status["uptime_ms"].as_u64().unwrap_or(0) / 1000;
+    vec![
+        shown(&status["pool"]),
+        shown(&status["worker_type"]),
+        shown(&status["state"]),
+        ready(status),
+        format!("{}/{}", shown(&queue["waiting"]), shown(&queue["limit"])),
+        shown(&queue["in_flight"]),
+        shown(&status["active_sessions"]),
+        shown(&counters["ok"]),
+        shown(&counters["failed"]),
+        shown(&counters["lost"]),
+        format!("{seconds}s"),
+    ]
+}
+
+fn ready(status: &Value) -> String {
+    let base = status["workers"].as_array().into_iter().flatten().filter(|worker| worker["overflow"] == false);
+    let ready = base.filter(|worker| matches!(worker["state"].as_str(), Some("ready" | "busy" | "degraded"))).count();
+    format!("{ready}/{}", shown(&status["pool_size"]))
+}
+
+fn one(status: &Value) -> String {
+    let titles = ["WORKER", "GENERATION", "PID", "STATE", "HEALTH", "IN FLIGHT", "OPERATIONS", "SESSIONS"];
+    let keys = ["id", "generation", "pid", "state", "health", "in_flight", "operations", "sessions"];
+    let worker = |worker: &Value| keys.iter().map(|key| shown(&worker[key])).collect();
+    let workers: Vec<Vec<String>> = status["workers"].as_array().into_iter().flatten().map(worker).collect();
+    let [pool, kind, state] = ["pool", "worker_type", "state"].map(|key| shown(&status[key]));
+    let queue = &status["queue"];
+    let mut text = format!(
+        "{pool}: {kind}, {state}, {} ready, {} of {} waiting, {} sessions\n",
+        ready(status),
+        shown(&queue["waiting"]),
+        shown(&queue["limit"]),
+        shown(&status["active_sessions"]),
+    );
+    if let Some(error) = status["last_start_error"].as_str() {
+        text += &format!("the last start of a worker failed: {error}\n");
+    }
+    text + "\n" + &aligned(&titles, &workers)
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn parsed(text: &str) -> Outcome<Value> {
+    serde_json::from_str(text)
+        .map_err(|error| Failure::failed(format_args!("the server's answer is not what it should be: {error}")))
+}

@@ -1,0 +1,33 @@
+//! What goes to standard output: lines, and tables with aligned columns. A reader that closed early is no error.
+
+use std::io::{self, Write};
+
+/// Prints a text and a line's end.
+pub(crate) fn out(text: &str) {
+    let mut stdout = io::stdout().lock();
+    _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// Rows below their titles, columns two spaces apart.
+pub(crate) fn aligned(titles: &[&str], rows: &[Vec<String>]) -> String {
+    let head: Vec<String> = titles.iter().map(|title| (*title).to_owned()).collect();
+    let all: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
+    let width = |column: usize| all.iter().map(|row| row.get(column).map_or(0, |cell| cell.chars().count())).max();
+    let widths: Vec<usize> = (0..titles.len()).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &&Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    all.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::aligned;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["a".into(), "1".into()], vec!["longer".into(), "22".into()]];
+        assert_eq!(aligned(&["POOL", "N"], &rows), "POOL    N\na       1\nlonger  22");
+    }
+}
