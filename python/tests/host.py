@@ -37,16 +37,18 @@ class Answer:
 
 
 class Host:
-    """One worker process and our two ends of its descriptors."""
+    """One worker process and our two ends of its descriptors; `command` is a foreign worker's, in place of a target."""
 
-    def __init__(self, target, *, env=None, cwd=None, control=True, python=sys.executable, arguments=(), **hello):
+    def __init__(
+        self, target, *, env=None, cwd=None, control=True, python=sys.executable, arguments=(), command=None, **hello
+    ):
         self.calls, theirs = socket.socketpair()
         self.control, their_control = socket.socketpair()
         self.calls.settimeout(PATIENCE)
         self.control.settimeout(PATIENCE)
         descriptors = {"HERDER_FD": theirs} | ({"HERDER_CTL_FD": their_control} if control else {})
         self.process = subprocess.Popen(
-            [python, *arguments, "-m", "herder", str(target)],
+            command or [python, *arguments, "-m", "herder", str(target)],
             pass_fds=[each.fileno() for each in descriptors.values()],
             env={
                 **os.environ,

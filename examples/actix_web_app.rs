@@ -1,0 +1,44 @@
+//! A pool inside an actix-web service: `cargo run --features http --example actix_web_app [HOST:PORT]`, then
+//! `curl -X POST localhost:8080/carts/ann/tea` a few times; `localhost:8080/herder/v1/pools/carts` tells of the pool.
+use actix_web::{App, HttpServer, get, post, web};
+use herder::{Pool, PoolConfig, Result, http::Connections};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::{env, time::Duration};
+
+#[derive(Serialize, Deserialize)]
+struct Cart {
+    items: Vec<String>,
+    total_cents: u64,
+}
+
+#[post("/carts/{user}/{item}")]
+async fn add(pool: web::Data<Pool>, path: web::Path<(String, String)>) -> Result<web::Json<Cart>> {
+    let (user, item) = path.into_inner();
+    let call = pool.call("add", &json!({ "item": item })).session(&user).timeout(Duration::from_secs(2));
+    call.await.map(web::Json) // an error answers by itself: problem+json, 410 lost session, 429 Retry-After, 504
+}
+
+#[get("/price/{item}")]
+async fn price(pool: web::Data<Pool>, item: web::Path<String>) -> Result<web::Json<u64>> {
+    pool.call("price", &json!({ "item": *item })).await.map(web::Json) // no session: any worker
+}
+
+#[actix_web::main]
+async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let carts = PoolConfig::enhanced("carts").app("examples/workers/carts.py:app").pool_size(4);
+    let carts = carts.relative_to(env!("CARGO_MANIFEST_DIR")).build()?; // so that it runs from any folder
+    let pool = web::Data::new(Pool::start(carts).await?); // its actors have an arbiter of their own
+    let shared = pool.clone();
+    let server = HttpServer::new(move || {
+        let admin = web::scope("/herder").configure(herder::http::routes(&shared)); // calls, status, sessions
+        App::new().app_data(shared.clone()).service((add, price)).service(admin)
+    });
+    let server = server.on_connect(Connections::default().on_connect()); // a client that leaves /herder/... cancels its call
+    let server = server.bind(env::args().nth(1).as_deref().unwrap_or("127.0.0.1:8080"))?;
+    println!("listening on http://{}", server.addrs()[0]);
+    server.run().await?; // SIGTERM: requests finish first; Ctrl-C: at once,
+    println!("{}", pool.shutdown(Duration::from_secs(10)).await?); // then the pool drains and its workers stop
+    Ok(())
+}

@@ -1,0 +1,143 @@
+// A worker in another language, written from docs/protocol.md alone: Node.js, nothing installed. `examples/foreign_worker.rs` runs it.
+import { once } from 'node:events';
+import { Socket } from 'node:net';
+
+const commands = {
+  echo: (args) => args,
+  count(_args, session) {
+    if (!session) throw new Refusal('bad_arguments', 'count needs a session');
+    return (session.count = (session.count ?? 0) + 1);
+  },
+  sleep: ({ ms = 0 }, _session, signal) =>
+    new Promise((done, stopped) => {
+      const timer = setTimeout(done, ms, null);
+      signal.onabort = () => (clearTimeout(timer), stopped(new Refusal('cancelled', 'told to stop')));
+    }),
+  fail: () => { throw new RangeError('this command always fails'); },
+  reject: () => { throw new Refusal('rejected', 'this command always says no', 'demo'); },
+};
+
+class Refusal extends Error { // an error that is no bug
+  constructor(kind, message, code) { super(message).fields = { kind, message, code }; }
+}
+
+const HELLO = 1, READY = 2, CALL = 3, RESULT = 4, ERROR = 5, CANCEL = 10, PING = 14, PONG = 15;
+const SESSION_END = 18, SESSION_ENDED = 19, SHUTDOWN = 20, KNOWN = [HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN];
+const RESERVED = [8, 11, 16, 17], NONE = 0, JSON_CODEC = 1, MSGPACK = 2, OPTIONAL = 4;
+
+const calls = new Socket({ fd: Number(process.env.HERDER_FD) });
+const control = new Socket({ fd: Number(process.env.HERDER_CTL_FD) });
+const state = new Map(); // of each session, by epoch and id: an epoch never seen before begins with none
+const running = new Map(); // wire id -> AbortController
+let maxFrame = 1 << 20, greeted = false, ending = false;
+
+function broken(name) { // nothing that follows can be trusted
+  console.error(`not the protocol: ${name}`);
+  process.exit(1);
+}
+
+function send(kind, wireId, codec, ...parts) {
+  const body = Buffer.concat(parts.map((part) => Buffer.from(part))), header = Buffer.alloc(16);
+  header.writeUInt32LE(body.length);
+  header.set([kind, codec], 4);
+  header.writeBigUInt64LE(wireId, 8);
+  calls.write(Buffer.concat([header, body])); // in one piece: frames must not mix
+}
+
+async function* frames(stream) {
+  stream.on('readable', () => {}); // one that stays: the first of its kind is called for old data again and again
+  for (;;) {
+    const header = await exactly(stream, 16), body = await exactly(stream, check(header));
+    const frame = { kind: header[4], flags: header[5], wireId: header.readBigUInt64LE(8), body };
+    if (KNOWN.includes(frame.kind)) yield frame;
+  }
+}
+
+async function exactly(stream, size) { // never resolves after the stream's end
+  for (let data = Buffer.alloc(0); ; await once(stream, 'readable')) {
+    if (data.length === size || (data = stream.read(size) ?? data).length === size) return data;
+  }
+}
+
+function check(header) { // gives the length of the body
+  const length = header.readUInt32LE(), kind = header[4], known = KNOWN.includes(kind) || RESERVED.includes(kind);
+  if (header.readUInt16LE(6)) broken('reserved_bytes');
+  if (length > maxFrame) broken('oversize');
+  if (!known && !(kind > SHUTDOWN && header[5] & OPTIONAL)) broken('unknown_kind');
+  return length;
+}
+
+function greet(hello) {
+  if (hello.protocol !== 1) {
+    const message = `this worker speaks protocol 1, the host ${hello.protocol}`;
+    send(ERROR, 0n, JSON_CODEC, Buffer.alloc(16), JSON.stringify({ kind: 'start_failed', message }));
+    return calls.end(() => broken('protocol_mismatch'));
+  }
+  ({ max_frame: maxFrame } = hello);
+  const { concurrency, pipeline } = hello, window = concurrency * pipeline; // nothing here blocks: as many as the host likes
+  const mine = { protocol: 1, pid: process.pid, concurrency, window, codecs: ['json'], control: true };
+  send(HELLO, 0n, JSON_CODEC, JSON.stringify(mine));
+  send(READY, 0n, JSON_CODEC, JSON.stringify({ commands: Object.keys(commands).map((name) => ({ name })) }));
+}
+
+async function answer({ wireId, flags, body }) {
+  const end = 20 + body.readUInt16LE(16), begin = end + body.readUInt16LE(18), command = body.toString('utf8', 20, end);
+  const key = begin > end && `${body.readBigUInt64LE(8)} ${body.toString('utf8', end, begin)}`;
+  if (key && !state.has(key)) state.set(key, {});
+  const stopping = new AbortController(), stamps = Buffer.alloc(16);
+  running.set(wireId, stopping);
+  let kind = RESULT, value;
+  try {
+    if (!Object.hasOwn(commands, command)) throw new Refusal('unknown_command', `there are ${Object.keys(commands)}`);
+    const args = decode(flags, body.subarray(begin));
+    stamps.writeBigUInt64LE(process.hrtime.bigint()); // CLOCK_MONOTONIC
+    value = JSON.stringify((await commands[command](args, state.get(key), stopping.signal)) ?? null);
+    if (Buffer.byteLength(value) + 16 > maxFrame) throw new Refusal('too_large', `over ${maxFrame} bytes`);
+  } catch (error) {
+    const { name: type, message, stack: traceback } = error;
+    [kind, value] = [ERROR, JSON.stringify(error.fields ?? { kind: 'exception', type, message, traceback })];
+  }
+  if (stamps.readBigUInt64LE()) stamps.writeBigUInt64LE(process.hrtime.bigint(), 8);
+  running.delete(wireId);
+  send(kind, wireId, JSON_CODEC, stamps, value);
+  finish();
+}
+
+function decode(flags, payload) {
+  if (flags & MSGPACK) throw new Refusal('malformed', 'this worker has no msgpack');
+  try {
+    return JSON.parse(payload);
+  } catch (error) {
+    throw new Refusal('malformed', error.message);
+  }
+}
+
+function endSession(body) {
+  state.delete(`${body.readBigUInt64LE()} ${body.toString('utf8', 9)}`);
+  send(SESSION_ENDED, 0n, NONE, body.subarray(0, 8), body.subarray(9));
+}
+
+function finish() { // after shutdown: when every call has its final frame, and the host has got them
+  if (ending && !running.size) calls.end(() => process.exit(0));
+}
+
+async function serveControl() {
+  for await (const { kind, wireId } of frames(control)) {
+    if (kind === PING) send(PONG, wireId, NONE);
+    if (kind === CANCEL) running.get(wireId)?.abort(); // a command that listens stops; the others can't be broken
+  }
+}
+
+async function serveCalls() {
+  for await (const frame of frames(calls)) {
+    if ((frame.kind === HELLO) === greeted) broken('out_of_order');
+    if (frame.kind === HELLO) greeted = !greet(JSON.parse(frame.body));
+    if (frame.kind === CALL) answer(frame); // not awaited: they overlap
+    if (frame.kind === SESSION_END) endSession(frame.body);
+    if (frame.kind === SHUTDOWN) (ending = true), finish();
+  }
+}
+
+for (const event of ['end', 'error']) calls.on(event, () => process.exit(0)); // the host has gone: nobody reads the answers
+serveControl();
+serveCalls();
