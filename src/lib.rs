@@ -24,15 +24,19 @@ mod pool;
 
 pub use config::{Config, ConfigError};
 pub use herder_actors::{
-    ActiveFeatures, Affinity, AffinityStats, AppPath, Basic, BindSession, Cancel, Category, CleanupStaleSessions,
-    Codec, Counters, EndSession, Enhanced, EnvMode, Epoch, Error, Execute, ExecuteInSession, Expiry, Features,
-    Generation, GetInternalStats, GetPoolName, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetWorker, Health,
-    HealthCheck, IfAbsent, InternalStats, InvalidConfig, KillWorker, Launch, ListSessions, ListWorkers, Meta,
-    OnExpired, PendingReply, PoolBuilder, PoolConfig, PoolHealth, PoolName, PoolState, PoolSupervisor, Problem, Queue,
-    QueueStatus, RebindReason, RemoveWorkerSessions, Reply, Report, Restart, Result, Routed, Routing, SessionAffinity,
-    SessionAffinityActor, SessionId, SessionInfo, SessionState, SessionStatus, Sessions, Severity, Shutdown,
-    ShutdownReport, Stamps, Status, Stop, StopSettings, TrackSession, Tracked, UnbindSession, UpdateSessionActivity,
-    WaitReady, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
-    WorkerType, concurrency, registry,
+    ActiveFeatures, Affinity, AffinityStats, AppPath, Basic, BindError, BindSession, Cancel, Category,
+    CleanupStaleSessions, Codec, Counters, EndSession, Enhanced, EnvMode, Epoch, Error, Execute, ExecuteInSession,
+    Expiry, Features, Generation, GetInternalStats, GetPoolName, GetSessionInfo, GetSessionState, GetStats, GetStatus,
+    GetWorker, Health, HealthCheck, IfAbsent, InternalStats, InvalidConfig, KillWorker, Launch, ListSessions,
+    ListWorkers, Meta, OnExpired, PendingReply, PoolBuilder, PoolConfig, PoolHealth, PoolName, PoolState,
+    PoolSupervisor, Problem, Queue, QueueStatus, RebindReason, RemoveWorkerSessions, Reply, Report, Restart, Result,
+    Routed, Routing, SessionAffinity, SessionAffinityActor, SessionId, SessionInfo, SessionState, SessionStatus,
+    Sessions, Severity, Shutdown, ShutdownReport, Stamps, Status, Stop, StopSettings, TrackSession, Tracked,
+    UnbindSession, UpdateSessionActivity, WaitReady, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics,
+    WorkerRef, WorkerState, WorkerStatus, WorkerType, concurrency, registry,
 };
 pub use pool::{Call, Pool, Start};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

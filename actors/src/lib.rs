@@ -45,8 +45,8 @@ pub use status::{SessionAffinity, Status, WorkerEntry};
 pub use worker::WorkerActor;
 
 pub use herder_core::{
-    Counters, Epoch, Generation, PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall, SessionId,
-    SessionInfo, SessionState, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, concurrency,
+    BindError, Counters, Epoch, Generation, PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall,
+    SessionId, SessionInfo, SessionState, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, concurrency,
 };
 pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
 pub use herder_wire::{Codec, PayloadError, Stamps, check_json_object};

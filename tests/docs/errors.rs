@@ -1,0 +1,123 @@
+//! The table of answers in `docs/semantics.md` is the code's: each error's name, HTTP type, status, and what a caller may do.
+
+use super::{read, table};
+use herder::{Error, Generation, Pool, PoolConfig, Report, SessionId, WorkerId, WorkerRef};
+use std::{collections::BTreeSet, time::Duration};
+
+/// One of each. An error that is missing here is missing in the page: `every_error_is_here` counts them in the source.
+fn all() -> Vec<Error> {
+    let text = || String::from("x");
+    let session = || SessionId::new("ann").unwrap();
+    let (worker, generation) = (WorkerId(1), Generation(1));
+    let at = WorkerRef { worker, generation };
+    let report = || Box::<Report>::default();
+    let (may_have_run, reason) = (true, || "x".into());
+    let unbuilt = PoolConfig::basic("no name").app("m:app").build().unwrap_err();
+    vec![
+        Error::UnknownCommand { command: text(), hint: text() },
+        Error::BadArguments { message: text() },
+        Error::Malformed { message: text() },
+        Error::InvalidSession { message: text() },
+        Error::Rejected { message: text(), code: None, at },
+        Error::Exception { kind: text(), message: text(), traceback: None, at },
+        Error::Unencodable { message: text(), at },
+        Error::TooLarge { message: text() },
+        Error::Cancelled { message: text() },
+        Error::QueueFull { limit: 1 },
+        Error::SessionQueueFull { limit: 1 },
+        Error::QueueTimeout { waited: Duration::ZERO, last_start_error: None },
+        Error::DeadlineExceeded { may_have_run },
+        Error::WorkerLost { worker, generation, reason: reason(), may_have_run, report: report() },
+        Error::SessionWorkerLost {
+            session: session(),
+            worker,
+            generation,
+            reason: reason(),
+            may_have_run,
+            report: report(),
+        },
+        Error::SessionExpired { session: session() },
+        Error::SessionNotFound { session: session() },
+        Error::SessionQuota { max: 1 },
+        Error::WorkerBusy { worker },
+        Error::NoSuchWorker { message: text() },
+        Error::Bind(herder::BindError::NoAffinity),
+        Error::PoolFailed { reason: reason(), retry_after: Duration::ZERO },
+        Error::PoolClosed { may_have_run },
+        Error::PoolNameTaken { pool: text() },
+        Error::UnknownPool { pool: text(), hint: text() },
+        Error::StartFailed { reason: reason(), report: report() },
+        Error::Internal { reason: reason() },
+        Error::Decode { message: text() },
+        Error::Config(unbuilt),
+    ]
+}
+
+/// The name of an error's variant.
+fn name(error: &Error) -> String {
+    let shown = format!("{error:?}");
+    shown.chars().take_while(char::is_ascii_alphanumeric).collect()
+}
+
+fn yes(answer: bool) -> &'static str {
+    if answer { "yes" } else { "no" }
+}
+
+fn ran(error: &Error) -> &'static str {
+    let says = ["DeadlineExceeded", "WorkerLost", "SessionWorkerLost", "PoolClosed"];
+    if says.contains(&name(error).as_str()) { "says" } else { yes(error.may_have_run()) }
+}
+
+/// R38: the table is the code's.
+#[test]
+fn r38_the_table_of_answers_is_the_code_s() {
+    let page = read("docs/semantics.md");
+    let rows = table(&page, &["outcome", "`Error`", "HTTP `type` ends in", "status", "retry", "ran"]);
+    let written: Vec<Vec<String>> = rows.into_iter().map(|row| row[1..].to_vec()).collect();
+    let expected: Vec<Vec<String>> = all()
+        .iter()
+        .map(|error| {
+            let status = error.problem().status.to_string();
+            let row = [
+                format!("`{}`", name(error)),
+                format!("`{}`", error.slug()),
+                status,
+                yes(error.is_retryable()).into(),
+                ran(error).into(),
+            ];
+            row.to_vec()
+        })
+        .collect();
+    assert_eq!(written, expected);
+}
+
+/// Those with `may_have_run` of their own say what they were told.
+#[test]
+fn errors_that_know_say_whether_the_call_ran() {
+    for may_have_run in [false, true] {
+        assert_eq!(Error::DeadlineExceeded { may_have_run }.may_have_run(), may_have_run);
+        assert_eq!(Error::PoolClosed { may_have_run }.may_have_run(), may_have_run);
+    }
+}
+
+#[test]
+fn every_error_is_here() {
+    let source = read("actors/src/error/mod.rs");
+    let begin = source.find("pub enum Error {").unwrap();
+    let end = begin + source[begin..].find("\n}").unwrap();
+    let variants: BTreeSet<String> = source[begin..end]
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ").filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase())))
+        .map(|line| line.chars().take_while(char::is_ascii_alphanumeric).collect())
+        .collect();
+    let here: BTreeSet<String> = all().iter().map(name).collect();
+    assert_eq!(variants, here);
+}
+
+/// Handlers of other services hold errors across awaits and threads.
+#[test]
+fn errors_and_handles_are_send_and_sync() {
+    fn check<T: Send + Sync + 'static>() {}
+    check::<Error>();
+    check::<Pool>();
+}

@@ -1,0 +1,36 @@
+//! Every message has its ancestor, or is said to have none, in `docs/migration.md`.
+
+use super::{read, table};
+use std::collections::BTreeSet;
+
+const FILES: [&str; 4] = [
+    "actors/src/messages/affinity.rs",
+    "actors/src/messages/calls.rs",
+    "actors/src/messages/pool.rs",
+    "actors/src/messages/sessions.rs",
+];
+
+/// The structs right below a `#[rtype(..)]`.
+fn messages(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = source.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with("#[rtype") {
+            let item = lines.next().unwrap_or_default();
+            let item = item.strip_prefix("pub struct ").unwrap_or_else(|| panic!("not a message: {item}"));
+            found.push(item.chars().take_while(char::is_ascii_alphanumeric).collect());
+        }
+    }
+    found
+}
+
+/// R56
+#[test]
+fn r56_every_message_stands_in_the_migration_page() {
+    let page = read("docs/migration.md");
+    let rows = table(&page, &["message", "to", "DSPex", "what differs"]);
+    let written: BTreeSet<String> = rows.iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
+    let there: BTreeSet<String> = FILES.iter().flat_map(|file| messages(&read(file))).collect();
+    assert!(there.len() >= 20, "the messages were not found: {there:?}");
+    assert_eq!(written, there);
+}

@@ -1,0 +1,61 @@
+//! The README's configuration has every key there is, none that is not, and the defaults it says.
+
+use super::{block, read};
+use herder::Config;
+use herder_actors::schema::{Kind, TABLE};
+use std::path::Path;
+use toml::{Table, Value};
+
+fn find<'t>(table: &'t Table, path: &str) -> Option<&'t Value> {
+    match path.split_once('.') {
+        Some((group, rest)) => find(table.get(group)?.as_table()?, rest),
+        None => table.get(path),
+    }
+}
+
+/// Whether a key stands there with its default; keys whose default follows from something else may have any value.
+fn has_default(kind: &Kind, value: &Value) -> bool {
+    match kind {
+        Kind::Count(row) => value.as_integer() == i64::try_from(row.default).ok(),
+        Kind::Span(row) => value.as_str().and_then(|text| humantime::parse_duration(text).ok()) == Some(row.default),
+        Kind::Flag(row) => value.as_bool() == Some(row.default),
+        Kind::Choice(row) => !row.words.contains(&row.default) || value.as_str() == Some(row.default),
+        Kind::Derived(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => true,
+    }
+}
+
+/// R51: the file that users copy from is read as it stands.
+#[test]
+fn r51_the_configuration_in_the_readme_is_complete_and_right() {
+    let page = read("README.md");
+    let text = block(&page, "toml");
+    let config = Config::from_toml(text, Path::new(".")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.pools.len(), 1);
+    let file: Table = text.parse().unwrap();
+    let pool = file["pools"]["models"].as_table().unwrap();
+    for key in TABLE {
+        match (key.path, find(pool, key.path)) {
+            ("command", None) => assert!(text.contains("instead: command = [")),
+            ("worker_type", Some(value)) => {
+                assert_eq!(value.as_str(), Some("enhanced"), "or half of the keys are errors")
+            }
+            (path, Some(value)) => {
+                assert!(has_default(&key.kind, value), "{path} is {value}, its default {}", key.kind.default())
+            }
+            (path, None) => panic!("{path} is missing in the README"),
+        }
+    }
+}
+
+/// What follows from `pool_size` and `limit` follows in the example, too.
+#[test]
+fn the_readme_s_derived_defaults_are_what_the_rules_give() {
+    let page = read("README.md");
+    let with = |text: &str| {
+        Config::from_toml(text, Path::new(".")).unwrap_or_else(|error| panic!("{error}")).pools.remove(0).settings()
+    };
+    let text = block(&page, "toml");
+    let without = text.replace("max = 8, ", "").replace(", per_session = 250", "");
+    assert_ne!(text, without);
+    assert_eq!(with(text), with(&without));
+}

@@ -1,0 +1,97 @@
+//! `docs/requirements.md`: each requirement once, with tests that exist or with what is still to come.
+
+use super::{read, table};
+use std::{collections::BTreeMap, fs, path::Path};
+
+const COUNT: usize = 56;
+
+/// What a row says beside its number: tests as (file, name), and whether something is to come.
+struct Row {
+    tests: Vec<(String, String)>,
+    later: bool,
+}
+
+fn rows() -> BTreeMap<usize, Row> {
+    let page = read("docs/requirements.md");
+    let mut rows = BTreeMap::new();
+    for cells in table(&page, &["R", "what", "proved by"]) {
+        let number: usize =
+            cells[0].trim_start_matches('R').parse().unwrap_or_else(|_| panic!("{:?} is no number", cells[0]));
+        let quoted = cells[2].split('`').skip(1).step_by(2);
+        let tests =
+            quoted.filter_map(|text| text.split_once("::")).map(|(file, name)| (file.into(), name.into())).collect();
+        let row = Row { tests, later: cells[2].contains("later: ") };
+        assert!(rows.insert(number, row).is_none(), "R{number} stands twice");
+    }
+    rows
+}
+
+/// Whether the file defines this test.
+fn defines(source: &str, file: &str, name: &str) -> bool {
+    let key = if file.ends_with(".py") { "def " } else { "fn " };
+    source.match_indices(&format!("{key}{name}")).any(|(at, found)| {
+        let next = source[at + found.len()..].chars().next();
+        next.is_some_and(|next| !next.is_alphanumeric() && next != '_')
+    })
+}
+
+/// Why the page does not hold, one line for each reason.
+fn faults(rows: &BTreeMap<usize, Row>, source: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut faults: Vec<String> =
+        (1..=COUNT).filter(|number| !rows.contains_key(number)).map(|number| format!("R{number} is missing")).collect();
+    for (number, row) in rows {
+        if *number == 0 || *number > COUNT {
+            faults.push(format!("there is no R{number}"));
+        }
+        if row.tests.is_empty() && !row.later {
+            faults.push(format!("R{number} has neither a test nor a `later: `"));
+        }
+        for (file, name) in &row.tests {
+            match source(file) {
+                None => faults.push(format!("R{number}: there is no {file}")),
+                Some(text) if !defines(&text, file, name) => {
+                    faults.push(format!("R{number}: {file} has no test `{name}`"))
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    faults
+}
+
+fn on_disk(file: &str) -> Option<String> {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).ok()
+}
+
+#[test]
+fn every_requirement_is_there_and_every_test_it_names_exists() {
+    let faults = faults(&rows(), on_disk);
+    assert!(faults.is_empty(), "docs/requirements.md:\n{}", faults.join("\n"));
+}
+
+/// The check itself can fail.
+#[test]
+fn a_page_that_does_not_hold_is_refused() {
+    let row = |tests: &[(&str, &str)], later| Row {
+        tests: tests.iter().map(|(file, name)| ((*file).into(), (*name).into())).collect(),
+        later,
+    };
+    let mut rows: BTreeMap<usize, Row> = (1..=COUNT).map(|number| (number, row(&[], true))).collect();
+    rows.insert(2, row(&[("a.rs", "here"), ("a.rs", "her"), ("b.py", "here"), ("c.rs", "here")], false));
+    rows.insert(3, row(&[], false));
+    rows.insert(57, row(&[], true));
+    rows.remove(&4);
+    let source = |file: &str| match file {
+        "a.rs" => Some("#[test]\nfn here() {}".into()),
+        "b.py" => Some("def here(): pass".into()),
+        _ => None,
+    };
+    let expected = [
+        "R4 is missing",
+        "R2: a.rs has no test `her`",
+        "R2: there is no c.rs",
+        "R3 has neither a test nor a `later: `",
+        "there is no R57",
+    ];
+    assert_eq!(faults(&rows, source), expected);
+}
