@@ -191,6 +191,7 @@ mod tests {
     fn a_failed_start_leaves_no_group_on_the_list() {
         let (waker, _wakeups) = waker::pair().unwrap();
         let (lifeline, mut watchdog_end) = UnixStream::pair().unwrap();
+        watchdog_end.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap(); // rather than hang
         let watchdog = Watchdog::listening(lifeline.into(), Log::start(waker.clone()).unwrap());
         let (arrivals, _received) = mpsc::channel();
         let spawner = Spawner { watchdog: Arc::new(Mutex::new(watchdog)), arrivals, warden: waker };
