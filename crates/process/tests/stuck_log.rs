@@ -40,6 +40,7 @@ while select.select([], [1], [], 1)[1]:
 say(count)
 ";
 
+#[expect(clippy::await_holding_lock, reason = "only the log thread waits for it, and that is the point")]
 #[tokio::test]
 async fn a_log_that_stands_still_delays_nothing_and_loses_nothing() {
     let (sender, events) = mpsc::channel();
