@@ -1,0 +1,95 @@
+"""The checks of this folder turn red on what they are there for: `python3 -m unittest discover .ci`."""
+
+import copy
+import importlib.machinery
+import importlib.util
+import json
+import subprocess
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def script(name):
+    """A check as a module."""
+    loader = importlib.machinery.SourceFileLoader(name, str(HERE / name))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
+
+
+imports, timing = script("imports"), script("timing")
+COMMAND = ["cargo", "metadata", "--format-version", "1", "--all-features"]
+METADATA = json.loads(subprocess.run(COMMAND, check=True, capture_output=True, cwd=HERE.parent).stdout)
+
+
+class Imports(unittest.TestCase):
+    """A dependency that breaks the rule is named."""
+
+    def with_dependency(self, crate, other, kind=None, resolved=False):
+        """The violations if `crate` named `other` too."""
+        changed = copy.deepcopy(METADATA)
+        package = next(package for package in changed["packages"] if package["name"] == crate)
+        package["dependencies"].append({"name": other, "kind": kind})
+        if resolved:
+            target = next(package["id"] for package in changed["packages"] if package["name"] == other)
+            node = next(node for node in changed["resolve"]["nodes"] if node["id"] == package["id"])
+            node["deps"].append({"name": other, "pkg": target, "dep_kinds": [{"kind": kind, "target": None}]})
+        return list(imports.violations(changed))
+
+    def test_as_it_is(self):
+        self.assertEqual(list(imports.violations(METADATA)), [])
+
+    def test_against_the_direction(self):
+        for crate, other in [
+            ("herder-core", "herder-wire"), ("herder-wire", "herder-process"), ("herder-process", "herder-wire"),
+            ("herder-actors", "herder"), ("herder", "herder-core"), ("herder-cli", "herder-actors"),
+        ]:  # fmt: skip
+            self.assertEqual(self.with_dependency(crate, other), [f"{crate} must not import {other}"])
+
+    def test_also_in_tests(self):
+        found = self.with_dependency("herder-core", "herder-process", "dev")
+        self.assertEqual(found, ["herder-core must not import herder-process in its tests"])
+
+    def test_io_in_the_core(self):
+        found = self.with_dependency("herder-core", "tokio", resolved=True)
+        self.assertIn("herder-core must not depend on tokio, not even indirectly", found)
+        self.assertTrue(any(line.startswith("herder-core is pure: tokio") for line in found))
+        self.assertIn("herder-wire must not depend on tokio, not even indirectly", found, "it comes by way of the core")
+
+    def test_a_crate_nobody_knows(self):
+        changed = copy.deepcopy(METADATA)
+        next(package for package in changed["packages"] if package["name"] == "herder-core")["name"] = "herder-new"
+        self.assertIn("herder-new is no crate that .ci/imports knows: say there what it may import", list(imports.violations(changed)))
+
+
+class Timing(unittest.TestCase):
+    """A sleep or a bound in a test is found; texts, comments and other code are left alone."""
+
+    def lines(self, path, text):
+        return [number for number, _ in timing.offences(path, text)]
+
+    def test_rust(self):
+        for line in [
+            "std::thread::sleep(WAIT);", "tokio::time::sleep(WAIT).await;", "sleep_until(then).await;",
+            "assert!(begun.elapsed() < LIMIT);", "assert!(LIMIT > begun.elapsed());", "assert!(took.as_millis() <= 5);",
+        ]:  # fmt: skip
+            self.assertEqual(self.lines("crates/x/tests/a.rs", f"fn a() {{\n    {line}\n}}\n"), [2], line)
+            self.assertEqual(self.lines("crates/x/src/a.rs", f"{line}\n#[cfg(test)]\nmod tests {{\n{line}\n}}"), [4], line)
+            self.assertEqual(self.lines("crates/x/src/a.rs", f"fn a() {{\n    {line}\n}}\n"), [], line)
+            self.assertEqual(self.lines("tests/a.rs", f"// timing: polls a file\n{line}\n"), [], line)
+
+    def test_rust_texts(self):
+        for line in ['python("time.sleep(9)");', 'r#"sleep(1) "quoted" "#;', "// sleep(1)", "assert!(begun.elapsed() > LEAST);"]:
+            self.assertEqual(self.lines("tests/a.rs", line), [], line)
+
+    def test_python(self):
+        for line in ["time.sleep(1)", "asyncio.sleep(1)", "assert elapsed < 3", "assert time.time() - began - took < 1"]:
+            self.assertEqual(self.lines("python/tests/test_a.py", f"import time\n{line}\n"), [2], line)
+        self.assertEqual(self.lines("python/tests/test_a.py", 'start("time.sleep(1)")\nassert elapsed > 3\n'), [])
+        self.assertEqual(self.lines("python/src/herder/demo.py", "time.sleep(1)"), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
