@@ -36,12 +36,14 @@ function broken(name) { // nothing that follows can be trusted
   process.exit(1);
 }
 
-function send(kind, wireId, codec, ...parts) {
+const send = (...frame) => calls.write(framed(...frame)); // in one piece: frames must not mix
+
+function framed(kind, wireId, codec, ...parts) {
   const body = Buffer.concat(parts.map((part) => Buffer.from(part))), header = Buffer.alloc(16);
   header.writeUInt32LE(body.length);
   header.set([kind, codec], 4);
   header.writeBigUInt64LE(wireId, 8);
-  calls.write(Buffer.concat([header, body])); // in one piece: frames must not mix
+  return Buffer.concat([header, body]);
 }
 
 async function* frames(stream) {
@@ -123,7 +125,7 @@ function finish() { // after shutdown: when every call has its final frame, and 
 
 async function serveControl() {
   for await (const { kind, wireId } of frames(control)) {
-    if (kind === PING) send(PONG, wireId, NONE);
+    if (kind === PING) control.write(framed(PONG, wireId, NONE));
     if (kind === CANCEL) running.get(wireId)?.abort(); // a command that listens stops; the others can't be broken
   }
 }

@@ -6,7 +6,7 @@
 mod census;
 mod logs;
 
-pub(crate) use census::Census;
+pub(crate) use census::{Census, Seen, stat};
 pub(crate) use logs::{Line, lines_of};
 
 use herder::{
@@ -195,7 +195,7 @@ fn every_call_has_one_end(report: &ShutdownReport) {
 pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let looks = async {
         while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await; // timing: the pause is no wait for the event
         }
     };
     guarded(what, looks).await;

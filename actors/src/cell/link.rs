@@ -49,11 +49,8 @@ impl Link {
 
     /// The ladder: shutdown message, SIGTERM, SIGKILL. The waiting is the process crate's.
     pub(crate) fn stop(&mut self, grace: Duration, term: Duration) {
-        if self.has_control {
-            self.tell(&HostMessage::Shutdown);
-        } else {
-            self.tell_in_order(&HostMessage::Shutdown);
-        }
+        self.tell(&HostMessage::Shutdown);
+        self.tell_in_order(&HostMessage::Shutdown); // behind the last call: what stands before it is all there is
         self.child.stop(grace, term);
     }
 }

@@ -95,7 +95,9 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
+        // timing: there is nothing to wait on; the bound only turns a hang into a failure.
         assert!(begun.elapsed() < HANGING, "never: {what}");
+        // timing: lets the machine breathe between two looks.
         thread::sleep(Duration::from_millis(2));
     }
 }
