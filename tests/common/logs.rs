@@ -27,6 +27,13 @@ pub(crate) struct Line {
     pub(crate) all: String,
 }
 
+impl Line {
+    /// Whether the worker `POOL/wN.G` printed it on this stream.
+    pub(crate) fn is_of(&self, worker: &str, stream: &str) -> bool {
+        self.worker.as_deref() == Some(worker) && self.stream.as_deref() == Some(stream)
+    }
+}
+
 /// Begins to capture; once is enough.
 pub(super) fn capture() {
     static BEGUN: Once = Once::new();

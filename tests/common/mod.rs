@@ -7,7 +7,7 @@ mod census;
 mod logs;
 
 pub(crate) use census::{Census, Seen, stat};
-pub(crate) use logs::{Line, lines_of};
+pub(crate) use logs::lines_of;
 
 use herder::{
     Basic, Enhanced, Pool, PoolBuilder, PoolConfig, PoolState, Restart, ShutdownReport, WorkerInfo, WorkerRef,
@@ -15,7 +15,6 @@ use herder::{
 use serde_json::json;
 use std::{
     fs,
-    future::Future,
     ops::Deref,
     path::{Path, PathBuf},
     process,

@@ -2,16 +2,15 @@
 //! nobody else notices, and the pool is whole again by itself. `docs/faults.md` is the table these tests write.
 
 #[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "each test binary uses its part")]
 mod common;
 
-use common::{pool, until};
-
-#[tokio::test]
-async fn smoke() {
-    let pool = pool("smoke", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
-    pool.whole("echo").await;
-    println!("{:?}", pool.census.processes());
-    until("x", async || true).await;
-    let report = pool.end().await;
-    println!("{report}");
-}
+mod bad_input;
+mod deadlines;
+mod handlers;
+mod limits;
+mod processes;
+mod protocol;
+mod scene;
+mod start;
+mod table;

@@ -1,0 +1,102 @@
+//! Calls whose time is over while they run: the caller is answered at once, then the worker is asked, interrupted, and killed, each
+//! with its own patience (R35).
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use crate::{
+    common::{HANGING, guarded, until},
+    scene::{Expected, Scene, Told, assert_error},
+};
+use herder::{Cancel, Category, Error};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_millis(100);
+
+async fn patient(hint: &str) -> Scene {
+    Scene::with(hint, |builder| builder.cancel(Cancel::new().interrupt(SOON).kill(HANGING))).await
+}
+
+async fn impatient(hint: &str) -> Scene {
+    Scene::with(hint, |builder| builder.cancel(Cancel::new().interrupt(SOON).kill(4 * SOON))).await
+}
+
+/// The answer comes when the deadline passes, whatever the handler does. It is made to pass after the handler began, however
+/// slow the machine is: with each try it lies further away.
+async fn passes(scene: &Scene, command: &str) -> Error {
+    let path = scene.path("running");
+    let mut deadline = Duration::from_millis(500);
+    loop {
+        let arguments = json!({ "path": path });
+        let error = scene.call_within(deadline, command, arguments).await.unwrap_err();
+        assert_error(
+            &error,
+            &Expected { category: Category::Timeout, status: 504, says: &["deadline", "may have run"] },
+        );
+        assert!(matches!(error, Error::DeadlineExceeded { may_have_run: true }));
+        if path.exists() {
+            return error;
+        }
+        deadline *= 2;
+    }
+}
+
+async fn is_idle(scene: &Scene) {
+    until("the call is over", async || scene.pool.worker(scene.victim).await.unwrap().in_flight == 0).await;
+}
+
+#[tokio::test]
+async fn while_python_computes() {
+    let scene = patient("compute").await;
+    let error = passes(&scene, "compute").await;
+    is_idle(&scene).await;
+    assert_eq!(scene.pool.status().await.unwrap().counters.late_answers, 1, "the interrupted call's, dropped");
+    scene.survived("a deadline that passes while Python computes", &error).await;
+}
+
+#[tokio::test]
+async fn while_python_waits() {
+    let scene = patient("blocked").await;
+    let error = passes(&scene, "wait").await;
+    is_idle(&scene).await;
+    scene.survived("a deadline that passes while Python waits in a system call", &error).await;
+}
+
+#[tokio::test]
+async fn while_c_holds_the_gil() {
+    let scene = impatient("gil").await;
+    let error = passes(&scene, "hold_the_gil").await;
+    scene.died("a deadline that passes while C code holds the GIL", &error, Told::NotYet).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_never_returns() {
+    let scene = impatient("never").await;
+    let error = passes(&scene, "never").await;
+    scene.died("a deadline of a handler that never returns and ignores interrupts", &error, Told::NotYet).await;
+}
+
+/// In its own session: answered `DeadlineExceeded` at the deadline. When the worker is killed for it, the session is told of the
+/// loss with its next call.
+#[tokio::test]
+async fn a_sessions_call_that_never_returns() {
+    let scene = impatient("never_session").await;
+    let path = scene.path("running");
+    let call = scene.pool.call::<Value, _>("never", &json!({ "path": path })).session("victim").timeout(5 * SOON);
+    let error = guarded("the call", call.reply()).await.unwrap_err();
+    assert!(matches!(error, Error::DeadlineExceeded { .. }));
+    scene.died("a session's call that never returns and ignores interrupts", &error, Told::NotYet).await;
+}
+
+/// A caller that goes away cancels its call.
+#[tokio::test]
+async fn a_caller_that_leaves() {
+    let scene = patient("leaves").await;
+    let call = scene.running("compute").await;
+    call.abort();
+    assert!(guarded("the caller", call).await.unwrap_err().is_cancelled());
+    is_idle(&scene).await;
+    let counters = scene.pool.status().await.unwrap().counters;
+    assert_eq!((counters.abandoned, counters.late_answers), (1, 1));
+    scene.survived_nobody("a caller that goes away", "nothing: nobody waits; the code that runs is interrupted").await;
+}

@@ -1,0 +1,272 @@
+"""The worker of the fault tests: every way a handler can go wrong, as commands."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import herder
+
+app = herder.App()
+kept: list[object] = []
+
+
+def calls_fd() -> int:
+    """The descriptor of the calls, which no application should know."""
+    frame = sys._getframe()
+    while "fd" not in frame.f_locals or frame.f_code.co_name != "serve":
+        frame = frame.f_back
+    return frame.f_locals["fd"]
+
+
+# --- what goes well ---------------------------------------------------------------------------------------------------
+
+
+@app.command(idempotent=True)
+def ok() -> int:
+    return os.getpid()
+
+
+@app.command
+def count(session: herder.Session) -> int:
+    session.state["count"] = session.state.get("count", 0) + 1
+    return session.state["count"]
+
+
+@app.command
+def add(left: int, right: int = 0) -> int:
+    return left + right
+
+
+@app.command
+def gate(path: str) -> int:
+    """Busy until there is a file."""
+    while not os.path.exists(path):
+        time.sleep(0.005)
+    return os.getpid()
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+
+@app.command
+def result(of: str) -> object:
+    cycle: list[object] = []
+    cycle.append(cycle)
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    return {
+        "nan": float("nan"),
+        "set": {1, 2},
+        "cycle": cycle,
+        "bytes": b"\x00\xff",
+        "key": {(1, 2): 3},
+        "deep": deep,
+        "surrogate": "\ud800",
+    }[of]
+
+
+@app.command
+def huge(size: int) -> str:
+    return "x" * size
+
+
+# --- exceptions -------------------------------------------------------------------------------------------------------
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("not even this")
+
+
+@app.command
+def fail(how: str) -> None:
+    if how == "exception":
+        raise ValueError("the price of gold is unknown")
+    if how == "keyboard":
+        raise KeyboardInterrupt
+    if how == "exit":
+        sys.exit(4)
+    if how == "rejected":
+        raise herder.Rejected("no gold today", code="sold-out")
+    if how == "unprintable":
+        raise Unprintable
+    if how == "cancelled":
+        raise asyncio.CancelledError
+    if how == "generator":
+        raise GeneratorExit
+
+
+@app.command
+def recurse(depth: int = 0) -> int:
+    return recurse(depth=depth + 1) + 1
+
+
+@app.command
+def leak_fds() -> None:
+    """Until there are none left; then the exception is on its own."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    while True:
+        kept.append(open(os.devnull))
+
+
+@app.command
+def close_leaked() -> int:
+    leaked = len(kept)
+    for file in kept:
+        file.close()
+    kept.clear()
+    return leaked
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+
+@app.command
+def say(text: str) -> None:
+    libc = ctypes.CDLL(None)
+    print(f"{text} from Python")
+    print(f"{text} to stderr", file=sys.stderr)
+    libc.puts(f"{text} from C".encode())
+    libc.fflush(None)
+    os.write(1, f"{text} by write\n".encode())
+
+
+@app.command
+def shout(megabytes: int) -> int:
+    """More to stderr than any buffer between here and the log holds."""
+    line = "x" * 1023 + "\n"
+    for _ in range(megabytes * 1024):
+        sys.stderr.write(line)
+    sys.stderr.flush()
+    return megabytes
+
+
+# --- deaths -----------------------------------------------------------------------------------------------------------
+
+
+@app.command
+def die(how: str) -> None:
+    print(f"last words before {how}", file=sys.stderr)
+    if how == "exit":
+        os._exit(7)
+    if how == "exit 0":
+        os._exit(0)
+    if how == "segv":
+        ctypes.string_at(0)
+    if how == "abort":
+        os.abort()
+    if how == "term":
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1000)
+    if how == "thread":
+        threading.Thread(target=lambda: os._exit(9)).start()
+        time.sleep(1000)
+
+
+@app.command(idempotent=True)
+def die_once(path: str) -> int:
+    """Dies in the middle the first time, works the second time."""
+    if not os.path.exists(path):
+        open(path, "w").close()
+        os._exit(5)
+    return os.getpid()
+
+
+@app.command(idempotent=True)
+def die_always() -> None:
+    os._exit(6)
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+@app.command
+def fork(child: str) -> int:
+    """The child returns into Herder's loop, raises, or lives on."""
+    pid = os.fork()
+    if pid == 0:
+        if child == "raises":
+            raise ValueError("from the fork")
+        if child == "slow":
+            time.sleep(0.05)
+        if child == "stays":
+            time.sleep(1000)
+        return -1
+    if child != "stays":
+        os.waitpid(pid, 0)
+    return pid
+
+
+@app.command
+def grandchild(session: bool, then: str, path: str) -> int:
+    """Leave a process behind that holds the calls descriptor."""
+    fd = calls_fd()
+    process = subprocess.Popen(["sleep", "1000"], pass_fds=[fd], start_new_session=session)
+    with open(path, "w") as file:
+        file.write(str(process.pid))
+    if then == "die":
+        print("gone, but not the grandchild", file=sys.stderr, flush=True)
+        os._exit(3)
+    return process.pid
+
+
+# --- the descriptor ---------------------------------------------------------------------------------------------------
+
+
+@app.command
+def raw(data: str, then: str) -> None:
+    """Bytes on the calls descriptor that no worker should write."""
+    fd = calls_fd()
+    os.write(fd, bytes.fromhex(data))
+    if then == "close":
+        os.close(fd)
+    if then == "exit":
+        os._exit(0)
+    if then == "silence":
+        time.sleep(1000)
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+@app.command
+def compute(path: str) -> None:
+    """Pure Python, for ever."""
+    open(path, "w").close()
+    number = 0
+    while True:
+        number += 1
+
+
+@app.command
+def wait(path: str) -> None:
+    """In a system call, for ever."""
+    open(path, "w").close()
+    time.sleep(1000)
+
+
+@app.command
+def hold_the_gil(path: str) -> None:
+    """In C, without releasing the GIL: no thread of this process runs Python any more."""
+    open(path, "w").close()
+    ctypes.PyDLL(None).sleep(1000)
+
+
+@app.command
+def never(path: str) -> None:
+    """Neither returns nor lets itself be interrupted."""
+    open(path, "w").close()
+    while True:
+        try:
+            time.sleep(1000)
+        except BaseException:
+            pass

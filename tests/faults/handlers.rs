@@ -1,0 +1,204 @@
+//! What handlers get wrong without taking their process with them: exceptions, results, output, forks.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use crate::{
+    common::{lines_of, until},
+    scene::{Expected, Scene, assert_error},
+};
+use herder::{Category, Error};
+use serde_json::{Value, json};
+
+const PYTHON: Category = Category::Python;
+
+/// A handler that raises: type, message and traceback reach the caller; the worker lives on.
+async fn exception(hint: &str, fault: &'static str, command: &str, arguments: Value, kind: &str, says: &[&str]) {
+    let scene = Scene::new(hint).await;
+    let error = scene.call(command, arguments).await.unwrap_err();
+    let Error::Exception { kind: raised, traceback, at, .. } = &error else { unreachable!("{error:?}") };
+    assert_eq!((raised.as_str(), *at), (kind, scene.victim));
+    let traceback = traceback.as_deref().unwrap();
+    assert!(traceback.contains(&format!("in {command}")) && traceback.contains("faults.py"), "{traceback}");
+    assert!(!traceback.contains("herder/loop.py"), "no frame of ours: {traceback}");
+    assert_error(&error, &Expected { category: PYTHON, status: 500, says });
+    assert!(error.may_have_run() && !error.is_retryable());
+    scene.survived(fault, &error).await;
+}
+
+#[tokio::test]
+async fn an_exception() {
+    let says = ["ValueError", "the price of gold is unknown"];
+    exception("exception", "an exception", "fail", json!({ "how": "exception" }), "ValueError", &says).await;
+}
+
+#[tokio::test]
+async fn a_keyboard_interrupt() {
+    let says = ["KeyboardInterrupt"];
+    exception("keyboard", "`KeyboardInterrupt`", "fail", json!({ "how": "keyboard" }), says[0], &says).await;
+}
+
+#[tokio::test]
+async fn sys_exit() {
+    exception("sysexit", "`sys.exit(4)`", "fail", json!({ "how": "exit" }), "SystemExit", &["SystemExit", "4"]).await;
+}
+
+#[tokio::test]
+async fn an_exception_that_can_not_be_printed() {
+    let says = ["Unprintable", "can't be printed"];
+    let how = json!({ "how": "unprintable" });
+    exception("unprintable", "an exception whose `__str__` raises", "fail", how, says[0], &says).await;
+}
+
+#[tokio::test]
+async fn asyncios_cancelled_error() {
+    let (says, how) = (["CancelledError"], json!({ "how": "cancelled" }));
+    exception("asynccancel", "`asyncio.CancelledError` from a sync handler", "fail", how, says[0], &says).await;
+}
+
+#[tokio::test]
+async fn deep_recursion() {
+    let says = ["RecursionError", "maximum recursion depth"];
+    exception("recursion", "deep recursion", "recurse", json!({}), says[0], &says).await;
+}
+
+/// Even the traceback can't be written then by opening a file.
+#[tokio::test]
+async fn leaked_descriptors() {
+    let scene = Scene::new("leak").await;
+    let error = scene.call("leak_fds", json!({})).await.unwrap_err();
+    assert!(matches!(&error, Error::Exception { kind, .. } if kind == "OSError"), "{error:?}");
+    assert_error(&error, &Expected { category: PYTHON, status: 500, says: &["Too many open files"] });
+    let closed: u32 = scene.call("close_leaked", json!({})).await.unwrap().decode().unwrap();
+    assert!(closed > 30, "the worker that ran out of descriptors answers: {closed}");
+    scene.survived("a handler that leaks descriptors until there are none left", &error).await;
+}
+
+#[tokio::test]
+async fn a_deliberate_no() {
+    let scene = Scene::new("rejected").await;
+    let error = scene.call("fail", json!({ "how": "rejected" })).await.unwrap_err();
+    assert!(matches!(&error, Error::Rejected { code: Some(code), .. } if code == "sold-out"), "{error:?}");
+    assert_error(&error, &Expected { category: PYTHON, status: 422, says: &["no gold today"] });
+    scene.survived("`herder.Rejected`, a deliberate no", &error).await;
+}
+
+async fn unencodable(of: &str, fault: &'static str, says: &[&str]) {
+    let scene = Scene::new(&format!("result_{of}")).await;
+    let error = scene.call("result", json!({ "of": of })).await.unwrap_err();
+    let Error::Unencodable { at, .. } = &error else { unreachable!("{error:?}") };
+    assert_eq!(*at, scene.victim);
+    assert_error(&error, &Expected { category: PYTHON, status: 500, says });
+    assert!(error.may_have_run());
+    scene.survived(fault, &error).await;
+}
+
+#[tokio::test]
+async fn a_result_with_nan() {
+    unencodable("nan", "a result with NaN", &["JSON", "Out of range float"]).await;
+}
+
+#[tokio::test]
+async fn a_result_with_a_set() {
+    unencodable("set", "a result with a set", &["type set"]).await;
+}
+
+#[tokio::test]
+async fn a_result_with_a_cycle() {
+    unencodable("cycle", "a result that contains itself", &["ircular"]).await;
+}
+
+#[tokio::test]
+async fn a_result_with_bytes() {
+    unencodable("bytes", "a result with bytes, in JSON", &["type bytes"]).await;
+}
+
+#[tokio::test]
+async fn a_result_with_keys_that_are_no_texts() {
+    unencodable("key", "a result with a tuple as a key", &["tuple"]).await;
+}
+
+#[tokio::test]
+async fn a_result_that_is_too_deep() {
+    unencodable("deep", "a result nested 100,000 levels deep", &["deep"]).await;
+}
+
+#[tokio::test]
+async fn a_result_with_half_a_surrogate_pair() {
+    unencodable("surrogate", "a result with half a surrogate pair", &["surrogate"]).await;
+}
+
+#[tokio::test]
+async fn a_result_larger_than_a_frame() {
+    let scene = Scene::with("huge", |builder| builder.max_frame(64 * 1024)).await;
+    let error = scene.call("huge", json!({ "size": 1_000_000 })).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }));
+    assert_error(&error, &Expected { category: PYTHON, status: 413, says: &["huge", "1000018", "65536", "max_frame"] });
+    scene.survived("a result larger than `max_frame`", &error).await;
+}
+
+/// R40: what user code prints, from wherever, is a line of the log with the worker's id, and never in a frame.
+#[tokio::test]
+async fn prints() {
+    let scene = Scene::new("prints").await;
+    scene.call("say", json!({ "text": "hello" })).await.unwrap();
+    let (name, worker) = (scene.pool.name().to_string(), format!("{}/{}", scene.pool.name(), scene.victim));
+    for (stream, text) in [
+        ("stdout", "hello from Python"),
+        ("stderr", "hello to stderr"),
+        ("stdout", "hello from C"),
+        ("stdout", "hello by write"),
+    ] {
+        until(text, async || {
+            let lines = lines_of(&name);
+            lines
+                .iter()
+                .any(|line| line.target == "herder::worker" && line.message == text && line.is_of(&worker, stream))
+        })
+        .await;
+    }
+    scene.survived_fine("`print` from Python and from C", "nothing of it; log lines with the worker's id").await;
+}
+
+/// A worker that prints faster than the log takes waits; nothing is lost, and no memory grows without bound.
+#[tokio::test]
+async fn a_flood_on_stderr() {
+    let scene = Scene::new("flood").await;
+    let done: u64 = scene.call("shout", json!({ "megabytes": 8 })).await.unwrap().decode().unwrap();
+    let name = scene.pool.name().to_string();
+    until("every line is there", async || {
+        lines_of(&name).iter().filter(|line| line.message.len() == 1023).count() == 8192
+    })
+    .await;
+    assert_eq!(done, 8);
+    scene.survived_fine("8 MiB on stderr", "as ever; every line is in the log").await;
+}
+
+/// The fork has neither the descriptors nor the loop: it can't answer in the worker's name.
+async fn forks(child: &str, fault: &'static str) {
+    let scene = Scene::new(&format!("fork_{child}")).await;
+    let pid: u32 = scene.call("fork", json!({ "child": child })).await.unwrap().decode().unwrap();
+    let answered = scene.victim_pid().await;
+    assert_ne!(pid, answered);
+    scene.survived_fine(fault, "the parent's, once").await;
+}
+
+#[tokio::test]
+async fn a_fork_that_returns() {
+    forks("returns", "a handler that forks, and the fork returns too").await;
+}
+
+#[tokio::test]
+async fn a_fork_that_raises() {
+    forks("raises", "a handler that forks, and the fork raises").await;
+}
+
+#[tokio::test]
+async fn a_fork_that_returns_slowly() {
+    forks("slow", "a handler that forks, and the fork returns late").await;
+}
+
+/// In the worker's process group, so it ends with the worker at the latest.
+#[tokio::test]
+async fn a_fork_that_stays() {
+    forks("stays", "a handler that forks, and the fork lives on").await;
+}

@@ -1,0 +1,187 @@
+//! Workers that die or stop, by themselves or by others' signals, busy and idle, with and without processes that they leave behind.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+use crate::{
+    common::{Seen, guarded, stat, until},
+    scene::{Expected, Scene, Told, assert_error, assert_lost, assert_tail, signal},
+};
+use herder::{Category, Error, Health, Stop};
+use serde_json::{Value, json};
+use std::{fs, time::Duration};
+
+async fn dies(how: &str, fault: &'static str, says: &[&str], ended: (Option<i32>, Option<i32>)) {
+    let scene = Scene::new(&format!("die_{}", how.replace(' ', "_"))).await;
+    let error = scene.call("die", json!({ "how": how })).await.unwrap_err();
+    assert_lost(&error, scene.victim, says);
+    assert_tail(&error, &format!("last words before {how}"));
+    let report = error.report().unwrap();
+    assert_eq!((report.exit_status, report.signal), ended);
+    scene.died(fault, &error, Told::NotYet).await;
+}
+
+#[tokio::test]
+async fn os_exit() {
+    dies("exit", "`os._exit(7)`", &["exit status 7"], (Some(7), None)).await;
+}
+
+#[tokio::test]
+async fn os_exit_0() {
+    dies("exit 0", "`os._exit(0)`", &["exit status 0"], (Some(0), None)).await;
+}
+
+#[tokio::test]
+async fn os_exit_from_another_thread() {
+    dies("thread", "`os._exit(9)` from a thread of the application", &["exit status 9"], (Some(9), None)).await;
+}
+
+#[tokio::test]
+async fn a_segmentation_fault() {
+    dies("segv", "a segmentation fault", &["signal 11", "SIGSEGV"], (None, Some(11))).await;
+}
+
+#[tokio::test]
+async fn an_abort() {
+    dies("abort", "`abort()`", &["signal 6", "SIGABRT"], (None, Some(6))).await;
+}
+
+#[tokio::test]
+async fn a_workers_own_sigterm() {
+    dies("term", "a worker's own SIGTERM", &["signal 15", "SIGTERM"], (None, Some(15))).await;
+}
+
+#[tokio::test]
+async fn sigkill_while_busy() {
+    let scene = Scene::new("kill_busy").await;
+    let call = scene.running("wait").await;
+    signal("KILL", scene.victim_pid().await);
+    let error = guarded("the call", call).await.unwrap().unwrap_err();
+    assert_lost(&error, scene.victim, &["signal 9", "SIGKILL"]);
+    scene.died("SIGKILL while busy", &error, Told::NotYet).await;
+}
+
+/// R20: a call of the session itself is told, and that is the one time; the next one begins anew.
+#[tokio::test]
+async fn sigkill_while_busy_in_a_session() {
+    let scene = Scene::new("kill_session").await;
+    let path = scene.path("running");
+    let call = scene.pool.call::<Value, _>("wait", &json!({ "path": path })).session("victim").reply();
+    let call = tokio::spawn(call);
+    let queued = scene.pool.call::<Value, _>("count", &json!({})).session("victim").reply();
+    let queued = tokio::spawn(queued);
+    until("the handler runs", async || path.exists()).await;
+    until("the other waits", async || scene.pool.status().await.unwrap().queue.waiting == 1).await;
+    signal("KILL", scene.victim_pid().await);
+    for (call, ran) in [(call, true), (queued, false)] {
+        let error = guarded("the call", call).await.unwrap().unwrap_err();
+        assert_error(&error, &Expected { category: Category::Session, status: 410, says: &["`victim`", "SIGKILL"] });
+        assert!(matches!(error, Error::SessionWorkerLost { may_have_run, .. } if may_have_run == ran), "{error:?}");
+        if ran {
+            continue;
+        }
+        return scene
+            .died("SIGKILL while a session's call runs and another waits: both are told", &error, Told::Already)
+            .await;
+    }
+}
+
+/// Nobody had a call there: the session's next call is the one that is told.
+#[tokio::test]
+async fn sigkill_while_idle() {
+    let scene = Scene::new("kill_idle").await;
+    signal("KILL", scene.victim_pid().await);
+    until("the death is noticed", async || scene.pool.worker(scene.victim).await.is_none()).await;
+    let error = scene.call_in_session("count", json!({})).await.unwrap_err();
+    assert_error(
+        &error,
+        &Expected { category: Category::Session, status: 410, says: &["`victim`", "SIGKILL", "did not run"] },
+    );
+    scene.died("SIGKILL while idle", &error, Told::Already).await;
+}
+
+/// R26: pings are missed, the ladder is climbed, SIGKILL ends what can't end itself.
+#[tokio::test]
+async fn sigstop() {
+    let scene = Scene::with("sigstop", |builder| {
+        let health = Health::new().interval(Duration::from_millis(100)).timeout(Duration::from_secs(1)).failures(3);
+        let quick = Duration::from_millis(50);
+        builder.health(health).stop(Stop::new().grace(quick).term(quick))
+    })
+    .await;
+    let call = scene.running("wait").await;
+    signal("STOP", scene.victim_pid().await);
+    let error = guarded("the call", call).await.unwrap().unwrap_err();
+    assert_lost(&error, scene.victim, &["SIGKILL", "no longer answered pings"]);
+    scene.died("SIGSTOP", &error, Told::NotYet).await;
+}
+
+/// R30: what is in the worker's group goes with it.
+#[tokio::test]
+async fn a_grandchild_in_the_group_that_holds_the_descriptor() {
+    let scene = Scene::new("grandchild").await;
+    let path = scene.path("grandchild");
+    let error = scene.call("grandchild", json!({ "session": false, "then": "die", "path": path })).await.unwrap_err();
+    assert_lost(&error, scene.victim, &["exit status 3"]);
+    assert_tail(&error, "gone, but not the grandchild");
+    let pid: u32 = fs::read_to_string(path).unwrap().parse().unwrap();
+    until("the grandchild is gone", async || !is_alive(pid)).await;
+    let fault = "a forked grandchild holds the descriptor while its worker dies";
+    scene.died(fault, &error, Told::NotYet).await;
+}
+
+/// It left the group, so it lives on and keeps the descriptor open: the death is noticed all the same.
+#[tokio::test]
+async fn a_grandchild_in_another_group_that_holds_the_descriptor() {
+    let scene = Scene::new("daemon").await;
+    let path = scene.path("grandchild");
+    let error = scene.call("grandchild", json!({ "session": true, "then": "die", "path": path })).await.unwrap_err();
+    assert_lost(&error, scene.victim, &["exit status 3"]);
+    let pid: u32 = fs::read_to_string(path).unwrap().parse().unwrap();
+    assert!(is_alive(pid), "it holds the descriptor still");
+    until("the pool is at its strength", async || scene.pool.health().await.unwrap().ready_workers == 2).await;
+    assert!(is_alive(pid), "nobody waited for it");
+    signal("KILL", pid);
+    let fault = "a grandchild that left the group holds the descriptor while its worker dies";
+    scene.died(fault, &error, Told::NotYet).await;
+}
+
+/// An idempotent call runs again elsewhere; its caller hears nothing but the attempts.
+#[tokio::test]
+async fn an_idempotent_call_is_retried() {
+    let scene = Scene::new("retry").await;
+    let reply = scene.call("die_once", json!({ "path": scene.path("once") })).await.unwrap();
+    assert_eq!(reply.attempts, 2);
+    assert!(reply.generation > scene.victim.generation || reply.worker != scene.victim.worker);
+    scene.died_fine("an idempotent call whose worker dies in the middle", "the second attempt's, `attempts` 2").await;
+}
+
+/// In a strict session nothing is retried, idempotent or not (R20).
+#[tokio::test]
+async fn an_idempotent_call_of_a_session_is_not_retried() {
+    let scene = Scene::new("noretry").await;
+    let error = scene.call_in_session("die_once", json!({ "path": scene.path("once") })).await.unwrap_err();
+    assert_error(
+        &error,
+        &Expected { category: Category::Session, status: 410, says: &["exit status 5", "may have run"] },
+    );
+    assert!(error.may_have_run());
+    scene.died("an idempotent call of a strict session whose worker dies", &error, Told::Already).await;
+}
+
+/// A process that ended is no process; nor is a zombie that somebody else has not reaped yet.
+fn is_alive(pid: u32) -> bool {
+    matches!(stat(pid), Some(Seen { state, .. }) if state != 'Z')
+}
+
+/// A call that kills each worker it meets is not tried for ever.
+#[tokio::test]
+async fn an_idempotent_call_that_kills_every_worker() {
+    let scene = Scene::new("poison").await;
+    match scene.call("die_always", json!({})).await {
+        Err(error) => {
+            assert_error(&error, &Expected { category: Category::Connection, status: 502, says: &["exit status 6"] });
+            scene.died("an idempotent call that kills every worker it meets", &error, Told::NotYet).await;
+        }
+        Ok(reply) => panic!("{reply:?}"),
+    }
+}

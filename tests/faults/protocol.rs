@@ -1,0 +1,87 @@
+//! Workers that break the protocol after they were ready: what they write on the descriptor can't be trusted any more, so the
+//! process ends and another starts (R41).
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use crate::scene::{Expected, Scene, Told, assert_error, assert_lost};
+use herder::{Cancel, Category};
+use serde_json::json;
+use std::time::Duration;
+
+async fn breaks(hint: &str, fault: &'static str, data: &str, then: &str, says: &[&str]) {
+    let scene = Scene::new(hint).await;
+    let error = scene.call("raw", json!({ "data": data, "then": then })).await.unwrap_err();
+    assert_lost(&error, scene.victim, says);
+    scene.died(fault, &error, Told::NotYet).await;
+}
+
+#[tokio::test]
+async fn garbage() {
+    let text: String = b"Hello, this is no frame at all.".iter().map(|byte| format!("{byte:02x}")).collect();
+    let says = ["reserved_bytes", "broke the protocol"];
+    breaks("garbage", "garbage on the descriptor", &text, "silence", &says).await;
+}
+
+#[tokio::test]
+async fn garbage_and_then_an_answer() {
+    breaks("garbage2", "garbage on the descriptor, then an answer", &"ff".repeat(64), "answer", &["protocol"]).await;
+}
+
+#[tokio::test]
+async fn half_a_frame_then_exit() {
+    let says = ["truncated_header", "exit status 0"];
+    breaks("half_exit", "half a header, then the process exits", "1700000004", "exit", &says).await;
+}
+
+#[tokio::test]
+async fn half_a_frame_then_closed() {
+    let says = ["truncated_body", "broke the protocol"];
+    let half = "17000000040100000700000000000000aabb";
+    breaks("half_close", "half a frame, then the descriptor is closed", half, "close", &says).await;
+}
+
+#[tokio::test]
+async fn a_frame_of_one_gib() {
+    let says = ["oversize", "1073741824"];
+    breaks("gib", "a frame length of 1 GiB", "00000040040100000700000000000000", "silence", &says).await;
+}
+
+#[tokio::test]
+async fn an_unknown_kind() {
+    breaks("kind", "a frame of an unknown kind", "00000000ff0000000000000000000000", "silence", &["unknown_kind"])
+        .await;
+}
+
+#[tokio::test]
+async fn a_second_hello() {
+    let says = ["out_of_order"];
+    breaks("hello2", "a frame at the wrong time", "020000000101000000000000000000007b7d", "silence", &says).await;
+}
+
+#[tokio::test]
+async fn a_closed_descriptor() {
+    breaks("closed", "a closed descriptor, and the process lives on", "", "close", &["the end of its stream"]).await;
+}
+
+/// A final frame for a call nobody knows is dropped by name; nothing else happens.
+#[tokio::test]
+async fn an_answer_to_an_unknown_call() {
+    let scene = Scene::new("unknown_call").await;
+    let frame = "1400000004010000ffff000000000000000000000000000000000000000000006e756c6c";
+    scene.call("raw", json!({ "data": frame, "then": "answer" })).await.unwrap();
+    assert_eq!(scene.pool.status().await.unwrap().counters.unknown_frames, 1);
+    scene
+        .survived_fine("an answer to a call that nobody made", "its own; the other is dropped, with a line in the log")
+        .await;
+}
+
+/// What never comes can't be told from what is slow: the deadline ends the wait, and `cancel`'s patience the worker.
+#[tokio::test]
+async fn half_a_frame_then_silence() {
+    let soon = Duration::from_millis(100);
+    let scene = Scene::with("half", |builder| builder.cancel(Cancel::new().interrupt(soon).kill(soon))).await;
+    let arguments = json!({ "data": "17000000040100000700000000000000aabb", "then": "silence" });
+    let error = scene.call_within(10 * soon, "raw", arguments).await.unwrap_err();
+    assert_error(&error, &Expected { category: Category::Timeout, status: 504, says: &["deadline"] });
+    scene.died("half a frame, then silence", &error, Told::NotYet).await;
+}

@@ -1,0 +1,216 @@
+//! Workers that do not start: the pool says why in every answer, and is whole by itself once the cause is gone (R13, R28).
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+use crate::{
+    common::{Fresh, configured, guarded, lines_of, pool_soon},
+    scene::{Expected, assert_error},
+    table::{self, Row},
+};
+use herder::{Category, Enhanced, Error, Pool, PoolBuilder, Restart};
+use serde_json::{Value, json};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+const GOOD: &str = "import herder\napp = herder.App()\n@app.command\ndef ok() -> int:\n    return 1\n";
+/// Speaks the protocol by hand, with `BROKEN` in place of its hello.
+const BY_HAND: &str = r#"
+import os, sys, time
+fd = int(os.environ["HERDER_FD"])
+print("about to say something", file=sys.stderr, flush=True)
+os.write(fd, BROKEN)
+time.sleep(1000)
+"#;
+
+type Build<'a> = &'a dyn Fn(&Fresh, PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>;
+
+/// Starts the pool as a user does and sees the error; then leaves it to itself, repairs the cause, and sees it whole.
+async fn does_not_start(
+    hint: &str,
+    fault: &'static str,
+    build: Build<'_>,
+    says: &[&str],
+    repair: impl FnOnce(&Path),
+) -> Error {
+    let config = |fresh: &Fresh| {
+        let soon = Duration::from_millis(20);
+        let restart = Restart::new().max(2).backoff(soon).max_backoff(soon).cooldown(soon);
+        build(fresh, fresh.enhanced().restart(restart)).build()
+    };
+    let (checked, fresh) = configured(hint, config);
+    let error = guarded("the start", Pool::start(checked)).await.unwrap_err();
+    assert!(matches!(error, Error::StartFailed { .. }), "{error:?}");
+    assert_error(&error, &Expected { category: Category::Initialization, status: 503, says });
+    let lines = lines_of(&fresh.name);
+    assert!(lines.iter().any(|line| line.level == tracing::Level::ERROR), "it is in the log");
+    let got = table::got(&error, &[(&fresh.dir.path().display().to_string(), "DIR")]);
+    drop(fresh);
+
+    let pool = pool_soon(hint, config).await;
+    let refused = loop {
+        match guarded("a call", pool.call::<Value, _>("ok", &json!({}))).await.unwrap_err() {
+            refused @ Error::PoolFailed { .. } => break refused,
+            Error::QueueTimeout { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_error(&refused, &Expected { category: Category::Initialization, status: 503, says });
+    assert!(refused.retry_after().is_some() && refused.is_retryable() && !refused.may_have_run());
+    let health = pool.health().await.unwrap();
+    assert!(!health.healthy && health.last_start_error.is_some());
+    repair(pool.dir.path());
+    pool.whole("ok").await;
+    assert_eq!(pool.health().await.unwrap().last_start_error, None);
+    pool.end().await;
+    let row = Row {
+        fault,
+        got,
+        status: "503".into(),
+        noticed: "nobody: no worker was there yet",
+        whole: "yes, once the cause is gone",
+    };
+    row.check();
+    error
+}
+
+#[tokio::test]
+async fn a_module_that_does_not_import() {
+    let build: Build = &|fresh, builder| {
+        fresh.file("app.py", "import no_such_thing\n");
+        builder.app("app.py:app")
+    };
+    let says = ["ModuleNotFoundError", "no_such_thing"];
+    let repair = |dir: &Path| fs::write(dir.join("app.py"), GOOD).unwrap();
+    let error = does_not_start("import", "a module that does not import", build, &says, repair).await;
+    let report = error.report().unwrap();
+    let traceback = report.traceback.as_deref().unwrap();
+    assert!(traceback.contains("app.py") && traceback.contains("line 1"), "{traceback}");
+    assert!(report.stderr_tail.iter().any(|line| line.contains("no_such_thing")), "{report:?}");
+    assert_eq!(report.exit_status, Some(1));
+}
+
+#[tokio::test]
+async fn a_module_that_is_not_there() {
+    let repair = |dir: &Path| fs::write(dir.join("nowhere.py"), GOOD).unwrap();
+    let build: Build = &|_, builder| builder.app("nowhere:app");
+    does_not_start("nomodule", "a module that is not there", build, &["no module 'nowhere'"], repair).await;
+}
+
+#[tokio::test]
+async fn a_module_without_an_app() {
+    let build: Build = &|fresh, builder| {
+        fresh.file("app.py", "value = 1\n");
+        builder.app("app.py:app")
+    };
+    let repair = |dir: &Path| fs::write(dir.join("app.py"), GOOD).unwrap();
+    does_not_start("noapp", "a module without an app", build, &["no 'app'", "herder.App"], repair).await;
+}
+
+#[tokio::test]
+async fn a_module_that_exits() {
+    let build: Build = &|fresh, builder| {
+        fresh.file("app.py", "import os, sys\nprint('not today', file=sys.stderr, flush=True)\nos._exit(42)\n");
+        builder.app("app.py:app")
+    };
+    let repair = |dir: &Path| fs::write(dir.join("app.py"), GOOD).unwrap();
+    let error = does_not_start("exits", "a module that ends the process", build, &["exit status 42"], repair).await;
+    assert_eq!(error.report().unwrap().stderr_tail, ["not today"]);
+}
+
+#[tokio::test]
+async fn a_python_that_does_not_exist() {
+    let build: Build = &|fresh, builder| {
+        fresh.file("app.py", GOOD);
+        builder.app("app.py:app").python("./python")
+    };
+    let repair = |dir: &Path| {
+        let path = dir.join("python.new");
+        fs::write(&path, "#!/bin/sh\nexec python3 \"$@\"\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(path, dir.join("python")).unwrap();
+    };
+    does_not_start("nopython", "a `python` that does not exist", build, &["python", "No such file"], repair).await;
+}
+
+/// `start_timeout`: from spawn to ready.
+#[tokio::test]
+async fn a_worker_that_never_says_ready() {
+    let slow = "import os, sys, time\nprint('loading the model', file=sys.stderr, flush=True)\n\
+                while not os.path.exists('model'):\n    time.sleep(0.01)\n";
+    let build: Build = &|fresh, builder| {
+        fresh.file("app.py", &format!("{slow}{GOOD}"));
+        builder.app("app.py:app").start_timeout(Duration::from_secs(3))
+    };
+    let repair = |dir: &Path| fs::write(dir.join("model"), "").unwrap();
+    let error = does_not_start("never", "a worker that never says ready", build, &["not ready in time"], repair).await;
+    assert_eq!(error.report().unwrap().stderr_tail, ["loading the model"]);
+}
+
+/// Garbage, a giant and half a frame before the hello, from a worker that is no Python package of ours.
+async fn broken_hello(hint: &str, fault: &'static str, bytes: &str, says: &[&str]) {
+    let build: Build = &|fresh, builder| {
+        let script = BY_HAND.replace("BROKEN", bytes);
+        fresh.file("run.sh", &format!("exec python3 - <<'EOF'\n{script}\nEOF\n"));
+        builder.command(["sh", "run.sh"])
+    };
+    // The repaired worker is the package's own, found where the host has put it.
+    let repair = |dir: &Path| {
+        fs::write(dir.join("good.py"), BY_HAND_GOOD).unwrap();
+        fs::write(dir.join("new.sh"), "exec python3 good.py\n").unwrap();
+        fs::rename(dir.join("new.sh"), dir.join("run.sh")).unwrap();
+    };
+    let error = does_not_start(hint, fault, build, says, repair).await;
+    assert_eq!(error.report().unwrap().stderr_tail, ["about to say something"]);
+}
+
+/// The smallest worker of `docs/protocol.md`.
+const BY_HAND_GOOD: &str = r#"
+import json, os, struct, sys
+fd = int(os.environ["HERDER_FD"])
+
+def read(size):
+    data = b""
+    while len(data) < size:
+        more = os.read(fd, size - len(data))
+        if not more:
+            sys.exit(0)
+        data += more
+    return data
+
+def send(kind, flags, wire, body):
+    os.write(fd, struct.pack("<IBBHQ", len(body), kind, flags, 0, wire) + body)
+
+def receive():
+    length, kind, flags, _, wire = struct.unpack("<IBBHQ", read(16))
+    return kind, wire, read(length)
+
+receive()
+send(1, 1, 0, json.dumps({"protocol": 1, "pid": os.getpid(), "concurrency": 1, "window": 1, "codecs": ["json"]}).encode())
+send(2, 1, 0, b'{"commands": [{"name": "ok"}]}')
+while True:
+    kind, wire, body = receive()
+    if kind == 3:
+        send(4, 1, wire, bytes(16) + b"1")
+    elif kind == 18:
+        send(19, 0, 0, body[:8] + body[9:])
+    elif kind == 20:
+        sys.exit(0)
+"#;
+
+#[tokio::test]
+async fn garbage_before_the_hello() {
+    let says = ["reserved_bytes", "broke the protocol"];
+    broken_hello("garbage0", "garbage before the hello", "b'HTTP/1.1 400 Bad Request\\r\\n'", &says).await;
+}
+
+#[tokio::test]
+async fn a_giant_before_the_hello() {
+    let bytes = r"b'\x00\x00\x00\x40\x01\x01\x00\x00' + bytes(8)";
+    broken_hello("gib0", "a hello of 1 GiB", bytes, &["oversize", "1073741824"]).await;
+}
+
+#[tokio::test]
+async fn a_hello_of_another_protocol() {
+    let hello = r#"b'{"protocol":9,"pid":1,"concurrency":1,"window":1,"codecs":["json"]}'"#;
+    let bytes = format!("bytes([len({hello}),0,0,0,1,1,0,0]) + bytes(8) + {hello}");
+    broken_hello("proto9", "a hello of another protocol version", &bytes, &["protocol_mismatch", "9"]).await;
+}
