@@ -1,0 +1,86 @@
+//! A user of `herder`: a basic and an enhanced pool side by side, spoken to by messages alone.
+
+use actix::prelude::*;
+use herder::{
+    BindSession, Error, Execute, ExecuteInSession, GetPoolName, GetStatus, GetWorker, ListWorkers, PoolConfig,
+    PoolSupervisor, Routing, SessionAffinityActor, Shutdown, UnbindSession, WaitReady, WorkerId, WorkerRef, registry,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+#[actix::main]
+async fn main() -> herder::Result<()> {
+    let basic = PoolConfig::basic("basic").app("herder.demo:app").pool_size(2).build()?;
+    let sessions = PoolConfig::enhanced("sessions").app("herder.demo:app").pool_size(3).build()?;
+    let (plain, keeping) = (PoolSupervisor::new(basic.clone()).start(), PoolSupervisor::new(sessions).start());
+    plain.send(WaitReady).await??;
+    keeping.send(WaitReady).await??;
+
+    serves_calls(&plain).await?;
+    serves_calls(&keeping).await?;
+    keeps_sessions(&keeping).await?;
+    has_no_affinity(&plain).await?;
+    refuses_a_second(basic).await?;
+
+    for pool in [plain, keeping] {
+        let report = pool.send(Shutdown::within(Duration::from_secs(30))).await??;
+        assert_eq!(report.cut_off, 0);
+    }
+    assert!(registry::lookup::<SessionAffinityActor>("sessions_session_affinity").is_none());
+    println!("gone");
+    Ok(())
+}
+
+async fn serves_calls(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
+    let arguments = json!({ "x": [1, 2.5, "three"] });
+    let reply = pool.send(Execute::new("echo", &arguments)).await??;
+    assert_eq!(reply.decode::<Value>()?, arguments);
+    let refused = pool.send(Execute::new("no_such_command", &json!({}))).await?;
+    assert!(matches!(refused, Err(Error::UnknownCommand { .. })));
+    assert!(!pool.send(ListWorkers).await??.is_empty());
+    Ok(())
+}
+
+/// What the affinity actor is told decides where the next call runs.
+async fn keeps_sessions(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
+    let name = pool.send(GetPoolName).await?.affinity_name();
+    let affinity = registry::lookup::<SessionAffinityActor>(&name).expect("an enhanced pool has it");
+    let count = || pool.send(ExecuteInSession::new("ann", "count", &json!({})));
+    for (number, worker) in [3, 1, 2].map(WorkerId).into_iter().enumerate() {
+        let bound: WorkerRef = affinity.send(BindSession { session: "ann".into(), worker }).await??;
+        let reply = count().await??;
+        assert_eq!((reply.worker, reply.routing), (worker, Routing::Hit), "binding {number}");
+        assert_eq!(reply.decode::<u64>()?, 1, "a state that moves begins anew");
+        assert_eq!(affinity.send(GetWorker::of("ann")).await??, bound);
+        assert_eq!(count().await??.decode::<u64>()?, 2);
+    }
+    println!("bound: {}.{}", WorkerId(2).0, affinity.send(GetWorker::of("ann")).await??.generation.0);
+    assert!(affinity.send(UnbindSession("ann".into())).await??);
+    assert_eq!(count().await??.routing, Routing::New);
+    let status = pool.send(GetStatus).await?;
+    assert_eq!(status.session_affinity.total_sessions(), 1);
+    Ok(())
+}
+
+async fn has_no_affinity(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
+    let reply = pool.send(ExecuteInSession::new("ann", "pid", &json!({}))).await??;
+    assert_eq!(reply.routing, Routing::Unrouted);
+    assert!(registry::lookup::<SessionAffinityActor>("basic_session_affinity").is_none());
+    println!("no basic affinity");
+    let status = pool.send(GetStatus).await?;
+    assert!(status.session_affinity.is_empty());
+    println!("basic: {{}}, {} session", status.active_sessions);
+    Ok(())
+}
+
+/// Another live pool of the name does not start: every message to it says so.
+async fn refuses_a_second(config: PoolConfig) -> herder::Result<()> {
+    let second = PoolSupervisor::new(config).start();
+    let ready = second.send(WaitReady).await?;
+    let called = second.send(Execute::new("pid", &json!({}))).await?;
+    for error in [ready.unwrap_err(), called.unwrap_err()] {
+        assert!(matches!(&error, Error::PoolNameTaken { pool } if pool == "basic"), "{error}");
+        println!("refused: {error}");
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! How strictly a session keeps to its worker: the three modes (R19).
+
+use crate::{
+    common::pool,
+    steps::{FOR_EVER_MS, affinity_of, answer, answers, bind, count, place, process, queue_is, submitted},
+};
+use herder::{Affinity, Call, Error, GetWorker, RebindReason, Routing, Sessions};
+use serde_json::{Value, json};
+
+/// Ends a call that sleeps for ever: its caller goes away.
+async fn release(pool: &crate::common::TestPool, sleepers: Vec<herder::PendingReply>) {
+    drop(sleepers);
+    queue_is(pool, 0, 0).await;
+}
+
+fn sleep(pool: &crate::common::TestPool, session: &str) -> Call<Value> {
+    pool.call("sleep", &json!({ "ms": FOR_EVER_MS })).session(session)
+}
+
+/// R19: by default a session's calls wait for their worker, in the order they came, though another worker is free.
+#[tokio::test]
+async fn r19_strict_queue_waits_for_the_sessions_own_worker_in_order() {
+    let pool = pool("queue", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    bind(&pool, "ann", 1).await;
+    bind(&pool, "bob", 1).await;
+    let mine = submitted(&pool, [sleep(&pool, "ann")], 1, 0).await;
+    let waiting = submitted(&pool, (0..5).map(|_| count(&pool, "ann")), 1, 5).await;
+    let neighbour = submitted(&pool, [count(&pool, "bob")], 1, 6).await;
+    assert!(pool.call::<u32, _>("pid", &json!({})).await.is_ok(), "the other worker is free all the while");
+    drop(mine);
+    let counted: Vec<u64> = answers(waiting).await.into_iter().map(|reply| reply.unwrap().decode().unwrap()).collect();
+    assert_eq!(counted, [1, 2, 3, 4, 5]);
+    let [neighbour] = answers(neighbour).await.try_into().unwrap();
+    assert_eq!(place(&neighbour.unwrap()), process(1, 1));
+    pool.end().await;
+}
+
+/// R19: fail-fast answers `WorkerBusy` at once, whoever keeps the worker busy.
+#[tokio::test]
+async fn r19_strict_fail_fast_says_busy_at_once() {
+    let sessions = Sessions::new().affinity(Affinity::StrictFailFast);
+    let pool = pool("fast", |fresh| fresh.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
+    bind(&pool, "ann", 1).await;
+    bind(&pool, "bob", 1).await;
+    let sleeper = submitted(&pool, [sleep(&pool, "ann")], 1, 0).await;
+    for session in ["ann", "bob"] {
+        let refused = answer(count(&pool, session).reply()).await;
+        assert!(matches!(&refused, Err(Error::WorkerBusy { worker }) if worker.0 == 1), "{session}: {refused:?}");
+    }
+    let patient = submitted(&pool, [count(&pool, "ann").affinity(Affinity::StrictQueue)], 1, 1).await;
+    drop(sleeper);
+    let [patient] = answers(patient).await.try_into().unwrap();
+    assert_eq!(patient.unwrap().decode::<u64>().unwrap(), 1, "what was refused did not run");
+    assert_eq!(count(&pool, "bob").await.unwrap(), 1);
+    pool.end().await;
+}
+
+/// R19: a hint prefers the worker, runs elsewhere when that is busy, and keeps its binding.
+#[tokio::test]
+async fn r19_hint_falls_back_when_its_worker_is_busy_and_keeps_its_binding() {
+    let sessions = Sessions::new().affinity(Affinity::Hint);
+    let pool = pool("hint", |fresh| fresh.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
+    bind(&pool, "ann", 1).await;
+    let preferred = count(&pool, "ann").reply().await.unwrap();
+    assert_eq!((place(&preferred), preferred.routing), (process(1, 1), Routing::Hit));
+    let sleeper = submitted(&pool, [sleep(&pool, "ann")], 1, 0).await;
+    let astray = answer(count(&pool, "ann").reply()).await.unwrap();
+    assert_eq!((place(&astray), astray.routing), (process(2, 1), Routing::Rebound(RebindReason::Busy)));
+    assert_eq!(astray.decode::<u64>().unwrap(), 1, "the other worker has no state of it");
+    let bound = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap().unwrap();
+    assert_eq!(bound, process(1, 1));
+    release(&pool, sleeper).await;
+    let back = count(&pool, "ann").reply().await.unwrap();
+    assert_eq!((place(&back), back.routing, back.decode::<u64>().unwrap()), (process(1, 1), Routing::Hit, 2));
+    pool.end().await;
+}
+
+/// R20: a hint whose worker died is bound elsewhere at once; nobody is told of a loss.
+#[tokio::test]
+async fn r20_hint_rebinds_at_once_when_its_worker_dies() {
+    let sessions = Sessions::new().affinity(Affinity::Hint);
+    let pool = pool("hintdies", |fresh| fresh.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
+    bind(&pool, "ann", 1).await;
+    assert_eq!(count(&pool, "ann").await.unwrap(), 1);
+    pool.kill_worker(process(1, 1)).await.unwrap();
+    let reply = answer(count(&pool, "ann").reply()).await.unwrap();
+    assert_eq!(reply.routing, Routing::Rebound(RebindReason::WorkerLost));
+    assert_ne!(place(&reply), process(1, 1));
+    assert_eq!(reply.decode::<u64>().unwrap(), 1);
+    pool.end().await;
+}

@@ -1,0 +1,127 @@
+//! Sessions expire: at once, or in two phases, and never while they have a call (R15, R16, R17). Short timeouts and looks at the
+//! state until it changes; nothing here depends on how long anything took.
+
+use crate::{
+    common::{TestPool, pool, until},
+    steps::{affinity_of, answer, answers, count, submitted},
+};
+use herder::{
+    CleanupStaleSessions, Error, Expiry, GetInternalStats, GetSessionState, GetWorker, OnExpired, RebindReason, Routed,
+    Routing, SessionStatus, Sessions,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const SHORT: Duration = Duration::from_millis(60);
+const NEVER: Duration = Duration::from_secs(3600);
+
+async fn with(sessions: impl Into<Sessions<Routed>>) -> TestPool {
+    pool("expiry", |fresh| fresh.enhanced().app("herder.demo:app").sessions(sessions).build()).await
+}
+
+async fn state(pool: &TestPool, session: &str) -> SessionStatus {
+    affinity_of(pool).send(GetSessionState(session.into())).await.unwrap().unwrap()
+}
+
+async fn becomes(pool: &TestPool, session: &str, wanted: SessionStatus) {
+    until("the session's state changes", async || state(pool, session).await == wanted).await;
+}
+
+/// R16, immediate: expired means gone, before any sweep; a call begins anew and says so.
+#[tokio::test]
+async fn r16_immediate_an_expired_session_is_gone_at_once() {
+    let pool = with(Sessions::new().timeout(SHORT).cleanup_interval(NEVER).expiry(Expiry::Immediate)).await;
+    assert_eq!(count(&pool, "ann").await.unwrap(), 1);
+    becomes(&pool, "ann", SessionStatus::NotFound).await;
+    let status = pool.status().await.unwrap();
+    assert_eq!(status.session_affinity.total_sessions(), 0);
+    assert_eq!(status.session_affinity.expired_sessions(), 1, "due, and not swept yet");
+    let reply = answer(count(&pool, "ann").reply()).await.unwrap();
+    assert_eq!((reply.decode::<u64>().unwrap(), reply.routing), (1, Routing::Rebound(RebindReason::Expired)));
+    becomes(&pool, "ann", SessionStatus::NotFound).await;
+    let lookup = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap();
+    assert!(matches!(lookup, Err(Error::SessionNotFound { .. })), "{lookup:?}");
+    pool.end().await;
+}
+
+/// R16: a session that nobody reads again does not stay in the table.
+#[tokio::test]
+async fn r16_the_sweep_removes_what_nobody_reads_again() {
+    let two_phase = Expiry::TwoPhase { grace: SHORT };
+    for expiry in [Expiry::Immediate, two_phase] {
+        let pool = with(Sessions::new().timeout(SHORT).cleanup_interval(SHORT).expiry(expiry)).await;
+        for session in ["ann", "bob", "eve"] {
+            count(&pool, session).await.unwrap();
+        }
+        until("the sweep has cleaned", async || {
+            affinity_of(&pool).send(GetInternalStats).await.unwrap().unwrap().sessions_cleaned == 3
+        })
+        .await;
+        let affinity = pool.status().await.unwrap().session_affinity;
+        let left = (affinity.total_sessions(), affinity.expired_sessions(), affinity.workers_with_sessions());
+        assert_eq!(left, (0, 0, 0), "{expiry:?}");
+        assert_eq!(answer(count(&pool, "ann").reply()).await.unwrap().routing, Routing::New, "{expiry:?}");
+        pool.end().await;
+    }
+}
+
+/// R15, R16, two-phase: within the grace every read says expired, and calls are refused unless told otherwise.
+#[tokio::test]
+async fn r16_two_phase_an_expired_session_is_known_and_refused() {
+    let expiry = Expiry::TwoPhase { grace: NEVER };
+    let pool = with(Sessions::new().timeout(SHORT).cleanup_interval(SHORT).expiry(expiry)).await;
+    count(&pool, "ann").await.unwrap();
+    becomes(&pool, "ann", SessionStatus::Expired).await;
+    for _ in 0..3 {
+        let refused = answer(count(&pool, "ann").reply()).await;
+        assert!(matches!(&refused, Err(Error::SessionExpired { .. })), "{refused:?}");
+        let lookup = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap();
+        assert!(matches!(&lookup, Err(Error::SessionExpired { .. })), "{lookup:?}");
+        assert_eq!(state(&pool, "ann").await, SessionStatus::Expired);
+    }
+    let affinity = pool.status().await.unwrap().session_affinity;
+    assert_eq!((affinity.total_sessions(), affinity.expired_sessions()), (0, 1));
+    assert_eq!(affinity_of(&pool).send(GetInternalStats).await.unwrap().unwrap().sessions_cleaned, 0);
+    pool.end().await;
+}
+
+/// R16, two-phase: told to rebind, a call of an expired session begins anew and says why.
+#[tokio::test]
+async fn r16_two_phase_may_rebind_an_expired_session() {
+    let sessions = Sessions::new().timeout(SHORT).cleanup_interval(NEVER);
+    let pool = with(sessions.expiry(Expiry::TwoPhase { grace: NEVER }).on_expired(OnExpired::Rebind)).await;
+    assert_eq!(count(&pool, "ann").await.unwrap(), 1);
+    becomes(&pool, "ann", SessionStatus::Expired).await;
+    let reply = answer(count(&pool, "ann").reply()).await.unwrap();
+    assert_eq!((reply.decode::<u64>().unwrap(), reply.routing), (1, Routing::Rebound(RebindReason::Expired)));
+    pool.end().await;
+}
+
+/// R16: a session with a call queued or unfinished does not expire, however long that takes.
+#[tokio::test]
+async fn r16_a_session_with_a_call_does_not_expire() {
+    let app = "import time, pathlib, herder\napp = herder.App()\n\
+               @app.command\ndef count(session: herder.Session) -> int:\n    session.state['n'] = session.state.get('n', 0) + 1\n    return session.state['n']\n\
+               @app.command\ndef wait(session: herder.Session) -> int:\n    while not pathlib.Path('go').exists():\n        time.sleep(0.005)\n    return count(session)\n";
+    let sessions = Sessions::new().timeout(SHORT).cleanup_interval(SHORT);
+    let pool = pool("busy", |fresh| {
+        fresh.file("app.py", app);
+        fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).sessions(sessions).build()
+    })
+    .await;
+    let call = pool.call::<Value, _>("wait", &json!({})).session("ann");
+    let mut calls = submitted(&pool, [call], 1, 0).await;
+    calls.extend(submitted(&pool, [count(&pool, "ann")], 1, 1).await);
+    // Another session comes and goes meanwhile, several times its timeout.
+    for _ in 0..5 {
+        assert_eq!(count(&pool, "bob").await.unwrap(), 1);
+        becomes(&pool, "bob", SessionStatus::NotFound).await;
+        assert_eq!(state(&pool, "ann").await, SessionStatus::Active);
+        pool.supervisor().send(CleanupStaleSessions).await.unwrap().unwrap();
+    }
+    std::fs::write(pool.dir.path().join("go"), "").unwrap();
+    let counted: Vec<u64> = answers(calls).await.into_iter().map(|reply| reply.unwrap().decode().unwrap()).collect();
+    assert_eq!(counted, [1, 2]);
+    becomes(&pool, "ann", SessionStatus::NotFound).await;
+    pool.end().await;
+}

@@ -1,0 +1,127 @@
+//! R30: a host with a pool is killed with SIGKILL, and nothing of the pool is left, whatever its workers were doing. The host is
+//! this test binary, started again in a role that a variable names; it leaves its files in a folder of the test.
+
+use crate::common::{Census, Fresh, until};
+use futures::future::join_all;
+use herder::Pool;
+use serde_json::{Value, json};
+use std::{
+    env, fs,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+use tempfile::TempDir;
+
+const ROLE: &str = "HERDER_TEST_HOST_DOES";
+const WORKERS: usize = 2;
+
+/// Each worker has a grandchild from the start; each command says that it has begun, and does not end.
+const APP: &str = "
+import os, pathlib, re, subprocess, time, herder
+app = herder.App()
+HOME = pathlib.Path(os.environ['TMPDIR'])
+
+@app.on_start
+def breed() -> None:
+    subprocess.Popen(['sleep', '3600'])
+
+def begin() -> None:
+    (HOME / f'began-{os.getpid()}').touch()
+
+@app.command
+def idle() -> None:
+    begin()
+
+@app.command
+def compute() -> None:
+    begin()
+    while True:
+        pass
+
+@app.command
+def match_in_c() -> None:
+    begin()
+    re.match(r'(a+)+$', 'a' * 64 + 'b')
+
+@app.command
+def wait_for_a_child() -> None:
+    child = subprocess.Popen(['sh', '-c', 'sleep 3600 & wait'])
+    begin()
+    child.wait()
+";
+
+#[tokio::test]
+async fn r30_idle_workers_go_with_a_killed_host() {
+    everything_goes("idle", 2 * WORKERS).await;
+}
+
+#[tokio::test]
+async fn r30_workers_busy_in_python_go_with_a_killed_host() {
+    everything_goes("compute", 2 * WORKERS).await;
+}
+
+#[tokio::test]
+async fn r30_workers_that_hold_the_gil_in_c_go_with_a_killed_host() {
+    everything_goes("match_in_c", 2 * WORKERS).await;
+}
+
+#[tokio::test]
+async fn r30_workers_that_wait_for_subprocesses_go_with_a_killed_host() {
+    everything_goes("wait_for_a_child", 4 * WORKERS).await;
+}
+
+/// Kills a host whose workers all run this command, with so many processes at least.
+async fn everything_goes(command: &str, processes: usize) {
+    let home = TempDir::new().unwrap();
+    let mut host = Host::start(command, home.path());
+    let began = |name: &str| name.starts_with("began-");
+    until("every worker has begun", async || files(home.path()).iter().filter(|name| began(name)).count() == WORKERS)
+        .await;
+    let census = Census::new(fs::read_to_string(home.path().join("name")).unwrap());
+    until("its processes are there", async || census.processes().len() == processes).await;
+    host.0.kill().unwrap();
+    assert_eq!(host.0.wait().unwrap().signal(), Some(9));
+    until("no worker and no grandchild is left", async || census.processes().is_empty()).await;
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// The process that is killed.
+struct Host(Child);
+
+impl Host {
+    fn start(command: &str, home: &Path) -> Self {
+        let mut host = Command::new(env::current_exe().unwrap());
+        host.args(["--exact", "host_killed::host", "--include-ignored"]).env(ROLE, command).env("TMPDIR", home);
+        Self(host.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The host's role; a test in name only.
+#[tokio::test]
+#[ignore = "started by the other tests"]
+async fn host() {
+    let Ok(command) = env::var(ROLE) else { return };
+    let fresh = Fresh::new("host");
+    fresh.file("app.py", APP);
+    let config = fresh.basic().app("app.py:app").cwd(fresh.dir.path()).pool_size(WORKERS).build().unwrap();
+    let pool = Pool::start(config).await.unwrap();
+    fs::write(env::temp_dir().join("name"), &fresh.name).unwrap();
+    // One call a worker: they are sent to different ones, since none of them ends, or each takes the next idle one.
+    let nothing = json!({});
+    while files(&env::temp_dir()).iter().filter(|name| name.starts_with("began-")).count() < WORKERS {
+        let calls = (0..WORKERS).map(|_| pool.call::<Value, _>(&command, &nothing).into_future());
+        join_all(calls).await.into_iter().for_each(|answer| drop(answer.unwrap()));
+    }
+    std::future::pending().await
+}

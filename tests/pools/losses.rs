@@ -1,0 +1,125 @@
+//! What sessions hear of the death of their worker: each is told once, nobody else is, and no successor answers for it (R20, R21).
+
+use crate::{
+    common::pool,
+    steps::{FOR_EVER_MS, Outcome, affinity_of, answer, answers, bind, count, place, process, submitted},
+};
+use herder::{Affinity, Error, GetWorker, RebindReason, Routing};
+use serde_json::{Value, json};
+
+fn loss(outcome: &Outcome) -> Option<(u32, u32, bool)> {
+    match outcome {
+        Err(Error::SessionWorkerLost { worker, generation, may_have_run, .. }) => {
+            Some((worker.0, generation.0, *may_have_run))
+        }
+        _ => None,
+    }
+}
+
+/// R20: every call of the lost epoch is told, whether it ran, waited or may be repeated; the next one begins anew.
+#[tokio::test]
+async fn r20_calls_in_flight_and_queued_are_told_and_the_next_begins_anew() {
+    let pool = pool("told", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    bind(&pool, "ann", 1).await;
+    bind(&pool, "bob", 2).await;
+    assert_eq!(count(&pool, "ann").await.unwrap(), 1);
+    assert_eq!(count(&pool, "bob").await.unwrap(), 1);
+    let sleep = pool.call::<Value, _>("sleep", &json!({ "ms": FOR_EVER_MS })).session("ann").idempotent(true);
+    let mut calls = submitted(&pool, [sleep], 1, 0).await;
+    calls.extend(submitted(&pool, (0..3).map(|_| count(&pool, "ann").idempotent(true)), 1, 3).await);
+    pool.kill_worker(process(1, 1)).await.unwrap();
+    let told = answers(calls).await;
+    let waited = Some((1, 1, false));
+    assert_eq!(told.iter().map(loss).collect::<Vec<_>>(), [Some((1, 1, true)), waited, waited, waited]);
+    let error = told[0].as_ref().unwrap_err();
+    assert!(error.to_string().contains("signal 9 (SIGKILL)"), "{error}");
+    assert_eq!(error.report().unwrap().signal, Some(9));
+
+    let next = answer(count(&pool, "ann").reply()).await.unwrap();
+    assert_eq!(next.routing, Routing::Rebound(RebindReason::WorkerLost));
+    assert_ne!(place(&next), process(1, 1));
+    assert_eq!(next.decode::<u64>().unwrap(), 1, "a new state");
+    assert_eq!(count(&pool, "ann").await.unwrap(), 2);
+    assert_eq!(count(&pool, "bob").await.unwrap(), 2, "the other worker's session noticed nothing");
+    pool.end().await;
+}
+
+/// R20: a session without calls is told with its next one, exactly once, and so is each of its neighbours.
+#[tokio::test]
+async fn r20_an_idle_session_is_told_with_exactly_its_next_call() {
+    let pool = pool("next", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    for session in ["ann", "bob"] {
+        bind(&pool, session, 1).await;
+        assert_eq!(count(&pool, session).await.unwrap(), 1);
+    }
+    pool.kill_worker(process(1, 1)).await.unwrap();
+    for session in ["ann", "bob"] {
+        let told = answer(count(&pool, session).reply()).await;
+        assert_eq!(loss(&told), Some((1, 1, false)), "{session}: {told:?}");
+        assert!(told.unwrap_err().to_string().contains("SIGKILL"));
+        let next = answer(count(&pool, session).reply()).await.unwrap();
+        assert_eq!(next.decode::<u64>().unwrap(), 1, "{session}");
+    }
+    pool.end().await;
+}
+
+/// R20: fail-fast sessions are strict: told, not rebound in silence.
+#[tokio::test]
+async fn r20_fail_fast_calls_are_told_too() {
+    let pool = pool("fastdies", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    bind(&pool, "ann", 1).await;
+    let sleep = pool.call::<Value, _>("sleep", &json!({ "ms": FOR_EVER_MS })).session("ann");
+    let calls = submitted(&pool, [sleep.affinity(Affinity::StrictFailFast)], 1, 0).await;
+    pool.kill_worker(process(1, 1)).await.unwrap();
+    assert_eq!(loss(&answers(calls).await[0]), Some((1, 1, true)));
+    pool.end().await;
+}
+
+/// R21: the slot's next process never answers for a session of its predecessor, though there is no other slot.
+#[tokio::test]
+async fn r21_a_restarted_worker_is_another_one() {
+    let pool = pool("slot", |fresh| fresh.enhanced().app("herder.demo:app").pool_size(1).build()).await;
+    for generation in 1..=4 {
+        let first = answer(count(&pool, "ann").reply()).await.unwrap();
+        assert_eq!((place(&first), first.decode::<u64>().unwrap()), (process(1, generation), 1));
+        assert_eq!(count(&pool, "ann").await.unwrap(), 2);
+        pool.kill_worker(process(1, generation)).await.unwrap();
+        pool.whole("pid").await;
+        let lookup = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap();
+        assert!(matches!(&lookup, Err(Error::SessionNotFound { .. })), "void, before anybody is told: {lookup:?}");
+        let told = answer(count(&pool, "ann").reply()).await;
+        assert_eq!(loss(&told), Some((1, generation, false)), "{told:?}");
+    }
+    let stale = pool.kill_worker(process(1, 1)).await;
+    assert!(matches!(&stale, Err(Error::NoSuchWorker { .. })), "{stale:?}");
+    pool.end().await;
+}
+
+/// A call without a session is repeated elsewhere only if it may be (R33); its neighbour on the other worker notices nothing.
+#[tokio::test]
+async fn r33_a_lost_call_is_repeated_only_if_it_is_idempotent() {
+    let app = "import os, time, pathlib, herder\napp = herder.App()\n\
+               @app.command\ndef first_sleeps() -> int:\n    try:\n        open('ran', 'x').close()\n    except FileExistsError:\n        return os.getpid()\n    time.sleep(3600)\n";
+    for idempotent in [true, false] {
+        let pool = pool("repeat", |fresh| {
+            fresh.file("app.py", app);
+            fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).build()
+        })
+        .await;
+        let call = pool.call::<u32, _>("first_sleeps", &json!({})).idempotent(idempotent);
+        let calls = submitted(&pool, [call], 1, 0).await;
+        crate::common::until("the handler runs", async || pool.dir.path().join("ran").exists()).await;
+        let busy = pool.base().await.into_iter().find(|worker| worker.in_flight == 1).unwrap().process();
+        pool.kill_worker(busy).await.unwrap();
+        let [outcome] = answers(calls).await.try_into().unwrap();
+        if idempotent {
+            let reply = outcome.unwrap();
+            assert_eq!(reply.attempts, 2);
+            assert_ne!(place(&reply), busy);
+        } else {
+            let lost = matches!(&outcome, Err(Error::WorkerLost { may_have_run: true, .. }));
+            assert!(lost, "{outcome:?}");
+        }
+        pool.end().await;
+    }
+}

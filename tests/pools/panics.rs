@@ -1,0 +1,165 @@
+//! A panic in each of a pool's actors: it is noticed and named, every call has its answer, no process is left, and the pool
+//! goes on (R29).
+
+use crate::{
+    common::{TestPool, guarded, lines_of, pool, until},
+    steps::{Outcome, affinity_of, answer, answers, bind, count, place, process, sleep_for_ever, submitted},
+};
+use herder::{Error, GetWorker, SessionAffinityActor, WorkerId, registry};
+use herder_actors::InjectPanic;
+use serde_json::json;
+
+async fn demo() -> TestPool {
+    pool("panics", |fresh| fresh.enhanced().app("herder.demo:app").build()).await
+}
+
+async fn inject(pool: &TestPool, panic: InjectPanic) -> herder::Result<()> {
+    guarded("the injection", pool.supervisor().send(panic)).await.unwrap()
+}
+
+/// Waits for a line of the log about this pool that has all these words.
+async fn logged(pool: &TestPool, words: &[&str]) {
+    let name = pool.name().to_string();
+    until(&format!("a line of the log with {words:?}"), async || {
+        lines_of(&name).iter().any(|line| words.iter().all(|word| line.all.contains(word)))
+    })
+    .await;
+}
+
+fn is_internal(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(Error::Internal { reason }) if reason.contains("injected"))
+}
+
+/// R29: a worker's actor panics: its process goes, its call hears why, its neighbour's call goes on.
+#[tokio::test]
+async fn r29_a_panic_in_a_worker_actor_costs_that_worker_alone() {
+    let pool = demo().await;
+    bind(&pool, "ann", 1).await;
+    bind(&pool, "bob", 2).await;
+    assert_eq!(count(&pool, "ann").await.unwrap(), 1);
+    let (one, two) = (pool.pid(process(1, 1)).await, pool.pid(process(2, 1)).await);
+    let sleeps = ["ann", "bob"].map(|session| sleep_for_ever(&pool).session(session));
+    let [ann, bob] = submitted(&pool, sleeps, 2, 0).await.try_into().unwrap();
+    let waiting = submitted(&pool, [pool.call::<u32, _>("pid", &json!({}))], 2, 1).await;
+    inject(&pool, InjectPanic::Worker(WorkerId(1))).await.unwrap();
+    let lost = answer(ann).await;
+    assert!(
+        matches!(&lost, Err(Error::SessionWorkerLost { worker, may_have_run: true, .. }) if worker.0 == 1),
+        "{lost:?}"
+    );
+    assert!(lost.unwrap_err().to_string().contains("panic"), "the error names it");
+    logged(&pool, &["worker lost", "panic", "w1"]).await;
+    until("its process is gone", async || pool.census.processes().iter().all(|seen| seen.pid != one)).await;
+    let [waited] = answers(waiting).await.try_into().unwrap();
+    assert_eq!(place(&waited.unwrap()), process(1, 2), "a call that waited runs on its successor");
+    assert_eq!(pool.pid(process(2, 1)).await, two);
+    drop(bob);
+    pool.whole("pid").await;
+    assert_eq!(count(&pool, "ann").await.unwrap(), 1);
+    pool.end().await;
+}
+
+/// R29: the affinity actor panics: bindings, routing and calls go on; another one answers under the same name.
+#[tokio::test]
+async fn r29_a_panic_in_the_affinity_actor_loses_no_binding() {
+    let pool = demo().await;
+    let name = format!("{}_session_affinity", pool.name());
+    bind(&pool, "ann", 2).await;
+    assert_eq!(count(&pool, "ann").await.unwrap(), 1);
+    let before = affinity_of(&pool);
+    let running = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
+    inject(&pool, InjectPanic::Affinity).await.unwrap();
+    until("another one has the name", async || {
+        registry::lookup::<SessionAffinityActor>(&name).is_some_and(|actor| actor != before)
+    })
+    .await;
+    assert!(before.send(GetWorker::of("ann")).await.is_err(), "the one that panicked is gone");
+    logged(&pool, &["session affinity actor ended"]).await;
+    assert_eq!(affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap().unwrap(), process(2, 1));
+    assert_eq!(pool.status().await.unwrap().session_affinity.total_sessions(), 1);
+    let reply = answer(count(&pool, "ann").reply()).await.unwrap();
+    assert_eq!((place(&reply), reply.decode::<u64>().unwrap()), (process(2, 1), 2));
+    drop(running);
+    pool.whole("pid").await;
+    assert_eq!(pool.status().await.unwrap().counters.starts, 2, "no worker was started anew");
+    pool.end().await;
+}
+
+/// R7: an affinity actor that failed for good leaves `{}` and a warning; status and routing go on.
+#[tokio::test]
+async fn r7_a_status_answers_without_the_affinity_actor() {
+    let pool = demo().await;
+    bind(&pool, "ann", 1).await;
+    let name = format!("{}_session_affinity", pool.name());
+    for _ in 0..6 {
+        let before = affinity_of(&pool);
+        inject(&pool, InjectPanic::Affinity).await.unwrap();
+        until("that one is gone", async || registry::lookup(&name).is_none_or(|actor| actor != before)).await;
+    }
+    logged(&pool, &["failed too often", "routing goes on"]).await;
+    assert!(registry::lookup::<SessionAffinityActor>(&name).is_none());
+    assert!(pool.status().await.unwrap().session_affinity.is_empty());
+    assert_eq!(place(&answer(count(&pool, "ann").reply()).await.unwrap()), process(1, 1));
+    pool.end().await;
+}
+
+/// R29: the supervisor panics, in its own handler or in the step: every call there is is answered, the workers start anew, the
+/// same address lives on, and each session is told once.
+#[tokio::test]
+async fn r29_a_panic_in_the_supervisor_is_survived() {
+    for panic in [InjectPanic::Supervisor, InjectPanic::Step] {
+        let pool = demo().await;
+        let supervisor = pool.supervisor().clone();
+        for (session, worker) in [("ann", 1), ("bob", 2)] {
+            bind(&pool, session, worker).await;
+            assert_eq!(count(&pool, session).await.unwrap(), 1);
+        }
+        let before = pool.census.processes();
+        let mut calls = submitted(&pool, [sleep_for_ever(&pool).session("ann"), sleep_for_ever(&pool)], 2, 0).await;
+        calls.extend(submitted(&pool, [count(&pool, "ann"), count(&pool, "bob")], 2, 2).await);
+        inject(&pool, panic).await.unwrap_err();
+        let told = answers(calls).await;
+        assert!(told.iter().all(is_internal), "{panic:?}: {told:?}");
+        logged(&pool, &["built anew", "injected"]).await;
+        pool.whole("pid").await;
+        until("the processes there were are gone", async || {
+            pool.census.processes().iter().all(|seen| !before.contains(seen))
+        })
+        .await;
+        assert!(supervisor.connected());
+        assert_eq!(pool.status().await.unwrap().counters.rebuilt, 1);
+        for session in ["ann", "bob"] {
+            let outcome = answer(count(&pool, session).reply()).await;
+            assert!(matches!(&outcome, Err(Error::SessionWorkerLost { .. })), "{panic:?}, {session}: {outcome:?}");
+            assert_eq!(count(&pool, session).await.unwrap(), 1, "{panic:?}, {session}");
+        }
+        let at = bind(&pool, "eve", 2).await;
+        assert_eq!(
+            place(&answer(count(&pool, "eve").reply()).await.unwrap()),
+            at,
+            "the affinity actor has the new state"
+        );
+        pool.end().await;
+    }
+}
+
+/// R29: more panics than a bug that rebuilding cures would bring: the pool is down, says why, and leaves nothing.
+#[tokio::test]
+async fn r29_too_many_panics_end_the_pool_with_the_reason() {
+    let pool = demo().await;
+    for _ in 0..6 {
+        let running = answer(sleep_for_ever(&pool).reply());
+        let (outcome, _) = tokio::join!(running, async {
+            until("it was submitted", async || {
+                let queue = pool.status().await.unwrap().queue;
+                queue.in_flight + queue.waiting > 0
+            })
+            .await;
+            let _ = inject(&pool, InjectPanic::Step).await;
+        });
+        assert!(is_internal(&outcome), "{outcome:?}");
+    }
+    let refused = answer(pool.call::<u32, _>("pid", &json!({})).reply()).await;
+    assert!(matches!(&refused, Err(Error::Internal { .. } | Error::PoolClosed { .. })), "{refused:?}");
+    pool.census.nothing_left().await;
+}

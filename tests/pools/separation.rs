@@ -1,0 +1,204 @@
+//! What keeps pools and worker types apart (R3-R6, R8, R9, R52).
+
+use crate::{
+    common::{Fresh, TestPool, pool},
+    steps::{affinity_of, bind, count, place, process},
+};
+use herder::{
+    Enhanced, Error, Expiry, GetWorker, Pool, PoolBuilder, PoolSupervisor, Routing, SessionAffinityActor, Sessions,
+    registry,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+async fn status(pool: &TestPool) -> Value {
+    serde_json::to_value(pool.status().await.unwrap()).unwrap()
+}
+
+fn keys(value: &Value) -> BTreeSet<String> {
+    value.as_object().unwrap().keys().cloned().collect()
+}
+
+fn has_affinity_name(pool: &TestPool) -> bool {
+    registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", pool.name())).is_some()
+}
+
+async fn enhanced(change: impl FnOnce(PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>) -> TestPool {
+    pool("flags", |fresh| change(fresh.enhanced().app("herder.demo:app")).build()).await
+}
+
+/// R6, R8, R52: both types side by side; the same keys, and the affinity's numbers only where there is affinity.
+#[tokio::test]
+async fn r8_one_status_shape_and_r6_no_affinity_in_a_basic_pool() {
+    let basic = pool("side", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+    let enhanced = enhanced(|builder| builder).await;
+    for session in ["ann", "bob"] {
+        basic.call::<u32, _>("pid", &json!({})).session(session).await.unwrap();
+        count(&enhanced, session).await.unwrap();
+    }
+    let (plain, full) = (status(&basic).await, status(&enhanced).await);
+    assert_eq!(plain["session_affinity"], json!({}));
+    assert_eq!(full["session_affinity"]["total_sessions"], 2);
+    for key in ["expired_sessions", "workers_with_sessions"] {
+        assert!(full["session_affinity"][key].is_number(), "{key}");
+    }
+    assert_eq!(keys(&plain), keys(&full));
+    let wanted = [
+        "pool",
+        "worker_type",
+        "pool_size",
+        "overflow",
+        "active_sessions",
+        "sessions",
+        "started_at",
+        "uptime_ms",
+        "session_affinity",
+        "workers",
+        "queue",
+        "counters",
+        "features",
+    ];
+    assert!(keys(&plain).is_superset(&wanted.map(String::from).into()), "{plain}");
+    assert_eq!((&plain["active_sessions"], &full["active_sessions"]), (&json!(2), &json!(2)));
+    assert_eq!((&plain["worker_type"], &full["worker_type"]), (&json!("basic"), &json!("enhanced")));
+    basic.end().await;
+    enhanced.end().await;
+}
+
+/// R8: a status shows a hundred sessions at most; the listing is paged.
+#[tokio::test]
+async fn r8_a_status_shows_a_hundred_sessions_at_most() {
+    let pool = pool("capped", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+    for number in 0..130 {
+        pool.call::<u32, _>("pid", &json!({})).session(&format!("s{number}")).await.unwrap();
+    }
+    let status = pool.status().await.unwrap();
+    assert_eq!((status.sessions.len(), status.active_sessions), (100, 130));
+    let pages = [pool.sessions(0, 100).await.unwrap(), pool.sessions(100, 100).await.unwrap()];
+    assert_eq!(pages.each_ref().map(Vec::len), [100, 30]);
+    let names: BTreeSet<String> = pages.iter().flatten().map(|info| info.id.to_string()).collect();
+    assert_eq!(names.len(), 130);
+    pool.end().await;
+}
+
+/// R3: the affinity actor has its name where there is affinity, as long as the pool lives; both can be found from anywhere.
+#[tokio::test]
+async fn r3_only_a_pool_with_affinity_has_the_actor_and_its_name() {
+    let basic = pool("names", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+    let without = enhanced(|builder| builder.session_affinity(false)).await;
+    let with = enhanced(|builder| builder).await;
+    assert_eq!([&basic, &without, &with].map(has_affinity_name), [false, false, true]);
+    assert_eq!(status(&without).await["session_affinity"], json!({}));
+    let name = with.name().to_string();
+    assert!(registry::lookup::<PoolSupervisor>(&name).is_some());
+    for pool in [basic, without, with] {
+        pool.end().await;
+    }
+    assert!(registry::lookup::<SessionAffinityActor>(&format!("{name}_session_affinity")).is_none());
+    assert!(registry::lookup::<PoolSupervisor>(&name).is_none());
+}
+
+/// R4: a second live pool of a name is refused, and says so to every message; the first notices nothing. A name is free again
+/// when its pool has ended.
+#[tokio::test]
+async fn r4_a_name_belongs_to_one_live_pool() {
+    let first = enhanced(|builder| builder).await;
+    assert_eq!(count(&first, "ann").await.unwrap(), 1);
+    let config = first.config().clone();
+    let second = Pool::start(config.clone()).await;
+    assert!(matches!(&second, Err(Error::PoolNameTaken { pool }) if *pool == config.name().to_string()), "{second:?}");
+    assert_eq!(count(&first, "ann").await.unwrap(), 2);
+    assert_eq!(first.base().await.iter().map(|worker| worker.generation.0).max(), Some(1));
+    assert!(has_affinity_name(&first));
+    first.end().await;
+
+    let fresh = Fresh { name: config.name().to_string(), dir: tempfile::TempDir::new().unwrap() };
+    let config = fresh.enhanced().app("herder.demo:app").build().unwrap();
+    let third = TestPool::new(Pool::start(config).await.unwrap(), fresh);
+    assert!(has_affinity_name(&third));
+    assert_eq!(count(&third, "ann").await.unwrap(), 1);
+    third.end().await;
+}
+
+/// R5: the same session ids in two pools never see each other's binding, state or end.
+#[tokio::test]
+async fn r5_the_same_session_ids_in_two_pools_are_two_sessions() {
+    let (one, two) = (enhanced(|builder| builder).await, enhanced(|builder| builder).await);
+    bind(&one, "ann", 1).await;
+    bind(&two, "ann", 2).await;
+    for expected in 1..=3 {
+        assert_eq!(count(&one, "ann").await.unwrap(), expected);
+    }
+    assert_eq!(count(&two, "ann").await.unwrap(), 1);
+    let worker_of = async |pool: &TestPool| affinity_of(pool).send(GetWorker::of("ann")).await.unwrap().unwrap();
+    assert_eq!((worker_of(&one).await, worker_of(&two).await), (process(1, 1), process(2, 1)));
+    assert!(one.end_session("ann").await.unwrap());
+    assert_eq!(count(&two, "ann").await.unwrap(), 2);
+    one.kill_worker(process(1, 1)).await.unwrap();
+    one.kill_worker(process(2, 1)).await.unwrap();
+    assert_eq!(count(&two, "ann").await.unwrap(), 3);
+    one.whole("pid").await;
+    one.end().await;
+    assert_eq!(count(&two, "ann").await.unwrap(), 4);
+    two.end().await;
+}
+
+/// R9: each flag by itself switches its own part off, and nothing else.
+#[tokio::test]
+async fn r9_each_flag_switches_its_own_part() {
+    for (affinity, metrics, machine) in
+        [(true, true, true), (false, true, true), (true, false, true), (true, true, false), (false, false, false)]
+    {
+        let flags = |builder: PoolBuilder<Enhanced>| {
+            builder.session_affinity(affinity).worker_metrics(metrics).state_machine(machine)
+        };
+        let pool = enhanced(flags).await;
+        let reply = pool.call::<u32, _>("pid", &json!({})).session("ann").reply().await.unwrap();
+        assert_eq!(reply.routing, if affinity { Routing::New } else { Routing::Unrouted });
+        assert_eq!(has_affinity_name(&pool), affinity);
+        let status = status(&pool).await;
+        let shown = [("session_affinity", affinity), ("worker_metrics", metrics), ("state_machine", machine)];
+        for (flag, on) in shown {
+            assert_eq!(status["features"][flag], on, "{flag}");
+        }
+        let worker = &status["workers"][0];
+        let parts = [("sessions", affinity), ("metrics", metrics), ("history", machine)];
+        for (part, on) in parts {
+            assert_eq!(worker.get(part).is_some(), on, "{part} of {worker}");
+        }
+        pool.end().await;
+    }
+}
+
+/// R9: a basic pool has none of it; a session's call runs on any worker, is tracked, and its state says what to set.
+#[tokio::test]
+async fn r9_sessions_without_affinity_are_tracked_and_unrouted() {
+    let basic = pool("plain", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+    let without = enhanced(|builder| builder.session_affinity(false)).await;
+    for (pool, key) in [(&basic, "worker_type = \\\"enhanced\\\""), (&without, "features.session_affinity = true")] {
+        let reply = pool.call::<u32, _>("pid", &json!({})).session("ann").reply().await.unwrap();
+        assert_eq!(reply.routing, Routing::Unrouted);
+        let refused = count(pool, "ann").await.unwrap_err();
+        assert!(format!("{refused:?}").contains(key), "{refused:?}");
+        assert_eq!(pool.session("ann").await.unwrap().unwrap().worker, None);
+    }
+    let worker = &status(&basic).await["workers"][0];
+    assert!(["sessions", "metrics", "history"].iter().all(|part| worker.get(part).is_none()), "{worker}");
+    basic.end().await;
+    without.end().await;
+}
+
+/// R17, R52: two pools side by side keep to their own settings of sessions.
+#[tokio::test]
+async fn r17_timeouts_are_each_pools_own() {
+    let short = std::time::Duration::from_millis(50);
+    let brief = enhanced(|builder| builder.sessions(Sessions::new().timeout(short).expiry(Expiry::Immediate))).await;
+    let long = enhanced(|builder| builder).await;
+    let first = count(&long, "ann").reply().await.unwrap();
+    count(&brief, "ann").await.unwrap();
+    crate::common::until("the brief one expires", async || brief.session("ann").await.unwrap().is_none()).await;
+    let second = count(&long, "ann").reply().await.unwrap();
+    assert_eq!((place(&second), second.decode::<u64>().unwrap()), (place(&first), 2));
+    brief.end().await;
+    long.end().await;
+}

@@ -1,0 +1,145 @@
+//! Sessions reach the worker that holds their state (R14, R15, R18, R22).
+
+use crate::{
+    common::{guarded, pool},
+    steps::{affinity_of, bind, count, place, process},
+};
+use futures::future::try_join_all;
+use herder::{
+    EndSession, Error, GetSessionState, GetStats, GetWorker, IfAbsent, RemoveWorkerSessions, Routing, SessionStatus,
+    Sessions, TrackSession, UnbindSession, UpdateSessionActivity, WorkerId,
+};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+
+const CLIENTS: usize = 64;
+const SESSIONS: usize = 200;
+const VISITS: usize = 25;
+
+/// R18: 64 clients share 200 sessions on 4 workers; every session sees one process, and its counter is exact.
+#[tokio::test(flavor = "multi_thread")]
+async fn r18_every_session_sees_one_process_and_counts_exactly() {
+    let pool = pool("many", |fresh| fresh.enhanced().app("herder.demo:app").pool_size(4).build()).await;
+    let client = async |number: usize| {
+        let mut seen = Vec::new();
+        for visit in 0..VISITS {
+            let session = format!("s{}", (number * VISITS + visit * 8) % SESSIONS);
+            let counted = count(&pool, &session).await?;
+            let pid: u32 = pool.call("pid", &json!({})).session(&session).await?;
+            seen.push((session, counted, pid));
+        }
+        Ok::<_, Error>(seen)
+    };
+    let seen = guarded("all clients", try_join_all((0..CLIENTS).map(client))).await.unwrap();
+    let (mut counts, mut pids) = (BTreeMap::<_, Vec<u64>>::new(), BTreeMap::<_, BTreeSet<u32>>::new());
+    for (session, counted, pid) in seen.into_iter().flatten() {
+        counts.entry(session.clone()).or_default().push(counted);
+        pids.entry(session).or_default().insert(pid);
+    }
+    assert_eq!(counts.len(), SESSIONS);
+    for (session, mut counted) in counts {
+        counted.sort_unstable();
+        assert_eq!(counted, (1..=counted.len() as u64).collect::<Vec<_>>(), "{session}");
+    }
+    assert!(pids.values().all(|pids| pids.len() == 1), "{pids:?}");
+    assert_eq!(pids.values().flatten().collect::<BTreeSet<_>>().len(), 4, "all workers share the sessions");
+    let affinity = pool.status().await.unwrap().session_affinity;
+    assert_eq!((affinity.total_sessions(), affinity.workers_with_sessions()), (SESSIONS, 4));
+    pool.end().await;
+}
+
+/// R14, R15, R18: what is bound decides where the next call runs; what is unbound or removed starts anew.
+#[tokio::test]
+async fn r14_what_the_affinity_actor_binds_decides_where_calls_run() {
+    let pool = pool("bind", |fresh| fresh.enhanced().app("herder.demo:app").pool_size(3).build()).await;
+    let affinity = affinity_of(&pool);
+    for worker in [3, 1, 2] {
+        let session = format!("to-{worker}");
+        assert_eq!(bind(&pool, &session, worker).await, process(worker, 1));
+        let reply = count(&pool, &session).reply().await.unwrap();
+        assert_eq!((place(&reply), reply.routing), (process(worker, 1), Routing::Hit));
+        assert_eq!(affinity.send(GetWorker::of(&session)).await.unwrap().unwrap(), process(worker, 1));
+    }
+    assert_eq!(affinity.send(GetStats).await.unwrap().unwrap().total_sessions, 3);
+    // A session that moves leaves its state behind.
+    assert_eq!(bind(&pool, "to-1", 2).await, process(2, 1));
+    let reply = count(&pool, "to-1").reply().await.unwrap();
+    assert_eq!((place(&reply), reply.decode::<u64>().unwrap()), (process(2, 1), 1));
+
+    assert!(affinity.send(UnbindSession("to-3".into())).await.unwrap().unwrap());
+    assert!(!affinity.send(UnbindSession("to-3".into())).await.unwrap().unwrap());
+    let unbound = affinity.send(GetWorker::of("to-3")).await.unwrap();
+    assert!(matches!(unbound, Err(Error::SessionNotFound { .. })), "{unbound:?}");
+    assert_eq!(count(&pool, "to-3").await.unwrap(), 1);
+
+    assert_eq!(affinity.send(RemoveWorkerSessions(WorkerId(2))).await.unwrap().unwrap(), 2);
+    for session in ["to-1", "to-2"] {
+        assert_eq!(count(&pool, session).await.unwrap(), 1, "{session}");
+    }
+    assert!(matches!(affinity.send(GetWorker::of("nobody")).await.unwrap(), Err(Error::SessionNotFound { .. })));
+    pool.end().await;
+}
+
+/// R14: a session can't be bound to a worker that is not there.
+#[tokio::test]
+async fn r14_a_binding_to_no_worker_is_an_error() {
+    let pool = pool("bindno", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let message = herder::BindSession { session: "ann".into(), worker: WorkerId(9) };
+    let refused = affinity_of(&pool).send(message).await.unwrap();
+    assert!(matches!(&refused, Err(Error::Bind(_))), "{refused:?}");
+    let state = affinity_of(&pool).send(GetSessionState("ann".into())).await.unwrap().unwrap();
+    assert_eq!(state, SessionStatus::NotFound);
+    pool.end().await;
+}
+
+/// R16: a call can insist on a session that is there.
+#[tokio::test]
+async fn r16_a_call_may_refuse_to_begin_a_session() {
+    let pool = pool("absent", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let strict = || count(&pool, "ann").if_absent(IfAbsent::Reject);
+    assert!(matches!(strict().await, Err(Error::SessionNotFound { .. })));
+    assert_eq!(count(&pool, "ann").await.unwrap(), 1);
+    assert_eq!(strict().await.unwrap(), 2);
+    pool.end().await;
+}
+
+/// R22: the quota bounds the sessions of a pool, and one that ended makes room.
+#[tokio::test]
+async fn r22_a_quota_bounds_the_sessions() {
+    let sessions = Sessions::new().max(2);
+    let pool = pool("quota", |fresh| fresh.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
+    for session in ["ann", "bob"] {
+        count(&pool, session).await.unwrap();
+    }
+    assert!(matches!(count(&pool, "eve").await, Err(Error::SessionQuota { max: 2 })));
+    assert_eq!(count(&pool, "ann").await.unwrap(), 2);
+    assert!(pool.end_session("ann").await.unwrap());
+    assert_eq!(count(&pool, "eve").await.unwrap(), 1);
+    pool.end().await;
+}
+
+/// R22: every pool tracks its sessions: noted, renewed, counted, listed in pages, ended.
+#[tokio::test]
+async fn r22_sessions_are_tracked_listed_and_ended_in_both_worker_types() {
+    let basic = pool("tracked", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+    let enhanced = pool("tracked", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    for pool in [basic, enhanced] {
+        let supervisor = pool.supervisor();
+        assert_eq!(supervisor.send(TrackSession("ann".into())).await.unwrap().unwrap().operations, 0);
+        for session in ["ann", "bob", "ann"] {
+            pool.call::<u32, _>("pid", &json!({})).session(session).await.unwrap();
+        }
+        assert!(supervisor.send(UpdateSessionActivity("bob".into())).await.unwrap().unwrap());
+        assert!(!supervisor.send(UpdateSessionActivity("eve".into())).await.unwrap().unwrap());
+        assert_eq!(pool.session("ann").await.unwrap().unwrap().operations, 2);
+        assert_eq!(pool.session("eve").await.unwrap(), None);
+        let pages = [pool.sessions(0, 1).await.unwrap(), pool.sessions(1, 9).await.unwrap()].concat();
+        let names: BTreeSet<String> = pages.iter().map(|info| info.id.to_string()).collect();
+        assert_eq!(names, ["ann", "bob"].map(String::from).into());
+        assert_eq!(pool.status().await.unwrap().active_sessions, 2);
+        assert!(supervisor.send(EndSession("ann".into())).await.unwrap().unwrap());
+        assert!(!supervisor.send(EndSession("ann".into())).await.unwrap().unwrap());
+        assert_eq!(pool.status().await.unwrap().active_sessions, 1);
+        pool.end().await;
+    }
+}

@@ -1,0 +1,142 @@
+//! The end of a pool: in order, out of time, and by dropping its handle (R30). What is left afterwards is checked by each test's
+//! `end`: no process, no zombie, no descriptor, no call without an answer.
+
+use crate::{
+    common::{Census, HANGING, guarded, pool, until},
+    steps::{answer, answers, sleep_for_ever, submitted},
+};
+use herder::{Error, Stop};
+use serde_json::{Value, json};
+use std::{fs, time::Duration};
+
+/// Waits for a file before it answers, so that the test decides when.
+const PATIENT: &str = "
+import os, pathlib, time, herder
+app = herder.App()
+
+@app.command
+def wait() -> int:
+    while not pathlib.Path('go').exists():
+        time.sleep(0.005)
+    return os.getpid()
+";
+
+/// Ignores what it can: SIGTERM, and the end of its main thread. It has a child in its group.
+const STUBBORN: &str = "
+import atexit, os, signal, subprocess, time, herder
+app = herder.App()
+
+@app.on_start
+def dig_in() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    atexit.register(time.sleep, 3600)
+    subprocess.Popen(['sleep', '3600'])
+
+@app.command
+def pid() -> int:
+    return os.getpid()
+";
+
+/// R30: calls that run and calls that wait finish; new ones are refused.
+#[tokio::test]
+async fn r30_a_graceful_shutdown_lets_calls_finish() {
+    let pool = pool("drain", |fresh| {
+        fresh.file("app.py", PATIENT);
+        fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).build()
+    })
+    .await;
+    let calls = submitted(&pool, (0..5).map(|_| pool.call::<u32, _>("wait", &json!({}))), 2, 3).await;
+    let handle = (*pool).clone();
+    let ending = tokio::spawn(async move { handle.shutdown(HANGING).await });
+    until("it drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
+    let refused = answer(pool.call::<u32, _>("wait", &json!({})).reply()).await;
+    assert!(matches!(&refused, Err(Error::PoolClosed { may_have_run: false })), "{refused:?}");
+    fs::write(pool.dir.path().join("go"), "").unwrap();
+    assert!(answers(calls).await.iter().all(Result::is_ok));
+    let report = guarded("the shutdown", ending).await.unwrap().unwrap();
+    assert_eq!((report.cut_off, report.counters.ok, report.counters.refused), (0, 5, 1));
+    pool.census.nothing_left().await;
+    let late = answer(pool.call::<u32, _>("wait", &json!({})).reply()).await;
+    assert!(matches!(&late, Err(Error::PoolClosed { .. })), "{late:?}");
+}
+
+/// R30: out of time, what runs and what waits hears `PoolClosed`, and whether it may have run.
+#[tokio::test]
+async fn r30_a_shutdown_out_of_time_answers_what_is_left() {
+    let pool = pool("cutoff", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let calls = submitted(&pool, (0..4).map(|_| sleep_for_ever(&pool)), 2, 2).await;
+    pool.census.look();
+    let report = guarded("the shutdown", pool.shutdown(Duration::from_millis(50))).await.unwrap();
+    let told: Vec<bool> = answers(calls)
+        .await
+        .into_iter()
+        .map(|outcome| match outcome {
+            Err(Error::PoolClosed { may_have_run }) => may_have_run,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [true, true, false, false]);
+    assert_eq!((report.cut_off, report.counters.closed), (4, 4));
+    pool.census.nothing_left().await;
+}
+
+/// R30: a worker that ignores the shutdown message and SIGTERM is killed with its group.
+#[tokio::test]
+async fn r30_a_worker_that_does_not_stop_is_killed_with_its_group() {
+    let pool = pool("stubborn", |fresh| {
+        fresh.file("app.py", STUBBORN);
+        let step = Duration::from_millis(50);
+        fresh.basic().app("app.py:app").cwd(fresh.dir.path()).stop(Stop::new().grace(step).term(step)).build()
+    })
+    .await;
+    assert_eq!(pool.census.processes().len(), 4, "two workers, and a child of each");
+    pool.end().await;
+}
+
+/// R30: a worker whose process dies takes the rest of its group along.
+#[tokio::test]
+async fn r30_a_killed_worker_leaves_no_grandchild() {
+    let pool = pool("group", |fresh| {
+        fresh.file("app.py", STUBBORN);
+        let step = Duration::from_millis(50);
+        fresh.basic().app("app.py:app").cwd(fresh.dir.path()).stop(Stop::new().grace(step).term(step)).build()
+    })
+    .await;
+    let before = pool.census.processes();
+    for worker in pool.base().await {
+        pool.kill_worker(worker.process()).await.unwrap();
+    }
+    until("both groups are gone", async || pool.census.processes().iter().all(|seen| !before.contains(seen))).await;
+    pool.whole("pid").await;
+    pool.end().await;
+}
+
+/// R30: dropping the last handle ends the pool: calls are answered, workers are gone.
+#[tokio::test]
+async fn r30_dropping_the_last_handle_ends_the_pool() {
+    let (config, fresh) = crate::common::configured("dropped", |fresh| fresh.basic().app("herder.demo:app").build());
+    let census = Census::new(fresh.name.clone());
+    let pool = guarded("the start", herder::Pool::start(config)).await.unwrap();
+    let busy = pool.clone();
+    let call = tokio::spawn(async move { busy.call::<Value, _>("sleep", &json!({ "ms": 50 })).await });
+    guarded("the call", call).await.unwrap().unwrap();
+    census.look();
+    assert!(!census.processes().is_empty());
+    drop(pool);
+    census.nothing_left().await;
+}
+
+/// R30: two callers of shutdown both get the report, and the shorter patience holds.
+#[tokio::test]
+async fn r30_the_shorter_patience_holds() {
+    let pool = pool("twice", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+    let calls = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
+    let handle = (*pool).clone();
+    let patient = tokio::spawn(async move { handle.shutdown(HANGING).await });
+    until("it drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
+    let report = guarded("the second shutdown", pool.shutdown(Duration::ZERO)).await.unwrap();
+    assert_eq!(guarded("the first one", patient).await.unwrap().unwrap(), report);
+    let told = answers(calls).await;
+    assert!(matches!(&told[0], Err(Error::PoolClosed { may_have_run: true })), "{told:?}");
+    pool.census.nothing_left().await;
+}
