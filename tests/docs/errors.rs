@@ -1,6 +1,6 @@
-//! The table of answers in `docs/semantics.md` is the code's: each error's name, HTTP type, status, and what a caller may do.
+//! The table of answers in `docs/semantics.md` is the code's: each error's name, HTTP type, status, and what it tells a caller.
 
-use super::{read, table};
+use super::pages::{read, table};
 use herder::{Error, Generation, Pool, PoolConfig, Report, SessionId, WorkerId, WorkerRef};
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,6 +1,6 @@
 //! Every message has its ancestor, or is said to have none, in `docs/migration.md`.
 
-use super::{read, table};
+use super::pages::{read, table};
 use std::collections::BTreeSet;
 
 const FILES: [&str; 4] = [

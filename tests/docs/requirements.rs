@@ -1,6 +1,6 @@
 //! `docs/requirements.md`: each requirement once, with tests that exist or with what is still to come.
 
-use super::{read, table};
+use super::pages::{read, table};
 use std::{collections::BTreeMap, fs, path::Path};
 
 const COUNT: usize = 56;
@@ -50,7 +50,7 @@ fn faults(rows: &BTreeMap<usize, Row>, source: impl Fn(&str) -> Option<String>) 
             match source(file) {
                 None => faults.push(format!("R{number}: there is no {file}")),
                 Some(text) if !defines(&text, file, name) => {
-                    faults.push(format!("R{number}: {file} has no test `{name}`"))
+                    faults.push(format!("R{number}: {file} has no test `{name}`"));
                 }
                 Some(_) => {}
             }

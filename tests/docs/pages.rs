@@ -1,0 +1,39 @@
+//! Reads pages of the repository: whole, their tables, their fenced blocks.
+
+use std::{fs, path::PathBuf};
+
+/// A file of the repository.
+pub(super) fn read(path: &str) -> String {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// The cells of each row of the table that begins with these headings, without backticks.
+pub(super) fn table(page: &str, headings: &[&str]) -> Vec<Vec<String>> {
+    let cells = |line: &str| -> Vec<String> {
+        let inner = line.trim().trim_start_matches('|').trim_end_matches('|').replace("\\|", "\u{1}");
+        inner.split('|').map(|cell| cell.trim().replace('\u{1}', "|")).collect()
+    };
+    let begins = |line: &&str| line.starts_with('|') && cells(line) == headings;
+    let rows: Vec<_> = page
+        .lines()
+        .skip_while(|line| !begins(line))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(cells)
+        .collect();
+    assert!(!rows.is_empty(), "there is no table {headings:?}");
+    assert!(
+        rows.iter().all(|row| row.len() == headings.len()),
+        "a row of {headings:?} has too many or too few cells: {rows:#?}"
+    );
+    rows
+}
+
+/// The text of the first fenced block of this language.
+pub(super) fn block<'a>(page: &'a str, language: &str) -> &'a str {
+    let fence = format!("```{language}\n");
+    let begin = page.find(&fence).unwrap_or_else(|| panic!("there is no block of {language}")) + fence.len();
+    let end = page[begin..].find("\n```").unwrap_or_else(|| panic!("the block of {language} has no end"));
+    &page[begin..=begin + end]
+}
