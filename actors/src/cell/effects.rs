@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Error, Reply, clock};
 use bytes::Bytes;
-use herder_core::{CallId, Delivery, Effect, Epoch, Failure, SessionEnd, StopHow, WireId, WorkerRef};
+use herder_core::{CallId, Delivery, Effect, Epoch, SessionEnd, StopHow, WireId, WorkerRef};
 use herder_wire::{CallHead, CallResult, Codec, EndReason, HostMessage, WorkerError, WorkerErrorKind};
 
 /// Results up to this size are copied out of the read buffer, which can then be used again at once; a reply that somebody keeps
@@ -40,8 +40,6 @@ impl State {
             Effect::Deliver { call, delivery } => self.deliver(call, delivery),
             Effect::Settle { call, failure } => {
                 if let Some(call) = self.calls.remove(&call) {
-                    self.cut_off +=
-                        u64::from(matches!(failure, Failure::PoolClosed { .. }) && self.stopping_since().is_some());
                     call.answer(Err(self.error(clock::now(), failure)));
                 }
             }

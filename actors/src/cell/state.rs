@@ -3,7 +3,7 @@
 use super::{CommandTable, Link, call::Call};
 use crate::{Error, PoolConfig, child::ChildHandle, clock, error::Obituary};
 use foldhash::fast::FixedState;
-use herder_core::{BindError, CallId, Core, Effects, End, Input, Note, Now, SessionId, WorkerId, WorkerRef};
+use herder_core::{BindError, CallId, Core, Counters, Effects, End, Input, Note, Now, SessionId, WorkerId, WorkerRef};
 use herder_wire::{CallResult, SessionState, WorkerError};
 use std::{
     collections::{HashMap, VecDeque},
@@ -40,7 +40,8 @@ pub(crate) struct State {
     pub(super) last_start_error: Option<(End, Obituary)>,
     pub(super) rebuilds: VecDeque<Now>,
     stopping_since: Option<Now>,
-    pub(super) cut_off: u64,
+    /// Calls that were admitted and answered `PoolFailed` before that.
+    closed_before: u64,
     /// Set when the state was rebuilt too often: nothing is admitted any more.
     pub(super) broken: Option<Box<str>>,
     /// Whether typed arguments may be encoded as msgpack, for callers on any thread.
@@ -93,7 +94,7 @@ impl State {
             last_start_error: None,
             rebuilds: VecDeque::new(),
             stopping_since: None,
-            cut_off: 0,
+            closed_before: 0,
             broken: None,
             msgpack,
         }
@@ -132,7 +133,10 @@ impl State {
     /// Begins the end of the pool.
     pub(crate) fn shut_down(&mut self, within: Duration) {
         let now = clock::now();
-        self.stopping_since.get_or_insert(now);
+        if self.stopping_since.is_none() {
+            self.stopping_since = Some(now);
+            self.closed_before = self.core.status(now).counters.closed;
+        }
         self.handle(Input::Shutdown { until: now + within });
     }
 
@@ -141,8 +145,8 @@ impl State {
     }
 
     /// Calls that were admitted and answered `PoolClosed`.
-    pub(crate) fn cut_off(&self) -> u64 {
-        self.cut_off
+    pub(crate) fn cut_off(&self, counters: &Counters) -> u64 {
+        counters.closed.saturating_sub(self.closed_before)
     }
 
     /// The final frame of an attempt.
@@ -165,7 +169,8 @@ impl State {
     /// The process is gone, its socket was read to the end.
     pub(crate) fn exited(&mut self, at: WorkerRef, end: End, obituary: Obituary) {
         if !self.core.has_been_ready(at) {
-            self.last_start_error = Some((end, obituary.clone()));
+            let doom = self.core.doomed(at).or(end.doom);
+            self.last_start_error = Some((End { doom, ..end }, obituary.clone()));
         }
         if self.obituaries.len() == OBITUARIES {
             self.obituaries.pop_front();

@@ -97,7 +97,8 @@ impl Active {
         let state = self.cell.borrow();
         let counters = state.core().status(clock::now()).counters;
         let took = state.stopping_since().map_or(Duration::ZERO, |since| clock::now().since(since));
-        let report = ShutdownReport { pool: pool.clone(), took, counters, cut_off: state.cut_off() };
+        let cut_off = state.cut_off(&counters);
+        let report = ShutdownReport { pool: pool.clone(), took, counters, cut_off };
         tracing::info!("{report}");
         self.waiters.all_stopped(&report);
         self.waiters.all_gone();
