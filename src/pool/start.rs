@@ -2,7 +2,7 @@
 
 use super::Pool;
 use crate::{Error, PoolConfig, PoolState, Result};
-use actix::System;
+use actix_rt::System;
 use herder_actors::{PoolClient, PoolSupervisor};
 use std::{
     future::{Future, IntoFuture},
