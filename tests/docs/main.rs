@@ -1,7 +1,9 @@
-//! The pages are held to the code: the README's configuration, the table of errors, the list of requirements.
+//! The pages are held to the code: the configuration in the README, the table of errors, the list of requirements, the links.
 
 #[cfg(test)]
 mod errors;
+#[cfg(test)]
+mod links;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]

@@ -1,0 +1,78 @@
+//! Links between the pages lead somewhere: to a file, and to a heading in it.
+
+use super::pages::read;
+use std::path::{Component, Path, PathBuf};
+
+const PAGES: [&str; 9] = [
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "docs/faults.md",
+    "docs/migration.md",
+    "docs/protocol.md",
+    "docs/semantics.md",
+    "python/README.md",
+];
+
+/// What stands in `](..)`, but for links to other sites.
+fn links(page: &str) -> Vec<&str> {
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    targets.filter(|target| !target.contains("://") && !target.contains(char::is_whitespace)).collect()
+}
+
+/// The headings as hosts of Markdown make anchors of them.
+fn anchors(page: &str) -> Vec<String> {
+    let kept = |c: char| match c {
+        ' ' => Some('-'),
+        c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c.to_ascii_lowercase()),
+        _ => None,
+    };
+    page.lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim().chars().filter_map(kept).collect())
+        .collect()
+}
+
+/// `docs/../README.md` as `README.md`.
+fn plain(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut plain, part| {
+        match part {
+            Component::ParentDir => _ = plain.pop(),
+            part => plain.push(part),
+        }
+        plain
+    })
+}
+
+/// What is wrong with a link on this page.
+fn fault(page: &str, link: &str) -> Option<String> {
+    let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+    let folder = Path::new(page).parent().unwrap_or(Path::new(""));
+    let target = if file.is_empty() { PathBuf::from(page) } else { plain(&folder.join(file)) };
+    if !Path::new(env!("CARGO_MANIFEST_DIR")).join(&target).exists() {
+        return Some(format!("{page}: there is no {}", target.display()));
+    }
+    let known = |anchor: &&str| anchors(&read(&target.display().to_string())).iter().any(|known| known == anchor);
+    anchor
+        .filter(|anchor| !known(anchor))
+        .map(|anchor| format!("{page}: {} has no heading #{anchor}", target.display()))
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let pages: Vec<(&str, String)> = PAGES.iter().map(|page| (*page, read(page))).collect();
+    let all: Vec<(&str, &str)> =
+        pages.iter().flat_map(|(page, text)| links(text).into_iter().map(|link| (*page, link))).collect();
+    assert!(all.len() > 10, "the links were not found");
+    let faults: Vec<String> = all.iter().filter_map(|(page, link)| fault(page, link)).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The check itself can fail.
+#[test]
+fn links_to_nowhere_are_found() {
+    assert_eq!(fault("docs/semantics.md", "none.md").as_deref(), Some("docs/semantics.md: there is no docs/none.md"));
+    assert!(fault("README.md", "docs/semantics.md#none").is_some_and(|fault| fault.ends_with("no heading #none")));
+    assert_eq!(fault("docs/semantics.md", "../README.md#command-line"), None);
+}
