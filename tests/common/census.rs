@@ -30,7 +30,7 @@ pub(crate) struct Seen {
 }
 
 impl Census {
-    pub(crate) fn new(pool: String) -> Self {
+    pub(crate) fn new(pool: &str) -> Self {
         Self { mark: format!("{MARK}={pool}").into_bytes(), pipes: Mutex::default() }
     }
 

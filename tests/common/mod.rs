@@ -126,7 +126,7 @@ pub(crate) fn configured(
 impl TestPool {
     pub(crate) fn new(pool: Pool, fresh: Fresh) -> Self {
         let Fresh { name, dir } = fresh;
-        Self { pool, dir, census: Census::new(name) }
+        Self { pool, dir, census: Census::new(&name) }
     }
 
     /// The base workers, as they are now.

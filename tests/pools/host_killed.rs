@@ -78,7 +78,7 @@ async fn everything_goes(command: &str, processes: usize) {
     let began = |name: &str| name.starts_with("began-");
     until("every worker has begun", async || files(home.path()).iter().filter(|name| began(name)).count() == WORKERS)
         .await;
-    let census = Census::new(fs::read_to_string(home.path().join("name")).unwrap());
+    let census = Census::new(&fs::read_to_string(home.path().join("name")).unwrap());
     until("its processes are there", async || census.processes().len() == processes).await;
     host.0.kill().unwrap();
     assert_eq!(host.0.wait().unwrap().signal(), Some(9));
@@ -93,6 +93,7 @@ fn files(dir: &Path) -> Vec<String> {
 struct Host(Child);
 
 impl Host {
+    #[expect(clippy::disallowed_methods, reason = "it is a host that is started, not a worker; each is waited for")]
     fn start(command: &str, home: &Path) -> Self {
         let mut host = Command::new(env::current_exe().unwrap());
         host.args(["--exact", "host_killed::host", "--include-ignored"]).env(ROLE, command).env("TMPDIR", home);
@@ -123,5 +124,5 @@ async fn host() {
         let calls = (0..WORKERS).map(|_| pool.call::<Value, _>(&command, &nothing).into_future());
         join_all(calls).await.into_iter().for_each(|answer| drop(answer.unwrap()));
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

@@ -1,7 +1,7 @@
 //! Whole pools of real Python processes, through the public API: sessions, what separates pools and worker types, supervision,
 //! concurrency, shutdown, and a host that is killed. One binary, so that there is one link and one captured log.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 #[expect(dead_code, unused_imports, reason = "each test binary uses its part")]
 #[path = "../common/mod.rs"]

@@ -131,5 +131,5 @@ async fn r13_a_pool_without_any_worker_is_a_start_error() {
     let error = herder::Pool::start(config).await.unwrap_err();
     assert!(matches!(&error, Error::StartFailed { .. }), "{error:?}");
     assert!(error.to_string().contains("no such model: llama-0"), "{error}");
-    crate::common::Census::new(fresh.name.clone()).nothing_left().await;
+    crate::common::Census::new(&fresh.name).nothing_left().await;
 }

@@ -115,7 +115,7 @@ async fn r30_a_killed_worker_leaves_no_grandchild() {
 #[tokio::test]
 async fn r30_dropping_the_last_handle_ends_the_pool() {
     let (config, fresh) = crate::common::configured("dropped", |fresh| fresh.basic().app("herder.demo:app").build());
-    let census = Census::new(fresh.name.clone());
+    let census = Census::new(&fresh.name);
     let pool = guarded("the start", herder::Pool::start(config)).await.unwrap();
     let busy = pool.clone();
     let call = tokio::spawn(async move { busy.call::<Value, _>("sleep", &json!({ "ms": 50 })).await });
