@@ -72,7 +72,7 @@ class Timing(unittest.TestCase):
 
     def test_rust(self):
         for line in [
-            "std::thread::sleep(WAIT);", "tokio::time::sleep(WAIT).await;", "sleep_until(then).await;",
+            "std::thread::sleep(WAIT);", "tokio::time::sleep(WAIT).await;", "use tokio::time::{Instant, sleep_until};",
             "assert!(begun.elapsed() < LIMIT);", "assert!(LIMIT > begun.elapsed());", "assert!(took.as_millis() <= 5);",
         ]:  # fmt: skip
             self.assertEqual(self.lines("crates/x/tests/a.rs", f"fn a() {{\n    {line}\n}}\n"), [2], line)
@@ -81,7 +81,7 @@ class Timing(unittest.TestCase):
             self.assertEqual(self.lines("tests/a.rs", f"// timing: polls a file\n{line}\n"), [], line)
 
     def test_rust_texts(self):
-        for line in ['python("time.sleep(9)");', 'r#"sleep(1) "quoted" "#;', "// sleep(1)", "assert!(begun.elapsed() > LEAST);"]:
+        for line in ['python("time.sleep(9)");', 'r#"sleep(1) "quoted" "#;', "// sleep(1)", "assert!(begun.elapsed() > LEAST);", "sleep(&pool).await;"]:
             self.assertEqual(self.lines("tests/a.rs", line), [], line)
 
     def test_python(self):
@@ -89,6 +89,7 @@ class Timing(unittest.TestCase):
             self.assertEqual(self.lines("python/tests/test_a.py", f"import time\n{line}\n"), [2], line)
         self.assertEqual(self.lines("python/tests/test_a.py", 'start("time.sleep(1)")\nassert elapsed > 3\n'), [])
         self.assertEqual(self.lines("python/src/herder/demo.py", "time.sleep(1)"), [])
+        self.assertEqual(self.lines("tests/faults/worker.py", "time.sleep(1)"), [])
 
 
 if __name__ == "__main__":
