@@ -227,11 +227,11 @@ def raw(data: str, then: str) -> None:
     """Bytes on the calls descriptor that no worker should write."""
     fd = calls_fd()
     os.write(fd, bytes.fromhex(data))
-    if then == "close":
+    if then in ("close", "close and return"):
         os.close(fd)
     if then == "exit":
         os._exit(0)
-    if then == "silence":
+    if then in ("close", "silence"):
         time.sleep(1000)
 
 

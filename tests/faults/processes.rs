@@ -72,17 +72,13 @@ async fn sigkill_while_busy_in_a_session() {
     until("the handler runs", async || path.exists()).await;
     until("the other waits", async || scene.pool.status().await.unwrap().queue.waiting == 1).await;
     signal("KILL", scene.victim_pid().await);
-    for (call, ran) in [(call, true), (queued, false)] {
-        let error = guarded("the call", call).await.unwrap().unwrap_err();
-        assert_error(&error, &Expected { category: Category::Session, status: 410, says: &["`victim`", "SIGKILL"] });
-        assert!(matches!(error, Error::SessionWorkerLost { may_have_run, .. } if may_have_run == ran), "{error:?}");
-        if ran {
-            continue;
-        }
-        return scene
-            .died("SIGKILL while a session's call runs and another waits: both are told", &error, Told::Already)
-            .await;
+    let running = guarded("the running call", call).await.unwrap().unwrap_err();
+    let queued = guarded("the queued call", queued).await.unwrap().unwrap_err();
+    for (error, ran) in [(&running, true), (&queued, false)] {
+        assert_error(error, &Expected { category: Category::Session, status: 410, says: &["`victim`", "SIGKILL"] });
+        assert!(matches!(error, Error::SessionWorkerLost { may_have_run, .. } if *may_have_run == ran), "{error:?}");
     }
+    scene.died("SIGKILL while a session's call runs and another waits: both are told", &running, Told::Already).await;
 }
 
 /// Nobody had a call there: the session's next call is the one that is told.

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::scene::{Expected, Scene, Told, assert_error, assert_lost};
+use crate::scene::{Expected, Scene, Told, assert_error, assert_lost, assert_tail};
 use herder::{Cancel, Category};
 use serde_json::json;
 use std::time::Duration;
@@ -53,14 +53,27 @@ async fn an_unknown_kind() {
 }
 
 #[tokio::test]
-async fn a_second_hello() {
-    let says = ["out_of_order"];
-    breaks("hello2", "a frame at the wrong time", "020000000101000000000000000000007b7d", "silence", &says).await;
+async fn a_second_ready() {
+    let ready = b"{\"commands\":[]}";
+    let header = format!("{:02x}0000000201{}", ready.len(), "00".repeat(10));
+    let frame: String = header + &ready.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let says = ["a hello, a ready or a pong among its answers"];
+    breaks("ready2", "a frame at the wrong time", &frame, "silence", &says).await;
 }
 
 #[tokio::test]
 async fn a_closed_descriptor() {
     breaks("closed", "a closed descriptor, and the process lives on", "", "close", &["the end of its stream"]).await;
+}
+
+/// The worker can't answer then, and says so on standard error when it ends.
+#[tokio::test]
+async fn a_descriptor_closed_by_a_handler() {
+    let scene = Scene::new("closed_by").await;
+    let error = scene.call("raw", json!({ "data": "", "then": "close and return" })).await.unwrap_err();
+    assert_lost(&error, scene.victim, &["exit status 1"]);
+    assert_tail(&error, "Bad file descriptor");
+    scene.died("a closed descriptor, and the handler returns", &error, Told::NotYet).await;
 }
 
 /// A final frame for a call nobody knows is dropped by name; nothing else happens.

@@ -42,7 +42,10 @@ async fn does_not_start(
     assert_error(&error, &Expected { category: Category::Initialization, status: 503, says });
     let lines = lines_of(&fresh.name);
     assert!(lines.iter().any(|line| line.level == tracing::Level::ERROR), "it is in the log");
-    let got = table::got(&error, &[(&fresh.dir.path().display().to_string(), "DIR")]);
+    let folder = fresh.dir.path().display().to_string();
+    let text = error.to_string();
+    let path = text.split_once("looked in ").map_or("", |(_, path)| path);
+    let got = table::got(&error, &[(path, "..."), (&folder, "DIR")]);
     drop(fresh);
 
     let pool = pool_soon(hint, config).await;
@@ -128,7 +131,7 @@ async fn a_python_that_does_not_exist() {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         fs::rename(path, dir.join("python")).unwrap();
     };
-    does_not_start("nopython", "a `python` that does not exist", build, &["python", "No such file"], repair).await;
+    does_not_start("nopython", "a `python` that does not exist", build, &["program not found", "python"], repair).await;
 }
 
 /// `start_timeout`: from spawn to ready.

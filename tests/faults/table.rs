@@ -45,8 +45,10 @@ pub(crate) fn got(error: &Error, names: &[(&str, &str)]) -> String {
     if let Some(line) = problem.traceback.as_deref().and_then(|traceback| traceback.trim_end().lines().last()) {
         text += &format!("; traceback ends with {}", code(&replaced(line, names)));
     }
-    if let Some(line) = problem.stderr_tail.iter().rev().find(|line| !line.trim().is_empty()) {
-        text += &format!("; stderr ends with {}", code(&replaced(line, names)));
+    let last = problem.stderr_tail.iter().rev().find(|line| !line.trim().is_empty());
+    let fatal = problem.stderr_tail.iter().find(|line| line.starts_with("Fatal Python error"));
+    if let Some(line) = fatal.or(last) {
+        text += &format!("; in the tail of stderr {}", code(&replaced(line, names)));
     }
     text
 }
@@ -57,7 +59,8 @@ pub(crate) fn fine(what: &str) -> String {
 }
 
 fn replaced(text: &str, names: &[(&str, &str)]) -> String {
-    names.iter().fold(text.to_owned(), |text, (name, stand_in)| text.replace(name, stand_in))
+    let names = names.iter().filter(|(name, _)| !name.is_empty());
+    names.fold(text.to_owned(), |text, (name, stand_in)| text.replace(name, stand_in))
 }
 
 /// As code in a cell of a table: one line, not too long.

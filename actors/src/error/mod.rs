@@ -68,7 +68,7 @@ pub enum Error {
         at: WorkerRef,
     },
     /// The handler raised.
-    #[error("{kind}: {message}")]
+    #[error("{kind}{}", and_text(message))]
     Exception {
         /// The exception's type.
         kind: String,
@@ -385,6 +385,11 @@ impl From<actix::MailboxError> for Error {
 
 fn ran(may_have_run: bool) -> &'static str {
     if may_have_run { "; the call may have run" } else { "; the call did not run" }
+}
+
+/// What comes after an exception's type, as in Python's own tracebacks.
+fn and_text(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
 fn and_start(last: &Option<Box<str>>) -> String {

@@ -35,13 +35,13 @@ def _malformed(name: str, error: BaseException) -> Refusal:
     return Refusal("malformed", f"the arguments are not valid {name}: {reason}")
 
 
-def _unencodable(name: str, error: BaseException) -> Refusal:
+def _unencodable(error: BaseException) -> Refusal:
     reason = str(error) or type(error).__name__
     if isinstance(error, RecursionError):
         reason = "it is nested too deep, or contains itself"
     elif isinstance(error, UnicodeEncodeError):
         reason = "a string holds half of a surrogate pair, which is no text"
-    return Refusal("unencodable", f"the result can't be encoded as {name}: {reason}")
+    return Refusal("unencodable", reason)
 
 
 def _no_form(value: object) -> Any:
@@ -83,7 +83,7 @@ def _json() -> Codec:
             return "".join(chunks(value)).encode()
         except BaseException as error:
             markers.clear()
-            raise _unencodable("JSON", error) from None
+            raise _unencodable(error) from None
 
     return Codec(1, "json", decode, encode)
 
@@ -130,7 +130,7 @@ def _msgpack() -> Codec | None:
         try:
             return pack(value)
         except BaseException as error:
-            raise _unencodable("msgpack", error) from None
+            raise _unencodable(error) from None
 
     return Codec(2, "msgpack", decode, encode)
 

@@ -5,7 +5,7 @@ use super::{
     TransitionStatus, WorkerStatus, sessions::millis,
 };
 use crate::{
-    Now, WorkerId, WorkerRef,
+    Doom, Now, WorkerId, WorkerRef,
     session::Sessions,
     worker::{Process, Slot, Transition},
 };
@@ -147,6 +147,14 @@ impl Core {
     /// Whether this process is still wanted to become ready.
     pub fn is_starting(&self, at: WorkerRef) -> bool {
         self.slots.iter().any(|slot| slot.at == at && matches!(slot.process, Process::Starting { .. }))
+    }
+
+    /// Why this process, the latest of its slot, is being ended, if Herder ends it.
+    pub fn doomed(&self, at: WorkerRef) -> Option<Doom> {
+        self.slots.iter().find(|slot| slot.at == at).and_then(|slot| match slot.process {
+            Process::Stopping { doom, .. } => Some(doom),
+            _ => None,
+        })
     }
 
     /// Whether this process, the latest of its slot, ever said ready.
