@@ -70,7 +70,7 @@ async fn round(number: usize) {
 async fn faults_leak_nothing() {
     round(0).await;
     until("the first pool's thread is gone", async || {
-        fs::read_dir("/proc/self/task").unwrap().flatten().all(is_no_pool)
+        fs::read_dir("/proc/self/task").unwrap().flatten().all(|task| is_no_pool(&task))
     })
     .await;
     let (descriptors, threads) = (count("fd"), count("task"));
@@ -82,7 +82,7 @@ async fn faults_leak_nothing() {
 }
 
 /// A pool's own thread has the pool's name.
-fn is_no_pool(task: fs::DirEntry) -> bool {
+fn is_no_pool(task: &fs::DirEntry) -> bool {
     let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
     !name.contains("round")
 }

@@ -1,6 +1,6 @@
 //! Workers that die or stop, by themselves or by others' signals, busy and idle, with and without processes that they leave behind.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use crate::{
     common::{Seen, guarded, stat, until},
@@ -173,11 +173,7 @@ fn is_alive(pid: u32) -> bool {
 #[tokio::test]
 async fn an_idempotent_call_that_kills_every_worker() {
     let scene = Scene::new("poison").await;
-    match scene.call("die_always", json!({})).await {
-        Err(error) => {
-            assert_error(&error, &Expected { category: Category::Connection, status: 502, says: &["exit status 6"] });
-            scene.died("an idempotent call that kills every worker it meets", &error, Told::NotYet).await;
-        }
-        Ok(reply) => panic!("{reply:?}"),
-    }
+    let error = scene.call("die_always", json!({})).await.unwrap_err();
+    assert_error(&error, &Expected { category: Category::Connection, status: 502, says: &["exit status 6"] });
+    scene.died("an idempotent call that kills every worker it meets", &error, Told::NotYet).await;
 }
