@@ -140,3 +140,55 @@ async fn r30_the_shorter_patience_holds() {
     assert!(matches!(&told[0], Err(Error::PoolClosed { may_have_run: true })), "{told:?}");
     pool.census.nothing_left().await;
 }
+
+/// R30: a start that nobody waits for any more ends what it began.
+#[tokio::test]
+async fn r30_a_start_that_is_given_up_leaves_nothing() {
+    let app = "import time\ntime.sleep(3600)\n";
+    let (config, fresh) = crate::common::configured("givenup", |fresh| {
+        fresh.file("app.py", app);
+        fresh.basic().app("app.py:app").cwd(fresh.dir.path()).build()
+    });
+    let census = Census::new(&fresh.name);
+    let start = herder::Pool::start(config);
+    tokio::select! {
+        outcome = start.into_future() => panic!("it can't become ready: {outcome:?}"),
+        () = until("its workers start", async || census.processes().len() == 2) => {}
+    }
+    census.nothing_left().await;
+}
+
+/// R30: a pool's own thread ends with it.
+#[tokio::test]
+async fn r30_a_pools_thread_ends_with_it() {
+    let pool = pool("t9z", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+    let threads = || {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|name| name.starts_with("herder-t9z")).count()
+    };
+    assert_eq!(threads(), 1);
+    pool.end().await;
+    until("its thread is gone", async || threads() == 0).await;
+}
+
+/// R30: a pool on somebody's arbiter goes with the System that ends, in order or not.
+#[test]
+fn r30_a_pool_goes_with_its_system() {
+    for stopped in [true, false] {
+        let (config, fresh) =
+            crate::common::configured("system", |fresh| fresh.enhanced().app("herder.demo:app").build());
+        let census = Census::new(&fresh.name);
+        actix::System::new().block_on(async {
+            let pool = herder::Pool::start(config).on_current_arbiter().await.unwrap();
+            let reply = pool.call::<u64, _>("count", &json!({})).session("ann").await.unwrap();
+            assert_eq!(reply, 1);
+            census.look();
+            if stopped {
+                guarded("the shutdown", pool.shutdown(HANGING)).await.unwrap();
+                census.nothing_left().await;
+            }
+        });
+        tokio::runtime::Runtime::new().unwrap().block_on(census.nothing_left());
+    }
+}
