@@ -70,7 +70,7 @@ class Client:
         try:
             given = JSON.decode(JSON.encode(arguments))
         except Refusal as refusal:
-            raise Refusal("malformed", refusal.message.replace("the result", "the arguments")) from None
+            raise Refusal("malformed", f"the arguments can't be encoded: {refusal.message}") from None
         command.check(given)
         command.check_session(session is not None)
         return JSON.decode(JSON.encode(self._handle(command, session, given)))
