@@ -94,10 +94,8 @@ impl Api {
 }
 
 fn tree(pools: Arc<Pools>) -> actix_web::Scope {
-    let not_decodable = |_, request: &HttpRequest| Refusal::NoRoute { path: request.path().into() }.into();
     web::scope("/v1/pools")
         .app_data(web::Data::from(pools))
-        .app_data(web::PathConfig::default().error_handler(not_decodable))
         .service(read("", pools::list))
         .service(read("/{pool}", pools::status))
         .service(read("/{pool}/workers", pools::workers))

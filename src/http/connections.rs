@@ -106,7 +106,7 @@ impl Connection {
             // Waits for the next event instead of looking at this one again.
             _ = self.stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
-        std::future::pending().await // the runtime is ending: it drops this future anyway
+        std::future::pending::<()>().await; // the runtime is ending: it drops this future anyway
     }
 }
 

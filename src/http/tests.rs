@@ -1,1 +1,91 @@
-//! Tests
+//! Routes mounted in somebody else's app. Real processes behind them are tested through the binary.
+
+use super::{Api, routes};
+use crate::{Pool, PoolConfig};
+use actix_web::{
+    App, HttpResponse,
+    body::to_bytes,
+    http::Method,
+    test::{TestRequest, init_service, try_call_service},
+    web,
+};
+use serde_json::Value;
+
+/// A pool whose worker never says that it is ready.
+async fn mute(name: &str) -> Pool {
+    let config = PoolConfig::basic(name).command(["sleep", "1000"]).pool_size(1).overflow(0).max_frame(4096);
+    Pool::start(config.build().unwrap()).without_waiting().await.unwrap()
+}
+
+/// Status and slug of an answer; no slug if it is no problem. What a middleware refuses is an error here, that a server turns
+/// into a response.
+macro_rules! ask {
+    ($app:expr, $request:expr) => {{
+        let response = match try_call_service($app, $request.to_request()).await {
+            Ok(response) => response.map_into_boxed_body().into_parts().1,
+            Err(error) => error.error_response(),
+        };
+        let status = response.status().as_u16();
+        let text = to_bytes(response.into_body()).await.unwrap();
+        let json: Value = serde_json::from_slice(&text).unwrap_or_default();
+        (status, json["type"].as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned())
+    }};
+}
+
+fn told(status: u16, slug: &str) -> (u16, String) {
+    (status, slug.into())
+}
+
+#[actix_web::test]
+async fn mounted_routes_leave_the_rest_to_the_app() {
+    let pool = mute("mounted").await;
+    let own = web::scope("/own").route("", web::get().to(HttpResponse::Ok));
+    let app = App::new().service(web::scope("/herder").configure(routes(&pool))).service(own);
+    let app = init_service(app).await;
+    let get = |path: &str| TestRequest::get().uri(path);
+    assert_eq!(ask!(&app, get("/herder/v1/pools/mounted")), told(200, ""));
+    assert_eq!(ask!(&app, get("/own").insert_header(("Origin", "http://evil.example"))), told(200, ""));
+    assert_eq!(ask!(&app, get("/herder/elsewhere")), told(404, ""), "the app's own 404");
+    assert_eq!(ask!(&app, get("/herder/healthz")), told(404, ""), "probes belong to servers");
+    assert_eq!(ask!(&app, get("/herder/v1/pools/mounted/x")), told(404, "no-route"));
+    assert_eq!(ask!(&app, get("/herder/v1/pools/other")), told(404, "unknown-pool"));
+    let foreign = get("/herder/v1/pools").insert_header(("Host", "evil.example"));
+    assert_eq!(ask!(&app, foreign), told(200, ""), "the host is the app's affair");
+    let origin =
+        get("/herder/v1/pools").insert_header(("Host", "a.example")).insert_header(("Origin", "http://b.example"));
+    assert_eq!(ask!(&app, origin), told(403, "foreign-origin"));
+    let site = get("/herder/v1/pools").insert_header(("Sec-Fetch-Site", "cross-site"));
+    assert_eq!(ask!(&app, site), told(403, "foreign-site"));
+}
+
+/// What is wrong with a call is told before any worker is needed.
+#[actix_web::test]
+async fn calls_are_checked_on_the_host() {
+    let app = init_service(App::new().configure(routes(&mute("checked").await))).await;
+    let call = |body: String| TestRequest::post().uri("/v1/pools/checked/call/x").set_payload(body);
+    for body in ["{", "[]", "\"x\"", "{\"x\":NaN}"] {
+        assert_eq!(ask!(&app, call(body.into())), told(400, "malformed"), "{body}");
+    }
+    assert_eq!(ask!(&app, call("x".repeat(5000))), told(413, "too-large"));
+    assert_eq!(ask!(&app, call("{}".into()).insert_header(("Herder-Timeout", "1"))), told(400, "bad-header"));
+    assert_eq!(ask!(&app, call("{}".into()).insert_header(("Herder-Timeout", "1ms"))), told(504, "deadline-exceeded"));
+    let put = TestRequest::default().method(Method::PUT).uri("/v1/pools/checked/call/x");
+    assert_eq!(ask!(&app, put), told(405, "wrong-method"));
+}
+
+#[actix_web::test]
+async fn an_api_of_several_pools() {
+    let pools = [mute("first").await, mute("second").await];
+    let api = Api::new(pools).token("s3cret".parse().unwrap()).hosts(["h.example"]);
+    let app = init_service(App::new().configure(api.routes())).await;
+    let get = |path: &str| TestRequest::get().uri(path).insert_header(("Host", "h.example"));
+    let shown = |path: &str| get(path).insert_header(("Authorization", "Bearer s3cret"));
+    for path in ["/v1/pools/first", "/v1/pools/second", "/v1/pools"] {
+        assert_eq!(ask!(&app, get(path)), told(401, "token-missing"));
+        assert_eq!(ask!(&app, shown(path)), told(200, ""));
+    }
+    assert_eq!(ask!(&app, get("/healthz")), told(200, ""));
+    assert_eq!(ask!(&app, get("/readyz")), told(503, "not-ready"));
+    assert_eq!(ask!(&app, shown("/nowhere")), told(404, "no-route"));
+    assert_eq!(ask!(&app, shown("/v1/pools").insert_header(("Host", "evil.example"))), told(403, "foreign-host"));
+}

@@ -28,7 +28,7 @@ use std::{
 };
 
 /// What is logged unless `HERDER_LOG` says otherwise.
-const LOGGED: &str = "info,actix_server=warn,actix_http=warn";
+const LOGGED: &str = "info,actix_server=warn,actix_http=off";
 /// For answers that say their call was cut off to get out, after the drain's time.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 

@@ -2,15 +2,15 @@
 
 use herder::{Pool, PoolHealth};
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Until every pool had all its workers ready once.
 pub(super) async fn told(pools: Vec<Pool>) {
-    let watched: Vec<_> = pools.into_iter().map(|pool| actix_rt::spawn(one(pool))).collect();
-    for pool in watched {
-        _ = pool.await;
-    }
+    let mut watched = JoinSet::new();
+    pools.into_iter().for_each(|pool| _ = watched.spawn_local(one(pool)));
+    while watched.join_next().await.is_some() {}
     tracing::info!("all pools are ready");
 }
 

@@ -1,0 +1,218 @@
+//! Calls over HTTP against real workers: results, and every error that a call can end with (R38, "Bad input").
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use serde_json::json;
+use std::fs;
+use support::{Server, get, is_alive, post, until};
+
+const PLAIN: &str = "[pools.plain]\napp = 'app.py:app'\npool_size = 2\noverflow = 0\n";
+/// One worker, one place in the queue, small frames.
+const NARROW: &str = "[pools.narrow]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\nmax_frame = 4096\n\
+                      queue = { limit = 1, timeout = '10m' }\ntimeout = '10m'\n";
+const KEPT: &str = "[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 2\noverflow = 0\n";
+
+#[test]
+fn results_come_with_their_circumstances() {
+    let server = Server::with(PLAIN);
+    let reply = server.call("plain/echo", r#"{"x": 1, "y": {"z": "ä\u00e4"}}"#, &[("Content-Type", "text/plain")]);
+    assert_eq!(reply.result(), &json!({"x": 1, "y": {"z": "ää"}}));
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    let meta = &reply.json["meta"];
+    assert!(meta["worker"] == "w1" || meta["worker"] == "w2", "{meta}");
+    assert_eq!((&meta["generation"], &meta["routing"], &meta["attempts"]), (&json!(1), &json!("unrouted"), &json!(1)));
+    assert!(meta["queue_us"].is_u64() && meta["run_us"].is_u64());
+    let large = server.call("plain/echo", r#"{"n": 12345678901234567890123}"#, &[]);
+    assert!(large.body.contains(r#"12345678901234567890123}"#), "no double holds it, it passes as text: {large:?}");
+    assert_eq!(server.call("plain/echo", "", &[]).result(), &json!({}), "no body is an empty object");
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    assert_eq!(server.call("plain/echo", "{}", &form).status, 200, "as `curl -d` sends it");
+}
+
+/// 400: whatever Python's `json.loads` would refuse, and what is no object.
+#[test]
+fn malformed_arguments_are_400() {
+    let server = Server::with(PLAIN);
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+    let digits = format!("{{\"a\":{}}}", "1".repeat(5000));
+    for body in ["{", "[1]", "1", "null", "{\"a\":NaN}", "{\"a\":1,}", "{'a':1}", " ", "{} x", &deep, &digits] {
+        let reply = server.call("plain/echo", body, &[]);
+        assert_eq!(reply.problem(400, "malformed")["category"], "python", "{body}");
+    }
+    let reply = server.call("plain/echo", "{\"a\": 1\n \"b\": 2}", &[]);
+    assert!(reply.json["detail"].as_str().unwrap().contains("line 2"), "{reply:?}");
+    let long = format!("{{\"a\":\"{}\"", "x".repeat(600_000)); // checked away from the connections' thread
+    server.call("plain/echo", &long, &[]).problem(400, "malformed");
+    assert_eq!(server.call("plain/echo", &(long + "}"), &[]).result()["a"].as_str().unwrap().len(), 600_000);
+}
+
+/// R51: a bad header names itself, its value and what is allowed.
+#[test]
+fn bad_headers_are_400() {
+    let server = Server::with(PLAIN);
+    for (name, value, slug) in [
+        ("Herder-Timeout", "5", "bad-header"),
+        ("Herder-Idempotent", "1", "bad-header"),
+        ("Herder-Affinity", "hint", "bad-header"),
+        ("Herder-Sesion", "ann", "unknown-header"),
+    ] {
+        let reply = server.call("plain/echo", "{}", &[(name, value)]);
+        let detail = reply.problem(400, slug)["detail"].as_str().unwrap();
+        assert!(detail.to_lowercase().contains(&name.to_lowercase()), "{detail}");
+    }
+    let all = [
+        ("Herder-Session", "ann"),
+        ("Herder-Timeout", "1m 30s"),
+        ("Herder-Idempotent", "false"),
+        ("Herder-If-Absent", "create"),
+        ("Herder-Affinity", "hint"),
+    ];
+    assert_eq!(server.call("plain/echo", "{}", &all).status, 200);
+}
+
+#[test]
+fn what_the_handler_or_its_caller_did_wrong() {
+    let server = Server::with(PLAIN);
+    let problem = server.call("plain/fail", "{}", &[]);
+    let problem = problem.problem(500, "exception");
+    assert_eq!(problem["detail"], "ValueError: on purpose");
+    let traceback = problem["traceback"].as_str().unwrap();
+    assert!(traceback.contains("app.py") && traceback.contains("raise ValueError"), "{traceback}");
+    assert!(problem["worker"].is_string() && problem["generation"] == 1 && problem["may_have_run"] == true);
+
+    let rejected = server.call("plain/refuse", "{}", &[]);
+    let problem = rejected.problem(422, "rejected");
+    assert_eq!((&problem["code"], &problem["detail"]), (&json!("today"), &json!("rejected: not today")));
+    for body in ["{}", r#"{"fil": "x"}"#, r#"{"file": 1}"#] {
+        server.call("plain/wait", body, &[]).problem(422, "bad-arguments");
+    }
+    let without = server.call("plain/count", "{}", &[]);
+    assert!(
+        without.problem(422, "bad-arguments")["detail"].as_str().unwrap().contains("Herder-Session"),
+        "{without:?}"
+    );
+    server.call("plain/odd", "{}", &[]).problem(500, "unencodable");
+
+    let unknown = server.call("plain/nope", "{}", &[]);
+    assert!(unknown.problem(404, "unknown-command")["detail"].as_str().unwrap().contains("echo"));
+    let unknown = server.call("nope/echo", "{}", &[]);
+    assert_eq!(unknown.problem(404, "unknown-pool")["detail"], "unknown pool `nope`: there is `plain`");
+    assert_eq!(server.call("plain/echo", "{}", &[]).status, 200, "the workers live on");
+}
+
+/// R38: the end of a worker is told to the one call it had, with its status; the pool is whole again.
+#[test]
+fn a_dead_worker_is_502() {
+    let server = Server::with(PLAIN);
+    let lost = server.call("plain/die", "{}", &[]);
+    let problem = lost.problem(502, "worker-lost");
+    assert_eq!((&problem["exit_status"], &problem["retryable"]), (&json!(3), &json!(true)));
+    assert_eq!((&problem["generation"], &problem["may_have_run"]), (&json!(1), &json!(true)));
+    until("the pool is whole again", || {
+        let workers = server.get("/v1/pools/plain/workers").json["workers"].clone();
+        workers.as_array().is_some_and(|all| all.len() == 2 && all.iter().all(|worker| worker["state"] == "ready"))
+    });
+}
+
+/// R20: a session whose worker died is told once, and begins anew after that.
+#[test]
+fn a_lost_session_is_410_once() {
+    let server = Server::with(KEPT);
+    let ann = [("Herder-Session", "ann")];
+    let first = server.call("kept/count", "{}", &ann);
+    assert_eq!((first.result(), &first.json["meta"]["routing"]), (&json!(1), &json!("new")));
+    let second = server.call("kept/count", "{}", &ann);
+    assert_eq!((second.result(), &second.json["meta"]["routing"]), (&json!(2), &json!("hit")));
+    let pid = server.call("kept/pid", "{}", &ann).result().as_u64().unwrap();
+    let process = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    until("the end of the worker is noticed", || server.get("/v1/pools/kept").json["counters"]["exits"] == 1);
+    let lost = server.call("kept/count", "{}", &ann);
+    let problem = lost.problem(410, "session-worker-lost");
+    assert_eq!((&problem["signal"], &problem["may_have_run"]), (&json!(9), &json!(false)), "{problem}");
+    let anew = server.call("kept/count", "{}", &ann);
+    assert_eq!((anew.result(), &anew.json["meta"]["why"]), (&json!(1), &json!("worker_lost")), "{anew:?}");
+    let absent = [("Herder-Session", "bob"), ("Herder-If-Absent", "reject")];
+    server.call("kept/count", "{}", &absent).problem(404, "session-not-found");
+    assert!(!is_alive(pid));
+}
+
+#[test]
+fn a_full_pool_is_429_and_a_late_call_504() {
+    let server = Server::with(NARROW);
+    let go = server.file("go");
+    let body = json!({ "file": go }).to_string();
+    let running = server.background("narrow/wait", &body, &[]);
+    server.until_queue("narrow", 0, 1);
+    let late = server.call("narrow/echo", "{}", &[("Herder-Timeout", "20ms")]);
+    assert_eq!(late.problem(504, "deadline-exceeded")["may_have_run"], false);
+    let waiting = server.background("narrow/echo", "{}", &[]);
+    server.until_queue("narrow", 1, 1);
+    let refused = server.call("narrow/echo", "{}", &[]);
+    assert_eq!(refused.problem(429, "queue-full")["retryable"], true);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    fs::write(go, "").unwrap();
+    assert_eq!(running.join().unwrap().result(), "waited");
+    assert_eq!(waiting.join().unwrap().result(), &json!({}));
+    let running = server.call("narrow/wait", r#"{"file": "never"}"#, &[("Herder-Timeout", "50ms")]);
+    assert_eq!(running.problem(504, "deadline-exceeded")["may_have_run"], true);
+}
+
+#[test]
+fn no_free_worker_in_time_is_503() {
+    let config = "[pools.hasty]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\nqueue.timeout = '20ms'\n";
+    let server = Server::with(config);
+    let body = json!({ "file": server.file("go") }).to_string();
+    let running = server.background("hasty/wait", &body, &[]);
+    server.until_queue("hasty", 0, 1);
+    let refused = server.call("hasty/echo", "{}", &[]);
+    refused.problem(503, "queue-timeout");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    fs::write(server.file("go"), "").unwrap();
+    assert_eq!(running.join().unwrap().status, 200);
+}
+
+/// 409: `strict_fail_fast` does not wait for its session's worker.
+#[test]
+fn a_busy_session_is_409() {
+    let server = Server::with(KEPT);
+    let body = json!({ "file": server.file("go") }).to_string();
+    let running = server.background("kept/wait", &body, &[("Herder-Session", "ann")]);
+    server.until_queue("kept", 0, 1);
+    let fast = [("Herder-Session", "ann"), ("Herder-Affinity", "strict_fail_fast")];
+    server.call("kept/count", "{}", &fast).problem(409, "worker-busy");
+    fs::write(server.file("go"), "").unwrap();
+    assert_eq!(running.join().unwrap().status, 200);
+}
+
+/// 413, before the body was read: the answer to an announced one comes though nothing of it was sent.
+#[test]
+fn arguments_beyond_the_limit_are_413() {
+    let server = Server::with(NARROW);
+    let path = "/v1/pools/narrow/call/echo";
+    let announced = post(path, "").header("Content-Length", "1073741824").send(server.address);
+    assert!(announced.problem(413, "too-large")["detail"].as_str().unwrap().contains("4096"));
+    let long = format!("{{\"x\":\"{}\"}}", "x".repeat(5000));
+    post(path, &long).send(server.address).problem(413, "too-large");
+    let chunk = format!("{:x}\r\n{long}\r\n0\r\n\r\n", long.len());
+    let chunked = post(path, &chunk).header("Transfer-Encoding", "chunked").send(server.address);
+    chunked.problem(413, "too-large");
+    let fits = format!("{{\"x\":\"{}\"}}", "x".repeat(2000));
+    assert_eq!(post(path, &fits).send(server.address).status, 200);
+}
+
+#[test]
+fn a_pool_that_cannot_start_says_why() {
+    let config = "[pools.broken]\napp = 'missing.py:app'\npool_size = 1\noverflow = 0\n\
+                  restart = { max = 1, backoff = '1ms', max_backoff = '1ms' }\n";
+    let server = Server::start(support::folder(config), &[], &[]);
+    until("the pool has failed", || server.get("/v1/pools/broken").json["state"] == "failed");
+    let reply = server.call("broken/echo", "{}", &[]);
+    let problem = reply.problem(503, "pool-failed");
+    assert!(problem["detail"].as_str().unwrap().contains("missing.py"), "{problem}");
+    assert!(reply.header("retry-after").is_some());
+    let ready = get("/readyz").send(server.address);
+    assert!(ready.problem(503, "not-ready")["detail"].as_str().unwrap().contains("missing.py"), "{ready:?}");
+}

@@ -1,0 +1,173 @@
+//! `call`, `check` and `status`: what they print, and their exit codes.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use insta::assert_snapshot;
+use serde_json::Value;
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Output, Stdio},
+};
+use support::{Server, folder, herder};
+
+/// Nobody listens there: what a test starts it starts itself.
+const KEPT: &str = "[server]\nlisten = '127.0.0.1:1'\n[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'\n\
+                    pool_size = 1\noverflow = 0\n";
+
+/// Exit code, standard output, standard error.
+fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    told(herder(folder, args).output().unwrap())
+}
+
+fn told(output: Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn help() {
+    let folder = folder("");
+    for command in ["", "serve", "call", "check", "status"] {
+        let args: Vec<_> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
+        let (code, help, _) = run(folder.path(), &args);
+        assert_eq!(code, 0);
+        insta::with_settings!({ prepend_module_to_snapshot => false }, {
+            assert_snapshot!(format!("help_{}", if command.is_empty() { "herder" } else { command }), help);
+        });
+    }
+    assert_eq!(run(folder.path(), &["--version"]).1, format!("herder {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn mistakes_in_the_arguments_are_2() {
+    let folder = folder(KEPT);
+    for (args, expected) in [
+        (&["serve", "app.py"][..], "did you mean `app.py:app`?"),
+        (&["serve", "none.toml"], "none.toml: No such file"),
+        (&["serve", "--enhanced"], "--enhanced does not go with the file herder.toml"),
+        (&["serve", "--drain", "5"], "a number needs a unit, as in \"5s\""),
+        (&["serve", "--listen", "7878"], "HOST:PORT"),
+        (&["call", "kept", "echo", "{", "--config", "herder.toml"], "the arguments are not a JSON object"),
+        (&["call", "kept", "echo", "[1]"], "the arguments are not a JSON object"),
+        (&["call", "nope", "echo"], "unknown pool `nope`; known: `kept`"),
+        (&["call", "kept"], "<COMMAND>"),
+        (&["status", "--url", "localhost:1"], "allowed: http://HOST:PORT"),
+        (&["fly"], "unrecognized subcommand"),
+    ] {
+        let (code, out, err) = run(folder.path(), args);
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?} {err}");
+        assert!(err.contains(expected), "{args:?} {err}");
+    }
+}
+
+#[test]
+fn check_tells_every_problem_with_its_place() {
+    let folder = folder(KEPT);
+    let (code, out, err) = run(folder.path(), &["check"]);
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (0, "ok: 1 pool: kept (enhanced, 1 workers); listens on 127.0.0.1:1\n", "")
+    );
+    fs::write(folder.path().join("bad.toml"), "[pools.a]\napp = 'm:app'\npool_sze = 4\ntimeout = 3\n").unwrap();
+    let (code, out, err) = run(folder.path(), &["check", "bad.toml"]);
+    assert_eq!((code, err.as_str()), (2, "error: 2 problems in bad.toml\n"));
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines.len(), 2);
+    assert!(lines[0].starts_with("bad.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`?"), "{out}");
+    assert!(lines[1].starts_with("bad.toml:4:11: pools.a.timeout: 3 is not a duration"), "{out}");
+    let (code, _, err) = run(folder.path(), &["check", "none.toml"]);
+    assert!(code == 2 && err.contains("none.toml: No such file"), "{err}");
+}
+
+/// Without a server: the pool is started for the call alone.
+#[test]
+fn call_without_a_server() {
+    let folder = folder(KEPT);
+    let call = |args: &[&str]| run(folder.path(), &[&["call", "kept"], args].concat());
+    let (code, out, err) = call(&["echo", r#"{"x": 1}"#]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "{\"x\":1}\n", ""));
+    let (code, out, _) = call(&["count", "--session", "ann", "--meta"]);
+    let envelope: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &envelope["result"], &envelope["meta"]["routing"]), (0, &Value::from(1), &Value::from("new")));
+    let (code, out, err) = call(&["fail"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.starts_with("error: ValueError: on purpose\n  exception (500); worker w1 generation 1\n"), "{err}");
+    assert!(err.contains("    Traceback (most recent call last):") && err.contains("raise ValueError"), "{err}");
+    let (code, _, err) = call(&["wait", r#"{"file": "never"}"#, "--timeout", "20ms"]);
+    assert!(code == 1 && err.contains("deadline-exceeded (504)"), "{err}");
+    let (code, _, err) = call(&["nope"]);
+    assert!(code == 1 && err.contains("unknown command `nope`"), "{err}");
+}
+
+#[test]
+fn a_pool_that_cannot_start_tells_why() {
+    let folder = folder(&KEPT.replace("app.py:app", "broken.py:app"));
+    fs::write(folder.path().join("broken.py"), "import nonsense_that_is_not_there\n").unwrap();
+    let (code, _, err) = run(folder.path(), &["call", "kept", "echo"]);
+    assert!(code == 1 && err.contains("nonsense_that_is_not_there"), "{err}");
+}
+
+#[test]
+fn call_and_status_against_a_server() {
+    let config = KEPT.replace("listen = '127.0.0.1:1'", "token = 's3cret'");
+    let server = Server::with(&config);
+    let url = server.url();
+    let elsewhere = folder("");
+    let mut call = herder(elsewhere.path(), &["call", "kept", "count", "-", "--session", "c/d", "--url", &url]);
+    call.env("HERDER_TOKEN", "s3cret").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = call.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"{}").unwrap();
+    assert_eq!(told(child.wait_with_output().unwrap()).1, "1\n");
+
+    let with = |args: &[&str]| {
+        told(herder(elsewhere.path(), args).env("HERDER_TOKEN", "s3cret").env("HERDER_URL", &url).output().unwrap())
+    };
+    assert_eq!(with(&["call", "kept", "count", "--session", "c/d"]).1, "2\n", "the same server, the same session");
+    let (code, _, err) = with(&["call", "kept", "refuse"]);
+    assert_eq!(code, 1);
+    assert!(
+        err.starts_with("error: rejected: not today\n  rejected (422); worker w1 generation 1; code today"),
+        "{err}"
+    );
+    assert_eq!(with(&["call", "kept", "echo", "[]"]).0, 2, "malformed, says the server");
+
+    let (code, out, _) = with(&["status"]);
+    let lines: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((code, lines.len()), (0, 2), "{out}");
+    assert_eq!(lines[0][..5], ["POOL", "TYPE", "STATE", "READY", "WAITING"]);
+    assert_eq!(lines[1][..5], ["kept", "enhanced", "running", "1/1", "0/1000"]);
+    let (_, out, _) = with(&["status", "kept"]);
+    assert!(
+        out.starts_with("kept: enhanced, running, 1/1 ready, 0 of 1000 waiting, 1 sessions\n\nWORKER  GENERATION  PID"),
+        "{out}"
+    );
+    let json: Value = serde_json::from_str(&with(&["status", "kept", "--json"]).1).unwrap();
+    assert_eq!(json["pool"], "kept");
+    let (code, _, err) = with(&["status", "nope"]);
+    assert!(code == 1 && err.contains("unknown pool `nope`: there is `kept`"), "{err}");
+    let without = run(elsewhere.path(), &["status", "--url", &url]);
+    assert!(without.0 == 1 && without.2.contains("a token is needed"), "{without:?}");
+}
+
+#[test]
+fn status_without_a_server_says_so() {
+    let folder = folder(KEPT);
+    let (code, _, err) = run(folder.path(), &["status"]);
+    assert!(code == 1 && err.contains("no answer from http://127.0.0.1:1") && err.contains("herder serve"), "{err}");
+}
+
+/// `serve APP` calls the pool after the file.
+#[test]
+fn serve_an_app() {
+    let server = Server::start(folder(""), &["app.py:app", "--enhanced", "--pool-size", "1"], &[]);
+    assert!(
+        server.banner.iter().any(|line| line == "pool app: enhanced, 1 workers, app.py:app"),
+        "{:?}",
+        server.banner
+    );
+    assert_eq!(server.call("app/count", "", &[("Herder-Session", "ann")]).result(), &Value::from(1));
+}

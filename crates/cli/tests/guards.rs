@@ -1,0 +1,179 @@
+//! Who may ask, and what else there is to ask for: hosts, origins, the token, paths and methods, sessions and workers.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Request, Server, folder, get, herder, post};
+
+const KEPT: &str = "[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
+
+/// A page that made its own name resolve to this machine is refused, whatever it asks for.
+#[test]
+fn foreign_hosts_are_403() {
+    let config = format!("{KEPT}[server]\nhosts = ['herder.example', 'h.example:8443']\n");
+    let server = Server::start(folder(&config), &[], &[]);
+    let (port, with) = (server.address.port(), |host: &str| get("/v1/pools").header("Host", host).send(server.address));
+    for host in ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"] {
+        assert_eq!(with(&format!("{host}:{port}")).status, 200, "{host}");
+    }
+    for host in ["herder.example", "herder.example:99", "h.example:8443"] {
+        assert_eq!(with(host).status, 200, "{host}");
+    }
+    let evil = format!("evil.example:{port}");
+    for host in [evil.as_str(), "localhost", "localhost:1", "h.example", "127.0.0.2"] {
+        with(host).problem(403, "foreign-host");
+    }
+    for path in ["/v1/pools/kept/call/echo", "/healthz", "/nowhere"] {
+        post(path, "{}").header("Host", &evil).send(server.address).problem(403, "foreign-host");
+    }
+}
+
+/// A form of another site can be posted to loopback without a preflight; what tells it are these headers.
+#[test]
+fn foreign_pages_are_403() {
+    let server = Server::with(KEPT);
+    let call = |name: &str, value: &str| server.call("kept/echo", "{}", &[(name, value)]);
+    for origin in ["http://evil.example", "null", "http://localhost:1", "https://localhost", "file://"] {
+        call("Origin", origin).problem(403, "foreign-origin");
+    }
+    assert_eq!(call("Origin", &server.url()).status, 200);
+    for site in ["cross-site", "same-site", "odd"] {
+        call("Sec-Fetch-Site", site).problem(403, "foreign-site");
+    }
+    for site in ["same-origin", "none"] {
+        assert_eq!(call("Sec-Fetch-Site", site).status, 200, "{site}");
+    }
+    assert_eq!(server.get("/v1/pools/kept").json["counters"]["submitted"], 3, "what was refused came to no pool");
+}
+
+#[test]
+fn a_token_is_asked_for() {
+    let config = format!("{KEPT}[server]\ntoken = 's3cret'\n");
+    let server = Server::start(folder(&config), &[], &[]);
+    let without = server.get("/v1/pools");
+    without.problem(401, "token-missing");
+    assert_eq!(without.header("www-authenticate"), Some("Bearer realm=\"herder\""));
+    let with = |value: &str| get("/v1/pools").header("Authorization", value).send(server.address);
+    for wrong in ["Bearer s3cre", "Bearer s3cretx", "Bearer S3CRET"] {
+        let refused = with(wrong);
+        refused.problem(401, "token-wrong");
+        assert!(refused.header("www-authenticate").unwrap().contains("invalid_token"));
+    }
+    for none in ["s3cret", "Basic s3cret", "Bearer ", ""] {
+        with(none).problem(401, "token-missing");
+    }
+    assert_eq!((with("Bearer s3cret").status, with("bearer s3cret").status), (200, 200));
+    server.call("kept/echo", "{}", &[]).problem(401, "token-missing");
+    assert_eq!(server.get("/healthz").status, 200, "machines that hold no secret may ask this");
+    assert!(!server.banner.iter().any(|line| line.contains("s3cret")), "{:?}", server.banner);
+}
+
+/// The environment's token goes before the file's. `--allow-code` makes one up, prints it, and lets `notebook.run` in.
+#[test]
+fn allowing_code_needs_a_token() {
+    let server = Server::start(folder(""), &["--allow-code", "--pool-size", "1"], &[]);
+    let token = server.banner.iter().find_map(|line| line.strip_prefix("export HERDER_TOKEN=")).unwrap().to_owned();
+    let run = json!({ "code": "x = 20\nx + 1" }).to_string();
+    server.call("sessions/notebook.run", &run, &[("Herder-Session", "ann")]).problem(401, "token-missing");
+    let shown = [("Herder-Session", "ann"), ("Authorization", &*format!("Bearer {token}"))];
+    assert_eq!(server.call("sessions/notebook.run", &run, &shown).result()["value"], 21);
+
+    // What the host was started with does not open it.
+    let env = [("HERDER_ALLOW_CODE", "1"), ("HERDER_TOKEN", "mine")];
+    let server = Server::start(folder(""), &["--pool-size", "1"], &env);
+    server.call("sessions/notebook.run", &run, &shown).problem(401, "token-wrong");
+    let mine = [("Herder-Session", "ann"), ("Authorization", "Bearer mine")];
+    server.call("sessions/notebook.run", &run, &mine).problem(404, "unknown-command");
+}
+
+#[test]
+fn other_machines_need_a_token() {
+    let folder = folder(KEPT);
+    let output = herder(folder.path(), &["serve", "--listen", "0.0.0.0:0"]).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("a token is needed; set `server.token` or HERDER_TOKEN"), "{told}");
+}
+
+#[test]
+fn other_paths_and_methods_are_problems() {
+    let server = Server::with(KEPT);
+    for path in ["/", "/nowhere", "/v1", "/v1/pools/kept/nowhere", "/v1/pools/kept/call", "/v1/pools/kept/call/a/b"] {
+        server.get(path).problem(404, "no-route");
+    }
+    server.get("/v1/pools/nope").problem(404, "unknown-pool");
+    for (method, path, allowed) in [
+        ("GET", "/v1/pools/kept/call/echo", "POST"),
+        ("POST", "/v1/pools", "GET, HEAD"),
+        ("DELETE", "/v1/pools/kept", "GET, HEAD"),
+        ("PUT", "/v1/pools/kept/sessions/ann", "GET, HEAD, DELETE"),
+        ("OPTIONS", "/healthz", "GET, HEAD"),
+    ] {
+        let refused = Request::new(method, path, "").send(server.address);
+        refused.problem(405, "wrong-method");
+        assert_eq!(refused.header("allow"), Some(allowed), "{method} {path}");
+    }
+    let head = Request::new("HEAD", "/healthz", "").send(server.address);
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+}
+
+/// R22: sessions are listed page by page, shown, and ended; what is not there is a 404.
+#[test]
+fn r22_sessions_over_http() {
+    let server = Server::with(KEPT);
+    for session in ["ann", "bob", "c/d é"] {
+        assert_eq!(server.call("kept/count", "{}", &[("Herder-Session", session)]).result(), &json!(1));
+    }
+    let page = |query: &str| server.get(&format!("/v1/pools/kept/sessions{query}")).json;
+    let ids = |page: &Value| -> Vec<String> {
+        page["sessions"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = page("");
+    assert_eq!((&all["offset"], &all["limit"], &all["total"]), (&json!(0), &json!(100), &json!(3)));
+    let pages = [page("?limit=2"), page("?offset=2&limit=2"), page("?offset=3")];
+    assert_eq!(pages.iter().flat_map(ids).collect::<Vec<_>>(), ids(&all));
+    assert_eq!(pages.map(|page| ids(&page).len()), [2, 1, 0]);
+    for query in ["?limit=1001", "?limit=0", "?offset=x", "?page=1"] {
+        server.get(&format!("/v1/pools/kept/sessions{query}")).problem(400, "bad-query");
+    }
+
+    let path = "/v1/pools/kept/sessions/c%2Fd%20%C3%A9";
+    let one = server.get(path);
+    assert_eq!(
+        (&one.json["id"], &one.json["worker"], &one.json["operations"]),
+        (&json!("c/d é"), &json!("w1"), &json!(1))
+    );
+    let ended = Request::new("DELETE", path, "").send(server.address);
+    assert_eq!((ended.status, ended.body.as_str()), (204, ""));
+    for method in ["GET", "DELETE"] {
+        Request::new(method, path, "").send(server.address).problem(404, "session-not-found");
+    }
+    server.get("/v1/pools/kept/sessions/%01").problem(400, "invalid-session");
+    assert_eq!(server.call("kept/count", "{}", &[("Herder-Session", "c/d é")]).result(), &json!(1), "it begins anew");
+}
+
+/// R6, R8: one status for both types; a basic pool's `session_affinity` is `{}`.
+#[test]
+fn r8_the_status_of_both_types() {
+    let server = Server::start(folder(""), &["--pool-size", "1"], &[]);
+    server.until_ready();
+    let [basic, sessions] = ["basic", "sessions"].map(|pool| server.get(&format!("/v1/pools/{pool}")).json);
+    let keys = |status: &Value| status.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&basic), keys(&sessions));
+    assert_eq!(basic["session_affinity"], json!({}));
+    assert_eq!(sessions["session_affinity"]["total_sessions"], 0);
+    let worker = &server.get("/v1/pools/basic/workers").json["workers"][0];
+    let pid = server.call("basic/pid", "", &[]);
+    assert_eq!(
+        (&worker["pid"], &worker["state"], &worker["health"]),
+        (pid.result(), &json!("ready"), &json!("healthy"))
+    );
+    assert_eq!((&worker["generation"], &worker["in_flight"]), (&json!(1), &json!(0)));
+    let listed = server.get("/v1/pools").json;
+    assert_eq!(
+        (&listed["pools"][0]["pool"], &listed["pools"][1]["worker_type"]),
+        (&json!("basic"), &json!("enhanced"))
+    );
+}

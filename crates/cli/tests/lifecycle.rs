@@ -1,0 +1,143 @@
+//! The server's life: readiness, clients who leave, the end in order and the end now.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use rustix::process::Signal;
+use serde_json::json;
+use std::{fs, net::Shutdown, os::unix::process::ExitStatusExt};
+use support::{Reply, Server, folder, get, herder, is_alive, until};
+
+const ONE: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\ntimeout = '10m'\nqueue.timeout = '10m'\n\
+                   cancel = { interrupt = '10ms', kill = '10m' }\n";
+
+#[test]
+fn readyz_turns_when_each_pool_has_a_worker() {
+    let folder = folder(ONE);
+    let go = folder.path().join("go");
+    let late = format!("import os, time\nwhile not os.path.exists({:?}): time.sleep(0.01)\n", go.display().to_string());
+    fs::write(folder.path().join("app.py"), late + support::APP).unwrap();
+    let server = Server::start(folder, &[], &[]);
+    let before = server.get("/readyz");
+    let problem = before.problem(503, "not-ready");
+    assert_eq!(problem["detail"], "not ready: `one` has 0 of 1 workers ready");
+    assert_eq!(problem["pools"]["one"]["healthy"], false);
+    assert_eq!(before.header("retry-after"), Some("1"));
+    assert_eq!(server.get("/healthz").json["status"], "ok");
+    fs::write(go, "").unwrap();
+    until("it is ready", || server.get("/readyz").status == 200);
+    assert_eq!(server.get("/readyz").json["pools"]["one"]["ready_workers"], 1);
+}
+
+/// R35: a client that goes away cancels its call. The worker is interrupted and lives on, its slot is free again.
+#[test]
+fn r35_a_client_who_leaves_cancels_its_call() {
+    let server = Server::with(ONE);
+    let pid = server.call("one/pid", "{}", &[]).result().clone();
+    for how in [Shutdown::Both, Shutdown::Write] {
+        let client = server.request("one/wait", r#"{"file": "never"}"#, &[]).open(server.address);
+        server.until_queue("one", 0, 1);
+        client.shutdown(how).unwrap();
+        server.until_queue("one", 0, 0);
+    }
+    // One that waits in the queue is taken out of it.
+    let body = json!({ "file": server.file("go") }).to_string();
+    let running = server.background("one/wait", &body, &[]);
+    server.until_queue("one", 0, 1);
+    let waiting = server.request("one/echo", "{}", &[]).open(server.address);
+    server.until_queue("one", 1, 1);
+    drop(waiting);
+    server.until_queue("one", 0, 1);
+    fs::write(server.file("go"), "").unwrap();
+    assert_eq!(running.join().unwrap().result(), "waited");
+    assert_eq!(server.call("one/pid", "{}", &[]).result(), &pid, "the same process");
+    assert_eq!(server.get("/v1/pools/one").json["counters"]["abandoned"], 3);
+}
+
+/// A client that sends its next request before it has its answer has not left.
+#[test]
+fn a_client_who_sends_more_has_not_left() {
+    let server = Server::with(ONE);
+    let body = json!({ "file": server.file("go") }).to_string();
+    let keep = [("Connection", "keep-alive")];
+    let first = server.request("one/wait", &body, &keep).text(server.address).replace("Connection: close\r\n", "");
+    let mut client = std::net::TcpStream::connect(server.address).unwrap();
+    std::io::Write::write_all(&mut client, first.as_bytes()).unwrap();
+    server.until_queue("one", 0, 1);
+    std::io::Write::write_all(&mut client, get("/healthz").text(server.address).as_bytes()).unwrap();
+    fs::write(server.file("go"), "").unwrap();
+    let both = Reply::read(client);
+    assert_eq!(both.status, 200);
+    assert!(both.body.contains("waited") && both.body.contains("\"status\":\"ok\""), "{both:?}");
+}
+
+/// R30: after the first signal what runs may finish; then the server ends with 0, and no worker is left.
+#[test]
+fn r30_a_signal_drains() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut server = Server::with(ONE);
+        let pid = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
+        let idle = std::net::TcpStream::connect(server.address).unwrap(); // must hold up nothing
+        let body = json!({ "file": server.file("go") }).to_string();
+        let running = server.background("one/wait", &body, &[]);
+        server.until_queue("one", 0, 1);
+        server.signal(signal);
+        server.until_logged("requests and calls may finish within 10s");
+        until("nobody is let in", || std::net::TcpStream::connect(server.address).is_err());
+        fs::write(server.file("go"), "").unwrap();
+        assert_eq!(running.join().unwrap().result(), "waited");
+        assert_eq!(server.wait().code(), Some(0));
+        assert!(server.log().contains("pool `one` stopped in"), "{}", server.log());
+        until("the worker is gone", || !is_alive(pid));
+        drop(idle);
+    }
+}
+
+/// What does not finish within the drain's time is told so.
+#[test]
+fn r30_what_does_not_finish_in_time_is_answered() {
+    let mut server = Server::start(folder(ONE), &["--drain", "50ms"], &[]);
+    server.until_ready();
+    let running = server.background("one/wait", r#"{"file": "never"}"#, &[]);
+    server.until_queue("one", 0, 1);
+    server.signal(Signal::TERM);
+    assert_eq!(running.join().unwrap().problem(503, "pool-closed")["may_have_run"], true);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_stops_now() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut server = Server::with(ONE);
+        let pid = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
+        let _running = server.request("one/wait", r#"{"file": "never"}"#, &[]).open(server.address);
+        server.until_queue("one", 0, 1);
+        server.signal(Signal::INT);
+        server.until_logged("a second signal stops now");
+        server.signal(signal);
+        let status = server.wait();
+        assert_eq!((status.code(), status.signal()), (Some(code), None));
+        until("the worker is gone", || !is_alive(pid));
+    }
+}
+
+#[test]
+fn a_port_in_use_is_told() {
+    let server = Server::start(folder(ONE), &[], &[]);
+    let folder = folder(ONE);
+    let output = herder(folder.path(), &["serve", "--listen", &server.address.to_string()]).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains(&format!("{} is in use", server.address)) && output.stdout.is_empty(), "{told}");
+}
+
+/// R40: what workers print is in the server's log, with the worker's name.
+#[test]
+fn r40_output_of_workers_is_logged() {
+    let server = Server::with(ONE);
+    assert_eq!(server.call("one/tell", r#"{"text": "hello from python"}"#, &[]).status, 200);
+    until("it is logged", || {
+        server.log().lines().any(|line| line.contains("hello from python") && line.contains("w1"))
+    });
+}

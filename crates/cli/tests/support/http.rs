@@ -1,0 +1,119 @@
+//! HTTP/1.1 by hand: one request a connection.
+
+use serde_json::Value;
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+};
+
+/// A request.
+#[derive(Clone)]
+pub(crate) struct Request {
+    method: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+    /// The body as JSON; null if it is none.
+    pub(crate) json: Value,
+}
+
+pub(crate) fn get(path: &str) -> Request {
+    Request::new("GET", path, "")
+}
+
+pub(crate) fn post(path: &str, body: &str) -> Request {
+    Request::new("POST", path, body)
+}
+
+impl Request {
+    pub(crate) fn new(method: &str, path: &str, body: &str) -> Self {
+        Self { method: method.into(), path: path.into(), headers: Vec::new(), body: body.into() }
+    }
+
+    /// Adds a header. `Host` and `Content-Length` replace what would be sent by itself; an empty value leaves them out.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The request as bytes.
+    pub(crate) fn text(&self, address: SocketAddr) -> String {
+        let given = |name: &str| self.headers.iter().any(|(header, _)| header.eq_ignore_ascii_case(name));
+        let mut text = format!("{} {} HTTP/1.1\r\nConnection: close\r\n", self.method, self.path);
+        if !given("Host") {
+            text += &format!("Host: {address}\r\n");
+        }
+        if !given("Content-Length") && !given("Transfer-Encoding") && !self.body.is_empty() {
+            text += &format!("Content-Length: {}\r\n", self.body.len());
+        }
+        let sent = |(name, value): &&(String, String)| {
+            !(value.is_empty() && ["Host", "Content-Length"].contains(&name.as_str()))
+        };
+        for (name, value) in self.headers.iter().filter(sent) {
+            text += &format!("{name}: {value}\r\n");
+        }
+        text + "\r\n" + &self.body
+    }
+
+    /// Sends it, and leaves the connection to the caller.
+    pub(crate) fn open(&self, address: SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(self.text(address).as_bytes()).unwrap();
+        stream
+    }
+
+    /// Sends it and reads the answer.
+    pub(crate) fn send(&self, address: SocketAddr) -> Reply {
+        Reply::read(self.open(address))
+    }
+}
+
+impl Reply {
+    /// Reads an answer up to the connection's end.
+    pub(crate) fn read(mut stream: TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        // A server that refuses a body it has not read may reset the connection after its answer.
+        let read = stream.read_to_end(&mut bytes);
+        let text = String::from_utf8(bytes).unwrap();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { panic!("no answer: {read:?} {text:?}") };
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        let headers = lines.filter_map(header).collect();
+        _ = stream.shutdown(Shutdown::Both);
+        Self { status, headers, body: body.into(), json: serde_json::from_str(body).unwrap_or_default() }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
+    /// That it is a problem of this status and slug; gives it.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, slug: &str) -> &Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        assert_eq!(self.json["type"], format!("https://herder.invalid/errors/{slug}"), "{self:?}");
+        assert_eq!(self.json["status"], status);
+        for key in ["title", "detail", "category", "severity"] {
+            assert!(self.json[key].is_string(), "{key}: {self:?}");
+        }
+        assert!(self.json["retryable"].is_boolean() && self.json["may_have_run"].is_boolean(), "{self:?}");
+        &self.json
+    }
+
+    /// The result of a call that went well.
+    #[track_caller]
+    pub(crate) fn result(&self) -> &Value {
+        assert_eq!(self.status, 200, "{self:?}");
+        &self.json["result"]
+    }
+}
