@@ -97,11 +97,13 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
     );
     let entry = (any::<String>(), any::<(bool, bool, bool)>())
         .prop_map(|(name, (idempotent, streams, batch))| CommandEntry { name, idempotent, streams, batch });
-    let ready = vec(entry, 0..5).prop_map(|mut commands| {
-        commands.sort_by(|a, b| a.name.cmp(&b.name));
-        commands.dedup_by(|a, b| a.name == b.name);
-        Ready { commands }
-    });
+    let ready = (vec(entry, 0..5), option::of(positive()), option::of(positive())).prop_map(
+        |(mut commands, concurrency, window)| {
+            commands.sort_by(|a, b| a.name.cmp(&b.name));
+            commands.dedup_by(|a, b| a.name == b.name);
+            Ready { commands, concurrency, window }
+        },
+    );
     let result = (wire(), stamps(), codec(), payload()).prop_map(|(wire, stamps, codec, payload)| CallResult {
         wire,
         stamps,
