@@ -108,11 +108,13 @@ def echo():
 
 
 def test_echo_says_what_it_can(echo):
+    """R44: a worker that knows docs/protocol.md and nothing else."""
     assert (echo.hello["protocol"], echo.hello["concurrency"], echo.hello["window"]) == (1, 2, 6)
     assert [each["name"] for each in echo.table["commands"]] == ["echo", "count", "sleep", "fail", "reject"]
 
 
 def test_echo_answers(echo):
+    """R44, R41: each error has its kind."""
     answer = echo.call("echo", x="ü" * 100_000)
     assert answer.result == {"x": "ü" * 100_000} and 0 < answer.started <= answer.ended
     assert echo.call("reject").error == {"kind": "rejected", "message": "this command always says no", "code": "demo"}
@@ -125,6 +127,7 @@ def test_echo_answers(echo):
 
 
 def test_echo_keeps_sessions_apart(echo):
+    """R44, R22: state is keyed by session and epoch, and its end is confirmed."""
     counts = [echo.call("count", session=name, epoch=epoch).result for name, epoch in [("a", 1), ("a", 1), ("b", 1)]]
     assert counts == [1, 2, 1] and echo.call("count", session="a", epoch=2).result == 1
     echo.end_session("a")
@@ -133,6 +136,7 @@ def test_echo_keeps_sessions_apart(echo):
 
 
 def test_echo_answers_pings_and_cancels_while_a_call_runs(echo):
+    """R44, R26, R35, R42."""
     slow = echo.send("sleep", ms=10**8)
     echo.ping()
     assert echo.call("echo", x=1).result == {"x": 1}, "calls overlap"
@@ -143,7 +147,7 @@ def test_echo_answers_pings_and_cancels_while_a_call_runs(echo):
 
 
 def test_echo_finishes_its_calls_before_it_ends(echo):
-    """Shutdown stands on both descriptors; the calls' is behind the last call."""
+    """R44, R30: shutdown stands on both descriptors; the calls' is behind the last call."""
     slow = echo.send("sleep", ms=50)
     echo.shutdown()
     echo.calls.sendall(frames.frame(frames.SHUTDOWN))
