@@ -71,7 +71,7 @@ impl Reader {
     pub(super) fn drain(&mut self, stream: &UnixStream) {
         while self.fault.is_none() {
             self.make_room();
-            match stream.try_read_buf(&mut self.buffer) {
+            match read_now(stream, &mut self.buffer) {
                 Ok(0) | Err(_) => break,
                 Ok(_) => {
                     if let Err(fault) = self.take_frames() {
@@ -166,4 +166,12 @@ impl Reader {
             Fault::Order(what) => format!("protocol error: it sent {what}").into(),
         });
     }
+}
+
+/// Asks the system, not the reactor: to the reactor a socket "would block" until it was polled again, whatever lies in it.
+fn read_now(stream: &UnixStream, buffer: &mut BytesMut) -> io::Result<usize> {
+    let mut chunk = vec![0; READ];
+    let count = rustix::io::retry_on_intr(|| rustix::io::read(stream, &mut chunk[..]))?;
+    buffer.extend_from_slice(&chunk[..count]);
+    Ok(count)
 }
