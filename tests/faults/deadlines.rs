@@ -5,10 +5,10 @@
 
 use crate::{
     common::{HANGING, guarded, until},
-    scene::{Expected, Scene, Told, assert_error},
+    scene::{Scene, Told},
 };
-use herder::{Cancel, Category, Error};
-use serde_json::{Value, json};
+use herder::{Cancel, Error};
+use serde_json::json;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_millis(100);
@@ -21,24 +21,9 @@ async fn impatient(hint: &str) -> Scene {
     Scene::with(hint, |builder| builder.cancel(Cancel::new().interrupt(SOON).kill(4 * SOON))).await
 }
 
-/// The answer comes when the deadline passes, whatever the handler does. It is made to pass after the handler began, however
-/// slow the machine is: with each try it lies further away.
+/// The answer comes when the deadline passes, whatever the handler does.
 async fn passes(scene: &Scene, command: &str) -> Error {
-    let path = scene.path("running");
-    let mut deadline = Duration::from_millis(500);
-    loop {
-        let arguments = json!({ "path": path });
-        let error = scene.call_within(deadline, command, arguments).await.unwrap_err();
-        assert_error(
-            &error,
-            &Expected { category: Category::Timeout, status: 504, says: &["deadline", "may have run"] },
-        );
-        assert!(matches!(error, Error::DeadlineExceeded { may_have_run: true }));
-        if path.exists() {
-            return error;
-        }
-        deadline *= 2;
-    }
+    scene.out_of_time(command, json!({ "path": scene.path("running") }), None).await
 }
 
 async fn is_idle(scene: &Scene) {
@@ -81,10 +66,7 @@ async fn a_handler_that_never_returns() {
 #[tokio::test]
 async fn a_sessions_call_that_never_returns() {
     let scene = impatient("never_session").await;
-    let path = scene.path("running");
-    let call = scene.pool.call::<Value, _>("never", &json!({ "path": path })).session("victim").timeout(5 * SOON);
-    let error = guarded("the call", call.reply()).await.unwrap_err();
-    assert!(matches!(error, Error::DeadlineExceeded { .. }));
+    let error = scene.out_of_time("never", json!({ "path": scene.path("running") }), Some("victim")).await;
     scene.died("a session's call that never returns and ignores interrupts", &error, Told::NotYet).await;
 }
 

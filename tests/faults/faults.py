@@ -223,9 +223,11 @@ def grandchild(session: bool, then: str, path: str) -> int:
 
 
 @app.command
-def raw(data: str, then: str) -> None:
+def raw(data: str, then: str, path: str = "") -> None:
     """Bytes on the calls descriptor that no worker should write."""
     fd = calls_fd()
+    if path:
+        open(path, "w").close()
     os.write(fd, bytes.fromhex(data))
     if then in ("close", "close and return"):
         os.close(fd)

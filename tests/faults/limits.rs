@@ -90,7 +90,8 @@ async fn no_worker_in_time() {
 async fn a_deadline_in_the_queue() {
     let scene = Scene::new("queued").await;
     let calls = vec![busy(&scene).await];
-    let error = scene.call_within(Duration::from_millis(50), "ok", json!({})).await.unwrap_err();
+    let call = scene.pool.call::<Value, _>("ok", &json!({})).timeout(Duration::from_millis(50));
+    let error = guarded("a call", call.reply()).await.unwrap_err();
     assert!(matches!(error, Error::DeadlineExceeded { may_have_run: false }));
     assert_error(&error, &Expected { category: Category::Timeout, status: 504, says: &["did not run"] });
     released(&scene, calls).await;

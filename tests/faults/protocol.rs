@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::scene::{Expected, Scene, Told, assert_error, assert_lost, assert_tail};
-use herder::{Cancel, Category};
+use crate::scene::{Scene, Told, assert_lost, assert_tail};
+use herder::Cancel;
 use serde_json::json;
 use std::time::Duration;
 
@@ -93,8 +93,8 @@ async fn an_answer_to_an_unknown_call() {
 async fn half_a_frame_then_silence() {
     let soon = Duration::from_millis(100);
     let scene = Scene::with("half", |builder| builder.cancel(Cancel::new().interrupt(soon).kill(soon))).await;
-    let arguments = json!({ "data": "17000000040100000700000000000000aabb", "then": "silence" });
-    let error = scene.call_within(10 * soon, "raw", arguments).await.unwrap_err();
-    assert_error(&error, &Expected { category: Category::Timeout, status: 504, says: &["deadline"] });
+    let arguments =
+        json!({ "data": "17000000040100000700000000000000aabb", "then": "silence", "path": scene.path("running") });
+    let error = scene.out_of_time("raw", arguments, None).await;
     scene.died("half a frame, then silence", &error, Told::NotYet).await;
 }

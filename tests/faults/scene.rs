@@ -79,9 +79,24 @@ impl Scene {
         guarded(command, self.pool.call::<Value, _>(command, &arguments).reply()).await
     }
 
-    /// The same with a deadline.
-    pub(crate) async fn call_within(&self, timeout: Duration, command: &str, arguments: Value) -> Result<Reply> {
-        guarded(command, self.pool.call::<Value, _>(command, &arguments).timeout(timeout).reply()).await
+    /// A call whose handler makes the file `running` and goes on beyond its deadline. The deadline is made to pass after the
+    /// handler began, however slow the machine is: with each try it lies further away.
+    pub(crate) async fn out_of_time(&self, command: &str, arguments: Value, session: Option<&str>) -> Error {
+        let mut deadline = Duration::from_millis(500);
+        loop {
+            let call = self.pool.call::<Value, _>(command, &arguments).timeout(deadline);
+            let call = session.into_iter().fold(call, herder::Call::session);
+            let error = guarded(command, call.reply()).await.unwrap_err();
+            assert_error(
+                &error,
+                &Expected { category: Category::Timeout, status: 504, says: &["deadline", "may have run"] },
+            );
+            assert!(matches!(error, Error::DeadlineExceeded { may_have_run: true }));
+            if self.path("running").exists() {
+                return error;
+            }
+            deadline *= 2;
+        }
     }
 
     /// A call in the session `victim`.
