@@ -89,6 +89,9 @@ impl PoolClient {
     }
 
     fn submit(&self, request: Request) -> Result<Pending> {
+        if !self.supervisor.connected() {
+            return Err(Error::PoolClosed { may_have_run: false });
+        }
         let permit = self.shared.gate.enter().ok_or(Error::QueueFull { limit: self.shared.queue_limit })?;
         let (reply, answer) = oneshot::channel();
         let id = self.shared.next_call();

@@ -16,6 +16,27 @@ pub struct Launched {
     pub child: Rc<dyn ChildHandle>,
 }
 
+/// A process that was started and is in nobody's charge yet. Dropped as such, it is killed.
+pub(crate) struct Unclaimed(Option<Launched>);
+
+impl Unclaimed {
+    pub(crate) fn new(launched: Launched) -> Self {
+        Self(Some(launched))
+    }
+
+    pub(crate) fn claim(mut self) -> Option<Launched> {
+        self.0.take()
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Some(launched) = &self.0 {
+            launched.child.kill();
+        }
+    }
+}
+
 /// A start on its way. Its error is what callers are told.
 pub type Launching = Pin<Box<dyn Future<Output = Result<Launched, String>>>>;
 

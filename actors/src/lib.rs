@@ -30,14 +30,14 @@ pub use config::{
 };
 pub use error::{Category, Error, Problem, Report, Result, Severity};
 pub use launcher::{Launched, Launcher, Launching};
-#[cfg(feature = "fault-injection")]
-pub use messages::InjectPanic;
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetInternalStats,
     GetPoolName, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetWorker, HealthCheck, InternalStats,
     KillWorker, ListSessions, ListWorkers, PoolHealth, RemoveWorkerSessions, Request, SessionStatus, Shutdown,
     ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
 };
+#[cfg(feature = "fault-injection")]
+pub use messages::{InjectPanic, InjectStop};
 pub use pool_supervisor::{CallResponse, PoolSupervisor};
 pub use reply::{Meta, Reply};
 pub use session_affinity::SessionAffinityActor;

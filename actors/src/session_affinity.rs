@@ -1,58 +1,47 @@
-//! [`SessionAffinityActor`]: exists only in pools with session affinity, under the name `{pool}_session_affinity` (R3). It answers
-//! for the bindings and sweeps what expired. The bindings are in the cell: they outlive it, and routing never asks it.
+//! [`SessionAffinityActor`]: exists only in pools with session affinity, under the name `{pool}_session_affinity` (R3), which the
+//! supervisor holds for it. It answers for the bindings and sweeps what expired. The bindings are in the cell: they outlive it,
+//! and routing never asks it. It does not keep the cell: whoever has its address keeps no pool's state.
 
 use crate::{
     BindSession, Error, GetInternalStats, GetSessionState, GetStats, GetWorker, InternalStats, RemoveWorkerSessions,
     Result, SessionStatus, UnbindSession,
-    cell::{Cell, Post, with},
+    cell::{Cell, Post, WeakCell, with},
     clock,
     messages::AffinityStats,
-    registry::{self, Registered, Registration},
 };
-use actix::{Actor, AsyncContext, Context, Handler};
+use actix::{Actor, Context, Handler};
 use actix_rt::task::JoinHandle;
 use herder_core::{AffinityStatus, BindError, Lookup, SessionId, WorkerRef};
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 /// Rows one step of the sweep looks at. About 50 us; calls go between the steps.
 const SWEEP_BUDGET: usize = 256;
 
 /// Answers for a pool's bindings.
 pub struct SessionAffinityActor {
-    cell: Cell,
-    registration: Option<Registration>,
+    cell: WeakCell,
+    cleanup_interval: Duration,
     sweeping: Option<JoinHandle<()>>,
 }
 
 impl SessionAffinityActor {
-    pub(crate) fn new(cell: Cell) -> Self {
-        Self { cell, registration: None, sweeping: None }
+    pub(crate) fn new(cell: &Cell) -> Self {
+        let cleanup_interval = cell.borrow().core().settings().sessions.cleanup_interval;
+        Self { cell: Rc::downgrade(cell), cleanup_interval, sweeping: None }
     }
 
     /// Runs a change of the state for a handler.
     fn with<T>(&self, change: impl FnOnce(&mut crate::cell::State) -> T) -> Result<T> {
-        with(&self.cell, change).ok_or_else(|| Error::Internal { reason: "the pool's state was built anew".into() })
+        let cell = self.cell.upgrade().ok_or(Error::PoolClosed { may_have_run: false })?;
+        with(&cell, change)
     }
 }
 
 impl Actor for SessionAffinityActor {
     type Context = Context<Self>;
 
-    fn started(&mut self, ctx: &mut Self::Context) {
-        let name = self.cell.borrow().config().name().affinity_name();
-        match registry::register(&name, &ctx.address()) {
-            Ok((registration, how)) => {
-                self.registration = Some(registration);
-                match how {
-                    Registered::Fresh => tracing::info!(name, "session affinity started"),
-                    Registered::Evicted => {
-                        tracing::debug!(name, "session affinity started; a dead instance's name was evicted");
-                    }
-                }
-            }
-            Err(taken) => tracing::warn!(%taken, "session affinity can't be found by name"),
-        }
-        self.sweeping = Some(actix_rt::spawn(sweep(self.cell.clone())));
+    fn started(&mut self, _: &mut Self::Context) {
+        self.sweeping = Some(actix_rt::spawn(sweep(self.cell.clone(), self.cleanup_interval)));
     }
 }
 
@@ -62,18 +51,27 @@ impl Drop for SessionAffinityActor {
         if let Some(sweeping) = &self.sweeping {
             sweeping.abort();
         }
-        if let Ok(mut state) = self.cell.try_borrow_mut() {
+        if let Some(cell) = self.cell.upgrade()
+            && let Ok(mut state) = cell.try_borrow_mut()
+        {
             state.post(Post::AffinityGone);
         }
     }
 }
 
 /// Sweeps every `cleanup_interval`, in budgeted steps (never a pause over 1 ms).
-async fn sweep(cell: Cell) {
-    let interval = cell.borrow().core().settings().sessions.cleanup_interval;
+async fn sweep(cell: WeakCell, interval: Duration) {
+    let step = || {
+        let cell = cell.upgrade()?; // the pool is gone
+        let more = with(&cell, |state| state.ask(|core, now, fx| core.sweep(now, SWEEP_BUDGET, fx).1));
+        Some(more.unwrap_or(false)) // a panic was the rebuild's to tell
+    };
     loop {
         tokio::time::sleep(interval).await;
-        while with(&cell, |state| state.ask(|core, now, fx| core.sweep(now, SWEEP_BUDGET, fx).1)) == Some(true) {
+        while match step() {
+            Some(more) => more,
+            None => return,
+        } {
             tokio::task::yield_now().await;
         }
     }

@@ -4,10 +4,10 @@ use super::{
     call::{Body, Call},
     state::{Arrival, Post, State},
 };
-use crate::{Error, Reply, clock};
+use crate::{Error, Reply, Result, clock};
 use bytes::Bytes;
-use herder_core::{CallId, Delivery, Effect, Epoch, SessionEnd, StopHow, WireId, WorkerRef};
-use herder_wire::{CallHead, CallResult, Codec, EndReason, HostMessage, WorkerError, WorkerErrorKind};
+use herder_core::{CallId, Delivery, Effect, Epoch, Input, Note, SessionEnd, StopHow, WireId, WorkerRef};
+use herder_wire::{CallHead, CallResult, Codec, EndReason, HostMessage, WorkerError};
 
 /// Results up to this size are copied out of the read buffer, which can then be used again at once; a reply that somebody keeps
 /// would otherwise keep 64 KiB.
@@ -57,7 +57,12 @@ impl State {
             }
             Effect::Stop { at, how, .. } => self.stop(at, how),
             Effect::Start(at) => self.post(Post::Start(at)),
-            Effect::Note(note) => self.post(Post::Note(note)),
+            Effect::Note(note) => {
+                if let Note::StartFailed(at, end) = note {
+                    self.note_start_error(at, end);
+                }
+                self.post(Post::Note(note));
+            }
             Effect::Stopped => self.post(Post::Stopped),
         }
     }
@@ -68,7 +73,7 @@ impl State {
         }
     }
 
-    /// A process that is still being spawned has no link: the supervisor asks again when it has.
+    /// A process that is still being spawned has no link: it is killed when it has started, since nobody waits for it to.
     fn stop(&mut self, at: WorkerRef, how: StopHow) {
         let patience = self.config.stop();
         let Some(link) = self.link(at) else { return };
@@ -78,27 +83,30 @@ impl State {
         }
     }
 
+    /// Puts the call into the process's outbox. One that can't go there is answered, and its place is free again.
     fn send(&mut self, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let Some(link) = self.links[at.worker.0 as usize - 1].as_mut().filter(|link| link.at == at) else { return };
-        let session = call.session.as_ref().map(|session| (session, epoch.unwrap_or(Epoch(0))));
-        let (command, deadline) = (&*call.command, Some(call.deadline));
+        let Err(error) = self.put(at, id, wire, epoch) else { return };
+        if let Some(call) = self.calls.remove(&id) {
+            call.answer(Err(error));
+        }
+        self.handle(Input::Final { at, wire, ok: false }); // the loop that called this carries out what follows
+    }
+
+    fn put(&mut self, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) -> Result<()> {
+        let Some(call) = self.calls.get_mut(&id) else { return Ok(()) };
+        let link = self.links.get_mut(at.worker.0 as usize - 1).and_then(Option::as_mut).filter(|link| link.at == at);
+        let link = link.ok_or_else(|| Error::Internal { reason: format!("nothing leads to worker {at}").into() })?;
         if call.body.codec == Codec::Msgpack && !link.msgpack {
-            call.body = as_json(&call.body);
+            call.body = as_json(&call.body)?;
         }
-        let codec = call.body.codec;
+        let session = call.session.as_ref().map(|session| (session, epoch.unwrap_or(Epoch(0))));
+        let (command, deadline, codec) = (&*call.command, Some(call.deadline), call.body.codec);
         let head = CallHead { wire, deadline, command, session, codec };
-        match head.encode(call.body.bytes.len(), link.max_frame, link.calls.tail()) {
-            Ok(()) => {
-                link.calls.payload(&call.body.bytes);
-                link.flush.notify_one();
-            }
-            Err(error) => {
-                let error = WorkerError::new(WorkerErrorKind::TooLarge, error.to_string());
-                self.arrived(at, wire, Arrival::Error(error));
-                self.carry_out();
-            }
-        }
+        head.encode(call.body.bytes.len(), link.max_frame, link.calls.tail())
+            .map_err(|error| Error::TooLarge { message: error.to_string() })?;
+        link.calls.payload(&call.body.bytes);
+        link.flush.notify_one();
+        Ok(())
     }
 
     fn deliver(&mut self, id: CallId, delivery: Delivery) {
@@ -124,7 +132,8 @@ fn deliver_error(call: Call, delivery: Delivery, error: WorkerError) {
 }
 
 /// For the rare worker without msgpack beside one that has it.
-fn as_json(body: &Body) -> Body {
-    let bytes = herder_wire::msgpack_to_json(&body.bytes).unwrap_or_else(|_| Bytes::from_static(b"null"));
-    Body { codec: Codec::Json, bytes }
+fn as_json(body: &Body) -> Result<Body> {
+    let no_json =
+        |error| Error::Malformed { message: format!("the worker speaks only JSON, which they can't be: {error}") };
+    Ok(Body { codec: Codec::Json, bytes: herder_wire::msgpack_to_json(&body.bytes).map_err(no_json)? })
 }

@@ -22,13 +22,32 @@ pub(crate) struct Link {
     pub(crate) flush: Rc<Notify>,
     /// Wakes who writes the control descriptor.
     pub(crate) flush_control: Rc<Notify>,
+    /// Whether it speaks msgpack, as its hello said.
     pub(crate) msgpack: bool,
+    /// Whether it said ready.
+    pub(crate) serves: bool,
     /// Whether it serves the control descriptor.
     pub(crate) has_control: bool,
     pub(crate) max_frame: u32,
 }
 
 impl Link {
+    /// To a process that was just started.
+    pub(crate) fn new(at: WorkerRef, child: Rc<dyn ChildHandle>, max_frame: u32) -> Self {
+        Self {
+            at,
+            child,
+            calls: Outbox::default(),
+            control: Outbox::default(),
+            flush: Rc::default(),
+            flush_control: Rc::default(),
+            msgpack: false,
+            serves: false,
+            has_control: false,
+            max_frame,
+        }
+    }
+
     /// Queues a message for the control descriptor, if the worker serves it.
     pub(crate) fn tell(&mut self, message: &HostMessage) {
         if self.has_control && message.encode(self.max_frame, self.control.tail()).is_ok() {

@@ -14,35 +14,33 @@ pub(crate) use link::{CommandTable, Link};
 pub(crate) use outbox::Outbox;
 pub(crate) use state::{Arrival, Post, State};
 
+use crate::Result;
 use herder_core::Input;
 use std::{
     cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
+    rc::{Rc, Weak},
 };
 
-/// A pool's state, shared by its actors.
+/// A pool's state, shared by its actors. The supervisor's is the one that lasts: who only answers callers holds a [`WeakCell`].
 pub(crate) type Cell = Rc<RefCell<State>>;
+
+/// For those who must not keep the state of a pool that is gone.
+pub(crate) type WeakCell = Weak<RefCell<State>>;
 
 /// THE step: something happened to the pool.
 pub(crate) fn step(cell: &Cell, input: Input) {
-    with(cell, |state| state.handle(input));
+    let _ = with(cell, |state| state.handle(input)); // a panic in it was answered, counted and posted by the rebuild
 }
 
 /// Runs one synchronous change of the state and carries out what follows from it. If it panics, the pool is built anew:
-/// nothing that a torn step left behind is used again.
-pub(crate) fn with<T>(cell: &Cell, change: impl FnOnce(&mut State) -> T) -> Option<T> {
+/// nothing that a torn step left behind is used again, and the panic is the answer.
+pub(crate) fn with<T>(cell: &Cell, change: impl FnOnce(&mut State) -> T) -> Result<T> {
     let mut state = cell.borrow_mut();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let value = change(&mut state);
         state.carry_out();
         value
     }));
-    outcome.map_err(|panic| state.rebuild(&panic_text(&*panic))).ok()
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panic: {}", text.unwrap_or("of an unknown kind"))
+    outcome.map_err(|panic| state.rebuild(&*panic))
 }

@@ -1,10 +1,11 @@
 //! What follows a panic inside a step, or inside the supervisor: every pending call is answered, every worker's group is
-//! killed, and the state is built anew from names and numbers. Beyond an intensity the pool stays down.
+//! killed, and the state is built anew from names and numbers. Beyond an intensity the pool stays down, and says why.
 
 use super::state::{Post, State};
 use crate::{Error, clock};
-use herder_core::{Core, Effects, Input, Salvage};
+use herder_core::{Core, Effects, Input, Now, Salvage};
 use std::{
+    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
@@ -14,31 +15,73 @@ const LIMIT: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
 
 impl State {
-    pub(crate) fn rebuild(&mut self, reason: &str) {
-        let now = clock::now();
+    /// Builds the state anew. Gives the error that stands for the panic. Never panics itself: nobody would catch that.
+    pub(crate) fn rebuild(&mut self, panic: &(dyn Any + Send)) -> Error {
+        let (now, reason) = (clock::now(), panic_text(panic));
+        let error = Error::Internal { reason: reason.as_str().into() };
+        self.let_go(&error);
+        if self.broken.is_some() {
+            return error; // it is down already, and was reported
+        }
+        let salvage = catch_unwind(AssertUnwindSafe(|| self.core.salvage())).unwrap_or_else(|_| Salvage::default());
+        self.reset(now, salvage);
+        // What is known of the past stays; what the torn state wanted started or stopped is void.
+        self.posted.retain(|post| matches!(post, Post::Note(_) | Post::Gone(_) | Post::AffinityGone));
+        self.post(Post::Rebuilt(reason.as_str().into()));
+        if self.is_one_too_many(now) {
+            self.stay_down(now, &format!("{reason} (the {LIMIT} restarts allowed in a minute are used up)"));
+        } else if catch_unwind(AssertUnwindSafe(|| self.go_on(now))).is_err() {
+            self.reset(now, Salvage::default());
+            self.stay_down(now, &format!("{reason}; the first step after that panicked too"));
+        }
+        error
+    }
+
+    /// Answers every call with this error and kills every process.
+    pub(crate) fn let_go(&mut self, error: &Error) {
         for (_, call) in self.calls.drain() {
-            call.answer(Err(Error::Internal { reason: reason.into() }));
+            call.answer(Err(error.clone()));
         }
         for link in self.links.iter_mut() {
             if let Some(link) = link.take() {
                 link.child.kill();
             }
         }
-        let salvage = catch_unwind(AssertUnwindSafe(|| self.core.salvage())).unwrap_or_else(|_| Salvage::default());
-        let settings = self.config.settings();
-        self.core = Core::resume(settings, now.0, now, salvage);
+    }
+
+    fn reset(&mut self, now: Now, salvage: Salvage) {
+        self.core = Core::resume(self.config.settings(), now.0, now, salvage);
         self.effects = Effects::new();
         self.arrival = None;
-        self.posted.retain(|post| matches!(post, Post::Note(_) | Post::Gone(_)));
-        self.post(Post::Rebuilt(reason.into()));
+    }
+
+    fn is_one_too_many(&mut self, now: Now) -> bool {
         self.rebuilds.retain(|at| now.since(*at) < WINDOW);
         self.rebuilds.push_back(now);
-        if self.rebuilds.len() > LIMIT {
-            self.broken = Some(format!("{reason} (the {LIMIT} restarts allowed in a minute are used up)").into());
-            self.handle(Input::Shutdown { until: now });
-        } else {
-            self.handle(Input::Tick);
-        }
+        self.rebuilds.len() > LIMIT
+    }
+
+    /// A pool that was told to end does not come back.
+    fn go_on(&mut self, now: Now) {
+        let is_stopping = self.stopping_since().is_some();
+        self.handle(if is_stopping { Input::Shutdown { until: now } } else { Input::Tick });
         self.carry_out();
     }
+
+    /// Nothing is started or admitted any more. The supervisor lives on to say why.
+    fn stay_down(&mut self, now: Now, reason: &str) {
+        self.broken = Some(reason.into());
+        let ended = AssertUnwindSafe(|| {
+            self.handle(Input::Shutdown { until: now });
+            self.carry_out();
+        });
+        let _ = catch_unwind(ended); // there is nothing left to save
+        self.posted.retain(|post| !matches!(post, Post::Start(_)));
+    }
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("of an unknown kind"))
 }

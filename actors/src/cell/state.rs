@@ -1,9 +1,11 @@
 //! What the cell holds, and how a frame, an exit or a message becomes a step of the core.
 
 use super::{CommandTable, Link, call::Call};
-use crate::{Error, PoolConfig, child::ChildHandle, clock, error::Obituary};
+use crate::{
+    Error, PoolConfig, PoolState, ShutdownReport, child::ChildHandle, clock, error::Obituary, launcher::Unclaimed,
+};
 use foldhash::fast::FixedState;
-use herder_core::{BindError, CallId, Core, Counters, Effects, End, Input, Note, Now, SessionId, WorkerId, WorkerRef};
+use herder_core::{BindError, CallId, Core, Effects, End, Input, Note, Now, SessionId, WorkerId, WorkerRef};
 use herder_wire::{CallResult, SessionState, WorkerError};
 use std::{
     collections::{HashMap, VecDeque},
@@ -37,7 +39,8 @@ pub(crate) struct State {
     /// The commands of the worker that became ready last.
     pub(super) commands: Option<Rc<CommandTable>>,
     obituaries: VecDeque<(WorkerRef, Obituary)>,
-    pub(super) last_start_error: Option<(End, Obituary)>,
+    /// Until every base worker is ready.
+    last_start_error: Option<(End, Obituary)>,
     pub(super) rebuilds: VecDeque<Now>,
     stopping_since: Option<Now>,
     /// Calls that were admitted and answered `PoolFailed` before that.
@@ -60,6 +63,8 @@ pub(crate) enum Post {
     Start(WorkerRef),
     /// Tell the log.
     Note(Note),
+    /// The launcher is done with this process: it runs, or why not.
+    Launched(WorkerRef, Result<Unclaimed, String>),
     /// The end of this process was noticed.
     Gone(WorkerRef),
     /// This process lost its actor, and is being killed.
@@ -130,23 +135,51 @@ impl State {
         self.core.handle(clock::now(), input, &mut self.effects);
     }
 
-    /// Begins the end of the pool.
+    /// Begins the end of the pool. One that is down already only has to say so.
     pub(crate) fn shut_down(&mut self, within: Duration) {
         let now = clock::now();
         if self.stopping_since.is_none() {
             self.stopping_since = Some(now);
             self.closed_before = self.core.status(now).counters.closed;
         }
+        if self.core.pool_state() == PoolState::Stopped {
+            return self.post(Post::Stopped);
+        }
         self.handle(Input::Shutdown { until: now + within });
+        self.post(Post::Readiness); // nobody waits for that any more
+    }
+
+    /// The pool is gone with its last owner: its calls are answered, its processes killed.
+    pub(crate) fn end(&mut self) {
+        self.shut_down(Duration::ZERO);
+        self.carry_out();
+        self.let_go(&Error::PoolClosed { may_have_run: true });
+    }
+
+    /// Why nothing is admitted any more, if the state was built anew too often.
+    pub(crate) fn broken(&self) -> Option<Error> {
+        self.broken.as_ref().map(|reason| Error::Internal { reason: reason.clone() })
+    }
+
+    /// Whether it takes calls. One that panicked too often has failed, however orderly its core has stopped.
+    pub(crate) fn pool_state(&self) -> PoolState {
+        if self.broken.is_some() { PoolState::Failed } else { self.core.pool_state() }
     }
 
     pub(crate) fn stopping_since(&self) -> Option<Now> {
         self.stopping_since
     }
 
-    /// Calls that were admitted and answered `PoolClosed`.
-    pub(crate) fn cut_off(&self, counters: &Counters) -> u64 {
-        counters.closed.saturating_sub(self.closed_before)
+    /// What the pool had done when it ended.
+    pub(crate) fn report(&self) -> ShutdownReport {
+        let now = clock::now();
+        let counters = self.core.status(now).counters;
+        ShutdownReport {
+            pool: self.config.name().clone(),
+            took: self.stopping_since.map_or(Duration::ZERO, |since| now.since(since)),
+            counters,
+            cut_off: counters.closed.saturating_sub(self.closed_before),
+        }
     }
 
     /// The final frame of an attempt.
@@ -159,19 +192,20 @@ impl State {
     /// The worker said ready.
     pub(crate) fn ready(&mut self, at: WorkerRef, window: u32, commands: CommandTable) {
         let Some(link) = self.link(at) else { return };
-        let (control, msgpack) = (link.has_control, link.msgpack);
+        link.serves = true;
+        let control = link.has_control;
+        let msgpack = self.links().filter(|link| link.serves).all(|link| link.msgpack);
         self.msgpack.store(msgpack, Ordering::Relaxed);
         self.commands = Some(Rc::new(commands));
         self.handle(Input::Ready { at, window, control });
+        if self.core.ready_workers() >= self.core.settings().pool_size as usize {
+            self.last_start_error = None; // whatever it was, it is over
+        }
         self.post(Post::Readiness);
     }
 
     /// The process is gone, its socket was read to the end.
     pub(crate) fn exited(&mut self, at: WorkerRef, end: End, obituary: Obituary) {
-        if !self.core.has_been_ready(at) {
-            let doom = self.core.doomed(at).or(end.doom);
-            self.last_start_error = Some((End { doom, ..end }, obituary.clone()));
-        }
         if self.obituaries.len() == OBITUARIES {
             self.obituaries.pop_front();
         }
@@ -216,9 +250,15 @@ impl State {
         self.obituaries.iter().rev().find(|(who, _)| *who == at).map(|(_, obituary)| obituary)
     }
 
-    /// Why the last failed start failed, in words.
+    /// A start failed.
+    pub(super) fn note_start_error(&mut self, at: WorkerRef, end: End) {
+        self.last_start_error = Some((end, self.obituary(at).cloned().unwrap_or_default()));
+    }
+
+    /// Why the last failed start failed, in words; why the pool is down, if it is.
     pub(crate) fn last_start_error(&self) -> Option<Box<str>> {
-        self.last_start_error.as_ref().map(|(end, obituary)| crate::error::loss_reason(end, Some(obituary)))
+        let failed = self.last_start_error.as_ref();
+        self.broken.clone().or_else(|| failed.map(|(end, obituary)| crate::error::loss_reason(end, Some(obituary))))
     }
 
     pub(crate) fn last_start_error_if_below_strength(&self) -> Option<Box<str>> {

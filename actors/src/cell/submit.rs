@@ -26,8 +26,8 @@ impl State {
     }
 
     fn refusal(&self, incoming: &Incoming) -> Option<Error> {
-        if let Some(reason) = &self.broken {
-            return Some(Error::Internal { reason: reason.clone() });
+        if let Some(error) = self.broken() {
+            return Some(error);
         }
         let table = self.commands.as_ref()?;
         if table.contains_key(&*incoming.command) {

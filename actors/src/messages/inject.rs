@@ -1,4 +1,4 @@
-//! Panics on demand, for tests of supervision. Exists only with the feature `fault-injection`, which no release has.
+//! Panics and stops on demand, for tests of supervision. Exists only with the feature `fault-injection`, which no release has.
 
 use crate::Result;
 use actix::Message;
@@ -17,6 +17,11 @@ pub enum InjectPanic {
     /// The step, while the state is borrowed.
     Step,
 }
+
+/// Sent to a supervisor: lets the actor of this worker stop in the ordinary way, as if nobody had its address any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "Result<()>")]
+pub struct InjectStop(pub WorkerId);
 
 /// Sent on to the actor that is to panic.
 #[derive(Clone, Copy, Debug, Message)]

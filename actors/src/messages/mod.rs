@@ -14,7 +14,7 @@ pub use affinity::{
 };
 pub use calls::{Execute, ExecuteInSession, Request};
 #[cfg(feature = "fault-injection")]
-pub use inject::InjectPanic;
+pub use inject::{InjectPanic, InjectStop};
 #[cfg(feature = "fault-injection")]
 pub(crate) use inject::{Panic, injected};
 pub use pool::{

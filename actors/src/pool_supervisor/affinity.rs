@@ -1,8 +1,15 @@
 //! The supervisor's side of the affinity actor: start, restart, and its place in the status (R3, R4, R7).
 
-use crate::{SessionAffinityActor, cell::Cell, clock, messages::GetStats, status::SessionAffinity};
+use crate::{
+    SessionAffinityActor,
+    cell::Cell,
+    clock,
+    messages::GetStats,
+    registry::{self, Registered, Registration},
+    status::SessionAffinity,
+};
 use actix::{Actor, Addr};
-use herder_core::Now;
+use herder_core::{Now, PoolName};
 use std::time::Duration;
 
 /// A status does not wait longer than this for the affinity actor.
@@ -15,8 +22,9 @@ const WINDOW: Duration = Duration::from_secs(60);
 pub(super) enum Affinity {
     /// The pool has none.
     Off,
-    /// It runs, and was restarted at these moments.
-    Running { actor: Addr<SessionAffinityActor>, restarts: Vec<Now> },
+    /// It runs, and was restarted at these moments. The name goes with the pool, not some polls later with the actor: who starts
+    /// a pool of the same name right after a shutdown must find it free.
+    Running { actor: Addr<SessionAffinityActor>, _name: Option<Registration>, restarts: Vec<Now> },
     /// It failed too often. Routing goes on; its messages and statistics don't.
     Unavailable,
 }
@@ -26,12 +34,13 @@ impl Affinity {
         if !cell.borrow().core().features().session_affinity {
             return Self::Off;
         }
-        Self::Running { actor: SessionAffinityActor::new(cell.clone()).start(), restarts: Vec::new() }
+        let (actor, name) = begin(cell);
+        Self::Running { actor, _name: name, restarts: Vec::new() }
     }
 
     /// It ended: a new one goes on with the same bindings.
     pub(super) fn restart(&mut self, cell: &Cell) {
-        let Self::Running { actor, restarts } = self else { return };
+        let Self::Running { actor, _name: name, restarts } = self else { return };
         let (pool, now) = (cell.borrow().config().name().clone(), clock::now());
         restarts.retain(|at| now.since(*at) < WINDOW);
         restarts.push(now);
@@ -41,7 +50,14 @@ impl Affinity {
             return;
         }
         tracing::warn!(%pool, "session affinity actor ended and is started anew; the bindings are still there");
-        *actor = SessionAffinityActor::new(cell.clone()).start();
+        (*actor, *name) = begin(cell);
+    }
+
+    /// The pool's state was built anew under the same address: the actor goes on with it.
+    pub(super) fn rebuilt(&self, pool: &PoolName) {
+        if let Self::Running { .. } = self {
+            tracing::debug!(%pool, "session affinity goes on with the new state");
+        }
     }
 
     /// The actor, to ask it.
@@ -53,13 +69,32 @@ impl Affinity {
     }
 }
 
+fn begin(cell: &Cell) -> (Addr<SessionAffinityActor>, Option<Registration>) {
+    let name = cell.borrow().config().name().affinity_name();
+    let actor = SessionAffinityActor::new(cell).start();
+    match registry::register(&name, &actor) {
+        Ok((registration, Registered::Fresh)) => {
+            tracing::info!(name, "session affinity started");
+            (actor, Some(registration))
+        }
+        Ok((registration, Registered::Evicted)) => {
+            tracing::debug!(name, "session affinity started; a dead instance's name was evicted");
+            (actor, Some(registration))
+        }
+        Err(taken) => {
+            tracing::warn!(%taken, "session affinity can't be found by name");
+            (actor, None)
+        }
+    }
+}
+
 /// What a status says of the affinity: nothing, with a warning in the log, if the actor fails or takes too long.
-pub(super) async fn shown(pool: String, actor: Option<Addr<SessionAffinityActor>>) -> SessionAffinity {
+pub(super) async fn shown(pool: &PoolName, actor: Option<Addr<SessionAffinityActor>>) -> SessionAffinity {
     let Some(actor) = actor else { return SessionAffinity::default() };
     match tokio::time::timeout(PATIENCE, actor.send(GetStats)).await {
         Ok(Ok(Ok(stats))) => stats.into(),
         other => {
-            tracing::warn!(pool, ?other, "session affinity statistics are not available");
+            tracing::warn!(%pool, ?other, "session affinity statistics are not available");
             SessionAffinity::default()
         }
     }

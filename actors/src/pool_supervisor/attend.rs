@@ -1,15 +1,17 @@
 //! Carries out what steps posted: starts, ends, notes for the log.
 
-use super::{Active, Mode, PoolSupervisor};
+use super::{Active, PoolSupervisor};
 use crate::{
-    Launched, ShutdownReport, WorkerActor,
-    cell::{Post, with},
+    Launcher, WorkerActor,
+    cell::{Post, step, with},
+    child::ChildHandle,
     clock,
     error::Obituary,
+    launcher::Unclaimed,
 };
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
-use herder_core::{Doom, End, ExitStatus, Note, WorkerRef};
-use std::time::Duration;
+use actix::{Actor, ActorContext, Handler, Message};
+use herder_core::{Doom, End, ExitStatus, Input, Note, PoolName, WorkerRef};
+use std::rc::Rc;
 
 /// Something was posted.
 #[derive(Message)]
@@ -20,70 +22,100 @@ impl Handler<Attend> for PoolSupervisor {
     type Result = ();
 
     fn handle(&mut self, _: Attend, ctx: &mut Self::Context) {
-        let Mode::Active(active) = &mut self.mode else { return };
-        let posted = active.cell.borrow_mut().take_posted();
+        let launcher = self.launcher.clone();
+        let Ok(posted) = self.active(|active| Ok(active.cell.borrow_mut().take_posted())) else { return };
         for post in posted {
-            self.attend(post, ctx);
+            let attended = self.active(|active| Ok(active.attend(post, &launcher)));
+            if matches!(attended, Ok(Then::Stop)) {
+                return ctx.stop();
+            }
         }
     }
 }
 
-impl PoolSupervisor {
-    fn attend(&mut self, post: Post, ctx: &mut Context<Self>) {
-        let pool = self.config.name().clone();
-        let launcher = self.launcher.clone();
-        let Mode::Active(active) = &mut self.mode else { return };
-        match post {
-            Post::Start(at) => {
-                let launching = launcher.launch(at).into_actor(self);
-                ctx.spawn(launching.map(move |launched, supervisor, _| supervisor.launched(at, launched)));
-            }
-            Post::Gone(at) => active.gone(at),
-            Post::Orphan(at, child) => {
-                let cell = active.cell.clone();
-                actix_rt::spawn(async move {
-                    let status = child.wait().await;
-                    let obituary = Obituary { stderr_tail: child.output_tail(), ..Obituary::default() };
-                    with(&cell, |state| state.exited(at, End { status, doom: Some(Doom::ActorPanicked) }, obituary));
-                });
-            }
-            Post::Readiness => active.waiters.check_ready(&active.cell.borrow()),
-            Post::AffinityGone => active.affinity.restart(&active.cell),
-            Post::Rebuilt(reason) => {
-                tracing::error!(%pool, %reason, "the pool's state was built anew: calls were answered, workers start anew");
-                active.workers.clear();
-                active.waiters.all_gone();
-                active.waiters.check_ready(&active.cell.borrow());
-            }
-            Post::Note(note) => log(pool.as_str(), note, active),
-            Post::Stopped => {
-                active.stopped(&pool);
-                ctx.stop();
-            }
-        }
-    }
-
-    /// A start came to something: an actor takes charge of the process, or the core hears that there is none.
-    fn launched(&mut self, at: WorkerRef, launched: Result<Launched, String>) {
-        let Mode::Active(active) = &mut self.mode else { return };
-        match launched {
-            Ok(launched) if active.cell.borrow().core().is_starting(at) => {
-                let actor = WorkerActor::new(active.cell.clone(), at, launched).start();
-                active.workers.insert(at.worker, (at, actor));
-            }
-            Ok(launched) => {
-                launched.child.kill(); // the pool was told to stop it, or was built anew, while it was spawned
-                active.not_started(at, "stopped while it was starting");
-            }
-            Err(reason) => active.not_started(at, &reason),
-        }
-    }
+/// What follows for the supervisor itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    Stop,
 }
 
 impl Active {
-    fn not_started(&self, at: WorkerRef, reason: &str) {
-        let obituary = Obituary { detail: Some(reason.into()), ..Obituary::default() };
-        with(&self.cell, |state| state.exited(at, End { status: ExitStatus::Unknown, doom: None }, obituary));
+    /// What has to be told in the log is told last: no answer waits for it.
+    fn attend(&mut self, post: Post, launcher: &Rc<dyn Launcher>) -> Then {
+        match post {
+            Post::Start(at) => self.launch(at, launcher.clone()),
+            Post::Launched(at, launched) => self.launched(at, launched),
+            Post::Gone(at) => self.gone(at),
+            Post::Orphan(at, child) => self.orphaned(at, child),
+            Post::Readiness => self.waiters.check_ready(&self.cell.borrow()),
+            Post::AffinityGone => self.affinity.restart(&self.cell),
+            Post::Rebuilt(reason) => self.rebuilt(&reason),
+            Post::Note(note) => log(&self.pool(), note, self),
+            // One that panicked too often has stopped by itself: it stays, to say why, until it is told to end.
+            Post::Stopped if self.cell.borrow().stopping_since().is_none() => {}
+            Post::Stopped => {
+                self.stopped();
+                return Then::Stop;
+            }
+        }
+        Then::GoOn
+    }
+
+    fn pool(&self) -> PoolName {
+        self.cell.borrow().config().name().clone()
+    }
+
+    /// In tasks of their own: a launcher that hangs does not keep a pool that nobody has any more, and one that panics has
+    /// failed to start one process.
+    fn launch(&self, at: WorkerRef, launcher: Rc<dyn Launcher>) {
+        let cell = Rc::downgrade(&self.cell);
+        let launching = actix_rt::spawn(async move { launcher.launch(at).await.map(Unclaimed::new) });
+        actix_rt::spawn(async move {
+            let launched = launching.await.unwrap_or_else(|error| Err(format!("its launcher failed: {error}")));
+            if let Some(cell) = cell.upgrade() {
+                cell.borrow_mut().post(Post::Launched(at, launched));
+            }
+        });
+    }
+
+    /// A start came to something: an actor takes charge of the process, or the core hears that there is none.
+    fn launched(&mut self, at: WorkerRef, launched: Result<Unclaimed, String>) {
+        let is_wanted = self.cell.borrow().core().is_starting(at);
+        match launched.map(Unclaimed::claim) {
+            Ok(Some(launched)) if is_wanted => {
+                let actor = WorkerActor::new(self.cell.clone(), at, launched).start();
+                self.workers.insert(at.worker, (at, actor));
+            }
+            Ok(Some(launched)) => {
+                launched.child.kill(); // the pool was told to stop it, or was built anew, while it was spawned
+                self.bury(at, launched.child, None);
+            }
+            Ok(None) => {}
+            Err(reason) => {
+                let obituary = Obituary { detail: Some(reason.into()), ..Obituary::default() };
+                let end = End { status: ExitStatus::Unknown, doom: None };
+                let _ = with(&self.cell, |state| state.exited(at, end, obituary));
+            }
+        }
+    }
+
+    /// Its actor is gone: from now on nothing is sent to it, and its end is noticed here.
+    fn orphaned(&self, at: WorkerRef, child: Rc<dyn ChildHandle>) {
+        step(&self.cell, Input::Kill { at, doom: Doom::ActorPanicked });
+        self.bury(at, child, Some(Doom::ActorPanicked));
+    }
+
+    /// Waits for the end of a process that no actor is in charge of.
+    fn bury(&self, at: WorkerRef, child: Rc<dyn ChildHandle>, doom: Option<Doom>) {
+        let cell = Rc::downgrade(&self.cell);
+        actix_rt::spawn(async move {
+            let status = child.wait().await;
+            let obituary = Obituary { stderr_tail: child.output_tail(), ..Obituary::default() };
+            if let Some(cell) = cell.upgrade() {
+                let _ = with(&cell, |state| state.exited(at, End { status, doom }, obituary));
+            }
+        });
     }
 
     fn gone(&mut self, at: WorkerRef) {
@@ -93,20 +125,30 @@ impl Active {
         self.waiters.gone(at);
     }
 
-    fn stopped(&mut self, pool: &herder_core::PoolName) {
-        let state = self.cell.borrow();
-        let counters = state.core().status(clock::now()).counters;
-        let took = state.stopping_since().map_or(Duration::ZERO, |since| clock::now().since(since));
-        let cut_off = state.cut_off(&counters);
-        let report = ShutdownReport { pool: pool.clone(), took, counters, cut_off };
-        tracing::info!("{report}");
+    fn rebuilt(&mut self, reason: &str) {
+        self.workers.clear();
+        self.waiters.all_gone();
+        self.waiters.check_ready(&self.cell.borrow());
+        let (pool, broken) = (self.pool(), self.cell.borrow().broken());
+        match broken {
+            Some(broken) => tracing::error!(%pool, reason = %broken, "the pool is down: it panicked too often"),
+            None => {
+                tracing::error!(%pool, reason, "the pool's state was built anew: calls were answered, workers start anew");
+                self.affinity.rebuilt(&pool);
+            }
+        }
+    }
+
+    fn stopped(&mut self) {
+        let report = self.cell.borrow().report();
         self.waiters.all_stopped(&report);
         self.waiters.all_gone();
-        self.waiters.check_ready(&state);
+        self.waiters.check_ready(&self.cell.borrow());
+        tracing::info!("{report}");
     }
 }
 
-fn log(pool: &str, note: Note, active: &Active) {
+fn log(pool: &PoolName, note: Note, active: &Active) {
     let detail = |at: WorkerRef, end: &End| {
         let state = active.cell.borrow();
         let obituary = state.obituary(at).cloned().unwrap_or_default();
@@ -115,19 +157,21 @@ fn log(pool: &str, note: Note, active: &Active) {
     match note {
         Note::Died(at, end) => {
             let (reason, stderr) = detail(at, &end);
-            tracing::warn!(pool, worker = %at, %reason, stderr, "worker lost");
+            tracing::warn!(%pool, worker = %at, %reason, stderr, "worker lost");
         }
         Note::StartFailed(at, end) => {
             let (reason, stderr) = detail(at, &end);
-            tracing::error!(pool, worker = %at, %reason, stderr, "worker could not be started");
+            tracing::error!(%pool, worker = %at, %reason, stderr, "worker could not be started");
         }
-        Note::PingMissed(at, misses) => tracing::warn!(pool, worker = %at, misses, "worker missed a ping"),
+        Note::PingMissed(at, misses) => tracing::warn!(%pool, worker = %at, misses, "worker missed a ping"),
         Note::Failed(retry_at) => {
             let retry_in = retry_at.since(clock::now());
-            tracing::error!(pool, ?retry_in, "pool failed: too many restarts");
+            tracing::error!(%pool, ?retry_in, "pool failed: too many restarts");
         }
-        Note::Recovered => tracing::info!(pool, "pool recovered"),
-        Note::LateAnswer(at, wire) => tracing::debug!(pool, worker = %at, %wire, "late answer dropped"),
-        Note::UnknownAnswer(at, wire) => tracing::warn!(pool, worker = %at, %wire, "answer to an unknown call dropped"),
+        Note::Recovered => tracing::info!(%pool, "pool recovered"),
+        Note::LateAnswer(at, wire) => tracing::debug!(%pool, worker = %at, %wire, "late answer dropped"),
+        Note::UnknownAnswer(at, wire) => {
+            tracing::warn!(%pool, worker = %at, %wire, "answer to an unknown call dropped")
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Mode, PoolSupervisor};
 use crate::{
     Error, Execute, ExecuteInSession, Reply, Result,
-    cell::{Cell, Incoming, with},
+    cell::{Incoming, WeakCell, with},
     clock,
     messages::Request,
 };
@@ -13,6 +13,7 @@ use actix::{
     fut::wrap_future,
 };
 use herder_core::CallId;
+use std::rc::Rc;
 use tokio::sync::oneshot;
 
 /// After this many submissions in a row timers and sockets of the arbiter get their turn: a thread that floods the mailbox
@@ -34,7 +35,7 @@ pub struct CallResponse(Response);
 
 enum Response {
     Now(Box<Result<Reply>>),
-    Later { cell: Cell, id: CallId, answer: oneshot::Receiver<Result<Reply>> },
+    Later { cell: WeakCell, id: CallId, answer: oneshot::Receiver<Result<Reply>> },
 }
 
 impl Handler<Submit> for PoolSupervisor {
@@ -53,7 +54,8 @@ impl Handler<Submit> for PoolSupervisor {
 impl Handler<Cancel> for PoolSupervisor {
     type Result = ();
 
-    fn handle(&mut self, message: Cancel, _: &mut Self::Context) {
+    fn handle(&mut self, message: Cancel, ctx: &mut Self::Context) {
+        self.yield_now_and_then(ctx);
         let _ = self.active(|active| active.with(|state| state.cancel(message.0)));
     }
 }
@@ -88,7 +90,7 @@ impl PoolSupervisor {
         let incoming = request.incoming(id, deadline, reply, None)?;
         self.active(|active| {
             active.with(|state| state.submit(incoming))?;
-            Ok(Response::Later { cell: active.cell.clone(), id, answer })
+            Ok(Response::Later { cell: Rc::downgrade(&active.cell), id, answer })
         })
     }
 
@@ -120,7 +122,7 @@ where
                             let _ = sender.send(answer.unwrap_or(Err(Error::PoolClosed { may_have_run: true })));
                         }
                         () = sender.closed() => {
-                            with(&cell, |state| state.cancel(id));
+                            let _ = cell.upgrade().map(|cell| with(&cell, |state| state.cancel(id)));
                         }
                     }
                 });

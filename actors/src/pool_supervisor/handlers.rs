@@ -1,6 +1,6 @@
 //! What the supervisor answers beside calls.
 
-use super::{Active, Mode, PoolSupervisor, affinity};
+use super::{Active, PoolSupervisor, affinity};
 use crate::{
     CleanupStaleSessions, EndSession, Error, GetPoolName, GetSessionInfo, GetStatus, HealthCheck, KillWorker,
     ListSessions, ListWorkers, PoolHealth, Result, Shutdown, ShutdownReport, Status, TrackSession,
@@ -59,25 +59,24 @@ impl Handler<GetStatus> for PoolSupervisor {
     type Result = ResponseFuture<Status>;
 
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
-        let Mode::Active(active) = &self.mode else {
-            let status = self.not_active_status();
-            return Box::pin(async move { status });
-        };
-        let (mut status, actor) = (active.status(), active.affinity.actor());
-        let pool = self.config.name().to_string();
-        Box::pin(async move {
-            status.session_affinity = affinity::shown(pool, actor).await;
-            status
-        })
+        match self.active(|active| Ok((active.status(), active.affinity.actor()))) {
+            Ok((mut status, actor)) => Box::pin(async move {
+                status.session_affinity = affinity::shown(&status.pool, actor).await;
+                status
+            }),
+            Err(error) => {
+                let status = self.failed_status(&error);
+                Box::pin(async move { status })
+            }
+        }
     }
 }
 
 impl PoolSupervisor {
     /// A status always answers, also of a pool that was refused its name.
-    fn not_active_status(&self) -> Status {
+    fn failed_status(&self, error: &Error) -> Status {
         let core = Core::new(self.config.settings(), 0, clock::now()).status(clock::now());
         let mut status = Status::new(self.config.name().clone(), SystemTime::now(), core, |_| None);
-        let error = Error::PoolNameTaken { pool: self.config.name().to_string() };
         status.state = PoolState::Failed;
         status.workers.clear();
         status.last_start_error = Some(error.to_string());
@@ -94,6 +93,7 @@ impl Active {
         };
         let name = state.config().name().clone();
         let mut status = Status::new(name, self.started_at, state.core().status(clock::now()), pids);
+        status.state = state.pool_state();
         status.last_start_error = state.last_start_error_if_below_strength().map(Into::into);
         status
     }
@@ -114,7 +114,7 @@ impl Handler<HealthCheck> for PoolSupervisor {
     fn handle(&mut self, _: HealthCheck, _: &mut Self::Context) -> Self::Result {
         self.active(|active| {
             let state = active.cell.borrow();
-            let (pool_state, ready_workers) = (state.core().pool_state(), state.core().ready_workers());
+            let (pool_state, ready_workers) = (state.pool_state(), state.core().ready_workers());
             Ok(PoolHealth {
                 healthy: ready_workers > 0 && !matches!(pool_state, PoolState::Draining | PoolState::Stopped),
                 state: pool_state,
@@ -194,6 +194,18 @@ impl Handler<ListSessions> for PoolSupervisor {
 
 fn parse(session: &str) -> Result<SessionId> {
     SessionId::new(session).map_err(|error| Error::InvalidSession { message: error.to_string() })
+}
+
+#[cfg(feature = "fault-injection")]
+impl Handler<crate::messages::InjectStop> for PoolSupervisor {
+    type Result = Result<()>;
+
+    fn handle(&mut self, message: crate::messages::InjectStop, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| {
+            active.workers.remove(&message.0);
+            Ok(())
+        })
+    }
 }
 
 #[cfg(feature = "fault-injection")]

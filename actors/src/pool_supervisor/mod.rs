@@ -14,7 +14,7 @@ pub(crate) use execute::{Cancel, Submit};
 
 use crate::{
     Error, Launcher, PoolConfig, Result, WorkerActor,
-    cell::{Cell, State, panic_text, with},
+    cell::{Cell, State, with},
     client::Shared,
     clock,
     launcher::ProcessLauncher,
@@ -128,21 +128,24 @@ impl PoolSupervisor {
             Mode::NameTaken => return Err(Error::PoolNameTaken { pool: self.config.name().to_string() }),
             Mode::New => return Err(Error::PoolClosed { may_have_run: false }),
         };
-        match catch_unwind(AssertUnwindSafe(|| body(active))) {
-            Ok(answer) => answer,
-            Err(panic) => {
-                let reason = panic_text(&*panic);
-                active.cell.borrow_mut().rebuild(&reason);
-                Err(Error::Internal { reason: reason.into() })
-            }
-        }
+        let answer = catch_unwind(AssertUnwindSafe(|| body(active)));
+        answer.unwrap_or_else(|panic| Err(active.cell.borrow_mut().rebuild(&*panic)))
     }
 }
 
 impl Active {
     /// Runs a change of the state for a handler.
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
-        with(&self.cell, change).ok_or_else(|| Error::Internal { reason: "the pool's state was built anew".into() })
+        with(&self.cell, change)
+    }
+}
+
+/// However the pool ends: nobody waits for an answer that can't come, and no process is left.
+impl Drop for Active {
+    fn drop(&mut self) {
+        if self.cell.try_borrow_mut().is_ok() {
+            let _ = with(&self.cell, State::end);
+        }
     }
 }
 

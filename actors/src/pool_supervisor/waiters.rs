@@ -61,6 +61,9 @@ impl Waiters {
 
 fn readiness(state: &State) -> Option<Result<()>> {
     let core = state.core();
+    if let Some(error) = state.broken() {
+        return Some(Err(error));
+    }
     match core.pool_state() {
         PoolState::Running => Some(Ok(())),
         PoolState::Draining | PoolState::Stopped => Some(Err(Error::PoolClosed { may_have_run: false })),

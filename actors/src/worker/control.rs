@@ -1,6 +1,9 @@
 //! Reads the control descriptor: pongs, and nothing else that matters.
 
-use super::serve::protocol_fault;
+use super::{
+    reader::protocol_error,
+    serve::{Fault, protocol_fault},
+};
 use crate::cell::{Cell, step};
 use bytes::BytesMut;
 use herder_core::{Input, WorkerRef};
@@ -9,7 +12,7 @@ use std::io;
 use tokio::net::UnixStream;
 
 /// Reads until the peer closes, then waits for ever: a worker without control lives on until it misses its pings.
-pub(super) async fn run(cell: &Cell, at: WorkerRef, stream: &UnixStream, max_frame: u32) {
+pub(super) async fn run(cell: &Cell, at: WorkerRef, stream: &UnixStream, max_frame: u32, fault: &Fault) {
     let (mut decoder, mut buffer) = (Decoder::new(max_frame), BytesMut::with_capacity(1024));
     loop {
         buffer.reserve(decoder.missing(&buffer).max(256));
@@ -24,10 +27,12 @@ pub(super) async fn run(cell: &Cell, at: WorkerRef, stream: &UnixStream, max_fra
             }
             Err(_) => return std::future::pending().await,
         }
-        if take(cell, at, &mut decoder, &mut buffer).is_err() {
+        if let Err(error) = take(cell, at, &mut decoder, &mut buffer) {
+            let _ = fault.set(protocol_error(", on the control descriptor", &error));
             protocol_fault(cell, at);
             return std::future::pending().await;
         }
+        tokio::task::yield_now().await; // one who floods it starves nobody
     }
 }
 

@@ -11,19 +11,22 @@ use crate::{cell::Cell, launcher::Launched};
 use actix::{Actor, Context};
 use actix_rt::task::JoinHandle;
 use herder_core::WorkerRef;
+use serve::Charge;
 
 /// The actor in charge of one process.
-pub struct WorkerActor {
-    cell: Cell,
-    at: WorkerRef,
-    launched: Option<Launched>,
-    serving: Option<JoinHandle<()>>,
+pub struct WorkerActor(Stage);
+
+enum Stage {
+    /// Not started yet. The process is in somebody's charge already: a guard in there reports whatever happens.
+    New(Option<Charge>),
+    /// It serves.
+    Serving(JoinHandle<()>),
 }
 
 impl WorkerActor {
-    /// Takes charge of a process that was started, by its sockets and its handle.
+    /// Takes charge of a process that was started, by its sockets and its handle. From here on the pool reaches it.
     pub(crate) fn new(cell: Cell, at: WorkerRef, launched: Launched) -> Self {
-        Self { cell, at, launched: Some(launched), serving: None }
+        Self(Stage::New(Some(Charge::take(cell, at, launched))))
     }
 }
 
@@ -31,8 +34,10 @@ impl Actor for WorkerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        if let Some(launched) = self.launched.take() {
-            self.serving = Some(actix_rt::spawn(serve::serve(self.cell.clone(), self.at, launched)));
+        if let Stage::New(charge) = &mut self.0
+            && let Some(charge) = charge.take()
+        {
+            self.0 = Stage::Serving(actix_rt::spawn(charge.serve()));
         }
     }
 }
@@ -40,7 +45,7 @@ impl Actor for WorkerActor {
 /// However the actor ends: if its process was still served, the guard in there reports it.
 impl Drop for WorkerActor {
     fn drop(&mut self) {
-        if let Some(serving) = &self.serving {
+        if let Stage::Serving(serving) = &self.0 {
             serving.abort();
         }
     }

@@ -1,6 +1,6 @@
 //! Reads the calls descriptor: finds frames, checks that they may come now, and hands each to the pool's state.
 
-use super::serve::protocol_fault;
+use super::serve::{self, protocol_fault};
 use crate::cell::{Arrival, Cell, CommandTable, with};
 use bytes::BytesMut;
 use herder_core::WorkerRef;
@@ -10,17 +10,23 @@ use tokio::net::UnixStream;
 
 /// One read. More crosses malloc's mmap threshold and costs page faults.
 const READ: usize = 64 * 1024;
+/// Reads in a row before others on the arbiter get their turn: a process that floods its descriptor would starve them.
+const BURST: u32 = 16;
+/// After an exit at most so much is read: more than a socket's buffer holds.
+const DRAIN: usize = 16 * 1024 * 1024;
 /// How long after the end of the stream a process may take to exit before that counts as a fault.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The host's side of the calls descriptor.
-pub(super) struct Reader {
+pub(super) struct Reader<'a> {
     cell: Cell,
     at: WorkerRef,
     decoder: Decoder,
     buffer: BytesMut,
     stage: Stage,
-    fault: Option<Box<str>>,
+    fault: &'a serve::Fault,
+    /// Nothing that comes after what this stream brought is to be trusted.
+    broken: bool,
     start_error: Option<WorkerError>,
 }
 
@@ -36,24 +42,35 @@ enum Fault {
     Order(&'static str),
 }
 
-impl Reader {
-    pub(super) fn new(cell: Cell, at: WorkerRef, max_frame: u32) -> Self {
+impl<'a> Reader<'a> {
+    pub(super) fn new(cell: Cell, at: WorkerRef, max_frame: u32, fault: &'a serve::Fault) -> Self {
         let decoder = Decoder::new(max_frame);
-        Self { cell, at, decoder, buffer: BytesMut::new(), stage: Stage::Hello, fault: None, start_error: None }
+        Self {
+            cell,
+            at,
+            decoder,
+            buffer: BytesMut::new(),
+            stage: Stage::Hello,
+            fault,
+            broken: false,
+            start_error: None,
+        }
     }
 
     /// Reads until the stream ends or breaks the protocol, then waits for ever: the exit tells the rest. Cancel safe: bytes
     /// that were read are in the buffer.
     pub(super) async fn run(&mut self, stream: &UnixStream) {
+        let mut reads = 0_u32;
         loop {
             self.make_room();
             match stream.try_read_buf(&mut self.buffer) {
                 Ok(0) => return self.ended().await,
-                Ok(_) => {}
+                Ok(_) => reads += 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if stream.readable().await.is_err() {
                         return self.ended().await;
                     }
+                    reads = 0;
                     continue;
                 }
                 Err(_) => return self.ended().await,
@@ -63,31 +80,38 @@ impl Reader {
                 protocol_fault(&self.cell, self.at);
                 return std::future::pending().await;
             }
+            if reads.is_multiple_of(BURST) {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
     /// After the exit: an answer can still be there, also after SIGKILL. Reads until it would block, not until the end of
-    /// the stream: a forked grandchild may hold the descriptor.
+    /// the stream: a forked grandchild may hold the descriptor. One that goes on writing is not heard for ever.
     pub(super) fn drain(&mut self, stream: &UnixStream) {
-        while self.fault.is_none() {
+        let mut left = DRAIN;
+        while !self.broken && left > 0 {
             self.make_room();
             match read_now(stream, &mut self.buffer) {
                 Ok(0) | Err(_) => break,
-                Ok(_) => {
+                Ok(count) => {
+                    left = left.saturating_sub(count);
                     if let Err(fault) = self.take_frames() {
                         self.note(fault);
                     }
                 }
             }
         }
-        if let (None, Err(error)) = (&self.fault, self.decoder.finish(&self.buffer)) {
+        if !self.broken
+            && let Err(error) = self.decoder.finish(&self.buffer)
+        {
             self.note(Fault::Frame(error));
         }
     }
 
     /// What is known beyond the exit status, and the traceback of a failed start.
     pub(super) fn last_words(self) -> (Option<Box<str>>, Option<Box<str>>) {
-        let Some(error) = self.start_error else { return (self.fault, None) };
+        let Some(error) = self.start_error else { return (self.fault.get().cloned(), None) };
         let text = match error.type_name {
             Some(kind) => format!("{kind}: {}", error.message),
             None => error.message,
@@ -113,10 +137,10 @@ impl Reader {
         let message = WorkerMessage::parse(frame).map_err(Fault::Frame)?;
         match (message, &self.stage) {
             (WorkerMessage::Result(result), Stage::Serving) => {
-                with(&self.cell, |state| state.arrived(self.at, result.wire, Arrival::Result(result)));
+                let _ = with(&self.cell, |state| state.arrived(self.at, result.wire, Arrival::Result(result)));
             }
             (WorkerMessage::Error { wire, error, .. }, Stage::Serving) => {
-                with(&self.cell, |state| state.arrived(self.at, wire, Arrival::Error(error)));
+                let _ = with(&self.cell, |state| state.arrived(self.at, wire, Arrival::Error(error)));
             }
             (WorkerMessage::SessionEnded(_) | WorkerMessage::Ignored(_), _) => {}
             (WorkerMessage::Hello(hello), Stage::Hello) => self.greeted(hello),
@@ -144,7 +168,7 @@ impl Reader {
         self.stage = Stage::Serving;
         let window = ready.window.map_or(hello_window, |window| window.get().min(hello_window));
         let commands: CommandTable = ready.commands.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
-        with(&self.cell, |state| state.ready(self.at, window, commands));
+        let _ = with(&self.cell, |state| state.ready(self.at, window, commands));
     }
 
     /// The stream ended. A process that is about to exit has a moment for it; one that only closed its descriptor is of no use.
@@ -153,16 +177,15 @@ impl Reader {
             self.note(Fault::Frame(error));
         }
         tokio::time::sleep(EXIT_PATIENCE).await;
-        if self.fault.is_none() {
-            self.note(Fault::Order("the end of its stream, and lives on"));
-        }
+        self.note(Fault::Order("the end of its stream, and lives on"));
         protocol_fault(&self.cell, self.at);
         std::future::pending::<()>().await;
     }
 
     fn note(&mut self, fault: Fault) {
-        self.fault = Some(match fault {
-            Fault::Frame(error) => format!("protocol error ({}): {error}", error.name()).into(),
+        self.broken = true;
+        let _ = self.fault.set(match fault {
+            Fault::Frame(error) => protocol_error("", &error),
             Fault::Order(what) => format!("protocol error: it sent {what}").into(),
         });
     }
@@ -174,4 +197,9 @@ fn read_now(stream: &UnixStream, buffer: &mut BytesMut) -> io::Result<usize> {
     let count = rustix::io::retry_on_intr(|| rustix::io::read(stream, &mut chunk[..]))?;
     buffer.extend_from_slice(&chunk[..count]);
     Ok(count)
+}
+
+/// A bad frame in words.
+pub(super) fn protocol_error(place: &str, error: &FrameError) -> Box<str> {
+    format!("protocol error ({}{place}): {error}", error.name()).into()
 }

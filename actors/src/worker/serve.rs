@@ -2,60 +2,98 @@
 
 use super::{control, guard::Guard, reader::Reader, writer};
 use crate::{
-    cell::{Cell, Link, Outbox, step, with},
+    cell::{Cell, Link, step, with},
+    child::ChildHandle,
     error::Obituary,
     launcher::Launched,
 };
-use herder_core::{Doom, End, Input, WorkerRef};
+use herder_core::{Doom, End, ExitStatus, Input, WorkerRef};
 use herder_wire::{Codecs, HostHello, HostMessage};
-use std::{num::NonZeroU32, rc::Rc};
-use tokio::net::UnixStream;
-use tokio::sync::Notify;
+use std::{cell::OnceCell, io, num::NonZeroU32, rc::Rc};
+use tokio::{net::UnixStream, sync::Notify};
 
-pub(super) async fn serve(cell: Cell, at: WorkerRef, launched: Launched) {
-    let Launched { calls, control, child } = launched;
-    let guard = Guard::new(cell.clone(), at, child.clone());
-    let (Ok(calls), Ok(control)) = (UnixStream::from_std(calls), UnixStream::from_std(control)) else {
-        return; // out of descriptors: the guard ends the process
-    };
-    let wakes = Wakes { calls: Rc::default(), control: Rc::default() };
-    let max_frame = cell.borrow().config().max_frame();
-    cell.borrow_mut().connect(Link {
-        at,
-        child: child.clone(),
-        calls: Outbox::default(),
-        control: Outbox::default(),
-        flush: wakes.calls.clone(),
-        flush_control: wakes.control.clone(),
-        msgpack: false,
-        has_control: false,
-        max_frame,
-    });
-    greet(&cell, at);
-    let mut reader = Reader::new(cell.clone(), at, max_frame);
-    let status = tokio::select! {
-        biased;
-        () = reader.run(&calls) => unreachable_end(&child).await,
-        () = writer::run(&cell, at, &calls, &wakes.calls, |link| &mut link.calls) => unreachable_end(&child).await,
-        () = control::run(&cell, at, &control, max_frame) => unreachable_end(&child).await,
-        () = writer::run(&cell, at, &control, &wakes.control, |link| &mut link.control) => unreachable_end(&child).await,
-        status = child.wait() => status,
-    };
-    reader.drain(&calls);
-    let (detail, traceback) = reader.last_words();
-    let obituary = Obituary { detail, traceback, stderr_tail: child.output_tail() };
-    guard.disarm();
-    with(&cell, |state| state.exited(at, End { status, doom: None }, obituary));
+/// A process in somebody's charge. Dropped before its end was noticed, it is killed and reported.
+pub(super) struct Charge {
+    guard: Guard,
+    cell: Cell,
+    at: WorkerRef,
+    launched: Launched,
+    max_frame: u32,
+    flush: Rc<Notify>,
+    flush_control: Rc<Notify>,
 }
 
-struct Wakes {
-    calls: Rc<Notify>,
-    control: Rc<Notify>,
+impl Charge {
+    /// Connects the process with the pool, at once: whatever the pool has to tell it from now on is not lost.
+    pub(super) fn take(cell: Cell, at: WorkerRef, launched: Launched) -> Self {
+        let guard = Guard::new(cell.clone(), at, launched.child.clone());
+        let max_frame = cell.borrow().config().max_frame();
+        let link = Link::new(at, launched.child.clone(), max_frame);
+        let (flush, flush_control) = (link.flush.clone(), link.flush_control.clone());
+        cell.borrow_mut().connect(link);
+        greet(&cell, at);
+        Self { guard, cell, at, launched, max_frame, flush, flush_control }
+    }
+
+    /// Until its end was noticed.
+    pub(super) async fn serve(self) {
+        let Self { guard, cell, at, launched, max_frame, flush, flush_control } = self;
+        let Launched { calls, control, child } = launched;
+        let (status, obituary) = match (pollable(calls), pollable(control)) {
+            (Ok(calls), Ok(control)) => {
+                let sockets = Sockets { calls, control, flush, flush_control };
+                sockets.serve(&cell, at, &child, max_frame).await
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                child.kill();
+                let detail = Some(format!("its sockets can't be polled: {error}").into());
+                (child.wait().await, Obituary { detail, stderr_tail: child.output_tail(), traceback: None })
+            }
+        };
+        guard.disarm();
+        let _ = with(&cell, |state| state.exited(at, End { status, doom: None }, obituary));
+    }
 }
 
-/// The loops end only by waiting for ever; should one return, the process's end is still awaited.
-async fn unreachable_end(child: &Rc<dyn crate::child::ChildHandle>) -> herder_core::ExitStatus {
-    child.wait().await
+/// The host's ends, and what wakes who writes them.
+struct Sockets {
+    calls: UnixStream,
+    control: UnixStream,
+    flush: Rc<Notify>,
+    flush_control: Rc<Notify>,
+}
+
+impl Sockets {
+    async fn serve(
+        &self,
+        cell: &Cell,
+        at: WorkerRef,
+        child: &Rc<dyn ChildHandle>,
+        max_frame: u32,
+    ) -> (ExitStatus, Obituary) {
+        let fault = OnceCell::new();
+        let mut reader = Reader::new(cell.clone(), at, max_frame, &fault);
+        // The loops end only by waiting for ever; should one return, the process's end is still awaited.
+        let status = tokio::select! {
+            biased;
+            () = reader.run(&self.calls) => child.wait().await,
+            () = writer::run(cell, at, &self.calls, &self.flush, |link| &mut link.calls) => child.wait().await,
+            () = control::run(cell, at, &self.control, max_frame, &fault) => child.wait().await,
+            () = writer::run(cell, at, &self.control, &self.flush_control, |link| &mut link.control) => child.wait().await,
+            status = child.wait() => status,
+        };
+        reader.drain(&self.calls);
+        let (detail, traceback) = reader.last_words();
+        (status, Obituary { detail, traceback, stderr_tail: child.output_tail() })
+    }
+}
+
+/// What a process did wrong first: everything after it follows from that.
+pub(super) type Fault = OnceCell<Box<str>>;
+
+fn pollable(socket: std::os::unix::net::UnixStream) -> io::Result<UnixStream> {
+    socket.set_nonblocking(true)?;
+    UnixStream::from_std(socket)
 }
 
 /// The host's hello is the first frame.
