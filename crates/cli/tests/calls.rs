@@ -1,7 +1,5 @@
 //! Calls over HTTP against real workers: results, and every error that a call can end with (R38, "Bad input").
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 mod support;
 
 use serde_json::json;

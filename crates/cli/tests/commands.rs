@@ -6,12 +6,7 @@ mod support;
 
 use insta::assert_snapshot;
 use serde_json::Value;
-use std::{
-    fs,
-    io::Write,
-    path::Path,
-    process::{Output, Stdio},
-};
+use std::{fs, path::Path, process::Output};
 use support::{Server, folder, herder};
 
 /// Nobody listens there: what a test starts it starts itself.
@@ -117,11 +112,11 @@ fn call_and_status_against_a_server() {
     let server = Server::with(&config);
     let url = server.url();
     let elsewhere = folder("");
+    let piped = elsewhere.path().join("piped");
+    fs::write(&piped, "{}").unwrap();
     let mut call = herder(elsewhere.path(), &["call", "kept", "count", "-", "--session", "c/d", "--url", &url]);
-    call.env("HERDER_TOKEN", "s3cret").stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = call.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"{}").unwrap();
-    assert_eq!(told(child.wait_with_output().unwrap()).1, "1\n");
+    call.env("HERDER_TOKEN", "s3cret").stdin(fs::File::open(piped).unwrap());
+    assert_eq!(told(call.output().unwrap()), (0, "1\n".into(), String::new()));
 
     let with = |args: &[&str]| {
         told(herder(elsewhere.path(), args).env("HERDER_TOKEN", "s3cret").env("HERDER_URL", &url).output().unwrap())

@@ -1,7 +1,5 @@
 //! Who may ask, and what else there is to ask for: hosts, origins, the token, paths and methods, sessions and workers.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 mod support;
 
 use serde_json::{Value, json};

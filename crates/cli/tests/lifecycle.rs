@@ -1,7 +1,5 @@
 //! The server's life: readiness, clients who leave, the end in order and the end now.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 mod support;
 
 use rustix::process::Signal;
