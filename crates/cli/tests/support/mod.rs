@@ -202,7 +202,9 @@ impl Drop for Server {
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
+        // timing: turns a hang into a failure; the pause is for the machine, not for the event.
         assert!(started.elapsed() < GIVE_UP, "given up: {what}");
+        // timing: as above.
         thread::sleep(Duration::from_millis(10));
     }
 }
