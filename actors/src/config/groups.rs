@@ -93,7 +93,7 @@ group! {
     Features {
         /// The affinity table, its actor and registered name, routing by session, its statistics.
         session_affinity: bool,
-        /// Operations, times and memory of each worker.
+        /// Operations and run times of each worker.
         worker_metrics: bool,
         /// The degraded state, health-gated work, and the history of transitions.
         state_machine: bool,
