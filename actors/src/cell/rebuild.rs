@@ -3,7 +3,7 @@
 
 use super::state::{Post, State};
 use crate::{Error, clock};
-use herder_core::{Core, Effects, Input, Now, Salvage};
+use herder_core::{Core, Effects, End, ExitStatus, Input, Now, Salvage};
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -63,20 +63,31 @@ impl State {
 
     /// A pool that was told to end does not come back.
     fn go_on(&mut self, now: Now) {
-        let is_stopping = self.stopping_since().is_some();
-        self.handle(if is_stopping { Input::Shutdown { until: now } } else { Input::Tick });
+        if self.stopping_since().is_some() {
+            return self.stop_at_once(now);
+        }
+        self.handle(Input::Tick);
         self.carry_out();
     }
 
     /// Nothing is started or admitted any more. The supervisor lives on to say why.
     fn stay_down(&mut self, now: Now, reason: &str) {
         self.broken = Some(reason.into());
-        let ended = AssertUnwindSafe(|| {
-            self.handle(Input::Shutdown { until: now });
-            self.carry_out();
-        });
-        let _ = catch_unwind(ended); // there is nothing left to save
+        let _ = catch_unwind(AssertUnwindSafe(|| self.stop_at_once(now))); // there is nothing left to save
         self.posted.retain(|post| !matches!(post, Post::Start(_)));
+    }
+
+    /// The new core has scheduled its first starts: none of them is launched only to be killed.
+    fn stop_at_once(&mut self, now: Now) {
+        self.handle(Input::Shutdown { until: now });
+        self.carry_out();
+        let end = End { status: ExitStatus::Unknown, doom: None };
+        for post in self.posted.extract_if(.., |post| matches!(post, Post::Start(_))).collect::<Vec<_>>() {
+            if let Post::Start(at) = post {
+                self.handle(Input::Exited { at, end });
+            }
+        }
+        self.carry_out();
     }
 }
 

@@ -171,7 +171,7 @@ fn log(pool: &PoolName, note: Note, active: &Active) {
         Note::Recovered => tracing::info!(%pool, "pool recovered"),
         Note::LateAnswer(at, wire) => tracing::debug!(%pool, worker = %at, %wire, "late answer dropped"),
         Note::UnknownAnswer(at, wire) => {
-            tracing::warn!(%pool, worker = %at, %wire, "answer to an unknown call dropped")
+            tracing::warn!(%pool, worker = %at, %wire, "answer to an unknown call dropped");
         }
     }
 }

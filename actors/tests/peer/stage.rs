@@ -1,0 +1,264 @@
+//! A pool whose workers are scripted, and the steps that many tests take, each waiting for its event.
+
+use super::{End, HANGING, Outcome, Peer, ScriptedChild, logs};
+use actix::Addr;
+use herder_actors::{
+    Basic, Enhanced, Error, Execute, ExecuteInSession, GetStatus, Launched, Launcher, Launching, ListWorkers,
+    PoolBuilder, PoolClient, PoolConfig, PoolState, PoolSupervisor, Request, Restart, SessionAffinityActor, Status,
+    WorkerRef, registry,
+};
+use herder_core::{Generation, WorkerId};
+use serde_json::{Value, json};
+use std::{
+    cell::Cell,
+    os::unix::net::UnixStream,
+    rc::Rc,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// A running pool, and the processes it launches, in their order.
+pub(crate) struct Stage {
+    pub(crate) client: PoolClient,
+    pub(crate) launches: Launches,
+    pub(crate) name: String,
+}
+
+/// The processes a pool launches, in their order.
+pub(crate) struct Launches(mpsc::UnboundedReceiver<Peer>);
+
+impl Launches {
+    pub(crate) async fn next(&mut self) -> Peer {
+        guarded("a start", self.0.recv()).await.unwrap()
+    }
+}
+
+/// Launches peers. `gate`: how each launch goes.
+pub(crate) struct Peers {
+    peers: mpsc::UnboundedSender<Peer>,
+    how: Rc<Cell<Launch>>,
+    spawned: Rc<tokio::sync::Notify>,
+}
+
+/// How a launch goes.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Launch {
+    #[default]
+    Ok,
+    /// The program is not there.
+    Fails,
+    /// The launcher panics.
+    Panics,
+    /// The process is there, but the launcher says so only when it is told to.
+    Later,
+    /// It runs, and its handle speaks of a socket that can't be polled.
+    NoSockets,
+}
+
+static NUMBER: AtomicU32 = AtomicU32::new(1);
+
+/// A name that no other test has.
+pub(crate) fn fresh(hint: &str) -> String {
+    logs::capture();
+    format!("{hint}-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Launcher for Peers {
+    fn launch(&self, at: WorkerRef) -> Launching {
+        let how = self.how.get();
+        if matches!(how, Launch::Panics) {
+            panic!("no launcher today");
+        }
+        let (calls, calls_end) = UnixStream::pair().unwrap();
+        let (control, control_end) = UnixStream::pair().unwrap();
+        let child = Rc::new(ScriptedChild::new(NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let peer = Peer { at, child: child.clone(), calls: End::new(calls_end), control: End::new(control_end) };
+        let (peers, spawned) = (self.peers.clone(), self.spawned.clone());
+        Box::pin(async move {
+            if let Launch::Fails = how {
+                return Err("there is no such program".into());
+            }
+            let _ = peers.send(peer);
+            if let Launch::Later = how {
+                spawned.notified().await;
+            }
+            if let Launch::NoSockets = how {
+                let file = std::fs::File::open("/dev/null").unwrap();
+                let calls = UnixStream::from(std::os::fd::OwnedFd::from(file));
+                return Ok(Launched { calls, control, child });
+            }
+            Ok(Launched { calls, control, child })
+        })
+    }
+}
+
+/// The launcher, what comes of it, how the next launches go, and what ends a late one.
+pub(crate) fn peers() -> (Peers, Launches, Rc<Cell<Launch>>, Rc<tokio::sync::Notify>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let (how, spawned) = (Rc::<Cell<Launch>>::default(), Rc::<tokio::sync::Notify>::default());
+    let peers = Peers { peers: sender, how: how.clone(), spawned: spawned.clone() };
+    (peers, Launches(receiver), how, spawned)
+}
+
+/// A basic pool's builder: one worker, no overflow, quick restarts.
+pub(crate) fn basic(name: &str) -> PoolBuilder<Basic> {
+    begun(PoolConfig::basic(name))
+}
+
+/// An enhanced pool's builder, otherwise the same.
+pub(crate) fn enhanced(name: &str) -> PoolBuilder<Enhanced> {
+    begun(PoolConfig::enhanced(name))
+}
+
+fn begun<T>(builder: PoolBuilder<T>) -> PoolBuilder<T> {
+    let quick = Duration::from_millis(5);
+    let restart = Restart::new().max(1000).backoff(quick).max_backoff(4 * quick);
+    builder.command(["scripted"]).pool_size(1).overflow(0).timeout(HANGING).start_timeout(HANGING).restart(restart)
+}
+
+impl Stage {
+    /// Starts a pool; its processes are the test's to play.
+    pub(crate) fn start(config: PoolConfig) -> Self {
+        let (peers, launches, ..) = peers();
+        Self::with(config, peers, launches)
+    }
+
+    pub(crate) fn with(config: PoolConfig, peers: Peers, launches: Launches) -> Self {
+        let name = config.name().to_string();
+        let client = PoolClient::start(PoolSupervisor::with_launcher(config, peers));
+        Self { client, launches, name }
+    }
+
+    /// A basic pool of one worker that is ready.
+    pub(crate) async fn basic(hint: &str) -> (Self, Peer) {
+        Self::one(basic(&fresh(hint)).build().unwrap()).await
+    }
+
+    /// An enhanced pool of one worker that is ready.
+    pub(crate) async fn enhanced(hint: &str) -> (Self, Peer) {
+        Self::one(enhanced(&fresh(hint)).build().unwrap()).await
+    }
+
+    /// Any pool of one worker that is ready.
+    pub(crate) async fn one(config: PoolConfig) -> (Self, Peer) {
+        let mut stage = Self::start(config);
+        let peer = stage.launches.next().await.ready().await;
+        stage.whole().await;
+        (stage, peer)
+    }
+
+    /// An enhanced pool of several workers that serve by themselves.
+    pub(crate) async fn serving(hint: &str, workers: usize) -> (Self, Vec<Rc<ScriptedChild>>) {
+        let mut stage = Self::start(enhanced(&fresh(hint)).pool_size(workers).build().unwrap());
+        let children = stage.serve(workers).await;
+        stage.whole().await;
+        (stage, children)
+    }
+
+    /// Lets the next processes serve by themselves.
+    pub(crate) async fn serve(&mut self, workers: usize) -> Vec<Rc<ScriptedChild>> {
+        let mut children = Vec::new();
+        for _ in 0..workers {
+            children.push(self.launches.next().await.ready().await.serve());
+        }
+        children
+    }
+
+    pub(crate) fn pool(&self) -> &Addr<PoolSupervisor> {
+        self.client.supervisor()
+    }
+
+    /// Waits until every base worker is ready. (`WaitReady` would tell of a start that failed before.)
+    pub(crate) async fn whole(&self) {
+        until("the pool is whole", async || self.status().await.state == PoolState::Running).await;
+    }
+
+    pub(crate) async fn status(&self) -> Status {
+        guarded("a status", self.pool().send(GetStatus)).await.unwrap()
+    }
+
+    /// The pool's affinity actor, by its name.
+    pub(crate) fn affinity(&self) -> Addr<SessionAffinityActor> {
+        registry::lookup(&format!("{}_session_affinity", self.name)).unwrap()
+    }
+
+    /// Waits until so many calls run and so many wait.
+    pub(crate) async fn queue_is(&self, in_flight: usize, waiting: usize) {
+        until("calls run and wait as expected", async || {
+            let queue = self.status().await.queue;
+            (queue.in_flight, queue.waiting) == (in_flight, waiting)
+        })
+        .await;
+    }
+
+    /// A call by message, in a task: it is on its way when this returns to the arbiter.
+    pub(crate) fn execute(&self, message: Execute) -> Answer {
+        Answer::of(self.pool().send(message))
+    }
+
+    pub(crate) fn in_session(&self, session: &str, number: u64) -> Answer {
+        Answer::of(self.pool().send(ExecuteInSession::new(session, "echo", &json!({ "n": number }))))
+    }
+
+    /// A call by handle.
+    pub(crate) fn call(&self, number: u64) -> herder_actors::PendingReply {
+        self.client.call(Request::typed("echo", self.client.codec(), &json!({ "n": number })))
+    }
+
+    /// The workers, in the order of their slots.
+    pub(crate) async fn workers(&self) -> Vec<herder_actors::WorkerInfo> {
+        guarded("the workers", self.pool().send(ListWorkers)).await.unwrap().unwrap()
+    }
+}
+
+/// An answer that a task waits for; it counts how often it came.
+pub(crate) struct Answer(tokio::task::JoinHandle<Outcome>);
+
+impl Answer {
+    pub(crate) fn of(request: impl Future<Output = Result<Outcome, actix::MailboxError>> + 'static) -> Self {
+        Self(actix_rt::spawn(async move { request.await.unwrap_or_else(|error| Err(Error::from(error))) }))
+    }
+
+    pub(crate) async fn get(self) -> Outcome {
+        guarded("an answer", self.0).await.unwrap()
+    }
+
+    /// Its caller leaves.
+    pub(crate) fn leave(self) {
+        self.0.abort();
+    }
+}
+
+/// `echo` with a number.
+pub(crate) fn echo(number: u64) -> Execute {
+    Execute::new("echo", &json!({ "n": number }))
+}
+
+/// The value of an outcome that must be good.
+pub(crate) fn value(outcome: Outcome) -> Value {
+    outcome.unwrap().decode().unwrap()
+}
+
+/// A process by its slot and generation.
+pub(crate) fn process(worker: u32, generation: u32) -> WorkerRef {
+    WorkerRef { worker: WorkerId(worker), generation: Generation(generation) }
+}
+
+/// Awaits something, with a guard against hanging.
+pub(crate) async fn guarded<F: IntoFuture>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(HANGING, future.into_future()).await {
+        Ok(output) => output,
+        Err(_) => panic!("gave up after {HANGING:?}: {what}"),
+    }
+}
+
+/// Waits until something is so. The pause between two looks is for the machine, not for the event.
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let looks = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(1)).await; // timing: the pause is no wait for the event
+        }
+    };
+    guarded(what, looks).await;
+}

@@ -1,0 +1,482 @@
+//! `PoolSupervisor` by its messages: every call answered exactly once, whatever ends (R1, R4, R8, R20, R22, R29, R35, R36). Workers are
+//! scripted.
+
+#[expect(dead_code, reason = "four test files share it; each takes what it needs")]
+mod peer;
+
+use herder_actors::{
+    ChildHandle, CleanupStaleSessions, EndSession, Error, Execute, ExecuteInSession, GetPoolName, GetSessionInfo,
+    GetStatus, GetWorker, Health, HealthCheck, IfAbsent, InjectPanic, KillWorker, ListSessions, PendingReply,
+    PoolState, PoolSupervisor, Queue, Restart, SessionState, Sessions, Shutdown, Stop, TrackSession,
+    UpdateSessionActivity, WaitReady, WorkerId, registry,
+};
+use herder_core::ExitStatus;
+use herder_wire::HostMessage;
+use peer::*;
+use serde_json::{Value, json};
+use std::{future::Future, task::Poll, time::Duration};
+
+fn is_internal(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(Error::Internal { reason }) if reason.contains("injected"))
+}
+
+/// R8: one shape of status for both types; the process ids are there.
+#[actix::test]
+async fn r8_status_has_the_same_keys_for_both_types() {
+    let (plain, _peer) = Stage::basic("plain").await;
+    let (keeping, peer) = Stage::enhanced("keeping").await;
+    let keys = async |stage: &Stage| {
+        let Value::Object(map) = serde_json::to_value(stage.status().await).unwrap() else { panic!() };
+        map.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&plain).await, keys(&keeping).await);
+    let status = keeping.status().await;
+    assert_eq!((status.state, status.pool_size, status.workers.len()), (PoolState::Running, 1, 1));
+    assert_eq!(status.workers[0].pid, Some(peer.child.pid()));
+    let affinity = serde_json::to_value(&status).unwrap()["session_affinity"].clone();
+    assert!(["total_sessions", "expired_sessions", "workers_with_sessions"].iter().all(|key| affinity[*key] == 0));
+    assert!(plain.status().await.session_affinity.is_empty(), "R6");
+    assert_eq!(plain.pool().send(GetPoolName).await.unwrap().as_str(), plain.name);
+}
+
+/// R26: the pool's own health answer is true: not ready, ready, draining.
+#[actix::test]
+async fn r26_health_is_not_constant() {
+    let mut stage = Stage::start(basic(&fresh("health")).build().unwrap());
+    let health = async |stage: &Stage| stage.pool().send(HealthCheck).await.unwrap().unwrap();
+    let before = health(&stage).await;
+    assert_eq!((before.healthy, before.ready_workers, before.wanted_workers), (false, 0, 1));
+    let mut peer = stage.launches.next().await.ready().await;
+    stage.whole().await;
+    assert!(health(&stage).await.healthy);
+    let running = stage.execute(echo(1));
+    let wire = peer.call().await.wire;
+    let stopping = actix_rt::spawn(stage.pool().send(Shutdown::within(HANGING)));
+    until("it drains", async || health(&stage).await.state == PoolState::Draining).await;
+    assert!(!health(&stage).await.healthy);
+    assert!(matches!(stage.execute(echo(2)).get().await, Err(Error::PoolClosed { may_have_run: false })));
+    peer.answer(wire, "1").await;
+    assert_eq!(value(running.get().await), 1, "what was admitted is finished");
+    peer.serve();
+    let report = guarded("the shutdown", stopping).await.unwrap().unwrap().unwrap();
+    assert_eq!((report.pool.as_str(), report.counters.ok, report.cut_off), (&*stage.name, 1, 0));
+}
+
+/// R22: sessions are tracked, renewed, shown, listed, ended.
+#[actix::test]
+async fn r22_sessions_of_a_basic_pool() {
+    let (stage, mut peer) = Stage::basic("tracked").await;
+    let pool = stage.pool();
+    let info = async |session: &str| pool.send(GetSessionInfo(session.into())).await.unwrap().unwrap();
+    assert!(info("ann").await.is_none());
+    assert!(!pool.send(UpdateSessionActivity("ann".into())).await.unwrap().unwrap());
+    let tracked = pool.send(TrackSession("ann".into())).await.unwrap().unwrap();
+    assert_eq!((tracked.id.as_str(), tracked.state, tracked.worker), ("ann", SessionState::Active, None));
+    assert!(pool.send(UpdateSessionActivity("ann".into())).await.unwrap().unwrap());
+    let answer = stage.in_session("bob", 1);
+    stage.queue_is(1, 0).await;
+    assert_eq!(info("bob").await.unwrap().pending, 1);
+    peer.echo().await;
+    assert_eq!(answer.get().await.unwrap().meta().routing, "unrouted");
+    assert_eq!(info("bob").await.unwrap().operations, 1);
+    let page = async |offset, limit| pool.send(ListSessions { offset, limit }).await.unwrap().unwrap().len();
+    assert_eq!([page(0, 10).await, page(1, 10).await, page(0, 1).await], [2, 1, 1]);
+    assert!(pool.send(EndSession("ann".into())).await.unwrap().unwrap());
+    assert!(!pool.send(EndSession("ann".into())).await.unwrap().unwrap());
+    assert!(info("ann").await.is_none());
+    assert!(matches!(pool.send(TrackSession(String::new())).await.unwrap(), Err(Error::InvalidSession { .. })));
+}
+
+/// R22: stale sessions are cleaned up when somebody asks.
+#[actix::test]
+async fn r22_stale_sessions() {
+    let sessions = Sessions::new().timeout(Duration::from_millis(1)).cleanup_interval(HANGING).max(1);
+    let (stage, _peer) = Stage::one(basic(&fresh("stale")).sessions(sessions).build().unwrap()).await;
+    stage.pool().send(TrackSession("ann".into())).await.unwrap().unwrap();
+    until("it is cleaned up", async || stage.pool().send(CleanupStaleSessions).await.unwrap().unwrap() == 1).await;
+    assert_eq!(stage.status().await.active_sessions, 0);
+    stage.pool().send(TrackSession("bob".into())).await.unwrap().unwrap();
+}
+
+/// Calls that can't be: each says why, and no worker sees them.
+#[actix::test]
+async fn calls_that_can_not_be() {
+    let (stage, mut peer) = Stage::enhanced("refused").await;
+    let refused = async |answer: Answer| answer.get().await.unwrap_err();
+    let unknown = refused(stage.execute(Execute::new("eco", &json!({})))).await;
+    assert!(matches!(&unknown, Error::UnknownCommand { hint, .. } if hint == "there are again, echo"), "{unknown:?}");
+    let list = refused(stage.execute(Execute::new("echo", &json!([1])))).await;
+    assert!(matches!(list, Error::Malformed { .. }));
+    let nameless = refused(stage.in_session("", 1)).await;
+    assert!(matches!(nameless, Error::InvalidSession { .. }));
+    let absent = ExecuteInSession::new("ann", "echo", &json!({})).if_absent(IfAbsent::Reject);
+    let absent = refused(Answer::of(stage.pool().send(absent))).await;
+    assert!(matches!(absent, Error::SessionNotFound { .. }));
+    let next = stage.execute(echo(1));
+    peer.echo().await;
+    next.get().await.unwrap();
+}
+
+/// R35: a caller that leaves cancels its call in the worker, whether it asked by message or by handle; one that waits in the queue
+/// never runs.
+#[actix::test]
+async fn r35_a_caller_that_leaves() {
+    let (stage, mut peer) = Stage::basic("leaves").await;
+    let cancelled = async |peer: &mut Peer, call| {
+        let Some(HostMessage::Cancel { wire, interrupt: false }) = peer.control.next().await else { panic!() };
+        assert_eq!(wire, call);
+        peer.answer(wire, "0").await;
+    };
+    let by_message = stage.execute(echo(1));
+    let wire = peer.call().await.wire;
+    let waiting = stage.execute(echo(2));
+    let waiting_too = stage.call(3);
+    stage.queue_is(1, 2).await;
+    waiting.leave();
+    drop(waiting_too);
+    stage.queue_is(1, 0).await;
+    by_message.leave();
+    cancelled(&mut peer, wire).await;
+    let by_handle = stage.call(4);
+    let call = peer.call().await;
+    assert_eq!(&*call.payload, br#"{"n":4}"#, "those that waited never ran");
+    drop(by_handle);
+    cancelled(&mut peer, call.wire).await;
+    until("all are counted", async || stage.status().await.counters.abandoned == 4).await;
+    let last = stage.call(5);
+    peer.echo().await;
+    drop(guarded("the answer", last).await.unwrap());
+    assert_eq!(stage.status().await.counters.abandoned, 4, "one that was answered is not cancelled");
+}
+
+/// The gate refuses on the caller's own thread, before the pool has seen anything, and lets in again what has room.
+#[actix::test]
+async fn the_gate_refuses_at_once() {
+    let config = basic(&fresh("gate")).queue(Queue::new().limit(2)).build().unwrap();
+    let (stage, mut peer) = Stage::one(config).await;
+    let mut inside: Vec<PendingReply> = (0..3).map(|n| stage.call(n)).collect(); // one slot, two places in the queue
+    let mut refused = stage.call(3);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let now = std::pin::Pin::new(&mut refused).poll(&mut context);
+    assert!(matches!(now, Poll::Ready(Err(Error::QueueFull { limit: 2 }))), "without a turn of the arbiter: {now:?}");
+    peer.echo().await;
+    guarded("the first answer", inside.remove(0)).await.unwrap();
+    inside.push(stage.call(4));
+    for pending in inside {
+        peer.echo().await;
+        guarded("an answer", pending).await.unwrap();
+    }
+}
+
+/// R36: a thread that floods the pool with calls gets each answered once, and what the pool does besides goes on meanwhile.
+#[actix::test]
+async fn r36_a_flood_from_another_thread() {
+    let config = basic(&fresh("flood")).queue(Queue::new().limit(20_000)).build().unwrap();
+    let (stage, peer) = Stage::one(config).await;
+    peer.serve();
+    let client = stage.client.clone();
+    let flood = std::thread::spawn(move || {
+        let request = |n: u64| herder_actors::Request::typed("echo", client.codec(), &json!({ "n": n }));
+        (0..5000).map(|n| client.call(request(n))).collect::<Vec<_>>()
+    });
+    until("the flood is over", async || flood.is_finished()).await;
+    for (pending, n) in flood.join().unwrap().into_iter().zip(0_u64..) {
+        assert_eq!(value(guarded("an answer", pending).await), json!({ "n": n }));
+    }
+    assert_eq!(stage.status().await.counters.ok, 5000);
+}
+
+/// `KillWorker` answers when the end was noticed; another process, or one that is gone, is an error.
+#[actix::test]
+async fn kill_worker() {
+    let (mut stage, peer) = Stage::basic("kill").await;
+    peer.child.stubborn.set(true);
+    for wrong in [process(1, 2), process(1, 0), process(2, 1), process(0, 1)] {
+        let error = stage.pool().send(KillWorker(wrong)).await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::NoSuchWorker { .. }), "{error:?}");
+    }
+    let twice = [1, 2].map(|_| actix_rt::spawn(stage.pool().send(KillWorker(process(1, 1)))));
+    peer.child.killed().await;
+    stage.status().await;
+    assert!(twice.iter().all(|kill| !kill.is_finished()), "its end is awaited");
+    peer.child.exit(ExitStatus::Signal(9));
+    for kill in twice {
+        guarded("the kill", kill).await.unwrap().unwrap().unwrap();
+    }
+    assert!(stage.pool().send(KillWorker(process(1, 1))).await.unwrap().is_err());
+    let starting = stage.launches.next().await; // a worker that is not ready can be killed too
+    guarded("the kill", stage.pool().send(KillWorker(starting.at))).await.unwrap().unwrap();
+    stage.serve(1).await;
+    stage.whole().await;
+}
+
+/// R36: an idempotent call survives its worker; one that is not, is lost; one that waits does not notice.
+#[actix::test]
+async fn r36_what_a_death_costs() {
+    let (mut stage, mut peer) = Stage::basic("death").await;
+    for (call, survives) in
+        [(Execute::new("again", &json!({})), true), (echo(1), false), (echo(2).idempotent(true), true)]
+    {
+        let running = stage.execute(call);
+        peer.call().await;
+        let waiting = stage.execute(echo(9));
+        stage.queue_is(1, 1).await;
+        peer.exit(ExitStatus::Code(3));
+        peer = stage.launches.next().await.ready().await;
+        if survives {
+            peer.echo().await;
+            assert_eq!(running.get().await.unwrap().attempts, 2);
+        } else {
+            assert!(matches!(running.get().await, Err(Error::WorkerLost { may_have_run: true, .. })));
+        }
+        peer.echo().await;
+        assert_eq!(waiting.get().await.unwrap().attempts, 1);
+    }
+}
+
+/// R20: every call of the session admitted before is told, in flight or waiting; what comes after begins anew.
+#[actix::test]
+async fn r20_a_sessions_worker_dies() {
+    let (mut stage, mut peer) = Stage::enhanced("lost").await;
+    let calls = [1, 2, 3].map(|n| stage.in_session("ann", n));
+    let first = peer.call().await.session.unwrap();
+    stage.queue_is(1, 2).await;
+    peer.exit(ExitStatus::Signal(9));
+    for (answer, ran) in calls.into_iter().zip([true, false, false]) {
+        let told = answer.get().await.unwrap_err();
+        assert!(matches!(&told, Error::SessionWorkerLost { may_have_run, .. } if *may_have_run == ran), "{told:?}");
+        assert!(told.to_string().contains("signal 9 (SIGKILL)") && told.report().unwrap().signal == Some(9));
+    }
+    peer = stage.launches.next().await.ready().await;
+    let after = stage.in_session("ann", 4);
+    let again = peer.echo().await.session.unwrap();
+    assert!(again.1 > first.1, "another life of the session");
+    let meta = after.get().await.unwrap().meta();
+    assert_eq!((meta.routing, meta.why), ("rebound", Some("worker_lost")));
+}
+
+/// R28: too many failed starts: the pool has failed, every answer has the last start error, and a probe brings it back.
+#[actix::test]
+async fn r28_a_pool_that_failed_says_why() {
+    let (peers, launches, how, _) = peers();
+    how.set(Launch::Fails);
+    let quick = Duration::from_millis(1);
+    let restart = Restart::new().max(2).backoff(quick).max_backoff(quick).cooldown(Duration::from_millis(50));
+    let mut stage = Stage::with(basic(&fresh("failed")).restart(restart).build().unwrap(), peers, launches);
+    until("it failed", async || stage.status().await.state == PoolState::Failed).await;
+    let refused = stage.execute(echo(1)).get().await.unwrap_err();
+    assert!(refused.to_string().contains("there is no such program"), "{refused}");
+    assert!(stage.pool().send(WaitReady).await.unwrap().unwrap_err().to_string().contains("no such program"));
+    logged(&[&stage.name, "ERROR", "pool failed"]).await;
+    how.set(Launch::Ok);
+    stage.serve(1).await;
+    stage.whole().await;
+    stage.execute(echo(1)).get().await.unwrap();
+    assert_eq!(stage.status().await.last_start_error, None);
+}
+
+/// `Shutdown` answers whenever it comes: before a worker is ready, twice, of a pool that failed; `WaitReady` hears of it at once.
+#[actix::test]
+async fn shutdown_at_any_time() {
+    let mut stage = Stage::start(basic(&fresh("early")).build().unwrap());
+    let starting = stage.launches.next().await;
+    let ready = actix_rt::spawn(stage.pool().send(WaitReady));
+    stage.status().await;
+    let twice = [1, 2].map(|_| actix_rt::spawn(stage.pool().send(Shutdown::within(HANGING))));
+    assert!(matches!(guarded("that", ready).await.unwrap().unwrap(), Err(Error::PoolClosed { may_have_run: false })));
+    starting.serve();
+    for stopped in twice {
+        guarded("the shutdown", stopped).await.unwrap().unwrap().unwrap();
+    }
+    until("the actor is gone", async || !stage.pool().connected()).await;
+    assert!(matches!(stage.call(1).await, Err(Error::PoolClosed { may_have_run: false })));
+
+    let (peers, launches, how, _) = peers();
+    how.set(Launch::Fails);
+    let restart = Restart::new().max(1).backoff(Duration::from_millis(1)).max_backoff(Duration::from_millis(1));
+    let stage = Stage::with(basic(&fresh("failed")).restart(restart).build().unwrap(), peers, launches);
+    until("it failed", async || stage.status().await.state == PoolState::Failed).await;
+    guarded("the shutdown", stage.pool().send(Shutdown::within(HANGING))).await.unwrap().unwrap();
+}
+
+/// R30: what is not finished in time is answered, its worker killed; an idle one goes down the ladder.
+#[actix::test]
+async fn r30_the_end_of_patience() {
+    let stop = Stop::new().grace(Duration::from_secs(3)).term(Duration::from_secs(2));
+    let mut stage = Stage::start(basic(&fresh("patience")).pool_size(2).stop(stop).build().unwrap());
+    let mut busy = stage.launches.next().await.ready().await; // the first slot is taken first
+    let idle = stage.launches.next().await.ready().await;
+    stage.whole().await;
+    let running = stage.execute(echo(1));
+    busy.call().await;
+    let stopped = actix_rt::spawn(stage.pool().send(Shutdown::within(Duration::ZERO)));
+    assert!(matches!(running.get().await, Err(Error::PoolClosed { may_have_run: true })));
+    busy.child.killed().await;
+    assert_eq!(idle.child.stopped().await, (Duration::from_secs(3), Duration::from_secs(2)));
+    assert!(!idle.child.was_killed() && !stopped.is_finished());
+    idle.serve();
+    let report = guarded("the shutdown", stopped).await.unwrap().unwrap().unwrap();
+    assert_eq!(report.cut_off, 1);
+}
+
+/// R29: a panic in the supervisor or in the step: each call is answered, once; the workers start anew; the same address lives on;
+/// each session is told once.
+#[actix::test]
+async fn r29_a_panic_of_the_supervisor_is_survived() {
+    for panic in [InjectPanic::Supervisor, InjectPanic::Step] {
+        let (mut stage, mut peer) = Stage::enhanced("survived").await;
+        let first = stage.in_session("ann", 1);
+        peer.echo().await;
+        first.get().await.unwrap();
+        let by_message = [2, 3].map(|n| stage.in_session("ann", n));
+        peer.call().await;
+        let by_handle = stage.call(4);
+        stage.queue_is(1, 2).await;
+        let child = peer.child.clone();
+        let told = stage.pool().send(panic).await.unwrap().unwrap_err();
+        assert!(told.to_string().contains("injected"), "{told}");
+        for answer in by_message {
+            assert!(is_internal(&answer.get().await));
+        }
+        assert!(is_internal(&guarded("an answer", by_handle).await));
+        child.killed().await;
+        logged(&[&stage.name, "ERROR", "built anew", "injected"]).await;
+
+        let mut peer = stage.launches.next().await.ready().await;
+        assert_eq!(peer.at, process(1, 2), "no generation twice");
+        stage.whole().await;
+        assert_eq!(stage.status().await.last_start_error, None, "the old process's end is no failed start");
+        assert!(matches!(stage.in_session("ann", 5).get().await, Err(Error::SessionWorkerLost { .. })), "told");
+        let again = stage.in_session("ann", 6);
+        peer.echo().await;
+        assert_eq!(again.get().await.unwrap().generation, process(1, 2).generation, "once");
+        assert_eq!(stage.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 2));
+        let status = stage.status().await;
+        assert_eq!((status.counters.rebuilt, status.queue.in_flight, status.queue.waiting), (1, 0, 0));
+    }
+}
+
+/// R29: a panic while a process is spawned leaves no process behind and loses no start.
+#[actix::test]
+async fn r29_a_panic_while_a_process_is_spawned() {
+    let (peers, launches, how, spawned) = peers();
+    how.set(Launch::Later);
+    let mut stage = Stage::with(basic(&fresh("spawning")).build().unwrap(), peers, launches);
+    let old = stage.launches.next().await;
+    how.set(Launch::Ok);
+    let kill = actix_rt::spawn(stage.pool().send(KillWorker(old.at)));
+    stage.status().await;
+    stage.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
+    guarded("the kill", kill).await.unwrap().unwrap().unwrap();
+    spawned.notify_one();
+    old.child.killed().await;
+    stage.serve(1).await;
+    stage.whole().await;
+    stage.execute(echo(1)).get().await.unwrap();
+}
+
+/// R29: a shutdown is not forgotten by a panic: it is answered, and the pool stays down.
+#[actix::test]
+async fn r29_a_panic_during_a_shutdown() {
+    let (stage, mut peer) = Stage::basic("both").await;
+    let running = stage.execute(echo(1));
+    peer.call().await;
+    let stopped = actix_rt::spawn(stage.pool().send(Shutdown::within(HANGING)));
+    until("it drains", async || stage.status().await.state == PoolState::Draining).await;
+    stage.pool().do_send(InjectPanic::Step);
+    assert!(is_internal(&running.get().await));
+    guarded("the shutdown", stopped).await.unwrap().unwrap().unwrap();
+    assert!(peer.child.was_killed());
+    until("the actor is gone", async || !stage.pool().connected()).await;
+}
+
+/// R29: more panics than a rebuild cures: the pool is down, every answer names the panic, and it can still be told to end.
+#[actix::test]
+async fn r29_too_many_panics_leave_it_down_and_it_says_why() {
+    let (mut stage, mut peer) = Stage::enhanced("down").await;
+    for round in 0..6 {
+        let running = stage.execute(echo(1));
+        peer.call().await;
+        let _ = stage.pool().send(InjectPanic::Step).await.unwrap();
+        assert!(is_internal(&running.get().await), "round {round}");
+        peer.child.killed().await;
+        if round < 5 {
+            peer = stage.launches.next().await.ready().await;
+            stage.whole().await;
+        }
+    }
+    logged(&[&stage.name, "ERROR", "the pool is down", "injected"]).await;
+    let says_why = |error: Error| assert!(error.to_string().contains("used up"), "{error}");
+    says_why(stage.execute(echo(1)).get().await.unwrap_err());
+    says_why(guarded("an answer", stage.call(1)).await.unwrap_err());
+    says_why(stage.pool().send(WaitReady).await.unwrap().unwrap_err());
+    let health = stage.pool().send(HealthCheck).await.unwrap().unwrap();
+    assert_eq!((health.healthy, health.state), (false, PoolState::Failed));
+    let status = stage.pool().send(GetStatus).await.unwrap();
+    assert_eq!((status.state, status.counters.rebuilt), (PoolState::Failed, 6));
+    assert!(status.last_start_error.unwrap().contains("injected"));
+    assert!(is_internal(&stage.pool().send(InjectPanic::Step).await.unwrap().map(|()| unreachable!())), "one more");
+    guarded("the shutdown", stage.pool().send(Shutdown::within(HANGING))).await.unwrap().unwrap();
+    assert!(registry::lookup::<PoolSupervisor>(&stage.name).is_none());
+}
+
+/// The last address ends the pool: calls that wait are answered, processes killed, the name is free, and the actor is really
+/// dropped: nothing below holds it.
+#[actix::test]
+async fn the_last_address_ends_the_pool() {
+    for hangs in [false, true] {
+        let (peers, launches, how, _spawned) = peers();
+        let config = enhanced(&fresh("dropped")).pool_size(2).build().unwrap();
+        let name = config.name().to_string();
+        let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).watched();
+        let client = herder_actors::PoolClient::start(supervisor);
+        let mut stage = Stage { client, launches, name };
+        let mut peer = stage.launches.next().await.ready().await;
+        let second = stage.launches.next().await;
+        if hangs {
+            how.set(Launch::Later);
+            second.child.exit(ExitStatus::Code(1));
+            stage.launches.next().await; // its launcher never says so
+        }
+        let answers = [stage.in_session("ann", 1), stage.execute(echo(2))];
+        let call = guarded("a call", peer.call()).await;
+        assert!(call.session.is_some());
+        stage.queue_is(1, 1).await;
+        let weak = stage.pool().downgrade();
+        let Stage { client, launches, name } = stage;
+        drop(client);
+        guarded("the actor's drop", gone).await;
+        for (answer, ran) in answers.into_iter().zip([true, false]) {
+            let told = answer.get().await;
+            assert!(matches!(&told, Err(Error::PoolClosed { may_have_run }) if *may_have_run == ran), "{told:?}");
+        }
+        peer.child.killed().await;
+        assert!(weak.upgrade().is_none() && registry::lookup::<PoolSupervisor>(&name).is_none());
+        until("the sockets are closed", async || peer.calls.next().await.is_none()).await;
+        drop(launches);
+    }
+}
+
+/// A pool that pings, sweeps and has processes in every state is dropped as well.
+#[actix::test]
+async fn nothing_that_runs_beside_it_keeps_a_pool() {
+    let quick = Duration::from_millis(1);
+    let sessions = Sessions::new().timeout(quick).cleanup_interval(quick);
+    let health = Health::new().interval(quick);
+    let config = enhanced(&fresh("busy")).pool_size(2).sessions(sessions).health(health).build().unwrap();
+    let (peers, launches, ..) = peers();
+    let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).watched();
+    let mut stage = Stage { client: herder_actors::PoolClient::start(supervisor), launches, name: String::new() };
+    let children = stage.serve(2).await;
+    stage.whole().await;
+    for n in 0..20 {
+        stage.in_session(&format!("s{n}"), n).get().await.unwrap();
+    }
+    stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
+    stage.pool().send(InjectPanic::Worker(WorkerId(1))).await.unwrap().unwrap();
+    drop(stage);
+    guarded("the actor's drop", gone).await;
+    for child in children {
+        child.killed().await;
+    }
+}

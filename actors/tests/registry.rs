@@ -1,0 +1,136 @@
+//! The registry: names of live actors (R3, R4). Actors of the test's own, and pools with scripted workers.
+
+#[expect(dead_code, reason = "four test files share it; each takes what it needs")]
+mod peer;
+
+use actix::{Actor, ActorContext, Addr, Context, Handler, Message};
+use herder_actors::{
+    CleanupStaleSessions, EndSession, Error, GetPoolName, GetSessionInfo, GetStatus, HealthCheck, KillWorker,
+    ListSessions, ListWorkers, PoolState, PoolSupervisor, SessionAffinityActor, Shutdown, TrackSession,
+    UpdateSessionActivity, WaitReady, registry,
+};
+use peer::*;
+
+struct Named;
+
+impl Actor for Named {
+    type Context = Context<Self>;
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+enum Do {
+    Nothing,
+    Stop,
+    Panic,
+}
+
+impl Handler<Do> for Named {
+    type Result = ();
+
+    fn handle(&mut self, what: Do, ctx: &mut Self::Context) {
+        match what {
+            Do::Nothing => {}
+            Do::Stop => ctx.stop(),
+            Do::Panic => panic!("as the test wants"),
+        }
+    }
+}
+
+/// R3: any actor finds another by name and type, and by nothing else.
+#[actix::test]
+async fn r3_found_by_name_and_type() {
+    let (name, actor) = (fresh("found"), Named.start());
+    assert!(registry::lookup::<Named>(&name).is_none());
+    let (held, how) = registry::register(&name, &actor).unwrap();
+    assert_eq!(how, registry::Registered::Fresh);
+    assert_eq!(registry::lookup::<Named>(&name), Some(actor.clone()));
+    assert!(registry::lookup::<SessionAffinityActor>(&name).is_none(), "another type");
+    let (there, theirs) = (name.clone(), actor.clone());
+    std::thread::spawn(move || assert_eq!(registry::lookup::<Named>(&there), Some(theirs))).join().unwrap();
+    drop(held);
+    assert!(registry::lookup::<Named>(&name).is_none(), "the name was given back");
+    actor.send(Do::Nothing).await.unwrap();
+}
+
+/// R4: a live actor's name is its own; of one that is dead, by whatever way, the leftover is evicted, and its guard can't take
+/// the successor's name away.
+#[actix::test]
+async fn r4_a_dead_instance_is_evicted_and_can_not_evict_its_successor() {
+    for end in [Do::Stop, Do::Panic] {
+        let (name, old) = (fresh("evicted"), Named.start());
+        let (old_guard, _) = registry::register(&name, &old).unwrap();
+        let second = Named.start();
+        assert_eq!(registry::register(&name, &second).unwrap_err(), registry::NameTaken(name.clone()));
+        let _ = old.send(end).await;
+        until("it is dead", async || !old.connected()).await;
+        assert!(registry::lookup::<Named>(&name).is_none(), "its address is still held, but nobody answers there");
+        let (_guard, how) = registry::register(&name, &second).unwrap();
+        assert_eq!(how, registry::Registered::Evicted);
+        drop(old_guard);
+        assert_eq!(registry::lookup::<Named>(&name), Some(second));
+    }
+}
+
+/// A name keeps nobody alive.
+#[actix::test]
+async fn a_name_is_not_an_owner() {
+    let (name, actor) = (fresh("weak"), Named.start());
+    let _held = registry::register(&name, &actor).unwrap();
+    let weak = actor.downgrade();
+    drop(actor);
+    until("the actor is gone", async || weak.upgrade().is_none()).await;
+}
+
+/// R4: every message to the second live pool of a name says that the name is taken; the first does not notice; when that is
+/// gone the name is free.
+#[actix::test]
+async fn r4_a_second_live_pool_of_one_name() {
+    let (stage, peer) = Stage::enhanced("twice").await;
+    let second = Stage::start(enhanced(&stage.name).build().unwrap());
+    let pool = second.pool();
+    let taken =
+        |error: Error| assert!(matches!(&error, Error::PoolNameTaken { pool } if *pool == stage.name), "{error:?}");
+    taken(pool.send(WaitReady).await.unwrap().unwrap_err());
+    taken(second.execute(echo(1)).get().await.unwrap_err());
+    taken(second.in_session("ann", 1).get().await.unwrap_err());
+    taken(second.call(1).await.unwrap_err());
+    taken(pool.send(HealthCheck).await.unwrap().unwrap_err());
+    taken(pool.send(ListWorkers).await.unwrap().unwrap_err());
+    taken(pool.send(KillWorker(process(1, 1))).await.unwrap().unwrap_err());
+    taken(pool.send(TrackSession("ann".into())).await.unwrap().unwrap_err());
+    taken(pool.send(UpdateSessionActivity("ann".into())).await.unwrap().unwrap_err());
+    taken(pool.send(GetSessionInfo("ann".into())).await.unwrap().unwrap_err());
+    taken(pool.send(EndSession("ann".into())).await.unwrap().unwrap_err());
+    taken(pool.send(CleanupStaleSessions).await.unwrap().unwrap_err());
+    taken(pool.send(ListSessions { offset: 0, limit: 1 }).await.unwrap().unwrap_err());
+    taken(pool.send(Shutdown::within(HANGING)).await.unwrap().unwrap_err());
+    assert_eq!(pool.send(GetPoolName).await.unwrap().as_str(), stage.name);
+    let status = pool.send(GetStatus).await.unwrap();
+    assert_eq!((status.state, status.workers.len()), (PoolState::Failed, 0));
+    assert!(status.last_start_error.unwrap().contains("already running"));
+    logged(&[&stage.name, "ERROR", "the pool is not started"]).await;
+
+    assert_eq!(registry::lookup::<PoolSupervisor>(&stage.name).as_ref(), Some(stage.pool()));
+    peer.serve();
+    stage.execute(echo(1)).get().await.unwrap();
+    drop(second);
+    stage.pool().send(Shutdown::within(HANGING)).await.unwrap().unwrap();
+    let third = Stage::start(enhanced(&stage.name).build().unwrap());
+    third.pool().send(HealthCheck).await.unwrap().expect("the name is free as soon as the shutdown was answered");
+    assert!(registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", stage.name)).is_some());
+}
+
+/// R4: somebody else has the affinity actor's name: a warning, and the pool serves.
+#[actix::test]
+async fn r4_the_affinity_actors_name_is_taken() {
+    let name = fresh("squatted");
+    let squatter: Addr<Named> = Named.start();
+    let _held = registry::register(format!("{name}_session_affinity"), &squatter).unwrap();
+    let mut stage = Stage::start(enhanced(&name).build().unwrap());
+    stage.serve(1).await;
+    stage.whole().await;
+    stage.in_session("ann", 1).get().await.unwrap();
+    assert_eq!(stage.status().await.session_affinity.total_sessions(), 1);
+    logged(&[&name, "WARN", "can't be found by name"]).await;
+}

@@ -1,0 +1,207 @@
+//! `SessionAffinityActor` by its messages: what it binds decides where calls go, and its end loses nothing (R3, R6, R7, R14-R16,
+//! R29). Workers are scripted.
+
+#[expect(dead_code, reason = "four test files share it; each takes what it needs")]
+mod peer;
+
+use herder_actors::{
+    BindError, BindSession, Error, Expiry, GetInternalStats, GetSessionState, GetStats, GetStatus, GetWorker,
+    InjectPanic, KillWorker, RemoveWorkerSessions, SessionAffinityActor, SessionStatus, Sessions, Shutdown,
+    UnbindSession, WorkerId, registry,
+};
+use peer::*;
+use std::time::Duration;
+
+fn bind(session: &str, worker: u32) -> BindSession {
+    BindSession { session: session.into(), worker: WorkerId(worker) }
+}
+
+/// R14, R15, R18: bind, look up, run there, unbind.
+#[actix::test]
+async fn r18_a_binding_decides_where_the_next_call_runs() {
+    let (stage, _children) = Stage::serving("bind", 3).await;
+    let affinity = stage.affinity();
+    for worker in [3, 1, 2] {
+        assert_eq!(affinity.send(bind("ann", worker)).await.unwrap().unwrap(), process(worker, 1));
+        assert_eq!(affinity.send(GetWorker::of("ann")).await.unwrap().unwrap(), process(worker, 1));
+        let reply = stage.in_session("ann", 1).get().await.unwrap();
+        assert_eq!(reply.worker, WorkerId(worker));
+    }
+    assert!(affinity.send(UnbindSession("ann".into())).await.unwrap().unwrap());
+    assert!(!affinity.send(UnbindSession("ann".into())).await.unwrap().unwrap());
+    let nowhere = affinity.send(GetWorker::of("ann")).await.unwrap();
+    assert!(matches!(nowhere, Err(Error::SessionNotFound { .. })), "{nowhere:?}");
+}
+
+/// R14: what can't be bound is an error that says why, and changes nothing.
+#[actix::test]
+async fn r14_what_can_not_be_bound() {
+    let sessions = Sessions::new().max(1);
+    let mut stage = Stage::start(enhanced(&fresh("unbound")).pool_size(2).sessions(sessions).build().unwrap());
+    stage.launches.next().await.ready().await.serve();
+    let starting = stage.launches.next().await;
+    until("one is ready", async || stage.workers().await[0].state == herder_actors::WorkerState::Ready).await;
+    let affinity = stage.affinity();
+    let refused = async |message: BindSession| affinity.send(message).await.unwrap().unwrap_err();
+    assert!(matches!(refused(bind("ann", 9)).await, Error::Bind(BindError::NoSuchWorker(WorkerId(9)))));
+    assert!(matches!(refused(bind("ann", 0)).await, Error::Bind(BindError::NoSuchWorker(_))));
+    assert!(matches!(refused(bind("ann", 2)).await, Error::Bind(BindError::NotReady(WorkerId(2)))));
+    assert!(matches!(refused(bind("", 1)).await, Error::InvalidSession { .. }));
+    affinity.send(bind("ann", 1)).await.unwrap().unwrap();
+    assert!(matches!(refused(bind("bob", 1)).await, Error::SessionQuota { max: 1 }));
+    assert_eq!(affinity.send(GetStats).await.unwrap().unwrap().total_sessions, 1);
+    drop(starting);
+}
+
+/// R6, R14: the numbers, and the end of all sessions of one worker.
+#[actix::test]
+async fn r14_remove_worker_sessions_and_stats() {
+    let (stage, _children) = Stage::serving("stats", 2).await;
+    let affinity = stage.affinity();
+    for (session, worker) in [("ann", 1), ("bob", 1), ("eve", 2)] {
+        affinity.send(bind(session, worker)).await.unwrap().unwrap();
+    }
+    stage.in_session("ann", 1).get().await.unwrap();
+    stage.in_session("new", 1).get().await.unwrap();
+    let stats = affinity.send(GetStats).await.unwrap().unwrap();
+    assert_eq!((stats.total_sessions, stats.workers_with_sessions, stats.expired_sessions), (4, 2, 0));
+    let internal = affinity.send(GetInternalStats).await.unwrap().unwrap();
+    assert_eq!((internal.hits, internal.misses, internal.rebinds), (stats.hits, stats.misses, stats.rebinds));
+    assert_eq!(internal.session_timeout, Duration::from_secs(300));
+    let before = affinity.send(GetWorker::of("eve")).await.unwrap().unwrap();
+    assert!(affinity.send(RemoveWorkerSessions(WorkerId(1))).await.unwrap().unwrap() >= 2);
+    assert!(affinity.send(GetWorker::of("bob")).await.unwrap().is_err());
+    assert_eq!(affinity.send(GetWorker::of("eve")).await.unwrap().unwrap(), before);
+}
+
+/// R15, R16: a session's state by its expiry policy; the actor's sweep removes what nobody reads again.
+#[actix::test]
+async fn r16_states_and_sweeps() {
+    let quick = Duration::from_millis(5);
+    let sessions = Sessions::new().timeout(quick).cleanup_interval(quick);
+    let config = enhanced(&fresh("two-phase")).sessions(sessions.expiry(Expiry::TwoPhase { grace: HANGING }));
+    let (stage, peer) = Stage::one(config.build().unwrap()).await;
+    peer.serve();
+    let affinity = stage.affinity();
+    let state = async |session: &str| affinity.send(GetSessionState(session.into())).await.unwrap().unwrap();
+    assert_eq!(state("ann").await, SessionStatus::NotFound);
+    affinity.send(bind("ann", 1)).await.unwrap().unwrap();
+    until("it expires", async || state("ann").await == SessionStatus::Expired).await;
+    let expired = affinity.send(GetWorker::of("ann")).await.unwrap();
+    assert!(matches!(expired, Err(Error::SessionExpired { .. })), "{expired:?}");
+
+    let (stage, peer) = Stage::one(enhanced(&fresh("immediate")).sessions(sessions).build().unwrap()).await;
+    peer.serve();
+    stage.affinity().send(bind("ann", 1)).await.unwrap().unwrap();
+    until("the sweep removes it", async || {
+        let stats = stage.affinity().send(GetInternalStats).await.unwrap().unwrap();
+        stats.sessions_cleaned == 1 && stats.cleanup_runs > 0
+    })
+    .await;
+}
+
+/// R20, R21: a binding names one process; its successor does not answer for it.
+#[actix::test]
+async fn r21_a_binding_ends_with_its_process() {
+    let (mut stage, _children) = Stage::serving("generation", 1).await;
+    let affinity = stage.affinity();
+    affinity.send(bind("ann", 1)).await.unwrap().unwrap();
+    stage.pool().send(KillWorker(process(1, 1))).await.unwrap().unwrap();
+    assert!(matches!(affinity.send(GetWorker::of("ann")).await.unwrap(), Err(Error::SessionNotFound { .. })));
+    stage.serve(1).await;
+    stage.whole().await;
+    assert!(matches!(affinity.send(GetWorker::of("ann")).await.unwrap(), Err(Error::SessionNotFound { .. })));
+    assert!(matches!(stage.in_session("ann", 1).get().await, Err(Error::SessionWorkerLost { .. })), "told once");
+    assert_eq!(stage.in_session("ann", 2).get().await.unwrap().generation, process(1, 2).generation);
+}
+
+/// R3, R6: a basic pool, and an enhanced one without the feature, have neither actor nor name, and say `{}`.
+#[actix::test]
+async fn r3_who_has_an_affinity_actor() {
+    let without = enhanced(&fresh("without")).session_affinity(false).build().unwrap();
+    for config in [basic(&fresh("basic")).build().unwrap(), without] {
+        let (stage, peer) = Stage::one(config).await;
+        peer.serve();
+        stage.in_session("ann", 1).get().await.unwrap();
+        let name = format!("{}_session_affinity", stage.name);
+        assert!(registry::lookup::<SessionAffinityActor>(&name).is_none());
+        let status = stage.status().await;
+        assert!(status.session_affinity.is_empty());
+        assert_eq!(serde_json::to_value(&status).unwrap()["session_affinity"], serde_json::json!({}));
+        stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap(); // nobody there to panic
+        assert_eq!(status.active_sessions, 1);
+    }
+}
+
+/// R29: its panic loses no binding, pauses no routing, and another answers under the same name.
+#[actix::test]
+async fn r29_a_panic_loses_no_binding() {
+    let (stage, mut peer) = Stage::enhanced("panic").await;
+    let affinity = stage.affinity();
+    affinity.send(bind("ann", 1)).await.unwrap().unwrap();
+    let before = stage.in_session("ann", 1);
+    let wire = peer.call().await.wire;
+    stage.pool().do_send(InjectPanic::Affinity);
+    let meanwhile = stage.in_session("ann", 2);
+    stage.queue_is(1, 1).await;
+    peer.answer(wire, "1").await;
+    assert_eq!(before.get().await.unwrap().meta().routing, "hit");
+    peer.echo().await;
+    assert_eq!(meanwhile.get().await.unwrap().meta().routing, "hit");
+    let name = format!("{}_session_affinity", stage.name);
+    until("another one has the name", async || {
+        registry::lookup::<SessionAffinityActor>(&name).is_some_and(|now| now != affinity)
+    })
+    .await;
+    assert!(affinity.send(GetStats).await.is_err());
+    assert_eq!(stage.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 1));
+    logged(&[&stage.name, "WARN", "started anew; the bindings are still there"]).await;
+    assert_eq!(stage.status().await.counters.rebuilt, 0);
+}
+
+/// R7, R29: one that fails for ever stays down: `{}` in the status, which answers, and calls go on.
+#[actix::test]
+async fn r7_one_that_fails_for_ever() {
+    let (stage, _children) = Stage::serving("for-ever", 1).await;
+    stage.affinity().send(bind("ann", 1)).await.unwrap().unwrap();
+    let name = format!("{}_session_affinity", stage.name);
+    for _ in 0..6 {
+        let before = stage.affinity();
+        stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
+        until("that one is gone", async || registry::lookup(&name).is_none_or(|now| now != before)).await;
+    }
+    logged(&[&stage.name, "WARN", "failed too often"]).await;
+    assert!(registry::lookup::<SessionAffinityActor>(&name).is_none());
+    assert!(stage.pool().send(GetStatus).await.unwrap().session_affinity.is_empty());
+    assert_eq!(stage.in_session("ann", 1).get().await.unwrap().meta().routing, "hit");
+}
+
+/// R29: a panic of the affinity actor that the supervisor has not heard of is not forgotten when the supervisor panics too.
+#[actix::test]
+async fn r29_two_panics_at_once() {
+    let (mut stage, _children) = Stage::serving("both", 1).await;
+    let affinity = stage.affinity();
+    for _ in 0..3 {
+        stage.pool().do_send(InjectPanic::Affinity);
+        stage.pool().do_send(InjectPanic::Step);
+        let name = format!("{}_session_affinity", stage.name);
+        until("another one has the name", async || {
+            registry::lookup::<SessionAffinityActor>(&name).is_some_and(|now| now != affinity)
+        })
+        .await;
+        stage.serve(1).await;
+        stage.whole().await;
+        stage.affinity().send(bind("ann", 1)).await.unwrap().unwrap();
+    }
+}
+
+/// Whoever has its address keeps no pool: when that is gone, it says so.
+#[actix::test]
+async fn its_address_keeps_no_pool() {
+    let (stage, _children) = Stage::serving("kept", 1).await;
+    let affinity = stage.affinity();
+    stage.pool().send(Shutdown::within(HANGING)).await.unwrap().unwrap();
+    let closed = affinity.send(GetStats).await;
+    assert!(matches!(closed, Ok(Err(Error::PoolClosed { may_have_run: false })) | Err(_)), "{closed:?}");
+    assert!(registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", stage.name)).is_none());
+}

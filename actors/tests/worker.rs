@@ -1,0 +1,531 @@
+//! `WorkerActor`, with a scripted peer at the other end of its sockets: what a worker may say, when, and what comes of everything
+//! else (R29, R41). No process is started.
+
+#[expect(dead_code, reason = "four test files share it; each takes what it needs")]
+mod peer;
+
+use herder_actors::{
+    Cancel, ChildHandle, Error, Execute, GetStatus, Health, InjectPanic, InjectStop, KillWorker, PoolHealth, PoolState,
+    Shutdown, WaitReady, WorkerId, WorkerState,
+};
+use herder_core::{ExitStatus, WireId};
+use herder_wire::{
+    Codec, Codecs, EndReason, HostMessage, SessionState, WorkerError, WorkerErrorKind, WorkerHello, WorkerMessage,
+};
+use peer::*;
+use serde_json::json;
+use std::time::Duration;
+
+fn lost(outcome: &Outcome) -> &str {
+    match outcome {
+        Err(Error::WorkerLost { reason, may_have_run: true, .. }) => reason,
+        other => panic!("the worker was to be lost: {other:?}"),
+    }
+}
+
+/// The host's hello is the first frame, and says what the worker must know.
+#[actix::test]
+async fn the_hello_tells_who_and_how_much() {
+    let name = fresh("hello");
+    let mut stage = Stage::start(basic(&name).concurrency(3).pipeline(2).build().unwrap());
+    let mut peer = stage.launches.next().await;
+    let hello = peer.greet().await;
+    assert_eq!((hello.pool.as_str(), hello.worker, hello.generation), (&*name, WorkerId(1), process(1, 1).generation));
+    assert_eq!((hello.concurrency.get(), hello.pipeline.get()), (3, 2));
+    assert!(matches!(&hello.session_state, SessionState::Refused(why) if why.contains("worker_type")), "{hello:?}");
+}
+
+/// A call goes out with its command, arguments and deadline; its answer comes back with where and how it ran.
+#[actix::test]
+async fn a_call_and_its_answer() {
+    let (stage, mut peer) = Stage::basic("call").await;
+    let answer = stage.execute(echo(7));
+    let call = peer.echo().await;
+    assert_eq!((&*call.command, call.codec, &*call.payload), ("echo", Codec::Json, &br#"{"n":7}"#[..]));
+    assert!(call.deadline.is_some() && call.session.is_none());
+    let reply = answer.get().await.unwrap();
+    assert_eq!((reply.worker, reply.generation), (WorkerId(1), process(1, 1).generation));
+    assert_eq!((reply.attempts, reply.meta().routing), (1, "unrouted"));
+    assert_eq!(value(Ok(reply)), json!({ "n": 7 }));
+}
+
+/// R32: each kind of a worker's error is told as what it is.
+#[actix::test]
+async fn the_kinds_of_a_workers_error() {
+    let (stage, mut peer) = Stage::basic("errors").await;
+    let kinds = [
+        (WorkerErrorKind::Rejected, "rejected"),
+        (WorkerErrorKind::BadArguments, "bad-arguments"),
+        (WorkerErrorKind::Malformed, "malformed"),
+        (WorkerErrorKind::Unencodable, "unencodable"),
+        (WorkerErrorKind::TooLarge, "too-large"),
+        (WorkerErrorKind::Cancelled, "cancelled"),
+        (WorkerErrorKind::UnknownCommand, "unknown-command"),
+        (WorkerErrorKind::Exception, "exception"),
+    ];
+    for (kind, slug) in kinds {
+        let answer = stage.execute(echo(1));
+        let wire = peer.call().await.wire;
+        peer.calls.say(&error(wire, kind, "no")).await;
+        assert_eq!(answer.get().await.unwrap_err().slug(), slug);
+    }
+    assert_eq!(stage.status().await.counters.failed, kinds.len() as u64);
+}
+
+/// R41: answers that come in pieces, and several in one piece, are the same answers.
+#[actix::test]
+async fn r41_frames_come_as_the_socket_likes() {
+    let (stage, mut peer) = Stage::one(basic(&fresh("pieces")).concurrency(3).build().unwrap()).await;
+    assert_eq!(stage.status().await.workers[0].status.window, 1, "at most what its hello offers (I2)");
+    let answer = stage.execute(echo(1));
+    let wire = peer.call().await.wire;
+    for byte in encoded(&result(wire, "11")) {
+        peer.calls.bytes(&[byte]).await;
+    }
+    assert_eq!(value(answer.get().await), 11);
+
+    let three = std::num::NonZeroU32::new(3).unwrap();
+    let mut stage = Stage::start(basic(&fresh("heap")).concurrency(3).build().unwrap());
+    let mut peer = stage.launches.next().await;
+    peer.greet_as(WorkerHello { window: three, ..hello() }).await;
+    peer.calls.say(&WorkerMessage::Ready(ready())).await;
+    stage.whole().await;
+    let answers = [1, 2, 3].map(|n| stage.execute(echo(n)));
+    let mut heap = Vec::new();
+    for n in 1..=3 {
+        heap.extend(encoded(&result(peer.call().await.wire, &n.to_string())));
+    }
+    peer.calls.bytes(&heap).await;
+    for (answer, n) in answers.into_iter().zip(1..) {
+        assert_eq!(value(answer.get().await), n);
+    }
+}
+
+/// R41: an answer longer than any socket buffer, and arguments likewise.
+#[actix::test]
+async fn r41_frames_longer_than_the_sockets_buffers() {
+    let (stage, mut peer) = Stage::basic("long").await;
+    let text = "x".repeat(900_000);
+    let answer = stage.execute(Execute::new("echo", &json!({ "text": text })));
+    peer.echo().await;
+    assert_eq!(value(answer.get().await)["text"], *text);
+}
+
+/// R41: what breaks the protocol costs that process; the error names it, the next one serves.
+#[actix::test]
+async fn r41_what_breaks_the_protocol_is_named() {
+    let raw = |bytes: &[u8]| bytes.to_vec();
+    let header = |length: u32, kind: u8| [&length.to_le_bytes()[..], &[kind, 1, 0, 0], &7_u64.to_le_bytes()].concat();
+    let second = encoded(&WorkerMessage::Hello(hello()));
+    let pong = encoded(&WorkerMessage::Pong { nonce: 1 });
+    let mistakes = [
+        (raw(b"Traceback (most recent call last):"), "protocol error"),
+        (header(1 << 30, 4), "oversize"),
+        (header(0, 99), "unknown"),
+        (second, "a hello, a ready or a pong among its answers"),
+        (encoded(&WorkerMessage::Ready(ready())), "a hello, a ready or a pong among its answers"),
+        (pong, "a hello, a ready or a pong among its answers"),
+    ];
+    let (mut stage, mut peer) = Stage::basic("garbage").await;
+    for (bytes, words) in mistakes {
+        let answer = stage.execute(echo(1));
+        peer.call().await;
+        peer.calls.bytes(&bytes).await;
+        peer.child.killed().await;
+        let outcome = answer.get().await;
+        assert!(
+            lost(&outcome).contains("broke the protocol") && lost(&outcome).contains(words),
+            "{words}: {outcome:?}"
+        );
+        let report = outcome.unwrap_err();
+        assert_eq!(report.report().unwrap().stderr_tail, [format!("the last words of {}", peer.child.pid())]);
+        peer = stage.launches.next().await.ready().await;
+        stage.whole().await;
+    }
+    let answer = stage.execute(echo(2));
+    peer.echo().await;
+    assert_eq!(value(answer.get().await), json!({ "n": 2 }));
+}
+
+/// R41: garbage on the control descriptor is named with its place; an answer that stands in the other one is delivered.
+#[actix::test]
+async fn r41_garbage_on_the_control_descriptor() {
+    let (stage, mut peer) = Stage::one(basic(&fresh("control")).concurrency(2).build().unwrap()).await;
+    peer.child.stubborn.set(true);
+    let answer = stage.execute(echo(1));
+    let wire = peer.call().await.wire;
+    peer.control.bytes(b"garbage that is long enough to be a header").await;
+    peer.child.killed().await;
+    peer.answer(wire, "1").await;
+    peer.child.exit(ExitStatus::Signal(9));
+    assert_eq!(value(answer.get().await), 1);
+    logged(&[&stage.name, "worker lost", "on the control descriptor"]).await;
+}
+
+/// R41: something else before the hello, something else before ready, another version.
+#[actix::test]
+async fn r41_a_start_in_the_wrong_order_is_a_failed_start() {
+    let other_version = {
+        let mut bytes = encoded(&WorkerMessage::Hello(hello()));
+        let at = bytes.windows(12).position(|part| part == b"\"protocol\":1").unwrap();
+        bytes[at + 11] = b'9';
+        bytes
+    };
+    let starts: [(&str, Vec<Vec<u8>>); 4] = [
+        ("something else before its hello", vec![encoded(&WorkerMessage::Ready(ready()))]),
+        ("something else before its hello", vec![encoded(&result(WireId(1), "1"))]),
+        ("before it was ready", vec![encoded(&WorkerMessage::Hello(hello())), encoded(&result(WireId(1), "1"))]),
+        ("protocol_mismatch", vec![other_version]),
+    ];
+    for (words, frames) in starts {
+        let mut stage = Stage::start(basic(&fresh("order")).build().unwrap());
+        let mut peer = stage.launches.next().await;
+        peer.calls.next().await;
+        peer.calls.bytes(&frames.concat()).await;
+        let failed = guarded("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+        assert!(matches!(failed, Error::StartFailed { .. }) && failed.to_string().contains(words), "{words}: {failed}");
+        assert!(peer.child.was_killed());
+    }
+}
+
+/// R13: a worker that says why it can't start is quoted, with its traceback.
+#[actix::test]
+async fn r13_a_worker_that_can_not_start_says_why() {
+    let mut stage = Stage::start(basic(&fresh("start")).build().unwrap());
+    let mut peer = stage.launches.next().await;
+    peer.greet().await;
+    let mut why = WorkerError::new(WorkerErrorKind::StartFailed, "no module named `shop`");
+    (why.type_name, why.traceback) = (Some("ImportError".into()), Some("line 1".into()));
+    peer.calls.say(&WorkerMessage::StartFailed(why)).await;
+    peer.exit(ExitStatus::Code(1));
+    let failed = guarded("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+    assert!(failed.to_string().contains("exit status 1: ImportError: no module named `shop`"), "{failed}");
+    assert_eq!(failed.report().unwrap().traceback.as_deref(), Some("line 1"));
+    let shown = stage.status().await.last_start_error;
+    assert!(shown.is_some_and(|shown| shown.contains("ImportError")));
+
+    stage.launches.next().await.ready().await.serve();
+    stage.whole().await;
+    assert_eq!(stage.status().await.last_start_error, None, "it is over");
+    let health: PoolHealth = stage.pool().send(herder_actors::HealthCheck).await.unwrap().unwrap();
+    assert!(health.healthy && health.last_start_error.is_none());
+}
+
+/// R27: a worker that is never ready is killed, and the error says that.
+#[actix::test]
+async fn r27_a_worker_that_never_is_ready() {
+    let config = basic(&fresh("never")).start_timeout(Duration::from_millis(20)).build().unwrap();
+    let mut stage = Stage::start(config);
+    let mut peer = stage.launches.next().await;
+    peer.greet().await;
+    peer.child.killed().await;
+    let failed = guarded("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+    assert!(failed.to_string().contains("not ready in time"), "{failed}");
+}
+
+/// A worker that closes its descriptor but lives on is of no use; one that closes it because it exits is not blamed.
+#[actix::test]
+async fn a_closed_descriptor() {
+    let (mut stage, mut peer) = Stage::basic("closed").await;
+    let answer = stage.execute(echo(1));
+    peer.call().await;
+    peer.calls.close().await;
+    peer.child.killed().await;
+    let outcome = answer.get().await;
+    assert!(lost(&outcome).contains("the end of its stream, and lives on"), "{outcome:?}");
+
+    let mut peer = stage.launches.next().await.ready().await;
+    stage.whole().await;
+    let answer = stage.execute(echo(1));
+    peer.call().await;
+    peer.exit(ExitStatus::Code(0));
+    let outcome = answer.get().await;
+    assert_eq!(lost(&outcome), "exit status 0", "a worker that exits by itself");
+    stage.serve(1).await;
+    stage.whole().await;
+}
+
+/// R41: half a frame and then the end: the exit, and what was torn.
+#[actix::test]
+async fn r41_half_a_frame() {
+    let (stage, mut peer) = Stage::basic("half").await;
+    let answer = stage.execute(echo(1));
+    let wire = peer.call().await.wire;
+    let frame = encoded(&result(wire, "\"a long answer\""));
+    peer.calls.bytes(&frame[..frame.len() - 3]).await;
+    peer.exit(ExitStatus::Signal(11));
+    let outcome = answer.get().await;
+    let reason = lost(&outcome);
+    assert!(reason.starts_with("signal 11 (SIGSEGV): protocol error (truncated"), "{reason}");
+}
+
+/// R36: an answer that stands in the socket when its worker dies is delivered, whoever else holds the descriptor.
+#[actix::test]
+async fn r36_an_answer_left_in_the_socket_is_delivered() {
+    let (stage, mut peer) = Stage::basic("left").await;
+    let answer = stage.execute(echo(1));
+    let wire = peer.call().await.wire;
+    peer.answer(wire, "\"last words\"").await;
+    peer.child.exit(ExitStatus::Signal(9)); // its descriptors stay open: a grandchild has them
+    assert_eq!(value(answer.get().await), "last words");
+    logged(&[&stage.name, "worker lost", "SIGKILL"]).await;
+    drop(peer);
+}
+
+/// R41: answers that nobody waits for: unknown, twice, late. Each is named; nobody else notices.
+#[actix::test]
+async fn r41_answers_nobody_waits_for() {
+    let (stage, mut peer) = Stage::basic("nobody").await;
+    peer.answer(WireId(4711), "0").await;
+    logged(&[&stage.name, "WARN", "unknown call"]).await;
+
+    let answer = stage.execute(echo(1));
+    let wire = peer.call().await.wire;
+    peer.answer(wire, "1").await;
+    peer.answer(wire, "2").await;
+    assert_eq!(value(answer.get().await), 1);
+    until("both were counted", async || stage.status().await.counters.unknown_frames == 2).await;
+
+    let late = stage.execute(echo(3).timeout(Duration::from_millis(10)));
+    let wire = peer.call().await.wire;
+    assert!(matches!(late.get().await, Err(Error::DeadlineExceeded { may_have_run: true })));
+    let next = stage.execute(echo(4));
+    stage.queue_is(1, 1).await; // answered is not finished
+    peer.answer(wire, "3").await;
+    let call = peer.echo().await;
+    assert_eq!(&*call.payload, br#"{"n":4}"#);
+    assert_eq!(value(next.get().await), json!({ "n": 4 }));
+    assert_eq!(stage.status().await.counters.late_answers, 1);
+}
+
+/// R35: cancel, then interrupt, then kill.
+#[actix::test]
+async fn r35_cancel_interrupt_kill() {
+    let patience = Cancel::new().interrupt(Duration::from_millis(5)).kill(Duration::from_millis(10));
+    let (mut stage, mut peer) = Stage::one(basic(&fresh("cancel")).cancel(patience).build().unwrap()).await;
+    let late = stage.execute(echo(1).timeout(Duration::from_millis(5)));
+    let call = peer.call().await.wire;
+    assert!(late.get().await.is_err());
+    for expected in [false, true] {
+        let Some(HostMessage::Cancel { wire, interrupt }) = peer.control.next().await else { panic!() };
+        assert_eq!((wire, interrupt), (call, expected));
+    }
+    peer.child.killed().await;
+    logged(&[&stage.name, "a call that was over did not stop"]).await;
+    stage.serve(1).await;
+    stage.whole().await;
+}
+
+/// R26: pings go out on the control descriptor; a worker that never answers them is ended by the ladder, its call is told why.
+#[actix::test]
+async fn r26_pings() {
+    let quick = Duration::from_millis(5);
+    let health = Health::new().interval(quick).timeout(quick).failures(3);
+    let (mut stage, mut peer) = Stage::one(enhanced(&fresh("pings")).health(health).build().unwrap()).await;
+    for _ in 0..2 {
+        let Some(HostMessage::Ping { nonce }) = peer.control.next().await else { panic!("a ping was to come") };
+        peer.control.say(&WorkerMessage::Pong { nonce }).await;
+    }
+    let answer = stage.execute(echo(1));
+    peer.call().await;
+    peer.child.stopped().await;
+    logged(&[&stage.name, "missed a ping", "misses=3"]).await;
+    peer.exit(ExitStatus::Signal(15));
+    let outcome = answer.get().await;
+    assert!(lost(&outcome).contains("no longer answered pings"), "{outcome:?}");
+    let patient = stage.launches.next().await.ready().await;
+    patient.serve();
+}
+
+/// A worker without control gets no pings and no cancels, and is told to end on the calls descriptor.
+#[actix::test]
+async fn a_worker_without_control() {
+    let quick = Duration::from_millis(2);
+    let health = Health::new().interval(quick).timeout(quick).failures(1);
+    let mut stage = Stage::start(basic(&fresh("plain")).health(health).build().unwrap());
+    let mut peer = stage.launches.next().await;
+    peer.greet_as(WorkerHello { control: false, ..hello() }).await;
+    peer.calls.say(&WorkerMessage::Ready(ready())).await;
+    stage.whole().await;
+    for n in 0..20 {
+        let answer = stage.execute(echo(n));
+        peer.echo().await;
+        answer.get().await.unwrap();
+    }
+    let stopping = stage.pool().send(Shutdown::within(HANGING));
+    let stopping = actix_rt::spawn(stopping);
+    assert!(matches!(peer.calls.next().await, Some(HostMessage::Shutdown)));
+    peer.child.exit(ExitStatus::Code(0));
+    guarded("the shutdown", stopping).await.unwrap().unwrap().unwrap();
+    assert!(peer.control.next().await.is_none(), "nothing was ever said there");
+}
+
+/// The codec is each worker's own: what a handle encoded as msgpack is JSON for a worker that has only that.
+#[actix::test]
+async fn codecs_of_unequal_workers() {
+    let mut stage = Stage::start(basic(&fresh("codecs")).pool_size(2).build().unwrap());
+    let mut plain = stage.launches.next().await;
+    let mut packed = stage.launches.next().await;
+    packed.greet_as(WorkerHello { codecs: Codecs { msgpack: true }, ..hello() }).await;
+    packed.calls.say(&WorkerMessage::Ready(ready())).await;
+    until("msgpack is known", async || stage.client.codec() == Codec::Msgpack).await;
+    let first = stage.call(1);
+    assert_eq!(packed.call().await.codec, Codec::Msgpack);
+    let second = stage.call(2);
+    let bytes =
+        herder_actors::Request::encoded("echo", Codec::Msgpack, Ok(vec![0x81, 0xa1, b'b', 0xc4, 0x01, 0xff].into()));
+    stage.queue_is(1, 1).await;
+    let binary = stage.client.call(bytes);
+    stage.queue_is(1, 2).await;
+
+    plain.greet().await;
+    plain.calls.say(&WorkerMessage::Ready(ready())).await;
+    let call = plain.call().await;
+    assert_eq!((call.codec, &*call.payload), (Codec::Json, &br#"{"n":2}"#[..]));
+    assert_eq!(stage.client.codec(), Codec::Json, "not all of them speak msgpack");
+    plain.answer(call.wire, "2").await;
+    assert_eq!(value(guarded("the answer", second).await), 2);
+    let refused = guarded("the refusal", binary).await.unwrap_err();
+    assert!(matches!(&refused, Error::Malformed { message } if message.contains("speaks only JSON")), "{refused:?}");
+    let next = stage.execute(echo(3));
+    plain.echo().await; // its place was free again
+    next.get().await.unwrap();
+    drop(first);
+}
+
+/// A call that no frame can hold is answered, however many stand behind it, and its place is free again.
+#[actix::test]
+async fn calls_too_large_for_a_frame() {
+    let config = basic(&fresh("large")).max_frame(1024).queue(herder_actors::Queue::new().limit(3000)).build().unwrap();
+    let (stage, mut peer) = Stage::one(config).await;
+    let holding = stage.execute(echo(1));
+    let wire = peer.call().await.wire;
+    let large = json!({ "text": "x".repeat(2000) });
+    let behind: Vec<_> = (0..2000).map(|_| stage.execute(Execute::new("echo", &large))).collect();
+    stage.queue_is(1, 2000).await;
+    peer.answer(wire, "1").await;
+    for answer in behind {
+        assert!(matches!(answer.get().await, Err(Error::TooLarge { .. })));
+    }
+    assert_eq!(value(holding.get().await), 1);
+    let next = stage.execute(echo(2));
+    peer.echo().await;
+    next.get().await.unwrap();
+}
+
+/// What a worker is told of sessions comes in order with its calls.
+#[actix::test]
+async fn a_sessions_end_is_told_behind_its_calls() {
+    let (stage, mut peer) = Stage::enhanced("ends").await;
+    let answer = stage.in_session("ann", 1);
+    let call = peer.echo().await;
+    answer.get().await.unwrap();
+    let (id, epoch) = call.session.unwrap();
+    assert!(stage.pool().send(herder_actors::EndSession("ann".into())).await.unwrap().unwrap());
+    let Some(HostMessage::SessionEnd(end)) = peer.calls.next().await else { panic!("the end was to be told") };
+    assert_eq!((end.session, end.epoch, end.reason), (id, epoch, EndReason::Ended));
+}
+
+/// R29: the actor panics, or stops: its process is killed, its call hears of it, and nothing more is sent to the old one.
+#[actix::test]
+async fn r29_every_end_of_a_worker_actor_is_noticed() {
+    let (mut stage, mut peer) = Stage::enhanced("orphans").await;
+    for stops in [false, true] {
+        peer.child.stubborn.set(true); // it takes its time to die
+        let running = stage.execute(echo(1));
+        peer.call().await;
+        match stops {
+            false => stage.pool().send(InjectPanic::Worker(WorkerId(1))).await.unwrap().unwrap(),
+            true => stage.pool().send(InjectStop(WorkerId(1))).await.unwrap().unwrap(),
+        }
+        peer.child.killed().await;
+        until("it is told to end", async || stage.workers().await[0].state == WorkerState::Terminating).await;
+        let waiting = stage.execute(echo(2));
+        stage.queue_is(1, 1).await;
+        peer.child.exit(ExitStatus::Signal(9));
+        let outcome = running.get().await;
+        assert!(lost(&outcome).contains("its actor panicked"), "{outcome:?}");
+        peer = stage.launches.next().await.ready().await;
+        peer.echo().await;
+        assert_eq!(waiting.get().await.unwrap().generation, peer.at.generation, "it was never sent to the old one");
+        logged(&[&stage.name, "worker lost", "its actor panicked"]).await;
+    }
+    assert_eq!(stage.status().await.counters.rebuilt, 0);
+}
+
+/// R29: the actor's end before it ever served is noticed as well.
+#[actix::test]
+async fn r29_a_worker_actor_that_ends_at_once() {
+    let (peers, launches, how, spawned) = peers();
+    how.set(Launch::Later);
+    let pool = basic(&fresh("at-once")).build().unwrap();
+    let mut stage = Stage::with(pool, peers, launches);
+    let peer = stage.launches.next().await;
+    how.set(Launch::Ok);
+    spawned.notify_one();
+    until("somebody is in charge", async || {
+        stage.pool().send(InjectStop(WorkerId(1))).await.unwrap().unwrap();
+        peer.child.was_killed()
+    })
+    .await;
+    stage.launches.next().await.ready().await.serve();
+    stage.whole().await;
+}
+
+/// A process that was told to end while it was spawned is killed as soon as it is there, and waited for.
+#[actix::test]
+async fn a_stop_while_a_process_is_spawned_is_not_lost() {
+    for shut_down in [false, true] {
+        let (peers, launches, how, spawned) = peers();
+        how.set(Launch::Later);
+        let mut stage = Stage::with(basic(&fresh("spawned")).build().unwrap(), peers, launches);
+        let peer = stage.launches.next().await;
+        peer.child.stubborn.set(true);
+        how.set(Launch::Ok);
+        let kill = KillWorker(process(1, 1));
+        let ended = match shut_down {
+            true => actix_rt::spawn({
+                let told = stage.pool().send(Shutdown::within(HANGING));
+                async move { told.await.unwrap().map(drop) }
+            }),
+            false => actix_rt::spawn({
+                let told = stage.pool().send(kill);
+                async move { told.await.unwrap() }
+            }),
+        };
+        until("it is told to end", async || stage.workers().await[0].state == WorkerState::Terminating).await;
+        spawned.notify_one();
+        peer.child.killed().await;
+        assert!(!ended.is_finished(), "its end is awaited");
+        peer.child.exit(ExitStatus::Signal(9));
+        guarded("the end", ended).await.unwrap().unwrap();
+    }
+}
+
+/// Failures to launch are failed starts with their reason: an error, a panic of the launcher, a socket that is none.
+#[actix::test]
+async fn launches_that_fail() {
+    let cases = [
+        (Launch::Fails, "there is no such program"),
+        (Launch::Panics, "no launcher today"),
+        (Launch::NoSockets, "its sockets can't be polled"),
+    ];
+    for (case, words) in cases {
+        let (peers, launches, how, _) = peers();
+        how.set(case);
+        let mut stage = Stage::with(basic(&fresh("launch")).build().unwrap(), peers, launches);
+        let failed = guarded("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+        assert!(failed.to_string().contains(words), "{words}: {failed}");
+        how.set(Launch::Ok);
+        loop {
+            let peer = stage.launches.next().await;
+            if !peer.child.was_killed() {
+                peer.ready().await.serve();
+                break;
+            }
+        }
+        stage.whole().await;
+        let status = guarded("a status", stage.pool().send(GetStatus)).await.unwrap();
+        assert_eq!((status.state, status.counters.rebuilt), (PoolState::Running, 0));
+    }
+}
