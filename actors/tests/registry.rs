@@ -1,5 +1,7 @@
 //! The registry: names of live actors (R3, R4). Actors of the test's own, and pools with scripted workers.
 
+#![expect(clippy::panic, reason = "these are tests")]
+
 #[expect(dead_code, reason = "four test files share it; each takes what it needs")]
 mod peer;
 

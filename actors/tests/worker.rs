@@ -1,6 +1,8 @@
 //! `WorkerActor`, with a scripted peer at the other end of its sockets: what a worker may say, when, and what comes of everything
 //! else (R29, R41). No process is started.
 
+#![expect(clippy::panic, reason = "these are tests")]
+
 #[expect(dead_code, reason = "four test files share it; each takes what it needs")]
 mod peer;
 

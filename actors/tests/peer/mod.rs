@@ -1,6 +1,8 @@
 //! A scripted worker for the tests of actors: the pool believes that it launched a process, and the test stands at the other end of
 //! its sockets. It speaks with the worker's side of `herder-wire`, or sends whatever bytes it likes. No process is started.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
 mod logs;
 mod process;
 mod stage;
