@@ -10,26 +10,26 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let echo = PoolConfig::enhanced("echo").command(["node", "examples/workers/echo.mjs"]).pool_size(2).concurrency(8);
     let pool = Pool::start(echo.relative_to(env!("CARGO_MANIFEST_DIR")).build()?).await?;
 
-    println!("echo: {}", pool.call::<Value, _>("echo", &json!({ "x": "ü" })).await?);
+    println!("echo: {}", pool.call::<Value>("echo", &json!({ "x": "ü" })).await?);
     for n in 1..=3 {
-        let reply = pool.call::<u64, _>("count", &json!({})).session("ann").reply().await?;
+        let reply = pool.call::<u64>("count", &json!({})).session("ann").reply().await?;
         println!("count of ann: {} on {} ({})", reply.decode::<u64>()?, reply.worker, reply.routing);
         assert_eq!(reply.decode::<u64>()?, n, "the session's state stays with its worker");
     }
     println!("ended: {}", pool.end_session("ann").await?);
-    println!("count of ann after that: {}", pool.call::<u64, _>("count", &json!({})).session("ann").await?);
+    println!("count of ann after that: {}", pool.call::<u64>("count", &json!({})).session("ann").await?);
 
     // Errors carry what the worker said, whatever language it is written in.
     for command in ["fail", "reject", "nothing"] {
-        let Err(error) = pool.call::<Value, _>(command, &json!({})).await else {
+        let Err(error) = pool.call::<Value>(command, &json!({})).await else {
             return Err("an error was due".into());
         };
         println!("{command}: {error}");
     }
     // Eight of these run at once in one worker; a deadline cancels the call there, and the worker lives on.
-    let slow = pool.call::<Value, _>("sleep", &json!({ "ms": 60_000 })).timeout(Duration::from_millis(200));
+    let slow = pool.call::<Value>("sleep", &json!({ "ms": 60_000 })).timeout(Duration::from_millis(200));
     assert!(matches!(slow.await, Err(Error::DeadlineExceeded { .. })), "the deadline passes");
-    println!("after a deadline: {}", pool.call::<Value, _>("echo", &json!({ "alive": true })).await?);
+    println!("after a deadline: {}", pool.call::<Value>("echo", &json!({ "alive": true })).await?);
     println!("{}", pool.shutdown(Duration::from_secs(5)).await?);
     Ok(())
 }

@@ -72,7 +72,7 @@ impl Pool {
     /// A call of `command`; it is submitted when it is awaited. The arguments must encode as an object.
     ///
     /// Cancel safe in this sense: dropping the future cancels the call in its worker, in steps (see `cancel` in the configuration).
-    pub fn call<T, A: Serialize + ?Sized>(&self, command: &str, arguments: &A) -> Call<T> {
+    pub fn call<T>(&self, command: &str, arguments: &(impl Serialize + ?Sized)) -> Call<T> {
         Call::new(self.0.client.clone(), Request::typed(command, self.0.client.codec(), arguments))
     }
 

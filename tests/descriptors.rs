@@ -44,7 +44,7 @@ fn count(of: &str) -> usize {
 
 async fn faults(pool: &TestPool) {
     for how in ["exit", "close", "garbage", "fork"] {
-        guarded(how, pool.call::<Value, _>("die", &json!({ "how": how }))).await.unwrap_err();
+        guarded(how, pool.call::<Value>("die", &json!({ "how": how }))).await.unwrap_err();
     }
     let victim = pool.workers().await.unwrap()[0].process();
     let _ = pool.kill_worker(victim).await;

@@ -5,7 +5,6 @@
     clippy::expect_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    missing_docs,
     unreachable_pub,
     reason = "a benchmark: it may end with a panic, prints its table, and starts the floor's processes itself"
 )]

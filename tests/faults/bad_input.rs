@@ -119,7 +119,7 @@ async fn arguments_larger_than_a_frame() {
 #[tokio::test]
 async fn a_session_id_that_can_not_be_one() {
     let scene = Scene::new("sessionid").await;
-    let call = scene.pool.call::<Value, _>("count", &json!({})).session("a\nb").reply();
+    let call = scene.pool.call::<Value>("count", &json!({})).session("a\nb").reply();
     let error = guarded("a call", call).await.unwrap_err();
     assert!(matches!(error, Error::InvalidSession { .. }));
     assert_error(&error, &Expected { category: Category::Session, status: 400, says: &["control"] });
@@ -129,7 +129,7 @@ async fn a_session_id_that_can_not_be_one() {
 #[tokio::test]
 async fn a_reply_that_is_not_what_was_asked_for() {
     let scene = Scene::new("decode").await;
-    let error = guarded("a call", scene.pool.call::<Vec<String>, _>("add", &json!({ "left": 3 }))).await.unwrap_err();
+    let error = guarded("a call", scene.pool.call::<Vec<String>>("add", &json!({ "left": 3 }))).await.unwrap_err();
     assert!(matches!(error, Error::Decode { .. }));
     assert_error(&error, &Expected { category: PYTHON, status: 500, says: &["sequence"] });
     scene.survived("a result of another type than its caller asked for", &error).await;

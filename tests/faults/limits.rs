@@ -13,14 +13,14 @@ use tokio::task::JoinHandle;
 
 /// A call that keeps the victim busy until the file is there.
 async fn busy(scene: &Scene) -> JoinHandle<herder::Result<herder::Reply>> {
-    let call = scene.pool.call::<Value, _>("gate", &json!({ "path": scene.path("enough") })).session("victim").reply();
+    let call = scene.pool.call::<Value>("gate", &json!({ "path": scene.path("enough") })).session("victim").reply();
     let call = tokio::spawn(call);
     until("the victim is busy", async || scene.pool.worker(scene.victim).await.unwrap().in_flight == 1).await;
     call
 }
 
 fn waiting(scene: &Scene, session: Option<&str>) -> PendingReply {
-    let call = scene.pool.call::<Value, _>("ok", &json!({}));
+    let call = scene.pool.call::<Value>("ok", &json!({}));
     match session {
         Some(session) => call.session(session).reply(),
         None => call.reply(),
@@ -90,7 +90,7 @@ async fn no_worker_in_time() {
 async fn a_deadline_in_the_queue() {
     let scene = Scene::new("queued").await;
     let calls = vec![busy(&scene).await];
-    let call = scene.pool.call::<Value, _>("ok", &json!({})).timeout(Duration::from_millis(50));
+    let call = scene.pool.call::<Value>("ok", &json!({})).timeout(Duration::from_millis(50));
     let error = guarded("a call", call.reply()).await.unwrap_err();
     assert!(matches!(error, Error::DeadlineExceeded { may_have_run: false }));
     assert_error(&error, &Expected { category: Category::Timeout, status: 504, says: &["did not run"] });
@@ -115,7 +115,7 @@ async fn too_many_sessions() {
 async fn a_busy_worker_of_a_session_that_does_not_wait() {
     let scene = Scene::new("failfast").await;
     let calls = vec![busy(&scene).await];
-    let call = scene.pool.call::<Value, _>("ok", &json!({})).session("victim").affinity(Affinity::StrictFailFast);
+    let call = scene.pool.call::<Value>("ok", &json!({})).session("victim").affinity(Affinity::StrictFailFast);
     let error = guarded("a call", call.reply()).await.unwrap_err();
     assert!(matches!(error, Error::WorkerBusy { worker } if worker == scene.victim.worker));
     assert_error(&error, &Expected { category: Category::Resource, status: 409, says: &["w1", "busy"] });

@@ -65,9 +65,9 @@ async fn sigkill_while_busy() {
 async fn sigkill_while_busy_in_a_session() {
     let scene = Scene::new("kill_session").await;
     let path = scene.path("running");
-    let call = scene.pool.call::<Value, _>("wait", &json!({ "path": path })).session("victim").reply();
+    let call = scene.pool.call::<Value>("wait", &json!({ "path": path })).session("victim").reply();
     let call = tokio::spawn(call);
-    let queued = scene.pool.call::<Value, _>("count", &json!({})).session("victim").reply();
+    let queued = scene.pool.call::<Value>("count", &json!({})).session("victim").reply();
     let queued = tokio::spawn(queued);
     until("the handler runs", async || path.exists()).await;
     until("the other waits", async || scene.pool.status().await.unwrap().queue.waiting == 1).await;

@@ -61,7 +61,7 @@ impl Scene {
             assert_eq!(count(&pool, session).await.unwrap().0, 1);
         }
         let open = pool.dir.path().join("open");
-        let running = pool.call::<u32, _>("gate", &json!({ "path": open })).session("bystander").reply();
+        let running = pool.call::<u32>("gate", &json!({ "path": open })).session("bystander").reply();
         let bystander = tokio::spawn(running);
         until("the bystander runs", async || pool.worker(other).await.is_some_and(|worker| worker.in_flight == 1))
             .await;
@@ -76,7 +76,7 @@ impl Scene {
 
     /// A call without a session. It runs on the victim, since the other worker is busy.
     pub(crate) async fn call(&self, command: &str, arguments: Value) -> Result<Reply> {
-        guarded(command, self.pool.call::<Value, _>(command, &arguments).reply()).await
+        guarded(command, self.pool.call::<Value>(command, &arguments).reply()).await
     }
 
     /// A call whose handler makes the file `running` and goes on beyond its deadline. The deadline is made to pass after the
@@ -84,7 +84,7 @@ impl Scene {
     pub(crate) async fn out_of_time(&self, command: &str, arguments: Value, session: Option<&str>) -> Error {
         let mut deadline = Duration::from_millis(500);
         loop {
-            let call = self.pool.call::<Value, _>(command, &arguments).timeout(deadline);
+            let call = self.pool.call::<Value>(command, &arguments).timeout(deadline);
             let call = session.into_iter().fold(call, herder::Call::session);
             let error = guarded(command, call.reply()).await.unwrap_err();
             assert_error(
@@ -101,13 +101,13 @@ impl Scene {
 
     /// A call in the session `victim`.
     pub(crate) async fn call_in_session(&self, command: &str, arguments: Value) -> Result<Reply> {
-        guarded(command, self.pool.call::<Value, _>(command, &arguments).session("victim").reply()).await
+        guarded(command, self.pool.call::<Value>(command, &arguments).session("victim").reply()).await
     }
 
     /// Begins a call and comes back when its handler runs: it makes the file `running`.
     pub(crate) async fn running(&self, command: &str) -> JoinHandle<Result<Reply>> {
         let path = self.path("running");
-        let reply = self.pool.call::<Value, _>(command, &json!({ "path": path })).reply();
+        let reply = self.pool.call::<Value>(command, &json!({ "path": path })).reply();
         let call = tokio::spawn(reply);
         until("the handler runs", async || path.exists()).await;
         call
@@ -208,7 +208,7 @@ async fn bind(pool: &TestPool, session: &str, worker: WorkerId) -> WorkerRef {
 }
 
 async fn count(pool: &TestPool, session: &str) -> Result<(u64, WorkerRef, Routing)> {
-    let reply = guarded("count", pool.call::<u64, _>("count", &json!({})).session(session).reply()).await?;
+    let reply = guarded("count", pool.call::<u64>("count", &json!({})).session(session).reply()).await?;
     Ok((reply.decode()?, WorkerRef { worker: reply.worker, generation: reply.generation }, reply.routing))
 }
 

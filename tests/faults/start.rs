@@ -50,7 +50,7 @@ async fn does_not_start(
 
     let pool = pool_soon(hint, config).await;
     let refused = loop {
-        match guarded("a call", pool.call::<Value, _>("ok", &json!({}))).await.unwrap_err() {
+        match guarded("a call", pool.call::<Value>("ok", &json!({}))).await.unwrap_err() {
             refused @ Error::PoolFailed { .. } => break refused,
             Error::QueueTimeout { .. } => {}
             other => panic!("{other:?}"),

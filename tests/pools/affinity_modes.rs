@@ -26,7 +26,7 @@ async fn r19_strict_queue_waits_for_the_sessions_own_worker_in_order() {
     let mine = submitted(&pool, [sleep(&pool, "ann")], 1, 0).await;
     let waiting = submitted(&pool, (0..5).map(|_| count(&pool, "ann")), 1, 5).await;
     let neighbour = submitted(&pool, [count(&pool, "bob")], 1, 6).await;
-    assert!(pool.call::<u32, _>("pid", &json!({})).await.is_ok(), "the other worker is free all the while");
+    assert!(pool.call::<u32>("pid", &json!({})).await.is_ok(), "the other worker is free all the while");
     drop(mine);
     let counted: Vec<u64> = answers(waiting).await.into_iter().map(|reply| reply.unwrap().decode().unwrap()).collect();
     assert_eq!(counted, [1, 2, 3, 4, 5]);

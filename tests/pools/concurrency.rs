@@ -80,7 +80,7 @@ fn verdict(outcomes: &[Outcome]) -> Result<Evidence, Serialized> {
 #[tokio::test]
 async fn r42_async_handlers_of_one_worker_overlap() {
     let pool = with(APP, 4, 1).await;
-    let calls = (0..4).map(|_| pool.call::<u32, _>("meet", &json!({ "wanted": 4 })).reply()).collect();
+    let calls = (0..4).map(|_| pool.call::<u32>("meet", &json!({ "wanted": 4 })).reply()).collect();
     let replies = answers(calls).await;
     assert_eq!(verdict(&replies).unwrap().peak, 4);
     let status = serde_json::to_value(pool.status().await.unwrap()).unwrap();
@@ -92,7 +92,7 @@ async fn r42_async_handlers_of_one_worker_overlap() {
 #[tokio::test]
 async fn r46_sync_handlers_of_two_workers_overlap() {
     let pool = with(APP, 1, 2).await;
-    let calls = (0..2).map(|_| pool.call::<u32, _>("gather", &json!({ "wanted": 2 })).reply()).collect();
+    let calls = (0..2).map(|_| pool.call::<u32>("gather", &json!({ "wanted": 2 })).reply()).collect();
     let replies = answers(calls).await;
     assert_eq!(verdict(&replies).unwrap().peak, 2);
     pool.end().await;
@@ -102,7 +102,7 @@ async fn r46_sync_handlers_of_two_workers_overlap() {
 #[tokio::test]
 async fn r46_calls_of_one_worker_do_not_overlap() {
     let pool = pool("serial", |fresh| fresh.basic().app("herder.demo:app").pool_size(1).build()).await;
-    let calls = (0..6).map(|_| pool.call::<Value, _>("sleep", &json!({ "ms": 10 })).reply()).collect();
+    let calls = (0..6).map(|_| pool.call::<Value>("sleep", &json!({ "ms": 10 })).reply()).collect();
     assert_eq!(verdict(&answers(calls).await), Err(Serialized::NoOverlap { operations: 6 }));
     pool.end().await;
 }
@@ -117,7 +117,7 @@ async fn i3_calls_of_one_session_do_not_overlap_in_a_concurrent_worker() {
         fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).pool_size(1).concurrency(4).build()
     })
     .await;
-    let calls = (0..6).map(|_| pool.call::<Value, _>("nap", &json!({})).session("ann").reply()).collect();
+    let calls = (0..6).map(|_| pool.call::<Value>("nap", &json!({})).session("ann").reply()).collect();
     assert_eq!(verdict(&answers(calls).await), Err(Serialized::NoOverlap { operations: 6 }));
     pool.end().await;
 }
@@ -134,7 +134,7 @@ async fn r35_dropping_the_future_interrupts_the_call() {
     let calls = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     drop(calls);
     queue_is(&pool, 0, 0).await;
-    assert_eq!(pool.call::<u32, _>("pid", &json!({})).await.unwrap(), before);
+    assert_eq!(pool.call::<u32>("pid", &json!({})).await.unwrap(), before);
     // The same for a call by message, whose caller drops the request.
     let message = herder::Execute::new("sleep", &json!({ "ms": FOR_EVER_MS }));
     let request = pool.supervisor().send(message);
@@ -143,7 +143,7 @@ async fn r35_dropping_the_future_interrupts_the_call() {
         () = queue_is(&pool, 1, 0) => {}
     }
     queue_is(&pool, 0, 0).await;
-    assert_eq!(pool.call::<u32, _>("pid", &json!({})).await.unwrap(), before);
+    assert_eq!(pool.call::<u32>("pid", &json!({})).await.unwrap(), before);
     assert_eq!(pool.status().await.unwrap().counters.abandoned, 2);
     pool.end().await;
 }
@@ -172,10 +172,10 @@ async fn r35_a_call_that_can_not_be_interrupted_costs_its_worker() {
         builder.cancel(Cancel::new().interrupt(step).kill(2 * step)).build()
     })
     .await;
-    let calls = submitted(&pool, [pool.call::<Value, _>("stuck", &json!({}))], 1, 0).await;
+    let calls = submitted(&pool, [pool.call::<Value>("stuck", &json!({}))], 1, 0).await;
     until("it is in C", async || pool.dir.path().join("stuck").exists()).await;
     drop(calls);
-    let reply = answer(pool.call::<u32, _>("pid", &json!({})).reply()).await.unwrap();
+    let reply = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     assert_eq!(place(&reply), process(1, 2));
     pool.end().await;
 }
@@ -189,11 +189,11 @@ async fn r35_after_a_deadline_the_sessions_next_call_does_not_overlap() {
         fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).cancel(cancel).build()
     })
     .await;
-    let call = pool.call::<Value, _>("deaf", &json!({})).session("ann").timeout(Duration::from_secs(2)).reply();
+    let call = pool.call::<Value>("deaf", &json!({})).session("ann").timeout(Duration::from_secs(2)).reply();
     let late = answer(call).await;
     assert!(matches!(&late, Err(Error::DeadlineExceeded { may_have_run: true })), "{late:?}");
     until("it was interrupted, and goes on", async || pool.dir.path().join("heard").exists()).await;
-    let next = submitted(&pool, [pool.call::<bool, _>("is_over", &json!({})).session("ann")], 1, 1).await;
+    let next = submitted(&pool, [pool.call::<bool>("is_over", &json!({})).session("ann")], 1, 1).await;
     fs::write(pool.dir.path().join("go"), "").unwrap();
     let [next] = answers(next).await.try_into().unwrap();
     assert!(next.unwrap().decode::<bool>().unwrap(), "it began after the one before it had ended");
@@ -223,7 +223,7 @@ async fn a_worker_with_msgpack_gives_the_same_values() {
     }
     let pool = pool("msgpack", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
     let arguments = json!({ "text": "žluť", "list": [1, -2, 3.5, null, true], "map": { "a": { "b": "c" } } });
-    let echo = answer(pool.call::<Value, _>("echo", &arguments).reply()).await.unwrap();
+    let echo = answer(pool.call::<Value>("echo", &arguments).reply()).await.unwrap();
     assert!(format!("{echo:?}").contains("Msgpack"), "typed arguments went as msgpack: {echo:?}");
     assert_eq!(echo.decode::<Value>().unwrap(), arguments);
     assert_eq!(serde_json::from_slice::<Value>(&echo.json().unwrap()).unwrap(), arguments);

@@ -109,7 +109,7 @@ async fn r16_a_session_with_a_call_does_not_expire() {
         fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).sessions(sessions).build()
     })
     .await;
-    let call = pool.call::<Value, _>("wait", &json!({})).session("ann");
+    let call = pool.call::<Value>("wait", &json!({})).session("ann");
     let mut calls = submitted(&pool, [call], 1, 0).await;
     calls.extend(submitted(&pool, [count(&pool, "ann")], 1, 1).await);
     // Another session comes and goes meanwhile, several times its timeout.

@@ -121,7 +121,7 @@ async fn host() {
     // One call a worker: they are sent to different ones, since none of them ends, or each takes the next idle one.
     let nothing = json!({});
     while files(&env::temp_dir()).iter().filter(|name| name.starts_with("began-")).count() < WORKERS {
-        let calls = (0..WORKERS).map(|_| pool.call::<Value, _>(&command, &nothing).into_future());
+        let calls = (0..WORKERS).map(|_| pool.call::<Value>(&command, &nothing).into_future());
         join_all(calls).await.into_iter().for_each(|answer| drop(answer.unwrap()));
     }
     std::future::pending::<()>().await;

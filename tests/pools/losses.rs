@@ -24,7 +24,7 @@ async fn r20_calls_in_flight_and_queued_are_told_and_the_next_begins_anew() {
     bind(&pool, "bob", 2).await;
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
     assert_eq!(count(&pool, "bob").await.unwrap(), 1);
-    let sleep = pool.call::<Value, _>("sleep", &json!({ "ms": FOR_EVER_MS })).session("ann").idempotent(true);
+    let sleep = pool.call::<Value>("sleep", &json!({ "ms": FOR_EVER_MS })).session("ann").idempotent(true);
     let mut calls = submitted(&pool, [sleep], 1, 0).await;
     calls.extend(submitted(&pool, (0..3).map(|_| count(&pool, "ann").idempotent(true)), 1, 3).await);
     pool.kill_worker(process(1, 1)).await.unwrap();
@@ -68,7 +68,7 @@ async fn r20_an_idle_session_is_told_with_exactly_its_next_call() {
 async fn r20_fail_fast_calls_are_told_too() {
     let pool = pool("fastdies", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
     bind(&pool, "ann", 1).await;
-    let sleep = pool.call::<Value, _>("sleep", &json!({ "ms": FOR_EVER_MS })).session("ann");
+    let sleep = pool.call::<Value>("sleep", &json!({ "ms": FOR_EVER_MS })).session("ann");
     let calls = submitted(&pool, [sleep.affinity(Affinity::StrictFailFast)], 1, 0).await;
     pool.kill_worker(process(1, 1)).await.unwrap();
     assert_eq!(loss(&answers(calls).await[0]), Some((1, 1, true)));
@@ -106,7 +106,7 @@ async fn r33_a_lost_call_is_repeated_only_if_it_is_idempotent() {
             fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).build()
         })
         .await;
-        let call = pool.call::<u32, _>("first_sleeps", &json!({})).idempotent(idempotent);
+        let call = pool.call::<u32>("first_sleeps", &json!({})).idempotent(idempotent);
         let calls = submitted(&pool, [call], 1, 0).await;
         crate::common::until("the handler runs", async || pool.dir.path().join("ran").exists()).await;
         let busy = pool.base().await.into_iter().find(|worker| worker.in_flight == 1).unwrap().process();

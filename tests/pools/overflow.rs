@@ -26,10 +26,10 @@ async fn r12_an_overflow_worker_comes_when_all_are_busy_and_goes_when_idle() {
     let pool = small(1, Duration::from_millis(200)).await;
     assert_eq!(overflow_workers(&pool).await, 0);
     let sleeper = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
-    let reply = answer(pool.call::<u32, _>("pid", &json!({})).reply()).await.unwrap();
+    let reply = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     assert_eq!(place(&reply), process(2, 1));
     until("it goes when idle", async || overflow_workers(&pool).await == 0).await;
-    let reply = answer(pool.call::<u32, _>("pid", &json!({})).reply()).await.unwrap();
+    let reply = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     assert_eq!(place(&reply), process(2, 2), "another process of the slot");
     drop(sleeper);
     queue_is(&pool, 0, 0).await;
@@ -57,9 +57,9 @@ async fn r12_there_are_no_more_than_configured_and_they_linger() {
 async fn r12_overflow_takes_no_new_session_while_a_base_worker_lives() {
     let pool = small(1, LONG).await;
     let sleeper = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
-    answer(pool.call::<u32, _>("pid", &json!({})).reply()).await.unwrap();
+    answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     let session = submitted(&pool, [count(&pool, "ann")], 1, 1).await;
-    assert_eq!(place(&answer(pool.call::<u32, _>("pid", &json!({})).reply()).await.unwrap()), process(2, 1));
+    assert_eq!(place(&answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap()), process(2, 1));
     queue_is(&pool, 1, 1).await;
     drop(sleeper);
     let [reply] = answers(session).await.try_into().unwrap();

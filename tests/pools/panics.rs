@@ -40,7 +40,7 @@ async fn r29_a_panic_in_a_worker_actor_costs_that_worker_alone() {
     let (one, two) = (pool.pid(process(1, 1)).await, pool.pid(process(2, 1)).await);
     let sleeps = ["ann", "bob"].map(|session| sleep_for_ever(&pool).session(session));
     let [ann, bob] = submitted(&pool, sleeps, 2, 0).await.try_into().unwrap();
-    let waiting = submitted(&pool, [pool.call::<u32, _>("pid", &json!({}))], 2, 1).await;
+    let waiting = submitted(&pool, [pool.call::<u32>("pid", &json!({}))], 2, 1).await;
     inject(&pool, InjectPanic::Worker(WorkerId(1))).await.unwrap();
     let lost = answer(ann).await;
     assert!(
@@ -159,7 +159,7 @@ async fn r29_too_many_panics_end_the_pool_with_the_reason() {
         });
         assert!(is_internal(&outcome), "{outcome:?}");
     }
-    let refused = answer(pool.call::<u32, _>("pid", &json!({})).reply()).await;
+    let refused = answer(pool.call::<u32>("pid", &json!({})).reply()).await;
     assert!(matches!(&refused, Err(Error::Internal { .. } | Error::PoolClosed { .. })), "{refused:?}");
     pool.census.nothing_left().await;
 }

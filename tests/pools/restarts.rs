@@ -40,7 +40,7 @@ async fn r13_a_worker_that_can_not_start_does_not_stop_the_others() {
         fresh.basic().app("app.py:app").cwd(fresh.dir.path()).build()
     })
     .await;
-    assert!(answer(pool.call::<u32, _>("pid", &json!({})).reply()).await.is_ok());
+    assert!(answer(pool.call::<u32>("pid", &json!({})).reply()).await.is_ok());
     let mut unready = Err(Error::QueueFull { limit: 0 });
     until("a start has failed", async || {
         unready = pool.ready().await;
@@ -77,7 +77,7 @@ async fn r28_a_crash_loop_fails_the_pool_with_its_reason_and_a_probe_recovers_it
         fresh.basic().app("app.py:app").cwd(fresh.dir.path()).restart(restart).build()
     })
     .await;
-    let early: Vec<_> = (0..4).map(|_| pool.call::<u32, _>("pid", &json!({})).reply()).collect();
+    let early: Vec<_> = (0..4).map(|_| pool.call::<u32>("pid", &json!({})).reply()).collect();
     for outcome in answers(early).await {
         let error = outcome.unwrap_err();
         assert!(matches!(&error, Error::PoolFailed { .. }), "{error:?}");
@@ -85,7 +85,7 @@ async fn r28_a_crash_loop_fails_the_pool_with_its_reason_and_a_probe_recovers_it
     }
     assert_eq!(state(&pool).await, PoolState::Failed);
     for _ in 0..3 {
-        let error = pool.call::<u32, _>("pid", &json!({})).await.unwrap_err();
+        let error = pool.call::<u32>("pid", &json!({})).await.unwrap_err();
         assert!(matches!(&error, Error::PoolFailed { .. }), "{error:?}");
         assert!(error.to_string().contains("no such model: llama-0"), "{error}");
     }
@@ -107,7 +107,7 @@ async fn r28_workers_that_die_young_fail_the_pool_too_and_it_recovers() {
     })
     .await;
     for deaths in 1..=3 {
-        let error = answer(pool.call::<(), _>("exit", &json!({ "code": 7 })).reply()).await.unwrap_err();
+        let error = answer(pool.call::<()>("exit", &json!({ "code": 7 })).reply()).await.unwrap_err();
         assert!(matches!(&error, Error::WorkerLost { .. }), "{error:?}");
         assert_eq!(error.report().unwrap().exit_status, Some(7));
         if deaths < 3 {

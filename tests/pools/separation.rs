@@ -33,7 +33,7 @@ async fn r8_one_status_shape_and_r6_no_affinity_in_a_basic_pool() {
     let basic = pool("side", |fresh| fresh.basic().app("herder.demo:app").build()).await;
     let enhanced = enhanced(|builder| builder).await;
     for session in ["ann", "bob"] {
-        basic.call::<u32, _>("pid", &json!({})).session(session).await.unwrap();
+        basic.call::<u32>("pid", &json!({})).session(session).await.unwrap();
         count(&enhanced, session).await.unwrap();
     }
     let (plain, full) = (status(&basic).await, status(&enhanced).await);
@@ -70,7 +70,7 @@ async fn r8_one_status_shape_and_r6_no_affinity_in_a_basic_pool() {
 async fn r8_a_status_shows_a_hundred_sessions_at_most() {
     let pool = pool("capped", |fresh| fresh.basic().app("herder.demo:app").build()).await;
     for number in 0..130 {
-        pool.call::<u32, _>("pid", &json!({})).session(&format!("s{number}")).await.unwrap();
+        pool.call::<u32>("pid", &json!({})).session(&format!("s{number}")).await.unwrap();
     }
     let status = pool.status().await.unwrap();
     assert_eq!((status.sessions.len(), status.active_sessions), (100, 130));
@@ -153,7 +153,7 @@ async fn r9_each_flag_switches_its_own_part() {
             builder.session_affinity(affinity).worker_metrics(metrics).state_machine(machine)
         };
         let pool = enhanced(flags).await;
-        let reply = pool.call::<u32, _>("pid", &json!({})).session("ann").reply().await.unwrap();
+        let reply = pool.call::<u32>("pid", &json!({})).session("ann").reply().await.unwrap();
         assert_eq!(reply.routing, if affinity { Routing::New } else { Routing::Unrouted });
         assert_eq!(has_affinity_name(&pool), affinity);
         let status = status(&pool).await;
@@ -176,7 +176,7 @@ async fn r9_sessions_without_affinity_are_tracked_and_unrouted() {
     let basic = pool("plain", |fresh| fresh.basic().app("herder.demo:app").build()).await;
     let without = enhanced(|builder| builder.session_affinity(false)).await;
     for (pool, key) in [(&basic, "worker_type = \\\"enhanced\\\""), (&without, "features.session_affinity = true")] {
-        let reply = pool.call::<u32, _>("pid", &json!({})).session("ann").reply().await.unwrap();
+        let reply = pool.call::<u32>("pid", &json!({})).session("ann").reply().await.unwrap();
         assert_eq!(reply.routing, Routing::Unrouted);
         let refused = count(pool, "ann").await.unwrap_err();
         assert!(format!("{refused:?}").contains(key), "{refused:?}");

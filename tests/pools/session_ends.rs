@@ -99,7 +99,7 @@ async fn r22_a_worker_is_told_once_of_a_session_that_expired() {
 async fn r22_a_session_ends_in_order_with_its_calls() {
     let pool = diary_pool(Sessions::new()).await;
     assert_eq!(visit(&pool, "ann").await.unwrap(), 1);
-    let stay = pool.call::<(), _>("stay", &json!({})).session("ann").reply();
+    let stay = pool.call::<()>("stay", &json!({})).session("ann").reply();
     until("it stays", async || diary(&pool, "ann").contains(&"stays".to_owned())).await;
     let before = submitted(&pool, [visit(&pool, "ann")], 1, 1).await;
     assert!(pool.end_session("ann").await.unwrap());
@@ -123,7 +123,7 @@ async fn r22_a_session_ends_in_order_with_its_calls() {
 async fn r22_every_worker_that_ran_a_hint_call_is_told() {
     let pool = diary_pool(Sessions::new().affinity(Affinity::Hint)).await;
     bind(&pool, "ann", 1).await;
-    let stay = pool.call::<(), _>("stay", &json!({})).session("ann").reply();
+    let stay = pool.call::<()>("stay", &json!({})).session("ann").reply();
     until("it stays", async || diary(&pool, "ann").contains(&"stays".to_owned())).await;
     assert_eq!(visit(&pool, "ann").await.unwrap(), 1, "on the other worker");
     fs::write(pool.dir.path().join("go"), "").unwrap();

@@ -127,7 +127,7 @@ async fn r22_sessions_are_tracked_listed_and_ended_in_both_worker_types() {
         let supervisor = pool.supervisor();
         assert_eq!(supervisor.send(TrackSession("ann".into())).await.unwrap().unwrap().operations, 0);
         for session in ["ann", "bob", "ann"] {
-            pool.call::<u32, _>("pid", &json!({})).session(session).await.unwrap();
+            pool.call::<u32>("pid", &json!({})).session(session).await.unwrap();
         }
         assert!(supervisor.send(UpdateSessionActivity("bob".into())).await.unwrap().unwrap());
         assert!(!supervisor.send(UpdateSessionActivity("eve".into())).await.unwrap().unwrap());

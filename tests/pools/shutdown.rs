@@ -45,18 +45,18 @@ async fn r30_a_graceful_shutdown_lets_calls_finish() {
         fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).build()
     })
     .await;
-    let calls = submitted(&pool, (0..5).map(|_| pool.call::<u32, _>("wait", &json!({}))), 2, 3).await;
+    let calls = submitted(&pool, (0..5).map(|_| pool.call::<u32>("wait", &json!({}))), 2, 3).await;
     let handle = (*pool).clone();
     let ending = tokio::spawn(async move { handle.shutdown(HANGING).await });
     until("it drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
-    let refused = answer(pool.call::<u32, _>("wait", &json!({})).reply()).await;
+    let refused = answer(pool.call::<u32>("wait", &json!({})).reply()).await;
     assert!(matches!(&refused, Err(Error::PoolClosed { may_have_run: false })), "{refused:?}");
     fs::write(pool.dir.path().join("go"), "").unwrap();
     assert!(answers(calls).await.iter().all(Result::is_ok));
     let report = guarded("the shutdown", ending).await.unwrap().unwrap();
     assert_eq!((report.cut_off, report.counters.ok, report.counters.refused), (0, 5, 1));
     pool.census.nothing_left().await;
-    let late = answer(pool.call::<u32, _>("wait", &json!({})).reply()).await;
+    let late = answer(pool.call::<u32>("wait", &json!({})).reply()).await;
     assert!(matches!(&late, Err(Error::PoolClosed { .. })), "{late:?}");
 }
 
@@ -118,7 +118,7 @@ async fn r30_dropping_the_last_handle_ends_the_pool() {
     let census = Census::new(&fresh.name);
     let pool = guarded("the start", herder::Pool::start(config)).await.unwrap();
     let busy = pool.clone();
-    let call = tokio::spawn(async move { busy.call::<Value, _>("sleep", &json!({ "ms": 50 })).await });
+    let call = tokio::spawn(async move { busy.call::<Value>("sleep", &json!({ "ms": 50 })).await });
     guarded("the call", call).await.unwrap().unwrap();
     census.look();
     assert!(!census.processes().is_empty());
@@ -181,7 +181,7 @@ fn r30_a_pool_goes_with_its_system() {
         let census = Census::new(&fresh.name);
         actix::System::new().block_on(async {
             let pool = herder::Pool::start(config).on_current_arbiter().await.unwrap();
-            let reply = pool.call::<u64, _>("count", &json!({})).session("ann").await.unwrap();
+            let reply = pool.call::<u64>("count", &json!({})).session("ann").await.unwrap();
             assert_eq!(reply, 1);
             census.look();
             if stopped {

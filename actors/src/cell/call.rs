@@ -1,6 +1,6 @@
 //! A call's payload and caller: what the core does not see. Owned by the pool's state alone.
 
-use crate::{Reply, Result, gate::Permit};
+use crate::{Error, Reply, Result, gate::Permit};
 use bytes::Bytes;
 use herder_core::{CallId, Now, SessionCall};
 use herder_wire::Codec;
@@ -40,12 +40,25 @@ pub(crate) struct Call {
     pub(crate) body: Body,
     pub(crate) deadline: Now,
     pub(crate) reply: oneshot::Sender<Answer>,
-    pub(crate) _permit: Option<Permit>,
+    pub(crate) permit: Option<Permit>,
 }
 
 impl Call {
     /// Answers it. A caller that left gets nothing.
     pub(crate) fn answer(self, answer: Answer) {
-        let _ = self.reply.send(answer);
+        settle(self.reply, self.permit, answer);
     }
+}
+
+impl Incoming {
+    /// Answers a call that is not taken.
+    pub(crate) fn refuse(self, refusal: Error) {
+        settle(self.reply, self.permit, Err(refusal));
+    }
+}
+
+/// The place at the gate is free before the caller hears: the next call it makes at once must not find the gate full.
+fn settle(reply: oneshot::Sender<Answer>, permit: Option<Permit>, answer: Answer) {
+    drop(permit);
+    let _ = reply.send(answer);
 }

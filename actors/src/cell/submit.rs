@@ -8,15 +8,14 @@ impl State {
     /// Submits a call. Its caller hears of a refusal like of any other answer.
     pub(crate) fn submit(&mut self, incoming: Incoming) {
         if let Some(refusal) = self.refusal(&incoming) {
-            let _ = incoming.reply.send(Err(refusal));
-            return;
+            return incoming.refuse(refusal);
         }
         let Incoming { id, command, session, body, deadline, idempotent, reply, permit } = incoming;
         let declared =
             || self.commands.as_ref().and_then(|table| table.get(&*command)).is_some_and(|entry| entry.idempotent);
         let idempotent = idempotent.unwrap_or_else(declared);
         let name = session.as_ref().map(|session| session.id.clone());
-        self.calls.insert(id, Call { command, session: name, body, deadline, reply, _permit: permit });
+        self.calls.insert(id, Call { command, session: name, body, deadline, reply, permit });
         self.handle(Input::Submit(Submission { call: id, session, deadline, idempotent }));
     }
 

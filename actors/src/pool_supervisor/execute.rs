@@ -44,8 +44,7 @@ impl Handler<Submit> for PoolSupervisor {
     fn handle(&mut self, message: Submit, ctx: &mut Self::Context) {
         self.yield_now_and_then(ctx);
         if matches!(self.mode, Mode::NameTaken) {
-            let _ = message.0.reply.send(Err(Error::PoolNameTaken { pool: self.config.name().to_string() }));
-            return;
+            return message.0.refuse(Error::PoolNameTaken { pool: self.config.name().to_string() });
         }
         let _ = self.active(|active| active.with(|state| state.submit(message.0)));
     }
