@@ -206,9 +206,14 @@ async fn r13_a_worker_that_can_not_start_says_why() {
     let shown = stage.status().await.last_start_error;
     assert!(shown.is_some_and(|shown| shown.contains("ImportError")));
 
-    stage.launches.next().await.ready().await.serve();
+    let child = stage.launches.next().await.ready().await.serve();
     stage.whole().await;
     assert_eq!(stage.status().await.last_start_error, None, "it is over");
+    child.exit(ExitStatus::Code(0));
+    let next = stage.launches.next().await;
+    assert_eq!(stage.status().await.last_start_error, None, "a death later has nothing to do with it");
+    next.ready().await.serve();
+    stage.whole().await;
     let health: PoolHealth = stage.pool().send(herder_actors::HealthCheck).await.unwrap().unwrap();
     assert!(health.healthy && health.last_start_error.is_none());
 }
@@ -393,6 +398,18 @@ async fn codecs_of_unequal_workers() {
     plain.echo().await; // its place was free again
     next.get().await.unwrap();
     drop(first);
+}
+
+/// A handle encodes as msgpack only what every worker takes, whichever was ready last.
+#[actix::test]
+async fn msgpack_needs_all_workers() {
+    let mut stage = Stage::start(basic(&fresh("mixed")).pool_size(2).build().unwrap());
+    let _plain = stage.launches.next().await.ready().await;
+    let mut packed = stage.launches.next().await;
+    packed.greet_as(WorkerHello { codecs: Codecs { msgpack: true }, ..hello() }).await;
+    packed.calls.say(&WorkerMessage::Ready(ready())).await;
+    stage.whole().await;
+    assert_eq!(stage.client.codec(), Codec::Json);
 }
 
 /// A call that no frame can hold is answered, however many stand behind it, and its place is free again.

@@ -3,6 +3,7 @@
 
 mod call;
 mod effects;
+mod ends;
 mod link;
 mod outbox;
 mod rebuild;

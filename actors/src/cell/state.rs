@@ -18,9 +18,6 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// How many ended processes are remembered, for the errors of calls that hear of them later.
-const OBITUARIES: usize = 64;
-
 /// All state of one pool.
 pub(crate) struct State {
     pub(super) config: PoolConfig,
@@ -38,9 +35,9 @@ pub(crate) struct State {
     pub(super) rearm: Rc<Notify>,
     /// The commands of the worker that became ready last.
     pub(super) commands: Option<Rc<CommandTable>>,
-    obituaries: VecDeque<(WorkerRef, Obituary)>,
+    pub(super) obituaries: VecDeque<(WorkerRef, Obituary)>,
     /// Until every base worker is ready.
-    last_start_error: Option<(End, Obituary)>,
+    pub(super) last_start_error: Option<(End, Obituary)>,
     pub(super) rebuilds: VecDeque<Now>,
     stopping_since: Option<Now>,
     /// Calls that were admitted and answered `PoolFailed` before that.
@@ -204,20 +201,6 @@ impl State {
         self.post(Post::Readiness);
     }
 
-    /// The process is gone, its socket was read to the end.
-    pub(crate) fn exited(&mut self, at: WorkerRef, end: End, obituary: Obituary) {
-        if self.obituaries.len() == OBITUARIES {
-            self.obituaries.pop_front();
-        }
-        self.obituaries.push_back((at, obituary));
-        if self.link(at).is_some() {
-            self.links[at.worker.0 as usize - 1] = None;
-        }
-        self.handle(Input::Exited { at, end });
-        self.post(Post::Gone(at));
-        self.post(Post::Readiness);
-    }
-
     pub(crate) fn bind(&mut self, session: SessionId, worker: WorkerId) -> Result<WorkerRef, BindError> {
         self.core.bind_session(clock::now(), session, worker, &mut self.effects)
     }
@@ -244,31 +227,6 @@ impl State {
     pub(crate) fn post(&mut self, post: Post) {
         self.posted.push(post);
         self.wake.notify_one();
-    }
-
-    pub(crate) fn obituary(&self, at: WorkerRef) -> Option<&Obituary> {
-        self.obituaries.iter().rev().find(|(who, _)| *who == at).map(|(_, obituary)| obituary)
-    }
-
-    /// A start failed.
-    pub(super) fn note_start_error(&mut self, at: WorkerRef, end: End) {
-        self.last_start_error = Some((end, self.obituary(at).cloned().unwrap_or_default()));
-    }
-
-    /// Why the last failed start failed, in words; why the pool is down, if it is.
-    pub(crate) fn last_start_error(&self) -> Option<Box<str>> {
-        let failed = self.last_start_error.as_ref();
-        self.broken.clone().or_else(|| failed.map(|(end, obituary)| crate::error::loss_reason(end, Some(obituary))))
-    }
-
-    pub(crate) fn last_start_error_if_below_strength(&self) -> Option<Box<str>> {
-        let below = self.core.ready_workers() < self.core.settings().pool_size as usize;
-        self.last_start_error().filter(|_| below)
-    }
-
-    /// The last failed start as an error.
-    pub(crate) fn start_error(&self) -> Option<Error> {
-        self.last_start_error.as_ref().map(|(end, obituary)| crate::error::start_failed(end, Some(obituary)))
     }
 
     /// Whether handlers may keep a session's state, or why not.

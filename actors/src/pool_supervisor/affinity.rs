@@ -13,7 +13,7 @@ use herder_core::{Now, PoolName};
 use std::time::Duration;
 
 /// A status does not wait longer than this for the affinity actor.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
 /// More restarts than this within [`WINDOW`] leave it down; the pool goes on without.
 const LIMIT: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
@@ -97,5 +97,37 @@ pub(super) async fn shown(pool: &PoolName, actor: Option<Addr<SessionAffinityAct
             tracing::warn!(%pool, ?other, "session affinity statistics are not available");
             SessionAffinity::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PoolConfig, cell::State};
+    use actix::{AsyncContext, Handler, Message, fut::wrap_future};
+    use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Hang;
+
+    impl Handler<Hang> for SessionAffinityActor {
+        type Result = ();
+
+        fn handle(&mut self, _: Hang, ctx: &mut Self::Context) {
+            ctx.wait(wrap_future(std::future::pending()));
+        }
+    }
+
+    /// R7: an affinity actor that hangs costs a status its patience, and nothing else.
+    #[actix::test]
+    async fn r7_an_actor_that_hangs() {
+        let config = PoolConfig::enhanced("hanging").command(["scripted"]).build().unwrap();
+        let pool = config.name().clone();
+        let cell: Cell = Rc::new(RefCell::new(State::new(config, 1, Arc::default())));
+        let actor = Affinity::start(&cell).actor();
+        assert!(!shown(&pool, actor.clone()).await.is_empty());
+        actor.iter().for_each(|actor| actor.do_send(Hang));
+        assert!(shown(&pool, actor).await.is_empty());
     }
 }

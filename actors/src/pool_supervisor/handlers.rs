@@ -1,13 +1,12 @@
-//! What the supervisor answers beside calls.
+//! What the supervisor answers about the pool and its workers.
 
 use super::{Active, PoolSupervisor, affinity};
 use crate::{
-    CleanupStaleSessions, EndSession, Error, GetPoolName, GetSessionInfo, GetStatus, HealthCheck, KillWorker,
-    ListSessions, ListWorkers, PoolHealth, Result, Shutdown, ShutdownReport, Status, TrackSession,
-    UpdateSessionActivity, WaitReady, WorkerInfo, clock,
+    Error, GetPoolName, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, Result, Shutdown, ShutdownReport,
+    Status, WaitReady, WorkerInfo, clock,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
-use herder_core::{Core, Doom, Input, PoolName, PoolState, SessionId, SessionInfo};
+use herder_core::{Core, Doom, Input, PoolName, PoolState};
 use std::time::SystemTime;
 use tokio::sync::oneshot;
 
@@ -131,101 +130,5 @@ impl Handler<ListWorkers> for PoolSupervisor {
 
     fn handle(&mut self, _: ListWorkers, _: &mut Self::Context) -> Self::Result {
         self.active(|active| Ok(active.status().workers.into_iter().map(Into::into).collect()))
-    }
-}
-
-impl Handler<TrackSession> for PoolSupervisor {
-    type Result = Result<SessionInfo>;
-
-    fn handle(&mut self, message: TrackSession, _: &mut Self::Context) -> Self::Result {
-        let session = parse(&message.0)?;
-        self.active(|active| {
-            active.with(|state| {
-                let tracked = state.ask(|core, now, fx| core.track_session(now, session, fx));
-                tracked.map_err(|failure| state.error(clock::now(), failure))
-            })?
-        })
-    }
-}
-
-impl Handler<UpdateSessionActivity> for PoolSupervisor {
-    type Result = Result<bool>;
-
-    fn handle(&mut self, message: UpdateSessionActivity, _: &mut Self::Context) -> Self::Result {
-        let session = parse(&message.0)?;
-        self.active(|active| {
-            active.with(|state| state.ask(|core, now, fx| core.update_session_activity(now, &session, fx)))
-        })
-    }
-}
-
-impl Handler<GetSessionInfo> for PoolSupervisor {
-    type Result = Result<Option<SessionInfo>>;
-
-    fn handle(&mut self, message: GetSessionInfo, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| Ok(active.cell.borrow().core().session_info(clock::now(), &message.0)))
-    }
-}
-
-impl Handler<EndSession> for PoolSupervisor {
-    type Result = Result<bool>;
-
-    fn handle(&mut self, message: EndSession, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| active.with(|state| state.ask(|core, now, fx| core.end_session(now, &message.0, fx))))
-    }
-}
-
-impl Handler<CleanupStaleSessions> for PoolSupervisor {
-    type Result = Result<usize>;
-
-    fn handle(&mut self, _: CleanupStaleSessions, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| active.with(|state| state.ask(|core, now, fx| core.cleanup_stale_sessions(now, fx))))
-    }
-}
-
-impl Handler<ListSessions> for PoolSupervisor {
-    type Result = Result<Vec<SessionInfo>>;
-
-    fn handle(&mut self, message: ListSessions, _: &mut Self::Context) -> Self::Result {
-        let ListSessions { offset, limit } = message;
-        self.active(|active| Ok(active.cell.borrow().core().list_sessions(clock::now(), offset, limit)))
-    }
-}
-
-fn parse(session: &str) -> Result<SessionId> {
-    SessionId::new(session).map_err(|error| Error::InvalidSession { message: error.to_string() })
-}
-
-#[cfg(feature = "fault-injection")]
-impl Handler<crate::messages::InjectStop> for PoolSupervisor {
-    type Result = Result<()>;
-
-    fn handle(&mut self, message: crate::messages::InjectStop, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| {
-            active.workers.remove(&message.0);
-            Ok(())
-        })
-    }
-}
-
-#[cfg(feature = "fault-injection")]
-impl Handler<crate::messages::InjectPanic> for PoolSupervisor {
-    type Result = Result<()>;
-
-    fn handle(&mut self, message: crate::messages::InjectPanic, _: &mut Self::Context) -> Self::Result {
-        use crate::messages::{InjectPanic, Panic, injected};
-        self.active(|active| {
-            match message {
-                InjectPanic::Worker(worker) => active
-                    .workers
-                    .values()
-                    .filter(|(at, _)| at.worker == worker)
-                    .for_each(|(_, actor)| actor.do_send(Panic)),
-                InjectPanic::Affinity => active.affinity.actor().iter().for_each(|actor| actor.do_send(Panic)),
-                InjectPanic::Supervisor => injected(),
-                InjectPanic::Step => active.with(|_| injected())?,
-            }
-            Ok(())
-        })
     }
 }

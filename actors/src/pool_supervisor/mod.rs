@@ -6,6 +6,9 @@ mod affinity;
 mod attend;
 mod execute;
 mod handlers;
+#[cfg(feature = "fault-injection")]
+mod inject;
+mod sessions;
 mod tasks;
 mod waiters;
 

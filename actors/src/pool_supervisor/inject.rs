@@ -1,0 +1,39 @@
+//! Lets actors of the pool panic or stop, for tests. Exists only with the feature `fault-injection`, which no release has.
+
+use super::PoolSupervisor;
+use crate::{
+    Result,
+    messages::{InjectPanic, InjectStop, Panic, injected},
+};
+use actix::Handler;
+
+impl Handler<InjectStop> for PoolSupervisor {
+    type Result = Result<()>;
+
+    fn handle(&mut self, message: InjectStop, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| {
+            active.workers.remove(&message.0);
+            Ok(())
+        })
+    }
+}
+
+impl Handler<InjectPanic> for PoolSupervisor {
+    type Result = Result<()>;
+
+    fn handle(&mut self, message: InjectPanic, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| {
+            match message {
+                InjectPanic::Worker(worker) => active
+                    .workers
+                    .values()
+                    .filter(|(at, _)| at.worker == worker)
+                    .for_each(|(_, actor)| actor.do_send(Panic)),
+                InjectPanic::Affinity => active.affinity.actor().iter().for_each(|actor| actor.do_send(Panic)),
+                InjectPanic::Supervisor => injected(),
+                InjectPanic::Step => active.with(|_| injected())?,
+            }
+            Ok(())
+        })
+    }
+}

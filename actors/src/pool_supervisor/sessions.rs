@@ -1,0 +1,71 @@
+//! What the supervisor answers about sessions, in any pool.
+
+use super::PoolSupervisor;
+use crate::{
+    CleanupStaleSessions, EndSession, Error, GetSessionInfo, ListSessions, Result, TrackSession, UpdateSessionActivity,
+    clock,
+};
+use actix::Handler;
+use herder_core::{SessionId, SessionInfo};
+
+impl Handler<TrackSession> for PoolSupervisor {
+    type Result = Result<SessionInfo>;
+
+    fn handle(&mut self, message: TrackSession, _: &mut Self::Context) -> Self::Result {
+        let session = parse(&message.0)?;
+        self.active(|active| {
+            active.with(|state| {
+                let tracked = state.ask(|core, now, fx| core.track_session(now, session, fx));
+                tracked.map_err(|failure| state.error(clock::now(), failure))
+            })?
+        })
+    }
+}
+
+impl Handler<UpdateSessionActivity> for PoolSupervisor {
+    type Result = Result<bool>;
+
+    fn handle(&mut self, message: UpdateSessionActivity, _: &mut Self::Context) -> Self::Result {
+        let session = parse(&message.0)?;
+        self.active(|active| {
+            active.with(|state| state.ask(|core, now, fx| core.update_session_activity(now, &session, fx)))
+        })
+    }
+}
+
+impl Handler<GetSessionInfo> for PoolSupervisor {
+    type Result = Result<Option<SessionInfo>>;
+
+    fn handle(&mut self, message: GetSessionInfo, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| Ok(active.cell.borrow().core().session_info(clock::now(), &message.0)))
+    }
+}
+
+impl Handler<EndSession> for PoolSupervisor {
+    type Result = Result<bool>;
+
+    fn handle(&mut self, message: EndSession, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.ask(|core, now, fx| core.end_session(now, &message.0, fx))))
+    }
+}
+
+impl Handler<CleanupStaleSessions> for PoolSupervisor {
+    type Result = Result<usize>;
+
+    fn handle(&mut self, _: CleanupStaleSessions, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.ask(|core, now, fx| core.cleanup_stale_sessions(now, fx))))
+    }
+}
+
+impl Handler<ListSessions> for PoolSupervisor {
+    type Result = Result<Vec<SessionInfo>>;
+
+    fn handle(&mut self, message: ListSessions, _: &mut Self::Context) -> Self::Result {
+        let ListSessions { offset, limit } = message;
+        self.active(|active| Ok(active.cell.borrow().core().list_sessions(clock::now(), offset, limit)))
+    }
+}
+
+fn parse(session: &str) -> Result<SessionId> {
+    SessionId::new(session).map_err(|error| Error::InvalidSession { message: error.to_string() })
+}
