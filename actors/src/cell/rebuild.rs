@@ -96,3 +96,26 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("of an unknown kind"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PoolConfig;
+    use std::sync::Arc;
+
+    /// R29: what the supervisor has not heard yet of the past survives a rebuild; what the torn state wanted does not.
+    #[test]
+    fn r29_a_rebuild_forgets_no_end() {
+        let config = PoolConfig::enhanced("rebuilt").command(["scripted"]).pool_size(1).build().unwrap();
+        let mut state = State::new(config, 1, Arc::default());
+        state.handle(Input::Tick);
+        state.carry_out();
+        state.post(Post::AffinityGone);
+        state.rebuild(&"torn");
+        let posted = state.take_posted();
+        assert!(matches!(
+            posted[..],
+            [Post::AffinityGone, Post::Rebuilt(_), Post::Start(at)] if at.generation.0 == 2
+        ));
+    }
+}
