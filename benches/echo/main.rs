@@ -45,20 +45,32 @@ fn pin() {
 }
 
 fn measure(regime: &str) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
-        println!("\n{regime:<10} callers workers     floor p50 us (p99)      pool p50 us (p99)   latency ratio         floor/s    pool/s  rate ratio");
+    actix_rt::System::new().block_on(async {
+        println!("\n{HEAD}");
         for (callers, workers) in [(1, 1), (64, 1), (64, 2)] {
-            let pair = compare(callers, workers).await;
-            report(callers, workers, &pair);
+            for place in [Place::OwnThread, Place::CallersArbiter] {
+                let pair = compare(callers, workers, place).await;
+                report(regime, callers, workers, place, &pair);
+            }
         }
     });
 }
 
-async fn compare(callers: usize, workers: usize) -> Pair {
+/// Where the pool's actors run: on a thread of their own (the default), or beside the caller, as the floor's client does.
+#[derive(Clone, Copy)]
+enum Place {
+    OwnThread,
+    CallersArbiter,
+}
+
+async fn compare(callers: usize, workers: usize, place: Place) -> Pair {
     let config = PoolConfig::basic("bench").app("herder.demo:app").pool_size(workers).overflow(0).build();
-    let pool = Pool::start(config.expect("a configuration")).await.expect("a pool");
+    let start = Pool::start(config.expect("a configuration"));
+    let pool = match place {
+        Place::OwnThread => start.await,
+        Place::CallersArbiter => start.on_current_arbiter().await,
+    };
+    let pool = pool.expect("a pool");
     let floor = Rc::new(Floor::start(workers));
     let arguments = json!({ "x": 1, "text": "abcdefghijklmnopqrstuvwxyz012345" });
     let body = serde_json::to_vec(&arguments).expect("JSON");
@@ -84,14 +96,20 @@ async fn compare(callers: usize, workers: usize) -> Pair {
     pair
 }
 
-fn report(callers: usize, workers: usize, pair: &Pair) {
+const HEAD: &str = "regime    pool on  callers workers  floor p50 us (p99)   pool p50 us (p99)    latency ratio      floor/s   pool/s  rate ratio";
+
+fn report(regime: &str, callers: usize, workers: usize, place: Place, pair: &Pair) {
     let median = |side: &[rounds::Figures], of: fn(&rounds::Figures) -> f64| {
         rounds::Spread::of(side.iter().map(of).collect()).median
+    };
+    let place = match place {
+        Place::OwnThread => "its own",
+        Place::CallersArbiter => "caller's",
     };
     let latency = pair.ratio(|floor, pool| pool.p50_us / floor.p50_us);
     let rate = pair.ratio(|floor, pool| pool.per_second / floor.per_second);
     println!(
-        "           {callers:>7} {workers:>7} {:>12.1} ({:>7.1}) {:>12.1} ({:>7.1})   {:.2} ({:.2}-{:.2}) {:>12.0} {:>9.0}  {:.2} ({:.2}-{:.2})",
+        "{regime:<9} {place:<8} {callers:>7} {workers:>7} {:>10.1} ({:>6.1}) {:>10.1} ({:>6.1})   {:.2} ({:.2}-{:.2}) {:>8.0} {:>8.0}  {:.2} ({:.2}-{:.2})",
         median(&pair.floor, |f| f.p50_us),
         median(&pair.floor, |f| f.p99_us),
         median(&pair.pool, |f| f.p50_us),
