@@ -57,19 +57,7 @@ pub struct WorkerEntry {
 
 /// The affinity table in numbers, or nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SessionAffinity(Option<Numbers>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-struct Numbers {
-    total_sessions: usize,
-    expired_sessions: usize,
-    workers_with_sessions: usize,
-    hits: u64,
-    misses: u64,
-    rebinds: u64,
-    cleanup_runs: u64,
-    sessions_cleaned: u64,
-}
+pub struct SessionAffinity(Option<AffinityStatus>);
 
 impl SessionAffinity {
     /// Whether there is nothing to tell: a basic pool, always.
@@ -95,18 +83,7 @@ impl SessionAffinity {
 
 impl From<AffinityStatus> for SessionAffinity {
     fn from(status: AffinityStatus) -> Self {
-        let AffinityStatus { total_sessions, expired_sessions, workers_with_sessions, hits, misses, .. } = status;
-        let AffinityStatus { rebinds, cleanup_runs, sessions_cleaned, .. } = status;
-        Self(Some(Numbers {
-            total_sessions,
-            expired_sessions,
-            workers_with_sessions,
-            hits,
-            misses,
-            rebinds,
-            cleanup_runs,
-            sessions_cleaned,
-        }))
+        Self(Some(status))
     }
 }
 

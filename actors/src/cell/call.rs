@@ -62,3 +62,39 @@ fn settle(reply: oneshot::Sender<Answer>, permit: Option<Permit>, answer: Answer
     drop(permit);
     let _ = reply.send(answer);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::Gate;
+    use std::{
+        future::Future,
+        pin::pin,
+        sync::atomic::{AtomicBool, Ordering},
+        task::{Context, Wake},
+    };
+
+    /// Looks for a place at the gate in the very moment its caller is woken.
+    struct NextCall {
+        gate: Arc<Gate>,
+        found_room: AtomicBool,
+    }
+
+    impl Wake for NextCall {
+        fn wake(self: Arc<Self>) {
+            self.found_room.store(self.gate.enter().is_some(), Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_caller_that_is_answered_finds_its_place_free() {
+        let gate = Gate::new(1);
+        let (reply, answer) = oneshot::channel();
+        let next = Arc::new(NextCall { gate: gate.clone(), found_room: AtomicBool::new(false) });
+        let waker = next.clone().into();
+        let mut answer = pin!(answer);
+        assert!(answer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        settle(reply, gate.enter(), Err(Error::QueueFull { limit: 1 }));
+        assert!(next.found_room.load(Ordering::Relaxed));
+    }
+}

@@ -107,6 +107,16 @@ async fn a_worker_inherits_its_own_descriptors_only() {
 
 /// On Linux a death signal follows the *thread* that started the child. Workers started from a thread and a runtime that are
 /// gone must live on, and several runtimes may share the crate.
+/// R30: the watchdog covers the same ends, so that only the worker itself can tell whether it has its death signal.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn r30_a_worker_is_killed_by_its_hosts_death_signal() {
+    let ask =
+        "import ctypes; signal = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(signal)); say(signal.value)";
+    let spawned = started(python(ask)).await; // 2 is PR_GET_PDEATHSIG
+    assert_eq!(line(&mut lines(spawned.calls)), Signal::KILL.as_raw().to_string());
+}
+
 #[test]
 fn a_worker_survives_the_thread_and_the_runtime_that_ordered_it() {
     let order = || {

@@ -53,7 +53,7 @@ pub enum PoolState {
 }
 
 /// The affinity table in numbers (R6).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct AffinityStatus {
     /// Sessions that are not expired.
     pub total_sessions: usize,
