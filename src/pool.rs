@@ -8,8 +8,9 @@ pub use call::Call;
 pub use start::Start;
 
 use crate::{
-    EndSession, GetSessionInfo, GetStatus, HealthCheck, KillWorker, ListSessions, ListWorkers, PoolConfig, PoolHealth,
-    PoolName, Result, SessionInfo, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, WorkerRef,
+    EndSession, GetSessionInfo, GetStatus, GetTrail, HealthCheck, KillWorker, ListSessions, ListWorkers, PoolConfig,
+    PoolHealth, PoolName, Result, SessionInfo, SessionPage, Shutdown, ShutdownReport, Status, Trail, WaitReady,
+    WorkerInfo, WorkerRef,
 };
 use actix::Addr;
 use bytes::Bytes;
@@ -121,12 +122,21 @@ impl Pool {
         self.supervisor().send(KillWorker(process)).await?
     }
 
-    /// A page of its sessions.
+    /// A page of its sessions, at most `limit`: the first for a `cursor` of 0, then each one's `next` gives the following. In no
+    /// order that means anything; a page may be short and not the last.
     ///
     /// # Errors
     /// When the pool is gone.
-    pub async fn sessions(&self, offset: usize, limit: usize) -> Result<Vec<SessionInfo>> {
-        self.supervisor().send(ListSessions { offset, limit }).await?
+    pub async fn sessions(&self, cursor: usize, limit: usize) -> Result<SessionPage> {
+        self.supervisor().send(ListSessions { cursor, limit }).await?
+    }
+
+    /// Why a session's calls ran where they ran, as far as the pool remembers. Asking does not renew the session.
+    ///
+    /// # Errors
+    /// [`Error::Bind`](crate::Error::Bind) in a pool without session affinity; when the pool is gone.
+    pub async fn why(&self, session: &str) -> Result<Trail> {
+        self.supervisor().send(GetTrail(session.into())).await?
     }
 
     /// What is known of a session. Asking does not renew it.

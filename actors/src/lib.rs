@@ -19,6 +19,7 @@ pub mod registry;
 mod reply;
 mod session_affinity;
 mod status;
+mod trail;
 mod worker;
 
 pub use child::ChildHandle;
@@ -32,7 +33,7 @@ pub use error::{Category, Error, Problem, Report, Result, Severity};
 pub use launcher::{Launched, Launcher, Launching};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetInternalStats,
-    GetPoolName, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetWorker, HealthCheck, InternalStats,
+    GetPoolName, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetTrail, GetWorker, HealthCheck, InternalStats,
     KillWorker, ListSessions, ListWorkers, PoolHealth, RemoveWorkerSessions, Request, SessionStatus, Shutdown,
     ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
 };
@@ -42,11 +43,13 @@ pub use pool_supervisor::{CallResponse, PoolSupervisor};
 pub use reply::{Meta, Reply};
 pub use session_affinity::SessionAffinityActor;
 pub use status::{SessionAffinity, Status, WorkerEntry};
+pub use trail::{Trail, TrailEntry, TrailLife, TrailState};
 pub use worker::WorkerActor;
 
 pub use herder_core::{
     BindError, Counters, Epoch, Generation, PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall,
-    SessionId, SessionInfo, SessionState, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, concurrency,
+    SessionId, SessionInfo, SessionPage, SessionState, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
+    concurrency,
 };
 pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
 pub use herder_wire::{Codec, PayloadError, Stamps, check_json_object};

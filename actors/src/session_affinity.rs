@@ -3,9 +3,9 @@
 //! and routing never asks it. It does not keep the cell: whoever has its address keeps no pool's state.
 
 use crate::{
-    BindSession, Error, GetInternalStats, GetSessionState, GetStats, GetWorker, InternalStats, RemoveWorkerSessions,
-    Result, SessionStatus, UnbindSession,
-    cell::{Cell, Post, WeakCell, with},
+    BindSession, Error, GetInternalStats, GetSessionState, GetStats, GetTrail, GetWorker, InternalStats,
+    RemoveWorkerSessions, Result, SessionStatus, Trail, UnbindSession,
+    cell::{Cell, Post, State, WeakCell, sweep, with},
     clock,
     messages::AffinityStats,
 };
@@ -14,8 +14,8 @@ use actix_rt::task::JoinHandle;
 use herder_core::{AffinityStatus, BindError, Lookup, SessionId, WorkerRef};
 use std::{rc::Rc, time::Duration};
 
-/// Rows one step of the sweep looks at. About 50 us; calls go between the steps.
-const SWEEP_BUDGET: usize = 256;
+/// Timers are no finer.
+const MIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// Answers for a pool's bindings.
 pub struct SessionAffinityActor {
@@ -31,7 +31,7 @@ impl SessionAffinityActor {
     }
 
     /// Runs a change of the state for a handler.
-    fn with<T>(&self, change: impl FnOnce(&mut crate::cell::State) -> T) -> Result<T> {
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
         let cell = self.cell.upgrade().ok_or(Error::PoolClosed { may_have_run: false })?;
         with(&cell, change)
     }
@@ -41,7 +41,7 @@ impl Actor for SessionAffinityActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        self.sweeping = Some(actix_rt::spawn(sweep(self.cell.clone(), self.cleanup_interval)));
+        self.sweeping = Some(actix_rt::spawn(sweep_on(self.cell.clone(), self.cleanup_interval)));
     }
 }
 
@@ -59,21 +59,14 @@ impl Drop for SessionAffinityActor {
     }
 }
 
-/// Sweeps every `cleanup_interval`, in budgeted steps (never a pause over 1 ms).
-async fn sweep(cell: WeakCell, interval: Duration) {
-    let step = || {
-        let cell = cell.upgrade()?; // the pool is gone
-        let more = with(&cell, |state| state.ask(|core, now, fx| core.sweep(now, SWEEP_BUDGET, fx).1));
-        Some(more.unwrap_or(false)) // a panic was the rebuild's to tell
-    };
-    loop {
-        tokio::time::sleep(interval).await;
-        while match step() {
-            Some(more) => more,
-            None => return,
-        } {
-            tokio::task::yield_now().await;
-        }
+/// Sweeps every `cleanup_interval`, and when a marked session's grace is over, as long as there is a pool.
+async fn sweep_on(cell: WeakCell, interval: Duration) {
+    let mut pause = interval;
+    while cell.strong_count() > 0 {
+        tokio::time::sleep(pause).await;
+        let _ = sweep(&cell).await; // a panic was the rebuild's to tell
+        let removal = cell.upgrade().and_then(|cell| cell.borrow().core().next_removal());
+        pause = removal.map_or(interval, |at| at.since(clock::now()).clamp(MIN_PAUSE, interval.max(MIN_PAUSE)));
     }
 }
 
@@ -125,7 +118,7 @@ impl Handler<RemoveWorkerSessions> for SessionAffinityActor {
     type Result = Result<usize>;
 
     fn handle(&mut self, message: RemoveWorkerSessions, _: &mut Self::Context) -> Self::Result {
-        self.with(|state| state.ask(|core, _, fx| core.remove_worker_sessions(message.0, fx)))
+        self.with(|state| state.ask(|core, now, fx| core.remove_worker_sessions(now, message.0, fx)))
     }
 }
 
@@ -159,7 +152,21 @@ impl Handler<GetInternalStats> for SessionAffinityActor {
     }
 }
 
-fn stats(state: &crate::cell::State) -> Result<AffinityStatus> {
+impl Handler<GetTrail> for SessionAffinityActor {
+    type Result = Result<Trail>;
+
+    fn handle(&mut self, message: GetTrail, _: &mut Self::Context) -> Self::Result {
+        let session = parse(&message.0)?;
+        self.with(|state| trail(state, session))?
+    }
+}
+
+/// The story of a session.
+pub(crate) fn trail(state: &State, session: SessionId) -> Result<Trail> {
+    state.trail(clock::now(), session).ok_or(Error::Bind(BindError::NoAffinity))
+}
+
+fn stats(state: &State) -> Result<AffinityStatus> {
     state.core().affinity_status(clock::now()).ok_or(Error::Bind(BindError::NoAffinity))
 }
 

@@ -79,8 +79,11 @@ async fn r22_sessions_of_a_basic_pool() {
     peer.echo().await;
     assert_eq!(answer.get().await.unwrap().meta().routing, "unrouted");
     assert_eq!(info("bob").await.unwrap().operations, 1);
-    let page = async |offset, limit| pool.send(ListSessions { offset, limit }).await.unwrap().unwrap().len();
-    assert_eq!([page(0, 10).await, page(1, 10).await, page(0, 1).await], [2, 1, 1]);
+    let page = async |cursor, limit| {
+        let page = pool.send(ListSessions { cursor, limit }).await.unwrap().unwrap();
+        (page.sessions.len(), page.next)
+    };
+    assert_eq!([page(0, 10).await, page(0, 1).await, page(1, 10).await], [(2, None), (1, Some(1)), (1, None)]);
     assert!(pool.send(EndSession("ann".into())).await.unwrap().unwrap());
     assert!(!pool.send(EndSession("ann".into())).await.unwrap().unwrap());
     assert!(info("ann").await.is_none());

@@ -105,7 +105,7 @@ async fn r4_a_second_live_pool_of_one_name() {
     taken(pool.send(GetSessionInfo("ann".into())).await.unwrap().unwrap_err());
     taken(pool.send(EndSession("ann".into())).await.unwrap().unwrap_err());
     taken(pool.send(CleanupStaleSessions).await.unwrap().unwrap_err());
-    taken(pool.send(ListSessions { offset: 0, limit: 1 }).await.unwrap().unwrap_err());
+    taken(pool.send(ListSessions { cursor: 0, limit: 1 }).await.unwrap().unwrap_err());
     taken(pool.send(Shutdown::within(HANGING)).await.unwrap().unwrap_err());
     assert_eq!(pool.send(GetPoolName).await.unwrap().as_str(), stage.name);
     let status = pool.send(GetStatus).await.unwrap();

@@ -106,6 +106,7 @@ fn tree(pools: Arc<Pools>) -> actix_web::Scope {
                 .route(web::delete().to(sessions::end))
                 .default_service(web::to(|request| wrong_method(request, "GET, HEAD, DELETE"))),
         )
+        .service(read("/{pool}/sessions/{id}/why", sessions::why))
         .service(
             web::resource("/{pool}/call/{command}")
                 .route(web::post().to(call::call))

@@ -1,7 +1,7 @@
 //! What HTTP tells of sessions, page by page, and their end.
 
 use super::{pools::Pools, refusal::Refusal};
-use crate::{Error, SessionId, SessionInfo};
+use crate::{Error, SessionId, SessionPage};
 use actix_web::{HttpRequest, HttpResponse, Result, web};
 use serde::{Deserialize, Serialize};
 
@@ -12,22 +12,21 @@ const LIMIT_MAX: usize = 1000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Page {
-    offset: usize,
+    cursor: usize,
     limit: usize,
 }
 
-/// A page.
+/// A page, and how many sessions there are in all.
 #[derive(Serialize)]
 struct Listed {
-    sessions: Vec<SessionInfo>,
-    offset: usize,
-    limit: usize,
+    #[serde(flatten)]
+    page: SessionPage,
     total: usize,
 }
 
 impl Default for Page {
     fn default() -> Self {
-        Self { offset: 0, limit: 100 }
+        Self { cursor: 0, limit: 100 }
     }
 }
 
@@ -35,7 +34,7 @@ impl Page {
     fn parse(query: &str) -> Result<Self, Refusal> {
         let wrong = |message: String| Refusal::BadQuery { query: query.into(), message };
         let page = web::Query::<Self>::from_query(query);
-        let page = page.map_err(|error| wrong(format!("{error}; allowed: offset=N, limit=N")))?.into_inner();
+        let page = page.map_err(|error| wrong(format!("{error}; allowed: cursor=N, limit=N")))?.into_inner();
         match page.limit {
             1..=LIMIT_MAX => Ok(page),
             limit => Err(wrong(format!("`limit` is {limit}; allowed: 1 to {LIMIT_MAX}"))),
@@ -50,10 +49,10 @@ pub(super) async fn list(
     pools: web::Data<Pools>,
 ) -> Result<HttpResponse> {
     let pool = pools.find(&pool)?;
-    let Page { offset, limit } = Page::parse(request.query_string())?;
-    let sessions = pool.sessions(offset, limit).await?;
+    let Page { cursor, limit } = Page::parse(request.query_string())?;
+    let page = pool.sessions(cursor, limit).await?;
     let total = pool.status().await?.active_sessions;
-    Ok(HttpResponse::Ok().json(Listed { sessions, offset, limit, total }))
+    Ok(HttpResponse::Ok().json(Listed { page, total }))
 }
 
 /// `GET /v1/pools/{pool}/sessions/{id}`.
@@ -64,6 +63,12 @@ pub(super) async fn one(path: web::Path<(String, String)>, pools: web::Data<Pool
         Some(session) => Ok(HttpResponse::Ok().json(session)),
         None => Err(Error::SessionNotFound { session: id }),
     }
+}
+
+/// `GET /v1/pools/{pool}/sessions/{id}/why`: of a session that was never seen, too.
+pub(super) async fn why(path: web::Path<(String, String)>, pools: web::Data<Pools>) -> Result<HttpResponse, Error> {
+    let (pool, id) = path.into_inner();
+    Ok(HttpResponse::Ok().json(pools.find(&pool)?.why(&id).await?))
 }
 
 /// `DELETE /v1/pools/{pool}/sessions/{id}`: the session ends after the calls it has.
@@ -87,16 +92,16 @@ mod tests {
     #[test]
     fn pages() {
         let parse = |query| Page::parse(query).map_err(|refusal| refusal.to_string());
-        assert_eq!(parse(""), Ok(Page { offset: 0, limit: 100 }));
-        assert_eq!(parse("limit=1000&offset=7"), Ok(Page { offset: 7, limit: 1000 }));
+        assert_eq!(parse(""), Ok(Page { cursor: 0, limit: 100 }));
+        assert_eq!(parse("limit=1000&cursor=7"), Ok(Page { cursor: 7, limit: 1000 }));
         for (query, expected) in [
             ("limit=1001", "the query `limit=1001`: `limit` is 1001; allowed: 1 to 1000"),
             ("limit=0", "the query `limit=0`: `limit` is 0; allowed: 1 to 1000"),
         ] {
             assert_eq!(parse(query), Err(expected.into()));
         }
-        for query in ["offset=-1", "limit=x", "page=2"] {
-            assert!(parse(query).unwrap_err().ends_with("; allowed: offset=N, limit=N"), "{query}");
+        for query in ["cursor=-1", "limit=x", "offset=2"] {
+            assert!(parse(query).unwrap_err().ends_with("; allowed: cursor=N, limit=N"), "{query}");
         }
     }
 }

@@ -74,9 +74,11 @@ async fn r8_a_status_shows_a_hundred_sessions_at_most() {
     }
     let status = pool.status().await.unwrap();
     assert_eq!((status.sessions.len(), status.active_sessions), (100, 130));
-    let pages = [pool.sessions(0, 100).await.unwrap(), pool.sessions(100, 100).await.unwrap()];
-    assert_eq!(pages.each_ref().map(Vec::len), [100, 30]);
-    let names: BTreeSet<String> = pages.iter().flatten().map(|info| info.id.to_string()).collect();
+    let first = pool.sessions(0, 100).await.unwrap();
+    let second = pool.sessions(first.next.unwrap(), 100).await.unwrap();
+    assert_eq!((first.sessions.len(), second.sessions.len(), second.next), (100, 30, None));
+    let names: BTreeSet<String> =
+        [first, second].iter().flat_map(|page| &page.sessions).map(|info| info.id.to_string()).collect();
     assert_eq!(names.len(), 130);
     pool.end().await;
 }

@@ -133,8 +133,10 @@ async fn r22_sessions_are_tracked_listed_and_ended_in_both_worker_types() {
         assert!(!supervisor.send(UpdateSessionActivity("eve".into())).await.unwrap().unwrap());
         assert_eq!(pool.session("ann").await.unwrap().unwrap().operations, 2);
         assert_eq!(pool.session("eve").await.unwrap(), None);
-        let pages = [pool.sessions(0, 1).await.unwrap(), pool.sessions(1, 9).await.unwrap()].concat();
-        let names: BTreeSet<String> = pages.iter().map(|info| info.id.to_string()).collect();
+        let first = pool.sessions(0, 1).await.unwrap();
+        let second = pool.sessions(first.next.unwrap(), 9).await.unwrap();
+        let infos = first.sessions.iter().chain(&second.sessions);
+        let names: BTreeSet<String> = infos.map(|info| info.id.to_string()).collect();
         assert_eq!(names, ["ann", "bob"].map(String::from).into());
         assert_eq!(pool.status().await.unwrap().active_sessions, 2);
         assert!(supervisor.send(EndSession("ann".into())).await.unwrap().unwrap());

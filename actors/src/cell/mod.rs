@@ -9,11 +9,13 @@ mod outbox;
 mod rebuild;
 mod state;
 mod submit;
+mod sweep;
 
 pub(crate) use call::{Answer, Body, Incoming};
 pub(crate) use link::{CommandTable, Link};
 pub(crate) use outbox::Outbox;
 pub(crate) use state::{Arrival, Post, State};
+pub(crate) use sweep::sweep;
 
 use crate::Result;
 use herder_core::Input;

@@ -22,5 +22,5 @@ pub use pool::{
     WorkerInfo,
 };
 pub use sessions::{
-    CleanupStaleSessions, EndSession, GetSessionInfo, ListSessions, TrackSession, UpdateSessionActivity,
+    CleanupStaleSessions, EndSession, GetSessionInfo, GetTrail, ListSessions, TrackSession, UpdateSessionActivity,
 };

@@ -1,8 +1,8 @@
 //! Sessions as every pool tracks them (R22). Sent to the supervisor.
 
-use crate::Result;
+use crate::{Result, Trail};
 use actix::Message;
-use herder_core::SessionInfo;
+use herder_core::{SessionInfo, SessionPage};
 
 /// Notes a session without calling anything: creates it, or renews its timeout.
 #[derive(Clone, Debug, Message)]
@@ -24,17 +24,24 @@ pub struct GetSessionInfo(pub String);
 #[rtype(result = "Result<bool>")]
 pub struct EndSession(pub String);
 
-/// Removes sessions whose time is over, all of them: how many. The pool does so by itself every `cleanup_interval`.
+/// Removes sessions whose time is over, all of them: how many. In small steps, with calls between them. The pool does so by itself
+/// every `cleanup_interval`.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<usize>")]
 pub struct CleanupStaleSessions;
 
-/// A page of the sessions.
+/// A page of the sessions, in no order that means anything.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Result<Vec<SessionInfo>>")]
+#[rtype(result = "Result<SessionPage>")]
 pub struct ListSessions {
-    /// How many to pass over.
-    pub offset: usize,
+    /// Where to go on: 0, or the `next` of the page before.
+    pub cursor: usize,
     /// How many at most.
     pub limit: usize,
 }
+
+/// Why a session's calls ran where they ran. Sent to the supervisor or to the affinity actor. Asking renews and marks nothing. An
+/// error says `Bind` in a pool without session affinity.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Trail>")]
+pub struct GetTrail(pub String);

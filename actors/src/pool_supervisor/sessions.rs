@@ -2,11 +2,12 @@
 
 use super::PoolSupervisor;
 use crate::{
-    CleanupStaleSessions, EndSession, Error, GetSessionInfo, ListSessions, Result, TrackSession, UpdateSessionActivity,
-    clock,
+    CleanupStaleSessions, EndSession, Error, GetSessionInfo, GetTrail, ListSessions, Result, TrackSession, Trail,
+    UpdateSessionActivity, cell::sweep, clock, session_affinity::trail,
 };
-use actix::Handler;
-use herder_core::{SessionId, SessionInfo};
+use actix::{Handler, ResponseFuture};
+use herder_core::{SessionId, SessionInfo, SessionPage};
+use std::rc::Rc;
 
 impl Handler<TrackSession> for PoolSupervisor {
     type Result = Result<SessionInfo>;
@@ -50,19 +51,29 @@ impl Handler<EndSession> for PoolSupervisor {
 }
 
 impl Handler<CleanupStaleSessions> for PoolSupervisor {
-    type Result = Result<usize>;
+    type Result = ResponseFuture<Result<usize>>;
 
     fn handle(&mut self, _: CleanupStaleSessions, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| active.with(|state| state.ask(|core, now, fx| core.cleanup_stale_sessions(now, fx))))
+        let cell = self.active(|active| Ok(Rc::downgrade(&active.cell)));
+        Box::pin(async move { sweep(&cell?).await })
     }
 }
 
 impl Handler<ListSessions> for PoolSupervisor {
-    type Result = Result<Vec<SessionInfo>>;
+    type Result = Result<SessionPage>;
 
     fn handle(&mut self, message: ListSessions, _: &mut Self::Context) -> Self::Result {
-        let ListSessions { offset, limit } = message;
-        self.active(|active| Ok(active.cell.borrow().core().list_sessions(clock::now(), offset, limit)))
+        let ListSessions { cursor, limit } = message;
+        self.active(|active| Ok(active.cell.borrow().core().list_sessions(clock::now(), cursor, limit)))
+    }
+}
+
+impl Handler<GetTrail> for PoolSupervisor {
+    type Result = Result<Trail>;
+
+    fn handle(&mut self, message: GetTrail, _: &mut Self::Context) -> Self::Result {
+        let session = parse(&message.0)?;
+        self.active(|active| trail(&active.cell.borrow(), session))
     }
 }
 

@@ -14,10 +14,11 @@ Examples:
   herder serve carts.py:app --enhanced              a pool `carts`; a session stays with its worker
   herder call basic echo '{\"x\": 1}'                 against the running server, or without one
   herder status                                     the pools of the running server
+  herder why sessions ann                           what happened to a session
 
 Environment:
-  HERDER_URL    the server that `call` and `status` talk to
-  HERDER_TOKEN  the token that `serve` asks for, and `call` and `status` show
+  HERDER_URL    the server that `call`, `status` and `why` talk to
+  HERDER_TOKEN  the token that `serve` asks for, and `call`, `status` and `why` show
   HERDER_LOG    what is logged, such as `debug` or `info,herder_actors=trace`";
 
 const SERVE_EXAMPLES: &str = "\
@@ -53,6 +54,14 @@ Examples:
   herder status sessions
   herder status basic --json";
 
+const WHY_EXAMPLES: &str = "\
+Examples:
+  herder why sessions ann
+  herder why sessions ann --json
+
+Tells when the session was bound and to which worker, which calls found its state there, how long they waited, and why it was
+bound anew, expired or ended. A pool remembers its last 16384 events, and 4096 sessions that are gone.";
+
 /// Pools of Python worker processes, supervised; a session stays with its worker.
 #[derive(Debug, Parser)]
 #[command(name = "herder", version, after_help = EXAMPLES, max_term_width = 100)]
@@ -71,6 +80,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Show the pools of a running server
     Status(Status),
+    /// Tell why a session's calls ran where they ran
+    Why(Why),
 }
 
 #[derive(Args, Debug)]
@@ -141,6 +152,20 @@ pub(crate) struct Check {
 pub(crate) struct Status {
     /// One pool, with its workers
     pub(crate) pool: Option<String>,
+    /// Print what the server answered, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerAt,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = WHY_EXAMPLES)]
+pub(crate) struct Why {
+    /// The pool's name
+    pub(crate) pool: String,
+    /// The session's id
+    pub(crate) session: String,
     /// Print what the server answered, as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,6 +1,11 @@
 //! A client of a running server: plain HTTP, one request at a time. Holds the address and the token.
 
-use crate::failure::{Failure, Outcome};
+use crate::{
+    args::ServerAt,
+    call::token,
+    failure::{Failure, Outcome},
+    source::{Source, Wishes},
+};
 use serde_json::Value;
 use std::time::Duration;
 use ureq::{Agent, Body, http::Response};
@@ -22,6 +27,16 @@ pub(crate) fn path(parts: &[&str]) -> String {
 }
 
 impl Client {
+    /// For the server that was named, or else for the configured address.
+    pub(crate) fn of(server: &ServerAt) -> Outcome<Self> {
+        if let Some(url) = &server.url {
+            return Ok(Self::new(url, token(None)));
+        }
+        let server = Source::of(None, Wishes::default())?.server;
+        let own = server.token.as_ref().map(|token| token.expose().to_owned());
+        Ok(Self::new(&format!("http://{}", server.listen), token(own)))
+    }
+
     /// For the server at this URL; shows the token if there is one.
     pub(crate) fn new(base: &str, token: Option<String>) -> Self {
         let config = Agent::config_builder().http_status_as_error(false).proxy(None).max_redirects(0);
@@ -56,6 +71,12 @@ impl Client {
             request = request.header(*name, value);
         }
         self.answer(request.send(body))
+    }
+
+    /// The body of a 200 as JSON; a problem otherwise.
+    pub(crate) fn json(&self, path: &str) -> Outcome<Value> {
+        serde_json::from_str(&self.get(path)?)
+            .map_err(|error| Failure::failed(format_args!("the server's answer is not what it should be: {error}")))
     }
 
     fn answer(&self, answer: Result<Response<Body>, ureq::Error>) -> Outcome<String> {

@@ -11,6 +11,7 @@ mod serve;
 mod source;
 mod status;
 mod table;
+mod why;
 
 use args::{Arguments, Command};
 use clap::Parser;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Command::Call(options) => call::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Why(options) => why::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,20 +2,18 @@
 
 use crate::{
     args::Status,
-    call::token,
     client::{Client, path},
-    failure::{Failure, Outcome},
-    source::{Source, Wishes},
+    failure::Outcome,
     table::{self, aligned},
 };
 use serde_json::Value;
 
 /// Shows the pools, or one with its workers.
 pub(crate) fn run(options: &Status) -> Outcome {
-    let client = client(options)?;
+    let client = Client::of(&options.server)?;
     let text = match &options.pool {
         Some(pool) if options.json => client.get(&path(&[pool]))?,
-        Some(pool) => one(&parsed(&client.get(&path(&[pool]))?)?),
+        Some(pool) => one(&client.json(&path(&[pool]))?),
         None if options.json => client.get(&path(&[]))?,
         None => all(&client)?,
     };
@@ -23,20 +21,10 @@ pub(crate) fn run(options: &Status) -> Outcome {
     Ok(())
 }
 
-/// Of the server that was named, or else of the configured address.
-fn client(options: &Status) -> Outcome<Client> {
-    if let Some(url) = &options.server.url {
-        return Ok(Client::new(url, token(None)));
-    }
-    let server = Source::of(None, Wishes::default())?.server;
-    let own = server.token.as_ref().map(|token| token.expose().to_owned());
-    Ok(Client::new(&format!("http://{}", server.listen), token(own)))
-}
-
 fn all(client: &Client) -> Outcome<String> {
-    let list = parsed(&client.get(&path(&[]))?)?;
+    let list = client.json(&path(&[]))?;
     let names = list["pools"].as_array().into_iter().flatten().filter_map(|pool| pool["pool"].as_str());
-    let rows = names.map(|name| Ok(row(&parsed(&client.get(&path(&[name]))?)?)));
+    let rows = names.map(|name| Ok(row(&client.json(&path(&[name]))?)));
     let titles =
         ["POOL", "TYPE", "STATE", "READY", "WAITING", "IN FLIGHT", "SESSIONS", "OK", "FAILED", "LOST", "UPTIME"];
     Ok(aligned(&titles, &rows.collect::<Outcome<Vec<_>>>()?))
@@ -92,9 +80,4 @@ fn shown(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-fn parsed(text: &str) -> Outcome<Value> {
-    serde_json::from_str(text)
-        .map_err(|error| Failure::failed(format_args!("the server's answer is not what it should be: {error}")))
 }

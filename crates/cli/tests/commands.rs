@@ -1,4 +1,4 @@
-//! `call`, `check` and `status`: what they print, and their exit codes.
+//! `call`, `check`, `status` and `why`: what they print, and their exit codes.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -26,7 +26,7 @@ fn told(output: Output) -> (i32, String, String) {
 #[test]
 fn help() {
     let folder = folder("");
-    for command in ["", "serve", "call", "check", "status"] {
+    for command in ["", "serve", "call", "check", "status", "why"] {
         let args: Vec<_> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let (code, help, _) = run(folder.path(), &args);
         assert_eq!(code, 0);

@@ -129,11 +129,12 @@ fn r22_sessions_over_http() {
         page["sessions"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
     };
     let all = page("");
-    assert_eq!((&all["offset"], &all["limit"], &all["total"]), (&json!(0), &json!(100), &json!(3)));
-    let pages = [page("?limit=2"), page("?offset=2&limit=2"), page("?offset=3")];
-    assert_eq!(pages.iter().flat_map(ids).collect::<Vec<_>>(), ids(&all));
-    assert_eq!(pages.map(|page| ids(&page).len()), [2, 1, 0]);
-    for query in ["?limit=1001", "?limit=0", "?offset=x", "?page=1"] {
+    assert_eq!((&all["next"], &all["total"]), (&Value::Null, &json!(3)));
+    let first = page("?limit=2");
+    let pages = [page(&format!("?cursor={}&limit=2", first["next"])), page("?cursor=9")];
+    assert_eq!([&first, &pages[0], &pages[1]].into_iter().flat_map(ids).collect::<Vec<_>>(), ids(&all));
+    assert_eq!(pages.map(|page| (ids(&page).len(), page["next"].clone())), [(1, Value::Null), (0, Value::Null)]);
+    for query in ["?limit=1001", "?limit=0", "?cursor=x", "?offset=1"] {
         server.get(&format!("/v1/pools/kept/sessions{query}")).problem(400, "bad-query");
     }
 

@@ -24,11 +24,12 @@ pub use ids::{
     SESSION_ID_MAX, SessionId, WireId, WorkerId, WorkerRef,
 };
 pub use pool::{
-    AffinityStatus, BindError, Core, Counters, Delivery, Effect, Effects, Features, Input, Lookup, Note, PoolState,
-    PoolStatus, QueueStatus, SESSIONS_SHOWN, Salvage, SessionCall, SessionEnd, SessionInfo, SessionState, StopHow,
-    Submission, TransitionStatus, WorkerStatus,
+    AffinityStatus, BindError, Core, Counters, Delivery, Effect, Effects, Features, Input, Lookup, Note, PAGE_SCAN,
+    PastLife, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, Salvage, SessionCall, SessionEnd, SessionInfo,
+    SessionPage, SessionState, SessionTrail, StopHow, Submission, TransitionStatus, WorkerStatus,
 };
 pub use routing::{RebindReason, Routing};
+pub use session::{GONE_LIMIT, Happened, TRAIL_LIMIT, TrailEvent};
 pub use settings::{
     Affinity, AffinitySettings, CancelSettings, Expiry, HealthSettings, IfAbsent, KindSettings, OnExpired,
     QueueSettings, RestartSettings, SessionSettings, Settings, WorkerType,

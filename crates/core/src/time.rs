@@ -23,7 +23,8 @@ impl Add<Duration> for Now {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+        let seconds = span.as_secs().saturating_mul(1_000_000_000);
+        Self(self.0.saturating_add(seconds.saturating_add(u64::from(span.subsec_nanos()))))
     }
 }
 

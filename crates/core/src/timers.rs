@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     Linger(WorkerRef),
     /// The next sweep of sessions.
     Sweep,
+    /// The next step of the walk to sessions that were released.
+    Walk,
     /// A failed pool's probe, or the end of a drain.
     Pool,
 }

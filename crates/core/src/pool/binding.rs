@@ -4,7 +4,7 @@ use super::{Core, Effect, Effects, SessionEnd, call::Role, expiry::Aged};
 use crate::{
     CallId, Epoch, Now, SessionId, WorkerId, WorkerRef,
     failure::Failure,
-    session::{Binding, Route, Row, RowKey, Sessions, Then, Unbound},
+    session::{Binding, Happened, Route, RowKey, Sessions, Then, Unbound},
 };
 
 /// Where a session is bound (R15).
@@ -38,14 +38,23 @@ pub enum BindError {
 impl Core {
     /// Where a session is bound, by its id. Under two-phase expiry the read itself marks.
     pub fn worker_of(&mut self, now: Now, id: &str, fx: &mut Effects) -> Lookup {
-        let Some(row) = self.find_routed(id) else { return Lookup::NoAffinity };
+        let Sessions::Routed(routes) = &self.sessions else { return Lookup::NoAffinity };
+        let Some((row, found)) = routes.table.get(id) else { return Lookup::NoAffinity };
+        if !found.is_due(now, self.settings.sessions.timeout) && !routes.is_released(&found.route) {
+            return self.looked_up(found.route.binding); // nothing to see to: by far the most
+        }
+        self.unbind_released(now, row, fx);
         match self.expiry_on_read(now, row, fx) {
             Aged::Gone(_) => Lookup::NoAffinity,
             Aged::Marked => Lookup::Expired,
-            Aged::Alive => match self.binding(row) {
-                Binding::To { at, .. } if self.is_alive(at) => Lookup::Worker(at),
-                _ => Lookup::NoAffinity,
-            },
+            Aged::Alive => self.looked_up(self.binding(row)),
+        }
+    }
+
+    fn looked_up(&self, binding: Binding) -> Lookup {
+        match binding {
+            Binding::To { at, .. } if self.is_alive(at) => Lookup::Worker(at),
+            _ => Lookup::NoAffinity,
         }
     }
 
@@ -75,13 +84,13 @@ impl Core {
             Some(row) => row,
             None => self.row_to_bind(now, id, fx).map_err(|_| BindError::Quota(self.settings.sessions.max))?,
         };
-        self.drop_void_binding(row, fx);
+        self.drop_void_binding(now, row, fx);
         match self.binding(row) {
-            Binding::To { at: bound, epoch } if bound == at && epoch == self.epoch_of(row) => {}
+            Binding::To { at: bound, epoch, .. } if bound == at && epoch == self.epoch_of(row) => {}
             Binding::None(_) if self.next_epoch_of(row) == self.epoch_of(row) => {
-                self.bind_if_alive(row, at, self.epoch_of(row));
+                self.bind_if_alive(now, row, at, self.epoch_of(row));
             }
-            _ => _ = self.end_routed(row, Then::Bind(at), fx),
+            _ => _ = self.end_routed(now, row, Then::Bind(at), fx),
         }
         self.rehome(now, row, 0, fx);
         self.touch_row(row, now);
@@ -90,7 +99,7 @@ impl Core {
 
     /// A new life for a session that is not there, or has expired: who binds it says that it is to live.
     fn row_to_bind(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<RowKey, Failure> {
-        if let Some(expired) = self.find_routed(id.as_str()) {
+        if let Some(expired) = self.meet_routed(now, id.as_str(), fx) {
             self.revive(now, expired, fx);
             return Ok(expired);
         }
@@ -100,31 +109,21 @@ impl Core {
     /// Forgets where a session is bound; its state there ends, after the calls it has. False if it was bound nowhere.
     pub fn unbind_session(&mut self, now: Now, id: &str, fx: &mut Effects) -> bool {
         let Some(row) = self.live_row(now, id, fx) else { return false };
-        self.bound_process(row).is_some_and(|at| self.is_alive(at)) && self.end_routed(row, Then::Stay, fx)
-    }
-
-    /// Unbinds every session of a slot's present process: how many. Costs the number of all sessions. Bindings to a process
-    /// that is gone are void already, and stay to tell who asks next (R20).
-    pub fn remove_worker_sessions(&mut self, worker: WorkerId, fx: &mut Effects) -> usize {
-        let Some(routes) = self.routes() else { return 0 };
-        let here = |at: WorkerRef| at.worker == worker && self.is_alive(at);
-        let bound = |row: &Row<Route>| matches!(row.route.binding, Binding::To { at, .. } if here(at));
-        let rows: Vec<RowKey> = routes.table.iter().filter(|(_, row)| bound(row)).map(|(key, _)| key).collect();
-        rows.into_iter().filter(|row| self.end_routed(*row, Then::Stay, fx)).count()
+        self.bound_process(row).is_some_and(|at| self.is_alive(at)) && self.end_routed(now, row, Then::Stay, fx)
     }
 
     /// Ends the present epoch of a row: now if nothing of it is queued or unfinished, else after that.
-    pub(super) fn end_routed(&mut self, row: RowKey, then: Then, fx: &mut Effects) -> bool {
+    pub(super) fn end_routed(&mut self, now: Now, row: RowKey, then: Then, fx: &mut Effects) -> bool {
         let epoch = self.fresh_epoch();
         let Some(route) = self.route_mut(row) else { return false };
         route.epoch = epoch;
-        route.then = then;
+        route.set_then(then);
         if route.turn.is_none() {
-            self.close_ended_epoch(row, None, fx);
+            self.close_ended_epoch(now, row, None, fx);
         }
-        let Sessions::Routed(routes) = &mut self.sessions else { return false };
-        if then == Then::Forget && routes.table.row(row).is_some_and(|row| row.pending == 0) {
-            routes.table.remove(row);
+        let idle = self.routes().and_then(|routes| routes.table.row(row)).is_some_and(|row| row.pending() == 0);
+        if then == Then::Forget && idle {
+            self.bury(now, row, SessionEnd::Ended);
         }
         true
     }
@@ -137,21 +136,22 @@ impl Core {
         }
     }
 
-    pub(super) fn bind_if_alive(&mut self, row: RowKey, at: WorkerRef, epoch: Epoch) {
+    pub(super) fn bind_if_alive(&mut self, now: Now, row: RowKey, at: WorkerRef, epoch: Epoch) {
         let alive = self.is_alive(at);
         if let Sessions::Routed(routes) = &mut self.sessions {
             if let Some(route) = routes.route_mut(row) {
-                route.then = Then::Stay;
+                route.set_then(Then::Stay);
             }
             if alive {
                 routes.bind(row, at, epoch);
+                self.note(now, row, Happened::Bound, Some(at));
             }
         }
     }
 
     /// A session was bound: its other calls, if more than `known` are pending, no longer wait for just any home.
     pub(super) fn rehome(&mut self, now: Now, row: RowKey, known: u32, fx: &mut Effects) {
-        let pending = self.routes().and_then(|routes| routes.table.row(row)).map_or(0, |row| row.pending);
+        let pending = self.routes().and_then(|routes| routes.table.row(row)).map_or(0, |row| row.pending());
         if pending <= known {
             return;
         }
@@ -163,25 +163,22 @@ impl Core {
     }
 
     /// Removes a row; the workers that hold its state are told.
-    pub(super) fn forget(&mut self, row: RowKey, reason: SessionEnd, fx: &mut Effects) {
+    pub(super) fn forget(&mut self, now: Now, row: RowKey, reason: SessionEnd, fx: &mut Effects) {
         self.end_state(row, reason, Unbound::New, fx);
-        match &mut self.sessions {
-            Sessions::Tracked(table) => _ = table.remove(row),
-            Sessions::Routed(routes) => _ = routes.table.remove(row),
-        }
+        self.bury(now, row, reason);
     }
 
-    /// Unbinds a row and tells the processes that hold its state, each once (R22).
-    pub(super) fn end_state(&mut self, row: RowKey, reason: SessionEnd, why: Unbound, fx: &mut Effects) {
-        let Sessions::Routed(routes) = &mut self.sessions else { return };
-        let Some((at, epoch)) = routes.unbind(row, why) else { return };
+    /// Unbinds a row and tells the processes that hold its state, each once (R22). False if it was bound nowhere.
+    pub(super) fn end_state(&mut self, row: RowKey, reason: SessionEnd, why: Unbound, fx: &mut Effects) -> bool {
+        let Sessions::Routed(routes) = &mut self.sessions else { return false };
+        let Some((at, epoch)) = routes.unbind(row, why) else { return false };
         self.tell_end(row, epoch, Some(at), reason, fx);
+        true
     }
 
     fn tell_end(&mut self, row: RowKey, epoch: Epoch, at: Option<WorkerRef>, reason: SessionEnd, fx: &mut Effects) {
         let Sessions::Routed(routes) = &mut self.sessions else { return };
-        let line = routes.route_mut(row).and_then(|route| route.line.as_mut());
-        let strays = line.map(|line| std::mem::take(&mut line.strays)).unwrap_or_default();
+        let strays = routes.route_mut(row).map(Route::take_strays).unwrap_or_default();
         let Some(session) = routes.table.row(row).map(|row| row.id.clone()) else { return };
         for at in at.into_iter().chain(strays).filter(|at| self.is_alive(*at)) {
             fx.push(Effect::EndSession { at, session: session.clone(), epoch, reason });
@@ -189,18 +186,19 @@ impl Core {
     }
 
     /// Drops a binding to a process that is gone; that process, if there was such a binding. An epoch that goes on rises.
-    pub(super) fn drop_void_binding(&mut self, row: RowKey, fx: &mut Effects) -> Option<WorkerRef> {
-        let Binding::To { at, epoch } = self.binding(row) else { return None };
+    pub(super) fn drop_void_binding(&mut self, now: Now, row: RowKey, fx: &mut Effects) -> Option<WorkerRef> {
+        let Binding::To { at, epoch, .. } = self.binding(row) else { return None };
         if self.is_alive(at) || self.turn_of(row).is_some() {
             return None;
         }
-        self.void(row, epoch, fx);
+        self.void(now, row, epoch, fx);
         Some(at)
     }
 
     /// The state of this epoch is lost. What other workers hold of it, who ran a hint call, is of no use any more.
-    pub(super) fn void(&mut self, row: RowKey, lost: Epoch, fx: &mut Effects) {
+    pub(super) fn void(&mut self, now: Now, row: RowKey, lost: Epoch, fx: &mut Effects) {
         let fresh = self.fresh_epoch();
+        self.note(now, row, Happened::Lost, self.bound_process(row));
         let Sessions::Routed(routes) = &mut self.sessions else { return };
         routes.unbind(row, Unbound::WorkerLost);
         if let Some(route) = routes.route_mut(row).filter(|route| route.epoch == lost) {
@@ -209,8 +207,11 @@ impl Core {
         self.tell_end(row, lost, None, SessionEnd::Moved, fx);
     }
 
-    pub(super) fn find_routed(&self, id: &str) -> Option<RowKey> {
-        self.routes().and_then(|routes| routes.table.find(id))
+    /// The session's row. One that was released with others is unbound before anybody looks at it.
+    pub(super) fn meet_routed(&mut self, now: Now, id: &str, fx: &mut Effects) -> Option<RowKey> {
+        let row = self.routes()?.table.find(id)?;
+        self.unbind_released(now, row, fx);
+        Some(row)
     }
 
     pub(super) fn route(&self, row: RowKey) -> Option<&Route> {

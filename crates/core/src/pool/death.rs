@@ -7,7 +7,7 @@ use super::{
 use crate::{
     CallId, Now, WorkerId, WorkerRef,
     failure::{End, Failure, Loss},
-    session::{Binding, RowKey, Sessions},
+    session::{Binding, Happened, RowKey, Sessions},
     worker::{Occupant, Process, Running, WorkerState},
 };
 
@@ -102,7 +102,7 @@ impl Core {
     /// Tells every call of the lost epoch, in flight or waiting. If there was none, the void binding stays to tell the next.
     fn lose_session(&mut self, now: Now, row: RowKey, at: WorkerRef, end: End, fx: &mut Effects) {
         let epoch = match self.binding(row) {
-            Binding::To { at: bound, epoch } if bound == at => Some(epoch),
+            Binding::To { at: bound, epoch, .. } if bound == at => Some(epoch),
             _ => None,
         };
         let turn = self.turn_of(row);
@@ -110,7 +110,7 @@ impl Core {
         let told: Vec<CallId> =
             head.into_iter().chain(self.line_of(row)).filter(|id| self.epoch_of_call(*id) == epoch).collect();
         if let (false, Some(epoch)) = (told.is_empty(), epoch) {
-            self.void(row, epoch, fx);
+            self.void(now, row, epoch, fx);
         }
         if turn.is_some() && head.is_none() {
             self.end_row_call(now, row); // the turn was held by a settled call's attempt, which is gone now
@@ -129,6 +129,7 @@ impl Core {
         };
         let loss = Loss { at, end: Some(end), may_have_run: call.attempts > 0 };
         self.counters.lost += 1;
+        self.note(now, row, Happened::ToldOfLoss, Some(at));
         fx.push(Effect::Settle { call: id, failure: Failure::SessionWorkerLost { session, loss } });
         self.end_row_call(now, row);
     }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     CallId, Epoch, Now, WorkerId, WorkerRef,
     routing::{RebindReason, Routing},
-    session::{Binding, Routes, RowKey, Sessions, Unbound},
+    session::{Binding, Happened, Routes, RowKey, Sessions, Unbound},
     timers::Timer,
     worker::{Occupant, Running},
 };
@@ -45,7 +45,7 @@ impl Core {
     }
 
     fn seek_hint(&mut self, now: Now, id: CallId, row: RowKey, fx: &mut Effects) -> Sought {
-        self.drop_void_binding(row, fx);
+        self.drop_void_binding(now, row, fx);
         match self.binding(row) {
             Binding::To { at, .. } if self.can_take(at) => self.send(now, id, at, Routing::Hit, fx),
             Binding::To { .. } => match self.least_loaded() {
@@ -94,10 +94,14 @@ impl Core {
         let Some(call) = self.calls.get_mut(&id) else { return Sought::Sent };
         call.place = Place::Sent { at, wire };
         call.attempts += 1;
+        let waited = now - call.admitted;
         let session = call.role.row().map(|row| (row, call.role.is_strict()));
         let running = Running { wire, occupant: Occupant::Call(id), since: now, routing, session };
         self.slot_mut(at.worker).running.push(running);
-        self.count_routing(routing);
+        if let Some((row, _)) = session {
+            self.count_routing(routing);
+            self.note_wait(now, row, Happened::Sent(routing), Some(at), waited);
+        }
         fx.push(Effect::Send { at, call: id, wire, epoch });
         Sought::Sent
     }
@@ -151,7 +155,7 @@ impl Core {
         while self.slot(worker).accepts(self.gated()) {
             let Some(id) = self.next_for(worker) else { return };
             self.unqueue(id);
-            if self.wants_a_home(id, worker, fx) {
+            if self.wants_a_home(now, id, worker, fx) {
                 self.wait(now, id, Place::Homeless, fx);
                 continue;
             }
@@ -172,9 +176,9 @@ impl Core {
     }
 
     /// Whether a hint call's session lost its worker meanwhile, so that this one of the overflow must not take it (R12).
-    fn wants_a_home(&mut self, id: CallId, worker: WorkerId, fx: &mut Effects) -> bool {
+    fn wants_a_home(&mut self, now: Now, id: CallId, worker: WorkerId, fx: &mut Effects) -> bool {
         let Some(Role::Hint(row)) = self.calls.get(&id).map(|call| call.role) else { return false };
-        self.drop_void_binding(row, fx);
+        self.drop_void_binding(now, row, fx);
         matches!(self.binding(row), Binding::None(_)) && !self.slot(worker).base && self.base_lives()
     }
 
@@ -185,7 +189,7 @@ impl Core {
             self.send(now, id, at, Routing::Unrouted, fx);
             return;
         };
-        self.drop_void_binding(row, fx);
+        self.drop_void_binding(now, row, fx);
         match self.binding(row) {
             Binding::To { at: bound, .. } if bound == at => self.send(now, id, at, Routing::Hit, fx),
             Binding::To { .. } => self.send_astray(now, id, row, at, fx),

@@ -4,7 +4,7 @@ use super::{Core, Effects, SessionEnd};
 use crate::{
     Expiry, Now,
     failure::Failure,
-    session::{RowKey, Sessions, Unbound},
+    session::{Happened, Row, RowKey, Sessions, Unbound},
     timers::Timer,
 };
 use std::time::Duration;
@@ -32,42 +32,39 @@ impl Core {
         match routes.settings.expiry {
             Expiry::Immediate => {
                 self.counters.sessions_expired += 1;
-                self.forget(row, SessionEnd::Expired, fx);
+                self.forget(now, row, SessionEnd::Expired, fx);
                 Aged::Gone(Unbound::Expired)
             }
             Expiry::TwoPhase { grace } => {
-                routes.table.mark(row, now);
-                let marked = routes.table.row(row).and_then(|row| row.marked).unwrap_or(now);
-                if now >= marked + grace && grace_passed(now, marked) {
+                let marked = routes.table.row(row).and_then(Row::marked);
+                if marked.is_some_and(|at| grace_passed(now, at, grace)) {
                     self.counters.sessions_expired += 1;
-                    self.forget(row, SessionEnd::Expired, fx);
+                    self.forget(now, row, SessionEnd::Expired, fx);
                     return Aged::Gone(Unbound::New);
                 }
+                self.mark(now, row);
                 Aged::Marked
             }
+        }
+    }
+
+    /// Phase one of two-phase expiry.
+    fn mark(&mut self, now: Now, row: RowKey) {
+        let Sessions::Routed(routes) = &mut self.sessions else { return };
+        if routes.table.mark(row, now) {
+            self.note(now, row, Happened::Marked, None);
         }
     }
 
     /// An expired session begins anew: its old state ends, its row lives.
     pub(super) fn revive(&mut self, now: Now, row: RowKey, fx: &mut Effects) {
         self.end_state(row, SessionEnd::Expired, Unbound::Expired, fx);
+        self.note(now, row, Happened::Unbound(SessionEnd::Expired), None);
         let epoch = self.fresh_epoch();
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.table.touch(row, now);
             if let Some(route) = routes.route_mut(row) {
                 route.epoch = epoch;
-            }
-        }
-    }
-
-    /// Removes what is due, all of it: how many sessions went.
-    pub fn cleanup_stale_sessions(&mut self, now: Now, fx: &mut Effects) -> usize {
-        let mut removed = 0;
-        loop {
-            let (gone, more) = self.sweep(now, SWEEP_STEP, fx);
-            removed += gone;
-            if !more {
-                return removed;
             }
         }
     }
@@ -89,26 +86,34 @@ impl Core {
         (removed, true)
     }
 
+    /// When the next marked session may be removed: a sweep at that moment, and nobody knows an expired session for longer than its
+    /// grace and one sweep.
+    pub fn next_removal(&self) -> Option<Now> {
+        let routes = self.routes()?;
+        let Expiry::TwoPhase { grace } = routes.settings.expiry else { return None };
+        routes.table.oldest_marked().map(|(_, at)| at + grace)
+    }
+
     /// Looks at the oldest due row: whether it was removed (or only marked); `None` if nothing is due.
     fn sweep_one(&mut self, now: Now, fx: &mut Effects) -> Option<bool> {
         if self.mark_one(now) {
             return Some(false);
         }
         let row = self.removable(now)?;
-        self.forget(row, SessionEnd::Expired, fx);
+        self.forget(now, row, SessionEnd::Expired, fx);
         Some(true)
     }
 
     /// Phase one, of two-phase expiry only.
     fn mark_one(&mut self, now: Now) -> bool {
         let timeout = self.settings.sessions.timeout;
-        let Sessions::Routed(routes) = &mut self.sessions else { return false };
+        let Sessions::Routed(routes) = &self.sessions else { return false };
         if routes.settings.expiry == Expiry::Immediate {
             return false;
         }
-        let due = routes.table.oldest_fresh().filter(|(_, last)| now >= *last + timeout);
+        let due = routes.table.oldest_idle().filter(|(_, last)| now >= *last + timeout);
         if let Some((row, _)) = due {
-            routes.table.mark(row, now);
+            self.mark(now, row);
         }
         due.is_some()
     }
@@ -118,11 +123,11 @@ impl Core {
         let timeout = self.settings.sessions.timeout;
         let due = |oldest: Option<(RowKey, Now)>| oldest.filter(|(_, last)| now >= *last + timeout).map(|(row, _)| row);
         match &self.sessions {
-            Sessions::Tracked(table) => due(table.oldest_fresh()),
+            Sessions::Tracked(table) => due(table.oldest_idle()),
             Sessions::Routed(routes) => match routes.settings.expiry {
-                Expiry::Immediate => due(routes.table.oldest_fresh()),
+                Expiry::Immediate => due(routes.table.oldest_idle()),
                 Expiry::TwoPhase { grace } => {
-                    routes.table.oldest_marked().filter(|(_, at)| now > *at && now >= *at + grace).map(|(row, _)| row)
+                    routes.table.oldest_marked().filter(|(_, at)| grace_passed(now, *at, grace)).map(|(row, _)| row)
                 }
             },
         }
@@ -136,7 +141,7 @@ impl Core {
         }
         let row = self.removable(now).ok_or(Failure::SessionQuota { max })?;
         self.counters.sessions_expired += 1;
-        self.forget(row, SessionEnd::Expired, fx);
+        self.forget(now, row, SessionEnd::Expired, fx);
         Ok(())
     }
 
@@ -158,7 +163,7 @@ impl Core {
     }
 }
 
-/// A read that itself marks a session must still say so, even with a grace of zero.
-fn grace_passed(now: Now, marked: Now) -> bool {
-    now > marked
+/// Counted from the marking. Who marks a session is told that it expired, even with a grace of zero.
+fn grace_passed(now: Now, marked: Now, grace: Duration) -> bool {
+    now > marked && now >= marked + grace
 }

@@ -15,6 +15,7 @@ mod io;
 mod lifecycle;
 mod overflow;
 mod recovery;
+mod release;
 mod salvage;
 mod sessions;
 mod settle;
@@ -22,6 +23,7 @@ mod shutdown;
 mod snapshot;
 mod status;
 mod submit;
+mod trail;
 mod turn;
 
 #[cfg(test)]
@@ -30,11 +32,12 @@ mod tests;
 pub use binding::{BindError, Lookup};
 pub use io::{Delivery, Effect, Input, Note, SessionCall, SessionEnd, StopHow, Submission};
 pub use salvage::Salvage;
-pub use sessions::{SessionInfo, SessionState};
+pub use sessions::{PAGE_SCAN, SessionInfo, SessionPage, SessionState};
 pub use status::{
     AffinityStatus, Counters, Features, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, TransitionStatus,
     WorkerStatus,
 };
+pub use trail::{PastLife, SessionTrail};
 
 use crate::{
     Epoch, Generation, KindSettings, Now, Settings, WireId, WorkerId, WorkerRef,
@@ -174,6 +177,7 @@ impl Core {
                 Timer::Worker(worker) => self.worker_due(now, worker, fx),
                 Timer::Linger(at) => self.linger_due(now, at, fx),
                 Timer::Sweep => self.sweep_due(now, fx),
+                Timer::Walk => self.walk_due(now, fx),
                 Timer::Pool => self.pool_due(now, fx),
             }
         }
@@ -187,7 +191,7 @@ impl Core {
         self.timers.shrink(live, |timer| match timer {
             Timer::Call(call) => calls.contains_key(&call),
             Timer::Attempt(worker, wire) => slots[index(worker)].running.iter().any(|attempt| attempt.wire == wire),
-            Timer::Worker(_) | Timer::Linger(_) | Timer::Sweep | Timer::Pool => true,
+            Timer::Worker(_) | Timer::Linger(_) | Timer::Sweep | Timer::Walk | Timer::Pool => true,
         });
     }
 

@@ -34,11 +34,12 @@ impl Core {
             Sessions::Routed(routes) => routes
                 .table
                 .iter()
+                .filter(|(_, row)| row.marked().is_none() && !routes.is_released(&row.route))
                 .filter_map(|(_, row)| match row.route.binding {
-                    Binding::To { at, .. } if row.marked.is_none() => {
-                        Some(Bound { session: row.id.clone(), at, idle: (row.pending == 0).then_some(row.last) })
+                    Binding::To { at, .. } => {
+                        Some(Bound { session: row.id.clone(), at, idle: (row.pending() == 0).then_some(row.last) })
                     }
-                    _ => None,
+                    Binding::None(_) => None,
                 })
                 .collect(),
         };

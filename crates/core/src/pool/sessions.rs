@@ -42,6 +42,18 @@ pub struct SessionInfo {
     pub idle_ms: u64,
 }
 
+/// Rows that one page looks at.
+pub const PAGE_SCAN: usize = 4096;
+
+/// Some of a pool's sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SessionPage {
+    /// These.
+    pub sessions: Vec<SessionInfo>,
+    /// The cursor of the next page; `None` if this is the last.
+    pub next: Option<usize>,
+}
+
 impl Core {
     /// Notes a session without calling anything; creates it if it is not there.
     ///
@@ -74,25 +86,36 @@ impl Core {
         self.info_of(now, row).filter(|info| info.state == SessionState::Active || self.is_two_phase())
     }
 
-    /// Sessions in the order of their rows, `offset` skipped, at most `limit`. Costs their number up to there.
-    /// Expired ones are among them where two-phase expiry still knows them.
-    pub fn list_sessions(&self, now: Now, offset: usize, limit: usize) -> Vec<SessionInfo> {
-        let infos = |rows: &mut dyn Iterator<Item = RowKey>| -> Vec<SessionInfo> {
-            let known = |info: &SessionInfo| info.state == SessionState::Active || self.is_two_phase();
-            rows.filter_map(|row| self.info_of(now, row)).filter(known).skip(offset).take(limit).collect()
-        };
-        match &self.sessions {
-            Sessions::Tracked(table) => infos(&mut table.iter().map(|(key, _)| key)),
-            Sessions::Routed(routes) => infos(&mut routes.table.iter().map(|(key, _)| key)),
+    /// Sessions from `cursor` on (0 begins), at most `limit`, in no order that means anything. Expired ones are among them where
+    /// two-phase expiry still knows them. Costs no more than [`PAGE_SCAN`] rows: a page may be short, or empty, and not be the last.
+    pub fn list_sessions(&self, now: Now, cursor: usize, limit: usize) -> SessionPage {
+        let places = self.sessions.places();
+        let end = places.min(cursor.saturating_add(PAGE_SCAN));
+        let mut page = SessionPage { sessions: Vec::new(), next: None };
+        for place in cursor..end {
+            if page.sessions.len() == limit {
+                page.next = Some(place);
+                return page;
+            }
+            page.sessions.extend(self.info_at(now, place));
         }
+        page.next = (end < places).then_some(end);
+        page
+    }
+
+    fn info_at(&self, now: Now, place: usize) -> Option<SessionInfo> {
+        let row = self.sessions.at_place(place)?;
+        self.info_of(now, row).filter(|info| info.state == SessionState::Active || self.is_two_phase())
     }
 
     /// Ends a session after the calls it has. False if there is none.
     pub fn end_session(&mut self, now: Now, id: &str, fx: &mut Effects) -> bool {
         let Some(key) = self.live_row(now, id, fx) else { return false };
-        let Sessions::Tracked(table) = &mut self.sessions else { return self.end_routed(key, Then::Forget, fx) };
+        let Sessions::Tracked(table) = &mut self.sessions else {
+            return self.end_routed(now, key, Then::Forget, fx);
+        };
         match table.row_mut(key) {
-            Some(row) if row.pending > 0 => row.ended = true,
+            Some(row) if row.pending() > 0 => row.route.ended = true,
             _ => _ = table.remove(key),
         }
         true
@@ -100,10 +123,17 @@ impl Core {
 
     pub(super) fn live_row(&mut self, now: Now, id: &str, fx: &mut Effects) -> Option<RowKey> {
         let timeout = self.settings.sessions.timeout;
-        if let Sessions::Tracked(table) = &self.sessions {
-            return table.find(id).filter(|row| !table.is_due(*row, now, timeout));
+        let routes = match &self.sessions {
+            Sessions::Tracked(table) => {
+                return table.get(id).filter(|(_, row)| !row.is_due(now, timeout)).map(|(key, _)| key);
+            }
+            Sessions::Routed(routes) => routes,
+        };
+        let (key, found) = routes.table.get(id)?;
+        if !found.is_due(now, timeout) && !routes.is_released(&found.route) {
+            return Some(key); // nothing to see to: by far the most
         }
-        let row = self.find_routed(id)?;
+        let row = self.meet_routed(now, id, fx)?;
         match self.expiry_on_read(now, row, fx) {
             Aged::Alive => Some(row),
             Aged::Marked | Aged::Gone(_) => None,
@@ -114,7 +144,7 @@ impl Core {
         if let Sessions::Tracked(_) = &self.sessions {
             return self.new_tracked_row(now, id, fx);
         }
-        if self.find_routed(id.as_str()).is_some() {
+        if self.routes().is_some_and(|routes| routes.table.find(id.as_str()).is_some()) {
             return Err(Failure::SessionExpired(id));
         }
         self.new_routed_row(now, id, Unbound::New, fx)
@@ -141,7 +171,7 @@ impl Core {
 
     fn info<R>(&self, now: Now, row: &Row<R>, route: Option<&Route>, due: bool) -> SessionInfo {
         let bound = route.and_then(|route| match route.binding {
-            Binding::To { at, .. } if self.is_alive(at) => Some(at),
+            Binding::To { at, .. } if self.is_alive(at) && !self.is_row_released(route) => Some(at),
             _ => None,
         });
         SessionInfo {
@@ -151,10 +181,14 @@ impl Core {
             generation: bound.map(|at| at.generation),
             epoch: route.map(|route| route.epoch),
             operations: row.operations,
-            pending: row.pending,
+            pending: row.pending(),
             age_ms: millis(now - row.first_seen),
-            idle_ms: if row.pending > 0 { 0 } else { millis(now - row.last) },
+            idle_ms: if row.pending() > 0 { 0 } else { millis(now - row.last) },
         }
+    }
+
+    fn is_row_released(&self, route: &Route) -> bool {
+        self.routes().is_some_and(|routes| routes.is_released(route))
     }
 
     fn is_two_phase(&self) -> bool {

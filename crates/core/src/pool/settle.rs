@@ -8,6 +8,7 @@ use super::{
 use crate::{
     CallId, Now, StopHow, WireId, WorkerId, WorkerRef,
     failure::{Doom, Failure},
+    session::Happened,
     timers::Timer,
     worker::{Occupant, Process, Running},
 };
@@ -105,6 +106,7 @@ impl Core {
         let Some(call) = self.calls.remove(&id) else { return };
         fx.push(Effect::Settle { call: id, failure });
         if let Some(row) = call.role.row() {
+            self.note_wait(now, row, Happened::GaveUp, None, now - call.admitted);
             let turn = self.turn_of(row) == Some(id);
             self.release(now, row, turn, false, fx);
         }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Core {
-    /// A snapshot. Costs the slots, the sessions shown, and those that are due.
+    /// A snapshot. Costs the slots and the sessions shown, however many there are.
     pub fn status(&self, now: Now) -> PoolStatus {
         let affinity = self.affinity_status(now);
         PoolStatus {
@@ -20,7 +20,7 @@ impl Core {
             pool_size: self.settings.pool_size,
             overflow: self.settings.overflow,
             active_sessions: self.active_sessions(now),
-            sessions: self.list_sessions(now, 0, SESSIONS_SHOWN),
+            sessions: self.list_sessions(now, 0, SESSIONS_SHOWN).sessions,
             uptime_ms: millis(now - self.started),
             session_affinity: affinity,
             workers: self.workers(now),

@@ -7,9 +7,9 @@ use super::{
     expiry::Aged,
 };
 use crate::{
-    Affinity, CallId, IfAbsent, Now, OnExpired, SessionId,
+    Affinity, CallId, IfAbsent, Now, OnExpired, SessionId, WorkerRef,
     failure::{Failure, Loss},
-    session::{Route, RowKey, Sessions, Then, Unbound},
+    session::{Happened, Route, RowKey, Sessions, Then, Tracked, Unbound},
     timers::Timer,
 };
 
@@ -91,17 +91,18 @@ impl Core {
         }
         self.make_room(now, fx)?;
         let Sessions::Tracked(table) = &mut self.sessions else { return Err(Failure::Abandoned) };
-        Ok(table.insert(now, id, ()))
+        Ok(table.insert(now, id, Tracked::default()))
     }
 
     /// The session's row (found, revived or new) and whether it is new. Expiry on read happens here (R16).
     fn routed_row(&mut self, now: Now, session: &SessionCall, fx: &mut Effects) -> Result<(RowKey, bool), Failure> {
         let mut why = Unbound::New;
-        if let Some(row) = self.find_routed(session.id.as_str()) {
+        if let Some(row) = self.meet_routed(now, session.id.as_str(), fx) {
             match self.expiry_on_read(now, row, fx) {
                 Aged::Alive => return Ok((row, false)),
                 Aged::Gone(reason) => why = reason,
                 Aged::Marked if self.on_expired() == OnExpired::Reject || session.if_absent == IfAbsent::Reject => {
+                    self.note(now, row, Happened::RefusedExpired, None);
                     return Err(Failure::SessionExpired(session.id.clone()));
                 }
                 Aged::Marked => {
@@ -138,11 +139,12 @@ impl Core {
 
     /// A binding to a process that is gone: the first call that meets it is told, or, if it was only a hint, rebound (R20).
     fn tell_loss(&mut self, now: Now, row: RowKey, mode: Affinity, fx: &mut Effects) -> Result<(), Failure> {
-        let Some(at) = self.drop_void_binding(row, fx) else { return Ok(()) };
+        let Some(at) = self.drop_void_binding(now, row, fx) else { return Ok(()) };
         if mode == Affinity::Hint {
             return Ok(());
         }
         let end = self.slot(at.worker).end_of(at);
+        self.note(now, row, Happened::ToldOfLoss, Some(at));
         let Sessions::Routed(routes) = &mut self.sessions else { return Ok(()) };
         routes.table.touch(row, now);
         let Some(session) = routes.table.row(row).map(|row| row.id.clone()) else { return Ok(()) };
@@ -152,14 +154,14 @@ impl Core {
     fn place_new(&mut self, now: Now, id: CallId, role: Role, fx: &mut Effects) -> Result<(), Failure> {
         if let Role::Strict { row, fail_fast, .. } = role {
             if self.turn_of(row).is_some() {
-                return self.stand_in_line(id, row, fail_fast);
+                return self.stand_in_line(now, id, row, fail_fast);
             }
             self.take_turn(row, id);
         }
         match self.seek(now, id, fx) {
             Sought::Sent => Ok(()),
             Sought::Waits(Place::Bound(at)) if matches!(role, Role::Strict { fail_fast: true, .. }) => {
-                Err(Failure::WorkerBusy(at))
+                Err(self.refuse_busy(now, role, at))
             }
             Sought::Waits(place) => {
                 self.check_room()?;
@@ -169,15 +171,23 @@ impl Core {
         }
     }
 
-    fn stand_in_line(&mut self, id: CallId, row: RowKey, fail_fast: bool) -> Result<(), Failure> {
+    fn refuse_busy(&mut self, now: Now, role: Role, at: WorkerRef) -> Failure {
+        if let Some(row) = role.row() {
+            self.note(now, row, Happened::RefusedBusy, Some(at));
+        }
+        Failure::WorkerBusy(at)
+    }
+
+    fn stand_in_line(&mut self, now: Now, id: CallId, row: RowKey, fail_fast: bool) -> Result<(), Failure> {
         if fail_fast && let Some(at) = self.bound_process(row) {
+            self.note(now, row, Happened::RefusedBusy, Some(at));
             return Err(Failure::WorkerBusy(at));
         }
         self.check_room()?;
         let limit = self.settings.queue.per_session;
-        let Sessions::Routed(routes) = &mut self.sessions else { return Err(Failure::Abandoned) };
-        let Some(route) = routes.route_mut(row) else { return Err(Failure::Abandoned) };
-        if route.waiting() >= limit {
+        let Some(route) = self.route_mut(row) else { return Err(Failure::Abandoned) };
+        if route.waiting().len() >= limit {
+            self.note(now, row, Happened::RefusedFull, None);
             return Err(Failure::SessionQueueFull { limit });
         }
         route.line_mut().waiting.push_back(id);
@@ -194,7 +204,12 @@ impl Core {
     fn begin_row(&mut self, role: Role) {
         let Some(row) = role.row() else { return };
         match &mut self.sessions {
-            Sessions::Tracked(table) => table.begin_call(row),
+            Sessions::Tracked(table) => {
+                table.begin_call(row);
+                if let Some(row) = table.row_mut(row) {
+                    row.route.ended = false; // a call of it came meanwhile
+                }
+            }
             Sessions::Routed(routes) => routes.table.begin_call(row),
         }
     }
@@ -202,8 +217,8 @@ impl Core {
     /// A session that was to be forgotten after its calls has a new one.
     fn keep_row(&mut self, role: Role) {
         let route = role.row().and_then(|row| self.route_mut(row));
-        if let Some(route) = route.filter(|route| route.then == Then::Forget) {
-            route.then = Then::Stay;
+        if let Some(route) = route.filter(|route| route.then() == Then::Forget) {
+            route.set_then(Then::Stay);
         }
     }
 

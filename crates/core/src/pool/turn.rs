@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     CallId, Now, SessionEnd,
-    session::{Binding, RowKey, Sessions, Then, Unbound},
+    session::{Binding, Happened, RowKey, Sessions, Then, Unbound},
 };
 
 impl Core {
@@ -26,19 +26,19 @@ impl Core {
 
     fn leave_line(&mut self, id: CallId, role: Role) -> bool {
         let Some(route) = role.row().and_then(|row| self.route_mut(row)) else { return false };
-        let line = route.line_mut();
-        let before = line.waiting.len();
-        line.waiting.retain(|&other| other != id);
-        line.waiting.len() < before
+        let waiting = &mut route.line_mut().waiting;
+        let before = waiting.len();
+        waiting.retain(|&other| other != id);
+        waiting.len() < before
     }
 
     /// The turn of a session is over: an epoch that ended is closed, and the next call goes.
     pub(super) fn pass_turn(&mut self, now: Now, row: RowKey, fx: &mut Effects) {
         let Some(route) = self.route_mut(row) else { return };
         route.turn = None;
-        let next = route.next_waiting();
-        self.close_ended_epoch(row, next, fx);
-        let Some(next) = next else { return self.drop_if_forgotten(row) };
+        let next = route.waiting().next();
+        self.close_ended_epoch(now, row, next, fx);
+        let Some(next) = next else { return self.drop_if_forgotten(now, row) };
         self.unqueue(next);
         if let Some(call) = self.calls.get_mut(&next) {
             call.queue_until = now + self.settings.queue.timeout; // its wait for any worker begins now, if it has one
@@ -48,8 +48,8 @@ impl Core {
     }
 
     /// Ends the state of the bound epoch if the next call, or nobody, belongs to it.
-    pub(super) fn close_ended_epoch(&mut self, row: RowKey, next: Option<CallId>, fx: &mut Effects) {
-        let Some((admitting, then)) = self.route(row).map(|route| (route.epoch, route.then)) else { return };
+    pub(super) fn close_ended_epoch(&mut self, now: Now, row: RowKey, next: Option<CallId>, fx: &mut Effects) {
+        let Some((admitting, then)) = self.route(row).map(|route| (route.epoch, route.then())) else { return };
         let wanted = next.and_then(|id| self.calls.get(&id)).map_or(admitting, |call| match call.role {
             Role::Strict { epoch, .. } => epoch,
             _ => admitting,
@@ -59,22 +59,23 @@ impl Core {
                 return;
             }
             let reason = if matches!(then, Then::Bind(_)) { SessionEnd::Moved } else { SessionEnd::Ended };
-            self.end_state(row, reason, Unbound::New, fx);
+            let ended = self.end_state(row, reason, Unbound::New, fx);
+            if ended && then != Then::Forget {
+                self.note(now, row, Happened::Unbound(reason), None);
+            }
         }
         if wanted == admitting
             && let Then::Bind(at) = then
         {
-            self.bind_if_alive(row, at, admitting);
+            self.bind_if_alive(now, row, at, admitting);
         }
     }
 
-    fn drop_if_forgotten(&mut self, row: RowKey) {
-        let Sessions::Routed(routes) = &mut self.sessions else { return };
-        let over = |row: &crate::session::Row<crate::session::Route>| {
-            row.pending == 0 && row.route.then == Then::Forget && matches!(row.route.binding, Binding::None(_))
-        };
-        if routes.table.row(row).is_some_and(over) {
-            routes.table.remove(row);
+    fn drop_if_forgotten(&mut self, now: Now, row: RowKey) {
+        let Some(found) = self.routes().and_then(|routes| routes.table.row(row)) else { return };
+        let unbound = matches!(found.route.binding, Binding::None(_));
+        if found.pending() == 0 && found.route.then() == Then::Forget && unbound {
+            self.bury(now, row, SessionEnd::Ended);
         }
     }
 
@@ -83,7 +84,7 @@ impl Core {
         match &mut self.sessions {
             Sessions::Tracked(table) => {
                 table.end_call(row, now, ran);
-                if table.row(row).is_some_and(|row| row.ended && row.pending == 0) {
+                if table.row(row).is_some_and(|row| row.route.ended && row.pending() == 0) {
                     table.remove(row);
                 }
             }
@@ -92,7 +93,7 @@ impl Core {
                 if turn {
                     self.pass_turn(now, row, fx);
                 } else {
-                    self.drop_if_forgotten(row);
+                    self.drop_if_forgotten(now, row);
                 }
             }
         }
@@ -109,8 +110,6 @@ impl Core {
     }
 
     pub(super) fn line_of(&self, row: RowKey) -> Vec<CallId> {
-        self.route(row)
-            .and_then(|route| route.line.as_ref())
-            .map_or_else(Vec::new, |line| line.waiting.iter().copied().collect())
+        self.route(row).map_or_else(Vec::new, |route| route.waiting().collect())
     }
 }

@@ -1,7 +1,10 @@
 //! Where each session's state is: the rows of a pool with affinity, and what is counted over them (R5, R14). Whether a
 //! worker is alive is the pool's to know: a binding names a process for ever and is void once that process is gone (I4).
+//!
+//! What is told of all sessions of a process at once touches none of their rows: its death makes their bindings void by its
+//! generation, and a release by its lease. The rows follow one by one, when they are met.
 
-use super::{RowKey, Table};
+use super::{RowKey, Table, Trace, Trail, Walk};
 use crate::{AffinitySettings, CallId, Epoch, Generation, WorkerRef};
 use std::collections::VecDeque;
 
@@ -10,10 +13,28 @@ use std::collections::VecDeque;
 pub(crate) struct Routes {
     pub(crate) settings: AffinitySettings,
     pub(crate) table: Table<Route>,
-    /// Sessions bound to each slot's process of that generation. A death makes its count void at once.
-    counts: Vec<(Generation, u32)>,
+    held: Vec<Held>,
+    /// Processes whose sessions were released, those of leases before this one, and whose rows may not all have been met since.
+    released: Vec<(WorkerRef, Lease)>,
     pub(crate) counters: AffinityCounters,
+    pub(crate) trail: Trail,
+    /// Looks for released rows that nobody met.
+    walk: Walk,
 }
+
+/// What a slot's process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Held {
+    /// The process that the rest is of.
+    generation: Generation,
+    /// Sessions bound to it under the present lease.
+    sessions: u32,
+    lease: Lease,
+}
+
+/// Counts how often a slot's sessions were released, all at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Lease(u32);
 
 /// Decisions counted since the pool started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -25,25 +46,30 @@ pub(crate) struct AffinityCounters {
     pub(crate) cleaned: u64,
 }
 
-/// What routing adds to a session's row.
+/// What routing adds to a session's row. What a lookup reads stands first, in the row's first cache line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub(crate) struct Route {
+    pub(crate) binding: Binding,
     /// The epoch of calls admitted now. Higher than the binding's while an end waits for earlier calls.
     pub(crate) epoch: Epoch,
-    pub(crate) binding: Binding,
     /// The strict call whose turn it is, queued or unfinished (I3).
     pub(crate) turn: Option<CallId>,
-    /// What becomes of the row when the calls of the binding's epoch are over.
-    pub(crate) then: Then,
     /// What few sessions have.
-    pub(crate) line: Option<Box<Line>>,
+    line: Option<Box<Line>>,
+    /// Its last event on the trail.
+    pub(crate) trace: Trace,
 }
 
-/// Calls behind the turn, and workers other than the bound one that ran a hint call in this epoch.
+/// What few sessions have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Line {
+    /// Calls behind the turn.
     pub(crate) waiting: VecDeque<CallId>,
+    /// Workers other than the bound one that ran a hint call in this epoch.
     pub(crate) strays: Vec<WorkerRef>,
+    /// What becomes of the row when the calls of the binding's epoch are over.
+    then: Then,
 }
 
 /// Where a session's state is.
@@ -52,7 +78,7 @@ pub(crate) enum Binding {
     /// Nowhere; the next dispatch chooses, and says why.
     None(Unbound),
     /// In this process, under this epoch.
-    To { at: WorkerRef, epoch: Epoch },
+    To { at: WorkerRef, epoch: Epoch, lease: Lease },
 }
 
 /// Why a session is not bound.
@@ -64,9 +90,10 @@ pub(crate) enum Unbound {
 }
 
 /// What an ended epoch leaves behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Then {
     /// The row, unbound.
+    #[default]
     Stay,
     /// Nothing, unless calls came meanwhile.
     Forget,
@@ -76,8 +103,16 @@ pub(crate) enum Then {
 
 impl Routes {
     pub(crate) fn new(settings: AffinitySettings, seed: u64, slots: usize) -> Self {
-        let counts = vec![(Generation(0), 0); slots];
-        Self { settings, table: Table::new(seed), counts, counters: AffinityCounters::default() }
+        let held = vec![Held { generation: Generation(0), sessions: 0, lease: Lease::default() }; slots];
+        Self {
+            settings,
+            table: Table::new(seed),
+            held,
+            released: Vec::new(),
+            counters: AffinityCounters::default(),
+            trail: Trail::default(),
+            walk: Walk::default(),
+        }
     }
 
     pub(crate) fn route(&self, key: RowKey) -> Option<&Route> {
@@ -90,11 +125,12 @@ impl Routes {
 
     pub(crate) fn bind(&mut self, key: RowKey, at: WorkerRef, epoch: Epoch) {
         self.unbind(key, Unbound::New);
+        let lease = self.held[slot(at)].lease;
         if let Some(route) = self.route_mut(key) {
-            route.binding = Binding::To { at, epoch };
-            let (generation, count) = &mut self.counts[slot(at)];
-            *count = if *generation == at.generation { *count + 1 } else { 1 };
-            *generation = at.generation;
+            route.binding = Binding::To { at, epoch, lease };
+            let held = &mut self.held[slot(at)];
+            held.sessions = if held.generation == at.generation { held.sessions + 1 } else { 1 };
+            held.generation = at.generation;
         }
     }
 
@@ -102,47 +138,91 @@ impl Routes {
     pub(crate) fn unbind(&mut self, key: RowKey, why: Unbound) -> Option<(WorkerRef, Epoch)> {
         let route = self.route_mut(key)?;
         let before = std::mem::replace(&mut route.binding, Binding::None(why));
-        let Binding::To { at, epoch } = before else { return None };
-        let (generation, count) = &mut self.counts[slot(at)];
-        if *generation == at.generation {
-            *count = count.saturating_sub(1);
+        let Binding::To { at, epoch, lease } = before else { return None };
+        let held = &mut self.held[slot(at)];
+        if held.generation == at.generation && held.lease == lease {
+            held.sessions = held.sessions.saturating_sub(1);
         }
         Some((at, epoch))
     }
 
     /// How many sessions are bound to this process.
     pub(crate) fn bound_to(&self, at: WorkerRef) -> u32 {
-        let (generation, count) = self.counts[slot(at)];
-        if generation == at.generation { count } else { 0 }
+        let held = &self.held[slot(at)];
+        if held.generation == at.generation { held.sessions } else { 0 }
     }
 
     /// The process is gone: its count is void, its rows go when they are next met.
     pub(crate) fn worker_gone(&mut self, at: WorkerRef) {
-        if self.counts[slot(at)].0 == at.generation {
-            self.counts[slot(at)].1 = 0;
+        let held = &mut self.held[slot(at)];
+        if held.generation == at.generation {
+            held.sessions = 0;
         }
     }
 
+    /// Releases every session that is bound to this process: how many. Their rows go when they are next met.
+    pub(crate) fn release_all(&mut self, at: WorkerRef) -> usize {
+        let released = std::mem::take(&mut self.held[slot(at)].sessions);
+        let lease = &mut self.held[slot(at)].lease;
+        lease.0 += 1;
+        self.released.retain(|(who, _)| *who != at);
+        self.released.push((at, *lease));
+        self.walk.begin(self.table.places());
+        released as usize
+    }
+
+    /// Whether a session is still bound under a lease that is over.
+    #[inline]
+    pub(crate) fn is_released(&self, route: &Route) -> bool {
+        let Binding::To { at, lease, .. } = route.binding else { return false };
+        self.is_walking() && self.released.iter().any(|(who, now)| *who == at && lease < *now)
+    }
+
+    /// Whether there may be released rows that nobody met.
+    #[inline]
+    pub(crate) fn is_walking(&self) -> bool {
+        !self.released.is_empty()
+    }
+
+    /// The next row to be looked at, while there may be released ones that nobody met: a place, which may be vacant.
+    pub(crate) fn walk(&mut self) -> Option<usize> {
+        let place = self.walk.step(self.table.places());
+        if place.is_none() {
+            self.released.clear();
+        }
+        place
+    }
+
     pub(crate) fn workers_with_sessions(&self) -> usize {
-        self.counts.iter().filter(|(_, count)| *count > 0).count()
+        self.held.iter().filter(|held| held.sessions > 0).count()
     }
 }
 
 impl Route {
     pub(crate) fn new(epoch: Epoch, why: Unbound) -> Self {
-        Self { epoch, binding: Binding::None(why), turn: None, then: Then::Stay, line: None }
+        Self { binding: Binding::None(why), epoch, turn: None, line: None, trace: Trace::default() }
     }
 
     pub(crate) fn line_mut(&mut self) -> &mut Line {
         self.line.get_or_insert_default()
     }
 
-    pub(crate) fn waiting(&self) -> usize {
-        self.line.as_ref().map_or(0, |line| line.waiting.len())
+    pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = CallId> {
+        self.line.iter().map(|line| &line.waiting).next().unwrap_or(const { &VecDeque::new() }).iter().copied()
     }
 
-    pub(crate) fn next_waiting(&self) -> Option<CallId> {
-        self.line.as_ref().and_then(|line| line.waiting.front().copied())
+    pub(crate) fn take_strays(&mut self) -> Vec<WorkerRef> {
+        self.line.as_mut().map(|line| std::mem::take(&mut line.strays)).unwrap_or_default()
+    }
+
+    pub(crate) fn then(&self) -> Then {
+        self.line.as_ref().map_or(Then::Stay, |line| line.then)
+    }
+
+    pub(crate) fn set_then(&mut self, then: Then) {
+        if then != self.then() {
+            self.line_mut().then = then;
+        }
     }
 }
 

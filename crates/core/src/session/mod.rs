@@ -1,17 +1,26 @@
 //! The sessions of a pool. A basic pool only tracks them; a pool with affinity keeps for each where its state is.
 
 mod affinity;
+mod ages;
 mod index;
+mod row;
 mod table;
+mod timeline;
+mod trail;
+mod walk;
 
 pub(crate) use affinity::{Binding, Route, Routes, Then, Unbound};
-pub(crate) use table::{Row, RowKey, Table};
+pub(crate) use row::{Row, RowKey, Tracked};
+pub(crate) use table::Table;
+pub use trail::{GONE_LIMIT, Happened, TRAIL_LIMIT, TrailEvent};
+pub(crate) use trail::{Gone, Trace, Trail};
+pub(crate) use walk::Walk;
 
 /// What a pool knows of its sessions. The two can't be mixed (R9, I5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Sessions {
     /// Seen and counted, never routed.
-    Tracked(Table<()>),
+    Tracked(Table<Tracked>),
     /// Bound to workers.
     Routed(Routes),
 }
@@ -21,6 +30,22 @@ impl Sessions {
         match self {
             Self::Tracked(table) => table.len(),
             Self::Routed(routes) => routes.table.len(),
+        }
+    }
+
+    /// Numbers of rows ever used at once.
+    pub(crate) fn places(&self) -> usize {
+        match self {
+            Self::Tracked(table) => table.places(),
+            Self::Routed(routes) => routes.table.places(),
+        }
+    }
+
+    /// The row with this number, if there is one.
+    pub(crate) fn at_place(&self, place: usize) -> Option<RowKey> {
+        match self {
+            Self::Tracked(table) => table.at_place(place).map(|(key, _)| key),
+            Self::Routed(routes) => routes.table.at_place(place).map(|(key, _)| key),
         }
     }
 }

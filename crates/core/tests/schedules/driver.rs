@@ -154,7 +154,7 @@ impl Driver {
         let taken =
             self.model.strict(session).next().is_some() || self.world.unfinished_strict(session).next().is_some();
         let home = self.model.home((session, epoch))?;
-        let told = self.model.lost.contains(&(session, epoch));
+        let told = self.model.lost.contains(&(session, epoch)) || self.model.released.contains(&(session, epoch));
         (!taken && !told && !self.world.is_live(home)).then_some(home)
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Model {
     pub(crate) settled: BTreeMap<&'static str, u64>,
     /// Where the state of a session's epoch is: for ever the same process (I3).
     pub(crate) held: BTreeMap<(usize, Epoch), WorkerRef>,
+    /// Epochs that were ended with all others of their worker (R14).
+    pub(crate) released: BTreeSet<(usize, Epoch)>,
     /// Epochs whose loss somebody was told of (R20).
     pub(crate) lost: BTreeSet<(usize, Epoch)>,
     /// Which processes were sent calls of which epoch.

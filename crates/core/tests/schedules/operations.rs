@@ -161,7 +161,7 @@ impl Driver {
             }
             3 => _ = self.ask("unbind", |core, now, fx| core.unbind_session(now, id.as_str(), fx)),
             4 => _ = self.ask("end", |core, now, fx| core.end_session(now, id.as_str(), fx)),
-            5 => _ = self.ask("remove of worker", |core, _, fx| core.remove_worker_sessions(worker, fx)),
+            5 => self.remove_sessions_of(worker),
             6 => _ = self.ask("track", |core, now, fx| core.track_session(now, id, fx).is_ok()),
             7 => _ = self.ask("activity", |core, now, fx| core.update_session_activity(now, &id, fx)),
             8 => self.sweep(),
@@ -170,11 +170,24 @@ impl Driver {
     }
 
     fn sweep(&mut self) {
-        let all = self.rng.chance(50);
-        self.ask(
-            "sweep",
-            |core, now, fx| if all { core.cleanup_stale_sessions(now, fx) } else { core.sweep(now, 2, fx).0 },
-        );
+        let budget = if self.rng.chance(50) { usize::MAX } else { 2 };
+        self.ask("sweep", |core, now, fx| core.sweep(now, budget, fx));
+    }
+
+    /// R14: none of them is bound any more, though their workers may hear of it later.
+    fn remove_sessions_of(&mut self, worker: WorkerId) {
+        let names = self.model.names.clone();
+        let info = |driver: &Self, n: usize| driver.core.session_info(driver.now, names[n].as_str());
+        let bound: Vec<_> = (0..names.len())
+            .filter_map(|n| Some((n, info(self, n).filter(|info| info.worker == Some(worker))?)))
+            .collect();
+        let released = self.ask("remove of worker", |core, now, fx| core.remove_worker_sessions(now, worker, fx));
+        assert!(released >= bound.len(), "R14: {released} of {} sessions were removed", bound.len());
+        for (session, before) in bound.into_iter().filter(|(_, before)| before.pending == 0) {
+            self.model.released.extend(before.epoch.map(|epoch| (session, epoch)));
+            let after = info(self, session).and_then(|info| info.worker);
+            assert_eq!(after, None, "R14: a session that was removed from its worker is bound to it");
+        }
     }
 
     /// I4, R15
@@ -228,7 +241,8 @@ impl Driver {
     /// Where the state of a session is that has not expired.
     fn live_home(&self, session: usize) -> Option<WorkerRef> {
         let info = self.core.session_info(self.now, self.model.names[session].as_str())?;
-        self.home(session).filter(|_| info.state == SessionState::Active)
+        let released = info.epoch.is_some_and(|epoch| self.model.released.contains(&(session, epoch)));
+        self.home(session).filter(|_| info.state == SessionState::Active && !released)
     }
 
     fn shut_down(&mut self) {

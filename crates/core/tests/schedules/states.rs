@@ -100,7 +100,7 @@ impl Driver {
         }
         let history = |worker: &WorkerStatus| worker.history.as_ref().map_or(0, Vec::len);
         assert!(workers.iter().all(|worker| history(worker) <= HISTORY_LIMIT), "I6: history");
-        let sessions = self.core.list_sessions(self.now, 0, usize::MAX).len();
+        let sessions = self.core.list_sessions(self.now, 0, usize::MAX).sessions.len();
         assert!(sessions <= self.settings.sessions.max, "I6: {sessions} sessions");
         let load = 2 * (2 * self.model.calls.len() + 4 * workers.len() + queue.in_flight) + 128;
         assert!(self.core.timers_held() <= load + 40 * workers.len(), "I6: {} timers", self.core.timers_held());

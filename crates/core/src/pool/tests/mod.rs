@@ -2,8 +2,11 @@
 
 mod bounds;
 mod calls;
+mod expiry;
 mod regressions;
+mod release;
 mod sessions;
+mod trail;
 mod workers;
 
 use super::*;
@@ -79,9 +82,35 @@ impl Bench {
         self.step(Input::Final { at: sent.0, wire: sent.1, ok: true })
     }
 
+    /// A call of the session, from submission to its final frame.
+    fn run(&mut self, session: &str) -> Routing {
+        let (call, fx) = self.call(Some(session));
+        let fx = self.finish(sent(&fx, call).unwrap());
+        routing(&fx, call).unwrap()
+    }
+
+    fn look(&mut self, session: &str) -> Lookup {
+        self.core.worker_of(self.now, session, &mut self.fx)
+    }
+
+    fn bind(&mut self, session: &str, worker: u32) {
+        self.core.bind_session(self.now, id(session), WorkerId(worker), &mut self.fx).unwrap();
+    }
+
     fn die(&mut self, at: WorkerRef) -> Effects {
         self.step(Input::Exited { at, end: End { status: ExitStatus::Signal(9), doom: None } })
     }
+}
+
+fn id(text: impl AsRef<str>) -> SessionId {
+    SessionId::new(text).unwrap()
+}
+
+/// An enhanced pool with two-phase expiry.
+fn two_phase(grace: Duration, on_expired: crate::OnExpired) -> KindSettings {
+    let affinity =
+        crate::AffinitySettings { expiry: crate::Expiry::TwoPhase { grace }, mode: Affinity::StrictQueue, on_expired };
+    KindSettings::Enhanced { session_affinity: Some(affinity), worker_metrics: true, state_machine: true }
 }
 
 fn sent(fx: &Effects, id: CallId) -> Option<(WorkerRef, WireId)> {

@@ -100,7 +100,7 @@ fn removing_bindings_keeps_the_news_of_a_loss() {
     let (first, fx) = bench.call(Some("ann"));
     bench.finish(sent(&fx, first).unwrap());
     bench.die(at(1, 1));
-    assert_eq!(bench.core.remove_worker_sessions(WorkerId(1), &mut Vec::new()), 0);
+    assert_eq!(bench.core.remove_worker_sessions(bench.now, WorkerId(1), &mut Vec::new()), 0);
     assert!(!bench.core.unbind_session(bench.now, "ann", &mut Vec::new()));
     let (told, fx) = bench.call(Some("ann"));
     assert!(matches!(settled(&fx, told), Some(Failure::SessionWorkerLost { .. })));

@@ -1,0 +1,25 @@
+//! The removal of sessions that are over, in steps so small that no call notices. Holds no state.
+
+use super::{WeakCell, with};
+use crate::{Error, Result};
+
+/// Rows one step looks at. About 50 us; calls go between the steps.
+const BUDGET: usize = 256;
+
+/// Removes, or marks, all that is due: how many sessions were removed. Cancel safe: what it removed is gone, the rest stays.
+///
+/// # Errors
+/// When the pool is gone, or a step panicked.
+pub(crate) async fn sweep(cell: &WeakCell) -> Result<usize> {
+    let mut removed = 0;
+    loop {
+        let cell = cell.upgrade().ok_or(Error::PoolClosed { may_have_run: false })?;
+        let (gone, more) = with(&cell, |state| state.ask(|core, now, fx| core.sweep(now, BUDGET, fx)))?;
+        drop(cell);
+        removed += gone;
+        if !more {
+            return Ok(removed);
+        }
+        tokio::task::yield_now().await;
+    }
+}

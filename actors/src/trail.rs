@@ -1,0 +1,194 @@
+//! Why a session's calls ran where they ran, in words: the core's bare events with the wall clock, texts and the reasons of ends
+//! added when somebody asks. A snapshot, no state.
+
+mod text;
+
+use crate::cell::State;
+use herder_core::{
+    Generation, Happened, Now, PastLife, PoolName, SessionEnd, SessionId, SessionInfo, SessionTrail, TrailEvent,
+    WorkerId, WorkerRef,
+};
+use serde::{Serialize, Serializer};
+use std::time::{Duration, SystemTime};
+
+/// The story of one session, as far as its pool remembers: the last 16,384 events and the last 4096 sessions that are gone.
+///
+/// `Display` gives it as text, a line an event.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trail {
+    /// The pool.
+    pub pool: PoolName,
+    /// The session.
+    pub session: SessionId,
+    /// How it stands.
+    pub state: TrailState,
+    /// The same in words.
+    pub summary: String,
+    /// What is known of it now, if it is there.
+    pub present: Option<SessionInfo>,
+    /// Its lives that are over, the oldest first.
+    pub past: Vec<TrailLife>,
+    /// What happened, the oldest first.
+    pub events: Vec<TrailEntry>,
+    /// Whether nothing before the first event was forgotten.
+    pub complete: bool,
+}
+
+/// How a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrailState {
+    /// It is there, and its timeout runs.
+    Active,
+    /// Its timeout has passed, and it is still known.
+    Expired,
+    /// It was there, and is gone.
+    Gone,
+    /// It was never there, as far as the pool remembers.
+    NeverSeen,
+}
+
+/// A life of the session that is over.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrailLife {
+    /// When it began.
+    #[serde(serialize_with = "rfc3339")]
+    pub began: SystemTime,
+    /// When it was gone.
+    #[serde(serialize_with = "rfc3339")]
+    pub ended: SystemTime,
+    /// `expired` or `ended`.
+    pub why: &'static str,
+    /// Calls finished.
+    pub operations: u64,
+}
+
+/// One thing, or several of the same kind in a row, that happened to the session.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrailEntry {
+    /// When, the first time.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: SystemTime,
+    /// When, the last time.
+    #[serde(serialize_with = "rfc3339")]
+    pub until: SystemTime,
+    /// `sent`, `bound`, `unbound`, `lost`, `told_of_loss`, `expired`, `refused`, `gave_up` or `gone`.
+    pub what: &'static str,
+    /// How a call was routed, why something ended, or why a call was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'static str>,
+    /// The worker's slot, if one was concerned.
+    pub worker: Option<WorkerId>,
+    /// Which of the slot's processes.
+    pub generation: Option<Generation>,
+    /// How often in a row.
+    pub times: u32,
+    /// The longest wait in the queue of these calls, in microseconds.
+    pub waited_us: u64,
+    /// All that in words.
+    pub text: String,
+}
+
+impl State {
+    /// The story of a session; `None` in a pool without session affinity.
+    pub(crate) fn trail(&self, now: Now, session: SessionId) -> Option<Trail> {
+        let found = self.core().trail_of(now, session.as_str())?;
+        let clock = Clock { now, wall: SystemTime::now() };
+        let (state, summary) = (state(&found), text::summary(self, now, &found));
+        let events = found.events.iter().map(|event| self.entry(&clock, event)).collect();
+        let past = found.past.iter().map(|life| clock.life(life)).collect();
+        let (present, complete) = (found.present, found.complete);
+        let pool = self.config().name().clone();
+        Some(Trail { pool, session, state, summary, present, past, events, complete })
+    }
+
+    fn entry(&self, clock: &Clock, event: &TrailEvent) -> TrailEntry {
+        let (what, why) = words(event.what);
+        TrailEntry {
+            at: clock.wall(event.first),
+            until: clock.wall(event.last),
+            what,
+            why,
+            worker: event.at.map(|at| at.worker),
+            generation: event.at.map(|at| at.generation),
+            times: event.times,
+            waited_us: u64::try_from(event.waited.as_micros()).unwrap_or(u64::MAX),
+            text: text::of(self, event),
+        }
+    }
+
+    /// How a process ended, in words, if that is still known.
+    fn end_in_words(&self, at: WorkerRef) -> Option<Box<str>> {
+        self.core().end_of(at).map(|end| crate::error::loss_reason(&end, self.obituary(at)))
+    }
+}
+
+/// From the core's clock to the wall's.
+struct Clock {
+    now: Now,
+    wall: SystemTime,
+}
+
+impl Clock {
+    fn wall(&self, at: Now) -> SystemTime {
+        self.wall.checked_sub(self.now.since(at)).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    fn life(&self, life: &PastLife) -> TrailLife {
+        TrailLife {
+            began: self.wall(life.began),
+            ended: self.wall(life.ended),
+            why: end(life.why),
+            operations: life.operations,
+        }
+    }
+}
+
+fn state(trail: &SessionTrail) -> TrailState {
+    match &trail.present {
+        Some(info) if info.state == herder_core::SessionState::Active => TrailState::Active,
+        Some(_) => TrailState::Expired,
+        None if trail.past.is_empty() => TrailState::NeverSeen,
+        None => TrailState::Gone,
+    }
+}
+
+/// The kind of an event, and what tells it from others of its kind.
+fn words(what: Happened) -> (&'static str, Option<&'static str>) {
+    match what {
+        Happened::Sent(routing) => ("sent", Some(routing.why().unwrap_or(routing.as_str()))),
+        Happened::Bound => ("bound", None),
+        Happened::Unbound(why) => ("unbound", Some(end(why))),
+        Happened::Lost => ("lost", None),
+        Happened::ToldOfLoss => ("told_of_loss", None),
+        Happened::Marked => ("expired", None),
+        Happened::RefusedExpired => ("refused", Some("expired")),
+        Happened::RefusedBusy => ("refused", Some("busy")),
+        Happened::RefusedFull => ("refused", Some("queue_full")),
+        Happened::GaveUp => ("gave_up", None),
+        Happened::Gone(why) => ("gone", Some(end(why))),
+    }
+}
+
+fn end(why: SessionEnd) -> &'static str {
+    match why {
+        SessionEnd::Ended => "ended",
+        SessionEnd::Expired => "expired",
+        SessionEnd::Moved => "moved",
+    }
+}
+
+/// Nanoseconds, and microseconds of what took longer, are noise in a text.
+pub(crate) fn rounded(span: Duration) -> humantime::FormattedDuration {
+    let unit = match span.as_micros() {
+        0..1_000 => 1_000,
+        1_000..10_000_000 => 1_000_000,
+        _ => 1_000_000_000,
+    };
+    let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    humantime::format_duration(Duration::from_nanos(nanos / unit * unit))
+}
+
+fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}
