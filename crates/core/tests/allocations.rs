@@ -1,0 +1,65 @@
+//! R10: a basic pool allocates nothing of the enhanced features, and a call through a pool that is warm allocates nothing at all.
+//! A binary of its own, since the allocator that counts is the whole program's.
+
+#[cfg(test)]
+mod warm;
+
+#[cfg(test)]
+mod tests {
+    use super::warm::{WORKERS, Warm, enhanced};
+    use allocation_counter::{AllocationInfo, measure};
+    use herder_core::{
+        KindSettings::{self, Basic},
+        Settings, Transition, WorkerMetrics,
+    };
+    use std::mem::size_of;
+
+    const SESSIONS: usize = 1000;
+
+    /// What a pool holds when its workers are ready and each of its sessions had a call.
+    fn built(kind: KindSettings, sessions: usize) -> AllocationInfo {
+        let mut pool = None;
+        measure(|| pool = Some(Warm::new(kind, sessions, 1)))
+    }
+
+    fn bytes(kind: KindSettings, sessions: usize) -> i64 {
+        built(kind, sessions).bytes_current
+    }
+
+    /// Each flag brings its own part; a basic pool is what is left without all of them, to the byte.
+    #[test]
+    fn r10_a_basic_pool_is_an_enhanced_one_without_its_parts() {
+        for sessions in [0, SESSIONS] {
+            assert_eq!(built(Basic, sessions), built(enhanced(false, false, false), sessions));
+            let basic = bytes(Basic, sessions);
+            let of = |affinity, metrics, states| bytes(enhanced(affinity, metrics, states), sessions) - basic;
+            let (affinity, metrics, states) = (of(true, false, false), of(false, true, false), of(false, false, true));
+            assert_eq!(of(true, true, true), affinity + metrics + states);
+            let slots = i64::from(WORKERS + Settings::new(Basic, WORKERS).overflow);
+            assert!(affinity >= slots * size_of::<u64>() as i64, "a count for each slot: {affinity}");
+            assert!(metrics >= slots * size_of::<WorkerMetrics>() as i64, "metrics for each slot: {metrics}");
+            let started = i64::from(WORKERS) * size_of::<Transition>() as i64;
+            assert!(states >= started, "the start of each worker in its history: {states}");
+        }
+    }
+
+    /// A tracked session has no place for a binding.
+    #[test]
+    fn r10_a_session_of_a_basic_pool_is_smaller() {
+        let row = |kind: KindSettings| bytes(kind.clone(), SESSIONS) - bytes(kind, 0);
+        let (tracked, routed) = (row(Basic), row(enhanced(true, false, false)));
+        let binding = size_of::<herder_core::WorkerRef>() + size_of::<herder_core::Epoch>();
+        assert!(routed - tracked >= (SESSIONS * binding) as i64, "{tracked} and {routed} for {SESSIONS} sessions");
+    }
+
+    #[test]
+    fn r10_a_call_through_a_warm_pool_allocates_nothing() {
+        for kind in [Basic, enhanced(false, false, false), enhanced(true, true, true)] {
+            for sessions in [0, SESSIONS] {
+                let mut pool = Warm::new(kind.clone(), sessions, SESSIONS / sessions.max(1) + 1);
+                let calls = measure(|| (0..10 * SESSIONS).for_each(|_| _ = pool.call()));
+                assert_eq!(calls.count_total, 0, "{kind:?}, {sessions} sessions: {calls:?}");
+            }
+        }
+    }
+}
