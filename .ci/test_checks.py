@@ -4,6 +4,7 @@ import copy
 import importlib.machinery
 import importlib.util
 import json
+import re
 import subprocess
 import unittest
 from pathlib import Path
@@ -19,7 +20,7 @@ def script(name):
     return module
 
 
-imports, timing = script("imports"), script("timing")
+imports, instructions, timing = script("imports"), script("instructions"), script("timing")
 COMMAND = ["cargo", "metadata", "--format-version", "1", "--all-features"]
 METADATA = json.loads(subprocess.run(COMMAND, check=True, capture_output=True, cwd=HERE.parent).stdout)
 
@@ -90,6 +91,36 @@ class Timing(unittest.TestCase):
         self.assertEqual(self.lines("python/tests/test_a.py", 'start("time.sleep(1)")\nassert elapsed > 3\n'), [])
         self.assertEqual(self.lines("python/src/herder/demo.py", "time.sleep(1)"), [])
         self.assertEqual(self.lines("tests/faults/worker.py", "time.sleep(1)"), [])
+
+
+class Instructions(unittest.TestCase):
+    """A basic pool that pays for its neighbour is found, and figures that can't be right."""
+
+    FIGURES = dict.fromkeys(instructions.CASES, 1500.0) | {"basic_alone": 1300.0, "basic_beside_enhanced": 1300.0}
+
+    def faults(self, **changed):
+        return instructions.faults(self.FIGURES | changed)
+
+    def test_as_it_should_be(self):
+        self.assertEqual(self.faults(), [])
+        self.assertEqual(self.faults(basic_beside_enhanced=1306.0), [], "half a percent is left to the compiler")
+
+    def test_a_neighbour_that_costs(self):
+        for beside in (1307.0, 1293.0):
+            found = self.faults(basic_beside_enhanced=beside)
+            self.assertEqual(found, [f"R55: a basic pool's call costs 1300.0 instructions alone, {beside} beside an enhanced pool"])
+
+    def test_figures_that_measure_nothing(self):
+        self.assertEqual(len(self.faults(basic_session=1300.0)), 1)
+        self.assertEqual(len(self.faults(basic_alone=9.0, basic_beside_enhanced=9.0)), 1)
+        self.assertEqual(instructions.faults({"basic_alone": 1300.0})[0][:12], "not counted:")
+
+    def test_the_bench_s_output(self):
+        summary = {"id": "basic_alone", "profiles": [{"data": {"total": {"metrics": {"Ir": {"values": {"new": 5000}}}}}}]}
+        self.assertEqual(instructions.counts([json.dumps(summary), ""], 10), {"basic_alone": 500.0})
+        bench = instructions.BENCH.read_text(encoding="utf-8")
+        self.assertEqual(set(re.findall(r"#\[bench::(\w+)", bench)), set(instructions.CASES))
+        self.assertGreaterEqual(instructions.calls(), 1000)
 
 
 if __name__ == "__main__":
