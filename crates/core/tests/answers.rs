@@ -1,0 +1,193 @@
+//! What each question about a session is answered, by expiry policy and by the session's age (R15, R16): the rows of the table in
+//! `docs/semantics.md`, asked of the core.
+
+#[cfg(test)]
+mod tests {
+    use herder_core::{
+        Affinity, AffinitySettings, CallId, Core, Effect, Effects, Expiry, Failure, Generation, IfAbsent, Input,
+        KindSettings, Lookup, Now, OnExpired, RebindReason, Routing, SessionCall, SessionId, SessionState, Settings,
+        Submission, WorkerId, WorkerRef,
+    };
+    use std::time::Duration;
+
+    const AT: WorkerRef = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
+    const GRACE: Duration = Duration::from_secs(1);
+
+    /// What is known of the session `ann` when the question comes.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Age {
+        NotThere,
+        Active,
+        /// Its timeout is over, and nobody looked since.
+        Due,
+        /// Marked, and the grace is not over.
+        Marked,
+        /// Marked a grace ago; no sweep came.
+        PastGrace,
+    }
+
+    const AGES: [Age; 5] = [Age::NotThere, Age::Active, Age::Due, Age::Marked, Age::PastGrace];
+
+    struct Pool {
+        core: Core,
+        now: Now,
+        calls: u64,
+        fx: Effects,
+    }
+
+    fn ann() -> SessionId {
+        SessionId::new("ann").unwrap()
+    }
+
+    fn routed(expiry: Expiry, on_expired: OnExpired) -> KindSettings {
+        let session_affinity = Some(AffinitySettings { expiry, mode: Affinity::StrictQueue, on_expired });
+        KindSettings::Enhanced { session_affinity, worker_metrics: false, state_machine: false }
+    }
+
+    fn immediate() -> KindSettings {
+        routed(Expiry::Immediate, OnExpired::Rebind)
+    }
+
+    fn two_phase(on_expired: OnExpired) -> KindSettings {
+        routed(Expiry::TwoPhase { grace: GRACE }, on_expired)
+    }
+
+    impl Pool {
+        /// With its session at this age. Time passes without a tick: no sweep runs but those that are asked for.
+        fn new(kind: KindSettings, age: Age) -> Self {
+            let core = Core::new(Settings::new(kind, 1), 1, Now(1));
+            let mut pool = Self { core, now: Now(1), calls: 0, fx: Effects::new() };
+            pool.step(Input::Tick);
+            pool.step(Input::Ready { at: AT, window: 1, control: false });
+            if age != Age::NotThere {
+                assert!(pool.call(IfAbsent::Create).is_ok());
+            }
+            if age != Age::NotThere && age != Age::Active {
+                pool.now = pool.now + Duration::from_secs(301);
+            }
+            if age == Age::Marked || age == Age::PastGrace {
+                pool.core.worker_of(pool.now, "ann", &mut pool.fx);
+            }
+            if age == Age::PastGrace {
+                pool.now = pool.now + GRACE;
+            }
+            pool
+        }
+
+        fn step(&mut self, input: Input) {
+            self.fx.clear();
+            self.core.handle(self.now, input, &mut self.fx);
+        }
+
+        /// One call of the session, answered at once: how it was routed.
+        fn call(&mut self, if_absent: IfAbsent) -> Result<Routing, Failure> {
+            self.calls += 1;
+            let session = Some(SessionCall { id: ann(), if_absent, affinity: None });
+            let deadline = self.now + Duration::from_secs(30);
+            self.step(Input::Submit(Submission { call: CallId(self.calls), session, deadline, idempotent: false }));
+            let found = self.fx.iter().find_map(|effect| match effect {
+                Effect::Send { at, wire, .. } => Some(Ok((*at, *wire))),
+                Effect::Settle { failure, .. } => Some(Err(failure.clone())),
+                _ => None,
+            });
+            let (at, wire) = found.unwrap()?;
+            self.step(Input::Final { at, wire, ok: true });
+            let routing = self.fx.iter().find_map(|effect| match effect {
+                Effect::Deliver { delivery, .. } => Some(delivery.routing),
+                _ => None,
+            });
+            Ok(routing.unwrap())
+        }
+    }
+
+    fn each<T>(kind: &KindSettings, question: impl Fn(&mut Pool) -> T) -> [T; 5] {
+        AGES.map(|age| question(&mut Pool::new(kind.clone(), age)))
+    }
+
+    const NEW: Result<Routing, Failure> = Ok(Routing::New);
+    const HIT: Result<Routing, Failure> = Ok(Routing::Hit);
+    const ANEW: Result<Routing, Failure> = Ok(Routing::Rebound(RebindReason::Expired));
+    const ANY: Result<Routing, Failure> = Ok(Routing::Unrouted);
+
+    #[test]
+    fn r16_calls_by_policy_and_age() {
+        let calls = |kind: KindSettings| each(&kind, |pool| pool.call(IfAbsent::Create));
+        let expired = || Err(Failure::SessionExpired(ann()));
+        assert_eq!(calls(KindSettings::Basic), [ANY, ANY, ANY, ANY, ANY]);
+        // A look at a due session of an immediate pool removed it: the next call can't know.
+        assert_eq!(calls(immediate()), [NEW, HIT, ANEW, NEW, NEW]);
+        assert_eq!(calls(two_phase(OnExpired::Reject)), [NEW, HIT, expired(), expired(), NEW]);
+        assert_eq!(calls(two_phase(OnExpired::Rebind)), [NEW, HIT, ANEW, ANEW, NEW]);
+    }
+
+    #[test]
+    fn r16_calls_that_want_a_session() {
+        let calls = |kind: KindSettings| each(&kind, |pool| pool.call(IfAbsent::Reject));
+        let (none, expired) = (|| Err(Failure::SessionNotFound(ann())), || Err(Failure::SessionExpired(ann())));
+        assert_eq!(calls(KindSettings::Basic), [none(), ANY, none(), none(), none()]);
+        assert_eq!(calls(immediate()), [none(), HIT, none(), none(), none()]);
+        for on_expired in [OnExpired::Reject, OnExpired::Rebind] {
+            assert_eq!(calls(two_phase(on_expired)), [none(), HIT, expired(), expired(), none()]);
+        }
+    }
+
+    #[test]
+    fn r15_lookups_by_policy_and_age() {
+        let lookups = |kind: KindSettings| each(&kind, |pool| pool.core.worker_of(pool.now, "ann", &mut pool.fx));
+        let (at, none, expired) = (Lookup::Worker(AT), Lookup::NoAffinity, Lookup::Expired);
+        assert_eq!(lookups(immediate()), [none, at, none, none, none]);
+        assert_eq!(lookups(two_phase(OnExpired::Reject)), [none, at, expired, expired, none]);
+        assert_eq!(lookups(KindSettings::Basic), [none; 5]);
+    }
+
+    /// Reading without marking says `expired` until something removes the session.
+    #[test]
+    fn r15_states_by_policy_and_age() {
+        let states =
+            |kind: KindSettings| each(&kind, |pool| pool.core.session_info(pool.now, "ann").map(|info| info.state));
+        let (active, expired) = (Some(SessionState::Active), Some(SessionState::Expired));
+        for kind in [KindSettings::Basic, immediate()] {
+            assert_eq!(states(kind), [None, active, None, None, None]);
+        }
+        assert_eq!(states(two_phase(OnExpired::Reject)), [None, active, expired, expired, expired]);
+    }
+
+    #[test]
+    fn r22_tracking_by_policy_and_age() {
+        let tracks = |kind: KindSettings| {
+            each(&kind, |pool| {
+                let tracked = pool.core.track_session(pool.now, ann(), &mut pool.fx);
+                tracked.map(|info| (info.state, info.operations))
+            })
+        };
+        let (fresh, known) = (Ok((SessionState::Active, 0)), Ok((SessionState::Active, 1)));
+        let expired = || Err(Failure::SessionExpired(ann()));
+        for kind in [KindSettings::Basic, immediate()] {
+            assert_eq!(tracks(kind), [fresh.clone(), known.clone(), fresh.clone(), fresh.clone(), fresh.clone()]);
+        }
+        assert_eq!(tracks(two_phase(OnExpired::Rebind)), [fresh.clone(), known, expired(), expired(), fresh]);
+    }
+
+    /// Only an active session is renewed, ended or unbound; binding makes any session live.
+    #[test]
+    fn r14_changes_by_policy_and_age() {
+        let only_active = [false, true, false, false, false];
+        for kind in [immediate(), two_phase(OnExpired::Reject), two_phase(OnExpired::Rebind)] {
+            let renew = |pool: &mut Pool| pool.core.update_session_activity(pool.now, &ann(), &mut pool.fx);
+            assert_eq!(each(&kind, renew), only_active);
+            assert_eq!(each(&kind, |pool| pool.core.end_session(pool.now, "ann", &mut pool.fx)), only_active);
+            assert_eq!(each(&kind, |pool| pool.core.unbind_session(pool.now, "ann", &mut pool.fx)), only_active);
+            let bind = |pool: &mut Pool| pool.core.bind_session(pool.now, ann(), AT.worker, &mut pool.fx).is_ok();
+            assert_eq!(each(&kind, bind), [true; 5]);
+        }
+    }
+
+    /// A sweep counts what it removes: under `two_phase` that is what was marked a grace ago, not what it marks itself.
+    #[test]
+    fn r16_sweeps_by_policy_and_age() {
+        let swept = |kind: KindSettings| each(&kind, |pool| pool.core.cleanup_stale_sessions(pool.now, &mut pool.fx));
+        assert_eq!(swept(KindSettings::Basic), [0, 0, 1, 1, 1]);
+        assert_eq!(swept(immediate()), [0, 0, 1, 0, 0]);
+        assert_eq!(swept(two_phase(OnExpired::Reject)), [0, 0, 0, 0, 1]);
+    }
+}

@@ -1,0 +1,75 @@
+//! What `state_machine` switches, from outside: a worker that missed a ping is degraded and gets no call, or is not and does (R9, R24).
+
+#[cfg(test)]
+mod tests {
+    use herder_core::{
+        CallId, Core, Doom, Effect, Effects, Generation, Health, Input, KindSettings, Now, Settings, StopHow,
+        Submission, WorkerId, WorkerRef, WorkerState, WorkerStatus,
+    };
+    use std::time::Duration;
+
+    const AT: WorkerRef = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
+
+    /// A pool of one worker that never answers a ping.
+    struct Mute {
+        core: Core,
+        now: Now,
+    }
+
+    impl Mute {
+        fn new(kind: KindSettings) -> Self {
+            let settings = Settings { overflow: 0, ..Settings::new(kind, 1) };
+            let mut pool = Self { core: Core::new(settings, 1, Now(0)), now: Now(0) };
+            pool.step(Input::Tick);
+            pool.step(Input::Ready { at: AT, window: 1, control: true });
+            pool
+        }
+
+        fn step(&mut self, input: Input) -> Effects {
+            let mut fx = Effects::new();
+            self.core.handle(self.now, input, &mut fx);
+            fx
+        }
+
+        fn wait(&mut self, seconds: u64) -> Effects {
+            let end = self.now + Duration::from_secs(seconds);
+            let mut all = Effects::new();
+            while let Some(next) = self.core.next_wakeup().filter(|next| *next <= end) {
+                self.now = next;
+                all.extend(self.step(Input::Tick));
+            }
+            self.now = end;
+            all
+        }
+
+        fn worker(&self) -> WorkerStatus {
+            self.core.status(self.now).workers.remove(0)
+        }
+    }
+
+    fn enhanced(state_machine: bool) -> KindSettings {
+        let KindSettings::Enhanced { session_affinity, worker_metrics, .. } = KindSettings::enhanced() else {
+            unreachable!()
+        };
+        KindSettings::Enhanced { session_affinity, worker_metrics, state_machine }
+    }
+
+    #[test]
+    fn r9_only_state_machine_lets_health_decide_who_gets_work() {
+        for (kind, gated) in [(enhanced(true), true), (enhanced(false), false), (KindSettings::Basic, false)] {
+            let mut pool = Mute::new(kind.clone());
+            pool.wait(36);
+            let worker = pool.worker();
+            let expected = if gated { WorkerState::Degraded } else { WorkerState::Ready };
+            assert_eq!((worker.state, worker.health), (expected, Health::Unhealthy), "{kind:?}");
+            let missed = worker.history.map(|history| history.iter().any(|change| change.reason == "missed a ping"));
+            assert_eq!(missed, gated.then_some(true), "{kind:?}");
+            let deadline = pool.now + Duration::from_secs(30);
+            let call = Submission { call: CallId(1), session: None, deadline, idempotent: false };
+            let sent = pool.step(Input::Submit(call)).iter().any(|effect| matches!(effect, Effect::Send { .. }));
+            assert_eq!(sent, !gated, "{kind:?}");
+            let end = Effect::Stop { at: AT, how: StopHow::Ladder, doom: Doom::Unresponsive };
+            assert!(pool.wait(20).contains(&end), "all the same, it is ended: {kind:?}");
+        }
+    }
+}
