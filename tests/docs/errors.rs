@@ -5,7 +5,7 @@ use herder::{Error, Generation, Pool, PoolConfig, Report, SessionId, WorkerId, W
 use std::{collections::BTreeSet, time::Duration};
 
 /// One of each. An error that is missing here is missing in the page: `every_error_is_here` counts them in the source.
-fn all() -> Vec<Error> {
+pub(super) fn all() -> Vec<Error> {
     let text = || String::from("x");
     let session = || SessionId::new("ann").unwrap();
     let (worker, generation) = (WorkerId(1), Generation(1));
@@ -54,7 +54,7 @@ fn all() -> Vec<Error> {
 }
 
 /// The name of an error's variant.
-fn name(error: &Error) -> String {
+pub(super) fn name(error: &Error) -> String {
     let shown = format!("{error:?}");
     shown.chars().take_while(char::is_ascii_alphanumeric).collect()
 }

@@ -1,7 +1,11 @@
-//! The pages are held to the code: the configuration in the README, the table of errors, the list of requirements, the links.
+//! The pages are held to the code: the configuration in the README, the tables of errors, answers and flags, the requirements, the links.
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod errors;
+#[cfg(test)]
+mod flags;
 #[cfg(test)]
 mod links;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::pages::{read, table};
 use std::collections::BTreeSet;
 
-const FILES: [&str; 4] = [
+pub(super) const FILES: [&str; 4] = [
     "actors/src/messages/affinity.rs",
     "actors/src/messages/calls.rs",
     "actors/src/messages/pool.rs",
@@ -11,7 +11,7 @@ const FILES: [&str; 4] = [
 ];
 
 /// The structs right below a `#[rtype(..)]`.
-fn messages(source: &str) -> Vec<String> {
+pub(super) fn messages(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut lines = source.lines();
     while let Some(line) = lines.next() {

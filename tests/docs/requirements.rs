@@ -27,7 +27,7 @@ fn rows() -> BTreeMap<usize, Row> {
 }
 
 /// Whether the file defines this test.
-fn defines(source: &str, file: &str, name: &str) -> bool {
+pub(super) fn defines(source: &str, file: &str, name: &str) -> bool {
     let key = if file.ends_with(".py") { "def " } else { "fn " };
     source.match_indices(&format!("{key}{name}")).any(|(at, found)| {
         let next = source[at + found.len()..].chars().next();
@@ -59,7 +59,7 @@ fn faults(rows: &BTreeMap<usize, Row>, source: impl Fn(&str) -> Option<String>) 
     faults
 }
 
-fn on_disk(file: &str) -> Option<String> {
+pub(super) fn on_disk(file: &str) -> Option<String> {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).ok()
 }
 

@@ -1,0 +1,35 @@
+//! The table of feature flags in `docs/semantics.md`: the flags there are, with their defaults, and tests that exist.
+
+use super::{
+    pages::{read, table},
+    requirements::{defines, on_disk},
+};
+use herder_actors::schema::{Kind, TABLE};
+use std::collections::BTreeSet;
+
+fn rows() -> Vec<Vec<String>> {
+    let headings = ["flag", "default", "part", "on", "off, and in every basic pool", "proved by"];
+    table(&read("docs/semantics.md"), &headings)
+}
+
+/// R9: each flag and its default.
+#[test]
+fn r9_the_table_of_flags_is_the_code_s() {
+    let written: BTreeSet<(String, String)> =
+        rows().iter().map(|row| (row[0].trim_matches('`').into(), row[1].trim_matches('`').into())).collect();
+    let flags = TABLE.iter().filter(|key| matches!(key.kind, Kind::Flag(_)));
+    assert_eq!(written, flags.map(|key| (key.path.into(), key.kind.default())).collect());
+}
+
+/// Each row names what proves it.
+#[test]
+fn each_part_of_a_flag_has_a_test() {
+    for row in rows() {
+        let named: Vec<(&str, &str)> = row[5].split('`').filter_map(|text| text.split_once("::")).collect();
+        assert!(!named.is_empty(), "no test for {} of {}", row[2], row[0]);
+        for (file, name) in named {
+            let source = on_disk(file).unwrap_or_else(|| panic!("there is no {file}"));
+            assert!(defines(&source, file, name), "{file} has no test `{name}`");
+        }
+    }
+}
