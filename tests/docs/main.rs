@@ -11,6 +11,8 @@ mod links;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod migration;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod readme;

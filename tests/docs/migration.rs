@@ -1,0 +1,93 @@
+//! The migration page can be followed: its TOML blocks are configurations and do what they are there for, and the tests, counters
+//! and log lines it names exist.
+
+use super::{
+    pages::read,
+    requirements::{defines, on_disk},
+};
+use herder::{Affinity, Config, Counters, Enhanced, Expiry, Features, PoolBuilder, PoolConfig, Sessions};
+use std::path::Path;
+
+fn blocks(page: &str) -> Vec<&str> {
+    page.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect()
+}
+
+fn enhanced(change: impl FnOnce(PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>) -> PoolConfig {
+    let builder = PoolConfig::enhanced("sessions").app("dspy_bridge.py:app").relative_to(".");
+    change(builder).build().unwrap()
+}
+
+fn basic(name: &str) -> PoolConfig {
+    PoolConfig::basic(name).app("dspy_bridge.py:app").relative_to(".").build().unwrap()
+}
+
+/// R56, R9: the recipes out and back, in the order of the page.
+#[test]
+fn r56_each_step_out_and_back_is_what_it_says() {
+    let page = read("docs/migration.md");
+    let begin = page.find("## Rolling out, and back").unwrap();
+    let built: Vec<Vec<PoolConfig>> = blocks(&page[begin..])
+        .into_iter()
+        .map(|text| Config::from_toml(text, Path::new(".")).unwrap_or_else(|error| panic!("{text}{error}")).pools)
+        .collect();
+    let hint = Sessions::new().affinity(Affinity::Hint);
+    let immediate = Sessions::new().expiry(Expiry::Immediate);
+    let none = Features::new().session_affinity(false).worker_metrics(false).state_machine(false);
+    let expected = [
+        vec![basic("plain"), enhanced(|pool| pool.features(none.session_affinity(true)))],
+        vec![enhanced(|pool| pool.session_affinity(false))],
+        vec![enhanced(|pool| pool.sessions(hint))],
+        vec![enhanced(|pool| pool.worker_metrics(false))],
+        vec![enhanced(|pool| pool.state_machine(false))],
+        vec![enhanced(|pool| pool.sessions(immediate))],
+        vec![enhanced(|pool| pool.features(none))],
+        vec![basic("sessions")],
+    ];
+    assert_eq!(built, expected);
+}
+
+#[test]
+fn every_block_is_a_configuration() {
+    let page = read("docs/migration.md");
+    for text in blocks(&page) {
+        assert!(Config::from_toml(text, Path::new(".")).is_ok(), "{text}");
+    }
+}
+
+/// What an alert looks at is there: the counters by name, the log lines in the source.
+#[test]
+fn alerts_look_at_what_there_is() {
+    let page = read("docs/migration.md");
+    let monitoring = &page[page.find("## Monitoring and alerts").unwrap()..];
+    let counters = serde_json::to_value(Counters::default()).unwrap();
+    let named: Vec<&str> =
+        monitoring.split('`').skip(1).step_by(2).filter_map(|text| text.strip_prefix("counters.")).collect();
+    assert!(named.len() >= 8, "the counters were not found: {named:?}");
+    for name in named {
+        assert!(counters.get(name).is_some(), "there is no counter `{name}`");
+    }
+    let sources = ["attend", "affinity", "waiters"].map(|file| read(&format!("actors/src/pool_supervisor/{file}.rs")));
+    let sources = sources.concat() + &read("actors/src/cell/rebuild.rs") + &read("actors/src/cell/effects.rs");
+    let (_, log) = monitoring.split_once("In the log also: ").unwrap();
+    let lines = log.split('`').skip(1).step_by(2).map(|line| line.replace('\n', " "));
+    for line in lines.chain(["worker lost", "worker could not be started", "worker missed a ping"].map(String::from)) {
+        assert!(sources.contains(&line), "nothing logs `{line}`");
+    }
+}
+
+#[test]
+fn tests_that_the_page_names_exist() {
+    let page = read("docs/migration.md");
+    let named: Vec<(&str, &str)> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|text| text.split_once("::"))
+        .filter(|(file, _)| file.contains('/'))
+        .collect();
+    assert!(named.len() >= 5, "the tests were not found: {named:?}");
+    for (file, name) in named {
+        let source = on_disk(file).unwrap_or_else(|| panic!("there is no {file}"));
+        assert!(defines(&source, file, name), "{file} has no test `{name}`");
+    }
+}
