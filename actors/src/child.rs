@@ -17,6 +17,10 @@ pub trait ChildHandle: 'static {
     fn wait(&self) -> Pin<Box<dyn Future<Output = ExitStatus>>>;
     /// The last lines it printed.
     fn output_tail(&self) -> Vec<String>;
+    /// What it has in main memory now, in bytes, if that can be told.
+    fn resident_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 impl ChildHandle for herder_process::Child {
@@ -39,5 +43,9 @@ impl ChildHandle for herder_process::Child {
 
     fn output_tail(&self) -> Vec<String> {
         Self::output_tail(self)
+    }
+
+    fn resident_bytes(&self) -> Option<u64> {
+        Self::resident_bytes(self)
     }
 }

@@ -1,12 +1,12 @@
 //! A pool's status as users read it: the core's snapshot with what only the shell knows (R8). A snapshot, no state.
 
-use crate::WorkerInfo;
+use crate::{ChildHandle, WorkerInfo};
 use herder_core::{
     AffinityStatus, Counters, Features, PoolName, PoolState, PoolStatus, QueueStatus, SessionInfo, WorkerStatus,
     WorkerType,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use std::time::SystemTime;
+use std::{rc::Rc, time::SystemTime};
 
 /// A pool's status: the same keys for both worker types.
 #[derive(Clone, Debug, Serialize)]
@@ -50,6 +50,9 @@ pub struct Status {
 pub struct WorkerEntry {
     /// The process's id, if there is one.
     pub pid: Option<u32>,
+    /// What it has in main memory now; only with `worker_metrics`, and where `/proc` tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resident_bytes: Option<u64>,
     /// The core's entry.
     #[serde(flatten)]
     pub status: WorkerStatus,
@@ -101,9 +104,15 @@ impl Status {
         pool: PoolName,
         started_at: SystemTime,
         core: PoolStatus,
-        pids: impl Fn(&WorkerStatus) -> Option<u32>,
+        child: impl Fn(&WorkerStatus) -> Option<Rc<dyn ChildHandle>>,
     ) -> Self {
-        let workers = core.workers.into_iter().map(|status| WorkerEntry { pid: pids(&status), status }).collect();
+        let metrics = core.features.worker_metrics;
+        let entry = |status: WorkerStatus| {
+            let child = child(&status);
+            let resident_bytes = child.as_ref().filter(|_| metrics).and_then(|child| child.resident_bytes());
+            WorkerEntry { pid: child.map(|child| child.pid()), resident_bytes, status }
+        };
+        let workers = core.workers.into_iter().map(entry).collect();
         Self {
             pool,
             worker_type: core.worker_type,
@@ -126,7 +135,7 @@ impl Status {
 
 impl From<WorkerEntry> for WorkerInfo {
     fn from(entry: WorkerEntry) -> Self {
-        let WorkerEntry { pid, status } = entry;
+        let WorkerEntry { pid, status, .. } = entry;
         Self {
             id: status.id,
             generation: status.generation,

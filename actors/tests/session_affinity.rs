@@ -5,8 +5,8 @@
 mod peer;
 
 use herder_actors::{
-    BindError, BindSession, Error, Expiry, GetInternalStats, GetSessionState, GetStats, GetStatus, GetWorker,
-    InjectPanic, KillWorker, RemoveWorkerSessions, SessionAffinityActor, SessionStatus, Sessions, Shutdown,
+    BindError, BindSession, Error, Expiry, GetInternalStats, GetSessionState, GetStats, GetStatus, GetTrail, GetWorker,
+    InjectPanic, KillWorker, RemoveWorkerSessions, SessionAffinityActor, SessionStatus, Sessions, Shutdown, TrailState,
     UnbindSession, WorkerId, registry,
 };
 use peer::*;
@@ -72,6 +72,27 @@ async fn r14_remove_worker_sessions_and_stats() {
     assert!(affinity.send(RemoveWorkerSessions(WorkerId(1))).await.unwrap().unwrap() >= 2);
     assert!(affinity.send(GetWorker::of("bob")).await.unwrap().is_err());
     assert_eq!(affinity.send(GetWorker::of("eve")).await.unwrap().unwrap(), before);
+}
+
+/// R22: the trail is asked of the actor or of the supervisor; a basic pool has none.
+#[actix::test]
+async fn r22_the_trail_of_a_session() {
+    let (stage, _children) = Stage::serving("trail", 2).await;
+    let affinity = stage.affinity();
+    affinity.send(bind("ann", 2)).await.unwrap().unwrap();
+    stage.in_session("ann", 1).get().await.unwrap();
+    let trail = affinity.send(GetTrail("ann".into())).await.unwrap().unwrap();
+    let told: Vec<_> = trail.events.iter().map(|entry| (entry.what, entry.why, entry.worker)).collect();
+    let w2 = Some(WorkerId(2));
+    assert_eq!(told, [("bound", None, w2), ("sent", Some("hit"), w2)]);
+    assert_eq!((trail.state, trail.complete), (TrailState::Active, true));
+    assert!(trail.to_string().contains("bound to w2.1 by hand"), "{trail}");
+    let same = stage.pool().send(GetTrail("ann".into())).await.unwrap().unwrap();
+    assert_eq!(same.events.len(), 2, "asking leaves no trace");
+    assert!(matches!(affinity.send(GetTrail(String::new())).await.unwrap(), Err(Error::InvalidSession { .. })));
+    let (basic, _peer) = Stage::basic("trailless").await;
+    let none = basic.pool().send(GetTrail("ann".into())).await.unwrap();
+    assert!(matches!(none, Err(Error::Bind(BindError::NoAffinity))), "{none:?}");
 }
 
 /// R15, R16: a session's state by its expiry policy; the actor's sweep removes what nobody reads again.

@@ -39,6 +39,7 @@ const ORIGINAL: &[(&str, Now)] = &[
     ("python_executable", Is("python")),
     ("script_path", Is("app")),
     ("environment", Is("env")),
+    ("enhanced_worker_features", Gone("`features` here, with the same three names")),
     ("pool_lazy", Gone("not here yet: workers start with their pool")),
     ("max_retries", Gone("not here yet: an idempotent call is sent three times at most")),
     ("telemetry_period", Gone("not here yet: there are no metrics to send")),

@@ -7,8 +7,9 @@
 //! | `GET /v1/pools` | `{"pools": [..]}`: name, type and health of each |
 //! | `GET /v1/pools/{pool}` | the pool's [`Status`](crate::Status) |
 //! | `GET /v1/pools/{pool}/workers` | `{"workers": [..]}` |
-//! | `GET /v1/pools/{pool}/sessions?offset=&limit=` | `{"sessions": [..], "offset", "limit", "total"}`; `limit` is 100 unless given, 1000 at most |
+//! | `GET /v1/pools/{pool}/sessions?cursor=&limit=` | `{"sessions": [..], "next", "active_sessions"}`; `next` is the next page's `cursor`, or null; `limit` is 100 unless given, 1000 at most |
 //! | `GET`, `DELETE /v1/pools/{pool}/sessions/{id}` | the session; nothing (204) |
+//! | `GET /v1/pools/{pool}/sessions/{id}/why` | its [`Trail`](crate::Trail) |
 //! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 once each pool has a ready worker, 503 before |
 //!
 //! A call's body is a JSON object, whatever its `Content-Type`; no body is `{}`. Its headers: `Herder-Session`, `Herder-Timeout`

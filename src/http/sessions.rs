@@ -16,12 +16,12 @@ struct Page {
     limit: usize,
 }
 
-/// A page, and how many sessions there are in all.
+/// A page, and how many sessions are not expired.
 #[derive(Serialize)]
 struct Listed {
     #[serde(flatten)]
     page: SessionPage,
-    total: usize,
+    active_sessions: usize,
 }
 
 impl Default for Page {
@@ -51,8 +51,8 @@ pub(super) async fn list(
     let pool = pools.find(&pool)?;
     let Page { cursor, limit } = Page::parse(request.query_string())?;
     let page = pool.sessions(cursor, limit).await?;
-    let total = pool.status().await?.active_sessions;
-    Ok(HttpResponse::Ok().json(Listed { page, total }))
+    let active_sessions = pool.status().await?.active_sessions;
+    Ok(HttpResponse::Ok().json(Listed { page, active_sessions }))
 }
 
 /// `GET /v1/pools/{pool}/sessions/{id}`.

@@ -86,12 +86,12 @@ impl PoolSupervisor {
 impl Active {
     fn status(&self) -> Status {
         let state = self.cell.borrow();
-        let pids = |worker: &herder_core::WorkerStatus| {
+        let child = |worker: &herder_core::WorkerStatus| {
             let at = herder_core::WorkerRef { worker: worker.id, generation: worker.generation };
-            state.links().find(|link| link.at == at).map(|link| link.child.pid())
+            state.links().find(|link| link.at == at).map(|link| link.child.clone())
         };
         let name = state.config().name().clone();
-        let mut status = Status::new(name, self.started_at, state.core().status(clock::now()), pids);
+        let mut status = Status::new(name, self.started_at, state.core().status(clock::now()), child);
         status.state = state.pool_state();
         status.last_start_error = state.last_start_error_if_below_strength().map(Into::into);
         status

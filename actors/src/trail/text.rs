@@ -85,16 +85,20 @@ fn once(state: &State, event: &TrailEvent) -> String {
 fn sent(event: &TrailEvent, routing: Routing, at: &str) -> String {
     let who = calls(event.times.into());
     let why = match routing {
-        Routing::New => "a worker was chosen, the state began empty (new)",
-        Routing::Hit => "which has its state (hit)",
-        Routing::Rebound(RebindReason::WorkerLost) => "the state was lost with its worker and began anew (rebound)",
-        Routing::Rebound(RebindReason::Expired) => "it had expired, the state began anew (rebound)",
-        Routing::Rebound(RebindReason::Busy) => {
-            "only for now, since its own worker was busy (rebound); the binding stays"
+        Routing::New => ", chosen for it; the state began empty (new)",
+        Routing::Hit => ", which has its state (hit)",
+        Routing::Rebound(RebindReason::WorkerLost) => {
+            ", chosen anew; the state began empty, since it was lost with its worker (rebound: worker_lost)"
         }
-        Routing::Unrouted => "any worker (unrouted)",
+        Routing::Rebound(RebindReason::Expired) => {
+            ", chosen anew; the state began empty, since the session had expired (rebound: expired)"
+        }
+        Routing::Rebound(RebindReason::Busy) => {
+            " for this once, since its own worker was busy; the binding stays (rebound: busy)"
+        }
+        Routing::Unrouted => " (unrouted)",
     };
-    format!("{who} sent to {at}: {why}{}", waited(event))
+    format!("{who} sent to {at}{why}{}", waited(event))
 }
 
 /// A wait worth telling of.

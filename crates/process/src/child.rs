@@ -48,6 +48,17 @@ impl Child {
         self.process().pid.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// What it has in main memory now, in bytes, shared pages too (`RSS` of ps). `None` once it was reaped, and where there is no
+    /// `/proc`. Reads one small file there: some microseconds.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        if self.try_status().is_some() {
+            return None;
+        }
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
+        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+        Some(pages * rustix::param::page_size() as u64)
+    }
+
     /// Sends a signal to the worker itself, not to its group. Does nothing once it was reaped.
     pub fn signal(&self, signal: Signal) {
         self.process().send(signal, Target::Leader);

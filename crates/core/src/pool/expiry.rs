@@ -164,6 +164,6 @@ impl Core {
 }
 
 /// Counted from the marking. Who marks a session is told that it expired, even with a grace of zero.
-fn grace_passed(now: Now, marked: Now, grace: Duration) -> bool {
+pub(super) fn grace_passed(now: Now, marked: Now, grace: Duration) -> bool {
     now > marked && now >= marked + grace
 }

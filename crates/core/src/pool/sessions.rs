@@ -1,10 +1,13 @@
 //! What can be asked and told of sessions, and how their state ends. Answers at once; the effects tell the workers.
 
-use super::{Core, Effects, expiry::Aged};
+use super::{
+    Core, Effects,
+    expiry::{Aged, grace_passed},
+};
 use crate::{
     Epoch, Expiry, Now, SessionId, WorkerId,
     failure::Failure,
-    session::{Binding, Route, Row, RowKey, Sessions, Then, Unbound},
+    session::{Binding, Extra, Route, Row, RowKey, Sessions, Then, Unbound},
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -83,7 +86,7 @@ impl Core {
             Sessions::Tracked(table) => table.find(id)?,
             Sessions::Routed(routes) => routes.table.find(id)?,
         };
-        self.info_of(now, row).filter(|info| info.state == SessionState::Active || self.is_two_phase())
+        self.info_of(now, row)
     }
 
     /// Sessions from `cursor` on (0 begins), at most `limit`, in no order that means anything. Expired ones are among them where
@@ -105,7 +108,7 @@ impl Core {
 
     fn info_at(&self, now: Now, place: usize) -> Option<SessionInfo> {
         let row = self.sessions.at_place(place)?;
-        self.info_of(now, row).filter(|info| info.state == SessionState::Active || self.is_two_phase())
+        self.info_of(now, row)
     }
 
     /// Ends a session after the calls it has. False if there is none.
@@ -157,26 +160,22 @@ impl Core {
         }
     }
 
+    /// What is known of a row, if the session is still known: as a call of it would find it now.
     fn info_of(&self, now: Now, key: RowKey) -> Option<SessionInfo> {
         match &self.sessions {
-            Sessions::Tracked(table) => table
-                .row(key)
-                .map(|row| self.info(now, row, None, table.is_due(key, now, self.settings.sessions.timeout))),
-            Sessions::Routed(routes) => {
-                let due = routes.table.is_due(key, now, self.settings.sessions.timeout);
-                routes.table.row(key).map(|row| self.info(now, row, Some(&row.route), due))
-            }
+            Sessions::Tracked(table) => table.row(key).and_then(|row| self.info(now, row, None)),
+            Sessions::Routed(routes) => routes.table.row(key).and_then(|row| self.info(now, row, Some(&row.route))),
         }
     }
 
-    fn info<R>(&self, now: Now, row: &Row<R>, route: Option<&Route>, due: bool) -> SessionInfo {
+    fn info<R: Extra>(&self, now: Now, row: &Row<R>, route: Option<&Route>) -> Option<SessionInfo> {
         let bound = route.and_then(|route| match route.binding {
             Binding::To { at, .. } if self.is_alive(at) && !self.is_row_released(route) => Some(at),
             _ => None,
         });
-        SessionInfo {
+        Some(SessionInfo {
             id: row.id.clone(),
-            state: if due { SessionState::Expired } else { SessionState::Active },
+            state: self.state_of(now, row)?,
             worker: bound.map(|at| at.worker),
             generation: bound.map(|at| at.generation),
             epoch: route.map(|route| route.epoch),
@@ -184,15 +183,24 @@ impl Core {
             pending: row.pending(),
             age_ms: millis(now - row.first_seen),
             idle_ms: if row.pending() > 0 { 0 } else { millis(now - row.last) },
+        })
+    }
+
+    /// `None` of a session that is over, though its row may still be there.
+    fn state_of<R: Extra>(&self, now: Now, row: &Row<R>) -> Option<SessionState> {
+        if !row.is_due(now, self.settings.sessions.timeout) {
+            return Some(SessionState::Active);
+        }
+        match self.routes()?.settings.expiry {
+            Expiry::TwoPhase { grace } if !row.marked().is_some_and(|at| grace_passed(now, at, grace)) => {
+                Some(SessionState::Expired)
+            }
+            _ => None,
         }
     }
 
     fn is_row_released(&self, route: &Route) -> bool {
         self.routes().is_some_and(|routes| routes.is_released(route))
-    }
-
-    fn is_two_phase(&self) -> bool {
-        self.routes().is_some_and(|routes| matches!(routes.settings.expiry, Expiry::TwoPhase { .. }))
     }
 }
 

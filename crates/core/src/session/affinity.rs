@@ -4,7 +4,7 @@
 //! What is told of all sessions of a process at once touches none of their rows: its death makes their bindings void by its
 //! generation, and a release by its lease. The rows follow one by one, when they are met.
 
-use super::{RowKey, Table, Trace, Trail, Walk};
+use super::{CacheLine, Extra, RowKey, Table, Trace, Trail, Walk};
 use crate::{AffinitySettings, CallId, Epoch, Generation, WorkerRef};
 use std::collections::VecDeque;
 
@@ -196,6 +196,10 @@ impl Routes {
     pub(crate) fn workers_with_sessions(&self) -> usize {
         self.held.iter().filter(|held| held.sessions > 0).count()
     }
+}
+
+impl Extra for Route {
+    type Align = CacheLine;
 }
 
 impl Route {

@@ -15,6 +15,7 @@ pub(super) struct Ages {
 }
 
 /// What a row left behind, to be tidied up once it has its new place.
+#[derive(Clone, Copy)]
 pub(super) enum Left {
     Nothing,
     Idle(Sparse),

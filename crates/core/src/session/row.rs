@@ -3,7 +3,7 @@
 
 use super::timeline::Place;
 use crate::{Now, SessionId};
-use std::time::Duration;
+use std::{fmt::Debug, hash::Hash, time::Duration};
 
 /// Names a row for as long as it lives; a key of a row that is gone finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,16 +12,28 @@ pub(crate) struct RowKey {
     pub(super) stamp: u32,
 }
 
-/// One session. What a lookup reads stands first and fills one cache line: at a million sessions each further one is a miss.
+/// What a row has besides, by kind of pool.
+pub(crate) trait Extra {
+    /// What a row is aligned to.
+    type Align: Copy + Debug + Eq + Hash;
+}
+
+/// The size of what a processor fetches at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(align(64))]
+pub(crate) struct CacheLine;
+
+/// One session. What a lookup reads stands first; where sessions are routed it fills one cache line, since at a million sessions
+/// each further one is a miss.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[repr(C, align(64))]
-pub(crate) struct Row<R> {
+#[repr(C)]
+pub(crate) struct Row<R: Extra> {
+    align: [R::Align; 0],
     pub(crate) id: SessionId,
     /// The last finish or explicit activity: the timeout runs from here.
     pub(crate) last: Now,
     pub(super) age: Age,
     pub(super) stamp: u32,
-    pub(super) hash: u32,
     pub(crate) route: R,
     pub(crate) first_seen: Now,
     /// Calls finished.
@@ -35,6 +47,10 @@ pub(crate) struct Tracked {
     pub(crate) ended: bool,
 }
 
+impl Extra for Tracked {
+    type Align = u8;
+}
+
 /// Whether a session has calls, and if not, where it waits to come due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Age {
@@ -46,7 +62,12 @@ pub(super) enum Age {
     Marked(Place, Now),
 }
 
-impl<R> Row<R> {
+impl<R: Extra> Row<R> {
+    /// A session that begins now and has no call.
+    pub(super) fn new(now: Now, id: SessionId, place: Place, stamp: u32, route: R) -> Self {
+        Self { align: [], id, last: now, age: Age::Idle(place), stamp, route, first_seen: now, operations: 0 }
+    }
+
     /// Whether its timeout has passed, noticed or not.
     #[inline]
     pub(crate) fn is_due(&self, now: Now, timeout: Duration) -> bool {

@@ -6,7 +6,7 @@
 use super::{
     ages::{Ages, Left},
     index::Index,
-    row::{Age, Row, RowKey},
+    row::{Age, Extra, Row, RowKey},
     timeline::Place,
 };
 use crate::{Now, SessionId};
@@ -20,14 +20,14 @@ const CHUNK: usize = 1024;
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Cell<R> {
+enum Cell<R: Extra> {
     Vacant { next: u32, stamp: u32 },
     Taken(Row<R>),
 }
 
 /// All sessions of one pool.
 #[derive(Clone, Debug)]
-pub(crate) struct Table<R> {
+pub(crate) struct Table<R: Extra> {
     rows: Rows<R>,
     index: Index,
     seed: FixedState,
@@ -36,13 +36,13 @@ pub(crate) struct Table<R> {
 
 /// Rows by number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Rows<R> {
+struct Rows<R: Extra> {
     chunks: Vec<Vec<Cell<R>>>,
     vacant: u32,
     len: usize,
 }
 
-impl<R> Table<R> {
+impl<R: Extra> Table<R> {
     pub(crate) fn new(seed: u64) -> Self {
         let rows = Rows { chunks: Vec::new(), vacant: NONE, len: 0 };
         let seed = FixedState::with_seed(seed);
@@ -74,15 +74,14 @@ impl<R> Table<R> {
     pub(crate) fn insert(&mut self, now: Now, id: SessionId, route: R) -> RowKey {
         let hash = self.hash(id.as_str());
         let (index, stamp) = self.rows.vacate();
-        let age = Age::Idle(self.ages.idle.append(index, now));
-        let row = Row { id, last: now, age, stamp, hash, route, first_seen: now, operations: 0 };
-        self.rows.put(index, row);
+        let place = self.ages.idle.append(index, now);
+        self.rows.put(index, Row::new(now, id, place, stamp, route));
         self.index.insert(hash, index);
         RowKey { index, stamp }
     }
 
     pub(crate) fn remove(&mut self, key: RowKey) -> Option<Row<R>> {
-        let (hash, age) = self.row(key).map(|row| (row.hash, row.age))?;
+        let (hash, age) = self.row(key).map(|row| (self.hash(row.id.as_str()), row.age))?;
         let left = self.ages.leave(age);
         self.tidy(left);
         self.index.remove(hash, key.index);
@@ -192,7 +191,7 @@ impl<R> Table<R> {
     }
 }
 
-impl<R> Rows<R> {
+impl<R: Extra> Rows<R> {
     #[inline]
     fn at(&self, index: u32) -> Option<&Row<R>> {
         match self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)? {
@@ -261,15 +260,15 @@ impl<R> Rows<R> {
 }
 
 /// The index follows from the rows.
-impl<R: PartialEq> PartialEq for Table<R> {
+impl<R: Extra + PartialEq> PartialEq for Table<R> {
     fn eq(&self, other: &Self) -> bool {
         self.rows == other.rows && self.ages == other.ages
     }
 }
 
-impl<R: Eq> Eq for Table<R> {}
+impl<R: Extra + Eq> Eq for Table<R> {}
 
-impl<R: Hash> Hash for Table<R> {
+impl<R: Extra + Hash> Hash for Table<R> {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.rows.hash(state);
@@ -289,7 +288,7 @@ mod tests {
     #[test]
     fn a_row_has_its_size() {
         assert_eq!(size_of::<Cell<super::super::Route>>(), 128);
-        assert_eq!(size_of::<Cell<Tracked>>(), 128);
+        assert_eq!(size_of::<Cell<Tracked>>(), 64);
         assert!(std::mem::offset_of!(Row<super::super::Route>, route) + 16 <= 64);
     }
 

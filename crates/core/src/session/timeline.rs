@@ -33,9 +33,11 @@ struct Block {
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
     /// Row numbers, oldest first; [`NONE`] where one has left.
+    #[expect(clippy::vec_box, reason = "to grow must not copy the blocks: at a million sessions that stops the pool")]
     entries: Vec<Box<[u32; BLOCK]>>,
     blocks: Vec<Block>,
-    vacant: Vec<u32>,
+    /// The first block that is not in use; each names the next.
+    vacant: u32,
     first: u32,
     last: u32,
     len: usize,
@@ -50,8 +52,7 @@ pub(crate) struct Sparse(u32);
 
 impl Timeline {
     pub(crate) fn new() -> Self {
-        let (entries, blocks, vacant) = (Vec::new(), Vec::new(), Vec::new());
-        Self { entries, blocks, vacant, first: NONE, last: NONE, len: 0, skip: 0 }
+        Self { entries: Vec::new(), blocks: Vec::new(), vacant: NONE, first: NONE, last: NONE, len: 0, skip: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -140,10 +141,10 @@ impl Timeline {
     /// A new last block; its first entry.
     fn add_block(&mut self) -> usize {
         let block = Block { live: 0, used: 0, previous: self.last, next: NONE, newest: Now(0) };
-        let at = match self.vacant.pop() {
-            Some(at) => {
-                self.blocks[at as usize] = block;
-                at
+        let at = match self.blocks.get_mut(self.vacant as usize) {
+            Some(vacant) => {
+                let next = std::mem::replace(vacant, block).next;
+                std::mem::replace(&mut self.vacant, next)
             }
             None => {
                 self.blocks.push(block);
@@ -158,12 +159,13 @@ impl Timeline {
 
     fn drop_block(&mut self, at: u32) {
         let Block { previous, next, .. } = self.blocks[at as usize];
-        self.blocks[at as usize].live = 0;
         self.link(previous, next);
         if next == NONE {
             self.last = previous;
         }
-        self.vacant.push(at);
+        let block = &mut self.blocks[at as usize];
+        (block.live, block.next) = (0, self.vacant);
+        self.vacant = at;
     }
 
     /// Makes two blocks neighbours; either may be none.
@@ -272,7 +274,8 @@ mod tests {
             let time = |row: u32| self.plain.iter().find(|(other, _)| *other == row).map_or(0, |(_, at)| *at);
             let due = self.timeline.due(|newest| newest.0 <= cut, |row| time(row) <= cut);
             assert_eq!(due, self.plain.iter().filter(|(_, at)| *at <= cut).count());
-            let blocks = self.timeline.blocks.len() - self.timeline.vacant.len();
+            let of = |at: u32| self.timeline.blocks.get(at as usize);
+            let blocks = std::iter::successors(of(self.timeline.first), |block| of(block.next)).count();
             assert!(blocks <= 2 + 2 * self.timeline.len() / SPARSE, "{blocks} blocks for {}", self.timeline.len());
         }
     }

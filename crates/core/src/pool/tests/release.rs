@@ -1,7 +1,6 @@
 //! What concerns many sessions at once touches few of them at once.
 
 use super::*;
-use std::collections::BTreeMap;
 
 const SESSIONS: u32 = 6000;
 
@@ -37,18 +36,17 @@ fn the_sessions_of_a_worker_go_at_once_and_are_told_in_steps() {
     assert_eq!(told(&fx), [(id("s4"), at(1, 1), SessionEnd::Ended)], "before its next call begins anew");
     let fx = bench.finish(sent(&fx, call).unwrap());
     assert_eq!(routing(&fx, call), Some(Routing::New));
-    let mut ends: BTreeMap<SessionId, usize> = BTreeMap::new();
+    let mut ends = Vec::new();
     while let Some(next) = bench.core.next_wakeup().filter(|next| *next < Now(0) + Duration::from_secs(1)) {
         bench.now = next;
         let step = told(&bench.step(Input::Tick));
         assert!(step.len() <= 512, "a step of {}", step.len());
-        step.into_iter().for_each(|(session, ..)| *ends.entry(session).or_default() += 1);
+        ends.extend(step.into_iter().map(|(session, ..)| session));
     }
-    assert_eq!(
-        (ends.len(), ends.values().max()),
-        (SESSIONS as usize / 2 - 2, Some(&1)),
-        "but for s0 and s4, who were met"
-    );
+    let told = ends.len();
+    ends.sort_unstable();
+    ends.dedup();
+    assert_eq!((ends.len(), told), (SESSIONS as usize / 2 - 2, SESSIONS as usize / 2 - 2), "s0 and s4 were met before");
     assert_eq!(bench.core.affinity_status(bench.now).unwrap().total_sessions, SESSIONS as usize);
 }
 

@@ -1,0 +1,97 @@
+//! `herder why` and `GET .../why`: a session's story as a support engineer reads it (R22).
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Server, herder, until};
+
+/// Sessions that expire quickly, and begin anew then.
+const QUICK: &str = "[pools.carts]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 2\noverflow = 0\n\
+                     sessions = { timeout = '300ms', cleanup_interval = '1m', expiry = 'two_phase', grace = '1m', \
+                     on_expired = 'rebind' }\n[pools.plain]\napp = 'app.py:app'\npool_size = 1\n";
+
+fn count(server: &Server, session: &str) -> Value {
+    server.call("carts/count", "{}", &[("Herder-Session", session)]).json
+}
+
+fn told(server: &Server, args: &[&str]) -> (i32, String, String) {
+    let url = server.url();
+    let output = herder(server.folder.path(), args).args(["--url", &url]).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn state(server: &Server, session: &str) -> Value {
+    server.get(&format!("/v1/pools/carts/sessions/{session}")).json["state"].clone()
+}
+
+/// Bound, hit, expired, rebound: each has its line, in this order, with its worker.
+#[test]
+fn a_session_that_was_bound_hit_expired_and_rebound() {
+    let server = Server::with(QUICK);
+    let worker = count(&server, "ann")["meta"]["worker"].clone();
+    for _ in 0..3 {
+        count(&server, "ann");
+    }
+    until("it expires", || state(&server, "ann") == "expired");
+    assert_eq!(count(&server, "ann")["meta"]["why"], "expired");
+    let (code, story, _) = told(&server, &["why", "carts", "ann"]);
+    let at = format!("{}.1", worker.as_str().unwrap());
+    let expected = [
+        "session `ann` of pool `carts`".to_owned(),
+        "active: its state is on ".to_owned(),
+        format!("1 call sent to {at}, chosen for it; the state began empty (new)"),
+        format!("3 calls sent to {at}, which has its state (hit)"),
+        "expired: idle for its timeout of 300ms".to_owned(),
+        "it had expired and begins anew: its old state was ended".to_owned(),
+        "since the session had expired (rebound: expired)".to_owned(),
+    ];
+    let lines: Vec<&str> = story.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!((code, lines.len()), (0, expected.len()), "{story}");
+    for (line, expected) in lines.iter().zip(&expected) {
+        assert!(line.contains(expected), "{line:?} is not {expected:?} in\n{story}");
+    }
+}
+
+/// A loss is told with its reason, and a session that was never there is told from one that is gone.
+#[test]
+fn losses_ends_and_strangers() {
+    let server = Server::with(QUICK.replace("300ms", "5m").as_str());
+    count(&server, "ann");
+    server.call("carts/die", "{}", &[("Herder-Session", "ann")]).problem(410, "session-worker-lost");
+    count(&server, "ann");
+    let (_, story, _) = told(&server, &["why", "carts", "ann"]);
+    let places =
+        ["was found gone: exit status 3", "1 call answered `session-worker-lost` for", "(rebound: worker_lost)"]
+            .map(|text| story.find(text));
+    assert!(places.is_sorted() && places[0].is_some(), "{places:?} in\n{story}");
+
+    let why = |session: &str| server.get(&format!("/v1/pools/carts/sessions/{session}/why"));
+    let end = support::Request::new("DELETE", "/v1/pools/carts/sessions/ann", "").send(server.address);
+    assert_eq!(end.status, 204);
+    let gone = why("ann").json;
+    assert_eq!((&gone["state"], &gone["present"], &gone["complete"]), (&json!("gone"), &Value::Null, &json!(true)));
+    assert_eq!((&gone["past"][0]["why"], &gone["past"][0]["operations"]), (&json!("ended"), &json!(2)));
+    assert_eq!(gone["events"].as_array().unwrap().last().unwrap()["what"], "gone");
+    let (_, story, _) = told(&server, &["why", "carts", "ann"]);
+    assert!(story.contains("gone: it was ended"), "{story}");
+    let stranger = why("eve").json;
+    assert_eq!((&stranger["state"], &stranger["events"]), (&json!("never_seen"), &json!([])));
+    let (code, json, _) = told(&server, &["why", "carts", "eve", "--json"]);
+    assert_eq!(
+        (code, serde_json::from_str::<Value>(&json).unwrap()["summary"].clone()),
+        (0, stranger["summary"].clone())
+    );
+}
+
+#[test]
+fn what_has_no_story_is_an_error() {
+    let server = Server::with(QUICK);
+    server.get("/v1/pools/plain/sessions/ann/why").problem(409, "bind");
+    server.get("/v1/pools/carts/sessions/%01/why").problem(400, "invalid-session");
+    server.get("/v1/pools/nope/sessions/ann/why").problem(404, "unknown-pool");
+    let (code, _, error) = told(&server, &["why", "plain", "ann"]);
+    assert!(code == 1 && error.contains("this pool has no session affinity"), "{error}");
+}
