@@ -95,7 +95,7 @@ impl Handler<GetWorker> for SessionAffinityActor {
 
     fn handle(&mut self, message: GetWorker, _: &mut Self::Context) -> Self::Result {
         let session = parse(&message.0)?;
-        match self.with(|state| state.ask(|core, now, fx| core.worker_of(now, session.as_str(), fx)))? {
+        match self.with(|state| state.ask(|core, now, fx| core.worker_of(now, &session, fx)))? {
             Lookup::Worker(at) => Ok(at),
             Lookup::Expired => Err(Error::SessionExpired { session }),
             Lookup::NoAffinity => Err(Error::SessionNotFound { session }),

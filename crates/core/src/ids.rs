@@ -2,10 +2,8 @@
 //! Holds no state; parsing happens here and nowhere else.
 
 use serde::Serialize;
-use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
-/// The longest session id, in bytes of UTF-8.
-pub const SESSION_ID_MAX: usize = 256;
 /// The longest pool name, in characters.
 pub const POOL_NAME_MAX: usize = 64;
 
@@ -45,60 +43,6 @@ impl FromStr for PoolName {
         let fits = text.len() <= POOL_NAME_MAX && text.starts_with(|c: char| c.is_ascii_alphanumeric());
         let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         if fits && plain { Ok(Self(text.into())) } else { Err(InvalidPoolName(text.into())) }
-    }
-}
-
-/// A caller's session: 1 to 256 bytes of UTF-8 without control characters.
-///
-/// ```
-/// use herder_core::SessionId;
-/// assert_eq!(SessionId::new("ann").unwrap().as_str(), "ann");
-/// assert!(SessionId::new("").is_err());
-/// ```
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct SessionId(Arc<str>);
-
-/// Why a text is no session id.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a session id: {0}")]
-pub struct InvalidSessionId(&'static str);
-
-impl SessionId {
-    /// Parses a session id.
-    ///
-    /// # Errors
-    /// When the text is empty, longer than [`SESSION_ID_MAX`] bytes, or has control characters.
-    pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidSessionId> {
-        let text = text.as_ref();
-        if text.is_empty() {
-            return Err(InvalidSessionId("it is empty"));
-        }
-        if text.len() > SESSION_ID_MAX {
-            return Err(InvalidSessionId("it is longer than 256 bytes"));
-        }
-        if text.chars().any(char::is_control) {
-            return Err(InvalidSessionId("it has control characters"));
-        }
-        Ok(Self(text.into()))
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for SessionId {
-    type Err = InvalidSessionId;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::new(text)
-    }
-}
-
-impl Borrow<str> for SessionId {
-    fn borrow(&self) -> &str {
-        &self.0
     }
 }
 
@@ -174,7 +118,6 @@ macro_rules! shown {
 
 shown! {
     PoolName: "{}", "PoolName";
-    SessionId: "{}", "SessionId";
     WorkerId: "w{}", "WorkerId";
     Generation: "{}", "Generation";
     Epoch: "{}", "Epoch";
@@ -200,14 +143,6 @@ mod tests {
         for bad in ["", "-a", "_a", "a b", "a/b", "ä", &"x".repeat(65)] {
             assert!(bad.parse::<PoolName>().is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn session_ids_are_bounded_and_printable() {
-        assert!(SessionId::new("ann@example.org ☕").is_ok());
-        assert!(SessionId::new("x".repeat(256)).is_ok());
-        assert!(SessionId::new("x".repeat(257)).is_err());
-        assert!(SessionId::new("a\nb").is_err());
     }
 
     #[test]

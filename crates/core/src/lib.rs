@@ -12,6 +12,7 @@ mod queue;
 mod restart;
 mod routing;
 mod session;
+mod session_id;
 mod settings;
 mod time;
 mod timers;
@@ -20,8 +21,7 @@ mod worker;
 pub use exit::ExitStatus;
 pub use failure::{Doom, End, Failure, Loss};
 pub use ids::{
-    CallId, Epoch, Generation, InvalidPoolName, InvalidSessionId, InvalidWorkerId, POOL_NAME_MAX, PoolName,
-    SESSION_ID_MAX, SessionId, WireId, WorkerId, WorkerRef,
+    CallId, Epoch, Generation, InvalidPoolName, InvalidWorkerId, POOL_NAME_MAX, PoolName, WireId, WorkerId, WorkerRef,
 };
 pub use pool::{
     AffinityStatus, BindError, Core, Counters, Delivery, Effect, Effects, Features, Input, Lookup, Note, PAGE_SCAN,
@@ -30,6 +30,7 @@ pub use pool::{
 };
 pub use routing::{RebindReason, Routing};
 pub use session::{GONE_LIMIT, Happened, TRAIL_LIMIT, TrailEvent};
+pub use session_id::{InvalidSessionId, SESSION_ID_MAX, SessionId};
 pub use settings::{
     Affinity, AffinitySettings, CancelSettings, Expiry, HealthSettings, IfAbsent, KindSettings, OnExpired,
     QueueSettings, RestartSettings, SessionSettings, Settings, WorkerType,

@@ -37,12 +37,17 @@ pub enum BindError {
 
 impl Core {
     /// Where a session is bound, by its id. Under two-phase expiry the read itself marks.
-    pub fn worker_of(&mut self, now: Now, id: &str, fx: &mut Effects) -> Lookup {
+    pub fn worker_of(&mut self, now: Now, id: impl AsRef<[u8]>, fx: &mut Effects) -> Lookup {
         let Sessions::Routed(routes) = &self.sessions else { return Lookup::NoAffinity };
-        let Some((row, found)) = routes.table.get(id) else { return Lookup::NoAffinity };
-        if !found.is_due(now, self.settings.sessions.timeout) && !routes.is_released(&found.route) {
-            return self.looked_up(found.route.binding); // nothing to see to: by far the most
+        let Some((row, found)) = routes.table.get(id.as_ref()) else { return Lookup::NoAffinity };
+        if routes.is_walking() || found.is_due(now, self.settings.sessions.timeout) {
+            return self.worker_of_late(now, row, fx);
         }
+        self.looked_up(found.route.binding) // nothing to see to: by far the most
+    }
+
+    #[cold]
+    fn worker_of_late(&mut self, now: Now, row: RowKey, fx: &mut Effects) -> Lookup {
         self.unbind_released(now, row, fx);
         match self.expiry_on_read(now, row, fx) {
             Aged::Gone(_) => Lookup::NoAffinity,
@@ -80,7 +85,7 @@ impl Core {
         if self.routes().is_none() {
             return Err(BindError::NoAffinity);
         }
-        let row = match self.live_row(now, id.as_str(), fx) {
+        let row = match self.live_row(now, id.as_bytes(), fx) {
             Some(row) => row,
             None => self.row_to_bind(now, id, fx).map_err(|_| BindError::Quota(self.settings.sessions.max))?,
         };
@@ -99,7 +104,7 @@ impl Core {
 
     /// A new life for a session that is not there, or has expired: who binds it says that it is to live.
     fn row_to_bind(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<RowKey, Failure> {
-        if let Some(expired) = self.meet_routed(now, id.as_str(), fx) {
+        if let Some(expired) = self.meet_routed(now, id.as_bytes(), fx) {
             self.revive(now, expired, fx);
             return Ok(expired);
         }
@@ -107,8 +112,8 @@ impl Core {
     }
 
     /// Forgets where a session is bound; its state there ends, after the calls it has. False if it was bound nowhere.
-    pub fn unbind_session(&mut self, now: Now, id: &str, fx: &mut Effects) -> bool {
-        let Some(row) = self.live_row(now, id, fx) else { return false };
+    pub fn unbind_session(&mut self, now: Now, id: impl AsRef<[u8]>, fx: &mut Effects) -> bool {
+        let Some(row) = self.live_row(now, id.as_ref(), fx) else { return false };
         self.bound_process(row).is_some_and(|at| self.is_alive(at)) && self.end_routed(now, row, Then::Stay, fx)
     }
 
@@ -118,7 +123,7 @@ impl Core {
         let Some(route) = self.route_mut(row) else { return false };
         route.epoch = epoch;
         route.set_then(then);
-        if route.turn.is_none() {
+        if route.turn().is_none() {
             self.close_ended_epoch(now, row, None, fx);
         }
         let idle = self.routes().and_then(|routes| routes.table.row(row)).is_some_and(|row| row.pending() == 0);
@@ -208,7 +213,7 @@ impl Core {
     }
 
     /// The session's row. One that was released with others is unbound before anybody looks at it.
-    pub(super) fn meet_routed(&mut self, now: Now, id: &str, fx: &mut Effects) -> Option<RowKey> {
+    pub(super) fn meet_routed(&mut self, now: Now, id: &[u8], fx: &mut Effects) -> Option<RowKey> {
         let row = self.routes()?.table.find(id)?;
         self.unbind_released(now, row, fx);
         Some(row)

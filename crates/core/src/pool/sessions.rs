@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Epoch, Expiry, Now, SessionId, WorkerId,
     failure::Failure,
-    session::{Binding, Extra, Route, Row, RowKey, Sessions, Then, Unbound},
+    session::{Binding, Renewed, Route, Row, RowKey, Sessions, Then, Unbound},
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl Core {
     /// # Errors
     /// [`Failure::SessionQuota`]; [`Failure::SessionExpired`] while two-phase expiry still knows it.
     pub fn track_session(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<SessionInfo, Failure> {
-        let row = match self.live_row(now, id.as_str(), fx) {
+        let row = match self.live_row(now, id.as_bytes(), fx) {
             Some(row) => row,
             None => self.new_row(now, id.clone(), fx)?,
         };
@@ -73,7 +73,22 @@ impl Core {
 
     /// Renews a session's timeout. False if there is no such session.
     pub fn update_session_activity(&mut self, now: Now, id: &SessionId, fx: &mut Effects) -> bool {
-        let found = self.live_row(now, id.as_str(), fx);
+        let timeout = self.settings.sessions.timeout;
+        let renewed = match &mut self.sessions {
+            Sessions::Tracked(table) => table.renew(id.as_bytes(), now, timeout),
+            Sessions::Routed(routes) if routes.is_walking() => return self.update_late(now, id, fx),
+            Sessions::Routed(routes) => routes.table.renew(id.as_bytes(), now, timeout),
+        };
+        match renewed {
+            Renewed::Done => true,
+            Renewed::Absent => false,
+            Renewed::Late => self.update_late(now, id, fx),
+        }
+    }
+
+    #[cold]
+    fn update_late(&mut self, now: Now, id: &SessionId, fx: &mut Effects) -> bool {
+        let found = self.live_row(now, id.as_bytes(), fx);
         if let Some(row) = found {
             self.touch_row(row, now);
         }
@@ -81,10 +96,10 @@ impl Core {
     }
 
     /// What is known of a session. Reading does not renew it.
-    pub fn session_info(&self, now: Now, id: &str) -> Option<SessionInfo> {
+    pub fn session_info(&self, now: Now, id: impl AsRef<[u8]>) -> Option<SessionInfo> {
         let row = match &self.sessions {
-            Sessions::Tracked(table) => table.find(id)?,
-            Sessions::Routed(routes) => routes.table.find(id)?,
+            Sessions::Tracked(table) => table.find(id.as_ref())?,
+            Sessions::Routed(routes) => routes.table.find(id.as_ref())?,
         };
         self.info_of(now, row)
     }
@@ -112,8 +127,8 @@ impl Core {
     }
 
     /// Ends a session after the calls it has. False if there is none.
-    pub fn end_session(&mut self, now: Now, id: &str, fx: &mut Effects) -> bool {
-        let Some(key) = self.live_row(now, id, fx) else { return false };
+    pub fn end_session(&mut self, now: Now, id: impl AsRef<[u8]>, fx: &mut Effects) -> bool {
+        let Some(key) = self.live_row(now, id.as_ref(), fx) else { return false };
         let Sessions::Tracked(table) = &mut self.sessions else {
             return self.end_routed(now, key, Then::Forget, fx);
         };
@@ -124,7 +139,7 @@ impl Core {
         true
     }
 
-    pub(super) fn live_row(&mut self, now: Now, id: &str, fx: &mut Effects) -> Option<RowKey> {
+    pub(super) fn live_row(&mut self, now: Now, id: &[u8], fx: &mut Effects) -> Option<RowKey> {
         let timeout = self.settings.sessions.timeout;
         let routes = match &self.sessions {
             Sessions::Tracked(table) => {
@@ -133,10 +148,15 @@ impl Core {
             Sessions::Routed(routes) => routes,
         };
         let (key, found) = routes.table.get(id)?;
-        if !found.is_due(now, timeout) && !routes.is_released(&found.route) {
-            return Some(key); // nothing to see to: by far the most
+        if routes.is_walking() || found.is_due(now, timeout) {
+            return self.live_row_late(now, key, fx);
         }
-        let row = self.meet_routed(now, id, fx)?;
+        Some(key) // nothing to see to: by far the most
+    }
+
+    #[cold]
+    fn live_row_late(&mut self, now: Now, row: RowKey, fx: &mut Effects) -> Option<RowKey> {
+        self.unbind_released(now, row, fx);
         match self.expiry_on_read(now, row, fx) {
             Aged::Alive => Some(row),
             Aged::Marked | Aged::Gone(_) => None,
@@ -147,7 +167,7 @@ impl Core {
         if let Sessions::Tracked(_) = &self.sessions {
             return self.new_tracked_row(now, id, fx);
         }
-        if self.routes().is_some_and(|routes| routes.table.find(id.as_str()).is_some()) {
+        if self.routes().is_some_and(|routes| routes.table.find(id.as_bytes()).is_some()) {
             return Err(Failure::SessionExpired(id));
         }
         self.new_routed_row(now, id, Unbound::New, fx)
@@ -168,7 +188,7 @@ impl Core {
         }
     }
 
-    fn info<R: Extra>(&self, now: Now, row: &Row<R>, route: Option<&Route>) -> Option<SessionInfo> {
+    fn info<R>(&self, now: Now, row: &Row<R>, route: Option<&Route>) -> Option<SessionInfo> {
         let bound = route.and_then(|route| match route.binding {
             Binding::To { at, .. } if self.is_alive(at) && !self.is_row_released(route) => Some(at),
             _ => None,
@@ -187,7 +207,7 @@ impl Core {
     }
 
     /// `None` of a session that is over, though its row may still be there.
-    fn state_of<R: Extra>(&self, now: Now, row: &Row<R>) -> Option<SessionState> {
+    fn state_of<R>(&self, now: Now, row: &Row<R>) -> Option<SessionState> {
         if !row.is_due(now, self.settings.sessions.timeout) {
             return Some(SessionState::Active);
         }

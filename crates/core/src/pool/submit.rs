@@ -72,7 +72,7 @@ impl Core {
     }
 
     fn tracked_row(&mut self, now: Now, session: &SessionCall, fx: &mut Effects) -> Result<(RowKey, bool), Failure> {
-        if let Some(row) = self.live_row(now, session.id.as_str(), fx) {
+        if let Some(row) = self.live_row(now, session.id.as_bytes(), fx) {
             return Ok((row, false));
         }
         if session.if_absent == IfAbsent::Reject {
@@ -84,7 +84,7 @@ impl Core {
     /// A new row; one of the same id that is due goes first.
     pub(super) fn new_tracked_row(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<RowKey, Failure> {
         if let Sessions::Tracked(table) = &mut self.sessions
-            && let Some(stale) = table.find(id.as_str())
+            && let Some(stale) = table.find(id.as_bytes())
         {
             table.remove(stale);
             self.counters.sessions_expired += 1;
@@ -97,7 +97,7 @@ impl Core {
     /// The session's row (found, revived or new) and whether it is new. Expiry on read happens here (R16).
     fn routed_row(&mut self, now: Now, session: &SessionCall, fx: &mut Effects) -> Result<(RowKey, bool), Failure> {
         let mut why = Unbound::New;
-        if let Some(row) = self.meet_routed(now, session.id.as_str(), fx) {
+        if let Some(row) = self.meet_routed(now, session.id.as_bytes(), fx) {
             match self.expiry_on_read(now, row, fx) {
                 Aged::Alive => return Ok((row, false)),
                 Aged::Gone(reason) => why = reason,
@@ -235,8 +235,8 @@ impl Core {
             }
             Sessions::Routed(routes) => {
                 routes.table.end_call(row, now, false);
-                if let Some(route) = routes.route_mut(row).filter(|route| route.turn == Some(id)) {
-                    route.turn = None;
+                if let Some(route) = routes.route_mut(row).filter(|route| route.turn() == Some(id)) {
+                    route.set_turn(None);
                 }
                 if born {
                     routes.table.remove(row);

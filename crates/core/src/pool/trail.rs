@@ -40,8 +40,8 @@ impl Core {
     /// Why this session's calls ran where they ran, as far back as the pool's bounded trail reaches; `None` in a pool without
     /// session affinity. An id never seen has neither a present nor a past. Costs the sessions that are gone and still known,
     /// and the session's events. Reading renews and marks nothing.
-    pub fn trail_of(&self, now: Now, id: &str) -> Option<SessionTrail> {
-        let routes = self.routes()?;
+    pub fn trail_of(&self, now: Now, id: impl AsRef<[u8]>) -> Option<SessionTrail> {
+        let (id, routes) = (id.as_ref(), self.routes()?);
         let row = routes.table.find(id);
         let mut chains: Vec<_> = row.and_then(|row| routes.route(row)).map(|route| route.trace).into_iter().collect();
         chains.extend(routes.trail.gone(id).map(|gone| gone.trace));

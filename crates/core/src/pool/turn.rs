@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     CallId, Now, SessionEnd,
-    session::{Binding, Happened, RowKey, Sessions, Then, Unbound},
+    session::{Binding, Happened, Route, RowKey, Sessions, Then, Unbound},
 };
 
 impl Core {
@@ -35,7 +35,7 @@ impl Core {
     /// The turn of a session is over: an epoch that ended is closed, and the next call goes.
     pub(super) fn pass_turn(&mut self, now: Now, row: RowKey, fx: &mut Effects) {
         let Some(route) = self.route_mut(row) else { return };
-        route.turn = None;
+        route.set_turn(None);
         let next = route.waiting().next();
         self.close_ended_epoch(now, row, next, fx);
         let Some(next) = next else { return self.drop_if_forgotten(now, row) };
@@ -100,12 +100,12 @@ impl Core {
     }
 
     pub(super) fn turn_of(&self, row: RowKey) -> Option<CallId> {
-        self.route(row).and_then(|route| route.turn)
+        self.route(row).and_then(Route::turn)
     }
 
     pub(super) fn take_turn(&mut self, row: RowKey, id: CallId) {
         if let Some(route) = self.route_mut(row) {
-            route.turn = Some(id);
+            route.set_turn(Some(id));
         }
     }
 

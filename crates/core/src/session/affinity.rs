@@ -4,9 +4,9 @@
 //! What is told of all sessions of a process at once touches none of their rows: its death makes their bindings void by its
 //! generation, and a release by its lease. The rows follow one by one, when they are met.
 
-use super::{CacheLine, Extra, RowKey, Table, Trace, Trail, Walk};
+use super::{RowKey, Table, Trace, Trail, Walk};
 use crate::{AffinitySettings, CallId, Epoch, Generation, WorkerRef};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, num::NonZero};
 
 /// The affinity table of one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,20 +46,22 @@ pub(crate) struct AffinityCounters {
     pub(crate) cleaned: u64,
 }
 
-/// What routing adds to a session's row. What a lookup reads stands first, in the row's first cache line.
+/// What routing adds to a session's row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[repr(C)]
 pub(crate) struct Route {
     pub(crate) binding: Binding,
     /// The epoch of calls admitted now. Higher than the binding's while an end waits for earlier calls.
     pub(crate) epoch: Epoch,
-    /// The strict call whose turn it is, queued or unfinished (I3).
-    pub(crate) turn: Option<CallId>,
+    turn: Turn,
     /// What few sessions have.
     line: Option<Box<Line>>,
     /// Its last event on the trail.
     pub(crate) trace: Trace,
 }
+
+/// A call, or none, in eight bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Turn(Option<NonZero<u64>>);
 
 /// What few sessions have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -198,13 +200,18 @@ impl Routes {
     }
 }
 
-impl Extra for Route {
-    type Align = CacheLine;
-}
-
 impl Route {
     pub(crate) fn new(epoch: Epoch, why: Unbound) -> Self {
-        Self { binding: Binding::None(why), epoch, turn: None, line: None, trace: Trace::default() }
+        Self { binding: Binding::None(why), epoch, turn: Turn::default(), line: None, trace: Trace::default() }
+    }
+
+    /// The strict call whose turn it is, queued or unfinished (I3).
+    pub(crate) fn turn(&self) -> Option<CallId> {
+        self.turn.0.map(|number| CallId(number.get() - 1))
+    }
+
+    pub(crate) fn set_turn(&mut self, call: Option<CallId>) {
+        self.turn = Turn(call.and_then(|call| NonZero::new(call.0.saturating_add(1))));
     }
 
     pub(crate) fn line_mut(&mut self) -> &mut Line {

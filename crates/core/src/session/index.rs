@@ -33,9 +33,9 @@ impl Index {
         Self { directory: vec![0], segments: vec![Segment::new(0)] }
     }
 
-    /// The row with this hash for which `is_it` holds.
-    #[inline]
-    pub(crate) fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    /// What `is_it` makes of the row with this hash that it knows.
+    #[inline(always)]
+    pub(crate) fn find<T>(&self, hash: u32, is_it: impl Fn(u32) -> Option<T>) -> Option<T> {
         let entries = &self.segments[self.segment(hash)].entries;
         let mut at = home(hash);
         loop {
@@ -43,8 +43,10 @@ impl Index {
             if entry == EMPTY {
                 return None;
             }
-            if hash_of(entry) == hash && is_it(row_of(entry)) {
-                return Some(row_of(entry));
+            if hash_of(entry) == hash
+                && let Some(found) = is_it(row_of(entry))
+            {
+                return Some(found);
             }
             at += 1;
         }
@@ -174,7 +176,7 @@ mod tests {
             index.remove(hash_of(row), row);
         }
         for row in 0..100_000 {
-            assert_eq!(index.find(hash_of(row), |other| other == row), (row % 2 == 1).then_some(row));
+            assert_eq!(index.find(hash_of(row), |other| (other == row).then_some(row)), (row % 2 == 1).then_some(row));
         }
     }
 
@@ -188,7 +190,10 @@ mod tests {
             index.remove(hash_of(gone), gone);
             index.remove(hash_of(gone), gone);
             for row in (0..500).step_by(7) {
-                assert_eq!(index.find(hash_of(row), |other| other == row), (row > gone).then_some(row));
+                assert_eq!(
+                    index.find(hash_of(row), |other| (other == row).then_some(row)),
+                    (row > gone).then_some(row)
+                );
             }
         }
         assert_eq!(index.segments[0].taken, 0);

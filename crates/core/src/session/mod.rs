@@ -10,8 +10,8 @@ mod trail;
 mod walk;
 
 pub(crate) use affinity::{Binding, Route, Routes, Then, Unbound};
-pub(crate) use row::{CacheLine, Extra, Row, RowKey, Tracked};
-pub(crate) use table::Table;
+pub(crate) use row::{Row, RowKey, Tracked};
+pub(crate) use table::{Renewed, Table};
 pub use trail::{GONE_LIMIT, Happened, TRAIL_LIMIT, TrailEvent};
 pub(crate) use trail::{Gone, Trace, Trail};
 pub(crate) use walk::Walk;

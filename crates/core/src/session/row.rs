@@ -3,7 +3,7 @@
 
 use super::timeline::Place;
 use crate::{Now, SessionId};
-use std::{fmt::Debug, hash::Hash, time::Duration};
+use std::time::Duration;
 
 /// Names a row for as long as it lives; a key of a row that is gone finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,23 +12,9 @@ pub(crate) struct RowKey {
     pub(super) stamp: u32,
 }
 
-/// What a row has besides, by kind of pool.
-pub(crate) trait Extra {
-    /// What a row is aligned to.
-    type Align: Copy + Debug + Eq + Hash;
-}
-
-/// The size of what a processor fetches at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(align(64))]
-pub(crate) struct CacheLine;
-
-/// One session. What a lookup reads stands first; where sessions are routed it fills one cache line, since at a million sessions
-/// each further one is a miss.
+/// One session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[repr(C)]
-pub(crate) struct Row<R: Extra> {
-    align: [R::Align; 0],
+pub(crate) struct Row<R> {
     pub(crate) id: SessionId,
     /// The last finish or explicit activity: the timeout runs from here.
     pub(crate) last: Now,
@@ -47,10 +33,6 @@ pub(crate) struct Tracked {
     pub(crate) ended: bool,
 }
 
-impl Extra for Tracked {
-    type Align = u8;
-}
-
 /// Whether a session has calls, and if not, where it waits to come due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Age {
@@ -62,10 +44,10 @@ pub(super) enum Age {
     Marked(Place, Now),
 }
 
-impl<R: Extra> Row<R> {
+impl<R> Row<R> {
     /// A session that begins now and has no call.
     pub(super) fn new(now: Now, id: SessionId, place: Place, stamp: u32, route: R) -> Self {
-        Self { align: [], id, last: now, age: Age::Idle(place), stamp, route, first_seen: now, operations: 0 }
+        Self { id, last: now, age: Age::Idle(place), stamp, route, first_seen: now, operations: 0 }
     }
 
     /// Whether its timeout has passed, noticed or not.

@@ -9,8 +9,8 @@ use std::hash::{Hash, Hasher};
 
 const BLOCK: usize = 256;
 /// Neighbours with no more rows than this between them are merged. A merge reads the rows it moves, each a cache miss; on the other
-/// hand an entry costs four bytes, and there may be up to eight a row.
-const SPARSE: usize = BLOCK / 4;
+/// hand an entry costs four bytes, and there are up to sixteen a row (three, if rows are touched at random).
+const SPARSE: usize = BLOCK / 8;
 const NONE: u32 = u32::MAX;
 
 /// Where a row hangs: the block, and in the low byte the entry of it.
@@ -62,10 +62,12 @@ impl Timeline {
     /// Appends a row; `now` is not before that of any other.
     #[inline]
     pub(crate) fn append(&mut self, row: u32, now: Now) -> Place {
-        let tail = self.blocks.get(self.last as usize).map_or(BLOCK, |block| block.used as usize);
-        let entry = if tail < BLOCK { tail } else { self.add_block() };
-        let (at, block) = (self.last as usize, &mut self.blocks[self.last as usize]);
-        self.entries[at][entry] = row;
+        if self.blocks.get(self.last as usize).is_none_or(|block| block.used as usize == BLOCK) {
+            self.add_block();
+        }
+        let block = &mut self.blocks[self.last as usize];
+        let entry = block.used as usize;
+        self.entries[self.last as usize][entry % BLOCK] = row;
         block.live += 1;
         block.used += 1;
         block.newest = now;
@@ -82,12 +84,19 @@ impl Timeline {
         let block = &mut self.blocks[at];
         block.live -= 1;
         let live = block.live as usize;
+        if live >= SPARSE && at as u32 != self.first {
+            return None; // by far the most
+        }
+        self.removed(at as u32, live)
+    }
+
+    fn removed(&mut self, at: u32, live: usize) -> Option<Sparse> {
         if live == 0 {
-            self.drop_block(at as u32);
-        } else if at as u32 == self.first {
+            self.drop_block(at);
+        } else if at == self.first {
             self.skip_empty();
         }
-        (live > 0 && live < SPARSE).then_some(Sparse(at as u32))
+        (live > 0 && live < SPARSE).then_some(Sparse(at))
     }
 
     /// Merges a sparse block with a neighbour if that is sparse as well; tells each row that moves, and where to.
@@ -138,8 +147,9 @@ impl Timeline {
         }
     }
 
-    /// A new last block; its first entry.
-    fn add_block(&mut self) -> usize {
+    /// A new last block.
+    #[cold]
+    fn add_block(&mut self) {
         let block = Block { live: 0, used: 0, previous: self.last, next: NONE, newest: Now(0) };
         let at = match self.blocks.get_mut(self.vacant as usize) {
             Some(vacant) => {
@@ -154,7 +164,6 @@ impl Timeline {
         };
         self.link(self.last, at);
         self.last = at;
-        0
     }
 
     fn drop_block(&mut self, at: u32) {

@@ -117,8 +117,8 @@ impl Trail {
     }
 
     /// The lives of a session that are gone and still known, the last one first. Costs their number.
-    pub(crate) fn gone<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Gone> {
-        self.gone.iter().rev().filter(move |gone| gone.id.as_str() == id)
+    pub(crate) fn gone<'a>(&'a self, id: &'a [u8]) -> impl Iterator<Item = &'a Gone> {
+        self.gone.iter().rev().filter(move |gone| gone.id.as_bytes() == id)
     }
 
     /// A chain's events, the last first, as far as the ring reaches back; and whether that is all of them.
@@ -222,8 +222,8 @@ mod tests {
             let why = SessionEnd::Expired;
             trail.bury(Gone { id, first_seen: Now(n), at: Now(n), why, operations: n, trace });
         }
-        assert_eq!((trail.gone.len(), trail.gone("s9").count(), trail.gone("s4105").count()), (GONE_LIMIT, 0, 1));
-        let last = trail.gone("s4105").next().unwrap();
+        assert_eq!((trail.gone.len(), trail.gone(b"s9").count(), trail.gone(b"s4105").count()), (GONE_LIMIT, 0, 1));
+        let last = trail.gone(b"s4105").next().unwrap();
         let what: Vec<Happened> = trail.events(last.trace).0.iter().map(|event| event.what).collect();
         assert_eq!(what, [Happened::Gone(SessionEnd::Expired), Happened::Bound]);
     }

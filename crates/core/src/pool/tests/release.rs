@@ -101,7 +101,7 @@ fn a_death_costs_nothing_for_its_idle_sessions() {
 fn pages_hold_every_session_once() {
     let mut bench = bench();
     for n in (0..SESSIONS).filter(|n| n % 10 != 0 && *n < 5500) {
-        assert!(bench.core.end_session(bench.now, &format!("s{n}"), &mut bench.fx));
+        assert!(bench.core.end_session(bench.now, format!("s{n}"), &mut bench.fx));
     }
     let left = bench.core.affinity_status(bench.now).unwrap().total_sessions;
     for limit in [1, 7, 100, 1000] {

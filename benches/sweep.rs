@@ -1,0 +1,101 @@
+//! A pool with a million sessions: lookups through the affinity actor's mailbox, and the latency of small calls while a sweep removes
+//! all of them, beside the same without: `cargo bench --bench sweep`.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark: it may end with a panic and prints its table"
+)]
+
+use actix::Addr;
+use futures::future::join_all;
+use herder::{
+    CleanupStaleSessions, GetWorker, Pool, PoolConfig, SessionAffinityActor, Sessions, TrackSession, registry,
+};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const SESSIONS: usize = 1_000_000;
+/// Longer than it takes to make them all, and to measure before any is due.
+const TIMEOUT: Duration = Duration::from_secs(20);
+const NEVER: Duration = Duration::from_secs(3600);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let sessions = Sessions::new().timeout(TIMEOUT).cleanup_interval(NEVER).max(SESSIONS + 1);
+    let config = PoolConfig::enhanced("sweep").app("herder.demo:app").pool_size(1).overflow(0).sessions(sessions);
+    let pool = Pool::start(config.build().expect("a configuration")).await.expect("a pool");
+    let begin = Instant::now();
+    fill(&pool).await;
+    println!("{SESSIONS} sessions tracked by message in {:.1} s", begin.elapsed().as_secs_f64());
+    lookups(&pool).await;
+    let quiet = echoes(&pool, Duration::from_secs(3)).await;
+    tokio::time::sleep(TIMEOUT.saturating_sub(begin.elapsed()) + TIMEOUT / 4).await;
+    let sweeping = tokio::spawn(sweep(pool.clone()));
+    let mut beside = Vec::new();
+    while !sweeping.is_finished() {
+        beside.push(echo(&pool).await);
+    }
+    let (removed, took) = sweeping.await.expect("the sweep");
+    println!("a sweep of {removed} sessions took {:.2} s", took.as_secs_f64());
+    report("calls without a sweep", quiet);
+    report("calls during the sweep", beside);
+    pool.shutdown(Duration::from_secs(5)).await.expect("an end");
+}
+
+/// By message, a thousand at a time.
+async fn fill(pool: &Pool) {
+    for begin in (0..SESSIONS).step_by(1000) {
+        let tracked = (begin..begin + 1000).map(|n| pool.supervisor().send(TrackSession(format!("session-{n}"))));
+        for answer in join_all(tracked).await {
+            answer.expect("the pool").expect("a session");
+        }
+    }
+}
+
+async fn sweep(pool: Pool) -> (usize, Duration) {
+    let begin = Instant::now();
+    let removed = pool.supervisor().send(CleanupStaleSessions).await.expect("the pool").expect("a sweep");
+    (removed, begin.elapsed())
+}
+
+/// Through the mailbox of the actor, from another thread than its own.
+async fn lookups(pool: &Pool) {
+    let affinity: Addr<SessionAffinityActor> = registry::lookup("sweep_session_affinity").expect("the affinity actor");
+    pool.call::<Value>("count", &json!({})).session("session-7").await.expect("a call");
+    for clients in [1, 8] {
+        let begin = Instant::now();
+        let each = 100_000 / clients;
+        let client = async || {
+            for _ in 0..each {
+                affinity.send(GetWorker::of("session-7")).await.expect("the actor").expect("a worker");
+            }
+        };
+        join_all((0..clients).map(|_| client())).await;
+        let rate = (each * clients) as f64 / begin.elapsed().as_secs_f64();
+        println!(
+            "GetWorker by message, {clients} in flight: {rate:.0}/s (the original's, through its process: 546k/s, 618k/s)"
+        );
+    }
+}
+
+async fn echoes(pool: &Pool, span: Duration) -> Vec<f64> {
+    let (begin, mut times) = (Instant::now(), Vec::new());
+    while begin.elapsed() < span {
+        times.push(echo(pool).await);
+    }
+    times
+}
+
+/// One call, in microseconds.
+async fn echo(pool: &Pool) -> f64 {
+    let begin = Instant::now();
+    let _: Value = pool.call("echo", &json!({ "x": 1 })).await.expect("an echo");
+    begin.elapsed().as_secs_f64() * 1e6
+}
+
+fn report(what: &str, mut times: Vec<f64>) {
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    let (p50, p99, p999) = (at(0.5), at(0.99), at(0.999));
+    println!("{what}: {} calls, p50 {p50:.0}, p99 {p99:.0}, p99.9 {p999:.0}, longest {:.0} us", times.len(), at(1.0));
+}

@@ -1,0 +1,86 @@
+//! A pool with affinity whose workers are ready, its clock, and its sessions' ids.
+
+use herder_core::{
+    Core, Effect, Effects, Generation, Input, KindSettings, Lookup, Now, SessionId, Settings, WorkerId, WorkerRef,
+};
+use std::time::Duration;
+
+pub(crate) const WORKERS: u32 = 4;
+
+pub(crate) struct Pool {
+    pub(crate) core: Core,
+    pub(crate) now: Now,
+    pub(crate) fx: Effects,
+}
+
+/// As long as a UUID.
+pub(crate) fn id(n: usize) -> SessionId {
+    SessionId::new(format!("0b6f1e52-6c1c-4c3a-9d2e-{n:012}")).expect("an id")
+}
+
+impl Pool {
+    /// An empty pool. Workers are never pinged: hours pass in one step here.
+    pub(crate) fn new(sessions: usize) -> Self {
+        let mut settings = Settings::new(KindSettings::enhanced(), WORKERS);
+        settings.sessions.max = sessions;
+        settings.health.interval = Duration::from_secs(1_000_000);
+        let mut pool = Self { core: Core::new(settings, 7, Now(1)), now: Now(1), fx: Effects::new() };
+        pool.core.handle(pool.now, Input::Tick, &mut pool.fx);
+        for worker in 1..=WORKERS {
+            pool.ready(process(worker, 1));
+        }
+        pool.fx.clear();
+        pool
+    }
+
+    pub(crate) fn ready(&mut self, at: WorkerRef) {
+        self.core.handle(self.now, Input::Ready { at, window: 1, control: true }, &mut self.fx);
+    }
+
+    /// One with this many sessions, bound to its workers in turn.
+    pub(crate) fn full(sessions: usize) -> Self {
+        let mut pool = Self::new(sessions);
+        (0..sessions).for_each(|n| pool.bind(id(n), n as u32));
+        pool
+    }
+
+    pub(crate) fn bind(&mut self, id: SessionId, turn: u32) {
+        self.now.0 += 100;
+        let bound = self.core.bind_session(self.now, id, WorkerId(1 + turn % WORKERS), &mut self.fx);
+        bound.expect("a ready worker");
+        if self.fx.len() > 10_000 {
+            self.fx.clear();
+        }
+    }
+
+    pub(crate) fn lookup(&mut self, id: &SessionId) -> bool {
+        matches!(self.core.worker_of(self.now, id, &mut self.fx), Lookup::Worker(_))
+    }
+
+    pub(crate) fn touch(&mut self, id: &SessionId) -> bool {
+        self.now.0 += 100;
+        self.core.update_session_activity(self.now, id, &mut self.fx)
+    }
+
+    /// Time passes until the next timer of the pool, if that is not further away than this.
+    pub(crate) fn next_timer(&mut self, within: Duration) -> bool {
+        let next = self.core.next_wakeup().filter(|next| *next <= self.now + within);
+        self.now = next.unwrap_or(self.now);
+        next.is_some()
+    }
+
+    pub(crate) fn tick(&mut self) {
+        self.core.handle(self.now, Input::Tick, &mut self.fx);
+    }
+
+    pub(crate) fn started(&self) -> Option<WorkerRef> {
+        self.fx.iter().find_map(|effect| match effect {
+            Effect::Start(at) => Some(*at),
+            _ => None,
+        })
+    }
+}
+
+pub(crate) fn process(worker: u32, generation: u32) -> WorkerRef {
+    WorkerRef { worker: WorkerId(worker), generation: Generation(generation) }
+}

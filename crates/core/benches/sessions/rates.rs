@@ -1,0 +1,114 @@
+//! Operations a second, ours beside the plain map's, and the bytes that a session costs besides its id.
+
+use crate::{
+    plain::Plain,
+    pool::{Pool, id, process},
+    spread::Rounds,
+};
+use herder_core::SessionId;
+use std::fs;
+
+/// Sessions looked at in a round, in an order of their own; each with an id that is not the table's, as a request brings it.
+const ROUND: usize = 20_000;
+
+pub(crate) const HEAD: &str = "sessions  operation     ours/s     plain/s   ratio (range)          other figures";
+
+pub(crate) fn measure(sessions: usize) {
+    let (mut pool, mut plain) = (Pool::new(sessions), Plain::new());
+    let ids: Vec<SessionId> = (0..sessions).map(id).collect();
+    let now = pool.now;
+    let step = (sessions / 31).clamp(1, ROUND);
+    let (mut ours, mut theirs) = (0, 0);
+    let bound = Rounds::of(
+        step,
+        |_| take(&mut ours, step, &ids).for_each(|(n, id)| pool.bind(id, n)),
+        |_| take(&mut theirs, step, &ids).for_each(|(n, id)| plain.bind(id.as_str(), process(1 + n % 4, 1), now)),
+    );
+    report(sessions, "bind", &bound, "ETS: 1.36M/s (100k)");
+    take(&mut ours, sessions, &ids).for_each(|(n, id)| pool.bind(id, n));
+    take(&mut theirs, sessions, &ids).for_each(|(n, id)| plain.bind(id.as_str(), process(1 + n % 4, 1), now));
+    let orders = Orders::new(sessions);
+    each(sessions, &orders, &mut pool, &mut plain);
+}
+
+fn each(sessions: usize, orders: &Orders, pool: &mut Pool, plain: &mut Plain) {
+    let now = pool.now;
+    let looked = Rounds::of(
+        ROUND,
+        |round| assert!(orders.round(round).iter().all(|id| pool.lookup(id))),
+        |round| assert!(orders.texts(round).iter().all(|id| plain.lookup(id, now).is_some())),
+    );
+    report(sessions, "lookup", &looked, "ETS read 2.8M/s, through its process 0.55M/s");
+    let touched = Rounds::of(
+        ROUND,
+        |round| assert!(orders.round(round).iter().all(|id| pool.touch(id))),
+        |round| assert!(orders.texts(round).iter().all(|id| plain.touch(id, now))),
+    );
+    report(sessions, "touch", &touched, "");
+    let rebound = Rounds::of(
+        ROUND,
+        |round| orders.round(round).iter().for_each(|id| pool.bind(id.clone(), round as u32)),
+        |round| orders.texts(round).iter().for_each(|id| plain.bind(id, process(1 + round as u32 % 4, 1), now)),
+    );
+    report(sessions, "rebind", &rebound, "ETS: 2.04M/s (100k)");
+}
+
+fn report(sessions: usize, what: &str, rounds: &Rounds, others: &str) {
+    let [least, ratio, most] = rounds.ratio();
+    let (ours, plain) = (rounds.ours(), rounds.plain());
+    println!("{sessions:>8}  {what:<9} {ours:>10.0}  {plain:>10.0}   {ratio:.2} ({least:.2}-{most:.2})      {others}");
+}
+
+/// The next sessions in the order of their numbers.
+fn take<'a>(next: &mut usize, count: usize, ids: &'a [SessionId]) -> impl Iterator<Item = (u32, SessionId)> + use<'a> {
+    let begin = *next;
+    *next = ids.len().min(begin + count);
+    ids[begin..*next].iter().enumerate().map(move |(n, id)| ((begin + n) as u32, id.clone()))
+}
+
+/// Ids in random order, each round's its own. They lie in memory as they come, so that reading them is not what is measured.
+struct Orders(Vec<(Vec<SessionId>, Vec<String>)>);
+
+impl Orders {
+    fn new(sessions: usize) -> Self {
+        let mut random = 88_172_645_463_325_252_u64;
+        let mut next = || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            id(random as usize % sessions)
+        };
+        let mut both = || {
+            let ids: Vec<SessionId> = (0..ROUND).map(|_| next()).collect();
+            let texts = ids.iter().map(ToString::to_string).collect();
+            (ids, texts)
+        };
+        Self((0..8).map(|_| both()).collect())
+    }
+
+    fn round(&self, round: usize) -> &[SessionId] {
+        &self.0[round % self.0.len()].0
+    }
+
+    /// The same ids, for the plain map.
+    fn texts(&self, round: usize) -> &[String] {
+        &self.0[round % self.0.len()].1
+    }
+}
+
+/// What a session costs, in a process that did nothing before. Ids of this length lie in the rows: they are taken off.
+pub(crate) fn bytes(sessions: usize) {
+    let before = resident();
+    let _pool = Pool::full(sessions);
+    let each = (resident() - before) as f64 / sessions as f64 - size_of::<SessionId>() as f64;
+    println!(
+        "{sessions:>8}  {each:.0} bytes a session besides the {} of its id, bound and idle",
+        size_of::<SessionId>()
+    );
+}
+
+fn resident() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").expect("/proc");
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("pages");
+    pages * 4096
+}
