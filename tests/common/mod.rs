@@ -10,8 +10,9 @@ pub(crate) use census::{Census, Seen, stat};
 pub(crate) use logs::lines_of;
 
 use herder::{
-    Basic, Enhanced, Pool, PoolBuilder, PoolConfig, PoolState, Restart, ShutdownReport, WorkerInfo, WorkerRef,
+    Basic, Config, Enhanced, Pool, PoolBuilder, PoolConfig, PoolState, Restart, ShutdownReport, WorkerInfo, WorkerRef,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::{
     fs,
@@ -47,6 +48,18 @@ impl Fresh {
     /// The builder of an enhanced pool, otherwise the same.
     pub(crate) fn enhanced(&self) -> PoolBuilder<Enhanced> {
         self.begun(PoolConfig::enhanced(&self.name))
+    }
+
+    /// A file's table for a pool of the demo, otherwise the same; `keys` are more lines of it.
+    pub(crate) fn table(&self, keys: &str) -> String {
+        let (name, mark) = (&self.name, census::MARK);
+        let env = format!("env = {{ {mark} = '{name}' }}");
+        format!("[pools.{name}]\napp = 'herder.demo:app'\npool_size = 2\noverflow = 0\n{env}\n{keys}\n")
+    }
+
+    /// What a file with this table alone makes.
+    pub(crate) fn toml(&self, keys: &str) -> PoolConfig {
+        Config::from_toml(&self.table(keys), self.dir.path()).unwrap().pools.remove(0)
     }
 
     /// Writes a file into the folder.
@@ -188,6 +201,11 @@ fn every_call_has_one_end(report: &ShutdownReport) {
         counted.closed,
     ];
     assert_eq!(counted.submitted, ends.iter().sum::<u64>(), "each call has exactly one end: {counted:?}");
+}
+
+/// A signal to one process, from outside of the pool. An error says that it is gone.
+pub(crate) fn signal(pid: u32, signal: Signal) -> rustix::io::Result<()> {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal)
 }
 
 /// Waits until something is so. The pause between two looks is for the machine, not for the event.

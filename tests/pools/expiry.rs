@@ -44,27 +44,6 @@ async fn r16_immediate_an_expired_session_is_gone_at_once() {
     pool.end().await;
 }
 
-/// R16: a session that nobody reads again does not stay in the table.
-#[tokio::test]
-async fn r16_the_sweep_removes_what_nobody_reads_again() {
-    let two_phase = Expiry::TwoPhase { grace: SHORT };
-    for expiry in [Expiry::Immediate, two_phase] {
-        let pool = with(Sessions::new().timeout(SHORT).cleanup_interval(SHORT).expiry(expiry)).await;
-        for session in ["ann", "bob", "eve"] {
-            count(&pool, session).await.unwrap();
-        }
-        until("the sweep has cleaned", async || {
-            affinity_of(&pool).send(GetInternalStats).await.unwrap().unwrap().sessions_cleaned == 3
-        })
-        .await;
-        let affinity = pool.status().await.unwrap().session_affinity;
-        let left = (affinity.total_sessions(), affinity.expired_sessions(), affinity.workers_with_sessions());
-        assert_eq!(left, (0, 0, 0), "{expiry:?}");
-        assert_eq!(answer(count(&pool, "ann").reply()).await.unwrap().routing, Routing::New, "{expiry:?}");
-        pool.end().await;
-    }
-}
-
 /// R15, R16, two-phase: within the grace every read says expired, and calls are refused unless told otherwise.
 #[tokio::test]
 async fn r16_two_phase_an_expired_session_is_known_and_refused() {

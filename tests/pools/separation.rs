@@ -1,26 +1,17 @@
-//! What keeps pools and worker types apart (R3-R6, R8, R9, R52).
+//! What keeps pools apart, and the shape of their status (R3-R6, R8, R52). What only enhanced pools have: `tests/feature_separation.rs`.
 
 use crate::{
     common::{Fresh, TestPool, pool},
-    steps::{affinity_of, bind, count, place, process},
+    steps::{affinity_of, bind, count, has_affinity_actor, pid, place, process, status},
 };
 use herder::{
-    Enhanced, Error, Expiry, GetWorker, Pool, PoolBuilder, PoolSupervisor, Routing, SessionAffinityActor, Sessions,
-    registry,
+    Enhanced, Error, Expiry, GetWorker, Pool, PoolBuilder, PoolSupervisor, SessionAffinityActor, Sessions, registry,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-async fn status(pool: &TestPool) -> Value {
-    serde_json::to_value(pool.status().await.unwrap()).unwrap()
-}
-
 fn keys(value: &Value) -> BTreeSet<String> {
     value.as_object().unwrap().keys().cloned().collect()
-}
-
-fn has_affinity_name(pool: &TestPool) -> bool {
-    registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", pool.name())).is_some()
 }
 
 async fn enhanced(change: impl FnOnce(PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>) -> TestPool {
@@ -33,7 +24,7 @@ async fn r8_one_status_shape_and_r6_no_affinity_in_a_basic_pool() {
     let basic = pool("side", |fresh| fresh.basic().app("herder.demo:app").build()).await;
     let enhanced = enhanced(|builder| builder).await;
     for session in ["ann", "bob"] {
-        basic.call::<u32>("pid", &json!({})).session(session).await.unwrap();
+        pid(&basic, session).await.unwrap();
         count(&enhanced, session).await.unwrap();
     }
     let (plain, full) = (status(&basic).await, status(&enhanced).await);
@@ -70,7 +61,7 @@ async fn r8_one_status_shape_and_r6_no_affinity_in_a_basic_pool() {
 async fn r8_a_status_shows_a_hundred_sessions_at_most() {
     let pool = pool("capped", |fresh| fresh.basic().app("herder.demo:app").build()).await;
     for number in 0..130 {
-        pool.call::<u32>("pid", &json!({})).session(&format!("s{number}")).await.unwrap();
+        pid(&pool, &format!("s{number}")).await.unwrap();
     }
     let status = pool.status().await.unwrap();
     assert_eq!((status.sessions.len(), status.active_sessions), (100, 130));
@@ -89,7 +80,7 @@ async fn r3_only_a_pool_with_affinity_has_the_actor_and_its_name() {
     let basic = pool("names", |fresh| fresh.basic().app("herder.demo:app").build()).await;
     let without = enhanced(|builder| builder.session_affinity(false)).await;
     let with = enhanced(|builder| builder).await;
-    assert_eq!([&basic, &without, &with].map(has_affinity_name), [false, false, true]);
+    assert_eq!([&basic, &without, &with].map(has_affinity_actor), [false, false, true]);
     assert_eq!(status(&without).await["session_affinity"], json!({}));
     let name = with.name().to_string();
     assert!(registry::lookup::<PoolSupervisor>(&name).is_some());
@@ -111,13 +102,13 @@ async fn r4_a_name_belongs_to_one_live_pool() {
     assert!(matches!(&second, Err(Error::PoolNameTaken { pool }) if *pool == config.name().to_string()), "{second:?}");
     assert_eq!(count(&first, "ann").await.unwrap(), 2);
     assert_eq!(first.base().await.iter().map(|worker| worker.generation.0).max(), Some(1));
-    assert!(has_affinity_name(&first));
+    assert!(has_affinity_actor(&first));
     first.end().await;
 
     let fresh = Fresh { name: config.name().to_string(), dir: tempfile::TempDir::new().unwrap() };
     let config = fresh.enhanced().app("herder.demo:app").build().unwrap();
     let third = TestPool::new(Pool::start(config).await.unwrap(), fresh);
-    assert!(has_affinity_name(&third));
+    assert!(has_affinity_actor(&third));
     assert_eq!(count(&third, "ann").await.unwrap(), 1);
     third.end().await;
 }
@@ -143,51 +134,6 @@ async fn r5_the_same_session_ids_in_two_pools_are_two_sessions() {
     one.end().await;
     assert_eq!(count(&two, "ann").await.unwrap(), 4);
     two.end().await;
-}
-
-/// R9: each flag by itself switches its own part off, and nothing else.
-#[tokio::test]
-async fn r9_each_flag_switches_its_own_part() {
-    for (affinity, metrics, machine) in
-        [(true, true, true), (false, true, true), (true, false, true), (true, true, false), (false, false, false)]
-    {
-        let flags = |builder: PoolBuilder<Enhanced>| {
-            builder.session_affinity(affinity).worker_metrics(metrics).state_machine(machine)
-        };
-        let pool = enhanced(flags).await;
-        let reply = pool.call::<u32>("pid", &json!({})).session("ann").reply().await.unwrap();
-        assert_eq!(reply.routing, if affinity { Routing::New } else { Routing::Unrouted });
-        assert_eq!(has_affinity_name(&pool), affinity);
-        let status = status(&pool).await;
-        let shown = [("session_affinity", affinity), ("worker_metrics", metrics), ("state_machine", machine)];
-        for (flag, on) in shown {
-            assert_eq!(status["features"][flag], on, "{flag}");
-        }
-        let worker = &status["workers"][0];
-        let parts = [("sessions", affinity), ("metrics", metrics), ("history", machine)];
-        for (part, on) in parts {
-            assert_eq!(worker.get(part).is_some(), on, "{part} of {worker}");
-        }
-        pool.end().await;
-    }
-}
-
-/// R9: a basic pool has none of it; a session's call runs on any worker, is tracked, and its state says what to set.
-#[tokio::test]
-async fn r9_sessions_without_affinity_are_tracked_and_unrouted() {
-    let basic = pool("plain", |fresh| fresh.basic().app("herder.demo:app").build()).await;
-    let without = enhanced(|builder| builder.session_affinity(false)).await;
-    for (pool, key) in [(&basic, "worker_type = \\\"enhanced\\\""), (&without, "features.session_affinity = true")] {
-        let reply = pool.call::<u32>("pid", &json!({})).session("ann").reply().await.unwrap();
-        assert_eq!(reply.routing, Routing::Unrouted);
-        let refused = count(pool, "ann").await.unwrap_err();
-        assert!(format!("{refused:?}").contains(key), "{refused:?}");
-        assert_eq!(pool.session("ann").await.unwrap().unwrap().worker, None);
-    }
-    let worker = &status(&basic).await["workers"][0];
-    assert!(["sessions", "metrics", "history"].iter().all(|part| worker.get(part).is_none()), "{worker}");
-    basic.end().await;
-    without.end().await;
 }
 
 /// R17, R52: two pools side by side keep to their own settings of sessions.

@@ -14,6 +14,16 @@ pub(crate) fn affinity_of(pool: &TestPool) -> actix::Addr<SessionAffinityActor> 
     registry::lookup(&format!("{}_session_affinity", pool.name())).unwrap()
 }
 
+/// Whether the pool has an affinity actor that can be found.
+pub(crate) fn has_affinity_actor(pool: &TestPool) -> bool {
+    registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", pool.name())).is_some()
+}
+
+/// The pool's status as its users read it.
+pub(crate) async fn status(pool: &TestPool) -> Value {
+    serde_json::to_value(pool.status().await.unwrap()).unwrap()
+}
+
 /// Binds a session to a worker's present process.
 pub(crate) async fn bind(pool: &TestPool, session: &str, worker: u32) -> WorkerRef {
     let message = BindSession { session: session.into(), worker: WorkerId(worker) };
@@ -28,6 +38,11 @@ pub(crate) fn count(pool: &TestPool, session: &str) -> Call<u64> {
 /// A call of the demo's `sleep` that ends only when it is ended.
 pub(crate) fn sleep_for_ever(pool: &TestPool) -> Call<Value> {
     pool.call("sleep", &json!({ "ms": FOR_EVER_MS }))
+}
+
+/// A call of the demo's `pid`, which any worker type serves in a session.
+pub(crate) fn pid(pool: &TestPool, session: &str) -> Call<u32> {
+    pool.call("pid", &json!({})).session(session)
 }
 
 /// Submits calls and waits until each of them runs in a worker or waits in the queue, as said.

@@ -1,0 +1,192 @@
+//! Feature separation, under the names that the original's suite has for it: a basic pool has nothing of the enhanced features, an
+//! enhanced one has all that are on, and the two do not notice each other. Whole pools of real processes, through the public API.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+#[expect(dead_code, unused_imports, reason = "each test binary uses its part")]
+mod common;
+#[path = "feature_separation/feature_flag_validation.rs"]
+mod feature_flag_validation;
+#[path = "pools/steps.rs"]
+mod steps;
+#[path = "feature_separation/worker_type_detection.rs"]
+mod worker_type_detection;
+
+use common::{TestPool, pool, until};
+use herder::{Affinity, Enhanced, Error, Expiry, GetWorker, PoolBuilder, Routing, Sessions};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, time::Duration};
+use steps::{
+    affinity_of, answer, answers, bind, count, has_affinity_actor, pid, place, process, sleep_for_ever, status,
+    submitted,
+};
+
+/// What an entry of a status' `workers` has in any pool.
+const PLAIN: [&str; 10] =
+    ["pid", "id", "generation", "overflow", "state", "health", "in_flight", "window", "queued", "operations"];
+
+pub(crate) async fn basic() -> TestPool {
+    pool("basic", |fresh| fresh.basic().app("herder.demo:app").build()).await
+}
+
+pub(crate) async fn enhanced(change: impl FnOnce(PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>) -> TestPool {
+    pool("enhanced", |fresh| change(fresh.enhanced().app("herder.demo:app")).build()).await
+}
+
+pub(crate) fn keys(value: &Value) -> BTreeSet<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+async fn has_no_affinity(pool: &TestPool) {
+    assert_eq!(status(pool).await["session_affinity"], json!({}));
+    assert!(!has_affinity_actor(pool));
+    let sessions = pool.sessions(0, 100).await.unwrap();
+    assert!(sessions.iter().all(|info| info.worker.is_none() && info.epoch.is_none()), "{sessions:?}");
+}
+
+/// R3, R6, R9: whatever it runs and loses, a basic pool says `{}`, has no actor and binds no session: the calls of one run on any
+/// worker, at once on several, and nobody is told of a state that was lost.
+#[tokio::test]
+async fn basic_workers_have_no_session_affinity() {
+    let pool = basic().await;
+    has_no_affinity(&pool).await;
+    let sleeping = submitted(&pool, [sleep_for_ever(&pool).session("ann")], 1, 0).await;
+    let busy = pool.base().await.into_iter().find(|worker| worker.in_flight == 1).unwrap().process();
+    for affinity in [Affinity::StrictQueue, Affinity::StrictFailFast, Affinity::Hint] {
+        let reply = answer(pid(&pool, "ann").affinity(affinity).reply()).await.unwrap();
+        assert_eq!(reply.routing, Routing::Unrouted, "{affinity:?} means nothing here");
+        assert_ne!(place(&reply), busy);
+    }
+    has_no_affinity(&pool).await;
+    pool.kill_worker(busy).await.unwrap();
+    let [lost] = answers(sleeping).await.try_into().unwrap();
+    assert!(matches!(&lost, Err(Error::WorkerLost { may_have_run: true, .. })), "{lost:?}");
+    assert_eq!(answer(pid(&pool, "ann").reply()).await.unwrap().routing, Routing::Unrouted);
+    has_no_affinity(&pool).await;
+    pool.whole("pid").await;
+    has_no_affinity(&pool).await;
+    pool.end().await;
+}
+
+/// R3, R6, R18: an enhanced pool has the actor under its name; what it answers, where calls run and what the status counts are the
+/// same.
+#[tokio::test]
+async fn enhanced_workers_have_session_affinity() {
+    let pool = enhanced(|builder| builder).await;
+    let affinity = affinity_of(&pool);
+    for session in ["ann", "bob", "eve"] {
+        let first = answer(count(&pool, session).reply()).await.unwrap();
+        assert_eq!((first.routing, first.decode::<u64>().unwrap()), (Routing::New, 1));
+        assert_eq!(affinity.send(GetWorker::of(session)).await.unwrap().unwrap(), place(&first));
+        for expected in 2..=5 {
+            let next = answer(count(&pool, session).reply()).await.unwrap();
+            assert_eq!((place(&next), next.routing), (place(&first), Routing::Hit), "{session}");
+            assert_eq!(next.decode::<u64>().unwrap(), expected, "{session}");
+        }
+    }
+    let shown = &status(&pool).await["session_affinity"];
+    let numbers = ["total_sessions", "expired_sessions", "workers_with_sessions", "misses", "hits", "rebinds"];
+    assert_eq!(numbers.map(|key| shown[key].as_u64()), [3, 0, 2, 3, 12, 0].map(Some), "{shown}");
+    pool.end().await;
+}
+
+/// R9, R22: a basic pool's status has no part of an enhanced one's; its sessions are tracked, and a handler that wants state of one
+/// hears what to set.
+#[tokio::test]
+async fn basic_workers_have_minimal_feature_set() {
+    let pool = basic().await;
+    assert_eq!(answer(pid(&pool, "ann").reply()).await.unwrap().routing, Routing::Unrouted);
+    let refused = count(&pool, "ann").await.unwrap_err();
+    assert!(format!("{refused:?}").contains("worker_type = \\\"enhanced\\\""), "{refused:?}");
+    let tracked = pool.session("ann").await.unwrap().unwrap();
+    assert_eq!((tracked.worker, tracked.epoch, tracked.operations), (None, None, 2));
+    let status = status(&pool).await;
+    let off = json!({ "session_affinity": false, "worker_metrics": false, "state_machine": false });
+    assert_eq!((&status["features"], &status["worker_type"]), (&off, &json!("basic")));
+    for worker in status["workers"].as_array().unwrap() {
+        assert_eq!(keys(worker), BTreeSet::from(PLAIN));
+    }
+    pool.end().await;
+}
+
+/// R9: an enhanced pool has all of it unless told otherwise: what each worker's sessions, metrics and history say is exact.
+#[tokio::test]
+async fn enhanced_workers_have_full_feature_set() {
+    let pool = enhanced(|builder| builder).await;
+    bind(&pool, "ann", 1).await;
+    for expected in 1..=3 {
+        assert_eq!(count(&pool, "ann").await.unwrap(), expected);
+    }
+    let failed = pool.call::<Value>("fail", &json!({})).session("ann").await.unwrap_err();
+    assert!(matches!(&failed, Error::Exception { .. }), "{failed:?}");
+    let status = status(&pool).await;
+    let on = json!({ "session_affinity": true, "worker_metrics": true, "state_machine": true });
+    assert_eq!((&status["features"], &status["worker_type"]), (&on, &json!("enhanced")));
+    for (worker, sessions, operations, errors) in [(0, 1, 4, 1), (1, 0, 0, 0)] {
+        let worker = &status["workers"][worker];
+        let parts = ["sessions", "metrics", "history"];
+        assert_eq!(keys(worker), PLAIN.iter().chain(&parts).copied().collect::<BTreeSet<_>>());
+        let numbers = [&worker["sessions"], &worker["metrics"]["operations"], &worker["metrics"]["errors"]];
+        assert_eq!(numbers.map(Value::as_u64), [sessions, operations, errors].map(Some), "{worker}");
+        let first = &worker["history"][0];
+        assert_eq!((&first["from"], &first["to"]), (&json!("initializing"), &json!("ready")));
+    }
+    pool.end().await;
+}
+
+/// R5, R8, R9, R52: the same session ids in a pool of each type: what is called, ended and killed in one, the other never notices;
+/// their status has one shape.
+#[tokio::test]
+async fn feature_isolation_between_pool_types() {
+    let (basic, enhanced) = (basic().await, enhanced(|builder| builder).await);
+    for expected in 1..=3 {
+        for session in ["ann", "bob"] {
+            assert_eq!(answer(pid(&basic, session).reply()).await.unwrap().routing, Routing::Unrouted);
+            assert_eq!(count(&enhanced, session).await.unwrap(), expected, "{session}");
+        }
+        has_no_affinity(&basic).await;
+    }
+    assert!(basic.end_session("ann").await.unwrap());
+    assert_eq!(count(&enhanced, "ann").await.unwrap(), 4, "ended in the other pool only");
+    for worker in [1, 2] {
+        basic.kill_worker(process(worker, 1)).await.unwrap();
+    }
+    assert_eq!(count(&enhanced, "ann").await.unwrap(), 5, "lost in the other pool only");
+    let bound = affinity_of(&enhanced).send(GetWorker::of("bob")).await.unwrap().unwrap();
+    enhanced.kill_worker(bound).await.unwrap();
+    basic.whole("pid").await;
+    assert!(answer(pid(&basic, "bob").reply()).await.is_ok(), "a loss of the other pool is not told here");
+    assert!(matches!(count(&enhanced, "bob").await, Err(Error::SessionWorkerLost { .. })));
+    assert_eq!(basic.session("bob").await.unwrap().unwrap().operations, 4);
+    assert_eq!(enhanced.session("bob").await.unwrap().unwrap().operations, 3);
+    let (plain, full) = (status(&basic).await, status(&enhanced).await);
+    assert_eq!((keys(&plain), &plain["session_affinity"]), (keys(&full), &json!({})));
+    basic.end().await;
+    assert_eq!(count(&enhanced, "ann").await.unwrap(), 6, "the other pool is gone");
+    enhanced.end().await;
+}
+
+/// R16, R22: sessions that nobody reads again do not stay: the sweep removes them, under both policies and in a basic pool. Who calls
+/// in one afterwards begins it: it is unknown, not expired.
+#[tokio::test]
+async fn expired_sessions_are_automatically_removed() {
+    let short = Duration::from_millis(60);
+    let sessions = Sessions::new().timeout(short).cleanup_interval(short);
+    let tracked = pool("swept", |fresh| fresh.basic().app("herder.demo:app").sessions(sessions).build()).await;
+    let immediate = enhanced(|builder| builder.sessions(sessions.expiry(Expiry::Immediate))).await;
+    let two_phase = enhanced(|builder| builder.sessions(sessions.expiry(Expiry::TwoPhase { grace: short }))).await;
+    for (pool, begun) in [(tracked, Routing::Unrouted), (immediate, Routing::New), (two_phase, Routing::New)] {
+        for session in ["ann", "bob", "eve"] {
+            assert_eq!(answer(pid(&pool, session).reply()).await.unwrap().routing, begun);
+        }
+        until("the sweep removed them", async || pool.status().await.unwrap().counters.sessions_expired == 3).await;
+        assert_eq!(pool.sessions(0, 100).await.unwrap(), []);
+        let shown = &status(&pool).await["session_affinity"];
+        if begun == Routing::New {
+            let numbers = ["total_sessions", "expired_sessions", "workers_with_sessions", "sessions_cleaned"];
+            assert_eq!(numbers.map(|key| shown[key].as_u64()), [0, 0, 0, 3].map(Some), "{shown}");
+        }
+        assert_eq!(answer(pid(&pool, "ann").reply()).await.unwrap().routing, begun);
+        pool.end().await;
+    }
+}

@@ -1,0 +1,176 @@
+//! Each feature flag by itself, on and off, in code and in TOML: what it switches in the status, the registry and the routing, and
+//! nothing else (R9, R52). That the flags do not exist on a basic `PoolConfig` is shown where that is documented, by code that does
+//! not compile.
+
+use crate::{
+    common::{Fresh, TestPool, pool, signal, until},
+    enhanced, keys,
+    steps::{answer, bind, count, has_affinity_actor, pid, process, status, submitted},
+};
+use herder::{Config, Health, Pool, Routing, WorkerHealth, WorkerState};
+use rustix::process::Signal;
+use serde_json::json;
+use std::{path::Path, time::Duration};
+
+/// Three flags; each is once off by itself.
+#[derive(Clone, Copy, Debug)]
+struct Flags {
+    affinity: bool,
+    metrics: bool,
+    machine: bool,
+}
+
+const ALL: Flags = Flags { affinity: true, metrics: true, machine: true };
+const FLAGS: [Flags; 5] = [
+    ALL,
+    Flags { affinity: false, ..ALL },
+    Flags { metrics: false, ..ALL },
+    Flags { machine: false, ..ALL },
+    Flags { affinity: false, metrics: false, machine: false },
+];
+
+impl Flags {
+    async fn in_code(self) -> TestPool {
+        let Self { affinity, metrics, machine } = self;
+        enhanced(|builder| builder.session_affinity(affinity).worker_metrics(metrics).state_machine(machine)).await
+    }
+
+    async fn in_toml(self) -> TestPool {
+        pool("flags", |fresh| Ok(fresh.toml(&format!("worker_type = 'enhanced'\n{}", self.table())))).await
+    }
+
+    fn table(self) -> String {
+        let Self { affinity, metrics, machine } = self;
+        format!("features = {{ session_affinity = {affinity}, worker_metrics = {metrics}, state_machine = {machine} }}")
+    }
+
+    /// The pool has what is on, and nothing of what is off.
+    async fn are_those_of(self, pool: &TestPool) {
+        let Self { affinity, metrics, machine } = self;
+        let reply = answer(pid(pool, "ann").reply()).await.unwrap();
+        assert_eq!(reply.routing, if affinity { Routing::New } else { Routing::Unrouted }, "{self:?}");
+        assert_eq!(has_affinity_actor(pool), affinity, "{self:?}");
+        let status = status(pool).await;
+        let features = json!({ "session_affinity": affinity, "worker_metrics": metrics, "state_machine": machine });
+        assert_eq!(status["features"], features);
+        assert_eq!(status["session_affinity"].get("total_sessions").is_some(), affinity, "{status}");
+        assert_eq!(status["session_affinity"] == json!({}), !affinity, "{status}");
+        for worker in status["workers"].as_array().unwrap() {
+            let parts = ["sessions", "metrics", "history"].map(|part| keys(worker).contains(part));
+            assert_eq!(parts, [affinity, metrics, machine], "{self:?}: {worker}");
+        }
+    }
+}
+
+/// R9: written in code.
+#[tokio::test]
+async fn each_flag_switches_its_own_part_in_code() {
+    for flags in FLAGS {
+        let pool = flags.in_code().await;
+        flags.are_those_of(&pool).await;
+        pool.end().await;
+    }
+}
+
+/// R9, R51: written in TOML, one by one; a flag that is not written is on.
+#[tokio::test]
+async fn each_flag_switches_its_own_part_in_toml() {
+    for flags in FLAGS {
+        let pool = flags.in_toml().await;
+        flags.are_those_of(&pool).await;
+        pool.end().await;
+    }
+    let unsaid = pool("unsaid", |fresh| Ok(fresh.toml("worker_type = 'enhanced'"))).await;
+    ALL.are_those_of(&unsaid).await;
+    unsaid.end().await;
+}
+
+/// R9: without `session_affinity` sessions are tracked as in a basic pool, and a handler that wants state of one hears which flag
+/// to set.
+#[tokio::test]
+async fn without_session_affinity_sessions_are_tracked_and_unrouted() {
+    let pool = Flags { affinity: false, ..ALL }.in_code().await;
+    let refused = count(&pool, "ann").await.unwrap_err();
+    assert!(format!("{refused:?}").contains("features.session_affinity = true"), "{refused:?}");
+    assert_eq!(answer(pid(&pool, "ann").reply()).await.unwrap().routing, Routing::Unrouted);
+    let tracked = pool.session("ann").await.unwrap().unwrap();
+    assert_eq!((tracked.worker, tracked.operations), (None, 2));
+    pool.end().await;
+}
+
+/// R9: with `state_machine` a worker that does not answer pings is degraded, gets no new call, and its history tells of it; without,
+/// it is as ready as before.
+#[tokio::test]
+async fn state_machine_decides_whether_a_silent_worker_is_degraded() {
+    let health = Health::new().interval(Duration::from_millis(20)).timeout(Duration::from_millis(200)).failures(1000);
+    for machine in [true, false] {
+        let pool = enhanced(|builder| builder.health(health).state_machine(machine)).await;
+        let silent = pool.pid(process(1, 1)).await;
+        bind(&pool, "ann", 1).await;
+        signal(silent, Signal::STOP).unwrap();
+        until("a ping is missed", async || health_of(&pool).await == WorkerHealth::Unhealthy).await;
+        let state = pool.worker(process(1, 1)).await.unwrap().state;
+        assert_eq!(state, if machine { WorkerState::Degraded } else { WorkerState::Ready });
+        let (in_flight, waiting) = if machine { (0, 1) } else { (1, 0) };
+        let calls = submitted(&pool, [pid(&pool, "ann")], in_flight, waiting).await;
+        signal(silent, Signal::CONT).unwrap();
+        for call in calls {
+            assert_eq!(answer(call).await.unwrap().decode::<u32>().unwrap(), silent);
+        }
+        until("it answers again", async || health_of(&pool).await == WorkerHealth::Healthy).await;
+        let history = status(&pool).await["workers"][0]["history"].to_string();
+        assert_eq!(history.contains("missed a ping"), machine, "{history}");
+        pool.end().await;
+    }
+}
+
+async fn health_of(pool: &TestPool) -> WorkerHealth {
+    pool.worker(process(1, 1)).await.unwrap().health
+}
+
+/// R9, R52: `[defaults.features]` reaches the enhanced pools of its file and leaves the basic ones alone; a pool's own flag counts
+/// more.
+#[tokio::test]
+async fn defaults_reach_enhanced_pools_only() {
+    let fresh = ["plain", "inherits", "own"].map(Fresh::new);
+    let keys = ["", "worker_type = 'enhanced'", "worker_type = 'enhanced'\nfeatures.session_affinity = true"];
+    let mut file = String::from("[defaults.features]\nsession_affinity = false\nworker_metrics = false\n");
+    file.extend(fresh.iter().zip(keys).map(|(fresh, keys)| fresh.table(keys)));
+    let configs = Config::from_toml(&file, Path::new(".")).unwrap().pools;
+    let none = Flags { affinity: false, metrics: false, machine: false };
+    let expected = [none, Flags { machine: true, ..none }, Flags { affinity: true, metrics: false, machine: true }];
+    for ((config, fresh), flags) in configs.into_iter().zip(fresh).zip(expected) {
+        let pool = TestPool::new(Pool::start(config).await.unwrap(), fresh);
+        flags.are_those_of(&pool).await;
+        pool.end().await;
+    }
+}
+
+/// R9, R52: a flag is rolled out, and back, by a change of the file and a new start under the same name.
+#[tokio::test]
+async fn a_feature_is_rolled_out_and_back() {
+    let mut fresh = Fresh::new("rollout");
+    for flags in [ALL, Flags { affinity: false, ..ALL }, ALL] {
+        let config = fresh.toml(&format!("worker_type = 'enhanced'\n{}", flags.table()));
+        let name = fresh.name.clone();
+        let pool = TestPool::new(Pool::start(config).await.unwrap(), fresh);
+        flags.are_those_of(&pool).await;
+        assert_eq!(count(&pool, "bob").await.is_ok(), flags.affinity, "{flags:?}");
+        pool.end().await;
+        fresh = Fresh { name, ..Fresh::new("rollout") };
+    }
+}
+
+/// R9, R51: a flag set in a basic pool's own table is refused, with its key and place; one that is off there says what is so anyway.
+#[test]
+fn a_flag_in_a_basic_pools_own_table() {
+    let plain = "[pools.a]\napp = 'm:app'\n";
+    let parsed = |file: &str| Config::from_toml(file, Path::new("."));
+    for flag in ["session_affinity", "worker_metrics", "state_machine"] {
+        let with = |value: bool| parsed(&format!("{plain}\n[pools.a.features]\n{flag} = {value}\n"));
+        let told = with(true).unwrap_err().to_string();
+        let way_out = "only an enhanced pool has it; set `worker_type = \"enhanced\"` in [pools.a], or remove it";
+        assert_eq!(told, format!("herder.toml:5:1: pools.a.features.{flag}: {way_out}"));
+        assert_eq!(with(false).unwrap(), parsed(plain).unwrap());
+    }
+}
