@@ -15,7 +15,7 @@ use herder::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::{
-    fs,
+    env, fs,
     ops::Deref,
     path::{Path, PathBuf},
     process,
@@ -201,6 +201,11 @@ fn every_call_has_one_end(report: &ShutdownReport) {
         counted.closed,
     ];
     assert_eq!(counted.submitted, ends.iter().sum::<u64>(), "each call has exactly one end: {counted:?}");
+}
+
+/// A size that the environment may set, for a longer run than the usual.
+pub(crate) fn number(variable: &str, usual: u64) -> u64 {
+    env::var(variable).map_or(usual, |text| text.parse().unwrap())
 }
 
 /// A signal to one process, from outside of the pool. An error says that it is gone.

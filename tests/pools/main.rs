@@ -11,10 +11,14 @@ mod affinity_modes;
 mod concurrency;
 mod expiry;
 mod host_killed;
+mod isolation;
 mod losses;
 mod overflow;
 mod panics;
 mod restarts;
+#[expect(dead_code, reason = "the core's schedules use all of it")]
+#[path = "../../crates/core/tests/schedules/rng.rs"]
+mod rng;
 mod separation;
 mod session_ends;
 mod sessions;
