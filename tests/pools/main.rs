@@ -12,6 +12,7 @@ mod concurrency;
 mod expiry;
 mod host_killed;
 mod isolation;
+mod kills;
 mod losses;
 mod overflow;
 mod panics;
