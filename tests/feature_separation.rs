@@ -1,5 +1,6 @@
-//! Feature separation, under the names that the original's suite has for it: a basic pool has nothing of the enhanced features, an
-//! enhanced one has all that are on, and the two do not notice each other. Whole pools of real processes, through the public API.
+//! Feature separation, under the names that the original's suite has for it: a basic pool has nothing of the enhanced features,
+//! an enhanced one has all that are on, and the two do not notice each other. Whole pools of real processes, through the public
+//! API.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -44,8 +45,8 @@ async fn has_no_affinity(pool: &TestPool) {
     assert!(sessions.iter().all(|info| info.worker.is_none() && info.epoch.is_none()), "{sessions:?}");
 }
 
-/// R3, R6, R9: whatever it runs and loses, a basic pool says `{}`, has no actor and binds no session: the calls of one run on any
-/// worker, at once on several, and nobody is told of a state that was lost.
+/// R3, R6, R9: whatever it runs and loses, a basic pool says `{}`, has no actor and binds no session: the calls of one run on
+/// any worker, at once on several, and nobody is told of a state that was lost.
 #[tokio::test]
 async fn basic_workers_have_no_session_affinity() {
     let pool = basic().await;
@@ -68,8 +69,8 @@ async fn basic_workers_have_no_session_affinity() {
     pool.end().await;
 }
 
-/// R3, R6, R18: an enhanced pool has the actor under its name; what it answers, where calls run and what the status counts are the
-/// same.
+/// R3, R6, R18: an enhanced pool has the actor under its name; what it answers, where calls run and what the status counts are
+/// the same.
 #[tokio::test]
 async fn enhanced_workers_have_session_affinity() {
     let pool = enhanced(|builder| builder).await;
@@ -90,8 +91,8 @@ async fn enhanced_workers_have_session_affinity() {
     pool.end().await;
 }
 
-/// R9, R22: a basic pool's status has no part of an enhanced one's; its sessions are tracked, and a handler that wants state of one
-/// hears what to set.
+/// R9, R22: a basic pool's status has no part of an enhanced one's; its sessions are tracked, and a handler that wants state of
+/// one hears what to set.
 #[tokio::test]
 async fn basic_workers_have_minimal_feature_set() {
     let pool = basic().await;
@@ -134,8 +135,8 @@ async fn enhanced_workers_have_full_feature_set() {
     pool.end().await;
 }
 
-/// R5, R8, R9, R52: the same session ids in a pool of each type: what is called, ended and killed in one, the other never notices;
-/// their status has one shape.
+/// R5, R8, R9, R52: the same session ids in a pool of each type: what is called, ended and killed in one, the other never
+/// notices; their status has one shape.
 #[tokio::test]
 async fn feature_isolation_between_pool_types() {
     let (basic, enhanced) = (basic().await, enhanced(|builder| builder).await);
@@ -166,8 +167,8 @@ async fn feature_isolation_between_pool_types() {
     enhanced.end().await;
 }
 
-/// R16, R22: sessions that nobody reads again do not stay: the sweep removes them, under both policies and in a basic pool. Who calls
-/// in one afterwards begins it: it is unknown, not expired.
+/// R16, R22: sessions that nobody reads again do not stay: the sweep removes them, under both policies and in a basic pool. Who
+/// calls in one afterwards begins it: it is unknown, not expired.
 #[tokio::test]
 async fn expired_sessions_are_automatically_removed() {
     let short = Duration::from_millis(60);

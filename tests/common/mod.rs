@@ -1,5 +1,5 @@
-//! What the whole-pool tests share: a pool of its own for each test, with its own name, folder and workers. Waits are for events;
-//! the only time limit is a guard against hanging. Holds no state but the captured log.
+//! What the whole-pool tests share: a pool of its own for each test, with its own name, folder and workers. Waits are for
+//! events; the only time limit is a guard against hanging. Holds no state but the captured log.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

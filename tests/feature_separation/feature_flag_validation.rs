@@ -1,6 +1,6 @@
-//! Each feature flag by itself, on and off, in code and in TOML: what it switches in the status, the registry and the routing, and
-//! nothing else (R9, R52). That the flags do not exist on a basic `PoolConfig` is shown where that is documented, by code that does
-//! not compile.
+//! Each feature flag by itself, on and off, in code and in TOML: what it switches in the status, the registry and the routing,
+//! and nothing else (R9, R52). That the flags do not exist on a basic `PoolConfig` is shown where that is documented, by code
+//! that does not compile.
 
 use crate::{
     common::{Fresh, TestPool, pool, signal, until},
@@ -85,8 +85,8 @@ async fn each_flag_switches_its_own_part_in_toml() {
     unsaid.end().await;
 }
 
-/// R9: without `session_affinity` sessions are tracked as in a basic pool, and a handler that wants state of one hears which flag
-/// to set.
+/// R9: without `session_affinity` sessions are tracked as in a basic pool, and a handler that wants state of one hears which
+/// flag to set.
 #[tokio::test]
 async fn without_session_affinity_sessions_are_tracked_and_unrouted() {
     let pool = Flags { affinity: false, ..ALL }.in_code().await;
@@ -98,8 +98,8 @@ async fn without_session_affinity_sessions_are_tracked_and_unrouted() {
     pool.end().await;
 }
 
-/// R9: with `state_machine` a worker that does not answer pings is degraded, gets no new call, and its history tells of it; without,
-/// it is as ready as before.
+/// R9: with `state_machine` a worker that does not answer pings is degraded, gets no new call, and its history tells of it;
+/// without, it is as ready as before.
 #[tokio::test]
 async fn state_machine_decides_whether_a_silent_worker_is_degraded() {
     let health = Health::new().interval(Duration::from_millis(20)).timeout(Duration::from_millis(200)).failures(1000);
@@ -128,8 +128,8 @@ async fn health_of(pool: &TestPool) -> WorkerHealth {
     pool.worker(process(1, 1)).await.unwrap().health
 }
 
-/// R9, R52: `[defaults.features]` reaches the enhanced pools of its file and leaves the basic ones alone; a pool's own flag counts
-/// more.
+/// R9, R52: `[defaults.features]` reaches the enhanced pools of its file and leaves the basic ones alone; a pool's own flag
+/// counts more.
 #[tokio::test]
 async fn defaults_reach_enhanced_pools_only() {
     let fresh = ["plain", "inherits", "own"].map(Fresh::new);
@@ -161,7 +161,8 @@ async fn a_feature_is_rolled_out_and_back() {
     }
 }
 
-/// R9, R51: a flag set in a basic pool's own table is refused, with its key and place; one that is off there says what is so anyway.
+/// R9, R51: a flag set in a basic pool's own table is refused, with its key and place; one that is off there says what is so
+/// anyway.
 #[test]
 fn a_flag_in_a_basic_pools_own_table() {
     let plain = "[pools.a]\napp = 'm:app'\n";

@@ -1,5 +1,5 @@
-//! Three pools in one process, one of each kind, with the same session ids: whatever is done in one, in any order and at once, the
-//! others do not notice. Every answer and every number is what a model of that session alone says.
+//! Three pools in one process, one of each kind, with the same session ids: whatever is done in one, in any order and at once,
+//! the others do not notice. Every answer and every number is what a model of that session alone says.
 
 mod model;
 mod subject;

@@ -13,8 +13,8 @@ const SESSIONS: usize = 40;
 const CALLS: u64 = 5_000;
 const KILLS: u64 = 20;
 
-/// R20, R21: no call runs on a blank state without its session having been told, none in another process or on another state than
-/// its own; each loss is told to exactly the calls that were pending, or else to the next one alone.
+/// R20, R21: no call runs on a blank state without its session having been told, none in another process or on another state
+/// than its own; each loss is told to exactly the calls that were pending, or else to the next one alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn r20_each_loss_is_told_to_whom_it_concerns() {
     let (seed, kills) = (number("HERDER_SEED", 1), number("HERDER_KILLS", KILLS));

@@ -8,6 +8,7 @@
 mod common;
 
 mod affinity_modes;
+mod busy_sessions;
 mod concurrency;
 mod expiry;
 mod host_killed;

@@ -1,4 +1,5 @@
-//! What keeps pools apart, and the shape of their status (R3-R6, R8, R52). What only enhanced pools have: `tests/feature_separation.rs`.
+//! What keeps pools apart, and the shape of their status (R3-R6, R8, R52). What only enhanced pools have:
+//! `tests/feature_separation.rs`.
 
 use crate::{
     common::{Fresh, TestPool, pool},

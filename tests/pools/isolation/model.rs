@@ -1,5 +1,5 @@
-//! What one session of one pool must answer, by a model that knows of nothing else: no other session, no other pool. It only learns
-//! which worker a session without a binding got, and the number of an epoch that is new to it.
+//! What one session of one pool must answer, by a model that knows of nothing else: no other session, no other pool. It only
+//! learns which worker a session without a binding got, and the number of an epoch that is new to it.
 
 use crate::rng::Rng;
 use herder::{Epoch, Routing, SessionInfo, SessionStatus, WorkerId, WorkerRef};
@@ -248,7 +248,8 @@ impl<'a> Model<'a> {
         self.over = self.epoch.take().map_or(self.over, |epoch| epoch.max(self.over));
     }
 
-    /// What is known of it. The epoch is learned from what was seen: it stays as long as the state does, and no other is like it.
+    /// What is known of it. The epoch is learned from what was seen: it stays as long as the state does, and no other is like
+    /// it.
     pub(super) fn facts(&mut self, seen: &Seen) -> Option<Facts> {
         if let (true, None, Seen::Known(Some(facts))) = (self.routed, self.epoch, seen) {
             self.epoch = facts.epoch.filter(|epoch| *epoch > self.over);

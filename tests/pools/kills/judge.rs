@@ -1,5 +1,5 @@
-//! Judges what one session was answered while its workers were killed (R20, R21): each answer against the state that the answers
-//! before it leave, against the kills, and against the ledger that the workers wrote. Pure; it knows no pool.
+//! Judges what one session was answered while its workers were killed (R20, R21): each answer against the state that the
+//! answers before it leave, against the kills, and against the ledger that the workers wrote. Pure; it knows no pool.
 
 use herder::{RebindReason, Routing, WorkerRef};
 use std::{
@@ -68,7 +68,8 @@ enum State {
         at: WorkerRef,
         count: u64,
     },
-    /// Lost with this kill, and told first among the calls that begin with `first`. `next`: to the next call, since none was pending.
+    /// Lost with this kill, and told first among the calls that begin with `first`. `next`: to the next call, since none was
+    /// pending.
     Lost {
         kill: usize,
         first: u64,
@@ -184,7 +185,8 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// What the ledger may say of a call that was told: nothing; or, if it was told so, that it began once, there and on that state.
+    /// What the ledger may say of a call that was told: nothing; or, if it was told so, that it began once, there and on that
+    /// state.
     fn began(&mut self, call: &Call, may_have_run: bool, there: Option<Entry>) -> Verdict {
         match self.entries(call) {
             [] => return Ok(()),

@@ -1,5 +1,5 @@
-//! Sessions that call in bursts, and one who kills their workers meanwhile. Writes down what each session was answered, and what
-//! was killed; judges nothing.
+//! Sessions that call in bursts, and one who kills their workers meanwhile. Writes down what each session was answered, and
+//! what was killed; judges nothing.
 
 use super::judge::{Call, End, Entry, Kill, Ledger};
 use crate::{
@@ -108,8 +108,8 @@ impl Storm {
         calls
     }
 
-    /// No call until the next death was noticed, so that some sessions are lost without one. Never all of them: they would rest for
-    /// ever.
+    /// No call until the next death was noticed, so that some sessions are lost without one. Never all of them: they would rest
+    /// for ever.
     async fn rest(&self) {
         let before = self.noticed.load(SeqCst);
         if self.resting.fetch_add(1, SeqCst) < self.admitted.len() / 2 {
