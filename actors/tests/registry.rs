@@ -2,14 +2,14 @@
 
 #![expect(clippy::panic, reason = "these are tests")]
 
-#[expect(dead_code, reason = "four test files share it; each takes what it needs")]
+#[expect(dead_code, reason = "five test files share it; each takes what it needs")]
 mod peer;
 
 use actix::{Actor, ActorContext, Addr, Context, Handler, Message};
 use herder_actors::{
-    CleanupStaleSessions, EndSession, Error, GetPoolName, GetSessionInfo, GetStatus, HealthCheck, KillWorker,
-    ListSessions, ListWorkers, PoolState, PoolSupervisor, SessionAffinityActor, Shutdown, TrackSession,
-    UpdateSessionActivity, WaitReady, registry,
+    BindSession, CleanupStaleSessions, EndSession, Error, GetPoolName, GetSessionInfo, GetStatus, HealthCheck,
+    KillWorker, ListSessions, ListWorkers, PoolState, PoolSupervisor, SessionAffinityActor, Shutdown, TrackSession,
+    UpdateSessionActivity, WaitReady, WorkerId, registry,
 };
 use peer::*;
 
@@ -135,4 +135,23 @@ async fn r4_the_affinity_actors_name_is_taken() {
     stage.in_session("ann", 1).get().await.unwrap();
     assert_eq!(stage.status().await.session_affinity.total_sessions(), 1);
     logged(&[&name, "WARN", "can't be found by name"]).await;
+}
+
+/// R4: what a dead instance left behind has the affinity actor's name: it is evicted, and can't take the name away afterwards.
+#[actix::test]
+async fn r4_a_leftover_with_the_affinity_actors_name_is_evicted() {
+    let name = fresh("leftover");
+    let affinity_name = format!("{name}_session_affinity");
+    let dead = Named.start();
+    let (leftover, _) = registry::register(&affinity_name, &dead).unwrap();
+    let _ = dead.send(Do::Panic).await;
+    until("it is dead", async || !dead.connected()).await;
+    let mut stage = Stage::start(enhanced(&name).build().unwrap());
+    stage.serve(1).await;
+    stage.whole().await;
+    logged(&[&name, "DEBUG", "session affinity started; a dead instance's name was evicted"]).await;
+    drop(leftover);
+    let found = registry::lookup::<SessionAffinityActor>(&affinity_name).unwrap();
+    let bound = BindSession { session: "ann".into(), worker: WorkerId(1) };
+    assert_eq!(found.send(bound).await.unwrap().unwrap(), process(1, 1));
 }

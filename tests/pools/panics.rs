@@ -3,11 +3,14 @@
 
 use crate::{
     common::{TestPool, guarded, lines_of, pool, until},
-    steps::{Outcome, affinity_of, answer, answers, bind, count, place, process, sleep_for_ever, submitted},
+    steps::{Outcome, affinity_of, answer, answers, bind, count, place, process, sleep_for_ever, status, submitted},
 };
+use actix::{AsyncContext, Handler, Message, fut::wrap_future};
 use herder::{Error, GetWorker, SessionAffinityActor, WorkerId, registry};
 use herder_actors::InjectPanic;
 use serde_json::json;
+use tokio::sync::oneshot;
+use tracing::Level;
 
 async fn demo() -> TestPool {
     pool("panics", |fresh| fresh.enhanced().app("herder.demo:app").build()).await
@@ -100,6 +103,41 @@ async fn r7_a_status_answers_without_the_affinity_actor() {
     assert!(registry::lookup::<SessionAffinityActor>(&name).is_none());
     assert!(pool.status().await.unwrap().session_affinity.is_empty());
     assert_eq!(place(&answer(count(&pool, "ann").reply()).await.unwrap()), process(1, 1));
+    pool.end().await;
+}
+
+/// Keeps the actor from everything else until the other end is dropped.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Hang(oneshot::Receiver<()>);
+
+impl Handler<Hang> for SessionAffinityActor {
+    type Result = ();
+
+    fn handle(&mut self, hang: Hang, ctx: &mut Self::Context) {
+        ctx.wait(wrap_future(async move { drop(hang.0.await) }));
+    }
+}
+
+/// R7: an affinity actor that hangs leaves `{}` in a status, and a warning; routing, calls and ends of sessions do not notice.
+#[tokio::test]
+async fn r7_a_status_answers_while_the_affinity_actor_hangs() {
+    let pool = demo().await;
+    bind(&pool, "ann", 1).await;
+    let (goes_on, hang) = oneshot::channel();
+    affinity_of(&pool).do_send(Hang(hang));
+    assert_eq!(guarded("a status", status(&pool)).await["session_affinity"], json!({}));
+    let unavailable = "session affinity statistics are not available";
+    let lines = lines_of(&pool.name().to_string());
+    assert!(lines.iter().any(|line| line.level == Level::WARN && line.message.contains(unavailable)), "{lines:?}");
+    for expected in 1..=100 {
+        let reply = answer(count(&pool, "ann").reply()).await.unwrap();
+        assert_eq!((place(&reply), reply.decode::<u64>().unwrap()), (process(1, 1), expected));
+        assert_eq!(count(&pool, "bob").await.unwrap(), 1);
+        assert!(pool.end_session("bob").await.unwrap());
+    }
+    drop(goes_on);
+    assert_eq!(guarded("a status", status(&pool)).await["session_affinity"]["total_sessions"], 1);
     pool.end().await;
 }
 

@@ -1,0 +1,176 @@
+//! An affinity actor that is rebuilt around, panics, hangs or fails for ever: bindings, routing and status go on, and what is
+//! not there is said (R4, R7, R29). Workers are scripted.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+#[expect(dead_code, reason = "five test files share it; each takes what it needs")]
+mod peer;
+
+use actix::{Addr, AsyncContext, Handler, Message, fut::wrap_future};
+use herder_actors::{
+    BindSession, Error, GetInternalStats, GetPoolName, GetSessionInfo, GetStats, GetStatus, GetWorker, InjectPanic,
+    SessionAffinityActor, Sessions, WorkerId, registry,
+};
+use peer::*;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Keeps the actor from everything else until the other end is dropped; then it panics.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct PanicAfter(oneshot::Receiver<()>);
+
+impl Handler<PanicAfter> for SessionAffinityActor {
+    type Result = ();
+
+    fn handle(&mut self, after: PanicAfter, ctx: &mut Self::Context) {
+        ctx.wait(wrap_future(async move { after.0.await.unwrap() }));
+    }
+}
+
+fn bind(session: &str) -> BindSession {
+    BindSession { session: session.into(), worker: WorkerId(1) }
+}
+
+fn found(stage: &Stage) -> Option<Addr<SessionAffinityActor>> {
+    registry::lookup(&format!("{}_session_affinity", stage.name))
+}
+
+async fn another_than(before: &Addr<SessionAffinityActor>, stage: &Stage) {
+    until("another one has the name", async || found(stage).is_some_and(|now| now != *before)).await;
+}
+
+/// It panics once more than it may.
+async fn fails_for_ever(stage: &Stage) {
+    for _ in 0..6 {
+        let before = stage.affinity();
+        stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
+        until("that one is gone", async || found(stage).is_none_or(|now| now != before)).await;
+    }
+    logged(&[&stage.name, "WARN", "failed too often"]).await;
+    assert!(found(stage).is_none());
+}
+
+/// R4: the pool is built anew under its address: the actor that runs is kept, and answers with the new state.
+#[actix::test]
+async fn r4_a_rebuild_keeps_the_actor_and_it_answers_with_the_new_state() {
+    let (mut stage, _children) = Stage::serving("rebuilt", 1).await;
+    let affinity = stage.affinity();
+    logged(&[&stage.name, "INFO", "session affinity started"]).await;
+    assert_eq!(affinity.send(bind("ann")).await.unwrap().unwrap(), process(1, 1));
+    stage.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
+    logged(&[&stage.name, "DEBUG", "session affinity goes on with the new state"]).await;
+    assert_eq!(found(&stage).as_ref(), Some(&affinity));
+    let void = affinity.send(GetWorker::of("ann")).await.unwrap();
+    assert!(matches!(void, Err(Error::SessionNotFound { .. })), "{void:?}");
+    stage.serve(1).await;
+    stage.whole().await;
+    let at = affinity.send(bind("bob")).await.unwrap().unwrap();
+    assert_eq!(at, process(1, 2));
+    assert_eq!(stage.in_session("bob", 1).get().await.unwrap().meta().routing, "hit");
+    assert_eq!(affinity.send(GetWorker::of("bob")).await.unwrap().unwrap(), at);
+    assert_eq!(stage.status().await.counters.rebuilt, 1);
+}
+
+/// R7: it panics while a status waits for its numbers: the status answers without them, and the log says so. The next status
+/// has them again, from another actor: nothing was forgotten.
+#[actix::test]
+async fn r7_a_panic_while_a_status_asks() {
+    let (stage, _children) = Stage::serving("asked", 1).await;
+    let affinity = stage.affinity();
+    affinity.send(bind("ann")).await.unwrap().unwrap();
+    let (until_now, after) = oneshot::channel();
+    affinity.do_send(PanicAfter(after));
+    let status = stage.pool().send(GetStatus);
+    stage.pool().send(GetPoolName).await.unwrap(); // behind it: the status is handled, and knows this actor
+    drop(until_now);
+    assert!(guarded("the status", status).await.unwrap().session_affinity.is_empty());
+    logged(&[&stage.name, "WARN", "session affinity statistics are not available"]).await;
+    another_than(&affinity, &stage).await;
+    assert_eq!(stage.status().await.session_affinity.total_sessions(), 1);
+    assert_eq!(stage.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 1));
+}
+
+/// R29: its panic loses no binding, pauses no routing, and another answers under the same name.
+#[actix::test]
+async fn r29_a_panic_loses_no_binding() {
+    let (stage, mut peer) = Stage::enhanced("panic").await;
+    let affinity = stage.affinity();
+    affinity.send(bind("ann")).await.unwrap().unwrap();
+    let before = stage.in_session("ann", 1);
+    let wire = peer.call().await.wire;
+    stage.pool().do_send(InjectPanic::Affinity);
+    let meanwhile = stage.in_session("ann", 2);
+    stage.queue_is(1, 1).await;
+    peer.answer(wire, "1").await;
+    assert_eq!(before.get().await.unwrap().meta().routing, "hit");
+    peer.echo().await;
+    assert_eq!(meanwhile.get().await.unwrap().meta().routing, "hit");
+    another_than(&affinity, &stage).await;
+    assert!(affinity.send(GetStats).await.is_err());
+    assert_eq!(stage.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 1));
+    logged(&[&stage.name, "WARN", "started anew; the bindings are still there"]).await;
+    assert_eq!(stage.status().await.counters.rebuilt, 0);
+}
+
+/// R16, R29: the one that is started anew goes on sweeping.
+#[actix::test]
+async fn r29_the_next_one_goes_on_sweeping() {
+    let quick = Duration::from_millis(5);
+    let sessions = Sessions::new().timeout(quick).cleanup_interval(quick);
+    let (stage, peer) = Stage::one(enhanced(&fresh("swept")).sessions(sessions).build().unwrap()).await;
+    peer.serve();
+    let numbers = async || stage.affinity().send(GetInternalStats).await.unwrap().unwrap();
+    for cleaned in 1..=3 {
+        stage.in_session("ann", 1).get().await.unwrap();
+        until("it was swept", async || numbers().await.sessions_cleaned == cleaned).await;
+        let before = stage.affinity();
+        stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
+        another_than(&before, &stage).await;
+    }
+    let before = numbers().await.cleanup_runs;
+    until("it sweeps", async || numbers().await.cleanup_runs > before).await;
+}
+
+/// R7, R29: one that fails for ever stays down: `{}` in the status, which answers, and calls go on.
+#[actix::test]
+async fn r7_one_that_fails_for_ever() {
+    let (stage, _children) = Stage::serving("for-ever", 1).await;
+    stage.affinity().send(bind("ann")).await.unwrap().unwrap();
+    fails_for_ever(&stage).await;
+    assert!(stage.pool().send(GetStatus).await.unwrap().session_affinity.is_empty());
+    assert_eq!(stage.in_session("ann", 1).get().await.unwrap().meta().routing, "hit");
+}
+
+/// R7, R16: when none is left nobody sweeps, and sessions expire all the same when they are read.
+#[actix::test]
+async fn r7_without_one_sessions_still_expire() {
+    let quick = Duration::from_millis(5);
+    let sessions = Sessions::new().timeout(quick).cleanup_interval(quick);
+    let (stage, peer) = Stage::one(enhanced(&fresh("unswept")).sessions(sessions).build().unwrap()).await;
+    peer.serve();
+    fails_for_ever(&stage).await;
+    assert_eq!(stage.in_session("ann", 1).get().await.unwrap().meta().routing, "new");
+    until("it expires", async || stage.pool().send(GetSessionInfo("ann".into())).await.unwrap().unwrap().is_none())
+        .await;
+    let again = stage.in_session("ann", 2).get().await.unwrap().meta();
+    assert_eq!((again.routing, again.why), ("rebound", Some("expired")));
+}
+
+/// R29: a panic of the affinity actor that the supervisor has not heard of is not forgotten when the supervisor panics too.
+#[actix::test]
+async fn r29_two_panics_at_once() {
+    for turns in 0..8 {
+        let (mut stage, _children) = Stage::serving("both", 1).await;
+        let affinity = stage.affinity();
+        stage.pool().do_send(InjectPanic::Affinity);
+        for _ in 0..turns {
+            tokio::task::yield_now().await; // at one of them the one has panicked and the other does not know it yet
+        }
+        stage.pool().do_send(InjectPanic::Step);
+        another_than(&affinity, &stage).await;
+        stage.serve(1).await;
+        stage.whole().await;
+        stage.affinity().send(bind("ann")).await.unwrap().unwrap();
+    }
+}
