@@ -42,7 +42,7 @@ async fn has_no_affinity(pool: &TestPool) {
     assert_eq!(status(pool).await["session_affinity"], json!({}));
     assert!(!has_affinity_actor(pool));
     let sessions = pool.sessions(0, 100).await.unwrap();
-    assert!(sessions.iter().all(|info| info.worker.is_none() && info.epoch.is_none()), "{sessions:?}");
+    assert!(sessions.sessions.iter().all(|info| info.worker.is_none() && info.epoch.is_none()), "{sessions:?}");
 }
 
 /// R3, R6, R9: whatever it runs and loses, a basic pool says `{}`, has no actor and binds no session: the calls of one run on
@@ -181,7 +181,7 @@ async fn expired_sessions_are_automatically_removed() {
             assert_eq!(answer(pid(&pool, session).reply()).await.unwrap().routing, begun);
         }
         until("the sweep removed them", async || pool.status().await.unwrap().counters.sessions_expired == 3).await;
-        assert_eq!(pool.sessions(0, 100).await.unwrap(), []);
+        assert_eq!(pool.sessions(0, 100).await.unwrap().sessions, []);
         let shown = &status(&pool).await["session_affinity"];
         if begun == Routing::New {
             let numbers = ["total_sessions", "expired_sessions", "workers_with_sessions", "sessions_cleaned"];

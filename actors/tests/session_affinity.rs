@@ -5,8 +5,8 @@
 mod peer;
 
 use herder_actors::{
-    BindError, BindSession, Error, Expiry, GetInternalStats, GetSessionState, GetStats, GetTrail, GetWorker, InjectPanic,
-    KillWorker, RemoveWorkerSessions, SessionAffinityActor, SessionStatus, Sessions, Shutdown, TrailState,
+    BindError, BindSession, Error, Expiry, GetInternalStats, GetSessionState, GetStats, GetTrail, GetWorker,
+    InjectPanic, KillWorker, RemoveWorkerSessions, SessionAffinityActor, SessionStatus, Sessions, Shutdown, TrailState,
     UnbindSession, WorkerId, registry,
 };
 use peer::*;

@@ -102,8 +102,8 @@ impl Subject {
 
     pub(super) async fn listed(&self) -> BTreeMap<String, Facts> {
         let page = self.pool.sessions(0, 1000).await.unwrap();
-        let facts: BTreeMap<_, _> = page.iter().map(|info| (info.id.to_string(), Facts::from(info))).collect();
-        assert_eq!(facts.len(), page.len(), "no id stands twice");
+        let facts: BTreeMap<_, _> = page.sessions.iter().map(|info| (info.id.to_string(), Facts::from(info))).collect();
+        assert_eq!(facts.len(), page.sessions.len(), "no id stands twice");
         facts
     }
 }
