@@ -19,18 +19,24 @@ const SESSIONS: usize = 1_000_000;
 const TIMEOUT: Duration = Duration::from_secs(20);
 const NEVER: Duration = Duration::from_secs(3600);
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
+/// The pool runs beside its caller, so that nothing but its own work stands between a call and its answer: waking another core costs
+/// more than all of it.
+fn main() {
+    actix_rt::System::new().block_on(measure());
+}
+
+async fn measure() {
     let sessions = Sessions::new().timeout(TIMEOUT).cleanup_interval(NEVER).max(SESSIONS + 1);
     let config = PoolConfig::enhanced("sweep").app("herder.demo:app").pool_size(1).overflow(0).sessions(sessions);
-    let pool = Pool::start(config.build().expect("a configuration")).await.expect("a pool");
+    let start = Pool::start(config.build().expect("a configuration"));
+    let pool = start.on_current_arbiter().await.expect("a pool");
     let begin = Instant::now();
     fill(&pool).await;
     println!("{SESSIONS} sessions tracked by message in {:.1} s", begin.elapsed().as_secs_f64());
     lookups(&pool).await;
     let quiet = echoes(&pool, Duration::from_secs(3)).await;
     tokio::time::sleep(TIMEOUT.saturating_sub(begin.elapsed()) + TIMEOUT / 4).await;
-    let sweeping = tokio::spawn(sweep(pool.clone()));
+    let sweeping = actix_rt::spawn(sweep(pool.clone()));
     let mut beside = Vec::new();
     while !sweeping.is_finished() {
         beside.push(echo(&pool).await);
@@ -58,7 +64,7 @@ async fn sweep(pool: Pool) -> (usize, Duration) {
     (removed, begin.elapsed())
 }
 
-/// Through the mailbox of the actor, from another thread than its own.
+/// Through the mailbox of the actor.
 async fn lookups(pool: &Pool) {
     let affinity: Addr<SessionAffinityActor> = registry::lookup("sweep_session_affinity").expect("the affinity actor");
     pool.call::<Value>("count", &json!({})).session("session-7").await.expect("a call");
