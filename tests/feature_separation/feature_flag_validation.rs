@@ -56,8 +56,8 @@ impl Flags {
         assert_eq!(status["session_affinity"].get("total_sessions").is_some(), affinity, "{status}");
         assert_eq!(status["session_affinity"] == json!({}), !affinity, "{status}");
         for worker in status["workers"].as_array().unwrap() {
-            let parts = ["sessions", "metrics", "history"].map(|part| keys(worker).contains(part));
-            assert_eq!(parts, [affinity, metrics, machine], "{self:?}: {worker}");
+            let parts = ["sessions", "metrics", "resident_bytes", "history"].map(|part| keys(worker).contains(part));
+            assert_eq!(parts, [affinity, metrics, metrics, machine], "{self:?}: {worker}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) enum Affinity {
     Off,
     /// It runs, and was restarted at these moments. The name goes with the pool, not some polls later with the actor: who starts
     /// a pool of the same name right after a shutdown must find it free.
-    Running { actor: Addr<SessionAffinityActor>, _name: Option<Registration>, restarts: Vec<Now> },
+    Running { actor: Addr<SessionAffinityActor>, name: Option<Registration>, restarts: Vec<Now> },
     /// It failed too often. Routing goes on; its messages and statistics don't.
     Unavailable,
 }
@@ -35,12 +35,12 @@ impl Affinity {
             return Self::Off;
         }
         let (actor, name) = begin(cell);
-        Self::Running { actor, _name: name, restarts: Vec::new() }
+        Self::Running { actor, name, restarts: Vec::new() }
     }
 
     /// It ended: a new one goes on with the same bindings.
     pub(super) fn restart(&mut self, cell: &Cell) {
-        let Self::Running { actor, _name: name, restarts } = self else { return };
+        let Self::Running { actor, name, restarts } = self else { return };
         let (pool, now) = (cell.borrow().config().name().clone(), clock::now());
         restarts.retain(|at| now.since(*at) < WINDOW);
         restarts.push(now);
@@ -60,11 +60,11 @@ impl Affinity {
         }
     }
 
-    /// The actor, to ask it.
+    /// The actor, to ask it: one that nobody can find by its name is not available (R4), though it sweeps.
     pub(super) fn actor(&self) -> Option<Addr<SessionAffinityActor>> {
         match self {
-            Self::Running { actor, .. } => Some(actor.clone()),
-            Self::Off | Self::Unavailable => None,
+            Self::Running { actor, name: Some(_), .. } => Some(actor.clone()),
+            Self::Running { name: None, .. } | Self::Off | Self::Unavailable => None,
         }
     }
 }

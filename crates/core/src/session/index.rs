@@ -52,7 +52,7 @@ impl Index {
         }
     }
 
-    /// Adds a row that is not here yet. It has no place only if 830 others have the same 22 bits of hash, beyond 4 million sessions.
+    /// Adds a row that is not here yet. One whose low 22 bits of hash a thousand others have has no place, and is not found by its id.
     pub(crate) fn insert(&mut self, hash: u32, row: u32) {
         while self.segments[self.segment(hash)].is_full() {
             self.split(self.segment(hash));
@@ -102,7 +102,11 @@ impl Segment {
         self.taken >= SEGMENT_LIMIT && self.depth < DEPTH_LIMIT
     }
 
+    /// One entry stays empty: every search ends there.
     fn put(&mut self, entry: u64) {
+        if self.taken as usize >= SEGMENT - 1 {
+            return;
+        }
         let mut at = home(hash_of(entry));
         while self.entries[at % SEGMENT] != EMPTY {
             at += 1;
@@ -178,6 +182,18 @@ mod tests {
         for row in 0..100_000 {
             assert_eq!(index.find(hash_of(row), |other| (other == row).then_some(row)), (row % 2 == 1).then_some(row));
         }
+    }
+
+    /// More than a segment holds, of one hash: what has no place is not found, and nothing hangs.
+    #[test]
+    fn a_thousand_equal_hashes_end_no_search() {
+        let mut index = Index::new();
+        (0..1500).for_each(|row| index.insert(7, row));
+        let found = (0..1500).filter(|row| index.find(7, |other| (other == *row).then_some(())).is_some()).count();
+        assert_eq!(found, SEGMENT - 1);
+        assert_eq!(index.find(8, |_| Some(())), None);
+        (0..1500).for_each(|row| index.remove(7, row));
+        assert_eq!(index.find(7, |_| Some(())), None);
     }
 
     /// Long runs, also over the end of a segment: whatever is taken out, the rest is found.

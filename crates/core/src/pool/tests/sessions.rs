@@ -106,6 +106,35 @@ fn ending_a_session_waits_for_its_calls() {
     assert_eq!(bench.core.status(bench.now).active_sessions, 0);
 }
 
+/// R22: a new session goes to the base worker with the fewest sessions, then the fewest unfinished calls, when its first call is sent.
+#[test]
+fn new_sessions_spread_over_the_base_workers() {
+    let mut settings = Settings::new(KindSettings::enhanced(), 3);
+    settings.concurrency = 2;
+    let mut bench = Bench::with(settings);
+    for worker in 1..=3 {
+        bench.die(at(worker, 1));
+        bench.wait(Duration::from_secs(1));
+        bench.step(Input::Ready { at: at(worker, 2), window: 2, control: false });
+    }
+    bench.bind("a", 1);
+    bench.bind("b", 1);
+    bench.bind("c", 2);
+    let (busy, fx) = bench.call(None);
+    assert_eq!(sent(&fx, busy).unwrap().0, at(1, 2), "a call without a session knows no sessions");
+    let mut home = |session: &str| {
+        let (call, fx) = bench.call(Some(session));
+        let to = sent(&fx, call).unwrap();
+        (to.0.worker.0, to)
+    };
+    let (worker, _) = home("d");
+    assert_eq!(worker, 3, "it has no session");
+    let (worker, _) = home("e");
+    assert_eq!(worker, 2, "one session each, and 3 has a call");
+    let (worker, _) = home("f");
+    assert_eq!(worker, 3, "one session, while 1 and 2 have two");
+}
+
 /// R14: what is bound decides where the next call runs.
 #[test]
 fn bind_session_decides() {
