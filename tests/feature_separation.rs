@@ -125,7 +125,7 @@ async fn enhanced_workers_have_full_feature_set() {
     assert_eq!((&status["features"], &status["worker_type"]), (&on, &json!("enhanced")));
     for (worker, sessions, operations, errors) in [(0, 1, 4, 1), (1, 0, 0, 0)] {
         let worker = &status["workers"][worker];
-        let parts = ["sessions", "metrics", "history"];
+        let parts = ["sessions", "metrics", "resident_bytes", "history"];
         assert_eq!(keys(worker), PLAIN.iter().chain(&parts).copied().collect::<BTreeSet<_>>());
         let numbers = [&worker["sessions"], &worker["metrics"]["operations"], &worker["metrics"]["errors"]];
         assert_eq!(numbers.map(Value::as_u64), [sessions, operations, errors].map(Some), "{worker}");
