@@ -3,12 +3,12 @@
 
 mod text;
 
-use crate::cell::State;
+use crate::{cell::State, status::rfc3339};
 use herder_core::{
     Generation, Happened, Now, PastLife, PoolName, SessionEnd, SessionId, SessionInfo, SessionTrail, TrailEvent,
     WorkerId, WorkerRef,
 };
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
 /// The story of one session, as far as its pool remembers: the last 16,384 events and the last 4096 sessions that are gone.
@@ -187,8 +187,4 @@ pub(crate) fn rounded(span: Duration) -> humantime::FormattedDuration {
     };
     let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     humantime::format_duration(Duration::from_nanos(nanos / unit * unit))
-}
-
-fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
 }
