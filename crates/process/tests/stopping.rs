@@ -85,7 +85,7 @@ async fn the_ladder_ends_with_a_kill() {
     let script = "
 signal.signal(signal.SIGTERM, lambda *_: say('term'))
 say('ready')
-while True: time.sleep(1000)
+while True: time.sleep(0.01) # a handler runs between two steps of Python, never inside a sleep that had begun
 ";
     let spawned = started(python(script)).await;
     let mut words = lines(spawned.calls);
