@@ -1,0 +1,186 @@
+//! The small pools whose every state is visited, and how many states that is at least.
+
+use crate::{
+    act::beats,
+    pool::{Kind, Pool},
+    state::Left,
+};
+use herder_core::{Affinity, AffinitySettings, Expiry, KindSettings, OnExpired, Settings};
+use stateright::{Checker, HasDiscoveries, Model, Path};
+use std::time::Duration;
+
+const NOTHING: Left = Left { calls: 0, cancels: 0, deaths: 0, hands: 0, idles: 0, shutdowns: 0 };
+const ANYONE: Kind = Kind { session: None, affinity: None, idempotent: false };
+const AGAIN: Kind = Kind { idempotent: true, ..ANYONE };
+const A: Kind = Kind { session: Some("a"), ..ANYONE };
+const B: Kind = Kind { session: Some("b"), ..ANYONE };
+const HINT: Kind = Kind { affinity: Some(Affinity::Hint), idempotent: true, ..A };
+const FAST: Kind = Kind { affinity: Some(Affinity::StrictFailFast), ..A };
+
+/// One worker that takes one call, and no sessions.
+pub(crate) fn basic() -> Pool {
+    pool(KindSettings::Basic, 1, 1, &[ANYONE])
+}
+
+/// One worker that takes two calls, and a session whose calls take turns.
+pub(crate) fn strict() -> Pool {
+    pool(routed(Expiry::Immediate, OnExpired::Rebind), 1, 2, &[A])
+}
+
+fn two_workers(kinds: &[Kind]) -> Pool {
+    coarse(pool(routed(Expiry::Immediate, OnExpired::Rebind), 2, 1, kinds))
+}
+
+/// Fewer moments: what ends by itself does so at the same time, in a pool that begins with its workers ready.
+fn coarse(mut pool: Pool) -> Pool {
+    pool.settings.queue.timeout = beats(1);
+    (pool.settings.cancel.interrupt, pool.settings.cancel.kill) = (beats(1), beats(1));
+    Pool { patience: beats(1), warm: true, ..pool }
+}
+
+/// Times that end by themselves are a few beats; what would go on for ever never comes.
+fn pool(kind: KindSettings, size: u32, window: u32, kinds: &[Kind]) -> Pool {
+    let mut settings = Settings::new(kind, size);
+    (settings.overflow, settings.overflow_linger) = (0, Duration::MAX);
+    (settings.concurrency, settings.attempts) = (window, 2);
+    (settings.queue.limit, settings.queue.per_session, settings.queue.timeout) = (2, 1, beats(2));
+    (settings.cancel.interrupt, settings.cancel.kill) = (beats(2), beats(2));
+    (settings.health.interval, settings.start_timeout) = (Duration::MAX, Duration::MAX);
+    (settings.restart.backoff, settings.restart.max_backoff, settings.restart.cooldown) =
+        (beats(1), beats(1), beats(2));
+    (settings.sessions.timeout, settings.sessions.cleanup_interval) = (beats(10), Duration::MAX);
+    let mut sessions: Vec<&str> = kinds.iter().filter_map(|kind| kind.session).collect();
+    sessions.dedup();
+    let left = Left { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
+    Pool { settings, kinds: kinds.to_vec(), sessions, patience: beats(4), warm: false, left, fault: None }
+}
+
+fn routed(expiry: Expiry, on_expired: OnExpired) -> KindSettings {
+    let affinity = AffinitySettings { expiry, mode: Affinity::StrictQueue, on_expired };
+    KindSettings::Enhanced { session_affinity: Some(affinity), worker_metrics: false, state_machine: false }
+}
+
+/// Calls wait as long as they have to: the only moments are starts and kills.
+fn patient(mut pool: Pool) -> Pool {
+    pool.settings.queue.timeout = Duration::MAX;
+    Pool { patience: Duration::MAX, ..pool }
+}
+
+/// Visits every state. The checker stops at a state that breaks a rule; its own way there may be a detour.
+fn explore(name: &str, pool: &Pool, at_least: usize) {
+    let checker = pool.clone().checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let (states, depth) = (checker.unique_state_count(), checker.max_depth());
+    eprintln!("{name}: {states} states, the farthest {depth} steps away");
+    if let Some(rule) = checker.discoveries().keys().next() {
+        panic!("{name} breaks \"{rule}\". {}", shortest(pool, rule).expect("a way"));
+    }
+    assert!(states >= at_least, "{name}: only {states} states");
+}
+
+/// The shortest way to a state that breaks a rule, if there is any: depth by depth.
+pub(crate) fn shortest(pool: &Pool, rule: &'static str) -> Option<Path<crate::state::State, crate::act::Action>> {
+    let done = HasDiscoveries::AnyOf([rule].into());
+    let within = |depth: usize| {
+        let checker = pool.clone().checker().finish_when(done.clone()).target_max_depth(depth).spawn_bfs().join();
+        (checker.discovery(rule), checker.max_depth() < depth)
+    };
+    (2..).map(within).find(|(path, all)| path.is_some() || *all)?.0
+}
+
+/// I1, I2, R36
+#[test]
+fn a_basic_pool_through_to_its_shutdown() {
+    let left = Left { calls: 3, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
+    explore("basic", &Pool { left, ..basic() }, 50_000);
+}
+
+/// I1, R36: calls that are sent again elsewhere.
+#[test]
+fn two_workers_and_idempotent_calls() {
+    let left = Left { calls: 3, deaths: 1, ..NOTHING };
+    let pool = coarse(pool(KindSettings::Basic, 2, 1, &[ANYONE, AGAIN]));
+    explore("idempotent", &Pool { left, ..pool }, 200_000);
+}
+
+/// I1, I7: the pool fails, and its probe brings it back.
+#[test]
+fn a_pool_that_fails_and_recovers() {
+    let left = Left { calls: 2, deaths: 3, shutdowns: 1, ..NOTHING };
+    let mut pool = pool(KindSettings::Basic, 1, 1, &[ANYONE, AGAIN]);
+    pool.settings.restart.max = 1;
+    explore("failing", &Pool { left, ..pool }, 15_000);
+}
+
+/// I1, I2: one base worker and one of the overflow.
+#[test]
+fn an_overflow_worker() {
+    let left = Left { calls: 3, deaths: 1, ..NOTHING };
+    let mut pool = coarse(pool(routed(Expiry::Immediate, OnExpired::Rebind), 1, 1, &[ANYONE, A]));
+    pool.settings.overflow = 1;
+    explore("overflow", &Pool { left, ..pool }, 250_000);
+}
+
+/// I3, R19: a worker with room for two calls, and a session that takes one at a time.
+#[test]
+fn a_strict_session() {
+    let left = Left { calls: 4, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
+    explore("strict", &Pool { left, ..strict() }, 250_000);
+}
+
+/// I3, I4, R20: two sessions on two workers.
+#[test]
+fn two_strict_sessions() {
+    let left = Left { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
+    explore("two sessions", &Pool { left, ..patient(two_workers(&[A, B])) }, 100_000);
+}
+
+/// I1, I2, I3: deadlines in a session whose worker others use too.
+#[test]
+fn a_session_among_other_calls() {
+    let left = Left { calls: 3, cancels: 1, ..NOTHING };
+    explore("mixed", &Pool { left, ..two_workers(&[A, ANYONE]) }, 200_000);
+}
+
+/// I3, I4, R19: hints beside strict calls.
+#[test]
+fn a_session_with_hints() {
+    let left = Left { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
+    explore("hints", &Pool { left, ..patient(two_workers(&[A, HINT])) }, 100_000);
+}
+
+/// I3, R19
+#[test]
+fn a_session_that_fails_fast() {
+    let left = Left { calls: 3, deaths: 1, shutdowns: 1, ..NOTHING };
+    explore("fail fast", &Pool { left, ..two_workers(&[A, FAST]) }, 100_000);
+}
+
+/// I3, I4: binds, unbinds and ends between the calls of a session.
+#[test]
+fn a_session_in_other_hands() {
+    let left = Left { calls: 3, cancels: 1, deaths: 1, hands: 2, ..NOTHING };
+    explore("by hand", &Pool { left, ..patient(two_workers(&[A])) }, 500_000);
+}
+
+/// I3, I4, R16
+#[test]
+fn sessions_that_expire_at_once() {
+    expires("immediate", Expiry::Immediate, OnExpired::Rebind, 150_000);
+}
+
+/// I3, I4, R16
+#[test]
+fn sessions_that_expire_in_two_phases() {
+    expires("two phases", Expiry::TwoPhase { grace: beats(10) }, OnExpired::Rebind, 150_000);
+}
+
+/// I3, I4, R16
+#[test]
+fn calls_of_expired_sessions_are_refused() {
+    expires("refusing", Expiry::TwoPhase { grace: beats(10) }, OnExpired::Reject, 75_000);
+}
+
+fn expires(name: &str, expiry: Expiry, on_expired: OnExpired, at_least: usize) {
+    let left = Left { calls: 3, deaths: 1, idles: 3, ..NOTHING };
+    explore(name, &Pool { warm: true, left, ..pool(routed(expiry, on_expired), 1, 1, &[A]) }, at_least);
+}

@@ -1,0 +1,98 @@
+//! Shells that are wrong on purpose. Each breaks one rule, and the checker has to find the shortest way to it: a checker that
+//! stays green here would prove nothing above.
+
+use crate::{configurations, pool::Pool, rules, state::State};
+use herder_core::{CallId, Effect, Failure, Input, Note, WireId, WorkerRef};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A frame that comes after its call was settled is handed to the caller all the same.
+    LateAnswerDelivered,
+    /// The core hears of a final frame at the deadline, while the worker still runs the call.
+    FreedAtDeadline,
+    /// Nobody hears of a deadline that passed.
+    DeadlineUntold,
+    /// The core does not hear of deaths.
+    DeathUnheard,
+}
+
+impl State {
+    /// What the faulty shell does besides carrying out the effects.
+    pub(crate) fn go_wrong(&mut self, pool: &Pool, fault: Fault, effects: &[Effect]) {
+        for effect in effects {
+            match (fault, effect) {
+                (Fault::LateAnswerDelivered, Effect::Note(Note::LateAnswer(_, wire))) => self.answer_again(*wire),
+                (Fault::FreedAtDeadline, Effect::Settle { call, failure: Failure::DeadlineExceeded { .. } }) => {
+                    self.free_early(pool, *call);
+                }
+                (Fault::DeadlineUntold, Effect::Settle { call, failure: Failure::DeadlineExceeded { .. } }) => {
+                    self.call(*call).answers -= 1;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn is_unheard(&self, pool: &Pool) -> bool {
+        pool.fault == Some(Fault::DeathUnheard)
+    }
+
+    /// In the models with this fault no call is sent twice, so that the n-th attempt is the n-th call's.
+    fn answer_again(&mut self, wire: WireId) {
+        self.call(CallId(wire.0)).answers += 1;
+    }
+
+    fn free_early(&mut self, pool: &Pool, id: CallId) {
+        let attempt = self.world.unfinished().find(|(.., attempt)| attempt.call == id);
+        if let Some((at, wire, _)) = attempt {
+            self.pretend_final(pool, at, wire);
+        }
+    }
+
+    fn pretend_final(&mut self, pool: &Pool, at: WorkerRef, wire: WireId) {
+        self.step(pool, Input::Final { at, wire, ok: false }, None);
+    }
+}
+
+/// The steps of the shortest way to a state that breaks this rule.
+fn counterexample(pool: Pool, fault: Fault, rule: &'static str) -> usize {
+    let pool = Pool { fault: Some(fault), ..pool };
+    let path = configurations::shortest(&pool, rule).unwrap_or_else(|| panic!("{fault:?} breaks nothing: {rule}"));
+    eprint!("{fault:?} breaks \"{rule}\". {path}");
+    path.into_actions().len()
+}
+
+/// I1, R36
+#[test]
+fn a_late_answer_that_is_delivered_is_found() {
+    let steps = counterexample(configurations::basic(), Fault::LateAnswerDelivered, rules::TWICE);
+    assert_eq!(steps, 4, "ready, submit, cancel, answer");
+}
+
+/// I2
+#[test]
+fn a_slot_that_is_free_at_the_deadline_is_found() {
+    let steps = counterexample(configurations::basic(), Fault::FreedAtDeadline, rules::WINDOW);
+    assert_eq!(steps, 4, "ready, submit, deadline, submit");
+}
+
+/// I3
+#[test]
+fn a_turn_that_is_over_at_the_deadline_is_found() {
+    let steps = counterexample(configurations::strict(), Fault::FreedAtDeadline, rules::OVERLAP);
+    assert_eq!(steps, 4, "ready, submit, deadline, submit");
+}
+
+/// I1
+#[test]
+fn a_call_that_is_never_answered_is_found() {
+    let steps = counterexample(configurations::basic(), Fault::DeadlineUntold, rules::NEVER);
+    assert!(steps >= 3, "submit, deadline, and rest");
+}
+
+/// I4
+#[test]
+fn a_binding_to_a_dead_worker_is_found() {
+    let steps = counterexample(configurations::strict(), Fault::DeathUnheard, rules::LOOKUP);
+    assert_eq!(steps, 3, "ready, submit, death");
+}

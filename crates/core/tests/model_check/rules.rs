@@ -1,0 +1,74 @@
+//! What holds in every state: I1 to I4, and that a pool at rest is whole (I7).
+
+use crate::{
+    pool::Pool,
+    state::{Broken, State},
+};
+use herder_core::WorkerRef;
+use stateright::Property;
+
+pub(crate) const TWICE: &str = "I1: a call is answered once at most";
+pub(crate) const NEVER: &str = "I1: at rest every call is answered";
+pub(crate) const WINDOW: &str = "I2: no process has more unfinished than its window";
+pub(crate) const OVERLAP: &str = "I3: strict calls of a session do not overlap";
+pub(crate) const LOOKUP: &str = "I4: what a lookup names is alive";
+
+pub(crate) fn all() -> Vec<Property<Pool>> {
+    vec![
+        Property::always(TWICE, answered_once),
+        Property::always(NEVER, all_answered),
+        Property::always("I1: an answer is of the call's own frame", |_, state| holds(state, Broken::Frame)),
+        Property::always(WINDOW, window),
+        Property::always(OVERLAP, no_overlap),
+        Property::always("I3: a strict call runs at the epoch it was admitted in", |_, state| {
+            holds(state, Broken::Epoch)
+        }),
+        Property::always("I3: strict calls are sent in order, and once", |_, state| holds(state, Broken::Order)),
+        Property::always("I3: an epoch has one process", |_, state| holds(state, Broken::Home)),
+        Property::always(LOOKUP, lookups),
+        Property::always("I4: only what is alive is sent anything", |_, state| holds(state, Broken::Dead)),
+        Property::always("I7: a pool at rest has its base workers, or has stopped", whole),
+        Property::always("R21: a slot has one process", |_, state| holds(state, Broken::Process)),
+    ]
+}
+
+fn holds(state: &State, rule: Broken) -> bool {
+    !state.broken.contains(&rule)
+}
+
+fn answered_once(_: &Pool, state: &State) -> bool {
+    state.calls.iter().all(|call| call.answers <= 1)
+}
+
+fn no_overlap(pool: &Pool, state: &State) -> bool {
+    pool.sessions.iter().all(|session| strict_of(state, session) <= 1)
+}
+
+/// Unfinished strict attempts of a session, whether their callers wait or not.
+fn strict_of(state: &State, session: &str) -> usize {
+    state.world.unfinished().filter(|(.., attempt)| attempt.strict && attempt.session == Some(session)).count()
+}
+
+fn all_answered(pool: &Pool, state: &State) -> bool {
+    state.calls.iter().all(|call| call.answers > 0) || !state.is_at_rest(pool)
+}
+
+fn window(pool: &Pool, state: &State) -> bool {
+    let window = pool.settings.window() as usize;
+    state.world.processes.values().all(|process| process.unfinished.len() <= window)
+}
+
+fn lookups(pool: &Pool, state: &State) -> bool {
+    pool.sessions.iter().all(|session| {
+        let info = state.core.session_info(state.now, session);
+        let bound = info.and_then(|info| info.worker.zip(info.generation));
+        bound.is_none_or(|(worker, generation)| state.world.is_live(WorkerRef { worker, generation }))
+    })
+}
+
+fn whole(pool: &Pool, state: &State) -> bool {
+    let base = state.world.processes.keys().filter(|at| at.worker.0 <= pool.settings.pool_size).count();
+    let drained = pool.left.shutdowns > state.left.shutdowns;
+    let is_whole = if drained { state.world.stopped } else { base == pool.settings.pool_size as usize };
+    is_whole || !state.is_at_rest(pool)
+}

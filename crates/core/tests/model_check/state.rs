@@ -1,0 +1,175 @@
+//! One state of the model: the core, the time, the world around the core, and what each caller was answered.
+
+use crate::{
+    pool::Pool,
+    world::{Attempt, World},
+};
+use herder_core::{CallId, Core, Effect, Effects, Epoch, Input, Now, WireId, WorkerRef};
+use std::collections::BTreeMap;
+
+/// A call from its submission on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Call {
+    pub(crate) session: Option<&'static str>,
+    /// It keeps to its session's worker and order.
+    pub(crate) strict: bool,
+    /// Its session's epoch when it was admitted.
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) sent: bool,
+    /// How often its caller was answered.
+    pub(crate) answers: u8,
+}
+
+/// What may happen yet: each bounds the state space.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Left {
+    pub(crate) calls: u32,
+    pub(crate) cancels: u32,
+    /// Deaths of processes that were not told to end.
+    pub(crate) deaths: u32,
+    /// Binds, unbinds and ends of sessions by hand.
+    pub(crate) hands: u32,
+    /// Waits until sessions are due, and sweeps.
+    pub(crate) idles: u32,
+    pub(crate) shutdowns: u32,
+}
+
+/// A rule that a step broke. What can be seen in a state is not here: `rules` looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Broken {
+    /// A call was answered by another call's frame.
+    Frame,
+    /// A strict call ran at another epoch than that of its admission.
+    Epoch,
+    /// A strict call was sent before one of its session that was admitted earlier, or twice.
+    Order,
+    /// An epoch's strict calls went to two processes.
+    Home,
+    /// A process was sent something that does not live.
+    Dead,
+    /// A slot had two processes.
+    Process,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct State {
+    pub(crate) core: Core,
+    pub(crate) now: Now,
+    pub(crate) world: World,
+    pub(crate) calls: Vec<Call>,
+    /// Where the state of an epoch is.
+    homes: BTreeMap<(&'static str, Epoch), WorkerRef>,
+    pub(crate) left: Left,
+    pub(crate) broken: Vec<Broken>,
+}
+
+impl State {
+    pub(crate) fn first(pool: &Pool) -> Self {
+        let now = Now(0);
+        let core = Core::new(pool.settings.clone(), 1, now);
+        let (world, left) = (World::default(), pool.left.clone());
+        let mut state = Self { core, now, world, left, calls: Vec::new(), homes: BTreeMap::new(), broken: Vec::new() };
+        state.step(pool, Input::Tick, None);
+        let workers: Vec<WorkerRef> = state.world.processes.keys().copied().filter(|_| pool.warm).collect();
+        for at in workers {
+            state.ready(pool, at);
+        }
+        state
+    }
+
+    /// One step of the core, and all that comes of it. `answered` is the call whose final frame it is. False if nothing came.
+    pub(crate) fn step(&mut self, pool: &Pool, input: Input, answered: Option<CallId>) -> bool {
+        let mut effects = Effects::new();
+        self.core.handle(self.now, input, &mut effects);
+        self.carry_out(pool, &effects, answered);
+        !effects.is_empty()
+    }
+
+    pub(crate) fn carry_out(&mut self, pool: &Pool, effects: &[Effect], answered: Option<CallId>) {
+        for effect in effects {
+            self.apply(effect, answered);
+        }
+        if let Some(fault) = pool.fault {
+            self.go_wrong(pool, fault, effects);
+        }
+    }
+
+    fn apply(&mut self, effect: &Effect, answered: Option<CallId>) {
+        match *effect {
+            Effect::Start(at) => {
+                let free = self.world.start(at);
+                self.demand(free, Broken::Process);
+            }
+            Effect::Stop { at, .. } => {
+                let known = self.world.stop(at);
+                self.demand(known, Broken::Process);
+            }
+            Effect::Send { at, call, wire, epoch } => self.sent(at, call, wire, epoch),
+            Effect::Deliver { call, .. } => {
+                self.demand(answered == Some(call), Broken::Frame);
+                self.call(call).answers += 1;
+            }
+            Effect::Settle { call, .. } => self.call(call).answers += 1,
+            Effect::EndSession { at, .. } => self.demand(self.world.is_live(at), Broken::Dead),
+            Effect::Stopped => self.world.stopped = true,
+            Effect::Cancel { .. } | Effect::Ping { .. } | Effect::Note(_) => {}
+        }
+    }
+
+    fn sent(&mut self, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
+        let call = self.call(id).clone();
+        if let (true, Some(session), Some(epoch)) = (call.strict, call.session, epoch) {
+            self.sent_strict(at, id, &call, (session, epoch));
+        }
+        let attempt = Attempt { call: id, session: call.session, strict: call.strict, epoch };
+        let taken = self.world.send(at, wire, attempt);
+        self.demand(taken, Broken::Dead);
+        self.call(id).sent = true;
+    }
+
+    /// I3
+    fn sent_strict(&mut self, at: WorkerRef, id: CallId, call: &Call, key: (&'static str, Epoch)) {
+        self.demand(call.epoch == Some(key.1), Broken::Epoch);
+        self.demand(!call.sent && !self.waits_before(id, key.0), Broken::Order);
+        let home = *self.homes.entry(key).or_insert(at);
+        self.demand(home == at, Broken::Home);
+    }
+
+    /// Whether a strict call of this session that was admitted before is neither sent nor answered.
+    fn waits_before(&self, id: CallId, session: &str) -> bool {
+        let earlier = &self.calls[..place(id)];
+        earlier.iter().any(|call| call.strict && call.session == Some(session) && !call.sent && call.answers == 0)
+    }
+
+    pub(crate) fn demand(&mut self, holds: bool, rule: Broken) {
+        if !holds && !self.broken.contains(&rule) {
+            self.broken.push(rule);
+        }
+    }
+
+    pub(crate) fn call(&mut self, id: CallId) -> &mut Call {
+        &mut self.calls[place(id)]
+    }
+
+    /// Goes to the next moment at which anything happens; false if nothing ever does. Timers of what is over by now are passed
+    /// over: they are no part of the core's state, and must not be of the model's.
+    pub(crate) fn pass(&mut self, pool: &Pool) -> bool {
+        let before = self.core.clone();
+        while let Some(next) = self.core.next_wakeup() {
+            self.now = self.now.max(next);
+            if self.step(pool, Input::Tick, None) || self.core != before {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Nothing will happen any more unless somebody asks for it.
+    pub(crate) fn is_at_rest(&self, pool: &Pool) -> bool {
+        self.world.is_quiet() && !self.clone().pass(pool)
+    }
+}
+
+fn place(id: CallId) -> usize {
+    id.0 as usize - 1
+}
