@@ -124,7 +124,9 @@ fn an_overflow_worker() {
 #[test]
 fn a_strict_session() {
     let left = Left { calls: 4, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
-    explore("strict", &Pool { left, ..strict() }, 250_000);
+    let mut pool = Pool { left, ..strict() };
+    pool.settings.queue.per_session = 2; // so that two stand in line, and have an order
+    explore("strict", &pool, 250_000);
 }
 
 /// I3, I4, R20: two sessions on two workers.
