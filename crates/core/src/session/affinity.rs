@@ -188,7 +188,7 @@ impl Routes {
 
     /// The next row to be looked at, while there may be released ones that nobody met: a place, which may be vacant.
     pub(crate) fn walk(&mut self) -> Option<usize> {
-        let place = self.walk.step(self.table.places());
+        let place = self.walk.step();
         if place.is_none() {
             self.released.clear();
         }

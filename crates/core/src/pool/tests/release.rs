@@ -66,6 +66,23 @@ fn who_has_a_call_goes_after_it() {
     assert_eq!((bench.look("s0"), bench.look("s2")), (Lookup::NoAffinity, Lookup::Worker(at(1, 1))));
 }
 
+/// R14, R22: sessions that begin during the walk hide none that was removed (found by fuzzing).
+#[test]
+fn a_session_that_comes_meanwhile_hides_none() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    for round in 0..2 {
+        bench.bind("a", 1);
+        bench.bind("b", 1);
+        assert_eq!(bench.core.remove_worker_sessions(bench.now, WorkerId(1), &mut bench.fx), 2, "round {round}");
+        if round == 1 {
+            bench.bind("c", 1);
+        }
+        bench.wait(Duration::from_millis(2));
+    }
+    assert_eq!(bench.look("b"), Lookup::NoAffinity);
+    assert_eq!(bench.look("c"), Lookup::Worker(at(1, 1)));
+}
+
 /// R14, R20: whose binding was removed is not told of the death of that worker, nor does its successor's removal hide one.
 #[test]
 fn a_removed_binding_is_no_loss() {
