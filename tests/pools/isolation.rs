@@ -96,6 +96,15 @@ async fn remove_sessions_of(subject: &Subject, worker: WorkerId, models: &mut [M
     let removed = models.iter_mut().filter(here).map(Model::is_unbound).filter(|was| *was).count();
     let seen = subject.ask(RemoveWorkerSessions(worker), Seen::Swept).await;
     assert_eq!(seen, Seen::Swept(removed));
+    // They are unbound at once; each one's next epoch begins when the pool comes by, some moments later.
+    until("each removed session has a new epoch", async || {
+        let listed = subject.listed().await;
+        let begun = |(session, model): (usize, &Model<'_>)| {
+            listed.get(&name(session)).is_none_or(|facts| facts.epoch > Some(model.over))
+        };
+        models.iter().enumerate().all(begun)
+    })
+    .await;
 }
 
 /// R5, R16: the same sessions expire in three pools, in each as it has it; in a fourth, with another timeout, they live on.

@@ -123,7 +123,7 @@ pub(super) struct Model<'a> {
     count: u64,
     epoch: Option<Epoch>,
     /// The highest epoch that is over.
-    over: Epoch,
+    pub(super) over: Epoch,
     pub(super) tally: Tally,
 }
 
