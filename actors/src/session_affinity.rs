@@ -59,15 +59,20 @@ impl Drop for SessionAffinityActor {
     }
 }
 
-/// Sweeps every `cleanup_interval`, and when a marked session's grace is over, as long as there is a pool.
+/// Sweeps every `cleanup_interval`, and when the grace is over of a session that a sweep left marked, as long as there is a pool.
 async fn sweep_on(cell: WeakCell, interval: Duration) {
     let mut pause = interval;
     while cell.strong_count() > 0 {
         tokio::time::sleep(pause).await;
         let _ = sweep(&cell).await; // a panic was the rebuild's to tell
         let removal = cell.upgrade().and_then(|cell| cell.borrow().core().next_removal());
-        pause = removal.map_or(interval, |at| at.since(clock::now()).clamp(MIN_PAUSE, interval.max(MIN_PAUSE)));
+        pause = until_next(interval, removal.map(|at| at.since(clock::now())));
     }
+}
+
+/// The wait for the next sweep: the interval, or less if a marked session can go earlier.
+fn until_next(interval: Duration, removal: Option<Duration>) -> Duration {
+    removal.map_or(interval, |wait| wait.min(interval)).max(MIN_PAUSE)
 }
 
 impl Handler<BindSession> for SessionAffinityActor {
@@ -180,5 +185,20 @@ impl Handler<crate::messages::Panic> for SessionAffinityActor {
 
     fn handle(&mut self, _: crate::messages::Panic, _: &mut Self::Context) {
         crate::messages::injected();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R16: nobody knows an expired session for a whole interval longer than its grace; and no sweep follows another at once.
+    #[test]
+    fn r16_a_marked_session_goes_when_its_grace_is_over() {
+        let [interval, grace] = [60, 1].map(Duration::from_secs);
+        assert_eq!(until_next(interval, None), interval);
+        assert_eq!(until_next(interval, Some(grace)), grace);
+        assert_eq!(until_next(grace, Some(interval)), grace);
+        assert_eq!(until_next(interval, Some(Duration::ZERO)), MIN_PAUSE);
     }
 }

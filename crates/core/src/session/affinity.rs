@@ -177,7 +177,7 @@ impl Routes {
     #[inline]
     pub(crate) fn is_released(&self, route: &Route) -> bool {
         let Binding::To { at, lease, .. } = route.binding else { return false };
-        self.is_walking() && self.released.iter().any(|(who, now)| *who == at && lease < *now)
+        self.released.iter().any(|(who, now)| *who == at && lease < *now)
     }
 
     /// Whether there may be released rows that nobody met.
@@ -219,7 +219,7 @@ impl Route {
     }
 
     pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = CallId> {
-        self.line.iter().map(|line| &line.waiting).next().unwrap_or(const { &VecDeque::new() }).iter().copied()
+        self.line.as_ref().map_or(const { &VecDeque::new() }, |line| &line.waiting).iter().copied()
     }
 
     pub(crate) fn take_strays(&mut self) -> Vec<WorkerRef> {

@@ -186,7 +186,8 @@ impl<R> Table<R> {
         row.marked().map(|at| (RowKey { index, stamp: row.stamp }, at))
     }
 
-    /// How many idle sessions are due and not yet marked or removed. Costs the blocks of the timeline: 20 us at a million.
+    /// How many idle sessions are due and not yet marked or removed. Costs the blocks of the timeline, not
+    /// the sessions.
     pub(crate) fn due(&self, now: Now, timeout: Duration) -> usize {
         let is_over = |last: Now| now >= last + timeout;
         self.ages.idle.due(is_over, |row| self.rows.at(row).is_some_and(|row| is_over(row.last)))
