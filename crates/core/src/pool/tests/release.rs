@@ -121,6 +121,8 @@ fn pages_hold_every_session_once() {
         assert!(bench.core.end_session(bench.now, format!("s{n}"), &mut bench.fx));
     }
     let left = bench.core.affinity_status(bench.now).unwrap().total_sessions;
+    let sparse = bench.core.list_sessions(bench.now, 0, 1000);
+    assert_eq!((sparse.sessions.len(), sparse.next), (crate::PAGE_SCAN.div_ceil(10), Some(crate::PAGE_SCAN)));
     for limit in [1, 7, 100, 1000] {
         let (mut cursor, mut ids) = (Some(0), Vec::new());
         while let Some(at) = cursor {
