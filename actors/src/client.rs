@@ -90,7 +90,7 @@ impl PoolClient {
 
     fn submit(&self, request: Request) -> Result<Pending> {
         if !self.supervisor.connected() {
-            return Err(Error::PoolClosed { may_have_run: false });
+            return Err(Error::closed(false));
         }
         let permit = self.shared.gate.enter().ok_or(Error::QueueFull { limit: self.shared.queue_limit })?;
         let (reply, answer) = oneshot::channel();
@@ -119,7 +119,7 @@ impl Future for PendingReply {
         let answer = match &mut self.0 {
             Pending::Waiting { answer, .. } => match Pin::new(answer).poll(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(answer) => answer.unwrap_or(Err(Error::PoolClosed { may_have_run: true })),
+                Poll::Ready(answer) => answer.unwrap_or(Err(Error::closed(true))),
             },
             Pending::Refused(error) => match error.take() {
                 Some(error) => Err(*error),

@@ -29,7 +29,7 @@ pub use config::{
     OnExpired, PoolBuilder, PoolConfig, Queue, Restart, Routed, Sessions, Stop, StopSettings, Tracked, WorkerType,
     schema,
 };
-pub use error::{Category, Error, Problem, Report, Result, Severity};
+pub use error::{Attempt, Attempts, Category, Error, Problem, Report, Result, Severity};
 pub use launcher::{Launched, Launcher, Launching};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetInternalStats,

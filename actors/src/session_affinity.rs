@@ -32,7 +32,7 @@ impl SessionAffinityActor {
 
     /// Runs a change of the state for a handler.
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
-        let cell = self.cell.upgrade().ok_or(Error::PoolClosed { may_have_run: false })?;
+        let cell = self.cell.upgrade().ok_or(Error::closed(false))?;
         with(&cell, change)
     }
 }

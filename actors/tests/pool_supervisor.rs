@@ -54,7 +54,7 @@ async fn r26_health_is_not_constant() {
     let stopping = actix_rt::spawn(stage.pool().send(Shutdown::within(HANGING)));
     until("it drains", async || health(&stage).await.state == PoolState::Draining).await;
     assert!(!health(&stage).await.healthy);
-    assert!(matches!(stage.execute(echo(2)).get().await, Err(Error::PoolClosed { may_have_run: false })));
+    assert!(matches!(stage.execute(echo(2)).get().await, Err(Error::PoolClosed { may_have_run: false, .. })));
     peer.answer(wire, "1").await;
     assert_eq!(value(running.get().await), 1, "what was admitted is finished");
     peer.serve();
@@ -286,13 +286,16 @@ async fn shutdown_at_any_time() {
     let ready = actix_rt::spawn(stage.pool().send(WaitReady));
     stage.status().await;
     let twice = [1, 2].map(|_| actix_rt::spawn(stage.pool().send(Shutdown::within(HANGING))));
-    assert!(matches!(guarded("that", ready).await.unwrap().unwrap(), Err(Error::PoolClosed { may_have_run: false })));
+    assert!(matches!(
+        guarded("that", ready).await.unwrap().unwrap(),
+        Err(Error::PoolClosed { may_have_run: false, .. })
+    ));
     starting.serve();
     for stopped in twice {
         guarded("the shutdown", stopped).await.unwrap().unwrap().unwrap();
     }
     until("the actor is gone", async || !stage.pool().connected()).await;
-    assert!(matches!(stage.call(1).await, Err(Error::PoolClosed { may_have_run: false })));
+    assert!(matches!(stage.call(1).await, Err(Error::PoolClosed { may_have_run: false, .. })));
 
     let (peers, launches, how, _) = peers();
     how.set(Launch::Fails);
@@ -313,7 +316,7 @@ async fn r30_the_end_of_patience() {
     let running = stage.execute(echo(1));
     busy.call().await;
     let stopped = actix_rt::spawn(stage.pool().send(Shutdown::within(Duration::ZERO)));
-    assert!(matches!(running.get().await, Err(Error::PoolClosed { may_have_run: true })));
+    assert!(matches!(running.get().await, Err(Error::PoolClosed { may_have_run: true, .. })));
     busy.child.killed().await;
     assert_eq!(idle.child.stopped().await, (Duration::from_secs(3), Duration::from_secs(2)));
     assert!(!idle.child.was_killed() && !stopped.is_finished());
@@ -451,7 +454,7 @@ async fn the_last_address_ends_the_pool() {
         guarded("the actor's drop", gone).await;
         for (answer, ran) in answers.into_iter().zip([true, false]) {
             let told = answer.get().await;
-            assert!(matches!(&told, Err(Error::PoolClosed { may_have_run }) if *may_have_run == ran), "{told:?}");
+            assert!(matches!(&told, Err(Error::PoolClosed { may_have_run, .. }) if *may_have_run == ran), "{told:?}");
         }
         peer.child.killed().await;
         assert!(weak.upgrade().is_none() && registry::lookup::<PoolSupervisor>(&name).is_none());

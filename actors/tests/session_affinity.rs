@@ -161,6 +161,6 @@ async fn its_address_keeps_no_pool() {
     let affinity = stage.affinity();
     stage.pool().send(Shutdown::within(HANGING)).await.unwrap().unwrap();
     let closed = affinity.send(GetStats).await;
-    assert!(matches!(closed, Ok(Err(Error::PoolClosed { may_have_run: false })) | Err(_)), "{closed:?}");
+    assert!(matches!(closed, Ok(Err(Error::PoolClosed { may_have_run: false, .. })) | Err(_)), "{closed:?}");
     assert!(registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", stage.name)).is_none());
 }

@@ -295,7 +295,7 @@ async fn r41_answers_nobody_waits_for() {
 
     let late = stage.execute(echo(3).timeout(Duration::from_millis(10)));
     let wire = peer.call().await.wire;
-    assert!(matches!(late.get().await, Err(Error::DeadlineExceeded { may_have_run: true })));
+    assert!(matches!(late.get().await, Err(Error::DeadlineExceeded { may_have_run: true, .. })));
     let next = stage.execute(echo(4));
     stage.queue_is(1, 1).await; // answered is not finished
     peer.answer(wire, "3").await;

@@ -11,8 +11,10 @@ const LONG: usize = 256 * 1024;
 
 /// The arguments of a call. No body at all stands for `{}`.
 pub(super) async fn arguments(request: &HttpRequest, body: web::Payload, limit: usize) -> actix_web::Result<Bytes> {
-    let too_large =
-        || Error::TooLarge { message: format!("the arguments are longer than {limit} bytes (`max_frame`)") };
+    let too_large = || {
+        let message = format!("the arguments are longer than {limit} bytes (`max_frame`)");
+        Error::TooLarge { message, may_have_run: false }
+    };
     if announced(request).is_some_and(|length| length > limit as u64) {
         return Err(too_large().into());
     }

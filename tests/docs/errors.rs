@@ -1,7 +1,7 @@
 //! The table of answers in `docs/semantics.md` is the code's: each error's name, HTTP type, status, and what it tells a caller.
 
 use super::pages::{read, table};
-use herder::{Error, Generation, Pool, PoolConfig, Report, SessionId, WorkerId, WorkerRef};
+use herder::{Attempts, Error, Generation, Pool, PoolConfig, Report, SessionId, WorkerId, WorkerRef};
 use std::{collections::BTreeSet, time::Duration};
 
 /// One of each. An error that is missing here is missing in the page: `every_error_is_here` counts them in the source.
@@ -11,23 +11,32 @@ pub(super) fn all() -> Vec<Error> {
     let (worker, generation) = (WorkerId(1), Generation(1));
     let at = WorkerRef { worker, generation };
     let report = || Box::<Report>::default();
-    let (may_have_run, reason) = (true, || "x".into());
+    let (may_have_run, reason, attempts) = (true, || "x".into(), Attempts::default);
+    let retry_after = Duration::ZERO;
     let unbuilt = PoolConfig::basic("no name").app("m:app").build().unwrap_err();
     vec![
         Error::UnknownCommand { command: text(), hint: text() },
         Error::BadArguments { message: text() },
         Error::Malformed { message: text() },
         Error::InvalidSession { message: text() },
-        Error::Rejected { message: text(), code: None, at },
-        Error::Exception { kind: text(), message: text(), traceback: None, at },
-        Error::Unencodable { message: text(), at },
-        Error::TooLarge { message: text() },
+        Error::Rejected { message: text(), code: None, at, attempts: attempts() },
+        Error::Exception { kind: text(), message: text(), traceback: None, at, attempts: attempts() },
+        Error::Unencodable { message: text(), at, attempts: attempts() },
+        Error::TooLarge { message: text(), may_have_run },
         Error::Cancelled { message: text() },
         Error::QueueFull { limit: 1 },
         Error::SessionQueueFull { limit: 1 },
-        Error::QueueTimeout { waited: Duration::ZERO, last_start_error: None },
-        Error::DeadlineExceeded { may_have_run },
-        Error::WorkerLost { worker, generation, reason: reason(), may_have_run, report: report() },
+        Error::Overloaded { expected_wait: Duration::ZERO, patience: Duration::ZERO },
+        Error::QueueTimeout { waited: Duration::ZERO, last_start_error: None, attempts: attempts() },
+        Error::DeadlineExceeded { may_have_run, attempts: attempts() },
+        Error::WorkerLost {
+            worker,
+            generation,
+            reason: reason(),
+            may_have_run,
+            report: report(),
+            attempts: attempts(),
+        },
         Error::SessionWorkerLost {
             session: session(),
             worker,
@@ -42,8 +51,10 @@ pub(super) fn all() -> Vec<Error> {
         Error::WorkerBusy { worker },
         Error::NoSuchWorker { message: text() },
         Error::Bind(herder::BindError::NoAffinity),
-        Error::PoolFailed { reason: reason(), retry_after: Duration::ZERO },
-        Error::PoolClosed { may_have_run },
+        Error::PoolFailed { reason: reason(), retry_after, attempts: attempts() },
+        Error::BreakerOpen { retry_after },
+        Error::PoisonCall { fingerprint: text(), deaths: 3, retry_after, attempts: attempts() },
+        Error::PoolClosed { may_have_run, attempts: attempts() },
         Error::PoolNameTaken { pool: text() },
         Error::UnknownPool { pool: text(), hint: text() },
         Error::StartFailed { reason: reason(), report: report() },
@@ -64,7 +75,16 @@ fn yes(answer: bool) -> &'static str {
 }
 
 fn ran(error: &Error) -> &'static str {
-    let says = ["DeadlineExceeded", "WorkerLost", "SessionWorkerLost", "PoolClosed"];
+    let says = [
+        "TooLarge",
+        "QueueTimeout",
+        "DeadlineExceeded",
+        "WorkerLost",
+        "SessionWorkerLost",
+        "PoolFailed",
+        "PoisonCall",
+        "PoolClosed",
+    ];
     if says.contains(&name(error).as_str()) { "says" } else { yes(error.may_have_run()) }
 }
 
@@ -95,8 +115,11 @@ fn r38_the_table_of_answers_is_the_code_s() {
 #[test]
 fn errors_that_know_say_whether_the_call_ran() {
     for may_have_run in [false, true] {
-        assert_eq!(Error::DeadlineExceeded { may_have_run }.may_have_run(), may_have_run);
-        assert_eq!(Error::PoolClosed { may_have_run }.may_have_run(), may_have_run);
+        assert_eq!(
+            Error::DeadlineExceeded { may_have_run, attempts: Attempts::default() }.may_have_run(),
+            may_have_run
+        );
+        assert_eq!(Error::PoolClosed { may_have_run, attempts: Attempts::default() }.may_have_run(), may_have_run);
     }
 }
 

@@ -92,7 +92,7 @@ async fn a_deadline_in_the_queue() {
     let calls = vec![busy(&scene).await];
     let call = scene.pool.call::<Value>("ok", &json!({})).timeout(Duration::from_millis(50));
     let error = guarded("a call", call.reply()).await.unwrap_err();
-    assert!(matches!(error, Error::DeadlineExceeded { may_have_run: false }));
+    assert!(matches!(error, Error::DeadlineExceeded { may_have_run: false, .. }));
     assert_error(&error, &Expected { category: Category::Timeout, status: 504, says: &["did not run"] });
     released(&scene, calls).await;
     scene.survived("a deadline that passes in the queue", &error).await;

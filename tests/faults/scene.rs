@@ -91,7 +91,7 @@ impl Scene {
                 &error,
                 &Expected { category: Category::Timeout, status: 504, says: &["deadline", "may have run"] },
             );
-            assert!(matches!(error, Error::DeadlineExceeded { may_have_run: true }));
+            assert!(matches!(error, Error::DeadlineExceeded { may_have_run: true, .. }));
             if self.path("running").exists() {
                 return error;
             }

@@ -50,7 +50,7 @@ async fn r30_a_graceful_shutdown_lets_calls_finish() {
     let ending = tokio::spawn(async move { handle.shutdown(HANGING).await });
     until("it drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
     let refused = answer(pool.call::<u32>("wait", &json!({})).reply()).await;
-    assert!(matches!(&refused, Err(Error::PoolClosed { may_have_run: false })), "{refused:?}");
+    assert!(matches!(&refused, Err(Error::PoolClosed { may_have_run: false, .. })), "{refused:?}");
     fs::write(pool.dir.path().join("go"), "").unwrap();
     assert!(answers(calls).await.iter().all(Result::is_ok));
     let report = guarded("the shutdown", ending).await.unwrap().unwrap();
@@ -71,7 +71,7 @@ async fn r30_a_shutdown_out_of_time_answers_what_is_left() {
         .await
         .into_iter()
         .map(|outcome| match outcome {
-            Err(Error::PoolClosed { may_have_run }) => may_have_run,
+            Err(Error::PoolClosed { may_have_run, .. }) => may_have_run,
             other => panic!("{other:?}"),
         })
         .collect();
@@ -137,7 +137,7 @@ async fn r30_the_shorter_patience_holds() {
     let report = guarded("the second shutdown", pool.shutdown(Duration::ZERO)).await.unwrap();
     assert_eq!(guarded("the first one", patient).await.unwrap().unwrap(), report);
     let told = answers(calls).await;
-    assert!(matches!(&told[0], Err(Error::PoolClosed { may_have_run: true })), "{told:?}");
+    assert!(matches!(&told[0], Err(Error::PoolClosed { may_have_run: true, .. })), "{told:?}");
     pool.census.nothing_left().await;
 }
 

@@ -103,7 +103,7 @@ impl State {
         let (command, deadline, codec) = (&*call.command, Some(call.deadline), call.body.codec);
         let head = CallHead { wire, deadline, command, session, codec };
         head.encode(call.body.bytes.len(), link.max_frame, link.calls.tail())
-            .map_err(|error| Error::TooLarge { message: error.to_string() })?;
+            .map_err(|error| Error::TooLarge { message: error.to_string(), may_have_run: false })?;
         link.calls.payload(&call.body.bytes);
         link.flush.notify_one();
         Ok(())

@@ -150,7 +150,7 @@ impl State {
     pub(crate) fn end(&mut self) {
         self.shut_down(Duration::ZERO);
         self.carry_out();
-        self.let_go(&Error::PoolClosed { may_have_run: true });
+        self.let_go(&Error::closed(true));
     }
 
     /// Why nothing is admitted any more, if the state was built anew too often.

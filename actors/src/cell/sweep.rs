@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(crate) async fn sweep(cell: &WeakCell) -> Result<usize> {
     let mut removed = 0;
     loop {
-        let cell = cell.upgrade().ok_or(Error::PoolClosed { may_have_run: false })?;
+        let cell = cell.upgrade().ok_or(Error::closed(false))?;
         let (gone, more) = with(&cell, |state| state.ask(|core, now, fx| core.sweep(now, BUDGET, fx)))?;
         drop(cell);
         removed += gone;

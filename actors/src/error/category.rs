@@ -53,13 +53,18 @@ impl Error {
             | Self::Exception { .. }
             | Self::Unencodable { .. }
             | Self::TooLarge { .. }
+            | Self::PoisonCall { .. }
             | Self::Decode { .. } => Category::Python,
             Self::QueueFull { .. }
             | Self::SessionQueueFull { .. }
+            | Self::Overloaded { .. }
             | Self::SessionQuota { .. }
             | Self::WorkerBusy { .. } => Category::Resource,
             Self::QueueTimeout { .. } | Self::DeadlineExceeded { .. } | Self::Cancelled { .. } => Category::Timeout,
-            Self::WorkerLost { .. } | Self::PoolClosed { .. } | Self::NoSuchWorker { .. } => Category::Connection,
+            Self::WorkerLost { .. }
+            | Self::BreakerOpen { .. }
+            | Self::PoolClosed { .. }
+            | Self::NoSuchWorker { .. } => Category::Connection,
             Self::SessionWorkerLost { .. }
             | Self::SessionExpired { .. }
             | Self::SessionNotFound { .. }
@@ -78,7 +83,11 @@ impl Error {
     pub fn severity(&self) -> Severity {
         match self {
             Self::PoolFailed { .. } | Self::Internal { .. } => Severity::Critical,
-            Self::WorkerLost { .. } | Self::SessionWorkerLost { .. } | Self::StartFailed { .. } => Severity::Major,
+            Self::WorkerLost { .. }
+            | Self::SessionWorkerLost { .. }
+            | Self::BreakerOpen { .. }
+            | Self::PoisonCall { .. }
+            | Self::StartFailed { .. } => Severity::Major,
             Self::Rejected { .. }
             | Self::SessionExpired { .. }
             | Self::SessionNotFound { .. }

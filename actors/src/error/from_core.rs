@@ -1,9 +1,8 @@
 //! From the core's bare facts to the public error: adds texts, the tail of stderr and the last start error.
 
-use super::{Error, Report};
+use super::{Attempts, Error, Report, whole_ms};
 use crate::cell::State;
 use herder_core::{End, ExitStatus, Failure, Loss, Now, WorkerRef};
-use std::time::Duration;
 
 /// What a shell knows of a process's end beyond the core's facts.
 #[derive(Clone, Debug, Default)]
@@ -24,13 +23,17 @@ impl State {
             Failure::SessionQueueFull { limit } => Error::SessionQueueFull { limit },
             Failure::QueueTimeout => {
                 let waited = self.core().settings().queue.timeout;
-                Error::QueueTimeout { waited, last_start_error: self.last_start_error_if_below_strength() }
+                let last_start_error = self.last_start_error_if_below_strength();
+                Error::QueueTimeout { waited, last_start_error, attempts: Attempts::default() }
             }
-            Failure::DeadlineExceeded { may_have_run } => Error::DeadlineExceeded { may_have_run },
+            Failure::DeadlineExceeded { may_have_run } => {
+                Error::DeadlineExceeded { may_have_run, attempts: Attempts::default() }
+            }
             Failure::WorkerLost(loss) => {
                 let (reason, report) = self.loss(&loss);
                 let WorkerRef { worker, generation } = loss.at;
-                Error::WorkerLost { worker, generation, reason, may_have_run: loss.may_have_run, report }
+                let (may_have_run, attempts) = (loss.may_have_run, Attempts::default());
+                Error::WorkerLost { worker, generation, reason, may_have_run, report, attempts }
             }
             Failure::SessionWorkerLost { session, loss } => {
                 let (reason, report) = self.loss(&loss);
@@ -44,9 +47,10 @@ impl State {
             Failure::WorkerBusy(at) => Error::WorkerBusy { worker: at.worker },
             Failure::PoolFailed { retry_at } => {
                 let reason = self.last_start_error().unwrap_or_else(|| "its workers keep dying".into());
-                Error::PoolFailed { reason, retry_after: whole_ms(retry_at.since(now)) }
+                let retry_after = whole_ms(retry_at.since(now));
+                Error::PoolFailed { reason, retry_after, attempts: Attempts::default() }
             }
-            Failure::PoolClosed { may_have_run } => Error::PoolClosed { may_have_run },
+            Failure::PoolClosed { may_have_run } => Error::closed(may_have_run),
             Failure::Abandoned => Error::Cancelled { message: "its caller went away".into() },
         }
     }
@@ -78,11 +82,6 @@ pub(super) fn report(end: Option<End>, obituary: Option<&Obituary>) -> Report {
     };
     let Obituary { stderr_tail, traceback, .. } = obituary.cloned().unwrap_or_default();
     Report { exit_status, signal, stderr_tail, traceback }
-}
-
-/// Nanoseconds are noise in a message.
-fn whole_ms(span: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
 pub(crate) fn start_failed(end: &End, obituary: Option<&Obituary>) -> Error {

@@ -2,12 +2,14 @@
 //!
 //! Pure data. `category`, `is_retryable` and the rest are methods; the HTTP form is in `http` (feature `http`).
 
+mod attempts;
 mod category;
 mod from_core;
 #[cfg(feature = "http")]
 mod http;
 mod problem;
 
+pub use attempts::{Attempt, Attempts};
 pub use category::{Category, Severity};
 pub use problem::Problem;
 
@@ -66,6 +68,8 @@ pub enum Error {
         code: Option<String>,
         /// Where it ran.
         at: WorkerRef,
+        /// The attempts before, each lost with its worker.
+        attempts: Attempts,
     },
     /// The handler raised.
     #[error("{kind}{}", and_text(message))]
@@ -78,6 +82,8 @@ pub enum Error {
         traceback: Option<Box<str>>,
         /// Where it ran.
         at: WorkerRef,
+        /// The attempts before, each lost with its worker.
+        attempts: Attempts,
     },
     /// The handler's result can't be encoded.
     #[error("the result can't be encoded: {message}")]
@@ -86,12 +92,16 @@ pub enum Error {
         message: String,
         /// Where it ran.
         at: WorkerRef,
+        /// The attempts before, each lost with its worker.
+        attempts: Attempts,
     },
     /// Arguments or a result longer than a frame may be.
     #[error("too large: {message}")]
     TooLarge {
         /// What, and the limit.
         message: String,
+        /// True of a result, false of arguments: those were not sent.
+        may_have_run: bool,
     },
     /// The call was cancelled.
     #[error("cancelled: {message}")]
@@ -111,6 +121,18 @@ pub enum Error {
         /// How many of one session may wait.
         limit: usize,
     },
+    /// The call would wait longer than it can: answered at once instead of at its deadline.
+    #[error(
+        "the pool is overloaded: about {} to wait, and the call has {}",
+        humantime::format_duration(whole_seconds(*expected_wait)),
+        humantime::format_duration(whole_ms(*patience))
+    )]
+    Overloaded {
+        /// How long a call that comes now is expected to wait.
+        expected_wait: Duration,
+        /// How long this one could have.
+        patience: Duration,
+    },
     /// No worker was free within the queue's timeout.
     #[error("no worker was free within {}{}", humantime::format_duration(*waited), and_start(last_start_error))]
     QueueTimeout {
@@ -118,12 +140,16 @@ pub enum Error {
         waited: Duration,
         /// Why the last start of a worker failed, if the pool is not whole.
         last_start_error: Option<Box<str>>,
+        /// The attempts before, each lost with its worker.
+        attempts: Attempts,
     },
     /// The call's deadline passed.
     #[error("the deadline passed{}", ran(*may_have_run))]
     DeadlineExceeded {
         /// False only if no worker can have seen the call.
         may_have_run: bool,
+        /// The attempts before, each lost with its worker.
+        attempts: Attempts,
     },
     /// The process that had the call died.
     #[error("worker {worker} of generation {generation} is gone: {reason}{}", ran(*may_have_run))]
@@ -138,6 +164,8 @@ pub enum Error {
         may_have_run: bool,
         /// What is known of its end.
         report: Box<Report>,
+        /// The attempts before, each lost with its worker.
+        attempts: Attempts,
     },
     /// The process that held the session's state died. Told once; the next call begins with a new state.
     #[error("session `{session}` lost its state: worker {worker} of generation {generation} is gone: {reason}{}", ran(*may_have_run))]
@@ -195,12 +223,37 @@ pub enum Error {
         reason: Box<str>,
         /// When it tries again.
         retry_after: Duration,
+        /// The attempts before, each lost with its worker.
+        attempts: Attempts,
+    },
+    /// The pool's circuit breaker is open: calls like this failed too often, and are not tried for a while.
+    #[error("the pool's circuit breaker is open; the next try is in {}", humantime::format_duration(whole_ms(*retry_after)))]
+    BreakerOpen {
+        /// When it lets a call through again.
+        retry_after: Duration,
+    },
+    /// This command with these arguments ended several workers, and is refused for a while.
+    #[error(
+        "this command with these arguments ended {deaths} workers and is quarantined for {} (fingerprint {fingerprint})",
+        humantime::format_duration(whole_ms(*retry_after))
+    )]
+    PoisonCall {
+        /// Of command and arguments, as the list of what is quarantined has it.
+        fingerprint: String,
+        /// How many workers it ended.
+        deaths: u32,
+        /// How long it stays in quarantine.
+        retry_after: Duration,
+        /// The attempts before, each lost with its worker.
+        attempts: Attempts,
     },
     /// The pool is shutting down, or is gone.
     #[error("the pool is closed{}", ran(*may_have_run))]
     PoolClosed {
         /// False only if no worker can have seen the call.
         may_have_run: bool,
+        /// The attempts before, each lost with its worker.
+        attempts: Attempts,
     },
     /// Another live pool of this process has the name.
     #[error("a pool named `{pool}` is already running in this process")]
@@ -255,20 +308,26 @@ pub struct Report {
 }
 
 impl Error {
+    /// The pool is gone, or shutting down.
+    pub(crate) fn closed(may_have_run: bool) -> Self {
+        Self::PoolClosed { may_have_run, attempts: Attempts::default() }
+    }
+
     /// An error that a worker sent.
     pub(crate) fn of_worker(command: &str, at: WorkerRef, error: WorkerError) -> Self {
         let WorkerError { kind, message, type_name, code, traceback } = error;
         match kind {
-            WorkerErrorKind::Rejected => Self::Rejected { message, code, at },
+            WorkerErrorKind::Rejected => Self::Rejected { message, code, at, attempts: Attempts::default() },
             WorkerErrorKind::UnknownCommand => Self::UnknownCommand { command: command.into(), hint: message },
             WorkerErrorKind::BadArguments => Self::BadArguments { message },
             WorkerErrorKind::Malformed => Self::Malformed { message },
-            WorkerErrorKind::Unencodable => Self::Unencodable { message, at },
+            WorkerErrorKind::Unencodable => Self::Unencodable { message, at, attempts: Attempts::default() },
             WorkerErrorKind::Cancelled => Self::Cancelled { message },
-            WorkerErrorKind::TooLarge => Self::TooLarge { message },
+            WorkerErrorKind::TooLarge => Self::TooLarge { message, may_have_run: true },
             _ => {
                 let kind = type_name.unwrap_or_else(|| "Exception".into());
-                Self::Exception { kind, message, traceback: traceback.map(Into::into), at }
+                let traceback = traceback.map(Into::into);
+                Self::Exception { kind, message, traceback, at, attempts: Attempts::default() }
             }
         }
     }
@@ -287,6 +346,7 @@ impl Error {
             Self::Cancelled { .. } => "cancelled",
             Self::QueueFull { .. } => "queue-full",
             Self::SessionQueueFull { .. } => "session-queue-full",
+            Self::Overloaded { .. } => "overloaded",
             Self::QueueTimeout { .. } => "queue-timeout",
             Self::DeadlineExceeded { .. } => "deadline-exceeded",
             Self::WorkerLost { .. } => "worker-lost",
@@ -298,6 +358,8 @@ impl Error {
             Self::NoSuchWorker { .. } => "no-such-worker",
             Self::Bind(_) => "bind",
             Self::PoolFailed { .. } => "pool-failed",
+            Self::BreakerOpen { .. } => "breaker-open",
+            Self::PoisonCall { .. } => "poison-call",
             Self::PoolClosed { .. } => "pool-closed",
             Self::PoolNameTaken { .. } => "pool-name-taken",
             Self::UnknownPool { .. } => "unknown-pool",
@@ -314,6 +376,8 @@ impl Error {
             self,
             Self::QueueFull { .. }
                 | Self::SessionQueueFull { .. }
+                | Self::Overloaded { .. }
+                | Self::BreakerOpen { .. }
                 | Self::QueueTimeout { .. }
                 | Self::SessionQuota { .. }
                 | Self::WorkerBusy { .. }
@@ -328,14 +392,17 @@ impl Error {
     /// Whether the handler may have run, wholly or in part. False is a promise.
     pub fn may_have_run(&self) -> bool {
         match self {
-            Self::DeadlineExceeded { may_have_run }
+            Self::DeadlineExceeded { may_have_run, .. }
+            | Self::TooLarge { may_have_run, .. }
             | Self::WorkerLost { may_have_run, .. }
             | Self::SessionWorkerLost { may_have_run, .. }
-            | Self::PoolClosed { may_have_run } => *may_have_run,
+            | Self::PoolClosed { may_have_run, .. } => *may_have_run,
+            Self::QueueTimeout { attempts, .. }
+            | Self::PoolFailed { attempts, .. }
+            | Self::PoisonCall { attempts, .. } => !attempts.is_empty(),
             Self::Rejected { .. }
             | Self::Exception { .. }
             | Self::Unencodable { .. }
-            | Self::TooLarge { .. }
             | Self::Cancelled { .. }
             | Self::Internal { .. }
             | Self::Decode { .. } => true,
@@ -367,7 +434,8 @@ impl Error {
     /// How long to wait before the next try, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::PoolFailed { retry_after, .. } => Some(*retry_after),
+            Self::PoolFailed { retry_after, .. } | Self::BreakerOpen { retry_after } => Some(*retry_after),
+            Self::Overloaded { expected_wait, .. } => Some(whole_seconds(*expected_wait)),
             Self::QueueFull { .. }
             | Self::SessionQueueFull { .. }
             | Self::SessionQuota { .. }
@@ -379,8 +447,18 @@ impl Error {
 
 impl From<actix::MailboxError> for Error {
     fn from(_: actix::MailboxError) -> Self {
-        Self::PoolClosed { may_have_run: true }
+        Self::closed(true)
     }
+}
+
+/// Rounded up, and at least one.
+fn whole_seconds(span: Duration) -> Duration {
+    Duration::from_secs((span.as_secs() + u64::from(span.subsec_nanos() > 0)).max(1))
+}
+
+/// Nanoseconds are noise in a message.
+fn whole_ms(span: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn ran(may_have_run: bool) -> &'static str {

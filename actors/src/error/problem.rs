@@ -58,8 +58,11 @@ impl Error {
             Self::WorkerBusy { .. } | Self::PoolNameTaken { .. } | Self::Bind(_) => 409,
             Self::SessionExpired { .. } | Self::SessionWorkerLost { .. } => 410,
             Self::TooLarge { .. } => 413,
-            Self::BadArguments { .. } | Self::Rejected { .. } => 422,
-            Self::QueueFull { .. } | Self::SessionQueueFull { .. } | Self::SessionQuota { .. } => 429,
+            Self::BadArguments { .. } | Self::Rejected { .. } | Self::PoisonCall { .. } => 422,
+            Self::QueueFull { .. }
+            | Self::SessionQueueFull { .. }
+            | Self::SessionQuota { .. }
+            | Self::Overloaded { .. } => 429,
             Self::Exception { .. }
             | Self::Unencodable { .. }
             | Self::Internal { .. }
@@ -69,6 +72,7 @@ impl Error {
             Self::WorkerLost { .. } => 502,
             Self::QueueTimeout { .. }
             | Self::PoolFailed { .. }
+            | Self::BreakerOpen { .. }
             | Self::PoolClosed { .. }
             | Self::StartFailed { .. } => 503,
             Self::DeadlineExceeded { .. } => 504,

@@ -118,7 +118,7 @@ where
                     tokio::select! {
                         biased;
                         answer = answer => {
-                            let _ = sender.send(answer.unwrap_or(Err(Error::PoolClosed { may_have_run: true })));
+                            let _ = sender.send(answer.unwrap_or(Err(Error::closed(true))));
                         }
                         () = sender.closed() => {
                             let _ = cell.upgrade().map(|cell| with(&cell, |state| state.cancel(id)));

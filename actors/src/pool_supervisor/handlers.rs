@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 /// An answer that a waiter will give; if the pool goes first, that is the answer.
 fn later<T: 'static>(waiter: Result<oneshot::Receiver<Result<T>>>) -> ResponseFuture<Result<T>> {
-    Box::pin(async move { waiter?.await.unwrap_or(Err(Error::PoolClosed { may_have_run: true })) })
+    Box::pin(async move { waiter?.await.unwrap_or(Err(Error::closed(true))) })
 }
 
 impl Handler<WaitReady> for PoolSupervisor {

@@ -129,7 +129,7 @@ impl PoolSupervisor {
         let active = match &mut self.mode {
             Mode::Active(active) => active,
             Mode::NameTaken => return Err(Error::PoolNameTaken { pool: self.config.name().to_string() }),
-            Mode::New => return Err(Error::PoolClosed { may_have_run: false }),
+            Mode::New => return Err(Error::closed(false)),
         };
         let answer = catch_unwind(AssertUnwindSafe(|| body(active)));
         answer.unwrap_or_else(|panic| Err(active.cell.borrow_mut().rebuild(&*panic)))

@@ -66,7 +66,7 @@ fn readiness(state: &State) -> Option<Result<()>> {
     }
     match core.pool_state() {
         PoolState::Running => Some(Ok(())),
-        PoolState::Draining | PoolState::Stopped => Some(Err(Error::PoolClosed { may_have_run: false })),
+        PoolState::Draining | PoolState::Stopped => Some(Err(Error::closed(false))),
         PoolState::Starting | PoolState::Failed if core.start_is_decided() => {
             Some(Err(state.start_error().unwrap_or_else(too_many_deaths)))
         }
