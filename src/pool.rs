@@ -8,9 +8,10 @@ pub use call::Call;
 pub use start::Start;
 
 use crate::{
-    EndSession, GetSessionInfo, GetStatus, GetTrail, HealthCheck, KillWorker, ListSessions, ListWorkers, PoolConfig,
-    PoolHealth, PoolName, Result, SessionInfo, SessionPage, Shutdown, ShutdownReport, Status, Trail, WaitReady,
-    WorkerInfo, WorkerRef,
+    BreakerStatus, EndSession, Fingerprint, GetBreaker, GetQuarantine, GetSessionInfo, GetStatus, GetTrail,
+    HealthCheck, KillWorker, ListSessions, ListWorkers, Outcome, PoolConfig, PoolHealth, PoolName, RecordOutcome,
+    ReleasePayload, ResetBreaker, Result, SessionInfo, SessionPage, Shutdown, ShutdownReport, Status, Trail, WaitReady,
+    Watched, WorkerInfo, WorkerRef,
 };
 use actix::Addr;
 use bytes::Bytes;
@@ -153,6 +154,46 @@ impl Pool {
     /// When the pool is gone.
     pub async fn end_session(&self, id: &str) -> Result<bool> {
         self.supervisor().send(EndSession(id.into())).await?
+    }
+
+    /// Its circuit breaker as it stands; `None` if it has none.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn breaker(&self) -> Result<Option<BreakerStatus>> {
+        self.supervisor().send(GetBreaker).await?
+    }
+
+    /// Closes its circuit breaker, whatever was; false if it has none.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn reset_breaker(&self) -> Result<bool> {
+        self.supervisor().send(ResetBreaker).await?
+    }
+
+    /// Counts an outcome for its circuit breaker that was seen elsewhere; false if it has none.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn record_outcome(&self, outcome: Outcome) -> Result<bool> {
+        self.supervisor().send(RecordOutcome(outcome)).await?
+    }
+
+    /// The commands with arguments that ended workers: those in quarantine first, then those that are suspected.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn quarantine(&self) -> Result<Vec<Watched>> {
+        self.supervisor().send(GetQuarantine).await?
+    }
+
+    /// Lets a command with its arguments out of quarantine; false if they were not watched.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn release_payload(&self, fingerprint: Fingerprint) -> Result<bool> {
+        self.supervisor().send(ReleasePayload(fingerprint)).await?
     }
 
     /// Ends the pool: no new calls, those there are finish within the time or are answered `PoolClosed`, then the workers end.

@@ -25,17 +25,18 @@ mod worker;
 pub use child::ChildHandle;
 pub use client::{PendingReply, PoolClient};
 pub use config::{
-    Affinity, AppPath, Basic, Cancel, Enhanced, EnvMode, Expiry, Features, Health, IfAbsent, InvalidConfig, Launch,
-    OnExpired, PoolBuilder, PoolConfig, Queue, Restart, Routed, Sessions, Stop, StopSettings, Tracked, WorkerType,
-    schema,
+    Affinity, AppPath, Backoff, Basic, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features, Health,
+    IfAbsent, InvalidConfig, Launch, OnExpired, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Routed,
+    Sessions, Stop, StopSettings, Tracked, WorkerType, schema,
 };
 pub use error::{Attempt, Attempts, Category, Error, Problem, Report, Result, Severity};
 pub use launcher::{Launched, Launcher, Launching};
 pub use messages::{
-    AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetInternalStats,
-    GetPoolName, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetTrail, GetWorker, HealthCheck, InternalStats,
-    KillWorker, ListSessions, ListWorkers, PoolHealth, RemoveWorkerSessions, Request, SessionStatus, Shutdown,
-    ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
+    AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
+    GetInternalStats, GetPoolName, GetQuarantine, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetTrail,
+    GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PoolHealth, RecordOutcome,
+    ReleasePayload, RemoveWorkerSessions, Request, ResetBreaker, SessionStatus, Shutdown, ShutdownReport, TrackSession,
+    UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};
@@ -47,9 +48,9 @@ pub use trail::{Trail, TrailEntry, TrailLife, TrailState};
 pub use worker::WorkerActor;
 
 pub use herder_core::{
-    BindError, Counters, Epoch, Generation, PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall,
-    SessionId, SessionInfo, SessionPage, SessionState, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
-    concurrency,
+    BindError, BreakerState, BreakerStatus, Counters, Epoch, Fingerprint, Generation, InvalidFingerprint, Outcome,
+    PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall, SessionId, SessionInfo, SessionPage,
+    SessionState, Watched, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, concurrency,
 };
 pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
 pub use herder_wire::{Codec, PayloadError, Stamps, check_json_object};

@@ -2,8 +2,8 @@
 
 use crate::{ChildHandle, WorkerInfo};
 use herder_core::{
-    AffinityStatus, Counters, Features, PoolName, PoolState, PoolStatus, QueueStatus, SessionInfo, WorkerStatus,
-    WorkerType,
+    AffinityStatus, BreakerStatus, Counters, Features, PoolName, PoolState, PoolStatus, QueueStatus, SessionInfo,
+    WorkerStatus, WorkerType,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use std::{rc::Rc, time::SystemTime};
@@ -36,6 +36,10 @@ pub struct Status {
     pub workers: Vec<WorkerEntry>,
     /// Its queue.
     pub queue: QueueStatus,
+    /// Its circuit breaker; null in a pool without one.
+    pub breaker: Option<BreakerStatus>,
+    /// Payloads in quarantine.
+    pub quarantined: usize,
     /// What it counted.
     pub counters: Counters,
     /// What is switched on.
@@ -126,6 +130,8 @@ impl Status {
             session_affinity: SessionAffinity::default(),
             workers,
             queue: core.queue,
+            breaker: core.breaker,
+            quarantined: core.quarantined,
             counters: core.counters,
             features: core.features,
             last_start_error: None,

@@ -102,8 +102,30 @@ impl Check<'_, '_> {
             Kind::Flag(_) => value.is_bool().then_some(()).ok_or_else(wrong_type),
             Kind::Text(_) => value.is_str().then_some(()).ok_or_else(wrong_type),
             Kind::List(_) => texts(value).then_some(()).ok_or_else(wrong_type),
+            Kind::Words(row) => self.words(key, &span, value, row.words),
+            Kind::Spans(_) => self.spans(key, &span, value),
+            Kind::Share(row) => match number(value) {
+                Some(share) => row.take(Some(share)).map(drop).map_err(|_| self.out_of_bounds(key, &span)),
+                None => Err(wrong_type()),
+            },
             Kind::Map(_) => text_map(value),
         }
+    }
+
+    fn words(&self, key: &Key, span: &Range<usize>, value: &DeValue<'_>, words: &[&str]) -> Result<(), Message> {
+        let Some(items) = value.as_array().filter(|_| texts(value)) else { return Err(self.refuse(key, span, "")) };
+        let stranger = items.iter().find(|item| item.get_ref().as_str().is_none_or(|word| !words.contains(&word)));
+        let Some(stranger) = stranger else { return Ok(()) };
+        let meant = stranger.get_ref().as_str().and_then(|word| nearest(word, words));
+        Err(self.not_a_word(&stranger.span(), meant, &key.kind.allowed()))
+    }
+
+    fn spans(&self, key: &Key, span: &Range<usize>, value: &DeValue<'_>) -> Result<(), Message> {
+        let Some(items) = value.as_array().filter(|_| texts(value)) else { return Err(self.refuse(key, span, "")) };
+        for text in items.iter().filter_map(|item| item.get_ref().as_str()) {
+            duration::parse(text).map_err(|why| self.refuse(key, span, &format!("{text:?}: {why}")))?;
+        }
+        Ok(())
     }
 
     fn bounded(
@@ -154,6 +176,15 @@ impl Message {
 
 fn unit_missing(number: &DeInteger<'_>) -> String {
     format!("a number needs a unit, as in \"{number}s\"")
+}
+
+/// A number, with or without a fraction.
+fn number(value: &DeValue<'_>) -> Option<f64> {
+    match value {
+        DeValue::Float(float) => float.as_str().replace('_', "").parse().ok(),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|n| n as f64),
+        _ => None,
+    }
 }
 
 fn texts(value: &DeValue<'_>) -> bool {

@@ -33,6 +33,12 @@ pub(super) fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
     parse(&text).map(Some).map_err(de::Error::custom)
 }
 
+/// For serde: a list of durations that is there.
+pub(super) fn all_written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Duration>>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| parse(text)).collect::<Result<_, _>>().map(Some).map_err(de::Error::custom)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

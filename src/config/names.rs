@@ -41,7 +41,10 @@ const ORIGINAL: &[(&str, Now)] = &[
     ("environment", Is("env")),
     ("enhanced_worker_features", Gone("`features` here, with the same three names")),
     ("pool_lazy", Gone("not here yet: workers start with their pool")),
-    ("max_retries", Gone("not here yet: an idempotent call is sent three times at most")),
+    ("max_retries", Gone("`retry.attempts` here, which counts the first one too")),
+    ("failure_threshold", Is("breaker.failures")),
+    ("success_threshold", Is("breaker.successes")),
+    ("half_open_requests", Is("breaker.probes")),
     ("telemetry_period", Gone("not here yet: there are no metrics to send")),
     ("name", Gone("the name of its table, `[pools.NAME]`")),
     ("pool_name", Gone("the name of its table, `[pools.NAME]`")),
@@ -50,7 +53,7 @@ const ORIGINAL: &[(&str, Now)] = &[
 ];
 
 /// Keys that are planned. To take them and do nothing would be worse than to refuse them.
-const LATER: &[&str] = &["retry", "breaker", "lazy"];
+const LATER: &[&str] = &["lazy"];
 
 /// What to say of a key of a pool that is none.
 pub(super) fn unknown_in_pool(prefix: &str, name: &str) -> String {

@@ -3,8 +3,8 @@
 
 use super::duration;
 use herder_actors::{
-    Affinity, Cancel, EnvMode, Expiry, Features, Health, InvalidConfig, OnExpired, PoolBuilder, PoolConfig, Queue,
-    Restart, Sessions, Stop, Tracked, WorkerType, schema,
+    Affinity, Backoff, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health, InvalidConfig, OnExpired,
+    Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Sessions, Stop, Tracked, WorkerType, schema,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -34,6 +34,8 @@ pub(super) struct RawPool {
     queue_timeout: Option<Duration>,
     #[serde(rename = "queue.per_session")]
     queue_per_session: Option<usize>,
+    #[serde(rename = "queue.shed")]
+    queue_shed: Option<bool>,
     concurrency: Option<usize>,
     pipeline: Option<usize>,
     #[serde(deserialize_with = "duration::written")]
@@ -78,6 +80,38 @@ pub(super) struct RawPool {
     restart_max_backoff: Option<Duration>,
     #[serde(rename = "restart.cooldown", deserialize_with = "duration::written")]
     restart_cooldown: Option<Duration>,
+    #[serde(rename = "retry.attempts")]
+    retry_attempts: Option<usize>,
+    #[serde(rename = "retry.backoff")]
+    retry_backoff: Option<RawBackoff>,
+    #[serde(rename = "retry.base", deserialize_with = "duration::written")]
+    retry_base: Option<Duration>,
+    #[serde(rename = "retry.max", deserialize_with = "duration::written")]
+    retry_max: Option<Duration>,
+    #[serde(rename = "retry.waits", deserialize_with = "duration::all_written")]
+    retry_waits: Option<Vec<Duration>>,
+    #[serde(rename = "retry.jitter")]
+    retry_jitter: Option<f64>,
+    #[serde(rename = "retry.budget")]
+    retry_budget: Option<f64>,
+    #[serde(rename = "breaker.enabled")]
+    breaker_enabled: Option<bool>,
+    #[serde(rename = "breaker.failures")]
+    breaker_failures: Option<usize>,
+    #[serde(rename = "breaker.successes")]
+    breaker_successes: Option<usize>,
+    #[serde(rename = "breaker.open", deserialize_with = "duration::written")]
+    breaker_open: Option<Duration>,
+    #[serde(rename = "breaker.probes")]
+    breaker_probes: Option<usize>,
+    #[serde(rename = "breaker.counts")]
+    breaker_counts: Option<Vec<RawCounted>>,
+    #[serde(rename = "poison.enabled")]
+    poison_enabled: Option<bool>,
+    #[serde(rename = "poison.deaths")]
+    poison_deaths: Option<usize>,
+    #[serde(rename = "poison.quarantine", deserialize_with = "duration::written")]
+    poison_quarantine: Option<Duration>,
     max_frame: Option<usize>,
     #[serde(rename = "features.session_affinity")]
     session_affinity: Option<bool>,
@@ -92,6 +126,25 @@ pub(super) struct RawPool {
 enum RawExpiry {
     Immediate,
     TwoPhase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawBackoff {
+    Exponential,
+    Linear,
+    Fibonacci,
+    DecorrelatedJitter,
+    Custom,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawCounted {
+    Timeout,
+    Connection,
+    Signal,
+    Python,
 }
 
 /// `set!(builder, method = value, ..)`: calls each method whose value is there.
@@ -109,6 +162,7 @@ macro_rules! set {
 impl RawPool {
     /// The pool, by its type's builder.
     pub(super) fn build(self, name: &str, folder: &Path) -> Result<PoolConfig, InvalidConfig> {
+        self.check_waits()?;
         match self.worker_type {
             WorkerType::Basic => {
                 self.common(PoolConfig::basic(name)).sessions(self.tracked()).relative_to(folder).build()
@@ -128,6 +182,7 @@ impl RawPool {
     fn common<T>(&self, builder: PoolBuilder<T>) -> PoolBuilder<T> {
         let groups = builder.queue(self.queue()).cancel(self.cancel()).stop(self.stop());
         let groups = groups.health(self.health()).restart(self.restart());
+        let groups = groups.retry(self.retry()).breaker(self.breaker()).poison(self.poison());
         let with_env = self.env.iter().fold(groups, |builder, (name, value)| builder.env(name, value));
         let with_command = match &self.command {
             Some(argv) => with_env.command(argv),
@@ -155,7 +210,7 @@ impl RawPool {
 
     fn queue(&self) -> Queue {
         let (limit, timeout, per_session) = (self.queue_limit, self.queue_timeout, self.queue_per_session);
-        set!(Queue::new(), limit = limit, timeout = timeout, per_session = per_session)
+        set!(Queue::new(), limit = limit, timeout = timeout, per_session = per_session, shed = self.queue_shed)
     }
 
     fn cancel(&self) -> Cancel {
@@ -183,6 +238,60 @@ impl RawPool {
         )
     }
 
+    fn retry(&self) -> Retry {
+        set!(
+            Retry::new(),
+            attempts = self.retry_attempts,
+            backoff = self.backoff(),
+            base = self.retry_base,
+            max = self.retry_max,
+            jitter = self.retry_jitter,
+            budget = self.retry_budget,
+        )
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        Some(match self.retry_backoff? {
+            RawBackoff::Exponential => Backoff::Exponential,
+            RawBackoff::Linear => Backoff::Linear,
+            RawBackoff::Fibonacci => Backoff::Fibonacci,
+            RawBackoff::DecorrelatedJitter => Backoff::Decorrelated,
+            RawBackoff::Custom => Backoff::Custom(self.retry_waits.clone().unwrap_or_default()),
+        })
+    }
+
+    /// `custom` and its waits belong together.
+    fn check_waits(&self) -> Result<(), InvalidConfig> {
+        match (self.retry_backoff, &self.retry_waits) {
+            (Some(RawBackoff::Custom), None) => Err(InvalidConfig::new(
+                "retry.backoff",
+                "\"custom\"",
+                "together with `retry.waits`, such as [\"0s\", \"1s\"]",
+            )),
+            (None | Some(RawBackoff::Custom), _) | (_, None) => Ok(()),
+            (Some(_), Some(_)) => {
+                Err(InvalidConfig::new("retry.waits", "set", "only with `retry.backoff = \"custom\"`"))
+            }
+        }
+    }
+
+    fn breaker(&self) -> Breaker {
+        set!(
+            Breaker::new(),
+            enabled = self.breaker_enabled,
+            failures = self.breaker_failures,
+            successes = self.breaker_successes,
+            open = self.breaker_open,
+            probes = self.breaker_probes,
+            counts = self.breaker_counts.as_deref().map(counted),
+        )
+    }
+
+    fn poison(&self) -> Poison {
+        let (enabled, deaths, quarantine) = (self.poison_enabled, self.poison_deaths, self.poison_quarantine);
+        set!(Poison::new(), enabled = enabled, deaths = deaths, quarantine = quarantine)
+    }
+
     fn tracked(&self) -> Sessions<Tracked> {
         set!(
             Sessions::new(),
@@ -208,5 +317,15 @@ impl RawPool {
             worker_metrics = self.worker_metrics,
             state_machine = self.state_machine,
         )
+    }
+}
+
+fn counted(words: &[RawCounted]) -> CountedFailures {
+    let named = |word| words.contains(&word);
+    CountedFailures {
+        timeout: named(RawCounted::Timeout),
+        connection: named(RawCounted::Connection),
+        signal: named(RawCounted::Signal),
+        python: named(RawCounted::Python),
     }
 }

@@ -3,7 +3,8 @@
 use super::*;
 use herder_actors::schema::{Key, Kind, Scope, TABLE};
 use herder_actors::{
-    Affinity, Cancel, EnvMode, Expiry, Features, Health, Launch, PoolConfig, Queue, Restart, Sessions, Stop, WorkerType,
+    Affinity, Backoff, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health, Launch, Poison, PoolConfig,
+    Queue, Restart, Retry, Sessions, Stop, WorkerType,
 };
 use insta::assert_snapshot;
 use std::time::Duration;
@@ -45,7 +46,7 @@ fn r51_file_and_code_make_the_same() {
         pool_size = 4
         overflow = 3
         timeout = "31s"
-        queue = { limit = 1001, timeout = "6s", per_session = 7 }
+        queue = { limit = 1001, timeout = "6s", per_session = 7, shed = false }
         concurrency = 2
         pipeline = 3
         start_timeout = "61s"
@@ -56,6 +57,9 @@ fn r51_file_and_code_make_the_same() {
         sessions = { timeout = "6m", cleanup_interval = "2m", expiry = "two_phase", grace = "3s", affinity = "hint", on_expired = "rebind", max = 10001 }
         health = { interval = "33s", timeout = "6s", failures = 4 }
         restart = { max = 9, within = "62s", min_uptime = "11s", backoff = "200ms", max_backoff = "12s", cooldown = "34s" }
+        retry = { attempts = 4, backoff = "fibonacci", base = "1s", max = "7s", jitter = 0.5, budget = 0.125 }
+        breaker = { enabled = true, failures = 6, successes = 4, open = "63s", probes = 2, counts = ["signal", "connection"] }
+        poison = { enabled = true, deaths = 4, quarantine = "64s" }
         features = { session_affinity = true, worker_metrics = false, state_machine = false }
     "#;
     let sessions = Sessions::new().timeout(secs(360)).cleanup_interval(secs(120)).max(10_001);
@@ -67,7 +71,7 @@ fn r51_file_and_code_make_the_same() {
         .pool_size(4)
         .overflow(3)
         .timeout(secs(31))
-        .queue(Queue::new().limit(1001).timeout(secs(6)).per_session(7))
+        .queue(Queue::new().limit(1001).timeout(secs(6)).per_session(7).shed(false))
         .concurrency(2)
         .pipeline(3)
         .start_timeout(secs(61))
@@ -91,6 +95,18 @@ fn r51_file_and_code_make_the_same() {
                 .max_backoff(secs(12))
                 .cooldown(secs(34)),
         )
+        .retry(
+            Retry::new().attempts(4).backoff(Backoff::Fibonacci).base(secs(1)).max(secs(7)).jitter(0.5).budget(0.125),
+        )
+        .breaker(
+            Breaker::new().enabled(true).failures(6).successes(4).open(secs(63)).probes(2).counts(CountedFailures {
+                timeout: false,
+                connection: true,
+                signal: true,
+                python: false,
+            }),
+        )
+        .poison(Poison::new().enabled(true).deaths(4).quarantine(secs(64)))
         .features(Features::new().worker_metrics(false).state_machine(false))
         .relative_to(".");
     assert_eq!(pool(text), code.build().unwrap());
@@ -103,7 +119,9 @@ fn default_as_toml(key: &Key) -> Option<String> {
         Kind::Span(row) => Some(format!("{:?}", duration::show(row.default))),
         Kind::Flag(row) => Some(row.default.to_string()),
         Kind::Choice(row) => row.words.contains(&row.default).then(|| format!("{:?}", row.default)),
-        Kind::Derived(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => None,
+        Kind::Words(row) => Some(format!("{:?}", row.default)),
+        Kind::Share(row) => Some((f64::from(row.default) / 1000.0).to_string()),
+        Kind::Derived(_) | Kind::Text(_) | Kind::List(_) | Kind::Spans(_) | Kind::Map(_) => None,
     }
 }
 
@@ -132,21 +150,36 @@ fn sample(key: &Key) -> String {
         (_, Kind::Flag(row)) => (!row.default).to_string(),
         (_, Kind::Text(_)) => "'x'".into(),
         (_, Kind::List(_)) => "['x']".into(),
+        (_, Kind::Words(row)) => format!("[{:?}]", row.words[0]),
+        (_, Kind::Spans(_)) => "['1s', '0s']".into(),
+        (_, Kind::Share(row)) => (f64::from(row.max - 1) / 1000.0).to_string(),
         (_, Kind::Map(_)) => "{ X = 'x' }".into(),
+    }
+}
+
+/// What else a key needs to have an effect.
+fn companion(path: &str) -> &'static str {
+    match path {
+        "sessions.on_expired" => "sessions.expiry = 'two_phase'\n",
+        "breaker.enabled" => "",
+        _ if path.starts_with("breaker.") => "breaker.enabled = true\n",
+        _ => "",
     }
 }
 
 /// R51: no key is taken and forgotten: each changes the pool it stands in, from its own table and from the defaults.
 #[test]
 fn r51_every_key_reaches_the_pool() {
-    for key in TABLE.iter().filter(|key| !["worker_type", "app", "command", "sessions.grace"].contains(&key.path)) {
+    for key in TABLE
+        .iter()
+        .filter(|key| !["worker_type", "app", "command", "sessions.grace", "retry.waits"].contains(&key.path))
+    {
         let value = match key.kind {
             Kind::Choice(row) if key.path == "sessions.on_expired" => format!("{:?}", row.words[0]),
             Kind::Choice(row) => format!("{:?}", row.words[1]),
             _ => sample(key),
         };
-        let expiry = if key.path == "sessions.on_expired" { "sessions.expiry = 'two_phase'\n" } else { "" };
-        let enhanced = format!("{APP}worker_type = 'enhanced'\n{expiry}");
+        let enhanced = format!("{APP}worker_type = 'enhanced'\n{}", companion(key.path));
         let own = pool(&format!("{enhanced}{} = {value}\n", key.path));
         assert_ne!(own, pool(&enhanced), "{}", key.path);
         assert_eq!(pool(&format!("[defaults]\n{} = {value}\n{enhanced}", key.path)), own, "{}", key.path);
@@ -169,7 +202,8 @@ fn r9_enhanced_keys_under_a_basic_pool() {
         assert!(told.contains("`worker_type = \"enhanced\"` in [pools.a]"), "{told}");
         assert_eq!(told.lines().count(), 1, "{told}");
     }
-    for flag in TABLE.iter().filter(|key| matches!(key.kind, Kind::Flag(_))) {
+    let flags = |key: &&Key| key.scope == Scope::Enhanced && matches!(key.kind, Kind::Flag(_));
+    for flag in TABLE.iter().filter(flags) {
         assert_eq!(pool(&format!("{APP}{} = false\n", flag.path)), pool(APP));
     }
     assert_snapshot!(refused_in_pool("features = { worker_metrics = true }"), @r#"herder.toml:3:14: pools.a.features.worker_metrics: only an enhanced pool has it; set `worker_type = "enhanced"` in [pools.a], or remove it"#);
@@ -223,25 +257,24 @@ fn r9_defaults_reach_the_pools_they_are_for() {
 
 #[test]
 fn r51_unknown_keys() {
-    assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, max_frame, features");
-    assert_snapshot!(refused_in_pool("queue = { limt = 4 }"), @"herder.toml:3:11: pools.a.queue.limt: unknown key; did you mean `limit`? Known here: limit, timeout, per_session");
+    assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
+    assert_snapshot!(refused_in_pool("queue = { limt = 4 }"), @"herder.toml:3:11: pools.a.queue.limt: unknown key; did you mean `limit`? Known here: limit, timeout, per_session, shed");
     assert_snapshot!(refused_in_pool("[pools.a.cancel]\n  colour = 4"), @"herder.toml:4:3: pools.a.cancel.colour: unknown key. Known here: interrupt, kill");
-    assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, max_frame, features");
+    assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
     assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Known here: listen, hosts, token");
     assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Known here: server, defaults, pools");
 }
 
 #[test]
 fn keys_that_come_later_are_refused_as_such() {
-    assert_snapshot!(refused_in_pool("retry = { attempts = 3 }"), @"herder.toml:3:1: pools.a.retry: comes with a later version; leave it out until then");
-    assert!(refused_in_pool("breaker.enabled = false").contains("comes with a later version"));
+    assert_snapshot!(refused_in_pool("lazy = true"), @"herder.toml:3:1: pools.a.lazy: comes with a later version; leave it out until then");
     assert_snapshot!(refused_in_pool("pipeline = 'auto'"), @"herder.toml:3:12: pools.a.pipeline: 'auto' is not an integer; allowed: 1 to 1024");
 }
 
 /// A quoted name is no path. Taken for one, it would be checked and then forgotten.
 #[test]
 fn quoted_names_are_no_paths() {
-    assert_snapshot!(refused_in_pool("'queue.limit' = 3"), @r#"herder.toml:3:1: pools.a."queue.limit": unknown key. Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, max_frame, features"#);
+    assert_snapshot!(refused_in_pool("'queue.limit' = 3"), @r#"herder.toml:3:1: pools.a."queue.limit": unknown key. Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features"#);
     assert!(refused_in_pool("queue.'a.b' = 3").contains("3:7: pools.a.\"a.b\": unknown key"));
 }
 
@@ -268,13 +301,32 @@ fn r51_values_of_the_wrong_type() {
     assert_snapshot!(refused_in_pool("timeout = 30"), @r#"herder.toml:3:11: pools.a.timeout: 30 is not a duration (a number needs a unit, as in "30s"); allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
     assert_snapshot!(refused_in_pool("timeout = '30'"), @r#"herder.toml:3:11: pools.a.timeout: '30' is not a duration (a number needs a unit, as in "30s"); allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
     assert_snapshot!(refused_in_pool("timeout = '30 parsecs'"), @r#"herder.toml:3:11: pools.a.timeout: '30 parsecs' is not a duration (unknown time unit "parsecs", supported units: ns, us/µs, ms, sec, min, hours, days, weeks, months, years (and few variations)); allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
-    assert_snapshot!(refused_in_pool("queue = 4"), @"herder.toml:3:9: pools.a.queue: 4 is not a table; allowed: { limit = .., timeout = .., per_session = .. }");
+    assert_snapshot!(refused_in_pool("queue = 4"), @"herder.toml:3:9: pools.a.queue: 4 is not a table; allowed: { limit = .., timeout = .., per_session = .., shed = .. }");
     assert_snapshot!(refused_in_pool("cwd = 4"), @"herder.toml:3:7: pools.a.cwd: 4 is not a text; allowed: a folder that exists");
     assert_snapshot!(refused_in_pool("command = 'worker --flag'"), @r#"herder.toml:3:11: pools.a.command: 'worker --flag' is not a list of texts; allowed: a program and its arguments, such as ["./worker", "--flag"], without NUL bytes"#);
     assert_snapshot!(refused_in_pool("env = ['A=1']"), @r#"herder.toml:3:7: pools.a.env: is not a table of texts; allowed: { NAME = "value" }"#);
     assert_snapshot!(refused_in_pool("env = { A = 12345 }"), @"herder.toml:3:7: pools.a.env: the value of `A` is not a text but a TOML integer; put it in quotes");
     assert_snapshot!(refused("pools = 3"), @"herder.toml:1:9: pools: 3 is not a table; allowed: a table [pools]");
     assert_snapshot!(refused("[pools]\na = 3"), @"herder.toml:2:5: pools.a: 3 is not a table; allowed: a table [pools.a]");
+}
+
+/// R33, R34: the keys that are more than a number or a word.
+#[test]
+fn r51_retries_and_breaker() {
+    assert_snapshot!(refused_in_pool("retry.backoff = 'exponentiel'"), @r#"herder.toml:3:17: pools.a.retry.backoff: 'exponentiel' is none of its values; did you mean "exponential"? Allowed: "exponential", "linear", "fibonacci", "decorrelated_jitter", "custom""#);
+    assert_snapshot!(refused_in_pool("retry.backoff = 'custom'"), @r#"herder.toml:3:17: pools.a.retry.backoff: is "custom"; allowed: together with `retry.waits`, such as ["0s", "1s"]"#);
+    assert_snapshot!(refused_in_pool("retry.waits = ['1s']\nretry.backoff = 'linear'"), @r#"herder.toml:3:15: pools.a.retry.waits: is set; allowed: only with `retry.backoff = "custom"`"#);
+    assert_snapshot!(refused_in_pool("retry.waits = [1]"), @r#"herder.toml:3:15: pools.a.retry.waits: [1] is not a list of durations; allowed: durations such as ["0s", "50ms", "1s"], with `retry.backoff = "custom"`"#);
+    assert_snapshot!(refused_in_pool("retry.waits = ['1']"), @r#"herder.toml:3:15: pools.a.retry.waits: ['1'] is not a list of durations ("1": a number needs a unit, as in "1s"); allowed: durations such as ["0s", "50ms", "1s"], with `retry.backoff = "custom"`"#);
+    assert_snapshot!(refused_in_pool("retry.jitter = 1.5"), @r#"herder.toml:3:16: pools.a.retry.jitter: 1.5 is out of bounds; allowed: 0 to 1"#);
+    assert_snapshot!(refused_in_pool("retry.budget = '20%'"), @r#"herder.toml:3:16: pools.a.retry.budget: '20%' is not a number; allowed: 0 to 1"#);
+    assert_snapshot!(refused_in_pool("breaker.counts = ['timeouts']"), @r#"herder.toml:3:18: pools.a.breaker.counts: 'timeouts' is none of its values; did you mean "timeout"? Allowed: any of "timeout", "connection", "signal", "python""#);
+    assert_snapshot!(refused_in_pool("breaker.counts = 'timeout'"), @r#"herder.toml:3:18: pools.a.breaker.counts: 'timeout' is not a list of words; allowed: any of "timeout", "connection", "signal", "python""#);
+    let settings =
+        pool(&format!("{APP}retry = {{ backoff = 'custom', waits = ['0s', '1s'], jitter = 0, budget = 1 }}"))
+            .settings();
+    let backoff = Backoff::Custom(vec![Duration::ZERO, secs(1)]);
+    assert_eq!((settings.retry.backoff, settings.retry.jitter, settings.retry.budget), (backoff, 0, 1000));
 }
 
 #[test]
@@ -294,7 +346,7 @@ fn r51_values_out_of_bounds() {
 fn r51_rules_between_keys() {
     assert_snapshot!(refused("[pools.a]\npool_size = 1"), @"herder.toml:1:8: pools.a.app: is not set; allowed: exactly one of `app` and `command`");
     assert_snapshot!(refused_in_pool("command = ['x']"), @"herder.toml:3:11: pools.a.command: is set beside `app`; allowed: exactly one of `app` and `command`");
-    assert_snapshot!(refused_in_pool("queue = { limit = 10, per_session = 11 }"), @"herder.toml:3:37: pools.a.queue.per_session: is 11; allowed: 1 to `queue.limit`, which is 10");
+    assert_snapshot!(refused_in_pool("queue = { limit = 10, per_session = .., shed = .. }"), @"herder.toml:3:37: pools.a.queue.per_session: is 11; allowed: 1 to `queue.limit`, which is 10");
     assert_snapshot!(refused("[defaults.queue]\nper_session = 500\n[pools.a]\napp = 'm:app'\nqueue.limit = 100"), @"herder.toml:2:15: pools.a.queue.per_session: is 500; allowed: 1 to `queue.limit`, which is 100");
     assert_snapshot!(refused_in_pool("worker_type = 'enhanced'\nsessions.on_expired = 'reject'"), @r#"herder.toml:4:23: pools.a.sessions.on_expired: is "reject"; allowed: "rebind", unless `sessions.expiry` is "two_phase""#);
     assert_snapshot!(refused("[pools.'a b']\napp = 'm:app'"), @"herder.toml:1:8: pools.a b: is `a b`; allowed: 1 to 64 letters, digits, `_` or `-`, beginning with a letter or digit");
@@ -322,7 +374,7 @@ fn r51_problems_are_told_together() {
     assert_snapshot!(refused(text), @r"
     herder.toml:2:1: server.port: unknown key. Known here: listen, hosts, token
     herder.toml:4:12: defaults.overflow: -1 is out of bounds; allowed: 0 to 1024
-    herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, max_frame, features
+    herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
     herder.toml:8:7: pools.a.app: 3 is not a text; allowed: `module:app` or `path/to/file.py:app`
     herder.toml:9:15: pools.a.queue.limit: 0 is out of bounds; allowed: 1 to 1000000
     ");

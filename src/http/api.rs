@@ -1,7 +1,7 @@
 //! Which paths there are, who answers them, and what answers everything else.
 
 use super::{
-    call,
+    breaker, call,
     guard::{self, Guard},
     pools::{self, Pools},
     probes,
@@ -107,6 +107,18 @@ fn tree(pools: Arc<Pools>) -> actix_web::Scope {
                 .default_service(web::to(|request| wrong_method(request, "GET, HEAD, DELETE"))),
         )
         .service(read("/{pool}/sessions/{id}/why", sessions::why))
+        .service(read("/{pool}/breaker", breaker::breaker))
+        .service(
+            web::resource("/{pool}/breaker/reset")
+                .route(web::post().to(breaker::reset))
+                .default_service(web::to(|request| wrong_method(request, "POST"))),
+        )
+        .service(read("/{pool}/quarantine", breaker::quarantine))
+        .service(
+            web::resource("/{pool}/quarantine/{fingerprint}")
+                .route(web::delete().to(breaker::release))
+                .default_service(web::to(|request| wrong_method(request, "DELETE"))),
+        )
         .service(
             web::resource("/{pool}/call/{command}")
                 .route(web::post().to(call::call))

@@ -73,6 +73,12 @@ pub enum Refusal {
         /// The path.
         path: String,
     },
+    /// No such payload ended a worker.
+    #[error("{message}")]
+    NotWatched {
+        /// Which.
+        message: String,
+    },
     /// Something is there, but not for this method.
     #[error("{method} does not go with {path}; allowed: {allowed}")]
     WrongMethod {
@@ -124,6 +130,7 @@ impl Refusal {
             Self::ForeignSite { .. } => "foreign-site",
             Self::ForeignHost { .. } => "foreign-host",
             Self::NoRoute { .. } => "no-route",
+            Self::NotWatched { .. } => "not-watched",
             Self::WrongMethod { .. } => "wrong-method",
             Self::NotReady { .. } => "not-ready",
         }
@@ -165,7 +172,7 @@ impl ResponseError for Refusal {
             }
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin { .. } | Self::ForeignSite { .. } | Self::ForeignHost { .. } => StatusCode::FORBIDDEN,
-            Self::NoRoute { .. } => StatusCode::NOT_FOUND,
+            Self::NoRoute { .. } | Self::NotWatched { .. } => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }

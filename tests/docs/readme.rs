@@ -21,7 +21,11 @@ fn has_default(kind: &Kind, value: &Value) -> bool {
         Kind::Span(row) => value.as_str().and_then(|text| humantime::parse_duration(text).ok()) == Some(row.default),
         Kind::Flag(row) => value.as_bool() == Some(row.default),
         Kind::Choice(row) => !row.words.contains(&row.default) || value.as_str() == Some(row.default),
-        Kind::Derived(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => true,
+        Kind::Share(row) => value.as_float().is_some_and(|share| (share * 1000.0).round() == f64::from(row.default)),
+        Kind::Words(row) => value
+            .as_array()
+            .is_some_and(|words| words.iter().map(|word| word.as_str()).eq(row.default.iter().map(|word| Some(*word)))),
+        Kind::Derived(_) | Kind::Text(_) | Kind::List(_) | Kind::Spans(_) | Kind::Map(_) => true,
     }
 }
 
@@ -37,6 +41,7 @@ fn r51_the_configuration_in_the_readme_is_complete_and_right() {
     for key in TABLE {
         match (key.path, find(pool, key.path)) {
             ("command", None) => assert!(text.contains("instead: command = [")),
+            ("retry.waits", None) => assert!(text.contains("or \"custom\" with waits = [")),
             ("worker_type", Some(value)) => {
                 assert_eq!(value.as_str(), Some("enhanced"), "or half of the keys are errors");
             }

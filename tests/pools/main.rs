@@ -8,6 +8,7 @@
 mod common;
 
 mod affinity_modes;
+mod breaker;
 mod busy_sessions;
 mod concurrency;
 mod expiry;
@@ -17,7 +18,9 @@ mod kills;
 mod losses;
 mod overflow;
 mod panics;
+mod queue;
 mod restarts;
+mod retries;
 #[expect(dead_code, reason = "the core's schedules use all of it")]
 #[path = "../../crates/core/tests/schedules/rng.rs"]
 mod rng;

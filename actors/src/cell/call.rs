@@ -2,7 +2,7 @@
 
 use crate::{Error, Reply, Result, gate::Permit};
 use bytes::Bytes;
-use herder_core::{CallId, Now, SessionCall};
+use herder_core::{CallId, Now, SessionCall, WireId, WorkerRef};
 use herder_wire::Codec;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -39,6 +39,8 @@ pub(crate) struct Call {
     pub(crate) session: Option<herder_core::SessionId>,
     pub(crate) body: Body,
     pub(crate) deadline: Now,
+    /// Its last attempt.
+    pub(crate) sent: Option<(WorkerRef, WireId)>,
     pub(crate) reply: oneshot::Sender<Answer>,
     pub(crate) permit: Option<Permit>,
 }

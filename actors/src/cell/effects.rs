@@ -1,13 +1,15 @@
 //! Carries out what the core decided. Cheap things at once; what needs a context is posted to the supervisor.
 
 use super::{
-    call::{Body, Call},
+    call::Body,
     state::{Arrival, Post, State},
 };
 use crate::{Error, Reply, Result, clock};
 use bytes::Bytes;
-use herder_core::{CallId, Delivery, Effect, Epoch, Input, Note, SessionEnd, StopHow, WireId, WorkerRef};
-use herder_wire::{CallHead, CallResult, Codec, EndReason, HostMessage, WorkerError};
+use herder_core::{
+    CallId, Delivery, Effect, Epoch, Failure, Input, Loss, Note, SessionEnd, StopHow, WireId, WorkerRef,
+};
+use herder_wire::{CallHead, CallResult, Codec, EndReason, HostMessage};
 
 /// Results up to this size are copied out of the read buffer, which can then be used again at once; a reply that somebody keeps
 /// would otherwise keep 64 KiB.
@@ -37,12 +39,8 @@ impl State {
     fn carry_out_one(&mut self, effect: Effect) {
         match effect {
             Effect::Send { at, call, wire, epoch } => self.send(at, call, wire, epoch),
-            Effect::Deliver { call, delivery } => self.deliver(call, delivery),
-            Effect::Settle { call, failure } => {
-                if let Some(call) = self.calls.remove(&call) {
-                    call.answer(Err(self.error(clock::now(), failure)));
-                }
-            }
+            Effect::Deliver { call, delivery, earlier } => self.deliver(call, delivery, &earlier),
+            Effect::Settle { call, failure, earlier } => self.settle(call, failure, &earlier),
             Effect::Cancel { at, wire, interrupt } => self.tell(at, &HostMessage::Cancel { wire, interrupt }),
             Effect::Ping { at, nonce } => self.tell(at, &HostMessage::Ping { nonce }),
             Effect::EndSession { at, session, epoch, reason } => {
@@ -99,6 +97,7 @@ impl State {
         if call.body.codec == Codec::Msgpack && !link.msgpack {
             call.body = as_json(&call.body)?;
         }
+        call.sent = Some((at, wire));
         let session = call.session.as_ref().map(|session| (session, epoch.unwrap_or(Epoch(0))));
         let (command, deadline, codec) = (&*call.command, Some(call.deadline), call.body.codec);
         let head = CallHead { wire, deadline, command, session, codec };
@@ -109,13 +108,23 @@ impl State {
         Ok(())
     }
 
-    fn deliver(&mut self, id: CallId, delivery: Delivery) {
+    fn deliver(&mut self, id: CallId, delivery: Delivery, earlier: &[Loss]) {
         let Some(call) = self.calls.remove(&id) else { return };
         match self.arrival.take() {
             Some(Arrival::Result(result)) => call.answer(Ok(reply(result, delivery))),
-            Some(Arrival::Error(error)) => deliver_error(call, delivery, error),
+            Some(Arrival::Error(error)) => {
+                let error = Error::of_worker(&call.command, delivery.at, error);
+                call.answer(Err(error.after(self.attempts(earlier))));
+            }
             None => {}
         }
+    }
+
+    fn settle(&mut self, id: CallId, failure: Failure, earlier: &[Loss]) {
+        let Some(call) = self.calls.remove(&id) else { return };
+        self.remember_abandoned(&call);
+        let error = self.error(clock::now(), failure).after(self.attempts(earlier));
+        call.answer(Err(error));
     }
 }
 
@@ -124,11 +133,6 @@ fn reply(result: CallResult, delivery: Delivery) -> Reply {
     let body = if payload.len() <= COPY { Bytes::copy_from_slice(&payload) } else { payload };
     let Delivery { at, routing, attempts, queued, ran } = delivery;
     Reply { worker: at.worker, generation: at.generation, routing, attempts, queued, ran, stamps, codec, body }
-}
-
-fn deliver_error(call: Call, delivery: Delivery, error: WorkerError) {
-    let error = Error::of_worker(&call.command, delivery.at, error);
-    call.answer(Err(error));
 }
 
 /// For the rare worker without msgpack beside one that has it.

@@ -10,6 +10,7 @@ const OBITUARIES: usize = 64;
 impl State {
     /// The process is gone, its socket was read to the end.
     pub(crate) fn exited(&mut self, at: WorkerRef, end: End, obituary: Obituary) {
+        let suspects = self.suspects(at);
         if self.obituaries.len() == OBITUARIES {
             self.obituaries.pop_front();
         }
@@ -17,7 +18,7 @@ impl State {
         if self.link(at).is_some() {
             self.links[at.worker.0 as usize - 1] = None;
         }
-        self.handle(Input::Exited { at, end });
+        self.handle(Input::Exited { at, end, suspects });
         self.post(Post::Gone(at));
         self.post(Post::Readiness);
     }

@@ -2,7 +2,7 @@
 
 use super::outbox::Outbox;
 use crate::child::ChildHandle;
-use herder_core::WorkerRef;
+use herder_core::{Suspect, WireId, WorkerRef};
 use herder_wire::{CommandEntry, HostMessage, SessionEnd};
 use std::{collections::HashMap, rc::Rc, time::Duration};
 use tokio::sync::Notify;
@@ -22,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) flush: Rc<Notify>,
     /// Wakes who writes the control descriptor.
     pub(crate) flush_control: Rc<Notify>,
+    /// Attempts whose callers have had their answers, by payload; kept where a quarantine wants them.
+    pub(crate) abandoned: Vec<Suspect>,
     /// Whether it speaks msgpack, as its hello said.
     pub(crate) msgpack: bool,
     /// Whether it said ready.
@@ -41,6 +43,7 @@ impl Link {
             control: Outbox::default(),
             flush: Rc::default(),
             flush_control: Rc::default(),
+            abandoned: Vec::new(),
             msgpack: false,
             serves: false,
             has_control: false,
@@ -59,6 +62,13 @@ impl Link {
     pub(crate) fn tell_in_order(&mut self, message: &HostMessage) {
         if message.encode(self.max_frame, self.calls.tail()).is_ok() {
             self.flush.notify_one();
+        }
+    }
+
+    /// The final frame of an attempt came.
+    pub(crate) fn finished(&mut self, wire: WireId) {
+        if !self.abandoned.is_empty() {
+            self.abandoned.retain(|suspect| suspect.wire != wire);
         }
     }
 

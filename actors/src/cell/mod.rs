@@ -9,6 +9,7 @@ mod outbox;
 mod rebuild;
 mod state;
 mod submit;
+mod suspects;
 mod sweep;
 
 pub(crate) use call::{Answer, Body, Incoming};

@@ -84,7 +84,7 @@ impl State {
         let end = End { status: ExitStatus::Unknown, doom: None };
         for post in self.posted.extract_if(.., |post| matches!(post, Post::Start(_))).collect::<Vec<_>>() {
             if let Post::Start(at) = post {
-                self.handle(Input::Exited { at, end });
+                self.handle(Input::Exited { at, end, suspects: Vec::new() });
             }
         }
         self.carry_out();

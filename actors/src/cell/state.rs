@@ -183,6 +183,9 @@ impl State {
     pub(crate) fn arrived(&mut self, at: WorkerRef, wire: herder_core::WireId, arrival: Arrival) {
         let ok = matches!(arrival, Arrival::Result(_));
         self.arrival = Some(arrival);
+        if let Some(link) = self.link(at) {
+            link.finished(wire);
+        }
         self.handle(Input::Final { at, wire, ok });
     }
 

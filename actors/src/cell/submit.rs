@@ -15,8 +15,9 @@ impl State {
             || self.commands.as_ref().and_then(|table| table.get(&*command)).is_some_and(|entry| entry.idempotent);
         let idempotent = idempotent.unwrap_or_else(declared);
         let name = session.as_ref().map(|session| session.id.clone());
-        self.calls.insert(id, Call { command, session: name, body, deadline, reply, permit });
-        self.handle(Input::Submit(Submission { call: id, session, deadline, idempotent }));
+        let fingerprint = self.watched_payload(&command, &body);
+        self.calls.insert(id, Call { command, session: name, body, deadline, sent: None, reply, permit });
+        self.handle(Input::Submit(Submission { call: id, session, deadline, idempotent, fingerprint }));
     }
 
     /// The caller of this call went away.

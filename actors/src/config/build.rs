@@ -3,12 +3,13 @@
 use super::builder::Common;
 use super::table::*;
 use super::{
-    Basic, Cancel, Enhanced, Features, Health, InvalidConfig, PoolBuilder, PoolConfig, Queue, Restart, Routed,
-    Sessions, Stop, StopSettings, schema,
+    Basic, Breaker, Cancel, Enhanced, Features, Health, InvalidConfig, Poison, PoolBuilder, PoolConfig, Queue, Restart,
+    Retry, Routed, Sessions, Stop, StopSettings, schema,
 };
 use herder_core::{
-    AffinitySettings, CancelSettings, Expiry, HealthSettings, InvalidPoolName, KindSettings, OnExpired, PoolName,
-    QueueSettings, RestartSettings, SessionSettings, Settings,
+    AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
+    InvalidPoolName, KindSettings, OnExpired, PoisonSettings, PoolName, QueueSettings, RestartSettings, RetrySettings,
+    SessionSettings, Settings,
 };
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -16,8 +17,6 @@ use std::thread::available_parallelism;
 
 /// Workers of a pool that start at the same time.
 const START_BATCH: u32 = 8;
-/// How often an idempotent call is sent at most.
-const ATTEMPTS: u32 = 3;
 /// Variables that are ours to set.
 const OURS: [&str; 2] = ["HERDER_FD", "HERDER_CTL_FD"];
 
@@ -67,7 +66,9 @@ fn build<R>(
         cancel: cancel(given.cancel)?,
         health: health(given.health)?,
         restart: restart(given.restart, pool_size)?,
-        attempts: ATTEMPTS,
+        retry: retry(given.retry)?,
+        breaker: breaker(given.breaker)?,
+        poison: poison(given.poison)?,
         sessions: tracking(sessions)?,
         kind,
     };
@@ -96,7 +97,12 @@ fn queue(given: Queue) -> Result<QueueSettings, InvalidConfig> {
         let allowed = format!("1 to `{}`, which is {limit}", QUEUE_LIMIT.path);
         return Err(InvalidConfig::new(QUEUE_PER_SESSION.path, per_session, allowed));
     }
-    Ok(QueueSettings { limit, per_session, timeout: QUEUE_TIMEOUT.take(given.timeout)? })
+    Ok(QueueSettings {
+        limit,
+        per_session,
+        timeout: QUEUE_TIMEOUT.take(given.timeout)?,
+        shed: QUEUE_SHED.take(given.shed),
+    })
 }
 
 fn cancel(given: Cancel) -> Result<CancelSettings, InvalidConfig> {
@@ -128,6 +134,46 @@ fn restart(given: Restart, pool_size: u32) -> Result<RestartSettings, InvalidCon
         max_backoff,
         cooldown: RESTART_COOLDOWN.take(given.cooldown)?,
     })
+}
+
+fn retry(given: Retry) -> Result<RetrySettings, InvalidConfig> {
+    let (base, max) = (RETRY_BASE.take(given.base)?, RETRY_MAX.take(given.max)?);
+    in_order((RETRY_BASE, base), (RETRY_MAX, max))?;
+    let backoff = given.backoff.unwrap_or_default();
+    if let Backoff::Custom(waits) = &backoff
+        && let Some(wait) = waits.iter().find(|wait| **wait > schema::LONGEST)
+    {
+        return Err(InvalidConfig::new(RETRY_WAITS.path, schema::shown(*wait), RETRY_WAITS.allowed));
+    }
+    let (jitter, budget) = (RETRY_JITTER.take(given.jitter)?, RETRY_BUDGET.take(given.budget)?);
+    Ok(RetrySettings { attempts: RETRY_ATTEMPTS.take_u32(given.attempts)?, backoff, base, max, jitter, budget })
+}
+
+fn breaker(given: Breaker) -> Result<Option<BreakerSettings>, InvalidConfig> {
+    let settings = BreakerSettings {
+        failures: BREAKER_FAILURES.take_u32(given.failures)?,
+        successes: BREAKER_SUCCESSES.take_u32(given.successes)?,
+        open: BREAKER_OPEN.take(given.open)?,
+        probes: BREAKER_PROBES.take_u32(given.probes)?,
+        counts: given.counts.unwrap_or_else(|| counted(BREAKER_COUNTS.default)),
+    };
+    Ok(BREAKER_ENABLED.take(given.enabled).then_some(settings))
+}
+
+/// What these words of `breaker.counts` name.
+pub(super) fn counted(words: &[impl AsRef<str>]) -> CountedFailures {
+    let named = |name: &str| words.iter().any(|word| word.as_ref() == name);
+    CountedFailures {
+        timeout: named("timeout"),
+        connection: named("connection"),
+        signal: named("signal"),
+        python: named("python"),
+    }
+}
+
+fn poison(given: Poison) -> Result<Option<PoisonSettings>, InvalidConfig> {
+    let (deaths, quarantine) = (POISON_DEATHS.take_u32(given.deaths)?, POISON_QUARANTINE.take(given.quarantine)?);
+    Ok(POISON_ENABLED.take(given.enabled).then_some(PoisonSettings { deaths, quarantine }))
 }
 
 fn tracking<R>(given: &Sessions<R>) -> Result<SessionSettings, InvalidConfig> {

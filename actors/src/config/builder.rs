@@ -1,7 +1,9 @@
 //! The builder of a pool's configuration: one method a key, spelled as in TOML. Holds what was given, checks nothing.
 
 use super::launch::Program;
-use super::{Cancel, EnvMode, Features, Health, Queue, Restart, Routed, Sessions, Stop, Tracked};
+use super::{
+    Breaker, Cancel, EnvMode, Features, Health, Poison, Queue, Restart, Retry, Routed, Sessions, Stop, Tracked,
+};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,6 +50,9 @@ pub(super) struct Common {
     pub(super) stop: Stop,
     pub(super) health: Health,
     pub(super) restart: Restart,
+    pub(super) retry: Retry,
+    pub(super) breaker: Breaker,
+    pub(super) poison: Poison,
     pub(super) max_frame: Option<usize>,
 }
 
@@ -171,6 +176,24 @@ impl<T> PoolBuilder<T> {
     /// How often workers may fail, and the waits between.
     pub fn restart(mut self, restart: Restart) -> Self {
         self.common.restart = restart;
+        self
+    }
+
+    /// When a call is sent again whose worker died.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.common.retry = retry;
+        self
+    }
+
+    /// The circuit breaker, off unless it says otherwise.
+    pub fn breaker(mut self, breaker: Breaker) -> Self {
+        self.common.breaker = breaker;
+        self
+    }
+
+    /// The quarantine of calls that end their workers.
+    pub fn poison(mut self, poison: Poison) -> Self {
+        self.common.poison = poison;
         self
     }
 

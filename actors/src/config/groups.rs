@@ -1,7 +1,7 @@
 //! The settings that come in groups, each spelled as its table in TOML. They hold what was given and no more: defaults and
 //! bounds come in when the pool is built.
 
-use super::{Affinity, Expiry, OnExpired};
+use super::{Affinity, Backoff, CountedFailures, Expiry, OnExpired};
 use std::time::Duration;
 
 macro_rules! group {
@@ -34,6 +34,8 @@ group! {
         timeout: Duration,
         /// Calls waiting in one session: 1 to `limit`; a quarter of it unless set.
         per_session: usize,
+        /// Whether a call is refused at once whose turn, by what recent calls took, can't come in time. It is, unless set.
+        shed: bool,
     }
 }
 
@@ -54,6 +56,101 @@ group! {
         grace: Duration,
         /// From SIGTERM to SIGKILL, 2 s unless set.
         term: Duration,
+    }
+}
+
+group! {
+    /// `breaker`: the circuit breaker, which refuses calls at once while the pool fails them anyway (R34).
+    Breaker {
+        /// Whether there is one. None unless set.
+        enabled: bool,
+        /// Failures in a row that open it: 1 to 1,000,000; 5 unless set.
+        failures: usize,
+        /// Trials that must succeed to close it: 1 to 1,000,000; 3 unless set.
+        successes: usize,
+        /// How long it is open before it lets a trial through, 60 s unless set.
+        open: Duration,
+        /// Trials under way at once: 1 to 1,000,000; 3 unless set.
+        probes: usize,
+        /// What counts as a failure: timeouts and lost workers unless set, but for those ended by a signal from elsewhere.
+        counts: CountedFailures,
+    }
+}
+
+group! {
+    /// `poison`: the quarantine of calls that end their workers again and again (R37).
+    Poison {
+        /// Whether there is one. There is unless set.
+        enabled: bool,
+        /// Workers in a row: 1 to 1000; 3 unless set.
+        deaths: usize,
+        /// For how long, 10 minutes unless set.
+        quarantine: Duration,
+    }
+}
+
+/// `retry`: when an idempotent call is sent again whose worker died (R33).
+///
+/// ```
+/// use herder_actors::{Backoff, PoolConfig, Retry};
+/// use std::time::Duration;
+///
+/// let retry = Retry::new().attempts(5).backoff(Backoff::Fibonacci).base(Duration::from_millis(20)).budget(0.1);
+/// PoolConfig::basic("models").app("models.py:app").retry(retry).build()?;
+/// # Ok::<(), herder_actors::InvalidConfig>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct Retry {
+    pub(super) attempts: Option<usize>,
+    pub(super) backoff: Option<Backoff>,
+    pub(super) base: Option<Duration>,
+    pub(super) max: Option<Duration>,
+    pub(super) jitter: Option<f64>,
+    pub(super) budget: Option<f64>,
+}
+
+impl Retry {
+    /// Everything at its default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How often a call is sent at most: 1 to 100; 3 unless set. 1: never again.
+    pub fn attempts(mut self, attempts: usize) -> Self {
+        self.attempts = Some(attempts);
+        self
+    }
+
+    /// How the waits grow: doubling unless set.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = Some(backoff);
+        self
+    }
+
+    /// The first wait, 100 ms unless set; at most `max`.
+    pub fn base(mut self, base: Duration) -> Self {
+        self.base = Some(base);
+        self
+    }
+
+    /// The longest wait, 5 s unless set.
+    pub fn max(mut self, max: Duration) -> Self {
+        self.max = Some(max);
+        self
+    }
+
+    /// How far a wait may be from its backoff, as a share of it: 0 to 1; 0.25 unless set.
+    pub fn jitter(mut self, share: f64) -> Self {
+        self.jitter = Some(share);
+        self
+    }
+
+    /// Retries of the whole pool, as a share of its successes of the last ten seconds: 0 to 1; 0.2 unless set. Ten in ten seconds
+    /// are always allowed.
+    pub fn budget(mut self, share: f64) -> Self {
+        self.budget = Some(share);
+        self
     }
 }
 

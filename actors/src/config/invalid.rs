@@ -21,7 +21,8 @@ pub struct InvalidConfig {
 }
 
 impl InvalidConfig {
-    pub(super) fn new(key: &'static str, given: impl Display, allowed: impl Display) -> Self {
+    /// A refusal of this key: for those who read configurations and find what no single key shows.
+    pub fn new(key: &'static str, given: impl Display, allowed: impl Display) -> Self {
         Self { key, given: given.to_string(), allowed: allowed.to_string() }
     }
 

@@ -15,8 +15,8 @@ mod table;
 mod tests;
 
 pub use builder::{Basic, Enhanced, PoolBuilder};
-pub use groups::{Cancel, Features, Health, Queue, Restart, Routed, Sessions, Stop, Tracked};
-pub use herder_core::{Affinity, Expiry, IfAbsent, OnExpired, WorkerType};
+pub use groups::{Breaker, Cancel, Features, Health, Poison, Queue, Restart, Retry, Routed, Sessions, Stop, Tracked};
+pub use herder_core::{Affinity, Backoff, CountedFailures, Expiry, IfAbsent, OnExpired, WorkerType};
 pub use invalid::InvalidConfig;
 pub use launch::{AppPath, EnvMode, Launch};
 pub use pool::{PoolConfig, StopSettings};

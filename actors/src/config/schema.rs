@@ -53,6 +53,12 @@ pub enum Kind {
     Text(Text),
     /// A list of texts.
     List(Text),
+    /// A list of a few words.
+    Words(Words),
+    /// A list of durations.
+    Spans(Text),
+    /// A share: a number from 0 on.
+    Share(Share),
     /// A table from text to text.
     Map(Text),
 }
@@ -103,6 +109,28 @@ pub struct Choice {
     pub words: &'static [&'static str],
 }
 
+/// Any of a few words.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// The key's path.
+    pub path: &'static str,
+    /// What it is when it isn't set.
+    pub default: &'static [&'static str],
+    /// The words.
+    pub words: &'static [&'static str],
+}
+
+/// A share of something: 0.25 is a quarter. In thousandths here, so that it is exact.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// The key's path.
+    pub path: &'static str,
+    /// What it is when it isn't set, in thousandths.
+    pub default: u32,
+    /// The most it can be, in thousandths.
+    pub max: u32,
+}
+
 /// True or false.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
@@ -144,6 +172,9 @@ impl Kind {
             Self::Choice(_) | Self::Text(_) => "text",
             Self::Flag(_) => "true or false",
             Self::List(_) => "list of texts",
+            Self::Words(_) => "list of words",
+            Self::Spans(_) => "list of durations",
+            Self::Share(_) => "number",
             Self::Map(_) => "table of texts",
         }
     }
@@ -156,7 +187,9 @@ impl Kind {
             Self::Span(row) => shown(row.default).to_string(),
             Self::Choice(row) => row.default.into(),
             Self::Flag(row) => row.default.to_string(),
-            Self::Text(row) | Self::List(row) | Self::Map(row) => row.default.into(),
+            Self::Words(row) => format!("[{}]", quoted(row.default)),
+            Self::Share(row) => thousandths(row.default),
+            Self::Text(row) | Self::List(row) | Self::Spans(row) | Self::Map(row) => row.default.into(),
         }
     }
 
@@ -165,9 +198,11 @@ impl Kind {
         match self {
             Self::Count(Count { min, max, .. }) | Self::Derived(Derived { min, max, .. }) => range(*min, *max),
             Self::Span(_) => SPAN_ALLOWED.into(),
-            Self::Choice(row) => row.words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "),
+            Self::Choice(row) => quoted(row.words),
+            Self::Words(row) => format!("any of {}", quoted(row.words)),
+            Self::Share(row) => format!("0 to {}", thousandths(row.max)),
             Self::Flag(_) => "true, false".into(),
-            Self::Text(row) | Self::List(row) | Self::Map(row) => row.allowed.into(),
+            Self::Text(row) | Self::List(row) | Self::Spans(row) | Self::Map(row) => row.allowed.into(),
         }
     }
 }
@@ -216,6 +251,23 @@ impl Span {
     }
 }
 
+impl Share {
+    /// The share in thousandths, or the default.
+    ///
+    /// # Errors
+    /// When it is out of bounds, or no number.
+    pub fn take(&self, given: Option<f64>) -> Result<u32, InvalidConfig> {
+        let Some(share) = given else { return Ok(self.default) };
+        let fits = (0.0..=f64::from(self.max) / 1000.0).contains(&share);
+        // In bounds: neither negative, nor too large, nor not a number.
+        if fits {
+            Ok((share * 1000.0).round() as u32)
+        } else {
+            Err(InvalidConfig::new(self.path, share, Kind::Share(*self).allowed()))
+        }
+    }
+}
+
 impl Flag {
     /// The flag, or the default.
     pub fn take(&self, given: Option<bool>) -> bool {
@@ -226,6 +278,15 @@ impl Flag {
 /// A duration as configuration spells it: `1m 30s`.
 pub(super) fn shown(span: Duration) -> impl fmt::Display {
     humantime::format_duration(span)
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
+}
+
+/// `0.25` of 250.
+fn thousandths(share: u32) -> String {
+    (f64::from(share) / 1000.0).to_string()
 }
 
 fn range(min: usize, max: usize) -> String {

@@ -1,7 +1,7 @@
 //! The one table of a pool's keys: path, scope, type, default and bounds. The builder takes defaults and bounds from here,
 //! the TOML file is checked against it, and the snapshot of the schema prints it. A default stands nowhere else.
 
-use super::schema::{Choice, Count, Derived, Flag, Key, Kind, Scope, Span, Text};
+use super::schema::{Choice, Count, Derived, Flag, Key, Kind, Scope, Share, Span, Text, Words};
 use std::time::Duration;
 
 const fn seconds(n: u64) -> Duration {
@@ -51,6 +51,8 @@ table! {
         "the wait for any free worker";
     QUEUE_PER_SESSION: Derived(Derived) = Any "queue.per_session" { rule: "queue.limit / 4", min: 1, max: 1_000_000 },
         "calls waiting in one session, at most `queue.limit`";
+    QUEUE_SHED: Flag(Flag) = Any "queue.shed" { default: true },
+        "whether a call is refused at once whose turn, by what recent calls took, can't come in time";
     CONCURRENCY: Count(Count) = Any "concurrency" { default: 1, min: 1, max: 1024 },
         "calls a worker runs at once: 1 for sync handlers, more for async ones";
     PIPELINE: Count(Count) = Any "pipeline" { default: 1, min: 1, max: 1024 },
@@ -97,6 +99,38 @@ table! {
         "the longest such wait";
     RESTART_COOLDOWN: Span(Span) = Any "restart.cooldown" { default: seconds(30) },
         "how long a failed pool rests before its probe; doubles to 10 minutes";
+    RETRY_ATTEMPTS: Count(Count) = Any "retry.attempts" { default: 3, min: 1, max: 100 },
+        "how often an idempotent call is sent at most; 1: never again";
+    RETRY_BACKOFF: Choice(Choice) = Any "retry.backoff" { default: "exponential", words: &["exponential", "linear", "fibonacci", "decorrelated_jitter", "custom"] },
+        "how the wait before an attempt grows; `custom` takes `retry.waits`";
+    RETRY_BASE: Span(Span) = Any "retry.base" { default: millis(100) },
+        "the first wait, at most `retry.max`";
+    RETRY_MAX: Span(Span) = Any "retry.max" { default: seconds(5) },
+        "the longest wait";
+    RETRY_WAITS: Spans(Text) = Any "retry.waits" { default: "none", allowed: "durations such as [\"0s\", \"50ms\", \"1s\"], with `retry.backoff = \"custom\"`" },
+        "the waits of `custom`, the last one again and again";
+    RETRY_JITTER: Share(Share) = Any "retry.jitter" { default: 250, max: 1000 },
+        "how far a wait may be from its backoff, as a share of it";
+    RETRY_BUDGET: Share(Share) = Any "retry.budget" { default: 200, max: 1000 },
+        "retries of the whole pool, as a share of its successes of the last ten seconds; ten are always allowed";
+    BREAKER_ENABLED: Flag(Flag) = Any "breaker.enabled" { default: false },
+        "whether the pool has a circuit breaker";
+    BREAKER_FAILURES: Count(Count) = Any "breaker.failures" { default: 5, min: 1, max: 1_000_000 },
+        "failures in a row that open it";
+    BREAKER_SUCCESSES: Count(Count) = Any "breaker.successes" { default: 3, min: 1, max: 1_000_000 },
+        "trials that must succeed to close it";
+    BREAKER_OPEN: Span(Span) = Any "breaker.open" { default: seconds(60) },
+        "how long it is open before it lets a trial through";
+    BREAKER_PROBES: Count(Count) = Any "breaker.probes" { default: 3, min: 1, max: 1_000_000 },
+        "trials under way at once";
+    BREAKER_COUNTS: Words(Words) = Any "breaker.counts" { default: &["timeout", "connection"], words: &["timeout", "connection", "signal", "python"] },
+        "what counts as a failure: time run out, a lost worker, one ended by a signal from elsewhere, an error that was answered";
+    POISON_ENABLED: Flag(Flag) = Any "poison.enabled" { default: true },
+        "whether a command with arguments that end worker after worker is quarantined";
+    POISON_DEATHS: Count(Count) = Any "poison.deaths" { default: 3, min: 1, max: 1000 },
+        "workers that must end in the middle of it, without one that lives between";
+    POISON_QUARANTINE: Span(Span) = Any "poison.quarantine" { default: seconds(600) },
+        "for how long, from the last of them";
     MAX_FRAME: Count(Count) = Any "max_frame" { default: 64 * 1024 * 1024, min: 1024, max: (1 << 30) - 1 },
         "the longest frame, in bytes";
     FEATURES_SESSION_AFFINITY: Flag(Flag) = Enhanced "features.session_affinity" { default: true },

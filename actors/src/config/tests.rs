@@ -108,6 +108,7 @@ fn r51_bounds_hold_for_every_key() {
             Kind::Count(row) => numbers(key.path, row.min, row.max),
             Kind::Derived(row) => numbers(key.path, row.min, row.max),
             Kind::Span(_) => spans(key.path),
+            Kind::Share(row) => shares(key.path, f64::from(row.max) / 1000.0),
             _ => {}
         }
     }
@@ -131,6 +132,24 @@ fn spans(path: &str) {
     }
 }
 
+fn shares(path: &str, max: f64) {
+    for good in [0.0, max] {
+        share(path, good).unwrap_or_else(|error| panic!("{good}: {error}"));
+    }
+    for bad in [-0.001, max + 0.001, f64::NAN, f64::INFINITY] {
+        assert_eq!(share(path, bad).unwrap_err().key(), path, "{bad}");
+    }
+}
+
+fn share(path: &str, share: f64) -> Result<PoolConfig, InvalidConfig> {
+    match path {
+        "retry.jitter" => basic().retry(Retry::new().jitter(share)),
+        "retry.budget" => basic().retry(Retry::new().budget(share)),
+        _ => panic!("{path} has no test"),
+    }
+    .build()
+}
+
 fn number(path: &str, n: usize) -> Result<PoolConfig, InvalidConfig> {
     match path {
         "pool_size" => basic().pool_size(n),
@@ -142,6 +161,11 @@ fn number(path: &str, n: usize) -> Result<PoolConfig, InvalidConfig> {
         "sessions.max" => basic().sessions(Sessions::new().max(n)),
         "health.failures" => basic().health(Health::new().failures(n)),
         "restart.max" => basic().restart(Restart::new().max(n)),
+        "retry.attempts" => basic().retry(Retry::new().attempts(n)),
+        "breaker.failures" => basic().breaker(Breaker::new().failures(n)),
+        "breaker.successes" => basic().breaker(Breaker::new().successes(n)),
+        "breaker.probes" => basic().breaker(Breaker::new().probes(n)),
+        "poison.deaths" => basic().poison(Poison::new().deaths(n)),
         "max_frame" => basic().max_frame(n),
         _ => panic!("{path} has no test"),
     }
@@ -170,6 +194,10 @@ fn span(path: &str, d: Duration) -> Result<PoolConfig, InvalidConfig> {
         "restart.backoff" => basic().restart(Restart::new().backoff(d).max_backoff(LONGEST)),
         "restart.max_backoff" => basic().restart(Restart::new().backoff(NANO).max_backoff(d)),
         "restart.cooldown" => basic().restart(Restart::new().cooldown(d)),
+        "retry.base" => basic().retry(Retry::new().base(d).max(LONGEST)),
+        "retry.max" => basic().retry(Retry::new().base(NANO).max(d)),
+        "breaker.open" => basic().breaker(Breaker::new().open(d)),
+        "poison.quarantine" => basic().poison(Poison::new().quarantine(d)),
         _ => panic!("{path} has no test"),
     }
     .build()
@@ -188,6 +216,9 @@ fn r51_refusals_name_key_value_and_what_is_allowed() {
     assert_snapshot!(refusal(basic().queue(Queue::new().limit(10).per_session(11)).build()), @"`queue.per_session` is 11; allowed: 1 to `queue.limit`, which is 10");
     assert_snapshot!(refusal(basic().cancel(Cancel::new().interrupt(secs(90))).build()), @"`cancel.interrupt` is 1m 30s; allowed: at most `cancel.kill`, which is 5s");
     assert_snapshot!(refusal(basic().restart(Restart::new().backoff(secs(11))).build()), @"`restart.backoff` is 11s; allowed: at most `restart.max_backoff`, which is 10s");
+    assert_snapshot!(refusal(basic().retry(Retry::new().base(secs(6))).build()), @"`retry.base` is 6s; allowed: at most `retry.max`, which is 5s");
+    let late = Backoff::Custom(vec![Duration::ZERO, LONGEST + NANO]);
+    assert_eq!(basic().retry(Retry::new().backoff(late)).build().unwrap_err().key(), "retry.waits");
     assert_snapshot!(refusal(basic().cwd("/no/such/folder").build()), @"`cwd` is /no/such/folder; allowed: a folder that exists");
     assert_snapshot!(refusal(basic().python("").build()), @r#"`python` is ""; allowed: a program's name or path"#);
     assert_snapshot!(refusal(basic().env("A=B", "secret").build()), @r#"`env` is "A=B" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD nor HERDER_CTL_FD"#);

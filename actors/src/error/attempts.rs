@@ -66,7 +66,6 @@ impl Error {
     }
 
     /// The same error, of a call that had these attempts before. The errors that no call which was sent again ends with keep none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the retries"))]
     pub(crate) fn after(mut self, earlier: Vec<Attempt>) -> Self {
         if let Self::Rejected { attempts, .. }
         | Self::Exception { attempts, .. }

@@ -1,8 +1,8 @@
 //! From the core's bare facts to the public error: adds texts, the tail of stderr and the last start error.
 
-use super::{Attempts, Error, Report, whole_ms};
+use super::{Attempt, Attempts, Error, Report, whole_ms};
 use crate::cell::State;
-use herder_core::{End, ExitStatus, Failure, Loss, Now, WorkerRef};
+use herder_core::{End, ExitStatus, Failure, Loss, Now, Quarantined, WorkerRef};
 
 /// What a shell knows of a process's end beyond the core's facts.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,12 @@ impl State {
         match failure {
             Failure::QueueFull { limit } => Error::QueueFull { limit },
             Failure::SessionQueueFull { limit } => Error::SessionQueueFull { limit },
+            Failure::Overloaded { expected, patience } => Error::Overloaded { expected_wait: expected, patience },
+            Failure::BreakerOpen { retry_at } => Error::BreakerOpen { retry_after: whole_ms(retry_at.since(now)) },
+            Failure::Poison(Quarantined { fingerprint, deaths, until }) => {
+                let (fingerprint, retry_after) = (fingerprint.to_string(), whole_ms(until.since(now)));
+                Error::PoisonCall { fingerprint, deaths, retry_after, attempts: Attempts::default() }
+            }
             Failure::QueueTimeout => {
                 let waited = self.core().settings().queue.timeout;
                 let last_start_error = self.last_start_error_if_below_strength();
@@ -53,6 +59,15 @@ impl State {
             Failure::PoolClosed { may_have_run } => Error::closed(may_have_run),
             Failure::Abandoned => Error::Cancelled { message: "its caller went away".into() },
         }
+    }
+
+    /// A call's lost attempts, with what is known of each.
+    pub(crate) fn attempts(&self, losses: &[Loss]) -> Vec<Attempt> {
+        let attempt = |loss: &Loss| {
+            let (reason, report) = self.loss(loss);
+            Attempt { worker: loss.at.worker, generation: loss.at.generation, reason, report }
+        };
+        losses.iter().map(attempt).collect()
     }
 
     fn loss(&self, loss: &Loss) -> (Box<str>, Box<Report>) {

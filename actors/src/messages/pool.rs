@@ -2,7 +2,10 @@
 
 use crate::{Result, Status};
 use actix::Message;
-use herder_core::{Counters, Generation, Health, PoolName, PoolState, WorkerId, WorkerRef, WorkerState};
+use herder_core::{
+    BreakerStatus, Counters, Fingerprint, Generation, Health, Outcome, PoolName, PoolState, Watched, WorkerId,
+    WorkerRef, WorkerState,
+};
 use serde::Serialize;
 use std::{fmt, time::Duration};
 
@@ -35,6 +38,31 @@ pub struct ListWorkers;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<()>")]
 pub struct KillWorker(pub WorkerRef);
+
+/// The pool's circuit breaker as it stands; `None` in a pool without one (R34).
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Option<BreakerStatus>>")]
+pub struct GetBreaker;
+
+/// Closes the circuit breaker, whatever was. False in a pool without one.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<bool>")]
+pub struct ResetBreaker;
+
+/// Counts an outcome for the circuit breaker that somebody else saw. False in a pool without one.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<bool>")]
+pub struct RecordOutcome(pub Outcome);
+
+/// The payloads that ended workers: in quarantine, or suspected (R37).
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Vec<Watched>>")]
+pub struct GetQuarantine;
+
+/// Lets a payload out of quarantine. False if it was not watched.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<bool>")]
+pub struct ReleasePayload(pub Fingerprint);
 
 /// Ends the pool: no new calls, those there are finish within the time or are answered `PoolClosed`, then the workers end.
 #[derive(Clone, Copy, Debug, Message)]

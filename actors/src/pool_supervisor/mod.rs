@@ -4,6 +4,7 @@
 
 mod affinity;
 mod attend;
+mod breaker;
 mod execute;
 mod handlers;
 #[cfg(feature = "fault-injection")]

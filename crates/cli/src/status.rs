@@ -68,10 +68,35 @@ fn one(status: &Value) -> String {
         shown(&queue["limit"]),
         shown(&status["active_sessions"]),
     );
+    text += &load(queue);
+    text += &refused(status);
     if let Some(error) = status["last_start_error"].as_str() {
         text += &format!("the last start of a worker failed: {error}\n");
     }
     text + "\n" + &aligned(&titles, &workers)
+}
+
+/// How much there is to do for the workers that are ready.
+fn load(queue: &Value) -> String {
+    let Some(load) = queue["load"].as_f64() else { return String::new() };
+    let wait = match queue["expected_wait_ms"].as_u64() {
+        Some(ms) => format!(", a wait of about {ms} ms"),
+        None => String::new(),
+    };
+    format!("load {:.0} %{wait}\n", load * 100.0)
+}
+
+/// What refuses calls, if something does.
+fn refused(status: &Value) -> String {
+    let mut text = String::new();
+    if let Some(state) = status["breaker"]["state"].as_str() {
+        let refused = shown(&status["breaker"]["refused"]);
+        text += &format!("breaker {}, {refused} calls refused\n", state.replace('_', "-"));
+    }
+    if status["quarantined"].as_u64().is_some_and(|payloads| payloads > 0) {
+        text += &format!("{} payloads in quarantine\n", shown(&status["quarantined"]));
+    }
+    text
 }
 
 fn shown(value: &Value) -> String {

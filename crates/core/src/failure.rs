@@ -1,8 +1,8 @@
 //! Why a call was not answered by a worker, and why a worker ended. Pure data: texts, causes and the tail of
 //! stderr are added by whoever turns these into the public error.
 
-use crate::{ExitStatus, Now, SessionId, WorkerRef};
-use std::fmt;
+use crate::{ExitStatus, Now, Quarantined, SessionId, WorkerRef};
+use std::{fmt, time::Duration};
 
 /// Why a call ends without a worker's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +16,13 @@ pub enum Failure {
     SessionQueueFull {
         /// How many of one session may wait.
         limit: usize,
+    },
+    /// By all that was seen, its turn can't come in time.
+    Overloaded {
+        /// How long it would wait.
+        expected: Duration,
+        /// How long it can.
+        patience: Duration,
     },
     /// No worker became free within the queue's timeout.
     QueueTimeout,
@@ -44,6 +51,13 @@ pub enum Failure {
     },
     /// The session's worker is busy and the call does not wait.
     WorkerBusy(WorkerRef),
+    /// The pool's circuit breaker is open.
+    BreakerOpen {
+        /// When it lets a trial through.
+        retry_at: Now,
+    },
+    /// Its command with these arguments ended too many workers.
+    Poison(Quarantined),
     /// The pool failed to keep its workers; the next probe starts at `retry_at`.
     PoolFailed {
         /// When the next probe starts.

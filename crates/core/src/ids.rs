@@ -81,6 +81,31 @@ pub struct CallId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct WireId(pub u64);
 
+/// A call's command and arguments as one number: two calls of one payload have the same. Shown as 16 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(pub u64);
+
+/// Why a text is no fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a fingerprint: 16 hexadecimal digits")]
+pub struct InvalidFingerprint(pub String);
+
+impl FromStr for Fingerprint {
+    type Err = InvalidFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        number.map(Fingerprint).ok_or_else(|| InvalidFingerprint(text.into()))
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl Serialize for WorkerId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -123,6 +148,7 @@ shown! {
     Epoch: "{}", "Epoch";
     CallId: "{}", "CallId";
     WireId: "{}", "WireId";
+    Fingerprint: "{:016x}", "Fingerprint";
 }
 
 impl fmt::Display for WorkerRef {
@@ -149,5 +175,14 @@ mod tests {
     fn worker_ids_print_and_parse() {
         assert_eq!(WorkerId(7).to_string().parse(), Ok(WorkerId(7)));
         assert!("7".parse::<WorkerId>().is_err());
+    }
+
+    #[test]
+    fn fingerprints_print_and_parse() {
+        assert_eq!(Fingerprint(0xab).to_string(), "00000000000000ab");
+        assert_eq!("00000000000000ab".parse(), Ok(Fingerprint(0xab)));
+        for bad in ["", "ab", "+0000000000000ab", "00000000000000abc"] {
+            assert!(bad.parse::<Fingerprint>().is_err(), "{bad}");
+        }
     }
 }

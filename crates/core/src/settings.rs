@@ -1,5 +1,6 @@
 //! What a pool was told to be. Plain validated data, handed to the core once; whoever builds it has checked the bounds.
 
+use crate::Backoff;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -87,8 +88,12 @@ pub struct Settings {
     pub health: HealthSettings,
     /// Restarts.
     pub restart: RestartSettings,
-    /// How often an idempotent call without a strict session is sent at most, at least 1.
-    pub attempts: u32,
+    /// Sending a call again.
+    pub retry: RetrySettings,
+    /// The circuit breaker, if there is one.
+    pub breaker: Option<BreakerSettings>,
+    /// The quarantine of calls that end their workers, if there is one.
+    pub poison: Option<PoisonSettings>,
     /// Tracking of sessions, which every pool does.
     pub sessions: SessionSettings,
     /// The worker type with its features.
@@ -104,6 +109,8 @@ pub struct QueueSettings {
     pub per_session: usize,
     /// How long a call waits for any free worker. A wait for a session's own worker ends with the call's deadline.
     pub timeout: Duration,
+    /// Whether a call is refused at once that can't be reached within its time, by all that was seen.
+    pub shed: bool,
 }
 
 /// Patience after a deadline or a cancel, both from that moment.
@@ -141,6 +148,60 @@ pub struct RestartSettings {
     pub max_backoff: Duration,
     /// How long a failed pool rests before its probe; doubles up to ten minutes.
     pub cooldown: Duration,
+}
+
+/// When a call is sent again whose process died: only an idempotent one without a strict session, never past its deadline.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RetrySettings {
+    /// How often a call is sent at most, at least 1.
+    pub attempts: u32,
+    /// How the waits grow.
+    pub backoff: Backoff,
+    /// The first wait.
+    pub base: Duration,
+    /// The longest wait.
+    pub max: Duration,
+    /// How far a wait may be from what the backoff says, in thousandths of it: at most 1000.
+    pub jitter: u32,
+    /// How many retries the pool may send, in thousandths of its successes of the last ten seconds. Ten are always allowed.
+    pub budget: u32,
+}
+
+/// When a pool's circuit breaker opens, and when it closes again (R34).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BreakerSettings {
+    /// Failures in a row that open it, at least 1.
+    pub failures: u32,
+    /// Trials that must succeed to close it, at least 1.
+    pub successes: u32,
+    /// How long it stays open before it lets a trial through.
+    pub open: Duration,
+    /// Trials under way at once, at least 1.
+    pub probes: u32,
+    /// What counts as a failure.
+    pub counts: CountedFailures,
+}
+
+/// What counts as a failure for a breaker, by category.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CountedFailures {
+    /// Deadlines and queue timeouts.
+    pub timeout: bool,
+    /// Workers that were lost with their call: exits, broken protocol, hanging.
+    pub connection: bool,
+    /// Those that ended by a signal Herder did not send on its own account.
+    pub signal: bool,
+    /// Errors that a worker answered.
+    pub python: bool,
+}
+
+/// When a call's payload is quarantined (R37).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PoisonSettings {
+    /// Deaths in a row, at least 1.
+    pub deaths: u32,
+    /// For how long, from the last of them. Deaths farther apart do not add up.
+    pub quarantine: Duration,
 }
 
 /// Tracking of sessions.
@@ -204,7 +265,7 @@ impl Settings {
             overflow: 2,
             concurrency: 1,
             pipeline: 1,
-            queue: QueueSettings { limit: 1000, per_session: 250, timeout: seconds(5) },
+            queue: QueueSettings { limit: 1000, per_session: 250, timeout: seconds(5), shed: true },
             start_timeout: seconds(60),
             start_batch: 8,
             overflow_linger: seconds(30),
@@ -218,10 +279,38 @@ impl Settings {
                 max_backoff: seconds(10),
                 cooldown: seconds(30),
             },
-            attempts: 3,
+            retry: RetrySettings::default(),
+            breaker: None,
+            poison: Some(PoisonSettings::default()),
             sessions: SessionSettings { timeout: seconds(300), cleanup_interval: seconds(60), max: 10_000 },
             kind,
         }
+    }
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        let (base, max) = (Duration::from_millis(100), Duration::from_secs(5));
+        Self { attempts: 3, backoff: Backoff::Exponential, base, max, jitter: 250, budget: 200 }
+    }
+}
+
+impl Default for BreakerSettings {
+    fn default() -> Self {
+        let (open, counts) = (Duration::from_secs(60), CountedFailures::default());
+        Self { failures: 5, successes: 3, open, probes: 3, counts }
+    }
+}
+
+impl Default for CountedFailures {
+    fn default() -> Self {
+        Self { timeout: true, connection: true, signal: false, python: false }
+    }
+}
+
+impl Default for PoisonSettings {
+    fn default() -> Self {
+        Self { deaths: 3, quarantine: Duration::from_secs(600) }
     }
 }
 

@@ -84,7 +84,13 @@ mod tests {
             self.calls += 1;
             let session = Some(SessionCall { id: ann(), if_absent, affinity: None });
             let deadline = self.now + Duration::from_secs(30);
-            self.step(Input::Submit(Submission { call: CallId(self.calls), session, deadline, idempotent: false }));
+            self.step(Input::Submit(Submission {
+                call: CallId(self.calls),
+                session,
+                deadline,
+                idempotent: false,
+                fingerprint: None,
+            }));
             let found = self.fx.iter().find_map(|effect| match effect {
                 Effect::Send { at, wire, .. } => Some(Ok((*at, *wire))),
                 Effect::Settle { failure, .. } => Some(Err(failure.clone())),

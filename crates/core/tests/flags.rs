@@ -65,7 +65,7 @@ mod tests {
             let missed = worker.history.map(|history| history.iter().any(|change| change.reason == "missed a ping"));
             assert_eq!(missed, gated.then_some(true), "{kind:?}");
             let deadline = pool.now + Duration::from_secs(30);
-            let call = Submission { call: CallId(1), session: None, deadline, idempotent: false };
+            let call = Submission { call: CallId(1), session: None, deadline, idempotent: false, fingerprint: None };
             let sent = pool.step(Input::Submit(call)).iter().any(|effect| matches!(effect, Effect::Send { .. }));
             assert_eq!(sent, !gated, "{kind:?}");
             let end = Effect::Stop { at: AT, how: StopHow::Ladder, doom: Doom::Unresponsive };

@@ -99,7 +99,9 @@ fn death(pool: &mut Pool) {
     let mut steps = Steps::default();
     let end = End { status: ExitStatus::Signal(9), doom: Some(Doom::Requested) };
     pool.fx.clear();
-    steps.time(|| pool.core.handle(pool.now, Input::Exited { at: process(1, 1), end }, &mut pool.fx));
+    steps.time(|| {
+        pool.core.handle(pool.now, Input::Exited { at: process(1, 1), end, suspects: Vec::new() }, &mut pool.fx);
+    });
     steps.report("the death of a worker with 250,000 sessions");
     if let Some(next) = pool.started() {
         pool.ready(next);

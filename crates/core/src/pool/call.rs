@@ -1,8 +1,11 @@
 //! A call from admission to its settling. Payloads and callers are elsewhere; here is where it stands.
 
-use crate::{Affinity, CallId, Epoch, Now, WireId, WorkerRef, session::RowKey};
+use crate::{
+    Affinity, CallId, Epoch, Fingerprint, Now, WireId, WorkerRef, breaker::Permit, failure::Loss, queue::Turn,
+    session::RowKey,
+};
 use foldhash::fast::FixedState;
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 /// The admitted, unsettled calls. Never iterated to decide anything.
 pub(crate) type Calls = HashMap<CallId, Call, FixedState>;
@@ -17,6 +20,22 @@ pub(crate) struct Call {
     pub(crate) attempts: u32,
     pub(crate) role: Role,
     pub(crate) place: Place,
+    /// Its place in the order of those that wait, and whether it was among them.
+    pub(crate) turn: Turn,
+    pub(crate) has_waited: bool,
+    pub(crate) permit: Permit,
+    /// Known only if its pool watches payloads.
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Its lost attempts, if there were any.
+    pub(crate) retried: Option<Box<Retried>>,
+}
+
+/// What was before a retry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Retried {
+    pub(crate) losses: Vec<Loss>,
+    /// The last wait between two attempts.
+    pub(crate) wait: Duration,
 }
 
 /// What the call's session demands.
@@ -45,6 +64,8 @@ pub(crate) enum Place {
     Bound(WorkerRef),
     /// Behind another call of its session.
     Line,
+    /// Between two attempts.
+    Backoff { until: Now },
     /// Sent.
     Sent { at: WorkerRef, wire: WireId },
 }
@@ -72,13 +93,19 @@ impl Role {
 
 impl Call {
     pub(crate) fn is_queued(&self) -> bool {
-        matches!(self.place, Place::Anyone | Place::Homeless | Place::Bound(_) | Place::Line)
+        matches!(self.place, Place::Anyone | Place::Homeless | Place::Bound(_) | Place::Line | Place::Backoff { .. })
+    }
+
+    /// Its lost attempts.
+    pub(crate) fn into_losses(self) -> Vec<Loss> {
+        self.retried.map_or_else(Vec::new, |retried| retried.losses)
     }
 
     /// The next moment to look at it.
     pub(crate) fn due(&self) -> Now {
         match self.place {
             Place::Anyone | Place::Homeless => self.queue_until.min(self.deadline),
+            Place::Backoff { until } => until.min(self.deadline),
             _ => self.deadline,
         }
     }

@@ -1,19 +1,17 @@
 //! The end of a process, and who hears of it: its calls, its sessions, nobody else (R20, R36).
 
-use super::{
-    Core, Effect, Effects, Phase,
-    call::{Place, Role},
-};
+use super::{Core, Effects, call::Role};
 use crate::{
-    CallId, Now, WorkerId, WorkerRef,
-    failure::{End, Failure, Loss},
+    CallId, Now, Suspect, WorkerId, WorkerRef,
+    failure::{Doom, End, Failure, Loss},
+    quarantine::Blame,
     session::{Binding, Happened, RowKey, Sessions},
     worker::{Occupant, Process, Running, WorkerState},
 };
 
 impl Core {
     /// The process is gone, and all it said was read.
-    pub(super) fn exited(&mut self, now: Now, at: WorkerRef, end: End, fx: &mut Effects) {
+    pub(super) fn exited(&mut self, now: Now, at: WorkerRef, end: End, suspects: &[Suspect], fx: &mut Effects) {
         let gated = self.gated();
         let Some(slot) = self.current(at).filter(|slot| slot.has_process()) else { return };
         let state = slot.state(gated);
@@ -32,6 +30,7 @@ impl Core {
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.worker_gone(at);
         }
+        self.blame(now, end, &running, suspects);
         self.restart_or_rest(now, at, end, live_since, fx);
         self.lose_calls(now, at, end, running, &waiting, fx);
         self.after_exit(now, fx); // first, so that a drain that is over starts nothing it would end at once
@@ -72,30 +71,34 @@ impl Core {
         others.sort_unstable_by_key(|attempt| attempt.wire);
         for attempt in others {
             match (attempt.occupant, attempt.session) {
-                (Occupant::Call(id), _) => self.lose_or_retry(now, id, at, end, fx),
+                (Occupant::Call(id), _) => {
+                    self.lose_or_retry(now, id, Loss { at, end: Some(end), may_have_run: true }, fx);
+                }
                 (Occupant::Abandoned { .. }, Some((row, _))) => self.release(now, row, false, false, fx),
                 (Occupant::Abandoned { .. }, None) => {}
             }
         }
     }
 
-    /// A call without a strict session: again if it may, else lost.
-    fn lose_or_retry(&mut self, now: Now, id: CallId, at: WorkerRef, end: End, fx: &mut Effects) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        if call.idempotent && call.attempts < self.settings.attempts && self.phase == Phase::Running {
-            call.place = Place::Nowhere;
-            call.queue_until = now + self.settings.queue.timeout;
-            self.counters.retries += 1;
-            return self.seek_or_wait(now, id, fx);
-        }
-        let Some(call) = self.calls.remove(&id) else { return };
-        self.counters.lost += 1;
-        fx.push(Effect::Settle {
-            call: id,
-            failure: Failure::WorkerLost(Loss { at, end: Some(end), may_have_run: true }),
-        });
-        if let Some(row) = call.role.row() {
-            self.release(now, row, false, false, fx);
+    /// Which payloads may have ended the process (R37).
+    fn blame(&mut self, now: Now, end: End, running: &[Running], suspects: &[Suspect]) {
+        let blame = match end.doom {
+            None | Some(Doom::Protocol | Doom::Unresponsive) => Blame::Everybody,
+            Some(Doom::CancelPatience) => Blame::Abandoned,
+            Some(_) => Blame::Nobody,
+        };
+        for suspect in suspects {
+            let Some(attempt) = running.iter().find(|attempt| attempt.wire == suspect.wire) else { continue };
+            let call = match attempt.occupant {
+                Occupant::Call(call) => Some(call),
+                Occupant::Abandoned { .. } => None,
+            };
+            if blame.falls_on(call) {
+                self.quarantine.death(now, suspect, attempt.since);
+            }
+            if let Some(call) = call.and_then(|call| self.calls.get_mut(&call)) {
+                call.fingerprint = Some(suspect.fingerprint);
+            }
         }
     }
 
@@ -130,7 +133,7 @@ impl Core {
         let loss = Loss { at, end: Some(end), may_have_run: call.attempts > 0 };
         self.counters.lost += 1;
         self.note(now, row, Happened::ToldOfLoss, Some(at));
-        fx.push(Effect::Settle { call: id, failure: Failure::SessionWorkerLost { session, loss } });
+        self.fail(now, id, call, Failure::SessionWorkerLost { session, loss }, fx);
         self.end_row_call(now, row);
     }
 

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     CallId, Epoch, Now, WorkerId, WorkerRef,
+    queue::Turn,
     routing::{RebindReason, Routing},
     session::{Binding, Happened, Routes, RowKey, Sessions, Unbound},
     timers::Timer,
@@ -129,11 +130,12 @@ impl Core {
 
     /// Puts a call where it waits.
     pub(super) fn wait(&mut self, now: Now, id: CallId, place: Place, fx: &mut Effects) {
+        let turn = self.join(id);
         match place {
-            Place::Anyone => self.anyone.insert(id),
-            Place::Homeless => self.homeless.insert(id),
-            Place::Bound(at) => self.slot_mut(at.worker).queue.insert(id),
-            Place::Nowhere | Place::Line | Place::Sent { .. } => return,
+            Place::Anyone => self.anyone.insert(turn, id),
+            Place::Homeless => self.homeless.insert(turn, id),
+            Place::Bound(at) => self.slot_mut(at.worker).queue.insert(turn, id),
+            Place::Nowhere | Place::Line | Place::Backoff { .. } | Place::Sent { .. } => return,
         }
         self.queued += 1;
         self.set_place(id, place);
@@ -143,6 +145,19 @@ impl Core {
         self.want_overflow(now, fx);
     }
 
+    /// A call's turn among those that wait. One that waited before keeps it.
+    fn join(&mut self, id: CallId) -> Turn {
+        let Some(call) = self.calls.get_mut(&id) else { return Turn::default() };
+        let session = call.role.row();
+        if call.has_waited {
+            self.fairness.join_again(session, call.turn);
+        } else {
+            call.turn = self.fairness.join(session, call.turn);
+            call.has_waited = true;
+        }
+        call.turn
+    }
+
     /// Looks for a process again, for a call that may wait as long as its deadline allows.
     pub(super) fn seek_or_wait(&mut self, now: Now, id: CallId, fx: &mut Effects) {
         if let Sought::Waits(place) = self.seek(now, id, fx) {
@@ -150,10 +165,11 @@ impl Core {
         }
     }
 
-    /// Gives a process what waits for it, the oldest first, until its window is full.
+    /// Gives a process what waits for it, in the order of their turns, until its window is full.
     pub(super) fn fill(&mut self, now: Now, worker: WorkerId, fx: &mut Effects) {
         while self.slot(worker).accepts(self.gated()) {
             let Some(id) = self.next_for(worker) else { return };
+            self.fairness.served();
             self.unqueue(id);
             if self.wants_a_home(now, id, worker, fx) {
                 self.wait(now, id, Place::Homeless, fx);
@@ -169,10 +185,10 @@ impl Core {
         }
     }
 
-    fn next_for(&self, worker: WorkerId) -> Option<CallId> {
+    pub(super) fn next_for(&self, worker: WorkerId) -> Option<CallId> {
         let slot = self.slot(worker);
         let homeless = if slot.base || !self.base_lives() { self.homeless.first() } else { None };
-        [slot.queue.first(), self.anyone.first(), homeless].into_iter().flatten().min()
+        [slot.queue.first(), self.anyone.first(), homeless].into_iter().flatten().min().map(|(_, call)| call)
     }
 
     /// Whether a hint call's session lost its worker meanwhile, so that this one of the overflow must not take it (R12).

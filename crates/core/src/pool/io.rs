@@ -1,8 +1,8 @@
 //! What goes into the core and what comes out: all of it plain data.
 
 use crate::{
-    Affinity, CallId, Epoch, IfAbsent, Now, SessionId, WireId, WorkerRef,
-    failure::{Doom, End, Failure},
+    Affinity, CallId, Epoch, Fingerprint, IfAbsent, Now, SessionId, Suspect, WireId, WorkerRef,
+    failure::{Doom, End, Failure, Loss},
     routing::Routing,
 };
 use std::time::Duration;
@@ -47,6 +47,8 @@ pub enum Input {
         at: WorkerRef,
         /// How.
         end: End,
+        /// The payloads of the attempts it had, where a quarantine wants them ([`Core::unfinished`](super::Core::unfinished)).
+        suspects: Vec<Suspect>,
     },
     /// End a process now.
     Kill {
@@ -73,6 +75,8 @@ pub struct Submission {
     pub deadline: Now,
     /// It may run again elsewhere when its worker dies in the middle.
     pub idempotent: bool,
+    /// Its payload, wanted while the pool [watches](super::Core::watches_payloads) some.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// What a call says of its session.
@@ -108,6 +112,8 @@ pub enum Effect {
         call: CallId,
         /// How it came there.
         delivery: Delivery,
+        /// Its attempts that were lost before, in order.
+        earlier: Vec<Loss>,
     },
     /// The call ends without a worker's answer.
     Settle {
@@ -115,6 +121,8 @@ pub enum Effect {
         call: CallId,
         /// Why.
         failure: Failure,
+        /// Its attempts that were lost before and are not the reason, in order.
+        earlier: Vec<Loss>,
     },
     /// Ask the attempt to stop; with `interrupt`, break it.
     Cancel {

@@ -1,9 +1,11 @@
 //! The pool as a pure machine: something happened, now what? All state of a pool that decides anything is here.
 //!
 //! One step takes an [`Input`] and the time, and appends [`Effect`]s. It does no I/O, reads no clock and draws no random
-//! number, so a schedule that went wrong replays. The life of a call: `submit` (admission and routing), `dispatch` (choice
-//! and queues), `settle` (final frames, deadlines, cancels), `lifecycle` (starts, deaths, restarts), `health` (pings).
+//! number, so a schedule that went wrong replays. The life of a call: `admission` (whether it is taken), `submit` (what its
+//! session demands, its first place), `dispatch` (choice and queues), `settle` (final frames, deadlines, cancels), `retries`,
+//! `lifecycle` (starts, deaths, restarts), `health` (pings).
 
+mod admission;
 mod binding;
 mod call;
 mod death;
@@ -16,6 +18,7 @@ mod lifecycle;
 mod overflow;
 mod recovery;
 mod release;
+mod retries;
 mod salvage;
 mod sessions;
 mod settle;
@@ -41,8 +44,12 @@ pub use trail::{PastLife, SessionTrail};
 
 use crate::{
     Epoch, Generation, KindSettings, Now, Settings, WireId, WorkerId, WorkerRef,
-    queue::AdmissionQueue,
+    breaker::Breaker,
+    pace::Pace,
+    quarantine::Quarantine,
+    queue::{Fairness, WaitQueue},
     restart::Intensity,
+    retry::Budget,
     session::{Routes, Sessions, Table},
     timers::{Timer, Timers},
     worker::{History, Slot, WorkerMetrics},
@@ -62,11 +69,19 @@ pub struct Core {
     slots: Vec<Slot>,
     calls: Calls,
     /// Waiting calls that any worker may take.
-    anyone: AdmissionQueue,
+    anyone: WaitQueue,
     /// Waiting first calls of sessions that are bound nowhere: for base workers, as long as one lives.
-    homeless: AdmissionQueue,
+    homeless: WaitQueue,
     /// All waiting calls, in whatever queue.
     queued: usize,
+    fairness: Fairness,
+    /// `None` where no call is refused for being too late.
+    pace: Option<Pace>,
+    budget: Budget,
+    breaker: Option<Breaker>,
+    quarantine: Quarantine,
+    /// Scatters waits.
+    seed: u64,
     sessions: Sessions,
     extras: Extras,
     intensity: Intensity,
@@ -128,9 +143,15 @@ impl Core {
             started: now,
             slots,
             calls: Calls::default(),
-            anyone: AdmissionQueue::default(),
-            homeless: AdmissionQueue::default(),
+            anyone: WaitQueue::default(),
+            homeless: WaitQueue::default(),
             queued: 0,
+            fairness: Fairness::default(),
+            pace: settings.queue.shed.then(Pace::default),
+            budget: Budget::default(),
+            breaker: settings.breaker.clone().map(Breaker::new),
+            quarantine: Quarantine::new(settings.poison.clone()),
+            seed,
             sessions,
             extras,
             intensity: Intensity::new(settings.restart.clone()),
@@ -153,7 +174,7 @@ impl Core {
             Input::Ready { at, window, control } => self.ready(now, at, window, control, fx),
             Input::Final { at, wire, ok } => self.finish(now, at, wire, ok, fx),
             Input::Pong { at, nonce } => self.pong(now, at, nonce, fx),
-            Input::Exited { at, end } => self.exited(now, at, end, fx),
+            Input::Exited { at, end, suspects } => self.exited(now, at, end, &suspects, fx),
             Input::Kill { at, doom } => self.doom(now, at, doom, StopHow::Kill, fx),
             Input::Shutdown { until } => self.begin_drain(now, until, fx),
         }
@@ -237,6 +258,11 @@ impl Hash for Core {
         self.slots.hash(state);
         self.anyone.hash(state);
         self.homeless.hash(state);
+        self.fairness.hash(state);
+        self.pace.hash(state);
+        self.budget.hash(state);
+        self.breaker.hash(state);
+        self.quarantine.hash(state);
         self.sessions.hash(state);
         self.extras.hash(state);
         self.intensity.hash(state);

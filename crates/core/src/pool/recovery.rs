@@ -39,12 +39,12 @@ impl Core {
         match self.phase {
             Phase::Running | Phase::Draining { .. } if counts => {
                 if let Verdict::Escalate { retry_at } = self.intensity.count(now) {
-                    self.fail(retry_at, fx);
+                    self.rest(retry_at, fx);
                 }
             }
             Phase::Probing if !self.probe_is_out() => {
                 if let Verdict::Escalate { retry_at } = self.intensity.escalate(now) {
-                    self.fail(retry_at, fx);
+                    self.rest(retry_at, fx);
                 }
             }
             _ => {}
@@ -58,7 +58,7 @@ impl Core {
     }
 
     /// Too many restarts: nothing is started before the probe. Workers that live go on (documented in semantics.md).
-    fn fail(&mut self, retry_at: Now, fx: &mut Effects) {
+    fn rest(&mut self, retry_at: Now, fx: &mut Effects) {
         for slot in &mut self.slots {
             if matches!(slot.process, Process::Scheduled { .. }) {
                 slot.process = Process::Absent;

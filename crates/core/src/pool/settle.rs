@@ -34,15 +34,33 @@ impl Core {
         let Some(call) = self.calls.remove(&id) else { return };
         if ok {
             self.counters.ok += 1;
+            self.budget.success(now);
         } else {
             self.counters.failed += 1;
         }
+        if let Some(fingerprint) = call.fingerprint {
+            self.quarantine.acquit(fingerprint);
+        }
+        if let Some(breaker) = &self.settings.breaker {
+            self.end_permit(now, call.permit, breaker.counts.answer(ok));
+        }
         let (queued, ran) = (attempt.since - call.admitted, now - attempt.since);
         let delivery = Delivery { at, routing: attempt.routing, attempts: call.attempts, queued, ran };
-        fx.push(Effect::Deliver { call: id, delivery });
+        fx.push(Effect::Deliver { call: id, delivery, earlier: call.into_losses() });
+    }
+
+    /// The one way in which an admitted call ends without a worker's answer.
+    pub(super) fn fail(&mut self, now: Now, id: CallId, call: Call, failure: Failure, fx: &mut Effects) {
+        if let Some(breaker) = &self.settings.breaker {
+            self.end_permit(now, call.permit, breaker.counts.failure(&failure));
+        }
+        fx.push(Effect::Settle { call: id, failure, earlier: call.into_losses() });
     }
 
     fn freed(&mut self, now: Now, at: WorkerRef, attempt: &Running, ok: bool, fx: &mut Effects) {
+        if let Some(pace) = &mut self.pace {
+            pace.observe(now - attempt.since);
+        }
         if let Extras::Enhanced { metrics: Some(metrics), .. } = &mut self.extras {
             metrics[super::index(at.worker)].count(now - attempt.since, ok);
         }
@@ -69,6 +87,9 @@ impl Core {
         if now < due {
             return self.timers.set(due, Timer::Call(id));
         }
+        if matches!(call.place, Place::Backoff { .. }) && now < deadline {
+            return self.retry(now, id, fx);
+        }
         let failure = match () {
             () if !queued => Failure::DeadlineExceeded { may_have_run: true },
             () if now >= deadline => Failure::DeadlineExceeded { may_have_run: call.attempts > 0 },
@@ -93,8 +114,9 @@ impl Core {
             return self.check_drained(now, fx);
         }
         let Some(call) = self.calls.remove(&id) else { return };
-        fx.push(Effect::Settle { call: id, failure });
-        if let Place::Sent { at, wire } = call.place {
+        let place = call.place;
+        self.fail(now, id, call, failure, fx);
+        if let Place::Sent { at, wire } = place {
             self.leave_attempt(now, at, wire, fx);
         }
         self.check_drained(now, fx);
@@ -104,9 +126,10 @@ impl Core {
     pub(super) fn withdraw(&mut self, now: Now, id: CallId, failure: Failure, fx: &mut Effects) {
         self.unqueue(id);
         let Some(call) = self.calls.remove(&id) else { return };
-        fx.push(Effect::Settle { call: id, failure });
-        if let Some(row) = call.role.row() {
-            self.note_wait(now, row, Happened::GaveUp, None, now - call.admitted);
+        let (row, waited) = (call.role.row(), now - call.admitted);
+        self.fail(now, id, call, failure, fx);
+        if let Some(row) = row {
+            self.note_wait(now, row, Happened::GaveUp, None, waited);
             let turn = self.turn_of(row) == Some(id);
             self.release(now, row, turn, false, fx);
         }
@@ -139,7 +162,7 @@ impl Core {
         self.timers.set(kill_at, Timer::Attempt(worker, wire));
     }
 
-    fn check_drained(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn check_drained(&mut self, now: Now, fx: &mut Effects) {
         if matches!(self.phase, Phase::Draining { .. }) {
             self.drain(now, fx);
         }

@@ -2,7 +2,7 @@
 
 use super::{
     AffinityStatus, Core, Extras, Features, Phase, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN,
-    TransitionStatus, WorkerStatus, sessions::millis,
+    TransitionStatus, WorkerStatus, call::Place, sessions::millis,
 };
 use crate::{
     Doom, Now, WorkerId, WorkerRef,
@@ -25,6 +25,8 @@ impl Core {
             session_affinity: affinity,
             workers: self.workers(now),
             queue: self.queue_status(),
+            breaker: self.breaker(now),
+            quarantined: self.watched(now).iter().filter(|entry| entry.quarantined).count(),
             counters: self.counters,
             features: self.features(),
         }
@@ -79,8 +81,13 @@ impl Core {
 
     /// What waits and what runs.
     pub fn queue_status(&self) -> QueueStatus {
-        let in_flight = self.slots.iter().map(|slot| slot.running.len()).sum();
-        QueueStatus { waiting: self.queued, limit: self.settings.queue.limit, in_flight }
+        let in_flight: usize = self.slots.iter().map(|slot| slot.running.len()).sum();
+        let capacity: usize = self.slots.iter().map(Slot::window).sum();
+        let load = (capacity > 0).then(|| (in_flight + self.queued) as f64 / capacity as f64);
+        let ahead = self.ahead_of(Place::Anyone) + usize::from(in_flight >= capacity);
+        let expected_wait_ms = self.expected_wait(Place::Anyone, ahead).map(millis);
+        let limit = self.settings.queue.limit;
+        QueueStatus { waiting: self.queued, limit, in_flight, capacity, load, expected_wait_ms }
     }
 
     fn active_sessions(&self, now: Now) -> usize {

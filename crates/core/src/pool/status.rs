@@ -1,7 +1,7 @@
 //! One shape of status for both worker types (R8). A snapshot; reading it changes nothing.
 
 use super::SessionInfo;
-use crate::{Generation, Health, WorkerId, WorkerMetrics, WorkerState, WorkerType};
+use crate::{BreakerStatus, Generation, Health, WorkerId, WorkerMetrics, WorkerState, WorkerType};
 use serde::Serialize;
 
 /// How many sessions a status shows at most.
@@ -30,6 +30,10 @@ pub struct PoolStatus {
     pub workers: Vec<WorkerStatus>,
     /// The queue.
     pub queue: QueueStatus,
+    /// The circuit breaker; null in a pool without one.
+    pub breaker: Option<BreakerStatus>,
+    /// Payloads in quarantine.
+    pub quarantined: usize,
     /// Counted since the start.
     pub counters: Counters,
     /// What is switched on.
@@ -121,7 +125,7 @@ pub struct TransitionStatus {
 }
 
 /// The queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct QueueStatus {
     /// Calls waiting.
     pub waiting: usize,
@@ -129,6 +133,13 @@ pub struct QueueStatus {
     pub limit: usize,
     /// Calls unfinished in workers, settled or not.
     pub in_flight: usize,
+    /// Calls that workers can have unfinished, all that are ready together.
+    pub capacity: usize,
+    /// Calls in flight and waiting, as a share of the capacity: above 1 calls wait. Null without a ready worker.
+    pub load: Option<f64>,
+    /// How long a call that came now would wait for any worker, by what recent calls took, in milliseconds. Null until enough
+    /// was seen, and with `queue.shed` off.
+    pub expected_wait_ms: Option<u64>,
 }
 
 /// What is switched on (R9). All false in a basic pool.
@@ -149,6 +160,8 @@ pub struct Counters {
     pub submitted: u64,
     /// Not admitted.
     pub refused: u64,
+    /// Of those, refused since their turn would have come too late.
+    pub shed: u64,
     /// Answered with a result.
     pub ok: u64,
     /// Answered with an error by the worker.

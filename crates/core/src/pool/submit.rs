@@ -1,13 +1,14 @@
-//! Admission: whether a call is taken, what its session demands, and its first place.
+//! Admission: what a call's session demands, and its first place. Whether the pool takes it at all is told by `admission`.
 
 use super::{
-    Core, Effect, Effects, Phase, SessionCall, Submission,
+    Core, Effect, Effects, SessionCall, Submission,
     call::{Call, Place, Role},
     dispatch::Sought,
     expiry::Aged,
 };
 use crate::{
-    Affinity, CallId, IfAbsent, Now, OnExpired, SessionId, WorkerRef,
+    Affinity, CallId, IfAbsent, Now, OnExpired, Outcome, SessionId, WorkerRef,
+    breaker::Permit,
     failure::{Failure, Loss},
     session::{Happened, Route, RowKey, Sessions, Then, Tracked, Unbound},
     timers::Timer,
@@ -19,7 +20,7 @@ impl Core {
         let call = submission.call;
         if let Err(failure) = self.admit(now, submission, fx) {
             self.counters.refused += 1;
-            fx.push(Effect::Settle { call, failure });
+            fx.push(Effect::Settle { call, failure, earlier: Vec::new() });
         }
     }
 
@@ -28,15 +29,40 @@ impl Core {
         if submission.deadline <= now {
             return Err(Failure::DeadlineExceeded { may_have_run: false });
         }
+        self.check_poison(now, submission.fingerprint)?;
+        let permit = self.take_permit(now)?;
+        let refused = |core: &mut Self| core.end_permit(now, permit, Outcome::Nothing);
+        self.admit_with(now, submission, permit, fx).inspect_err(|_| refused(self))
+    }
+
+    fn admit_with(
+        &mut self,
+        now: Now,
+        submission: Submission,
+        permit: Permit,
+        fx: &mut Effects,
+    ) -> Result<(), Failure> {
         let (role, born) = match submission.session {
             None => (Role::Anyone, false),
             Some(session) => self.role(now, &session, fx)?,
         };
         let (id, deadline) = (submission.call, submission.deadline);
         let queue_until = now + self.settings.queue.timeout;
-        let idempotent = submission.idempotent;
-        let place = Place::Nowhere;
-        self.calls.insert(id, Call { admitted: now, deadline, queue_until, idempotent, attempts: 0, role, place });
+        let call = Call {
+            admitted: now,
+            deadline,
+            queue_until,
+            idempotent: submission.idempotent,
+            attempts: 0,
+            role,
+            place: Place::Nowhere,
+            turn: self.fairness.now(),
+            has_waited: false,
+            permit,
+            fingerprint: submission.fingerprint,
+            retried: None,
+        };
+        self.calls.insert(id, call);
         self.begin_row(role);
         self.place_new(now, id, role, fx).inspect_err(|_| self.retract(now, id, role, born))?;
         self.keep_row(role);
@@ -44,19 +70,6 @@ impl Core {
         self.timers.set(due, Timer::Call(id));
         self.shrink_timers();
         Ok(())
-    }
-
-    fn check_open(&self, now: Now) -> Result<(), Failure> {
-        let served = || self.slots.iter().any(|slot| slot.is_live());
-        match self.phase {
-            Phase::Running => Ok(()),
-            Phase::Failed { .. } | Phase::Probing if served() => Ok(()),
-            Phase::Failed { retry_at } => Err(Failure::PoolFailed { retry_at }),
-            Phase::Probing => Err(Failure::PoolFailed { retry_at: now }),
-            Phase::Draining { .. } | Phase::Closing | Phase::Stopped => {
-                Err(Failure::PoolClosed { may_have_run: false })
-            }
-        }
     }
 
     /// What the call's session demands, and whether that session begins with it.
@@ -165,6 +178,7 @@ impl Core {
             }
             Sought::Waits(place) => {
                 self.check_room()?;
+                self.check_patience(now, id, place, self.ahead_of(place))?;
                 self.wait(now, id, place, fx);
                 Ok(())
             }
@@ -190,15 +204,14 @@ impl Core {
             self.note(now, row, Happened::RefusedFull, None);
             return Err(Failure::SessionQueueFull { limit });
         }
-        route.line_mut().waiting.push_back(id);
+        let ahead = route.waiting().len();
+        self.check_patience(now, id, Place::Line, ahead)?;
+        if let Some(route) = self.route_mut(row) {
+            route.line_mut().waiting.push_back(id);
+        }
         self.queued += 1;
         self.set_place(id, Place::Line);
         Ok(())
-    }
-
-    fn check_room(&self) -> Result<(), Failure> {
-        let limit = self.settings.queue.limit;
-        if self.queued >= limit { Err(Failure::QueueFull { limit }) } else { Ok(()) }
     }
 
     fn begin_row(&mut self, role: Role) {

@@ -5,22 +5,27 @@ use super::{
     call::{Place, Role},
 };
 use crate::{
-    CallId, Now, SessionEnd,
+    CallId, Now, SessionEnd, WorkerRef,
     session::{Binding, Happened, Route, RowKey, Sessions, Then, Unbound},
 };
 
 impl Core {
     /// Takes a waiting call out of its queue.
     pub(super) fn unqueue(&mut self, id: CallId) {
-        let Some((place, role)) = self.calls.get(&id).map(|call| (call.place, call.role)) else { return };
+        let Some(call) = self.calls.get(&id) else { return };
+        let (place, role, turn) = (call.place, call.role, call.turn);
         let found = match place {
-            Place::Anyone => self.anyone.remove(id),
-            Place::Homeless => self.homeless.remove(id),
-            Place::Bound(at) => self.slot_mut(at.worker).queue.remove(id),
+            Place::Anyone => self.anyone.remove(turn, id),
+            Place::Homeless => self.homeless.remove(turn, id),
+            Place::Bound(at) => self.slot_mut(at.worker).queue.remove(turn, id),
             Place::Line => self.leave_line(id, role),
+            Place::Backoff { .. } => true,
             Place::Nowhere | Place::Sent { .. } => false,
         };
         self.queued -= usize::from(found);
+        if matches!(place, Place::Anyone | Place::Homeless | Place::Bound(_)) {
+            self.fairness.leave(role.row());
+        }
         self.set_place(id, Place::Nowhere);
     }
 
@@ -40,11 +45,24 @@ impl Core {
         self.close_ended_epoch(now, row, next, fx);
         let Some(next) = next else { return self.drop_if_forgotten(now, row) };
         self.unqueue(next);
+        let behind = self.fairness.next_round();
         if let Some(call) = self.calls.get_mut(&next) {
             call.queue_until = now + self.settings.queue.timeout; // its wait for any worker begins now, if it has one
+            call.turn = behind;
         }
         self.take_turn(row, next);
-        self.seek_or_wait(now, next, fx);
+        match self.binding(row) {
+            Binding::To { at, .. } if self.is_wanted(at) => {
+                self.wait(now, next, Place::Bound(at), fx);
+                self.fill(now, at.worker, fx);
+            }
+            _ => self.seek_or_wait(now, next, fx),
+        }
+    }
+
+    /// Whether others wait that this process may take: a session's next call does not pass them (R36).
+    fn is_wanted(&self, at: WorkerRef) -> bool {
+        self.is_alive(at) && self.next_for(at.worker).is_some()
     }
 
     /// Ends the state of the bound epoch if the next call, or nobody, belongs to it.

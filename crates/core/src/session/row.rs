@@ -12,6 +12,14 @@ pub(crate) struct RowKey {
     pub(super) stamp: u32,
 }
 
+#[cfg(test)]
+impl RowKey {
+    /// Some key, for tests that need no row.
+    pub(crate) fn of(index: u32) -> Self {
+        Self { index, stamp: 0 }
+    }
+}
+
 /// One session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Row<R> {

@@ -2,8 +2,7 @@
 
 use super::{Health, WorkerState};
 use crate::{
-    CallId, Generation, Now, Routing, WireId, WorkerRef, failure::Doom, failure::End, queue::AdmissionQueue,
-    session::RowKey,
+    CallId, Generation, Now, Routing, WireId, WorkerRef, failure::Doom, failure::End, queue::WaitQueue, session::RowKey,
 };
 
 /// One slot of the pool.
@@ -17,7 +16,7 @@ pub(crate) struct Slot {
     /// Attempts sent to the present process whose final frame has not come. At most the window (I2).
     pub(crate) running: Vec<Running>,
     /// First calls of sessions that are bound here and wait.
-    pub(crate) queue: AdmissionQueue,
+    pub(crate) queue: WaitQueue,
     /// Ends in a row that counted against the restart intensity.
     pub(crate) failures: u32,
     /// How the previous process ended.
@@ -81,7 +80,7 @@ impl Slot {
             base,
             process: Process::Absent,
             running: Vec::new(),
-            queue: AdmissionQueue::default(),
+            queue: WaitQueue::default(),
             failures: 0,
             last_end: None,
             start_failed: false,

@@ -119,7 +119,7 @@ impl State {
         let call = CallId(self.calls.len() as u64);
         let of = |session| SessionCall { id: name(session), if_absent: IfAbsent::Create, affinity: kind.affinity };
         let (session, deadline) = (kind.session.map(of), self.now + pool.patience);
-        let submission = Submission { call, session, deadline, idempotent: kind.idempotent };
+        let submission = Submission { call, session, deadline, idempotent: kind.idempotent, fingerprint: None };
         let mut effects = Effects::new();
         self.core.handle(self.now, Input::Submit(submission), &mut effects);
         let info = kind.session.and_then(|session| self.core.session_info(self.now, session));
@@ -143,7 +143,7 @@ impl State {
             return;
         }
         let end = End { status: ExitStatus::Signal(9), doom: None };
-        self.step(pool, Input::Exited { at, end }, None);
+        self.step(pool, Input::Exited { at, end, suspects: Vec::new() }, None);
     }
 
     fn idle(&mut self, pool: &Pool) -> bool {

@@ -42,7 +42,9 @@ fn coarse(mut pool: Pool) -> Pool {
 fn pool(kind: KindSettings, size: u32, window: u32, kinds: &[Kind]) -> Pool {
     let mut settings = Settings::new(kind, size);
     (settings.overflow, settings.overflow_linger) = (0, Duration::MAX);
-    (settings.concurrency, settings.attempts) = (window, 2);
+    (settings.concurrency, settings.retry.attempts, settings.retry.base, settings.retry.jitter) =
+        (window, 2, beats(1), 0);
+    (settings.queue.shed, settings.poison) = (false, None);
     (settings.queue.limit, settings.queue.per_session, settings.queue.timeout) = (2, 1, beats(2));
     (settings.cancel.interrupt, settings.cancel.kill) = (beats(2), beats(2));
     (settings.health.interval, settings.start_timeout) = (Duration::MAX, Duration::MAX);

@@ -22,10 +22,10 @@ impl State {
         for effect in effects {
             match (fault, effect) {
                 (Fault::LateAnswerDelivered, Effect::Note(Note::LateAnswer(_, wire))) => self.answer_again(*wire),
-                (Fault::FreedAtDeadline, Effect::Settle { call, failure: Failure::DeadlineExceeded { .. } }) => {
+                (Fault::FreedAtDeadline, Effect::Settle { call, failure: Failure::DeadlineExceeded { .. }, .. }) => {
                     self.free_early(pool, *call);
                 }
-                (Fault::DeadlineUntold, Effect::Settle { call, failure: Failure::DeadlineExceeded { .. } }) => {
+                (Fault::DeadlineUntold, Effect::Settle { call, failure: Failure::DeadlineExceeded { .. }, .. }) => {
                     self.call(*call).answers -= 1;
                 }
                 _ => {}

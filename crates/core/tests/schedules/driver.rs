@@ -4,11 +4,11 @@ use crate::{
     model::{Call, Cause, Model},
     rng::Rng,
     settings,
-    world::World,
+    world::{Attempt, World},
 };
 use herder_core::{
-    Affinity, CallId, Core, Effect, Effects, End, Epoch, ExitStatus, Failure, IfAbsent, Input, KindSettings, Now,
-    SessionCall, SessionId, SessionState, Settings, Submission, WorkerRef,
+    Affinity, CallId, Core, Effect, Effects, End, Epoch, ExitStatus, Failure, Fingerprint, IfAbsent, Input,
+    KindSettings, Now, SessionCall, SessionId, SessionState, Settings, Submission, Suspect, WorkerRef,
 };
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -166,8 +166,17 @@ impl Driver {
         let (idempotent, deadline) = (self.rng.chance(40), self.now + wait);
         let if_absent = if self.rng.chance(15) { IfAbsent::Reject } else { IfAbsent::Create };
         let mode = self.affinity_mode().filter(|_| session.is_some()).map(|mode| affinity.unwrap_or(mode));
-        let record =
-            Call { session, mode, epoch: None, admitted: self.now, deadline, idempotent, attempts: 0, sent: None };
+        let record = Call {
+            session,
+            mode,
+            epoch: None,
+            admitted: self.now,
+            deadline,
+            idempotent,
+            attempts: 0,
+            sent: None,
+            rests_until: Now(0),
+        };
         let open = !self.draining && wait > Duration::ZERO;
         let owed = session.filter(|_| open && record.is_strict()).and_then(|session| self.owes_loss(session));
         self.model.calls.insert(call, record);
@@ -175,14 +184,15 @@ impl Driver {
         let number = session;
         let epoch_before = session.and_then(|n| self.epoch(n));
         let session = session.map(|n| SessionCall { id: self.model.names[n].clone(), if_absent, affinity });
-        let input = Input::Submit(Submission { call, session, deadline, idempotent });
+        let fingerprint = self.core.watches_payloads().then(|| payload(call));
+        let input = Input::Submit(Submission { call, session, deadline, idempotent, fingerprint });
         let mut effects = Effects::new();
         self.log(|| format!("{input:?}"));
         self.core.handle(self.now, input, &mut effects);
         let unseen =
             told(&effects, call).is_some_and(|at| number.is_some_and(|n| self.bound_unseen(n, epoch_before, at)));
         assert!(
-            pool_failed(&effects, call) || unseen || told(&effects, call) == owed,
+            never_looked_at(&effects, call) || unseen || told(&effects, call) == owed,
             "R20: {call} is told of a loss, {owed:?} is owed"
         );
         if told(&effects, call).is_some() {
@@ -201,16 +211,32 @@ impl Driver {
     /// The process ended, and all it said was read.
     pub(crate) fn exit(&mut self, at: WorkerRef) {
         self.log(|| format!("{at} exits"));
+        let suspects = self.core.wants_suspects().then(|| self.suspects(at)).unwrap_or_default();
         self.world.exit(at);
-        self.model.returned(at);
+        self.model.returned(at, self.now + self.settings.retry.max);
         let status = if self.rng.chance(50) { ExitStatus::Signal(9) } else { ExitStatus::Code(1) };
-        self.input(Input::Exited { at, end: End { status, doom: None } }, Cause::Exit(at));
+        self.input(Input::Exited { at, end: End { status, doom: None }, suspects }, Cause::Exit(at));
     }
+
+    /// What the process had, by payload. Calls of three payloads come in turn.
+    fn suspects(&self, at: WorkerRef) -> Vec<Suspect> {
+        let attempts = self.world.unfinished().filter(|(process, ..)| *process == at);
+        let suspect = |(_, wire, attempt): (_, _, Attempt)| Suspect {
+            wire,
+            fingerprint: payload(attempt.call),
+            command: "any".into(),
+        };
+        attempts.map(suspect).collect()
+    }
+}
+
+fn payload(call: CallId) -> Fingerprint {
+    Fingerprint(call.0 % 3)
 }
 
 fn answer(effects: &[Effect], call: CallId) -> Option<&Failure> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Settle { call: id, failure } if *id == call => Some(failure),
+        Effect::Settle { call: id, failure, .. } if *id == call => Some(failure),
         _ => None,
     })
 }
@@ -223,8 +249,10 @@ fn told(effects: &[Effect], call: CallId) -> Option<WorkerRef> {
     }
 }
 
-fn pool_failed(effects: &[Effect], call: CallId) -> bool {
-    matches!(answer(effects, call), Some(Failure::PoolFailed { .. }))
+/// Whether the call was refused before its session was looked at.
+fn never_looked_at(effects: &[Effect], call: CallId) -> bool {
+    use Failure::{BreakerOpen, Poison, PoolFailed};
+    matches!(answer(effects, call), Some(PoolFailed { .. } | BreakerOpen { .. } | Poison(_)))
 }
 
 fn hash(core: &Core) -> u64 {

@@ -18,6 +18,8 @@ pub(crate) struct Call {
     pub(crate) idempotent: bool,
     pub(crate) attempts: u32,
     pub(crate) sent: Option<(WorkerRef, WireId)>,
+    /// How long it may rest at most before it is sent again.
+    pub(crate) rests_until: Now,
 }
 
 impl Call {
@@ -69,14 +71,14 @@ impl Model {
             world.apply(effect);
             match effect {
                 Effect::Send { at, call, wire, epoch } => self.sent(world, *at, *call, *wire, *epoch),
-                Effect::Deliver { call, delivery } => {
+                Effect::Deliver { call, delivery, .. } => {
                     assert!(matches!(cause, Cause::Final(Some(id)) if id == call), "I1: {call} had no final frame");
                     let record = self.settle(*call, "delivered");
                     assert_eq!(record.sent.map(|(at, _)| at), Some(delivery.at));
                     assert_eq!(record.attempts, delivery.attempts);
                     assert!(record.mode.is_some() || delivery.routing.as_str() == "unrouted", "I5");
                 }
-                Effect::Settle { call, failure } => self.failed(world, *call, failure, cause),
+                Effect::Settle { call, failure, .. } => self.failed(world, *call, failure, cause),
                 Effect::Cancel { wire, .. } => {
                     let waits = self.calls.values().any(|call| call.sent.is_some_and(|(_, sent)| sent == *wire));
                     assert!(!waits, "cancels {wire} whose caller still waits");
@@ -157,7 +159,13 @@ impl Model {
             }
             Failure::WorkerLost(loss) => {
                 assert!(!record.is_strict() && record.attempts > 0, "{id}: {failure:?}");
-                assert!(matches!(cause, Cause::Exit(at) if *at == loss.at), "{id}: {failure:?}");
+                let backed_off = record.idempotent && record.sent.is_none() && matches!(cause, Cause::Other);
+                let died = matches!(cause, Cause::Exit(at) if *at == loss.at);
+                assert!(died || backed_off, "R33: {id}: {failure:?}");
+            }
+            Failure::Poison(_) if !here => {
+                assert!(record.idempotent && !record.is_strict() && record.attempts > 0, "R37: {id}: {failure:?}");
+                assert!(matches!(cause, Cause::Exit(_)), "R37: {id}: {failure:?}");
             }
             Failure::DeadlineExceeded { may_have_run } => assert!(here || *may_have_run == (record.attempts > 0)),
             Failure::QueueTimeout => assert!(record.sent.is_none(), "{id} timed out in the queue, and was sent"),
@@ -191,10 +199,11 @@ impl Model {
     }
 
     /// A call that goes back into the queue since its process died (R36).
-    pub(crate) fn returned(&mut self, at: WorkerRef) {
+    pub(crate) fn returned(&mut self, at: WorkerRef, rests_until: Now) {
         for call in self.calls.values_mut().filter(|call| call.sent.is_some_and(|(process, _)| process == at)) {
             if call.idempotent && !call.is_strict() {
                 call.sent = None;
+                call.rests_until = rests_until;
             }
         }
     }
@@ -206,6 +215,7 @@ pub(crate) fn name(failure: &Failure) -> &'static str {
         Failure::QueueTimeout => "QueueTimeout",
         Failure::DeadlineExceeded { .. } => "DeadlineExceeded",
         Failure::WorkerLost(_) => "WorkerLost",
+        Failure::Poison(_) => "Poison",
         Failure::SessionWorkerLost { .. } => "SessionWorkerLost",
         Failure::PoolFailed { .. } | Failure::PoolClosed { .. } => "PoolEnded",
         Failure::Abandoned => "Abandoned",

@@ -2,8 +2,8 @@
 
 use crate::rng::Rng;
 use herder_core::{
-    Affinity, AffinitySettings, CancelSettings, Expiry, HealthSettings, KindSettings, OnExpired, QueueSettings,
-    RestartSettings, SessionSettings, Settings,
+    Affinity, AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
+    KindSettings, OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings,
 };
 
 pub(crate) const MODES: [Affinity; 3] = [Affinity::StrictQueue, Affinity::Hint, Affinity::StrictFailFast];
@@ -15,7 +15,12 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
         overflow: rng.range(0, 2),
         concurrency: rng.range(1, 2),
         pipeline: rng.range(1, 2),
-        queue: QueueSettings { limit: rng.below(9), per_session: 1 + rng.below(4), timeout: rng.millis(5, 200) },
+        queue: QueueSettings {
+            limit: rng.below(9),
+            per_session: 1 + rng.below(4),
+            timeout: rng.millis(5, 200),
+            shed: rng.chance(50),
+        },
         start_timeout: rng.millis(50, 300),
         start_batch: rng.range(1, 4),
         overflow_linger: rng.millis(10, 200),
@@ -29,7 +34,9 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
             max_backoff: rng.millis(20, 100),
             cooldown: rng.millis(20, 200),
         },
-        attempts: rng.range(1, 3),
+        retry: retry(rng),
+        breaker: rng.chance(30).then(|| breaker(rng)),
+        poison: rng.chance(50).then(|| PoisonSettings { deaths: rng.range(1, 3), quarantine: rng.millis(10, 200) }),
         sessions: SessionSettings {
             timeout: rng.millis(10, 500),
             cleanup_interval: rng.millis(50, 300),
@@ -37,6 +44,26 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
         },
         kind,
     }
+}
+
+fn retry(rng: &mut Rng) -> RetrySettings {
+    let backoff = match rng.below(5) {
+        0 => Backoff::Linear,
+        1 => Backoff::Exponential,
+        2 => Backoff::Fibonacci,
+        3 => Backoff::Decorrelated,
+        _ => Backoff::Custom((0..rng.below(3)).map(|_| rng.millis(0, 20)).collect()),
+    };
+    let (base, max) = (rng.millis(0, 20), rng.millis(20, 100));
+    let (jitter, budget) = (rng.range(0, 1000), rng.range(0, 1000));
+    RetrySettings { attempts: rng.range(1, 3), backoff, base, max, jitter, budget }
+}
+
+fn breaker(rng: &mut Rng) -> BreakerSettings {
+    let (failures, successes, probes) = (rng.range(1, 5), rng.range(1, 3), rng.range(1, 3));
+    let mut likely = || rng.chance(50);
+    let counts = CountedFailures { timeout: likely(), connection: likely(), signal: likely(), python: likely() };
+    BreakerSettings { failures, successes, open: rng.millis(5, 200), probes, counts }
 }
 
 fn kind(rng: &mut Rng) -> KindSettings {

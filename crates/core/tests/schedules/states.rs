@@ -121,7 +121,8 @@ impl Driver {
         let takes = |worker: &&WorkerStatus| self.takes(worker);
         let some = workers.iter().any(|worker| self.takes(worker));
         let base = workers.iter().filter(takes).any(|worker| !worker.overflow);
-        for (id, call) in self.model.calls.iter().filter(|(_, call)| call.sent.is_none()) {
+        let waits = |call: &Call| call.sent.is_none() && self.now >= call.rests_until;
+        for (id, call) in self.model.calls.iter().filter(|(_, call)| waits(call)) {
             match call.mode {
                 None => assert!(!some, "{id} waits for any worker while one has room"),
                 Some(Affinity::Hint) => assert!(!base, "{id} waits for a worker while one has room"),

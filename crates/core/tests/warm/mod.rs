@@ -49,7 +49,13 @@ impl Warm {
         self.now = self.now + PAUSE;
         let turn = usize::try_from(self.calls).unwrap_or(0) % self.sessions.len().max(1);
         let session = self.sessions.get(turn).cloned();
-        Submission { call: CallId(self.calls), session, deadline: self.now + PATIENCE, idempotent: false }
+        Submission {
+            call: CallId(self.calls),
+            session,
+            deadline: self.now + PATIENCE,
+            idempotent: false,
+            fingerprint: None,
+        }
     }
 
     /// Submitted, sent, answered, delivered.

@@ -44,7 +44,7 @@ fn calls_without_a_session_survive_a_death_as_far_as_they_may() {
     assert!(matches!(settled(&fx, plain), Some(Failure::WorkerLost(Loss { may_have_run: true, .. }))));
     let fx = bench.die(again_at);
     assert_eq!(settled(&fx, again), None);
-    bench.wait(Duration::from_millis(100));
+    bench.wait(Duration::from_millis(125)); // the longest first wait of a retry
     let fx = bench.step(Input::Ready { at: at(1, 2), window: 1, control: true });
     assert!(sent(&fx, again).is_some(), "it was admitted before the waiting one");
     assert!(sent(&fx, waiting).is_none());

@@ -1,16 +1,20 @@
 //! The life of a call, one rule at a time. Schedules in any order are in `tests/schedules.rs`.
 
 mod bounds;
+mod breaker;
 mod calls;
 mod expiry;
+mod fairness;
+mod poison;
 mod regressions;
 mod release;
+mod retries;
 mod sessions;
 mod trail;
 mod workers;
 
 use super::*;
-use crate::{Affinity, CallId, ExitStatus, IfAbsent, SessionId, failure::*, routing::*};
+use crate::{Affinity, CallId, ExitStatus, IfAbsent, SessionId, Suspect, failure::*, routing::*};
 use std::time::Duration;
 
 struct Bench {
@@ -75,11 +79,20 @@ impl Bench {
         let session =
             session.map(|id| SessionCall { id: SessionId::new(id).unwrap(), if_absent: IfAbsent::Create, affinity });
         let deadline = self.now + Duration::from_secs(30);
-        (call, self.step(Input::Submit(Submission { call, session, deadline, idempotent })))
+        (call, self.step(Input::Submit(Submission { call, session, deadline, idempotent, fingerprint: None })))
     }
 
     fn finish(&mut self, sent: (WorkerRef, WireId)) -> Effects {
         self.step(Input::Final { at: sent.0, wire: sent.1, ok: true })
+    }
+
+    /// A call that wants its session to be there already.
+    fn call_absent(&mut self, session: &str) -> (CallId, Effects) {
+        self.calls += 1;
+        let (call, deadline) = (CallId(self.calls), self.now + Duration::from_secs(30));
+        let session = Some(SessionCall { id: id(session), if_absent: IfAbsent::Reject, affinity: None });
+        let submission = Submission { call, session, deadline, idempotent: false, fingerprint: None };
+        (call, self.step(Input::Submit(submission)))
     }
 
     /// A call of the session, from submission to its final frame.
@@ -98,7 +111,11 @@ impl Bench {
     }
 
     fn die(&mut self, at: WorkerRef) -> Effects {
-        self.step(Input::Exited { at, end: End { status: ExitStatus::Signal(9), doom: None } })
+        self.end(at, None, Vec::new())
+    }
+
+    fn end(&mut self, at: WorkerRef, doom: Option<Doom>, suspects: Vec<Suspect>) -> Effects {
+        self.step(Input::Exited { at, end: End { status: ExitStatus::Signal(9), doom }, suspects })
     }
 }
 
@@ -122,14 +139,14 @@ fn sent(fx: &Effects, id: CallId) -> Option<(WorkerRef, WireId)> {
 
 fn settled(fx: &Effects, id: CallId) -> Option<Failure> {
     fx.iter().find_map(|effect| match effect {
-        Effect::Settle { call, failure } if *call == id => Some(failure.clone()),
+        Effect::Settle { call, failure, .. } if *call == id => Some(failure.clone()),
         _ => None,
     })
 }
 
 fn routing(fx: &Effects, id: CallId) -> Option<Routing> {
     fx.iter().find_map(|effect| match effect {
-        Effect::Deliver { call, delivery } if *call == id => Some(delivery.routing),
+        Effect::Deliver { call, delivery, .. } if *call == id => Some(delivery.routing),
         _ => None,
     })
 }

@@ -1,0 +1,48 @@
+//! Payloads by fingerprint, for the quarantine (R37). Computed only when a worker died, an attempt lost its caller, or some payload
+//! is watched: calls in quiet times pay nothing.
+
+use super::{State, call::Body, call::Call};
+use foldhash::quality::FixedState;
+use herder_core::{Fingerprint, Suspect, WireId, WorkerRef};
+use std::hash::BuildHasher;
+
+/// The same for the same command with the same bytes. Arguments that mean the same and are written otherwise differ.
+pub(super) fn fingerprint(command: &str, body: &Body) -> Fingerprint {
+    Fingerprint(FixedState::with_seed(0).hash_one((command, &body.bytes[..])))
+}
+
+impl State {
+    /// The payload of a call that is submitted, if anything is watched.
+    pub(super) fn watched_payload(&self, command: &str, body: &Body) -> Option<Fingerprint> {
+        self.core.watches_payloads().then(|| fingerprint(command, body))
+    }
+
+    /// What a process had when it ended.
+    pub(super) fn suspects(&self, at: WorkerRef) -> Vec<Suspect> {
+        if !self.core.wants_suspects() {
+            return Vec::new();
+        }
+        let abandoned = self.links().find(|link| link.at == at).map_or(&[][..], |link| &link.abandoned);
+        let suspect = |(wire, call): (WireId, Option<_>)| match call {
+            Some(id) => self.calls.get(&id).map(|call| call.suspect(wire)),
+            None => abandoned.iter().find(|suspect| suspect.wire == wire).cloned(),
+        };
+        self.core.unfinished(at).filter_map(suspect).collect()
+    }
+
+    /// A call is settled: if an attempt of it goes on, its payload is remembered with the process.
+    pub(super) fn remember_abandoned(&mut self, call: &Call) {
+        let Some((at, wire)) = call.sent.filter(|_| self.core.wants_suspects()) else { return };
+        if self.core.unfinished(at).any(|attempt| attempt == (wire, None))
+            && let Some(link) = self.link(at)
+        {
+            link.abandoned.push(call.suspect(wire));
+        }
+    }
+}
+
+impl Call {
+    fn suspect(&self, wire: WireId) -> Suspect {
+        Suspect { wire, fingerprint: fingerprint(&self.command, &self.body), command: self.command.clone() }
+    }
+}

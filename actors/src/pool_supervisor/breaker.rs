@@ -1,0 +1,47 @@
+//! What the supervisor answers about the breaker and the quarantine (R34, R37). Calls do not come by here: their permits are the
+//! core's, in the step that admits them.
+
+use super::PoolSupervisor;
+use crate::{GetBreaker, GetQuarantine, RecordOutcome, ReleasePayload, ResetBreaker, Result};
+use actix::Handler;
+use herder_core::{BreakerStatus, Watched};
+
+impl Handler<GetBreaker> for PoolSupervisor {
+    type Result = Result<Option<BreakerStatus>>;
+
+    fn handle(&mut self, _: GetBreaker, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.ask(|core, now, _| core.breaker(now))))
+    }
+}
+
+impl Handler<ResetBreaker> for PoolSupervisor {
+    type Result = Result<bool>;
+
+    fn handle(&mut self, _: ResetBreaker, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.ask(|core, _, _| core.reset_breaker())))
+    }
+}
+
+impl Handler<RecordOutcome> for PoolSupervisor {
+    type Result = Result<bool>;
+
+    fn handle(&mut self, RecordOutcome(outcome): RecordOutcome, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.ask(|core, now, _| core.record_outcome(now, outcome))))
+    }
+}
+
+impl Handler<GetQuarantine> for PoolSupervisor {
+    type Result = Result<Vec<Watched>>;
+
+    fn handle(&mut self, _: GetQuarantine, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.ask(|core, now, _| core.watched(now))))
+    }
+}
+
+impl Handler<ReleasePayload> for PoolSupervisor {
+    type Result = Result<bool>;
+
+    fn handle(&mut self, ReleasePayload(fingerprint): ReleasePayload, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.ask(|core, _, _| core.release_payload(fingerprint))))
+    }
+}

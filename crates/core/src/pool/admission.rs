@@ -1,0 +1,144 @@
+//! Whether the pool takes a call at all: its state, its breaker, its quarantine, the room and the time there is (R34, R36, R37).
+//! Knows nothing of sessions' states.
+
+use super::{Core, Phase, call::Place};
+use crate::{
+    BreakerStatus, CallId, Fingerprint, Now, Outcome, Watched, WireId, WorkerRef,
+    breaker::Permit,
+    failure::Failure,
+    worker::{Occupant, Process, Slot},
+};
+use std::time::Duration;
+
+/// How many times longer than its patience a call's wait must be expected to be before it is refused: what was seen of other
+/// calls is no more than a hint.
+const DOUBT: u32 = 2;
+
+impl Core {
+    pub(super) fn check_open(&self, now: Now) -> Result<(), Failure> {
+        let served = || self.slots.iter().any(|slot| slot.is_live());
+        match self.phase {
+            Phase::Running => Ok(()),
+            Phase::Failed { .. } | Phase::Probing if served() => Ok(()),
+            Phase::Failed { retry_at } => Err(Failure::PoolFailed { retry_at }),
+            Phase::Probing => Err(Failure::PoolFailed { retry_at: now }),
+            Phase::Draining { .. } | Phase::Closing | Phase::Stopped => {
+                Err(Failure::PoolClosed { may_have_run: false })
+            }
+        }
+    }
+
+    pub(super) fn check_poison(&mut self, now: Now, fingerprint: Option<Fingerprint>) -> Result<(), Failure> {
+        let Some(fingerprint) = fingerprint else { return Ok(()) };
+        self.quarantine.check(now, fingerprint).map_or(Ok(()), |found| Err(Failure::Poison(found)))
+    }
+
+    pub(super) fn take_permit(&mut self, now: Now) -> Result<Permit, Failure> {
+        match &mut self.breaker {
+            Some(breaker) => breaker.permit(now).map_err(|retry_at| Failure::BreakerOpen { retry_at }),
+            None => Ok(Permit::NONE),
+        }
+    }
+
+    /// Every permit comes back here, whatever became of its call.
+    pub(super) fn end_permit(&mut self, now: Now, permit: Permit, outcome: Outcome) {
+        if let Some(breaker) = &mut self.breaker {
+            breaker.end(now, permit, outcome);
+        }
+    }
+
+    pub(super) fn check_room(&self) -> Result<(), Failure> {
+        let limit = self.settings.queue.limit;
+        if self.queued >= limit { Err(Failure::QueueFull { limit }) } else { Ok(()) }
+    }
+
+    /// Refuses a call whose turn would come too late at that place.
+    pub(super) fn check_patience(&mut self, now: Now, id: CallId, place: Place, ahead: usize) -> Result<(), Failure> {
+        let (Some(expected), Some(call)) = (self.expected_wait(place, ahead), self.calls.get(&id)) else {
+            return Ok(());
+        };
+        let patience = match place {
+            Place::Anyone | Place::Homeless => call.queue_until.min(call.deadline) - now,
+            _ => call.deadline - now,
+        };
+        if expected <= patience * DOUBT {
+            return Ok(());
+        }
+        self.counters.shed += 1;
+        Err(Failure::Overloaded { expected, patience })
+    }
+
+    /// How many calls stand before one that would wait there.
+    pub(super) fn ahead_of(&self, place: Place) -> usize {
+        match place {
+            Place::Anyone | Place::Homeless => self.anyone.len() + self.homeless.len(),
+            Place::Bound(at) => self.slot(at.worker).queue.len(),
+            _ => 0,
+        }
+    }
+
+    /// How long a call would wait there behind so many, should the pool go on as it did lately, with every worker it may have.
+    pub(super) fn expected_wait(&self, place: Place, ahead: usize) -> Option<Duration> {
+        let places = match place {
+            Place::Bound(at) => self.slot(at.worker).window(),
+            Place::Line => 1,
+            _ => self.slots.iter().map(|slot| self.places_of(slot)).sum(),
+        };
+        self.pace.as_ref()?.expected(ahead, places)
+    }
+
+    fn places_of(&self, slot: &Slot) -> usize {
+        match slot.process {
+            Process::Live { window, .. } => window as usize,
+            _ => self.settings.window() as usize,
+        }
+    }
+}
+
+/// The breaker and the quarantine by hand.
+impl Core {
+    /// The breaker; `None` in a pool that has none.
+    pub fn breaker(&self, now: Now) -> Option<BreakerStatus> {
+        self.breaker.as_ref().map(|breaker| breaker.status(now))
+    }
+
+    /// Closes the breaker. False in a pool that has none.
+    pub fn reset_breaker(&mut self) -> bool {
+        self.breaker.as_mut().map(|breaker| breaker.reset()).is_some()
+    }
+
+    /// Counts an outcome that somebody else saw. False in a pool without a breaker.
+    pub fn record_outcome(&mut self, now: Now, outcome: Outcome) -> bool {
+        self.breaker.as_mut().map(|breaker| breaker.record(now, outcome)).is_some()
+    }
+
+    /// Whether submissions need a fingerprint: some payload has ended workers.
+    pub fn watches_payloads(&self) -> bool {
+        !self.quarantine.is_empty()
+    }
+
+    /// Whether an end needs its suspects.
+    pub fn wants_suspects(&self) -> bool {
+        self.quarantine.is_on()
+    }
+
+    /// What is suspected of ending workers, and what is quarantined for it.
+    pub fn watched(&self, now: Now) -> Vec<Watched> {
+        self.quarantine.list(now)
+    }
+
+    /// Lets a payload go. False if it was not watched.
+    pub fn release_payload(&mut self, fingerprint: Fingerprint) -> bool {
+        self.quarantine.release(fingerprint)
+    }
+
+    /// The attempts a process has not finished, and the calls that wait for them.
+    pub fn unfinished(&self, at: WorkerRef) -> impl Iterator<Item = (WireId, Option<CallId>)> + '_ {
+        let slot = self.slots.get((at.worker.0 as usize).wrapping_sub(1)).filter(|slot| slot.at == at);
+        let attempts = slot.map_or(&[][..], |slot| &slot.running);
+        attempts.iter().map(|attempt| match attempt.occupant {
+            Occupant::Call(call) => (attempt.wire, Some(call)),
+            Occupant::Abandoned { .. } => (attempt.wire, None),
+        })
+    }
+}

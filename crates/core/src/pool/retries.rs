@@ -1,0 +1,84 @@
+//! Sending a call again whose process died: whether, when, and what its caller hears if not (R33).
+
+use super::{
+    Core, Effects, Phase,
+    call::{Place, Retried},
+};
+use crate::{
+    CallId, Now,
+    failure::{Failure, Loss},
+    retry::scatter,
+    timers::Timer,
+};
+use std::time::Duration;
+
+impl Core {
+    /// A call without a strict session lost its process: again if it may, else lost.
+    pub(super) fn lose_or_retry(&mut self, now: Now, id: CallId, loss: Loss, fx: &mut Effects) {
+        let failure = match self.wait_before_retry(now, id) {
+            Ok(wait) => return self.back_off(now, id, loss, wait, fx),
+            Err(Some(poison)) => poison,
+            Err(None) => Failure::WorkerLost(loss),
+        };
+        let Some(mut call) = self.calls.remove(&id) else { return };
+        if matches!(failure, Failure::Poison(_)) {
+            call.retried.get_or_insert_default().losses.push(loss);
+        }
+        let row = call.role.row();
+        self.counters.lost += 1;
+        self.fail(now, id, call, failure, fx);
+        if let Some(row) = row {
+            self.release(now, row, false, false, fx);
+        }
+    }
+
+    /// How long it waits before it is sent again; else why not, if there is more to say than that its process died.
+    fn wait_before_retry(&mut self, now: Now, id: CallId) -> Result<Duration, Option<Failure>> {
+        let call = self.calls.get(&id).ok_or(None)?;
+        let retry = &self.settings.retry;
+        if !call.idempotent || call.attempts >= retry.attempts || self.phase != Phase::Running {
+            return Err(None);
+        }
+        let before = call.retried.as_ref().map_or(Duration::ZERO, |retried| retried.wait);
+        let wait = retry.wait(call.attempts, before, scatter(self.seed, id.0, call.attempts));
+        let (fingerprint, in_time) = (call.fingerprint, now + wait < call.deadline);
+        self.check_poison(now, fingerprint).map_err(Some)?;
+        if in_time && self.budget.allows(now, self.settings.retry.budget) { Ok(wait) } else { Err(None) }
+    }
+
+    fn back_off(&mut self, now: Now, id: CallId, loss: Loss, wait: Duration, fx: &mut Effects) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let retried: &mut Retried = call.retried.get_or_insert_default();
+        retried.losses.push(loss);
+        retried.wait = wait;
+        call.place = Place::Backoff { until: now + wait };
+        self.queued += 1;
+        if wait.is_zero() {
+            return self.retry(now, id, fx);
+        }
+        self.timers.set(now + wait, Timer::Call(id));
+    }
+
+    /// The wait is over. The budget is looked at again: others may have used it up meanwhile.
+    pub(super) fn retry(&mut self, now: Now, id: CallId, fx: &mut Effects) {
+        if !self.budget.allows(now, self.settings.retry.budget) {
+            return self.give_up(now, id, fx);
+        }
+        self.unqueue(id);
+        self.budget.spend(now);
+        self.counters.retries += 1;
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.queue_until = now + self.settings.queue.timeout;
+        }
+        self.seek_or_wait(now, id, fx);
+    }
+
+    /// The caller hears of the last loss.
+    fn give_up(&mut self, now: Now, id: CallId, fx: &mut Effects) {
+        let retried = self.calls.get_mut(&id).and_then(|call| call.retried.as_mut());
+        let Some(loss) = retried.and_then(|retried| retried.losses.pop()) else { return };
+        self.counters.lost += 1;
+        self.withdraw(now, id, Failure::WorkerLost(loss), fx);
+        self.check_drained(now, fx);
+    }
+}

@@ -1,0 +1,110 @@
+//! Payloads that end their workers (R37), in the pool.
+
+use super::*;
+use crate::Fingerprint;
+
+const POISON: Fingerprint = Fingerprint(7);
+
+fn bench() -> Bench {
+    let mut settings = Settings::new(KindSettings::Basic, 2);
+    settings.overflow = 0;
+    settings.restart.backoff = Duration::from_nanos(1);
+    settings.restart.max_backoff = settings.restart.backoff;
+    settings.restart.max = 100;
+    settings.retry.base = Duration::ZERO;
+    Bench::with(settings)
+}
+
+impl Bench {
+    fn call_of(&mut self, payload: Fingerprint, idempotent: bool) -> (CallId, Effects) {
+        self.calls += 1;
+        let (call, deadline) = (CallId(self.calls), self.now + Duration::from_secs(30));
+        let fingerprint = self.core.watches_payloads().then_some(payload);
+        (call, self.step(Input::Submit(Submission { call, session: None, deadline, idempotent, fingerprint })))
+    }
+
+    /// The process ends in the middle of it, and another starts.
+    fn poisoned(&mut self, at: WorkerRef, wire: WireId, doom: Option<Doom>) -> Effects {
+        self.now = self.now + Duration::from_millis(1);
+        let suspect = Suspect { wire, fingerprint: POISON, command: "predict".into() };
+        let mut fx = self.end(at, doom, vec![suspect]);
+        self.now = self.now + Duration::from_millis(1);
+        self.step(Input::Tick);
+        let next = WorkerRef { generation: Generation(at.generation.0 + 1), ..at };
+        fx.extend(self.step(Input::Ready { at: next, window: 1, control: false }));
+        fx
+    }
+}
+
+/// R37: three deaths in a row, then its calls are refused at once; others go on; it is listed, and released by hand.
+#[test]
+fn r37_a_payload_that_ends_three_workers_is_refused() {
+    let mut bench = bench();
+    for _ in 0..3 {
+        let (call, fx) = bench.call_of(POISON, false);
+        let (at, wire) = sent(&fx, call).unwrap();
+        let fx = bench.poisoned(at, wire, None);
+        assert!(matches!(settled(&fx, call), Some(Failure::WorkerLost(_))));
+    }
+    let (call, fx) = bench.call_of(POISON, false);
+    assert!(matches!(settled(&fx, call), Some(Failure::Poison(found)) if found.deaths == 3), "{fx:?}");
+    let (other, fx) = bench.call_of(Fingerprint(8), false);
+    assert!(sent(&fx, other).is_some());
+    let list = bench.core.watched(bench.now);
+    assert!(list[0].quarantined && &*list[0].command == "predict");
+    assert_eq!(bench.core.status(bench.now).quarantined, 1);
+    assert!(bench.core.release_payload(POISON));
+    let (call, fx) = bench.call_of(POISON, false);
+    assert!(sent(&fx, call).is_some());
+}
+
+/// R37: an idempotent one is not sent again and again: it ends as poison, with its attempts.
+#[test]
+fn r37_retries_of_it_end() {
+    let mut bench = bench();
+    bench.core.settings.retry.attempts = 100;
+    let (call, mut fx) = bench.call_of(POISON, true);
+    for n in 1..=3 {
+        let (at, wire) = sent(&fx, call).unwrap_or_else(|| panic!("attempt {n} of {call}"));
+        fx = bench.poisoned(at, wire, None);
+    }
+    let told = fx.iter().find_map(|effect| match effect {
+        Effect::Settle { failure: Failure::Poison(found), earlier, .. } => Some((found.deaths, earlier.len())),
+        _ => None,
+    });
+    assert_eq!(told, Some((3, 3)));
+}
+
+/// R37: one that comes to an end, whatever it answers, clears its payload: something else ended the workers before.
+#[test]
+fn r37_a_call_that_ends_clears_its_payload() {
+    let mut bench = bench();
+    for ok in [true, false] {
+        for _ in 0..2 {
+            let (call, fx) = bench.call_of(POISON, false);
+            let (at, wire) = sent(&fx, call).unwrap();
+            bench.poisoned(at, wire, None);
+        }
+        let (call, fx) = bench.call_of(POISON, false);
+        let (at, wire) = sent(&fx, call).unwrap();
+        bench.step(Input::Final { at, wire, ok });
+        assert!(!bench.core.watches_payloads(), "ok: {ok}");
+    }
+}
+
+/// R37: not what an operator or a shutdown ended; of a hanging call's kill only the one that hung.
+#[test]
+fn r37_only_those_to_blame_are_suspected() {
+    let mut bench = bench();
+    for doom in [Doom::Requested, Doom::CancelPatience, Doom::ActorPanicked] {
+        let (call, fx) = bench.call_of(POISON, false);
+        let (at, wire) = sent(&fx, call).unwrap();
+        bench.poisoned(at, wire, Some(doom));
+        assert!(bench.core.watched(bench.now).is_empty(), "{doom:?}");
+    }
+    let (call, fx) = bench.call_of(POISON, false);
+    let (at, wire) = sent(&fx, call).unwrap();
+    bench.step(Input::Cancel(call));
+    bench.poisoned(at, wire, Some(Doom::CancelPatience));
+    assert_eq!(bench.core.watched(bench.now).len(), 1, "this one did hang");
+}

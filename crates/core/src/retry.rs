@@ -1,0 +1,185 @@
+//! Whether a call may be sent again, and after which wait (R33). Holds the pool's retry budget; sends nothing, draws nothing.
+
+use crate::{Now, settings::RetrySettings};
+use std::time::Duration;
+
+/// How a wait grows from one retry to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Backoff {
+    /// `base`, twice `base`, three times `base`, ..
+    Linear,
+    /// `base`, doubled each time.
+    #[default]
+    Exponential,
+    /// `base` times 1, 1, 2, 3, 5, ..
+    Fibonacci,
+    /// Anything between `base` and three times the wait before, by chance: waits of many calls that failed together spread out.
+    /// (Marc Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.) It is jitter already: `jitter` does not apply.
+    Decorrelated,
+    /// These waits in turn, the last one again and again; none means no wait. `base` does not apply.
+    Custom(Vec<Duration>),
+}
+
+impl RetrySettings {
+    /// The wait before the next attempt, after `sent` of them and a wait of `before`. `random` is any number: the same one
+    /// gives the same wait. Never longer than `max`.
+    pub fn wait(&self, sent: u32, before: Duration, random: u64) -> Duration {
+        let grown = match &self.backoff {
+            Backoff::Linear => self.base.saturating_mul(sent),
+            Backoff::Exponential => self.base.saturating_mul(2u32.saturating_pow(sent.saturating_sub(1))),
+            Backoff::Fibonacci => self.base.saturating_mul(fibonacci(sent)),
+            Backoff::Decorrelated => return self.decorrelated(before, random).min(self.max),
+            Backoff::Custom(waits) => nth_or_last(waits, sent),
+        };
+        jittered(grown.min(self.max), self.jitter, random).min(self.max)
+    }
+
+    fn decorrelated(&self, before: Duration, random: u64) -> Duration {
+        let longest = before.max(self.base).saturating_mul(3);
+        self.base + share(longest.saturating_sub(self.base), random % 1001)
+    }
+}
+
+fn nth_or_last(waits: &[Duration], sent: u32) -> Duration {
+    let place = (sent.saturating_sub(1) as usize).min(waits.len().saturating_sub(1));
+    waits.get(place).copied().unwrap_or_default()
+}
+
+/// 1, 1, 2, 3, 5, ..: the `n`th, from 1.
+fn fibonacci(n: u32) -> u32 {
+    let (mut this, mut next) = (1u32, 1u32);
+    for _ in 1..n.min(64) {
+        (this, next) = (next, this.saturating_add(next));
+    }
+    this
+}
+
+/// A wait up to `jitter` thousandths shorter or longer.
+fn jittered(wait: Duration, jitter: u32, random: u64) -> Duration {
+    let least = wait.saturating_sub(share(wait, jitter.into()));
+    least + share(share(wait, u64::from(jitter) * 2), random % 1001)
+}
+
+/// So many thousandths of a span.
+fn share(span: Duration, thousandths: u64) -> Duration {
+    let nanos = span.as_nanos().saturating_mul(thousandths.into()) / 1000;
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// A number that looks drawn and follows from its arguments alone (splitmix64; Steele, Lea, Flood, OOPSLA 2014).
+pub(crate) fn scatter(seed: u64, call: u64, attempt: u32) -> u64 {
+    let mut mixed = seed ^ call.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(attempt) << 56;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// Seconds that count.
+const WINDOW: usize = 10;
+/// Retries within the window that need no successes: a pool that has just begun, or is nearly idle, may retry too.
+const RESERVE: u64 = 10;
+
+/// The pool-wide budget: retries may be a share of recent successes, so that they never multiply an outage. Successes and
+/// retries of the last ten seconds, second by second.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Budget {
+    second: u64,
+    successes: [u32; WINDOW],
+    retries: [u32; WINDOW],
+}
+
+impl Budget {
+    /// A call was answered with a result.
+    pub(crate) fn success(&mut self, now: Now) {
+        let place = self.advance(now);
+        self.successes[place] = self.successes[place].saturating_add(1);
+    }
+
+    /// A call is sent again.
+    pub(crate) fn spend(&mut self, now: Now) {
+        let place = self.advance(now);
+        self.retries[place] = self.retries[place].saturating_add(1);
+    }
+
+    /// Whether one more retry is within the budget: `share` thousandths of the successes, and ten besides.
+    pub(crate) fn allows(&mut self, now: Now, share: u32) -> bool {
+        self.advance(now);
+        let sum = |counts: &[u32; WINDOW]| counts.iter().map(|&count| u64::from(count)).sum::<u64>();
+        sum(&self.retries) < RESERVE + sum(&self.successes) * u64::from(share) / 1000
+    }
+
+    /// Forgets the seconds that have passed; gives the present one's place.
+    fn advance(&mut self, now: Now) -> usize {
+        let second = now.0 / 1_000_000_000;
+        if second != self.second {
+            for passed in (self.second + 1..=second).rev().take(WINDOW) {
+                let place = (passed % WINDOW as u64) as usize;
+                (self.successes[place], self.retries[place]) = (0, 0);
+            }
+            self.second = second.max(self.second);
+        }
+        (self.second % WINDOW as u64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KindSettings, Settings};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn waits(backoff: Backoff, jitter: u32, random: u64) -> Vec<u128> {
+        let settings = RetrySettings { backoff, jitter, ..Settings::new(KindSettings::Basic, 1).retry };
+        let mut before = Duration::ZERO;
+        let mut next = |sent| {
+            before = settings.wait(sent, before, random);
+            before.as_millis()
+        };
+        (1..=8).map(&mut next).collect()
+    }
+
+    /// R33: base 100 ms, cap 5 s, no jitter.
+    #[test]
+    fn the_five_backoffs() {
+        assert_eq!(waits(Backoff::Linear, 0, 7), [100, 200, 300, 400, 500, 600, 700, 800]);
+        assert_eq!(waits(Backoff::Exponential, 0, 7), [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(waits(Backoff::Fibonacci, 0, 7), [100, 100, 200, 300, 500, 800, 1300, 2100]);
+        assert_eq!(waits(Backoff::Custom(vec![5 * MS, 70 * MS]), 0, 7), [5, 70, 70, 70, 70, 70, 70, 70]);
+        assert_eq!(waits(Backoff::Custom(Vec::new()), 0, 7), [0; 8]);
+        assert_eq!(waits(Backoff::Decorrelated, 0, 0), [100; 8], "the least there can be");
+        assert_eq!(waits(Backoff::Decorrelated, 0, 1000), [300, 900, 2700, 5000, 5000, 5000, 5000, 5000], "the most");
+    }
+
+    /// R33: +-25 %, and never over the cap.
+    #[test]
+    fn jitter_is_a_quarter_to_either_side() {
+        assert_eq!(waits(Backoff::Linear, 250, 0)[..2], [75, 150]);
+        assert_eq!(waits(Backoff::Linear, 250, 500)[..2], [100, 200]);
+        assert_eq!(waits(Backoff::Linear, 250, 1000)[..2], [125, 250]);
+        assert_eq!(waits(Backoff::Exponential, 250, 1000)[7], 5000);
+        let drawn: Vec<u64> = (0..1000).map(|call| scatter(1, call, 1) % 1001).collect();
+        assert!(drawn.iter().any(|&n| n < 50) && drawn.iter().any(|&n| n > 950), "it does not scatter");
+    }
+
+    /// R33: a share of the successes of the last ten seconds, and ten besides.
+    #[test]
+    fn the_budget_is_a_share_of_recent_successes() {
+        let mut budget = Budget::default();
+        let at = |seconds: u64| Now(seconds * 1_000_000_000);
+        for n in 0..10 {
+            assert!(budget.allows(at(100), 200), "{n}");
+            budget.spend(at(100));
+        }
+        assert!(!budget.allows(at(100), 200));
+        (0..10).for_each(|_| budget.success(at(103)));
+        assert!(budget.allows(at(103), 200), "two more");
+        (0..2).for_each(|_| budget.spend(at(103)));
+        assert!(!budget.allows(at(109), 200));
+        assert!(budget.allows(at(110), 200), "the ten of second 100 are over");
+        (0..10).for_each(|_| budget.spend(at(110)));
+        assert!(!budget.allows(at(112), 200));
+        assert!(!budget.allows(at(113), 200), "and so are the successes");
+        assert!(budget.allows(at(1_000_000), 0));
+    }
+}

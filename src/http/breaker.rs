@@ -1,0 +1,40 @@
+//! The breaker and the quarantine of a pool over HTTP: what they hold, and letting go of it. Handles only.
+
+use super::{pools::Pools, refusal::Refusal};
+use crate::{Fingerprint, InvalidFingerprint, Result};
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+/// `GET /v1/pools/{pool}/breaker`: null in a pool without one.
+pub(super) async fn breaker(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
+    let breaker = pools.find(&name)?.breaker().await?;
+    Ok(HttpResponse::Ok().json(json!({ "breaker": breaker })))
+}
+
+/// `POST /v1/pools/{pool}/breaker/reset`: false in a pool without one.
+pub(super) async fn reset(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
+    let reset = pools.find(&name)?.reset_breaker().await?;
+    Ok(HttpResponse::Ok().json(json!({ "reset": reset })))
+}
+
+/// `GET /v1/pools/{pool}/quarantine`.
+pub(super) async fn quarantine(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
+    let watched = pools.find(&name)?.quarantine().await?;
+    Ok(HttpResponse::Ok().json(json!({ "quarantine": watched })))
+}
+
+/// `DELETE /v1/pools/{pool}/quarantine/{fingerprint}`.
+pub(super) async fn release(
+    path: web::Path<(String, String)>,
+    pools: web::Data<Pools>,
+) -> std::result::Result<HttpResponse, actix_web::Error> {
+    let (name, fingerprint) = path.into_inner();
+    let pool = pools.find(&name)?;
+    let invalid = |error: InvalidFingerprint| Refusal::NotWatched { message: error.to_string() };
+    let fingerprint: Fingerprint = fingerprint.parse().map_err(invalid)?;
+    if pool.release_payload(fingerprint).await? {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    let message = format!("no payload `{fingerprint}` is in quarantine or suspected");
+    Err(Refusal::NotWatched { message }.into())
+}

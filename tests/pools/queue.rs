@@ -1,0 +1,73 @@
+//! The queue of a whole pool (R36): fair between sessions, and honest about what can't be reached in time.
+
+use crate::{
+    common::{TestPool, pool, until},
+    steps::{answer, queue_is},
+};
+use futures::{StreamExt, stream::FuturesUnordered};
+use herder::{Call, Queue};
+use serde_json::{Value, json};
+use std::{fs, task::Poll, time::Duration};
+
+async fn with(hint: &str, queue: Queue) -> TestPool {
+    pool(hint, |fresh| {
+        fresh.file("app.py", include_str!("resilience.py"));
+        fresh.enhanced().app("app.py:app").pool_size(1).queue(queue).build()
+    })
+    .await
+}
+
+fn slow(pool: &TestPool, ms: u64) -> Call<Value> {
+    pool.call("slow", &json!({ "ms": ms }))
+}
+
+/// R36: two strict sessions of one worker take turns, though one of them has a line of twenty before the other's first call.
+#[tokio::test]
+async fn r36_a_long_line_of_one_session_does_not_keep_the_others_waiting() {
+    let pool = with("fair", Queue::new()).await;
+    let gate = pool.dir.path().join("gate");
+    let first = pool.call::<Value>("wait_for", &json!({ "path": gate })).session("greedy").reply();
+    queue_is(&pool, 1, 0).await;
+    let mut replies = FuturesUnordered::new();
+    for (session, calls) in [("greedy", 20), ("modest", 3)] {
+        for _ in 0..calls {
+            let reply = slow(&pool, 0).session(session).reply();
+            replies.push(async move { (session, reply.await) });
+        }
+    }
+    queue_is(&pool, 1, 23).await;
+    fs::write(&gate, "").unwrap();
+    answer(first).await.unwrap();
+    let mut order = Vec::new();
+    while let Some((session, reply)) = replies.next().await {
+        reply.unwrap();
+        order.push(session);
+    }
+    let last = order.iter().rposition(|session| *session == "modest").unwrap();
+    assert!(last < 8, "one of the others between each of its three, and not twenty: {order:?}");
+    pool.end().await;
+}
+
+/// R36: once it is known what calls take, those whose turn can't come in time are told at once, and when to come again; those
+/// before them wait.
+#[tokio::test]
+async fn r36_what_can_not_be_reached_in_time_is_refused_at_once() {
+    let pool = with("shed", Queue::new().timeout(Duration::from_secs(1))).await;
+    for _ in 0..32 {
+        answer(slow(&pool, 20).reply()).await.unwrap();
+    }
+    let gate = pool.dir.path().join("gate");
+    let first = pool.call::<Value>("wait_for", &json!({ "path": gate })).reply();
+    queue_is(&pool, 1, 0).await;
+    let mut replies: Vec<_> = (0..300).map(|_| slow(&pool, 20).reply()).collect();
+    until("all were looked at", async || pool.status().await.unwrap().counters.submitted == 333).await;
+    let status = pool.status().await.unwrap();
+    assert!(status.counters.shed > 0 && status.queue.load.is_some_and(|load| load > 1.0), "{:?}", status.queue);
+    let Poll::Ready(Err(error)) = futures::poll!(&mut replies[299]) else { panic!("the last one waits") };
+    assert_eq!((error.slug(), error.http_status(), error.may_have_run()), ("overloaded", 429, false), "{error}");
+    assert!(error.retry_after().is_some() && error.is_retryable(), "{error:?}");
+    fs::write(&gate, "").unwrap();
+    answer(first).await.unwrap();
+    drop(replies);
+    pool.end().await;
+}
