@@ -2,6 +2,7 @@
 //! Reaping is the warden's alone; every signal passes through [`Process::send`], which holds the lock the reaper takes.
 
 use crate::{
+    Death,
     ladder::Ladder,
     output::{Stream, Tail},
     waker::Waker,
@@ -11,7 +12,10 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::{
     fmt,
     os::unix::net::UnixStream,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -95,6 +99,11 @@ impl Child {
         *self.process().status.borrow()
     }
 
+    /// What is known of its end beyond the status: nothing until [`wait`](Self::wait) would return.
+    pub fn death(&self) -> Death {
+        self.process().death.get().cloned().unwrap_or_default()
+    }
+
     /// The last whole lines of its standard error, or of its standard output if it wrote no errors: at most 40 lines and 8 KiB
     /// (but always one line); lines over 4 KiB were cut into several, and bytes that are not UTF-8 were replaced. Complete
     /// once [`wait`](Self::wait) has returned.
@@ -139,6 +148,9 @@ pub(crate) struct Process {
     /// The process that started it. A forked copy of the host has these handles too, but not the right to use them.
     host: u32,
     reaped: Mutex<bool>,
+    /// Whether it was sent a `SIGKILL` from here.
+    killed: AtomicBool,
+    death: OnceLock<Death>,
     pub(crate) ladder: Mutex<Ladder>,
     tails: Mutex<Tails>,
     status: watch::Sender<Option<ExitStatus>>,
@@ -158,6 +170,8 @@ impl Process {
             label,
             host: std::process::id(),
             reaped: Mutex::new(false),
+            killed: AtomicBool::new(false),
+            death: OnceLock::new(),
             ladder: Mutex::new(Ladder::Standing),
             tails: Mutex::default(),
             status: watch::Sender::new(None),
@@ -171,6 +185,9 @@ impl Process {
         if *reaped || self.host != std::process::id() {
             return;
         }
+        if signal == Signal::KILL {
+            self.killed.store(true, Ordering::Relaxed);
+        }
         // The only error there can be is that nobody is left to receive it.
         let _ = match target {
             Target::Leader => kill_process(self.pid, signal),
@@ -178,15 +195,21 @@ impl Process {
         };
     }
 
+    /// Whether it was sent a `SIGKILL` from here.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
     /// Runs the reaper; no signal is sent meanwhile, and none after it.
-    pub(crate) fn reap(&self, reaper: impl FnOnce(Pid)) {
+    pub(crate) fn reap<T>(&self, reaper: impl FnOnce(Pid) -> T) -> T {
         let mut reaped = lock(&self.reaped);
-        reaper(self.pid);
         *reaped = true;
+        reaper(self.pid)
     }
 
     /// Tells everybody who waits. The last thing the warden does for a process.
-    pub(crate) fn publish(&self, status: ExitStatus) {
+    pub(crate) fn publish(&self, status: ExitStatus, death: Death) {
+        let _ = self.death.set(death); // a process dies once
         self.status.send_replace(Some(status));
     }
 

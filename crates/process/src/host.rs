@@ -4,6 +4,7 @@ use crate::{
     Command, SpawnError, Spawned,
     child::lock,
     log::Log,
+    memory::Accounted,
     spawner::{Order, Spawner},
     waker,
     warden::Warden,
@@ -58,7 +59,14 @@ fn start() -> Result<Host, SpawnError> {
     let watchdog = Arc::new(Mutex::new(Watchdog::new(log.clone())));
     let (arrive, arrivals) = mpsc::channel();
     let (orders, received) = mpsc::channel();
-    let warden = Warden { arrivals, wakeups, watchdog: watchdog.clone(), log, living: Vec::new() };
+    let warden = Warden {
+        arrivals,
+        wakeups,
+        watchdog: watchdog.clone(),
+        log,
+        living: Vec::new(),
+        accounted: Accounted::default(),
+    };
     let spawner = Spawner { watchdog, arrivals: arrive, warden: waker };
     begin("herder-spawner", move || spawner.run(&received)).map_err(keeper("spawner thread"))?;
     begin("herder-warden", move || warden.run()).map_err(keeper("warden thread"))?;

@@ -2,7 +2,10 @@
 
 #![expect(unsafe_code, reason = "`pre_exec` and `close_range` have no safe interface")]
 
-use crate::watchdog::{Record, register};
+use crate::{
+    usage,
+    watchdog::{Record, register},
+};
 use rustix::{
     io::{FdFlags, fcntl_setfd, retry_on_intr, write},
     process::{Pid, getpid, getppid},
@@ -20,7 +23,8 @@ pub(crate) struct Launch {
     pub(crate) inherited: [OwnedFd; 2],
     /// Where the watchdog listens.
     pub(crate) lifeline: Arc<OwnedFd>,
-    /// Where the child says that it has registered, and under which number: only it knows if exec fails.
+    /// Where the child says that it has registered, and under which number (only it knows if exec fails), and what peak of memory it
+    /// has of its host.
     pub(crate) report: OwnedFd,
     /// Who started it.
     pub(crate) host: Pid,
@@ -49,7 +53,11 @@ impl Launch {
         // Before exec, so that there is no moment in which the host could die and leave a group nobody knows. If the watchdog
         // is gone this fails; the spawner registers the group again with its successor.
         let _ = register(&self.lifeline, Record::add(getpid()));
-        retry_on_intr(|| write(&self.report, &getpid().as_raw_nonzero().get().to_ne_bytes()))?;
+        let (pid, peak) = (getpid().as_raw_nonzero().get().to_ne_bytes(), usage::own_peak().to_ne_bytes());
+        let mut report = [0; 12];
+        report[..4].copy_from_slice(&pid);
+        report[4..].copy_from_slice(&peak);
+        retry_on_intr(|| write(&self.report, &report))?;
         Ok(())
     }
 }

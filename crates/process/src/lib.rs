@@ -20,6 +20,8 @@
 //!   handles copied by the fork do nothing.
 //! - A host that ignores `SIGCHLD`, or waits for any child, takes exit statuses away: they read [`ExitStatus::Unknown`], and what
 //!   is left of such a worker's group is not signalled any more, since its number may be somebody else's by then.
+//! - [`Child::death`] says likely, not surely: the kernel counts its kills by cgroup, and a kill of any other process in it, that no
+//!   worker's death accounts for, can be taken for a worker's that somebody else killed later.
 //! - Linux is the platform. Elsewhere there is no death signal and no pidfd: each child costs a waiting thread, and the watchdog
 //!   alone ends the workers of a host that was killed.
 //!
@@ -41,8 +43,10 @@ mod host;
 mod ladder;
 mod launch;
 mod log;
+mod memory;
 mod output;
 mod spawner;
+mod usage;
 mod waker;
 mod warden;
 mod watchdog;
@@ -52,4 +56,5 @@ pub use command::Command;
 pub use error::SpawnError;
 pub use herder_core::ExitStatus;
 pub use host::spawn;
+pub use memory::{Death, OutOfMemory};
 pub use rustix::process::Signal;

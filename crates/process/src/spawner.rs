@@ -7,8 +7,9 @@ use crate::{
     error::is_shortage,
     exit::ExitWatch,
     launch::Launch,
+    memory::Before,
     waker::Waker,
-    warden::Live,
+    warden::{Live, Origin},
     watchdog::{CAPACITY, Watchdog},
 };
 use rustix::{
@@ -57,16 +58,18 @@ impl Spawner {
         let (control, control_end) = socket_pair().map_err(shortage)?;
         let (report, report_end) = UnixStream::pair().map_err(shortage)?;
 
+        let before = Before::look();
         let mut prepared = prepare(command, &calls_end, &control_end);
         let inherited = [calls_end, control_end];
         Launch { inherited, lifeline, report: report_end.into(), host: getpid() }.prepare(&mut prepared);
         let started = prepared.spawn();
         drop(prepared); // and with it the host's copies of the worker's ends: a worker's end must show as end of file
         let started = started.map_err(|error| {
-            self.forget(report);
+            self.forget(&report);
             explain(command, error)
         })?;
-        let child = self.hand_over(command, started).map_err(shortage)?;
+        let inherited = told(&report).map_or(0, |(_, peak)| peak);
+        let child = self.hand_over(command, started, Origin { before, inherited }).map_err(shortage)?;
         Ok(Spawned { calls, control, child })
     }
 
@@ -79,17 +82,14 @@ impl Spawner {
     }
 
     /// A child that registered but could not become the worker is gone; its number must not stay on the list.
-    fn forget(&self, mut report: UnixStream) {
-        let mut pid = [0; 4];
-        if report.read_exact(&mut pid).is_ok()
-            && let Some(pid) = Pid::from_raw(i32::from_ne_bytes(pid))
-        {
+    fn forget(&self, report: &UnixStream) {
+        if let Some((Some(pid), _)) = told(report) {
             lock(&self.watchdog).remove(pid);
         }
     }
 
     /// Gives the started process to the warden, or kills and reaps it when it can't be watched.
-    fn hand_over(&self, command: &Command, mut started: std::process::Child) -> io::Result<Child> {
+    fn hand_over(&self, command: &Command, mut started: std::process::Child, origin: Origin) -> io::Result<Child> {
         let pid = Pid::from_child(&started);
         lock(&self.watchdog).add(pid);
         let output = (take(started.stdout.take()), take(started.stderr.take()));
@@ -98,7 +98,7 @@ impl Spawner {
                 let process = Arc::new(Process::new(pid, command.label.as_str().into(), self.warden.clone()));
                 let child = Child::new(process.clone());
                 // It fails only when the warden's thread is gone, at the end of the process.
-                let _ = self.arrivals.send(Live::new(process, exit, stdout, stderr));
+                let _ = self.arrivals.send(Live::new(process, exit, stdout, stderr, origin));
                 self.warden.wake();
                 Ok(child)
             }
@@ -110,6 +110,13 @@ impl Spawner {
             }
         }
     }
+}
+
+/// What the child said before exec: its number, and the peak it has of its host. `None` if it did not get so far.
+fn told(mut report: &UnixStream) -> Option<(Option<Pid>, u64)> {
+    let (mut pid, mut peak) = ([0; 4], [0; 8]);
+    report.read_exact(&mut pid).and_then(|()| report.read_exact(&mut peak)).ok()?;
+    Some((Pid::from_raw(i32::from_ne_bytes(pid)), u64::from_ne_bytes(peak)))
 }
 
 fn prepare(command: &Command, calls: &OwnedFd, control: &OwnedFd) -> std::process::Command {

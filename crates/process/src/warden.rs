@@ -3,9 +3,11 @@
 
 use crate::{
     child::{Process, Target, lock},
-    exit::{ExitWatch, Look, look, reap},
+    exit::{ExitWatch, Look, look},
     log::Log,
+    memory::{Accounted, Before, Death},
     output::{Lines, Stream},
+    usage,
     waker::Wakeups,
     watchdog::Watchdog,
 };
@@ -26,6 +28,8 @@ use std::{
 const READ: usize = 64 * 1024;
 /// What is read after an exit at most: a process that left the group may go on writing for ever.
 const LAST_READS: usize = 16;
+/// What the system's answer to a lack of memory looks like.
+const KILLED: ExitStatus = ExitStatus::Signal(Signal::KILL.as_raw());
 /// How long to wait before trying again to start a watchdog, or after poll itself failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -36,6 +40,7 @@ pub(crate) struct Warden {
     pub(crate) watchdog: Arc<Mutex<Watchdog>>,
     pub(crate) log: Log,
     pub(crate) living: Vec<Live>,
+    pub(crate) accounted: Accounted,
 }
 
 /// A process that was not reaped yet.
@@ -44,6 +49,15 @@ pub(crate) struct Live {
     exit: ExitWatch,
     stdout: Source,
     stderr: Source,
+    origin: Origin,
+}
+
+/// How things stood when a worker started, to tell at its end what it did with memory.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    pub(crate) before: Before,
+    /// The peak it has of its host, in bytes.
+    pub(crate) inherited: u64,
 }
 
 /// One of its outputs.
@@ -156,7 +170,10 @@ impl Warden {
             }
             match look(self.living[at].process.pid) {
                 Look::Running => {}
-                ended => self.living.swap_remove(at).conclude(ended, buffer, &self.log, &self.watchdog),
+                ended => {
+                    let live = self.living.swap_remove(at);
+                    live.conclude(ended, buffer, &self.log, &self.watchdog, &mut self.accounted);
+                }
             }
         }
     }
@@ -173,8 +190,15 @@ fn until(then: Instant) -> Timespec {
 }
 
 impl Live {
-    pub(crate) fn new(process: Arc<Process>, exit: ExitWatch, stdout: OwnedFd, stderr: OwnedFd) -> Self {
-        Self { process, exit, stdout: Source::new(Stream::Stdout, stdout), stderr: Source::new(Stream::Stderr, stderr) }
+    pub(crate) fn new(
+        process: Arc<Process>,
+        exit: ExitWatch,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+        origin: Origin,
+    ) -> Self {
+        let (stdout, stderr) = (Source::new(Stream::Stdout, stdout), Source::new(Stream::Stderr, stderr));
+        Self { process, exit, stdout, stderr, origin }
     }
 
     fn read(&mut self, stream: Stream, buffer: &mut [u8], log: &Log) -> bool {
@@ -188,26 +212,33 @@ impl Live {
     /// Does all that follows from an exit. The order matters: the group is killed while its leader is a zombie, since after
     /// reaping its number may be another's; the watchdog forgets the group before that, too; the output is read before the
     /// status is told, so that whoever hears of the end finds the last words; and nothing is held any more by then.
-    fn conclude(mut self, ended: Look, buffer: &mut [u8], log: &Log, watchdog: &Mutex<Watchdog>) {
+    fn conclude(
+        mut self,
+        ended: Look,
+        buffer: &mut [u8],
+        log: &Log,
+        watchdog: &Mutex<Watchdog>,
+        accounted: &mut Accounted,
+    ) {
         let status = match ended {
             Look::Ended(status) => status,
             Look::Running | Look::Stolen => ExitStatus::Unknown,
         };
+        let by_others = status == KILLED && !self.process.was_killed();
         if ended != Look::Stolen {
             self.process.send(Signal::KILL, Target::Group);
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
             (0..LAST_READS).take_while(|_| self.read(stream, buffer, log)).count();
         }
-        let Self { process, exit, mut stdout, mut stderr } = self;
+        let Self { process, exit, mut stdout, mut stderr, origin } = self;
         stdout.lines.finish(|line| say(&process, Stream::Stdout, line, log));
         stderr.lines.finish(|line| say(&process, Stream::Stderr, line, log));
         drop((exit, stdout, stderr));
         lock(watchdog).remove(process.pid);
-        process.reap(|pid| {
-            reap(pid);
-        });
-        process.publish(status);
+        let peak_memory = process.reap(usage::reap).and_then(|peak| usage::beyond(peak, origin.inherited));
+        let out_of_memory = by_others.then(|| accounted.evidence(&origin.before, peak_memory)).flatten();
+        process.publish(status, Death { peak_memory, out_of_memory });
     }
 }
 

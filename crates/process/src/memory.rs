@@ -1,0 +1,288 @@
+//! Whether a worker that was killed ran out of memory, as far as there is evidence: the kernel's own count for the host's cgroup, and
+//! the worker's peak against the limit. Reads small files when a worker starts and when one was killed, on the crate's own threads.
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+/// A v1 limit from here on is none: the kernel writes the largest number of whole pages.
+const NO_LIMIT: u64 = 1 << 62;
+/// A peak of at least so many percent of the limit is evidence.
+const NEAR: u64 = 90;
+
+/// What is known of a worker's end beyond its status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Death {
+    /// The most main memory it ever had, in bytes, shared pages included; that of a child it waited for, if that had more. `None` if
+    /// it never had more than the host had when it forked the worker: the system can't tell those apart.
+    pub peak_memory: Option<u64>,
+    /// Why a `SIGKILL` that this crate did not send is likely the system's answer to a lack of memory.
+    pub out_of_memory: Option<OutOfMemory>,
+}
+
+/// Evidence that a process was killed for a lack of memory. It says likely, not surely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OutOfMemory {
+    /// The kernel counted more of its own kills in the host's cgroup than other deaths account for.
+    Counted {
+        /// The count when the worker started, or what deaths since then account for.
+        from: u64,
+        /// The count after its death.
+        to: u64,
+    },
+    /// It had nearly all the memory that its cgroup allows.
+    AtTheLimit {
+        /// The most it had, in bytes.
+        peak: u64,
+        /// What the cgroup, or one above it, allows, in bytes.
+        limit: u64,
+    },
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: u64| bytes >> 20;
+        match *self {
+            Self::Counted { from, to } => write!(f, "the cgroup's oom_kill count rose from {from} to {to}"),
+            Self::AtTheLimit { peak, limit } => {
+                write!(f, "its peak was {} MiB, the cgroup's limit is {} MiB", mib(peak), mib(limit))
+            }
+        }
+    }
+}
+
+/// The host's memory cgroup and its count, as they were when a worker was about to start, which then inherits the cgroup.
+#[derive(Debug, Default)]
+pub(crate) struct Before {
+    cgroup: Option<Cgroup>,
+    kills: Option<u64>,
+}
+
+/// Kills by the kernel that deaths account for already: one kill is the evidence of one death.
+#[derive(Debug, Default)]
+pub(crate) struct Accounted(Option<(PathBuf, u64)>);
+
+/// Where a memory cgroup's files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cgroup {
+    version: Version,
+    /// Where the hierarchy is mounted.
+    mount: PathBuf,
+    folder: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+impl Before {
+    /// Looks. Where there are no cgroups there is never evidence.
+    pub(crate) fn look() -> Self {
+        let text = |path| fs::read_to_string(path).unwrap_or_default();
+        Self::of(cgroup(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo")))
+    }
+
+    fn of(cgroup: Option<Cgroup>) -> Self {
+        let kills = cgroup.as_ref().and_then(Cgroup::kills);
+        Self { cgroup, kills }
+    }
+}
+
+impl Accounted {
+    /// Looks for evidence that a worker which somebody else killed was killed for a lack of memory.
+    pub(crate) fn evidence(&mut self, before: &Before, peak: Option<u64>) -> Option<OutOfMemory> {
+        let cgroup = before.cgroup.as_ref()?;
+        self.count(cgroup, before.kills).or_else(|| {
+            let (peak, limit) = (peak?, cgroup.limit()?);
+            (peak >= limit / 100 * NEAR).then_some(OutOfMemory::AtTheLimit { peak, limit })
+        })
+    }
+
+    fn count(&mut self, cgroup: &Cgroup, before: Option<u64>) -> Option<OutOfMemory> {
+        let accounted = self.0.take().filter(|(folder, _)| *folder == cgroup.folder).map_or(0, |(_, kills)| kills);
+        let (from, to) = (before?.max(accounted), cgroup.kills()?);
+        let is_more = to > from;
+        self.0 = Some((cgroup.folder.clone(), from + u64::from(is_more)));
+        is_more.then_some(OutOfMemory::Counted { from, to })
+    }
+}
+
+impl Cgroup {
+    /// How many processes in it the kernel has killed for a lack of memory, by anybody's limit.
+    fn kills(&self) -> Option<u64> {
+        let file = match self.version {
+            Version::One => "memory.oom_control",
+            Version::Two => "memory.events",
+        };
+        kills(&fs::read_to_string(self.folder.join(file)).ok()?)
+    }
+
+    /// The least that it and those above it allow, in bytes.
+    fn limit(&self) -> Option<u64> {
+        let file = match self.version {
+            Version::One => "memory.limit_in_bytes",
+            Version::Two => "memory.max",
+        };
+        let read = |folder: &Path| -> io::Result<String> { fs::read_to_string(folder.join(file)) };
+        let folders = self.folder.ancestors().take_while(|folder| folder.starts_with(&self.mount));
+        folders.filter_map(|folder| limit(&read(folder).ok()?)).min()
+    }
+}
+
+/// The `oom_kill` of `memory.events` (v2) or `memory.oom_control` (v1, since Linux 4.13).
+fn kills(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+/// A limit in bytes; `None` for no limit.
+fn limit(text: &str) -> Option<u64> {
+    text.trim().parse().ok().filter(|bytes| *bytes < NO_LIMIT)
+}
+
+/// The memory cgroup of a process, by its `/proc/PID/cgroup` and `/proc/PID/mountinfo`: the v1 hierarchy if memory has one, else v2's.
+fn cgroup(cgroups: &str, mounts: &str) -> Option<Cgroup> {
+    let path_of = |controller: &str| {
+        cgroups.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            controllers.split(',').any(|each| each == controller).then_some(path)
+        })
+    };
+    let one = || place(Version::One, path_of("memory")?, mounts);
+    let two = || place(Version::Two, path_of("")?, mounts);
+    one().or_else(two)
+}
+
+fn place(version: Version, path: &str, mounts: &str) -> Option<Cgroup> {
+    let (root, mount) = mounts.lines().find_map(|line| mounted(version, line))?;
+    // In a container the mount may begin at the container's own cgroup, or somewhere the path does not name: then it is the mount itself.
+    let inside = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
+    let plain = inside.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    let folder = if plain { Path::new(mount).join(inside).components().collect() } else { mount.into() };
+    Some(Cgroup { version, mount: mount.into(), folder })
+}
+
+/// Which part of a hierarchy a line of mountinfo mounts where, if it is the one for memory.
+fn mounted(version: Version, line: &str) -> Option<(&str, &str)> {
+    let (own, file_system) = line.split_once(" - ")?;
+    let mut file_system = file_system.split(' ');
+    let (kind, options) = (file_system.next()?, file_system.nth(1)?);
+    let fits = match version {
+        Version::One => kind == "cgroup" && options.split(',').any(|option| option == "memory"),
+        Version::Two => kind == "cgroup2",
+    };
+    let mut own = own.split(' ').skip(3);
+    fits.then_some((own.next()?, own.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: &str = "low 0\nhigh 0\nmax 1203\noom 4\noom_kill 3\noom_group_kill 0\n";
+    const CONTROL: &str = "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n";
+    const SYSTEMD: &str = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-u12.service\n";
+    const SYSTEMD_MOUNT: &str = "24 30 0:22 / /proc rw,nosuid - proc proc rw\n\
+        34 25 0:30 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n";
+    const HYBRID: &str = "5:pids:/system.slice\n4:memory:/jobs/one\n1:name=systemd:/\n0::/\n";
+    const HYBRID_MOUNTS: &str = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
+        35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:16 - cgroup cgroup rw,memory\n\
+        41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+
+    fn folder(cgroups: &str, mounts: &str) -> Option<(Version, String)> {
+        cgroup(cgroups, mounts).map(|found| (found.version, found.folder.display().to_string()))
+    }
+
+    #[test]
+    fn counts_and_limits_are_read_as_kernels_write_them() {
+        assert_eq!((kills(EVENTS), kills(CONTROL)), (Some(3), Some(7)));
+        assert_eq!(kills("oom_kill_disable 0\nunder_oom 0\n"), None, "a kernel before 4.13");
+        assert_eq!(kills(""), None);
+        assert_eq!((limit("max\n"), limit("536870912\n")), (None, Some(512 << 20)));
+        assert_eq!(limit("9223372036854771712\n"), None, "no limit in v1");
+    }
+
+    #[test]
+    fn the_memory_cgroup_is_found() {
+        let two = |path: &str| Some((Version::Two, path.to_owned()));
+        let user = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice/run-u12.service";
+        assert_eq!(folder(SYSTEMD, SYSTEMD_MOUNT), two(user));
+        assert_eq!(folder("0::/\n", SYSTEMD_MOUNT), two("/sys/fs/cgroup"), "a container with a namespace");
+        assert_eq!(folder("0::/../other\n", SYSTEMD_MOUNT), two("/sys/fs/cgroup"), "moved out of its namespace");
+        assert_eq!(folder(HYBRID, HYBRID_MOUNTS), Some((Version::One, "/sys/fs/cgroup/memory/jobs/one".into())));
+        let docker = "12:cpu,cpuacct:/docker/ab\n8:memory:/docker/ab\n";
+        let bound = "910 900 0:32 /docker/ab /sys/fs/cgroup/memory ro master:16 - cgroup cgroup rw,memory\n";
+        assert_eq!(folder(docker, bound), Some((Version::One, "/sys/fs/cgroup/memory".into())));
+        assert_eq!(folder("", ""), None);
+        assert_eq!(folder(SYSTEMD, ""), None);
+    }
+
+    /// A folder of this test alone, gone with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("herder-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn path(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// A cgroup of plain files.
+    fn faked(root: &Path, kills: u64, limit: &str) -> Cgroup {
+        let cgroup = Cgroup { version: Version::Two, mount: root.into(), folder: root.join("a/b") };
+        fs::create_dir_all(&cgroup.folder).unwrap();
+        fs::write(cgroup.folder.join("memory.events"), EVENTS.replace("oom_kill 3", &format!("oom_kill {kills}")))
+            .unwrap();
+        fs::write(cgroup.folder.join("memory.max"), "max\n").unwrap();
+        fs::write(root.join("a/memory.max"), limit).unwrap();
+        cgroup
+    }
+
+    /// One kill is the evidence of one death, whichever is looked at first, and an older kill of none.
+    #[test]
+    fn a_kill_accounts_for_one_death() {
+        let root = Folder::new("kills");
+        let before = Before::of(Some(faked(root.path(), 3, "max\n")));
+        let mut accounted = Accounted::default();
+        assert_eq!(accounted.evidence(&before, Some(1 << 40)), None, "nothing rose, and nothing limits");
+        faked(root.path(), 5, "max\n");
+        assert_eq!(accounted.evidence(&before, None), Some(OutOfMemory::Counted { from: 3, to: 5 }));
+        assert_eq!(accounted.evidence(&before, None), Some(OutOfMemory::Counted { from: 4, to: 5 }));
+        assert_eq!(accounted.evidence(&before, None), None, "both are accounted for");
+        let later = Before::of(Some(faked(root.path(), 5, "max\n")));
+        assert_eq!(Accounted::default().evidence(&later, None), None, "it started after both");
+    }
+
+    #[test]
+    fn a_peak_near_the_limit_of_a_cgroup_above_is_evidence() {
+        let root = Folder::new("peak");
+        let before = Before::of(Some(faked(root.path(), 3, "1000000\n")));
+        let evidence = |peak| Accounted::default().evidence(&before, peak);
+        assert_eq!(evidence(Some(900_000)), Some(OutOfMemory::AtTheLimit { peak: 900_000, limit: 1_000_000 }));
+        assert_eq!((evidence(Some(899_999)), evidence(None)), (None, None));
+        assert_eq!(Accounted::default().evidence(&Before::default(), Some(900_000)), None, "no cgroup, no evidence");
+    }
+
+    #[test]
+    fn evidence_in_words() {
+        let counted = OutOfMemory::Counted { from: 3, to: 4 };
+        assert_eq!(counted.to_string(), "the cgroup's oom_kill count rose from 3 to 4");
+        let near = OutOfMemory::AtTheLimit { peak: 500 << 20, limit: 512 << 20 };
+        assert_eq!(near.to_string(), "its peak was 500 MiB, the cgroup's limit is 512 MiB");
+    }
+}

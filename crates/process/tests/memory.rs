@@ -1,0 +1,40 @@
+//! What is known of the memory of a worker that died (R38).
+
+mod support;
+
+use herder_process::{ExitStatus, Spawned};
+use support::{Watch, line, lines, python, started};
+
+const MIB: u64 = 1 << 20;
+
+/// A worker that has touched so many bytes and then waits.
+async fn hog(bytes: u64) -> Spawned {
+    let script =
+        format!("hog = bytearray({bytes})\nhog[::4096] = b'x' * len(hog[::4096])\nsay('full')\ntime.sleep(3600)");
+    started(python(&script)).await
+}
+
+/// R38: the peak of a worker that somebody else killed: at least what it had, and far from double. A kill without evidence is not
+/// called one for a lack of memory.
+#[tokio::test]
+async fn r38_the_peak_of_a_dead_worker_is_told() {
+    let Spawned { calls, child, .. } = hog(100 * MIB).await;
+    assert_eq!(line(&mut lines(calls)), "full");
+    assert_eq!(child.death().peak_memory, None, "it lives");
+    Watch::new(child.pid()).kill();
+    assert_eq!(child.wait().await, ExitStatus::Signal(9));
+    let death = child.death();
+    let peak = death.peak_memory.unwrap();
+    assert!((100 * MIB..200 * MIB).contains(&peak), "{peak}");
+    assert_eq!(death.out_of_memory, None);
+}
+
+/// What the host has in memory when it forks is counted by the system as the worker's own; it is not told as such.
+#[tokio::test]
+async fn r38_the_hosts_own_memory_is_not_told_as_the_workers() {
+    let ballast = vec![1_u8; (300 * MIB) as usize];
+    let small = started(python("pass")).await;
+    assert_eq!(std::hint::black_box(&ballast)[0], 1);
+    assert_eq!(small.child.wait().await, ExitStatus::Code(0));
+    assert_eq!(small.child.death().peak_memory, None);
+}
