@@ -8,10 +8,10 @@ pub use call::Call;
 pub use start::Start;
 
 use crate::{
-    BreakerStatus, EndSession, Fingerprint, GetBreaker, GetQuarantine, GetSessionInfo, GetStatus, GetTrail,
-    HealthCheck, KillWorker, ListSessions, ListWorkers, Outcome, PoolConfig, PoolHealth, PoolName, RecordOutcome,
-    ReleasePayload, ResetBreaker, Result, SessionInfo, SessionPage, Shutdown, ShutdownReport, Status, Trail, WaitReady,
-    Watched, WorkerInfo, WorkerRef,
+    BreakerStatus, EndSession, Fingerprint, Generation, GetBreaker, GetQuarantine, GetRecorder, GetSessionInfo,
+    GetStatus, GetTrail, HealthCheck, KillWorker, ListSessions, ListWorkers, Outcome, PoolConfig, PoolHealth, PoolName,
+    RecordOutcome, Recording, ReleasePayload, ResetBreaker, Result, SessionInfo, SessionPage, Shutdown, ShutdownReport,
+    Status, Trail, WaitReady, Watched, WorkerId, WorkerInfo, WorkerRef,
 };
 use actix::Addr;
 use bytes::Bytes;
@@ -113,6 +113,15 @@ impl Pool {
     /// When the pool is gone.
     pub async fn workers(&self) -> Result<Vec<WorkerInfo>> {
         self.supervisor().send(ListWorkers).await?
+    }
+
+    /// What passed between the host and a worker last, how it changed its states, what it printed, and how it ended: of the slot's
+    /// present process, or the last if there is none now, unless a generation is named. The last 64 that ended are remembered.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchWorker`](crate::Error::NoSuchWorker), with those there are; when the pool is gone.
+    pub async fn recorder(&self, worker: WorkerId, generation: Option<Generation>) -> Result<Arc<Recording>> {
+        self.supervisor().send(GetRecorder { worker, generation }).await?
     }
 
     /// SIGKILL to a worker's process group; answers when its end was noticed.

@@ -1,6 +1,7 @@
 //! A worker's process as the actors see it: a handle that waits, stops and kills. No pool state.
 
 use herder_core::ExitStatus;
+use herder_process::Death;
 use std::{future::Future, pin::Pin, time::Duration};
 
 /// A process that somebody else started and reaps.
@@ -17,6 +18,10 @@ pub trait ChildHandle: 'static {
     fn wait(&self) -> Pin<Box<dyn Future<Output = ExitStatus>>>;
     /// The last lines it printed.
     fn output_tail(&self) -> Vec<String>;
+    /// What is known of its end beyond the status, once it was reaped.
+    fn death(&self) -> Death {
+        Death::default()
+    }
     /// What it has in main memory now, in bytes, if that can be told.
     fn resident_bytes(&self) -> Option<u64> {
         None
@@ -43,6 +48,10 @@ impl ChildHandle for herder_process::Child {
 
     fn output_tail(&self) -> Vec<String> {
         Self::output_tail(self)
+    }
+
+    fn death(&self) -> Death {
+        Self::death(self)
     }
 
     fn resident_bytes(&self) -> Option<u64> {

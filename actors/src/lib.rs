@@ -15,6 +15,7 @@ mod launcher;
 mod messages;
 mod package;
 mod pool_supervisor;
+mod recorder;
 pub mod registry;
 mod reply;
 mod session_affinity;
@@ -33,14 +34,15 @@ pub use error::{Attempt, Attempts, Category, Error, Problem, Report, Result, Sev
 pub use launcher::{Launched, Launcher, Launching};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
-    GetInternalStats, GetPoolName, GetQuarantine, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetTrail,
-    GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PoolHealth, RecordOutcome,
+    GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionInfo, GetSessionState, GetStats, GetStatus,
+    GetTrail, GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PoolHealth, RecordOutcome,
     ReleasePayload, RemoveWorkerSessions, Request, ResetBreaker, SessionStatus, Shutdown, ShutdownReport, TrackSession,
     UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};
 pub use pool_supervisor::{CallResponse, PoolSupervisor};
+pub use recorder::{Descriptor, Direction, RecordedExit, RecordedFrame, RecordedTransition, Recording};
 pub use reply::{Meta, Reply};
 pub use session_affinity::SessionAffinityActor;
 pub use status::{SessionAffinity, Status, WorkerEntry};
@@ -53,4 +55,5 @@ pub use herder_core::{
     SessionState, Watched, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, concurrency,
 };
 pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
+pub use herder_process::{Death, OutOfMemory};
 pub use herder_wire::{Codec, PayloadError, Stamps, check_json_object};

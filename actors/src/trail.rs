@@ -3,7 +3,7 @@
 
 mod text;
 
-use crate::{cell::State, status::rfc3339};
+use crate::{cell::State, clock::Wall, status::rfc3339};
 use herder_core::{
     Generation, Happened, Now, PastLife, PoolName, SessionEnd, SessionId, SessionInfo, SessionTrail, TrailEvent,
     WorkerId, WorkerRef,
@@ -93,20 +93,20 @@ impl State {
     /// The story of a session; `None` in a pool without session affinity.
     pub(crate) fn trail(&self, now: Now, session: SessionId) -> Option<Trail> {
         let found = self.core().trail_of(now, session.as_str())?;
-        let clock = Clock { now, wall: SystemTime::now() };
+        let wall = Wall::now();
         let (state, summary) = (state(&found), text::summary(self, now, &found));
-        let events = found.events.iter().map(|event| self.entry(&clock, event)).collect();
-        let past = found.past.iter().map(|life| clock.life(life)).collect();
+        let events = found.events.iter().map(|event| self.entry(&wall, event)).collect();
+        let past = found.past.iter().map(|life| past(&wall, life)).collect();
         let (present, complete) = (found.present, found.complete);
         let pool = self.config().name().clone();
         Some(Trail { pool, session, state, summary, present, past, events, complete })
     }
 
-    fn entry(&self, clock: &Clock, event: &TrailEvent) -> TrailEntry {
+    fn entry(&self, wall: &Wall, event: &TrailEvent) -> TrailEntry {
         let (what, why) = words(event.what);
         TrailEntry {
-            at: clock.wall(event.first),
-            until: clock.wall(event.last),
+            at: wall.at(event.first),
+            until: wall.at(event.last),
             what,
             why,
             worker: event.at.map(|at| at.worker),
@@ -123,24 +123,12 @@ impl State {
     }
 }
 
-/// From the core's clock to the wall's.
-struct Clock {
-    now: Now,
-    wall: SystemTime,
-}
-
-impl Clock {
-    fn wall(&self, at: Now) -> SystemTime {
-        self.wall.checked_sub(self.now.since(at)).unwrap_or(SystemTime::UNIX_EPOCH)
-    }
-
-    fn life(&self, life: &PastLife) -> TrailLife {
-        TrailLife {
-            began: self.wall(life.began),
-            ended: self.wall(life.ended),
-            why: end(life.why),
-            operations: life.operations,
-        }
+fn past(wall: &Wall, life: &PastLife) -> TrailLife {
+    TrailLife {
+        began: wall.at(life.began),
+        ended: wall.at(life.ended),
+        why: end(life.why),
+        operations: life.operations,
     }
 }
 

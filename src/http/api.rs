@@ -99,6 +99,7 @@ fn tree(pools: Arc<Pools>) -> actix_web::Scope {
         .service(read("", pools::list))
         .service(read("/{pool}", pools::status))
         .service(read("/{pool}/workers", pools::workers))
+        .service(read("/{pool}/workers/{id}/recorder", pools::recorder))
         .service(read("/{pool}/sessions", sessions::list))
         .service(
             web::resource("/{pool}/sessions/{id}")

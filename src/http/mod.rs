@@ -7,6 +7,7 @@
 //! | `GET /v1/pools` | `{"pools": [..]}`: name, type and health of each |
 //! | `GET /v1/pools/{pool}` | the pool's [`Status`](crate::Status) |
 //! | `GET /v1/pools/{pool}/workers` | `{"workers": [..]}` |
+//! | `GET /v1/pools/{pool}/workers/{id}/recorder?generation=` | its [`Recording`](crate::Recording): of the present process, or the last, unless a generation is named |
 //! | `GET /v1/pools/{pool}/sessions?cursor=&limit=` | `{"sessions": [..], "next", "active_sessions"}`; `next` is the next page's `cursor`, or null; `limit` is 100 unless given, 1000 at most |
 //! | `GET`, `DELETE /v1/pools/{pool}/sessions/{id}` | the session; nothing (204) |
 //! | `GET /v1/pools/{pool}/sessions/{id}/why` | its [`Trail`](crate::Trail) |

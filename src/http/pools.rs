@@ -1,8 +1,9 @@
 //! The pools an API is for, and what it tells of them: the list, a status, the workers. Handles only.
 
-use crate::{Error, Pool, PoolHealth, PoolName, Result, WorkerType};
-use actix_web::{HttpResponse, web};
-use serde::Serialize;
+use super::refusal::Refusal;
+use crate::{Error, Generation, Pool, PoolHealth, PoolName, Result, WorkerId, WorkerType};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// The pools, in the order they were given.
@@ -57,4 +58,26 @@ pub(super) async fn status(name: web::Path<String>, pools: web::Data<Pools>) -> 
 pub(super) async fn workers(name: web::Path<String>, pools: web::Data<Pools>) -> Result<HttpResponse> {
     let workers = pools.find(&name)?.workers().await?;
     Ok(HttpResponse::Ok().json(json!({ "workers": workers })))
+}
+
+/// Which process of a worker.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    generation: Option<u32>,
+}
+
+/// `GET /v1/pools/{pool}/workers/{id}/recorder`.
+pub(super) async fn recorder(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    pools: web::Data<Pools>,
+) -> actix_web::Result<HttpResponse> {
+    let (pool, worker) = path.into_inner();
+    let pool = pools.find(&pool)?;
+    let worker = worker.parse::<WorkerId>().map_err(|error| Error::NoSuchWorker { message: error.to_string() })?;
+    let query = request.query_string();
+    let wrong = |error| Refusal::BadQuery { query: query.into(), message: format!("{error}; allowed: generation=N") };
+    let which = web::Query::<Which>::from_query(query).map_err(wrong)?;
+    Ok(HttpResponse::Ok().json(pool.recorder(worker, which.generation.map(Generation)).await?))
 }

@@ -19,6 +19,7 @@ mod losses;
 mod overflow;
 mod panics;
 mod queue;
+mod recorder;
 mod restarts;
 mod retries;
 #[expect(dead_code, reason = "the core's schedules use all of it")]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use herder_core::{
     CallId, Delivery, Effect, Epoch, Failure, Input, Loss, Note, SessionEnd, StopHow, WireId, WorkerRef,
 };
-use herder_wire::{CallHead, CallResult, Codec, EndReason, HostMessage};
+use herder_wire::{CallHead, CallResult, Codec, EndReason, HEADER_LEN, HostMessage};
 
 /// Results up to this size are copied out of the read buffer, which can then be used again at once; a reply that somebody keeps
 /// would otherwise keep 64 KiB.
@@ -101,8 +101,11 @@ impl State {
         let session = call.session.as_ref().map(|session| (session, epoch.unwrap_or(Epoch(0))));
         let (command, deadline, codec) = (&*call.command, Some(call.deadline), call.body.codec);
         let head = CallHead { wire, deadline, command, session, codec };
-        head.encode(call.body.bytes.len(), link.max_frame, link.calls.tail())
+        let (tail, payload) = (link.calls.tail(), call.body.bytes.len());
+        let begin = tail.len() + HEADER_LEN;
+        head.encode(payload, link.max_frame, tail)
             .map_err(|error| Error::TooLarge { message: error.to_string(), may_have_run: false })?;
+        link.recorder.call(self.now, wire, tail.len() - begin + payload, command);
         link.calls.payload(&call.body.bytes);
         link.flush.notify_one();
         Ok(())

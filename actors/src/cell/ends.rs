@@ -1,7 +1,7 @@
 //! How processes ended, as far as it is remembered: for the errors of calls that hear of it later, and for the status.
 
 use super::{Post, State};
-use crate::{Error, error::Obituary};
+use crate::{Error, error::Obituary, recorder::Recorder};
 use herder_core::{End, Input, WorkerRef};
 
 /// How many ended processes are remembered, for the errors of calls that hear of them later.
@@ -9,18 +9,31 @@ const OBITUARIES: usize = 64;
 
 impl State {
     /// The process is gone, its socket was read to the end.
-    pub(crate) fn exited(&mut self, at: WorkerRef, end: End, obituary: Obituary) {
+    pub(crate) fn exited(&mut self, at: WorkerRef, end: End, obituary: Obituary, recorder: Option<&Recorder>) {
         let suspects = self.suspects(at);
         if self.obituaries.len() == OBITUARIES {
             self.obituaries.pop_front();
         }
         self.obituaries.push_back((at, obituary));
-        if self.link(at).is_some() {
-            self.links[at.worker.0 as usize - 1] = None;
-        }
+        let link = self.link(at).is_some().then(|| self.links[at.worker.0 as usize - 1].take()).flatten();
         self.handle(Input::Exited { at, end, suspects });
+        self.keep_recording(at, end, recorder.or(link.as_ref().map(|link| &*link.recorder)));
         self.post(Post::Gone(at));
         self.post(Post::Readiness);
+    }
+
+    /// Once the core has its last transition and knows why it ended, and before anybody hears of that.
+    fn keep_recording(&mut self, at: WorkerRef, end: End, recorder: Option<&Recorder>) {
+        let Some((_, obituary)) = self.obituaries.back() else { return };
+        let recording = self.last_recording(at, end, recorder, obituary);
+        if let Some((_, obituary)) = self.obituaries.back_mut() {
+            obituary.recording = Some(recording);
+        }
+    }
+
+    /// The processes that are remembered, the latest first.
+    pub(crate) fn obituaries(&self) -> impl Iterator<Item = &(WorkerRef, Obituary)> {
+        self.obituaries.iter().rev()
     }
 
     pub(crate) fn obituary(&self, at: WorkerRef) -> Option<&Obituary> {

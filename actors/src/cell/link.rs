@@ -1,7 +1,10 @@
 //! What leads from the pool's state to one process: its outboxes, its commands, its child handle. One a slot.
 
 use super::outbox::Outbox;
-use crate::child::ChildHandle;
+use crate::{
+    child::ChildHandle,
+    recorder::{Descriptor, Recorder},
+};
 use herder_core::{Suspect, WireId, WorkerRef};
 use herder_wire::{CommandEntry, HostMessage, SessionEnd};
 use std::{collections::HashMap, rc::Rc, time::Duration};
@@ -31,6 +34,8 @@ pub(crate) struct Link {
     /// Whether it serves the control descriptor.
     pub(crate) has_control: bool,
     pub(crate) max_frame: u32,
+    /// What passed between the host and the process last.
+    pub(crate) recorder: Rc<Recorder>,
 }
 
 impl Link {
@@ -48,19 +53,22 @@ impl Link {
             serves: false,
             has_control: false,
             max_frame,
+            recorder: Rc::new(Recorder::new()),
         }
     }
 
     /// Queues a message for the control descriptor, if the worker serves it.
     pub(crate) fn tell(&mut self, message: &HostMessage) {
-        if self.has_control && message.encode(self.max_frame, self.control.tail()).is_ok() {
+        let Self { control, recorder, .. } = self;
+        if self.has_control && append(message, self.max_frame, control, Descriptor::Control, recorder) {
             self.flush_control.notify_one();
         }
     }
 
     /// Queues a message for the calls descriptor, behind the calls that are there.
     pub(crate) fn tell_in_order(&mut self, message: &HostMessage) {
-        if message.encode(self.max_frame, self.calls.tail()).is_ok() {
+        let Self { calls, recorder, .. } = self;
+        if append(message, self.max_frame, calls, Descriptor::Calls, recorder) {
             self.flush.notify_one();
         }
     }
@@ -82,4 +90,13 @@ impl Link {
         self.tell_in_order(&HostMessage::Shutdown); // behind the last call: what stands before it is all there is
         self.child.stop(grace, term);
     }
+}
+
+/// Encodes a message into an outbox; false if that can't be.
+fn append(message: &HostMessage, max_frame: u32, outbox: &mut Outbox, to: Descriptor, recorder: &Recorder) -> bool {
+    let tail = outbox.tail();
+    let begin = tail.len();
+    let fits = message.encode(max_frame, tail).is_ok();
+    recorder.sent(to, &tail[begin..]);
+    fits
 }

@@ -2,11 +2,16 @@
 
 use super::{CommandTable, Link, call::Call};
 use crate::{
-    Error, PoolConfig, PoolState, ShutdownReport, child::ChildHandle, clock, error::Obituary, launcher::Unclaimed,
+    Error, PoolConfig, PoolState, ShutdownReport,
+    child::ChildHandle,
+    clock,
+    error::Obituary,
+    launcher::Unclaimed,
+    recorder::{Descriptor, Recorder},
 };
 use foldhash::fast::FixedState;
 use herder_core::{BindError, CallId, Core, Effects, End, Input, Note, Now, SessionId, WorkerId, WorkerRef};
-use herder_wire::{CallResult, SessionState, WorkerError};
+use herder_wire::{CallResult, Header, SessionState, WorkerError};
 use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
@@ -26,6 +31,8 @@ pub(crate) struct State {
     pub(super) links: Vec<Option<Link>>,
     /// The frame of the step that is being carried out.
     pub(super) arrival: Option<Arrival>,
+    /// The time of the step that is being carried out.
+    pub(super) now: Now,
     pub(super) effects: Effects,
     /// What the supervisor has to do.
     pub(super) posted: Vec<Post>,
@@ -80,8 +87,10 @@ impl State {
     pub(crate) fn new(config: PoolConfig, seed: u64, msgpack: Arc<AtomicBool>) -> Self {
         let settings = config.settings();
         let slots = (settings.pool_size + settings.overflow) as usize;
+        let now = clock::now();
         Self {
-            core: Core::new(settings, seed, clock::now()),
+            core: Core::new(settings, seed, now),
+            now,
             config,
             calls: HashMap::default(),
             links: (0..slots).map(|_| None).collect(),
@@ -128,8 +137,15 @@ impl State {
         std::mem::take(&mut self.posted)
     }
 
+    /// A step begins: all that follows from it happens at this moment.
+    fn tick(&mut self) -> Now {
+        self.now = clock::now();
+        self.now
+    }
+
     pub(crate) fn handle(&mut self, input: Input) {
-        self.core.handle(clock::now(), input, &mut self.effects);
+        let now = self.tick();
+        self.core.handle(now, input, &mut self.effects);
     }
 
     /// Begins the end of the pool. One that is down already only has to say so.
@@ -179,14 +195,15 @@ impl State {
         }
     }
 
-    /// The final frame of an attempt.
-    pub(crate) fn arrived(&mut self, at: WorkerRef, wire: herder_core::WireId, arrival: Arrival) {
-        let ok = matches!(arrival, Arrival::Result(_));
+    /// The final frame of an attempt, on the calls descriptor.
+    pub(crate) fn arrived(&mut self, at: WorkerRef, header: &Header, arrival: Arrival, recorder: &Recorder) {
+        let (now, ok) = (self.tick(), matches!(arrival, Arrival::Result(_)));
+        recorder.received(now, Descriptor::Calls, header);
         self.arrival = Some(arrival);
         if let Some(link) = self.link(at) {
-            link.finished(wire);
+            link.finished(header.wire);
         }
-        self.handle(Input::Final { at, wire, ok });
+        self.core.handle(now, Input::Final { at, wire: header.wire, ok }, &mut self.effects);
     }
 
     /// The worker said ready.
@@ -205,12 +222,14 @@ impl State {
     }
 
     pub(crate) fn bind(&mut self, session: SessionId, worker: WorkerId) -> Result<WorkerRef, BindError> {
-        self.core.bind_session(clock::now(), session, worker, &mut self.effects)
+        let now = self.tick();
+        self.core.bind_session(now, session, worker, &mut self.effects)
     }
 
     /// Asks the core something that may have effects.
     pub(crate) fn ask<T>(&mut self, question: impl FnOnce(&mut Core, Now, &mut Effects) -> T) -> T {
-        question(&mut self.core, clock::now(), &mut self.effects)
+        let now = self.tick();
+        question(&mut self.core, now, &mut self.effects)
     }
 
     pub(crate) fn link(&mut self, at: WorkerRef) -> Option<&mut Link> {

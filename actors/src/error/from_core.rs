@@ -1,8 +1,9 @@
 //! From the core's bare facts to the public error: adds texts, the tail of stderr and the last start error.
 
 use super::{Attempt, Attempts, Error, Report, whole_ms};
-use crate::cell::State;
+use crate::{ChildHandle, Death, Recording, cell::State};
 use herder_core::{End, ExitStatus, Failure, Loss, Now, Quarantined, WorkerRef};
+use std::sync::Arc;
 
 /// What a shell knows of a process's end beyond the core's facts.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +14,17 @@ pub(crate) struct Obituary {
     pub(crate) traceback: Option<Box<str>>,
     /// Its last lines.
     pub(crate) stderr_tail: Vec<String>,
+    /// What is known of its memory.
+    pub(crate) death: Death,
+    /// What passed between it and the host last.
+    pub(crate) recording: Option<Arc<Recording>>,
+}
+
+impl Obituary {
+    /// Of a process that was reaped.
+    pub(crate) fn of(child: &dyn ChildHandle) -> Self {
+        Self { stderr_tail: child.output_tail(), death: child.death(), ..Self::default() }
+    }
 }
 
 impl State {
@@ -82,21 +94,32 @@ impl State {
 
 /// A process's end in words.
 pub(crate) fn loss_reason(end: &End, obituary: Option<&Obituary>) -> Box<str> {
+    let memory = obituary.and_then(|obituary| obituary.death.out_of_memory);
+    let end_in_words = match memory {
+        Some(evidence) => format!("{end}, likely out of memory ({evidence})"),
+        None => end.to_string(),
+    };
     match obituary.and_then(|obituary| obituary.detail.as_deref()) {
         Some(detail) if end.status == ExitStatus::Unknown => detail.into(),
-        Some(detail) => format!("{end}: {detail}").into(),
-        None => end.to_string().into(),
+        Some(detail) => format!("{end_in_words}: {detail}").into(),
+        None => end_in_words.into(),
     }
 }
 
 pub(super) fn report(end: Option<End>, obituary: Option<&Obituary>) -> Report {
-    let (exit_status, signal) = match end.map(|end| end.status) {
-        Some(ExitStatus::Code(code)) => (Some(code), None),
-        Some(ExitStatus::Signal(signal)) => (None, Some(signal)),
-        Some(ExitStatus::Unknown) | None => (None, None),
-    };
-    let Obituary { stderr_tail, traceback, .. } = obituary.cloned().unwrap_or_default();
-    Report { exit_status, signal, stderr_tail, traceback }
+    let (exit_status, signal) = end.map(|end| status_parts(end.status)).unwrap_or_default();
+    let Obituary { stderr_tail, traceback, recording, death, .. } = obituary.cloned().unwrap_or_default();
+    let Death { peak_memory, out_of_memory } = death;
+    Report { exit_status, signal, stderr_tail, traceback, recorder: recording, peak_memory, out_of_memory }
+}
+
+/// The code it returned, or the signal that ended it.
+pub(crate) fn status_parts(status: ExitStatus) -> (Option<i32>, Option<i32>) {
+    match status {
+        ExitStatus::Code(code) => (Some(code), None),
+        ExitStatus::Signal(signal) => (None, Some(signal)),
+        ExitStatus::Unknown => (None, None),
+    }
 }
 
 pub(crate) fn start_failed(end: &End, obituary: Option<&Obituary>) -> Error {

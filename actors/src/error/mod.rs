@@ -13,12 +13,12 @@ pub use attempts::{Attempt, Attempts};
 pub use category::{Category, Severity};
 pub use problem::Problem;
 
-pub(crate) use from_core::{Obituary, loss_reason, start_failed};
+pub(crate) use from_core::{Obituary, loss_reason, start_failed, status_parts};
 
-use crate::InvalidConfig;
+use crate::{InvalidConfig, OutOfMemory, Recording};
 use herder_core::{BindError, Generation, SessionId, WorkerId, WorkerRef};
 use herder_wire::{WorkerError, WorkerErrorKind};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// What this crate's fallible functions give.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -305,6 +305,12 @@ pub struct Report {
     pub stderr_tail: Vec<String>,
     /// The traceback of a failed start.
     pub traceback: Option<Box<str>>,
+    /// What passed between it and the host last, without contents.
+    pub recorder: Option<Arc<Recording>>,
+    /// The most main memory it ever had, in bytes, if that is known.
+    pub peak_memory: Option<u64>,
+    /// The evidence, if it was likely killed for a lack of memory.
+    pub out_of_memory: Option<OutOfMemory>,
 }
 
 impl Error {

@@ -1,8 +1,12 @@
 //! The error as `application/problem+json` (RFC 9457) has it: one shape for HTTP, logs and tools.
 
 use super::{Category, Error, Severity};
+use crate::RecordedFrame;
 use herder_core::{Generation, WorkerId};
 use serde::Serialize;
+
+/// How many frames of the recorder a problem has.
+const FRAMES: usize = 16;
 
 /// An error as programs read it. Fields that say nothing are left out.
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +48,15 @@ pub struct Problem {
     /// The Python traceback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traceback: Option<String>,
+    /// The most main memory it ever had, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
+    /// The evidence, if it was likely killed for a lack of memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub likely_out_of_memory: Option<String>,
+    /// The last frames between it and the host, 16 at most; the whole recording is at `.../workers/{id}/recorder`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recorder: Vec<RecordedFrame>,
 }
 
 impl Error {
@@ -104,6 +117,9 @@ impl Error {
             generation: at.map(|at| at.generation),
             exit_status: report.exit_status,
             signal: report.signal,
+            peak_memory: report.peak_memory,
+            likely_out_of_memory: report.out_of_memory.map(|evidence| evidence.to_string()),
+            recorder: report.recorder.as_ref().map_or_else(Vec::new, |recorder| recorder.last_frames(FRAMES).to_vec()),
             stderr_tail: report.stderr_tail,
             traceback,
         }

@@ -1,13 +1,13 @@
 //! What can be asked of a pool and told to it.
 
-use crate::{Result, Status};
+use crate::{Recording, Result, Status};
 use actix::Message;
 use herder_core::{
     BreakerStatus, Counters, Fingerprint, Generation, Health, Outcome, PoolName, PoolState, Watched, WorkerId,
     WorkerRef, WorkerState,
 };
 use serde::Serialize;
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Waits until every base worker is ready. Answers an error when one could not start: with the reason (R13).
 #[derive(Clone, Copy, Debug, Message)]
@@ -33,6 +33,17 @@ pub struct HealthCheck;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Vec<WorkerInfo>>")]
 pub struct ListWorkers;
+
+/// What passed between the host and a worker last, how it changed its states, what it printed, and how it ended. An error says
+/// `NoSuchWorker`, with those there are.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Arc<Recording>>")]
+pub struct GetRecorder {
+    /// The slot.
+    pub worker: WorkerId,
+    /// Which of its processes: the present one, or the last if there is none now, unless it is named.
+    pub generation: Option<Generation>,
+}
 
 /// SIGKILL to a process's group. Answers when its end has been noticed.
 #[derive(Clone, Copy, Debug, Message)]

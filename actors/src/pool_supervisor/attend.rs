@@ -95,7 +95,7 @@ impl Active {
             Err(reason) => {
                 let obituary = Obituary { detail: Some(reason.into()), ..Obituary::default() };
                 let end = End { status: ExitStatus::Unknown, doom: None };
-                let _ = with(&self.cell, |state| state.exited(at, end, obituary));
+                let _ = with(&self.cell, |state| state.exited(at, end, obituary, None));
             }
         }
     }
@@ -111,9 +111,9 @@ impl Active {
         let cell = Rc::downgrade(&self.cell);
         actix_rt::spawn(async move {
             let status = child.wait().await;
-            let obituary = Obituary { stderr_tail: child.output_tail(), ..Obituary::default() };
+            let obituary = Obituary::of(&*child);
             if let Some(cell) = cell.upgrade() {
-                let _ = with(&cell, |state| state.exited(at, End { status, doom }, obituary));
+                let _ = with(&cell, |state| state.exited(at, End { status, doom }, obituary, None));
             }
         });
     }

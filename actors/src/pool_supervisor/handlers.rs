@@ -2,12 +2,12 @@
 
 use super::{Active, PoolSupervisor, affinity};
 use crate::{
-    Error, GetPoolName, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, Result, Shutdown, ShutdownReport,
-    Status, WaitReady, WorkerInfo, clock,
+    Error, GetPoolName, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, Recording, Result,
+    Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, clock,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
 use herder_core::{Core, Doom, Input, PoolName, PoolState};
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 use tokio::sync::oneshot;
 
 /// An answer that a waiter will give; if the pool goes first, that is the answer.
@@ -130,5 +130,13 @@ impl Handler<ListWorkers> for PoolSupervisor {
 
     fn handle(&mut self, _: ListWorkers, _: &mut Self::Context) -> Self::Result {
         self.active(|active| Ok(active.status().workers.into_iter().map(Into::into).collect()))
+    }
+}
+
+impl Handler<GetRecorder> for PoolSupervisor {
+    type Result = Result<Arc<Recording>>;
+
+    fn handle(&mut self, GetRecorder { worker, generation }: GetRecorder, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.cell.borrow().recording(worker, generation))
     }
 }

@@ -4,7 +4,11 @@ use super::{
     reader::protocol_error,
     serve::{Fault, protocol_fault},
 };
-use crate::cell::{Cell, step};
+use crate::{
+    cell::{Cell, step},
+    clock,
+    recorder::{Descriptor, Malformed, Recorder},
+};
 use bytes::BytesMut;
 use herder_core::{Input, WorkerRef};
 use herder_wire::{Decoder, FrameError, WorkerMessage};
@@ -12,7 +16,14 @@ use std::io;
 use tokio::net::UnixStream;
 
 /// Reads until the peer closes, then waits for ever: a worker without control lives on until it misses its pings.
-pub(super) async fn run(cell: &Cell, at: WorkerRef, stream: &UnixStream, max_frame: u32, fault: &Fault) {
+pub(super) async fn run(
+    cell: &Cell,
+    at: WorkerRef,
+    stream: &UnixStream,
+    max_frame: u32,
+    fault: &Fault,
+    recorder: &Recorder,
+) {
     let (mut decoder, mut buffer) = (Decoder::new(max_frame), BytesMut::with_capacity(1024));
     loop {
         buffer.reserve(decoder.missing(&buffer).max(256));
@@ -27,7 +38,7 @@ pub(super) async fn run(cell: &Cell, at: WorkerRef, stream: &UnixStream, max_fra
             }
             Err(_) => return std::future::pending().await,
         }
-        if let Err(error) = take(cell, at, &mut decoder, &mut buffer) {
+        if let Err(error) = take(cell, at, &mut decoder, &mut buffer, recorder) {
             let _ = fault.set(protocol_error(", on the control descriptor", &error));
             protocol_fault(cell, at);
             return std::future::pending().await;
@@ -36,9 +47,24 @@ pub(super) async fn run(cell: &Cell, at: WorkerRef, stream: &UnixStream, max_fra
     }
 }
 
-fn take(cell: &Cell, at: WorkerRef, decoder: &mut Decoder, buffer: &mut BytesMut) -> Result<(), FrameError> {
-    while let Some(frame) = decoder.next(buffer)? {
-        if let WorkerMessage::Pong { nonce } = WorkerMessage::parse(frame)? {
+fn take(
+    cell: &Cell,
+    at: WorkerRef,
+    decoder: &mut Decoder,
+    buffer: &mut BytesMut,
+    recorder: &Recorder,
+) -> Result<(), FrameError> {
+    let unreadable = |error: &FrameError, unread: &[u8]| {
+        recorder.malformed(Malformed::bytes(Descriptor::Control, error, unread));
+    };
+    while let Some(frame) = decoder.next(buffer).inspect_err(|error| unreadable(error, buffer))? {
+        let header = frame.header;
+        let message = WorkerMessage::parse(frame);
+        let message = message.inspect_err(|error| {
+            recorder.malformed(Malformed::frame(Descriptor::Control, error.name(), &header));
+        })?;
+        recorder.received(clock::now(), Descriptor::Control, &header);
+        if let WorkerMessage::Pong { nonce } = message {
             step(cell, Input::Pong { at, nonce });
         }
     }

@@ -1,10 +1,14 @@
 //! Reads the calls descriptor: finds frames, checks that they may come now, and hands each to the pool's state.
 
 use super::serve::{self, protocol_fault};
-use crate::cell::{Arrival, Cell, CommandTable, with};
+use crate::{
+    cell::{Arrival, Cell, CommandTable, with},
+    clock,
+    recorder::{Descriptor, Malformed, Recorder},
+};
 use bytes::BytesMut;
 use herder_core::WorkerRef;
-use herder_wire::{Decoder, Frame, FrameError, Ready, WorkerError, WorkerHello, WorkerMessage};
+use herder_wire::{Decoder, Frame, FrameError, Header, Ready, WorkerError, WorkerHello, WorkerMessage};
 use std::{io, time::Duration};
 use tokio::net::UnixStream;
 
@@ -25,6 +29,7 @@ pub(super) struct Reader<'a> {
     buffer: BytesMut,
     stage: Stage,
     fault: &'a serve::Fault,
+    recorder: &'a Recorder,
     /// Nothing that comes after what this stream brought is to be trusted.
     broken: bool,
     start_error: Option<WorkerError>,
@@ -42,8 +47,23 @@ enum Fault {
     Order(&'static str),
 }
 
+impl Fault {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Frame(error) => error.name(),
+            Self::Order(_) => "out_of_order",
+        }
+    }
+}
+
 impl<'a> Reader<'a> {
-    pub(super) fn new(cell: Cell, at: WorkerRef, max_frame: u32, fault: &'a serve::Fault) -> Self {
+    pub(super) fn new(
+        cell: Cell,
+        at: WorkerRef,
+        max_frame: u32,
+        fault: &'a serve::Fault,
+        recorder: &'a Recorder,
+    ) -> Self {
         let decoder = Decoder::new(max_frame);
         Self {
             cell,
@@ -52,6 +72,7 @@ impl<'a> Reader<'a> {
             buffer: BytesMut::new(),
             stage: Stage::Hello,
             fault,
+            recorder,
             broken: false,
             start_error: None,
         }
@@ -105,7 +126,7 @@ impl<'a> Reader<'a> {
         if !self.broken
             && let Err(error) = self.decoder.finish(&self.buffer)
         {
-            self.note(Fault::Frame(error));
+            self.unreadable(error);
         }
     }
 
@@ -127,33 +148,57 @@ impl<'a> Reader<'a> {
     }
 
     fn take_frames(&mut self) -> Result<(), Fault> {
-        while let Some(frame) = self.decoder.next(&mut self.buffer).map_err(Fault::Frame)? {
-            self.take(frame)?;
+        loop {
+            let frame = match self.decoder.next(&mut self.buffer) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    self.recorder.malformed(Malformed::bytes(Descriptor::Calls, &error, &self.buffer));
+                    return Err(Fault::Frame(error));
+                }
+            };
+            let header = frame.header;
+            self.take(frame).inspect_err(|fault| {
+                self.recorder.malformed(Malformed::frame(Descriptor::Calls, fault.name(), &header));
+            })?;
         }
-        Ok(())
     }
 
     fn take(&mut self, frame: Frame) -> Result<(), Fault> {
+        let header = frame.header;
         let message = WorkerMessage::parse(frame).map_err(Fault::Frame)?;
         match (message, &self.stage) {
-            (WorkerMessage::Result(result), Stage::Serving) => {
-                let _ = with(&self.cell, |state| state.arrived(self.at, result.wire, Arrival::Result(result)));
+            (WorkerMessage::Result(result), Stage::Serving) => self.arrived(&header, Arrival::Result(result)),
+            (WorkerMessage::Error { error, .. }, Stage::Serving) => self.arrived(&header, Arrival::Error(error)),
+            (WorkerMessage::SessionEnded(_) | WorkerMessage::Ignored(_), _) => self.record(&header),
+            (WorkerMessage::Hello(hello), Stage::Hello) => {
+                self.record(&header);
+                self.greeted(hello);
             }
-            (WorkerMessage::Error { wire, error, .. }, Stage::Serving) => {
-                let _ = with(&self.cell, |state| state.arrived(self.at, wire, Arrival::Error(error)));
-            }
-            (WorkerMessage::SessionEnded(_) | WorkerMessage::Ignored(_), _) => {}
-            (WorkerMessage::Hello(hello), Stage::Hello) => self.greeted(hello),
             (WorkerMessage::Ready(ready), Stage::Loading(hello)) => {
                 let window = hello.window.get();
+                self.record(&header);
                 self.ready(ready, window);
             }
-            (WorkerMessage::StartFailed(error), Stage::Hello | Stage::Loading(_)) => self.start_error = Some(error),
+            (WorkerMessage::StartFailed(error), Stage::Hello | Stage::Loading(_)) => {
+                self.record(&header);
+                self.start_error = Some(error);
+            }
             (_, Stage::Hello) => return Err(Fault::Order("something else before its hello")),
             (_, Stage::Loading(_)) => return Err(Fault::Order("something else before it was ready")),
             (_, Stage::Serving) => return Err(Fault::Order("a hello, a ready or a pong among its answers")),
         }
         Ok(())
+    }
+
+    /// A final frame, in a step that records it too: with the step's time, before what follows from it.
+    fn arrived(&self, header: &Header, arrival: Arrival) {
+        let _ = with(&self.cell, |state| state.arrived(self.at, header, arrival, self.recorder));
+    }
+
+    /// Any other frame; rare enough to look at the clock.
+    fn record(&self, header: &Header) {
+        self.recorder.received(clock::now(), Descriptor::Calls, header);
     }
 
     fn greeted(&mut self, hello: WorkerHello) {
@@ -174,12 +219,19 @@ impl<'a> Reader<'a> {
     /// The stream ended. A process that is about to exit has a moment for it; one that only closed its descriptor is of no use.
     async fn ended(&mut self) {
         if let Err(error) = self.decoder.finish(&self.buffer) {
-            self.note(Fault::Frame(error));
+            self.unreadable(error);
         }
         tokio::time::sleep(EXIT_PATIENCE).await;
+        self.recorder.malformed(Malformed::closed(Descriptor::Calls));
         self.note(Fault::Order("the end of its stream, and lives on"));
         protocol_fault(&self.cell, self.at);
         std::future::pending::<()>().await;
+    }
+
+    /// The stream ended in the middle of a frame.
+    fn unreadable(&mut self, error: FrameError) {
+        self.recorder.malformed(Malformed::bytes(Descriptor::Calls, &error, &self.buffer));
+        self.note(Fault::Frame(error));
     }
 
     fn note(&mut self, fault: Fault) {

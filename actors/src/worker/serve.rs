@@ -6,6 +6,7 @@ use crate::{
     child::ChildHandle,
     error::Obituary,
     launcher::Launched,
+    recorder::Recorder,
 };
 use herder_core::{Doom, End, ExitStatus, Input, WorkerRef};
 use herder_wire::{Codecs, HostHello, HostMessage};
@@ -21,6 +22,7 @@ pub(super) struct Charge {
     max_frame: u32,
     flush: Rc<Notify>,
     flush_control: Rc<Notify>,
+    recorder: Rc<Recorder>,
 }
 
 impl Charge {
@@ -29,29 +31,30 @@ impl Charge {
         let guard = Guard::new(cell.clone(), at, launched.child.clone());
         let max_frame = cell.borrow().config().max_frame();
         let link = Link::new(at, launched.child.clone(), max_frame);
-        let (flush, flush_control) = (link.flush.clone(), link.flush_control.clone());
+        let (flush, flush_control, recorder) = (link.flush.clone(), link.flush_control.clone(), link.recorder.clone());
         cell.borrow_mut().connect(link);
         greet(&cell, at);
-        Self { guard, cell, at, launched, max_frame, flush, flush_control }
+        Self { guard, cell, at, launched, max_frame, flush, flush_control, recorder }
     }
 
     /// Until its end was noticed.
     pub(super) async fn serve(self) {
-        let Self { guard, cell, at, launched, max_frame, flush, flush_control } = self;
+        let Self { guard, cell, at, launched, max_frame, flush, flush_control, recorder } = self;
         let Launched { calls, control, child } = launched;
         let (status, obituary) = match (pollable(calls), pollable(control)) {
             (Ok(calls), Ok(control)) => {
                 let sockets = Sockets { calls, control, flush, flush_control };
-                sockets.serve(&cell, at, &child, max_frame).await
+                sockets.serve(&cell, at, &child, max_frame, &recorder).await
             }
             (Err(error), _) | (_, Err(error)) => {
                 child.kill();
                 let detail = Some(format!("its sockets can't be polled: {error}").into());
-                (child.wait().await, Obituary { detail, stderr_tail: child.output_tail(), traceback: None })
+                let status = child.wait().await;
+                (status, Obituary { detail, ..Obituary::of(&*child) })
             }
         };
         guard.disarm();
-        let _ = with(&cell, |state| state.exited(at, End { status, doom: None }, obituary));
+        let _ = with(&cell, |state| state.exited(at, End { status, doom: None }, obituary, Some(&recorder)));
     }
 }
 
@@ -70,21 +73,22 @@ impl Sockets {
         at: WorkerRef,
         child: &Rc<dyn ChildHandle>,
         max_frame: u32,
+        recorder: &Recorder,
     ) -> (ExitStatus, Obituary) {
         let fault = OnceCell::new();
-        let mut reader = Reader::new(cell.clone(), at, max_frame, &fault);
+        let mut reader = Reader::new(cell.clone(), at, max_frame, &fault, recorder);
         // The loops end only by waiting for ever; should one return, the process's end is still awaited.
         let status = tokio::select! {
             biased;
             () = reader.run(&self.calls) => child.wait().await,
             () = writer::run(cell, at, &self.calls, &self.flush, |link| &mut link.calls) => child.wait().await,
-            () = control::run(cell, at, &self.control, max_frame, &fault) => child.wait().await,
+            () = control::run(cell, at, &self.control, max_frame, &fault, recorder) => child.wait().await,
             () = writer::run(cell, at, &self.control, &self.flush_control, |link| &mut link.control) => child.wait().await,
             status = child.wait() => status,
         };
         reader.drain(&self.calls);
         let (detail, traceback) = reader.last_words();
-        (status, Obituary { detail, traceback, stderr_tail: child.output_tail() })
+        (status, Obituary { detail, traceback, ..Obituary::of(&**child) })
     }
 }
 

@@ -1,8 +1,13 @@
 //! The process that there is not: it ends when the script says so, or when it is killed.
 
-use herder_actors::ChildHandle;
+use herder_actors::{ChildHandle, Death};
 use herder_core::ExitStatus;
-use std::{cell::Cell, future::Future, pin::Pin, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    pin::Pin,
+    time::Duration,
+};
 use tokio::sync::watch;
 
 /// A child handle under the test's control.
@@ -13,6 +18,8 @@ pub(crate) struct ScriptedChild {
     kills: watch::Sender<u32>,
     stops: watch::Sender<Option<(Duration, Duration)>>,
     status: watch::Sender<Option<ExitStatus>>,
+    /// What the system is to tell of its memory.
+    pub(crate) death: RefCell<Death>,
 }
 
 impl ScriptedChild {
@@ -23,6 +30,7 @@ impl ScriptedChild {
             kills: watch::Sender::new(0),
             stops: watch::Sender::new(None),
             status: watch::Sender::new(None),
+            death: RefCell::default(),
         }
     }
 
@@ -71,6 +79,10 @@ impl ChildHandle for ScriptedChild {
 
     fn wait(&self) -> Pin<Box<dyn Future<Output = ExitStatus>>> {
         Box::pin(wait(self.status.subscribe()))
+    }
+
+    fn death(&self) -> Death {
+        self.death.borrow().clone()
     }
 
     fn output_tail(&self) -> Vec<String> {

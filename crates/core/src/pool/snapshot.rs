@@ -151,6 +151,12 @@ fn shown(now: Now, change: &Transition) -> TransitionStatus {
 
 /// What a shell asks of one process.
 impl Core {
+    /// A slot's last changes of state, the oldest first; `None` in a pool without `state_machine`.
+    pub fn transitions(&self, worker: WorkerId) -> Option<impl Iterator<Item = &Transition>> {
+        let Extras::Enhanced { history: Some(history), .. } = &self.extras else { return None };
+        Some(history.get((worker.0 as usize).checked_sub(1)?)?.iter())
+    }
+
     /// Whether this process is still wanted to become ready.
     pub fn is_starting(&self, at: WorkerRef) -> bool {
         self.slots.iter().any(|slot| slot.at == at && matches!(slot.process, Process::Starting { .. }))
