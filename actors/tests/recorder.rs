@@ -1,7 +1,5 @@
 //! The flight recorder and the evidence of a death, where no real process can be had to show them: a lack of memory, an actor's panic (R38).
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 #[expect(dead_code, reason = "six test files share it; each takes what it needs")]
 mod peer;
 

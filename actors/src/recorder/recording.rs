@@ -72,6 +72,9 @@ pub struct RecordedFrame {
     pub bytes: Option<Box<str>>,
 }
 
+// What is remembered of 64 processes is bounded, as docs/semantics.md says: frames count for most of it.
+const _: () = assert!(size_of::<RecordedFrame>() <= 128);
+
 /// Which way a frame went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

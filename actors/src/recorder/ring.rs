@@ -60,25 +60,26 @@ impl Recorder {
 
     /// A call went into the outbox, with a body of `length` bytes.
     pub(crate) fn call(&self, at: Now, wire: WireId, length: usize, command: &str) {
-        let kept = command.len().min(NAME);
-        let mut name = [0; NAME];
-        name[..kept].copy_from_slice(&command.as_bytes()[..kept]);
-        let name_length = command.len().min(NAME + 1) as u8;
         let length = u32::try_from(length).unwrap_or(u32::MAX);
-        self.put(Entry { at, wire, length, kind: Kind::Call as u8, name_length, name, ..EMPTY });
+        let mut ring = self.ring.borrow_mut();
+        let entry = ring.next();
+        entry.frame(at, wire, length, Kind::Call as u8, Direction::Sent, Descriptor::Calls);
+        let kept = command.len().min(NAME);
+        entry.name_length = command.len().min(NAME + 1) as u8;
+        entry.name[..kept].copy_from_slice(&command.as_bytes()[..kept]);
     }
 
     /// A frame arrived.
     pub(crate) fn received(&self, at: Now, descriptor: Descriptor, header: &Header) {
         let Header { length, kind, wire, .. } = *header;
-        self.put(Entry { at, wire, length, kind: kind as u8, direction: Direction::Received, descriptor, ..EMPTY });
+        self.ring.borrow_mut().next().frame(at, wire, length, kind as u8, Direction::Received, descriptor);
     }
 
     /// A frame that is not a call went into the outbox; these are its bytes. Rare enough to look at the clock.
     pub(crate) fn sent(&self, descriptor: Descriptor, bytes: &[u8]) {
         if let Some(header) = bytes.first_chunk::<HEADER_LEN>() {
             let (length, kind, wire) = raw(header);
-            self.put(Entry { at: clock::now(), wire, length, kind, descriptor, ..EMPTY });
+            self.ring.borrow_mut().next().frame(clock::now(), wire, length, kind, Direction::Sent, descriptor);
         }
     }
 
@@ -102,12 +103,14 @@ impl Recorder {
         let forgotten = ring.written - kept;
         ((forgotten..ring.written).map(|number| ring.entries[place(number)]).collect(), forgotten)
     }
+}
 
-    fn put(&self, entry: Entry) {
-        let mut ring = self.ring.borrow_mut();
-        let place = place(ring.written);
-        ring.entries[place] = entry;
-        ring.written += 1;
+impl Ring {
+    /// The place of the next frame, where the oldest may still be.
+    fn next(&mut self) -> &mut Entry {
+        let place = place(self.written);
+        self.written += 1;
+        &mut self.entries[place]
     }
 }
 
@@ -122,6 +125,12 @@ pub(super) fn raw(header: &[u8; HEADER_LEN]) -> (u32, u8, WireId) {
 }
 
 impl Entry {
+    /// Written where it stays: to build it elsewhere and copy it takes twice the time. No command, until there is one.
+    fn frame(&mut self, at: Now, wire: WireId, length: u32, kind: u8, direction: Direction, descriptor: Descriptor) {
+        (self.at, self.wire, self.length, self.kind) = (at, wire, length, kind);
+        (self.direction, self.descriptor, self.name_length) = (direction, descriptor, 0);
+    }
+
     /// The command's name, cut if it was too long.
     pub(super) fn command(&self) -> Option<Box<str>> {
         let kept = usize::from(self.name_length).min(NAME);
