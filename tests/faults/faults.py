@@ -103,6 +103,8 @@ def fail(how: str) -> None:
         raise asyncio.CancelledError
     if how == "generator":
         raise GeneratorExit
+    if how == "memory":
+        hog()
 
 
 @app.command
@@ -116,6 +118,18 @@ def leak_fds() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     while True:
         kept.append(open(os.devnull))
+
+
+def hog() -> int:
+    """More memory than the limit of the address space (`ulimit -v`) allows; the limit is then as it was."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as statm:
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), before[1]))
+    try:
+        return len(bytearray(1 << 30))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @app.command

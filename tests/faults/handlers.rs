@@ -73,6 +73,15 @@ async fn leaked_descriptors() {
     scene.survived("a handler that leaks descriptors until there are none left", &error).await;
 }
 
+/// A limit that Python itself notices is an exception, no death: the worker lives on.
+#[tokio::test]
+async fn a_lack_of_address_space() {
+    let scene = Scene::new("hog").await;
+    let error = scene.call("fail", json!({ "how": "memory" })).await.unwrap_err();
+    assert_error(&error, &Expected { category: PYTHON, status: 500, says: &["MemoryError"] });
+    scene.survived("more memory than `ulimit -v` allows", &error).await;
+}
+
 #[tokio::test]
 async fn a_deliberate_no() {
     let scene = Scene::new("rejected").await;

@@ -15,10 +15,11 @@ Examples:
   herder call basic echo '{\"x\": 1}'                 against the running server, or without one
   herder status                                     the pools of the running server
   herder why sessions ann                           what happened to a session
+  herder recorder sessions w2                       what happened to a worker
 
 Environment:
-  HERDER_URL    the server that `call`, `status` and `why` talk to
-  HERDER_TOKEN  the token that `serve` asks for, and `call`, `status` and `why` show
+  HERDER_URL    the server that `call`, `status`, `why` and `recorder` talk to
+  HERDER_TOKEN  the token that `serve` asks for, and the others show
   HERDER_LOG    what is logged, such as `debug` or `info,herder_actors=trace`";
 
 const SERVE_EXAMPLES: &str = "\
@@ -62,6 +63,15 @@ Examples:
 Tells when the session was bound and to which worker, which calls found its state there, how long they waited, and why it was
 bound anew, expired or ended. A pool remembers its last 16384 events, and 4096 sessions that are gone.";
 
+const RECORDER_EXAMPLES: &str = "\
+Examples:
+  herder recorder sessions w2                       the worker that is there now
+  herder recorder sessions w2 --generation 1        the one that died
+  herder recorder sessions w2 --json
+
+Tells the last 128 frames in both directions, without their contents; changes of state, in a pool with `state_machine`; the
+last lines printed; and how the process ended. A pool remembers the last 64 processes that ended.";
+
 /// Pools of Python worker processes, supervised; a session stays with its worker.
 #[derive(Debug, Parser)]
 #[command(name = "herder", version, after_help = EXAMPLES, max_term_width = 100)]
@@ -82,6 +92,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Tell why a session's calls ran where they ran
     Why(Why),
+    /// Tell what passed between the host and a worker last, and how it ended
+    Recorder(Recorder),
 }
 
 #[derive(Args, Debug)]
@@ -166,6 +178,23 @@ pub(crate) struct Why {
     pub(crate) pool: String,
     /// The session's id
     pub(crate) session: String,
+    /// Print what the server answered, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerAt,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = RECORDER_EXAMPLES)]
+pub(crate) struct Recorder {
+    /// The pool's name
+    pub(crate) pool: String,
+    /// The worker, such as `w2`
+    pub(crate) worker: String,
+    /// Which of its processes, one that is gone too [default: the present one, or the last]
+    #[arg(long, value_name = "N")]
+    pub(crate) generation: Option<u32>,
     /// Print what the server answered, as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -7,6 +7,7 @@ mod client;
 mod failure;
 mod logs;
 mod problem;
+mod recorder;
 mod serve;
 mod source;
 mod status;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Why(options) => why::run(&options),
+        Command::Recorder(options) => recorder::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

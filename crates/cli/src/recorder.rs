@@ -1,0 +1,120 @@
+//! `herder recorder`: what passed between the host and one worker last, as a running server tells it. Prints; decides nothing.
+
+use crate::{
+    args::Recorder,
+    client::{Client, path},
+    failure::Outcome,
+    table::{self, aligned},
+};
+use serde_json::Value;
+
+/// Prints it, a line a frame.
+pub(crate) fn run(options: &Recorder) -> Outcome {
+    let client = Client::of(&options.server)?;
+    let mut path = path(&[&options.pool, "workers", &options.worker, "recorder"]);
+    if let Some(generation) = options.generation {
+        path += &format!("?generation={generation}");
+    }
+    let text = if options.json { client.get(&path)? } else { told(&options.pool, &client.json(&path)?) };
+    table::out(&text);
+    Ok(())
+}
+
+fn told(pool: &str, recording: &Value) -> String {
+    let at = format!("{}.{}", shown(&recording["worker"]), shown(&recording["generation"]));
+    let end = recording["exit"]["reason"].as_str().unwrap_or("it lives");
+    let mut text = format!("worker {at} of pool `{pool}`: {end}\n");
+    for (key, name) in [("started_at", "started"), ("ended_at", "ended")] {
+        if let Some(time) = recording[key].as_str() {
+            text += &format!("{name} {}\n", time.replacen('T', " ", 1));
+        }
+    }
+    if let Some(peak) = recording["exit"]["peak_memory"].as_u64() {
+        text += &format!("peak of main memory: {} MiB\n", peak >> 20);
+    }
+    text + &frames(recording) + &transitions(recording) + &output(recording)
+}
+
+fn frames(recording: &Value) -> String {
+    let frame = |frame: &Value| {
+        let keys = ["direction", "descriptor", "kind", "wire", "length", "command"];
+        let fault =
+            [&frame["fault"], &frame["bytes"]].into_iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ");
+        let mut row = vec![clock(&frame["at"])];
+        row.extend(keys.iter().map(|key| shown(&frame[key])));
+        row.push(fault);
+        row
+    };
+    let rows: Vec<Vec<String>> = list(&recording["frames"]).map(frame).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let forgotten = match recording["forgotten"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(count) => format!("({count} frames before these are forgotten)\n"),
+    };
+    let titles = ["TIME", "DIRECTION", "DESCRIPTOR", "KIND", "WIRE", "BYTES", "COMMAND", "FAULT"];
+    format!("\n{forgotten}{}\n", aligned(&titles, &rows))
+}
+
+fn transitions(recording: &Value) -> String {
+    let row = |change: &Value| {
+        let [from, to, reason] = ["from", "to", "reason"].map(|key| shown(&change[key]));
+        vec![clock(&change["at"]), from, to, reason]
+    };
+    let rows: Vec<Vec<String>> = list(&recording["transitions"]).map(row).collect();
+    if rows.is_empty() { String::new() } else { format!("\n{}\n", aligned(&["TIME", "FROM", "TO", "REASON"], &rows)) }
+}
+
+fn output(recording: &Value) -> String {
+    let lines: Vec<String> = list(&recording["stderr_tail"]).map(|line| format!("\n  {}", shown(line))).collect();
+    if lines.is_empty() { String::new() } else { format!("\nits last output:{}", lines.concat()) }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// The time of day: the date stands above.
+fn clock(rfc3339: &Value) -> String {
+    let text = rfc3339.as_str().unwrap_or("-");
+    text.split_once('T').map_or(text, |(_, time)| time).to_owned()
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+    use serde_json::json;
+
+    #[test]
+    fn a_recording_is_a_line_a_frame() {
+        let recording = json!({
+            "worker": "w2", "generation": 1, "started_at": "2026-11-24T06:15:02.113000Z", "ended_at": null,
+            "exit": { "reason": "signal 9 (SIGKILL)", "peak_memory": 104857600 }, "forgotten": 7,
+            "frames": [{
+                "at": "2026-11-24T06:15:02.113001Z", "direction": "received", "descriptor": "calls", "kind": "unknown (0x6f)",
+                "length": 3, "fault": "reserved_bytes", "bytes": "0a",
+            }],
+            "transitions": [{ "at": "2026-11-24T06:15:02.113002Z", "from": "ready", "to": "terminating", "reason": "told to end" }],
+            "stderr_tail": ["oh"],
+        });
+        let expected = "worker w2.1 of pool `carts`: signal 9 (SIGKILL)\n\
+            started 2026-11-24 06:15:02.113000Z\n\
+            peak of main memory: 100 MiB\n\n\
+            (7 frames before these are forgotten)\n\
+            TIME              DIRECTION  DESCRIPTOR  KIND            WIRE  BYTES  COMMAND  FAULT\n\
+            06:15:02.113001Z  received   calls       unknown (0x6f)  -     3      -        reserved_bytes 0a\n\n\
+            TIME              FROM   TO           REASON\n\
+            06:15:02.113002Z  ready  terminating  told to end\n\n\
+            its last output:\n  oh";
+        assert_eq!(told("carts", &recording), expected);
+    }
+}
