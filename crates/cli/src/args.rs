@@ -19,7 +19,7 @@ Examples:
 
 Environment:
   HERDER_URL    the server that `call`, `status`, `why` and `recorder` talk to
-  HERDER_TOKEN  the token that `serve` asks for, and the others show
+  HERDER_TOKEN  the token that `serve` asks for, and those four show
   HERDER_LOG    what is logged, such as `debug` or `info,herder_actors=trace`";
 
 const SERVE_EXAMPLES: &str = "\
