@@ -52,6 +52,22 @@ fn r36_tracked_sessions_take_turns_in_the_queue() {
     assert_eq!(bench.drain_order(running), [2, 6, 3, 7, 4, 5], "2 to 5 are ann's, 6 and 7 bob's");
 }
 
+/// R36: a call that waited, was sent and lost its worker has its old place when it waits again.
+#[test]
+fn r36_a_call_that_returns_keeps_its_place() {
+    let mut settings = Settings::new(KindSettings::Basic, 1);
+    (settings.overflow, settings.retry.base, settings.restart.min_uptime) = (0, Duration::ZERO, Duration::ZERO);
+    let mut bench = Bench::with(settings);
+    let (first, fx) = bench.call(None);
+    let running = sent(&fx, first).unwrap();
+    let (again, _) = bench.call_with(None, None, true);
+    let (later, _) = bench.call(None);
+    let fx = bench.finish(running);
+    bench.die(sent(&fx, again).unwrap().0);
+    let fx = bench.step(Input::Ready { at: at(1, 2), window: 1, control: true });
+    assert!(sent(&fx, again).is_some() && sent(&fx, later).is_none(), "{fx:?}");
+}
+
 fn busy(patience: Duration) -> Bench {
     let mut settings = Settings::new(KindSettings::Basic, 1);
     (settings.overflow, settings.queue.timeout) = (0, patience);
