@@ -24,20 +24,20 @@ mod pool;
 
 pub use config::{Config, ConfigError};
 pub use herder_actors::{
-    ActiveFeatures, Affinity, AffinityStats, AppPath, Attempt, Attempts, Backoff, Basic, BindError, BindSession,
-    Breaker, BreakerState, BreakerStatus, Cancel, Category, CleanupStaleSessions, Codec, CountedFailures, Counters,
-    Death, Descriptor, Direction, EndSession, Enhanced, EnvMode, Epoch, Error, Execute, ExecuteInSession, Expiry,
-    Features, Fingerprint, Generation, GetBreaker, GetInternalStats, GetPoolName, GetQuarantine, GetRecorder,
-    GetSessionInfo, GetSessionState, GetStats, GetStatus, GetTrail, GetWorker, Health, HealthCheck, IfAbsent,
-    InternalStats, InvalidConfig, InvalidFingerprint, KillWorker, Launch, ListSessions, ListWorkers, Meta, OnExpired,
-    OutOfMemory, Outcome, PendingReply, Poison, PoolBuilder, PoolConfig, PoolHealth, PoolName, PoolState,
-    PoolSupervisor, Problem, Queue, QueueStatus, RebindReason, RecordOutcome, RecordedExit, RecordedFrame,
-    RecordedTransition, Recording, ReleasePayload, RemoveWorkerSessions, Reply, Report, ResetBreaker, Restart, Result,
-    Retry, Routed, Routing, SessionAffinity, SessionAffinityActor, SessionId, SessionInfo, SessionPage, SessionState,
-    SessionStatus, Sessions, Severity, Shutdown, ShutdownReport, Stamps, Status, Stop, StopSettings, TrackSession,
-    Tracked, Trail, TrailEntry, TrailLife, TrailState, UnbindSession, UpdateSessionActivity, WaitReady, Watched,
-    WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, WorkerType,
-    concurrency, registry,
+    ActiveFeatures, Affinity, AffinityStats, AppPath, Attempt, AttemptProblem, Attempts, Backoff, Basic, BindError,
+    BindSession, Breaker, BreakerState, BreakerStatus, Cancel, Category, Cause, CleanupStaleSessions, Codec,
+    CountedFailures, Counters, Death, Decision, Descriptor, Direction, EndSession, Enhanced, EnvMode, Epoch, Error,
+    Execute, ExecuteInSession, Expiry, Features, Fingerprint, Generation, GetBreaker, GetInternalStats, GetPoolName,
+    GetQuarantine, GetRecorder, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetTrail, GetWorker, Health,
+    HealthCheck, IfAbsent, Incident, InternalStats, InvalidConfig, InvalidFingerprint, KillWorker, Launch,
+    ListSessions, ListWorkers, Meta, OnExpired, OutOfMemory, Outcome, PendingReply, Poison, PoolBuilder, PoolConfig,
+    PoolHealth, PoolName, PoolState, PoolSupervisor, Problem, Queue, QueueStatus, RebindReason, RecordOutcome,
+    RecordedExit, RecordedFrame, RecordedTransition, Recording, ReleasePayload, RemoveWorkerSessions, Reply, Report,
+    ResetBreaker, Restart, Result, Retry, Routed, Routing, SessionAffinity, SessionAffinityActor, SessionId,
+    SessionInfo, SessionPage, SessionState, SessionStatus, Sessions, Severity, Shutdown, ShutdownReport, Stamps,
+    Status, Stop, StopSettings, Strategy, TrackSession, Tracked, Trail, TrailEntry, TrailLife, TrailState,
+    UnbindSession, UpdateSessionActivity, WaitReady, Watched, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo,
+    WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, WorkerType, concurrency, decide, registry,
 };
 pub use pool::{Call, Pool, Start};
 

@@ -30,7 +30,10 @@ pub use config::{
     IfAbsent, InvalidConfig, Launch, OnExpired, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Routed,
     Sessions, Stop, StopSettings, Tracked, WorkerType, schema,
 };
-pub use error::{Attempt, Attempts, Category, Error, Problem, Report, Result, Severity};
+pub use error::{
+    Attempt, AttemptProblem, Attempts, Category, Cause, Decision, Error, Incident, Problem, Report, Result, Severity,
+    Strategy, decide,
+};
 pub use launcher::{Launched, Launcher, Launching};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,

@@ -55,8 +55,8 @@ impl Reply {
     /// [`Error::Decode`] when the value is not a `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         match self.codec {
-            Codec::Json => serde_json::from_slice(&self.body).map_err(decode_error),
-            Codec::Msgpack => rmp_serde::from_slice(&self.body).map_err(decode_error),
+            Codec::Json => serde_json::from_slice(&self.body).map_err(Error::decode),
+            Codec::Msgpack => rmp_serde::from_slice(&self.body).map_err(Error::decode),
         }
     }
 
@@ -67,7 +67,7 @@ impl Reply {
     pub fn json(&self) -> Result<Bytes> {
         match self.codec {
             Codec::Json => Ok(self.body.clone()),
-            Codec::Msgpack => herder_wire::msgpack_to_json(&self.body).map_err(decode_error),
+            Codec::Msgpack => herder_wire::msgpack_to_json(&self.body).map_err(Error::decode),
         }
     }
 
@@ -87,8 +87,4 @@ impl Reply {
 
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn decode_error(error: impl std::fmt::Display) -> Error {
-    Error::Decode { message: error.to_string() }
 }

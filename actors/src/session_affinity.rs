@@ -176,7 +176,7 @@ fn stats(state: &State) -> Result<AffinityStatus> {
 }
 
 fn parse(session: &str) -> Result<SessionId> {
-    SessionId::new(session).map_err(|error| Error::InvalidSession { message: error.to_string() })
+    Ok(SessionId::new(session)?)
 }
 
 #[cfg(feature = "fault-injection")]

@@ -23,7 +23,7 @@ pub(super) async fn arguments(request: &HttpRequest, body: web::Payload, limit: 
     if body.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
     }
-    let check = |body: &Bytes| check_json_object(body).map_err(|error| Error::Malformed { message: error.to_string() });
+    let check = |body: &Bytes| check_json_object(body).map_err(Error::malformed);
     if body.len() < LONG {
         check(&body)?;
     } else {

@@ -82,7 +82,7 @@ pub(super) async fn end(path: web::Path<(String, String)>, pools: web::Data<Pool
 }
 
 fn session_id(text: &str) -> Result<SessionId, Error> {
-    SessionId::new(text).map_err(|error| Error::InvalidSession { message: error.to_string() })
+    Ok(SessionId::new(text)?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A call in the making: what it may say of its session, its deadline and its repetition.
 
-use crate::{Affinity, Error, IfAbsent, Result, SessionId};
+use crate::{Affinity, IfAbsent, Result, SessionId};
 use herder_actors::{PendingReply, PoolClient, Request, SessionCall};
 use serde::de::DeserializeOwned;
 use std::{
@@ -61,7 +61,7 @@ impl<T> Call<T> {
     pub fn reply(mut self) -> PendingReply {
         let (if_absent, affinity) = (self.if_absent, self.affinity);
         let session = self.session.map(|text| {
-            let id = SessionId::new(text).map_err(|error| Error::InvalidSession { message: error.to_string() })?;
+            let id = SessionId::new(text)?;
             Ok(SessionCall { id, if_absent, affinity })
         });
         self.request.session(session);

@@ -1,7 +1,10 @@
 //! The table of answers in `docs/semantics.md` is the code's: each error's name, HTTP type, status, and what it tells a caller.
 
 use super::pages::{read, table};
-use herder::{Attempts, Error, Generation, Pool, PoolConfig, Report, SessionId, WorkerId, WorkerRef};
+use herder::{
+    Attempts, Category, Error, Generation, Incident, Pool, PoolConfig, Report, SessionId, Severity, Strategy, WorkerId,
+    WorkerRef, decide,
+};
 use std::{collections::BTreeSet, time::Duration};
 
 /// One of each. An error that is missing here is missing in the page: `every_error_is_here` counts them in the source.
@@ -17,8 +20,8 @@ pub(super) fn all() -> Vec<Error> {
     vec![
         Error::UnknownCommand { command: text(), hint: text() },
         Error::BadArguments { message: text() },
-        Error::Malformed { message: text() },
-        Error::InvalidSession { message: text() },
+        Error::Malformed { message: text(), cause: None },
+        Error::InvalidSession(SessionId::new("").unwrap_err()),
         Error::Rejected { message: text(), code: None, at, attempts: attempts() },
         Error::Exception { kind: text(), message: text(), traceback: None, at, attempts: attempts() },
         Error::Unencodable { message: text(), at, attempts: attempts() },
@@ -57,9 +60,9 @@ pub(super) fn all() -> Vec<Error> {
         Error::PoolClosed { may_have_run, attempts: attempts() },
         Error::PoolNameTaken { pool: text() },
         Error::UnknownPool { pool: text(), hint: text() },
-        Error::StartFailed { reason: reason(), report: report() },
+        Error::StartFailed { at: Some(at), reason: reason(), report: report() },
         Error::Internal { reason: reason() },
-        Error::Decode { message: text() },
+        Error::Decode { message: text(), cause: None },
         Error::Config(unbuilt),
     ]
 }
@@ -109,6 +112,37 @@ fn r38_the_table_of_answers_is_the_code_s() {
         })
         .collect();
     assert_eq!(written, expected);
+}
+
+/// R32: what each error calls for, and the decision table it follows from, are the code's.
+#[test]
+fn r32_the_tables_of_what_errors_call_for_are_the_code_s() {
+    let page = read("docs/semantics.md");
+    let wait = |error: &Error| match (error.retry_after(), error) {
+        (None, _) => "no",
+        (_, Error::PoolFailed { .. } | Error::BreakerOpen { .. } | Error::Overloaded { .. }) => "says",
+        (Some(_), _) => "1 s",
+    };
+    let row = |error: &Error| {
+        let first = error.decision(false);
+        let (category, severity, strategy) = (error.category(), first.severity, first.strategy);
+        let texts = [category.to_string(), severity.to_string(), strategy.to_string(), first.retries.to_string()];
+        [vec![format!("`{}`", name(error))], texts.to_vec(), vec![wait(error).into()]].concat()
+    };
+    let expected: Vec<Vec<String>> = all().iter().map(row).collect();
+    assert_eq!(table(&page, &["error", "category", "severity", "strategy", "retries", "wait"]), expected);
+
+    let of_category = |category: Category| {
+        let strategy =
+            |severity| decide(Incident { category, severity, attempt: 1, all_workers: false }).strategy.to_string();
+        [vec![category.to_string()], Severity::ALL.map(strategy).to_vec()].concat()
+    };
+    let expected: Vec<Vec<String>> = Category::ALL.into_iter().map(of_category).collect();
+    assert_eq!(table(&page, &["category", "`warning`", "`minor`", "`major`", "`critical`"]), expected);
+
+    let limits: Vec<_> =
+        table(&page, &["strategy", "retries", "what to do"]).into_iter().map(|row| row[..2].to_vec()).collect();
+    assert_eq!(limits, Strategy::ALL.map(|strategy| vec![format!("`{strategy}`"), strategy.retries().to_string()]));
 }
 
 /// Those with `may_have_run` of their own say what they were told.

@@ -1,4 +1,4 @@
-//! `docs/requirements.md`: each requirement once, with tests that exist or with what is still to come.
+//! `docs/requirements.md`: each requirement once, and what must not be, with tests that exist or with what is still to come.
 
 use super::pages::{read, table};
 use std::{collections::BTreeMap, fs, path::Path};
@@ -17,13 +17,17 @@ fn rows() -> BTreeMap<usize, Row> {
     for cells in table(&page, &["R", "what", "proved by"]) {
         let number: usize =
             cells[0].trim_start_matches('R').parse().unwrap_or_else(|_| panic!("{:?} is no number", cells[0]));
-        let quoted = cells[2].split('`').skip(1).step_by(2);
-        let tests =
-            quoted.filter_map(|text| text.split_once("::")).map(|(file, name)| (file.into(), name.into())).collect();
-        let row = Row { tests, later: cells[2].contains("later: ") };
-        assert!(rows.insert(number, row).is_none(), "R{number} stands twice");
+        assert!(rows.insert(number, proof(&cells[2])).is_none(), "R{number} stands twice");
     }
     rows
+}
+
+/// The last cell of a row.
+fn proof(cell: &str) -> Row {
+    let quoted = cell.split('`').skip(1).step_by(2);
+    let tests =
+        quoted.filter_map(|text| text.split_once("::")).map(|(file, name)| (file.into(), name.into())).collect();
+    Row { tests, later: cell.contains("later: ") }
 }
 
 /// Whether the file defines this test.
@@ -43,17 +47,23 @@ fn faults(rows: &BTreeMap<usize, Row>, source: impl Fn(&str) -> Option<String>) 
         if *number == 0 || *number > COUNT {
             faults.push(format!("there is no R{number}"));
         }
-        if row.tests.is_empty() && !row.later {
-            faults.push(format!("R{number} has neither a test nor a `later: `"));
-        }
-        for (file, name) in &row.tests {
-            match source(file) {
-                None => faults.push(format!("R{number}: there is no {file}")),
-                Some(text) if !defines(&text, file, name) => {
-                    faults.push(format!("R{number}: {file} has no test `{name}`"));
-                }
-                Some(_) => {}
+        faults.extend(row_faults(*number, row, &source));
+    }
+    faults
+}
+
+fn row_faults(number: usize, row: &Row, source: &impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut faults = Vec::new();
+    if row.tests.is_empty() && !row.later {
+        faults.push(format!("R{number} has neither a test nor a `later: `"));
+    }
+    for (file, name) in &row.tests {
+        match source(file) {
+            None => faults.push(format!("R{number}: there is no {file}")),
+            Some(text) if !defines(&text, file, name) => {
+                faults.push(format!("R{number}: {file} has no test `{name}`"));
             }
+            Some(_) => {}
         }
     }
     faults
@@ -67,6 +77,33 @@ pub(super) fn on_disk(file: &str) -> Option<String> {
 fn every_requirement_is_there_and_every_test_it_names_exists() {
     let faults = faults(&rows(), on_disk);
     assert!(faults.is_empty(), "docs/requirements.md:\n{}", faults.join("\n"));
+}
+
+/// What the requirements forbid by name, the defects of the original: none may be dropped from the page.
+const DEFECTS: [(usize, &str); 8] = [
+    (12, "an option that is accepted and does nothing"),
+    (16, "a grace that is measured from the last activity"),
+    (16, "a session that nobody reads again and that stays in the table for ever"),
+    (18, "bindings that are recorded and never used"),
+    (34, "calls that run inside one serializing actor"),
+    (34, "a breaker that sticks half-open"),
+    (46, "`max < 0.6 x sum`: serial work that passes"),
+    (46, "`max < 0.6 x sum`: parallel work that fails for one straggler"),
+];
+
+#[test]
+fn what_must_not_be_has_tests_that_exist() {
+    let page = read("docs/requirements.md");
+    let written = table(&page, &["R", "must not be", "proved by"]);
+    for (number, what) in DEFECTS {
+        assert!(written.iter().any(|cells| cells[0] == format!("R{number}") && cells[1] == what), "R{number}: {what}");
+    }
+    for (at, cells) in (1..).zip(&written) {
+        let number: usize = cells[0].trim_start_matches('R').parse().unwrap();
+        assert!((1..=COUNT).contains(&number), "row {at}: there is no R{number}");
+        let faults = row_faults(number, &proof(&cells[2]), &on_disk);
+        assert!(faults.is_empty(), "what must not be, row {at}:\n{}", faults.join("\n"));
+    }
 }
 
 /// The check itself can fail.

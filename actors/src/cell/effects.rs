@@ -10,6 +10,7 @@ use herder_core::{
     CallId, Delivery, Effect, Epoch, Failure, Input, Loss, Note, SessionEnd, StopHow, WireId, WorkerRef,
 };
 use herder_wire::{CallHead, CallResult, Codec, EndReason, HEADER_LEN, HostMessage};
+use std::sync::Arc;
 
 /// Results up to this size are copied out of the read buffer, which can then be used again at once; a reply that somebody keeps
 /// would otherwise keep 64 KiB.
@@ -140,7 +141,9 @@ fn reply(result: CallResult, delivery: Delivery) -> Reply {
 
 /// For the rare worker without msgpack beside one that has it.
 fn as_json(body: &Body) -> Result<Body> {
-    let no_json =
-        |error| Error::Malformed { message: format!("the worker speaks only JSON, which they can't be: {error}") };
+    let no_json = |error| {
+        let message = format!("the worker speaks only JSON, which they can't be: {error}");
+        Error::Malformed { message, cause: Some(Arc::new(error)) }
+    };
     Ok(Body { codec: Codec::Json, bytes: herder_wire::msgpack_to_json(&body.bytes).map_err(no_json)? })
 }

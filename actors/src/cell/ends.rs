@@ -42,13 +42,13 @@ impl State {
 
     /// A start failed.
     pub(super) fn note_start_error(&mut self, at: WorkerRef, end: End) {
-        self.last_start_error = Some((end, self.obituary(at).cloned().unwrap_or_default()));
+        self.last_start_error = Some((at, end, self.obituary(at).cloned().unwrap_or_default()));
     }
 
     /// Why the last failed start failed, in words; why the pool is down, if it is.
     pub(crate) fn last_start_error(&self) -> Option<Box<str>> {
         let failed = self.last_start_error.as_ref();
-        self.broken.clone().or_else(|| failed.map(|(end, obituary)| crate::error::loss_reason(end, Some(obituary))))
+        self.broken.clone().or_else(|| failed.map(|(_, end, obituary)| crate::error::loss_reason(end, Some(obituary))))
     }
 
     pub(crate) fn last_start_error_if_below_strength(&self) -> Option<Box<str>> {
@@ -58,6 +58,6 @@ impl State {
 
     /// The last failed start as an error.
     pub(crate) fn start_error(&self) -> Option<Error> {
-        self.last_start_error.as_ref().map(|(end, obituary)| crate::error::start_failed(end, Some(obituary)))
+        self.last_start_error.as_ref().map(|(at, end, obituary)| crate::error::start_failed(*at, end, Some(obituary)))
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct State {
     pub(super) commands: Option<Rc<CommandTable>>,
     pub(super) obituaries: VecDeque<(WorkerRef, Obituary)>,
     /// Until every base worker is ready.
-    pub(super) last_start_error: Option<(End, Obituary)>,
+    pub(super) last_start_error: Option<(WorkerRef, End, Obituary)>,
     pub(super) rebuilds: VecDeque<Now>,
     stopping_since: Option<Now>,
     /// Calls that were admitted and answered `PoolFailed` before that.

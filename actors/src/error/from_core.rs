@@ -1,6 +1,6 @@
 //! From the core's bare facts to the public error: adds texts, the tail of stderr and the last start error.
 
-use super::{Attempt, Attempts, Error, Report, whole_ms};
+use super::{Attempt, Attempts, Error, Report, text::whole_ms};
 use crate::{ChildHandle, Death, Recording, cell::State};
 use herder_core::{End, ExitStatus, Failure, Loss, Now, Quarantined, WorkerRef};
 use std::sync::Arc;
@@ -122,6 +122,14 @@ pub(crate) fn status_parts(status: ExitStatus) -> (Option<i32>, Option<i32>) {
     }
 }
 
-pub(crate) fn start_failed(end: &End, obituary: Option<&Obituary>) -> Error {
-    Error::StartFailed { reason: loss_reason(end, obituary), report: Box::new(report(Some(*end), obituary)) }
+pub(crate) fn start_failed(at: WorkerRef, end: &End, obituary: Option<&Obituary>) -> Error {
+    let (reason, report) = (loss_reason(end, obituary), Box::new(report(Some(*end), obituary)));
+    Error::StartFailed { at: Some(at), reason, report }
+}
+
+/// The end of a process as an error of its own, for the log: of no single call.
+pub(crate) fn ended(at: WorkerRef, end: &End, obituary: Option<&Obituary>) -> Error {
+    let WorkerRef { worker, generation } = at;
+    let (reason, report) = (loss_reason(end, obituary), Box::new(report(Some(*end), obituary)));
+    Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts: Attempts::default() }
 }

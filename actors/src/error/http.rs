@@ -1,6 +1,6 @@
 //! The error as an actix-web response: its problem, its status, and `Retry-After` where waiting helps.
 
-use super::Error;
+use super::{Error, text::whole_seconds};
 use actix_web::{
     HttpResponse, HttpResponseBuilder, ResponseError,
     http::{StatusCode, header},
@@ -14,8 +14,7 @@ impl ResponseError for Error {
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponseBuilder::new(self.status_code());
         if let Some(wait) = self.retry_after() {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.insert_header((header::RETRY_AFTER, seconds.max(1).to_string()));
+            response.insert_header((header::RETRY_AFTER, whole_seconds(wait).as_secs().to_string()));
         }
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         response.body(serde_json::to_string(&self.problem()).unwrap_or_default())

@@ -1,27 +1,35 @@
 //! The public error: what went wrong with a call or a pool, told so that somebody woken at night knows what to do.
 //!
-//! Pure data. `category`, `is_retryable` and the rest are methods; the HTTP form is in `http` (feature `http`).
+//! Pure data. What is fixed for a kind is in `table`, what programs ask in `facts`; `text`, `problem`, `log` and `http` (feature `http`)
+//! are its forms.
 
 mod attempts;
-mod category;
+mod facts;
 mod from_core;
 #[cfg(feature = "http")]
 mod http;
+mod log;
 mod problem;
+mod table;
+mod text;
 
 pub use attempts::{Attempt, Attempts};
-pub use category::{Category, Severity};
-pub use problem::Problem;
+pub use herder_core::{Category, Decision, Incident, Severity, Strategy, decide};
+pub use problem::{AttemptProblem, Problem};
 
-pub(crate) use from_core::{Obituary, loss_reason, start_failed, status_parts};
+pub(crate) use from_core::{Obituary, ended, loss_reason, start_failed, status_parts};
 
 use crate::{InvalidConfig, OutOfMemory, Recording};
-use herder_core::{BindError, Generation, SessionId, WorkerId, WorkerRef};
+use herder_core::{BindError, Generation, InvalidSessionId, SessionId, WorkerId, WorkerRef};
 use herder_wire::{WorkerError, WorkerErrorKind};
 use std::{sync::Arc, time::Duration};
+use text::{and_start, and_text, ran, whole_ms, whole_seconds};
 
 /// What this crate's fallible functions give.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error behind an error, shared by its clones. What `source` gives is of this type; what it holds is one dereference away.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// What went wrong.
 ///
@@ -52,13 +60,13 @@ pub enum Error {
     Malformed {
         /// What is wrong with them.
         message: String,
+        /// What the encoder or parser said, where it was on this side.
+        #[source]
+        cause: Option<Cause>,
     },
     /// The session's id can't be one.
-    #[error("{message}")]
-    InvalidSession {
-        /// Why.
-        message: String,
-    },
+    #[error(transparent)]
+    InvalidSession(#[from] InvalidSessionId),
     /// The handler said no on purpose (`herder.Rejected`).
     #[error("rejected: {message}")]
     Rejected {
@@ -272,6 +280,8 @@ pub enum Error {
     /// A worker could not be started.
     #[error("a worker could not be started: {reason}")]
     StartFailed {
+        /// Which process, where it is one: not of a pool whose workers start and die.
+        at: Option<WorkerRef>,
         /// Why.
         reason: Box<str>,
         /// What is known of it.
@@ -288,6 +298,9 @@ pub enum Error {
     Decode {
         /// Where and why.
         message: String,
+        /// What the decoder said.
+        #[source]
+        cause: Option<Cause>,
     },
     /// A configuration that can't be.
     #[error(transparent)]
@@ -326,7 +339,7 @@ impl Error {
             WorkerErrorKind::Rejected => Self::Rejected { message, code, at, attempts: Attempts::default() },
             WorkerErrorKind::UnknownCommand => Self::UnknownCommand { command: command.into(), hint: message },
             WorkerErrorKind::BadArguments => Self::BadArguments { message },
-            WorkerErrorKind::Malformed => Self::Malformed { message },
+            WorkerErrorKind::Malformed => Self::Malformed { message, cause: None },
             WorkerErrorKind::Unencodable => Self::Unencodable { message, at, attempts: Attempts::default() },
             WorkerErrorKind::Cancelled => Self::Cancelled { message },
             WorkerErrorKind::TooLarge => Self::TooLarge { message, may_have_run: true },
@@ -338,116 +351,14 @@ impl Error {
         }
     }
 
-    /// The error as a name for programs: the last part of `type` in its HTTP form.
-    pub fn slug(&self) -> &'static str {
-        match self {
-            Self::UnknownCommand { .. } => "unknown-command",
-            Self::BadArguments { .. } => "bad-arguments",
-            Self::Malformed { .. } => "malformed",
-            Self::InvalidSession { .. } => "invalid-session",
-            Self::Rejected { .. } => "rejected",
-            Self::Exception { .. } => "exception",
-            Self::Unencodable { .. } => "unencodable",
-            Self::TooLarge { .. } => "too-large",
-            Self::Cancelled { .. } => "cancelled",
-            Self::QueueFull { .. } => "queue-full",
-            Self::SessionQueueFull { .. } => "session-queue-full",
-            Self::Overloaded { .. } => "overloaded",
-            Self::QueueTimeout { .. } => "queue-timeout",
-            Self::DeadlineExceeded { .. } => "deadline-exceeded",
-            Self::WorkerLost { .. } => "worker-lost",
-            Self::SessionWorkerLost { .. } => "session-worker-lost",
-            Self::SessionExpired { .. } => "session-expired",
-            Self::SessionNotFound { .. } => "session-not-found",
-            Self::SessionQuota { .. } => "session-quota",
-            Self::WorkerBusy { .. } => "worker-busy",
-            Self::NoSuchWorker { .. } => "no-such-worker",
-            Self::Bind(_) => "bind",
-            Self::PoolFailed { .. } => "pool-failed",
-            Self::BreakerOpen { .. } => "breaker-open",
-            Self::PoisonCall { .. } => "poison-call",
-            Self::PoolClosed { .. } => "pool-closed",
-            Self::PoolNameTaken { .. } => "pool-name-taken",
-            Self::UnknownPool { .. } => "unknown-pool",
-            Self::StartFailed { .. } => "start-failed",
-            Self::Internal { .. } => "internal",
-            Self::Decode { .. } => "decode",
-            Self::Config(_) => "config",
-        }
+    /// Arguments that some parser or encoder refused.
+    pub fn malformed(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Malformed { message: cause.to_string(), cause: Some(Arc::new(cause)) }
     }
 
-    /// Whether the same call may succeed later or elsewhere. Says nothing of side effects: see [`may_have_run`](Self::may_have_run).
-    pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::QueueFull { .. }
-                | Self::SessionQueueFull { .. }
-                | Self::Overloaded { .. }
-                | Self::BreakerOpen { .. }
-                | Self::QueueTimeout { .. }
-                | Self::SessionQuota { .. }
-                | Self::WorkerBusy { .. }
-                | Self::WorkerLost { .. }
-                | Self::SessionWorkerLost { .. }
-                | Self::PoolFailed { .. }
-                | Self::DeadlineExceeded { .. }
-                | Self::Internal { .. }
-        )
-    }
-
-    /// Whether the handler may have run, wholly or in part. False is a promise.
-    pub fn may_have_run(&self) -> bool {
-        match self {
-            Self::DeadlineExceeded { may_have_run, .. }
-            | Self::TooLarge { may_have_run, .. }
-            | Self::WorkerLost { may_have_run, .. }
-            | Self::SessionWorkerLost { may_have_run, .. }
-            | Self::PoolClosed { may_have_run, .. } => *may_have_run,
-            Self::QueueTimeout { attempts, .. }
-            | Self::PoolFailed { attempts, .. }
-            | Self::PoisonCall { attempts, .. } => !attempts.is_empty(),
-            Self::Rejected { .. }
-            | Self::Exception { .. }
-            | Self::Unencodable { .. }
-            | Self::Cancelled { .. }
-            | Self::Internal { .. }
-            | Self::Decode { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// The process concerned, if one is.
-    pub fn worker(&self) -> Option<WorkerRef> {
-        match self {
-            Self::Rejected { at, .. } | Self::Exception { at, .. } | Self::Unencodable { at, .. } => Some(*at),
-            Self::WorkerLost { worker, generation, .. } | Self::SessionWorkerLost { worker, generation, .. } => {
-                Some(WorkerRef { worker: *worker, generation: *generation })
-            }
-            _ => None,
-        }
-    }
-
-    /// What is known of the end of the process concerned.
-    pub fn report(&self) -> Option<&Report> {
-        match self {
-            Self::WorkerLost { report, .. }
-            | Self::SessionWorkerLost { report, .. }
-            | Self::StartFailed { report, .. } => Some(report),
-            _ => None,
-        }
-    }
-
-    /// How long to wait before the next try, where that is known.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::PoolFailed { retry_after, .. } | Self::BreakerOpen { retry_after } => Some(*retry_after),
-            Self::Overloaded { expected_wait, .. } => Some(whole_seconds(*expected_wait)),
-            Self::QueueFull { .. }
-            | Self::SessionQueueFull { .. }
-            | Self::SessionQuota { .. }
-            | Self::QueueTimeout { .. } => Some(Duration::from_secs(1)),
-            _ => None,
-        }
+    /// A value that some decoder refused.
+    pub fn decode(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Decode { message: cause.to_string(), cause: Some(Arc::new(cause)) }
     }
 }
 
@@ -457,25 +368,5 @@ impl From<actix::MailboxError> for Error {
     }
 }
 
-/// Rounded up, and at least one.
-fn whole_seconds(span: Duration) -> Duration {
-    Duration::from_secs((span.as_secs() + u64::from(span.subsec_nanos() > 0)).max(1))
-}
-
-/// Nanoseconds are noise in a message.
-fn whole_ms(span: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn ran(may_have_run: bool) -> &'static str {
-    if may_have_run { "; the call may have run" } else { "; the call did not run" }
-}
-
-/// What comes after an exception's type, as in Python's own tracebacks.
-fn and_text(message: &str) -> String {
-    if message.is_empty() { String::new() } else { format!(": {message}") }
-}
-
-fn and_start(last: &Option<Box<str>>) -> String {
-    last.as_ref().map_or_else(String::new, |last| format!("; the last start of a worker failed: {last}"))
-}
+#[cfg(test)]
+mod tests;

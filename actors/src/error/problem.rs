@@ -1,6 +1,6 @@
 //! The error as `application/problem+json` (RFC 9457) has it: one shape for HTTP, logs and tools.
 
-use super::{Category, Error, Severity};
+use super::{Attempt, Category, Error, Severity, Strategy};
 use crate::RecordedFrame;
 use herder_core::{Generation, WorkerId};
 use serde::Serialize;
@@ -23,10 +23,18 @@ pub struct Problem {
     pub category: Category,
     /// How bad it is.
     pub severity: Severity,
-    /// Whether the same call may succeed later or elsewhere.
+    /// What to do about it.
+    pub strategy: Strategy,
+    /// Whether the same pool may answer the same call another time.
     pub retryable: bool,
     /// Whether the handler may have run.
     pub may_have_run: bool,
+    /// How often the call was sent to a worker, where it was: [`Error::sent`].
+    #[serde(skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+    /// The attempts before the last, each lost with its worker.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attempt_errors: Vec<AttemptProblem>,
     /// The handler's own code (`Rejected`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -59,39 +67,45 @@ pub struct Problem {
     pub recorder: Vec<RecordedFrame>,
 }
 
-impl Error {
-    /// The HTTP status of this error.
-    pub fn http_status(&self) -> u16 {
-        match self {
-            Self::Malformed { .. } | Self::InvalidSession { .. } => 400,
-            Self::UnknownCommand { .. }
-            | Self::UnknownPool { .. }
-            | Self::SessionNotFound { .. }
-            | Self::NoSuchWorker { .. } => 404,
-            Self::WorkerBusy { .. } | Self::PoolNameTaken { .. } | Self::Bind(_) => 409,
-            Self::SessionExpired { .. } | Self::SessionWorkerLost { .. } => 410,
-            Self::TooLarge { .. } => 413,
-            Self::BadArguments { .. } | Self::Rejected { .. } | Self::PoisonCall { .. } => 422,
-            Self::QueueFull { .. }
-            | Self::SessionQueueFull { .. }
-            | Self::SessionQuota { .. }
-            | Self::Overloaded { .. } => 429,
-            Self::Exception { .. }
-            | Self::Unencodable { .. }
-            | Self::Internal { .. }
-            | Self::Decode { .. }
-            | Self::Cancelled { .. }
-            | Self::Config(_) => 500,
-            Self::WorkerLost { .. } => 502,
-            Self::QueueTimeout { .. }
-            | Self::PoolFailed { .. }
-            | Self::BreakerOpen { .. }
-            | Self::PoolClosed { .. }
-            | Self::StartFailed { .. } => 503,
-            Self::DeadlineExceeded { .. } => 504,
+/// An earlier attempt as programs read it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttemptProblem {
+    /// The attempt's end in words.
+    pub detail: String,
+    /// The slot.
+    pub worker: WorkerId,
+    /// Which of its processes.
+    pub generation: Generation,
+    /// The process's exit status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_status: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The last lines it printed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stderr_tail: Vec<String>,
+}
+
+impl From<&Attempt> for AttemptProblem {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            detail: attempt.to_string(),
+            worker: attempt.worker,
+            generation: attempt.generation,
+            exit_status: attempt.report.exit_status,
+            signal: attempt.report.signal,
+            stderr_tail: attempt.report.stderr_tail.clone(),
         }
     }
+}
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl Error {
     /// The error as programs read it.
     pub fn problem(&self) -> Problem {
         let (report, at) = (self.report().cloned().unwrap_or_default(), self.worker());
@@ -110,8 +124,11 @@ impl Error {
             detail: self.to_string(),
             category: self.category(),
             severity: self.severity(),
+            strategy: self.strategy(),
             retryable: self.is_retryable(),
             may_have_run: self.may_have_run(),
+            attempts: self.sent(),
+            attempt_errors: self.attempts().iter().map(AttemptProblem::from).collect(),
             code,
             worker: at.map(|at| at.worker),
             generation: at.map(|at| at.generation),

@@ -71,7 +71,7 @@ impl ExecuteInSession {
     ///
     /// Arguments that can't be encoded, or a text that can't be a session's id, are answered when the message is sent.
     pub fn new<A: Serialize + ?Sized>(session: &str, command: &str, arguments: &A) -> Self {
-        let id = SessionId::new(session).map_err(|error| Error::InvalidSession { message: error.to_string() });
+        let id = SessionId::new(session).map_err(Error::from);
         let session = id.map(|id| SessionCall { id, if_absent: IfAbsent::Create, affinity: None });
         Self(Request { session: Some(session), ..Request::typed(command, Codec::Json, arguments) })
     }
@@ -143,12 +143,14 @@ impl Request {
 }
 
 fn encode<A: Serialize + ?Sized>(codec: Codec, arguments: &A) -> Result<Bytes> {
-    let malformed = |message: String| Error::Malformed { message };
     let bytes = match codec {
-        Codec::Json => serde_json::to_vec(arguments).map_err(|error| malformed(error.to_string()))?,
-        Codec::Msgpack => rmp_serde::to_vec_named(arguments).map_err(|error| malformed(error.to_string()))?,
+        Codec::Json => serde_json::to_vec(arguments).map_err(Error::malformed)?,
+        Codec::Msgpack => rmp_serde::to_vec_named(arguments).map_err(Error::malformed)?,
     };
     let is_object =
         matches!((codec, bytes.first()), (Codec::Json, Some(b'{')) | (Codec::Msgpack, Some(0x80..=0x8f | 0xde | 0xdf)));
-    if is_object { Ok(bytes.into()) } else { Err(malformed("the arguments do not encode as an object".into())) }
+    if is_object {
+        return Ok(bytes.into());
+    }
+    Err(Error::Malformed { message: "the arguments do not encode as an object".into(), cause: None })
 }

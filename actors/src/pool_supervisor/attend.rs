@@ -2,7 +2,7 @@
 
 use super::{Active, PoolSupervisor};
 use crate::{
-    Launcher, WorkerActor,
+    Error, Launcher, WorkerActor,
     cell::{Post, step, with},
     child::ChildHandle,
     clock,
@@ -149,19 +149,10 @@ impl Active {
 }
 
 fn log(pool: &PoolName, note: Note, active: &Active) {
-    let detail = |at: WorkerRef, end: &End| {
-        let state = active.cell.borrow();
-        let obituary = state.obituary(at).cloned().unwrap_or_default();
-        (crate::error::loss_reason(end, Some(&obituary)), obituary.stderr_tail.join("\n"))
-    };
     match note {
-        Note::Died(at, end) => {
-            let (reason, stderr) = detail(at, &end);
-            tracing::warn!(%pool, worker = %at, %reason, stderr, "worker lost");
-        }
+        Note::Died(at, end) => log_end(pool, "worker lost", crate::error::ended, at, &end, active),
         Note::StartFailed(at, end) => {
-            let (reason, stderr) = detail(at, &end);
-            tracing::error!(%pool, worker = %at, %reason, stderr, "worker could not be started");
+            log_end(pool, "worker could not be started", crate::error::start_failed, at, &end, active);
         }
         Note::PingMissed(at, misses) => tracing::warn!(%pool, worker = %at, misses, "worker missed a ping"),
         Note::Failed(retry_at) => {
@@ -174,4 +165,20 @@ fn log(pool: &PoolName, note: Note, active: &Active) {
             tracing::warn!(%pool, worker = %at, %wire, "answer to an unknown call dropped");
         }
     }
+}
+
+/// A process's end is logged with all that an error tells. Where no worker is ready it concerns them all.
+fn log_end(
+    pool: &PoolName,
+    message: &str,
+    error: fn(WorkerRef, &End, Option<&Obituary>) -> Error,
+    at: WorkerRef,
+    end: &End,
+    active: &Active,
+) {
+    let (error, none_ready) = {
+        let state = active.cell.borrow();
+        (error(at, end, state.obituary(at)), state.core().ready_workers() == 0)
+    };
+    error.log_end(pool, message, none_ready);
 }

@@ -2,7 +2,7 @@
 
 use super::PoolSupervisor;
 use crate::{
-    CleanupStaleSessions, EndSession, Error, GetSessionInfo, GetTrail, ListSessions, Result, TrackSession, Trail,
+    CleanupStaleSessions, EndSession, GetSessionInfo, GetTrail, ListSessions, Result, TrackSession, Trail,
     UpdateSessionActivity, cell::sweep, clock, session_affinity::trail,
 };
 use actix::{Handler, ResponseFuture};
@@ -78,5 +78,5 @@ impl Handler<GetTrail> for PoolSupervisor {
 }
 
 fn parse(session: &str) -> Result<SessionId> {
-    SessionId::new(session).map_err(|error| Error::InvalidSession { message: error.to_string() })
+    Ok(SessionId::new(session)?)
 }

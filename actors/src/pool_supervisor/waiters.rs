@@ -75,5 +75,5 @@ fn readiness(state: &State) -> Option<Result<()>> {
 }
 
 fn too_many_deaths() -> Error {
-    Error::StartFailed { reason: "its workers keep dying".into(), report: Box::default() }
+    Error::StartFailed { at: None, reason: "its workers keep dying".into(), report: Box::default() }
 }

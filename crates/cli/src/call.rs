@@ -112,7 +112,7 @@ fn named(pools: Vec<PoolConfig>, name: &str) -> Outcome<PoolConfig> {
 }
 
 fn envelope(reply: &Reply) -> Result<String, Error> {
-    let meta = serde_json::to_string(&reply.meta()).map_err(|error| Error::Decode { message: error.to_string() })?;
+    let meta = serde_json::to_string(&reply.meta()).map_err(Error::decode)?;
     Ok(format!("{{\"result\":{},\"meta\":{meta}}}", String::from_utf8_lossy(&reply.json()?)))
 }
 

@@ -18,6 +18,7 @@ mod routing;
 mod session;
 mod session_id;
 mod settings;
+mod taxonomy;
 mod time;
 mod timers;
 mod worker;
@@ -44,5 +45,6 @@ pub use settings::{
     KindSettings, OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings,
     WorkerType,
 };
+pub use taxonomy::{Category, Decision, Incident, Severity, Strategy, decide};
 pub use time::Now;
 pub use worker::{HISTORY_LIMIT, Health, InvalidTransition, Transition, WorkerMetrics, WorkerState};

@@ -1,0 +1,79 @@
+//! Each row of the table, written out a second time with what follows from it (R32).
+
+use super::*;
+
+/// Slug, category, severity, strategy, retry limit, retryable, HTTP status, `Retry-After`.
+type Written = (&'static str, &'static str, &'static str, &'static str, u32, bool, u16, &'static str);
+
+const WRITTEN: [Written; 32] = [
+    ("unknown-command", "python", "minor", "abandon", 0, false, 404, "no"),
+    ("bad-arguments", "python", "minor", "abandon", 0, false, 422, "no"),
+    ("malformed", "python", "minor", "abandon", 0, false, 400, "no"),
+    ("invalid-session", "session", "minor", "abandon", 0, false, 400, "no"),
+    ("rejected", "python", "warning", "abandon", 0, false, 422, "no"),
+    ("exception", "python", "minor", "abandon", 0, false, 500, "no"),
+    ("unencodable", "python", "minor", "abandon", 0, false, 500, "no"),
+    ("too-large", "python", "minor", "abandon", 0, false, 413, "no"),
+    ("cancelled", "timeout", "warning", "abandon", 0, false, 500, "no"),
+    ("queue-full", "resource", "minor", "backoff_retry", 5, true, 429, "1 s"),
+    ("session-queue-full", "resource", "minor", "backoff_retry", 5, true, 429, "1 s"),
+    ("overloaded", "resource", "minor", "backoff_retry", 5, true, 429, "says"),
+    ("queue-timeout", "timeout", "minor", "backoff_retry", 5, true, 503, "1 s"),
+    ("deadline-exceeded", "timeout", "minor", "backoff_retry", 5, true, 504, "no"),
+    ("worker-lost", "connection", "major", "immediate_retry", 3, true, 502, "no"),
+    ("session-worker-lost", "session", "major", "immediate_retry", 3, true, 410, "no"),
+    ("session-expired", "session", "warning", "abandon", 0, false, 410, "no"),
+    ("session-not-found", "session", "warning", "abandon", 0, false, 404, "no"),
+    ("session-quota", "resource", "minor", "backoff_retry", 5, true, 429, "1 s"),
+    ("worker-busy", "resource", "minor", "backoff_retry", 5, true, 409, "no"),
+    ("no-such-worker", "connection", "warning", "abandon", 0, false, 404, "no"),
+    ("bind", "session", "minor", "abandon", 0, false, 409, "no"),
+    ("pool-failed", "initialization", "critical", "circuit_break", 0, true, 503, "says"),
+    ("breaker-open", "connection", "critical", "circuit_break", 0, true, 503, "says"),
+    ("poison-call", "python", "major", "abandon", 0, false, 422, "no"),
+    ("pool-closed", "connection", "minor", "failover", 1, false, 503, "no"),
+    ("pool-name-taken", "initialization", "minor", "abandon", 0, false, 409, "no"),
+    ("unknown-pool", "initialization", "minor", "abandon", 0, false, 404, "no"),
+    ("start-failed", "initialization", "major", "abandon", 0, false, 503, "no"),
+    ("internal", "system", "critical", "backoff_retry", 5, true, 500, "no"),
+    ("decode", "python", "minor", "abandon", 0, false, 500, "no"),
+    ("config", "initialization", "minor", "abandon", 0, false, 500, "no"),
+];
+
+/// R32: each row. (That each variant has one is the compiler's to see.)
+#[test]
+fn r32_each_row_of_the_table_of_errors() {
+    let slugs: Vec<_> = ROWS.iter().map(|row| row.slug).collect();
+    assert_eq!(slugs, WRITTEN.map(|written| written.0), "the same kinds, each once, in the order of the enum");
+    for (row, written) in ROWS.iter().zip(WRITTEN) {
+        let (slug, category, severity, strategy, retries, retryable, status, wait) = written;
+        let first = row.decide(1, false);
+        let texts = [row.category.to_string(), row.severity.to_string(), first.strategy.to_string()];
+        assert_eq!(texts, [category, severity, strategy], "{slug}");
+        assert_eq!((first.retries, row.retryable(), row.status), (retries, retryable, status), "{slug}");
+        let said = match row.wait {
+            Wait::Unsaid => "no",
+            Wait::Second => "1 s",
+            Wait::Told => "says",
+        };
+        assert_eq!(said, wait, "{slug}");
+    }
+}
+
+/// A name is an error's for ever: two kinds with one name could not be told apart by a program.
+#[test]
+fn r32_no_two_kinds_have_one_name() {
+    let mut slugs: Vec<_> = ROWS.iter().map(|row| row.slug).collect();
+    slugs.sort_unstable();
+    slugs.dedup();
+    assert_eq!(slugs.len(), ROWS.len());
+}
+
+/// Who is told to wait is told for something that waiting helps, and 429 always says how long.
+#[test]
+fn r32_retry_after_is_for_what_may_be_retried() {
+    for row in ROWS {
+        assert!(row.wait == Wait::Unsaid || row.retryable(), "{}", row.slug);
+        assert!(row.status != 429 || row.wait != Wait::Unsaid, "{}", row.slug);
+    }
+}

@@ -1,0 +1,130 @@
+//! What errors tell, to people and to programs (R38).
+
+use super::*;
+use serde_json::{Value, json};
+use std::error::Error as _;
+
+fn lost(worker: u32, printed: &str) -> Attempt {
+    let stderr_tail = if printed.is_empty() { vec![] } else { vec![printed.into()] };
+    let report = Report { signal: Some(9), stderr_tail, ..Report::default() };
+    let (worker, generation, reason) = (WorkerId(worker), Generation(2), "signal 9 (SIGKILL)".into());
+    Attempt { worker, generation, reason, report: Box::new(report) }
+}
+
+fn worker_lost(earlier: Vec<Attempt>) -> Error {
+    let Attempt { worker, generation, reason, report } = lost(7, "last words");
+    let attempts = Attempts::default();
+    Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts }.after(earlier)
+}
+
+fn problem(error: &Error) -> Value {
+    serde_json::to_value(error.problem()).unwrap()
+}
+
+#[test]
+fn r38_the_long_form_tells_all_there_is() {
+    let text = worker_lost(vec![lost(5, "a line"), lost(6, "")]).in_full().to_string();
+    let expected = "\
+worker w7 of generation 2 is gone: signal 9 (SIGKILL); the call may have run
+  worker-lost: connection, major; immediate_retry; the call may have run
+  worker w7.2
+  attempt 1: worker w5 of generation 2 is gone: signal 9 (SIGKILL)
+  printed last:
+  | a line
+  attempt 2: worker w6 of generation 2 is gone: signal 9 (SIGKILL)
+  printed last:
+  | last words";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn r38_a_problem_has_the_attempts_with_their_own_errors() {
+    let told = problem(&worker_lost(vec![lost(5, "a line"), lost(6, "")]));
+    assert_eq!((&told["strategy"], &told["attempts"]), (&json!("immediate_retry"), &json!(3)));
+    let detail = |worker| format!("worker w{worker} of generation 2 is gone: signal 9 (SIGKILL)");
+    let first = json!({ "detail": detail(5), "worker": "w5", "generation": 2, "signal": 9, "stderr_tail": ["a line"] });
+    let second = json!({ "detail": detail(6), "worker": "w6", "generation": 2, "signal": 9 });
+    assert_eq!(told["attempt_errors"], json!([first, second]));
+
+    let alone = problem(&worker_lost(vec![]));
+    assert_eq!((&alone["attempts"], alone.get("attempt_errors")), (&json!(1), None));
+    let refused = problem(&Error::QueueFull { limit: 1 });
+    assert_eq!((refused.get("attempts"), &refused["strategy"]), (None, &json!("backoff_retry")));
+}
+
+/// Each attempt that was lost may have run, whatever ended the call after it.
+#[test]
+fn r38_a_call_that_was_sent_may_have_run() {
+    let attempts = Attempts::default;
+    let (reason, retry_after) = (|| "x".into(), Duration::from_secs(5));
+    let unsent = [
+        Error::QueueTimeout { waited: retry_after, last_start_error: None, attempts: attempts() },
+        Error::PoolFailed { reason: reason(), retry_after, attempts: attempts() },
+        Error::PoisonCall { fingerprint: "1f".into(), deaths: 3, retry_after, attempts: attempts() },
+    ];
+    for error in unsent {
+        assert!(!error.may_have_run() && error.sent() == 0, "{error}");
+        let error = error.after(vec![lost(1, "")]);
+        assert!(error.may_have_run() && error.sent() == 1, "{error}");
+    }
+}
+
+/// R32: the attempts of a call are what its severity and strategy go by.
+#[test]
+fn r32_a_call_that_was_lost_again_and_again_is_worse() {
+    let after = |earlier: usize| worker_lost((0..earlier).map(|_| lost(1, "")).collect());
+    let told = |error: Error| (error.severity(), error.strategy(), error.is_retryable());
+    assert_eq!(told(after(2)), (Severity::Major, Strategy::ImmediateRetry, true));
+    assert_eq!(told(after(3)), (Severity::Critical, Strategy::Abandon, true), "the kind stays what it is");
+    assert_eq!(after(0).decision(true).strategy, Strategy::CircuitBreak, "all workers are concerned");
+}
+
+#[test]
+fn r38_causes_are_kept() {
+    let cause = |error: &Error| error.source().map(ToString::to_string);
+    let broken = serde_json::from_str::<u8>("x").unwrap_err();
+    let text = broken.to_string();
+    let decode = Error::decode(broken);
+    assert_eq!((cause(&decode), cause(&decode.clone())), (Some(text.clone()), Some(text)), "clones share it");
+    assert!(decode.source().is_some_and(|cause| cause.is::<Cause>()));
+    assert!(!decode.in_full().to_string().contains("caused by"), "the line tells it already: {decode}");
+    let behind = Error::Malformed { message: "no".into(), cause: Some(Arc::new(Error::decode(std::fmt::Error))) };
+    assert!(behind.in_full().to_string().contains("\n  caused by: the reply is not what was asked for: "));
+    assert!(cause(&Error::Bind(BindError::NoAffinity)).is_some());
+    assert_eq!(Error::from(SessionId::new("").unwrap_err()).to_string(), "not a session id: it is empty");
+}
+
+#[test]
+fn r32_the_new_refusals_in_words() {
+    let seconds = Duration::from_millis;
+    let overloaded = Error::Overloaded { expected_wait: seconds(11_200), patience: seconds(5000) };
+    assert_eq!(overloaded.to_string(), "the pool is overloaded: about 12s to wait, and the call has 5s");
+    assert_eq!(overloaded.retry_after(), Some(seconds(12_000)));
+    let now = Error::Overloaded { expected_wait: Duration::ZERO, patience: Duration::ZERO };
+    assert_eq!(now.retry_after(), Some(seconds(1000)), "at least a second");
+    assert!(overloaded.is_retryable() && !overloaded.may_have_run());
+    let open = Error::BreakerOpen { retry_after: seconds(30_000) };
+    assert_eq!(open.to_string(), "the pool's circuit breaker is open; the next try is in 30s");
+    assert_eq!((open.retry_after(), open.http_status()), (Some(seconds(30_000)), 503));
+    let attempts = Attempts::default();
+    let poison = Error::PoisonCall { fingerprint: "1f".into(), deaths: 3, retry_after: seconds(600_000), attempts };
+    let text = "this command with these arguments ended 3 workers and is quarantined for 10m (fingerprint 1f)";
+    assert_eq!((poison.to_string().as_str(), poison.http_status(), poison.is_retryable()), (text, 422, false));
+    assert_eq!(poison.retry_after(), None, "waiting mends nothing: the next call may end the next worker");
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn r38_over_http_an_error_says_when_to_come_back() {
+    use actix_web::ResponseError;
+    let said = |error: &Error| {
+        let response = error.error_response();
+        let value = response.headers().get("Retry-After").map(|value| value.to_str().unwrap().to_owned());
+        (response.status().as_u16(), value)
+    };
+    let wait = Duration::from_millis(2001);
+    assert_eq!(said(&Error::BreakerOpen { retry_after: wait }), (503, Some("3".into())));
+    assert_eq!(said(&Error::Overloaded { expected_wait: wait, patience: wait }), (429, Some("3".into())));
+    assert_eq!(said(&Error::QueueFull { limit: 1 }), (429, Some("1".into())));
+    assert_eq!(said(&worker_lost(vec![])), (502, None));
+}

@@ -1,0 +1,37 @@
+//! A worker that hangs is its own callers' trouble alone: the pool and its other workers go on (R26).
+
+use crate::{
+    common::{pool, signal, until},
+    steps::{answer, bind, count, process},
+};
+use herder::{Health, WorkerState};
+use rustix::process::Signal;
+use std::time::Duration;
+
+/// R26: pings to a stopped process stay unanswered, one after the other, and meanwhile all others are served and everything that is
+/// asked of the pool is answered. When it goes on, so does its call.
+#[tokio::test]
+async fn r26_a_hung_worker_never_stalls_the_pool() {
+    let pool = pool("hung", |fresh| {
+        let often = Duration::from_millis(200);
+        let health = Health::new().interval(often).timeout(often).failures(1000);
+        fresh.enhanced().app("herder.demo:app").health(health).build()
+    })
+    .await;
+    bind(&pool, "ann", 1).await;
+    bind(&pool, "bob", 2).await;
+    let pid = pool.pid(process(1, 1)).await;
+    signal(pid, Signal::STOP).unwrap();
+    let degraded =
+        async || pool.worker(process(1, 1)).await.is_some_and(|worker| worker.state == WorkerState::Degraded);
+    until("its silence is noticed", degraded).await;
+    let hanging = count(&pool, "ann").reply();
+    for expected in 1..=50 {
+        assert_eq!(answer(count(&pool, "bob").reply()).await.unwrap().decode::<u64>().unwrap(), expected);
+        assert!(pool.status().await.is_ok() && pool.health().await.is_ok());
+    }
+    assert!(degraded().await, "all that while it hung");
+    signal(pid, Signal::CONT).unwrap();
+    assert_eq!(answer(hanging).await.unwrap().decode::<u64>().unwrap(), 1);
+    pool.end().await;
+}
