@@ -1,6 +1,6 @@
 //! Why a request was refused before it came to a pool, as `application/problem+json`. Pure data.
 
-use crate::{Category, PoolHealth, Severity};
+use crate::{Category, Incident, PoolHealth, Severity, Strategy, decide};
 use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
@@ -108,6 +108,7 @@ struct Problem<'a> {
     detail: String,
     category: Category,
     severity: Severity,
+    strategy: Strategy,
     retryable: bool,
     may_have_run: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,13 +139,19 @@ impl Refusal {
 
     fn problem(&self) -> Problem<'_> {
         let not_ready = matches!(self, Self::NotReady { .. });
+        let (category, severity) = match not_ready {
+            true => (Category::Initialization, Severity::Major),
+            false => (Category::Python, Severity::Minor),
+        };
+        let decision = decide(Incident { category, severity, attempt: 1, all_workers: not_ready });
         Problem {
             r#type: format!("https://herder.invalid/errors/{}", self.slug()),
             title: self.slug().replace('-', " "),
             status: self.status_code().as_u16(),
             detail: self.to_string(),
-            category: if not_ready { Category::Initialization } else { Category::Python },
-            severity: if not_ready { Severity::Major } else { Severity::Minor },
+            category,
+            severity: decision.severity,
+            strategy: decision.strategy,
             retryable: not_ready,
             may_have_run: false,
             pools: self.pools(),

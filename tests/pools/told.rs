@@ -68,7 +68,7 @@ if pathlib.Path('broken').exists():
 def answer(question: str) -> str:
     trouble = pathlib.Path('trouble').read_text()
     if trouble == 'raise':
-        raise RuntimeError('I do not know')
+        raise RuntimeError('I do not know') from KeyError('tea')
     if trouble == 'exit':
         os._exit(3)
     if trouble == 'hang':
@@ -99,7 +99,10 @@ async fn r39_nothing_answers_in_place_of_a_worker() {
     let mut answered = Vec::new();
     for (trouble, slug) in [("raise", "exception"), ("exit", "worker-lost"), ("hang", "deadline-exceeded")] {
         answered.push(ask(&pool, "none").await.unwrap().decode::<String>().unwrap());
-        assert_eq!(ask(&pool, trouble).await.unwrap_err().slug(), slug);
+        let error = ask(&pool, trouble).await.unwrap_err();
+        assert_eq!(error.slug(), slug);
+        let traceback = error.problem().traceback.unwrap_or_default();
+        assert_eq!(traceback.contains("KeyError: 'tea'"), slug == "exception", "Python's own causes, too: {traceback}");
     }
     answered.push(ask(&pool, "none").await.unwrap().decode::<String>().unwrap());
     fs::write(pool.dir.path().join("broken"), "").unwrap();

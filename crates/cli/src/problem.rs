@@ -10,6 +10,11 @@ pub(crate) fn told(problem: &Value) -> String {
     if !facts.is_empty() {
         text += &format!("\n  {}", facts.join("; "));
     }
+    let earlier =
+        problem["attempt_errors"].as_array().into_iter().flatten().filter_map(|error| error["detail"].as_str());
+    for (number, detail) in (1..).zip(earlier) {
+        text += &format!("\n  attempt {number}: {detail}");
+    }
     if let Some(traceback) = problem["traceback"].as_str() {
         text += &indented(traceback.lines());
     }
@@ -59,6 +64,8 @@ mod tests {
         let expected = "ValueError: no\n  exception (500); worker w1 generation 2\n    Traceback\n      File\n  \
                         the worker's last output:\n    a\n    b";
         assert_eq!(told(&problem), expected);
+        let lost = json!({ "detail": "gone", "attempts": 2, "attempt_errors": [{ "detail": "worker w2 of generation 1 is gone" }] });
+        assert_eq!(told(&lost), "gone\n  attempt 1: worker w2 of generation 1 is gone");
         assert_eq!(told(&json!(null)), "the server answered with an error");
     }
 }

@@ -103,7 +103,7 @@ impl Reply {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         assert_eq!(self.json["type"], format!("https://herder.invalid/errors/{slug}"), "{self:?}");
         assert_eq!(self.json["status"], status);
-        for key in ["title", "detail", "category", "severity"] {
+        for key in ["title", "detail", "category", "severity", "strategy"] {
             assert!(self.json[key].is_string(), "{key}: {self:?}");
         }
         assert!(self.json["retryable"].is_boolean() && self.json["may_have_run"].is_boolean(), "{self:?}");
