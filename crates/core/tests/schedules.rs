@@ -1,5 +1,6 @@
 //! I1 to I7 over 10,000 seeded schedules: submits, cancels, deadlines, frames, late frames, exits and sweeps in any order,
-//! against pools with random small settings and a virtual clock. A seed that fails replays from one line, printed then.
+//! against pools with random small settings and a virtual clock. A seed that fails replays from one line, printed then. The same
+//! schedules are a target of fuzzing, with bytes in place of the seed.
 
 #![expect(
     clippy::disallowed_methods,
@@ -30,6 +31,9 @@ mod settings;
 #[path = "schedules/states.rs"]
 mod states;
 #[cfg(test)]
+#[path = "../../../fuzz/twin.rs"]
+mod twin;
+#[cfg(test)]
 #[path = "schedules/world.rs"]
 mod world;
 
@@ -48,11 +52,25 @@ fn ten_thousand_schedules_hold_the_invariants() {
     });
 }
 
-/// Runs the schedule of `HERDER_SEED` alone, each step printed; does nothing without one.
+/// I1, I2, I3, I4, I5, I6, I7: what a fuzzer came upon.
+#[test]
+fn schedules_of_the_corpus() {
+    twin::replay("schedules", driver::hold);
+}
+
+#[test]
+fn schedules_like_those_of_the_corpus() {
+    twin::vary("schedules", 1000, driver::hold);
+}
+
+/// Runs the schedule of `HERDER_SEED` alone, or of the file `HERDER_INPUT`, each step printed; does nothing without one.
 #[test]
 fn replay() {
     if let Some(seed) = number("HERDER_SEED") {
-        driver::replay(seed);
+        driver::replay(driver::Source::Seed(seed));
+    }
+    if let Some(path) = std::env::var_os("HERDER_INPUT") {
+        driver::replay(driver::Source::Bytes(&std::fs::read(path).expect("a file")));
     }
 }
 

@@ -28,37 +28,63 @@ pub(crate) struct Driver {
     loud: bool,
 }
 
-struct Line(u64);
+/// What decides a schedule.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    Seed(u64),
+    /// Of a fuzzer.
+    Bytes(&'a [u8]),
+}
 
-impl Drop for Line {
+/// Names a seed that failed. Bytes are printed by whoever has them.
+struct Line<'a>(Source<'a>);
+
+impl Drop for Line<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("HERDER_SEED={} cargo test -p herder-core --test schedules replay -- --nocapture", self.0);
+        if let Source::Seed(seed) = self.0
+            && std::thread::panicking()
+        {
+            eprintln!("HERDER_SEED={seed} cargo test -p herder-core --test schedules replay -- --nocapture");
         }
     }
 }
 
 pub(crate) fn run(seed: u64) {
-    schedule(seed, false);
+    schedule(Source::Seed(seed), false);
 }
 
-pub(crate) fn replay(seed: u64) {
-    schedule(seed, true);
+/// A target of fuzzing.
+pub(crate) fn hold(bytes: &[u8]) {
+    schedule(Source::Bytes(bytes), false);
 }
 
-fn schedule(seed: u64, loud: bool) {
-    let _line = Line(seed);
-    let mut driver = Driver::new(seed, loud);
+/// Prints each step.
+pub(crate) fn replay(source: Source<'_>) {
+    schedule(source, true);
+}
+
+fn schedule(source: Source<'_>, loud: bool) {
+    let _line = Line(source);
+    let (rng, seed) = match source {
+        Source::Seed(seed) => (Rng::new(seed), seed),
+        Source::Bytes(bytes) => (Rng::of(bytes), 0),
+    };
+    let mut driver = Driver::new(rng, seed, loud);
     driver.input(Input::Tick, Cause::Other);
-    for _ in 0..driver.rng.range(60, 200) {
-        driver.operate();
+    match source {
+        Source::Seed(_) => (0..driver.rng.range(60, 200)).for_each(|_| driver.operate()),
+        Source::Bytes(_) => {
+            while driver.rng.has_input() {
+                driver.operate();
+            }
+        }
     }
     driver.rest();
 }
 
 impl Driver {
-    fn new(seed: u64, loud: bool) -> Self {
-        let mut rng = Rng::new(seed);
+    /// `seed` scatters the core's sessions.
+    fn new(mut rng: Rng, seed: u64, loud: bool) -> Self {
         let settings = settings::random(&mut rng);
         if loud {
             eprintln!("{settings:#?}");

@@ -1,33 +1,53 @@
-//! Numbers that follow from a seed (splitmix64). Nothing else in a schedule is random.
+//! Numbers that follow from a seed (splitmix64), or from the bytes of a fuzzer as long as there are any. Nothing else in a schedule
+//! is random.
 
-use std::time::Duration;
+use std::{time::Duration, vec};
 
-pub(crate) struct Rng(u64);
+pub(crate) struct Rng {
+    seeded: u64,
+    input: vec::IntoIter<u8>,
+}
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635)
+        Self { seeded: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635, input: Vec::new().into_iter() }
     }
 
+    /// Each number is one byte of the input, or two, so that one decision can be changed and the others kept.
+    pub(crate) fn of(input: &[u8]) -> Self {
+        Self { input: input.to_vec().into_iter(), ..Self::new(0) }
+    }
+
+    pub(crate) fn has_input(&self) -> bool {
+        self.input.len() > 0
+    }
+
+    /// What seeds something: not worth bytes of the input.
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.seeded = self.seeded.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.seeded;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
 
+    fn draw(&mut self, end: u64) -> u64 {
+        let Some(byte) = self.input.next() else { return self.next() % end };
+        let more = if end > 256 { self.input.next().unwrap_or_default() } else { 0 };
+        (u64::from(byte) | u64::from(more) << 8) % end
+    }
+
     /// From 0 up to, not including, `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        self.draw(end as u64) as usize
     }
 
     pub(crate) fn range(&mut self, first: u32, last: u32) -> u32 {
-        first + (self.next() % u64::from(last - first + 1)) as u32
+        first + self.draw(u64::from(last - first) + 1) as u32
     }
 
     pub(crate) fn chance(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
+        self.draw(100) < percent
     }
 
     pub(crate) fn millis(&mut self, first: u32, last: u32) -> Duration {

@@ -1,0 +1,40 @@
+//! Any bytes, cut anywhere, through the decoder of frames: it finds the same frames as in one piece, and asks for no more than a
+//! frame may have. The first byte says where to cut. Run by libFuzzer and by `tests/fuzz.rs`.
+
+use crate::messages;
+use bytes::BytesMut;
+use herder_wire::{Decoder, Frame, FrameError, MAX_HELLO};
+
+const MAX: u32 = 1 << 12;
+
+/// R41
+pub(crate) fn hold(data: &[u8]) {
+    let Some((&cut, stream)) = data.split_first() else { return };
+    let whole = read(stream, stream.len().max(1));
+    assert_eq!(read(stream, usize::from(cut).max(1)), whole, "in pieces of {cut}");
+    for frame in whole.0 {
+        messages::parse(frame);
+    }
+}
+
+/// All frames up to the end, or up to the error that ends the stream.
+fn read(stream: &[u8], piece: usize) -> (Vec<Frame>, Result<(), FrameError>) {
+    let (mut decoder, mut buffer, mut frames) = (Decoder::new(MAX), BytesMut::new(), Vec::new());
+    for piece in stream.chunks(piece) {
+        buffer.extend_from_slice(piece);
+        loop {
+            let held = buffer.capacity();
+            let next = decoder.next(&mut buffer);
+            assert!(buffer.capacity() <= held, "the decoder allocates");
+            match next {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Err(error)),
+            }
+        }
+        let missing = decoder.missing(&buffer);
+        assert!((1..=MAX_HELLO.max(MAX) as usize).contains(&missing), "asks for {missing}");
+    }
+    let end = decoder.finish(&buffer);
+    (frames, end)
+}

@@ -1,0 +1,8 @@
+//! What is held: `tests/fuzz/configuration.rs`.
+
+#![no_main]
+
+#[path = "../../tests/fuzz/configuration.rs"]
+mod configuration;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| configuration::hold(data));
