@@ -79,6 +79,26 @@ fn build<R>(
     Ok(PoolConfig { name, settings, launch, cwd, env: given.env, env_mode: given.env_mode, timeout, stop, max_frame })
 }
 
+impl PoolConfig {
+    /// The same, with one environment variable more for its workers, or another value for one.
+    ///
+    /// ```
+    /// use herder_actors::PoolConfig;
+    /// let config = PoolConfig::basic("carts").app("carts.py:app").build()?;
+    /// assert_eq!(config.clone().with_env("RUN", "7")?.env()["RUN"], "7");
+    /// assert_eq!(config.with_env("HERDER_FD", "7").unwrap_err().key(), "env");
+    /// # Ok::<(), herder_actors::InvalidConfig>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As the builder's, when a name or a value can't be.
+    pub fn with_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Result<Self, InvalidConfig> {
+        self.env.insert(name.into(), value.into());
+        check_env(&self.env)?;
+        Ok(self)
+    }
+}
+
 fn check_env(env: &BTreeMap<String, String>) -> Result<(), InvalidConfig> {
     let sound = |name: &str, value: &str| {
         !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0') && !OURS.contains(&name)
