@@ -3,7 +3,7 @@
 //!
 //! [`Pool`] is the handle most users take; [`PoolSupervisor`] takes the same as messages ([`Execute`], [`ExecuteInSession`],
 //! [`GetStatus`], ...). [`Config`] reads a configuration file. With the feature `http`, `herder::http` mounts a pool's routes in
-//! any actix-web app, and [`Error`] answers by itself.
+//! any actix-web app, and [`Error`] answers by itself. With the feature `chaos`, `herder::chaos` breaks a pool and tells what came of it.
 //!
 //! ```no_run
 //! use herder::{Pool, PoolConfig};
@@ -17,6 +17,8 @@
 //!
 //! Every guarantee stands in `docs/semantics.md`.
 
+#[cfg(feature = "chaos")]
+pub mod chaos;
 pub mod config;
 #[cfg(feature = "http")]
 pub mod http;

@@ -1,0 +1,204 @@
+//! What a run found, as numbers: the same as a table for people and as one line of JSON.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
+
+/// Times in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spans {
+    /// How many.
+    pub count: usize,
+    /// The one in the middle, if there is any.
+    pub median: Option<f64>,
+    /// The longest.
+    pub max: Option<f64>,
+}
+
+impl Spans {
+    /// Of these; sorts them.
+    pub fn of(spans: &mut [Duration]) -> Self {
+        spans.sort_unstable();
+        let millis = |span: &Duration| (span.as_secs_f64() * 10_000.0).round() / 10.0;
+        let median = spans.get(spans.len() / 2).map(millis);
+        Self { count: spans.len(), median, max: spans.last().map(millis) }
+    }
+}
+
+/// What a run found. A figure that it can't know, such as `double_runs` of a worker that keeps no account of its calls, is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// What everything was drawn from.
+    pub seed: u64,
+    /// How long calls were made.
+    pub seconds: f64,
+    /// Calls made.
+    pub calls: u64,
+    /// Answered with a result.
+    pub ok: u64,
+    /// Refused: not one of them was sent to a worker.
+    pub refused: u64,
+    /// All ends by name: `ok`, the errors' names, and `left` for those whose callers went away.
+    pub answers: BTreeMap<String, u64>,
+    /// Never answered, or not within two minutes after the faults.
+    pub lost: u64,
+    /// Answered twice, or with another call's answer.
+    pub duplicated: Option<u64>,
+    /// Calls that ran twice though they are not idempotent, or belong to a strict session.
+    pub double_runs: Option<u64>,
+    /// Errors that said the call had not run though it had, and results of calls that had not run.
+    pub may_have_run_violations: Option<u64>,
+    /// Sessions that were answered from another state than theirs, or out of order, or not told of a loss, or told twice.
+    pub session_violations: Option<u64>,
+    /// Processes with more calls lost than they may have at once.
+    pub window_violations: u64,
+    /// Processes left when the host had ended.
+    pub orphans: u64,
+    /// Children that were not waited for.
+    pub zombies: u64,
+    /// Descriptors open after the pool's end that were not before its start.
+    pub leaked_fds: u64,
+    /// From a kill until its slot has a ready worker again.
+    pub replaced_ms_median: Option<f64>,
+    /// The longest of these.
+    pub replaced_ms_max: Option<f64>,
+    /// From a kill until all base workers are ready at once; where kills follow one another closely, over the kills between.
+    pub whole_ms_median: Option<f64>,
+    /// The longest of these.
+    pub whole_ms_max: Option<f64>,
+    /// Whether the pool was whole in the end, and answered.
+    pub whole: bool,
+    /// How much more main memory the host has in the end than after it was warm.
+    pub rss_growth_mb: f64,
+    /// Workers killed.
+    pub kills: u64,
+    /// All faults by name.
+    pub faults: BTreeMap<String, u64>,
+    /// Calls answered `worker-lost` or `session-worker-lost`.
+    pub worker_lost: u64,
+    /// Calls that were with a worker when it died: lost, or sent again.
+    pub in_flight_at_kill: u64,
+    /// The share of `ok` among the other calls: those not in flight at a kill, not left, not asked to fail, not hurried by a deadline of
+    /// a few milliseconds. Of a worker that knows nothing of chaos an error of the handler's own is as good as `ok`.
+    pub ok_share_not_in_flight: f64,
+}
+
+/// What must hold.
+const SHARE: f64 = 0.95;
+
+impl Figures {
+    /// What must be zero and is not, a line each; empty if all is as it should be.
+    pub fn broken(&self) -> Vec<String> {
+        let zeros = [
+            ("lost", self.lost),
+            ("duplicated", self.duplicated.unwrap_or(0)),
+            ("double_runs", self.double_runs.unwrap_or(0)),
+            ("may_have_run_violations", self.may_have_run_violations.unwrap_or(0)),
+            ("session_violations", self.session_violations.unwrap_or(0)),
+            ("window_violations", self.window_violations),
+            ("orphans", self.orphans),
+            ("zombies", self.zombies),
+            ("leaked_fds", self.leaked_fds),
+        ];
+        let mut broken: Vec<String> = zeros
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| format!("{name} is {count}, not 0"))
+            .collect();
+        if !self.whole {
+            broken.push("the pool was not whole in the end".into());
+        }
+        if self.ok_share_not_in_flight < SHARE {
+            broken.push(format!("ok_share_not_in_flight is {:.4}, below {SHARE}", self.ok_share_not_in_flight));
+        }
+        broken
+    }
+
+    /// As one line of JSON.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// As a table.
+    pub fn table(&self) -> String {
+        let zero = |count: Option<u64>| count.map_or("not known".into(), |count| count.to_string());
+        let millis = |span: Option<f64>| span.map_or("-".into(), |span| format!("{span:.1} ms"));
+        let counts = |all: &BTreeMap<String, u64>| {
+            let each: Vec<_> = all.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            each.join(", ")
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = self.calls as f64 / self.seconds.max(0.001);
+        let rows = [
+            ("calls", format!("{} in {:.1} s ({rate:.0} a second)", self.calls, self.seconds)),
+            ("answers", counts(&self.answers)),
+            ("faults", counts(&self.faults)),
+            ("lost", self.lost.to_string()),
+            ("duplicated", zero(self.duplicated)),
+            ("ran twice", zero(self.double_runs)),
+            ("ran though told not", zero(self.may_have_run_violations)),
+            ("wrong session state", zero(self.session_violations)),
+            (
+                "in flight at a kill",
+                format!("{} calls; {} answered that their worker died", self.in_flight_at_kill, self.worker_lost),
+            ),
+            ("ok of the others", format!("{:.2} %", self.ok_share_not_in_flight * 100.0)),
+            (
+                "replaced",
+                format!("median {}, longest {}", millis(self.replaced_ms_median), millis(self.replaced_ms_max)),
+            ),
+            ("whole again", format!("median {}, longest {}", millis(self.whole_ms_median), millis(self.whole_ms_max))),
+            ("whole in the end", if self.whole { "yes" } else { "NO" }.into()),
+            (
+                "left behind",
+                format!("{} processes, {} zombies, {} descriptors", self.orphans, self.zombies, self.leaked_fds),
+            ),
+            ("memory of the host", format!("{:+.1} MB", self.rss_growth_mb)),
+        ];
+        let mut text = String::new();
+        for (name, value) in rows {
+            let _ = writeln!(text, "{name:<20} {value}");
+        }
+        text.trim_end().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Change = fn(&mut Figures);
+
+    fn right() -> Figures {
+        Figures { whole: true, ok_share_not_in_flight: 0.99, ..Figures::default() }
+    }
+
+    #[test]
+    fn what_must_be_zero_is_named_when_it_is_not() {
+        assert_eq!(right().broken(), Vec::<String>::new());
+        let changes: [(&str, Change); 11] = [
+            ("lost is 1", |figures| figures.lost = 1),
+            ("duplicated is 1", |figures| figures.duplicated = Some(1)),
+            ("double_runs is 2", |figures| figures.double_runs = Some(2)),
+            ("may_have_run_violations is 1", |figures| figures.may_have_run_violations = Some(1)),
+            ("session_violations is 1", |figures| figures.session_violations = Some(1)),
+            ("window_violations is 1", |figures| figures.window_violations = 1),
+            ("orphans is 1", |figures| figures.orphans = 1),
+            ("zombies is 1", |figures| figures.zombies = 1),
+            ("leaked_fds is 1", |figures| figures.leaked_fds = 1),
+            ("the pool was not whole", |figures| figures.whole = false),
+            ("ok_share_not_in_flight is 0.9400", |figures| figures.ok_share_not_in_flight = 0.94),
+        ];
+        for (why, change) in changes {
+            let mut figures = right();
+            change(&mut figures);
+            assert!(matches!(&figures.broken()[..], [only] if only.starts_with(why)), "{why}: {:?}", figures.broken());
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_null_and_breaks_nothing() {
+        assert!(right().json().contains("\"double_runs\":null") && right().table().contains("not known"));
+        let spans = Spans::of(&mut [3, 1, 2].map(Duration::from_millis));
+        assert_eq!((spans.median, spans.max, Spans::of(&mut []).max), (Some(2.0), Some(3.0), None));
+    }
+}

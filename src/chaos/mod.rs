@@ -1,0 +1,23 @@
+//! Chaos for a pool of yours: faults drawn from a seed while it serves, and figures that say what came of them. Feature `chaos`.
+//!
+//! [`Drill`] is the whole of it for a worker that knows nothing of chaos; `herder chaos` runs one. The parts are public for programs
+//! that know more of their worker, such as the example `chaos`. Holds no state of a pool and uses only its public interface; a
+//! process is signalled only if its environment carries the mark of this run.
+
+mod census;
+mod drill;
+mod figures;
+mod progress;
+mod rng;
+mod settings;
+mod strikes;
+mod whole;
+
+pub use census::{Census, MARK, descriptors, resident, zombies};
+pub use drill::{Drill, Now};
+pub use figures::{Figures, Spans};
+pub use progress::Progress;
+pub use rng::Rng;
+pub use settings::settings;
+pub use strikes::{Blow, Striker};
+pub use whole::Whole;

@@ -1,0 +1,117 @@
+//! How long a pool takes to be whole again after a worker was killed: until its slot has a ready one, and until all slots have.
+
+use super::Spans;
+use crate::{Pool, Result, WorkerInfo, WorkerRef, WorkerState};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Between two looks at the workers: the times are that much too long at most.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Watches one pool.
+#[derive(Debug)]
+pub struct Whole {
+    pool: Pool,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// Killed, and the pool was not whole since.
+    hurt: Vec<Hurt>,
+    /// From a kill until its slot has a ready worker, and until all have.
+    slots: Vec<Duration>,
+    wholes: Vec<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hurt {
+    at: WorkerRef,
+    since: Instant,
+    replaced: bool,
+}
+
+impl Whole {
+    /// Of a pool that is whole now.
+    pub fn new(pool: Pool) -> Self {
+        Self { pool, seen: Mutex::default() }
+    }
+
+    /// This process was killed at that moment.
+    pub fn hurt(&self, at: WorkerRef, since: Instant) {
+        self.with(|seen| seen.hurt.push(Hurt { at, since, replaced: false }));
+    }
+
+    /// Looks again and again; ends with the pool.
+    pub async fn watch(&self) {
+        while self.look().await.is_ok() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until it is whole; false if it is gone.
+    pub async fn heals(&self) -> bool {
+        loop {
+            match self.look().await {
+                Ok(true) => return true,
+                Ok(false) => tokio::time::sleep(LOOK).await,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Looks once: whether it is whole now.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn look(&self) -> Result<bool> {
+        let workers = self.pool.workers().await?;
+        let base = workers.iter().filter(|worker| !worker.overflow);
+        let ready = base.filter(|worker| is_ready(worker)).count() >= self.pool.config().pool_size() as usize;
+        Ok(self.with(|seen| {
+            seen.replaced(&workers);
+            if ready {
+                seen.healed(&workers);
+            }
+            ready && seen.hurt.is_empty()
+        }))
+    }
+
+    /// The times so far: until the killed worker's slot had a ready one, and until all slots had.
+    pub fn spans(&self) -> [Spans; 2] {
+        self.with(|seen| [Spans::of(&mut seen.slots), Spans::of(&mut seen.wholes)])
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Seen {
+    fn replaced(&mut self, workers: &[WorkerInfo]) {
+        for hurt in self.hurt.iter_mut().filter(|hurt| !hurt.replaced) {
+            let (slot, before) = (hurt.at.worker, hurt.at.generation);
+            hurt.replaced = workers.iter().any(|it| it.id == slot && it.generation > before && is_ready(it));
+            if hurt.replaced {
+                self.slots.push(hurt.since.elapsed());
+            }
+        }
+    }
+
+    fn healed(&mut self, workers: &[WorkerInfo]) {
+        let wholes = &mut self.wholes;
+        self.hurt.retain(|hurt| {
+            let there = workers.iter().any(|worker| worker.process() == hurt.at);
+            if !there {
+                wholes.push(hurt.since.elapsed());
+            }
+            there
+        });
+    }
+}
+
+fn is_ready(worker: &WorkerInfo) -> bool {
+    matches!(worker.state, WorkerState::Ready | WorkerState::Busy)
+}
