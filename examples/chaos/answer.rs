@@ -1,0 +1,161 @@
+//! What a caller was told of one call: a line in the account of the callers. Pure.
+
+use herder::{Error, Generation, RebindReason, Reply, Result, Routing, WorkerId, WorkerRef};
+use serde::Deserialize;
+use std::fmt::{self, Display};
+
+/// A call and its end.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Answer {
+    /// Counts from 1, over all callers.
+    pub(crate) id: u64,
+    /// Of a strict session, counted from 1; 0: none, or a loose one.
+    pub(crate) session: u64,
+    /// The id of the first call of the session that was submitted together with it.
+    pub(crate) burst: u64,
+    pub(crate) kind: Kind,
+    pub(crate) end: End,
+}
+
+/// What may be expected of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It runs at most once, and should end well.
+    Once,
+    /// It may run again.
+    Idempotent,
+    /// Its deadline is so short that it may well pass.
+    Hurried,
+    /// It was asked to fail.
+    Asked,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum End {
+    Ok {
+        at: WorkerRef,
+        routing: Routing,
+        attempts: u32,
+        /// The id that the answer names.
+        echo: u64,
+        /// What the session's state counted, or 0.
+        count: u64,
+    },
+    Error {
+        slug: String,
+        may_have_run: bool,
+        at: Option<WorkerRef>,
+    },
+    /// Its caller went away.
+    Left,
+    /// Nobody answered.
+    Lost,
+}
+
+/// What the worker's handlers give: the call's id, the session's count, the padding.
+#[derive(Deserialize)]
+pub(crate) struct Echo(u64, u64, String);
+
+impl End {
+    pub(crate) fn of(outcome: Result<Reply>, pad: usize) -> Self {
+        match outcome.and_then(|reply| Ok((reply.decode::<Echo>()?, reply))) {
+            Ok((Echo(_, _, padding), _)) if padding.len() != pad => Self::error("decode", true, None),
+            Ok((Echo(echo, count, _), reply)) => {
+                let at = WorkerRef { worker: reply.worker, generation: reply.generation };
+                Self::Ok { at, routing: reply.routing, attempts: reply.attempts, echo, count }
+            }
+            Err(error) => Self::of_error(&error),
+        }
+    }
+
+    pub(crate) fn of_error(error: &Error) -> Self {
+        Self::error(error.slug(), error.may_have_run(), error.worker())
+    }
+
+    pub(crate) fn error(slug: &str, may_have_run: bool, at: Option<WorkerRef>) -> Self {
+        Self::Error { slug: slug.into(), may_have_run, at }
+    }
+}
+
+const ROUTINGS: [(&str, Routing); 6] = [
+    ("unrouted", Routing::Unrouted),
+    ("new", Routing::New),
+    ("hit", Routing::Hit),
+    ("lost", Routing::Rebound(RebindReason::WorkerLost)),
+    ("expired", Routing::Rebound(RebindReason::Expired)),
+    ("busy", Routing::Rebound(RebindReason::Busy)),
+];
+const KINDS: [(&str, Kind); 4] =
+    [("once", Kind::Once), ("idempotent", Kind::Idempotent), ("hurried", Kind::Hurried), ("asked", Kind::Asked)];
+
+fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
+    names.iter().find(|(_, known)| known == value).map_or("?", |(name, _)| name)
+}
+
+fn named<T: Copy>(names: &[(&str, T)], name: &str) -> Option<T> {
+    names.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+}
+
+impl Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, session, burst, kind, end } = self;
+        write!(f, "{id} {session} {burst} {} ", name_of(&KINDS, kind))?;
+        match end {
+            End::Ok { at, routing, attempts, echo, count } => {
+                let routing = name_of(&ROUTINGS, routing);
+                write!(f, "ok {} {} {routing} {attempts} {echo} {count}", at.worker.0, at.generation.0)
+            }
+            End::Error { slug, may_have_run, at } => {
+                let at = at.unwrap_or(WorkerRef { worker: WorkerId(0), generation: Generation(0) });
+                write!(f, "error {} {} {slug} {}", at.worker.0, at.generation.0, u8::from(*may_have_run))
+            }
+            End::Left => f.write_str("left"),
+            End::Lost => f.write_str("lost"),
+        }
+    }
+}
+
+/// A line as `Display` writes it.
+pub(crate) fn parse(line: &str) -> Option<Answer> {
+    let mut words = line.split(' ');
+    let mut number = || words.next()?.parse::<u64>().ok();
+    let (id, session, burst) = (number()?, number()?, number()?);
+    let kind = named(&KINDS, words.next()?)?;
+    let end = match words.next()? {
+        "left" => End::Left,
+        "lost" => End::Lost,
+        what => ended(what, words)?,
+    };
+    Some(Answer { id, session, burst, kind, end })
+}
+
+fn ended<'a>(what: &str, mut words: impl Iterator<Item = &'a str>) -> Option<End> {
+    let (worker, generation) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let at = WorkerRef { worker: WorkerId(worker), generation: Generation(generation) };
+    let name = words.next()?;
+    let mut number = || words.next()?.parse::<u64>().ok();
+    let first = number()?;
+    if what == "error" {
+        return Some(End::error(name, first == 1, (worker > 0).then_some(at)));
+    }
+    let (echo, count) = (number()?, number()?);
+    Some(End::Ok { at, routing: named(&ROUTINGS, name)?, attempts: u32::try_from(first).ok()?, echo, count })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_gives_back_what_it_was_made_of() {
+        let at = WorkerRef { worker: WorkerId(3), generation: Generation(7) };
+        let ends = ROUTINGS.map(|(_, routing)| End::Ok { at, routing, attempts: 2, echo: 9, count: 4 });
+        let others =
+            [End::error("worker-lost", true, Some(at)), End::error("queue-full", false, None), End::Left, End::Lost];
+        for (end, (_, kind)) in ends.into_iter().chain(others).zip(KINDS.iter().cycle()) {
+            let answer = Answer { id: 9, session: 2, burst: 8, kind: *kind, end };
+            assert_eq!(parse(&answer.to_string()), Some(answer));
+        }
+        assert_eq!(parse("9 2 8 once ok 3 7 hit"), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! Judges one strict session by its answers, in the order of its calls, and by what the workers' account says of each: that one
+//! state was counted on, in order, until its loss was told, once. Pure.
+
+use crate::{
+    answer::{Answer, End},
+    ledger::Run,
+};
+use herder::{RebindReason, Routing, WorkerRef};
+
+/// Where a session's state is, by the answers so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Session {
+    state: State,
+    /// How many calls, of which nobody knows the end, may have counted since the last answer, and how many have.
+    most: u64,
+    least: u64,
+    /// One of these may have been sent, and so have found a worker for the session, whether it began or not.
+    sent: bool,
+    /// A caller left: a loss may have been told to nobody.
+    unheard: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    #[default]
+    Blank,
+    Held {
+        at: WorkerRef,
+        count: u64,
+    },
+    /// Lost with this process, and told first among the calls of `burst`.
+    Lost {
+        at: WorkerRef,
+        burst: u64,
+    },
+    /// The pool was built anew after a panic.
+    Shaken,
+}
+
+type Verdict = Result<(), &'static str>;
+
+fn ensure(holds: bool, otherwise: &'static str) -> Verdict {
+    if holds { Ok(()) } else { Err(otherwise) }
+}
+
+impl Session {
+    /// Hears the session's next answer.
+    pub(crate) fn hear(&mut self, answer: &Answer, run: Run) -> Verdict {
+        match &answer.end {
+            End::Ok { at, routing, count, .. } => self.ran(*at, *routing, *count),
+            End::Error { slug, at, may_have_run } => match (slug.as_str(), at) {
+                ("session-worker-lost", Some(at)) => self.told(*at, answer.burst),
+                ("worker-lost", _) => Err("a strict session is told of a worker's loss, not of its own"),
+                ("internal", _) => {
+                    self.becomes(State::Shaken);
+                    Ok(())
+                }
+                _ => {
+                    self.doubt(run, *may_have_run);
+                    Ok(())
+                }
+            },
+            End::Left => {
+                self.unheard = true;
+                self.doubt(run, true);
+                Ok(())
+            }
+            End::Lost => Ok(()),
+        }
+    }
+
+    fn doubt(&mut self, run: Run, may_have_run: bool) {
+        if may_have_run {
+            self.sent = true;
+            self.most += u64::from(run.began);
+            self.least += u64::from(run.ended);
+        }
+    }
+
+    fn becomes(&mut self, state: State) {
+        *self = Self { state, ..Self::default() };
+    }
+
+    fn ran(&mut self, at: WorkerRef, routing: Routing, count: u64) -> Verdict {
+        let verdict = self.goes_on(at, routing, count);
+        self.becomes(State::Held { at, count }); // so that what is wrong is found once
+        verdict
+    }
+
+    fn goes_on(&self, at: WorkerRef, routing: Routing, count: u64) -> Verdict {
+        let anew = (1..=1 + self.most).contains(&count);
+        match (self.state, routing) {
+            (State::Held { at: home, count: before }, Routing::Hit) if at == home => {
+                let least = before + 1 + if self.unheard { 0 } else { self.least };
+                ensure((least..=before + 1 + self.most).contains(&count), "it did not go on from its state, in order")?;
+            }
+            // Whoever left may have been told, or have begun the state that this one found.
+            (_, Routing::Hit | Routing::New | Routing::Rebound(RebindReason::WorkerLost)) if self.unheard => {
+                ensure(anew, "a state that nobody made")?;
+            }
+            (State::Blank, Routing::Hit) => ensure(self.sent && anew, "a hit before there was a state")?,
+            (State::Lost { .. } | State::Shaken, Routing::Hit) => {
+                ensure(self.sent && anew, "a state goes on that was told to be lost")?;
+            }
+            (State::Held { .. }, Routing::Hit) => {
+                return Err("it ran elsewhere than its state is, and nobody was told");
+            }
+            (State::Held { .. }, _) => return Err("a new state, and nobody was told"),
+            (State::Blank | State::Shaken, Routing::New) => ensure(count == 1, "a session begins with 1")?,
+            (State::Lost { .. } | State::Shaken, Routing::Rebound(RebindReason::WorkerLost) | Routing::New) => {
+                ensure(count == 1, "a new state begins with 1")?;
+            }
+            _ => return Err("it was routed as a strict session can't be"),
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, at: WorkerRef, burst: u64) -> Verdict {
+        let (verdict, burst) = match self.state {
+            State::Held { at: home, .. } if !self.unheard => {
+                (ensure(at == home, "told of a loss elsewhere than its state was"), burst)
+            }
+            State::Lost { at: known, burst: first } if known == at => {
+                (ensure(first == burst, "a loss is told again to a later call"), first)
+            }
+            _ => (Ok(()), burst),
+        };
+        self.becomes(State::Lost { at, burst });
+        verdict
+    }
+}
