@@ -1,6 +1,7 @@
 //! What a pool was told about failures, in words: a report of chaos without it says little.
 
-use crate::{PoolConfig, WorkerType, config::duration::show};
+use crate::{Backoff, PoolConfig, WorkerType, config::duration::show};
+use herder_actors::settings::{BreakerSettings, PoisonSettings, RetrySettings};
 use std::fmt::Write;
 
 /// One line for each group of settings.
@@ -29,12 +30,9 @@ pub fn settings(config: &PoolConfig) -> String {
         show(restart.max_backoff),
         show(restart.cooldown),
     );
-    let _ = writeln!(
-        text,
-        "retry    only idempotent calls whose worker died: at once, {} attempts in all",
-        settings.attempts
-    );
-    let _ = writeln!(text, "breaker  none");
+    let _ = writeln!(text, "{}", retry(&settings.retry));
+    let _ = writeln!(text, "{}", settings.breaker.as_ref().map_or_else(|| "breaker  none".into(), breaker));
+    let _ = writeln!(text, "{}", settings.poison.as_ref().map_or_else(|| "poison   off".into(), poison));
     let _ = writeln!(
         text,
         "health   interval {}, timeout {}, failures {}",
@@ -45,10 +43,34 @@ pub fn settings(config: &PoolConfig) -> String {
     let _ = writeln!(text, "cancel   interrupt {}, kill {}", show(cancel.interrupt), show(cancel.kill));
     let _ = write!(
         text,
-        "queue    limit {}, timeout {}, per_session {}",
+        "queue    limit {}, timeout {}, per_session {}, shed {}",
         queue.limit,
         show(queue.timeout),
-        queue.per_session
+        queue.per_session,
+        queue.shed
     );
     text
+}
+
+fn retry(retry: &RetrySettings) -> String {
+    let backoff = match &retry.backoff {
+        Backoff::Linear => "linear",
+        Backoff::Exponential => "exponential",
+        Backoff::Fibonacci => "fibonacci",
+        Backoff::Decorrelated => "decorrelated_jitter",
+        Backoff::Custom(_) => "custom",
+    };
+    let (base, max) = (show(retry.base), show(retry.max));
+    let (jitter, budget) = (f64::from(retry.jitter) / 1000.0, f64::from(retry.budget) / 1000.0);
+    let attempts = retry.attempts;
+    format!("retry    attempts {attempts}, backoff {backoff}, base {base}, max {max}, jitter {jitter}, budget {budget}")
+}
+
+fn breaker(breaker: &BreakerSettings) -> String {
+    let BreakerSettings { failures, successes, open, probes, .. } = breaker;
+    format!("breaker  failures {failures}, successes {successes}, open {}, probes {probes}", show(*open))
+}
+
+fn poison(poison: &PoisonSettings) -> String {
+    format!("poison   deaths {}, quarantine {}", poison.deaths, show(poison.quarantine))
 }

@@ -16,6 +16,7 @@ Examples:
   herder status                                     the pools of the running server
   herder why sessions ann                           what happened to a session
   herder recorder sessions w2                       what happened to a worker
+  herder chaos carts.py:app --command price --args '{\"item\": \"tea\"}'   break a pool while it serves; a report
 
 Environment:
   HERDER_URL    the server that `call`, `status`, `why` and `recorder` talk to
@@ -72,6 +73,20 @@ Examples:
 Tells the last 128 frames in both directions, without their contents; changes of state, in a pool with `state_machine`; the
 last lines printed; and how the process ended. A pool remembers the last 64 processes that ended.";
 
+const CHAOS_EXAMPLES: &str = "\
+Examples:
+  herder chaos carts.py:app --command price --args '{\"item\": \"tea\"}'
+  herder chaos production.toml --pool models --command classify --args '{\"text\": \"x\"}' --seconds 600 --seed 7
+  herder chaos carts.py:app --enhanced --command add --args '{\"item\": \"tea\"}' --sessions 8 --json
+
+Starts the pool as it is configured, calls the command without a pause, and kills and stops workers meanwhile: what happens to
+your callers, and how soon the pool is whole again. It does call your command, thousands of times. Workers killed more often than
+`restart.max` within `restart.within` make the pool fail, as it is told to. With --json the last line is the report as one object;
+what can't be known without the worker's help, such as `double_runs`, is null.
+
+Exit codes: 0 all was as it should be, 1 something was lost or left behind, or less than 95 % of the calls that were not in flight
+at a kill were answered by the worker, or the pool was not whole in the end; 2 the arguments or the configuration are wrong.";
+
 /// Pools of Python worker processes, supervised; a session stays with its worker.
 #[derive(Debug, Parser)]
 #[command(name = "herder", version, after_help = EXAMPLES, max_term_width = 100)]
@@ -94,6 +109,8 @@ pub(crate) enum Command {
     Why(Why),
     /// Tell what passed between the host and a worker last, and how it ended
     Recorder(Recorder),
+    /// Kill and stop workers while a command is called, and report what came of it
+    Chaos(Chaos),
 }
 
 #[derive(Args, Debug)]
@@ -200,6 +217,62 @@ pub(crate) struct Recorder {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) server: ServerAt,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = CHAOS_EXAMPLES)]
+pub(crate) struct Chaos {
+    /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml, or else the demo pools]
+    #[arg(value_name = "APP|FILE")]
+    pub(crate) source: Option<String>,
+    /// The pool, if there are several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pool: Option<String>,
+    /// The command that is called
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) command: String,
+    /// Its arguments, a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub(crate) args: String,
+    /// How long workers are killed
+    #[arg(long, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) seconds: u64,
+    /// What victims and times are drawn from
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
+    /// From one SIGKILL to the next
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    pub(crate) kill_every: Duration,
+    /// From one SIGSTOP, with SIGCONT up to a second later, to the next [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) stop_every: Option<Duration>,
+    /// Kill all workers at once, in the middle
+    #[arg(long)]
+    pub(crate) cascade: bool,
+    /// Callers that call without a pause
+    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) callers: u64,
+    /// Spread the calls over so many sessions
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) sessions: u64,
+    /// Of a hundred callers, how many go away before they are answered
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub(crate) leaving: u64,
+    /// The deadline of each call [default: the pool's `timeout`]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+    /// The calls may run again elsewhere when their worker dies
+    #[arg(long)]
+    pub(crate) idempotent: bool,
+    /// Make the app's pool an enhanced one
+    #[arg(long)]
+    pub(crate) enhanced: bool,
+    /// Workers of the app's pool
+    #[arg(long, value_name = "N")]
+    pub(crate) pool_size: Option<usize>,
+    /// Print the report as one line of JSON, too: the last one
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

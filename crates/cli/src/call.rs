@@ -77,8 +77,7 @@ fn remote(client: &Client, options: &Call, arguments: &str) -> Outcome<String> {
 
 /// Starts the pool, calls, stops it.
 fn local(source: Source, options: &Call, arguments: String) -> Outcome<String> {
-    let object = serde_json::from_str::<HashMap<String, IgnoredAny>>(&arguments);
-    object.map_err(|error| Failure::usage(format_args!("the arguments are not a JSON object: {error}")))?;
+    object(&arguments)?;
     let config = named(source.pools, &options.pool)?;
     let reply = System::new().block_on(async {
         let pool = Pool::start(config).await?;
@@ -105,7 +104,14 @@ async fn call(pool: &Pool, options: &Call, arguments: String) -> Result<Reply, E
     call.reply().await
 }
 
-fn named(pools: Vec<PoolConfig>, name: &str) -> Outcome<PoolConfig> {
+/// Refuses a text that is no JSON object.
+pub(crate) fn object(arguments: &str) -> Outcome {
+    let object = serde_json::from_str::<HashMap<String, IgnoredAny>>(arguments);
+    object.map(drop).map_err(|error| Failure::usage(format_args!("the arguments are not a JSON object: {error}")))
+}
+
+/// The pool of this name.
+pub(crate) fn named(pools: Vec<PoolConfig>, name: &str) -> Outcome<PoolConfig> {
     let names: Vec<_> = pools.iter().map(|pool| format!("`{}`", pool.name())).collect();
     let found = pools.into_iter().find(|pool| pool.name().as_str() == name);
     found.ok_or_else(|| Failure::usage(format_args!("unknown pool `{name}`; known: {}", names.join(", "))))
@@ -116,6 +122,7 @@ fn envelope(reply: &Reply) -> Result<String, Error> {
     Ok(format!("{{\"result\":{},\"meta\":{meta}}}", String::from_utf8_lossy(&reply.json()?)))
 }
 
-fn problem(error: &Error) -> Failure {
+/// A call's error as a problem.
+pub(crate) fn problem(error: &Error) -> Failure {
     serde_json::to_value(error.problem()).map_or_else(|_| Failure::failed(error), Failure::Problem)
 }

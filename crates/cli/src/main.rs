@@ -2,6 +2,7 @@
 
 mod args;
 mod call;
+mod chaos;
 mod check;
 mod client;
 mod failure;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Status(options) => status::run(&options),
         Command::Why(options) => why::run(&options),
         Command::Recorder(options) => recorder::run(&options),
+        Command::Chaos(options) => chaos::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
