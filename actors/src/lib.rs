@@ -53,9 +53,10 @@ pub use trail::{Trail, TrailEntry, TrailLife, TrailState};
 pub use worker::WorkerActor;
 
 pub use herder_core::{
-    BindError, BreakerState, BreakerStatus, Counters, Epoch, Fingerprint, Generation, InvalidFingerprint, Outcome,
-    PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall, SessionId, SessionInfo, SessionPage,
-    SessionState, Watched, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, concurrency,
+    BindError, BreakerState, BreakerStatus, Counters, Epoch, Fingerprint, Generation, InvalidFingerprint,
+    InvalidSessionId, Outcome, PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall, SessionId,
+    SessionInfo, SessionPage, SessionState, Watched, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
+    concurrency,
 };
 /// What [`PoolConfig::settings`] consists of, group by group.
 pub mod settings {

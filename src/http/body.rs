@@ -13,7 +13,7 @@ const LONG: usize = 256 * 1024;
 pub(super) async fn arguments(request: &HttpRequest, body: web::Payload, limit: usize) -> actix_web::Result<Bytes> {
     let too_large = || {
         let message = format!("the arguments are longer than {limit} bytes (`max_frame`)");
-        Error::TooLarge { message, may_have_run: false }
+        Error::TooLarge { message, may_have_run: false, at: None }
     };
     if announced(request).is_some_and(|length| length > limit as u64) {
         return Err(too_large().into());

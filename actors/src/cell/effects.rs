@@ -104,8 +104,8 @@ impl State {
         let head = CallHead { wire, deadline, command, session, codec };
         let (tail, payload) = (link.calls.tail(), call.body.bytes.len());
         let begin = tail.len() + HEADER_LEN;
-        head.encode(payload, link.max_frame, tail)
-            .map_err(|error| Error::TooLarge { message: error.to_string(), may_have_run: false })?;
+        let too_large = |message| Error::TooLarge { message, may_have_run: false, at: None };
+        head.encode(payload, link.max_frame, tail).map_err(|error| too_large(error.to_string()))?;
         link.recorder.call(self.now, wire, tail.len() - begin + payload, command);
         link.calls.payload(&call.body.bytes);
         link.flush.notify_one();

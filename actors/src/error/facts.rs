@@ -77,7 +77,7 @@ impl Error {
     pub fn worker(&self) -> Option<WorkerRef> {
         match self {
             Self::Rejected { at, .. } | Self::Exception { at, .. } | Self::Unencodable { at, .. } => Some(*at),
-            Self::StartFailed { at, .. } => *at,
+            Self::TooLarge { at, .. } | Self::Cancelled { at, .. } | Self::StartFailed { at, .. } => *at,
             Self::WorkerLost { worker, generation, .. } | Self::SessionWorkerLost { worker, generation, .. } => {
                 Some(WorkerRef { worker: *worker, generation: *generation })
             }

@@ -69,7 +69,7 @@ impl State {
                 Error::PoolFailed { reason, retry_after, attempts: Attempts::default() }
             }
             Failure::PoolClosed { may_have_run } => Error::closed(may_have_run),
-            Failure::Abandoned => Error::Cancelled { message: "its caller went away".into() },
+            Failure::Abandoned => Error::Cancelled { message: "its caller went away".into(), at: None },
         }
     }
 

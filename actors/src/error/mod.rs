@@ -110,12 +110,16 @@ pub enum Error {
         message: String,
         /// True of a result, false of arguments: those were not sent.
         may_have_run: bool,
+        /// Where it ran, of a result.
+        at: Option<WorkerRef>,
     },
     /// The call was cancelled.
     #[error("cancelled: {message}")]
     Cancelled {
         /// By what.
         message: String,
+        /// Where it ran, if a worker says so.
+        at: Option<WorkerRef>,
     },
     /// The pool's queue is full.
     #[error("the pool's queue is full ({limit} calls wait)")]
@@ -341,8 +345,8 @@ impl Error {
             WorkerErrorKind::BadArguments => Self::BadArguments { message },
             WorkerErrorKind::Malformed => Self::Malformed { message, cause: None },
             WorkerErrorKind::Unencodable => Self::Unencodable { message, at, attempts: Attempts::default() },
-            WorkerErrorKind::Cancelled => Self::Cancelled { message },
-            WorkerErrorKind::TooLarge => Self::TooLarge { message, may_have_run: true },
+            WorkerErrorKind::Cancelled => Self::Cancelled { message, at: Some(at) },
+            WorkerErrorKind::TooLarge => Self::TooLarge { message, may_have_run: true, at: Some(at) },
             _ => {
                 let kind = type_name.unwrap_or_else(|| "Exception".into());
                 let traceback = traceback.map(Into::into);
