@@ -27,6 +27,7 @@ fn patient(builder: PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced> {
     builder
         .overflow(0)
         .pipeline(2)
+        .start_timeout(Duration::from_secs(10))
         .timeout(Duration::from_secs(60))
         .queue(Queue::new().timeout(Duration::from_secs(60)))
         .cancel(Cancel::new().interrupt(millis(200)).kill(millis(1000)))
