@@ -1,5 +1,7 @@
 //! The fuzz target of the configuration without a fuzzer: the corpus, and files made from it.
 
+#![expect(clippy::panic, reason = "these are tests")]
+
 #[path = "fuzz/configuration.rs"]
 mod configuration;
 #[path = "../fuzz/twin.rs"]

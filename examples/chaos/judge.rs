@@ -11,8 +11,17 @@ use std::collections::BTreeMap;
 /// How many violations are written down in words.
 const WORDS: usize = 50;
 /// Names of errors that say: not admitted.
-const REFUSED: [&str; 6] =
-    ["queue-full", "session-queue-full", "pool-failed", "pool-closed", "session-quota", "worker-busy"];
+const REFUSED: [&str; 9] = [
+    "queue-full",
+    "session-queue-full",
+    "overloaded",
+    "breaker-open",
+    "poison-call",
+    "pool-failed",
+    "pool-closed",
+    "session-quota",
+    "worker-busy",
+];
 
 /// Hears all answers, those of a session in the order of its calls.
 #[derive(Debug)]

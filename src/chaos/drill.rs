@@ -310,6 +310,9 @@ fn is_refusal(error: &Error) -> bool {
         error,
         Error::QueueFull { .. }
             | Error::SessionQueueFull { .. }
+            | Error::Overloaded { .. }
+            | Error::BreakerOpen { .. }
+            | Error::PoisonCall { .. }
             | Error::PoolFailed { .. }
             | Error::SessionQuota { .. }
             | Error::WorkerBusy { .. }

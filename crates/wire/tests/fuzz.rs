@@ -1,5 +1,7 @@
 //! The fuzz targets of this crate without a fuzzer: the corpus, and inputs made from it.
 
+#![expect(clippy::panic, reason = "these are tests")]
+
 #[path = "fuzz/frames.rs"]
 mod frames;
 #[path = "fuzz/messages.rs"]

@@ -237,7 +237,7 @@ impl Driver {
     /// The process ended, and all it said was read.
     pub(crate) fn exit(&mut self, at: WorkerRef) {
         self.log(|| format!("{at} exits"));
-        let suspects = self.core.wants_suspects().then(|| self.suspects(at)).unwrap_or_default();
+        let suspects = if self.core.wants_suspects() { self.suspects(at) } else { Vec::new() };
         self.world.exit(at);
         self.model.returned(at, self.now + self.settings.retry.max);
         let status = if self.rng.chance(50) { ExitStatus::Signal(9) } else { ExitStatus::Code(1) };

@@ -15,7 +15,7 @@ impl Rng {
 
     /// Each number is one byte of the input, or two, so that one decision can be changed and the others kept.
     pub(crate) fn of(input: &[u8]) -> Self {
-        Self { input: input.to_vec().into_iter(), ..Self::new(0) }
+        Self { input: Vec::from(input).into_iter(), ..Self::new(0) }
     }
 
     pub(crate) fn has_input(&self) -> bool {
