@@ -346,7 +346,7 @@ fn r51_values_out_of_bounds() {
 fn r51_rules_between_keys() {
     assert_snapshot!(refused("[pools.a]\npool_size = 1"), @"herder.toml:1:8: pools.a.app: is not set; allowed: exactly one of `app` and `command`");
     assert_snapshot!(refused_in_pool("command = ['x']"), @"herder.toml:3:11: pools.a.command: is set beside `app`; allowed: exactly one of `app` and `command`");
-    assert_snapshot!(refused_in_pool("queue = { limit = 10, per_session = .., shed = .. }"), @"herder.toml:3:37: pools.a.queue.per_session: is 11; allowed: 1 to `queue.limit`, which is 10");
+    assert_snapshot!(refused_in_pool("queue = { limit = 10, per_session = 11 }"), @"herder.toml:3:37: pools.a.queue.per_session: is 11; allowed: 1 to `queue.limit`, which is 10");
     assert_snapshot!(refused("[defaults.queue]\nper_session = 500\n[pools.a]\napp = 'm:app'\nqueue.limit = 100"), @"herder.toml:2:15: pools.a.queue.per_session: is 500; allowed: 1 to `queue.limit`, which is 100");
     assert_snapshot!(refused_in_pool("worker_type = 'enhanced'\nsessions.on_expired = 'reject'"), @r#"herder.toml:4:23: pools.a.sessions.on_expired: is "reject"; allowed: "rebind", unless `sessions.expiry` is "two_phase""#);
     assert_snapshot!(refused("[pools.'a b']\napp = 'm:app'"), @"herder.toml:1:8: pools.a b: is `a b`; allowed: 1 to 64 letters, digits, `_` or `-`, beginning with a letter or digit");
