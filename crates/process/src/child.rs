@@ -3,8 +3,10 @@
 
 use crate::{
     Death,
+    activity::{Activity, activity},
     ladder::Ladder,
     output::{Stream, Tail},
+    stack::Stack,
     waker::Waker,
 };
 use herder_core::ExitStatus;
@@ -63,6 +65,11 @@ impl Child {
         Some(pages * rustix::param::page_size() as u64)
     }
 
+    /// What it did so far. `None` once it was reaped, and where there is no `/proc`. Reads one small file there: some microseconds.
+    pub fn activity(&self) -> Option<Activity> {
+        if self.try_status().is_some() { None } else { activity(self.pid()) }
+    }
+
     /// Sends a signal to the worker itself, not to its group. Does nothing once it was reaped.
     pub fn signal(&self, signal: Signal) {
         self.process().send(signal, Target::Leader);
@@ -80,6 +87,29 @@ impl Child {
         let process = self.process();
         lock(&process.ladder).shorten(Instant::now(), term_after, kill_after);
         process.warden.wake();
+    }
+
+    /// The same for a worker that hangs and prints the stacks of its threads to standard error when it gets `ask`, as Python's
+    /// `faulthandler` does: it is asked now, and no rung is climbed before they have come, or a second has passed.
+    pub fn stop_with_stack(&self, ask: Signal, term_after: Duration, kill_after: Duration) {
+        self.process().ask_for_stack(ask);
+        self.stop(term_after, kill_after);
+    }
+
+    /// Asks for the stacks, then sends `SIGKILL` to the whole group: once they have come, or after a second. It goes on without
+    /// the caller, its runtime, or its arbiter. [`kill`](Self::kill) does not wait for it.
+    pub fn kill_with_stack(&self, ask: Signal) {
+        let process = self.process();
+        process.ask_for_stack(ask);
+        lock(&process.ladder).condemn(Instant::now());
+        process.warden.wake();
+    }
+
+    /// The stacks it printed when it was asked for them, at most 16 KiB: the thread that got the signal first, of each thread the
+    /// most recent calls. `None` if it was not asked, or printed none. They are not in the [`output_tail`](Self::output_tail).
+    /// Complete once [`wait`](Self::wait) has returned.
+    pub fn stack(&self) -> Option<String> {
+        lock(&self.process().stack).as_ref().and_then(Stack::text)
     }
 
     /// Waits until the worker has ended, what it had printed was read, the rest of its group was killed, and it was reaped.
@@ -152,6 +182,8 @@ pub(crate) struct Process {
     killed: AtomicBool,
     death: OnceLock<Death>,
     pub(crate) ladder: Mutex<Ladder>,
+    /// Once it was asked for.
+    stack: Mutex<Option<Stack>>,
     tails: Mutex<Tails>,
     status: watch::Sender<Option<ExitStatus>>,
     warden: Waker,
@@ -173,6 +205,7 @@ impl Process {
             killed: AtomicBool::new(false),
             death: OnceLock::new(),
             ladder: Mutex::new(Ladder::Standing),
+            stack: Mutex::new(None),
             tails: Mutex::default(),
             status: watch::Sender::new(None),
             warden,
@@ -200,6 +233,32 @@ impl Process {
         self.killed.load(Ordering::Relaxed)
     }
 
+    /// Asks the process itself for its stacks, once.
+    fn ask_for_stack(&self, ask: Signal) {
+        let mut stack = lock(&self.stack);
+        if stack.is_none() {
+            *stack = Some(Stack::new(Instant::now()));
+            self.send(ask, Target::Leader);
+        }
+    }
+
+    /// Until when the ladder waits for a stack, if one was asked for.
+    fn held_until(&self) -> Option<Instant> {
+        lock(&self.stack).as_ref().map(Stack::awaited_until)
+    }
+
+    /// Takes the next rung of the ladder if its time has come. Call until it gives `None`.
+    pub(crate) fn climb(&self, now: Instant) -> Option<Signal> {
+        let held = self.held_until().is_some_and(|until| until > now);
+        if held { None } else { lock(&self.ladder).climb(now) }
+    }
+
+    /// When the next rung is due.
+    pub(crate) fn next_rung(&self) -> Option<Instant> {
+        let due = lock(&self.ladder).next()?;
+        Some(self.held_until().map_or(due, |until| until.max(due)))
+    }
+
     /// Runs the reaper; no signal is sent meanwhile, and none after it.
     pub(crate) fn reap<T>(&self, reaper: impl FnOnce(Pid) -> T) -> T {
         let mut reaped = lock(&self.reaped);
@@ -215,6 +274,12 @@ impl Process {
 
     /// Remembers a line it printed.
     pub(crate) fn remember(&self, stream: Stream, line: String) {
+        if stream == Stream::Stderr
+            && let Some(stack) = &mut *lock(&self.stack)
+            && stack.take(Instant::now(), &line)
+        {
+            return;
+        }
         let mut tails = lock(&self.tails);
         match stream {
             Stream::Stdout => tails.stdout.push(line),

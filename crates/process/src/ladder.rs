@@ -12,7 +12,7 @@ pub(crate) enum Ladder {
     Standing,
     /// Somebody asked it to; both rungs are ahead.
     Asked { term: Instant, kill: Instant },
-    /// `SIGTERM` was sent.
+    /// `SIGTERM` was sent, or is not wanted: only `SIGKILL` is ahead.
     Terminated { kill: Instant },
     /// `SIGKILL` was sent. There is nothing higher.
     Killed,
@@ -29,6 +29,13 @@ impl Ladder {
             Self::Terminated { kill } => Self::Terminated { kill: kill.min(new_kill) },
             Self::Killed => Self::Killed,
         };
+    }
+
+    /// Leaves nothing but `SIGKILL`, due now.
+    pub(crate) fn condemn(&mut self, now: Instant) {
+        if *self != Self::Killed {
+            *self = Self::Terminated { kill: now };
+        }
     }
 
     /// Takes the next rung if its time has come. Call until it gives `None`.
@@ -88,6 +95,16 @@ mod tests {
         ladder.shorten(now, Duration::ZERO, Duration::ZERO);
         assert_eq!(ladder.climb(now), Some(Signal::KILL));
         ladder.shorten(now, S, S);
+        assert_eq!(ladder, Ladder::Killed);
+    }
+
+    #[test]
+    fn the_condemned_get_no_sigterm() {
+        let now = Instant::now();
+        let mut ladder = Ladder::Standing;
+        ladder.condemn(now);
+        assert_eq!((ladder.climb(now), ladder.climb(now)), (Some(Signal::KILL), None));
+        ladder.condemn(now);
         assert_eq!(ladder, Ladder::Killed);
     }
 

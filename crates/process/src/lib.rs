@@ -35,6 +35,7 @@
 //! # Ok(()) }
 //! ```
 
+mod activity;
 mod child;
 mod command;
 mod error;
@@ -46,11 +47,13 @@ mod log;
 mod memory;
 mod output;
 mod spawner;
+mod stack;
 mod usage;
 mod waker;
 mod warden;
 mod watchdog;
 
+pub use activity::Activity;
 pub use child::{Child, Spawned};
 pub use command::Command;
 pub use error::SpawnError;

@@ -97,7 +97,7 @@ impl Warden {
     /// Sends the signals whose time has come.
     fn climb(&self, now: Instant) {
         for live in &self.living {
-            while let Some(signal) = climb_one(&live.process, now) {
+            while let Some(signal) = live.process.climb(now) {
                 live.process.send(signal, Target::Group);
             }
         }
@@ -110,7 +110,7 @@ impl Warden {
             (watchdog.watched(), watchdog.is_missing())
         };
         let retry = watchdog_missing.then(|| Instant::now() + RETRY);
-        let rung = self.living.iter().filter_map(|live| lock(&live.process.ladder).next()).min();
+        let rung = self.living.iter().filter_map(|live| live.process.next_rung()).min();
         let timeout = rung.into_iter().chain(retry).min().map(until);
 
         let mut events = Vec::new();
@@ -177,10 +177,6 @@ impl Warden {
             }
         }
     }
-}
-
-fn climb_one(process: &Process, now: Instant) -> Option<Signal> {
-    lock(&process.ladder).climb(now)
 }
 
 /// The time until then, rounded up to poll's grain.

@@ -4,7 +4,7 @@
 
 mod support;
 
-use herder_process::{Child, ExitStatus, Spawned, spawn};
+use herder_process::{Child, ExitStatus, Signal, Spawned, spawn};
 use std::{future::Future, os::unix::net::UnixStream, pin::pin, task::Poll, time::Duration};
 use support::{Watch, children, line, lines, numbers, python, shell, started, stat, until};
 
@@ -148,4 +148,68 @@ os._exit(0)
     assert_eq!(spawned.child.output_tail(), ["last words"]);
     assert!(grandchild.is_alive(), "it left the group, so it is not ours to end");
     grandchild.kill();
+}
+
+/// A worker in a deadlock in C, with the GIL held, that prints its stacks when it is asked to.
+const STUCK: &str = "
+import ctypes, faulthandler
+faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+mutex = ctypes.create_string_buffer(128)
+def handler():
+    print('last words', file=sys.stderr, flush=True)
+    say('stuck')
+    for _ in range(2): ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+handler()";
+
+/// Its stack, beside the tail; and the signal that ended it.
+async fn hung(end: impl FnOnce(&Child)) -> (Option<String>, Vec<String>, ExitStatus) {
+    let Spawned { calls, child, .. } = started(python(STUCK)).await;
+    assert_eq!(line(&mut lines(calls)), "stuck");
+    end(&child);
+    let status = child.wait().await;
+    (child.stack(), child.output_tail(), status)
+}
+
+/// R26: what a worker hung in is known after the kill, though it held the GIL; its last words are still there.
+#[tokio::test]
+async fn r26_a_worker_that_hangs_is_asked_for_its_stack_before_the_kill() {
+    let (stack, tail, status) = hung(|child| child.kill_with_stack(Signal::USR1)).await;
+    assert!(stack.as_deref().is_some_and(|stack| stack.contains("in handler")), "{stack:?}");
+    assert_eq!((tail, status), (vec!["last words".to_owned()], ExitStatus::Signal(9)));
+}
+
+/// R26: also before the SIGTERM of a ladder without any patience of its own.
+#[tokio::test]
+async fn r26_a_ladder_waits_for_the_stack() {
+    let (stack, _, status) = hung(|child| child.stop_with_stack(Signal::USR1, Duration::ZERO, NEVER)).await;
+    assert!(stack.as_deref().is_some_and(|stack| stack.contains("in handler")), "{stack:?}");
+    assert_eq!(status, ExitStatus::Signal(15));
+}
+
+/// R26: who prints none is killed all the same, whatever becomes of the one who asked; and a plain kill waits for nobody.
+#[tokio::test]
+async fn r26_a_worker_without_a_stack_is_killed_all_the_same() {
+    let deaf = "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\nsay('deaf')\ntime.sleep(1000)";
+    let Spawned { calls, child, .. } = started(python(deaf)).await;
+    assert_eq!(line(&mut lines(calls)), "deaf");
+    child.kill_with_stack(Signal::USR1);
+    child.kill_with_stack(Signal::USR1);
+    assert_eq!((child.wait().await, child.stack()), (ExitStatus::Signal(9), None));
+}
+
+/// R26: processor time grows with work alone, and a stopped process is seen to be stopped.
+#[tokio::test]
+async fn r26_activity_tells_work_from_sleep_and_stops() {
+    let work = "calls.recv(1)\nwhile time.process_time() < 0.1: pass\nsay('done')\ncalls.recv(1)";
+    let Spawned { mut calls, child, .. } = started(python(work)).await;
+    let before = child.activity().unwrap();
+    std::io::Write::write_all(&mut calls, b"x").unwrap();
+    assert_eq!(line(&mut lines(calls.try_clone().unwrap())), "done");
+    let after = child.activity().unwrap();
+    assert!(after.cpu > before.cpu && !after.stopped, "{before:?} {after:?}");
+    child.signal(Signal::STOP);
+    until("it is stopped", || child.activity().filter(|activity| activity.stopped));
+    child.kill();
+    child.wait().await;
+    assert_eq!(child.activity(), None);
 }

@@ -1,0 +1,163 @@
+//! The stack of a worker that hangs, picked out of what it prints: Python's `faulthandler` writes it to stderr when it gets the signal
+//! that its hello named. Pure: time is an argument; it signals and reads nothing.
+
+use std::time::{Duration, Instant};
+
+/// How long a kill waits for a stack at most.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// A stack that says nothing more for so long is whole: it has no last line by which to know.
+const QUIET: Duration = Duration::from_millis(50);
+/// Of the thread that got the signal, and of all others together, so many bytes are kept: the most recent calls of each.
+const HALF: usize = 8 * 1024;
+/// Stands where something was left out.
+const CUT: &str = "  ... (cut)\n";
+
+/// What has come of a stack that was asked for.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    asked: Instant,
+    last: Instant,
+    part: Part,
+    current: Section,
+    others: Section,
+}
+
+/// Whose lines come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Nobody,
+    Current,
+    Other,
+}
+
+/// Lines up to a bound.
+#[derive(Debug, Default)]
+struct Section {
+    text: String,
+    frames: usize,
+    full: bool,
+}
+
+impl Stack {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { asked: now, last: now, part: Part::Nobody, current: Section::default(), others: Section::default() }
+    }
+
+    /// Takes a line, if it is one of the stack.
+    pub(crate) fn take(&mut self, now: Instant, line: &str) -> bool {
+        if let Some(part) = begins(line) {
+            self.part = part;
+        } else if self.part == Part::Nobody || !(line.starts_with("  ") || line.is_empty()) {
+            return false;
+        }
+        self.last = now;
+        match self.part {
+            Part::Current => self.current.push(line),
+            Part::Other | Part::Nobody => self.others.push(line),
+        }
+        true
+    }
+
+    /// Until when nothing but the stack is to be awaited.
+    pub(crate) fn awaited_until(&self) -> Instant {
+        let limit = self.asked + PATIENCE;
+        if self.current.frames > 0 { limit.min(self.last + QUIET) } else { limit }
+    }
+
+    /// What has come, the thread that got the signal first: in a worker that is its main thread, where handlers run. `None` if
+    /// nothing did.
+    pub(crate) fn text(&self) -> Option<String> {
+        let sections = [self.current.text.trim_end(), self.others.text.trim_end()];
+        let some: Vec<&str> = sections.into_iter().filter(|text| !text.is_empty()).collect();
+        (!some.is_empty()).then(|| some.join("\n\n"))
+    }
+}
+
+/// Whether a line is the first of a thread's.
+fn begins(line: &str) -> Option<Part> {
+    if !line.ends_with("(most recent call first):") {
+        return None;
+    }
+    match line.split(' ').next() {
+        Some("Current" | "Stack") => Some(Part::Current),
+        Some("Thread") => Some(Part::Other),
+        _ => None,
+    }
+}
+
+impl Section {
+    fn push(&mut self, line: &str) {
+        self.frames += usize::from(line.starts_with("  "));
+        if self.full {
+            return;
+        }
+        if self.text.len() + line.len() + 1 > HALF - CUT.len() {
+            self.full = true;
+            self.text.push_str(CUT);
+            return;
+        }
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OTHER: &str = "Thread 0x00007f14 (most recent call first):";
+    const CURRENT: &str = "Current thread 0x00007f15 (most recent call first):";
+
+    fn stack(lines: &[&str]) -> (Stack, Vec<bool>) {
+        let now = Instant::now();
+        let mut stack = Stack::new(now);
+        let taken = lines.iter().map(|line| stack.take(now, line)).collect();
+        (stack, taken)
+    }
+
+    #[test]
+    fn the_lines_of_a_stack_are_told_from_others() {
+        let lines = [
+            "  File is missing",
+            OTHER,
+            "  File \"a.py\", line 1 in poll",
+            "a log line",
+            "",
+            CURRENT,
+            "  File \"b.py\", line 2 in run",
+        ];
+        let (stack, taken) = stack(&lines);
+        assert_eq!(taken, [false, true, true, false, true, true, true]);
+        let text = [CURRENT, "  File \"b.py\", line 2 in run", "", OTHER, "  File \"a.py\", line 1 in poll"].join("\n");
+        assert_eq!(stack.text().unwrap(), text, "the thread that got the signal comes first");
+        assert_eq!(super::Stack::new(Instant::now()).text(), None);
+    }
+
+    #[test]
+    fn it_is_awaited_until_it_is_quiet_but_not_for_ever() {
+        let now = Instant::now();
+        let mut stack = Stack::new(now);
+        assert_eq!(stack.awaited_until(), now + PATIENCE);
+        stack.take(now + QUIET, OTHER);
+        stack.take(now + QUIET, "  File \"a.py\", line 1 in poll");
+        stack.take(now + QUIET, CURRENT);
+        assert_eq!(stack.awaited_until(), now + PATIENCE, "what matters has not come");
+        stack.take(now + 2 * QUIET, "  File \"b.py\", line 2 in run");
+        assert_eq!(stack.awaited_until(), now + 3 * QUIET);
+        stack.take(now + 2 * PATIENCE, "  File \"c.py\", line 3 in run");
+        assert_eq!(stack.awaited_until(), now + PATIENCE);
+    }
+
+    #[test]
+    fn it_is_bounded_and_keeps_the_most_recent_calls() {
+        let frame = format!("  File \"{}\"", "x".repeat(1000));
+        let mut lines = vec![OTHER; 500];
+        lines.push(CURRENT);
+        lines.push("  File \"b.py\", line 2 in handler");
+        lines.extend([frame.as_str(); 100]);
+        let text = stack(&lines).0.text().unwrap();
+        assert!(text.len() <= 2 * HALF && text.len() > HALF, "{}", text.len());
+        assert!(text.starts_with(CURRENT) && text.contains("in handler"));
+        assert_eq!(text.matches("... (cut)").count(), 2);
+    }
+}
