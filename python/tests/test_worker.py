@@ -72,6 +72,7 @@ def test_hello_and_ready_say_what_there_is(start):
     host = start(BASIC, concurrency=4, pipeline=2)
     assert host.hello["protocol"] == 1 and host.hello["pid"] == host.process.pid and host.hello["control"] is True
     assert host.hello["concurrency"] == 4 and host.hello["window"] == 8
+    assert host.hello["stack_signal"] == signal.SIGUSR1
     assert (host.table["concurrency"], host.table["window"]) == (1, 2)  # it has sync handlers only
     half = next(each for each in host.table["commands"] if each["name"] == "maths.half")
     assert half == {"name": "maths.half", "idempotent": True, "streams": False, "batch": False}
@@ -322,6 +323,28 @@ def test_sigusr1_prints_the_stack(start):
     host.kill(signal.SIGUSR1)
     lines = iter(host.process.stderr.readline, b"")
     assert any(b"in stuck" in line for line in lines)
+
+
+def test_r26_the_stack_is_printed_while_c_code_holds_the_gil(start):
+    """A real deadlock, in which no Python code runs any more; and the app's own stderr does not matter."""
+    host = start(
+        """
+import ctypes, io
+
+@app.command
+def stuck():
+    print("in")
+    sys.stderr = io.StringIO()
+    mutex = ctypes.create_string_buffer(128)
+    for _ in range(2): ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+"""
+    )
+    host.send("stuck")
+    assert host.wait_for_line() == "in"
+    host.kill(host.hello["stack_signal"])
+    lines = iter(host.process.stderr.readline, b"")
+    assert any(b"in stuck" in line for line in lines)
+    host.kill(signal.SIGKILL)
 
 
 def test_a_fork_does_not_hold_the_descriptors(start):

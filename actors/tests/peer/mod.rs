@@ -88,7 +88,8 @@ pub(crate) fn encoded(message: &WorkerMessage) -> Vec<u8> {
 
 pub(crate) fn hello() -> WorkerHello {
     let one = NonZeroU32::MIN;
-    WorkerHello { pid: 1, concurrency: one, window: one, codecs: Codecs { msgpack: false }, control: true }
+    let codecs = Codecs { msgpack: false };
+    WorkerHello { pid: 1, concurrency: one, window: one, codecs, control: true, stack_signal: None }
 }
 
 /// The commands of every scripted worker: `echo`, and `again`, which is idempotent.

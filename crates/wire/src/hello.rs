@@ -3,7 +3,10 @@
 use crate::{Codec, EncodeError, FrameError, Kind, PROTOCOL_VERSION, body, body::Body};
 use herder_core::{Generation, PoolName, WorkerId};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
-use std::{fmt::Display, num::NonZeroU32};
+use std::{
+    fmt::Display,
+    num::{NonZeroU8, NonZeroU32},
+};
 
 /// What the host says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +42,9 @@ pub struct WorkerHello {
     pub codecs: Codecs,
     /// Whether it serves the control descriptor.
     pub control: bool,
+    /// The signal at which it prints the stacks of its threads to standard error, whatever it is doing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_signal: Option<NonZeroU8>,
 }
 
 /// A set of codecs that always has JSON.
@@ -128,6 +134,7 @@ struct RawWorkerHello {
     codecs: Vec<String>,
     #[serde(default)]
     control: bool,
+    stack_signal: Option<NonZeroU8>,
 }
 
 #[derive(Serialize)]
@@ -172,6 +179,7 @@ impl WorkerHello {
             window: limit("window", raw.window)?,
             codecs: Codecs::parse(&raw.codecs)?,
             control: raw.control,
+            stack_signal: raw.stack_signal,
         })
     }
 

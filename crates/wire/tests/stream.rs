@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use herder_core::{Epoch, Generation, Now, SessionId, WireId, WorkerId};
 use herder_wire::*;
 use proptest::{collection::vec, option, prelude::*};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 
 const MAX: u32 = 1 << 16;
 
@@ -92,8 +92,11 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
 }
 
 fn worker_message() -> impl Strategy<Value = WorkerMessage> {
-    let hello = (any::<u32>(), positive(), positive(), codecs(), any::<bool>()).prop_map(
-        |(pid, concurrency, window, codecs, control)| WorkerHello { pid, concurrency, window, codecs, control },
+    let hello = (any::<u32>(), positive(), positive(), codecs(), any::<bool>(), any::<u8>()).prop_map(
+        |(pid, concurrency, window, codecs, control, signal)| {
+            let stack_signal = NonZeroU8::new(signal);
+            WorkerHello { pid, concurrency, window, codecs, control, stack_signal }
+        },
     );
     let entry = (any::<String>(), any::<(bool, bool, bool)>())
         .prop_map(|(name, (idempotent, streams, batch))| CommandEntry { name, idempotent, streams, batch });

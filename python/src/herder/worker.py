@@ -121,7 +121,7 @@ def _signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
     for stream in (sys.stdout, sys.stderr):
         getattr(stream, "reconfigure", lambda **_: None)(line_buffering=True)
 
@@ -146,6 +146,7 @@ def _hello(fd: int, control_fd: int) -> Worker | None:
         "window": worker.concurrency * worker.pipeline,
         "codecs": [codec.name for codec in worker.codecs if codec],
         "control": control_fd >= 0,
+        "stack_signal": int(signal.SIGUSR1),
     }
     write_all(fd, frames.frame(frames.HELLO, 0, JSON.encode(hello), JSON.flag))
     if control_fd >= 0:
