@@ -1,7 +1,7 @@
 //! A worker's process as the actors see it: a handle that waits, stops and kills. No pool state.
 
 use herder_core::ExitStatus;
-use herder_process::Death;
+use herder_process::{Activity, Death, Signal};
 use std::{future::Future, pin::Pin, time::Duration};
 
 /// A process that somebody else started and reaps.
@@ -21,6 +21,25 @@ pub trait ChildHandle: 'static {
     /// What is known of its end beyond the status, once it was reaped.
     fn death(&self) -> Death {
         Death::default()
+    }
+    /// [`kill`](Self::kill), but first the process itself gets the signal `ask`, at which it prints its stack, and a short time for
+    /// that. The kill comes whatever becomes of the caller.
+    fn kill_with_stack(&self, ask: Signal) {
+        let _ = ask;
+        self.kill();
+    }
+    /// [`stop`](Self::stop), with the same before the first signal.
+    fn stop_with_stack(&self, ask: Signal, grace: Duration, term: Duration) {
+        let _ = ask;
+        self.stop(grace, term);
+    }
+    /// The stack it printed for that, if it did.
+    fn stack(&self) -> Option<String> {
+        None
+    }
+    /// What it did so far, if that can be told.
+    fn activity(&self) -> Option<Activity> {
+        None
     }
     /// What it has in main memory now, in bytes, if that can be told.
     fn resident_bytes(&self) -> Option<u64> {
@@ -52,6 +71,22 @@ impl ChildHandle for herder_process::Child {
 
     fn death(&self) -> Death {
         Self::death(self)
+    }
+
+    fn kill_with_stack(&self, ask: Signal) {
+        Self::kill_with_stack(self, ask);
+    }
+
+    fn stop_with_stack(&self, ask: Signal, grace: Duration, term: Duration) {
+        Self::stop_with_stack(self, ask, grace, term);
+    }
+
+    fn stack(&self) -> Option<String> {
+        Self::stack(self)
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        Self::activity(self)
     }
 
     fn resident_bytes(&self) -> Option<u64> {

@@ -7,7 +7,7 @@ use super::{
 use crate::{Error, Reply, Result, clock};
 use bytes::Bytes;
 use herder_core::{
-    CallId, Delivery, Effect, Epoch, Failure, Input, Loss, Note, SessionEnd, StopHow, WireId, WorkerRef,
+    CallId, Delivery, Doom, Effect, Epoch, Failure, Input, Loss, Note, SessionEnd, StopHow, WireId, WorkerRef,
 };
 use herder_wire::{CallHead, CallResult, Codec, EndReason, HEADER_LEN, HostMessage};
 use std::sync::Arc;
@@ -43,7 +43,11 @@ impl State {
             Effect::Deliver { call, delivery, earlier } => self.deliver(call, delivery, &earlier),
             Effect::Settle { call, failure, earlier } => self.settle(call, failure, &earlier),
             Effect::Cancel { at, wire, interrupt } => self.tell(at, &HostMessage::Cancel { wire, interrupt }),
-            Effect::Ping { at, nonce } => self.tell(at, &HostMessage::Ping { nonce }),
+            Effect::Ping { at, nonce } => {
+                self.tell(at, &HostMessage::Ping { nonce });
+                self.post(Post::Sample(at));
+            }
+            Effect::Examine { at, nonce } => self.post(Post::Examine(at, nonce)),
             Effect::EndSession { at, session, epoch, reason } => {
                 let reason = match reason {
                     SessionEnd::Ended => EndReason::Ended,
@@ -54,7 +58,7 @@ impl State {
                     link.end_session(herder_wire::SessionEnd { session, epoch, reason });
                 }
             }
-            Effect::Stop { at, how, .. } => self.stop(at, how),
+            Effect::Stop { at, how, doom } => self.stop(at, how, doom),
             Effect::Start(at) => self.post(Post::Start(at)),
             Effect::Note(note) => {
                 if let Note::StartFailed(at, end) = note {
@@ -73,12 +77,12 @@ impl State {
     }
 
     /// A process that is still being spawned has no link: it is killed when it has started, since nobody waits for it to.
-    fn stop(&mut self, at: WorkerRef, how: StopHow) {
+    fn stop(&mut self, at: WorkerRef, how: StopHow, doom: Doom) {
         let patience = self.config.stop();
         let Some(link) = self.link(at) else { return };
         match how {
-            StopHow::Kill => link.child.kill(),
-            StopHow::Ladder => link.stop(patience.grace, patience.term),
+            StopHow::Kill => link.kill(doom),
+            StopHow::Ladder => link.stop(doom, patience.grace, patience.term),
         }
     }
 

@@ -1,11 +1,12 @@
 //! What leads from the pool's state to one process: its outboxes, its commands, its child handle. One a slot.
 
-use super::outbox::Outbox;
+use super::{outbox::Outbox, vitals::Sample};
 use crate::{
     child::ChildHandle,
     recorder::{Descriptor, Recorder},
 };
-use herder_core::{Suspect, WireId, WorkerRef};
+use herder_core::{Doom, Suspect, WireId, WorkerRef};
+use herder_process::Signal;
 use herder_wire::{CommandEntry, HostMessage, SessionEnd};
 use std::{collections::HashMap, rc::Rc, time::Duration};
 use tokio::sync::Notify;
@@ -33,6 +34,12 @@ pub(crate) struct Link {
     pub(crate) serves: bool,
     /// Whether it serves the control descriptor.
     pub(crate) has_control: bool,
+    /// Whether the process that was started is the one that said hello, and no wrapper around it.
+    pub(crate) is_itself: bool,
+    /// At which signal it prints its stack. None of a wrapper's: it would get the signal.
+    pub(crate) stack_signal: Option<Signal>,
+    /// What it had done when it was pinged, or looked at, last.
+    pub(crate) sample: Option<Sample>,
     pub(crate) max_frame: u32,
     /// What passed between the host and the process last.
     pub(crate) recorder: Rc<Recorder>,
@@ -52,6 +59,9 @@ impl Link {
             msgpack: false,
             serves: false,
             has_control: false,
+            is_itself: false,
+            stack_signal: None,
+            sample: None,
             max_frame,
             recorder: Rc::new(Recorder::new()),
         }
@@ -84,11 +94,27 @@ impl Link {
         self.tell_in_order(&HostMessage::SessionEnd(end));
     }
 
-    /// The ladder: shutdown message, SIGTERM, SIGKILL. The waiting is the process crate's.
-    pub(crate) fn stop(&mut self, grace: Duration, term: Duration) {
+    /// The ladder: shutdown message, SIGTERM, SIGKILL; for a process that hangs, its stack before these two. The waiting is the
+    /// process crate's.
+    pub(crate) fn stop(&mut self, doom: Doom, grace: Duration, term: Duration) {
         self.tell(&HostMessage::Shutdown);
         self.tell_in_order(&HostMessage::Shutdown); // behind the last call: what stands before it is all there is
-        self.child.stop(grace, term);
+        match self.stack_wanted(doom) {
+            Some(ask) => self.child.stop_with_stack(ask, grace, term),
+            None => self.child.stop(grace, term),
+        }
+    }
+
+    /// SIGKILL; for a process that hangs, its stack before that.
+    pub(crate) fn kill(&self, doom: Doom) {
+        match self.stack_wanted(doom) {
+            Some(ask) => self.child.kill_with_stack(ask),
+            None => self.child.kill(),
+        }
+    }
+
+    fn stack_wanted(&self, doom: Doom) -> Option<Signal> {
+        self.stack_signal.filter(|_| doom.is_hang())
     }
 }
 

@@ -11,6 +11,7 @@ mod state;
 mod submit;
 mod suspects;
 mod sweep;
+mod vitals;
 
 pub(crate) use call::{Answer, Body, Incoming};
 pub(crate) use link::{CommandTable, Link};

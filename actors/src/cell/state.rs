@@ -65,6 +65,10 @@ pub(crate) enum Arrival {
 pub(crate) enum Post {
     /// Start this process.
     Start(WorkerRef),
+    /// Remember what this process did so far: it was pinged.
+    Sample(WorkerRef),
+    /// Find out what this process did since, instead of answering that ping.
+    Examine(WorkerRef, u64),
     /// Tell the log.
     Note(Note),
     /// The launcher is done with this process: it runs, or why not.

@@ -18,12 +18,15 @@ pub(crate) struct Obituary {
     pub(crate) death: Death,
     /// What passed between it and the host last.
     pub(crate) recording: Option<Arc<Recording>>,
+    /// Where it hung, in its own words.
+    pub(crate) stack: Option<Box<str>>,
 }
 
 impl Obituary {
     /// Of a process that was reaped.
     pub(crate) fn of(child: &dyn ChildHandle) -> Self {
-        Self { stderr_tail: child.output_tail(), death: child.death(), ..Self::default() }
+        let stack = child.stack().map(Into::into);
+        Self { stderr_tail: child.output_tail(), death: child.death(), stack, ..Self::default() }
     }
 }
 
@@ -108,9 +111,9 @@ pub(crate) fn loss_reason(end: &End, obituary: Option<&Obituary>) -> Box<str> {
 
 pub(super) fn report(end: Option<End>, obituary: Option<&Obituary>) -> Report {
     let (exit_status, signal) = end.map(|end| status_parts(end.status)).unwrap_or_default();
-    let Obituary { stderr_tail, traceback, recording, death, .. } = obituary.cloned().unwrap_or_default();
+    let Obituary { stderr_tail, traceback, recording, death, stack, .. } = obituary.cloned().unwrap_or_default();
     let Death { peak_memory, out_of_memory } = death;
-    Report { exit_status, signal, stderr_tail, traceback, recorder: recording, peak_memory, out_of_memory }
+    Report { exit_status, signal, stderr_tail, traceback, stack, recorder: recording, peak_memory, out_of_memory }
 }
 
 /// The code it returned, or the signal that ended it.

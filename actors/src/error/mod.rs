@@ -322,6 +322,8 @@ pub struct Report {
     pub stderr_tail: Vec<String>,
     /// The traceback of a failed start.
     pub traceback: Option<Box<str>>,
+    /// Where it hung, if it was ended for that: the stacks of its threads, at most 16 KiB, that of its main thread first.
+    pub stack: Option<Box<str>>,
     /// What passed between it and the host last, without contents.
     pub recorder: Option<Arc<Recording>>,
     /// The most main memory it ever had, in bytes, if that is known.

@@ -56,6 +56,9 @@ pub struct Problem {
     /// The Python traceback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traceback: Option<String>,
+    /// Where the process hung, if it was ended for that: the stacks of its threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
     /// The most main memory it ever had, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
@@ -139,6 +142,7 @@ impl Error {
             recorder: report.recorder.as_ref().map_or_else(Vec::new, |recorder| recorder.last_frames(FRAMES).to_vec()),
             stderr_tail: report.stderr_tail,
             traceback,
+            stack: report.stack.map(String::from),
         }
     }
 }

@@ -46,6 +46,10 @@ impl Active {
         match post {
             Post::Start(at) => self.launch(at, launcher.clone()),
             Post::Launched(at, launched) => self.launched(at, launched),
+            Post::Sample(at) => {
+                let _ = self.cell.borrow_mut().vitals(at);
+            }
+            Post::Examine(at, nonce) => self.examine(at, nonce),
             Post::Gone(at) => self.gone(at),
             Post::Orphan(at, child) => self.orphaned(at, child),
             Post::Readiness => self.waiters.check_ready(&self.cell.borrow()),
@@ -118,6 +122,12 @@ impl Active {
         });
     }
 
+    /// Looks at a silent process, outside of any step, and tells the core.
+    fn examine(&self, at: WorkerRef, nonce: u64) {
+        let vitals = self.cell.borrow_mut().vitals(at);
+        step(&self.cell, Input::Vitals { at, nonce, vitals });
+    }
+
     fn gone(&mut self, at: WorkerRef) {
         if self.workers.get(&at.worker).is_some_and(|(who, _)| *who == at) {
             self.workers.remove(&at.worker);
@@ -154,7 +164,12 @@ fn log(pool: &PoolName, note: Note, active: &Active) {
         Note::StartFailed(at, end) => {
             log_end(pool, "worker could not be started", crate::error::start_failed, at, &end, active);
         }
-        Note::PingMissed(at, misses) => tracing::warn!(%pool, worker = %at, misses, "worker missed a ping"),
+        Note::PingMissed(at, misses, vitals) => {
+            tracing::warn!(%pool, worker = %at, misses, found = %vitals, "worker missed a ping");
+        }
+        Note::Bound(at) => {
+            tracing::warn!(%pool, worker = %at, "worker computes and answers no pings: C code holds the GIL; its calls' deadlines end it");
+        }
         Note::Failed(retry_at) => {
             let retry_in = retry_at.since(clock::now());
             tracing::error!(%pool, ?retry_in, "pool failed: too many restarts");

@@ -8,8 +8,9 @@ use crate::{
 };
 use bytes::BytesMut;
 use herder_core::WorkerRef;
+use herder_process::Signal;
 use herder_wire::{Decoder, Frame, FrameError, Header, Ready, WorkerError, WorkerHello, WorkerMessage};
-use std::{io, time::Duration};
+use std::{io, num::NonZeroU8, time::Duration};
 use tokio::net::UnixStream;
 
 /// One read. More crosses malloc's mmap threshold and costs page faults.
@@ -205,6 +206,8 @@ impl<'a> Reader<'a> {
         if let Some(link) = self.cell.borrow_mut().link(self.at) {
             link.has_control = hello.control;
             link.msgpack = hello.codecs.msgpack;
+            link.is_itself = link.child.pid() == hello.pid;
+            link.stack_signal = hello.stack_signal.filter(|_| link.is_itself).and_then(signal);
         }
         self.stage = Stage::Loading(hello);
     }
@@ -241,6 +244,11 @@ impl<'a> Reader<'a> {
             Fault::Order(what) => format!("protocol error: it sent {what}").into(),
         });
     }
+}
+
+/// The signal of this number, if the system has one.
+fn signal(number: NonZeroU8) -> Option<Signal> {
+    Signal::from_named_raw(i32::from(number.get()))
 }
 
 /// Asks the system, not the reactor: to the reactor a socket "would block" until it was polled again, whatever lies in it.

@@ -18,6 +18,10 @@ pub(crate) fn told(problem: &Value) -> String {
     if let Some(traceback) = problem["traceback"].as_str() {
         text += &indented(traceback.lines());
     }
+    if let Some(stack) = problem["stack"].as_str() {
+        text += "\n  where it hung:";
+        text += &indented(stack.lines());
+    }
     if let Some(lines) = problem["stderr_tail"].as_array().filter(|lines| !lines.is_empty()) {
         text += "\n  the worker's last output:";
         text += &indented(lines.iter().filter_map(Value::as_str));
@@ -60,8 +64,10 @@ mod tests {
         let problem = json!({
             "type": "https://herder.invalid/errors/exception", "status": 500, "detail": "ValueError: no",
             "worker": "w1", "generation": 2, "traceback": "Traceback\n  File", "stderr_tail": ["a", "b"], "retryable": false,
+            "stack": "Current thread\n  File",
         });
         let expected = "ValueError: no\n  exception (500); worker w1 generation 2\n    Traceback\n      File\n  \
+                        where it hung:\n    Current thread\n      File\n  \
                         the worker's last output:\n    a\n    b";
         assert_eq!(told(&problem), expected);
         let lost = json!({ "detail": "gone", "attempts": 2, "attempt_errors": [{ "detail": "worker w2 of generation 1 is gone" }] });

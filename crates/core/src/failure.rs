@@ -97,8 +97,10 @@ pub struct End {
 pub enum Doom {
     /// Somebody asked (`KillWorker`).
     Requested,
-    /// It missed its pings.
+    /// It missed its pings, doing nothing.
     Unresponsive,
+    /// It missed its pings because it was stopped.
+    Stopped,
     /// A call whose caller had its answer, or had left, did not end in time.
     CancelPatience,
     /// It broke the protocol, or closed its descriptor.
@@ -111,6 +113,13 @@ pub enum Doom {
     Shutdown,
     /// The actor in charge of it panicked.
     ActorPanicked,
+}
+
+impl Doom {
+    /// Whether it is ended because it hangs: what it was doing then is worth knowing.
+    pub const fn is_hang(self) -> bool {
+        matches!(self, Self::Unresponsive | Self::CancelPatience | Self::StartTimeout)
+    }
 }
 
 impl fmt::Display for End {
@@ -127,6 +136,7 @@ impl fmt::Display for Doom {
         f.write_str(match self {
             Self::Requested => "killed on request",
             Self::Unresponsive => "killed: it no longer answered pings",
+            Self::Stopped => "killed: it was stopped (SIGSTOP, or a debugger)",
             Self::CancelPatience => "killed: a call that was over did not stop",
             Self::Protocol => "killed: it broke the protocol",
             Self::StartTimeout => "killed: it was not ready in time",

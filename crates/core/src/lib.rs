@@ -47,4 +47,4 @@ pub use settings::{
 };
 pub use taxonomy::{Category, Decision, Incident, Severity, Strategy, decide};
 pub use time::Now;
-pub use worker::{HISTORY_LIMIT, Health, InvalidTransition, Transition, WorkerMetrics, WorkerState};
+pub use worker::{HISTORY_LIMIT, Health, InvalidTransition, Transition, Vitals, WorkerMetrics, WorkerState};

@@ -4,7 +4,7 @@
 mod tests {
     use herder_core::{
         CallId, Core, Doom, Effect, Effects, Generation, Health, Input, KindSettings, Now, Settings, StopHow,
-        Submission, WorkerId, WorkerRef, WorkerState, WorkerStatus,
+        Submission, Vitals, WorkerId, WorkerRef, WorkerState, WorkerStatus,
     };
     use std::time::Duration;
 
@@ -36,7 +36,12 @@ mod tests {
             let mut all = Effects::new();
             while let Some(next) = self.core.next_wakeup().filter(|next| *next <= end) {
                 self.now = next;
-                all.extend(self.step(Input::Tick));
+                for effect in self.step(Input::Tick) {
+                    if let Effect::Examine { at, nonce } = effect {
+                        all.extend(self.step(Input::Vitals { at, nonce, vitals: Vitals::Idle }));
+                    }
+                    all.push(effect);
+                }
             }
             self.now = end;
             all
@@ -61,7 +66,8 @@ mod tests {
             pool.wait(36);
             let worker = pool.worker();
             let expected = if gated { WorkerState::Degraded } else { WorkerState::Ready };
-            assert_eq!((worker.state, worker.health), (expected, Health::Unhealthy), "{kind:?}");
+            let health = (worker.state, worker.health, worker.silent);
+            assert_eq!(health, (expected, Health::Unhealthy, Some(Vitals::Idle)), "{kind:?}");
             let missed = worker.history.map(|history| history.iter().any(|change| change.reason == "missed a ping"));
             assert_eq!(missed, gated.then_some(true), "{kind:?}");
             let deadline = pool.now + Duration::from_secs(30);

@@ -1,7 +1,7 @@
 //! What goes into the core and what comes out: all of it plain data.
 
 use crate::{
-    Affinity, CallId, Epoch, Fingerprint, IfAbsent, Now, SessionId, Suspect, WireId, WorkerRef,
+    Affinity, CallId, Epoch, Fingerprint, IfAbsent, Now, SessionId, Suspect, Vitals, WireId, WorkerRef,
     failure::{Doom, End, Failure, Loss},
     routing::Routing,
 };
@@ -40,6 +40,15 @@ pub enum Input {
         at: WorkerRef,
         /// The ping's number.
         nonce: u64,
+    },
+    /// What a silent process does: the answer to an [`Effect::Examine`].
+    Vitals {
+        /// Which process.
+        at: WorkerRef,
+        /// The number of the ping it let pass.
+        nonce: u64,
+        /// What it did since that ping, or since the examination before.
+        vitals: Vitals,
     },
     /// The process is gone *and* its socket was read until it would block.
     Exited {
@@ -140,6 +149,14 @@ pub enum Effect {
         /// The number its pong must have.
         nonce: u64,
     },
+    /// The process let a ping pass: find out what it does, and answer with [`Input::Vitals`]. Without an answer within
+    /// `health.timeout` it is taken for [`Vitals::Unknown`].
+    Examine {
+        /// Which.
+        at: WorkerRef,
+        /// The ping's number.
+        nonce: u64,
+    },
     /// Tell the process that a session it holds is over.
     EndSession {
         /// Which process.
@@ -208,8 +225,10 @@ pub enum Note {
     Died(WorkerRef, End),
     /// A process was not ready when it ended.
     StartFailed(WorkerRef, End),
-    /// A ping was missed.
-    PingMissed(WorkerRef, u32),
+    /// So many pings in a row were missed; what it did instead.
+    PingMissed(WorkerRef, u32, Vitals),
+    /// A process began to let pings pass while it computes for its calls: C code holds the GIL.
+    Bound(WorkerRef),
     /// The pool failed and rests until then.
     Failed(Now),
     /// The pool failed before and has a worker again.

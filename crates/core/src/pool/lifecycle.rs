@@ -47,7 +47,7 @@ impl Core {
             return;
         };
         let ping = if control { Ping::Due { at: first_ping } } else { Ping::Off };
-        slot.process = Process::Live { since: now, window, ping, misses: 0, idle_since: now };
+        slot.process = Process::Live { since: now, window, ping, misses: 0, silent: None, idle_since: now };
         self.timers.set(first_ping, Timer::Worker(at.worker));
         self.record(now, at.worker, WorkerState::Initializing, WorkerState::Ready, "ready");
         self.recover(now, fx);

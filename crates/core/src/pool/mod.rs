@@ -174,6 +174,7 @@ impl Core {
             Input::Ready { at, window, control } => self.ready(now, at, window, control, fx),
             Input::Final { at, wire, ok } => self.finish(now, at, wire, ok, fx),
             Input::Pong { at, nonce } => self.pong(now, at, nonce, fx),
+            Input::Vitals { at, nonce, vitals } => self.examined(now, at, nonce, vitals, fx),
             Input::Exited { at, end, suspects } => self.exited(now, at, end, &suspects, fx),
             Input::Kill { at, doom } => self.doom(now, at, doom, StopHow::Kill, fx),
             Input::Shutdown { until } => self.begin_drain(now, until, fx),

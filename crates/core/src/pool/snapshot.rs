@@ -69,6 +69,7 @@ impl Core {
             overflow: !slot.base,
             state: slot.state(self.gated()),
             health: slot.health(),
+            silent: slot.silent(),
             in_flight: slot.running.len(),
             window: slot.window(),
             queued: slot.queue.len(),

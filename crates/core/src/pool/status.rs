@@ -1,7 +1,7 @@
 //! One shape of status for both worker types (R8). A snapshot; reading it changes nothing.
 
 use super::SessionInfo;
-use crate::{BreakerStatus, Generation, Health, WorkerId, WorkerMetrics, WorkerState, WorkerType};
+use crate::{BreakerStatus, Generation, Health, Vitals, WorkerId, WorkerMetrics, WorkerState, WorkerType};
 use serde::Serialize;
 
 /// How many sessions a status shows at most.
@@ -90,6 +90,10 @@ pub struct WorkerStatus {
     pub state: WorkerState,
     /// Its health.
     pub health: Health,
+    /// What it did when it last let a ping pass; not there while it answers. `computing` while it has calls means that they hold
+    /// the GIL: it is healthy then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent: Option<Vitals>,
     /// Unfinished calls.
     pub in_flight: usize,
     /// Unfinished calls it takes.

@@ -4,10 +4,12 @@ mod history;
 mod metrics;
 mod slot;
 mod state;
+mod vitals;
 
 pub use history::{HISTORY_LIMIT, Transition};
 pub use metrics::WorkerMetrics;
 pub use state::{Health, InvalidTransition, WorkerState};
+pub use vitals::Vitals;
 
 pub(crate) use history::History;
 pub(crate) use slot::{Occupant, Ping, Process, Running, Slot};

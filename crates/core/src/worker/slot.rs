@@ -1,6 +1,6 @@
 //! A slot: which process is in it, what it runs, and who waits for it. Holds no call's data.
 
-use super::{Health, WorkerState};
+use super::{Health, Vitals, WorkerState};
 use crate::{
     CallId, Generation, Now, Routing, WireId, WorkerRef, failure::Doom, failure::End, queue::WaitQueue, session::RowKey,
 };
@@ -36,8 +36,8 @@ pub(crate) enum Process {
     Scheduled { at: Now },
     /// Started, not ready.
     Starting { since: Now },
-    /// Ready.
-    Live { since: Now, window: u32, ping: Ping, misses: u32, idle_since: Now },
+    /// Ready. `silent` is what it did when it last let a ping pass, until it answers one.
+    Live { since: Now, window: u32, ping: Ping, misses: u32, silent: Option<Vitals>, idle_since: Now },
     /// Told to end; its exit is awaited. `live_since` is `None` if it never was ready.
     Stopping { live_since: Option<Now>, doom: Doom },
 }
@@ -49,8 +49,10 @@ pub(crate) enum Ping {
     Off,
     /// The next goes out then.
     Due { at: Now },
-    /// One is out; it is missed then.
+    /// One is out; the process is looked at if it has not answered by then.
     Sent { nonce: u64, until: Now },
+    /// It is being looked at; what is not known by then stays unknown.
+    Examined { nonce: u64, until: Now },
 }
 
 /// One unfinished attempt.
@@ -134,6 +136,14 @@ impl Slot {
             Process::Live { misses: 0, .. } => Health::Healthy,
             Process::Live { .. } => Health::Unhealthy,
             _ => Health::Unknown,
+        }
+    }
+
+    /// What it did when it last let a ping pass, if it has not answered one since.
+    pub(crate) fn silent(&self) -> Option<Vitals> {
+        match self.process {
+            Process::Live { silent, .. } => silent,
+            _ => None,
         }
     }
 

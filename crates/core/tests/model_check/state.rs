@@ -112,7 +112,7 @@ impl State {
             Effect::Settle { call, .. } => self.call(call).answers += 1,
             Effect::EndSession { at, .. } => self.demand(self.world.is_live(at), Broken::Dead),
             Effect::Stopped => self.world.stopped = true,
-            Effect::Cancel { .. } | Effect::Ping { .. } | Effect::Note(_) => {}
+            Effect::Cancel { .. } | Effect::Ping { .. } | Effect::Examine { .. } | Effect::Note(_) => {}
         }
     }
 

@@ -3,9 +3,11 @@
 
 use crate::{driver::Driver, model::Cause, settings::MODES, world::Process};
 use herder_core::{
-    Affinity, CallId, Core, Doom, Input, KindSettings, Lookup, Now, SessionState, WireId, WorkerId, WorkerRef,
+    Affinity, CallId, Core, Doom, Input, KindSettings, Lookup, Now, SessionState, Vitals, WireId, WorkerId, WorkerRef,
 };
 use std::time::Duration;
+
+const VITALS: [Vitals; 4] = [Vitals::Computing, Vitals::Idle, Vitals::Stopped, Vitals::Unknown];
 
 impl Driver {
     pub(crate) fn operate(&mut self) {
@@ -15,7 +17,8 @@ impl Driver {
             44..57 => self.pass_time(),
             57..69 => self.ready_any(),
             69..74 => self.cancel_any(),
-            74..79 => self.answer_pings(),
+            74..77 => self.answer_pings(),
+            77..79 => self.examine_any(),
             79..84 => self.exit_any(),
             84..86 => self.stray_frame(),
             86 => self.kill_any(),
@@ -109,6 +112,20 @@ impl Driver {
         }
     }
 
+    /// R26: whatever it does, and however late that is told, it is ended at most once; and not while it computes for its calls.
+    fn examine_any(&mut self) {
+        for at in self.world.those(|process| !process.examined.is_empty()) {
+            for nonce in std::mem::take(&mut self.world.process(at).examined) {
+                let vitals = VITALS[self.rng.below(VITALS.len())];
+                self.input(Input::Tick, Cause::Other);
+                let bound = vitals == Vitals::Computing && self.world.is_busy(at);
+                let was_live = self.world.is_live(at);
+                self.input(Input::Vitals { at, nonce, vitals }, Cause::Other);
+                assert!(!bound || self.world.is_live(at) == was_live, "R26: {at} is ended while it computes");
+            }
+        }
+    }
+
     fn exit_any(&mut self) {
         let stopping = self.world.those(|process| process.stopping);
         let all = self.world.those(|_| true);
@@ -132,6 +149,7 @@ impl Driver {
         let Some((at, wire)) = frame else { return };
         self.input(Input::Final { at, wire, ok: true }, Cause::Other);
         self.input(Input::Pong { at, nonce: 1 }, Cause::Other);
+        self.input(Input::Vitals { at, nonce: 1, vitals: Vitals::Stopped }, Cause::Other);
         if let Some(at) = dead {
             self.input(Input::Ready { at, window: 1, control: true }, Cause::Other);
         }

@@ -24,6 +24,8 @@ pub(crate) struct Process {
     pub(crate) control: bool,
     pub(crate) unfinished: BTreeMap<WireId, Attempt>,
     pub(crate) pings: Vec<u64>,
+    /// Pings it let pass, and is examined for.
+    pub(crate) examined: Vec<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -48,6 +50,13 @@ impl World {
             Effect::Ping { at, nonce } => {
                 assert!(self.is_live(at) && self.processes[&at].control, "pings {at}");
                 self.process(at).pings.push(nonce);
+            }
+            Effect::Examine { at, nonce } => {
+                assert!(
+                    self.is_live(at) && self.processes[&at].pings.contains(&nonce),
+                    "examines {at}, which answered"
+                );
+                self.process(at).examined.push(nonce);
             }
             Effect::Cancel { at, wire, .. } => {
                 let known = self.processes.get(&at).is_some_and(|process| process.unfinished.contains_key(&wire));
@@ -90,6 +99,11 @@ impl World {
     /// Ready, and not told to end.
     pub(crate) fn is_live(&self, at: WorkerRef) -> bool {
         self.processes.get(&at).is_some_and(|process| process.ready && !process.stopping)
+    }
+
+    /// Whether it has unfinished attempts.
+    pub(crate) fn is_busy(&self, at: WorkerRef) -> bool {
+        self.processes.get(&at).is_some_and(|process| !process.unfinished.is_empty())
     }
 
     pub(crate) fn base_lives(&self, pool_size: u32) -> bool {

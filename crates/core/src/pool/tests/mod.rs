@@ -5,6 +5,7 @@ mod breaker;
 mod calls;
 mod expiry;
 mod fairness;
+mod health;
 mod poison;
 mod regressions;
 mod release;
@@ -14,7 +15,7 @@ mod trail;
 mod workers;
 
 use super::*;
-use crate::{Affinity, CallId, ExitStatus, IfAbsent, SessionId, Suspect, failure::*, routing::*};
+use crate::{Affinity, CallId, ExitStatus, IfAbsent, SessionId, Suspect, Vitals, failure::*, routing::*};
 use std::time::Duration;
 
 struct Bench {
@@ -60,6 +61,22 @@ impl Bench {
         all
     }
 
+    /// Waits; no ping is answered, and this is what every examination finds.
+    fn wait_silent(&mut self, span: Duration, vitals: Vitals) -> Effects {
+        let end = self.now + span;
+        let mut all = Vec::new();
+        while let Some(next) = self.core.next_wakeup().filter(|next| *next <= end) {
+            for effect in self.wait(next - self.now) {
+                if let Effect::Examine { at, nonce } = effect {
+                    all.extend(self.step(Input::Vitals { at, nonce, vitals }));
+                }
+                all.push(effect);
+            }
+        }
+        self.now = end;
+        all
+    }
+
     /// Waits, and every ping is answered.
     fn wait_and_pong(&mut self, span: Duration) {
         for effect in self.wait(span) {
@@ -73,12 +90,27 @@ impl Bench {
         self.call_with(session, None, false)
     }
 
+    /// A call with a deadline of its own.
+    fn call_within(&mut self, session: Option<&str>, span: Duration) -> (CallId, Effects) {
+        self.submit(session, None, false, span)
+    }
+
     fn call_with(&mut self, session: Option<&str>, affinity: Option<Affinity>, idempotent: bool) -> (CallId, Effects) {
+        self.submit(session, affinity, idempotent, Duration::from_secs(30))
+    }
+
+    fn submit(
+        &mut self,
+        session: Option<&str>,
+        affinity: Option<Affinity>,
+        idempotent: bool,
+        span: Duration,
+    ) -> (CallId, Effects) {
         self.calls += 1;
         let call = CallId(self.calls);
         let session =
             session.map(|id| SessionCall { id: SessionId::new(id).unwrap(), if_absent: IfAbsent::Create, affinity });
-        let deadline = self.now + Duration::from_secs(30);
+        let deadline = self.now + span;
         (call, self.step(Input::Submit(Submission { call, session, deadline, idempotent, fingerprint: None })))
     }
 

@@ -96,7 +96,7 @@ fn r37_a_call_that_ends_clears_its_payload() {
 #[test]
 fn r37_only_those_to_blame_are_suspected() {
     let mut bench = bench();
-    for doom in [Doom::Requested, Doom::CancelPatience, Doom::ActorPanicked] {
+    for doom in [Doom::Requested, Doom::CancelPatience, Doom::Stopped, Doom::ActorPanicked] {
         let (call, fx) = bench.call_of(POISON, false);
         let (at, wire) = sent(&fx, call).unwrap();
         bench.poisoned(at, wire, Some(doom));

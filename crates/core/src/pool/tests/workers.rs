@@ -1,4 +1,4 @@
-//! Workers: overflow, failed pools, pings.
+//! Workers: overflow, failed pools.
 
 use super::*;
 
@@ -51,18 +51,4 @@ fn a_failed_pool_answers_at_once_and_is_probed() {
     bench.step(Input::Ready { at: at(1, 7), window: 1, control: true });
     let (served, fx) = bench.call(None);
     assert!(sent(&fx, served).is_some());
-}
-
-/// R26: misses degrade, a pong restores, three misses end the worker.
-#[test]
-fn missed_pings_degrade_and_then_end_a_worker() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
-    bench.wait(Duration::from_secs(36));
-    assert_eq!(bench.core.status(bench.now).workers[0].state, crate::WorkerState::Degraded);
-    let (call, fx) = bench.call(None);
-    assert_eq!(sent(&fx, call), None, "degraded workers get nothing new");
-    let fx = bench.step(Input::Pong { at: at(1, 1), nonce: 1 });
-    assert!(sent(&fx, call).is_some());
-    let fx = bench.wait(Duration::from_secs(60));
-    assert!(fx.contains(&Effect::Stop { at: at(1, 1), how: StopHow::Ladder, doom: Doom::Unresponsive }));
 }

@@ -1,0 +1,28 @@
+//! What a silent process does: its processor time now beside what it was when it was pinged. Reads `/proc`, so it is for the
+//! supervisor, never for a step.
+
+use super::State;
+use crate::clock;
+use herder_core::{Now, Vitals, WorkerRef};
+use std::time::Duration;
+
+/// The processor time of a process, at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    at: Now,
+    cpu: Duration,
+}
+
+impl State {
+    /// Remembers what the process did so far, and says what it did since the last time.
+    pub(crate) fn vitals(&mut self, at: WorkerRef) -> Vitals {
+        let Some(link) = self.link(at) else { return Vitals::Unknown };
+        let Some(activity) = link.child.activity().filter(|_| link.is_itself) else { return Vitals::Unknown };
+        let now = Sample { at: clock::now(), cpu: activity.cpu };
+        match link.sample.replace(now) {
+            _ if activity.stopped => Vitals::Stopped,
+            Some(before) => Vitals::of(now.cpu.saturating_sub(before.cpu), now.at.since(before.at)),
+            None => Vitals::Unknown,
+        }
+    }
+}
