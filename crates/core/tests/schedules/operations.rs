@@ -3,7 +3,8 @@
 
 use crate::{driver::Driver, model::Cause, settings::MODES, world::Process};
 use herder_core::{
-    Affinity, CallId, Core, Doom, Input, KindSettings, Lookup, Now, SessionState, Vitals, WireId, WorkerId, WorkerRef,
+    Affinity, CallId, Core, Doom, Fingerprint, Input, KindSettings, Lookup, Now, Outcome, SessionState, Vitals, WireId,
+    WorkerId, WorkerRef,
 };
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ impl Driver {
             79..84 => self.exit_any(),
             84..86 => self.stray_frame(),
             86 => self.kill_any(),
-            87..97 => self.ask_any(),
+            87 => self.protect_by_hand(),
+            88..97 => self.ask_any(),
             97 => self.ask_status(),
             98 if self.rng.chance(30) => self.rebuild(),
             99 if self.rng.chance(20) => self.shut_down(),
@@ -46,10 +48,14 @@ impl Driver {
     }
 
     pub(crate) fn finish(&mut self, at: WorkerRef, wire: WireId) {
+        let ok = self.rng.chance(80);
+        self.finish_with(at, wire, ok);
+    }
+
+    pub(crate) fn finish_with(&mut self, at: WorkerRef, wire: WireId, ok: bool) {
         self.input(Input::Tick, Cause::Other);
         let call = self.world.answer(at, wire).map(|attempt| attempt.call);
         let waits = call.filter(|id| self.model.calls.contains_key(id));
-        let ok = self.rng.chance(80);
         self.input(Input::Final { at, wire, ok }, Cause::Final(call));
         let answered = waits.is_none_or(|id| !self.model.calls.contains_key(&id));
         assert!(answered, "I1: {call:?} has its final frame and no answer");
@@ -161,6 +167,26 @@ impl Driver {
         if let Some(at) = self.rng.pick(&all) {
             self.input(Input::Kill { at, doom }, Cause::Other);
         }
+    }
+
+    /// R34, R37: the breaker and the quarantine in other hands than the pool's own.
+    fn protect_by_hand(&mut self) {
+        self.input(Input::Tick, Cause::Other);
+        let outcome = [Outcome::Success, Outcome::Failure, Outcome::Nothing][self.rng.below(3)];
+        let payload = Fingerprint(self.rng.below(3) as u64);
+        match self.rng.below(3) {
+            0 => _ = self.ask("record", |core, now, _| core.record_outcome(now, outcome)),
+            1 => _ = self.ask("reset", |core, _, _| core.reset_breaker()),
+            _ => self.release_payload(payload),
+        }
+    }
+
+    /// R37: what is let go is not watched any more.
+    fn release_payload(&mut self, payload: Fingerprint) {
+        let watched = |driver: &Self| driver.core.watched(driver.now).iter().any(|each| each.fingerprint == payload);
+        let before = watched(self);
+        let released = self.ask("release", |core, _, _| core.release_payload(payload));
+        assert!((released || !before) && !watched(self), "R37: {payload:?} was released and is watched");
     }
 
     fn ask_any(&mut self) {

@@ -1,7 +1,7 @@
 //! The end of a schedule: processes that behave from now on bring every pool to rest, and then nothing may be left.
 
-use crate::driver::Driver;
-use herder_core::{Affinity, PoolState, WireId, WorkerRef};
+use crate::{driver::Driver, settings::MAX_QUARANTINE};
+use herder_core::{Affinity, BreakerState, PoolState, WireId, WorkerRef};
 use std::time::Duration;
 
 impl Driver {
@@ -13,6 +13,7 @@ impl Driver {
             return assert!(self.world.stopped, "the drain is over and the pool did not stop");
         }
         self.check_ends();
+        self.close_the_breaker();
         self.check_turns();
     }
 
@@ -75,6 +76,31 @@ impl Driver {
             let ended = self.model.released.contains(&(session, epoch));
             let goes_on = (self.epoch(session) == Some(epoch) && !ended) || !self.world.is_live(at);
             assert!(told || goes_on, "R22: {at} was never told that epoch {epoch} of s{session} is over");
+        }
+    }
+
+    /// R34: a breaker closes by its trials, wherever it stands, once the pool gives results.
+    fn close_the_breaker(&mut self) {
+        let Some(settings) = self.settings.breaker.clone() else { return };
+        self.behave_for(settings.open.max(MAX_QUARANTINE));
+        self.settle_down();
+        for _ in 0..settings.successes {
+            let id = self.submit(None, None, Duration::from_secs(1));
+            assert!(self.model.calls.contains_key(&id), "R34: {id} is no trial, in a pool at rest");
+            while let Some((at, wire)) = self.first_unfinished() {
+                self.finish_with(at, wire, true);
+            }
+        }
+        let state = self.core.breaker(self.now).map(|breaker| breaker.state);
+        assert_eq!(state, Some(BreakerState::Closed), "R34: the breaker is stuck");
+    }
+
+    fn behave_for(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self.now < end {
+            self.behave();
+            let next = self.core.next_wakeup().unwrap_or(end);
+            self.jump(next.max(self.now + Duration::from_millis(1)).min(end));
         }
     }
 

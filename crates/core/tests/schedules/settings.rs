@@ -5,8 +5,12 @@ use herder_core::{
     Affinity, AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
     KindSettings, OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings,
 };
+use std::time::Duration;
 
 pub(crate) const MODES: [Affinity; 3] = [Affinity::StrictQueue, Affinity::Hint, Affinity::StrictFailFast];
+
+/// A payload is not kept in quarantine for longer.
+pub(crate) const MAX_QUARANTINE: Duration = Duration::from_millis(200);
 
 pub(crate) fn random(rng: &mut Rng) -> Settings {
     let kind = kind(rng);

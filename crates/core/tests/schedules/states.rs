@@ -13,6 +13,8 @@ impl Driver {
         let workers = self.core.workers(self.now);
         self.check_bounds(&workers);
         self.check_starts(&workers);
+        self.check_attempts();
+        self.check_breaker();
         if !self.draining {
             self.check_work(&workers);
         }
@@ -104,6 +106,25 @@ impl Driver {
         assert!(sessions <= self.settings.sessions.max, "I6: {sessions} sessions");
         let load = 2 * (2 * self.model.calls.len() + 4 * workers.len() + queue.in_flight) + 128;
         assert!(self.core.timers_held() <= load + 40 * workers.len(), "I6: {} timers", self.core.timers_held());
+    }
+
+    /// R33
+    fn check_attempts(&self) {
+        for (id, call) in &self.model.calls {
+            let most = if call.idempotent && !call.is_strict() { self.settings.retry.attempts } else { 1 };
+            assert!(call.attempts <= most, "R33: {id} was sent {} times, at most {most} are allowed", call.attempts);
+        }
+    }
+
+    /// R34: no more trials than allowed, and none that nobody waits for.
+    fn check_breaker(&self) {
+        let Some((breaker, settings)) = self.core.breaker(self.now).zip(self.settings.breaker.as_ref()) else {
+            return;
+        };
+        let trials = breaker.trials as usize;
+        assert!(breaker.trials <= settings.probes, "R34: {breaker:?}");
+        assert!(trials <= self.model.calls.len(), "R34: {trials} trials, and fewer calls");
+        assert!(breaker.failures < settings.failures && breaker.successes < settings.successes, "R34: {breaker:?}");
     }
 
     /// I7: each base slot has a process or a start, or the pool has said why not.
