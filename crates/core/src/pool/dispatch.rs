@@ -169,6 +169,9 @@ impl Core {
     pub(super) fn fill(&mut self, now: Now, worker: WorkerId, fx: &mut Effects) {
         while self.slot(worker).accepts(self.gated()) {
             let Some(id) = self.next_for(worker) else { return };
+            if self.ends_as_poison(now, id, fx) {
+                continue;
+            }
             self.fairness.served();
             self.unqueue(id);
             if self.wants_a_home(now, id, worker, fx) {

@@ -59,8 +59,11 @@ impl Core {
         self.timers.set(now + wait, Timer::Call(id));
     }
 
-    /// The wait is over. The budget is looked at again: others may have used it up meanwhile.
+    /// The wait is over. Quarantine and budget are looked at again: others may have ended workers, or used it up, meanwhile.
     pub(super) fn retry(&mut self, now: Now, id: CallId, fx: &mut Effects) {
+        if self.ends_as_poison(now, id, fx) {
+            return;
+        }
         if !self.budget.allows(now, self.settings.retry.budget) {
             return self.give_up(now, id, fx);
         }
@@ -71,6 +74,16 @@ impl Core {
             call.queue_until = now + self.settings.queue.timeout;
         }
         self.seek_or_wait(now, id, fx);
+    }
+
+    /// A call between two attempts whose payload others brought into quarantine is not sent again, however long it waits (R37).
+    pub(super) fn ends_as_poison(&mut self, now: Now, id: CallId, fx: &mut Effects) -> bool {
+        let call = self.calls.get(&id).filter(|call| call.retried.is_some());
+        let Err(poison) = self.check_poison(now, call.and_then(|call| call.fingerprint)) else { return false };
+        self.counters.lost += 1;
+        self.withdraw(now, id, poison, fx);
+        self.check_drained(now, fx);
+        true
     }
 
     /// The caller hears of the last loss.

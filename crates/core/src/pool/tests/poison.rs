@@ -1,7 +1,7 @@
 //! Payloads that end their workers (R37), in the pool.
 
 use super::*;
-use crate::Fingerprint;
+use crate::{Fingerprint, PoisonSettings};
 
 const POISON: Fingerprint = Fingerprint(7);
 
@@ -107,4 +107,41 @@ fn r37_only_those_to_blame_are_suspected() {
     bench.step(Input::Cancel(call));
     bench.poisoned(at, wire, Some(Doom::CancelPatience));
     assert_eq!(bench.core.watched(bench.now).len(), 1, "this one did hang");
+}
+
+/// R37: a call that waits between two attempts while others quarantine its payload is not sent again.
+#[test]
+fn r37_one_that_waits_to_be_sent_again_ends_as_poison() {
+    let mut bench = bench();
+    bench.core.settings.retry.base = Duration::from_secs(1);
+    bench.core.settings.retry.jitter = 0;
+    let (waits, fx) = bench.call_of(POISON, true);
+    let (at, wire) = sent(&fx, waits).unwrap();
+    bench.poisoned(at, wire, None);
+    for _ in 0..2 {
+        let (call, fx) = bench.call_of(POISON, false);
+        let (at, wire) = sent(&fx, call).unwrap();
+        bench.poisoned(at, wire, None);
+    }
+    bench.now = bench.now + Duration::from_secs(1);
+    let fx = bench.step(Input::Tick);
+    assert!(matches!(settled(&fx, waits), Some(Failure::Poison(found)) if found.deaths == 3), "{fx:?}");
+}
+
+/// R37: nor is one whose wait is over, and that stands in the queue. Found by the model checker.
+#[test]
+fn r37_one_that_stands_in_the_queue_again_ends_as_poison() {
+    let mut settings = bench().core.settings;
+    (settings.retry.base, settings.retry.jitter) = (Duration::from_secs(1), 0);
+    settings.poison = settings.poison.map(|poison| PoisonSettings { deaths: 2, ..poison });
+    let mut bench = Bench::with(settings);
+    let (waits, fx) = bench.call_of(POISON, true);
+    let (at, wire) = sent(&fx, waits).unwrap();
+    bench.poisoned(at, wire, None);
+    let running = [(); 2].map(|()| bench.call_of(POISON, false));
+    bench.now = bench.now + Duration::from_secs(1);
+    assert!(sent(&bench.step(Input::Tick), waits).is_none(), "both workers are busy");
+    let (at, wire) = sent(&running[0].1, running[0].0).unwrap();
+    let fx = bench.poisoned(at, wire, None);
+    assert!(matches!(settled(&fx, waits), Some(Failure::Poison(found)) if found.deaths == 2), "{fx:?}");
 }
