@@ -5,10 +5,10 @@
 mod peer;
 
 use herder_actors::{
-    ChildHandle, CleanupStaleSessions, EndSession, Error, Execute, ExecuteInSession, GetPoolName, GetSessionInfo,
-    GetStatus, GetWorker, Health, HealthCheck, IfAbsent, InjectPanic, KillWorker, ListSessions, PendingReply,
-    PoolState, PoolSupervisor, Queue, Restart, SessionState, Sessions, Shutdown, Stop, TrackSession,
-    UpdateSessionActivity, WaitReady, WorkerId, registry,
+    Backoff, ChildHandle, CleanupStaleSessions, EndSession, Error, Execute, ExecuteInSession, GetPoolName,
+    GetSessionInfo, GetStatus, GetWorker, Health, HealthCheck, IfAbsent, InjectPanic, KillWorker, ListSessions,
+    PendingReply, PoolState, PoolSupervisor, Queue, Restart, Retry, SessionState, Sessions, Shutdown, Stop,
+    TrackSession, UpdateSessionActivity, WaitReady, WorkerId, registry,
 };
 use herder_core::ExitStatus;
 use herder_wire::HostMessage;
@@ -216,7 +216,8 @@ async fn kill_worker() {
 /// R36: an idempotent call survives its worker; one that is not, is lost; one that waits does not notice.
 #[actix::test]
 async fn r36_what_a_death_costs() {
-    let (mut stage, mut peer) = Stage::basic("death").await;
+    let at_once = Retry::new().backoff(Backoff::Custom(vec![Duration::ZERO])); // so that it is back before its place is taken
+    let (mut stage, mut peer) = Stage::one(basic(&fresh("death")).retry(at_once).build().unwrap()).await;
     for (call, survives) in
         [(Execute::new("again", &json!({})), true), (echo(1), false), (echo(2).idempotent(true), true)]
     {

@@ -129,8 +129,8 @@ async fn r41_what_breaks_the_protocol_is_named() {
         (pong, "a hello, a ready or a pong among its answers"),
     ];
     let (mut stage, mut peer) = Stage::basic("garbage").await;
-    for (bytes, words) in mistakes {
-        let answer = stage.execute(echo(1));
+    for ((bytes, words), n) in mistakes.into_iter().zip(10..) {
+        let answer = stage.execute(echo(n)); // another each time: one that ends worker after worker is quarantined
         peer.call().await;
         peer.calls.bytes(&bytes).await;
         peer.child.killed().await;
