@@ -38,7 +38,7 @@ pub use herder_actors::{
     Reply, Report, ResetBreaker, Restart, Result, Retry, Routed, Routing, SessionAffinity, SessionAffinityActor,
     SessionId, SessionInfo, SessionPage, SessionState, SessionStatus, Sessions, Severity, Shutdown, ShutdownReport,
     Stamps, Status, Stop, StopSettings, Strategy, TrackSession, Tracked, Trail, TrailEntry, TrailLife, TrailState,
-    UnbindSession, UpdateSessionActivity, WaitReady, Watched, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo,
+    UnbindSession, UpdateSessionActivity, Vitals, WaitReady, Watched, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo,
     WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, WorkerType, concurrency, decide, registry,
 };
 pub use pool::{Call, Pool, Start};

@@ -55,13 +55,13 @@ pub use worker::WorkerActor;
 pub use herder_core::{
     BindError, BreakerState, BreakerStatus, Counters, Epoch, Fingerprint, Generation, InvalidFingerprint,
     InvalidSessionId, Outcome, PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall, SessionId,
-    SessionInfo, SessionPage, SessionState, Watched, WorkerId, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus,
-    concurrency,
+    SessionInfo, SessionPage, SessionState, Vitals, Watched, WorkerId, WorkerMetrics, WorkerRef, WorkerState,
+    WorkerStatus, concurrency,
 };
 /// What [`PoolConfig::settings`] consists of, group by group.
 pub mod settings {
     pub use herder_core::{BreakerSettings, PoisonSettings, RetrySettings};
 }
 pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
-pub use herder_process::{Death, OutOfMemory};
+pub use herder_process::{Activity, Death, OutOfMemory, Signal};
 pub use herder_wire::{Codec, PayloadError, Stamps, check_json_object};

@@ -1,7 +1,7 @@
 //! `PoolSupervisor` by its messages: every call answered exactly once, whatever ends (R1, R4, R8, R20, R22, R29, R35, R36). Workers are
 //! scripted.
 
-#[expect(dead_code, reason = "five test files share it; each takes what it needs")]
+#[expect(dead_code, reason = "six test files share it; each takes what it needs")]
 mod peer;
 
 use herder_actors::{

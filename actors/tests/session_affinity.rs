@@ -1,7 +1,7 @@
 //! `SessionAffinityActor` by its messages: what it binds decides where calls go (R3, R6, R14-R16, R20, R21). Workers are
 //! scripted.
 
-#[expect(dead_code, unused_imports, reason = "five test files share it; each takes what it needs")]
+#[expect(dead_code, unused_imports, reason = "six test files share it; each takes what it needs")]
 mod peer;
 
 use herder_actors::{

@@ -3,7 +3,7 @@
 
 #![expect(clippy::panic, reason = "these are tests")]
 
-#[expect(dead_code, reason = "five test files share it; each takes what it needs")]
+#[expect(dead_code, reason = "six test files share it; each takes what it needs")]
 mod peer;
 
 use herder_actors::{

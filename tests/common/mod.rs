@@ -7,7 +7,7 @@ mod census;
 mod logs;
 
 pub(crate) use census::{Census, Seen, stat};
-pub(crate) use logs::lines_of;
+pub(crate) use logs::{Line, lines_of};
 
 use herder::{
     Basic, Config, Enhanced, Pool, PoolBuilder, PoolConfig, PoolState, Restart, ShutdownReport, WorkerInfo, WorkerRef,

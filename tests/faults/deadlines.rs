@@ -47,6 +47,15 @@ async fn while_python_waits() {
     scene.survived("a deadline that passes while Python waits in a system call", &error).await;
 }
 
+/// It is interrupted when it is back from C.
+#[tokio::test]
+async fn while_c_runs_without_the_gil() {
+    let scene = patient("digest").await;
+    let error = passes(&scene, "digest").await;
+    is_idle(&scene).await;
+    scene.survived("a deadline that passes while C code runs without the GIL", &error).await;
+}
+
 #[tokio::test]
 async fn while_c_holds_the_gil() {
     let scene = impatient("gil").await;

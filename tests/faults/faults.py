@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import hashlib
 import os
 import resource
 import signal
@@ -275,6 +276,29 @@ def hold_the_gil(path: str) -> None:
     """In C, without releasing the GIL: no thread of this process runs Python any more."""
     open(path, "w").close()
     ctypes.PyDLL(None).sleep(1000)
+
+
+@app.command
+def deadlock(path: str) -> None:
+    """The same for ever: not even a signal ends it."""
+    open(path, "w").close()
+    mutex = ctypes.create_string_buffer(128)
+    for _ in range(2):
+        ctypes.PyDLL(None).pthread_mutex_lock(mutex)
+
+
+@app.command
+def compute_in_c(rounds: int) -> int:
+    """Busy in C, with the GIL held from the first to the last round."""
+    return sum(range(rounds)) % 7
+
+
+@app.command
+def digest(path: str) -> None:
+    """In C, without the GIL: what is to break it has to wait until it is back."""
+    open(path, "w").close()
+    hashlib.pbkdf2_hmac("sha256", b"x", b"y", 1_000_000)
+    time.sleep(1000)
 
 
 @app.command

@@ -2,7 +2,7 @@
 //! nobody else notices, and the pool is whole again by itself. `docs/faults.md` is the table these tests write.
 
 #[path = "../common/mod.rs"]
-#[expect(dead_code, reason = "each test binary uses its part")]
+#[expect(dead_code, unused_imports, reason = "each test binary uses its part")]
 mod common;
 
 mod bad_input;

@@ -6,7 +6,7 @@ use crate::{
     common::{Seen, guarded, stat, until},
     scene::{Expected, Scene, Told, assert_error, assert_lost, assert_tail, signal},
 };
-use herder::{Category, Error, Health, Stop};
+use herder::{Category, Enhanced, Error, Health, PoolBuilder, Stop};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 
@@ -107,8 +107,39 @@ async fn sigstop() {
     let call = scene.running("wait").await;
     signal("STOP", scene.victim_pid().await);
     let error = guarded("the call", call).await.unwrap().unwrap_err();
-    assert_lost(&error, scene.victim, &["SIGKILL", "no longer answered pings"]);
+    assert_lost(&error, scene.victim, &["SIGKILL", "it was stopped, by SIGSTOP"]);
+    assert_eq!(error.report().unwrap().stack, None, "a stopped process can't be asked");
     scene.died("SIGSTOP", &error, Told::NotYet).await;
+}
+
+fn often_asked(builder: PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced> {
+    let quick = Duration::from_millis(50);
+    let health = Health::new().interval(quick).timeout(6 * quick).failures(3);
+    builder.health(health).stop(Stop::new().grace(quick).term(quick))
+}
+
+/// R26: no processor time and no answer: it hangs. What it hung in is told.
+#[tokio::test]
+async fn r26_a_deadlock_with_the_gil() {
+    let scene = Scene::with("deadlock", often_asked).await;
+    let call = scene.running("deadlock").await;
+    let error = guarded("the call", call).await.unwrap().unwrap_err();
+    assert_lost(&error, scene.victim, &["no longer answered pings"]);
+    let stack = error.report().unwrap().stack.as_deref().unwrap_or_default();
+    assert!(stack.contains("in deadlock"), "{error:?}");
+    scene.died("a deadlock in C code that holds the GIL", &error, Told::NotYet).await;
+}
+
+/// R26: the same silence, but it computes: it is left to finish.
+#[tokio::test]
+async fn r26_a_computation_with_the_gil() {
+    let scene = Scene::with("gil_bound", often_asked).await;
+    let mut rounds: u64 = 100_000_000;
+    while scene.call("compute_in_c", json!({ "rounds": rounds })).await.unwrap().ran < Duration::from_secs(2) {
+        rounds *= 2; // a quick machine
+    }
+    let fault = "C code that computes with the GIL held for longer than its pings wait";
+    scene.survived_fine(fault, "its own, late; the log says why its worker was silent").await;
 }
 
 /// R30: what is in the worker's group goes with it.

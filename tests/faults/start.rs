@@ -145,7 +145,9 @@ async fn a_worker_that_never_says_ready() {
     };
     let repair = |dir: &Path| fs::write(dir.join("model"), "").unwrap();
     let error = does_not_start("never", "a worker that never says ready", build, &["not ready in time"], repair).await;
-    assert_eq!(error.report().unwrap().stderr_tail, ["loading the model"]);
+    let report = error.report().unwrap();
+    assert_eq!(report.stderr_tail, ["loading the model"]);
+    assert!(report.stack.as_deref().is_some_and(|stack| stack.contains("in <module>")), "where it was: {report:?}");
 }
 
 /// Garbage, a giant and half a frame before the hello, from a worker that is no Python package of ours.

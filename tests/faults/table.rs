@@ -45,6 +45,10 @@ pub(crate) fn got(error: &Error, names: &[(&str, &str)]) -> String {
     if let Some(line) = problem.traceback.as_deref().and_then(|traceback| traceback.trim_end().lines().last()) {
         text += &format!("; traceback ends with {}", code(&replaced(line, names)));
     }
+    let here = |line: &&str| line.trim_start().starts_with("File");
+    if let Some(line) = problem.stack.as_deref().and_then(|stack| stack.lines().find(here)) {
+        text += &format!("; its stack begins with {}", code(&replaced(line.trim_start(), names)));
+    }
     let last = problem.stderr_tail.iter().rev().find(|line| !line.trim().is_empty());
     let fatal = problem.stderr_tail.iter().find(|line| line.starts_with("Fatal Python error"));
     if let Some(line) = fatal.or(last) {

@@ -1,12 +1,12 @@
 //! The process that there is not: it ends when the script says so, or when it is killed.
 
-use herder_actors::{ChildHandle, Death};
-use herder_core::ExitStatus;
+use herder_actors::{Activity, ChildHandle, Death, Signal};
+use herder_core::{ExitStatus, Vitals};
 use std::{
     cell::{Cell, RefCell},
     future::Future,
     pin::Pin,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
@@ -15,6 +15,11 @@ pub(crate) struct ScriptedChild {
     pid: u32,
     /// Whether SIGKILL is ignored, as by a process in uninterruptible sleep.
     pub(crate) stubborn: Cell<bool>,
+    /// What it does, as far as the system tells.
+    pub(crate) vitals: Cell<Vitals>,
+    /// The signal by which it was asked for its stack.
+    pub(crate) asked: Cell<Option<Signal>>,
+    begun: Instant,
     kills: watch::Sender<u32>,
     stops: watch::Sender<Option<(Duration, Duration)>>,
     status: watch::Sender<Option<ExitStatus>>,
@@ -27,6 +32,9 @@ impl ScriptedChild {
         Self {
             pid,
             stubborn: Cell::new(false),
+            vitals: Cell::new(Vitals::Unknown),
+            asked: Cell::new(None),
+            begun: Instant::now(),
             kills: watch::Sender::new(0),
             stops: watch::Sender::new(None),
             status: watch::Sender::new(None),
@@ -75,6 +83,26 @@ impl ChildHandle for ScriptedChild {
 
     fn stop(&self, grace: Duration, term: Duration) {
         self.stops.send_replace(Some((grace, term)));
+    }
+
+    fn kill_with_stack(&self, ask: Signal) {
+        self.asked.set(Some(ask));
+        self.kill();
+    }
+
+    fn stop_with_stack(&self, ask: Signal, grace: Duration, term: Duration) {
+        self.asked.set(Some(ask));
+        self.stop(grace, term);
+    }
+
+    fn stack(&self) -> Option<String> {
+        self.asked.get().map(|_| "Current thread".into())
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        let cpu = if self.vitals.get() == Vitals::Computing { self.begun.elapsed() } else { Duration::ZERO };
+        let stopped = self.vitals.get() == Vitals::Stopped;
+        (self.vitals.get() != Vitals::Unknown).then_some(Activity { cpu, stopped })
     }
 
     fn wait(&self) -> Pin<Box<dyn Future<Output = ExitStatus>>> {

@@ -53,6 +53,32 @@ fn r35_a_client_who_leaves_cancels_its_call() {
     assert_eq!(server.get("/v1/pools/one").json["counters"]["abandoned"], 3);
 }
 
+/// R35, R38: what can't be interrupted is killed for a client that left, and the session that was there is told where it hung.
+#[test]
+fn r35_a_client_who_leaves_a_call_that_hangs_costs_its_worker() {
+    let config = "[pools.one]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n\
+                  cancel = { interrupt = '10ms', kill = '100ms' }\n";
+    let hang = "\nimport ctypes\n\n@app.command\ndef hang(file: str):\n    open(file, 'w').close()\n    \
+                mutex = ctypes.create_string_buffer(128)\n    \
+                for _ in range(2): ctypes.PyDLL(None).pthread_mutex_lock(mutex)\n";
+    let folder = folder(config);
+    fs::write(folder.path().join("app.py"), format!("{}{hang}", support::APP)).unwrap();
+    let server = Server::start(folder, &[], &[]);
+    server.until_ready();
+    let ann = [("Herder-Session", "ann")];
+    assert_eq!(server.call("one/count", "{}", &ann).result(), &json!(1));
+    let begun = server.file("begun");
+    let client = server.request("one/hang", &json!({ "file": begun }).to_string(), &[]).open(server.address);
+    until("it hangs", || begun.exists());
+    drop(client);
+    let lost = server.call("one/count", "{}", &ann);
+    let problem = lost.problem(410, "session-worker-lost");
+    assert!(problem["stack"].as_str().is_some_and(|stack| stack.contains("in hang")), "{problem}");
+    assert_eq!((&problem["signal"], &problem["may_have_run"]), (&json!(9), &json!(false)), "{problem}");
+    assert_eq!(server.call("one/count", "{}", &ann).result(), &json!(1));
+    server.until_logged("in hang");
+}
+
 /// A client that sends its next request before it has its answer has not left.
 #[test]
 fn a_client_who_sends_more_has_not_left() {

@@ -136,7 +136,7 @@ impl fmt::Display for Doom {
         f.write_str(match self {
             Self::Requested => "killed on request",
             Self::Unresponsive => "killed: it no longer answered pings",
-            Self::Stopped => "killed: it was stopped (SIGSTOP, or a debugger)",
+            Self::Stopped => "killed: it was stopped, by SIGSTOP or a debugger",
             Self::CancelPatience => "killed: a call that was over did not stop",
             Self::Protocol => "killed: it broke the protocol",
             Self::StartTimeout => "killed: it was not ready in time",

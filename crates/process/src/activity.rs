@@ -4,7 +4,6 @@ use std::time::Duration;
 
 /// What a process did so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Activity {
     /// The processor time of all its threads, in steps of the system's clock tick (10 ms on Linux).
     pub cpu: Duration,

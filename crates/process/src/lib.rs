@@ -23,7 +23,7 @@
 //! - [`Child::death`] says likely, not surely: the kernel counts its kills by cgroup, and a kill of any other process in it, that no
 //!   worker's death accounts for, can be taken for a worker's that somebody else killed later.
 //! - Linux is the platform. Elsewhere there is no death signal and no pidfd: each child costs a waiting thread, and the watchdog
-//!   alone ends the workers of a host that was killed.
+//!   alone ends the workers of a host that was killed. Without `/proc` nobody can tell what a process does ([`Child::activity`]).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), herder_process::SpawnError> {

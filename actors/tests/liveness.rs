@@ -1,0 +1,90 @@
+//! What a silent worker is taken for, with a scripted peer whose vitals the test sets (R26). No process is started.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+#[expect(dead_code, reason = "six test files share it; each takes what it needs")]
+mod peer;
+
+use herder_actors::{ChildHandle, Error, Health, Signal, Status, Vitals, WorkerHealth};
+use herder_core::ExitStatus;
+use herder_wire::{WorkerHello, WorkerMessage};
+use peer::*;
+use std::{num::NonZeroU8, time::Duration};
+
+/// A pool whose worker is pinged often, and that worker, which has said this hello. A call was there before it was ready, so that
+/// it has that from the first ping on.
+async fn pinged(hint: &str, vitals: Vitals, hello: impl FnOnce(WorkerHello) -> WorkerHello) -> (Stage, Peer, Answer) {
+    let quick = Duration::from_millis(5);
+    let health = Health::new().interval(quick).timeout(quick).failures(1);
+    let mut stage = Stage::start(enhanced(&fresh(hint)).health(health).build().unwrap());
+    let mut peer = stage.launches.next().await;
+    peer.child.vitals.set(vitals);
+    let itself = WorkerHello { pid: peer.child.pid(), ..peer::hello() };
+    peer.greet_as(hello(itself)).await;
+    let answer = stage.execute(echo(1));
+    stage.queue_is(0, 1).await;
+    peer.calls.say(&WorkerMessage::Ready(ready())).await;
+    (stage, peer, answer)
+}
+
+fn silent(status: &Status) -> Option<Vitals> {
+    status.workers[0].status.silent
+}
+
+/// R26: a worker that computes for a call and answers no ping is shown so, healthy, and told of once; it is ended once it does nothing.
+#[actix::test]
+async fn r26_a_worker_that_computes_is_not_ended() {
+    let (mut stage, mut peer, answer) = pinged("bound", Vitals::Computing, |hello| hello).await;
+    let call = peer.call().await;
+    until("it is seen to compute", async || silent(&stage.status().await) == Some(Vitals::Computing)).await;
+    logged(&[&stage.name, "C code holds the GIL"]).await;
+    assert_eq!(stage.status().await.workers[0].status.health, WorkerHealth::Healthy);
+    peer.answer(call.wire, "1").await;
+    assert_eq!(value(answer.get().await), 1);
+    peer.child.vitals.set(Vitals::Idle);
+    peer.child.stopped().await;
+    peer.exit(ExitStatus::Signal(15));
+    stage.launches.next().await.ready().await.serve();
+}
+
+/// R26: one that is stopped is ended as such, and not asked for its stack, which it could not print.
+#[actix::test]
+async fn r26_a_stopped_worker_is_named_so() {
+    let signal = NonZeroU8::new(10);
+    let (mut stage, peer, answer) =
+        pinged("stopped", Vitals::Stopped, |hello| WorkerHello { stack_signal: signal, ..hello }).await;
+    peer.child.stopped().await;
+    assert_eq!(peer.child.asked.get(), None);
+    logged(&[&stage.name, "missed a ping", "found=stopped"]).await;
+    peer.exit(ExitStatus::Signal(9));
+    let outcome = answer.get().await;
+    let text = outcome.as_ref().map_or_else(Error::to_string, |reply| format!("{reply:?}"));
+    assert!(matches!(outcome, Err(Error::WorkerLost { .. })) && text.contains("it was stopped, by SIGSTOP"), "{text}");
+    stage.launches.next().await.ready().await.serve();
+}
+
+/// R26: a worker that hangs is asked for its stack by the signal that its hello named, if it is the process that was started: around
+/// another one the wrapper would get it. What can't be a signal is none.
+#[actix::test]
+async fn r26_who_is_asked_for_its_stack() {
+    let usr1 = NonZeroU8::new(u8::try_from(Signal::USR1.as_raw()).unwrap());
+    let cases = [
+        ("itself", usr1, true, Some(Signal::USR1)),
+        ("wrapped", usr1, false, None),
+        ("foreign", None, true, None),
+        ("nonsense", NonZeroU8::new(250), true, None),
+    ];
+    for (hint, stack_signal, is_itself, asked) in cases {
+        let (mut stage, peer, answer) = pinged(hint, Vitals::Idle, |hello| {
+            let pid = hello.pid + u32::from(!is_itself);
+            WorkerHello { stack_signal, pid, ..hello }
+        })
+        .await;
+        peer.child.stopped().await;
+        assert_eq!(peer.child.asked.get(), asked, "{hint}");
+        peer.exit(ExitStatus::Signal(15));
+        let Err(Error::WorkerLost { report, .. }) = answer.get().await else { panic!("{hint}: it was to be lost") };
+        assert_eq!(report.stack.as_deref(), asked.map(|_| "Current thread"), "{hint}");
+        stage.launches.next().await.ready().await.serve();
+    }
+}
