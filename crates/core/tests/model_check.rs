@@ -1,5 +1,5 @@
 //! I1 to I4 in every state that small pools can get into: a model checker takes the core through all orders of submits, frames,
-//! deaths, cancels and timers, and prints the shortest way to a state that breaks a rule. The seeded schedules see larger pools
+//! deaths, pings, retries, cancels and timers, and prints the shortest way to a state that breaks a rule. The seeded schedules see larger pools
 //! and more kinds of operations; here nothing is left to chance. `cargo test -p herder-core --test model_check -- --nocapture`.
 
 #![expect(

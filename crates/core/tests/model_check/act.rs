@@ -2,14 +2,16 @@
 //! and its exit, and each process exits once.
 
 use crate::{
+    faults::Fault,
     pool::{Kind, Pool},
-    state::{Call, State},
+    state::{Broken, Call, State},
+    world::{Attempt, Process},
 };
 use herder_core::{
-    Affinity, CallId, Core, Effects, End, ExitStatus, IfAbsent, Input, Now, SessionCall, SessionId, Submission, WireId,
-    WorkerId, WorkerRef,
+    Affinity, CallId, Core, Effects, End, ExitStatus, Fingerprint, IfAbsent, Input, Now, Outcome, SessionCall,
+    SessionId, Submission, Suspect, Vitals, WireId, WorkerId, WorkerRef,
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -29,6 +31,14 @@ pub(crate) enum Action {
     Unbind(&'static str),
     End(&'static str),
     Shutdown,
+    Pong(WorkerRef, u64),
+    /// What a process did that let a ping pass.
+    Seen(WorkerRef, u64, Vitals),
+    /// All sessions of a worker are unbound.
+    Remove(WorkerId),
+    /// The breaker is told of an outcome that somebody else saw.
+    Record(Outcome),
+    Reset,
 }
 
 impl State {
@@ -66,10 +76,20 @@ impl State {
                 actions.push(Action::Die(at));
             }
             actions.extend(process.unfinished.keys().map(|wire| Action::Answer(at, *wire)));
+            actions.extend(process.ping.map(|nonce| Action::Pong(at, nonce)));
+            if let Some(nonce) = process.examined {
+                actions.extend([Vitals::Computing, Vitals::Idle].map(|vitals| Action::Seen(at, nonce, vitals)));
+            }
         }
     }
 
     fn by_hand(&self, pool: &Pool, actions: &mut Vec<Action>) {
+        if self.left.hands > 0 && pool.settings.breaker.is_some() {
+            actions.extend([Action::Record(Outcome::Success), Action::Record(Outcome::Failure), Action::Reset]);
+        }
+        if self.left.removals > 0 {
+            actions.extend((1..=pool.settings.pool_size).map(|worker| Action::Remove(WorkerId(worker))));
+        }
         let sessions = pool.sessions.iter().filter(|_| self.left.hands > 0);
         for &session in sessions {
             actions.extend([Action::Unbind(session), Action::End(session)]);
@@ -82,15 +102,9 @@ impl State {
     pub(crate) fn act(&mut self, pool: &Pool, action: Action) -> bool {
         match action {
             Action::Submit(kind) => self.submit(pool, kind),
-            Action::Cancel(id) => {
-                self.left.cancels -= 1;
-                self.step(pool, Input::Cancel(id), None);
-            }
+            Action::Cancel(id) => self.cancel(pool, id),
             Action::Ready(at) => self.ready(pool, at),
-            Action::Answer(at, wire) => {
-                let call = self.world.answer(at, wire).map(|attempt| attempt.call);
-                self.step(pool, Input::Final { at, wire, ok: true }, call);
-            }
+            Action::Answer(at, wire) => self.answer(pool, at, wire),
             Action::Die(at) => self.die(pool, at),
             Action::Pass => return self.pass(pool),
             Action::Idle => return self.idle(pool),
@@ -107,6 +121,13 @@ impl State {
                 self.left.shutdowns -= 1;
                 self.step(pool, Input::Shutdown { until: self.now + pool.patience / 2 }, None);
             }
+            Action::Pong(at, nonce) => self.pong(pool, at, nonce),
+            Action::Seen(at, nonce, vitals) => self.seen(pool, at, nonce, vitals),
+            Action::Remove(worker) => self.remove(pool, worker),
+            Action::Record(outcome) => {
+                self.by_name(pool, |core, now, _| core.record_outcome(now, outcome));
+            }
+            Action::Reset => self.by_name(pool, |core, _, _| core.reset_breaker()),
         }
         true
     }
@@ -115,11 +136,27 @@ impl State {
         self.left.calls -= 1;
         let mode = pool.mode(kind);
         let strict = mode.is_some_and(|mode| mode != Affinity::Hint);
-        self.calls.push(Call { session: kind.session, strict, epoch: None, sent: false, answers: 0 });
+        let alone = self.calls.iter().all(|call| call.session != kind.session || call.answers > 0);
+        self.calls.push(Call {
+            session: kind.session,
+            strict,
+            epoch: None,
+            sent: false,
+            deadline: self.now + pool.patience,
+            may_run: if kind.idempotent && !strict { pool.settings.retry.attempts } else { 1 },
+            runs: 0,
+            rests_until: Now(0),
+            payload: kind.payload,
+            poisonous: self.is_quarantined(pool, kind.payload),
+            passed: (alone && pool.is_fair).then(BTreeMap::new),
+            answers: 0,
+        });
         let call = CallId(self.calls.len() as u64);
         let of = |session| SessionCall { id: name(session), if_absent: IfAbsent::Create, affinity: kind.affinity };
         let (session, deadline) = (kind.session.map(of), self.now + pool.patience);
-        let submission = Submission { call, session, deadline, idempotent: kind.idempotent, fingerprint: None };
+        let session = session.filter(|_| pool.fault != Some(Fault::SessionsHidden));
+        let fingerprint = kind.payload.map(Fingerprint).filter(|_| self.core.watches_payloads());
+        let submission = Submission { call, session, deadline, idempotent: kind.idempotent, fingerprint };
         let mut effects = Effects::new();
         self.core.handle(self.now, Input::Submit(submission), &mut effects);
         let info = kind.session.and_then(|session| self.core.session_info(self.now, session));
@@ -131,9 +168,8 @@ impl State {
         if let Some(process) = self.world.processes.get_mut(&at) {
             process.ready = true;
         }
-        // No control channel: pings would go on for ever, and health is not what is checked here.
-        let window = pool.settings.window();
-        self.step(pool, Input::Ready { at, window, control: false }, None);
+        let (window, control) = (pool.settings.window(), pool.pings_until.is_some());
+        self.step(pool, Input::Ready { at, window, control }, None);
     }
 
     fn die(&mut self, pool: &Pool, at: WorkerRef) {
@@ -142,8 +178,117 @@ impl State {
         if self.is_unheard(pool) {
             return;
         }
+        for attempt in process.unfinished.values() {
+            self.lost(pool, attempt, process.stopping);
+        }
         let end = End { status: ExitStatus::Signal(9), doom: None };
-        self.step(pool, Input::Exited { at, end, suspects: Vec::new() }, None);
+        let suspects = self.suspects_of(pool, &process);
+        self.step(pool, Input::Exited { at, end, suspects }, None);
+    }
+
+    /// The process of an attempt is gone: its call rests before it is sent again, and its payload is to blame.
+    fn lost(&mut self, pool: &Pool, attempt: &Attempt, told_to_end: bool) {
+        let (now, rest) = (self.now, pool.settings.retry.base);
+        let call = self.call(attempt.call);
+        if call.answers == 0 {
+            call.rests_until = now + rest;
+        }
+        let Some((poison, payload)) = pool.settings.poison.as_ref().zip(call.payload).filter(|_| !told_to_end) else {
+            return;
+        };
+        let entry = self.suspects.entry(payload).or_insert((0, now));
+        let deaths = if now < entry.1 + poison.quarantine { entry.0 + 1 } else { 1 };
+        *entry = (deaths, now);
+    }
+
+    fn suspects_of(&self, pool: &Pool, process: &Process) -> Vec<Suspect> {
+        let told = self.core.wants_suspects() && pool.fault != Some(Fault::SuspectsUntold);
+        let suspect = |(&wire, attempt): (&WireId, &Attempt)| {
+            let payload = self.calls[attempt.call.0 as usize - 1].payload.filter(|_| told)?;
+            Some(Suspect { wire, fingerprint: Fingerprint(payload), command: "any".into() })
+        };
+        process.unfinished.iter().filter_map(suspect).collect()
+    }
+
+    /// A call that is lost and sent again, and then answered.
+    pub(crate) fn lose_one(&mut self, pool: &Pool) {
+        let kind = Kind { session: None, affinity: None, idempotent: true, payload: None };
+        self.left.calls += 1;
+        self.left.deaths += 1;
+        self.submit(pool, kind);
+        let attempts: Vec<WorkerRef> = self.world.unfinished().map(|(at, ..)| at).collect();
+        attempts.into_iter().for_each(|at| self.die(pool, at));
+        while self.pass(pool) {
+            self.behave(pool);
+        }
+    }
+
+    /// Processes do at once what they are to do.
+    pub(crate) fn behave(&mut self, pool: &Pool) {
+        for (at, process) in self.world.processes.clone() {
+            match process {
+                Process { stopping: true, .. } => self.die(pool, at),
+                Process { ready: false, .. } => self.ready(pool, at),
+                _ => process.unfinished.into_keys().for_each(|wire| self.answer(pool, at, wire)),
+            }
+        }
+    }
+
+    /// What is there to do is done, a call comes, and time goes by.
+    pub(crate) fn recover(&mut self, pool: &Pool) {
+        self.behave(pool);
+        self.left.calls = 1;
+        self.submit(pool, pool.kinds[0]);
+        self.behave(pool);
+        if !self.pass(pool) {
+            self.now = self.now + pool.patience;
+        }
+    }
+
+    fn answer(&mut self, pool: &Pool, at: WorkerRef, wire: WireId) {
+        let call = self.world.answer(at, wire).map(|attempt| attempt.call);
+        let alibi = call.and_then(|id| self.call(id).payload.filter(|_| self.calls[id.0 as usize - 1].answers == 0));
+        if let Some(payload) = alibi.filter(|_| !self.is_quarantined(pool, alibi)) {
+            self.suspects.remove(&payload);
+        }
+        self.step(pool, Input::Final { at, wire, ok: true }, call);
+    }
+
+    fn cancel(&mut self, pool: &Pool, id: CallId) {
+        self.left.cancels -= 1;
+        if pool.fault == Some(Fault::AbandonUnheard) {
+            self.call(id).answers += 1;
+        } else {
+            self.step(pool, Input::Cancel(id), None);
+        }
+    }
+
+    fn pong(&mut self, pool: &Pool, at: WorkerRef, nonce: u64) {
+        if let Some(process) = self.world.processes.get_mut(&at) {
+            (process.ping, process.examined, process.missed) = (None, None, false);
+        }
+        self.step(pool, Input::Pong { at, nonce }, None);
+    }
+
+    fn seen(&mut self, pool: &Pool, at: WorkerRef, nonce: u64, vitals: Vitals) {
+        if let Some(process) = self.world.processes.get_mut(&at) {
+            let bound = vitals == Vitals::Computing && !process.unfinished.is_empty();
+            (process.examined, process.missed) = (None, process.missed && !bound);
+        }
+        self.step(pool, Input::Vitals { at, nonce, vitals }, None);
+    }
+
+    /// R14: what has no calls is bound to it no more.
+    fn remove(&mut self, pool: &Pool, worker: WorkerId) {
+        let told = pool.fault != Some(Fault::RemovalUnheard);
+        self.left.removals -= 1;
+        self.ask(pool, |core, now, fx| if told { core.remove_worker_sessions(now, worker, fx) } else { 0 });
+        let bound = |session: &&str| {
+            let info = self.core.session_info(self.now, session);
+            info.is_some_and(|info| info.worker == Some(worker) && info.pending == 0)
+        };
+        let released = !pool.sessions.iter().any(bound);
+        self.demand(released, Broken::Released);
     }
 
     fn idle(&mut self, pool: &Pool) -> bool {

@@ -5,15 +5,19 @@ use crate::{
     pool::{Kind, Pool},
     state::Left,
 };
-use herder_core::{Affinity, AffinitySettings, Expiry, KindSettings, OnExpired, Settings};
+use herder_core::{
+    Affinity, AffinitySettings, BreakerSettings, CountedFailures, Expiry, KindSettings, Now, OnExpired, PoisonSettings,
+    Settings,
+};
 use stateright::{Checker, HasDiscoveries, Model, Path};
 use std::time::Duration;
 
-const NOTHING: Left = Left { calls: 0, cancels: 0, deaths: 0, hands: 0, idles: 0, shutdowns: 0 };
-const ANYONE: Kind = Kind { session: None, affinity: None, idempotent: false };
+const NOTHING: Left = Left { calls: 0, cancels: 0, deaths: 0, hands: 0, removals: 0, idles: 0, shutdowns: 0 };
+const ANYONE: Kind = Kind { session: None, affinity: None, idempotent: false, payload: None };
 const AGAIN: Kind = Kind { idempotent: true, ..ANYONE };
 const A: Kind = Kind { session: Some("a"), ..ANYONE };
 const B: Kind = Kind { session: Some("b"), ..ANYONE };
+const C: Kind = Kind { session: Some("c"), ..ANYONE };
 const HINT: Kind = Kind { affinity: Some(Affinity::Hint), idempotent: true, ..A };
 const FAST: Kind = Kind { affinity: Some(Affinity::StrictFailFast), ..A };
 
@@ -25,6 +29,59 @@ pub(crate) fn basic() -> Pool {
 /// One worker that takes two calls, and a session whose calls take turns.
 pub(crate) fn strict() -> Pool {
     pool(routed(Expiry::Immediate, OnExpired::Rebind), 1, 2, &[A])
+}
+
+/// A worker that is pinged, and whose health decides.
+pub(crate) fn gated() -> Pool {
+    let kind = KindSettings::Enhanced { session_affinity: None, worker_metrics: false, state_machine: true };
+    let mut pool = pool(kind, 1, 1, &[ANYONE, AGAIN]);
+    (pool.settings.health.interval, pool.settings.health.timeout) = (beats(2), beats(1));
+    pool.settings.health.failures = 2;
+    let left = Left { calls: 2, deaths: 1, ..NOTHING };
+    coarse(Pool { pings_until: Some(Now(0) + beats(8)), left, ..pool })
+}
+
+/// Calls that are sent again after a wait, once so many have been before.
+pub(crate) fn retrying(spent: u32) -> Pool {
+    let mut pool = pool(KindSettings::Basic, 1, 1, &[AGAIN, ANYONE]);
+    (pool.settings.retry.attempts, pool.settings.retry.budget, pool.settings.restart.max) = (3, 0, 100);
+    let left = Left { calls: 2, cancels: 1, deaths: 2, shutdowns: 1, ..NOTHING };
+    Pool { warm: true, spent, left, ..pool }
+}
+
+/// A breaker that one failure opens.
+pub(crate) fn breaking() -> Pool {
+    let mut pool = pool(KindSettings::Basic, 1, 1, &[ANYONE]);
+    let counts = CountedFailures { timeout: true, connection: true, signal: true, python: true };
+    pool.settings.breaker = Some(BreakerSettings { failures: 1, successes: 2, open: beats(2), probes: 1, counts });
+    pool.settings.restart.max = 100;
+    let left = Left { calls: 3, cancels: 1, deaths: 1, hands: 1, idles: 1, ..NOTHING };
+    coarse(Pool { left, ..pool })
+}
+
+/// Sessions that share one worker.
+pub(crate) fn shared() -> Pool {
+    let mut pool = patient(pool(KindSettings::Basic, 1, 1, &[A, B, C]));
+    (pool.settings.queue.limit, pool.settings.queue.per_session) = (6, 6);
+    let left = Left { calls: 6, ..NOTHING };
+    Pool { is_fair: true, warm: true, left, ..pool }
+}
+
+/// A payload that is kept in quarantine after two deaths.
+pub(crate) fn poisoned() -> Pool {
+    let mut pool =
+        pool(KindSettings::Basic, 1, 1, &[Kind { payload: Some(1), ..AGAIN }, Kind { payload: Some(2), ..ANYONE }]);
+    pool.settings.poison = Some(PoisonSettings { deaths: 2, quarantine: beats(10) });
+    pool.settings.retry.base = beats(3); // longer than a restart: another one of the payload can run meanwhile
+    pool.settings.restart.max = 100;
+    let left = Left { calls: 3, deaths: 3, idles: 1, ..NOTHING };
+    patient(Pool { warm: true, left, ..pool })
+}
+
+/// Sessions that are bound, unbound, ended, and removed from their worker all at once.
+pub(crate) fn removed() -> Pool {
+    let left = Left { calls: 3, deaths: 1, hands: 1, removals: 1, shutdowns: 1, ..NOTHING };
+    Pool { left, ..patient(two_workers(&[A])) }
 }
 
 fn two_workers(kinds: &[Kind]) -> Pool {
@@ -54,7 +111,9 @@ fn pool(kind: KindSettings, size: u32, window: u32, kinds: &[Kind]) -> Pool {
     let mut sessions: Vec<&str> = kinds.iter().filter_map(|kind| kind.session).collect();
     sessions.dedup();
     let left = Left { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    Pool { settings, kinds: kinds.to_vec(), sessions, patience: beats(4), warm: false, left, fault: None }
+    let kinds = kinds.to_vec();
+    let (warm, is_fair, pings_until, spent, fault) = (false, false, None, 0, None);
+    Pool { settings, kinds, sessions, patience: beats(4), warm, pings_until, spent, is_fair, left, fault }
 }
 
 fn routed(expiry: Expiry, on_expired: OnExpired) -> KindSettings {
@@ -164,6 +223,43 @@ fn a_session_that_fails_fast() {
 fn a_session_in_other_hands() {
     let left = Left { calls: 3, cancels: 1, deaths: 1, hands: 2, ..NOTHING };
     explore("by hand", &Pool { left, ..patient(two_workers(&[A])) }, 500_000);
+}
+
+/// I3, I4, R14: whoever is bound by hand or by a call, when the worker's sessions are removed.
+#[test]
+fn a_session_that_is_removed_from_its_worker() {
+    explore("removed", &removed(), 200_000);
+}
+
+/// I1, R26: pings that are missed, a worker that is degraded, restored, and ended.
+#[test]
+fn a_worker_whose_health_decides() {
+    explore("health", &gated(), 150_000);
+}
+
+/// I1, R33: waits, deadlines between them, and a budget with one retry left.
+#[test]
+fn retries_with_a_wait_and_a_budget() {
+    explore("retries", &retrying(0), 125_000);
+    explore("budget", &retrying(9), 115_000);
+}
+
+/// I1, R34: a breaker is never stuck.
+#[test]
+fn a_breaker_with_one_trial() {
+    explore("breaker", &breaking(), 400_000);
+}
+
+/// I1, R36: whoever waits waits for one call of each other session.
+#[test]
+fn sessions_that_share_a_worker() {
+    explore("fair", &shared(), 85_000);
+}
+
+/// I1, R37
+#[test]
+fn a_payload_in_quarantine() {
+    explore("poison", &poisoned(), 200_000);
 }
 
 /// I3, I4, R16

@@ -2,7 +2,7 @@
 //! stays green here would prove nothing above.
 
 use crate::{configurations, pool::Pool, rules, state::State};
-use herder_core::{CallId, Effect, Failure, Input, Note, WireId, WorkerRef};
+use herder_core::{CallId, Effect, Failure, Generation, Input, Note, WireId, WorkerId, WorkerRef};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -14,6 +14,20 @@ pub(crate) enum Fault {
     DeadlineUntold,
     /// The core does not hear of deaths.
     DeathUnheard,
+    /// The core does not hear that a caller left.
+    AbandonUnheard,
+    /// The core is told of a pong when a ping was missed.
+    PongMadeUp,
+    /// The core does not hear that a worker's sessions are to be removed.
+    RemovalUnheard,
+    /// A call that was lost, and met its deadline while it waited to be sent again, is sent.
+    RetriedLate,
+    /// A call that is lost is sent again, whatever the core says.
+    RetriedUnasked,
+    /// The core does not hear what a process had when it died.
+    SuspectsUntold,
+    /// The core does not hear whose calls are whose.
+    SessionsHidden,
 }
 
 impl State {
@@ -28,6 +42,17 @@ impl State {
                 (Fault::DeadlineUntold, Effect::Settle { call, failure: Failure::DeadlineExceeded { .. }, .. }) => {
                     self.call(*call).answers -= 1;
                 }
+                (Fault::RetriedLate, Effect::Settle { call, failure: Failure::DeadlineExceeded { .. }, .. })
+                    if self.call(*call).runs > 0 && !self.is_running(*call) =>
+                {
+                    self.send_unasked(pool, *call);
+                }
+                (Fault::RetriedUnasked, Effect::Settle { call, failure: Failure::WorkerLost(_), .. }) => {
+                    self.send_unasked(pool, *call);
+                }
+                (Fault::PongMadeUp, Effect::Note(Note::PingMissed(at, ..))) => {
+                    self.step(pool, Input::Pong { at: *at, nonce: 0 }, None);
+                }
                 _ => {}
             }
         }
@@ -40,6 +65,15 @@ impl State {
     /// In the models with this fault no call is sent twice, so that the n-th attempt is the n-th call's.
     fn answer_again(&mut self, wire: WireId) {
         self.call(CallId(wire.0)).answers += 1;
+    }
+
+    fn is_running(&self, id: CallId) -> bool {
+        self.world.unfinished().any(|(.., attempt)| attempt.call == id)
+    }
+
+    fn send_unasked(&mut self, pool: &Pool, id: CallId) {
+        let first = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
+        self.sent(pool, first, id, WireId(1 << 40), None);
     }
 
     fn free_early(&mut self, pool: &Pool, id: CallId) {
@@ -95,4 +129,53 @@ fn a_call_that_is_never_answered_is_found() {
 fn a_binding_to_a_dead_worker_is_found() {
     let steps = counterexample(configurations::strict(), Fault::DeathUnheard, rules::LOOKUP);
     assert_eq!(steps, 3, "ready, submit, death");
+}
+
+/// R14
+#[test]
+fn a_session_that_stays_bound_is_found() {
+    let steps = counterexample(configurations::removed(), Fault::RemovalUnheard, rules::RELEASED);
+    assert_eq!(steps, 2, "bind, remove");
+}
+
+/// R26
+#[test]
+fn a_call_to_a_worker_that_missed_a_ping_is_found() {
+    let steps = counterexample(configurations::gated(), Fault::PongMadeUp, rules::HEALTH);
+    assert!(steps >= 3, "ping, silence, miss, submit");
+}
+
+/// R33
+#[test]
+fn a_retry_at_the_deadline_is_found() {
+    let steps = counterexample(configurations::retrying(0), Fault::RetriedLate, rules::LATE);
+    assert!(steps >= 3, "submit, death, deadline");
+}
+
+/// R33
+#[test]
+fn a_retry_beyond_the_budget_is_found() {
+    let steps = counterexample(configurations::retrying(10), Fault::RetriedUnasked, rules::BUDGET);
+    assert!(steps >= 2, "submit, death");
+}
+
+/// R34
+#[test]
+fn a_permit_that_is_not_returned_is_found() {
+    let steps = counterexample(configurations::breaking(), Fault::AbandonUnheard, rules::TRIALS);
+    assert!(steps >= 4, "a failure, time, a trial, and its caller leaves");
+}
+
+/// R36
+#[test]
+fn a_queue_that_knows_no_sessions_is_found() {
+    let steps = counterexample(configurations::shared(), Fault::SessionsHidden, rules::FAIR);
+    assert!(steps >= 6, "a call that runs, three that wait, two that are answered");
+}
+
+/// R37
+#[test]
+fn a_payload_that_goes_on_ending_workers_is_found() {
+    let steps = counterexample(configurations::poisoned(), Fault::SuspectsUntold, rules::POISON);
+    assert!(steps >= 4, "two deaths, and a third submission");
 }

@@ -6,7 +6,7 @@ use crate::{
     rules,
     state::{Left, State},
 };
-use herder_core::{Affinity, KindSettings, Settings};
+use herder_core::{Affinity, KindSettings, Now, Settings};
 use stateright::{Model, Property};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub(crate) struct Kind {
     /// The pool's mode if there is none.
     pub(crate) affinity: Option<Affinity>,
     pub(crate) idempotent: bool,
+    /// Its command and arguments, where payloads are watched.
+    pub(crate) payload: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -29,6 +31,12 @@ pub(crate) struct Pool {
     pub(crate) patience: Duration,
     /// Begins with all its base workers ready.
     pub(crate) warm: bool,
+    /// Workers serve the control channel. Pings never end, so the model does, at some time.
+    pub(crate) pings_until: Option<Now>,
+    /// Retries before it begins.
+    pub(crate) spent: u32,
+    /// Whether the order between sessions is looked at.
+    pub(crate) is_fair: bool,
     pub(crate) left: Left,
     /// What is wrong with the shell around the core.
     pub(crate) fault: Option<Fault>,
@@ -39,6 +47,11 @@ impl Pool {
     pub(crate) fn mode(&self, kind: Kind) -> Option<Affinity> {
         let KindSettings::Enhanced { session_affinity: Some(affinity), .. } = &self.settings.kind else { return None };
         kind.session.map(|_| kind.affinity.unwrap_or(affinity.mode))
+    }
+
+    /// Health decides who gets work.
+    pub(crate) fn is_gated(&self) -> bool {
+        matches!(self.settings.kind, KindSettings::Enhanced { state_machine: true, .. })
     }
 }
 
@@ -57,6 +70,10 @@ impl Model for Pool {
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
         state.act(self, action).then_some(state)
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        self.pings_until.is_none_or(|end| state.now < end)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

@@ -4,13 +4,20 @@ use crate::{
     pool::Pool,
     state::{Broken, State},
 };
-use herder_core::WorkerRef;
+use herder_core::{BreakerState, WorkerRef};
 use stateright::Property;
 
 pub(crate) const TWICE: &str = "I1: a call is answered once at most";
 pub(crate) const NEVER: &str = "I1: at rest every call is answered";
 pub(crate) const WINDOW: &str = "I2: no process has more unfinished than its window";
 pub(crate) const OVERLAP: &str = "I3: strict calls of a session do not overlap";
+pub(crate) const HEALTH: &str = "R26: who missed a ping gets no call where health decides";
+pub(crate) const LATE: &str = "R33: nothing is sent at its deadline or later";
+pub(crate) const BUDGET: &str = "R33: no more is sent again than the budget allows";
+pub(crate) const TRIALS: &str = "R34: no more trials than probes, and none that nobody waits for";
+pub(crate) const FAIR: &str = "R36: nobody waits while another session is served twice";
+pub(crate) const POISON: &str = "R37: what is in quarantine is not sent";
+pub(crate) const RELEASED: &str = "R14: no session is bound to a worker whose sessions were removed";
 pub(crate) const LOOKUP: &str = "I4: what a lookup names is alive";
 
 pub(crate) fn all() -> Vec<Property<Pool>> {
@@ -29,6 +36,16 @@ pub(crate) fn all() -> Vec<Property<Pool>> {
         Property::always("I4: only what is alive is sent anything", |_, state| holds(state, Broken::Dead)),
         Property::always("I7: a pool at rest has its base workers, or has stopped", whole),
         Property::always("R21: a slot has one process", |_, state| holds(state, Broken::Process)),
+        Property::always(RELEASED, |_, state| holds(state, Broken::Released)),
+        Property::always(HEALTH, |_, state| holds(state, Broken::Degraded)),
+        Property::always("R33: nothing is sent more often than it may be", |_, state| holds(state, Broken::Runs)),
+        Property::always(LATE, |_, state| holds(state, Broken::Late)),
+        Property::always("R33: nothing is sent again before its wait is over", |_, state| holds(state, Broken::Early)),
+        Property::always(BUDGET, |_, state| holds(state, Broken::Budget)),
+        Property::always(TRIALS, trials),
+        Property::always("R34: an open breaker can be closed by results", closes),
+        Property::always(FAIR, |_, state| holds(state, Broken::Unfair)),
+        Property::always(POISON, |_, state| holds(state, Broken::Poison)),
     ]
 }
 
@@ -63,6 +80,30 @@ fn lookups(pool: &Pool, state: &State) -> bool {
         let info = state.core.session_info(state.now, session);
         let bound = info.and_then(|info| info.worker.zip(info.generation));
         bound.is_none_or(|(worker, generation)| state.world.is_live(WorkerRef { worker, generation }))
+    })
+}
+
+fn trials(pool: &Pool, state: &State) -> bool {
+    let Some((breaker, settings)) = state.core.breaker(state.now).zip(pool.settings.breaker.as_ref()) else {
+        return true;
+    };
+    let waiting = state.calls.iter().filter(|call| call.answers == 0).count();
+    breaker.trials <= settings.probes && breaker.trials as usize <= waiting
+}
+
+/// There is a way from here to a closed breaker: workers that behave, and calls that come.
+fn closes(pool: &Pool, state: &State) -> bool {
+    let is_closed = |state: &State| {
+        let breaker = state.core.breaker(state.now);
+        breaker.is_none_or(|breaker| breaker.state == BreakerState::Closed)
+    };
+    if is_closed(state) || pool.left.shutdowns > state.left.shutdowns {
+        return true;
+    }
+    let (mut state, pool) = (state.clone(), Pool { fault: None, ..pool.clone() });
+    (0..20).any(|_| {
+        state.recover(&pool);
+        is_closed(&state)
     })
 }
 

@@ -4,8 +4,11 @@ use crate::{
     pool::Pool,
     world::{Attempt, World},
 };
-use herder_core::{CallId, Core, Effect, Effects, Epoch, Input, Now, WireId, WorkerRef};
+use herder_core::{CallId, Core, Effect, Effects, Epoch, Input, Note, Now, WireId, WorkerRef};
 use std::collections::BTreeMap;
+
+/// Retries that need no results before them. What the few results of a model add is less than one.
+const RESERVE: u32 = 10;
 
 /// A call from its submission on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +19,17 @@ pub(crate) struct Call {
     /// Its session's epoch when it was admitted.
     pub(crate) epoch: Option<Epoch>,
     pub(crate) sent: bool,
+    pub(crate) deadline: Now,
+    /// It may be sent so often.
+    pub(crate) may_run: u32,
+    pub(crate) runs: u32,
+    /// Its process died: it is not sent again before.
+    pub(crate) rests_until: Now,
+    pub(crate) payload: Option<u64>,
+    /// It was submitted while its payload was in quarantine.
+    pub(crate) poisonous: bool,
+    /// Nothing of its session was unanswered when it came, and how many calls of which session were sent since, while it waited.
+    pub(crate) passed: Option<BTreeMap<&'static str, u8>>,
     /// How often its caller was answered.
     pub(crate) answers: u8,
 }
@@ -29,6 +43,8 @@ pub(crate) struct Left {
     pub(crate) deaths: u32,
     /// Binds, unbinds and ends of sessions by hand.
     pub(crate) hands: u32,
+    /// Times that all sessions of a worker are removed.
+    pub(crate) removals: u32,
     /// Waits until sessions are due, and sweeps.
     pub(crate) idles: u32,
     pub(crate) shutdowns: u32,
@@ -49,6 +65,22 @@ pub(crate) enum Broken {
     Dead,
     /// A slot had two processes.
     Process,
+    /// A call was sent more often than it may be.
+    Runs,
+    /// A call was sent at or after its deadline.
+    Late,
+    /// A call was sent again before its wait was over.
+    Early,
+    /// More calls were sent again than the budget allows.
+    Budget,
+    /// A worker that missed a ping was sent a call.
+    Degraded,
+    /// A payload in quarantine was sent.
+    Poison,
+    /// A call waited while another session was served twice.
+    Unfair,
+    /// A session was bound to a worker right after all of that worker's were removed.
+    Released,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +91,10 @@ pub(crate) struct State {
     pub(crate) calls: Vec<Call>,
     /// Where the state of an epoch is.
     homes: BTreeMap<(&'static str, Epoch), WorkerRef>,
+    /// How often calls were sent again.
+    pub(crate) again: u32,
+    /// Deaths in a row with a payload, and the last of them.
+    pub(crate) suspects: BTreeMap<u64, (u32, Now)>,
     pub(crate) left: Left,
     pub(crate) broken: Vec<Broken>,
 }
@@ -68,12 +104,23 @@ impl State {
         let now = Now(0);
         let core = Core::new(pool.settings.clone(), 1, now);
         let (world, left) = (World::default(), pool.left.clone());
-        let mut state = Self { core, now, world, left, calls: Vec::new(), homes: BTreeMap::new(), broken: Vec::new() };
+        let mut state = Self {
+            core,
+            now,
+            world,
+            calls: Vec::new(),
+            homes: BTreeMap::new(),
+            again: 0,
+            suspects: BTreeMap::new(),
+            left,
+            broken: Vec::new(),
+        };
         state.step(pool, Input::Tick, None);
         let workers: Vec<WorkerRef> = state.world.processes.keys().copied().filter(|_| pool.warm).collect();
         for at in workers {
             state.ready(pool, at);
         }
+        (0..pool.spent).for_each(|_| state.lose_one(pool));
         state
     }
 
@@ -87,14 +134,14 @@ impl State {
 
     pub(crate) fn carry_out(&mut self, pool: &Pool, effects: &[Effect], answered: Option<CallId>) {
         for effect in effects {
-            self.apply(effect, answered);
+            self.apply(pool, effect, answered);
         }
         if let Some(fault) = pool.fault {
             self.go_wrong(pool, fault, effects);
         }
     }
 
-    fn apply(&mut self, effect: &Effect, answered: Option<CallId>) {
+    fn apply(&mut self, pool: &Pool, effect: &Effect, answered: Option<CallId>) {
         match *effect {
             Effect::Start(at) => {
                 let free = self.world.start(at);
@@ -104,27 +151,74 @@ impl State {
                 let known = self.world.stop(at);
                 self.demand(known, Broken::Process);
             }
-            Effect::Send { at, call, wire, epoch } => self.sent(at, call, wire, epoch),
+            Effect::Send { at, call, wire, epoch } => self.sent(pool, at, call, wire, epoch),
             Effect::Deliver { call, .. } => {
                 self.demand(answered == Some(call), Broken::Frame);
-                self.call(call).answers += 1;
+                self.answer_caller(call);
             }
-            Effect::Settle { call, .. } => self.call(call).answers += 1,
+            Effect::Settle { call, .. } => self.answer_caller(call),
             Effect::EndSession { at, .. } => self.demand(self.world.is_live(at), Broken::Dead),
             Effect::Stopped => self.world.stopped = true,
-            Effect::Cancel { .. } | Effect::Ping { .. } | Effect::Examine { .. } | Effect::Note(_) => {}
+            Effect::Ping { at, nonce } => self.world.ping(at, nonce),
+            Effect::Examine { at, nonce } => self.world.examine(at, nonce),
+            Effect::Note(Note::PingMissed(at, ..)) => self.world.missed_ping(at),
+            Effect::Cancel { .. } | Effect::Note(_) => {}
         }
     }
 
-    fn sent(&mut self, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
+    /// Forgets what matters no more: equal ends make equal states.
+    fn answer_caller(&mut self, id: CallId) {
+        let call = self.call(id);
+        call.answers += 1;
+        (call.deadline, call.rests_until, call.passed) = (Now(0), Now(0), None);
+    }
+
+    pub(crate) fn sent(&mut self, pool: &Pool, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
         let call = self.call(id).clone();
+        self.sent_in_time(pool, at, &call);
+        self.sent_fairly(call.session);
         if let (true, Some(session), Some(epoch)) = (call.strict, call.session, epoch) {
             self.sent_strict(at, id, &call, (session, epoch));
         }
         let attempt = Attempt { call: id, session: call.session, strict: call.strict, epoch };
         let taken = self.world.send(at, wire, attempt);
         self.demand(taken, Broken::Dead);
-        self.call(id).sent = true;
+        let call = self.call(id);
+        (call.sent, call.passed, call.rests_until) = (true, None, Now(0));
+        call.runs += 1;
+    }
+
+    /// R26, R33, R37
+    fn sent_in_time(&mut self, pool: &Pool, at: WorkerRef, call: &Call) {
+        self.demand(call.runs < call.may_run, Broken::Runs);
+        self.demand(self.now < call.deadline, Broken::Late);
+        self.demand(self.now >= call.rests_until, Broken::Early);
+        self.again += u32::from(call.runs > 0);
+        self.demand(self.again <= RESERVE, Broken::Budget);
+        let missed = self.world.processes.get(&at).is_some_and(|process| process.missed);
+        self.demand(!(missed && pool.is_gated()), Broken::Degraded);
+        let poison = (call.poisonous || call.runs > 0) && self.is_quarantined(pool, call.payload);
+        self.demand(!poison, Broken::Poison);
+    }
+
+    /// R36: all that wait see that a call of this session goes first.
+    fn sent_fairly(&mut self, session: Option<&'static str>) {
+        let Some(session) = session else { return };
+        let waiting = self.calls.iter_mut().filter(|call| call.answers == 0 && call.session != Some(session));
+        let counts = waiting.filter_map(|call| call.passed.as_mut()).map(|passed| {
+            let count = passed.entry(session).or_default();
+            *count += 1;
+            *count
+        });
+        let most = counts.max();
+        self.demand(most.is_none_or(|most| most <= 1), Broken::Unfair);
+    }
+
+    /// R37
+    pub(crate) fn is_quarantined(&self, pool: &Pool, payload: Option<u64>) -> bool {
+        let Some((poison, payload)) = pool.settings.poison.as_ref().zip(payload) else { return false };
+        let entry = self.suspects.get(&payload);
+        entry.is_some_and(|&(deaths, last)| deaths >= poison.deaths && self.now < last + poison.quarantine)
     }
 
     /// I3

@@ -19,6 +19,12 @@ pub(crate) struct Process {
     /// Told to end.
     pub(crate) stopping: bool,
     pub(crate) unfinished: BTreeMap<WireId, Attempt>,
+    /// The ping it has not answered.
+    pub(crate) ping: Option<u64>,
+    /// The ping it is examined for.
+    pub(crate) examined: Option<u64>,
+    /// It missed one, and has answered none since, nor been seen to compute for its calls.
+    pub(crate) missed: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -39,6 +45,18 @@ impl World {
     /// False if there is no such process.
     pub(crate) fn stop(&mut self, at: WorkerRef) -> bool {
         self.processes.get_mut(&at).map(|process| process.stopping = true).is_some()
+    }
+
+    pub(crate) fn ping(&mut self, at: WorkerRef, nonce: u64) {
+        self.processes.entry(at).or_default().ping = Some(nonce);
+    }
+
+    pub(crate) fn examine(&mut self, at: WorkerRef, nonce: u64) {
+        self.processes.entry(at).or_default().examined = Some(nonce);
+    }
+
+    pub(crate) fn missed_ping(&mut self, at: WorkerRef) {
+        self.processes.entry(at).or_default().missed = true;
     }
 
     /// False if the process does not take calls, or knows the wire id.
