@@ -47,6 +47,9 @@ impl Stack {
     pub(crate) fn take(&mut self, now: Instant, line: &str) -> bool {
         if let Some(part) = begins(line) {
             self.part = part;
+        } else if line.starts_with("Traceback ") {
+            self.part = Part::Nobody; // of an exception, whose lines look much the same
+            return false;
         } else if self.part == Part::Nobody || !(line.starts_with("  ") || line.is_empty()) {
             return false;
         }
@@ -131,6 +134,17 @@ mod tests {
         let text = [CURRENT, "  File \"b.py\", line 2 in run", "", OTHER, "  File \"a.py\", line 1 in poll"].join("\n");
         assert_eq!(stack.text().unwrap(), text, "the thread that got the signal comes first");
         assert_eq!(super::Stack::new(Instant::now()).text(), None);
+    }
+
+    /// A worker that comes to itself while its ladder is climbed: what it says then is no part of where it hung.
+    #[test]
+    fn a_traceback_after_it_is_none_of_it() {
+        let frame = "  File \"b.py\", line 2 in run";
+        let raised = "  File \"b.py\", line 2, in run";
+        let (stack, taken) =
+            stack(&[CURRENT, frame, "Traceback (most recent call last):", raised, "    run()", "KeyError: 1"]);
+        assert_eq!(taken, [true, true, false, false, false, false]);
+        assert_eq!(stack.text().unwrap(), format!("{CURRENT}\n{frame}"));
     }
 
     #[test]
