@@ -13,12 +13,16 @@ use std::{num::NonZeroU8, time::Duration};
 
 /// A pool whose worker is pinged often, and that worker, which has said this hello. A call was there before it was ready, so that
 /// it has that from the first ping on.
-async fn pinged(hint: &str, vitals: Vitals, hello: impl FnOnce(WorkerHello) -> WorkerHello) -> (Stage, Peer, Answer) {
+async fn pinged(
+    hint: &str,
+    does: impl FnOnce(&ScriptedChild),
+    hello: impl FnOnce(WorkerHello) -> WorkerHello,
+) -> (Stage, Peer, Answer) {
     let quick = Duration::from_millis(5);
     let health = Health::new().interval(quick).timeout(quick).failures(1);
     let mut stage = Stage::start(enhanced(&fresh(hint)).health(health).build().unwrap());
     let mut peer = stage.launches.next().await;
-    peer.child.vitals.set(vitals);
+    does(&peer.child);
     let itself = WorkerHello { pid: peer.child.pid(), ..peer::hello() };
     peer.greet_as(hello(itself)).await;
     let answer = stage.execute(echo(1));
@@ -34,7 +38,8 @@ fn silent(status: &Status) -> Option<Vitals> {
 /// R26: a worker that computes for a call and answers no ping is shown so, healthy, and told of once; it is ended once it does nothing.
 #[actix::test]
 async fn r26_a_worker_that_computes_is_not_ended() {
-    let (mut stage, mut peer, answer) = pinged("bound", Vitals::Computing, |hello| hello).await;
+    let (mut stage, mut peer, answer) =
+        pinged("bound", |child| child.vitals.set(Vitals::Computing), |hello| hello).await;
     let call = peer.call().await;
     until("it is seen to compute", async || silent(&stage.status().await) == Some(Vitals::Computing)).await;
     logged(&[&stage.name, "C code holds the GIL"]).await;
@@ -47,12 +52,31 @@ async fn r26_a_worker_that_computes_is_not_ended() {
     stage.launches.next().await.ready().await.serve();
 }
 
+/// R26: one that gets next to no processor, but wants it, computes as well: a machine with too much to do costs no worker.
+#[actix::test]
+async fn r26_a_worker_that_waits_for_a_processor_is_not_ended() {
+    let starved = |child: &ScriptedChild| {
+        child.vitals.set(Vitals::Idle);
+        child.runnable.set(true);
+    };
+    let (stage, mut peer, answer) = pinged("starved", starved, |hello| hello).await;
+    let call = peer.call().await;
+    until("it is seen to compute", async || silent(&stage.status().await) == Some(Vitals::Computing)).await;
+    peer.answer(call.wire, "1").await;
+    assert_eq!(value(answer.get().await), 1);
+    peer.serve();
+}
+
 /// R26: one that is stopped is ended as such, and not asked for its stack, which it could not print.
 #[actix::test]
 async fn r26_a_stopped_worker_is_named_so() {
     let signal = NonZeroU8::new(10);
-    let (mut stage, peer, answer) =
-        pinged("stopped", Vitals::Stopped, |hello| WorkerHello { stack_signal: signal, ..hello }).await;
+    let (mut stage, peer, answer) = pinged(
+        "stopped",
+        |child| child.vitals.set(Vitals::Stopped),
+        |hello| WorkerHello { stack_signal: signal, ..hello },
+    )
+    .await;
     peer.child.stopped().await;
     assert_eq!(peer.child.asked.get(), None);
     logged(&[&stage.name, "missed a ping", "found=stopped"]).await;
@@ -75,10 +99,14 @@ async fn r26_who_is_asked_for_its_stack() {
         ("nonsense", NonZeroU8::new(250), true, None),
     ];
     for (hint, stack_signal, is_itself, asked) in cases {
-        let (mut stage, peer, answer) = pinged(hint, Vitals::Idle, |hello| {
-            let pid = hello.pid + u32::from(!is_itself);
-            WorkerHello { stack_signal, pid, ..hello }
-        })
+        let (mut stage, peer, answer) = pinged(
+            hint,
+            |child| child.vitals.set(Vitals::Idle),
+            |hello| {
+                let pid = hello.pid + u32::from(!is_itself);
+                WorkerHello { stack_signal, pid, ..hello }
+            },
+        )
         .await;
         peer.child.stopped().await;
         assert_eq!(peer.child.asked.get(), asked, "{hint}");

@@ -21,6 +21,8 @@ impl State {
         let now = Sample { at: clock::now(), cpu: activity.cpu };
         match link.sample.replace(now) {
             _ if activity.stopped => Vitals::Stopped,
+            // Also one that gets next to no processor, on a machine that has too much to do.
+            _ if activity.runnable => Vitals::Computing,
             Some(before) => Vitals::of(now.cpu.saturating_sub(before.cpu), now.at.since(before.at)),
             None => Vitals::Unknown,
         }

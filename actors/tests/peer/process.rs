@@ -17,6 +17,8 @@ pub(crate) struct ScriptedChild {
     pub(crate) stubborn: Cell<bool>,
     /// What it does, as far as the system tells.
     pub(crate) vitals: Cell<Vitals>,
+    /// Whether its main thread waits for a processor.
+    pub(crate) runnable: Cell<bool>,
     /// The signal by which it was asked for its stack.
     pub(crate) asked: Cell<Option<Signal>>,
     begun: Instant,
@@ -33,6 +35,7 @@ impl ScriptedChild {
             pid,
             stubborn: Cell::new(false),
             vitals: Cell::new(Vitals::Unknown),
+            runnable: Cell::new(false),
             asked: Cell::new(None),
             begun: Instant::now(),
             kills: watch::Sender::new(0),
@@ -102,7 +105,7 @@ impl ChildHandle for ScriptedChild {
     fn activity(&self) -> Option<Activity> {
         let cpu = if self.vitals.get() == Vitals::Computing { self.begun.elapsed() } else { Duration::ZERO };
         let stopped = self.vitals.get() == Vitals::Stopped;
-        (self.vitals.get() != Vitals::Unknown).then_some(Activity { cpu, stopped })
+        (self.vitals.get() != Vitals::Unknown).then_some(Activity { cpu, runnable: self.runnable.get(), stopped })
     }
 
     fn wait(&self) -> Pin<Box<dyn Future<Output = ExitStatus>>> {

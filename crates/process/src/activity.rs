@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Activity {
     /// The processor time of all its threads, in steps of the system's clock tick (10 ms on Linux).
     pub cpu: Duration,
+    /// Its main thread is on a processor, or waits for one.
+    pub runnable: bool,
     /// It is stopped: by `SIGSTOP` or its like, or by a debugger.
     pub stopped: bool,
 }
@@ -26,7 +28,9 @@ fn parse(stat: &str, ticks_per_second: u64) -> Option<Activity> {
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
     let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let cpu = (ticks(USER)? + ticks(SYSTEM)?) as f64 / ticks_per_second.max(1) as f64;
-    Some(Activity { cpu: Duration::from_secs_f64(cpu), stopped: matches!(*fields.get(STATE)?, "T" | "t") })
+    let state = *fields.get(STATE)?;
+    let (runnable, stopped) = (state == "R", matches!(state, "T" | "t"));
+    Some(Activity { cpu: Duration::from_secs_f64(cpu), runnable, stopped })
 }
 
 #[cfg(test)]
@@ -36,10 +40,11 @@ mod tests {
     #[test]
     fn the_line_of_proc_is_understood_whatever_the_name() {
         let line = |state: &str| format!("42 (a ) b 7) {state} 1 42 42 0 -1 4194560 9 0 0 0 250 50 0 0 20 0 3 0 1 2 3");
-        let seconds = |stopped| Some(Activity { cpu: Duration::from_secs(3), stopped });
-        assert_eq!(parse(&line("S"), 100), seconds(false));
-        assert_eq!(parse(&line("T"), 100), seconds(true));
-        assert_eq!(parse(&line("t"), 100), seconds(true));
+        let activity = |runnable, stopped| Some(Activity { cpu: Duration::from_secs(3), runnable, stopped });
+        assert_eq!(parse(&line("S"), 100), activity(false, false));
+        assert_eq!(parse(&line("R"), 100), activity(true, false));
+        assert_eq!(parse(&line("T"), 100), activity(false, true));
+        assert_eq!(parse(&line("t"), 100), activity(false, true));
         assert_eq!(parse("42 (cut) S 1", 100), None);
     }
 }
