@@ -141,6 +141,7 @@ impl Core {
         self.set_place(id, place);
         if let Some(due) = self.calls.get(&id).map(|call| call.due()) {
             self.timers.set(due, Timer::Call(id));
+            self.shrink_timers();
         }
         self.want_overflow(now, fx);
     }
