@@ -127,6 +127,11 @@ fn patient(mut pool: Pool) -> Pool {
     Pool { patience: Duration::MAX, ..pool }
 }
 
+/// Whether there is time for minutes, and memory for gigabytes.
+fn is_large() -> bool {
+    std::env::var_os("HERDER_LARGE").is_some()
+}
+
 /// Visits every state. The checker stops at a state that breaks a rule; its own way there may be a detour.
 fn explore(name: &str, pool: &Pool, at_least: usize) {
     let checker = pool.clone().checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
@@ -160,7 +165,12 @@ fn a_basic_pool_through_to_its_shutdown() {
 fn two_workers_and_idempotent_calls() {
     let left = Left { calls: 3, deaths: 1, ..NOTHING };
     let pool = coarse(pool(KindSettings::Basic, 2, 1, &[ANYONE, AGAIN]));
-    explore("idempotent", &Pool { left, ..pool }, 200_000);
+    let pool = Pool { left, ..pool };
+    let more = Left { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
+    explore("idempotent", &Pool { left: more, ..patient(pool.clone()) }, 140_000);
+    if is_large() {
+        explore("idempotent, with deadlines", &pool, 3_000_000);
+    }
 }
 
 /// I1, I7: the pool fails, and its probe brings it back.
