@@ -46,6 +46,16 @@ def wait_for(path: str) -> str:
 
 
 @app.command
+def hang() -> None:
+    """Ends only with its process: an interrupt does not stop it."""
+    while True:
+        try:
+            time.sleep(3600)
+        except BaseException:
+            pass
+
+
+@app.command
 def slow(ms: int) -> int:
     time.sleep(ms / 1000)
     return ms
