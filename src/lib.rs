@@ -32,7 +32,7 @@ pub use herder_actors::{
     Execute, ExecuteInSession, Expiry, Features, Fingerprint, Generation, GetBreaker, GetInternalStats, GetPoolName,
     GetQuarantine, GetRecorder, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetTrail, GetWorker, Health,
     HealthCheck, IfAbsent, Incident, InternalStats, InvalidConfig, InvalidFingerprint, InvalidSessionId, KillWorker,
-    Launch, ListSessions, ListWorkers, Meta, OnExpired, OutOfMemory, Outcome, PendingReply, Poison, PoolBuilder,
+    Launch, ListSessions, ListWorkers, Meta, Now, OnExpired, OutOfMemory, Outcome, PendingReply, Poison, PoolBuilder,
     PoolConfig, PoolHealth, PoolName, PoolState, PoolSupervisor, Problem, Queue, QueueStatus, RebindReason,
     RecordOutcome, RecordedExit, RecordedFrame, RecordedTransition, Recording, ReleasePayload, RemoveWorkerSessions,
     Reply, Report, ResetBreaker, Restart, Result, Retry, Routed, Routing, SessionAffinity, SessionAffinityActor,

@@ -54,7 +54,7 @@ pub use worker::WorkerActor;
 
 pub use herder_core::{
     BindError, BreakerState, BreakerStatus, Counters, Epoch, Fingerprint, Generation, InvalidFingerprint,
-    InvalidSessionId, Outcome, PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall, SessionId,
+    InvalidSessionId, Now, Outcome, PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall, SessionId,
     SessionInfo, SessionPage, SessionState, Vitals, Watched, WorkerId, WorkerMetrics, WorkerRef, WorkerState,
     WorkerStatus, concurrency,
 };

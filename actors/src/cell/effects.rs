@@ -139,8 +139,9 @@ impl State {
 fn reply(result: CallResult, delivery: Delivery) -> Reply {
     let CallResult { codec, payload, stamps, .. } = result;
     let body = if payload.len() <= COPY { Bytes::copy_from_slice(&payload) } else { payload };
-    let Delivery { at, routing, attempts, queued, ran } = delivery;
-    Reply { worker: at.worker, generation: at.generation, routing, attempts, queued, ran, stamps, codec, body }
+    let Delivery { at, routing, attempts, admitted, queued, ran } = delivery;
+    let WorkerRef { worker, generation } = at;
+    Reply { worker, generation, routing, attempts, admitted, queued, ran, stamps, codec, body }
 }
 
 /// For the rare worker without msgpack beside one that has it.

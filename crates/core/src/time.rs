@@ -1,12 +1,13 @@
 //! Time as the core sees it: a number that callers hand in. Holds no clock and reads none.
 
+use serde::Serialize;
 use std::{
     ops::{Add, Sub},
     time::Duration,
 };
 
 /// A moment: nanoseconds of the host's monotonic clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
 pub struct Now(pub u64);
 
 impl Now {

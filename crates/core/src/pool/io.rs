@@ -192,6 +192,8 @@ pub struct Delivery {
     pub routing: Routing,
     /// How often it was sent.
     pub attempts: u32,
+    /// When the call was admitted.
+    pub admitted: Now,
     /// From admission to the last send.
     pub queued: Duration,
     /// From the last send to the final frame.

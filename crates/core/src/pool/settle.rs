@@ -45,7 +45,8 @@ impl Core {
             self.end_permit(now, call.permit, breaker.counts.answer(ok));
         }
         let (queued, ran) = (attempt.since - call.admitted, now - attempt.since);
-        let delivery = Delivery { at, routing: attempt.routing, attempts: call.attempts, queued, ran };
+        let (routing, attempts, admitted) = (attempt.routing, call.attempts, call.admitted);
+        let delivery = Delivery { at, routing, attempts, admitted, queued, ran };
         fx.push(Effect::Deliver { call: id, delivery, earlier: call.into_losses() });
     }
 

@@ -1,0 +1,137 @@
+//! Lanes: the places where calls can run. Each operation is laid into one of its worker's lanes, and what lies between two
+//! operations of a lane is divided by its causes.
+
+use super::{Interval, Losses, Observed, Operation, WorkerSeen, spans::Spans};
+use crate::{Now, WorkerId};
+use std::time::Duration;
+
+/// The lanes of a run.
+pub(super) struct Lanes<'a> {
+    window: Interval,
+    workers: Vec<Worker<'a>>,
+}
+
+/// A worker's lanes, and when it had no process that was ready.
+struct Worker<'a> {
+    id: WorkerId,
+    starting: Spans,
+    lanes: Vec<Lane<'a>>,
+}
+
+/// One place where one call at a time runs.
+#[derive(Default)]
+struct Lane<'a> {
+    operations: Vec<&'a Operation>,
+}
+
+/// What keeps all lanes alike from working.
+struct Causes {
+    waiting: Spans,
+    tail: Spans,
+    coding: Spans,
+}
+
+impl<'a> Lanes<'a> {
+    /// Lays each operation into the first lane of its worker that is free; a worker that ran more at once than it should has more lanes.
+    pub(super) fn of(observed: &'a Observed) -> Self {
+        let mut lanes = Self { window: observed.window, workers: observed.workers.iter().map(Worker::seen).collect() };
+        let mut operations: Vec<&Operation> = observed.operations.iter().collect();
+        operations.sort_by_key(|operation| (operation.started, operation.ended));
+        for operation in operations {
+            lanes.worker(operation.at.worker).take(operation);
+        }
+        lanes
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.workers.iter().map(|worker| worker.lanes.len()).sum()
+    }
+
+    /// The times of all lanes in which nothing ran, by cause.
+    pub(super) fn gaps(&self, observed: &Observed) -> Losses {
+        let causes = Causes::of(observed);
+        let mut losses = Losses::default();
+        for (worker, lane) in self.workers.iter().flat_map(|worker| worker.lanes.iter().map(move |lane| (worker, lane)))
+        {
+            for (before, gap, after) in lane.gaps(self.window) {
+                causes.divide(&worker.starting, before, gap, after, &mut losses);
+            }
+        }
+        losses
+    }
+
+    /// A worker that nobody listed has no lane yet.
+    fn worker(&mut self, id: WorkerId) -> &mut Worker<'a> {
+        let at = self.workers.iter().position(|worker| worker.id == id).unwrap_or(self.workers.len());
+        if at == self.workers.len() {
+            self.workers.push(Worker { id, starting: Spans::default(), lanes: Vec::new() });
+        }
+        &mut self.workers[at]
+    }
+}
+
+impl<'a> Worker<'a> {
+    fn seen(seen: &WorkerSeen) -> Self {
+        let mut lanes = Vec::new();
+        lanes.resize_with(seen.concurrency.max(1), Lane::default);
+        Self { id: seen.worker, starting: Spans::of(seen.starting.iter().copied()), lanes }
+    }
+
+    fn take(&mut self, operation: &'a Operation) {
+        match self.lanes.iter_mut().find(|lane| lane.is_free(operation.started)) {
+            Some(free) => free.operations.push(operation),
+            None => self.lanes.push(Lane { operations: vec![operation] }),
+        }
+    }
+}
+
+impl Lane<'_> {
+    fn is_free(&self, at: Now) -> bool {
+        self.operations.last().is_none_or(|last| last.ended <= at)
+    }
+
+    /// What lies before, between and after its operations, with its neighbours.
+    fn gaps(&self, window: Interval) -> impl Iterator<Item = (Option<&Operation>, Interval, Option<&Operation>)> {
+        let operations = || self.operations.iter().copied();
+        let before = std::iter::once(None).chain(operations().map(Some));
+        let after = operations().map(Some).chain(std::iter::once(None));
+        before.zip(after).map(move |(before, after)| {
+            let from = before.map_or(window.started, |operation| operation.ended.0);
+            let to = after.map_or(window.ended, |operation| operation.started.0);
+            (before, Interval::between(Now(from), Now(to)).within(window), after)
+        })
+    }
+}
+
+impl Causes {
+    fn of(observed: &Observed) -> Self {
+        let Observed { window, operations, coding, .. } = observed;
+        let last_sent = operations.iter().map(|operation| operation.sent).max().unwrap_or(Now(window.ended));
+        Self {
+            waiting: Spans::of(operations.iter().map(|operation| Interval::between(operation.queued, operation.sent))),
+            tail: Spans::of([Interval::between(last_sent, Now(window.ended))]),
+            coding: Spans::of(coding.iter().copied()),
+        }
+    }
+
+    /// Divides one gap: each moment goes to the first cause that claims it.
+    fn divide(
+        &self,
+        starting: &Spans,
+        before: Option<&Operation>,
+        gap: Interval,
+        after: Option<&Operation>,
+        losses: &mut Losses,
+    ) {
+        let back = before.map(|operation| Interval::between(operation.ended, operation.answered));
+        let way = after.map(|operation| Interval::between(operation.sent, operation.started));
+        let mut left = vec![gap];
+        let mut take = |spans: &Spans| Duration::from_nanos(spans.take_from(&mut left));
+        losses.start_up += take(starting);
+        losses.dispatch += take(&Spans::of(back.into_iter().chain(way)));
+        losses.queueing += take(&self.waiting);
+        losses.stragglers += take(&self.tail);
+        losses.serialization += take(&self.coding);
+        losses.idle += Duration::from_nanos(left.iter().map(|piece| piece.length()).sum());
+    }
+}

@@ -1,0 +1,81 @@
+//! [`Losses`]: where lanes' time went that did no work.
+
+use serde::Serialize;
+use std::time::Duration;
+
+/// The lost time of all lanes, by cause. A lane is one place where a call can run: workers times their concurrency. Eight workers that
+/// do nothing for a second lose eight lane-seconds.
+///
+/// The parts add up to `lanes x (measured - ideal)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+pub struct Losses {
+    /// The worker was not ready yet, or its process was being replaced.
+    pub start_up: Duration,
+    /// The lane was free and a call waited in the pool: for its session's worker, or for the pool to hand it out.
+    pub queueing: Duration,
+    /// A call was on its way to the lane or its answer on the way back; the worker's decoding and encoding are in it.
+    pub dispatch: Duration,
+    /// No call waited, for callers were encoding arguments or decoding values.
+    pub serialization: Duration,
+    /// The last calls had all been handed out and ran elsewhere. What no order of calls could avoid is not counted.
+    pub stragglers: Duration,
+    /// No call waited: callers gave the pool too little to do.
+    pub idle: Duration,
+    /// A worker could have run and no core was free.
+    pub cores: Duration,
+    /// Calls of one interpreter computed side by side, and only one at a time can.
+    pub gil: Duration,
+    /// Operations took longer than alone, and neither cores nor the GIL explain it: memory, disk, a lock, a service they share.
+    pub slowed: Duration,
+}
+
+/// One cause of losses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// The field of [`Losses`].
+    pub cause: &'static str,
+    /// What it means, as the rest of "lost because ...".
+    pub because: &'static str,
+    /// Lane-seconds.
+    pub lost: Duration,
+}
+
+const CAUSES: [(&str, &str); 9] = [
+    ("start_up", "workers were not ready yet"),
+    ("queueing", "a lane was free and a call still waited in the pool"),
+    ("dispatch", "calls and answers were on their way"),
+    ("serialization", "callers were encoding arguments or decoding values"),
+    ("stragglers", "the last calls ran elsewhere and nothing was left to do"),
+    ("idle", "callers gave the pool too little to do"),
+    ("cores", "workers waited for a free core"),
+    ("gil", "calls of one worker waited for its interpreter"),
+    ("slowed", "calls took longer side by side than alone, though cores were free"),
+];
+
+impl Losses {
+    /// All of them, in the order of a call's life.
+    pub fn iter(&self) -> impl Iterator<Item = Loss> + use<> {
+        let Self { start_up, queueing, dispatch, serialization, stragglers, idle, cores, gil, slowed } = *self;
+        let lost = [start_up, queueing, dispatch, serialization, stragglers, idle, cores, gil, slowed];
+        CAUSES.into_iter().zip(lost).map(|((cause, because), lost)| Loss { cause, because, lost })
+    }
+
+    /// All of them together.
+    pub fn total(&self) -> Duration {
+        self.iter().map(|loss| loss.lost).sum()
+    }
+
+    /// The largest, if anything was lost.
+    pub fn largest(&self) -> Option<Loss> {
+        self.iter().filter(|loss| !loss.lost.is_zero()).max_by_key(|loss| loss.lost)
+    }
+
+    /// Forgives `spare`, which no schedule could have avoided: first what is idle for want of work, last what workers did.
+    pub(super) fn forgive(&mut self, mut spare: Duration) {
+        let Self { start_up, queueing, dispatch, serialization, stragglers, idle, cores, gil, slowed } = self;
+        for part in [stragglers, idle, serialization, queueing, dispatch, start_up, slowed, gil, cores] {
+            let forgiven = spare.min(*part);
+            (*part, spare) = (*part - forgiven, spare - forgiven);
+        }
+    }
+}

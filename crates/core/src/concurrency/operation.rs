@@ -1,0 +1,69 @@
+//! [`Operation`]: the life of one call as five moments.
+
+use super::Interval;
+use crate::{Now, WorkerRef};
+use serde::Serialize;
+
+/// When a call was admitted, sent, run and answered, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Operation {
+    /// The process that ran it.
+    pub at: WorkerRef,
+    /// Its pool admitted it.
+    pub queued: Now,
+    /// It was given to its worker, for the last time if it was sent again.
+    pub sent: Now,
+    /// Its handler began, by the worker's own stamp.
+    pub started: Now,
+    /// Its handler ended, by the worker's own stamp.
+    pub ended: Now,
+    /// Its answer was there.
+    pub answered: Now,
+}
+
+/// Why five moments are no life of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidOperation {
+    /// An error of a handler that never began, or a worker that keeps no stamps.
+    #[error("worker {0} gave no stamps: the call did not run there, or the worker does not keep them")]
+    NotRun(WorkerRef),
+    /// A worker's stamps are its own word. If they lie outside of the call they are of another clock.
+    #[error(
+        "worker {at} stamps a handler from {started} to {ended}, outside of the call, {sent} to {answered}: is its clock CLOCK_MONOTONIC?"
+    )]
+    OtherClock {
+        /// The process that gave the stamps.
+        at: WorkerRef,
+        /// When the call was sent, in nanoseconds.
+        sent: u64,
+        /// When its handler began, as the worker has it.
+        started: u64,
+        /// When its handler ended, as the worker has it.
+        ended: u64,
+        /// When its answer was there.
+        answered: u64,
+    },
+}
+
+impl Operation {
+    /// Checks the order of its moments.
+    ///
+    /// # Errors
+    /// When there are no stamps, or they don't lie between the sending and the answer.
+    pub fn checked(self) -> Result<Self, InvalidOperation> {
+        let Self { at, queued, sent, started, ended, answered } = self;
+        if (started, ended) == (Now(0), Now(0)) {
+            return Err(InvalidOperation::NotRun(at));
+        }
+        if [queued, sent, started, ended, answered].is_sorted() {
+            return Ok(self);
+        }
+        let (sent, started, ended, answered) = (sent.0, started.0, ended.0, answered.0);
+        Err(InvalidOperation::OtherClock { at, sent, started, ended, answered })
+    }
+
+    /// When its handler ran.
+    pub fn interval(&self) -> Interval {
+        Interval::between(self.started, self.ended)
+    }
+}

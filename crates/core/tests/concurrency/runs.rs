@@ -1,0 +1,188 @@
+//! Runs whose truth is known, since they are put together from it.
+
+use herder_core::{
+    Generation, Now, WorkerId, WorkerRef,
+    concurrency::{Interval, Losses, Observed, Operation, Processor, WorkerSeen},
+};
+use proptest::prelude::*;
+use std::time::Duration;
+
+/// A run, and what an account has to say of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) observed: Observed,
+    pub(crate) losses: Losses,
+    pub(crate) ideal: Duration,
+}
+
+/// Operations that follow each other, shuffled, at least two; and a place between two of them.
+pub(crate) fn chain() -> impl Strategy<Value = (Vec<Interval>, usize)> {
+    let links = prop::collection::vec((0u64..20, 1u64..50), 2..40);
+    links.prop_flat_map(|links| {
+        let mut at = 0;
+        let mut interval = |(gap, length)| {
+            let started = at + gap;
+            at = started + length;
+            Interval { started, ended: at }
+        };
+        let chain: Vec<Interval> = links.iter().copied().map(&mut interval).collect();
+        let between = 0..chain.len() - 1;
+        (Just(chain).prop_shuffle(), between)
+    })
+}
+
+/// One lane's round: what is lost before an operation, and how long that is.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    way: u64,
+    work: u64,
+    back: u64,
+    coding: u64,
+    idle: u64,
+}
+
+fn round() -> impl Strategy<Value = Round> {
+    (0u64..50, 1u64..500, 0u64..50, 0u64..50, 0u64..50).prop_map(|(way, work, back, coding, idle)| Round {
+        way,
+        work,
+        back,
+        coding,
+        idle,
+    })
+}
+
+/// All lanes do the same rounds at the same time, each starting up for a while, so that every cause is seen alone. The last lane
+/// then runs one more operation, a straggler that the others wait for.
+pub(crate) fn known() -> impl Strategy<Value = Known> {
+    let rounds = prop::collection::vec(round(), 1..12);
+    (1u64..9, 0u64..1000, rounds, 1u64..400, 0u64..100).prop_map(|(lanes, start_up, rounds, last, slow)| {
+        let mut stage = Stage::new(lanes);
+        stage.at = start_up;
+        stage.losses.start_up = nanos(lanes * start_up);
+        for round in &rounds {
+            stage.play(*round);
+        }
+        stage.straggle(last);
+        stage.end(start_up, slow)
+    })
+}
+
+struct Stage {
+    lanes: u64,
+    at: u64,
+    operations: Vec<Operation>,
+    coding: Vec<Interval>,
+    losses: Losses,
+}
+
+impl Stage {
+    fn new(lanes: u64) -> Self {
+        Self { lanes, at: 0, operations: Vec::new(), coding: Vec::new(), losses: Losses::default() }
+    }
+
+    fn play(&mut self, round: Round) {
+        let Round { way, work, back, coding, idle } = round;
+        // Callers encode, then hesitate: only what they do can be seen.
+        self.coding.push(Interval { started: self.at, ended: self.at + coding });
+        let sent = self.at + coding + idle;
+        let started = sent + way;
+        let operation = |lane| operation(lane, sent, started, started + work, started + work + back);
+        self.operations.extend((1..=self.lanes).map(operation));
+        self.at = started + work + back;
+        self.losses.serialization += nanos(self.lanes * coding);
+        self.losses.idle += nanos(self.lanes * idle);
+        self.losses.dispatch += nanos(self.lanes * (way + back));
+    }
+
+    /// One operation more on the last lane, sent and begun at once: the others have nothing left to do.
+    fn straggle(&mut self, last: u64) {
+        self.operations.push(operation(self.lanes, self.at, self.at, self.at + last, self.at + last));
+        self.at += last;
+        self.losses.stragglers += nanos((self.lanes - 1) * last);
+    }
+
+    /// Operations are so much longer than alone, in per mille of `slow`, and cores are to blame.
+    fn end(mut self, start_up: u64, slow: u64) -> Known {
+        let length = |operation: &Operation| operation.interval().duration().as_nanos() as u64;
+        let work: u64 = self.operations.iter().map(length).sum();
+        let longest = self.operations.iter().map(length).max().unwrap();
+        let waited = work * slow / 1000;
+        let alone = work - waited;
+        let ideal_of_lanes = alone.max(self.lanes * (longest * alone / work));
+        self.losses.cores = nanos(waited);
+        forgive(&mut self.losses, nanos(ideal_of_lanes - alone));
+        let worker = |lane| WorkerSeen {
+            worker: WorkerId(lane as u32),
+            concurrency: 1,
+            starting: vec![Interval { started: 0, ended: start_up }],
+            processor: Some(Processor { used: nanos(0), waited: if lane == 1 { nanos(waited) } else { nanos(0) } }),
+        };
+        let observed = Observed {
+            window: Interval { started: 0, ended: self.at },
+            workers: (1..=self.lanes).map(worker).collect(),
+            operations: self.operations,
+            coding: self.coding,
+            alone: None,
+        };
+        Known { observed, losses: self.losses, ideal: nanos(ideal_of_lanes / self.lanes) }
+    }
+}
+
+/// The rule as the documentation has it: what no order could have avoided is forgiven, first of all to stragglers.
+fn forgive(losses: &mut Losses, mut spare: Duration) {
+    let Losses { start_up, queueing, dispatch, serialization, stragglers, idle, cores, gil, slowed } = losses;
+    for part in [stragglers, idle, serialization, queueing, dispatch, start_up, slowed, gil, cores] {
+        let forgiven = spare.min(*part);
+        *part -= forgiven;
+        spare -= forgiven;
+    }
+}
+
+fn operation(lane: u64, sent: u64, started: u64, ended: u64, answered: u64) -> Operation {
+    let at = WorkerRef { worker: WorkerId(lane as u32), generation: Generation(1) };
+    Operation {
+        at,
+        queued: Now(sent),
+        sent: Now(sent),
+        started: Now(started),
+        ended: Now(ended),
+        answered: Now(answered),
+    }
+}
+
+fn nanos(nanos: u64) -> Duration {
+    Duration::from_nanos(nanos)
+}
+
+/// Operations anywhere, of listed and unlisted workers, more at once than their concurrency.
+pub(crate) fn any() -> impl Strategy<Value = Observed> {
+    let coding = (0u64..600, 0u64..50).prop_map(|(at, length)| Interval { started: at, ended: at + length });
+    let operations = prop::collection::vec(any_operation(), 1..30);
+    let (workers, coding) = (prop::collection::vec(any_worker(), 0..4), prop::collection::vec(coding, 0..5));
+    let alone = prop::option::of((0u64..100).prop_map(nanos));
+    (operations, workers, coding, alone).prop_map(|(operations, mut workers, coding, alone)| {
+        for (slot, worker) in (1..).zip(&mut workers) {
+            worker.worker = WorkerId(slot);
+        }
+        Observed { window: Interval { started: 0, ended: 1000 }, workers, operations, coding, alone }
+    })
+}
+
+fn any_operation() -> impl Strategy<Value = Operation> {
+    (1u64..5, 0u64..500, 0u64..50, 0u64..50, 1u64..100, 0u64..50).prop_map(|(lane, queued, wait, way, work, back)| {
+        let (sent, started) = (queued + wait, queued + wait + way);
+        let operation = operation(lane, sent, started, started + work, started + work + back);
+        Operation { queued: Now(queued), ..operation }
+    })
+}
+
+fn any_worker() -> impl Strategy<Value = WorkerSeen> {
+    let processor =
+        (0u64..2000, 0u64..300).prop_map(|(used, waited)| Processor { used: nanos(used), waited: nanos(waited) });
+    (1usize..4, 0u64..300, prop::option::of(processor)).prop_map(|(concurrency, ready, processor)| WorkerSeen {
+        worker: WorkerId(0),
+        concurrency,
+        starting: vec![Interval { started: 0, ended: ready }],
+        processor,
+    })
+}
