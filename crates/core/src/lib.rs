@@ -9,6 +9,7 @@ mod exit;
 mod failure;
 mod ids;
 mod pace;
+pub mod performance;
 mod pool;
 mod quarantine;
 mod queue;

@@ -1,0 +1,115 @@
+//! [`Environment`]: what a machine and a worker cost.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A duration that varies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    low: Duration,
+    likely: Duration,
+    high: Duration,
+}
+
+/// Why three durations are no spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{low:?}, {likely:?} and {high:?} are not in order")]
+pub struct InvalidSpread {
+    low: Duration,
+    likely: Duration,
+    high: Duration,
+}
+
+impl Spread {
+    /// A duration that always is the same.
+    pub const fn exactly(duration: Duration) -> Self {
+        Self { low: duration, likely: duration, high: duration }
+    }
+
+    /// A duration between two others.
+    ///
+    /// # Errors
+    /// When they are not in order.
+    pub fn new(low: Duration, likely: Duration, high: Duration) -> Result<Self, InvalidSpread> {
+        if low <= likely && likely <= high {
+            Ok(Self { low, likely, high })
+        } else {
+            Err(InvalidSpread { low, likely, high })
+        }
+    }
+
+    /// The spread of what was measured: the least, the median, the greatest. `None` of nothing.
+    pub fn of(measured: impl IntoIterator<Item = Duration>) -> Option<Self> {
+        let mut sorted: Vec<Duration> = measured.into_iter().collect();
+        sorted.sort_unstable();
+        let (low, high) = (*sorted.first()?, *sorted.last()?);
+        Some(Self { low, likely: sorted[sorted.len() / 2], high })
+    }
+
+    /// Seldom less.
+    pub fn low(&self) -> Duration {
+        self.low
+    }
+
+    /// The median.
+    pub fn likely(&self) -> Duration {
+        self.likely
+    }
+
+    /// Seldom more.
+    pub fn high(&self) -> Duration {
+        self.high
+    }
+}
+
+/// What a machine and a worker cost: given, as [`Environment::ORIGINAL`] is, or measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Until a worker's interpreter runs and its imports are done.
+    pub start: Spread,
+    /// From there until it can take calls.
+    pub bridge: Spread,
+    /// How many workers start side by side; more have to wait. 0 counts as 1.
+    pub starting_at_once: usize,
+    /// A call's handler when nothing runs beside it: the average of a few calls, and how that varies.
+    pub call: Spread,
+    /// The longest single call that is to be reckoned with, once a run.
+    pub worst_call: Duration,
+    /// A call's way to the worker and back.
+    pub way: Spread,
+    /// The share of its time for which a handler needs a core: 0 sleeps, 1 computes.
+    pub computes: f64,
+    /// How many times as long a call takes when all cores are in use and none is missing: shared caches, shared cores. 1 if not at all.
+    pub beside: f64,
+    /// The cores that may be used.
+    pub cores: f64,
+    /// How many of them others keep busy.
+    pub others: f64,
+}
+
+impl Environment {
+    /// The environment of the original's tests: workers start one after the other, in 2 s and half a second for the bridge, and a call
+    /// takes 100 ms.
+    ///
+    /// ```
+    /// use herder_core::performance::{Environment, Plan, calculate_expected_performance};
+    /// use std::time::Duration;
+    /// let performance = calculate_expected_performance(&Environment::ORIGINAL);
+    /// // Two workers start in 5 s; six calls are three waves of 100 ms. The original wanted less than 1 s, and saw 5.6 s.
+    /// let expected = performance.time(Plan::cold(2, 6));
+    /// assert_eq!((expected.waves, expected.likely), (3, Duration::from_millis(5300)));
+    /// assert!(expected.holds(Duration::from_millis(5646)));
+    /// ```
+    pub const ORIGINAL: Self = Self {
+        start: Spread::exactly(Duration::from_secs(2)),
+        bridge: Spread::exactly(Duration::from_millis(500)),
+        starting_at_once: 1,
+        call: Spread::exactly(Duration::from_millis(100)),
+        worst_call: Duration::from_millis(100),
+        way: Spread::exactly(Duration::ZERO),
+        computes: 0.0,
+        beside: 1.0,
+        cores: 1.0,
+        others: 0.0,
+    };
+}

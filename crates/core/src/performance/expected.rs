@@ -1,0 +1,252 @@
+//! [`Performance`]: from an environment and a plan to a range.
+
+use super::Environment;
+use serde::Serialize;
+use std::time::Duration;
+
+/// How often a run lies within its range, if the environment stays as it was measured: nine times in ten.
+pub const CONFIDENCE: f64 = 0.9;
+
+/// How much quicker or slower a run may be than what was measured of single calls adds up to.
+const QUICKER: f64 = 0.85;
+const SLOWER: f64 = 1.3;
+/// Above this share of busy cores a machine is too loaded for its figures to be trusted.
+const LOADED: f64 = 0.5;
+
+/// What is to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// How many workers. 0 counts as 1, here and below.
+    pub workers: usize,
+    /// How many calls each of them runs at once.
+    pub concurrency: usize,
+    /// How many calls.
+    pub operations: usize,
+    /// From where.
+    pub start: Start,
+}
+
+/// Whether the workers have to be started first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// No worker runs.
+    Cold,
+    /// All are ready.
+    Warm,
+}
+
+impl Plan {
+    /// So many workers, one call at a time each, that have to be started first.
+    pub fn cold(workers: usize, operations: usize) -> Self {
+        Self { workers, concurrency: 1, operations, start: Start::Cold }
+    }
+
+    /// So many workers, one call at a time each, that are ready.
+    pub fn warm(workers: usize, operations: usize) -> Self {
+        Self { start: Start::Warm, ..Self::cold(workers, operations) }
+    }
+
+    /// The places where a call can run.
+    pub fn lanes(&self) -> usize {
+        self.workers.max(1).saturating_mul(self.concurrency.max(1))
+    }
+
+    /// `ceil(operations / lanes)`.
+    pub fn waves(&self) -> usize {
+        self.operations.div_ceil(self.lanes())
+    }
+}
+
+/// How long a plan is expected to take.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Expected {
+    /// How often all lanes are filled.
+    pub waves: usize,
+    /// Seldom less.
+    pub low: Duration,
+    /// What it adds up to.
+    pub likely: Duration,
+    /// Seldom more.
+    pub high: Duration,
+    /// How often a run lies between `low` and `high`: a share.
+    pub confidence: f64,
+    /// Whether the range is worth something.
+    pub trust: Trust,
+}
+
+/// Whether a range is worth something.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// As far as can be told.
+    Sound,
+    /// Others keep this many cores busy: the machine is too loaded to tell. The range is that of the load as it was.
+    TooLoaded {
+        /// How many cores others use.
+        others: f64,
+    },
+}
+
+impl Expected {
+    /// Whether a run lies within the range.
+    pub fn holds(&self, measured: Duration) -> bool {
+        (self.low..=self.high).contains(&measured)
+    }
+}
+
+/// What an environment can do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Performance(Environment);
+
+/// What an environment can do: ask it about plans.
+pub fn calculate_expected_performance(environment: &Environment) -> Performance {
+    Performance(*environment)
+}
+
+/// One of the three numbers of a range.
+#[derive(Clone, Copy)]
+enum End {
+    Low,
+    Likely,
+    High,
+}
+
+impl Performance {
+    /// How long a plan takes: the workers' start if they are cold, then waves of calls, longer if cores are short.
+    pub fn time(&self, plan: Plan) -> Expected {
+        let environment = &self.0;
+        let end = |end| self.start(plan, end) + self.calls(plan, end);
+        let worst = environment.worst_call.saturating_sub(environment.call.likely());
+        let straggler = if plan.operations == 0 { Duration::ZERO } else { worst };
+        let loaded = environment.others > LOADED * environment.cores;
+        Expected {
+            waves: plan.waves(),
+            low: end(End::Low).mul_f64(QUICKER),
+            likely: end(End::Likely),
+            high: end(End::High).mul_f64(SLOWER) + straggler,
+            confidence: CONFIDENCE,
+            trust: if loaded { Trust::TooLoaded { others: environment.others } } else { Trust::Sound },
+        }
+    }
+
+    /// How many calls a second so many lanes manage once they are warm.
+    pub fn throughput(&self, workers: usize, concurrency: usize) -> f64 {
+        let plan = Plan { concurrency, ..Plan::warm(workers, 1) };
+        plan.lanes() as f64 / self.one_call(plan.lanes(), End::Likely).as_secs_f64().max(1e-9)
+    }
+
+    /// How many times as much so many workers do as one.
+    pub fn speed_up(&self, workers: usize) -> f64 {
+        self.throughput(workers, 1) / self.throughput(1, 1)
+    }
+
+    fn start(&self, plan: Plan, end: End) -> Duration {
+        let Environment { start, bridge, starting_at_once, .. } = &self.0;
+        let rounds = plan.workers.max(1).div_ceil((*starting_at_once).max(1));
+        let one = match end {
+            End::Low => start.low() + bridge.low(),
+            End::Likely => start.likely() + bridge.likely(),
+            End::High => start.high() + bridge.high(),
+        };
+        if plan.start == Start::Cold { times(one, rounds) } else { Duration::ZERO }
+    }
+
+    fn calls(&self, plan: Plan, end: End) -> Duration {
+        // Fewer calls than lanes leave lanes empty, which nobody's core is missing for.
+        times(self.one_call(plan.lanes().min(plan.operations), end), plan.waves())
+    }
+
+    /// One call's time when so many run at once.
+    fn one_call(&self, at_once: usize, end: End) -> Duration {
+        let Environment { call, way, computes, beside, .. } = &self.0;
+        let (call, way) = match end {
+            End::Low => (call.low(), way.low()),
+            End::Likely => (call.likely(), way.likely()),
+            End::High => (call.high(), way.high()),
+        };
+        let beside = if at_once > 1 && !matches!(end, End::Low) { beside.max(1.0) } else { 1.0 };
+        let computes = computes.clamp(0.0, 1.0);
+        way + call.mul_f64(beside * (1.0 - computes + computes * self.shortage(at_once, computes, end)))
+    }
+
+    /// How many times as many cores are wanted as there are: 1 if there are enough.
+    fn shortage(&self, at_once: usize, computes: f64, end: End) -> f64 {
+        let Environment { cores, others, .. } = self.0;
+        let wanted = at_once as f64 * computes;
+        // Others give way: who wants more gets more. At best they go away.
+        let fair = cores * wanted / (wanted + others).max(f64::MIN_POSITIVE);
+        let free = if matches!(end, End::Low) { cores } else { fair.max(cores - others) };
+        if wanted > free && free > 0.0 { wanted / free } else { 1.0 }
+    }
+}
+
+fn times(one: Duration, count: usize) -> Duration {
+    one.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Spread, *};
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn likely(environment: Environment, plan: Plan) -> Duration {
+        calculate_expected_performance(&environment).time(plan).likely
+    }
+
+    /// R47: `ceil(n / (workers x concurrency))`, and nothing at all for no calls.
+    #[test]
+    fn r47_calls_come_in_waves() {
+        let waves = |workers, concurrency, operations| Plan { concurrency, ..Plan::warm(workers, operations) }.waves();
+        assert_eq!([waves(4, 1, 8), waves(4, 1, 9), waves(4, 2, 9), waves(1, 1, 7), waves(4, 4, 0)], [2, 3, 2, 7, 0]);
+        assert_eq!((waves(0, 0, 3), waves(usize::MAX, 2, 3)), (3, 1));
+        assert_eq!(likely(Environment::ORIGINAL, Plan::warm(4, 9)), millis(300));
+        assert_eq!(likely(Environment::ORIGINAL, Plan::warm(4, 0)), Duration::ZERO);
+    }
+
+    /// R47, R48: a cold start counts, side by side as far as the environment can.
+    #[test]
+    fn r47_a_cold_start_counts_and_a_warm_one_does_not() {
+        assert_eq!(likely(Environment::ORIGINAL, Plan::cold(4, 4)), millis(4 * 2500 + 100));
+        let two = Environment { starting_at_once: 2, ..Environment::ORIGINAL };
+        assert_eq!(likely(two, Plan::cold(5, 4)), millis(3 * 2500 + 100));
+        assert_eq!(likely(two, Plan::warm(4, 4)), millis(100));
+    }
+
+    /// R47: eight workers that compute on two cores are as quick as two, and as eight if they sleep.
+    #[test]
+    fn r47_more_workers_than_cores_help_only_those_who_sleep() {
+        let of = |computes, others| Environment { computes, others, cores: 2.0, ..Environment::ORIGINAL };
+        let speed_up = |environment| calculate_expected_performance(&environment).speed_up(8);
+        assert!((speed_up(of(0.0, 0.0)) - 8.0).abs() < 1e-9);
+        assert!((speed_up(of(1.0, 0.0)) - 2.0).abs() < 1e-9);
+        assert_eq!(likely(of(1.0, 0.0), Plan::warm(8, 8)), millis(400));
+        // Two others that compute: eight of ten get 1.6 cores.
+        assert_eq!(likely(of(1.0, 2.0), Plan::warm(8, 8)), millis(500));
+    }
+
+    /// R47: the answer is a range, and says when it is worth nothing.
+    #[test]
+    fn r47_a_range_and_when_it_is_worth_nothing() {
+        let call = Spread::new(millis(90), millis(100), millis(150)).unwrap();
+        let environment = Environment { call, worst_call: millis(200), cores: 2.0, ..Environment::ORIGINAL };
+        let expected = calculate_expected_performance(&environment).time(Plan::warm(1, 10));
+        assert_eq!((expected.low, expected.likely, expected.high), (millis(765), millis(1000), millis(2050)));
+        assert!(expected.holds(millis(765)) && expected.holds(millis(2050)) && !expected.holds(millis(2051)));
+        assert_eq!(expected.trust, Trust::Sound);
+        let loaded = Environment { others: 1.5, ..environment };
+        let expected = calculate_expected_performance(&loaded).time(Plan::warm(1, 10));
+        assert_eq!(expected.trust, Trust::TooLoaded { others: 1.5 });
+    }
+
+    #[test]
+    fn r47_a_spread_is_in_order() {
+        assert!(Spread::new(millis(2), millis(1), millis(3)).is_err());
+        let measured = Spread::of([millis(3), millis(1), millis(2)]).unwrap();
+        assert_eq!((measured.low(), measured.likely(), measured.high()), (millis(1), millis(2), millis(3)));
+        assert_eq!(Spread::of([]), None);
+    }
+}
