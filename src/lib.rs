@@ -20,6 +20,7 @@
 #[cfg(feature = "chaos")]
 pub mod chaos;
 pub mod config;
+pub mod efficiency;
 #[cfg(feature = "http")]
 pub mod http;
 mod pool;
@@ -39,7 +40,7 @@ pub use herder_actors::{
     SessionId, SessionInfo, SessionPage, SessionState, SessionStatus, Sessions, Severity, Shutdown, ShutdownReport,
     Stamps, Status, Stop, StopSettings, Strategy, TrackSession, Tracked, Trail, TrailEntry, TrailLife, TrailState,
     UnbindSession, UpdateSessionActivity, Vitals, WaitReady, Watched, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo,
-    WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, WorkerType, concurrency, decide, registry,
+    WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, WorkerType, concurrency, decide, now, performance, registry,
 };
 pub use pool::{Call, Pool, Start};
 

@@ -5,8 +5,12 @@ use herder_core::Now;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::SystemTime;
 
-/// This moment.
-pub(crate) fn now() -> Now {
+/// This moment, on the clock that host and workers share: CLOCK_MONOTONIC, as `time.monotonic_ns()` reads it on Linux.
+///
+/// ```
+/// assert!(herder_actors::now() <= herder_actors::now());
+/// ```
+pub fn now() -> Now {
     let time = clock_gettime(ClockId::Monotonic);
     let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
     Now(seconds * 1_000_000_000 + nanos)

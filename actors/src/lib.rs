@@ -25,6 +25,7 @@ mod worker;
 
 pub use child::ChildHandle;
 pub use client::{PendingReply, PoolClient};
+pub use clock::now;
 pub use config::{
     Affinity, AppPath, Backoff, Basic, Breaker, Cancel, CountedFailures, Enhanced, EnvMode, Expiry, Features, Health,
     IfAbsent, InvalidConfig, Launch, OnExpired, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Routed,
@@ -56,7 +57,7 @@ pub use herder_core::{
     BindError, BreakerState, BreakerStatus, Counters, Epoch, Fingerprint, Generation, InvalidFingerprint,
     InvalidSessionId, Now, Outcome, PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall, SessionId,
     SessionInfo, SessionPage, SessionState, Vitals, Watched, WorkerId, WorkerMetrics, WorkerRef, WorkerState,
-    WorkerStatus, concurrency,
+    WorkerStatus, concurrency, performance,
 };
 /// What [`PoolConfig::settings`] consists of, group by group.
 pub mod settings {

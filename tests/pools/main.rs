@@ -12,6 +12,7 @@ mod breaker;
 mod busy_sessions;
 mod cancels;
 mod concurrency;
+mod efficiency;
 mod expiry;
 mod host_killed;
 mod hung;

@@ -48,10 +48,7 @@ fn build<R>(
     sessions: &Sessions<R>,
     kind: KindSettings,
 ) -> Result<PoolConfig, InvalidConfig> {
-    let name = name.parse::<PoolName>().map_err(|InvalidPoolName(name)| {
-        let allowed = "1 to 64 letters, digits, `_` or `-`, beginning with a letter or digit";
-        InvalidConfig::new("name", format_args!("`{}`", name.escape_debug()), allowed)
-    })?;
+    let name = pool_name(name)?;
     check_env(&given.env)?;
     let pool_size = POOL_SIZE.take_u32(given.pool_size, || 2 * available_parallelism().map_or(1, NonZero::get))?;
     let settings = Settings {
@@ -97,6 +94,47 @@ impl PoolConfig {
         check_env(&self.env)?;
         Ok(self)
     }
+
+    /// The same, with so many base workers: to measure a pool at other sizes than its own. Restarts keep their limits.
+    ///
+    /// ```
+    /// use herder_actors::PoolConfig;
+    /// let config = PoolConfig::basic("carts").app("carts.py:app").build()?;
+    /// assert_eq!(config.clone().with_pool_size(3)?.pool_size(), 3);
+    /// assert_eq!(config.with_pool_size(0).unwrap_err().key(), "pool_size");
+    /// # Ok::<(), herder_actors::InvalidConfig>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As the builder's, when there can't be so many.
+    pub fn with_pool_size(mut self, workers: usize) -> Result<Self, InvalidConfig> {
+        self.settings.pool_size = POOL_SIZE.take_u32(Some(workers), || workers)?;
+        Ok(self)
+    }
+
+    /// The same under another name: two pools of one name can't run at once.
+    ///
+    /// ```
+    /// use herder_actors::PoolConfig;
+    /// let config = PoolConfig::basic("carts").app("carts.py:app").build()?;
+    /// assert_eq!(config.clone().with_name("carts-2")?.name().as_str(), "carts-2");
+    /// assert_eq!(config.with_name("").unwrap_err().key(), "name");
+    /// # Ok::<(), herder_actors::InvalidConfig>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As the builder's, when it is no name.
+    pub fn with_name(mut self, name: &str) -> Result<Self, InvalidConfig> {
+        self.name = pool_name(name)?;
+        Ok(self)
+    }
+}
+
+fn pool_name(name: &str) -> Result<PoolName, InvalidConfig> {
+    name.parse::<PoolName>().map_err(|InvalidPoolName(name)| {
+        let allowed = "1 to 64 letters, digits, `_` or `-`, beginning with a letter or digit";
+        InvalidConfig::new("name", format_args!("`{}`", name.escape_debug()), allowed)
+    })
 }
 
 fn check_env(env: &BTreeMap<String, String>) -> Result<(), InvalidConfig> {

@@ -67,3 +67,25 @@ impl Operation {
         Interval::between(self.started, self.ended)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Generation, WorkerId};
+
+    fn operation(moments: [u64; 5]) -> Operation {
+        let at = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
+        let [queued, sent, started, ended, answered] = moments.map(Now);
+        Operation { at, queued, sent, started, ended, answered }
+    }
+
+    /// R46: stamps are a worker's word, and only those of our clock are believed.
+    #[test]
+    fn r46_stamps_of_another_clock_are_refused() {
+        assert!(operation([1, 1, 2, 2, 9]).checked().is_ok());
+        assert!(matches!(operation([1, 2, 0, 0, 5]).checked(), Err(InvalidOperation::NotRun(_))));
+        for moments in [[1, 2, 1, 4, 5], [1, 2, 4, 3, 5], [1, 2, 3, 6, 5], [3, 2, 4, 4, 5]] {
+            assert!(matches!(operation(moments).checked(), Err(InvalidOperation::OtherClock { .. })), "{moments:?}");
+        }
+    }
+}

@@ -119,14 +119,14 @@ impl Performance {
         let end = |end| self.start(plan, end) + self.calls(plan, end);
         let worst = environment.worst_call.saturating_sub(environment.call.likely());
         let straggler = if plan.operations == 0 { Duration::ZERO } else { worst };
-        let loaded = environment.others > LOADED * environment.cores;
+        let load = environment.others / environment.cores.max(f64::MIN_POSITIVE);
         Expected {
             waves: plan.waves(),
             low: end(End::Low).mul_f64(QUICKER),
             likely: end(End::Likely),
-            high: end(End::High).mul_f64(SLOWER) + straggler,
+            high: end(End::High).mul_f64(SLOWER + load) + straggler,
             confidence: CONFIDENCE,
-            trust: if loaded { Trust::TooLoaded { others: environment.others } } else { Trust::Sound },
+            trust: if load > LOADED { Trust::TooLoaded { others: environment.others } } else { Trust::Sound },
         }
     }
 
@@ -160,14 +160,16 @@ impl Performance {
     /// One call's time when so many run at once.
     fn one_call(&self, at_once: usize, end: End) -> Duration {
         let Environment { call, way, computes, beside, .. } = &self.0;
+        let computes = computes.clamp(0.0, 1.0);
+        let shortage = self.shortage(at_once, computes, end);
         let (call, way) = match end {
             End::Low => (call.low(), way.low()),
             End::Likely => (call.likely(), way.likely()),
-            End::High => (call.high(), way.high()),
+            // Who has to wait for a core in a handler may have to wait for one on the way as well.
+            End::High => (call.high(), way.high().mul_f64(shortage)),
         };
         let beside = if at_once > 1 && !matches!(end, End::Low) { beside.max(1.0) } else { 1.0 };
-        let computes = computes.clamp(0.0, 1.0);
-        way + call.mul_f64(beside * (1.0 - computes + computes * self.shortage(at_once, computes, end)))
+        way + call.mul_f64(beside * (1.0 - computes + computes * shortage))
     }
 
     /// How many times as many cores are wanted as there are: 1 if there are enough.

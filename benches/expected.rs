@@ -1,0 +1,122 @@
+//! Expected against measured (R47): how many of some runs lie within the range that was stated before, on the machine as it is and
+//! with all cores busy; and that what was lost adds up (R45). `cargo bench --bench expected -- --runs 10`.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark ends at its first error")]
+
+use clap::Parser;
+use herder::{
+    Pool, PoolConfig,
+    efficiency::{Calibration, Measure, Plan, Report, calculate_expected_performance},
+};
+use serde_json::{Value, json};
+use std::{
+    process::{Child, Command},
+    thread,
+    time::Duration,
+};
+
+/// How often expected times hold, idle and loaded.
+#[derive(Parser)]
+struct Arguments {
+    /// Runs of each kind.
+    #[arg(long, default_value_t = 10)]
+    runs: usize,
+    /// Given by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// One kind of work: a command, its arguments, and on how many workers.
+struct Kind {
+    name: &'static str,
+    command: &'static str,
+    arguments: Value,
+    workers: usize,
+    operations: usize,
+}
+
+fn kinds() -> Vec<Kind> {
+    let kind = |name, command, arguments, workers, operations| Kind { name, command, arguments, workers, operations };
+    vec![
+        kind("5 ms sleep, 4 workers", "sleep", json!({ "ms": 5 }), 4, 200),
+        kind("2 ms of CPU, 2 workers", "burn", json!({ "ms": 2 }), 2, 200),
+        kind("2 ms of CPU, 8 workers", "burn", json!({ "ms": 2 }), 8, 400),
+    ]
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments = Arguments::parse();
+    for (load, busy) in [("idle", 0), ("loaded", thread::available_parallelism().unwrap().get())] {
+        let spinners = Spinners::start(busy);
+        for kind in kinds() {
+            series(load, &kind, arguments.runs).await;
+        }
+        drop(spinners);
+    }
+}
+
+/// Each run is calibrated anew, as a user's would be: the range is stated first and held against the run then.
+async fn series(load: &str, kind: &Kind, runs: usize) {
+    let (mut held, mut worst_sum) = (0, 0.0f64);
+    for number in 0..runs {
+        let config = PoolConfig::basic(format!("expected-{number}")).app("herder.demo:app");
+        let config = config.pool_size(kind.workers).overflow(0).build().unwrap();
+        let calibration = Calibration::measure(&config, kind.command, &kind.arguments).await.unwrap();
+        let expected = calculate_expected_performance(&calibration.environment);
+        let expected = expected.time(Plan::warm(kind.workers, kind.operations));
+        let pool = Pool::start(config).await.unwrap();
+        let measure = Measure::of(&pool).command(kind.command, &kind.arguments).unwrap();
+        let report = measure.operations(kind.operations).pairs(5).run().await.unwrap();
+        pool.shutdown(Duration::from_secs(5)).await.unwrap();
+        let account = &report.account;
+        held += usize::from(expected.holds(account.measured));
+        worst_sum = worst_sum.max(difference(&report));
+        let lost = account.losses.largest().map_or(("nothing", 0.0), |loss| (loss.cause, account.share(loss.lost)));
+        println!(
+            "  {load:6} {:24} {:7.1?} in {:7.1?} to {:7.1?} {} | efficiency {:.3}, most lost to {} ({:.1} %), others {:.1} | {:?}",
+            kind.name,
+            account.measured,
+            expected.low,
+            expected.high,
+            if expected.holds(account.measured) { "yes" } else { "NO " },
+            account.efficiency,
+            lost.0,
+            100.0 * lost.1,
+            report.machine.others.unwrap_or(f64::NAN),
+            report.comparison.map(|comparison| (comparison.speed_up, comparison.verdict)),
+        );
+    }
+    println!(
+        "{load:6} {:24} {held} of {runs} within their range; losses add up to {:.4} %",
+        kind.name,
+        100.0 * worst_sum
+    );
+}
+
+/// By how much the parts differ from what was lost, as a share of it.
+fn difference(report: &Report) -> f64 {
+    let account = &report.account;
+    let lost = (account.measured - account.ideal).as_secs_f64() * account.lanes as f64;
+    (account.losses.total().as_secs_f64() - lost).abs() / lost
+}
+
+/// Processes that compute until they are dropped. Threads of this one would count as ours.
+struct Spinners(Vec<Child>);
+
+impl Spinners {
+    #[expect(clippy::disallowed_methods, reason = "no workers of a pool, and waited for")]
+    fn start(count: usize) -> Self {
+        let spin = |_| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        Self((0..count).map(spin).collect())
+    }
+}
+
+impl Drop for Spinners {
+    fn drop(&mut self) {
+        for mut spinner in self.0.drain(..) {
+            let _ = spinner.kill();
+            let _ = spinner.wait();
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Callers: tasks that call one command without a pause, and note each call's moments.
+
+use super::{Failures, MeasureError};
+use crate::{
+    Error, Pool, Reply, Result,
+    concurrency::{Interval, InvalidOperation, Operation},
+    now,
+};
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::task::JoinSet;
+
+/// What is called, and who is told of it.
+#[derive(Clone)]
+pub(super) struct Work {
+    pub(super) pool: Pool,
+    pub(super) command: Arc<str>,
+    pub(super) arguments: Arc<Value>,
+    pub(super) sessions: usize,
+    pub(super) timeout: Option<Duration>,
+    pub(super) progress: Progress,
+}
+
+/// Tells how many calls of how many are done.
+#[derive(Clone)]
+pub(super) struct Progress {
+    pub(super) done: Arc<AtomicUsize>,
+    pub(super) of: usize,
+    pub(super) tell: Arc<dyn Fn(usize, usize) + Send + Sync>,
+}
+
+/// What callers saw.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) operations: Vec<Operation>,
+    pub(super) coding: Vec<Interval>,
+    pub(super) failures: Failures,
+    pub(super) stamps: Option<InvalidOperation>,
+}
+
+impl Work {
+    /// Nobody is told of it.
+    pub(super) fn quiet(pool: &Pool, command: &str, arguments: &Value) -> Self {
+        let progress = Progress { done: Arc::default(), of: 0, tell: Arc::new(|_, _| {}) };
+        let (command, arguments) = (command.into(), Arc::new(arguments.clone()));
+        Self { pool: pool.clone(), command, arguments, sessions: 0, timeout: None, progress }
+    }
+
+    /// So many calls by so many callers, each with one call at a time. Dropping the future cancels them.
+    pub(super) async fn run(&self, calls: usize, callers: usize) -> Batch {
+        let next = Arc::new(AtomicUsize::new(0));
+        let mut tasks = JoinSet::new();
+        for _ in 0..callers.clamp(1, calls.max(1)) {
+            tasks.spawn(self.clone().call_until(calls, next.clone()));
+        }
+        let mut batch = Batch::default();
+        while let Some(joined) = tasks.join_next().await {
+            match joined {
+                Ok(part) => batch.take(part),
+                Err(error) => batch.failures.add(Error::Internal { reason: error.to_string().into() }),
+            }
+        }
+        batch
+    }
+
+    async fn call_until(self, calls: usize, next: Arc<AtomicUsize>) -> Batch {
+        let mut batch = Batch::default();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= calls {
+                return batch;
+            }
+            self.call(number, &mut batch).await;
+            (self.progress.tell)(self.progress.done.fetch_add(1, Ordering::Relaxed) + 1, self.progress.of);
+        }
+    }
+
+    async fn call(&self, number: usize, batch: &mut Batch) {
+        let begun = now();
+        let mut call = self.pool.call::<IgnoredAny>(&self.command, &*self.arguments);
+        if let Some(timeout) = self.timeout {
+            call = call.timeout(timeout);
+        }
+        if self.sessions > 0 {
+            call = call.session(&session(number % self.sessions));
+        }
+        let answer = call.reply();
+        let sent = now();
+        let answer = answer.await;
+        let answered = now();
+        batch.note(answer);
+        let spans = [(begun, sent), (answered, now())];
+        batch.coding.extend(spans.iter().filter_map(|(from, to)| Interval::new(from.0, to.0).ok()));
+    }
+
+    /// Ends the sessions that calls were spread over.
+    pub(super) async fn end_sessions(&self) -> Result<()> {
+        for number in 0..self.sessions {
+            self.pool.end_session(&session(number)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn session(number: usize) -> String {
+    format!("herder-measure-{number}")
+}
+
+impl Batch {
+    fn note(&mut self, answer: Result<Reply>) {
+        let reply = match answer.and_then(|reply| reply.decode::<IgnoredAny>().map(|_| reply)) {
+            Ok(reply) => reply,
+            Err(error) => return self.failures.add(error),
+        };
+        match reply.operation() {
+            Ok(operation) => self.operations.push(operation),
+            Err(error) => self.stamps = Some(error),
+        }
+    }
+
+    fn take(&mut self, part: Self) {
+        self.operations.extend(part.operations);
+        self.coding.extend(part.coding);
+        self.failures.take(part.failures);
+        self.stamps = self.stamps.take().or(part.stamps);
+    }
+
+    /// From the first caller's first move to the last answer; `None` if there was none.
+    pub(super) fn window(&self) -> Option<Interval> {
+        let begun = self.coding.iter().map(|coding| coding.started).min()?;
+        let ended = self.operations.iter().map(|operation| operation.answered.0).max()?;
+        Interval::new(begun, ended).ok()
+    }
+
+    /// The time of all handlers together.
+    pub(super) fn work(&self) -> Duration {
+        self.operations.iter().map(|operation| operation.interval().duration()).sum()
+    }
+
+    /// Refuses what nothing can be said about.
+    pub(super) fn checked(self) -> Result<Self, MeasureError> {
+        if let Some(stamps) = self.stamps {
+            return Err(stamps.into());
+        }
+        match self.failures.first {
+            Some(first) if self.operations.is_empty() => {
+                Err(MeasureError::AllFailed { calls: self.failures.count, first: Box::new(first) })
+            }
+            _ => Ok(self),
+        }
+    }
+}

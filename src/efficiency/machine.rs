@@ -1,0 +1,125 @@
+//! What the system counts of processors: cores, the time of processes, and what others did. Reads `/proc`; sees nothing where there is
+//! none.
+
+use crate::concurrency::Processor;
+use serde::Serialize;
+use std::{fs, num::NonZero, process, thread, time::Duration};
+
+/// The machine during a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Machine {
+    /// The cores this process may use: its affinity and its cgroup's quota are reckoned with.
+    pub cores: f64,
+    /// How many of them others kept busy: neither this process nor the pool's. `None` where the system does not tell.
+    pub others: Option<f64>,
+}
+
+impl Machine {
+    /// Above this share of busy cores, timings tell more about the others than about the pool.
+    const LOADED: f64 = 0.5;
+
+    /// Whether others kept more than half of the cores busy.
+    pub fn is_loaded(&self) -> bool {
+        self.others.is_some_and(|others| others > Self::LOADED * self.cores)
+    }
+}
+
+/// The cores this process may use; 1 if nobody can tell.
+pub(super) fn cores() -> f64 {
+    thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64)
+}
+
+/// What all threads of a process did so far. `None` of a process that is gone, or where the system does not count it.
+pub(super) fn processor(pid: u32) -> Option<Processor> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let counted = tasks.filter_map(|task| schedstat(&fs::read_to_string(task.path().join("schedstat")).ok()?));
+    counted.reduce(|sum, task| Processor { used: sum.used + task.used, waited: sum.waited + task.waited })
+}
+
+/// What this process did so far.
+pub(super) fn own() -> Option<Processor> {
+    processor(process::id())
+}
+
+/// Nanoseconds on a processor, and in its queue.
+fn schedstat(text: &str) -> Option<Processor> {
+    let mut fields = text.split_ascii_whitespace().map(|field| field.parse().ok().map(Duration::from_nanos));
+    Some(Processor { used: fields.next()??, waited: fields.next()?? })
+}
+
+/// The processors of the whole machine since it started, in ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticks {
+    busy: u64,
+    all: u64,
+    cores: u64,
+}
+
+impl Ticks {
+    pub(super) fn now() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    /// `cpu user nice system idle iowait irq softirq steal ...`, then a line for each core.
+    fn parse(text: &str) -> Option<Self> {
+        const IDLE: [usize; 2] = [3, 4];
+        let numbers: Vec<u64> = text
+            .lines()
+            .next()?
+            .strip_prefix("cpu ")?
+            .split_ascii_whitespace()
+            .map_while(|n| n.parse().ok())
+            .take(8)
+            .collect();
+        let (all, idle) = (numbers.iter().sum::<u64>(), IDLE.iter().filter_map(|&at| numbers.get(at)).sum::<u64>());
+        let is_core =
+            |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        let cores = text.lines().filter(is_core).count().max(NonZero::<usize>::MIN.get()) as u64;
+        Some(Self { busy: all - idle, all, cores })
+    }
+
+    /// How many of `cores` others kept busy since then, for `lasted`, when we used `ours`. `None` if too little time has passed to tell.
+    pub(super) fn others_since(self, before: Self, lasted: Duration, ours: Duration, cores: f64) -> Option<f64> {
+        let (busy, all) = (self.busy.saturating_sub(before.busy), self.all.saturating_sub(before.all));
+        if all == 0 || lasted.is_zero() {
+            return None;
+        }
+        let busy_cores = busy as f64 / all as f64 * self.cores as f64;
+        let of_others = (busy_cores - ours.as_secs_f64() / lasted.as_secs_f64()).max(0.0);
+        // Of a machine of which we may use a part, others use that part as they use the whole.
+        Some(of_others * (cores / self.cores as f64).min(1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r47_what_the_system_counts_is_understood() {
+        let seconds = Duration::from_secs;
+        assert_eq!(
+            schedstat("5 7 3\n"),
+            Some(Processor { used: Duration::from_nanos(5), waited: Duration::from_nanos(7) })
+        );
+        assert_eq!(schedstat("5"), None);
+        let ticks = |busy, idle| {
+            Ticks::parse(&format!("cpu  {busy} 0 0 {idle} 0 0 0 0 9 9\ncpu0 1\ncpu1 1\nintr 5\n")).unwrap()
+        };
+        assert_eq!(ticks(30, 70), Ticks { busy: 30, all: 100, cores: 2 });
+        // 1 s of two cores at 75 %: 1.5 cores, of which half a core was ours.
+        let others = ticks(180, 120).others_since(ticks(30, 70), seconds(1), seconds(1) / 2, 2.0);
+        assert_eq!(others, Some(1.0));
+        // Of a quarter of a machine of which others use half, they use half.
+        let wide = Ticks { busy: 80, all: 160, cores: 8 };
+        assert_eq!(wide.others_since(Ticks { busy: 0, all: 0, cores: 8 }, seconds(1), seconds(0), 2.0), Some(1.0));
+        assert_eq!(wide.others_since(wide, seconds(1), seconds(0), 2.0), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn r47_this_process_used_some_processor() {
+        assert!(own().is_some_and(|own| !own.used.is_zero()) && Ticks::now().is_some() && cores() >= 1.0);
+        assert_eq!(processor(u32::MAX), None);
+    }
+}

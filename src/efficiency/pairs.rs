@@ -1,0 +1,96 @@
+//! Pairs: the same calls one after the other and side by side, turn by turn, so that whatever the machine does it does to both.
+
+use super::{
+    MeasureError,
+    callers::{Batch, Work},
+    watch::Watch,
+};
+use crate::concurrency::{Circumstances, Comparison, Interval, Pair, Processor, compare};
+use std::time::Duration;
+
+/// What pairs tell.
+pub(super) struct Paired {
+    pub(super) comparison: Comparison,
+    /// How long a handler takes on average when nothing runs beside it, without its waits for a core.
+    pub(super) alone: Option<Duration>,
+    /// The share of its time for which a handler needs a core.
+    pub(super) computes: Option<f64>,
+}
+
+/// Runs so many pairs, each of one call a lane at least and two in all.
+pub(super) async fn run(work: &Work, pairs: usize, lanes: usize) -> Result<Paired, MeasureError> {
+    let (calls, mut timed, mut serial) = (calls(lanes), Vec::new(), Alone::default());
+    let whole = Watch::begin(&work.pool).await?;
+    let mut all = Vec::new();
+    for number in 0..pairs {
+        // Now one first and now the other: what warms up or slows down favours neither.
+        let (one, many) = if number % 2 == 0 {
+            let one = serial.run(work, calls).await?;
+            (one, work.run(calls, lanes).await.checked()?)
+        } else {
+            let many = work.run(calls, lanes).await.checked()?;
+            (serial.run(work, calls).await?, many)
+        };
+        timed.extend(pair(&one, &many));
+        all.extend(one.operations.into_iter().chain(many.operations));
+    }
+    let window = Interval { started: 0, ended: crate::now().0 };
+    let machine = whole.end(&work.pool, window, &all).await?.machine;
+    let circumstances =
+        Circumstances { lanes, cores: machine.cores, others: machine.others, computes: serial.computes() };
+    Ok(Paired { comparison: compare(&timed, &circumstances), alone: serial.mean(), computes: serial.computes() })
+}
+
+/// How many calls a pair has, twice.
+pub(super) fn calls(lanes: usize) -> usize {
+    lanes.max(2)
+}
+
+fn pair(one: &Batch, many: &Batch) -> Option<Pair> {
+    // Calls that failed took no time: the pair would compare different work.
+    let same = one.operations.len() == many.operations.len();
+    let (serial, parallel) = (one.window()?.duration(), many.window()?.duration());
+    same.then_some(Pair { serial, parallel })
+}
+
+/// The serial halves together.
+#[derive(Default)]
+struct Alone {
+    calls: usize,
+    work: Duration,
+    used: Duration,
+    waited: Duration,
+    counted: bool,
+}
+
+impl Alone {
+    async fn run(&mut self, work: &Work, calls: usize) -> Result<Batch, MeasureError> {
+        let watch = Watch::begin(&work.pool).await?;
+        let batch = work.run(calls, 1).await.checked()?;
+        if let Some(window) = batch.window() {
+            let watched = watch.end(&work.pool, window, &batch.operations).await?;
+            if let Some(processor) = watched.processor() {
+                (self.used, self.waited, self.counted) =
+                    (self.used + processor.used, self.waited + processor.waited, true);
+            }
+        }
+        (self.calls, self.work) = (self.calls + batch.operations.len(), self.work + batch.work());
+        Ok(batch)
+    }
+
+    fn mean(&self) -> Option<Duration> {
+        let calls = u32::try_from(self.calls).ok().filter(|calls| *calls > 0)?;
+        Some(without_waits(self.work, Processor { used: self.used, waited: self.waited }) / calls)
+    }
+
+    fn computes(&self) -> Option<f64> {
+        let ran = without_waits(self.work, Processor { used: self.used, waited: self.waited }).as_secs_f64();
+        (self.counted && ran > 0.0).then(|| (self.used.as_secs_f64() / ran).min(1.0))
+    }
+}
+
+/// The time of handlers without their waits for a core. Some of the waits were before or after a handler: it has its time on a
+/// processor at least.
+pub(super) fn without_waits(work: Duration, processor: Processor) -> Duration {
+    work.saturating_sub(processor.waited).max(processor.used.min(work))
+}

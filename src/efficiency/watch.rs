@@ -1,0 +1,105 @@
+//! Watches a pool's processes during a run: what they and the whole machine used from one moment to another.
+
+use super::machine::{Machine, Ticks, cores, own, processor};
+use crate::{
+    Now, Pool, Result, WorkerId, WorkerRef, WorkerState,
+    concurrency::{Interval, Operation, Processor, WorkerSeen},
+};
+use std::time::Duration;
+
+/// Counters as they stood when the watch began.
+pub(super) struct Watch {
+    began: Now,
+    machine: Option<Ticks>,
+    own: Option<Processor>,
+    workers: Vec<Counted>,
+}
+
+/// One worker's process and what it had used.
+struct Counted {
+    at: WorkerRef,
+    pid: Option<u32>,
+    ready: bool,
+    used: Option<Processor>,
+}
+
+/// What the watch saw.
+pub(super) struct Watched {
+    pub(super) workers: Vec<WorkerSeen>,
+    pub(super) machine: Machine,
+}
+
+impl Watched {
+    /// What all workers did, where the system tells.
+    pub(super) fn processor(&self) -> Option<Processor> {
+        let counted = self.workers.iter().filter_map(|seen| seen.processor);
+        counted.reduce(|sum, one| Processor { used: sum.used + one.used, waited: sum.waited + one.waited })
+    }
+}
+
+impl Watch {
+    pub(super) async fn begin(pool: &Pool) -> Result<Self> {
+        let workers = counted(pool).await?;
+        Ok(Self { began: crate::now(), machine: Ticks::now(), own: own(), workers })
+    }
+
+    /// `operations`: what ran since, within `window`.
+    pub(super) async fn end(self, pool: &Pool, window: Interval, operations: &[Operation]) -> Result<Watched> {
+        let (lasted, ticks, own) = (crate::now().since(self.began), Ticks::now(), own());
+        let after = counted(pool).await?;
+        let concurrency = pool.config().settings().concurrency as usize;
+        let workers: Vec<WorkerSeen> = after
+            .iter()
+            .map(|now| WorkerSeen {
+                worker: now.at.worker,
+                concurrency,
+                starting: starting(now.at.worker, self.was_ready(now.at.worker), window, operations),
+                processor: now.since(&self.workers),
+            })
+            .collect();
+        let ours = workers.iter().filter_map(|seen| seen.processor).map(|processor| processor.used).sum::<Duration>();
+        let ours = ours + since(own, self.own).map_or(Duration::ZERO, |own| own.used);
+        let cores = cores();
+        let others = ticks.zip(self.machine).and_then(|(now, then)| now.others_since(then, lasted, ours, cores));
+        Ok(Watched { workers, machine: Machine { cores, others } })
+    }
+
+    fn was_ready(&self, worker: WorkerId) -> bool {
+        self.workers.iter().any(|then| then.at.worker == worker && then.ready)
+    }
+}
+
+impl Counted {
+    /// A process that was not there before has used all of it since.
+    fn since(&self, before: &[Self]) -> Option<Processor> {
+        let then = before.iter().find(|then| (then.at, then.pid) == (self.at, self.pid)).and_then(|then| then.used);
+        since(self.used, Some(then.unwrap_or_default()))
+    }
+}
+
+fn since(now: Option<Processor>, then: Option<Processor>) -> Option<Processor> {
+    let (now, then) = (now?, then?);
+    // A thread that has ended takes its time with it.
+    Some(Processor { used: now.used.saturating_sub(then.used), waited: now.waited.saturating_sub(then.waited) })
+}
+
+async fn counted(pool: &Pool) -> Result<Vec<Counted>> {
+    let workers = pool.workers().await?;
+    let counted = |info: &crate::WorkerInfo| {
+        let ready = matches!(info.state, WorkerState::Ready | WorkerState::Busy);
+        Counted { at: info.process(), pid: info.pid, ready, used: info.pid.and_then(processor) }
+    };
+    Ok(workers.iter().map(counted).collect())
+}
+
+/// When a slot had no process that was ready: until its first call was sent if it was not ready when the watch began, and from the last
+/// answer of one process until the next was sent a call. (Calls wait while a worker starts, so that it is sent one at once.)
+fn starting(worker: WorkerId, was_ready: bool, window: Interval, operations: &[Operation]) -> Vec<Interval> {
+    let mut own: Vec<&Operation> = operations.iter().filter(|operation| operation.at.worker == worker).collect();
+    own.sort_by_key(|operation| operation.sent);
+    let first = own.first().map_or(window.ended, |operation| operation.sent.0);
+    let start = (!was_ready).then_some((window.started, first));
+    let changes =
+        own.windows(2).filter(|pair| pair[0].at != pair[1].at).map(|pair| (pair[0].answered.0, pair[1].sent.0));
+    start.into_iter().chain(changes).filter_map(|(from, to)| Interval::new(from, to).ok()).collect()
+}
