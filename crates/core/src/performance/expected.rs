@@ -226,6 +226,7 @@ mod tests {
         assert!((speed_up(of(0.0, 0.0)) - 8.0).abs() < 1e-9);
         assert!((speed_up(of(1.0, 0.0)) - 2.0).abs() < 1e-9);
         assert_eq!(likely(of(1.0, 0.0), Plan::warm(8, 8)), millis(400));
+        assert_eq!(likely(of(1.0, 0.0), Plan::warm(8, 2)), millis(100)); // two calls want two cores, however many workers there are
         // Two others that compute: eight of ten get 1.6 cores.
         assert_eq!(likely(of(1.0, 2.0), Plan::warm(8, 8)), millis(500));
     }
