@@ -4,7 +4,7 @@
 use crate::{
     Error, PoolConfig, PoolSupervisor, Reply, Result,
     cell::Answer,
-    clock,
+    clock::Clock,
     gate::Gate,
     messages::Request,
     pool_supervisor::{Cancel, Submit},
@@ -32,10 +32,11 @@ pub(crate) struct Shared {
     queue_limit: usize,
     timeout: Duration,
     msgpack: Arc<AtomicBool>,
+    clock: Clock,
 }
 
 impl Shared {
-    pub(crate) fn new(config: &PoolConfig) -> Self {
+    pub(crate) fn new(config: &PoolConfig, clock: Clock) -> Self {
         let settings = config.settings();
         let slots = (settings.pool_size + settings.overflow) as usize * settings.window() as usize;
         Self {
@@ -44,6 +45,7 @@ impl Shared {
             queue_limit: settings.queue.limit,
             timeout: config.timeout(),
             msgpack: Arc::default(),
+            clock,
         }
     }
 
@@ -53,6 +55,10 @@ impl Shared {
 
     pub(crate) fn msgpack(&self) -> Arc<AtomicBool> {
         self.msgpack.clone()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 }
 
@@ -95,7 +101,7 @@ impl PoolClient {
         let permit = self.shared.gate.enter().ok_or(Error::QueueFull { limit: self.shared.queue_limit })?;
         let (reply, answer) = oneshot::channel();
         let id = self.shared.next_call();
-        let deadline = clock::now() + request.timeout.unwrap_or(self.shared.timeout);
+        let deadline = self.shared.clock.now() + request.timeout.unwrap_or(self.shared.timeout);
         self.supervisor.do_send(Submit(request.incoming(id, deadline, reply, Some(permit))?));
         Ok(Pending::Waiting { answer, id, supervisor: self.supervisor.clone() })
     }

@@ -1,9 +1,70 @@
 //! The one clock: CLOCK_MONOTONIC, which workers read too (`time.monotonic_ns()`), so that stamps compare; and the way from it to
-//! the wall's. No state.
+//! the wall's. A pool of scripted workers may go by a virtual one (feature `testing`; without it there is nothing to choose, and a
+//! look at the clock is a call). Holds nothing else.
 
 use herder_core::Now;
 use rustix::time::{ClockId, clock_gettime};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// What a pool reads the time from, and waits by.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clock {
+    #[cfg(feature = "testing")]
+    hands: Option<crate::testing::Clock>,
+}
+
+// Nothing to carry about, and nothing to choose, in what is released.
+const _: () = assert!(cfg!(feature = "testing") || size_of::<Clock>() == 0);
+
+impl Clock {
+    #[cfg(feature = "testing")]
+    pub(crate) fn of_a_test(hands: crate::testing::Clock) -> Self {
+        Self { hands: Some(hands) }
+    }
+
+    /// This moment.
+    #[inline]
+    pub(crate) fn now(&self) -> Now {
+        #[cfg(feature = "testing")]
+        if let Some(hands) = &self.hands {
+            return hands.now();
+        }
+        now()
+    }
+
+    /// Waits so long. Cancel safe.
+    pub(crate) async fn sleep(&self, span: Duration) {
+        self.alarm().rings(Some(self.now() + span)).await;
+    }
+
+    /// For who waits again and again.
+    pub(crate) fn alarm(&self) -> Alarm {
+        Alarm {
+            #[cfg(feature = "testing")]
+            bell: self.hands.as_ref().map(crate::testing::Clock::bell),
+        }
+    }
+}
+
+/// Rings at a moment, again and again. Between two waits its owner does what the ring was for: a virtual clock waits for that.
+pub(crate) struct Alarm {
+    #[cfg(feature = "testing")]
+    bell: Option<crate::testing::Bell>,
+}
+
+impl Alarm {
+    /// Waits until then; `None`: for ever. Cancel safe.
+    pub(crate) async fn rings(&mut self, at: Option<Now>) {
+        #[cfg(feature = "testing")]
+        if let Some(bell) = &mut self.bell {
+            return bell.rings(at).await;
+        }
+        match at {
+            Some(at) => tokio::time::sleep(at.since(now())).await,
+            None => std::future::pending().await,
+        }
+    }
+}
 
 /// This moment, on the clock that host and workers share: CLOCK_MONOTONIC, as `time.monotonic_ns()` reads it on Linux.
 ///
@@ -16,7 +77,7 @@ pub fn now() -> Now {
     Now(seconds * 1_000_000_000 + nanos)
 }
 
-/// From this clock to the wall's, as they stood in one moment.
+/// From a pool's clock to the wall's, as they stood in one moment.
 pub(crate) struct Wall {
     now: Now,
     wall: SystemTime,
@@ -24,8 +85,8 @@ pub(crate) struct Wall {
 
 impl Wall {
     /// As they stand now.
-    pub(crate) fn now() -> Self {
-        Self { now: now(), wall: SystemTime::now() }
+    pub(crate) fn now(clock: &Clock) -> Self {
+        Self { now: clock.now(), wall: SystemTime::now() }
     }
 
     /// The wall's time of a moment that is not ahead.

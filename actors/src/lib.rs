@@ -20,6 +20,8 @@ pub mod registry;
 mod reply;
 mod session_affinity;
 mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trail;
 mod worker;
 

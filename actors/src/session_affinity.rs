@@ -6,7 +6,7 @@ use crate::{
     BindSession, Error, GetInternalStats, GetSessionState, GetStats, GetTrail, GetWorker, InternalStats,
     RemoveWorkerSessions, Result, SessionStatus, Trail, UnbindSession,
     cell::{Cell, Post, State, WeakCell, sweep, with},
-    clock,
+    clock::Clock,
     messages::AffinityStats,
 };
 use actix::{Actor, Context, Handler};
@@ -21,13 +21,15 @@ const MIN_PAUSE: Duration = Duration::from_millis(1);
 pub struct SessionAffinityActor {
     cell: WeakCell,
     cleanup_interval: Duration,
+    clock: Clock,
     sweeping: Option<JoinHandle<()>>,
 }
 
 impl SessionAffinityActor {
     pub(crate) fn new(cell: &Cell) -> Self {
         let cleanup_interval = cell.borrow().core().settings().sessions.cleanup_interval;
-        Self { cell: Rc::downgrade(cell), cleanup_interval, sweeping: None }
+        let clock = cell.borrow().clock().clone();
+        Self { cell: Rc::downgrade(cell), cleanup_interval, clock, sweeping: None }
     }
 
     /// Runs a change of the state for a handler.
@@ -41,7 +43,7 @@ impl Actor for SessionAffinityActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        self.sweeping = Some(actix_rt::spawn(sweep_on(self.cell.clone(), self.cleanup_interval)));
+        self.sweeping = Some(actix_rt::spawn(sweep_on(self.cell.clone(), self.cleanup_interval, self.clock.clone())));
     }
 }
 
@@ -60,13 +62,13 @@ impl Drop for SessionAffinityActor {
 }
 
 /// Sweeps every `cleanup_interval`, and when the grace is over of a session that a sweep left marked, as long as there is a pool.
-async fn sweep_on(cell: WeakCell, interval: Duration) {
-    let mut pause = interval;
+async fn sweep_on(cell: WeakCell, interval: Duration, clock: Clock) {
+    let (mut pause, mut alarm) = (interval, clock.alarm());
     while cell.strong_count() > 0 {
-        tokio::time::sleep(pause).await;
+        alarm.rings(Some(clock.now() + pause)).await;
         let _ = sweep(&cell).await; // a panic was the rebuild's to tell
         let removal = cell.upgrade().and_then(|cell| cell.borrow().core().next_removal());
-        pause = until_next(interval, removal.map(|at| at.since(clock::now())));
+        pause = until_next(interval, removal.map(|at| at.since(clock.now())));
     }
 }
 
@@ -113,7 +115,7 @@ impl Handler<GetSessionState> for SessionAffinityActor {
 
     fn handle(&mut self, message: GetSessionState, _: &mut Self::Context) -> Self::Result {
         self.with(|state| {
-            let info = state.core().session_info(clock::now(), &message.0);
+            let info = state.core().session_info(state.clock().now(), &message.0);
             info.map_or(SessionStatus::NotFound, |info| info.state.into())
         })
     }
@@ -168,11 +170,11 @@ impl Handler<GetTrail> for SessionAffinityActor {
 
 /// The story of a session.
 pub(crate) fn trail(state: &State, session: SessionId) -> Result<Trail> {
-    state.trail(clock::now(), session).ok_or(Error::Bind(BindError::NoAffinity))
+    state.trail(state.clock().now(), session).ok_or(Error::Bind(BindError::NoAffinity))
 }
 
 fn stats(state: &State) -> Result<AffinityStatus> {
-    state.core().affinity_status(clock::now()).ok_or(Error::Bind(BindError::NoAffinity))
+    state.core().affinity_status(state.clock().now()).ok_or(Error::Bind(BindError::NoAffinity))
 }
 
 fn parse(session: &str) -> Result<SessionId> {

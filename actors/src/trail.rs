@@ -93,7 +93,7 @@ impl State {
     /// The story of a session; `None` in a pool without session affinity.
     pub(crate) fn trail(&self, now: Now, session: SessionId) -> Option<Trail> {
         let found = self.core().trail_of(now, session.as_str())?;
-        let wall = Wall::now();
+        let wall = Wall::now(self.clock());
         let (state, summary) = (state(&found), text::summary(self, now, &found));
         let events = found.events.iter().map(|event| self.entry(&wall, event)).collect();
         let past = found.past.iter().map(|life| past(&wall, life)).collect();

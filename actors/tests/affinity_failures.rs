@@ -3,15 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[expect(dead_code, reason = "six test files share it; each takes what it needs")]
-mod peer;
+#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
+mod stage;
 
 use actix::{Addr, AsyncContext, Handler, Message, fut::wrap_future};
+use herder_actors::testing::*;
 use herder_actors::{
     BindSession, Error, GetInternalStats, GetPoolName, GetSessionInfo, GetStats, GetStatus, GetWorker, InjectPanic,
     SessionAffinityActor, Sessions, WorkerId, registry,
 };
-use peer::*;
+use stage::*;
 use std::time::Duration;
 use tokio::sync::oneshot;
 

@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[expect(dead_code, reason = "six test files share it; each takes what it needs")]
-mod peer;
+#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
+mod stage;
 
+use herder_actors::testing::*;
 use herder_actors::{ChildHandle, Error, Health, Signal, Status, Vitals, WorkerHealth};
 use herder_core::ExitStatus;
 use herder_wire::{WorkerHello, WorkerMessage};
-use peer::*;
+use stage::*;
 use std::{num::NonZeroU8, time::Duration};
 
 /// A pool whose worker is pinged often, and that worker, which has said this hello. A call was there before it was ready, so that
@@ -23,7 +24,7 @@ async fn pinged(
     let mut stage = Stage::start(enhanced(&fresh(hint)).health(health).build().unwrap());
     let mut peer = stage.launches.next().await;
     does(&peer.child);
-    let itself = WorkerHello { pid: peer.child.pid(), ..peer::hello() };
+    let itself = WorkerHello { pid: peer.child.pid(), ..herder_actors::testing::hello() };
     peer.greet_as(hello(itself)).await;
     let answer = stage.execute(echo(1));
     stage.queue_is(0, 1).await;
@@ -38,15 +39,14 @@ fn silent(status: &Status) -> Option<Vitals> {
 /// R26: a worker that computes for a call and answers no ping is shown so, healthy, and told of once; it is ended once it does nothing.
 #[actix::test]
 async fn r26_a_worker_that_computes_is_not_ended() {
-    let (mut stage, mut peer, answer) =
-        pinged("bound", |child| child.vitals.set(Vitals::Computing), |hello| hello).await;
+    let (mut stage, mut peer, answer) = pinged("bound", |child| child.vitals(Vitals::Computing), |hello| hello).await;
     let call = peer.call().await;
     until("it is seen to compute", async || silent(&stage.status().await) == Some(Vitals::Computing)).await;
     logged(&[&stage.name, "C code holds the GIL"]).await;
     assert_eq!(stage.status().await.workers[0].status.health, WorkerHealth::Healthy);
     peer.answer(call.wire, "1").await;
     assert_eq!(value(answer.get().await), 1);
-    peer.child.vitals.set(Vitals::Idle);
+    peer.child.vitals(Vitals::Idle);
     peer.child.stopped().await;
     peer.exit(ExitStatus::Signal(15));
     stage.launches.next().await.ready().await.serve();
@@ -56,8 +56,8 @@ async fn r26_a_worker_that_computes_is_not_ended() {
 #[actix::test]
 async fn r26_a_worker_that_waits_for_a_processor_is_not_ended() {
     let starved = |child: &ScriptedChild| {
-        child.vitals.set(Vitals::Idle);
-        child.runnable.set(true);
+        child.vitals(Vitals::Idle);
+        child.runnable(true);
     };
     let (stage, mut peer, answer) = pinged("starved", starved, |hello| hello).await;
     let call = peer.call().await;
@@ -71,14 +71,11 @@ async fn r26_a_worker_that_waits_for_a_processor_is_not_ended() {
 #[actix::test]
 async fn r26_a_stopped_worker_is_named_so() {
     let signal = NonZeroU8::new(10);
-    let (mut stage, peer, answer) = pinged(
-        "stopped",
-        |child| child.vitals.set(Vitals::Stopped),
-        |hello| WorkerHello { stack_signal: signal, ..hello },
-    )
-    .await;
+    let (mut stage, peer, answer) =
+        pinged("stopped", |child| child.vitals(Vitals::Stopped), |hello| WorkerHello { stack_signal: signal, ..hello })
+            .await;
     peer.child.stopped().await;
-    assert_eq!(peer.child.asked.get(), None);
+    assert_eq!(peer.child.asked(), None);
     logged(&[&stage.name, "missed a ping", "found=stopped"]).await;
     peer.exit(ExitStatus::Signal(9));
     let outcome = answer.get().await;
@@ -101,7 +98,7 @@ async fn r26_who_is_asked_for_its_stack() {
     for (hint, stack_signal, is_itself, asked) in cases {
         let (mut stage, peer, answer) = pinged(
             hint,
-            |child| child.vitals.set(Vitals::Idle),
+            |child| child.vitals(Vitals::Idle),
             |hello| {
                 let pid = hello.pid + u32::from(!is_itself);
                 WorkerHello { stack_signal, pid, ..hello }
@@ -109,7 +106,7 @@ async fn r26_who_is_asked_for_its_stack() {
         )
         .await;
         peer.child.stopped().await;
-        assert_eq!(peer.child.asked.get(), asked, "{hint}");
+        assert_eq!(peer.child.asked(), asked, "{hint}");
         peer.exit(ExitStatus::Signal(15));
         let Err(Error::WorkerLost { report, .. }) = answer.get().await else { panic!("{hint}: it was to be lost") };
         assert_eq!(report.stack.as_deref(), asked.map(|_| "Current thread"), "{hint}");

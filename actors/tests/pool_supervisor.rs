@@ -1,9 +1,10 @@
 //! `PoolSupervisor` by its messages: every call answered exactly once, whatever ends (R1, R4, R8, R20, R22, R29, R35, R36). Workers are
 //! scripted.
 
-#[expect(dead_code, reason = "six test files share it; each takes what it needs")]
-mod peer;
+#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
+mod stage;
 
+use herder_actors::testing::*;
 use herder_actors::{
     Backoff, ChildHandle, CleanupStaleSessions, EndSession, Error, Execute, ExecuteInSession, GetPoolName,
     GetSessionInfo, GetStatus, GetWorker, Health, HealthCheck, IfAbsent, InjectPanic, KillWorker, ListSessions,
@@ -12,8 +13,8 @@ use herder_actors::{
 };
 use herder_core::ExitStatus;
 use herder_wire::HostMessage;
-use peer::*;
 use serde_json::{Value, json};
+use stage::*;
 use std::{future::Future, task::Poll, time::Duration};
 
 fn is_internal(outcome: &Outcome) -> bool {
@@ -193,7 +194,7 @@ async fn r36_a_flood_from_another_thread() {
 #[actix::test]
 async fn kill_worker() {
     let (mut stage, peer) = Stage::basic("kill").await;
-    peer.child.stubborn.set(true);
+    peer.child.stubborn(true);
     for wrong in [process(1, 2), process(1, 0), process(2, 1), process(0, 1)] {
         let error = stage.pool().send(KillWorker(wrong)).await.unwrap().unwrap_err();
         assert!(matches!(error, Error::NoSuchWorker { .. }), "{error:?}");
@@ -262,8 +263,9 @@ async fn r20_a_sessions_worker_dies() {
 /// R28: too many failed starts: the pool has failed, every answer has the last start error, and a probe brings it back.
 #[actix::test]
 async fn r28_a_pool_that_failed_says_why() {
-    let (peers, launches, how, _) = peers();
-    how.set(Launch::Fails);
+    let (peers, launches) = Peers::new();
+    let how = peers.clone();
+    how.launch(Launch::Fails);
     let quick = Duration::from_millis(1);
     let restart = Restart::new().max(2).backoff(quick).max_backoff(quick).cooldown(Duration::from_millis(50));
     let mut stage = Stage::with(basic(&fresh("failed")).restart(restart).build().unwrap(), peers, launches);
@@ -272,7 +274,7 @@ async fn r28_a_pool_that_failed_says_why() {
     assert!(refused.to_string().contains("there is no such program"), "{refused}");
     assert!(stage.pool().send(WaitReady).await.unwrap().unwrap_err().to_string().contains("no such program"));
     logged(&[&stage.name, "ERROR", "pool failed"]).await;
-    how.set(Launch::Ok);
+    how.launch(Launch::Ok);
     stage.serve(1).await;
     stage.whole().await;
     stage.execute(echo(1)).get().await.unwrap();
@@ -298,8 +300,9 @@ async fn shutdown_at_any_time() {
     until("the actor is gone", async || !stage.pool().connected()).await;
     assert!(matches!(stage.call(1).await, Err(Error::PoolClosed { may_have_run: false, .. })));
 
-    let (peers, launches, how, _) = peers();
-    how.set(Launch::Fails);
+    let (peers, launches) = Peers::new();
+    let how = peers.clone();
+    how.launch(Launch::Fails);
     let restart = Restart::new().max(1).backoff(Duration::from_millis(1)).max_backoff(Duration::from_millis(1));
     let stage = Stage::with(basic(&fresh("failed")).restart(restart).build().unwrap(), peers, launches);
     until("it failed", async || stage.status().await.state == PoolState::Failed).await;
@@ -366,16 +369,17 @@ async fn r29_a_panic_of_the_supervisor_is_survived() {
 /// R29: a panic while a process is spawned leaves no process behind and loses no start.
 #[actix::test]
 async fn r29_a_panic_while_a_process_is_spawned() {
-    let (peers, launches, how, spawned) = peers();
-    how.set(Launch::Later);
+    let (peers, launches) = Peers::new();
+    let how = peers.clone();
+    how.launch(Launch::Later);
     let mut stage = Stage::with(basic(&fresh("spawning")).build().unwrap(), peers, launches);
     let old = stage.launches.next().await;
-    how.set(Launch::Ok);
+    how.launch(Launch::Ok);
     let kill = actix_rt::spawn(stage.pool().send(KillWorker(old.at)));
     stage.status().await;
     stage.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
     guarded("the kill", kill).await.unwrap().unwrap().unwrap();
-    spawned.notify_one();
+    how.spawned();
     old.child.killed().await;
     stage.serve(1).await;
     stage.whole().await;
@@ -432,7 +436,8 @@ async fn r29_too_many_panics_leave_it_down_and_it_says_why() {
 #[actix::test]
 async fn the_last_address_ends_the_pool() {
     for hangs in [false, true] {
-        let (peers, launches, how, _spawned) = peers();
+        let (peers, launches) = Peers::new();
+        let how = peers.clone();
         let config = enhanced(&fresh("dropped")).pool_size(2).build().unwrap();
         let name = config.name().to_string();
         let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).watched();
@@ -441,7 +446,7 @@ async fn the_last_address_ends_the_pool() {
         let mut peer = stage.launches.next().await.ready().await;
         let second = stage.launches.next().await;
         if hangs {
-            how.set(Launch::Later);
+            how.launch(Launch::Later);
             second.child.exit(ExitStatus::Code(1));
             stage.launches.next().await; // its launcher never says so
         }
@@ -471,7 +476,7 @@ async fn nothing_that_runs_beside_it_keeps_a_pool() {
     let sessions = Sessions::new().timeout(quick).cleanup_interval(quick);
     let health = Health::new().interval(quick);
     let config = enhanced(&fresh("busy")).pool_size(2).sessions(sessions).health(health).build().unwrap();
-    let (peers, launches, ..) = peers();
+    let (peers, launches) = Peers::new();
     let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).watched();
     let mut stage = Stage { client: herder_actors::PoolClient::start(supervisor), launches, name: String::new() };
     let children = stage.serve(2).await;

@@ -1,11 +1,12 @@
 //! The flight recorder and the evidence of a death, where no real process can be had to show them: a lack of memory, an actor's panic (R38).
 
-#[expect(dead_code, reason = "six test files share it; each takes what it needs")]
-mod peer;
+#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
+mod stage;
 
+use herder_actors::testing::*;
 use herder_actors::{Death, InjectPanic, OutOfMemory, WorkerId};
 use herder_core::ExitStatus;
-use peer::*;
+use stage::*;
 
 /// R38: a kill with evidence is told as likely out of memory, in the error, its report, the log and the recording.
 #[actix::test]
@@ -14,7 +15,7 @@ async fn r38_a_worker_that_was_likely_out_of_memory() {
     let answer = stage.execute(echo(1));
     peer.call().await;
     let out_of_memory = Some(OutOfMemory::Counted { from: 3, to: 4 });
-    *peer.child.death.borrow_mut() = Death { peak_memory: Some(500 << 20), out_of_memory };
+    peer.child.dies_of(Death { peak_memory: Some(500 << 20), out_of_memory });
     peer.exit(ExitStatus::Signal(9));
     let error = answer.get().await.unwrap_err();
     let words = "signal 9 (SIGKILL), likely out of memory (the cgroup's oom_kill count rose from 3 to 4)";

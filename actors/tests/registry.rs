@@ -2,16 +2,17 @@
 
 #![expect(clippy::panic, reason = "these are tests")]
 
-#[expect(dead_code, reason = "six test files share it; each takes what it needs")]
-mod peer;
+#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
+mod stage;
 
 use actix::{Actor, ActorContext, Addr, Context, Handler, Message};
+use herder_actors::testing::*;
 use herder_actors::{
     BindSession, CleanupStaleSessions, EndSession, Error, GetPoolName, GetSessionInfo, GetStatus, HealthCheck,
     KillWorker, ListSessions, ListWorkers, PoolState, PoolSupervisor, SessionAffinityActor, Shutdown, TrackSession,
     UpdateSessionActivity, WaitReady, WorkerId, registry,
 };
-use peer::*;
+use stage::*;
 
 struct Named;
 

@@ -1,15 +1,16 @@
 //! `SessionAffinityActor` by its messages: what it binds decides where calls go (R3, R6, R14-R16, R20, R21). Workers are
 //! scripted.
 
-#[expect(dead_code, unused_imports, reason = "six test files share it; each takes what it needs")]
-mod peer;
+#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
+mod stage;
 
+use herder_actors::testing::*;
 use herder_actors::{
     BindError, BindSession, Error, Expiry, GetInternalStats, GetSessionState, GetStats, GetTrail, GetWorker,
     InjectPanic, KillWorker, RemoveWorkerSessions, SessionAffinityActor, SessionStatus, Sessions, Shutdown, TrailState,
     UnbindSession, WorkerId, registry,
 };
-use peer::*;
+use stage::*;
 use std::time::Duration;
 
 fn bind(session: &str, worker: u32) -> BindSession {

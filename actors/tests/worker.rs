@@ -3,9 +3,10 @@
 
 #![expect(clippy::panic, reason = "these are tests")]
 
-#[expect(dead_code, reason = "six test files share it; each takes what it needs")]
-mod peer;
+#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
+mod stage;
 
+use herder_actors::testing::*;
 use herder_actors::{
     Cancel, ChildHandle, Error, Execute, GetStatus, Health, InjectPanic, InjectStop, KillWorker, PoolHealth, PoolState,
     Shutdown, WaitReady, WorkerId, WorkerState,
@@ -14,8 +15,8 @@ use herder_core::{ExitStatus, WireId};
 use herder_wire::{
     Codec, Codecs, EndReason, HostMessage, SessionState, WorkerError, WorkerErrorKind, WorkerHello, WorkerMessage,
 };
-use peer::*;
 use serde_json::json;
+use stage::*;
 use std::time::Duration;
 
 fn lost(outcome: &Outcome) -> &str {
@@ -153,7 +154,7 @@ async fn r41_what_breaks_the_protocol_is_named() {
 #[actix::test]
 async fn r41_garbage_on_the_control_descriptor() {
     let (stage, mut peer) = Stage::one(basic(&fresh("control")).concurrency(2).build().unwrap()).await;
-    peer.child.stubborn.set(true);
+    peer.child.stubborn(true);
     let answer = stage.execute(echo(1));
     let wire = peer.call().await.wire;
     peer.control.bytes(b"garbage that is long enough to be a header").await;
@@ -453,7 +454,7 @@ async fn a_sessions_end_is_told_behind_its_calls() {
 async fn r29_every_end_of_a_worker_actor_is_noticed() {
     let (mut stage, mut peer) = Stage::enhanced("orphans").await;
     for stops in [false, true] {
-        peer.child.stubborn.set(true); // it takes its time to die
+        peer.child.stubborn(true); // it takes its time to die
         let running = stage.execute(echo(1));
         peer.call().await;
         match stops {
@@ -478,13 +479,14 @@ async fn r29_every_end_of_a_worker_actor_is_noticed() {
 /// R29: the actor's end before it ever served is noticed as well.
 #[actix::test]
 async fn r29_a_worker_actor_that_ends_at_once() {
-    let (peers, launches, how, spawned) = peers();
-    how.set(Launch::Later);
+    let (peers, launches) = Peers::new();
+    let how = peers.clone();
+    how.launch(Launch::Later);
     let pool = basic(&fresh("at-once")).build().unwrap();
     let mut stage = Stage::with(pool, peers, launches);
     let peer = stage.launches.next().await;
-    how.set(Launch::Ok);
-    spawned.notify_one();
+    how.launch(Launch::Ok);
+    how.spawned();
     until("somebody is in charge", async || {
         stage.pool().send(InjectStop(WorkerId(1))).await.unwrap().unwrap();
         peer.child.was_killed()
@@ -498,12 +500,13 @@ async fn r29_a_worker_actor_that_ends_at_once() {
 #[actix::test]
 async fn a_stop_while_a_process_is_spawned_is_not_lost() {
     for shut_down in [false, true] {
-        let (peers, launches, how, spawned) = peers();
-        how.set(Launch::Later);
+        let (peers, launches) = Peers::new();
+        let how = peers.clone();
+        how.launch(Launch::Later);
         let mut stage = Stage::with(basic(&fresh("spawned")).build().unwrap(), peers, launches);
         let peer = stage.launches.next().await;
-        peer.child.stubborn.set(true);
-        how.set(Launch::Ok);
+        peer.child.stubborn(true);
+        how.launch(Launch::Ok);
         let kill = KillWorker(process(1, 1));
         let ended = match shut_down {
             true => actix_rt::spawn({
@@ -516,7 +519,7 @@ async fn a_stop_while_a_process_is_spawned_is_not_lost() {
             }),
         };
         until("it is told to end", async || stage.workers().await[0].state == WorkerState::Terminating).await;
-        spawned.notify_one();
+        how.spawned();
         peer.child.killed().await;
         assert!(!ended.is_finished(), "its end is awaited");
         peer.child.exit(ExitStatus::Signal(9));
@@ -533,12 +536,13 @@ async fn launches_that_fail() {
         (Launch::NoSockets, "its sockets can't be polled"),
     ];
     for (case, words) in cases {
-        let (peers, launches, how, _) = peers();
-        how.set(case);
+        let (peers, launches) = Peers::new();
+        let how = peers.clone();
+        how.launch(case);
         let mut stage = Stage::with(basic(&fresh("launch")).build().unwrap(), peers, launches);
         let failed = guarded("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
         assert!(failed.to_string().contains(words), "{words}: {failed}");
-        how.set(Launch::Ok);
+        how.launch(Launch::Ok);
         loop {
             let peer = stage.launches.next().await;
             if !peer.child.was_killed() {

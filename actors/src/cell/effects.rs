@@ -4,7 +4,7 @@ use super::{
     call::Body,
     state::{Arrival, Post, State},
 };
-use crate::{Error, Reply, Result, clock};
+use crate::{Error, Reply, Result};
 use bytes::Bytes;
 use herder_core::{
     CallId, Delivery, Doom, Effect, Epoch, Failure, Input, Loss, Note, SessionEnd, StopHow, WireId, WorkerRef,
@@ -131,7 +131,7 @@ impl State {
     fn settle(&mut self, id: CallId, failure: Failure, earlier: &[Loss]) {
         let Some(call) = self.calls.remove(&id) else { return };
         self.remember_abandoned(&call);
-        let error = self.error(clock::now(), failure).after(self.attempts(earlier));
+        let error = self.error(self.clock.now(), failure).after(self.attempts(earlier));
         call.answer(Err(error));
     }
 }

@@ -3,6 +3,7 @@
 use super::{outbox::Outbox, vitals::Sample};
 use crate::{
     child::ChildHandle,
+    clock::Clock,
     recorder::{Descriptor, Recorder},
 };
 use herder_core::{Doom, Suspect, WireId, WorkerRef};
@@ -47,7 +48,7 @@ pub(crate) struct Link {
 
 impl Link {
     /// To a process that was just started.
-    pub(crate) fn new(at: WorkerRef, child: Rc<dyn ChildHandle>, max_frame: u32) -> Self {
+    pub(crate) fn new(at: WorkerRef, child: Rc<dyn ChildHandle>, max_frame: u32, clock: Clock) -> Self {
         Self {
             at,
             child,
@@ -63,7 +64,7 @@ impl Link {
             stack_signal: None,
             sample: None,
             max_frame,
-            recorder: Rc::new(Recorder::new()),
+            recorder: Rc::new(Recorder::new(clock)),
         }
     }
 

@@ -16,6 +16,8 @@ mod vitals;
 pub(crate) use call::{Answer, Body, Incoming};
 pub(crate) use link::{CommandTable, Link};
 pub(crate) use outbox::Outbox;
+#[cfg(feature = "testing")]
+pub(crate) use rebuild::panic_text;
 pub(crate) use state::{Arrival, Post, State};
 pub(crate) use sweep::sweep;
 

@@ -2,7 +2,7 @@
 //! killed, and the state is built anew from names and numbers. Beyond an intensity the pool stays down, and says why.
 
 use super::state::{Post, State};
-use crate::{Error, clock};
+use crate::Error;
 use herder_core::{Core, Effects, End, ExitStatus, Input, Now, Salvage};
 use std::{
     any::Any,
@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 impl State {
     /// Builds the state anew. Gives the error that stands for the panic. Never panics itself: nobody would catch that.
     pub(crate) fn rebuild(&mut self, panic: &(dyn Any + Send)) -> Error {
-        let (now, reason) = (clock::now(), panic_text(panic));
+        let (now, reason) = (self.clock.now(), panic_text(panic));
         let error = Error::Internal { reason: reason.as_str().into() };
         self.let_go(&error);
         if self.broken.is_some() {
@@ -92,7 +92,7 @@ impl State {
 }
 
 /// What a panic said.
-fn panic_text(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("of an unknown kind"))
 }
@@ -100,14 +100,14 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PoolConfig;
+    use crate::{PoolConfig, clock::Clock};
     use std::sync::Arc;
 
     /// R29: what the supervisor has not heard yet of the past survives a rebuild; what the torn state wanted does not.
     #[test]
     fn r29_a_rebuild_forgets_no_end() {
         let config = PoolConfig::enhanced("rebuilt").command(["scripted"]).pool_size(1).build().unwrap();
-        let mut state = State::new(config, 1, Arc::default());
+        let mut state = State::new(config, 1, Clock::default(), Arc::default());
         state.handle(Input::Tick);
         state.carry_out();
         state.post(Post::AffinityGone);

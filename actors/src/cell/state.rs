@@ -4,7 +4,7 @@ use super::{CommandTable, Link, call::Call};
 use crate::{
     Error, PoolConfig, PoolState, ShutdownReport,
     child::ChildHandle,
-    clock,
+    clock::Clock,
     error::Obituary,
     launcher::Unclaimed,
     recorder::{Descriptor, Recorder},
@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 /// All state of one pool.
 pub(crate) struct State {
     pub(super) config: PoolConfig,
+    pub(super) clock: Clock,
     pub(super) core: Core,
     pub(super) calls: HashMap<CallId, Call, FixedState>,
     pub(super) links: Vec<Option<Link>>,
@@ -88,13 +89,14 @@ pub(crate) enum Post {
 }
 
 impl State {
-    pub(crate) fn new(config: PoolConfig, seed: u64, msgpack: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(config: PoolConfig, seed: u64, clock: Clock, msgpack: Arc<AtomicBool>) -> Self {
         let settings = config.settings();
         let slots = (settings.pool_size + settings.overflow) as usize;
-        let now = clock::now();
+        let now = clock.now();
         Self {
             core: Core::new(settings, seed, now),
             now,
+            clock,
             config,
             calls: HashMap::default(),
             links: (0..slots).map(|_| None).collect(),
@@ -117,6 +119,10 @@ impl State {
 
     pub(crate) fn config(&self) -> &PoolConfig {
         &self.config
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -143,7 +149,7 @@ impl State {
 
     /// A step begins: all that follows from it happens at this moment.
     fn tick(&mut self) -> Now {
-        self.now = clock::now();
+        self.now = self.clock.now();
         self.now
     }
 
@@ -154,7 +160,7 @@ impl State {
 
     /// Begins the end of the pool. One that is down already only has to say so.
     pub(crate) fn shut_down(&mut self, within: Duration) {
-        let now = clock::now();
+        let now = self.clock.now();
         if self.stopping_since.is_none() {
             self.stopping_since = Some(now);
             self.closed_before = self.core.status(now).counters.closed;
@@ -189,7 +195,7 @@ impl State {
 
     /// What the pool had done when it ended.
     pub(crate) fn report(&self) -> ShutdownReport {
-        let now = clock::now();
+        let now = self.clock.now();
         let counters = self.core.status(now).counters;
         ShutdownReport {
             pool: self.config.name().clone(),

@@ -2,7 +2,6 @@
 //! supervisor, never for a step.
 
 use super::State;
-use crate::clock;
 use herder_core::{Now, Vitals, WorkerRef};
 use std::time::Duration;
 
@@ -16,9 +15,10 @@ pub(crate) struct Sample {
 impl State {
     /// Remembers what the process did so far, and says what it did since the last time.
     pub(crate) fn vitals(&mut self, at: WorkerRef) -> Vitals {
+        let moment = self.clock.now();
         let Some(link) = self.link(at) else { return Vitals::Unknown };
         let Some(activity) = link.child.activity().filter(|_| link.is_itself) else { return Vitals::Unknown };
-        let now = Sample { at: clock::now(), cpu: activity.cpu };
+        let now = Sample { at: moment, cpu: activity.cpu };
         match link.sample.replace(now) {
             _ if activity.stopped => Vitals::Stopped,
             // Also one that gets next to no processor, on a machine that has too much to do.

@@ -3,7 +3,6 @@
 use crate::{
     SessionAffinityActor,
     cell::Cell,
-    clock,
     messages::GetStats,
     registry::{self, Registered, Registration},
     status::SessionAffinity,
@@ -41,7 +40,7 @@ impl Affinity {
     /// It ended: a new one goes on with the same bindings.
     pub(super) fn restart(&mut self, cell: &Cell) {
         let Self::Running { actor, name, restarts } = self else { return };
-        let (pool, now) = (cell.borrow().config().name().clone(), clock::now());
+        let (pool, now) = (cell.borrow().config().name().clone(), cell.borrow().clock().now());
         restarts.retain(|at| now.since(*at) < WINDOW);
         restarts.push(now);
         if restarts.len() > LIMIT {
@@ -103,7 +102,7 @@ pub(super) async fn shown(pool: &PoolName, actor: Option<Addr<SessionAffinityAct
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PoolConfig, cell::State};
+    use crate::{PoolConfig, cell::State, clock::Clock};
     use actix::{AsyncContext, Handler, Message, fut::wrap_future};
     use std::{cell::RefCell, rc::Rc, sync::Arc};
 
@@ -124,7 +123,7 @@ mod tests {
     async fn r7_an_actor_that_hangs() {
         let config = PoolConfig::enhanced("hanging").command(["scripted"]).build().unwrap();
         let pool = config.name().clone();
-        let cell: Cell = Rc::new(RefCell::new(State::new(config, 1, Arc::default())));
+        let cell: Cell = Rc::new(RefCell::new(State::new(config, 1, Clock::default(), Arc::default())));
         let actor = Affinity::start(&cell).actor();
         assert!(!shown(&pool, actor.clone()).await.is_empty());
         actor.iter().for_each(|actor| actor.do_send(Hang));

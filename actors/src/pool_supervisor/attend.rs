@@ -5,7 +5,6 @@ use crate::{
     Error, Launcher, WorkerActor,
     cell::{Post, step, with},
     child::ChildHandle,
-    clock,
     error::Obituary,
     launcher::Unclaimed,
 };
@@ -171,7 +170,7 @@ fn log(pool: &PoolName, note: Note, active: &Active) {
             tracing::warn!(%pool, worker = %at, "worker computes and answers no pings: C code holds the GIL; its calls' deadlines end it");
         }
         Note::Failed(retry_at) => {
-            let retry_in = retry_at.since(clock::now());
+            let retry_in = retry_at.since(active.cell.borrow().clock().now());
             tracing::error!(%pool, ?retry_in, "pool failed: too many restarts");
         }
         Note::Recovered => tracing::info!(%pool, "pool recovered"),

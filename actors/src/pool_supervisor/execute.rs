@@ -4,7 +4,6 @@ use super::{Mode, PoolSupervisor};
 use crate::{
     Error, Execute, ExecuteInSession, Reply, Result,
     cell::{Incoming, WeakCell, with},
-    clock,
     messages::Request,
 };
 use actix::{
@@ -85,7 +84,7 @@ impl PoolSupervisor {
     fn begin(&mut self, request: Request) -> Result<Response> {
         let (reply, answer) = oneshot::channel();
         let id = self.shared.next_call();
-        let deadline = clock::now() + request.timeout.unwrap_or(self.config.timeout());
+        let deadline = self.shared.clock().now() + request.timeout.unwrap_or(self.config.timeout());
         let incoming = request.incoming(id, deadline, reply, None)?;
         self.active(|active| {
             active.with(|state| state.submit(incoming))?;

@@ -3,7 +3,7 @@
 use super::{Active, PoolSupervisor, affinity};
 use crate::{
     Error, GetPoolName, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, Recording, Result,
-    Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, clock,
+    Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
 use herder_core::{Core, Doom, Input, PoolName, PoolState};
@@ -74,7 +74,8 @@ impl Handler<GetStatus> for PoolSupervisor {
 impl PoolSupervisor {
     /// A status always answers, also of a pool that was refused its name.
     fn failed_status(&self, error: &Error) -> Status {
-        let core = Core::new(self.config.settings(), 0, clock::now()).status(clock::now());
+        let now = self.shared.clock().now();
+        let core = Core::new(self.config.settings(), 0, now).status(now);
         let mut status = Status::new(self.config.name().clone(), SystemTime::now(), core, |_| None);
         status.state = PoolState::Failed;
         status.workers.clear();
@@ -91,7 +92,7 @@ impl Active {
             state.links().find(|link| link.at == at).map(|link| link.child.clone())
         };
         let name = state.config().name().clone();
-        let mut status = Status::new(name, self.started_at, state.core().status(clock::now()), child);
+        let mut status = Status::new(name, self.started_at, state.core().status(state.clock().now()), child);
         status.state = state.pool_state();
         status.last_start_error = state.last_start_error_if_below_strength().map(Into::into);
         status

@@ -9,6 +9,8 @@ mod execute;
 mod handlers;
 #[cfg(feature = "fault-injection")]
 mod inject;
+#[cfg(feature = "testing")]
+mod pinged;
 mod sessions;
 mod tasks;
 mod waiters;
@@ -20,7 +22,7 @@ use crate::{
     Error, Launcher, PoolConfig, Result, WorkerActor,
     cell::{Cell, State, with},
     client::Shared,
-    clock,
+    clock::Clock,
     launcher::ProcessLauncher,
     registry::{self, Registered, Registration},
 };
@@ -96,8 +98,16 @@ impl PoolSupervisor {
 
     /// A pool whose processes come from elsewhere: for tests with scripted peers.
     pub fn with_launcher(config: PoolConfig, launcher: impl Launcher) -> Self {
-        let shared = Arc::new(Shared::new(&config));
+        let shared = Arc::new(Shared::new(&config, Clock::default()));
         Self { config, launcher: Rc::new(launcher), shared, mode: Mode::New, handled: 0, alive: None }
+    }
+
+    /// The same, going by a virtual clock: for tests, since processes can't follow it.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn on_clock(mut self, clock: crate::testing::Clock) -> Self {
+        self.shared = Arc::new(Shared::new(&self.config, Clock::of_a_test(clock)));
+        self
     }
 
     /// The same, and a future that is ready when its actor is gone: for the thread that runs it.
@@ -112,8 +122,9 @@ impl PoolSupervisor {
     }
 
     fn activate(&mut self, registration: Registration, ctx: &Context<Self>) {
-        let seed = clock::now().0;
-        let cell: Cell = Rc::new(RefCell::new(State::new(self.config.clone(), seed, self.shared.msgpack())));
+        let clock = self.shared.clock().clone();
+        let state = State::new(self.config.clone(), clock.now().0, clock, self.shared.msgpack());
+        let cell: Cell = Rc::new(RefCell::new(state));
         self.mode = Mode::Active(Box::new(Active {
             workers: HashMap::new(),
             affinity: affinity::Affinity::start(&cell),

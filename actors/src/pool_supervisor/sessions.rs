@@ -3,7 +3,7 @@
 use super::PoolSupervisor;
 use crate::{
     CleanupStaleSessions, EndSession, GetSessionInfo, GetTrail, ListSessions, Result, TrackSession, Trail,
-    UpdateSessionActivity, cell::sweep, clock, session_affinity::trail,
+    UpdateSessionActivity, cell::sweep, session_affinity::trail,
 };
 use actix::{Handler, ResponseFuture};
 use herder_core::{SessionId, SessionInfo, SessionPage};
@@ -17,7 +17,7 @@ impl Handler<TrackSession> for PoolSupervisor {
         self.active(|active| {
             active.with(|state| {
                 let tracked = state.ask(|core, now, fx| core.track_session(now, session, fx));
-                tracked.map_err(|failure| state.error(clock::now(), failure))
+                tracked.map_err(|failure| state.error(state.clock().now(), failure))
             })?
         })
     }
@@ -38,7 +38,10 @@ impl Handler<GetSessionInfo> for PoolSupervisor {
     type Result = Result<Option<SessionInfo>>;
 
     fn handle(&mut self, message: GetSessionInfo, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| Ok(active.cell.borrow().core().session_info(clock::now(), &message.0)))
+        self.active(|active| {
+            let state = active.cell.borrow();
+            Ok(state.core().session_info(state.clock().now(), &message.0))
+        })
     }
 }
 
@@ -64,7 +67,10 @@ impl Handler<ListSessions> for PoolSupervisor {
 
     fn handle(&mut self, message: ListSessions, _: &mut Self::Context) -> Self::Result {
         let ListSessions { cursor, limit } = message;
-        self.active(|active| Ok(active.cell.borrow().core().list_sessions(clock::now(), cursor, limit)))
+        self.active(|active| {
+            let state = active.cell.borrow();
+            Ok(state.core().list_sessions(state.clock().now(), cursor, limit))
+        })
     }
 }
 

@@ -2,10 +2,7 @@
 //! hold no address of it, since a strong one would keep the pool alive for ever.
 
 use super::{PoolSupervisor, attend::Attend};
-use crate::{
-    cell::{Cell, step},
-    clock,
-};
+use crate::cell::{Cell, step};
 use actix::WeakAddr;
 use actix_rt::task::JoinHandle;
 use herder_core::Input;
@@ -27,17 +24,11 @@ impl Drop for Tasks {
 
 /// Steps the pool when something is due. A step that makes something due earlier moves it.
 async fn timer(cell: Cell) {
-    let rearm = cell.borrow().rearm();
+    let (rearm, mut alarm) = (cell.borrow().rearm(), cell.borrow().clock().alarm());
     loop {
         let next = cell.borrow_mut().arm();
-        let due = async {
-            match next {
-                Some(at) => tokio::time::sleep(at.since(clock::now())).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = due => step(&cell, Input::Tick),
+            () = alarm.rings(next) => step(&cell, Input::Tick),
             () = rearm.notified() => {}
         }
     }

@@ -187,7 +187,7 @@ impl State {
         stderr_tail: Vec<String>,
         exit: Option<RecordedExit>,
     ) -> Recording {
-        let wall = Wall::now();
+        let wall = Wall::now(self.clock());
         let (frames, forgotten) = recorder.map(|recorder| frames(recorder, &wall)).unwrap_or_default();
         let since = recorder.map_or(Now::NEVER, Recorder::started);
         let ours = |change: &&Transition| change.at >= since;

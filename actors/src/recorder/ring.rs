@@ -2,7 +2,7 @@
 //! stores: no allocation, and no look at a clock on the way of a call. Confined to the pool's thread.
 
 use super::{Descriptor, Direction, Malformed};
-use crate::clock;
+use crate::clock::Clock;
 use herder_core::{Now, WireId};
 use herder_wire::{HEADER_LEN, Header, Kind};
 use std::cell::{OnceCell, RefCell};
@@ -14,6 +14,7 @@ const NAME: usize = 24;
 
 /// What is recorded of one process.
 pub(crate) struct Recorder {
+    clock: Clock,
     started: Now,
     ring: RefCell<Ring>,
     malformed: OnceCell<(Now, Malformed)>,
@@ -53,9 +54,9 @@ const EMPTY: Entry = Entry {
 
 impl Recorder {
     /// Of a process that was just started.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         let ring = Ring { written: 0, entries: vec![EMPTY; FRAMES].into() };
-        Self { started: clock::now(), ring: RefCell::new(ring), malformed: OnceCell::new() }
+        Self { started: clock.now(), clock, ring: RefCell::new(ring), malformed: OnceCell::new() }
     }
 
     /// A call went into the outbox, with a body of `length` bytes.
@@ -79,13 +80,18 @@ impl Recorder {
     pub(crate) fn sent(&self, descriptor: Descriptor, bytes: &[u8]) {
         if let Some(header) = bytes.first_chunk::<HEADER_LEN>() {
             let (length, kind, wire) = raw(header);
-            self.ring.borrow_mut().next().frame(clock::now(), wire, length, kind, Direction::Sent, descriptor);
+            self.ring.borrow_mut().next().frame(self.now(), wire, length, kind, Direction::Sent, descriptor);
         }
     }
 
     /// The process broke the protocol. The first time counts: everything after it follows from that.
     pub(crate) fn malformed(&self, malformed: Malformed) {
-        self.malformed.get_or_init(|| (clock::now(), malformed));
+        self.malformed.get_or_init(|| (self.now(), malformed));
+    }
+
+    /// This moment, on the clock of the pool.
+    pub(crate) fn now(&self) -> Now {
+        self.clock.now()
     }
 
     pub(super) fn started(&self) -> Now {
@@ -150,7 +156,7 @@ mod tests {
     /// R38: the ring keeps the last frames in their order, and says how many it forgot.
     #[test]
     fn r38_the_last_frames_are_kept_and_the_rest_is_counted() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::new(Clock::default());
         for number in 0..10_000 {
             recorder.call(Now(number), WireId(number), 7, "echo");
         }
@@ -161,7 +167,7 @@ mod tests {
 
     #[test]
     fn names_are_cut_between_characters() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::new(Clock::default());
         for name in ["", "echo", &"x".repeat(NAME), &"x".repeat(NAME + 1), &format!("{}é", "x".repeat(NAME - 1))] {
             recorder.call(Now(0), WireId(1), 0, name);
         }

@@ -6,7 +6,6 @@ use super::{
 };
 use crate::{
     cell::{Cell, step},
-    clock,
     recorder::{Descriptor, Malformed, Recorder},
 };
 use bytes::BytesMut;
@@ -63,7 +62,7 @@ fn take(
         let message = message.inspect_err(|error| {
             recorder.malformed(Malformed::frame(Descriptor::Control, error.name(), &header));
         })?;
-        recorder.received(clock::now(), Descriptor::Control, &header);
+        recorder.received(recorder.now(), Descriptor::Control, &header);
         if let WorkerMessage::Pong { nonce } = message {
             step(cell, Input::Pong { at, nonce });
         }

@@ -3,7 +3,6 @@
 use super::serve::{self, protocol_fault};
 use crate::{
     cell::{Arrival, Cell, CommandTable, with},
-    clock,
     recorder::{Descriptor, Malformed, Recorder},
 };
 use bytes::BytesMut;
@@ -199,7 +198,7 @@ impl<'a> Reader<'a> {
 
     /// Any other frame; rare enough to look at the clock.
     fn record(&self, header: &Header) {
-        self.recorder.received(clock::now(), Descriptor::Calls, header);
+        self.recorder.received(self.recorder.now(), Descriptor::Calls, header);
     }
 
     fn greeted(&mut self, hello: WorkerHello) {
@@ -224,7 +223,8 @@ impl<'a> Reader<'a> {
         if let Err(error) = self.decoder.finish(&self.buffer) {
             self.unreadable(error);
         }
-        tokio::time::sleep(EXIT_PATIENCE).await;
+        let clock = self.cell.borrow().clock().clone();
+        clock.sleep(EXIT_PATIENCE).await;
         self.recorder.malformed(Malformed::closed(Descriptor::Calls));
         self.note(Fault::Order("the end of its stream, and lives on"));
         protocol_fault(&self.cell, self.at);

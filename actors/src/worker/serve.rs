@@ -29,8 +29,8 @@ impl Charge {
     /// Connects the process with the pool, at once: whatever the pool has to tell it from now on is not lost.
     pub(super) fn take(cell: Cell, at: WorkerRef, launched: Launched) -> Self {
         let guard = Guard::new(cell.clone(), at, launched.child.clone());
-        let max_frame = cell.borrow().config().max_frame();
-        let link = Link::new(at, launched.child.clone(), max_frame);
+        let (max_frame, clock) = (cell.borrow().config().max_frame(), cell.borrow().clock().clone());
+        let link = Link::new(at, launched.child.clone(), max_frame, clock);
         let (flush, flush_control, recorder) = (link.flush.clone(), link.flush_control.clone(), link.recorder.clone());
         cell.borrow_mut().connect(link);
         greet(&cell, at);

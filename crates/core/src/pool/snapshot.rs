@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Doom, Now, WorkerId, WorkerRef,
     session::Sessions,
-    worker::{Process, Slot, Transition},
+    worker::{Ping, Process, Slot, Transition},
 };
 
 impl Core {
@@ -125,6 +125,13 @@ impl Core {
     /// Base workers that are ready.
     pub fn ready_workers(&self) -> usize {
         self.slots.iter().filter(|slot| slot.base && slot.is_live()).count()
+    }
+
+    /// The processes that have a ping to answer.
+    pub fn pinged(&self) -> impl Iterator<Item = WorkerRef> {
+        let is_out = |ping: &Ping| matches!(ping, Ping::Sent { .. } | Ping::Examined { .. });
+        let asked = move |slot: &&Slot| matches!(&slot.process, Process::Live { ping, .. } if is_out(ping));
+        self.slots.iter().filter(asked).map(|slot| slot.at)
     }
 
     /// Whether every base worker is either ready or could not become it at its last start.

@@ -1,22 +1,25 @@
-//! A pool whose workers are scripted, and the steps that many tests take, each waiting for its event.
+//! A pool of the tests of actors, whose workers are scripted, and the steps that many tests take, each waiting for its event.
 
-use super::{End, HANGING, Outcome, Peer, ScriptedChild, logs};
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use actix::Addr;
 use herder_actors::{
-    Basic, Enhanced, Error, Execute, ExecuteInSession, GetStatus, Launched, Launcher, Launching, ListWorkers,
-    PoolBuilder, PoolClient, PoolConfig, PoolState, PoolSupervisor, Request, Restart, SessionAffinityActor, Status,
-    WorkerRef, registry,
+    Basic, Enhanced, Error, Execute, ExecuteInSession, GetStatus, ListWorkers, PoolBuilder, PoolClient, PoolConfig,
+    PoolState, PoolSupervisor, Reply, Request, Restart, SessionAffinityActor, Status, WorkerRef, registry,
+    testing::{HANGING, Launches, Peer, Peers, ScriptedChild, capture, guarded, until},
 };
 use herder_core::{Generation, WorkerId};
 use serde_json::{Value, json};
 use std::{
-    cell::Cell,
-    os::unix::net::UnixStream,
-    rc::Rc,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
-use tokio::sync::mpsc;
+
+/// What a call gives.
+pub(crate) type Outcome = Result<Reply, Error>;
 
 /// A running pool, and the processes it launches, in their order.
 pub(crate) struct Stage {
@@ -25,80 +28,12 @@ pub(crate) struct Stage {
     pub(crate) name: String,
 }
 
-/// The processes a pool launches, in their order.
-pub(crate) struct Launches(mpsc::UnboundedReceiver<Peer>);
-
-impl Launches {
-    pub(crate) async fn next(&mut self) -> Peer {
-        guarded("a start", self.0.recv()).await.unwrap()
-    }
-}
-
-/// Launches peers. `gate`: how each launch goes.
-pub(crate) struct Peers {
-    peers: mpsc::UnboundedSender<Peer>,
-    how: Rc<Cell<Launch>>,
-    spawned: Rc<tokio::sync::Notify>,
-}
-
-/// How a launch goes.
-#[derive(Clone, Copy, Default)]
-pub(crate) enum Launch {
-    #[default]
-    Ok,
-    /// The program is not there.
-    Fails,
-    /// The launcher panics.
-    Panics,
-    /// The process is there, but the launcher says so only when it is told to.
-    Later,
-    /// It runs, and its handle speaks of a socket that can't be polled.
-    NoSockets,
-}
-
 static NUMBER: AtomicU32 = AtomicU32::new(1);
 
 /// A name that no other test has.
 pub(crate) fn fresh(hint: &str) -> String {
-    logs::capture();
+    capture();
     format!("{hint}-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
-}
-
-impl Launcher for Peers {
-    fn launch(&self, at: WorkerRef) -> Launching {
-        let how = self.how.get();
-        if matches!(how, Launch::Panics) {
-            panic!("no launcher today");
-        }
-        let (calls, calls_end) = UnixStream::pair().unwrap();
-        let (control, control_end) = UnixStream::pair().unwrap();
-        let child = Rc::new(ScriptedChild::new(NUMBER.fetch_add(1, Ordering::Relaxed)));
-        let peer = Peer { at, child: child.clone(), calls: End::new(calls_end), control: End::new(control_end) };
-        let (peers, spawned) = (self.peers.clone(), self.spawned.clone());
-        Box::pin(async move {
-            if let Launch::Fails = how {
-                return Err("there is no such program".into());
-            }
-            let _ = peers.send(peer);
-            if let Launch::Later = how {
-                spawned.notified().await;
-            }
-            if let Launch::NoSockets = how {
-                let file = std::fs::File::open("/dev/null").unwrap();
-                let calls = UnixStream::from(std::os::fd::OwnedFd::from(file));
-                return Ok(Launched { calls, control, child });
-            }
-            Ok(Launched { calls, control, child })
-        })
-    }
-}
-
-/// The launcher, what comes of it, how the next launches go, and what ends a late one.
-pub(crate) fn peers() -> (Peers, Launches, Rc<Cell<Launch>>, Rc<tokio::sync::Notify>) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let (how, spawned) = (Rc::<Cell<Launch>>::default(), Rc::<tokio::sync::Notify>::default());
-    let peers = Peers { peers: sender, how: how.clone(), spawned: spawned.clone() };
-    (peers, Launches(receiver), how, spawned)
 }
 
 /// A basic pool's builder: one worker, no overflow, quick restarts.
@@ -120,7 +55,7 @@ fn begun<T>(builder: PoolBuilder<T>) -> PoolBuilder<T> {
 impl Stage {
     /// Starts a pool; its processes are the test's to play.
     pub(crate) fn start(config: PoolConfig) -> Self {
-        let (peers, launches, ..) = peers();
+        let (peers, launches) = Peers::new();
         Self::with(config, peers, launches)
     }
 
@@ -149,7 +84,7 @@ impl Stage {
     }
 
     /// An enhanced pool of several workers that serve by themselves.
-    pub(crate) async fn serving(hint: &str, workers: usize) -> (Self, Vec<Rc<ScriptedChild>>) {
+    pub(crate) async fn serving(hint: &str, workers: usize) -> (Self, Vec<Arc<ScriptedChild>>) {
         let mut stage = Self::start(enhanced(&fresh(hint)).pool_size(workers).build().unwrap());
         let children = stage.serve(workers).await;
         stage.whole().await;
@@ -157,7 +92,7 @@ impl Stage {
     }
 
     /// Lets the next processes serve by themselves.
-    pub(crate) async fn serve(&mut self, workers: usize) -> Vec<Rc<ScriptedChild>> {
+    pub(crate) async fn serve(&mut self, workers: usize) -> Vec<Arc<ScriptedChild>> {
         let mut children = Vec::new();
         for _ in 0..workers {
             children.push(self.launches.next().await.ready().await.serve());
@@ -243,22 +178,4 @@ pub(crate) fn value(outcome: Outcome) -> Value {
 /// A process by its slot and generation.
 pub(crate) fn process(worker: u32, generation: u32) -> WorkerRef {
     WorkerRef { worker: WorkerId(worker), generation: Generation(generation) }
-}
-
-/// Awaits something, with a guard against hanging.
-pub(crate) async fn guarded<F: IntoFuture>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(HANGING, future.into_future()).await {
-        Ok(output) => output,
-        Err(_) => panic!("gave up after {HANGING:?}: {what}"),
-    }
-}
-
-/// Waits until something is so. The pause between two looks is for the machine, not for the event.
-pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let looks = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(1)).await; // timing: the pause is no wait for the event
-        }
-    };
-    guarded(what, looks).await;
 }

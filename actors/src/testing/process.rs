@@ -1,0 +1,180 @@
+//! The process that there is not: it ends when the script says so, or when it is killed. Holds what the system would know of it.
+
+use super::guarded;
+use crate::{Activity, ChildHandle, Death, Signal};
+use herder_core::{ExitStatus, Vitals};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// A process as its pool sees it, under the test's control. On any thread.
+#[derive(Debug)]
+pub struct ScriptedChild {
+    pid: u32,
+    begun: Instant,
+    conduct: Mutex<Conduct>,
+    kills: watch::Sender<u32>,
+    stops: watch::Sender<Option<(Duration, Duration)>>,
+    status: watch::Sender<Option<ExitStatus>>,
+}
+
+/// What it does, as far as the system tells.
+#[derive(Debug)]
+struct Conduct {
+    stubborn: bool,
+    vitals: Vitals,
+    runnable: bool,
+    asked: Option<Signal>,
+    death: Death,
+}
+
+impl ScriptedChild {
+    pub(crate) fn new(pid: u32) -> Arc<Self> {
+        let (stubborn, vitals, runnable, asked, death) = (false, Vitals::Unknown, false, None, Death::default());
+        Arc::new(Self {
+            pid,
+            begun: Instant::now(),
+            conduct: Mutex::new(Conduct { stubborn, vitals, runnable, asked, death }),
+            kills: watch::Sender::new(0),
+            stops: watch::Sender::new(None),
+            status: watch::Sender::new(None),
+        })
+    }
+
+    /// The process id it goes by.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether it ignores SIGKILL, as a process in uninterruptible sleep does. It does not unless set.
+    pub fn stubborn(&self, stubborn: bool) {
+        self.conduct(|conduct| conduct.stubborn = stubborn);
+    }
+
+    /// What it is seen to do when it is silent: `Unknown` unless set.
+    pub fn vitals(&self, vitals: Vitals) {
+        self.conduct(|conduct| conduct.vitals = vitals);
+    }
+
+    /// Whether it waits for a processor.
+    pub fn runnable(&self, runnable: bool) {
+        self.conduct(|conduct| conduct.runnable = runnable);
+    }
+
+    /// What the system will tell of its end beyond the status.
+    pub fn dies_of(&self, death: Death) {
+        self.conduct(|conduct| conduct.death = death);
+    }
+
+    /// The signal by which it was asked for its stack, if it was.
+    pub fn asked(&self) -> Option<Signal> {
+        self.conduct(|conduct| conduct.asked)
+    }
+
+    /// It ends. The first status counts.
+    pub fn exit(&self, status: ExitStatus) {
+        self.status.send_if_modified(|now| now.is_none() && now.replace(status).is_none());
+    }
+
+    /// Waits until it has ended. Cancel safe.
+    pub async fn ended(&self) -> ExitStatus {
+        wait(self.status.subscribe()).await
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.status.borrow().is_some()
+    }
+
+    /// Waits until it was killed.
+    ///
+    /// # Panics
+    /// When that does not come.
+    pub async fn killed(&self) {
+        let mut kills = self.kills.subscribe();
+        guarded("the kill", kills.wait_for(|kills| *kills > 0)).await.unwrap();
+    }
+
+    /// Whether it was killed.
+    pub fn was_killed(&self) -> bool {
+        *self.kills.borrow() > 0
+    }
+
+    /// Waits until it was told to end by the ladder; gives the patience with each of its steps.
+    ///
+    /// # Panics
+    /// When that does not come.
+    pub async fn stopped(&self) -> (Duration, Duration) {
+        guarded("the ladder", self.told_to_end()).await
+    }
+
+    /// The same, however long it takes.
+    pub(super) async fn told_to_end(&self) -> (Duration, Duration) {
+        let mut stops = self.stops.subscribe();
+        stops.wait_for(Option::is_some).await.unwrap().unwrap()
+    }
+
+    fn conduct<T>(&self, change: impl FnOnce(&mut Conduct) -> T) -> T {
+        change(&mut self.conduct.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ChildHandle for Arc<ScriptedChild> {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn kill(&self) {
+        self.kills.send_modify(|kills| *kills += 1);
+        if !self.conduct(|conduct| conduct.stubborn) {
+            self.exit(ExitStatus::Signal(9));
+        }
+    }
+
+    fn stop(&self, grace: Duration, term: Duration) {
+        self.stops.send_replace(Some((grace, term)));
+    }
+
+    fn kill_with_stack(&self, ask: Signal) {
+        self.conduct(|conduct| conduct.asked = Some(ask));
+        self.kill();
+    }
+
+    fn stop_with_stack(&self, ask: Signal, grace: Duration, term: Duration) {
+        self.conduct(|conduct| conduct.asked = Some(ask));
+        self.stop(grace, term);
+    }
+
+    fn stack(&self) -> Option<String> {
+        self.asked().map(|_| "Current thread".into())
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        let (vitals, runnable) = self.conduct(|conduct| (conduct.vitals, conduct.runnable));
+        let cpu = if vitals == Vitals::Computing { self.begun.elapsed() } else { Duration::ZERO };
+        (vitals != Vitals::Unknown).then_some(Activity { cpu, runnable, stopped: vitals == Vitals::Stopped })
+    }
+
+    fn wait(&self) -> Pin<Box<dyn Future<Output = ExitStatus>>> {
+        Box::pin(wait(self.status.subscribe()))
+    }
+
+    fn death(&self) -> Death {
+        self.conduct(|conduct| conduct.death.clone())
+    }
+
+    fn output_tail(&self) -> Vec<String> {
+        vec![format!("the last words of {}", self.pid)]
+    }
+}
+
+async fn wait(mut status: watch::Receiver<Option<ExitStatus>>) -> ExitStatus {
+    match status.wait_for(Option::is_some).await {
+        Ok(status) => status.unwrap_or(ExitStatus::Unknown),
+        Err(_) => std::future::pending().await, // the handle is gone: nobody will ever tell
+    }
+}

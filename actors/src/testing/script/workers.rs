@@ -1,0 +1,116 @@
+//! The launcher of a script, and the hand on what it launched: how starts go, and which process is struck. Holds the processes that
+//! live.
+
+use super::{Script, worker::Worker};
+use crate::{
+    Launcher, Launching, WorkerRef,
+    testing::{Clock, ExitStatus, ScriptedChild, peers::peer},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::watch;
+
+/// The workers of a script: a [`Launcher`] for one pool. Clones are the same workers.
+#[derive(Clone, Debug)]
+pub struct ScriptedWorkers(Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) script: Script,
+    pub(super) clock: Clock,
+    pub(super) starts: watch::Sender<Starts>,
+    living: Mutex<BTreeMap<WorkerRef, Living>>,
+}
+
+#[derive(Debug)]
+struct Living {
+    child: Arc<ScriptedChild>,
+    stopped: watch::Sender<bool>,
+}
+
+/// How the starts of workers go, between hello and ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Starts {
+    /// Each is ready.
+    #[default]
+    Ready,
+    /// None goes on, until that is changed: a model that is still being loaded.
+    Wait,
+    /// None can load its application, and says this.
+    Fail(String),
+}
+
+impl ScriptedWorkers {
+    pub(super) fn new(script: Script, clock: Clock) -> Self {
+        let starts = watch::Sender::default();
+        Self(Arc::new(Inner { script, clock, starts, living: Mutex::default() }))
+    }
+
+    /// How starts go from now on; those that wait hear of it too.
+    pub fn starts(&self, how: Starts) {
+        self.0.starts.send_replace(how);
+    }
+
+    /// The process ends as by SIGKILL; false if it is gone.
+    pub fn kill(&self, at: WorkerRef) -> bool {
+        self.living(at, |living| living.child.exit(ExitStatus::Signal(9)))
+    }
+
+    /// The process does nothing any more, as after SIGSTOP; false if it is gone.
+    pub fn stop(&self, at: WorkerRef) -> bool {
+        self.living(at, |living| {
+            living.stopped.send_replace(true);
+        })
+    }
+
+    /// It goes on, as after SIGCONT; false if it is gone.
+    pub fn resume(&self, at: WorkerRef) -> bool {
+        self.living(at, |living| {
+            living.stopped.send_replace(false);
+        })
+    }
+
+    /// Whether the process lives and is not stopped: it answers pings.
+    pub fn is_awake(&self, at: WorkerRef) -> bool {
+        let mut awake = false;
+        self.living(at, |living| awake = !living.child.has_ended() && !*living.stopped.borrow()) && awake
+    }
+
+    fn living(&self, at: WorkerRef, strike: impl FnOnce(&Living)) -> bool {
+        self.0.processes(|living| living.get(&at).map(strike).is_some())
+    }
+}
+
+impl Inner {
+    fn processes<T>(&self, change: impl FnOnce(&mut BTreeMap<WorkerRef, Living>) -> T) -> T {
+        change(&mut self.living.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn began(&self, at: WorkerRef, child: Arc<ScriptedChild>) -> watch::Receiver<bool> {
+        let (stopped, receiver) = watch::channel(false);
+        self.processes(|living| living.insert(at, Living { child, stopped }));
+        receiver
+    }
+
+    fn ended(&self, at: WorkerRef) {
+        self.processes(|living| living.remove(&at));
+    }
+}
+
+impl Launcher for ScriptedWorkers {
+    fn launch(&self, at: WorkerRef) -> Launching {
+        let workers = self.0.clone();
+        Box::pin(async move {
+            let (launched, peer) = peer(at);
+            let stopped = workers.began(at, peer.child.clone());
+            actix_rt::spawn(async move {
+                Worker::new(&workers, peer, stopped).run().await;
+                workers.ended(at);
+            });
+            Ok(launched)
+        })
+    }
+}
