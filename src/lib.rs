@@ -4,6 +4,7 @@
 //! [`Pool`] is the handle most users take; [`PoolSupervisor`] takes the same as messages ([`Execute`], [`ExecuteInSession`],
 //! [`GetStatus`], ...). [`Config`] reads a configuration file. With the feature `http`, `herder::http` mounts a pool's routes in
 //! any actix-web app, and [`Error`] answers by itself. With the feature `chaos`, `herder::chaos` breaks a pool and tells what came of it.
+//! With the feature `testing`, `herder::testing` helps to test pools of yours, and services that use them.
 //!
 //! ```no_run
 //! use herder::{Pool, PoolConfig};
@@ -24,6 +25,10 @@ pub mod efficiency;
 #[cfg(feature = "http")]
 pub mod http;
 mod pool;
+#[cfg(any(feature = "chaos", feature = "testing"))]
+mod processes;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use config::{Config, ConfigError};
 pub use herder_actors::{

@@ -6,6 +6,8 @@ mod start;
 
 pub use call::Call;
 pub use start::Start;
+#[cfg(feature = "testing")]
+pub(crate) use start::supervised;
 
 use crate::{
     BreakerStatus, EndSession, Fingerprint, Generation, GetBreaker, GetQuarantine, GetRecorder, GetSessionInfo,

@@ -3,10 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[expect(dead_code, unused_imports, reason = "each test binary uses its part")]
-mod common;
-
-use common::{TestPool, guarded, pool, until};
+use herder::testing::{TestPool, guarded, pool, until};
 use serde_json::{Value, json};
 use std::fs;
 

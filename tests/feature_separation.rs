@@ -4,8 +4,6 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[expect(dead_code, unused_imports, reason = "each test binary uses its part")]
-mod common;
 #[path = "feature_separation/feature_flag_validation.rs"]
 mod feature_flag_validation;
 #[path = "pools/steps.rs"]
@@ -13,7 +11,7 @@ mod steps;
 #[path = "feature_separation/worker_type_detection.rs"]
 mod worker_type_detection;
 
-use common::{TestPool, pool, until};
+use herder::testing::{TestPool, pool, until};
 use herder::{Affinity, Enhanced, Error, Expiry, GetWorker, PoolBuilder, Routing, Sessions};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};

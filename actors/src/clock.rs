@@ -22,6 +22,13 @@ impl Clock {
         Self { hands: Some(hands) }
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn attach(&self, pool: actix::WeakRecipient<crate::testing::Pinged>) {
+        if let Some(hands) = &self.hands {
+            hands.attach(pool);
+        }
+    }
+
     /// This moment.
     #[inline]
     pub(crate) fn now(&self) -> Now {

@@ -44,6 +44,12 @@ pub type Launching = Pin<Box<dyn Future<Output = Result<Launched, String>>>>;
 pub trait Launcher: 'static {
     /// Starts it. Must not block the thread.
     fn launch(&self, at: WorkerRef) -> Launching;
+    /// Whether that process answers pings by itself: a clock that a test moves waits for that.
+    #[cfg(feature = "testing")]
+    fn answers(&self, at: WorkerRef) -> bool {
+        let _ = at;
+        false
+    }
 }
 
 /// Starts what the configuration says.

@@ -1,6 +1,8 @@
-//! What a pool leaves in the system, read from /proc: processes by a mark in their environment, which forks and children of workers
-//! inherit; zombies and descriptors of this process. Reads only. Where there is no /proc it sees nothing.
+//! What a pool leaves in the system: processes by a mark in their environment, which forks and children of workers inherit; zombies
+//! and descriptors of this process. Reads only. Where there is no /proc it sees nothing.
 
+use crate::processes::{all, carries, strike};
+use rustix::process::Signal;
 use std::{collections::BTreeSet, fs, process};
 
 /// The variable that marks the processes of a run.
@@ -20,21 +22,23 @@ impl Census {
     /// zombies.
     pub fn processes(&self) -> BTreeSet<u32> {
         let own = process::id();
-        pids()
-            .filter(|pid| *pid != own && state_of(*pid).is_some_and(|(state, _)| state != 'Z') && self.has(*pid))
-            .collect()
+        all().filter(|seen| seen.pid != own && seen.state != 'Z' && self.has(seen.pid)).map(|seen| seen.pid).collect()
     }
 
     /// Whether this process is one of them.
     pub fn has(&self, pid: u32) -> bool {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == self.0)
+        carries(pid, &self.0)
+    }
+
+    /// A signal to one of them; false if it is gone, or none of them.
+    pub(super) fn strike(&self, pid: u32, signal: Signal) -> bool {
+        strike(pid, &self.0, signal)
     }
 }
 
 /// Children of this process that ended and were not waited for.
 pub fn zombies() -> BTreeSet<u32> {
-    pids().filter(|pid| state_of(*pid) == Some(('Z', process::id()))).collect()
+    all().filter(|seen| seen.state == 'Z' && seen.parent == process::id()).map(|seen| seen.pid).collect()
 }
 
 /// How many descriptors this process has open.
@@ -49,17 +53,4 @@ pub fn resident() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kilobytes.unwrap_or(0) * 1024
-}
-
-fn pids() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// A process' state and its parent.
-fn state_of(pid: u32) -> Option<(char, u32)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in parentheses and may hold any character, these included.
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }

@@ -39,24 +39,8 @@ impl Striker {
 
     /// Strikes it; false if that process is gone.
     pub fn strike(&self, worker: &WorkerInfo, blow: Blow) -> bool {
-        worker.pid.is_some_and(|pid| signal(&self.census, pid, blow))
+        worker.pid.is_some_and(|pid| self.census.strike(pid, blow.signal()))
     }
-}
-
-/// A process id may be somebody else's by now: the descriptor holds on to one process, and it is looked at before it is struck.
-#[cfg(target_os = "linux")]
-fn signal(census: &Census, pid: u32, blow: Blow) -> bool {
-    use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
-    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-    census.has(pid.as_raw_nonzero().get().unsigned_abs()) && pidfd_send_signal(process, blow.signal()).is_ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn signal(_: &Census, pid: u32, blow: Blow) -> bool {
-    use rustix::process::{Pid, kill_process};
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| kill_process(pid, blow.signal()).is_ok())
 }
 
 impl Blow {

@@ -48,7 +48,7 @@ impl Start {
 
     async fn run(self) -> Result<Pool> {
         let client = match self.place {
-            Place::OwnThread => on_own_thread(self.config.clone()).await?,
+            Place::OwnThread => on_own_thread(self.config.clone(), PoolSupervisor::new).await?,
             Place::CurrentArbiter => PoolClient::start(PoolSupervisor::new(self.config.clone())),
         };
         let pool = Pool::new(client, self.config);
@@ -59,6 +59,18 @@ impl Start {
         }
         Ok(pool)
     }
+}
+
+/// A pool whose supervisor is made otherwise, on a thread of its own. Waits for no workers.
+#[cfg(feature = "testing")]
+pub(crate) async fn supervised(
+    config: PoolConfig,
+    supervise: impl FnOnce(PoolConfig) -> PoolSupervisor + Send + 'static,
+) -> Result<Pool> {
+    let client = on_own_thread(config.clone(), supervise).await?;
+    let pool = Pool::new(client, config);
+    pool.health().await?; // one that was refused its name says so
+    Ok(pool)
 }
 
 impl IntoFuture for Start {
@@ -82,12 +94,15 @@ async fn wait_for_workers(pool: &Pool) -> Result<()> {
 }
 
 /// The thread lives until the pool's supervisor is gone.
-async fn on_own_thread(config: PoolConfig) -> Result<PoolClient> {
+async fn on_own_thread(
+    config: PoolConfig,
+    supervise: impl FnOnce(PoolConfig) -> PoolSupervisor + Send + 'static,
+) -> Result<PoolClient> {
     let (started, client) = oneshot::channel();
     let name = format!("herder-{}", config.name());
     let body = move || {
         System::new().block_on(async move {
-            let (supervisor, gone) = PoolSupervisor::new(config).watched();
+            let (supervisor, gone) = supervise(config).watched();
             if started.send(PoolClient::start(supervisor)).is_ok() {
                 gone.await;
             }

@@ -2,11 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::{
-    common::guarded,
-    scene::{Expected, Scene, assert_error},
-};
+use crate::scene::{Expected, Scene, assert_error};
 use bytes::Bytes;
+use herder::testing::guarded;
 use herder::{Category, Error};
 use serde_json::{Value, json};
 

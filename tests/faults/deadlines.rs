@@ -3,10 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::{
-    common::{HANGING, guarded, until},
-    scene::{Scene, Told},
-};
+use crate::scene::{Scene, Told};
+use herder::testing::{HANGING, guarded, until};
 use herder::{Cancel, Error};
 use serde_json::json;
 use std::time::Duration;

@@ -2,10 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::{
-    common::{lines_of, until},
-    scene::{Expected, Scene, assert_error},
-};
+use crate::scene::{Expected, Scene, assert_error};
+use herder::testing::{lines_of, until};
 use herder::{Category, Error};
 use serde_json::{Value, json};
 

@@ -2,10 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::{
-    common::{guarded, until},
-    scene::{Expected, Scene, assert_error},
-};
+use crate::scene::{Expected, Scene, assert_error};
+use herder::testing::{guarded, until};
 use herder::{Affinity, Category, Error, PendingReply, Queue, Sessions};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};

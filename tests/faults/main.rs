@@ -1,10 +1,6 @@
 //! Every fault a worker or a caller can bring, against whole pools of real processes: one clear error to the one caller concerned,
 //! nobody else notices, and the pool is whole again by itself. `docs/faults.md` is the table these tests write.
 
-#[path = "../common/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "each test binary uses its part")]
-mod common;
-
 mod bad_input;
 mod deadlines;
 mod handlers;

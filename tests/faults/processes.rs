@@ -2,10 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::{
-    common::{Seen, guarded, stat, until},
-    scene::{Expected, Scene, Told, assert_error, assert_lost, assert_tail, signal},
-};
+use crate::scene::{Expected, Scene, Told, assert_error, assert_lost, assert_tail};
+use herder::testing::{Seen, Signal, guarded, signal, stat, until};
 use herder::{Category, Enhanced, Error, Health, PoolBuilder, Stop};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
@@ -54,7 +52,7 @@ async fn a_workers_own_sigterm() {
 async fn sigkill_while_busy() {
     let scene = Scene::new("kill_busy").await;
     let call = scene.running("wait").await;
-    signal("KILL", scene.victim_pid().await);
+    signal(scene.victim_pid().await, Signal::KILL).unwrap();
     let error = guarded("the call", call).await.unwrap().unwrap_err();
     assert_lost(&error, scene.victim, &["signal 9", "SIGKILL"]);
     scene.died("SIGKILL while busy", &error, Told::NotYet).await;
@@ -71,7 +69,7 @@ async fn sigkill_while_busy_in_a_session() {
     let queued = tokio::spawn(queued);
     until("the handler runs", async || path.exists()).await;
     until("the other waits", async || scene.pool.status().await.unwrap().queue.waiting == 1).await;
-    signal("KILL", scene.victim_pid().await);
+    signal(scene.victim_pid().await, Signal::KILL).unwrap();
     let running = guarded("the running call", call).await.unwrap().unwrap_err();
     let queued = guarded("the queued call", queued).await.unwrap().unwrap_err();
     for (error, ran) in [(&running, true), (&queued, false)] {
@@ -85,7 +83,7 @@ async fn sigkill_while_busy_in_a_session() {
 #[tokio::test]
 async fn sigkill_while_idle() {
     let scene = Scene::new("kill_idle").await;
-    signal("KILL", scene.victim_pid().await);
+    signal(scene.victim_pid().await, Signal::KILL).unwrap();
     until("the death is noticed", async || scene.pool.worker(scene.victim).await.is_none()).await;
     let error = scene.call_in_session("count", json!({})).await.unwrap_err();
     assert_error(
@@ -105,7 +103,7 @@ async fn sigstop() {
     })
     .await;
     let call = scene.running("wait").await;
-    signal("STOP", scene.victim_pid().await);
+    signal(scene.victim_pid().await, Signal::STOP).unwrap();
     let error = guarded("the call", call).await.unwrap().unwrap_err();
     assert_lost(&error, scene.victim, &["SIGKILL", "it was stopped, by SIGSTOP"]);
     assert_eq!(error.report().unwrap().stack, None, "a stopped process can't be asked");
@@ -167,7 +165,7 @@ async fn a_grandchild_in_another_group_that_holds_the_descriptor() {
     assert!(is_alive(pid), "it holds the descriptor still");
     until("the pool is at its strength", async || scene.pool.health().await.unwrap().ready_workers == 2).await;
     assert!(is_alive(pid), "nobody waited for it");
-    signal("KILL", pid);
+    signal(pid, Signal::KILL).unwrap();
     let fault = "a grandchild that left the group holds the descriptor while its worker dies";
     scene.died(fault, &error, Told::NotYet).await;
 }

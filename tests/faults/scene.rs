@@ -3,10 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
-use crate::{
-    common::{TestPool, guarded, pool, until},
-    table::{self, Row},
-};
+use crate::table::{self, Row};
+use herder::testing::{TestPool, guarded, pool, until};
 use herder::{
     BindSession, Category, Enhanced, Error, PoolBuilder, Reply, Result, Routing, SessionAffinityActor, WorkerId,
     WorkerRef, registry,
@@ -60,18 +58,18 @@ impl Scene {
         for session in ["victim", "bystander"] {
             assert_eq!(count(&pool, session).await.unwrap().0, 1);
         }
-        let open = pool.dir.path().join("open");
+        let open = pool.dir().join("open");
         let running = pool.call::<u32>("gate", &json!({ "path": open })).session("bystander").reply();
         let bystander = tokio::spawn(running);
         until("the bystander runs", async || pool.worker(other).await.is_some_and(|worker| worker.in_flight == 1))
             .await;
-        pool.census.look();
+        pool.census().look();
         Self { pool, victim, other, bystander }
     }
 
     /// A path in the pool's folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.pool.dir.path().join(name)
+        self.pool.dir().join(name)
     }
 
     /// A call without a session. It runs on the victim, since the other worker is busy.
@@ -185,7 +183,7 @@ impl Scene {
     /// The bystander was not touched; the pool is whole, and leaves nothing behind.
     async fn finished(self, row: &Row<'_>) {
         let Self { pool, victim: _, other, bystander } = self;
-        fs::write(pool.dir.path().join("open"), "").unwrap();
+        fs::write(pool.dir().join("open"), "").unwrap();
         let reply = guarded("the bystander", bystander).await.unwrap().unwrap();
         assert_eq!((reply.worker, reply.generation, reply.attempts), (other.worker, other.generation, 1));
         let (number, at, routing) = count(&pool, "bystander").await.unwrap();
@@ -196,7 +194,7 @@ impl Scene {
     }
 
     fn got(&self, error: &Error) -> String {
-        let (dir, pool) = (self.pool.dir.path().display().to_string(), self.pool.name().to_string());
+        let (dir, pool) = (self.pool.dir().display().to_string(), self.pool.name().to_string());
         table::got(error, &[(&dir, "DIR"), (&pool, "POOL")])
     }
 }
@@ -235,10 +233,4 @@ pub(crate) fn assert_lost(error: &Error, victim: WorkerRef, says: &[&str]) {
 pub(crate) fn assert_tail(error: &Error, line: &str) {
     let tail = &error.report().unwrap().stderr_tail;
     assert!(tail.iter().any(|each| each.contains(line)), "{line:?} is missing in {tail:?}");
-}
-
-/// A signal to one process, by its name.
-pub(crate) fn signal(name: &str, pid: u32) {
-    let status = std::process::Command::new("sh").args(["-c", &format!("kill -s {name} {pid}")]).status().unwrap();
-    assert!(status.success());
 }

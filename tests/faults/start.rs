@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use crate::{
-    common::{Fresh, configured, guarded, lines_of, pool_soon},
     scene::{Expected, assert_error},
     table::{self, Row},
 };
+use herder::testing::{Fresh, configured, guarded, lines_of, pool_soon};
 use herder::{Category, Enhanced, Error, Pool, PoolBuilder, Restart};
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
@@ -40,9 +40,9 @@ async fn does_not_start(
     let error = guarded("the start", Pool::start(checked)).await.unwrap_err();
     assert!(matches!(error, Error::StartFailed { .. }), "{error:?}");
     assert_error(&error, &Expected { category: Category::Initialization, status: 503, says });
-    let lines = lines_of(&fresh.name);
+    let lines = lines_of(fresh.name());
     assert!(lines.iter().any(|line| line.level == tracing::Level::ERROR), "it is in the log");
-    let folder = fresh.dir.path().display().to_string();
+    let folder = fresh.dir().display().to_string();
     let text = error.to_string();
     let path = text.split_once("looked in ").map_or("", |(_, path)| path);
     let got = table::got(&error, &[(path, "..."), (&folder, "DIR")]);
@@ -60,7 +60,7 @@ async fn does_not_start(
     assert!(refused.retry_after().is_some() && refused.is_retryable() && !refused.may_have_run());
     let health = pool.health().await.unwrap();
     assert!(!health.healthy && health.last_start_error.is_some());
-    repair(pool.dir.path());
+    repair(pool.dir());
     pool.whole("ok").await;
     assert_eq!(pool.health().await.unwrap().last_start_error, None);
     pool.end().await;

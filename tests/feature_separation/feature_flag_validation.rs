@@ -3,12 +3,11 @@
 //! that does not compile.
 
 use crate::{
-    common::{Fresh, TestPool, pool, signal, until},
     enhanced, keys,
     steps::{answer, bind, count, has_affinity_actor, pid, process, status, submitted},
 };
+use herder::testing::{Fresh, Signal, TestPool, pool, signal, until};
 use herder::{Config, Health, Pool, Routing, WorkerHealth, WorkerState};
-use rustix::process::Signal;
 use serde_json::json;
 use std::{path::Path, time::Duration};
 
@@ -152,12 +151,12 @@ async fn a_feature_is_rolled_out_and_back() {
     let mut fresh = Fresh::new("rollout");
     for flags in [ALL, Flags { affinity: false, ..ALL }, ALL] {
         let config = fresh.toml(&format!("worker_type = 'enhanced'\n{}", flags.table()));
-        let name = fresh.name.clone();
+        let name = fresh.name().to_owned();
         let pool = TestPool::new(Pool::start(config).await.unwrap(), fresh);
         flags.are_those_of(&pool).await;
         assert_eq!(count(&pool, "bob").await.is_ok(), flags.affinity, "{flags:?}");
         pool.end().await;
-        fresh = Fresh { name, ..Fresh::new("rollout") };
+        fresh = Fresh::named(&name);
     }
 }
 

@@ -1,11 +1,7 @@
 //! Which worker type a pool has: what its configuration says, in code or in a file, is what its status says (R2, R51, R53).
 
-use crate::{
-    basic,
-    common::{TestPool, pool},
-    enhanced,
-    steps::status,
-};
+use crate::{basic, enhanced, steps::status};
+use herder::testing::{TestPool, pool};
 use herder::{Config, WorkerType};
 use std::path::Path;
 

@@ -1,19 +1,17 @@
 //! How strictly a session keeps to its worker: the three modes (R19).
 
-use crate::{
-    common::pool,
-    steps::{FOR_EVER_MS, affinity_of, answer, answers, bind, count, place, process, queue_is, submitted},
-};
+use crate::steps::{FOR_EVER_MS, affinity_of, answer, answers, bind, count, place, process, queue_is, submitted};
+use herder::testing::pool;
 use herder::{Affinity, Call, Error, GetWorker, RebindReason, Routing, Sessions};
 use serde_json::{Value, json};
 
 /// Ends a call that sleeps for ever: its caller goes away.
-async fn release(pool: &crate::common::TestPool, sleepers: Vec<herder::PendingReply>) {
+async fn release(pool: &herder::testing::TestPool, sleepers: Vec<herder::PendingReply>) {
     drop(sleepers);
     queue_is(pool, 0, 0).await;
 }
 
-fn sleep(pool: &crate::common::TestPool, session: &str) -> Call<Value> {
+fn sleep(pool: &herder::testing::TestPool, session: &str) -> Call<Value> {
     pool.call("sleep", &json!({ "ms": FOR_EVER_MS })).session(session)
 }
 

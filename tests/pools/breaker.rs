@@ -1,9 +1,7 @@
 //! The circuit breaker of a whole pool (R34): off unless asked for, opened by what counts, tried, closed, reset by hand.
 
-use crate::{
-    common::{TestPool, guarded, pool, until},
-    steps::{answer, answers},
-};
+use crate::steps::{answer, answers};
+use herder::testing::{TestPool, guarded, pool, until};
 use herder::{Breaker, BreakerState, CountedFailures, Error, Outcome};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -27,7 +25,7 @@ async fn state(pool: &TestPool) -> BreakerState {
 }
 
 async fn lose_one(pool: &TestPool) -> Error {
-    let poison = json!({ "path": pool.dir.path().join("runs") });
+    let poison = json!({ "path": pool.dir().join("runs") });
     answer(pool.call::<Value>("poison", &poison).idempotent(false).reply()).await.unwrap_err()
 }
 
@@ -56,7 +54,7 @@ async fn r34_exceptions_and_signals_count_only_if_told() {
     for (breaker, expected) in [(on(), BreakerState::Closed), (on().counts(all), BreakerState::Open)] {
         let pool = with("counts", breaker).await;
         for file in ["a", "b"] {
-            let fragile = json!({ "path": pool.dir.path().join(file), "deaths": 1 });
+            let fragile = json!({ "path": pool.dir().join(file), "deaths": 1 });
             let killed = pool.call::<Value>("fragile", &fragile).idempotent(false);
             assert!(matches!(answer(killed.reply()).await.unwrap_err(), Error::WorkerLost { .. }));
         }
@@ -80,7 +78,7 @@ async fn r34_it_never_sticks_half_open() {
     }
     until("its time is over", async || state(&pool).await == BreakerState::HalfOpen).await;
     for _ in 0..5 {
-        let never = json!({ "path": pool.dir.path().join("never") });
+        let never = json!({ "path": pool.dir().join("never") });
         let trial = pool.call::<Value>("wait_for", &never).reply();
         until("it is under way", async || pool.breaker().await.unwrap().unwrap().trials == 1).await;
         let refused = answer(pool.call::<Value>("pid", &json!({})).reply()).await.unwrap_err();
@@ -97,7 +95,7 @@ async fn r34_it_never_sticks_half_open() {
 #[tokio::test]
 async fn r34_calls_do_not_pass_through_it_one_by_one() {
     let pool = with("together", on()).await;
-    let gate = pool.dir.path().join("gate");
+    let gate = pool.dir().join("gate");
     let calls = (0..2).map(|_| pool.call::<Value>("wait_for", &json!({ "path": gate })));
     let replies = crate::steps::submitted(&pool, calls, 2, 0).await; // both in flight
     std::fs::write(&gate, "").unwrap();

@@ -1,11 +1,9 @@
 //! A session that keeps its worker busy: whom it holds up, whom it does not, how many of its calls may wait, and what a call
 //! says for itself (R19). Shown by counts: nothing here depends on how long anything took.
 
-use crate::{
-    common::{HANGING, TestPool, pool},
-    steps::{affinity_of, answer, answers, bind, count, place, process, queue_is, submitted},
-};
+use crate::steps::{affinity_of, answer, answers, bind, count, place, process, queue_is, submitted};
 use futures::future::join_all;
+use herder::testing::{HANGING, TestPool, pool};
 use herder::{Affinity, Call, Error, GetWorker, PendingReply, Queue, RebindReason, Routing};
 use serde_json::json;
 use std::fs;
@@ -31,7 +29,7 @@ def hold(session: herder.Session) -> int:
 async fn gated(queue: Queue) -> TestPool {
     let pool = pool("gated", |fresh| {
         fresh.file("app.py", GATED);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).queue(queue.timeout(HANGING)).build()
+        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).queue(queue.timeout(HANGING)).build()
     })
     .await;
     for (session, worker) in [("ann", 1), ("bob", 1), ("eve", 2)] {
@@ -45,7 +43,7 @@ fn hold(pool: &TestPool, session: &str) -> Call<u64> {
 }
 
 fn open(pool: &TestPool) {
-    fs::write(pool.dir.path().join("open"), "").unwrap();
+    fs::write(pool.dir().join("open"), "").unwrap();
 }
 
 async fn counted(replies: Vec<PendingReply>) -> Vec<u64> {

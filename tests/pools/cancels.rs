@@ -1,10 +1,8 @@
 //! R35: whatever a handler is in the middle of, whichever way its call is left: by a deadline, by a future that is dropped, by the
 //! caller of a message. What can be interrupted is, and its process serves on; the rest is killed, and other sessions are told.
 
-use crate::{
-    common::{HANGING, TestPool, guarded, pool, until},
-    steps::{Outcome, answer, count, queue_is},
-};
+use crate::steps::{Outcome, answer, count, queue_is};
+use herder::testing::{HANGING, TestPool, guarded, pool, until};
 use herder::{Cancel, Error, Execute, Generation, Routing};
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, time::Duration};
@@ -85,7 +83,7 @@ async fn scene(app: &str, kill: Duration) -> TestPool {
     let pool = pool("cancels", |fresh| {
         fresh.file("app.py", app);
         let cancel = Cancel::new().interrupt(Duration::from_millis(20)).kill(kill);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).pool_size(1).cancel(cancel).build()
+        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).pool_size(1).cancel(cancel).build()
     })
     .await;
     assert_eq!(count(&pool, "other").await.unwrap(), 1);
@@ -93,7 +91,7 @@ async fn scene(app: &str, kill: Duration) -> TestPool {
 }
 
 fn file(pool: &TestPool, name: &str) -> PathBuf {
-    pool.dir.path().join(name)
+    pool.dir().join(name)
 }
 
 /// Begins the call, and leaves it once its handler runs.

@@ -1,10 +1,8 @@
 //! What runs side by side and what does not, proven by stamps (R42, R46); deadlines and callers that leave (R35); the other
 //! codec (R41). Handlers meet each other, or wait for a file: no result depends on how long anything took.
 
-use crate::{
-    common::{HANGING, TestPool, pool, until},
-    steps::{FOR_EVER_MS, Outcome, answer, answers, count, place, process, queue_is, sleep_for_ever, submitted},
-};
+use crate::steps::{FOR_EVER_MS, Outcome, answer, answers, count, place, process, queue_is, sleep_for_ever, submitted};
+use herder::testing::{HANGING, TestPool, pool, until};
 use herder::{
     Cancel, Error, Reply,
     concurrency::{Evidence, Interval, Serialized, verify_concurrent_execution},
@@ -65,7 +63,7 @@ def pid() -> int:
 async fn with(app: &'static str, concurrency: usize, size: usize) -> TestPool {
     pool("together", |fresh| {
         fresh.file("app.py", app);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).pool_size(size).concurrency(concurrency).build()
+        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).pool_size(size).concurrency(concurrency).build()
     })
     .await
 }
@@ -114,7 +112,7 @@ async fn i3_calls_of_one_session_do_not_overlap_in_a_concurrent_worker() {
                @app.command\nasync def nap(session: herder.Session) -> None:\n    await asyncio.sleep(0.01)\n";
     let pool = pool("turns", |fresh| {
         fresh.file("app.py", app);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).pool_size(1).concurrency(4).build()
+        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).pool_size(1).concurrency(4).build()
     })
     .await;
     let calls = (0..6).map(|_| pool.call::<Value>("nap", &json!({})).session("ann").reply()).collect();
@@ -168,12 +166,12 @@ async fn r35_a_call_that_can_not_be_interrupted_costs_its_worker() {
     let pool = pool("stuck", |fresh| {
         fresh.file("app.py", SYNC);
         let step = Duration::from_millis(20);
-        let builder = fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).pool_size(1);
+        let builder = fresh.enhanced().app("app.py:app").cwd(fresh.dir()).pool_size(1);
         builder.cancel(Cancel::new().interrupt(step).kill(2 * step)).build()
     })
     .await;
     let calls = submitted(&pool, [pool.call::<Value>("stuck", &json!({}))], 1, 0).await;
-    until("it is in C", async || pool.dir.path().join("stuck").exists()).await;
+    until("it is in C", async || pool.dir().join("stuck").exists()).await;
     drop(calls);
     let reply = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     assert_eq!(place(&reply), process(1, 2));
@@ -186,15 +184,15 @@ async fn r35_after_a_deadline_the_sessions_next_call_does_not_overlap() {
     let pool = pool("deadline", |fresh| {
         fresh.file("app.py", SYNC);
         let cancel = Cancel::new().interrupt(Duration::from_millis(10)).kill(HANGING);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).cancel(cancel).build()
+        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).cancel(cancel).build()
     })
     .await;
     let call = pool.call::<Value>("deaf", &json!({})).session("ann").timeout(Duration::from_secs(2)).reply();
     let late = answer(call).await;
     assert!(matches!(&late, Err(Error::DeadlineExceeded { may_have_run: true, .. })), "{late:?}");
-    until("it was interrupted, and goes on", async || pool.dir.path().join("heard").exists()).await;
+    until("it was interrupted, and goes on", async || pool.dir().join("heard").exists()).await;
     let next = submitted(&pool, [pool.call::<bool>("is_over", &json!({})).session("ann")], 1, 1).await;
-    fs::write(pool.dir.path().join("go"), "").unwrap();
+    fs::write(pool.dir().join("go"), "").unwrap();
     let [next] = answers(next).await.try_into().unwrap();
     assert!(next.unwrap().decode::<bool>().unwrap(), "it began after the one before it had ended");
     assert_eq!(pool.status().await.unwrap().counters.late_answers, 1);

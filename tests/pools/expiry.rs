@@ -1,10 +1,8 @@
 //! Sessions expire: at once, or in two phases, and never while they have a call (R15, R16, R17). Short timeouts and looks at the
 //! state until it changes; nothing here depends on how long anything took.
 
-use crate::{
-    common::{TestPool, pool, until},
-    steps::{affinity_of, answer, answers, count, submitted},
-};
+use crate::steps::{affinity_of, answer, answers, count, submitted};
+use herder::testing::{TestPool, pool, until};
 use herder::{
     CleanupStaleSessions, Error, Expiry, GetInternalStats, GetSessionState, GetWorker, OnExpired, RebindReason, Routed,
     Routing, SessionStatus, Sessions,
@@ -85,7 +83,7 @@ async fn r16_a_session_with_a_call_does_not_expire() {
     let sessions = Sessions::new().timeout(SHORT).cleanup_interval(SHORT);
     let pool = pool("busy", |fresh| {
         fresh.file("app.py", app);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).sessions(sessions).build()
+        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).sessions(sessions).build()
     })
     .await;
     let call = pool.call::<Value>("wait", &json!({})).session("ann");
@@ -98,7 +96,7 @@ async fn r16_a_session_with_a_call_does_not_expire() {
         assert_eq!(state(&pool, "ann").await, SessionStatus::Active);
         pool.supervisor().send(CleanupStaleSessions).await.unwrap().unwrap();
     }
-    std::fs::write(pool.dir.path().join("go"), "").unwrap();
+    std::fs::write(pool.dir().join("go"), "").unwrap();
     let counted: Vec<u64> = answers(calls).await.into_iter().map(|reply| reply.unwrap().decode().unwrap()).collect();
     assert_eq!(counted, [1, 2]);
     becomes(&pool, "ann", SessionStatus::NotFound).await;

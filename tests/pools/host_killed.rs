@@ -1,9 +1,9 @@
 //! R30: a host with a pool is killed with SIGKILL, and nothing of the pool is left, whatever its workers were doing. The host is
 //! this test binary, started again in a role that a variable names; it leaves its files in a folder of the test.
 
-use crate::common::{Census, Fresh, until};
 use futures::future::join_all;
 use herder::Pool;
+use herder::testing::{Census, Fresh, until};
 use serde_json::{Value, json};
 use std::{
     env, fs,
@@ -115,9 +115,9 @@ async fn host() {
     let Ok(command) = env::var(ROLE) else { return };
     let fresh = Fresh::new("host");
     fresh.file("app.py", APP);
-    let config = fresh.basic().app("app.py:app").cwd(fresh.dir.path()).pool_size(WORKERS).build().unwrap();
+    let config = fresh.basic().app("app.py:app").cwd(fresh.dir()).pool_size(WORKERS).build().unwrap();
     let pool = Pool::start(config).await.unwrap();
-    fs::write(env::temp_dir().join("name"), &fresh.name).unwrap();
+    fs::write(env::temp_dir().join("name"), fresh.name()).unwrap();
     // One call a worker: they are sent to different ones, since none of them ends, or each takes the next idle one.
     let nothing = json!({});
     while files(&env::temp_dir()).iter().filter(|name| name.starts_with("began-")).count() < WORKERS {

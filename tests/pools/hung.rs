@@ -1,11 +1,8 @@
 //! A worker that hangs is its own callers' trouble alone: the pool and its other workers go on (R26).
 
-use crate::{
-    common::{lines_of, pool, signal, until},
-    steps::{answer, bind, count, process},
-};
+use crate::steps::{answer, bind, count, process};
+use herder::testing::{Signal, lines_of, pool, signal, until};
 use herder::{Health, WorkerState};
-use rustix::process::Signal;
 use std::time::Duration;
 
 /// R26: pings to a stopped process stay unanswered, one after the other, and meanwhile all others are served and everything that is

@@ -4,11 +4,10 @@
 mod model;
 mod subject;
 
-use crate::{
-    common::{TestPool, guarded, number, until},
-    steps::{affinity_of, answer, count, pid, status},
-};
+use crate::number;
+use crate::steps::{affinity_of, answer, count, pid, status};
 use futures::future::join_all;
+use herder::testing::{TestPool, guarded, until};
 use herder::{
     Counters, Error, Expiry, GetSessionState, RebindReason, RemoveWorkerSessions, Routing, SessionStatus, WorkerId,
 };

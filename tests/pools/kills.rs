@@ -4,7 +4,7 @@ mod judge;
 mod storm;
 mod verdicts;
 
-use crate::common::number;
+use crate::number;
 use judge::{Call, Judge, Tally};
 use storm::{Storm, WORKERS};
 

@@ -1,10 +1,8 @@
 //! R26: what silence means. C code that computes with the GIL held is left to finish; one that does nothing is ended, and where it
 //! hung is told. (A stopped process: `tests/faults/processes.rs`.)
 
-use crate::{
-    common::{HANGING, TestPool, guarded, lines_of, pool, until},
-    steps::{answer, count},
-};
+use crate::steps::{answer, count};
+use herder::testing::{HANGING, TestPool, guarded, lines_of, pool, until};
 use herder::{Cancel, Error, Health, Stop, Vitals, WorkerHealth};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -42,7 +40,7 @@ async fn scene(hint: &str) -> TestPool {
     let pool = pool(hint, |fresh| {
         fresh.file("app.py", APP);
         let health = Health::new().interval(INTERVAL).timeout(TIMEOUT).failures(FAILURES as usize);
-        let builder = fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).pool_size(1).health(health);
+        let builder = fresh.enhanced().app("app.py:app").cwd(fresh.dir()).pool_size(1).health(health);
         builder.stop(Stop::new().grace(INTERVAL).term(INTERVAL)).cancel(Cancel::new().kill(HANGING)).build()
     })
     .await;
@@ -104,7 +102,7 @@ async fn r26_a_deadlock_is_ended_and_its_stack_is_told() {
         assert_eq!(error.problem().stack.as_deref(), Some(stack));
         assert!(!report.stderr_tail.iter().any(|line| line.contains("most recent call")), "{report:?}");
     }
-    let in_the_log = |line: &crate::common::Line| line.message == "worker lost" && line.all.contains("in deadlock");
+    let in_the_log = |line: &herder::testing::Line| line.message == "worker lost" && line.all.contains("in deadlock");
     until("the log has it", async || lines_of(pool.name().as_str()).iter().any(in_the_log)).await;
     assert_eq!(count(&pool, "other").await.unwrap(), 1);
     pool.end().await;

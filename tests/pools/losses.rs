@@ -1,9 +1,7 @@
 //! What sessions hear of the death of their worker: each is told once, nobody else is, and no successor answers for it (R20, R21).
 
-use crate::{
-    common::pool,
-    steps::{FOR_EVER_MS, Outcome, affinity_of, answer, answers, bind, count, place, process, submitted},
-};
+use crate::steps::{FOR_EVER_MS, Outcome, affinity_of, answer, answers, bind, count, place, process, submitted};
+use herder::testing::pool;
 use herder::{Affinity, Error, GetWorker, RebindReason, Routing};
 use serde_json::{Value, json};
 
@@ -103,12 +101,12 @@ async fn r33_a_lost_call_is_repeated_only_if_it_is_idempotent() {
     for idempotent in [true, false] {
         let pool = pool("repeat", |fresh| {
             fresh.file("app.py", app);
-            fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).build()
+            fresh.enhanced().app("app.py:app").cwd(fresh.dir()).build()
         })
         .await;
         let call = pool.call::<u32>("first_sleeps", &json!({})).idempotent(idempotent);
         let calls = submitted(&pool, [call], 1, 0).await;
-        crate::common::until("the handler runs", async || pool.dir.path().join("ran").exists()).await;
+        herder::testing::until("the handler runs", async || pool.dir().join("ran").exists()).await;
         let busy = pool.base().await.into_iter().find(|worker| worker.in_flight == 1).unwrap().process();
         pool.kill_worker(busy).await.unwrap();
         let [outcome] = answers(calls).await.try_into().unwrap();

@@ -3,10 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-#[expect(dead_code, unused_imports, reason = "each test binary uses its part")]
-#[path = "../common/mod.rs"]
-mod common;
-
 mod affinity_modes;
 mod breaker;
 mod busy_sessions;
@@ -35,3 +31,8 @@ mod sessions;
 mod shutdown;
 mod steps;
 mod told;
+
+/// A size that the environment may set, for a longer run than the usual.
+pub(crate) fn number(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
+}

@@ -1,14 +1,12 @@
 //! Overflow workers: they come when all are busy, linger, go, and take no session while a base worker lives (R12).
 
-use crate::{
-    common::{TestPool, pool, until},
-    steps::{answer, answers, count, place, process, queue_is, sleep_for_ever, submitted},
-};
+use crate::steps::{answer, answers, count, place, process, queue_is, sleep_for_ever, submitted};
+use herder::testing::{TestPool, pool, until};
 use serde_json::json;
 use std::time::Duration;
 
 async fn small(overflow: usize, linger: Duration) -> TestPool {
-    let build = |fresh: &crate::common::Fresh| {
+    let build = |fresh: &herder::testing::Fresh| {
         fresh.enhanced().app("herder.demo:app").pool_size(1).overflow(overflow).overflow_linger(linger).build()
     };
     pool("overflow", build).await

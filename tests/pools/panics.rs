@@ -1,11 +1,11 @@
 //! A panic in each of a pool's actors: it is noticed and named, every call has its answer, no process is left, and the pool
 //! goes on (R29).
 
-use crate::{
-    common::{TestPool, guarded, lines_of, pool, until},
-    steps::{Outcome, affinity_of, answer, answers, bind, count, place, process, sleep_for_ever, status, submitted},
+use crate::steps::{
+    Outcome, affinity_of, answer, answers, bind, count, place, process, sleep_for_ever, status, submitted,
 };
 use actix::{AsyncContext, Handler, Message, fut::wrap_future};
+use herder::testing::{TestPool, guarded, lines_of, pool, until};
 use herder::{Error, GetWorker, SessionAffinityActor, WorkerId, registry};
 use herder_actors::InjectPanic;
 use serde_json::json;
@@ -52,7 +52,7 @@ async fn r29_a_panic_in_a_worker_actor_costs_that_worker_alone() {
     );
     assert!(lost.unwrap_err().to_string().contains("panic"), "the error names it");
     logged(&pool, &["worker lost", "panic", "w1"]).await;
-    until("its process is gone", async || pool.census.processes().iter().all(|seen| seen.pid != one)).await;
+    until("its process is gone", async || pool.census().processes().iter().all(|seen| seen.pid != one)).await;
     let [waited] = answers(waiting).await.try_into().unwrap();
     assert_eq!(place(&waited.unwrap()), process(1, 2), "a call that waited runs on its successor");
     assert_eq!(pool.pid(process(2, 1)).await, two);
@@ -153,7 +153,7 @@ async fn r29_a_panic_in_the_supervisor_is_survived() {
             bind(&pool, session, worker).await;
             assert_eq!(count(&pool, session).await.unwrap(), 1);
         }
-        let before = pool.census.processes();
+        let before = pool.census().processes();
         let mut calls = submitted(&pool, [sleep_for_ever(&pool).session("ann"), sleep_for_ever(&pool)], 2, 0).await;
         calls.extend(submitted(&pool, [count(&pool, "ann"), count(&pool, "bob")], 2, 2).await);
         inject(&pool, panic).await.unwrap_err();
@@ -162,7 +162,7 @@ async fn r29_a_panic_in_the_supervisor_is_survived() {
         logged(&pool, &["built anew", "injected"]).await;
         pool.whole("pid").await;
         until("the processes there were are gone", async || {
-            pool.census.processes().iter().all(|seen| !before.contains(seen))
+            pool.census().processes().iter().all(|seen| !before.contains(seen))
         })
         .await;
         assert!(supervisor.connected());
@@ -200,5 +200,5 @@ async fn r29_too_many_panics_end_the_pool_with_the_reason() {
     }
     let refused = answer(pool.call::<u32>("pid", &json!({})).reply()).await;
     assert!(matches!(&refused, Err(Error::Internal { .. } | Error::PoolClosed { .. })), "{refused:?}");
-    pool.census.nothing_left().await;
+    pool.census().nothing_left().await;
 }

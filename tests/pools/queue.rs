@@ -1,10 +1,8 @@
 //! The queue of a whole pool (R36): fair between sessions, and honest about what can't be reached in time.
 
-use crate::{
-    common::{TestPool, pool, until},
-    steps::{answer, queue_is},
-};
+use crate::steps::{answer, queue_is};
 use futures::{StreamExt, stream::FuturesUnordered};
+use herder::testing::{TestPool, pool, until};
 use herder::{Call, Queue};
 use serde_json::{Value, json};
 use std::{fs, task::Poll, time::Duration};
@@ -25,7 +23,7 @@ fn slow(pool: &TestPool, ms: u64) -> Call<Value> {
 #[tokio::test]
 async fn r36_a_long_line_of_one_session_does_not_keep_the_others_waiting() {
     let pool = with("fair", Queue::new()).await;
-    let gate = pool.dir.path().join("gate");
+    let gate = pool.dir().join("gate");
     let first = pool.call::<Value>("wait_for", &json!({ "path": gate })).session("greedy").reply();
     queue_is(&pool, 1, 0).await;
     let mut replies = FuturesUnordered::new();
@@ -56,7 +54,7 @@ async fn r36_what_can_not_be_reached_in_time_is_refused_at_once() {
     for _ in 0..32 {
         answer(slow(&pool, 20).reply()).await.unwrap();
     }
-    let gate = pool.dir.path().join("gate");
+    let gate = pool.dir().join("gate");
     let first = pool.call::<Value>("wait_for", &json!({ "path": gate })).reply();
     queue_is(&pool, 1, 0).await;
     let mut replies: Vec<_> = (0..300).map(|_| slow(&pool, 20).reply()).collect();

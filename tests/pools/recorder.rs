@@ -1,9 +1,7 @@
 //! The flight recorder of a worker: what it has in which pool, of processes that live and that are gone, and where it is told (R38).
 
-use crate::{
-    common::{TestPool, pool},
-    steps::{answer, answers, process, sleep_for_ever, submitted},
-};
+use crate::steps::{answer, answers, process, sleep_for_ever, submitted};
+use herder::testing::{TestPool, pool};
 use herder::{Descriptor, Direction, Error, Generation, RecordedFrame, Recording, WorkerId};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -62,8 +60,8 @@ async fn r38_an_enhanced_pool_records_transitions_too() {
     assert_eq!(changes(&*recorded(&pool, 2).await), Some(vec!["initializing ready".into()]));
     pool.end().await;
 
-    let build = |fresh: &crate::common::Fresh| fresh.enhanced().app("herder.demo:app").state_machine(false).build();
-    let pool = crate::common::pool("rec_off", build).await;
+    let build = |fresh: &herder::testing::Fresh| fresh.enhanced().app("herder.demo:app").state_machine(false).build();
+    let pool = herder::testing::pool("rec_off", build).await;
     assert_eq!(changes(&*recorded(&pool, 1).await), None);
     pool.end().await;
 }
@@ -116,7 +114,8 @@ async fn r38_a_recorder_is_bounded_after_ten_thousand_calls() {
 /// R38: the calls that a worker had are told its recording, one for all: their frames are the last, without an answer.
 #[tokio::test]
 async fn r38_a_lost_call_is_told_the_recording() {
-    let build = |fresh: &crate::common::Fresh| fresh.enhanced().app("herder.demo:app").pool_size(1).pipeline(2).build();
+    let build =
+        |fresh: &herder::testing::Fresh| fresh.enhanced().app("herder.demo:app").pool_size(1).pipeline(2).build();
     let pool = pool("rec_lost", build).await;
     let in_session = sleep_for_ever(&pool).session("ann");
     let running = submitted(&pool, [sleep_for_ever(&pool), in_session], 2, 0).await;

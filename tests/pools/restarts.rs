@@ -1,9 +1,7 @@
 //! Starts that fail and workers that keep dying: the others serve, the pool says why, and it is whole again by itself (R13, R27, R28).
 
-use crate::{
-    common::{TestPool, pool, pool_soon, until},
-    steps::{answer, answers},
-};
+use crate::steps::{answer, answers};
+use herder::testing::{TestPool, pool, pool_soon, until};
 use herder::{Error, PoolState, Restart};
 use serde_json::json;
 use std::{fs, time::Duration};
@@ -37,7 +35,7 @@ const MENDED: &str =
 async fn r13_a_worker_that_can_not_start_does_not_stop_the_others() {
     let pool = pool("licence", |fresh| {
         fresh.file("app.py", ONE_FAILS);
-        fresh.basic().app("app.py:app").cwd(fresh.dir.path()).build()
+        fresh.basic().app("app.py:app").cwd(fresh.dir()).build()
     })
     .await;
     assert!(answer(pool.call::<u32>("pid", &json!({})).reply()).await.is_ok());
@@ -56,7 +54,7 @@ async fn r13_a_worker_that_can_not_start_does_not_stop_the_others() {
     assert_eq!((health.ready_workers, health.wanted_workers), (1, 2));
     let status = pool.status().await.unwrap();
     assert!(status.last_start_error.is_some_and(|text| text.contains("the only licence")));
-    fs::write(pool.dir.path().join("fixed"), "").unwrap();
+    fs::write(pool.dir().join("fixed"), "").unwrap();
     pool.whole("pid").await;
     assert_eq!(pool.status().await.unwrap().last_start_error, None);
     pool.end().await;
@@ -74,7 +72,7 @@ async fn r28_a_crash_loop_fails_the_pool_with_its_reason_and_a_probe_recovers_it
         fresh.file("app.py", BROKEN);
         let quick = Duration::from_millis(5);
         let restart = Restart::new().max(3).backoff(quick).max_backoff(quick).cooldown(Duration::from_millis(300));
-        fresh.basic().app("app.py:app").cwd(fresh.dir.path()).restart(restart).build()
+        fresh.basic().app("app.py:app").cwd(fresh.dir()).restart(restart).build()
     })
     .await;
     let early: Vec<_> = (0..4).map(|_| pool.call::<u32>("pid", &json!({})).reply()).collect();
@@ -92,7 +90,7 @@ async fn r28_a_crash_loop_fails_the_pool_with_its_reason_and_a_probe_recovers_it
     let health = pool.health().await.unwrap();
     assert!(!health.healthy);
     assert!(health.last_start_error.is_some_and(|text| text.contains("no such model: llama-0")));
-    fs::write(pool.dir.path().join("app.py"), MENDED).unwrap();
+    fs::write(pool.dir().join("app.py"), MENDED).unwrap();
     pool.whole("pid").await;
     pool.end().await;
 }
@@ -124,12 +122,12 @@ async fn r28_workers_that_die_young_fail_the_pool_too_and_it_recovers() {
 /// R13: a pool of which no worker starts does not start, says why, and leaves nothing.
 #[tokio::test]
 async fn r13_a_pool_without_any_worker_is_a_start_error() {
-    let (config, fresh) = crate::common::configured("none", |fresh| {
+    let (config, fresh) = herder::testing::configured("none", |fresh| {
         fresh.file("app.py", BROKEN);
-        fresh.basic().app("app.py:app").cwd(fresh.dir.path()).build()
+        fresh.basic().app("app.py:app").cwd(fresh.dir()).build()
     });
     let error = herder::Pool::start(config).await.unwrap_err();
     assert!(matches!(&error, Error::StartFailed { .. }), "{error:?}");
     assert!(error.to_string().contains("no such model: llama-0"), "{error}");
-    crate::common::Census::new(&fresh.name).nothing_left().await;
+    herder::testing::Census::new(fresh.name()).nothing_left().await;
 }

@@ -1,9 +1,7 @@
 //! Calls that are sent again, and payloads that must not be: with processes that really end (R33, R37).
 
-use crate::{
-    common::{TestPool, guarded, pool, until},
-    steps::{Outcome, answer},
-};
+use crate::steps::{Outcome, answer};
+use herder::testing::{TestPool, guarded, pool, until};
 use herder::{Backoff, Error, Poison, Pool, PoolBuilder, Retry};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
@@ -28,11 +26,11 @@ async fn call(pool: &Pool, command: &str, arguments: Value) -> Outcome {
 }
 
 fn runs(pool: &TestPool, file: &str) -> usize {
-    fs::read(pool.dir.path().join(file)).map_or(0, |runs| runs.len())
+    fs::read(pool.dir().join(file)).map_or(0, |runs| runs.len())
 }
 
 fn path(pool: &TestPool, file: &str) -> String {
-    pool.dir.path().join(file).to_str().unwrap().into()
+    pool.dir().join(file).to_str().unwrap().into()
 }
 
 /// R33: an idempotent call whose worker dies runs again elsewhere, by the backoff that is set, and says how often it was sent.

@@ -1,10 +1,8 @@
 //! What keeps pools apart, and the shape of their status (R3-R6, R8, R52). What only enhanced pools have:
 //! `tests/feature_separation.rs`.
 
-use crate::{
-    common::{Fresh, TestPool, pool},
-    steps::{affinity_of, bind, count, has_affinity_actor, pid, place, process, status},
-};
+use crate::steps::{affinity_of, bind, count, has_affinity_actor, pid, place, process, status};
+use herder::testing::{Fresh, TestPool, pool};
 use herder::{
     Enhanced, Error, Expiry, GetWorker, Pool, PoolBuilder, PoolSupervisor, SessionAffinityActor, Sessions, registry,
 };
@@ -106,7 +104,7 @@ async fn r4_a_name_belongs_to_one_live_pool() {
     assert!(has_affinity_actor(&first));
     first.end().await;
 
-    let fresh = Fresh { name: config.name().to_string(), dir: tempfile::TempDir::new().unwrap() };
+    let fresh = Fresh::named(config.name().as_str());
     let config = fresh.enhanced().app("herder.demo:app").build().unwrap();
     let third = TestPool::new(Pool::start(config).await.unwrap(), fresh);
     assert!(has_affinity_actor(&third));
@@ -145,7 +143,7 @@ async fn r17_timeouts_are_each_pools_own() {
     let long = enhanced(|builder| builder).await;
     let first = count(&long, "ann").reply().await.unwrap();
     count(&brief, "ann").await.unwrap();
-    crate::common::until("the brief one expires", async || brief.session("ann").await.unwrap().is_none()).await;
+    herder::testing::until("the brief one expires", async || brief.session("ann").await.unwrap().is_none()).await;
     let second = count(&long, "ann").reply().await.unwrap();
     assert_eq!((place(&second), second.decode::<u64>().unwrap()), (place(&first), 2));
     brief.end().await;

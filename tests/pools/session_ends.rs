@@ -1,9 +1,7 @@
 //! A worker that stays alive is told of each session that ended: once, with its reason, behind the calls it has (R22).
 
-use crate::{
-    common::{TestPool, pool, until},
-    steps::{bind, submitted},
-};
+use crate::steps::{bind, submitted};
+use herder::testing::{TestPool, pool, until};
 use herder::{Affinity, Call, Expiry, Sessions};
 use serde_json::json;
 use std::{fs, time::Duration};
@@ -38,7 +36,7 @@ def forget(session: herder.Session, reason: str) -> None:
 async fn diary_pool(sessions: impl Into<Sessions<herder::Routed>>) -> TestPool {
     pool("diary", |fresh| {
         fresh.file("diary.py", DIARY);
-        fresh.enhanced().app("diary.py:app").cwd(fresh.dir.path()).sessions(sessions).build()
+        fresh.enhanced().app("diary.py:app").cwd(fresh.dir()).sessions(sessions).build()
     })
     .await
 }
@@ -49,7 +47,7 @@ fn visit(pool: &TestPool, session: &str) -> Call<u64> {
 
 /// All lines of a session, each worker's in its order.
 fn diary(pool: &TestPool, session: &str) -> Vec<String> {
-    let mut files: Vec<_> = fs::read_dir(pool.dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(pool.dir()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("diary-"));
     let lines =
         files.iter().flat_map(|path| fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>());
@@ -104,7 +102,7 @@ async fn r22_a_session_ends_in_order_with_its_calls() {
     let before = submitted(&pool, [visit(&pool, "ann")], 1, 1).await;
     assert!(pool.end_session("ann").await.unwrap());
     let after = submitted(&pool, [visit(&pool, "ann")], 1, 2).await;
-    fs::write(pool.dir.path().join("go"), "").unwrap();
+    fs::write(pool.dir().join("go"), "").unwrap();
     stay.await.unwrap();
     let numbers = async |calls: Vec<herder::PendingReply>| {
         crate::steps::answers(calls).await.remove(0).unwrap().decode::<u64>().unwrap()
@@ -126,7 +124,7 @@ async fn r22_every_worker_that_ran_a_hint_call_is_told() {
     let stay = pool.call::<()>("stay", &json!({})).session("ann").reply();
     until("it stays", async || diary(&pool, "ann").contains(&"stays".to_owned())).await;
     assert_eq!(visit(&pool, "ann").await.unwrap(), 1, "on the other worker");
-    fs::write(pool.dir.path().join("go"), "").unwrap();
+    fs::write(pool.dir().join("go"), "").unwrap();
     stay.await.unwrap();
     assert!(pool.end_session("ann").await.unwrap());
     until("both are told", async || diary(&pool, "ann").len() >= 5).await;

@@ -1,10 +1,8 @@
 //! The end of a pool: in order, out of time, and by dropping its handle (R30). What is left afterwards is checked by each test's
 //! `end`: no process, no zombie, no descriptor, no call without an answer.
 
-use crate::{
-    common::{Census, HANGING, guarded, pool, until},
-    steps::{answer, answers, sleep_for_ever, submitted},
-};
+use crate::steps::{answer, answers, sleep_for_ever, submitted};
+use herder::testing::{Census, HANGING, guarded, pool, until};
 use herder::{Error, Stop};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
@@ -42,7 +40,7 @@ def pid() -> int:
 async fn r30_a_graceful_shutdown_lets_calls_finish() {
     let pool = pool("drain", |fresh| {
         fresh.file("app.py", PATIENT);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).build()
+        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).build()
     })
     .await;
     let calls = submitted(&pool, (0..5).map(|_| pool.call::<u32>("wait", &json!({}))), 2, 3).await;
@@ -51,11 +49,11 @@ async fn r30_a_graceful_shutdown_lets_calls_finish() {
     until("it drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
     let refused = answer(pool.call::<u32>("wait", &json!({})).reply()).await;
     assert!(matches!(&refused, Err(Error::PoolClosed { may_have_run: false, .. })), "{refused:?}");
-    fs::write(pool.dir.path().join("go"), "").unwrap();
+    fs::write(pool.dir().join("go"), "").unwrap();
     assert!(answers(calls).await.iter().all(Result::is_ok));
     let report = guarded("the shutdown", ending).await.unwrap().unwrap();
     assert_eq!((report.cut_off, report.counters.ok, report.counters.refused), (0, 5, 1));
-    pool.census.nothing_left().await;
+    pool.census().nothing_left().await;
     let late = answer(pool.call::<u32>("wait", &json!({})).reply()).await;
     assert!(matches!(&late, Err(Error::PoolClosed { .. })), "{late:?}");
 }
@@ -65,7 +63,7 @@ async fn r30_a_graceful_shutdown_lets_calls_finish() {
 async fn r30_a_shutdown_out_of_time_answers_what_is_left() {
     let pool = pool("cutoff", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
     let calls = submitted(&pool, (0..4).map(|_| sleep_for_ever(&pool)), 2, 2).await;
-    pool.census.look();
+    pool.census().look();
     let report = guarded("the shutdown", pool.shutdown(Duration::from_millis(50))).await.unwrap();
     let told: Vec<bool> = answers(calls)
         .await
@@ -77,7 +75,7 @@ async fn r30_a_shutdown_out_of_time_answers_what_is_left() {
         .collect();
     assert_eq!(told, [true, true, false, false]);
     assert_eq!((report.cut_off, report.counters.closed), (4, 4));
-    pool.census.nothing_left().await;
+    pool.census().nothing_left().await;
 }
 
 /// R30: a worker that ignores the shutdown message and SIGTERM is killed with its group.
@@ -86,10 +84,10 @@ async fn r30_a_worker_that_does_not_stop_is_killed_with_its_group() {
     let pool = pool("stubborn", |fresh| {
         fresh.file("app.py", STUBBORN);
         let step = Duration::from_millis(50);
-        fresh.basic().app("app.py:app").cwd(fresh.dir.path()).stop(Stop::new().grace(step).term(step)).build()
+        fresh.basic().app("app.py:app").cwd(fresh.dir()).stop(Stop::new().grace(step).term(step)).build()
     })
     .await;
-    assert_eq!(pool.census.processes().len(), 4, "two workers, and a child of each");
+    assert_eq!(pool.census().processes().len(), 4, "two workers, and a child of each");
     pool.end().await;
 }
 
@@ -99,14 +97,14 @@ async fn r30_a_killed_worker_leaves_no_grandchild() {
     let pool = pool("group", |fresh| {
         fresh.file("app.py", STUBBORN);
         let step = Duration::from_millis(50);
-        fresh.basic().app("app.py:app").cwd(fresh.dir.path()).stop(Stop::new().grace(step).term(step)).build()
+        fresh.basic().app("app.py:app").cwd(fresh.dir()).stop(Stop::new().grace(step).term(step)).build()
     })
     .await;
-    let before = pool.census.processes();
+    let before = pool.census().processes();
     for worker in pool.base().await {
         pool.kill_worker(worker.process()).await.unwrap();
     }
-    until("both groups are gone", async || pool.census.processes().iter().all(|seen| !before.contains(seen))).await;
+    until("both groups are gone", async || pool.census().processes().iter().all(|seen| !before.contains(seen))).await;
     pool.whole("pid").await;
     pool.end().await;
 }
@@ -114,8 +112,8 @@ async fn r30_a_killed_worker_leaves_no_grandchild() {
 /// R30: dropping the last handle ends the pool: calls are answered, workers are gone.
 #[tokio::test]
 async fn r30_dropping_the_last_handle_ends_the_pool() {
-    let (config, fresh) = crate::common::configured("dropped", |fresh| fresh.basic().app("herder.demo:app").build());
-    let census = Census::new(&fresh.name);
+    let (config, fresh) = herder::testing::configured("dropped", |fresh| fresh.basic().app("herder.demo:app").build());
+    let census = Census::new(fresh.name());
     let pool = guarded("the start", herder::Pool::start(config)).await.unwrap();
     let busy = pool.clone();
     let call = tokio::spawn(async move { busy.call::<Value>("sleep", &json!({ "ms": 50 })).await });
@@ -138,18 +136,18 @@ async fn r30_the_shorter_patience_holds() {
     assert_eq!(guarded("the first one", patient).await.unwrap().unwrap(), report);
     let told = answers(calls).await;
     assert!(matches!(&told[0], Err(Error::PoolClosed { may_have_run: true, .. })), "{told:?}");
-    pool.census.nothing_left().await;
+    pool.census().nothing_left().await;
 }
 
 /// R30: a start that nobody waits for any more ends what it began.
 #[tokio::test]
 async fn r30_a_start_that_is_given_up_leaves_nothing() {
     let app = "import time\ntime.sleep(3600)\n";
-    let (config, fresh) = crate::common::configured("givenup", |fresh| {
+    let (config, fresh) = herder::testing::configured("givenup", |fresh| {
         fresh.file("app.py", app);
-        fresh.basic().app("app.py:app").cwd(fresh.dir.path()).build()
+        fresh.basic().app("app.py:app").cwd(fresh.dir()).build()
     });
-    let census = Census::new(&fresh.name);
+    let census = Census::new(fresh.name());
     let start = herder::Pool::start(config);
     tokio::select! {
         outcome = start.into_future() => panic!("it can't become ready: {outcome:?}"),
@@ -177,8 +175,8 @@ async fn r30_a_pools_thread_ends_with_it() {
 fn r30_a_pool_goes_with_its_system() {
     for stopped in [true, false] {
         let (config, fresh) =
-            crate::common::configured("system", |fresh| fresh.enhanced().app("herder.demo:app").build());
-        let census = Census::new(&fresh.name);
+            herder::testing::configured("system", |fresh| fresh.enhanced().app("herder.demo:app").build());
+        let census = Census::new(fresh.name());
         actix::System::new().block_on(async {
             let pool = herder::Pool::start(config).on_current_arbiter().await.unwrap();
             let reply = pool.call::<u64>("count", &json!({})).session("ann").await.unwrap();

@@ -1,6 +1,6 @@
 //! The steps that many tests take, each waiting for its event: a call that runs, a session on a given worker. Holds no state.
 
-use crate::common::{TestPool, guarded, until};
+use herder::testing::{TestPool, guarded, until};
 use herder::{BindSession, Call, Error, PendingReply, Reply, SessionAffinityActor, WorkerId, WorkerRef, registry};
 use serde_json::{Value, json};
 

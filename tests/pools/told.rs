@@ -1,9 +1,7 @@
 //! What a death leaves in the log, and what no worker said (R38, R39): each fact a field of its own, and no answer but a worker's.
 
-use crate::{
-    common::{TestPool, lines_of, pool, until},
-    steps::{FOR_EVER_MS, Outcome, answer, answers, process, submitted},
-};
+use crate::steps::{FOR_EVER_MS, Outcome, answer, answers, process, submitted};
+use herder::testing::{TestPool, lines_of, pool, until};
 use herder::{Error, Restart};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
@@ -80,7 +78,7 @@ def answer(question: str) -> str:
 ";
 
 async fn ask(pool: &TestPool, trouble: &str) -> Outcome {
-    fs::write(pool.dir.path().join("trouble"), trouble).unwrap();
+    fs::write(pool.dir().join("trouble"), trouble).unwrap();
     let timeout = Duration::from_secs(if trouble == "hang" { 1 } else { 100 });
     answer(pool.call::<String>("answer", &json!({ "question": "tea?" })).timeout(timeout).reply()).await
 }
@@ -93,7 +91,7 @@ async fn r39_nothing_answers_in_place_of_a_worker() {
         fresh.file("app.py", HONEST);
         let quick = Duration::from_millis(5);
         let restart = Restart::new().max(5).backoff(quick).max_backoff(quick).cooldown(Duration::from_secs(3600));
-        fresh.basic().app("app.py:app").cwd(fresh.dir.path()).pool_size(1).restart(restart).build()
+        fresh.basic().app("app.py:app").cwd(fresh.dir()).pool_size(1).restart(restart).build()
     })
     .await;
     let mut answered = Vec::new();
@@ -105,7 +103,7 @@ async fn r39_nothing_answers_in_place_of_a_worker() {
         assert_eq!(traceback.contains("KeyError: 'tea'"), slug == "exception", "Python's own causes, too: {traceback}");
     }
     answered.push(ask(&pool, "none").await.unwrap().decode::<String>().unwrap());
-    fs::write(pool.dir.path().join("broken"), "").unwrap();
+    fs::write(pool.dir().join("broken"), "").unwrap();
     let last = pool.base().await[0].process();
     pool.kill_worker(last).await.unwrap();
     let failed = ask(&pool, "none").await.unwrap_err();
@@ -113,7 +111,7 @@ async fn r39_nothing_answers_in_place_of_a_worker() {
     let unknown = answer(pool.call::<String>("answers", &json!({ "question": "tea?" })).reply()).await.unwrap_err();
     assert!(matches!(unknown.slug(), "unknown-command" | "pool-failed"), "{unknown}");
 
-    let ledger = fs::read_to_string(pool.dir.path().join("ledger")).unwrap();
+    let ledger = fs::read_to_string(pool.dir().join("ledger")).unwrap();
     assert_eq!(ledger.lines().collect::<Vec<_>>(), answered, "each answer is the worker's own");
     assert_eq!(answered.iter().collect::<BTreeSet<_>>().len(), 4, "and each another one");
     pool.end().await;

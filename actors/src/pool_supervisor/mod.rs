@@ -123,6 +123,8 @@ impl PoolSupervisor {
 
     fn activate(&mut self, registration: Registration, ctx: &Context<Self>) {
         let clock = self.shared.clock().clone();
+        #[cfg(feature = "testing")]
+        clock.attach(ctx.address().downgrade().recipient());
         let state = State::new(self.config.clone(), clock.now().0, clock, self.shared.msgpack());
         let cell: Cell = Rc::new(RefCell::new(state));
         self.mode = Mode::Active(Box::new(Active {

@@ -1,10 +1,12 @@
 //! A clock that stands still until a test moves it. Shared by the test and the pools that go by it; holds the time, and when each of
 //! their alarms is to ring.
 
-use super::guarded;
+use super::{Pinged, guarded, until};
+use actix::WeakRecipient;
 use herder_core::Now;
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -29,6 +31,17 @@ struct Hands {
     alarms: Mutex<Alarms>,
     /// Told of each change: of the time, and of an alarm.
     changed: watch::Sender<()>,
+    pools: Mutex<Pools>,
+}
+
+/// The pools that go by a clock, as long as they live.
+#[derive(Default)]
+struct Pools(Vec<WeakRecipient<Pinged>>);
+
+impl fmt::Debug for Pools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pools", self.0.len())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +61,12 @@ impl Clock {
     /// A clock that stands at this moment.
     pub fn new() -> Self {
         let now = crate::clock::Clock::default().now().0;
-        Self(Arc::new(Hands { now: now.into(), alarms: Mutex::default(), changed: watch::Sender::new(()) }))
+        Self(Arc::new(Hands {
+            now: now.into(),
+            alarms: Mutex::default(),
+            changed: watch::Sender::new(()),
+            pools: Mutex::default(),
+        }))
     }
 
     /// The time it shows, in nanoseconds.
@@ -56,8 +74,8 @@ impl Clock {
         Now(self.0.now.load(Ordering::SeqCst))
     }
 
-    /// Moves it, in one leap, and waits until everything that became due by that is done: timers have fired, sweeps are over. What
-    /// follows from it elsewhere (a process that ends, a caller that is answered) is an event that the test waits for.
+    /// Moves it, in one leap, and waits until everything that became due by that is done: timers have fired, sweeps are over, workers
+    /// of a [`Script`](super::Script) have answered their pings. Calls that this task submitted before are taken first. What follows elsewhere (a process that ends, a caller that is answered) is an event that the test waits for.
     ///
     /// A leap is to a pool what a machine is that slept: what was to happen several times on the way happens once.
     ///
@@ -74,11 +92,31 @@ impl Clock {
     /// # });
     /// ```
     pub async fn advance(&self, span: Duration) {
+        self.pings_are_answered().await;
         self.alarms(|_| {
             let later = self.now() + span;
             self.0.now.store(later.0, Ordering::SeqCst);
         });
         self.settled().await;
+        self.pings_are_answered().await;
+    }
+
+    /// A pool that goes by it from now on.
+    pub(crate) fn attach(&self, pool: WeakRecipient<Pinged>) {
+        self.0.pools.lock().unwrap_or_else(PoisonError::into_inner).0.push(pool);
+    }
+
+    /// Answers travel at the machine's pace: two leaps without a pause would make a worker look silent that is not. Asking goes through
+    /// each pool's mailbox, so that it has taken what was submitted before.
+    async fn pings_are_answered(&self) {
+        let pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
+        for pool in pools {
+            until("pings are answered", async || match pool.upgrade().map(|pool| pool.send(Pinged)) {
+                Some(asked) => asked.await.is_ok_and(|pinged| pinged.unwrap_or(0) == 0),
+                None => true,
+            })
+            .await;
+        }
     }
 
     async fn settled(&self) {

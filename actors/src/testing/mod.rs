@@ -29,7 +29,7 @@ pub use herder_core::ExitStatus;
 pub use logs::{Line, capture, lines_of, logged};
 pub use peer::{End, Peer, encoded, error, hello, ready, result};
 pub use peers::{Launch, Launches, Peers};
-pub use pinged::Pinged;
+pub(crate) use pinged::Pinged;
 pub use process::ScriptedChild;
 pub use script::{Fault, Invocation, Script, ScriptedWorkers, Session, Starts};
 

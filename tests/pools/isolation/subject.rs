@@ -2,11 +2,11 @@
 
 use super::model::{Facts, Model, Operation, Seen};
 use crate::{
-    common::{TestPool, guarded, pool},
     rng::Rng,
     steps::{affinity_of, count, has_affinity_actor, pid, place},
 };
 use actix::{Handler, Message};
+use herder::testing::{TestPool, guarded, pool};
 use herder::{
     BindSession, Call, CleanupStaleSessions, Expiry, GetSessionState, GetWorker, IfAbsent, Reply, Result,
     SessionAffinityActor, Sessions, TrackSession, UnbindSession, UpdateSessionActivity, WorkerRef,

@@ -3,13 +3,12 @@
 
 use super::judge::{Call, End, Entry, Kill, Ledger};
 use crate::{
-    common::{TestPool, pool, signal, until},
     rng::Rng,
     steps::{Outcome, answers, place},
 };
 use futures::future::join_all;
+use herder::testing::{Signal, TestPool, pool, signal, until};
 use herder::{Error, GetPoolName, WorkerInfo, WorkerRef, WorkerState};
-use rustix::process::Signal;
 use serde_json::json;
 use std::{
     fs,
@@ -71,7 +70,7 @@ impl Storm {
     pub(super) async fn new(sessions: usize, calls: u64, kills: usize) -> Self {
         let pool = pool("kills", |fresh| {
             fresh.file("app.py", COUNTER);
-            fresh.enhanced().app("app.py:app").cwd(fresh.dir.path()).pool_size(WORKERS).build()
+            fresh.enhanced().app("app.py:app").cwd(fresh.dir()).pool_size(WORKERS).build()
         })
         .await;
         Self {
@@ -189,7 +188,7 @@ impl Storm {
     /// What all workers wrote, by session.
     pub(super) fn ledgers(&self) -> Vec<Ledger> {
         let mut ledgers = vec![Ledger::new(); self.admitted.len()];
-        for file in fs::read_dir(self.pool.dir.path()).unwrap().map(|entry| entry.unwrap()) {
+        for file in fs::read_dir(self.pool.dir()).unwrap().map(|entry| entry.unwrap()) {
             let name = file.file_name().into_string().unwrap();
             let Some(pid) = name.strip_prefix("ledger-").map(|pid| pid.parse().unwrap()) else { continue };
             for line in fs::read_to_string(file.path()).unwrap().lines() {

@@ -80,9 +80,14 @@ impl Script {
         self.with(name, true, handler)
     }
 
-    /// A launcher whose workers follow this script, and stamp what they run by this clock.
-    pub fn workers(self, clock: &Clock) -> ScriptedWorkers {
-        ScriptedWorkers::new(self, clock.clone())
+    /// A launcher whose workers follow this script: for `PoolSupervisor::with_launcher`.
+    pub fn workers(self) -> ScriptedWorkers {
+        ScriptedWorkers::new(self, crate::clock::Clock::default())
+    }
+
+    /// The same for a pool that goes by this clock.
+    pub fn workers_on(self, clock: &Clock) -> ScriptedWorkers {
+        ScriptedWorkers::new(self, crate::clock::Clock::of_a_test(clock.clone()))
     }
 
     fn with<F>(mut self, name: &str, idempotent: bool, handler: F) -> Self

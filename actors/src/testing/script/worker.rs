@@ -5,8 +5,9 @@ use super::{Fault, Invocation, Outcome, Script, Session, Starts, fault::Kind, wo
 use crate::{
     Codec, Epoch, SessionId, Stamps,
     cell::panic_text,
+    clock::Clock,
     testing::{
-        Clock, ExitStatus, Peer,
+        ExitStatus, Peer,
         peer::{command, encoded, hello},
         wire::{
             Call, CallResult, HostMessage, Ready, SessionEnd, WireId, WorkerError, WorkerErrorKind, WorkerHello,
@@ -32,7 +33,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 pub(super) struct Worker {
     peer: Peer,
     script: Script,
-    clock: crate::clock::Clock,
+    clock: Clock,
     starts: watch::Receiver<Starts>,
     stopped: watch::Receiver<bool>,
     sessions: HashMap<SessionId, (Epoch, Rc<RefCell<Value>>)>,
@@ -51,7 +52,7 @@ struct Done {
 
 impl Worker {
     pub(super) fn new(workers: &Inner, peer: Peer, stopped: watch::Receiver<bool>) -> Self {
-        let clock = crate::clock::Clock::of_a_test(Clock::clone(&workers.clock));
+        let clock = workers.clock.clone();
         let (script, starts) = (workers.script.clone(), workers.starts.subscribe());
         let (sessions, running) = (HashMap::new(), HashMap::new());
         Self { peer, script, clock, starts, stopped, sessions, running, done: mpsc::unbounded_channel(), ending: false }

@@ -4,7 +4,8 @@
 use super::{Script, worker::Worker};
 use crate::{
     Launcher, Launching, WorkerRef,
-    testing::{Clock, ExitStatus, ScriptedChild, peers::peer},
+    clock::Clock,
+    testing::{ExitStatus, ScriptedChild, peers::peer},
 };
 use std::{
     collections::BTreeMap,
@@ -112,5 +113,9 @@ impl Launcher for ScriptedWorkers {
             });
             Ok(launched)
         })
+    }
+
+    fn answers(&self, at: WorkerRef) -> bool {
+        self.is_awake(at)
     }
 }

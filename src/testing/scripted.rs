@@ -1,0 +1,218 @@
+//! Pools whose workers are no processes: closures, or the test itself. Holds the pool, and the hand on its workers.
+
+use super::{Clock, Fresh, Launches, Peers, Script, ScriptedWorkers, Starts, TestPool, configured, guarded};
+use crate::{InvalidConfig, PoolConfig, PoolSupervisor, ShutdownReport, WorkerRef, pool::supervised};
+use std::{ops::Deref, time::Duration};
+
+/// A pool whose workers are the closures of a [`Script`]. It is a [`TestPool`] for all that one is asked.
+#[derive(Debug)]
+pub struct ScriptedPool {
+    pool: TestPool,
+    workers: ScriptedWorkers,
+    clock: Option<Clock>,
+}
+
+impl Deref for ScriptedPool {
+    type Target = TestPool;
+
+    fn deref(&self) -> &TestPool {
+        &self.pool
+    }
+}
+
+/// Starts a pool whose workers follow a script, and waits until they are ready. What the configuration would start is not started.
+///
+/// # Panics
+/// When the configuration is none.
+///
+/// ```
+/// use herder::testing::{Fault, Script, scripted};
+/// use serde_json::{Value, json};
+/// # #[tokio::main]
+/// # async fn main() {
+/// let script = Script::new()
+///     .command("echo", async |call| Ok(call.arguments().clone()))
+///     .command("crash", async |_| Err(Fault::killed(11)));
+/// let pool = scripted("crash", script, |fresh| fresh.enhanced().app("app.py:app").build()).await;
+/// let error = pool.call::<Value>("crash", &json!({})).await.unwrap_err();
+/// assert!(error.to_string().contains("SIGSEGV"), "{error}");
+/// pool.whole("echo").await;
+/// pool.end().await;
+/// # }
+/// ```
+pub async fn scripted(
+    hint: &str,
+    script: Script,
+    build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>,
+) -> ScriptedPool {
+    start(hint, script, None, build).await
+}
+
+/// The same, going by a clock that the test moves: see [`Clock`] for what does. Also a restart waits for its backoff of 10 ms then.
+///
+/// # Panics
+/// When the configuration is none.
+///
+/// ```
+/// use herder::testing::{Clock, Script, scripted_on};
+/// use serde_json::{Value, json};
+/// use std::time::Duration;
+/// # #[tokio::main]
+/// # async fn main() {
+/// let clock = Clock::new();
+/// let script = Script::new().command("ok", async |_| Ok(Value::Null));
+/// let pool = scripted_on(&clock, "expiry", script, |fresh| fresh.enhanced().app("app.py:app").build()).await;
+/// pool.call::<Value>("ok", &json!({})).session("ann").await.unwrap();
+/// clock.advance(Duration::from_secs(7200)).await;
+/// assert!(pool.session("ann").await.unwrap().is_none(), "two hours later nobody knows it");
+/// pool.end().await;
+/// # }
+/// ```
+pub async fn scripted_on(
+    clock: &Clock,
+    hint: &str,
+    script: Script,
+    build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>,
+) -> ScriptedPool {
+    start(hint, script, Some(clock.clone()), build).await
+}
+
+async fn start(
+    hint: &str,
+    script: Script,
+    clock: Option<Clock>,
+    build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>,
+) -> ScriptedPool {
+    let (config, fresh) = configured(hint, build);
+    let workers = match &clock {
+        Some(clock) => script.workers_on(clock),
+        None => script.workers(),
+    };
+    let pool = launched(config, fresh, workers.clone(), clock.clone()).await;
+    guarded("the workers of a script", pool.ready()).await.unwrap();
+    ScriptedPool { pool, workers, clock }
+}
+
+async fn launched(
+    config: PoolConfig,
+    fresh: Fresh,
+    launcher: impl herder_actors::Launcher + Send,
+    clock: Option<Clock>,
+) -> TestPool {
+    let supervise = move |config| {
+        let supervisor = PoolSupervisor::with_launcher(config, launcher);
+        match clock {
+            Some(clock) => supervisor.on_clock(clock),
+            None => supervisor,
+        }
+    };
+    let pool = guarded("the pool's start", supervised(config, supervise)).await.unwrap();
+    TestPool::new(pool, fresh)
+}
+
+impl ScriptedPool {
+    /// The worker ends as by SIGKILL; false if it is gone.
+    pub fn kill(&self, at: WorkerRef) -> bool {
+        self.workers.kill(at)
+    }
+
+    /// The worker does nothing any more, as after SIGSTOP; false if it is gone.
+    pub fn stop(&self, at: WorkerRef) -> bool {
+        self.workers.stop(at)
+    }
+
+    /// It goes on; false if it is gone.
+    pub fn resume(&self, at: WorkerRef) -> bool {
+        self.workers.resume(at)
+    }
+
+    /// How the starts of workers go from now on; those that wait hear of it too.
+    pub fn starts(&self, how: Starts) {
+        self.workers.starts(how);
+    }
+
+    /// Ends it, as [`TestPool::end`] does. What the shutdown waits for passes on a clock of the test's, too.
+    ///
+    /// # Panics
+    /// When something is left.
+    pub async fn end(self) -> ShutdownReport {
+        let Self { pool, workers, clock } = self;
+        workers.starts(Starts::Ready);
+        let end = pool.end();
+        let Some(clock) = clock else { return end.await };
+        tokio::select! {
+            report = end => report,
+            never = passes(&clock) => never,
+        }
+    }
+}
+
+/// Lets time pass on the test's clock, at the machine's leisure.
+async fn passes<T>(clock: &Clock) -> T {
+    loop {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        clock.advance(Duration::from_secs(1)).await;
+    }
+}
+
+/// A pool whose workers the test plays itself, frame by frame.
+#[derive(Debug)]
+pub struct Played {
+    /// The pool. Before it ends, drop the workers you play, or let them exit.
+    pub pool: TestPool,
+    /// What it launches.
+    pub launches: Launches,
+    /// How launches go.
+    pub peers: Peers,
+}
+
+/// Starts a pool whose workers the test plays itself. It does not wait for them.
+///
+/// # Panics
+/// When the configuration is none.
+///
+/// ```
+/// use herder::testing::{Played, played};
+/// use serde_json::{Value, json};
+/// # #[tokio::main]
+/// # async fn main() {
+/// let started = played("garbage", |fresh| fresh.basic().command(["played"]).pool_size(1).build()).await;
+/// let Played { pool, mut launches, .. } = started;
+/// let mut worker = launches.next().await.ready().await;
+/// let call = pool.call::<Value>("echo", &json!({ "n": 1 })).reply();
+/// worker.call().await;
+/// worker.calls.bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+/// let error = call.await.unwrap_err();
+/// assert!(error.to_string().contains("protocol"), "{error}");
+/// drop(worker);
+/// let next = launches.next().await.ready().await; // the pool starts another
+/// drop(next);
+/// pool.end().await;
+/// # }
+/// ```
+pub async fn played(hint: &str, build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>) -> Played {
+    play(hint, None, build).await
+}
+
+/// The same, going by a clock that the test moves.
+///
+/// # Panics
+/// When the configuration is none.
+pub async fn played_on(
+    clock: &Clock,
+    hint: &str,
+    build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>,
+) -> Played {
+    play(hint, Some(clock.clone()), build).await
+}
+
+async fn play(
+    hint: &str,
+    clock: Option<Clock>,
+    build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>,
+) -> Played {
+    let (config, fresh) = configured(hint, build);
+    let (peers, launches) = Peers::new();
+    let pool = launched(config, fresh, peers.clone(), clock).await;
+    Played { pool, launches, peers }
+}

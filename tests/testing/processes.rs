@@ -1,0 +1,95 @@
+//! Faults of real workers, and what the census of a pool sees. Real Python.
+
+use herder::{
+    Health, WorkerState,
+    testing::{Census, Fresh, Gate, Signal, Starts, lines_of, logged, pool, pool_soon, signal, stat, until},
+};
+use serde_json::{Value, json};
+use std::{process::Command, time::Duration};
+
+/// R49: a worker that is killed from outside is replaced; one that is gone can't be struck.
+#[tokio::test]
+async fn r49_a_worker_is_killed_from_outside() {
+    let pool = pool("killed", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let victim = pool.base().await[0].process();
+    assert!(pool.kill(victim).await);
+    until("its death is noticed", async || pool.worker(victim).await.is_none()).await;
+    pool.whole("pid").await;
+    assert!(!pool.kill(victim).await && !pool.stop(victim).await && !pool.resume(victim).await);
+    pool.end().await;
+}
+
+/// R26, R49: a worker that is stopped stays and does nothing; it goes on as it was.
+#[tokio::test]
+async fn r49_a_worker_is_stopped_and_goes_on() {
+    let health = Health::new().interval(Duration::from_millis(50)).timeout(Duration::from_millis(50));
+    let build = |fresh: &Fresh| fresh.enhanced().health(health.failures(1000)).app("herder.demo:app").build();
+    let pool = pool("stopped", build).await;
+    let victim = pool.base().await[0].process();
+    let pid = pool.pid(victim).await;
+    assert!(pool.stop(victim).await);
+    until("it is stopped", async || stat(pid).is_some_and(|seen| seen.state == 'T')).await;
+    until("that is seen", async || pool.worker(victim).await.unwrap().state == WorkerState::Degraded).await;
+    assert!(pool.resume(victim).await);
+    pool.whole("pid").await;
+    assert_eq!(pool.pid(victim).await, pid);
+    pool.end().await;
+}
+
+/// R13, R28, R49: starts that fail, wait, and go, in front of the real interpreter.
+#[tokio::test]
+async fn r49_a_gate_holds_and_fails_the_starts_of_python() {
+    let mut gate: Option<Gate> = None;
+    let pool = pool_soon("gate", |fresh| {
+        let closed = gate.insert(fresh.gate("python3"));
+        closed.starts(&Starts::Fail("no licence".into()));
+        fresh.basic().app("herder.demo:app").python(closed.python()).build()
+    })
+    .await;
+    let gate = gate.unwrap();
+    logged(&[pool.name().as_str(), "stderr", "no licence"]).await;
+    until("the start failed", async || pool.health().await.unwrap().last_start_error.is_some()).await;
+    gate.starts(&Starts::Wait);
+    until("a worker waits", async || pool.census().processes().iter().any(|seen| seen.name == "gate.sh")).await;
+    assert_eq!(pool.health().await.unwrap().ready_workers, 0);
+    gate.starts(&Starts::Ready);
+    pool.whole("pid").await;
+    let told: u32 = pool.call("pid", &json!({})).await.unwrap();
+    assert!(pool.base().await.iter().any(|worker| worker.pid == Some(told)), "the gate has become the worker");
+    pool.end().await;
+}
+
+/// R30, R49: the census sees what carries the pool's mark, whoever its parent is; and nothing else.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a process that a worker might have left, reaped below")]
+async fn r49_the_census_sees_what_a_pool_would_leave() {
+    let (fresh, other) = (Fresh::new("left"), Fresh::new("other"));
+    let config = fresh.basic().app("herder.demo:app").build().unwrap();
+    let mut left = Command::new("sleep").arg("1000").envs(config.env()).spawn().unwrap();
+    let census = Census::new(fresh.name());
+    until("it is seen", async || census.processes().iter().any(|seen| seen.pid == left.id())).await;
+    assert!(Census::new(other.name()).processes().is_empty());
+    signal(left.id(), Signal::KILL).unwrap();
+    until("it is a zombie", async || stat(left.id()).is_some_and(|seen| seen.state == 'Z')).await;
+    assert!(census.processes().is_empty());
+    left.wait().unwrap();
+    census.nothing_left().await;
+}
+
+/// R31, R49: what a worker prints is in the captured log, with whose line it is.
+#[tokio::test]
+async fn r49_the_log_says_which_worker_printed_a_line() {
+    let app =
+        "import herder\napp = herder.App()\n@app.command\ndef tell(text: str) -> None:\n    print(text, flush=True)\n";
+    let pool = pool("prints", |fresh| {
+        fresh.file("app.py", app);
+        fresh.basic().app("app.py:app").pool_size(1).build()
+    })
+    .await;
+    pool.call::<Value>("tell", &json!({ "text": "hello from below" })).await.unwrap();
+    let worker = format!("{}/{}", pool.name(), pool.base().await[0].process());
+    let printed = || lines_of(pool.name().as_str()).into_iter().find(|line| line.message == "hello from below");
+    until("the line", async || printed().is_some()).await;
+    assert!(printed().unwrap().is_of(&worker, "stdout"), "{:?}", printed());
+    pool.end().await;
+}

@@ -1,0 +1,238 @@
+//! Workers that are closures, in a pool that does not know: values, errors, deaths, sessions, concurrency, starts. No process is
+//! started, and no Python is needed.
+
+use herder::{
+    Error, Reply, Restart, Result, Routing,
+    testing::{Fault, Fresh, Script, ScriptedPool, Starts, lines_of, played, scripted, until, wire::HostMessage},
+};
+use serde_json::{Value, json};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Notify, Semaphore};
+
+async fn with(hint: &str, script: Script) -> ScriptedPool {
+    scripted(hint, script, |fresh| fresh.enhanced().app("app:app").build()).await
+}
+
+async fn call(pool: &ScriptedPool, command: &str, arguments: Value) -> Result<Value> {
+    pool.call(command, &arguments).await
+}
+
+/// R49: each kind of a handler's error is told as if Python had raised it.
+#[tokio::test]
+async fn r49_values_and_errors_come_as_from_a_real_worker() {
+    let script = Script::new()
+        .command("double", async |call| Ok((2 * call.argument::<u64>("n")?).into()))
+        .command("echo", async |call| Ok(json!([call.command(), call.arguments(), call.worker().worker.0 > 0])))
+        .command("no", async |_| Err(Fault::rejected("not today").code("today")))
+        .command("raise", async |_| Err(Fault::raised("KeyError", "'tea'")))
+        .command("panic", async |_| panic!("a bug in the script"));
+    let pool = with("errors", script).await;
+    assert_eq!(call(&pool, "double", json!({ "n": 21 })).await.unwrap(), 42);
+    assert_eq!(call(&pool, "echo", json!({ "é": [1.5] })).await.unwrap(), json!(["echo", { "é": [1.5] }, true]));
+    let bad = call(&pool, "double", json!({ "n": "many" })).await.unwrap_err();
+    assert!(matches!(bad, Error::BadArguments { .. }) && bad.to_string().contains("n: "), "{bad}");
+    let no = call(&pool, "no", json!({})).await.unwrap_err();
+    assert!(matches!(&no, Error::Rejected { code: Some(code), .. } if code == "today"), "{no:?}");
+    let raised = call(&pool, "raise", json!({})).await.unwrap_err();
+    assert!(matches!(&raised, Error::Exception { .. }) && raised.to_string().contains("KeyError"), "{raised}");
+    let panicked = call(&pool, "panic", json!({})).await.unwrap_err();
+    assert!(panicked.to_string().contains("a bug in the script"), "{panicked}");
+    let unknown = call(&pool, "nothing", json!({})).await.unwrap_err();
+    assert!(matches!(unknown, Error::UnknownCommand { .. }), "{unknown:?}");
+    pool.end().await;
+}
+
+/// R49: deaths on demand: by the handler, by the test, and by garbage; the pool is whole again each time.
+#[tokio::test]
+async fn r49_a_scripted_worker_dies_on_demand() {
+    let script = Script::new()
+        .command("ok", async |_| Ok(Value::Null))
+        .command("exit", async |_| Err(Fault::exit(3)))
+        .command("crash", async |_| Err(Fault::killed(11)))
+        .command("garbage", async |_| Err(Fault::garbage(*b"HTTP/1.1 400 Bad Request\r\n")))
+        .command("hang", async |_| std::future::pending().await);
+    let pool = with("deaths", script).await;
+    for (command, says) in [("exit", "exit status 3"), ("crash", "SIGSEGV"), ("garbage", "broke the protocol")] {
+        let error = call(&pool, command, json!({})).await.unwrap_err();
+        assert!(matches!(error, Error::WorkerLost { may_have_run: true, .. }), "{error:?}");
+        assert!(error.to_string().contains(says), "{error}");
+        pool.whole("ok").await;
+    }
+    let hangs = pool.call::<Value>("hang", &json!({})).reply();
+    let busy = async || pool.base().await.into_iter().find(|worker| worker.in_flight == 1);
+    until("it hangs", async || busy().await.is_some()).await;
+    let victim = busy().await.unwrap().process();
+    assert!(pool.kill(victim));
+    assert!(hangs.await.unwrap_err().to_string().contains("SIGKILL"));
+    pool.whole("ok").await;
+    assert!(!pool.kill(victim), "it is gone");
+    assert!(lines_of(pool.name().as_str()).iter().any(|line| line.message == "worker lost"));
+    pool.end().await;
+}
+
+/// R20, R49: an idempotent command runs again where its worker died, as it would in Python.
+#[tokio::test]
+async fn r49_an_idempotent_command_survives_its_worker() {
+    let runs = Arc::new(AtomicU32::new(0));
+    let counted = runs.clone();
+    let script = Script::new().idempotent("fragile", async move |_| match counted.fetch_add(1, Ordering::SeqCst) {
+        0 => Err(Fault::killed(9)),
+        run => Ok(run.into()),
+    });
+    let pool = with("again", script).await;
+    let reply: Reply = pool.call::<u32>("fragile", &json!({})).reply().await.unwrap();
+    assert_eq!((reply.attempts, reply.decode::<u32>().unwrap()), (2, 1));
+    pool.end().await;
+}
+
+/// R15, R18, R20, R49: a session's state is with its worker, goes with it, and goes with its life.
+#[tokio::test]
+async fn r49_a_sessions_state_lives_and_dies_with_its_worker() {
+    let script = Script::new().command("add", async |call| {
+        let item: String = call.argument("item")?;
+        let session = call.session().ok_or_else(|| Fault::rejected("only in a session"))?;
+        Ok(session.with(|state| {
+            let mut items = state.as_array().cloned().unwrap_or_default();
+            items.push(item.into());
+            *state = items.into();
+            state.clone()
+        }))
+    });
+    let pool = with("carts", script).await;
+    let add = |session: &'static str, item: &str| pool.call::<Value>("add", &json!({ "item": item })).session(session);
+    assert_eq!(add("ann", "tea").await.unwrap(), json!(["tea"]));
+    assert_eq!(add("bob", "jam").await.unwrap(), json!(["jam"]));
+    let reply = add("ann", "milk").reply().await.unwrap();
+    assert_eq!((reply.routing, reply.decode::<Value>().unwrap()), (Routing::Hit, json!(["tea", "milk"])));
+    assert!(pool.end_session("ann").await.unwrap());
+    assert_eq!(add("ann", "rice").await.unwrap(), json!(["rice"]), "another life");
+    let at = pool.session("ann").await.unwrap().unwrap().worker.unwrap();
+    let before = pool.base().await.into_iter().find(|worker| worker.id == at).unwrap().process();
+    assert!(pool.kill(before));
+    until("it is dead", async || pool.worker(before).await.is_none()).await;
+    assert!(matches!(add("ann", "salt").await.unwrap_err(), Error::SessionWorkerLost { .. }));
+    assert_eq!(add("ann", "salt").await.unwrap(), json!(["salt"]));
+    pool.end().await;
+}
+
+/// R11, R49: a worker runs as many at once as the pool's `concurrency` says, and no more.
+#[tokio::test]
+async fn r49_a_scripted_worker_runs_as_many_at_once_as_it_may() {
+    let (open, now, most) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (gate, running, peak) = (open.clone(), now.clone(), most.clone());
+    let script = Script::new().command("wait", async move |_| {
+        peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        gate.acquire().await.unwrap().forget();
+        running.fetch_sub(1, Ordering::SeqCst);
+        Ok(Value::Null)
+    });
+    let build = |fresh: &Fresh| fresh.basic().pool_size(1).concurrency(3).pipeline(2).app("app:app").build();
+    let pool = scripted("many", script, build).await;
+    let calls: Vec<_> = (0..9).map(|_| pool.call::<Value>("wait", &json!({})).reply()).collect();
+    until("its window is full", async || pool.status().await.unwrap().queue.in_flight == 6).await;
+    until("three run", async || now.load(Ordering::SeqCst) == 3).await;
+    open.add_permits(9);
+    for call in calls {
+        call.await.unwrap();
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+    pool.end().await;
+}
+
+/// R35, R49: a caller that leaves ends what runs for it.
+#[tokio::test]
+async fn r49_a_cancelled_command_is_dropped_where_it_waits() {
+    struct Tells(Arc<Notify>);
+    impl Drop for Tells {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+    let (begun, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begins, drops) = (begun.clone(), dropped.clone());
+    let script = Script::new().command("ok", async |_| Ok(Value::Null)).command("hang", async move |_| {
+        let _tells = Tells(drops.clone());
+        begins.notify_one();
+        std::future::pending().await
+    });
+    let pool = with("leaves", script).await;
+    let before = pool.base().await;
+    let reply = pool.call::<Value>("hang", &json!({})).reply();
+    begun.notified().await;
+    drop(reply);
+    dropped.notified().await;
+    pool.whole("ok").await;
+    let same = |worker: &herder::WorkerInfo| before.iter().any(|it| it.process() == worker.process());
+    assert!(pool.base().await.iter().all(same), "its worker lives on");
+    pool.end().await;
+}
+
+/// R13, R28, R49: starts that wait and starts that fail, as the test says.
+#[tokio::test]
+async fn r49_starts_wait_and_fail_as_the_test_says() {
+    let script = Script::new().command("ok", async |_| Ok(Value::Null));
+    let restart = Restart::new().max(1000).backoff(Duration::from_millis(1)).max_backoff(Duration::from_millis(1));
+    let build = |fresh: &Fresh| fresh.basic().restart(restart).app("app:app").build();
+    let pool = scripted("starts", script, build).await;
+    pool.starts(Starts::Fail("no model today".into()));
+    for worker in pool.base().await {
+        assert!(pool.kill(worker.process()));
+    }
+    until("it is told why", async || {
+        pool.health().await.unwrap().last_start_error.is_some_and(|error| error.contains("no model today"))
+    })
+    .await;
+    pool.starts(Starts::Wait);
+    let waiting = pool.call::<Value>("ok", &json!({})).reply();
+    until("it waits", async || pool.status().await.unwrap().queue.waiting == 1).await;
+    assert_eq!(pool.health().await.unwrap().ready_workers, 0);
+    pool.starts(Starts::Ready);
+    waiting.await.unwrap();
+    pool.whole("ok").await;
+    pool.end().await;
+}
+
+/// R49: a pool ends in order also when a command of it never does.
+#[tokio::test]
+async fn r49_a_pool_ends_though_a_command_hangs() {
+    let script = Script::new().command("hang", async |_| std::future::pending().await);
+    let stop = herder::Stop::new().grace(Duration::from_millis(1)).term(Duration::from_millis(1));
+    let pool = scripted("hangs", script, |fresh| fresh.basic().stop(stop).app("app:app").build()).await;
+    let call = pool.call::<Value>("hang", &json!({})).timeout(Duration::from_secs(3600)).reply();
+    until("it hangs", async || pool.status().await.unwrap().queue.in_flight == 1).await;
+    let (error, report) = tokio::join!(call, pool.end());
+    assert!(matches!(error.unwrap_err(), Error::PoolClosed { may_have_run: true, .. }));
+    assert_eq!(report.cut_off, 1);
+}
+
+/// R41, R49: what no worker does by itself is played, frame by frame and byte by byte, on a thread that is not the pool's.
+#[tokio::test]
+async fn r49_a_worker_is_played_frame_by_frame() {
+    let started = played("by_hand", |fresh| fresh.enhanced().command(["played"]).pool_size(1).build()).await;
+    let (pool, mut launches) = (started.pool, started.launches);
+    let mut worker = launches.next().await.ready().await;
+    let reply = pool.call::<Value>("echo", &json!({ "n": 1 })).session("ann").reply();
+    let call = worker.call().await;
+    assert_eq!(call.session.as_ref().unwrap().0.as_str(), "ann");
+    let answer = herder::testing::encoded(&herder::testing::result(call.wire, "7"));
+    let (half, rest) = answer.split_at(10);
+    worker.calls.bytes(half).await;
+    worker.calls.bytes(rest).await;
+    assert_eq!(reply.await.unwrap().decode::<u8>().unwrap(), 7);
+    assert!(pool.end_session("ann").await.unwrap());
+    assert!(matches!(worker.calls.next().await, Some(HostMessage::SessionEnd(_))));
+    let reply = pool.call::<Value>("echo", &json!({})).reply();
+    worker.call().await;
+    worker.calls.bytes(half).await;
+    worker.exit(herder::testing::ExitStatus::Code(0));
+    let error = reply.await.unwrap_err();
+    assert!(error.to_string().contains("truncated_header"), "{error}");
+    drop(launches.next().await.ready().await);
+    pool.end().await;
+}
