@@ -1,10 +1,10 @@
 //! The README's configuration has every key there is, none that is not, and the defaults it says. Its Python runs.
 
 use super::pages::{block, read};
-use herder::{Config, Pool, PoolConfig};
+use herder::{Config, testing::pool};
 use herder_actors::schema::{Kind, TABLE};
 use serde_json::json;
-use std::{fs, path::Path};
+use std::path::Path;
 use toml::{Table, Value};
 
 fn find<'t>(table: &'t Table, path: &str) -> Option<&'t Value> {
@@ -71,13 +71,14 @@ fn the_readme_s_derived_defaults_are_what_the_rules_give() {
 /// The first screen's two programs: its Python as it stands, called as its Rust does (which is a doctest).
 #[tokio::test]
 async fn the_worker_in_the_readme_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("carts.py"), block(&read("README.md"), "python")).unwrap();
-    let config = PoolConfig::enhanced("readme").app("carts.py:app").relative_to(folder.path()).pool_size(2);
-    let pool = Pool::start(config.build().unwrap()).await.unwrap();
+    let pool = pool("readme", |fresh| {
+        fresh.file("carts.py", block(&read("README.md"), "python"));
+        fresh.enhanced().app("carts.py:app").build()
+    })
+    .await;
     for expected in [vec!["tea"], vec!["tea", "tea"]] {
         let items: Vec<String> = pool.call("add", &json!({ "item": "tea" })).session("ann").await.unwrap();
         assert_eq!(items, expected);
     }
-    pool.shutdown(std::time::Duration::from_secs(60)).await.unwrap();
+    pool.end().await;
 }

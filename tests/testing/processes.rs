@@ -93,3 +93,23 @@ async fn r49_the_log_says_which_worker_printed_a_line() {
     assert!(printed().unwrap().is_of(&worker, "stdout"), "{:?}", printed());
     pool.end().await;
 }
+
+/// R30, R49: `end` does not come back while anything of the pool is left, and does when it is gone.
+#[tokio::test]
+async fn r49_an_end_waits_for_what_is_left() {
+    let app = "import subprocess, herder\napp = herder.App()\n@app.command\ndef leave() -> int:\n    \
+               return subprocess.Popen(['sleep', '1000'], start_new_session=True).pid\n";
+    let pool = pool("leaves", |fresh| {
+        fresh.file("app.py", app);
+        fresh.basic().app("app.py:app").pool_size(1).build()
+    })
+    .await;
+    let (census, worker) = (Census::new(pool.name().as_str()), pool.pid(pool.base().await[0].process()).await);
+    let left: u32 = pool.call("leave", &json!({})).await.unwrap();
+    let end = tokio::spawn(pool.end());
+    until("its worker is gone", async || stat(worker).is_none()).await;
+    until("and was reaped by others, too", async || census.processes().len() == 1).await;
+    assert!(!end.is_finished(), "one is left");
+    signal(left, Signal::KILL).unwrap();
+    end.await.unwrap();
+}

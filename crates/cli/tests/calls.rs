@@ -125,8 +125,7 @@ fn a_lost_session_is_410_once() {
     let second = server.call("kept/count", "{}", &ann);
     assert_eq!((second.result(), &second.json["meta"]["routing"]), (&json!(2), &json!("hit")));
     let pid = server.call("kept/pid", "{}", &ann).result().as_u64().unwrap();
-    let process = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    herder::testing::signal(u32::try_from(pid).unwrap(), herder::testing::Signal::KILL).unwrap();
     until("the end of the worker is noticed", || server.get("/v1/pools/kept").json["counters"]["exits"] == 1);
     let lost = server.call("kept/count", "{}", &ann);
     let problem = lost.problem(410, "session-worker-lost");

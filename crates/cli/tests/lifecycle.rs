@@ -2,7 +2,7 @@
 
 mod support;
 
-use rustix::process::Signal;
+use herder::testing::Signal;
 use serde_json::json;
 use std::{fs, net::Shutdown, os::unix::process::ExitStatusExt};
 use support::{Reply, Server, folder, get, herder, is_alive, until};

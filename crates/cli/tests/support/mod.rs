@@ -16,12 +16,8 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 use tempfile::TempDir;
-
-/// When a test gives up on something that should have come long before.
-const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// The worker of these tests. `wait` ends when a file is there.
 pub(crate) const APP: &str = r#"
@@ -174,8 +170,8 @@ impl Server {
         self.folder.path().join(name)
     }
 
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    pub(crate) fn signal(&self, signal: herder::testing::Signal) {
+        herder::testing::signal(self.child.id(), signal).unwrap();
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
@@ -200,16 +196,11 @@ impl Drop for Server {
 
 /// Looks again and again until it holds. Gives up only long after it should have.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        // timing: turns a hang into a failure; the pause is for the machine, not for the event.
-        assert!(started.elapsed() < GIVE_UP, "given up: {what}");
-        // timing: as above.
-        thread::sleep(Duration::from_millis(10));
-    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(herder::testing::until(what, async || holds()));
 }
 
 /// Whether a process is there and not a zombie.
 pub(crate) fn is_alive(pid: u64) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    herder::testing::stat(u32::try_from(pid).unwrap()).is_some_and(|seen| seen.state != 'Z')
 }

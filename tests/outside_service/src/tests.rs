@@ -1,0 +1,95 @@
+//! The shop's tests.
+
+use super::{Shop, Trouble, configured};
+use herder::{
+    assert_concurrent,
+    testing::{Clock, Fault, Script, pool, scripted, scripted_on, until},
+};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Barrier;
+
+/// The workers of the shop, without Python.
+fn workers() -> Script {
+    Script::new()
+        .command("add", async |call| {
+            let item: String = call.argument("item")?;
+            let cart = call.session().ok_or_else(|| Fault::rejected("whose cart?"))?;
+            Ok(cart.with(|items| {
+                let mut all = items.as_array().cloned().unwrap_or_default();
+                all.push(item.into());
+                *items = all.into();
+                items.clone()
+            }))
+        })
+        .command("price", async |call| match call.argument::<String>("item")?.as_str() {
+            "tea" => Ok(json!(120)),
+            "crash" => Err(Fault::killed(11)),
+            item => Err(Fault::rejected(&format!("we have no {item}")).code("unknown_item")),
+        })
+}
+
+/// A scripted worker: no process is started, and no Python is needed.
+#[tokio::test]
+async fn customers_are_told_what_went_wrong() {
+    let pool = scripted("told", workers(), |fresh| configured(fresh.enhanced())).await;
+    let shop = Shop::new(pool.clone());
+    assert_eq!(shop.total(&["tea", "tea"]).await.unwrap(), 240);
+    assert!(matches!(shop.total(&["tea", "tar"]).await, Err(Trouble::NoSuchItem)));
+    let crashed = shop.total(&["crash"]).await.unwrap_err();
+    assert!(matches!(&crashed, Trouble::Broken(error) if error.to_string().contains("SIGSEGV")), "{crashed:?}");
+    drop(shop);
+    pool.end().await;
+}
+
+/// Real workers, and one is killed.
+#[tokio::test]
+async fn a_cart_is_lost_with_its_worker_and_told_once() {
+    let pool = pool("lost", |fresh| {
+        fresh.file("shop.py", include_str!("../shop.py"));
+        configured(fresh.enhanced())
+    })
+    .await;
+    let shop = Shop::new(pool.clone());
+    assert_eq!(shop.add("ann", "tea").await.unwrap(), ["tea"]);
+    assert!(matches!(shop.add("ann", "tar").await, Err(Trouble::NoSuchItem)));
+    let slot = pool.session("ann").await.unwrap().unwrap().worker.unwrap();
+    let victim = pool.base().await.iter().find(|worker| worker.id == slot).unwrap().process();
+    assert!(pool.kill(victim).await);
+    until("its death is noticed", async || pool.worker(victim).await.is_none()).await;
+    assert!(matches!(shop.add("ann", "milk").await, Err(Trouble::CartLost)));
+    assert_eq!(shop.add("ann", "milk").await.unwrap(), ["milk"]);
+    assert_eq!(shop.total(&["tea", "milk"]).await.unwrap(), 210);
+    drop(shop);
+    pool.end().await;
+}
+
+/// The virtual clock: half an hour in no time.
+#[tokio::test]
+async fn a_cart_is_kept_for_half_an_hour() {
+    let clock = Clock::new();
+    let pool = scripted_on(&clock, "kept", workers(), |fresh| configured(fresh.enhanced())).await;
+    let shop = Shop::new(pool.clone());
+    shop.add("ann", "tea").await.unwrap();
+    clock.advance(Duration::from_secs(29 * 60)).await;
+    assert_eq!(shop.add("ann", "milk").await.unwrap(), ["tea", "milk"]);
+    clock.advance(Duration::from_secs(31 * 60)).await;
+    assert_eq!(shop.add("ann", "rice").await.unwrap(), ["rice"]);
+    drop(shop);
+    pool.end().await;
+}
+
+/// Prices are asked for at once: each worker answers only when both were asked.
+#[tokio::test]
+async fn prices_are_asked_for_at_once() {
+    let both = Arc::new(Barrier::new(2));
+    let script = Script::new().command("price", async move |_| {
+        both.wait().await;
+        Ok(json!(1))
+    });
+    let pool = scripted("at_once", script, |fresh| configured(fresh.enhanced())).await;
+    let shop = Shop::new(pool.clone());
+    assert_concurrent!(shop.quotes(&["tea", "milk"]).await.unwrap());
+    drop(shop);
+    pool.end().await;
+}
