@@ -17,7 +17,7 @@
 //! What can't be done, or does not come, panics, at the line of the test: a kit for tests has nobody to give an error to.
 //!
 //! ```
-//! use herder::testing::{HANGING, Fault, Script, scripted};
+//! use herder::testing::{Fault, Script, scripted};
 //! use serde_json::json;
 //!
 //! # #[tokio::main]
@@ -34,7 +34,6 @@
 //! let error = pool.call::<u32>("price", &json!({ "item": "tar" })).await.unwrap_err();
 //! assert!(matches!(&error, herder::Error::Rejected { code: Some(code), .. } if code == "unknown_item"), "{error:?}");
 //! pool.end().await;
-//! # let _ = HANGING;
 //! # }
 //! ```
 

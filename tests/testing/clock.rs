@@ -101,7 +101,8 @@ async fn r49_a_call_waits_in_the_queue_no_longer_than_it_may() {
 #[tokio::test]
 async fn r49_backoff_is_waited_for_on_the_tests_clock() {
     let restart = Restart::new().backoff(10 * MINUTE).max_backoff(10 * MINUTE).max(100);
-    let build = |fresh: &Fresh| fresh.basic().pool_size(1).restart(restart).app("app:app").build();
+    let seldom = Health::new().interval(60 * MINUTE); // nothing else wakes the pool up
+    let build = |fresh: &Fresh| fresh.basic().pool_size(1).restart(restart).health(seldom).app("app:app").build();
     let (pool, clock) = with("backoff", build).await;
     pool.call::<Value>("die", &json!({})).await.unwrap_err();
     clock.advance(4 * MINUTE).await;

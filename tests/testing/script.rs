@@ -2,8 +2,10 @@
 //! started, and no Python is needed.
 
 use herder::{
-    Error, Reply, Restart, Result, Routing,
-    testing::{Fault, Fresh, Script, ScriptedPool, Starts, lines_of, played, scripted, until, wire::HostMessage},
+    Error, Reply, Restart, Result, Routing, WorkerState,
+    testing::{
+        Fault, Fresh, Script, ScriptedPool, Starts, guarded, lines_of, played, scripted, until, wire::HostMessage,
+    },
 };
 use serde_json::{Value, json};
 use std::{
@@ -164,9 +166,9 @@ async fn r49_a_cancelled_command_is_dropped_where_it_waits() {
     let pool = with("leaves", script).await;
     let before = pool.base().await;
     let reply = pool.call::<Value>("hang", &json!({})).reply();
-    begun.notified().await;
+    guarded("it runs", begun.notified()).await;
     drop(reply);
-    dropped.notified().await;
+    guarded("it is dropped", dropped.notified()).await;
     pool.whole("ok").await;
     let same = |worker: &herder::WorkerInfo| before.iter().any(|it| it.process() == worker.process());
     assert!(pool.base().await.iter().all(same), "its worker lives on");
@@ -189,6 +191,17 @@ async fn r49_starts_wait_and_fail_as_the_test_says() {
     })
     .await;
     pool.starts(Starts::Wait);
+    for _ in 0..5 {
+        let loading = async || pool.base().await.into_iter().find(|worker| worker.state == WorkerState::Initializing);
+        until("one is loading", async || loading().await.is_some()).await;
+        if let Some(worker) = loading().await {
+            until("it is dead", async || {
+                pool.kill(worker.process()); // nobody, before it is launched
+                pool.worker(worker.process()).await.is_none()
+            })
+            .await;
+        }
+    }
     let waiting = pool.call::<Value>("ok", &json!({})).reply();
     until("it waits", async || pool.status().await.unwrap().queue.waiting == 1).await;
     assert_eq!(pool.health().await.unwrap().ready_workers, 0);

@@ -174,3 +174,55 @@ impl Drop for Bell {
         self.clock.alarms(|alarms| alarms.set.remove(&self.number));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{cell::Cell, rc::Rc};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// R49: a leap is over when all that rang is done with what it rang for, however long that takes; and nothing rings too early.
+    #[actix_rt::test]
+    async fn r49_a_leap_waits_for_what_became_due() {
+        let (clock, done) = (Clock::new(), Rc::new(Cell::new(0)));
+        let (mut bell, rung) = (clock.bell(), done.clone());
+        let first = clock.now() + HOUR;
+        actix_rt::spawn(async move {
+            for round in 1.. {
+                bell.rings(Some(first + (round - 1) * HOUR)).await;
+                for _ in 0..100 {
+                    tokio::task::yield_now().await; // what it has to do
+                }
+                rung.set(round);
+            }
+        });
+        tokio::task::yield_now().await; // it is set
+        clock.advance(HOUR - Duration::from_nanos(1)).await;
+        assert_eq!(done.get(), 0);
+        clock.advance(Duration::from_nanos(1)).await;
+        assert_eq!(done.get(), 1);
+        clock.advance(3 * HOUR).await;
+        assert_eq!(done.get(), 4, "also what became due by that again");
+    }
+
+    /// R49: who is dropped, or waits for ever, holds up no leap.
+    #[actix_rt::test]
+    async fn r49_a_leap_waits_for_nobody_who_is_gone() {
+        let clock = Clock::new();
+        let (mut dropped, mut waits) = (clock.bell(), clock.bell());
+        tokio::select! {
+            biased;
+            () = dropped.rings(Some(clock.now() + HOUR)) => panic!("too early"),
+            () = waits.rings(Some(clock.now() + HOUR)) => panic!("too early"),
+            () = std::future::ready(()) => {}
+        }
+        drop(dropped);
+        tokio::select! {
+            biased;
+            () = waits.rings(None) => panic!("never"),
+            () = std::future::ready(()) => {}
+        }
+        clock.advance(2 * HOUR).await;
+    }
+}

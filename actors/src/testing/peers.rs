@@ -36,6 +36,20 @@ pub struct Peers {
 }
 
 /// How a launch goes.
+///
+/// ```
+/// use herder_actors::{PoolConfig, PoolSupervisor, WaitReady, testing::{Launch, Peers}};
+/// use actix::Actor;
+///
+/// actix_rt::System::new().block_on(async {
+///     let config = PoolConfig::basic("unlaunched").command(["played"]).pool_size(1).build().unwrap();
+///     let (peers, _launches) = Peers::new();
+///     peers.launch(Launch::Fails);
+///     let pool = PoolSupervisor::with_launcher(config, peers).start();
+///     let error = pool.send(WaitReady).await.unwrap().unwrap_err();
+///     assert!(error.to_string().contains("no such program"), "{error}");
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Launch {
     /// The process is there.

@@ -6,6 +6,20 @@ use crate::testing::{
 };
 
 /// Why a command of a script gives no value.
+///
+/// ```
+/// use herder_actors::testing::{Fault, Script};
+///
+/// let script = Script::new().command("sell", async |call| match call.argument::<String>("item")?.as_str() {
+///     "tea" => Ok("sold".into()),
+///     "tar" => Err(Fault::rejected("we have none").code("unknown_item")), // Error::Rejected, with the code
+///     "bug" => Err(Fault::raised("KeyError", "'bug'")),                   // Error::Exception
+///     "exit" => Err(Fault::exit(3)),                                      // Error::WorkerLost, as of a process that ended
+///     "crash" => Err(Fault::killed(11)),
+///     _ => Err(Fault::garbage(*b"no frame")),                             // the same, for a broken protocol
+/// });
+/// # drop(script);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault(pub(super) Kind);
 

@@ -7,6 +7,26 @@ use serde_json::Value;
 use std::{cell::RefCell, rc::Rc};
 
 /// One run of a command.
+///
+/// ```
+/// use herder_actors::testing::{Fault, Script};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Add {
+///     item: String,
+///     count: u64,
+/// }
+///
+/// let script = Script::new().command("add", async |call| {
+///     let Add { item, count } = call.parse()?; // what does not fit is Error::BadArguments
+///     let cart = call.session().ok_or_else(|| Fault::rejected("whose cart?"))?;
+///     Ok(cart.with(|state| {
+///         state[&item] = (state[&item].as_u64().unwrap_or(0) + count).into();
+///         state.clone()
+///     }))
+/// });
+/// # drop(script);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Invocation {
     at: WorkerRef,
