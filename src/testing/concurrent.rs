@@ -2,7 +2,8 @@
 
 use crate::{
     Reply, Stamps,
-    concurrency::{Evidence, Interval, verify_concurrent_execution},
+    concurrency::{Evidence, Interval, Operation, verify_concurrent_execution},
+    efficiency::Report,
 };
 use std::{fmt::Write, time::Duration};
 
@@ -27,6 +28,12 @@ impl Intervals for [Stamps] {
 impl Intervals for [Reply] {
     fn intervals(&self) -> Vec<Interval> {
         self.iter().filter_map(|reply| interval(&reply.stamps)).collect()
+    }
+}
+
+impl Intervals for Report {
+    fn intervals(&self) -> Vec<Interval> {
+        self.operations.iter().map(Operation::interval).collect()
     }
 }
 
@@ -61,7 +68,7 @@ fn interval(stamps: &Stamps) -> Option<Interval> {
 
 /// Asserts that operations overlapped: at least two were in flight at one moment. Gives the evidence.
 ///
-/// Takes whatever has [`Intervals`](crate::testing::Intervals): replies of calls, stamps, intervals; arrays, slices and vectors of them.
+/// Takes whatever has [`Intervals`](crate::testing::Intervals): a measurement's report, replies of calls, stamps, intervals; arrays, slices and vectors of them.
 /// Judged by overlap alone, so that a busy machine makes no difference.
 ///
 /// # Panics

@@ -1,11 +1,9 @@
 //! What a pool makes of its workers (R45-R48): verdicts by overlap and losses by cause, never a duration held against a limit.
 
-use crate::{
-    common::{Fresh, guarded, pool},
-    steps::process,
-};
+use crate::steps::process;
+use herder::testing::{Fresh, guarded, pool};
 use herder::{
-    Pool, PoolConfig,
+    Pool, PoolConfig, assert_concurrent,
     concurrency::{Gain, Inconclusive, Serialized},
     efficiency::{Calibration, Measure, MeasureError, Report, Temperature, Verdict, measure_concurrency_efficiency},
 };
@@ -34,7 +32,7 @@ async fn r45_four_workers_are_seen_to_work_side_by_side() {
     let pool = pool("four", |fresh| demo(fresh, 4)).await;
     let report = guarded("a measurement", measure_concurrency_efficiency(&pool, 40)).await.unwrap();
     assert_eq!((report.operations.len(), report.failures.count, report.account.lanes), (40, 0, 4));
-    assert!(matches!(report.verdict, Verdict::Concurrent(_)), "{:?}", report.verdict);
+    assert_eq!(report.verdict, Verdict::Concurrent(assert_concurrent!(report)));
     assert_eq!((report.temperature, report.account.losses.start_up), (Temperature::Warm, Duration::ZERO));
     assert!(adds_up(&report) && report.account.efficiency > 0.0, "{:?}", report.account);
     assert_eq!(report.comparison.unwrap().pairs, 5);
