@@ -1,0 +1,73 @@
+//! The arguments, and their help. Parses each into a type that can't be wrong.
+
+use clap::{Args, Parser, Subcommand};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+
+const FLAKE_EXAMPLES: &str = "\
+Examples:
+  cargo xtask flake --runs 20 --loaded 5              twenty runs of the suite, five of them on a busy machine
+  cargo xtask flake --runs 100 --loaded 20 --deterministic-every 10
+  cargo xtask flake --replay 1836417                  the run of this seed again; it is not counted
+  cargo xtask flake --replay 1836417 --loaded 1 --only pools --only doc
+  cargo xtask flake --report                          what all runs so far amount to
+
+Each run is one line in target/flake/REVISION.jsonl, so that the runs of several sessions add up; the log of the one that runs now is beside it.
+pytest is that of `.ci/run prepare`. Exit codes: 0 nothing failed, 1 a test failed in one of the runs (or, with --report, of the runs
+reported), 2 the suite could not be built or run.";
+
+/// Chores of the project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) chore: Chore,
+}
+
+/// Which one.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Chore {
+    /// Run the whole suite many times, in random order, some under load, and report what fails how often
+    #[command(after_help = FLAKE_EXAMPLES)]
+    Flake(Flake),
+}
+
+/// How the flake rate is measured.
+#[derive(Debug, Args)]
+pub(crate) struct Flake {
+    /// How often the suite runs
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) runs: NonZeroU32,
+    /// In how many of the runs as many threads compute as there are cores, spread among them
+    #[arg(long, value_name = "M", default_value = "0")]
+    pub(crate) loaded: u32,
+    /// What the seeds of the runs are drawn from; by default another one each time
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Run the suite once with the seed of a run, in the same order; not counted
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["runs", "seed"])]
+    pub(crate) replay: Option<u64>,
+    /// Run only parts of the suite whose name contains this; not counted
+    #[arg(long, value_name = "PART")]
+    pub(crate) only: Vec<String>,
+    /// Run what its package calls deterministic only in each K-th run; the report says how often it ran
+    #[arg(long, value_name = "K", default_value = "1")]
+    pub(crate) deterministic_every: NonZeroU32,
+    /// Stop after the first run in which a test failed
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
+    /// End a part of the suite that says nothing for this long, and count it as failed
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = humantime::parse_duration)]
+    pub(crate) guard: Duration,
+    /// The Python that has pytest [default: target/ci/venv/bin/python, else python3]
+    #[arg(long, value_name = "FILE", conflicts_with = "without_pytest")]
+    pub(crate) python: Option<PathBuf>,
+    /// Leave pytest out
+    #[arg(long)]
+    pub(crate) without_pytest: bool,
+    /// Run nothing; report what the ledgers hold
+    #[arg(long, conflicts_with_all = ["runs", "loaded", "seed", "replay", "only", "fail_fast"])]
+    pub(crate) report: bool,
+    /// With --report: only the ledgers of revisions that begin with this
+    #[arg(long, value_name = "REVISION", requires = "report")]
+    pub(crate) revision: Vec<String>,
+}
