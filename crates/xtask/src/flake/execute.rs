@@ -65,11 +65,12 @@ fn text(file: &Path) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{io::Read, process::Stdio};
 
-    fn sh(script: &str, guard: Duration) -> Outcome {
+    fn sh(script: &str, guard: Duration, input: impl Into<Stdio>) -> Outcome {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
-        command.args(["-c", script]);
+        command.args(["-c", script]).stdin(input);
         execute(command, folder.path(), guard).unwrap()
     }
 
@@ -77,26 +78,26 @@ mod tests {
 
     #[test]
     fn r49_a_part_that_hangs_is_ended_with_its_processes_and_named() {
-        let outcome = sh(&format!("{STARTED}; sleep 1000 & wait"), Duration::from_millis(200));
+        let (mut ours, theirs) = io::pipe().unwrap();
+        let outcome = sh(&format!("{STARTED}; sleep 1000 <&0 & wait"), Duration::from_millis(200), theirs);
         assert_eq!(outcome.failures[0].test, "a");
         assert!(outcome.failures[0].output.contains("said nothing"), "{outcome:?}");
+        assert_eq!(ours.read_to_end(&mut Vec::new()).unwrap(), 0, "until nobody holds the other end");
     }
 
     /// The process that is left is ended by itself: its standard input is this one's end of a pipe.
     #[test]
     fn what_a_test_leaves_behind_holds_nothing_up() {
-        let folder = tempfile::tempdir().unwrap();
         let (theirs, ours) = io::pipe().unwrap();
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("{STARTED}; cat <&0 & exit 0")]).stdin(theirs);
-        let outcome = execute(command, folder.path(), Duration::from_secs(600)).unwrap();
+        let outcome = sh(&format!("{STARTED}; cat <&0 & exit 0"), Duration::from_secs(600), theirs);
         drop(ours);
         assert!(outcome.failures.is_empty() && outcome.ran.contains("a"), "{outcome:?}");
     }
 
     #[test]
     fn r49_a_signal_is_a_failure_of_the_test_that_ran() {
-        let outcome = sh(&format!("{STARTED}; echo last words >&2; kill -ABRT $$"), Duration::from_secs(600));
+        let outcome =
+            sh(&format!("{STARTED}; echo last words >&2; kill -ABRT $$"), Duration::from_secs(600), Stdio::null());
         assert_eq!(outcome.failures[0].test, "a");
         assert!(outcome.failures[0].output.contains("last words"));
     }
