@@ -156,7 +156,7 @@ async fn r35_a_caller_that_leaves() {
 /// The gate refuses on the caller's own thread, before the pool has seen anything, and lets in again what has room.
 #[actix::test]
 async fn the_gate_refuses_at_once() {
-    let config = basic(&fresh("gate")).queue(Queue::new().limit(2)).build().unwrap();
+    let config = basic(&fresh("gate")).queue(Queue::new().limit(2).timeout(HANGING)).build().unwrap();
     let (stage, mut peer) = Stage::one(config).await;
     let mut inside: Vec<PendingReply> = (0..3).map(|n| stage.call(n)).collect(); // one slot, two places in the queue
     let mut refused = stage.call(3);
@@ -175,7 +175,8 @@ async fn the_gate_refuses_at_once() {
 /// R36: a thread that floods the pool with calls gets each answered once, and what the pool does besides goes on meanwhile.
 #[actix::test]
 async fn r36_a_flood_from_another_thread() {
-    let config = basic(&fresh("flood")).queue(Queue::new().limit(20_000)).build().unwrap();
+    let patient = Queue::new().limit(20_000).timeout(HANGING).shed(false); // how long each takes is the machine's affair
+    let config = basic(&fresh("flood")).queue(patient).build().unwrap();
     let (stage, peer) = Stage::one(config).await;
     peer.serve();
     let client = stage.client.clone();

@@ -419,7 +419,8 @@ async fn msgpack_needs_all_workers() {
 /// A call that no frame can hold is answered, however many stand behind it, and its place is free again.
 #[actix::test]
 async fn calls_too_large_for_a_frame() {
-    let config = basic(&fresh("large")).max_frame(1024).queue(herder_actors::Queue::new().limit(3000)).build().unwrap();
+    let queue = herder_actors::Queue::new().limit(3000).timeout(HANGING).shed(false);
+    let config = basic(&fresh("large")).max_frame(1024).queue(queue).build().unwrap();
     let (stage, mut peer) = Stage::one(config).await;
     let holding = stage.execute(echo(1));
     let wire = peer.call().await.wire;

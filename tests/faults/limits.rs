@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use crate::scene::{Expected, Scene, assert_error};
-use herder::testing::{guarded, until};
+use herder::testing::{HANGING, guarded, until};
 use herder::{Affinity, Category, Error, PendingReply, Queue, Sessions};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
@@ -39,7 +39,7 @@ async fn released(scene: &Scene, calls: Vec<JoinHandle<herder::Result<herder::Re
 
 #[tokio::test]
 async fn a_full_queue() {
-    let scene = Scene::with("queue", |builder| builder.queue(Queue::new().limit(2))).await;
+    let scene = Scene::with("queue", |builder| builder.queue(Queue::new().limit(2).timeout(HANGING))).await;
     let mut calls = vec![busy(&scene).await];
     calls.extend((0..2).map(|_| tokio::spawn(waiting(&scene, None))));
     waits(&scene, 2).await;
@@ -53,7 +53,8 @@ async fn a_full_queue() {
 
 #[tokio::test]
 async fn a_full_queue_of_a_session() {
-    let scene = Scene::with("squeue", |builder| builder.queue(Queue::new().limit(8).per_session(1))).await;
+    let scene =
+        Scene::with("squeue", |builder| builder.queue(Queue::new().limit(8).per_session(1).timeout(HANGING))).await;
     let mut calls = vec![busy(&scene).await, tokio::spawn(waiting(&scene, Some("victim")))];
     waits(&scene, 1).await;
     let error = guarded("a call", waiting(&scene, Some("victim"))).await.unwrap_err();

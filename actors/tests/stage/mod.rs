@@ -5,7 +5,7 @@
 use actix::Addr;
 use herder_actors::{
     Basic, Enhanced, Error, Execute, ExecuteInSession, GetStatus, ListWorkers, PoolBuilder, PoolClient, PoolConfig,
-    PoolState, PoolSupervisor, Reply, Request, Restart, SessionAffinityActor, Status, WorkerRef, registry,
+    PoolState, PoolSupervisor, Queue, Reply, Request, Restart, SessionAffinityActor, Status, WorkerRef, registry,
     testing::{HANGING, Launches, Peer, Peers, ScriptedChild, capture, guarded, until},
 };
 use herder_core::{Generation, WorkerId};
@@ -49,7 +49,15 @@ pub(crate) fn enhanced(name: &str) -> PoolBuilder<Enhanced> {
 fn begun<T>(builder: PoolBuilder<T>) -> PoolBuilder<T> {
     let quick = Duration::from_millis(5);
     let restart = Restart::new().max(1000).backoff(quick).max_backoff(4 * quick);
-    builder.command(["scripted"]).pool_size(1).overflow(0).timeout(HANGING).start_timeout(HANGING).restart(restart)
+    let queue = Queue::new().timeout(HANGING);
+    builder
+        .command(["scripted"])
+        .pool_size(1)
+        .overflow(0)
+        .timeout(HANGING)
+        .start_timeout(HANGING)
+        .queue(queue)
+        .restart(restart)
 }
 
 impl Stage {
