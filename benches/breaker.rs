@@ -7,13 +7,16 @@
     reason = "a benchmark: it may end with a panic, and prints its table"
 )]
 
-#[path = "echo/rounds.rs"]
+#[path = "common/calls.rs"]
+mod calls;
+#[path = "common/pairs.rs"]
+mod pairs;
+#[path = "common/rounds.rs"]
 mod rounds;
 
 use herder::{Breaker, Pool, PoolConfig};
-use rounds::{Pair, paired};
-use serde_json::{Value, json};
-use std::{rc::Rc, time::Duration};
+use pairs::{Pair, Rounds, paired};
+use std::time::Duration;
 
 fn main() {
     actix_rt::System::new().block_on(async {
@@ -28,7 +31,7 @@ fn main() {
 
 async fn compare(callers: usize, on: bool) -> Pair {
     let (off, other) = (pool("off", false).await, pool("other", on).await);
-    let pair = paired(callers, echo(&off), echo(&other)).await;
+    let pair = paired(Rounds::FULL, callers, calls::echo(&off), calls::echo(&other)).await;
     for pool in [off, other] {
         pool.shutdown(Duration::from_secs(5)).await.expect("an end");
     }
@@ -41,27 +44,17 @@ async fn pool(name: &str, breaker: bool) -> Pool {
     Pool::start(config).await.expect("a pool")
 }
 
-fn echo(pool: &Pool) -> impl Fn() -> futures::future::LocalBoxFuture<'static, ()> + Clone + 'static {
-    let (pool, arguments) = (pool.clone(), Rc::new(json!({ "x": 1, "text": "abcdefghijklmnopqrstuvwxyz012345" })));
-    move || {
-        let (pool, arguments) = (pool.clone(), arguments.clone());
-        Box::pin(async move {
-            let _: Value = pool.call("echo", &*arguments).await.expect("an echo");
-        })
-    }
-}
-
 fn report(name: &str, callers: usize, pair: &Pair) {
     let median =
         |side: &[rounds::Figures]| rounds::Spread::of(side.iter().map(|figures| figures.per_second).collect()).median;
     let ratio = |of: fn(&rounds::Figures) -> f64| {
-        let rounds::Spread { min, median, max } = pair.ratio(|first, second| of(&second) / of(&first));
+        let rounds::Spread { min, median, max } = rounds::Spread::of(pair.each(|first, second| of(second) / of(first)));
         format!("{median:.3} ({min:.2}-{max:.2})")
     };
     let (rate, p50, p99) = (ratio(|f| f.per_second), ratio(|f| f.p50_us), ratio(|f| f.p99_us));
     println!(
         "{name:<12} {callers:>7} {:>9.0} {:>9.0}   {rate}   {p50}   {p99}",
-        median(&pair.floor),
-        median(&pair.pool)
+        median(&pair.first),
+        median(&pair.second)
     );
 }

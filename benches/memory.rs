@@ -3,12 +3,16 @@
     clippy::expect_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
+    unreachable_pub,
     reason = "a benchmark: it may end with a panic, prints its table, and starts the bare interpreter itself"
 )]
 
+#[path = "common/proc.rs"]
+mod proc;
+
 use herder::{Pool, PoolConfig};
+use proc::{kib, mib};
 use std::{
-    fs,
     io::Read,
     process::{Command, Stdio},
     time::Duration,
@@ -24,8 +28,7 @@ fn main() {
             workers.push(pss(worker.pid.expect("a process")));
         }
         let bare = bare_interpreter();
-        let host = kib("/proc/self/status", "VmRSS:");
-        println!("host at rest with 4 workers: {:.1} MiB resident", mib(host));
+        println!("host at rest with 4 workers: {:.1} MiB resident", proc::resident_mib());
         println!("bare interpreter: {:.1} MiB PSS", mib(bare));
         for pss in workers {
             println!("worker: {:.1} MiB PSS, {:+.1} over the bare interpreter", mib(pss), mib(pss) - mib(bare));
@@ -48,14 +51,4 @@ fn bare_interpreter() -> u64 {
 
 fn pss(pid: u32) -> u64 {
     kib(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
-}
-
-fn kib(file: &str, key: &str) -> u64 {
-    let text = fs::read_to_string(file).expect("proc");
-    let line = text.lines().find(|line| line.starts_with(key)).expect("the key");
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
-}
-
-fn mib(kib: u64) -> f64 {
-    kib as f64 / 1024.0
 }

@@ -9,39 +9,24 @@
     reason = "a benchmark: it may end with a panic, prints its table, and starts the floor's processes itself"
 )]
 
+#[path = "../common/calls.rs"]
+mod calls;
 mod floor;
+#[path = "../common/pairs.rs"]
+mod pairs;
+#[path = "../common/regimes.rs"]
+mod regimes;
+#[path = "../common/rounds.rs"]
 mod rounds;
 
 use floor::Floor;
 use herder::{Pool, PoolConfig};
-use rounds::{Pair, paired};
-use serde_json::{Value, json};
-use std::{env, process::Command, rc::Rc};
-
-const PIN: &str = "HERDER_BENCH_PIN";
+use pairs::{Pair, Rounds, paired};
+use serde_json::Value;
+use std::rc::Rc;
 
 fn main() {
-    match env::var(PIN).as_deref() {
-        Ok("1") => {
-            pin();
-            measure("one core");
-        }
-        Ok(_) => measure("unpinned"),
-        Err(_) => ["1", "0"].iter().for_each(|pinned| run_self(pinned)),
-    }
-}
-
-/// Each regime is a process of its own: children inherit what the process may run on.
-fn run_self(pinned: &str) {
-    let own = env::current_exe().expect("this program");
-    let status = Command::new(own).env(PIN, pinned).status().expect("this program again");
-    assert!(status.success());
-}
-
-fn pin() {
-    let mut first = rustix::thread::CpuSet::new();
-    first.set(0);
-    rustix::thread::sched_setaffinity(None, &first).expect("one core");
+    regimes::each(measure);
 }
 
 fn measure(regime: &str) {
@@ -72,11 +57,9 @@ async fn compare(callers: usize, workers: usize, place: Place) -> Pair {
     };
     let pool = pool.expect("a pool");
     let floor = Rc::new(Floor::start(workers));
-    let arguments = json!({ "x": 1, "text": "abcdefghijklmnopqrstuvwxyz012345" });
-    let body = serde_json::to_vec(&arguments).expect("JSON");
-    let echo = pool.clone();
-    let arguments = Rc::new(arguments);
+    let body = serde_json::to_vec(&calls::arguments()).expect("JSON");
     let pair = paired(
+        Rounds::FULL,
         callers,
         move || {
             let (floor, body) = (floor.clone(), body.clone());
@@ -84,12 +67,7 @@ async fn compare(callers: usize, workers: usize, place: Place) -> Pair {
                 let _: Value = serde_json::from_slice(&floor.echo(&body).await).expect("JSON");
             }
         },
-        move || {
-            let (pool, arguments) = (echo.clone(), arguments.clone());
-            async move {
-                let _: Value = pool.call("echo", &*arguments).await.expect("an echo");
-            }
-        },
+        calls::echo(&pool),
     )
     .await;
     pool.shutdown(std::time::Duration::from_secs(5)).await.expect("an end");
@@ -106,19 +84,19 @@ fn report(regime: &str, callers: usize, workers: usize, place: Place, pair: &Pai
         Place::OwnThread => "its own",
         Place::CallersArbiter => "caller's",
     };
-    let latency = pair.ratio(|floor, pool| pool.p50_us / floor.p50_us);
-    let rate = pair.ratio(|floor, pool| pool.per_second / floor.per_second);
+    let latency = rounds::Spread::of(pair.each(|floor, pool| pool.p50_us / floor.p50_us));
+    let rate = rounds::Spread::of(pair.each(|floor, pool| pool.per_second / floor.per_second));
     println!(
         "{regime:<9} {place:<8} {callers:>7} {workers:>7} {:>10.1} ({:>6.1}) {:>10.1} ({:>6.1})   {:.2} ({:.2}-{:.2}) {:>8.0} {:>8.0}  {:.2} ({:.2}-{:.2})",
-        median(&pair.floor, |f| f.p50_us),
-        median(&pair.floor, |f| f.p99_us),
-        median(&pair.pool, |f| f.p50_us),
-        median(&pair.pool, |f| f.p99_us),
+        median(&pair.first, |f| f.p50_us),
+        median(&pair.first, |f| f.p99_us),
+        median(&pair.second, |f| f.p50_us),
+        median(&pair.second, |f| f.p99_us),
         latency.median,
         latency.min,
         latency.max,
-        median(&pair.floor, |f| f.per_second),
-        median(&pair.pool, |f| f.per_second),
+        median(&pair.first, |f| f.per_second),
+        median(&pair.second, |f| f.per_second),
         rate.median,
         rate.min,
         rate.max,
