@@ -1,7 +1,7 @@
 //! The arguments, and their help. Parses each into a type that can't be wrong.
 
 use clap::{Args, Parser, Subcommand};
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 const FLAKE_EXAMPLES: &str = "\
 Examples:
@@ -14,6 +14,18 @@ Examples:
 Each run is one line in target/flake/REVISION.jsonl, so that the runs of several sessions add up; the log of the one that runs now is beside it.
 pytest is that of `.ci/run prepare`. Exit codes: 0 nothing failed, 1 a test failed in one of the runs (or, with --report, of the runs
 reported), 2 the suite could not be built or run.";
+
+const REGRESS_EXAMPLES: &str = "\
+Examples:
+  cargo xtask regress HEAD~1                       the last commit beside the one before
+  cargo xtask regress v0.1.0 my-branch --pairs 20 --threshold 3%
+  cargo xtask regress HEAD~1 --layer latency --layer affinity --without-instructions
+
+Both are built in worktrees below the target folder, with the benchmarks of HEAD, and run in pairs, in turns: base first or head first, by
+the seed, and the next pair the other way round. Of each figure it says the median ratio over the pairs and where that lies by the bootstrap,
+with 95 % confidence. Changes that are not committed do not count. A pair takes about a minute and a half with all layers.
+
+Exit codes: 0 nothing is slower, as far as was seen; 1 a figure's whole interval is slower than by the threshold; 2 it could not be run.";
 
 /// Chores of the project.
 #[derive(Debug, Parser)]
@@ -29,6 +41,9 @@ pub(crate) enum Chore {
     /// Run the whole suite many times, in random order, some under load, and report what fails how often
     #[command(after_help = FLAKE_EXAMPLES)]
     Flake(Flake),
+    /// Compare the speed of two revisions, by paired runs of the layers' benchmark and by the core's instructions
+    #[command(after_help = REGRESS_EXAMPLES)]
+    Regress(Regress),
 }
 
 /// How the flake rate is measured.
@@ -70,4 +85,64 @@ pub(crate) struct Flake {
     /// With --report: only the ledgers of revisions that begin with this
     #[arg(long, value_name = "REVISION", requires = "report")]
     pub(crate) revision: Vec<String>,
+}
+
+/// What is compared with what.
+#[derive(Debug, Args)]
+pub(crate) struct Regress {
+    /// The revision to compare with
+    #[arg(value_name = "BASE")]
+    pub(crate) base: String,
+    /// The revision that may be slower
+    #[arg(value_name = "HEAD", default_value = "HEAD")]
+    pub(crate) head: String,
+    /// How often both run
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub(crate) pairs: NonZeroU32,
+    /// How much slower a figure may be
+    #[arg(long, value_name = "SHARE", default_value = "5%")]
+    pub(crate) threshold: Share,
+    /// Only these layers of the benchmark [default: all]
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) layer: Vec<String>,
+    /// Count no instructions
+    #[arg(long)]
+    pub(crate) without_instructions: bool,
+    /// What decides the order of the runs; by default another each time
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+/// A share of something, written in percent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Share(pub(crate) f64);
+
+impl FromStr for Share {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let percent: Option<f64> = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+        let share = percent.filter(|percent| (0.0..=1000.0).contains(percent)).map(|percent| Self(percent / 100.0));
+        share.ok_or("a share is written as `5%`")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_hold_together() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn shares() {
+        assert_eq!(
+            [" 5 %".trim().parse(), "0.5%".parse(), "0%".parse()],
+            [Ok(Share(0.05)), Ok(Share(0.005)), Ok(Share(0.0))]
+        );
+        assert!(["5", "-1%", "%", "nan%", "inf%"].iter().all(|text| text.parse::<Share>().is_err()));
+    }
 }

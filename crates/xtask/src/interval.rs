@@ -1,11 +1,11 @@
-//! Confidence in a share that was counted: Clopper and Pearson's exact interval. Pure.
+//! Confidence: an interval, and Clopper and Pearson's exact one for a share that was counted. Pure.
 
 use statrs::distribution::{Beta, ContinuousCDF};
 
 /// How sure the intervals are.
 const CONFIDENCE: f64 = 0.95;
 
-/// Where the rate of something lies that happened this many times of so many: with 95 % confidence, at least.
+/// Where something lies that was measured, with 95 % confidence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Interval {
     pub(crate) low: f64,
@@ -13,7 +13,7 @@ pub(crate) struct Interval {
 }
 
 impl Interval {
-    /// `failures` is not more than `trials`; of no trials at all nothing is known, and the interval is everything.
+    /// Of the rate of what happened this many times of so many. `failures` is not more than `trials`; of no trials at all nothing is known, and the interval is everything.
     pub(crate) fn clopper_pearson(failures: u64, trials: u64) -> Self {
         let (beyond, (k, n)) = ((1.0 - CONFIDENCE) / 2.0, (failures as f64, trials as f64));
         let low = if failures == 0 { 0.0 } else { quantile(k, n - k + 1.0, beyond) };
@@ -21,8 +21,7 @@ impl Interval {
         Self { low, high }
     }
 
-    /// Whether a rate is within.
-    #[cfg(test)]
+    /// Whether a value is within.
     pub(crate) fn holds(self, rate: f64) -> bool {
         (self.low..=self.high).contains(&rate)
     }

@@ -4,6 +4,7 @@ mod args;
 mod error;
 mod flake;
 mod interval;
+mod regress;
 mod workspace;
 
 use args::{Arguments, Chore};
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Flake(options) => flake::run(&options),
+        Chore::Regress(options) => regress::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

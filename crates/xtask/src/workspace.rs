@@ -1,11 +1,10 @@
 //! The workspace a chore is started in: where it is, what is in it, and the tests that cargo built of it.
 
 use crate::error::Error;
-use cargo_metadata::{Message, Metadata, MetadataCommand, TargetKind};
+use cargo_metadata::{Artifact, Message, Metadata, MetadataCommand, TargetKind};
 use std::{
     env,
     ffi::OsString,
-    io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -56,19 +55,11 @@ impl Workspace {
 
     /// Builds all tests and says where they are; what cargo says goes to standard error.
     pub(crate) fn build_tests(&self) -> Result<Vec<TestBinary>, Error> {
-        let args = ["test", "--workspace", "--no-run", "--quiet", "--message-format=json"];
-        let built = command(cargo(), &self.root).args(args).stderr(Stdio::inherit()).output();
-        let built = built.map_err(Error::program("cargo"))?;
-        let messages = messages(&built.stdout).map_err(Error::program("cargo"))?;
-        if !built.status.success() {
-            messages.iter().for_each(tell);
-            return Err(Error::Failed(format!("cargo {}", args.join(" "))));
-        }
-        Ok(messages.into_iter().filter_map(|message| self.test_binary(message)).collect())
+        let built = build(command(cargo(), &self.root).args(["test", "--workspace", "--no-run"]))?;
+        Ok(built.into_iter().filter_map(|artifact| self.test_binary(artifact)).collect())
     }
 
-    fn test_binary(&self, message: Message) -> Option<TestBinary> {
-        let Message::CompilerArtifact(artifact) = message else { return None };
+    fn test_binary(&self, artifact: Artifact) -> Option<TestBinary> {
         let program = artifact.executable.filter(|_| artifact.profile.test)?;
         let package = self.metadata.packages.iter().find(|package| package.id == artifact.package_id)?;
         let target = if artifact.target.is_kind(TargetKind::Lib) { "lib".into() } else { artifact.target.name };
@@ -94,15 +85,19 @@ fn package(package: &cargo_metadata::Package) -> Package {
     }
 }
 
-fn messages(output: &[u8]) -> io::Result<Vec<Message>> {
-    Message::parse_stream(output).collect()
-}
-
-/// What the compiler had to say.
-fn tell(message: &Message) {
-    if let Message::CompilerMessage(said) = message {
-        eprint!("{said}");
+/// Runs a build of cargo's, and says what came out of it; what the compiler says of errors goes to standard error.
+pub(crate) fn build(cargo: &mut Command) -> Result<Vec<Artifact>, Error> {
+    let built = cargo.args(["--quiet", "--message-format=json"]).stderr(Stdio::inherit()).output();
+    let built = built.map_err(Error::program("cargo"))?;
+    let mut artifacts = Vec::new();
+    for message in Message::parse_stream(&built.stdout[..]) {
+        match message.map_err(Error::program("cargo"))? {
+            Message::CompilerArtifact(artifact) => artifacts.push(artifact),
+            Message::CompilerMessage(said) if !built.status.success() => eprint!("{said}"),
+            _ => {}
+        }
     }
+    if built.status.success() { Ok(artifacts) } else { Err(Error::Failed("cargo build".into())) }
 }
 
 /// What this was started with, else the one on the path.
