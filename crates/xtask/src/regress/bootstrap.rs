@@ -3,7 +3,7 @@
 use crate::interval::Interval;
 use fastrand::Rng;
 
-const DRAWS: usize = 10_000;
+const DRAWS: usize = 4_000;
 
 /// The median of values that are there: not none, none of them NaN.
 pub(crate) fn median(values: &[f64]) -> f64 {
@@ -41,11 +41,11 @@ mod tests {
     fn r49_the_interval_holds_the_median_about_as_often_as_it_says() {
         let mut random = Rng::with_seed(11);
         let spread = |random: &mut Rng| 1.0 + (random.f64() + random.f64() + random.f64() - 1.5) / 10.0;
-        let held = (0..300).filter(|seed| {
+        let held = (0..100).filter(|seed| {
             let values: Vec<_> = (0..10).map(|_| spread(&mut random)).collect();
             interval(*seed, &values).holds(1.0)
         });
         let held = held.count();
-        assert!((270..=298).contains(&held), "{held} of 300");
+        assert!((88..=99).contains(&held), "{held} of 100");
     }
 }
