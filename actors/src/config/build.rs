@@ -112,6 +112,23 @@ impl PoolConfig {
         Ok(self)
     }
 
+    /// The same, with so many workers beyond the base ones when all are busy: none, to measure what the base workers do.
+    ///
+    /// ```
+    /// use herder_actors::PoolConfig;
+    /// let config = PoolConfig::basic("carts").app("carts.py:app").overflow(4).build()?;
+    /// assert_eq!(config.clone().with_overflow(0)?.overflow(), 0);
+    /// assert_eq!(config.with_overflow(2000).unwrap_err().to_string(), "`overflow` is 2000; allowed: 0 to 1024");
+    /// # Ok::<(), herder_actors::InvalidConfig>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As the builder's, when there can't be so many.
+    pub fn with_overflow(mut self, workers: usize) -> Result<Self, InvalidConfig> {
+        self.settings.overflow = OVERFLOW.take_u32(Some(workers))?;
+        Ok(self)
+    }
+
     /// The same under another name: two pools of one name can't run at once.
     ///
     /// ```
