@@ -3,11 +3,12 @@
 use super::pages::read;
 use std::path::{Component, Path, PathBuf};
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
+    "docs/bench.md",
     "docs/faults.md",
     "docs/migration.md",
     "docs/protocol.md",

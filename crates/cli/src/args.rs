@@ -1,5 +1,6 @@
 //! The arguments, and their help. Parses each into a type that can't be wrong.
 
+use crate::bench;
 use clap::{Args, Parser, Subcommand};
 use herder::config::duration;
 use std::{
@@ -17,6 +18,7 @@ Examples:
   herder why sessions ann                           what happened to a session
   herder recorder sessions w2                       what happened to a worker
   herder chaos carts.py:app --command price --args '{\"item\": \"tea\"}'   break a pool while it serves; a report
+  herder bench carts.py:app --command price --args '{\"item\": \"tea\"}'   whether more workers are worth it, and what it fails by
 
 Environment:
   HERDER_URL    the server that `call`, `status`, `why` and `recorder` talk to
@@ -111,6 +113,8 @@ pub(crate) enum Command {
     Recorder(Recorder),
     /// Kill and stop workers while a command is called, and report what came of it
     Chaos(Chaos),
+    /// Measure a command on pools of several sizes: what more workers gain, and where the rest goes
+    Bench(bench::Options),
 }
 
 #[derive(Args, Debug)]

@@ -10,7 +10,7 @@ use crate::{
 };
 use actix_rt::System;
 use bytes::Bytes;
-use herder::{Error, Pool, PoolConfig, Reply, config::duration};
+use herder::{Error, Pool, Reply, config::duration};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use std::{collections::HashMap, io::Read, time::Duration};
@@ -78,7 +78,7 @@ fn remote(client: &Client, options: &Call, arguments: &str) -> Outcome<String> {
 /// Starts the pool, calls, stops it.
 fn local(source: Source, options: &Call, arguments: String) -> Outcome<String> {
     object(&arguments)?;
-    let config = named(source.pools, &options.pool)?;
+    let config = source.named(&options.pool)?;
     let reply = System::new().block_on(async {
         let pool = Pool::start(config).await?;
         let reply = call(&pool, options, arguments).await;
@@ -110,13 +110,6 @@ pub(crate) fn object(arguments: &str) -> Outcome {
     object.map(drop).map_err(|error| Failure::usage(format_args!("the arguments are not a JSON object: {error}")))
 }
 
-/// The pool of this name.
-pub(crate) fn named(pools: Vec<PoolConfig>, name: &str) -> Outcome<PoolConfig> {
-    let names: Vec<_> = pools.iter().map(|pool| format!("`{}`", pool.name())).collect();
-    let found = pools.into_iter().find(|pool| pool.name().as_str() == name);
-    found.ok_or_else(|| Failure::usage(format_args!("unknown pool `{name}`; known: {}", names.join(", "))))
-}
-
 fn envelope(reply: &Reply) -> Result<String, Error> {
     let meta = serde_json::to_string(&reply.meta()).map_err(Error::decode)?;
     Ok(format!("{{\"result\":{},\"meta\":{meta}}}", String::from_utf8_lossy(&reply.json()?)))
@@ -125,4 +118,13 @@ fn envelope(reply: &Reply) -> Result<String, Error> {
 /// A call's error as a problem.
 pub(crate) fn problem(error: &Error) -> Failure {
     serde_json::to_value(error.problem()).map_or_else(|_| Failure::failed(error), Failure::Problem)
+}
+
+/// The same of a command that is called again and again: one that is not there, or arguments that do not fit it, are a mistake in
+/// the arguments.
+pub(crate) fn refused(error: &Error) -> Failure {
+    match error {
+        Error::UnknownCommand { .. } | Error::BadArguments { .. } | Error::Malformed { .. } => Failure::usage(error),
+        _ => problem(error),
+    }
 }

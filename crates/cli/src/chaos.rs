@@ -2,7 +2,7 @@
 
 use crate::{
     args::Chaos,
-    call::{named, object, problem},
+    call::{object, refused},
     failure::{Failure, Outcome},
     logs,
     source::{Source, Wishes},
@@ -22,7 +22,7 @@ pub(crate) fn run(options: &Chaos) -> Outcome {
     object(&options.args)?;
     let config = config(options)?;
     table::out(&format!("seed     {}, a kill every {:?}\n{}\n", options.seed, options.kill_every, settings(&config)));
-    let figures = System::new().block_on(drilled(options, config)).map_err(|error| failure(&error))?;
+    let figures = System::new().block_on(drilled(options, config)).map_err(|error| refused(&error))?;
     table::out(&figures.table());
     if options.json {
         table::out(&format!("\n{}", figures.json()));
@@ -36,15 +36,7 @@ pub(crate) fn run(options: &Chaos) -> Outcome {
 
 fn config(options: &Chaos) -> Outcome<PoolConfig> {
     let wishes = Wishes { enhanced: options.enhanced, pool_size: options.pool_size, allow_code: false };
-    let mut pools = Source::of(options.source.as_deref(), wishes)?.pools;
-    match &options.pool {
-        Some(name) => named(pools, name),
-        None if pools.len() == 1 => Ok(pools.remove(0)),
-        None => {
-            let names: Vec<_> = pools.iter().map(|pool| format!("`{}`", pool.name())).collect();
-            Err(Failure::usage(format_args!("which pool? name one with --pool: {}", names.join(", "))))
-        }
-    }
+    Source::of(options.source.as_deref(), wishes)?.one(options.pool.as_deref())
 }
 
 async fn drilled(options: &Chaos, config: PoolConfig) -> Result<Figures, Error> {
@@ -70,12 +62,4 @@ async fn drilled(options: &Chaos, config: PoolConfig) -> Result<Figures, Error> 
     let figures = drill.run(config, tell).await;
     progress.done();
     figures
-}
-
-/// A command that is not there, or arguments that do not fit it, are a mistake in the arguments.
-fn failure(error: &Error) -> Failure {
-    match error {
-        Error::UnknownCommand { .. } | Error::BadArguments { .. } | Error::Malformed { .. } => Failure::usage(error),
-        _ => problem(error),
-    }
 }

@@ -1,6 +1,7 @@
 //! How a command fails: what is told on standard error, and the exit code. 0 is a success, 1 a failure, 2 a mistake in the
-//! arguments or in the configuration.
+//! arguments or in the configuration, 128 and more a signal.
 
+use crate::signals::Ended;
 use std::{fmt::Display, process::ExitCode};
 
 /// Why a command failed.
@@ -12,6 +13,8 @@ pub(crate) enum Failure {
     Failed(String),
     /// A call was answered with this problem.
     Problem(serde_json::Value),
+    /// A signal ended it, in order.
+    Interrupted(Ended),
 }
 
 /// What a command gives.
@@ -33,6 +36,7 @@ impl Failure {
         let text = match self {
             Self::Usage(text) | Self::Failed(text) => text.clone(),
             Self::Problem(problem) => crate::problem::told(problem),
+            Self::Interrupted(signal) => format!("{}: ended before it was done", signal.name()),
         };
         anstream::eprintln!("\x1b[1;31merror:\x1b[0m {text}");
     }
@@ -42,6 +46,7 @@ impl Failure {
         match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Problem(problem) if problem["status"] == 400 => ExitCode::from(2),
+            Self::Interrupted(signal) => ExitCode::from(signal.exit_code()),
             Self::Failed(_) | Self::Problem(_) => ExitCode::from(1),
         }
     }

@@ -1,6 +1,7 @@
 //! The command line of herder: parses arguments, runs one command, and turns its outcome into an exit code. Holds no state.
 
 mod args;
+mod bench;
 mod call;
 mod chaos;
 mod check;
@@ -10,6 +11,7 @@ mod logs;
 mod problem;
 mod recorder;
 mod serve;
+mod signals;
 mod source;
 mod status;
 mod table;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Command::Why(options) => why::run(&options),
         Command::Recorder(options) => recorder::run(&options),
         Command::Chaos(options) => chaos::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

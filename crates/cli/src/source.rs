@@ -64,6 +64,27 @@ impl Source {
         Ok(Self { origin: Origin::File(path.into()), server, pools })
     }
 
+    /// The pool of this name.
+    pub(crate) fn named(self, name: &str) -> Outcome<PoolConfig> {
+        let known = self.names();
+        let found = self.pools.into_iter().find(|pool| pool.name().as_str() == name);
+        found.ok_or_else(|| Failure::usage(format_args!("unknown pool `{name}`; known: {known}")))
+    }
+
+    /// The pool of this name, or without one the only pool there is.
+    pub(crate) fn one(mut self, name: Option<&str>) -> Outcome<PoolConfig> {
+        match name {
+            Some(name) => self.named(name),
+            None if self.pools.len() == 1 => Ok(self.pools.remove(0)),
+            None => Err(Failure::usage(format_args!("which pool? name one with --pool: {}", self.names()))),
+        }
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<_> = self.pools.iter().map(|pool| format!("`{}`", pool.name())).collect();
+        names.join(", ")
+    }
+
     fn app(app: &str, wishes: Wishes) -> Outcome<Self> {
         let pool = pool(&name_of(app)?, app, wishes.enhanced, wishes.pool_size, wishes.allow_code)?;
         Ok(Self { origin: Origin::App, server: Server::default(), pools: vec![pool] })

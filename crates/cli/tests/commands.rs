@@ -26,7 +26,7 @@ fn told(output: Output) -> (i32, String, String) {
 #[test]
 fn help() {
     let folder = folder("");
-    for command in ["", "serve", "call", "check", "status", "why", "recorder", "chaos"] {
+    for command in ["", "serve", "call", "check", "status", "why", "recorder", "chaos", "bench"] {
         let args: Vec<_> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let (code, help, _) = run(folder.path(), &args);
         assert_eq!(code, 0);

@@ -4,12 +4,12 @@ mod access;
 mod banner;
 mod drain;
 mod progress;
-mod signals;
 
 use crate::{
     args::Serve,
     failure::{Failure, Outcome},
     logs,
+    signals::Signals,
     source::{Source, Wishes},
 };
 use access::Access;
@@ -20,7 +20,6 @@ use herder::{
     Pool, PoolConfig,
     http::{Api, Connections},
 };
-use signals::Signals;
 use std::{
     io,
     net::{SocketAddr, TcpListener},

@@ -6,26 +6,26 @@ use std::time::Duration;
 use tokio::signal::unix::{self, SignalKind};
 
 /// The signals that end a server. Those that come while nobody waits are kept.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
 }
 
 /// Which came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     Interrupt,
     Terminate,
 }
 
 impl Signals {
-    pub(super) fn new() -> Outcome<Self> {
+    pub(crate) fn new() -> Outcome<Self> {
         let listen = |kind| unix::signal(kind).map_err(Failure::failed);
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
     /// The next one.
-    pub(super) async fn next(&mut self) -> Ended {
+    pub(crate) async fn next(&mut self) -> Ended {
         tokio::select! {
             _ = self.interrupt.recv() => Ended::Interrupt,
             _ = self.terminate.recv() => Ended::Terminate,
@@ -35,22 +35,28 @@ impl Signals {
 
 impl Ended {
     /// Says what happens now.
-    pub(super) fn announce(self, within: Duration) {
+    pub(crate) fn announce(self, within: Duration) {
         let signal = self.name();
         let within = duration::show(within);
         tracing::info!("{signal}: requests and calls may finish within {within}; a second signal stops now");
     }
 
     /// Ends the process, with the exit code shells know a signal by. The watchdog kills what is left of the workers.
-    pub(super) fn exit_now(self) -> ! {
+    pub(crate) fn exit_now(self) -> ! {
         tracing::warn!("{}: stopped now", self.name());
-        std::process::exit(match self {
-            Self::Interrupt => 130,
-            Self::Terminate => 143,
-        })
+        std::process::exit(self.exit_code().into())
     }
 
-    fn name(self) -> &'static str {
+    /// The exit code shells know it by.
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+
+    /// As `kill -l` has it.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",

@@ -1,0 +1,175 @@
+//! The report as JSON: stable names, all of them in `docs/bench.md`. Times are in seconds unless a name says otherwise.
+
+use super::{
+    plan::Plan,
+    row::{Latency, Row},
+    spread::Spread,
+};
+use herder::{
+    concurrency::{Comparison, Operation},
+    efficiency::{Report, Temperature, Verdict},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// The document.
+#[derive(Debug, Serialize)]
+pub(super) struct Document<'a> {
+    herder: &'static str,
+    pool: &'a str,
+    command: &'a str,
+    arguments: &'a Map<String, Value>,
+    start: Temperature,
+    rounds: usize,
+    sessions: usize,
+    rows: Vec<OfRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct OfRow {
+    workers: usize,
+    lanes: usize,
+    callers: usize,
+    calls_per_second: Spread,
+    efficiency: Spread,
+    speed_up: Spread,
+    ideal_speed_up: f64,
+    latency: Quantiles,
+    failed: usize,
+    runs: Vec<OfRun>,
+}
+
+#[derive(Debug, Serialize)]
+struct Quantiles {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    max: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct OfRun {
+    calls: usize,
+    failed: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_failure: Option<String>,
+    calls_per_second: f64,
+    measured: f64,
+    ideal: f64,
+    efficiency: f64,
+    losses: BTreeMap<&'static str, f64>,
+    verdict: Verdict,
+    peak: usize,
+    mean_in_flight: f64,
+    overlap: f64,
+    span: f64,
+    work: f64,
+    longest: f64,
+    computes: Option<f64>,
+    alone: Option<f64>,
+    comparison: Option<Comparison>,
+    cores: f64,
+    others: Option<f64>,
+    too_loaded: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operations: Option<Vec<OfCall>>,
+}
+
+#[derive(Debug, Serialize)]
+struct OfCall {
+    worker: String,
+    generation: u32,
+    queued_ns: u64,
+    sent_ns: u64,
+    started_ns: u64,
+    ended_ns: u64,
+    answered_ns: u64,
+}
+
+impl<'a> Document<'a> {
+    /// Of these rows; with every call, if wished.
+    pub(super) fn of(plan: &'a Plan, rows: &[Row], operations: bool) -> Self {
+        Self {
+            herder: env!("CARGO_PKG_VERSION"),
+            pool: plan.config.name().as_str(),
+            command: &plan.command,
+            arguments: &plan.arguments,
+            start: plan.start,
+            rounds: plan.rounds,
+            sessions: plan.sessions,
+            rows: rows.iter().map(|row| OfRow::of(row, operations)).collect(),
+        }
+    }
+}
+
+impl OfRow {
+    fn of(row: &Row, operations: bool) -> Self {
+        Self {
+            workers: row.workers,
+            lanes: row.lanes,
+            callers: row.callers,
+            calls_per_second: row.rate,
+            efficiency: row.efficiency,
+            speed_up: row.speed_up,
+            ideal_speed_up: row.ideal,
+            latency: Quantiles::of(row.latency),
+            failed: row.failed(),
+            runs: row.runs.iter().map(|run| OfRun::of(run, operations)).collect(),
+        }
+    }
+}
+
+impl Quantiles {
+    fn of(latency: Latency) -> Self {
+        let Latency { p50, p90, p99, max } = latency;
+        let [p50, p90, p99, max] = [p50, p90, p99, max].map(|span| span.as_secs_f64());
+        Self { p50, p90, p99, max }
+    }
+}
+
+impl OfRun {
+    fn of(run: &Report, operations: bool) -> Self {
+        let (account, evidence) = (&run.account, &run.account.evidence);
+        let begun = run.window.started;
+        Self {
+            calls: run.operations.len(),
+            failed: run.failures.count,
+            first_failure: run.failures.first.as_ref().map(ToString::to_string),
+            calls_per_second: run.calls_per_second(),
+            measured: account.measured.as_secs_f64(),
+            ideal: account.ideal.as_secs_f64(),
+            efficiency: account.efficiency,
+            losses: account.losses.iter().map(|loss| (loss.cause, loss.lost.as_secs_f64())).collect(),
+            verdict: run.verdict,
+            peak: evidence.peak,
+            mean_in_flight: evidence.mean_in_flight(),
+            overlap: evidence.overlap.as_secs_f64(),
+            span: evidence.span.as_secs_f64(),
+            work: evidence.work.as_secs_f64(),
+            longest: evidence.longest.as_secs_f64(),
+            computes: run.computes,
+            alone: run.alone.map(|alone| alone.as_secs_f64()),
+            comparison: run.comparison,
+            cores: run.machine.cores,
+            others: run.machine.others,
+            too_loaded: run.machine.is_loaded(),
+            operations: operations.then(|| run.operations.iter().map(|call| OfCall::of(call, begun)).collect()),
+        }
+    }
+}
+
+impl OfCall {
+    fn of(call: &Operation, begun: u64) -> Self {
+        let since = |at: u64| at.saturating_sub(begun);
+        Self {
+            worker: call.at.worker.to_string(),
+            generation: call.at.generation.0,
+            queued_ns: since(call.queued.0),
+            sent_ns: since(call.sent.0),
+            started_ns: since(call.started.0),
+            ended_ns: since(call.ended.0),
+            answered_ns: since(call.answered.0),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `herder bench`: one command, on pools of several sizes of a user's own, and what came of it: a table, words, JSON, pictures.
+//! "I pay for eight workers; am I getting eight?" The measuring is in `herder::efficiency`. Holds nothing once it returned.
+
+mod advice;
+mod document;
+#[cfg(test)]
+mod fixture;
+mod options;
+mod picture;
+mod plan;
+mod progress;
+mod row;
+mod runs;
+mod spread;
+mod told;
+
+pub(crate) use options::Options;
+
+use crate::{
+    failure::{Failure, Outcome},
+    logs, table,
+};
+use actix_rt::System;
+use document::Document;
+use plan::Plan;
+use row::Row;
+use std::{fs, path::Path};
+
+/// Measures, and tells.
+pub(crate) fn run(options: &Options) -> Outcome {
+    logs::start("warn")?;
+    let plan = Plan::of(options)?;
+    if let Some(folder) = &options.svg {
+        fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?; // before minutes are spent
+    }
+    let rows = row::rows(System::new().block_on(runs::all(&plan))?)?;
+    table::out(&told::told(&plan, &rows));
+    if let Some(folder) = &options.svg {
+        draw(&plan, &rows, folder)?;
+    }
+    if let Some(to) = &options.json {
+        write(&plan, &rows, to.as_deref(), options.json_operations)?;
+    }
+    judge(&rows)
+}
+
+fn draw(plan: &Plan, rows: &[Row], folder: &Path) -> Outcome {
+    let mut pictures = vec![("speed-up.svg".to_owned(), picture::speed_up(plan, rows))];
+    pictures.extend(rows.iter().map(|row| (format!("timeline-{}.svg", row.workers), picture::timeline(plan, row))));
+    table::out("");
+    for (name, text) in pictures {
+        let file = folder.join(name);
+        fs::write(&file, text).map_err(|error| unwritable(&file, &error))?;
+        table::out(&format!("drawn: {}", file.display()));
+    }
+    Ok(())
+}
+
+fn write(plan: &Plan, rows: &[Row], to: Option<&Path>, operations: bool) -> Outcome {
+    let document = Document::of(plan, rows, operations);
+    let text = serde_json::to_string(&document).map_err(Failure::failed)?;
+    match to {
+        None => table::out(&format!("\n{text}")),
+        Some(file) => fs::write(file, text + "\n").map_err(|error| unwritable(file, &error))?,
+    }
+    Ok(())
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format_args!("can't write {}: {error}", path.display()))
+}
+
+/// Calls that failed make it a failure, told with the first of them.
+fn judge(rows: &[Row]) -> Outcome {
+    let failed: usize = rows.iter().map(Row::failed).sum();
+    let Some(first) = rows.iter().flat_map(|row| &row.runs).find_map(|run| run.failures.first.as_ref()) else {
+        return Ok(());
+    };
+    let calls: usize = rows.iter().flat_map(|row| &row.runs).map(|run| run.operations.len() + run.failures.count).sum();
+    Err(Failure::failed(format_args!("{failed} of {calls} calls failed, and are in no figure; the first: {first}")))
+}

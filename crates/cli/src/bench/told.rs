@@ -1,0 +1,197 @@
+//! The report as people read it: a table, and below it what to do about what was lost. Prints nothing itself.
+
+use super::{
+    advice::advice,
+    plan::Plan,
+    row::Row,
+    spread::{Spread, digits, percent, time},
+};
+use crate::table::aligned;
+use herder::{
+    concurrency::{Gain, Inconclusive},
+    efficiency::{Report, Temperature, Verdict},
+};
+
+/// Of the time of all lanes; below it a row needs no words.
+const WORTH_TELLING: f64 = 0.1;
+
+/// All of it.
+pub(super) fn told(plan: &Plan, rows: &[Row]) -> String {
+    let mut parts = vec![heading(plan), table(rows)];
+    parts.extend(
+        rows.iter().filter(|row| row.middle().account.efficiency < 1.0 - WORTH_TELLING).map(|row| advice(plan, row)),
+    );
+    parts.push(overlap(rows));
+    parts.extend(load(rows));
+    parts.join("\n\n")
+}
+
+fn heading(plan: &Plan) -> String {
+    let start = match plan.start {
+        Temperature::Warm => "warm",
+        Temperature::Cold => "cold, from the pool's start",
+    };
+    let sessions = if plan.sessions > 0 { format!(", {} sessions", plan.sessions) } else { String::new() };
+    let rounds = if plan.rounds == 1 { "one round".into() } else { format!("the median of {} rounds", plan.rounds) };
+    format!("pool {}, {}{sessions}; {start}; {rounds}", plan.config.name(), plan.call())
+}
+
+fn table(rows: &[Row]) -> String {
+    let titles =
+        ["WORKERS", "CALLERS", "CALLS/S", "P50", "P99", "EFFICIENCY", "SPEED-UP", "IDEAL", "AT ONCE", "MOST LOST TO"];
+    let cells: Vec<_> = rows.iter().map(line).collect();
+    aligned(&titles, &cells)
+}
+
+fn line(row: &Row) -> Vec<String> {
+    let account = &row.middle().account;
+    let lost = account
+        .losses
+        .largest()
+        .map_or_else(|| "nothing".into(), |loss| format!("{}, {}", loss.cause, percent(account.share(loss.lost))));
+    vec![
+        row.workers.to_string(),
+        row.callers.to_string(),
+        digits(row.rate.median),
+        time(row.latency.p50),
+        time(row.latency.p99),
+        percent(account.efficiency),
+        format!("{} ({} to {})", digits(row.speed_up.median), digits(row.speed_up.least), digits(row.speed_up.most)),
+        digits(row.ideal),
+        format!("{} of {}", account.evidence.peak, row.lanes),
+        lost,
+    ]
+}
+
+/// The verdict by overlap, for each number of workers.
+fn overlap(rows: &[Row]) -> String {
+    let lines = rows.iter().map(|row| format!("{}: {}{}", workers(row.workers), verdict(row), gain(row)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn verdict(row: &Row) -> String {
+    let evidence = row.middle().account.evidence;
+    match &row.middle().verdict {
+        Verdict::Serialized(_) if row.lanes == 1 => "one call at a time, as there is one lane".into(),
+        Verdict::Serialized(serialized) => serialized.to_string(),
+        Verdict::Concurrent(_) => format!(
+            "calls ran side by side, up to {} at once and {} on average",
+            evidence.peak,
+            digits(evidence.mean_in_flight())
+        ),
+    }
+}
+
+/// Why it can't be told whether that was quicker than one after the other, if so. The load is told once, for all.
+fn gain(row: &Row) -> String {
+    match row.middle().comparison.map(|comparison| comparison.verdict) {
+        None | Some(Gain::Proven | Gain::Inconclusive(Inconclusive::OneLane | Inconclusive::Loaded { .. })) => {
+            String::new()
+        }
+        Some(Gain::Inconclusive(why)) => format!("; whether that was quicker can't be told: {why}"),
+    }
+}
+
+/// Whether others used the machine so much that the figures tell more about them.
+fn load(rows: &[Row]) -> Option<String> {
+    let runs = || rows.iter().flat_map(|row| &row.runs);
+    let loaded: Vec<&Report> = runs().filter(|run| run.machine.is_loaded()).collect();
+    let cores = digits(loaded.first()?.machine.cores);
+    let others = digits(Spread::of(loaded.iter().filter_map(|run| run.machine.others)).median);
+    Some(format!(
+        "The machine was too loaded to tell: in {} of {} runs others kept about {others} of {cores} cores busy. Figures of time \
+         are theirs as much as the pool's; that calls ran side by side holds.",
+        loaded.len(),
+        runs().count()
+    ))
+}
+
+/// `1 worker`, `2 workers`.
+pub(super) fn workers(count: usize) -> String {
+    format!("{count} worker{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{one_worker, plan, rows, two_workers};
+    use super::*;
+    use herder::concurrency::{Comparison, Losses};
+    use insta::assert_snapshot;
+    use std::time::Duration;
+
+    fn told_of(reports: Vec<Vec<Report>>) -> String {
+        told(&plan(&["--command", "sleep", "--args", "{\"ms\": 10}"]), &rows(reports))
+    }
+
+    #[test]
+    fn the_report_as_people_read_it() {
+        assert_snapshot!(told_of(vec![vec![one_worker()], vec![two_workers()]]));
+    }
+
+    /// Words are for what is worth them, and begin with what was lost most.
+    #[test]
+    fn what_to_do_is_said_of_rows_that_lost_much() {
+        let mut run = two_workers();
+        run.account.efficiency = 0.91;
+        assert!(!told_of(vec![vec![run.clone()]]).contains("efficient."));
+        run.account.efficiency = 0.2;
+        run.account.measured = Duration::from_secs(1);
+        let lost = |millis| Duration::from_millis(millis);
+        run.account.losses = Losses { cores: lost(1500), dispatch: lost(200), gil: lost(10), ..Losses::default() };
+        (run.computes, run.machine.others) = (Some(1.01), Some(0.5));
+        let text = told_of(vec![vec![run]]);
+        let words = text.lines().find(|line| line.contains("efficient.")).unwrap();
+        assert!(
+            words.starts_with(
+                "2 workers, 20 % efficient. cores 75 %: workers waited for a free core. 2 workers want 2.02 cores, the machine has \
+                 2.00, of which others keep 0.50 busy: more workers than cores gain nothing for calls that compute. dispatch 10 %: "
+            ),
+            "{words}"
+        );
+        assert!(!words.contains("gil"), "1 % is not worth a word: {words}");
+    }
+
+    /// A shortage of cores has three reasons.
+    #[test]
+    fn cores_are_short_for_one_of_three_reasons() {
+        let words = |computes: f64, others| {
+            let mut run = two_workers();
+            run.account.efficiency = 0.5;
+            run.account.losses = Losses { cores: Duration::from_millis(9), ..Losses::default() };
+            (run.computes, run.machine.others) = ((computes > 0.0).then_some(computes), Some(others));
+            let text = told_of(vec![vec![run]]);
+            text.lines().find_map(|line| line.split_once("he machine has ")).unwrap().1.to_owned()
+        };
+        assert_eq!(
+            words(1.5, 1.0),
+            "2.00, of which others keep 1.00 busy: more workers than cores gain nothing for calls that compute."
+        );
+        assert_eq!(words(0.1, 1.9), "2.00, of which others keep 1.90 busy: measure on a machine that has less to do.");
+        assert_eq!(words(0.0, 0.1), "2.00: more workers than cores gain nothing where Python computes.");
+        assert_eq!(words(0.9, 0.1), "2.00: that is enough, but callers and the pool need some of it, too.");
+    }
+
+    #[test]
+    fn a_machine_that_is_too_loaded_to_tell_is_said_to_be() {
+        let mut run = two_workers();
+        assert!(!told_of(vec![vec![run.clone()]]).contains("too loaded"));
+        run.machine.others = Some(1.5);
+        let text = told_of(vec![vec![run, two_workers()]]);
+        assert!(
+            text.contains("too loaded to tell: in 1 of 2 runs others kept about 1.50 of 2.00 cores busy"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn why_a_gain_can_not_be_told_is_said() {
+        let mut run = two_workers();
+        let verdict = Gain::Inconclusive(Inconclusive::Scattered { low: 0.9, high: 1.5 });
+        run.comparison = Some(Comparison { pairs: 5, speed_up: 1.2, low: 0.9, high: 1.5, verdict });
+        let text = told_of(vec![vec![run]]);
+        assert!(
+            text.contains("can't be told: the pairs don't agree: parallel was 0.90 to 1.50 times as quick"),
+            "{text}"
+        );
+    }
+}

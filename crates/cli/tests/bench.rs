@@ -1,0 +1,301 @@
+//! `herder bench`: a pool of the user's own at several sizes, and what came of it as a table, as JSON and as pictures (R45, R46, R48).
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
+
+mod support;
+
+use herder::testing::{Signal, signal};
+use roxmltree::{Document, Node};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::Read,
+    path::Path,
+    process::{Child, Stdio},
+};
+use support::{folder, herder, is_alive, until};
+
+/// Exit code, standard output, standard error.
+fn bench(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let output = herder(folder, &[&["bench"], args].concat()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+const CONFIG: &str = "[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 7\noverflow = 3\n\
+                      [pools.two]\napp = 'app.py:app'\nconcurrency = 2\n";
+
+fn json_of(folder: &Path, name: &str) -> Value {
+    serde_json::from_str(&fs::read_to_string(folder.join(name)).unwrap()).unwrap()
+}
+
+fn seconds(value: &Value) -> f64 {
+    value.as_f64().unwrap()
+}
+
+/// What lanes lost is all there is between the ideal and what was measured.
+fn adds_up(row: &Value, run: &Value) {
+    let lost: f64 = run["losses"].as_object().unwrap().values().map(seconds).sum();
+    let whole = row["lanes"].as_f64().unwrap() * (seconds(&run["measured"]) - seconds(&run["ideal"]));
+    assert!((lost - whole).abs() <= 0.01 * whole.max(1e-6), "{lost} of {whole}: {run}");
+    let efficiency = seconds(&run["ideal"]) / seconds(&run["measured"]);
+    assert!((seconds(&run["efficiency"]) - efficiency).abs() < 1e-6, "{run}");
+}
+
+/// Each name of the document, and each loss, stands on its page.
+fn every_name_is_documented(document: &Value) {
+    let page = include_str!("../../../docs/bench.md");
+    let is_there = |name: &str| page.contains(&format!("`{name}`")) || page.contains(&format!("`.{name}`"));
+    let row = &document["rows"][0];
+    let run = &row["runs"][0];
+    for part in [document, row, run, &run["operations"][0], &row["latency"], &run["losses"]] {
+        for name in part.as_object().unwrap().keys() {
+            let listed = [
+                format!("rows[].{name}"),
+                format!("..{name}"),
+                format!("{name}[]"),
+                format!("rows[].{name}[]"),
+                format!("..{name}[]"),
+            ];
+            assert!(
+                is_there(name) || listed.iter().any(|name| is_there(name)),
+                "docs/bench.md does not say what `{name}` is"
+            );
+        }
+    }
+}
+
+fn of_class<'a>(picture: &'a Document<'_>, class: &str) -> Vec<Node<'a, 'a>> {
+    picture.descendants().filter(|node| node.attribute("class") == Some(class)).collect()
+}
+
+/// R45: on the demo, with nothing said but how little: a table, a document that adds up, and pictures with a bar for each call.
+#[test]
+fn r45_a_bench_of_the_demo() {
+    let folder = folder("");
+    let args = [
+        "--workers",
+        "2,1,2",
+        "--operations",
+        "30",
+        "--rounds",
+        "2",
+        "--svg",
+        "pictures",
+        "--json=bench.json",
+        "--json-operations",
+    ];
+    let (code, out, err) = bench(folder.path(), &args);
+    assert_eq!((code, err.as_str()), (0, ""), "no bar where there is no terminal: {out}");
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "pool basic, sleep {\"ms\":5}; warm; the median of 2 rounds");
+    assert!(lines[2].starts_with("WORKERS  CALLERS  CALLS/S  P50 ") && lines[2].ends_with("MOST LOST TO"), "{out}");
+    assert!(
+        lines[3].starts_with("1        2  ") && lines[4].starts_with("2        4  "),
+        "each once, the least first: {out}"
+    );
+    assert!(
+        out.contains("\n1 worker: one call at a time")
+            && out.contains("\n2 workers: calls ran side by side, up to 2 at once"),
+        "{out}"
+    );
+
+    let document = json_of(folder.path(), "bench.json");
+    assert_eq!(document["arguments"], json!({"ms": 5}));
+    assert_eq!([&document["pool"], &document["command"], &document["start"]], ["basic", "sleep", "warm"]);
+    let rows = document["rows"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["workers"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    for row in rows {
+        assert_eq!(
+            (row["lanes"].clone(), row["callers"].as_u64().unwrap()),
+            (row["workers"].clone(), 2 * row["workers"].as_u64().unwrap())
+        );
+        assert_eq!(row["runs"].as_array().unwrap().len(), 2);
+        for run in row["runs"].as_array().unwrap() {
+            adds_up(row, run);
+            assert_eq!((&run["calls"], &run["failed"]), (&json!(30), &json!(0)));
+            assert!(seconds(&run["work"]) >= 0.15, "30 calls sleep 5 ms each: {run}");
+            let calls = run["operations"].as_array().unwrap();
+            assert_eq!(calls.len(), 30);
+            for call in calls {
+                let moments = ["queued_ns", "sent_ns", "started_ns", "ended_ns", "answered_ns"]
+                    .map(|name| call[name].as_u64().unwrap());
+                assert!(moments.is_sorted(), "{call}");
+            }
+        }
+    }
+    every_name_is_documented(&document);
+    assert!(rows[1]["runs"][0]["verdict"]["concurrent"]["peak"] == 2, "{document}");
+    assert!(seconds(&rows[1]["speed_up"]["least"]) > 0.0 && rows[1]["ideal_speed_up"] == 2.0);
+
+    for workers in [1, 2] {
+        let text = fs::read_to_string(folder.path().join(format!("pictures/timeline-{workers}.svg"))).unwrap();
+        let picture = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let bars = of_class(&picture, "run").into_iter().filter(|bar| bar.parent().unwrap().has_tag_name("g"));
+        assert_eq!(bars.count(), 30, "a bar for each call");
+        assert!(text.contains("all 30 calls in "));
+        assert!(text.contains("prefers-color-scheme: dark"));
+    }
+    let text = fs::read_to_string(folder.path().join("pictures/speed-up.svg")).unwrap();
+    let picture = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(of_class(&picture, "point").len(), 3, "two, and the one of the legend");
+    assert!(out.contains("\ndrawn: pictures/timeline-2.svg"), "{out}");
+}
+
+/// R48: cold is from the pool's start on, and what that takes is start-up; the document is the last line if no file is named.
+#[test]
+fn r48_a_cold_bench_accounts_for_start_up() {
+    let folder = folder("");
+    let (code, out, err) =
+        bench(folder.path(), &["--cold", "--workers", "2", "--operations", "8", "--rounds", "1", "--json"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let document: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    let run = &document["rows"][0]["runs"][0];
+    assert_eq!(document["start"], "cold");
+    adds_up(&document["rows"][0], run);
+    let start_up = seconds(&run["losses"]["start_up"]);
+    assert!(start_up > 0.5 * run["losses"].as_object().unwrap().values().map(seconds).sum::<f64>(), "{run}");
+    assert!(out.contains("start_up "), "{out}");
+    assert_eq!(run.get("operations"), None, "only if they are asked for");
+}
+
+/// It is the user's pool, but for its size: its sessions, its concurrency.
+#[test]
+fn a_bench_of_a_user_s_own_pool() {
+    let folder = folder(CONFIG);
+    let some = ["--workers", "2", "--operations", "12", "--rounds", "1", "--json"];
+    let last = |args: &[&str]| {
+        let (code, out, err) = bench(folder.path(), &[args, &some].concat());
+        assert_eq!(code, 0, "{out}{err}");
+        serde_json::from_str::<Value>(out.lines().last().unwrap()).unwrap()
+    };
+    let kept = last(&["--pool", "kept", "--command", "count", "--sessions", "4", "--callers", "3"]);
+    assert_eq!(
+        (&kept["sessions"], &kept["rows"][0]["callers"], &kept["rows"][0]["lanes"]),
+        (&json!(4), &json!(3), &json!(2))
+    );
+    let two = last(&["herder.toml", "--pool", "two", "--command", "echo", "--args", r#"{"x": "<&>"}"#]);
+    assert_eq!((&two["rows"][0]["lanes"], &two["rows"][0]["callers"]), (&json!(4), &json!(8)), "concurrency counts");
+    let app = last(&["app.py:app", "--command", "pid"]);
+    assert_eq!(app["pool"], "app");
+}
+
+#[test]
+fn mistakes_in_the_arguments_are_2() {
+    let folder = folder(CONFIG);
+    for (args, expected) in [
+        (&["--command", "echo"][..], "which pool? name one with --pool: `kept`, `two`"),
+        (&["--pool", "kept"], "which command? name one with --command"),
+        (&["--pool", "nope", "--command", "echo"], "unknown pool `nope`; known: `kept`, `two`"),
+        (&["--pool", "kept", "--command", "nope"], "unknown command `nope`: there are count"),
+        (&["--pool", "kept", "--command", "count"], "count needs a session"),
+        (&["--pool", "kept", "--command", "wait"], "missing argument 'file'"),
+        (&["--pool", "kept", "--command", "echo", "--args", "[]"], "the arguments are not a JSON object"),
+        (&["--pool", "two", "--command", "echo", "--sessions", "2"], "--sessions needs an enhanced pool"),
+        (&["--args", "{}"], "--command <COMMAND>"),
+        (&["--workers", "0"], "0 is not in 1..=1024"),
+        (&["--workers", "1,x"], "invalid value 'x' for '--workers"),
+        (&["--workers", ""], "for '--workers"),
+        (&["--operations", "5", "--seconds", "5"], "cannot be used with"),
+        (&["--warm", "--cold"], "cannot be used with"),
+        (&["--json-operations"], "--json"),
+        (&["none.toml"], "none.toml: No such file"),
+        (&["herder.toml", "--enhanced", "--pool", "kept", "--command", "echo"], "--enhanced does not go with the file"),
+    ] {
+        let (code, out, err) = bench(folder.path(), args);
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?} {err}");
+        assert!(err.contains(expected), "{args:?} {err}");
+    }
+}
+
+/// Calls that fail are told with the first of them, below the figures of those that did not.
+#[test]
+fn calls_that_fail_make_it_a_failure() {
+    let folder = folder("");
+    let app = "import itertools\nimport herder\napp = herder.App()\nnumbers = itertools.count(1)\n\
+               @app.command\ndef some():\n    if next(numbers) % 4 == 0: raise ValueError('on purpose')\n\
+               @app.command\ndef none(): raise KeyError('never')\n";
+    fs::write(folder.path().join("odd.py"), app).unwrap();
+    let run = |command| {
+        let args = [
+            "odd.py:app",
+            "--command",
+            command,
+            "--workers",
+            "1",
+            "--operations",
+            "20",
+            "--rounds",
+            "1",
+            "--json=x.json",
+        ];
+        bench(folder.path(), &args)
+    };
+    let (code, out, err) = run("some");
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(
+        err.starts_with("error: 5 of 20 calls failed, and are in no figure; the first: ValueError: on purpose"),
+        "{err}"
+    );
+    let document = json_of(folder.path(), "x.json");
+    assert_eq!((&document["rows"][0]["failed"], &document["rows"][0]["runs"][0]["calls"]), (&json!(5), &json!(15)));
+    let (code, out, err) = run("none");
+    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    assert!(err.starts_with("error: KeyError: 'never'"), "{err}");
+}
+
+/// A pool that can't start is no bench, and a folder that can't be is told before anything is measured.
+#[test]
+fn what_can_not_be_tells_why() {
+    let folder = folder("");
+    fs::write(folder.path().join("broken.py"), "import nonsense_that_is_not_there\n").unwrap();
+    let (code, out, err) = bench(folder.path(), &["broken.py:app", "--command", "echo", "--workers", "1"]);
+    assert!(code == 1 && out.is_empty() && err.contains("nonsense_that_is_not_there"), "{err}");
+    let (code, out, err) = bench(folder.path(), &["--svg", "app.py"]);
+    assert!(code == 1 && out.is_empty() && err.contains("can't write app.py"), "{err}");
+}
+
+/// Killed when a test fails; its watchdog kills the workers then.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+/// Ctrl-C: the call that runs may end, and workers end as they do when a pool is closed: what they registered to be done is done. On the
+/// first pool, which tries the command, and on the next one, which is measured.
+#[test]
+fn a_signal_ends_the_pool_in_order() {
+    let app = "import atexit, os, pathlib, time\nimport herder\napp = herder.App()\n\
+               with open('starts', 'a') as file: file.write('x')\n\
+               number = os.path.getsize('starts')\n\
+               atexit.register(lambda: pathlib.Path(f'ended{number}').touch())\n\
+               @app.command\ndef hang():\n    pathlib.Path(f'pid{number}').write_text(str(os.getpid()))\n    \
+               while not os.path.exists(f'go{number}'): time.sleep(0.01)\n";
+    for (start, pool) in [("--warm", 1), ("--warm", 2), ("--cold", 2)] {
+        let folder = folder("");
+        let at = |name: &str, number: u32| folder.path().join(format!("{name}{number}"));
+        fs::write(folder.path().join("slow.py"), app).unwrap();
+        (1..pool).for_each(|before| fs::write(at("go", before), "").unwrap());
+        let args = ["bench", "slow.py:app", "--command", "hang", "--workers", "1", "--operations", "3", start];
+        let mut command = herder(folder.path(), &args);
+        let mut running = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut pid = None;
+        until("a call runs", || {
+            pid = fs::read_to_string(at("pid", pool)).ok().and_then(|text| text.parse::<u64>().ok());
+            pid.is_some()
+        });
+        signal(running.0.id(), Signal::INT).unwrap();
+        fs::write(at("go", pool), "").unwrap();
+        let mut told = String::new();
+        running.0.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        assert_eq!(told, "error: SIGINT: ended before it was done\n");
+        assert_eq!(running.0.wait().unwrap().code(), Some(130), "{start}");
+        assert!(at("ended", pool).exists(), "{start}: the worker was killed");
+        until("the worker is gone", || !is_alive(pid.unwrap()));
+    }
+}
