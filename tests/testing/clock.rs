@@ -1,6 +1,8 @@
 //! A virtual clock: what a pool does in time is tested without waiting for it (R49). No process is started.
 
-use herder::testing::{Clock, Fault, Fresh, Played, Script, ScriptedPool, logged, played_on, scripted_on, until};
+use herder::testing::{
+    Clock, Fault, Fresh, Played, Script, ScriptedPool, guarded, logged, played_on, scripted_on, until,
+};
 use herder::{
     Breaker, BreakerState, Error, Health, InvalidConfig, PoolConfig, Queue, Reply, Restart, Result, Sessions,
     WorkerState,
@@ -76,7 +78,7 @@ async fn r49_a_deadline_passes_when_the_test_says_so() {
     clock.advance(59 * MINUTE).await;
     assert!(!call.is_finished());
     clock.advance(MINUTE).await;
-    let error = call.await.unwrap().unwrap_err();
+    let error = guarded("an answer", call).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::DeadlineExceeded { may_have_run: true, .. }), "{error:?}");
     pool.end().await;
 }
@@ -90,11 +92,11 @@ async fn r49_a_call_waits_in_the_queue_no_longer_than_it_may() {
     let waits = tokio::spawn(pool.call::<Value>("ok", &json!({})).reply());
     until("it waits", async || pool.status().await.unwrap().queue.waiting == 1).await;
     clock.advance(MINUTE).await;
-    let error = waits.await.unwrap().unwrap_err();
+    let error = guarded("an answer", waits).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::QueueTimeout { .. }), "{error:?}");
     assert!(!runs.is_finished());
     pool.end().await;
-    runs.await.unwrap().unwrap_err();
+    guarded("an answer", runs).await.unwrap().unwrap_err();
 }
 
 /// R28, R49: a worker that died starts again after its backoff, and not before.
@@ -214,7 +216,7 @@ async fn r49_one_clock_moves_all_pools_that_go_by_it() {
     until("both run", async || runs.load(Ordering::SeqCst) == 2).await;
     clock.advance(MINUTE).await;
     for call in calls {
-        assert!(matches!(call.await.unwrap_err(), Error::DeadlineExceeded { .. }));
+        assert!(matches!(guarded("an answer", call).await.unwrap_err(), Error::DeadlineExceeded { .. }));
     }
     for pool in pools {
         pool.end().await;
