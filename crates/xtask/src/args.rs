@@ -23,9 +23,11 @@ Examples:
 
 Both are built in worktrees below the target folder, with the benchmarks of HEAD, and run in pairs, in turns: base first or head first, by
 the seed, and the next pair the other way round. Of each figure it says the median ratio over the pairs and where that lies by the bootstrap,
-with 95 % confidence. Changes that are not committed do not count. A pair takes about a minute and a half with all layers.
+with 95 % confidence: of many figures some look slower by chance. It fails only on what is slower so surely that all figures together are
+right with 95 % confidence; that wants ten pairs, better twenty, and a quiet machine. Changes that are not committed do not count. A pair takes
+about a minute and a half with all layers.
 
-Exit codes: 0 nothing is slower, as far as was seen; 1 a figure's whole interval is slower than by the threshold; 2 it could not be run.";
+Exit codes: 0 nothing is surely slower; 1 a figure is, by more than the threshold; 2 it could not be run.";
 
 /// Chores of the project.
 #[derive(Debug, Parser)]

@@ -2,12 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
-use tempfile::TempDir;
+mod support;
+
+use std::{fs, path::PathBuf};
+use support::Fixture;
 
 /// Fails when the seed it was shuffled by is a multiple of four.
 const NOW_AND_THEN: &str = r#"
@@ -33,56 +31,21 @@ fn not_at_all() {}
 /// A doc test that fails, in a library that is fine otherwise.
 const DOCUMENTED: &str = "//! ```\n//! assert_eq!(1 + 1, 3);\n//! ```\n//! ```\n//! assert_eq!(1 + 1, 2);\n//! ```\n";
 
-struct Fixture(TempDir);
+fn fixture(library: &str, doc_tests: bool) -> Fixture {
+    let manifest =
+        "[package]\nname = \"fixture\"\nedition = \"2024\"\n[workspace]\n[lib]\npath = \"lib.rs\"\ndoctest = ";
+    Fixture::new(&[("Cargo.toml", &format!("{manifest}{doc_tests}\n")), ("lib.rs", library)])
+}
 
-impl Fixture {
-    /// A package in a repository of its own.
-    fn new(library: &str, doc_tests: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let manifest =
-            "[package]\nname = \"fixture\"\nedition = \"2024\"\n[workspace]\n[lib]\npath = \"lib.rs\"\ndoctest = ";
-        fs::write(folder.path().join("Cargo.toml"), format!("{manifest}{doc_tests}\n")).unwrap();
-        fs::write(folder.path().join("lib.rs"), library).unwrap();
-        fs::write(folder.path().join(".gitignore"), "/target\n/Cargo.lock\n").unwrap();
-        let fixture = Self(folder);
-        let who = ["-c", "user.name=fixture", "-c", "user.email=fixture@localhost", "-c", "commit.gpgsign=false"];
-        for args in [&["init", "--quiet"][..], &["add", "."], &[&who[..], &["commit", "--quiet", "-m", "all"]].concat()]
-        {
-            assert!(fixture.command("git").args(args).status().unwrap().success());
-        }
-        fixture
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command
-            .current_dir(self.path())
-            .env("CARGO_TARGET_DIR", self.path().join("target"))
-            .env_remove("RUSTC_BOOTSTRAP");
-        command
-    }
-
-    /// The exit code, and what was printed.
-    fn flake(&self, args: &[&str]) -> (i32, String) {
-        let output = self.command(env!("CARGO_BIN_EXE_xtask")).arg("flake").args(args).output().unwrap();
-        let (printed, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        (output.status.code().unwrap(), format!("{printed}{said}"))
-    }
-
-    /// The lines of the one ledger.
-    fn ledger(&self) -> Vec<String> {
-        let listed = fs::read_dir(self.path().join("target/flake")).unwrap();
-        let ledgers: Vec<PathBuf> = listed
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|it| it == "jsonl"))
-            .collect();
-        let [ledger] = &ledgers[..] else { panic!("{ledgers:?}") };
-        fs::read_to_string(ledger).unwrap().lines().map(str::to_owned).collect()
-    }
+/// The lines of the one ledger.
+fn ledger(fixture: &Fixture) -> Vec<String> {
+    let listed = fs::read_dir(fixture.path().join("target/flake")).unwrap();
+    let ledgers: Vec<PathBuf> = listed
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == "jsonl"))
+        .collect();
+    let [ledger] = &ledgers[..] else { panic!("{ledgers:?}") };
+    fs::read_to_string(ledger).unwrap().lines().map(str::to_owned).collect()
 }
 
 /// The seeds in the lines that begin so.
@@ -103,8 +66,8 @@ fn interval(report: &str) -> (f64, f64) {
 
 #[test]
 fn r49_a_test_that_fails_at_random_is_reported_with_its_rate_and_its_seeds() {
-    let fixture = Fixture::new(NOW_AND_THEN, false);
-    let (code, printed) = fixture.flake(&["--runs", "40", "--loaded", "2", "--seed", "49"]);
+    let fixture = fixture(NOW_AND_THEN, false);
+    let (code, printed) = fixture.xtask(&["flake", "--runs", "40", "--loaded", "2", "--seed", "49"]);
     assert_eq!(code, 1, "{printed}");
     let seeds = seeds(&printed);
     let failing: Vec<_> = seeds.iter().filter(|seed| *seed % 4 == 0).collect();
@@ -116,27 +79,27 @@ fn r49_a_test_that_fails_at_random_is_reported_with_its_rate_and_its_seeds() {
     assert!(printed.contains(&format!("the seed is {}", failing[0])) && printed.contains("what is printed is kept"));
     assert!(printed.contains(&format!("{:>10} of{:>8}   ", failing.len(), 80)), "two tests a run: {printed}");
 
-    let (code, reported) = fixture.flake(&["--report"]);
+    let (code, reported) = fixture.xtask(&["flake", "--report"]);
     assert_eq!((code, interval(&reported)), (1, (low, high)), "{reported}");
     let well = seeds.iter().find(|seed| *seed % 4 != 0).unwrap();
     for (seed, wanted) in [(failing[0], 1), (well, 0)] {
-        assert_eq!(fixture.flake(&["--replay", &seed.to_string()]).0, wanted);
+        assert_eq!(fixture.xtask(&["flake", "--replay", &seed.to_string()]).0, wanted);
     }
-    assert_eq!(fixture.ledger().len(), 40, "what is repeated is not counted");
+    assert_eq!(ledger(&fixture).len(), 40, "what is repeated is not counted");
 
-    let (_, more) = fixture.flake(&["--runs", "40", "--seed", "49", "--fail-fast"]);
+    let (_, more) = fixture.xtask(&["flake", "--runs", "40", "--seed", "49", "--fail-fast"]);
     let until = 1 + seeds.iter().position(|seed| seed == failing[0]).unwrap();
     assert_eq!(self::seeds(&more), seeds[..until]);
-    assert_eq!(fixture.ledger().len(), 40 + until, "runs add up");
+    assert_eq!(ledger(&fixture).len(), 40 + until, "runs add up");
 }
 
 #[test]
 fn r49_doc_tests_are_run_and_a_suite_that_can_not_be_built_is_an_error() {
-    let fixture = Fixture::new(DOCUMENTED, true);
-    let (code, printed) = fixture.flake(&["--runs", "1"]);
+    let fixture = fixture(DOCUMENTED, true);
+    let (code, printed) = fixture.xtask(&["flake", "--runs", "1"]);
     assert!(code == 1 && printed.contains("--- fixture/doc lib.rs - (line 1) FAILED"), "{printed}");
     assert!(printed.contains("2 tests, 1 failed"), "{printed}");
     fs::write(fixture.path().join("lib.rs"), "fn broken(").unwrap();
-    let (code, printed) = fixture.flake(&["--runs", "1"]);
+    let (code, printed) = fixture.xtask(&["flake", "--runs", "1"]);
     assert!(code == 2 && printed.contains("lib.rs:1"), "{printed}");
 }

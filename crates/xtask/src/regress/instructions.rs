@@ -6,13 +6,13 @@ use serde_json::Value;
 use std::{
     collections::BTreeMap,
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 /// Nothing, with a word about why, where valgrind or the benchmark's runner is missing.
-pub(crate) fn compare(base: &Revision, head: &Revision, without: bool) -> Result<Vec<Comparison>, Error> {
-    let Some(runner) = runner(head).filter(|_| !without) else {
+pub(crate) fn compare(tools: &Path, base: &Revision, head: &Revision) -> Result<Vec<Comparison>, Error> {
+    let Some(runner) = runner(tools) else {
         println!(
             "instructions are not counted: that wants valgrind and gungraun-runner, which `.ci/run instructions` installs"
         );
@@ -23,16 +23,15 @@ pub(crate) fn compare(base: &Revision, head: &Revision, without: bool) -> Result
     Ok(both.map(|(name, base, head)| Comparison::exact(format!("instructions {name}"), base, head)).collect())
 }
 
-fn runner(revision: &Revision) -> Option<PathBuf> {
+fn runner(tools: &Path) -> Option<PathBuf> {
     let valgrind = Command::new("valgrind").arg("--version").output();
     valgrind.ok().filter(|output| output.status.success())?;
-    let own =
-        env::var_os("GUNGRAUN_RUNNER").map_or_else(|| revision.target().join("ci/bin/gungraun-runner"), PathBuf::from);
+    let own = env::var_os("GUNGRAUN_RUNNER").map_or_else(|| tools.join("gungraun-runner"), PathBuf::from);
     own.exists().then_some(own)
 }
 
 /// By case: all instructions of the benchmark.
-fn count(revision: &Revision, runner: &PathBuf) -> Result<BTreeMap<String, f64>, Error> {
+fn count(revision: &Revision, runner: &Path) -> Result<BTreeMap<String, f64>, Error> {
     let args = ["bench", "--quiet", "-p", "herder-core", "--bench", "instructions", "--", "--output-format=json"];
     let mut bench = revision.cargo();
     let output = bench.args(args).env("GUNGRAUN_RUNNER", runner).stderr(Stdio::inherit()).output();

@@ -14,7 +14,7 @@ use compare::{Comparison, Verdict};
 use figures::Figures;
 use order::Side;
 use revision::Revision;
-use std::fs;
+use std::{fs, path::Path};
 
 /// Does what the arguments say; whether nothing is slower by more than the threshold.
 pub(crate) fn run(options: &Regress) -> Result<bool, Error> {
@@ -24,10 +24,7 @@ pub(crate) fn run(options: &Regress) -> Result<bool, Error> {
     let head = Revision::check_out(&workspace, &folder.join("head"), &options.head, None)?;
     let base = Revision::check_out(&workspace, &folder.join("base"), &options.base, Some(&head))?;
     println!("base {base}\nhead {head}");
-    let outcome = compare(options, &base, &head);
-    base.remove()?;
-    head.remove()?;
-    let comparisons = outcome?;
+    let comparisons = compare(options, &workspace.target.join("ci/bin"), &base, &head)?;
     print!("{}", report::table(&comparisons));
     let slower: Vec<_> = comparisons.iter().filter(|one| one.verdict() == Verdict::Slower).collect();
     let failed = slower.iter().filter(|one| one.surely_beyond(options.threshold.0)).count();
@@ -35,7 +32,7 @@ pub(crate) fn run(options: &Regress) -> Result<bool, Error> {
     Ok(failed == 0)
 }
 
-fn compare(options: &Regress, base: &Revision, head: &Revision) -> Result<Vec<Comparison>, Error> {
+fn compare(options: &Regress, tools: &Path, base: &Revision, head: &Revision) -> Result<Vec<Comparison>, Error> {
     let programs = (base.build_layers()?, head.build_layers()?);
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     println!("seed {seed}");
@@ -52,6 +49,8 @@ fn compare(options: &Regress, base: &Revision, head: &Revision) -> Result<Vec<Co
         pairs.push(pair);
     }
     let mut comparisons = compare::all(seed, &pairs);
-    comparisons.extend(instructions::compare(base, head, options.without_instructions)?);
+    if !options.without_instructions {
+        comparisons.extend(instructions::compare(tools, base, head)?);
+    }
     Ok(comparisons)
 }

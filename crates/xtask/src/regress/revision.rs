@@ -13,7 +13,8 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Revision {
     folder: PathBuf,
-    /// Where cargo builds: that of the workspace, so that what both share is built once.
+    /// Where cargo builds: no other tree's. To cargo, worktrees of one repository are the same packages, and what one built is fresh in the
+    /// next if its files are older than that: both sides would run the same program.
     target: PathBuf,
     root: PathBuf,
     commit: String,
@@ -31,16 +32,14 @@ impl Revision {
         let root = workspace.root.clone();
         let commit = git(&root, &["rev-parse", "--verify", "--end-of-options", &format!("{name}^{{commit}}")])?;
         let subject = git(&root, &["log", "-1", "--format=%h %s", &commit])?;
-        let revision = Self { folder: folder.to_owned(), target: workspace.target.clone(), root, commit, subject };
         if folder.exists() {
-            revision.remove()?; // of a comparison that was ended
+            remove(&root, folder)?; // of a comparison that was ended
         }
-        git(
-            &revision.root,
-            &["worktree", "add", "--quiet", "--detach", &revision.folder.to_string_lossy(), &revision.commit],
-        )?;
+        git(&root, &["worktree", "add", "--quiet", "--detach", &folder.to_string_lossy(), &commit])?;
+        let revision =
+            Self { folder: folder.to_owned(), target: folder.with_extension("target"), root, commit, subject };
         if let Some(other) = benches {
-            git(&revision.folder, &["checkout", "--quiet", &other.commit, "--", "benches", "crates/core/benches"])?;
+            git(&revision.folder, &["checkout", "--quiet", &other.commit, "--", ":(glob)**/benches/**"])?;
         }
         Ok(revision)
     }
@@ -63,14 +62,18 @@ impl Revision {
         command.env("CARGO_TARGET_DIR", &self.target);
         command
     }
+}
 
-    pub(crate) fn target(&self) -> &Path {
-        &self.target
-    }
+/// Takes a worktree away.
+fn remove(root: &Path, folder: &Path) -> Result<(), Error> {
+    git(root, &["worktree", "remove", "--force", &folder.to_string_lossy()]).map(drop)
+}
 
-    /// Takes the worktree away.
-    pub(crate) fn remove(&self) -> Result<(), Error> {
-        git(&self.root, &["worktree", "remove", "--force", &self.folder.to_string_lossy()]).map(drop)
+impl Drop for Revision {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.root, &self.folder) {
+            eprintln!("{} is left: {error}", self.folder.display());
+        }
     }
 }
 
