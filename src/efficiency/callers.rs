@@ -144,6 +144,12 @@ impl Batch {
         self.operations.iter().map(|operation| operation.interval().duration()).sum()
     }
 
+    /// As long as all handlers would have run together if each were as short as the shortest.
+    pub(super) fn floor(&self) -> Duration {
+        let least = self.operations.iter().map(|operation| operation.interval().duration()).min().unwrap_or_default();
+        least.saturating_mul(u32::try_from(self.operations.len()).unwrap_or(u32::MAX))
+    }
+
     /// Refuses what nothing can be said about.
     pub(super) fn checked(self) -> Result<Self, MeasureError> {
         if let Some(stamps) = self.stamps {

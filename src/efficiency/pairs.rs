@@ -58,8 +58,8 @@ fn pair(one: &Batch, many: &Batch) -> Option<Pair> {
 struct Alone {
     calls: usize,
     work: Duration,
-    used: Duration,
-    waited: Duration,
+    floor: Duration,
+    processor: Processor,
     counted: bool,
 }
 
@@ -69,28 +69,30 @@ impl Alone {
         let batch = work.run(calls, 1).await.checked()?;
         if let Some(window) = batch.window() {
             let watched = watch.end(&work.pool, window, &batch.operations).await?;
-            if let Some(processor) = watched.processor() {
-                (self.used, self.waited, self.counted) =
-                    (self.used + processor.used, self.waited + processor.waited, true);
+            if let Some(Processor { used, waited }) = watched.processor() {
+                self.processor.used += used;
+                self.processor.waited += waited;
+                self.counted = true;
             }
         }
+        self.floor += batch.floor();
         (self.calls, self.work) = (self.calls + batch.operations.len(), self.work + batch.work());
         Ok(batch)
     }
 
     fn mean(&self) -> Option<Duration> {
         let calls = u32::try_from(self.calls).ok().filter(|calls| *calls > 0)?;
-        Some(without_waits(self.work, Processor { used: self.used, waited: self.waited }) / calls)
+        Some(without_waits(self.work, self.floor, self.processor) / calls)
     }
 
     fn computes(&self) -> Option<f64> {
-        let ran = without_waits(self.work, Processor { used: self.used, waited: self.waited }).as_secs_f64();
-        (self.counted && ran > 0.0).then(|| (self.used.as_secs_f64() / ran).min(1.0))
+        let ran = without_waits(self.work, self.floor, self.processor).as_secs_f64();
+        (self.counted && ran > 0.0).then(|| (self.processor.used.as_secs_f64() / ran).min(1.0))
     }
 }
 
-/// The time of handlers without their waits for a core. Some of the waits were before or after a handler: it has its time on a
-/// processor at least.
-pub(super) fn without_waits(work: Duration, processor: Processor) -> Duration {
-    work.saturating_sub(processor.waited).max(processor.used.min(work))
+/// The time of handlers without their waits for a core. Some of the waits were before or after a handler, so that it has its time on a
+/// processor at least; and, since waits only lengthen, no less than if each had been as short as the shortest.
+pub(super) fn without_waits(work: Duration, floor: Duration, processor: Processor) -> Duration {
+    work.saturating_sub(processor.waited).max(processor.used.min(work)).max(floor.min(work))
 }

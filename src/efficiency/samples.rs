@@ -144,7 +144,7 @@ impl Block {
 
     /// A handler's time without its waits for a core.
     fn handler(&self) -> Option<Duration> {
-        mean(&self.batch, super::pairs::without_waits(self.batch.work(), self.processor))
+        mean(&self.batch, super::pairs::without_waits(self.batch.work(), self.batch.floor(), self.processor))
     }
 
     /// All of a call that is not its handler.
