@@ -1,7 +1,7 @@
 //! What the system counts of processors: cores, the time of processes, and what others did. Reads `/proc`; sees nothing where there is
 //! none.
 
-use crate::concurrency::Processor;
+use crate::concurrency::{LOADED, Processor};
 use serde::Serialize;
 use std::{fs, num::NonZero, process, thread, time::Duration};
 
@@ -15,12 +15,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Above this share of busy cores, timings tell more about the others than about the pool.
-    const LOADED: f64 = 0.5;
-
-    /// Whether others kept more than half of the cores busy.
+    /// Whether others kept more than a share of [`LOADED`] of the cores busy: timings then tell more about them than about the pool.
     pub fn is_loaded(&self) -> bool {
-        self.others.is_some_and(|others| others > Self::LOADED * self.cores)
+        self.others.is_some_and(|others| others > LOADED * self.cores)
     }
 }
 

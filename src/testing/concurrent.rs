@@ -2,7 +2,7 @@
 
 use crate::{
     Reply, Stamps,
-    concurrency::{Evidence, Interval, Operation, verify_concurrent_execution},
+    concurrency::{Evidence, Interval, verify_concurrent_execution},
     efficiency::Report,
 };
 use std::{fmt::Write, time::Duration};
@@ -33,7 +33,7 @@ impl Intervals for [Reply] {
 
 impl Intervals for Report {
     fn intervals(&self) -> Vec<Interval> {
-        self.operations.iter().map(Operation::interval).collect()
+        Self::intervals(self)
     }
 }
 

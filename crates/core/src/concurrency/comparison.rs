@@ -10,8 +10,8 @@ pub const GAIN: f64 = 0.2;
 /// `1 - 2 / 2^n`, whatever their distribution: 94 % for five.
 pub const PAIRS: usize = 5;
 
-/// Others may keep so much of the machine busy before it is called loaded.
-const LOADED: f64 = 0.5;
+/// Others may keep this share of the cores busy before a machine is called too loaded to tell.
+pub const LOADED: f64 = 0.5;
 
 /// The same operations twice, shortly after each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -18,7 +18,7 @@ mod spans;
 mod stretch;
 
 pub use account::{Account, NothingObserved};
-pub use comparison::{Circumstances, Comparison, GAIN, Gain, Inconclusive, PAIRS, Pair, compare};
+pub use comparison::{Circumstances, Comparison, GAIN, Gain, Inconclusive, LOADED, PAIRS, Pair, compare};
 pub use interval::{Interval, InvalidInterval};
 pub use legacy::{LEGACY_PASS, legacy_parallel_efficiency};
 pub use losses::{Loss, Losses};

@@ -1,6 +1,7 @@
 //! [`Performance`]: from an environment and a plan to a range.
 
 use super::Environment;
+use crate::concurrency::LOADED;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -10,8 +11,6 @@ pub const CONFIDENCE: f64 = 0.9;
 /// How much quicker or slower a run may be than what was measured of single calls adds up to.
 const QUICKER: f64 = 0.85;
 const SLOWER: f64 = 1.3;
-/// Above this share of busy cores a machine is too loaded for its figures to be trusted.
-const LOADED: f64 = 0.5;
 
 /// What is to be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
