@@ -31,7 +31,11 @@ def test_msgpack_keeps_nothing_of_a_failure():
     codec = codecs(["msgpack"])[2]
     if codec is None:
         pytest.skip("no msgpack library here")
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Refusal, match="object") as refused:
         codec.encode({"a": ["x" * 100, object()]})
     assert refused.value.kind == "unencodable"
+    cycle: list[object] = []
+    cycle.append(cycle)
+    with pytest.raises(Refusal, match="nested too deep, or contains itself"):
+        codec.encode(cycle)
     assert codec.decode(codec.encode({"a": 1})) == {"a": 1}

@@ -37,15 +37,18 @@ def _malformed(name: str, error: BaseException) -> Refusal:
 
 def _unencodable(error: BaseException) -> Refusal:
     reason = str(error) or type(error).__name__
-    if isinstance(error, RecursionError):
+    if isinstance(error, RecursionError) or "recursion limit" in reason.lower():  # as msgpack's ValueError says it
         reason = "it is nested too deep, or contains itself"
     elif isinstance(error, UnicodeEncodeError):
         reason = "a string holds half of a surrogate pair, which is no text"
     return Refusal("unencodable", reason)
 
 
-def _no_form(value: object) -> Any:
-    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+def _no_form(name: str) -> Callable[[object], Any]:
+    def refuse(value: object) -> Any:
+        raise TypeError(f"a value of type {type(value).__name__} has no {name} form")
+
+    return refuse
 
 
 def _no_constant(text: str) -> Any:
@@ -59,10 +62,10 @@ def _json() -> Codec:
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:  # PyPy
         chunks: Callable[[Any], Any] = json.JSONEncoder(
-            ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_no_form
+            ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_no_form("JSON")
         ).iterencode
     else:  # built once: `JSONEncoder.encode` builds it anew for each value
-        once = make(markers, _no_form, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+        once = make(markers, _no_form("JSON"), json.encoder.encode_basestring, None, ":", ",", False, False, False)
 
         def chunks(value: Any) -> Any:
             return once(value, 0)
@@ -90,10 +93,11 @@ def _json() -> Codec:
 
 def _packers() -> tuple[Callable[[Any], Any], Callable[[Any], bytes]] | None:
     """The first msgpack library there is. `msgpack` leads: lightest in memory, strictest in what it encodes."""
+    refuse = _no_form("msgpack")
     try:
         import msgpack  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-        packer = msgpack.Packer(autoreset=True)
+        packer = msgpack.Packer(autoreset=True, default=refuse)
         return (lambda data: msgpack.unpackb(data, strict_map_key=False)), packer.pack
     except Exception:
         pass
@@ -109,7 +113,7 @@ def _packers() -> tuple[Callable[[Any], Any], Callable[[Any], bytes]] | None:
     try:
         import msgspec.msgpack  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-        return msgspec.msgpack.Decoder().decode, msgspec.msgpack.Encoder().encode
+        return msgspec.msgpack.Decoder().decode, msgspec.msgpack.Encoder(enc_hook=refuse).encode
     except Exception:
         return None
 
