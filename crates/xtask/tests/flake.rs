@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::{fs, path::PathBuf};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{fs, io::Read, net::TcpListener, path::PathBuf, process::Stdio};
 use support::Fixture;
 
 /// Fails when the seed it was shuffled by is a multiple of four.
@@ -30,6 +31,15 @@ fn not_at_all() {}
 
 /// A doc test that fails, in a library that is fine otherwise.
 const DOCUMENTED: &str = "//! ```\n//! assert_eq!(1 + 1, 3);\n//! ```\n//! ```\n//! assert_eq!(1 + 1, 2);\n//! ```\n";
+
+/// A test that lasts as long as its process: it reads from who listens for it, who says nothing.
+const ENDLESS: &str = r#"
+#[test]
+fn endless() {
+    let mut stream = std::net::TcpStream::connect(std::env::var("LISTENS").unwrap()).unwrap();
+    std::io::Read::read(&mut stream, &mut [0]).unwrap();
+}
+"#;
 
 fn fixture(library: &str, doc_tests: bool) -> Fixture {
     let manifest =
@@ -102,4 +112,28 @@ fn r49_doc_tests_are_run_and_a_suite_that_can_not_be_built_is_an_error() {
     fs::write(fixture.path().join("lib.rs"), "fn broken(").unwrap();
     let (code, printed) = fixture.xtask(&["flake", "--runs", "1"]);
     assert!(code == 2 && printed.contains("lib.rs:1"), "{printed}");
+}
+
+#[test]
+fn r49_a_signal_ends_the_test_that_runs_and_counts_no_run() {
+    let fixture = fixture(ENDLESS, false);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let mut chore = fixture.chore(&["flake", "--runs", "1"]);
+    chore.env("LISTENS", listener.local_addr().unwrap().to_string()).stderr(Stdio::piped());
+    #[expect(clippy::disallowed_methods, reason = "it is waited for below; it is no worker")]
+    let mut chore = chore.spawn().unwrap();
+    let (mut running, _) = listener.accept().unwrap();
+    kill_process(Pid::from_child(&chore), Signal::TERM).unwrap();
+    let (status, mut said) = (chore.wait().unwrap(), String::new());
+    chore.stderr.unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(143), "{said}");
+    assert!(said.contains("ended by signal 15"), "{said}");
+    assert!(!matches!(running.read(&mut [0]), Ok(1..)), "the test's end of the stream is closed: its process is gone");
+    assert!(
+        !fixture.path().join("target/flake").read_dir().unwrap().any(|it| it
+            .unwrap()
+            .path()
+            .extension()
+            .is_some_and(|it| it == "jsonl"))
+    );
 }

@@ -1,8 +1,12 @@
-//! One part of the suite run as a process: what it prints goes to files, a part that hangs is ended. Starts no other processes.
+//! One part of the suite run as a process: what it prints goes to files, a part that hangs is ended, and so is one that runs when this
+//! program is to end. Starts no other processes.
 //!
 //! Files and no pipes: a process that a test left behind would hold a pipe open, and what was printed is there when this program is ended.
 
-use super::events::{self, End, Outcome};
+use super::{
+    events::{self, End, Outcome},
+    interrupt::Interrupt,
+};
 use crate::error::Error;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
@@ -18,31 +22,46 @@ use std::{
 /// How often the process is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Runs a part's command to its end.
-pub(crate) fn execute(mut command: Command, scratch: &Path, guard: Duration) -> Result<Outcome, Error> {
+/// Runs a part's command to its end, or to this program's.
+pub(crate) fn execute(
+    mut command: Command,
+    scratch: &Path,
+    guard: Duration,
+    interrupt: &Interrupt,
+) -> Result<Outcome, Error> {
     let begun = Instant::now();
     let (out, err) = (scratch.join("now.out"), scratch.join("now.err"));
     command.stdout(File::create(&out).map_err(Error::file(&out))?);
     command.stderr(File::create(&err).map_err(Error::file(&err))?);
-    let end =
-        run(&mut command, [&out, &err], guard).map_err(Error::program(&command.get_program().to_string_lossy()))?;
+    let ended = run(&mut command, [&out, &err], guard, interrupt);
+    let end = ended.map_err(Error::program(&command.get_program().to_string_lossy()))?;
+    let end = end.ok_or_else(|| Error::Interrupted(interrupt.signal().unwrap_or_default()))?;
     let outcome = events::outcome(&text(&out)?, &text(&err)?, end);
     Ok(Outcome { seconds: begun.elapsed().as_secs_f64(), ..outcome })
 }
 
+/// How it ended; none if a signal came first.
 #[expect(clippy::disallowed_methods, reason = "its own thread waits for it; it is no worker")]
-fn run(command: &mut Command, outputs: [&PathBuf; 2], guard: Duration) -> io::Result<End> {
+fn run(
+    command: &mut Command,
+    outputs: [&PathBuf; 2],
+    guard: Duration,
+    interrupt: &Interrupt,
+) -> io::Result<Option<End>> {
     let mut child = command.process_group(0).spawn()?; // a group: `cargo test` and pytest have processes of their own
     let (mut printed, mut since) = (0, Instant::now());
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(judge(status));
+            return Ok(Some(judge(status)));
+        }
+        if interrupt.signal().is_some() {
+            return end(&mut child).map(|()| None);
         }
         let now = outputs.iter().map(|file| fs::metadata(file).map_or(0, |found| found.len())).sum();
         if now != printed {
             (printed, since) = (now, Instant::now());
         } else if since.elapsed() > guard {
-            return end(&mut child).map(|()| End::Hung);
+            return end(&mut child).map(|()| Some(End::Hung));
         }
         thread::sleep(LOOK);
     }
@@ -71,7 +90,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", script]).stdin(input);
-        execute(command, folder.path(), guard).unwrap()
+        execute(command, folder.path(), guard, &Interrupt::default()).unwrap()
     }
 
     const STARTED: &str = r#"echo '{"type": "test", "event": "started", "name": "a"}'"#;
@@ -82,6 +101,17 @@ mod tests {
         let outcome = sh(&format!("{STARTED}; sleep 1000 <&0 & wait"), Duration::from_millis(200), theirs);
         assert_eq!(outcome.failures[0].test, "a");
         assert!(outcome.failures[0].output.contains("said nothing"), "{outcome:?}");
+        assert_eq!(ours.read_to_end(&mut Vec::new()).unwrap(), 0, "until nobody holds the other end");
+    }
+
+    #[test]
+    fn r49_what_runs_when_this_program_is_to_end_is_ended_first() {
+        let (mut ours, theirs) = io::pipe().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 <&0 & wait"]).stdin(theirs);
+        let ended = execute(command, folder.path(), Duration::from_secs(600), &Interrupt::come(15));
+        assert!(matches!(ended, Err(Error::Interrupted(15))), "{ended:?}");
         assert_eq!(ours.read_to_end(&mut Vec::new()).unwrap(), 0, "until nobody holds the other end");
     }
 

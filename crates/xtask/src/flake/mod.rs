@@ -3,6 +3,7 @@
 
 mod events;
 mod execute;
+mod interrupt;
 mod ledger;
 mod load;
 mod plan;
@@ -13,6 +14,7 @@ mod suite;
 mod tally;
 
 use crate::{args::Flake, error::Error, workspace::Workspace};
+use interrupt::Interrupt;
 use ledger::Run;
 use load::Load;
 use plan::Planned;
@@ -49,6 +51,7 @@ struct Measure<'a> {
     folder: PathBuf,
     revision: String,
     parts: Vec<Part>,
+    interrupt: Interrupt,
 }
 
 impl<'a> Measure<'a> {
@@ -59,7 +62,8 @@ impl<'a> Measure<'a> {
             false => Pytest::of(workspace, &folder, options.python.as_deref())?,
         };
         let parts = suite::parts(workspace, &folder, pytest)?;
-        Ok(Self { options, folder, revision: workspace.revision()?, parts })
+        let interrupt = Interrupt::caught().map_err(Error::program("signals"))?;
+        Ok(Self { options, folder, revision: workspace.revision()?, parts, interrupt })
     }
 
     fn runs(&self) -> Result<Vec<Run>, Error> {
@@ -104,7 +108,8 @@ impl<'a> Measure<'a> {
         let mut parts = BTreeMap::new();
         for part in planned.order(&self.parts, &self.options.only) {
             progress::now(&part.name);
-            let outcome = execute::execute(part.command(planned.seed), &self.folder, self.options.guard)?;
+            let outcome =
+                execute::execute(part.command(planned.seed), &self.folder, self.options.guard, &self.interrupt)?;
             progress::part(&part.name, &outcome);
             parts.insert(part.name.clone(), outcome);
         }

@@ -34,14 +34,17 @@ impl Fixture {
         assert!(Command::new("git").current_dir(self.path()).args(args).status().unwrap().success(), "git {args:?}");
     }
 
+    /// A chore, not begun yet.
+    pub(crate) fn chore(&self, args: &[&str]) -> Command {
+        let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let target = self.path().join("target");
+        xtask.current_dir(self.path()).env("CARGO_TARGET_DIR", target).env_remove("RUSTC_BOOTSTRAP").args(args);
+        xtask
+    }
+
     /// The exit code of a chore, and what was printed.
     pub(crate) fn xtask(&self, args: &[&str]) -> (i32, String) {
-        let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        xtask
-            .current_dir(self.path())
-            .env("CARGO_TARGET_DIR", self.path().join("target"))
-            .env_remove("RUSTC_BOOTSTRAP");
-        let output = xtask.args(args).output().unwrap();
+        let output = self.chore(args).output().unwrap();
         let (printed, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         (output.status.code().unwrap(), format!("{printed}{said}"))
     }
