@@ -47,7 +47,7 @@ impl Pytest {
         command.args(["-c", "python/pyproject.toml", "python/tests"]);
         command
             .env("PYTHONPATH", &self.plugins)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PYTHONPYCACHEPREFIX", self.plugins.join("pycache")) // kept for the next run, and not in the tree
             .env("FLAKE_SEED", seed.to_string());
         command
     }
