@@ -1,7 +1,5 @@
 //! A pool's breaker and quarantine over HTTP: what they hold, what their callers are told, and letting go by hand (R34, R37).
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 mod support;
 
 use serde_json::{Value, json};
