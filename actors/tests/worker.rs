@@ -309,13 +309,15 @@ async fn r41_answers_nobody_waits_for() {
 /// R35: cancel, then interrupt, then kill.
 #[actix::test]
 async fn r35_cancel_interrupt_kill() {
-    let patience = Cancel::new().interrupt(Duration::from_millis(5)).kill(Duration::from_millis(10));
+    // A pool that comes late by all the time between the two kills without the interrupt.
+    let patience = Cancel::new().interrupt(Duration::from_millis(5)).kill(Duration::from_secs(1));
     let (mut stage, mut peer) = Stage::one(basic(&fresh("cancel")).cancel(patience).build().unwrap()).await;
     let late = stage.execute(echo(1).timeout(Duration::from_millis(5)));
     let call = peer.call().await.wire;
     assert!(late.get().await.is_err());
     for expected in [false, true] {
-        let Some(HostMessage::Cancel { wire, interrupt }) = peer.control.next().await else { panic!() };
+        let told = peer.control.next().await;
+        let Some(HostMessage::Cancel { wire, interrupt }) = told else { panic!("a cancel was to come, not {told:?}") };
         assert_eq!((wire, interrupt), (call, expected));
     }
     peer.child.killed().await;
