@@ -309,8 +309,7 @@ async fn r41_answers_nobody_waits_for() {
 /// R35: cancel, then interrupt, then kill.
 #[actix::test]
 async fn r35_cancel_interrupt_kill() {
-    // A pool that comes late by all the time between the two kills without the interrupt.
-    let patience = Cancel::new().interrupt(Duration::from_millis(5)).kill(Duration::from_secs(1));
+    let patience = Cancel::new().interrupt(Duration::from_millis(5)).kill(Duration::from_millis(6));
     let (mut stage, mut peer) = Stage::one(basic(&fresh("cancel")).cancel(patience).build().unwrap()).await;
     let late = stage.execute(echo(1).timeout(Duration::from_millis(5)));
     let call = peer.call().await.wire;

@@ -40,7 +40,8 @@ group! {
 }
 
 group! {
-    /// `cancel`: patience with a call that goes on after its deadline or cancel. Both run from that moment.
+    /// `cancel`: patience with a call that goes on after its deadline or cancel. Both run from that moment; a pool that comes
+    /// late with the interrupt kills later by as much.
     Cancel {
         /// Until the running code is interrupted, 1 s unless set; at most `kill`.
         interrupt: Duration,

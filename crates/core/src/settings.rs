@@ -113,7 +113,8 @@ pub struct QueueSettings {
     pub shed: bool,
 }
 
-/// Patience after a deadline or a cancel, both from that moment.
+/// Patience after a deadline or a cancel, both from that moment. A pool that comes late with the interrupt kills later by as
+/// much, so that the time between the two is the worker's. If `kill` is not the longer, nothing is interrupted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CancelSettings {
     /// Until running code is interrupted.

@@ -6,11 +6,11 @@ use super::{
     call::{Call, Place},
 };
 use crate::{
-    CallId, Now, StopHow, WireId, WorkerId, WorkerRef,
+    CallId, CancelSettings, Now, StopHow, WireId, WorkerId, WorkerRef,
     failure::{Doom, Failure},
     session::Happened,
     timers::Timer,
-    worker::{Occupant, Process, Running},
+    worker::{Escalation, Occupant, Process, Running},
 };
 
 impl Core {
@@ -138,29 +138,35 @@ impl Core {
 
     /// The attempt goes on without a caller: it is asked to stop, then interrupted, then its worker is killed.
     fn leave_attempt(&mut self, now: Now, at: WorkerRef, wire: WireId, fx: &mut Effects) {
-        let look_at = now + self.settings.cancel.interrupt.min(self.settings.cancel.kill);
+        let CancelSettings { interrupt, kill } = self.settings.cancel;
         let Some(attempt) = self.current(at).and_then(|slot| slot.attempt(wire)) else { return };
-        attempt.occupant = Occupant::Abandoned { settled: now, interrupted: false };
+        let (next, due) = match interrupt < kill {
+            true => (Escalation::Interrupt(now + interrupt), now + interrupt),
+            false => (Escalation::Kill(now + kill), now + kill),
+        };
+        attempt.occupant = Occupant::Abandoned { next };
         fx.push(Effect::Cancel { at, wire, interrupt: false });
-        self.timers.set(look_at, Timer::Attempt(at.worker, wire));
+        self.timers.set(due, Timer::Attempt(at.worker, wire));
     }
 
-    /// An abandoned attempt's patience is over.
+    /// An abandoned attempt's patience is over. A pool that comes late still interrupts first and leaves the worker all of
+    /// the time between the two: one that was given none would be killed for the pool's own pause.
     pub(super) fn attempt_due(&mut self, now: Now, worker: WorkerId, wire: WireId, fx: &mut Effects) {
-        let patience = self.settings.cancel.clone();
+        let CancelSettings { interrupt, kill } = self.settings.cancel;
         let slot = self.slot_mut(worker);
         let (at, live) = (slot.at, slot.is_live());
         let Some(attempt) = slot.attempt(wire).filter(|_| live) else { return };
-        let Occupant::Abandoned { settled, interrupted } = &mut attempt.occupant else { return };
-        let kill_at = *settled + patience.kill;
-        if now >= kill_at {
-            return self.doom(now, at, Doom::CancelPatience, StopHow::Kill, fx);
+        let Occupant::Abandoned { next } = &mut attempt.occupant else { return };
+        match *next {
+            Escalation::Interrupt(due) if now >= due => {
+                let kill_at = now + kill.saturating_sub(interrupt);
+                *next = Escalation::Kill(kill_at);
+                fx.push(Effect::Cancel { at, wire, interrupt: true });
+                self.timers.set(kill_at, Timer::Attempt(worker, wire));
+            }
+            Escalation::Kill(due) if now >= due => self.doom(now, at, Doom::CancelPatience, StopHow::Kill, fx),
+            Escalation::Interrupt(due) | Escalation::Kill(due) => self.timers.set(due, Timer::Attempt(worker, wire)),
         }
-        if !*interrupted && now >= *settled + patience.interrupt {
-            *interrupted = true;
-            fx.push(Effect::Cancel { at, wire, interrupt: true });
-        }
-        self.timers.set(kill_at, Timer::Attempt(worker, wire));
     }
 
     pub(super) fn check_drained(&mut self, now: Now, fx: &mut Effects) {

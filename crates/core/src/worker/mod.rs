@@ -12,4 +12,4 @@ pub use state::{Health, InvalidTransition, WorkerState};
 pub use vitals::Vitals;
 
 pub(crate) use history::History;
-pub(crate) use slot::{Occupant, Ping, Process, Running, Slot};
+pub(crate) use slot::{Escalation, Occupant, Ping, Process, Running, Slot};

@@ -72,7 +72,14 @@ pub(crate) enum Occupant {
     /// A call that waits for it.
     Call(CallId),
     /// Nobody's any more: the call is settled, the slot is still taken.
-    Abandoned { settled: Now, interrupted: bool },
+    Abandoned { next: Escalation },
+}
+
+/// What an abandoned attempt still has to expect, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Escalation {
+    Interrupt(Now),
+    Kill(Now),
 }
 
 impl Slot {

@@ -31,6 +31,37 @@ fn an_abandoned_attempt_is_asked_interrupted_and_killed() {
     assert_eq!(fx, [Effect::Stop { at: worker, how: StopHow::Kill, doom: Doom::CancelPatience }]);
 }
 
+/// R35: a pool that was held up beyond both moments interrupts, and kills after all the time between them.
+#[test]
+fn a_late_pool_still_interrupts_before_it_kills() {
+    let mut settings = Settings::new(KindSettings::Basic, 1);
+    settings.health.interval = Duration::MAX;
+    let mut bench = Bench::with(settings);
+    let (call, fx) = bench.call(None);
+    let (worker, wire) = sent(&fx, call).unwrap();
+    bench.step(Input::Cancel(call));
+    bench.now = bench.now + Duration::from_secs(60);
+    assert_eq!(bench.step(Input::Tick), [Effect::Cancel { at: worker, wire, interrupt: true }]);
+    assert_eq!(bench.wait(Duration::from_millis(3999)), []);
+    let fx = bench.wait(Duration::from_millis(1));
+    assert_eq!(fx, [Effect::Stop { at: worker, how: StopHow::Kill, doom: Doom::CancelPatience }]);
+}
+
+/// R35: a worker that is to be killed no later than interrupted is only killed.
+#[test]
+fn an_interrupt_that_would_come_with_the_kill_or_after_it_never_comes() {
+    for interrupt in [5, 6] {
+        let mut settings = Settings::new(KindSettings::Basic, 1);
+        (settings.cancel.interrupt, settings.health.interval) = (Duration::from_secs(interrupt), Duration::MAX);
+        let mut bench = Bench::with(settings);
+        let (call, fx) = bench.call(None);
+        let (worker, _) = sent(&fx, call).unwrap();
+        bench.step(Input::Cancel(call));
+        let fx = bench.wait(Duration::from_secs(10));
+        assert_eq!(fx, [Effect::Stop { at: worker, how: StopHow::Kill, doom: Doom::CancelPatience }]);
+    }
+}
+
 /// R36: what was not sent returns to its place; what was sent is lost, or runs again if idempotent.
 #[test]
 fn calls_without_a_session_survive_a_death_as_far_as_they_may() {
