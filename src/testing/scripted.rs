@@ -166,7 +166,8 @@ pub struct Played {
     pub peers: Peers,
 }
 
-/// Starts a pool whose workers the test plays itself. It does not wait for them.
+/// Starts a pool whose workers the test plays itself. It does not wait for them. Whom the test plays at the end of the pool it also ends
+/// (exits, drops it, or lets it serve); a process that it never took from the launches ends by itself.
 ///
 /// # Panics
 /// When the configuration is none.

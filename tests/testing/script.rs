@@ -249,3 +249,14 @@ async fn r49_a_worker_is_played_frame_by_frame() {
     drop(launches.next().await.ready().await);
     pool.end().await;
 }
+
+/// R49: a pool starts another process when its last one ended, perhaps just before the test ends the pool. Nobody plays that one.
+#[tokio::test]
+async fn r49_a_process_nobody_plays_ends_with_its_pool() {
+    let started = played("unplayed", |fresh| fresh.basic().command(["played"]).pool_size(2).build()).await;
+    let (pool, mut launches) = (started.pool, started.launches);
+    let worker = launches.next().await.ready().await;
+    until("both were started", async || pool.base().await.iter().all(|worker| worker.pid.is_some())).await;
+    worker.exit(herder::testing::ExitStatus::Code(0));
+    pool.end().await;
+}

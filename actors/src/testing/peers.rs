@@ -65,7 +65,7 @@ pub enum Launch {
     NoSockets,
 }
 
-/// The processes that a pool launches, in their order.
+/// The processes that a pool launches, in their order. One that is not taken from here runs and says nothing; told to end, it does.
 #[derive(Debug)]
 pub struct Launches(mpsc::UnboundedReceiver<Sockets>);
 
@@ -91,6 +91,7 @@ impl Launches {
 impl Sockets {
     fn play(self) -> Peer {
         let Self { at, child, calls, control } = self;
+        child.play();
         Peer { at, child, calls: End::new(calls), control: End::new(control) }
     }
 }

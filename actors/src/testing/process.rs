@@ -25,6 +25,8 @@ pub struct ScriptedChild {
 /// What it does, as far as the system tells.
 #[derive(Debug)]
 struct Conduct {
+    /// Whether anyone will end it.
+    played: bool,
     stubborn: bool,
     vitals: Vitals,
     runnable: bool,
@@ -34,11 +36,12 @@ struct Conduct {
 
 impl ScriptedChild {
     pub(crate) fn new(pid: u32) -> Arc<Self> {
-        let (stubborn, vitals, runnable, asked, death) = (false, Vitals::Unknown, false, None, Death::default());
+        let (played, stubborn, vitals) = (false, false, Vitals::Unknown);
+        let (runnable, asked, death) = (false, None, Death::default());
         Arc::new(Self {
             pid,
             begun: Instant::now(),
-            conduct: Mutex::new(Conduct { stubborn, vitals, runnable, asked, death }),
+            conduct: Mutex::new(Conduct { played, stubborn, vitals, runnable, asked, death }),
             kills: watch::Sender::new(0),
             stops: watch::Sender::new(None),
             status: watch::Sender::new(None),
@@ -48,6 +51,11 @@ impl ScriptedChild {
     /// The process id it goes by.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Somebody plays it from now on, and says how it ends.
+    pub(super) fn play(&self) {
+        self.conduct(|conduct| conduct.played = true);
     }
 
     /// Whether it ignores SIGKILL, as a process in uninterruptible sleep does. It does not unless set.
@@ -135,8 +143,12 @@ impl ChildHandle for Arc<ScriptedChild> {
         }
     }
 
+    /// Who plays it decides what comes of that. One that nobody plays ends of SIGTERM, or its pool would wait for it for ever.
     fn stop(&self, grace: Duration, term: Duration) {
         self.stops.send_replace(Some((grace, term)));
+        if !self.conduct(|conduct| conduct.played) {
+            self.exit(ExitStatus::Signal(15));
+        }
     }
 
     fn kill_with_stack(&self, ask: Signal) {
