@@ -21,7 +21,7 @@ pub(crate) fn runs(seed: u64, runs: u32, loaded: u32, deterministic_every: NonZe
         .map(|at| Planned {
             seed: random.u64(1..1 << 32), // short enough to be typed
             loaded: (at + 1) * loaded / all > at * loaded / all,
-            deterministic: at % u64::from(deterministic_every.get()) == 0,
+            deterministic: (at + 1) % u64::from(deterministic_every.get()) == 0,
         })
         .collect()
 }
@@ -74,6 +74,6 @@ mod tests {
     fn what_is_deterministic_runs_in_each_kth() {
         let three = NonZeroU32::new(3).unwrap();
         let at: Vec<_> = runs(1, 7, 0, three).iter().map(|run| run.deterministic).collect();
-        assert_eq!(at, [true, false, false, true, false, false, true]);
+        assert_eq!(at, [false, false, true, false, false, true, false]);
     }
 }

@@ -1,5 +1,6 @@
 //! pytest in random order, by a plugin of a few lines that also prints the events of `events.rs`.
 
+use super::suite;
 use crate::{
     error::Error,
     workspace::{Workspace, command},
@@ -49,6 +50,7 @@ impl Pytest {
             .env("PYTHONPATH", &self.plugins)
             .env("PYTHONPYCACHEPREFIX", self.plugins.join("pycache")) // kept for the next run, and not in the tree
             .env("FLAKE_SEED", seed.to_string());
+        suite::keep_bytecode(&mut command);
         command
     }
 }

@@ -87,6 +87,7 @@ fn test_binary(binary: &TestBinary, seed: u64) -> Command {
     command.env("CARGO_PKG_NAME", &package.name).env("CARGO_PKG_VERSION", &package.version);
     command.env("RUSTC_BOOTSTRAP", "1").args(shuffled(seed));
     leave_no_snapshots(&mut command);
+    keep_bytecode(&mut command);
     command
 }
 
@@ -103,6 +104,12 @@ fn doc_tests(package: &Package, root: &Path, rustdoc: &Path, seed: u64) -> Comma
 fn shuffled(seed: u64) -> [String; 6] {
     let words = ["-Zunstable-options", "--format", "json", "--shuffle", "--shuffle-seed", &seed.to_string()];
     words.map(str::to_owned)
+}
+
+/// A run starts some thousand workers; where the environment forbids bytecode, as many images of containers do, each would compile the
+/// package anew.
+pub(super) fn keep_bytecode(command: &mut Command) {
+    command.env_remove("PYTHONDONTWRITEBYTECODE");
 }
 
 /// A snapshot that differs is a failure, and no file in the tree, which would make the next run another revision's.
