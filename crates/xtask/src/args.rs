@@ -66,7 +66,7 @@ pub(crate) struct Flake {
     /// Run only parts of the suite whose name contains this; not counted
     #[arg(long, value_name = "PART")]
     pub(crate) only: Vec<String>,
-    /// Run what its package calls deterministic only in each K-th run; fewer runs than that leave it out. The report says how often it ran
+    /// Run what its package calls deterministic only in each K-th run: not at all in fewer runs than that. The report says how often it ran, if it did
     #[arg(long, value_name = "K", default_value = "1")]
     pub(crate) deterministic_every: NonZeroU32,
     /// Stop after the first run in which a test failed
