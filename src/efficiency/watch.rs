@@ -61,7 +61,8 @@ impl Watch {
         let ours = ours + since(own, self.own).map_or(Duration::ZERO, |own| own.used);
         let cores = cores();
         let others = ticks.zip(self.machine).and_then(|(now, then)| now.others_since(then, lasted, ours, cores));
-        Ok(Watched { workers, machine: Machine { cores, others } })
+        let stolen = ticks.zip(self.machine).and_then(|(now, then)| now.stolen_since(then));
+        Ok(Watched { workers, machine: Machine { cores, others, stolen } })
     }
 
     fn was_ready(&self, worker: WorkerId) -> bool {

@@ -71,6 +71,7 @@ struct OfRun {
     comparison: Option<Comparison>,
     cores: f64,
     others: Option<f64>,
+    stolen: Option<f64>,
     too_loaded: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     operations: Option<Vec<OfCall>>,
@@ -153,6 +154,7 @@ impl OfRun {
             comparison: run.comparison,
             cores: run.machine.cores,
             others: run.machine.others,
+            stolen: run.machine.stolen,
             too_loaded: run.machine.is_loaded(),
             operations: operations.then(|| run.operations.iter().map(|call| OfCall::of(call, begun)).collect()),
         }

@@ -47,7 +47,7 @@ pub(super) fn report(workers: u32, operations: &[Operation]) -> Report {
         comparison: None,
         computes: None,
         alone: None,
-        machine: Machine { cores: 2.0, others: Some(0.1) },
+        machine: Machine { cores: 2.0, others: Some(0.1), stolen: Some(0.0) },
         failures: Failures::default(),
         operations: operations.to_vec(),
     }

@@ -50,16 +50,14 @@ impl Row {
         let speed_up = runs.iter().zip(least).map(|(run, least)| run.calls_per_second() / least.max(f64::MIN_POSITIVE));
         let (speed_up, rates) = (Spread::of(speed_up), Spread::of(runs.iter().map(Report::calls_per_second)));
         let efficiency = Spread::of(runs.iter().map(|run| run.account.efficiency));
-        let mut order: Vec<usize> = (0..runs.len()).collect();
-        order.sort_by(|a, b| runs[*a].calls_per_second().total_cmp(&runs[*b].calls_per_second()));
-        let middle = order.get(order.len().saturating_sub(1) / 2).copied();
-        let middle = middle.ok_or_else(|| Failure::failed("nothing was measured"))?;
+        let middle = middle(&runs).ok_or_else(|| Failure::failed("nothing was measured"))?;
         let (workers, lanes, callers) = (runs[middle].workers, runs[middle].account.lanes, runs[middle].callers);
         let (latency, ideal) = (Latency::of(&runs)?, workers as f64 / fewest as f64);
         Ok(Self { workers, lanes, callers, rate: rates, efficiency, speed_up, ideal, latency, runs, middle })
     }
 
-    /// The run that was neither the quickest nor the slowest: the one that pictures and words are about.
+    /// The run that pictures and words are about: neither the quickest nor the slowest of those in which the machine was not too loaded, or
+    /// of all if it always was. Which ones these are does not depend on how well the pool did.
     pub(super) fn middle(&self) -> &Report {
         &self.runs[self.middle]
     }
@@ -68,6 +66,15 @@ impl Row {
     pub(super) fn failed(&self) -> usize {
         self.runs.iter().map(|run| run.failures.count).sum()
     }
+}
+
+/// Which run is the middle one; none of no runs.
+fn middle(runs: &[Report]) -> Option<usize> {
+    let all: Vec<usize> = (0..runs.len()).collect();
+    let calm: Vec<usize> = all.iter().copied().filter(|at| !runs[*at].machine.is_loaded()).collect();
+    let mut order = if calm.is_empty() { all } else { calm };
+    order.sort_by(|a, b| runs[*a].calls_per_second().total_cmp(&runs[*b].calls_per_second()));
+    order.get(order.len().saturating_sub(1) / 2).copied()
 }
 
 impl Latency {
@@ -121,5 +128,19 @@ mod tests {
         };
         let row = &rows(vec![vec![lasted(40), lasted(20), lasted(30)]])[0];
         assert_eq!(row.middle().account.measured, Duration::from_millis(30));
+    }
+
+    /// Both ways: a loaded run is passed over though it was the quickest, and though it was the slowest.
+    #[test]
+    fn the_middle_run_is_one_in_which_the_machine_was_calm() {
+        let lasted = |millis, stolen| {
+            let mut run = two_workers();
+            (run.account.measured, run.machine.stolen) = (Duration::from_millis(millis), Some(stolen));
+            run
+        };
+        let middle = |runs| rows(vec![runs])[0].middle().account.measured.as_millis();
+        assert_eq!(middle(vec![lasted(40, 0.5), lasted(30, 0.5), lasted(20, 0.01)]), 20);
+        assert_eq!(middle(vec![lasted(40, 0.01), lasted(30, 0.5), lasted(20, 0.5)]), 40);
+        assert_eq!(middle(vec![lasted(40, 0.5), lasted(20, 0.5), lasted(30, 0.5)]), 30);
     }
 }

@@ -92,18 +92,50 @@ fn gain(row: &Row) -> String {
     }
 }
 
-/// Whether others used the machine so much that the figures tell more about them.
+/// Whether others had so much of the machine that the figures tell more about them, and which rows have no run without that.
 fn load(rows: &[Row]) -> Option<String> {
-    let runs = || rows.iter().flat_map(|row| &row.runs);
-    let loaded: Vec<&Report> = runs().filter(|run| run.machine.is_loaded()).collect();
+    let runs: Vec<&Report> = rows.iter().flat_map(|row| &row.runs).collect();
+    let causes: Vec<String> = [busy(&runs), steal(&runs)].into_iter().flatten().collect();
+    (!causes.is_empty()).then(|| {
+        format!(
+            "Too loaded to tell: {}. What these runs took is theirs as much as the pool's; that calls ran side by side holds. {}",
+            causes.join("; "),
+            spared(rows)
+        )
+    })
+}
+
+fn busy(runs: &[&Report]) -> Option<String> {
+    let loaded: Vec<_> = runs.iter().filter(|run| run.machine.is_loaded() && !run.machine.has_steal()).collect();
     let cores = digits(loaded.first()?.machine.cores);
     let others = digits(Spread::of(loaded.iter().filter_map(|run| run.machine.others)).median);
+    Some(format!("in {} of {} runs others kept about {others} of {cores} cores busy", loaded.len(), runs.len()))
+}
+
+fn steal(runs: &[&Report]) -> Option<String> {
+    let struck: Vec<_> = runs.iter().filter(|run| run.machine.has_steal()).collect();
+    struck.first()?;
+    let stolen = percent(Spread::of(struck.iter().filter_map(|run| run.machine.stolen)).median);
+    let (count, all) = (struck.len(), runs.len());
     Some(format!(
-        "The machine was too loaded to tell: in {} of {} runs others kept about {others} of {cores} cores busy. Figures of time \
-         are theirs as much as the pool's; that calls ran side by side holds.",
-        loaded.len(),
-        runs().count()
+        "in {count} of {all} runs the host of this virtual machine gave its cores to others for about {stolen} of the time (\"steal\")"
     ))
+}
+
+/// Which rows are about a run without that, and which can't be.
+fn spared(rows: &[Row]) -> String {
+    let struck: Vec<_> = rows.iter().filter(|row| row.middle().machine.is_loaded()).collect();
+    let counts: Vec<_> = struck.iter().map(|row| row.workers.to_string()).collect();
+    match counts.as_slice() {
+        [] => "Efficiency, losses and words are of the other runs.".into(),
+        all if all.len() == rows.len() => {
+            "There is no other run: measure again when the machine has less to do.".into()
+        }
+        some => format!(
+            "Efficiency, losses and words are of the other runs; with {} workers there is none.",
+            some.join(", ")
+        ),
+    }
 }
 
 /// `1 worker`, `2 workers`.
@@ -174,13 +206,35 @@ mod tests {
     #[test]
     fn a_machine_that_is_too_loaded_to_tell_is_said_to_be() {
         let mut run = two_workers();
-        assert!(!told_of(vec![vec![run.clone()]]).contains("too loaded"));
+        assert!(!told_of(vec![vec![run.clone()]]).contains("Too loaded"));
         run.machine.others = Some(1.5);
-        let text = told_of(vec![vec![run, two_workers()]]);
+        let text = told_of(vec![vec![run.clone(), two_workers()]]);
         assert!(
-            text.contains("too loaded to tell: in 1 of 2 runs others kept about 1.50 of 2.00 cores busy"),
+            text.contains("Too loaded to tell: in 1 of 2 runs others kept about 1.50 of 2.00 cores busy"),
             "{text}"
         );
+        assert!(text.ends_with("Efficiency, losses and words are of the other runs."), "{text}");
+        let text = told_of(vec![vec![run.clone()], vec![two_workers()]]);
+        assert!(text.ends_with("of the other runs; with 2 workers there is none."), "{text}");
+        let text = told_of(vec![vec![run]]);
+        assert!(text.ends_with("There is no other run: measure again when the machine has less to do."), "{text}");
+    }
+
+    /// A host that gives cores to others is not a process that keeps them busy.
+    #[test]
+    fn cores_that_the_host_took_are_told_apart() {
+        let mut run = two_workers();
+        run.machine.stolen = Some(0.02);
+        assert!(!told_of(vec![vec![run.clone()]]).contains("Too loaded"));
+        (run.machine.others, run.machine.stolen) = (Some(0.2), Some(0.1));
+        let text = told_of(vec![vec![run, two_workers()]]);
+        assert!(
+            text.contains(
+                "Too loaded to tell: in 1 of 2 runs the host of this virtual machine gave its cores to others for about 10 % of the time"
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("others kept"), "{text}");
     }
 
     #[test]
