@@ -93,12 +93,23 @@ impl Clock {
     /// ```
     pub async fn advance(&self, span: Duration) {
         self.pings_are_answered().await;
+        self.leap(span);
+        self.settled().await;
+        self.pings_are_answered().await;
+    }
+
+    /// Moves it, and wakes who waits for it: they run when this task lets them.
+    pub(crate) fn leap(&self, span: Duration) {
         self.alarms(|_| {
             let later = self.now() + span;
             self.0.now.store(later.0, Ordering::SeqCst);
         });
-        self.settled().await;
-        self.pings_are_answered().await;
+    }
+
+    /// Whether somebody waits for this moment.
+    #[cfg(test)]
+    pub(crate) fn is_set_for(&self, moment: Now) -> bool {
+        self.alarms(|alarms| alarms.set.values().any(|at| *at == moment))
     }
 
     /// A pool that goes by it from now on.

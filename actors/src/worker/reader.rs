@@ -225,6 +225,8 @@ impl<'a> Reader<'a> {
         }
         let clock = self.cell.borrow().clock().clone();
         clock.sleep(EXIT_PATIENCE).await;
+        // A host that was held up for that long learns of an exit in the meantime only now: who waits for it comes first.
+        tokio::task::yield_now().await;
         self.recorder.malformed(Malformed::closed(Descriptor::Calls));
         self.note(Fault::Order("the end of its stream, and lives on"));
         protocol_fault(&self.cell, self.at);
@@ -262,4 +264,37 @@ fn read_now(stream: &UnixStream, buffer: &mut BytesMut) -> io::Result<usize> {
 /// A bad frame in words.
 pub(super) fn protocol_error(place: &str, error: &FrameError) -> Box<str> {
     format!("protocol error ({}{place}): {error}", error.name()).into()
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::EXIT_PATIENCE;
+    use crate::{
+        Error, Execute, PoolConfig, PoolSupervisor,
+        testing::{Clock, HANGING, Peers, guarded, until},
+    };
+    use actix::Actor;
+    use herder_core::ExitStatus;
+    use serde_json::json;
+
+    /// A host that was held up beyond its patience learns at once that the worker exited and that the patience is over: it exited, and broke
+    /// no protocol.
+    #[actix_rt::test]
+    async fn r41_an_exit_that_is_seen_late() {
+        let config = PoolConfig::basic("late").command(["scripted"]).pool_size(1).overflow(0).timeout(HANGING);
+        let (clock, (peers, mut launches)) = (Clock::new(), Peers::new());
+        let pool = PoolSupervisor::with_launcher(config.build().unwrap(), peers).on_clock(clock.clone()).start();
+        let call = pool.send(Execute::new("echo", &json!({})));
+        let mut peer = launches.next().await.ready().await;
+        let call = actix_rt::spawn(call);
+        peer.call().await;
+        peer.calls.close().await;
+        until("the end was read", async || clock.is_set_for(clock.now() + EXIT_PATIENCE)).await;
+        peer.child.exit(ExitStatus::Code(0));
+        clock.leap(EXIT_PATIENCE);
+        match guarded("the call's end", call).await.unwrap().unwrap() {
+            Err(Error::WorkerLost { reason, .. }) => assert_eq!(&*reason, "exit status 0"),
+            other => panic!("the worker was to be lost: {other:?}"),
+        }
+    }
 }
