@@ -5,7 +5,8 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Server, herder, until};
+use std::{fs, thread};
+use support::{Reply, Server, herder, until};
 
 /// Sessions that expire quickly, and begin anew then.
 const QUICK: &str = "[pools.carts]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 2\noverflow = 0\n\
@@ -27,17 +28,36 @@ fn state(server: &Server, session: &str) -> Value {
     server.get(&format!("/v1/pools/carts/sessions/{session}")).json["state"].clone()
 }
 
+/// A call of the session `ann` that runs until [`let_go`]: as long as one runs, and what waits behind it goes on at once, a session does not
+/// expire, however long the test is held up.
+fn held(server: &Server, file: &str) -> thread::JoinHandle<Reply> {
+    let body = json!({ "file": server.file(file) }).to_string();
+    let call = server.background("carts/wait", &body, &[("Herder-Session", "ann")]);
+    server.until_queue("carts", 0, 1);
+    call
+}
+
+fn let_go(server: &Server, file: &str) {
+    fs::write(server.file(file), "").unwrap();
+}
+
 /// Bound, hit, expired, rebound: each has its line, in this order, with its worker.
 #[test]
 fn a_session_that_was_bound_hit_expired_and_rebound() {
     let server = Server::with(QUICK);
-    let worker = count(&server, "ann")["meta"]["worker"].clone();
-    for _ in 0..3 {
-        count(&server, "ann");
+    let first = held(&server, "first");
+    let hits = [(); 3].map(|()| server.background("carts/count", "{}", &[("Herder-Session", "ann")]));
+    server.until_queue("carts", 3, 1);
+    let_go(&server, "first");
+    let worker = first.join().unwrap().json["meta"]["worker"].clone();
+    for hit in hits {
+        assert_eq!(hit.join().unwrap().json["meta"]["routing"], "hit");
     }
     until("it expires", || state(&server, "ann") == "expired");
-    assert_eq!(count(&server, "ann")["meta"]["why"], "expired");
+    let second = held(&server, "second");
     let (code, story, _) = told(&server, &["why", "carts", "ann"]);
+    let_go(&server, "second");
+    assert_eq!(second.join().unwrap().json["meta"]["why"], "expired");
     let at = format!("{}.1", worker.as_str().unwrap());
     let expected = [
         "session `ann` of pool `carts`".to_owned(),
