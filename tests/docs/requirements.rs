@@ -4,6 +4,8 @@ use super::pages::{read, table};
 use std::{collections::BTreeMap, fs, path::Path};
 
 const COUNT: usize = 56;
+/// A longer list is read by nobody.
+const TESTS_A_ROW: usize = 3;
 
 /// What a row says beside its number: tests as (file, name), and whether something is to come.
 struct Row {
@@ -56,6 +58,9 @@ fn row_faults(number: usize, row: &Row, source: &impl Fn(&str) -> Option<String>
     let mut faults = Vec::new();
     if row.tests.is_empty() && !row.later {
         faults.push(format!("R{number} has neither a test nor a `later: `"));
+    }
+    if row.tests.len() > TESTS_A_ROW {
+        faults.push(format!("R{number} names {} tests, more than {TESTS_A_ROW}", row.tests.len()));
     }
     for (file, name) in &row.tests {
         match source(file) {
@@ -114,8 +119,9 @@ fn a_page_that_does_not_hold_is_refused() {
         later,
     };
     let mut rows: BTreeMap<usize, Row> = (1..=COUNT).map(|number| (number, row(&[], true))).collect();
-    rows.insert(2, row(&[("a.rs", "here"), ("a.rs", "her"), ("b.py", "here"), ("c.rs", "here")], false));
+    rows.insert(2, row(&[("a.rs", "her"), ("b.py", "here"), ("c.rs", "here")], false));
     rows.insert(3, row(&[], false));
+    rows.insert(5, row(&[("a.rs", "here"); 4], false));
     rows.insert(57, row(&[], true));
     rows.remove(&4);
     let source = |file: &str| match file {
@@ -128,6 +134,7 @@ fn a_page_that_does_not_hold_is_refused() {
         "R2: a.rs has no test `her`",
         "R2: there is no c.rs",
         "R3 has neither a test nor a `later: `",
+        "R5 names 4 tests, more than 3",
         "there is no R57",
     ];
     assert_eq!(faults(&rows, source), expected);
