@@ -4,6 +4,12 @@
 //! All state of a pool is in one cell that its actors share on one arbiter, and changes in one synchronous step. Users take this
 //! crate through `herder`.
 
+#[cfg(panic = "abort")]
+compile_error!(
+    "Herder needs `panic = \"unwind\"`: it catches a panic in an actor, answers the calls concerned and rebuilds its state; with \
+     `panic = \"abort\"` any panic would end the process and all sessions. Remove `panic = \"abort\"` from the profile in Cargo.toml."
+);
+
 mod cell;
 mod child;
 mod client;
