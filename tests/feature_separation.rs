@@ -2,23 +2,17 @@
 //! an enhanced one has all that are on, and the two do not notice each other. Whole pools of real processes, through the public
 //! API.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "feature_separation/feature_flag_validation.rs"]
 mod feature_flag_validation;
-#[path = "pools/steps.rs"]
-mod steps;
-#[path = "feature_separation/worker_type_detection.rs"]
 mod worker_type_detection;
 
+use crate::pools::steps::{
+    affinity_of, answer, answers, bind, count, has_affinity_actor, pid, place, process, sleep_for_ever, status,
+    submitted,
+};
 use herder::testing::{TestPool, pool, until};
 use herder::{Affinity, Enhanced, Error, Expiry, GetWorker, PoolBuilder, Routing, Sessions};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
-use steps::{
-    affinity_of, answer, answers, bind, count, has_affinity_actor, pid, place, process, sleep_for_ever, status,
-    submitted,
-};
 
 /// What an entry of a status' `workers` has in any pool.
 const PLAIN: [&str; 10] =

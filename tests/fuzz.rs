@@ -1,11 +1,8 @@
 //! The fuzz target of the configuration without a fuzzer: the corpus, and files made from it.
 
-#![expect(clippy::panic, reason = "these are tests")]
-
-#[path = "fuzz/configuration.rs"]
 mod configuration;
-#[path = "../fuzz/twin.rs"]
-mod twin;
+
+use crate::twin;
 
 #[test]
 fn r51_configurations_of_the_corpus() {

@@ -1,18 +1,13 @@
 //! An affinity actor that is rebuilt around, panics, hangs or fails for ever: bindings, routing and status go on, and what is
 //! not there is said (R4, R7, R29). Workers are scripted.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
-#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
-mod stage;
-
+use crate::stage::*;
 use actix::{Addr, AsyncContext, Handler, Message, fut::wrap_future};
 use herder_actors::testing::*;
 use herder_actors::{
     BindSession, Error, GetInternalStats, GetPoolName, GetSessionInfo, GetStats, GetStatus, GetWorker, InjectPanic,
     SessionAffinityActor, Sessions, WorkerId, registry,
 };
-use stage::*;
 use std::time::Duration;
 use tokio::sync::oneshot;
 

@@ -1,12 +1,9 @@
 //! An answer that a process wrote before it ended is delivered, however close the two are (R36): the end can be noticed before the
 //! arbiter has looked at its sockets again. A scripted peer stands in for the process, so that the order is always the same.
 
-#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
-mod stage;
-
+use crate::stage::*;
 use herder_actors::testing::ExitStatus;
 use serde_json::json;
-use stage::*;
 
 #[actix::test]
 async fn r36_an_answer_written_just_before_the_end_is_delivered() {

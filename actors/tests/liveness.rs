@@ -1,15 +1,10 @@
 //! What a silent worker is taken for, with a scripted peer whose vitals the test sets (R26). No process is started.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
-#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
-mod stage;
-
+use crate::stage::*;
 use herder_actors::testing::*;
 use herder_actors::{ChildHandle, Error, Health, Signal, Status, Vitals, WorkerHealth};
 use herder_core::ExitStatus;
 use herder_wire::{WorkerHello, WorkerMessage};
-use stage::*;
 use std::{num::NonZeroU8, time::Duration};
 
 /// A pool whose worker is pinged often, and that worker, which has said this hello. A call was there before it was ready, so that

@@ -1,9 +1,7 @@
 //! `PoolSupervisor` by its messages: every call answered exactly once, whatever ends (R1, R4, R8, R20, R22, R29, R35, R36). Workers are
 //! scripted.
 
-#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
-mod stage;
-
+use crate::stage::*;
 use herder_actors::testing::*;
 use herder_actors::{
     Backoff, ChildHandle, CleanupStaleSessions, EndSession, Error, Execute, ExecuteInSession, GetPoolName,
@@ -14,7 +12,6 @@ use herder_actors::{
 use herder_core::ExitStatus;
 use herder_wire::HostMessage;
 use serde_json::{Value, json};
-use stage::*;
 use std::{future::Future, task::Poll, time::Duration};
 
 fn is_internal(outcome: &Outcome) -> bool {

@@ -1,12 +1,9 @@
 //! The flight recorder and the evidence of a death, where no real process can be had to show them: a lack of memory, an actor's panic (R38).
 
-#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
-mod stage;
-
+use crate::stage::*;
 use herder_actors::testing::*;
 use herder_actors::{Death, InjectPanic, OutOfMemory, WorkerId};
 use herder_core::ExitStatus;
-use stage::*;
 
 /// R38: a kill with evidence is told as likely out of memory, in the error, its report, the log and the recording.
 #[actix::test]

@@ -1,10 +1,6 @@
 //! The registry: names of live actors (R3, R4). Actors of the test's own, and pools with scripted workers.
 
-#![expect(clippy::panic, reason = "these are tests")]
-
-#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
-mod stage;
-
+use crate::stage::*;
 use actix::{Actor, ActorContext, Addr, Context, Handler, Message};
 use herder_actors::testing::*;
 use herder_actors::{
@@ -12,7 +8,6 @@ use herder_actors::{
     KillWorker, ListSessions, ListWorkers, PoolState, PoolSupervisor, SessionAffinityActor, Shutdown, TrackSession,
     UpdateSessionActivity, WaitReady, WorkerId, registry,
 };
-use stage::*;
 
 struct Named;
 

@@ -1,16 +1,13 @@
 //! `SessionAffinityActor` by its messages: what it binds decides where calls go (R3, R6, R14-R16, R20, R21). Workers are
 //! scripted.
 
-#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
-mod stage;
-
+use crate::stage::*;
 use herder_actors::testing::*;
 use herder_actors::{
     BindError, BindSession, Error, Expiry, GetInternalStats, GetSessionState, GetStats, GetTrail, GetWorker,
     InjectPanic, KillWorker, RemoveWorkerSessions, SessionAffinityActor, SessionStatus, Sessions, Shutdown, TrailState,
     UnbindSession, WorkerId, registry,
 };
-use stage::*;
 use std::time::Duration;
 
 fn bind(session: &str, worker: u32) -> BindSession {

@@ -1,11 +1,7 @@
 //! `WorkerActor`, with a scripted peer at the other end of its sockets: what a worker may say, when, and what comes of everything
 //! else (R29, R41). No process is started.
 
-#![expect(clippy::panic, reason = "these are tests")]
-
-#[expect(dead_code, reason = "many test files share it; each takes what it needs")]
-mod stage;
-
+use crate::stage::*;
 use herder_actors::testing::*;
 use herder_actors::{
     Cancel, ChildHandle, Error, Execute, GetStatus, Health, InjectPanic, InjectStop, KillWorker, PoolHealth, PoolState,
@@ -16,7 +12,6 @@ use herder_wire::{
     Codec, Codecs, EndReason, HostMessage, SessionState, WorkerError, WorkerErrorKind, WorkerHello, WorkerMessage,
 };
 use serde_json::json;
-use stage::*;
 use std::time::Duration;
 
 fn lost(outcome: &Outcome) -> &str {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::scene::{Expected, Scene, assert_error};
+use crate::faults::scene::{Expected, Scene, assert_error};
 use bytes::Bytes;
 use herder::testing::guarded;
 use herder::{Category, Error};

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::scene::{Scene, Told};
+use crate::faults::scene::{Scene, Told};
 use herder::testing::{HANGING, guarded, until};
 use herder::{Cancel, Error};
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::scene::{Expected, Scene, assert_error};
+use crate::faults::scene::{Expected, Scene, assert_error};
 use herder::testing::{lines_of, until};
 use herder::{Category, Error};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::scene::{Expected, Scene, assert_error};
+use crate::faults::scene::{Expected, Scene, assert_error};
 use herder::testing::{HANGING, guarded, until};
 use herder::{Affinity, Category, Error, PendingReply, Queue, Sessions};
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::scene::{Expected, Scene, Told, assert_error, assert_lost, assert_tail};
+use crate::faults::scene::{Expected, Scene, Told, assert_error, assert_lost, assert_tail};
 use herder::testing::{Seen, Signal, guarded, signal, stat, until};
 use herder::{Category, Enhanced, Error, Health, PoolBuilder, Stop};
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::scene::{Scene, Told, assert_lost, assert_tail};
+use crate::faults::scene::{Scene, Told, assert_lost, assert_tail};
 use herder::Cancel;
 use serde_json::json;
 use std::time::Duration;

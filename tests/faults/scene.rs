@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
-use crate::table::{self, Row};
+use crate::faults::table::{self, Row};
 use herder::testing::{TestPool, guarded, pool, until};
 use herder::{
     BindSession, Category, Enhanced, Error, PoolBuilder, Reply, Result, Routing, SessionAffinityActor, WorkerId,

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
-use crate::{
+use crate::faults::{
     scene::{Expected, assert_error},
     table::{self, Row},
 };

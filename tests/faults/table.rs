@@ -18,7 +18,7 @@ const HEAD: &str = "\
 
 Each row was written by a test that brings the fault to a pool of two real Python workers, with a bystander: a call that runs on the
 other worker in a session of its own, whose state must stay. The texts are what callers got, with what varies replaced; how they read
-in other Python versions may differ in what Python itself says. `cargo test --test faults` checks every row, and that
+in other Python versions may differ in what Python itself says. `cargo test --test it faults` checks every row, and that
 afterwards all base workers are ready and serve, that no process, zombie or descriptor is left after the shutdown, and that every call has exactly one
 end; `HERDER_BLESS=1` writes the rows anew.
 

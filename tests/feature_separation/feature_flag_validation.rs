@@ -2,10 +2,8 @@
 //! and nothing else (R9, R52). That the flags do not exist on a basic `PoolConfig` is shown where that is documented, by code
 //! that does not compile.
 
-use crate::{
-    enhanced, keys,
-    steps::{answer, bind, count, has_affinity_actor, pid, process, status, submitted},
-};
+use super::{enhanced, keys};
+use crate::pools::steps::{answer, bind, count, has_affinity_actor, pid, process, status, submitted};
 use herder::testing::{Fresh, Signal, TestPool, pool, signal, until};
 use herder::{Config, Health, Pool, Routing, WorkerHealth, WorkerState};
 use serde_json::json;

@@ -1,6 +1,7 @@
 //! Which worker type a pool has: what its configuration says, in code or in a file, is what its status says (R2, R51, R53).
 
-use crate::{basic, enhanced, steps::status};
+use super::{basic, enhanced};
+use crate::pools::steps::status;
 use herder::testing::{TestPool, pool};
 use herder::{Config, WorkerType};
 use std::path::Path;

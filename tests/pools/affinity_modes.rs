@@ -1,6 +1,8 @@
 //! How strictly a session keeps to its worker: the three modes (R19).
 
-use crate::steps::{FOR_EVER_MS, affinity_of, answer, answers, bind, count, place, process, queue_is, submitted};
+use crate::pools::steps::{
+    FOR_EVER_MS, affinity_of, answer, answers, bind, count, place, process, queue_is, submitted,
+};
 use herder::testing::pool;
 use herder::{Affinity, Call, Error, GetWorker, RebindReason, Routing, Sessions};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! The circuit breaker of a whole pool (R34): off unless asked for, opened by what counts, tried, closed, reset by hand.
 
-use crate::steps::{answer, answers};
+use crate::pools::steps::{answer, answers};
 use herder::testing::{TestPool, guarded, pool, until};
 use herder::{Breaker, BreakerState, CountedFailures, Error, Outcome};
 use serde_json::{Value, json};
@@ -97,7 +97,7 @@ async fn r34_calls_do_not_pass_through_it_one_by_one() {
     let pool = with("together", on()).await;
     let gate = pool.dir().join("gate");
     let calls = (0..2).map(|_| pool.call::<Value>("wait_for", &json!({ "path": gate })));
-    let replies = crate::steps::submitted(&pool, calls, 2, 0).await; // both in flight
+    let replies = crate::pools::steps::submitted(&pool, calls, 2, 0).await; // both in flight
     std::fs::write(&gate, "").unwrap();
     assert!(answers(replies).await.iter().all(Result::is_ok));
     pool.end().await;

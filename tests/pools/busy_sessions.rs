@@ -1,7 +1,7 @@
 //! A session that keeps its worker busy: whom it holds up, whom it does not, how many of its calls may wait, and what a call
 //! says for itself (R19). Shown by counts: nothing here depends on how long anything took.
 
-use crate::steps::{affinity_of, answer, answers, bind, count, place, process, queue_is, submitted};
+use crate::pools::steps::{affinity_of, answer, answers, bind, count, place, process, queue_is, submitted};
 use futures::future::join_all;
 use herder::testing::{HANGING, TestPool, pool};
 use herder::{Affinity, Call, Error, GetWorker, PendingReply, Queue, RebindReason, Routing};

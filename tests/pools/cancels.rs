@@ -1,7 +1,7 @@
 //! R35: whatever a handler is in the middle of, whichever way its call is left: by a deadline, by a future that is dropped, by the
 //! caller of a message. What can be interrupted is, and its process serves on; the rest is killed, and other sessions are told.
 
-use crate::steps::{Outcome, answer, count, queue_is};
+use crate::pools::steps::{Outcome, answer, count, queue_is};
 use herder::testing::{HANGING, TestPool, guarded, pool, until};
 use herder::{Cancel, Error, Execute, Generation, Routing};
 use serde_json::{Value, json};

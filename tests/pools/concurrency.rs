@@ -1,7 +1,9 @@
 //! What runs side by side and what does not, proven by stamps (R42, R46); deadlines and callers that leave (R35); the other
 //! codec (R41). Handlers meet each other, or wait for a file: no result depends on how long anything took.
 
-use crate::steps::{FOR_EVER_MS, Outcome, answer, answers, count, place, process, queue_is, sleep_for_ever, submitted};
+use crate::pools::steps::{
+    FOR_EVER_MS, Outcome, answer, answers, count, place, process, queue_is, sleep_for_ever, submitted,
+};
 use herder::testing::{HANGING, TestPool, pool, until};
 use herder::{
     Cancel, Error, Reply,

@@ -1,6 +1,6 @@
 //! What a pool makes of its workers (R45-R48): verdicts by overlap and losses by cause, never a duration held against a limit.
 
-use crate::steps::process;
+use crate::pools::steps::process;
 use herder::testing::{Fresh, guarded, pool};
 use herder::{
     Pool, PoolConfig, assert_concurrent,

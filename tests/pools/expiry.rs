@@ -1,7 +1,7 @@
 //! Sessions expire: at once, or in two phases, and never while they have a call (R15, R16, R17). Short timeouts and looks at the
 //! state until it changes; nothing here depends on how long anything took.
 
-use crate::steps::{affinity_of, answer, answers, count, submitted};
+use crate::pools::steps::{affinity_of, answer, answers, count, submitted};
 use herder::testing::{TestPool, pool, until};
 use herder::{
     CleanupStaleSessions, Error, Expiry, GetInternalStats, GetSessionState, GetWorker, OnExpired, RebindReason, Routed,

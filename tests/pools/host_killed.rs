@@ -96,7 +96,7 @@ impl Host {
     #[expect(clippy::disallowed_methods, reason = "it is a host that is started, not a worker; each is waited for")]
     fn start(command: &str, home: &Path) -> Self {
         let mut host = Command::new(env::current_exe().unwrap());
-        host.args(["--exact", "host_killed::host", "--include-ignored"]).env(ROLE, command).env("TMPDIR", home);
+        host.args(["--exact", "pools::host_killed::host", "--include-ignored"]).env(ROLE, command).env("TMPDIR", home);
         Self(host.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
     }
 }

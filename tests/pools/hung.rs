@@ -1,6 +1,6 @@
 //! A worker that hangs is its own callers' trouble alone: the pool and its other workers go on (R26).
 
-use crate::steps::{answer, bind, count, process};
+use crate::pools::steps::{answer, bind, count, process};
 use herder::testing::{Signal, lines_of, pool, signal, until};
 use herder::{Health, WorkerState};
 use std::time::Duration;

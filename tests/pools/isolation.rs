@@ -4,8 +4,8 @@
 mod model;
 mod subject;
 
-use crate::number;
-use crate::steps::{affinity_of, answer, count, pid, status};
+use crate::pools::number;
+use crate::pools::steps::{affinity_of, answer, count, pid, status};
 use futures::future::join_all;
 use herder::testing::{TestPool, guarded, until};
 use herder::{

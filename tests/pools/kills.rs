@@ -4,7 +4,7 @@ mod judge;
 mod storm;
 mod verdicts;
 
-use crate::number;
+use crate::pools::number;
 use judge::{Call, Judge, Tally};
 use storm::{Storm, WORKERS};
 

@@ -1,7 +1,7 @@
 //! R26: what silence means. C code that computes with the GIL held is left to finish; one that does nothing is ended, and where it
 //! hung is told. (A stopped process: `tests/faults/processes.rs`.)
 
-use crate::steps::{answer, count};
+use crate::pools::steps::{answer, count};
 use herder::testing::{HANGING, TestPool, guarded, lines_of, pool, until};
 use herder::{Cancel, Error, Health, Stop, Vitals, WorkerHealth};
 use serde_json::{Value, json};

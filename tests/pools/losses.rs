@@ -1,6 +1,6 @@
 //! What sessions hear of the death of their worker: each is told once, nobody else is, and no successor answers for it (R20, R21).
 
-use crate::steps::{FOR_EVER_MS, Outcome, affinity_of, answer, answers, bind, count, place, process, submitted};
+use crate::pools::steps::{FOR_EVER_MS, Outcome, affinity_of, answer, answers, bind, count, place, process, submitted};
 use herder::testing::pool;
 use herder::{Affinity, Error, GetWorker, RebindReason, Routing};
 use serde_json::{Value, json};

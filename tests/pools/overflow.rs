@@ -1,6 +1,6 @@
 //! Overflow workers: they come when all are busy, linger, go, and take no session while a base worker lives (R12).
 
-use crate::steps::{answer, answers, count, place, process, queue_is, sleep_for_ever, submitted};
+use crate::pools::steps::{answer, answers, count, place, process, queue_is, sleep_for_ever, submitted};
 use herder::testing::{TestPool, pool, until};
 use serde_json::json;
 use std::time::Duration;

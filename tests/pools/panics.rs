@@ -1,7 +1,7 @@
 //! A panic in each of a pool's actors: it is noticed and named, every call has its answer, no process is left, and the pool
 //! goes on (R29).
 
-use crate::steps::{
+use crate::pools::steps::{
     Outcome, affinity_of, answer, answers, bind, count, place, process, sleep_for_ever, status, submitted,
 };
 use actix::{AsyncContext, Handler, Message, fut::wrap_future};

@@ -1,6 +1,6 @@
 //! The queue of a whole pool (R36): fair between sessions, and honest about what can't be reached in time.
 
-use crate::steps::{answer, queue_is};
+use crate::pools::steps::{answer, queue_is};
 use futures::future::join_all;
 use herder::testing::{TestPool, pool, until};
 use herder::{Call, Queue};

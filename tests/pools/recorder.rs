@@ -1,6 +1,6 @@
 //! The flight recorder of a worker: what it has in which pool, of processes that live and that are gone, and where it is told (R38).
 
-use crate::steps::{answer, answers, process, sleep_for_ever, submitted};
+use crate::pools::steps::{answer, answers, process, sleep_for_ever, submitted};
 use herder::testing::{TestPool, pool};
 use herder::{Descriptor, Direction, Error, Generation, RecordedFrame, Recording, WorkerId};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Starts that fail and workers that keep dying: the others serve, the pool says why, and it is whole again by itself (R13, R27, R28).
 
-use crate::steps::{answer, answers};
+use crate::pools::steps::{answer, answers};
 use herder::testing::{TestPool, pool, pool_soon, until};
 use herder::{Error, PoolState, Restart};
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! Calls that are sent again, and payloads that must not be: with processes that really end (R33, R37).
 
-use crate::steps::{Outcome, answer};
+use crate::pools::steps::{Outcome, answer};
 use herder::testing::{TestPool, guarded, pool, until};
 use herder::{Backoff, Error, Poison, Pool, PoolBuilder, Retry};
 use serde_json::{Value, json};

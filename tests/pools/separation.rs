@@ -1,7 +1,7 @@
 //! What keeps pools apart, and the shape of their status (R3-R6, R8, R52). What only enhanced pools have:
 //! `tests/feature_separation.rs`.
 
-use crate::steps::{affinity_of, bind, count, has_affinity_actor, pid, place, process, status};
+use crate::pools::steps::{affinity_of, bind, count, has_affinity_actor, pid, place, process, status};
 use herder::testing::{Fresh, TestPool, pool};
 use herder::{
     Enhanced, Error, Expiry, GetWorker, Pool, PoolBuilder, PoolSupervisor, SessionAffinityActor, Sessions, registry,

@@ -1,6 +1,6 @@
 //! A worker that stays alive is told of each session that ended: once, with its reason, behind the calls it has (R22).
 
-use crate::steps::{bind, submitted};
+use crate::pools::steps::{bind, submitted};
 use herder::testing::{TestPool, pool, until};
 use herder::{Affinity, Call, Expiry, Sessions};
 use serde_json::json;
@@ -105,7 +105,7 @@ async fn r22_a_session_ends_in_order_with_its_calls() {
     fs::write(pool.dir().join("go"), "").unwrap();
     stay.await.unwrap();
     let numbers = async |calls: Vec<herder::PendingReply>| {
-        crate::steps::answers(calls).await.remove(0).unwrap().decode::<u64>().unwrap()
+        crate::pools::steps::answers(calls).await.remove(0).unwrap().decode::<u64>().unwrap()
     };
     assert_eq!((numbers(before).await, numbers(after).await), (2, 1));
     settle(&pool).await;

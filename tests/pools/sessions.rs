@@ -1,6 +1,6 @@
 //! Sessions reach the worker that holds their state (R14, R15, R18, R22).
 
-use crate::steps::{affinity_of, bind, count, place, process};
+use crate::pools::steps::{affinity_of, bind, count, place, process};
 use futures::future::try_join_all;
 use herder::testing::{guarded, pool};
 use herder::{

@@ -1,7 +1,7 @@
 //! The end of a pool: in order, out of time, and by dropping its handle (R30). What is left afterwards is checked by each test's
 //! `end`: no process, no zombie, no descriptor, no call without an answer.
 
-use crate::steps::{answer, answers, sleep_for_ever, submitted};
+use crate::pools::steps::{answer, answers, sleep_for_ever, submitted};
 use herder::testing::{Census, HANGING, guarded, pool, until};
 use herder::{Error, Stop};
 use serde_json::{Value, json};

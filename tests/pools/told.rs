@@ -1,6 +1,6 @@
 //! What a death leaves in the log, and what no worker said (R38, R39): each fact a field of its own, and no answer but a worker's.
 
-use crate::steps::{FOR_EVER_MS, Outcome, answer, answers, process, submitted};
+use crate::pools::steps::{FOR_EVER_MS, Outcome, answer, answers, process, submitted};
 use herder::testing::{TestPool, lines_of, pool, until};
 use herder::{Error, Restart};
 use serde_json::{Value, json};

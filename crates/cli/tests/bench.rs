@@ -1,10 +1,8 @@
 //! `herder bench`: a pool of the user's own at several sizes, and what came of it as a table, as JSON and as pictures (R45, R46, R48).
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
 #![expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
 
-mod support;
-
+use crate::support::{folder, herder, is_alive, until};
 use herder::testing::{Signal, signal};
 use roxmltree::{Document, Node};
 use serde_json::{Value, json};
@@ -14,7 +12,6 @@ use std::{
     path::Path,
     process::{Child, Stdio},
 };
-use support::{folder, herder, is_alive, until};
 
 /// Exit code, standard output, standard error.
 fn bench(folder: &Path, args: &[&str]) -> (i32, String, String) {

@@ -1,9 +1,7 @@
 //! A pool's breaker and quarantine over HTTP: what they hold, what their callers are told, and letting go by hand (R34, R37).
 
-mod support;
-
+use crate::support::{Reply, Request, Server};
 use serde_json::{Value, json};
-use support::{Reply, Request, Server};
 
 const POOL: &str = "app = 'app.py:app'\npool_size = 1\noverflow = 0\n";
 

@@ -1,10 +1,8 @@
 //! Calls over HTTP against real workers: results, and every error that a call can end with (R38, "Bad input").
 
-mod support;
-
+use crate::support::{Server, get, is_alive, post, until};
 use serde_json::json;
 use std::fs;
-use support::{Server, get, is_alive, post, until};
 
 const PLAIN: &str = "[pools.plain]\napp = 'app.py:app'\npool_size = 2\noverflow = 0\n";
 /// One worker, one place in the queue, small frames.
@@ -206,7 +204,7 @@ fn arguments_beyond_the_limit_are_413() {
 fn a_pool_that_cannot_start_says_why() {
     let config = "[pools.broken]\napp = 'missing.py:app'\npool_size = 1\noverflow = 0\n\
                   restart = { max = 1, backoff = '1ms', max_backoff = '1ms' }\n";
-    let server = Server::start(support::folder(config), &[], &[]);
+    let server = Server::start(crate::support::folder(config), &[], &[]);
     until("the pool has failed", || server.get("/v1/pools/broken").json["state"] == "failed");
     let reply = server.call("broken/echo", "{}", &[]);
     let problem = reply.problem(503, "pool-failed");

@@ -1,12 +1,8 @@
 //! `herder chaos`: workers of a user's own pool are killed and stopped, and the report says what came of it (R36).
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
+use crate::support::{folder, herder};
 use serde_json::{Value, json};
 use std::{fs, path::Path};
-use support::{folder, herder};
 
 /// Exit code, standard output, standard error.
 fn chaos(folder: &Path, args: &[&str]) -> (i32, String, String) {

@@ -1,13 +1,9 @@
 //! `call`, `check`, `status` and `why`: what they print, and their exit codes.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
+use crate::support::{Server, folder, herder};
 use insta::assert_snapshot;
 use serde_json::Value;
 use std::{fs, path::Path, process::Output};
-use support::{Server, folder, herder};
 
 /// Nobody listens there: what a test starts it starts itself.
 const KEPT: &str = "[server]\nlisten = '127.0.0.1:1'\n[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'\n\

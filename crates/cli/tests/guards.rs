@@ -1,9 +1,7 @@
 //! Who may ask, and what else there is to ask for: hosts, origins, the token, paths and methods, sessions and workers.
 
-mod support;
-
+use crate::support::{Request, Server, folder, get, herder, post};
 use serde_json::{Value, json};
-use support::{Request, Server, folder, get, herder, post};
 
 const KEPT: &str = "[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
 

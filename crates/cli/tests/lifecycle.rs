@@ -1,11 +1,9 @@
 //! The server's life: readiness, clients who leave, the end in order and the end now.
 
-mod support;
-
+use crate::support::{Reply, Server, folder, get, herder, is_alive, until};
 use herder::testing::Signal;
 use serde_json::json;
 use std::{fs, net::Shutdown, os::unix::process::ExitStatusExt};
-use support::{Reply, Server, folder, get, herder, is_alive, until};
 
 const ONE: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\ntimeout = '10m'\nqueue.timeout = '10m'\n\
                    cancel = { interrupt = '10ms', kill = '10m' }\n";
@@ -15,7 +13,7 @@ fn readyz_turns_when_each_pool_has_a_worker() {
     let folder = folder(ONE);
     let go = folder.path().join("go");
     let late = format!("import os, time\nwhile not os.path.exists({:?}): time.sleep(0.01)\n", go.display().to_string());
-    fs::write(folder.path().join("app.py"), late + support::APP).unwrap();
+    fs::write(folder.path().join("app.py"), late + crate::support::APP).unwrap();
     let server = Server::start(folder, &[], &[]);
     let before = server.get("/readyz");
     let problem = before.problem(503, "not-ready");
@@ -62,7 +60,7 @@ fn r35_a_client_who_leaves_a_call_that_hangs_costs_its_worker() {
                 mutex = ctypes.create_string_buffer(128)\n    \
                 for _ in range(2): ctypes.PyDLL(None).pthread_mutex_lock(mutex)\n";
     let folder = folder(config);
-    fs::write(folder.path().join("app.py"), format!("{}{hang}", support::APP)).unwrap();
+    fs::write(folder.path().join("app.py"), format!("{}{hang}", crate::support::APP)).unwrap();
     let server = Server::start(folder, &[], &[]);
     server.until_ready();
     let ann = [("Herder-Session", "ann")];

@@ -1,11 +1,7 @@
 //! `herder recorder` and `GET .../workers/{id}/recorder`: what an engineer sees of a worker that died (R38).
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
+use crate::support::{Server, herder, until};
 use serde_json::json;
-use support::{Server, herder, until};
 
 const POOLS: &str = "[pools.carts]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n\
                      [pools.plain]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";

@@ -1,12 +1,8 @@
 //! `herder why` and `GET .../why`: a session's story as a support engineer reads it (R22).
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
+use crate::support::{Reply, Server, herder, until};
 use serde_json::{Value, json};
 use std::{fs, thread};
-use support::{Reply, Server, herder, until};
 
 /// Sessions that expire quickly, and begin anew then.
 const QUICK: &str = "[pools.carts]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 2\noverflow = 0\n\
@@ -89,7 +85,7 @@ fn losses_ends_and_strangers() {
     assert!(places.is_sorted() && places[0].is_some(), "{places:?} in\n{story}");
 
     let why = |session: &str| server.get(&format!("/v1/pools/carts/sessions/{session}/why"));
-    let end = support::Request::new("DELETE", "/v1/pools/carts/sessions/ann", "").send(server.address);
+    let end = crate::support::Request::new("DELETE", "/v1/pools/carts/sessions/ann", "").send(server.address);
     assert_eq!(end.status, 204);
     let gone = why("ann").json;
     assert_eq!((&gone["state"], &gone["present"], &gone["complete"]), (&json!("gone"), &Value::Null, &json!(true)));

@@ -1,26 +1,112 @@
-//! Instructions of one call through the core, from its submission to its delivery, for each kind of pool: `.ci/run instructions`.
+//! Counts the instructions of one call through the core, from its submission to its delivery, for each kind of pool:
+//! `cargo bench -p herder-core --bench instructions`.
 //!
-//! Callgrind counts them, so the machine's pace does not matter. Only what happens inside `counted` is counted.
+//! The program starts itself under callgrind once for each case, so it needs valgrind. The machine's pace does not matter. Only
+//! what happens inside `counted` is counted. Exits with 1 if a basic pool's call costs more beside an enhanced pool than alone (R55), or if
+//! the figures cannot be right.
 #![expect(
-    missing_docs,
     clippy::expect_used,
     clippy::panic,
     clippy::disallowed_macros,
     clippy::disallowed_methods,
-    reason = "a benchmark: it may end with a panic; its macros make items that nobody documents, read arguments and print"
+    clippy::disallowed_types,
+    reason = "a benchmark: it may end with a panic, reads its arguments, starts itself, and prints"
 )]
 
 #[path = "../tests/warm/mod.rs"]
 mod warm;
 
-use gungraun::{Callgrind, EntryPoint, prelude::*};
-use herder_core::{KindSettings, Routing, Submission};
+use herder_core::{
+    KindSettings::{self, Basic},
+    Routing::{self, Hit, Unrouted},
+    Submission,
+};
+use std::{
+    collections::HashMap,
+    env,
+    hint::black_box,
+    process::{Command, ExitCode},
+};
 use warm::{Warm, enhanced};
 
-/// What `.ci/instructions` divides by.
 const CALLS: usize = 10_000;
 const WARM_UP: usize = 1000;
 const SESSIONS: usize = 1000;
+/// What is left to a compiler that lays the code out differently; the counts themselves are the same from run to run.
+const TOLERANCE: f64 = 0.005;
+/// Names the case to run, in the process that callgrind watches.
+const CASE: &str = "HERDER_INSTRUCTIONS_CASE";
+
+/// A pool that is measured: its name, the case that its ratio is to, and how its calls are routed.
+struct Case {
+    name: &'static str,
+    relative_to: &'static str,
+    scene: fn() -> Scene,
+    routing: Routing,
+}
+
+const fn case(name: &'static str, relative_to: &'static str, scene: fn() -> Scene, routing: Routing) -> Case {
+    Case { name, relative_to, scene, routing }
+}
+
+const CASES: [Case; 11] = [
+    case("basic_alone", "basic_alone", || alone(Basic), Unrouted),
+    case("basic_beside_enhanced", "basic_alone", || beside_enhanced(Basic), Unrouted),
+    case("basic_session", "basic_alone", || with_sessions(Basic), Unrouted),
+    case("enhanced_none", "basic_alone", || alone(enhanced(false, false, false)), Unrouted),
+    case("enhanced_none_session", "enhanced_none", || with_sessions(enhanced(false, false, false)), Unrouted),
+    case("only_session_affinity", "basic_alone", || alone(enhanced(true, false, false)), Unrouted),
+    case("only_session_affinity_session", "only_session_affinity", || with_sessions(enhanced(true, false, false)), Hit),
+    case("only_worker_metrics", "basic_alone", || alone(enhanced(false, true, false)), Unrouted),
+    case("only_state_machine", "basic_alone", || alone(enhanced(false, false, true)), Unrouted),
+    case("enhanced_all", "basic_alone", || alone(enhanced(true, true, true)), Unrouted),
+    case("enhanced_all_session", "enhanced_all", || with_sessions(enhanced(true, true, true)), Hit),
+];
+
+fn main() -> ExitCode {
+    if let Ok(name) = env::var(CASE) {
+        run(CASES.iter().find(|case| case.name == name).expect("a case of this name"));
+        return ExitCode::SUCCESS;
+    }
+    let found: HashMap<&str, f64> = CASES.iter().map(|case| (case.name, count(case.name))).collect();
+    for Case { name, relative_to, .. } in &CASES {
+        let ratio = found[name] / found[relative_to];
+        println!("{name:<30} {:>8.1} instructions a call, {ratio:.3} of {relative_to}", found[name]);
+    }
+    let faults = faults(&found);
+    faults.iter().for_each(|fault| println!("{fault}"));
+    if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Why the figures do not hold, one line for each reason.
+fn faults(found: &HashMap<&str, f64>) -> Vec<String> {
+    let (alone, beside, session) = (found["basic_alone"], found["basic_beside_enhanced"], found["basic_session"]);
+    let mut faults = Vec::new();
+    if (beside - alone).abs() > TOLERANCE * alone {
+        faults.push(format!(
+            "R55: a basic call costs {alone:.1} instructions alone, {beside:.1} beside an enhanced pool"
+        ));
+    }
+    // A call that is cheaper than a step can be, or with a session no dearer than without, means that something else was measured.
+    if alone < 100.0 || session < 1.05 * alone {
+        faults.push(format!("not a call: {alone:.1} instructions without a session, {session:.1} with one"));
+    }
+    faults
+}
+
+/// Instructions per call of one case, as callgrind reports them.
+fn count(name: &str) -> f64 {
+    let done = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*instructions::counted*"])
+        .arg(env::current_exe().expect("this program"))
+        .env(CASE, name)
+        .output()
+        .expect("valgrind is installed");
+    let report = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{name}: {report}");
+    let collected = report.lines().find_map(|line| line.split_once("Collected :")).expect("callgrind's count");
+    collected.1.trim().parse::<f64>().expect("a number") / CALLS as f64
+}
 
 /// The pool that is measured, and one that has as much to do beside it, in the same process.
 struct Scene {
@@ -43,37 +129,18 @@ fn with_sessions(kind: KindSettings) -> Scene {
     Scene { pool: Warm::new(kind, SESSIONS, 2), neighbour: None }
 }
 
-#[inline(never)]
-fn counted(pool: &mut Warm, next: Submission) -> Routing {
-    pool.serve(next)
-}
-
-#[library_benchmark]
-#[bench::basic_alone(alone(KindSettings::Basic), Routing::Unrouted)]
-#[bench::basic_beside_enhanced(beside_enhanced(KindSettings::Basic), Routing::Unrouted)]
-#[bench::basic_session(with_sessions(KindSettings::Basic), Routing::Unrouted)]
-#[bench::enhanced_none(alone(enhanced(false, false, false)), Routing::Unrouted)]
-#[bench::enhanced_none_session(with_sessions(enhanced(false, false, false)), Routing::Unrouted)]
-#[bench::only_session_affinity(alone(enhanced(true, false, false)), Routing::Unrouted)]
-#[bench::only_session_affinity_session(with_sessions(enhanced(true, false, false)), Routing::Hit)]
-#[bench::only_worker_metrics(alone(enhanced(false, true, false)), Routing::Unrouted)]
-#[bench::only_state_machine(alone(enhanced(false, false, true)), Routing::Unrouted)]
-#[bench::enhanced_all(alone(enhanced(true, true, true)), Routing::Unrouted)]
-#[bench::enhanced_all_session(with_sessions(enhanced(true, true, true)), Routing::Hit)]
-fn life(mut scene: Scene, expected: Routing) -> Scene {
+fn run(case: &Case) {
+    let mut scene = (case.scene)();
     for _ in 0..CALLS {
         if let Some(neighbour) = &mut scene.neighbour {
-            assert_eq!(neighbour.call(), Routing::Hit);
+            assert_eq!(neighbour.call(), Hit);
         }
         let next = scene.pool.next();
-        assert_eq!(counted(&mut scene.pool, next), expected);
+        assert_eq!(counted(&mut scene.pool, next), case.routing);
     }
-    scene
 }
 
-library_benchmark_group!(name = calls, benchmarks = life);
-main!(
-    config = LibraryBenchmarkConfig::default()
-        .tool(Callgrind::with_args(["--cache-sim=no"]).entry_point(EntryPoint::Custom("instructions::counted".into()))),
-    library_benchmark_groups = calls
-);
+#[inline(never)]
+fn counted(pool: &mut Warm, next: Submission) -> Routing {
+    black_box(pool.serve(next))
+}

@@ -1,6 +1,6 @@
 //! I1 to I4 in every state that small pools can get into: a model checker takes the core through all orders of submits, frames,
 //! deaths, pings, retries, cancels and timers, and prints the shortest way to a state that breaks a rule. The seeded schedules see larger pools
-//! and more kinds of operations; here nothing is left to chance. `cargo test -p herder-core --test model_check -- --nocapture`.
+//! and more kinds of operations; here nothing is left to chance. `cargo test -p herder-core --test it model_check -- --nocapture`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -9,24 +9,10 @@
     reason = "the model is not the core: it may use ordered maps, be told how large to be, and print what was explored"
 )]
 
-#[cfg(test)]
-#[path = "model_check/act.rs"]
 mod act;
-#[cfg(test)]
-#[path = "model_check/configurations.rs"]
 mod configurations;
-#[cfg(test)]
-#[path = "model_check/faults.rs"]
 mod faults;
-#[cfg(test)]
-#[path = "model_check/pool.rs"]
 mod pool;
-#[cfg(test)]
-#[path = "model_check/rules.rs"]
 mod rules;
-#[cfg(test)]
-#[path = "model_check/state.rs"]
 mod state;
-#[cfg(test)]
-#[path = "model_check/world.rs"]
 mod world;

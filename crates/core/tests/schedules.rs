@@ -9,33 +9,16 @@
     reason = "the model is not the core: it may use ordered maps, all cores, and print the seed"
 )]
 
-#[cfg(test)]
-#[path = "schedules/driver.rs"]
 mod driver;
-#[cfg(test)]
-#[path = "schedules/model.rs"]
 mod model;
-#[cfg(test)]
-#[path = "schedules/operations.rs"]
 mod operations;
-#[cfg(test)]
-#[path = "schedules/rest.rs"]
 mod rest;
-#[cfg(test)]
-#[path = "schedules/rng.rs"]
 mod rng;
-#[cfg(test)]
-#[path = "schedules/settings.rs"]
 mod settings;
-#[cfg(test)]
-#[path = "schedules/states.rs"]
 mod states;
-#[cfg(test)]
-#[path = "../../../fuzz/twin.rs"]
-mod twin;
-#[cfg(test)]
-#[path = "schedules/world.rs"]
 mod world;
+
+use crate::twin;
 
 /// How many run unless `HERDER_SCHEDULES` says more.
 const SCHEDULES: u64 = 10_000;

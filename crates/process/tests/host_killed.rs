@@ -1,10 +1,9 @@
 //! R30: the host is killed with `SIGKILL`, and nothing of its workers is left. The host is this test binary, started again in
 //! the role that a variable names.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
+use crate::support::{
+    Watch, descriptors, line, lines, numbers, pids, python, raw, shell, started, stat, until, watchdog_of,
+};
 use herder_process::{Signal, SpawnError, spawn};
 use rustix::process::{Resource, getrlimit, kill_process, setrlimit};
 use std::{
@@ -13,7 +12,6 @@ use std::{
     os::unix::process::ExitStatusExt,
     process::{Child, ChildStdout, Command, Stdio},
 };
-use support::{Watch, descriptors, line, lines, numbers, pids, python, raw, shell, started, stat, until, watchdog_of};
 
 const ROLE: &str = "HERDER_TEST_ROLE";
 const TOKEN: &str = "HERDER_TEST_TOKEN";
@@ -147,7 +145,10 @@ impl Host {
 
     fn start_with(role: &str, token: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "host", "--nocapture", "--include-ignored", "-q"]).env(ROLE, role).env(TOKEN, token);
+        command
+            .args(["--exact", "host_killed::host", "--nocapture", "--include-ignored", "-q"])
+            .env(ROLE, role)
+            .env(TOKEN, token);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let words = BufReader::new(process.stdout.take().unwrap());
         Self { process, words, workers: Vec::new() }

@@ -1,9 +1,7 @@
 //! What is known of the memory of a worker that died (R38).
 
-mod support;
-
+use crate::support::{Watch, line, lines, python, started};
 use herder_process::{ExitStatus, Spawned};
-use support::{Watch, line, lines, python, started};
 
 const MIB: u64 = 1 << 20;
 

@@ -1,14 +1,12 @@
 //! What a worker is started with, and what is said when it can't be.
 
-mod support;
-
+use crate::support::{descriptors, line, lines, numbers, python, shell, started};
 use herder_process::{Command, ExitStatus, Signal, SpawnError, spawn};
 use std::{
     io::{Read, Write},
     os::fd::AsFd,
     thread,
 };
-use support::{descriptors, line, lines, numbers, python, shell, started};
 
 #[tokio::test]
 async fn exit_codes_and_signals_are_told_to_every_waiter_at_any_time() {

@@ -1,12 +1,8 @@
 //! R30: how workers end: the ladder, kills, dropped handles, and what happens to the rest of the group.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
-mod support;
-
+use crate::support::{Watch, children, line, lines, numbers, python, shell, started, stat, until};
 use herder_process::{Child, ExitStatus, Signal, Spawned, spawn};
 use std::{future::Future, os::unix::net::UnixStream, pin::pin, task::Poll, time::Duration};
-use support::{Watch, children, line, lines, numbers, python, shell, started, stat, until};
 
 const NEVER: Duration = Duration::MAX;
 

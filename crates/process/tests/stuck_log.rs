@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+#[expect(dead_code, reason = "each test binary uses a part of it")]
 mod support;
 
 use herder_process::ExitStatus;

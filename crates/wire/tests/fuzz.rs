@@ -1,13 +1,9 @@
 //! The fuzz targets of this crate without a fuzzer: the corpus, and inputs made from it.
 
-#![expect(clippy::panic, reason = "these are tests")]
-
-#[path = "fuzz/frames.rs"]
 mod frames;
-#[path = "fuzz/messages.rs"]
 mod messages;
-#[path = "../../../fuzz/twin.rs"]
-mod twin;
+
+use crate::twin;
 
 #[test]
 fn r41_frames_of_the_corpus() {

@@ -1,7 +1,5 @@
 //! The test vectors: every frame decodes to the fields that stand beside it and encodes to the same bytes again; every malformed
 //! one is found under its name (R41, R44). The file is shared with the tests of every other implementation.
-#![expect(clippy::unwrap_used, reason = "a failed test may panic in its own functions too")]
-
 use bytes::{Bytes, BytesMut};
 use herder_wire::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, HostMessage, Kind, WorkerMessage};
 use serde_json::{Value, json};

@@ -1,6 +1,4 @@
 //! Arguments as they come from callers, and the way between the codecs (R41): what is accepted every reader accepts.
-#![expect(clippy::panic, reason = "a failed test may panic in its own functions too")]
-
 use herder_wire::{MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json_object, json_to_msgpack, msgpack_to_json};
 use proptest::prelude::*;
 use serde_json::{Value, json};

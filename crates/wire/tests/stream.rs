@@ -1,7 +1,5 @@
 //! Streams cut anywhere, garbage, and messages of every shape: the decoder finds the same frames, never panics, never asks for
 //! more than it may (R41).
-#![expect(clippy::unwrap_used, reason = "a failed test may panic in its own functions too")]
-
 use bytes::{BufMut, Bytes, BytesMut};
 use herder_core::{Epoch, Generation, Now, SessionId, WireId, WorkerId};
 use herder_wire::*;

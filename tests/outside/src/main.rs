@@ -84,3 +84,9 @@ async fn refuses_a_second(config: PoolConfig) -> herder::Result<()> {
     }
     Ok(())
 }
+
+/// R1 to R6, R18.
+#[test]
+fn an_outside_crate_uses_messages_alone() {
+    main().unwrap();
+}

@@ -2,8 +2,8 @@
 
 use super::model::{Facts, Model, Operation, Seen};
 use crate::{
+    pools::steps::{affinity_of, count, has_affinity_actor, pid, place},
     rng::Rng,
-    steps::{affinity_of, count, has_affinity_actor, pid, place},
 };
 use actix::{Handler, Message};
 use herder::testing::{TestPool, guarded, pool};

@@ -3,8 +3,8 @@
 
 use super::judge::{Call, End, Entry, Kill, Ledger};
 use crate::{
+    pools::steps::{Outcome, answers, place},
     rng::Rng,
-    steps::{Outcome, answers, place},
 };
 use futures::future::join_all;
 use herder::testing::{Signal, TestPool, pool, signal, until};

@@ -1,7 +1,7 @@
 //! The judge itself can fail: a history that is right, and each thing that must not be in one.
 
 use super::judge::{Call, End, Entry, Judge, Kill, Ledger, Tally};
-use crate::steps::process;
+use crate::pools::steps::process;
 use herder::{RebindReason, Routing, WorkerRef};
 
 struct Case {

@@ -1,7 +1,6 @@
 //! The real binary with real workers, on a free port, in a folder of its own; and plain HTTP over a socket, so that tests see
 //! and send every byte.
 
-#![expect(dead_code, reason = "each test binary uses a part of it")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 #![expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
 

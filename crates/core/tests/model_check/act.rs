@@ -1,7 +1,7 @@
 //! What may happen next, and how it does. Keeps to what a shell guarantees: a process says ready once, frames come between that
 //! and its exit, and each process exits once.
 
-use crate::{
+use super::{
     faults::Fault,
     pool::{Kind, Pool},
     state::{Broken, Call, State},

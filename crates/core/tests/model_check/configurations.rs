@@ -1,6 +1,6 @@
 //! The small pools whose every state is visited, and how many states that is at least.
 
-use crate::{
+use super::{
     act::beats,
     pool::{Kind, Pool},
     state::Left,
@@ -144,7 +144,10 @@ fn explore(name: &str, pool: &Pool, at_least: usize) {
 }
 
 /// The shortest way to a state that breaks a rule, if there is any: depth by depth.
-pub(crate) fn shortest(pool: &Pool, rule: &'static str) -> Option<Path<crate::state::State, crate::act::Action>> {
+pub(crate) fn shortest(
+    pool: &Pool,
+    rule: &'static str,
+) -> Option<Path<super::state::State, crate::model_check::act::Action>> {
     let done = HasDiscoveries::AnyOf([rule].into());
     let within = |depth: usize| {
         let checker = pool.clone().checker().finish_when(done.clone()).target_max_depth(depth).spawn_bfs().join();

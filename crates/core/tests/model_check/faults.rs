@@ -1,7 +1,7 @@
 //! Shells that are wrong on purpose. Each breaks one rule, and the checker has to find the shortest way to it: a checker that
 //! stays green here would prove nothing above.
 
-use crate::{configurations, pool::Pool, rules, state::State};
+use super::{configurations, pool::Pool, rules, state::State};
 use herder_core::{CallId, Effect, Failure, Generation, Input, Note, WireId, WorkerId, WorkerRef};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

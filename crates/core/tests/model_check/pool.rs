@@ -1,6 +1,6 @@
 //! A small pool and what may happen to it, as the checker sees it.
 
-use crate::{
+use super::{
     act::Action,
     faults::Fault,
     rules,

@@ -1,6 +1,6 @@
 //! What holds in every state: I1 to I4, and that a pool at rest is whole (I7).
 
-use crate::{
+use super::{
     pool::Pool,
     state::{Broken, State},
 };

@@ -1,6 +1,6 @@
 //! One state of the model: the core, the time, the world around the core, and what each caller was answered.
 
-use crate::{
+use super::{
     pool::Pool,
     world::{Attempt, World},
 };

@@ -1,6 +1,6 @@
 //! One schedule: a pool, its processes and a clock, and each step followed by all checks.
 
-use crate::{
+use super::{
     model::{Call, Cause, Model},
     rng::Rng,
     settings,
@@ -44,7 +44,7 @@ impl Drop for Line<'_> {
         if let Source::Seed(seed) = self.0
             && std::thread::panicking()
         {
-            eprintln!("HERDER_SEED={seed} cargo test -p herder-core --test schedules replay -- --nocapture");
+            eprintln!("HERDER_SEED={seed} cargo test -p herder-core --test it schedules::replay -- --nocapture");
         }
     }
 }

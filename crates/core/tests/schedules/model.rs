@@ -1,7 +1,7 @@
 //! What a pool owes its callers, told a second time and simply: the calls, where each session's epochs have their state, and
 //! who was told what. Knows nothing of queues; sees inputs and effects only.
 
-use crate::world::{Attempt, World};
+use super::world::{Attempt, World};
 use herder_core::{Affinity, CallId, Effect, Epoch, Failure, Now, SessionId, WireId, WorkerRef};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! What may happen in a schedule, one operation at a time. Keeps to what a shell guarantees: a process says ready once, frames
 //! come between that and its exit, and each process exits once.
 
-use crate::{driver::Driver, model::Cause, settings::MODES, world::Process};
+use super::{driver::Driver, model::Cause, settings::MODES, world::Process};
 use herder_core::{
     Affinity, CallId, Core, Doom, Fingerprint, Input, KindSettings, Lookup, Now, Outcome, SessionState, Vitals, WireId,
     WorkerId, WorkerRef,

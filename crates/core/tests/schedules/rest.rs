@@ -1,6 +1,6 @@
 //! The end of a schedule: processes that behave from now on bring every pool to rest, and then nothing may be left.
 
-use crate::{driver::Driver, settings::MAX_QUARANTINE};
+use super::{driver::Driver, settings::MAX_QUARANTINE};
 use herder_core::{Affinity, BreakerState, PoolState, WireId, WorkerRef};
 use std::time::Duration;
 

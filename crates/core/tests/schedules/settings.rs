@@ -1,6 +1,6 @@
 //! Small pools of every kind: bounds so tight and times so short that schedules run into all of them.
 
-use crate::rng::Rng;
+use super::rng::Rng;
 use herder_core::{
     Affinity, AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
     KindSettings, OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings,

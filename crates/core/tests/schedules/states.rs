@@ -1,6 +1,6 @@
 //! What must hold after each step: I2, I4, I6, I7, deadlines, R12, and that nobody waits for a free worker in vain.
 
-use crate::{driver::Driver, model::Call};
+use super::{driver::Driver, model::Call};
 use herder_core::{
     Affinity, CallId, Epoch, HISTORY_LIMIT, Health, KindSettings, PoolState, SessionState, WorkerRef, WorkerStatus,
 };

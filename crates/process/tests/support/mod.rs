@@ -1,7 +1,6 @@
 //! What the tests of this crate share: real shells and Pythons, and looks at other processes. Waits are for events; the only
 //! time limit is a guard against hanging.
 
-#![expect(dead_code, reason = "each test binary uses its part")]
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use herder_process::{Command, Spawned, spawn};

@@ -1,7 +1,7 @@
 //! Any bytes, cut anywhere, through the decoder of frames: it finds the same frames as in one piece, and asks for no more than a
 //! frame may have. The first byte says where to cut. Run by libFuzzer and by `tests/fuzz.rs`.
 
-use crate::messages;
+use super::messages;
 use bytes::BytesMut;
 use herder_wire::{Decoder, Frame, FrameError, MAX_HELLO};
 

@@ -1,7 +1,5 @@
 //! Whole pools of real Python processes, through the public API: sessions, what separates pools and worker types, supervision,
-//! concurrency, shutdown, and a host that is killed. One binary, so that there is one link and one captured log.
-
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+//! concurrency, shutdown, and a host that is killed.
 
 mod affinity_modes;
 mod breaker;
@@ -22,14 +20,11 @@ mod queue;
 mod recorder;
 mod restarts;
 mod retries;
-#[expect(dead_code, reason = "the core's schedules use all of it")]
-#[path = "../../crates/core/tests/schedules/rng.rs"]
-mod rng;
 mod separation;
 mod session_ends;
 mod sessions;
 mod shutdown;
-mod steps;
+pub(crate) mod steps;
 mod told;
 
 /// A size that the environment may set, for a longer run than the usual.

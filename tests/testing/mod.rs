@@ -1,7 +1,5 @@
 //! The kit for tests (`herder::testing`), used on itself: what it says of a pool is so, and what it does to a pool happens.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 mod clock;
 mod concurrent;
 mod processes;

@@ -1,0 +1,13 @@
+//! The actors, mostly with scripted peers at the other end of their sockets. One binary, so that there is one link.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod affinity_failures;
+mod last_answer;
+mod liveness;
+mod pool_supervisor;
+mod recorder;
+mod registry;
+mod session_affinity;
+mod stage;
+mod worker;

@@ -1,0 +1,21 @@
+//! The core as its users see it: answers by table, ten thousand random schedules, every state of small pools. One binary, so that there is
+//! one link and all of it runs side by side. `allocations` has a binary of its own, since it replaces the allocator.
+
+#[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod concurrency;
+#[cfg(test)]
+mod flags;
+#[cfg(test)]
+mod model_check;
+#[cfg(test)]
+mod schedules;
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "it reads the corpus and prints an input that fails"
+)]
+#[path = "../../../fuzz/twin.rs"]
+mod twin;
