@@ -1,11 +1,9 @@
 """The checks of this folder turn red on what they are there for: `python3 -m unittest discover .ci`."""
 
-import copy
 import importlib.machinery
 import importlib.util
 import json
 import re
-import subprocess
 import unittest
 from pathlib import Path
 
@@ -20,49 +18,7 @@ def script(name):
     return module
 
 
-imports, instructions, timing = script("imports"), script("instructions"), script("timing")
-COMMAND = ["cargo", "metadata", "--format-version", "1", "--all-features"]
-METADATA = json.loads(subprocess.run(COMMAND, check=True, capture_output=True, cwd=HERE.parent).stdout)
-
-
-class Imports(unittest.TestCase):
-    """A dependency that breaks the rule is named."""
-
-    def with_dependency(self, crate, other, kind=None, resolved=False):
-        """The violations if `crate` named `other` too."""
-        changed = copy.deepcopy(METADATA)
-        package = next(package for package in changed["packages"] if package["name"] == crate)
-        package["dependencies"].append({"name": other, "kind": kind})
-        if resolved:
-            target = next(package["id"] for package in changed["packages"] if package["name"] == other)
-            node = next(node for node in changed["resolve"]["nodes"] if node["id"] == package["id"])
-            node["deps"].append({"name": other, "pkg": target, "dep_kinds": [{"kind": kind, "target": None}]})
-        return list(imports.violations(changed))
-
-    def test_as_it_is(self):
-        self.assertEqual(list(imports.violations(METADATA)), [])
-
-    def test_against_the_direction(self):
-        for crate, other in [
-            ("herder-core", "herder-wire"), ("herder-wire", "herder-process"), ("herder-process", "herder-wire"),
-            ("herder-actors", "herder"), ("herder", "herder-core"), ("herder-cli", "herder-actors"),
-        ]:  # fmt: skip
-            self.assertEqual(self.with_dependency(crate, other), [f"{crate} must not import {other}"])
-
-    def test_also_in_tests(self):
-        found = self.with_dependency("herder-core", "herder-process", "dev")
-        self.assertEqual(found, ["herder-core must not import herder-process in its tests"])
-
-    def test_io_in_the_core(self):
-        found = self.with_dependency("herder-core", "tokio", resolved=True)
-        self.assertIn("herder-core must not depend on tokio, not even indirectly", found)
-        self.assertTrue(any(line.startswith("herder-core is pure: tokio") for line in found))
-        self.assertIn("herder-wire must not depend on tokio, not even indirectly", found, "it comes by way of the core")
-
-    def test_a_crate_nobody_knows(self):
-        changed = copy.deepcopy(METADATA)
-        next(package for package in changed["packages"] if package["name"] == "herder-core")["name"] = "herder-new"
-        self.assertIn("herder-new is no crate that .ci/imports knows: say there what it may import", list(imports.violations(changed)))
+instructions, timing = script("instructions"), script("timing")
 
 
 class Timing(unittest.TestCase):
