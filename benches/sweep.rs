@@ -3,7 +3,8 @@
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
-    reason = "a benchmark: it may end with a panic and prints its table"
+    clippy::disallowed_methods,
+    reason = "a benchmark: it may end with a panic, measures time and prints its table"
 )]
 
 use actix::Addr;

@@ -69,6 +69,7 @@ pub(crate) fn carries(pid: u32, mark: &[u8]) -> bool {
 
 /// Empty if it has none, is gone, or is not ours to read. `execve` takes the old memory away, and lets whoever waits for it go on, before
 /// the new one has its environment: what is read in between is empty, and one in four children looks so just after its start.
+#[expect(clippy::disallowed_methods, reason = "`execve` gives no event")]
 fn environment(pid: u32) -> Vec<u8> {
     for _ in 0..LOOKS {
         let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { break };

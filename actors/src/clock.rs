@@ -61,6 +61,7 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     /// Waits until then; `None`: for ever. Cancel safe.
+    #[expect(clippy::disallowed_methods, reason = "all timers of a pool wait here")]
     pub(crate) async fn rings(&mut self, at: Option<Now>) {
         #[cfg(feature = "testing")]
         if let Some(bell) = &mut self.bell {

@@ -1,5 +1,7 @@
 //! A round: so many callers call for so long, and how long their calls took. What a figure was over several rounds.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+
 use std::{
     cell::RefCell,
     future::Future,

@@ -1,6 +1,8 @@
 //! Callers that call without a pause, and hand what they were told to whoever writes it down. Some leave, some are in a hurry.
 //! They know the pool by its handle alone.
 
+#![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
+
 use crate::answer::{Answer, End, Kind};
 use futures::future::join_all;
 use herder::{Affinity, Call, PendingReply, Pool, chaos::Rng};

@@ -1,5 +1,7 @@
 //! The faults of a storm, drawn from the seed. They reach workers by signals and by calls, actors by messages, starts by a file.
 
+#![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
+
 use crate::{callers::Desk, config::BROKEN};
 use futures::future::join;
 use herder::{

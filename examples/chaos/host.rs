@@ -1,6 +1,8 @@
 //! The process of the pool: starts it, lets callers and faults at it, ends it, and tells what was left. What callers were told goes to
 //! a file; it judges nothing.
 
+#![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
+
 use crate::{answer::Answer, callers::Desk, config, faults::Faults, options::Options};
 use herder::{
     Pool, PoolConfig, ShutdownReport,

@@ -1,6 +1,8 @@
 //! The judge's side: starts the host of the storm and stops it now and then, starts others and kills them, looks for what they leave
 //! behind, and judges the accounts. Has no pool.
 
+#![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
+
 use crate::{
     answer,
     config::{self, LEDGER},

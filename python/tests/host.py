@@ -159,7 +159,7 @@ class Host:
 
     def wait_for_line(self):
         """The next line the worker prints: an event to wait for."""
-        if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
+        if not select.select([self.process.stdout], [], [], PATIENCE)[0]:  # noqa: TID251 (a guard against hanging)
             raise TimeoutError("the worker printed nothing")
         return self.process.stdout.readline().decode().rstrip("\n")
 

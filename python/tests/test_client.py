@@ -26,7 +26,7 @@ def add(item: str, session: herder.Session) -> list:
 
 @app.command
 async def restock(item: str, seconds: float = 0.0) -> str:
-    await asyncio.sleep(seconds)  # timing: what the app does, not the test
+    await asyncio.sleep(seconds)  # noqa: TID251 (what the app does, not the test)
     return f"{item} is back"
 
 

@@ -1,6 +1,8 @@
 //! Chaos for a worker that knows nothing of it: one command is called without a pause while workers are killed and stopped. What
 //! needs the worker's help (broken frames, an account of what ran) is not here, so whether a call ran twice stays unknown.
 
+#![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
+
 use super::{Blow, Census, Figures, MARK, Rng, Striker, Whole, descriptors, resident, zombies};
 use crate::{Call, Error, Pool, PoolConfig, Reply, Result, WorkerInfo, WorkerRef};
 use bytes::Bytes;

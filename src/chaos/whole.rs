@@ -45,6 +45,7 @@ impl Whole {
     }
 
     /// Looks again and again; ends with the pool.
+    #[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
     pub async fn watch(&self) {
         while self.look().await.is_ok() {
             tokio::time::sleep(LOOK).await;
@@ -52,6 +53,7 @@ impl Whole {
     }
 
     /// Waits until it is whole; false if it is gone.
+    #[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
     pub async fn heals(&self) -> bool {
         loop {
             match self.look().await {

@@ -75,6 +75,7 @@ impl Calibration {
     }
 
     /// How long ago it was.
+    #[expect(clippy::disallowed_methods, reason = "returns the age")]
     pub fn age(&self) -> Duration {
         self.at.elapsed().unwrap_or_default()
     }

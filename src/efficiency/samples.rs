@@ -64,6 +64,7 @@ impl Starts {
     }
 
     /// A worker says hello when its interpreter runs, and ready when its application does.
+    #[expect(clippy::disallowed_methods, reason = "measures durations")]
     fn note(&mut self, recording: &Recording) {
         let said = |kind| {
             let frame = |frame: &&RecordedFrame| frame.direction == Direction::Received && frame.kind == kind;

@@ -68,6 +68,7 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// [`until`], for what can be seen without waiting; its future can be sent to another thread.
+#[expect(clippy::disallowed_methods, reason = "polls, there is no event to wait for")]
 async fn until_seen(what: &str, mut is_so: impl FnMut() -> bool) {
     let looks = async {
         while !is_so() {

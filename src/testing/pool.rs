@@ -170,6 +170,7 @@ impl TestPool {
     ///
     /// # Panics
     /// When it does not become whole, or the call fails.
+    #[expect(clippy::disallowed_methods, reason = "polls, there is no event to wait for")]
     pub async fn whole(&self, command: &str) {
         let looks = async {
             while !is_whole(&self.pool.status().await.unwrap()) {

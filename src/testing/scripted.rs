@@ -148,6 +148,7 @@ impl ScriptedPool {
 }
 
 /// Lets time pass on the test's clock, at the machine's leisure.
+#[expect(clippy::disallowed_methods, reason = "sets the pace of a virtual clock")]
 async fn passes<T>(clock: &Clock) -> T {
     loop {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -32,9 +32,13 @@ fn proof(cell: &str) -> Row {
     Row { tests, later: cell.contains("later: ") }
 }
 
-/// Whether the file defines this test.
+/// Whether the file defines this test; a `.toml`, whether it bans this function.
 pub(super) fn defines(source: &str, file: &str, name: &str) -> bool {
-    let key = if file.ends_with(".py") { "def " } else { "fn " };
+    let key = match Path::new(file).extension().and_then(|ending| ending.to_str()) {
+        Some("py") => "def ",
+        Some("toml") => "\"",
+        _ => "fn ",
+    };
     source.match_indices(&format!("{key}{name}")).any(|(at, found)| {
         let next = source[at + found.len()..].chars().next();
         next.is_some_and(|next| !next.is_alphanumeric() && next != '_')
@@ -119,14 +123,16 @@ fn a_page_that_does_not_hold_is_refused() {
         later,
     };
     let mut rows: BTreeMap<usize, Row> = (1..=COUNT).map(|number| (number, row(&[], true))).collect();
-    rows.insert(2, row(&[("a.rs", "her"), ("b.py", "here"), ("c.rs", "here")], false));
+    rows.insert(2, row(&[("a.rs", "her"), ("b.toml", "a::here"), ("c.rs", "here")], false));
     rows.insert(3, row(&[], false));
+    rows.insert(6, row(&[("b.py", "here"), ("b.toml", "here")], false));
     rows.insert(5, row(&[("a.rs", "here"); 4], false));
     rows.insert(57, row(&[], true));
     rows.remove(&4);
     let source = |file: &str| match file {
         "a.rs" => Some("#[test]\nfn here() {}".into()),
         "b.py" => Some("def here(): pass".into()),
+        "b.toml" => Some("{ path = \"a::here\" }".into()),
         _ => None,
     };
     let expected = [
@@ -135,6 +141,7 @@ fn a_page_that_does_not_hold_is_refused() {
         "R2: there is no c.rs",
         "R3 has neither a test nor a `later: `",
         "R5 names 4 tests, more than 3",
+        "R6: b.toml has no test `here`",
         "there is no R57",
     ];
     assert_eq!(faults(&rows, source), expected);

@@ -14,6 +14,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// When the pool is gone, or a step panicked.
+#[expect(clippy::disallowed_methods, reason = "pauses between two steps, so that calls are served")]
 pub(crate) async fn sweep(cell: &WeakCell) -> Result<usize> {
     let mut removed = 0;
     loop {

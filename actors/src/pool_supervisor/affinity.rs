@@ -88,6 +88,7 @@ fn begin(cell: &Cell) -> (Addr<SessionAffinityActor>, Option<Registration>) {
 }
 
 /// What a status says of the affinity: nothing, with a warning in the log, if the actor fails or takes too long.
+#[expect(clippy::disallowed_methods, reason = "a status must be returned even if this actor hangs")]
 pub(super) async fn shown(pool: &PoolName, actor: Option<Addr<SessionAffinityActor>>) -> SessionAffinity {
     let Some(actor) = actor else { return SessionAffinity::default() };
     match tokio::time::timeout(PATIENCE, actor.send(GetStats)).await {

@@ -52,6 +52,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// assert_eq!(answer, 42);
 /// # });
 /// ```
+#[expect(clippy::disallowed_methods, reason = "the one guard against hanging")]
 pub async fn guarded<F: IntoFuture>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(HANGING, future.into_future()).await {
         Ok(output) => output,
@@ -74,6 +75,7 @@ pub async fn guarded<F: IntoFuture>(what: &str, future: F) -> F::Output {
 /// .await;
 /// # });
 /// ```
+#[expect(clippy::disallowed_methods, reason = "polls, there is no event to wait for")]
 pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let looks = async {
         while !is_so().await {

@@ -35,6 +35,7 @@ struct Conduct {
 }
 
 impl ScriptedChild {
+    #[expect(clippy::disallowed_methods, reason = "the simulated processor time grows with the clock")]
     pub(crate) fn new(pid: u32) -> Arc<Self> {
         let (played, stubborn, vitals) = (false, false, Vitals::Unknown);
         let (runnable, asked, death) = (false, None, Death::default());

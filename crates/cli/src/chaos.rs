@@ -39,6 +39,7 @@ fn config(options: &Chaos) -> Outcome<PoolConfig> {
     Source::of(options.source.as_deref(), wishes)?.one(options.pool.as_deref())
 }
 
+#[expect(clippy::disallowed_methods, reason = "prints the elapsed time")]
 async fn drilled(options: &Chaos, config: PoolConfig) -> Result<Figures, Error> {
     let drill = Drill {
         command: options.command.clone(),

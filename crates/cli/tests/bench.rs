@@ -1,7 +1,5 @@
 //! `herder bench`: a pool of the user's own at several sizes, and what came of it as a table, as JSON and as pictures (R45, R46, R48).
 
-#![expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
-
 use crate::support::{folder, herder, is_alive, until};
 use herder::testing::{Signal, signal};
 use roxmltree::{Document, Node};
@@ -69,6 +67,7 @@ fn of_class<'a>(picture: &'a Document<'_>, class: &str) -> Vec<Node<'a, 'a>> {
 
 /// R45: on the demo, with nothing said but how little: a table, a document that adds up, and pictures with a bar for each call.
 #[test]
+#[expect(clippy::too_many_lines, reason = "checks the table, the JSON and the pictures of one run")]
 fn r45_a_bench_of_the_demo() {
     let folder = folder("");
     let args = [
@@ -265,6 +264,7 @@ impl Drop for Running {
 /// Ctrl-C: the call that runs may end, and workers end as they do when a pool is closed: what they registered to be done is done. On the
 /// first pool, which tries the command, and on the next one, which is measured.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
 fn a_signal_ends_the_pool_in_order() {
     let app = "import atexit, os, pathlib, time\nimport herder\napp = herder.App()\n\
                with open('starts', 'a') as file: file.write('x')\n\

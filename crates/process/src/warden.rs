@@ -104,6 +104,7 @@ impl Warden {
     }
 
     /// Sleeps until something happens or a rung is due.
+    #[expect(clippy::disallowed_methods, reason = "waits before the next try when `poll` itself fails")]
     fn wait(&self) -> Vec<Event> {
         let (lifeline, watchdog_missing) = {
             let watchdog = lock(&self.watchdog);
@@ -180,6 +181,7 @@ impl Warden {
 }
 
 /// The time until then, rounded up to poll's grain.
+#[expect(clippy::disallowed_methods, reason = "`poll` takes a duration")]
 fn until(then: Instant) -> Timespec {
     let left = then.saturating_duration_since(Instant::now());
     Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }

@@ -43,6 +43,7 @@ say(count)
 
 #[expect(clippy::await_holding_lock, reason = "only the log thread waits for it, and that is the point")]
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a guard against hanging")]
 async fn a_log_that_stands_still_delays_nothing_and_loses_nothing() {
     let (sender, events) = mpsc::channel();
     tracing_subscriber::fmt().with_ansi(false).with_writer(move || Writer(sender.clone())).init();

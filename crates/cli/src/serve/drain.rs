@@ -16,6 +16,7 @@ pub(super) struct Drain {
 
 impl Drain {
     /// Ends it. What is not finished in time is answered `PoolClosed` by its pool, and that answer still goes out.
+    #[expect(clippy::disallowed_methods, reason = "the user sets how long draining may take")]
     pub(super) async fn run(self) {
         let Self { handle, connections, pools, within } = self;
         let started = Instant::now();

@@ -14,6 +14,7 @@ pub(super) async fn told(pools: Vec<Pool>) {
     tracing::info!("all pools are ready");
 }
 
+#[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
 async fn one(pool: Pool) {
     let mut told = (0, None);
     while let Ok(PoolHealth { ready_workers, wanted_workers, last_start_error, .. }) = pool.health().await {

@@ -2,7 +2,6 @@
 //! and send every byte.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
-#![expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
 
 mod http;
 
@@ -94,6 +93,7 @@ impl Server {
     }
 
     /// Starts it, and waits for its address only.
+    #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
     pub(crate) fn start(folder: TempDir, args: &[&str], env: &[(&str, &str)]) -> Self {
         let log = File::create(folder.path().join("log")).unwrap();
         let mut command = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);

@@ -128,6 +128,7 @@ fn patient(mut pool: Pool) -> Pool {
 }
 
 /// Whether there is time for minutes, and memory for gigabytes.
+#[expect(clippy::disallowed_methods, reason = "reads the size of the model from the environment")]
 fn is_large() -> bool {
     std::env::var_os("HERDER_LARGE").is_some()
 }

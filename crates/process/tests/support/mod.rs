@@ -88,15 +88,17 @@ pub(crate) fn raw(pid: u32) -> Pid {
 }
 
 /// Looks again and again: for what gives no event. `what` names it if it never comes.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "polls, there is no event to wait for; the limit is a guard against hanging"
+)]
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        // timing: there is nothing to wait on; the bound only turns a hang into a failure.
         assert!(begun.elapsed() < HANGING, "never: {what}");
-        // timing: lets the machine breathe between two looks.
         thread::sleep(Duration::from_millis(2));
     }
 }
