@@ -49,8 +49,9 @@ pub use herder_actors::{
     SessionId, SessionInfo, SessionPage, SessionState, SessionStatus, Sessions, Severity, Shutdown, ShutdownReport,
     Stamps, Status, Stop, StopSettings, Strategy, TrackSession, Tracked, Trail, TrailEntry, TrailLife, TrailState,
     UnbindSession, UpdateSessionActivity, Vitals, WaitReady, Watched, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo,
-    WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, WorkerType, concurrency, decide, now, performance, registry,
+    WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, WorkerType, decide, now, registry,
 };
+pub use herder_efficiency::{concurrency, performance};
 pub use pool::{Call, Pool, Start};
 
 #[cfg(doctest)]

@@ -65,7 +65,7 @@ pub use herder_core::{
     BindError, BreakerState, BreakerStatus, Counters, Epoch, Fingerprint, Generation, InvalidFingerprint,
     InvalidSessionId, Now, Outcome, PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall, SessionId,
     SessionInfo, SessionPage, SessionState, Vitals, Watched, WorkerId, WorkerMetrics, WorkerRef, WorkerState,
-    WorkerStatus, concurrency, performance,
+    WorkerStatus,
 };
 /// What [`PoolConfig::settings`] consists of, group by group.
 pub mod settings {

@@ -2,10 +2,7 @@
 
 use crate::{Error, Result};
 use bytes::Bytes;
-use herder_core::{
-    Generation, Now, Routing, WorkerId, WorkerRef,
-    concurrency::{InvalidOperation, Operation},
-};
+use herder_core::{Generation, Now, Routing, WorkerId};
 use herder_wire::{Codec, Stamps};
 use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
@@ -74,20 +71,6 @@ impl Reply {
             Codec::Json => Ok(self.body.clone()),
             Codec::Msgpack => herder_wire::msgpack_to_json(&self.body).map_err(Error::decode),
         }
-    }
-
-    /// The call's life: when it was admitted, sent, run and answered. What [`verify_concurrent_execution`] and
-    /// [`Account`](crate::concurrency::Account) judge by.
-    ///
-    /// # Errors
-    /// When the worker keeps no stamps, or those of another clock.
-    ///
-    /// [`verify_concurrent_execution`]: crate::concurrency::verify_concurrent_execution
-    pub fn operation(&self) -> std::result::Result<Operation, InvalidOperation> {
-        let at = WorkerRef { worker: self.worker, generation: self.generation };
-        let (queued, sent) = (self.admitted, self.admitted + self.queued);
-        let (started, ended, answered) = (self.stamps.started, self.stamps.ended, sent + self.ran);
-        Operation { at, queued, sent, started, ended, answered }.checked()
     }
 
     /// Its circumstances.

@@ -2,7 +2,7 @@
 
 use super::{Failures, MeasureError};
 use crate::{
-    Error, Pool, Reply, Result,
+    Error, Pool, Reply, Result, WorkerRef,
     concurrency::{Interval, InvalidOperation, Operation},
     now,
 };
@@ -113,13 +113,38 @@ fn session(number: usize) -> String {
     format!("herder-measure-{number}")
 }
 
+/// Returns the moments of a call: when it was admitted, sent, run and answered, and by which process. [`Account`] and
+/// [`verify_concurrent_execution`] judge calls by them.
+///
+/// # Errors
+/// When the worker sent no stamps, or stamps of another clock.
+///
+/// ```no_run
+/// # async fn example(pool: &herder::Pool) -> Result<(), Box<dyn std::error::Error>> {
+/// use herder::efficiency::operation;
+/// use serde_json::{Value, json};
+///
+/// let reply = pool.call::<Value>("predict", &json!({ "x": 1 })).reply().await?;
+/// println!("the handler ran for {:?}", operation(&reply)?.interval().duration());
+/// # Ok(()) }
+/// ```
+///
+/// [`Account`]: crate::concurrency::Account
+/// [`verify_concurrent_execution`]: crate::concurrency::verify_concurrent_execution
+pub fn operation(reply: &Reply) -> std::result::Result<Operation, InvalidOperation> {
+    let at = WorkerRef { worker: reply.worker, generation: reply.generation };
+    let (queued, sent) = (reply.admitted, reply.admitted + reply.queued);
+    let (started, ended, answered) = (reply.stamps.started, reply.stamps.ended, sent + reply.ran);
+    Operation { at, queued, sent, started, ended, answered }.checked()
+}
+
 impl Batch {
     fn note(&mut self, answer: Result<Reply>) {
         let reply = match answer.and_then(|reply| reply.decode::<IgnoredAny>().map(|_| reply)) {
             Ok(reply) => reply,
             Err(error) => return self.failures.add(error),
         };
-        match reply.operation() {
+        match operation(&reply) {
             Ok(operation) => self.operations.push(operation),
             Err(error) => self.stamps = Some(error),
         }

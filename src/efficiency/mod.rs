@@ -31,6 +31,7 @@ pub use crate::performance::{
     Environment, Expected, Performance, Plan, Spread, Start, Trust, calculate_expected_performance,
 };
 pub use calibration::{Calibration, calculate_expected_time};
+pub use callers::operation;
 pub use error::MeasureError;
 pub use machine::Machine;
 pub use measure::{Measure, measure_concurrency_efficiency};

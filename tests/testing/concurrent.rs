@@ -1,16 +1,17 @@
 //! `assert_concurrent!`: green when operations overlapped, red with the reason and the intervals when not (R46).
 
 use herder::{
-    assert_concurrent,
-    concurrency::{Evidence, Interval},
-    testing::{Script, scripted},
+    Now, assert_concurrent,
+    concurrency::{Evidence, Interval, InvalidOperation, Operation},
+    efficiency::operation,
+    testing::{Fresh, Script, scripted, until},
 };
 use serde_json::{Value, json};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Semaphore};
 
 fn ms(spans: &[(u64, u64)]) -> Vec<Interval> {
     spans.iter().map(|(from, to)| Interval::new(from * 1_000_000, to * 1_000_000).unwrap()).collect()
@@ -55,5 +56,34 @@ async fn r46_replies_tell_whether_calls_overlapped() {
     assert_eq!(assert_concurrent!([one.unwrap(), other.unwrap()]).peak, 2);
     let apart = [call("alone").await.unwrap(), call("alone").await.unwrap()];
     assert!(said(|| assert_concurrent!(apart)).contains("operations appear serialized: 2 operations"));
+    pool.end().await;
+}
+
+/// R46: a reply gives the moments of its call, here of one that waited; stamps that are missing or of another clock are refused.
+#[tokio::test]
+async fn r46_a_reply_gives_the_moments_of_its_call() {
+    let open = Arc::new(Semaphore::new(0));
+    let gate = open.clone();
+    let script = Script::new().command("wait", async move |_| {
+        gate.acquire().await.unwrap().forget();
+        Ok(Value::Null)
+    });
+    let build = |fresh: &Fresh| fresh.basic().pool_size(1).app("app:app").build();
+    let pool = scripted("moments", script, build).await;
+    let call = || pool.call::<Value>("wait", &json!({})).reply();
+    let (first, second) = (call(), call());
+    until("the second one waits", async || pool.status().await.unwrap().queue.waiting == 1).await;
+    open.add_permits(2);
+    first.await.unwrap();
+    let mut reply = second.await.unwrap();
+    assert!(!reply.queued.is_zero() && !reply.ran.is_zero());
+    let Operation { at, queued, sent, started, ended, answered } = operation(&reply).unwrap();
+    assert_eq!((at.worker, at.generation, queued), (reply.worker, reply.generation, reply.admitted));
+    assert_eq!((started, ended), (reply.stamps.started, reply.stamps.ended));
+    assert_eq!((sent - queued, answered - sent), (reply.queued, reply.ran));
+    reply.stamps.started = Now(1);
+    assert!(matches!(operation(&reply), Err(InvalidOperation::OtherClock { .. })));
+    (reply.stamps.started, reply.stamps.ended) = (Now(0), Now(0));
+    assert_eq!(operation(&reply), Err(InvalidOperation::NotRun(at)));
     pool.end().await;
 }

@@ -4,12 +4,10 @@
 //! so every schedule replays. [`Core::handle`] is the step: an [`Input`] in, [`Effect`]s out.
 
 mod breaker;
-pub mod concurrency;
 mod exit;
 mod failure;
 mod ids;
 mod pace;
-pub mod performance;
 mod pool;
 mod quarantine;
 mod queue;

@@ -4,8 +4,6 @@
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
-mod concurrency;
-#[cfg(test)]
 mod flags;
 #[cfg(test)]
 mod model_check;

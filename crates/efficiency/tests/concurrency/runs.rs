@@ -1,9 +1,7 @@
 //! Runs whose truth is known, since they are put together from it.
 
-use herder_core::{
-    Generation, Now, WorkerId, WorkerRef,
-    concurrency::{Interval, Losses, Observed, Operation, Processor, WorkerSeen},
-};
+use herder_core::{Generation, Now, WorkerId, WorkerRef};
+use herder_efficiency::concurrency::{Interval, Losses, Observed, Operation, Processor, WorkerSeen};
 use proptest::prelude::*;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //! operations of a lane is divided by its causes.
 
 use super::{Interval, Losses, Observed, Operation, WorkerSeen, spans::Spans};
-use crate::{Now, WorkerId};
+use herder_core::{Now, WorkerId};
 use std::time::Duration;
 
 /// The lanes of a run.

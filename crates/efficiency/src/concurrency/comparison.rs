@@ -116,7 +116,7 @@ pub enum Inconclusive {
 /// Compares pairs. Never fails: what can't be told is said to be so, and why.
 ///
 /// ```
-/// use herder_core::concurrency::{Circumstances, Gain, Inconclusive, Pair, compare};
+/// use herder_efficiency::concurrency::{Circumstances, Gain, Inconclusive, Pair, compare};
 /// use std::time::Duration;
 /// let pair = |serial, parallel| Pair { serial: Duration::from_millis(serial), parallel: Duration::from_millis(parallel) };
 /// let four_lanes = Circumstances { lanes: 4, cores: 2.0, others: Some(0.1), computes: Some(0.02) };

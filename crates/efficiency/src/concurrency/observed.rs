@@ -1,7 +1,7 @@
 //! [`Observed`]: everything that was seen of a run.
 
 use super::{Interval, Operation};
-use crate::WorkerId;
+use herder_core::WorkerId;
 use std::time::Duration;
 
 /// A run as it was seen: what an [`Account`](super::Account) is made of. All moments are of one clock.

@@ -52,7 +52,7 @@ pub enum Serialized {
 /// [`Serialized`] when no two were in flight together.
 ///
 /// ```
-/// use herder_core::concurrency::{Interval, verify_concurrent_execution};
+/// use herder_efficiency::concurrency::{Interval, verify_concurrent_execution};
 /// let apart = [Interval::new(0, 10).unwrap(), Interval::new(10, 20).unwrap()];
 /// assert!(verify_concurrent_execution(&apart).is_err());
 /// let together = [Interval::new(0, 10).unwrap(), Interval::new(9, 20).unwrap()];

@@ -49,7 +49,8 @@ impl Account {
     /// When no operation took any time, or one ran outside of the window.
     ///
     /// ```
-    /// use herder_core::{Generation, Now, WorkerId, WorkerRef, concurrency::{Account, Interval, Observed, Operation, WorkerSeen}};
+    /// use herder_core::{Generation, Now, WorkerId, WorkerRef};
+    /// use herder_efficiency::concurrency::{Account, Interval, Observed, Operation, WorkerSeen};
     /// let worker = |id| WorkerSeen { worker: WorkerId(id), concurrency: 1, starting: vec![], processor: None };
     /// let ran = |id, from, to| Operation {
     ///     at: WorkerRef { worker: WorkerId(id), generation: Generation(1) },
@@ -115,10 +116,8 @@ fn to_u32(count: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Generation, Now, WorkerId, WorkerRef,
-        concurrency::{Operation, Processor, WorkerSeen},
-    };
+    use crate::concurrency::{Operation, Processor, WorkerSeen};
+    use herder_core::{Generation, Now, WorkerId, WorkerRef};
 
     const fn nanos(nanos: u64) -> Duration {
         Duration::from_nanos(nanos)

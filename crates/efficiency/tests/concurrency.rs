@@ -3,7 +3,7 @@
 
 mod runs;
 
-use herder_core::concurrency::{Account, Interval, Serialized, verify_concurrent_execution};
+use herder_efficiency::concurrency::{Account, Interval, Serialized, verify_concurrent_execution};
 use proptest::prelude::*;
 use runs::{Known, chain, known};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! [`Interval`]: two moments in their order.
 
-use crate::Now;
+use herder_core::Now;
 use serde::Serialize;
 use std::time::Duration;
 

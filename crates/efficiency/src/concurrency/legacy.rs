@@ -12,7 +12,7 @@ pub const LEGACY_PASS: f64 = 0.4;
 /// says the truth of both:
 ///
 /// ```
-/// use herder_core::concurrency::{Interval, LEGACY_PASS, legacy_parallel_efficiency, verify_concurrent_execution};
+/// use herder_efficiency::concurrency::{Interval, LEGACY_PASS, legacy_parallel_efficiency, verify_concurrent_execution};
 /// let at = |started, ended| Interval::new(started, ended).unwrap();
 ///
 /// let serial = [at(0, 10), at(10, 20), at(20, 30), at(30, 40)];

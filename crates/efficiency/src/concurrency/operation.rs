@@ -1,7 +1,7 @@
 //! [`Operation`]: the life of one call as five moments.
 
 use super::Interval;
-use crate::{Now, WorkerRef};
+use herder_core::{Now, WorkerRef};
 use serde::Serialize;
 
 /// When a call was admitted, sent, run and answered, and by whom.
@@ -71,7 +71,7 @@ impl Operation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Generation, WorkerId};
+    use herder_core::{Generation, WorkerId};
 
     fn operation(moments: [u64; 5]) -> Operation {
         let at = WorkerRef { worker: WorkerId(1), generation: Generation(1) };

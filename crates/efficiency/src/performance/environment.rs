@@ -92,7 +92,7 @@ impl Environment {
     /// takes 100 ms.
     ///
     /// ```
-    /// use herder_core::performance::{Environment, Plan, calculate_expected_performance};
+    /// use herder_efficiency::performance::{Environment, Plan, calculate_expected_performance};
     /// use std::time::Duration;
     /// let performance = calculate_expected_performance(&Environment::ORIGINAL);
     /// // Two workers start in 5 s; six calls are three waves of 100 ms. The original wanted less than 1 s, and saw 5.6 s.
