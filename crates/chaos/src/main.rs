@@ -1,4 +1,4 @@
-//! Chaos with real processes: `cargo run --release --example chaos -- --seconds 600 --seed 7`.
+//! Chaos with real processes: `cargo run --release -p herder-chaos -- --seconds 600 --seed 7`.
 //!
 //! A judge (this process) starts a host (itself, again) with a pool at full load, and brings about faults from outside, as the host
 //! does from inside. Workers and callers each keep an account; in the end the judge reads both. Begin with `host.rs` and `judge.rs`.
@@ -13,11 +13,7 @@ mod keeper;
 mod ledger;
 mod options;
 mod session;
-#[cfg(test)]
-mod tests;
 mod victim;
-#[cfg(test)]
-use tests::itself;
 #[cfg(test)]
 mod wrongs;
 
@@ -56,7 +52,6 @@ fn run(mut options: Options) -> Outcome<bool> {
 }
 
 /// This program again, with these arguments.
-#[cfg(not(test))]
 fn itself(arguments: &[String]) -> Outcome<process::Command> {
     let mut command = process::Command::new(std::env::current_exe()?);
     command.args(arguments);

@@ -13,11 +13,11 @@ The last line is one JSON object. Exits with 1 if something was lost, ran twice,
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo run --release --example chaos -- --seconds 600 --seed 7
-  cargo run --release --example chaos -- --seconds 120 --seed 7 --defaults   a kill every 10 s and one cascade, on default settings";
+  cargo run --release -p herder-chaos -- --seconds 600 --seed 7
+  cargo run --release -p herder-chaos -- --seconds 120 --seed 7 --defaults   a kill every 10 s and one cascade, on default settings";
 
 #[derive(Clone, Debug, Parser)]
-#[command(name = "chaos", about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "herder-chaos", about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Options {
     /// How long faults are brought about
     #[arg(long, default_value_t = 60)]
@@ -61,5 +61,22 @@ impl Options {
     pub(crate) fn kill_every(&self) -> Duration {
         let usual = if self.defaults { Duration::from_secs(10) } else { Duration::from_millis(50) };
         self.kill_every.unwrap_or(usual)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_of_the_help_are_valid() {
+        let commands: Vec<&str> =
+            EXAMPLES.lines().filter_map(|line| line.split_once(" -- ")).map(|(_, rest)| rest).collect();
+        assert_eq!(commands.len(), 2);
+        for command in commands {
+            let arguments = command.split("   ").next().unwrap_or_default().split_whitespace();
+            let options = Options::try_parse_from(["herder-chaos"].into_iter().chain(arguments));
+            assert!(options.is_ok_and(|options| options.seed == 7), "{command}");
+        }
     }
 }

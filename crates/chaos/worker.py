@@ -1,4 +1,4 @@
-"""The worker of the example `chaos`: does its calls, keeps an account of them, and misbehaves when told to.
+"""The worker of `herder-chaos`: does its calls, keeps an account of them, and misbehaves when told to.
 
 The account (the file in CHAOS_LEDGER) is one for all workers: a record when a call begins and one when it ends, so
 that a call that ran twice is seen even if the worker was killed in the middle. A record is 64 bytes, written at once,

@@ -46,7 +46,7 @@ fn pool(name: &str, options: &Options, folder: &Path) -> PoolBuilder<Enhanced> {
     let file = |name: &str| folder.join(name).display().to_string();
     let pool = PoolConfig::enhanced(name);
     let pool = options.python.iter().fold(pool, PoolBuilder::python);
-    pool.app("examples/workers/chaos.py:app")
+    pool.app("worker.py:app")
         .relative_to(env!("CARGO_MANIFEST_DIR"))
         .env(MARK, &options.mark)
         .env("PYTHONDONTWRITEBYTECODE", "")

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-/// Bytes of a record: see `examples/workers/chaos.py`.
+/// Bytes of a record: see `worker.py`.
 const RECORD: usize = 64;
 
 /// How often each call ran, by its id.
