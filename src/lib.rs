@@ -37,9 +37,9 @@ pub mod testing;
 pub use config::{Config, ConfigError};
 pub use herder_actors::{
     ActiveFeatures, Affinity, AffinityStats, AppPath, Attempt, AttemptProblem, Attempts, Backoff, Basic, BindError,
-    BindSession, Breaker, BreakerState, BreakerStatus, Cancel, Category, Cause, CleanupStaleSessions, Codec,
-    CountedFailures, Counters, Death, Decision, Descriptor, Direction, EndSession, Enhanced, EnvMode, Epoch, Error,
-    Execute, ExecuteInSession, Expiry, Features, Fingerprint, Generation, GetBreaker, GetInternalStats, GetPoolName,
+    BindSession, Breaker, BreakerState, BreakerStatus, Cancel, Category, Cause, CleanupStaleSessions, CountedFailures,
+    Counters, Death, Decision, Descriptor, Direction, EndSession, Enhanced, EnvMode, Epoch, Error, Execute,
+    ExecuteInSession, Expiry, Features, Fingerprint, Generation, GetBreaker, GetInternalStats, GetPoolName,
     GetQuarantine, GetRecorder, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetTrail, GetWorker, Health,
     HealthCheck, IfAbsent, Incident, InternalStats, InvalidConfig, InvalidFingerprint, InvalidSessionId, KillWorker,
     Launch, ListSessions, ListWorkers, Meta, Now, OnExpired, OutOfMemory, Outcome, PendingReply, Poison, PoolBuilder,

@@ -17,7 +17,7 @@ use crate::{
 };
 use actix::Addr;
 use bytes::Bytes;
-use herder_actors::{Codec, PoolClient, PoolSupervisor, Request};
+use herder_actors::{PoolClient, PoolSupervisor, Request};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
@@ -77,12 +77,12 @@ impl Pool {
     ///
     /// Cancel safe in this sense: dropping the future cancels the call in its worker, in steps (see `cancel` in the configuration).
     pub fn call<T>(&self, command: &str, arguments: &(impl Serialize + ?Sized)) -> Call<T> {
-        Call::new(self.0.client.clone(), Request::typed(command, self.0.client.codec(), arguments))
+        Call::new(self.0.client.clone(), Request::typed(command, arguments))
     }
 
     /// A call with arguments that are JSON text of an object already; passed through untouched.
     pub fn call_json<T>(&self, command: &str, arguments: Bytes) -> Call<T> {
-        Call::new(self.0.client.clone(), Request::encoded(command, Codec::Json, Ok(arguments)))
+        Call::new(self.0.client.clone(), Request::encoded(command, arguments))
     }
 
     /// Waits until every base worker is ready.

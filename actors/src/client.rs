@@ -11,13 +11,12 @@ use crate::{
 };
 use actix::{Actor, Addr};
 use herder_core::CallId;
-use herder_wire::Codec;
 use std::{
     future::Future,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -31,7 +30,6 @@ pub(crate) struct Shared {
     gate: Arc<Gate>,
     queue_limit: usize,
     timeout: Duration,
-    msgpack: Arc<AtomicBool>,
     clock: Clock,
 }
 
@@ -44,17 +42,12 @@ impl Shared {
             gate: Gate::new(settings.queue.limit + slots),
             queue_limit: settings.queue.limit,
             timeout: config.timeout(),
-            msgpack: Arc::default(),
             clock,
         }
     }
 
     pub(crate) fn next_call(&self) -> CallId {
         CallId(self.calls.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-
-    pub(crate) fn msgpack(&self) -> Arc<AtomicBool> {
-        self.msgpack.clone()
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -79,11 +72,6 @@ impl PoolClient {
     /// The supervisor, for messages.
     pub fn supervisor(&self) -> &Addr<PoolSupervisor> {
         &self.supervisor
-    }
-
-    /// How arguments are best encoded: msgpack once all workers that became ready speak it.
-    pub fn codec(&self) -> Codec {
-        if self.shared.msgpack.load(Ordering::Relaxed) { Codec::Msgpack } else { Codec::Json }
     }
 
     /// Submits a call. Never blocks; a full pool refuses at once. Dropping the answer cancels the call.

@@ -73,4 +73,4 @@ pub mod settings {
 }
 pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
 pub use herder_process::{Activity, Death, OutOfMemory, Signal};
-pub use herder_wire::{Codec, PayloadError, Stamps, check_json_object};
+pub use herder_wire::{PayloadError, Stamps, check_json_object};

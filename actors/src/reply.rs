@@ -1,9 +1,9 @@
-//! What a call gives: the worker's value, still encoded, and how it came about.
+//! What a call gives: the worker's value as JSON, and how it came about.
 
 use crate::{Error, Result};
 use bytes::Bytes;
 use herder_core::{Generation, Now, Routing, WorkerId};
-use herder_wire::{Codec, Stamps};
+use herder_wire::Stamps;
 use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
 
@@ -26,7 +26,6 @@ pub struct Reply {
     pub ran: Duration,
     /// When the handler began and ended, on the clock that host and worker share.
     pub stamps: Stamps,
-    pub(crate) codec: Codec,
     pub(crate) body: Bytes,
 }
 
@@ -51,26 +50,17 @@ pub struct Meta {
 }
 
 impl Reply {
-    /// The value, decoded. May borrow nothing from the reply.
+    /// The value, decoded by serde_json. May borrow nothing from the reply.
     ///
     /// # Errors
-    /// [`Error::Decode`] when the value is not a `T`.
+    /// [`Error::Decode`] when the value is not a `T`, or is nested more than 127 levels deep.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        match self.codec {
-            Codec::Json => serde_json::from_slice(&self.body).map_err(Error::decode),
-            Codec::Msgpack => rmp_serde::from_slice(&self.body).map_err(Error::decode),
-        }
+        serde_json::from_slice(&self.body).map_err(Error::decode)
     }
 
-    /// The value as JSON text: as the worker sent it, or transcoded if it came as msgpack.
-    ///
-    /// # Errors
-    /// [`Error::Decode`] when a msgpack value has no JSON form.
-    pub fn json(&self) -> Result<Bytes> {
-        match self.codec {
-            Codec::Json => Ok(self.body.clone()),
-            Codec::Msgpack => herder_wire::msgpack_to_json(&self.body).map_err(Error::decode),
-        }
+    /// The value as JSON text, as the worker sent it.
+    pub fn json(&self) -> &Bytes {
+        &self.body
     }
 
     /// Its circumstances.

@@ -178,7 +178,7 @@ async fn r36_a_flood_from_another_thread() {
     peer.serve();
     let client = stage.client.clone();
     let flood = std::thread::spawn(move || {
-        let request = |n: u64| herder_actors::Request::typed("echo", client.codec(), &json!({ "n": n }));
+        let request = |n: u64| herder_actors::Request::typed("echo", &json!({ "n": n }));
         (0..5000).map(|n| client.call(request(n))).collect::<Vec<_>>()
     });
     until("the flood is over", async || flood.is_finished()).await;

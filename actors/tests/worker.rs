@@ -8,9 +8,7 @@ use herder_actors::{
     Shutdown, WaitReady, WorkerId, WorkerState,
 };
 use herder_core::{ExitStatus, WireId};
-use herder_wire::{
-    Codec, Codecs, EndReason, HostMessage, SessionState, WorkerError, WorkerErrorKind, WorkerHello, WorkerMessage,
-};
+use herder_wire::{EndReason, HostMessage, SessionState, WorkerError, WorkerErrorKind, WorkerHello, WorkerMessage};
 use serde_json::json;
 use std::time::Duration;
 
@@ -39,7 +37,7 @@ async fn a_call_and_its_answer() {
     let (stage, mut peer) = Stage::basic("call").await;
     let answer = stage.execute(echo(7));
     let call = peer.echo().await;
-    assert_eq!((&*call.command, call.codec, &*call.payload), ("echo", Codec::Json, &br#"{"n":7}"#[..]));
+    assert_eq!((&*call.command, &*call.payload), ("echo", &br#"{"n":7}"#[..]));
     assert!(call.deadline.is_some() && call.session.is_none());
     let reply = answer.get().await.unwrap();
     assert_eq!((reply.worker, reply.generation), (WorkerId(1), process(1, 1).generation));
@@ -113,7 +111,7 @@ async fn r41_frames_longer_than_the_sockets_buffers() {
 #[actix::test]
 async fn r41_what_breaks_the_protocol_is_named() {
     let raw = |bytes: &[u8]| bytes.to_vec();
-    let header = |length: u32, kind: u8| [&length.to_le_bytes()[..], &[kind, 1, 0, 0], &7_u64.to_le_bytes()].concat();
+    let header = |length: u32, kind: u8| [&length.to_le_bytes()[..], &[kind, 0, 0, 0], &7_u64.to_le_bytes()].concat();
     let second = encoded(&WorkerMessage::Hello(hello()));
     let pong = encoded(&WorkerMessage::Pong { nonce: 1 });
     let mistakes = [
@@ -362,54 +360,6 @@ async fn a_worker_without_control() {
     peer.child.exit(ExitStatus::Code(0));
     guarded("the shutdown", stopping).await.unwrap().unwrap().unwrap();
     assert!(peer.control.next().await.is_none(), "nothing was ever said there");
-}
-
-/// The codec is each worker's own: what a handle encoded as msgpack is JSON for a worker that has only that.
-#[actix::test]
-async fn codecs_of_unequal_workers() {
-    let mut stage = Stage::start(basic(&fresh("codecs")).pool_size(2).build().unwrap());
-    let mut plain = stage.launches.next().await;
-    let mut packed = stage.launches.next().await;
-    packed.greet_as(WorkerHello { codecs: Codecs { msgpack: true }, ..hello() }).await;
-    packed.calls.say(&WorkerMessage::Ready(ready())).await;
-    until("msgpack is known", async || stage.client.codec() == Codec::Msgpack).await;
-    let first = stage.call(1);
-    assert_eq!(packed.call().await.codec, Codec::Msgpack);
-    let second = stage.call(2);
-    let bytes =
-        herder_actors::Request::encoded("echo", Codec::Msgpack, Ok(vec![0x81, 0xa1, b'b', 0xc4, 0x01, 0xff].into()));
-    stage.queue_is(1, 1).await;
-    let binary = stage.client.call(bytes);
-    stage.queue_is(1, 2).await;
-
-    plain.greet().await;
-    plain.calls.say(&WorkerMessage::Ready(ready())).await;
-    let call = plain.call().await;
-    assert_eq!((call.codec, &*call.payload), (Codec::Json, &br#"{"n":2}"#[..]));
-    assert_eq!(stage.client.codec(), Codec::Json, "not all of them speak msgpack");
-    plain.answer(call.wire, "2").await;
-    assert_eq!(value(guarded("the answer", second).await), 2);
-    let refused = guarded("the refusal", binary).await.unwrap_err();
-    assert!(
-        matches!(&refused, Error::Malformed { message, .. } if message.contains("speaks only JSON")),
-        "{refused:?}"
-    );
-    let next = stage.execute(echo(3));
-    plain.echo().await; // its place was free again
-    next.get().await.unwrap();
-    drop(first);
-}
-
-/// A handle encodes as msgpack only what every worker takes, whichever was ready last.
-#[actix::test]
-async fn msgpack_needs_all_workers() {
-    let mut stage = Stage::start(basic(&fresh("mixed")).pool_size(2).build().unwrap());
-    let _plain = stage.launches.next().await.ready().await;
-    let mut packed = stage.launches.next().await;
-    packed.greet_as(WorkerHello { codecs: Codecs { msgpack: true }, ..hello() }).await;
-    packed.calls.say(&WorkerMessage::Ready(ready())).await;
-    stage.whole().await;
-    assert_eq!(stage.client.codec(), Codec::Json);
 }
 
 /// A call that no frame can hold is answered, however many stand behind it, and its place is free again.

@@ -123,7 +123,7 @@ def corrupt(id: int, call: herder.Call, how: str) -> None:
     if how == "garbage":
         os.write(calls_fd(), b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
     if how == "half":  # of a frame; then nothing, whatever is asked
-        os.write(calls_fd(), (1000).to_bytes(4, "little") + b"\x04\x01")
+        os.write(calls_fd(), (1000).to_bytes(4, "little") + b"\x04\x00")
         while True:
             try:
                 time.sleep(1000)

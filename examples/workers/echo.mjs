@@ -23,7 +23,7 @@ class Refusal extends Error { // an error that is no bug
 
 const HELLO = 1, READY = 2, CALL = 3, RESULT = 4, ERROR = 5, CANCEL = 10, PING = 14, PONG = 15;
 const SESSION_END = 18, SESSION_ENDED = 19, SHUTDOWN = 20, KNOWN = [HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN];
-const RESERVED = [8, 11, 16, 17], NONE = 0, JSON_CODEC = 1, MSGPACK = 2, OPTIONAL = 4;
+const RESERVED = [8, 11, 16, 17], OPTIONAL = 1; // the flag of a frame that may be passed over
 
 const calls = new Socket({ fd: Number(process.env.HERDER_FD) });
 const control = new Socket({ fd: Number(process.env.HERDER_CTL_FD) });
@@ -38,10 +38,10 @@ function broken(name) { // nothing that follows can be trusted
 
 const send = (...frame) => calls.write(framed(...frame)); // in one piece: frames must not mix
 
-function framed(kind, wireId, codec, ...parts) {
+function framed(kind, wireId, ...parts) {
   const body = Buffer.concat(parts.map((part) => Buffer.from(part))), header = Buffer.alloc(16);
   header.writeUInt32LE(body.length);
-  header.set([kind, codec], 4);
+  header[4] = kind;
   header.writeBigUInt64LE(wireId, 8);
   return Buffer.concat([header, body]);
 }
@@ -50,7 +50,7 @@ async function* frames(stream) {
   stream.on('readable', () => {}); // one that stays: the first of its kind is called for old data again and again
   for (;;) {
     const header = await exactly(stream, 16), body = await exactly(stream, check(header));
-    const frame = { kind: header[4], flags: header[5], wireId: header.readBigUInt64LE(8), body };
+    const frame = { kind: header[4], wireId: header.readBigUInt64LE(8), body };
     if (KNOWN.includes(frame.kind)) yield frame;
   }
 }
@@ -72,17 +72,17 @@ function check(header) { // gives the length of the body
 function greet(hello) {
   if (hello.protocol !== 1) {
     const message = `this worker speaks protocol 1, the host ${hello.protocol}`;
-    send(ERROR, 0n, JSON_CODEC, Buffer.alloc(16), JSON.stringify({ kind: 'start_failed', message }));
+    send(ERROR, 0n, Buffer.alloc(16), JSON.stringify({ kind: 'start_failed', message }));
     return calls.end(() => broken('protocol_mismatch'));
   }
   ({ max_frame: maxFrame } = hello);
   const { concurrency, pipeline } = hello, window = concurrency * pipeline; // nothing here blocks: as many as the host likes
-  const mine = { protocol: 1, pid: process.pid, concurrency, window, codecs: ['json'], control: true };
-  send(HELLO, 0n, JSON_CODEC, JSON.stringify(mine));
-  send(READY, 0n, JSON_CODEC, JSON.stringify({ commands: Object.keys(commands).map((name) => ({ name })) }));
+  const mine = { protocol: 1, pid: process.pid, concurrency, window, control: true };
+  send(HELLO, 0n, JSON.stringify(mine));
+  send(READY, 0n, JSON.stringify({ commands: Object.keys(commands).map((name) => ({ name })) }));
 }
 
-async function answer({ wireId, flags, body }) {
+async function answer({ wireId, body }) {
   const end = 20 + body.readUInt16LE(16), begin = end + body.readUInt16LE(18), command = body.toString('utf8', 20, end);
   const key = begin > end && `${body.readBigUInt64LE(8)} ${body.toString('utf8', end, begin)}`;
   if (key && !state.has(key)) state.set(key, {});
@@ -91,7 +91,7 @@ async function answer({ wireId, flags, body }) {
   let kind = RESULT, value;
   try {
     if (!Object.hasOwn(commands, command)) throw new Refusal('unknown_command', `there are ${Object.keys(commands)}`);
-    const args = decode(flags, body.subarray(begin));
+    const args = decode(body.subarray(begin));
     stamps.writeBigUInt64LE(process.hrtime.bigint()); // CLOCK_MONOTONIC
     value = JSON.stringify((await commands[command](args, state.get(key), stopping.signal)) ?? null);
     if (Buffer.byteLength(value) + 16 > maxFrame) throw new Refusal('too_large', `over ${maxFrame} bytes`);
@@ -101,12 +101,11 @@ async function answer({ wireId, flags, body }) {
   }
   if (stamps.readBigUInt64LE()) stamps.writeBigUInt64LE(process.hrtime.bigint(), 8);
   running.delete(wireId);
-  send(kind, wireId, JSON_CODEC, stamps, value);
+  send(kind, wireId, stamps, value);
   finish();
 }
 
-function decode(flags, payload) {
-  if (flags & MSGPACK) throw new Refusal('malformed', 'this worker has no msgpack');
+function decode(payload) {
   try {
     return JSON.parse(payload);
   } catch (error) {
@@ -116,7 +115,7 @@ function decode(flags, payload) {
 
 function endSession(body) {
   state.delete(`${body.readBigUInt64LE()} ${body.toString('utf8', 9)}`);
-  send(SESSION_ENDED, 0n, NONE, body.subarray(0, 8), body.subarray(9));
+  send(SESSION_ENDED, 0n, body.subarray(0, 8), body.subarray(9));
 }
 
 function finish() { // after shutdown: when every call has its final frame, and the host has got them
@@ -125,7 +124,7 @@ function finish() { // after shutdown: when every call has its final frame, and 
 
 async function serveControl() {
   for await (const { kind, wireId } of frames(control)) {
-    if (kind === PING) control.write(framed(PONG, wireId, NONE));
+    if (kind === PING) control.write(framed(PONG, wireId));
     if (kind === CANCEL) running.get(wireId)?.abort(); // a command that listens stops; the others can't be broken
   }
 }

@@ -19,8 +19,8 @@ PATIENCE = 60  # seconds until a test that waits for a frame fails instead of ha
 class Answer:
     """A final frame of a call."""
 
-    def __init__(self, kind, flags, wire_id, body):
-        self.kind, self.codec, self.wire_id = kind, flags & frames.CODEC, wire_id
+    def __init__(self, kind, wire_id, body):
+        self.kind, self.wire_id = kind, wire_id
         self.started, self.ended = frames.STAMPS.unpack_from(body)
         self.payload = body[frames.STAMPS_SIZE :]
         self.error = json.loads(self.payload) if kind == frames.ERROR else None
@@ -73,11 +73,10 @@ class Host:
             "concurrency": 1,
             "pipeline": 1,
             "max_frame": 64 << 20,
-            "codecs": ["json", "msgpack"],
             "session_state": True,
         } | hello
         body = json.dumps(self.hello_sent).encode()
-        self.calls.sendall(frames.frame(frames.HELLO, 0, body, 1))
+        self.calls.sendall(frames.frame(frames.HELLO, 0, body))
 
     def __enter__(self):
         return self
@@ -106,25 +105,25 @@ class Host:
 
     def answer(self):
         """The next frame, which must answer a call."""
-        kind, flags, wire_id, body = self.frame()
+        kind, _, wire_id, body = self.frame()
         assert kind in (frames.RESULT, frames.ERROR), kind
-        return Answer(kind, flags, wire_id, body)
+        return Answer(kind, wire_id, body)
 
     def answers(self, count):
         """So many answers by their wire id."""
         return {answer.wire_id: answer for answer in (self.answer() for _ in range(count))}
 
-    def packed(self, command, payload=b"{}", *, session=None, epoch=1, deadline=0, codec=1):
+    def packed(self, command, payload=b"{}", *, session=None, epoch=1, deadline=0, flags=0):
         """A new wire id, and the frame of a call."""
         self.next_id += 1
         names = command.encode() + (session or "").encode()
         prefix = frames.PREFIX.pack(deadline, epoch, len(command.encode()), len((session or "").encode()))
-        return self.next_id, frames.frame(frames.CALL, self.next_id, prefix + names + payload, codec)
+        return self.next_id, frames.frame(frames.CALL, self.next_id, prefix + names + payload, flags)
 
-    def send(self, command, _payload=None, *, session=None, epoch=1, deadline=0, codec=1, **arguments):
+    def send(self, command, _payload=None, *, session=None, epoch=1, deadline=0, **arguments):
         """Send a call; its wire id."""
         payload = json.dumps(arguments).encode() if _payload is None else _payload
-        wire_id, data = self.packed(command, payload, session=session, epoch=epoch, deadline=deadline, codec=codec)
+        wire_id, data = self.packed(command, payload, session=session, epoch=epoch, deadline=deadline)
         self.calls.sendall(data)
         return wire_id
 

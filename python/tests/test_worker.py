@@ -189,21 +189,15 @@ def test_a_slow_handler_does_not_hold_back_answers(start):
     assert host.answer().result == 1
 
 
-def test_msgpack(start):
-    """A reply uses the codec of its call."""
-    msgpack = pytest.importorskip("msgpack")
+def test_the_optional_flag_changes_nothing_on_a_known_kind(start):
+    """R41."""
     host = start("herder.demo:app")
-    assert host.hello["codecs"] == ["json", "msgpack"]
-    answer = host.call("echo", msgpack.packb({"x": [1, b"raw"]}), codec=2)
-    assert answer.codec == 2 and msgpack.unpackb(answer.payload) == {"x": [1, b"raw"]}
-    assert host.call("echo", b"\xc1", codec=2).refused == "malformed"
-    assert host.call("echo", x=1).codec == 1
-
-
-def test_msgpack_that_was_not_offered(start):
-    host = start("herder.demo:app", codecs=["json"])
-    assert host.hello["codecs"] == ["json"]
-    assert host.call("echo", b"\x80", codec=2).refused == "malformed"
+    wire_id, data = host.packed("echo", b'{"x":1}', flags=frames.OPTIONAL)
+    host.calls.sendall(data)
+    answer = host.answer()
+    assert (answer.wire_id, answer.result) == (wire_id, {"x": 1})
+    host.calls.sendall(frames.frame(frames.SHUTDOWN, flags=frames.OPTIONAL))
+    assert host.finish()[0] == 0
 
 
 def test_sessions_and_epochs(basic):

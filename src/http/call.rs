@@ -30,8 +30,8 @@ pub(super) async fn call(
 }
 
 fn answer(reply: &Reply) -> Result<HttpResponse> {
-    let (result, meta) = (reply.json()?, serde_json::to_vec(&reply.meta())?);
-    Ok(HttpResponse::Ok().content_type("application/json").body(envelope(&result, &meta)))
+    let meta = serde_json::to_vec(&reply.meta())?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(envelope(reply.json(), &meta)))
 }
 
 fn envelope(result: &[u8], meta: &[u8]) -> Bytes {

@@ -116,7 +116,7 @@ async fn a_result_with_a_cycle() {
 
 #[tokio::test]
 async fn a_result_with_bytes() {
-    unencodable("bytes", "a result with bytes, in JSON", &["type bytes"]).await;
+    unencodable("bytes", "a result with bytes", &["type bytes"]).await;
 }
 
 #[tokio::test]

@@ -36,14 +36,14 @@ async fn half_a_frame_then_exit() {
 #[tokio::test]
 async fn half_a_frame_then_closed() {
     let says = ["truncated_body", "broke the protocol"];
-    let half = "17000000040100000700000000000000aabb";
+    let half = "17000000040000000700000000000000aabb";
     breaks("half_close", "half a frame, then the descriptor is closed", half, "close", &says).await;
 }
 
 #[tokio::test]
 async fn a_frame_of_one_gib() {
     let says = ["oversize", "1073741824"];
-    breaks("gib", "a frame length of 1 GiB", "00000040040100000700000000000000", "silence", &says).await;
+    breaks("gib", "a frame length of 1 GiB", "00000040040000000700000000000000", "silence", &says).await;
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn an_unknown_kind() {
 #[tokio::test]
 async fn a_second_ready() {
     let ready = b"{\"commands\":[]}";
-    let header = format!("{:02x}0000000201{}", ready.len(), "00".repeat(10));
+    let header = format!("{:02x}0000000200{}", ready.len(), "00".repeat(10));
     let frame: String = header + &ready.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let says = ["a hello, a ready or a pong among its answers"];
     breaks("ready2", "a frame at the wrong time", &frame, "silence", &says).await;
@@ -80,7 +80,7 @@ async fn a_descriptor_closed_by_a_handler() {
 #[tokio::test]
 async fn an_answer_to_an_unknown_call() {
     let scene = Scene::new("unknown_call").await;
-    let frame = "1400000004010000ffff000000000000000000000000000000000000000000006e756c6c";
+    let frame = "1400000004000000ffff000000000000000000000000000000000000000000006e756c6c";
     scene.call("raw", json!({ "data": frame, "then": "answer" })).await.unwrap();
     assert_eq!(scene.pool.status().await.unwrap().counters.unknown_frames, 1);
     scene
@@ -94,7 +94,7 @@ async fn half_a_frame_then_silence() {
     let soon = Duration::from_millis(100);
     let scene = Scene::with("half", |builder| builder.cancel(Cancel::new().interrupt(soon).kill(soon))).await;
     let arguments =
-        json!({ "data": "17000000040100000700000000000000aabb", "then": "silence", "path": scene.path("running") });
+        json!({ "data": "17000000040000000700000000000000aabb", "then": "silence", "path": scene.path("running") });
     let error = scene.out_of_time("raw", arguments, None).await;
     scene.died("half a frame, then silence", &error, Told::NotYet).await;
 }

@@ -182,22 +182,22 @@ def read(size):
         data += more
     return data
 
-def send(kind, flags, wire, body):
-    os.write(fd, struct.pack("<IBBHQ", len(body), kind, flags, 0, wire) + body)
+def send(kind, wire, body):
+    os.write(fd, struct.pack("<IBBHQ", len(body), kind, 0, 0, wire) + body)
 
 def receive():
-    length, kind, flags, _, wire = struct.unpack("<IBBHQ", read(16))
+    length, kind, _, _, wire = struct.unpack("<IBBHQ", read(16))
     return kind, wire, read(length)
 
 receive()
-send(1, 1, 0, json.dumps({"protocol": 1, "pid": os.getpid(), "concurrency": 1, "window": 1, "codecs": ["json"]}).encode())
-send(2, 1, 0, b'{"commands": [{"name": "ok"}]}')
+send(1, 0, json.dumps({"protocol": 1, "pid": os.getpid(), "concurrency": 1, "window": 1}).encode())
+send(2, 0, b'{"commands": [{"name": "ok"}]}')
 while True:
     kind, wire, body = receive()
     if kind == 3:
-        send(4, 1, wire, bytes(16) + b"1")
+        send(4, wire, bytes(16) + b"1")
     elif kind == 18:
-        send(19, 0, 0, body[:8] + body[9:])
+        send(19, 0, body[:8] + body[9:])
     elif kind == 20:
         sys.exit(0)
 "#;
@@ -210,13 +210,13 @@ async fn garbage_before_the_hello() {
 
 #[tokio::test]
 async fn a_giant_before_the_hello() {
-    let bytes = r"b'\x00\x00\x00\x40\x01\x01\x00\x00' + bytes(8)";
+    let bytes = r"b'\x00\x00\x00\x40\x01\x00\x00\x00' + bytes(8)";
     broken_hello("gib0", "a hello of 1 GiB", bytes, &["oversize", "1073741824"]).await;
 }
 
 #[tokio::test]
 async fn a_hello_of_another_protocol() {
-    let hello = r#"b'{"protocol":9,"pid":1,"concurrency":1,"window":1,"codecs":["json"]}'"#;
-    let bytes = format!("bytes([len({hello}),0,0,0,1,1,0,0]) + bytes(8) + {hello}");
+    let hello = r#"b'{"protocol":9,"pid":1,"concurrency":1,"window":1}'"#;
+    let bytes = format!("bytes([len({hello}),0,0,0,1,0,0,0]) + bytes(8) + {hello}");
     broken_hello("proto9", "a hello of another protocol version", &bytes, &["protocol_mismatch", "9"]).await;
 }

@@ -26,6 +26,7 @@ mod sessions;
 mod shutdown;
 pub(crate) mod steps;
 mod told;
+mod values;
 
 /// A size that the environment may set, for a longer run than the usual.
 pub(crate) fn number(variable: &str, usual: u64) -> u64 {

@@ -3,7 +3,6 @@
 use crate::{Error, Reply, Result, gate::Permit};
 use bytes::Bytes;
 use herder_core::{CallId, Now, SessionCall, WireId, WorkerRef};
-use herder_wire::Codec;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -16,7 +15,8 @@ pub(crate) struct Incoming {
     pub(crate) id: CallId,
     pub(crate) command: Arc<str>,
     pub(crate) session: Option<SessionCall>,
-    pub(crate) body: Body,
+    /// Its arguments: a JSON object.
+    pub(crate) body: Bytes,
     pub(crate) deadline: Now,
     /// `None`: as the handler says.
     pub(crate) idempotent: Option<bool>,
@@ -25,19 +25,12 @@ pub(crate) struct Incoming {
     pub(crate) permit: Option<Permit>,
 }
 
-/// Encoded arguments: an object.
-#[derive(Clone, Debug)]
-pub(crate) struct Body {
-    pub(crate) codec: Codec,
-    pub(crate) bytes: Bytes,
-}
-
 /// An admitted call. Dropping it without an answer tells its caller that the pool is gone.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) command: Arc<str>,
     pub(crate) session: Option<herder_core::SessionId>,
-    pub(crate) body: Body,
+    pub(crate) body: Bytes,
     pub(crate) deadline: Now,
     /// Its last attempt.
     pub(crate) sent: Option<(WorkerRef, WireId)>,

@@ -1,16 +1,12 @@
 //! Carries out what the core decided. Cheap things at once; what needs a context is posted to the supervisor.
 
-use super::{
-    call::Body,
-    state::{Arrival, Post, State},
-};
+use super::state::{Arrival, Post, State};
 use crate::{Error, Reply, Result};
 use bytes::Bytes;
 use herder_core::{
     CallId, Delivery, Doom, Effect, Epoch, Failure, Input, Loss, Note, SessionEnd, StopHow, WireId, WorkerRef,
 };
-use herder_wire::{CallHead, CallResult, Codec, EndReason, HEADER_LEN, HostMessage};
-use std::sync::Arc;
+use herder_wire::{CallHead, CallResult, EndReason, HEADER_LEN, HostMessage};
 
 /// Results up to this size are copied out of the read buffer, which can then be used again at once; a reply that somebody keeps
 /// would otherwise keep 64 KiB.
@@ -99,19 +95,16 @@ impl State {
         let Some(call) = self.calls.get_mut(&id) else { return Ok(()) };
         let link = self.links.get_mut(at.worker.0 as usize - 1).and_then(Option::as_mut).filter(|link| link.at == at);
         let link = link.ok_or_else(|| Error::Internal { reason: format!("nothing leads to worker {at}").into() })?;
-        if call.body.codec == Codec::Msgpack && !link.msgpack {
-            call.body = as_json(&call.body)?;
-        }
         call.sent = Some((at, wire));
         let session = call.session.as_ref().map(|session| (session, epoch.unwrap_or(Epoch(0))));
-        let (command, deadline, codec) = (&*call.command, Some(call.deadline), call.body.codec);
-        let head = CallHead { wire, deadline, command, session, codec };
-        let (tail, payload) = (link.calls.tail(), call.body.bytes.len());
+        let (command, deadline) = (&*call.command, Some(call.deadline));
+        let head = CallHead { wire, deadline, command, session };
+        let (tail, payload) = (link.calls.tail(), call.body.len());
         let begin = tail.len() + HEADER_LEN;
         let too_large = |message| Error::TooLarge { message, may_have_run: false, at: None };
         head.encode(payload, link.max_frame, tail).map_err(|error| too_large(error.to_string()))?;
         link.recorder.call(self.now, wire, tail.len() - begin + payload, command);
-        link.calls.payload(&call.body.bytes);
+        link.calls.payload(&call.body);
         link.flush.notify_one();
         Ok(())
     }
@@ -137,18 +130,9 @@ impl State {
 }
 
 fn reply(result: CallResult, delivery: Delivery) -> Reply {
-    let CallResult { codec, payload, stamps, .. } = result;
+    let CallResult { payload, stamps, .. } = result;
     let body = if payload.len() <= COPY { Bytes::copy_from_slice(&payload) } else { payload };
     let Delivery { at, routing, attempts, admitted, queued, ran } = delivery;
     let WorkerRef { worker, generation } = at;
-    Reply { worker, generation, routing, attempts, admitted, queued, ran, stamps, codec, body }
-}
-
-/// For the rare worker without msgpack beside one that has it.
-fn as_json(body: &Body) -> Result<Body> {
-    let no_json = |error| {
-        let message = format!("the worker speaks only JSON, which they can't be: {error}");
-        Error::Malformed { message, cause: Some(Arc::new(error)) }
-    };
-    Ok(Body { codec: Codec::Json, bytes: herder_wire::msgpack_to_json(&body.bytes).map_err(no_json)? })
+    Reply { worker, generation, routing, attempts, admitted, queued, ran, stamps, body }
 }

@@ -29,10 +29,6 @@ pub(crate) struct Link {
     pub(crate) flush_control: Rc<Notify>,
     /// Attempts whose callers have had their answers, by payload; kept where a quarantine wants them.
     pub(crate) abandoned: Vec<Suspect>,
-    /// Whether it speaks msgpack, as its hello said.
-    pub(crate) msgpack: bool,
-    /// Whether it said ready.
-    pub(crate) serves: bool,
     /// Whether it serves the control descriptor.
     pub(crate) has_control: bool,
     /// Whether the process that was started is the one that said hello, and no wrapper around it.
@@ -57,8 +53,6 @@ impl Link {
             flush: Rc::default(),
             flush_control: Rc::default(),
             abandoned: Vec::new(),
-            msgpack: false,
-            serves: false,
             has_control: false,
             is_itself: false,
             stack_signal: None,

@@ -13,7 +13,7 @@ mod suspects;
 mod sweep;
 mod vitals;
 
-pub(crate) use call::{Answer, Body, Incoming};
+pub(crate) use call::{Answer, Incoming};
 pub(crate) use link::{CommandTable, Link};
 pub(crate) use outbox::Outbox;
 #[cfg(feature = "testing")]

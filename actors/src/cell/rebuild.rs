@@ -101,13 +101,12 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
 mod tests {
     use super::*;
     use crate::{PoolConfig, clock::Clock};
-    use std::sync::Arc;
 
     /// R29: what the supervisor has not heard yet of the past survives a rebuild; what the torn state wanted does not.
     #[test]
     fn r29_a_rebuild_forgets_no_end() {
         let config = PoolConfig::enhanced("rebuilt").command(["scripted"]).pool_size(1).build().unwrap();
-        let mut state = State::new(config, 1, Clock::default(), Arc::default());
+        let mut state = State::new(config, 1, Clock::default());
         state.handle(Input::Tick);
         state.carry_out();
         state.post(Post::AffinityGone);

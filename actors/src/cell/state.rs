@@ -15,10 +15,6 @@ use herder_wire::{CallResult, Header, SessionState, WorkerError};
 use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -52,8 +48,6 @@ pub(crate) struct State {
     closed_before: u64,
     /// Set when the state was rebuilt too often: nothing is admitted any more.
     pub(super) broken: Option<Box<str>>,
-    /// Whether typed arguments may be encoded as msgpack, for callers on any thread.
-    pub(super) msgpack: Arc<AtomicBool>,
 }
 
 /// The content of a final frame.
@@ -89,7 +83,7 @@ pub(crate) enum Post {
 }
 
 impl State {
-    pub(crate) fn new(config: PoolConfig, seed: u64, clock: Clock, msgpack: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(config: PoolConfig, seed: u64, clock: Clock) -> Self {
         let settings = config.settings();
         let slots = (settings.pool_size + settings.overflow) as usize;
         let now = clock.now();
@@ -113,7 +107,6 @@ impl State {
             stopping_since: None,
             closed_before: 0,
             broken: None,
-            msgpack,
         }
     }
 
@@ -218,11 +211,7 @@ impl State {
 
     /// The worker said ready.
     pub(crate) fn ready(&mut self, at: WorkerRef, window: u32, commands: CommandTable) {
-        let Some(link) = self.link(at) else { return };
-        link.serves = true;
-        let control = link.has_control;
-        let msgpack = self.links().filter(|link| link.serves).all(|link| link.msgpack);
-        self.msgpack.store(msgpack, Ordering::Relaxed);
+        let Some(control) = self.link(at).map(|link| link.has_control) else { return };
         self.commands = Some(Rc::new(commands));
         self.handle(Input::Ready { at, window, control });
         if self.core.ready_workers() >= self.core.settings().pool_size as usize {

@@ -1,19 +1,19 @@
 //! Payloads by fingerprint, for the quarantine (R37). Computed only when a worker died, an attempt lost its caller, or some payload
 //! is watched: calls in quiet times pay nothing.
 
-use super::{State, call::Body, call::Call};
+use super::{State, call::Call};
 use foldhash::quality::FixedState;
 use herder_core::{Fingerprint, Suspect, WireId, WorkerRef};
 use std::hash::BuildHasher;
 
 /// The same for the same command with the same bytes. Arguments that mean the same and are written otherwise differ.
-pub(super) fn fingerprint(command: &str, body: &Body) -> Fingerprint {
-    Fingerprint(FixedState::with_seed(0).hash_one((command, &body.bytes[..])))
+fn fingerprint(command: &str, body: &[u8]) -> Fingerprint {
+    Fingerprint(FixedState::with_seed(0).hash_one((command, body)))
 }
 
 impl State {
     /// The payload of a call that is submitted, if anything is watched.
-    pub(super) fn watched_payload(&self, command: &str, body: &Body) -> Option<Fingerprint> {
+    pub(super) fn watched_payload(&self, command: &str, body: &[u8]) -> Option<Fingerprint> {
         self.core.watches_payloads().then(|| fingerprint(command, body))
     }
 

@@ -2,13 +2,12 @@
 
 use crate::{
     Affinity, Error, IfAbsent, Reply, Result,
-    cell::{Answer, Body, Incoming},
+    cell::{Answer, Incoming},
     gate::Permit,
 };
 use actix::Message;
 use bytes::Bytes;
 use herder_core::{CallId, Now, SessionCall, SessionId};
-use herder_wire::Codec;
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
@@ -37,7 +36,7 @@ pub struct ExecuteInSession(pub(crate) Request);
 #[derive(Clone, Debug)]
 pub struct Request {
     pub(crate) command: Arc<str>,
-    pub(crate) body: Result<Body>,
+    pub(crate) body: Result<Bytes>,
     pub(crate) session: Option<Result<SessionCall>>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: Option<bool>,
@@ -48,7 +47,7 @@ impl Execute {
     ///
     /// Arguments that can't be encoded answer [`Error::Malformed`] when the message is sent.
     pub fn new<A: Serialize + ?Sized>(command: &str, arguments: &A) -> Self {
-        Self(Request::typed(command, Codec::Json, arguments))
+        Self(Request::typed(command, arguments))
     }
 
     /// The whole deadline of the call, from now on: queue, run and retries. The pool's `timeout` unless set.
@@ -73,7 +72,7 @@ impl ExecuteInSession {
     pub fn new<A: Serialize + ?Sized>(session: &str, command: &str, arguments: &A) -> Self {
         let id = SessionId::new(session).map_err(Error::from);
         let session = id.map(|id| SessionCall { id, if_absent: IfAbsent::Create, affinity: None });
-        Self(Request { session: Some(session), ..Request::typed(command, Codec::Json, arguments) })
+        Self(Request { session: Some(session), ..Request::typed(command, arguments) })
     }
 
     /// The whole deadline of the call, from now on. The pool's `timeout` unless set.
@@ -104,14 +103,17 @@ impl ExecuteInSession {
 
 impl Request {
     /// A call of `command`, encoded here and now.
-    pub fn typed<A: Serialize + ?Sized>(command: &str, codec: Codec, arguments: &A) -> Self {
-        Self::encoded(command, codec, encode(codec, arguments))
+    pub fn typed<A: Serialize + ?Sized>(command: &str, arguments: &A) -> Self {
+        Self::new(command, encode(arguments))
     }
 
-    /// A call of `command` with arguments that are encoded already. That they are an object is the caller's promise; a worker
+    /// A call of `command` with arguments that are JSON text already. That they are an object is the caller's promise; a worker
     /// answers `malformed` otherwise.
-    pub fn encoded(command: &str, codec: Codec, arguments: Result<Bytes>) -> Self {
-        let body = arguments.map(|bytes| Body { codec, bytes });
+    pub fn encoded(command: &str, arguments: Bytes) -> Self {
+        Self::new(command, Ok(arguments))
+    }
+
+    fn new(command: &str, body: Result<Bytes>) -> Self {
         Self { command: command.into(), body, session: None, timeout: None, idempotent: None }
     }
 
@@ -142,14 +144,9 @@ impl Request {
     }
 }
 
-fn encode<A: Serialize + ?Sized>(codec: Codec, arguments: &A) -> Result<Bytes> {
-    let bytes = match codec {
-        Codec::Json => serde_json::to_vec(arguments).map_err(Error::malformed)?,
-        Codec::Msgpack => rmp_serde::to_vec_named(arguments).map_err(Error::malformed)?,
-    };
-    let is_object =
-        matches!((codec, bytes.first()), (Codec::Json, Some(b'{')) | (Codec::Msgpack, Some(0x80..=0x8f | 0xde | 0xdf)));
-    if is_object {
+fn encode<A: Serialize + ?Sized>(arguments: &A) -> Result<Bytes> {
+    let bytes = serde_json::to_vec(arguments).map_err(Error::malformed)?;
+    if bytes.first() == Some(&b'{') {
         return Ok(bytes.into());
     }
     Err(Error::Malformed { message: "the arguments do not encode as an object".into(), cause: None })

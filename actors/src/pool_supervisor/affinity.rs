@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::{PoolConfig, cell::State, clock::Clock};
     use actix::{AsyncContext, Handler, Message, fut::wrap_future};
-    use std::{cell::RefCell, rc::Rc, sync::Arc};
+    use std::{cell::RefCell, rc::Rc};
 
     #[derive(Message)]
     #[rtype(result = "()")]
@@ -124,7 +124,7 @@ mod tests {
     async fn r7_an_actor_that_hangs() {
         let config = PoolConfig::enhanced("hanging").command(["scripted"]).build().unwrap();
         let pool = config.name().clone();
-        let cell: Cell = Rc::new(RefCell::new(State::new(config, 1, Clock::default(), Arc::default())));
+        let cell: Cell = Rc::new(RefCell::new(State::new(config, 1, Clock::default())));
         let actor = Affinity::start(&cell).actor();
         assert!(!shown(&pool, actor.clone()).await.is_empty());
         actor.iter().for_each(|actor| actor.do_send(Hang));

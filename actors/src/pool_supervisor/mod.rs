@@ -125,7 +125,7 @@ impl PoolSupervisor {
         let clock = self.shared.clock().clone();
         #[cfg(feature = "testing")]
         clock.attach(ctx.address().downgrade().recipient());
-        let state = State::new(self.config.clone(), clock.now().0, clock, self.shared.msgpack());
+        let state = State::new(self.config.clone(), clock.now().0, clock);
         let cell: Cell = Rc::new(RefCell::new(state));
         self.mode = Mode::Active(Box::new(Active {
             workers: HashMap::new(),

@@ -81,13 +81,13 @@ mod tests {
         let text = found(b"Hello, this is no frame at all.");
         assert_eq!((text.fault, &*text.kind, text.length), ("reserved_bytes", "unknown (0x6f)", Some(0x6c6c_6548)));
         assert_eq!(text.bytes.as_deref(), Some("48656c6c6f2c2074686973206973206e"));
-        let large = found(b"\x00\x00\x00\x40\x04\x01\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00");
+        let large = found(b"\x00\x00\x00\x40\x04\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00");
         assert_eq!((large.fault, &*large.kind, large.length), ("oversize", "result", Some(1 << 30)));
         assert_eq!(large.wire, Some(WireId(7)));
         let half = found(b"\x17\x00\x00\x00\x04");
         assert_eq!((half.fault, &*half.kind, half.length), ("truncated_header", "unknown", None));
         assert_eq!(half.bytes.as_deref(), Some("1700000004"));
-        let body = found(b"\x17\x00\x00\x00\x04\x01\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00\xaa");
+        let body = found(b"\x17\x00\x00\x00\x04\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00\xaa");
         assert_eq!((body.fault, &*body.kind, body.length), ("truncated_body", "result", Some(0x17)));
     }
 }

@@ -18,7 +18,7 @@ mod script;
 pub mod wire {
     pub use herder_core::WireId;
     pub use herder_wire::{
-        Call, CallResult, Codecs, CommandEntry, EndReason, HostHello, HostMessage, Ready, SessionEnd, SessionState,
+        Call, CallResult, CommandEntry, EndReason, HostHello, HostMessage, Ready, SessionEnd, SessionState,
         WorkerError, WorkerErrorKind, WorkerHello, WorkerMessage,
     };
 }

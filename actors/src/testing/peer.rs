@@ -4,11 +4,11 @@
 use super::{
     ExitStatus, ScriptedChild, guarded,
     wire::{
-        Call, CallResult, Codecs, CommandEntry, HostHello, HostMessage, Ready, WireId, WorkerError, WorkerErrorKind,
+        Call, CallResult, CommandEntry, HostHello, HostMessage, Ready, WireId, WorkerError, WorkerErrorKind,
         WorkerHello, WorkerMessage,
     },
 };
-use crate::{Codec, Stamps, WorkerRef};
+use crate::{Stamps, WorkerRef};
 use bytes::BytesMut;
 use herder_wire::Decoder;
 use std::{future::poll_fn, io, num::NonZeroU32, pin::Pin, sync::Arc};
@@ -121,11 +121,10 @@ pub fn encoded(message: &WorkerMessage) -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// What a worker says first: one call at a time, JSON, and a control descriptor that it serves.
+/// What a worker says first: one call at a time, and a control descriptor that it serves.
 pub fn hello() -> WorkerHello {
     let one = NonZeroU32::MIN;
-    let codecs = Codecs { msgpack: false };
-    WorkerHello { pid: 1, concurrency: one, window: one, codecs, control: true, stack_signal: None }
+    WorkerHello { pid: 1, concurrency: one, window: one, control: true, stack_signal: None }
 }
 
 /// The commands of a worker that is played: `echo`, and `again`, which is idempotent.
@@ -141,7 +140,7 @@ pub(super) fn command(name: &str, idempotent: bool) -> CommandEntry {
 /// A call's value, as JSON.
 pub fn result(wire: WireId, json: &str) -> WorkerMessage {
     let payload = json.as_bytes().to_vec().into();
-    WorkerMessage::Result(CallResult { wire, stamps: Stamps::NOT_RUN, codec: Codec::Json, payload })
+    WorkerMessage::Result(CallResult { wire, stamps: Stamps::NOT_RUN, payload })
 }
 
 /// A call's error.

@@ -9,7 +9,7 @@ use crate::{
     recorder::Recorder,
 };
 use herder_core::{Doom, End, ExitStatus, Input, WorkerRef};
-use herder_wire::{Codecs, HostHello, HostMessage};
+use herder_wire::{HostHello, HostMessage};
 use std::{cell::OnceCell, io, num::NonZeroU32, rc::Rc};
 use tokio::{net::UnixStream, sync::Notify};
 
@@ -112,7 +112,6 @@ fn greet(cell: &Cell, at: WorkerRef) {
         concurrency,
         pipeline,
         max_frame: at_least_one(state.config().max_frame()),
-        codecs: Codecs { msgpack: true },
         session_state: state.session_state(),
     };
     if let Some(link) = state.link(at) {

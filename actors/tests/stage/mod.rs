@@ -146,7 +146,7 @@ impl Stage {
 
     /// A call by handle.
     pub(crate) fn call(&self, number: u64) -> herder_actors::PendingReply {
-        self.client.call(Request::typed("echo", self.client.codec(), &json!({ "n": number })))
+        self.client.call(Request::typed("echo", &json!({ "n": number })))
     }
 
     /// The workers, in the order of their slots.

@@ -112,7 +112,7 @@ pub(crate) fn object(arguments: &str) -> Outcome {
 
 fn envelope(reply: &Reply) -> Result<String, Error> {
     let meta = serde_json::to_string(&reply.meta()).map_err(Error::decode)?;
-    Ok(format!("{{\"result\":{},\"meta\":{meta}}}", String::from_utf8_lossy(&reply.json()?)))
+    Ok(format!("{{\"result\":{},\"meta\":{meta}}}", String::from_utf8_lossy(reply.json())))
 }
 
 /// A call's error as a problem.

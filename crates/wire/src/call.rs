@@ -1,13 +1,13 @@
 //! The call frame: its head without the arguments (the host's side), and the whole (a worker's side). Holds no state.
 
-use crate::{Codec, EncodeError, Flags, Frame, FrameError, Header, Kind, body::Body};
+use crate::{EncodeError, Flags, Frame, FrameError, Header, Kind, body::Body};
 use bytes::{BufMut, Bytes, BytesMut};
 use herder_core::{Epoch, Now, SessionId, WireId};
 
 /// The bytes of a call's prefix before its command.
 const PREFIX: usize = 20;
 
-/// A call as the host sends it, all but the arguments: those stay where they are and are written behind it.
+/// A call as the host sends it, all but the arguments: those are JSON, stay where they are and are written behind it.
 #[derive(Clone, Copy, Debug)]
 pub struct CallHead<'a> {
     /// The attempt; never 0.
@@ -18,8 +18,6 @@ pub struct CallHead<'a> {
     pub command: &'a str,
     /// The call's session and which of its lives.
     pub session: Option<(&'a SessionId, Epoch)>,
-    /// How the arguments are encoded.
-    pub codec: Codec,
 }
 
 impl CallHead<'_> {
@@ -35,7 +33,7 @@ impl CallHead<'_> {
         let (command_len, session_len) = (u16::try_from(self.command.len()).map_err(long)?, session.len() as u16);
         let names = PREFIX + self.command.len() + session.len();
         let length = names.saturating_add(payload_len);
-        let header = Header::outgoing(Kind::Call, Flags::codec(self.codec), self.wire, length, max_frame)?;
+        let header = Header::outgoing(Kind::Call, Flags::default(), self.wire, length, max_frame)?;
         out.reserve(crate::HEADER_LEN + names);
         out.put_slice(&header.encode());
         out.put_u64_le(self.deadline.map_or(0, |deadline| deadline.0.max(1))); // 0 would mean none
@@ -59,9 +57,7 @@ pub struct Call {
     pub command: Box<str>,
     /// The call's session and which of its lives.
     pub session: Option<(SessionId, Epoch)>,
-    /// How the arguments are encoded, and how the answer must be.
-    pub codec: Codec,
-    /// The arguments, not looked into.
+    /// The arguments: JSON, not looked into.
     pub payload: Bytes,
 }
 
@@ -69,12 +65,11 @@ impl Call {
     /// The call without its arguments.
     pub fn head(&self) -> CallHead<'_> {
         let session = self.session.as_ref().map(|(session, epoch)| (session, *epoch));
-        CallHead { wire: self.wire, deadline: self.deadline, command: &self.command, session, codec: self.codec }
+        CallHead { wire: self.wire, deadline: self.deadline, command: &self.command, session }
     }
 
     pub(crate) fn parse(frame: Frame) -> Result<Self, FrameError> {
-        let Header { kind, flags, wire, .. } = frame.header;
-        let codec = flags.codec.ok_or(FrameError::WrongCodec { kind, codec: None })?;
+        let Header { kind, wire, .. } = frame.header;
         let mut body = Body::new(kind, frame.body);
         let (deadline, epoch) = (body.u64()?, Epoch(body.u64()?));
         let (command_len, session_len) = (body.u16()?.into(), body.u16()?.into());
@@ -84,7 +79,7 @@ impl Call {
             length => Some((body.session(length)?, epoch)),
         };
         let deadline = (deadline != 0).then_some(Now(deadline));
-        Ok(Self { wire, deadline, command, session, codec, payload: body.rest() })
+        Ok(Self { wire, deadline, command, session, payload: body.rest() })
     }
 
     pub(crate) fn encode(&self, max_frame: u32, out: &mut BytesMut) -> Result<(), EncodeError> {

@@ -22,7 +22,7 @@ pub struct Frame {
 /// use herder_wire::{Decoder, FrameError};
 ///
 /// let mut decoder = Decoder::new(1024);
-/// let mut one_gib = BytesMut::from(&b"\x00\x00\x00\x40\x04\x01\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00"[..]);
+/// let mut one_gib = BytesMut::from(&b"\x00\x00\x00\x40\x04\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00"[..]);
 /// assert_eq!(decoder.next(&mut one_gib), Err(FrameError::Oversize { length: 1 << 30, max: 1024 }));
 /// ```
 #[derive(Clone, Debug)]

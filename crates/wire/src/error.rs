@@ -1,6 +1,6 @@
 //! Every way in which bytes can fail to be this protocol, each by its name (R41). Holds no state.
 
-use crate::{Codec, Kind, PROTOCOL_VERSION};
+use crate::{Kind, PROTOCOL_VERSION};
 use herder_core::{InvalidSessionId, WireId};
 
 /// Why bytes are not a frame, or a frame no message. After one of these a stream can't be trusted any more: close it.
@@ -30,17 +30,6 @@ pub enum FrameError {
         kind: Kind,
         /// The bits that should be 0.
         flags: u8,
-    },
-    /// The codec bits say 3.
-    #[error("codec 3 does not exist")]
-    InvalidCodec,
-    /// The codec exists, but not for this kind.
-    #[error("a {kind} frame can't have {}", codec.map_or("no codec", Codec::name))]
-    WrongCodec {
-        /// The frame's kind.
-        kind: Kind,
-        /// What its flags say.
-        codec: Option<Codec>,
     },
     /// The kind concerns a call, and the wire id is 0.
     #[error("a {0} frame has no wire id")]
@@ -112,9 +101,6 @@ pub enum FrameError {
     /// A limit in a hello is 0.
     #[error("`{0}` in the hello is 0, and must be at least 1")]
     ZeroLimit(&'static str),
-    /// A hello does not offer JSON, which every peer must speak.
-    #[error("`codecs` in the hello lacks \"json\"")]
-    NoJsonCodec,
     /// A hello's pool or worker name is not one.
     #[error("the hello's {0}")]
     InvalidName(String),
@@ -147,8 +133,6 @@ impl FrameError {
             Self::UnknownKind(_) => "unknown_kind",
             Self::ReservedBytes(_) => "reserved_bytes",
             Self::ReservedFlags { .. } => "reserved_flags",
-            Self::InvalidCodec => "invalid_codec",
-            Self::WrongCodec { .. } => "wrong_codec",
             Self::MissingWireId(_) => "missing_wire_id",
             Self::UnexpectedWireId { .. } => "unexpected_wire_id",
             Self::WrongDirection(_) => "wrong_direction",
@@ -160,7 +144,6 @@ impl FrameError {
             Self::MalformedJson { .. } => "malformed_json",
             Self::ProtocolMismatch { .. } => "protocol_mismatch",
             Self::ZeroLimit(_) => "zero_limit",
-            Self::NoJsonCodec => "no_json_codec",
             Self::InvalidName(_) => "invalid_name",
             Self::DuplicateCommand(_) => "duplicate_command",
             Self::TruncatedHeader { .. } => "truncated_header",

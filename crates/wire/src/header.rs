@@ -2,69 +2,30 @@
 
 use crate::{
     EncodeError, FrameError, HEADER_LEN, Kind, MAX_HELLO,
-    kind::{BodyRule, CodecRule, Shape, WireRule},
+    kind::{BodyRule, WireRule},
 };
 use herder_core::WireId;
 
-/// How a payload is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Codec {
-    /// JSON: every peer speaks it.
-    Json = 1,
-    /// MessagePack, where both sides offered it.
-    Msgpack = 2,
-}
-
-impl Codec {
-    /// Its name in a hello.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Msgpack => "msgpack",
-        }
-    }
-}
-
-/// The flags of a frame: the codec of its payload, *optional*, and five bits that belong to its kind.
+/// The flags of a frame: *optional* in bit 0, and seven bits that belong to its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Flags {
-    /// The payload's codec, if there is a payload.
-    pub codec: Option<Codec>,
     /// A receiver that does not know the kind passes over the frame.
     pub optional: bool,
-    /// Bits 3 to 7, at their places; the other bits are not sent.
+    /// Bits 1 to 7, at their places; bit 0 is not sent from here.
     pub of_kind: u8,
 }
 
 impl Flags {
-    const CODEC: u8 = 0b0000_0011;
-    const OPTIONAL: u8 = 0b0000_0100;
-    const OF_KIND: u8 = 0b1111_1000;
-
-    /// No flag but the payload's codec.
-    pub fn codec(codec: Codec) -> Self {
-        Self { codec: Some(codec), ..Self::default() }
-    }
+    const OPTIONAL: u8 = 0b0000_0001;
 
     /// The byte in the header.
     pub fn to_byte(self) -> u8 {
-        let codec = self.codec.map_or(0, |codec| codec as u8);
-        codec | (u8::from(self.optional) * Self::OPTIONAL) | (self.of_kind & Self::OF_KIND)
+        u8::from(self.optional) | (self.of_kind & !Self::OPTIONAL)
     }
 
-    /// Reads the byte in the header.
-    ///
-    /// # Errors
-    /// [`FrameError::InvalidCodec`].
-    pub fn from_byte(byte: u8) -> Result<Self, FrameError> {
-        let codec = match byte & Self::CODEC {
-            0 => None,
-            1 => Some(Codec::Json),
-            2 => Some(Codec::Msgpack),
-            _ => return Err(FrameError::InvalidCodec),
-        };
-        Ok(Self { codec, optional: byte & Self::OPTIONAL != 0, of_kind: byte & Self::OF_KIND })
+    /// Reads the byte in the header. Every byte has a meaning; which bits a kind may set is checked with its header.
+    pub fn from_byte(byte: u8) -> Self {
+        Self { optional: byte & Self::OPTIONAL != 0, of_kind: byte & !Self::OPTIONAL }
     }
 }
 
@@ -120,7 +81,7 @@ impl Header {
         if reserved != [0, 0] {
             return Err(FrameError::ReservedBytes(u16::from_le_bytes(reserved)));
         }
-        let (known, flags) = (Kind::from_byte(kind), Flags::from_byte(flags)?);
+        let (known, flags) = (Kind::from_byte(kind), Flags::from_byte(flags));
         let max = limit(known, max_frame);
         if length > max {
             return Err(FrameError::Oversize { length, max });
@@ -152,7 +113,9 @@ impl Header {
     fn check(&self) -> Result<(), FrameError> {
         let Self { length, kind, flags, wire } = *self;
         let Some(shape) = kind.shape() else { return Ok(()) };
-        check_flags(kind, flags, shape)?;
+        if flags.of_kind & !shape.flags != 0 {
+            return Err(FrameError::ReservedFlags { kind, flags: flags.of_kind & !shape.flags });
+        }
         match shape.wire {
             WireRule::Zero if wire.0 != 0 => return Err(FrameError::UnexpectedWireId { kind, wire }),
             WireRule::Call if wire.0 == 0 => return Err(FrameError::MissingWireId(kind)),
@@ -165,21 +128,6 @@ impl Header {
             }
             _ => Ok(()),
         }
-    }
-}
-
-fn check_flags(kind: Kind, flags: Flags, shape: Shape) -> Result<(), FrameError> {
-    let fits = match shape.codec {
-        CodecRule::Absent => flags.codec.is_none(),
-        CodecRule::Json => flags.codec != Some(Codec::Msgpack),
-        CodecRule::Named => flags.codec.is_some(),
-    };
-    if !fits {
-        return Err(FrameError::WrongCodec { kind, codec: flags.codec });
-    }
-    match flags.of_kind & !shape.flags {
-        0 => Ok(()),
-        flags => Err(FrameError::ReservedFlags { kind, flags }),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The two hellos: parsed into types that can't be wrong, the version before all else. Holds no state.
 
-use crate::{Codec, EncodeError, FrameError, Kind, PROTOCOL_VERSION, body, body::Body};
+use crate::{EncodeError, FrameError, Kind, PROTOCOL_VERSION, body, body::Body};
 use herder_core::{Generation, PoolName, WorkerId};
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeSeq};
+use serde::{Deserialize, Serialize, Serializer};
 use std::{
     fmt::Display,
     num::{NonZeroU8, NonZeroU32},
@@ -23,8 +23,6 @@ pub struct HostHello {
     pub pipeline: NonZeroU32,
     /// The longest body either side may send, in bytes.
     pub max_frame: NonZeroU32,
-    /// What the host speaks.
-    pub codecs: Codecs,
     /// Whether handlers may keep a session's state.
     pub session_state: SessionState,
 }
@@ -38,50 +36,11 @@ pub struct WorkerHello {
     pub concurrency: NonZeroU32,
     /// How many calls it takes unfinished.
     pub window: NonZeroU32,
-    /// What it speaks.
-    pub codecs: Codecs,
     /// Whether it serves the control descriptor.
     pub control: bool,
     /// The signal at which it prints the stacks of its threads to standard error, whatever it is doing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_signal: Option<NonZeroU8>,
-}
-
-/// A set of codecs that always has JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Codecs {
-    /// MessagePack is among them.
-    pub msgpack: bool,
-}
-
-impl Codecs {
-    /// Whether the codec is among them.
-    pub fn contains(self, codec: Codec) -> bool {
-        codec == Codec::Json || self.msgpack
-    }
-
-    /// What both sides speak.
-    #[must_use]
-    pub fn both(self, other: Self) -> Self {
-        Self { msgpack: self.msgpack && other.msgpack }
-    }
-
-    /// Names that are not known are passed over.
-    fn parse(names: &[String]) -> Result<Self, FrameError> {
-        let has = |codec: Codec| names.iter().any(|name| name == codec.name());
-        if has(Codec::Json) { Ok(Self { msgpack: has(Codec::Msgpack) }) } else { Err(FrameError::NoJsonCodec) }
-    }
-}
-
-impl Serialize for Codecs {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut names = serializer.serialize_seq(None)?;
-        names.serialize_element(Codec::Json.name())?;
-        if self.msgpack {
-            names.serialize_element(Codec::Msgpack.name())?;
-        }
-        names.end()
-    }
 }
 
 /// Whether handlers may keep a session's state in this pool.
@@ -115,7 +74,6 @@ struct RawHostHello {
     concurrency: u32,
     pipeline: u32,
     max_frame: u32,
-    codecs: Vec<String>,
     session_state: RawSessionState,
 }
 
@@ -131,7 +89,6 @@ struct RawWorkerHello {
     pid: u32,
     concurrency: u32,
     window: u32,
-    codecs: Vec<String>,
     #[serde(default)]
     control: bool,
     stack_signal: Option<NonZeroU8>,
@@ -155,7 +112,6 @@ impl HostHello {
             concurrency: limit("concurrency", raw.concurrency)?,
             pipeline: limit("pipeline", raw.pipeline)?,
             max_frame: limit("max_frame", raw.max_frame)?,
-            codecs: Codecs::parse(&raw.codecs)?,
             session_state: match raw.session_state {
                 RawSessionState::Flag(true) => SessionState::Kept,
                 RawSessionState::Flag(false) => return Err(no_reason()),
@@ -177,7 +133,6 @@ impl WorkerHello {
             pid: raw.pid,
             concurrency: limit("concurrency", raw.concurrency)?,
             window: limit("window", raw.window)?,
-            codecs: Codecs::parse(&raw.codecs)?,
             control: raw.control,
             stack_signal: raw.stack_signal,
         })

@@ -1,7 +1,7 @@
 //! What the host sends: written by the host, read by a worker. Holds no state.
 
 use crate::{
-    Call, Codec, EncodeError, Flags, Frame, FrameError, Header, HostHello, Kind, SessionEnd, Way,
+    Call, EncodeError, Flags, Frame, FrameError, Header, HostHello, Kind, SessionEnd, Way,
     body::{Body, put_frame},
 };
 use bytes::BytesMut;
@@ -65,7 +65,7 @@ impl HostMessage {
         let mut put = |kind, flags, wire, parts: &[&[u8]]| put_frame(kind, flags, wire, parts, max_frame, out);
         let (none, no_call) = (Flags::default(), WireId(0));
         match self {
-            Self::Hello(hello) => put(Kind::Hello, Flags::codec(Codec::Json), no_call, &[&hello.to_json()?]),
+            Self::Hello(hello) => put(Kind::Hello, none, no_call, &[&hello.to_json()?]),
             Self::Call(call) => call.encode(max_frame, out),
             Self::Cancel { wire, interrupt } => {
                 let of_kind = if *interrupt { Kind::INTERRUPT } else { 0 };

@@ -101,17 +101,6 @@ kinds! {
     Shutdown = 20, "shutdown", ToWorker;
 }
 
-/// What a kind's codec bits may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CodecRule {
-    /// No payload, no codec.
-    Absent,
-    /// The body is JSON by itself; saying so is optional.
-    Json,
-    /// The payload's codec must be named.
-    Named,
-}
-
 /// What a kind's wire id may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WireRule {
@@ -130,36 +119,35 @@ pub(crate) enum BodyRule {
 /// What a header of one kind must look like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
-    pub(crate) codec: CodecRule,
     pub(crate) wire: WireRule,
     pub(crate) body: BodyRule,
-    /// Which of the bits 3 to 7 of the flags may be set.
+    /// Which of the bits 1 to 7 of the flags may be set.
     pub(crate) flags: u8,
 }
 
 impl Kind {
     /// The interrupt flag of a cancel.
-    pub(crate) const INTERRUPT: u8 = 0x08;
+    pub(crate) const INTERRUPT: u8 = 0x02;
 
     /// What its header must look like; `None` for the reserved kinds, which are passed over whatever they hold.
     pub(crate) fn shape(self) -> Option<Shape> {
-        use {BodyRule as B, CodecRule as C, WireRule as W};
-        let (codec, wire, body, flags) = match self {
-            Self::Hello | Self::Ready => (C::Json, W::Zero, B::AtLeast(0), 0),
-            Self::Call => (C::Named, W::Call, B::AtLeast(20), 0),
-            Self::Result => (C::Named, W::Call, B::AtLeast(16), 0),
-            Self::Error => (C::Json, W::Any, B::AtLeast(16), 0),
-            Self::Cancel => (C::Absent, W::Call, B::Empty, Self::INTERRUPT),
-            Self::Ping | Self::Pong => (C::Absent, W::Any, B::Empty, 0),
-            Self::SessionEnd => (C::Absent, W::Zero, B::AtLeast(9), 0),
-            Self::SessionEnded => (C::Absent, W::Zero, B::AtLeast(8), 0),
-            Self::Shutdown => (C::Absent, W::Zero, B::Empty, 0),
+        use {BodyRule as B, WireRule as W};
+        let (wire, body, flags) = match self {
+            Self::Hello | Self::Ready => (W::Zero, B::AtLeast(0), 0),
+            Self::Call => (W::Call, B::AtLeast(20), 0),
+            Self::Result => (W::Call, B::AtLeast(16), 0),
+            Self::Error => (W::Any, B::AtLeast(16), 0),
+            Self::Cancel => (W::Call, B::Empty, Self::INTERRUPT),
+            Self::Ping | Self::Pong => (W::Any, B::Empty, 0),
+            Self::SessionEnd => (W::Zero, B::AtLeast(9), 0),
+            Self::SessionEnded => (W::Zero, B::AtLeast(8), 0),
+            Self::Shutdown => (W::Zero, B::Empty, 0),
             Self::Chunk | Self::End | Self::Credit | Self::Progress | Self::Revoke | Self::Revoked | Self::Started => {
                 return None;
             }
             Self::Slab | Self::Release => return None,
         };
-        Some(Shape { codec, wire, body, flags })
+        Some(Shape { wire, body, flags })
     }
 }
 

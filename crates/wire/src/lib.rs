@@ -13,10 +13,10 @@
 //! ```
 //! use bytes::BytesMut;
 //! use herder_core::WireId;
-//! use herder_wire::{CallHead, Codec, DEFAULT_MAX_FRAME, Decoder, HostMessage};
+//! use herder_wire::{CallHead, DEFAULT_MAX_FRAME, Decoder, HostMessage};
 //!
 //! let arguments = br#"{"x":1}"#;
-//! let head = CallHead { wire: WireId(7), deadline: None, command: "echo", session: None, codec: Codec::Json };
+//! let head = CallHead { wire: WireId(7), deadline: None, command: "echo", session: None };
 //! let mut bytes = BytesMut::new();
 //! head.encode(arguments.len(), DEFAULT_MAX_FRAME, &mut bytes)?;
 //! bytes.extend_from_slice(arguments); // a socket would take both in one vectored write
@@ -45,11 +45,11 @@ mod worker_error;
 pub use call::{Call, CallHead};
 pub use decoder::{Decoder, Frame};
 pub use error::{EncodeError, FrameError};
-pub use header::{Codec, Flags, Header};
-pub use hello::{Codecs, HostHello, SessionState, WorkerHello};
+pub use header::{Flags, Header};
+pub use hello::{HostHello, SessionState, WorkerHello};
 pub use host::HostMessage;
 pub use kind::{Kind, Way};
-pub use payload::{MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json_object, json_to_msgpack, msgpack_to_json};
+pub use payload::{MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json_object};
 pub use ready::{CommandEntry, Ready};
 pub use session_end::{EndReason, SessionEnd, SessionEnded};
 pub use stamps::Stamps;

@@ -1,8 +1,7 @@
 //! What a worker sends: read by the host, written by workers in Rust. Holds no state.
 
 use crate::{
-    Codec, EncodeError, Flags, Frame, FrameError, Header, Kind, Ready, SessionEnded, Stamps, Way, WorkerError,
-    WorkerHello,
+    EncodeError, Flags, Frame, FrameError, Header, Kind, Ready, SessionEnded, Stamps, Way, WorkerError, WorkerHello,
     body::{Body, put_frame, to_json},
 };
 use bytes::{Bytes, BytesMut};
@@ -46,9 +45,7 @@ pub struct CallResult {
     pub wire: WireId,
     /// When the handler ran.
     pub stamps: Stamps,
-    /// How the value is encoded: as its call was.
-    pub codec: Codec,
-    /// The value, not looked into: a window on the buffer that was read into.
+    /// The value: JSON, not looked into; a window on the buffer that was read into.
     pub payload: Bytes,
 }
 
@@ -58,7 +55,7 @@ impl WorkerMessage {
     /// # Errors
     /// Whatever is wrong with its body, or that it does not come from a worker.
     pub fn parse(frame: Frame) -> Result<Self, FrameError> {
-        let Header { kind, flags, wire, .. } = frame.header;
+        let Header { kind, wire, .. } = frame.header;
         if !kind.way().admits(Way::ToHost) {
             return Err(FrameError::WrongDirection(kind));
         }
@@ -66,10 +63,7 @@ impl WorkerMessage {
         Ok(match kind {
             Kind::Hello => Self::Hello(WorkerHello::parse(&body)?),
             Kind::Ready => Self::Ready(Ready::parse(&body)?),
-            Kind::Result => {
-                let codec = flags.codec.ok_or(FrameError::WrongCodec { kind, codec: None })?;
-                Self::Result(CallResult { wire, stamps: Stamps::take(&mut body)?, codec, payload: body.rest() })
-            }
+            Kind::Result => Self::Result(CallResult { wire, stamps: Stamps::take(&mut body)?, payload: body.rest() }),
             Kind::Error => match (wire, Stamps::take(&mut body)?, body.json()?) {
                 (WireId(0), _, error) => Self::StartFailed(error),
                 (wire, stamps, error) => Self::Error { wire, stamps, error },
@@ -86,19 +80,19 @@ impl WorkerMessage {
     /// [`EncodeError`]: too large, or something a host would refuse.
     pub fn encode(&self, max_frame: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
         let mut put = |kind, flags, wire, parts: &[&[u8]]| put_frame(kind, flags, wire, parts, max_frame, out);
-        let (none, json, no_call) = (Flags::default(), Flags::codec(Codec::Json), WireId(0));
+        let (none, no_call) = (Flags::default(), WireId(0));
         match self {
-            Self::Hello(hello) => put(Kind::Hello, json, no_call, &[&hello.to_json()?]),
-            Self::Ready(ready) => put(Kind::Ready, json, no_call, &[&to_json(Kind::Ready, ready)?]),
-            Self::Result(CallResult { wire, stamps, codec, payload }) => {
-                put(Kind::Result, Flags::codec(*codec), *wire, &[&stamps.encode(), payload])
+            Self::Hello(hello) => put(Kind::Hello, none, no_call, &[&hello.to_json()?]),
+            Self::Ready(ready) => put(Kind::Ready, none, no_call, &[&to_json(Kind::Ready, ready)?]),
+            Self::Result(CallResult { wire, stamps, payload }) => {
+                put(Kind::Result, none, *wire, &[&stamps.encode(), payload])
             }
             Self::Error { wire: WireId(0), .. } => Err(FrameError::MissingWireId(Kind::Error).into()),
             Self::Error { wire, stamps, error } => {
-                put(Kind::Error, json, *wire, &[&stamps.encode(), &to_json(Kind::Error, error)?])
+                put(Kind::Error, none, *wire, &[&stamps.encode(), &to_json(Kind::Error, error)?])
             }
             Self::StartFailed(error) => {
-                put(Kind::Error, json, no_call, &[&Stamps::NOT_RUN.encode(), &to_json(Kind::Error, error)?])
+                put(Kind::Error, none, no_call, &[&Stamps::NOT_RUN.encode(), &to_json(Kind::Error, error)?])
             }
             Self::Pong { nonce } => put(Kind::Pong, none, WireId(*nonce), &[]),
             Self::SessionEnded(SessionEnded { session, epoch }) => {

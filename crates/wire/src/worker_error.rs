@@ -37,9 +37,9 @@ pub enum WorkerErrorKind {
     UnknownCommand,
     /// The arguments do not fit the handler.
     BadArguments,
-    /// The payload is not valid in its codec, or is not an object.
+    /// The payload is not valid JSON, or is not an object.
     Malformed,
-    /// The result can't be encoded in the call's codec.
+    /// The result can't be encoded as JSON.
     Unencodable,
     /// The call was cancelled or interrupted.
     Cancelled,

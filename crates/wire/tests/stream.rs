@@ -16,10 +16,6 @@ fn positive() -> impl Strategy<Value = NonZeroU32> {
     (1..=u32::MAX).prop_map(|number| NonZeroU32::new(number).unwrap())
 }
 
-fn codec() -> impl Strategy<Value = Codec> {
-    prop_oneof![Just(Codec::Json), Just(Codec::Msgpack)]
-}
-
 fn payload() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..200).prop_map(Bytes::from)
 }
@@ -30,10 +26,6 @@ fn wire() -> impl Strategy<Value = WireId> {
 
 fn stamps() -> impl Strategy<Value = Stamps> {
     any::<(u64, u64)>().prop_map(|(started, ended)| Stamps { started: Now(started), ended: Now(ended) })
-}
-
-fn codecs() -> impl Strategy<Value = Codecs> {
-    any::<bool>().prop_map(|msgpack| Codecs { msgpack })
 }
 
 fn worker_error() -> impl Strategy<Value = WorkerError> {
@@ -48,31 +40,24 @@ fn worker_error() -> impl Strategy<Value = WorkerError> {
 }
 
 fn host_message() -> impl Strategy<Value = HostMessage> {
-    let hello = ("[a-zA-Z0-9][a-z0-9_-]{0,20}", any::<(u32, u32)>(), positive(), positive(), positive(), codecs());
+    let hello = ("[a-zA-Z0-9][a-z0-9_-]{0,20}", any::<(u32, u32)>(), positive(), positive(), positive());
     let hello = (hello, option::of(any::<String>())).prop_map(
-        |((pool, (worker, generation), concurrency, pipeline, max_frame, codecs), why)| HostHello {
+        |((pool, (worker, generation), concurrency, pipeline, max_frame), why)| HostHello {
             pool: pool.parse().unwrap(),
             worker: WorkerId(worker),
             generation: Generation(generation),
             concurrency,
             pipeline,
             max_frame,
-            codecs,
             session_state: why.map_or(SessionState::Kept, SessionState::Refused),
         },
     );
     let deadline = option::of((1..=u64::MAX).prop_map(Now));
     let at = option::of((session(), any::<u64>().prop_map(Epoch)));
-    let call = (wire(), deadline, "[a-zß]{0,30}", at, codec(), payload()).prop_map(
-        |(wire, deadline, command, session, codec, payload)| Call {
-            wire,
-            deadline,
-            command: command.into(),
-            session,
-            codec,
-            payload,
-        },
-    );
+    let call =
+        (wire(), deadline, "[a-zß]{0,30}", at, payload()).prop_map(|(wire, deadline, command, session, payload)| {
+            Call { wire, deadline, command: command.into(), session, payload }
+        });
     let reason = prop_oneof![Just(EndReason::Ended), Just(EndReason::Expired), Just(EndReason::Moved)];
     let end = (session(), any::<u64>().prop_map(Epoch), reason).prop_map(|(session, epoch, reason)| SessionEnd {
         session,
@@ -90,10 +75,10 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
 }
 
 fn worker_message() -> impl Strategy<Value = WorkerMessage> {
-    let hello = (any::<u32>(), positive(), positive(), codecs(), any::<bool>(), any::<u8>()).prop_map(
-        |(pid, concurrency, window, codecs, control, signal)| {
+    let hello = (any::<u32>(), positive(), positive(), any::<bool>(), any::<u8>()).prop_map(
+        |(pid, concurrency, window, control, signal)| {
             let stack_signal = NonZeroU8::new(signal);
-            WorkerHello { pid, concurrency, window, codecs, control, stack_signal }
+            WorkerHello { pid, concurrency, window, control, stack_signal }
         },
     );
     let entry = (any::<String>(), any::<(bool, bool, bool)>())
@@ -105,12 +90,7 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
             Ready { commands, concurrency, window }
         },
     );
-    let result = (wire(), stamps(), codec(), payload()).prop_map(|(wire, stamps, codec, payload)| CallResult {
-        wire,
-        stamps,
-        codec,
-        payload,
-    });
+    let result = (wire(), stamps(), payload()).prop_map(|(wire, stamps, payload)| CallResult { wire, stamps, payload });
     prop_oneof![
         hello.prop_map(WorkerMessage::Hello),
         ready.prop_map(WorkerMessage::Ready),
@@ -130,7 +110,7 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
 /// An optional frame of a later version.
 fn foreign(body: &[u8], out: &mut BytesMut) {
     out.put_u32_le(body.len() as u32);
-    out.put_slice(&[250, 0b1111_0100, 0, 0]);
+    out.put_slice(&[250, 0b1111_1111, 0, 0]);
     out.put_u64_le(99);
     out.put_slice(body);
 }
@@ -177,6 +157,16 @@ proptest! {
         let frames = read_in_pieces(&bytes, cuts).unwrap();
         let read: Vec<_> = frames.into_iter().map(|frame| WorkerMessage::parse(frame).unwrap()).collect();
         prop_assert_eq!(read, messages);
+    }
+
+    #[test]
+    fn r41_the_optional_flag_changes_nothing_on_a_known_kind(message in host_message()) {
+        let mut bytes = BytesMut::new();
+        message.encode(MAX, &mut bytes).unwrap();
+        bytes[5] |= 1;
+        let frames = read_in_pieces(&bytes, Vec::new()).unwrap();
+        let read: Vec<_> = frames.into_iter().map(|frame| HostMessage::parse(frame).unwrap()).collect();
+        prop_assert_eq!(read, [message]);
     }
 
     #[test]
@@ -234,7 +224,7 @@ fn parse_all(bytes: &[u8], cuts: Vec<usize>) {
 fn r41_an_oversize_length_allocates_nothing() {
     let (mut decoder, mut buffer) = (Decoder::new(DEFAULT_MAX_FRAME), BytesMut::with_capacity(64));
     buffer.put_u32_le(1 << 30);
-    buffer.put_slice(&[4, 1, 0, 0]);
+    buffer.put_slice(&[4, 0, 0, 0]);
     buffer.put_u64_le(7);
     let capacity = buffer.capacity();
     for _ in 0..2 {
@@ -250,7 +240,7 @@ fn results_are_not_copied() {
     let mut buffer = BytesMut::new();
     let stamps = Stamps { started: Now(1), ended: Now(2) };
     let payload = Bytes::from(vec![7; 5000]);
-    let result = CallResult { wire: WireId(1), stamps, codec: Codec::Json, payload };
+    let result = CallResult { wire: WireId(1), stamps, payload };
     WorkerMessage::Result(result.clone()).encode(MAX, &mut buffer).unwrap();
     let place = buffer.as_ptr().wrapping_add(HEADER_LEN + 16);
     let frame = Decoder::new(MAX).next(&mut buffer).unwrap().unwrap();
@@ -264,7 +254,7 @@ fn results_are_not_copied() {
 fn a_large_body_can_be_reserved_exactly() {
     let (mut decoder, mut bytes) = (Decoder::new(MAX), BytesMut::new());
     let payload = Bytes::from(vec![7; 50_000]);
-    let result = CallResult { wire: WireId(1), stamps: Stamps::NOT_RUN, codec: Codec::Json, payload };
+    let result = CallResult { wire: WireId(1), stamps: Stamps::NOT_RUN, payload };
     WorkerMessage::Result(result).encode(MAX, &mut bytes).unwrap();
     let mut buffer = BytesMut::from(&bytes[..100]);
     assert_eq!(decoder.next(&mut buffer), Ok(None));
@@ -289,7 +279,7 @@ fn r41_passing_over_keeps_nothing() {
 #[test]
 fn r41_what_a_peer_would_refuse_is_not_sent() {
     let mut out = BytesMut::new();
-    let head = CallHead { wire: WireId(1), deadline: None, command: "echo", session: None, codec: Codec::Json };
+    let head = CallHead { wire: WireId(1), deadline: None, command: "echo", session: None };
     assert_eq!(head.encode(1000, 1023, &mut out), Err(EncodeError::TooLarge { length: 1024, max: 1023 }));
     assert_eq!(head.encode(1000, 1024, &mut BytesMut::new()), Ok(()));
     let nobody = CallHead { wire: WireId(0), ..head };
@@ -315,9 +305,7 @@ fn errors_of_later_versions_are_exceptions() {
 fn a_deadline_of_zero_is_still_a_deadline() {
     let mut out = BytesMut::new();
     let deadline = Some(Now(0));
-    CallHead { wire: WireId(1), deadline, command: "", session: None, codec: Codec::Json }
-        .encode(0, MAX, &mut out)
-        .unwrap();
+    CallHead { wire: WireId(1), deadline, command: "", session: None }.encode(0, MAX, &mut out).unwrap();
     let frame = Decoder::new(MAX).next(&mut out).unwrap().unwrap();
     let HostMessage::Call(call) = HostMessage::parse(frame).unwrap() else { panic!("a call") };
     assert_eq!(call.deadline, Some(Now(1)));

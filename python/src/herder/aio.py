@@ -14,6 +14,7 @@ from collections import deque
 
 from herder import answers, frames
 from herder.call import Call, now, task_call
+from herder.codec import decode, encode
 from herder.errors import Interrupted, ProtocolError, Refusal
 from herder.loop import READ_SIZE
 from herder.session import Session
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from herder.binding import Command
     from herder.call import Calls
-    from herder.codec import Codec
     from herder.worker import Worker
 
 
@@ -76,15 +76,14 @@ def stepped(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -> 
 class Pending:
     """A call that was read and checked, from then until its answer."""
 
-    __slots__ = ("arguments", "call", "codec", "command", "session", "wire_id")
+    __slots__ = ("arguments", "call", "command", "session", "wire_id")
 
     def __init__(
-        self, wire_id: int, command: Command, arguments: dict[str, Any], codec: Codec, call: Call, session: str | None
+        self, wire_id: int, command: Command, arguments: dict[str, Any], call: Call, session: str | None
     ) -> None:
         self.wire_id = wire_id
         self.command = command
         self.arguments = arguments
-        self.codec = codec
         self.call = call
         self.session = session
 
@@ -194,13 +193,13 @@ class Server:
                 break
             offset = begin + length
             if known:
-                self.on_frame(kind, flags, wire_id, bytes(buffer[begin:offset]))
+                self.on_frame(kind, wire_id, bytes(buffer[begin:offset]))
         del buffer[:offset]
 
-    def on_frame(self, kind: int, flags: int, wire_id: int, body: bytes) -> None:
+    def on_frame(self, kind: int, wire_id: int, body: bytes) -> None:
         """One frame from the host."""
         if kind == frames.CALL:
-            self.on_call(wire_id, flags & frames.CODEC, body)
+            self.on_call(wire_id, body)
         elif kind == frames.SESSION_END:
             epoch, reason, session = frames.session_end(body)
             if session in self.unfinished:
@@ -213,7 +212,7 @@ class Server:
         else:
             raise ProtocolError("out_of_order", f"a frame of kind {kind} on the calls descriptor")
 
-    def on_call(self, wire_id: int, codec_flag: int, body: bytes) -> None:
+    def on_call(self, wire_id: int, body: bytes) -> None:
         """Check a call, and run it or let it wait for its turn."""
         deadline, epoch, name, session, begin = frames.call_prefix(body)
         worker = self.worker
@@ -221,10 +220,7 @@ class Server:
             command = worker.commands.get(name)
             if command is None:
                 raise answers.unknown(name, worker.commands)
-            codec = worker.codecs[codec_flag]
-            if codec is None:
-                raise Refusal("malformed", "this worker has no msgpack library: send JSON")
-            arguments = codec.decode(memoryview(body)[begin:])
+            arguments = decode(memoryview(body)[begin:])
             command.check(arguments)
             command.check_session(session is not None)
         except Refusal as refusal:
@@ -237,7 +233,7 @@ class Server:
             arguments[command.call_as] = call
         if session is not None:
             self.unfinished[session] = self.unfinished.get(session, 0) + 1
-        pending = Pending(wire_id, command, arguments, codec, call, session)
+        pending = Pending(wire_id, command, arguments, call, session)
         if self.waiting or len(self.tasks) >= worker.concurrency:
             self.waiting.append(pending)
         else:
@@ -300,11 +296,11 @@ class Server:
 
     def answer(self, pending: Pending, result: Any, started: int, ended: int) -> None:
         """Pack a result. Raises `Refusal` when it can't be sent."""
-        payload = pending.codec.encode(result)
+        payload = encode(result)
         size, limit = frames.STAMPS_SIZE + len(payload), self.worker.max_frame
         if size > limit:
             raise answers.too_large(pending.command.name, size, limit)
-        self.out.append(frames.answer(frames.RESULT, pending.wire_id, pending.codec.flag, started, ended, payload))
+        self.out.append(frames.answer(frames.RESULT, pending.wire_id, started, ended, payload))
 
     def finished(self, pending: Pending) -> None:
         """A call has its answer: what waited for that goes on."""

@@ -6,7 +6,7 @@ import os
 import sys
 
 from herder import frames
-from herder.codec import JSON
+from herder.codec import encode
 from herder.errors import Interrupted, Refusal, Rejected
 
 TYPE_CHECKING = False
@@ -29,11 +29,11 @@ def failure(wire_id: int, error: BaseException, started: int, ended: int) -> byt
 def error_frame(wire_id: int, fields: dict[str, Any], started: int = 0, ended: int = 0) -> bytes:
     """An error frame. Text that is no text (half surrogates) is replaced, so that this cannot fail."""
     try:
-        payload = JSON.encode(fields)
+        payload = encode(fields)
     except Refusal:
         clean = {key: value.encode("utf-8", "replace").decode() for key, value in fields.items()}
-        payload = JSON.encode(clean)
-    return frames.answer(frames.ERROR, wire_id, JSON.flag, started, ended, payload)
+        payload = encode(clean)
+    return frames.answer(frames.ERROR, wire_id, started, ended, payload)
 
 
 def describe(error: BaseException) -> dict[str, Any]:

@@ -20,9 +20,8 @@ SESSION_END = 18
 SESSION_ENDED = 19
 SHUTDOWN = 20
 
-CODEC = 0x03  # the bits of the flags that name the codec
-OPTIONAL = 0x04  # who does not know the kind ignores the frame
-INTERRUPT = 0x08  # on `cancel`: break the running code
+OPTIONAL = 0x01  # who does not know the kind ignores the frame
+INTERRUPT = 0x02  # on `cancel`: break the running code
 
 TO_WORKER = frozenset({HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN})
 TO_HOST = frozenset({READY, RESULT, ERROR, PONG, SESSION_ENDED, 6, 7, 9, 12, 13})
@@ -48,9 +47,9 @@ def frame(kind: int, wire_id: int = 0, body: bytes = b"", flags: int = 0) -> byt
     return HEADER.pack(len(body), kind, flags, 0, wire_id) + body
 
 
-def answer(kind: int, wire_id: int, flags: int, started: int, ended: int, payload: bytes) -> bytes:
+def answer(kind: int, wire_id: int, started: int, ended: int, payload: bytes) -> bytes:
     """A `result` or an `error`: stamps, then the payload."""
-    return ANSWER.pack(STAMPS_SIZE + len(payload), kind, flags, 0, wire_id, started, ended) + payload
+    return ANSWER.pack(STAMPS_SIZE + len(payload), kind, 0, 0, wire_id, started, ended) + payload
 
 
 def session_ended(epoch: int, session: str) -> bytes:
@@ -64,15 +63,10 @@ def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int
         raise ProtocolError("oversize", f"a frame says it has {length} bytes")
     if reserved:
         raise ProtocolError("reserved_bytes", "the reserved bytes of a header are not zero: these are no frames")
-    codec = flags & CODEC
-    if codec == CODEC:
-        raise ProtocolError("invalid_codec", "a frame names codec 3")
     if kind not in TO_WORKER:
         return _check_unknown(kind, flags)
-    if flags & ~(CODEC | OPTIONAL | (INTERRUPT if kind == CANCEL else 0)):
+    if flags & ~(OPTIONAL | (INTERRUPT if kind == CANCEL else 0)):
         raise ProtocolError("reserved_flags", f"a frame of kind {kind} has the flags {flags:#x}")
-    if codec not in ((1, 2) if kind == CALL else (0, 1) if kind == HELLO else (0,)):
-        raise ProtocolError("wrong_codec", f"a frame of kind {kind} has codec {codec}")
     if kind in (CALL, CANCEL) and not wire_id:
         raise ProtocolError("missing_wire_id", f"a frame of kind {kind} has wire id 0")
     if kind in (HELLO, SESSION_END, SHUTDOWN) and wire_id:

@@ -10,6 +10,7 @@ import os
 
 from herder import answers, frames
 from herder.call import Call, now
+from herder.codec import decode, encode
 from herder.errors import Interrupted, ProtocolError, Refusal
 from herder.pipe import read_into, write_all
 from herder.session import Session
@@ -31,7 +32,6 @@ def serve(worker: Worker) -> None:
     """Answer calls until the host closes the descriptor, or asks for the end. Raises `ProtocolError`, `OSError`."""
     fd, calls, sessions, max_frame = worker.fd, worker.calls, worker.sessions, worker.max_frame
     commands = {name.encode(): command for name, command in worker.commands.items()}
-    codecs = {flags: codec for flags in (1, 2, 5, 6) if (codec := worker.codecs[flags & frames.CODEC])}
     cancelled = calls.cancelled
     read, unpack_header, unpack_prefix, pack_answer = (
         os.read,
@@ -76,7 +76,7 @@ def serve(worker: Worker) -> None:
                 or not wire_id
                 or length < 20
                 or length > max_frame
-                or flags not in codecs
+                or flags > frames.OPTIONAL
             ):
                 if not frames.check_header(length, kind, flags, reserved, wire_id, max_frame):
                     continue
@@ -107,10 +107,7 @@ def serve(worker: Worker) -> None:
                 command = commands.get(bytes(data[begin + 20 : names]))
                 if command is None:
                     raise answers.unknown(frames.utf8(data[begin + 20 : names]), worker.commands)
-                codec = codecs.get(flags)
-                if codec is None:
-                    raise Refusal("malformed", "this worker has no msgpack library: send JSON")
-                arguments = codec.decode(data[arguments_at:end])
+                arguments = decode(data[arguments_at:end])
                 command.check(arguments)
                 if command.session_as is not None:
                     if session is None:
@@ -130,10 +127,10 @@ def serve(worker: Worker) -> None:
                 result = command.call(**arguments)
                 calls.running = 0
                 ended = now()
-                payload = codec.encode(result)
+                payload = encode(result)
                 if len(payload) + 16 > max_frame:
                     raise answers.too_large(command.name, len(payload) + 16, max_frame)
-                out.append(pack_answer(16 + len(payload), 4, codec.flag, 0, wire_id, started, ended))
+                out.append(pack_answer(16 + len(payload), 4, 0, 0, wire_id, started, ended))
                 out.append(payload)
             except BaseException as error:
                 calls.running = 0

@@ -94,11 +94,11 @@ def _remember(filename: str, code: str) -> None:
 
 def _presentable(value: Any) -> Any:
     """The value itself if it has a JSON form of a fair size, else its repr."""
-    from herder.codec import JSON
+    from herder.codec import encode
     from herder.errors import Refusal
 
     try:
-        if len(JSON.encode(value)) <= VALUE_LIMIT:
+        if len(encode(value)) <= VALUE_LIMIT:
             return value
     except Refusal:
         pass

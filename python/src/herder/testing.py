@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from herder import answers
 from herder.call import Call, Calls, task_call
-from herder.codec import JSON
+from herder.codec import decode, encode
 from herder.errors import Refusal
 from herder.session import Session, Sessions
 
@@ -68,12 +68,12 @@ class Client:
         if command is None:
             raise answers.unknown(name, self._commands)
         try:
-            given = JSON.decode(JSON.encode(arguments))
+            given = decode(encode(arguments))
         except Refusal as refusal:
             raise Refusal("malformed", f"the arguments can't be encoded: {refusal.message}") from None
         command.check(given)
         command.check_session(session is not None)
-        return JSON.decode(JSON.encode(self._handle(command, session, given)))
+        return decode(encode(self._handle(command, session, given)))
 
     def _handle(self, command: Command, session: str | None, arguments: dict[str, Any]) -> Any:
         call = Call(self._id, 0, self._calls)

@@ -11,7 +11,7 @@ import sys
 
 from herder import answers, frames
 from herder.call import calls
-from herder.codec import JSON, codecs
+from herder.codec import decode, encode
 from herder.errors import ProtocolError, Refusal, StartFailed
 from herder.load import load
 from herder.pipe import read_frame, write_all
@@ -46,7 +46,6 @@ class Worker:
         self.concurrency: int = hello["concurrency"]
         self.pipeline: int = hello["pipeline"]
         self.max_frame: int = hello["max_frame"]
-        self.codecs = codecs(hello["codecs"])
         state = hello["session_state"]
         self.sessions = Sessions(state if isinstance(state, str) else None)
         self.app: App
@@ -144,11 +143,10 @@ def _hello(fd: int, control_fd: int) -> Worker | None:
         "pid": os.getpid(),
         "concurrency": worker.concurrency,
         "window": worker.concurrency * worker.pipeline,
-        "codecs": [codec.name for codec in worker.codecs if codec],
         "control": control_fd >= 0,
         "stack_signal": int(signal.SIGUSR1),
     }
-    write_all(fd, frames.frame(frames.HELLO, 0, JSON.encode(hello), JSON.flag))
+    write_all(fd, frames.frame(frames.HELLO, 0, encode(hello)))
     if control_fd >= 0:
         from herder.control import Control
 
@@ -172,7 +170,7 @@ LIMITS = ("concurrency", "pipeline", "max_frame")
 def parse_hello(body: bytes) -> dict[str, Any]:
     """The host's hello, checked. Raises `ProtocolError`; another protocol is named first, whatever else differs."""
     try:
-        hello = JSON.decode(body)
+        hello = decode(body)
         protocol = hello["protocol"]
     except (Refusal, KeyError, TypeError, IndexError):
         raise ProtocolError("malformed_json", "a hello is a JSON object with `protocol`") from None
@@ -180,16 +178,13 @@ def parse_hello(body: bytes) -> dict[str, Any]:
         text = f"the host speaks protocol {protocol}, this worker protocol {frames.PROTOCOL}"
         raise ProtocolError("protocol_mismatch", text)
     state = hello.get("session_state")
-    names = hello.get("codecs")
-    if not (state is True or isinstance(state, str)) or not isinstance(names, list):
-        raise ProtocolError("malformed_json", "a hello lacks `codecs` or `session_state`")
+    if not (state is True or isinstance(state, str)):
+        raise ProtocolError("malformed_json", "a hello's `session_state` is true or a text")
     for key in LIMITS:
         if type(hello.get(key)) is not int or hello[key] < 0:
             raise ProtocolError("malformed_json", f"a hello's `{key}` is a positive number")
         if hello[key] == 0:
             raise ProtocolError("zero_limit", f"a hello has `{key}` 0")
-    if "json" not in names:
-        raise ProtocolError("no_json_codec", "a hello's `codecs` lacks json")
     checked: dict[str, Any] = hello
     return checked
 
@@ -214,7 +209,7 @@ def _start(worker: Worker, target: str) -> bool:
 
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
-    write_all(worker.fd, frames.frame(frames.READY, 0, JSON.encode(_ready(worker)), JSON.flag))
+    write_all(worker.fd, frames.frame(frames.READY, 0, encode(_ready(worker))))
     return True
 
 

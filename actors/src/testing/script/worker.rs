@@ -3,7 +3,7 @@
 
 use super::{Fault, Invocation, Outcome, Script, Session, Starts, fault::Kind, workers::Inner};
 use crate::{
-    Codec, Epoch, SessionId, Stamps,
+    Epoch, SessionId, Stamps,
     cell::panic_text,
     clock::Clock,
     testing::{
@@ -179,8 +179,7 @@ impl Worker {
         match outcome.map_err(|fault| fault.0) {
             Ok(value) => {
                 let payload = value.to_string().into_bytes().into();
-                let codec = Codec::Json;
-                self.say(&WorkerMessage::Result(CallResult { wire, stamps, codec, payload })).await;
+                self.say(&WorkerMessage::Result(CallResult { wire, stamps, payload })).await;
             }
             Err(Kind::Error(error)) => self.say(&WorkerMessage::Error { wire, stamps, error }).await,
             Err(Kind::Bytes(bytes)) => drop(self.peer.calls.write(&bytes).await),

@@ -1,8 +1,38 @@
-//! Whether bytes are a JSON object that every reader accepts. Holds no state, builds no tree.
+//! Whether bytes are JSON arguments that every reader behind this accepts: Python's `json.loads` and serde_json. Holds no state,
+//! builds no tree of values.
 
-use super::{MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError};
 use serde::{Deserialize, de::IgnoredAny};
 use std::str;
+
+/// How deep arrays and objects may be nested. One under serde_json's own limit; Python's readers stand about 1000.
+pub const MAX_DEPTH: usize = 127;
+/// The digits of an integer in JSON. Python refuses to read a longer one.
+pub const MAX_INTEGER_DIGITS: usize = 4300;
+
+/// Why a payload is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PayloadError {
+    /// It is not JSON in UTF-8. `NaN` and `Infinity` are no JSON either.
+    #[error("not valid JSON: {reason} at line {line} column {column}")]
+    Malformed {
+        /// The line, from 1.
+        line: usize,
+        /// The column in bytes, from 1; 0 is the end of the line before.
+        column: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It is JSON, but arguments are an object.
+    #[error("the arguments must be a JSON object")]
+    NotAnObject,
+    /// It is nested too deeply.
+    #[error("nested more than {MAX_DEPTH} levels deep")]
+    TooDeep,
+    /// An integer has too many digits.
+    #[error("an integer has more than {MAX_INTEGER_DIGITS} digits")]
+    IntegerTooLong,
+}
 
 /// Whether `bytes` are arguments: a JSON object in UTF-8, nested at most [`MAX_DEPTH`] levels deep.
 ///
@@ -20,19 +50,13 @@ use std::str;
 /// [`PayloadError`]: `Malformed`, `NotAnObject`, `TooDeep` or `IntegerTooLong`.
 pub fn check_json_object(bytes: &[u8]) -> Result<(), PayloadError> {
     let text = utf8(bytes)?;
-    check_shape(text, |digits| {
-        if digits.trim_start_matches('-').len() > MAX_INTEGER_DIGITS {
-            Err(PayloadError::IntegerTooLong)
-        } else {
-            Ok(())
-        }
-    })?;
+    check_shape(text)?;
     let mut json = serde_json::Deserializer::from_str(text);
     IgnoredAny::deserialize(&mut json).and_then(|_| json.end()).map_err(|e| malformed(&e))?;
     if text.trim_ascii_start().starts_with('{') { Ok(()) } else { Err(PayloadError::NotAnObject) }
 }
 
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str, PayloadError> {
+fn utf8(bytes: &[u8]) -> Result<&str, PayloadError> {
     str::from_utf8(bytes).map_err(|e| {
         let before = &bytes[..e.valid_up_to()];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
@@ -41,16 +65,16 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, PayloadError> {
     })
 }
 
-pub(super) fn malformed(error: &serde_json::Error) -> PayloadError {
+fn malformed(error: &serde_json::Error) -> PayloadError {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let reason = text.strip_suffix(&place).unwrap_or(&text).to_owned();
     PayloadError::Malformed { line: error.line(), column: error.column(), reason }
 }
 
-/// Walks over what only looks like JSON so far: its nesting, and `integer` for each integer.
+/// Walks over what only looks like JSON so far: its nesting, and how long its integers are.
 /// A parser goes over it afterwards, so that a mistake here is never an acceptance.
-pub(super) fn check_shape(text: &str, integer: impl Fn(&str) -> Result<(), PayloadError>) -> Result<(), PayloadError> {
+fn check_shape(text: &str) -> Result<(), PayloadError> {
     let (bytes, mut at, mut depth) = (text.as_bytes(), 0, 0_usize);
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -60,8 +84,9 @@ pub(super) fn check_shape(text: &str, integer: impl Fn(&str) -> Result<(), Paylo
             b']' | b'}' => depth = depth.saturating_sub(1),
             b'-' | b'0'..=b'9' => {
                 let token = number(&text[at..]);
-                if !token.contains(['.', 'e', 'E']) {
-                    integer(token)?;
+                let is_integer = !token.contains(['.', 'e', 'E']);
+                if is_integer && token.trim_start_matches('-').len() > MAX_INTEGER_DIGITS {
+                    return Err(PayloadError::IntegerTooLong);
                 }
                 at += token.len() - 1;
             }
