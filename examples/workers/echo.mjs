@@ -21,9 +21,9 @@ class Refusal extends Error { // an error that is no bug
   constructor(kind, message, code) { super(message).fields = { kind, message, code }; }
 }
 
-const HELLO = 1, READY = 2, CALL = 3, RESULT = 4, ERROR = 5, CANCEL = 10, PING = 14, PONG = 15;
-const SESSION_END = 18, SESSION_ENDED = 19, SHUTDOWN = 20, KNOWN = [HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN];
-const RESERVED = [8, 11, 16, 17], OPTIONAL = 1; // the flag of a frame that may be passed over
+const HELLO = 1, READY = 2, CALL = 3, RESULT = 4, ERROR = 5, CANCEL = 10, REVOKE = 11, PING = 14, PONG = 15;
+const SESSION_END = 18, SHUTDOWN = 20, KNOWN = [HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN];
+const OPTIONAL = 1; // the flag of a frame that may be passed over
 
 const calls = new Socket({ fd: Number(process.env.HERDER_FD) });
 const control = new Socket({ fd: Number(process.env.HERDER_CTL_FD) });
@@ -62,10 +62,10 @@ async function exactly(stream, size) { // never resolves after the stream's end
 }
 
 function check(header) { // gives the length of the body
-  const length = header.readUInt32LE(), kind = header[4], known = KNOWN.includes(kind) || RESERVED.includes(kind);
+  const length = header.readUInt32LE(), kind = header[4], known = KNOWN.includes(kind) || kind === REVOKE;
   if (header.readUInt16LE(6)) broken('reserved_bytes');
   if (length > maxFrame) broken('oversize');
-  if (!known && !(kind > SHUTDOWN && header[5] & OPTIONAL)) broken('unknown_kind');
+  if (!known && !(header[5] & OPTIONAL)) broken('unknown_kind');
   return length;
 }
 
@@ -115,7 +115,6 @@ function decode(payload) {
 
 function endSession(body) {
   state.delete(`${body.readBigUInt64LE()} ${body.toString('utf8', 9)}`);
-  send(SESSION_ENDED, 0n, body.subarray(0, 8), body.subarray(9));
 }
 
 function finish() { // after shutdown: when every call has its final frame, and the host has got them

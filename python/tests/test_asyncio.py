@@ -51,7 +51,13 @@ async def leaves_a_bad_task():
     return "left"
 
 @app.command
-async def nap(ms: int, session: "herder.Session | None" = None): await asyncio.sleep(ms / 1000); return ms
+async def nap(ms: int): await asyncio.sleep(ms / 1000); return ms
+
+@app.command
+async def works(ms: int, session: herder.Session):
+    await asyncio.sleep(ms / 1000)
+    print("done", session.id)
+    return ms
 
 @app.command
 async def echo(**a): return a
@@ -99,11 +105,19 @@ def test_answers_and_errors(start):
 def test_a_session_ends_after_its_calls(start):
     """R22: in order, also when calls overlap."""
     host = start(APP, concurrency=4)
-    host.send("nap", ms=30, session="ann")
+    host.send("works", ms=30, session="ann")
     host.end_session("ann", 1, reason=3)
     assert host.answer().result == 30
-    assert host.frame(frames.SESSION_ENDED)[3] == frames.EPOCH.pack(1) + b"ann"
-    assert host.wait_for_line() == "end ann moved"
+    assert [host.wait_for_line() for _ in range(2)] == ["done ann", "end ann moved"]
+
+
+def test_a_shutdown_waits_for_the_hooks_of_ended_sessions(start):
+    """R22, R30: the hook is async, and nothing is left to send when it is over."""
+    host = start(APP, concurrency=2)
+    host.end_session("ann")
+    host.calls.sendall(frames.frame(frames.SHUTDOWN))
+    status, out, _ = host.finish()
+    assert (status, out) == (0, "end ann ended\n")
 
 
 @pytest.mark.parametrize("way", ["calls", "control"])

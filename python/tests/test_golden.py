@@ -39,7 +39,6 @@ NAMES = {
     frames.PING: "ping",
     frames.PONG: "pong",
     frames.SESSION_END: "session_end",
-    frames.SESSION_ENDED: "session_ended",
     frames.SHUTDOWN: "shutdown",
 }
 KINDS = {name: kind for kind, name in NAMES.items()}
@@ -80,8 +79,6 @@ def encoded(fields):
         return frames.answer(kind, wire_id, fields["started"], fields["ended"], payload)
     if kind == frames.ERROR:
         return answers.error_frame(wire_id, fields["error"], fields["started"], fields["ended"])
-    if kind == frames.SESSION_ENDED:
-        return frames.session_ended(fields["epoch"], fields["session"])
     return frames.frame(kind, wire_id)
 
 

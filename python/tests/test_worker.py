@@ -75,7 +75,7 @@ def test_hello_and_ready_say_what_there_is(start):
     assert host.hello["stack_signal"] == signal.SIGUSR1
     assert (host.table["concurrency"], host.table["window"]) == (1, 2)  # it has sync handlers only
     half = next(each for each in host.table["commands"] if each["name"] == "maths.half")
-    assert half == {"name": "maths.half", "idempotent": True, "streams": False, "batch": False}
+    assert half == {"name": "maths.half", "idempotent": True}
 
 
 def test_results(basic):
@@ -201,7 +201,7 @@ def test_the_optional_flag_changes_nothing_on_a_known_kind(start):
 
 
 def test_sessions_and_epochs(basic):
-    """R22: state is keyed by session and epoch; the end is told once, in order, and confirmed."""
+    """R22: state is keyed by session and epoch; the end is told once, in order."""
     assert basic.call("remember", key="a", session="ann").result == ["a"]
     assert basic.call("remember", key="b", session="ann").result == ["a", "b"]
     assert basic.call("remember", key="x", session="bob").result == ["x"]
@@ -212,12 +212,9 @@ def test_sessions_and_epochs(basic):
     basic.end_session("ann", 2, reason=2)
     basic.send("remember", key="f", session="ann", epoch=3)
     assert basic.answer().result == ["c", "e"]
-    _, _, _, body = basic.frame(frames.SESSION_ENDED)
-    assert body == frames.EPOCH.pack(2) + b"ann"
     assert basic.answer().result == ["f"]
     assert basic.wait_for_line() == "end ann expired ['c', 'e']"
     basic.end_session("bad")
-    basic.frame(frames.SESSION_ENDED)
     basic.calls.sendall(frames.frame(frames.SHUTDOWN))
     status, out, err = basic.finish()
     assert (status, out) == (0, "end bad ended []\n") and "in the hook" in err

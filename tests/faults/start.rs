@@ -196,8 +196,6 @@ while True:
     kind, wire, body = receive()
     if kind == 3:
         send(4, wire, bytes(16) + b"1")
-    elif kind == 18:
-        send(19, 0, body[:8] + body[9:])
     elif kind == 20:
         sys.exit(0)
 "#;

@@ -134,7 +134,7 @@ pub fn ready() -> Ready {
 }
 
 pub(super) fn command(name: &str, idempotent: bool) -> CommandEntry {
-    CommandEntry { name: name.into(), idempotent, streams: false, batch: false }
+    CommandEntry { name: name.into(), idempotent }
 }
 
 /// A call's value, as JSON.

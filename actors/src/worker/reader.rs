@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
         match (message, &self.stage) {
             (WorkerMessage::Result(result), Stage::Serving) => self.arrived(&header, Arrival::Result(result)),
             (WorkerMessage::Error { error, .. }, Stage::Serving) => self.arrived(&header, Arrival::Error(error)),
-            (WorkerMessage::SessionEnded(_) | WorkerMessage::Ignored(_), _) => self.record(&header),
+            (WorkerMessage::Ignored(_), _) => self.record(&header),
             (WorkerMessage::Hello(hello), Stage::Hello) => {
                 self.record(&header);
                 self.greeted(hello);

@@ -69,34 +69,18 @@ kinds! {
     Result = 4, "result", ToHost;
     /// A call's error, or why the worker could not start. Final.
     Error = 5, "error", ToHost;
-    /// Reserved for streams.
-    Chunk = 6, "chunk", ToHost;
-    /// Reserved for streams.
-    End = 7, "end", ToHost;
-    /// Reserved for streams.
-    Credit = 8, "credit", ToWorker;
-    /// Reserved.
-    Progress = 9, "progress", ToHost;
     /// Give up one call.
     Cancel = 10, "cancel", ToWorker;
-    /// Reserved.
+    /// Reserved: take back a call that has not started.
     Revoke = 11, "revoke", ToWorker;
-    /// Reserved.
+    /// Reserved: the answer to a revoke.
     Revoked = 12, "revoked", ToHost;
-    /// Reserved.
-    Started = 13, "started", ToHost;
     /// Are you there?
     Ping = 14, "ping", ToWorker;
     /// The answer to a ping.
     Pong = 15, "pong", ToHost;
-    /// Reserved for shared memory.
-    Slab = 16, "slab", Both;
-    /// Reserved for shared memory.
-    Release = 17, "release", Both;
     /// A session is over.
     SessionEnd = 18, "session_end", ToWorker;
-    /// Confirms one session end.
-    SessionEnded = 19, "session_ended", ToHost;
     /// Finish what was received, then exit.
     Shutdown = 20, "shutdown", ToWorker;
 }
@@ -140,12 +124,8 @@ impl Kind {
             Self::Cancel => (W::Call, B::Empty, Self::INTERRUPT),
             Self::Ping | Self::Pong => (W::Any, B::Empty, 0),
             Self::SessionEnd => (W::Zero, B::AtLeast(9), 0),
-            Self::SessionEnded => (W::Zero, B::AtLeast(8), 0),
             Self::Shutdown => (W::Zero, B::Empty, 0),
-            Self::Chunk | Self::End | Self::Credit | Self::Progress | Self::Revoke | Self::Revoked | Self::Started => {
-                return None;
-            }
-            Self::Slab | Self::Release => return None,
+            Self::Revoke | Self::Revoked => return None,
         };
         Some(Shape { wire, body, flags })
     }

@@ -51,7 +51,7 @@ pub use host::HostMessage;
 pub use kind::{Kind, Way};
 pub use payload::{MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json_object};
 pub use ready::{CommandEntry, Ready};
-pub use session_end::{EndReason, SessionEnd, SessionEnded};
+pub use session_end::{EndReason, SessionEnd};
 pub use stamps::Stamps;
 pub use worker::{CallResult, WorkerMessage};
 pub use worker_error::{WorkerError, WorkerErrorKind};

@@ -25,12 +25,6 @@ pub struct CommandEntry {
     /// It may run again elsewhere when its worker dies in the middle.
     #[serde(default)]
     pub idempotent: bool,
-    /// It can answer in pieces.
-    #[serde(default)]
-    pub streams: bool,
-    /// It takes several calls at once.
-    #[serde(default)]
-    pub batch: bool,
 }
 
 impl Ready {

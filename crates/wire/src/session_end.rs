@@ -1,4 +1,4 @@
-//! The end of a session and its confirmation. Holds no state.
+//! The end of a session. Holds no state.
 
 use crate::{FrameError, body::Body};
 use herder_core::{Epoch, SessionId};
@@ -50,21 +50,5 @@ impl SessionEnd {
     pub(crate) fn parse(mut body: Body) -> Result<Self, FrameError> {
         let (epoch, reason) = (Epoch(body.u64()?), EndReason::from_byte(body.u8()?)?);
         Ok(Self { session: body.last_session()?, epoch, reason })
-    }
-}
-
-/// A worker's word that it forgot one life of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionEnded {
-    /// The session.
-    pub session: SessionId,
-    /// Which of its lives.
-    pub epoch: Epoch,
-}
-
-impl SessionEnded {
-    pub(crate) fn parse(mut body: Body) -> Result<Self, FrameError> {
-        let epoch = Epoch(body.u64()?);
-        Ok(Self { session: body.last_session()?, epoch })
     }
 }

@@ -1,7 +1,7 @@
 //! What a worker sends: read by the host, written by workers in Rust. Holds no state.
 
 use crate::{
-    EncodeError, Flags, Frame, FrameError, Header, Kind, Ready, SessionEnded, Stamps, Way, WorkerError, WorkerHello,
+    EncodeError, Flags, Frame, FrameError, Header, Kind, Ready, Stamps, Way, WorkerError, WorkerHello,
     body::{Body, put_frame, to_json},
 };
 use bytes::{Bytes, BytesMut};
@@ -32,8 +32,6 @@ pub enum WorkerMessage {
         /// What the ping carried.
         nonce: u64,
     },
-    /// It forgot one life of a session.
-    SessionEnded(SessionEnded),
     /// A reserved kind: go on. Encodes to nothing.
     Ignored(Kind),
 }
@@ -69,7 +67,6 @@ impl WorkerMessage {
                 (wire, stamps, error) => Self::Error { wire, stamps, error },
             },
             Kind::Pong => Self::Pong { nonce: wire.0 },
-            Kind::SessionEnded => Self::SessionEnded(SessionEnded::parse(body)?),
             reserved => Self::Ignored(reserved),
         })
     }
@@ -95,10 +92,6 @@ impl WorkerMessage {
                 put(Kind::Error, none, no_call, &[&Stamps::NOT_RUN.encode(), &to_json(Kind::Error, error)?])
             }
             Self::Pong { nonce } => put(Kind::Pong, none, WireId(*nonce), &[]),
-            Self::SessionEnded(SessionEnded { session, epoch }) => {
-                let parts: [&[u8]; 2] = [&epoch.0.to_le_bytes(), session.as_str().as_bytes()];
-                put(Kind::SessionEnded, none, no_call, &parts)
-            }
             Self::Ignored(_) => Ok(()),
         }
     }

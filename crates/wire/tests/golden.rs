@@ -113,7 +113,6 @@ fn describe_worker(message: &WorkerMessage) -> Value {
         }
         WorkerMessage::StartFailed(error) => json!({"started": 0, "ended": 0, "error": error}),
         WorkerMessage::Pong { .. } => json!({}),
-        WorkerMessage::SessionEnded(ended) => json!({"epoch": ended.epoch.0, "session": ended.session.as_str()}),
         WorkerMessage::Ignored(_) => json!({"ignored": true}),
     }
 }

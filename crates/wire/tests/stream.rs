@@ -81,8 +81,7 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
             WorkerHello { pid, concurrency, window, control, stack_signal }
         },
     );
-    let entry = (any::<String>(), any::<(bool, bool, bool)>())
-        .prop_map(|(name, (idempotent, streams, batch))| CommandEntry { name, idempotent, streams, batch });
+    let entry = any::<(String, bool)>().prop_map(|(name, idempotent)| CommandEntry { name, idempotent });
     let ready = (vec(entry, 0..5), option::of(positive()), option::of(positive())).prop_map(
         |(mut commands, concurrency, window)| {
             commands.sort_by(|a, b| a.name.cmp(&b.name));
@@ -102,8 +101,6 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
         }),
         worker_error().prop_map(WorkerMessage::StartFailed),
         any::<u64>().prop_map(|nonce| WorkerMessage::Pong { nonce }),
-        (session(), any::<u64>().prop_map(Epoch))
-            .prop_map(|(session, epoch)| WorkerMessage::SessionEnded(SessionEnded { session, epoch })),
     ]
 }
 

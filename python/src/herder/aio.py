@@ -324,7 +324,7 @@ class Server:
     # --- sessions and cancels -----------------------------------------------------------------------------------------
 
     def end_session(self, id: str, epoch: int, reason: str) -> None:
-        """Run the hooks in a task, since they may be async, and confirm."""
+        """Run the hooks in a task, since they may be async."""
         task = self.loop.create_task(self.run_end_hooks(id, epoch, reason))
         self.hooks.add(task)
 
@@ -339,7 +339,6 @@ class Server:
             except BaseException as error:
                 answers.log_hook(id, error)
         self.worker.sessions.drop(id, epoch)
-        self.out.append(frames.session_ended(epoch, id))
         self.hooks.discard(asyncio.current_task())
         self.flush_soon()
 

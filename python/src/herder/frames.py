@@ -14,18 +14,18 @@ CALL = 3
 RESULT = 4
 ERROR = 5
 CANCEL = 10
+REVOKE = 11  # reserved, and so is its answer
+REVOKED = 12
 PING = 14
 PONG = 15
 SESSION_END = 18
-SESSION_ENDED = 19
 SHUTDOWN = 20
 
 OPTIONAL = 0x01  # who does not know the kind ignores the frame
 INTERRUPT = 0x02  # on `cancel`: break the running code
 
 TO_WORKER = frozenset({HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN})
-TO_HOST = frozenset({READY, RESULT, ERROR, PONG, SESSION_ENDED, 6, 7, 9, 12, 13})
-RESERVED = frozenset({8, 11, 16, 17})  # to a worker: credit, revoke, slab, release
+TO_HOST = frozenset({READY, RESULT, ERROR, REVOKED, PONG})
 REASONS = {1: "ended", 2: "expired", 3: "moved"}
 HELLO_LIMIT = 1 << 20
 SESSION_LIMIT = 256  # bytes
@@ -35,7 +35,6 @@ PREFIX = Struct("<QQHH")  # deadline, epoch, length of the command, length of th
 STAMPS = Struct("<QQ")  # started, ended
 ANSWER = Struct("<IBBHQQQ")  # a header and stamps
 ENDING = Struct("<QB")  # of `session_end`: epoch, reason
-EPOCH = Struct("<Q")
 
 HEADER_SIZE = HEADER.size
 PREFIX_SIZE = PREFIX.size
@@ -50,11 +49,6 @@ def frame(kind: int, wire_id: int = 0, body: bytes = b"", flags: int = 0) -> byt
 def answer(kind: int, wire_id: int, started: int, ended: int, payload: bytes) -> bytes:
     """A `result` or an `error`: stamps, then the payload."""
     return ANSWER.pack(STAMPS_SIZE + len(payload), kind, 0, 0, wire_id, started, ended) + payload
-
-
-def session_ended(epoch: int, session: str) -> bytes:
-    """The confirmation of one `session_end`."""
-    return frame(SESSION_ENDED, 0, EPOCH.pack(epoch) + session.encode())
 
 
 def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int, max_frame: int) -> bool:
@@ -79,7 +73,7 @@ def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int
 def _check_unknown(kind: int, flags: int) -> bool:
     if kind in TO_HOST:
         raise ProtocolError("wrong_direction", f"a frame of kind {kind} came to a worker")
-    if kind not in RESERVED and not flags & OPTIONAL:
+    if kind != REVOKE and not flags & OPTIONAL:
         raise ProtocolError("unknown_kind", f"a frame has the unknown kind {kind}")
     return False
 

@@ -90,7 +90,6 @@ def serve(worker: Worker) -> None:
                         out.clear()
                     epoch, reason, ended_session = frames.session_end(data[begin:end])
                     worker.end_session(ended_session, epoch, reason)
-                    out.append(frames.session_ended(epoch, ended_session))
                     continue
                 if kind != frames.CALL:
                     raise ProtocolError("out_of_order", f"a frame of kind {kind} on the calls descriptor")

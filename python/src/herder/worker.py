@@ -214,10 +214,7 @@ def _start(worker: Worker, target: str) -> bool:
 
 
 def _ready(worker: Worker) -> dict[str, Any]:
-    commands = [
-        {"name": command.name, "idempotent": command.idempotent, "streams": False, "batch": False}
-        for command in worker.commands.values()
-    ]
+    commands = [{"name": command.name, "idempotent": command.idempotent} for command in worker.commands.values()]
     if worker.wake is not None:
         return {"commands": commands}
     return {"commands": commands, "concurrency": 1, "window": worker.pipeline}

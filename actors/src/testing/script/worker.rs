@@ -16,7 +16,6 @@ use crate::{
     },
 };
 use actix_rt::task::JoinHandle;
-use herder_wire::SessionEnded;
 use serde_json::Value;
 use std::{
     cell::RefCell,
@@ -129,7 +128,6 @@ impl Worker {
                 if self.sessions.get(&session).is_some_and(|(of, _)| *of == epoch) {
                     self.sessions.remove(&session);
                 }
-                self.say(&WorkerMessage::SessionEnded(SessionEnded { session, epoch })).await;
             }
             HostMessage::Shutdown => self.ending = true,
             HostMessage::Hello(_) | HostMessage::Ignored(_) => {}
