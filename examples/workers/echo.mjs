@@ -77,8 +77,7 @@ function greet(hello) {
   }
   ({ max_frame: maxFrame } = hello);
   const { concurrency, pipeline } = hello, window = concurrency * pipeline; // nothing here blocks: as many as the host likes
-  const mine = { protocol: 1, pid: process.pid, concurrency, window, control: true };
-  send(HELLO, 0n, JSON.stringify(mine));
+  send(HELLO, 0n, JSON.stringify({ protocol: 1, pid: process.pid, window, control: true }));
   send(READY, 0n, JSON.stringify({ commands: Object.keys(commands).map((name) => ({ name })) }));
 }
 

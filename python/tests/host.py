@@ -67,9 +67,6 @@ class Host:
         self.next_id = 0
         self.hello_sent = {
             "protocol": 1,
-            "pool": "models",
-            "worker": "w1",
-            "generation": 1,
             "concurrency": 1,
             "pipeline": 1,
             "max_frame": 64 << 20,

@@ -75,7 +75,7 @@ async def ended(session: herder.Session, reason: str):
 def test_calls_overlap(start):
     """Each waits until all are there: only overlapping calls can answer at all."""
     host = start(APP, concurrency=8)
-    assert "concurrency" not in host.table and host.hello["concurrency"] == 8
+    assert "window" not in host.table and host.hello["window"] == 8
     sent = [host.send("meet", n=8) for _ in range(8)]
     answers = host.answers(8)
     assert sorted(answers) == sent

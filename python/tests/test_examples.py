@@ -109,7 +109,7 @@ def echo():
 
 def test_echo_says_what_it_can(echo):
     """R44: a worker that knows docs/protocol.md and nothing else."""
-    assert (echo.hello["protocol"], echo.hello["concurrency"], echo.hello["window"]) == (1, 2, 6)
+    assert (echo.hello["protocol"], echo.hello["window"]) == (1, 6)
     assert [each["name"] for each in echo.table["commands"]] == ["echo", "count", "sleep", "fail", "reject"]
 
 

@@ -71,9 +71,9 @@ def basic(start):
 def test_hello_and_ready_say_what_there_is(start):
     host = start(BASIC, concurrency=4, pipeline=2)
     assert host.hello["protocol"] == 1 and host.hello["pid"] == host.process.pid and host.hello["control"] is True
-    assert host.hello["concurrency"] == 4 and host.hello["window"] == 8
+    assert host.hello["window"] == 8
     assert host.hello["stack_signal"] == signal.SIGUSR1
-    assert (host.table["concurrency"], host.table["window"]) == (1, 2)  # it has sync handlers only
+    assert host.table["window"] == 2  # it has sync handlers only
     half = next(each for each in host.table["commands"] if each["name"] == "maths.half")
     assert half == {"name": "maths.half", "idempotent": True}
 

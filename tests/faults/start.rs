@@ -190,7 +190,7 @@ def receive():
     return kind, wire, read(length)
 
 receive()
-send(1, 0, json.dumps({"protocol": 1, "pid": os.getpid(), "concurrency": 1, "window": 1}).encode())
+send(1, 0, json.dumps({"protocol": 1, "pid": os.getpid(), "window": 1}).encode())
 send(2, 0, b'{"commands": [{"name": "ok"}]}')
 while True:
     kind, wire, body = receive()
@@ -214,7 +214,7 @@ async fn a_giant_before_the_hello() {
 
 #[tokio::test]
 async fn a_hello_of_another_protocol() {
-    let hello = r#"b'{"protocol":9,"pid":1,"concurrency":1,"window":1}'"#;
+    let hello = r#"b'{"protocol":9,"pid":1,"window":1}'"#;
     let bytes = format!("bytes([len({hello}),0,0,0,1,0,0,0]) + bytes(8) + {hello}");
     broken_hello("proto9", "a hello of another protocol version", &bytes, &["protocol_mismatch", "9"]).await;
 }

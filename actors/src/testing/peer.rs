@@ -123,14 +123,13 @@ pub fn encoded(message: &WorkerMessage) -> Vec<u8> {
 
 /// What a worker says first: one call at a time, and a control descriptor that it serves.
 pub fn hello() -> WorkerHello {
-    let one = NonZeroU32::MIN;
-    WorkerHello { pid: 1, concurrency: one, window: one, control: true, stack_signal: None }
+    WorkerHello { pid: 1, window: NonZeroU32::MIN, control: true, stack_signal: None }
 }
 
 /// The commands of a worker that is played: `echo`, and `again`, which is idempotent.
 pub fn ready() -> Ready {
     let commands = vec![command("echo", false), command("again", true)];
-    Ready { commands, concurrency: None, window: None }
+    Ready { commands, window: None }
 }
 
 pub(super) fn command(name: &str, idempotent: bool) -> CommandEntry {

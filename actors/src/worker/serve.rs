@@ -106,9 +106,6 @@ fn greet(cell: &Cell, at: WorkerRef) {
     let settings = state.core().settings();
     let (concurrency, pipeline) = (at_least_one(settings.concurrency), at_least_one(settings.pipeline));
     let hello = HostHello {
-        pool: state.config().name().clone(),
-        worker: at.worker,
-        generation: at.generation,
         concurrency,
         pipeline,
         max_frame: at_least_one(state.config().max_frame()),

@@ -101,9 +101,6 @@ pub enum FrameError {
     /// A limit in a hello is 0.
     #[error("`{0}` in the hello is 0, and must be at least 1")]
     ZeroLimit(&'static str),
-    /// A hello's pool or worker name is not one.
-    #[error("the hello's {0}")]
-    InvalidName(String),
     /// The table of commands has a name twice.
     #[error("the table of commands has `{0}` twice")]
     DuplicateCommand(String),
@@ -144,7 +141,6 @@ impl FrameError {
             Self::MalformedJson { .. } => "malformed_json",
             Self::ProtocolMismatch { .. } => "protocol_mismatch",
             Self::ZeroLimit(_) => "zero_limit",
-            Self::InvalidName(_) => "invalid_name",
             Self::DuplicateCommand(_) => "duplicate_command",
             Self::TruncatedHeader { .. } => "truncated_header",
             Self::TruncatedBody { .. } => "truncated_body",

@@ -1,22 +1,12 @@
 //! The two hellos: parsed into types that can't be wrong, the version before all else. Holds no state.
 
 use crate::{EncodeError, FrameError, Kind, PROTOCOL_VERSION, body, body::Body};
-use herder_core::{Generation, PoolName, WorkerId};
 use serde::{Deserialize, Serialize, Serializer};
-use std::{
-    fmt::Display,
-    num::{NonZeroU8, NonZeroU32},
-};
+use std::num::{NonZeroU8, NonZeroU32};
 
 /// What the host says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostHello {
-    /// The pool the worker belongs to.
-    pub pool: PoolName,
-    /// Its slot.
-    pub worker: WorkerId,
-    /// Which process of the slot it is.
-    pub generation: Generation,
     /// How many calls it should run at once, at most.
     pub concurrency: NonZeroU32,
     /// How many calls are held for each that runs.
@@ -32,8 +22,6 @@ pub struct HostHello {
 pub struct WorkerHello {
     /// Its process.
     pub pid: u32,
-    /// How many calls it runs at once.
-    pub concurrency: NonZeroU32,
     /// How many calls it takes unfinished.
     pub window: NonZeroU32,
     /// Whether it serves the control descriptor.
@@ -68,9 +56,6 @@ struct Version {
 
 #[derive(Deserialize)]
 struct RawHostHello {
-    pool: String,
-    worker: String,
-    generation: u32,
     concurrency: u32,
     pipeline: u32,
     max_frame: u32,
@@ -87,7 +72,6 @@ enum RawSessionState {
 #[derive(Deserialize)]
 struct RawWorkerHello {
     pid: u32,
-    concurrency: u32,
     window: u32,
     #[serde(default)]
     control: bool,
@@ -106,9 +90,6 @@ impl HostHello {
         check_version(body)?;
         let raw: RawHostHello = body.json()?;
         Ok(Self {
-            pool: name(raw.pool.parse())?,
-            worker: name(raw.worker.parse())?,
-            generation: Generation(raw.generation),
             concurrency: limit("concurrency", raw.concurrency)?,
             pipeline: limit("pipeline", raw.pipeline)?,
             max_frame: limit("max_frame", raw.max_frame)?,
@@ -131,7 +112,6 @@ impl WorkerHello {
         let raw: RawWorkerHello = body.json()?;
         Ok(Self {
             pid: raw.pid,
-            concurrency: limit("concurrency", raw.concurrency)?,
             window: limit("window", raw.window)?,
             control: raw.control,
             stack_signal: raw.stack_signal,
@@ -153,10 +133,6 @@ fn check_version(body: &Body) -> Result<(), FrameError> {
 
 fn limit(key: &'static str, value: u32) -> Result<NonZeroU32, FrameError> {
     NonZeroU32::new(value).ok_or(FrameError::ZeroLimit(key))
-}
-
-fn name<T, E: Display>(parsed: Result<T, E>) -> Result<T, FrameError> {
-    parsed.map_err(|e| FrameError::InvalidName(e.to_string()))
 }
 
 fn no_reason() -> FrameError {

@@ -9,10 +9,7 @@ use std::{collections::HashSet, num::NonZeroU32};
 pub struct Ready {
     /// The commands, in the worker's order.
     pub commands: Vec<CommandEntry>,
-    /// Replaces the hello's concurrency when loading showed that it can take less.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub concurrency: Option<NonZeroU32>,
-    /// Replaces the hello's window likewise.
+    /// Replaces the hello's window when loading showed that it can take less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<NonZeroU32>,
 }

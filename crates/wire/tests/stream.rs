@@ -1,7 +1,7 @@
 //! Streams cut anywhere, garbage, and messages of every shape: the decoder finds the same frames, never panics, never asks for
 //! more than it may (R41).
 use bytes::{BufMut, Bytes, BytesMut};
-use herder_core::{Epoch, Generation, Now, SessionId, WireId, WorkerId};
+use herder_core::{Epoch, Now, SessionId, WireId};
 use herder_wire::*;
 use proptest::{collection::vec, option, prelude::*};
 use std::num::{NonZeroU8, NonZeroU32};
@@ -40,12 +40,8 @@ fn worker_error() -> impl Strategy<Value = WorkerError> {
 }
 
 fn host_message() -> impl Strategy<Value = HostMessage> {
-    let hello = ("[a-zA-Z0-9][a-z0-9_-]{0,20}", any::<(u32, u32)>(), positive(), positive(), positive());
-    let hello = (hello, option::of(any::<String>())).prop_map(
-        |((pool, (worker, generation), concurrency, pipeline, max_frame), why)| HostHello {
-            pool: pool.parse().unwrap(),
-            worker: WorkerId(worker),
-            generation: Generation(generation),
+    let hello = (positive(), positive(), positive(), option::of(any::<String>())).prop_map(
+        |(concurrency, pipeline, max_frame, why)| HostHello {
             concurrency,
             pipeline,
             max_frame,
@@ -75,20 +71,17 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
 }
 
 fn worker_message() -> impl Strategy<Value = WorkerMessage> {
-    let hello = (any::<u32>(), positive(), positive(), any::<bool>(), any::<u8>()).prop_map(
-        |(pid, concurrency, window, control, signal)| {
-            let stack_signal = NonZeroU8::new(signal);
-            WorkerHello { pid, concurrency, window, control, stack_signal }
-        },
-    );
+    let hello = any::<(u32, bool, u8)>();
+    let hello = (hello, positive()).prop_map(|((pid, control, signal), window)| {
+        let stack_signal = NonZeroU8::new(signal);
+        WorkerHello { pid, window, control, stack_signal }
+    });
     let entry = any::<(String, bool)>().prop_map(|(name, idempotent)| CommandEntry { name, idempotent });
-    let ready = (vec(entry, 0..5), option::of(positive()), option::of(positive())).prop_map(
-        |(mut commands, concurrency, window)| {
-            commands.sort_by(|a, b| a.name.cmp(&b.name));
-            commands.dedup_by(|a, b| a.name == b.name);
-            Ready { commands, concurrency, window }
-        },
-    );
+    let ready = (vec(entry, 0..5), option::of(positive())).prop_map(|(mut commands, window)| {
+        commands.sort_by(|a, b| a.name.cmp(&b.name));
+        commands.dedup_by(|a, b| a.name == b.name);
+        Ready { commands, window }
+    });
     let result = (wire(), stamps(), payload()).prop_map(|(wire, stamps, payload)| CallResult { wire, stamps, payload });
     prop_oneof![
         hello.prop_map(WorkerMessage::Hello),

@@ -141,7 +141,6 @@ def _hello(fd: int, control_fd: int) -> Worker | None:
     hello = {
         "protocol": frames.PROTOCOL,
         "pid": os.getpid(),
-        "concurrency": worker.concurrency,
         "window": worker.concurrency * worker.pipeline,
         "control": control_fd >= 0,
         "stack_signal": int(signal.SIGUSR1),
@@ -217,7 +216,7 @@ def _ready(worker: Worker) -> dict[str, Any]:
     commands = [{"name": command.name, "idempotent": command.idempotent} for command in worker.commands.values()]
     if worker.wake is not None:
         return {"commands": commands}
-    return {"commands": commands, "concurrency": 1, "window": worker.pipeline}
+    return {"commands": commands, "window": worker.pipeline}  # sync handlers alone: one call at a time
 
 
 def _start_failed(fd: int, error: BaseException) -> None:

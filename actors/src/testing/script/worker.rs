@@ -103,7 +103,7 @@ impl Worker {
         let Some(HostMessage::Hello(host)) = self.peer.calls.message().await else { return None };
         let window = host.concurrency.saturating_mul(host.pipeline);
         let pid = self.peer.child.pid();
-        let hello = WorkerHello { pid, concurrency: host.concurrency, window, ..hello() };
+        let hello = WorkerHello { pid, window, ..hello() };
         self.say(&WorkerMessage::Hello(hello)).await;
         let how = self.starts.wait_for(|how| *how != Starts::Wait).await.map_or(Starts::Ready, |how| how.clone());
         if let Starts::Fail(why) = how {
@@ -112,7 +112,7 @@ impl Worker {
             return None;
         }
         let commands = self.script.commands.iter().map(|(name, each)| command(name, each.idempotent)).collect();
-        self.say(&WorkerMessage::Ready(Ready { commands, concurrency: None, window: None })).await;
+        self.say(&WorkerMessage::Ready(Ready { commands, window: None })).await;
         Some(Arc::new(Semaphore::new(host.concurrency.get() as usize)))
     }
 
