@@ -1,7 +1,7 @@
 //! What becomes of values between Rust and Python: JSON, as serde_json and Python's `json` write and read it (R41). The table in
 //! `docs/semantics.md` says the same.
 
-use crate::steps::answer;
+use super::steps::answer;
 use herder::Error;
 use herder::testing::{TestPool, pool};
 use serde::{Serialize, Serializer};

@@ -1,6 +1,9 @@
 //! The evidence of concurrency held against schedules whose truth is known (R45, R46): verdicts against a count at every moment, an
 //! account against a run that was put together from known losses.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+#[path = "concurrency/runs.rs"]
 mod runs;
 
 use herder_efficiency::concurrency::{Account, Interval, Serialized, verify_concurrent_execution};
