@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import inspect
 
 import pytest
 
@@ -64,6 +65,127 @@ class Shop:
 
 app.command(Shop().open)
 app.command(name="shop")(Shop())
+
+
+def traced(function):
+    """A decorator as most are."""
+
+    @functools.wraps(function)
+    def wrapper(*positional, **named):
+        return function(*positional, **named)
+
+    return wrapper
+
+
+def with_a_default(function):
+    """A decorator that fills in `b`, and says so in `__signature__`."""
+
+    @functools.wraps(function)
+    def wrapper(**named):
+        return function(**{"b": 2} | named)
+
+    signature = inspect.signature(function)
+    b = signature.parameters["b"].replace(kind=inspect.Parameter.KEYWORD_ONLY, default=2)
+    wrapper.__signature__ = signature.replace(parameters=[signature.parameters["a"], b])
+    return wrapper
+
+
+def strict(a: int, b: int) -> int:
+    return a + b
+
+
+def late(a: "int", b: "Later" = 2) -> int:  # noqa: F821
+    return a + b
+
+
+def generated(a: int, b: int = 2):
+    yield a + b
+
+
+class Adder:
+    def __call__(self, a: int, b: int = 2) -> int:
+        return a + b
+
+    def method(self, a: int, b: int = 2) -> int:
+        return a + b
+
+    @traced
+    def decorated(self, a: int, b: int = 2) -> int:
+        return a + b
+
+    @classmethod
+    def of_class(cls, a: int, b: int = 2) -> int:
+        return a + b
+
+    @staticmethod
+    def static(a: int, b: int = 2) -> int:
+        return a + b
+
+    async def waits(self, a: int, b: int = 2) -> int:
+        return a + b
+
+
+class AsyncAdder:
+    async def __call__(self, a: int, b: int = 2) -> int:
+        return a + b
+
+
+ADDERS = {
+    "__signature__": with_a_default(strict),
+    "wraps": traced(functools.partial(strict, b=2)),
+    "wraps twice": traced(with_a_default(strict)),
+    "partial": functools.partial(strict, b=2),
+    "partial of a partial": functools.partial(functools.partial(strict), b=2),
+    "partial of an object": functools.partial(Adder(), b=2),
+    "partial of a method": functools.partial(Adder().method, b=2),
+    "object": Adder(),
+    "async object": AsyncAdder(),
+    "partial of an async object": functools.partial(AsyncAdder(), b=2),
+    "method": Adder().method,
+    "decorated method": Adder().decorated,
+    "async method": Adder().waits,
+    "class method": Adder.of_class,
+    "class method of an object": Adder().of_class,
+    "static method": Adder.static,
+    "cached": functools.lru_cache(late),
+    "text": late,
+}
+
+
+@pytest.mark.parametrize("how", ADDERS)
+def test_every_kind_of_callable_is_bound_by_its_signature(how):
+    app = herder.App()
+    app.command(name="add")(ADDERS[how])
+    with Client(app) as client:
+        assert (client.call("add", a=1), client.call("add", a=1, b=3)) == (3, 4)
+        for arguments, text in [
+            ({}, "missing argument 'a'; it takes a, b (optional)"),
+            ({"a": "1"}, "'a' must be int, not string"),
+            ({"a": 1, "self": 1}, "unexpected argument 'self'"),
+        ]:
+            with pytest.raises(CallError) as raised:
+                client.call("add", **arguments)
+            assert raised.value.kind == "bad_arguments" and text in raised.value.message
+
+
+def test_a_decorated_generator_is_what_its_decorator_makes_of_it():
+    app = herder.App()
+    app.command(name="list")(functools.partial(generated, b=3))
+    app.command(name="decorated")(traced(generated))
+    with Client(app) as client:
+        assert client.call("list", a=1) == [4]
+        with pytest.raises(CallError, match="unencodable"):
+            client.call("decorated", a=1)
+
+
+def test_builtins():
+    app = herder.App()
+    app.command(round)
+    with Client(app) as client:
+        assert client.call("round", number=2.567, ndigits=1) == 2.6
+    app.command(sorted)
+    with pytest.raises(TypeError, match="sorted: parameter 'iterable' is positional only"):
+        Client(app)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Herder for worker authors: make an `App`, register functions as commands, and Herder calls them.
 
-Importing this package is cheap on purpose (no asyncio, no typing, no inspect): a bare worker starts in milliseconds.
+Importing this package is cheap on purpose (no asyncio, no typing): a bare worker starts in milliseconds.
 """
 
 from herder.app import App

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from herder.binding import ASYNC_GENERATOR, COROUTINE, Command, flags_of
+from herder.binding import Command, is_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,4 +82,4 @@ class App:
 
     def _uses_asyncio(self) -> bool:
         functions = [entry[0] for entry in self._functions.values()] + self._on_start + self._on_session_end
-        return any(flags_of(function) & (COROUTINE | ASYNC_GENERATOR) for function in functions)
+        return any(is_async(function) for function in functions)

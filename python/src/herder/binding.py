@@ -1,10 +1,9 @@
-"""From a JSON object to a handler's parameters. Everything about a signature is read once, when the app is loaded.
-
-Reads functions by their code object: `inspect` costs a bare worker 2 MiB and is only taken for callables without one.
-"""
+"""From a JSON object to a handler's parameters. Everything about a signature is read once, when the app is loaded."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
 
 from herder.call import Call
@@ -15,9 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
-
-POSITIONAL_ONLY = "{}: parameter {!r} is positional only, but arguments come by name"
-GENERATOR, COROUTINE, ASYNC_GENERATOR, VAR_ARGUMENTS, VAR_KEYWORDS = 0x20, 0x80, 0x200, 0x04, 0x08
 
 ANYTHING: frozenset[type] = frozenset({dict, list, str, int, float, bool, type(None)})
 CHECKED: dict[Any, frozenset[type]] = {
@@ -43,65 +39,51 @@ class Parameters:
 
 def parameters(function: Callable[..., Any]) -> Parameters:
     """Read the signature of `function`. Raises `TypeError` for one that can't be called by names."""
-    inner = function
-    while hasattr(inner, "__wrapped__"):  # functools.wraps: what counts is what it wraps
-        inner = inner.__wrapped__
-    method = getattr(inner, "__func__", None)
-    plain = method or inner
-    if not hasattr(plain, "__code__"):
-        return _by_inspect(inner)
-    code = plain.__code__
-    if code.co_posonlyargcount > (method is not None):
-        raise TypeError(POSITIONAL_ONLY.format(plain.__qualname__, code.co_varnames[code.co_posonlyargcount - 1]))
-    positional = code.co_varnames[: code.co_argcount]
-    keyword_only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    required = set(positional[: len(positional) - len(plain.__defaults__ or ())])
-    required.update(name for name in keyword_only if name not in (plain.__kwdefaults__ or {}))
-    names = (positional[1:] if method else positional) + keyword_only
-    annotations = _annotations(plain)
-    taken = {name: _evaluated(annotations.get(name), plain) for name in names}
-    return Parameters(taken, frozenset(required.intersection(names)), bool(code.co_flags & VAR_KEYWORDS))
-
-
-def _by_inspect(function: Callable[..., Any]) -> Parameters:
-    """A partial, an object with `__call__`, a builtin."""
-    import inspect
-
     names, required, open = {}, set(), False
-    home = function if hasattr(function, "__globals__") else type(function).__call__
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is parameter.POSITIONAL_ONLY and parameter.default is parameter.empty:
-            raise TypeError(POSITIONAL_ONLY.format(function, parameter.name))
+    home = _globals(function)
+    for parameter in _signature(function).parameters.values():
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            name = getattr(function, "__qualname__", function)
+            raise TypeError(f"{name}: parameter {parameter.name!r} is positional only, but arguments come by name")
         if parameter.kind is parameter.VAR_KEYWORD:
             open = True
-        elif parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            annotation = None if parameter.annotation is parameter.empty else parameter.annotation
-            names[parameter.name] = _evaluated(annotation, getattr(function, "func", home))
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            names[parameter.name] = _evaluated(parameter.annotation, home)
             if parameter.default is parameter.empty:
                 required.add(parameter.name)
     return Parameters(names, frozenset(required), open)
 
 
-def _annotations(function: Any) -> dict[str, Any]:
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
     if sys.version_info >= (3, 14):  # annotations are evaluated lazily there, and a name may be for type checkers only
         import annotationlib
 
-        return annotationlib.get_annotations(function, format=annotationlib.Format.FORWARDREF)
-    return getattr(function, "__annotations__", {})
+        return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
+    return inspect.signature(function)
+
+
+def _plain(function: Any) -> Any:
+    """The function or method that runs: that of a partial, and `__call__` of an object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
+def _globals(function: Any) -> dict[str, Any]:
+    """Where names in the annotations of `function` are looked up."""
+    return getattr(inspect.unwrap(_plain(inspect.unwrap(function))), "__globals__", {})
 
 
 class _Unknown:
     """An annotation that does not exist at run time: not checked."""
 
 
-def _evaluated(annotation: Any, function: Any) -> Any:
-    if annotation is None:
-        return _Unknown
+def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
     if text is None:
         return annotation
     try:
-        return eval(text, getattr(function, "__globals__", {}))
+        return eval(text, names)
     except Exception:
         # Imported for type checkers only: `if TYPE_CHECKING: from herder import Session`.
         return {"Session": Session, "Call": Call}.get(text.rpartition(".")[2], _Unknown)
@@ -160,9 +142,8 @@ class Command:
         self.takes = {parameter: accepted(kind) for parameter, kind in kinds.items() if parameter not in injected}
         self.wanted = read.required - injected
         self.taken = injected - {None} if read.open else None  # with **kwargs: all but these
-        flags = flags_of(function)
-        self.is_async = bool(flags & (COROUTINE | ASYNC_GENERATOR))
-        self.call = _callable(function, flags)
+        self.is_async = is_async(function)
+        self.call = _callable(function)
         self.slow = 1  # above zero: answers that wait are sent before it runs; unknown counts as slow
 
     def check(self, arguments: Any) -> None:
@@ -209,18 +190,17 @@ def _is(annotation: Any, wanted: type) -> bool:
     return annotation is wanted or wanted in (getattr(annotation, "__args__", None) or ())
 
 
-def flags_of(function: Any) -> int:
-    """The code flags of a function, a method, a partial or a callable object: async, generator."""
-    plain = getattr(function, "__func__", getattr(function, "func", function))
-    code = getattr(plain, "__code__", None) or getattr(type(plain).__call__, "__code__", None)
-    return code.co_flags if code is not None else 0
+def is_async(function: Any) -> bool:
+    """Whether a function, a method, a partial or a callable object has to run in an event loop."""
+    plain = _plain(function)
+    return inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain)
 
 
-def _callable(function: Callable[..., Any], flags: int) -> Callable[..., Any]:
+def _callable(function: Callable[..., Any]) -> Callable[..., Any]:
     """What the loop calls. Always a Python frame of its own: an interrupt is raised only above the loop's frame."""
-    if flags & GENERATOR:
+    if inspect.isgeneratorfunction(_plain(function)):
         return lambda **arguments: list(function(**arguments))
-    if flags & ASYNC_GENERATOR:
+    if inspect.isasyncgenfunction(_plain(function)):
 
         async def collect(**arguments: Any) -> list[Any]:
             return [item async for item in function(**arguments)]
