@@ -6,12 +6,16 @@ use crate::{
     failure::{Failure, Outcome},
     source::{Source, Wishes},
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::time::Duration;
 use ureq::{Agent, Body, http::Response};
 
 /// How long a server that was not named has to show that it is there.
 const PROBE: Duration = Duration::from_secs(2);
+
+/// What is percent-encoded in a segment of a path: all but the unreserved characters of RFC 3986.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A client of the server at `base`.
 #[derive(Debug)]
@@ -21,9 +25,10 @@ pub(crate) struct Client {
     token: Option<String>,
 }
 
-/// A path of the API; its parts are escaped.
-pub(crate) fn path(parts: &[&str]) -> String {
-    parts.iter().fold("/v1/pools".to_owned(), |path, part| path + "/" + &escaped(part))
+/// Returns the path of the API that has these segments below `/v1/pools`, percent-encoded.
+pub(crate) fn path(segments: &[&str]) -> String {
+    let encoded = segments.iter().map(|segment| format!("/{}", utf8_percent_encode(segment, RESERVED)));
+    "/v1/pools".to_owned() + &encoded.collect::<String>()
 }
 
 impl Client {
@@ -92,24 +97,5 @@ impl Client {
             Ok(problem) if problem["detail"].is_string() => Err(Failure::Problem(problem)),
             _ => Err(Failure::failed(format_args!("{} answered {}", self.base, response.status()))),
         }
-    }
-}
-
-/// A part of a path: all but letters, digits and `-._~` are percent-encoded.
-fn escaped(part: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        other => format!("%{other:02X}"),
-    };
-    part.bytes().map(escape).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::path;
-
-    #[test]
-    fn parts_of_a_path_are_escaped() {
-        assert_eq!(path(&["a", "call", "x y/ü"]), "/v1/pools/a/call/x%20y%2F%C3%BC");
     }
 }

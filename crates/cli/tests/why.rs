@@ -102,6 +102,33 @@ fn losses_ends_and_strangers() {
     );
 }
 
+/// The command puts the id into a path: it arrives as the text that the call's header had.
+#[test]
+fn ids_that_a_path_cannot_hold_as_they_are() {
+    let server = Server::with(QUICK.replace("300ms", "5m").as_str());
+    let ids = [
+        "a/b",
+        "/",
+        "50%",
+        "%2F",
+        "a%252Fb",
+        "who?",
+        "x?y=1&z=2",
+        "#1",
+        "a b",
+        "a+b",
+        "..",
+        "~;:@,'\"\\",
+        "Zoë/日本 %",
+    ];
+    for id in ids {
+        assert_eq!(count(&server, id)["result"], 1, "{id}");
+        let (code, story, error) = told(&server, &["why", "carts", id]);
+        let expected = format!("session `{id}` of pool `carts`\nactive: ");
+        assert!(code == 0 && story.starts_with(&expected), "{id}: {story}{error}");
+    }
+}
+
 #[test]
 fn what_has_no_story_is_an_error() {
     let server = Server::with(QUICK);
