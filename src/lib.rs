@@ -25,12 +25,6 @@ pub mod efficiency;
 #[cfg(feature = "http")]
 pub mod http;
 mod pool;
-#[cfg(any(feature = "chaos", feature = "testing"))]
-#[cfg_attr(
-    not(feature = "testing"),
-    expect(unreachable_pub, reason = "`testing` alone shows what a process looks like")
-)]
-mod processes;
 #[cfg(feature = "testing")]
 pub mod testing;
 

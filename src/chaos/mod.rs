@@ -4,7 +4,6 @@
 //! that know more of their worker, such as `herder-chaos` in this repository. Holds no state of a pool and uses only its public interface; a
 //! process is signalled only if its environment carries the mark of this run.
 
-mod census;
 mod drill;
 mod figures;
 mod progress;
@@ -13,11 +12,24 @@ mod settings;
 mod strikes;
 mod whole;
 
-pub use census::{Census, MARK, descriptors, resident, zombies};
 pub use drill::{Drill, Now};
 pub use figures::{Figures, Spans};
+pub use herder_actors::census::{Census, MARK, zombies};
 pub use progress::Progress;
 pub use rng::Rng;
 pub use settings::settings;
 pub use strikes::{Blow, Striker};
 pub use whole::Whole;
+
+use herder_actors::census;
+use std::process;
+
+/// Returns how many descriptors this process has open.
+pub fn descriptors() -> u64 {
+    census::descriptors(process::id()).len() as u64
+}
+
+/// Returns how many bytes this process has in main memory; 0 where there is no `/proc`.
+pub fn resident() -> u64 {
+    census::resident_bytes(process::id()).unwrap_or(0)
+}

@@ -2,6 +2,7 @@
 
 use super::Census;
 use crate::{Pool, Result, WorkerInfo};
+use herder_actors::Signal;
 
 /// What is done to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,16 +40,16 @@ impl Striker {
 
     /// Strikes it; false if that process is gone.
     pub fn strike(&self, worker: &WorkerInfo, blow: Blow) -> bool {
-        worker.pid.is_some_and(|pid| self.census.strike(pid, blow.signal()))
+        worker.pid.is_some_and(|pid| self.census.signal(pid, blow.signal()))
     }
 }
 
 impl Blow {
-    fn signal(self) -> rustix::process::Signal {
+    fn signal(self) -> Signal {
         match self {
-            Self::Kill => rustix::process::Signal::KILL,
-            Self::Stop => rustix::process::Signal::STOP,
-            Self::Continue => rustix::process::Signal::CONT,
+            Self::Kill => Signal::KILL,
+            Self::Stop => Signal::STOP,
+            Self::Continue => Signal::CONT,
         }
     }
 }

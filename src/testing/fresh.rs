@@ -1,7 +1,8 @@
 //! What a test builds its pool from. Holds the name and the folder.
 
-use super::{Gate, HANGING, census::MARK};
+use super::{Gate, HANGING};
 use crate::{Basic, Config, Enhanced, PoolBuilder, PoolConfig, Queue, Restart};
+use herder_actors::census::MARK;
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -46,13 +46,13 @@ mod gate;
 mod pool;
 mod scripted;
 
-pub use crate::processes::{Seen, stat};
 pub use census::Census;
 pub use concurrent::{Intervals, concurrent};
 pub use fresh::Fresh;
 pub use gate::Gate;
 pub use herder_actors::{
     Signal,
+    census::{Seen, stat},
     testing::{
         Clock, End, ExitStatus, Fault, HANGING, Invocation, Launch, Launches, Line, Peer, Peers, Script, ScriptedChild,
         ScriptedWorkers, Session, Starts, capture, encoded, error, guarded, hello, lines_of, logged, ready, result,

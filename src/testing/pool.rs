@@ -162,7 +162,7 @@ impl TestPool {
 
     async fn strike(&self, at: WorkerRef, signal: Signal) -> bool {
         let pid = self.worker(at).await.and_then(|worker| worker.pid);
-        pid.is_some_and(|pid| self.census.strike(pid, signal))
+        pid.is_some_and(|pid| self.census.signal(pid, signal))
     }
 
     /// Waits until it is whole again: running, every base worker ready and healthy, nothing in flight; then a call of `command`,

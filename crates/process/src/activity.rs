@@ -13,7 +13,7 @@ pub struct Activity {
     pub stopped: bool,
 }
 
-/// Fields of `/proc/PID/stat` behind the name, which may hold anything: state, and the ticks in user and system mode.
+/// Among the [`fields`] of `/proc/PID/stat`: state, and the ticks in user and system mode.
 const STATE: usize = 0;
 const USER: usize = 11;
 const SYSTEM: usize = 12;
@@ -23,9 +23,22 @@ pub(crate) fn activity(pid: u32) -> Option<Activity> {
     parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, rustix::param::clock_ticks_per_second())
 }
 
+/// Returns the name in a `/proc/PID/stat` and the fields behind it: what is field `n` in proc(5) is at `n - 3`.
+pub(crate) fn fields(stat: &str) -> Option<(&str, Vec<&str>)> {
+    // The name is in parentheses and may hold any character, these included.
+    let (head, fields) = stat.rsplit_once(')')?;
+    Some((head.split_once('(')?.1, fields.split_ascii_whitespace().collect()))
+}
+
+/// Returns what a process has in main memory. `None` where there is no `/proc`, and of a process that is gone.
+pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
 fn parse(stat: &str, ticks_per_second: u64) -> Option<Activity> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let (_, fields) = fields(stat)?;
     let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let cpu = (ticks(USER)? + ticks(SYSTEM)?) as f64 / ticks_per_second.max(1) as f64;
     let state = *fields.get(STATE)?;

@@ -3,7 +3,7 @@
 
 use crate::{
     Death,
-    activity::{Activity, activity},
+    activity::{Activity, activity, resident_bytes},
     ladder::Ladder,
     output::{Stream, Tail},
     stack::Stack,
@@ -60,9 +60,7 @@ impl Child {
         if self.try_status().is_some() {
             return None;
         }
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).ok()?;
-        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-        Some(pages * rustix::param::page_size() as u64)
+        resident_bytes(self.pid())
     }
 
     /// What it did so far. `None` once it was reaped, and where there is no `/proc`. Reads one small file there: some microseconds.

@@ -36,6 +36,8 @@
 //! ```
 
 mod activity;
+#[cfg(feature = "census")]
+pub mod census;
 mod child;
 mod command;
 mod error;

@@ -1,20 +1,20 @@
 //! R30: the host is killed with `SIGKILL`, and nothing of its workers is left. The host is this test binary, started again in
 //! the role that a variable names.
 
-use crate::support::{
-    Watch, descriptors, line, lines, numbers, pids, python, raw, shell, started, stat, until, watchdog_of,
+use crate::support::{Watch, line, lines, numbers, python, raw, shell, started, until, watchdog_of};
+use herder_process::{
+    Signal, SpawnError,
+    census::{Census, MARK, descriptors, stat},
+    spawn,
 };
-use herder_process::{Signal, SpawnError, spawn};
 use rustix::process::{Resource, getrlimit, kill_process, setrlimit};
 use std::{
-    fs,
     io::{BufRead, BufReader, Read},
     os::unix::process::ExitStatusExt,
     process::{Child, ChildStdout, Command, Stdio},
 };
 
 const ROLE: &str = "HERDER_TEST_ROLE";
-const TOKEN: &str = "HERDER_TEST_TOKEN";
 
 /// What a worker does while its host dies. Each has said its pids on the calls socket before.
 const IDLE: &str = "calls.recv(1)";
@@ -84,9 +84,8 @@ fn a_watchdog_that_was_killed_is_replaced_and_reaped() {
 fn the_watchdog_holds_nothing_of_the_hosts() {
     let host = Host::start(IDLE);
     let watchdog = watchdog_of(host.pid()).unwrap();
-    let held = descriptors(watchdog).into_iter().map(|fd| fs::read_link(format!("/proc/{watchdog}/fd/{fd}")).unwrap());
-    let mut kinds: Vec<String> =
-        held.map(|link| link.to_string_lossy().split(':').next().unwrap().to_owned()).collect();
+    let held = descriptors(watchdog).into_values();
+    let mut kinds: Vec<String> = held.map(|target| target.split(':').next().unwrap().to_owned()).collect();
     kinds.sort();
     assert_eq!(kinds, ["anon_inode", "socket"]);
     let group = rustix::process::getsid(Some(raw(watchdog))).unwrap();
@@ -97,12 +96,14 @@ fn the_watchdog_holds_nothing_of_the_hosts() {
 #[test]
 fn a_host_killed_while_it_starts_workers_leaves_none() {
     for round in 0..8 {
-        let token = format!("{}-{round}", std::process::id());
-        let mut host = Host::start_with("starting", &token);
+        let mark = format!("{}-{round}", std::process::id());
+        let mut host = Host::start_with("starting", &mark);
         let _ = host.words.read(&mut [0; 64]); // a little later each round: starts go on meanwhile
         (0..round * 3).for_each(|_| drop(line(&mut host.words)));
+        let census = Census::new(&mark);
+        assert!(!census.processes().is_empty(), "the host has it too");
         host.kill();
-        until("no process with the token", || (!pids().any(|pid| carries(pid, &token))).then_some(()));
+        until("no process with the mark", || census.processes().is_empty().then_some(()));
     }
 }
 
@@ -122,12 +123,6 @@ fn everything_goes(then: &str) {
     watched.iter().for_each(Watch::ended);
 }
 
-fn carries(pid: u32, token: &str) -> bool {
-    let wanted = format!("{TOKEN}={token}");
-    let is_that = |environ: Vec<u8>| environ.split(|&byte| byte == 0).any(|entry| entry == wanted.as_bytes());
-    fs::read(format!("/proc/{pid}/environ")).is_ok_and(is_that)
-}
-
 /// The process that will be killed.
 struct Host {
     process: Child,
@@ -143,12 +138,12 @@ impl Host {
         host
     }
 
-    fn start_with(role: &str, token: &str) -> Self {
+    fn start_with(role: &str, mark: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["--exact", "host_killed::host", "--nocapture", "--include-ignored", "-q"])
             .env(ROLE, role)
-            .env(TOKEN, token);
+            .env(MARK, mark);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let words = BufReader::new(process.stdout.take().unwrap());
         Self { process, words, workers: Vec::new() }
@@ -220,7 +215,7 @@ async fn starve() {
     started(shell("true")).await.child.wait().await;
     let limit = getrlimit(Resource::Nofile);
     let open = descriptors(std::process::id()).len() as u64;
-    setrlimit(Resource::Nofile, rustix::process::Rlimit { current: Some(open + 2), ..limit }).unwrap();
+    setrlimit(Resource::Nofile, rustix::process::Rlimit { current: Some(open + 3), ..limit }).unwrap();
     let error = spawn(shell("true")).await.err();
     setrlimit(Resource::Nofile, limit).unwrap();
     let named = error.is_some_and(|error| matches!(error, SpawnError::Resources { .. }) && error.is_resource());

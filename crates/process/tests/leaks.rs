@@ -6,8 +6,12 @@
 #[expect(dead_code, reason = "each test binary uses a part of it")]
 mod support;
 
-use herder_process::{Command, ExitStatus, Spawned, spawn};
-use support::{children, descriptors, shell, started, watchdog_of};
+use herder_process::{
+    Command, ExitStatus, Spawned,
+    census::{children, descriptors},
+    spawn,
+};
+use support::{shell, started, watchdog_of};
 
 #[tokio::test]
 async fn no_descriptor_and_no_zombie_is_left() {
@@ -24,9 +28,9 @@ async fn no_descriptor_and_no_zombie_is_left() {
     }
 
     assert_eq!(descriptors(us), before);
-    let left = children(us);
+    let left: Vec<_> = children(us).collect();
     assert_eq!(left.len(), 1, "{left:?}");
-    assert_eq!(watchdog_of(us), Some(left[0].0));
+    assert_eq!(watchdog_of(us), Some(left[0].pid));
 }
 
 async fn join(commands: impl Iterator<Item = Command>) -> Vec<Spawned> {

@@ -1,7 +1,11 @@
 //! R30: how workers end: the ladder, kills, dropped handles, and what happens to the rest of the group.
 
-use crate::support::{Watch, children, line, lines, numbers, python, shell, started, stat, until};
-use herder_process::{Child, ExitStatus, Signal, Spawned, spawn};
+use crate::support::{Watch, line, lines, numbers, python, shell, started, until};
+use herder_process::{
+    Child, ExitStatus, Signal, Spawned,
+    census::{children, stat},
+    spawn,
+};
 use std::{future::Future, os::unix::net::UnixStream, pin::pin, task::Poll, time::Duration};
 
 const NEVER: Duration = Duration::MAX;
@@ -68,8 +72,8 @@ async fn a_start_nobody_waits_for_ends() {
     started(shell("true")).await.child.wait().await;
     let us = std::process::id();
     let left = || {
-        let in_folder = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder);
-        children(us).into_iter().map(|(pid, ..)| pid).any(|pid| in_folder(&pid))
+        let in_folder = |pid: u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder);
+        children(us).any(|seen| in_folder(seen.pid))
     };
     until("the worker nobody waited for is gone", || (!left()).then_some(()));
     std::fs::remove_dir_all(&folder).unwrap();
@@ -123,7 +127,7 @@ async fn a_polite_worker_is_not_killed() {
 async fn a_stopped_worker_can_be_ended() {
     let Family { child, grandchild, calls, .. } = family("os.kill(os.getpid(), signal.SIGSTOP)").await;
     drop(calls);
-    until("it has stopped itself", || stat(child.pid()).filter(|(_, state, _)| *state == 'T'));
+    until("it has stopped itself", || stat(child.pid()).filter(|seen| seen.state == 'T'));
     child.stop(Duration::ZERO, Duration::ZERO);
     assert_eq!(child.wait().await, ExitStatus::Signal(9));
     grandchild.ended();

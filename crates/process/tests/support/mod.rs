@@ -3,14 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use herder_process::{Command, Spawned, spawn};
+use herder_process::{Command, Spawned, census::children, spawn};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 use std::{
-    collections::HashSet,
-    fs,
     io::{BufRead, BufReader},
     os::{fd::OwnedFd, unix::net::UnixStream},
     thread,
@@ -103,30 +101,6 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Name, state and parent of a process.
-pub(crate) fn stat(pid: u32) -> Option<(String, char, u32)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (head, rest) = stat.rsplit_once(')')?;
-    let mut words = rest.split_whitespace();
-    Some((head.split_once('(')?.1.to_owned(), words.next()?.chars().next()?, words.next()?.parse().ok()?))
-}
-
-pub(crate) fn pids() -> impl Iterator<Item = u32> {
-    fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-}
-
-pub(crate) fn children(parent: u32) -> Vec<(u32, String, char)> {
-    let child =
-        |pid| stat(pid).filter(|(.., its_parent)| *its_parent == parent).map(|(name, state, _)| (pid, name, state));
-    pids().filter_map(child).collect()
-}
-
 pub(crate) fn watchdog_of(host: u32) -> Option<u32> {
-    children(host).into_iter().find(|(_, name, state)| name == "herder-watchdog" && *state != 'Z').map(|(pid, ..)| pid)
-}
-
-/// The numbers of a process's open descriptors.
-pub(crate) fn descriptors(pid: u32) -> HashSet<String> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    children(host).find(|seen| seen.name == "herder-watchdog" && seen.state != 'Z').map(|seen| seen.pid)
 }

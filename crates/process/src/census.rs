@@ -1,0 +1,161 @@
+//! Finds processes by a mark in their environment, which forks and children inherit; and zombies and descriptors. For what tests pools
+//! and what breaks them. Reads `/proc` only; where there is none it finds nothing. Feature `census`.
+
+use crate::{
+    Signal,
+    activity::{self, fields},
+};
+use std::{collections::BTreeMap, fs, process, thread, time::Duration};
+
+/// The variable that marks the processes of a [`Census`].
+pub const MARK: &str = "HERDER_MARK";
+
+/// How often, and how many times, a process is looked at again that has no environment yet.
+const LOOK: Duration = Duration::from_millis(1);
+const LOOKS: usize = 1000;
+
+/// A process as it was seen: equal only to itself, also when its id was given to another since.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Seen {
+    /// Its process id.
+    pub pid: u32,
+    /// The name of its program, cut to 15 bytes.
+    pub name: String,
+    /// What it does, as in `R`, `S`, `T` (stopped), `Z` (a zombie).
+    pub state: char,
+    /// Its parent.
+    pub parent: u32,
+    /// Its process group.
+    pub group: u32,
+    /// With the pid, this names a process for good.
+    started: u64,
+}
+
+/// The processes that were started with one value of [`MARK`].
+#[derive(Clone, Debug)]
+pub struct Census(Vec<u8>);
+
+impl Census {
+    /// Creates a census of the processes whose environment has this value for [`MARK`].
+    pub fn new(mark: &str) -> Self {
+        Self(format!("{MARK}={mark}").into_bytes())
+    }
+
+    /// Returns those that are running: also children that were orphaned and have another parent now. Not this process, and no zombies.
+    pub fn processes(&self) -> Vec<Seen> {
+        let own = process::id();
+        all().filter(|seen| seen.pid != own && seen.state != 'Z' && self.has(seen.pid)).collect()
+    }
+
+    /// Returns whether a process is one of them. Waits a moment for a process that is between two programs.
+    pub fn has(&self, pid: u32) -> bool {
+        environment(pid).split(|byte| *byte == 0).any(|variable| variable == self.0)
+    }
+
+    /// Sends a signal to one of them; false if it is gone or none of them. The process id may have been reused: the pidfd refers to one
+    /// process, whose mark is checked before it is signalled.
+    #[cfg(target_os = "linux")]
+    pub fn signal(&self, pid: u32, signal: Signal) -> bool {
+        use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+        let Some(named) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+        let Ok(process) = pidfd_open(named, PidfdFlags::empty()) else { return false };
+        self.has(pid) && pidfd_send_signal(process, signal).is_ok()
+    }
+
+    /// Sends a signal to a process; false if it is gone.
+    #[cfg(not(target_os = "linux"))]
+    pub fn signal(&self, pid: u32, signal: Signal) -> bool {
+        use rustix::process::{Pid, kill_process};
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
+    }
+}
+
+/// Returns a process as it is now; `None` if there is none of this id.
+pub fn stat(pid: u32) -> Option<Seen> {
+    let text = stat_of(pid)?;
+    let (name, fields) = fields(&text)?;
+    let small = |at: usize| fields.get(at)?.parse().ok();
+    let (state, started) = (fields.first()?.chars().next()?, fields.get(19)?.parse().ok()?);
+    Some(Seen { pid, state, parent: small(1)?, group: small(2)?, started, name: name.into() })
+}
+
+/// Returns all processes of the machine, zombies included.
+pub fn all() -> impl Iterator<Item = Seen> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(stat)
+}
+
+/// Returns the children of a process, zombies included.
+pub fn children(parent: u32) -> impl Iterator<Item = Seen> {
+    all().filter(move |seen| seen.parent == parent)
+}
+
+/// Returns the children of this process that have ended and were not waited for.
+pub fn zombies() -> Vec<Seen> {
+    children(process::id()).filter(|seen| seen.state == 'Z').collect()
+}
+
+/// Returns the open descriptors of a process and what each refers to, such as `pipe:[4711]`. Empty if the process is not ours to read.
+pub fn descriptors(pid: u32) -> BTreeMap<u32, String> {
+    let folder = format!("/proc/{pid}/fd");
+    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+    // All names first: one's own folder is itself open while it is read, and is closed when the links are.
+    let names: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let target = |fd: u32| Some(fs::read_link(format!("{folder}/{fd}")).ok()?.to_string_lossy().into_owned());
+    names.into_iter().filter_map(|fd| Some((fd, target(fd)?))).collect()
+}
+
+/// Returns how many bytes a process has in main memory, shared pages too (`RSS` of ps); `None` if it is gone.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    activity::resident_bytes(pid)
+}
+
+fn stat_of(pid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/stat")).ok()
+}
+
+/// Empty if it has none, is gone, or is not ours to read. `execve` takes the old memory away, and lets whoever waits for it go on, before
+/// the new one has its environment: what is read in between is empty, and one in four children looks so just after its start.
+fn environment(pid: u32) -> Vec<u8> {
+    for _ in 0..LOOKS {
+        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { break };
+        if !environment.is_empty() || !is_between_programs(pid) {
+            return environment;
+        }
+        thread::sleep(LOOK);
+    }
+    Vec::new()
+}
+
+/// Whether it will have an environment, or has it by now. False for a zombie, and for a process whose environment is empty for good: its
+/// bounds are equal, and where its code lies is known, which `execve` writes down last.
+fn is_between_programs(pid: u32) -> bool {
+    let text = stat_of(pid);
+    let Some((_, fields)) = text.as_deref().and_then(fields) else { return false };
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    let (from, to, code) = (number(47), number(48), number(24));
+    let is_empty = from == to && code != Some(0);
+    fields.first().is_some_and(|state| *state != "Z") && !is_empty
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// R30, R49: a process that is left is not overlooked while it becomes another program.
+    #[test]
+    fn r49_a_process_between_two_programs_carries_its_mark() {
+        let census = Census::new("nobody");
+        for start in 0..500 {
+            let mut left = Command::new("sleep").arg("1000").env(MARK, "nobody").spawn().unwrap();
+            let has = census.has(left.id());
+            left.kill().unwrap();
+            left.wait().unwrap();
+            assert!(has, "at start {start}");
+        }
+    }
+}
