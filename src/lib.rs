@@ -24,6 +24,7 @@ pub mod config;
 pub mod efficiency;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod legacy;
 mod pool;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -1,56 +1,8 @@
-//! Names that are not keys here: those of the original pool with what they are called now, those that come later, and
-//! misspellings with the key that was meant.
+//! Names that are not keys here: those of the original pool ([`legacy`]), those that come later, and misspellings with the key that was
+//! meant.
 
+use crate::legacy;
 use herder_actors::schema::{Key, TABLE};
-
-/// What became of a key of the original.
-enum Now {
-    /// It is this key.
-    Key(&'static str),
-    /// It is not a key any more, and this is why.
-    Gone(&'static str),
-}
-
-use Now::{Gone, Key as Is};
-
-/// The original's keys (R53).
-const ORIGINAL: &[(&str, Now)] = &[
-    ("worker_module", Is("worker_type")),
-    ("preferred_worker_type", Is("worker_type")),
-    ("session_affinity_enabled", Is("features.session_affinity")),
-    ("worker_metrics_enabled", Is("features.worker_metrics")),
-    ("state_machine_enabled", Is("features.state_machine")),
-    ("max_overflow", Is("overflow")),
-    ("pool_overflow", Is("overflow")),
-    ("pool_timeout", Is("queue.timeout")),
-    ("checkout_timeout", Is("queue.timeout")),
-    ("queue_timeout", Is("queue.timeout")),
-    ("operation_timeout", Is("timeout")),
-    ("init_timeout", Is("start_timeout")),
-    ("health_check_interval", Is("health.interval")),
-    ("health_check_timeout", Is("health.timeout")),
-    ("max_health_failures", Is("health.failures")),
-    ("session_timeout", Is("sessions.timeout")),
-    ("session_cleanup_interval", Is("sessions.cleanup_interval")),
-    ("grace_period", Is("sessions.grace")),
-    ("max_restarts", Is("restart.max")),
-    ("max_seconds", Is("restart.within")),
-    ("python_path", Is("python")),
-    ("python_executable", Is("python")),
-    ("script_path", Is("app")),
-    ("environment", Is("env")),
-    ("enhanced_worker_features", Gone("`features` here, with the same three names")),
-    ("pool_lazy", Gone("not here yet: workers start with their pool")),
-    ("max_retries", Gone("`retry.attempts` here, which counts the first one too")),
-    ("failure_threshold", Is("breaker.failures")),
-    ("success_threshold", Is("breaker.successes")),
-    ("half_open_requests", Is("breaker.probes")),
-    ("telemetry_period", Gone("not here yet: there are no metrics to send")),
-    ("name", Gone("the name of its table, `[pools.NAME]`")),
-    ("pool_name", Gone("the name of its table, `[pools.NAME]`")),
-    ("pool_mode", Gone("not needed: each `[pools.NAME]` is a pool")),
-    ("pooling_enabled", Gone("not needed: each `[pools.NAME]` is a pool")),
-];
 
 /// Keys that are planned. To take them and do nothing would be worse than to refuse them.
 const LATER: &[&str] = &["lazy"];
@@ -60,9 +12,8 @@ pub(super) fn unknown_in_pool(prefix: &str, name: &str) -> String {
     if prefix.is_empty() && LATER.contains(&name) {
         return "comes with a later version; leave it out until then".into();
     }
-    match (ORIGINAL.iter().find(|(old, _)| *old == name), misplaced(name)) {
-        (Some((_, Is(key))), _) => format!("the original's `{name}` is `{key}` here"),
-        (Some((_, Gone(why))), _) => format!("the original's `{name}` is {why}"),
+    match (legacy::key(name), misplaced(name)) {
+        (Some(answer), _) => answer,
         (None, Some(path)) => format!("unknown key; did you mean `{path}`?{}", listed(&names_under(prefix))),
         (None, None) => unknown(name, &names_under(prefix)),
     }
@@ -113,15 +64,8 @@ fn listed(known: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    /// R53: an answer that names a key which does not exist would be worse than none.
     #[test]
-    fn r53_the_original_s_keys_lead_to_keys() {
-        for (old, now) in ORIGINAL {
-            assert!(Key::find(old).is_none() && !is_group(old), "{old} is a key of ours");
-            if let Is(path) = now {
-                assert!(Key::find(path).is_some(), "{old} leads to {path}");
-            }
-        }
+    fn keys_that_come_later_are_not_there_yet() {
         assert!(LATER.iter().all(|name| !is_group(name) && Key::find(name).is_none()));
     }
 

@@ -2,7 +2,7 @@
 
 use super::{MeasureError, samples};
 use crate::{
-    PoolConfig,
+    PoolConfig, legacy,
     performance::{Environment, Expected, Plan, calculate_expected_performance},
 };
 use serde::Serialize;
@@ -87,7 +87,7 @@ fn find(is_it: impl Fn(&Key) -> bool) -> Option<Calibration> {
 }
 
 /// How long a cold pool of so many workers is expected to take for so many calls: in the environment that this process calibrated last,
-/// or in the original's if it did not. [`calculate_expected_performance`] takes an environment and any plan.
+/// or in [`legacy::ENVIRONMENT`] if it did not. [`calculate_expected_performance`] takes an environment and any plan.
 ///
 /// ```
 /// use herder::efficiency::calculate_expected_time;
@@ -95,6 +95,6 @@ fn find(is_it: impl Fn(&Key) -> bool) -> Option<Calibration> {
 /// assert_eq!((expected.waves, expected.likely.as_millis()), (3, 5300));
 /// ```
 pub fn calculate_expected_time(workers: usize, operations: usize) -> Expected {
-    let environment = Calibration::last().map_or(Environment::ORIGINAL, |last| last.environment);
+    let environment = Calibration::last().map_or(legacy::ENVIRONMENT, |last| last.environment);
     calculate_expected_performance(&environment).time(Plan::cold(workers, operations))
 }

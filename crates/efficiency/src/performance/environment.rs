@@ -62,7 +62,7 @@ impl Spread {
     }
 }
 
-/// What a machine and a worker cost: given, as [`Environment::ORIGINAL`] is, or measured.
+/// What a machine and a worker cost: given or measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
     /// Until a worker's interpreter runs and its imports are done.
@@ -85,31 +85,4 @@ pub struct Environment {
     pub cores: f64,
     /// How many of them others keep busy.
     pub others: f64,
-}
-
-impl Environment {
-    /// The environment of the original's tests: workers start one after the other, in 2 s and half a second for the bridge, and a call
-    /// takes 100 ms.
-    ///
-    /// ```
-    /// use herder_efficiency::performance::{Environment, Plan, calculate_expected_performance};
-    /// use std::time::Duration;
-    /// let performance = calculate_expected_performance(&Environment::ORIGINAL);
-    /// // Two workers start in 5 s; six calls are three waves of 100 ms. The original wanted less than 1 s, and saw 5.6 s.
-    /// let expected = performance.time(Plan::cold(2, 6));
-    /// assert_eq!((expected.waves, expected.likely), (3, Duration::from_millis(5300)));
-    /// assert!(expected.holds(Duration::from_millis(5646)));
-    /// ```
-    pub const ORIGINAL: Self = Self {
-        start: Spread::exactly(Duration::from_secs(2)),
-        bridge: Spread::exactly(Duration::from_millis(500)),
-        starting_at_once: 1,
-        call: Spread::exactly(Duration::from_millis(100)),
-        worst_call: Duration::from_millis(100),
-        way: Spread::exactly(Duration::ZERO),
-        computes: 0.0,
-        beside: 1.0,
-        cores: 1.0,
-        others: 0.0,
-    };
 }

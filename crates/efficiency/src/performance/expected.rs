@@ -194,6 +194,20 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    /// Nothing varies: 2.5 s a start, one after the other, and 100 ms a call.
+    const STEADY: Environment = Environment {
+        start: Spread::exactly(millis(2000)),
+        bridge: Spread::exactly(millis(500)),
+        starting_at_once: 1,
+        call: Spread::exactly(millis(100)),
+        worst_call: millis(100),
+        way: Spread::exactly(Duration::ZERO),
+        computes: 0.0,
+        beside: 1.0,
+        cores: 1.0,
+        others: 0.0,
+    };
+
     fn likely(environment: Environment, plan: Plan) -> Duration {
         calculate_expected_performance(&environment).time(plan).likely
     }
@@ -204,15 +218,15 @@ mod tests {
         let waves = |workers, concurrency, operations| Plan { concurrency, ..Plan::warm(workers, operations) }.waves();
         assert_eq!([waves(4, 1, 8), waves(4, 1, 9), waves(4, 2, 9), waves(1, 1, 7), waves(4, 4, 0)], [2, 3, 2, 7, 0]);
         assert_eq!((waves(0, 0, 3), waves(usize::MAX, 2, 3)), (3, 1));
-        assert_eq!(likely(Environment::ORIGINAL, Plan::warm(4, 9)), millis(300));
-        assert_eq!(likely(Environment::ORIGINAL, Plan::warm(4, 0)), Duration::ZERO);
+        assert_eq!(likely(STEADY, Plan::warm(4, 9)), millis(300));
+        assert_eq!(likely(STEADY, Plan::warm(4, 0)), Duration::ZERO);
     }
 
     /// R47, R48: a cold start counts, side by side as far as the environment can.
     #[test]
     fn r47_a_cold_start_counts_and_a_warm_one_does_not() {
-        assert_eq!(likely(Environment::ORIGINAL, Plan::cold(4, 4)), millis(4 * 2500 + 100));
-        let two = Environment { starting_at_once: 2, ..Environment::ORIGINAL };
+        assert_eq!(likely(STEADY, Plan::cold(4, 4)), millis(4 * 2500 + 100));
+        let two = Environment { starting_at_once: 2, ..STEADY };
         assert_eq!(likely(two, Plan::cold(5, 4)), millis(3 * 2500 + 100));
         assert_eq!(likely(two, Plan::warm(4, 4)), millis(100));
     }
@@ -220,7 +234,7 @@ mod tests {
     /// R47: eight workers that compute on two cores are as quick as two, and as eight if they sleep.
     #[test]
     fn r47_more_workers_than_cores_help_only_those_who_sleep() {
-        let of = |computes, others| Environment { computes, others, cores: 2.0, ..Environment::ORIGINAL };
+        let of = |computes, others| Environment { computes, others, cores: 2.0, ..STEADY };
         let speed_up = |environment| calculate_expected_performance(&environment).speed_up(8);
         assert!((speed_up(of(0.0, 0.0)) - 8.0).abs() < 1e-9);
         assert!((speed_up(of(1.0, 0.0)) - 2.0).abs() < 1e-9);
@@ -234,7 +248,7 @@ mod tests {
     #[test]
     fn r47_a_range_and_when_it_is_worth_nothing() {
         let call = Spread::new(millis(90), millis(100), millis(150)).unwrap();
-        let environment = Environment { call, worst_call: millis(200), cores: 2.0, ..Environment::ORIGINAL };
+        let environment = Environment { call, worst_call: millis(200), cores: 2.0, ..STEADY };
         let expected = calculate_expected_performance(&environment).time(Plan::warm(1, 10));
         assert_eq!((expected.low, expected.likely, expected.high), (millis(765), millis(1000), millis(2050)));
         assert!(expected.holds(millis(765)) && expected.holds(millis(2050)) && !expected.holds(millis(2051)));

@@ -1,0 +1,170 @@
+//! What `DSPex`, the pool this one succeeds, measured by and how its configuration was written, for those who migrate
+//! (`docs/migration.md`). No pool uses any of it.
+
+use crate::{
+    concurrency::Interval,
+    performance::{Environment, Spread},
+};
+use std::time::Duration;
+
+/// Above this [`parallel_efficiency`] the original took operations for concurrent: it required `max < 0.6 x sum`.
+pub const CONCURRENT_ABOVE: f64 = 0.4;
+
+/// Returns the original's measure of concurrency: `1 - max / sum` of the operations' durations, whenever they ran. `None` if none took
+/// any time.
+///
+/// **Don't judge by it.** It compares how long operations took and not when they ran: it passes work that is wholly serial, and fails
+/// work that is wholly parallel but for one straggler.
+/// [`verify_concurrent_execution`](crate::concurrency::verify_concurrent_execution) tells both apart:
+///
+/// ```
+/// use herder::{
+///     concurrency::{Interval, verify_concurrent_execution},
+///     legacy::{CONCURRENT_ABOVE, parallel_efficiency},
+/// };
+/// let at = |started, ended| Interval::new(started, ended).unwrap();
+///
+/// let serial = [at(0, 10), at(10, 20), at(20, 30), at(30, 40)];
+/// assert!(parallel_efficiency(&serial).unwrap() > CONCURRENT_ABOVE); // 0.75: "concurrent"
+/// assert!(verify_concurrent_execution(&serial).is_err());
+///
+/// let one_straggler = [at(0, 100), at(0, 10), at(0, 10), at(0, 10)];
+/// assert!(parallel_efficiency(&one_straggler).unwrap() < CONCURRENT_ABOVE); // 0.23: "serial"
+/// assert_eq!(verify_concurrent_execution(&one_straggler).unwrap().peak, 4);
+/// ```
+pub fn parallel_efficiency(intervals: &[Interval]) -> Option<f64> {
+    let lengths = || intervals.iter().map(|interval| interval.duration().as_nanos());
+    let (sum, max) = (lengths().sum::<u128>(), lengths().max()?);
+    (sum > 0).then(|| 1.0 - max as f64 / sum as f64)
+}
+
+/// The environment of the original's tests: workers start one after the other, in 2 s and half a second for the bridge, and a call takes
+/// 100 ms.
+///
+/// ```
+/// use herder::{legacy, performance::{Plan, calculate_expected_performance}};
+/// use std::time::Duration;
+/// let performance = calculate_expected_performance(&legacy::ENVIRONMENT);
+/// // Two workers start in 5 s; six calls are three waves of 100 ms. The original wanted less than 1 s, and saw 5.6 s.
+/// let expected = performance.time(Plan::cold(2, 6));
+/// assert_eq!((expected.waves, expected.likely), (3, Duration::from_millis(5300)));
+/// assert!(expected.holds(Duration::from_millis(5646)));
+/// ```
+pub const ENVIRONMENT: Environment = Environment {
+    start: Spread::exactly(Duration::from_secs(2)),
+    bridge: Spread::exactly(Duration::from_millis(500)),
+    starting_at_once: 1,
+    call: Spread::exactly(Duration::from_millis(100)),
+    worst_call: Duration::from_millis(100),
+    way: Spread::exactly(Duration::ZERO),
+    computes: 0.0,
+    beside: 1.0,
+    cores: 1.0,
+    others: 0.0,
+};
+
+/// What became of a key of the original.
+enum Now {
+    /// It has this name.
+    Key(&'static str),
+    /// There is no such key, for this reason.
+    Gone(&'static str),
+}
+
+use Now::{Gone, Key as Is};
+
+/// The original's keys (R53).
+const KEYS: &[(&str, Now)] = &[
+    ("worker_module", Is("worker_type")),
+    ("preferred_worker_type", Is("worker_type")),
+    ("session_affinity_enabled", Is("features.session_affinity")),
+    ("worker_metrics_enabled", Is("features.worker_metrics")),
+    ("state_machine_enabled", Is("features.state_machine")),
+    ("max_overflow", Is("overflow")),
+    ("pool_overflow", Is("overflow")),
+    ("pool_timeout", Is("queue.timeout")),
+    ("checkout_timeout", Is("queue.timeout")),
+    ("queue_timeout", Is("queue.timeout")),
+    ("operation_timeout", Is("timeout")),
+    ("init_timeout", Is("start_timeout")),
+    ("health_check_interval", Is("health.interval")),
+    ("health_check_timeout", Is("health.timeout")),
+    ("max_health_failures", Is("health.failures")),
+    ("session_timeout", Is("sessions.timeout")),
+    ("session_cleanup_interval", Is("sessions.cleanup_interval")),
+    ("grace_period", Is("sessions.grace")),
+    ("max_restarts", Is("restart.max")),
+    ("max_seconds", Is("restart.within")),
+    ("python_path", Is("python")),
+    ("python_executable", Is("python")),
+    ("script_path", Is("app")),
+    ("environment", Is("env")),
+    ("enhanced_worker_features", Gone("`features` here, with the same three names")),
+    ("pool_lazy", Gone("not here yet: workers start with their pool")),
+    ("max_retries", Gone("`retry.attempts` here, which counts the first one too")),
+    ("failure_threshold", Is("breaker.failures")),
+    ("success_threshold", Is("breaker.successes")),
+    ("half_open_requests", Is("breaker.probes")),
+    ("telemetry_period", Gone("not here yet: there are no metrics to send")),
+    ("name", Gone("the name of its table, `[pools.NAME]`")),
+    ("pool_name", Gone("the name of its table, `[pools.NAME]`")),
+    ("pool_mode", Gone("not needed: each `[pools.NAME]` is a pool")),
+    ("pooling_enabled", Gone("not needed: each `[pools.NAME]` is a pool")),
+];
+
+/// Returns what the configuration answers to a key of the original; `None` if it is none.
+pub(crate) fn key(name: &str) -> Option<String> {
+    KEYS.iter().find(|(old, _)| *old == name).map(|(_, now)| match now {
+        Is(key) => format!("the original's `{name}` is `{key}` here"),
+        Gone(why) => format!("the original's `{name}` is {why}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::concurrency::{Serialized, verify_concurrent_execution};
+    use herder_actors::schema::{Key, TABLE};
+
+    fn intervals(ends: &[(u64, u64)]) -> Vec<Interval> {
+        ends.iter().map(|&(started, ended)| Interval { started, ended }).collect()
+    }
+
+    /// R46, the first counterexample: strictly serial work, which the original calls concurrent.
+    #[test]
+    fn serial_work_is_told_from_parallel_work() {
+        let serial = intervals(&[(0, 10), (10, 20), (20, 30), (35, 45)]);
+        assert!(parallel_efficiency(&serial).unwrap() > CONCURRENT_ABOVE);
+        assert_eq!(verify_concurrent_execution(&serial), Err(Serialized::NoOverlap { operations: 4 }));
+    }
+
+    /// R46, the second: parallel work with one straggler, which the original calls serial.
+    #[test]
+    fn a_straggler_does_not_hide_that_work_was_parallel() {
+        let straggler = intervals(&[(0, 100), (0, 10), (0, 10), (0, 10)]);
+        assert!(parallel_efficiency(&straggler).unwrap() < CONCURRENT_ABOVE);
+        let evidence = verify_concurrent_execution(&straggler).unwrap();
+        assert_eq!((evidence.peak, evidence.overlap), (4, Duration::from_nanos(10)));
+        assert_eq!((evidence.span, evidence.work), (Duration::from_nanos(100), Duration::from_nanos(130)));
+    }
+
+    #[test]
+    fn operations_without_length_prove_nothing() {
+        let points = intervals(&[(0, 10), (5, 5), (7, 7)]);
+        assert_eq!(verify_concurrent_execution(&points), Err(Serialized::TooFew { operations: 1 }));
+        assert!(Interval::new(2, 1).is_err());
+        assert_eq!(parallel_efficiency(&intervals(&[(3, 3)])), None);
+        assert_eq!(parallel_efficiency(&[]), None);
+    }
+
+    /// R53: an answer that names a key which does not exist would be worse than none.
+    #[test]
+    fn r53_the_original_s_keys_lead_to_keys() {
+        for (old, now) in KEYS {
+            assert!(!TABLE.iter().any(|key| key.path.split('.').next() == Some(old)), "{old} is a key of ours");
+            if let Is(path) = now {
+                assert!(Key::find(path).is_some(), "{old} leads to {path}");
+            }
+        }
+    }
+}
