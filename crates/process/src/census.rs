@@ -119,6 +119,7 @@ fn stat_of(pid: u32) -> Option<String> {
 
 /// Empty if it has none, is gone, or is not ours to read. `execve` takes the old memory away, and lets whoever waits for it go on, before
 /// the new one has its environment: what is read in between is empty, and one in four children looks so just after its start.
+#[expect(clippy::disallowed_methods, reason = "`execve` gives no event")]
 fn environment(pid: u32) -> Vec<u8> {
     for _ in 0..LOOKS {
         let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { break };
