@@ -4,7 +4,7 @@ use crate::{
     args::Recorder,
     client::{Client, path},
     failure::Outcome,
-    table::{self, aligned},
+    table::{self, aligned, shown},
 };
 use serde_json::Value;
 
@@ -79,14 +79,6 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 fn clock(rfc3339: &Value) -> String {
     let text = rfc3339.as_str().unwrap_or("-");
     text.split_once('T').map_or(text, |(_, time)| time).to_owned()
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

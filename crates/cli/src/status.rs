@@ -4,7 +4,7 @@ use crate::{
     args::Status,
     client::{Client, path},
     failure::Outcome,
-    table::{self, aligned},
+    table::{self, aligned, shown},
 };
 use serde_json::Value;
 
@@ -97,12 +97,4 @@ fn refused(status: &Value) -> String {
         text += &format!("{} payloads in quarantine\n", shown(&status["quarantined"]));
     }
     text
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }

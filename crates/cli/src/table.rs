@@ -1,5 +1,6 @@
 //! What goes to standard output: lines, and tables with aligned columns. A reader that closed early is no error.
 
+use serde_json::Value;
 use std::io::{self, Write};
 
 /// Prints a text and a line's end.
@@ -19,6 +20,15 @@ pub(crate) fn aligned(titles: &[&str], rows: &[Vec<String>]) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     all.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns a value of an answer as a cell: texts without quotes, `-` for null.
+pub(crate) fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
