@@ -48,35 +48,33 @@ impl Deref for Attempts {
     }
 }
 
+/// The attempts of an error of a kind that keeps them, borrowed as the error is.
+macro_rules! attempts_of {
+    ($error:expr) => {
+        match $error {
+            Error::Rejected { attempts, .. }
+            | Error::Exception { attempts, .. }
+            | Error::Unencodable { attempts, .. }
+            | Error::QueueTimeout { attempts, .. }
+            | Error::DeadlineExceeded { attempts, .. }
+            | Error::WorkerLost { attempts, .. }
+            | Error::PoisonCall { attempts, .. }
+            | Error::PoolFailed { attempts, .. }
+            | Error::PoolClosed { attempts, .. } => Some(attempts),
+            _ => None,
+        }
+    };
+}
+
 impl Error {
     /// The call's earlier attempts, in order, each lost with its worker. The last one, which ended with this error, is not among them.
     pub fn attempts(&self) -> &[Attempt] {
-        match self {
-            Self::Rejected { attempts, .. }
-            | Self::Exception { attempts, .. }
-            | Self::Unencodable { attempts, .. }
-            | Self::QueueTimeout { attempts, .. }
-            | Self::DeadlineExceeded { attempts, .. }
-            | Self::WorkerLost { attempts, .. }
-            | Self::PoisonCall { attempts, .. }
-            | Self::PoolFailed { attempts, .. }
-            | Self::PoolClosed { attempts, .. } => attempts,
-            _ => &[],
-        }
+        attempts_of!(self).map_or(&[], Deref::deref)
     }
 
     /// The same error, of a call that had these attempts before. The errors that no call which was sent again ends with keep none.
     pub(crate) fn after(mut self, earlier: Vec<Attempt>) -> Self {
-        if let Self::Rejected { attempts, .. }
-        | Self::Exception { attempts, .. }
-        | Self::Unencodable { attempts, .. }
-        | Self::QueueTimeout { attempts, .. }
-        | Self::DeadlineExceeded { attempts, .. }
-        | Self::WorkerLost { attempts, .. }
-        | Self::PoisonCall { attempts, .. }
-        | Self::PoolFailed { attempts, .. }
-        | Self::PoolClosed { attempts, .. } = &mut self
-        {
+        if let Some(attempts) = attempts_of!(&mut self) {
             *attempts = earlier.into();
         }
         self
