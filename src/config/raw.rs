@@ -105,7 +105,7 @@ pub(super) struct RawPool {
     #[serde(rename = "breaker.probes")]
     breaker_probes: Option<usize>,
     #[serde(rename = "breaker.counts")]
-    breaker_counts: Option<Vec<RawCounted>>,
+    breaker_counts: Option<Vec<String>>,
     #[serde(rename = "poison.enabled")]
     poison_enabled: Option<bool>,
     #[serde(rename = "poison.deaths")]
@@ -136,15 +136,6 @@ enum RawBackoff {
     Fibonacci,
     DecorrelatedJitter,
     Custom,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum RawCounted {
-    Timeout,
-    Connection,
-    Signal,
-    Python,
 }
 
 /// `set!(builder, method = value, ..)`: calls each method whose value is there.
@@ -283,7 +274,7 @@ impl RawPool {
             successes = self.breaker_successes,
             open = self.breaker_open,
             probes = self.breaker_probes,
-            counts = self.breaker_counts.as_deref().map(counted),
+            counts = self.breaker_counts.as_deref().map(CountedFailures::of),
         )
     }
 
@@ -317,15 +308,5 @@ impl RawPool {
             worker_metrics = self.worker_metrics,
             state_machine = self.state_machine,
         )
-    }
-}
-
-fn counted(words: &[RawCounted]) -> CountedFailures {
-    let named = |word| words.contains(&word);
-    CountedFailures {
-        timeout: named(RawCounted::Timeout),
-        connection: named(RawCounted::Connection),
-        signal: named(RawCounted::Signal),
-        python: named(RawCounted::Python),
     }
 }

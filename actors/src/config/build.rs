@@ -230,20 +230,9 @@ fn breaker(given: Breaker) -> Result<Option<BreakerSettings>, InvalidConfig> {
         successes: BREAKER_SUCCESSES.take_u32(given.successes)?,
         open: BREAKER_OPEN.take(given.open)?,
         probes: BREAKER_PROBES.take_u32(given.probes)?,
-        counts: given.counts.unwrap_or_else(|| counted(BREAKER_COUNTS.default)),
+        counts: given.counts.unwrap_or_else(|| CountedFailures::of(BREAKER_COUNTS.default)),
     };
     Ok(BREAKER_ENABLED.take(given.enabled).then_some(settings))
-}
-
-/// What these words of `breaker.counts` name.
-pub(super) fn counted(words: &[impl AsRef<str>]) -> CountedFailures {
-    let named = |name: &str| words.iter().any(|word| word.as_ref() == name);
-    CountedFailures {
-        timeout: named("timeout"),
-        connection: named("connection"),
-        signal: named("signal"),
-        python: named("python"),
-    }
 }
 
 fn poison(given: Poison) -> Result<Option<PoisonSettings>, InvalidConfig> {

@@ -303,6 +303,19 @@ impl Default for BreakerSettings {
     }
 }
 
+impl CountedFailures {
+    /// Returns what these words of `breaker.counts` name: `timeout`, `connection`, `signal`, `python`.
+    pub fn of(words: &[impl AsRef<str>]) -> Self {
+        let named = |name: &str| words.iter().any(|word| word.as_ref() == name);
+        Self {
+            timeout: named("timeout"),
+            connection: named("connection"),
+            signal: named("signal"),
+            python: named("python"),
+        }
+    }
+}
+
 impl Default for CountedFailures {
     fn default() -> Self {
         Self { timeout: true, connection: true, signal: false, python: false }
