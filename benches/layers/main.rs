@@ -1,5 +1,5 @@
 //! Pool operations in layers: one call at a time, many at once, a minute of load, and what affinity costs; on one core and unpinned:
-//! `cargo bench --bench layers`, or with `-- --quick --json FILE`. `cargo xtask regress` compares two revisions by it.
+//! `cargo bench --bench layers`, or with `-- --quick --json FILE`. `scripts/bench-compare` compares two revisions by it.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
