@@ -1,4 +1,4 @@
-# Chores by name, for https://just.systems: `just` lists them. Each is one command of CONTRIBUTING.md.
+# Common commands, for https://just.systems: `just` lists them.
 
 _default:
     @just --list --unsorted
@@ -24,7 +24,7 @@ fmt:
     cargo fmt --all
     ruff format python
 
-# Clippy and ruff, as CI runs them
+# Clippy and ruff on the main sources (`.ci/run` checks more)
 lint:
     cargo clippy --workspace --all-targets --all-features -- -D warnings
     ruff check python

@@ -1,5 +1,5 @@
-//! What `DSPex`, the pool this one succeeds, measured by and how its configuration was written, for those who migrate
-//! (`docs/migration.md`). No pool uses any of it.
+//! Helpers for migrating from `DSPex`, the pool that Herder replaces (`docs/migration.md`): its measure of concurrency, the environment of
+//! its tests, and its configuration keys. No pool uses any of it.
 
 use crate::{
     concurrency::Interval,
@@ -7,11 +7,11 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Above this [`parallel_efficiency`] the original took operations for concurrent: it required `max < 0.6 x sum`.
+/// `DSPex` called operations concurrent if [`parallel_efficiency`] was above this value, that is, if `max < 0.6 x sum`.
 pub const CONCURRENT_ABOVE: f64 = 0.4;
 
-/// Returns the original's measure of concurrency: `1 - max / sum` of the operations' durations, whenever they ran. `None` if none took
-/// any time.
+/// Returns `DSPex`'s measure of concurrency: `1 - max / sum` of the operations' durations; ignores when they ran. `None` if all durations
+/// are zero.
 ///
 /// **Don't judge by it.** It compares how long operations took and not when they ran: it passes work that is wholly serial, and fails
 /// work that is wholly parallel but for one straggler.
@@ -38,14 +38,14 @@ pub fn parallel_efficiency(intervals: &[Interval]) -> Option<f64> {
     (sum > 0).then(|| 1.0 - max as f64 / sum as f64)
 }
 
-/// The environment of the original's tests: workers start one after the other, in 2 s and half a second for the bridge, and a call takes
+/// The environment of `DSPex`'s tests: workers start one after the other, in 2 s and half a second for the bridge, and a call takes
 /// 100 ms.
 ///
 /// ```
 /// use herder::{legacy, performance::{Plan, calculate_expected_performance}};
 /// use std::time::Duration;
 /// let performance = calculate_expected_performance(&legacy::ENVIRONMENT);
-/// // Two workers start in 5 s; six calls are three waves of 100 ms. The original wanted less than 1 s, and saw 5.6 s.
+/// // Two workers start in 5 s; six calls are three waves of 100 ms. DSPex's limit was 1 s; it measured 5.6 s.
 /// let expected = performance.time(Plan::cold(2, 6));
 /// assert_eq!((expected.waves, expected.likely), (3, Duration::from_millis(5300)));
 /// assert!(expected.holds(Duration::from_millis(5646)));

@@ -1,5 +1,5 @@
-//! Whole pools, and the pages about them, through the public API. One binary, so that there is one link, one captured log, and all
-//! of it runs side by side. Only `descriptors` has a binary of its own.
+//! Whole pools, and the pages about them, through the public API. One test binary: cargo links once, there is one captured log, and all
+//! tests run in parallel. Only `descriptors` is a separate test binary.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -50,7 +50,7 @@ pub struct Meta {
 }
 
 impl Reply {
-    /// The value, decoded by serde_json. May borrow nothing from the reply.
+    /// Decodes the value with serde_json. `T` cannot borrow from the reply.
     ///
     /// # Errors
     /// [`Error::Decode`] when the value is not a `T`, or is nested more than 127 levels deep.

@@ -1,4 +1,4 @@
-//! The actors, mostly with scripted peers at the other end of their sockets. One binary, so that there is one link.
+//! The actors, mostly with scripted peers at the other end of their sockets. One test binary: cargo links once, and all tests run in parallel.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

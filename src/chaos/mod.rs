@@ -1,8 +1,8 @@
 //! Chaos for a pool of yours: faults drawn from a seed while it serves, and figures that say what came of them. Feature `chaos`.
 //!
 //! [`Drill`] is the whole of it for a worker that knows nothing of chaos; `herder chaos` runs one. The parts are public for programs
-//! that know more of their worker, such as `herder-chaos` in this repository. Holds no state of a pool and uses only its public interface; a
-//! process is signalled only if its environment carries the mark of this run.
+//! that know more of their worker, such as `herder-chaos` in this repository. Holds no state of a pool and uses only its public interface. On
+//! Linux, a process is signalled only if its environment has the mark of this run; elsewhere the mark is not checked.
 
 mod drill;
 mod figures;

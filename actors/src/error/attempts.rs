@@ -48,7 +48,7 @@ impl Deref for Attempts {
     }
 }
 
-/// The attempts of an error of a kind that keeps them, borrowed as the error is.
+/// Returns the `attempts` field of the kinds of errors that have one, borrowed as `$error` is.
 macro_rules! attempts_of {
     ($error:expr) => {
         match $error {

@@ -102,13 +102,13 @@ impl ExecuteInSession {
 }
 
 impl Request {
-    /// A call of `command`, encoded here and now.
+    /// Creates a call of `command` and encodes its arguments.
     pub fn typed<A: Serialize + ?Sized>(command: &str, arguments: &A) -> Self {
         Self::new(command, encode(arguments))
     }
 
-    /// A call of `command` with arguments that are JSON text already. That they are an object is the caller's promise; a worker
-    /// answers `malformed` otherwise.
+    /// Creates a call of `command` with arguments that are already JSON text. The text is not checked; if it is not an object, the
+    /// worker answers `malformed`.
     pub fn encoded(command: &str, arguments: Bytes) -> Self {
         Self::new(command, Ok(arguments))
     }

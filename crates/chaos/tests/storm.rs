@@ -25,7 +25,8 @@ const FAULTS: [&str; 19] = [
     "host_kill",
 ];
 
-/// R20, R29, R30, R36, R41: whatever happens to workers, actors and hosts, nothing is lost, runs twice, is told wrong or stays behind.
+/// R20, R29, R30, R36, R41: no call is lost, no call that is not idempotent runs twice, no caller gets a
+/// wrong answer, and no process is left.
 #[test]
 fn r36_a_storm_with_every_kind_of_fault() {
     let seed = env::var("HERDER_SEED").unwrap_or("1".into());

@@ -1,4 +1,4 @@
-//! The binary `herder` as a user runs it. One binary of tests, so that there is one link.
+//! The binary `herder` as a user runs it. One test binary: cargo links once, and all tests run in parallel.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 

@@ -1,5 +1,5 @@
-//! The core as its users see it: answers by table, ten thousand random schedules, every state of small pools. One binary, so that there is
-//! one link and all of it runs side by side. `allocations` has a binary of its own, since it replaces the allocator.
+//! The core as its users see it: answers by table, ten thousand random schedules, every state of small pools. One test binary:
+//! cargo links once, and all tests run in parallel. `allocations` is a separate one, since it replaces the allocator.
 
 #[cfg(test)]
 mod answers;

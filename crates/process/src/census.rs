@@ -10,11 +10,11 @@ use std::{collections::BTreeMap, fs, process, thread, time::Duration};
 /// The variable that marks the processes of a [`Census`].
 pub const MARK: &str = "HERDER_MARK";
 
-/// How often, and how many times, a process is looked at again that has no environment yet.
+/// Interval and maximum number of retries while a process has no environment yet.
 const LOOK: Duration = Duration::from_millis(1);
 const LOOKS: usize = 1000;
 
-/// A process as it was seen: equal only to itself, also when its id was given to another since.
+/// A snapshot of a process. Snapshots of two processes are never equal, even if the process id was reused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Seen {
@@ -28,7 +28,7 @@ pub struct Seen {
     pub parent: u32,
     /// Its process group.
     pub group: u32,
-    /// With the pid, this names a process for good.
+    /// When it started, in clock ticks since boot: identifies the process together with the process id.
     started: u64,
 }
 
@@ -48,7 +48,7 @@ impl Census {
         all().filter(|seen| seen.pid != own && seen.state != 'Z' && self.has(seen.pid)).collect()
     }
 
-    /// Returns whether a process is one of them. Waits a moment for a process that is between two programs.
+    /// Returns whether a process is one of them. Waits up to 1 s for a process in the middle of `execve`.
     pub fn has(&self, pid: u32) -> bool {
         environment(pid).split(|byte| *byte == 0).any(|variable| variable == self.0)
     }
@@ -63,7 +63,7 @@ impl Census {
         self.has(pid) && pidfd_send_signal(process, signal).is_ok()
     }
 
-    /// Sends a signal to a process; false if it is gone.
+    /// Sends a signal to a process; false if it is gone. Does not check the mark, since only Linux has `/proc`.
     #[cfg(not(target_os = "linux"))]
     pub fn signal(&self, pid: u32, signal: Signal) -> bool {
         use rustix::process::{Pid, kill_process};
@@ -117,8 +117,8 @@ fn stat_of(pid: u32) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/stat")).ok()
 }
 
-/// Empty if it has none, is gone, or is not ours to read. `execve` takes the old memory away, and lets whoever waits for it go on, before
-/// the new one has its environment: what is read in between is empty, and one in four children looks so just after its start.
+/// Returns the environment of a process; empty if it has none, is gone, or is not ours to read. During `execve`, `/proc/PID/environ` is
+/// empty for a moment; about a quarter of new children are seen in this state, so this retries.
 #[expect(clippy::disallowed_methods, reason = "`execve` gives no event")]
 fn environment(pid: u32) -> Vec<u8> {
     for _ in 0..LOOKS {
@@ -131,8 +131,8 @@ fn environment(pid: u32) -> Vec<u8> {
     Vec::new()
 }
 
-/// Whether it will have an environment, or has it by now. False for a zombie, and for a process whose environment is empty for good: its
-/// bounds are equal, and where its code lies is known, which `execve` writes down last.
+/// Returns whether a process is in the middle of `execve`. False for a zombie, and for a process whose environment is really empty: its
+/// bounds are equal, and it has a code address, which `execve` sets last.
 fn is_between_programs(pid: u32) -> bool {
     let text = stat_of(pid);
     let Some((_, fields)) = text.as_deref().and_then(fields) else { return false };

@@ -1,5 +1,5 @@
-//! Processes of the system, started, stopped and killed. What needs a process of its own has a binary of its own: `leaks`, `output`,
-//! `stuck_log`.
+//! Processes of the system, started, stopped and killed. Tests that need a process of their own (`leaks`, `output`, `stuck_log`) are
+//! separate test binaries.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 

@@ -7,7 +7,7 @@ use herder_core::{Epoch, Now, SessionId, WireId};
 /// The bytes of a call's prefix before its command.
 const PREFIX: usize = 20;
 
-/// A call as the host sends it, all but the arguments: those are JSON, stay where they are and are written behind it.
+/// A call without its arguments. The arguments are JSON; the caller writes them after this head.
 #[derive(Clone, Copy, Debug)]
 pub struct CallHead<'a> {
     /// The attempt; never 0.

@@ -11,7 +11,7 @@ use herder_core::WireId;
 pub struct Flags {
     /// A receiver that does not know the kind passes over the frame.
     pub optional: bool,
-    /// Bits 1 to 7, at their places; bit 0 is not sent from here.
+    /// Bits 1 to 7, unshifted; bit 0 is ignored.
     pub of_kind: u8,
 }
 
@@ -23,7 +23,7 @@ impl Flags {
         u8::from(self.optional) | (self.of_kind & !Self::OPTIONAL)
     }
 
-    /// Reads the byte in the header. Every byte has a meaning; which bits a kind may set is checked with its header.
+    /// Parses the flags byte; never fails. The check of the header rejects bits that its kind does not allow.
     pub fn from_byte(byte: u8) -> Self {
         Self { optional: byte & Self::OPTIONAL != 0, of_kind: byte & !Self::OPTIONAL }
     }

@@ -1,12 +1,11 @@
-//! Whether bytes are JSON arguments that every reader behind this accepts: Python's `json.loads` and serde_json. Holds no state,
-//! builds no tree of values.
+//! Checks that bytes are a JSON object that Python's `json.loads` and serde_json accept. Holds no state, builds no tree of values.
 
 use serde::{Deserialize, de::IgnoredAny};
 use std::str;
 
-/// How deep arrays and objects may be nested. One under serde_json's own limit; Python's readers stand about 1000.
+/// Maximum nesting of arrays and objects; one level below serde_json's limit (Python's is about 1000).
 pub const MAX_DEPTH: usize = 127;
-/// The digits of an integer in JSON. Python refuses to read a longer one.
+/// Maximum digits of an integer. Python refuses to read a longer one.
 pub const MAX_INTEGER_DIGITS: usize = 4300;
 
 /// Why a payload is refused.

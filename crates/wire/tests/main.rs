@@ -1,4 +1,4 @@
-//! Frames and messages, as bytes. One binary, so that there is one link.
+//! Frames and messages, as bytes. One test binary: cargo links once, and all tests run in parallel.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! Arguments as they come from callers (R41): what is accepted every reader accepts.
+//! Arguments that the check accepts are also accepted by Python and serde_json (R41).
 
 use herder_wire::{MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json_object};
 use proptest::prelude::*;

@@ -58,7 +58,7 @@ def _no_constant(text: str) -> Any:
 
 _decoder = json.JSONDecoder(parse_constant=_no_constant)
 _scan: Callable[[str, int], tuple[Any, int]] = getattr(_decoder, "scan_once")  # noqa: B009 - not in typeshed
-_markers: dict[int, object] = {}  # what the encoder is inside of; left dirty by an error
+_markers: dict[int, object] = {}  # the encoder's cycle detection; must be cleared after an error
 
 
 def _encoder() -> Callable[..., Any]:

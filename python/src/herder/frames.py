@@ -21,7 +21,7 @@ PONG = 15
 SESSION_END = 18
 SHUTDOWN = 20
 
-OPTIONAL = 0x01  # who does not know the kind ignores the frame
+OPTIONAL = 0x01  # a receiver that does not know the kind ignores the frame
 INTERRUPT = 0x02  # on `cancel`: break the running code
 
 TO_WORKER = frozenset({HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN})

@@ -178,7 +178,7 @@ def parse_hello(body: bytes) -> dict[str, Any]:
         raise ProtocolError("protocol_mismatch", text)
     state = hello.get("session_state")
     if not (state is True or isinstance(state, str)):
-        raise ProtocolError("malformed_json", "a hello's `session_state` is true or a text")
+        raise ProtocolError("malformed_json", "hello: `session_state` is invalid; expected true or a string")
     for key in LIMITS:
         if type(hello.get(key)) is not int or hello[key] < 0:
             raise ProtocolError("malformed_json", f"a hello's `{key}` is a positive number")
@@ -216,7 +216,7 @@ def _ready(worker: Worker) -> dict[str, Any]:
     commands = [{"name": command.name, "idempotent": command.idempotent} for command in worker.commands.values()]
     if worker.wake is not None:
         return {"commands": commands}
-    return {"commands": commands, "window": worker.pipeline}  # sync handlers alone: one call at a time
+    return {"commands": commands, "window": worker.pipeline}  # only sync handlers: one call at a time, plus `pipeline` waiting
 
 
 def _start_failed(fd: int, error: BaseException) -> None:

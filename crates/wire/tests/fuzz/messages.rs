@@ -48,7 +48,7 @@ fn to_host(message: &WorkerMessage) {
     }
 }
 
-/// The check refuses no object that serde_json reads, but for integers that are too long for Python, and accepts nothing else that it reads.
+/// Checks that `check_json_object` and serde_json agree, except for integers that are too long for Python.
 fn check(payload: &[u8]) {
     let checked = check_json_object(payload);
     match serde_json::from_slice(payload) {
