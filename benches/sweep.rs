@@ -8,7 +8,7 @@
 )]
 
 use actix::Addr;
-use futures::future::join_all;
+use futures_util::future::join_all;
 use herder::{
     CleanupStaleSessions, GetWorker, Pool, PoolConfig, SessionAffinityActor, Sessions, TrackSession, registry,
 };

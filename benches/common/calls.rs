@@ -1,6 +1,6 @@
 //! The call that is measured: a small echo, as an anonymous call or as one of a session.
 
-use futures::future::LocalBoxFuture;
+use futures_util::future::LocalBoxFuture;
 use herder::Pool;
 use serde_json::{Value, json};
 use std::rc::Rc;

@@ -7,7 +7,7 @@ use super::{
     proc,
     rounds::{Figures, round},
 };
-use futures::future::LocalBoxFuture;
+use futures_util::future::LocalBoxFuture;
 use herder::{Pool, PoolConfig};
 use serde_json::Value;
 use std::{cell::Cell, rc::Rc, time::Duration};

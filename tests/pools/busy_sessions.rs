@@ -2,7 +2,7 @@
 //! says for itself (R19). Shown by counts: nothing here depends on how long anything took.
 
 use crate::pools::steps::{affinity_of, answer, answers, bind, count, place, process, queue_is, submitted};
-use futures::future::join_all;
+use futures_util::future::join_all;
 use herder::testing::{HANGING, TestPool, pool};
 use herder::{Affinity, Call, Error, GetWorker, PendingReply, Queue, RebindReason, Routing};
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! R30: a host with a pool is killed with SIGKILL, and nothing of the pool is left, whatever its workers were doing. The host is
 //! this test binary, started again in a role that a variable names; it leaves its files in a folder of the test.
 
-use futures::future::join_all;
+use futures_util::future::join_all;
 use herder::Pool;
 use herder::testing::{Census, Fresh, until};
 use serde_json::{Value, json};

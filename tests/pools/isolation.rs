@@ -6,7 +6,7 @@ mod subject;
 
 use crate::pools::number;
 use crate::pools::steps::{affinity_of, answer, count, pid, status};
-use futures::future::join_all;
+use futures_util::future::join_all;
 use herder::testing::{TestPool, guarded, until};
 use herder::{
     Counters, Error, Expiry, GetSessionState, RebindReason, RemoveWorkerSessions, Routing, SessionStatus, WorkerId,

@@ -1,11 +1,11 @@
 //! The queue of a whole pool (R36): fair between sessions, and honest about what can't be reached in time.
 
 use crate::pools::steps::{answer, queue_is};
-use futures::future::join_all;
+use futures_util::future::join_all;
 use herder::testing::{TestPool, pool, until};
 use herder::{Call, Queue};
 use serde_json::{Value, json};
-use std::{fs, task::Poll, time::Duration};
+use std::{fs, future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 async fn with(hint: &str, queue: Queue) -> TestPool {
     pool(hint, |fresh| {
@@ -60,7 +60,8 @@ async fn r36_what_can_not_be_reached_in_time_is_refused_at_once() {
     until("all were looked at", async || pool.status().await.unwrap().counters.submitted == 333).await;
     let status = pool.status().await.unwrap();
     assert!(status.counters.shed > 0 && status.queue.load.is_some_and(|load| load > 1.0), "{:?}", status.queue);
-    let Poll::Ready(Err(error)) = futures::poll!(&mut replies[299]) else { panic!("the last one waits") };
+    let last = poll_fn(|context| Poll::Ready(Pin::new(&mut replies[299]).poll(context))).await;
+    let Poll::Ready(Err(error)) = last else { panic!("the last one waits") };
     assert_eq!((error.slug(), error.http_status(), error.may_have_run()), ("overloaded", 429, false), "{error}");
     assert!(error.retry_after().is_some() && error.is_retryable(), "{error:?}");
     fs::write(&gate, "").unwrap();

@@ -1,7 +1,7 @@
 //! Sessions reach the worker that holds their state (R14, R15, R18, R22).
 
 use crate::pools::steps::{affinity_of, bind, count, place, process};
-use futures::future::try_join_all;
+use futures_util::future::try_join_all;
 use herder::testing::{guarded, pool};
 use herder::{
     EndSession, Error, GetSessionState, GetStats, GetWorker, IfAbsent, RemoveWorkerSessions, Routing, SessionStatus,

@@ -73,7 +73,7 @@ pub(crate) async fn answer(reply: PendingReply) -> Outcome {
 
 /// All answers, in the order of the calls.
 pub(crate) async fn answers(replies: Vec<PendingReply>) -> Vec<Outcome> {
-    guarded("all answers", futures::future::join_all(replies)).await
+    guarded("all answers", futures_util::future::join_all(replies)).await
 }
 
 /// Where a reply came from.

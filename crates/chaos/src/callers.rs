@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
 
 use crate::answer::{Answer, End, Kind};
-use futures::future::join_all;
+use futures_util::future::join_all;
 use herder::{Affinity, Call, PendingReply, Pool, chaos::Rng};
 use serde_json::{Value, json};
 use std::{

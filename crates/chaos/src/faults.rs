@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
 
 use crate::{callers::Desk, config::BROKEN};
-use futures::future::join;
+use futures_util::future::join;
 use herder::{
     WorkerInfo, WorkerState,
     chaos::{Blow, Rng, Striker, Whole},

@@ -1,7 +1,7 @@
 //! A host that will be killed: a small pool under load, for ever. It says when it serves, and each time it has served some more.
 
 use crate::{answer::End, config, host::Outcome, options::Options};
-use futures::future::join_all;
+use futures_util::future::join_all;
 use herder::Pool;
 use serde_json::{Value, json};
 use std::{

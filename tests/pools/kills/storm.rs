@@ -6,7 +6,7 @@ use crate::{
     pools::steps::{Outcome, answers, place},
     rng::Rng,
 };
-use futures::future::join_all;
+use futures_util::future::join_all;
 use herder::testing::{Signal, TestPool, pool, signal, until};
 use herder::{Error, GetPoolName, WorkerInfo, WorkerRef, WorkerState};
 use serde_json::json;
