@@ -68,7 +68,10 @@ async fn r45_too_few_callers_leave_workers_idle() {
     let pool = pool("lazy", |fresh| demo(fresh, 4)).await;
     let report = guarded("a measurement", Measure::of(&pool).operations(10).callers(1).run()).await.unwrap();
     let losses = report.account.losses;
-    assert_eq!(losses.largest().unwrap().cause, "idle", "{losses:?}");
+    // On a busy machine the caller may lose its core while it encodes a call: then the workers wait for that. Whatever the pool does
+    // itself, it does for one of four lanes at a time.
+    let callers = losses.idle + losses.serialization;
+    assert!(callers > losses.total() - callers, "{losses:?}");
     assert_eq!(report.verdict, Verdict::Serialized(Serialized::NoOverlap { operations: 10 }));
     pool.end().await;
 }
