@@ -216,7 +216,8 @@ def _ready(worker: Worker) -> dict[str, Any]:
     commands = [{"name": command.name, "idempotent": command.idempotent} for command in worker.commands.values()]
     if worker.wake is not None:
         return {"commands": commands}
-    return {"commands": commands, "window": worker.pipeline}  # only sync handlers: one call at a time, plus `pipeline` waiting
+    # Only sync handlers: one call at a time, plus `pipeline` waiting.
+    return {"commands": commands, "window": worker.pipeline}
 
 
 def _start_failed(fd: int, error: BaseException) -> None:
