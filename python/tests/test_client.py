@@ -130,6 +130,33 @@ class AsyncAdder:
         return a + b
 
 
+class Decorator:
+    """A decorator that is a class, and a descriptor."""
+
+    def __init__(self, wrapped):
+        functools.update_wrapper(self, wrapped)
+
+    def __get__(self, instance, owner=None):
+        return self
+
+    async def __call__(self, **named):
+        return await self.__wrapped__(**named)
+
+
+class WithFunc:
+    """An object that calls `func`, as `functools.partial` does."""
+
+    def __init__(self, func):
+        self.func = func
+
+    def __call__(self, a: int, b: int = 2):
+        return self.func(a, b)
+
+
+async def waits(a: int, b: int = 2) -> int:
+    return a + b
+
+
 ADDERS = {
     "__signature__": with_a_default(strict),
     "wraps": traced(functools.partial(strict, b=2)),
@@ -147,6 +174,10 @@ ADDERS = {
     "class method": Adder.of_class,
     "class method of an object": Adder().of_class,
     "static method": Adder.static,
+    "static method object": staticmethod(late),
+    "async static method object": staticmethod(waits),
+    "async decorator object": Decorator(waits),
+    "object with an async func": WithFunc(waits),
     "cached": functools.lru_cache(late),
     "text": late,
 }
@@ -166,6 +197,13 @@ def test_every_kind_of_callable_is_bound_by_its_signature(how):
             with pytest.raises(CallError) as raised:
                 client.call("add", **arguments)
             assert raised.value.kind == "bad_arguments" and text in raised.value.message
+
+
+def test_a_static_generator_is_collected():
+    app = herder.App()
+    app.command(name="list")(staticmethod(generated))
+    with Client(app) as client:
+        assert client.call("list", a=1) == [3]
 
 
 def test_a_decorated_generator_is_what_its_decorator_makes_of_it():

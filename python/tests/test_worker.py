@@ -388,6 +388,7 @@ def test_descriptors_are_not_inherited(start):
         ("sys.exit(3)", "SystemExit", "3"),
         ("@app.on_start\ndef load(): raise OSError('no model')", "OSError", "no model"),
         ("@app.on_start\nasync def load(): raise OSError('no model')", "OSError", "no model"),
+        ("import asyncio\n@app.on_start\ndef load(): return asyncio.sleep(0)", "TypeError", "awaitable"),
         ("@app.command\ndef f(a, /): pass", "TypeError", "positional"),
         ("@app.command\ndef f(): pass\n@app.command(name='f')\ndef g(): pass", "ValueError", "already"),
         ("app = 1", None, "not a herder.App"),

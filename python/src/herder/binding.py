@@ -63,10 +63,22 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _plain(function: Any) -> Any:
-    """The function or method that runs: that of a partial, and `__call__` of an object."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function if inspect.isroutine(function) else type(function).__call__
+    """Return what runs: the function of a partial, a static method or an object with `func`; else `__call__`.
+
+    `inspect.isroutine` would not do: for it, decorators that are classes with `__get__` are routines.
+    """
+    for _ in range(32):  # an object may be its own `func`
+        if inspect.isfunction(function) or inspect.ismethod(function):
+            return function
+        if isinstance(function, (staticmethod, classmethod)):
+            function = function.__func__
+        elif isinstance(function, functools.partial):
+            function = function.func
+        elif callable(inner := getattr(function, "__dict__", {}).get("func")):
+            function = inner
+        else:
+            break
+    return type(function).__call__
 
 
 def _globals(function: Any) -> dict[str, Any]:

@@ -68,7 +68,11 @@ class Worker:
 
 
 def _call(hook: Callable[..., Any], *arguments: Any) -> None:
-    hook(*arguments)
+    result = hook(*arguments)
+    if hasattr(result, "__await__"):  # it would never run
+        getattr(result, "close", lambda: None)()
+        name = getattr(hook, "__qualname__", hook)
+        raise TypeError(f"hook {name} returned an awaitable but is not an async function; declare it with `async def`")
 
 
 def main(arguments: list[str]) -> int:
