@@ -30,9 +30,9 @@ pub use ids::{
     PoolName, WireId, WorkerId, WorkerRef,
 };
 pub use pool::{
-    AffinityStatus, BindError, Core, Counters, Delivery, Effect, Effects, Features, Input, Lookup, Note, PAGE_SCAN,
-    PastLife, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, Salvage, SessionCall, SessionEnd, SessionInfo,
-    SessionPage, SessionState, SessionTrail, StopHow, Submission, TransitionStatus, WorkerStatus,
+    AffinityStatus, AttemptState, BindError, Core, Counters, Delivery, Effect, Effects, Features, Input, Lookup, Note,
+    PAGE_SCAN, PastLife, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, Salvage, SessionCall, SessionEnd,
+    SessionInfo, SessionPage, SessionState, SessionTrail, StopHow, Submission, TransitionStatus, WorkerStatus,
 };
 pub use quarantine::{Quarantined, Suspect, WATCHED_LIMIT, Watched};
 pub use retry::Backoff;

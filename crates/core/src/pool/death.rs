@@ -80,7 +80,7 @@ impl Core {
         }
     }
 
-    /// Which payloads may have ended the process (R37).
+    /// Which payloads may have ended the process: of those that may have run, since the others had no part in it (R37).
     fn blame(&mut self, now: Now, end: End, running: &[Running], suspects: &[Suspect]) {
         let blame = match end.doom {
             None | Some(Doom::Protocol | Doom::Unresponsive) => Blame::Everybody,
@@ -93,7 +93,7 @@ impl Core {
                 Occupant::Call(call) => Some(call),
                 Occupant::Abandoned { .. } => None,
             };
-            if blame.falls_on(call) {
+            if blame.falls_on(call) && attempt.may_run(running, self.settings.concurrency) {
                 self.quarantine.death(now, suspect, attempt.since);
             }
             if let Some(call) = call.and_then(|call| self.calls.get_mut(&call)) {

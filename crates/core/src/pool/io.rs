@@ -34,6 +34,22 @@ pub enum Input {
         /// A result, not an error.
         ok: bool,
     },
+    /// An [`Effect::Send`] could not be carried out: the process never gets the call, and the shell has answered its caller.
+    Unsent {
+        /// To which process.
+        at: WorkerRef,
+        /// Which attempt.
+        wire: WireId,
+    },
+    /// The process's answer to an [`Effect::Cancel`]. Without one, its oldest unfinished attempt is taken to run.
+    AttemptState {
+        /// From which process.
+        at: WorkerRef,
+        /// Of which attempt.
+        wire: WireId,
+        /// Where the attempt is.
+        state: AttemptState,
+    },
     /// An answer to a ping.
     Pong {
         /// From which process.
@@ -198,6 +214,17 @@ pub struct Delivery {
     pub queued: Duration,
     /// From the last send to the final frame.
     pub ran: Duration,
+}
+
+/// Where an attempt is that its worker was asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttemptState {
+    /// Its handler runs.
+    Running,
+    /// It has not begun, and will not. Its final frame comes when the worker gets there.
+    Withdrawn,
+    /// Its handler has ended. Its final frame is on the way.
+    Finished,
 }
 
 /// Why a session is over.

@@ -5,6 +5,7 @@
 //! session demands, its first place), `dispatch` (choice and queues), `settle` (final frames, deadlines, cancels), `retries`,
 //! `lifecycle` (starts, deaths, restarts), `health` (pings).
 
+mod abandoned;
 mod admission;
 mod binding;
 mod call;
@@ -33,7 +34,7 @@ mod turn;
 mod tests;
 
 pub use binding::{BindError, Lookup};
-pub use io::{Delivery, Effect, Input, Note, SessionCall, SessionEnd, StopHow, Submission};
+pub use io::{AttemptState, Delivery, Effect, Input, Note, SessionCall, SessionEnd, StopHow, Submission};
 pub use salvage::Salvage;
 pub use sessions::{PAGE_SCAN, SessionInfo, SessionPage, SessionState};
 pub use status::{
@@ -173,6 +174,8 @@ impl Core {
             Input::Cancel(call) => self.abandon(now, call, fx),
             Input::Ready { at, window, control } => self.ready(now, at, window, control, fx),
             Input::Final { at, wire, ok } => self.finish(now, at, wire, ok, fx),
+            Input::Unsent { at, wire } => self.unsent(now, at, wire, fx),
+            Input::AttemptState { at, wire, state } => self.attempt_state(now, at, wire, state),
             Input::Pong { at, nonce } => self.pong(now, at, nonce, fx),
             Input::Vitals { at, nonce, vitals } => self.examined(now, at, nonce, vitals, fx),
             Input::Exited { at, end, suspects } => self.exited(now, at, end, &suspects, fx),

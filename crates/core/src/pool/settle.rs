@@ -6,11 +6,11 @@ use super::{
     call::{Call, Place},
 };
 use crate::{
-    CallId, CancelSettings, Now, StopHow, WireId, WorkerId, WorkerRef,
-    failure::{Doom, Failure},
+    CallId, Now, Outcome, WireId, WorkerId, WorkerRef,
+    failure::Failure,
     session::Happened,
     timers::Timer,
-    worker::{Escalation, Occupant, Process, Running},
+    worker::{Occupant, Process, Running},
 };
 
 impl Core {
@@ -20,6 +20,7 @@ impl Core {
             self.counters.unknown_frames += 1;
             return fx.push(Effect::Note(Note::UnknownAnswer(at, wire)));
         };
+        self.watch_oldest(now, at);
         match attempt.occupant {
             Occupant::Call(id) => self.deliver(now, id, at, &attempt, ok, fx),
             Occupant::Abandoned { .. } => {
@@ -56,6 +57,22 @@ impl Core {
             self.end_permit(now, call.permit, breaker.counts.failure(&failure));
         }
         fx.push(Effect::Settle { call: id, failure, earlier: call.into_losses() });
+    }
+
+    /// Takes back a call that the shell could not send. The shell answers its caller. No worker saw the call, so nothing counts it as an
+    /// answer: neither the breaker, nor the quarantine, nor the statistics.
+    pub(super) fn unsent(&mut self, now: Now, at: WorkerRef, wire: WireId, fx: &mut Effects) {
+        let Some(attempt) = self.current(at).and_then(|slot| slot.take_attempt(wire)) else { return };
+        let Occupant::Call(id) = attempt.occupant else { return };
+        if let Some(call) = self.calls.remove(&id) {
+            self.counters.closed += 1;
+            self.end_permit(now, call.permit, Outcome::Nothing);
+        }
+        if let Some((row, turn)) = attempt.session {
+            self.release(now, row, turn, false, fx);
+        }
+        self.fill(now, at.worker, fx);
+        self.check_drained(now, fx);
     }
 
     fn freed(&mut self, now: Now, at: WorkerRef, attempt: &Running, ok: bool, fx: &mut Effects) {
@@ -133,39 +150,6 @@ impl Core {
             self.note_wait(now, row, Happened::GaveUp, None, waited);
             let turn = self.turn_of(row) == Some(id);
             self.release(now, row, turn, false, fx);
-        }
-    }
-
-    /// The attempt goes on without a caller: it is asked to stop, then interrupted, then its worker is killed.
-    fn leave_attempt(&mut self, now: Now, at: WorkerRef, wire: WireId, fx: &mut Effects) {
-        let CancelSettings { interrupt, kill } = self.settings.cancel;
-        let Some(attempt) = self.current(at).and_then(|slot| slot.attempt(wire)) else { return };
-        let (next, due) = match interrupt < kill {
-            true => (Escalation::Interrupt(now + interrupt), now + interrupt),
-            false => (Escalation::Kill(now + kill), now + kill),
-        };
-        attempt.occupant = Occupant::Abandoned { next };
-        fx.push(Effect::Cancel { at, wire, interrupt: false });
-        self.timers.set(due, Timer::Attempt(at.worker, wire));
-    }
-
-    /// An abandoned attempt's patience is over. A pool that comes late still interrupts first and leaves the worker all of
-    /// the time between the two: one that was given none would be killed for the pool's own pause.
-    pub(super) fn attempt_due(&mut self, now: Now, worker: WorkerId, wire: WireId, fx: &mut Effects) {
-        let CancelSettings { interrupt, kill } = self.settings.cancel;
-        let slot = self.slot_mut(worker);
-        let (at, live) = (slot.at, slot.is_live());
-        let Some(attempt) = slot.attempt(wire).filter(|_| live) else { return };
-        let Occupant::Abandoned { next } = &mut attempt.occupant else { return };
-        match *next {
-            Escalation::Interrupt(due) if now >= due => {
-                let kill_at = now + kill.saturating_sub(interrupt);
-                *next = Escalation::Kill(kill_at);
-                fx.push(Effect::Cancel { at, wire, interrupt: true });
-                self.timers.set(kill_at, Timer::Attempt(worker, wire));
-            }
-            Escalation::Kill(due) if now >= due => self.doom(now, at, Doom::CancelPatience, StopHow::Kill, fx),
-            Escalation::Interrupt(due) | Escalation::Kill(due) => self.timers.set(due, Timer::Attempt(worker, wire)),
         }
     }
 

@@ -176,7 +176,7 @@ pub struct Counters {
     pub timeouts: u64,
     /// Left by their caller.
     pub abandoned: u64,
-    /// Admitted, and answered `PoolFailed` or `PoolClosed`.
+    /// Admitted, and answered by the pool: `PoolFailed`, `PoolClosed`, or it could not be sent to its worker.
     pub closed: u64,
     /// Sent again after a death.
     pub retries: u64,

@@ -78,8 +78,29 @@ pub(crate) enum Occupant {
 /// What an abandoned attempt still has to expect, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Escalation {
+    /// Nothing yet: the worker was asked to stop it, has not said whether it runs, and has an older one that is taken to run.
+    Asked,
     Interrupt(Now),
     Kill(Now),
+    /// Nothing: the worker said that it has not begun, and will not.
+    Withdrawn,
+}
+
+impl Running {
+    /// Whether the worker said that it has not begun, and will not.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        matches!(self.occupant, Occupant::Abandoned { next: Escalation::Withdrawn })
+    }
+
+    /// Whether it may have begun, of these that one process has: it does not wait for more older ones than the process runs at once.
+    pub(crate) fn may_run(&self, all: &[Self], concurrency: u32) -> bool {
+        let older = all.iter().filter(|other| other.wire < self.wire && !other.is_withdrawn()).count();
+        match self.occupant {
+            Occupant::Abandoned { next: Escalation::Withdrawn } => false,
+            Occupant::Abandoned { next: Escalation::Interrupt(_) | Escalation::Kill(_) } => true,
+            Occupant::Abandoned { next: Escalation::Asked } | Occupant::Call(_) => older < concurrency as usize,
+        }
+    }
 }
 
 impl Slot {
@@ -161,6 +182,11 @@ impl Slot {
 
     pub(crate) fn attempt(&mut self, wire: WireId) -> Option<&mut Running> {
         self.running.iter_mut().find(|attempt| attempt.wire == wire)
+    }
+
+    /// The attempt that is taken to run as long as the worker says nothing.
+    pub(crate) fn oldest(&mut self) -> Option<&mut Running> {
+        self.running.iter_mut().filter(|attempt| !attempt.is_withdrawn()).min_by_key(|attempt| attempt.wire)
     }
 
     pub(crate) fn take_attempt(&mut self, wire: WireId) -> Option<Running> {

@@ -104,7 +104,11 @@ impl Model {
                 self.sent_strict(world, at, id, &call, session, epoch);
             }
         }
-        world.sent(at, wire, Attempt { call: id, session: call.session, strict: call.is_strict(), epoch });
+        world.sent(
+            at,
+            wire,
+            Attempt { call: id, session: call.session, strict: call.is_strict(), epoch, abandoned: false, state: None },
+        );
         if let Some(call) = self.calls.get_mut(&id) {
             call.attempts += 1;
             call.sent = Some((at, wire));

@@ -3,11 +3,12 @@
 
 use super::{driver::Driver, model::Cause, settings::MODES, world::Process};
 use herder_core::{
-    Affinity, CallId, Core, Doom, Fingerprint, Input, KindSettings, Lookup, Now, Outcome, SessionState, Vitals, WireId,
-    WorkerId, WorkerRef,
+    Affinity, AttemptState, CallId, Core, Doom, Fingerprint, Input, KindSettings, Lookup, Now, Outcome, SessionState,
+    Vitals, WireId, WorkerId, WorkerRef,
 };
 use std::time::Duration;
 
+const STATES: [AttemptState; 3] = [AttemptState::Running, AttemptState::Withdrawn, AttemptState::Finished];
 const VITALS: [Vitals; 4] = [Vitals::Computing, Vitals::Idle, Vitals::Stopped, Vitals::Unknown];
 
 impl Driver {
@@ -17,7 +18,8 @@ impl Driver {
             30..44 => self.finish_any(),
             44..57 => self.pass_time(),
             57..69 => self.ready_any(),
-            69..74 => self.cancel_any(),
+            69..72 => self.cancel_any(),
+            72..74 => self.tell_any(),
             74..77 => self.answer_pings(),
             77..79 => self.examine_any(),
             79..84 => self.exit_any(),
@@ -108,6 +110,20 @@ impl Driver {
         let id = self.rng.pick(&calls).unwrap_or(CallId(u64::MAX));
         self.input(Input::Cancel(id), Cause::Other);
         assert!(!self.model.calls.contains_key(&id), "I1: {id} was left by its caller and is not settled");
+    }
+
+    /// R35: a process says where an attempt is, mostly one that it was asked to stop.
+    fn tell_any(&mut self) {
+        let all = self.world.unfinished();
+        let those: Vec<_> = all.filter(|(.., attempt)| attempt.abandoned || self.now.0 % 8 == 0).collect();
+        let Some((at, wire, attempt)) = self.rng.pick(&those) else { return };
+        let state = STATES[self.rng.below(STATES.len())];
+        if attempt.abandoned
+            && let Some(attempt) = self.world.process(at).unfinished.get_mut(&wire)
+        {
+            attempt.state = Some(state);
+        }
+        self.input(Input::AttemptState { at, wire, state }, Cause::Other);
     }
 
     pub(crate) fn answer_pings(&mut self) {

@@ -1,7 +1,7 @@
 //! The processes a pool believes in, and what it sent them. Carries out effects as a real shell would, and refuses those
 //! that no shell could carry out.
 
-use herder_core::{CallId, Effect, Epoch, WireId, WorkerId, WorkerRef};
+use herder_core::{AttemptState, CallId, Doom, Effect, Epoch, WireId, WorkerId, WorkerRef};
 use std::collections::BTreeMap;
 
 /// What a process was sent and has not answered.
@@ -12,6 +12,10 @@ pub(crate) struct Attempt {
     pub(crate) session: Option<usize>,
     pub(crate) strict: bool,
     pub(crate) epoch: Option<Epoch>,
+    /// Its caller has gone, and the process was asked to stop it.
+    pub(crate) abandoned: bool,
+    /// What the process said of it then.
+    pub(crate) state: Option<AttemptState>,
 }
 
 /// A process that has not exited.
@@ -26,6 +30,19 @@ pub(crate) struct Process {
     pub(crate) pings: Vec<u64>,
     /// Pings it let pass, and is examined for.
     pub(crate) examined: Vec<u64>,
+}
+
+impl Process {
+    /// Abandoned attempts that run, by its own word, or because they are the oldest.
+    fn overdue(&self) -> impl Iterator<Item = WireId> + '_ {
+        let begun = |attempt: &Attempt| attempt.state != Some(AttemptState::Withdrawn);
+        let oldest = self.unfinished.iter().find(|(_, attempt)| begun(attempt)).map(|(wire, _)| *wire);
+        let runs = move |wire: WireId, attempt: &Attempt| {
+            let told = matches!(attempt.state, Some(AttemptState::Running | AttemptState::Finished));
+            attempt.abandoned && begun(attempt) && (told || oldest == Some(wire))
+        };
+        self.unfinished.iter().filter(move |(wire, attempt)| runs(**wire, attempt)).map(|(wire, _)| *wire)
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -43,8 +60,12 @@ impl World {
     pub(crate) fn apply(&mut self, effect: &Effect) {
         match *effect {
             Effect::Start(at) => self.start(at),
-            Effect::Stop { at, .. } => {
+            Effect::Stop { at, doom, .. } => {
                 assert!(self.processes.contains_key(&at), "stops {at}, which is no process");
+                let guilty = doom != Doom::CancelPatience
+                    || self.process(at).stopping
+                    || self.process(at).overdue().next().is_some();
+                assert!(guilty, "R35: {at} is killed for a call that has not begun: {:?}", self.process(at));
                 self.process(at).stopping = true;
             }
             Effect::Ping { at, nonce } => {
@@ -58,9 +79,12 @@ impl World {
                 );
                 self.process(at).examined.push(nonce);
             }
-            Effect::Cancel { at, wire, .. } => {
-                let known = self.processes.get(&at).is_some_and(|process| process.unfinished.contains_key(&wire));
-                assert!(known, "cancels {wire} in {at}, which does not run it");
+            Effect::Cancel { at, wire, interrupt } => {
+                let attempt = self.process(at).unfinished.get_mut(&wire);
+                assert!(attempt.is_some(), "cancels {wire} in {at}, which does not have it");
+                attempt.into_iter().for_each(|attempt| attempt.abandoned = true);
+                let may = !interrupt || self.process(at).overdue().any(|other| other == wire);
+                assert!(may, "R35: {wire} has not begun and is interrupted: {:?}", self.process(at));
             }
             Effect::Stopped => {
                 assert!(self.processes.is_empty() && !self.stopped, "stopped with {:?}", self.processes);

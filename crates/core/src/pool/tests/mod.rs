@@ -1,5 +1,6 @@
 //! The life of a call, one rule at a time. Schedules in any order are in `tests/schedules.rs`.
 
+mod abandoned;
 mod bounds;
 mod breaker;
 mod calls;

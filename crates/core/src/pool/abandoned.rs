@@ -1,0 +1,89 @@
+//! Attempts whose callers have gone. The worker is asked to stop; an attempt that runs is interrupted, and then its worker is killed.
+//!
+//! Only the worker knows which of its calls has begun, and says so in its answer to a cancel. An attempt that has not begun costs nothing and
+//! ends by itself, behind those before it: to kill its worker would cost an innocent call and all sessions there. As long as a worker says
+//! nothing (C code holds the GIL, or it serves no control channel), the oldest of its attempts is taken to run, and no other.
+
+use super::{AttemptState, Core, Effect, Effects};
+use crate::{
+    CancelSettings, Now, StopHow, WireId, WorkerId, WorkerRef,
+    failure::Doom,
+    timers::Timer,
+    worker::{Escalation, Occupant},
+};
+
+impl Core {
+    /// Asks the worker to stop an attempt that nobody waits for any more.
+    pub(super) fn leave_attempt(&mut self, now: Now, at: WorkerRef, wire: WireId, fx: &mut Effects) {
+        let Some(attempt) = self.current(at).and_then(|slot| slot.attempt(wire)) else { return };
+        attempt.occupant = Occupant::Abandoned { next: Escalation::Asked };
+        fx.push(Effect::Cancel { at, wire, interrupt: false });
+        self.watch_oldest(now, at);
+    }
+
+    /// What the worker says of an attempt that it was asked to stop.
+    pub(super) fn attempt_state(&mut self, now: Now, at: WorkerRef, wire: WireId, state: AttemptState) {
+        let kill = self.settings.cancel.kill;
+        let Some(attempt) = self.current(at).and_then(|slot| slot.attempt(wire)) else { return };
+        let Occupant::Abandoned { next } = &mut attempt.occupant else { return };
+        match (state, *next) {
+            (AttemptState::Running, Escalation::Asked | Escalation::Withdrawn) => self.start_patience(now, at, wire),
+            // Patience that already runs is not begun anew: a worker could say this for ever.
+            (AttemptState::Running, Escalation::Interrupt(_) | Escalation::Kill(_)) => {}
+            (AttemptState::Withdrawn, _) => {
+                *next = Escalation::Withdrawn;
+                self.watch_oldest(now, at);
+            }
+            // Its final frame is on the way: there is nothing left to interrupt.
+            (AttemptState::Finished, Escalation::Kill(_)) => {}
+            (AttemptState::Finished, _) => {
+                *next = Escalation::Kill(now + kill);
+                self.timers.set(now + kill, Timer::Attempt(at.worker, wire));
+            }
+        }
+    }
+
+    /// Begins the patience with the process's oldest attempt, if that one is abandoned and the worker has said nothing of it.
+    pub(super) fn watch_oldest(&mut self, now: Now, at: WorkerRef) {
+        let oldest = self.current(at).and_then(|slot| slot.oldest());
+        if let Some(attempt) = oldest
+            && matches!(attempt.occupant, Occupant::Abandoned { next: Escalation::Asked })
+        {
+            let wire = attempt.wire;
+            self.start_patience(now, at, wire);
+        }
+    }
+
+    fn start_patience(&mut self, now: Now, at: WorkerRef, wire: WireId) {
+        let CancelSettings { interrupt, kill } = self.settings.cancel;
+        let (next, due) = match interrupt < kill {
+            true => (Escalation::Interrupt(now + interrupt), now + interrupt),
+            false => (Escalation::Kill(now + kill), now + kill),
+        };
+        if let Some(attempt) = self.current(at).and_then(|slot| slot.attempt(wire)) {
+            attempt.occupant = Occupant::Abandoned { next };
+            self.timers.set(due, Timer::Attempt(at.worker, wire));
+        }
+    }
+
+    /// An abandoned attempt's patience is over. A pool that comes late still interrupts first and leaves the worker all of
+    /// the time between the two: one that was given none would be killed for the pool's own pause.
+    pub(super) fn attempt_due(&mut self, now: Now, worker: WorkerId, wire: WireId, fx: &mut Effects) {
+        let CancelSettings { interrupt, kill } = self.settings.cancel;
+        let slot = self.slot_mut(worker);
+        let (at, live) = (slot.at, slot.is_live());
+        let Some(attempt) = slot.attempt(wire).filter(|_| live) else { return };
+        let Occupant::Abandoned { next } = &mut attempt.occupant else { return };
+        match *next {
+            Escalation::Interrupt(due) if now >= due => {
+                let kill_at = now + kill.saturating_sub(interrupt);
+                *next = Escalation::Kill(kill_at);
+                fx.push(Effect::Cancel { at, wire, interrupt: true });
+                self.timers.set(kill_at, Timer::Attempt(worker, wire));
+            }
+            Escalation::Kill(due) if now >= due => self.doom(now, at, Doom::CancelPatience, StopHow::Kill, fx),
+            Escalation::Interrupt(due) | Escalation::Kill(due) => self.timers.set(due, Timer::Attempt(worker, wire)),
+            Escalation::Asked | Escalation::Withdrawn => {}
+        }
+    }
+}
