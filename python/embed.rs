@@ -21,6 +21,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "demo.py",
     "errors.py",
     "frames.py",
+    "hooks.py",
     "load.py",
     "loop.py",
     "notebook.py",

@@ -21,8 +21,8 @@ class Refusal extends Error { // an error that is no bug
   constructor(kind, message, code) { super(message).fields = { kind, message, code }; }
 }
 
-const HELLO = 1, READY = 2, CALL = 3, RESULT = 4, ERROR = 5, CANCEL = 10, REVOKE = 11, PING = 14, PONG = 15;
-const SESSION_END = 18, SHUTDOWN = 20, KNOWN = [HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN];
+const HELLO = 1, READY = 2, CALL = 3, RESULT = 4, ERROR = 5, CANCEL = 10, REVOKE = 11, STATE = 13, PING = 14;
+const PONG = 15, SESSION_END = 18, SHUTDOWN = 20, KNOWN = [HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN];
 const OPTIONAL = 1; // the flag of a frame that may be passed over
 
 const calls = new Socket({ fd: Number(process.env.HERDER_FD) });
@@ -123,7 +123,10 @@ function finish() { // after shutdown: when every call has its final frame, and 
 async function serveControl() {
   for await (const { kind, wireId } of frames(control)) {
     if (kind === PING) control.write(framed(PONG, wireId));
-    if (kind === CANCEL) running.get(wireId)?.abort(); // a command that listens stops; the others can't be broken
+    if (kind === CANCEL && running.has(wireId)) { // any other was answered, or was not read
+      control.write(framed(STATE, wireId, [1])); // running
+      running.get(wireId).abort(); // a command that listens stops; the others can't be broken
+    }
   }
 }
 

@@ -139,10 +139,18 @@ class Host:
         """Send cancel on the control descriptor."""
         self.control.sendall(frames.frame(frames.CANCEL, wire_id, b"", frames.INTERRUPT if interrupt else 0))
 
+    def state(self):
+        """The next frame on the control descriptor, which must be an attempt's state: wire id and state."""
+        length, kind, _, _, wire_id = frames.HEADER.unpack(exactly(self.control, 16))
+        assert (kind, length) == (frames.ATTEMPT_STATE, 1)
+        return wire_id, exactly(self.control, 1)[0]
+
     def ping(self, nonce=7):
-        """Send a ping and wait for its pong."""
+        """Send a ping and wait for its pong; answers to cancels before it are passed over."""
         self.control.sendall(frames.frame(frames.PING, nonce))
-        assert exactly(self.control, 16) == frames.frame(frames.PONG, nonce)
+        while (header := exactly(self.control, 16)) != frames.frame(frames.PONG, nonce):
+            assert header[4] == frames.ATTEMPT_STATE
+            exactly(self.control, 1)
 
     def shutdown(self):
         """Ask for the end on the control descriptor."""

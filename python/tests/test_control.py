@@ -1,5 +1,6 @@
 """R35: pings, cancels and interrupts of a worker that is busy."""
 
+import json
 import os
 import signal
 
@@ -53,6 +54,12 @@ def polite(call: herder.Call):
 
 @app.command
 def quick(): return "quick"
+
+@app.command
+def either(long: bool):
+    if long:
+        print("in")
+        time.sleep(1000)
 
 @app.command
 async def a_sleep():
@@ -163,6 +170,7 @@ def test_interrupts_that_come_late_hit_nothing(start, app):
     for n in range(rounds):
         wire_id = host.send("echo", n=n)
         host.cancel(wire_id, interrupt=True)
+        assert host.state()[0] == wire_id
         answer = host.answer()
         assert answer.wire_id == wire_id
         assert answer.refused == "cancelled" if answer.error else answer.result == {"n": n}
@@ -191,7 +199,7 @@ def test_forgotten_cancels_are_bounded(start):
     )
     for wire_id in range(10_000, 14_000):
         host.cancel(wire_id)
-    host.ping()
+        assert host.state() == (wire_id, frames.WITHDRAWN)
     assert host.call("remembered").result == 1024
 
 
@@ -236,3 +244,133 @@ def test_an_interrupt_is_raised_above_the_loop_only_and_once(start, kind, module
         """
     )
     assert host.call("probe").result == "once"
+
+
+@BOTH
+def test_a_cancel_is_answered_with_where_the_call_is(start, app):
+    """R35: one runs, one waits behind it, one has its answer, one was not read yet."""
+    host = start(app, pipeline=3)
+    assert host.call("quick").result == "quick"
+    finished = host.next_id
+    packed = [host.packed(name) for name in ("polite", "quick")]
+    host.calls.sendall(b"".join(data for _, data in packed))
+    (running, _), (waiting, _) = packed
+    assert host.wait_for_line() == "in"
+    unread = waiting + 1
+    for wire_id, state in [
+        (finished, frames.FINISHED),
+        (waiting, frames.WITHDRAWN),
+        (unread, frames.WITHDRAWN),
+        (running, frames.RUNNING),
+    ]:
+        host.cancel(wire_id)
+        assert host.state() == (wire_id, state)
+    answers = host.answers(2)
+    assert answers[running].result == "stopped" and answers[waiting].refused == "cancelled"
+    assert host.call("quick").refused == "cancelled"  # the one that was not read
+    assert host.call("quick").result == "quick"
+
+
+def test_a_task_that_waits_runs(start):
+    """R35: a call is running from the first step of its task on, also while it awaits something."""
+    host = start(WAITS, concurrency=2)
+    first, second = host.send("a_sleep"), host.send("a_careful")
+    assert [host.wait_for_line(), host.wait_for_line()] == ["in", "in"]
+    for wire_id in (second, first):
+        host.cancel(wire_id)
+        assert host.state() == (wire_id, frames.RUNNING)
+
+
+def test_a_call_that_waits_for_a_task_is_answered_when_it_is_cancelled(start):
+    """R35: an asyncio worker answers a withdrawn call at once, not when its turn comes."""
+    host = start(WAITS, pipeline=2)
+    host.send("a_sleep")
+    assert host.wait_for_line() == "in"
+    waiting = host.send("quick")
+    host.cancel(waiting)
+    assert host.state() == (waiting, frames.WITHDRAWN)
+    answer = host.answer()
+    assert (answer.wire_id, answer.refused, answer.started) == (waiting, "cancelled", 0)
+
+
+@pytest.mark.parametrize("app", [SYNC, WAITS], ids=["sync", "asyncio"])
+def test_an_answer_that_is_ready_does_not_wait_behind_a_handler(start, app):
+    """R35: two fast calls and one that never ends come in one read; the command was fast a thousand times before."""
+    host = start(app, pipeline=3)
+    for _ in range(1100):
+        host.call("either", long=False)
+    packed = [host.packed("either", json.dumps({"long": long}).encode()) for long in (False, False, True)]
+    host.calls.sendall(b"".join(data for _, data in packed))
+    assert [host.answer().wire_id, host.answer().wire_id] == [packed[0][0], packed[1][0]]
+    assert host.wait_for_line() == "in"
+
+
+HOOKS = """
+@app.on_session_end
+def first(session, reason):
+    print("hook", session.id)
+    if session.id == "sleeps": time.sleep(1000)
+    if session.id == "deaf":
+        while True:
+            try:
+                time.sleep(1000)
+            except BaseException:
+                print("deaf")
+
+@app.on_session_end
+def second(session, reason): print("second", session.id)
+
+@app.command
+def quick(): return "quick"
+"""
+ASYNC_HOOKS = (
+    HOOKS
+    + """
+@app.on_session_end
+async def third(session, reason):
+    if session.id == "awaits": await asyncio.sleep(1000)
+
+@app.command
+async def makes_it_asyncio(): pass
+"""
+)
+
+
+@pytest.mark.parametrize("app", [HOOKS, ASYNC_HOOKS], ids=["sync", "asyncio"])
+def test_a_hook_that_runs_too_long_is_interrupted(start, app):
+    """R22: the other hooks run, the calls behind it are answered, and the log has the reason."""
+    host = start(app, session_end_timeout_ms=50)
+    host.end_session("sleeps")
+    wire_id = host.send("quick")
+    assert [host.wait_for_line(), host.wait_for_line()] == ["hook sleeps", "second sleeps"]
+    assert host.answer().wire_id == wire_id
+    host.shutdown()
+    status, _, err = host.finish()
+    assert status == 0 and "HookTimeout" in err and "'sleeps'" in err
+
+
+def test_a_hook_that_awaits_too_long_is_cancelled(start):
+    host = start(ASYNC_HOOKS, session_end_timeout_ms=50)
+    host.end_session("awaits")
+    host.shutdown()
+    status, _, err = host.finish()
+    assert status == 0 and "HookTimeout" in err and "'awaits'" in err
+
+
+@pytest.mark.parametrize("app", [HOOKS, ASYNC_HOOKS], ids=["sync", "asyncio"])
+def test_a_hook_that_cannot_be_interrupted_ends_the_worker(start, app):
+    """R22: nothing else would: the calls behind it would wait for ever."""
+    host = start(app, session_end_timeout_ms=50)
+    host.end_session("deaf")
+    status, out, err = host.finish()
+    assert status == 1 and "deaf" in out and "cannot be interrupted" in err and "in first" in err
+
+
+def test_a_cancel_while_a_hook_runs_finds_the_call_not_begun(start):
+    """R35: the hook is not the call."""
+    host = start(HOOKS)
+    host.end_session("sleeps")
+    assert host.wait_for_line() == "hook sleeps"
+    wire_id = host.send("quick")
+    host.cancel(wire_id, interrupt=True)
+    assert host.state() == (wire_id, frames.WITHDRAWN)

@@ -36,6 +36,7 @@ NAMES = {
     frames.RESULT: "result",
     frames.ERROR: "error",
     frames.CANCEL: "cancel",
+    frames.ATTEMPT_STATE: "attempt_state",
     frames.PING: "ping",
     frames.PONG: "pong",
     frames.SESSION_END: "session_end",
@@ -79,6 +80,9 @@ def encoded(fields):
         return frames.answer(kind, wire_id, fields["started"], fields["ended"], payload)
     if kind == frames.ERROR:
         return answers.error_frame(wire_id, fields["error"], fields["started"], fields["ended"])
+    if kind == frames.ATTEMPT_STATE:
+        states = {"running": frames.RUNNING, "withdrawn": frames.WITHDRAWN, "finished": frames.FINISHED}
+        return frames.frame(kind, wire_id, bytes((states[fields["state"]],)))
     return frames.frame(kind, wire_id)
 
 

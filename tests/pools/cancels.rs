@@ -200,3 +200,47 @@ async fn r35_a_c_call_without_the_gil_that_never_returns_costs_its_worker() {
 async fn r35_a_c_call_with_the_gil_costs_its_worker() {
     is_killed("c_with_gil").await;
 }
+
+/// R35, R36: an abandoned call that waits in its worker behind another one has not begun. Nobody is interrupted or killed for it, however long
+/// the other one runs: not after all the time that costs another worker, with a call that does run, its life. Red when each abandoned
+/// attempt has its patience at once.
+#[tokio::test]
+async fn r35_a_call_that_waits_behind_another_costs_nobody_a_worker() {
+    let app = format!("{SYNC}{HOLD}");
+    let pool = pool("behind", |fresh| {
+        fresh.file("app.py", &app);
+        let cancel = Cancel::new().interrupt(Duration::from_millis(20)).kill(Duration::from_millis(200));
+        fresh.basic().app("app.py:app").cwd(fresh.dir()).pool_size(2).overflow(0).pipeline(2).cancel(cancel).build()
+    })
+    .await;
+    let before = pool.base().await;
+    let held = pool.call::<Value>("hold", &json!({})).reply();
+    let stuck = pool.call::<Value>("stuck", &json!({})).reply();
+    until("both workers run a call", async || file(&pool, "holds").exists() && file(&pool, "begun").exists()).await;
+    let behind = [pool.call::<Value>("digit", &json!({})).reply(), pool.call::<Value>("digit", &json!({})).reply()];
+    queue_is(&pool, 4, 0).await;
+    drop(behind); // both leave their places behind the running calls
+    drop(stuck);
+    until("the worker of the call that runs is killed", async || pool.base().await[1].pid != before[1].pid).await;
+    fs::write(file(&pool, "release"), "").unwrap();
+    let held = guarded("the call before it", held).await.unwrap();
+    assert_eq!((held.worker, held.generation.0), (before[0].id, 1), "its worker lived on");
+    assert_eq!(held.decode::<String>().unwrap(), "held");
+    pool.end().await;
+}
+
+/// One call that runs until a file is there, one that cannot be broken, and one that is quick.
+const HOLD: &str = "
+@app.command
+def hold() -> str:
+    pathlib.Path('holds').touch()
+    while not pathlib.Path('release').exists():
+        time.sleep(0.005)
+    return 'held'
+
+@app.command
+def stuck() -> None: run(lambda: deadlock(ctypes.PyDLL(None)))
+
+@app.command
+def digit() -> int: return 7
+";

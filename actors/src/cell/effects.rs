@@ -82,13 +82,14 @@ impl State {
         }
     }
 
-    /// Puts the call into the process's outbox. One that can't go there is answered, and its place is free again.
+    /// Puts the call into the process's outbox. A call that cannot go there is answered here, and the core takes it back. Its size was checked
+    /// before it was admitted, so that this happens only if the core and the links disagree.
     fn send(&mut self, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
         let Err(error) = self.put(at, id, wire, epoch) else { return };
         if let Some(call) = self.calls.remove(&id) {
             call.answer(Err(error));
         }
-        self.handle(Input::Final { at, wire, ok: false }); // the loop that called this carries out what follows
+        self.handle(Input::Unsent { at, wire }); // the loop that called this carries out what follows
     }
 
     fn put(&mut self, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) -> Result<()> {

@@ -3,6 +3,7 @@
 use super::{Incoming, State, call::Call};
 use crate::Error;
 use herder_core::{CallId, Input, Submission};
+use herder_wire::check_call_size;
 
 impl State {
     /// Submits a call. Its caller hears of a refusal like of any other answer.
@@ -29,6 +30,19 @@ impl State {
         if let Some(error) = self.broken() {
             return Some(error);
         }
+        self.unknown_command(incoming).or_else(|| self.too_large(incoming))
+    }
+
+    /// A call that fits into no frame. Checked before the call is admitted: no worker will see it, so it must not count as an answer, nor bind
+    /// a session.
+    fn too_large(&self, incoming: &Incoming) -> Option<Error> {
+        let session = incoming.session.as_ref().map_or(0, |session| session.id.as_str().len());
+        let error =
+            check_call_size(&incoming.command, session, incoming.body.len(), self.config().max_frame()).err()?;
+        Some(Error::TooLarge { message: error.to_string(), may_have_run: false, at: None })
+    }
+
+    fn unknown_command(&self, incoming: &Incoming) -> Option<Error> {
         let table = self.commands.as_ref()?;
         if table.contains_key(&*incoming.command) {
             return None;

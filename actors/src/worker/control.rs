@@ -1,4 +1,4 @@
-//! Reads the control descriptor: pongs, and nothing else that matters.
+//! Reads the control descriptor: pongs and answers to cancels, and nothing else that matters.
 
 use super::{
     reader::protocol_error,
@@ -63,8 +63,10 @@ fn take(
             recorder.malformed(Malformed::frame(Descriptor::Control, error.name(), &header));
         })?;
         recorder.received(recorder.now(), Descriptor::Control, &header);
-        if let WorkerMessage::Pong { nonce } = message {
-            step(cell, Input::Pong { at, nonce });
+        match message {
+            WorkerMessage::Pong { nonce } => step(cell, Input::Pong { at, nonce }),
+            WorkerMessage::AttemptState { wire, state } => step(cell, Input::AttemptState { at, wire, state }),
+            _ => {}
         }
     }
     Ok(())

@@ -10,7 +10,13 @@ use crate::{
 };
 use herder_core::{Doom, End, ExitStatus, Input, WorkerRef};
 use herder_wire::{HostHello, HostMessage};
-use std::{cell::OnceCell, io, num::NonZeroU32, rc::Rc};
+use std::{
+    cell::OnceCell,
+    io,
+    num::{NonZeroU32, NonZeroU64},
+    rc::Rc,
+    time::Duration,
+};
 use tokio::{net::UnixStream, sync::Notify};
 
 /// A process in somebody's charge. Dropped before its end was noticed, it is killed and reported.
@@ -110,10 +116,16 @@ fn greet(cell: &Cell, at: WorkerRef) {
         pipeline,
         max_frame: at_least_one(state.config().max_frame()),
         session_state: state.session_state(),
+        session_end_timeout_ms: session_end_timeout(state.config().timeout()),
     };
     if let Some(link) = state.link(at) {
         link.tell_in_order(&HostMessage::Hello(hello));
     }
+}
+
+/// A hook for the end of a session may take as long as a call by default: the calls of its worker wait for it as they wait for each other.
+fn session_end_timeout(call: Duration) -> Option<NonZeroU64> {
+    NonZeroU64::new(u64::try_from(call.as_millis()).unwrap_or(u64::MAX).max(1))
 }
 
 fn at_least_one(number: u32) -> NonZeroU32 {

@@ -20,6 +20,18 @@ pub struct CallHead<'a> {
     pub session: Option<(&'a SessionId, Epoch)>,
 }
 
+/// Checks that a call fits into a frame, before anything is known of the attempt that sends it.
+///
+/// `session` and `payload_len` are lengths in bytes; `session` is 0 for a call without one.
+///
+/// # Errors
+/// [`EncodeError::TooLarge`] and [`EncodeError::CommandTooLong`], as [`CallHead::encode`] would return them.
+pub fn check_call_size(command: &str, session: usize, payload_len: usize, max_frame: u32) -> Result<(), EncodeError> {
+    u16::try_from(command.len()).map_err(|_| EncodeError::CommandTooLong { length: command.len() })?;
+    let length = (PREFIX + command.len() + session).saturating_add(payload_len);
+    Header::outgoing(Kind::Call, Flags::default(), WireId(1), length, max_frame).map(|_| ())
+}
+
 impl CallHead<'_> {
     /// Writes header and prefix to `out`; the caller writes `payload_len` bytes of arguments right behind it.
     ///

@@ -82,6 +82,9 @@ pub enum FrameError {
     /// A session end with a reason this version does not know.
     #[error("session end reason {0} does not exist")]
     UnknownReason(u8),
+    /// The answer to a cancel with a state this version does not know.
+    #[error("attempt state {0} does not exist")]
+    UnknownState(u8),
     /// The body is not JSON, or not the object this kind must have.
     #[error("the body of a {kind} frame is not the JSON it should be: {reason}")]
     MalformedJson {
@@ -138,6 +141,7 @@ impl FrameError {
             Self::NotUtf8 { .. } => "not_utf8",
             Self::InvalidSession { .. } => "invalid_session",
             Self::UnknownReason(_) => "unknown_reason",
+            Self::UnknownState(_) => "unknown_state",
             Self::MalformedJson { .. } => "malformed_json",
             Self::ProtocolMismatch { .. } => "protocol_mismatch",
             Self::ZeroLimit(_) => "zero_limit",

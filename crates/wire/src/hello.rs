@@ -2,7 +2,7 @@
 
 use crate::{EncodeError, FrameError, Kind, PROTOCOL_VERSION, body, body::Body};
 use serde::{Deserialize, Serialize, Serializer};
-use std::num::{NonZeroU8, NonZeroU32};
+use std::num::{NonZeroU8, NonZeroU32, NonZeroU64};
 
 /// What the host says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,6 +15,9 @@ pub struct HostHello {
     pub max_frame: NonZeroU32,
     /// Whether handlers may keep a session's state.
     pub session_state: SessionState,
+    /// Milliseconds after which the worker interrupts a hook that runs for the end of a session. `None`: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_end_timeout_ms: Option<NonZeroU64>,
 }
 
 /// What a worker answers.
@@ -60,6 +63,7 @@ struct RawHostHello {
     pipeline: u32,
     max_frame: u32,
     session_state: RawSessionState,
+    session_end_timeout_ms: Option<NonZeroU64>,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +97,7 @@ impl HostHello {
             concurrency: limit("concurrency", raw.concurrency)?,
             pipeline: limit("pipeline", raw.pipeline)?,
             max_frame: limit("max_frame", raw.max_frame)?,
+            session_end_timeout_ms: raw.session_end_timeout_ms,
             session_state: match raw.session_state {
                 RawSessionState::Flag(true) => SessionState::Kept,
                 RawSessionState::Flag(false) => return Err(no_reason()),

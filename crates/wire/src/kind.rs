@@ -75,6 +75,8 @@ kinds! {
     Revoke = 11, "revoke", ToWorker;
     /// Reserved: the answer to a revoke.
     Revoked = 12, "revoked", ToHost;
+    /// The answer to a cancel: where the attempt is.
+    AttemptState = 13, "attempt_state", ToHost;
     /// Are you there?
     Ping = 14, "ping", ToWorker;
     /// The answer to a ping.
@@ -122,6 +124,7 @@ impl Kind {
             Self::Result => (W::Call, B::AtLeast(16), 0),
             Self::Error => (W::Any, B::AtLeast(16), 0),
             Self::Cancel => (W::Call, B::Empty, Self::INTERRUPT),
+            Self::AttemptState => (W::Call, B::AtLeast(1), 0),
             Self::Ping | Self::Pong => (W::Any, B::Empty, 0),
             Self::SessionEnd => (W::Zero, B::AtLeast(9), 0),
             Self::Shutdown => (W::Zero, B::Empty, 0),

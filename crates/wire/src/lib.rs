@@ -42,7 +42,7 @@ mod stamps;
 mod worker;
 mod worker_error;
 
-pub use call::{Call, CallHead};
+pub use call::{Call, CallHead, check_call_size};
 pub use decoder::{Decoder, Frame};
 pub use error::{EncodeError, FrameError};
 pub use header::{Flags, Header};

@@ -5,7 +5,7 @@ use crate::{
     body::{Body, put_frame, to_json},
 };
 use bytes::{Bytes, BytesMut};
-use herder_core::WireId;
+use herder_core::{AttemptState, WireId};
 
 /// A message from a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,13 @@ pub enum WorkerMessage {
     },
     /// The worker could not start, and is about to exit.
     StartFailed(WorkerError),
+    /// The answer to a cancel.
+    AttemptState {
+        /// The attempt.
+        wire: WireId,
+        /// Where it is.
+        state: AttemptState,
+    },
     /// The answer to a ping.
     Pong {
         /// What the ping carried.
@@ -66,6 +73,7 @@ impl WorkerMessage {
                 (WireId(0), _, error) => Self::StartFailed(error),
                 (wire, stamps, error) => Self::Error { wire, stamps, error },
             },
+            Kind::AttemptState => Self::AttemptState { wire, state: state_from_byte(body.u8()?)? },
             Kind::Pong => Self::Pong { nonce: wire.0 },
             reserved => Self::Ignored(reserved),
         })
@@ -91,8 +99,26 @@ impl WorkerMessage {
             Self::StartFailed(error) => {
                 put(Kind::Error, none, no_call, &[&Stamps::NOT_RUN.encode(), &to_json(Kind::Error, error)?])
             }
+            Self::AttemptState { wire, state } => put(Kind::AttemptState, none, *wire, &[&[state_to_byte(*state)]]),
             Self::Pong { nonce } => put(Kind::Pong, none, WireId(*nonce), &[]),
             Self::Ignored(_) => Ok(()),
         }
+    }
+}
+
+fn state_from_byte(byte: u8) -> Result<AttemptState, FrameError> {
+    match byte {
+        1 => Ok(AttemptState::Running),
+        2 => Ok(AttemptState::Withdrawn),
+        3 => Ok(AttemptState::Finished),
+        other => Err(FrameError::UnknownState(other)),
+    }
+}
+
+fn state_to_byte(state: AttemptState) -> u8 {
+    match state {
+        AttemptState::Running => 1,
+        AttemptState::Withdrawn => 2,
+        AttemptState::Finished => 3,
     }
 }

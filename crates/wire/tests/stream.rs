@@ -1,7 +1,7 @@
 //! Streams cut anywhere, garbage, and messages of every shape: the decoder finds the same frames, never panics, never asks for
 //! more than it may (R41).
 use bytes::{BufMut, Bytes, BytesMut};
-use herder_core::{Epoch, Now, SessionId, WireId};
+use herder_core::{AttemptState, Epoch, Now, SessionId, WireId};
 use herder_wire::*;
 use proptest::{collection::vec, option, prelude::*};
 use std::num::{NonZeroU8, NonZeroU32};
@@ -40,12 +40,13 @@ fn worker_error() -> impl Strategy<Value = WorkerError> {
 }
 
 fn host_message() -> impl Strategy<Value = HostMessage> {
-    let hello = (positive(), positive(), positive(), option::of(any::<String>())).prop_map(
-        |(concurrency, pipeline, max_frame, why)| HostHello {
+    let hello = (positive(), positive(), positive(), option::of(any::<String>()), any::<u64>()).prop_map(
+        |(concurrency, pipeline, max_frame, why, end_timeout)| HostHello {
             concurrency,
             pipeline,
             max_frame,
             session_state: why.map_or(SessionState::Kept, SessionState::Refused),
+            session_end_timeout_ms: std::num::NonZeroU64::new(end_timeout),
         },
     );
     let deadline = option::of((1..=u64::MAX).prop_map(Now));
@@ -93,8 +94,13 @@ fn worker_message() -> impl Strategy<Value = WorkerMessage> {
             error
         }),
         worker_error().prop_map(WorkerMessage::StartFailed),
+        (wire(), state()).prop_map(|(wire, state)| WorkerMessage::AttemptState { wire, state }),
         any::<u64>().prop_map(|nonce| WorkerMessage::Pong { nonce }),
     ]
+}
+
+fn state() -> impl Strategy<Value = AttemptState> {
+    prop_oneof![Just(AttemptState::Running), Just(AttemptState::Withdrawn), Just(AttemptState::Finished)]
 }
 
 /// An optional frame of a later version.

@@ -5,8 +5,17 @@ Importing this package is cheap on purpose (no asyncio, no typing): a bare worke
 
 from herder.app import App
 from herder.call import Call, current_call
-from herder.errors import Interrupted, Rejected, SessionStateUnavailable
+from herder.errors import HookTimeout, Interrupted, Rejected, SessionStateUnavailable
 from herder.session import Session
 
 __version__ = "0.1.0"
-__all__ = ["App", "Call", "Interrupted", "Rejected", "Session", "SessionStateUnavailable", "current_call"]
+__all__ = [
+    "App",
+    "Call",
+    "HookTimeout",
+    "Interrupted",
+    "Rejected",
+    "Session",
+    "SessionStateUnavailable",
+    "current_call",
+]

@@ -12,10 +12,10 @@ import sys
 import types
 from collections import deque
 
-from herder import answers, frames
+from herder import answers, frames, hooks
 from herder.call import Call, now, task_call
 from herder.codec import decode, encode
-from herder.errors import Interrupted, ProtocolError, Refusal
+from herder.errors import HookTimeout, Interrupted, ProtocolError, Refusal
 from herder.loop import READ_SIZE
 from herder.session import Session
 
@@ -35,6 +35,7 @@ def prepare(worker: Worker) -> None:
     server = Server(worker)
     worker.run_hook = server.run_hook
     worker.wake = server.wake
+    worker.attempt_state = server.attempt_state
     worker.cancel_task = server.cancel_soon
     worker.aio = server
 
@@ -48,8 +49,9 @@ def serve(worker: Worker) -> None:
 def interrupt(worker: Worker, frame: FrameType | None) -> None:
     """The signal handler: break the handler or the step of a task that runs now, if it is the target's."""
     calls = worker.calls
-    if calls.running and frame is not None and frame.f_code not in OWN and calls.interrupts(calls.running):
-        raise Interrupted
+    running = calls.running
+    if running and frame is not None and frame.f_code not in OWN and calls.interrupts(running):
+        raise Interrupted if running > 0 else HookTimeout
 
 
 @types.coroutine
@@ -71,6 +73,11 @@ def stepped(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -> 
         except BaseException as error:
             value = error
             step = coroutine.throw
+
+
+async def as_coroutine(steps: Generator[Any, Any, Any]) -> Any:
+    """`steps` as what asyncio makes a task of."""
+    return await steps  # type: ignore[misc]
 
 
 class Pending:
@@ -101,7 +108,9 @@ class Server:
         self.flushing = False
         self.waiting: deque[Pending] = deque()
         self.tasks: dict[int, asyncio.Task[None]] = {}
-        self.begun: set[int] = set()  # tasks whose first step was made: only these may be cancelled as tasks
+        self.begun: set[int] = set()  # calls whose handlers run: only these may be cancelled as tasks
+        self.received: set[int] = set()  # calls that were read and have no answer
+        self.last_read = 0  # the wire id of the last call that was read; they come in order
         self.unfinished: dict[str, int] = {}  # calls by session, read and not answered
         self.endings: dict[str, list[tuple[int, str]]] = {}  # sessions whose end waits for these
         self.hooks: set[asyncio.Task[Any] | None] = set()
@@ -185,16 +194,18 @@ class Server:
     def parse(self) -> None:
         """Act on the whole frames of the buffer."""
         buffer, offset = self.buffer, 0
-        while len(buffer) - offset >= frames.HEADER_SIZE:
-            length, kind, flags, reserved, wire_id = frames.HEADER.unpack_from(buffer, offset)
-            known = frames.check_header(length, kind, flags, reserved, wire_id, self.worker.max_frame)
-            begin = offset + frames.HEADER_SIZE
-            if len(buffer) < begin + length:
-                break
-            offset = begin + length
-            if known:
-                self.on_frame(kind, wire_id, bytes(buffer[begin:offset]))
-        del buffer[:offset]
+        try:
+            while len(buffer) - offset >= frames.HEADER_SIZE:
+                length, kind, flags, reserved, wire_id = frames.HEADER.unpack_from(buffer, offset)
+                known = frames.check_header(length, kind, flags, reserved, wire_id, self.worker.max_frame)
+                begin = offset + frames.HEADER_SIZE
+                if len(buffer) < begin + length:
+                    break
+                offset = begin + length
+                if known:
+                    self.on_frame(kind, wire_id, bytes(buffer[begin:offset]))
+        finally:  # whatever a frame led to, it is not acted on again
+            del buffer[:offset]
 
     def on_frame(self, kind: int, wire_id: int, body: bytes) -> None:
         """One frame from the host."""
@@ -216,6 +227,8 @@ class Server:
         """Check a call, and run it or let it wait for its turn."""
         deadline, epoch, name, session, begin = frames.call_prefix(body)
         worker = self.worker
+        self.received.add(wire_id)  # before `last_read`: see `attempt_state`
+        self.last_read = wire_id
         try:
             command = worker.commands.get(name)
             if command is None:
@@ -223,8 +236,12 @@ class Server:
             arguments = decode(memoryview(body)[begin:])
             command.check(arguments)
             command.check_session(session is not None)
+            if wire_id in worker.calls.cancelled:  # read after its cancel, which therefore found nothing to answer
+                worker.calls.cancelled.pop(wire_id, None)
+                raise Refusal("cancelled", "the call was cancelled before it began")
         except Refusal as refusal:
             self.out.append(answers.failure(wire_id, refusal, 0, 0))
+            self.received.discard(wire_id)
             return
         call = Call(wire_id, deadline, worker.calls)
         if command.session_as is not None and session is not None:
@@ -246,8 +263,7 @@ class Server:
         if pending.command.is_async:
             self.tasks[pending.wire_id] = self.loop.create_task(self.run_async(pending))
         else:
-            if pending.command.slow:
-                self.flush()
+            self.flush()  # an answer that is ready must not wait behind this handler
             self.run_sync(pending)
             self.finished(pending)
 
@@ -257,7 +273,8 @@ class Server:
         started = ended = 0
         token = task_call.set(pending.call)
         try:
-            calls.running = wire_id  # before the look at `cancelled`: the control thread looks the other way round
+            self.begun.add(wire_id)  # before the look at `cancelled`: see `attempt_state`
+            calls.running = wire_id
             if wire_id in calls.cancelled:
                 raise Refusal("cancelled", "the call was cancelled before it began")
             started = now()
@@ -268,6 +285,7 @@ class Server:
         except BaseException as error:
             calls.running = 0
             self.out.append(answers.failure(wire_id, error, started, ended or (now() if started else 0)))
+        self.begun.discard(wire_id)
         task_call.reset(token)
 
     async def run_async(self, pending: Pending) -> None:
@@ -291,8 +309,8 @@ class Server:
             self.out.append(answers.failure(wire_id, error, started, ended or (now() if started else 0)))
         self.begun.discard(wire_id)
         self.tasks.pop(wire_id, None)
+        self.flush()  # at once: another task's next step may take its time
         self.finished(pending)
-        self.flush_soon()
 
     def answer(self, pending: Pending, result: Any, started: int, ended: int) -> None:
         """Pack a result. Raises `Refusal` when it can't be sent."""
@@ -306,6 +324,7 @@ class Server:
         """A call has its answer: what waited for that goes on."""
         if self.worker.calls.forked:  # the handler forked and this is the child, coming back: it is not the worker
             os._exit(0)
+        self.received.discard(pending.wire_id)
         self.worker.calls.cancelled.pop(pending.wire_id, None)
         if pending.session is not None:
             self.session_call_finished(pending.session)
@@ -333,26 +352,64 @@ class Server:
         session = Session(id, epoch, self.worker.sessions)
         for hook in self.worker.app._on_session_end:
             try:
-                result = hook(session, reason)
-                if asyncio.iscoroutine(result):
-                    await result
+                await self.run_end_hook(hook, session, reason)
             except BaseException as error:
                 answers.log_hook(id, error)
         self.worker.sessions.drop(id, epoch)
         self.hooks.discard(asyncio.current_task())
         self.flush_soon()
 
-    def cancel_soon(self, wire_id: int) -> None:
-        """From the control thread: cancel the task of this call."""
-        self.loop.call_soon_threadsafe(self.cancel, wire_id)
+    async def run_end_hook(self, hook: Callable[..., Any], session: Session, reason: str) -> None:
+        """Run one hook with its limit: it is cancelled then, and left alone if it goes on regardless."""
+        calls, limit = self.worker.calls, self.worker.hook_limit
+        with hooks.Limit(self.worker, session.id) as running:
+            calls.running = running.id
+            try:
+                result = hook(session, reason)
+            finally:
+                calls.running = 0
+            if not asyncio.iscoroutine(result):
+                return
+            task = self.loop.create_task(as_coroutine(stepped(result, running.id, calls)))
+            done, _ = await asyncio.wait({task}, timeout=limit)
+            if not done:
+                task.cancel()
+                done, _ = await asyncio.wait({task}, timeout=limit)
+                if not done or task.cancelled():
+                    raise HookTimeout(f"it ran longer than {limit:g} s")
+            task.result()
 
-    def cancel(self, wire_id: int) -> None:
+    def attempt_state(self, wire_id: int) -> int:
+        """Where a call is that was marked as cancelled just now; for the control thread.
+
+        The loop writes its sets and then looks at `cancelled`; this side marks the call first and looks afterwards, at
+        `last_read` before all else: a call that was not read then is refused when it is.
+        """
+        if wire_id > self.last_read:
+            return frames.WITHDRAWN
+        if wire_id in self.begun:
+            return frames.RUNNING
+        return frames.WITHDRAWN if wire_id in self.received else frames.FINISHED
+
+    def cancel_soon(self, wire_id: int, interrupt: bool) -> None:
+        """From the control thread: answer this call if it waits, cancel its task if it is to be interrupted."""
+        self.loop.call_soon_threadsafe(self.cancel, wire_id, interrupt)
+
+    def cancel(self, wire_id: int, interrupt: bool) -> None:
         """A task that has not made its first step can't catch the cancel; it looks for itself.
 
         One that the signal broke already is left in peace.
         """
+        for pending in self.waiting:
+            if pending.wire_id == wire_id:
+                self.waiting.remove(pending)
+                refusal = Refusal("cancelled", "the call was cancelled before it began")
+                self.out.append(answers.failure(wire_id, refusal, 0, 0))
+                self.flush()
+                self.finished(pending)
+                return
         task = self.tasks.get(wire_id)
-        if task is not None and wire_id in self.begun and self.worker.calls.interrupts(wire_id):
+        if interrupt and task is not None and wire_id in self.begun and self.worker.calls.interrupts(wire_id):
             task.cancel()
 
     # --- writing ------------------------------------------------------------------------------------------------------
@@ -395,4 +452,6 @@ class Server:
         return False
 
 
-OWN = frozenset({stepped.__code__, Server.run_sync.__code__, Server.run_async.__code__})
+OWN = frozenset(
+    each.__code__ for each in (stepped, as_coroutine, Server.run_sync, Server.run_async, Server.run_end_hook)
+)

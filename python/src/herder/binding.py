@@ -141,7 +141,7 @@ def _described(types: frozenset[type]) -> str:
 class Command:
     """One command: the function to call, and what has to be true of its arguments."""
 
-    __slots__ = ("call", "call_as", "idempotent", "is_async", "name", "session_as", "slow", "taken", "takes", "wanted")
+    __slots__ = ("call", "call_as", "idempotent", "is_async", "name", "session_as", "taken", "takes", "wanted")
 
     def __init__(self, name: str, function: Callable[..., Any], idempotent: bool) -> None:
         self.name = name
@@ -156,7 +156,6 @@ class Command:
         self.taken = injected - {None} if read.open else None  # with **kwargs: all but these
         self.is_async = is_async(function)
         self.call = _callable(function)
-        self.slow = 1  # above zero: answers that wait are sent before it runs; unknown counts as slow
 
     def check(self, arguments: Any) -> None:
         """Whether `arguments` fit. Raises `Refusal` with a message for whoever sent them."""

@@ -6,6 +6,8 @@ import sys
 import time
 from contextvars import ContextVar
 
+from herder import frames
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,19 +21,21 @@ else:
         return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
+RUNNING, WITHDRAWN, FINISHED = frames.RUNNING, frames.WITHDRAWN, frames.FINISHED
 REMEMBERED = 1024  # cancels kept for calls that are not there: not read yet, or answered already
 
 
 class Calls:
     """Which call runs and which were cancelled.
 
-    The main thread writes `running` and `deadline`, the control thread the rest.
+    The main thread writes `begun`, `running` and `deadline`, the control thread the rest.
     """
 
-    __slots__ = ("cancelled", "closing", "deadline", "forked", "running")
+    __slots__ = ("begun", "cancelled", "closing", "deadline", "forked", "running")
 
     def __init__(self) -> None:
-        self.running = 0  # the wire id whose handler runs on the main thread
+        self.running = 0  # the wire id whose handler runs on the main thread, or a hook's number, below 0
+        self.begun = 0  # the wire id of the last call that began; they begin in the order of their ids
         self.deadline = 0
         self.cancelled: dict[int, bool] = {}  # True: still to be interrupted. Ordered: the oldest is forgotten first
         self.closing = False
@@ -45,6 +49,16 @@ class Calls:
                 self.cancelled.pop(next(iter(self.cancelled)), None)
             except RuntimeError:  # the main thread took one out in the meantime
                 continue
+
+    def state(self, wire_id: int) -> int:
+        """Where a call is that was marked as cancelled just now, in a worker with sync handlers.
+
+        The loop writes `running` and `begun` and then looks at `cancelled`; the control thread marks the call first and
+        looks afterwards. So a call that is found not to have begun is refused by the loop.
+        """
+        if self.running == wire_id:
+            return RUNNING
+        return WITHDRAWN if wire_id > self.begun else FINISHED
 
     def interrupts(self, wire_id: int) -> bool:
         """Whether `wire_id` is to be interrupted and was not yet: True once, so that its cleanup is left in peace."""
@@ -90,6 +104,6 @@ def current_call() -> Call:
     call = task_call.get()
     if call is not None:
         return call
-    if not calls.running:
+    if calls.running <= 0:
         raise RuntimeError("no call is running here")
     return Call(calls.running, calls.deadline, calls)

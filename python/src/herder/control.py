@@ -77,11 +77,17 @@ class Control:
             raise ProtocolError("out_of_order", f"a frame of kind {kind} on the control descriptor")
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:
-        """Mark the call first, then look whether it runs: the loop does these two the other way round."""
+        """Mark the call, tell the host where it is, and ask its task to stop.
+
+        Marked first, then looked at: the loop does these two the other way round, so that a call that is said to have
+        not begun never does.
+        """
         worker = self.worker
         worker.calls.cancel(wire_id, interrupt)
-        if interrupt and worker.cancel_task is not None:
-            worker.cancel_task(wire_id)
+        state = worker.attempt_state(wire_id)
+        write_all(self.fd, frames.frame(frames.ATTEMPT_STATE, wire_id, bytes((state,))))
+        if worker.cancel_task is not None:
+            worker.cancel_task(wire_id, interrupt)
 
     def _signalling(self) -> bool:
         """Signal the running call if it is to be interrupted. True: look again, the loop's own frame ignores it."""

@@ -19,6 +19,13 @@ class Interrupted(BaseException):
     """
 
 
+class HookTimeout(Interrupted):
+    """Raised inside an `on_session_end` hook that runs longer than its limit: clean up in `finally`, let it pass."""
+
+    def __init__(self, message: str = "the hook ran longer than its limit") -> None:
+        super().__init__(message)
+
+
 class SessionStateUnavailable(RuntimeError):
     """`session.state` was used where sessions hold no state; the text says why and which key to set."""
 

@@ -16,6 +16,7 @@ ERROR = 5
 CANCEL = 10
 REVOKE = 11  # reserved, and so is its answer
 REVOKED = 12
+ATTEMPT_STATE = 13
 PING = 14
 PONG = 15
 SESSION_END = 18
@@ -25,7 +26,8 @@ OPTIONAL = 0x01  # a receiver that does not know the kind ignores the frame
 INTERRUPT = 0x02  # on `cancel`: break the running code
 
 TO_WORKER = frozenset({HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN})
-TO_HOST = frozenset({READY, RESULT, ERROR, REVOKED, PONG})
+TO_HOST = frozenset({READY, RESULT, ERROR, REVOKED, ATTEMPT_STATE, PONG})
+RUNNING, WITHDRAWN, FINISHED = 1, 2, 3  # of `attempt_state`
 REASONS = {1: "ended", 2: "expired", 3: "moved"}
 HELLO_LIMIT = 1 << 20
 SESSION_LIMIT = 256  # bytes

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 
-from herder import answers, frames
+from herder import answers, frames, hooks
 from herder.call import Call, now
 from herder.codec import decode, encode
-from herder.errors import Interrupted, ProtocolError, Refusal
+from herder.errors import HookTimeout, Interrupted, ProtocolError, Refusal
 from herder.pipe import read_into, write_all
 from herder.session import Session
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 READ_SIZE = 65536  # more would cross malloc's mmap threshold
 LARGE = 65536  # a payload from here on is written by itself, not copied into the others
-SLOW = 200_000  # nanoseconds: a handler that takes longer must not hold back answers that are ready
-WARY = 1000  # runs for which a command that was slow once is not trusted
 
 
 def serve(worker: Worker) -> None:
@@ -115,11 +113,11 @@ def serve(worker: Worker) -> None:
                         arguments[command.session_as] = Session(session, epoch, sessions)
                 if command.call_as is not None:
                     arguments[command.call_as] = Call(wire_id, deadline, calls)
-                if command.slow and out:
+                if out:  # an answer that is ready must not wait behind this handler
                     write_all(fd, b"".join(out))
                     out.clear()
                 calls.deadline = deadline
-                calls.running = wire_id  # before the look at `cancelled`: the control thread looks the other way round
+                calls.running = calls.begun = wire_id  # before the look at `cancelled`: see `Calls.state`
                 if cancelled and wire_id in cancelled:
                     raise Refusal("cancelled", "the call was cancelled before it began")
                 started = now()
@@ -141,18 +139,13 @@ def serve(worker: Worker) -> None:
                 payload = b""
             if cancelled:
                 cancelled.pop(wire_id, None)
-            if ended - started > SLOW or len(payload) >= LARGE:
-                if calls.forked:  # the handler forked and this is the child, coming back: it is not the worker
-                    os._exit(0)
-                if command is not None and ended - started > SLOW:
-                    command.slow = WARY
-                large = out.pop() if len(payload) >= LARGE else b""
+            if calls.forked:  # the handler forked and this is the child, coming back: it is not the worker
+                os._exit(0)
+            if len(payload) >= LARGE:
+                out.pop()
                 write_all(fd, b"".join(out))
                 out.clear()
-                if large:
-                    write_all(fd, large)
-            elif command is not None and command.slow:
-                command.slow -= 1
+                write_all(fd, payload)
             payload = b""
             result = arguments = None  # a large value must not live until the next call
         if out:
@@ -169,5 +162,8 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
     control thread tries again), so no exception can reach the loop from outside of a handler.
     """
     calls = worker.calls
-    if calls.running and frame is not None and frame.f_code is not serve.__code__ and calls.interrupts(calls.running):
-        raise Interrupted
+    running = calls.running
+    if not running or frame is None or frame.f_code is serve.__code__ or frame.f_code is hooks.run.__code__:
+        return
+    if calls.interrupts(running):
+        raise Interrupted if running > 0 else HookTimeout

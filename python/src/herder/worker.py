@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from herder import answers, frames
+from herder import answers, frames, hooks
 from herder.call import calls
 from herder.codec import decode, encode
 from herder.errors import ProtocolError, Refusal, StartFailed
@@ -46,13 +46,16 @@ class Worker:
         self.concurrency: int = hello["concurrency"]
         self.pipeline: int = hello["pipeline"]
         self.max_frame: int = hello["max_frame"]
+        limit = hello.get("session_end_timeout_ms")
+        self.hook_limit = None if limit is None else limit / 1000  # seconds
         state = hello["session_state"]
         self.sessions = Sessions(state if isinstance(state, str) else None)
         self.app: App
         self.commands: dict[str, Command] = {}
         self.run_hook: Callable[..., Any] = _call
         self.interrupt: Callable[[Worker, FrameType | None], None] | None = None
-        self.cancel_task: Callable[[int], None] | None = None  # of the asyncio loop, when there is one
+        self.attempt_state: Callable[[int], int] = calls.state  # where a call is that was cancelled
+        self.cancel_task: Callable[[int, bool], None] | None = None  # of the asyncio loop, when there is one
         self.wake: Callable[[], None] | None = None
         self.aio: Server | None = None
 
@@ -61,7 +64,7 @@ class Worker:
         session = Session(id, epoch, self.sessions)
         for hook in self.app._on_session_end:
             try:
-                self.run_hook(hook, session, reason)
+                hooks.run(self, hook, session, reason)
             except BaseException as error:
                 answers.log_hook(id, error)
         self.sessions.drop(id, epoch)
@@ -188,6 +191,9 @@ def parse_hello(body: bytes) -> dict[str, Any]:
             raise ProtocolError("malformed_json", f"a hello's `{key}` is a positive number")
         if hello[key] == 0:
             raise ProtocolError("zero_limit", f"a hello has `{key}` 0")
+    limit = hello.get("session_end_timeout_ms", 1)
+    if type(limit) is not int or limit < 1:
+        raise ProtocolError("malformed_json", "a hello's `session_end_timeout_ms` is a positive number")
     checked: dict[str, Any] = hello
     return checked
 

@@ -1,0 +1,89 @@
+"""Runs `on_session_end` hooks with a limit, since the calls of the worker wait behind them.
+
+A hook that runs longer is interrupted. One that still blocks the main thread after the same time again ends the worker:
+nothing else would.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from herder.session import Session
+    from herder.worker import Worker
+
+AGAIN = 0.01  # seconds between two signals, when the first one met Herder's own code and not the hook
+
+
+def run(worker: Worker, hook: Callable[..., Any], session: Session, reason: str) -> None:
+    """Run a hook on the main thread to its end. Raises what it raises, and `HookTimeout` when it was interrupted."""
+    with Limit(worker, session.id) as running:
+        worker.calls.running = running.id
+        try:
+            worker.run_hook(hook, session, reason)
+        finally:
+            worker.calls.running = 0
+
+
+class Limit:
+    """Watches one run of a hook from a thread of its own, from `__enter__` to `__exit__`.
+
+    Entered and left on the main thread. The hook's number stands in `Calls.running` while it runs there.
+    """
+
+    count = 0
+
+    def __init__(self, worker: Worker, session: str) -> None:
+        Limit.count -= 1
+        self.id = Limit.count  # below 0: no wire id
+        self.session = session
+        self.calls = worker.calls
+        self.limit = worker.hook_limit
+        self.main = _thread.get_ident()
+        self.over = _thread.allocate_lock()
+
+    def __enter__(self) -> Limit:
+        if self.limit is not None:
+            self.over.acquire()
+            _thread.start_new_thread(self.watch, (self.limit,))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.limit is not None:
+            self.over.release()
+            self.calls.cancelled.pop(self.id, None)
+
+    def watch(self, limit: float) -> None:
+        """Interrupt the hook once the limit is over; end the worker if that does not help."""
+        if self.over.acquire(timeout=limit):
+            return
+        self.say(f"has run for {limit:g} s and is interrupted")
+        self.calls.cancel(self.id, True)
+        end = time.monotonic() + limit
+        while not self.over.acquire(timeout=AGAIN):
+            if self.calls.running != self.id:
+                continue
+            if time.monotonic() >= end:
+                self.end_worker()
+            if self.calls.cancelled.get(self.id):
+                signal.pthread_kill(self.main, signal.SIGUSR2)
+
+    def end_worker(self) -> None:
+        """Exit: the main thread is in code that cannot be interrupted."""
+        if not self.calls.forked:
+            import faulthandler
+
+            self.say("cannot be interrupted; the worker exits")
+            faulthandler.dump_traceback(2)
+            os._exit(1)
+
+    def say(self, text: str) -> None:
+        """A line in the log."""
+        os.write(2, f"herder: on_session_end for session {self.session!r} {text}\n".encode(errors="replace"))
