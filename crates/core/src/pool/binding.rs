@@ -200,12 +200,21 @@ impl Core {
         Some(at)
     }
 
-    /// The state of this epoch is lost. What other workers hold of it, who ran a hint call, is of no use any more.
+    /// Whether the session was ended or bound elsewhere, and calls of its earlier life still run or wait.
+    pub(super) fn is_ending(&self, row: RowKey) -> bool {
+        let epoch = self.epoch_of(row);
+        matches!(self.binding(row), Binding::To { epoch: bound, .. } if bound < epoch)
+            || self.next_epoch_of(row) < epoch
+    }
+
+    /// The state of this epoch is lost. What other workers hold of it, who ran a hint call, is of no use any more. A state that was to end
+    /// anyway is no loss for the calls that come after it: they begin a new life.
     pub(super) fn void(&mut self, now: Now, row: RowKey, lost: Epoch, fx: &mut Effects) {
         let fresh = self.fresh_epoch();
+        let why = if self.is_ending(row) { Unbound::New } else { Unbound::WorkerLost };
         self.note(now, row, Happened::Lost, self.bound_process(row));
         let Sessions::Routed(routes) = &mut self.sessions else { return };
-        routes.unbind(row, Unbound::WorkerLost);
+        routes.unbind(row, why);
         if let Some(route) = routes.route_mut(row).filter(|route| route.epoch == lost) {
             route.epoch = fresh;
         }

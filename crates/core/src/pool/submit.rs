@@ -81,6 +81,8 @@ impl Core {
         let mode = session.affinity.unwrap_or(routes.settings.mode);
         let (row, born) = self.routed_row(now, session, fx)?;
         self.tell_loss(now, row, mode, fx)?;
+        // The state that ends is still in use: a hint call would find it. So the call waits for its end, as a strict one does.
+        let mode = if mode == Affinity::Hint && self.is_ending(row) { Affinity::StrictQueue } else { mode };
         Ok((Role::routed(row, self.epoch_of(row), mode), born))
     }
 
@@ -217,21 +219,25 @@ impl Core {
     fn begin_row(&mut self, role: Role) {
         let Some(row) = role.row() else { return };
         match &mut self.sessions {
-            Sessions::Tracked(table) => {
-                table.begin_call(row);
-                if let Some(row) = table.row_mut(row) {
-                    row.route.ended = false; // a call of it came meanwhile
-                }
-            }
+            Sessions::Tracked(table) => table.begin_call(row),
             Sessions::Routed(routes) => routes.table.begin_call(row),
         }
     }
 
-    /// A session that was to be forgotten after its calls has a new one.
+    /// A session that was to be forgotten after its calls has a new one. Done only once that call was admitted: a refused one begins no new life.
     fn keep_row(&mut self, role: Role) {
-        let route = role.row().and_then(|row| self.route_mut(row));
-        if let Some(route) = route.filter(|route| route.then() == Then::Forget) {
-            route.set_then(Then::Stay);
+        let Some(row) = role.row() else { return };
+        match &mut self.sessions {
+            Sessions::Tracked(table) => {
+                if let Some(row) = table.row_mut(row) {
+                    row.route.ended = false;
+                }
+            }
+            Sessions::Routed(routes) => {
+                if let Some(route) = routes.route_mut(row).filter(|route| route.then() == Then::Forget) {
+                    route.set_then(Then::Stay);
+                }
+            }
         }
     }
 

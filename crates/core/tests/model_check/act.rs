@@ -135,7 +135,8 @@ impl State {
     fn submit(&mut self, pool: &Pool, kind: Kind) {
         self.left.calls -= 1;
         let mode = pool.mode(kind);
-        let strict = mode.is_some_and(|mode| mode != Affinity::Hint);
+        let ending = kind.session.is_some_and(|session| mode.is_some() && self.is_ending(session));
+        let strict = mode.is_some_and(|mode| mode != Affinity::Hint) || ending;
         let alone = self.calls.iter().all(|call| call.session != kind.session || call.answers > 0);
         self.calls.push(Call {
             session: kind.session,
@@ -162,6 +163,15 @@ impl State {
         let info = kind.session.and_then(|session| self.core.session_info(self.now, session));
         self.call(call).epoch = info.and_then(|info| info.epoch).filter(|_| mode.is_some());
         self.carry_out(pool, &effects, None);
+    }
+
+    /// R22: whether calls of an earlier life of the session still run or wait. A hint call that comes then waits as a strict one does.
+    fn is_ending(&self, session: &'static str) -> bool {
+        let now = self.core.session_info(self.now, session).and_then(|info| info.epoch);
+        let mut waiting = self.calls.iter().filter(|call| call.strict && call.answers == 0);
+        let mut running = self.world.unfinished().map(|(.., attempt)| attempt).filter(|attempt| attempt.strict);
+        waiting.any(|call| call.session == Some(session) && call.epoch < now)
+            || running.any(|attempt| attempt.session == Some(session) && attempt.epoch < now)
     }
 
     pub(crate) fn ready(&mut self, pool: &Pool, at: WorkerRef) {

@@ -192,6 +192,8 @@ impl Driver {
         let (idempotent, deadline) = (self.rng.chance(40), self.now + wait);
         let if_absent = if self.rng.chance(15) { IfAbsent::Reject } else { IfAbsent::Create };
         let mode = self.affinity_mode().filter(|_| session.is_some()).map(|mode| affinity.unwrap_or(mode));
+        let waits = mode == Some(Affinity::Hint) && session.is_some_and(|session| self.is_ending(session));
+        let mode = if waits { Some(Affinity::StrictQueue) } else { mode };
         let record = Call {
             session,
             mode,
@@ -226,6 +228,13 @@ impl Driver {
         }
         self.after(&effects, &Cause::Submit(call));
         call
+    }
+
+    /// R22: whether calls of an earlier life of the session still run or wait. A hint call that comes then waits as a strict one does.
+    fn is_ending(&self, session: usize) -> bool {
+        let now = self.epoch(session);
+        let waiting = self.model.strict(session).any(|(_, call)| call.epoch < now);
+        waiting || self.world.unfinished_strict(session).any(|attempt| attempt.epoch < now)
     }
 
     /// Whether a session that no step's end showed bound may have been bound there by hand meanwhile.

@@ -197,3 +197,78 @@ fn a_rebuilt_core_tells_each_bound_session_once() {
     let (next, fx) = bench.call(Some("ann"));
     assert_eq!(sent(&fx, next).map(|(to, _)| to), Some(at(1, 2)));
 }
+
+/// R22: a call that comes after an end begins a new life, whatever becomes of the call before it.
+#[test]
+fn r22_a_worker_that_dies_with_an_ended_life_takes_nothing_from_the_next() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let (first, fx) = bench.call(Some("ann"));
+    let (worker, _) = sent(&fx, first).unwrap();
+    assert!(bench.core.end_session(bench.now, "ann", &mut bench.fx));
+    let (second, fx) = bench.call(Some("ann"));
+    assert_eq!(sent(&fx, second), None, "it waits behind the first");
+    let fx = bench.die(worker);
+    assert!(matches!(settled(&fx, first), Some(Failure::SessionWorkerLost { .. })));
+    let again = sent(&fx, second).unwrap();
+    assert_eq!(routing(&bench.finish(again), second), Some(Routing::New));
+}
+
+/// R22: a hint call that comes after an end does not find the state that ends; it waits for that, since it would be sent there.
+#[test]
+fn r22_a_hint_call_after_an_end_begins_a_new_life() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    bench.core.settings.pipeline = 2;
+    bench.die(at(1, 1));
+    bench.wait(Duration::from_secs(1));
+    bench.step(Input::Ready { at: at(1, 2), window: 2, control: true });
+    let (first, fx) = bench.call(Some("ann"));
+    let first_sent = sent(&fx, first).unwrap();
+    let before = epoch_sent(&fx, first);
+    assert!(bench.core.end_session(bench.now, "ann", &mut bench.fx));
+    let (second, fx) = bench.call_with(Some("ann"), Some(Affinity::Hint), false);
+    assert_eq!(sent(&fx, second), None, "the state that ends is in use");
+    let fx = bench.finish(first_sent);
+    let ended = fx.iter().position(|effect| matches!(effect, Effect::EndSession { .. }));
+    let begun = fx.iter().position(|effect| matches!(effect, Effect::Send { call, .. } if *call == second));
+    assert!(ended.is_some() && ended < begun, "{fx:?}");
+    assert!(epoch_sent(&fx, second) > before);
+    let second_sent = sent(&fx, second).unwrap();
+    assert_eq!(routing(&bench.finish(second_sent), second), Some(Routing::New));
+}
+
+/// R22: nor is it sent under the life of a call that waits to begin it.
+#[test]
+fn r22_a_hint_call_after_an_end_waits_behind_a_call_that_was_not_sent() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let (other, fx) = bench.call(None);
+    let busy = sent(&fx, other).unwrap();
+    let (first, _) = bench.call(Some("ann"));
+    assert!(bench.core.end_session(bench.now, "ann", &mut bench.fx));
+    let (second, _) = bench.call_with(Some("ann"), Some(Affinity::Hint), false);
+    let fx = bench.finish(busy);
+    assert!(sent(&fx, first).is_some() && sent(&fx, second).is_none(), "{fx:?}");
+    let fx_second = bench.finish(sent(&fx, first).unwrap());
+    assert!(epoch_sent(&fx_second, second) > epoch_sent(&fx, first));
+}
+
+fn epoch_sent(fx: &Effects, id: CallId) -> Option<Epoch> {
+    fx.iter().find_map(|effect| match effect {
+        Effect::Send { call, epoch, .. } if *call == id => *epoch,
+        _ => None,
+    })
+}
+
+/// R22: a call that is refused begins no new life: the session still ends after the calls it has.
+#[test]
+fn r22_a_refused_call_does_not_undo_an_end() {
+    let mut settings = Settings::new(KindSettings::Basic, 1);
+    (settings.overflow, settings.queue.limit) = (0, 0);
+    let mut bench = Bench::with(settings);
+    let (first, fx) = bench.call(Some("ann"));
+    let first_sent = sent(&fx, first).unwrap();
+    assert!(bench.core.end_session(bench.now, "ann", &mut bench.fx));
+    let (second, fx) = bench.call(Some("ann"));
+    assert!(matches!(settled(&fx, second), Some(Failure::QueueFull { .. })), "{fx:?}");
+    bench.finish(first_sent);
+    assert_eq!(bench.core.session_info(bench.now, "ann"), None);
+}
