@@ -16,6 +16,8 @@ import herder
 app = herder.App()
 LEDGER = os.open(os.environ["CHAOS_LEDGER"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 BROKEN = os.environ["CHAOS_BROKEN"]  # while this file is there, no worker starts
+# Some workers of a pool run asyncio, the others do not.
+ASYNC = bool(os.environ["CHAOS_MIXED"]) and os.getpid() % 2 == 1
 GIB = 1 << 30
 kept: list[Any] = []
 
@@ -44,25 +46,55 @@ def worked(id: int, call: herder.Call, ms: float, pad: str) -> list[Any]:
     return [id, 0, pad]
 
 
-@app.command
-def once(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
-    return worked(id, call, ms, pad)
-
-
-@app.command(idempotent=True)
-def again(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
-    return worked(id, call, ms, pad)
-
-
-@app.command
-def count(id: int, call: herder.Call, session: herder.Session, ms: float = 0) -> list[Any]:
+def counted(id: int, session: herder.Session) -> list[Any]:
     """One more in the session's state; between the two records, so that the account says how far it came."""
-    record(id, call, "begins")
-    if ms:
-        time.sleep(ms / 1000)
     session.state["count"] = session.state.get("count", 0) + 1
-    record(id, call, "ends")
     return [id, session.state["count"], ""]
+
+
+if ASYNC:
+    import asyncio
+
+    async def awaited(id: int, call: herder.Call, ms: float, pad: str) -> list[Any]:
+        record(id, call, "begins")
+        await asyncio.sleep(ms / 1000)
+        record(id, call, "ends")
+        return [id, 0, pad]
+
+    @app.command
+    async def once(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
+        return await awaited(id, call, ms, pad)
+
+    @app.command(idempotent=True)
+    async def again(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
+        return await awaited(id, call, ms, pad)
+
+    @app.command
+    async def count(id: int, call: herder.Call, session: herder.Session, ms: float = 0) -> list[Any]:
+        record(id, call, "begins")
+        await asyncio.sleep(ms / 1000)
+        answer = counted(id, session)
+        record(id, call, "ends")
+        return answer
+
+else:
+
+    @app.command
+    def once(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
+        return worked(id, call, ms, pad)
+
+    @app.command(idempotent=True)
+    def again(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
+        return worked(id, call, ms, pad)
+
+    @app.command
+    def count(id: int, call: herder.Call, session: herder.Session, ms: float = 0) -> list[Any]:
+        record(id, call, "begins")
+        if ms:
+            time.sleep(ms / 1000)
+        answer = counted(id, session)
+        record(id, call, "ends")
+        return answer
 
 
 # --- what goes wrong, and the worker lives on -------------------------------------------------------------------------
@@ -111,10 +143,10 @@ def die(id: int, call: herder.Call, how: str) -> NoReturn:
 def calls_fd() -> int:
     """The descriptor of the calls, which no application should know."""
     frame = sys._getframe()
-    while "fd" not in frame.f_locals or frame.f_code.co_name != "serve":
+    while "worker" not in frame.f_locals or frame.f_code.co_name != "serve":
         assert frame.f_back is not None
         frame = frame.f_back
-    return int(frame.f_locals["fd"])
+    return int(frame.f_locals["worker"].fd)
 
 
 @app.command

@@ -18,15 +18,16 @@ const fn millis(n: u64) -> Duration {
 /// The pool that the storm is about.
 pub(crate) fn stormy(options: &Options, folder: &Path) -> Result<PoolConfig, InvalidConfig> {
     let builder = pool("chaos", options, folder).pool_size(options.workers);
-    if options.defaults { builder.build() } else { patient(builder).build() }
+    if options.defaults { builder.build() } else { patient(builder, options).build() }
 }
 
 /// What stands a kill every 50 ms: restarts without a bound, and shorter waits than anybody wants by day.
-fn patient(builder: PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced> {
+fn patient(builder: PoolBuilder<Enhanced>, options: &Options) -> PoolBuilder<Enhanced> {
     let restart = Restart::new().max(1_000_000).min_uptime(millis(100)).backoff(millis(10)).max_backoff(millis(200));
     builder
-        .overflow(0)
-        .pipeline(2)
+        .overflow(options.overflow)
+        .pipeline(options.pipeline)
+        .concurrency(if options.mixed { 4 } else { 1 })
         .start_timeout(Duration::from_secs(10))
         .timeout(Duration::from_secs(60))
         .queue(Queue::new().timeout(Duration::from_secs(60)))
@@ -53,4 +54,5 @@ fn pool(name: &str, options: &Options, folder: &Path) -> PoolBuilder<Enhanced> {
         .env("PYTHONPYCACHEPREFIX", file("pycache"))
         .env("CHAOS_LEDGER", file(LEDGER))
         .env("CHAOS_BROKEN", file(BROKEN))
+        .env("CHAOS_MIXED", if options.mixed { "1" } else { "" })
 }

@@ -195,11 +195,13 @@ impl Host {
     #[expect(clippy::disallowed_methods, reason = "it is a host that is started, not a worker; each is waited for")]
     fn start(options: &Options, role: &str, mark: &str, folder: &Path, log: PathBuf) -> Outcome<Self> {
         let millis = |span: Duration| format!("{}ms", span.as_millis());
-        let Options { seconds, seed, workers, callers, fault_every, .. } = options;
+        let Options { seconds, seed, workers, overflow, pipeline, callers, fault_every, .. } = options;
         let path = |path: &Path| path.display().to_string();
         let mut arguments = vec![format!("{role}={}", path(folder)), format!("--mark={mark}")];
         arguments.extend([format!("--seconds={seconds}"), format!("--seed={seed}")]);
         arguments.extend([format!("--workers={workers}"), format!("--callers={callers}")]);
+        arguments.extend([format!("--overflow={overflow}"), format!("--pipeline={pipeline}")]);
+        arguments.extend(options.mixed.then(|| "--mixed".into()));
         arguments.push(format!("--kill-every={}", millis(options.kill_every())));
         arguments.push(format!("--fault-every={}", millis(*fault_every)));
         arguments.extend(options.defaults.then(|| "--defaults".into()));

@@ -14,6 +14,7 @@ The last line is one JSON object. Exits with 1 if something was lost, ran twice,
 const EXAMPLES: &str = "\
 Examples:
   cargo run --release -p herder-chaos -- --seconds 600 --seed 7
+  cargo run --release -p herder-chaos -- --seconds 300 --seed 7 --overflow 4 --pipeline 8 --mixed   overflow, deep pipelines, asyncio
   cargo run --release -p herder-chaos -- --seconds 120 --seed 7 --defaults   a kill every 10 s and one cascade, on default settings";
 
 #[derive(Clone, Debug, Parser)]
@@ -34,6 +35,15 @@ pub(crate) struct Options {
     /// Base workers of the pool
     #[arg(long, default_value_t = 8)]
     pub(crate) workers: usize,
+    /// Overflow workers of the pool
+    #[arg(long, default_value_t = 0)]
+    pub(crate) overflow: usize,
+    /// Calls that a worker is sent for each that it runs
+    #[arg(long, default_value_t = 2)]
+    pub(crate) pipeline: usize,
+    /// Half of the workers run asyncio, and several calls at once
+    #[arg(long)]
+    pub(crate) mixed: bool,
     /// Callers that call without a pause
     #[arg(long, default_value_t = 32)]
     pub(crate) callers: u64,
@@ -72,7 +82,7 @@ mod tests {
     fn the_examples_of_the_help_are_valid() {
         let commands: Vec<&str> =
             EXAMPLES.lines().filter_map(|line| line.split_once(" -- ")).map(|(_, rest)| rest).collect();
-        assert_eq!(commands.len(), 2);
+        assert_eq!(commands.len(), 3);
         for command in commands {
             let arguments = command.split("   ").next().unwrap_or_default().split_whitespace();
             let options = Options::try_parse_from(["herder-chaos"].into_iter().chain(arguments));
