@@ -49,6 +49,10 @@ instructions:
 stress COUNT="10" *FILTER:
     cargo nextest run --workspace --profile stress --stress-count {{COUNT}} {{FILTER}}
 
+# Change one file of the core in small ways and see that a test notices each change (needs cargo-mutants)
+mutants FILE:
+    cargo mutants -p herder-core --file {{FILE}} --timeout 120 -- --lib --test it -- schedules answers tests::
+
 # Everything CI runs, or some of its steps
 ci *STEPS:
     .ci/run {{STEPS}}
