@@ -80,6 +80,9 @@ impl Core {
             self.record(now, at.worker, before, WorkerState::Terminating, "told to end");
         }
         fx.push(Effect::Stop { at, how, doom });
+        if live_since.is_none() {
+            self.start_due(now, fx); // its place in the batch is free, however long its exit takes
+        }
         if self.homeless.len() > 0 && !self.base_lives() {
             self.fill_all(now, fx); // now the overflow may take new sessions
         }
