@@ -37,6 +37,7 @@ impl Core {
         }
         self.counters.starts += 1;
         self.timers.set(now + self.settings.start_timeout, Timer::Worker(at.worker));
+        self.shrink_timers(); // those of the process before it are stale: a pool without calls must not gather them
         fx.push(Effect::Start(at));
     }
 
