@@ -7,55 +7,69 @@ use tokio::sync::oneshot;
 /// Answers owed.
 #[derive(Default)]
 pub(super) struct Waiters {
-    ready: Vec<oneshot::Sender<Result<()>>>,
-    killed: Vec<(WorkerRef, oneshot::Sender<Result<()>>)>,
-    stopped: Vec<oneshot::Sender<Result<ShutdownReport>>>,
+    ready: Owed<(), ()>,
+    killed: Owed<WorkerRef, ()>,
+    stopped: Owed<(), ShutdownReport>,
+}
+
+/// Answers of one kind, each with what it waits for. Those whose askers have left are dropped as they outnumber the others (I6).
+struct Owed<K, T>(Vec<(K, oneshot::Sender<Result<T>>)>);
+
+impl<K, T> Default for Owed<K, T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K, T: Clone> Owed<K, T> {
+    fn add(&mut self, key: K) -> oneshot::Receiver<Result<T>> {
+        if self.0.len() == self.0.capacity() {
+            self.0.retain(|(_, sender)| !sender.is_closed());
+            self.0.reserve(self.0.len().max(16)); // as many can come as are left before anybody looks again
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.0.push((key, sender));
+        receiver
+    }
+
+    fn answer(&mut self, answer: &Result<T>, is_meant: impl Fn(&K) -> bool) {
+        for (_, waiter) in self.0.extract_if(.., |(key, _)| is_meant(key)) {
+            let _ = waiter.send(answer.clone());
+        }
+    }
 }
 
 impl Waiters {
     pub(super) fn ready(&mut self) -> oneshot::Receiver<Result<()>> {
-        let (sender, receiver) = oneshot::channel();
-        self.ready.push(sender);
-        receiver
+        self.ready.add(())
     }
 
     pub(super) fn killed(&mut self, at: WorkerRef) -> oneshot::Receiver<Result<()>> {
-        let (sender, receiver) = oneshot::channel();
-        self.killed.push((at, sender));
-        receiver
+        self.killed.add(at)
     }
 
     pub(super) fn stopped(&mut self) -> oneshot::Receiver<Result<ShutdownReport>> {
-        let (sender, receiver) = oneshot::channel();
-        self.stopped.push(sender);
-        receiver
+        self.stopped.add(())
     }
 
     /// Answers those who wait for readiness, if there is an answer.
     pub(super) fn check_ready(&mut self, state: &State) {
-        let Some(answer) = readiness(state) else { return };
-        for waiter in self.ready.drain(..) {
-            let _ = waiter.send(answer.clone());
+        if let Some(answer) = readiness(state) {
+            self.ready.answer(&answer, |()| true);
         }
     }
 
     pub(super) fn gone(&mut self, at: WorkerRef) {
-        for (_, waiter) in self.killed.extract_if(.., |(who, _)| *who == at) {
-            let _ = waiter.send(Ok(()));
-        }
+        self.killed.answer(&Ok(()), |who| *who == at);
     }
 
     /// Every process there was is being killed: its end will not be told any more.
     pub(super) fn all_gone(&mut self) {
-        for (_, waiter) in self.killed.drain(..) {
-            let _ = waiter.send(Ok(()));
-        }
+        self.killed.answer(&Ok(()), |_| true);
     }
 
     pub(super) fn all_stopped(&mut self, report: &ShutdownReport) {
-        for waiter in self.stopped.drain(..) {
-            let _ = waiter.send(Ok(report.clone()));
-        }
+        self.stopped.answer(&Ok(report.clone()), |()| true);
     }
 }
 
@@ -76,4 +90,24 @@ fn readiness(state: &State) -> Option<Result<()>> {
 
 fn too_many_deaths() -> Error {
     Error::StartFailed { at: None, reason: "its workers keep dying".into(), report: Box::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// I6: whoever gives up waiting, again and again, leaves nothing behind; the others keep their place.
+    #[test]
+    fn askers_that_left_are_forgotten() {
+        let mut waiters = Waiters::default();
+        let at = WorkerRef { worker: herder_core::WorkerId(1), generation: herder_core::Generation(1) };
+        let mut patient: Vec<_> = (0..40).map(|_| waiters.killed(at)).collect();
+        for _ in 0..10_000 {
+            drop((waiters.ready(), waiters.killed(at), waiters.stopped()));
+        }
+        let held = [waiters.ready.0.len(), waiters.killed.0.len(), waiters.stopped.0.len()];
+        assert!(held.iter().all(|len| *len <= 160), "{held:?}");
+        waiters.gone(at);
+        assert!(patient.iter_mut().all(|waiter| matches!(waiter.try_recv(), Ok(Ok(())))));
+    }
 }

@@ -1,5 +1,5 @@
 //! When the core must be asked again. An index over deadlines that stand elsewhere: an entry only says "look at this
-//! thing then", so a stale one costs a look and nothing else.
+//! thing then", so a stale one costs a look and nothing else. A missing one is a fault: the thing would wait for ever (I8).
 
 use crate::{CallId, Now, WireId, WorkerId, WorkerRef};
 use std::{
@@ -15,7 +15,7 @@ pub(crate) enum Timer {
     Call(CallId),
     /// An attempt whose call is settled: interrupt it, then kill its worker.
     Attempt(WorkerId, WireId),
-    /// A slot's next start, start timeout or ping.
+    /// A slot's next start, start timeout or ping. Each of them sets an entry of its own.
     Worker(WorkerId),
     /// Whether an overflow process has been idle long enough. One entry a process, renewed when it comes due: setting it
     /// whenever the process becomes idle would leave one for each call behind.
@@ -28,11 +28,24 @@ pub(crate) enum Timer {
     Pool,
 }
 
-/// A heap of things to look at. Finished calls leave their entries behind; `shrink` drops those, so that the heap
+impl Timer {
+    /// Whether an entry at `at` is enough for a thing that is due at `due`. A look that comes early sets the entry again, except for
+    /// slots: a slot's look finds out which of several entries is the right one.
+    fn covers(self, at: Now, due: Now) -> bool {
+        match self {
+            Self::Worker(_) => at == due,
+            _ => at <= due,
+        }
+    }
+}
+
+/// A heap of things to look at. Whatever is over leaves its entries behind; `shrink` drops those, so that the heap
 /// stays within twice the live entries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Now, Timer)>>,
+    /// Shrinks at any size.
+    is_eager: bool,
 }
 
 impl Timers {
@@ -56,15 +69,28 @@ impl Timers {
         Some(timer)
     }
 
-    /// Keeps what `is_live` says, once each, when there are more than twice `live` entries: amortized over the steps that left them.
-    pub(crate) fn shrink(&mut self, live: usize, is_live: impl Fn(Timer) -> bool) {
-        if self.heap.len() > 2 * live + 64 {
-            let mut entries = std::mem::take(&mut self.heap).into_vec();
-            entries.retain(|Reverse((_, timer))| is_live(*timer));
-            entries.sort_unstable();
-            entries.dedup();
-            self.heap = entries.into();
-        }
+    /// Whether there are more than twice `live` entries: to shrink then is amortized over the steps that left them.
+    pub(crate) fn is_crowded(&self, live: usize) -> bool {
+        self.is_eager || self.heap.len() > 2 * live + 64
+    }
+
+    /// Keeps one entry for each thing, the last that covers it. `due` says when a thing must be looked at. Sets nothing: it must not hide
+    /// that an entry is missing.
+    pub(crate) fn shrink(&mut self, due: impl Fn(Timer) -> Option<Now>) {
+        let mut entries = std::mem::take(&mut self.heap).into_vec();
+        entries.retain(|&Reverse((at, timer))| due(timer).is_some_and(|due| timer.covers(at, due)));
+        entries.sort_unstable_by_key(|&Reverse((at, timer))| (timer, Reverse(at)));
+        entries.dedup_by_key(|&mut Reverse((_, timer))| timer);
+        self.heap = entries.into();
+    }
+
+    pub(crate) fn be_eager(&mut self) {
+        self.is_eager = true;
+    }
+
+    /// Whether something due at `due` will be looked at. O(entries): for checks only.
+    pub(crate) fn covers(&self, timer: Timer, due: Now) -> bool {
+        self.heap.iter().any(|&Reverse((at, other))| other == timer && timer.covers(at, due))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -72,7 +98,8 @@ impl Timers {
     }
 }
 
-/// Two cores that differ only in stale entries are the same core.
+/// Entries follow from the things they are for: two cores that differ only in entries that are early or stale are the same core. A core that
+/// lacks an entry is not, and `Core::missing_timers` tells it from the others.
 impl PartialEq for Timers {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -89,25 +116,45 @@ impl Hash for Timers {
 mod tests {
     use super::*;
 
+    const CALL: fn(u64) -> Timer = |n| Timer::Call(CallId(n));
+
     #[test]
     fn entries_come_due_in_order_and_stale_ones_are_dropped() {
         let mut timers = Timers::default();
         for n in 0..200 {
-            timers.set(Now(1000 - n), Timer::Call(CallId(n)));
+            timers.set(Now(1000 - n), CALL(n));
         }
-        timers.shrink(1, |timer| timer == Timer::Call(CallId(7)) || timer == Timer::Call(CallId(9)));
+        assert!(timers.is_crowded(67) && !timers.is_crowded(68));
+        timers.shrink(|timer| (timer == CALL(7) || timer == CALL(9)).then_some(Now(2000)));
         assert_eq!(timers.len(), 2);
         assert_eq!(timers.next(), Some(Now(991)));
         assert_eq!(timers.pop_due(Now(990)), None);
-        assert_eq!(timers.pop_due(Now(993)), Some(Timer::Call(CallId(9))));
-        assert_eq!(timers.pop_due(Now(993)), Some(Timer::Call(CallId(7))));
+        assert_eq!(timers.pop_due(Now(993)), Some(CALL(9)));
+        assert_eq!(timers.pop_due(Now(993)), Some(CALL(7)));
     }
 
+    /// I6, I8: one entry a thing is kept, and it is not too late.
     #[test]
-    fn the_same_entry_is_held_once() {
+    fn one_entry_is_kept_that_is_in_time() {
         let mut timers = Timers::default();
-        (0..200).for_each(|n| timers.set(Now(n % 2), Timer::Call(CallId(7))));
-        timers.shrink(2, |_| true);
-        assert_eq!((timers.len(), timers.next()), (2, Some(Now(0))));
+        (0..200).for_each(|n| timers.set(Now(n), CALL(7)));
+        timers.shrink(|_| Some(Now(150)));
+        assert_eq!((timers.len(), timers.next()), (1, Some(Now(150))));
+        assert!(timers.covers(CALL(7), Now(150)) && !timers.covers(CALL(7), Now(149)));
+    }
+
+    /// I8: only the entry of a slot's present moment leads to its next one.
+    #[test]
+    fn a_slot_needs_its_entry_at_the_very_moment() {
+        let mut timers = Timers::default();
+        let slot = Timer::Worker(WorkerId(1));
+        for at in [5, 9, 9, 12] {
+            timers.set(Now(at), slot);
+        }
+        assert!(timers.covers(slot, Now(9)) && !timers.covers(slot, Now(10)));
+        timers.shrink(|_| Some(Now(9)));
+        assert_eq!((timers.len(), timers.next()), (1, Some(Now(9))));
+        timers.shrink(|_| Some(Now(10)));
+        assert_eq!(timers.next(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! I1 to I7 over 10,000 seeded schedules: submits, cancels, deadlines, frames, late frames, exits and sweeps in any order,
+//! I1 to I8 over 10,000 seeded schedules: submits, cancels, deadlines, frames, late frames, exits and sweeps in any order,
 //! against pools with random small settings and a virtual clock. A seed that fails replays from one line, printed then. The same
 //! schedules are a target of fuzzing, with bytes in place of the seed.
 

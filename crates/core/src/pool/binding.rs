@@ -176,8 +176,8 @@ impl Core {
     /// Unbinds a row and tells the processes that hold its state, each once (R22). False if it was bound nowhere.
     pub(super) fn end_state(&mut self, row: RowKey, reason: SessionEnd, why: Unbound, fx: &mut Effects) -> bool {
         let Sessions::Routed(routes) = &mut self.sessions else { return false };
-        let Some((at, epoch)) = routes.unbind(row, why) else { return false };
-        self.tell_end(row, epoch, Some(at), reason, fx);
+        let Some((epoch, at)) = routes.unbind(row, why) else { return false };
+        self.tell_end(row, epoch, at, reason, fx);
         true
     }
 

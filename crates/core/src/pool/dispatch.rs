@@ -3,6 +3,7 @@
 use super::{
     Core, Effect, Effects,
     call::{Place, Role},
+    index,
 };
 use crate::{
     CallId, Epoch, Now, WorkerId, WorkerRef,
@@ -81,8 +82,9 @@ impl Core {
         if let Sessions::Routed(routes) = &mut self.sessions
             && let Some(route) = routes.route_mut(row)
         {
-            let strays = &mut route.line_mut().strays;
+            let (strays, slots) = (&mut route.line_mut().strays, &self.slots);
             if !strays.contains(&at) {
+                strays.retain(|stray| slots[index(stray.worker)].holds(*stray)); // the dead are told nothing (I6)
                 strays.push(at);
             }
         }
@@ -100,6 +102,9 @@ impl Core {
         let running = Running { wire, occupant: Occupant::Call(id), since: now, routing, session };
         self.slot_mut(at.worker).running.push(running);
         if let Some((row, _)) = session {
+            if let Sessions::Routed(routes) = &mut self.sessions {
+                routes.sent(row, at);
+            }
             self.count_routing(routing);
             self.note_wait(now, row, Happened::Sent(routing), Some(at), waited);
         }

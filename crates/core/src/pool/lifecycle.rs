@@ -37,6 +37,7 @@ impl Core {
         }
         self.counters.starts += 1;
         self.timers.set(now + self.settings.start_timeout, Timer::Worker(at.worker));
+        self.shrink_timers(); // those of the process before it are stale: a pool without calls must not gather them
         fx.push(Effect::Start(at));
     }
 
@@ -80,6 +81,9 @@ impl Core {
             self.record(now, at.worker, before, WorkerState::Terminating, "told to end");
         }
         fx.push(Effect::Stop { at, how, doom });
+        if live_since.is_none() {
+            self.start_due(now, fx); // its place in the batch is free, however long its exit takes
+        }
         if self.homeless.len() > 0 && !self.base_lives() {
             self.fill_all(now, fx); // now the overflow may take new sessions
         }

@@ -3,7 +3,7 @@
 //! One step takes an [`Input`] and the time, and appends [`Effect`]s. It does no I/O, reads no clock and draws no random
 //! number, so a schedule that went wrong replays. The life of a call: `admission` (whether it is taken), `submit` (what its
 //! session demands, its first place), `dispatch` (choice and queues), `settle` (final frames, deadlines, cancels), `retries`,
-//! `lifecycle` (starts, deaths, restarts), `health` (pings).
+//! `lifecycle` (starts, deaths, restarts), `health` (pings), `timing` (what is looked at when).
 
 mod abandoned;
 mod admission;
@@ -27,6 +27,7 @@ mod shutdown;
 mod snapshot;
 mod status;
 mod submit;
+mod timing;
 mod trail;
 mod turn;
 
@@ -52,7 +53,7 @@ use crate::{
     restart::Intensity,
     retry::Budget,
     session::{Routes, Sessions, Table},
-    timers::{Timer, Timers},
+    timers::Timers,
     worker::{History, Slot, WorkerMetrics},
 };
 use call::Calls;
@@ -192,32 +193,6 @@ impl Core {
     /// The settings it was made with.
     pub fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    fn tick(&mut self, now: Now, fx: &mut Effects) {
-        while let Some(timer) = self.timers.pop_due(now) {
-            match timer {
-                Timer::Call(call) => self.call_due(now, call, fx),
-                Timer::Attempt(worker, wire) => self.attempt_due(now, worker, wire, fx),
-                Timer::Worker(worker) => self.worker_due(now, worker, fx),
-                Timer::Linger(at) => self.linger_due(now, at, fx),
-                Timer::Sweep => self.sweep_due(now, fx),
-                Timer::Walk => self.walk_due(now, fx),
-                Timer::Pool => self.pool_due(now, fx),
-            }
-        }
-    }
-
-    /// Drops timers of calls that are over, once they outnumber the live ones.
-    fn shrink_timers(&mut self) {
-        let live =
-            2 * self.calls.len() + 4 * self.slots.len() + self.slots.iter().map(|s| s.running.len()).sum::<usize>();
-        let (calls, slots) = (&self.calls, &self.slots);
-        self.timers.shrink(live, |timer| match timer {
-            Timer::Call(call) => calls.contains_key(&call),
-            Timer::Attempt(worker, wire) => slots[index(worker)].running.iter().any(|attempt| attempt.wire == wire),
-            Timer::Worker(_) | Timer::Linger(_) | Timer::Sweep | Timer::Walk | Timer::Pool => true,
-        });
     }
 
     fn slot(&self, worker: WorkerId) -> &Slot {

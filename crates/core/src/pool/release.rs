@@ -4,7 +4,7 @@
 use super::{Core, Effects};
 use crate::{
     Now, WorkerId, WorkerRef,
-    session::{Binding, RowKey, Sessions, Then},
+    session::{RowKey, Sessions, Then},
     timers::Timer,
 };
 use std::time::Duration;
@@ -37,9 +37,8 @@ impl Core {
 
     /// The session goes on under the present lease until its calls are over.
     fn keep_until_over(&mut self, row: RowKey, fx: &mut Effects, now: Now) {
-        let Binding::To { at, epoch, .. } = self.binding(row) else { return };
         if let Sessions::Routed(routes) = &mut self.sessions {
-            routes.bind(row, at, epoch);
+            routes.renew_lease(row);
         }
         self.end_routed(now, row, Then::Stay, fx);
     }

@@ -3,6 +3,7 @@
 use super::{
     Core, Effects, Phase,
     call::{Place, Retried},
+    dispatch::Sought,
 };
 use crate::{
     CallId, Now,
@@ -73,7 +74,16 @@ impl Core {
         if let Some(call) = self.calls.get_mut(&id) {
             call.queue_until = now + self.settings.queue.timeout;
         }
-        self.seek_or_wait(now, id, fx);
+        match self.seek(now, id, fx) {
+            Sought::Waits(place) => self.wait(now, id, place, fx),
+            Sought::Sent => self.watch_deadline(id), // the timer that led here is used up, and may have been the call's last one
+        }
+    }
+
+    fn watch_deadline(&mut self, id: CallId) {
+        if let Some(call) = self.calls.get(&id) {
+            self.timers.set(call.due(), Timer::Call(id));
+        }
     }
 
     /// A call between two attempts whose payload others brought into quarantine is not sent again, however long it waits (R37).

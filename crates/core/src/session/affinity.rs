@@ -68,7 +68,7 @@ struct Turn(Option<NonZero<u64>>);
 pub(crate) struct Line {
     /// Calls behind the turn.
     pub(crate) waiting: VecDeque<CallId>,
-    /// Workers other than the bound one that ran a hint call in this epoch.
+    /// Processes other than the bound one that ran a hint call in this epoch. Those that died since are dropped when one comes (I6).
     pub(crate) strays: Vec<WorkerRef>,
     /// What becomes of the row when the calls of the binding's epoch are over.
     then: Then,
@@ -79,8 +79,8 @@ pub(crate) struct Line {
 pub(crate) enum Binding {
     /// Nowhere; the next dispatch chooses, and says why.
     None(Unbound),
-    /// In this process, under this epoch.
-    To { at: WorkerRef, epoch: Epoch, lease: Lease },
+    /// In this process, under this epoch. It `knows` the session if it was sent a call of it: only then is it told of the end (I6).
+    To { at: WorkerRef, epoch: Epoch, lease: Lease, knows: bool },
 }
 
 /// Why a session is not bound.
@@ -129,23 +129,43 @@ impl Routes {
         self.unbind(key, Unbound::New);
         let lease = self.held[slot(at)].lease;
         if let Some(route) = self.route_mut(key) {
-            route.binding = Binding::To { at, epoch, lease };
+            route.binding = Binding::To { at, epoch, lease, knows: false };
             let held = &mut self.held[slot(at)];
             held.sessions = if held.generation == at.generation { held.sessions + 1 } else { 1 };
             held.generation = at.generation;
         }
     }
 
-    /// Makes a session unbound; the process it was bound to, if it was.
-    pub(crate) fn unbind(&mut self, key: RowKey, why: Unbound) -> Option<(WorkerRef, Epoch)> {
+    /// The session goes on in its process under the present lease.
+    pub(crate) fn renew_lease(&mut self, key: RowKey) {
+        let Some(Binding::To { at, epoch, knows: before, .. }) = self.route(key).map(|route| route.binding) else {
+            return;
+        };
+        self.bind(key, at, epoch);
+        if let Some(Route { binding: Binding::To { knows, .. }, .. }) = self.route_mut(key) {
+            *knows = before;
+        }
+    }
+
+    /// A call of the session is sent to this process.
+    pub(crate) fn sent(&mut self, key: RowKey, to: WorkerRef) {
+        if let Some(Route { binding: Binding::To { at, knows, .. }, .. }) = self.route_mut(key)
+            && *at == to
+        {
+            *knows = true;
+        }
+    }
+
+    /// Makes a session unbound; the epoch it was bound under, if it was, and the process if that has to be told.
+    pub(crate) fn unbind(&mut self, key: RowKey, why: Unbound) -> Option<(Epoch, Option<WorkerRef>)> {
         let route = self.route_mut(key)?;
         let before = std::mem::replace(&mut route.binding, Binding::None(why));
-        let Binding::To { at, epoch, lease } = before else { return None };
+        let Binding::To { at, epoch, lease, knows } = before else { return None };
         let held = &mut self.held[slot(at)];
         if held.generation == at.generation && held.lease == lease {
             held.sessions = held.sessions.saturating_sub(1);
         }
-        Some((at, epoch))
+        Some((epoch, knows.then_some(at)))
     }
 
     /// How many sessions are bound to this process.

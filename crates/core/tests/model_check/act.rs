@@ -178,7 +178,7 @@ impl State {
         if let Some(process) = self.world.processes.get_mut(&at) {
             process.ready = true;
         }
-        let (window, control) = (pool.settings.window(), pool.pings_until.is_some());
+        let (window, control) = (pool.settings.window(), pool.has_control);
         self.step(pool, Input::Ready { at, window, control }, None);
     }
 

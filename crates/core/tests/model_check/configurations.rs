@@ -38,7 +38,7 @@ pub(crate) fn gated() -> Pool {
     (pool.settings.health.interval, pool.settings.health.timeout) = (beats(2), beats(1));
     pool.settings.health.failures = 2;
     let left = Left { calls: 2, deaths: 1, ..NOTHING };
-    coarse(Pool { pings_until: Some(Now(0) + beats(8)), left, ..pool })
+    coarse(Pool { has_control: true, until: Some(Now(0) + beats(8)), left, ..pool })
 }
 
 /// Calls that are sent again after a wait, once so many have been before.
@@ -47,6 +47,14 @@ pub(crate) fn retrying(spent: u32) -> Pool {
     (pool.settings.retry.attempts, pool.settings.retry.budget, pool.settings.restart.max) = (3, 0, 100);
     let left = Left { calls: 2, cancels: 1, deaths: 2, shutdowns: 1, ..NOTHING };
     Pool { warm: true, spent, left, ..pool }
+}
+
+/// Whatever can wait for a moment does: starts that time out, overflow workers that linger, calls that wait, run, and go on without a caller.
+pub(crate) fn timed() -> Pool {
+    let mut pool = pool(KindSettings::Basic, 1, 1, &[AGAIN]);
+    (pool.settings.overflow, pool.settings.overflow_linger, pool.settings.start_timeout) = (1, beats(1), beats(3));
+    let left = Left { calls: 2, cancels: 1, deaths: 1, ..NOTHING };
+    Pool { until: Some(Now(0) + beats(6)), left, ..coarse(pool) }
 }
 
 /// A breaker that one failure opens.
@@ -112,8 +120,8 @@ fn pool(kind: KindSettings, size: u32, window: u32, kinds: &[Kind]) -> Pool {
     sessions.dedup();
     let left = Left { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
     let kinds = kinds.to_vec();
-    let (warm, is_fair, pings_until, spent, fault) = (false, false, None, 0, None);
-    Pool { settings, kinds, sessions, patience: beats(4), warm, pings_until, spent, is_fair, left, fault }
+    let (warm, is_fair, has_control, until, spent, fault) = (false, false, false, None, 0, None);
+    Pool { settings, kinds, sessions, patience: beats(4), warm, has_control, until, spent, is_fair, left, fault }
 }
 
 fn routed(expiry: Expiry, on_expired: OnExpired) -> KindSettings {
@@ -257,6 +265,12 @@ fn a_worker_whose_health_decides() {
 fn retries_with_a_wait_and_a_budget() {
     explore("retries", &retrying(0), 125_000);
     explore("budget", &retrying(9), 115_000);
+}
+
+/// I8: whatever waits for a moment has a timer.
+#[test]
+fn everything_that_waits_for_a_moment() {
+    explore("timed", &timed(), 20_000);
 }
 
 /// I1, R34: a breaker is never stuck.

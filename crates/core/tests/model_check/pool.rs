@@ -31,8 +31,10 @@ pub(crate) struct Pool {
     pub(crate) patience: Duration,
     /// Begins with all its base workers ready.
     pub(crate) warm: bool,
-    /// Workers serve the control channel. Pings never end, so the model does, at some time.
-    pub(crate) pings_until: Option<Now>,
+    /// Workers serve the control channel.
+    pub(crate) has_control: bool,
+    /// Pings and starts that time out never end, so the model does, at some time.
+    pub(crate) until: Option<Now>,
     /// Retries before it begins.
     pub(crate) spent: u32,
     /// Whether the order between sessions is looked at.
@@ -73,7 +75,7 @@ impl Model for Pool {
     }
 
     fn within_boundary(&self, state: &State) -> bool {
-        self.pings_until.is_none_or(|end| state.now < end)
+        self.until.is_none_or(|end| state.now < end)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

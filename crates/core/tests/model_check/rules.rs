@@ -1,4 +1,4 @@
-//! What holds in every state: I1 to I4, and that a pool at rest is whole (I7).
+//! What holds in every state: I1 to I4, that a pool at rest is whole (I7), and that nothing pending is without its timer (I8).
 
 use super::{
     pool::Pool,
@@ -35,6 +35,7 @@ pub(crate) fn all() -> Vec<Property<Pool>> {
         Property::always(LOOKUP, lookups),
         Property::always("I4: only what is alive is sent anything", |_, state| holds(state, Broken::Dead)),
         Property::always("I7: a pool at rest has its base workers, or has stopped", whole),
+        Property::always("I8: whatever is pending has its timer", |_, state| holds(state, Broken::Timer)),
         Property::always("R21: a slot has one process", |_, state| holds(state, Broken::Process)),
         Property::always(RELEASED, |_, state| holds(state, Broken::Released)),
         Property::always(HEALTH, |_, state| holds(state, Broken::Degraded)),

@@ -81,6 +81,9 @@ pub(crate) enum Broken {
     Unfair,
     /// A session was bound to a worker right after all of that worker's were removed.
     Released,
+    /// Something is pending, and no timer leads to it. A core does not differ by its timers, so this is what tells such a state from
+    /// one that has them all.
+    Timer,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -133,6 +136,9 @@ impl State {
     }
 
     pub(crate) fn carry_out(&mut self, pool: &Pool, effects: &[Effect], answered: Option<CallId>) {
+        self.core.drop_stale_timers(); // one is left for each thing, if there is one: how many there were is no part of a state
+        let all_there = self.core.missing_timers().is_empty();
+        self.demand(all_there, Broken::Timer);
         for effect in effects {
             self.apply(pool, effect, answered);
         }
@@ -251,7 +257,7 @@ impl State {
         let before = self.core.clone();
         while let Some(next) = self.core.next_wakeup() {
             self.now = self.now.max(next);
-            if self.step(pool, Input::Tick, None) || self.core != before {
+            if self.step(pool, Input::Tick, None) || self.core != before || self.broken.contains(&Broken::Timer) {
                 return true;
             }
         }

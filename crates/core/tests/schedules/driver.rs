@@ -25,6 +25,8 @@ pub(crate) struct Driver {
     pub(crate) next_call: u64,
     pub(crate) draining: bool,
     pub(crate) base_lived: bool,
+    /// Timers are dropped as soon as they are stale: what a pool does that has thousands (I8). Else their number is looked at (I6).
+    pub(crate) is_tidy: bool,
     loud: bool,
 }
 
@@ -67,7 +69,7 @@ fn schedule(source: Source<'_>, loud: bool) {
     let _line = Line(source);
     let (rng, seed) = match source {
         Source::Seed(seed) => (Rng::new(seed), seed),
-        Source::Bytes(bytes) => (Rng::of(bytes), 0),
+        Source::Bytes(bytes) => (Rng::of(bytes), bytes.len() as u64),
     };
     let mut driver = Driver::new(rng, seed, loud);
     driver.input(Input::Tick, Cause::Other);
@@ -98,6 +100,7 @@ impl Driver {
             next_call: 0,
             draining: false,
             base_lived: false,
+            is_tidy: !seed.is_multiple_of(4),
             rng,
             settings,
             loud,
@@ -139,6 +142,9 @@ impl Driver {
     }
 
     fn after(&mut self, effects: &[Effect], cause: &Cause) {
+        if self.is_tidy {
+            self.core.drop_stale_timers();
+        }
         for effect in effects {
             self.log(|| format!("    {effect:?}"));
         }

@@ -117,7 +117,10 @@ impl Driver {
         let all = self.world.unfinished();
         let those: Vec<_> = all.filter(|(.., attempt)| attempt.abandoned || self.now.0 % 8 == 0).collect();
         let Some((at, wire, attempt)) = self.rng.pick(&those) else { return };
-        let state = STATES[self.rng.below(STATES.len())];
+        let mut state = STATES[self.rng.below(STATES.len())];
+        if attempt.state.is_some_and(|before| before != AttemptState::Running || state == AttemptState::Withdrawn) {
+            state = attempt.state.unwrap_or(state); // what it said before stays true
+        }
         if attempt.abandoned
             && let Some(attempt) = self.world.process(at).unfinished.get_mut(&wire)
         {

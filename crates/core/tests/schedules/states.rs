@@ -1,4 +1,4 @@
-//! What must hold after each step: I2, I4, I6, I7, deadlines, R12, and that nobody waits for a free worker in vain.
+//! What must hold after each step: I2, I4, I6, I7, I8, deadlines, R12, and that nobody waits for a free worker in vain.
 
 use super::{driver::Driver, model::Call};
 use herder_core::{
@@ -12,6 +12,7 @@ impl Driver {
         self.check_bindings();
         let workers = self.core.workers(self.now);
         self.check_bounds(&workers);
+        self.check_timers();
         self.check_starts(&workers);
         self.check_attempts();
         self.check_breaker();
@@ -105,7 +106,13 @@ impl Driver {
         let sessions = self.core.list_sessions(self.now, 0, usize::MAX).sessions.len();
         assert!(sessions <= self.settings.sessions.max, "I6: {sessions} sessions");
         let load = 2 * (2 * self.model.calls.len() + 4 * workers.len() + queue.in_flight) + 128;
-        assert!(self.core.timers_held() <= load + 40 * workers.len(), "I6: {} timers", self.core.timers_held());
+        assert!(self.core.timers_held() <= load, "I6: {} timers", self.core.timers_held());
+    }
+
+    /// I8: nothing is pending whose timer is gone.
+    fn check_timers(&self) {
+        let missing = self.core.missing_timers();
+        assert!(missing.is_empty(), "I8: nothing will ever look at {missing:?}");
     }
 
     /// R33

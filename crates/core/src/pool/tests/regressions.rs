@@ -179,3 +179,46 @@ fn a_death_starts_overflow_for_who_waits() {
     let fx = bench.wait(Duration::from_secs(1));
     assert!(fx.contains(&Effect::Start(at(2, 2))), "{fx:?}");
 }
+
+/// I1, I8: a retried call keeps its deadline, also when stale timers were dropped while it backed off. It was sent in its queue's last
+/// moments and lost, so that its queue timeout, looked at in between, named the very moment of the retry.
+#[test]
+fn a_retried_call_keeps_its_deadline() {
+    let mut settings = Settings::new(KindSettings::Basic, 2);
+    (settings.overflow, settings.retry.jitter, settings.queue.shed) = (0, 0, false);
+    settings.retry.base = Duration::from_secs(1);
+    (settings.health.interval, settings.restart.min_uptime) = (Duration::MAX, Duration::ZERO);
+    let mut bench = Bench::with(settings);
+    let [first, second] = [(); 2].map(|()| {
+        let (call, fx) = bench.call(None);
+        sent(&fx, call).unwrap()
+    });
+    let (call, _) = bench.call_with(None, None, true);
+    bench.wait(Duration::from_millis(4900));
+    assert_eq!(sent(&bench.finish(first), call).map(|(to, _)| to), Some(first.0));
+    bench.wait(Duration::from_millis(50));
+    bench.finish(second);
+    bench.die(first.0);
+    bench.step(Input::Ready { at: at(1, 2), window: 1, control: true });
+    bench.wait(Duration::from_millis(100));
+    for _ in 0..100 {
+        let (short, fx) = bench.call(None);
+        bench.finish(sent(&fx, short).unwrap());
+    }
+    let fx = bench.wait(Duration::from_millis(900));
+    assert!(sent(&fx, call).is_some(), "it is sent again at 5.95 s");
+    let fx = bench.wait(Duration::from_secs(600));
+    assert_eq!(settled(&fx, call), Some(Failure::DeadlineExceeded { may_have_run: true }));
+}
+
+/// I7, I8: a start that ran out of time lets the next one begin, also if its process can't be ended.
+#[test]
+fn a_start_that_hangs_holds_up_no_other() {
+    let mut settings = Settings::new(KindSettings::Basic, 2);
+    settings.start_batch = 1;
+    let mut bench = Bench { core: Core::new(settings, 1, Now(0)), now: Now(0), fx: Vec::new(), calls: 0 };
+    assert_eq!(bench.step(Input::Tick), [Effect::Start(at(1, 1))]);
+    let fx = bench.wait(Duration::from_secs(60));
+    let stop = Effect::Stop { at: at(1, 1), how: StopHow::Kill, doom: Doom::StartTimeout };
+    assert_eq!(fx, [stop, Effect::Start(at(2, 1))]);
+}

@@ -4,12 +4,15 @@ use super::*;
 
 const SESSIONS: u32 = 6000;
 
-/// Sessions bound in turn to two workers.
+/// Sessions bound in turn to two workers, which know them from a call.
 fn bench() -> Bench {
     let mut settings = Settings::new(KindSettings::enhanced(), 2);
     settings.sessions.max = SESSIONS as usize;
     let mut bench = Bench::with(settings);
-    (0..SESSIONS).for_each(|n| bench.bind(&format!("s{n}"), 1 + n % 2));
+    for n in 0..SESSIONS {
+        bench.bind(&format!("s{n}"), 1 + n % 2);
+        bench.run(&format!("s{n}"));
+    }
     bench.fx.clear();
     bench
 }
