@@ -138,7 +138,9 @@ impl Routes {
 
     /// The session goes on in its process under the present lease.
     pub(crate) fn renew_lease(&mut self, key: RowKey) {
-        let Some(Binding::To { at, epoch, knows: before, .. }) = self.route(key).map(|route| route.binding) else { return };
+        let Some(Binding::To { at, epoch, knows: before, .. }) = self.route(key).map(|route| route.binding) else {
+            return;
+        };
         self.bind(key, at, epoch);
         if let Some(Route { binding: Binding::To { knows, .. }, .. }) = self.route_mut(key) {
             *knows = before;

@@ -183,7 +183,10 @@ impl Model {
     fn ended(&mut self, world: &World, at: WorkerRef, name: &SessionId, epoch: Epoch) {
         let session = self.names.iter().position(|other| other == name).unwrap_or(usize::MAX);
         assert!(world.is_live(at), "R22: {at} is told of an end and does not live");
-        assert!(self.touched.contains(&(session, epoch, at)), "I6: {at} is told of a session that it was sent no call of");
+        assert!(
+            self.touched.contains(&(session, epoch, at)),
+            "I6: {at} is told of a session that it was sent no call of"
+        );
         assert!(self.told.insert((session, epoch, at)), "R22: {at} is told twice of the end of epoch {epoch}");
         let running = world.unfinished().any(|(process, _, attempt)| {
             process == at && attempt.strict && attempt.session == Some(session) && attempt.epoch == Some(epoch)
