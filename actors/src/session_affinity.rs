@@ -1,35 +1,24 @@
 //! [`SessionAffinityActor`]: exists only in pools with session affinity, under the name `{pool}_session_affinity` (R3), which the
-//! supervisor holds for it. It answers for the bindings and sweeps what expired. The bindings are in the cell: they outlive it,
-//! and routing never asks it. It does not keep the cell: whoever has its address keeps no pool's state.
+//! supervisor holds for it. It answers for the bindings. These are in the cell: they outlive it, and neither routing nor the sweep asks it. It does not keep the cell: whoever has its address keeps no pool's state.
 
 use crate::{
     BindSession, Error, GetInternalStats, GetSessionState, GetStats, GetTrail, GetWorker, InternalStats,
     RemoveWorkerSessions, Result, SessionStatus, Trail, UnbindSession,
-    cell::{Cell, Post, State, WeakCell, sweep, with},
-    clock::Clock,
+    cell::{Cell, Post, State, WeakCell, with},
     messages::AffinityStats,
 };
 use actix::{Actor, Context, Handler};
-use actix_rt::task::JoinHandle;
 use herder_core::{AffinityStatus, BindError, Lookup, SessionId, WorkerRef};
 use std::{rc::Rc, time::Duration};
-
-/// Timers are no finer.
-const MIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// Answers for a pool's bindings.
 pub struct SessionAffinityActor {
     cell: WeakCell,
-    cleanup_interval: Duration,
-    clock: Clock,
-    sweeping: Option<JoinHandle<()>>,
 }
 
 impl SessionAffinityActor {
     pub(crate) fn new(cell: &Cell) -> Self {
-        let cleanup_interval = cell.borrow().core().settings().sessions.cleanup_interval;
-        let clock = cell.borrow().clock().clone();
-        Self { cell: Rc::downgrade(cell), cleanup_interval, clock, sweeping: None }
+        Self { cell: Rc::downgrade(cell) }
     }
 
     /// Runs a change of the state for a handler.
@@ -41,40 +30,17 @@ impl SessionAffinityActor {
 
 impl Actor for SessionAffinityActor {
     type Context = Context<Self>;
-
-    fn started(&mut self, _: &mut Self::Context) {
-        self.sweeping = Some(actix_rt::spawn(sweep_on(self.cell.clone(), self.cleanup_interval, self.clock.clone())));
-    }
 }
 
 /// However it ends, the supervisor hears of it; the cell is borrowed only while the pool itself is torn down.
 impl Drop for SessionAffinityActor {
     fn drop(&mut self) {
-        if let Some(sweeping) = &self.sweeping {
-            sweeping.abort();
-        }
         if let Some(cell) = self.cell.upgrade()
             && let Ok(mut state) = cell.try_borrow_mut()
         {
             state.post(Post::AffinityGone);
         }
     }
-}
-
-/// Sweeps every `cleanup_interval`, and when the grace is over of a session that a sweep left marked, as long as there is a pool.
-async fn sweep_on(cell: WeakCell, interval: Duration, clock: Clock) {
-    let (mut pause, mut alarm) = (interval, clock.alarm());
-    while cell.strong_count() > 0 {
-        alarm.rings(Some(clock.now() + pause)).await;
-        let _ = sweep(&cell).await; // a panic was the rebuild's to tell
-        let removal = cell.upgrade().and_then(|cell| cell.borrow().core().next_removal());
-        pause = until_next(interval, removal.map(|at| at.since(clock.now())));
-    }
-}
-
-/// The wait for the next sweep: the interval, or less if a marked session can go earlier.
-fn until_next(interval: Duration, removal: Option<Duration>) -> Duration {
-    removal.map_or(interval, |wait| wait.min(interval)).max(MIN_PAUSE)
 }
 
 impl Handler<BindSession> for SessionAffinityActor {
@@ -187,20 +153,5 @@ impl Handler<crate::messages::Panic> for SessionAffinityActor {
 
     fn handle(&mut self, _: crate::messages::Panic, _: &mut Self::Context) {
         crate::messages::injected();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// R16: nobody knows an expired session for a whole interval longer than its grace; and no sweep follows another at once.
-    #[test]
-    fn r16_a_marked_session_goes_when_its_grace_is_over() {
-        let [interval, grace] = [60, 1].map(Duration::from_secs);
-        assert_eq!(until_next(interval, None), interval);
-        assert_eq!(until_next(interval, Some(grace)), grace);
-        assert_eq!(until_next(grace, Some(interval)), grace);
-        assert_eq!(until_next(interval, Some(Duration::ZERO)), MIN_PAUSE);
     }
 }

@@ -1,4 +1,5 @@
-//! The removal of sessions that are over, in steps so small that no call notices. Holds no state.
+//! The removal of sessions that are over when somebody asks for it, in steps so small that no call notices. Holds no state. What nobody
+//! asks for is a timer of the core.
 
 use super::{WeakCell, with};
 use crate::{Error, Result};

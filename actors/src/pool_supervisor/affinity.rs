@@ -59,7 +59,7 @@ impl Affinity {
         }
     }
 
-    /// The actor, to ask it: one that nobody can find by its name is not available (R4), though it sweeps.
+    /// The actor, to ask it: one that nobody can find by its name is not available (R4).
     pub(super) fn actor(&self) -> Option<Addr<SessionAffinityActor>> {
         match self {
             Self::Running { actor, name: Some(_), .. } => Some(actor.clone()),

@@ -30,10 +30,10 @@ pub(crate) enum Timer {
 
 impl Timer {
     /// Whether an entry at `at` is enough for a thing that is due at `due`. A look that comes early sets the entry again, except for
-    /// slots: a slot's look finds out which of several entries is the right one.
+    /// slots and sweeps: they set one whenever their moment changes, and pass over the others.
     fn covers(self, at: Now, due: Now) -> bool {
         match self {
-            Self::Worker(_) => at == due,
+            Self::Worker(_) | Self::Sweep => at == due,
             _ => at <= due,
         }
     }

@@ -53,9 +53,11 @@ mod tests {
     }
 
     impl Pool {
-        /// With its session at this age. Time passes without a tick: no sweep runs but those that are asked for.
+        /// With its session at this age. Time passes without a tick: no sweep runs but those that are asked for, or that a mark sets.
         fn new(kind: KindSettings, age: Age) -> Self {
-            let core = Core::new(Settings::new(kind, 1), 1, Now(1));
+            let mut settings = Settings::new(kind, 1);
+            settings.sessions.cleanup_interval = Duration::MAX;
+            let core = Core::new(settings, 1, Now(1));
             let mut pool = Self { core, now: Now(1), calls: 0, fx: Effects::new() };
             pool.step(Input::Tick);
             pool.step(Input::Ready { at: AT, window: 1, control: false });

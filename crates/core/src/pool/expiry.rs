@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// Rows a sweep looks at before it makes way for calls.
 const SWEEP_STEP: usize = 256;
+/// Between two steps of a sweep, and between two sweeps at the least.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// How a session stands when it is read.
 pub(super) enum Aged {
@@ -53,6 +55,7 @@ impl Core {
         let Sessions::Routed(routes) = &mut self.sessions else { return };
         if routes.table.mark(row, now) {
             self.note(now, row, Happened::Marked, None);
+            self.sweep_by(self.next_removal());
         }
     }
 
@@ -86,12 +89,11 @@ impl Core {
         (removed, true)
     }
 
-    /// When the next marked session may be removed: a sweep at that moment, and nobody knows an expired session for longer than its
-    /// grace and one sweep.
-    pub fn next_removal(&self) -> Option<Now> {
-        let routes = self.routes()?;
-        let Expiry::TwoPhase { grace } = routes.settings.expiry else { return None };
-        routes.table.oldest_marked().map(|(_, at)| at + grace)
+    /// When the next marked session may be removed, never if there is none. Not in the moment of the marking, however short its grace.
+    pub(super) fn next_removal(&self) -> Now {
+        let grace = self.routes().map(|routes| (routes, routes.settings.expiry));
+        let Some((routes, Expiry::TwoPhase { grace })) = grace else { return Now::NEVER };
+        routes.table.oldest_marked().map_or(Now::NEVER, |(_, at)| at + grace.max(PAUSE))
     }
 
     /// Looks at the oldest due row: whether it was removed (or only marked); `None` if nothing is due.
@@ -153,12 +155,27 @@ impl Core {
         }
     }
 
-    /// A pool that only tracks sessions sweeps them itself; a routed one's affinity actor calls [`sweep`](Self::sweep).
+    /// One step of the sweep. The next follows after a pause, if more is due; else when the interval is over, or when the next marked
+    /// session may go.
     pub(super) fn sweep_due(&mut self, now: Now, fx: &mut Effects) {
-        if matches!(self.sessions, Sessions::Tracked(_)) {
-            let (_, more) = self.sweep(now, SWEEP_STEP, fx);
-            let wait = if more { Duration::from_millis(1) } else { self.settings.sessions.cleanup_interval };
-            self.timers.set(now + wait, Timer::Sweep);
+        if now < self.next_sweep {
+            return; // a sweep that was moved forward, and has its timer
+        }
+        self.next_sweep = Now::NEVER;
+        let (_, more) = self.sweep(now, SWEEP_STEP, fx);
+        self.is_sweeping = more;
+        if more {
+            return self.sweep_by(now + PAUSE);
+        }
+        self.sweep_by(now + self.settings.sessions.cleanup_interval.max(PAUSE));
+        self.sweep_by(self.next_removal()); // later than now: what could go is gone
+    }
+
+    /// The next sweep is not later than this.
+    pub(super) fn sweep_by(&mut self, at: Now) {
+        if at < self.next_sweep {
+            self.next_sweep = at;
+            self.timers.set(at, Timer::Sweep);
         }
     }
 }

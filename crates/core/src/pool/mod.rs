@@ -88,6 +88,9 @@ pub struct Core {
     extras: Extras,
     intensity: Intensity,
     timers: Timers,
+    next_sweep: Now,
+    /// A sweep has made way for calls, and goes on then.
+    is_sweeping: bool,
     next_wire: u64,
     next_epoch: u64,
     next_nonce: u64,
@@ -158,6 +161,8 @@ impl Core {
             extras,
             intensity: Intensity::new(settings.restart.clone()),
             timers: Timers::default(),
+            next_sweep: Now::NEVER,
+            is_sweeping: false,
             next_wire: 0,
             next_epoch: 0,
             next_nonce: 0,
@@ -248,7 +253,7 @@ impl Hash for Core {
         for call in self.unsettled() {
             (call, self.calls.get(&call)).hash(state);
         }
-        (self.next_wire, self.next_epoch, self.next_nonce).hash(state);
+        (self.next_sweep, self.is_sweeping, self.next_wire, self.next_epoch, self.next_nonce).hash(state);
     }
 }
 

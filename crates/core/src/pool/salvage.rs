@@ -71,7 +71,7 @@ impl Core {
             slot.process = Process::Scheduled { at: now };
             core.timers.set(now, Timer::Worker(slot.at.worker));
         }
-        core.timers.set(now + core.settings.sessions.cleanup_interval, Timer::Sweep);
+        core.sweep_by(now + core.settings.sessions.cleanup_interval);
         core
     }
 

@@ -4,7 +4,6 @@
 use super::{Core, Effects, Phase, call::Call, index};
 use crate::{
     Now, WireId, WorkerId,
-    session::Sessions,
     timers::Timer,
     worker::{Escalation, Occupant, Ping, Process, Slot},
 };
@@ -52,8 +51,8 @@ impl Core {
             Timer::Worker(worker) => self.worker_due_at(worker),
             Timer::Linger(at) if self.slot(at.worker).base || !self.is_alive(at) => None,
             Timer::Linger(_) => repeated(self.settings.overflow_linger),
-            Timer::Sweep if matches!(self.sessions, Sessions::Routed(_)) => None,
-            Timer::Sweep => repeated(self.settings.sessions.cleanup_interval),
+            Timer::Sweep if self.is_sweeping => Some(self.next_sweep),
+            Timer::Sweep => Some(self.next_sweep.min(self.next_removal())),
             Timer::Walk => self.routes().is_some_and(|routes| routes.is_walking()).then_some(SOME_TIME),
             Timer::Pool => match self.phase {
                 Phase::Failed { retry_at } => Some(retry_at),

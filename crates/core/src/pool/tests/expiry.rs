@@ -49,10 +49,10 @@ fn a_session_that_nobody_reads_again_goes() {
         (removed, more, bench.fx.len())
     };
     assert_eq!(sweep(&mut bench, TIMEOUT - INSTANT), (0, false, 0));
-    assert_eq!(bench.core.next_removal(), None);
+    assert_eq!(bench.core.next_removal(), Now::NEVER);
     assert_eq!(sweep(&mut bench, TIMEOUT), (0, false, 0));
     assert_eq!(bench.core.affinity_status(bench.now).map(|status| status.expired_sessions), Some(1));
-    assert_eq!(bench.core.next_removal(), Some(Now(0) + TIMEOUT + GRACE));
+    assert_eq!(bench.core.next_removal(), Now(0) + TIMEOUT + GRACE);
     assert_eq!(sweep(&mut bench, TIMEOUT + GRACE - INSTANT), (0, false, 0));
     assert_eq!(sweep(&mut bench, TIMEOUT + GRACE), (1, false, 1));
     assert!(matches!(bench.fx[..], [Effect::EndSession { reason: SessionEnd::Expired, .. }]));
@@ -103,4 +103,62 @@ fn what_is_due_is_counted_exactly() {
         let status = bench.core.affinity_status(Now(now) + (TIMEOUT - INSTANT)).unwrap();
         assert_eq!((status.expired_sessions, status.total_sessions), (due, 5000 - due));
     }
+}
+
+/// R16: every pool sweeps by its own timer; its workers hear of what went once.
+#[test]
+fn each_kind_of_pool_sweeps_by_itself() {
+    let two_phase = two_phase(GRACE, OnExpired::Reject);
+    let kinds =
+        [(KindSettings::Basic, 0, TIMEOUT), (KindSettings::enhanced(), 1, TIMEOUT), (two_phase, 1, TIMEOUT + GRACE)];
+    for (kind, told, after) in kinds {
+        let mut settings = Settings::new(kind.clone(), 1); // sweeps every minute
+        settings.health.interval = Duration::MAX;
+        let mut bench = Bench::with(settings);
+        bench.run("ann");
+        let ends = |fx: Effects| fx.iter().filter(|effect| matches!(effect, Effect::EndSession { .. })).count();
+        assert_eq!(ends(bench.wait(after - INSTANT)), 0, "{kind:?}");
+        assert_eq!(bench.core.sessions.len(), 1, "{kind:?}");
+        assert_eq!((ends(bench.wait(INSTANT)), bench.core.sessions.len()), (told, 0), "{kind:?}");
+        assert_eq!(bench.core.status(bench.now).counters.sessions_expired, 1);
+    }
+}
+
+/// R16, I8: one that a read marked goes when its grace is over, however far the next sweep is; and a grace of zero never sweeps on the
+/// spot, again and again.
+#[test]
+fn what_a_read_marked_goes_with_its_grace() {
+    for grace in [Duration::ZERO, GRACE] {
+        let mut settings = Settings::new(two_phase(grace, OnExpired::Reject), 1);
+        settings.sessions.cleanup_interval = TIMEOUT * 10;
+        let mut bench = Bench::with(settings);
+        bench.run("ann");
+        bench.wait(TIMEOUT * 2);
+        assert_eq!(bench.core.sessions.len(), 1);
+        assert_eq!(bench.look("ann"), Lookup::Expired);
+        assert_eq!(bench.core.missing_timers(), [""; 0]);
+        let least = grace.max(Duration::from_millis(1)); // a timer is no finer
+        bench.wait(least - INSTANT);
+        assert_eq!(bench.core.sessions.len(), 1);
+        bench.wait(INSTANT);
+        assert_eq!(bench.core.sessions.len(), 0);
+        bench.wait(TIMEOUT * 30);
+    }
+}
+
+/// R16: a sweep of many goes on in steps, and calls go between them.
+#[test]
+fn a_sweep_goes_on_in_steps() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    (0..1000).for_each(|n| bench.bind(&format!("s{n}"), 1));
+    bench.wait(TIMEOUT - INSTANT);
+    let left: Vec<usize> = (0..5)
+        .map(|_| {
+            bench.now = bench.core.next_wakeup().unwrap();
+            bench.step(Input::Tick);
+            bench.core.sessions.len()
+        })
+        .collect();
+    assert!(left.is_sorted_by(|more, less| more >= less && more - less <= 256), "{left:?}");
+    assert_eq!(left.last(), Some(&0), "{left:?}");
 }
