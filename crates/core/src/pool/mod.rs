@@ -48,7 +48,7 @@ use crate::{
     pace::Pace,
     quarantine::Quarantine,
     queue::{Fairness, WaitQueue},
-    restart::Intensity,
+    restart::{Intensity, OverflowStarts},
     retry::Budget,
     session::{Routes, Sessions, Table},
     timers::{Timer, Timers},
@@ -85,6 +85,7 @@ pub struct Core {
     sessions: Sessions,
     extras: Extras,
     intensity: Intensity,
+    overflow: OverflowStarts,
     timers: Timers,
     next_wire: u64,
     next_epoch: u64,
@@ -155,6 +156,7 @@ impl Core {
             sessions,
             extras,
             intensity: Intensity::new(settings.restart.clone()),
+            overflow: OverflowStarts::default(),
             timers: Timers::default(),
             next_wire: 0,
             next_epoch: 0,
@@ -267,6 +269,7 @@ impl Hash for Core {
         self.sessions.hash(state);
         self.extras.hash(state);
         self.intensity.hash(state);
+        self.overflow.hash(state);
         for call in self.unsettled() {
             (call, self.calls.get(&call)).hash(state);
         }
