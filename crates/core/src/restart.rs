@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(600);
 
-/// Failed starts and early deaths of base workers within the window. More than allowed means the pool failed.
+/// Failed starts of base workers, and early deaths without a call, within the window. More than allowed means the pool failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Intensity {
     settings: RestartSettings,
@@ -49,7 +49,7 @@ impl Intensity {
         self.failed = 0;
     }
 
-    /// The wait before a slot's next start after `failures` events in a row that counted.
+    /// The wait before a slot's next start after so many failed starts and early deaths in a row.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         match failures {
             0 => Duration::ZERO,

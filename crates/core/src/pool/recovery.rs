@@ -10,13 +10,14 @@ use crate::{
 };
 
 impl Core {
-    /// Whether the slot gets a new process, and when.
+    /// Whether the slot gets a new process, and when. `busy`: it had unfinished calls, settled or not.
     pub(super) fn restart_or_rest(
         &mut self,
         now: Now,
         at: WorkerRef,
         end: End,
         live_since: Option<Now>,
+        busy: bool,
         fx: &mut Effects,
     ) {
         let ordered = matches!(end.doom, Some(Doom::Idle | Doom::Shutdown));
@@ -42,7 +43,9 @@ impl Core {
         if matches!(self.phase, Phase::Running | Phase::Draining { .. }) {
             self.schedule(at.worker, start_at);
         }
-        self.escalate(now, early, fx);
+        // A death in the middle of a call is that call's matter (R37): were it the pool's, one caller's code could end the service
+        // for all. Its slot waits all the same, so that it does not respawn as fast as the calls come.
+        self.escalate(now, early && !busy, fx);
     }
 
     /// Whether the end of a base worker, or of the probe, means that the pool failed.

@@ -72,3 +72,84 @@ fn r28_only_a_base_worker_makes_a_probe_fail() {
     assert!(notes(&bench.die(at(2, 1))).is_empty());
     assert_eq!(notes(&bench.die(probe)).len(), 1);
 }
+
+fn one() -> Bench {
+    let mut settings = Settings::new(KindSettings::Basic, 1); // five in a minute
+    (settings.overflow, settings.queue.timeout) = (0, 60 * SECOND);
+    Bench::with(settings)
+}
+
+impl Bench {
+    /// The next process of w1 starts, after the wait that is given back, and is ready.
+    fn next_of_w1(&mut self) -> Duration {
+        let died = self.now;
+        let starts = |fx: Effects| fx.iter().any(|effect| matches!(effect, Effect::Start(_)));
+        let started = (0..100).any(|_| {
+            let next = self.core.next_wakeup().unwrap();
+            starts(self.wait(next - self.now))
+        });
+        assert!(started, "w1 is not started again");
+        let process = self.core.slots[0].at;
+        self.step(Input::Ready { at: process, window: 1, control: false });
+        self.now - died
+    }
+}
+
+/// R28: a worker that dies in the middle of a call costs that call, and its slot a wait that grows. The pool does not fail for it.
+#[test]
+fn r28_calls_that_end_their_workers_never_fail_the_pool() {
+    let mut bench = one();
+    let waits: Vec<u128> = (0..20)
+        .map(|_| {
+            let (call, fx) = bench.call(None);
+            let fx = bench.die(sent(&fx, call).unwrap().0);
+            assert!(matches!(settled(&fx, call), Some(Failure::WorkerLost(_))) && notes(&fx).is_empty(), "{fx:?}");
+            bench.next_of_w1().as_millis()
+        })
+        .collect();
+    assert_eq!(waits[..9], [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+    assert_eq!(bench.core.intensity.counted(), 0);
+    let (other, fx) = bench.call(None);
+    assert!(sent(&fx, other).is_some());
+}
+
+/// R28: nor does one that is killed for a call that is over and does not stop.
+#[test]
+fn r28_an_abandoned_call_is_a_call() {
+    let mut bench = one();
+    for _ in 0..8 {
+        let (call, fx) = bench.call(None);
+        let at = sent(&fx, call).unwrap().0;
+        bench.step(Input::Cancel(call));
+        let fx = bench.end(at, Some(Doom::CancelPatience), Vec::new());
+        assert!(notes(&fx).is_empty());
+        bench.next_of_w1();
+    }
+}
+
+/// R28: what counts: failed starts, and workers that die young without a call. An early death counts up to `restart.min_uptime`.
+#[test]
+fn r28_failed_starts_and_young_idle_workers_fail_the_pool() {
+    let mut bench = one();
+    for generation in 1..=3 {
+        assert!(notes(&bench.die(at(1, generation))).is_empty(), "an idle one");
+        bench.next_of_w1();
+    }
+    let (call, fx) = bench.call(None);
+    assert!(notes(&bench.die(sent(&fx, call).unwrap().0)).is_empty(), "one with a call does not count");
+    bench.next_of_w1();
+    bench.wait_and_pong(10 * SECOND);
+    let fx = bench.die(at(1, 5));
+    assert!(
+        notes(&fx).is_empty() && fx.contains(&Effect::Start(at(1, 6))),
+        "one that lived long enough does not either"
+    );
+    bench.step(Input::Ready { at: at(1, 6), window: 1, control: false });
+    assert_eq!(bench.core.intensity.counted(), 3);
+    for generation in 6..=7 {
+        assert!(notes(&bench.die(at(1, generation))).is_empty());
+        bench.wait(200 * Duration::from_millis(1));
+    }
+    let failed = Note::Failed(bench.now + 30 * SECOND);
+    assert_eq!(notes(&bench.die(at(1, 8))), [failed], "a start that fails, the sixth event");
+}
