@@ -6,6 +6,7 @@ mod affinity_failures;
 mod last_answer;
 mod liveness;
 mod pool_supervisor;
+mod quarantine;
 mod recorder;
 mod registry;
 mod session_affinity;

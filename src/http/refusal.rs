@@ -143,7 +143,7 @@ impl Refusal {
             true => (Category::Initialization, Severity::Major),
             false => (Category::Python, Severity::Minor),
         };
-        let decision = decide(Incident { category, severity, attempt: 1, all_workers: not_ready });
+        let decision = decide(Incident { category, severity, attempt: 1, all_workers: not_ready, repeatable: true });
         Problem {
             r#type: format!("https://herder.invalid/errors/{}", self.slug()),
             title: self.slug().replace('-', " "),

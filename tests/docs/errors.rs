@@ -124,17 +124,30 @@ fn r32_the_tables_of_what_errors_call_for_are_the_code_s() {
         (Some(_), _) => "1 s",
     };
     let row = |error: &Error| {
-        let first = error.decision(false);
+        let first = error.decision_if_idempotent(false);
         let (category, severity, strategy) = (error.category(), first.severity, first.strategy);
         let texts = [category.to_string(), severity.to_string(), strategy.to_string(), first.retries.to_string()];
-        [vec![format!("`{}`", name(error))], texts.to_vec(), vec![wait(error).into()]].concat()
+        let once_run = match ran(error) {
+            "no" => "-".into(),
+            _ => decide(Incident { category, severity, attempt: 1, all_workers: false, repeatable: false })
+                .strategy
+                .to_string(),
+        };
+        [vec![format!("`{}`", name(error))], texts.to_vec(), vec![once_run, wait(error).into()]].concat()
     };
     let expected: Vec<Vec<String>> = all().iter().map(row).collect();
-    assert_eq!(table(&page, &["error", "category", "severity", "strategy", "retries", "wait"]), expected);
+    let columns = ["error", "category", "severity", "strategy", "retries", "if it may have run", "wait"];
+    assert_eq!(table(&page, &columns), expected);
+    for error in all().iter().filter(|error| error.may_have_run()) {
+        assert_eq!(error.decision(false).retries, 0, "{error:?}: never to be repeated");
+    }
 
     let of_category = |category: Category| {
-        let strategy =
-            |severity| decide(Incident { category, severity, attempt: 1, all_workers: false }).strategy.to_string();
+        let strategy = |severity| {
+            decide(Incident { category, severity, attempt: 1, all_workers: false, repeatable: true })
+                .strategy
+                .to_string()
+        };
         [vec![category.to_string()], Severity::ALL.map(strategy).to_vec()].concat()
     };
     let expected: Vec<Vec<String>> = Category::ALL.into_iter().map(of_category).collect();

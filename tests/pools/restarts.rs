@@ -95,19 +95,39 @@ async fn r28_a_crash_loop_fails_the_pool_with_its_reason_and_a_probe_recovers_it
     pool.end().await;
 }
 
-/// R28: failing ends when the first worker is back, and early deaths count as failed starts do.
+/// One worker; a third counted event fails the pool.
+async fn frail(name: &str) -> TestPool {
+    pool(name, |fresh| {
+        let quick = Duration::from_millis(5);
+        let restart = Restart::new().max(2).backoff(quick).max_backoff(quick).cooldown(Duration::from_secs(1));
+        fresh.basic().app("herder.demo:app").pool_size(1).overflow(0).restart(restart).build()
+    })
+    .await
+}
+
+/// R28: calls that end their workers are no reason to fail the pool, however many they are: others are answered between them.
+#[tokio::test]
+async fn r28_calls_that_end_their_workers_never_fail_the_pool() {
+    let pool = frail("crashing").await;
+    for code in 1..=6 {
+        let error = answer(pool.call::<()>("exit", &json!({ "code": code })).reply()).await.unwrap_err();
+        assert!(matches!(&error, Error::WorkerLost { .. }), "{error:?}");
+        assert_eq!(error.report().unwrap().exit_status, Some(code));
+        assert_ne!(state(&pool).await, PoolState::Failed);
+        answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
+    }
+    assert_eq!(pool.status().await.unwrap().counters.starts, 7);
+    pool.end().await;
+}
+
+/// R28: failing ends when the first worker is back, and workers that die young without a call count as failed starts do.
 #[tokio::test]
 async fn r28_workers_that_die_young_fail_the_pool_too_and_it_recovers() {
-    let pool = pool("young", |fresh| {
-        let quick = Duration::from_millis(5);
-        let restart = Restart::new().max(2).backoff(quick).max_backoff(quick).cooldown(Duration::from_millis(300));
-        fresh.basic().app("herder.demo:app").pool_size(1).restart(restart).build()
-    })
-    .await;
+    let pool = frail("young").await;
     for deaths in 1..=3 {
-        let error = answer(pool.call::<()>("exit", &json!({ "code": 7 })).reply()).await.unwrap_err();
-        assert!(matches!(&error, Error::WorkerLost { .. }), "{error:?}");
-        assert_eq!(error.report().unwrap().exit_status, Some(7));
+        let victim = pool.base().await[0].process();
+        assert!(pool.kill(victim).await);
+        until("the death is noticed", async || pool.status().await.unwrap().counters.exits == deaths).await;
         if deaths < 3 {
             pool.whole("pid").await;
         }

@@ -202,11 +202,15 @@ impl State {
     pub(crate) fn arrived(&mut self, at: WorkerRef, header: &Header, arrival: Arrival, recorder: &Recorder) {
         let (now, ok) = (self.tick(), matches!(arrival, Arrival::Result(_)));
         recorder.received(now, Descriptor::Calls, header);
+        let cleared = self.cleared_payload(at, header.wire, &arrival); // before the attempt is forgotten
         self.arrival = Some(arrival);
         if let Some(link) = self.link(at) {
             link.finished(header.wire);
         }
         self.core.handle(now, Input::Final { at, wire: header.wire, ok }, &mut self.effects);
+        if let Some(payload) = cleared {
+            self.core.acquit(payload);
+        }
     }
 
     /// The worker said ready.

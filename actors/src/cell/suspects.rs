@@ -1,9 +1,13 @@
 //! Payloads by fingerprint, for the quarantine (R37). Computed only when a worker died, an attempt lost its caller, or some payload
 //! is watched: calls in quiet times pay nothing.
 
-use super::{State, call::Call};
+use super::{
+    call::Call,
+    state::{Arrival, State},
+};
 use foldhash::quality::FixedState;
 use herder_core::{Fingerprint, Suspect, WireId, WorkerRef};
+use herder_wire::WorkerErrorKind;
 use std::hash::BuildHasher;
 
 /// The same for the same command with the same bytes. Arguments that mean the same and are written otherwise differ.
@@ -22,12 +26,31 @@ impl State {
         if !self.core.wants_suspects() {
             return Vec::new();
         }
-        let abandoned = self.links().find(|link| link.at == at).map_or(&[][..], |link| &link.abandoned);
+        let abandoned = self.abandoned(at);
         let suspect = |(wire, call): (WireId, Option<_>)| match call {
             Some(id) => self.calls.get(&id).map(|call| call.suspect(wire)),
             None => abandoned.iter().find(|suspect| suspect.wire == wire).cloned(),
         };
         self.core.unfinished(at).filter_map(suspect).collect()
+    }
+
+    /// The payload that the final frame of an attempt clears, if anything is watched. An attempt that was cancelled clears nothing:
+    /// it never began, or was broken off. Nor does a frame of no attempt.
+    pub(super) fn cleared_payload(&self, at: WorkerRef, wire: WireId, arrival: &Arrival) -> Option<Fingerprint> {
+        let cancelled = matches!(arrival, Arrival::Error(error) if error.kind == WorkerErrorKind::Cancelled);
+        if cancelled || !self.core.watches_payloads() {
+            return None;
+        }
+        match self.core.unfinished(at).find(|(unfinished, _)| *unfinished == wire)? {
+            (_, Some(id)) => self.calls.get(&id).map(|call| fingerprint(&call.command, &call.body)),
+            (_, None) => {
+                self.abandoned(at).iter().find(|suspect| suspect.wire == wire).map(|suspect| suspect.fingerprint)
+            }
+        }
+    }
+
+    fn abandoned(&self, at: WorkerRef) -> &[Suspect] {
+        self.links().find(|link| link.at == at).map_or(&[][..], |link| &link.abandoned)
     }
 
     /// A call is settled: if an attempt of it goes on, its payload is remembered with the process.

@@ -170,12 +170,13 @@ group! {
 group! {
     /// `restart`: how often workers may fail, and how long the pool waits before it tries again.
     Restart {
-        /// Failed starts and early deaths within the window: 1 to 1,000,000; max(5, 2 x pool_size) unless set. Beyond it
-        /// the pool has failed, until its probe succeeds.
+        /// Failed starts, and early deaths without a call, of base workers within the window: 1 to 1,000,000;
+        /// max(5, 2 x pool_size) unless set. Beyond it the pool has failed, until its probe succeeds. A worker that dies in the
+        /// middle of a call does not count.
         max: usize,
         /// The window, 60 s unless set.
         within: Duration,
-        /// A death before this age counts, 10 s unless set.
+        /// A death before this age is early: the slot waits before its next start. 10 s unless set.
         min_uptime: Duration,
         /// The first wait, 100 ms unless set; doubles. At most `max_backoff`.
         backoff: Duration,

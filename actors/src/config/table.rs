@@ -88,11 +88,11 @@ table! {
     HEALTH_FAILURES: Count(Count) = Any "health.failures" { default: 3, min: 1, max: 1000 },
         "missed probes in a row that end a worker";
     RESTART_MAX: Derived(Derived) = Any "restart.max" { rule: "max(5, 2 x pool_size)", min: 1, max: 1_000_000 },
-        "failed starts and early deaths within the window before the pool has failed";
+        "failed starts, and early deaths without a call, within the window before the pool has failed";
     RESTART_WITHIN: Span(Span) = Any "restart.within" { default: seconds(60) },
         "that window";
     RESTART_MIN_UPTIME: Span(Span) = Any "restart.min_uptime" { default: seconds(10) },
-        "a death before this age counts";
+        "a death before this age is early: it delays the next start";
     RESTART_BACKOFF: Span(Span) = Any "restart.backoff" { default: millis(100) },
         "the first wait before another start, at most `restart.max_backoff`; doubles";
     RESTART_MAX_BACKOFF: Span(Span) = Any "restart.max_backoff" { default: seconds(10) },

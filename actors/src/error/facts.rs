@@ -20,19 +20,35 @@ impl Error {
         self.decision(false).severity
     }
 
-    /// What to do about it. Whoever repeats a call looks at [`may_have_run`](Self::may_have_run) first.
+    /// What to do about it. It is never to repeat a call that [may have run](Self::may_have_run), unless the error shows that the call
+    /// is idempotent: the pool sent it again before. See [`strategy_if_idempotent`](Self::strategy_if_idempotent).
     pub fn strategy(&self) -> Strategy {
         self.decision(false).strategy
     }
 
+    /// What to do about it, for a caller who knows that the call is idempotent.
+    pub fn strategy_if_idempotent(&self) -> Strategy {
+        self.decision_if_idempotent(false).strategy
+    }
+
     /// Severity, strategy and retry limit, for somebody who knows whether all workers of the pool are concerned.
     pub fn decision(&self, all_workers: bool) -> Decision {
+        let idempotent = !self.attempts().is_empty(); // else the pool would not have sent it again
+        self.decide(all_workers, idempotent || !self.may_have_run())
+    }
+
+    /// [`decision`](Self::decision) for a caller who knows that the call is idempotent.
+    pub fn decision_if_idempotent(&self, all_workers: bool) -> Decision {
+        self.decide(all_workers, true)
+    }
+
+    fn decide(&self, all_workers: bool, repeatable: bool) -> Decision {
         let attempt = u32::try_from(self.attempts().len()).unwrap_or(u32::MAX).saturating_add(1);
-        self.row().decide(attempt, all_workers)
+        self.row().decide(attempt, all_workers, repeatable)
     }
 
     /// Whether the same pool may answer the same call another time. Says nothing of side effects: see
-    /// [`may_have_run`](Self::may_have_run); nor of this call's earlier attempts: see [`strategy`](Self::strategy).
+    /// [`may_have_run`](Self::may_have_run); nor of this call's earlier attempts. [`strategy`](Self::strategy) minds both.
     pub fn is_retryable(&self) -> bool {
         self.row().retryable()
     }

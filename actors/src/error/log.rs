@@ -29,7 +29,10 @@ impl Error {
 
     fn log_in(&self, scene: &Scene<'_>) {
         let Scene { pool, message, all_workers, may_have_run } = *scene;
-        let decision = self.decision(all_workers);
+        let decision = match may_have_run {
+            Some(_) => self.decision(all_workers),
+            None => self.decision_if_idempotent(all_workers), // of the process: there is no call to be repeated
+        };
         let (at, report) = (self.worker(), self.report());
         let attempt_errors: Vec<String> = self.attempts().iter().map(ToString::to_string).collect();
         macro_rules! event {

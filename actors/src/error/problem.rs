@@ -23,8 +23,11 @@ pub struct Problem {
     pub category: Category,
     /// How bad it is.
     pub severity: Severity,
-    /// What to do about it.
+    /// What to do about it. Never to repeat a call that may have run, unless the pool itself sent it again before.
     pub strategy: Strategy,
+    /// What to do instead if the call is idempotent, where that is something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy_if_idempotent: Option<Strategy>,
     /// Whether the same pool may answer the same call another time.
     pub retryable: bool,
     /// Whether the handler may have run.
@@ -120,6 +123,7 @@ impl Error {
             Self::Rejected { code, .. } => code.clone(),
             _ => None,
         };
+        let (strategy, if_idempotent) = (self.strategy(), self.strategy_if_idempotent());
         Problem {
             r#type: format!("https://herder.invalid/errors/{}", self.slug()),
             title: self.slug().replace('-', " "),
@@ -127,7 +131,8 @@ impl Error {
             detail: self.to_string(),
             category: self.category(),
             severity: self.severity(),
-            strategy: self.strategy(),
+            strategy,
+            strategy_if_idempotent: Some(if_idempotent).filter(|other| *other != strategy),
             retryable: self.is_retryable(),
             may_have_run: self.may_have_run(),
             attempts: self.sent(),

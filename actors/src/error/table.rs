@@ -83,13 +83,13 @@ const fn row(slug: &'static str, category: Category, severity: Severity, status:
 }
 
 impl Row {
-    pub(super) fn decide(self, attempt: u32, all_workers: bool) -> Decision {
-        decide(Incident { category: self.category, severity: self.severity, attempt, all_workers })
+    pub(super) fn decide(self, attempt: u32, all_workers: bool, repeatable: bool) -> Decision {
+        decide(Incident { category: self.category, severity: self.severity, attempt, all_workers, repeatable })
     }
 
     /// Whether the same pool may answer the same call another time.
     pub(super) fn retryable(self) -> bool {
-        match self.decide(1, false).strategy {
+        match self.decide(1, false, true).strategy {
             Strategy::ImmediateRetry | Strategy::BackoffRetry | Strategy::CircuitBreak => true,
             Strategy::Failover | Strategy::Abandon => false,
         }

@@ -79,6 +79,44 @@ fn r32_a_call_that_was_lost_again_and_again_is_worse() {
     assert_eq!(after(0).decision(true).strategy, Strategy::CircuitBreak, "all workers are concerned");
 }
 
+/// R32: nobody is told to repeat what may have run, unless it is idempotent, as each call that was sent again is. Who knows that by
+/// other means asks for it.
+#[test]
+fn r32_what_may_have_run_is_repeated_only_if_it_is_idempotent() {
+    let (session, worker, generation) = (SessionId::new("ann").unwrap(), WorkerId(1), Generation(1));
+    let lost_with = |may_have_run| Error::SessionWorkerLost {
+        session: session.clone(),
+        worker,
+        generation,
+        reason: "x".into(),
+        may_have_run,
+        report: Box::default(),
+    };
+    let late = |may_have_run| Error::DeadlineExceeded { may_have_run, attempts: Attempts::default() };
+    let broken = Error::Internal { reason: "x".into() };
+    for (error, if_idempotent) in [
+        (worker_lost(vec![]), "immediate_retry"),
+        (lost_with(true), "immediate_retry"),
+        (late(true), "backoff_retry"),
+        (Error::closed(true), "failover"),
+        (broken, "backoff_retry"),
+    ] {
+        assert_eq!((error.strategy(), error.decision(false).retries), (Strategy::Abandon, 0), "{error}");
+        assert_eq!(error.strategy_if_idempotent().to_string(), if_idempotent, "{error}");
+        let told = problem(&error);
+        assert_eq!((&told["strategy"], &told["strategy_if_idempotent"]), (&json!("abandon"), &json!(if_idempotent)));
+    }
+    for (error, strategy) in
+        [(lost_with(false), "immediate_retry"), (late(false), "backoff_retry"), (Error::closed(false), "failover")]
+    {
+        assert_eq!(error.strategy().to_string(), strategy, "{error}");
+        assert_eq!(problem(&error).get("strategy_if_idempotent"), None);
+    }
+    let again = |error: Error| error.after(vec![lost(1, "")]).strategy();
+    assert_eq!(again(worker_lost(vec![])), Strategy::ImmediateRetry);
+    assert_eq!(again(late(true)), Strategy::BackoffRetry);
+}
+
 #[test]
 fn r38_causes_are_kept() {
     let cause = |error: &Error| error.source().map(ToString::to_string);

@@ -82,9 +82,9 @@ Examples:
   herder chaos carts.py:app --enhanced --command add --args '{\"item\": \"tea\"}' --sessions 8 --json
 
 Starts the pool as it is configured, calls the command without a pause, and kills and stops workers meanwhile: what happens to
-your callers, and how soon the pool is whole again. It does call your command, thousands of times. Workers killed more often than
-`restart.max` within `restart.within` make the pool fail, as it is told to. With --json the last line is the report as one object;
-what can't be known without the worker's help, such as `double_runs`, is null.
+your callers, and how soon the pool is whole again. It does call your command, thousands of times. Workers killed young and
+without a call, more often than `restart.max` within `restart.within`, make the pool fail, as it is told to. With --json the last
+line is the report as one object; what can't be known without the worker's help, such as `double_runs`, is null.
 
 Exit codes: 0 all was as it should be, 1 something was lost or left behind, or less than 95 % of the calls that were not in flight
 at a kill were answered by the worker, or the pool was not whole in the end; 2 the arguments or the configuration are wrong.";

@@ -106,7 +106,8 @@ fn a_dead_worker_is_502() {
     let problem = lost.problem(502, "worker-lost");
     assert_eq!((&problem["exit_status"], &problem["retryable"]), (&json!(3), &json!(true)));
     assert_eq!((&problem["generation"], &problem["may_have_run"]), (&json!(1), &json!(true)));
-    assert_eq!((&problem["attempts"], &problem["strategy"]), (&json!(1), &json!("immediate_retry")));
+    assert_eq!((&problem["attempts"], &problem["strategy"]), (&json!(1), &json!("abandon")), "it may have run");
+    assert_eq!(problem["strategy_if_idempotent"], "immediate_retry");
     until("the pool is whole again", || {
         let workers = server.get("/v1/pools/plain/workers").json["workers"].clone();
         workers.as_array().is_some_and(|all| all.len() == 2 && all.iter().all(|worker| worker["state"] == "ready"))

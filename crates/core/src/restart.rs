@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(600);
 
-/// Failed starts and early deaths within the window. More than allowed means the pool failed.
+/// Failed starts of base workers, and early deaths without a call, within the window. More than allowed means the pool failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Intensity {
     settings: RestartSettings,
@@ -49,7 +49,7 @@ impl Intensity {
         self.failed = 0;
     }
 
-    /// The wait before a slot's next start after `failures` events in a row that counted.
+    /// The wait before a slot's next start after so many failed starts and early deaths in a row.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         match failures {
             0 => Duration::ZERO,
@@ -64,6 +64,40 @@ impl Intensity {
     #[cfg(test)]
     pub(crate) fn counted(&self) -> usize {
         self.events.len()
+    }
+}
+
+/// The backoff that all overflow workers share (R12). They start for the same reason, and what keeps one from starting keeps the
+/// others, too: after a failed start no other begins before the wait is over, and then one at a time until one is ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct OverflowStarts {
+    /// Failures in a row.
+    failures: u32,
+    rests_until: Now,
+}
+
+impl OverflowStarts {
+    /// Counts a failed start. Starts that fail together are one event: within the wait after the first, the others add nothing.
+    pub(crate) fn failed(&mut self, now: Now, intensity: &Intensity) {
+        if now >= self.rests_until {
+            self.failures = self.failures.saturating_add(1);
+            self.rests_until = now + intensity.backoff(self.failures);
+        }
+    }
+
+    /// An overflow worker became ready.
+    pub(crate) fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether the last start failed, so that one is tried at a time.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// No overflow worker starts before.
+    pub(crate) fn rests_until(&self) -> Now {
+        self.rests_until
     }
 }
 
@@ -94,6 +128,33 @@ mod tests {
         }
         assert_eq!(restarts.count(Now(0) + second * 5), Verdict::Escalate { retry_at: Now(0) + second * 35 });
         assert_eq!(restarts.counted(), 0);
+    }
+
+    /// R28: an event exactly as old as the window is within it.
+    #[test]
+    fn an_event_as_old_as_the_window_still_counts() {
+        let mut restarts = intensity();
+        let (window, moment) = (Duration::from_secs(60), Duration::from_nanos(1));
+        (0..5).for_each(|_| assert_eq!(restarts.count(Now(7)), Verdict::GoOn));
+        let mut later = restarts.clone();
+        assert!(matches!(restarts.count(Now(7) + window), Verdict::Escalate { .. }));
+        assert_eq!(later.count(Now(7) + window + moment), Verdict::GoOn);
+        assert_eq!(later.counted(), 1);
+    }
+
+    /// R12: failures within the wait are one event, one at its end is another, and a success ends the row.
+    #[test]
+    fn overflow_workers_share_one_backoff() {
+        let (restarts, ms) = (intensity(), Duration::from_millis(1));
+        let mut overflow = OverflowStarts::default();
+        assert!(!overflow.is_failing() && overflow.rests_until() == Now(0));
+        (0..8).for_each(|n| overflow.failed(Now(0) + ms * n, &restarts));
+        assert!(overflow.is_failing());
+        assert_eq!(overflow.rests_until(), Now(0) + ms * 100);
+        overflow.failed(Now(0) + ms * 100, &restarts);
+        assert_eq!(overflow.rests_until(), Now(0) + ms * 300);
+        overflow.succeeded();
+        assert_eq!(overflow, OverflowStarts::default());
     }
 
     /// R28

@@ -137,13 +137,13 @@ pub struct HealthSettings {
 /// Restart intensity and backoff (R28).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RestartSettings {
-    /// Failed starts and early deaths allowed within the window.
+    /// Failed starts, and early deaths without a call, of base workers allowed within the window.
     pub max: u32,
     /// The window.
     pub within: Duration,
-    /// A death before this age counts.
+    /// A death before this age is early: its slot waits before the next start.
     pub min_uptime: Duration,
-    /// The wait before the second start after one that counted; doubles.
+    /// The wait before the next start after one that failed, or an early death; doubles.
     pub backoff: Duration,
     /// The longest such wait.
     pub max_backoff: Duration,

@@ -41,7 +41,7 @@ pub enum Severity {
     Critical,
 }
 
-/// What to do about it. Whoever repeats a call looks at its `may_have_run` first.
+/// What to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
@@ -53,7 +53,7 @@ pub enum Strategy {
     CircuitBreak,
     /// This pool will not take it again: go to another pool or host, if there is one.
     Failover,
-    /// No repetition helps: somebody has to change the call, the application or the configuration.
+    /// No repetition helps, or none is safe since the call may have run: somebody has to change the call, the application or the configuration.
     Abandon,
 }
 
@@ -113,6 +113,8 @@ pub struct Incident {
     pub attempt: u32,
     /// Whether all workers of the pool are concerned.
     pub all_workers: bool,
+    /// Whether the call may be sent again at all: no handler began, or it is idempotent.
+    pub repeatable: bool,
 }
 
 /// What follows from an incident.
@@ -142,24 +144,28 @@ const TABLE: [[Strategy; 4]; 9] = {
     ]
 };
 
-/// What an incident calls for. Later than the third attempt it is one step worse; if it concerns all workers it is critical; and
-/// what is still critical at the third attempt is given up.
+/// What an incident calls for. Later than the third attempt it is one step worse; if it concerns all workers it is critical; what is
+/// still critical at the third attempt is given up; and so is what a call may be sent again for, if this call may not.
 ///
 /// ```
 /// use herder_core::{Category, Incident, Severity, Strategy, decide};
-/// let lost = Incident { category: Category::Connection, severity: Severity::Major, attempt: 1, all_workers: false };
+/// let (category, severity) = (Category::Connection, Severity::Major);
+/// let lost = Incident { category, severity, attempt: 1, all_workers: false, repeatable: true };
 /// assert_eq!(decide(lost).strategy, Strategy::ImmediateRetry);
+/// assert_eq!(decide(Incident { repeatable: false, ..lost }).strategy, Strategy::Abandon);
 /// assert_eq!(decide(Incident { attempt: 4, ..lost }).strategy, Strategy::Abandon);
 /// ```
 pub fn decide(incident: Incident) -> Decision {
-    let Incident { category, severity, attempt, all_workers } = incident;
+    let Incident { category, severity, attempt, all_workers, repeatable } = incident;
     let severity = match (all_workers, attempt > 3) {
         (true, _) => Severity::Critical,
         (false, true) => severity.raised(),
         (false, false) => severity,
     };
     let given_up = severity == Severity::Critical && attempt > 2;
-    let strategy = if given_up { Strategy::Abandon } else { TABLE[category as usize][severity as usize] };
+    let advised = TABLE[category as usize][severity as usize];
+    let unsafe_to_repeat = !repeatable && advised.retries() > 0;
+    let strategy = if given_up || unsafe_to_repeat { Strategy::Abandon } else { advised };
     Decision { severity, strategy, retries: strategy.retries() }
 }
 

@@ -47,7 +47,7 @@ fn r32_each_row_of_the_table_of_errors() {
     assert_eq!(slugs, WRITTEN.map(|written| written.0), "the same kinds, each once, in the order of the enum");
     for (row, written) in ROWS.iter().zip(WRITTEN) {
         let (slug, category, severity, strategy, retries, retryable, status, wait) = written;
-        let first = row.decide(1, false);
+        let first = row.decide(1, false, true);
         let texts = [row.category.to_string(), row.severity.to_string(), first.strategy.to_string()];
         assert_eq!(texts, [category, severity, strategy], "{slug}");
         assert_eq!((first.retries, row.retryable(), row.status), (retries, retryable, status), "{slug}");

@@ -127,6 +127,13 @@ impl Core {
         self.quarantine.list(now)
     }
 
+    /// An attempt of this payload came to an end by itself and its worker lives: whatever ended others with it was not this. Asked by
+    /// the shell at a final frame while the pool [watches](Self::watches_payloads) some: it knows every attempt's payload, also of
+    /// calls that were admitted before, and of those that are settled.
+    pub fn acquit(&mut self, fingerprint: Fingerprint) {
+        self.quarantine.acquit(fingerprint);
+    }
+
     /// Lets a payload go. False if it was not watched.
     pub fn release_payload(&mut self, fingerprint: Fingerprint) -> bool {
         self.quarantine.release(fingerprint)

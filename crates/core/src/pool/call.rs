@@ -24,7 +24,8 @@ pub(crate) struct Call {
     pub(crate) turn: Turn,
     pub(crate) has_waited: bool,
     pub(crate) permit: Permit,
-    /// Known only if its pool watches payloads.
+    /// Known if its pool watched payloads when it was admitted, or since an attempt of it was lost. For refusals: what clears a
+    /// payload is told with each final frame.
     pub(crate) fingerprint: Option<Fingerprint>,
     /// Its lost attempts, if there were any.
     pub(crate) retried: Option<Box<Retried>>,

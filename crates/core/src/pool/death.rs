@@ -31,7 +31,7 @@ impl Core {
             routes.worker_gone(at);
         }
         self.blame(now, end, &running, suspects);
-        self.restart_or_rest(now, at, end, live_since, fx);
+        self.restart_or_rest(now, at, end, live_since, !running.is_empty(), fx);
         self.lose_calls(now, at, end, running, &waiting, fx);
         self.after_exit(now, fx); // first, so that a drain that is over starts nothing it would end at once
         self.fill_all(now, fx);

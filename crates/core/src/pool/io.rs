@@ -25,7 +25,7 @@ pub enum Input {
         /// Whether it serves the control channel.
         control: bool,
     },
-    /// The final frame of an attempt.
+    /// The final frame of an attempt. Its payload is [acquitted](super::Core::acquit) beside it.
     Final {
         /// From which process.
         at: WorkerRef,

@@ -20,9 +20,14 @@ impl Core {
             if room == 0 {
                 return;
             }
-            if matches!(self.slots[place].process, Process::Scheduled { at } if at <= now) {
+            if !matches!(self.slots[place].process, Process::Scheduled { at } if at <= now) {
+                continue;
+            }
+            if self.slots[place].base || self.wait_for_overflow() > 0 {
                 self.start(now, place, fx);
                 room -= 1;
+            } else {
+                self.slots[place].process = Process::Absent; // whoever it was for is served, or waits no more
             }
         }
     }
@@ -51,6 +56,9 @@ impl Core {
         slot.process = Process::Live { since: now, window, ping, misses: 0, silent: None, idle_since: now };
         self.timers.set(first_ping, Timer::Worker(at.worker));
         self.record(now, at.worker, WorkerState::Initializing, WorkerState::Ready, "ready");
+        if at.worker.0 > self.settings.pool_size {
+            self.overflow.succeeded();
+        }
         self.recover(now, fx);
         self.start_due(now, fx);
         self.fill(now, at.worker, fx);

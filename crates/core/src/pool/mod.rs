@@ -50,7 +50,7 @@ use crate::{
     pace::Pace,
     quarantine::Quarantine,
     queue::{Fairness, WaitQueue},
-    restart::Intensity,
+    restart::{Intensity, OverflowStarts},
     retry::Budget,
     session::{Routes, Sessions, Table},
     timers::Timers,
@@ -87,6 +87,7 @@ pub struct Core {
     sessions: Sessions,
     extras: Extras,
     intensity: Intensity,
+    overflow: OverflowStarts,
     timers: Timers,
     next_sweep: Now,
     /// A sweep has made way for calls, and goes on then.
@@ -160,6 +161,7 @@ impl Core {
             sessions,
             extras,
             intensity: Intensity::new(settings.restart.clone()),
+            overflow: OverflowStarts::default(),
             timers: Timers::default(),
             next_sweep: Now::NEVER,
             is_sweeping: false,
@@ -250,6 +252,7 @@ impl Hash for Core {
         self.sessions.hash(state);
         self.extras.hash(state);
         self.intensity.hash(state);
+        self.overflow.hash(state);
         for call in self.unsettled() {
             (call, self.calls.get(&call)).hash(state);
         }

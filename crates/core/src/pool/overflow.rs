@@ -14,24 +14,48 @@ impl Core {
         if !matches!(self.phase, Phase::Running) {
             return;
         }
-        let homeless = if self.base_lives() { 0 } else { self.homeless.len() };
-        while self.anyone.len() + homeless > self.places_to_come(now) {
+        while self.wait_for_overflow() > self.places_to_come(now) {
             let idle = |slot: &&mut Slot| !slot.base && matches!(slot.process, Process::Absent);
-            let Some(slot) = self.slots.iter_mut().find(idle) else { return };
-            let start_at = now + self.intensity.backoff(slot.failures);
+            let may_start = !(self.overflow.is_failing() && self.overflow_is_coming());
+            let idle = self.slots.iter_mut().filter(idle).min_by_key(|slot| slot.rests_until.max(now));
+            let Some(slot) = idle.filter(|_| may_start) else { return };
+            let start_at = now.max(slot.rests_until).max(self.overflow.rests_until());
             slot.process = Process::Scheduled { at: start_at };
             self.timers.set(start_at, Timer::Worker(slot.at.worker));
             self.start_due(now, fx);
         }
     }
 
+    /// How many calls wait that an overflow worker could take.
+    pub(super) fn wait_for_overflow(&self) -> usize {
+        let homeless = if self.base_lives() { 0 } else { self.homeless.len() };
+        self.anyone.len() + homeless
+    }
+
+    fn overflow_is_coming(&self) -> bool {
+        self.slots.iter().any(|slot| !slot.base && slot.is_coming())
+    }
+
+    /// An overflow worker in backoff is on its way: were it not, each one that fails would call for another, as fast as they fail. A
+    /// base worker in backoff is not: until it starts the overflow stands in for it.
     fn places_to_come(&self, now: Now) -> usize {
         let coming = |slot: &&Slot| match slot.process {
             Process::Starting { .. } => true,
-            Process::Scheduled { at } => at <= now,
+            Process::Scheduled { at } => !slot.base || at <= now,
             _ => false,
         };
         self.slots.iter().filter(coming).count() * self.settings.window() as usize
+    }
+
+    /// An overflow worker was not ready when it ended. That is no matter of the pool's: base workers alone decide whether it failed.
+    pub(super) fn overflow_start_failed(&mut self, now: Now) {
+        self.overflow.failed(now, &self.intensity);
+        // Those that wait for room in the batch were called for before this one failed. `want_overflow` calls for one of them again.
+        for slot in self.slots.iter_mut().filter(|slot| !slot.base) {
+            if matches!(slot.process, Process::Scheduled { .. }) {
+                slot.process = Process::Absent;
+            }
+        }
     }
 
     /// Ends an overflow worker that was idle long enough and holds no session's state (R12).

@@ -2,21 +2,22 @@
 
 use super::{Core, Effect, Effects, Note, Phase, call::Call};
 use crate::{
-    CallId, Now, WorkerRef,
+    CallId, Now, WorkerId, WorkerRef,
     failure::{Doom, End, Failure},
     restart::Verdict,
     timers::Timer,
-    worker::Process,
+    worker::{Process, Slot},
 };
 
 impl Core {
-    /// Whether the slot gets a new process, and when.
+    /// Whether the slot gets a new process, and when. `busy`: it had unfinished calls, settled or not.
     pub(super) fn restart_or_rest(
         &mut self,
         now: Now,
         at: WorkerRef,
         end: End,
         live_since: Option<Now>,
+        busy: bool,
         fx: &mut Effects,
     ) {
         let ordered = matches!(end.doom, Some(Doom::Idle | Doom::Shutdown));
@@ -26,35 +27,48 @@ impl Core {
                 None => Note::StartFailed(at, end),
             }));
         }
-        let counts = !ordered && live_since.is_none_or(|since| self.intensity.is_early(now - since));
+        let early = !ordered && live_since.is_none_or(|since| self.intensity.is_early(now - since));
         let slot = self.slot_mut(at.worker);
         slot.start_failed = live_since.is_none() && !ordered;
-        slot.failures = if counts { slot.failures + 1 } else { 0 };
-        let (failures, base) = (slot.failures, slot.base);
-        if base && matches!(self.phase, Phase::Running | Phase::Draining { .. }) {
-            let start_at = now + self.intensity.backoff(failures);
-            self.slot_mut(at.worker).process = Process::Scheduled { at: start_at };
-            self.timers.set(start_at, Timer::Worker(at.worker));
+        let (base, start_failed) = (slot.base, slot.start_failed);
+        if start_failed && !base {
+            return self.overflow_start_failed(now);
         }
-        match self.phase {
-            Phase::Running | Phase::Draining { .. } if counts => {
-                if let Verdict::Escalate { retry_at } = self.intensity.count(now) {
-                    self.rest(retry_at, fx);
-                }
-            }
-            Phase::Probing if !self.probe_is_out() => {
-                if let Verdict::Escalate { retry_at } = self.intensity.escalate(now) {
-                    self.rest(retry_at, fx);
-                }
-            }
-            _ => {}
+        slot.failures = if early { slot.failures.saturating_add(1) } else { 0 };
+        let start_at = now + self.intensity.backoff(self.slot(at.worker).failures);
+        if !base {
+            self.slot_mut(at.worker).rests_until = start_at;
+            return;
+        }
+        if matches!(self.phase, Phase::Running | Phase::Draining { .. }) {
+            self.schedule(at.worker, start_at);
+        }
+        // A death in the middle of a call is that call's matter (R37): were it the pool's, one caller's code could end the service
+        // for all. Its slot waits all the same, so that it does not respawn as fast as the calls come.
+        self.escalate(now, early && !busy, fx);
+    }
+
+    /// Whether the end of a base worker, or of the probe, means that the pool failed.
+    fn escalate(&mut self, now: Now, counts: bool, fx: &mut Effects) {
+        let verdict = match self.phase {
+            Phase::Running | Phase::Draining { .. } if counts => self.intensity.count(now),
+            Phase::Probing if !self.probe_is_out() => self.intensity.escalate(now),
+            _ => Verdict::GoOn,
+        };
+        if let Verdict::Escalate { retry_at } = verdict {
+            self.rest(retry_at, fx);
         }
     }
 
+    fn schedule(&mut self, worker: WorkerId, at: Now) {
+        self.slot_mut(worker).process = Process::Scheduled { at };
+        self.timers.set(at, Timer::Worker(worker));
+    }
+
+    /// A probe that was not ready in time is out until its exit.
     fn probe_is_out(&self) -> bool {
-        let out =
-            |slot: &crate::worker::Slot| matches!(slot.process, Process::Starting { .. } | Process::Scheduled { .. });
-        self.slots.iter().any(|slot| slot.base && out(slot))
+        let stops = |slot: &Slot| matches!(slot.process, Process::Stopping { live_since: None, .. });
+        self.slots.iter().any(|slot| slot.base && (slot.is_coming() || stops(slot)))
     }
 
     /// Too many restarts: nothing is started before the probe. Workers that live go on (documented in semantics.md).
@@ -79,7 +93,7 @@ impl Core {
             Phase::Probing => now,
             _ => return,
         };
-        let hope = |slot: &crate::worker::Slot| matches!(slot.process, Process::Live { .. } | Process::Starting { .. });
+        let hope = |slot: &Slot| matches!(slot.process, Process::Live { .. } | Process::Starting { .. });
         if self.slots.iter().any(hope) {
             return;
         }
@@ -105,18 +119,25 @@ impl Core {
         if now < retry_at {
             return self.timers.set(retry_at, Timer::Pool);
         }
-        let absent = |slot: &&mut crate::worker::Slot| slot.base && matches!(slot.process, Process::Absent);
-        self.phase = match self.slots.iter_mut().find(absent) {
-            Some(slot) => {
-                slot.process = Process::Scheduled { at: now };
-                Phase::Probing
+        match self.absent_base().first() {
+            Some(&worker) => {
+                self.phase = Phase::Probing;
+                self.schedule(worker, now);
             }
-            None => Phase::Running,
-        };
+            None => self.recover(now, fx),
+        }
         self.start_due(now, fx);
+        self.want_overflow(now, fx);
     }
 
-    /// A worker came up in a failed pool: the others may start again.
+    /// Base slots with neither a process nor a start to come.
+    fn absent_base(&self) -> Vec<WorkerId> {
+        let absent = |slot: &&Slot| slot.base && matches!(slot.process, Process::Absent);
+        self.slots.iter().filter(absent).map(|slot| slot.at.worker).collect()
+    }
+
+    /// A worker came up in a failed pool, or none of its base workers is missing: the pool runs again, the others start, and the next
+    /// cooldown is short.
     pub(super) fn recover(&mut self, now: Now, fx: &mut Effects) {
         if !matches!(self.phase, Phase::Failed { .. } | Phase::Probing) {
             return;
@@ -124,8 +145,8 @@ impl Core {
         self.phase = Phase::Running;
         self.intensity.recovered();
         fx.push(Effect::Note(Note::Recovered));
-        for slot in self.slots.iter_mut().filter(|slot| slot.base && matches!(slot.process, Process::Absent)) {
-            slot.process = Process::Scheduled { at: now };
+        for worker in self.absent_base() {
+            self.schedule(worker, now);
         }
     }
 }

@@ -39,9 +39,6 @@ impl Core {
         } else {
             self.counters.failed += 1;
         }
-        if let Some(fingerprint) = call.fingerprint {
-            self.quarantine.acquit(fingerprint);
-        }
         if let Some(breaker) = &self.settings.breaker {
             self.end_permit(now, call.permit, breaker.counts.answer(ok));
         }

@@ -3,11 +3,11 @@
 use super::*;
 
 fn at(category: Category, severity: Severity, attempt: u32) -> Decision {
-    decide(Incident { category, severity, attempt, all_workers: false })
+    decide(Incident { category, severity, attempt, all_workers: false, repeatable: true })
 }
 
 fn of_all(category: Category, severity: Severity, attempt: u32) -> Decision {
-    decide(Incident { category, severity, attempt, all_workers: true })
+    decide(Incident { category, severity, attempt, all_workers: true, repeatable: true })
 }
 
 /// Each row: what a first attempt calls for, by severity.
@@ -84,5 +84,24 @@ fn r32_what_is_still_critical_at_the_third_attempt_is_abandoned() {
         assert_eq!(at(category, Severity::Critical, 2), at(category, Severity::Critical, 1));
         assert_eq!(at(category, Severity::Major, 3), at(category, Severity::Major, 1), "not critical");
         assert_eq!(at(category, Severity::Major, 4).strategy, Strategy::Abandon, "raised to critical, and late");
+    }
+}
+
+/// A call that may not be sent again is told so wherever the table says to; an open circuit stays one, which repeats no call.
+#[test]
+fn r32_what_may_not_be_repeated_is_abandoned() {
+    for category in Category::ALL {
+        for severity in Severity::ALL {
+            for attempt in 1..=4 {
+                let repeatable = at(category, severity, attempt);
+                let decision = decide(Incident { category, severity, attempt, all_workers: false, repeatable: false });
+                let expected = match repeatable.strategy {
+                    Strategy::CircuitBreak => Strategy::CircuitBreak,
+                    _ => Strategy::Abandon,
+                };
+                assert_eq!((decision.strategy, decision.retries), (expected, 0), "{category}, {severity}, {attempt}");
+                assert_eq!(decision.severity, repeatable.severity);
+            }
+        }
     }
 }

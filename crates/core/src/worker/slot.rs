@@ -17,8 +17,10 @@ pub(crate) struct Slot {
     pub(crate) running: Vec<Running>,
     /// First calls of sessions that are bound here and wait.
     pub(crate) queue: WaitQueue,
-    /// Ends in a row that counted against the restart intensity.
+    /// Failed starts and early deaths in a row.
     pub(crate) failures: u32,
+    /// An overflow slot gets no process before. A base slot is scheduled instead.
+    pub(crate) rests_until: Now,
     /// How the previous process ended.
     pub(crate) last_end: Option<(Generation, End)>,
     /// Whether the previous process never became ready.
@@ -112,6 +114,7 @@ impl Slot {
             running: Vec::new(),
             queue: WaitQueue::default(),
             failures: 0,
+            rests_until: Now(0),
             last_end: None,
             start_failed: false,
             served: 0,
@@ -125,6 +128,11 @@ impl Slot {
     /// Whether this very process is ready (R21).
     pub(crate) fn holds(&self, at: WorkerRef) -> bool {
         self.is_live() && self.at == at
+    }
+
+    /// Whether a process is starting or scheduled.
+    pub(crate) fn is_coming(&self) -> bool {
+        matches!(self.process, Process::Starting { .. } | Process::Scheduled { .. })
     }
 
     /// Whether there is a process, in whatever state.

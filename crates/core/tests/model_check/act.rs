@@ -257,11 +257,12 @@ impl State {
 
     fn answer(&mut self, pool: &Pool, at: WorkerRef, wire: WireId) {
         let call = self.world.answer(at, wire).map(|attempt| attempt.call);
-        let alibi = call.and_then(|id| self.call(id).payload.filter(|_| self.calls[id.0 as usize - 1].answers == 0));
+        let alibi = call.and_then(|id| self.call(id).payload); // a late answer is one, too
         if let Some(payload) = alibi.filter(|_| !self.is_quarantined(pool, alibi)) {
             self.suspects.remove(&payload);
         }
         self.step(pool, Input::Final { at, wire, ok: true }, call);
+        alibi.into_iter().for_each(|payload| self.core.acquit(Fingerprint(payload)));
     }
 
     fn cancel(&mut self, pool: &Pool, id: CallId) {

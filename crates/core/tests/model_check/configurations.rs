@@ -204,6 +204,15 @@ fn an_overflow_worker() {
     explore("overflow", &Pool { left, ..pool }, 250_000);
 }
 
+/// I1, I7, R12, R28: overflow workers that cannot start, in a pool that may fail once a base worker cannot either.
+#[test]
+fn overflow_workers_that_fail() {
+    let left = Left { calls: 3, deaths: 3, ..NOTHING };
+    let mut pool = patient(coarse(pool(KindSettings::Basic, 1, 1, &[ANYONE])));
+    (pool.settings.overflow, pool.settings.restart.max) = (2, 1);
+    explore("failing overflow", &Pool { left, ..pool }, 250_000);
+}
+
 /// I3, R19: a worker with room for two calls, and a session that takes one at a time.
 #[test]
 fn a_strict_session() {

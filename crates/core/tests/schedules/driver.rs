@@ -271,7 +271,7 @@ impl Driver {
     }
 }
 
-fn payload(call: CallId) -> Fingerprint {
+pub(crate) fn payload(call: CallId) -> Fingerprint {
     Fingerprint(call.0 % 3)
 }
 

@@ -1,7 +1,12 @@
 //! What may happen in a schedule, one operation at a time. Keeps to what a shell guarantees: a process says ready once, frames
 //! come between that and its exit, and each process exits once.
 
-use super::{driver::Driver, model::Cause, settings::MODES, world::Process};
+use super::{
+    driver::{Driver, payload},
+    model::Cause,
+    settings::MODES,
+    world::Process,
+};
 use herder_core::{
     Affinity, AttemptState, CallId, Core, Doom, Fingerprint, Input, KindSettings, Lookup, Now, Outcome, SessionState,
     Vitals, WireId, WorkerId, WorkerRef,
@@ -59,8 +64,18 @@ impl Driver {
         let call = self.world.answer(at, wire).map(|attempt| attempt.call);
         let waits = call.filter(|id| self.model.calls.contains_key(id));
         self.input(Input::Final { at, wire, ok }, Cause::Final(call));
+        call.into_iter().for_each(|id| self.acquit(id));
         let answered = waits.is_none_or(|id| !self.model.calls.contains_key(&id));
         assert!(answered, "I1: {call:?} has its final frame and no answer");
+    }
+
+    /// R37: what comes to an end is not watched any more, unless it is in quarantine already.
+    fn acquit(&mut self, call: CallId) {
+        let payload = payload(call);
+        self.ask("acquit", |core, _, _| core.acquit(payload));
+        let watched = self.core.watched(self.now);
+        let cleared = watched.iter().all(|each| each.fingerprint != payload || each.quarantined);
+        assert!(cleared, "R37: {payload:?} came to an end and is watched");
     }
 
     fn pass_time(&mut self) {

@@ -134,11 +134,17 @@ impl Driver {
         assert!(breaker.failures < settings.failures && breaker.successes < settings.successes, "R34: {breaker:?}");
     }
 
-    /// I7: each base slot has a process or a start, or the pool has said why not.
-    fn check_starts(&self, _: &[WorkerStatus]) {
+    /// I7: each base slot has a process or a start, or the pool has said why not. R28: it has not failed with all of them ready.
+    fn check_starts(&self, workers: &[WorkerStatus]) {
         let excused = !matches!(self.core.pool_state(), PoolState::Starting | PoolState::Running);
         assert!(excused || self.core.missing_starts() == 0, "I7: a base worker is missing and nothing starts it");
         if self.core.pool_state() == PoolState::Failed {
+            let alive = |worker: &WorkerStatus| WorkerRef { worker: worker.id, generation: worker.generation };
+            let mut base = workers.iter().filter(|worker| !worker.overflow);
+            assert!(
+                base.any(|worker| !self.world.is_live(alive(worker))),
+                "R28: it failed, and each base worker is ready"
+            );
             let probe = self.core.next_wakeup().is_some() || !self.world.those(|p| p.stopping || !p.ready).is_empty();
             assert!(probe, "I7: a failed pool has its probe before it");
         }

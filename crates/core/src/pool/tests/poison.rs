@@ -23,6 +23,12 @@ impl Bench {
         (call, self.step(Input::Submit(Submission { call, session: None, deadline, idempotent, fingerprint })))
     }
 
+    /// A call of it ends by itself, as a shell tells.
+    fn ends(&mut self, (at, wire): (WorkerRef, WireId), ok: bool) {
+        self.step(Input::Final { at, wire, ok });
+        self.core.acquit(POISON);
+    }
+
     /// The process ends in the middle of it, and another starts.
     fn poisoned(&mut self, at: WorkerRef, wire: WireId, doom: Option<Doom>) -> Effects {
         self.now = self.now + Duration::from_millis(1);
@@ -86,8 +92,7 @@ fn r37_a_call_that_ends_clears_its_payload() {
             bench.poisoned(at, wire, None);
         }
         let (call, fx) = bench.call_of(POISON, false);
-        let (at, wire) = sent(&fx, call).unwrap();
-        bench.step(Input::Final { at, wire, ok });
+        bench.ends(sent(&fx, call).unwrap(), ok);
         assert!(!bench.core.watches_payloads(), "ok: {ok}");
     }
 }

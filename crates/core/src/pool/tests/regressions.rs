@@ -142,14 +142,14 @@ fn only_the_probe_decides_whether_a_failed_pool_recovers() {
     bench.call(None);
     bench.call(None);
     bench.step(Input::Ready { at: at(2, 1), window: 1, control: false });
-    for generation in 1..=6 {
-        bench.die(at(1, generation));
+    for generation in 1..=7 {
+        bench.die(at(1, generation)); // the first in the middle of a call
         bench.wait(Duration::from_millis(4000));
     }
     assert_eq!(bench.core.pool_state(), PoolState::Failed);
     bench.wait(Duration::from_secs(30));
     bench.die(at(2, 1));
-    let fx = bench.step(Input::Ready { at: at(1, 7), window: 1, control: false });
+    let fx = bench.step(Input::Ready { at: at(1, 8), window: 1, control: false });
     assert!(fx.contains(&Effect::Note(Note::Recovered)));
     assert!(!fx.iter().any(|effect| matches!(effect, Effect::Note(Note::Failed(_)))));
     assert_eq!(bench.core.pool_state(), PoolState::Running);

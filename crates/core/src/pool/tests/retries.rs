@@ -156,7 +156,9 @@ fn r33_a_pool_that_fails_answers_calls_between_two_attempts() {
     let (call, fx) = bench.call_with(None, None, true);
     bench.die(sent(&fx, call).unwrap().0);
     bench.wait(Duration::from_millis(100));
-    let fx = bench.die(at(1, 2));
+    bench.die(at(1, 2)); // a start that failed, and another one
+    bench.wait(Duration::from_millis(200));
+    let fx = bench.die(at(1, 3));
     assert!(matches!(settled(&fx, call), Some(Failure::PoolFailed { .. })), "{fx:?}");
     assert_eq!(earlier(&fx, call), [at(1, 1)]);
 }

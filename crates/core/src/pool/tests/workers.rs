@@ -36,7 +36,6 @@ fn overflow_takes_no_new_session_while_a_base_worker_lives() {
 #[test]
 fn a_failed_pool_answers_at_once_and_is_probed() {
     let mut bench = Bench::new(KindSettings::Basic, 1);
-    bench.call(None);
     for generation in 1..=6 {
         let fx = bench.die(at(1, generation));
         if generation == 6 {

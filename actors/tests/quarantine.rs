@@ -1,0 +1,92 @@
+//! What clears a payload that ended a worker (R37): its end in a worker that lives, whenever the call was admitted, and whoever still
+//! waits for it. Workers are scripted.
+
+use crate::stage::*;
+use herder_actors::testing::*;
+use herder_actors::{Cancel, GetQuarantine, PoolConfig};
+use herder_wire::WorkerErrorKind;
+
+/// Two workers, and no patience that ends by itself.
+fn two(hint: &str) -> PoolConfig {
+    let patient = Cancel::new().interrupt(HANGING).kill(2 * HANGING);
+    basic(&fresh(hint)).pool_size(2).cancel(patient).build().unwrap()
+}
+
+impl Stage {
+    /// Both workers run a call of one payload; nothing is watched yet.
+    async fn two_that_run_it(hint: &str) -> (Self, [(Peer, Answer); 2]) {
+        let mut stage = Self::start(two(hint));
+        let peers = [stage.launches.next().await.ready().await, stage.launches.next().await.ready().await];
+        stage.whole().await;
+        let answers = [stage.execute(echo(1)), stage.execute(echo(1))];
+        stage.queue_is(2, 0).await;
+        let [first, second] = peers;
+        let [one, other] = answers;
+        (stage, [(first, one), (second, other)])
+    }
+
+    /// How many payloads are watched.
+    async fn watched(&self) -> usize {
+        guarded("the quarantine", self.pool().send(GetQuarantine)).await.unwrap().unwrap().len()
+    }
+
+    /// The process ends in the middle of its call.
+    async fn lose(&mut self, (peer, answer): (Peer, Answer)) {
+        peer.exit(ExitStatus::Signal(9));
+        assert!(answer.get().await.is_err());
+        assert_eq!(self.watched().await, 1);
+        self.launches.next().await.ready().await.serve();
+    }
+}
+
+/// R37: a call that was admitted before anything was watched clears its payload.
+#[actix::test]
+async fn r37_a_call_admitted_before_watching_began_clears_its_payload() {
+    let (mut stage, [first, (mut second, answer)]) = Stage::two_that_run_it("early").await;
+    stage.lose(first).await;
+    second.echo().await;
+    assert!(answer.get().await.is_ok());
+    assert_eq!(stage.watched().await, 0);
+    second.serve();
+}
+
+/// R37: so does a late answer, whose caller left before.
+#[actix::test]
+async fn r37_a_late_answer_clears_its_payload() {
+    let (mut stage, [first, (mut second, answer)]) = Stage::two_that_run_it("late").await;
+    let wire = second.call().await.wire;
+    answer.leave();
+    until("its caller left", async || stage.status().await.counters.abandoned == 1).await;
+    stage.lose(first).await;
+    second.calls.say(&error(wire, WorkerErrorKind::Exception, "late")).await;
+    until("the late answer came", async || stage.status().await.counters.late_answers == 1).await;
+    assert_eq!(stage.watched().await, 0);
+    second.serve();
+}
+
+/// R37: an attempt that was cancelled proves nothing: it never began, or was broken off.
+#[actix::test]
+async fn r37_an_attempt_that_was_cancelled_clears_nothing() {
+    let (mut stage, [first, (mut second, answer)]) = Stage::two_that_run_it("cancelled").await;
+    let wire = second.call().await.wire;
+    answer.leave();
+    stage.lose(first).await;
+    second.calls.say(&error(wire, WorkerErrorKind::Cancelled, "interrupted")).await;
+    until("the late answer came", async || stage.status().await.counters.late_answers == 1).await;
+    assert_eq!(stage.watched().await, 1);
+    second.serve();
+}
+
+/// R37: a frame that answers nothing clears nothing.
+#[actix::test]
+async fn r37_a_frame_of_no_attempt_clears_nothing() {
+    let (mut stage, [first, (mut second, answer)]) = Stage::two_that_run_it("stray").await;
+    let wire = second.call().await.wire;
+    stage.lose(first).await;
+    second.answer(herder_core::WireId(1 << 40), "1").await;
+    until("the stray came", async || stage.status().await.counters.unknown_frames == 1).await;
+    assert_eq!(stage.watched().await, 1);
+    second.answer(wire, "1").await;
+    assert!(answer.get().await.is_ok());
+    second.serve();
+}

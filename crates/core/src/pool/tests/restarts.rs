@@ -1,0 +1,156 @@
+//! Restarts, and pools that fail (R27, R28).
+
+use super::*;
+use crate::timers::Timer;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn notes(fx: &Effects) -> Vec<Note> {
+    let note = |effect: &Effect| match effect {
+        Effect::Note(note @ (Note::Failed(_) | Note::Recovered)) => Some(*note),
+        _ => None,
+    };
+    fx.iter().filter_map(note).collect()
+}
+
+/// R28: recovery is complete and says so, whatever brought it: the note, all starts, overflow for who waits, short cooldowns.
+#[test]
+fn r28_a_failed_pool_whose_base_workers_are_well_recovers_at_its_probe() {
+    let mut settings = Settings::new(KindSettings::Basic, 1);
+    settings.queue.timeout = 60 * SECOND;
+    let mut bench = Bench::with(settings);
+    bench.call_within(None, 60 * SECOND);
+    let crate::restart::Verdict::Escalate { retry_at } = bench.core.intensity.escalate(bench.now) else { panic!() };
+    bench.core.phase = Phase::Failed { retry_at };
+    bench.core.timers.set(retry_at, Timer::Pool);
+    bench.wait(10 * SECOND);
+    bench.call_within(None, 60 * SECOND); // waits
+    let fx = bench.wait(20 * SECOND);
+    assert_eq!(notes(&fx), [Note::Recovered], "{fx:?}");
+    assert!(fx.contains(&Effect::Start(at(2, 1))), "{fx:?}");
+    let again = crate::restart::Verdict::Escalate { retry_at: bench.now + 30 * SECOND };
+    assert_eq!(bench.core.intensity.escalate(bench.now), again, "the next cooldown is short");
+}
+
+/// R28, I7: when the probe is ready each base slot starts, as the batch has room, and each start has its timer.
+#[test]
+fn r28_all_base_workers_start_when_the_probe_is_ready() {
+    let mut settings = Settings::new(KindSettings::Basic, 3);
+    (settings.overflow, settings.start_batch, settings.restart.max) = (0, 1, 1);
+    let mut bench = Bench::with(settings);
+    bench.die(at(1, 1));
+    let fx = bench.die(at(2, 1));
+    assert_eq!(notes(&fx), [Note::Failed(bench.now + 30 * SECOND)]);
+    bench.die(at(3, 1));
+    let fx = bench.wait(30 * SECOND);
+    assert!(fx.contains(&Effect::Start(at(1, 2))) && bench.core.missing_starts() == 2, "one probe: {fx:?}");
+    let fx = bench.step(Input::Ready { at: at(1, 2), window: 1, control: false });
+    assert_eq!(notes(&fx), [Note::Recovered]);
+    assert!(fx.contains(&Effect::Start(at(2, 2))) && bench.core.missing_starts() == 0, "{fx:?}");
+    let fx = bench.step(Input::Ready { at: at(2, 2), window: 1, control: false });
+    assert!(fx.contains(&Effect::Start(at(3, 2))), "{fx:?}");
+}
+
+/// R28: an overflow worker that ends while the probe is being ended decides nothing.
+#[test]
+fn r28_only_a_base_worker_makes_a_probe_fail() {
+    let mut settings = Settings::new(KindSettings::Basic, 1);
+    (settings.restart.max, settings.queue.timeout) = (1, 1000 * SECOND);
+    let mut bench = Bench::with(settings);
+    bench.call(None);
+    bench.call(None);
+    bench.step(Input::Ready { at: at(2, 1), window: 1, control: false });
+    bench.die(at(1, 1));
+    (2..4).for_each(|generation| {
+        bench.wait(SECOND);
+        bench.die(at(1, generation));
+    });
+    assert_eq!(bench.core.pool_state(), PoolState::Failed);
+    let fx = bench.wait(95 * SECOND);
+    let probe = at(1, bench.core.slots[0].at.generation.0);
+    let stop = Effect::Stop { at: probe, how: StopHow::Kill, doom: Doom::StartTimeout };
+    assert!(fx.contains(&stop), "{fx:?}");
+    assert!(notes(&bench.die(at(2, 1))).is_empty());
+    assert_eq!(notes(&bench.die(probe)).len(), 1);
+}
+
+fn one() -> Bench {
+    let mut settings = Settings::new(KindSettings::Basic, 1); // five in a minute
+    (settings.overflow, settings.queue.timeout) = (0, 60 * SECOND);
+    Bench::with(settings)
+}
+
+impl Bench {
+    /// The next process of w1 starts, after the wait that is given back, and is ready.
+    fn next_of_w1(&mut self) -> Duration {
+        let died = self.now;
+        let starts = |fx: Effects| fx.iter().any(|effect| matches!(effect, Effect::Start(_)));
+        let started = (0..100).any(|_| {
+            let next = self.core.next_wakeup().unwrap();
+            starts(self.wait(next - self.now))
+        });
+        assert!(started, "w1 is not started again");
+        let process = self.core.slots[0].at;
+        self.step(Input::Ready { at: process, window: 1, control: false });
+        self.now - died
+    }
+}
+
+/// R28: a worker that dies in the middle of a call costs that call, and its slot a wait that grows. The pool does not fail for it.
+#[test]
+fn r28_calls_that_end_their_workers_never_fail_the_pool() {
+    let mut bench = one();
+    let waits: Vec<u128> = (0..20)
+        .map(|_| {
+            let (call, fx) = bench.call(None);
+            let fx = bench.die(sent(&fx, call).unwrap().0);
+            assert!(matches!(settled(&fx, call), Some(Failure::WorkerLost(_))) && notes(&fx).is_empty(), "{fx:?}");
+            bench.next_of_w1().as_millis()
+        })
+        .collect();
+    assert_eq!(waits[..9], [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+    assert_eq!(bench.core.intensity.counted(), 0);
+    let (other, fx) = bench.call(None);
+    assert!(sent(&fx, other).is_some());
+}
+
+/// R28: nor does one that is killed for a call that is over and does not stop.
+#[test]
+fn r28_an_abandoned_call_is_a_call() {
+    let mut bench = one();
+    for _ in 0..8 {
+        let (call, fx) = bench.call(None);
+        let at = sent(&fx, call).unwrap().0;
+        bench.step(Input::Cancel(call));
+        let fx = bench.end(at, Some(Doom::CancelPatience), Vec::new());
+        assert!(notes(&fx).is_empty());
+        bench.next_of_w1();
+    }
+}
+
+/// R28: what counts: failed starts, and workers that die young without a call. An early death counts up to `restart.min_uptime`.
+#[test]
+fn r28_failed_starts_and_young_idle_workers_fail_the_pool() {
+    let mut bench = one();
+    for generation in 1..=3 {
+        assert!(notes(&bench.die(at(1, generation))).is_empty(), "an idle one");
+        bench.next_of_w1();
+    }
+    let (call, fx) = bench.call(None);
+    assert!(notes(&bench.die(sent(&fx, call).unwrap().0)).is_empty(), "one with a call does not count");
+    bench.next_of_w1();
+    bench.wait_and_pong(10 * SECOND);
+    let fx = bench.die(at(1, 5));
+    assert!(
+        notes(&fx).is_empty() && fx.contains(&Effect::Start(at(1, 6))),
+        "one that lived long enough does not either"
+    );
+    bench.step(Input::Ready { at: at(1, 6), window: 1, control: false });
+    assert_eq!(bench.core.intensity.counted(), 3);
+    for generation in 6..=7 {
+        assert!(notes(&bench.die(at(1, generation))).is_empty());
+        bench.wait(200 * Duration::from_millis(1));
+    }
+    let failed = Note::Failed(bench.now + 30 * SECOND);
+    assert_eq!(notes(&bench.die(at(1, 8))), [failed], "a start that fails, the sixth event");
+}
