@@ -63,7 +63,8 @@ impl World {
                 assert!(known, "cancels {wire} in {at}, which does not run it");
             }
             Effect::Stopped => {
-                assert!(self.processes.is_empty() && !self.stopped, "stopped with {:?}", self.processes);
+                let told = self.processes.values().all(|process| process.stopping); // its time to end may be up
+                assert!(told && !self.stopped, "stopped with {:?}", self.processes);
                 self.stopped = true;
             }
             _ => {}
