@@ -22,7 +22,7 @@ const START_BATCH: u32 = 8;
 /// uninterruptible sleep is not.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Variables that are ours to set.
-const OURS: [&str; 2] = ["HERDER_FD", "HERDER_CTL_FD"];
+const OURS: [&str; 3] = ["HERDER_FD", "HERDER_CTL_FD", "HERDER_BYTECODE"];
 
 impl PoolBuilder<Basic> {
     /// Checks everything and looks for an interpreter: reads `VIRTUAL_ENV`, and whether a few paths exist.
