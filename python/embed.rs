@@ -15,6 +15,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "answers.py",
     "app.py",
     "binding.py",
+    "bytecode.py",
     "call.py",
     "codec.py",
     "control.py",

@@ -37,14 +37,14 @@ pub use herder_actors::{
     ExecuteInSession, Expiry, Features, Fingerprint, Generation, GetBreaker, GetInternalStats, GetPoolName,
     GetQuarantine, GetRecorder, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetTrail, GetWorker, Health,
     HealthCheck, IfAbsent, Incident, InternalStats, InvalidConfig, InvalidFingerprint, InvalidSessionId, KillWorker,
-    Launch, ListSessions, ListWorkers, Meta, Now, OnExpired, OutOfMemory, Outcome, PendingReply, Poison, PoolBuilder,
-    PoolConfig, PoolHealth, PoolName, PoolState, PoolSupervisor, Problem, Queue, QueueStatus, RebindReason,
-    RecordOutcome, RecordedExit, RecordedFrame, RecordedTransition, Recording, ReleasePayload, RemoveWorkerSessions,
-    Reply, Report, ResetBreaker, Restart, Result, Retry, Routed, Routing, SessionAffinity, SessionAffinityActor,
-    SessionId, SessionInfo, SessionPage, SessionState, SessionStatus, Sessions, Severity, Shutdown, ShutdownReport,
-    Stamps, Status, Stop, StopSettings, Strategy, TrackSession, Tracked, Trail, TrailEntry, TrailLife, TrailState,
-    UnbindSession, UpdateSessionActivity, Vitals, WaitReady, Watched, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo,
-    WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, WorkerType, decide, now, registry,
+    Launch, LeftWorker, ListSessions, ListWorkers, Meta, Now, OnExpired, OutOfMemory, Outcome, PendingReply, Poison,
+    PoolBuilder, PoolConfig, PoolHealth, PoolName, PoolState, PoolSupervisor, Problem, Queue, QueueStatus,
+    RebindReason, RecordOutcome, RecordedExit, RecordedFrame, RecordedTransition, Recording, ReleasePayload,
+    RemoveWorkerSessions, Reply, Report, ResetBreaker, Restart, Result, Retry, Routed, Routing, SessionAffinity,
+    SessionAffinityActor, SessionId, SessionInfo, SessionPage, SessionState, SessionStatus, Sessions, Severity,
+    Shutdown, ShutdownReport, Stamps, Status, Stop, StopSettings, Strategy, TrackSession, Tracked, Trail, TrailEntry,
+    TrailLife, TrailState, UnbindSession, UpdateSessionActivity, Vitals, WaitReady, Watched, WorkerEntry, WorkerHealth,
+    WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, WorkerType, decide, now, registry,
 };
 pub use herder_efficiency::{concurrency, performance};
 pub use pool::{Call, Pool, Start};

@@ -1,10 +1,14 @@
 //! How a pool gets its processes. The pool's own launcher spawns them through `herder-process`; tests hand in one whose
 //! workers are scripted peers. Holds no pool state.
 
-use crate::{EnvMode, Launch, PoolConfig, child::ChildHandle, package};
+use crate::{
+    EnvMode, Launch, PoolConfig,
+    child::ChildHandle,
+    package::{self, Installed},
+};
 use herder_core::WorkerRef;
 use herder_process::Command;
-use std::{ffi::OsString, future::Future, os::unix::net::UnixStream, path::PathBuf, pin::Pin, rc::Rc};
+use std::{cell::RefCell, env, ffi::OsString, future::Future, os::unix::net::UnixStream, path::Path, pin::Pin, rc::Rc};
 
 /// A process that was started, and the host's ends of its two sockets (non-blocking).
 pub struct Launched {
@@ -55,7 +59,9 @@ pub trait Launcher: 'static {
 /// Starts what the configuration says.
 #[derive(Debug)]
 pub(crate) struct ProcessLauncher {
-    config: PoolConfig,
+    config: Rc<PoolConfig>,
+    /// The package of the latest start. It stays where it is for as long as the pool has workers that may import from it.
+    package: Rc<RefCell<Option<Installed>>>,
 }
 
 /// What a worker can't do without in a clean environment.
@@ -63,56 +69,63 @@ const KEPT: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 
 impl ProcessLauncher {
     pub(crate) fn new(config: PoolConfig) -> Self {
-        Self { config }
-    }
-
-    fn command(&self, at: WorkerRef) -> Result<Command, String> {
-        let label = format!("{}/{at}", self.config.name());
-        let (program, args, package) = match self.config.launch() {
-            Launch::App { app, python } => {
-                let args = ["-m", "herder", app.as_str()].map(OsString::from).to_vec();
-                (python.clone().into_os_string(), args, Some(package::installed()?))
-            }
-            Launch::Command { argv } => {
-                let mut parts = argv.iter().map(OsString::from);
-                (parts.next().unwrap_or_default(), parts.collect(), None)
-            }
-        };
-        let clean = self.config.env_mode() == EnvMode::Clean;
-        let mut command = Command::new(program).args(args).cwd(self.config.cwd()).label(label).env_clear(clean);
-        if clean {
-            command = KEPT
-                .iter()
-                .filter_map(|key| Some((key, std::env::var_os(key)?)))
-                .fold(command, |command, (key, value)| command.env(*key, value));
-        }
-        if let Some(package) = package {
-            command = command.env("PYTHONPATH", with_package(package, self.config.env().get("PYTHONPATH"), clean));
-        }
-        let own = self
-            .config
-            .env()
-            .iter()
-            .filter(|(key, _)| *key != "PYTHONPATH" || matches!(self.config.launch(), Launch::Command { .. }));
-        Ok(own.fold(command, |command, (key, value)| command.env(key, value)))
+        Self { config: Rc::new(config), package: Rc::default() }
     }
 }
 
 impl Launcher for ProcessLauncher {
     fn launch(&self, at: WorkerRef) -> Launching {
-        let command = self.command(at);
+        let (config, package) = (self.config.clone(), self.package.clone());
         Box::pin(async move {
-            let spawned = herder_process::spawn(command?).await.map_err(|error| error.to_string())?;
+            let command = match config.launch() {
+                Launch::App { app, python } => {
+                    let installed = package::installed().await?;
+                    let args = ["-m", "herder", app.as_str()].map(OsString::from).to_vec();
+                    let command = command(&config, at, python.clone().into_os_string(), args);
+                    let command = with_package(command, &config, installed.path());
+                    package.replace(Some(installed));
+                    command
+                }
+                Launch::Command { argv } => {
+                    let mut parts = argv.iter().map(OsString::from);
+                    let program = parts.next().unwrap_or_default();
+                    command(&config, at, program, parts.collect())
+                }
+            };
+            let spawned = herder_process::spawn(command).await.map_err(|error| error.to_string())?;
             Ok(Launched { calls: spawned.calls, control: spawned.control, child: Rc::new(spawned.child) })
         })
     }
 }
 
+fn command(config: &PoolConfig, at: WorkerRef, program: OsString, args: Vec<OsString>) -> Command {
+    let label = format!("{}/{at}", config.name());
+    let clean = config.env_mode() == EnvMode::Clean;
+    let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label).env_clear(clean);
+    if clean {
+        let kept = KEPT.iter().filter_map(|key| Some((key, env::var_os(key)?)));
+        command = kept.fold(command, |command, (key, value)| command.env(*key, value));
+    }
+    config.env().iter().fold(command, |command, (key, value)| command.env(key, value))
+}
+
+/// What the worker's environment says of a variable, if it is not empty.
+fn value(config: &PoolConfig, key: &str) -> Option<OsString> {
+    let inherited = || env::var_os(key).filter(|_| config.env_mode() != EnvMode::Clean);
+    config.env().get(key).map(OsString::from).or_else(inherited).filter(|value| !value.is_empty())
+}
+
+/// The variables for the embedded package. Python must not write bytecode beside it by itself, since the host refuses files that it
+/// does not know: the package does that in its own way (`bytecode.py`), and then sets the variable back to what the user has.
+fn with_package(command: Command, config: &PoolConfig, package: &Path) -> Command {
+    const DONT_WRITE: &str = "PYTHONDONTWRITEBYTECODE";
+    let command = command.env("HERDER_BYTECODE", value(config, DONT_WRITE).unwrap_or_default());
+    command.env(DONT_WRITE, "1").env("PYTHONPATH", python_path(package, value(config, "PYTHONPATH")))
+}
+
 /// The embedded package comes first, so that another version of it that is installed can't speak another protocol.
-fn with_package(package: PathBuf, own: Option<&String>, clean: bool) -> OsString {
-    let inherited = || std::env::var_os("PYTHONPATH").filter(|_| !clean);
-    let rest = own.map(OsString::from).or_else(inherited).filter(|rest| !rest.is_empty());
-    let mut path = package.into_os_string();
+fn python_path(package: &Path, rest: Option<OsString>) -> OsString {
+    let mut path = package.as_os_str().to_os_string();
     if let Some(rest) = rest {
         path.push(":");
         path.push(rest);

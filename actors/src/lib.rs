@@ -47,9 +47,9 @@ pub use launcher::{Launched, Launcher, Launching};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionInfo, GetSessionState, GetStats, GetStatus,
-    GetTrail, GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PoolHealth, RecordOutcome,
-    ReleasePayload, RemoveWorkerSessions, Request, ResetBreaker, SessionStatus, Shutdown, ShutdownReport, TrackSession,
-    UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
+    GetTrail, GetWorker, HealthCheck, InternalStats, KillWorker, LeftWorker, ListSessions, ListWorkers, PoolHealth,
+    RecordOutcome, ReleasePayload, RemoveWorkerSessions, Request, ResetBreaker, SessionStatus, Shutdown,
+    ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};

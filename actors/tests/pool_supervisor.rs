@@ -6,7 +6,7 @@ use herder_actors::testing::*;
 use herder_actors::{
     Backoff, ChildHandle, CleanupStaleSessions, EndSession, Error, Execute, ExecuteInSession, GetPoolName,
     GetSessionInfo, GetStatus, GetWorker, Health, HealthCheck, IfAbsent, InjectPanic, KillWorker, ListSessions,
-    PendingReply, PoolState, PoolSupervisor, Queue, Restart, Retry, SessionState, Sessions, Shutdown, Stop,
+    PendingReply, PoolClient, PoolState, PoolSupervisor, Queue, Restart, Retry, SessionState, Sessions, Shutdown, Stop,
     TrackSession, UpdateSessionActivity, WaitReady, WorkerId, registry,
 };
 use herder_core::ExitStatus;
@@ -325,6 +325,60 @@ async fn r30_the_end_of_patience() {
     idle.serve();
     let report = guarded("the shutdown", stopped).await.unwrap().unwrap().unwrap();
     assert_eq!(report.cut_off, 1);
+}
+
+/// R30: a launcher that never returns, and a process that SIGKILL does not end, keep no shutdown: the report comes when the time to
+/// end is up, and names both.
+#[actix::test]
+async fn r30_a_shutdown_reports_what_does_not_end() {
+    let (clock, second) = (Clock::new(), Duration::from_secs(1));
+    let stop = Stop::new().grace(second).term(second);
+    let config = basic(&fresh("left")).pool_size(2).start_timeout(3600 * second).stop(stop).build().unwrap();
+    let (peers, launches) = Peers::new();
+    let (how, name) = (peers.clone(), config.name().to_string());
+    let client = PoolClient::start(PoolSupervisor::with_launcher(config, peers).on_clock(clock.clone()));
+    let mut stage = Stage { client, launches, name };
+    let stubborn = stage.launches.next().await.ready().await;
+    stubborn.child.stubborn(true);
+    let other = stage.launches.next().await;
+    how.launch(Launch::Later);
+    other.child.exit(ExitStatus::Code(1));
+    until("its end is noticed", async || stage.status().await.counters.exits == 1).await;
+    clock.advance(second).await; // its backoff
+    let hung = stage.launches.next().await;
+    let stopped = actix_rt::spawn(stage.pool().send(Shutdown::within(second)));
+    stubborn.child.stopped().await;
+    clock.advance(2 * second).await;
+    assert!(!stopped.is_finished(), "both have their time");
+    clock.advance(second).await;
+    let report = guarded("the shutdown", stopped).await.unwrap().unwrap().unwrap();
+    let left: Vec<_> = report.left.iter().map(|left| (left.id.0, left.generation.0, left.pid)).collect();
+    assert_eq!(left, [(1, 1, Some(stubborn.child.pid())), (2, 2, None)]);
+    assert!(report.to_string().ends_with("w2.2 (its start has not completed)"), "{report}");
+    logged(&[report.pool.as_str(), "WARN", "has not exited"]).await;
+    how.spawned();
+    hung.child.killed().await;
+}
+
+/// R28: a launcher that never returns has failed after `start_timeout`: who waits for the pool is told, `KillWorker` is answered,
+/// the slot is filled by the next start, and what comes of the first is killed.
+#[actix::test]
+async fn r28_a_launcher_that_never_returns_has_failed() {
+    let (peers, launches) = Peers::new();
+    let how = peers.clone();
+    how.launch(Launch::Later);
+    let config = basic(&fresh("hung")).start_timeout(Duration::from_millis(20)).build().unwrap();
+    let mut stage = Stage::with(config, peers, launches);
+    let hung = stage.launches.next().await;
+    let kill = actix_rt::spawn(stage.pool().send(KillWorker(hung.at)));
+    let error = guarded("readiness", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("its launcher did not return within 20ms"), "{error}");
+    let _ = guarded("the kill", kill).await.unwrap().unwrap();
+    how.launch(Launch::Ok);
+    how.spawned();
+    hung.child.killed().await;
+    let later = stage.launches.next().await;
+    assert!(later.at.worker == hung.at.worker && later.at.generation > hung.at.generation);
 }
 
 /// R29: a panic in the supervisor or in the step: each call is answered, once; the workers start anew; the same address lives on;

@@ -1,7 +1,8 @@
 //! Pools whose workers are no processes: closures, or the test itself. Holds the pool, and the hand on its workers.
 
 use super::{Clock, Fresh, Launches, Peers, Script, ScriptedWorkers, Starts, TestPool, configured, guarded};
-use crate::{InvalidConfig, PoolConfig, PoolSupervisor, ShutdownReport, WorkerRef, pool::supervised};
+use crate::{GetStatus, InvalidConfig, PoolConfig, PoolSupervisor, ShutdownReport, WorkerRef, pool::supervised};
+use actix::Addr;
 use std::{ops::Deref, time::Duration};
 
 /// A pool whose workers are the closures of a [`Script`]. It is a [`TestPool`] for all that one is asked.
@@ -138,22 +139,28 @@ impl ScriptedPool {
     pub async fn end(self) -> ShutdownReport {
         let Self { pool, workers, clock } = self;
         workers.starts(Starts::Ready);
+        let supervisor = pool.supervisor().clone();
         let end = pool.end();
         let Some(clock) = clock else { return end.await };
         tokio::select! {
             report = end => report,
-            never = passes(&clock) => never,
+            never = passes(&clock, &supervisor) => never,
         }
     }
 }
 
-/// Lets time pass on the test's clock, at the machine's leisure.
+/// Lets the time that a shutdown gives its calls pass on the test's clock, at the machine's leisure. Not more: the workers end at
+/// the machine's pace, and the time they have for it must not run out meanwhile.
 #[expect(clippy::disallowed_methods, reason = "sets the pace of a virtual clock")]
-async fn passes<T>(clock: &Clock) -> T {
-    loop {
+async fn passes<T>(clock: &Clock, pool: &Addr<PoolSupervisor>) -> T {
+    for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        clock.advance(Duration::from_secs(1)).await;
+        let queue = pool.send(GetStatus).await.map(|status| status.queue);
+        if queue.is_ok_and(|queue| queue.in_flight + queue.waiting > 0) {
+            clock.advance(Duration::from_secs(1)).await;
+        }
     }
+    std::future::pending().await
 }
 
 /// A pool whose workers the test plays itself, frame by frame.

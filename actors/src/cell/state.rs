@@ -2,7 +2,7 @@
 
 use super::{CommandTable, Link, call::Call};
 use crate::{
-    Error, PoolConfig, PoolState, ShutdownReport,
+    Error, LeftWorker, PoolConfig, PoolState, ShutdownReport,
     child::ChildHandle,
     clock::Clock,
     error::Obituary,
@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(super) effects: Effects,
     /// What the supervisor has to do.
     pub(super) posted: Vec<Post>,
+    /// Starts whose launcher has not returned, those included that the pool no longer waits for.
+    launching: Vec<WorkerRef>,
     pub(super) wake: Rc<Notify>,
     /// When the timer is set to, and what moves it.
     pub(super) armed: Now,
@@ -97,6 +99,7 @@ impl State {
             arrival: None,
             effects: Effects::new(),
             posted: Vec::new(),
+            launching: Vec::new(),
             wake: Rc::default(),
             armed: Now::NEVER,
             rearm: Rc::default(),
@@ -195,7 +198,26 @@ impl State {
             took: self.stopping_since.map_or(Duration::ZERO, |since| now.since(since)),
             counters,
             cut_off: counters.closed.saturating_sub(self.closed_before),
+            left: self.left(),
         }
+    }
+
+    /// Processes that have not exited and starts that have not completed.
+    fn left(&self) -> Vec<LeftWorker> {
+        let pid = |at| self.links().find(|link| link.at == at).map(|link| link.child.pid());
+        let unresolved = self.launching.iter().copied().filter(|at| self.core.processes().all(|other| other != *at));
+        let left = self.core.processes().chain(unresolved);
+        left.map(|at| LeftWorker { id: at.worker, generation: at.generation, pid: pid(at) }).collect()
+    }
+
+    /// A launcher began to start this process.
+    pub(crate) fn launching(&mut self, at: WorkerRef) {
+        self.launching.push(at);
+    }
+
+    /// The launcher of this process returned.
+    pub(crate) fn launcher_returned(&mut self, at: WorkerRef) {
+        self.launching.retain(|other| *other != at);
     }
 
     /// The final frame of an attempt, on the calls descriptor.

@@ -14,11 +14,15 @@ use herder_core::{
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 /// Workers of a pool that start at the same time.
 const START_BATCH: u32 = 8;
+/// From SIGKILL until a shutdown reports a worker as left: it must be gone from the process table, which a process in
+/// uninterruptible sleep is not.
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Variables that are ours to set.
-const OURS: [&str; 2] = ["HERDER_FD", "HERDER_CTL_FD"];
+const OURS: [&str; 3] = ["HERDER_FD", "HERDER_CTL_FD", "HERDER_BYTECODE"];
 
 impl PoolBuilder<Basic> {
     /// Checks everything and looks for an interpreter: reads `VIRTUAL_ENV`, and whether a few paths exist.
@@ -51,6 +55,7 @@ fn build<R>(
     let name = pool_name(name)?;
     check_env(&given.env)?;
     let pool_size = POOL_SIZE.take_u32(given.pool_size, || 2 * available_parallelism().map_or(1, NonZero::get))?;
+    let stop = stop(given.stop)?;
     let settings = Settings {
         pool_size,
         overflow: OVERFLOW.take_u32(given.overflow)?,
@@ -61,6 +66,7 @@ fn build<R>(
         start_batch: START_BATCH,
         overflow_linger: OVERFLOW_LINGER.take(given.overflow_linger)?,
         cancel: cancel(given.cancel)?,
+        stop_timeout: stop.grace.saturating_add(stop.term).saturating_add(KILL_TIMEOUT),
         health: health(given.health)?,
         restart: restart(given.restart, pool_size)?,
         retry: retry(given.retry)?,
@@ -70,7 +76,6 @@ fn build<R>(
         kind,
     };
     let timeout = TIMEOUT.take(given.timeout)?;
-    let stop = stop(given.stop)?;
     let max_frame = MAX_FRAME.take_u32(given.max_frame)?;
     let (launch, cwd) = given.program.build()?;
     Ok(PoolConfig { name, settings, launch, cwd, env: given.env, env_mode: given.env_mode, timeout, stop, max_frame })

@@ -18,8 +18,8 @@ pub use inject::{InjectPanic, InjectStop};
 #[cfg(feature = "fault-injection")]
 pub(crate) use inject::{Panic, injected};
 pub use pool::{
-    GetBreaker, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth,
-    RecordOutcome, ReleasePayload, ResetBreaker, Shutdown, ShutdownReport, WaitReady, WorkerInfo,
+    GetBreaker, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, LeftWorker, ListWorkers,
+    PoolHealth, RecordOutcome, ReleasePayload, ResetBreaker, Shutdown, ShutdownReport, WaitReady, WorkerInfo,
 };
 pub use sessions::{
     CleanupStaleSessions, EndSession, GetSessionInfo, GetTrail, ListSessions, TrackSession, UpdateSessionActivity,

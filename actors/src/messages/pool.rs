@@ -144,6 +144,30 @@ pub struct ShutdownReport {
     pub counters: Counters,
     /// Calls the end cut off: answered `PoolClosed`.
     pub cut_off: u64,
+    /// Processes and starts that had not ended when the time was up. Empty unless something hangs.
+    pub left: Vec<LeftWorker>,
+}
+
+/// A worker that had not ended when its pool stopped waiting for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftWorker {
+    /// The slot.
+    pub id: WorkerId,
+    /// Which of its processes.
+    pub generation: Generation,
+    /// The process's id. It got SIGKILL, and its exit has not been seen. None: its start has not come to an end; the process
+    /// is killed if it is still started.
+    pub pid: Option<u32>,
+}
+
+impl fmt::Display for LeftWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, generation, pid } = self;
+        match pid {
+            Some(pid) => write!(f, "{id}.{generation} (process {pid} was killed and has not exited)"),
+            None => write!(f, "{id}.{generation} (its start has not completed)"),
+        }
+    }
 }
 
 impl fmt::Display for ShutdownReport {
@@ -151,6 +175,10 @@ impl fmt::Display for ShutdownReport {
         let Counters { ok, failed, lost, timeouts, refused, .. } = self.counters;
         let took = humantime::format_duration(Duration::from_millis(u64::try_from(self.took.as_millis()).unwrap_or(0)));
         write!(f, "pool `{}` stopped in {took}: {ok} calls ok, {failed} failed, {lost} lost, ", self.pool)?;
-        write!(f, "{timeouts} out of time, {refused} refused, {} cut off", self.cut_off)
+        write!(f, "{timeouts} out of time, {refused} refused, {} cut off", self.cut_off)?;
+        for (place, worker) in self.left.iter().enumerate() {
+            write!(f, "{}{worker}", if place == 0 { "; left: " } else { ", " })?;
+        }
+        Ok(())
     }
 }

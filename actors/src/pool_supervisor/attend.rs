@@ -3,14 +3,15 @@
 use super::{Active, PoolSupervisor};
 use crate::{
     Error, Launcher, WorkerActor,
-    cell::{Post, step, with},
+    cell::{Post, WeakCell, step, with},
     child::ChildHandle,
     error::Obituary,
     launcher::Unclaimed,
 };
 use actix::{Actor, ActorContext, Handler, Message};
 use herder_core::{Doom, End, ExitStatus, Input, Note, PoolName, WorkerRef};
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
+use tokio::task::JoinError;
 
 /// Something was posted.
 #[derive(Message)]
@@ -70,15 +71,29 @@ impl Active {
     }
 
     /// In tasks of their own: a launcher that hangs does not keep a pool that nobody has any more, and one that panics has
-    /// failed to start one process.
+    /// failed to start one process. One that has not returned within `start_timeout` has failed as well: the slot must not wait
+    /// for ever. What it returns later is killed.
     fn launch(&self, at: WorkerRef, launcher: Rc<dyn Launcher>) {
+        let (clock, timeout) = {
+            let mut state = self.cell.borrow_mut();
+            state.launching(at);
+            (state.clock().clone(), state.core().settings().start_timeout)
+        };
         let cell = Rc::downgrade(&self.cell);
         let launching = actix_rt::spawn(async move { launcher.launch(at).await.map(Unclaimed::new) });
         actix_rt::spawn(async move {
-            let launched = launching.await.unwrap_or_else(|error| Err(format!("its launcher failed: {error}")));
-            if let Some(cell) = cell.upgrade() {
-                cell.borrow_mut().post(Post::Launched(at, launched));
+            let mut launching = pin!(launching);
+            tokio::select! {
+                biased;
+                launched = &mut launching => return returned(&cell, at, launched),
+                () = clock.sleep(timeout) => {}
             }
+            if let Some(cell) = cell.upgrade() {
+                let reason = format!("its launcher did not return within {}", humantime::format_duration(timeout));
+                cell.borrow_mut().post(Post::Launched(at, Err(reason)));
+            }
+            let launched = launching.await;
+            returned(&cell, at, launched);
         });
     }
 
@@ -95,12 +110,18 @@ impl Active {
                 self.bury(at, launched.child, None);
             }
             Ok(None) => {}
+            // The second answer of a start that was given up before tells nothing new.
+            Err(_) if !self.has_process(at) => {}
             Err(reason) => {
                 let obituary = Obituary { detail: Some(reason.into()), ..Obituary::default() };
                 let end = End { status: ExitStatus::Unknown, doom: None };
                 let _ = with(&self.cell, |state| state.exited(at, end, obituary, None));
             }
         }
+    }
+
+    fn has_process(&self, at: WorkerRef) -> bool {
+        self.cell.borrow().core().processes().any(|process| process == at)
     }
 
     /// Its actor is gone: from now on nothing is sent to it, and its end is noticed here.
@@ -153,8 +174,21 @@ impl Active {
         self.waiters.all_stopped(&report);
         self.waiters.all_gone();
         self.waiters.check_ready(&self.cell.borrow());
-        tracing::info!("{report}");
+        if report.left.is_empty() {
+            tracing::info!("{report}");
+        } else {
+            tracing::warn!("{report}");
+        }
     }
+}
+
+/// A launcher came to an end. Where the pool has given the start up, its process is killed and its error is told nobody.
+fn returned(cell: &WeakCell, at: WorkerRef, launched: Result<Result<Unclaimed, String>, JoinError>) {
+    let Some(cell) = cell.upgrade() else { return };
+    let launched = launched.unwrap_or_else(|error| Err(format!("its launcher failed: {error}")));
+    let mut state = cell.borrow_mut();
+    state.launcher_returned(at);
+    state.post(Post::Launched(at, launched));
 }
 
 fn log(pool: &PoolName, note: Note, active: &Active) {

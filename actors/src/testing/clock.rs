@@ -123,7 +123,7 @@ impl Clock {
         let pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
         for pool in pools {
             until("pings are answered", async || match pool.upgrade().map(|pool| pool.send(Pinged)) {
-                Some(asked) => asked.await.is_ok_and(|pinged| pinged.unwrap_or(0) == 0),
+                Some(asked) => asked.await.map_or(true, |pinged| pinged.unwrap_or(0) == 0), // an error: it has ended
                 None => true,
             })
             .await;

@@ -84,6 +84,8 @@ pub struct Settings {
     pub overflow_linger: Duration,
     /// Patience with an attempt whose call is settled.
     pub cancel: CancelSettings,
+    /// From the moment a shutdown tells the workers to end until it no longer waits for them.
+    pub stop_timeout: Duration,
     /// Liveness.
     pub health: HealthSettings,
     /// Restarts.
@@ -271,6 +273,7 @@ impl Settings {
             start_batch: 8,
             overflow_linger: seconds(30),
             cancel: CancelSettings { interrupt: seconds(1), kill: seconds(5) },
+            stop_timeout: seconds(8),
             health: HealthSettings { interval: seconds(30), timeout: seconds(5), failures: 3 },
             restart: RestartSettings {
                 max: u32::max(5, 2 * pool_size),

@@ -5,11 +5,12 @@ Owns everything of the process that Herder's side needs. The application's code 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 
-from herder import answers, frames, hooks
+from herder import answers, bytecode, frames, hooks
 from herder.call import calls
 from herder.codec import decode, encode
 from herder.errors import ProtocolError, Refusal, StartFailed
@@ -88,6 +89,7 @@ def main(arguments: list[str]) -> int:
     control_fd = int(os.environ.pop("HERDER_CTL_FD", "-1"))
     _own([each for each in (fd, control_fd) if each >= 0])
     _signals()
+    bytecode.restore()
     try:
         worker = _hello(fd, control_fd)
         if worker is None:
@@ -207,6 +209,7 @@ def _start(worker: Worker, target: str) -> bool:
             from herder import aio
 
             aio.prepare(worker)
+        _import_the_rest(worker)
         for hook in worker.app._on_start:
             worker.run_hook(hook)
     except BaseException as error:
@@ -214,12 +217,18 @@ def _start(worker: Worker, target: str) -> bool:
             os._exit(1)
         _start_failed(worker.fd, error)
         return False
-    import gc
-
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
     write_all(worker.fd, frames.frame(frames.READY, 0, encode(_ready(worker))))
     return True
+
+
+def _import_the_rest(worker: Worker) -> None:
+    """Import whatever the worker may need later: a hook may drop the rights to read these files."""
+    import traceback  # noqa: F401
+
+    if worker.wake is None:
+        from herder import loop  # noqa: F401
 
 
 def _ready(worker: Worker) -> dict[str, Any]:

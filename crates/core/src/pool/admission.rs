@@ -22,7 +22,7 @@ impl Core {
             Phase::Failed { .. } | Phase::Probing if served() => Ok(()),
             Phase::Failed { retry_at } => Err(Failure::PoolFailed { retry_at }),
             Phase::Probing => Err(Failure::PoolFailed { retry_at: now }),
-            Phase::Draining { .. } | Phase::Closing | Phase::Stopped => {
+            Phase::Draining { .. } | Phase::Closing { .. } | Phase::Stopped => {
                 Err(Failure::PoolClosed { may_have_run: false })
             }
         }

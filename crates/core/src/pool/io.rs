@@ -195,7 +195,8 @@ pub enum Effect {
     },
     /// Worth a line in the log.
     Note(Note),
-    /// The drain is over and no process is left.
+    /// The drain is over. No process is left, or the time to end is up for those that [`Core::processes`](super::Core::processes)
+    /// names.
     Stopped,
 }
 

@@ -11,7 +11,7 @@ use crate::{
 impl Core {
     /// Starts what is scheduled, as far as the batch has room (R13).
     pub(super) fn start_due(&mut self, now: Now, fx: &mut Effects) {
-        if matches!(self.phase, Phase::Closing | Phase::Stopped) {
+        if matches!(self.phase, Phase::Closing { .. } | Phase::Stopped) {
             return;
         }
         let starting = |slot: &&crate::worker::Slot| matches!(slot.process, Process::Starting { .. });

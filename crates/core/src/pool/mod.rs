@@ -111,8 +111,10 @@ enum Phase {
     Draining {
         until: Now,
     },
-    /// The drain's time is up: workers are being ended.
-    Closing,
+    /// Workers are being ended. At `until` the pool stops, whether they are gone or not.
+    Closing {
+        until: Now,
+    },
     Stopped,
 }
 

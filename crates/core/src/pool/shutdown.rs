@@ -2,7 +2,7 @@
 
 use super::{Core, Effect, Effects, Phase, StopHow, call::Call};
 use crate::{
-    Now,
+    Now, WorkerRef,
     failure::{Doom, Failure},
     timers::Timer,
     worker::Process,
@@ -12,7 +12,7 @@ impl Core {
     pub(super) fn begin_drain(&mut self, now: Now, until: Now, fx: &mut Effects) {
         let until = match self.phase {
             Phase::Draining { until: before } => before.min(until),
-            Phase::Closing | Phase::Stopped => return,
+            Phase::Closing { .. } | Phase::Stopped => return,
             _ => until,
         };
         self.phase = Phase::Draining { until };
@@ -20,11 +20,12 @@ impl Core {
         if now >= until { self.cut_off(now, fx) } else { self.drain(now, fx) }
     }
 
-    /// The pool's own timer: the probe of a failed pool, or the end of a drain.
+    /// The pool's own timer: the probe of a failed pool, the end of a drain, or the end of the wait for workers.
     pub(super) fn pool_due(&mut self, now: Now, fx: &mut Effects) {
         match self.phase {
             Phase::Draining { until } if now >= until => self.cut_off(now, fx),
-            Phase::Draining { until } => self.timers.set(until, Timer::Pool),
+            Phase::Closing { until } if now >= until => self.stop(fx),
+            Phase::Draining { until } | Phase::Closing { until } => self.timers.set(until, Timer::Pool),
             _ => self.probe_due(now, fx),
         }
     }
@@ -38,7 +39,7 @@ impl Core {
 
     /// The time is up: what is left is answered, and its workers are killed.
     fn cut_off(&mut self, now: Now, fx: &mut Effects) {
-        self.phase = Phase::Closing; // settling the calls below must not begin the close
+        self.phase = self.closing(now); // settling the calls below must not begin the close
         let mut left: Vec<_> = self.calls.keys().copied().collect();
         left.sort_unstable_by(|a, b| b.cmp(a)); // the last first, so that no turn passes to one that is sent just to be cancelled
         for id in left {
@@ -50,7 +51,7 @@ impl Core {
     }
 
     fn close(&mut self, now: Now, fx: &mut Effects) {
-        self.phase = Phase::Closing;
+        self.phase = self.closing(now);
         for place in 0..self.slots.len() {
             let slot = &mut self.slots[place];
             if matches!(slot.process, Process::Scheduled { .. }) {
@@ -61,21 +62,39 @@ impl Core {
             self.doom(now, at, Doom::Shutdown, how, fx);
         }
         self.stop_if_empty(fx);
+        if let Phase::Closing { until } = self.phase {
+            self.timers.set(until, Timer::Pool);
+        }
+    }
+
+    /// Workers have a bounded time to end: a start that never resolves, or a process that even SIGKILL does not end, must
+    /// not keep the pool for ever.
+    fn closing(&self, now: Now) -> Phase {
+        Phase::Closing { until: now + self.settings.stop_timeout }
     }
 
     /// A process is gone: that may end the drain, or the pool.
     pub(super) fn after_exit(&mut self, now: Now, fx: &mut Effects) {
         match self.phase {
             Phase::Draining { .. } => self.drain(now, fx),
-            Phase::Closing => self.stop_if_empty(fx),
+            Phase::Closing { .. } => self.stop_if_empty(fx),
             _ => {}
         }
     }
 
     fn stop_if_empty(&mut self, fx: &mut Effects) {
         if !self.slots.iter().any(|slot| slot.has_process()) {
-            self.phase = Phase::Stopped;
-            fx.push(Effect::Stopped);
+            self.stop(fx);
         }
+    }
+
+    fn stop(&mut self, fx: &mut Effects) {
+        self.phase = Phase::Stopped;
+        fx.push(Effect::Stopped);
+    }
+
+    /// The processes that were started and whose end has not been reported.
+    pub fn processes(&self) -> impl Iterator<Item = WorkerRef> {
+        self.slots.iter().filter(|slot| slot.has_process()).map(|slot| slot.at)
     }
 }

@@ -117,7 +117,7 @@ impl Core {
             Phase::Running if self.ready_workers() >= self.settings.pool_size as usize => PoolState::Running,
             Phase::Running => PoolState::Starting,
             Phase::Failed { .. } | Phase::Probing => PoolState::Failed,
-            Phase::Draining { .. } | Phase::Closing => PoolState::Draining,
+            Phase::Draining { .. } | Phase::Closing { .. } => PoolState::Draining,
             Phase::Stopped => PoolState::Stopped,
         }
     }

@@ -29,6 +29,7 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
         start_batch: rng.range(1, 4),
         overflow_linger: rng.millis(10, 200),
         cancel: CancelSettings { interrupt: rng.millis(1, 30), kill: rng.millis(31, 100) },
+        stop_timeout: rng.millis(1, 200),
         health: HealthSettings { interval: rng.millis(20, 200), timeout: rng.millis(5, 50), failures: rng.range(1, 3) },
         restart: RestartSettings {
             max: rng.range(1, 8),

@@ -87,7 +87,8 @@ impl World {
                 assert!(may, "R35: {wire} has not begun and is interrupted: {:?}", self.process(at));
             }
             Effect::Stopped => {
-                assert!(self.processes.is_empty() && !self.stopped, "stopped with {:?}", self.processes);
+                let told = self.processes.values().all(|process| process.stopping); // its time to end may be up
+                assert!(told && !self.stopped, "stopped with {:?}", self.processes);
                 self.stopped = true;
             }
             _ => {}

@@ -99,3 +99,24 @@ fn a_drain_finishes_and_stops() {
     assert!(fx.contains(&Effect::Stop { at: at(1, 1), how: StopHow::Ladder, doom: Doom::Shutdown }));
     assert_eq!(bench.die(at(1, 1)), [Effect::Stopped]);
 }
+
+/// R30: a start that never resolves, or a process that SIGKILL does not end, does not keep a pool that shuts down: the pool stops
+/// when the time to end is up, once, and names what is left.
+#[test]
+fn r30_a_pool_stops_although_a_process_does_not_end() {
+    let mut settings = Settings::new(KindSettings::Basic, 2);
+    settings.overflow = 0;
+    let mut bench = Bench::with(settings);
+    let (call, fx) = bench.call(None);
+    let busy = sent(&fx, call).unwrap().0;
+    bench.die(at(2, 1));
+    bench.wait(Duration::from_secs(1)); // its successor starts, and nobody hears of it again
+    bench.step(Input::Shutdown { until: bench.now + Duration::from_secs(3) });
+    let fx = bench.wait(Duration::from_secs(3));
+    assert!(settled(&fx, call).is_some() && !fx.contains(&Effect::Stopped));
+    assert!(!bench.wait(Duration::from_millis(7999)).contains(&Effect::Stopped), "each has its time");
+    assert_eq!(bench.wait(Duration::from_millis(1)), [Effect::Stopped]);
+    assert_eq!(bench.core.processes().collect::<Vec<_>>(), [busy, at(2, 2)]);
+    assert_eq!(bench.die(at(2, 2)), []);
+    assert_eq!((bench.wait(Duration::from_secs(60)), bench.core.processes().count()), (vec![], 1));
+}

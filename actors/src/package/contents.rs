@@ -1,0 +1,123 @@
+//! The package's folder: written whole, and checked file by file. `herder/` holds the sources; `herder/__pycache__` holds bytecode
+//! that the first worker of each interpreter compiles (`python/src/herder/bytecode.py`), and for each interpreter a record, which is
+//! a copy of that bytecode. Bytecode without a record, or other than in its record, is refused as any unlisted file is.
+
+use super::{refused::Refused, trust::Owners};
+use std::{
+    collections::BTreeSet,
+    fs::{self, DirBuilder, OpenOptions},
+    io::Write,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+
+const CACHE: &str = "__pycache__";
+const RECORD: &str = ".record";
+
+/// Writes the package into a folder that is there, empty, and this user's alone.
+pub(super) fn write(folder: &Path) -> Result<(), Refused> {
+    let package = folder.join("herder");
+    DirBuilder::new().mode(0o700).create(&package).map_err(|error| Refused::io(&package, error))?;
+    for (name, text) in herder_python::FILES {
+        let path = package.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| Refused::io(&path, error))?;
+    }
+    Ok(())
+}
+
+/// Checks that the folder holds the package, and nothing that somebody else wrote or that is no part of it.
+pub(super) fn verify(folder: &Path, owners: Owners) -> Result<(), Refused> {
+    let package = folder.join("herder");
+    for name in names(folder, owners)? {
+        if name != "herder" {
+            return Err(Refused::Unlisted { path: folder.join(name) });
+        }
+    }
+    for name in names(&package, owners)? {
+        if name != CACHE && herder_python::FILES.iter().all(|(listed, _)| *listed != name) {
+            return Err(Refused::Unlisted { path: package.join(name) });
+        }
+    }
+    for (name, text) in herder_python::FILES {
+        let path = package.join(name);
+        if contents(&path, owners)? != text.as_bytes() {
+            return Err(Refused::Contents { path });
+        }
+    }
+    match verify_bytecode(&package.join(CACHE), owners) {
+        Err(refused) if refused.is_absent() => Ok(()), // it is not there yet, or being written
+        verified => verified,
+    }
+}
+
+/// A worker may be writing meanwhile. It writes its record before its files: a list of records that was begun when the list of
+/// files was complete has the record of each.
+fn verify_bytecode(cache: &Path, owners: Owners) -> Result<(), Refused> {
+    let mut rest = names(cache, owners)?;
+    rest.retain(|name| !name.ends_with(RECORD));
+    for record in names(cache, owners)?.iter().filter(|name| name.ends_with(RECORD)) {
+        let path = cache.join(record);
+        let bytes = contents(&path, owners)?;
+        for (module, code) in parse(&bytes).ok_or(Refused::Contents { path })? {
+            let name = format!("{module}.{}.pyc", record.trim_end_matches(RECORD));
+            if rest.remove(&name) {
+                verify_code(&cache.join(name), code, owners)?;
+            }
+        }
+    }
+    match rest.pop_first() {
+        Some(name) => Err(Refused::Unlisted { path: cache.join(name) }),
+        None => Ok(()),
+    }
+}
+
+fn verify_code(path: &Path, code: &[u8], owners: Owners) -> Result<(), Refused> {
+    match contents(path, owners) {
+        Ok(found) if found == code => Ok(()),
+        Ok(_) => Err(Refused::Contents { path: path.into() }),
+        Err(refused) if refused.is_absent() => Ok(()), // a worker replaces it
+        Err(refused) => Err(refused),
+    }
+}
+
+/// A record: for each module, in the order of their names, how long its bytecode is (8 bytes, the lowest first), and that bytecode.
+fn parse(mut record: &[u8]) -> Option<Vec<(&'static str, &[u8])>> {
+    let modules: BTreeSet<&str> =
+        herder_python::FILES.iter().filter_map(|(name, _)| name.strip_suffix(".py")).collect();
+    let mut compiled = Vec::with_capacity(modules.len());
+    for module in modules {
+        let (length, rest) = record.split_first_chunk()?;
+        let (code, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        compiled.push((module, code));
+        record = rest;
+    }
+    record.is_empty().then_some(compiled)
+}
+
+/// The names in a folder that must be this user's alone.
+fn names(folder: &Path, owners: Owners) -> Result<BTreeSet<String>, Refused> {
+    let io = |error| Refused::io(folder, error);
+    let meta = fs::symlink_metadata(folder).map_err(io)?;
+    if !meta.is_dir() {
+        return Err(Refused::Unlisted { path: folder.into() });
+    }
+    owners.check(folder, meta.uid(), meta.mode())?;
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let name = entry.map_err(io)?.file_name().into_string();
+        names.insert(name.map_err(|name| Refused::Unlisted { path: folder.join(name) })?);
+    }
+    Ok(names)
+}
+
+/// What is in a file that must be this user's alone. Nobody else can put another in its place: its folder was checked before.
+fn contents(path: &Path, owners: Owners) -> Result<Vec<u8>, Refused> {
+    let io = |error| Refused::io(path, error);
+    let meta = fs::symlink_metadata(path).map_err(io)?;
+    if !meta.is_file() {
+        return Err(Refused::Unlisted { path: path.into() });
+    }
+    owners.check(path, meta.uid(), meta.mode())?;
+    fs::read(path).map_err(io)
+}

@@ -1,0 +1,153 @@
+//! Where the package can lie, and how it gets there.
+
+use super::{
+    contents,
+    refused::Refused,
+    trust::{Folder, Owners},
+};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use std::{
+    env,
+    fmt::Write as _,
+    fs::{self, DirBuilder, File, Permissions},
+    hash::{BuildHasher, Hasher},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+/// The package in its folder.
+#[derive(Debug)]
+pub(super) struct Package {
+    path: PathBuf,
+    /// Removed with this value. Locked, so that systemd's cleaner of temporary files leaves it alone.
+    private: Option<(TempDir, File)>,
+}
+
+impl Package {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it can go on being used. One in the cache folder is looked for again, since other hosts of this user share it.
+    pub(super) fn is_sound(&self, places: &Places) -> bool {
+        self.private.is_some() && contents::verify(&self.path, places.owners).is_ok()
+    }
+}
+
+/// The places to try.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// The variable that names the cache folder, and the folder; `None`: neither does.
+    pub(super) cache: Option<(&'static str, PathBuf)>,
+    /// Folders for temporary files.
+    pub(super) temporary: Vec<PathBuf>,
+    pub(super) owners: Owners,
+}
+
+impl Places {
+    /// As the host's environment says. Variables that hold no absolute path count as unset.
+    pub(super) fn here() -> Self {
+        let named = |key: &'static str| {
+            let path = env::var_os(key).map(PathBuf::from).filter(|path| path.is_absolute());
+            path.map(|path| (key, path))
+        };
+        let standard = ["/tmp", "/var/tmp"].map(PathBuf::from);
+        Self {
+            cache: named("XDG_CACHE_HOME").or_else(|| named("HOME")),
+            temporary: named("TMPDIR").map(|(_, path)| path).into_iter().chain(standard).collect(),
+            owners: Owners::here(),
+        }
+    }
+
+    /// The package in the first place that will do.
+    pub(super) fn install(&self) -> Result<Package, String> {
+        let mut tried = String::new();
+        if let Some((key, folder)) = &self.cache {
+            match self.cached(key, folder) {
+                Ok(path) => return Ok(Package { path, private: None }),
+                Err(refused) => {
+                    tracing::info!(%refused, "the Python package is put into a temporary folder, since {key} is of no use");
+                    let _ = write!(tried, "{key}: {refused}; "); // it cannot fail
+                }
+            }
+        }
+        for folder in &self.temporary {
+            match self.private(folder) {
+                Ok(package) => return Ok(package),
+                Err(refused) => _ = write!(tried, "temporary folder: {refused}; "),
+            }
+        }
+        Err(format!(
+            "the embedded Python package can't be written ({}); set XDG_CACHE_HOME, HOME or TMPDIR to a folder that this \
+             user can write and others cannot",
+            tried.trim_end_matches("; ")
+        ))
+    }
+
+    /// The package in the cache folder. What is there and is not as it should be is replaced.
+    fn cached(&self, key: &str, folder: &Path) -> Result<PathBuf, Refused> {
+        let cache = match (key, folder.parent(), folder.file_name().and_then(|name| name.to_str())) {
+            ("HOME", ..) => Folder::walk(folder, self.owners)?.own(".cache")?,
+            (_, Some(parent), Some(name)) if fs::symlink_metadata(folder).is_err() => {
+                Folder::walk(parent, self.owners)?.own(name)?
+            }
+            _ => Folder::walk(folder, self.owners)?,
+        };
+        let parent = cache.own("herder")?;
+        let path = parent.path().join(format!("python-{}-{:016x}", env!("CARGO_PKG_VERSION"), fingerprint()));
+        if contents::verify(&path, self.owners).is_err() {
+            write_beside(parent.path(), &path)?;
+            contents::verify(&path, self.owners)?;
+        }
+        Ok(path)
+    }
+
+    /// The package in a new folder with an unpredictable name.
+    fn private(&self, temporary: &Path) -> Result<Package, Refused> {
+        let parent = Folder::walk(temporary, self.owners)?;
+        let dir = draft(parent.path(), "herder-")?;
+        let io = |error| Refused::io(dir.path(), error);
+        let lock = File::open(dir.path()).map_err(io)?;
+        flock(&lock, FlockOperation::NonBlockingLockShared).map_err(|error| Refused::io(dir.path(), error))?;
+        let path = dir.path().join("python");
+        DirBuilder::new().mode(0o700).create(&path).map_err(io)?;
+        contents::write(&path)?;
+        contents::verify(&path, self.owners)?;
+        Ok(Package { path, private: Some((dir, lock)) })
+    }
+}
+
+/// Writes the package beside its place and renames it: processes that start at the same moment see all of it or nothing.
+fn write_beside(parent: &Path, path: &Path) -> Result<(), Refused> {
+    let draft = draft(parent, ".draft-")?;
+    contents::write(draft.path())?;
+    if fs::rename(draft.path(), path).is_ok() {
+        return Ok(());
+    }
+    // Something is there: another host was faster, or it is refused. It goes with the draft's name.
+    let exchanged = renameat_with(CWD, draft.path(), CWD, path, RenameFlags::EXCHANGE);
+    if exchanged.is_ok() {
+        return Ok(());
+    }
+    // Not every file system can exchange two folders. A worker that starts in between finds nothing, and is started again.
+    let old = draft.path().join("replaced");
+    fs::rename(path, &old).and_then(|()| fs::rename(draft.path(), path)).map_err(|error| Refused::io(path, error))?;
+    let _ = fs::remove_dir_all(path.join("replaced"));
+    Ok(())
+}
+
+fn draft(parent: &Path, prefix: &str) -> Result<TempDir, Refused> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
+    builder.tempdir_in(parent).map_err(|error| Refused::io(parent, error))
+}
+
+fn fingerprint() -> u64 {
+    let mut hasher = foldhash::quality::FixedState::with_seed(1).build_hasher();
+    for (path, text) in herder_python::FILES {
+        hasher.write(path.as_bytes());
+        hasher.write(text.as_bytes());
+    }
+    hasher.finish()
+}

@@ -1,0 +1,34 @@
+//! Why a place for the package is not used.
+
+use std::{io, path::PathBuf};
+
+/// Why a place is not used, with the path that it is about.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// The system said no.
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// Somebody else could change what is there.
+    #[error("{} belongs to another user ({owner})", path.display())]
+    Owner { path: PathBuf, owner: u32 },
+    /// Somebody else could change what is there.
+    #[error("{} can be written by other users", path.display())]
+    Writable { path: PathBuf },
+    /// It is no part of the package.
+    #[error("{} is not part of the package", path.display())]
+    Unlisted { path: PathBuf },
+    /// It is not what the package has there.
+    #[error("{} has other contents than the package", path.display())]
+    Contents { path: PathBuf },
+}
+
+impl Refused {
+    pub(super) fn io(path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        Self::Io { path: path.into(), source: source.into() }
+    }
+
+    /// Whether there was nothing at that path.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}

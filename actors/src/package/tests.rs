@@ -1,0 +1,191 @@
+//! Where the package lies, and what is not run from there. Each test has a folder of its own; nothing here reads the environment.
+
+use super::{
+    contents,
+    place::Places,
+    refused::Refused,
+    trust::{Folder, Owners},
+};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown, lchown, symlink},
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+const NOBODY: u32 = 65534;
+
+fn home_of(dir: &TempDir) -> Places {
+    let (home, temporary) = (dir.path().join("home"), dir.path().join("tmp"));
+    fs::create_dir_all(&home).unwrap();
+    fs::create_dir_all(&temporary).unwrap();
+    Places { cache: Some(("HOME", home)), temporary: vec![temporary], owners: Owners::here() }
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Whether this test can give files away; where it can't it says that it proved nothing.
+fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        let text = format!("SKIPPED, nothing was proved: {test} has to be run as root\n");
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+    }
+    root
+}
+
+fn place(path: &Path, text: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+    mode(path, 0o600);
+}
+
+/// In the home folder, and the same again for the next start; with no rights for others, whatever the umask.
+#[test]
+fn the_package_lies_in_the_cache_folder_and_is_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = home_of(&dir);
+    let path = places.install().unwrap().path().to_path_buf();
+    assert!(path.starts_with(dir.path().canonicalize().unwrap().join("home/.cache/herder")));
+    assert_eq!(places.install().unwrap().path(), path);
+    for below in ["", "herder", "herder/worker.py"] {
+        assert_eq!(fs::metadata(path.join(below)).unwrap().permissions().mode() & 0o077, 0, "{below}");
+    }
+}
+
+/// What is not in the package's list, or is other than there, is refused and replaced: modules that shadow Python's own, bytecode
+/// that nobody recorded, links, changed sources.
+#[test]
+fn what_is_no_part_of_the_package_is_not_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = home_of(&dir);
+    let path = places.install().unwrap().path().to_path_buf();
+    let evil = [
+        "json.py",
+        "struct/__init__.py",
+        "herder/json.py",
+        "herder/worker.py",
+        "herder/__pycache__/worker.cpython-311.pyc",
+        "herder/__pycache__/cpython-311.record",
+        "herder/__pycache__/deeper/x",
+    ];
+    for name in evil {
+        place(&path.join(name), b"evil");
+        assert!(contents::verify(&path, places.owners).is_err(), "{name}");
+        assert_eq!(places.install().unwrap().path(), path, "it is put in order");
+        assert!(
+            contents::verify(&path, places.owners).is_ok() && fs::read(path.join(name)).ok() != Some(b"evil".into())
+        );
+    }
+    let source = path.join("herder/loop.py");
+    mode(&source, 0o666);
+    assert!(matches!(contents::verify(&path, places.owners), Err(Refused::Writable { .. })));
+    let elsewhere = dir.path().join("loop.py");
+    fs::rename(&source, &elsewhere).unwrap();
+    mode(&elsewhere, 0o600);
+    symlink(&elsewhere, &source).unwrap();
+    assert!(matches!(contents::verify(&path, places.owners), Err(Refused::Unlisted { .. })));
+    places.install().unwrap();
+    assert!(fs::symlink_metadata(&source).unwrap().is_file());
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+/// Bytecode is taken that is as its record says, also while a worker is still writing it.
+#[test]
+fn bytecode_is_taken_with_its_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = home_of(&dir);
+    let path = places.install().unwrap().path().to_path_buf();
+    let mut modules: Vec<&str> = herder_python::FILES.iter().filter_map(|(name, _)| name.strip_suffix(".py")).collect();
+    modules.sort_unstable();
+    let record: Vec<u8> = modules
+        .iter()
+        .flat_map(|module| [&(module.len() as u64).to_le_bytes()[..], module.as_bytes()].concat())
+        .collect();
+    let cache = path.join("herder/__pycache__");
+    place(&cache.join("x-1.opt-1.record"), &record);
+    mode(&cache, 0o700);
+    for module in modules {
+        contents::verify(&path, places.owners).unwrap();
+        place(&cache.join(format!("{module}.x-1.opt-1.pyc")), module.as_bytes());
+    }
+    contents::verify(&path, places.owners).unwrap();
+    place(&cache.join("loop.x-1.opt-1.pyc"), b"evil");
+    assert!(matches!(contents::verify(&path, places.owners), Err(Refused::Contents { .. })));
+}
+
+/// Whatever is wrong with the cache folder, the package goes to a folder that nobody can guess and only this user can enter, and
+/// which is removed with the last pool. Files that a cleaner removed are written again.
+#[test]
+fn without_a_cache_folder_the_package_lies_in_a_private_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad: [(&str, PathBuf); 4] = [
+        ("HOME", dir.path().join("nothing")),
+        ("XDG_CACHE_HOME", dir.path().join("no/such")),
+        ("HOME", "/proc/self".into()),
+        ("XDG_CACHE_HOME", dir.path().join("open")),
+    ];
+    fs::create_dir(dir.path().join("open")).unwrap();
+    mode(&dir.path().join("open"), 0o777);
+    for cache in [None].into_iter().chain(bad.map(Some)) {
+        let places = Places { cache, ..home_of(&dir) };
+        let [package, another] = [(); 2].map(|()| places.install().unwrap());
+        assert_ne!(package.path(), another.path(), "{places:?}");
+        let private = package.path().parent().unwrap().to_path_buf();
+        assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(package.is_sound(&places));
+        fs::remove_file(package.path().join("herder/aio.py")).unwrap();
+        assert!(!package.is_sound(&places), "it is written anew for the next worker");
+        drop((package, another));
+        assert!(!private.exists());
+    }
+}
+
+/// The attack: another user makes the predictable folders first, as folders, as a link, or as a parent of ours.
+#[test]
+fn folders_that_another_user_made_are_not_used() {
+    if !is_root("folders_that_another_user_made_are_not_used") {
+        return;
+    }
+    for attack in ["home", "home/.cache", "home/.cache/herder", "link"] {
+        let dir = tempfile::tempdir().unwrap();
+        let places = home_of(&dir);
+        let path = places.install().unwrap().path().to_path_buf();
+        place(&path.join("json.py"), b"evil");
+        let cache = dir.path().join("home/.cache");
+        if attack == "link" {
+            mode(&cache, 0o1777);
+            fs::rename(cache.join("herder"), dir.path().join("theirs")).unwrap();
+            symlink(dir.path().join("theirs"), cache.join("herder")).unwrap();
+            lchown(cache.join("herder"), Some(NOBODY), None).unwrap();
+        } else {
+            chown(dir.path().join(attack), Some(NOBODY), None).unwrap();
+        }
+        let package = places.install().unwrap();
+        assert!(package.path().starts_with(dir.path().canonicalize().unwrap().join("tmp")), "{attack}: {package:?}");
+        assert!(!package.path().join("json.py").exists());
+    }
+}
+
+/// Where nothing can be written the error names each place, what is wrong with it, and the variables that name others.
+#[test]
+fn the_last_error_says_what_to_set() {
+    let places =
+        Places { cache: Some(("HOME", "/proc/self".into())), temporary: vec!["/proc".into()], owners: Owners::here() };
+    let error = places.install().unwrap_err();
+    for part in ["can't be written", "HOME: /proc/", "temporary folder: /proc", "XDG_CACHE_HOME", "TMPDIR"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
+
+/// A cache folder that is not there is made, if the folder above it is.
+#[test]
+fn xdg_cache_home_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = Places { cache: Some(("XDG_CACHE_HOME", dir.path().join("cache"))), ..home_of(&dir) };
+    let package = places.install().unwrap();
+    let cache = Folder::walk(&dir.path().join("cache"), Owners::here()).unwrap();
+    assert!(package.path().starts_with(cache.path()));
+}
