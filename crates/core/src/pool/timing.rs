@@ -56,8 +56,8 @@ impl Core {
             Timer::Walk => self.routes().is_some_and(|routes| routes.is_walking()).then_some(SOME_TIME),
             Timer::Pool => match self.phase {
                 Phase::Failed { retry_at } => Some(retry_at),
-                Phase::Draining { until } => Some(until),
-                Phase::Running | Phase::Probing | Phase::Closing | Phase::Stopped => None,
+                Phase::Draining { until } | Phase::Closing { until } => Some(until),
+                Phase::Running | Phase::Probing | Phase::Stopped => None,
             },
         }
         .filter(|due| *due != Now::NEVER)
