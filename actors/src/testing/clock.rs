@@ -18,8 +18,8 @@ use tokio::sync::watch;
 /// A virtual clock: whoever goes by it sees no time pass but what [`advance`](Self::advance) says. Clones are the same clock.
 ///
 /// For pools with scripted workers: all of a pool's timers go by it (expiry of sessions, backoff, deadlines, queue timeouts,
-/// breaker, pings, start timeout, patience). What stays real: the pause between two steps of a long `CleanupStaleSessions`, and the second that a status
-/// waits at most for the statistics of the affinity actor.
+/// breaker, pings, start timeout, patience). What stays real: the pause between two steps of a long `CleanupStaleSessions`, and the
+/// second that a status waits at most for the statistics of the affinity actor.
 ///
 /// It begins at the machine's monotonic clock, so that stamps and deadlines look as they always do.
 #[derive(Clone, Debug)]
@@ -74,8 +74,8 @@ impl Clock {
         Now(self.0.now.load(Ordering::SeqCst))
     }
 
-    /// Moves it, in one leap, and waits until everything that became due by that is done: timers have fired, a sweep has looked at its first 256 sessions (a millisecond for each 256 more), workers
-    /// of a [`Script`](super::Script) have answered their pings. Calls that this task submitted before are taken first. What follows elsewhere (a process that ends, a caller that is answered) is an event that the test waits for.
+    /// Moves it, in one leap, and waits until everything that became due by that is done: timers have fired, a sweep has looked at its
+    /// first 256 sessions (it takes a millisecond of this clock for each 256 more), workers of a [`Script`](super::Script) have answered their pings. Calls that this task submitted before are taken first. What follows elsewhere (a process that ends, a caller that is answered) is an event that the test waits for.
     ///
     /// A leap is to a pool what a machine is that slept: what was to happen several times on the way happens once.
     ///
