@@ -3,7 +3,7 @@
 use super::{
     breaker, call,
     guard::{self, Guard},
-    pools::{self, Pools},
+    pools::{self, DroppedLogLines, Pools},
     probes,
     refusal::Refusal,
     sessions,
@@ -48,12 +48,14 @@ pub fn routes(pool: &Pool) -> impl FnOnce(&mut ServiceConfig) + use<> {
 pub struct Api {
     pools: Arc<Pools>,
     guard: Arc<Guard>,
+    dropped_log_lines: DroppedLogLines,
 }
 
 impl Api {
     /// For these pools.
     pub fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
-        Self { pools: Arc::new(Pools(pools.into_iter().collect())), guard: Arc::default() }
+        let pools = Arc::new(Pools(pools.into_iter().collect()));
+        Self { pools, guard: Arc::default(), dropped_log_lines: DroppedLogLines::default() }
     }
 
     /// Lets everything but the probes need `Authorization: Bearer` with this token.
@@ -71,12 +73,21 @@ impl Api {
         self
     }
 
+    /// Shows in `GET /v1/pools`, as `dropped_log_lines`, how many lines of its log the application has lost: what the error counter
+    /// of a non-blocking writer says. Unless called, the key is not there.
+    #[must_use]
+    pub fn dropped_log_lines(mut self, count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.dropped_log_lines = DroppedLogLines(Some(Arc::new(count)));
+        self
+    }
+
     /// Everything, for `App::configure`.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard } = self.clone();
+        let Self { pools, guard, dropped_log_lines } = self.clone();
         move |config| {
             let all = web::scope("")
                 .app_data(web::Data::from(pools.clone()))
+                .app_data(dropped_log_lines)
                 .service(read("/healthz", probes::healthz))
                 .service(read("/readyz", probes::readyz))
                 .service(tree(pools))
@@ -88,7 +99,7 @@ impl Api {
 
     /// `/v1/pools` with its guard.
     fn pools(&self) -> impl actix_web::dev::HttpServiceFactory + use<> {
-        let Self { pools, guard } = self.clone();
+        let Self { pools, guard, .. } = self.clone();
         tree(pools).wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next)))
     }
 }

@@ -9,6 +9,7 @@ mod chaos;
 mod commands;
 mod guards;
 mod lifecycle;
+mod logs;
 mod recorder;
 mod support;
 mod why;
