@@ -30,7 +30,9 @@ fn all(client: &Client) -> Outcome<String> {
     let table = aligned(&titles, &rows.collect::<Outcome<Vec<_>>>()?);
     match list["dropped_log_lines"].as_u64() {
         None | Some(0) => Ok(table),
-        Some(count) => Ok(format!("{table}\n{count} lines of the server's log were dropped: it is not read fast enough, or cannot be written")),
+        Some(count) => Ok(format!(
+            "{table}\n{count} lines of the server's log were dropped: it is not read fast enough, or cannot be written"
+        )),
     }
 }
 

@@ -108,7 +108,9 @@ impl Output {
         let (queue, dropped) = (Mutex::default(), AtomicU64::new(0));
         let shared = Arc::new(Shared { limits, queue, arrived: Condvar::new(), done: Condvar::new(), dropped });
         let output = Self(Arc::new(Handle(shared.clone())));
-        thread::Builder::new().name(thread.into()).spawn(move || Thread { shared: &shared, sink, lost: 0, torn: false }.run())?;
+        thread::Builder::new()
+            .name(thread.into())
+            .spawn(move || Thread { shared: &shared, sink, lost: 0, torn: false }.run())?;
         Ok(output)
     }
 
@@ -227,20 +229,22 @@ impl<S: Sink> Thread<'_, S> {
     fn run(mut self) {
         while let Some(line) = self.shared.next() {
             self.lost += line.dropped;
-            self.write(line.text);
+            self.write(&line.text);
         }
     }
 
     /// Writes the line, behind a note of those that are lost. If it cannot be written it is lost as well, and the note is due again.
-    fn write(&mut self, text: Vec<u8>) {
-        let bytes = if self.lost == 0 && !self.torn { text.clone() } else { [self.note().into_bytes(), text.clone()].concat() };
-        match self.write_all(&bytes) {
-            Ok(()) => (self.lost, self.torn) = (0, false),
-            Err(()) => {
-                let lines = u64::from(!text.is_empty());
-                self.lost += lines;
-                self.shared.dropped.fetch_add(lines, Ordering::Relaxed);
-            }
+    fn write(&mut self, text: &[u8]) {
+        let written = match (self.lost, self.torn) {
+            (0, false) => self.write_all(text),
+            _ => self.write_all(&[self.note().as_bytes(), text].concat()),
+        };
+        if written.is_ok() {
+            (self.lost, self.torn) = (0, false);
+        } else {
+            let lines = u64::from(!text.is_empty());
+            self.lost += lines;
+            self.shared.dropped.fetch_add(lines, Ordering::Relaxed);
         }
     }
 
@@ -249,7 +253,10 @@ impl<S: Sink> Thread<'_, S> {
         if self.lost > 0 {
             // Without the time if it cannot be told: the note is what matters.
             _ = SystemTime.format_time(&mut Writer::new(&mut note));
-            note += &format!("  WARN herder::log: {} log lines were dropped: they were not read, or could not be written\n", self.lost);
+            note += &format!(
+                "  WARN herder::log: {} log lines were dropped: they were not read, or could not be written\n",
+                self.lost
+            );
         }
         note
     }

@@ -17,7 +17,7 @@ use actix_rt::System;
 use actix_web::{App, HttpServer, dev::Server};
 use drain::Drain;
 use herder::{
-    Pool, PoolConfig,
+    Pool, PoolConfig, config,
     http::{Api, Connections},
 };
 use std::{
@@ -58,18 +58,12 @@ fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
     })
 }
 
-async fn serve(
-    options: &Serve,
-    source: Source,
-    access: Access,
-    listener: TcpListener,
-    stdout: &Output,
-) -> Outcome {
+async fn serve(options: &Serve, source: Source, access: Access, listener: TcpListener, stdout: &Output) -> Outcome {
     let mut signals = Signals::new()?;
     let address = listener.local_addr().map_err(Failure::failed)?;
     let pools = start(source.pools).await?;
     let connections = Connections::default();
-    let server = http(options, &source.server.hosts, &pools, &access, &connections, listener)?;
+    let server = http(options, &source.server, &pools, &access, &connections, listener)?;
     let handle = server.handle();
     let mut serving = actix_rt::spawn(server);
     banner::print(stdout, address, &source.origin, &pools, &access);
@@ -96,13 +90,17 @@ async fn start(configs: Vec<PoolConfig>) -> Outcome<Vec<Pool>> {
 
 fn http(
     options: &Serve,
-    hosts: &[String],
+    settings: &config::Server,
     pools: &[Pool],
     access: &Access,
     connections: &Connections,
     listener: TcpListener,
 ) -> Outcome<Server> {
-    let mut api = Api::new(pools.iter().cloned()).hosts(hosts.iter().cloned()).dropped_log_lines(logs::dropped);
+    let mut api =
+        Api::new(pools.iter().cloned()).hosts(settings.hosts.iter().cloned()).dropped_log_lines(logs::dropped);
+    if let Some(detail) = options.errors.or(settings.errors) {
+        api = api.errors(detail);
+    }
     if let Some(token) = access.token() {
         api = api.token(token.clone());
     }

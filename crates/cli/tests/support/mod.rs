@@ -109,8 +109,14 @@ impl Server {
     /// Starts it with this standard error in place of the file `log`.
     #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
     pub(crate) fn with_stderr(folder: TempDir, args: &[&str], env: &[(&str, &str)], stderr: impl Into<Stdio>) -> Self {
-        let mut command = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
-        command.args(args).envs(env.iter().copied()).stdout(Stdio::piped()).stderr(stderr);
+        let listen = ["--listen", "127.0.0.1:0"];
+        let mut command = herder(folder.path(), &["serve"]);
+        command
+            .args(listen.iter().filter(|_| !args.contains(&"--listen")))
+            .args(args)
+            .envs(env.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(stderr);
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut server = Self { address: ([127, 0, 0, 1], 0).into(), banner: Vec::new(), folder, child };

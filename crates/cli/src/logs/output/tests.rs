@@ -150,7 +150,10 @@ fn r40_a_torn_line_is_not_continued() {
     stage.steps.send(Step::Fail(io::ErrorKind::StorageFull)).unwrap();
     stage.output.line("def");
     let text = stage.end();
-    assert!(text.starts_with("ab\n") && text.contains("1 log lines were dropped") && text.ends_with("\ndef\n"), "{text}");
+    assert!(
+        text.starts_with("ab\n") && text.contains("1 log lines were dropped") && text.ends_with("\ndef\n"),
+        "{text}"
+    );
 }
 
 /// R54: a long line is cut, between characters.
