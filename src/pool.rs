@@ -85,6 +85,12 @@ impl Pool {
         Call::new(self.0.client.clone(), Request::encoded(command, arguments))
     }
 
+    /// Logs a call that was refused before it was submitted.
+    #[cfg(feature = "http")]
+    pub(crate) fn log_refusal(&self, command: &str, error: &crate::Error) -> crate::ErrorId {
+        self.0.client.refused(command, error)
+    }
+
     /// Waits until every base worker is ready.
     ///
     /// # Errors

@@ -2,12 +2,13 @@
 //! supervisor, and tells it when a caller leaves.
 
 use crate::{
-    Error, PoolConfig, PoolSupervisor, Reply, Result,
+    Error, ErrorId, PoolConfig, PoolSupervisor, Reply, Result,
+    call_log::CallLog,
     cell::Answer,
     clock::Clock,
     gate::Gate,
     messages::Request,
-    pool_supervisor::{Cancel, Submit},
+    pool_supervisor::{Cancel, LeftOut, Submit},
 };
 use actix::{Actor, Addr};
 use herder_core::CallId;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     queue_limit: usize,
     timeout: Duration,
     clock: Clock,
+    call_log: Arc<CallLog>,
 }
 
 impl Shared {
@@ -43,11 +45,16 @@ impl Shared {
             queue_limit: settings.queue.limit,
             timeout: config.timeout(),
             clock,
+            call_log: Arc::new(CallLog::new(config.name().clone())),
         }
     }
 
     pub(crate) fn next_call(&self) -> CallId {
         CallId(self.calls.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(crate) fn call_log(&self) -> &Arc<CallLog> {
+        &self.call_log
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -76,19 +83,35 @@ impl PoolClient {
 
     /// Submits a call. Never blocks; a full pool refuses at once. Dropping the answer cancels the call.
     pub fn call(&self, request: Request) -> PendingReply {
-        match self.submit(request) {
-            Ok(waiting) => PendingReply(waiting),
-            Err(error) => PendingReply(Pending::Refused(Some(Box::new(error)))),
+        let (id, command) = (self.shared.next_call(), request.command().clone());
+        let error_id = self.shared.call_log.error_id(id);
+        let state = self.submit(id, request).unwrap_or_else(|error| {
+            let error = error.with_id(error_id);
+            self.log_refusal(id, &command, &error);
+            Pending::Refused(Some(Box::new(error)))
+        });
+        PendingReply { state, error_id }
+    }
+
+    /// Logs a call that the caller refuses by itself, as the pool logs those that it refuses. Gives the id under which the log has it.
+    pub fn refused(&self, command: &str, error: &Error) -> ErrorId {
+        let id = self.shared.next_call();
+        self.log_refusal(id, &command.into(), error);
+        self.shared.call_log.error_id(id)
+    }
+
+    fn log_refusal(&self, id: CallId, command: &Arc<str>, error: &Error) {
+        if self.shared.call_log.refused(id, command, None, error, self.shared.clock.now()) {
+            self.supervisor.do_send(LeftOut);
         }
     }
 
-    fn submit(&self, request: Request) -> Result<Pending> {
+    fn submit(&self, id: CallId, request: Request) -> Result<Pending> {
         if !self.supervisor.connected() {
             return Err(Error::closed(false));
         }
         let permit = self.shared.gate.enter().ok_or(Error::QueueFull { limit: self.shared.queue_limit })?;
         let (reply, answer) = oneshot::channel();
-        let id = self.shared.next_call();
         let deadline = self.shared.clock.now() + request.timeout.unwrap_or(self.shared.timeout);
         self.supervisor.do_send(Submit(request.incoming(id, deadline, reply, Some(permit))?));
         Ok(Pending::Waiting { answer, id, supervisor: self.supervisor.clone() })
@@ -97,7 +120,10 @@ impl PoolClient {
 
 /// An answer on its way. Dropping it before it is there cancels the call.
 #[derive(Debug)]
-pub struct PendingReply(Pending);
+pub struct PendingReply {
+    state: Pending,
+    error_id: ErrorId,
+}
 
 #[derive(Debug)]
 enum Pending {
@@ -106,11 +132,18 @@ enum Pending {
     Done,
 }
 
+impl PendingReply {
+    /// The id under which the log has this call, should it fail.
+    pub fn error_id(&self) -> ErrorId {
+        self.error_id
+    }
+}
+
 impl Future for PendingReply {
     type Output = Result<Reply>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = match &mut self.0 {
+        let answer = match &mut self.state {
             Pending::Waiting { answer, .. } => match Pin::new(answer).poll(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(answer) => answer.unwrap_or(Err(Error::closed(true))),
@@ -121,14 +154,14 @@ impl Future for PendingReply {
             },
             Pending::Done => return Poll::Pending,
         };
-        self.0 = Pending::Done;
+        self.state = Pending::Done;
         Poll::Ready(answer)
     }
 }
 
 impl Drop for PendingReply {
     fn drop(&mut self) {
-        if let Pending::Waiting { id, supervisor, answer } = &mut self.0
+        if let Pending::Waiting { id, supervisor, answer } = &mut self.state
             && answer.try_recv().is_err()
         {
             supervisor.do_send(Cancel(*id));

@@ -10,12 +10,14 @@ compile_error!(
      `panic = \"abort\"` any panic would end the process and all sessions. Remove `panic = \"abort\"` from the profile in Cargo.toml."
 );
 
+mod call_log;
 mod cell;
 mod child;
 mod client;
 mod clock;
 mod config;
 mod error;
+mod events;
 mod gate;
 mod launcher;
 mod messages;
@@ -31,6 +33,7 @@ pub mod testing;
 mod trail;
 mod worker;
 
+pub use call_log::ErrorId;
 pub use child::ChildHandle;
 pub use client::{PendingReply, PoolClient};
 pub use clock::now;
@@ -39,9 +42,11 @@ pub use config::{
     IfAbsent, InvalidConfig, Launch, OnExpired, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Routed,
     Sessions, Stop, StopSettings, Tracked, WorkerType, schema,
 };
+#[cfg(feature = "http")]
+pub use error::set_error_detail;
 pub use error::{
-    Attempt, AttemptProblem, Attempts, Category, Cause, Decision, Error, Incident, Problem, Report, Result, Severity,
-    Strategy, decide,
+    Attempt, AttemptProblem, Attempts, Category, Cause, Decision, Error, ErrorDetail, Incident, InvalidErrorDetail,
+    Problem, Report, Result, Severity, Strategy, decide,
 };
 pub use launcher::{Launched, Launcher, Launching};
 pub use messages::{

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod affinity_failures;
+mod call_log;
 mod last_answer;
 mod liveness;
 mod pool_supervisor;

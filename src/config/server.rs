@@ -2,15 +2,17 @@
 
 use super::error::Report;
 use super::names::unknown;
+use herder_actors::ErrorDetail;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::{fmt, str::FromStr};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 3] = ["listen", "hosts", "token"];
+const KEYS: [&str; 4] = ["listen", "hosts", "token", "errors"];
 const LISTEN: &str = "an IP address with a port, such as \"127.0.0.1:7878\" or \"[::1]:7878\"";
 const HOSTS: &str =
     "a list of host names, each as a browser sends it: \"herder.example.org\" or \"herder.example.org:8443\"";
+const ERRORS: &str = "\"full\" or \"brief\"";
 const TOKEN: &str = "1 to 1024 visible ASCII characters, without spaces";
 
 /// Where and how the server answers.
@@ -23,11 +25,13 @@ pub struct Server {
     pub hosts: Vec<String>,
     /// What callers have to show; nothing unless set.
     pub token: Option<Token>,
+    /// How much of an error callers are shown; unless set, full where it listens on loopback, else brief.
+    pub errors: Option<ErrorDetail>,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7878)), hosts: Vec::new(), token: None }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7878)), hosts: Vec::new(), token: None, errors: None }
     }
 }
 
@@ -78,6 +82,7 @@ pub(super) fn read(report: &mut Report<'_>, table: &DeTable<'_>) -> Server {
             "listen" => put(&mut server.listen, listen(value), LISTEN),
             "hosts" => put(&mut server.hosts, hosts(value), HOSTS),
             "token" => put(&mut server.token, token(value), TOKEN),
+            "errors" => put(&mut server.errors, errors(value), ERRORS),
             _ => {
                 report.add(&name.span(), format!("server.{key}"), unknown(key, &KEYS));
                 continue;
@@ -102,6 +107,10 @@ fn listen(value: &Spanned<DeValue<'_>>) -> Option<SocketAddr> {
 }
 
 fn token(value: &Spanned<DeValue<'_>>) -> Option<Option<Token>> {
+    value.get_ref().as_str()?.parse().ok().map(Some)
+}
+
+fn errors(value: &Spanned<DeValue<'_>>) -> Option<Option<ErrorDetail>> {
     value.get_ref().as_str()?.parse().ok().map(Some)
 }
 

@@ -262,7 +262,7 @@ fn r51_unknown_keys() {
     assert_snapshot!(refused_in_pool("queue = { limt = 4 }"), @"herder.toml:3:11: pools.a.queue.limt: unknown key; did you mean `limit`? Known here: limit, timeout, per_session, shed");
     assert_snapshot!(refused_in_pool("[pools.a.cancel]\n  colour = 4"), @"herder.toml:4:3: pools.a.cancel.colour: unknown key. Known here: interrupt, kill");
     assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
-    assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Known here: listen, hosts, token");
+    assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Known here: listen, hosts, token, errors");
     assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Known here: server, defaults, pools");
 }
 
@@ -373,7 +373,7 @@ fn r51_problems_are_told_together() {
     let text =
         "[server]\nport = 80\n[defaults]\noverflow = -1\n[pools.b]\ntimout = '1s'\n[pools.a]\napp = 3\nqueue.limit = 0";
     assert_snapshot!(refused(text), @r"
-    herder.toml:2:1: server.port: unknown key. Known here: listen, hosts, token
+    herder.toml:2:1: server.port: unknown key. Known here: listen, hosts, token, errors
     herder.toml:4:12: defaults.overflow: -1 is out of bounds; allowed: 0 to 1024
     herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
     herder.toml:8:7: pools.a.app: 3 is not a text; allowed: `module:app` or `path/to/file.py:app`

@@ -3,12 +3,12 @@
 use super::{
     breaker, call,
     guard::{self, Guard},
-    pools::{self, Pools},
+    pools::{self, DroppedLogLines, Pools},
     probes,
     refusal::Refusal,
     sessions,
 };
-use crate::{Pool, config::Token};
+use crate::{ErrorDetail, Pool, config::Token};
 use actix_web::{
     FromRequest, Handler, HttpRequest, Resource, Responder, Route, guard as when,
     http::Method,
@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 /// Mounts one pool's routes: `/v1/pools/..`, below the scope that is configured with it.
 ///
-/// Checks `Origin` and `Sec-Fetch-Site`; `Host` and who may call are left to the app. For several pools under one prefix, and for
-/// the probes, see [`Api`]. Let the server watch its [`Connections`](super::Connections) too, so that calls of clients who leave end.
+/// Checks `Origin` and `Sec-Fetch-Site`; `Host` and who may call are left to the app. For several pools under one prefix, for what
+/// errors show, and for the probes, see [`Api`]. Let the server watch its [`Connections`](super::Connections) too, so that calls of clients who leave end.
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, web};
@@ -29,8 +29,7 @@ use std::sync::Arc;
 /// # .bind("127.0.0.1:8080")?.run().await }
 /// ```
 pub fn routes(pool: &Pool) -> impl FnOnce(&mut ServiceConfig) + use<> {
-    let api = Api::new([pool.clone()]);
-    move |config| _ = config.service(api.pools())
+    Api::new([pool.clone()]).pool_routes()
 }
 
 /// All that a server of its own answers: the routes of its pools and the probes; problems for everything else.
@@ -48,12 +47,14 @@ pub fn routes(pool: &Pool) -> impl FnOnce(&mut ServiceConfig) + use<> {
 pub struct Api {
     pools: Arc<Pools>,
     guard: Arc<Guard>,
+    dropped_log_lines: DroppedLogLines,
 }
 
 impl Api {
     /// For these pools.
     pub fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
-        Self { pools: Arc::new(Pools(pools.into_iter().collect())), guard: Arc::default() }
+        let pools = Arc::new(Pools(pools.into_iter().collect()));
+        Self { pools, guard: Arc::default(), dropped_log_lines: DroppedLogLines::default() }
     }
 
     /// Lets everything but the probes need `Authorization: Bearer` with this token.
@@ -71,12 +72,28 @@ impl Api {
         self
     }
 
+    /// How much of an error callers are shown. Unless called: full where the server listens on loopback, else brief.
+    #[must_use]
+    pub fn errors(mut self, detail: ErrorDetail) -> Self {
+        Arc::make_mut(&mut self.guard).errors = Some(detail);
+        self
+    }
+
+    /// Shows in `GET /v1/pools`, as `dropped_log_lines`, how many lines of its log the application has lost: what the error counter
+    /// of a non-blocking writer says. Unless called, the key is not there.
+    #[must_use]
+    pub fn dropped_log_lines(mut self, count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.dropped_log_lines = DroppedLogLines(Some(Arc::new(count)));
+        self
+    }
+
     /// Everything, for `App::configure`.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard } = self.clone();
+        let Self { pools, guard, dropped_log_lines } = self.clone();
         move |config| {
             let all = web::scope("")
                 .app_data(web::Data::from(pools.clone()))
+                .app_data(dropped_log_lines)
                 .service(read("/healthz", probes::healthz))
                 .service(read("/readyz", probes::readyz))
                 .service(tree(pools))
@@ -86,10 +103,23 @@ impl Api {
         }
     }
 
-    /// `/v1/pools` with its guard.
-    fn pools(&self) -> impl actix_web::dev::HttpServiceFactory + use<> {
-        let Self { pools, guard } = self.clone();
-        tree(pools).wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next)))
+    /// `/v1/pools/..` with what is asked of requests, below the scope that is configured with it: [`routes`] for several pools, or with
+    /// settings.
+    ///
+    /// ```no_run
+    /// use actix_web::{App, web};
+    /// use herder::{ErrorDetail, http::Api};
+    /// # fn example(carts: herder::Pool) {
+    /// let api = Api::new([carts]).errors(ErrorDetail::Brief);
+    /// let app = App::new().service(web::scope("/herder").configure(api.pool_routes()));
+    /// # }
+    /// ```
+    pub fn pool_routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
+        let Self { pools, guard, dropped_log_lines } = self.clone();
+        let tree = tree(pools).app_data(dropped_log_lines);
+        move |config| {
+            _ = config.service(tree.wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next))));
+        }
     }
 }
 

@@ -2,13 +2,37 @@
 //! worker sent them.
 
 use super::{body, connections::while_connected, headers::Options, pools::Pools};
-use crate::Reply;
-use actix_web::{HttpRequest, HttpResponse, Result, http::StatusCode, web};
+use crate::{Error, ErrorDetail, ErrorId, Pool, Reply};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, Result, http::StatusCode, web};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::IgnoredAny;
 
 /// The client closed its request: nobody reads this answer (nginx's number for it).
 const CLIENT_GONE: u16 = 499;
+
+/// A call that failed, and the id under which the log has it.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(super) struct CallFailure {
+    error: Error,
+    id: ErrorId,
+}
+
+impl CallFailure {
+    pub(super) fn response(&self, detail: ErrorDetail) -> HttpResponse {
+        self.error.to_response(detail, Some(self.id))
+    }
+}
+
+impl ResponseError for CallFailure {
+    fn status_code(&self) -> StatusCode {
+        self.error.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response(ErrorDetail::Brief)
+    }
+}
 
 /// Runs a command. The call is cancelled when its client goes away.
 pub(super) async fn call(
@@ -21,11 +45,23 @@ pub(super) async fn call(
     let pool = pools.find(&pool)?;
     let options = Options::read(request.headers())?;
     let limit = usize::try_from(pool.config().max_frame()).unwrap_or(usize::MAX);
-    let arguments = body::arguments(&request, body, limit).await?;
-    let call = options.apply(pool.call_json::<IgnoredAny>(&command, arguments));
-    match while_connected(&request, call.reply()).await {
-        Some(reply) => answer(&reply?),
+    let arguments = match body::arguments(&request, body, limit).await {
+        Ok(arguments) => arguments,
+        Err(refusal) => return Err(logged(pool, &command, refusal)),
+    };
+    let reply = options.apply(pool.call_json::<IgnoredAny>(&command, arguments)).reply();
+    let id = reply.error_id();
+    match while_connected(&request, reply).await {
+        Some(reply) => answer(&reply.map_err(|error| CallFailure { error, id })?),
         None => Ok(HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST))),
+    }
+}
+
+/// Arguments that are refused here never come to the pool: the log hears of that call as of any other.
+fn logged(pool: &Pool, command: &str, refusal: actix_web::Error) -> actix_web::Error {
+    match refusal.as_error::<Error>().cloned() {
+        Some(error) => CallFailure { id: pool.log_refusal(command, &error), error }.into(),
+        None => refusal,
     }
 }
 

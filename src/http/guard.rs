@@ -2,14 +2,15 @@
 //! configured.
 
 use super::{
+    call::CallFailure,
     connections::{self, Busy},
     hosts::Host,
     refusal::Refusal,
 };
-use crate::config::Token;
+use crate::{ErrorDetail, config::Token};
 use actix_web::{
-    Error, HttpRequest,
-    body::MessageBody,
+    Error, HttpMessage, HttpRequest,
+    body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header::{self, HeaderMap, HeaderName},
     middleware::Next,
@@ -24,23 +25,41 @@ pub(super) struct Guard {
     pub(super) token: Option<Token>,
     /// Hosts beside the server's own; `None` leaves `Host` to the app.
     pub(super) hosts: Option<Vec<String>>,
+    /// How much of an error is shown; `None`: as much as the address the server listens on allows.
+    pub(super) errors: Option<ErrorDetail>,
 }
 
+/// In the extensions of a request that showed the token.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trusted;
+
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// Asked by machines that hold no secret; they tell nothing but that the server is there, and which pools are ready.
+/// Asked by machines that hold no secret; without one they tell that the server is there, and in numbers which pools are ready.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
 /// The middleware.
 pub(super) async fn check(
     guard: Arc<Guard>,
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
+    next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     guard.admit(request.request())?;
-    let busy = Busy::begin(request.request());
-    let mut response = next.call(request).await?;
+    let (busy, detail) = (Busy::begin(request.request()), guard.detail(request.request()));
+    let mut response = shown(next.call(request).await?, detail);
     connections::end(busy, response.response_mut());
     Ok(response)
+}
+
+/// An error of a pool was made into a response without knowing the request: here it gets the detail that this one may see.
+fn shown(response: ServiceResponse<impl MessageBody + 'static>, detail: ErrorDetail) -> ServiceResponse<BoxBody> {
+    let again = response.response().error().and_then(|error| {
+        let call = error.as_error::<CallFailure>().map(|failure| failure.response(detail));
+        call.or_else(|| Some(error.as_error::<crate::Error>()?.to_response(detail, None)))
+    });
+    match again {
+        Some(again) => response.into_response(again),
+        None => response.map_into_boxed_body(),
+    }
 }
 
 impl Guard {
@@ -50,10 +69,20 @@ impl Guard {
             check_host(request, more)?;
         }
         check_origin(request.headers())?;
-        match &self.token {
-            Some(token) if !OPEN.contains(&request.path()) => check_token(request.headers(), token),
-            _ => Ok(()),
+        let Some(token) = &self.token else { return Ok(()) };
+        match check_token(request.headers(), token) {
+            Ok(()) => _ = request.extensions_mut().insert(Trusted),
+            Err(_) if OPEN.contains(&request.path()) => {}
+            Err(refusal) => return Err(refusal),
         }
+        Ok(())
+    }
+
+    /// How much of an error this request may see.
+    fn detail(&self, request: &HttpRequest) -> ErrorDetail {
+        let of_address =
+            if request.app_config().local_addr().ip().is_loopback() { ErrorDetail::Full } else { ErrorDetail::Brief };
+        self.errors.unwrap_or(of_address)
     }
 }
 

@@ -4,7 +4,7 @@
 //! | method and path | answer |
 //! |---|---|
 //! | `POST /v1/pools/{pool}/call/{command}` | `{"result": .., "meta": {"worker", "generation", "routing", "attempts", "queue_us", "run_us"}}` |
-//! | `GET /v1/pools` | `{"pools": [..]}`: name, type and health of each |
+//! | `GET /v1/pools` | `{"pools": [..], "dropped_log_lines"}`: name, type and health of each; [`Api::dropped_log_lines`] |
 //! | `GET /v1/pools/{pool}` | the pool's [`Status`](crate::Status) |
 //! | `GET /v1/pools/{pool}/workers` | `{"workers": [..]}` |
 //! | `GET /v1/pools/{pool}/workers/{id}/recorder?generation=` | its [`Recording`](crate::Recording): of the present process, or the last, unless a generation is named |
@@ -19,7 +19,8 @@
 //!
 //! A call's body is a JSON object, whatever its `Content-Type`; no body is `{}`. Its headers: `Herder-Session`, `Herder-Timeout`
 //! (`250ms`, `30s`), `Herder-Idempotent` (`true`, `false`), `Herder-If-Absent` (`create`, `reject`) and `Herder-Affinity`
-//! (`strict_queue`, `hint`, `strict_fail_fast`). Every error is `application/problem+json`.
+//! (`strict_queue`, `hint`, `strict_fail_fast`). Every error is `application/problem+json`, in full or in brief ([`Api::errors`]). What
+//! [`Error`](crate::Error) shows in handlers of your own is decided by [`set_error_detail`].
 //!
 //! What a page of another site sends is refused (403): a foreign `Origin`, and any `Sec-Fetch-Site` but `same-origin` and `none`.
 
@@ -40,4 +41,5 @@ mod tests;
 
 pub use api::{Api, routes};
 pub use connections::Connections;
+pub use herder_actors::set_error_detail;
 pub use refusal::Refusal;

@@ -5,6 +5,7 @@ use crate::{Error, Generation, Pool, PoolHealth, PoolName, Result, WorkerId, Wor
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::{fmt, sync::Arc};
 
 /// The pools, in the order they were given.
 #[derive(Clone, Debug)]
@@ -23,6 +24,22 @@ impl Pools {
     }
 }
 
+/// How many lines of its log the application has lost, if it says so.
+#[derive(Clone, Default)]
+pub(super) struct DroppedLogLines(pub(super) Option<Arc<dyn Fn() -> u64 + Send + Sync>>);
+
+impl fmt::Debug for DroppedLogLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DroppedLogLines").field(&self.count()).finish()
+    }
+}
+
+impl DroppedLogLines {
+    fn count(&self) -> Option<u64> {
+        self.0.as_ref().map(|count| count())
+    }
+}
+
 /// One pool in the list.
 #[derive(Serialize)]
 struct Entry {
@@ -35,8 +52,16 @@ struct Entry {
     error: Option<String>,
 }
 
+/// The list.
+#[derive(Serialize)]
+struct Listed {
+    pools: Vec<Entry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped_log_lines: Option<u64>,
+}
+
 /// `GET /v1/pools`: also tells of pools that can't answer.
-pub(super) async fn list(pools: web::Data<Pools>) -> HttpResponse {
+pub(super) async fn list(request: HttpRequest, pools: web::Data<Pools>) -> HttpResponse {
     let mut entries = Vec::with_capacity(pools.0.len());
     for pool in &pools.0 {
         let (health, error) = match pool.health().await {
@@ -46,7 +71,8 @@ pub(super) async fn list(pools: web::Data<Pools>) -> HttpResponse {
         let (worker_type, pool_size) = (pool.config().worker_type(), pool.config().pool_size());
         entries.push(Entry { pool: pool.name().clone(), worker_type, pool_size, health, error });
     }
-    HttpResponse::Ok().json(json!({ "pools": entries }))
+    let dropped_log_lines = request.app_data::<DroppedLogLines>().and_then(DroppedLogLines::count);
+    HttpResponse::Ok().json(Listed { pools: entries, dropped_log_lines })
 }
 
 /// `GET /v1/pools/{pool}`.

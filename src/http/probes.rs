@@ -1,8 +1,9 @@
-//! `/healthz` and `/readyz`: what orchestrators ask. Need no token.
+//! `/healthz` and `/readyz`: what orchestrators ask. Need no token; without one they tell numbers alone, since texts of errors can
+//! hold secrets.
 
-use super::{pools::Pools, refusal::Refusal};
+use super::{guard::Trusted, pools::Pools, refusal::Refusal};
 use crate::PoolHealth;
-use actix_web::{HttpResponse, Result, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, Result, web};
 use serde_json::{Map, Value, json};
 
 /// `GET /healthz`: the server answers, whatever its pools do.
@@ -10,18 +11,21 @@ pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok", "herder": env!("CARGO_PKG_VERSION") }))
 }
 
-/// `GET /readyz`: 200 once each pool has a ready worker; 503 with the reason before, and whenever that is no longer so.
-pub(super) async fn readyz(pools: web::Data<Pools>) -> Result<HttpResponse> {
+/// `GET /readyz`: 200 once each pool has a ready worker; 503 before, and whenever that is no longer so: with the reason for who shows the
+/// token.
+pub(super) async fn readyz(request: HttpRequest, pools: web::Data<Pools>) -> Result<HttpResponse> {
+    let trusted = request.extensions().contains::<Trusted>();
     let (mut healths, mut reasons) = (Vec::new(), Vec::new());
     for pool in &pools.0 {
         let name = pool.name().to_string();
         match pool.health().await {
-            Ok(health) => {
+            Ok(mut health) => {
+                health.last_start_error.take_if(|_| !trusted);
                 reasons.extend((!health.healthy).then(|| reason(&name, &health)));
                 healths.push((name, Some(health)));
             }
             Err(error) => {
-                reasons.push(format!("`{name}`: {error}"));
+                reasons.push(if trusted { format!("`{name}`: {error}") } else { format!("`{name}` does not answer") });
                 healths.push((name, None));
             }
         }

@@ -1,7 +1,7 @@
 //! Routes mounted in somebody else's app. Real processes behind them are tested through the binary.
 
-use super::{Api, routes};
-use crate::{Pool, PoolConfig};
+use super::{Api, routes, set_error_detail};
+use crate::{ErrorDetail, Pool, PoolConfig};
 use actix_web::{
     App, HttpResponse,
     body::to_bytes,
@@ -88,4 +88,37 @@ async fn an_api_of_several_pools() {
     assert_eq!(ask!(&app, get("/readyz")), told(503, "not-ready"));
     assert_eq!(ask!(&app, shown("/nowhere")), told(404, "no-route"));
     assert_eq!(ask!(&app, shown("/v1/pools").insert_header(("Host", "evil.example"))), told(403, "foreign-host"));
+}
+
+/// R38: a handler of one's own shows an error in brief unless told, since it does not see who may reach it; mounted routes are told apart.
+#[actix_web::test]
+async fn r38_errors_of_own_handlers_are_brief_unless_told() {
+    async fn own() -> crate::Result<HttpResponse> {
+        Err(crate::Error::Internal { reason: "secret".into() })
+    }
+    let pool = mute("detail").await;
+    pool.shutdown(std::time::Duration::ZERO).await.unwrap();
+    let app = |api: Api| {
+        App::new().route("/own", web::get().to(own)).service(web::scope("/herder").configure(api.pool_routes()))
+    };
+    let api = Api::new([pool]);
+    let brief = init_service(app(api.clone().errors(ErrorDetail::Brief))).await;
+    let full = init_service(app(api)).await; // these tests listen on loopback, as far as the app knows
+    let text = async |request: TestRequest, brief_routes: bool| {
+        let request = request.to_request();
+        let response =
+            if brief_routes { try_call_service(&brief, request).await } else { try_call_service(&full, request).await };
+        String::from_utf8(to_bytes(response.unwrap().map_into_boxed_body().into_body()).await.unwrap().to_vec())
+            .unwrap()
+    };
+    let get = || TestRequest::get().uri("/own");
+    assert!(!text(get(), false).await.contains("secret"));
+    set_error_detail(ErrorDetail::Full);
+    assert!(text(get(), true).await.contains("secret"));
+    set_error_detail(ErrorDetail::Brief);
+    for brief_routes in [true, false] {
+        let call = TestRequest::post().uri("/herder/v1/pools/detail/call/x");
+        let problem: Value = serde_json::from_str(&text(call, brief_routes).await).unwrap();
+        assert!(problem["error_id"].is_string() && problem["status"] == 503, "{problem}");
+    }
 }

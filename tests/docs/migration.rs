@@ -67,7 +67,10 @@ fn alerts_look_at_what_there_is() {
         assert!(counters.get(name).is_some(), "there is no counter `{name}`");
     }
     let sources = ["attend", "affinity", "waiters"].map(|file| read(&format!("actors/src/pool_supervisor/{file}.rs")));
-    let sources = sources.concat() + &read("actors/src/cell/rebuild.rs") + &read("actors/src/cell/effects.rs");
+    let sources = sources.concat()
+        + &read("actors/src/cell/rebuild.rs")
+        + &read("actors/src/cell/effects.rs")
+        + &read("actors/src/call_log.rs");
     let (_, log) = monitoring.split_once("In the log also: ").unwrap();
     let lines = log.split('`').skip(1).step_by(2).map(|line| line.replace('\n', " "));
     for line in lines.chain(["worker lost", "worker could not be started", "worker missed a ping"].map(String::from)) {

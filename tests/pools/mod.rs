@@ -4,6 +4,7 @@
 mod affinity_modes;
 mod breaker;
 mod busy_sessions;
+mod call_log;
 mod cancels;
 mod concurrency;
 mod efficiency;

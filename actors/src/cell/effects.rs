@@ -1,7 +1,7 @@
 //! Carries out what the core decided. Cheap things at once; what needs a context is posted to the supervisor.
 
 use super::state::{Arrival, Post, State};
-use crate::{Error, Reply, Result};
+use crate::{Error, Reply, Result, call_log::Success};
 use bytes::Bytes;
 use herder_core::{
     CallId, Delivery, Doom, Effect, Epoch, Failure, Input, Loss, Note, SessionEnd, StopHow, WireId, WorkerRef,
@@ -87,6 +87,7 @@ impl State {
     fn send(&mut self, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
         let Err(error) = self.put(at, id, wire, epoch) else { return };
         if let Some(call) = self.calls.remove(&id) {
+            let error = self.failed(id, &call.command, call.session.as_ref(), error);
             call.answer(Err(error));
         }
         self.handle(Input::Unsent { at, wire }); // the loop that called this carries out what follows
@@ -113,10 +114,16 @@ impl State {
     fn deliver(&mut self, id: CallId, delivery: Delivery, earlier: &[Loss]) {
         let Some(call) = self.calls.remove(&id) else { return };
         match self.arrival.take() {
-            Some(Arrival::Result(result)) => call.answer(Ok(reply(result, delivery))),
+            Some(Arrival::Result(result)) => {
+                let Delivery { at, routing, queued, ran, .. } = delivery;
+                self.account(id, &call.command, call.session.as_ref(), Ok(Success { at, routing, queued, ran }), None);
+                call.answer(Ok(reply(result, delivery)));
+            }
             Some(Arrival::Error(error)) => {
                 let error = Error::of_worker(&call.command, delivery.at, error);
-                call.answer(Err(error.after(self.attempts(earlier))));
+                let error = error.after(self.attempts(earlier));
+                let error = self.failed(id, &call.command, call.session.as_ref(), error);
+                call.answer(Err(error));
             }
             None => {}
         }
@@ -125,7 +132,13 @@ impl State {
     fn settle(&mut self, id: CallId, failure: Failure, earlier: &[Loss]) {
         let Some(call) = self.calls.remove(&id) else { return };
         self.remember_abandoned(&call);
+        let abandoned = matches!(failure, Failure::Abandoned);
         let error = self.error(self.clock.now(), failure).after(self.attempts(earlier));
+        if abandoned {
+            // Its caller left, and nobody gets this.
+            return self.account(id, &call.command, call.session.as_ref(), Err(&error), None);
+        }
+        let error = self.failed(id, &call.command, call.session.as_ref(), error);
         call.answer(Err(error));
     }
 }

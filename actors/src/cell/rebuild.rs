@@ -26,7 +26,7 @@ impl State {
         let salvage = catch_unwind(AssertUnwindSafe(|| self.core.salvage())).unwrap_or_else(|_| Salvage::default());
         self.reset(now, salvage);
         // What is known of the past stays; what the torn state wanted started or stopped is void.
-        self.posted.retain(|post| matches!(post, Post::Note(_) | Post::Gone(_) | Post::AffinityGone));
+        self.posted.retain(is_of_the_past);
         self.post(Post::Rebuilt(reason.as_str().into()));
         if self.is_one_too_many(now) {
             self.stay_down(now, &format!("{reason} (the {LIMIT} restarts allowed in a minute are used up)"));
@@ -39,8 +39,9 @@ impl State {
 
     /// Answers every call with this error and kills every process.
     pub(crate) fn let_go(&mut self, error: &Error) {
-        for (_, call) in self.calls.drain() {
-            call.answer(Err(error.clone()));
+        for (id, call) in std::mem::take(&mut self.calls) {
+            let error = self.failed(id, &call.command, call.session.as_ref(), error.clone());
+            call.answer(Err(error));
         }
         for link in self.links.iter_mut() {
             if let Some(link) = link.take() {
@@ -89,6 +90,11 @@ impl State {
         }
         self.carry_out();
     }
+}
+
+/// What was posted because of something that has happened.
+fn is_of_the_past(post: &Post) -> bool {
+    matches!(post, Post::Note(_) | Post::Gone(_) | Post::AffinityGone | Post::Answered(_) | Post::LeftOut)
 }
 
 /// What a panic said.

@@ -3,6 +3,7 @@
 use super::{CommandTable, Link, call::Call};
 use crate::{
     Error, LeftWorker, PoolConfig, PoolState, ShutdownReport,
+    call_log::{Admission, AnsweredCall, CallLog, Success},
     child::ChildHandle,
     clock::Clock,
     error::Obituary,
@@ -15,6 +16,7 @@ use herder_wire::{CallResult, Header, SessionState, WorkerError};
 use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -50,6 +52,7 @@ pub(crate) struct State {
     closed_before: u64,
     /// Set when the state was rebuilt too often: nothing is admitted any more.
     pub(super) broken: Option<Box<str>>,
+    pub(super) call_log: Arc<CallLog>,
 }
 
 /// The content of a final frame.
@@ -74,6 +77,10 @@ pub(crate) enum Post {
     Gone(WorkerRef),
     /// This process lost its actor, and is being killed.
     Orphan(WorkerRef, Rc<dyn ChildHandle>),
+    /// A call has its answer, and the log is to tell of it.
+    Answered(Box<AnsweredCall>),
+    /// Failures begin to be left out of the log.
+    LeftOut,
     /// The affinity actor ended.
     AffinityGone,
     /// A worker became ready, or could not.
@@ -91,6 +98,7 @@ impl State {
         let now = clock.now();
         Self {
             core: Core::new(settings, seed, now),
+            call_log: Arc::new(CallLog::new(config.name().clone())),
             now,
             clock,
             config,
@@ -110,6 +118,48 @@ impl State {
             stopping_since: None,
             closed_before: 0,
             broken: None,
+        }
+    }
+
+    pub(crate) fn call_log(&self) -> Arc<CallLog> {
+        self.call_log.clone()
+    }
+
+    /// Goes on with the account that the pool's handles have.
+    pub(crate) fn share_call_log(&mut self, call_log: Arc<CallLog>) {
+        self.call_log = call_log;
+    }
+
+    /// A call failed: its error gets its id, and the log an event of it, within the limit.
+    pub(super) fn failed(
+        &mut self,
+        id: CallId,
+        command: &Arc<str>,
+        session: Option<&SessionId>,
+        error: Error,
+    ) -> Error {
+        let error = error.with_id(self.call_log.error_id(id));
+        let admission = self.call_log.admit(command, &error, self.now);
+        if admission == Admission::FirstLeftOut {
+            self.post(Post::LeftOut);
+        }
+        self.account(id, command, session, Err(&error), admission.logged());
+        error
+    }
+
+    /// A call that is no failure is told of at DEBUG alone.
+    pub(super) fn account(
+        &mut self,
+        id: CallId,
+        command: &Arc<str>,
+        session: Option<&SessionId>,
+        outcome: Result<Success, &Error>,
+        logged: Option<u64>,
+    ) {
+        if logged.is_some() || CallLog::logs_all() {
+            let (command, session) = (command.clone(), session.cloned());
+            let outcome = outcome.map_err(Clone::clone);
+            self.post(Post::Answered(Box::new(AnsweredCall { id, command, session, outcome, logged })));
         }
     }
 
@@ -144,7 +194,7 @@ impl State {
     }
 
     /// A step begins: all that follows from it happens at this moment.
-    fn tick(&mut self) -> Now {
+    pub(super) fn tick(&mut self) -> Now {
         self.now = self.clock.now();
         self.now
     }

@@ -9,6 +9,9 @@ impl State {
     /// Submits a call. Its caller hears of a refusal like of any other answer.
     pub(crate) fn submit(&mut self, incoming: Incoming) {
         if let Some(refusal) = self.refusal(&incoming) {
+            self.tick();
+            let session = incoming.session.as_ref().map(|session| &session.id);
+            let refusal = self.failed(incoming.id, &incoming.command, session, refusal);
             return incoming.refuse(refusal);
         }
         let Incoming { id, command, session, body, deadline, idempotent, reply, permit } = incoming;

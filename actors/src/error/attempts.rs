@@ -1,6 +1,7 @@
 //! Earlier attempts of a call: each was lost with its worker, and the call was sent again. Pure data.
 
 use super::{Error, Report};
+use crate::ErrorId;
 use herder_core::{Generation, WorkerId, WorkerRef};
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -30,13 +31,28 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// The earlier attempts of a call, in order. None for nearly all calls, and then one word that allocates nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attempts(Option<Arc<Vec<Attempt>>>);
+/// The earlier attempts of a call, in order; none for nearly all calls. Also keeps the call's [`ErrorId`].
+#[derive(Clone, Debug, Default)]
+pub struct Attempts(Option<Arc<Story>>);
+
+#[derive(Debug)]
+struct Story {
+    earlier: Vec<Attempt>,
+    error_id: Option<ErrorId>,
+}
+
+impl PartialEq for Attempts {
+    /// Whose attempts they are does not matter.
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Attempts {}
 
 impl From<Vec<Attempt>> for Attempts {
     fn from(earlier: Vec<Attempt>) -> Self {
-        Self((!earlier.is_empty()).then(|| Arc::new(earlier)))
+        Self((!earlier.is_empty()).then(|| Arc::new(Story { earlier, error_id: None })))
     }
 }
 
@@ -44,7 +60,7 @@ impl Deref for Attempts {
     type Target = [Attempt];
 
     fn deref(&self) -> &[Attempt] {
-        self.0.as_ref().map_or(&[], |earlier| earlier)
+        self.0.as_ref().map_or(&[], |story| &story.earlier)
     }
 }
 
@@ -70,6 +86,26 @@ impl Error {
     /// The call's earlier attempts, in order, each lost with its worker. The last one, which ended with this error, is not among them.
     pub fn attempts(&self) -> &[Attempt] {
         attempts_of!(self).map_or(&[], Deref::deref)
+    }
+
+    /// The id under which the log has the call that failed with this error, where the error keeps it: the kinds that keep
+    /// [`attempts`](Self::attempts), and [`SessionWorkerLost`](Self::SessionWorkerLost). The others hide nothing when they are shown in
+    /// brief.
+    pub fn error_id(&self) -> Option<ErrorId> {
+        match self {
+            Self::SessionWorkerLost { report, .. } => report.error_id,
+            _ => attempts_of!(self).and_then(|attempts| attempts.0.as_ref()?.error_id),
+        }
+    }
+
+    /// The same error, of the call with this id.
+    pub(crate) fn with_id(mut self, id: ErrorId) -> Self {
+        if let Self::SessionWorkerLost { report, .. } = &mut self {
+            report.error_id = Some(id);
+        } else if let Some(attempts) = attempts_of!(&mut self) {
+            attempts.0 = Some(Arc::new(Story { earlier: attempts.to_vec(), error_id: Some(id) }));
+        }
+        self
     }
 
     /// The same error, of a call that had these attempts before. The errors that no call which was sent again ends with keep none.

@@ -111,6 +111,14 @@ impl Error {
         }
     }
 
+    /// The Python traceback: of the exception, or of the start that failed.
+    pub(crate) fn traceback(&self) -> Option<&str> {
+        match self {
+            Self::Exception { traceback, .. } => traceback.as_deref(),
+            _ => self.report().and_then(|report| report.traceback.as_deref()),
+        }
+    }
+
     /// How often the call was sent to a worker, as far as the error knows: a call whose deadline passes, or whose pool closes, after
     /// attempts that were lost may just have been sent once more.
     pub fn sent(&self) -> u32 {

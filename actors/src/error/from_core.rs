@@ -113,7 +113,8 @@ pub(super) fn report(end: Option<End>, obituary: Option<&Obituary>) -> Report {
     let (exit_status, signal) = end.map(|end| status_parts(end.status)).unwrap_or_default();
     let Obituary { stderr_tail, traceback, recording, death, stack, .. } = obituary.cloned().unwrap_or_default();
     let Death { peak_memory, out_of_memory } = death;
-    Report { exit_status, signal, stderr_tail, traceback, stack, recorder: recording, peak_memory, out_of_memory }
+    let (recorder, error_id) = (recording, None);
+    Report { exit_status, signal, stderr_tail, traceback, stack, recorder, peak_memory, out_of_memory, error_id }
 }
 
 /// The code it returned, or the signal that ended it.

@@ -15,11 +15,13 @@ mod text;
 
 pub use attempts::{Attempt, Attempts};
 pub use herder_core::{Category, Decision, Incident, Severity, Strategy, decide};
-pub use problem::{AttemptProblem, Problem};
+#[cfg(feature = "http")]
+pub use http::set_error_detail;
+pub use problem::{AttemptProblem, ErrorDetail, InvalidErrorDetail, Problem};
 
 pub(crate) use from_core::{Obituary, ended, loss_reason, start_failed, status_parts};
 
-use crate::{InvalidConfig, OutOfMemory, Recording};
+use crate::{ErrorId, InvalidConfig, OutOfMemory, Recording};
 use herder_core::{BindError, Generation, InvalidSessionId, SessionId, WorkerId, WorkerRef};
 use herder_wire::{WorkerError, WorkerErrorKind};
 use std::{sync::Arc, time::Duration};
@@ -330,6 +332,8 @@ pub struct Report {
     pub peak_memory: Option<u64>,
     /// The evidence, if it was likely killed for a lack of memory.
     pub out_of_memory: Option<OutOfMemory>,
+    /// The id under which the log has the call, of a session that lost its worker.
+    pub error_id: Option<ErrorId>,
 }
 
 impl Error {

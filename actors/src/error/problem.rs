@@ -1,12 +1,45 @@
 //! The error as `application/problem+json` (RFC 9457) has it: one shape for HTTP, logs and tools.
 
 use super::{Attempt, Category, Error, Severity, Strategy};
-use crate::RecordedFrame;
+use crate::{ErrorId, RecordedFrame};
 use herder_core::{Generation, WorkerId};
 use serde::Serialize;
+use std::str::FromStr;
 
 /// How many frames of the recorder a problem has.
 const FRAMES: usize = 16;
+
+/// How much of an error is shown to whoever called over HTTP.
+///
+/// ```
+/// use herder_actors::ErrorDetail;
+/// assert_eq!("brief".parse(), Ok(ErrorDetail::Brief));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorDetail {
+    /// Everything: tracebacks, stacks, the last lines printed, recordings, and why workers did not start.
+    Full,
+    /// None of that. The log has it, under the `error_id` of the problem.
+    #[default]
+    Brief,
+}
+
+/// A text is none of `full` and `brief`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected `full` or `brief`")]
+pub struct InvalidErrorDetail;
+
+impl FromStr for ErrorDetail {
+    type Err = InvalidErrorDetail;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "full" => Ok(Self::Full),
+            "brief" => Ok(Self::Brief),
+            _ => Err(InvalidErrorDetail),
+        }
+    }
+}
 
 /// An error as programs read it. Fields that say nothing are left out.
 #[derive(Clone, Debug, Serialize)]
@@ -38,6 +71,9 @@ pub struct Problem {
     /// The attempts before the last, each lost with its worker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempt_errors: Vec<AttemptProblem>,
+    /// The id under which the log has the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_id: Option<ErrorId>,
     /// The handler's own code (`Rejected`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -112,13 +148,23 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Error {
+    /// The error as programs read it, in this detail.
+    pub fn problem_in(&self, detail: ErrorDetail) -> Problem {
+        let mut problem = self.problem();
+        if detail == ErrorDetail::Brief {
+            problem.detail = self.brief();
+            problem.stderr_tail.clear();
+            problem.recorder.clear();
+            (problem.traceback, problem.stack) = (None, None);
+            problem.attempt_errors.iter_mut().for_each(|attempt| attempt.stderr_tail.clear());
+        }
+        problem
+    }
+
     /// The error as programs read it.
     pub fn problem(&self) -> Problem {
         let (report, at) = (self.report().cloned().unwrap_or_default(), self.worker());
-        let traceback = match self {
-            Self::Exception { traceback, .. } => traceback.as_deref().map(String::from),
-            _ => report.traceback.as_deref().map(String::from),
-        };
+        let traceback = self.traceback().map(String::from);
         let code = match self {
             Self::Rejected { code, .. } => code.clone(),
             _ => None,
@@ -137,6 +183,7 @@ impl Error {
             may_have_run: self.may_have_run(),
             attempts: self.sent(),
             attempt_errors: self.attempts().iter().map(AttemptProblem::from).collect(),
+            error_id: self.error_id(),
             code,
             worker: at.map(|at| at.worker),
             generation: at.map(|at| at.generation),

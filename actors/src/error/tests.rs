@@ -166,3 +166,43 @@ fn r38_over_http_an_error_says_when_to_come_back() {
     assert_eq!(said(&Error::QueueFull { limit: 1 }), (429, Some("1".into())));
     assert_eq!(said(&worker_lost(vec![])), (502, None));
 }
+
+/// R38: in brief an error shows nothing that a worker printed or raised, but for the exception itself; and its id in either form.
+#[test]
+fn r38_a_brief_problem_hides_what_workers_said() {
+    let at = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
+    let secret = || Report {
+        stderr_tail: vec!["secret".into()],
+        traceback: Some("secret".into()),
+        stack: Some("secret".into()),
+        ..Report::default()
+    };
+    let id = crate::PoolConfig::basic("ids").command(["x"]).build().map(|config| {
+        crate::client::Shared::new(&config, crate::clock::Clock::default()).call_log().error_id(herder_core::CallId(7))
+    });
+    let id = id.unwrap();
+    let attempts = Attempts::from(vec![Attempt {
+        worker: at.worker,
+        generation: at.generation,
+        reason: "exit".into(),
+        report: Box::new(secret()),
+    }]);
+    let (message, kind) = ("m".to_owned(), "K".to_owned());
+    let errors = [
+        Error::Exception { kind, message, traceback: Some("secret".into()), at, attempts: attempts.clone() },
+        Error::StartFailed { at: Some(at), reason: "secret".into(), report: Box::new(secret()) },
+        Error::PoolFailed { reason: "secret".into(), retry_after: Duration::ZERO, attempts: attempts.clone() },
+        Error::QueueTimeout { waited: Duration::ZERO, last_start_error: Some("secret".into()), attempts },
+        Error::Internal { reason: "secret".into() },
+    ];
+    for error in errors {
+        let error = error.with_id(id);
+        let text = |detail| serde_json::to_string(&error.problem_in(detail)).unwrap();
+        assert!(text(ErrorDetail::Full).contains("secret"), "{error:?}");
+        assert!(!text(ErrorDetail::Brief).contains("secret"), "{error:?}");
+        for detail in [ErrorDetail::Full, ErrorDetail::Brief] {
+            assert_eq!(error.problem_in(detail).error_id, error.error_id());
+        }
+    }
+    assert!(id.to_string().ends_with("-7"), "{id}");
+}

@@ -47,6 +47,21 @@ impl Error {
         InFull(self)
     }
 
+    /// The error's text without what a worker printed or raised when it did not start, and without the text of a panic.
+    pub(super) fn brief(&self) -> String {
+        match self {
+            Self::QueueTimeout { waited, .. } => {
+                format!("no worker was free within {}", humantime::format_duration(*waited))
+            }
+            Self::PoolFailed { retry_after, .. } => {
+                format!("the pool has failed; the next try is in {}", humantime::format_duration(*retry_after))
+            }
+            Self::StartFailed { .. } => "a worker could not be started".into(),
+            Self::Internal { .. } => "internal error".into(),
+            _ => self.to_string(),
+        }
+    }
+
     fn write_in_full(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (slug, category) = (self.slug(), self.category());
         let decision = self.decision(false);

@@ -117,6 +117,10 @@ impl Request {
         Self { command: command.into(), body, session: None, timeout: None, idempotent: None }
     }
 
+    pub(crate) fn command(&self) -> &Arc<str> {
+        &self.command
+    }
+
     /// The call's session; an id that can't be one is answered when the call is submitted.
     pub fn session(&mut self, session: Option<Result<SessionCall>>) {
         self.session = session;

@@ -3,6 +3,7 @@
 use crate::{
     SessionAffinityActor,
     cell::Cell,
+    events::emit,
     messages::GetStats,
     registry::{self, Registered, Registration},
     status::SessionAffinity,
@@ -44,18 +45,20 @@ impl Affinity {
         restarts.retain(|at| now.since(*at) < WINDOW);
         restarts.push(now);
         if restarts.len() > LIMIT {
-            tracing::warn!(%pool, "session affinity actor failed too often and stays down; routing goes on");
+            emit(|| tracing::warn!(%pool, "session affinity actor failed too often and stays down; routing goes on"));
             *self = Self::Unavailable;
             return;
         }
-        tracing::warn!(%pool, "session affinity actor ended and is started anew; the bindings are still there");
+        emit(
+            || tracing::warn!(%pool, "session affinity actor ended and is started anew; the bindings are still there"),
+        );
         (*actor, *name) = begin(cell);
     }
 
     /// The pool's state was built anew under the same address: the actor goes on with it.
     pub(super) fn rebuilt(&self, pool: &PoolName) {
         if let Self::Running { .. } = self {
-            tracing::debug!(%pool, "session affinity goes on with the new state");
+            emit(|| tracing::debug!(%pool, "session affinity goes on with the new state"));
         }
     }
 
@@ -73,15 +76,15 @@ fn begin(cell: &Cell) -> (Addr<SessionAffinityActor>, Option<Registration>) {
     let actor = SessionAffinityActor::new(cell).start();
     match registry::register(&name, &actor) {
         Ok((registration, Registered::Fresh)) => {
-            tracing::info!(name, "session affinity started");
+            emit(|| tracing::info!(name, "session affinity started"));
             (actor, Some(registration))
         }
         Ok((registration, Registered::Evicted)) => {
-            tracing::debug!(name, "session affinity started; a dead instance's name was evicted");
+            emit(|| tracing::debug!(name, "session affinity started; a dead instance's name was evicted"));
             (actor, Some(registration))
         }
         Err(taken) => {
-            tracing::warn!(%taken, "session affinity can't be found by name");
+            emit(|| tracing::warn!(%taken, "session affinity can't be found by name"));
             (actor, None)
         }
     }
@@ -94,7 +97,7 @@ pub(super) async fn shown(pool: &PoolName, actor: Option<Addr<SessionAffinityAct
     match tokio::time::timeout(PATIENCE, actor.send(GetStats)).await {
         Ok(Ok(Ok(stats))) => stats.into(),
         other => {
-            tracing::warn!(%pool, ?other, "session affinity statistics are not available");
+            emit(|| tracing::warn!(%pool, ?other, "session affinity statistics are not available"));
             SessionAffinity::default()
         }
     }

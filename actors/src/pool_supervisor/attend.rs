@@ -3,14 +3,16 @@
 use super::{Active, PoolSupervisor};
 use crate::{
     Error, Launcher, WorkerActor,
+    call_log::{CallLog, WINDOW},
     cell::{Post, WeakCell, step, with},
     child::ChildHandle,
     error::Obituary,
+    events::emit,
     launcher::Unclaimed,
 };
 use actix::{Actor, ActorContext, Handler, Message};
 use herder_core::{Doom, End, ExitStatus, Input, Note, PoolName, WorkerRef};
-use std::{pin::pin, rc::Rc};
+use std::{pin::pin, rc::Rc, sync::Arc};
 use tokio::task::JoinError;
 
 /// Something was posted.
@@ -55,7 +57,9 @@ impl Active {
             Post::Readiness => self.waiters.check_ready(&self.cell.borrow()),
             Post::AffinityGone => self.affinity.restart(&self.cell),
             Post::Rebuilt(reason) => self.rebuilt(&reason),
-            Post::Note(note) => log(&self.pool(), note, self),
+            Post::Answered(call) => self.call_log().log(&call),
+            Post::LeftOut => self.tell_left_out(),
+            Post::Note(note) => emit(|| log(&self.pool(), note, self)),
             // One that panicked too often has stopped by itself: it stays, to say why, until it is told to end.
             Post::Stopped if self.cell.borrow().stopping_since().is_none() => {}
             Post::Stopped => {
@@ -64,6 +68,31 @@ impl Active {
             }
         }
         Then::GoOn
+    }
+
+    fn call_log(&self) -> Arc<CallLog> {
+        self.cell.borrow().call_log()
+    }
+
+    /// The pool ends with its last owner: the log hears of the calls that ended with it.
+    pub(super) fn tell_what_was_answered(&self) {
+        let posted = self.cell.borrow_mut().take_posted();
+        let call_log = self.call_log();
+        for post in posted {
+            if let Post::Answered(call) = post {
+                call_log.log(&call);
+            }
+        }
+        call_log.log_left_out(None);
+    }
+
+    /// Tells the log how many failures it was not told of, when the window is over: maybe none follows.
+    pub(super) fn tell_left_out(&self) {
+        let (call_log, clock) = (self.call_log(), self.cell.borrow().clock().clone());
+        actix_rt::spawn(async move {
+            clock.sleep(WINDOW).await;
+            call_log.log_left_out(Some(clock.now()));
+        });
     }
 
     fn pool(&self) -> PoolName {
@@ -161,9 +190,12 @@ impl Active {
         self.waiters.check_ready(&self.cell.borrow());
         let (pool, broken) = (self.pool(), self.cell.borrow().broken());
         match broken {
-            Some(broken) => tracing::error!(%pool, reason = %broken, "the pool is down: it panicked too often"),
+            Some(broken) => {
+                emit(|| tracing::error!(%pool, reason = %broken, "the pool is down: it panicked too often"));
+            }
             None => {
-                tracing::error!(%pool, reason, "the pool's state was built anew: calls were answered, workers start anew");
+                let what = "the pool's state was built anew: calls were answered, workers start anew";
+                emit(|| tracing::error!(%pool, reason, "{what}"));
                 self.affinity.rebuilt(&pool);
             }
         }
@@ -174,10 +206,11 @@ impl Active {
         self.waiters.all_stopped(&report);
         self.waiters.all_gone();
         self.waiters.check_ready(&self.cell.borrow());
+        self.call_log().log_left_out(None);
         if report.left.is_empty() {
-            tracing::info!("{report}");
+            emit(|| tracing::info!("{report}"));
         } else {
-            tracing::warn!("{report}");
+            emit(|| tracing::warn!("{report}"));
         }
     }
 }

@@ -12,7 +12,7 @@ use actix::{
     fut::wrap_future,
 };
 use herder_core::CallId;
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 use tokio::sync::oneshot;
 
 /// After this many submissions in a row timers and sockets of the arbiter get their turn: a thread that floods the mailbox
@@ -29,6 +29,11 @@ pub(crate) struct Submit(pub(crate) Incoming);
 #[rtype(result = "()")]
 pub(crate) struct Cancel(pub(crate) CallId);
 
+/// Failures that a handle noticed begin to be left out of the log.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LeftOut;
+
 /// The answer to a call by message, when it comes.
 pub struct CallResponse(Response);
 
@@ -43,7 +48,9 @@ impl Handler<Submit> for PoolSupervisor {
     fn handle(&mut self, message: Submit, ctx: &mut Self::Context) {
         self.yield_now_and_then(ctx);
         if matches!(self.mode, Mode::NameTaken) {
-            return message.0.refuse(Error::PoolNameTaken { pool: self.config.name().to_string() });
+            let refusal = Error::PoolNameTaken { pool: self.config.name().to_string() };
+            self.refused(message.0.id, &message.0.command, &refusal);
+            return message.0.refuse(refusal);
         }
         let _ = self.active(|active| active.with(|state| state.submit(message.0)));
     }
@@ -55,6 +62,14 @@ impl Handler<Cancel> for PoolSupervisor {
     fn handle(&mut self, message: Cancel, ctx: &mut Self::Context) {
         self.yield_now_and_then(ctx);
         let _ = self.active(|active| active.with(|state| state.cancel(message.0)));
+    }
+}
+
+impl Handler<LeftOut> for PoolSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: LeftOut, _: &mut Self::Context) {
+        self.tell_left_out();
     }
 }
 
@@ -78,12 +93,31 @@ impl Handler<ExecuteInSession> for PoolSupervisor {
 
 impl PoolSupervisor {
     fn execute(&mut self, request: Request) -> CallResponse {
-        CallResponse(self.begin(request).unwrap_or_else(|error| Response::Now(Box::new(Err(error)))))
+        let (id, command) = (self.shared.next_call(), request.command().clone());
+        CallResponse(self.begin(id, request).unwrap_or_else(|error| {
+            let error = error.with_id(self.shared.call_log().error_id(id));
+            self.refused(id, &command, &error);
+            Response::Now(Box::new(Err(error)))
+        }))
     }
 
-    fn begin(&mut self, request: Request) -> Result<Response> {
+    fn tell_left_out(&mut self) {
+        let _ = self.active(|active| {
+            active.tell_left_out();
+            Ok(())
+        });
+    }
+
+    /// Logs a call that never reached the pool's state.
+    fn refused(&mut self, id: CallId, command: &Arc<str>, error: &Error) {
+        let now = self.shared.clock().now();
+        if self.shared.call_log().refused(id, command, None, error, now) {
+            self.tell_left_out();
+        }
+    }
+
+    fn begin(&mut self, id: CallId, request: Request) -> Result<Response> {
         let (reply, answer) = oneshot::channel();
-        let id = self.shared.next_call();
         let deadline = self.shared.clock().now() + request.timeout.unwrap_or(self.config.timeout());
         let incoming = request.incoming(id, deadline, reply, None)?;
         self.active(|active| {

@@ -16,13 +16,14 @@ mod tasks;
 mod waiters;
 
 pub use execute::CallResponse;
-pub(crate) use execute::{Cancel, Submit};
+pub(crate) use execute::{Cancel, LeftOut, Submit};
 
 use crate::{
     Error, Launcher, PoolConfig, Result, WorkerActor,
     cell::{Cell, State, with},
     client::Shared,
     clock::Clock,
+    events::emit,
     launcher::ProcessLauncher,
     registry::{self, Registered, Registration},
 };
@@ -125,7 +126,8 @@ impl PoolSupervisor {
         let clock = self.shared.clock().clone();
         #[cfg(feature = "testing")]
         clock.attach(ctx.address().downgrade().recipient());
-        let state = State::new(self.config.clone(), clock.now().0, clock);
+        let mut state = State::new(self.config.clone(), clock.now().0, clock);
+        state.share_call_log(self.shared.call_log().clone());
         let cell: Cell = Rc::new(RefCell::new(state));
         self.mode = Mode::Active(Box::new(Active {
             workers: HashMap::new(),
@@ -162,6 +164,7 @@ impl Drop for Active {
     fn drop(&mut self) {
         if self.cell.try_borrow_mut().is_ok() {
             let _ = with(&self.cell, State::end);
+            self.tell_what_was_answered();
         }
     }
 }
@@ -174,14 +177,15 @@ impl Actor for PoolSupervisor {
         match registry::register(pool.as_str(), &ctx.address()) {
             Ok((registration, how)) => {
                 if how == Registered::Evicted {
-                    tracing::debug!(%pool, "a dead instance's name was evicted");
+                    emit(|| tracing::debug!(%pool, "a dead instance's name was evicted"));
                 }
                 self.activate(registration, ctx);
                 let _ = self.active(|active| active.with(|state| state.handle(Input::Tick)));
-                tracing::info!(%pool, worker_type = ?self.config.worker_type(), size = self.config.pool_size(), "pool started");
+                let (worker_type, size) = (self.config.worker_type(), self.config.pool_size());
+                emit(|| tracing::info!(%pool, ?worker_type, size, "pool started"));
             }
             Err(taken) => {
-                tracing::error!(%pool, %taken, "the pool is not started");
+                emit(|| tracing::error!(%pool, %taken, "the pool is not started"));
                 self.mode = Mode::NameTaken;
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::bench;
 use clap::{Args, Parser, Subcommand};
-use herder::config::duration;
+use herder::{ErrorDetail, config::duration};
 use std::{
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
@@ -138,6 +138,9 @@ pub(crate) struct Serve {
     /// How long requests and calls may take to finish after Ctrl-C
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub(crate) drain: Duration,
+    /// What errors show, instead of `server.errors`; `brief`: no traceback, stack, output or recording [default: full on loopback, else brief]
+    #[arg(long, value_name = "full|brief", value_parser = str::parse::<ErrorDetail>)]
+    pub(crate) errors: Option<ErrorDetail>,
     /// Threads that serve HTTP; each pool has one of its own besides
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: u16,

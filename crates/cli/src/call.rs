@@ -24,7 +24,7 @@ struct Envelope<'a> {
 
 /// Calls, and prints the result.
 pub(crate) fn run(options: &Call) -> Outcome {
-    logs::start("warn")?;
+    logs::start("warn,herder::call=off")?; // failed calls are told by the command itself
     let arguments = arguments(options)?;
     let answer = match &options.server.url {
         Some(url) => remote(&Client::new(url, token(None)), options, &arguments)?,

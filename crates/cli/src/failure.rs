@@ -1,8 +1,9 @@
 //! How a command fails: what is told on standard error, and the exit code. 0 is a success, 1 a failure, 2 a mistake in the
 //! arguments or in the configuration, 128 and more a signal.
 
-use crate::signals::Ended;
-use std::{fmt::Display, process::ExitCode};
+use crate::{logs, signals::Ended};
+use anstream::{AutoStream, ColorChoice};
+use std::{fmt::Display, io, process::ExitCode};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -31,14 +32,17 @@ impl Failure {
         Self::Failed(what.to_string())
     }
 
-    /// Says it on standard error, in colour only on a terminal.
+    /// Says it on standard error, in colour only on a terminal. Never panics.
     pub(crate) fn tell(&self) {
         let text = match self {
             Self::Usage(text) | Self::Failed(text) => text.clone(),
             Self::Problem(problem) => crate::problem::told(problem),
             Self::Interrupted(signal) => format!("{}: ended before it was done", signal.name()),
         };
-        anstream::eprintln!("\x1b[1;31merror:\x1b[0m {text}");
+        match AutoStream::choice(&io::stderr()) {
+            ColorChoice::Never => logs::write_line(&format!("error: {text}")),
+            _ => logs::write_line(&format!("\x1b[1;31merror:\x1b[0m {text}")),
+        }
     }
 
     /// Its exit code. Arguments that a server called malformed are a mistake in the arguments as well.

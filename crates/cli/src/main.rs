@@ -32,11 +32,13 @@ fn main() -> ExitCode {
         Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),
     };
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.tell();
             failure.exit_code()
         }
-    }
+    };
+    logs::finish();
+    code
 }

@@ -44,6 +44,9 @@ fn facts(problem: &Value) -> Vec<String> {
             value => facts.push(format!("{name} {value}")),
         }
     }
+    if let Some(id) = problem["error_id"].as_str().filter(|_| problem["traceback"].is_null()) {
+        facts.push(format!("error id {id}"));
+    }
     if problem["retryable"] == true {
         facts.push("may be tried again".into());
     }

@@ -1,6 +1,9 @@
 //! Ctrl-C and SIGTERM: the first asks for an end in order, the second for an end now.
 
-use crate::failure::{Failure, Outcome};
+use crate::{
+    failure::{Failure, Outcome},
+    logs,
+};
 use herder::config::duration;
 use std::time::Duration;
 use tokio::signal::unix::{self, SignalKind};
@@ -44,6 +47,7 @@ impl Ended {
     /// Ends the process, with the exit code shells know a signal by. The watchdog kills what is left of the workers.
     pub(crate) fn exit_now(self) -> ! {
         tracing::warn!("{}: stopped now", self.name());
+        logs::finish();
         std::process::exit(self.exit_code().into())
     }
 

@@ -27,7 +27,13 @@ fn all(client: &Client) -> Outcome<String> {
     let rows = names.map(|name| Ok(row(&client.json(&path(&[name]))?)));
     let titles =
         ["POOL", "TYPE", "STATE", "READY", "WAITING", "IN FLIGHT", "SESSIONS", "OK", "FAILED", "LOST", "UPTIME"];
-    Ok(aligned(&titles, &rows.collect::<Outcome<Vec<_>>>()?))
+    let table = aligned(&titles, &rows.collect::<Outcome<Vec<_>>>()?);
+    match list["dropped_log_lines"].as_u64() {
+        None | Some(0) => Ok(table),
+        Some(count) => Ok(format!(
+            "{table}\n{count} lines of the server's log were dropped: it is not read fast enough, or cannot be written"
+        )),
+    }
 }
 
 fn row(status: &Value) -> Vec<String> {

@@ -212,5 +212,8 @@ fn a_pool_that_cannot_start_says_why() {
     assert!(problem["detail"].as_str().unwrap().contains("missing.py"), "{problem}");
     assert!(reply.header("retry-after").is_some());
     let ready = get("/readyz").send(server.address);
-    assert!(ready.problem(503, "not-ready")["detail"].as_str().unwrap().contains("missing.py"), "{ready:?}");
+    assert!(!ready.body.contains("missing.py"), "a probe tells numbers: {ready:?}");
+    assert_eq!(ready.problem(503, "not-ready")["pools"]["broken"]["ready_workers"], 0);
+    let listed = server.get("/v1/pools").json["pools"][0]["last_start_error"].clone();
+    assert!(listed.as_str().unwrap().contains("missing.py"), "{listed}");
 }

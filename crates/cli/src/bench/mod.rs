@@ -28,7 +28,7 @@ use std::{fs, path::Path};
 
 /// Measures, and tells.
 pub(crate) fn run(options: &Options) -> Outcome {
-    logs::start("warn")?;
+    logs::start("warn,herder::call=off")?; // failed calls are told by the command itself
     let plan = Plan::of(options)?;
     if let Some(folder) = &options.svg {
         fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?; // before minutes are spent

@@ -1,35 +1,37 @@
 //! What `serve` says on standard output when it listens: where, which pools, and a line to try.
 
 use super::access::Access;
-use crate::{check::type_name, source::Origin, table};
+use crate::{check::type_name, logs::Output, source::Origin};
 use herder::{Launch, Pool};
 use std::net::SocketAddr;
 
-/// Prints it. The first line that begins with `herder listens on` ends with the URL: scripts read it.
-pub(super) fn print(address: SocketAddr, origin: &Origin, pools: &[Pool], access: &Access) {
+/// Prints it, on a thread of its own: nobody may read it. The first line that begins with `herder listens on` ends with the URL:
+/// scripts read it.
+pub(super) fn print(stdout: &Output, address: SocketAddr, origin: &Origin, pools: &[Pool], access: &Access) {
+    let out = |text: &str| stdout.line(text);
     if *origin == Origin::Demo {
-        table::out("no herder.toml here: two demo pools, `basic` and `sessions`");
+        out("no herder.toml here: two demo pools, `basic` and `sessions`");
     }
     for pool in pools {
-        table::out(&line(pool));
+        out(&line(pool));
     }
     let header = match access {
         Access::Everyone => "",
         Access::Token(_) => " -H \"Authorization: Bearer $HERDER_TOKEN\"",
         Access::NewToken(token) => {
-            table::out(&format!(
+            out(&format!(
                 "token: {} (every call needs it; HERDER_TOKEN or `server.token` set another)",
                 token.expose()
             ));
-            table::out(&format!("export HERDER_TOKEN={}", token.expose()));
+            out(&format!("export HERDER_TOKEN={}", token.expose()));
             " -H \"Authorization: Bearer $HERDER_TOKEN\""
         }
     };
     if let Some(pool) = pools.first() {
         let (call, body) = if *origin == Origin::Demo { ("echo", "{\"x\":1}") } else { ("COMMAND", "{}") };
-        table::out(&format!("try: curl -s http://{address}/v1/pools/{}/call/{call}{header} -d '{body}'", pool.name()));
+        out(&format!("try: curl -s http://{address}/v1/pools/{}/call/{call}{header} -d '{body}'", pool.name()));
     }
-    table::out(&format!("herder listens on http://{address}"));
+    out(&format!("herder listens on http://{address}"));
 }
 
 fn line(pool: &Pool) -> String {

@@ -8,7 +8,7 @@ mod progress;
 use crate::{
     args::Serve,
     failure::{Failure, Outcome},
-    logs,
+    logs::{self, Output},
     signals::Signals,
     source::{Source, Wishes},
 };
@@ -17,12 +17,13 @@ use actix_rt::System;
 use actix_web::{App, HttpServer, dev::Server};
 use drain::Drain;
 use herder::{
-    Pool, PoolConfig,
+    Pool, PoolConfig, config,
     http::{Api, Connections},
 };
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    os::fd::AsFd,
     time::Duration,
 };
 
@@ -30,6 +31,8 @@ use std::{
 const LOGGED: &str = "info,actix_server=warn,actix_http=off";
 /// For answers that say their call was cut off to get out, after the drain's time.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long the process waits at its end for a banner that nobody reads.
+const BANNER: Duration = Duration::from_millis(100);
 
 /// Serves until a signal ends it.
 pub(crate) fn run(options: &Serve) -> Outcome {
@@ -39,7 +42,10 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     let listen = options.listen.unwrap_or(source.server.listen);
     let access = Access::decide(listen, &source, options.allow_code)?;
     let listener = bind(listen)?; // before any worker starts: a taken port must leave nothing behind
-    System::new().block_on(serve(options, source, access, listener))
+    let stdout = Output::start("herder-stdout", io::stdout().as_fd()).map_err(Failure::failed)?;
+    let outcome = System::new().block_on(serve(options, source, access, listener, &stdout));
+    stdout.finish(BANNER);
+    outcome
 }
 
 fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
@@ -52,15 +58,15 @@ fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
     })
 }
 
-async fn serve(options: &Serve, source: Source, access: Access, listener: TcpListener) -> Outcome {
+async fn serve(options: &Serve, source: Source, access: Access, listener: TcpListener, stdout: &Output) -> Outcome {
     let mut signals = Signals::new()?;
     let address = listener.local_addr().map_err(Failure::failed)?;
     let pools = start(source.pools).await?;
     let connections = Connections::default();
-    let server = http(options, &source.server.hosts, &pools, &access, &connections, listener)?;
+    let server = http(options, &source.server, &pools, &access, &connections, listener)?;
     let handle = server.handle();
     let mut serving = actix_rt::spawn(server);
-    banner::print(address, &source.origin, &pools, &access);
+    banner::print(stdout, address, &source.origin, &pools, &access);
     let progress = actix_rt::spawn(progress::told(pools.clone()));
     tokio::select! {
         signal = signals.next() => signal.announce(options.drain),
@@ -84,13 +90,17 @@ async fn start(configs: Vec<PoolConfig>) -> Outcome<Vec<Pool>> {
 
 fn http(
     options: &Serve,
-    hosts: &[String],
+    settings: &config::Server,
     pools: &[Pool],
     access: &Access,
     connections: &Connections,
     listener: TcpListener,
 ) -> Outcome<Server> {
-    let mut api = Api::new(pools.iter().cloned()).hosts(hosts.iter().cloned());
+    let mut api =
+        Api::new(pools.iter().cloned()).hosts(settings.hosts.iter().cloned()).dropped_log_lines(logs::dropped);
+    if let Some(detail) = options.errors.or(settings.errors) {
+        api = api.errors(detail);
+    }
     if let Some(token) = access.token() {
         api = api.token(token.clone());
     }

@@ -93,11 +93,30 @@ impl Server {
     }
 
     /// Starts it, and waits for its address only.
-    #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
     pub(crate) fn start(folder: TempDir, args: &[&str], env: &[(&str, &str)]) -> Self {
         let log = File::create(folder.path().join("log")).unwrap();
+        Self::with_stderr(folder, args, env, log)
+    }
+
+    /// Starts it with a standard output that nobody reads: its address is not known.
+    #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
+    pub(crate) fn unread(folder: TempDir, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Self {
         let mut command = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
-        command.args(args).envs(env.iter().copied()).stdout(Stdio::piped()).stderr(log);
+        let child = command.stdout(stdout).stderr(stderr).spawn().unwrap();
+        Self { address: ([127, 0, 0, 1], 0).into(), banner: Vec::new(), folder, child }
+    }
+
+    /// Starts it with this standard error in place of the file `log`.
+    #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
+    pub(crate) fn with_stderr(folder: TempDir, args: &[&str], env: &[(&str, &str)], stderr: impl Into<Stdio>) -> Self {
+        let listen = ["--listen", "127.0.0.1:0"];
+        let mut command = herder(folder.path(), &["serve"]);
+        command
+            .args(listen.iter().filter(|_| !args.contains(&"--listen")))
+            .args(args)
+            .envs(env.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(stderr);
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut server = Self { address: ([127, 0, 0, 1], 0).into(), banner: Vec::new(), folder, child };
@@ -186,7 +205,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("--- the server's log\n{}", self.log());
+            let log = fs::read_to_string(self.folder.path().join("log"));
+            eprintln!("--- the server's log\n{}", log.unwrap_or_default());
         }
         _ = self.child.kill();
         _ = self.child.wait();

@@ -1,0 +1,303 @@
+//! The log's account of calls: one event for each call that failed, within a limit, and one for each call at DEBUG. Holds what the
+//! limit needs, for one pool; shared by its supervisor and its handles.
+//!
+//! Nothing here runs within a step: the subscriber is the application's code.
+
+use crate::{Error, events::emit};
+use foldhash::fast::FixedState;
+use herder_core::{CallId, Now, PoolName, Routing, SessionId, WorkerRef};
+use serde::{Serialize, Serializer};
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::BuildHasher,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+use tracing::level_filters::LevelFilter;
+
+/// How many failures of a command with one kind of error are logged in each [`WINDOW`].
+const LIMIT: u32 = 10;
+pub(crate) const WINDOW: Duration = Duration::from_secs(10);
+/// More commands than this share their limit: callers can invent names without end.
+const COMMANDS: usize = 256;
+
+/// Identifies a call in the log, in the field `error_id`: no two calls of this host have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ErrorId {
+    /// Tells this start of this pool from others.
+    pool: u32,
+    call: u64,
+}
+
+impl fmt::Display for ErrorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}-{}", self.pool, self.call)
+    }
+}
+
+impl Serialize for ErrorId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A call that has its answer, as the log tells of it.
+#[derive(Debug)]
+pub(crate) struct AnsweredCall {
+    pub(crate) id: CallId,
+    pub(crate) command: Arc<str>,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) outcome: Result<Success, Error>,
+    /// How many failures before it were left out, if this one is to be logged.
+    pub(crate) logged: Option<u64>,
+}
+
+/// How a call was carried out.
+#[derive(Debug)]
+pub(crate) struct Success {
+    pub(crate) at: WorkerRef,
+    pub(crate) routing: Routing,
+    pub(crate) queued: Duration,
+    pub(crate) ran: Duration,
+}
+
+/// The account of one pool.
+#[derive(Debug)]
+pub(crate) struct CallLog {
+    pool: PoolName,
+    start: u32,
+    limiter: Mutex<Limiter>,
+}
+
+impl CallLog {
+    pub(crate) fn new(pool: PoolName) -> Self {
+        let start = FixedState::default().hash_one((pool.as_str(), std::process::id(), SystemTime::now()));
+        Self { pool, start: (start >> 32) as u32, limiter: Mutex::default() }
+    }
+
+    /// The id under which the log has this call.
+    pub(crate) fn error_id(&self, call: CallId) -> ErrorId {
+        ErrorId { pool: self.start, call: call.0 }
+    }
+
+    /// Whether calls that went well are logged as well.
+    pub(crate) fn logs_all() -> bool {
+        LevelFilter::current() >= LevelFilter::DEBUG
+    }
+
+    /// A call failed: counts it, and says whether it is to be logged.
+    pub(crate) fn admit(&self, command: &Arc<str>, error: &Error, now: Now) -> Admission {
+        self.limiter().admit(command, error.slug(), now)
+    }
+
+    /// Logs a call that was refused before it reached the pool's state. Says whether it was the first of its kind to be left out.
+    pub(crate) fn refused(
+        &self,
+        id: CallId,
+        command: &Arc<str>,
+        session: Option<&SessionId>,
+        error: &Error,
+        now: Now,
+    ) -> bool {
+        let admission = self.admit(command, error, now);
+        let logged = admission.logged();
+        if logged.is_some() || Self::logs_all() {
+            let (command, session, outcome) = (command.clone(), session.cloned(), Err(error.clone()));
+            self.log(&AnsweredCall { id, command, session, outcome, logged });
+        }
+        admission == Admission::FirstLeftOut
+    }
+
+    /// Logs a call: as a failure if it is to be, and at DEBUG in any case.
+    pub(crate) fn log(&self, call: &AnsweredCall) {
+        emit(|| {
+            if let (Err(error), Some(left_out)) = (&call.outcome, call.logged) {
+                self.log_failure(call, error, left_out);
+            }
+            self.log_call(call);
+        });
+    }
+
+    fn log_failure(&self, call: &AnsweredCall, error: &Error, left_out: u64) {
+        let AnsweredCall { id, command, session, .. } = call;
+        let at = error.worker();
+        macro_rules! event {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(
+                    target: "herder::call",
+                    pool = %self.pool,
+                    command = &**command,
+                    session = session.as_ref().map(SessionId::as_str),
+                    worker = at.map(tracing::field::display),
+                    call = id.0,
+                    error_id = %self.error_id(*id),
+                    error = error.slug(),
+                    reason = %error,
+                    may_have_run = error.may_have_run(),
+                    attempts = error.sent(),
+                    left_out = (left_out > 0).then_some(left_out),
+                    stack = error.report().and_then(|report| report.stack.as_deref()),
+                    stderr = error.report().map(|report| report.stderr_tail.join("\n")).filter(|tail| !tail.is_empty()),
+                    traceback = error.traceback(),
+                    $message
+                )
+            };
+        }
+        if is_failure(error) { event!(warn, "call failed") } else { event!(info, "call refused") }
+    }
+
+    fn log_call(&self, call: &AnsweredCall) {
+        let AnsweredCall { id, command, session, outcome, .. } = call;
+        let (done, error) = (outcome.as_ref().ok(), outcome.as_ref().err());
+        let at = done.map(|done| done.at).or(error.and_then(Error::worker));
+        tracing::debug!(
+            target: "herder::call",
+            pool = %self.pool,
+            command = &**command,
+            session = session.as_ref().map(SessionId::as_str),
+            worker = at.map(tracing::field::display),
+            call = id.0,
+            outcome = error.map_or("ok", Error::slug),
+            error_id = error.map(|_| tracing::field::display(self.error_id(*id))),
+            routing = done.map(|done| done.routing.as_str()),
+            queue_us = done.map(|done| micros(done.queued)),
+            run_us = done.map(|done| micros(done.ran)),
+            "call"
+        );
+    }
+
+    /// Logs how many failures were left out whose window is over; all of them for `None`.
+    pub(crate) fn log_left_out(&self, now: Option<Now>) {
+        for (command, error, left_out) in self.limiter().take_left_out(now) {
+            let (pool, command) = (&self.pool, &*command);
+            emit(
+                || tracing::warn!(target: "herder::call", %pool, command, error, left_out, "failed calls were not logged"),
+            );
+        }
+    }
+
+    fn limiter(&self) -> std::sync::MutexGuard<'_, Limiter> {
+        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is no failure is a refusal: nothing ran, or the handler said no, or the pool was told to end.
+fn is_failure(error: &Error) -> bool {
+    error.may_have_run() && !matches!(error, Error::Rejected { .. } | Error::PoolClosed { .. })
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Whether a failure is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Yes; so many before it were left out.
+    Logged(u64),
+    /// No, and somebody has to come back for that when the window is over.
+    FirstLeftOut,
+    /// No.
+    LeftOut,
+}
+
+impl Admission {
+    /// How many before it were left out, if it is logged.
+    pub(crate) fn logged(self) -> Option<u64> {
+        match self {
+            Self::Logged(left_out) => Some(left_out),
+            Self::FirstLeftOut | Self::LeftOut => None,
+        }
+    }
+}
+
+/// How often each command failed lately with each kind of error.
+#[derive(Debug, Default)]
+struct Limiter {
+    windows: HashMap<(Arc<str>, &'static str), Window, FixedState>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    ends: Now,
+    logged: u32,
+    left_out: u64,
+}
+
+impl Limiter {
+    fn admit(&mut self, command: &Arc<str>, error: &'static str, now: Now) -> Admission {
+        let window = self.window(command, error, now);
+        if now >= window.ends {
+            let left_out = window.left_out;
+            *window = Window { ends: now + WINDOW, logged: 1, left_out: 0 };
+            return Admission::Logged(left_out);
+        }
+        if window.logged < LIMIT {
+            window.logged += 1;
+            return Admission::Logged(0);
+        }
+        window.left_out += 1;
+        if window.left_out == 1 { Admission::FirstLeftOut } else { Admission::LeftOut }
+    }
+
+    fn window(&mut self, command: &Arc<str>, error: &'static str, now: Now) -> &mut Window {
+        let mut key = (command.clone(), error);
+        if self.windows.len() >= COMMANDS && !self.windows.contains_key(&key) {
+            self.windows.retain(|_, window| window.ends > now || window.left_out > 0);
+            if self.windows.len() >= COMMANDS {
+                key.0 = "(others)".into(); // one for each kind of error: still bounded
+            }
+        }
+        self.windows.entry(key).or_insert(Window { ends: now, logged: 0, left_out: 0 })
+    }
+
+    fn take_left_out(&mut self, now: Option<Now>) -> Vec<(Arc<str>, &'static str, u64)> {
+        let due = |window: &Window| window.left_out > 0 && now.is_none_or(|now| now >= window.ends);
+        let windows = self.windows.iter_mut().filter(|(_, window)| due(window));
+        windows
+            .map(|((command, error), window)| (command.clone(), *error, std::mem::take(&mut window.left_out)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        Now(seconds * 1_000_000_000)
+    }
+
+    /// R38: ten of a command and a kind of error in ten seconds; the next one after that says how many were left out.
+    #[test]
+    fn r38_what_is_logged_of_failures_is_limited_and_counted() {
+        let (mut limiter, add, sub) = (Limiter::default(), Arc::from("add"), Arc::from("sub"));
+        for _ in 0..LIMIT {
+            assert_eq!(limiter.admit(&add, "exception", at(1)), Admission::Logged(0));
+        }
+        assert_eq!(limiter.admit(&add, "exception", at(2)), Admission::FirstLeftOut);
+        assert_eq!(limiter.admit(&add, "exception", at(10)), Admission::LeftOut);
+        assert_eq!(limiter.admit(&add, "rejected", at(10)), Admission::Logged(0), "another kind");
+        assert_eq!(limiter.admit(&sub, "exception", at(10)), Admission::Logged(0), "another command");
+        assert!(limiter.take_left_out(Some(at(10))).is_empty(), "its window is not over");
+        assert_eq!(limiter.admit(&add, "exception", at(11)), Admission::Logged(2));
+        (0..LIMIT).for_each(|_| _ = limiter.admit(&add, "exception", at(12)));
+        assert_eq!(limiter.take_left_out(Some(at(21))), [(add.clone(), "exception", 1)]);
+        assert!(limiter.take_left_out(None).is_empty(), "told once");
+        assert_eq!(limiter.admit(&add, "exception", at(22)), Admission::Logged(0));
+    }
+
+    /// R54: names that callers invent do not make it grow.
+    #[test]
+    fn r54_the_limit_is_kept_for_a_bounded_number_of_commands() {
+        let mut limiter = Limiter::default();
+        for number in 0..10 * COMMANDS {
+            limiter.admit(&number.to_string().into(), "unknown-command", at(1));
+        }
+        assert_eq!(limiter.windows.len(), COMMANDS + 1);
+        assert_eq!(limiter.admit(&Arc::from("more"), "unknown-command", at(1)), Admission::LeftOut);
+        assert_eq!(limiter.admit(&Arc::from("more"), "unknown-command", at(30)), Admission::Logged(0));
+        assert!(limiter.windows.len() <= 2, "what is over is forgotten");
+    }
+}

@@ -1,0 +1,107 @@
+//! What errors show to callers, in full and in brief, and what probes tell (R38).
+
+use crate::support::{Server, folder, get, until};
+use serde_json::Value;
+use std::fs;
+
+const ONE: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
+const SECRET: &str = "postgres://shop:hunter2@db/shop";
+const HIDDEN: [&str; 5] = ["traceback", "stack", "stderr_tail", "recorder", "likely_out_of_memory"];
+
+fn server(config: &str, args: &[&str]) -> Server {
+    let server = Server::start(folder(config), args, &[]);
+    server.until_ready();
+    server
+}
+
+/// The lines of the log that this error's id finds.
+fn logged(server: &Server, problem: &Value) -> String {
+    let id = problem["error_id"].as_str().unwrap().to_owned();
+    server.until_logged(&id);
+    server.log().lines().filter(|line| line.contains(&id)).collect::<Vec<_>>().join("\n")
+}
+
+/// R38: a brief problem has an id and nothing that Python said but the error itself; the log has the rest under that id.
+#[test]
+fn r38_brief_errors_are_found_in_the_log() {
+    let by_file = format!("{ONE}[server]\nerrors = 'brief'\n");
+    for server in [server(ONE, &["--errors", "brief"]), server(&by_file, &[])] {
+        let fail = server.call("one/fail", "{}", &[]);
+        let problem = fail.problem(500, "exception");
+        assert_eq!(problem["detail"], "ValueError: on purpose");
+        assert!(HIDDEN.iter().all(|key| problem[key].is_null()), "{problem}");
+        let line = logged(&server, problem);
+        assert!(line.contains("WARN") && line.contains("call failed") && line.contains("one"), "{line}");
+        assert!(line.contains("raise ValueError") && line.contains("command=\"fail\""), "the traceback: {line}");
+
+        server.call("one/tell", r#"{"text": "a secret"}"#, &[]);
+        let died = server.call("one/die", "{}", &[]);
+        let problem = died.problem(502, "worker-lost");
+        assert!(HIDDEN.iter().all(|key| problem[key].is_null()) && problem["exit_status"] == 3, "{problem}");
+        assert!(logged(&server, problem).contains("a secret"));
+
+        for (command, status, slug) in [("refuse", 422, "rejected"), ("nothing", 404, "unknown-command")] {
+            let refused = server.call(&format!("one/{command}"), "{}", &[]);
+            let line = logged(&server, refused.problem(status, slug));
+            assert!(line.contains("INFO") && line.contains("call refused"), "{line}");
+        }
+        let malformed = server.call("one/echo", "{", &[]);
+        assert!(logged(&server, malformed.problem(400, "malformed")).contains("call refused"));
+    }
+}
+
+/// R38: full on loopback, brief elsewhere, unless told.
+#[test]
+fn r38_errors_are_full_on_loopback_alone() {
+    let token = [("Authorization", "Bearer s3cret")];
+    let everywhere = ["--listen", "0.0.0.0:0"];
+    for (listen, errors, full) in [
+        (&[][..], &[][..], true),
+        (&everywhere[..], &[][..], false),
+        (&everywhere[..], &["--errors", "full"][..], true),
+    ] {
+        let config = format!("{ONE}[server]\ntoken = 's3cret'\n");
+        let server = server(&config, &[listen, errors].concat());
+        let fail = server.call("one/fail", "{}", &token);
+        let problem = fail.problem(500, "exception");
+        assert_eq!(problem["traceback"].is_string(), full, "{problem}");
+        assert!(logged(&server, problem).contains("ValueError"));
+    }
+}
+
+/// R38: why a worker does not start is Python's text, and may hold a secret: probes tell it to nobody without the token, and brief errors
+/// to nobody.
+#[test]
+fn r38_probes_tell_no_secrets() {
+    let config =
+        format!("{ONE}restart = {{ max = 1, backoff = '1ms' }}\n[server]\ntoken = 's3cret'\nerrors = 'brief'\n");
+    let folder = folder(&config);
+    fs::write(folder.path().join("app.py"), format!("raise RuntimeError('no connection to {SECRET}')\n")).unwrap();
+    let server = Server::start(folder, &[], &[]);
+    let with = |path: &str| get(path).header("Authorization", "Bearer s3cret").send(server.address);
+    until("the pool has failed", || with("/readyz").body.contains("\"failed\""));
+    for probe in [server.get("/readyz"), get("/readyz").header("Authorization", "Bearer wrong").send(server.address)] {
+        let problem = probe.problem(503, "not-ready");
+        assert_eq!(problem["detail"], "not ready: `one` has 0 of 1 workers ready");
+        assert!(!probe.body.contains("hunter2"), "{probe:?}");
+    }
+    let shown = with("/readyz");
+    assert!(shown.problem(503, "not-ready")["detail"].as_str().unwrap().contains("hunter2"), "{shown:?}");
+    let failed = server.call("one/echo", "{}", &[("Authorization", "Bearer s3cret")]);
+    let problem = failed.problem(503, "pool-failed");
+    assert!(!failed.body.contains("hunter2"), "{failed:?}");
+    assert!(logged(&server, problem).contains("hunter2"));
+}
+
+/// R38: at DEBUG there is a line for each call.
+#[test]
+fn r38_each_call_is_logged_at_debug() {
+    let server = Server::start(folder(ONE), &[], &[("HERDER_LOG", "info,herder::call=debug")]);
+    server.until_ready();
+    assert_eq!(server.call("one/echo", "{}", &[]).status, 200);
+    until("it is logged", || {
+        server.log().lines().any(|line| {
+            line.contains("DEBUG herder::call") && line.contains("command=\"echo\"") && line.contains("outcome=\"ok\"")
+        })
+    });
+}

@@ -1,0 +1,142 @@
+//! The log and the service: whatever becomes of standard error, calls are answered (R40).
+
+use crate::support::{Server, folder, until};
+use herder::testing::Signal;
+use std::{
+    fs::{self, File},
+    io::{PipeReader, Read, pipe},
+    process::Stdio,
+};
+
+const TWO: &str = "[pools.two]\napp = 'app.py:app'\npool_size = 2\noverflow = 0\ntimeout = '10m'\nqueue.timeout = '10m'\n\
+                   restart.backoff = '1ms'\n";
+/// Workers that end more often than this fail their pool.
+const DEATHS: usize = 3;
+
+/// A server whose standard error goes there, and whose standard output is read.
+fn server(stderr: impl Into<Stdio>) -> Server {
+    let server = Server::with_stderr(folder(TWO), &[], &[], stderr);
+    until("all workers are ready", || server.get("/readyz").json["pools"]["two"]["ready_workers"] == 2);
+    server
+}
+
+/// Calls that print, that end a worker, and that do neither are answered as ever. The host logs each of them.
+fn serves(server: &Server) {
+    for _ in 0..DEATHS {
+        assert_eq!(server.call("two/tell", r#"{"text": "hello"}"#, &[]).status, 200);
+        server.call("two/die", "{}", &[]).problem(502, "worker-lost");
+        server.call("two/fail", "{}", &[]).problem(500, "exception");
+        assert_eq!(server.call("two/echo", r#"{"x": 1}"#, &[]).result()["x"], 1);
+    }
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+fn dropped(server: &Server) -> u64 {
+    server.get("/v1/pools").json["dropped_log_lines"].as_u64().unwrap()
+}
+
+fn ends_in_order(mut server: Server) {
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// R40: the log's reader has ended (EPIPE).
+#[test]
+fn r40_a_log_without_a_reader_fails_no_call() {
+    let (reader, writer) = pipe().unwrap();
+    drop(reader);
+    let server = server(writer);
+    serves(&server);
+    until("it is counted", || dropped(&server) > 0);
+    ends_in_order(server);
+}
+
+/// R40: the log's disk is full (ENOSPC).
+#[test]
+fn r40_a_log_without_space_fails_no_call() {
+    let server = server(File::options().write(true).open("/dev/full").unwrap());
+    serves(&server);
+    until("it is counted", || dropped(&server) > 0);
+    ends_in_order(server);
+}
+
+/// R40, R54: the log's pipe is full and nobody reads it, whether the pipe is blocking or not (EAGAIN). Calls are answered, what waits
+/// is bounded, and once it is read again the log tells what it lost.
+#[test]
+fn r40_a_log_that_nobody_reads_fails_no_call() {
+    for blocking in [true, false] {
+        let (mut reader, writer) = pipe().unwrap();
+        if !blocking {
+            rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        }
+        let server = server(writer);
+        let more = r#"{"text": "TEXT"}"#.replace("TEXT", &"x".repeat(1_000_000));
+        until("more was printed than may wait", || {
+            assert_eq!(server.call("two/tell", &more, &[]).status, 200);
+            dropped(&server) > 0
+        });
+        serves(&server);
+        assert!(read_until(&mut reader, "log lines were dropped"));
+        drain(reader);
+        ends_in_order(server);
+    }
+}
+
+/// R30: a log that nobody reads does not keep the server from ending.
+#[test]
+fn r30_a_log_that_nobody_reads_does_not_keep_the_server() {
+    let (reader, writer) = pipe().unwrap();
+    let server = server(writer);
+    let more = r#"{"text": "TEXT"}"#.replace("TEXT", &"x".repeat(1_000_000));
+    assert_eq!(server.call("two/tell", &more, &[]).status, 200);
+    ends_in_order(server);
+    drop(reader);
+}
+
+/// R30: nor does a banner that nobody reads: standard output is a full pipe.
+#[test]
+fn r30_a_banner_that_nobody_reads_holds_nothing_up() {
+    let folder = folder(TWO);
+    let log = folder.path().join("log");
+    let (reader, writer) = pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while rustix::io::write(&writer, &[b'.'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    let mut server = Server::unread(folder, writer, File::create(&log).unwrap());
+    until("it is ready", || fs::read_to_string(&log).unwrap().contains("all pools are ready"));
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    drop(reader);
+}
+
+/// R40: what herder says when it fails goes the same way, and can be lost as well.
+#[test]
+fn r40_a_failure_is_told_behind_the_log() {
+    let folder = folder(TWO);
+    let output = crate::support::herder(folder.path(), &["serve", "--listen", "0.0.0.0:0"]).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.starts_with("error: on 0.0.0.0:0 other machines"), "{told}");
+    let mut command = crate::support::herder(folder.path(), &["serve", "--listen", "0.0.0.0:0"]);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    assert_eq!(command.stderr(full).output().unwrap().status.code(), Some(2), "a usage error, and no panic");
+}
+
+/// Reads until this text came; false if the other end was closed before.
+fn read_until(reader: &mut PipeReader, text: &str) -> bool {
+    let (mut seen, mut buffer) = (Vec::new(), [0; 65536]);
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(count @ 1..) => seen.extend_from_slice(&buffer[..count]),
+            _ => return false,
+        }
+        if seen.windows(text.len()).any(|part| part == text.as_bytes()) {
+            return true;
+        }
+        seen.drain(..seen.len().saturating_sub(text.len()));
+    }
+}
+
+/// Goes on reading, so that the server can write its last lines.
+fn drain(mut reader: PipeReader) {
+    std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+}

@@ -1,0 +1,104 @@
+//! What the log tells of calls (R38): each failure once, within a limit, and every call at DEBUG. Workers are scripted.
+
+use herder::{
+    Error, Result,
+    testing::{Clock, Fault, Line, Script, ScriptedPool, lines_of, scripted, scripted_on, until},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tracing::Level;
+
+fn script() -> Script {
+    Script::new()
+        .command("ok", async |_| Ok(Value::Null))
+        .command("no", async |_| Err(Fault::rejected("not today")))
+        .command("raise", async |_| Err(Fault::raised("KeyError", "'tea'")))
+        .command("exit", async |_| Err(Fault::exit(3)))
+}
+
+async fn call(pool: &ScriptedPool, command: &str) -> Result<Value> {
+    pool.call(command, &json!({})).session("ann").await
+}
+
+/// The lines of a pool with this message, once there are so many.
+async fn lines(pool: &ScriptedPool, message: &str, count: usize) -> Vec<Line> {
+    let lines =
+        || lines_of(pool.name().as_str()).into_iter().filter(|line| line.message == message).collect::<Vec<_>>();
+    until(message, async || lines().len() >= count).await;
+    lines()
+}
+
+/// R38: a failed call is one event with all its facts, which its error's id finds. A deliberate no is information, not a warning.
+#[tokio::test]
+async fn r38_a_failed_call_is_logged_once() {
+    let pool = scripted("failed", script(), |fresh| fresh.enhanced().app("app:app").pool_size(1).build()).await;
+    call(&pool, "ok").await.unwrap();
+    for (command, level, message, slug) in [
+        ("raise", Level::WARN, "call failed", "exception"),
+        ("exit", Level::WARN, "call failed", "session-worker-lost"),
+        ("no", Level::INFO, "call refused", "rejected"),
+    ] {
+        let error = call(&pool, command).await.unwrap_err();
+        assert_eq!(error.slug(), slug);
+        let id = error.error_id().unwrap().to_string();
+        let found =
+            || lines_of(pool.name().as_str()).into_iter().filter(|line| line.all.contains(&format!("error_id={id} ")));
+        until("it is logged", async || found().any(|line| line.message == message)).await;
+        let line = found().find(|line| line.message == message).unwrap();
+        assert_eq!((line.level, line.target.as_str()), (level, "herder::call"), "{line:?}");
+        for field in [
+            format!("command={command} "),
+            "session=ann ".into(),
+            "worker=w1.".into(),
+            format!("error={slug} "),
+            "call=".into(),
+        ] {
+            assert!(line.all.contains(&field), "{field}: {line:?}");
+        }
+        assert_eq!(found().filter(|line| line.message == message).count(), 1);
+    }
+    let unknown = call(&pool, "nothing").await.unwrap_err();
+    assert!(matches!(unknown, Error::UnknownCommand { .. }));
+    let refused = lines(&pool, "call refused", 2).await;
+    assert!(refused[1].all.contains("unknown-command"), "{refused:?}");
+    let calls = lines(&pool, "call", 5).await;
+    assert!(calls.iter().all(|line| line.level == Level::DEBUG), "{calls:?}");
+    assert!(calls[0].all.contains("outcome=ok") && calls[0].all.contains("routing=new"), "{calls:?}");
+    pool.end().await;
+}
+
+/// R38, R54: of failures of one command ten in ten seconds are logged. The rest is counted, and the count is told when that time is
+/// over, whether or not another call fails.
+#[tokio::test]
+async fn r38_failures_beyond_the_limit_are_counted() {
+    let clock = Clock::new();
+    let pool = scripted_on(&clock, "limited", script(), |fresh| fresh.enhanced().app("app:app").build()).await;
+    for _ in 0..31 {
+        call(&pool, "raise").await.unwrap_err();
+    }
+    call(&pool, "no").await.unwrap_err();
+    lines(&pool, "call refused", 1).await;
+    assert_eq!(lines(&pool, "call failed", 10).await.len(), 10);
+    let told = "failed calls were not logged";
+    until("the rest is told", async || {
+        clock.advance(Duration::from_secs(10)).await;
+        lines_of(pool.name().as_str()).iter().any(|line| line.message == told)
+    })
+    .await;
+    let line = lines(&pool, told, 1).await.remove(0);
+    assert!(line.all.contains("command=raise error=exception left_out=21 "), "{line:?}");
+    pool.end().await;
+}
+
+/// R38: what the pool's end cuts off is logged before the pool is gone.
+#[tokio::test]
+async fn r38_what_was_left_out_is_told_at_the_end() {
+    let pool = scripted("ended", script(), |fresh| fresh.enhanced().app("app:app").build()).await;
+    for _ in 0..12 {
+        call(&pool, "raise").await.unwrap_err();
+    }
+    let name = pool.name().to_string();
+    pool.end().await;
+    let left_out = |line: &Line| line.message == "failed calls were not logged" && line.all.contains("left_out=2 ");
+    until("it is told", async || lines_of(&name).iter().any(left_out)).await;
+}
