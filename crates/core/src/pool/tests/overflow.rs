@@ -125,6 +125,23 @@ fn r12_only_the_overflow_slot_whose_worker_died_young_rests() {
     assert_eq!(started(&bench.wait(MS)), [at(2, 2)], "100 ms after its death");
 }
 
+/// R12: one overflow worker that waits out its backoff is enough for one call.
+#[test]
+fn r12_an_overflow_worker_in_backoff_is_on_its_way() {
+    let mut bench = busy(settings(1, 2));
+    (0..2).for_each(|_| _ = bench.call_within(None, HOUR));
+    for worker in [2, 3] {
+        bench.ready_now(at(worker, 1));
+    }
+    for worker in [2, 3] {
+        bench.die(at(worker, 1)); // in the middle of its call, and young
+    }
+    let (_, fx) = bench.call_within(None, HOUR);
+    assert!(started(&fx).is_empty());
+    assert_eq!(started(&bench.wait(100 * MS)), [at(2, 2)]);
+    assert!(started(&bench.wait(60_000 * MS)).is_empty());
+}
+
 /// R12: an overflow worker that waits out its backoff is on its way; a base worker that does is not, and the overflow stands in.
 #[test]
 fn r12_the_overflow_stands_in_for_a_base_worker_in_backoff() {
