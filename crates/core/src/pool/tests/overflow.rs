@@ -107,6 +107,20 @@ fn r12_an_overflow_worker_that_is_ready_ends_the_backoff() {
     assert_eq!(times, [0, 100, 300]);
 }
 
+/// R12: a base worker that becomes ready says nothing of the overflow.
+#[test]
+fn r12_a_base_worker_that_is_ready_does_not_end_the_overflows_backoff() {
+    let mut bench = busy(settings(1, 1));
+    bench.wait(HOUR);
+    let (_, fx) = bench.call_within(None, HOUR);
+    bench.wait_in_vain(&fx, 50 * MS);
+    let before = bench.core.overflow.clone();
+    bench.die(at(1, 1));
+    bench.ready_now(at(1, 2));
+    assert!(before.is_failing());
+    assert_eq!(bench.core.overflow, before);
+}
+
 /// R12: an overflow worker that died young rests, another slot of the overflow does not; the wait runs from its death.
 #[test]
 fn r12_only_the_overflow_slot_whose_worker_died_young_rests() {
