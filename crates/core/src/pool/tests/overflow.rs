@@ -243,3 +243,12 @@ fn r12_an_overflow_worker_with_a_session_stays() {
     assert!(bench.core.end_session(bench.now, "ann", &mut Vec::new()));
     assert!(stops(&bench.wait(30_000 * MS)));
 }
+
+/// R12: calls that begin sessions call for the overflow only while no base worker lives.
+#[test]
+fn r12_new_sessions_start_overflow_while_no_base_worker_lives() {
+    let mut bench = busy(Settings { kind: KindSettings::enhanced(), ..settings(1, 1) });
+    let (_, fx) = bench.call(Some("ann"));
+    assert!(started(&fx).is_empty(), "w1 lives");
+    assert_eq!(started(&bench.die(at(1, 1))), [at(2, 1)], "w1 starts in 100 ms only");
+}
