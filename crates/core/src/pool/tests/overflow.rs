@@ -107,6 +107,20 @@ fn r12_an_overflow_worker_that_is_ready_ends_the_backoff() {
     assert_eq!(times, [0, 100, 300]);
 }
 
+/// R12: a base worker that becomes ready says nothing of the overflow.
+#[test]
+fn r12_a_base_worker_that_is_ready_does_not_end_the_overflows_backoff() {
+    let mut bench = busy(settings(1, 1));
+    bench.wait(HOUR);
+    let (_, fx) = bench.call_within(None, HOUR);
+    bench.wait_in_vain(&fx, 50 * MS);
+    let before = bench.core.overflow.clone();
+    bench.die(at(1, 1));
+    bench.ready_now(at(1, 2));
+    assert!(before.is_failing());
+    assert_eq!(bench.core.overflow, before);
+}
+
 /// R12: an overflow worker that died young rests, another slot of the overflow does not; the wait runs from its death.
 #[test]
 fn r12_only_the_overflow_slot_whose_worker_died_young_rests() {
@@ -123,6 +137,23 @@ fn r12_only_the_overflow_slot_whose_worker_died_young_rests() {
     assert!(started(&fx).is_empty(), "w3 runs a call, w2 rests");
     assert!(started(&bench.wait(39 * MS)).is_empty());
     assert_eq!(started(&bench.wait(MS)), [at(2, 2)], "100 ms after its death");
+}
+
+/// R12: one overflow worker that waits out its backoff is enough for one call.
+#[test]
+fn r12_an_overflow_worker_in_backoff_is_on_its_way() {
+    let mut bench = busy(settings(1, 2));
+    (0..2).for_each(|_| _ = bench.call_within(None, HOUR));
+    for worker in [2, 3] {
+        bench.ready_now(at(worker, 1));
+    }
+    for worker in [2, 3] {
+        bench.die(at(worker, 1)); // in the middle of its call, and young
+    }
+    let (_, fx) = bench.call_within(None, HOUR);
+    assert!(started(&fx).is_empty());
+    assert_eq!(started(&bench.wait(100 * MS)), [at(2, 2)]);
+    assert!(started(&bench.wait(60_000 * MS)).is_empty());
 }
 
 /// R12: an overflow worker that waits out its backoff is on its way; a base worker that does is not, and the overflow stands in.
@@ -211,4 +242,13 @@ fn r12_an_overflow_worker_with_a_session_stays() {
     assert!(!stops(&bench.wait(300_000 * MS)));
     assert!(bench.core.end_session(bench.now, "ann", &mut Vec::new()));
     assert!(stops(&bench.wait(30_000 * MS)));
+}
+
+/// R12: calls that begin sessions call for the overflow only while no base worker lives.
+#[test]
+fn r12_new_sessions_start_overflow_while_no_base_worker_lives() {
+    let mut bench = busy(Settings { kind: KindSettings::enhanced(), ..settings(1, 1) });
+    let (_, fx) = bench.call(Some("ann"));
+    assert!(started(&fx).is_empty(), "w1 lives");
+    assert_eq!(started(&bench.die(at(1, 1))), [at(2, 1)], "w1 starts in 100 ms only");
 }

@@ -74,6 +74,21 @@ fn r28_only_a_base_worker_makes_a_probe_fail() {
     assert_eq!(notes(&bench.die(probe)).len(), 1);
 }
 
+/// R28: nor does another base worker that ends meanwhile: the probe is out until its exit.
+#[test]
+fn r28_a_probe_that_is_being_ended_decides_at_its_exit() {
+    let mut settings = Settings::new(KindSettings::Basic, 2);
+    (settings.overflow, settings.restart.max) = (0, 1);
+    let mut bench = Bench::with(settings);
+    bench.die(at(1, 1));
+    bench.wait(SECOND);
+    assert_eq!(notes(&bench.die(at(1, 2))).len(), 1, "it failed");
+    let fx = bench.wait_silent(95 * SECOND, Vitals::Unknown);
+    assert!(fx.contains(&Effect::Stop { at: at(1, 3), how: StopHow::Kill, doom: Doom::StartTimeout }), "{fx:?}");
+    assert!(notes(&bench.die(at(2, 1))).is_empty());
+    assert_eq!(notes(&bench.die(at(1, 3))).len(), 1, "it failed again");
+}
+
 fn one() -> Bench {
     let mut settings = Settings::new(KindSettings::Basic, 1); // five in a minute
     (settings.overflow, settings.queue.timeout) = (0, 60 * SECOND);
