@@ -49,7 +49,12 @@ def copy(tmp_path):
 def run(copy, before="", *, hook="pass", extra=SYNC, arguments=()):
     app = copy.parent.parent / "app.py"
     app.write_text(APP.format(hook=hook, extra=extra))
-    env = {"PYTHONPATH": str(copy), "HERDER_BYTECODE": before, "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {
+        "PYTHONPATH": str(copy),
+        "PYTHONPYCACHEPREFIX": "",  # whoever runs the tests may have one
+        "HERDER_BYTECODE": before,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     return Host(f"{app}:app", env=env, arguments=arguments)
 
 

@@ -130,7 +130,7 @@ impl Driver {
     /// R35: a process says where an attempt is, mostly one that it was asked to stop.
     fn tell_any(&mut self) {
         let all = self.world.unfinished();
-        let those: Vec<_> = all.filter(|(.., attempt)| attempt.abandoned || self.now.0 % 8 == 0).collect();
+        let those: Vec<_> = all.filter(|(.., attempt)| attempt.abandoned || self.now.0.is_multiple_of(8)).collect();
         let Some((at, wire, attempt)) = self.rng.pick(&those) else { return };
         let mut state = STATES[self.rng.below(STATES.len())];
         if attempt.state.is_some_and(|before| before != AttemptState::Running || state == AttemptState::Withdrawn) {
