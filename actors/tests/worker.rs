@@ -360,25 +360,29 @@ async fn a_worker_without_control() {
     assert!(peer.control.next().await.is_none(), "nothing was ever said there");
 }
 
-/// A call that no frame can hold is answered, however many stand behind it, and its place is free again.
+/// A call that no frame can hold is refused before it is admitted, even if it would have to wait: it binds no session, and counts as no
+/// worker's answer.
 #[actix::test]
 async fn calls_too_large_for_a_frame() {
-    let queue = herder_actors::Queue::new().limit(3000).timeout(HANGING).shed(false);
-    let config = basic(&fresh("large")).max_frame(1024).queue(queue).build().unwrap();
+    let config = enhanced(&fresh("large")).max_frame(1024).build().unwrap();
     let (stage, mut peer) = Stage::one(config).await;
     let holding = stage.execute(echo(1));
     let wire = peer.call().await.wire;
     let large = json!({ "text": "x".repeat(2000) });
-    let behind: Vec<_> = (0..2000).map(|_| stage.execute(Execute::new("echo", &large))).collect();
-    stage.queue_is(1, 2000).await;
-    peer.answer(wire, "1").await;
-    for answer in behind {
-        assert!(matches!(answer.get().await, Err(Error::TooLarge { may_have_run: false, .. })), "they were not sent");
+    for n in 0..10 {
+        let call = herder_actors::ExecuteInSession::new(&format!("s{n}"), "echo", &large);
+        let answer = stage.pool().send(call).await.unwrap();
+        assert!(matches!(answer, Err(Error::TooLarge { may_have_run: false, .. })), "{answer:?}");
     }
+    stage.queue_is(1, 0).await;
+    peer.answer(wire, "1").await;
     assert_eq!(value(holding.get().await), 1);
     let next = stage.execute(echo(2));
     peer.echo().await;
     next.get().await.unwrap();
+    let status = stage.status().await;
+    assert_eq!((status.counters.refused, status.counters.failed), (0, 0), "they were refused before the core saw them");
+    assert_eq!(status.session_affinity.total_sessions(), 0);
 }
 
 /// What a worker is told of sessions comes in order with its calls.
