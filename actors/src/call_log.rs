@@ -19,10 +19,12 @@ use tracing::level_filters::LevelFilter;
 /// How many failures of a command with one kind of error are logged in each [`WINDOW`].
 const LIMIT: u32 = 10;
 pub(crate) const WINDOW: Duration = Duration::from_secs(10);
-/// More commands than this share their limit: callers can invent names without end.
+/// Pairs of command and error kind that have a limit of their own. Further pairs share one per error kind: callers can invent names without
+/// end.
 const COMMANDS: usize = 256;
 
-/// Identifies a call in the log, in the field `error_id`: no two calls of this host have the same.
+/// Identifies a call in the log, in the field `error_id`. Unique within this process, as far as a 32-bit hash of each pool's start
+/// tells pools apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ErrorId {
     /// Tells this start of this pool from others.

@@ -93,7 +93,7 @@ impl PoolClient {
         PendingReply { state, error_id }
     }
 
-    /// Logs a call that the caller refuses by itself, as the pool logs those that it refuses. Gives the id under which the log has it.
+    /// Logs a call that the caller itself refuses, as the pool logs its own refusals. Returns the id under which the log has the call.
     pub fn refused(&self, command: &str, error: &Error) -> ErrorId {
         let id = self.shared.next_call();
         self.log_refusal(id, &command.into(), error);

@@ -103,8 +103,8 @@ impl Api {
         }
     }
 
-    /// `/v1/pools/..` with what is asked of requests, below the scope that is configured with it: [`routes`] for several pools, or with
-    /// settings.
+    /// Returns a function for `configure` that mounts `/v1/pools/..` in a scope, with the checks of each request: as [`routes`] does, for
+    /// several pools and with these settings. The probes are not mounted.
     ///
     /// ```no_run
     /// use actix_web::{App, web};

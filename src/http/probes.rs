@@ -1,5 +1,5 @@
-//! `/healthz` and `/readyz`: what orchestrators ask. Need no token; without one they tell numbers alone, since texts of errors can
-//! hold secrets.
+//! `/healthz` and `/readyz`: what orchestrators ask. Need no token. A request that does not show the server's token gets numbers alone,
+//! since texts of errors can hold secrets.
 
 use super::{guard::Trusted, pools::Pools, refusal::Refusal};
 use crate::PoolHealth;
@@ -11,8 +11,8 @@ pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok", "herder": env!("CARGO_PKG_VERSION") }))
 }
 
-/// `GET /readyz`: 200 once each pool has a ready worker; 503 before, and whenever that is no longer so: with the reason for who shows the
-/// token.
+/// `GET /readyz`: 200 once each pool has a ready worker; 503 before, and whenever that is no longer so. The reason is given if the request
+/// shows the server's token; on a server that has no token it never is, and `GET /v1/pools` has it.
 pub(super) async fn readyz(request: HttpRequest, pools: web::Data<Pools>) -> Result<HttpResponse> {
     let trusted = request.extensions().contains::<Trusted>();
     let (mut healths, mut reasons) = (Vec::new(), Vec::new());

@@ -40,8 +40,9 @@ group! {
 }
 
 group! {
-    /// `cancel`: patience with a call that goes on after its deadline or cancel. Both run from that moment; a pool that comes
-    /// late with the interrupt kills later by as much.
+    /// `cancel`: patience with a call that goes on after its deadline or cancel. Both times count from the worker's answer that the
+    /// call runs or, without an answer, from the moment at which it is cancelled and the worker's oldest unfinished call. A call that has
+    /// not begun is neither interrupted nor killed for. If the pool sends the interrupt late, it delays the kill by the same amount.
     Cancel {
         /// Until the running code is interrupted, 1 s unless set; at most `kill`.
         interrupt: Duration,

@@ -31,7 +31,7 @@ table! {
         "any executable that speaks the protocol, instead of `app`";
     PYTHON: Text(Text) = Any "python" { default: "$VIRTUAL_ENV, .venv beside the file, python3", allowed: "a program's name or path" },
         "the interpreter of `app`";
-    ENV: Map(Text) = Any "env" { default: "none", allowed: "names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD nor HERDER_CTL_FD" },
+    ENV: Map(Text) = Any "env" { default: "none", allowed: "names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD or HERDER_BYTECODE" },
         "environment variables of a worker";
     ENV_MODE: Choice(Choice) = Any "env_mode" { default: "inherit", words: &["inherit", "clean"] },
         "whether a worker also gets the host's environment";
@@ -60,9 +60,9 @@ table! {
     START_TIMEOUT: Span(Span) = Any "start_timeout" { default: seconds(60) },
         "from spawn to ready";
     CANCEL_INTERRUPT: Span(Span) = Any "cancel.interrupt" { default: seconds(1) },
-        "from a deadline or cancel to the interrupt, at most `cancel.kill`";
+        "from the worker's answer that a cancelled call runs to the interrupt, at most `cancel.kill`";
     CANCEL_KILL: Span(Span) = Any "cancel.kill" { default: seconds(5) },
-        "from a deadline or cancel to the kill";
+        "from the worker's answer that a cancelled call runs to the kill";
     STOP_GRACE: Span(Span) = Any "stop.grace" { default: seconds(5) },
         "from the shutdown message to SIGTERM";
     STOP_TERM: Span(Span) = Any "stop.term" { default: seconds(2) },
@@ -88,7 +88,7 @@ table! {
     HEALTH_FAILURES: Count(Count) = Any "health.failures" { default: 3, min: 1, max: 1000 },
         "missed probes in a row that end a worker";
     RESTART_MAX: Derived(Derived) = Any "restart.max" { rule: "max(5, 2 x pool_size)", min: 1, max: 1_000_000 },
-        "failed starts, and early deaths without a call, within the window before the pool has failed";
+        "how many failed starts of base workers, and early deaths without a call, are allowed within the window; one more and the pool has failed";
     RESTART_WITHIN: Span(Span) = Any "restart.within" { default: seconds(60) },
         "that window";
     RESTART_MIN_UPTIME: Span(Span) = Any "restart.min_uptime" { default: seconds(10) },

@@ -88,9 +88,9 @@ impl Error {
         attempts_of!(self).map_or(&[], Deref::deref)
     }
 
-    /// The id under which the log has the call that failed with this error, where the error keeps it: the kinds that keep
-    /// [`attempts`](Self::attempts), and [`SessionWorkerLost`](Self::SessionWorkerLost). The others hide nothing when they are shown in
-    /// brief.
+    /// Returns the id under which the log has the call that failed with this error. `Some` for a call's error of the kinds that keep
+    /// [`attempts`](Self::attempts), and for [`SessionWorkerLost`](Self::SessionWorkerLost). [`Internal`](Self::Internal) and
+    /// [`StartFailed`](Self::StartFailed) hide their text in brief and have no id.
     pub fn error_id(&self) -> Option<ErrorId> {
         match self {
             Self::SessionWorkerLost { report, .. } => report.error_id,

@@ -19,12 +19,13 @@ const FRAMES: usize = 16;
 pub enum ErrorDetail {
     /// Everything: tracebacks, stacks, the last lines printed, recordings, and why workers did not start.
     Full,
-    /// None of that. The log has it, under the `error_id` of the problem.
+    /// Without tracebacks, stacks, printed lines, recordings and the reason why workers did not start. The log has these, under the
+    /// problem's `error_id`.
     #[default]
     Brief,
 }
 
-/// A text is none of `full` and `brief`.
+/// The text is invalid; expected `full` or `brief`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected `full` or `brief`")]
 pub struct InvalidErrorDetail;

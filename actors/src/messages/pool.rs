@@ -155,8 +155,8 @@ pub struct LeftWorker {
     pub id: WorkerId,
     /// Which of its processes.
     pub generation: Generation,
-    /// The process's id. It got SIGKILL, and its exit has not been seen. None: its start has not come to an end; the process
-    /// is killed if it is still started.
+    /// The process's id; it was sent SIGKILL and has not exited. `None`: its start has not completed. If it completes later, the
+    /// process is killed.
     pub pid: Option<u32>,
 }
 

@@ -67,7 +67,7 @@ impl Places {
             match self.cached(key, folder) {
                 Ok(path) => return Ok(Package { path, private: None }),
                 Err(refused) => {
-                    tracing::info!(%refused, "the Python package is put into a temporary folder, since {key} is of no use");
+                    tracing::info!(%refused, "cannot use {key}; the Python package is written to a temporary folder");
                     let _ = write!(tried, "{key}: {refused}; "); // it cannot fail
                 }
             }

@@ -12,7 +12,7 @@ pub(super) enum Refused {
     #[error("{} belongs to another user ({owner})", path.display())]
     Owner { path: PathBuf, owner: u32 },
     /// Somebody else could change what is there.
-    #[error("{} can be written by other users", path.display())]
+    #[error("{} can be written by its group or by other users", path.display())]
     Writable { path: PathBuf },
     /// It is no part of the package.
     #[error("{} is not part of the package", path.display())]

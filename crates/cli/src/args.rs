@@ -82,9 +82,9 @@ Examples:
   herder chaos carts.py:app --enhanced --command add --args '{\"item\": \"tea\"}' --sessions 8 --json
 
 Starts the pool as it is configured, calls the command without a pause, and kills and stops workers meanwhile: what happens to
-your callers, and how soon the pool is whole again. It does call your command, thousands of times. Workers killed young and
-without a call, more often than `restart.max` within `restart.within`, make the pool fail, as it is told to. With --json the last
-line is the report as one object; what can't be known without the worker's help, such as `double_runs`, is null.
+your callers, and how soon the pool is whole again. It does call your command, thousands of times. If more than `restart.max`
+idle workers are killed within `restart.within`, each before `restart.min_uptime`, the pool fails as configured. With --json the
+last line is the report as one object; what can't be known without the worker's help, such as `double_runs`, is null.
 
 Exit codes: 0 all was as it should be, 1 something was lost or left behind, or less than 95 % of the calls that were not in flight
 at a kill were answered by the worker, or the pool was not whole in the end; 2 the arguments or the configuration are wrong.";
@@ -138,7 +138,7 @@ pub(crate) struct Serve {
     /// How long requests and calls may take to finish after Ctrl-C
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub(crate) drain: Duration,
-    /// What errors show, instead of `server.errors`; `brief`: no traceback, stack, output or recording [default: full on loopback, else brief]
+    /// Detail of errors over HTTP; `brief` omits tracebacks, stacks, output and recordings. Overrides `server.errors` [default: full on loopback, else brief]
     #[arg(long, value_name = "full|brief", value_parser = str::parse::<ErrorDetail>)]
     pub(crate) errors: Option<ErrorDetail>,
     /// Threads that serve HTTP; each pool has one of its own besides
