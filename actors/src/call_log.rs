@@ -3,7 +3,10 @@
 //!
 //! Nothing here runs within a step: the subscriber is the application's code.
 
-use crate::{Error, events::emit};
+use crate::{
+    Error,
+    events::{OneLine, emit},
+};
 use foldhash::fast::FixedState;
 use herder_core::{CallId, Now, PoolName, Routing, SessionId, WorkerRef};
 use serde::{Serialize, Serializer};
@@ -135,7 +138,7 @@ impl CallLog {
                     call = id.0,
                     error_id = %self.error_id(*id),
                     error = error.slug(),
-                    reason = %error,
+                    reason = %OneLine(error),
                     may_have_run = error.may_have_run(),
                     attempts = error.sent(),
                     left_out = (left_out > 0).then_some(left_out),

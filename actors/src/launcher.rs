@@ -60,8 +60,9 @@ pub trait Launcher: 'static {
 #[derive(Debug)]
 pub(crate) struct ProcessLauncher {
     config: Rc<PoolConfig>,
-    /// The package of the latest start. It stays where it is for as long as the pool has workers that may import from it.
-    package: Rc<RefCell<Option<Installed>>>,
+    /// The folders that workers were started with. They stay where they are until the pool is gone: a worker imports from its folder for as long as it
+    /// lives, and a private one that was removed has a name that others could take.
+    packages: Rc<RefCell<Vec<Installed>>>,
 }
 
 /// What a worker can't do without in a clean environment.
@@ -69,13 +70,13 @@ const KEPT: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 
 impl ProcessLauncher {
     pub(crate) fn new(config: PoolConfig) -> Self {
-        Self { config: Rc::new(config), package: Rc::default() }
+        Self { config: Rc::new(config), packages: Rc::default() }
     }
 }
 
 impl Launcher for ProcessLauncher {
     fn launch(&self, at: WorkerRef) -> Launching {
-        let (config, package) = (self.config.clone(), self.package.clone());
+        let (config, packages) = (self.config.clone(), self.packages.clone());
         Box::pin(async move {
             let command = match config.launch() {
                 Launch::App { app, python } => {
@@ -83,7 +84,7 @@ impl Launcher for ProcessLauncher {
                     let args = ["-m", "herder", app.as_str()].map(OsString::from).to_vec();
                     let command = command(&config, at, python.clone().into_os_string(), args);
                     let command = with_package(command, &config, installed.path());
-                    package.replace(Some(installed));
+                    keep(&mut packages.borrow_mut(), installed);
                     command
                 }
                 Launch::Command { argv } => {
@@ -95,6 +96,13 @@ impl Launcher for ProcessLauncher {
             let spawned = herder_process::spawn(command).await.map_err(|error| error.to_string())?;
             Ok(Launched { calls: spawned.calls, control: spawned.control, child: Rc::new(spawned.child) })
         })
+    }
+}
+
+/// Keeps each folder once.
+fn keep(packages: &mut Vec<Installed>, installed: Installed) {
+    if packages.iter().all(|kept| kept.path() != installed.path()) {
+        packages.push(installed);
     }
 }
 

@@ -374,3 +374,19 @@ def test_a_cancel_while_a_hook_runs_finds_the_call_not_begun(start):
     wire_id = host.send("quick")
     host.cancel(wire_id, interrupt=True)
     assert host.state() == (wire_id, frames.WITHDRAWN)
+
+
+def test_as_many_cancels_are_remembered_as_calls_may_wait(start):
+    """R35: the window is larger than the number of cancels that are remembered by default; none of these calls runs."""
+    host = start(WAITS, concurrency=4, pipeline=500)
+    blocking = host.send("polite")
+    assert host.wait_for_line() == "in"
+    packed = [host.packed("quick") for _ in range(1500)]
+    for wire_id, _ in packed:
+        host.cancel(wire_id)
+        assert host.state() == (wire_id, frames.WITHDRAWN)
+    host.cancel(blocking)
+    host.calls.sendall(b"".join(data for _, data in packed))
+    answers = host.answers(1501)
+    assert answers.pop(blocking).result == "stopped"
+    assert {answer.refused for answer in answers.values()} == {"cancelled"}

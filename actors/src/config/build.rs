@@ -56,6 +56,7 @@ fn build<R>(
     check_env(&given.env)?;
     let pool_size = POOL_SIZE.take_u32(given.pool_size, || 2 * available_parallelism().map_or(1, NonZero::get))?;
     let stop = stop(given.stop)?;
+    let timeout = TIMEOUT.take(given.timeout)?;
     let settings = Settings {
         pool_size,
         overflow: OVERFLOW.take_u32(given.overflow)?,
@@ -65,7 +66,7 @@ fn build<R>(
         start_timeout: START_TIMEOUT.take(given.start_timeout)?,
         start_batch: START_BATCH,
         overflow_linger: OVERFLOW_LINGER.take(given.overflow_linger)?,
-        cancel: cancel(given.cancel)?,
+        cancel: cancel(given.cancel, timeout)?,
         stop_timeout: stop.grace.saturating_add(stop.term).saturating_add(KILL_TIMEOUT),
         health: health(given.health)?,
         restart: restart(given.restart, pool_size)?,
@@ -75,7 +76,6 @@ fn build<R>(
         sessions: tracking(sessions)?,
         kind,
     };
-    let timeout = TIMEOUT.take(given.timeout)?;
     let max_frame = MAX_FRAME.take_u32(given.max_frame)?;
     let (launch, cwd) = given.program.build()?;
     Ok(PoolConfig { name, settings, launch, cwd, env: given.env, env_mode: given.env_mode, timeout, stop, max_frame })
@@ -185,10 +185,11 @@ fn queue(given: Queue) -> Result<QueueSettings, InvalidConfig> {
     })
 }
 
-fn cancel(given: Cancel) -> Result<CancelSettings, InvalidConfig> {
+fn cancel(given: Cancel, timeout: Duration) -> Result<CancelSettings, InvalidConfig> {
     let (interrupt, kill) = (CANCEL_INTERRUPT.take(given.interrupt)?, CANCEL_KILL.take(given.kill)?);
     in_order((CANCEL_INTERRUPT, interrupt), (CANCEL_KILL, kill))?;
-    Ok(CancelSettings { interrupt, kill })
+    let hooks = timeout.saturating_mul(2); // what a hook may take for the end of a session, and then again until its worker exits
+    Ok(CancelSettings { interrupt, kill, withdrawn: hooks.saturating_add(kill) })
 }
 
 fn stop(given: Stop) -> Result<StopSettings, InvalidConfig> {

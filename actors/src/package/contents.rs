@@ -1,6 +1,6 @@
 //! The package's folder: written whole, and checked file by file. `herder/` holds the sources; `herder/__pycache__` holds bytecode
 //! that the first worker of each interpreter compiles (`python/src/herder/bytecode.py`), and for each interpreter a record, which is
-//! a copy of that bytecode. Bytecode without a record, or other than in its record, is refused as any unlisted file is.
+//! a copy of that bytecode. Bytecode without a record is removed; bytecode other than in its record is refused as any unlisted file is.
 
 use super::{refused::Refused, trust::Owners};
 use std::{
@@ -66,9 +66,25 @@ fn verify_bytecode(cache: &Path, owners: Owners) -> Result<(), Refused> {
             }
         }
     }
-    match rest.pop_first() {
-        Some(name) => Err(Refused::Unlisted { path: cache.join(name) }),
-        None => Ok(()),
+    rest.into_iter().try_for_each(|name| remove_bytecode(&cache.join(name), owners))
+}
+
+/// Removes bytecode that no record lists. Other programs of this user write it, such as a child of a worker that runs another interpreter
+/// with this package on its path. To replace the whole folder for it would take the package away from workers that are starting.
+fn remove_bytecode(path: &Path, owners: Owners) -> Result<(), Refused> {
+    let is_bytecode = path.to_string_lossy().contains(".pyc"); // or its draft, `.pyc.1234`
+    let meta = fs::symlink_metadata(path).map_err(|error| Refused::io(path, error));
+    match meta {
+        Err(refused) if refused.is_absent() => Ok(()), // the draft has its name now
+        Ok(meta) if is_bytecode && meta.is_file() => {
+            owners.check(path, meta.uid(), meta.mode())?;
+            fs::remove_file(path).or_else(|error| match Refused::io(path, error) {
+                refused if refused.is_absent() => Ok(()),
+                refused => Err(refused),
+            })
+        }
+        Ok(_) => Err(Refused::Unlisted { path: path.into() }),
+        Err(refused) => Err(refused),
     }
 }
 

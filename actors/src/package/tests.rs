@@ -67,7 +67,6 @@ fn what_is_no_part_of_the_package_is_not_run() {
         "struct/__init__.py",
         "herder/json.py",
         "herder/worker.py",
-        "herder/__pycache__/worker.cpython-311.pyc",
         "herder/__pycache__/cpython-311.record",
         "herder/__pycache__/deeper/x",
     ];
@@ -78,6 +77,16 @@ fn what_is_no_part_of_the_package_is_not_run() {
         assert!(
             contents::verify(&path, places.owners).is_ok() && fs::read(path.join(name)).ok() != Some(b"evil".into())
         );
+    }
+    for name in ["worker.cpython-311.pyc", "worker.cpython-311.opt-1.pyc", "worker.cpython-311.pyc.4711"] {
+        let bytecode = path.join("herder/__pycache__").join(name);
+        place(&bytecode, b"evil");
+        contents::verify(&path, places.owners).unwrap();
+        assert!(!bytecode.exists(), "the folder stays, since workers may be importing from it");
+        place(&bytecode, b"evil");
+        mode(&bytecode, 0o666);
+        assert!(matches!(contents::verify(&path, places.owners), Err(Refused::Writable { .. })), "{name}");
+        fs::remove_file(bytecode).unwrap();
     }
     let source = path.join("herder/loop.py");
     mode(&source, 0o666);

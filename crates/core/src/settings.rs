@@ -123,6 +123,9 @@ pub struct CancelSettings {
     pub interrupt: Duration,
     /// Until the worker is killed.
     pub kill: Duration,
+    /// Until the worker is killed for a call that it withdrew, that is the oldest it has, and whose final frame does not come: something
+    /// other than its calls holds the worker up.
+    pub withdrawn: Duration,
 }
 
 /// Pings on the control channel.
@@ -272,7 +275,7 @@ impl Settings {
             start_timeout: seconds(60),
             start_batch: 8,
             overflow_linger: seconds(30),
-            cancel: CancelSettings { interrupt: seconds(1), kill: seconds(5) },
+            cancel: CancelSettings { interrupt: seconds(1), kill: seconds(5), withdrawn: seconds(65) },
             stop_timeout: seconds(8),
             health: HealthSettings { interval: seconds(30), timeout: seconds(5), failures: 3 },
             restart: RestartSettings {

@@ -6,6 +6,7 @@
 
 use crate::{output::Stream, waker::Waker};
 use std::{
+    borrow::Cow,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -78,6 +79,19 @@ fn write_all(entries: &mpsc::Receiver<Entry>, backlog: &AtomicUsize, warden: &Wa
     }
 }
 
+/// Escapes control characters but tabs: what a worker prints may be a user's text, and could move a terminal's cursor back over other lines.
+fn printable(text: &str) -> Cow<'_, str> {
+    let is_unprintable = |char: char| char.is_control() && char != '\t';
+    if !text.contains(is_unprintable) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
+        if is_unprintable(char) { escaped.extend(char.escape_default()) } else { escaped.push(char) }
+    }
+    Cow::Owned(escaped)
+}
+
 impl Entry {
     fn cost(&self) -> usize {
         OVERHEAD
@@ -89,9 +103,21 @@ impl Entry {
     fn emit(&self) {
         match self {
             Self::Line { worker, stream, text } => {
+                let text = printable(text);
                 tracing::info!(target: "herder::worker", worker = %worker, stream = stream.name(), "{text}");
             }
             Self::Warning(text) => tracing::warn!(target: "herder::process", "{text}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn what_moves_a_cursor_is_escaped() {
+        assert_eq!(printable("a\tb \u{e9}"), "a\tb \u{e9}");
+        assert_eq!(printable("a\r2026 INFO forged\u{1b}[2J"), "a\\r2026 INFO forged\\u{1b}[2J");
     }
 }

@@ -261,7 +261,9 @@ class Server:
     def begin(self, pending: Pending) -> None:
         """Run a call: as a task, or here and now."""
         if pending.command.is_async:
-            self.tasks[pending.wire_id] = self.loop.create_task(self.run_async(pending))
+            task = self.loop.create_task(self.run_async(pending))
+            if not task.done():  # with eager tasks it may have ended already
+                self.tasks[pending.wire_id] = task
         else:
             self.flush()  # an answer that is ready must not wait behind this handler
             self.run_sync(pending)
@@ -285,6 +287,7 @@ class Server:
         except BaseException as error:
             calls.running = 0
             self.out.append(answers.failure(wire_id, error, started, ended or (now() if started else 0)))
+        self.received.discard(wire_id)  # before `begun`: it would be found withdrawn in between
         self.begun.discard(wire_id)
         task_call.reset(token)
 
@@ -307,6 +310,7 @@ class Server:
             if isinstance(error, asyncio.CancelledError) and wire_id in calls.cancelled:
                 error = Interrupted()
             self.out.append(answers.failure(wire_id, error, started, ended or (now() if started else 0)))
+        self.received.discard(wire_id)  # before `begun`: it would be found withdrawn in between
         self.begun.discard(wire_id)
         self.tasks.pop(wire_id, None)
         self.flush()  # at once: another task's next step may take its time
@@ -345,7 +349,8 @@ class Server:
     def end_session(self, id: str, epoch: int, reason: str) -> None:
         """Run the hooks in a task, since they may be async."""
         task = self.loop.create_task(self.run_end_hooks(id, epoch, reason))
-        self.hooks.add(task)
+        if not task.done():  # with eager tasks it may have ended already
+            self.hooks.add(task)
 
     async def run_end_hooks(self, id: str, epoch: int, reason: str) -> None:
         """Each hook once; what it raises goes to stderr."""
@@ -355,6 +360,8 @@ class Server:
                 await self.run_end_hook(hook, session, reason)
             except BaseException as error:
                 answers.log_hook(id, error)
+            if self.worker.calls.forked:  # the hook forked and this is the child, coming back: it is not the worker
+                os._exit(0)
         self.worker.sessions.drop(id, epoch)
         self.hooks.discard(asyncio.current_task())
         self.flush_soon()

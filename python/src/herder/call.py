@@ -22,7 +22,7 @@ else:
 
 
 RUNNING, WITHDRAWN, FINISHED = frames.RUNNING, frames.WITHDRAWN, frames.FINISHED
-REMEMBERED = 1024  # cancels kept for calls that are not there: not read yet, or answered already
+REMEMBERED = 1024  # at least so many cancels kept for calls that are not there: not read yet, or answered already
 
 
 class Calls:
@@ -31,20 +31,21 @@ class Calls:
     The main thread writes `begun`, `running` and `deadline`, the control thread the rest.
     """
 
-    __slots__ = ("begun", "cancelled", "closing", "deadline", "forked", "running")
+    __slots__ = ("begun", "cancelled", "closing", "deadline", "forked", "remembered", "running")
 
     def __init__(self) -> None:
         self.running = 0  # the wire id whose handler runs on the main thread, or a hook's number, below 0
         self.begun = 0  # the wire id of the last call that began; they begin in the order of their ids
         self.deadline = 0
         self.cancelled: dict[int, bool] = {}  # True: still to be interrupted. Ordered: the oldest is forgotten first
+        self.remembered = REMEMBERED
         self.closing = False
         self.forked = False  # this is a fork of the worker, not the worker
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:
         """Remember that `wire_id` was cancelled: it may run, wait, or not have been read yet."""
         self.cancelled[wire_id] = interrupt
-        while len(self.cancelled) > REMEMBERED:
+        while len(self.cancelled) > self.remembered:
             try:
                 self.cancelled.pop(next(iter(self.cancelled)), None)
             except RuntimeError:  # the main thread took one out in the meantime

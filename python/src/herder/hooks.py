@@ -1,4 +1,4 @@
-"""Runs `on_session_end` hooks with a limit, since the calls of the worker wait behind them.
+"""Runs `on_session_end` hooks with a limit, since calls may wait behind them.
 
 A hook that runs longer is interrupted. One that still blocks the main thread after the same time again ends the worker:
 nothing else would.
@@ -52,7 +52,10 @@ class Limit:
     def __enter__(self) -> Limit:
         if self.limit is not None:
             self.over.acquire()
-            _thread.start_new_thread(self.watch, (self.limit,))
+            try:
+                _thread.start_new_thread(self.watch, (self.limit,))
+            except RuntimeError:  # no more threads may be started: better without a limit than not at all
+                pass
         return self
 
     def __exit__(self, *_: object) -> None:

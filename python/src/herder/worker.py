@@ -47,6 +47,8 @@ class Worker:
         self.concurrency: int = hello["concurrency"]
         self.pipeline: int = hello["pipeline"]
         self.max_frame: int = hello["max_frame"]
+        # A call that the host may have sent and the loop has not read must not be forgotten: it would run.
+        self.calls.remembered = max(self.calls.remembered, 2 * self.concurrency * self.pipeline)
         limit = hello.get("session_end_timeout_ms")
         self.hook_limit = None if limit is None else limit / 1000  # seconds
         state = hello["session_state"]
@@ -68,6 +70,8 @@ class Worker:
                 hooks.run(self, hook, session, reason)
             except BaseException as error:
                 answers.log_hook(id, error)
+            if self.calls.forked:  # the hook forked and this is the child, coming back: it is not the worker
+                os._exit(0)
         self.sessions.drop(id, epoch)
 
 

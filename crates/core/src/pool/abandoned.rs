@@ -3,6 +3,9 @@
 //! Only the worker knows which of its calls has begun, and says so in its answer to a cancel. An attempt that has not begun costs nothing and
 //! ends by itself, behind those before it: to kill its worker would cost an innocent call and all sessions there. As long as a worker says
 //! nothing (C code holds the GIL, or it serves no control channel), the oldest of its attempts is taken to run, and no other.
+//!
+//! A worker that withdraws its oldest attempt and never sends the final frame is held up by something that is no call: a hook has its own
+//! limit, but a background task that blocks an event loop has none. It is killed after a time that covers what hooks may take.
 
 use super::{AttemptState, Core, Effect, Effects};
 use crate::{
@@ -27,11 +30,14 @@ impl Core {
         let Some(attempt) = self.current(at).and_then(|slot| slot.attempt(wire)) else { return };
         let Occupant::Abandoned { next } = &mut attempt.occupant else { return };
         match (state, *next) {
-            (AttemptState::Running, Escalation::Asked | Escalation::Withdrawn) => self.start_patience(now, at, wire),
+            (AttemptState::Running, Escalation::Asked | Escalation::Withdrawn { .. }) => {
+                self.start_patience(now, at, wire)
+            }
             // Patience that already runs is not begun anew: a worker could say this for ever.
             (AttemptState::Running, Escalation::Interrupt(_) | Escalation::Kill(_)) => {}
+            (AttemptState::Withdrawn, Escalation::Withdrawn { .. }) => {}
             (AttemptState::Withdrawn, _) => {
-                *next = Escalation::Withdrawn;
+                *next = Escalation::Withdrawn { kill: None };
                 self.watch_oldest(now, at);
             }
             // Its final frame is on the way: there is nothing left to interrupt.
@@ -43,8 +49,17 @@ impl Core {
         }
     }
 
-    /// Begins the patience with the process's oldest attempt, if that one is abandoned and the worker has said nothing of it.
+    /// Begins the patience with the process's oldest attempt: with the one that is taken to run, if it is abandoned and the worker has said
+    /// nothing of it, and with a withdrawn one that has nothing before it.
     pub(super) fn watch_oldest(&mut self, now: Now, at: WorkerRef) {
+        let kill = now + self.settings.cancel.withdrawn;
+        if let Some(first) = self.current(at).and_then(|slot| slot.withdrawn_first())
+            && first.occupant == (Occupant::Abandoned { next: Escalation::Withdrawn { kill: None } })
+        {
+            first.occupant = Occupant::Abandoned { next: Escalation::Withdrawn { kill: Some(kill) } };
+            let wire = first.wire;
+            self.timers.set(kill, Timer::Attempt(at.worker, wire));
+        }
         let oldest = self.current(at).and_then(|slot| slot.oldest());
         if let Some(attempt) = oldest
             && matches!(attempt.occupant, Occupant::Abandoned { next: Escalation::Asked })
@@ -55,7 +70,7 @@ impl Core {
     }
 
     fn start_patience(&mut self, now: Now, at: WorkerRef, wire: WireId) {
-        let CancelSettings { interrupt, kill } = self.settings.cancel;
+        let CancelSettings { interrupt, kill, .. } = self.settings.cancel;
         let (next, due) = match interrupt < kill {
             true => (Escalation::Interrupt(now + interrupt), now + interrupt),
             false => (Escalation::Kill(now + kill), now + kill),
@@ -69,7 +84,7 @@ impl Core {
     /// An abandoned attempt's patience is over. A pool that comes late still interrupts first and leaves the worker all of
     /// the time between the two: one that was given none would be killed for the pool's own pause.
     pub(super) fn attempt_due(&mut self, now: Now, worker: WorkerId, wire: WireId, fx: &mut Effects) {
-        let CancelSettings { interrupt, kill } = self.settings.cancel;
+        let CancelSettings { interrupt, kill, .. } = self.settings.cancel;
         let slot = self.slot_mut(worker);
         let (at, live) = (slot.at, slot.is_live());
         let Some(attempt) = slot.attempt(wire).filter(|_| live) else { return };
@@ -81,9 +96,13 @@ impl Core {
                 fx.push(Effect::Cancel { at, wire, interrupt: true });
                 self.timers.set(kill_at, Timer::Attempt(worker, wire));
             }
-            Escalation::Kill(due) if now >= due => self.doom(now, at, Doom::CancelPatience, StopHow::Kill, fx),
-            Escalation::Interrupt(due) | Escalation::Kill(due) => self.timers.set(due, Timer::Attempt(worker, wire)),
-            Escalation::Asked | Escalation::Withdrawn => {}
+            Escalation::Kill(due) | Escalation::Withdrawn { kill: Some(due) } if now >= due => {
+                self.doom(now, at, Doom::CancelPatience, StopHow::Kill, fx);
+            }
+            Escalation::Interrupt(due) | Escalation::Kill(due) | Escalation::Withdrawn { kill: Some(due) } => {
+                self.timers.set(due, Timer::Attempt(worker, wire));
+            }
+            Escalation::Asked | Escalation::Withdrawn { kill: None } => {}
         }
     }
 }

@@ -68,7 +68,8 @@ impl Core {
         let slot = Some(self.slot(worker)).filter(|slot| slot.is_live())?;
         match slot.running.iter().find(|attempt| attempt.wire == wire)?.occupant {
             Occupant::Abandoned { next: Escalation::Interrupt(due) | Escalation::Kill(due) } => Some(due),
-            Occupant::Abandoned { next: Escalation::Asked | Escalation::Withdrawn } | Occupant::Call(_) => None,
+            Occupant::Abandoned { next: Escalation::Withdrawn { kill } } => kill,
+            Occupant::Abandoned { next: Escalation::Asked } | Occupant::Call(_) => None,
         }
     }
 

@@ -84,21 +84,24 @@ pub(crate) enum Escalation {
     Asked,
     Interrupt(Now),
     Kill(Now),
-    /// Nothing: the worker said that it has not begun, and will not.
-    Withdrawn,
+    /// The worker said that it has not begun, and will not. `kill` is set once it is the oldest that the worker has: nothing stands between it
+    /// and its final frame any more but what is no call, such as a hook.
+    Withdrawn {
+        kill: Option<Now>,
+    },
 }
 
 impl Running {
     /// Whether the worker said that it has not begun, and will not.
     pub(crate) fn is_withdrawn(&self) -> bool {
-        matches!(self.occupant, Occupant::Abandoned { next: Escalation::Withdrawn })
+        matches!(self.occupant, Occupant::Abandoned { next: Escalation::Withdrawn { .. } })
     }
 
     /// Whether it may have begun, of these that one process has: it does not wait for more older ones than the process runs at once.
     pub(crate) fn may_run(&self, all: &[Self], concurrency: u32) -> bool {
         let older = all.iter().filter(|other| other.wire < self.wire && !other.is_withdrawn()).count();
         match self.occupant {
-            Occupant::Abandoned { next: Escalation::Withdrawn } => false,
+            Occupant::Abandoned { next: Escalation::Withdrawn { .. } } => false,
             Occupant::Abandoned { next: Escalation::Interrupt(_) | Escalation::Kill(_) } => true,
             Occupant::Abandoned { next: Escalation::Asked } | Occupant::Call(_) => older < concurrency as usize,
         }
@@ -195,6 +198,11 @@ impl Slot {
     /// The attempt that is taken to run as long as the worker says nothing.
     pub(crate) fn oldest(&mut self) -> Option<&mut Running> {
         self.running.iter_mut().filter(|attempt| !attempt.is_withdrawn()).min_by_key(|attempt| attempt.wire)
+    }
+
+    /// The oldest of its attempts, if the worker has withdrawn that one.
+    pub(crate) fn withdrawn_first(&mut self) -> Option<&mut Running> {
+        self.running.iter_mut().min_by_key(|attempt| attempt.wire).filter(|attempt| attempt.is_withdrawn())
     }
 
     pub(crate) fn take_attempt(&mut self, wire: WireId) -> Option<Running> {

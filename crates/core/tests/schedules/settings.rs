@@ -28,7 +28,11 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
         start_timeout: rng.millis(50, 300),
         start_batch: rng.range(1, 4),
         overflow_linger: rng.millis(10, 200),
-        cancel: CancelSettings { interrupt: rng.millis(1, 30), kill: rng.millis(31, 100) },
+        cancel: CancelSettings {
+            interrupt: rng.millis(1, 30),
+            kill: rng.millis(31, 100),
+            withdrawn: rng.millis(50, 200),
+        },
         stop_timeout: rng.millis(1, 200),
         health: HealthSettings { interval: rng.millis(20, 200), timeout: rng.millis(5, 50), failures: rng.range(1, 3) },
         restart: RestartSettings {

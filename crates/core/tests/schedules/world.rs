@@ -33,6 +33,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Whether its oldest attempt is one that it withdrew.
+    fn is_held_up(&self) -> bool {
+        self.unfinished.first_key_value().is_some_and(|(_, first)| first.state == Some(AttemptState::Withdrawn))
+    }
+
     /// Abandoned attempts that run, by its own word, or because they are the oldest.
     fn overdue(&self) -> impl Iterator<Item = WireId> + '_ {
         let begun = |attempt: &Attempt| attempt.state != Some(AttemptState::Withdrawn);
@@ -62,7 +67,8 @@ impl World {
             Effect::Start(at) => self.start(at),
             Effect::Stop { at, doom, .. } => {
                 assert!(self.processes.contains_key(&at), "stops {at}, which is no process");
-                let guilty = doom != Doom::CancelPatience
+                let guilty = self.process(at).is_held_up()
+                    || doom != Doom::CancelPatience
                     || self.process(at).stopping
                     || self.process(at).overdue().next().is_some();
                 assert!(guilty, "R35: {at} is killed for a call that has not begun: {:?}", self.process(at));

@@ -72,6 +72,23 @@ fn r35_without_a_word_the_oldest_attempt_is_taken_to_run() {
     assert_eq!(bench.wait(4 * SECOND), [kill()]);
 }
 
+/// R35: a worker that withdrew its oldest attempt and never ends it is held up by something else, and is killed; nobody is suspected.
+#[test]
+fn r35_a_withdrawn_attempt_whose_end_never_comes_costs_its_worker() {
+    let mut bench = pipelined();
+    let (_, first) = bench.sent_call();
+    let (call, second) = bench.sent_call();
+    bench.step(Input::Cancel(call));
+    bench.says(second, AttemptState::Withdrawn);
+    assert_eq!(bench.wait(25 * SECOND), [], "the call before it runs");
+    bench.finish_wire(first);
+    assert_eq!(bench.wait(65 * SECOND - Duration::from_millis(1)), []);
+    assert_eq!(bench.wait(Duration::from_millis(1)), [kill()]);
+    let payload = Suspect { wire: second, fingerprint: Fingerprint(7), command: "predict".into() };
+    bench.end(at(1, 1), Some(Doom::CancelPatience), vec![payload]);
+    assert!(bench.core.watched(bench.now).is_empty());
+}
+
 /// R35: an attempt that was withdrawn is passed over: the one behind it is the oldest.
 #[test]
 fn r35_a_withdrawn_attempt_is_not_taken_to_run() {
