@@ -31,7 +31,7 @@ impl Core {
         let Occupant::Abandoned { next } = &mut attempt.occupant else { return };
         match (state, *next) {
             (AttemptState::Running, Escalation::Asked | Escalation::Withdrawn { .. }) => {
-                self.start_patience(now, at, wire)
+                self.start_patience(now, at, wire);
             }
             // Patience that already runs is not begun anew: a worker could say this for ever.
             (AttemptState::Running, Escalation::Interrupt(_) | Escalation::Kill(_)) => {}
