@@ -116,6 +116,32 @@ fn r35_an_attempt_that_is_said_to_run_has_its_patience() {
     assert_eq!(bench.wait(Duration::from_millis(1)), [kill()]);
 }
 
+/// R35: the times run from the answer that counts: a timer of an earlier one interrupts and kills nobody.
+#[test]
+fn r35_a_timer_from_before_the_answer_means_nothing() {
+    let half = Duration::from_millis(500);
+    let mut bench = pipelined();
+    let (call, wire) = bench.sent_call();
+    bench.step(Input::Cancel(call));
+    bench.wait(half);
+    bench.says(wire, AttemptState::Withdrawn);
+    bench.says(wire, AttemptState::Running);
+    assert_eq!(bench.wait(SECOND - Duration::from_millis(1)), []);
+    assert_eq!(bench.wait(Duration::from_millis(1)), [interrupts(wire)]);
+    bench.wait(half);
+    bench.says(wire, AttemptState::Finished);
+    assert_eq!(bench.wait(4 * SECOND - half), [kill()], "its time to be killed goes on");
+
+    let mut bench = pipelined();
+    let (call, wire) = bench.sent_call();
+    bench.step(Input::Cancel(call));
+    bench.says(wire, AttemptState::Withdrawn);
+    bench.wait(60 * SECOND);
+    bench.says(wire, AttemptState::Finished);
+    assert_eq!(bench.wait(5 * SECOND - Duration::from_millis(1)), [], "not when the withdrawn attempt's time is over");
+    assert_eq!(bench.wait(Duration::from_millis(1)), [kill()]);
+}
+
 /// R35: a handler that has ended is not interrupted; an answer that never comes still has an end.
 #[test]
 fn r35_an_attempt_that_is_said_to_have_finished_is_not_interrupted() {

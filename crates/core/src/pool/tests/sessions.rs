@@ -251,6 +251,34 @@ fn r22_a_hint_call_after_an_end_waits_behind_a_call_that_was_not_sent() {
     assert!(epoch_sent(&fx_second, second) > epoch_sent(&fx, first));
 }
 
+/// R22: not even if the worker that becomes ready could take both at once.
+#[test]
+fn r22_a_hint_call_after_an_end_does_not_overtake_a_call_that_waits_for_a_worker() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    bench.die(at(1, 1));
+    let (first, _) = bench.call(Some("ann"));
+    assert!(bench.core.end_session(bench.now, "ann", &mut bench.fx));
+    let (second, _) = bench.call_with(Some("ann"), Some(Affinity::Hint), false);
+    bench.wait(Duration::from_secs(1));
+    let fx = bench.step(Input::Ready { at: at(1, 2), window: 2, control: true });
+    assert!(sent(&fx, first).is_some() && sent(&fx, second).is_none(), "{fx:?}");
+}
+
+/// R22: a call whose caller has left still holds the state that ends.
+#[test]
+fn r22_a_hint_call_after_an_end_waits_for_a_call_that_was_left() {
+    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    bench.die(at(1, 1));
+    bench.wait(Duration::from_secs(1));
+    bench.step(Input::Ready { at: at(1, 2), window: 2, control: true });
+    let (first, fx) = bench.call(Some("ann"));
+    assert!(sent(&fx, first).is_some());
+    bench.step(Input::Cancel(first));
+    assert!(bench.core.end_session(bench.now, "ann", &mut bench.fx));
+    let (second, fx) = bench.call_with(Some("ann"), Some(Affinity::Hint), false);
+    assert_eq!(sent(&fx, second), None);
+}
+
 fn epoch_sent(fx: &Effects, id: CallId) -> Option<Epoch> {
     fx.iter().find_map(|effect| match effect {
         Effect::Send { call, epoch, .. } if *call == id => *epoch,
