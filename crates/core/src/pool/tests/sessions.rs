@@ -255,6 +255,7 @@ fn r22_a_hint_call_after_an_end_waits_behind_a_call_that_was_not_sent() {
 #[test]
 fn r22_a_hint_call_after_an_end_does_not_overtake_a_call_that_waits_for_a_worker() {
     let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    bench.core.settings.pipeline = 2;
     bench.die(at(1, 1));
     let (first, _) = bench.call(Some("ann"));
     assert!(bench.core.end_session(bench.now, "ann", &mut bench.fx));
@@ -268,6 +269,7 @@ fn r22_a_hint_call_after_an_end_does_not_overtake_a_call_that_waits_for_a_worker
 #[test]
 fn r22_a_hint_call_after_an_end_waits_for_a_call_that_was_left() {
     let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    bench.core.settings.pipeline = 2;
     bench.die(at(1, 1));
     bench.wait(Duration::from_secs(1));
     bench.step(Input::Ready { at: at(1, 2), window: 2, control: true });
