@@ -366,6 +366,15 @@ def test_a_hook_that_cannot_be_interrupted_ends_the_worker(start, app):
     assert status == 1 and "deaf" in out and "cannot be interrupted" in err and "in first" in err
 
 
+def test_a_hook_is_limited_without_standard_error(start):
+    """R22: the application closed it; the limit holds all the same."""
+    host = start(HOOKS + "@app.on_start\ndef close(): os.close(2)\n", session_end_timeout_ms=50)
+    host.end_session("sleeps")
+    assert host.call("quick").result == "quick"
+    host.end_session("deaf")
+    assert host.finish()[0] == 1
+
+
 def test_a_cancel_while_a_hook_runs_finds_the_call_not_begun(start):
     """R35: the hook is not the call."""
     host = start(HOOKS)

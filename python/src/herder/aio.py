@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import types
 from collections import deque
 
@@ -135,7 +134,7 @@ class Server:
             try:
                 self.loop.run_forever()
             except (SystemExit, KeyboardInterrupt) as error:  # of a task that a handler made: asyncio lets them through
-                print(f"a background task raised:\n{answers.traceback_of(error)}", file=sys.stderr)
+                answers.log(f"a background task raised:\n{answers.traceback_of(error)}")
         if self.fatal is not None:
             raise self.fatal
         left = asyncio.all_tasks(self.loop)

@@ -55,7 +55,15 @@ def raised(kind: str, error: BaseException) -> dict[str, Any]:
 
 def log_hook(session: str, error: BaseException) -> None:
     """What an `on_session_end` hook raised: nobody waits for it, so it goes to the log."""
-    print(f"on_session_end failed for session {session!r}:\n{traceback_of(error)}", file=sys.stderr)
+    log(f"on_session_end failed for session {session!r}:\n{traceback_of(error)}")
+
+
+def log(text: str) -> None:
+    """Write to standard error. Never raises an `OSError`: the application may have closed it."""
+    try:
+        print(text, file=sys.stderr)
+    except (OSError, ValueError):  # the latter: the file object is closed
+        pass
 
 
 def text(error: BaseException) -> str:

@@ -83,10 +83,15 @@ class Limit:
         if not self.calls.forked:
             import faulthandler
 
-            self.say("cannot be interrupted; the worker exits")
-            faulthandler.dump_traceback(2)
-            os._exit(1)
+            try:
+                self.say("cannot be interrupted; the worker exits")
+                faulthandler.dump_traceback(2)
+            finally:
+                os._exit(1)
 
     def say(self, text: str) -> None:
-        """A line in the log."""
-        os.write(2, f"herder: on_session_end for session {self.session!r} {text}\n".encode(errors="replace"))
+        """A line in the log. The limit holds also where the application has closed standard error."""
+        try:
+            os.write(2, f"herder: on_session_end for session {self.session!r} {text}\n".encode(errors="replace"))
+        except OSError:
+            pass

@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> int:
             return 1
         return _serve(worker)
     except ProtocolError as error:
-        print(f"herder: the host broke the protocol ({error.name}): {error}", file=sys.stderr)
+        answers.log(f"herder: the host broke the protocol ({error.name}): {error}")
         return 1
     except (BrokenPipeError, ConnectionResetError):
         return 0  # the host has gone
@@ -248,7 +248,7 @@ def _start_failed(fd: int, error: BaseException) -> None:
         fields = {"kind": "start_failed", "message": str(error)}
     else:
         fields = answers.raised("start_failed", error)
-    print(f"herder: the application did not start: {fields.get('traceback', fields['message'])}", file=sys.stderr)
+    answers.log(f"herder: the application did not start: {fields.get('traceback', fields['message'])}")
     write_all(fd, answers.error_frame(0, fields))
 
 
