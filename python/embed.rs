@@ -12,6 +12,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "__init__.py",
     "__main__.py",
     "aio.py",
+    "annotations.py",
     "answers.py",
     "app.py",
     "binding.py",
