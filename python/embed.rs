@@ -22,6 +22,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "control.py",
     "demo.py",
     "errors.py",
+    "explain.py",
     "frames.py",
     "hooks.py",
     "load.py",
@@ -30,6 +31,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "pipe.py",
     "py.typed",
     "session.py",
+    "stdlib.py",
     "testing.py",
     "worker.py",
 ];

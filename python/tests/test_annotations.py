@@ -84,7 +84,7 @@ def test_text_within_an_annotation(tmp_path, annotation):
         "class f:\n    def __new__(cls, s: 'Optional[Session]' = None): pass\n",
         "import dataclasses\n@dataclasses.dataclass\nclass f:\n    s: Session | None = None\n",
         "class Base:\n    def __init__(self, s: Optional[Session] = None): pass\nclass f(Base):\n    func = print\n",
-        "import functools\nclass C:\n    def __init__(self, s: Session | None, n: int): pass\nf = functools.partial(C, n=1)\n",
+        "import functools as f\nclass C:\n    def __init__(self, s: Session | None): pass\nf = f.partial(C)\n",
         "class C:\n    def __call__(self, s: Session | None): pass\nf = C()\n",
     ],
 )
