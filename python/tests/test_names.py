@@ -1,4 +1,4 @@
-"""How an app is found, and what happens where its files have the names of other modules."""
+"""How an app is found, and what happens where its files have the names of other modules (R64)."""
 
 import ast
 import os
@@ -82,7 +82,7 @@ def assert_serves(host):
 @pytest.mark.parametrize("kind", [APP, APP + ASYNC], ids=["sync", "async"])
 @pytest.mark.parametrize("target", ["app.py:app", "app:app"])
 def test_files_with_the_names_of_library_modules_break_no_worker(folder, target, kind):
-    """R20: none of Herder's imports, early or late, and none that those make, finds a file of the application."""
+    """R64: none of Herder's imports, early or late, and none that those make, finds a file of the application."""
     files = {f"{name}.py": "raise SystemExit('the application does not import this')\n" for name in NAMES}
     assert_serves(folder(target, {**files, "app.py": kind}))
 

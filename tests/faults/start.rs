@@ -145,7 +145,7 @@ const THROUGH: &str = "#!/bin/sh\nexec python3 \"$@\"\n";
 
 /// A virtual environment whose Python was removed.
 #[tokio::test]
-async fn r28_a_python_that_is_a_link_to_nothing() {
+async fn r64_a_python_that_is_a_link_to_nothing() {
     let build: Build = &|fresh, builder| {
         fresh.file("app.py", GOOD);
         std::os::unix::fs::symlink("/gone/python3.9", fresh.dir().join("python")).unwrap();
@@ -158,7 +158,7 @@ async fn r28_a_python_that_is_a_link_to_nothing() {
 
 /// A wrapper, a loader that lacks a library, a Python that is too old: none of them speaks the protocol.
 #[tokio::test]
-async fn r28_an_interpreter_that_ends_before_its_hello() {
+async fn r64_an_interpreter_that_ends_before_its_hello() {
     let build: Build = &|fresh, builder| {
         fresh.file("app.py", GOOD);
         executable(
@@ -175,7 +175,7 @@ async fn r28_an_interpreter_that_ends_before_its_hello() {
 
 /// What a real Python 3.9 says: it gets as far as the check of its version.
 #[tokio::test]
-async fn r28_a_python_that_is_too_old() {
+async fn r64_a_python_that_is_too_old() {
     let build: Build = &|fresh, builder| {
         fresh.file("app.py", GOOD);
         let old = "import runpy, sys\nsys.version_info = (3, 9, 18)\nsys.argv[:] = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n";
@@ -189,7 +189,7 @@ async fn r28_a_python_that_is_too_old() {
 }
 
 #[tokio::test]
-async fn r28_an_app_without_commands() {
+async fn r64_an_app_without_commands() {
     let build: Build = &|fresh, builder| {
         fresh.file("app.py", "import herder\napp = herder.App()\n");
         builder.app("app.py:app")
@@ -199,7 +199,7 @@ async fn r28_an_app_without_commands() {
 }
 
 #[tokio::test]
-async fn r28_one_module_under_two_names() {
+async fn r64_one_module_under_two_names() {
     let build: Build = &|fresh, builder| {
         fs::create_dir(fresh.dir().join("shop")).unwrap();
         let first = "import herder\napp = herder.App()\nimport shop.more\n";
