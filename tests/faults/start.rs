@@ -9,7 +9,7 @@ use crate::faults::{
 use herder::testing::{Fresh, configured, guarded, lines_of, pool_soon};
 use herder::{Category, Enhanced, Error, Pool, PoolBuilder, Restart};
 use serde_json::{Value, json};
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 /// Longer than each text it takes the place of: Python takes kept bytecode for that of a source of the same length written in the same second.
 const GOOD: &str = "import herder\napp = herder.App()\n@app.command\ndef ok() -> int:\n    \"It works, and says so at some length.\"\n    return 1\n";
@@ -42,7 +42,12 @@ async fn does_not_start(
     assert!(matches!(error, Error::StartFailed { .. }), "{error:?}");
     assert_error(&error, &Expected { category: Category::Initialization, status: 503, says });
     let lines = lines_of(fresh.name());
-    assert!(lines.iter().any(|line| line.level == tracing::Level::ERROR), "it is in the log");
+    let told: Vec<_> = lines.iter().filter(|line| line.message.contains("could not be started")).collect();
+    assert!(told.iter().any(|line| line.level == tracing::Level::ERROR), "it is in the log");
+    let different: HashSet<_> = told.iter().map(|line| &line.all).collect();
+    assert_eq!(told.len(), different.len(), "each start that failed is told once: {told:?}");
+    let traceback = error.report().and_then(|report| report.traceback.as_deref()).and_then(|text| text.lines().last());
+    assert!(traceback.is_none_or(|last| told.iter().any(|line| line.all.contains(last))), "{told:?}");
     let folder = fresh.dir().display().to_string();
     let text = error.to_string();
     let path = text.split_once("looked in ").map_or("", |(_, path)| path);

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import get_ident
+from _thread import _local
 from importlib.machinery import PathFinder
 
 TYPE_CHECKING = False
@@ -20,18 +20,17 @@ if TYPE_CHECKING:
 FOLDER = os.path.dirname(os.__file__)
 PATH = [FOLDER, *(folder for folder in sys.path if os.path.basename(folder) == "lib-dynload")]
 
+_state = _local()  # `only` is entered by a thread for itself
 _copies: dict[str, ModuleType] = {}
 
 
 class Finder:
-    """First on `sys.meta_path` of a worker. Finds nothing unless `only` is entered in this thread."""
-
-    thread = 0
+    """First on `sys.meta_path` of a worker. Finds nothing unless this thread has entered `only`."""
 
     @staticmethod
     def find_spec(name: str, path: Any = None, _target: Any = None) -> ModuleSpec | None:
         """The spec of a module of the standard library; builtin ones are left to the next finders."""
-        if path is not None or Finder.thread != get_ident() or name not in sys.stdlib_module_names:
+        if path is not None or not getattr(_state, "entered", 0) or name not in sys.stdlib_module_names:
             return None
         return PathFinder.find_spec(name, PATH)
 
@@ -40,10 +39,10 @@ class only:  # noqa: N801 - a context manager
     """Within it this thread's imports of top-level modules find the standard library before the application's files."""
 
     def __enter__(self) -> None:
-        self.before, Finder.thread = Finder.thread, get_ident()
+        _state.entered = getattr(_state, "entered", 0) + 1
 
     def __exit__(self, *_: object) -> None:
-        Finder.thread = self.before
+        _state.entered -= 1
 
 
 def install() -> None:
