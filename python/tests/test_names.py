@@ -228,13 +228,15 @@ def test_a_failed_start_names_the_interpreter(folder, tmp_path):
     (tmp_path / ".venv" / "bin" / "python").symlink_to("/gone/python3.9")
     env = {"VIRTUAL_ENV": "/gone"}
     message = folder("app.py:app", {"app.py": "import no_such_thing\n"}, env=env).start_error()["message"]
-    version = ".".join(map(str, sys.version_info[:3]))
+    code = "import platform, sys; print(platform.python_version(), sys.prefix, sys.prefix == sys.base_prefix)"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    version, prefix, bare = asked.split()
     assert f"(Python {version}, {sys.executable}, " in message
-    if sys.prefix == sys.base_prefix:
+    if bare == "True":
         assert "no virtual environment; VIRTUAL_ENV is /gone, which has no bin/python" in message
         assert ".venv/bin/python is a link to /gone/python3.9, which is not there" in message
     else:
-        assert f"virtual environment {sys.prefix}" in message
+        assert f"virtual environment {prefix}" in message
 
 
 def test_an_old_python_says_which_one_is_needed(tmp_path):

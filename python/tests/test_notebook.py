@@ -66,7 +66,8 @@ def test_the_output_of_a_cell_that_ran_out_of_time(start, extra):
     answer = host.call("notebook.run", code=f"x = 1\n{ENDLESS}", timeout=0.05, session="ann").result
     assert answer["output"] == "so far\n" and answer["value"] is None
     assert answer["error"]["type"] == "Timeout" and answer["error"]["message"] == "the cell ran longer than 0.05 s"
-    assert answer["error"]["traceback"].endswith("    while True: pass\nherder.errors.Interrupted\n")
+    told = answer["error"]["traceback"]
+    assert "    while True: pass\n" in told and told.endswith("herder.errors.Interrupted\n") and "loop.py" not in told
     after = host.call("notebook.run", code="print('b'); x", timeout=60, session="ann").result
     assert after == {"output": "b\n", "value": 1, "kind": "json"}
 
