@@ -15,7 +15,7 @@ from herder.call import calls
 from herder.codec import decode, encode
 from herder.errors import ProtocolError, Refusal, StartFailed
 from herder.load import load
-from herder.pipe import read_frame, write_all
+from herder.pipe import Output, read_frame, write_all
 from herder.session import Session, Sessions
 
 TYPE_CHECKING = False
@@ -43,6 +43,7 @@ class Worker:
 
     def __init__(self, fd: int, hello: dict[str, Any]) -> None:
         self.fd = fd
+        self.output = Output(fd)  # what the loop has to write
         self.calls = calls
         self.concurrency: int = hello["concurrency"]
         self.pipeline: int = hello["pipeline"]
