@@ -13,13 +13,15 @@ import os
 import select
 
 from herder import frames
+from herder.errors import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined,unused-ignore]
 
+OWN = (__file__, os.path.join(os.path.dirname(__file__), "loop.py"))  # the code that reads and writes
 LARGE = 65536  # a part from here on is written by itself, not copied into the others
-NOTHING = memoryview(b"")
+write = os.write
 
 
 class Output:
@@ -28,44 +30,63 @@ class Output:
     Whoever adds a part says `parts += (part,)`: `append` is a call.
     """
 
-    __slots__ = ("fd", "parts", "unsent")
+    __slots__ = ("fds", "parts")
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.parts: list[Buffer] = []  # the same list always
-        self.unsent = NOTHING  # goes before the parts
+        self.fds = (fd,)
+        self.parts: list[bytes | memoryview] = []  # the same list always
 
     def flush(self) -> bool:
         """Write it all. False: the descriptor does not block, and takes no more now. Raises `OSError` when it is gone.
 
         After an exception of somebody else's, call it again.
         """
-        while True:
-            while self.unsent:
-                try:
-                    for count in map(os.write, (self.fd,), (self.unsent,)):
-                        self.unsent = self.unsent[count:]  # no call between the write and this: see above
-                except BlockingIOError:
-                    return False
-            self.unsent = NOTHING  # the empty end of a view would keep all of it alive
-            if not self.parts:
-                return True
-            self._take()
+        parts = self.parts
+        while parts:
+            if len(parts) > 1:
+                self._join()
+            part = parts[0]
+            size = len(part)
+            if size >= LARGE:  # a slice of it must not be a copy
+                part = parts[0] = memoryview(part)
+            try:
+                for count in map(write, self.fds, parts):  # one descriptor: it writes the first part
+                    if count == size:  # no call between the write and this: see above
+                        del parts[0]
+                    else:
+                        parts[0] = part[count:]
+            except BlockingIOError:
+                return False
+        return True
 
     def finish(self) -> None:
         """Write it all, and wait as long as that takes."""
         while not self.flush():
-            _wait(self.fd, select.POLLOUT)
+            wait(self.fds[0], select.POLLOUT)
 
-    def _take(self) -> None:
-        """Move parts into `unsent`."""
+    def _join(self) -> None:
+        """Make one part of those before the first large one."""
         parts = self.parts
-        count = len(parts)
-        if count > 1 and max(map(len, parts)) >= LARGE:
-            count = next(at for at, part in enumerate(parts) if len(part) >= LARGE) or 1
-        view = memoryview(parts[0] if count == 1 else b"".join(parts[:count]))
-        self.unsent = view
-        del parts[:count]  # not `clear()`: no call between these two
+        sizes = enumerate(map(len, parts))
+        count = next((at for at, size in sizes if size >= LARGE), len(parts))
+        if count > 1:
+            joined = b"".join(parts[:count])
+            parts[:count] = (joined,)
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether an exception says that the stream is broken; others are the application's, which may raise `OSError` too.
+
+    `TimeoutError` is one. A system's error has a number, and comes from the code that reads and writes.
+    """
+    if isinstance(error, ProtocolError):
+        return True
+    if not isinstance(error, OSError) or error.errno is None:
+        return False
+    tb = error.__traceback__
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    return tb is not None and tb.tb_frame.f_code.co_filename in OWN
 
 
 def write_all(fd: int, data: Buffer) -> None:
@@ -75,7 +96,7 @@ def write_all(fd: int, data: Buffer) -> None:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
-            _wait(fd, select.POLLOUT)
+            wait(fd, select.POLLOUT)
 
 
 def read_into(fd: int, buffer: bytearray, start: int) -> bool:
@@ -85,7 +106,7 @@ def read_into(fd: int, buffer: bytearray, start: int) -> bool:
         try:
             count = os.readv(fd, [view])
         except BlockingIOError:
-            _wait(fd, select.POLLIN)
+            wait(fd, select.POLLIN)
             continue
         if not count:
             return False
@@ -104,7 +125,8 @@ def read_frame(fd: int) -> tuple[int, bytes] | None:
     return (kind, bytes(body)) if read_into(fd, body, 0) else None
 
 
-def _wait(fd: int, events: int) -> None:
+def wait(fd: int, events: int) -> None:
+    """Until the descriptor is ready."""
     poll = select.poll()
     poll.register(fd, events)
     poll.poll()
