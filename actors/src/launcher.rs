@@ -67,6 +67,9 @@ pub(crate) struct ProcessLauncher {
 
 /// What a worker can't do without in a clean environment.
 const KEPT: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
+/// The token of the host's HTTP server. It is for callers: a worker that prints or sends its environment must not give it away. A pool
+/// whose `env` has it gets it.
+const TOKEN: &str = "HERDER_TOKEN";
 
 impl ProcessLauncher {
     pub(crate) fn new(config: PoolConfig) -> Self {
@@ -109,7 +112,8 @@ fn keep(packages: &mut Vec<Installed>, installed: Installed) {
 fn command(config: &PoolConfig, at: WorkerRef, program: OsString, args: Vec<OsString>) -> Command {
     let label = format!("{}/{at}", config.name());
     let clean = config.env_mode() == EnvMode::Clean;
-    let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label).env_clear(clean);
+    let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label);
+    command = command.env_clear(clean).env_remove(TOKEN);
     if clean {
         let kept = KEPT.iter().filter_map(|key| Some((key, env::var_os(key)?)));
         command = kept.fold(command, |command, (key, value)| command.env(*key, value));

@@ -82,7 +82,7 @@ impl<T> PoolBuilder<T> {
         self
     }
 
-    /// An environment variable of each worker.
+    /// An environment variable of each worker. The host's `HERDER_TOKEN` reaches workers only this way.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.common.env.insert(name.into(), value.into());
         self

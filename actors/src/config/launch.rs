@@ -29,10 +29,10 @@ pub enum Launch {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EnvMode {
-    /// The host's environment.
+    /// The host's environment, without `HERDER_TOKEN`.
     #[default]
     Inherit,
-    /// Nothing but what a worker can't do without.
+    /// Nothing but what a worker can't do without: `PATH`, `HOME`, `LANG` and `TMPDIR`.
     Clean,
 }
 

@@ -1,0 +1,118 @@
+//! What a worker finds in its environment, and what of the host's environment it gets along with: `docs/semantics.md` has the table.
+
+use crate::support::{Server, folder, until};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    os::unix::fs::chown,
+    path::PathBuf,
+    process::Command,
+};
+use tempfile::TempDir;
+
+const APP: &str = r#"
+import locale, os, sys
+import herder
+app = herder.App()
+
+@app.command
+def environment(names: list):
+    return {name: os.environ.get(name) for name in names}
+
+@app.command
+def package():
+    return os.path.dirname(herder.__file__)
+
+@app.command
+def text(text: str, file: str):
+    print(text)
+    with open(file, "w") as written:
+        written.write(text)
+    return [text, written.encoding.lower(), sys.getfilesystemencoding(), sys.stdout.encoding.lower()]
+"#;
+
+const POOL: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
+
+fn place(config: &str) -> TempDir {
+    let folder = folder(config);
+    fs::write(folder.path().join("app.py"), APP).unwrap();
+    folder
+}
+
+/// Starts it and waits until its pools are ready.
+fn serve(folder: TempDir, change: impl FnOnce(&mut Command)) -> Server {
+    let server = Server::in_environment(folder, change);
+    server.until_ready();
+    server
+}
+
+fn environment(server: &Server, pool: &str, names: &[&str], headers: &[(&str, &str)]) -> Value {
+    server.call(&format!("{pool}/environment"), &json!({ "names": names }).to_string(), headers).result().clone()
+}
+
+/// The token that guards the server is not in the environment of what the server runs, unless a pool is given one on purpose. What else
+/// the host's own variables say is no secret and stays.
+#[test]
+fn the_hosts_token_does_not_reach_workers() {
+    let given = POOL.replace("one", "given");
+    let config = format!("{POOL}{given}env = {{ HERDER_TOKEN = 'mine' }}\n");
+    let server = serve(place(&config), |command| {
+        command.env("HERDER_TOKEN", "s3cret").env("HERDER_LOG", "info").env("HERDER_URL", "http://h:1");
+    });
+    let shown = [("Authorization", "Bearer s3cret")];
+    let names = ["HERDER_TOKEN", "HERDER_LOG", "HERDER_URL"];
+    let wanted = |token: Value| json!({ "HERDER_TOKEN": token, "HERDER_LOG": "info", "HERDER_URL": "http://h:1" });
+    assert_eq!(environment(&server, "one", &names, &shown), wanted(Value::Null));
+    assert_eq!(environment(&server, "given", &names, &shown), wanted("mine".into()));
+}
+
+/// Where the home folder can't be used workers start all the same: the package lies in a folder for temporary files, and the log says why.
+/// Workers see HOME as it was given.
+#[test]
+fn workers_start_without_a_home_folder() {
+    let homes = tempfile::tempdir().unwrap();
+    let theirs = homes.path().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    // Only root can give a folder away; where this test can't, a folder of root is somebody else's.
+    let theirs = if chown(&theirs, Some(65534), None).is_ok() { theirs } else { PathBuf::from("/root") };
+    let theirs = theirs.to_str().unwrap();
+    for (home, why) in [
+        (None, None),
+        (Some(""), None),
+        (Some("relative/home"), None),
+        (Some("/nonexistent"), Some("cannot use HOME")),
+        (Some("/proc"), Some("cannot use HOME")),
+        (Some(theirs), Some("cannot use HOME")),
+    ] {
+        let folder = place(POOL);
+        let temporary = folder.path().join("tmp");
+        fs::create_dir(&temporary).unwrap();
+        let server = serve(folder, |command| {
+            command.env_remove("XDG_CACHE_HOME").env("TMPDIR", &temporary).env_remove("HOME");
+            home.map(|home| command.env("HOME", home));
+        });
+        assert_eq!(environment(&server, "one", &["HOME"], &[]), json!({ "HOME": home }), "{home:?}");
+        let package = server.call("one/package", "{}", &[]).result().as_str().unwrap().to_owned();
+        assert!(package.starts_with(temporary.canonicalize().unwrap().to_str().unwrap()), "{home:?}: {package}");
+        assert_eq!(server.log().matches("is written to a temporary folder").count(), why.iter().len(), "{home:?}");
+        assert!(why.is_none_or(|why| server.log().contains(why)), "{home:?}");
+    }
+}
+
+/// In the locale of C, which services have that say nothing, text of workers is UTF-8: what they print, file names and files.
+#[test]
+fn text_is_utf_8_in_the_locale_of_c() {
+    const LOCALE: [&str; 5] = ["LANG", "LC_ALL", "LC_CTYPE", "PYTHONUTF8", "PYTHONCOERCECLOCALE"];
+    for set in [vec![], vec![("LANG", "C")], vec![("LC_ALL", "POSIX")], vec![("LANG", ""), ("LC_ALL", "C")]] {
+        let server = serve(place(POOL), |command| {
+            [&LOCALE[..], &["PYTHONIOENCODING"]].concat().iter().for_each(|name| _ = command.env_remove(name));
+            command.envs(set.iter().copied());
+        });
+        let file = server.file("žluť ☕.txt");
+        let body = json!({ "text": "žluť ☕", "file": file }).to_string();
+        let told = server.call("one/text", &body, &[]).result().clone();
+        assert_eq!(told, json!(["žluť ☕", "utf-8", "utf-8", "utf-8"]), "{set:?}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "žluť ☕", "{set:?}");
+        until("it is printed as it is", || server.log().contains("žluť ☕"));
+    }
+}
