@@ -48,6 +48,8 @@ pub type Launching = Pin<Box<dyn Future<Output = Result<Launched, String>>>>;
 pub trait Launcher: 'static {
     /// Starts it. Must not block the thread.
     fn launch(&self, at: WorkerRef) -> Launching;
+    /// Called once, when the pool has started: what is worth a line of the log is said here.
+    fn announce(&self) {}
     /// Whether that process answers pings by itself: a clock that a test moves waits for that.
     #[cfg(feature = "testing")]
     fn answers(&self, at: WorkerRef) -> bool {
@@ -75,9 +77,22 @@ impl ProcessLauncher {
     pub(crate) fn new(config: PoolConfig) -> Self {
         Self { config: Rc::new(config), packages: Rc::default() }
     }
+
+    fn warn_of_stale_venvs(&self) {
+        let Launch::App { python, .. } = self.config.launch() else { return };
+        let (pool, python) = (self.config.name(), python.display());
+        for venv in self.config.stale_venvs() {
+            let venv = venv.display();
+            tracing::warn!(%pool, %venv, %python, "the virtual environment has no bin/python; workers run another interpreter");
+        }
+    }
 }
 
 impl Launcher for ProcessLauncher {
+    fn announce(&self) {
+        self.warn_of_stale_venvs();
+    }
+
     fn launch(&self, at: WorkerRef) -> Launching {
         let (config, packages) = (self.config.clone(), self.packages.clone());
         Box::pin(async move {

@@ -76,7 +76,7 @@ impl<T> PoolBuilder<T> {
 
     /// The interpreter of the app: a name to look up in `PATH`, or a path, which starts at
     /// [`relative_to`](Self::relative_to). Unless set: `$VIRTUAL_ENV/bin/python`, `.venv/bin/python`, `python3`, the first
-    /// that is there.
+    /// that is there. The log has a warning for a virtual environment without an interpreter.
     pub fn python(mut self, python: impl Into<PathBuf>) -> Self {
         self.common.program.python = Some(python.into());
         self

@@ -33,6 +33,7 @@ pub struct PoolConfig {
     pub(super) name: PoolName,
     pub(super) settings: Settings,
     pub(super) launch: Launch,
+    pub(super) stale_venvs: Vec<PathBuf>,
     pub(super) cwd: PathBuf,
     pub(super) env: BTreeMap<String, String>,
     pub(super) env_mode: EnvMode,
@@ -89,6 +90,12 @@ impl PoolConfig {
     /// How a worker is started.
     pub fn launch(&self) -> &Launch {
         &self.launch
+    }
+
+    /// The virtual environments that were looked into for an interpreter before the one that [`launch`](Self::launch) has, and have
+    /// none: `$VIRTUAL_ENV`, and `.venv` if it is there. The log of the pool has a warning for each.
+    pub fn stale_venvs(&self) -> &[PathBuf] {
+        &self.stale_venvs
     }
 
     /// The workers' working directory, absolute.

@@ -4,8 +4,8 @@ use crate::support::{Server, folder, until};
 use serde_json::{Value, json};
 use std::{
     fs,
-    os::unix::fs::chown,
-    path::PathBuf,
+    os::unix::fs::{chown, symlink},
+    path::{Path, PathBuf},
     process::Command,
 };
 use tempfile::TempDir;
@@ -22,6 +22,10 @@ def environment(names: list):
 @app.command
 def package():
     return os.path.dirname(herder.__file__)
+
+@app.command
+def interpreter():
+    return sys.prefix
 
 @app.command
 def text(text: str, file: str):
@@ -97,6 +101,55 @@ fn workers_start_without_a_home_folder() {
         assert_eq!(server.log().matches("is written to a temporary folder").count(), why.iter().len(), "{home:?}");
         assert!(why.is_none_or(|why| server.log().contains(why)), "{home:?}");
     }
+}
+
+/// A virtual environment whose interpreter is not there: the next one is taken, and a warning names both. One that has an interpreter
+/// is taken without a word.
+#[test]
+fn a_stale_virtual_environment_is_told() {
+    let envs = tempfile::tempdir().unwrap();
+    let (gone, empty, whole) = (envs.path().join("gone"), envs.path().join("empty"), envs.path().join("whole"));
+    fs::create_dir(&empty).unwrap();
+    virtual_env(&whole);
+    let nothing = |_: &Path| ();
+    let base = prefix(None, &nothing, &[]);
+    for stale in [&gone, &empty] {
+        assert_eq!(prefix(Some(stale), &nothing, &[stale]), base, "{stale:?}");
+    }
+    let beside = prefix(Some(&gone), &virtual_env, &[&gone]);
+    assert!(beside.ends_with(".venv"), "{beside}");
+    let dangling = |venv: &Path| {
+        fs::create_dir_all(venv.join("bin")).unwrap();
+        symlink(envs.path().join("no-python"), venv.join("bin/python")).unwrap();
+    };
+    assert_eq!(prefix(None, &dangling, &[Path::new(".venv")]), base);
+    assert_eq!(prefix(Some(&whole), &dangling, &[]), whole.to_str().unwrap());
+}
+
+/// Starts a server with this `VIRTUAL_ENV`, and with this in `.venv` beside its file; gives the prefix of its worker's interpreter. The
+/// log has a warning for each of `stale`, and no other.
+fn prefix(variable: Option<&Path>, beside: &dyn Fn(&Path), stale: &[&Path]) -> String {
+    let folder = place(POOL);
+    beside(&folder.path().join(".venv"));
+    let server = serve(folder, |command| _ = variable.map(|variable| command.env("VIRTUAL_ENV", variable)));
+    let prefix = server.call("one/interpreter", "{}", &[]).result().as_str().unwrap().to_owned();
+    let log = server.log();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN") && line.contains("bin/python")).collect();
+    assert_eq!(warnings.len(), stale.len(), "{log}");
+    for (warning, stale) in warnings.iter().zip(stale) {
+        assert!(warning.contains(stale.to_str().unwrap()) && warning.contains("pool=one"), "{warning}");
+    }
+    prefix
+}
+
+/// The least that Python takes for a virtual environment.
+fn virtual_env(folder: &Path) {
+    let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+    let python = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
+    fs::create_dir_all(folder.join("bin")).unwrap();
+    symlink(&python, folder.join("bin/python")).unwrap();
+    let home = python.parent().unwrap().display();
+    fs::write(folder.join("pyvenv.cfg"), format!("home = {home}\n")).unwrap();
 }
 
 /// In the locale of C, which services have that say nothing, text of workers is UTF-8: what they print, file names and files.
