@@ -79,7 +79,7 @@ fn build<R>(
     };
     let max_frame = MAX_FRAME.take_u32(given.max_frame)?;
     let Started { launch, cwd, stale_venvs } = given.program.build()?;
-    let Common { env, env_mode, .. } = given;
+    let Common { env, env_mode, numeric_threads, .. } = given;
     Ok(PoolConfig {
         name,
         settings,
@@ -88,6 +88,7 @@ fn build<R>(
         cwd,
         env,
         env_mode,
+        numeric_threads,
         timeout,
         stop,
         max_frame,

@@ -37,6 +37,9 @@ def text(text: str, file: str):
 
 const POOL: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
 
+const THREADS: [&str; 5] =
+    ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"];
+
 fn place(config: &str) -> TempDir {
     let folder = folder(config);
     fs::write(folder.path().join("app.py"), APP).unwrap();
@@ -68,6 +71,24 @@ fn the_hosts_token_does_not_reach_workers() {
     let wanted = |token: Value| json!({ "HERDER_TOKEN": token, "HERDER_LOG": "info", "HERDER_URL": "http://h:1" });
     assert_eq!(environment(&server, "one", &names, &shown), wanted(Value::Null));
     assert_eq!(environment(&server, "given", &names, &shown), wanted("mine".into()));
+}
+
+/// A thread count that the host's environment sets stays as it is, for the workers of each pool that inherits it. A clean environment
+/// does not have it.
+#[test]
+fn thread_counts_of_the_hosts_environment_stay() {
+    let clean = POOL.replace("one", "clean");
+    let config = format!("{POOL}numeric_threads = 2\n{clean}numeric_threads = 2\nenv_mode = 'clean'\n");
+    let server = serve(place(&config), |command| {
+        THREADS.iter().for_each(|name| _ = command.env_remove(name));
+        command.env("MKL_NUM_THREADS", "7").env("NUMEXPR_NUM_THREADS", "");
+    });
+    let counts = |[omp, openblas, mkl, numexpr, veclib]: [&str; 5]| {
+        json!({ "OMP_NUM_THREADS": omp, "OPENBLAS_NUM_THREADS": openblas, "MKL_NUM_THREADS": mkl,
+            "NUMEXPR_NUM_THREADS": numexpr, "VECLIB_MAXIMUM_THREADS": veclib })
+    };
+    assert_eq!(environment(&server, "one", &THREADS, &[]), counts(["2", "2", "7", "", "2"]));
+    assert_eq!(environment(&server, "clean", &THREADS, &[]), counts(["2"; 5]));
 }
 
 /// Where the home folder can't be used workers start all the same: the package lies in a folder for temporary files, and the log says why.
