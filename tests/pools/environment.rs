@@ -96,6 +96,19 @@ async fn thread_counts_of_the_pools_env_stay() {
     followed.end().await;
 }
 
+/// A pool of a `command` has them too: it may be Python as well, or use OpenMP.
+#[tokio::test]
+async fn a_command_has_its_share_of_the_cores() {
+    let pool = pool("command", |fresh| {
+        fresh.file("app.py", APP);
+        let command = fresh.basic().command(["python3", "-m", "herder", "app.py:app"]).pool_size(1);
+        command.env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/python/src")).env_mode(EnvMode::Clean).build()
+    })
+    .await;
+    assert_eq!(seen(&pool, &VARIABLES).await, all(Some(&cores().to_string())));
+    pool.end().await;
+}
+
 /// A pool that is given the host's token on purpose gets it, with a clean environment and with an inherited one.
 #[tokio::test]
 async fn a_token_that_is_given_to_a_pool_reaches_its_workers() {
