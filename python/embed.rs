@@ -19,6 +19,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "bytecode.py",
     "call.py",
     "codec.py",
+    "contexts.py",
     "control.py",
     "demo.py",
     "errors.py",
