@@ -88,6 +88,16 @@ class Traffic:
             self.errors.append(answer.error)
         self.room.release()
 
+    def finish(self):
+        """Receive what is left. Not to join while an answer waits: worker and sender could wait for each other."""
+        self.stop.set()
+        self.room.release()
+        while self.waiting or self.sender.is_alive():
+            if self.waiting:
+                self.receive()
+            else:
+                self.sender.join()
+
 
 def read_outputs(host):
     """Read what the worker prints, fast enough for its many log lines; the event is set by its line "spent"."""
@@ -113,11 +123,7 @@ def test_r26_a_thousand_exceptions_lose_no_byte(start, tmp_path, sizes):
     traffic.sender.start()
     while traffic.results + len(traffic.errors) < 100 or not spent.is_set():
         traffic.receive()
-    traffic.stop.set()
-    traffic.room.release()
-    traffic.sender.join()
-    while traffic.waiting:
-        traffic.receive()
+    traffic.finish()
     assert traffic.results
     assert {error["kind"] for error in traffic.errors} <= {"exception", "unencodable"}
     assert host.call("pid", session="ann").result == [process, first + 1]
