@@ -30,6 +30,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "py.typed",
     "session.py",
     "testing.py",
+    "text.py",
     "worker.py",
 ];
 

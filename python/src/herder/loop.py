@@ -131,11 +131,11 @@ def serve(worker: Worker) -> None:
                 out.append(payload)
             except BaseException as error:
                 calls.running = 0
-                if isinstance(error, ProtocolError):
+                if issubclass(type(error), ProtocolError):
                     raise
                 if started and not ended:
                     ended = now()
-                out.append(answers.failure(wire_id, error, started, ended))
+                out.append(answers.failure(wire_id, error, started, ended, max_frame))
                 payload = b""
             if cancelled:
                 cancelled.pop(wire_id, None)

@@ -17,6 +17,7 @@ from herder.errors import ProtocolError, Refusal, StartFailed
 from herder.load import load
 from herder.pipe import read_frame, write_all
 from herder.session import Session, Sessions
+from herder.text import text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def main(arguments: list[str]) -> int:
     control_fd = int(os.environ.pop("HERDER_CTL_FD", "-1"))
     _own([each for each in (fd, control_fd) if each >= 0])
     _signals()
+    _streams()
     bytecode.restore()
     try:
         worker = _hello(fd, control_fd)
@@ -134,8 +136,15 @@ def _signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+
+
+def _streams() -> None:
+    """Make both streams UTF-8 whatever the locale, so that no text that a handler prints raises."""
     for stream in (sys.stdout, sys.stderr):
-        getattr(stream, "reconfigure", lambda **_: None)(line_buffering=True)
+        try:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore
+        except (AttributeError, OSError, ValueError):  # `sitecustomize` put another object there, or closed it
+            pass
 
 
 def _hello(fd: int, control_fd: int) -> Worker | None:
@@ -219,7 +228,7 @@ def _start(worker: Worker, target: str) -> bool:
     except BaseException as error:
         if calls.forked:
             os._exit(1)
-        _start_failed(worker.fd, error)
+        _start_failed(worker, error)
         return False
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
@@ -243,13 +252,13 @@ def _ready(worker: Worker) -> dict[str, Any]:
     return {"commands": commands, "window": worker.pipeline}
 
 
-def _start_failed(fd: int, error: BaseException) -> None:
-    if isinstance(error, StartFailed):
-        fields = {"kind": "start_failed", "message": str(error)}
+def _start_failed(worker: Worker, error: BaseException) -> None:
+    if issubclass(type(error), StartFailed):
+        fields = {"kind": "start_failed", "message": text(error)}
     else:
         fields = answers.raised("start_failed", error)
     answers.log(f"herder: the application did not start: {fields.get('traceback', fields['message'])}")
-    write_all(fd, answers.error_frame(0, fields))
+    write_all(worker.fd, answers.error_frame(0, fields, max_frame=worker.max_frame))
 
 
 def _serve(worker: Worker) -> int:
