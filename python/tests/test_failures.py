@@ -51,6 +51,16 @@ class Classless(Exception):
 class Traceless(Exception):
     __traceback__ = __cause__ = __context__ = __notes__ = property(lambda self: 1 / 0)
 
+class Nested:
+    def __init__(self, inner): self.inner = inner
+    def __repr__(self): return f"Nested({self.inner!r})"
+
+def nested(levels):
+    value = None
+    for _ in range(levels):
+        value = Nested(value)
+    return value
+
 def deep(levels):
     value = []
     for _ in range(levels):
@@ -77,6 +87,7 @@ ERRORS = {
     "classless": lambda: Classless("classless"),
     "traceless": lambda: Traceless("traceless"),
     "deep": lambda: ValueError(deep(200_000)),
+    "nested": lambda: ValueError(nested(200_000)),
     "huge type": lambda: type("T" * 5_000_000, (Exception,), {})("huge"),
     "hostile type": lambda: type(Text("Hostile"), (Exception,), {})("hostile"),
     "half": lambda: ValueError("half \\ud800"),
@@ -123,6 +134,8 @@ def limit(levels: int): sys.setrecursionlimit(levels)
 
 def takes(x: object = None): return 1
 
+def gives(x: object): return x
+
 def recurses(n: int = 0): return recurses(n + 1) + 1
 
 def hog(used: int):
@@ -135,7 +148,7 @@ def big(): return "x" * (40 << 20)
 
 def ok(): return "ok"
 """
-COMMANDS = ("fails", "returns", "limit", "takes", "recurses", "hog", "big", "ok")
+COMMANDS = ("fails", "returns", "limit", "takes", "gives", "recurses", "hog", "big", "ok")
 SYNC = APP + "".join(f"app.command({name})\n" for name in COMMANDS)
 ASYNC = APP + "".join(
     f"""
@@ -229,8 +242,22 @@ def test_depth_is_bounded_whatever_the_recursion_limit(any_worker):
         inner = opening * 200_000 + b"1" + closing * 200_000
         answer = host.call("takes", b'{"x":' + inner + b"}")
         assert answer.refused == "malformed" and "nested too deep" in answer.error["message"]
-    assert host.call("fails", how="deep").error["type"] == "ValueError"
+    for how in ("deep", "nested"):
+        assert host.call("fails", how=how).error["type"] == "ValueError"
     assert host.call("ok").result == "ok"
+
+
+@pytest.mark.parametrize("limit", [1000, 1_000_000])
+def test_nine_hundred_levels_come_and_go(any_worker, limit):
+    host = any_worker()
+    host.call("limit", levels=limit)
+    payload = b'{"x":' + b"[" * 900 + b'"' + b"x" * 1000 + b'"' + b"]" * 900 + b"}"
+    assert host.call("gives", payload).payload == payload[5:-1]
+    assert host.call("gives", payload.replace(b"x" * 1000, b"")).payload.startswith(b"[" * 900)
+    if sys.version_info < (3, 12):
+        payload = payload.replace(b"[", b"[[").replace(b"]", b"]]")
+        assert "nested too deep" in host.call("gives", payload).error["message"]
+        assert "nested too deep" in host.call("returns", what="deep list").error["message"]
 
 
 def test_the_recursion_limit_is_the_application_s_again(start):

@@ -1,6 +1,8 @@
 //! Arguments that the check accepts are also accepted by Python and serde_json (R41).
 
-use herder_wire::{MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json, check_json_object, without_byte_order_mark};
+use herder_wire::{
+    MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json, check_json_object, without_byte_order_mark,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

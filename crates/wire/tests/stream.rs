@@ -300,7 +300,8 @@ fn errors_of_later_versions_are_exceptions() {
 #[test]
 fn r38_the_texts_of_an_error_are_read_leniently() {
     let read = |text: &[u8]| serde_json::from_slice::<WorkerError>(text);
-    let error = read(br#"{"kind":"exception","message":"a\ud800b","code":"\udc00","type":null,"traceback":"\ud83d\ude00"}"#);
+    let error =
+        read(br#"{"kind":"exception","message":"a\ud800b","code":"\udc00","type":null,"traceback":"\ud83d\ude00"}"#);
     let error = error.unwrap();
     assert!(error.message.starts_with("a\u{fffd}") && error.message.ends_with('b'), "{error:?}");
     assert!(error.code.unwrap().chars().all(|each| each == '\u{fffd}'));
