@@ -76,21 +76,22 @@ def describe(error: BaseException) -> dict[str, str]:
     """Return the fields of an error frame: `kind`, `message`, and what else there is to say."""
     kind = type(error)  # `isinstance` would ask the object for its `__class__`
     if issubclass(kind, Refusal):
-        return {"kind": text(error.kind), "message": text(error.message)}  # type: ignore[attr-defined]
+        given = {**field("kind", error), **field("message", error), **field("type", error)}
+        return {"kind": "exception", "message": "", **given}
     if issubclass(kind, Rejected):
-        return {"kind": "rejected", "message": text(error), **code(error)}
+        return {"kind": "rejected", "message": text(error), **field("code", error)}
     if issubclass(kind, Interrupted):
         return {"kind": "cancelled", "message": "the call was interrupted"}
     return raised("exception", error)
 
 
-def code(error: BaseException) -> dict[str, str]:
-    """Return the field `code` of a `Rejected`, if there is one: a subclass need not have called its `__init__`."""
+def field(name: str, error: BaseException) -> dict[str, str]:
+    """Return an attribute that may be None, or absent: a subclass need not have called `__init__` of its base."""
     try:
-        value = error.code  # type: ignore[attr-defined]
+        value = getattr(error, name)
     except BaseException:
         return {}
-    return {} if value is None else {"code": text(value)}
+    return {} if value is None else {name: text(value)}
 
 
 def raised(kind: str, error: BaseException) -> dict[str, str]:

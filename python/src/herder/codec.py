@@ -30,7 +30,7 @@ def decode(payload: bytes | memoryview) -> Any:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else text(error) or type(error).__name__
         raise Refusal("malformed", f"the arguments are not valid JSON: {reason}") from None
     except MemoryError:
-        raise Refusal("exception", "MemoryError: not enough memory to parse the arguments") from None
+        raise Refusal("exception", "not enough memory to parse the arguments", "MemoryError") from None
 
 
 def _parsed(whole: str, scan: Scan) -> Any:
