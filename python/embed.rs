@@ -34,6 +34,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "session.py",
     "stdlib.py",
     "testing.py",
+    "text.py",
     "worker.py",
 ];
 
