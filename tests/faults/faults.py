@@ -193,6 +193,35 @@ def shout(megabytes: int) -> int:
     return megabytes
 
 
+# --- after the call ---------------------------------------------------------------------------------------------------
+
+
+class TooLate(Exception):
+    """Of a time limit whose call has ended."""
+
+
+@app.command
+def late(how: str, path: str) -> str:
+    """Raise on the main thread when this call has been answered, as a file says."""
+    main = threading.main_thread().ident
+
+    def alarm(*_: object) -> None:
+        raise TooLate
+
+    def raise_it() -> None:
+        while not os.path.exists(path):
+            time.sleep(0.005)
+        if how == "alarm":
+            os.kill(os.getpid(), signal.SIGALRM)
+        else:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(main), ctypes.py_object(TooLate))
+        print("raised")
+
+    signal.signal(signal.SIGALRM, alarm)
+    threading.Thread(target=raise_it, daemon=True).start()
+    return "in time"
+
+
 # --- deaths -----------------------------------------------------------------------------------------------------------
 
 

@@ -261,3 +261,29 @@ async fn a_fork_that_returns_slowly() {
 async fn a_fork_that_stays() {
     forks("stays", "a handler that forks, and the fork lives on").await;
 }
+
+/// R26: whatever comes too late for its call is nobody's exception. The next call wakes the worker, which meets it then at the
+/// latest.
+async fn late(how: &str, fault: &'static str) {
+    let scene = Scene::new(&format!("late_{how}")).await;
+    let path = scene.path("answered");
+    scene.call("late", json!({ "how": how, "path": path })).await.unwrap();
+    std::fs::write(&path, "").unwrap();
+    let name = scene.pool.name().to_string();
+    let logged =
+        async |text: &str| until(text, async || lines_of(&name).iter().any(|line| line.message.contains(text))).await;
+    logged("raised").await;
+    scene.victim_pid().await;
+    logged("raised outside of a call is ignored").await;
+    scene.survived_fine(fault, "in time; a line of the log has the exception").await;
+}
+
+#[tokio::test]
+async fn r26_a_signal_handler_that_raises_late() {
+    late("alarm", "a signal handler that raises after its call").await;
+}
+
+#[tokio::test]
+async fn r26_an_exception_that_is_thrown_late() {
+    late("throw", "an exception that a thread throws into the main thread after its call").await;
+}
