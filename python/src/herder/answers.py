@@ -24,7 +24,7 @@ TRACEBACK_LIMIT = 32 * 1024  # characters
 FRAMES = 1000  # of a traceback, the last ones
 CODE = 256  # characters; a longer code gives way to the message
 LARGEST = 1 << 30  # a limit for frames that none is above
-UNTOLD = b'{"kind":"exception","message":"the error cannot be told"}'
+UNTOLD = b'{"kind":"exception","message":"<an exception that cannot be told>"}'
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 OWN = frozenset(os.path.join(FOLDER, name + ".py") for name in ("aio", "binding", "loop", "testing", "worker"))
 
@@ -42,6 +42,11 @@ def error_frame(
 ) -> bytes:
     """Return an error frame of at most `max_frame` bytes. Values of `fields` are exact strings of valid Unicode."""
     return frames.answer(frames.ERROR, wire_id, started, ended, fitted(fields, max_frame - frames.STAMPS_SIZE))
+
+
+def bare(wire_id: int) -> bytes:
+    """Return an error frame for what cannot be told."""
+    return frames.answer(frames.ERROR, wire_id, 0, 0, UNTOLD)
 
 
 def fitted(fields: dict[str, str], room: int) -> bytes:
@@ -102,6 +107,11 @@ def raised(kind: str, error: BaseException) -> dict[str, str]:
 def log_hook(session: str, error: BaseException) -> None:
     """What an `on_session_end` hook raised: nobody waits for it, so it goes to the log."""
     log(f"on_session_end failed for session {session!r}:\n{traceback_of(error)}")
+
+
+def log_stray(error: BaseException) -> None:
+    """Log what code of the application raised outside of a call. Never raises: this would be logged again, for ever."""
+    log(f"herder: an exception that was raised outside of a call is ignored:\n{traceback_of(error)}")
 
 
 def log(line: str) -> None:

@@ -107,7 +107,6 @@ impl Server {
     }
 
     /// Starts it with this standard error in place of the file `log`.
-    #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
     pub(crate) fn with_stderr(folder: TempDir, args: &[&str], env: &[(&str, &str)], stderr: impl Into<Stdio>) -> Self {
         let listen = ["--listen", "127.0.0.1:0"];
         let mut command = herder(folder.path(), &["serve"]);
@@ -115,9 +114,21 @@ impl Server {
             .args(listen.iter().filter(|_| !args.contains(&"--listen")))
             .args(args)
             .envs(env.iter().copied())
-            .stdout(Stdio::piped())
             .stderr(stderr);
-        let mut child = command.spawn().unwrap();
+        Self::spawned(folder, command)
+    }
+
+    /// Starts it with an environment that the test makes: with variables that are not there.
+    pub(crate) fn in_environment(folder: TempDir, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
+        command.stderr(File::create(folder.path().join("log")).unwrap());
+        change(&mut command);
+        Self::spawned(folder, command)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
+    fn spawned(folder: TempDir, mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut server = Self { address: ([127, 0, 0, 1], 0).into(), banner: Vec::new(), folder, child };
         for line in lines.by_ref().map_while(Result::ok) {

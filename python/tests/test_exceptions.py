@@ -1,0 +1,188 @@
+"""R26: exceptions that the application raises at any step of the loop cost no byte and no session."""
+
+import os
+import random
+import signal
+import threading
+
+import pytest
+
+from host import write_app
+
+ALARMS = 1000
+
+APP = """
+    import ctypes, random, signal
+
+    class Stray(Exception):
+        pass
+
+    left = 0
+
+    def stray(*_):
+        global left
+        left -= 1
+        if left == 0:
+            os.write(1, b"spent\\n")
+        else:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(SHORTEST, LONGEST))
+        raise Stray
+
+    signal.signal(signal.SIGALRM, stray)
+
+    @app.command
+    def alarms(count: int, seed: int) -> None:
+        global left
+        random.seed(seed)
+        left = count
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+
+    @app.command
+    def echo(n: int, text: str) -> list:
+        return [n, text]
+
+    @app.command
+    def pid(session: herder.Session) -> list:
+        session.state["n"] = session.state.get("n", 0) + 1
+        return [os.getpid(), session.state["n"]]
+"""
+
+
+def app_with_alarms(folder, shortest=0.0002, longest=0.003):
+    return write_app(folder, APP.replace("SHORTEST", str(shortest)).replace("LONGEST", str(longest)))
+
+
+class Traffic:
+    """Calls from a thread of their own, many at once; each answer is checked when it comes."""
+
+    def __init__(self, host, sizes, seed):
+        self.host = host
+        self.random = random.Random(seed)
+        self.sizes = sizes
+        self.waiting = {}
+        self.results = 0
+        self.errors = []
+        self.room = threading.Semaphore(16)
+        self.stop = threading.Event()
+        self.sender = threading.Thread(target=self.send)
+
+    def send(self):
+        n = 0
+        while not self.stop.is_set():
+            self.room.acquire()
+            n += 1
+            size = self.random.choice(self.sizes)
+            text = f"{n}," * (size // (len(str(n)) + 1) + 1)
+            wire_id, data = self.host.packed("echo", b'{"n":%d,"text":"%s"}' % (n, text.encode()))
+            self.waiting[wire_id] = [n, text]
+            self.host.calls.sendall(data)
+
+    def receive(self):
+        """One answer: it belongs to a call that has none, and is its result or an exception."""
+        answer = self.host.answer()
+        expected = self.waiting.pop(answer.wire_id)
+        if answer.error is None:
+            assert answer.result == expected
+            self.results += 1
+        else:
+            self.errors.append(answer.error)
+        self.room.release()
+
+    def finish(self):
+        """Receive what is left. Not to join while an answer waits: worker and sender could wait for each other."""
+        self.stop.set()
+        self.room.release()
+        while self.waiting or self.sender.is_alive():
+            if self.waiting:
+                self.receive()
+            else:
+                self.sender.join()
+
+
+def read_outputs(host):
+    """Read what the worker prints, fast enough for its many log lines; the event is set by its line "spent"."""
+    spent = threading.Event()
+
+    def read(stream):
+        for data in iter(lambda: os.read(stream.fileno(), 1 << 16), b""):
+            if data == b"spent\n":
+                spent.set()
+
+    for stream in (host.process.stdout, host.process.stderr):
+        threading.Thread(target=read, args=(stream,), daemon=True).start()
+    return spent
+
+
+@pytest.mark.parametrize("sizes", [(10, 200, 70_000), (1 << 20,)], ids=["small", "large"])
+def test_r26_a_thousand_exceptions_lose_no_byte(start, tmp_path, sizes):
+    host = start(app_with_alarms(tmp_path), pipeline=64)
+    process, first = host.call("pid", session="ann").result
+    assert host.call("alarms", count=ALARMS, seed=7).error is None
+    traffic = Traffic(host, sizes, 7)
+    spent = read_outputs(host)
+    traffic.sender.start()
+    while traffic.results + len(traffic.errors) < 100 or not spent.is_set():
+        traffic.receive()
+    traffic.finish()
+    assert traffic.results
+    assert {error["kind"] for error in traffic.errors} <= {"exception", "unencodable"}
+    assert host.call("pid", session="ann").result == [process, first + 1]
+
+
+def test_r26_an_exception_that_comes_after_its_call_is_logged(start, tmp_path):
+    """A time limit as libraries make it: a thread throws an exception into the main thread, too late."""
+    late = tmp_path / "late"
+    os.mkfifo(late)
+    host = start(
+        f"""
+        import ctypes
+
+        class LimitReached(Exception):
+            pass
+
+        def throw(ident):
+            with open({str(late)!r}) as fifo:
+                fifo.read()
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(LimitReached))
+            print("thrown", flush=True)
+
+        @app.command
+        def work(session: herder.Session) -> None:
+            session.state["n"] = 1
+            threading.Thread(target=throw, args=(threading.main_thread().ident,), daemon=True).start()
+
+        @app.command
+        def look(session: herder.Session): return session.state
+        """
+    )
+    assert host.call("work", session="ann").result is None
+    late.write_text("now")
+    assert host.wait_for_line() == "thrown"
+    assert host.call("look", session="ann").result == {"n": 1}
+    host.shutdown()
+    status, _, errors = host.finish()
+    assert status == 0
+    assert "an exception that was raised outside of a call is ignored" in errors
+    assert "LimitReached" in errors
+
+
+@pytest.mark.parametrize("kind", ["SystemExit", "KeyboardInterrupt", "TimeoutError", "BrokenPipeError"])
+def test_r26_no_kind_of_stray_exception_ends_the_worker(start, kind):
+    host = start(
+        f"""
+        import signal
+
+        def stray(*_):
+            print("raised", flush=True)
+            raise {kind}
+
+        signal.signal(signal.SIGALRM, stray)
+
+        @app.command
+        def pid(): return os.getpid()
+        """
+    )
+    process = host.call("pid").result
+    host.kill(signal.SIGALRM)
+    assert host.wait_for_line() == "raised"
+    assert host.call("pid").result == process
