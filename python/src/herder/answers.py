@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from herder import frames
+from herder import frames, stdlib
 from herder.codec import encode
 from herder.errors import Interrupted, Refusal, Rejected
 from herder.text import PRINTED, clean, limited, type_name
@@ -132,14 +132,23 @@ def traceback_of(error: BaseException) -> str:
 
 
 def _traceback_of(error: BaseException) -> str:
-    import traceback
-
     tb = trimmed(BaseException.__dict__["__traceback__"].__get__(error))
     try:
-        return clean("".join(traceback.format_exception(type(error), error, tb)))
-    except BaseException:  # of the exception's own attributes, or its type's
-        lines = "".join(traceback.format_tb(tb))
-        return clean(f"Traceback (most recent call last):\n{lines}{type_name(error)}: {text(error)}\n")
+        format_exception = stdlib.module("traceback").format_exception
+        with stdlib.only():  # it imports more while it formats
+            return clean("".join(format_exception(type(error), error, tb)))
+    except BaseException:  # of the exception itself, or the application has replaced a module that this needs
+        return clean(_plain(error, tb))
+
+
+def _plain(error: BaseException, tb: TracebackType | None) -> str:
+    """A traceback by means of the language alone: no source lines, and no exceptions but this one."""
+    lines = ["Traceback (most recent call last):"]
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {tb.tb_lineno}, in {code.co_name}')
+        tb = tb.tb_next
+    return "\n".join([*lines, f"{type_name(error)}: {text(error)}", ""])
 
 
 def trimmed(tb: TracebackType | None) -> TracebackType | None:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from herder import answers, bytecode, frames
+from herder import answers, bytecode, frames, stdlib
 from herder.call import calls
 from herder.codec import decode, encode
 from herder.errors import ProtocolError, Refusal, StartFailed
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from herder.binding import Command
 
 USAGE = """\
-`python -m herder APP` is what Herder runs for each of its workers; by itself it has nobody to talk to.
+Herder runs this for each of its workers; by itself it has nobody to talk to.
 Start a server with workers of your application:
 
     herder serve {app}
@@ -85,6 +85,7 @@ def main(arguments: list[str]) -> int:
     _signals()
     _streams()
     bytecode.restore()
+    stdlib.install()
     try:
         worker = _hello(fd, control_fd)
         if worker is None:
@@ -207,17 +208,18 @@ def _start(worker: Worker, target: str) -> bool:
     try:
         worker.app = load(target)
         worker.commands = worker.app._commands()
-        if worker.app._uses_asyncio():
-            from herder import aio
+        with stdlib.only():  # what is imported here is not to be found in the application's folders
+            if worker.app._uses_asyncio():
+                from herder import aio
 
-            aio.prepare(worker)
-        _import_the_rest(worker)
+                aio.prepare(worker)
+            _import_the_rest(worker)
         for hook in worker.app._on_start:
             worker.run_hook(hook)
     except BaseException as error:
         if calls.forked:
             os._exit(1)
-        _start_failed(worker, error)
+        _start_failed(worker, error, target)
         return False
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
@@ -230,8 +232,10 @@ def _start(worker: Worker, target: str) -> bool:
 
 def _import_the_rest(worker: Worker) -> None:
     """Import whatever the worker may need later: a hook may drop the rights to read these files."""
-    import traceback  # noqa: F401
-
+    try:
+        stdlib.module("traceback")
+    except Exception:  # the application has replaced a module that it needs: tracebacks are plain then
+        pass
     if worker.wake is None:
         from herder import loop  # noqa: F401
 
@@ -244,12 +248,18 @@ def _ready(worker: Worker) -> dict[str, Any]:
     return {"commands": commands, "window": worker.pipeline}
 
 
-def _start_failed(worker: Worker, error: BaseException) -> None:
-    if issubclass(type(error), StartFailed):
-        fields = {"kind": "start_failed", "message": text(error)}
-    else:
-        fields = answers.raised("start_failed", error)
-    answers.log(f"herder: the application did not start: {fields.get('traceback', fields['message'])}")
+def _start_failed(worker: Worker, error: BaseException, target: str) -> None:
+    """Tell the host why, and only the host, which logs it: on standard error it would be told a second time."""
+    message, refused = text(error), issubclass(type(error), StartFailed)
+    try:
+        from herder import explain
+
+        message = text(explain.explained(message, error, target))
+        error = error.with_traceback(explain.trimmed(error.__traceback__))
+    except BaseException:  # of the exception itself, or a hook has dropped the rights to read this package
+        pass
+    fields = {} if refused else answers.raised("start_failed", error)
+    fields = {**fields, "kind": "start_failed", "message": message}
     write_all(worker.fd, answers.error_frame(0, fields, max_frame=worker.max_frame))
 
 
