@@ -24,7 +24,7 @@ TRACEBACK_LIMIT = 32 * 1024  # characters
 FRAMES = 1000  # of a traceback, the last ones
 CODE = 256  # characters; a longer code gives way to the message
 LARGEST = 1 << 30  # a limit for frames that none is above
-UNTOLD = b'{"kind":"exception","message":"the error cannot be told"}'
+UNTOLD = b'{"kind":"exception","message":"<an exception that cannot be told>"}'
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 OWN = frozenset(os.path.join(FOLDER, name + ".py") for name in ("aio", "binding", "loop", "testing", "worker"))
 
@@ -42,34 +42,6 @@ def error_frame(
 ) -> bytes:
     """Return an error frame of at most `max_frame` bytes. Values of `fields` are exact strings of valid Unicode."""
     return frames.answer(frames.ERROR, wire_id, started, ended, fitted(fields, max_frame - frames.STAMPS_SIZE))
-
-
-def fitted(fields: dict[str, str], room: int) -> bytes:
-    """Encode `fields` into at most `room` bytes: with the end of the traceback, without it, with less of the others."""
-    payload = encode(fields)
-    long_code = ["code"] if len(fields.get("code", "")) > CODE else []
-    for name in ("traceback", *long_code, "message", "code", "type"):
-        kept = fields.get(name, "")
-        while kept and len(payload) > room:
-            kept = shortened(name, kept, len(payload) - room)
-            shown = MARK + kept if kept and name == "traceback" else kept
-            fields = {**fields, name: shown} if shown or name == "message" else without(fields, name)
-            payload = encode(fields)
-    return payload
-
-
-def shortened(name: str, value: str, excess: int) -> str:
-    """Return less of `value`, which saves about `excess` bytes of JSON. Part of a code would be another code."""
-    size = len(encode(value))
-    left = 0 if name == "code" else len(value) * max(size - excess, 0) // size - 2 * len(MARK)
-    if left <= 0:
-        return ""
-    return value[-left:] if name == "traceback" else value[:left]
-
-
-def without(fields: dict[str, str], name: str) -> dict[str, str]:
-    """Return `fields` without one of them."""
-    return {key: value for key, value in fields.items() if key != name}
 
 
 def describe(error: BaseException) -> dict[str, str]:
@@ -105,7 +77,7 @@ def log_hook(session: str, error: BaseException) -> None:
 
 
 def log_stray(error: BaseException) -> None:
-    """What code of the application raised outside of a call."""
+    """Log what code of the application raised outside of a call. Never raises, or this would be logged, for ever."""
     log(f"herder: an exception that was raised outside of a call is ignored:\n{traceback_of(error)}")
 
 
@@ -132,7 +104,7 @@ def _traceback_of(error: BaseException) -> str:
         format_exception = stdlib.module("traceback").format_exception
         with stdlib.only():  # it imports more while it formats
             return clean("".join(format_exception(type(error), error, tb)))
-    except BaseException:  # of the exception's own attributes, or the application has replaced a module it needs
+    except BaseException:  # of the exception itself, or the application has replaced a module that this needs
         return clean(_plain(error, tb))
 
 

@@ -147,7 +147,7 @@ def _hello(fd: int, control_fd: int) -> Worker | None:
     try:
         worker = Worker(fd, parse_hello(frame[1]))
     except ProtocolError as error:
-        write_all(fd, answers.error_frame(0, {"kind": "start_failed", "message": str(error)}))
+        write_all(fd, answers.error_frame(0, {"kind": "start_failed", "message": text(error)}))
         raise
     interruptible(worker)
     hello = {
@@ -250,16 +250,15 @@ def _ready(worker: Worker) -> dict[str, Any]:
 
 def _start_failed(worker: Worker, error: BaseException, target: str) -> None:
     """Tell the host why, and only the host, which logs it: on standard error it would be told a second time."""
-    known = issubclass(type(error), StartFailed)
-    message = text(error)
+    message, refused = text(error), issubclass(type(error), StartFailed)
     try:
         from herder import explain
 
-        message = explain.explained(message, error, target)
+        message = text(explain.explained(message, error, target))
         error = error.with_traceback(explain.trimmed(error.__traceback__))
-    except Exception:  # a hook has dropped the rights to read this package
+    except BaseException:  # of the exception itself, or a hook has dropped the rights to read this package
         pass
-    fields = {} if known else answers.raised("start_failed", error)
+    fields = {} if refused else answers.raised("start_failed", error)
     fields = {**fields, "kind": "start_failed", "message": message}
     write_all(worker.fd, answers.error_frame(0, fields, max_frame=worker.max_frame))
 
