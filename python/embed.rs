@@ -29,6 +29,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "pipe.py",
     "py.typed",
     "session.py",
+    "signals.py",
     "testing.py",
     "worker.py",
 ];

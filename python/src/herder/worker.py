@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from herder import answers, bytecode, frames, hooks
+from herder import answers, bytecode, frames, hooks, signals
 from herder.call import calls
 from herder.codec import decode, encode
 from herder.errors import ProtocolError, Refusal, StartFailed
@@ -92,7 +92,7 @@ def main(arguments: list[str]) -> int:
     fd = int(os.environ.pop("HERDER_FD"))
     control_fd = int(os.environ.pop("HERDER_CTL_FD", "-1"))
     _own([each for each in (fd, control_fd) if each >= 0])
-    _signals()
+    signals.install()
     bytecode.restore()
     try:
         worker = _hello(fd, control_fd)
@@ -106,6 +106,8 @@ def main(arguments: list[str]) -> int:
         return 1
     except (BrokenPipeError, ConnectionResetError):
         return 0  # the host has gone
+    finally:
+        signals.restore_sigterm()  # what runs at exit may never return
 
 
 def _own(fds: list[int]) -> None:
@@ -124,18 +126,6 @@ def _own(fds: list[int]) -> None:
         os.close(null)
 
     os.register_at_fork(after_in_child=forked)
-
-
-def _signals() -> None:
-    """Ctrl-C is the host's business, SIGTERM ends the process, SIGUSR1 prints the stacks of all threads."""
-    import faulthandler
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-    for stream in (sys.stdout, sys.stderr):
-        getattr(stream, "reconfigure", lambda **_: None)(line_buffering=True)
 
 
 def _hello(fd: int, control_fd: int) -> Worker | None:
@@ -162,6 +152,7 @@ def _hello(fd: int, control_fd: int) -> Worker | None:
     if control_fd >= 0:
         from herder.control import Control
 
+        signals.hold_sigterm()
         Control(control_fd, worker).start()
     return worker
 
