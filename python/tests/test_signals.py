@@ -1,4 +1,4 @@
-"""R30: what signals do to a worker, and to what it starts."""
+"""R30, R35: what signals do to a worker, to what it starts, and when an interrupt has to wait."""
 
 import os
 import signal
@@ -262,3 +262,99 @@ def run(file: str):
     host.ping()
     (tmp_path / "go").touch()
     assert host.answer().result == "done"
+
+
+# A module whose import goes on until an interrupt has come three times, and an application that imports it.
+SLOW = """
+import time, __main__
+__main__.loads = getattr(__main__, "loads", 0) + 1
+print("importing", flush=True)
+while len(__main__.interrupts) < 3: time.sleep(0.001)
+loads = __main__.loads
+"""
+IMPORTS = """
+import importlib, signal, __main__
+__main__.interrupts = interrupts = []
+sys.path.insert(0, os.path.dirname(__file__))
+
+@app.on_start
+def count_interrupts():
+    interrupt = signal.getsignal(signal.SIGUSR2)
+    def counted(number, frame):
+        interrupts.append(number)
+        interrupt(number, frame)
+    signal.signal(signal.SIGUSR2, counted)
+
+@app.command
+def by_statement():
+    import slow
+    time.sleep(1000)
+
+@app.command
+def by_name():
+    importlib.import_module("slow")
+    time.sleep(1000)
+
+@app.command
+def loads():
+    import slow
+    return [slow.loads, len(interrupts)]
+
+@app.on_session_end
+def ends(session, reason):
+    import slow
+    print("imported")
+    time.sleep(1000)
+"""
+ASYNC_IMPORT = """
+@app.command
+async def in_a_task():
+    import slow
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "command"),
+    [
+        ("", "by_statement"),
+        ("", "by_name"),
+        (ASYNC_IMPORT, "by_statement"),
+        (ASYNC_IMPORT, "by_name"),
+        (ASYNC_IMPORT, "in_a_task"),
+    ],
+    ids=["sync-statement", "sync-name", "asyncio-statement", "asyncio-name", "asyncio-task"],
+)
+def test_an_interrupt_waits_for_the_end_of_an_import(start, tmp_path, more, command):
+    """R35: half an import would break every later one: `cannot load module more than once per process`."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    host = start(IMPORTS + more)
+    wire_id = host.send(command)
+    assert host.wait_for_line() == "importing"
+    host.cancel(wire_id, interrupt=True)
+    assert host.answer().refused == "cancelled"
+    loads, interrupts = host.call("loads").result
+    assert loads == 1 and interrupts > 3, "the one that broke the call came after the import"
+
+
+@pytest.mark.parametrize("more", ["", ASYNC_IMPORT], ids=["sync", "asyncio"])
+def test_the_limit_of_a_hook_waits_for_the_end_of_an_import(start, tmp_path, more):
+    """R22: the same of `on_session_end`. It still ends the worker if it goes on for twice its time."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    host = start(IMPORTS + more, session_end_timeout_ms=1000)
+    host.end_session("ann")
+    assert host.wait_for_line() == "importing"
+    assert host.wait_for_line() == "imported"
+    assert host.call("loads").result[0] == 1
+    host.shutdown()
+    status, _, err = host.finish()
+    assert status == 0 and "HookTimeout" in err
+
+
+def test_a_hook_whose_import_never_ends_ends_the_worker(start, tmp_path):
+    """R22: what waits for ever is killed as promised."""
+    (tmp_path / "slow.py").write_text("import time\nprint('importing', flush=True)\nwhile True: time.sleep(1)\n")
+    host = start(IMPORTS, session_end_timeout_ms=50)
+    host.end_session("ann")
+    status, _, err = host.finish()
+    assert status == 1 and "cannot be interrupted" in err

@@ -1,4 +1,4 @@
-"""What signals do to a worker process.
+"""What signals do to a worker process, and when an interrupt has to wait.
 
 A worker ignores SIGINT, and SIGTERM until its host asks for the end: both may come to every process of a service at
 once, and the host then lets calls finish. Both are ignored by a handler, not by SIG_IGN, which programs that the
@@ -14,8 +14,10 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
+    from collections.abc import Container
+    from types import CodeType, FrameType
 
+IMPORT_MACHINERY = "<frozen importlib._bootstrap"  # and `_bootstrap_external`
 held = False  # whether SIGTERM is ignored until `restore_sigterm`
 
 
@@ -62,6 +64,18 @@ def restore_sigterm() -> None:
         held = False
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def importing(frame: FrameType | None, own: Container[CodeType]) -> bool:
+    """Whether an import is under way in `frame` or its callers, up to the first frame whose code is in `own`.
+
+    A module whose import is broken in the middle may fail for ever: C extensions are initialized once per process.
+    """
+    while frame is not None and frame.f_code not in own:
+        if frame.f_code.co_filename.startswith(IMPORT_MACHINERY):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def ignore(_signal: int, _frame: FrameType | None) -> None:
