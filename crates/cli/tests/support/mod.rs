@@ -107,7 +107,6 @@ impl Server {
     }
 
     /// Starts it with this standard error in place of the file `log`.
-    #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
     pub(crate) fn with_stderr(folder: TempDir, args: &[&str], env: &[(&str, &str)], stderr: impl Into<Stdio>) -> Self {
         let listen = ["--listen", "127.0.0.1:0"];
         let mut command = herder(folder.path(), &["serve"]);
@@ -115,9 +114,25 @@ impl Server {
             .args(listen.iter().filter(|_| !args.contains(&"--listen")))
             .args(args)
             .envs(env.iter().copied())
-            .stdout(Stdio::piped())
             .stderr(stderr);
-        let mut child = command.spawn().unwrap();
+        Self::begin(folder, command)
+    }
+
+    /// Starts it by a Python script, which becomes the program in its arguments.
+    pub(crate) fn by(script: &str, folder: TempDir) -> Self {
+        let herder = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
+        let mut command = Command::new("python3");
+        command.args(["-c", script]).arg(herder.get_program()).args(herder.get_args());
+        command.current_dir(folder.path()).stdin(Stdio::null()).stderr(File::create(folder.path().join("log")).unwrap());
+        for (name, _) in herder.get_envs() {
+            command.env_remove(name); // it sets none
+        }
+        Self::begin(folder, command)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
+    fn begin(folder: TempDir, mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut server = Self { address: ([127, 0, 0, 1], 0).into(), banner: Vec::new(), folder, child };
         for line in lines.by_ref().map_while(Result::ok) {
@@ -186,6 +201,11 @@ impl Server {
     /// A file the worker's `wait` waits for; making it lets `wait` go on.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: herder::testing::Signal) {
