@@ -234,6 +234,61 @@ def test_forks_of_a_worker_have_the_defaults(start, more, command):
     assert host.call(command, number=int(signal.SIGINT)).result == 42
 
 
+def test_a_signal_that_meets_a_fork_before_it_runs_is_not_lost(start):
+    """R30: `Process.start` and at once `terminate`: the fork has not got rid of the worker's handlers yet."""
+    host = start(
+        """
+        import signal
+        worker, opened = os.getpid(), os.open
+
+        @app.command
+        def fork():
+            sent, told = os.pipe()
+            def open_late(*arguments):  # Herder's first act in a fork
+                if os.getpid() != worker: os.read(sent, 1)
+                return opened(*arguments)
+            os.open = open_late
+            child = os.fork()
+            if not child: os._exit(7)
+            os.kill(child, signal.SIGTERM)
+            os.write(told, b"x")
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        """
+    )
+    assert host.call("fork").result == -signal.SIGTERM
+    host.kill(signal.SIGTERM)
+    assert host.call("fork").result == -signal.SIGTERM, "the worker itself lives, and still ignores it"
+
+
+def test_an_interrupt_does_not_leave_signals_blocked_around_a_fork(start):
+    host = start(
+        """
+        from herder import signals
+
+        @app.command
+        def fork():
+            waits = []
+            def look(frame, event, _):
+                if event == "call" and frame.f_code.co_name.endswith("_fork"):
+                    waits.append(signals.must_wait(frame, ()))
+            sys.setprofile(look)
+            child = os.fork()
+            if not child: os._exit(0)
+            sys.setprofile(None)
+            os.waitpid(child, 0)
+            return waits + [signals.must_wait(sys._getframe(), ())]
+        """
+    )
+    assert host.call("fork").result == [True, True, False]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
+def test_other_signals_keep_their_default(start, number):
+    host = start(ECHO)
+    host.kill(number)
+    assert host.finish()[0] == -number
+
+
 @BOTH
 def test_programs_that_a_worker_starts_have_the_defaults(start, more):
     """R30: no signal that the worker ignores or handles is ignored there."""

@@ -166,7 +166,7 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
     running = calls.running
     if not running or frame is None or frame.f_code in OWN or not calls.cancelled.get(running):
         return
-    if not signals.importing(frame, OWN) and calls.interrupts(running):
+    if not signals.must_wait(frame, OWN) and calls.interrupts(running):
         raise Interrupted if running > 0 else HookTimeout
 
 

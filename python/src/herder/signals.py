@@ -7,6 +7,7 @@ application starts would inherit.
 
 from __future__ import annotations
 
+import _thread
 import faulthandler
 import os
 import signal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 IMPORT_MACHINERY = "<frozen importlib._bootstrap"  # and `_bootstrap_external`
 held = False  # whether SIGTERM is ignored until `restore_sigterm`
+masks: dict[int, set[int]] = {}  # of the threads that fork right now
 
 
 def install() -> None:
@@ -30,7 +32,7 @@ def install() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_forked)
     for stream in (sys.stdout, sys.stderr):
         getattr(stream, "reconfigure", lambda **_: None)(line_buffering=True)
 
@@ -66,13 +68,15 @@ def restore_sigterm() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def importing(frame: FrameType | None, own: Container[CodeType]) -> bool:
-    """Whether an import is under way in `frame` or its callers, up to the first frame whose code is in `own`.
+def must_wait(frame: FrameType | None, own: Container[CodeType]) -> bool:
+    """Whether an interrupt would break what must be whole in `frame` or its callers, up to the first with code of `own`.
 
-    A module whose import is broken in the middle may fail for ever: C extensions are initialized once per process.
+    These are imports, since a module whose import is broken in the middle may fail for ever (C extensions are
+    initialized once per process), and the hooks of this file that surround a fork.
     """
     while frame is not None and frame.f_code not in own:
-        if frame.f_code.co_filename.startswith(IMPORT_MACHINERY):
+        file = frame.f_code.co_filename
+        if file.startswith(IMPORT_MACHINERY) or file == ignore.__code__.co_filename:
             return True
         frame = frame.f_back
     return False
@@ -87,8 +91,19 @@ def _ignore(number: int) -> None:
     signal.siginterrupt(number, False)  # C code that does not expect EINTR must not see it
 
 
+def _before_fork() -> None:
+    # A signal that meets the fork before it has its own dispositions would be ignored there, and lost.
+    masks[_thread.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+
+
+def _after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(_thread.get_ident()))
+
+
 def _forked() -> None:
     """Give a fork the defaults: a join after `multiprocessing.Process.terminate` would never return."""
-    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-        if signal.getsignal(number) is ignore:
-            signal.signal(number, default)
+    if signal.getsignal(signal.SIGINT) is ignore:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGTERM) is ignore:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _after_fork()
