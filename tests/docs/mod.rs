@@ -18,3 +18,5 @@ mod pages;
 mod readme;
 #[cfg(test)]
 mod requirements;
+#[cfg(test)]
+mod surroundings;

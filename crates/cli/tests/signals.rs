@@ -75,6 +75,10 @@ fn r30_the_signals_of_its_starter_reach_no_worker() {
         let lost = server.call("one/die", "{}", &[]);
         assert_eq!(lost.problem(502, "worker-lost")["exit_status"], 3, "{script}");
         until("another worker", || server.get("/readyz").status == 200);
+        if script.contains("SIGHUP") {
+            server.signal(Signal::HUP); // as when its terminal closes
+            assert_eq!(server.call("one/false", "{}", &[]).result(), &json!(1));
+        }
         server.signal(Signal::TERM);
         assert_eq!(server.wait().code(), Some(0), "{script}: SIGTERM and SIGINT are not blocked");
     }

@@ -69,7 +69,7 @@ def restore_sigterm() -> None:
 
 
 def must_wait(frame: FrameType | None, own: Container[CodeType]) -> bool:
-    """Whether an interrupt would break what must be whole in `frame` or its callers, up to the first with code of `own`.
+    """Whether an interrupt would break what must be whole in `frame` or its callers, up to the first in `own`.
 
     These are imports, since a module whose import is broken in the middle may fail for ever (C extensions are
     initialized once per process), and the hooks of this file that surround a fork.
