@@ -51,7 +51,8 @@ const INTERNAL: u64 = 0b11 << 31;
 fn children(parent: u32) -> Vec<u32> {
     let all = fs::read_dir("/proc").unwrap().flatten();
     let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    all.filter(|&pid| herder::testing::stat(pid).is_some_and(|seen| seen.parent == parent && seen.state != 'Z')).collect()
+    all.filter(|&pid| herder::testing::stat(pid).is_some_and(|seen| seen.parent == parent && seen.state != 'Z'))
+        .collect()
 }
 
 fn started_by(script: &str) -> Server {
@@ -101,7 +102,9 @@ fn r30_a_sigterm_to_every_process_of_the_service_drains() {
     assert_eq!(running.join().unwrap().result(), "waited");
     assert_eq!(server.wait().code(), Some(0));
     assert!(!server.log().contains("signal 15"), "no worker ended of it: {}", server.log());
-    until("the worker and the watchdog are gone", || !is_alive(worker) && !processes.iter().any(|&pid| is_alive(pid.into())));
+    until("the worker and the watchdog are gone", || {
+        !is_alive(worker) && !processes.iter().any(|&pid| is_alive(pid.into()))
+    });
 }
 
 /// R30: the limit of that: programs that handlers started have the default, and end. The handler goes on.

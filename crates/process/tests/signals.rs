@@ -1,6 +1,8 @@
 //! R30: no signal that the host, or whoever started it, ignores or blocks reaches a worker so. The host is this test binary, started
 //! again by a Python script that ignores and blocks what it can.
 
+#![expect(clippy::panic, reason = "a test that can't go on has failed")]
+
 use crate::support::{python, shell, started};
 use herder_process::{ExitStatus, reset_signals};
 use std::process::Command;
@@ -40,7 +42,8 @@ fn host_of_a_hostile_starter(role: &str) -> String {
 fn r30_a_worker_starts_with_no_signal_ignored_or_blocked() {
     let seen = host_of_a_hostile_starter("masks");
     let (worker, host) = seen.split_once(" HOST ").unwrap();
-    let numbers = |masks: &str| masks.split(' ').map(|mask| u64::from_str_radix(mask, 16).unwrap() & !INTERNAL).collect();
+    let numbers =
+        |masks: &str| masks.split(' ').map(|mask| u64::from_str_radix(mask, 16).unwrap() & !INTERNAL).collect();
     let (worker, host): (Vec<u64>, Vec<u64>) = (numbers(worker), numbers(host));
     assert_eq!(worker, [0, 0], "blocked, ignored");
     assert!(host.iter().all(|mask| mask.count_ones() > 50), "the script did what it should: {host:?}");

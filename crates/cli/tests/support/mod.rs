@@ -123,7 +123,10 @@ impl Server {
         let herder = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
         let mut command = Command::new("python3");
         command.args(["-c", script]).arg(herder.get_program()).args(herder.get_args());
-        command.current_dir(folder.path()).stdin(Stdio::null()).stderr(File::create(folder.path().join("log")).unwrap());
+        command
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stderr(File::create(folder.path().join("log")).unwrap());
         for (name, _) in herder.get_envs() {
             command.env_remove(name); // it sets none
         }
