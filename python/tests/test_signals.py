@@ -129,9 +129,10 @@ def wait():
     assert host.wait_for_line() == "own"
 
 
-def test_signals_at_any_moment_hurt_nothing(start):
+@BOTH
+def test_signals_at_any_moment_hurt_nothing(start, more):
     """A storm of SIGTERM and SIGINT, in the loop, in reads and in handlers."""
-    host = start(ECHO)
+    host = start(ECHO + more)
     for n in range(1000):
         wire_id = host.send("echo", n=n)
         host.kill(signal.SIGTERM)
@@ -396,7 +397,7 @@ def test_an_interrupt_waits_for_the_end_of_an_import(start, tmp_path, more, comm
 def test_the_limit_of_a_hook_waits_for_the_end_of_an_import(start, tmp_path, more):
     """R22: the same of `on_session_end`. It still ends the worker if it goes on for twice its time."""
     (tmp_path / "slow.py").write_text(SLOW)
-    host = start(IMPORTS + more, session_end_timeout_ms=1000)
+    host = start(IMPORTS + more, session_end_timeout_ms=2000)
     host.end_session("ann")
     assert host.wait_for_line() == "importing"
     assert host.wait_for_line() == "imported"

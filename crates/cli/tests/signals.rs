@@ -98,6 +98,7 @@ fn r30_a_sigterm_to_every_process_of_the_service_drains() {
     server.until_queue("one", 0, 1);
     terminate(processes.iter().copied().chain([server.pid()]));
     server.until_logged("requests and calls may finish within 10s");
+    assert!(processes.iter().all(|&pid| is_alive(pid.into())), "the watchdog is there to the end");
     fs::write(server.file("go"), "").unwrap();
     assert_eq!(running.join().unwrap().result(), "waited");
     assert_eq!(server.wait().code(), Some(0));
