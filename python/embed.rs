@@ -18,6 +18,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "bytecode.py",
     "call.py",
     "codec.py",
+    "contexts.py",
     "control.py",
     "demo.py",
     "errors.py",

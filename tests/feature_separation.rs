@@ -5,12 +5,13 @@
 mod feature_flag_validation;
 mod worker_type_detection;
 
+use crate::pools::environment::{self, VARIABLES, cores};
 use crate::pools::steps::{
     affinity_of, answer, answers, bind, count, has_affinity_actor, pid, place, process, sleep_for_ever, status,
     submitted,
 };
 use herder::testing::{TestPool, pool, until};
-use herder::{Affinity, Enhanced, Error, Expiry, GetWorker, PoolBuilder, Routing, Sessions};
+use herder::{Affinity, Config, Enhanced, Error, Expiry, GetWorker, PoolBuilder, Routing, Sessions};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -181,5 +182,25 @@ async fn expired_sessions_are_automatically_removed() {
         }
         assert_eq!(answer(pid(&pool, "ann").reply()).await.unwrap().routing, begun);
         pool.end().await;
+    }
+}
+
+/// R11, R52: the share of the cores that numeric libraries get is no enhanced feature: workers of both types have it, and both can be
+/// without.
+#[tokio::test]
+async fn numeric_threads_are_those_of_both_worker_types() {
+    for (keys, value) in [("", Some(cores().to_string())), ("numeric_threads = 'unset'", None)] {
+        for worker_type in ["basic", "enhanced"] {
+            let pool = pool("threads", |fresh| {
+                fresh.file("app.py", environment::APP);
+                let table = fresh.table(&format!("worker_type = '{worker_type}'\nenv_mode = 'clean'\n{keys}"));
+                let table = table.replace("herder.demo:app", "app.py:app").replace("pool_size = 2", "pool_size = 1");
+                Ok(Config::from_toml(&table, fresh.dir()).unwrap().pools.remove(0))
+            })
+            .await;
+            let wanted = environment::all(value.as_deref());
+            assert_eq!(environment::seen(&pool, &VARIABLES).await, wanted, "{worker_type} {keys}");
+            pool.end().await;
+        }
     }
 }

@@ -4,11 +4,15 @@
 use crate::{
     EnvMode, Launch, PoolConfig,
     child::ChildHandle,
+    config::thread_variables,
     package::{self, Installed},
 };
 use herder_core::WorkerRef;
 use herder_process::Command;
-use std::{cell::RefCell, env, ffi::OsString, future::Future, os::unix::net::UnixStream, path::Path, pin::Pin, rc::Rc};
+use std::{
+    cell::RefCell, env, ffi::OsString, future::Future, num::NonZero, os::unix::net::UnixStream, path::Path, pin::Pin,
+    rc::Rc, thread::available_parallelism,
+};
 
 /// A process that was started, and the host's ends of its two sockets (non-blocking).
 pub struct Launched {
@@ -48,6 +52,8 @@ pub type Launching = Pin<Box<dyn Future<Output = Result<Launched, String>>>>;
 pub trait Launcher: 'static {
     /// Starts it. Must not block the thread.
     fn launch(&self, at: WorkerRef) -> Launching;
+    /// Called once, when the pool has started: what is worth a line of the log is said here.
+    fn announce(&self) {}
     /// Whether that process answers pings by itself: a clock that a test moves waits for that.
     #[cfg(feature = "testing")]
     fn answers(&self, at: WorkerRef) -> bool {
@@ -60,6 +66,7 @@ pub trait Launcher: 'static {
 #[derive(Debug)]
 pub(crate) struct ProcessLauncher {
     config: Rc<PoolConfig>,
+    threads: Rc<Threads>,
     /// The folders that workers were started with. They stay where they are until the pool is gone: a worker imports from its folder for as long as it
     /// lives, and a private one that was removed has a name that others could take.
     packages: Rc<RefCell<Vec<Installed>>>,
@@ -67,16 +74,65 @@ pub(crate) struct ProcessLauncher {
 
 /// What a worker can't do without in a clean environment.
 const KEPT: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
+/// The token of the host's HTTP server. It is for callers: a worker that prints or sends its environment must not give it away. A pool
+/// whose `env` has it gets it.
+const TOKEN: &str = "HERDER_TOKEN";
 
 impl ProcessLauncher {
     pub(crate) fn new(config: PoolConfig) -> Self {
-        Self { config: Rc::new(config), packages: Rc::default() }
+        let threads = Rc::new(Threads::of(&config));
+        Self { config: Rc::new(config), threads, packages: Rc::default() }
+    }
+
+    fn warn_of_stale_venvs(&self) {
+        let Launch::App { python, .. } = self.config.launch() else { return };
+        let (pool, python) = (self.config.name(), python.display());
+        for venv in self.config.stale_venvs() {
+            let venv = venv.display();
+            tracing::warn!(%pool, %venv, %python, "the virtual environment has no bin/python; workers run another interpreter");
+        }
+    }
+}
+
+/// The threads of numeric libraries in each worker of a pool, found once: all its processes have the same, whenever they start.
+#[derive(Debug)]
+struct Threads {
+    cores: usize,
+    of_each: usize,
+    /// The variables that say so: those that the worker would not have otherwise.
+    variables: Vec<&'static str>,
+}
+
+impl Threads {
+    fn of(config: &PoolConfig) -> Self {
+        // Goes by the process's affinity and the quota of its control group, not by the processors of the machine.
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let of_each = config.numeric_threads().of_each(cores, config.pool_size());
+        let inherits = config.env_mode() == EnvMode::Inherit;
+        let is_set = |name: &str| config.env().contains_key(name) || (inherits && env::var_os(name).is_some());
+        let variables = of_each.map(|_| thread_variables(is_set)).unwrap_or_default();
+        Self { cores, of_each: of_each.unwrap_or_default(), variables }
+    }
+
+    fn put(&self, command: Command) -> Command {
+        let number = self.of_each.to_string();
+        self.variables.iter().fold(command, |command, name| command.env(*name, &number))
     }
 }
 
 impl Launcher for ProcessLauncher {
+    fn announce(&self) {
+        self.warn_of_stale_venvs();
+        let (pool, pool_size) = (self.config.name(), self.config.pool_size());
+        let Threads { cores, of_each, variables } = &*self.threads;
+        if !variables.is_empty() {
+            let variables = variables.join(" ");
+            tracing::info!(%pool, threads = of_each, cores, pool_size, variables, "threads of numeric libraries in each worker");
+        }
+    }
+
     fn launch(&self, at: WorkerRef) -> Launching {
-        let (config, packages) = (self.config.clone(), self.packages.clone());
+        let (config, packages, threads) = (self.config.clone(), self.packages.clone(), self.threads.clone());
         Box::pin(async move {
             let command = match config.launch() {
                 Launch::App { app, python } => {
@@ -93,7 +149,7 @@ impl Launcher for ProcessLauncher {
                     command(&config, at, program, parts.collect())
                 }
             };
-            let spawned = herder_process::spawn(command).await.map_err(|error| error.to_string())?;
+            let spawned = herder_process::spawn(threads.put(command)).await.map_err(|error| error.to_string())?;
             Ok(Launched { calls: spawned.calls, control: spawned.control, child: Rc::new(spawned.child) })
         })
     }
@@ -109,7 +165,8 @@ fn keep(packages: &mut Vec<Installed>, installed: Installed) {
 fn command(config: &PoolConfig, at: WorkerRef, program: OsString, args: Vec<OsString>) -> Command {
     let label = format!("{}/{at}", config.name());
     let clean = config.env_mode() == EnvMode::Clean;
-    let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label).env_clear(clean);
+    let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label);
+    command = command.env_clear(clean).env_remove(TOKEN);
     if clean {
         let kept = KEPT.iter().filter_map(|key| Some((key, env::var_os(key)?)));
         command = kept.fold(command, |command, (key, value)| command.env(*key, value));

@@ -86,6 +86,10 @@ impl Check<'_, '_> {
         match key.kind {
             Kind::Count(row) => self.bounded(key, &span, value, |n| row.take(Some(n))),
             Kind::Derived(row) => self.bounded(key, &span, value, |n| row.take(Some(n), || n)),
+            Kind::CountOr(row) => match value.as_str() {
+                Some(word) => self.one_of(&span, word, row.words, &key.kind.allowed()),
+                None => self.bounded(key, &span, value, |n| row.take(n)),
+            },
             Kind::Span(row) => match value {
                 DeValue::String(text) => {
                     let parsed = duration::parse(text).map_err(|why| self.refuse(key, &span, &why))?;
@@ -95,8 +99,7 @@ impl Check<'_, '_> {
                 _ => Err(wrong_type()),
             },
             Kind::Choice(row) => match value.as_str() {
-                Some(word) if row.words.contains(&word) => Ok(()),
-                Some(word) => Err(self.not_a_word(&span, nearest(word, row.words), &key.kind.allowed())),
+                Some(word) => self.one_of(&span, word, row.words, &key.kind.allowed()),
                 None => Err(wrong_type()),
             },
             Kind::Flag(_) => value.is_bool().then_some(()).ok_or_else(wrong_type),
@@ -110,6 +113,10 @@ impl Check<'_, '_> {
             },
             Kind::Map(_) => text_map(value),
         }
+    }
+
+    fn one_of(&self, span: &Range<usize>, word: &str, words: &[&str], allowed: &str) -> Result<(), Message> {
+        if words.contains(&word) { Ok(()) } else { Err(self.not_a_word(span, nearest(word, words), allowed)) }
     }
 
     fn words(&self, key: &Key, span: &Range<usize>, value: &DeValue<'_>, words: &[&str]) -> Result<(), Message> {

@@ -3,11 +3,13 @@
 
 use super::duration;
 use herder_actors::{
-    Affinity, Backoff, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health, InvalidConfig, OnExpired,
-    Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Sessions, Stop, Tracked, WorkerType, schema,
+    Affinity, Backoff, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health, InvalidConfig,
+    NumericThreads, OnExpired, Poison, PoolBuilder, PoolConfig, Queue, Restart, Retry, Sessions, Stop, Tracked,
+    WorkerType, schema,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ pub(super) struct RawPool {
     python: Option<String>,
     env: BTreeMap<String, String>,
     env_mode: Option<EnvMode>,
+    numeric_threads: Option<RawThreads>,
     cwd: Option<String>,
     pool_size: Option<usize>,
     overflow: Option<usize>,
@@ -122,6 +125,30 @@ pub(super) struct RawPool {
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+enum RawThreads {
+    Number(NonZero<u16>),
+    Word(RawThreadsWord),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawThreadsWord {
+    Auto,
+    Unset,
+}
+
+impl From<RawThreads> for NumericThreads {
+    fn from(raw: RawThreads) -> Self {
+        match raw {
+            RawThreads::Number(threads) => Self::Fixed(threads),
+            RawThreads::Word(RawThreadsWord::Auto) => Self::Auto,
+            RawThreads::Word(RawThreadsWord::Unset) => Self::Unset,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RawExpiry {
     Immediate,
@@ -185,6 +212,7 @@ impl RawPool {
             python = self.python.as_ref(),
             cwd = self.cwd.as_ref(),
             env_mode = self.env_mode,
+            numeric_threads = self.numeric_threads.map(NumericThreads::from),
         );
         set!(
             with_program,

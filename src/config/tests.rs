@@ -3,10 +3,11 @@
 use super::*;
 use herder_actors::schema::{Key, Kind, Scope, TABLE};
 use herder_actors::{
-    Affinity, Backoff, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health, Launch, Poison, PoolConfig,
-    Queue, Restart, Retry, Sessions, Stop, WorkerType,
+    Affinity, Backoff, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health, Launch, NumericThreads,
+    Poison, PoolConfig, Queue, Restart, Retry, Sessions, Stop, WorkerType,
 };
 use insta::assert_snapshot;
+use std::num::NonZero;
 use std::time::Duration;
 
 const APP: &str = "[pools.a]\napp = 'm:app'\n";
@@ -44,6 +45,7 @@ fn r51_file_and_code_make_the_same() {
         python = "python3"
         env = { OMP_NUM_THREADS = "1" }
         env_mode = "clean"
+        numeric_threads = 3
         pool_size = 4
         overflow = 3
         timeout = "31s"
@@ -69,6 +71,7 @@ fn r51_file_and_code_make_the_same() {
         .python("python3")
         .env("OMP_NUM_THREADS", "1")
         .env_mode(EnvMode::Clean)
+        .numeric_threads(NumericThreads::Fixed(NonZero::new(3).unwrap()))
         .pool_size(4)
         .overflow(3)
         .timeout(secs(31))
@@ -117,6 +120,7 @@ fn r51_file_and_code_make_the_same() {
 fn default_as_toml(key: &Key) -> Option<String> {
     match key.kind {
         Kind::Count(row) => Some(row.default.to_string()),
+        Kind::CountOr(row) => Some(format!("{:?}", row.default)),
         Kind::Span(row) => Some(format!("{:?}", duration::show(row.default))),
         Kind::Flag(row) => Some(row.default.to_string()),
         Kind::Choice(row) => row.words.contains(&row.default).then(|| format!("{:?}", row.default)),
@@ -146,6 +150,7 @@ fn sample(key: &Key) -> String {
         ("cwd", _) => "'..'".into(),
         (_, Kind::Count(row)) => (row.default + 1).to_string(),
         (_, Kind::Derived(row)) => row.min.to_string(),
+        (_, Kind::CountOr(row)) => row.max.to_string(),
         (_, Kind::Span(row)) => format!("{:?}", duration::show(row.default / 2)),
         (_, Kind::Choice(row)) => format!("{:?}", row.words[0]),
         (_, Kind::Flag(row)) => (!row.default).to_string(),
@@ -189,6 +194,29 @@ fn r51_every_key_reaches_the_pool() {
         pool(&format!("{APP}worker_type = 'enhanced'\nsessions = {{ expiry = 'two_phase', grace = '{grace}' }}"))
     });
     assert_ne!(graces[0], graces[1]);
+}
+
+/// R51: a number of threads, or one of two words; each end of the bounds is in, and one step beyond is not.
+#[test]
+fn r51_numeric_threads_is_a_number_or_a_word() {
+    let read = |value: &str| pool(&format!("{APP}numeric_threads = {value}\n")).numeric_threads();
+    let fixed = |threads| NumericThreads::Fixed(NonZero::new(threads).unwrap());
+    assert_eq!(pool(APP).numeric_threads(), NumericThreads::Auto);
+    for (value, threads) in [
+        ("'auto'", NumericThreads::Auto),
+        ("'unset'", NumericThreads::Unset),
+        ("1", fixed(1)),
+        ("65535", fixed(u16::MAX)),
+    ] {
+        assert_eq!(read(value), threads, "{value}");
+    }
+    assert_snapshot!(refused_in_pool("numeric_threads = 0"), @r#"herder.toml:3:19: pools.a.numeric_threads: 0 is out of bounds; allowed: "auto", "unset", 1 to 65535"#);
+    assert_snapshot!(refused_in_pool("numeric_threads = 65536"), @r#"herder.toml:3:19: pools.a.numeric_threads: 65536 is out of bounds; allowed: "auto", "unset", 1 to 65535"#);
+    assert_snapshot!(refused_in_pool("numeric_threads = 'of'"), @r#"herder.toml:3:19: pools.a.numeric_threads: 'of' is none of its values; allowed: "auto", "unset", 1 to 65535"#);
+    assert_snapshot!(refused_in_pool("numeric_threads = 'atuo'"), @r#"herder.toml:3:19: pools.a.numeric_threads: 'atuo' is none of its values; did you mean "auto"? Allowed: "auto", "unset", 1 to 65535"#);
+    assert_snapshot!(refused_in_pool("numeric_threads = '2'"), @r#"herder.toml:3:19: pools.a.numeric_threads: '2' is none of its values; allowed: "auto", "unset", 1 to 65535"#);
+    assert_snapshot!(refused_in_pool("numeric_threads = 1.5"), @r#"herder.toml:3:19: pools.a.numeric_threads: 1.5 is not an integer or text; allowed: "auto", "unset", 1 to 65535"#);
+    assert_snapshot!(refused_in_pool("numeric_threads = true"), @r#"herder.toml:3:19: pools.a.numeric_threads: true is not an integer or text; allowed: "auto", "unset", 1 to 65535"#);
 }
 
 /// R9: each enhanced-only key under a basic pool is refused with key, place and way out; a flag that is off is not.
@@ -258,10 +286,10 @@ fn r9_defaults_reach_the_pools_they_are_for() {
 
 #[test]
 fn r51_unknown_keys() {
-    assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
+    assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
     assert_snapshot!(refused_in_pool("queue = { limt = 4 }"), @"herder.toml:3:11: pools.a.queue.limt: unknown key; did you mean `limit`? Known here: limit, timeout, per_session, shed");
     assert_snapshot!(refused_in_pool("[pools.a.cancel]\n  colour = 4"), @"herder.toml:4:3: pools.a.cancel.colour: unknown key. Known here: interrupt, kill");
-    assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
+    assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
     assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Known here: listen, hosts, token, errors");
     assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Known here: server, defaults, pools");
 }
@@ -275,7 +303,7 @@ fn keys_that_come_later_are_refused_as_such() {
 /// A quoted name is no path. Taken for one, it would be checked and then forgotten.
 #[test]
 fn quoted_names_are_no_paths() {
-    assert_snapshot!(refused_in_pool("'queue.limit' = 3"), @r#"herder.toml:3:1: pools.a."queue.limit": unknown key. Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features"#);
+    assert_snapshot!(refused_in_pool("'queue.limit' = 3"), @r#"herder.toml:3:1: pools.a."queue.limit": unknown key. Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features"#);
     assert!(refused_in_pool("queue.'a.b' = 3").contains("3:7: pools.a.\"a.b\": unknown key"));
 }
 
@@ -375,7 +403,7 @@ fn r51_problems_are_told_together() {
     assert_snapshot!(refused(text), @r"
     herder.toml:2:1: server.port: unknown key. Known here: listen, hosts, token, errors
     herder.toml:4:12: defaults.overflow: -1 is out of bounds; allowed: 0 to 1024
-    herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Known here: worker_type, app, command, python, env, env_mode, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
+    herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
     herder.toml:8:7: pools.a.app: 3 is not a text; allowed: `module:app` or `path/to/file.py:app`
     herder.toml:9:15: pools.a.queue.limit: 0 is out of bounds; allowed: 1 to 1000000
     ");

@@ -20,6 +20,7 @@ fn has_default(kind: &Kind, value: &Value) -> bool {
         Kind::Count(row) => value.as_integer() == i64::try_from(row.default).ok(),
         Kind::Span(row) => value.as_str().and_then(|text| humantime::parse_duration(text).ok()) == Some(row.default),
         Kind::Flag(row) => value.as_bool() == Some(row.default),
+        Kind::CountOr(row) => value.as_str() == Some(row.default),
         Kind::Choice(row) => !row.words.contains(&row.default) || value.as_str() == Some(row.default),
         Kind::Share(row) => value.as_float().is_some_and(|share| (share * 1000.0).round() == f64::from(row.default)),
         Kind::Words(row) => value

@@ -1,6 +1,7 @@
 //! From what was given to what is so: defaults from the table, bounds, and the few rules between keys.
 
 use super::builder::Common;
+use super::launch::Started;
 use super::table::*;
 use super::{
     Basic, Breaker, Cancel, Enhanced, Features, Health, InvalidConfig, Poison, PoolBuilder, PoolConfig, Queue, Restart,
@@ -77,8 +78,21 @@ fn build<R>(
         kind,
     };
     let max_frame = MAX_FRAME.take_u32(given.max_frame)?;
-    let (launch, cwd) = given.program.build()?;
-    Ok(PoolConfig { name, settings, launch, cwd, env: given.env, env_mode: given.env_mode, timeout, stop, max_frame })
+    let Started { launch, cwd, stale_venvs } = given.program.build()?;
+    let Common { env, env_mode, numeric_threads, .. } = given;
+    Ok(PoolConfig {
+        name,
+        settings,
+        launch,
+        stale_venvs,
+        cwd,
+        env,
+        env_mode,
+        numeric_threads,
+        timeout,
+        stop,
+        max_frame,
+    })
 }
 
 impl PoolConfig {

@@ -2,7 +2,8 @@
 
 use super::launch::Program;
 use super::{
-    Breaker, Cancel, EnvMode, Features, Health, Poison, Queue, Restart, Retry, Routed, Sessions, Stop, Tracked,
+    Breaker, Cancel, EnvMode, Features, Health, NumericThreads, Poison, Queue, Restart, Retry, Routed, Sessions, Stop,
+    Tracked,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ pub(super) struct Common {
     pub(super) program: Program,
     pub(super) env: BTreeMap<String, String>,
     pub(super) env_mode: EnvMode,
+    pub(super) numeric_threads: NumericThreads,
     pub(super) pool_size: Option<usize>,
     pub(super) overflow: Option<usize>,
     pub(super) overflow_linger: Option<Duration>,
@@ -76,13 +78,13 @@ impl<T> PoolBuilder<T> {
 
     /// The interpreter of the app: a name to look up in `PATH`, or a path, which starts at
     /// [`relative_to`](Self::relative_to). Unless set: `$VIRTUAL_ENV/bin/python`, `.venv/bin/python`, `python3`, the first
-    /// that is there.
+    /// that is there. The log has a warning for a virtual environment without an interpreter.
     pub fn python(mut self, python: impl Into<PathBuf>) -> Self {
         self.common.program.python = Some(python.into());
         self
     }
 
-    /// An environment variable of each worker.
+    /// An environment variable of each worker. The host's `HERDER_TOKEN` reaches workers only this way.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.common.env.insert(name.into(), value.into());
         self
@@ -91,6 +93,13 @@ impl<T> PoolBuilder<T> {
     /// Whether a worker also gets the host's environment; it does unless set.
     pub fn env_mode(mut self, mode: EnvMode) -> Self {
         self.common.env_mode = mode;
+        self
+    }
+
+    /// How many threads the numeric libraries of each worker use: its share of the cores unless set. Variables that the pool's
+    /// [`env`](Self::env) or the host's environment has stay as they are.
+    pub fn numeric_threads(mut self, threads: NumericThreads) -> Self {
+        self.common.numeric_threads = threads;
         self
     }
 

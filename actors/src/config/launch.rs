@@ -29,10 +29,10 @@ pub enum Launch {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EnvMode {
-    /// The host's environment.
+    /// The host's environment, without `HERDER_TOKEN`.
     #[default]
     Inherit,
-    /// Nothing but what a worker can't do without.
+    /// Nothing but what a worker can't do without: `PATH`, `HOME`, `LANG` and `TMPDIR`.
     Clean,
 }
 
@@ -104,6 +104,15 @@ fn is_dotted_name(text: &str) -> bool {
     })
 }
 
+/// How workers are started, where, and what is worth a warning about it.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) launch: Launch,
+    pub(super) cwd: PathBuf,
+    /// Virtual environments that were to be used, and have no interpreter.
+    pub(super) stale_venvs: Vec<PathBuf>,
+}
+
 /// What runs and where, as it was given.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Program {
@@ -115,20 +124,27 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// How a worker is started, and its working directory.
-    pub(super) fn build(self) -> Result<(Launch, PathBuf), InvalidConfig> {
+    /// Finds the program and the working directory.
+    pub(super) fn build(self) -> Result<Started, InvalidConfig> {
         let base = absolute(self.base.unwrap_or_default())
             .map_err(|error| InvalidConfig::new(CWD.path, error, CWD.allowed))?;
-        let launch = match (self.app, self.command) {
-            (Some(app), None) => Launch::App { app: app.parse()?, python: interpreter(self.python, &base)? },
-            (None, Some(argv)) => command(argv, self.python, &base)?,
+        let (launch, stale_venvs) = match (self.app, self.command) {
+            (Some(app), None) => {
+                let (app, Interpreter { python, stale_venvs }) = (app.parse()?, interpreter(self.python, &base)?);
+                (Launch::App { app, python }, stale_venvs)
+            }
+            (None, Some(argv)) => (command(argv, self.python, &base)?, Vec::new()),
             (None, None) => return Err(InvalidConfig::new(APP.path, "not set", ONE_OF)),
             (Some(_), Some(_)) => return Err(InvalidConfig::new(COMMAND.path, "set beside `app`", ONE_OF)),
         };
         let cwd = self.cwd.map_or_else(|| base.clone(), |cwd| base.join(cwd));
         // A missing folder and a missing program are the same errno at the spawn, hence the check here.
         let there = cwd.is_dir();
-        if there { Ok((launch, cwd)) } else { Err(InvalidConfig::new(CWD.path, cwd.display(), CWD.allowed)) }
+        if there {
+            Ok(Started { launch, cwd, stale_venvs })
+        } else {
+            Err(InvalidConfig::new(CWD.path, cwd.display(), CWD.allowed))
+        }
     }
 }
 
@@ -157,27 +173,50 @@ fn command(mut argv: Vec<String>, python: Option<PathBuf>, base: &Path) -> Resul
     Ok(Launch::Command { argv })
 }
 
-fn interpreter(given: Option<PathBuf>, base: &Path) -> Result<PathBuf, InvalidConfig> {
-    match given {
+/// An interpreter, and the virtual environments that come before it and have none.
+#[derive(Debug, PartialEq, Eq)]
+struct Interpreter {
+    python: PathBuf,
+    stale_venvs: Vec<PathBuf>,
+}
+
+fn interpreter(given: Option<PathBuf>, base: &Path) -> Result<Interpreter, InvalidConfig> {
+    let python = match given {
         Some(python) if is_no_program(&python) => {
-            Err(InvalidConfig::new(PYTHON.path, format_args!("{python:?}"), PYTHON.allowed))
+            return Err(InvalidConfig::new(PYTHON.path, format_args!("{python:?}"), PYTHON.allowed));
         }
-        Some(python) if python.components().count() > 1 || python.is_absolute() => Ok(base.join(python)),
-        Some(python) => Ok(python),
-        None => Ok(find_python(env::var_os("VIRTUAL_ENV").as_deref(), base, Path::is_file)),
-    }
+        Some(python) if python.components().count() > 1 || python.is_absolute() => base.join(python),
+        Some(python) => python,
+        None => return Ok(find_python(env::var_os("VIRTUAL_ENV").as_deref(), base, Path::is_file)),
+    };
+    Ok(Interpreter { python, stale_venvs: Vec::new() })
 }
 
 fn is_no_program(path: &Path) -> bool {
     path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0)
 }
 
-/// `$VIRTUAL_ENV`, `.venv` in the folder, `python3`: the first that is there.
-fn find_python(virtual_env: Option<&OsStr>, base: &Path, is_there: impl Fn(&Path) -> bool) -> PathBuf {
-    let activated = virtual_env.filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let folders = [activated, Some(base.join(".venv"))].into_iter().flatten();
-    let mut interpreters = folders.map(|folder| folder.join("bin/python"));
-    interpreters.find(|python| is_there(python)).unwrap_or_else(|| "python3".into())
+/// `$VIRTUAL_ENV`, `.venv` in the folder, `python3`: the first that is there. A virtual environment that was named, or is there, and has no
+/// interpreter is not passed over in silence: its packages will be missing.
+fn find_python(virtual_env: Option<&OsStr>, base: &Path, is_there: impl Fn(&Path) -> bool) -> Interpreter {
+    // A worker may start in another folder than the host: a relative path would mean something else there.
+    let activated = virtual_env.filter(|folder| !folder.is_empty()).map(|folder| from_here(Path::new(folder)));
+    let beside = base.join(".venv");
+    let mut stale_venvs = Vec::new();
+    for (folder, is_named) in activated.map(|folder| (folder, true)).into_iter().chain([(beside, false)]) {
+        let python = folder.join("bin/python");
+        if is_there(&python) {
+            return Interpreter { python, stale_venvs };
+        }
+        if is_named || folder.is_dir() {
+            stale_venvs.push(folder);
+        }
+    }
+    Interpreter { python: "python3".into(), stale_venvs }
+}
+
+fn from_here(folder: &Path) -> PathBuf {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.into())
 }
 
 #[cfg(test)]
@@ -213,19 +252,27 @@ mod tests {
     fn python_is_the_first_one_there() {
         let base = Path::new("/srv");
         let find = |virtual_env: Option<&str>, there: &[&str]| {
-            find_python(virtual_env.map(OsStr::new), base, |path| there.iter().any(|one| path == Path::new(one)))
+            let is_there = |path: &Path| there.iter().any(|one| path == Path::new(one));
+            find_python(virtual_env.map(OsStr::new), base, is_there)
+        };
+        let found = |python: &str, stale: &[&str]| Interpreter {
+            python: python.into(),
+            stale_venvs: stale.iter().map(PathBuf::from).collect(),
         };
         let both = ["/env/bin/python", "/srv/.venv/bin/python"];
-        assert_eq!(find(Some("/env"), &both), Path::new("/env/bin/python"));
-        assert_eq!(find(Some("/gone"), &both), Path::new("/srv/.venv/bin/python"));
-        assert_eq!(find(Some(""), &["/bin/python", "bin/python"]), Path::new("python3"));
-        assert_eq!(find(None, &both), Path::new("/srv/.venv/bin/python"));
-        assert_eq!(find(None, &[]), Path::new("python3"));
+        assert_eq!(find(Some("/env"), &both), found("/env/bin/python", &[]));
+        assert_eq!(find(Some("/gone"), &both), found("/srv/.venv/bin/python", &["/gone"]));
+        assert_eq!(find(Some("/gone"), &[]), found("python3", &["/gone"]));
+        assert_eq!(find(Some(""), &["/bin/python", "bin/python"]), found("python3", &[]));
+        assert_eq!(find(None, &both), found("/srv/.venv/bin/python", &[]));
+        assert_eq!(find(None, &[]), found("python3", &[]));
+        let here = env::current_dir().unwrap().join("env");
+        assert_eq!(find(Some("env"), &[]), found("python3", &[here.to_str().unwrap()]));
     }
 
     #[test]
     fn paths_start_at_the_base_and_names_stay_names() {
-        let python = |given: &str| interpreter(Some(given.into()), Path::new("/srv")).ok();
+        let python = |given: &str| interpreter(Some(given.into()), Path::new("/srv")).ok().map(|found| found.python);
         assert_eq!(python("python3.11"), Some("python3.11".into()));
         assert_eq!(python("env/bin/python"), Some("/srv/env/bin/python".into()));
         assert_eq!(python("./python"), Some("/srv/./python".into()));

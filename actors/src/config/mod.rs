@@ -13,6 +13,7 @@ pub mod schema;
 mod table;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 pub use builder::{Basic, Enhanced, PoolBuilder};
 pub use groups::{Breaker, Cancel, Features, Health, Poison, Queue, Restart, Retry, Routed, Sessions, Stop, Tracked};
@@ -20,3 +21,5 @@ pub use herder_core::{Affinity, Backoff, CountedFailures, Expiry, IfAbsent, OnEx
 pub use invalid::InvalidConfig;
 pub use launch::{AppPath, EnvMode, Launch};
 pub use pool::{PoolConfig, StopSettings};
+pub use threads::NumericThreads;
+pub(crate) use threads::variables as thread_variables;

@@ -1,6 +1,6 @@
 //! A pool's configuration, checked: whoever holds one needs to check nothing again. Made by the builder alone, read-only.
 
-use super::{Basic, Enhanced, EnvMode, Launch, PoolBuilder};
+use super::{Basic, Enhanced, EnvMode, Launch, NumericThreads, PoolBuilder};
 use herder_core::{PoolName, Settings, WorkerType};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,9 +33,11 @@ pub struct PoolConfig {
     pub(super) name: PoolName,
     pub(super) settings: Settings,
     pub(super) launch: Launch,
+    pub(super) stale_venvs: Vec<PathBuf>,
     pub(super) cwd: PathBuf,
     pub(super) env: BTreeMap<String, String>,
     pub(super) env_mode: EnvMode,
+    pub(super) numeric_threads: NumericThreads,
     pub(super) timeout: Duration,
     pub(super) stop: StopSettings,
     pub(super) max_frame: u32,
@@ -91,6 +93,12 @@ impl PoolConfig {
         &self.launch
     }
 
+    /// The virtual environments that were looked into for an interpreter before the one that [`launch`](Self::launch) has, and have
+    /// none: `$VIRTUAL_ENV`, and `.venv` if it is there. The log of the pool has a warning for each.
+    pub fn stale_venvs(&self) -> &[PathBuf] {
+        &self.stale_venvs
+    }
+
     /// The workers' working directory, absolute.
     pub fn cwd(&self) -> &Path {
         &self.cwd
@@ -104,6 +112,11 @@ impl PoolConfig {
     /// Whether a worker also gets the host's environment.
     pub fn env_mode(&self) -> EnvMode {
         self.env_mode
+    }
+
+    /// How many threads the numeric libraries of each worker use.
+    pub fn numeric_threads(&self) -> NumericThreads {
+        self.numeric_threads
     }
 
     /// The whole deadline of a call that names none.

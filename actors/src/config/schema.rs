@@ -43,6 +43,8 @@ pub enum Kind {
     Count(Count),
     /// A number whose default follows from something else.
     Derived(Derived),
+    /// A number, or one of a few words.
+    CountOr(CountOr),
     /// A duration.
     Span(Span),
     /// One of a few words.
@@ -86,6 +88,21 @@ pub struct Derived {
     /// The least it can be.
     pub min: usize,
     /// The most it can be.
+    pub max: usize,
+}
+
+/// A number, or one of a few words.
+#[derive(Clone, Copy, Debug)]
+pub struct CountOr {
+    /// The key's path.
+    pub path: &'static str,
+    /// What it is when it isn't set: one of the words.
+    pub default: &'static str,
+    /// The words.
+    pub words: &'static [&'static str],
+    /// The least the number can be.
+    pub min: usize,
+    /// The most the number can be.
     pub max: usize,
 }
 
@@ -168,6 +185,7 @@ impl Kind {
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Count(_) | Self::Derived(_) => "integer",
+            Self::CountOr(_) => "integer or text",
             Self::Span(_) => "duration",
             Self::Choice(_) | Self::Text(_) => "text",
             Self::Flag(_) => "true or false",
@@ -186,6 +204,7 @@ impl Kind {
             Self::Derived(row) => row.rule.into(),
             Self::Span(row) => shown(row.default).to_string(),
             Self::Choice(row) => row.default.into(),
+            Self::CountOr(row) => row.default.into(),
             Self::Flag(row) => row.default.to_string(),
             Self::Words(row) => format!("[{}]", quoted(row.default)),
             Self::Share(row) => thousandths(row.default),
@@ -197,6 +216,7 @@ impl Kind {
     pub fn allowed(&self) -> String {
         match self {
             Self::Count(Count { min, max, .. }) | Self::Derived(Derived { min, max, .. }) => range(*min, *max),
+            Self::CountOr(row) => format!("{}, {}", quoted(row.words), range(row.min, row.max)),
             Self::Span(_) => SPAN_ALLOWED.into(),
             Self::Choice(row) => quoted(row.words),
             Self::Words(row) => format!("any of {}", quoted(row.words)),
@@ -236,6 +256,16 @@ impl Derived {
     /// As [`take`](Self::take), in 32 bits: for keys whose bounds fit.
     pub(super) fn take_u32(&self, given: Option<usize>, rule: impl FnOnce() -> usize) -> Result<u32, InvalidConfig> {
         narrow(self.path, self.take(given, rule)?)
+    }
+}
+
+impl CountOr {
+    /// The number.
+    ///
+    /// # Errors
+    /// When it is out of bounds.
+    pub fn take(&self, given: usize) -> Result<usize, InvalidConfig> {
+        within(self.path, given, self.min, self.max)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one table of a pool's keys: path, scope, type, default and bounds. The builder takes defaults and bounds from here,
 //! the TOML file is checked against it, and the snapshot of the schema prints it. A default stands nowhere else.
 
-use super::schema::{Choice, Count, Derived, Flag, Key, Kind, Scope, Share, Span, Text, Words};
+use super::schema::{Choice, Count, CountOr, Derived, Flag, Key, Kind, Scope, Share, Span, Text, Words};
 use std::time::Duration;
 
 const fn seconds(n: u64) -> Duration {
@@ -35,6 +35,8 @@ table! {
         "environment variables of a worker";
     ENV_MODE: Choice(Choice) = Any "env_mode" { default: "inherit", words: &["inherit", "clean"] },
         "whether a worker also gets the host's environment";
+    NUMERIC_THREADS: CountOr(CountOr) = Any "numeric_threads" { default: "auto", words: &["auto", "unset"], min: 1, max: 65_535 },
+        "threads of numeric libraries in each worker; `auto`: its share of the cores, `unset`: as they decide";
     CWD: Text(Text) = Any "cwd" { default: "the file's folder", allowed: "a folder that exists" },
         "a worker's working directory";
     POOL_SIZE: Derived(Derived) = Any "pool_size" { rule: "2 x cores", min: 1, max: 1024 },

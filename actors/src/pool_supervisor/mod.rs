@@ -183,6 +183,7 @@ impl Actor for PoolSupervisor {
                 let _ = self.active(|active| active.with(|state| state.handle(Input::Tick)));
                 let (worker_type, size) = (self.config.worker_type(), self.config.pool_size());
                 emit(|| tracing::info!(%pool, ?worker_type, size, "pool started"));
+                emit(|| self.launcher.announce());
             }
             Err(taken) => {
                 emit(|| tracing::error!(%pool, %taken, "the pool is not started"));

@@ -7,6 +7,7 @@ mod breaker;
 mod calls;
 mod chaos;
 mod commands;
+mod environment;
 mod errors;
 mod guards;
 mod lifecycle;

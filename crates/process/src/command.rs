@@ -18,6 +18,8 @@ pub struct Command {
     pub env: Vec<(OsString, OsString)>,
     /// Whether the host's environment is kept from the worker.
     pub env_clear: bool,
+    /// Variables of the host's environment that are kept from the worker, unless [`env`](Self::env) adds them.
+    pub env_remove: Vec<OsString>,
     /// Where it starts; `None` is the host's current directory.
     pub cwd: Option<PathBuf>,
     /// Its name in log lines, as `models/w1.1`.
@@ -29,7 +31,7 @@ impl Command {
     pub fn new(program: impl Into<OsString>) -> Self {
         let program = program.into();
         let label = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
-        Self { program, args: Vec::new(), env: Vec::new(), env_clear: false, cwd: None, label }
+        Self { program, args: Vec::new(), env: Vec::new(), env_clear: false, env_remove: Vec::new(), cwd: None, label }
     }
 
     /// Adds an argument.
@@ -57,6 +59,13 @@ impl Command {
     #[must_use]
     pub fn env_clear(mut self, clear: bool) -> Self {
         self.env_clear = clear;
+        self
+    }
+
+    /// Keeps a variable of the host's environment from the worker, unless [`env`](Self::env) adds it.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.env_remove.push(name.into());
         self
     }
 

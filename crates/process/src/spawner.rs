@@ -125,6 +125,7 @@ fn prepare(command: &Command, calls: &OwnedFd, control: &OwnedFd) -> std::proces
     if command.env_clear {
         prepared.env_clear();
     }
+    command.env_remove.iter().for_each(|name| _ = prepared.env_remove(name));
     prepared.envs(command.env.iter().map(|(name, value)| (name, value)));
     prepared.env("HERDER_FD", calls.as_raw_fd().to_string());
     prepared.env("HERDER_CTL_FD", control.as_raw_fd().to_string());

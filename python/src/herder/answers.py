@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MESSAGE_LIMIT = 8 * 1024  # characters
 TRACEBACK_LIMIT = 32 * 1024
+UNTOLD = b'{"kind":"exception","message":"<an exception that cannot be told>"}'
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 OWN = frozenset(os.path.join(FOLDER, name + ".py") for name in ("aio", "binding", "loop", "testing", "worker"))
 
@@ -34,6 +35,11 @@ def error_frame(wire_id: int, fields: dict[str, Any], started: int = 0, ended: i
         clean = {key: value.encode("utf-8", "replace").decode() for key, value in fields.items()}
         payload = encode(clean)
     return frames.answer(frames.ERROR, wire_id, started, ended, payload)
+
+
+def bare(wire_id: int) -> bytes:
+    """An error frame for what cannot be told."""
+    return frames.answer(frames.ERROR, wire_id, 0, 0, UNTOLD)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -56,6 +62,14 @@ def raised(kind: str, error: BaseException) -> dict[str, Any]:
 def log_hook(session: str, error: BaseException) -> None:
     """What an `on_session_end` hook raised: nobody waits for it, so it goes to the log."""
     log(f"on_session_end failed for session {session!r}:\n{traceback_of(error)}")
+
+
+def log_stray(error: BaseException) -> None:
+    """What code of the application raised outside of a call. Never raises: this would be logged again, for ever."""
+    try:
+        log(f"herder: an exception that was raised outside of a call is ignored:\n{traceback_of(error)}")
+    except BaseException:
+        pass
 
 
 def log(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
 import time
 from contextvars import ContextVar
@@ -94,17 +95,19 @@ class Call:
 
 
 calls = Calls()
+MAIN = _thread.get_ident()  # whose handlers `calls` tells of; a worker imports this on its main thread
 task_call: ContextVar[Call | None] = ContextVar("herder_call", default=None)
 
 
 def current_call() -> Call:
     """The call that runs here: on the main thread, or in this task and what it starts.
 
-    Raises `RuntimeError` outside of a call.
+    Raises `RuntimeError` outside of a call, and in a thread that a handler started: it may outlive the call. Take the
+    call along as an argument.
     """
     call = task_call.get()
     if call is not None:
         return call
-    if calls.running <= 0:
+    if calls.running <= 0 or _thread.get_ident() != MAIN:
         raise RuntimeError("no call is running here")
     return Call(calls.running, calls.deadline, calls)

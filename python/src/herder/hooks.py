@@ -10,16 +10,44 @@ import _thread
 import os
 import signal
 import time
+from contextvars import copy_context
+
+from herder import answers, contexts
+from herder.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from herder.session import Session
     from herder.worker import Worker
 
 AGAIN = 0.01  # seconds between two signals, when the first one met Herder's own code and not the hook
+
+
+class Ending:
+    """The end of a session: each hook runs once, and then its state goes, whatever is raised in between."""
+
+    def __init__(self, worker: Worker, epoch: int, reason: str, session: str) -> None:
+        self.worker = worker
+        self.epoch = epoch
+        self.reason = reason
+        self.session = session
+        self.hooks = iter(worker.app._on_session_end)
+        self.base = copy_context()
+
+    def run(self) -> None:
+        """Run the hooks that have not run. What they raise goes to the log."""
+        worker = self.worker
+        session = Session(self.session, self.epoch, worker.sessions)
+        for hook in self.hooks:
+            try:
+                contexts.own(self.base).run(run, worker, hook, session, self.reason)
+            except BaseException as error:
+                answers.log_hook(self.session, error)
+            if worker.calls.forked:  # the hook forked and this is the child, coming back: it is not the worker
+                os._exit(0)
+        worker.sessions.drop(self.session, self.epoch)
 
 
 def run(worker: Worker, hook: Callable[..., Any], session: Session, reason: str) -> None:
@@ -35,7 +63,8 @@ def run(worker: Worker, hook: Callable[..., Any], session: Session, reason: str)
 class Limit:
     """Watches one run of a hook from a thread of its own, from `__enter__` to `__exit__`.
 
-    Entered and left on the main thread. The hook's number stands in `Calls.running` while it runs there.
+    Entered and left on the main thread. The hook's number stands in `Calls.running` while it runs there. A stray
+    exception may end `__enter__` or `__exit__` early, so the thread gives up by itself.
     """
 
     count = 0
@@ -72,6 +101,8 @@ class Limit:
         end = time.monotonic() + limit
         while not self.over.acquire(timeout=AGAIN):
             if self.calls.running != self.id:
+                if time.monotonic() >= end + limit:
+                    return
                 continue
             if time.monotonic() >= end:
                 self.end_worker()

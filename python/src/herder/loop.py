@@ -1,18 +1,25 @@
 """The main loop of a worker with sync handlers: read what is there, run it, answer it all in one write.
 
-Everything happens on the main thread; nothing hops to another one. It is one long function on purpose: it runs for
-each call, and `interrupt` must know its frame.
+Everything happens on the main thread; nothing hops to another one.
+
+An exception may be raised at any step of the loop: by a handler, and by the application's signal handlers and threads
+(`pipe` says at which steps CPython does it). Then the loop begins anew with what its attributes say. So attributes that
+belong together change without a call in between, and what was begun is done again or given up, but never lost.
 """
 
 from __future__ import annotations
 
 import os
+import select
+import sys
+from contextvars import copy_context
+from functools import partial
 
-from herder import answers, frames, hooks, signals
+from herder import answers, contexts, frames, hooks, signals
 from herder.call import Call, now
 from herder.codec import decode, encode
 from herder.errors import HookTimeout, Interrupted, ProtocolError, Refusal
-from herder.pipe import read_into, write_all
+from herder.pipe import LARGE, is_own, wait
 from herder.session import Session
 
 TYPE_CHECKING = False
@@ -23,136 +30,15 @@ if TYPE_CHECKING:
     from herder.worker import Worker
 
 READ_SIZE = 65536  # more would cross malloc's mmap threshold
-LARGE = 65536  # a payload from here on is written by itself, not copied into the others
+ATTEMPTS = 8  # to tell what a call raised; then its caller gets a fixed text
+LAYERS = 8  # exceptions in a row, each raised while the loop catches the one before
 
 
 def serve(worker: Worker) -> None:
     """Answer calls until the host closes the descriptor, or asks for the end. Raises `ProtocolError`, `OSError`."""
-    fd, calls, sessions, max_frame = worker.fd, worker.calls, worker.sessions, worker.max_frame
-    commands = {name.encode(): command for name, command in worker.commands.items()}
-    cancelled = calls.cancelled
-    read, unpack_header, unpack_prefix, pack_answer = (
-        os.read,
-        frames.HEADER.unpack_from,
-        frames.PREFIX.unpack_from,
-        frames.ANSWER.pack,
-    )
-    rest: Any = b""
-    out: list[bytes] = []
-    while True:
-        try:
-            data: Any = read(fd, READ_SIZE)
-        except BlockingIOError:  # the control thread made it so: nothing is left to read, and this is the end
-            return
-        if not data:
-            return
-        if rest:
-            data = rest + data
-            rest = b""
-        offset, size = 0, len(data)
-        while size - offset >= 16:
-            length, kind, flags, reserved, wire_id = unpack_header(data, offset)
-            begin = offset + 16
-            end = begin + length
-            if end > size:
-                frames.check_header(length, kind, flags, reserved, wire_id, max_frame)
-                if length < READ_SIZE:
-                    break
-                if out:  # the rest of this frame may take its time
-                    write_all(fd, b"".join(out))
-                    out.clear()
-                whole = bytearray(16 + length)
-                whole[: size - offset] = data[offset:]
-                if not read_into(fd, whole, size - offset):
-                    return
-                data, offset, size = memoryview(whole).toreadonly(), 0, len(whole)
-                begin, end = 16, size
-            offset = end
-            if (
-                kind != frames.CALL
-                or reserved
-                or not wire_id
-                or length < 20
-                or length > max_frame
-                or flags > frames.OPTIONAL
-            ):
-                if not frames.check_header(length, kind, flags, reserved, wire_id, max_frame):
-                    continue
-                if kind == frames.SHUTDOWN:
-                    if out:
-                        write_all(fd, b"".join(out))
-                    return
-                if kind == frames.SESSION_END:
-                    if out:
-                        write_all(fd, b"".join(out))
-                        out.clear()
-                    epoch, reason, ended_session = frames.session_end(data[begin:end])
-                    worker.end_session(ended_session, epoch, reason)
-                    continue
-                if kind != frames.CALL:
-                    raise ProtocolError("out_of_order", f"a frame of kind {kind} on the calls descriptor")
-                frames.call_prefix(data[begin:end])
-            started = ended = 0
-            command = None
-            try:
-                deadline, epoch, command_len, session_len = unpack_prefix(data, begin)
-                names = begin + 20 + command_len
-                arguments_at = names + session_len
-                if arguments_at > end:
-                    frames.call_prefix(data[begin:end])
-                session = frames.session_name(data[names:arguments_at]) if session_len else None
-                command = commands.get(bytes(data[begin + 20 : names]))
-                if command is None:
-                    raise answers.unknown(frames.utf8(data[begin + 20 : names]), worker.commands)
-                arguments = decode(data[arguments_at:end])
-                command.check(arguments)
-                if command.session_as is not None:
-                    if session is None:
-                        command.check_session(False)
-                    else:
-                        arguments[command.session_as] = Session(session, epoch, sessions)
-                if command.call_as is not None:
-                    arguments[command.call_as] = Call(wire_id, deadline, calls)
-                if out:  # an answer that is ready must not wait behind this handler
-                    write_all(fd, b"".join(out))
-                    out.clear()
-                calls.deadline = deadline
-                calls.running = calls.begun = wire_id  # before the look at `cancelled`: see `Calls.state`
-                if cancelled and wire_id in cancelled:
-                    raise Refusal("cancelled", "the call was cancelled before it began")
-                started = now()
-                result = command.call(**arguments)
-                calls.running = 0
-                ended = now()
-                payload = encode(result)
-                if len(payload) + 16 > max_frame:
-                    raise answers.too_large(command.name, len(payload) + 16, max_frame)
-                out.append(pack_answer(16 + len(payload), 4, 0, 0, wire_id, started, ended))
-                out.append(payload)
-            except BaseException as error:
-                calls.running = 0
-                if isinstance(error, ProtocolError):
-                    raise
-                if started and not ended:
-                    ended = now()
-                out.append(answers.failure(wire_id, error, started, ended))
-                payload = b""
-            if cancelled:
-                cancelled.pop(wire_id, None)
-            if calls.forked:  # the handler forked and this is the child, coming back: it is not the worker
-                os._exit(0)
-            if len(payload) >= LARGE:
-                out.pop()
-                write_all(fd, b"".join(out))
-                out.clear()
-                write_all(fd, payload)
-            payload = b""
-            result = arguments = None  # a large value must not live until the next call
-        if out:
-            write_all(fd, b"".join(out))
-            out.clear()
-        if offset < size:
-            rest = bytes(data[offset:])
+    ended = Loop(worker).guarded(LAYERS)
+    if ended is not None:
+        raise ended
 
 
 def interrupt(worker: Worker, frame: FrameType | None) -> None:
@@ -170,4 +56,266 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
         raise Interrupted if running > 0 else HookTimeout
 
 
-OWN = (serve.__code__, hooks.run.__code__)
+class Loop:
+    """What was read and not answered."""
+
+    __slots__ = (
+        "base",
+        "chunk",
+        "closing",
+        "current",
+        "data",
+        "ending",
+        "failed",
+        "filled",
+        "finished",
+        "large",
+        "offset",
+        "output",
+        "reads",
+        "rest",
+        "skip",
+        "started",
+        "tries",
+        "worker",
+    )
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.output = worker.output
+        self.base = copy_context()  # as `on_start` left it
+        self.reads = iter(partial(os.read, worker.fd, READ_SIZE), b"")
+        self.chunk = b""  # read last
+        self.rest = b""  # goes before it
+        self.data: bytes | memoryview = b""  # acted on up to `offset`
+        self.offset = 0
+        self.large: memoryview | None = None  # a frame that is read in place, up to `filled`
+        self.filled = 0
+        self.skip = 0  # bytes of what comes that are passed over
+        self.current = 0  # the call that was taken from `data` and has no answer yet
+        self.started = 0
+        self.finished = 0
+        self.ending: hooks.Ending | None = None  # of a session, whose hooks run
+        self.closing = False  # nothing more is read
+        self.failed: BaseException | None = None  # what was raised last, until it is dealt with
+        self.tries = 0
+
+    def guarded(self, layers: int) -> BaseException | None:
+        """Run the loop, and again after each exception.
+
+        One layer is not enough: the jump back is outside of the `try`, and an exception may be raised there.
+        """
+        while True:
+            try:
+                return self.guarded(layers - 1) if layers else self.run()
+            except BaseException as error:
+                self.failed = error
+
+    def run(self) -> BaseException | None:
+        """The loop: long on purpose, since it runs for each call. What broke the stream, or None when it has ended."""
+        if self.failed is not None and self.is_over(self.failed):
+            return self.failed
+        self.resume()
+        worker, calls, output, base = self.worker, self.worker.calls, self.output, self.base
+        commands = {name.encode(): command for name, command in worker.commands.items()}
+        cancelled, parts, max_frame = calls.cancelled, output.parts, worker.max_frame
+        unpack_header, unpack_prefix = frames.HEADER.unpack_from, frames.PREFIX.unpack_from
+        pack_answer, modules, flush = frames.ANSWER.pack, sys.modules, output.flush
+        context: Any
+        result: Any
+        arguments: Any
+        while not self.closing:
+            data = self.data
+            size = len(data)
+            while size - self.offset >= 16:
+                offset = self.offset
+                length, kind, flags, reserved, wire_id = unpack_header(data, offset)
+                begin = offset + 16
+                end = begin + length
+                if end > size:
+                    frames.check_header(length, kind, flags, reserved, wire_id, max_frame)
+                    if length >= READ_SIZE:
+                        self.begin_large(16 + length, kind, wire_id)
+                    break
+                if (
+                    kind != frames.CALL
+                    or reserved
+                    or not wire_id
+                    or length < 20
+                    or length > max_frame
+                    or flags > frames.OPTIONAL
+                ):
+                    if frames.check_header(length, kind, flags, reserved, wire_id, max_frame):
+                        self.on_other(kind, data[begin:end], end)
+                    else:
+                        self.offset = end
+                    if self.closing:
+                        break
+                    self.end_session()
+                    continue
+                self.started = self.finished = 0
+                self.offset, self.current = end, wire_id
+                deadline, epoch, command_len, session_len = unpack_prefix(data, begin)
+                names = begin + 20 + command_len
+                arguments_at = names + session_len
+                if arguments_at > end:
+                    frames.call_prefix(data[begin:end])
+                session = frames.session_name(data[names:arguments_at]) if session_len else None
+                command = commands.get(bytes(data[begin + 20 : names]))
+                if command is None:
+                    raise answers.unknown(frames.utf8(data[begin + 20 : names]), worker.commands)
+                arguments = decode(data[arguments_at:end])
+                command.check(arguments)
+                if command.session_as is not None:
+                    if session is None:
+                        command.check_session(False)
+                    else:
+                        arguments[command.session_as] = Session(session, epoch, worker.sessions)
+                if command.call_as is not None:
+                    arguments[command.call_as] = Call(wire_id, deadline, calls)
+                if parts and not flush():  # an answer that is ready must not wait behind this handler
+                    output.finish()
+                context = contexts.own(base) if "_decimal" in modules else base.copy()
+                calls.deadline = deadline
+                calls.running = calls.begun = wire_id  # before the look at `cancelled`: see `Calls.state`
+                if cancelled and wire_id in cancelled:
+                    raise Refusal("cancelled", "the call was cancelled before it began")
+                self.started = started = now()
+                result = context.run(command.call, **arguments)
+                calls.running = 0
+                self.finished = finished = now()
+                if calls.forked:  # the handler forked and this is the child, coming back: it is not the worker
+                    os._exit(0)
+                payload = encode(result)
+                if len(payload) + 16 > max_frame:
+                    raise answers.too_large(command.name, len(payload) + 16, max_frame)
+                if cancelled:
+                    cancelled.pop(wire_id, None)
+                answer = pack_answer(16 + len(payload), 4, 0, 0, wire_id, started, finished)
+                result = arguments = context = command = None  # no large value lives until the next call
+                if len(payload) < LARGE:
+                    parts += (answer + payload,)
+                    self.current = 0
+                else:
+                    parts += (answer, payload)
+                    self.current = 0
+                    payload = b""
+                    output.finish()
+            data = b""
+            if parts and not flush():
+                output.finish()
+            if not self.closing and not self.read():
+                return None
+        output.finish()
+        return None
+
+    def read(self) -> bool:
+        """Read more of the stream. False: it has ended."""
+        if self.large is not None:
+            return self.read_large(self.large)
+        self.rest += self.data[self.offset :]
+        self.data, self.offset = b"", 0
+        for self.chunk in self.reads:  # noqa: B020 (from C into its place, without a call in between)
+            break
+        else:
+            return False
+        self.take_chunk()
+        return True
+
+    def take_chunk(self) -> None:
+        """What was read becomes `data`, without what is to be passed over."""
+        if self.skip:
+            left = max(self.skip - len(self.chunk), 0)
+            self.chunk, self.skip = self.chunk[self.skip :], left
+        self.data = self.rest + self.chunk
+        self.rest = self.chunk = b""
+
+    def begin_large(self, size: int, kind: int, wire_id: int) -> None:
+        """The rest of a frame that fills more than one read goes straight to its place."""
+        have = self.data[self.offset :]
+        count = len(have)
+        try:
+            whole = memoryview(bytearray(size))
+        except MemoryError as error:
+            if kind == frames.CALL:
+                self.output.parts += (answers.failure(wire_id, error, 0, 0),)
+            self.data, self.offset, self.skip = b"", 0, size - count
+            return
+        whole[:count] = have
+        self.data, self.offset, self.large, self.filled = b"", 0, whole, count
+
+    def read_large(self, whole: memoryview) -> bool:
+        """Read the rest of a large frame. False: the stream has ended."""
+        size, fd = len(whole), self.worker.fd
+        while self.filled < size:
+            try:
+                for count in map(os.readv, (fd,), ((whole[self.filled :],),)):
+                    self.filled += count
+            except BlockingIOError:  # the host asks for the end, and means to send the rest
+                wait(fd, select.POLLIN)
+                continue
+            if not count:
+                return False
+        frame = whole.toreadonly()
+        self.data, self.offset, self.large = frame, 0, None
+        return True
+
+    def on_other(self, kind: int, body: bytes | memoryview, end: int) -> None:
+        """A frame that is no call, and ends at `end`."""
+        if kind == frames.SHUTDOWN:
+            self.closing = True
+        elif kind == frames.SESSION_END:
+            ending = hooks.Ending(self.worker, *frames.session_end(body))
+            self.offset, self.ending = end, ending
+        elif kind == frames.CALL:
+            frames.call_prefix(body)
+        else:
+            raise ProtocolError("out_of_order", f"a frame of kind {kind} on the calls descriptor")
+
+    def end_session(self) -> None:
+        """Run the hooks of a session that ended; an answer that is ready must not wait behind them."""
+        if self.ending is not None:
+            self.output.finish()
+            self.ending.run()
+            self.ending = None
+
+    def is_over(self, error: BaseException) -> bool:
+        """Whether no more can be read or written. `closing` says whether that was asked for."""
+        if self.current and self.started:  # a handler raised it
+            return False
+        if isinstance(error, BlockingIOError) and self.worker.calls.closing:
+            self.closing = True  # the control thread made it so: nothing is left to read
+            return False
+        return is_own(error)
+
+    def resume(self) -> None:
+        """Deal with what was raised, and finish what it broke off."""
+        self.worker.calls.running = 0
+        if self.worker.calls.forked:
+            os._exit(0)
+        if self.failed is not None and self.current:
+            self.answer_failed(self.failed)
+        elif self.failed is not None and not self.closing:
+            stray, self.failed = self.failed, None
+            answers.log_stray(stray)
+        self.output.finish()
+        if self.chunk:
+            self.take_chunk()
+        self.end_session()
+
+    def answer_failed(self, error: BaseException) -> None:
+        """The call at hand gets its error. To put that in words may raise as well."""
+        if self.started and not self.finished:
+            self.finished = now()
+        self.worker.calls.cancelled.pop(self.current, None)
+        self.tries += 1
+        if self.tries < ATTEMPTS:
+            answer = answers.failure(self.current, error, self.started, self.finished)
+        else:
+            answer = answers.bare(self.current)
+        self.output.parts += (answer,)
+        self.current = self.tries = 0
+        self.failed = None
+
+
+OWN = (Loop.run.__code__, hooks.run.__code__)

@@ -1,4 +1,11 @@
-"""Whole reads and writes on a descriptor. The descriptor may be blocking or not."""
+"""Whole reads and writes on a descriptor. The descriptor may be blocking or not.
+
+An application can have an exception raised on the main thread at any moment: from a signal handler, or from another
+thread (`PyThreadState_SetAsyncExc`). CPython raises it between two instructions, and only after a call has returned,
+when a function begins, or when a loop jumps back. So `count = os.write(..)` may write and never learn how much. Where
+bytes must not be lost, the result goes from C into its place without a call in between, as in
+`for count in map(os.write, ..)`, and what belongs together changes without one.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +13,80 @@ import os
 import select
 
 from herder import frames
+from herder.errors import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined,unused-ignore]
+
+OWN = (__file__, os.path.join(os.path.dirname(__file__), "loop.py"))  # the code that reads and writes
+LARGE = 65536  # a part from here on is written by itself, not copied into the others
+write = os.write
+
+
+class Output:
+    """What is to be written to a descriptor, in order. An exception at any moment costs it no byte, and doubles none.
+
+    Whoever adds a part says `parts += (part,)`: `append` is a call.
+    """
+
+    __slots__ = ("fds", "parts")
+
+    def __init__(self, fd: int) -> None:
+        self.fds = (fd,)
+        self.parts: list[bytes | memoryview] = []  # the same list always
+
+    def flush(self) -> bool:
+        """Write it all. False: the descriptor does not block, and takes no more now. Raises `OSError` when it is gone.
+
+        After an exception of somebody else's, call it again.
+        """
+        parts = self.parts
+        while parts:
+            if len(parts) > 1:
+                self._join()
+            part = parts[0]
+            size = len(part)
+            if size >= LARGE:  # a slice of it must not be a copy
+                part = parts[0] = memoryview(part)
+            try:
+                for count in map(write, self.fds, parts):  # one descriptor: it writes the first part
+                    if count == size:  # no call between the write and this: see above
+                        del parts[0]
+                    else:
+                        parts[0] = part[count:]
+            except BlockingIOError:
+                return False
+        return True
+
+    def finish(self) -> None:
+        """Write it all, and wait as long as that takes."""
+        while not self.flush():
+            wait(self.fds[0], select.POLLOUT)
+
+    def _join(self) -> None:
+        """Make one part of those before the first large one."""
+        parts = self.parts
+        sizes = enumerate(map(len, parts))
+        count = next((at for at, size in sizes if size >= LARGE), len(parts))
+        if count > 1:
+            joined = b"".join(parts[:count])
+            parts[:count] = (joined,)
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether an exception says that the stream is broken; others are the application's, which may raise `OSError` too.
+
+    `TimeoutError` is one. A system's error has a number, and comes from the code that reads and writes.
+    """
+    if isinstance(error, ProtocolError):
+        return True
+    if not isinstance(error, OSError) or error.errno is None:
+        return False
+    tb = error.__traceback__
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    return tb is not None and tb.tb_frame.f_code.co_filename in OWN
 
 
 def write_all(fd: int, data: Buffer) -> None:
@@ -19,7 +96,7 @@ def write_all(fd: int, data: Buffer) -> None:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
-            _wait(fd, select.POLLOUT)
+            wait(fd, select.POLLOUT)
 
 
 def read_into(fd: int, buffer: bytearray, start: int) -> bool:
@@ -29,7 +106,7 @@ def read_into(fd: int, buffer: bytearray, start: int) -> bool:
         try:
             count = os.readv(fd, [view])
         except BlockingIOError:
-            _wait(fd, select.POLLIN)
+            wait(fd, select.POLLIN)
             continue
         if not count:
             return False
@@ -48,7 +125,8 @@ def read_frame(fd: int) -> tuple[int, bytes] | None:
     return (kind, bytes(body)) if read_into(fd, body, 0) else None
 
 
-def _wait(fd: int, events: int) -> None:
+def wait(fd: int, events: int) -> None:
+    """Until the descriptor is ready."""
     poll = select.poll()
     poll.register(fd, events)
     poll.poll()

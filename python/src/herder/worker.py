@@ -10,13 +10,13 @@ import os
 import signal
 import sys
 
-from herder import answers, bytecode, frames, hooks, signals
+from herder import answers, bytecode, frames, signals
 from herder.call import calls
 from herder.codec import decode, encode
 from herder.errors import ProtocolError, Refusal, StartFailed
 from herder.load import load
-from herder.pipe import read_frame, write_all
-from herder.session import Session, Sessions
+from herder.pipe import Output, is_own, read_frame, write_all
+from herder.session import Sessions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Worker:
 
     def __init__(self, fd: int, hello: dict[str, Any]) -> None:
         self.fd = fd
+        self.output = Output(fd)  # what the loop has to write
         self.calls = calls
         self.concurrency: int = hello["concurrency"]
         self.pipeline: int = hello["pipeline"]
@@ -61,18 +62,6 @@ class Worker:
         self.cancel_task: Callable[[int, bool], None] | None = None  # of the asyncio loop, when there is one
         self.wake: Callable[[], None] | None = None
         self.aio: Server | None = None
-
-    def end_session(self, id: str, epoch: int, reason: str) -> None:
-        """Tell the application that a session has ended, and forget its state. What the hooks raise goes to stderr."""
-        session = Session(id, epoch, self.sessions)
-        for hook in self.app._on_session_end:
-            try:
-                hooks.run(self, hook, session, reason)
-            except BaseException as error:
-                answers.log_hook(id, error)
-            if self.calls.forked:  # the hook forked and this is the child, coming back: it is not the worker
-                os._exit(0)
-        self.sessions.drop(id, epoch)
 
 
 def _call(hook: Callable[..., Any], *arguments: Any) -> None:
@@ -214,7 +203,10 @@ def _start(worker: Worker, target: str) -> bool:
         return False
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
-    write_all(worker.fd, frames.frame(frames.READY, 0, encode(_ready(worker))))
+    ready = frames.frame(frames.READY, 0, encode(_ready(worker)))
+    worker.output.parts += (ready,)  # the loop writes it: what a late alarm of a hook raises cannot tear it
+    if worker.aio is not None:
+        worker.output.finish()
     return True
 
 
@@ -249,5 +241,11 @@ def _serve(worker: Worker) -> int:
     else:
         from herder import loop as chosen  # type: ignore[no-redef]
     worker.interrupt = chosen.interrupt
-    chosen.serve(worker)
-    return 0
+    while True:
+        try:
+            chosen.serve(worker)
+            return 0
+        except BaseException as error:
+            if is_own(error):
+                raise
+            answers.log_stray(error)

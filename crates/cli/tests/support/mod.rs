@@ -115,7 +115,15 @@ impl Server {
             .args(args)
             .envs(env.iter().copied())
             .stderr(stderr);
-        Self::begin(folder, command)
+        Self::spawned(folder, command)
+    }
+
+    /// Starts it with an environment that the test makes: with variables that are not there.
+    pub(crate) fn in_environment(folder: TempDir, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
+        command.stderr(File::create(folder.path().join("log")).unwrap());
+        change(&mut command);
+        Self::spawned(folder, command)
     }
 
     /// Starts it by a Python script, which becomes the program in its arguments.
@@ -130,11 +138,11 @@ impl Server {
         for (name, _) in herder.get_envs() {
             command.env_remove(name); // it sets none
         }
-        Self::begin(folder, command)
+        Self::spawned(folder, command)
     }
 
     #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
-    fn begin(folder: TempDir, mut command: Command) -> Self {
+    fn spawned(folder: TempDir, mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut server = Self { address: ([127, 0, 0, 1], 0).into(), banner: Vec::new(), folder, child };

@@ -1,0 +1,82 @@
+//! How many threads the numeric libraries of a worker use: the setting, and which variables it comes to. Reads no environment.
+
+use std::num::NonZero;
+
+/// How many threads the numeric libraries of a worker use: OpenMP, OpenBLAS, MKL, NumExpr and Accelerate.
+///
+/// By itself each of them starts a thread for each core, in each worker: workers that compute at the same time then have many times more
+/// threads than there are cores, and are many times slower.
+///
+/// ```
+/// use herder_actors::{NumericThreads, PoolConfig};
+/// use std::num::NonZero;
+/// let config = PoolConfig::basic("models").app("models.py:app").build()?;
+/// assert_eq!(config.numeric_threads(), NumericThreads::Auto);
+/// let two = NumericThreads::Fixed(NonZero::<u16>::MIN.saturating_add(1));
+/// let config = PoolConfig::basic("models").app("models.py:app").numeric_threads(two).build()?;
+/// assert_eq!(config.numeric_threads(), two);
+/// # Ok::<(), herder_actors::InvalidConfig>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NumericThreads {
+    /// Each worker's share of the cores: `max(1, cores / pool_size)`.
+    #[default]
+    Auto,
+    /// As the libraries decide: Herder sets no variable.
+    Unset,
+    /// So many in each worker.
+    Fixed(NonZero<u16>),
+}
+
+/// What OpenMP reads, and other libraries that have no number of their own.
+const OPENMP: &str = "OMP_NUM_THREADS";
+/// The libraries that take OpenMP's number if theirs is not set.
+const AS_OPENMP: [&str; 3] = ["OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"];
+/// Accelerate on macOS, which reads its own variable alone.
+const ACCELERATE: &str = "VECLIB_MAXIMUM_THREADS";
+
+impl NumericThreads {
+    /// The number for each worker of a pool with so many base workers. Overflow workers are left out: they are there for moments, and the
+    /// cores would be idle all the rest of the time, since a library reads its number once.
+    pub(crate) fn of_each(self, cores: usize, pool_size: u32) -> Option<usize> {
+        match self {
+            Self::Auto => Some(usize::max(1, cores / usize::max(1, pool_size as usize))),
+            Self::Unset => None,
+            Self::Fixed(threads) => Some(usize::from(threads.get())),
+        }
+    }
+}
+
+/// The variables to set where `is_set` says which ones the worker has already. One that is set stays. Where OpenMP's is set, those of the
+/// libraries that take it are left alone: a number of their own would undo what was set for them.
+pub(crate) fn variables(is_set: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let followers = AS_OPENMP.into_iter().filter(|_| !is_set(OPENMP));
+    let all = [OPENMP].into_iter().chain(followers).chain([ACCELERATE]);
+    all.filter(|name| !is_set(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_worker_has_its_share_and_at_least_one() {
+        let share = |cores, pool_size| NumericThreads::Auto.of_each(cores, pool_size);
+        for (cores, pool_size, threads) in [(8, 1, 8), (8, 3, 2), (8, 8, 1), (2, 4, 1), (64, 3, 21), (1, 1024, 1)] {
+            assert_eq!(share(cores, pool_size), Some(threads), "{pool_size} workers on {cores} cores");
+        }
+        assert_eq!(NumericThreads::Unset.of_each(8, 1), None);
+        assert_eq!(NumericThreads::Fixed(NonZero::new(3).unwrap()).of_each(8, 8), Some(3));
+    }
+
+    #[test]
+    fn what_is_set_stays() {
+        let with = |set: &[&str]| variables(|name| set.contains(&name)).join(" ");
+        let all = "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS VECLIB_MAXIMUM_THREADS";
+        assert_eq!(with(&[]), all);
+        assert_eq!(with(&["OTHER"]), all);
+        assert_eq!(with(&["MKL_NUM_THREADS"]), all.replace("MKL_NUM_THREADS ", ""));
+        assert_eq!(with(&["OMP_NUM_THREADS"]), "VECLIB_MAXIMUM_THREADS");
+        assert_eq!(with(&["OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"]), "");
+    }
+}

@@ -1,0 +1,192 @@
+//! What a worker finds in its environment, and what of the host's environment it gets along with: `docs/semantics.md` has the table.
+
+use crate::support::{Server, folder, until};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    os::unix::fs::{chown, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+const APP: &str = r#"
+import locale, os, sys
+import herder
+app = herder.App()
+
+@app.command
+def environment(names: list):
+    return {name: os.environ.get(name) for name in names}
+
+@app.command
+def package():
+    return os.path.dirname(herder.__file__)
+
+@app.command
+def interpreter():
+    return sys.prefix
+
+@app.command
+def text(text: str, file: str):
+    print(text)
+    with open(file, "w") as written:
+        written.write(text)
+    return [text, written.encoding.lower(), sys.getfilesystemencoding(), sys.stdout.encoding.lower()]
+"#;
+
+const POOL: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
+
+const THREADS: [&str; 5] =
+    ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"];
+
+fn place(config: &str) -> TempDir {
+    let folder = folder(config);
+    fs::write(folder.path().join("app.py"), APP).unwrap();
+    folder
+}
+
+/// Starts it and waits until its pools are ready.
+fn serve(folder: TempDir, change: impl FnOnce(&mut Command)) -> Server {
+    let server = Server::in_environment(folder, change);
+    server.until_ready();
+    server
+}
+
+fn environment(server: &Server, pool: &str, names: &[&str], headers: &[(&str, &str)]) -> Value {
+    server.call(&format!("{pool}/environment"), &json!({ "names": names }).to_string(), headers).result().clone()
+}
+
+/// The token that guards the server is not in the environment of what the server runs, unless a pool is given one on purpose. What else
+/// the host's own variables say is no secret and stays.
+#[test]
+fn the_hosts_token_does_not_reach_workers() {
+    let given = POOL.replace("one", "given");
+    let config = format!("{POOL}{given}env = {{ HERDER_TOKEN = 'mine' }}\n");
+    let server = serve(place(&config), |command| {
+        command.env("HERDER_TOKEN", "s3cret").env("HERDER_LOG", "info").env("HERDER_URL", "http://h:1");
+    });
+    let shown = [("Authorization", "Bearer s3cret")];
+    let names = ["HERDER_TOKEN", "HERDER_LOG", "HERDER_URL"];
+    let wanted = |token: Value| json!({ "HERDER_TOKEN": token, "HERDER_LOG": "info", "HERDER_URL": "http://h:1" });
+    assert_eq!(environment(&server, "one", &names, &shown), wanted(Value::Null));
+    assert_eq!(environment(&server, "given", &names, &shown), wanted("mine".into()));
+}
+
+/// A thread count that the host's environment sets stays as it is, for the workers of each pool that inherits it. A clean environment
+/// does not have it.
+#[test]
+fn thread_counts_of_the_hosts_environment_stay() {
+    let clean = POOL.replace("one", "clean");
+    let config = format!("{POOL}numeric_threads = 2\n{clean}numeric_threads = 2\nenv_mode = 'clean'\n");
+    let server = serve(place(&config), |command| {
+        THREADS.iter().for_each(|name| _ = command.env_remove(name));
+        command.env("MKL_NUM_THREADS", "7").env("NUMEXPR_NUM_THREADS", "");
+    });
+    let counts = |[omp, openblas, mkl, numexpr, veclib]: [&str; 5]| {
+        json!({ "OMP_NUM_THREADS": omp, "OPENBLAS_NUM_THREADS": openblas, "MKL_NUM_THREADS": mkl,
+            "NUMEXPR_NUM_THREADS": numexpr, "VECLIB_MAXIMUM_THREADS": veclib })
+    };
+    assert_eq!(environment(&server, "one", &THREADS, &[]), counts(["2", "2", "7", "", "2"]));
+    assert_eq!(environment(&server, "clean", &THREADS, &[]), counts(["2"; 5]));
+}
+
+/// Where the home folder can't be used workers start all the same: the package lies in a folder for temporary files, and the log says why.
+/// Workers see HOME as it was given.
+#[test]
+fn workers_start_without_a_home_folder() {
+    let homes = tempfile::tempdir().unwrap();
+    let theirs = homes.path().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    // Only root can give a folder away; where this test can't, a folder of root is somebody else's.
+    let theirs = if chown(&theirs, Some(65534), None).is_ok() { theirs } else { PathBuf::from("/root") };
+    let theirs = theirs.to_str().unwrap();
+    for (home, why) in [
+        (None, None),
+        (Some(""), None),
+        (Some("relative/home"), None),
+        (Some("/nonexistent"), Some("cannot use HOME")),
+        (Some("/proc"), Some("cannot use HOME")),
+        (Some(theirs), Some("cannot use HOME")),
+    ] {
+        let folder = place(POOL);
+        let temporary = folder.path().join("tmp");
+        fs::create_dir(&temporary).unwrap();
+        let server = serve(folder, |command| {
+            command.env_remove("XDG_CACHE_HOME").env("TMPDIR", &temporary).env_remove("HOME");
+            home.map(|home| command.env("HOME", home));
+        });
+        assert_eq!(environment(&server, "one", &["HOME"], &[]), json!({ "HOME": home }), "{home:?}");
+        let package = server.call("one/package", "{}", &[]).result().as_str().unwrap().to_owned();
+        assert!(package.starts_with(temporary.canonicalize().unwrap().to_str().unwrap()), "{home:?}: {package}");
+        assert_eq!(server.log().matches("is written to a temporary folder").count(), why.iter().len(), "{home:?}");
+        assert!(why.is_none_or(|why| server.log().contains(why)), "{home:?}");
+    }
+}
+
+/// A virtual environment whose interpreter is not there: the next one is taken, and a warning names both. One that has an interpreter
+/// is taken without a word.
+#[test]
+fn a_stale_virtual_environment_is_told() {
+    let envs = tempfile::tempdir().unwrap();
+    let (gone, empty, whole) = (envs.path().join("gone"), envs.path().join("empty"), envs.path().join("whole"));
+    fs::create_dir(&empty).unwrap();
+    virtual_env(&whole);
+    let nothing = |_: &Path| ();
+    let base = prefix(None, &nothing, &[]);
+    for stale in [&gone, &empty] {
+        assert_eq!(prefix(Some(stale), &nothing, &[stale]), base, "{stale:?}");
+    }
+    let beside = prefix(Some(&gone), &virtual_env, &[&gone]);
+    assert!(beside.ends_with(".venv"), "{beside}");
+    let dangling = |venv: &Path| {
+        fs::create_dir_all(venv.join("bin")).unwrap();
+        symlink(envs.path().join("no-python"), venv.join("bin/python")).unwrap();
+    };
+    assert_eq!(prefix(None, &dangling, &[Path::new(".venv")]), base);
+    assert_eq!(prefix(Some(&whole), &dangling, &[]), whole.to_str().unwrap());
+}
+
+/// Starts a server with this `VIRTUAL_ENV`, and with this in `.venv` beside its file; gives the prefix of its worker's interpreter. The
+/// log has a warning for each of `stale`, and no other.
+fn prefix(variable: Option<&Path>, beside: &dyn Fn(&Path), stale: &[&Path]) -> String {
+    let folder = place(POOL);
+    beside(&folder.path().join(".venv"));
+    let server = serve(folder, |command| _ = variable.map(|variable| command.env("VIRTUAL_ENV", variable)));
+    let prefix = server.call("one/interpreter", "{}", &[]).result().as_str().unwrap().to_owned();
+    let log = server.log();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN") && line.contains("bin/python")).collect();
+    assert_eq!(warnings.len(), stale.len(), "{log}");
+    for (warning, stale) in warnings.iter().zip(stale) {
+        assert!(warning.contains(stale.to_str().unwrap()) && warning.contains("pool=one"), "{warning}");
+    }
+    prefix
+}
+
+/// The least that Python takes for a virtual environment.
+fn virtual_env(folder: &Path) {
+    let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+    let python = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
+    fs::create_dir_all(folder.join("bin")).unwrap();
+    symlink(&python, folder.join("bin/python")).unwrap();
+    let home = python.parent().unwrap().display();
+    fs::write(folder.join("pyvenv.cfg"), format!("home = {home}\n")).unwrap();
+}
+
+/// In the locale of C, which services have that say nothing, text of workers is UTF-8: what they print, file names and files.
+#[test]
+fn text_is_utf_8_in_the_locale_of_c() {
+    const LOCALE: [&str; 5] = ["LANG", "LC_ALL", "LC_CTYPE", "PYTHONUTF8", "PYTHONCOERCECLOCALE"];
+    for set in [vec![], vec![("LANG", "C")], vec![("LC_ALL", "POSIX")], vec![("LANG", ""), ("LC_ALL", "C")]] {
+        let server = serve(place(POOL), |command| {
+            [&LOCALE[..], &["PYTHONIOENCODING"]].concat().iter().for_each(|name| _ = command.env_remove(name));
+            command.envs(set.iter().copied());
+        });
+        let file = server.file("žluť ☕.txt");
+        let body = json!({ "text": "žluť ☕", "file": file }).to_string();
+        let told = server.call("one/text", &body, &[]).result().clone();
+        assert_eq!(told, json!(["žluť ☕", "utf-8", "utf-8", "utf-8"]), "{set:?}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "žluť ☕", "{set:?}");
+        until("it is printed as it is", || server.log().contains("žluť ☕"));
+    }
+}
