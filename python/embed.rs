@@ -12,6 +12,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "__init__.py",
     "__main__.py",
     "aio.py",
+    "annotations.py",
     "answers.py",
     "app.py",
     "binding.py",
@@ -22,6 +23,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "control.py",
     "demo.py",
     "errors.py",
+    "explain.py",
     "frames.py",
     "hooks.py",
     "load.py",
@@ -31,6 +33,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "py.typed",
     "session.py",
     "signals.py",
+    "stdlib.py",
     "testing.py",
     "worker.py",
 ];

@@ -57,17 +57,17 @@ def test_notebook(client, capsys):
     def run(code, session="ann"):
         return client.call("run", code=code, session=session)
 
-    assert run("x = 20\nprint('hi')") == {"output": "hi\n", "value": None}
-    assert run("x + 1") == {"output": "", "value": "21"}
-    assert run("def double():\n    return 2 * x\ndouble()") == {"output": "", "value": "40"}
-    assert run("") == {"output": "", "value": None}
+    assert run("x = 20\nprint('hi')") == {"output": "hi\n", "repr": None}
+    assert run("x + 1") == {"output": "", "repr": "21"}
+    assert run("def double():\n    return 2 * x\ndouble()") == {"output": "", "repr": "40"}
+    assert run("") == {"output": "", "repr": None}
     assert client.call("names", session="ann") == ["double", "x"]
     assert client.call("names", session="bob") == []
     for code, kind, name in [("x +", "rejected", None), ("1 / 0", "exception", "ZeroDivisionError")]:
         with pytest.raises(CallError) as error:
             run(code)
         assert (error.value.kind, error.value.type) == (kind, name)
-    assert run("x", session="ann")["value"] == "20", "an error leaves the namespace as it was"
+    assert run("x", session="ann")["repr"] == "20", "an error leaves the namespace as it was"
     client.end_session("ann")
     assert client.call("names", session="ann") == []
 

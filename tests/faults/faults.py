@@ -22,9 +22,9 @@ kept: list[object] = []
 def calls_fd() -> int:
     """The descriptor of the calls, which no application should know."""
     frame = sys._getframe()
-    while "fd" not in frame.f_locals or frame.f_code.co_name != "serve":
+    while "worker" not in frame.f_locals or frame.f_code.co_name != "serve":
         frame = frame.f_back
-    return frame.f_locals["fd"]
+    return frame.f_locals["worker"].fd
 
 
 # --- what goes well ---------------------------------------------------------------------------------------------------

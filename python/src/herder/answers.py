@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from herder import frames
+from herder import frames, stdlib
 from herder.codec import encode
 from herder.errors import Interrupted, Refusal, Rejected
 
@@ -90,13 +90,24 @@ def text(error: BaseException) -> str:
 
 def traceback_of(error: BaseException) -> str:
     """The traceback as text without Herder's own frames; the end of it when it is long."""
-    import traceback
-
+    tb = trimmed(error.__traceback__)
     try:
-        whole = "".join(traceback.format_exception(type(error), error, trimmed(error.__traceback__)))
-    except BaseException as failed:
-        return f"<no traceback: {type(failed).__name__}>"
+        format_exception = stdlib.module("traceback").format_exception
+        with stdlib.only():  # it imports more while it formats
+            whole = "".join(format_exception(type(error), error, tb))
+    except BaseException:  # the application may have replaced a module that it needs
+        whole = _plain(error, tb)
     return whole if len(whole) <= TRACEBACK_LIMIT else "...\n" + whole[-TRACEBACK_LIMIT:]
+
+
+def _plain(error: BaseException, tb: TracebackType | None) -> str:
+    """A traceback by means of the language alone: no source lines, and no exceptions but this one."""
+    lines = ["Traceback (most recent call last):"]
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {tb.tb_lineno}, in {code.co_name}')
+        tb = tb.tb_next
+    return "\n".join([*lines, f"{type(error).__name__}: {text(error)}", ""])
 
 
 def trimmed(tb: TracebackType | None) -> TracebackType | None:

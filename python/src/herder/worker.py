@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from herder import answers, bytecode, frames, signals
+from herder import answers, bytecode, frames, signals, stdlib
 from herder.call import calls
 from herder.codec import decode, encode
 from herder.errors import ProtocolError, Refusal, StartFailed
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from herder.binding import Command
 
 USAGE = """\
-`python -m herder APP` is what Herder runs for each of its workers; by itself it has nobody to talk to.
+Herder runs this for each of its workers; by itself it has nobody to talk to.
 Start a server with workers of your application:
 
     herder serve {app}
@@ -83,6 +83,7 @@ def main(arguments: list[str]) -> int:
     _own([each for each in (fd, control_fd) if each >= 0])
     signals.install()
     bytecode.restore()
+    stdlib.install()
     try:
         worker = _hello(fd, control_fd)
         if worker is None:
@@ -189,17 +190,18 @@ def _start(worker: Worker, target: str) -> bool:
     try:
         worker.app = load(target)
         worker.commands = worker.app._commands()
-        if worker.app._uses_asyncio():
-            from herder import aio
+        with stdlib.only():  # what is imported here is not to be found in the application's folders
+            if worker.app._uses_asyncio():
+                from herder import aio
 
-            aio.prepare(worker)
-        _import_the_rest(worker)
+                aio.prepare(worker)
+            _import_the_rest(worker)
         for hook in worker.app._on_start:
             worker.run_hook(hook)
     except BaseException as error:
         if calls.forked:
             os._exit(1)
-        _start_failed(worker.fd, error)
+        _start_failed(worker.fd, error, target)
         return False
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
@@ -212,8 +214,10 @@ def _start(worker: Worker, target: str) -> bool:
 
 def _import_the_rest(worker: Worker) -> None:
     """Import whatever the worker may need later: a hook may drop the rights to read these files."""
-    import traceback  # noqa: F401
-
+    try:
+        stdlib.module("traceback")
+    except Exception:  # the application has replaced a module that it needs: tracebacks are plain then
+        pass
     if worker.wake is None:
         from herder import loop  # noqa: F401
 
@@ -226,13 +230,18 @@ def _ready(worker: Worker) -> dict[str, Any]:
     return {"commands": commands, "window": worker.pipeline}
 
 
-def _start_failed(fd: int, error: BaseException) -> None:
-    if isinstance(error, StartFailed):
-        fields = {"kind": "start_failed", "message": str(error)}
-    else:
-        fields = answers.raised("start_failed", error)
-    answers.log(f"herder: the application did not start: {fields.get('traceback', fields['message'])}")
-    write_all(fd, answers.error_frame(0, fields))
+def _start_failed(fd: int, error: BaseException, target: str) -> None:
+    """Tell the host why, and only the host, which logs it: on standard error it would be told a second time."""
+    message = str(error) if isinstance(error, StartFailed) else answers.text(error)
+    try:
+        from herder import explain
+
+        message = explain.explained(message, error, target)
+        error = error.with_traceback(explain.trimmed(error.__traceback__))
+    except Exception:  # a hook has dropped the rights to read this package
+        pass
+    fields = {} if isinstance(error, StartFailed) else answers.raised("start_failed", error)
+    write_all(fd, answers.error_frame(0, {**fields, "kind": "start_failed", "message": message}))
 
 
 def _serve(worker: Worker) -> int:

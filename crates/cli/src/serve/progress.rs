@@ -1,4 +1,4 @@
-//! Tells in the log how the workers of each pool come up. Only reads.
+//! Tells in the log how the workers of each pool come up; a start that fails is in the pool's own log. Only reads.
 
 use herder::{Pool, PoolHealth};
 use std::time::Duration;
@@ -16,18 +16,15 @@ pub(super) async fn told(pools: Vec<Pool>) {
 
 #[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
 async fn one(pool: Pool) {
-    let mut told = (0, None);
-    while let Ok(PoolHealth { ready_workers, wanted_workers, last_start_error, .. }) = pool.health().await {
-        if last_start_error.is_some() && last_start_error != told.1 {
-            tracing::warn!(pool = %pool.name(), error = last_start_error.as_deref(), "a worker could not be started");
-        }
-        if ready_workers != told.0 {
+    let mut told = 0;
+    while let Ok(PoolHealth { ready_workers, wanted_workers, .. }) = pool.health().await {
+        if ready_workers != told {
             tracing::info!(pool = %pool.name(), "ready: {ready_workers} of {wanted_workers} workers");
         }
         if ready_workers >= wanted_workers {
             return;
         }
-        told = (ready_workers, last_start_error);
+        told = ready_workers;
         actix_rt::time::sleep(LOOK).await;
     }
 }
