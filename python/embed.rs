@@ -35,6 +35,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "signals.py",
     "stdlib.py",
     "testing.py",
+    "text.py",
     "worker.py",
 ];
 

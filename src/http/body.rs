@@ -1,12 +1,13 @@
-//! A call's body: read up to the pool's limit, and checked to be a JSON object before a worker sees it. Never decoded, never changed.
+//! The bodies of a call and of its reply: checked to be JSON before a worker, or the caller, sees them. Never decoded, and never
+//! changed, but for a byte order mark that is left out.
 
 use super::refusal::Refusal;
 use crate::Error;
 use actix_web::{HttpRequest, http::header, web};
 use bytes::Bytes;
-use herder_actors::check_json_object;
+use herder_actors::{PayloadError, check_json_object, without_byte_order_mark};
 
-/// From here on the check leaves the thread that serves connections: it would hold up all others.
+/// From here on a check leaves the thread that serves connections: it would hold up all others.
 const LONG: usize = 256 * 1024;
 
 /// The arguments of a call. No body at all stands for `{}`.
@@ -23,14 +24,21 @@ pub(super) async fn arguments(request: &HttpRequest, body: web::Payload, limit: 
     if body.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
     }
-    let check = |body: &Bytes| check_json_object(body).map_err(Error::malformed);
-    if body.len() < LONG {
-        check(&body)?;
-    } else {
-        let copy = body.clone();
-        web::block(move || check(&copy)).await??;
+    checked(&body, check_json_object).await?.map_err(Error::malformed)?;
+    let mark = body.len() - without_byte_order_mark(&body).len();
+    Ok(body.slice(mark..))
+}
+
+/// Runs a check of JSON where it holds up nobody.
+pub(super) async fn checked(
+    json: &Bytes,
+    check: fn(&[u8]) -> Result<(), PayloadError>,
+) -> actix_web::Result<Result<(), PayloadError>> {
+    if json.len() < LONG {
+        return Ok(check(json));
     }
-    Ok(body)
+    let json = json.clone();
+    Ok(web::block(move || check(&json)).await?)
 }
 
 fn announced(request: &HttpRequest) -> Option<u64> {

@@ -8,6 +8,7 @@ import hashlib
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -57,8 +58,17 @@ def gate(path: str) -> int:
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
+class Changing(dict[str, int]):
+    def items(self) -> object:  # type: ignore[override]
+        for key in self:
+            self[key + key] = 2
+            yield key, 1
+
+
 @app.command
 def result(of: str) -> object:
+    if of == "deep with a raised recursion limit":
+        sys.setrecursionlimit(1_000_000)
     cycle: list[object] = []
     cycle.append(cycle)
     deep: list[object] = []
@@ -71,6 +81,8 @@ def result(of: str) -> object:
         "bytes": b"\x00\xff",
         "key": {(1, 2): 3},
         "deep": deep,
+        "deep with a raised recursion limit": deep,
+        "changes": Changing(value=1),
         "surrogate": "\ud800",
     }[of]
 
@@ -88,6 +100,16 @@ class Unprintable(Exception):
         raise ValueError("not even this")
 
 
+class Initless(herder.Rejected):
+    def __init__(self) -> None:
+        pass
+
+
+class UnprintableCode(str):
+    def __str__(self) -> str:
+        raise ValueError("not even this")
+
+
 @app.command
 def fail(how: str) -> None:
     if how == "exception":
@@ -98,6 +120,12 @@ def fail(how: str) -> None:
         sys.exit(4)
     if how == "rejected":
         raise herder.Rejected("no gold today", code="sold-out")
+    if how == "initless":
+        raise Initless
+    if how == "code":
+        raise herder.Rejected("no gold today", code=UnprintableCode("sold-out"))
+    if how == "long":
+        raise ValueError("gold " * 400)
     if how == "unprintable":
         raise Unprintable
     if how == "cancelled":
@@ -249,6 +277,14 @@ def raw(data: str, then: str, path: str = "") -> None:
         os._exit(0)
     if then in ("close", "silence"):
         time.sleep(1000)
+
+
+@app.command
+def forge(payload: str) -> None:
+    """A result of this call that is not what Herder would write; the one it writes then is late."""
+    call = herder.current_call()
+    body = bytes(16) + payload.encode()
+    os.write(calls_fd(), struct.pack("<IBBHQ", len(body), 4, 0, 0, call.id) + body)
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

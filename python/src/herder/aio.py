@@ -244,7 +244,7 @@ class Server:
                 worker.calls.cancelled.pop(wire_id, None)
                 raise Refusal("cancelled", "the call was cancelled before it began")
         except Refusal as refusal:
-            self.out.append(answers.failure(wire_id, refusal, 0, 0))
+            self.out.append(answers.failure(wire_id, refusal, 0, 0, self.worker.max_frame))
             self.received.discard(wire_id)
             return
         call = Call(wire_id, deadline, worker.calls)
@@ -290,7 +290,8 @@ class Server:
             self.answer(pending, result, started, ended)
         except BaseException as error:
             calls.running = 0
-            self.out.append(answers.failure(wire_id, error, started, ended or (now() if started else 0)))
+            ended = ended or (now() if started else 0)
+            self.out.append(answers.failure(wire_id, error, started, ended, self.worker.max_frame))
         self.received.discard(wire_id)  # before `begun`: it would be found withdrawn in between
         self.begun.discard(wire_id)
         task_call.reset(token)
@@ -311,9 +312,10 @@ class Server:
         except GeneratorExit:
             raise
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and wire_id in calls.cancelled:
+            if issubclass(type(error), asyncio.CancelledError) and wire_id in calls.cancelled:
                 error = Interrupted()
-            self.out.append(answers.failure(wire_id, error, started, ended or (now() if started else 0)))
+            ended = ended or (now() if started else 0)
+            self.out.append(answers.failure(wire_id, error, started, ended, self.worker.max_frame))
         self.received.discard(wire_id)  # before `begun`: it would be found withdrawn in between
         self.begun.discard(wire_id)
         self.tasks.pop(wire_id, None)
@@ -415,7 +417,7 @@ class Server:
             if pending.wire_id == wire_id:
                 self.waiting.remove(pending)
                 refusal = Refusal("cancelled", "the call was cancelled before it began")
-                self.out.append(answers.failure(wire_id, refusal, 0, 0))
+                self.out.append(answers.failure(wire_id, refusal, 0, 0, self.worker.max_frame))
                 self.flush()
                 self.finished(pending)
                 return

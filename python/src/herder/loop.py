@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from herder.worker import Worker
 
 READ_SIZE = 65536  # more would cross malloc's mmap threshold
-ATTEMPTS = 8  # to tell what a call raised; then its caller gets a fixed text
 LAYERS = 8  # exceptions in a row, each raised while the loop catches the one before
 
 
@@ -76,7 +75,6 @@ class Loop:
         "rest",
         "skip",
         "started",
-        "tries",
         "worker",
     )
 
@@ -98,7 +96,6 @@ class Loop:
         self.ending: hooks.Ending | None = None  # of a session, whose hooks run
         self.closing = False  # nothing more is read
         self.failed: BaseException | None = None  # what was raised last, until it is dealt with
-        self.tries = 0
 
     def guarded(self, layers: int) -> BaseException | None:
         """Run the loop, and again after each exception.
@@ -238,7 +235,7 @@ class Loop:
             whole = memoryview(bytearray(size))
         except MemoryError as error:
             if kind == frames.CALL:
-                self.output.parts += (answers.failure(wire_id, error, 0, 0),)
+                self.output.parts += (answers.failure(wire_id, error, 0, 0, self.worker.max_frame),)
             self.data, self.offset, self.skip = b"", 0, size - count
             return
         whole[:count] = have
@@ -283,7 +280,7 @@ class Loop:
         """Whether no more can be read or written. `closing` says whether that was asked for."""
         if self.current and self.started:  # a handler raised it
             return False
-        if isinstance(error, BlockingIOError) and self.worker.calls.closing:
+        if issubclass(type(error), BlockingIOError) and self.worker.calls.closing:
             self.closing = True  # the control thread made it so: nothing is left to read
             return False
         return is_own(error)
@@ -304,17 +301,13 @@ class Loop:
         self.end_session()
 
     def answer_failed(self, error: BaseException) -> None:
-        """The call at hand gets its error. To put that in words may raise as well."""
+        """The call at hand gets its error."""
         if self.started and not self.finished:
             self.finished = now()
         self.worker.calls.cancelled.pop(self.current, None)
-        self.tries += 1
-        if self.tries < ATTEMPTS:
-            answer = answers.failure(self.current, error, self.started, self.finished)
-        else:
-            answer = answers.bare(self.current)
+        answer = answers.failure(self.current, error, self.started, self.finished, self.worker.max_frame)
         self.output.parts += (answer,)
-        self.current = self.tries = 0
+        self.current = 0
         self.failed = None
 
 

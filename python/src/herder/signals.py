@@ -11,7 +11,6 @@ import _thread
 import faulthandler
 import os
 import signal
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ def install() -> None:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_forked)
-    for stream in (sys.stdout, sys.stderr):
-        getattr(stream, "reconfigure", lambda **_: None)(line_buffering=True)
 
 
 def hold_sigterm() -> None:

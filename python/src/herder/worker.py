@@ -17,6 +17,7 @@ from herder.errors import ProtocolError, Refusal, StartFailed
 from herder.load import load
 from herder.pipe import Output, is_own, read_frame, write_all
 from herder.session import Sessions
+from herder.text import text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def main(arguments: list[str]) -> int:
     control_fd = int(os.environ.pop("HERDER_CTL_FD", "-1"))
     _own([each for each in (fd, control_fd) if each >= 0])
     signals.install()
+    _streams()
     bytecode.restore()
     stdlib.install()
     try:
@@ -116,6 +118,15 @@ def _own(fds: list[int]) -> None:
         os.close(null)
 
     os.register_at_fork(after_in_child=forked)
+
+
+def _streams() -> None:
+    """Make both streams UTF-8 whatever the locale, so that no text that a handler prints raises."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore
+        except (AttributeError, OSError, ValueError):  # `sitecustomize` put another object there, or closed it
+            pass
 
 
 def _hello(fd: int, control_fd: int) -> Worker | None:
@@ -201,7 +212,7 @@ def _start(worker: Worker, target: str) -> bool:
     except BaseException as error:
         if calls.forked:
             os._exit(1)
-        _start_failed(worker.fd, error, target)
+        _start_failed(worker, error, target)
         return False
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
@@ -230,9 +241,10 @@ def _ready(worker: Worker) -> dict[str, Any]:
     return {"commands": commands, "window": worker.pipeline}
 
 
-def _start_failed(fd: int, error: BaseException, target: str) -> None:
+def _start_failed(worker: Worker, error: BaseException, target: str) -> None:
     """Tell the host why, and only the host, which logs it: on standard error it would be told a second time."""
-    message = str(error) if isinstance(error, StartFailed) else answers.text(error)
+    known = issubclass(type(error), StartFailed)
+    message = text(error)
     try:
         from herder import explain
 
@@ -240,8 +252,9 @@ def _start_failed(fd: int, error: BaseException, target: str) -> None:
         error = error.with_traceback(explain.trimmed(error.__traceback__))
     except Exception:  # a hook has dropped the rights to read this package
         pass
-    fields = {} if isinstance(error, StartFailed) else answers.raised("start_failed", error)
-    write_all(fd, answers.error_frame(0, {**fields, "kind": "start_failed", "message": message}))
+    fields = {} if known else answers.raised("start_failed", error)
+    fields = {**fields, "kind": "start_failed", "message": message}
+    write_all(worker.fd, answers.error_frame(0, fields, max_frame=worker.max_frame))
 
 
 def _serve(worker: Worker) -> int:
