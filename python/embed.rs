@@ -32,6 +32,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "pipe.py",
     "py.typed",
     "session.py",
+    "signals.py",
     "stdlib.py",
     "testing.py",
     "text.py",

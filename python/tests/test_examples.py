@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import signal
 
 import pytest
 
@@ -151,6 +152,18 @@ def test_echo_finishes_its_calls_before_it_ends(echo):
     echo.calls.sendall(frames.frame(frames.SHUTDOWN))
     assert echo.answer().wire_id == slow
     assert echo.finish()[0] == 0
+
+
+def test_echo_ends_on_sigterm_after_shutdown_alone(echo):
+    """R44, R30: SIGTERM and SIGINT may come to every process of a service; calls in flight are finished."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        echo.kill(number)
+        assert echo.call("echo", x=1).result == {"x": 1}
+    echo.send("sleep", ms=10**8)
+    echo.shutdown()
+    echo.ping()  # it has been read
+    echo.kill(signal.SIGTERM)
+    assert echo.finish()[0] == -signal.SIGTERM
 
 
 def test_echo_ends_with_its_host(echo):

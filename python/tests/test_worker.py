@@ -299,14 +299,6 @@ def test_the_process_ends_when_the_calls_end(start):
     assert host.finish()[0] == 0
 
 
-def test_sigterm_ends_it_and_ctrl_c_does_not(start):
-    host = start("herder.demo:app")
-    host.kill(signal.SIGINT)
-    assert host.call("echo", x=1).result == {"x": 1}
-    host.kill(signal.SIGTERM)
-    assert host.finish()[0] == -signal.SIGTERM
-
-
 def test_sigusr1_prints_the_stack(start):
     host = start("@app.command\ndef stuck():\n    print('in')\n    time.sleep(1000)\n")
     host.send("stuck")

@@ -237,8 +237,7 @@ def die(how: str) -> None:
     if how == "abort":
         os.abort()
     if how == "term":
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(1000)
+        os.kill(os.getpid(), signal.SIGTERM)  # as a service manager does to every process of a service
     if how == "thread":
         threading.Thread(target=lambda: os._exit(9)).start()
         time.sleep(1000)

@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
 
     fn greeted(&mut self, hello: WorkerHello) {
         if let Some(link) = self.cell.borrow_mut().link(self.at) {
-            link.has_control = hello.control;
+            link.greeted(hello.control);
             link.is_itself = link.child.pid() == hello.pid;
             link.stack_signal = hello.stack_signal.filter(|_| link.is_itself).and_then(signal);
         }

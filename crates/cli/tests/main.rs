@@ -13,5 +13,6 @@ mod guards;
 mod lifecycle;
 mod logs;
 mod recorder;
+mod signals;
 mod support;
 mod why;

@@ -11,7 +11,7 @@ import os
 import types
 from collections import deque
 
-from herder import answers, frames, hooks
+from herder import answers, frames, hooks, signals
 from herder.call import Call, now, task_call
 from herder.codec import decode, encode
 from herder.errors import HookTimeout, Interrupted, ProtocolError, Refusal
@@ -46,10 +46,15 @@ def serve(worker: Worker) -> None:
 
 
 def interrupt(worker: Worker, frame: FrameType | None) -> None:
-    """The signal handler: break the handler or the step of a task that runs now, if it is the target's."""
+    """The signal handler: break the handler or the step of a task that runs now, if it is the target's.
+
+    Not while it imports something.
+    """
     calls = worker.calls
     running = calls.running
-    if running and frame is not None and frame.f_code not in OWN and calls.interrupts(running):
+    if not running or frame is None or frame.f_code in OWN or not calls.cancelled.get(running):
+        return
+    if not signals.must_wait(frame, OWN) and calls.interrupts(running):
         raise Interrupted if running > 0 else HookTimeout
 
 

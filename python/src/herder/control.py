@@ -10,7 +10,7 @@ import os
 import select
 import signal
 
-from herder import frames
+from herder import frames, signals
 from herder.errors import ProtocolError
 from herder.pipe import write_all
 
@@ -102,8 +102,9 @@ class Control:
         """Let the main loop finish what it received. It sits in a read, which a signal alone would only restart.
 
         So first the descriptor stops blocking: the read that is restarted then says that nothing is there. Data that
-        came before is returned by it, never lost.
+        came before is returned by it, never lost. From now on SIGTERM ends the process.
         """
+        signals.restore_sigterm()
         worker = self.worker
         worker.calls.closing = True
         if worker.wake is not None:

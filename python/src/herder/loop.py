@@ -15,7 +15,7 @@ import sys
 from contextvars import copy_context
 from functools import partial
 
-from herder import answers, contexts, frames, hooks
+from herder import answers, contexts, frames, hooks, signals
 from herder.call import Call, now
 from herder.codec import decode, encode
 from herder.errors import HookTimeout, Interrupted, ProtocolError, Refusal
@@ -44,13 +44,14 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
     """The signal handler: break the handler that runs, if it is the target's.
 
     Python runs it on the main thread, between two steps of `frame`. In the loop's own frame it raises nothing (the
-    control thread tries again), so no exception can reach the loop from outside of a handler.
+    control thread tries again), so no exception can reach the loop from outside of a handler. Nor does it break an
+    import.
     """
     calls = worker.calls
     running = calls.running
-    if not running or frame is None or frame.f_code is Loop.run.__code__ or frame.f_code is hooks.run.__code__:
+    if not running or frame is None or frame.f_code in OWN or not calls.cancelled.get(running):
         return
-    if calls.interrupts(running):
+    if not signals.must_wait(frame, OWN) and calls.interrupts(running):
         raise Interrupted if running > 0 else HookTimeout
 
 
@@ -308,3 +309,6 @@ class Loop:
         self.output.parts += (answer,)
         self.current = 0
         self.failed = None
+
+
+OWN = (Loop.run.__code__, hooks.run.__code__)

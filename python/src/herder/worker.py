@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from herder import answers, bytecode, frames, stdlib
+from herder import answers, bytecode, frames, signals, stdlib
 from herder.call import calls
 from herder.codec import decode, encode
 from herder.errors import ProtocolError, Refusal, StartFailed
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
     fd = int(os.environ.pop("HERDER_FD"))
     control_fd = int(os.environ.pop("HERDER_CTL_FD", "-1"))
     _own([each for each in (fd, control_fd) if each >= 0])
-    _signals()
+    signals.install()
     _streams()
     bytecode.restore()
     stdlib.install()
@@ -98,6 +98,8 @@ def main(arguments: list[str]) -> int:
         return 1
     except (BrokenPipeError, ConnectionResetError):
         return 0  # the host has gone
+    finally:
+        signals.restore_sigterm()  # what runs at exit may never return
 
 
 def _own(fds: list[int]) -> None:
@@ -116,16 +118,6 @@ def _own(fds: list[int]) -> None:
         os.close(null)
 
     os.register_at_fork(after_in_child=forked)
-
-
-def _signals() -> None:
-    """Ctrl-C is the host's business, SIGTERM ends the process, SIGUSR1 prints the stacks of all threads."""
-    import faulthandler
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
 
 
 def _streams() -> None:
@@ -161,6 +153,7 @@ def _hello(fd: int, control_fd: int) -> Worker | None:
     if control_fd >= 0:
         from herder.control import Control
 
+        signals.hold_sigterm()
         Control(control_fd, worker).start()
     return worker
 
