@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 MESSAGE_LIMIT = 8 * 1024  # characters
 TRACEBACK_LIMIT = 32 * 1024
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-OWN = frozenset(os.path.join(FOLDER, name + ".py") for name in ("aio", "binding", "loop", "testing", "worker"))
+OWN_MODULES = ("aio", "aio_calls", "aio_hooks", "aio_reader", "binding", "loop", "testing", "worker")
+OWN = frozenset(os.path.join(FOLDER, name + ".py") for name in OWN_MODULES)
 
 
 def failure(wire_id: int, error: BaseException, started: int, ended: int) -> bytes:

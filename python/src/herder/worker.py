@@ -60,6 +60,7 @@ class Worker:
         self.interrupt: Callable[[Worker, FrameType | None], None] | None = None
         self.attempt_state: Callable[[int], int] = calls.state  # where a call is that was cancelled
         self.cancel_task: Callable[[int, bool], None] | None = None  # of the asyncio loop, when there is one
+        self.interrupting: set[int] = set()  # calls of the asyncio loop: what they started may be interrupted too
         self.wake: Callable[[], None] | None = None
         self.aio: Server | None = None
 
