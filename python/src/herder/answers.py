@@ -26,7 +26,8 @@ CODE = 256  # characters; a longer code gives way to the message
 LARGEST = 1 << 30  # a limit for frames that none is above
 UNTOLD = b'{"kind":"exception","message":"<an exception that cannot be told>"}'
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-OWN = frozenset(os.path.join(FOLDER, name + ".py") for name in ("aio", "binding", "loop", "testing", "worker"))
+OWN_MODULES = ("aio", "aio_calls", "aio_hooks", "aio_reader", "binding", "loop", "testing", "worker")
+OWN = frozenset(os.path.join(FOLDER, name + ".py") for name in OWN_MODULES)
 
 
 def failure(wire_id: int, error: BaseException, started: int, ended: int, max_frame: int = LARGEST) -> bytes:
@@ -42,6 +43,34 @@ def error_frame(
 ) -> bytes:
     """Return an error frame of at most `max_frame` bytes. Values of `fields` are exact strings of valid Unicode."""
     return frames.answer(frames.ERROR, wire_id, started, ended, fitted(fields, max_frame - frames.STAMPS_SIZE))
+
+
+def fitted(fields: dict[str, str], room: int) -> bytes:
+    """Encode `fields` into at most `room` bytes: with the end of the traceback, without it, with less of the others."""
+    payload = encode(fields)
+    long_code = ["code"] if len(fields.get("code", "")) > CODE else []
+    for name in ("traceback", *long_code, "message", "code", "type"):
+        kept = fields.get(name, "")
+        while kept and len(payload) > room:
+            kept = shortened(name, kept, len(payload) - room)
+            shown = MARK + kept if kept and name == "traceback" else kept
+            fields = {**fields, name: shown} if shown or name == "message" else without(fields, name)
+            payload = encode(fields)
+    return payload
+
+
+def shortened(name: str, value: str, excess: int) -> str:
+    """Return less of `value`, which saves about `excess` bytes of JSON. Part of a code would be another code."""
+    size = len(encode(value))
+    left = 0 if name == "code" else len(value) * max(size - excess, 0) // size - 2 * len(MARK)
+    if left <= 0:
+        return ""
+    return value[-left:] if name == "traceback" else value[:left]
+
+
+def without(fields: dict[str, str], name: str) -> dict[str, str]:
+    """Return `fields` without one of them."""
+    return {key: value for key, value in fields.items() if key != name}
 
 
 def describe(error: BaseException) -> dict[str, str]:

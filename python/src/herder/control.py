@@ -90,10 +90,13 @@ class Control:
             worker.cancel_task(wire_id, interrupt)
 
     def _signalling(self) -> bool:
-        """Signal the running call if it is to be interrupted. True: look again, the loop's own frame ignores it."""
+        """Signal the running call if it is to be interrupted. True: look again, the loop's own frame ignores it.
+
+        A task that a handler started may run while none of the handlers does; only the main thread knows whose it is.
+        """
         calls = self.worker.calls
         running = calls.running
-        if not running or not calls.cancelled.get(running):
+        if not (self.worker.interrupting or (running and calls.cancelled.get(running))):
             return False
         signal.pthread_kill(self.main, signal.SIGUSR2)
         return True

@@ -61,6 +61,7 @@ class Worker:
         self.interrupt: Callable[[Worker, FrameType | None], None] | None = None
         self.attempt_state: Callable[[int], int] = calls.state  # where a call is that was cancelled
         self.cancel_task: Callable[[int, bool], None] | None = None  # of the asyncio loop, when there is one
+        self.interrupting: set[int] = set()  # calls of the asyncio loop: what they started may be interrupted too
         self.wake: Callable[[], None] | None = None
         self.aio: Server | None = None
 
@@ -218,8 +219,6 @@ def _start(worker: Worker, target: str) -> bool:
     gc.freeze()  # what is here now stays: no collection need look at it again
     ready = frames.frame(frames.READY, 0, encode(_ready(worker)))
     worker.output.parts += (ready,)  # the loop writes it: what a late alarm of a hook raises cannot tear it
-    if worker.aio is not None:
-        worker.output.finish()
     return True
 
 
