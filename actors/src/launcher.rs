@@ -52,7 +52,7 @@ pub type Launching = Pin<Box<dyn Future<Output = Result<Launched, String>>>>;
 pub trait Launcher: 'static {
     /// Starts it. Must not block the thread.
     fn launch(&self, at: WorkerRef) -> Launching;
-    /// Called once, when the pool has started: what is worth a line of the log is said here.
+    /// Called once, when the pool has started. Writes to the log what is worth a line there.
     fn announce(&self) {}
     /// Whether that process answers pings by itself: a clock that a test moves waits for that.
     #[cfg(feature = "testing")]
@@ -74,8 +74,8 @@ pub(crate) struct ProcessLauncher {
 
 /// What a worker can't do without in a clean environment.
 const KEPT: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
-/// The token of the host's HTTP server. It is for callers: a worker that prints or sends its environment must not give it away. A pool
-/// whose `env` has it gets it.
+/// The token of the host's HTTP server. Workers do not inherit it: one that prints or sends its environment must not reveal it. A pool's
+/// `env` may set it.
 const TOKEN: &str = "HERDER_TOKEN";
 
 impl ProcessLauncher {
@@ -94,18 +94,18 @@ impl ProcessLauncher {
     }
 }
 
-/// The threads of numeric libraries in each worker of a pool, found once: all its processes have the same, whenever they start.
+/// The threads of numeric libraries in each worker of a pool, determined once: all its processes get the same number, whenever they start.
 #[derive(Debug)]
 struct Threads {
     cores: usize,
     of_each: usize,
-    /// The variables that say so: those that the worker would not have otherwise.
+    /// The variables to set: those that the worker would not have otherwise.
     variables: Vec<&'static str>,
 }
 
 impl Threads {
     fn of(config: &PoolConfig) -> Self {
-        // Goes by the process's affinity and the quota of its control group, not by the processors of the machine.
+        // Respects the process's CPU affinity and the quota of its control group.
         let cores = available_parallelism().map_or(1, NonZero::get);
         let of_each = config.numeric_threads().of_each(cores, config.pool_size());
         let inherits = config.env_mode() == EnvMode::Inherit;
@@ -137,7 +137,7 @@ impl Launcher for ProcessLauncher {
             let command = match config.launch() {
                 Launch::App { app, python } => {
                     let installed = package::installed().await?;
-                    // Run as a script: `-m` would let a `types.py` in the worker's folder take the place of Python's own.
+                    // Run as a script: with `-m` a `types.py` in the worker's folder would replace Python's own.
                     let script = installed.path().join("herder/__main__.py");
                     let args = vec![script.into_os_string(), app.as_str().into()];
                     let command = command(&config, at, python.clone().into_os_string(), args);

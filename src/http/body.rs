@@ -1,5 +1,5 @@
-//! The bodies of a call and of its reply: checked to be JSON before a worker, or the caller, sees them. Never decoded, and never
-//! changed, but for a byte order mark that is left out.
+//! The bodies of a call and of its reply: checked to be JSON before the worker or the caller gets them. Never decoded, and never
+//! changed, except that a byte order mark is removed.
 
 use super::refusal::Refusal;
 use crate::Error;
@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, http::header, web};
 use bytes::Bytes;
 use herder_actors::{PayloadError, check_json_object, without_byte_order_mark};
 
-/// From here on a check leaves the thread that serves connections: it would hold up all others.
+/// From this size on a check runs on another thread: on the one that serves connections it would block all others.
 const LONG: usize = 256 * 1024;
 
 /// The arguments of a call. No body at all stands for `{}`.
@@ -29,7 +29,7 @@ pub(super) async fn arguments(request: &HttpRequest, body: web::Payload, limit: 
     Ok(body.slice(mark..))
 }
 
-/// Runs a check of JSON where it holds up nobody.
+/// Checks JSON, on another thread if it is long.
 pub(super) async fn checked(
     json: &Bytes,
     check: fn(&[u8]) -> Result<(), PayloadError>,

@@ -1,5 +1,5 @@
 //! `POST /v1/pools/{pool}/call/{command}`: a call, and its reply with its circumstances. The result's bytes pass through as the
-//! worker sent them, once they are known to be JSON: what is not would end the text around it, or forge what follows.
+//! worker sent them, after a check that they are JSON: other text could end the body around it early, or forge the fields after it.
 
 use super::{body, connections::while_connected, headers::Options, pools::Pools};
 use crate::{Error, ErrorDetail, ErrorId, Pool, Reply};
@@ -70,7 +70,7 @@ fn refused(pool: &Pool, command: &str, refusal: actix_web::Error) -> actix_web::
     }
 }
 
-/// An error that the pool has not seen, as an event of its log too.
+/// Logs an error that the pool has not seen.
 fn logged(pool: &Pool, command: &str, error: Error) -> CallFailure {
     CallFailure { id: pool.log_refusal(command, &error), error }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Link {
     pub(crate) abandoned: Vec<Suspect>,
     /// Whether it serves the control descriptor.
     pub(crate) has_control: bool,
-    /// Whether it was told to stop.
+    /// Whether the worker was asked to stop.
     stopping: bool,
     /// Whether the process that was started is the one that said hello, and no wrapper around it.
     pub(crate) is_itself: bool,
@@ -92,8 +92,8 @@ impl Link {
         self.tell_in_order(&HostMessage::SessionEnd(end));
     }
 
-    /// Its hello says whether it serves the control descriptor. A worker that was told to stop before hears of it there now: while it
-    /// loads its application it reads nothing else, and SIGTERM ends it only once it knows.
+    /// Records whether the worker serves the control descriptor, as its hello says. If it was asked to stop before its hello, sends the
+    /// shutdown message there now: while it loads its application it reads no other descriptor, and it ignores SIGTERM until it has read it.
     pub(crate) fn greeted(&mut self, has_control: bool) {
         self.has_control = has_control;
         if self.stopping {
@@ -104,7 +104,7 @@ impl Link {
     /// The ladder: shutdown message, SIGTERM, SIGKILL; for a process that hangs, its stack before these two. The waiting is the
     /// process crate's.
     ///
-    /// A worker that answers no pings has not read the message either, and so may ignore SIGTERM: SIGKILL follows at once.
+    /// A worker that answers no pings has probably not read the shutdown message and may ignore SIGTERM: SIGKILL follows at once.
     pub(crate) fn stop(&mut self, doom: Doom, grace: Duration, term: Duration) {
         self.stopping = true;
         self.tell(&HostMessage::Shutdown);

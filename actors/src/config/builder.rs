@@ -84,7 +84,7 @@ impl<T> PoolBuilder<T> {
         self
     }
 
-    /// An environment variable of each worker. The host's `HERDER_TOKEN` reaches workers only this way.
+    /// An environment variable of each worker. Workers do not inherit the host's `HERDER_TOKEN`; this sets it for them.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.common.env.insert(name.into(), value.into());
         self
@@ -97,7 +97,7 @@ impl<T> PoolBuilder<T> {
     }
 
     /// How many threads the numeric libraries of each worker use: its share of the cores unless set. Variables that the pool's
-    /// [`env`](Self::env) or the host's environment has stay as they are.
+    /// [`env`](Self::env) or the inherited environment sets are not changed.
     pub fn numeric_threads(mut self, threads: NumericThreads) -> Self {
         self.common.numeric_threads = threads;
         self

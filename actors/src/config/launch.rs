@@ -104,12 +104,12 @@ fn is_dotted_name(text: &str) -> bool {
     })
 }
 
-/// How workers are started, where, and what is worth a warning about it.
+/// How and where workers are started, and the virtual environments to warn about.
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) launch: Launch,
     pub(super) cwd: PathBuf,
-    /// Virtual environments that were to be used, and have no interpreter.
+    /// Virtual environments that come first and have no interpreter.
     pub(super) stale_venvs: Vec<PathBuf>,
 }
 
@@ -173,7 +173,7 @@ fn command(mut argv: Vec<String>, python: Option<PathBuf>, base: &Path) -> Resul
     Ok(Launch::Command { argv })
 }
 
-/// An interpreter, and the virtual environments that come before it and have none.
+/// An interpreter, and the virtual environments that were looked up before it and have none.
 #[derive(Debug, PartialEq, Eq)]
 struct Interpreter {
     python: PathBuf,
@@ -196,8 +196,8 @@ fn is_no_program(path: &Path) -> bool {
     path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0)
 }
 
-/// `$VIRTUAL_ENV`, `.venv` in the folder, `python3`: the first that is there. A virtual environment that was named, or is there, and has no
-/// interpreter is not passed over in silence: its packages will be missing.
+/// `$VIRTUAL_ENV`, `.venv` in the folder, `python3`: the first that exists. Also returns the virtual environments that are named or exist but
+/// have no interpreter: the log warns about them, since their packages will be missing.
 fn find_python(virtual_env: Option<&OsStr>, base: &Path, is_there: impl Fn(&Path) -> bool) -> Interpreter {
     // A worker may start in another folder than the host: a relative path would mean something else there.
     let activated = virtual_env.filter(|folder| !folder.is_empty()).map(|folder| from_here(Path::new(folder)));

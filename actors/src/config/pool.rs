@@ -93,8 +93,8 @@ impl PoolConfig {
         &self.launch
     }
 
-    /// The virtual environments that were looked into for an interpreter before the one that [`launch`](Self::launch) has, and have
-    /// none: `$VIRTUAL_ENV`, and `.venv` if it is there. The log of the pool has a warning for each.
+    /// The virtual environments that were looked up before the interpreter of [`launch`](Self::launch) was found, and that have no
+    /// interpreter: `$VIRTUAL_ENV` if it is set, and `.venv` if it exists. The log has a warning for each when the pool starts.
     pub fn stale_venvs(&self) -> &[PathBuf] {
         &self.stale_venvs
     }

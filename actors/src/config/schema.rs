@@ -96,7 +96,7 @@ pub struct Derived {
 pub struct CountOr {
     /// The key's path.
     pub path: &'static str,
-    /// What it is when it isn't set: one of the words.
+    /// The default: one of the words.
     pub default: &'static str,
     /// The words.
     pub words: &'static [&'static str],

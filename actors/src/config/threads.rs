@@ -1,11 +1,11 @@
-//! How many threads the numeric libraries of a worker use: the setting, and which variables it comes to. Reads no environment.
+//! How many threads the numeric libraries of a worker use: the setting, and the variables that it sets. Reads no environment.
 
 use std::num::NonZero;
 
 /// How many threads the numeric libraries of a worker use: OpenMP, OpenBLAS, MKL, NumExpr and Accelerate.
 ///
-/// By itself each of them starts a thread for each core, in each worker: workers that compute at the same time then have many times more
-/// threads than there are cores, and are many times slower.
+/// Without a setting each of these libraries starts one thread per core in each worker. Workers that compute at the same time then have many
+/// more threads than there are cores, and are several times slower.
 ///
 /// ```
 /// use herder_actors::{NumericThreads, PoolConfig};
@@ -22,22 +22,22 @@ pub enum NumericThreads {
     /// Each worker's share of the cores: `max(1, cores / pool_size)`.
     #[default]
     Auto,
-    /// As the libraries decide: Herder sets no variable.
+    /// The libraries decide: Herder sets no variable.
     Unset,
-    /// So many in each worker.
+    /// This many in each worker.
     Fixed(NonZero<u16>),
 }
 
-/// What OpenMP reads, and other libraries that have no number of their own.
+/// OpenMP's variable; other libraries use it if theirs is not set.
 const OPENMP: &str = "OMP_NUM_THREADS";
-/// The libraries that take OpenMP's number if theirs is not set.
+/// The variables of libraries that use OpenMP's number if theirs is not set.
 const AS_OPENMP: [&str; 3] = ["OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"];
-/// Accelerate on macOS, which reads its own variable alone.
+/// The variable of Accelerate (macOS), which does not read OpenMP's.
 const ACCELERATE: &str = "VECLIB_MAXIMUM_THREADS";
 
 impl NumericThreads {
-    /// The number for each worker of a pool with so many base workers. Overflow workers are left out: they are there for moments, and the
-    /// cores would be idle all the rest of the time, since a library reads its number once.
+    /// The number for each worker of a pool with `pool_size` base workers; `None`: set nothing. Overflow workers are not counted: they run
+    /// for short times, and a library reads its number once, so cores would be idle for the rest of the time.
     pub(crate) fn of_each(self, cores: usize, pool_size: u32) -> Option<usize> {
         match self {
             Self::Auto => Some(usize::max(1, cores / usize::max(1, pool_size as usize))),
@@ -47,8 +47,8 @@ impl NumericThreads {
     }
 }
 
-/// The variables to set where `is_set` says which ones the worker has already. One that is set stays. Where OpenMP's is set, those of the
-/// libraries that take it are left alone: a number of their own would undo what was set for them.
+/// The variables to set; `is_set` says which ones the worker has already, and these are not changed. If OpenMP's is set, the variables of
+/// the libraries that use its number are not set either: they would override it.
 pub(crate) fn variables(is_set: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let followers = AS_OPENMP.into_iter().filter(|_| !is_set(OPENMP));
     let all = [OPENMP].into_iter().chain(followers).chain([ACCELERATE]);

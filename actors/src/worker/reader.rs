@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
         (Some(text.into()), error.traceback.map(Into::into))
     }
 
-    /// A start that failed without a word on the descriptor: what ran, if it never got as far as its hello, and the last line it printed.
+    /// Describes a start that failed without an error frame: the program, if it sent no hello, and the last line that it printed.
     fn unexplained(&self, printed: &[String]) -> Option<Box<str>> {
         let silent = match self.stage {
             Stage::Hello => Some(format!("no hello came from {}", program(self.cell.borrow().config().launch()))),
@@ -316,7 +316,7 @@ mod tests {
     }
 }
 
-/// What was run, for people.
+/// The program that was started, for a message.
 fn program(launch: &Launch) -> String {
     match launch {
         Launch::App { python, .. } if python.components().count() > 1 => format!("`{}`", python.display()),
@@ -325,7 +325,7 @@ fn program(launch: &Launch) -> String {
     }
 }
 
-/// A reason is one line in a log.
+/// Returns at most [`LAST_LINE`] characters: a reason is one line in a log.
 fn shortened(line: &str) -> &str {
     line.char_indices().nth(LAST_LINE).and_then(|(end, _)| line.get(..end)).unwrap_or(line)
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use std::{collections::HashMap, io::Read, time::Duration};
 
-/// A file that is piped into the command may begin with one.
+/// Files that are piped into the command may begin with it.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A result and its circumstances, not decoded.

@@ -18,7 +18,7 @@ pub struct Command {
     pub env: Vec<(OsString, OsString)>,
     /// Whether the host's environment is kept from the worker.
     pub env_clear: bool,
-    /// Variables of the host's environment that are kept from the worker, unless [`env`](Self::env) adds them.
+    /// Variables of the host's environment that the worker does not inherit. [`env`](Self::env) may set them.
     pub env_remove: Vec<OsString>,
     /// Where it starts; `None` is the host's current directory.
     pub cwd: Option<PathBuf>,
@@ -62,7 +62,7 @@ impl Command {
         self
     }
 
-    /// Keeps a variable of the host's environment from the worker, unless [`env`](Self::env) adds it.
+    /// Does not let the worker inherit a variable of the host's environment. [`env`](Self::env) may set it.
     #[must_use]
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
         self.env_remove.push(name.into());

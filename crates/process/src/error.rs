@@ -13,7 +13,7 @@ pub enum SpawnError {
         /// As it was given.
         program: PathBuf,
     },
-    /// The program is a symbolic link to nothing, as in a virtual environment whose Python was removed.
+    /// The program is a dangling symbolic link, as in a virtual environment whose interpreter was removed.
     #[error("`{}` is a symbolic link to `{}`, which does not exist", program.display(), target.display())]
     DanglingLink {
         /// As it was given.

@@ -1,5 +1,5 @@
-//! Signal masks and dispositions, both of which pass through fork and exec: a worker's before its exec, and those of a host that asks
-//! for it. Holds no state.
+//! Resets signal masks and dispositions, which processes inherit through fork and exec: those of a worker before its exec, and those of
+//! a host on request. Holds no state.
 
 #![expect(unsafe_code, reason = "dispositions and masks have no safe interface")]
 
@@ -12,14 +12,14 @@ const LAST: libc::c_int = 64;
 const LAST: libc::c_int = 31;
 
 /// Gives this process the default disposition of every signal, and this thread an empty mask. For a worker before exec: otherwise it
-/// begins with what its host, or whoever started that, ignores and blocks. Async-signal-safe.
+/// inherits what its host, or the program that started the host, ignores and blocks. Async-signal-safe.
 pub(crate) fn defaults_for_exec() {
     for signal in 1..=LAST {
-        // SAFETY: `SIG_DFL` is no function of ours. SIGKILL, SIGSTOP and those of the C library are refused, which changes nothing.
+        // SAFETY: `SIG_DFL` calls no function of this process. The call fails for SIGKILL, SIGSTOP and the C library's own signals, without effect.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    // After the dispositions: a signal that was blocked must not run a handler of the host's in its child. `std` empties the mask too
-    // today, but does not promise it.
+    // After the dispositions: a signal that was blocked must not run a handler of the host in the child. `std` empties the mask too,
+    // but does not guarantee it.
     let mut none = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `sigemptyset` initializes the set; only this thread's mask is changed.
     unsafe {
@@ -30,9 +30,9 @@ pub(crate) fn defaults_for_exec() {
 
 /// Sets `SIGCHLD` to its default, and unblocks `SIGTERM` and `SIGINT` in the calling thread and in threads that it starts later.
 ///
-/// For the beginning of `main`, before there are other threads, of a program that is started by others and hosts workers: with `SIGCHLD`
-/// ignored, which a process inherits, nobody can read how a worker ended; blocked signals can't end the program. `herder serve` calls
-/// it. A library must leave both to its application.
+/// Call it at the start of `main`, before other threads exist, in a program that hosts workers. A process inherits ignored and blocked
+/// signals from the program that starts it: with `SIGCHLD` ignored the exit status of a worker cannot be read, and `SIGTERM` and
+/// `SIGINT` cannot end a program that blocks them. `herder serve` calls this function. A library must leave signals to its application.
 pub fn reset_signals() {
     let mut ending = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `SIG_DFL` is no function of ours, `sigemptyset` initializes the set, and only this thread's mask is changed.

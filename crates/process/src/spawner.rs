@@ -190,7 +190,7 @@ fn exists(command: &Command) -> bool {
     place(command).is_some_and(|path| path.exists())
 }
 
-/// Where the program is, unless it is looked up in `PATH`.
+/// The path of the program, or `None` if it is looked up in `PATH`.
 fn place(command: &Command) -> Option<PathBuf> {
     let path = Path::new(&command.program);
     (path.components().count() > 1).then(|| command.cwd.as_deref().unwrap_or(Path::new("")).join(path))

@@ -39,8 +39,8 @@ pub enum PayloadError {
 
 /// Whether `bytes` are arguments: a JSON object in UTF-8, nested at most [`MAX_DEPTH`] levels deep.
 ///
-/// Reads the bytes and keeps nothing of them. What passes, Python's `json.loads` reads, without the byte order mark that it
-/// may begin with ([`without_byte_order_mark`]). Duplicate keys and lone surrogate escapes pass.
+/// Reads the bytes and keeps nothing of them. Python's `json.loads` can read what passes, after [`without_byte_order_mark`]: a byte
+/// order mark at the beginning passes. Duplicate keys and lone surrogate escapes pass.
 ///
 /// ```
 /// use herder_wire::{PayloadError, check_json_object};
@@ -71,12 +71,12 @@ pub fn check_json(bytes: &[u8]) -> Result<(), PayloadError> {
     check_grammar(utf8(bytes)?)
 }
 
-/// Returns `bytes` without the byte order mark that they may begin with: some editors and programs write one.
+/// Returns `bytes` without the byte order mark at the beginning, if there is one: some editors and programs write it.
 pub fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-/// serde_json walks over what it ignores without recursion, so no depth overflows the stack.
+/// serde_json skips ignored values without recursion, so no depth overflows the stack.
 fn check_grammar(text: &str) -> Result<(), PayloadError> {
     let mut json = serde_json::Deserializer::from_str(text);
     IgnoredAny::deserialize(&mut json).and_then(|_| json.end()).map_err(|e| malformed(&e))
@@ -98,7 +98,7 @@ fn malformed(error: &serde_json::Error) -> PayloadError {
     PayloadError::Malformed { line: error.line(), column: error.column(), reason }
 }
 
-/// Walks over what only looks like JSON so far: its nesting, and how long or large its numbers are.
+/// Checks the nesting and the numbers of a text that has not been parsed as JSON yet.
 /// A parser goes over it afterwards, so that a mistake here is never an acceptance.
 fn check_shape(text: &str) -> Result<(), PayloadError> {
     let (bytes, mut at, mut depth) = (text.as_bytes(), 0, 0_usize);
@@ -126,7 +126,7 @@ fn check_number(token: &str) -> Result<(), PayloadError> {
         let too_long = token.trim_start_matches('-').len() > MAX_INTEGER_DIGITS;
         return if too_long { Err(PayloadError::IntegerTooLong) } else { Ok(()) };
     }
-    // Without an exponent only a number of more than 308 digits can be too large. What does not parse is for the parser to name.
+    // Without an exponent only a number of more than 308 digits can be too large. The JSON parser reports what does not parse.
     let may_be_large = has_exponent || token.len() > 308;
     let is_large = may_be_large && token.parse::<f64>().is_ok_and(f64::is_infinite);
     if is_large { Err(PayloadError::NumberTooLarge) } else { Ok(()) }

@@ -8,8 +8,8 @@ use std::fmt;
 
 /// What went wrong in a worker, as it tells it.
 ///
-/// It is read leniently, since what goes wrong may have made its texts: lone surrogates become U+FFFD, of a key that stands
-/// twice the last one counts, keys that are not known are passed over.
+/// Parsed leniently, since its texts may come from broken objects of the application: lone surrogates become U+FFFD, the last one of
+/// duplicate keys counts, and unknown keys are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WorkerError {
     /// What kind of error it is.

@@ -3,8 +3,8 @@
 Everything happens on the main thread. Sync handlers of such an app run in between, and hold up the others as in any
 asyncio program. Imported only when an app has something async: asyncio costs 10 MiB.
 
-What is to be done is looked up in each turn of the loop, in lists and flags. So an exception of the application's that
-comes in the middle (see `pipe`) costs a turn, and no step of a call.
+Each iteration of the loop finds what is to be done in lists and flags. So an exception that the application raises in
+the middle of one (see `pipe`) costs an iteration, but loses no step of a call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def prepare(worker: Worker) -> None:
-    """Give the worker an asyncio loop: hooks may be async from now on, and `serve` is ours."""
+    """Give the worker an asyncio loop, which runs async hooks from now on, and calls once `serve` is called."""
     server = Server(worker)
     worker.run_hook = server.run_hook
     worker.wake = server.wake
@@ -51,9 +51,9 @@ def serve(worker: Worker) -> None:
 
 
 def interrupt(worker: Worker, frame: FrameType | None) -> None:
-    """The signal handler: break the handler or the step of a task that runs now, if it is the target's.
+    """The signal handler: interrupt the handler, or the step of a task, that runs now if its call is to be interrupted.
 
-    Not while it imports something.
+    An import is not interrupted.
     """
     calls = worker.calls
     running = calls.running
@@ -97,7 +97,9 @@ class Server:
         self.runner.base = self.endings.base = self.base
         os.set_blocking(self.worker.fd, False)
         self.loop.turn, self.loop.busy = self.turn, self.busy
-        while True:  # an exception may come in the jump back to here: so it is the last of three that follow at once
+        # The jump back to `while` is outside of the `try`. An exception is raised there only as the third in direct
+        # succession: after one in `run`, and one while `run` records that.
+        while True:
             try:
                 self.run()
                 break
@@ -112,7 +114,7 @@ class Server:
             answers.log(f"the cleanup of a task raised:\n{answers.traceback_of(error)}")
 
     def run(self) -> None:
-        """Run the loop until it is done, whatever leaves it."""
+        """Run the loop until all is done; again after each exception that leaves it."""
         while not self.done():
             try:
                 self.loop.restore()
@@ -121,7 +123,7 @@ class Server:
                 self.loop.failures += ((None, error),)
 
     def end_tasks(self) -> None:
-        """Cancel what handlers left behind, and wait for its cleanup."""
+        """Cancel the tasks that handlers left behind, and wait until they have ended."""
         left = asyncio.all_tasks(self.loop)
         for task in left:
             task.cancel()
@@ -130,7 +132,7 @@ class Server:
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
 
     def done(self) -> bool:
-        """Whether all that was received is answered, and the end was asked for."""
+        """Whether the worker is shutting down and has answered all that it received."""
         idle = not (self.runner.unanswered or self.reader.given_up or self.endings or self.unwritten())
         return self.fatal is not None or (self.reader.draining and idle)
 
@@ -139,7 +141,7 @@ class Server:
         return bool(self.worker.output.parts)
 
     def busy(self) -> bool:
-        """Whether the next turn has something to do, whatever the descriptors say. Asked before each wait for them."""
+        """Whether the next iteration has work even if no descriptor is ready. Called before each wait."""
         self.watch()
         reader = self.reader
         starting = self.endings.runnable or self.runner.may_begin()
@@ -147,7 +149,7 @@ class Server:
         return bool(starting or reader.cancels or reader.given_up or reader.input.chunk or ending or self.done())
 
     def turn(self, readable: bool) -> None:
-        """One turn: read, begin what may begin, write. Between two turns asyncio's callbacks run."""
+        """Read, begin what may begin, write: once per iteration of the loop, before asyncio's callbacks run."""
         try:
             failed = bool(self.loop.failures)
             if failed:
@@ -166,7 +168,7 @@ class Server:
             self.loop.stop()
 
     def watch(self) -> None:
-        """Tell the loop what to wait for on our descriptor."""
+        """Tell the loop which events of the calls descriptor to wait for."""
         events = (0 if self.reader.draining else select.POLLIN) | (select.POLLOUT if self.unwritten() else 0)
         if events:
             self.loop.poller.register(self.worker.fd, events)  # again is fine
@@ -188,12 +190,12 @@ class Server:
         self.runner.begin()
 
     def answered(self, pending: Pending) -> None:
-        """A call has its answer: its session may end now."""
+        """Run the hooks of the call's session, if they wait for this answer."""
         if pending.session is not None and self.endings.held:
             self.endings.release(pending.session)
 
     def recover(self) -> None:
-        """Report what was raised outside of the application's code, and see to it that no call was lost by it."""
+        """Log what was raised outside of the application's code. Fail the calls and hooks that lost a callback."""
         while self.loop.failures:
             handle, error = self.loop.failures[0]
             ours = handle is None or of_asyncio_callback(handle, error)
@@ -215,11 +217,11 @@ class Server:
         self.loop.call_soon_threadsafe(bool)
 
     def attempt_state(self, wire_id: int) -> int:
-        """Where a call is that was marked as cancelled just now."""
+        """Return the state of a call that has just been marked as cancelled."""
         return self.runner.state(wire_id, self.reader.last_read)
 
     def cancel_soon(self, wire_id: int, interrupt: bool) -> None:
-        """Answer this call if it waits, cancel its task if it is to be interrupted."""
+        """Have the loop answer this call if it waits, or cancel its task if it is to be interrupted."""
         if interrupt:
             self.runner.interrupt_soon(wire_id)
         self.reader.cancels += ((wire_id, interrupt),)

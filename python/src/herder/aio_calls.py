@@ -1,8 +1,8 @@
 """Runs the calls of an asyncio worker: async handlers as tasks, sync handlers between two steps of the loop.
 
-Each call is in `unanswered` from the moment it was read until its answer is in the output; it leaves the one and enters
-the other without a call in between, so that an exception at any moment (see `pipe`) gives it neither two answers nor
-none: `rescue` finds those that nothing would answer any more.
+A call is in `unanswered` from when it was read until its answer is in the output. It moves from one to the other with
+no Python call in between. So it gets exactly one answer, whenever an exception is raised (see `pipe`): `rescue` answers
+the calls that nothing else would answer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # since Python 3.11
 
 @types.coroutine
 def stepped(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -> Generator[Any, Any, Any]:
-    """Await `coroutine`, with `calls.running` saying so while it really runs and not while it waits."""
+    """Await `coroutine`. `calls.running` is `wire_id` while it computes, and 0 while it waits."""
     step: Callable[[Any], Any] = coroutine.send
     value: Any = None
     while True:
@@ -84,11 +84,11 @@ class Pending:
         self.arguments = arguments
         self.session = session
         self.epoch = epoch
-        self.begun = False  # its handler runs: only then it may be cancelled as a task
+        self.begun = False  # its handler has begun: only then may its task be cancelled
         self.started = 0
         self.task: asyncio.Task[None] | None = None
         self.failure: BaseException | None = None  # the reason why Herder cancelled its task, if it did
-        self.broken: set[Any] = set()  # tasks of its handler that were interrupted: each is once
+        self.broken: set[Any] = set()  # tasks of its handler that were interrupted; not again
 
 
 class Runner:
@@ -101,18 +101,18 @@ class Runner:
         self.base: Context  # what `on_start` left
         self.answered = answered
         self.unanswered: dict[int, Pending] = {}
-        self.waiting: deque[Pending] = deque()  # those of them that wait for their turn
-        self.interrupting: set[int] = set()  # those that are to be interrupted until they have their answer
+        self.waiting: deque[Pending] = deque()  # those of them that have not begun
+        self.interrupting: set[int] = set()  # calls that are interrupted until they have their answer
 
     # --- beginning ----------------------------------------------------------------------------------------------------
 
     def may_begin(self) -> bool:
-        """Whether a call waits for nothing but its turn of the loop."""
+        """Whether a call waits, and fewer than `concurrency` calls run."""
         running = len(self.unanswered) - len(self.waiting)
         return bool(self.waiting) and running < self.worker.concurrency
 
     def begin(self) -> None:
-        """Begin the calls that may begin. At most one sync handler: the loop has a turn before the next."""
+        """Begin the calls that may begin; at most one sync handler, so that the loop iterates before the next one."""
         while self.may_begin():
             pending = self.waiting[0]
             if self.unanswered.get(pending.wire_id) is not pending:  # an exception came between its failure and this
@@ -141,7 +141,7 @@ class Runner:
             self.fail(pending, error)
 
     def run_sync(self, pending: Pending) -> None:
-        """Run a sync handler, here and now, as in a worker without asyncio: no event loop runs for it."""
+        """Run a sync handler to its end, with no event loop running, as in a worker without asyncio."""
         calls, wire_id = self.calls, pending.wire_id
         try:
             pending.begun = True  # before the look at `cancelled`: see `state`
@@ -208,7 +208,7 @@ class Runner:
         self.settle(pending, answers.failure(wire_id, error, pending.started, ended, self.worker.max_frame))
 
     def settle(self, pending: Pending, *parts: bytes) -> None:
-        """Give a call its answer, if it has none. All of this, or nothing: there is no call between the changes."""
+        """Answer a call if it has no answer. There is no Python call between the two changes that do it."""
         wire_id = pending.wire_id
         if self.unanswered.get(wire_id) is pending:
             self.worker.output.parts += parts
@@ -220,7 +220,7 @@ class Runner:
             self.flush()  # at once: another task's next step may take its time
 
     def flush(self) -> None:
-        """Write what goes. The next turn of the loop meets a broken descriptor again."""
+        """Write what the descriptor takes. If it is broken, the next iteration of the loop finds that out again."""
         try:
             self.worker.output.flush()
         except OSError as error:
@@ -228,7 +228,7 @@ class Runner:
                 raise
 
     def end_fork(self) -> None:
-        """End the process if the handler forked and this is the child, coming back: it is not the worker."""
+        """End the process if the handler forked and returned in the child too: the child is not the worker."""
         if self.calls.forked:
             os._exit(0)
 
@@ -242,10 +242,10 @@ class Runner:
     # --- cancels ------------------------------------------------------------------------------------------------------
 
     def state(self, wire_id: int, last_read: int) -> int:
-        """Where a call is that was marked as cancelled just now; for the control thread.
+        """Return the state of a call that has just been marked as cancelled. For the control thread.
 
-        The loop writes `unanswered` and `begun` and then looks at `cancelled`; this side marks the call first and looks
-        afterwards, at `last_read` before all else: a call that was not read then is refused when it begins.
+        The loop writes `unanswered` and `begun` and then reads `cancelled`. The control thread marks the call first and
+        then reads these, `last_read` before the others: a call that was not read by then is refused when it begins.
         """
         if wire_id > last_read:
             return frames.WITHDRAWN
@@ -255,19 +255,19 @@ class Runner:
         return frames.RUNNING if pending.begun else frames.WITHDRAWN
 
     def interrupt_soon(self, wire_id: int) -> None:
-        """From the control thread: what an async handler started is interrupted too, until the call has its answer."""
+        """Have tasks of an async handler interrupted until its call has an answer. For the control thread."""
         pending = self.unanswered.get(wire_id)
         if pending is None or not pending.command.is_async:
             return
         self.interrupting.add(wire_id)
-        if wire_id not in self.unanswered:  # looked at afterwards: `settle` does these two the other way round
+        if wire_id not in self.unanswered:  # checked last: `settle` does these two in the opposite order
             self.interrupting.discard(wire_id)
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:
         """Answer a call that waits; cancel the task of one that is to be interrupted.
 
-        A task that has not made its first step can't catch the cancel; it looks for itself. One that the signal broke
-        already is left in peace.
+        A task that has not made its first step can't catch the cancel; it checks `cancelled` itself. A task that the
+        signal has already interrupted is not cancelled.
         """
         pending = self.unanswered.get(wire_id)
         if pending is None:
@@ -288,9 +288,9 @@ class Runner:
         self.settle(pending)
 
     def breaks(self, frame: FrameType) -> bool:
-        """Whether the signal is to break what runs in `frame`: a task or callback that a handler started.
+        """Whether the signal interrupts what runs in `frame`: a task or callback that a handler started.
 
-        Each once, and in no frame of asyncio's: its callbacks would be lost.
+        Each is interrupted once, and never in a frame of asyncio, which would lose callbacks.
         """
         call = task_call.get()
         if call is None or call.id not in self.interrupting:
@@ -301,10 +301,10 @@ class Runner:
         pending.broken.add(task)
         return True
 
-    # --- exceptions that asyncio's code or this one met ---------------------------------------------------------------
+    # --- exceptions in asyncio's code or in this one ------------------------------------------------------------------
 
     def disturbed(self, handle: Any, error: BaseException) -> None:
-        """An exception hit a callback of asyncio's, which may have been lost: fail the call for which it was there."""
+        """Fail the call to which a callback of asyncio belongs: an exception hit it, and it may have been lost."""
         call = handle._context.get(task_call)
         pending = None if call is None else self.unanswered.get(call.id)
         if pending is not None and pending.call is call and pending.task is not None and not pending.task.done():
@@ -312,7 +312,7 @@ class Runner:
             pending.task.cancel()
 
     def rescue(self, error: BaseException) -> None:
-        """Find the tasks that nothing would wake and the calls that nothing would answer. They fail with `error`."""
+        """Fail the tasks that nothing would wake, and the calls that nothing would answer, with `error`."""
         end_stuck_tasks(self.loop, error)
         waiting = set(self.waiting)
         for pending in list(self.unanswered.values()):

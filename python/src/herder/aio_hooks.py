@@ -29,7 +29,7 @@ task_ending: ContextVar[Ending | None] = ContextVar("herder_ending", default=Non
 
 
 async def as_coroutine(steps: Generator[Any, Any, Any]) -> Any:
-    """`steps` as what asyncio makes a task of."""
+    """Wrap the generator `steps` into a coroutine, which asyncio can run as a task."""
     return await steps  # type: ignore[misc]
 
 
@@ -46,7 +46,7 @@ class Ending:
 
 
 class Endings:
-    """The sessions whose hooks have not all run. Each is in one of three places; it moves without a call in between."""
+    """Ended sessions whose hooks have not all run. Each is in one of three collections; no call interrupts a move."""
 
     def __init__(self, worker: Worker, loop: Loop, unanswered: dict[int, Pending]) -> None:
         self.worker = worker
@@ -61,7 +61,7 @@ class Endings:
         return bool(self.runnable or self.held or self.tasks)
 
     def release(self, session: str | None = None) -> None:
-        """Let the ended sessions go on that have no unfinished call any more: this one, or all of those."""
+        """Make ended sessions without an unfinished call runnable: this session, or all of them."""
         for ending in list(self.held):
             if session in (None, ending.session.id) and not self.has_calls(ending):
                 self.runnable += (ending,)  # no call between these two
@@ -73,14 +73,14 @@ class Endings:
         return any(each.session == id and each.epoch <= epoch for each in list(self.unanswered.values()))
 
     def rescue(self) -> None:
-        """After an exception that may have cost a notice: look at all of them."""
+        """Check all ended sessions, after an exception that may have lost a callback."""
         self.release()
         for ending, task in list(self.tasks.items()):
             if task.done():
                 self.hook_done(ending, task)
 
     def disturbed(self, handle: Any, error: BaseException) -> None:
-        """An exception hit a callback of asyncio's, which may have been lost: end the hook for which it was there."""
+        """End the hook to which a callback of asyncio belongs: an exception hit it, and it may have been lost."""
         ending = handle._context.get(task_ending)
         task = None if ending is None else self.tasks.get(ending)
         if ending is not None and task is not None and not task.done():
@@ -96,7 +96,7 @@ class Endings:
             del self.runnable[0]
             return
         hook = every[ending.begun]
-        ending.begun += 1  # whatever becomes of it, it is not run again
+        ending.begun += 1  # it is not run again, even if it fails
         try:
             self.begin(ending, hook)
         except BaseException as error:
@@ -104,7 +104,7 @@ class Endings:
         self.end_fork()
 
     def begin(self, ending: Ending, hook: Callable[..., Any]) -> None:
-        """Run a sync hook to its end, or make a task of an async one. The others go on after it."""
+        """Run a sync hook to its end, or make a task of an async one. The next hook runs after that."""
         context = contexts.own(self.base)
         context.run(task_ending.set, ending)
         result = hook(ending.session, ending.reason) if is_async(hook) else self.run_sync(context, hook, ending)
@@ -116,7 +116,7 @@ class Endings:
         del self.runnable[0]
 
     def run_sync(self, context: Context, hook: Callable[..., Any], ending: Ending) -> Any:
-        """Run a sync hook with its limit, as in a worker without asyncio: no event loop runs for it."""
+        """Run a sync hook with its limit and with no event loop running, as in a worker without asyncio."""
         calls = self.worker.calls
         try:
             with hooks.Limit(self.worker, ending.session.id) as running:
@@ -130,7 +130,7 @@ class Endings:
             asyncio._set_running_loop(self.loop)
 
     async def await_hook(self, ending: Ending, hook: Any) -> None:
-        """Await an async hook with its limit: it is cancelled then, and left alone if it goes on regardless."""
+        """Await an async hook with its limit: it is cancelled after that, and left running if it ignores the cancel."""
         calls, limit = self.worker.calls, self.worker.hook_limit
         task = None
         try:
@@ -147,12 +147,12 @@ class Endings:
             raise
         except BaseException as error:
             if task is not None:
-                task.cancel()  # for the case that this one was cancelled, and not the hook
+                task.cancel()  # if this task was cancelled, and not the hook
             answers.log_hook(ending.session.id, error)
         self.end_fork()
 
     def hook_done(self, ending: Ending, task: asyncio.Task[Any]) -> None:
-        """Let a session go on whose async hook is over."""
+        """Make the session runnable again when its async hook has ended."""
         if not task.cancelled() and (error := task.exception()) is not None:
             answers.log_hook(ending.session.id, error)
         if self.tasks.get(ending) is task:
@@ -160,6 +160,6 @@ class Endings:
             del self.tasks[ending]
 
     def end_fork(self) -> None:
-        """End the process if a hook forked and this is the child, coming back: it is not the worker."""
+        """End the process if a hook forked and returned in the child too: the child is not the worker."""
         if self.worker.calls.forked:
             os._exit(0)

@@ -1,6 +1,6 @@
-"""What comes on the calls descriptor of an asyncio worker, as whole frames. An exception at any moment costs no byte.
+"""Reads frames from the calls descriptor of an asyncio worker. An exception at any moment loses no byte.
 
-`pipe` explains what may happen between which instructions.
+`pipe` explains when an exception may be raised.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def of_descriptor(error: OSError) -> bool:
 
 
 class Input:
-    """The bytes that were read and not acted on.
+    """The bytes that were read and not handled yet.
 
-    Whoever acted on a frame says `del buffer[:end]` in the same step in which it notes that, without a call in between.
+    Code that has handled a frame removes it by `del buffer[:end]`, without a call between that and the record of it.
     """
 
     def __init__(self, fd: int, max_frame: int) -> None:
@@ -32,11 +32,11 @@ class Input:
         self.max_frame = max_frame
         self.chunk = b""  # read, and not in the buffer yet
         self.buffer = bytearray()  # the same object always
-        self.skipped = 0  # so many bytes of a frame that found no memory are still to come
+        self.skipped = 0  # bytes still to be skipped of a frame for which there was no memory
 
     def read(self) -> bool | None:
         """Read once. False: nothing is there now. None: the stream has ended. Raises `OSError` when it is broken."""
-        if self.chunk:  # an exception came before it was in the buffer
+        if self.chunk:  # an exception was raised before it was in the buffer
             self._keep()
             return True
         try:
@@ -71,6 +71,6 @@ class Input:
         return kind, wire_id, frames.HEADER_SIZE + length, known
 
     def skip(self, end: int) -> tuple[int, int]:
-        """What `buffer` and `skipped` have to become for the frame that ends there to be passed over, read or not."""
+        """Return how many bytes to delete from the buffer, and the new `skipped`, to skip a frame of `end` bytes."""
         there = len(self.buffer)
         return min(end, there), max(0, end - there)

@@ -1,4 +1,4 @@
-"""The event loop of a worker with async handlers: asyncio's, but an exception at any moment costs it no callback.
+"""The event loop of a worker with async handlers: asyncio's, but an exception at any moment loses no callback.
 
 An application can have an exception raised on the main thread at any moment (see `pipe`). asyncio's own `_run_once`
 then loses the callback or the timer that it took from its queue just before. This one takes each of them out and begins
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 LONGEST_WAIT = 24 * 3600  # seconds; `poll` takes milliseconds as a C int
-MANY_TIMERS = 100  # from here on the cancelled ones are dropped once they are half of all
+MANY_TIMERS = 100  # beyond this number, cancelled timers are dropped once they are half of all
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """asyncio's loop, with a turn of the worker's own in each iteration."""
+    """asyncio's loop, which also serves the worker's calls descriptor in each iteration."""
 
     _ready: deque[Any]
     _scheduled: list[Any]
@@ -39,19 +39,19 @@ class Loop(asyncio.SelectorEventLoop):
         super().__init__(selectors.DefaultSelector())  # epoll or kqueue: either has a descriptor that can be polled
         self.poller = select.poll()
         self.poller.register(self._selector.fileno(), select.POLLIN)
-        self.turn: Callable[[bool], None] | None = None  # while calls are served; whether the other descriptor is ready
-        self.busy: Callable[[], bool] = bool  # whether the next turn has something to do already
+        self.turn: Callable[[bool], None] | None = None  # set while calls are served
+        self.busy: Callable[[], bool] = bool  # whether the next iteration has work already
         self.failures: list[tuple[Any, BaseException]] = []  # what callbacks raised; None: raised between callbacks
         self.unordered = False  # an exception left the heap of timers half sorted
 
     def restore(self) -> None:
-        """Make the loop fit to run again, whatever left `run_forever` and wherever in it."""
+        """Reset the loop so that it can run again, after an exception left `run_forever` at any point."""
         self._thread_id = None
         self._stopping = False
         asyncio._set_running_loop(None)
 
     def _run_once(self) -> None:
-        """One iteration. While calls are served nothing leaves it."""
+        """Run one iteration. While calls are served it raises nothing."""
         try:
             self._poll()
             self._take_due()
@@ -62,7 +62,7 @@ class Loop(asyncio.SelectorEventLoop):
             self._raise_failures()
 
     def _raise_failures(self) -> None:
-        """Before calls are served somebody waits for a hook: let it have what asyncio would let through."""
+        """Raise what asyncio would raise to the code that waits for an `on_start` hook."""
         failures, self.failures = self.failures, []
         for handle, failure in failures:
             if handle is None or isinstance(failure, (SystemExit, KeyboardInterrupt)):
@@ -75,7 +75,7 @@ class Loop(asyncio.SelectorEventLoop):
         self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
     def _poll(self) -> None:
-        """Wait for something to do; then the worker's turn."""
+        """Wait until there is something to do, then call `turn` with whether the calls descriptor can be read."""
         others = self._selector.fileno()
         ready = False
         for fd, events in self.poller.poll(self._timeout()):  # level-triggered: what is lost here is reported again
@@ -97,7 +97,7 @@ class Loop(asyncio.SelectorEventLoop):
         return math.ceil(wait * 1000)
 
     def _drop_cancelled(self) -> None:
-        """Drop cancelled timers that come next, or all of them when there are many; sort what is not."""
+        """Drop the cancelled timers that come next, or all if there are many; restore the order if it was broken."""
         timers = self._scheduled
         if self.unordered or (len(timers) > MANY_TIMERS and 2 * self._timer_cancelled_count > len(timers)):
             left = [timer for timer in timers if not timer._cancelled]

@@ -1,6 +1,6 @@
-"""From the frames of the host to what an asyncio worker has to do: each is noted in the step in which it is taken.
+"""Turns the host's frames into what an asyncio worker has to do. Each is recorded in the step that removes it.
 
-`pipe` explains what may happen between which instructions.
+`pipe` explains when an exception may be raised.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """Reads frames, and notes calls, ended sessions and the end."""
+    """Reads frames and records calls, ended sessions and the shutdown message."""
 
     def __init__(self, worker: Worker, runner: Runner, endings: Endings) -> None:
         self.worker = worker
@@ -37,7 +37,7 @@ class Reader:
         self.draining = False  # nothing more is read
 
     def receive(self) -> None:
-        """Read once and note every whole frame; when the end is asked for, all that is there."""
+        """Read once and record every whole frame; during a shutdown, read until nothing is left."""
         closing = self.worker.calls.closing
         while not self.draining:
             try:
@@ -52,7 +52,7 @@ class Reader:
                 return
 
     def parse(self) -> None:
-        """Note the whole frames of the buffer: each leaves it in the step in which it is noted."""
+        """Record the whole frames of the buffer. Each leaves the buffer in the step that records it."""
         buffer = self.input.buffer
         while (header := self.input.header()) is not None:
             kind, wire_id, end, known = header
@@ -73,7 +73,7 @@ class Reader:
                 raise ProtocolError("out_of_order", f"a frame of kind {kind} on the calls descriptor")
 
     def on_call(self, wire_id: int, body: memoryview, end: int) -> None:
-        """Check a call, and note it. One that can't be run is answered, whatever the reason."""
+        """Check a call and record it. A call that can't be run is answered, whatever the reason."""
         prefix = frames.call_prefix(body)
         try:
             pending = self.checked(wire_id, prefix, body)
@@ -88,7 +88,7 @@ class Reader:
         self.runner.unanswered[wire_id] = pending
         self.runner.waiting += (pending,)
         self.last_read = wire_id  # after `unanswered`: see `Runner.state`
-        if wire_id in self.worker.calls.cancelled:  # its cancel, which came first, found nothing to answer
+        if wire_id in self.worker.calls.cancelled:  # its cancel came first, and there was no call to answer yet
             self.cancels += ((wire_id, False),)
 
     def checked(self, wire_id: int, prefix: tuple[int, int, str, str | None, int], body: memoryview) -> Pending:
@@ -109,7 +109,7 @@ class Reader:
         return Pending(call, command, arguments, session, epoch)
 
     def on_session_end(self, body: memoryview, end: int) -> None:
-        """Note the end of a session: its hooks run after its last call."""
+        """Record the end of a session: its hooks run after its last call."""
         epoch, reason, id = frames.session_end(body)
         ending = Ending(Session(id, epoch, self.worker.sessions), epoch, reason)
         if self.endings.has_calls(ending):
@@ -120,7 +120,7 @@ class Reader:
             del self.input.buffer[:end]
 
     def give_up_frame(self, error: MemoryError) -> None:
-        """There is no memory for the frame that comes: answer it, and pass over the rest of it."""
+        """Skip a frame for which there is no memory. A call is answered later."""
         header = self.input.header()
         if header is None or header[0] != frames.CALL:
             raise error
@@ -129,7 +129,7 @@ class Reader:
         del self.input.buffer[:at]  # no call from here
         self.input.skipped = skipped
         self.last_read = wire_id
-        self.given_up += (wire_id,)  # to here; to answer takes memory, which there is only now
+        self.given_up += (wire_id,)  # to here; answering takes memory, which there is only after this
 
     def answer_given_up(self) -> None:
         """Answer the calls for whose frames there was no memory."""

@@ -1,4 +1,4 @@
-"""What an exception in asyncio's own code leaves behind: tasks that nothing would wake. They are found and ended."""
+"""Finds and ends the tasks that nothing would wake after an exception in asyncio's own code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def end_stuck_tasks(loop: Loop, error: BaseException) -> None:
-    """Find the tasks that nothing would wake. They end with `error`, and whoever waits for them goes on."""
+    """Find the tasks that nothing would wake, and end them with `error`, which wakes the tasks that wait for them."""
     ready = {id(getattr(handle._callback, "__self__", None)) for handle in list(loop._ready)}
     for task in asyncio.all_tasks(loop):
         if id(task) not in ready and is_stuck(task):
@@ -26,26 +26,26 @@ def end_stuck_tasks(loop: Loop, error: BaseException) -> None:
 
 
 def is_stuck(task: asyncio.Task[Any]) -> bool:
-    """Whether a task waits for a future that is done, or for none. Then only a callback that is ready wakes it."""
+    """Whether a task waits for no future, or for one that is done: then only a callback that is ready can wake it."""
     waits_for = getattr(task, "_fut_waiter", task)  # a task factory's own type may have no such attribute
     return not task.done() and (waits_for is None or waits_for.done())
 
 
 def waits_in_vain(task: asyncio.Task[Any]) -> bool:
-    """Whether a task was cancelled, but not what it waits for: a `gather` whose last callback was lost refuses it."""
+    """Whether a task was cancelled but its future was not: a `gather` that lost a callback ignores the cancel."""
     waits_for = getattr(task, "_fut_waiter", None)
     return waits_for is not None and not waits_for.done() and getattr(task, "_must_cancel", False)
 
 
 def end(task: asyncio.Task[Any], error: BaseException) -> None:
     """End a task that nothing would wake, and its coroutine."""
-    attempt(partial(asyncio.Future.set_exception, task), error)  # `Task` refuses it: this is not the way a task ends
+    attempt(partial(asyncio.Future.set_exception, task), error)  # `Task.set_exception` raises
     attempt(task.get_coro().close)  # type: ignore[union-attr,unused-ignore]
 
 
 def attempt(function: Callable[..., Any], *error: BaseException) -> None:
     """Call `function` with the error, if there is one. What that raises goes to the log."""
-    if error and isinstance(error[0], StopIteration):  # no future takes one
+    if error and isinstance(error[0], StopIteration):  # futures refuse it
         error = (RuntimeError(f"raised {error[0]!r}"),)
     try:
         function(*error)
@@ -59,7 +59,7 @@ def of_asyncio(names: dict[str, Any]) -> bool:
 
 
 def of_asyncio_callback(handle: Any, error: BaseException) -> bool:
-    """Whether `error` came out of a step of a task, or a callback, of asyncio's own, and not as the task's own end."""
+    """Whether a step of a task, or a callback of asyncio, let `error` through, and it is not the task's own result."""
     callback = handle._callback
     task = getattr(callback, "__self__", None)
     if isinstance(task, asyncio.Task):

@@ -1,4 +1,4 @@
-"""What the annotations of a handler stand for. They may be text, and name what only type checkers import.
+"""Evaluates the annotations of a handler. They may be strings, and may name what only type checkers import.
 
 `if TYPE_CHECKING: from herder import Session` must not turn a session into an argument that callers can supply.
 """
@@ -24,7 +24,7 @@ OURS: dict[str, Any] = {"Session": Session, "Call": Call}
 
 
 class _Anything(type):
-    """Lets an unknown name have attributes: `h.Session`, where only type checkers know `h`."""
+    """Gives an unknown name attributes: in `h.Session` only type checkers may import `h`."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
@@ -40,7 +40,7 @@ class Unknown(metaclass=_Anything):
 
 
 class Either:
-    """A union whose members were text."""
+    """A union whose members were strings."""
 
     def __init__(self, *members: Any) -> None:
         self.__args__ = members
@@ -61,7 +61,7 @@ TYPING = {"Optional": Maybe, "Union": Either}
 
 
 class _Names:
-    """The local names of an annotation: those that neither its module nor Python has."""
+    """Local names for an annotation: those that are neither its module's nor builtins."""
 
     def __init__(self, home: dict[str, Any]) -> None:
         self.home = home
@@ -77,7 +77,7 @@ class _Names:
 
 @functools.lru_cache(16)
 def _imports(file: str) -> dict[str, str]:
-    """What the names in a file are imported from, also for type checkers alone: `S` may be `herder.Session`."""
+    """Map the imported names in a file, also those for type checkers only, to what they name: `S: herder.Session`."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError, RecursionError):
@@ -91,8 +91,8 @@ def _imports(file: str) -> dict[str, str]:
 
 
 def evaluated(annotation: Any, home: dict[str, Any]) -> Any:
-    """What `annotation` stands for in a module with the names `home`; `Unknown` for what has no meaning at run time."""
-    for _ in range(8):  # text may stand for text
+    """Evaluate `annotation` with the names `home` of its module; `Unknown` for what does not exist at run time."""
+    for _ in range(8):  # a string may evaluate to a string
         text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
         if not isinstance(text, str):
             return _hashable(_members_evaluated(annotation, home))
@@ -104,7 +104,7 @@ def evaluated(annotation: Any, home: dict[str, Any]) -> Any:
 
 
 def _members_evaluated(annotation: Any, home: dict[str, Any]) -> Any:
-    """`Optional["Session"]`: the members of a union may be text too. So may what `Annotated` is about."""
+    """Evaluate the members of a union, which may be strings: `Optional["Session"]`; and the type in `Annotated`."""
     kind = type(annotation).__name__
     if kind == "TypeAliasType":  # `type S = herder.Session | None`
         try:
@@ -121,7 +121,7 @@ def _members_evaluated(annotation: Any, home: dict[str, Any]) -> Any:
 
 
 def _hashable(annotation: Any) -> Any:
-    """`Annotated[int, []]` and the like can't be looked up: unknown."""
+    """Return `Unknown` for what can't be a key of a dict, such as `Annotated[int, []]`."""
     try:
         hash(annotation)
     except TypeError:
@@ -137,7 +137,7 @@ def asks_for(annotation: Any, wanted: type) -> bool:
 
 
 def home_of(function: Any) -> dict[str, Any]:
-    """Where names in the annotations of a function, or of a class that is called, are looked up."""
+    """Return the global names for the annotations of a function, or of a class that is a command."""
     function = inspect.unwrap(function)
     if isinstance(function, type):
         makers = (getattr(function, name, None) for name in ("__new__", "__init__"))

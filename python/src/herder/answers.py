@@ -1,6 +1,6 @@
-"""What happened to a call, as its final frame. Runs only off the fast path: a result is packed in the loop itself.
+"""Builds the error frames of calls, off the fast path: the loop itself packs results.
 
-Exceptions are the application's objects: what they say of themselves is read by `herder.text` alone.
+Exceptions are objects of the application: only `herder.text` converts them to text.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 MARK = "...\n"  # stands for what was cut off
 TRACEBACK_LIMIT = 32 * 1024  # characters
 FRAMES = 1000  # of a traceback, the last ones
-CODE = 256  # characters; a longer code gives way to the message
-LARGEST = 1 << 30  # a limit for frames that none is above
-UNTOLD = b'{"kind":"exception","message":"<an exception that cannot be told>"}'
+CODE = 256  # characters; a longer code is left out before the message is shortened
+LARGEST = 1 << 30  # used where no `max_frame` applies
+UNTOLD = b'{"kind":"exception","message":"<an exception that cannot be described>"}'
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 OWN_MODULES = ("aio", "aio_calls", "aio_hooks", "aio_reader", "binding", "loop", "testing", "worker")
 OWN = frozenset(os.path.join(FOLDER, name + ".py") for name in OWN_MODULES)
 
 
 def failure(wire_id: int, error: BaseException, started: int, ended: int, max_frame: int = LARGEST) -> bytes:
-    """Return the error frame for what a call raised. Whatever `error` does when it is printed, this does not raise."""
+    """Return the error frame for what a call raised. Never raises, whatever `error` does when it is printed."""
     try:
         return error_frame(wire_id, describe(error), started, ended, max_frame)
-    except BaseException:  # too little memory, or an exception that was raised into this thread
+    except BaseException:  # too little memory, or an exception that another thread raised in this one
         return frames.answer(frames.ERROR, wire_id, started, ended, UNTOLD)
 
 
@@ -46,7 +46,7 @@ def error_frame(
 
 
 def fitted(fields: dict[str, str], room: int) -> bytes:
-    """Encode `fields` into at most `room` bytes: with the end of the traceback, without it, with less of the others."""
+    """Encode `fields` into at most `room` bytes: shortens or drops first the traceback, then the others."""
     payload = encode(fields)
     long_code = ["code"] if len(fields.get("code", "")) > CODE else []
     for name in ("traceback", *long_code, "message", "code", "type"):
@@ -60,7 +60,7 @@ def fitted(fields: dict[str, str], room: int) -> bytes:
 
 
 def shortened(name: str, value: str, excess: int) -> str:
-    """Return less of `value`, which saves about `excess` bytes of JSON. Part of a code would be another code."""
+    """Return less of `value`, to save about `excess` bytes of JSON. A code is dropped: part of it would be another."""
     size = len(encode(value))
     left = 0 if name == "code" else len(value) * max(size - excess, 0) // size - 2 * len(MARK)
     if left <= 0:
@@ -74,7 +74,7 @@ def without(fields: dict[str, str], name: str) -> dict[str, str]:
 
 
 def describe(error: BaseException) -> dict[str, str]:
-    """Return the fields of an error frame: `kind`, `message`, and what else there is to say."""
+    """Return the fields of an error frame: `kind`, `message`, and those of the others that apply."""
     kind = type(error)  # `isinstance` would ask the object for its `__class__`
     if issubclass(kind, Refusal):
         given = {**field("kind", error), **field("message", error), **field("type", error)}
@@ -101,12 +101,12 @@ def raised(kind: str, error: BaseException) -> dict[str, str]:
 
 
 def log_hook(session: str, error: BaseException) -> None:
-    """What an `on_session_end` hook raised: nobody waits for it, so it goes to the log."""
+    """Log what an `on_session_end` hook raised: no caller waits for it."""
     log(f"on_session_end failed for session {session!r}:\n{traceback_of(error)}")
 
 
 def log_stray(error: BaseException) -> None:
-    """Log what code of the application raised outside of a call. Never raises, or this would be logged, for ever."""
+    """Log what code of the application raised outside of a call. Never raises, which would be logged again."""
     log(f"herder: an exception that was raised outside of a call is ignored:\n{traceback_of(error)}")
 
 
@@ -133,12 +133,12 @@ def _traceback_of(error: BaseException) -> str:
         format_exception = stdlib.module("traceback").format_exception
         with stdlib.only():  # it imports more while it formats
             return clean("".join(format_exception(type(error), error, tb)))
-    except BaseException:  # of the exception itself, or the application has replaced a module that this needs
+    except BaseException:  # the exception raises, or the application has replaced a module that is needed
         return clean(_plain(error, tb))
 
 
 def _plain(error: BaseException, tb: TracebackType | None) -> str:
-    """A traceback by means of the language alone: no source lines, and no exceptions but this one."""
+    """Return a traceback without the help of any module: no source lines, and no chained exceptions."""
     lines = ["Traceback (most recent call last):"]
     while tb is not None:
         code = tb.tb_frame.f_code

@@ -100,10 +100,11 @@ task_call: ContextVar[Call | None] = ContextVar("herder_call", default=None)
 
 
 def current_call() -> Call:
-    """The call that runs here: on the main thread, or in this task and what it starts.
+    """Return the call whose handler runs here: on the main thread, or in the tasks and callbacks that it started.
 
-    Raises `RuntimeError` outside of a call, and in a thread that a handler started: it may outlive the call. Take the
-    call along as an argument.
+    Raises `RuntimeError` outside of a call, and in other threads, which may outlive the call: pass the call to them as
+    an argument. Only in an app with async handlers does it work in a thread with the context of a call, such as one of
+    `asyncio.to_thread`.
     """
     call = task_call.get()
     if call is not None:

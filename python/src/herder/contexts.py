@@ -1,4 +1,4 @@
-"""The context of a call: a copy of its own of what `on_start` left, so that no call sees what another one has set."""
+"""The context of a call: its own copy of what `on_start` left, so that no call sees what another one has set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DECIMAL = ("_decimal", "_pydecimal")  # where `decimal` keeps its context; only 
 
 
 def own(base: Context) -> Context:
-    """A copy of `base` for one call or hook.
+    """Return a copy of `base` for one call or hook.
 
     A decimal context is an object that the copy would share, so it is copied as well if `decimal` is loaded.
     """

@@ -1,4 +1,4 @@
-"""Why a start failed, beyond what the exception says: names that hide each other, and the interpreter.
+"""Explains why a start failed, beyond the exception: modules that hide each other, and the interpreter.
 
 Imported only when a start has failed.
 """
@@ -18,7 +18,7 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 
 def explained(message: str, error: BaseException, target: str) -> str:
-    """`message` with what helps to repair the cause of `error`, and with the interpreter."""
+    """Return `message` with hints at the cause of `error`, and with the interpreter."""
     hints = [hint for hint in (_relative(error, target), _hidden(error, target)) if hint]
     return f"{'; '.join([message, *hints])} ({interpreter()})"
 
@@ -37,10 +37,10 @@ def _environment() -> str:
 
 
 def _stale(folder: str) -> str:
-    """What is wrong with a virtual environment that is named or there, and is not the interpreter's."""
+    """Return what is wrong with a virtual environment that exists or is named, and does not have the interpreter."""
     python = os.path.join(folder, "bin", "python")
     if os.path.isfile(python):
-        return f"{folder} is there and is not used" if folder != ".venv" else ""
+        return f"VIRTUAL_ENV is {folder}, which is not used" if folder != ".venv" else ""
     if os.path.islink(python):
         return f"{python} is a link to {os.readlink(python)}, which is not there"
     return "" if folder == ".venv" else f"VIRTUAL_ENV is {folder}, which has no bin/python"
@@ -60,7 +60,7 @@ def _relative(error: BaseException, target: str) -> str:
 
 
 def _hidden(error: BaseException, target: str) -> str:
-    """Two modules of one name, of which the error has met the one that was not meant."""
+    """Return a hint if two modules have the same name and the wrong one was imported."""
     name = _module_of(error).partition(".")[0]
     if name != "herder" and name not in sys.stdlib_module_names:
         return ""
@@ -83,7 +83,7 @@ def _belongs(file: str) -> bool:
 
 
 def _module_of(error: BaseException) -> str:
-    """The module whose content was not what the code expected."""
+    """Return the name of the module that lacks what the code expected."""
     if isinstance(error, ImportError):
         return error.name or ""
     owner = getattr(error, "obj", None)  # of an AttributeError

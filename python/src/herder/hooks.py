@@ -26,7 +26,7 @@ AGAIN = 0.01  # seconds between two signals, when the first one met Herder's own
 
 
 class Ending:
-    """The end of a session: each hook runs once, and then its state goes, whatever is raised in between."""
+    """The end of a session: runs each hook once and then drops the session's state, whatever the hooks raise."""
 
     def __init__(self, worker: Worker, epoch: int, reason: str, session: str) -> None:
         self.worker = worker
@@ -63,8 +63,8 @@ def run(worker: Worker, hook: Callable[..., Any], session: Session, reason: str)
 class Limit:
     """Watches one run of a hook from a thread of its own, from `__enter__` to `__exit__`.
 
-    Entered and left on the main thread. The hook's number stands in `Calls.running` while it runs there. A stray
-    exception may end `__enter__` or `__exit__` early, so the thread gives up by itself.
+    Entered and left on the main thread. The hook's number stands in `Calls.running` while it runs there. An
+    exception from outside may end `__enter__` or `__exit__` early, so the thread also ends by itself.
     """
 
     count = 0

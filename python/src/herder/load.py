@@ -20,7 +20,7 @@ DO_SOMETHING = frozenset({"antigravity", "this"})  # modules of the standard lib
 def load(target: str) -> App:
     """The `App`. Raises `StartFailed` with a text for a human, or whatever the module itself raises.
 
-    `sys.argv` becomes `[target]`: what Herder's own command line holds is nothing for an `argparse` of the application.
+    `sys.argv` becomes `[target]`, so that an `argparse` of the application does not read Herder's own arguments.
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
@@ -56,7 +56,7 @@ def _candidates(module: ModuleType) -> str:
 
 
 def _refuse_two(module: ModuleType, name: str, found: App) -> None:
-    """Commands that another copy of the module registered would be missing: it has an app of its own."""
+    """Raise `StartFailed` if another copy of the module has an app of its own: its commands would be missing."""
     for other in _copies(module):
         app = _attribute(other, name)
         if isinstance(app, App) and app is not found:
@@ -68,7 +68,7 @@ def _refuse_two(module: ModuleType, name: str, found: App) -> None:
 
 
 def _copies(module: ModuleType) -> list[ModuleType]:
-    """The other modules that were made from the same file."""
+    """Return the other modules that were loaded from the same file."""
     file = getattr(module, "__file__", None) or ""
     names = {os.path.basename(file), os.path.basename(os.path.realpath(file))}
     copies = []
@@ -128,7 +128,7 @@ def _in_package(folder: str, file: str, above: str, package: str) -> ModuleType:
 
 
 def _package(folder: str) -> tuple[str, str]:
-    """Where the outermost package around `folder` lies, and the dotted name of `folder`: "" if it is no package."""
+    """Return the folder that holds the outermost package around `folder`, and the dotted name of `folder`, or ""."""
     names: list[str] = []
     while os.path.isfile(os.path.join(folder, "__init__.py")) and os.path.basename(folder).isidentifier():
         folder, name = os.path.split(folder)
@@ -137,7 +137,7 @@ def _package(folder: str) -> tuple[str, str]:
 
 
 def _is_free(package: str, above: str) -> bool:
-    """Whether the name of a package is nobody else's."""
+    """Whether no other module has the name of the package."""
     loaded = sys.modules.get(package)
     if loaded is not None:
         return _same(getattr(loaded, "__file__", None), os.path.join(above, package, "__init__.py"))
@@ -145,7 +145,7 @@ def _is_free(package: str, above: str) -> bool:
 
 
 def _free_name(name: str) -> str:
-    """What a file is imported as. The standard library keeps its names: a `json.py` must not break `import json`."""
+    """Return the name to import a file as: no standard library name, or a `json.py` would break `import json`."""
     if name in sys.stdlib_module_names - DO_SOMETHING:
         try:
             stdlib.module(name)  # now, or whoever imports it next would find the application's file a second time
@@ -161,7 +161,7 @@ def _run(path: str, real: str, name: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise StartFailed(f"{path!r} can't be loaded as Python")
     module = module_from_spec(spec)
-    module.__file__ = os.path.abspath(path)  # of a symbolic link the link itself, as in a script
+    module.__file__ = os.path.abspath(path)  # for a symbolic link this is the link, as in a script
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module

@@ -2,9 +2,9 @@
 
 Everything happens on the main thread; nothing hops to another one.
 
-An exception may be raised at any step of the loop: by a handler, and by the application's signal handlers and threads
-(`pipe` says at which steps CPython does it). Then the loop begins anew with what its attributes say. So attributes that
-belong together change without a call in between, and what was begun is done again or given up, but never lost.
+An exception may be raised at any step of the loop: by a handler, or by the application's signal handlers and threads
+(`pipe` says at which steps CPython does it). The loop then starts again from its attributes. So attributes that belong
+together change without a call in between, and a step that was begun is repeated or given up, but never lost.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from herder.worker import Worker
 
 READ_SIZE = 65536  # more would cross malloc's mmap threshold
-LAYERS = 8  # exceptions in a row, each raised while the loop catches the one before
+LAYERS = 8  # how many exceptions in direct succession are caught, each raised while the one before is caught
 
 
 def serve(worker: Worker) -> None:
@@ -41,11 +41,11 @@ def serve(worker: Worker) -> None:
 
 
 def interrupt(worker: Worker, frame: FrameType | None) -> None:
-    """The signal handler: break the handler that runs, if it is the target's.
+    """The signal handler: interrupt the handler that runs, if its call is to be interrupted.
 
     Python runs it on the main thread, between two steps of `frame`. In the loop's own frame it raises nothing (the
-    control thread tries again), so no exception can reach the loop from outside of a handler. Nor does it break an
-    import.
+    control thread tries again), so no interrupt is raised outside of a handler. It does not interrupt an import
+    either.
     """
     calls = worker.calls
     running = calls.running
@@ -56,7 +56,7 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
 
 
 class Loop:
-    """What was read and not answered."""
+    """The state of the loop: what was read and has no answer yet."""
 
     __slots__ = (
         "base",
@@ -89,13 +89,13 @@ class Loop:
         self.offset = 0
         self.large: memoryview | None = None  # a frame that is read in place, up to `filled`
         self.filled = 0
-        self.skip = 0  # bytes of what comes that are passed over
+        self.skip = 0  # bytes of the stream that are still to be skipped
         self.current = 0  # the call that was taken from `data` and has no answer yet
         self.started = 0
         self.finished = 0
         self.ending: hooks.Ending | None = None  # of a session, whose hooks run
         self.closing = False  # nothing more is read
-        self.failed: BaseException | None = None  # what was raised last, until it is dealt with
+        self.failed: BaseException | None = None  # the last exception, until it is handled
 
     def guarded(self, layers: int) -> BaseException | None:
         """Run the loop, and again after each exception.
@@ -109,7 +109,7 @@ class Loop:
                 self.failed = error
 
     def run(self) -> BaseException | None:
-        """The loop: long on purpose, since it runs for each call. What broke the stream, or None when it has ended."""
+        """Run the loop. Return what broke the stream, or None when it has ended. Long, since it runs for each call."""
         if self.failed is not None and self.is_over(self.failed):
             return self.failed
         self.resume()
@@ -174,7 +174,7 @@ class Loop:
                     output.finish()
                 context = contexts.own(base) if "_decimal" in modules else base.copy()
                 calls.deadline = deadline
-                calls.running = calls.begun = wire_id  # before the look at `cancelled`: see `Calls.state`
+                calls.running = calls.begun = wire_id  # before it reads `cancelled`: see `Calls.state`
                 if cancelled and wire_id in cancelled:
                     raise Refusal("cancelled", "the call was cancelled before it began")
                 self.started = started = now()
@@ -189,7 +189,7 @@ class Loop:
                 if cancelled:
                     cancelled.pop(wire_id, None)
                 answer = pack_answer(16 + len(payload), 4, 0, 0, wire_id, started, finished)
-                result = arguments = context = command = None  # no large value lives until the next call
+                result = arguments = context = command = None  # keep no large value until the next call
                 if len(payload) < LARGE:
                     parts += (answer + payload,)
                     self.current = 0
@@ -220,7 +220,7 @@ class Loop:
         return True
 
     def take_chunk(self) -> None:
-        """What was read becomes `data`, without what is to be passed over."""
+        """Append what was read to `data`, without the bytes to skip."""
         if self.skip:
             left = max(self.skip - len(self.chunk), 0)
             self.chunk, self.skip = self.chunk[self.skip :], left
@@ -228,7 +228,7 @@ class Loop:
         self.rest = self.chunk = b""
 
     def begin_large(self, size: int, kind: int, wire_id: int) -> None:
-        """The rest of a frame that fills more than one read goes straight to its place."""
+        """Prepare to read the rest of a large frame directly into its buffer."""
         have = self.data[self.offset :]
         count = len(have)
         try:
@@ -286,7 +286,7 @@ class Loop:
         return is_own(error)
 
     def resume(self) -> None:
-        """Deal with what was raised, and finish what it broke off."""
+        """Handle the exception that was raised, and finish the steps that it interrupted."""
         self.worker.calls.running = 0
         if self.worker.calls.forked:
             os._exit(0)
@@ -301,7 +301,7 @@ class Loop:
         self.end_session()
 
     def answer_failed(self, error: BaseException) -> None:
-        """The call at hand gets its error."""
+        """Answer the current call with its error."""
         if self.started and not self.finished:
             self.finished = now()
         self.worker.calls.cancelled.pop(self.current, None)

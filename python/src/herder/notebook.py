@@ -1,8 +1,8 @@
 """`notebook.run`: a session is a Python namespace, code runs in it, its output and last value come back.
 
-It runs whatever it is sent. Herder serves it only where that was allowed on purpose. The namespaces of a worker's
-sessions are apart, and nothing else: modules, `os.environ`, the current folder, `sys.stdout`, signal handlers and
-threads are those of one process. Code in one session can read and change every other session of its worker.
+It runs any code it is sent. The demo app has it only where `HERDER_ALLOW_CODE` is 1. Each session has its own
+namespace. Everything else belongs to one process: modules, `os.environ`, the current folder, `sys.stdout`, signal
+handlers and threads. Code in one session can read and change every other session of its worker.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OUTPUT_LIMIT = 64 * 1024  # characters kept of what the code printed
 REPR_LIMIT = 64 * 1024  # bytes of the repr of a value that has no JSON form
 SOURCES = 256  # runs whose source lines a traceback can show
-RESERVE = 0.1  # the share of a call's time that is kept for its answer,
+RESERVE = 0.1  # the share of a call's remaining time that is reserved for its answer,
 RESERVE_MAX = 1.0  # and the most seconds
 AGAIN = 0.01  # seconds between two signals, when the first one met Herder's own code
 
@@ -39,11 +39,11 @@ class Output(io.TextIOBase):
         self.lost = 0
 
     def writable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:
-        """Keep what there is room for."""
+        """Keep as much as there is room for, and count the rest."""
         kept = text[: self.room]
         if kept:
             self.parts.append(kept)
@@ -52,7 +52,7 @@ class Output(io.TextIOBase):
         return len(text)
 
     def text(self) -> str:
-        """All of it."""
+        """Return what was kept, and how many characters were not."""
         return _clean("".join(self.parts)) + (f"\n... {self.lost} more characters" if self.lost else "")
 
 
@@ -75,7 +75,7 @@ class Limit:
             self.over.acquire()
             try:
                 _thread.start_new_thread(self.watch, (max(self.seconds, 0),))
-            except RuntimeError:  # no more threads may be started: the call's own deadline is left
+            except RuntimeError:  # no more threads may be started: only the call's own deadline applies
                 self.over.release()
         return self
 
@@ -83,7 +83,7 @@ class Limit:
         with self.gate:
             self.ended = True
             if self.reached:
-                calls.cancelled.pop(self.id, None)  # not delivered yet: the answer must not be broken by it
+                calls.cancelled.pop(self.id, None)  # not delivered yet: it must not interrupt the answer
         if self.over.locked():
             self.over.release()
 
@@ -104,9 +104,9 @@ class Limit:
 
 
 def run(code: str, session: herder.Session, timeout: float | None = None) -> dict[str, Any]:
-    """Run `code` in the session's namespace, for `timeout` seconds at most, and always less than the call may take.
+    """Run `code` in the session's namespace for at most `timeout` seconds, and never until the call's deadline.
 
-    Answers `output`, `value` (of the last expression) with its `kind`, "json" for the value itself or "repr" for its
+    Returns `output`, `value` (of the last expression) with its `kind`, "json" for the value itself or "repr" for its
     repr, `truncated` (how many bytes of the repr are missing), and `error` when the code raised or ran out of time.
     """
     if timeout is not None and not timeout > 0:
@@ -124,7 +124,7 @@ def run(code: str, session: herder.Session, timeout: float | None = None) -> dic
             shown = _presentable(_execute(code, filename, namespace))
     except herder.Interrupted as interrupted:
         if not limit.reached:
-            raise  # its caller has left: nobody reads an answer
+            raise  # its caller has left: no one reads the answer
         error = {
             **_described(interrupted),
             "type": "Timeout",
@@ -139,7 +139,7 @@ def run(code: str, session: herder.Session, timeout: float | None = None) -> dic
 
 
 def _seconds(timeout: float | None) -> float | None:
-    """How long the cell may run: its answer has to be there before the call's deadline, or nobody gets the output."""
+    """Return how long the cell may run: its answer has to arrive before the call's deadline, or it is dropped."""
     left = herder.current_call().deadline if calls.running else None
     if left is None:
         return timeout
@@ -148,7 +148,7 @@ def _seconds(timeout: float | None) -> float | None:
 
 
 def _streams() -> tuple[Any, Any]:
-    """What the code's output must not go to after it. An interrupt may have left an earlier run's `Output` in place."""
+    """Return the streams to restore. An interrupt may have left the `Output` of an earlier run in place of them."""
     out, err = sys.stdout, sys.stderr
     return sys.__stdout__ if isinstance(out, Output) else out, sys.__stderr__ if isinstance(err, Output) else err
 
@@ -176,7 +176,7 @@ def _remember(filename: str, code: str) -> None:
 
 
 def _presentable(value: Any) -> dict[str, Any]:
-    """The value itself if it has a JSON form, whole; else its repr, up to a bound, and what is missing of it."""
+    """Return the complete value if it has a JSON form; else its repr, up to a bound, and how much of it is missing."""
     from herder.codec import encode
     from herder.errors import Refusal
 
@@ -193,7 +193,7 @@ def _presentable(value: Any) -> dict[str, Any]:
 
 
 def _clean(text: str) -> str:
-    """Text that JSON can hold: half of a surrogate pair is shown as `\\ud800`."""
+    """Return text that JSON can hold: lone surrogates become escapes (`\\ud800`)."""
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -209,7 +209,7 @@ def _described(error: BaseException) -> dict[str, str]:
 
 
 def _trimmed(tb: TracebackType | None) -> TracebackType | None:
-    """The frames without this file's before them, and without those of an interrupt after them."""
+    """Return the frames of the code: without those of this file before, and of an interrupt after them."""
     frames = []
     while tb is not None:
         frames.append(tb)

@@ -26,9 +26,9 @@ write = os.write
 
 
 class Output:
-    """What is to be written to a descriptor, in order. An exception at any moment costs it no byte, and doubles none.
+    """What is to be written to a descriptor, in order. An exception at any moment loses no byte and repeats none.
 
-    Whoever adds a part says `parts += (part,)`: `append` is a call.
+    Add a part by `parts += (part,)`: `append` would be a call.
     """
 
     __slots__ = ("fds", "parts")
@@ -40,7 +40,7 @@ class Output:
     def flush(self) -> bool:
         """Write it all. False: the descriptor does not block, and takes no more now. Raises `OSError` when it is gone.
 
-        After an exception of somebody else's, call it again.
+        After any other exception, call it again.
         """
         parts = self.parts
         while parts:
@@ -48,7 +48,7 @@ class Output:
                 self._join()
             part = parts[0]
             size = len(part)
-            if size >= LARGE:  # a slice of it must not be a copy
+            if size >= LARGE:  # so that a slice of it is no copy
                 part = parts[0] = memoryview(part)
             try:
                 for count in map(write, self.fds, parts):  # one descriptor: it writes the first part

@@ -1,4 +1,4 @@
-"""What signals do to a worker process, and when an interrupt has to wait.
+"""The signal handlers of a worker process, and when an interrupt has to wait.
 
 A worker ignores SIGINT, and SIGTERM until its host asks for the end: both may come to every process of a service at
 once, and the host then lets calls finish. Both are ignored by a handler, not by SIG_IGN, which programs that the
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 IMPORT_MACHINERY = "<frozen importlib._bootstrap"  # and `_bootstrap_external`
 held = False  # whether SIGTERM is ignored until `restore_sigterm`
-masks: dict[int, set[int]] = {}  # of the threads that fork right now
+masks: dict[int, set[int]] = {}  # by thread, of those that are forking now
 
 
 def install() -> None:
@@ -66,10 +66,10 @@ def restore_sigterm() -> None:
 
 
 def must_wait(frame: FrameType | None, own: Container[CodeType]) -> bool:
-    """Whether an interrupt would break what must be whole in `frame` or its callers, up to the first in `own`.
+    """Whether `frame` or one of its callers, up to the first in `own`, runs code that must not be interrupted.
 
-    These are imports, since a module whose import is broken in the middle may fail for ever (C extensions are
-    initialized once per process), and the hooks of this file that surround a fork.
+    That is an import, since a module whose import is interrupted may stay broken (C extensions are initialized once per
+    process), or one of the hooks around a fork in this file.
     """
     while frame is not None and frame.f_code not in own:
         file = frame.f_code.co_filename
@@ -89,7 +89,7 @@ def _ignore(number: int) -> None:
 
 
 def _before_fork() -> None:
-    # A signal that meets the fork before it has its own dispositions would be ignored there, and lost.
+    # A signal that reaches the child before it has restored the defaults would be ignored there, and lost.
     masks[_thread.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
@@ -98,7 +98,7 @@ def _after_fork() -> None:
 
 
 def _forked() -> None:
-    """Give a fork the defaults: a join after `multiprocessing.Process.terminate` would never return."""
+    """Restore the defaults in a fork: without them `join` after `multiprocessing.Process.terminate` never returns."""
     if signal.getsignal(signal.SIGINT) is ignore:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGTERM) is ignore:

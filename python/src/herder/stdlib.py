@@ -1,7 +1,7 @@
-"""Imports that Herder makes late, found on the standard library's own path.
+"""Late imports of Herder's own, which look for modules only where the standard library is.
 
-The application's folders come first on `sys.path`, as for a script. A `random.py` there must not be part of asyncio.
-`sys.path` itself stays as it is: threads of the application may import at the same time.
+The application's folders come first on `sys.path`, as for a script. A `random.py` there must not become a part of
+asyncio. `sys.path` itself is not changed, since threads of the application may import at the same time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FOLDER = os.path.dirname(os.__file__)
 PATH = [FOLDER, *(folder for folder in sys.path if os.path.basename(folder) == "lib-dynload")]
 
-_state = _local()  # `only` is entered by a thread for itself
+_state = _local()  # whether this thread has entered `only`
 _copies: dict[str, ModuleType] = {}
 
 
@@ -29,7 +29,7 @@ class Finder:
 
     @staticmethod
     def find_spec(name: str, path: Any = None, _target: Any = None) -> ModuleSpec | None:
-        """The spec of a module of the standard library; builtin ones are left to the next finders."""
+        """Return the spec of a module of the standard library. The next finders find builtin modules."""
         if path is not None or not getattr(_state, "entered", 0) or name not in sys.stdlib_module_names:
             return None
         return PathFinder.find_spec(name, PATH)
@@ -46,13 +46,13 @@ class only:  # noqa: N801 - a context manager
 
 
 def install() -> None:
-    """Make `only` work in this process. For workers: nobody else's process is changed by an import of this package."""
+    """Make `only` work in this process. Only workers call it: an import of this package changes no other process."""
     if Finder not in sys.meta_path:
         sys.meta_path.insert(0, Finder)
 
 
 def module(name: str) -> ModuleType:
-    """The module `name` of the standard library; a copy for Herder alone if the application's has its name."""
+    """Return the standard library's module `name`: a private copy if the application's module took that name."""
     copy = _copies.get(name)
     if copy is not None:
         return copy
@@ -62,7 +62,7 @@ def module(name: str) -> ModuleType:
 
 
 def is_own(module: ModuleType) -> bool:
-    """Whether it is the standard library's: builtin, frozen, or from a file of it."""
+    """Whether `module` is the standard library's: builtin, frozen, or loaded from one of its files."""
     file = getattr(module, "__file__", None)
     return not file or (os.path.dirname(file).startswith(tuple(PATH)) and "-packages" not in file)
 

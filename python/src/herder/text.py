@@ -1,7 +1,7 @@
-"""Texts of objects that the application made, and a bound on how deep C code recurses into them.
+"""Converts objects of the application to text, and bounds how deep C code recurses into them.
 
-Such an object runs code of its own when it is printed: it may raise anything, return a subclass of `str`, or never end
-in depth. Nothing of that leaves here.
+Such an object runs its own code when it is printed: it may raise anything, return a subclass of `str`, or recurse
+without end. The functions here handle all of this.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def text(value: object, limit: int = LIMIT) -> str:
     """Return `str(value)` as an exact `str` of valid Unicode, with `limit` characters at most. Never raises."""
     try:
         return clean(_slice(limited(PRINTED, str, value), slice(limit)))
-    except BaseException:  # also what was raised into this thread meanwhile
+    except BaseException:  # also an exception that another thread raised in this one
         return f"<{type_name(value)} that can't be printed>"
 
 
@@ -55,7 +55,7 @@ def limited(levels: int, function: Callable[[Any], T], argument: Any) -> T:
     try:
         _lower(levels)
         return function(argument)
-    finally:  # before this call ends no exception can be raised into this thread
+    finally:  # CPython raises no exception from outside before this call has returned
         sys.setrecursionlimit(limit)
 
 

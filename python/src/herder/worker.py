@@ -126,7 +126,7 @@ def _streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore
-        except (AttributeError, OSError, ValueError):  # `sitecustomize` put another object there, or closed it
+        except (AttributeError, OSError, ValueError):  # `sitecustomize` replaced or closed the stream
             pass
 
 
@@ -218,7 +218,7 @@ def _start(worker: Worker, target: str) -> bool:
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
     ready = frames.frame(frames.READY, 0, encode(_ready(worker)))
-    worker.output.parts += (ready,)  # the loop writes it: what a late alarm of a hook raises cannot tear it
+    worker.output.parts += (ready,)  # the loop writes it: an exception of a signal handler cannot cut it off
     return True
 
 
@@ -226,7 +226,7 @@ def _import_the_rest(worker: Worker) -> None:
     """Import whatever the worker may need later: a hook may drop the rights to read these files."""
     try:
         stdlib.module("traceback")
-    except Exception:  # the application has replaced a module that it needs: tracebacks are plain then
+    except Exception:  # the application has replaced a module that it needs: tracebacks have no source lines
         pass
     if worker.wake is None:
         from herder import loop  # noqa: F401
@@ -241,14 +241,14 @@ def _ready(worker: Worker) -> dict[str, Any]:
 
 
 def _start_failed(worker: Worker, error: BaseException, target: str) -> None:
-    """Tell the host why, and only the host, which logs it: on standard error it would be told a second time."""
+    """Send the reason to the host, which logs it. It is not printed, or it would be in the log twice."""
     message, refused = text(error), issubclass(type(error), StartFailed)
     try:
         from herder import explain
 
         message = text(explain.explained(message, error, target))
         error = error.with_traceback(explain.trimmed(error.__traceback__))
-    except BaseException:  # of the exception itself, or a hook has dropped the rights to read this package
+    except BaseException:  # the exception raises, or a hook has dropped the rights to read this package
         pass
     fields = {} if refused else answers.raised("start_failed", error)
     fields = {**fields, "kind": "start_failed", "message": message}

@@ -1,4 +1,4 @@
-//! Tells in the log how the workers of each pool come up; a start that fails is in the pool's own log. Only reads.
+//! Logs how many workers of each pool are ready. A failed start is logged by the pool itself. Only reads.
 
 use herder::{Pool, PoolHealth};
 use std::time::Duration;
