@@ -2,9 +2,19 @@
 
 use super::refusal::Refusal;
 use crate::Error;
-use actix_web::{HttpRequest, http::header, web};
-use bytes::Bytes;
+use actix_web::{
+    HttpMessage, HttpRequest,
+    body::{BodyStream, MessageBody},
+    error::PayloadError,
+    http::header,
+    web,
+};
+use bytes::{Bytes, BytesMut};
 use herder_actors::check_json_object;
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+};
 
 /// From here on the check leaves the thread that serves connections: it would hold up all others.
 const LONG: usize = 256 * 1024;
@@ -18,7 +28,11 @@ pub(super) async fn arguments(request: &HttpRequest, body: web::Payload, limit: 
     if announced(request).is_some_and(|length| length > limit as u64) {
         return Err(too_large().into());
     }
-    let read = body.to_bytes_limited(limit).await.map_err(|_| too_large())?;
+    let read = if ends_with_the_connection(request) {
+        first(body, announced(request).unwrap_or_default()).await.map_err(actix_web::Error::from)
+    } else {
+        body.to_bytes_limited(limit).await.map_err(|_| too_large())?
+    };
     let body = read.map_err(|error| Refusal::BadBody { message: error.to_string() })?;
     if body.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
@@ -31,6 +45,27 @@ pub(super) async fn arguments(request: &HttpRequest, body: web::Payload, limit: 
         web::block(move || check(&copy)).await??;
     }
     Ok(body)
+}
+
+/// Whether actix-http takes all that follows the head for the body, whatever `Content-Length` says: it does so for requests that offer a
+/// websocket. The client waits for the answer then, and the connection does not end.
+fn ends_with_the_connection(request: &HttpRequest) -> bool {
+    let offer = request.headers().get(header::UPGRADE).map(|offer| offer.as_bytes().trim_ascii());
+    offer.is_some_and(|offer| offer.eq_ignore_ascii_case(b"websocket")) && !request.chunked().unwrap_or(false)
+}
+
+/// The first `length` bytes of a body.
+async fn first(body: web::Payload, length: u64) -> Result<Bytes, PayloadError> {
+    let length = usize::try_from(length).map_err(|_| PayloadError::Overflow)?;
+    let (mut stream, mut bytes) = (pin!(BodyStream::new(body)), BytesMut::new());
+    while bytes.len() < length {
+        match poll_fn(|context| Pin::as_mut(&mut stream).poll_next(context)).await {
+            Some(chunk) => bytes.extend_from_slice(&chunk?),
+            None => return Err(PayloadError::Incomplete(None)),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes.freeze())
 }
 
 fn announced(request: &HttpRequest) -> Option<u64> {

@@ -43,10 +43,14 @@ pub(super) async fn check(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    guard.admit(request.request())?;
     let (busy, detail) = (Busy::begin(request.request()), guard.detail(request.request()));
-    let mut response = shown(next.call(request).await?, detail);
-    connections::end(busy, response.response_mut());
+    let admitted = guard.admit(request.request());
+    let mut response = match admitted {
+        Ok(()) => shown(next.call(request).await?, detail),
+        // Not by `?`: a refusal ends its connection as every other answer does.
+        Err(refusal) => request.error_response(refusal),
+    };
+    connections::end(busy, &mut response);
     Ok(response)
 }
 

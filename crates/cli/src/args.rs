@@ -2,7 +2,10 @@
 
 use crate::bench;
 use clap::{Args, Parser, Subcommand};
-use herder::{ErrorDetail, config::duration};
+use herder::{
+    ErrorDetail,
+    config::{Server, duration},
+};
 use std::{
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
@@ -135,6 +138,9 @@ pub(crate) struct Serve {
     /// Let the demo pools run any Python code they are sent (`notebook.run`); every call needs a token then
     #[arg(long)]
     pub(crate) allow_code: bool,
+    /// How long an idle connection stays open; overrides `server.keep_alive` [default: 75s]
+    #[arg(long, value_name = "DURATION", value_parser = keep_alive)]
+    pub(crate) keep_alive: Option<Duration>,
     /// How long requests and calls may take to finish after Ctrl-C
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub(crate) drain: Duration,
@@ -294,6 +300,12 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     let found: Vec<_> = text.to_socket_addrs().map_err(|error| format!("{error}; allowed: HOST:PORT"))?.collect();
     let chosen = found.iter().find(|address| address.is_ipv4()).or(found.first());
     chosen.copied().ok_or_else(|| "the host has no address".into())
+}
+
+fn keep_alive(text: &str) -> Result<Duration, String> {
+    let longest = Server::LONGEST_KEEP_ALIVE;
+    let time = duration::parse(text)?;
+    if time <= longest { Ok(time) } else { Err(format!("allowed: up to {}", duration::show(longest))) }
 }
 
 fn base_url(text: &str) -> Result<String, String> {

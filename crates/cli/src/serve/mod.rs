@@ -107,6 +107,7 @@ fn http(
     let server = HttpServer::new(move || App::new().configure(api.routes()))
         .workers(options.threads.into())
         .on_connect(connections.on_connect())
+        .keep_alive(options.keep_alive.unwrap_or(settings.keep_alive))
         .shutdown_timeout((options.drain + LAST_WORDS).as_secs() + 1)
         .disable_signals()
         .listen(listener)
