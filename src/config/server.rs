@@ -25,7 +25,7 @@ const TOKEN: &str = "1 to 1024 visible ASCII characters, without spaces";
 pub struct Server {
     /// Where it listens; `127.0.0.1:7878` unless set.
     pub listen: SocketAddr,
-    /// Names it answers to beside localhost and its own address, as `name` or `name:port`; none unless set.
+    /// Names it answers to beside loopback names and its own addresses, as `name` or `name:port`; none unless set.
     pub hosts: Vec<String>,
     /// What callers have to show; nothing unless set.
     pub token: Option<Token>,

@@ -64,7 +64,8 @@ impl Api {
         self
     }
 
-    /// Answers only to localhost at the server's port, to the address it listens on, and to these: `name` or `name:port`.
+    /// Answers only to loopback names (`localhost`, `127.0.0.1`, `[::1]`) at any port, to the address it listens on, to the address the connection
+    /// came in at ([`Connections`](super::Connections)), and to these: `name` or `name:port`. The probes are answered whatever the `Host`.
     /// Unless called, `Host` is not looked at.
     #[must_use]
     pub fn hosts<S: Into<String>>(mut self, more: impl IntoIterator<Item = S>) -> Self {

@@ -26,7 +26,7 @@ impl Access {
         if let Some(token) = given(source)? {
             return Ok(Self::Token(token));
         }
-        if !listen.ip().is_loopback() {
+        if !listen.ip().to_canonical().is_loopback() {
             return Err(Failure::usage(format_args!(
                 "on {listen} other machines reach the server: a token is needed; set `server.token` or {VARIABLE}, \
                  or listen on 127.0.0.1"

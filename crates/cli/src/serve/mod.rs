@@ -60,7 +60,8 @@ fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
 
 async fn serve(options: &Serve, source: Source, access: Access, listener: TcpListener, stdout: &Output) -> Outcome {
     let mut signals = Signals::new()?;
-    let address = listener.local_addr().map_err(Failure::failed)?;
+    let bound = listener.local_addr().map_err(Failure::failed)?;
+    let address = SocketAddr::new(bound.ip().to_canonical(), bound.port());
     let pools = start(source.pools).await?;
     let connections = Connections::default();
     let server = http(options, &source.server, &pools, &access, &connections, listener)?;
