@@ -11,7 +11,7 @@ const VARIABLE: &str = "HERDER_TOKEN";
 
 /// Who may call.
 #[derive(Clone, Debug)]
-pub(super) enum Access {
+pub(crate) enum Access {
     /// Whoever reaches the server.
     Everyone,
     /// Who shows this token. Its owner knows it already.
@@ -22,7 +22,7 @@ pub(super) enum Access {
 
 impl Access {
     /// A token is needed where others reach the server, and where calls may run any code.
-    pub(super) fn decide(listen: SocketAddr, source: &Source, allow_code: bool) -> Outcome<Self> {
+    pub(crate) fn decide(listen: SocketAddr, source: &Source, allow_code: bool) -> Outcome<Self> {
         if let Some(token) = given(source)? {
             return Ok(Self::Token(token));
         }
