@@ -99,8 +99,14 @@ impl Api {
                 .service(read("/readyz", probes::readyz))
                 .service(tree(pools))
                 .default_service(web::to(no_route))
-                .wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next)));
-            config.service(all);
+                .wrap(from_fn({
+                    let guard = guard.clone();
+                    move |request, next| guard::check(guard.clone(), request, next)
+                }));
+            // What is addressed to no path: `OPTIONS *` is for the server as a whole.
+            let no_path =
+                web::to(no_route).wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next)));
+            config.service(all).default_service(no_path);
         }
     }
 

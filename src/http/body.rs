@@ -1,6 +1,6 @@
 //! A call's body: read up to the pool's limit, and checked to be a JSON object before a worker sees it. Never decoded, never changed.
 
-use super::refusal::Refusal;
+use super::{refusal::Refusal, surrogates};
 use crate::Error;
 use actix_web::{
     HttpMessage, HttpRequest,
@@ -33,11 +33,11 @@ pub(super) async fn arguments(request: &HttpRequest, body: web::Payload, limit: 
     } else {
         body.to_bytes_limited(limit).await.map_err(|_| too_large())?
     };
-    let body = read.map_err(|error| Refusal::BadBody { message: error.to_string() })?;
+    let body = read.map_err(|error| Refusal::BadBody { message: cut_off(request, &error) })?;
     if body.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
     }
-    let check = |body: &Bytes| check_json_object(body).map_err(Error::malformed);
+    let check = |body: &Bytes| check_json_object(body).and_then(|()| surrogates::check(body)).map_err(Error::malformed);
     if body.len() < LONG {
         check(&body)?;
     } else {
@@ -45,6 +45,18 @@ pub(super) async fn arguments(request: &HttpRequest, body: web::Payload, limit: 
         web::block(move || check(&copy)).await??;
     }
     Ok(body)
+}
+
+/// Why a body did not arrive whole. Of one in chunks actix-http does not tell a wrong chunk from the connection's end.
+fn cut_off(request: &HttpRequest, error: &actix_web::Error) -> String {
+    let in_chunks = request.chunked().unwrap_or(false);
+    match error.as_error::<PayloadError>() {
+        Some(PayloadError::Incomplete(_) | PayloadError::EncodingCorrupted) if in_chunks => {
+            "the size or the end of a chunk is wrong, or the connection ended before the last chunk".into()
+        }
+        Some(PayloadError::Incomplete(_)) => "the connection ended before all of `Content-Length` had arrived".into(),
+        _ => error.to_string(),
+    }
 }
 
 /// Whether actix-http takes all that follows the head for the body, whatever `Content-Length` says: it does so for requests that offer a

@@ -36,6 +36,7 @@ mod pools;
 mod probes;
 mod refusal;
 mod sessions;
+mod surrogates;
 #[cfg(test)]
 mod tests;
 

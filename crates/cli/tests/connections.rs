@@ -66,6 +66,43 @@ fn r68_an_offer_to_upgrade_is_answered_and_its_connection_closes() {
     }
 }
 
+/// R68: a body that does not arrive whole is told by what is wrong with it, and the connection closes: where the next request begins there is not
+/// known.
+#[test]
+fn r68_a_body_that_is_cut_off_says_how() {
+    let server = Server::with(ONE);
+    for (chunks, what) in
+        [("zz\r\n{}\r\n0\r\n\r\n", "chunk"), ("2\r\n{}0\r\n\r\n", "chunk"), ("99999999999999999999\r\n{}", "chunk")]
+    {
+        let request = server.request("one/echo", chunks, &[]);
+        let reply = exchange(&server, &kept_open(request, &server, &[("Transfer-Encoding", "chunked")]));
+        let detail = reply.problem(400, "bad-body")["detail"].as_str().unwrap();
+        assert!(detail.contains(what) && !detail.contains("EOF"), "{chunks:?} {detail}");
+        assert_eq!(reply.header("connection"), Some("close"), "{reply:?}");
+    }
+}
+
+/// R68: what is addressed to no path is answered by a problem as well.
+#[test]
+fn r68_a_request_for_the_server_itself_is_a_problem() {
+    let server = Server::start(folder(ONE), &[], &[]);
+    Request::new("OPTIONS", "*", "").send(server.address).problem(404, "no-route");
+    Request::new("OPTIONS", "*", "").header("Host", "evil.example").send(server.address).problem(403, "foreign-host");
+}
+
+/// R69: half of a surrogate pair is JSON by its grammar, and no text: it is refused before a handler has it.
+#[test]
+fn r69_half_of_a_surrogate_pair_is_malformed() {
+    let server = Server::with(ONE);
+    for body in [r#"{"x": "\ud800"}"#, r#"{"\udc00": 1}"#] {
+        let reply = server.call("one/echo", body, &[]);
+        let problem = reply.problem(400, "malformed");
+        assert!(problem["detail"].as_str().unwrap().contains("half of a surrogate pair"), "{problem}");
+        assert_eq!(problem["may_have_run"], false);
+    }
+    assert_eq!(server.call("one/echo", r#"{"x": "\ud83d\ude00"}"#, &[]).result()["x"], "\u{1f600}");
+}
+
 /// A request without an offer leaves its connection open for the next one, a refused one too.
 #[test]
 fn r68_a_connection_stays_open_after_an_answer() {
