@@ -53,7 +53,7 @@ pub struct Api {
 impl Api {
     /// For these pools.
     pub fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
-        let pools = Arc::new(Pools(pools.into_iter().collect()));
+        let pools = Arc::new(Pools::new(pools));
         Self { pools, guard: Arc::default(), dropped_log_lines: DroppedLogLines::default() }
     }
 

@@ -1,26 +1,37 @@
 //! `POST /v1/pools/{pool}/call/{command}`: a call, and its reply with its circumstances. The result's bytes pass through as the
 //! worker sent them.
 
-use super::{body, connections::while_connected, headers::Options, pools::Pools};
+use super::{backlog, body, connections::while_connected, headers::Options, pools::Pools};
 use crate::{Error, ErrorDetail, ErrorId, Pool, Reply};
-use actix_web::{HttpRequest, HttpResponse, ResponseError, Result, http::StatusCode, web};
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError, Result,
+    http::{StatusCode, header},
+    web,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::IgnoredAny;
+use std::time::Duration;
 
 /// The client closed its request: nobody reads this answer (nginx's number for it).
 const CLIENT_GONE: u16 = 499;
 
-/// A call that failed, and the id under which the log has it.
+/// A call that failed, the id under which the log has it, and when to come again, if that is better known here than by the error.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub(super) struct CallFailure {
     error: Error,
     id: ErrorId,
+    wait: Option<Duration>,
 }
 
 impl CallFailure {
     pub(super) fn response(&self, detail: ErrorDetail) -> HttpResponse {
-        self.error.to_response(detail, Some(self.id))
+        let mut response = self.error.to_response(detail, Some(self.id));
+        if let Some(wait) = self.wait {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.max(1).into());
+        }
+        response
     }
 }
 
@@ -52,7 +63,8 @@ pub(super) async fn call(
     let reply = options.apply(pool.call_json::<IgnoredAny>(&command, arguments)).reply();
     let id = reply.error_id();
     match while_connected(&request, reply).await {
-        Some(reply) => answer(&reply.map_err(|error| CallFailure { error, id })?),
+        Some(Ok(reply)) => answer(&reply),
+        Some(Err(error)) => Err(CallFailure { wait: backlog::wait(&pools, pool, &error), error, id }.into()),
         None => Ok(HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST))),
     }
 }
@@ -60,7 +72,7 @@ pub(super) async fn call(
 /// Arguments that are refused here never come to the pool: the log hears of that call as of any other.
 fn logged(pool: &Pool, command: &str, refusal: actix_web::Error) -> actix_web::Error {
     match refusal.as_error::<Error>().cloned() {
-        Some(error) => CallFailure { id: pool.log_refusal(command, &error), error }.into(),
+        Some(error) => CallFailure { id: pool.log_refusal(command, &error), error, wait: None }.into(),
         None => refusal,
     }
 }

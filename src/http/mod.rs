@@ -25,6 +25,7 @@
 //! What a page of another site sends is refused (403): a foreign `Origin`, and any `Sec-Fetch-Site` but `same-origin` and `none`.
 
 mod api;
+mod backlog;
 mod body;
 mod breaker;
 mod call;
