@@ -168,17 +168,26 @@ fn r13_a_server_without_any_worker_ends_with_1() {
     }
 }
 
-/// R13: one worker is enough for the server to go on, and to end in order; so is one that was.
+/// R13: one worker is enough for the server to go on, whatever fails beside it, in another pool or its own; it ends in order then.
 #[test]
 fn r13_a_server_with_a_worker_goes_on() {
     let restart = "restart = { max = 1, backoff = '1ms' }\n";
-    let mut server = Server::start(with_broken_app(&format!("{ONE}{BROKEN}{restart}")), &[], &[]);
-    until("the pool that can't start has failed", || {
-        server.get("/v1/pools").json["pools"].as_array().unwrap().iter().any(|pool| pool["state"] == "failed")
-    });
-    assert_eq!(server.call("one/echo", r#"{"x": 1}"#, &[]).result()["x"], 1);
-    server.signal(Signal::TERM);
-    assert_eq!(server.wait().code(), Some(0));
+    let beside = format!("{ONE}{BROKEN}{restart}");
+    let only_the_first =
+        format!("{}{restart}", BROKEN.replace("pools.bad", "pools.one").replace("size = 1", "size = 2"));
+    let first = format!("import os\nos.close(os.open('once', os.O_CREAT | os.O_EXCL))\n{}", crate::support::APP);
+    for (config, app) in [(beside, "import nonsense_that_is_not_there\n"), (only_the_first, first.as_str())] {
+        let folder = with_broken_app(&config);
+        fs::write(folder.path().join("bad.py"), app).unwrap();
+        let mut server = Server::start(folder, &[], &[]);
+        until("a pool has failed", || {
+            server.get("/v1/pools").json["pools"].as_array().unwrap().iter().any(|pool| pool["state"] == "failed")
+        });
+        server.until_logged("pool failed: too many restarts");
+        assert_eq!(server.call("one/echo", r#"{"x": 1}"#, &[]).result()["x"], 1);
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait().code(), Some(0));
+    }
 }
 
 /// R13: a signal that comes before that finds the same out; one that comes before any start has failed does not.
