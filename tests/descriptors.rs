@@ -21,7 +21,10 @@ def ok() -> int:
 
 @app.command
 def die(how: str) -> None:
-    fd = sys._getframe(1).f_locals['fd']
+    frame = sys._getframe()
+    while 'worker' not in frame.f_locals or frame.f_code.co_name != 'serve':
+        frame = frame.f_back
+    fd = frame.f_locals['worker'].fd
     if how == 'exit':
         os._exit(1)
     if how == 'close':

@@ -137,7 +137,9 @@ impl Launcher for ProcessLauncher {
             let command = match config.launch() {
                 Launch::App { app, python } => {
                     let installed = package::installed().await?;
-                    let args = ["-m", "herder", app.as_str()].map(OsString::from).to_vec();
+                    // Run as a script: `-m` would let a `types.py` in the worker's folder take the place of Python's own.
+                    let script = installed.path().join("herder/__main__.py");
+                    let args = vec![script.into_os_string(), app.as_str().into()];
                     let command = command(&config, at, python.clone().into_os_string(), args);
                     let command = with_package(command, &config, installed.path());
                     keep(&mut packages.borrow_mut(), installed);

@@ -69,7 +69,7 @@ async fn r26_a_stopped_worker_is_named_so() {
     let (mut stage, peer, answer) =
         pinged("stopped", |child| child.vitals(Vitals::Stopped), |hello| WorkerHello { stack_signal: signal, ..hello })
             .await;
-    peer.child.stopped().await;
+    assert_eq!(peer.child.stopped().await.1, Duration::ZERO, "no wait between SIGTERM and SIGKILL");
     assert_eq!(peer.child.asked(), None);
     logged(&[&stage.name, "missed a ping", "found=stopped"]).await;
     peer.exit(ExitStatus::Signal(9));
@@ -100,7 +100,7 @@ async fn r26_who_is_asked_for_its_stack() {
             },
         )
         .await;
-        peer.child.stopped().await;
+        assert_eq!(peer.child.stopped().await.1, Duration::ZERO, "{hint}: it has not read that SIGTERM may end it");
         assert_eq!(peer.child.asked(), asked, "{hint}");
         peer.exit(ExitStatus::Signal(15));
         let Err(Error::WorkerLost { report, .. }) = answer.get().await else { panic!("{hint}: it was to be lost") };

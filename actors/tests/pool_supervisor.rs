@@ -10,7 +10,7 @@ use herder_actors::{
     TrackSession, UpdateSessionActivity, WaitReady, WorkerId, registry,
 };
 use herder_core::ExitStatus;
-use herder_wire::HostMessage;
+use herder_wire::{HostMessage, WorkerHello};
 use serde_json::{Value, json};
 use std::{future::Future, task::Poll, time::Duration};
 
@@ -305,6 +305,27 @@ async fn shutdown_at_any_time() {
     let stage = Stage::with(basic(&fresh("failed")).restart(restart).build().unwrap(), peers, launches);
     until("it failed", async || stage.status().await.state == PoolState::Failed).await;
     guarded("the shutdown", stage.pool().send(Shutdown::within(HANGING))).await.unwrap().unwrap();
+}
+
+/// R30: a worker that is loading its application ends on SIGTERM only once it has read the shutdown, and it reads the control descriptor
+/// alone then. One that was told before its hello is told there when the hello comes.
+#[actix::test]
+async fn r30_a_worker_that_was_told_to_stop_before_its_hello_hears_it_at_once() {
+    for control in [true, false] {
+        let mut stage = Stage::start(basic(&fresh("told_early")).build().unwrap());
+        let mut starting = stage.launches.next().await;
+        let stopped = actix_rt::spawn(stage.pool().send(Shutdown::within(HANGING)));
+        starting.child.stopped().await;
+        starting.greet_as(WorkerHello { control, ..hello() }).await;
+        assert!(matches!(starting.calls.next().await, Some(HostMessage::Shutdown)));
+        if control {
+            assert!(matches!(starting.control.next().await, Some(HostMessage::Shutdown)));
+        }
+        let (child, mut unread) = (starting.child.clone(), starting.control);
+        child.exit(ExitStatus::Code(0));
+        guarded("the shutdown", stopped).await.unwrap().unwrap().unwrap();
+        assert!(unread.next().await.is_none(), "nothing more, or nothing at all where it is not served");
+    }
 }
 
 /// R30: what is not finished in time is answered, its worker killed; an idle one goes down the ladder.

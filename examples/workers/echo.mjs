@@ -122,6 +122,7 @@ function finish() { // after shutdown: when every call has its final frame, and 
 
 async function serveControl() {
   for await (const { kind, wireId } of frames(control)) {
+    if (kind === SHUTDOWN) process.removeAllListeners('SIGTERM'); // from now on it ends the process
     if (kind === PING) control.write(framed(PONG, wireId));
     if (kind === CANCEL && running.has(wireId)) { // any other was answered, or was not read
       control.write(framed(STATE, wireId, [1])); // running
@@ -136,10 +137,11 @@ async function serveCalls() {
     if (frame.kind === HELLO) greeted = !greet(JSON.parse(frame.body));
     if (frame.kind === CALL) answer(frame); // not awaited: they overlap
     if (frame.kind === SESSION_END) endSession(frame.body);
-    if (frame.kind === SHUTDOWN) (ending = true), finish();
+    if (frame.kind === SHUTDOWN) (ending = true), process.removeAllListeners('SIGTERM'), finish();
   }
 }
 
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {}); // a handler, which programs started here do not inherit
 for (const event of ['end', 'error']) calls.on(event, () => process.exit(0)); // the host has gone: nobody reads the answers
 serveControl();
 serveCalls();

@@ -4,8 +4,11 @@ It runs whatever it is sent: on loopback only, and with a token.
 Try it: `HERDER_TOKEN=secret herder serve examples/workers/notebook.py:app --enhanced --pool-size 4`, then
 `HERDER_TOKEN=secret herder call notebook run '{"code": "x = 20; x + 1"}' --session ann`
 
-The package's own `herder.notebook:app` does the same with more care: bounded output, errors as answers, source
-lines in tracebacks.
+Sessions have namespaces of their own and share the rest of the process: modules, the environment, the current folder,
+`sys.stdout`, threads. It is no isolation.
+
+The package's own `herder.notebook:app` does the same with more care: bounded output, values as JSON where they can be,
+a limit of time, errors as answers, source lines in tracebacks.
 """
 import ast
 import contextlib
@@ -30,7 +33,7 @@ def run(code: str, session: herder.Session) -> dict[str, Any]:
         exec(compile(tree, "<code>", "exec"), namespace)  # what it raises is the call's error: 500, with the traceback
         if last is not None:
             value = eval(compile(ast.Expression(last.value), "<code>", "eval"), namespace)
-    return {"output": output.getvalue(), "value": None if value is None else repr(value)}
+    return {"output": output.getvalue(), "repr": None if value is None else repr(value)}
 
 @app.command(idempotent=True)
 def names(session: herder.Session) -> list[str]:

@@ -1,4 +1,4 @@
-"""A small fake of Herder's side: starts `python -m herder APP` over two socket pairs and speaks the protocol."""
+"""A small fake of Herder's side: starts `python .../herder/__main__.py APP` over two socket pairs, and talks to it."""
 
 import json
 import os
@@ -46,9 +46,13 @@ class Host:
         self.control, their_control = socket.socketpair()
         self.calls.settimeout(PATIENCE)
         self.control.settimeout(PATIENCE)
+        scripts = [
+            Path(each, "herder", "__main__.py") for each in (env or {}).get("PYTHONPATH", str(SOURCE)).split(":")
+        ]
+        script = next(filter(Path.exists, scripts))
         descriptors = {"HERDER_FD": theirs} | ({"HERDER_CTL_FD": their_control} if control else {})
         self.process = subprocess.Popen(
-            command or [python, *arguments, "-m", "herder", str(target)],
+            command or [python, *arguments, str(script), str(target)],
             pass_fds=[each.fileno() for each in descriptors.values()],
             env={
                 **os.environ,
@@ -99,6 +103,11 @@ class Host:
         body = exactly(self.calls, length)
         assert kind in (None, found), (kind, found, body)
         return found, flags, wire_id, body
+
+    def start_error(self):
+        """Wait for hello and for the error of a start that failed; the error, decoded."""
+        self.frame(frames.HELLO)
+        return json.loads(self.frame(frames.ERROR)[3][frames.STAMPS_SIZE :])
 
     def answer(self):
         """The next frame, which must answer a call."""

@@ -14,7 +14,9 @@ def test_a_failure_leaves_no_trace():
     assert encode(value) == b"[1]"
 
 
-@pytest.mark.parametrize("text", [b"1", b' [1, "\xc3\xa4"]\n', b'{"a":null}', b"1e3", b'"\\u2615"'])
+@pytest.mark.parametrize(
+    "text", [b"1", b' [1, "\xc3\xa4"]\n', b'{"a":null}', b"1e3", b'"\\u2615"', b"[1e308, -1E+308, 1e-999]"]
+)
 def test_there_and_back(text):
     value = decode(text)
     assert decode(memoryview(encode(value))) == value
@@ -54,3 +56,37 @@ def test_what_json_can_not_hold(value, reason):
     with pytest.raises(Refusal, match=reason) as refused:
         encode({"value": value})
     assert refused.value.kind == "unencodable"
+
+
+FLOATS = b"[" + b"0.123456789012345," * 200
+PROSE = b'["' + b"The 7 brown foxes. " * 200 + b'",'
+BEYOND = [b"1e999", b"-1E+309", b"1" + b"0" * 400 + b".5", b"1" + b"0" * 250 + b"e60", b"1" + b"0" * 500 + b"e-5"]
+
+
+@pytest.mark.parametrize("before", [b"[", FLOATS, PROSE], ids=["short", "floats", "prose"])
+@pytest.mark.parametrize("number", BEYOND, ids=range(len(BEYOND)))
+def test_a_number_beyond_a_double_is_refused(before, number):
+    """R39: it would be infinite."""
+    with pytest.raises(Refusal, match="too large for a double") as refused:
+        decode(before + number + b"]")
+    assert refused.value.kind == "malformed" and len(refused.value.message) < 200
+    with pytest.raises(Refusal, match="too large for a double"):
+        decode(b" " + before + number + b"]")
+
+
+@pytest.mark.parametrize("before", [b"[", FLOATS, PROSE], ids=["short", "floats", "prose"])
+def test_large_numbers_are_what_they_were(before):
+    text = before + b"1.7976931348623157e308," + b"9" * 400 + b",1e-400]"
+    assert decode(text)[-3:] == [1.7976931348623157e308, int("9" * 400), 0.0]
+    assert decode(memoryview(text)) == decode(text)
+
+
+@pytest.mark.parametrize("text", [b"{}", b" {}", b'{"a": ' + FLOATS + b"1]}"], ids=["empty", "space", "long"])
+def test_a_byte_order_mark_is_skipped(text):
+    assert decode(b"\xef\xbb\xbf" + text) == decode(text)
+    with pytest.raises(Refusal):
+        decode(b"\xef\xbb\xbf" * 2 + text)
+
+
+def test_only_the_first_mark_is_one():
+    assert decode(b'{"a":"\xef\xbb\xbf"}') == {"a": "\ufeff"}

@@ -207,7 +207,7 @@ def test_garbage_on_the_control_descriptor_ends_the_worker(start):
     host = start("herder.demo:app")
     host.control.sendall(b"hello, world, this is text")
     status, _, err = host.finish()
-    assert status == 1 and "(oversize)" in err
+    assert status == 1 and "(reserved_bytes)" in err
 
 
 def test_a_cut_frame_on_the_control_descriptor(start):

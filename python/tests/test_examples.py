@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import signal
 
 import pytest
 
@@ -56,17 +57,17 @@ def test_notebook(client, capsys):
     def run(code, session="ann"):
         return client.call("run", code=code, session=session)
 
-    assert run("x = 20\nprint('hi')") == {"output": "hi\n", "value": None}
-    assert run("x + 1") == {"output": "", "value": "21"}
-    assert run("def double():\n    return 2 * x\ndouble()") == {"output": "", "value": "40"}
-    assert run("") == {"output": "", "value": None}
+    assert run("x = 20\nprint('hi')") == {"output": "hi\n", "repr": None}
+    assert run("x + 1") == {"output": "", "repr": "21"}
+    assert run("def double():\n    return 2 * x\ndouble()") == {"output": "", "repr": "40"}
+    assert run("") == {"output": "", "repr": None}
     assert client.call("names", session="ann") == ["double", "x"]
     assert client.call("names", session="bob") == []
     for code, kind, name in [("x +", "rejected", None), ("1 / 0", "exception", "ZeroDivisionError")]:
         with pytest.raises(CallError) as error:
             run(code)
         assert (error.value.kind, error.value.type) == (kind, name)
-    assert run("x", session="ann")["value"] == "20", "an error leaves the namespace as it was"
+    assert run("x", session="ann")["repr"] == "20", "an error leaves the namespace as it was"
     client.end_session("ann")
     assert client.call("names", session="ann") == []
 
@@ -151,6 +152,18 @@ def test_echo_finishes_its_calls_before_it_ends(echo):
     echo.calls.sendall(frames.frame(frames.SHUTDOWN))
     assert echo.answer().wire_id == slow
     assert echo.finish()[0] == 0
+
+
+def test_echo_ends_on_sigterm_after_shutdown_alone(echo):
+    """R44, R30: SIGTERM and SIGINT may come to every process of a service; calls in flight are finished."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        echo.kill(number)
+        assert echo.call("echo", x=1).result == {"x": 1}
+    echo.send("sleep", ms=10**8)
+    echo.shutdown()
+    echo.ping()  # it has been read
+    echo.kill(signal.SIGTERM)
+    assert echo.finish()[0] == -signal.SIGTERM
 
 
 def test_echo_ends_with_its_host(echo):

@@ -1,6 +1,8 @@
 """R26: exceptions that the application raises at any step of the loop cost no byte and no session."""
 
+import os
 import random
+import signal
 import threading
 
 import pytest
@@ -86,18 +88,28 @@ class Traffic:
             self.errors.append(answer.error)
         self.room.release()
 
+    def finish(self):
+        """Receive what is left. Not to join while an answer waits: worker and sender could wait for each other."""
+        self.stop.set()
+        self.room.release()
+        while self.waiting or self.sender.is_alive():
+            if self.waiting:
+                self.receive()
+            else:
+                self.sender.join()
+
 
 def read_outputs(host):
-    """Read what the worker prints, so that it never blocks; the event is set by its line "spent"."""
+    """Read what the worker prints, fast enough for its many log lines; the event is set by its line "spent"."""
     spent = threading.Event()
 
-    def read():
-        for line in host.process.stdout:
-            if line == b"spent\n":
+    def read(stream):
+        for data in iter(lambda: os.read(stream.fileno(), 1 << 16), b""):
+            if data == b"spent\n":
                 spent.set()
 
-    for target in (read, lambda: list(host.process.stderr)):
-        threading.Thread(target=target, daemon=True).start()
+    for stream in (host.process.stdout, host.process.stderr):
+        threading.Thread(target=read, args=(stream,), daemon=True).start()
     return spent
 
 
@@ -111,11 +123,66 @@ def test_r26_a_thousand_exceptions_lose_no_byte(start, tmp_path, sizes):
     traffic.sender.start()
     while traffic.results + len(traffic.errors) < 100 or not spent.is_set():
         traffic.receive()
-    traffic.stop.set()
-    traffic.room.release()
-    traffic.sender.join()
-    while traffic.waiting:
-        traffic.receive()
+    traffic.finish()
     assert traffic.results
     assert {error["kind"] for error in traffic.errors} <= {"exception", "unencodable"}
     assert host.call("pid", session="ann").result == [process, first + 1]
+
+
+def test_r26_an_exception_that_comes_after_its_call_is_logged(start, tmp_path):
+    """A time limit as libraries make it: a thread throws an exception into the main thread, too late."""
+    late = tmp_path / "late"
+    os.mkfifo(late)
+    host = start(
+        f"""
+        import ctypes
+
+        class LimitReached(Exception):
+            pass
+
+        def throw(ident):
+            with open({str(late)!r}) as fifo:
+                fifo.read()
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(LimitReached))
+            print("thrown", flush=True)
+
+        @app.command
+        def work(session: herder.Session) -> None:
+            session.state["n"] = 1
+            threading.Thread(target=throw, args=(threading.main_thread().ident,), daemon=True).start()
+
+        @app.command
+        def look(session: herder.Session): return session.state
+        """
+    )
+    assert host.call("work", session="ann").result is None
+    late.write_text("now")
+    assert host.wait_for_line() == "thrown"
+    assert host.call("look", session="ann").result == {"n": 1}
+    host.shutdown()
+    status, _, errors = host.finish()
+    assert status == 0
+    assert "an exception that was raised outside of a call is ignored" in errors
+    assert "LimitReached" in errors
+
+
+@pytest.mark.parametrize("kind", ["SystemExit", "KeyboardInterrupt", "TimeoutError", "BrokenPipeError"])
+def test_r26_no_kind_of_stray_exception_ends_the_worker(start, kind):
+    host = start(
+        f"""
+        import signal
+
+        def stray(*_):
+            print("raised", flush=True)
+            raise {kind}
+
+        signal.signal(signal.SIGALRM, stray)
+
+        @app.command
+        def pid(): return os.getpid()
+        """
+    )
+    process = host.call("pid").result
+    host.kill(signal.SIGALRM)
+    assert host.wait_for_line() == "raised"
+    assert host.call("pid").result == process

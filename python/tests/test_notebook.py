@@ -2,19 +2,125 @@
 
 import pytest
 
+import herder
+from herder import notebook, testing
+from herder.call import calls, now
+
 
 @pytest.fixture
 def run(start):
     host = start("herder.notebook:app")
-    return lambda code, session="ann": host.call("notebook.run", code=code, session=session).result
+    return lambda code, session="ann", **arguments: (
+        host.call("notebook.run", code=code, session=session, **arguments).result
+    )
 
 
 def test_state_output_and_value(run):
-    assert run("x = 20\nprint('hi')") == {"output": "hi\n", "value": None}
-    assert run("x + 1") == {"output": "", "value": 21}
-    assert run("{'a': [x]}") == {"output": "", "value": {"a": [20]}}
-    assert run("import sys; print('e', file=sys.stderr); {1}") == {"output": "e\n", "value": "{1}"}
+    assert run("x = 20\nprint('hi')") == {"output": "hi\n", "value": None, "kind": "json"}
+    assert run("x + 1") == {"output": "", "value": 21, "kind": "json"}
+    assert run("{'a': [x]}") == {"output": "", "value": {"a": [20]}, "kind": "json"}
+    assert run("import sys; print('e', file=sys.stderr); {1}") == {"output": "e\n", "value": "{1}", "kind": "repr"}
     assert run("x", session="bob")["error"]["type"] == "NameError"
+
+
+def test_a_repr_is_told_from_a_string(run):
+    """What comes back says what it is."""
+    assert run("{1, 2}") == {"output": "", "value": "{1, 2}", "kind": "repr"}
+    assert run("'{1, 2}'") == {"output": "", "value": "{1, 2}", "kind": "json"}
+    assert run("float('nan')")["kind"] == "repr"
+
+
+def test_json_values_are_whole_or_an_error(start):
+    """A picture as base64 is of no use without its end."""
+    host = start("herder.notebook:app", max_frame=1 << 20)
+    answer = host.call("notebook.run", code="'A' * 900_000", session="ann").result
+    assert answer == {"output": "", "value": "A" * 900_000, "kind": "json"}
+    assert host.call("notebook.run", code="'A' * (1 << 20)", session="ann").refused == "too_large"
+    assert host.call("notebook.run", code="1", session="ann").result["value"] == 1
+
+
+def test_a_long_repr_says_how_much_is_missing(run):
+    whole = repr({"x" * 10**6})
+    answer = run("{'x' * 10**6}")
+    assert answer["kind"] == "repr" and whole.startswith(answer["value"])
+    assert answer["truncated"] == len(whole) - len(answer["value"]) > 900_000
+    wide = run("{'\N{SNOWMAN}' * 10**5}")  # three bytes each
+    assert wide["truncated"] == len(("\N{SNOWMAN}" * 10**5 + "{''}").encode()) - len(wide["value"].encode())
+    assert "truncated" not in run("{1}")
+
+
+def test_text_that_is_none_is_escaped(run):
+    """Half of a surrogate pair, printed, raised and in a repr."""
+    answer = run("class C:\n    def __repr__(self): return 'r\\ud800'\nprint('o\\ud800')\nC()")
+    assert answer == {"output": "o\\ud800\n", "value": "r\\ud800", "kind": "repr"}
+    assert run("raise ValueError('e\\ud800')")["error"]["message"] == "e\\ud800"
+
+
+ENDLESS = "import sys\nprint('so far')\nwhile True: pass"
+
+
+@pytest.mark.parametrize("extra", ["", "@app.command\nasync def other(): pass\n"], ids=["sync", "async"])
+def test_the_output_of_a_cell_that_ran_out_of_time(start, extra):
+    """With its own `timeout`, in both kinds of worker; the session lives on."""
+    host = start(f"from herder import notebook\nnotebook.register(app)\n{extra}")
+    answer = host.call("notebook.run", code=f"x = 1\n{ENDLESS}", timeout=0.05, session="ann").result
+    assert answer["output"] == "so far\n" and answer["value"] is None
+    assert answer["error"]["type"] == "Timeout" and answer["error"]["message"] == "the cell ran longer than 0.05 s"
+    told = answer["error"]["traceback"]
+    assert "    while True: pass\n" in told and told.endswith("herder.errors.Interrupted\n") and "loop.py" not in told
+    after = host.call("notebook.run", code="print('b'); x", timeout=60, session="ann").result
+    assert after == {"output": "b\n", "value": 1, "kind": "json"}
+
+
+def test_a_cell_ends_before_its_call_does(start):
+    """Without a `timeout` too: the answer is there at the deadline, so that its caller gets the output."""
+    host = start("herder.notebook:app")
+    deadline = now() + 200_000_000
+    answer = host.call("notebook.run", code=ENDLESS, session="ann", deadline=deadline)
+    assert answer.result["error"]["type"] == "Timeout" and answer.result["output"] == "so far\n"
+
+
+def test_a_repr_that_takes_too_long_is_out_of_time_too(run):
+    endless = "class C:\n    def __repr__(self):\n        while True: pass\nprint('so far')\nC()"
+    answer = run(endless, timeout=0.05)
+    assert (answer["output"], answer["error"]["type"], answer["kind"]) == ("so far\n", "Timeout", "json")
+
+
+def test_a_cell_may_end_after_its_limit(run):
+    """Who swallows the interrupt keeps the answer, whole."""
+    code = "import time\ntry: time.sleep(1000)\nexcept BaseException as error: caught = type(error).__name__\ncaught"
+    assert run(code, timeout=0.05) == {"output": "", "value": "Interrupted", "kind": "json"}
+
+
+def test_a_limit_that_falls_into_the_end_of_a_cell_breaks_no_answer(monkeypatch):
+    """Nothing of it is left once the cell has ended, whichever of the two threads was first."""
+    monkeypatch.setattr(calls, "running", 7)
+    late = notebook.Limit(1)
+    late.__exit__()
+    late.over.acquire()  # the thread has stopped waiting for the end, and has not looked whether it is over
+    late.watch(0)
+    assert not late.reached and 7 not in calls.cancelled
+    early = notebook.Limit(1)
+    early.reached = True
+    calls.cancel(7, True)
+    early.__exit__()
+    assert 7 not in calls.cancelled
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_a_timeout_that_is_none_is_refused(start, timeout):
+    host = start("herder.notebook:app")
+    answer = host.call("notebook.run", code="1", timeout=timeout, session="ann")
+    assert (answer.refused, answer.error["code"]) == ("rejected", "timeout")
+
+
+def test_without_a_worker_there_is_no_limit():
+    """SIGUSR2 would end the process that the tests run in."""
+    app = herder.App()
+    notebook.register(app)
+    with testing.Client(app) as client:
+        answer = client.call("notebook.run", code="1 + 1", timeout=0.000001, session="ann")
+    assert answer == {"output": "", "value": 2, "kind": "json"}
 
 
 def test_errors_are_answers(run):
@@ -28,10 +134,9 @@ def test_errors_are_answers(run):
     assert run("1")["value"] == 1
 
 
-def test_output_and_values_are_bounded(run):
-    answer = run("print('x' * 10**6)\n'y' * 10**6")
-    assert len(answer["output"]) < 70_000 and "more characters" in answer["output"]
-    assert len(answer["value"]) < 70_000
+def test_output_is_bounded(run):
+    answer = run("print('x' * 10**6)\n'y'")
+    assert len(answer["output"]) < 70_000 and "more characters" in answer["output"] and answer["value"] == "y"
 
 
 def test_it_can_be_interrupted(start):

@@ -1,22 +1,23 @@
-//! A call's body: read up to the pool's limit, and checked to be a JSON object before a worker sees it. Never decoded, never changed.
+//! The bodies of a call and of its reply: checked to be JSON before a worker, or the caller, sees them. Never decoded, and never
+//! changed, but for a byte order mark that is left out.
 
 use super::{refusal::Refusal, surrogates};
 use crate::Error;
 use actix_web::{
     HttpMessage, HttpRequest,
     body::{BodyStream, MessageBody},
-    error::PayloadError,
+    error::PayloadError as BodyError,
     http::header,
     web,
 };
 use bytes::{Bytes, BytesMut};
-use herder_actors::check_json_object;
+use herder_actors::{PayloadError, check_json_object, without_byte_order_mark};
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
 };
 
-/// From here on the check leaves the thread that serves connections: it would hold up all others.
+/// From here on a check leaves the thread that serves connections: it would hold up all others.
 const LONG: usize = 256 * 1024;
 
 /// The arguments of a call. No body at all stands for `{}`.
@@ -37,24 +38,35 @@ pub(super) async fn arguments(request: &HttpRequest, body: web::Payload, limit: 
     if body.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
     }
-    let check = |body: &Bytes| check_json_object(body).and_then(|()| surrogates::check(body)).map_err(Error::malformed);
-    if body.len() < LONG {
-        check(&body)?;
-    } else {
-        let copy = body.clone();
-        web::block(move || check(&copy)).await??;
+    checked(&body, check).await?.map_err(Error::malformed)?;
+    let mark = body.len() - without_byte_order_mark(&body).len();
+    Ok(body.slice(mark..))
+}
+
+fn check(json: &[u8]) -> Result<(), PayloadError> {
+    check_json_object(json).and_then(|()| surrogates::check(json))
+}
+
+/// Runs a check of JSON where it holds up nobody.
+pub(super) async fn checked(
+    json: &Bytes,
+    check: fn(&[u8]) -> Result<(), PayloadError>,
+) -> actix_web::Result<Result<(), PayloadError>> {
+    if json.len() < LONG {
+        return Ok(check(json));
     }
-    Ok(body)
+    let json = json.clone();
+    Ok(web::block(move || check(&json)).await?)
 }
 
 /// Why a body did not arrive whole. Of one in chunks actix-http does not tell a wrong chunk from the connection's end.
 fn cut_off(request: &HttpRequest, error: &actix_web::Error) -> String {
     let in_chunks = request.chunked().unwrap_or(false);
-    match error.as_error::<PayloadError>() {
-        Some(PayloadError::Incomplete(_) | PayloadError::EncodingCorrupted) if in_chunks => {
+    match error.as_error::<BodyError>() {
+        Some(BodyError::Incomplete(_) | BodyError::EncodingCorrupted) if in_chunks => {
             "the size or the end of a chunk is wrong, or the connection ended before the last chunk".into()
         }
-        Some(PayloadError::Incomplete(_)) => "the connection ended before all of `Content-Length` had arrived".into(),
+        Some(BodyError::Incomplete(_)) => "the connection ended before all of `Content-Length` had arrived".into(),
         _ => error.to_string(),
     }
 }
@@ -67,13 +79,13 @@ fn ends_with_the_connection(request: &HttpRequest) -> bool {
 }
 
 /// The first `length` bytes of a body.
-async fn first(body: web::Payload, length: u64) -> Result<Bytes, PayloadError> {
-    let length = usize::try_from(length).map_err(|_| PayloadError::Overflow)?;
+async fn first(body: web::Payload, length: u64) -> Result<Bytes, BodyError> {
+    let length = usize::try_from(length).map_err(|_| BodyError::Overflow)?;
     let (mut stream, mut bytes) = (pin!(BodyStream::new(body)), BytesMut::new());
     while bytes.len() < length {
         match poll_fn(|context| Pin::as_mut(&mut stream).poll_next(context)).await {
             Some(chunk) => bytes.extend_from_slice(&chunk?),
-            None => return Err(PayloadError::Incomplete(None)),
+            None => return Err(BodyError::Incomplete(None)),
         }
     }
     bytes.truncate(length);

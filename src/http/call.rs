@@ -1,5 +1,5 @@
 //! `POST /v1/pools/{pool}/call/{command}`: a call, and its reply with its circumstances. The result's bytes pass through as the
-//! worker sent them.
+//! worker sent them, once they are known to be JSON: what is not would end the text around it, or forge what follows.
 
 use super::{backlog, body, connections::while_connected, headers::Options, pools::Pools};
 use crate::{Error, ErrorDetail, ErrorId, Pool, Reply};
@@ -9,6 +9,7 @@ use actix_web::{
     web,
 };
 use bytes::{BufMut, Bytes, BytesMut};
+use herder_actors::check_json;
 use serde::de::IgnoredAny;
 use std::time::Duration;
 
@@ -58,23 +59,31 @@ pub(super) async fn call(
     let limit = usize::try_from(pool.config().max_frame()).unwrap_or(usize::MAX);
     let arguments = match body::arguments(&request, body, limit).await {
         Ok(arguments) => arguments,
-        Err(refusal) => return Err(logged(pool, &command, refusal)),
+        Err(refusal) => return Err(refused(pool, &command, refusal)),
     };
     let reply = options.apply(pool.call_json::<IgnoredAny>(&command, arguments)).reply();
     let id = reply.error_id();
-    match while_connected(&request, reply).await {
-        Some(Ok(reply)) => answer(&reply),
-        Some(Err(error)) => Err(CallFailure { wait: backlog::wait(&pools, pool, &error), error, id }.into()),
-        None => Ok(HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST))),
+    let Some(reply) = while_connected(&request, reply).await else {
+        return Ok(HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST)));
+    };
+    let reply = reply.map_err(|error| CallFailure { wait: backlog::wait(&pools, pool, &error), error, id })?;
+    match body::checked(reply.json(), check_json).await? {
+        Ok(()) => answer(&reply),
+        Err(error) => Err(logged(pool, &command, Error::decode(error)).into()),
     }
 }
 
 /// Arguments that are refused here never come to the pool: the log hears of that call as of any other.
-fn logged(pool: &Pool, command: &str, refusal: actix_web::Error) -> actix_web::Error {
+fn refused(pool: &Pool, command: &str, refusal: actix_web::Error) -> actix_web::Error {
     match refusal.as_error::<Error>().cloned() {
-        Some(error) => CallFailure { id: pool.log_refusal(command, &error), error, wait: None }.into(),
+        Some(error) => logged(pool, command, error).into(),
         None => refusal,
     }
+}
+
+/// An error that the pool has not seen, as an event of its log too.
+fn logged(pool: &Pool, command: &str, error: Error) -> CallFailure {
+    CallFailure { id: pool.log_refusal(command, &error), error, wait: None }
 }
 
 fn answer(reply: &Reply) -> Result<HttpResponse> {

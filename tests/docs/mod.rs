@@ -20,3 +20,5 @@ mod pages;
 mod readme;
 #[cfg(test)]
 mod requirements;
+#[cfg(test)]
+mod surroundings;

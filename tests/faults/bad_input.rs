@@ -94,6 +94,12 @@ async fn json_with_nan() {
     malformed("argnan", "NaN in the arguments", "{\"left\": NaN}", &["NaN"]).await;
 }
 
+/// R39: it would be infinite.
+#[tokio::test]
+async fn r39_a_number_beyond_a_double() {
+    malformed("beyond", "a number beyond a double, such as `1e400`", "{\"left\": 1e400}", &["1e400", "double"]).await;
+}
+
 #[tokio::test]
 async fn json_that_is_no_utf8() {
     malformed("utf8", "arguments that are no UTF-8", Bytes::from_static(b"{\"left\": \"\xff\"}"), &["utf-8"]).await;

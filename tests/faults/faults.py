@@ -8,6 +8,7 @@ import hashlib
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -22,9 +23,9 @@ kept: list[object] = []
 def calls_fd() -> int:
     """The descriptor of the calls, which no application should know."""
     frame = sys._getframe()
-    while "fd" not in frame.f_locals or frame.f_code.co_name != "serve":
+    while "worker" not in frame.f_locals or frame.f_code.co_name != "serve":
         frame = frame.f_back
-    return frame.f_locals["fd"]
+    return frame.f_locals["worker"].fd
 
 
 # --- what goes well ---------------------------------------------------------------------------------------------------
@@ -57,8 +58,17 @@ def gate(path: str) -> int:
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
+class Changing(dict[str, int]):
+    def items(self) -> object:  # type: ignore[override]
+        for key in self:
+            self[key + key] = 2
+            yield key, 1
+
+
 @app.command
 def result(of: str) -> object:
+    if of == "deep with a raised recursion limit":
+        sys.setrecursionlimit(1_000_000)
     cycle: list[object] = []
     cycle.append(cycle)
     deep: list[object] = []
@@ -71,6 +81,8 @@ def result(of: str) -> object:
         "bytes": b"\x00\xff",
         "key": {(1, 2): 3},
         "deep": deep,
+        "deep with a raised recursion limit": deep,
+        "changes": Changing(value=1),
         "surrogate": "\ud800",
     }[of]
 
@@ -88,6 +100,16 @@ class Unprintable(Exception):
         raise ValueError("not even this")
 
 
+class Initless(herder.Rejected):
+    def __init__(self) -> None:
+        pass
+
+
+class UnprintableCode(str):
+    def __str__(self) -> str:
+        raise ValueError("not even this")
+
+
 @app.command
 def fail(how: str) -> None:
     if how == "exception":
@@ -98,6 +120,12 @@ def fail(how: str) -> None:
         sys.exit(4)
     if how == "rejected":
         raise herder.Rejected("no gold today", code="sold-out")
+    if how == "initless":
+        raise Initless
+    if how == "code":
+        raise herder.Rejected("no gold today", code=UnprintableCode("sold-out"))
+    if how == "long":
+        raise ValueError("gold " * 400)
     if how == "unprintable":
         raise Unprintable
     if how == "cancelled":
@@ -165,6 +193,35 @@ def shout(megabytes: int) -> int:
     return megabytes
 
 
+# --- after the call ---------------------------------------------------------------------------------------------------
+
+
+class TooLate(Exception):
+    """Of a time limit whose call has ended."""
+
+
+@app.command
+def late(how: str, path: str) -> str:
+    """Raise on the main thread when this call has been answered, as a file says."""
+    main = threading.main_thread().ident
+
+    def alarm(*_: object) -> None:
+        raise TooLate
+
+    def raise_it() -> None:
+        while not os.path.exists(path):
+            time.sleep(0.005)
+        if how == "alarm":
+            os.kill(os.getpid(), signal.SIGALRM)
+        else:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(main), ctypes.py_object(TooLate))
+        print("raised")
+
+    signal.signal(signal.SIGALRM, alarm)
+    threading.Thread(target=raise_it, daemon=True).start()
+    return "in time"
+
+
 # --- deaths -----------------------------------------------------------------------------------------------------------
 
 
@@ -180,8 +237,7 @@ def die(how: str) -> None:
     if how == "abort":
         os.abort()
     if how == "term":
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(1000)
+        os.kill(os.getpid(), signal.SIGTERM)  # as a service manager does to every process of a service
     if how == "thread":
         threading.Thread(target=lambda: os._exit(9)).start()
         time.sleep(1000)
@@ -250,6 +306,14 @@ def raw(data: str, then: str, path: str = "") -> None:
         os._exit(0)
     if then in ("close", "silence"):
         time.sleep(1000)
+
+
+@app.command
+def forge(payload: str) -> None:
+    """A result of this call that is not what Herder would write; the one it writes then is late."""
+    call = herder.current_call()
+    body = bytes(16) + payload.encode()
+    os.write(calls_fd(), struct.pack("<IBBHQ", len(body), 4, 0, 0, call.id) + body)
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

@@ -89,8 +89,38 @@ async fn a_deliberate_no() {
     scene.survived("`herder.Rejected`, a deliberate no", &error).await;
 }
 
+async fn rejected(how: &str, fault: &'static str, says: &[&str], code: Option<&str>) {
+    let scene = Scene::new(&format!("rejected_{how}")).await;
+    let error = scene.call("fail", json!({ "how": how })).await.unwrap_err();
+    let Error::Rejected { code: given, .. } = &error else { unreachable!("{error:?}") };
+    assert_eq!(given.as_deref(), code);
+    assert_error(&error, &Expected { category: PYTHON, status: 422, says });
+    scene.survived(fault, &error).await;
+}
+
+#[tokio::test]
+async fn r38_a_code_that_can_not_be_printed() {
+    let code = "<UnprintableCode that can't be printed>";
+    rejected("code", "a code whose `__str__` raises", &["no gold today"], Some(code)).await;
+}
+
+#[tokio::test]
+async fn r38_a_deliberate_no_that_was_never_initialized() {
+    rejected("initless", "a subclass of `Rejected` without `super().__init__`", &["rejected"], None).await;
+}
+
+/// R41: the error frame is cut to what the host takes.
+#[tokio::test]
+async fn r41_an_error_larger_than_a_frame() {
+    let scene = Scene::with("long_error", |builder| builder.max_frame(1024)).await;
+    let error = scene.call("fail", json!({ "how": "long" })).await.unwrap_err();
+    let Error::Exception { traceback: None, .. } = &error else { unreachable!("{error:?}") };
+    assert_error(&error, &Expected { category: PYTHON, status: 500, says: &["ValueError", "gold gold"] });
+    scene.survived("an exception whose text is larger than `max_frame`", &error).await;
+}
+
 async fn unencodable(of: &str, fault: &'static str, says: &[&str]) {
-    let scene = Scene::new(&format!("result_{of}")).await;
+    let scene = Scene::new(&format!("result_{}", of.replace(' ', "_"))).await;
     let error = scene.call("result", json!({ "of": of })).await.unwrap_err();
     let Error::Unencodable { at, .. } = &error else { unreachable!("{error:?}") };
     assert_eq!(*at, scene.victim);
@@ -127,6 +157,28 @@ async fn a_result_with_keys_that_are_no_texts() {
 #[tokio::test]
 async fn a_result_that_is_too_deep() {
     unencodable("deep", "a result nested 100,000 levels deep", &["deep"]).await;
+}
+
+/// Python's own recursion limit is no bound then: C code would overflow its stack.
+#[tokio::test]
+async fn r36_a_result_that_is_too_deep_for_the_stack() {
+    let fault = "a result nested 100,000 levels deep, with a recursion limit of 1,000,000";
+    unencodable("deep with a raised recursion limit", fault, &["deep"]).await;
+}
+
+#[tokio::test]
+async fn r36_a_result_that_changes_while_it_is_encoded() {
+    unencodable("changes", "a result that changes while it is encoded", &["changed size"]).await;
+}
+
+/// R41: the host does not parse a result; its caller does. Over HTTP the host checks it: `crates/cli/tests/calls.rs`.
+#[tokio::test]
+async fn r41_a_result_that_is_no_json() {
+    let scene = Scene::new("forged").await;
+    let reply = scene.call("forge", json!({ "payload": "1,\"meta\":{}" })).await.unwrap();
+    let error = reply.decode::<Value>().unwrap_err();
+    assert_error(&error, &Expected { category: PYTHON, status: 500, says: &["trailing characters"] });
+    scene.survived("a result that is not valid JSON", &error).await;
 }
 
 #[tokio::test]
@@ -208,4 +260,30 @@ async fn a_fork_that_returns_slowly() {
 #[tokio::test]
 async fn a_fork_that_stays() {
     forks("stays", "a handler that forks, and the fork lives on").await;
+}
+
+/// R26: whatever comes too late for its call is nobody's exception. The next call wakes the worker, which meets it then at the
+/// latest.
+async fn late(how: &str, fault: &'static str) {
+    let scene = Scene::new(&format!("late_{how}")).await;
+    let path = scene.path("answered");
+    scene.call("late", json!({ "how": how, "path": path })).await.unwrap();
+    std::fs::write(&path, "").unwrap();
+    let name = scene.pool.name().to_string();
+    let logged =
+        async |text: &str| until(text, async || lines_of(&name).iter().any(|line| line.message.contains(text))).await;
+    logged("raised").await;
+    scene.call("ok", json!({})).await.unwrap();
+    logged("raised outside of a call is ignored").await;
+    scene.survived_fine(fault, "in time; a line of the log has the exception").await;
+}
+
+#[tokio::test]
+async fn r26_a_signal_handler_that_raises_late() {
+    late("alarm", "a signal handler that raises after its call").await;
+}
+
+#[tokio::test]
+async fn r26_an_exception_that_is_thrown_late() {
+    late("throw", "an exception that a thread throws into the main thread after its call").await;
 }

@@ -9,7 +9,7 @@ use crate::faults::{
 use herder::testing::{Fresh, configured, guarded, lines_of, pool_soon};
 use herder::{Category, Enhanced, Error, Pool, PoolBuilder, Restart};
 use serde_json::{Value, json};
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 /// Longer than each text it takes the place of: Python takes kept bytecode for that of a source of the same length written in the same second.
 const GOOD: &str = "import herder\napp = herder.App()\n@app.command\ndef ok() -> int:\n    \"It works, and says so at some length.\"\n    return 1\n";
@@ -42,11 +42,19 @@ async fn does_not_start(
     assert!(matches!(error, Error::StartFailed { .. }), "{error:?}");
     assert_error(&error, &Expected { category: Category::Initialization, status: 503, says });
     let lines = lines_of(fresh.name());
-    assert!(lines.iter().any(|line| line.level == tracing::Level::ERROR), "it is in the log");
+    let told: Vec<_> = lines.iter().filter(|line| line.message.contains("could not be started")).collect();
+    assert!(told.iter().any(|line| line.level == tracing::Level::ERROR), "it is in the log");
+    let different: HashSet<_> = told.iter().map(|line| &line.all).collect();
+    assert_eq!(told.len(), different.len(), "each start that failed is told once: {told:?}");
+    let traceback = error.report().and_then(|report| report.traceback.as_deref()).and_then(|text| text.lines().last());
+    assert!(traceback.is_none_or(|last| told.iter().any(|line| line.all.contains(last))), "{told:?}");
     let folder = fresh.dir().display().to_string();
     let text = error.to_string();
     let path = text.split_once("looked in ").map_or("", |(_, path)| path);
-    let got = table::got(&error, &[(path, "..."), (&folder, "DIR")]);
+    let python =
+        text.split_once("(Python ").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(python, _)| python);
+    let old = text.split_once("is needed, ").and_then(|(_, rest)| rest.split_once(" is ")).map_or("", |(old, _)| old);
+    let got = table::got(&error, &[(path, "..."), (python, "..."), (old, "PYTHON"), (&folder, "DIR")]);
     drop(fresh);
 
     let pool = pool_soon(hint, config).await;
@@ -88,7 +96,8 @@ async fn a_module_that_does_not_import() {
     let report = error.report().unwrap();
     let traceback = report.traceback.as_deref().unwrap();
     assert!(traceback.contains("app.py") && traceback.contains("line 1"), "{traceback}");
-    assert!(report.stderr_tail.iter().any(|line| line.contains("no_such_thing")), "{report:?}");
+    assert!(!traceback.contains("load.py"), "it begins with the application: {traceback}");
+    assert!(report.stderr_tail.is_empty(), "it is told once: {report:?}");
     assert_eq!(report.exit_status, Some(1));
 }
 
@@ -126,13 +135,92 @@ async fn a_python_that_does_not_exist() {
         fresh.file("app.py", GOOD);
         builder.app("app.py:app").python("./python")
     };
-    let repair = |dir: &Path| {
-        let path = dir.join("python.new");
-        fs::write(&path, "#!/bin/sh\nexec python3 \"$@\"\n").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::rename(path, dir.join("python")).unwrap();
-    };
+    let repair = |dir: &Path| executable(dir, "python", THROUGH);
     does_not_start("nopython", "a `python` that does not exist", build, &["program not found", "python"], repair).await;
+}
+
+fn executable(dir: &Path, name: &str, text: &str) {
+    let path = dir.join(format!("{name}.new"));
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(path, dir.join(name)).unwrap();
+}
+
+const THROUGH: &str = "#!/bin/sh\nexec python3 \"$@\"\n";
+
+/// A virtual environment whose Python was removed.
+#[tokio::test]
+async fn r64_a_python_that_is_a_link_to_nothing() {
+    let build: Build = &|fresh, builder| {
+        fresh.file("app.py", GOOD);
+        std::os::unix::fs::symlink("/gone/python3.9", fresh.dir().join("python")).unwrap();
+        builder.app("app.py:app").python("./python")
+    };
+    let repair = |dir: &Path| executable(dir, "python", THROUGH);
+    let says = ["symbolic link", "/gone/python3.9"];
+    does_not_start("dangling", "a `python` that is a link to nothing", build, &says, repair).await;
+}
+
+/// A wrapper, a loader that lacks a library, a Python that is too old: none of them speaks the protocol.
+#[tokio::test]
+async fn r64_an_interpreter_that_ends_before_its_hello() {
+    let build: Build = &|fresh, builder| {
+        fresh.file("app.py", GOOD);
+        executable(
+            fresh.dir(),
+            "python",
+            "#!/bin/sh\necho 'libpython3.9.so.1.0: cannot open' >&2\necho >&2\nexit 127\n",
+        );
+        builder.app("app.py:app").python("./python")
+    };
+    let repair = |dir: &Path| executable(dir, "python", THROUGH);
+    let says = ["exit status 127", "no hello came from", "python`", "its last line: libpython3.9.so.1.0: cannot open"];
+    does_not_start("nohello", "an interpreter that ends before its hello", build, &says, repair).await;
+}
+
+/// What a real Python 3.9 says: it gets as far as the check of its version.
+#[tokio::test]
+async fn r64_a_python_that_is_too_old() {
+    let build: Build = &|fresh, builder| {
+        fresh.file("app.py", GOOD);
+        let old = "import runpy, sys\nsys.version_info = (3, 9, 18)\nsys.argv[:] = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n";
+        fresh.file("old.py", old);
+        executable(fresh.dir(), "python", "#!/bin/sh\nexec python3 old.py \"$@\"\n");
+        builder.app("app.py:app").python("./python")
+    };
+    let repair = |dir: &Path| executable(dir, "python", THROUGH);
+    let says = ["Python 3.10 or later is needed", "is 3.9.18"];
+    does_not_start("old", "a `python` that is too old", build, &says, repair).await;
+}
+
+#[tokio::test]
+async fn r64_an_app_without_commands() {
+    let build: Build = &|fresh, builder| {
+        fresh.file("app.py", "import herder\napp = herder.App()\n");
+        builder.app("app.py:app")
+    };
+    let repair = |dir: &Path| fs::write(dir.join("app.py"), GOOD).unwrap();
+    does_not_start("nocommands", "an app without commands", build, &["no commands", "imported?"], repair).await;
+}
+
+#[tokio::test]
+async fn r64_one_module_under_two_names() {
+    let build: Build = &|fresh, builder| {
+        fs::create_dir(fresh.dir().join("shop")).unwrap();
+        let first = "import herder\napp = herder.App()\nimport shop.more\n";
+        fresh.file("shop/app.py", first);
+        fresh.file("shop/more.py", "from shop.app import app\n@app.command\ndef more(): pass\n");
+        builder.app("shop/app.py:app")
+    };
+    let repair = |dir: &Path| fs::write(dir.join("shop/app.py"), GOOD).unwrap();
+    does_not_start(
+        "twice",
+        "a module that is imported under two names",
+        build,
+        &["imported twice", "shop.app:app"],
+        repair,
+    )
+    .await;
 }
 
 /// `start_timeout`: from spawn to ready.

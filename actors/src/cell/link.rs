@@ -31,6 +31,8 @@ pub(crate) struct Link {
     pub(crate) abandoned: Vec<Suspect>,
     /// Whether it serves the control descriptor.
     pub(crate) has_control: bool,
+    /// Whether it was told to stop.
+    stopping: bool,
     /// Whether the process that was started is the one that said hello, and no wrapper around it.
     pub(crate) is_itself: bool,
     /// At which signal it prints its stack. None of a wrapper's: it would get the signal.
@@ -54,6 +56,7 @@ impl Link {
             flush_control: Rc::default(),
             abandoned: Vec::new(),
             has_control: false,
+            stopping: false,
             is_itself: false,
             stack_signal: None,
             sample: None,
@@ -89,11 +92,24 @@ impl Link {
         self.tell_in_order(&HostMessage::SessionEnd(end));
     }
 
+    /// Its hello says whether it serves the control descriptor. A worker that was told to stop before hears of it there now: while it
+    /// loads its application it reads nothing else, and SIGTERM ends it only once it knows.
+    pub(crate) fn greeted(&mut self, has_control: bool) {
+        self.has_control = has_control;
+        if self.stopping {
+            self.tell(&HostMessage::Shutdown);
+        }
+    }
+
     /// The ladder: shutdown message, SIGTERM, SIGKILL; for a process that hangs, its stack before these two. The waiting is the
     /// process crate's.
+    ///
+    /// A worker that answers no pings has not read the message either, and so may ignore SIGTERM: SIGKILL follows at once.
     pub(crate) fn stop(&mut self, doom: Doom, grace: Duration, term: Duration) {
+        self.stopping = true;
         self.tell(&HostMessage::Shutdown);
         self.tell_in_order(&HostMessage::Shutdown); // behind the last call: what stands before it is all there is
+        let term = if matches!(doom, Doom::Unresponsive | Doom::Stopped) { Duration::ZERO } else { term };
         match self.stack_wanted(doom) {
             Some(ask) => self.child.stop_with_stack(ask, grace, term),
             None => self.child.stop(grace, term),

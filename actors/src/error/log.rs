@@ -15,7 +15,7 @@ struct Scene<'a> {
 impl Error {
     /// Logs a call's error: `message`, and as fields `pool`, `error` (the slug), `category`, `severity`, `strategy`, `reason`,
     /// `may_have_run`, `attempts` (how often it was sent), `attempt_errors`, and of the process `worker` (`w2.3`), `generation`,
-    /// `exit_status`, `signal`, `stack`, `stderr`; those that say nothing are left out. A warning is logged as debug, minor as info, major as
+    /// `exit_status`, `signal`, `traceback`, `stack`, `stderr`; those that say nothing are left out. A warning is logged as debug, minor as info, major as
     /// warn, critical as error.
     pub fn log(&self, pool: &PoolName, message: &str) {
         let may_have_run = Some(self.may_have_run());
@@ -51,6 +51,7 @@ impl Error {
                     may_have_run,
                     attempts = may_have_run.map(|_| self.sent()),
                     attempt_errors = joined(&attempt_errors, "; "),
+                    traceback = report.and_then(|report| report.traceback.as_deref()),
                     stack = report.and_then(|report| report.stack.as_deref()),
                     stderr = report.and_then(|report| joined(&report.stderr_tail, "\n")),
                     "{message}"

@@ -2,6 +2,7 @@
 
 use super::serve::{self, protocol_fault};
 use crate::{
+    Launch,
     cell::{Arrival, Cell, CommandTable, with},
     recorder::{Descriptor, Malformed, Recorder},
 };
@@ -20,6 +21,8 @@ const BURST: u32 = 16;
 const DRAIN: usize = 16 * 1024 * 1024;
 /// How long after the end of the stream a process may take to exit before that counts as a fault.
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
+/// The most characters of a line that a reason quotes.
+const LAST_LINE: usize = 512;
 
 /// The host's side of the calls descriptor.
 pub(super) struct Reader<'a> {
@@ -130,14 +133,29 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What is known beyond the exit status, and the traceback of a failed start.
-    pub(super) fn last_words(self) -> (Option<Box<str>>, Option<Box<str>>) {
-        let Some(error) = self.start_error else { return (self.fault.get().cloned(), None) };
+    /// What is known beyond the exit status, and the traceback of a failed start. `printed` is what the process printed last.
+    pub(super) fn last_words(mut self, printed: &[String]) -> (Option<Box<str>>, Option<Box<str>>) {
+        let Some(error) = self.start_error.take() else {
+            return (self.fault.get().cloned().or_else(|| self.unexplained(printed)), None);
+        };
         let text = match error.type_name {
             Some(kind) => format!("{kind}: {}", error.message),
             None => error.message,
         };
         (Some(text.into()), error.traceback.map(Into::into))
+    }
+
+    /// A start that failed without a word on the descriptor: what ran, if it never got as far as its hello, and the last line it printed.
+    fn unexplained(&self, printed: &[String]) -> Option<Box<str>> {
+        let silent = match self.stage {
+            Stage::Hello => Some(format!("no hello came from {}", program(self.cell.borrow().config().launch()))),
+            Stage::Loading(_) => None,
+            Stage::Serving => return None,
+        };
+        let last = printed.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty());
+        let last = last.map(|line| format!("its last line: {}", shortened(line)));
+        let parts: Vec<String> = silent.into_iter().chain(last).collect();
+        (!parts.is_empty()).then(|| parts.join("; ").into())
     }
 
     fn make_room(&mut self) {
@@ -203,7 +221,7 @@ impl<'a> Reader<'a> {
 
     fn greeted(&mut self, hello: WorkerHello) {
         if let Some(link) = self.cell.borrow_mut().link(self.at) {
-            link.has_control = hello.control;
+            link.greeted(hello.control);
             link.is_itself = link.child.pid() == hello.pid;
             link.stack_signal = hello.stack_signal.filter(|_| link.is_itself).and_then(signal);
         }
@@ -296,4 +314,18 @@ mod tests {
             other => panic!("the worker was to be lost: {other:?}"),
         }
     }
+}
+
+/// What was run, for people.
+fn program(launch: &Launch) -> String {
+    match launch {
+        Launch::App { python, .. } if python.components().count() > 1 => format!("`{}`", python.display()),
+        Launch::App { python, .. } => format!("`{}` of PATH (no virtual environment)", python.display()),
+        Launch::Command { argv } => format!("`{}`", argv.first().map_or("", String::as_str)),
+    }
+}
+
+/// A reason is one line in a log.
+fn shortened(line: &str) -> &str {
+    line.char_indices().nth(LAST_LINE).and_then(|(end, _)| line.get(..end)).unwrap_or(line)
 }

@@ -93,8 +93,9 @@ impl Sockets {
             status = child.wait() => status,
         };
         reader.drain(&self.calls);
-        let (detail, traceback) = reader.last_words();
-        (status, Obituary { detail, traceback, ..Obituary::of(&**child) })
+        let obituary = Obituary::of(&**child);
+        let (detail, traceback) = reader.last_words(&obituary.stderr_tail);
+        (status, Obituary { detail, traceback, ..obituary })
     }
 }
 

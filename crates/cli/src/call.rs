@@ -15,6 +15,9 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use std::{collections::HashMap, io::Read, time::Duration};
 
+/// A file that is piped into the command may begin with one.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// A result and its circumstances, not decoded.
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -57,6 +60,9 @@ fn arguments(options: &Call) -> Outcome<String> {
     let mut text = String::new();
     let read = std::io::stdin().read_to_string(&mut text);
     read.map_err(|error| Failure::usage(format_args!("standard input: {error}")))?;
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.remove(0);
+    }
     Ok(text)
 }
 
@@ -112,7 +118,8 @@ pub(crate) fn object(arguments: &str) -> Outcome {
 
 fn envelope(reply: &Reply) -> Result<String, Error> {
     let meta = serde_json::to_string(&reply.meta()).map_err(Error::decode)?;
-    Ok(format!("{{\"result\":{},\"meta\":{meta}}}", String::from_utf8_lossy(reply.json())))
+    let result = serde_json::from_slice::<&RawValue>(reply.json()).map_err(Error::decode)?;
+    Ok(format!("{{\"result\":{result},\"meta\":{meta}}}"))
 }
 
 /// A call's error as a problem.

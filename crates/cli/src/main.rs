@@ -22,6 +22,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    herder::reset_signals(); // before there are threads, which inherit the mask
     let outcome = match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Call(options) => call::run(&options),

@@ -1,6 +1,6 @@
 //! Calls over HTTP against real workers: results, and every error that a call can end with (R38, "Bad input").
 
-use crate::support::{Server, get, is_alive, post, until};
+use crate::support::{Server, folder, get, is_alive, post, until};
 use serde_json::json;
 use std::fs;
 
@@ -9,6 +9,27 @@ const PLAIN: &str = "[pools.plain]\napp = 'app.py:app'\npool_size = 2\noverflow 
 const NARROW: &str = "[pools.narrow]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\nmax_frame = 4096\n\
                       queue = { limit = 1, timeout = '10m' }\ntimeout = '10m'\n";
 const KEPT: &str = "[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 2\noverflow = 0\n";
+
+/// A worker without Herder's package: it answers with the bytes that it is told.
+const FOREIGN: &str = r#"
+import json, os, socket, struct
+calls = socket.socket(fileno=int(os.environ["HERDER_FD"]))
+file = calls.makefile("rb")
+
+def send(kind, wire, body):
+    calls.sendall(struct.pack("<IBBHQ", len(body), kind, 0, 0, wire) + body)
+
+while header := file.read(16):
+    length, kind, _, _, wire = struct.unpack("<IBBHQ", header)
+    body = file.read(length)
+    if kind == 1:
+        send(1, 0, json.dumps({"protocol": 1, "pid": os.getpid(), "window": 1}).encode())
+        send(2, 0, json.dumps({"commands": [{"name": "say"}]}).encode())
+    if kind == 3:
+        command, session = struct.unpack_from("<HH", body, 16)
+        arguments = json.loads(body[20 + command + session :].decode())  # of a text, it refuses a byte order mark
+        send(4, wire, struct.pack("<QQ", 1, 2) + bytes.fromhex(arguments["hex"]))
+"#;
 
 #[test]
 fn results_come_with_their_circumstances() {
@@ -42,6 +63,58 @@ fn malformed_arguments_are_400() {
     let long = format!("{{\"a\":\"{}\"", "x".repeat(600_000)); // checked away from the connections' thread
     server.call("plain/echo", &long, &[]).problem(400, "malformed");
     assert_eq!(server.call("plain/echo", &(long + "}"), &[]).result()["a"].as_str().unwrap().len(), 600_000);
+}
+
+/// R39: Python would read such a number as infinite. An integer may have any size.
+#[test]
+fn r39_a_number_beyond_a_double_is_400() {
+    let server = Server::with(PLAIN);
+    for number in ["1e999", "-1E+400", &format!("{}.0", "9".repeat(400))] {
+        let reply = server.call("plain/echo", &format!("{{\"x\": [{number}]}}"), &[]);
+        let detail = reply.problem(400, "malformed")["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("double"), "{detail}");
+    }
+    assert_eq!(server.call("plain/echo", r#"{"x": 1.7e308}"#, &[]).result()["x"], json!(1.7e308));
+    assert!(server.call("plain/echo", &format!("{{\"x\": {}}}", "9".repeat(400)), &[]).body.contains("999"));
+}
+
+/// Some editors and programs write one at the beginning of a file.
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    let server = Server::with(PLAIN);
+    assert_eq!(server.call("plain/echo", "\u{feff}{\"x\": 1}", &[]).result(), &json!({"x": 1}));
+    let long = "x".repeat(600_000);
+    let reply = server.call("plain/echo", &format!("\u{feff}{{\"x\": \"{long}\"}}"), &[]);
+    assert_eq!(reply.result(), &json!({ "x": long }));
+    server.call("plain/echo", "\u{feff}\u{feff}{}", &[]).problem(400, "malformed");
+}
+
+/// R41, R38: what a worker sends as a result is put between other JSON. What is none ends the call, and not the worker.
+#[test]
+fn r41_a_result_that_is_no_json_forges_nothing() {
+    let folder = folder("[pools.foreign]\ncommand = ['python3', 'foreign.py']\npool_size = 1\noverflow = 0\n");
+    std::fs::write(folder.path().join("foreign.py"), FOREIGN).unwrap();
+    let server = Server::start(folder, &[], &[]);
+    server.until_ready();
+    let said = |result: &str| {
+        let hex: String = result.bytes().map(|byte| format!("{byte:02x}")).collect();
+        server.call("foreign/say", &json!({ "hex": hex }).to_string(), &[])
+    };
+    let long = format!("\"{}", "x".repeat(600_000)); // checked away from the connections' thread
+    for bad in ["", " ", "1,\"meta\":{\"worker\":\"w9\"}", "{", "NaN", "[1]]", "\"\n\"", &long] {
+        let reply = said(bad);
+        let problem = reply.problem(500, "decode");
+        assert!(problem["detail"].as_str().unwrap().contains("not valid JSON"), "{bad}: {problem}");
+    }
+    for good in ["1", " [10, \"\\ud83d\\ude00\"]\n", "\u{feff}null"] {
+        let reply = said(good);
+        assert!(reply.body.starts_with(&format!("{{\"result\":{},", good.trim_start_matches('\u{feff}'))), "{reply:?}");
+        assert_eq!((&reply.json["meta"]["worker"], &reply.json["meta"]["generation"]), (&json!("w1"), &json!(1)));
+    }
+    let marked = server.call("foreign/say", "\u{feff}{\"hex\": \"31\"}", &[]);
+    assert_eq!(marked.result(), &json!(1), "the worker gets no byte order mark");
+    let deep = "[".repeat(5000) + &"]".repeat(5000);
+    assert!(said(&deep).body.contains(&deep));
 }
 
 /// R51: a bad header names itself, its value and what is allowed.

@@ -198,6 +198,17 @@ fn a_pool_that_cannot_start_tells_why() {
     assert!(code == 1 && err.contains("nonsense_that_is_not_there"), "{err}");
 }
 
+/// As some editors and programs write it, piped to a pool that is started for the call.
+#[test]
+fn a_piped_byte_order_mark_is_skipped() {
+    let folder = folder(KEPT);
+    let piped = folder.path().join("piped");
+    fs::write(&piped, "\u{feff}{\"x\": 1}").unwrap();
+    let mut call = herder(folder.path(), &["call", "kept", "echo", "-"]);
+    let (code, out, err) = told(call.stdin(fs::File::open(piped).unwrap()).output().unwrap());
+    assert_eq!((code, out.as_str()), (0, "{\"x\":1}\n"), "{err}");
+}
+
 #[test]
 fn call_and_status_against_a_server() {
     let config = KEPT.replace("listen = '127.0.0.1:1'", "token = 's3cret'");

@@ -114,7 +114,8 @@ fn allowing_code_needs_a_token() {
     let run = json!({ "code": "x = 20\nx + 1" }).to_string();
     server.call("sessions/notebook.run", &run, &[("Herder-Session", "ann")]).problem(401, "token-missing");
     let shown = [("Herder-Session", "ann"), ("Authorization", &*format!("Bearer {token}"))];
-    assert_eq!(server.call("sessions/notebook.run", &run, &shown).result()["value"], 21);
+    let answer = json!({ "output": "", "value": 21, "kind": "json" });
+    assert_eq!(server.call("sessions/notebook.run", &run, &shown).result(), &answer);
 
     // What the host was started with does not open it.
     let env = [("HERDER_ALLOW_CODE", "1"), ("HERDER_TOKEN", "mine")];

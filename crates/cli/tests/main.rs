@@ -14,5 +14,6 @@ mod guards;
 mod lifecycle;
 mod logs;
 mod recorder;
+mod signals;
 mod support;
 mod why;

@@ -13,6 +13,14 @@ pub enum SpawnError {
         /// As it was given.
         program: PathBuf,
     },
+    /// The program is a symbolic link to nothing, as in a virtual environment whose Python was removed.
+    #[error("`{}` is a symbolic link to `{}`, which does not exist", program.display(), target.display())]
+    DanglingLink {
+        /// As it was given.
+        program: PathBuf,
+        /// Where the link points.
+        target: PathBuf,
+    },
     /// The program is a script (or needs a loader) and what should run it does not exist.
     #[error("`{}` exists, but the interpreter it asks for does not", program.display())]
     InterpreterNotFound {

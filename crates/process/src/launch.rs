@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "`pre_exec` and `close_range` have no safe interface")]
 
 use crate::{
-    usage,
+    signals, usage,
     watchdog::{Record, register},
 };
 use rustix::{
@@ -46,6 +46,7 @@ impl Launch {
         if getppid() != Some(self.host) {
             return Err(rustix::io::Errno::SRCH.into());
         }
+        signals::defaults_for_exec();
         inherit_nothing();
         for fd in &self.inherited {
             fcntl_setfd(fd, FdFlags::empty())?;

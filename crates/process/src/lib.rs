@@ -11,6 +11,8 @@
 //! - The **watchdog** is forked from the host before the first worker and never calls exec. It knows the process groups and
 //!   kills them when the host is gone, by whatever cause: a `SIGKILL` of the host takes grandchildren along too.
 //!
+//! A worker begins with the default disposition of every signal and an empty mask, whatever its host ignores, handles or blocks.
+//!
 //! What a worker prints becomes `tracing` events of target `herder::worker` at INFO, with the fields `worker` (the command's
 //! label) and `stream`, and never touches the protocol's descriptors (R40).
 //!
@@ -19,7 +21,8 @@
 //! - A host that forks *itself* can't use this crate in the forked child: [`spawn`] says [`SpawnError::Forked`] there, and
 //!   handles copied by the fork do nothing.
 //! - A host that ignores `SIGCHLD`, or waits for any child, takes exit statuses away: they read [`ExitStatus::Unknown`], and what
-//!   is left of such a worker's group is not signalled any more, since its number may be somebody else's by then.
+//!   is left of such a worker's group is not signalled any more, since its number may be somebody else's by then. A process that
+//!   ignores `SIGCHLD` may have inherited that: [`reset_signals`].
 //! - [`Child::death`] says likely, not surely: the kernel counts its kills by cgroup, and a kill of any other process in it, that no
 //!   worker's death accounts for, can be taken for a worker's that somebody else killed later.
 //! - Linux is the platform. Elsewhere there is no death signal and no pidfd: each child costs a waiting thread, and the watchdog
@@ -48,6 +51,7 @@ mod launch;
 mod log;
 mod memory;
 mod output;
+mod signals;
 mod spawner;
 mod stack;
 mod usage;
@@ -63,3 +67,4 @@ pub use herder_core::ExitStatus;
 pub use host::spawn;
 pub use memory::{Death, OutOfMemory};
 pub use rustix::process::Signal;
+pub use signals::reset_signals;

@@ -170,7 +170,10 @@ fn explain(command: &Command, source: io::Error) -> SpawnError {
     }
     match source.kind() {
         io::ErrorKind::NotFound if exists(command) => SpawnError::InterpreterNotFound { program },
-        io::ErrorKind::NotFound => SpawnError::ProgramNotFound { program },
+        io::ErrorKind::NotFound => match place(command).and_then(|path| std::fs::read_link(path).ok()) {
+            Some(target) => SpawnError::DanglingLink { program, target },
+            None => SpawnError::ProgramNotFound { program },
+        },
         io::ErrorKind::PermissionDenied => SpawnError::PermissionDenied { program },
         _ => SpawnError::Os { program, source },
     }
@@ -184,8 +187,13 @@ fn enterable(cwd: &Path) -> io::Result<()> {
 }
 
 fn exists(command: &Command) -> bool {
+    place(command).is_some_and(|path| path.exists())
+}
+
+/// Where the program is, unless it is looked up in `PATH`.
+fn place(command: &Command) -> Option<PathBuf> {
     let path = Path::new(&command.program);
-    path.components().count() > 1 && command.cwd.as_deref().unwrap_or(Path::new("")).join(path).exists()
+    (path.components().count() > 1).then(|| command.cwd.as_deref().unwrap_or(Path::new("")).join(path))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod host_killed;
 mod memory;
+mod signals;
 mod starting;
 mod stopping;
 mod support;

@@ -47,6 +47,13 @@ async fn what_can_not_be_started_is_named() {
     assert_eq!(started(shell("chmod +x script").cwd(&folder)).await.child.wait().await, ExitStatus::Code(0));
     let error = spawn(Command::new("./script").cwd(&folder)).await.unwrap_err();
     assert!(matches!(error, SpawnError::InterpreterNotFound { .. }), "{error:?}");
+    std::os::unix::fs::symlink("/gone/python3.9", folder.join("python")).unwrap();
+    let error = spawn(Command::new(folder.join("python"))).await.unwrap_err();
+    assert!(matches!(error, SpawnError::DanglingLink { .. }), "{error:?}");
+    assert!(
+        error.to_string().ends_with("/python` is a symbolic link to `/gone/python3.9`, which does not exist"),
+        "{error}"
+    );
     std::fs::remove_dir_all(&folder).unwrap();
 
     let error = spawn(Command::new("zero\0byte")).await.unwrap_err();

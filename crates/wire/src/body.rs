@@ -1,6 +1,6 @@
 //! Takes the parts of a body off its front, and writes frames whose body is known. Holds no state.
 
-use crate::{EncodeError, Flags, FrameError, Header, Kind};
+use crate::{EncodeError, Flags, FrameError, Header, Kind, without_byte_order_mark};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use herder_core::{SessionId, WireId};
 use serde::{Serialize, de::DeserializeOwned};
@@ -53,6 +53,13 @@ impl Body {
         self.session(self.rest.len())
     }
 
+    /// All that is left, without a byte order mark.
+    pub(crate) fn value(mut self) -> Bytes {
+        let mark = self.rest.len() - without_byte_order_mark(&self.rest).len();
+        self.rest.advance(mark);
+        self.rest
+    }
+
     /// All that is left.
     pub(crate) fn rest(self) -> Bytes {
         self.rest
@@ -60,8 +67,9 @@ impl Body {
 
     /// All that is left as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, FrameError> {
-        let kind = self.kind;
-        serde_json::from_slice(&self.rest).map_err(|e| FrameError::MalformedJson { kind, reason: e.to_string() })
+        let malformed = |reason| FrameError::MalformedJson { kind: self.kind, reason };
+        let text = std::str::from_utf8(without_byte_order_mark(&self.rest)).map_err(|e| malformed(e.to_string()))?;
+        serde_json::from_str(text).map_err(|e| malformed(e.to_string()))
     }
 
     fn short(&self, next: usize) -> FrameError {

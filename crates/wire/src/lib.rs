@@ -49,7 +49,9 @@ pub use header::{Flags, Header};
 pub use hello::{HostHello, SessionState, WorkerHello};
 pub use host::HostMessage;
 pub use kind::{Kind, Way};
-pub use payload::{MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json_object};
+pub use payload::{
+    MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json, check_json_object, without_byte_order_mark,
+};
 pub use ready::{CommandEntry, Ready};
 pub use session_end::{EndReason, SessionEnd};
 pub use stamps::Stamps;

@@ -1,4 +1,5 @@
-//! Checks that bytes are a JSON object that Python's `json.loads` and serde_json accept. Holds no state, builds no tree of values.
+//! Checks that bytes are JSON: arguments, an object that Python's `json.loads` and serde_json accept, or a result. Holds no
+//! state, builds no tree of values.
 
 use serde::{Deserialize, de::IgnoredAny};
 use std::str;
@@ -31,12 +32,15 @@ pub enum PayloadError {
     /// An integer has too many digits.
     #[error("an integer has more than {MAX_INTEGER_DIGITS} digits")]
     IntegerTooLong,
+    /// A number with a fraction or an exponent is beyond the range of an `f64`: Python would read it as infinite.
+    #[error("a number is too large for a double")]
+    NumberTooLarge,
 }
 
 /// Whether `bytes` are arguments: a JSON object in UTF-8, nested at most [`MAX_DEPTH`] levels deep.
 ///
-/// Reads the bytes and keeps nothing of them. What passes, Python's `json.loads` reads; duplicate keys and lone surrogate
-/// escapes pass, a byte order mark does not.
+/// Reads the bytes and keeps nothing of them. What passes, Python's `json.loads` reads, without the byte order mark that it
+/// may begin with ([`without_byte_order_mark`]). Duplicate keys and lone surrogate escapes pass.
 ///
 /// ```
 /// use herder_wire::{PayloadError, check_json_object};
@@ -46,13 +50,36 @@ pub enum PayloadError {
 /// ```
 ///
 /// # Errors
-/// [`PayloadError`]: `Malformed`, `NotAnObject`, `TooDeep` or `IntegerTooLong`.
+/// [`PayloadError`]: `Malformed`, `NotAnObject`, `TooDeep`, `IntegerTooLong` or `NumberTooLarge`.
 pub fn check_json_object(bytes: &[u8]) -> Result<(), PayloadError> {
-    let text = utf8(bytes)?;
+    let text = utf8(without_byte_order_mark(bytes))?;
     check_shape(text)?;
-    let mut json = serde_json::Deserializer::from_str(text);
-    IgnoredAny::deserialize(&mut json).and_then(|_| json.end()).map_err(|e| malformed(&e))?;
+    check_grammar(text)?;
     if text.trim_ascii_start().starts_with('{') { Ok(()) } else { Err(PayloadError::NotAnObject) }
+}
+
+/// Whether `bytes` are one JSON value in UTF-8, nested however deep, without a byte order mark.
+///
+/// ```
+/// assert!(herder_wire::check_json(b"[1e999, null] ").is_ok());
+/// assert!(herder_wire::check_json(b"1, \"more\": 2").is_err());
+/// ```
+///
+/// # Errors
+/// [`PayloadError::Malformed`].
+pub fn check_json(bytes: &[u8]) -> Result<(), PayloadError> {
+    check_grammar(utf8(bytes)?)
+}
+
+/// Returns `bytes` without the byte order mark that they may begin with: some editors and programs write one.
+pub fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// serde_json walks over what it ignores without recursion, so no depth overflows the stack.
+fn check_grammar(text: &str) -> Result<(), PayloadError> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    IgnoredAny::deserialize(&mut json).and_then(|_| json.end()).map_err(|e| malformed(&e))
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, PayloadError> {
@@ -71,7 +98,7 @@ fn malformed(error: &serde_json::Error) -> PayloadError {
     PayloadError::Malformed { line: error.line(), column: error.column(), reason }
 }
 
-/// Walks over what only looks like JSON so far: its nesting, and how long its integers are.
+/// Walks over what only looks like JSON so far: its nesting, and how long or large its numbers are.
 /// A parser goes over it afterwards, so that a mistake here is never an acceptance.
 fn check_shape(text: &str) -> Result<(), PayloadError> {
     let (bytes, mut at, mut depth) = (text.as_bytes(), 0, 0_usize);
@@ -83,10 +110,7 @@ fn check_shape(text: &str) -> Result<(), PayloadError> {
             b']' | b'}' => depth = depth.saturating_sub(1),
             b'-' | b'0'..=b'9' => {
                 let token = number(&text[at..]);
-                let is_integer = !token.contains(['.', 'e', 'E']);
-                if is_integer && token.trim_start_matches('-').len() > MAX_INTEGER_DIGITS {
-                    return Err(PayloadError::IntegerTooLong);
-                }
+                check_number(token)?;
                 at += token.len() - 1;
             }
             _ => {}
@@ -94,6 +118,18 @@ fn check_shape(text: &str) -> Result<(), PayloadError> {
         at += 1;
     }
     Ok(())
+}
+
+fn check_number(token: &str) -> Result<(), PayloadError> {
+    let has_exponent = token.contains(['e', 'E']);
+    if !has_exponent && !token.contains('.') {
+        let too_long = token.trim_start_matches('-').len() > MAX_INTEGER_DIGITS;
+        return if too_long { Err(PayloadError::IntegerTooLong) } else { Ok(()) };
+    }
+    // Without an exponent only a number of more than 308 digits can be too large. What does not parse is for the parser to name.
+    let may_be_large = has_exponent || token.len() > 308;
+    let is_large = may_be_large && token.parse::<f64>().is_ok_and(f64::is_infinite);
+    if is_large { Err(PayloadError::NumberTooLarge) } else { Ok(()) }
 }
 
 /// The place of the quote that closes a string, or the end.

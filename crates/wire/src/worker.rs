@@ -50,7 +50,7 @@ pub struct CallResult {
     pub wire: WireId,
     /// When the handler ran.
     pub stamps: Stamps,
-    /// The value: JSON, not looked into; a window on the buffer that was read into.
+    /// The value: JSON, not looked into, without a byte order mark; a window on the buffer that was read into.
     pub payload: Bytes,
 }
 
@@ -68,7 +68,7 @@ impl WorkerMessage {
         Ok(match kind {
             Kind::Hello => Self::Hello(WorkerHello::parse(&body)?),
             Kind::Ready => Self::Ready(Ready::parse(&body)?),
-            Kind::Result => Self::Result(CallResult { wire, stamps: Stamps::take(&mut body)?, payload: body.rest() }),
+            Kind::Result => Self::Result(CallResult { wire, stamps: Stamps::take(&mut body)?, payload: body.value() }),
             Kind::Error => match (wire, Stamps::take(&mut body)?, body.json()?) {
                 (WireId(0), _, error) => Self::StartFailed(error),
                 (wire, stamps, error) => Self::Error { wire, stamps, error },

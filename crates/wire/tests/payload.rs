@@ -1,6 +1,8 @@
 //! Arguments that the check accepts are also accepted by Python and serde_json (R41).
 
-use herder_wire::{MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json_object};
+use herder_wire::{
+    MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json, check_json_object, without_byte_order_mark,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -22,7 +24,7 @@ fn r41_objects_pass_whatever_is_in_them() {
         "{}",
         " \t\r\n{ } ",
         r#"{"a":1,"a":2}"#,
-        r#"{"x":[1,-2.5e-3,1e999,true,false,null,"\ud800","☕\u0000"]}"#,
+        r#"{"x":[1,-2.5e-3,1e308,1e-999,true,false,null,"\ud800","☕\u0000"]}"#,
         r#"{"[[[\"{{{":"}}}]]]\\"}"#,
         r#"{"x":123456789012345678901234567890}"#,
         &long_fraction,
@@ -62,7 +64,6 @@ fn r41_malformed_json_is_named_with_its_place() {
         r#"{"a":"\u12g4"}"#,
         r#"{"a"}"#,
         r#"{1:2}"#,
-        "\u{feff}{}",
         r#"{"a":-Infinity}"#,
         r#"{"a":"open"#,
         r#"{"a":"open\"#,
@@ -95,6 +96,44 @@ fn r41_integers_are_as_long_as_python_reads_them() {
     let with = |digits: usize| format!(r#"{{"x":-{}}}"#, "9".repeat(digits));
     assert_eq!(check_json_object(with(MAX_INTEGER_DIGITS).as_bytes()), Ok(()));
     assert_eq!(check_json_object(with(MAX_INTEGER_DIGITS + 1).as_bytes()), Err(PayloadError::IntegerTooLong));
+}
+
+/// R39: Python would read it as infinite.
+#[test]
+fn r41_a_number_beyond_a_double_is_refused() {
+    let long = format!("1{}.5", "0".repeat(400));
+    for number in ["1e999", "-1E+309", "1.8e308", &long, &format!("{}e60", "9".repeat(250))] {
+        let text = format!(r#"{{"x":[1,{number}]}}"#);
+        assert_eq!(check_json_object(text.as_bytes()), Err(PayloadError::NumberTooLarge), "{number}");
+        assert_eq!(check_json(text.as_bytes()), Ok(()), "a result passes through as text");
+    }
+    for number in ["1.7976931348623157e308", "1e-999", "0e999", &"9".repeat(400)] {
+        assert_eq!(check_json_object(format!(r#"{{"x":{number}}}"#).as_bytes()), Ok(()), "{number}");
+    }
+    assert_eq!(check_json_object(br#"{"x":"1e999"}"#), Ok(()), "a text");
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped_once() {
+    let marked = "\u{feff}{}".as_bytes();
+    assert_eq!(check_json_object(marked), Ok(()));
+    assert_eq!(without_byte_order_mark(marked), b"{}");
+    assert_eq!(without_byte_order_mark(b"{}"), b"{}");
+    assert_eq!(malformed("\u{feff}\u{feff}{}".as_bytes()), (1, 1));
+    assert_eq!(malformed("\u{feff}".as_bytes()), (1, 0));
+}
+
+/// R41: what is put between other JSON must be one whole value.
+#[test]
+fn r41_a_result_is_one_value() {
+    let deep = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
+    for good in ["1", " null\n", r#"{"a":"\ud800"}"#, &deep] {
+        assert_eq!(check_json(good.as_bytes()), Ok(()));
+    }
+    for bad in ["", " ", "1,2", r#"1,"meta":{}"#, "NaN", "{", "[1]]", "\"\n\"", "\u{feff}1"] {
+        assert!(matches!(check_json(bad.as_bytes()), Err(PayloadError::Malformed { .. })), "{bad:?}");
+    }
+    assert!(check_json(b"\"\xff\"").is_err());
 }
 
 /// A float is read as the float it is. serde_json reads some as a neighbour, unless told not to: found by fuzzing.

@@ -296,6 +296,36 @@ fn errors_of_later_versions_are_exceptions() {
     assert_eq!(error, WorkerError::new(WorkerErrorKind::Exception, "m"));
 }
 
+/// R38: what went wrong may have made the error's texts. It reaches the caller, and ends no worker.
+#[test]
+fn r38_the_texts_of_an_error_are_read_leniently() {
+    let read = |text: &[u8]| serde_json::from_slice::<WorkerError>(text);
+    let error =
+        read(br#"{"kind":"exception","message":"a\ud800b","code":"\udc00","type":null,"traceback":"\ud83d\ude00"}"#);
+    let error = error.unwrap();
+    assert!(error.message.starts_with("a\u{fffd}") && error.message.ends_with('b'), "{error:?}");
+    assert!(error.code.unwrap().chars().all(|each| each == '\u{fffd}'));
+    assert_eq!((error.type_name, error.traceback.as_deref()), (None, Some("\u{1f600}")));
+    let twice = read(br#"{"kind":"rejected","kind":"cancelled","\ud800":1,"message":"1","message":"2","x":1,"x":[2]}"#);
+    assert_eq!(twice.unwrap(), WorkerError::new(WorkerErrorKind::Cancelled, "2"));
+    assert_eq!(read(br#"{"kind":"\ud800","message":""}"#).unwrap(), WorkerError::new(WorkerErrorKind::Exception, ""));
+    for bad in ["{}", r#"{"kind":"exception"}"#, r#"{"message":"m"}"#, r#"{"kind":1,"message":"m"}"#, "[]", "1"] {
+        assert!(read(bad.as_bytes()).is_err(), "{bad}");
+    }
+}
+
+/// A byte order mark before a result is no part of it.
+#[test]
+fn a_byte_order_mark_before_a_result_is_skipped() {
+    let (wire, stamps) = (WireId(7), Stamps::NOT_RUN);
+    let payload = bytes::Bytes::from_static(b"\xef\xbb\xbf[1]");
+    let mut out = BytesMut::new();
+    WorkerMessage::Result(CallResult { wire, stamps, payload }).encode(MAX, &mut out).unwrap();
+    let frame = Decoder::new(MAX).next(&mut out).unwrap().unwrap();
+    let WorkerMessage::Result(result) = WorkerMessage::parse(frame).unwrap() else { panic!("a result") };
+    assert_eq!(&*result.payload, b"[1]");
+}
+
 /// A deadline at the clock's zero has passed; it does not become none.
 #[test]
 fn a_deadline_of_zero_is_still_a_deadline() {

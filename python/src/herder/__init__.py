@@ -4,6 +4,19 @@ Importing this package is cheap on purpose (no asyncio, no typing): a bare worke
 """
 
 import os
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - nothing newer than Python 3.6 may stand before it
+    raise ImportError("Python 3.10 or later is needed, {} is {}.{}.{}".format(sys.executable, *sys.version_info[:3]))
+
+if (
+    sys.argv[:1] == ["-m"]
+    and ("-m", "herder") in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
+    and sys.path
+    and sys.path[0] == os.getcwd()
+):
+    # A worker that was started with `-m`: nothing of the standard library may come from the folder it was started in.
+    del sys.path[0]  # the application finds its modules there all the same, see `load`
 
 if "HERDER_BYTECODE" in os.environ:  # a worker that runs the copy of this package which the host has written
     from herder import bytecode

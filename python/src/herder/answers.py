@@ -1,62 +1,103 @@
-"""What happened to a call, as its final frame. Runs only off the fast path: a result is packed in the loop itself."""
+"""What happened to a call, as its final frame. Runs only off the fast path: a result is packed in the loop itself.
+
+Exceptions are the application's objects: what they say of themselves is read by `herder.text` alone.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from herder import frames
+from herder import frames, stdlib
 from herder.codec import encode
 from herder.errors import Interrupted, Refusal, Rejected
+from herder.text import PRINTED, clean, limited, type_name
+from herder.text import text as text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
-    from typing import Any
 
-MESSAGE_LIMIT = 8 * 1024  # characters
-TRACEBACK_LIMIT = 32 * 1024
+MARK = "...\n"  # stands for what was cut off
+TRACEBACK_LIMIT = 32 * 1024  # characters
+FRAMES = 1000  # of a traceback, the last ones
+CODE = 256  # characters; a longer code gives way to the message
+LARGEST = 1 << 30  # a limit for frames that none is above
 UNTOLD = b'{"kind":"exception","message":"<an exception that cannot be told>"}'
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-OWN = frozenset(os.path.join(FOLDER, name + ".py") for name in ("aio", "binding", "loop", "testing", "worker"))
+OWN_MODULES = ("aio", "aio_calls", "aio_hooks", "aio_reader", "binding", "loop", "testing", "worker")
+OWN = frozenset(os.path.join(FOLDER, name + ".py") for name in OWN_MODULES)
 
 
-def failure(wire_id: int, error: BaseException, started: int, ended: int) -> bytes:
-    """The error frame for what a call raised."""
-    return error_frame(wire_id, describe(error), started, ended)
-
-
-def error_frame(wire_id: int, fields: dict[str, Any], started: int = 0, ended: int = 0) -> bytes:
-    """An error frame. Text that is no text (half surrogates) is replaced, so that this cannot fail."""
+def failure(wire_id: int, error: BaseException, started: int, ended: int, max_frame: int = LARGEST) -> bytes:
+    """Return the error frame for what a call raised. Whatever `error` does when it is printed, this does not raise."""
     try:
-        payload = encode(fields)
-    except Refusal:
-        clean = {key: value.encode("utf-8", "replace").decode() for key, value in fields.items()}
-        payload = encode(clean)
-    return frames.answer(frames.ERROR, wire_id, started, ended, payload)
+        return error_frame(wire_id, describe(error), started, ended, max_frame)
+    except BaseException:  # too little memory, or an exception that was raised into this thread
+        return frames.answer(frames.ERROR, wire_id, started, ended, UNTOLD)
 
 
-def bare(wire_id: int) -> bytes:
-    """An error frame for what cannot be told."""
-    return frames.answer(frames.ERROR, wire_id, 0, 0, UNTOLD)
+def error_frame(
+    wire_id: int, fields: dict[str, str], started: int = 0, ended: int = 0, max_frame: int = LARGEST
+) -> bytes:
+    """Return an error frame of at most `max_frame` bytes. Values of `fields` are exact strings of valid Unicode."""
+    return frames.answer(frames.ERROR, wire_id, started, ended, fitted(fields, max_frame - frames.STAMPS_SIZE))
 
 
-def describe(error: BaseException) -> dict[str, Any]:
-    """The fields of an error frame: `kind`, `message`, and what else there is to say."""
-    if isinstance(error, Refusal):
-        return {"kind": error.kind, "message": error.message[:MESSAGE_LIMIT]}
-    if isinstance(error, Rejected):
-        fields = {"kind": "rejected", "message": text(error)}
-        return fields if error.code is None else {**fields, "code": str(error.code)}
-    if isinstance(error, Interrupted):
+def fitted(fields: dict[str, str], room: int) -> bytes:
+    """Encode `fields` into at most `room` bytes: with the end of the traceback, without it, with less of the others."""
+    payload = encode(fields)
+    long_code = ["code"] if len(fields.get("code", "")) > CODE else []
+    for name in ("traceback", *long_code, "message", "code", "type"):
+        kept = fields.get(name, "")
+        while kept and len(payload) > room:
+            kept = shortened(name, kept, len(payload) - room)
+            shown = MARK + kept if kept and name == "traceback" else kept
+            fields = {**fields, name: shown} if shown or name == "message" else without(fields, name)
+            payload = encode(fields)
+    return payload
+
+
+def shortened(name: str, value: str, excess: int) -> str:
+    """Return less of `value`, which saves about `excess` bytes of JSON. Part of a code would be another code."""
+    size = len(encode(value))
+    left = 0 if name == "code" else len(value) * max(size - excess, 0) // size - 2 * len(MARK)
+    if left <= 0:
+        return ""
+    return value[-left:] if name == "traceback" else value[:left]
+
+
+def without(fields: dict[str, str], name: str) -> dict[str, str]:
+    """Return `fields` without one of them."""
+    return {key: value for key, value in fields.items() if key != name}
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """Return the fields of an error frame: `kind`, `message`, and what else there is to say."""
+    kind = type(error)  # `isinstance` would ask the object for its `__class__`
+    if issubclass(kind, Refusal):
+        given = {**field("kind", error), **field("message", error), **field("type", error)}
+        return {"kind": "exception", "message": "", **given}
+    if issubclass(kind, Rejected):
+        return {"kind": "rejected", "message": text(error), **field("code", error)}
+    if issubclass(kind, Interrupted):
         return {"kind": "cancelled", "message": "the call was interrupted"}
     return raised("exception", error)
 
 
-def raised(kind: str, error: BaseException) -> dict[str, Any]:
-    """An exception of the application, with its traceback from the application's first frame on."""
-    return {"kind": kind, "message": text(error), "type": type(error).__name__, "traceback": traceback_of(error)}
+def field(name: str, error: BaseException) -> dict[str, str]:
+    """Return an attribute that may be None, or absent: a subclass need not have called `__init__` of its base."""
+    try:
+        value = getattr(error, name)
+    except BaseException:
+        return {}
+    return {} if value is None else {name: text(value)}
+
+
+def raised(kind: str, error: BaseException) -> dict[str, str]:
+    """Describe an exception of the application, with its traceback from the application's first frame on."""
+    return {"kind": kind, "message": text(error), "type": type_name(error), "traceback": traceback_of(error)}
 
 
 def log_hook(session: str, error: BaseException) -> None:
@@ -65,44 +106,58 @@ def log_hook(session: str, error: BaseException) -> None:
 
 
 def log_stray(error: BaseException) -> None:
-    """What code of the application raised outside of a call. Never raises: this would be logged again, for ever."""
+    """Log what code of the application raised outside of a call. Never raises, or this would be logged, for ever."""
+    log(f"herder: an exception that was raised outside of a call is ignored:\n{traceback_of(error)}")
+
+
+def log(line: str) -> None:
+    """Write to standard error. Never raises: the application may have closed it, or put another object in its place."""
     try:
-        log(f"herder: an exception that was raised outside of a call is ignored:\n{traceback_of(error)}")
+        print(line, file=sys.stderr)
     except BaseException:
         pass
-
-
-def log(text: str) -> None:
-    """Write to standard error. Never raises an `OSError`: the application may have closed it."""
-    try:
-        print(text, file=sys.stderr)
-    except (OSError, ValueError):  # the latter: the file object is closed
-        pass
-
-
-def text(error: BaseException) -> str:
-    """`str(error)`, bounded, also for an exception that can't be printed."""
-    try:
-        return str(error)[:MESSAGE_LIMIT]
-    except BaseException:
-        return f"<{type(error).__name__} that can't be printed>"
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback as text without Herder's own frames; the end of it when it is long."""
-    import traceback
-
+    """Return the traceback without Herder's own frames, as text; the end of it when it is long. Never raises."""
     try:
-        whole = "".join(traceback.format_exception(type(error), error, trimmed(error.__traceback__)))
+        whole = limited(PRINTED, _traceback_of, error)
+        return whole if len(whole) <= TRACEBACK_LIMIT else MARK + whole[-TRACEBACK_LIMIT:]
     except BaseException as failed:
-        return f"<no traceback: {type(failed).__name__}>"
-    return whole if len(whole) <= TRACEBACK_LIMIT else "...\n" + whole[-TRACEBACK_LIMIT:]
+        return f"<no traceback: {type_name(failed)}>"
+
+
+def _traceback_of(error: BaseException) -> str:
+    tb = trimmed(BaseException.__dict__["__traceback__"].__get__(error))
+    try:
+        format_exception = stdlib.module("traceback").format_exception
+        with stdlib.only():  # it imports more while it formats
+            return clean("".join(format_exception(type(error), error, tb)))
+    except BaseException:  # of the exception itself, or the application has replaced a module that this needs
+        return clean(_plain(error, tb))
+
+
+def _plain(error: BaseException, tb: TracebackType | None) -> str:
+    """A traceback by means of the language alone: no source lines, and no exceptions but this one."""
+    lines = ["Traceback (most recent call last):"]
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {tb.tb_lineno}, in {code.co_name}')
+        tb = tb.tb_next
+    return "\n".join([*lines, f"{type_name(error)}: {text(error)}", ""])
 
 
 def trimmed(tb: TracebackType | None) -> TracebackType | None:
-    """Skip the leading frames that are Herder's."""
+    """Skip the leading frames that are Herder's, and all but the last `FRAMES`: each costs memory when printed."""
     while tb is not None and tb.tb_frame.f_code.co_filename in OWN:
         tb = tb.tb_next
+    ahead = tb
+    for _ in range(FRAMES):
+        if ahead is None:
+            return tb
+        ahead = ahead.tb_next
+    while tb is not None and ahead is not None:
+        tb, ahead = tb.tb_next, ahead.tb_next
     return tb
 
 

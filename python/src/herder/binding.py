@@ -6,6 +6,7 @@ import functools
 import inspect
 import sys
 
+from herder.annotations import UNIONS, asks_for, evaluated, home_of
 from herder.call import Call
 from herder.errors import Refusal
 from herder.session import Session
@@ -40,7 +41,7 @@ class Parameters:
 def parameters(function: Callable[..., Any]) -> Parameters:
     """Read the signature of `function`. Raises `TypeError` for one that can't be called by names."""
     names, required, open = {}, set(), False
-    home = _globals(function)
+    home = home_of(_plain(inspect.unwrap(function)))
     for parameter in _signature(function).parameters.values():
         if parameter.kind is parameter.POSITIONAL_ONLY:
             name = getattr(function, "__qualname__", function)
@@ -48,7 +49,7 @@ def parameters(function: Callable[..., Any]) -> Parameters:
         if parameter.kind is parameter.VAR_KEYWORD:
             open = True
         elif parameter.kind is not parameter.VAR_POSITIONAL:
-            names[parameter.name] = _evaluated(parameter.annotation, home)
+            names[parameter.name] = evaluated(parameter.annotation, home)
             if parameter.default is parameter.empty:
                 required.add(parameter.name)
     return Parameters(names, frozenset(required), open)
@@ -68,7 +69,7 @@ def _plain(function: Any) -> Any:
     `inspect.isroutine` would not do: for it, decorators that are classes with `__get__` are routines.
     """
     for _ in range(32):  # an object may be its own `func`
-        if inspect.isfunction(function) or inspect.ismethod(function):
+        if inspect.isfunction(function) or inspect.ismethod(function) or isinstance(function, type):
             return function
         if isinstance(function, (staticmethod, classmethod)):
             function = function.__func__
@@ -81,43 +82,14 @@ def _plain(function: Any) -> Any:
     return type(function).__call__
 
 
-def _globals(function: Any) -> dict[str, Any]:
-    """Where names in the annotations of `function` are looked up."""
-    return getattr(inspect.unwrap(_plain(inspect.unwrap(function))), "__globals__", {})
-
-
-class _Unknown:
-    """An annotation that does not exist at run time: not checked."""
-
-
-def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
-    if text is None:
-        return annotation
-    try:
-        return eval(text, names)
-    except Exception:
-        # Imported for type checkers only: `if TYPE_CHECKING: from herder import Session`.
-        return {"Session": Session, "Call": Call}.get(text.rpartition(".")[2], _Unknown)
-
-
 def accepted(annotation: Any) -> frozenset[type]:
     """The JSON types that fit `annotation`. What is not known fits everything."""
     if annotation in CHECKED:
         return CHECKED[annotation]
-    if type(annotation).__name__ in ("UnionType", "_UnionGenericAlias", "Union"):
+    if type(annotation).__name__ in UNIONS:
         return frozenset(each for every in annotation.__args__ for each in accepted(every))
     origin = getattr(annotation, "__origin__", None)
     return CHECKED[origin] if origin in (list, dict) else ANYTHING
-
-
-def _hashable(annotation: Any) -> Any:
-    """`Annotated[int, []]` and the like can't be looked up: unknown."""
-    try:
-        hash(annotation)
-    except TypeError:
-        return _Unknown
-    return annotation
 
 
 JSON_NAMES = {
@@ -147,9 +119,9 @@ class Command:
         self.name = name
         self.idempotent = idempotent
         read = parameters(function)
-        kinds = {parameter: _hashable(annotation) for parameter, annotation in read.names.items()}
-        self.session_as = next((parameter for parameter, kind in kinds.items() if _is(kind, Session)), None)
-        self.call_as = next((parameter for parameter, kind in kinds.items() if _is(kind, Call)), None)
+        kinds = read.names
+        self.session_as = _filled_in(name, kinds, Session)
+        self.call_as = _filled_in(name, kinds, Call)
         injected = {self.session_as, self.call_as}
         self.takes = {parameter: accepted(kind) for parameter, kind in kinds.items() if parameter not in injected}
         self.wanted = read.required - injected
@@ -196,9 +168,12 @@ class Command:
         return "it takes " + ", ".join(name if name in self.wanted else f"{name} (optional)" for name in self.takes)
 
 
-def _is(annotation: Any, wanted: type) -> bool:
-    """Whether the annotation is `wanted`, or a union with it (`herder.Session | None` still asks for one)."""
-    return annotation is wanted or wanted in (getattr(annotation, "__args__", None) or ())
+def _filled_in(command: str, kinds: dict[str, Any], wanted: type) -> str | None:
+    """The parameter that asks for `wanted`. Raises `TypeError` for two: callers could supply one of them."""
+    names = [name for name, kind in kinds.items() if asks_for(kind, wanted)]
+    if len(names) > 1:
+        raise TypeError(f"{command}: more than one parameter asks for herder.{wanted.__name__}: {', '.join(names)}")
+    return names[0] if names else None
 
 
 def is_async(function: Any) -> bool:

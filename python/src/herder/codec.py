@@ -7,57 +7,115 @@ from __future__ import annotations
 
 import json
 import json.encoder
+import sys
 
 from herder.errors import Refusal
+from herder.text import NESTED, ONE_LIMIT, limited, text, type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    Scan = Callable[[str, int], tuple[Any, int]]
+
 
 def decode(payload: bytes | memoryview) -> Any:
     """The value of a JSON text. Raises `Refusal` for what is no JSON: `NaN` and `Infinity` are none."""
     try:
-        text = str(payload, "utf-8")
-        try:
-            value, end = _scan(text, 0)
-        except StopIteration:
-            end = -1
-        return value if end == len(text) else _decoder.decode(text)  # white space around it, or an error
+        if len(payload) < SHORT:
+            return _parsed(str(payload, "utf-8"), _scan)
+        return limited(NESTED, _decode_long, payload)
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error) or type(error).__name__
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else text(error) or type(error).__name__
         raise Refusal("malformed", f"the arguments are not valid JSON: {reason}") from None
+    except MemoryError:
+        raise Refusal("exception", "not enough memory to parse the arguments", "MemoryError") from None
+
+
+def _parsed(whole: str, scan: Scan) -> Any:
+    try:
+        value, end = scan(whole, 0)
+    except StopIteration:
+        end = -1
+    if end == len(whole):
+        return value
+    return _decoder.decode(whole.removeprefix(BYTE_ORDER_MARK))  # white space around it, or an error
+
+
+def _decode_long(payload: bytes | memoryview) -> Any:
+    whole = str(payload, "utf-8")
+    return _parsed(whole, _scan_finite if _is_finite(payload, whole) else _scan)
+
+
+def _is_finite(payload: bytes | memoryview, whole: str) -> bool:
+    """Whether no number is beyond a double, as far as a quick look can tell; False: each has to be checked.
+
+    To check one costs 0.2 us, to look at a byte 1 ns: the latter only where numbers with a fraction are dense.
+    """
+    if whole.count(".", 0, SAMPLE) * SPARSE < SAMPLE:
+        return False
+    if bytes(payload[:SAMPLE]).translate(_SHAPE).count(b"0.0") * SPARSE < SAMPLE:
+        return False
+    shape = bytes(payload).translate(_SHAPE)
+    return b"0e0" not in shape and b"0" * 200 not in shape
 
 
 def encode(value: Any) -> bytes:
     """A value as JSON text. Raises `Refusal` for what JSON can't hold."""
     try:
+        if ONE_LIMIT and _recursion_limit() > NESTED:
+            return limited(NESTED, _encode, value)
         return "".join(_chunks(value, 0)).encode()
     except BaseException as error:
         _markers.clear()
         raise _unencodable(error) from None
 
 
+def _encode(value: Any) -> bytes:
+    return "".join(_chunks(value, 0)).encode()
+
+
 def _unencodable(error: BaseException) -> Refusal:
-    reason = str(error) or type(error).__name__
+    reason = text(error) or type_name(error)
     if isinstance(error, RecursionError):
         reason = "it is nested too deep, or contains itself"
     elif isinstance(error, UnicodeEncodeError):
         reason = "a string holds half of a surrogate pair, which is no text"
+    elif isinstance(error, MemoryError):
+        reason = "there is not enough memory to encode it"
     return Refusal("unencodable", reason)
 
 
 def _no_form(value: object) -> Any:
-    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+    raise TypeError(f"a value of type {type_name(value)} has no JSON form")
 
 
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
-_decoder = json.JSONDecoder(parse_constant=_no_constant)
-_scan: Callable[[str, int], tuple[Any, int]] = getattr(_decoder, "scan_once")  # noqa: B009 - not in typeshed
+def _double(digits: str) -> float:
+    value = float(digits)
+    if value - value:  # not 0 but NaN: it is infinite
+        raise ValueError(f"the number {digits[:40]} is too large for a double")
+    return value
+
+
+def _scanner(decoder: json.JSONDecoder) -> Scan:
+    scan: Scan = getattr(decoder, "scan_once")  # noqa: B009 - not in typeshed
+    return scan
+
+
+SHORT = 1024  # bytes that can't be nested too deep
+SAMPLE = 1024  # characters
+SPARSE = 128  # characters a number
+BYTE_ORDER_MARK = "\ufeff"
+_SHAPE = bytes.maketrans(b"123456789E+", b"000000000e0")  # a digit, an exponent
+_decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_double)
+_scan = _scanner(_decoder)
+_scan_finite = _scanner(json.JSONDecoder(parse_constant=_no_constant))
+_recursion_limit = sys.getrecursionlimit
 _markers: dict[int, object] = {}  # the encoder's cycle detection; must be cleared after an error
 
 

@@ -10,7 +10,7 @@ import os
 import select
 import signal
 
-from herder import frames
+from herder import frames, signals
 from herder.errors import ProtocolError
 from herder.pipe import write_all
 
@@ -90,10 +90,13 @@ class Control:
             worker.cancel_task(wire_id, interrupt)
 
     def _signalling(self) -> bool:
-        """Signal the running call if it is to be interrupted. True: look again, the loop's own frame ignores it."""
+        """Signal the running call if it is to be interrupted. True: look again, the loop's own frame ignores it.
+
+        A task that a handler started may run while none of the handlers does; only the main thread knows whose it is.
+        """
         calls = self.worker.calls
         running = calls.running
-        if not running or not calls.cancelled.get(running):
+        if not (self.worker.interrupting or (running and calls.cancelled.get(running))):
             return False
         signal.pthread_kill(self.main, signal.SIGUSR2)
         return True
@@ -102,8 +105,9 @@ class Control:
         """Let the main loop finish what it received. It sits in a read, which a signal alone would only restart.
 
         So first the descriptor stops blocking: the read that is restarted then says that nothing is there. Data that
-        came before is returned by it, never lost.
+        came before is returned by it, never lost. From now on SIGTERM ends the process.
         """
+        signals.restore_sigterm()
         worker = self.worker
         worker.calls.closing = True
         if worker.wake is not None:

@@ -45,7 +45,8 @@ class ProtocolError(Exception):
 class Refusal(Exception):
     """An answer of Herder's own: the call did not fit, or its result cannot be sent. Handlers never raise it."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, type: str | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
+        self.type = type  # what an `exception` is shown as

@@ -55,10 +55,10 @@ def answer(kind: int, wire_id: int, started: int, ended: int, payload: bytes) ->
 
 def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int, max_frame: int) -> bool:
     """Whether a frame from the host is one to act on; False: pass over it. Raises `ProtocolError` for a wrong one."""
-    if length > (HELLO_LIMIT if kind == HELLO else max_frame):
-        raise ProtocolError("oversize", f"a frame says it has {length} bytes")
     if reserved:
         raise ProtocolError("reserved_bytes", "the reserved bytes of a header are not zero: these are no frames")
+    if length > (HELLO_LIMIT if kind == HELLO else max_frame):
+        raise ProtocolError("oversize", f"a frame says it has {length} bytes")
     if kind not in TO_WORKER:
         return _check_unknown(kind, flags)
     if flags & ~(OPTIONAL | (INTERRUPT if kind == CANCEL else 0)):

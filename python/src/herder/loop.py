@@ -15,7 +15,7 @@ import sys
 from contextvars import copy_context
 from functools import partial
 
-from herder import answers, contexts, frames, hooks
+from herder import answers, contexts, frames, hooks, signals
 from herder.call import Call, now
 from herder.codec import decode, encode
 from herder.errors import HookTimeout, Interrupted, ProtocolError, Refusal
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from herder.worker import Worker
 
 READ_SIZE = 65536  # more would cross malloc's mmap threshold
-ATTEMPTS = 8  # to tell what a call raised; then its caller gets a fixed text
 LAYERS = 8  # exceptions in a row, each raised while the loop catches the one before
 
 
@@ -45,13 +44,14 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
     """The signal handler: break the handler that runs, if it is the target's.
 
     Python runs it on the main thread, between two steps of `frame`. In the loop's own frame it raises nothing (the
-    control thread tries again), so no exception can reach the loop from outside of a handler.
+    control thread tries again), so no exception can reach the loop from outside of a handler. Nor does it break an
+    import.
     """
     calls = worker.calls
     running = calls.running
-    if not running or frame is None or frame.f_code is Loop.run.__code__ or frame.f_code is hooks.run.__code__:
+    if not running or frame is None or frame.f_code in OWN or not calls.cancelled.get(running):
         return
-    if calls.interrupts(running):
+    if not signals.must_wait(frame, OWN) and calls.interrupts(running):
         raise Interrupted if running > 0 else HookTimeout
 
 
@@ -75,7 +75,6 @@ class Loop:
         "rest",
         "skip",
         "started",
-        "tries",
         "worker",
     )
 
@@ -97,7 +96,6 @@ class Loop:
         self.ending: hooks.Ending | None = None  # of a session, whose hooks run
         self.closing = False  # nothing more is read
         self.failed: BaseException | None = None  # what was raised last, until it is dealt with
-        self.tries = 0
 
     def guarded(self, layers: int) -> BaseException | None:
         """Run the loop, and again after each exception.
@@ -237,7 +235,7 @@ class Loop:
             whole = memoryview(bytearray(size))
         except MemoryError as error:
             if kind == frames.CALL:
-                self.output.parts += (answers.failure(wire_id, error, 0, 0),)
+                self.output.parts += (answers.failure(wire_id, error, 0, 0, self.worker.max_frame),)
             self.data, self.offset, self.skip = b"", 0, size - count
             return
         whole[:count] = have
@@ -282,7 +280,7 @@ class Loop:
         """Whether no more can be read or written. `closing` says whether that was asked for."""
         if self.current and self.started:  # a handler raised it
             return False
-        if isinstance(error, BlockingIOError) and self.worker.calls.closing:
+        if issubclass(type(error), BlockingIOError) and self.worker.calls.closing:
             self.closing = True  # the control thread made it so: nothing is left to read
             return False
         return is_own(error)
@@ -303,15 +301,14 @@ class Loop:
         self.end_session()
 
     def answer_failed(self, error: BaseException) -> None:
-        """The call at hand gets its error. To put that in words may raise as well."""
+        """The call at hand gets its error."""
         if self.started and not self.finished:
             self.finished = now()
         self.worker.calls.cancelled.pop(self.current, None)
-        self.tries += 1
-        if self.tries < ATTEMPTS:
-            answer = answers.failure(self.current, error, self.started, self.finished)
-        else:
-            answer = answers.bare(self.current)
+        answer = answers.failure(self.current, error, self.started, self.finished, self.worker.max_frame)
         self.output.parts += (answer,)
-        self.current = self.tries = 0
+        self.current = 0
         self.failed = None
+
+
+OWN = (Loop.run.__code__, hooks.run.__code__)

@@ -1,23 +1,31 @@
 """`notebook.run`: a session is a Python namespace, code runs in it, its output and last value come back.
 
-It runs whatever it is sent. Herder serves it only where that was allowed on purpose.
+It runs whatever it is sent. Herder serves it only where that was allowed on purpose. The namespaces of a worker's
+sessions are apart, and nothing else: modules, `os.environ`, the current folder, `sys.stdout`, signal handlers and
+threads are those of one process. Code in one session can read and change every other session of its worker.
 """
 
 from __future__ import annotations
 
+import _thread
 import io
+import signal
 import sys
 
 import herder
+from herder.call import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType
+    from types import CodeType, TracebackType
     from typing import Any
 
 OUTPUT_LIMIT = 64 * 1024  # characters kept of what the code printed
-VALUE_LIMIT = 64 * 1024  # bytes of a value that comes back as it is; a larger one comes as its repr, cut
+REPR_LIMIT = 64 * 1024  # bytes of the repr of a value that has no JSON form
 SOURCES = 256  # runs whose source lines a traceback can show
+RESERVE = 0.1  # the share of a call's time that is kept for its answer,
+RESERVE_MAX = 1.0  # and the most seconds
+AGAIN = 0.01  # seconds between two signals, when the first one met Herder's own code
 
 _filenames: list[str] = []
 
@@ -45,29 +53,104 @@ class Output(io.TextIOBase):
 
     def text(self) -> str:
         """All of it."""
-        return "".join(self.parts) + (f"\n... {self.lost} more characters" if self.lost else "")
+        return _clean("".join(self.parts)) + (f"\n... {self.lost} more characters" if self.lost else "")
 
 
-def run(code: str, session: herder.Session) -> dict[str, Any]:
-    """Run `code` in the session's namespace.
+class Limit:
+    """Interrupts the cell that runs on the main thread when its time is up: once, and never after `__exit__`.
 
-    Answers `output`, `value` (of the last expression: as JSON, or its repr), and `error` when the code raised.
+    Without a worker around it (`herder.testing.Client`) there is no limit.
     """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self.id = calls.running  # 0 outside of a worker
+        self.main = _thread.get_ident()
+        self.over = _thread.allocate_lock()  # held until the cell has ended
+        self.gate = _thread.allocate_lock()  # whoever holds it decides whether the cell ended in time
+        self.ended = self.reached = False
+
+    def __enter__(self) -> Limit:
+        if self.seconds is not None and self.id > 0:
+            self.over.acquire()
+            try:
+                _thread.start_new_thread(self.watch, (max(self.seconds, 0),))
+            except RuntimeError:  # no more threads may be started: the call's own deadline is left
+                self.over.release()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.gate:
+            self.ended = True
+            if self.reached:
+                calls.cancelled.pop(self.id, None)  # not delivered yet: the answer must not be broken by it
+        if self.over.locked():
+            self.over.release()
+
+    def watch(self, seconds: float) -> None:
+        """Mark the call when the time is up, and signal until the cell has been interrupted."""
+        if self.over.acquire(timeout=seconds):
+            return self.over.release()
+        with self.gate:
+            if self.ended:
+                return None
+            self.reached = True
+            calls.cancel(self.id, True)
+        while not self.ended and calls.running == self.id and calls.cancelled.get(self.id):
+            signal.pthread_kill(self.main, signal.SIGUSR2)
+            if self.over.acquire(timeout=AGAIN):
+                return self.over.release()
+        return None
+
+
+def run(code: str, session: herder.Session, timeout: float | None = None) -> dict[str, Any]:
+    """Run `code` in the session's namespace, for `timeout` seconds at most, and always less than the call may take.
+
+    Answers `output`, `value` (of the last expression) with its `kind`, "json" for the value itself or "repr" for its
+    repr, `truncated` (how many bytes of the repr are missing), and `error` when the code raised or ran out of time.
+    """
+    if timeout is not None and not timeout > 0:
+        raise herder.Rejected("`timeout` is invalid; expected a number of seconds above 0", code="timeout")
     namespace = session.state.setdefault("namespace", {"__name__": "__main__"})
     session.state["runs"] = session.state.get("runs", 0) + 1
-    output, value, error = Output(), None, None
-    streams = sys.stdout, sys.stderr
+    filename = f"<{session.id}:{session.state['runs']}>"
+    output, limit = Output(), Limit(_seconds(timeout))
+    shown: dict[str, Any] = {"value": None, "kind": "json"}
+    error = None
+    streams = _streams()
     sys.stdout = sys.stderr = output
     try:
-        value = _presentable(_execute(code, f"<{session.id}:{session.state['runs']}>", namespace))
-    except herder.Interrupted:
-        raise
+        with limit:
+            shown = _presentable(_execute(code, filename, namespace))
+    except herder.Interrupted as interrupted:
+        if not limit.reached:
+            raise  # its caller has left: nobody reads an answer
+        error = {
+            **_described(interrupted),
+            "type": "Timeout",
+            "message": f"the cell ran longer than {limit.seconds:.3g} s",
+        }
     except BaseException as raised:
         error = _described(raised)
     finally:
         sys.stdout, sys.stderr = streams
-    answer = {"output": output.text(), "value": value}
+    answer = {"output": output.text(), **shown}
     return answer if error is None else {**answer, "error": error}
+
+
+def _seconds(timeout: float | None) -> float | None:
+    """How long the cell may run: its answer has to be there before the call's deadline, or nobody gets the output."""
+    left = herder.current_call().deadline if calls.running else None
+    if left is None:
+        return timeout
+    left -= min(left * RESERVE, RESERVE_MAX)
+    return left if timeout is None else min(left, timeout)
+
+
+def _streams() -> tuple[Any, Any]:
+    """What the code's output must not go to after it. An interrupt may have left an earlier run's `Output` in place."""
+    out, err = sys.stdout, sys.stderr
+    return sys.__stdout__ if isinstance(out, Output) else out, sys.__stderr__ if isinstance(err, Output) else err
 
 
 def _execute(code: str, filename: str, namespace: dict[str, Any]) -> Any:
@@ -92,31 +175,52 @@ def _remember(filename: str, code: str) -> None:
         linecache.cache.pop(_filenames.pop(0), None)
 
 
-def _presentable(value: Any) -> Any:
-    """The value itself if it has a JSON form of a fair size, else its repr."""
+def _presentable(value: Any) -> dict[str, Any]:
+    """The value itself if it has a JSON form, whole; else its repr, up to a bound, and what is missing of it."""
     from herder.codec import encode
     from herder.errors import Refusal
 
     try:
-        if len(encode(value)) <= VALUE_LIMIT:
-            return value
+        encode(value)
+        return {"value": value, "kind": "json"}
     except Refusal:
         pass
-    return repr(value)[:VALUE_LIMIT]
+    whole = _clean(repr(value)).encode()
+    text = whole[:REPR_LIMIT].decode(errors="ignore")
+    shown: dict[str, Any] = {"value": text, "kind": "repr"}
+    missing = len(whole) - len(text.encode())
+    return {**shown, "truncated": missing} if missing else shown
+
+
+def _clean(text: str) -> str:
+    """Text that JSON can hold: half of a surrogate pair is shown as `\\ud800`."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _described(error: BaseException) -> dict[str, str]:
-    """Type, message and the traceback from the code's own first line on."""
+    """Type, message and the traceback of the code's own frames."""
     from herder import answers
 
-    tb = error.__traceback__
-    while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
-        tb = tb.tb_next
     return {
         "type": type(error).__name__,
-        "message": answers.text(error),
-        "traceback": answers.traceback_of(error.with_traceback(tb)),
+        "message": _clean(answers.text(error)),
+        "traceback": _clean(answers.traceback_of(error.with_traceback(_trimmed(error.__traceback__)))),
     }
+
+
+def _trimmed(tb: TracebackType | None) -> TracebackType | None:
+    """The frames without this file's before them, and without those of an interrupt after them."""
+    frames = []
+    while tb is not None:
+        frames.append(tb)
+        tb = tb.tb_next
+    while frames and frames[-1].tb_frame.f_globals.get("__package__") == "herder":
+        frames.pop()
+    for each in reversed(frames):
+        if each.tb_frame.f_code.co_filename == __file__:
+            break
+        tb = type(each)(tb, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return tb
 
 
 def register(app: herder.App) -> None:

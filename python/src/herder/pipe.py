@@ -18,6 +18,7 @@ from herder.errors import ProtocolError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined,unused-ignore]
+    from typing import Any
 
 OWN = (__file__, os.path.join(os.path.dirname(__file__), "loop.py"))  # the code that reads and writes
 LARGE = 65536  # a part from here on is written by itself, not copied into the others
@@ -74,14 +75,15 @@ class Output:
             parts[:count] = (joined,)
 
 
-def is_own(error: BaseException) -> bool:
+def is_own(error: Any) -> bool:
     """Whether an exception says that the stream is broken; others are the application's, which may raise `OSError` too.
 
     `TimeoutError` is one. A system's error has a number, and comes from the code that reads and writes.
     """
-    if isinstance(error, ProtocolError):
+    kind = type(error)  # `isinstance` would ask the object for its `__class__`
+    if issubclass(kind, ProtocolError):
         return True
-    if not isinstance(error, OSError) or error.errno is None:
+    if not issubclass(kind, OSError) or error.errno is None:
         return False
     tb = error.__traceback__
     while tb is not None and tb.tb_next is not None:

@@ -10,13 +10,14 @@ import os
 import signal
 import sys
 
-from herder import answers, bytecode, frames
+from herder import answers, bytecode, frames, signals, stdlib
 from herder.call import calls
 from herder.codec import decode, encode
 from herder.errors import ProtocolError, Refusal, StartFailed
 from herder.load import load
 from herder.pipe import Output, is_own, read_frame, write_all
 from herder.session import Sessions
+from herder.text import text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from herder.binding import Command
 
 USAGE = """\
-`python -m herder APP` is what Herder runs for each of its workers; by itself it has nobody to talk to.
+Herder runs this for each of its workers; by itself it has nobody to talk to.
 Start a server with workers of your application:
 
     herder serve {app}
@@ -60,6 +61,7 @@ class Worker:
         self.interrupt: Callable[[Worker, FrameType | None], None] | None = None
         self.attempt_state: Callable[[int], int] = calls.state  # where a call is that was cancelled
         self.cancel_task: Callable[[int, bool], None] | None = None  # of the asyncio loop, when there is one
+        self.interrupting: set[int] = set()  # calls of the asyncio loop: what they started may be interrupted too
         self.wake: Callable[[], None] | None = None
         self.aio: Server | None = None
 
@@ -81,8 +83,10 @@ def main(arguments: list[str]) -> int:
     fd = int(os.environ.pop("HERDER_FD"))
     control_fd = int(os.environ.pop("HERDER_CTL_FD", "-1"))
     _own([each for each in (fd, control_fd) if each >= 0])
-    _signals()
+    signals.install()
+    _streams()
     bytecode.restore()
+    stdlib.install()
     try:
         worker = _hello(fd, control_fd)
         if worker is None:
@@ -95,6 +99,8 @@ def main(arguments: list[str]) -> int:
         return 1
     except (BrokenPipeError, ConnectionResetError):
         return 0  # the host has gone
+    finally:
+        signals.restore_sigterm()  # what runs at exit may never return
 
 
 def _own(fds: list[int]) -> None:
@@ -115,16 +121,13 @@ def _own(fds: list[int]) -> None:
     os.register_at_fork(after_in_child=forked)
 
 
-def _signals() -> None:
-    """Ctrl-C is the host's business, SIGTERM ends the process, SIGUSR1 prints the stacks of all threads."""
-    import faulthandler
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+def _streams() -> None:
+    """Make both streams UTF-8 whatever the locale, so that no text that a handler prints raises."""
     for stream in (sys.stdout, sys.stderr):
-        getattr(stream, "reconfigure", lambda **_: None)(line_buffering=True)
+        try:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore
+        except (AttributeError, OSError, ValueError):  # `sitecustomize` put another object there, or closed it
+            pass
 
 
 def _hello(fd: int, control_fd: int) -> Worker | None:
@@ -137,7 +140,7 @@ def _hello(fd: int, control_fd: int) -> Worker | None:
     try:
         worker = Worker(fd, parse_hello(frame[1]))
     except ProtocolError as error:
-        write_all(fd, answers.error_frame(0, {"kind": "start_failed", "message": str(error)}))
+        write_all(fd, answers.error_frame(0, {"kind": "start_failed", "message": text(error)}))
         raise
     interruptible(worker)
     hello = {
@@ -151,6 +154,7 @@ def _hello(fd: int, control_fd: int) -> Worker | None:
     if control_fd >= 0:
         from herder.control import Control
 
+        signals.hold_sigterm()
         Control(control_fd, worker).start()
     return worker
 
@@ -198,31 +202,32 @@ def _start(worker: Worker, target: str) -> bool:
     try:
         worker.app = load(target)
         worker.commands = worker.app._commands()
-        if worker.app._uses_asyncio():
-            from herder import aio
+        with stdlib.only():  # what is imported here is not to be found in the application's folders
+            if worker.app._uses_asyncio():
+                from herder import aio
 
-            aio.prepare(worker)
-        _import_the_rest(worker)
+                aio.prepare(worker)
+            _import_the_rest(worker)
         for hook in worker.app._on_start:
             worker.run_hook(hook)
     except BaseException as error:
         if calls.forked:
             os._exit(1)
-        _start_failed(worker.fd, error)
+        _start_failed(worker, error, target)
         return False
     gc.collect()
     gc.freeze()  # what is here now stays: no collection need look at it again
     ready = frames.frame(frames.READY, 0, encode(_ready(worker)))
     worker.output.parts += (ready,)  # the loop writes it: what a late alarm of a hook raises cannot tear it
-    if worker.aio is not None:
-        worker.output.finish()
     return True
 
 
 def _import_the_rest(worker: Worker) -> None:
     """Import whatever the worker may need later: a hook may drop the rights to read these files."""
-    import traceback  # noqa: F401
-
+    try:
+        stdlib.module("traceback")
+    except Exception:  # the application has replaced a module that it needs: tracebacks are plain then
+        pass
     if worker.wake is None:
         from herder import loop  # noqa: F401
 
@@ -235,13 +240,19 @@ def _ready(worker: Worker) -> dict[str, Any]:
     return {"commands": commands, "window": worker.pipeline}
 
 
-def _start_failed(fd: int, error: BaseException) -> None:
-    if isinstance(error, StartFailed):
-        fields = {"kind": "start_failed", "message": str(error)}
-    else:
-        fields = answers.raised("start_failed", error)
-    answers.log(f"herder: the application did not start: {fields.get('traceback', fields['message'])}")
-    write_all(fd, answers.error_frame(0, fields))
+def _start_failed(worker: Worker, error: BaseException, target: str) -> None:
+    """Tell the host why, and only the host, which logs it: on standard error it would be told a second time."""
+    message, refused = text(error), issubclass(type(error), StartFailed)
+    try:
+        from herder import explain
+
+        message = text(explain.explained(message, error, target))
+        error = error.with_traceback(explain.trimmed(error.__traceback__))
+    except BaseException:  # of the exception itself, or a hook has dropped the rights to read this package
+        pass
+    fields = {} if refused else answers.raised("start_failed", error)
+    fields = {**fields, "kind": "start_failed", "message": message}
+    write_all(worker.fd, answers.error_frame(0, fields, max_frame=worker.max_frame))
 
 
 def _serve(worker: Worker) -> int:

@@ -1,4 +1,5 @@
-//! Tells in the log how the workers of each pool come up, and finds out that none ever will. Only reads.
+//! Tells in the log how the workers of each pool come up, and finds out that none ever will; a start that fails is in the pool's own log. Only
+//! reads.
 
 use crate::failure::{Failure, Outcome};
 use herder::{Pool, PoolHealth, PoolState};
@@ -81,14 +82,11 @@ enum Told {
 
 #[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
 async fn one(pool: Pool, starts: Starts) -> Told {
-    let (mut told, mut failed) = ((0, None), false);
+    let (mut told, mut failed) = (0, false);
     while let Ok(health) = pool.health().await {
         starts.note(&pool, &health);
-        let PoolHealth { ready_workers, wanted_workers, last_start_error, state, .. } = health;
-        if last_start_error.is_some() && last_start_error != told.1 {
-            tracing::warn!(pool = %pool.name(), error = last_start_error.as_deref(), "a worker could not be started");
-        }
-        if ready_workers != told.0 {
+        let PoolHealth { ready_workers, wanted_workers, state, .. } = health;
+        if ready_workers != told {
             tracing::info!(pool = %pool.name(), "ready: {ready_workers} of {wanted_workers} workers");
         }
         if ready_workers >= wanted_workers {
@@ -97,7 +95,7 @@ async fn one(pool: Pool, starts: Starts) -> Told {
         if state == PoolState::Failed && !std::mem::replace(&mut failed, true) && starts.is_hopeless() {
             return Told::NothingStarts;
         }
-        told = (ready_workers, last_start_error);
+        told = ready_workers;
         actix_rt::time::sleep(LOOK).await;
     }
     Told::Ready

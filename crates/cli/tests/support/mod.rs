@@ -126,6 +126,21 @@ impl Server {
         Self::spawned(folder, command)
     }
 
+    /// Starts it by a Python script, which becomes the program in its arguments.
+    pub(crate) fn by(script: &str, folder: TempDir) -> Self {
+        let herder = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
+        let mut command = Command::new("python3");
+        command.args(["-c", script]).arg(herder.get_program()).args(herder.get_args());
+        command
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stderr(File::create(folder.path().join("log")).unwrap());
+        for (name, _) in herder.get_envs() {
+            command.env_remove(name); // it sets none
+        }
+        Self::spawned(folder, command)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "it is herder itself that is spawned, and reaped below")]
     fn spawned(folder: TempDir, mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -197,6 +212,11 @@ impl Server {
     /// A file the worker's `wait` waits for; making it lets `wait` go on.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: herder::testing::Signal) {

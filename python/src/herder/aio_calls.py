@@ -1,0 +1,329 @@
+"""Runs the calls of an asyncio worker: async handlers as tasks, sync handlers between two steps of the loop.
+
+Each call is in `unanswered` from the moment it was read until its answer is in the output; it leaves the one and enters
+the other without a call in between, so that an exception at any moment (see `pipe`) gives it neither two answers nor
+none: `rescue` finds those that nothing would answer any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import os
+import types
+from collections import deque
+from functools import partial
+
+from herder import answers, contexts, frames
+from herder.aio_input import of_descriptor
+from herder.aio_rescue import end_stuck_tasks, of_asyncio
+from herder.call import now, task_call
+from herder.codec import encode
+from herder.errors import Interrupted, Refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+    from contextvars import Context
+    from types import FrameType
+    from typing import Any
+
+    from herder.aio_loop import Loop
+    from herder.binding import Command
+    from herder.call import Call, Calls
+    from herder.worker import Worker
+
+
+GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # since Python 3.11
+
+
+@types.coroutine
+def stepped(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -> Generator[Any, Any, Any]:
+    """Await `coroutine`, with `calls.running` saying so while it really runs and not while it waits."""
+    step: Callable[[Any], Any] = coroutine.send
+    value: Any = None
+    while True:
+        try:
+            calls.running = wire_id
+            awaited = step(value)
+        except StopIteration as done:
+            return done.value
+        finally:
+            calls.running = 0
+        try:
+            value = yield awaited
+            step = coroutine.send
+        except BaseException as error:
+            value = error
+            step = coroutine.throw
+
+
+class Pending:
+    """A call that was read and checked, from then until its answer."""
+
+    __slots__ = (
+        "arguments",
+        "begun",
+        "broken",
+        "call",
+        "command",
+        "epoch",
+        "failure",
+        "session",
+        "started",
+        "task",
+        "wire_id",
+    )
+
+    def __init__(
+        self, call: Call, command: Command, arguments: dict[str, Any], session: str | None, epoch: int
+    ) -> None:
+        self.wire_id = call.id
+        self.call = call
+        self.command = command
+        self.arguments = arguments
+        self.session = session
+        self.epoch = epoch
+        self.begun = False  # its handler runs: only then it may be cancelled as a task
+        self.started = 0
+        self.task: asyncio.Task[None] | None = None
+        self.failure: BaseException | None = None  # the reason why Herder cancelled its task, if it did
+        self.broken: set[Any] = set()  # tasks of its handler that were interrupted: each is once
+
+
+class Runner:
+    """The calls of one worker that have no answer yet."""
+
+    def __init__(self, worker: Worker, loop: Loop, answered: Callable[[Pending], None]) -> None:
+        self.worker = worker
+        self.calls = worker.calls
+        self.loop = loop
+        self.base: Context  # what `on_start` left
+        self.answered = answered
+        self.unanswered: dict[int, Pending] = {}
+        self.waiting: deque[Pending] = deque()  # those of them that wait for their turn
+        self.interrupting: set[int] = set()  # those that are to be interrupted until they have their answer
+
+    # --- beginning ----------------------------------------------------------------------------------------------------
+
+    def may_begin(self) -> bool:
+        """Whether a call waits for nothing but its turn of the loop."""
+        running = len(self.unanswered) - len(self.waiting)
+        return bool(self.waiting) and running < self.worker.concurrency
+
+    def begin(self) -> None:
+        """Begin the calls that may begin. At most one sync handler: the loop has a turn before the next."""
+        while self.may_begin():
+            pending = self.waiting[0]
+            if self.unanswered.get(pending.wire_id) is not pending:  # an exception came between its failure and this
+                del self.waiting[0]
+            elif pending.command.is_async:
+                self.begin_task(pending)
+            else:
+                self.flush()  # an answer that is ready must not wait behind this handler
+                self.run_sync(pending)
+                return
+
+    def own_context(self, pending: Pending) -> Context:
+        """Return a new copy of what `on_start` left, for this call."""
+        context = contexts.own(self.base)
+        context.run(task_call.set, pending.call)
+        return context
+
+    def begin_task(self, pending: Pending) -> None:
+        """Make a task of an async handler."""
+        try:
+            del self.waiting[0]
+            task = self.own_context(pending).run(self.loop.create_task, self.run_async(pending))
+            pending.task = task
+            task.add_done_callback(partial(self.task_done, pending))
+        except BaseException as error:
+            self.fail(pending, error)
+
+    def run_sync(self, pending: Pending) -> None:
+        """Run a sync handler, here and now, as in a worker without asyncio: no event loop runs for it."""
+        calls, wire_id = self.calls, pending.wire_id
+        try:
+            pending.begun = True  # before the look at `cancelled`: see `state`
+            del self.waiting[0]
+            context = self.own_context(pending)
+            asyncio._set_running_loop(None)
+            calls.running = wire_id
+            if wire_id in calls.cancelled:
+                raise Refusal("cancelled", "the call was cancelled before it began")
+            pending.started = now()
+            result = context.run(pending.command.call, **pending.arguments)
+            calls.running = 0
+            self.succeed(pending, result)
+        except BaseException as error:
+            calls.running = 0
+            self.fail(pending, error)
+        finally:
+            asyncio._set_running_loop(self.loop)
+
+    async def run_async(self, pending: Pending) -> None:
+        """Run an async handler, as a task."""
+        calls, wire_id = self.calls, pending.wire_id
+        if self.unanswered.get(wire_id) is not pending:
+            return  # an exception came while its task was made: it has its answer
+        try:
+            pending.begun = True  # before the look at `cancelled`: see `state`
+            if wire_id in calls.cancelled:
+                raise Refusal("cancelled", "the call was cancelled before it began")
+            pending.started = now()
+            result = await stepped(pending.command.call(**pending.arguments), wire_id, calls)
+            self.succeed(pending, result)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.fail(pending, error)
+
+    # --- answering ----------------------------------------------------------------------------------------------------
+
+    def succeed(self, pending: Pending, result: Any) -> None:
+        """Answer with a result. Raises `Refusal` when it can't be sent."""
+        ended = now()
+        self.end_fork()
+        payload = encode(result)
+        size, limit = frames.STAMPS_SIZE + len(payload), self.worker.max_frame
+        if size > limit:
+            raise answers.too_large(pending.command.name, size, limit)
+        head = frames.ANSWER.pack(size, frames.RESULT, 0, 0, pending.wire_id, pending.started, ended)
+        self.settle(pending, head, payload)
+
+    def fail(self, pending: Pending, error: BaseException) -> None:
+        """Answer with what the handler raised, or with why there is no result."""
+        wire_id = pending.wire_id
+        ended = now() if pending.started else 0
+        self.end_fork()
+        if self.unanswered.get(wire_id) is not pending:
+            answers.log(f"an exception was raised after the answer of a call:\n{answers.traceback_of(error)}")
+            self.settle(pending)
+            return
+        kind = type(error)  # `isinstance` would ask the object for its `__class__`
+        if issubclass(kind, asyncio.CancelledError) and pending.failure is not None:
+            error = pending.failure
+        elif holds_interrupt(error) or (issubclass(kind, asyncio.CancelledError) and wire_id in self.calls.cancelled):
+            error = Interrupted()
+        self.settle(pending, answers.failure(wire_id, error, pending.started, ended, self.worker.max_frame))
+
+    def settle(self, pending: Pending, *parts: bytes) -> None:
+        """Give a call its answer, if it has none. All of this, or nothing: there is no call between the changes."""
+        wire_id = pending.wire_id
+        if self.unanswered.get(wire_id) is pending:
+            self.worker.output.parts += parts
+            del self.unanswered[wire_id]
+        self.calls.cancelled.pop(wire_id, None)
+        self.interrupting.discard(wire_id)  # after it left `unanswered`: see `interrupt_soon`
+        self.answered(pending)
+        if pending.command.is_async:
+            self.flush()  # at once: another task's next step may take its time
+
+    def flush(self) -> None:
+        """Write what goes. The next turn of the loop meets a broken descriptor again."""
+        try:
+            self.worker.output.flush()
+        except OSError as error:
+            if not of_descriptor(error):
+                raise
+
+    def end_fork(self) -> None:
+        """End the process if the handler forked and this is the child, coming back: it is not the worker."""
+        if self.calls.forked:
+            os._exit(0)
+
+    def task_done(self, pending: Pending, task: asyncio.Task[None]) -> None:
+        """Answer a call whose task ended outside of its `try`, by an exception or a cancel at its first instruction."""
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self.unanswered.get(pending.wire_id) is pending:
+            self.fail(pending, error or RuntimeError("the task of the call ended without an answer"))
+        self.answered(pending)  # again: an exception may have come before it
+
+    # --- cancels ------------------------------------------------------------------------------------------------------
+
+    def state(self, wire_id: int, last_read: int) -> int:
+        """Where a call is that was marked as cancelled just now; for the control thread.
+
+        The loop writes `unanswered` and `begun` and then looks at `cancelled`; this side marks the call first and looks
+        afterwards, at `last_read` before all else: a call that was not read then is refused when it begins.
+        """
+        if wire_id > last_read:
+            return frames.WITHDRAWN
+        pending = self.unanswered.get(wire_id)
+        if pending is None:
+            return frames.FINISHED
+        return frames.RUNNING if pending.begun else frames.WITHDRAWN
+
+    def interrupt_soon(self, wire_id: int) -> None:
+        """From the control thread: what an async handler started is interrupted too, until the call has its answer."""
+        pending = self.unanswered.get(wire_id)
+        if pending is None or not pending.command.is_async:
+            return
+        self.interrupting.add(wire_id)
+        if wire_id not in self.unanswered:  # looked at afterwards: `settle` does these two the other way round
+            self.interrupting.discard(wire_id)
+
+    def cancel(self, wire_id: int, interrupt: bool) -> None:
+        """Answer a call that waits; cancel the task of one that is to be interrupted.
+
+        A task that has not made its first step can't catch the cancel; it looks for itself. One that the signal broke
+        already is left in peace.
+        """
+        pending = self.unanswered.get(wire_id)
+        if pending is None:
+            return
+        if pending in self.waiting:
+            self.withdraw(pending)
+        elif interrupt and pending.begun and pending.task is not None and self.calls.interrupts(wire_id):
+            pending.task.cancel()
+
+    def withdraw(self, pending: Pending) -> None:
+        """Answer a call that waits."""
+        refusal = Refusal("cancelled", "the call was cancelled before it began")
+        failure = answers.failure(pending.wire_id, refusal, 0, 0, self.worker.max_frame)
+        at = self.waiting.index(pending)
+        del self.waiting[at]  # no call from here
+        self.worker.output.parts += (failure,)
+        del self.unanswered[pending.wire_id]  # to here
+        self.settle(pending)
+
+    def breaks(self, frame: FrameType) -> bool:
+        """Whether the signal is to break what runs in `frame`: a task or callback that a handler started.
+
+        Each once, and in no frame of asyncio's: its callbacks would be lost.
+        """
+        call = task_call.get()
+        if call is None or call.id not in self.interrupting:
+            return False
+        pending, task = self.unanswered.get(call.id), asyncio.current_task(self.loop)
+        if pending is None or task is pending.task or task in pending.broken or of_asyncio(frame.f_globals):
+            return False
+        pending.broken.add(task)
+        return True
+
+    # --- exceptions that asyncio's code or this one met ---------------------------------------------------------------
+
+    def disturbed(self, handle: Any, error: BaseException) -> None:
+        """An exception hit a callback of asyncio's, which may have been lost: fail the call for which it was there."""
+        call = handle._context.get(task_call)
+        pending = None if call is None else self.unanswered.get(call.id)
+        if pending is not None and pending.call is call and pending.task is not None and not pending.task.done():
+            pending.failure = error
+            pending.task.cancel()
+
+    def rescue(self, error: BaseException) -> None:
+        """Find the tasks that nothing would wake and the calls that nothing would answer. They fail with `error`."""
+        end_stuck_tasks(self.loop, error)
+        waiting = set(self.waiting)
+        for pending in list(self.unanswered.values()):
+            if pending not in waiting and (pending.task is None or pending.task.done()):
+                task_error = pending.task and not pending.task.cancelled() and pending.task.exception()
+                self.fail(pending, task_error or error)
+
+
+def holds_interrupt(error: BaseException) -> bool:
+    """Whether this is our interrupt, or a group with it, as a task group raises it."""
+    kind: Any = type(error)
+    if issubclass(kind, GROUP):
+        return any(map(holds_interrupt, GROUP.exceptions.__get__(error)))
+    return issubclass(kind, Interrupted)

@@ -1,0 +1,165 @@
+"""Runs `on_session_end` hooks of an asyncio worker: sync ones between two steps of the loop, async ones as tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from contextvars import ContextVar
+from functools import partial
+
+from herder import answers, contexts, hooks
+from herder.aio_calls import stepped
+from herder.binding import is_async
+from herder.errors import HookTimeout
+from herder.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from contextvars import Context
+    from typing import Any
+
+    from herder.aio_calls import Pending
+    from herder.aio_loop import Loop
+    from herder.worker import Worker
+
+
+task_ending: ContextVar[Ending | None] = ContextVar("herder_ending", default=None)  # in hooks and what they start
+
+
+async def as_coroutine(steps: Generator[Any, Any, Any]) -> Any:
+    """`steps` as what asyncio makes a task of."""
+    return await steps  # type: ignore[misc]
+
+
+class Ending:
+    """A session that has ended, and how many of its hooks were begun."""
+
+    __slots__ = ("begun", "epoch", "reason", "session")
+
+    def __init__(self, session: Session, epoch: int, reason: str) -> None:
+        self.session = session
+        self.epoch = epoch
+        self.reason = reason
+        self.begun = 0
+
+
+class Endings:
+    """The sessions whose hooks have not all run. Each is in one of three places; it moves without a call in between."""
+
+    def __init__(self, worker: Worker, loop: Loop, unanswered: dict[int, Pending]) -> None:
+        self.worker = worker
+        self.loop = loop
+        self.base: Context  # what `on_start` left
+        self.unanswered = unanswered
+        self.runnable: deque[Ending] = deque()
+        self.held: dict[Ending, None] = {}  # they wait for calls of the session; in order
+        self.tasks: dict[Ending, asyncio.Task[Any]] = {}  # an async hook runs
+
+    def __bool__(self) -> bool:
+        return bool(self.runnable or self.held or self.tasks)
+
+    def release(self, session: str | None = None) -> None:
+        """Let the ended sessions go on that have no unfinished call any more: this one, or all of those."""
+        for ending in list(self.held):
+            if session in (None, ending.session.id) and not self.has_calls(ending):
+                self.runnable += (ending,)  # no call between these two
+                del self.held[ending]
+
+    def has_calls(self, ending: Ending) -> bool:
+        """Whether the session still has calls of the epoch that ended, or of an earlier one."""
+        id, epoch = ending.session.id, ending.epoch
+        return any(each.session == id and each.epoch <= epoch for each in list(self.unanswered.values()))
+
+    def rescue(self) -> None:
+        """After an exception that may have cost a notice: look at all of them."""
+        self.release()
+        for ending, task in list(self.tasks.items()):
+            if task.done():
+                self.hook_done(ending, task)
+
+    def disturbed(self, handle: Any, error: BaseException) -> None:
+        """An exception hit a callback of asyncio's, which may have been lost: end the hook for which it was there."""
+        ending = handle._context.get(task_ending)
+        task = None if ending is None else self.tasks.get(ending)
+        if ending is not None and task is not None and not task.done():
+            answers.log_hook(ending.session.id, error)
+            task.cancel()
+
+    def run_next(self) -> None:
+        """Run the next hook of the session that is next."""
+        ending = self.runnable[0]
+        every = self.worker.app._on_session_end
+        if ending.begun == len(every):
+            self.worker.sessions.drop(ending.session.id, ending.epoch)
+            del self.runnable[0]
+            return
+        hook = every[ending.begun]
+        ending.begun += 1  # whatever becomes of it, it is not run again
+        try:
+            self.begin(ending, hook)
+        except BaseException as error:
+            answers.log_hook(ending.session.id, error)
+        self.end_fork()
+
+    def begin(self, ending: Ending, hook: Callable[..., Any]) -> None:
+        """Run a sync hook to its end, or make a task of an async one. The others go on after it."""
+        context = contexts.own(self.base)
+        context.run(task_ending.set, ending)
+        result = hook(ending.session, ending.reason) if is_async(hook) else self.run_sync(context, hook, ending)
+        if not asyncio.iscoroutine(result):
+            return
+        task = context.run(self.loop.create_task, self.await_hook(ending, result))
+        task.add_done_callback(partial(self.hook_done, ending))
+        self.tasks[ending] = task  # no call between these two
+        del self.runnable[0]
+
+    def run_sync(self, context: Context, hook: Callable[..., Any], ending: Ending) -> Any:
+        """Run a sync hook with its limit, as in a worker without asyncio: no event loop runs for it."""
+        calls = self.worker.calls
+        try:
+            with hooks.Limit(self.worker, ending.session.id) as running:
+                asyncio._set_running_loop(None)
+                try:
+                    calls.running = running.id
+                    return context.run(hook, ending.session, ending.reason)
+                finally:
+                    calls.running = 0
+        finally:
+            asyncio._set_running_loop(self.loop)
+
+    async def await_hook(self, ending: Ending, hook: Any) -> None:
+        """Await an async hook with its limit: it is cancelled then, and left alone if it goes on regardless."""
+        calls, limit = self.worker.calls, self.worker.hook_limit
+        task = None
+        try:
+            with hooks.Limit(self.worker, ending.session.id) as running:
+                task = self.loop.create_task(as_coroutine(stepped(hook, running.id, calls)))
+                done, _ = await asyncio.wait({task}, timeout=limit)
+                if not done:
+                    task.cancel()
+                    done, _ = await asyncio.wait({task}, timeout=limit)
+                    if not done or task.cancelled():
+                        raise HookTimeout(f"it ran longer than {limit:g} s")
+                task.result()
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if task is not None:
+                task.cancel()  # for the case that this one was cancelled, and not the hook
+            answers.log_hook(ending.session.id, error)
+        self.end_fork()
+
+    def hook_done(self, ending: Ending, task: asyncio.Task[Any]) -> None:
+        """Let a session go on whose async hook is over."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            answers.log_hook(ending.session.id, error)
+        if self.tasks.get(ending) is task:
+            self.runnable += (ending,)  # no call between these two
+            del self.tasks[ending]
+
+    def end_fork(self) -> None:
+        """End the process if a hook forked and this is the child, coming back: it is not the worker."""
+        if self.worker.calls.forked:
+            os._exit(0)

@@ -1,0 +1,68 @@
+"""What an exception in asyncio's own code leaves behind: tasks that nothing would wake. They are found and ended."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from herder import answers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from herder.aio_loop import Loop
+
+
+def end_stuck_tasks(loop: Loop, error: BaseException) -> None:
+    """Find the tasks that nothing would wake. They end with `error`, and whoever waits for them goes on."""
+    ready = {id(getattr(handle._callback, "__self__", None)) for handle in list(loop._ready)}
+    for task in asyncio.all_tasks(loop):
+        if id(task) not in ready and is_stuck(task):
+            end(task, error)
+        elif waits_in_vain(task):
+            attempt(task._fut_waiter.set_exception, error)  # type: ignore[attr-defined]
+
+
+def is_stuck(task: asyncio.Task[Any]) -> bool:
+    """Whether a task waits for a future that is done, or for none. Then only a callback that is ready wakes it."""
+    waits_for = getattr(task, "_fut_waiter", task)  # a task factory's own type may have no such attribute
+    return not task.done() and (waits_for is None or waits_for.done())
+
+
+def waits_in_vain(task: asyncio.Task[Any]) -> bool:
+    """Whether a task was cancelled, but not what it waits for: a `gather` whose last callback was lost refuses it."""
+    waits_for = getattr(task, "_fut_waiter", None)
+    return waits_for is not None and not waits_for.done() and getattr(task, "_must_cancel", False)
+
+
+def end(task: asyncio.Task[Any], error: BaseException) -> None:
+    """End a task that nothing would wake, and its coroutine."""
+    attempt(partial(asyncio.Future.set_exception, task), error)  # `Task` refuses it: this is not the way a task ends
+    attempt(task.get_coro().close)  # type: ignore[union-attr,unused-ignore]
+
+
+def attempt(function: Callable[..., Any], *error: BaseException) -> None:
+    """Call `function` with the error, if there is one. What that raises goes to the log."""
+    if error and isinstance(error[0], StopIteration):  # no future takes one
+        error = (RuntimeError(f"raised {error[0]!r}"),)
+    try:
+        function(*error)
+    except BaseException as failed:
+        answers.log(f"a task that was ended raised:\n{answers.traceback_of(failed)}")
+
+
+def of_asyncio(names: dict[str, Any]) -> bool:
+    """Whether these are the globals of a module of asyncio, or of this package."""
+    return str(names.get("__name__")).partition(".")[0] in ("asyncio", "herder")
+
+
+def of_asyncio_callback(handle: Any, error: BaseException) -> bool:
+    """Whether `error` came out of a step of a task, or a callback, of asyncio's own, and not as the task's own end."""
+    callback = handle._callback
+    task = getattr(callback, "__self__", None)
+    if isinstance(task, asyncio.Task):
+        return not (task.done() and not task.cancelled() and task.exception() is error)
+    plain = getattr(callback, "func", callback)
+    return of_asyncio({"__name__": getattr(plain, "__module__", None)})

@@ -1,0 +1,147 @@
+"""What the annotations of a handler stand for. They may be text, and name what only type checkers import.
+
+`if TYPE_CHECKING: from herder import Session` must not turn a session into an argument that callers can supply.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import functools
+import inspect
+import linecache
+import sys
+
+from herder.call import Call
+from herder.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+UNIONS = ("UnionType", "_UnionGenericAlias", "Union", "Either")
+OURS: dict[str, Any] = {"Session": Session, "Call": Call}
+
+
+class _Anything(type):
+    """Lets an unknown name have attributes: `h.Session`, where only type checkers know `h`."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return OURS.get(name, Unknown)
+
+
+class Unknown(metaclass=_Anything):
+    """An annotation that does not exist at run time: not checked."""
+
+    def __class_getitem__(cls, _item: Any) -> type[Unknown]:
+        return cls
+
+
+class Either:
+    """A union whose members were text."""
+
+    def __init__(self, *members: Any) -> None:
+        self.__args__ = members
+
+    def __class_getitem__(cls, items: Any) -> Either:
+        """Stand for `typing.Union`."""
+        return cls(*(items if isinstance(items, tuple) else (items,)))
+
+
+class Maybe:
+    """Stands for `typing.Optional`, where only type checkers import that."""
+
+    def __class_getitem__(cls, item: Any) -> Either:
+        return Either(item, None)
+
+
+TYPING = {"Optional": Maybe, "Union": Either}
+
+
+class _Names:
+    """The local names of an annotation: those that neither its module nor Python has."""
+
+    def __init__(self, home: dict[str, Any]) -> None:
+        self.home = home
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.home or hasattr(builtins, name):
+            raise KeyError(name)  # looked up there next
+        module, _, original = _imports(str(self.home.get("__file__"))).get(name, name).rpartition(".")
+        if name in OURS or (module.partition(".")[0] == "herder" and original in OURS):
+            return OURS[name if name in OURS else original]
+        return TYPING.get(original, Unknown)
+
+
+@functools.lru_cache(16)
+def _imports(file: str) -> dict[str, str]:
+    """What the names in a file are imported from, also for type checkers alone: `S` may be `herder.Session`."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError, RecursionError):
+        return {}
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            package = f"{node.module}." if isinstance(node, ast.ImportFrom) and not node.level else ""
+            found.update({each.asname or each.name: package + each.name for each in node.names})
+    return found
+
+
+def evaluated(annotation: Any, home: dict[str, Any]) -> Any:
+    """What `annotation` stands for in a module with the names `home`; `Unknown` for what has no meaning at run time."""
+    for _ in range(8):  # text may stand for text
+        text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
+        if not isinstance(text, str):
+            return _hashable(_members_evaluated(annotation, home))
+        try:
+            annotation = eval(text, home, _Names(home))  # type: ignore[arg-type]
+        except Exception:
+            return OURS.get(text.rpartition(".")[2], Unknown)
+    return Unknown
+
+
+def _members_evaluated(annotation: Any, home: dict[str, Any]) -> Any:
+    """`Optional["Session"]`: the members of a union may be text too. So may what `Annotated` is about."""
+    kind = type(annotation).__name__
+    if kind == "TypeAliasType":  # `type S = herder.Session | None`
+        try:
+            return evaluated(annotation.__value__, home)
+        except NameError:
+            return Unknown
+    if kind == "_AnnotatedAlias":
+        inner = evaluated(annotation.__origin__, home)
+        return inner if any(asks_for(inner, each) for each in OURS.values()) else annotation
+    members = annotation.__args__ if kind in UNIONS else ()
+    if any(isinstance(each, str) or hasattr(each, "__forward_arg__") for each in members):
+        return Either(*(evaluated(each, home) for each in members))
+    return annotation
+
+
+def _hashable(annotation: Any) -> Any:
+    """`Annotated[int, []]` and the like can't be looked up: unknown."""
+    try:
+        hash(annotation)
+    except TypeError:
+        return Unknown
+    return annotation
+
+
+def asks_for(annotation: Any, wanted: type) -> bool:
+    """Whether the annotation is `wanted`, or a union with it (`herder.Session | None` still asks for one)."""
+    if annotation is wanted:
+        return True
+    return any(asks_for(each, wanted) for each in getattr(annotation, "__args__", None) or ())
+
+
+def home_of(function: Any) -> dict[str, Any]:
+    """Where names in the annotations of a function, or of a class that is called, are looked up."""
+    function = inspect.unwrap(function)
+    if isinstance(function, type):
+        makers = (getattr(function, name, None) for name in ("__new__", "__init__"))
+        found = next((each for each in makers if hasattr(each, "__globals__")), None)
+        module = vars(sys.modules.get(function.__module__, builtins))
+        return module if found is None else inspect.unwrap(found).__globals__
+    return getattr(function, "__globals__", {})

@@ -1,0 +1,106 @@
+"""What signals do to a worker process, and when an interrupt has to wait.
+
+A worker ignores SIGINT, and SIGTERM until its host asks for the end: both may come to every process of a service at
+once, and the host then lets calls finish. Both are ignored by a handler, not by SIG_IGN, which programs that the
+application starts would inherit.
+"""
+
+from __future__ import annotations
+
+import _thread
+import faulthandler
+import os
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from types import CodeType, FrameType
+
+IMPORT_MACHINERY = "<frozen importlib._bootstrap"  # and `_bootstrap_external`
+held = False  # whether SIGTERM is ignored until `restore_sigterm`
+masks: dict[int, set[int]] = {}  # of the threads that fork right now
+
+
+def install() -> None:
+    """Ignore SIGINT, leave SIGTERM at its default, print the stacks of all threads for SIGUSR1.
+
+    Called on the main thread, once.
+    """
+    _ignore(signal.SIGINT)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_forked)
+
+
+def hold_sigterm() -> None:
+    """Ignore SIGTERM until `restore_sigterm`. Called on the main thread, when there is a thread that can restore it."""
+    # `signal.signal` works on the main thread only, and that may be stuck in C at the shutdown. faulthandler puts back
+    # what it replaced by a plain `sigaction`, from any thread. Its own handler never runs, since ours takes its place:
+    # it would write to a descriptor that the application may have closed, and might leave another `errno` behind.
+    global held
+    faulthandler.register(signal.SIGTERM, file=2, all_threads=False)
+    _ignore(signal.SIGTERM)
+    held = True
+
+
+def restore_sigterm() -> None:
+    """Let SIGTERM end the process again, also while the main thread is stuck in C. Any thread may call it, repeatedly.
+
+    A handler of the application's own is left alone. `signal.getsignal` is not told of the change.
+    """
+    global held
+    if not held or signal.getsignal(signal.SIGTERM) is not ignore:
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    try:
+        # One that came before may still be pending, if the main thread has had no processor since. It would end the
+        # process now. Only a thread that blocks a signal can take it.
+        if hasattr(signal, "sigtimedwait"):
+            signal.sigtimedwait((signal.SIGTERM,), 0)
+        faulthandler.unregister(signal.SIGTERM)
+        held = False
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def must_wait(frame: FrameType | None, own: Container[CodeType]) -> bool:
+    """Whether an interrupt would break what must be whole in `frame` or its callers, up to the first in `own`.
+
+    These are imports, since a module whose import is broken in the middle may fail for ever (C extensions are
+    initialized once per process), and the hooks of this file that surround a fork.
+    """
+    while frame is not None and frame.f_code not in own:
+        file = frame.f_code.co_filename
+        if file.startswith(IMPORT_MACHINERY) or file == ignore.__code__.co_filename:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def ignore(_signal: int, _frame: FrameType | None) -> None:
+    """Do nothing."""
+
+
+def _ignore(number: int) -> None:
+    signal.signal(number, ignore)
+    signal.siginterrupt(number, False)  # C code that does not expect EINTR must not see it
+
+
+def _before_fork() -> None:
+    # A signal that meets the fork before it has its own dispositions would be ignored there, and lost.
+    masks[_thread.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+
+
+def _after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(_thread.get_ident()))
+
+
+def _forked() -> None:
+    """Give a fork the defaults: a join after `multiprocessing.Process.terminate` would never return."""
+    if signal.getsignal(signal.SIGINT) is ignore:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGTERM) is ignore:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _after_fork()

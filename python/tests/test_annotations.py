@@ -1,0 +1,128 @@
+"""What annotations ask for, however they are written: a session is never an argument that a caller can supply."""
+
+import importlib.util
+import sys
+
+import pytest
+
+from herder.binding import Command
+from herder.errors import Refusal
+
+if sys.version_info < (3, 14):
+    FUTURE = "from __future__ import annotations\n"
+else:
+    FUTURE = ""
+CHECKERS = "from typing import TYPE_CHECKING, Annotated, Optional, Union\nif TYPE_CHECKING:\n    {}\n"
+
+
+def commanded(tmp_path, text, name="f"):
+    """The command that `f` becomes, in a file of its own."""
+    path = tmp_path / "app.py"
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location("app_of_annotations", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where `dataclasses` looks
+    try:
+        spec.loader.exec_module(module)
+        return Command("f", getattr(module, name), False)
+    finally:
+        del sys.modules[spec.name]
+
+
+def assert_filled_in(command, parameter="s"):
+    assert command.session_as == parameter and parameter not in command.takes
+    with pytest.raises(Refusal, match="unexpected argument"):
+        command.check({parameter: "forged"})
+
+
+ANNOTATIONS = [
+    ("from herder import Session", "Session"),
+    ("from herder import Session", "Session | None"),
+    ("from herder import Session", "None | Session"),
+    ("from herder import Session", "Optional[Session]"),
+    ("from herder import Session", "Union[None, Session]"),
+    ("from herder import Session", "Optional['Session']"),
+    ("from herder import Session", "Optional['Session | None']"),
+    ("from herder import Session", "Annotated[Session, 'theirs']"),
+    ("from herder import Session", "Thing | Session"),
+    ("from herder import Session", "Session | Thing[int]"),
+    ("from herder import Session as S", "S | None"),
+    ("from herder.session import Session as S", "Optional[S]"),
+    ("import herder", "herder.Session"),
+    ("import herder", "herder.Session | None"),
+    ("import herder as h", "h.Session | None"),
+    ("import herder as h", "Optional[h.Session]"),
+]
+
+
+@pytest.mark.parametrize("imported,annotation", ANNOTATIONS)
+def test_a_session_that_only_type_checkers_import(tmp_path, imported, annotation):
+    """As text by `from __future__ import annotations`, and as text that was written so."""
+    later = f"def f(n: int, s: {annotation} = None): pass\n"
+    assert_filled_in(commanded(tmp_path, FUTURE + CHECKERS.format(imported) + later))
+    if "'" not in annotation:
+        quoted = f'def f(n: int, s: "{annotation}" = None): pass\n'
+        assert_filled_in(commanded(tmp_path, CHECKERS.format(imported) + quoted))
+
+
+@pytest.mark.parametrize("annotation", ["Optional[Session]", "Union[Session, None]"])
+def test_typing_may_be_there_for_type_checkers_alone(tmp_path, annotation):
+    text = f"{FUTURE}TYPE_CHECKING = False\nif TYPE_CHECKING:\n    from typing import Optional, Union\n"
+    assert_filled_in(commanded(tmp_path, f"{text}    from herder import Session\ndef f(s: {annotation}): pass\n"))
+
+
+@pytest.mark.parametrize("annotation", ["Optional['Session']", "Annotated['Session', 1]", "ALIAS", "'ALIAS'"])
+def test_text_within_an_annotation(tmp_path, annotation):
+    text = CHECKERS.format("from herder import Session") + "ALIAS = 'Session | None'\n"
+    assert_filled_in(commanded(tmp_path, f"{text}def f(s: {annotation}): pass\n"))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "class f:\n    def __init__(self, s: Session | None = None): pass\n",
+        "class f:\n    def __new__(cls, s: 'Optional[Session]' = None): pass\n",
+        "import dataclasses\n@dataclasses.dataclass\nclass f:\n    s: Session | None = None\n",
+        "class Base:\n    def __init__(self, s: Optional[Session] = None): pass\nclass f(Base):\n    func = print\n",
+        "import functools as f\nclass C:\n    def __init__(self, s: Session | None): pass\nf = f.partial(C)\n",
+        "class C:\n    def __call__(self, s: Session | None): pass\nf = C()\n",
+    ],
+)
+def test_classes_as_commands(tmp_path, shape):
+    assert_filled_in(commanded(tmp_path, FUTURE + CHECKERS.format("from herder import Session") + shape))
+
+
+def test_a_call_that_only_type_checkers_import(tmp_path):
+    text = FUTURE + CHECKERS.format("from herder import Call as C") + "def f(c: C | None = None): pass\n"
+    command = commanded(tmp_path, text)
+    assert command.call_as == "c" and command.takes == {}
+
+
+def test_other_annotations_stay_arguments(tmp_path):
+    """What is checked stays checked; what is unknown fits everything; a class of the same name is another class."""
+    text = FUTURE + CHECKERS.format("from nowhere import Thing") + "class Session: pass\n"
+    command = commanded(tmp_path, text + "def f(n: Optional[int], t: Thing[int] | None, s: Session): pass\n")
+    assert command.session_as is None and command.takes.keys() == {"n", "t", "s"}
+    command.check({"n": None, "t": [1], "s": "text"})
+    with pytest.raises(Refusal, match="must be int or null"):
+        command.check({"n": "x", "t": 1, "s": 1})
+
+
+def test_two_parameters_for_the_session_are_refused(tmp_path):
+    """Only one would be filled in, and callers could supply the other."""
+    with pytest.raises(TypeError, match=r"herder\.Session: a, b"):
+        commanded(tmp_path, "import herder\ndef f(a: herder.Session, b: 'herder.Session | None' = None): pass\n")
+
+
+def test_a_worker_fills_it_in(start):
+    host = start(
+        """
+        from typing import TYPE_CHECKING
+        if TYPE_CHECKING: from herder import Session as S
+
+        @app.command
+        def who(session: "S | None" = None): return getattr(session, "id", session)
+        """
+    )
+    assert host.call("who", session="ann").result == "ann"
+    assert host.call("who").refused == "bad_arguments"

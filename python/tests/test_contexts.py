@@ -1,0 +1,101 @@
+"""R26: what a call sees and leaves: contexts, decimal contexts and the current call are its own."""
+
+import pytest
+
+SYNC = """
+import contextvars, decimal, threading
+
+color = contextvars.ContextVar("color", default="none")
+threads = []
+
+@app.on_start
+def begin():
+    color.set("of on_start")
+    decimal.getcontext().prec = 12
+
+@app.command
+def paint(to: str, session: herder.Session) -> str:
+    before = color.get()
+    color.set(to)
+    return before
+
+@app.command
+def third(prec: int) -> list:
+    before = decimal.getcontext().prec
+    decimal.getcontext().prec = prec
+    return [before, str(decimal.Decimal(1) / 3)]
+
+@app.on_session_end
+def end(session: herder.Session, reason: str):
+    print(color.get(), decimal.getcontext().prec)
+    color.set("of a hook")
+    decimal.getcontext().prec = 3
+
+@app.command
+def leave_a_thread(call: herder.Call) -> int:
+    ask, told = threading.Event(), threading.Event()
+    def look():
+        ask.wait()
+        try:
+            said.append(herder.current_call().id)
+        except RuntimeError as error:
+            said.append(str(error))
+        told.set()
+    said = []
+    threading.Thread(target=look, daemon=True).start()
+    threads.append((ask, told, said))
+    return call.id
+
+@app.command
+def ask_the_thread() -> list:
+    ask, told, said = threads.pop()
+    ask.set()
+    told.wait()
+    return said
+"""
+
+
+def test_r26_a_call_sees_what_on_start_left_and_nothing_of_another_call(start):
+    host = start(SYNC)
+    assert host.call("paint", to="red", session="ann").result == "of on_start"
+    assert host.call("paint", to="blue", session="ann").result == "of on_start"
+    assert host.call("third", prec=4).result == [12, "0.3333"]
+    assert host.call("third", prec=5).result == [12, "0.33333"]
+
+
+def test_r26_a_hook_has_a_context_of_its_own(start):
+    host = start(SYNC)
+    for session in ("ann", "bob"):
+        host.end_session(session)
+        assert host.wait_for_line() == "of on_start 12"
+    assert host.call("paint", to="red", session="ann").result == "of on_start"
+
+
+def test_r26_a_thread_left_over_from_a_call_has_no_current_call(start):
+    host = start(SYNC)
+    host.call("leave_a_thread")
+    assert host.call("ask_the_thread").result == ["no call is running here"]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_r26_a_call_that_memory_has_no_room_for_has_an_error(start, large):
+    """At the large frame memory ends while it is read, at the other while its arguments are made."""
+    host = start(
+        """
+        import resource
+
+        @app.command
+        def limit(extra: int) -> None:
+            with open("/proc/self/statm") as f:
+                now = int(f.read().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (now + extra, resource.RLIM_INFINITY))
+
+        @app.command
+        def count(items: list) -> int: return len(items)
+        """
+    )
+    host.call("limit", extra=40 << 20)
+    items = b'{"items":[' + b"{},[]," * (8 << 20 if large else 1 << 20) + b"1]}"
+    answer = host.call("count", items)
+    assert answer.error["type"] == "MemoryError", answer.error
+    assert host.call("count", items=[1, 2]).result == 2
