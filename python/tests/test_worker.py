@@ -461,3 +461,28 @@ def test_annotations_as_text(start, tmp_path):
     host = start(f"{tmp_path}/late.py:app")
     assert host.call("f", n=None, thing="t", session="ann").result == [None, "t", "ann"]
     assert host.call("f", n="x", thing="t", session="ann").refused == "bad_arguments"
+
+
+@pytest.mark.parametrize("way", ["def", "async def"])
+def test_a_large_frame_does_not_stay(start, way):
+    """An idle worker keeps neither the arguments nor the result of its last call."""
+    host = start(
+        f"""
+        @app.command
+        {way} size(text: str) -> int: return len(text)
+        @app.command
+        {way} text(size: int) -> str: return "x" * size
+        """
+    )
+
+    def resident():
+        with open(f"/proc/{host.process.pid}/statm") as file:
+            return int(file.read().split()[1]) * 4096
+
+    large, before = 40 << 20, resident()
+    assert host.call("size", text="x" * large).result == large
+    assert host.call("size", text="x").result == 1
+    assert resident() - before < large // 2
+    assert len(host.call("text", size=large).result) == large
+    assert host.call("size", text="x").result == 1
+    assert resident() - before < large // 2

@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
 
 use super::{Blow, Census, Figures, MARK, Rng, Striker, Whole, descriptors, resident, zombies};
-use crate::{Call, Error, Pool, PoolConfig, Reply, Result, WorkerInfo, WorkerRef};
+use crate::{Call, Error, Pool, PoolConfig, PoolState, Reply, Result, WorkerInfo, WorkerRef};
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use std::{
@@ -149,6 +149,7 @@ impl Storm {
                 sleep(10 * LOOK).await;
             }
         };
+        let failures = self.failures();
         let storm = async {
             sleep(Duration::from_secs(1)).await;
             let warm = resident();
@@ -162,8 +163,21 @@ impl Storm {
             ended = storm => ended,
             () = self.whole.watch() => (resident(), false),
             () = telling => (resident(), false),
+            () = failures => (resident(), false),
         };
         self.figures(begun, warm, whole)
+    }
+
+    /// Counts how often the pool fails; ends with the pool.
+    async fn failures(&self) {
+        let mut was = PoolState::Running;
+        while let Ok(health) = self.pool.health().await {
+            if health.state == PoolState::Failed && was != PoolState::Failed {
+                self.with(|tally| tally.figures.pool_failures += 1);
+            }
+            was = health.state;
+            sleep(LOOK).await;
+        }
     }
 
     fn figures(&self, begun: Instant, warm: u64, whole: bool) -> Figures {

@@ -67,6 +67,9 @@ pub struct Figures {
     pub whole_ms_max: Option<f64>,
     /// Whether the pool was whole in the end, and answered.
     pub whole: bool,
+    /// How often the pool failed by its own limit of restarts, `restart.max`.
+    #[serde(default)]
+    pub pool_failures: u64,
     /// How much more main memory the host has in the end than after it was warm.
     pub rss_growth_mb: f64,
     /// Workers killed.
@@ -110,6 +113,12 @@ impl Figures {
         if self.ok_share_not_in_flight < SHARE {
             broken.push(format!("ok_share_not_in_flight is {:.4}, below {SHARE}", self.ok_share_not_in_flight));
         }
+        if self.pool_failures > 0 && !broken.is_empty() {
+            let times = times(self.pool_failures);
+            broken.push(format!(
+                "the pool failed {times} by its own restart limit: raise `restart.max`, or kill less often"
+            ));
+        }
         broken
     }
 
@@ -147,6 +156,13 @@ impl Figures {
                 format!("median {}, longest {}", millis(self.replaced_ms_median), millis(self.replaced_ms_max)),
             ),
             ("whole again", format!("median {}, longest {}", millis(self.whole_ms_median), millis(self.whole_ms_max))),
+            (
+                "pool failed",
+                match self.pool_failures {
+                    0 => "no".into(),
+                    count => format!("{} (its restart limit: `restart.max`)", times(count)),
+                },
+            ),
             ("whole in the end", if self.whole { "yes" } else { "NO" }.into()),
             (
                 "left behind",
@@ -160,6 +176,10 @@ impl Figures {
         }
         text.trim_end().into()
     }
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".into() } else { format!("{count} times") }
 }
 
 #[cfg(test)]
@@ -193,6 +213,22 @@ mod tests {
             change(&mut figures);
             assert!(matches!(&figures.broken()[..], [only] if only.starts_with(why)), "{why}: {:?}", figures.broken());
         }
+    }
+
+    /// What follows from the pool's own limit is told with it.
+    #[test]
+    fn a_restart_limit_that_was_met_is_named() {
+        let failed = |share| Figures { pool_failures: 2, ok_share_not_in_flight: share, ..right() };
+        assert_eq!(failed(0.99).broken(), Vec::<String>::new(), "it fails as configured");
+        let broken = failed(0.5).broken();
+        assert!(
+            broken.len() == 2 && broken[1].starts_with("the pool failed 2 times by its own restart limit"),
+            "{broken:?}"
+        );
+        assert!(
+            failed(0.99).table().contains("pool failed          2 times")
+                && right().table().contains("pool failed          no")
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The document as a whole: its tables, which pool is of which type, and the order of checking, merging, building. Nothing
 //! is built from a file in which anything is wrong.
 
+use super::Programs;
 use super::check::{Check, Owner};
 use super::error::Report;
 use super::merge::merged;
@@ -14,7 +15,12 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 /// Checks the whole, and builds the pools if nothing was wrong.
-pub(super) fn read(report: &mut Report<'_>, root: &DeTable<'_>, folder: &Path) -> (Server, Vec<PoolConfig>) {
+pub(super) fn read(
+    report: &mut Report<'_>,
+    root: &DeTable<'_>,
+    folder: &Path,
+    programs: Programs,
+) -> (Server, Vec<PoolConfig>) {
     let tables = ["server", "defaults", "pools"];
     for (name, _) in root.iter().filter(|(name, _)| !tables.contains(&name.get_ref().as_ref())) {
         let name_text = name.get_ref().as_ref();
@@ -29,7 +35,7 @@ pub(super) fn read(report: &mut Report<'_>, root: &DeTable<'_>, folder: &Path) -
     if pools.is_empty() && report.is_empty() {
         report.add(&(0..0), "pools", "there is no pool: add a table [pools.NAME] with an `app`");
     }
-    let built = if report.is_empty() { build(report, &pools, defaults, folder) } else { Vec::new() };
+    let built = if report.is_empty() { build(report, &pools, defaults, folder, programs) } else { Vec::new() };
     (server, built)
 }
 
@@ -39,6 +45,7 @@ fn build(
     pools: &[Found<'_, '_>],
     defaults: Option<&DeTable<'_>>,
     folder: &Path,
+    programs: Programs,
 ) -> Vec<PoolConfig> {
     let plain = match toml::from_str(report.text()) {
         Ok(plain) => plain,
@@ -47,8 +54,12 @@ fn build(
             return Vec::new();
         }
     };
+    let found = |config: PoolConfig| match programs {
+        Programs::Unseen => Ok(config),
+        Programs::Found => config.find_programs().map(|()| config),
+    };
     let built = pools.iter().filter_map(|pool| {
-        let (span, key, message) = match raw(&plain, pool).map(|raw| raw.build(pool.name, folder)) {
+        let (span, key, message) = match raw(&plain, pool).map(|raw| raw.build(pool.name, folder).and_then(found)) {
             Ok(Ok(config)) => return Some(config),
             Ok(Err(error)) => pool.refused(&error, defaults),
             Err(error) => (pool.span.clone(), format!("pools.{}", pool.name), error.message().into()),

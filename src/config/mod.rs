@@ -63,10 +63,16 @@ impl Config {
     /// # Errors
     /// When the file can't be read, or anything in it is wrong.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let path = path.as_ref();
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        read(&text, folder, &path.display().to_string())
+        load(path.as_ref(), Programs::Unseen)
+    }
+
+    /// Reads a file as [`load`](Self::load) does, and looks for what its pools start: the files of apps, interpreters, programs
+    /// ([`PoolConfig::find_programs`]). Starts nothing. Blocks on the file system.
+    ///
+    /// # Errors
+    /// When the file can't be read, anything in it is wrong, or one of them is not there.
+    pub fn load_with_programs(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        load(path.as_ref(), Programs::Found)
     }
 
     /// Reads a text as if it were a file in this folder; errors call it `herder.toml`.
@@ -74,14 +80,29 @@ impl Config {
     /// # Errors
     /// When anything in it is wrong.
     pub fn from_toml(text: &str, folder: &Path) -> Result<Self, ConfigError> {
-        read(text, folder, NAMELESS)
+        read(text, folder, NAMELESS, Programs::Unseen)
     }
 }
 
-fn read(text: &str, folder: &Path, file: &str) -> Result<Config, ConfigError> {
+/// Whether what pools start has to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Programs {
+    /// It is not looked for.
+    Unseen,
+    /// It is looked for, and what is not there is a problem.
+    Found,
+}
+
+fn load(path: &Path, programs: Programs) -> Result<Config, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    read(&text, folder, &path.display().to_string(), programs)
+}
+
+fn read(text: &str, folder: &Path, file: &str, programs: Programs) -> Result<Config, ConfigError> {
     let mut report = Report::new(text);
     let (server, pools) = match DeTable::parse(text) {
-        Ok(root) => document::read(&mut report, root.get_ref(), folder),
+        Ok(root) => document::read(&mut report, root.get_ref(), folder, programs),
         Err(error) => {
             report.add(&error.span().unwrap_or_default(), "", one_line(error.message()));
             (Server::default(), Vec::new())

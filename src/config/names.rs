@@ -7,12 +7,16 @@ use herder_actors::schema::{Key, TABLE};
 /// Keys that are planned. To take them and do nothing would be worse than to refuse them.
 const LATER: &[&str] = &["lazy"];
 
+/// What other servers call `pool_size`.
+const POOL_SIZE: &[&str] = &["workers", "num_workers", "max_workers", "processes", "size"];
+
 /// What to say of a key of a pool that is none.
 pub(super) fn unknown_in_pool(prefix: &str, name: &str) -> String {
     if prefix.is_empty() && LATER.contains(&name) {
         return "comes with a later version; leave it out until then".into();
     }
-    match (legacy::key(name), misplaced(name)) {
+    let path = misplaced(name).or_else(|| (prefix.is_empty() && POOL_SIZE.contains(&name)).then_some("pool_size"));
+    match (legacy::key(name), path) {
         (Some(answer), _) => answer,
         (None, Some(path)) => format!("unknown key; did you mean `{path}`?{}", listed(&names_under(prefix))),
         (None, None) => unknown(name, &names_under(prefix)),
@@ -67,6 +71,13 @@ mod tests {
     #[test]
     fn keys_that_come_later_are_not_there_yet() {
         assert!(LATER.iter().all(|name| !is_group(name) && Key::find(name).is_none()));
+    }
+
+    #[test]
+    fn names_of_other_servers_are_no_keys() {
+        assert!(
+            POOL_SIZE.iter().all(|name| !is_group(name) && Key::find(name).is_none() && legacy::key(name).is_none())
+        );
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! The `[server]` table: where the server listens, which hosts it answers to, and its token.
 
+use super::duration;
 use super::error::Report;
 use super::names::unknown;
 use herder_actors::ErrorDetail;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use std::{fmt, str::FromStr};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 4] = ["listen", "hosts", "token", "errors"];
+const KEYS: [&str; 5] = ["listen", "hosts", "token", "errors", "keep_alive"];
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const LISTEN: &str = "an IP address with a port, such as \"127.0.0.1:7878\" or \"[::1]:7878\"";
 const HOSTS: &str =
     "a list of host names, each as a browser sends it: \"herder.example.org\" or \"herder.example.org:8443\"";
 const ERRORS: &str = "\"full\" or \"brief\"";
+const KEEP_ALIVES: &str = "a duration up to 24h, such as \"75s\"; with \"0s\" each connection closes after its answer";
 const TOKEN: &str = "1 to 1024 visible ASCII characters, without spaces";
 
 /// Where and how the server answers.
@@ -21,17 +25,25 @@ const TOKEN: &str = "1 to 1024 visible ASCII characters, without spaces";
 pub struct Server {
     /// Where it listens; `127.0.0.1:7878` unless set.
     pub listen: SocketAddr,
-    /// Names it answers to beside localhost and its own address, as `name` or `name:port`; none unless set.
+    /// Names it answers to beside loopback names and its own addresses, as `name` or `name:port`; none unless set.
     pub hosts: Vec<String>,
     /// What callers have to show; nothing unless set.
     pub token: Option<Token>,
     /// How much of an error callers are shown; unless set, full where it listens on loopback, else brief.
     pub errors: Option<ErrorDetail>,
+    /// How long an idle connection stays open for its next request; 75 s unless set. With 0 each connection closes after its answer.
+    pub keep_alive: Duration,
+}
+
+impl Server {
+    /// The longest [`keep_alive`](Self::keep_alive).
+    pub const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(24 * 60 * 60);
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7878)), hosts: Vec::new(), token: None, errors: None }
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 7878));
+        Self { listen, hosts: Vec::new(), token: None, errors: None, keep_alive: KEEP_ALIVE }
     }
 }
 
@@ -83,6 +95,7 @@ pub(super) fn read(report: &mut Report<'_>, table: &DeTable<'_>) -> Server {
             "hosts" => put(&mut server.hosts, hosts(value), HOSTS),
             "token" => put(&mut server.token, token(value), TOKEN),
             "errors" => put(&mut server.errors, errors(value), ERRORS),
+            "keep_alive" => put(&mut server.keep_alive, keep_alive(value), KEEP_ALIVES),
             _ => {
                 report.add(&name.span(), format!("server.{key}"), unknown(key, &KEYS));
                 continue;
@@ -112,6 +125,10 @@ fn token(value: &Spanned<DeValue<'_>>) -> Option<Option<Token>> {
 
 fn errors(value: &Spanned<DeValue<'_>>) -> Option<Option<ErrorDetail>> {
     value.get_ref().as_str()?.parse().ok().map(Some)
+}
+
+fn keep_alive(value: &Spanned<DeValue<'_>>) -> Option<Duration> {
+    duration::parse(value.get_ref().as_str()?).ok().filter(|time| *time <= Server::LONGEST_KEEP_ALIVE)
 }
 
 fn hosts(value: &Spanned<DeValue<'_>>) -> Option<Vec<String>> {

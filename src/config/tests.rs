@@ -287,10 +287,14 @@ fn r9_defaults_reach_the_pools_they_are_for() {
 #[test]
 fn r51_unknown_keys() {
     assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
+    for other_name in ["workers", "num_workers", "max_workers", "processes", "size"] {
+        let refused = refused_in_pool(&format!("{other_name} = 4"));
+        assert!(refused.contains("unknown key; did you mean `pool_size`? Known here: "), "{refused}");
+    }
     assert_snapshot!(refused_in_pool("queue = { limt = 4 }"), @"herder.toml:3:11: pools.a.queue.limt: unknown key; did you mean `limit`? Known here: limit, timeout, per_session, shed");
     assert_snapshot!(refused_in_pool("[pools.a.cancel]\n  colour = 4"), @"herder.toml:4:3: pools.a.cancel.colour: unknown key. Known here: interrupt, kill");
     assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
-    assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Known here: listen, hosts, token, errors");
+    assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Known here: listen, hosts, token, errors, keep_alive");
     assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Known here: server, defaults, pools");
 }
 
@@ -401,7 +405,7 @@ fn r51_problems_are_told_together() {
     let text =
         "[server]\nport = 80\n[defaults]\noverflow = -1\n[pools.b]\ntimout = '1s'\n[pools.a]\napp = 3\nqueue.limit = 0";
     assert_snapshot!(refused(text), @r"
-    herder.toml:2:1: server.port: unknown key. Known here: listen, hosts, token, errors
+    herder.toml:2:1: server.port: unknown key. Known here: listen, hosts, token, errors, keep_alive
     herder.toml:4:12: defaults.overflow: -1 is out of bounds; allowed: 0 to 1024
     herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
     herder.toml:8:7: pools.a.app: 3 is not a text; allowed: `module:app` or `path/to/file.py:app`
@@ -417,12 +421,16 @@ fn the_server_s_table() {
     let server = |keys: &str| parse(&format!("{APP}[server]\n{keys}")).unwrap_or_else(|error| panic!("{error}")).server;
     assert_eq!(server(""), Server::default());
     assert_eq!(parse(APP).unwrap().server.listen.to_string(), "127.0.0.1:7878");
+    let keep_alive = |keys: &str| server(keys).keep_alive.as_secs();
+    assert_eq!(["", "keep_alive = '0s'", "keep_alive = '1d'"].map(keep_alive), [75, 0, 86_400]);
     let full = server("listen = '[::1]:80'\nhosts = ['herder.example.org', 'x:8443']\ntoken = 's3cret'");
     assert_eq!((full.listen.to_string(), full.hosts.len()), ("[::1]:80".into(), 2));
     assert!(!format!("{full:?}").contains("s3cret"));
     assert_eq!(full.token.map(|token| token.expose().to_owned()), Some("s3cret".into()));
     assert_snapshot!(refused_in_pool("[server]\nlisten = 'localhost'"), @r#"herder.toml:4:10: server.listen: 'localhost' can't be it; allowed: an IP address with a port, such as "127.0.0.1:7878" or "[::1]:7878""#);
     assert_snapshot!(refused_in_pool("[server]\nhosts = ['http://x/']"), @r#"herder.toml:4:9: server.hosts: ['http://x/'] can't be it; allowed: a list of host names, each as a browser sends it: "herder.example.org" or "herder.example.org:8443""#);
+    assert_snapshot!(refused_in_pool("[server]\nkeep_alive = 75"), @r#"herder.toml:4:14: server.keep_alive: 75 can't be it; allowed: a duration up to 24h, such as "75s"; with "0s" each connection closes after its answer"#);
+    assert_snapshot!(refused_in_pool("[server]\nkeep_alive = '25h'"), @r#"herder.toml:4:14: server.keep_alive: '25h' can't be it; allowed: a duration up to 24h, such as "75s"; with "0s" each connection closes after its answer"#);
     assert_snapshot!(refused_in_pool("[server]\ntoken = 'two words'"), @"herder.toml:4:9: server.token: this can't be it; allowed: 1 to 1024 visible ASCII characters, without spaces");
 }
 

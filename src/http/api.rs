@@ -53,7 +53,7 @@ pub struct Api {
 impl Api {
     /// For these pools.
     pub fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
-        let pools = Arc::new(Pools(pools.into_iter().collect()));
+        let pools = Arc::new(Pools::new(pools));
         Self { pools, guard: Arc::default(), dropped_log_lines: DroppedLogLines::default() }
     }
 
@@ -64,7 +64,8 @@ impl Api {
         self
     }
 
-    /// Answers only to localhost at the server's port, to the address it listens on, and to these: `name` or `name:port`.
+    /// Answers only to loopback names (`localhost`, `127.0.0.1`, `[::1]`) at any port, to the address it listens on, to the address the connection
+    /// came in at ([`Connections`](super::Connections)), and to these: `name` or `name:port`. The probes are answered whatever the `Host`.
     /// Unless called, `Host` is not looked at.
     #[must_use]
     pub fn hosts<S: Into<String>>(mut self, more: impl IntoIterator<Item = S>) -> Self {
@@ -98,8 +99,14 @@ impl Api {
                 .service(read("/readyz", probes::readyz))
                 .service(tree(pools))
                 .default_service(web::to(no_route))
-                .wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next)));
-            config.service(all);
+                .wrap(from_fn({
+                    let guard = guard.clone();
+                    move |request, next| guard::check(guard.clone(), request, next)
+                }));
+            // What is addressed to no path: `OPTIONS *` is for the server as a whole.
+            let no_path =
+                web::to(no_route).wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next)));
+            config.service(all).default_service(no_path);
         }
     }
 

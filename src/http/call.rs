@@ -1,27 +1,38 @@
 //! `POST /v1/pools/{pool}/call/{command}`: a call, and its reply with its circumstances. The result's bytes pass through as the
 //! worker sent them, after a check that they are JSON: other text could end the body around it early, or forge the fields after it.
 
-use super::{body, connections::while_connected, headers::Options, pools::Pools};
+use super::{backlog, body, connections::while_connected, headers::Options, pools::Pools};
 use crate::{Error, ErrorDetail, ErrorId, Pool, Reply};
-use actix_web::{HttpRequest, HttpResponse, ResponseError, Result, http::StatusCode, web};
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError, Result,
+    http::{StatusCode, header},
+    web,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use herder_actors::check_json;
 use serde::de::IgnoredAny;
+use std::time::Duration;
 
 /// The client closed its request: nobody reads this answer (nginx's number for it).
 const CLIENT_GONE: u16 = 499;
 
-/// A call that failed, and the id under which the log has it.
+/// A call that failed, the id under which the log has it, and when to come again, if that is better known here than by the error.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub(super) struct CallFailure {
     error: Error,
     id: ErrorId,
+    wait: Option<Duration>,
 }
 
 impl CallFailure {
     pub(super) fn response(&self, detail: ErrorDetail) -> HttpResponse {
-        self.error.to_response(detail, Some(self.id))
+        let mut response = self.error.to_response(detail, Some(self.id));
+        if let Some(wait) = self.wait {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.max(1).into());
+        }
+        response
     }
 }
 
@@ -55,7 +66,7 @@ pub(super) async fn call(
     let Some(reply) = while_connected(&request, reply).await else {
         return Ok(HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST)));
     };
-    let reply = reply.map_err(|error| CallFailure { error, id })?;
+    let reply = reply.map_err(|error| CallFailure { wait: backlog::wait(&pools, pool, &error), error, id })?;
     match body::checked(reply.json(), check_json).await? {
         Ok(()) => answer(&reply),
         Err(error) => Err(logged(pool, &command, Error::decode(error)).into()),
@@ -72,7 +83,7 @@ fn refused(pool: &Pool, command: &str, refusal: actix_web::Error) -> actix_web::
 
 /// Logs an error that the pool has not seen.
 fn logged(pool: &Pool, command: &str, error: Error) -> CallFailure {
-    CallFailure { id: pool.log_refusal(command, &error), error }
+    CallFailure { id: pool.log_refusal(command, &error), error, wait: None }
 }
 
 fn answer(reply: &Reply) -> Result<HttpResponse> {

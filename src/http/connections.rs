@@ -4,7 +4,11 @@
 //! Why: over HTTP/1 actix-web runs a handler to its end after its client closed (actix-web#3462), so nothing tells a handler that
 //! nobody waits for it. And a drain would wait for idle connections that a client keeps open.
 
-use actix_web::{HttpRequest, HttpResponse, dev::Extensions, http::ConnectionType};
+use actix_web::{
+    HttpRequest,
+    dev::{Extensions, ServiceResponse},
+    http::ConnectionType,
+};
 use rustix::net::{Shutdown, shutdown};
 use std::{
     any::Any,
@@ -153,13 +157,15 @@ impl Drop for Busy {
     }
 }
 
-/// The request has its answer, after which the connection closes if the server drains.
+/// The request has its answer, after which the connection closes if the server drains, or if the client offered to upgrade: actix-http
+/// takes no further request from such a connection, and without this would announce `connection: upgrade`.
 ///
 /// The count goes down before the flag is read, while `drain` sets the flag before it reads the count: one of them sees the other.
-pub(super) fn end<B>(busy: Busy, response: &mut HttpResponse<B>) {
+pub(super) fn end<B>(busy: Busy, response: &mut ServiceResponse<B>) {
     let all = busy.0.as_ref().map(|connection| connection.all.clone());
     drop(busy);
-    if all.is_some_and(|all| all.draining.load(Ordering::SeqCst)) {
-        response.head_mut().set_connection_type(ConnectionType::Close);
+    let drains = all.is_some_and(|all| all.draining.load(Ordering::SeqCst));
+    if drains || response.request().head().upgrade() {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
 }

@@ -34,8 +34,9 @@ pub(super) struct Guard {
 pub(super) struct Trusted;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// Asked by machines that hold no secret; without one they tell that the server is there, and in numbers which pools are ready.
-const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+/// Asked by machines that hold no secret, and name the server by whatever address or name they reach it at. Without the token the probes tell that
+/// the server is there, and in numbers which pools are ready.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// The middleware.
 pub(super) async fn check(
@@ -43,10 +44,14 @@ pub(super) async fn check(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    guard.admit(request.request())?;
     let (busy, detail) = (Busy::begin(request.request()), guard.detail(request.request()));
-    let mut response = shown(next.call(request).await?, detail);
-    connections::end(busy, response.response_mut());
+    let admitted = guard.admit(request.request());
+    let mut response = match admitted {
+        Ok(()) => shown(next.call(request).await?, detail),
+        // Not by `?`: a refusal ends its connection as every other answer does.
+        Err(refusal) => request.error_response(refusal),
+    };
+    connections::end(busy, &mut response);
     Ok(response)
 }
 
@@ -65,14 +70,15 @@ fn shown(response: ServiceResponse<impl MessageBody + 'static>, detail: ErrorDet
 impl Guard {
     /// Whether the request may go on.
     pub(super) fn admit(&self, request: &HttpRequest) -> Result<(), Refusal> {
-        if let Some(more) = &self.hosts {
+        let is_probe = PROBES.contains(&request.path());
+        if let Some(more) = self.hosts.as_ref().filter(|_| !is_probe) {
             check_host(request, more)?;
         }
         check_origin(request.headers())?;
         let Some(token) = &self.token else { return Ok(()) };
         match check_token(request.headers(), token) {
             Ok(()) => _ = request.extensions_mut().insert(Trusted),
-            Err(_) if OPEN.contains(&request.path()) => {}
+            Err(_) if is_probe => {}
             Err(refusal) => return Err(refusal),
         }
         Ok(())
@@ -80,8 +86,8 @@ impl Guard {
 
     /// How much of an error this request may see.
     fn detail(&self, request: &HttpRequest) -> ErrorDetail {
-        let of_address =
-            if request.app_config().local_addr().ip().is_loopback() { ErrorDetail::Full } else { ErrorDetail::Brief };
+        let listens_at = request.app_config().local_addr().ip().to_canonical();
+        let of_address = if listens_at.is_loopback() { ErrorDetail::Full } else { ErrorDetail::Brief };
         self.errors.unwrap_or(of_address)
     }
 }

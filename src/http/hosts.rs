@@ -3,13 +3,41 @@
 //! Why: a page can make its own name resolve to a loopback address and then is, for the browser, of the same origin as a server
 //! there. `Host` still has the page's name.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A `Host`, split: its name in lower case, and its port if it has one.
+/// A `Host`, split: its name, and its port if it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Host {
-    name: String,
+    name: Name,
     port: Option<u16>,
+}
+
+/// The name of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Name {
+    /// An address, in canonical form: `::ffff:192.0.2.7` is 192.0.2.7.
+    Address(IpAddr),
+    /// Everything else, in lower case.
+    Text(String),
+}
+
+impl Name {
+    fn parse(text: &str) -> Self {
+        let v6 = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let address = match v6 {
+            Some(v6) => v6.parse::<Ipv6Addr>().map(|ip| ip.to_canonical()).ok(),
+            None => text.parse::<Ipv4Addr>().map(IpAddr::V4).ok(),
+        };
+        address.map_or_else(|| Self::Text(text.to_ascii_lowercase()), Self::Address)
+    }
+
+    /// Whether it leads to the client's own machine, whoever answers for names there: `localhost`, or an address of loopback.
+    fn is_loopback(&self) -> bool {
+        match self {
+            Self::Address(ip) => ip.is_loopback(),
+            Self::Text(text) => text == "localhost",
+        }
+    }
 }
 
 impl Host {
@@ -21,7 +49,7 @@ impl Host {
             None => (text, None),
         };
         let bare_v6 = name.contains(':') && !name.starts_with('[');
-        (!name.is_empty() && !bare_v6).then(|| Self { name: name.to_ascii_lowercase(), port })
+        (!name.is_empty() && !bare_v6).then(|| Self { name: Name::parse(name), port })
     }
 
     /// The host of an origin such as `http://localhost:7878`; `None` for `null` and everything else that has none.
@@ -42,22 +70,20 @@ impl Host {
         self.name == origin.name && (self.port == origin.port || (self.port.is_none() && default))
     }
 
-    /// Whether it is one of these: localhost at the port of `listen`, `listen` itself, the address the connection came in at,
-    /// or a name of `more` (at any port, or at its own if it has one).
+    /// Whether it is one of these: a loopback name at any port, `listen` itself, the address the connection came in at, or a name of `more`
+    /// (at any port, or at its own if it has one).
+    ///
+    /// A loopback name is nothing that a page can take over, and the port that a client names is another one in front of a container or a
+    /// tunnel. A page of another port is told by its `Origin`.
     pub(super) fn is_allowed(&self, listen: SocketAddr, local: Option<SocketAddr>, more: &[String]) -> bool {
-        let at_port = self.port.unwrap_or(80) == listen.port();
         let is = |address: SocketAddr| {
-            let ip = if address.is_ipv6() { format!("[{}]", address.ip()) } else { address.ip().to_string() };
-            self.name == ip && self.port.unwrap_or(80) == address.port()
+            self.name == Name::Address(address.ip().to_canonical()) && self.port.unwrap_or(80) == address.port()
         };
         let named = |entry: &String| {
             Self::parse(entry)
                 .is_some_and(|entry| entry.name == self.name && (entry.port.is_none() || entry.port == self.port))
         };
-        (at_port && ["localhost", "127.0.0.1", "[::1]"].contains(&self.name.as_str()))
-            || is(listen)
-            || local.is_some_and(is)
-            || more.iter().any(named)
+        self.name.is_loopback() || is(listen) || local.is_some_and(is) || more.iter().any(named)
     }
 }
 
@@ -73,15 +99,15 @@ mod tests {
     #[test]
     fn a_server_answers_to_localhost_its_address_and_its_names() {
         let at = "127.0.0.1:7878";
-        for host in ["localhost:7878", "LOCALHOST:7878", "127.0.0.1:7878", "[::1]:7878"] {
+        for host in
+            ["localhost:7878", "LOCALHOST", "localhost:7879", "127.0.0.1:7878", "127.9.9.9", "[::1]:1", "[0:0::1]"]
+        {
             assert!(allowed(host, at, &[]), "{host}");
         }
-        for host in
-            ["localhost", "localhost:7879", "evil.example:7878", "localhost.evil.example:7878", "127.0.0.2:7878", ""]
-        {
+        for host in ["evil.example:7878", "localhost.evil.example:7878", "128.0.0.1:7878", "[::2]:7878", "[::1", ""] {
             assert!(!allowed(host, at, &[]), "{host}");
         }
-        assert!(allowed("localhost", "127.0.0.1:80", &[]) && allowed("192.0.2.7:7878", "192.0.2.7:7878", &[]));
+        assert!(allowed("192.0.2.7:7878", "192.0.2.7:7878", &[]) && !allowed("192.0.2.7:7879", "192.0.2.7:7878", &[]));
         assert!(allowed("h.example", at, &["H.example"]) && allowed("h.example:1", at, &["h.example"]));
         assert!(allowed("h.example:8443", at, &["h.example:8443"]) && !allowed("h.example", at, &["h.example:8443"]));
     }
@@ -92,6 +118,28 @@ mod tests {
         let (listen, local) = ("0.0.0.0:80".parse().unwrap(), Some("192.0.2.7:80".parse().unwrap()));
         let reached = |host: &str| Host::parse(host).unwrap().is_allowed(listen, local, &[]);
         assert!(reached("192.0.2.7") && reached("192.0.2.7:80") && !reached("192.0.2.8") && !reached("h.example"));
+    }
+
+    /// R68: through an IPv6 listener an IPv4 address has the form `::ffff:192.0.2.7`; the client names it as it is.
+    #[test]
+    fn r68_a_mapped_address_is_the_address_it_maps() {
+        let allowed = |host: &str, listen: &str, local: &str, more: &str| {
+            let (listen, local) = (listen.parse().unwrap(), local.parse().unwrap());
+            Host::parse(host).unwrap().is_allowed(listen, Some(local), &[more.to_owned()])
+        };
+        let through_ipv6 = |host: &str| allowed(host, "[::]:80", "[::ffff:192.0.2.7]:80", "x");
+        assert!(["192.0.2.7", "[::ffff:192.0.2.7]:80", "[::FFFF:c000:207]"].map(through_ipv6) == [true; 3]);
+        assert!(!through_ipv6("192.0.2.8") && !through_ipv6("192.0.2.7:81"));
+        for listen in ["192.0.2.7:80", "[::ffff:192.0.2.7]:80"] {
+            let is_listened_on = |host| allowed(host, listen, "127.0.0.1:80", "x");
+            assert!(["192.0.2.7", "[::ffff:192.0.2.7]"].map(is_listened_on) == [true; 2], "{listen}");
+        }
+        for named in ["192.0.2.9", "[::ffff:192.0.2.9]"] {
+            let is_named = |host| allowed(host, "[::]:80", "[::1]:80", named);
+            assert!(["192.0.2.9:1", "[::ffff:192.0.2.9]"].map(is_named) == [true; 2], "{named}");
+        }
+        let origin = Host::of_origin("http://192.0.2.7").unwrap();
+        assert!(Host::parse("[::ffff:192.0.2.7]").unwrap().is_of(&origin));
     }
 
     #[test]

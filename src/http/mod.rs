@@ -25,6 +25,7 @@
 //! What a page of another site sends is refused (403): a foreign `Origin`, and any `Sec-Fetch-Site` but `same-origin` and `none`.
 
 mod api;
+mod backlog;
 mod body;
 mod breaker;
 mod call;
@@ -36,6 +37,7 @@ mod pools;
 mod probes;
 mod refusal;
 mod sessions;
+mod surrogates;
 #[cfg(test)]
 mod tests;
 

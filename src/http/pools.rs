@@ -1,17 +1,21 @@
 //! The pools an API is for, and what it tells of them: the list, a status, the workers. Handles only.
 
-use super::refusal::Refusal;
+use super::{backlog::Backlogs, refusal::Refusal};
 use crate::{Error, Generation, Pool, PoolHealth, PoolName, Result, WorkerId, WorkerType};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{fmt, sync::Arc};
 
-/// The pools, in the order they were given.
-#[derive(Clone, Debug)]
-pub(super) struct Pools(pub(super) Vec<Pool>);
+/// The pools, in the order they were given, and what is known of their backlogs.
+#[derive(Debug)]
+pub(super) struct Pools(pub(super) Vec<Pool>, pub(super) Backlogs);
 
 impl Pools {
+    pub(super) fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
+        Self(pools.into_iter().collect(), Backlogs::default())
+    }
+
     /// The pool of this name.
     pub(super) fn find(&self, name: &str) -> Result<&Pool> {
         let found = self.0.iter().find(|pool| pool.name().as_str() == name);

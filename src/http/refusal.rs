@@ -195,6 +195,8 @@ impl ResponseError for Refusal {
             }
             Self::WrongMethod { allowed, .. } => _ = response.insert_header((header::ALLOW, *allowed)),
             Self::NotReady { .. } => _ = response.insert_header((header::RETRY_AFTER, "1")),
+            // Where the next request begins is not known: the connection takes none.
+            Self::BadBody { .. } => _ = response.force_close(),
             _ => {}
         }
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));

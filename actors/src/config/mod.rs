@@ -9,6 +9,7 @@ mod groups;
 mod invalid;
 mod launch;
 mod pool;
+mod programs;
 pub mod schema;
 mod table;
 #[cfg(test)]

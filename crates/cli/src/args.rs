@@ -1,8 +1,11 @@
 //! The arguments, and their help. Parses each into a type that can't be wrong.
 
 use crate::bench;
-use clap::{Args, Parser, Subcommand};
-use herder::{ErrorDetail, config::duration};
+use clap::{Args, Parser, Subcommand, builder::UnknownArgumentValueParser};
+use herder::{
+    ErrorDetail,
+    config::{Server, duration},
+};
 use std::{
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
@@ -32,7 +35,10 @@ Examples:
   herder serve carts.py:app --enhanced --pool-size 4
   curl -s localhost:7878/v1/pools/basic/call/echo -d '{\"x\":1}'
 
-Ctrl-C and SIGTERM let requests finish and stop the workers; a second one stops now.";
+Ctrl-C and SIGTERM let requests finish and stop the workers; a second one stops now.
+
+Exit codes: 0 ended by a signal, in order; 1 no worker of any pool has started, and each pool used up its restarts, or the server
+could not run; 2 the arguments or the configuration are wrong; 130, 143 a second signal.";
 
 const CALL_EXAMPLES: &str = "\
 Examples:
@@ -49,8 +55,11 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   herder check
   herder check production.toml
+  herder check --import                       also what only Python can tell: whether the apps load
 
-Prints every problem as FILE:LINE:COLUMN: KEY: MESSAGE, and exits with 2 if there is one.";
+Refuses what `serve` refuses: wrong keys and values, app files, interpreters and programs that are not there, and a server that needs a
+token and has none (`server.token`, HERDER_TOKEN). Prints every problem as FILE:LINE:COLUMN: KEY: MESSAGE (without a place if the
+problem has none in the file), and exits with 2 if there is one.";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:
@@ -83,11 +92,13 @@ Examples:
 
 Starts the pool as it is configured, calls the command without a pause, and kills and stops workers meanwhile: what happens to
 your callers, and how soon the pool is whole again. It does call your command, thousands of times. If more than `restart.max`
-idle workers are killed within `restart.within`, each before `restart.min_uptime`, the pool fails as configured. With --json the
-last line is the report as one object; what can't be known without the worker's help, such as `double_runs`, is null.
+idle workers are killed within `restart.within`, each before `restart.min_uptime`, the pool fails as configured: a note says before
+whether that may happen, and `pool failed` in the report whether it did. With --json the last line is the report as one object;
+what can't be known without the worker's help, such as `double_runs`, is null.
 
 Exit codes: 0 all was as it should be, 1 something was lost or left behind, or less than 95 % of the calls that were not in flight
-at a kill were answered by the worker, or the pool was not whole in the end; 2 the arguments or the configuration are wrong.";
+at a kill were answered by the worker, or the pool was not whole in the end, or no worker was killed or stopped; 2 the arguments or
+the configuration are wrong.";
 
 /// Pools of Python worker processes, supervised; a session stays with its worker.
 #[derive(Debug, Parser)]
@@ -129,12 +140,18 @@ pub(crate) struct Serve {
     /// Workers of the app's pool, or of each demo pool
     #[arg(long, value_name = "N")]
     pub(crate) pool_size: Option<usize>,
+    /// What other servers call `--pool-size`; never taken.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = no_workers())]
+    workers: Option<String>,
     /// Where to listen, instead of `server.listen` [default: 127.0.0.1:7878]
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// Let the demo pools run any Python code they are sent (`notebook.run`); every call needs a token then
     #[arg(long)]
     pub(crate) allow_code: bool,
+    /// How long an idle connection stays open; overrides `server.keep_alive` [default: 75s]
+    #[arg(long, value_name = "DURATION", value_parser = keep_alive)]
+    pub(crate) keep_alive: Option<Duration>,
     /// How long requests and calls may take to finish after Ctrl-C
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub(crate) drain: Duration,
@@ -181,6 +198,9 @@ pub(crate) struct Check {
     /// The configuration file
     #[arg(default_value = "herder.toml")]
     pub(crate) file: PathBuf,
+    /// Start one worker of each pool, list its commands, and stop it: the apps are imported, and their hooks run
+    #[arg(long)]
+    pub(crate) import: bool,
 }
 
 #[derive(Args, Debug)]
@@ -247,9 +267,9 @@ pub(crate) struct Chaos {
     /// What victims and times are drawn from
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) seed: u64,
-    /// From one SIGKILL to the next
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
-    pub(crate) kill_every: Duration,
+    /// From one SIGKILL to the next [default: a quarter of --seconds, 10s at most]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) kill_every: Option<Duration>,
     /// From one SIGSTOP, with SIGCONT up to a second later, to the next [default: none]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) stop_every: Option<Duration>,
@@ -277,6 +297,9 @@ pub(crate) struct Chaos {
     /// Workers of the app's pool
     #[arg(long, value_name = "N")]
     pub(crate) pool_size: Option<usize>,
+    /// What other servers call `--pool-size`; never taken.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = no_workers())]
+    workers: Option<String>,
     /// Print the report as one line of JSON, too: the last one
     #[arg(long)]
     pub(crate) json: bool,
@@ -294,6 +317,17 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     let found: Vec<_> = text.to_socket_addrs().map_err(|error| format!("{error}; allowed: HOST:PORT"))?.collect();
     let chosen = found.iter().find(|address| address.is_ipv4()).or(found.first());
     chosen.copied().ok_or_else(|| "the host has no address".into())
+}
+
+/// Refuses an option as unknown, and names the one that was meant.
+fn no_workers() -> UnknownArgumentValueParser {
+    UnknownArgumentValueParser::suggest_arg("--pool-size")
+}
+
+fn keep_alive(text: &str) -> Result<Duration, String> {
+    let longest = Server::LONGEST_KEEP_ALIVE;
+    let time = duration::parse(text)?;
+    if time <= longest { Ok(time) } else { Err(format!("allowed: up to {}", duration::show(longest))) }
 }
 
 fn base_url(text: &str) -> Result<String, String> {

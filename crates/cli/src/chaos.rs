@@ -13,25 +13,69 @@ use bytes::Bytes;
 use herder::{
     Error, PoolConfig,
     chaos::{Drill, Figures, Progress, settings},
+    config::duration,
 };
 use std::time::{Duration, Instant};
+
+/// The longest time between two kills that is chosen without being asked for.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Runs the drill, and prints the report.
 pub(crate) fn run(options: &Chaos) -> Outcome {
     logs::start("off")?; // each kill would be news
     object(&options.args)?;
+    let kill_every = kill_every(options)?;
     let config = config(options)?;
-    table::out(&format!("seed     {}, a kill every {:?}\n{}\n", options.seed, options.kill_every, settings(&config)));
-    let figures = System::new().block_on(drilled(options, config)).map_err(|error| refused(&error))?;
+    let settings = settings(&config);
+    table::out(&format!("seed     {}, a kill every {kill_every:?}\n{settings}", options.seed));
+    if let Some(note) = restart_limit(&config, kill_every, Duration::from_secs(options.seconds)) {
+        table::out(&note);
+    }
+    table::out("");
+    let figures = System::new().block_on(drilled(options, kill_every, config)).map_err(|error| refused(&error))?;
     table::out(&figures.table());
     if options.json {
         table::out(&format!("\n{}", figures.json()));
     }
-    let broken = figures.broken();
+    let mut broken = figures.broken();
+    if figures.faults.is_empty() {
+        broken.push("no worker was killed or stopped, so that nothing was tested".into());
+    }
     if broken.is_empty() {
         return Ok(());
     }
     Err(Failure::failed(format_args!("seed {}: {}", options.seed, broken.join("; "))))
+}
+
+/// The time between two kills, in which the drill has several if it is not given.
+fn kill_every(options: &Chaos) -> Outcome<Duration> {
+    let lasts = Duration::from_secs(options.seconds);
+    let Some(every) = options.kill_every else { return Ok(LONGEST_WAIT.min(lasts / 4)) };
+    let other_faults = options.cascade || options.stop_every.is_some_and(|every| every < lasts);
+    if every < lasts || other_faults {
+        return Ok(every);
+    }
+    Err(Failure::usage(format_args!(
+        "no worker would be killed within {}; allowed for --kill-every: less than --seconds",
+        duration::show(lasts)
+    )))
+}
+
+/// Says so if the kills may go beyond the pool's own restart limit.
+fn restart_limit(config: &PoolConfig, kill_every: Duration, lasts: Duration) -> Option<String> {
+    let restart = config.settings().restart;
+    let within = restart.within.min(lasts);
+    let kills = within.as_nanos() / kill_every.as_nanos().max(1);
+    (kills > u128::from(restart.max)).then(|| {
+        format!(
+            "note     up to {kills} kills within {}, and the pool fails after more than {} within {} (`restart.max`) that hit workers without a \
+             call, or that start, before {} (`restart.min_uptime`): raise `restart.max`, or kill less often",
+            duration::show(within),
+            restart.max,
+            duration::show(restart.within),
+            duration::show(restart.min_uptime)
+        )
+    })
 }
 
 fn config(options: &Chaos) -> Outcome<PoolConfig> {
@@ -40,7 +84,7 @@ fn config(options: &Chaos) -> Outcome<PoolConfig> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "prints the elapsed time")]
-async fn drilled(options: &Chaos, config: PoolConfig) -> Result<Figures, Error> {
+async fn drilled(options: &Chaos, kill_every: Duration, config: PoolConfig) -> Result<Figures, Error> {
     let drill = Drill {
         command: options.command.clone(),
         arguments: Bytes::from(options.args.clone()),
@@ -50,7 +94,7 @@ async fn drilled(options: &Chaos, config: PoolConfig) -> Result<Figures, Error> 
         timeout: options.timeout,
         leaving: options.leaving,
         lasts: Duration::from_secs(options.seconds),
-        kill_every: options.kill_every,
+        kill_every,
         stop_every: options.stop_every,
         cascade: options.cascade,
         seed: options.seed,

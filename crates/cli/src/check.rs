@@ -1,32 +1,86 @@
-//! `herder check`: reads a configuration file and says what is wrong with it. Starts nothing.
+//! `herder check`: reads a configuration file and says what is wrong with it, by the checks of `serve`. Starts nothing, unless it is to import
+//! the apps.
 
 use crate::{
     args::Check,
     failure::{Failure, Outcome},
+    logs,
+    serve::access::Access,
+    source::{Origin, Source},
     table,
 };
-use herder::{Config, PoolConfig, WorkerType, config::ConfigError};
+use actix_rt::System;
+use bytes::Bytes;
+use herder::{Config, Error, Pool, PoolConfig, WorkerType, config::ConfigError};
+use serde::de::IgnoredAny;
+use std::time::Duration;
+
+/// How long a worker that was imported may take to stop.
+const STOP: Duration = Duration::from_secs(5);
 
 /// Checks a file.
 pub(crate) fn run(options: &Check) -> Outcome {
-    let Config { server, pools, .. } = Config::load(&options.file).map_err(|error| match error {
+    let Config { server, pools, .. } =
+        Config::load_with_programs(&options.file).map_err(|error| refused(options, error))?;
+    let source = Source { origin: Origin::File(options.file.clone()), server, pools };
+    if let Err(Failure::Usage(text) | Failure::Failed(text)) = Access::decide(source.server.listen, &source, false) {
+        return Err(problems(options, &[format!("server.listen: {text}")]));
+    }
+    if options.import {
+        import(options, &source.pools)?;
+    }
+    let count = source.pools.len();
+    let pools: Vec<_> = source.pools.iter().map(shown).collect();
+    let noun = if count == 1 { "pool" } else { "pools" };
+    table::out(&format!("ok: {count} {noun}: {}; listens on {}", pools.join(", "), source.server.listen));
+    Ok(())
+}
+
+fn refused(options: &Check, error: ConfigError) -> Failure {
+    match error {
         ConfigError::Invalid { ref problems, .. } => {
-            let count = problems.len();
-            // Problems are what was asked for: on standard output, one a line, for editors and `grep`.
             table::out(&error.to_string());
-            Failure::usage(format_args!(
-                "{count} problem{} in {}",
-                if count == 1 { "" } else { "s" },
-                options.file.display()
-            ))
+            found(options, problems.len())
         }
         other => Failure::usage(other),
-    })?;
-    let count = pools.len();
-    let pools: Vec<_> = pools.iter().map(shown).collect();
-    let noun = if count == 1 { "pool" } else { "pools" };
-    table::out(&format!("ok: {count} {noun}: {}; listens on {}", pools.join(", "), server.listen));
-    Ok(())
+    }
+}
+
+/// Problems are what was asked for: on standard output, one a line, for editors and `grep`.
+fn problems(options: &Check, problems: &[String]) -> Failure {
+    problems.iter().for_each(|problem| table::out(&format!("{}: {problem}", options.file.display())));
+    found(options, problems.len())
+}
+
+fn found(options: &Check, count: usize) -> Failure {
+    let noun = if count == 1 { "problem" } else { "problems" };
+    Failure::usage(format_args!("{count} {noun} in {}", options.file.display()))
+}
+
+/// Starts one worker of each pool, one after the other.
+fn import(options: &Check, pools: &[PoolConfig]) -> Outcome {
+    logs::start("off")?; // why an app does not load is told below
+    let mut failed = Vec::new();
+    for config in pools {
+        let name = config.name();
+        match System::new().block_on(commands(config)) {
+            Ok(commands) => table::out(&format!("{name}: {commands}")),
+            Err(error) => failed.push(format!("pools.{name}: {error}")),
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(problems(options, &failed)) }
+}
+
+/// The commands of a pool, by the answer to one that no pool has.
+async fn commands(config: &PoolConfig) -> Result<String, Error> {
+    let pool = Pool::start(config.clone().with_pool_size(1)?.with_overflow(0)?).await?;
+    let answer = pool.call_json::<IgnoredAny>("", Bytes::from_static(b"{}")).reply().await;
+    pool.shutdown(STOP).await?;
+    match answer {
+        Err(Error::UnknownCommand { hint, .. }) => Ok(hint.trim_start_matches("there are ").to_owned()),
+        Err(error) => Err(error),
+        Ok(_) => Ok("it has not told its commands".into()),
+    }
 }
 
 fn shown(pool: &PoolConfig) -> String {

@@ -50,6 +50,16 @@ impl Source {
         }
     }
 
+    /// Refuses pools that start what is not there.
+    pub(crate) fn with_programs(self) -> Outcome<Self> {
+        if let Origin::File(path) = &self.origin {
+            // Once more, since only the file has the places of what is wrong.
+            Config::load_with_programs(path).map_err(wrong_configuration)?;
+        }
+        self.pools.iter().try_for_each(PoolConfig::find_programs).map_err(Failure::usage)?;
+        Ok(self)
+    }
+
     /// The pools of this file.
     pub(crate) fn file(path: &Path, wishes: Wishes) -> Outcome<Self> {
         let refused = [
@@ -103,10 +113,14 @@ impl Source {
 
 /// Reads a configuration file.
 pub(crate) fn load(path: &Path) -> Outcome<Config> {
-    Config::load(path).map_err(|error| match error {
+    Config::load(path).map_err(wrong_configuration)
+}
+
+fn wrong_configuration(error: ConfigError) -> Failure {
+    match error {
         ConfigError::Invalid { .. } => Failure::usage(format_args!("the configuration is wrong\n{error}")),
         other => Failure::usage(other),
-    })
+    }
 }
 
 // The variable is set either way: what herder itself was started with must not decide it.

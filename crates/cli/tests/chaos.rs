@@ -47,6 +47,39 @@ fn r36_a_drill_ends_with_its_report() {
     assert!(code == 0 || err.contains("ok_share_not_in_flight is"), "{err}");
 }
 
+/// R36: a short drill kills too, unless it is told when, and then too late: a drill without a fault would prove nothing.
+#[test]
+fn r36_a_short_drill_kills_workers() {
+    let folder = folder(CONFIG);
+    let drill = ["--pool", "kept", "--command", "count", "--sessions", "3", "--seconds", "2"];
+    let (_, out, err) = chaos(folder.path(), &[&drill[..], &["--json"]].concat());
+    let report: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap_or_else(|_| panic!("{out}{err}"));
+    assert!(out.starts_with("seed     1, a kill every 500ms"), "{out}");
+    assert!(report["kills"].as_u64() > Some(0), "{out}");
+    let (code, _, err) = chaos(folder.path(), &[&drill[..], &["--kill-every", "8s"]].concat());
+    assert_eq!(code, 2, "{err}");
+    assert!(
+        err.contains("no worker would be killed within 2s; allowed for --kill-every: less than --seconds"),
+        "{err}"
+    );
+}
+
+/// R36: kills that make the pool fail by its own limit are told before and after.
+#[test]
+fn r36_a_drill_that_meets_the_restart_limit_says_so() {
+    let few = CONFIG.replace("max = 1000, ", "max = 1, within = '10m', min_uptime = '10m', cooldown = '1s', ");
+    let folder = folder(&few);
+    let drill = ["--pool", "kept", "--command", "echo", "--callers", "1", "--seconds", "4", "--kill-every", "100ms"];
+    let (_, out, err) = chaos(folder.path(), &[&drill[..], &["--json"]].concat());
+    assert!(
+        out.contains("\nnote     up to 40 kills within 4s, and the pool fails after more than 1 within 10m"),
+        "{out}{err}"
+    );
+    let report: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap_or_else(|_| panic!("{out}{err}"));
+    assert!(report["pool_failures"].as_u64() > Some(0), "{out}");
+    assert!(out.contains("\npool failed          ") && out.contains(" (its restart limit: `restart.max`)"), "{out}");
+}
+
 /// An error of the handler's own is no fault of the pool; without --json there is the table alone.
 #[test]
 fn a_handler_that_raises_is_no_fault_of_the_pool() {

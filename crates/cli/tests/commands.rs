@@ -40,6 +40,8 @@ fn mistakes_in_the_arguments_are_2() {
         (&["serve", "app.py"][..], "did you mean `app.py:app`?"),
         (&["serve", "none.toml"], "none.toml: No such file"),
         (&["serve", "--enhanced"], "--enhanced does not go with the file herder.toml"),
+        (&["serve", "app.py:app", "--workers", "4"], "a similar argument exists: '--pool-size'"),
+        (&["chaos", "app.py:app", "--workers=4"], "a similar argument exists: '--pool-size'"),
         (&["serve", "--drain", "5"], "a number needs a unit, as in \"5s\""),
         (&["serve", "--listen", "7878"], "HOST:PORT"),
         (&["call", "kept", "echo", "{", "--config", "herder.toml"], "the arguments are not a JSON object"),
@@ -72,6 +74,100 @@ fn check_tells_every_problem_with_its_place() {
     assert!(lines[1].starts_with("bad.toml:4:11: pools.a.timeout: 3 is not a duration"), "{out}");
     let (code, _, err) = run(folder.path(), &["check", "none.toml"]);
     assert!(code == 2 && err.contains("none.toml: No such file"), "{err}");
+}
+
+/// What `serve` refuses before it starts anything, `check` refuses as well: with its place, and in the same words.
+#[test]
+fn check_finds_what_serve_refuses() {
+    let there = "[pools.there]\napp = 'app.py:app'\n";
+    for (config, place, words) in [
+        ("[pools.a]\napp = 'none.py:app'\n", "4:7: pools.a.app: ", "is `none.py:app`, and there is no file `"),
+        (
+            "[pools.a]\npython = '/none/python3'\napp = 'app.py:app'\n",
+            "4:10: pools.a.python: ",
+            "is `/none/python3`, which is no executable file",
+        ),
+        (
+            "[pools.a]\npython = 'python-none'\napp = 'app.py:app'\n",
+            "4:10: pools.a.python: ",
+            "is `python-none`, which is not in `PATH`",
+        ),
+        ("[pools.a]\ncommand = ['./app.py']\n", "4:11: pools.a.command: ", "app.py`, which is no executable file"),
+        (
+            "[pools.a]\ncommand = ['none-such', 'x']\n",
+            "4:11: pools.a.command: ",
+            "is `none-such`, which is not in `PATH`",
+        ),
+        (
+            "[pools.a]\nenv = { PATH = '/none' }\napp = 'app.py:app'\n",
+            "3:8: pools.a.python: ",
+            "is `python3`, which is not in `PATH`",
+        ),
+        ("[server]\nlisten = '0.0.0.0:0'\n", " server.listen: ", "other machines reach the server: a token is needed"),
+    ] {
+        let folder = folder(&format!("{there}{config}"));
+        let (code, out, err) = run(folder.path(), &["check"]);
+        assert_eq!((code, err.as_str()), (2, "error: 1 problem in herder.toml\n"), "{config} {out}");
+        assert!(out.starts_with("herder.toml:") && out.contains(place) && out.contains(words), "{config} {out}");
+        let mut serve = herder(folder.path(), &["serve", "herder.toml"]);
+        if !config.contains("[server]") {
+            serve.args(["--listen", "127.0.0.1:0"]);
+        }
+        let (code, out, err) = told(serve.output().unwrap());
+        assert_eq!((code, out.as_str()), (2, ""), "{config} {err}");
+        assert!(err.contains(words), "{config} {err}");
+    }
+    let folder = folder("[server]\nlisten = '0.0.0.0:0'\n[pools.a]\napp = 'some.module:app'\n");
+    let with_token = |token: &str| told(herder(folder.path(), &["check"]).env("HERDER_TOKEN", token).output().unwrap());
+    assert_eq!(with_token("s3cret").0, 0, "a token, and a module that only Python can find");
+    let (code, out, _) = with_token("two words");
+    assert!(code == 2 && out.contains("HERDER_TOKEN is not a token"), "{out}");
+    let (code, _, err) = run(folder.path(), &["serve", "none.py:app"]);
+    assert!(code == 2 && err.contains("`app` is `none.py:app`, and there is no file `"), "{err}");
+}
+
+/// `--import` starts one worker of each pool: it lists the commands, or says why there are none.
+#[test]
+fn check_imports_apps() {
+    let two = format!("{KEPT}[pools.other]\ncommand = ['python3', '-c', 'raise SystemExit(3)']\n");
+    let folder = folder(KEPT);
+    let (code, out, err) = run(folder.path(), &["check", "--import"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines[0], "kept: count, die, echo, fail, odd, pid, refuse, tell, wait");
+    assert_eq!(lines[1], "ok: 1 pool: kept (enhanced, 1 workers); listens on 127.0.0.1:1");
+    fs::write(folder.path().join("app.py"), "import nonsense_that_is_not_there\n").unwrap();
+    fs::write(folder.path().join("herder.toml"), &two).unwrap();
+    let (code, out, err) = run(folder.path(), &["check", "--import"]);
+    assert_eq!((code, err.as_str()), (2, "error: 2 problems in herder.toml\n"), "{out}");
+    let lines: Vec<_> = out.lines().collect();
+    assert!(
+        lines[0].starts_with("herder.toml: pools.kept: ") && lines[0].contains("nonsense_that_is_not_there"),
+        "{out}"
+    );
+    assert!(lines[1].starts_with("herder.toml: pools.other: ") && lines[1].contains("exit status 3"), "{out}");
+}
+
+/// A filter that is none, and would show nothing, is a mistake; so is a format that is not there.
+#[test]
+fn a_log_filter_that_does_nothing_is_2() {
+    let folder = folder(KEPT);
+    let with = |filter: &str| {
+        told(herder(folder.path(), &["call", "kept", "echo"]).env("HERDER_LOG", filter).output().unwrap())
+    };
+    for (filter, expected) in [
+        ("json", "HERDER_LOG: `json` is no filter: a log as JSON comes with a later version"),
+        ("JSON,info", "HERDER_LOG: `JSON` is no filter: a log as JSON"),
+        ("inof", "HERDER_LOG: `inof` is neither a level nor a part of Herder"),
+        ("herder_actors=loud", "HERDER_LOG: "),
+    ] {
+        let (code, out, err) = with(filter);
+        assert_eq!((code, out.as_str()), (2, ""), "{filter} {err}");
+        assert!(err.contains(expected) && err.contains("allowed: "), "{filter} {err}");
+    }
+    for filter in ["off", "WARN", "error,herder_actors=warn", "herder::call=off,5=off", "info,actix_http[x{a=1}]=off"] {
+        assert_eq!(with(filter).0, 0, "{filter}");
+    }
 }
 
 /// Without a server: the pool is started for the call alone.

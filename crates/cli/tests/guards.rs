@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 const KEPT: &str = "[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
 
-/// A page that made its own name resolve to this machine is refused, whatever it asks for.
+/// A page that made its own name resolve to this machine is refused, whatever it asks for but the probes.
 #[test]
 fn foreign_hosts_are_403() {
     let config = format!("{KEPT}[server]\nhosts = ['herder.example', 'h.example:8443']\n");
@@ -18,12 +18,52 @@ fn foreign_hosts_are_403() {
         assert_eq!(with(host).status, 200, "{host}");
     }
     let evil = format!("evil.example:{port}");
-    for host in [evil.as_str(), "localhost", "localhost:1", "h.example", "127.0.0.2"] {
+    for host in [evil.as_str(), "localhost.evil.example", "h.example", "10.0.0.7", "[::ffff:10.0.0.7]"] {
         with(host).problem(403, "foreign-host");
     }
-    for path in ["/v1/pools/kept/call/echo", "/healthz", "/nowhere"] {
+    for path in ["/v1/pools/kept/call/echo", "/healthz/", "/nowhere"] {
         post(path, "{}").header("Host", &evil).send(server.address).problem(403, "foreign-host");
     }
+}
+
+/// R68: a container or a tunnel changes the port that a client names, never a loopback name into another; pages of other origins stay out.
+#[test]
+fn r68_loopback_names_are_accepted_at_any_port() {
+    let server = Server::start(folder(KEPT), &[], &[]);
+    let with =
+        |host: &str, origin: &str| get("/v1/pools").header("Host", host).header("Origin", origin).send(server.address);
+    for host in ["localhost", "localhost:1", "127.0.0.1:8080", "127.0.0.2", "[::1]:8080", "[::ffff:127.0.0.1]:8080"] {
+        assert_eq!(get("/v1/pools").header("Host", host).send(server.address).status, 200, "{host}");
+        assert_eq!(with(host, &format!("http://{host}")).status, 200, "{host}");
+        with(host, "http://localhost:3000").problem(403, "foreign-origin");
+    }
+}
+
+/// R68: what probes a server names it as it likes: by a pod's address, by a service's name. Pages are kept from the probes as well.
+#[test]
+fn r68_probes_are_answered_whatever_their_host() {
+    let config = format!("{KEPT}[server]\ntoken = 's3cret'\n");
+    let server = Server::start(folder(&config), &[], &[]);
+    server.until_ready();
+    for path in ["/healthz", "/readyz"] {
+        for host in ["10.0.0.7:8080", "herder.default.svc", "evil.example"] {
+            assert_eq!(get(path).header("Host", host).send(server.address).status, 200, "{path} {host}");
+        }
+        let page = get(path).header("Host", "evil.example").header("Origin", "http://other.example");
+        page.send(server.address).problem(403, "foreign-origin");
+    }
+}
+
+/// R68: an IPv4 address in IPv6's form is that address: loopback needs no token and shows errors in full.
+#[test]
+fn r68_a_mapped_loopback_address_is_loopback() {
+    let server = Server::start(folder(KEPT), &["--listen", "[::ffff:127.0.0.1]:0"], &[]);
+    server.until_ready();
+    assert!(server.address.is_ipv4(), "{} is what clients are told", server.address);
+    let failed = server.call("kept/fail", "{}", &[]);
+    assert!(failed.problem(500, "exception")["traceback"].is_string());
+    let mapped = format!("[::ffff:127.0.0.1]:{}", server.address.port());
+    assert_eq!(get("/v1/pools").header("Host", &mapped).send(server.address).status, 200);
 }
 
 /// A form of another site can be posted to loopback without a preflight; what tells it are these headers.

@@ -144,6 +144,69 @@ fn a_second_signal_stops_now() {
     }
 }
 
+const BROKEN: &str = "[pools.bad]\napp = 'bad.py:app'\npool_size = 1\noverflow = 0\n";
+
+fn with_broken_app(config: &str) -> tempfile::TempDir {
+    let folder = folder(config);
+    fs::write(folder.path().join("bad.py"), "import nonsense_that_is_not_there\n").unwrap();
+    folder
+}
+
+/// R13: when each pool has used up its restarts and no worker of any ever was ready, the server ends: what started it has to know, and may start it
+/// again.
+#[test]
+fn r13_a_server_without_any_worker_ends_with_1() {
+    let restart = "restart = { max = 1, backoff = '1ms' }\n";
+    let config = format!("{BROKEN}{restart}{}{restart}", BROKEN.replace("pools.bad", "pools.worse"));
+    let mut server = Server::start(with_broken_app(&config), &[], &[]);
+    assert_eq!(server.wait().code(), Some(1));
+    let log = server.log();
+    let last = log.split("\nerror: ").last().unwrap();
+    assert!(last.starts_with("no worker of any pool has started"), "{log}");
+    for pool in ["`bad`: ", "`worse`: "] {
+        assert!(last.contains(pool) && last.contains("nonsense_that_is_not_there"), "{log}");
+    }
+}
+
+/// R13: one worker is enough for the server to go on, whatever fails beside it, in another pool or its own; it ends in order then.
+#[test]
+fn r13_a_server_with_a_worker_goes_on() {
+    let restart = "restart = { max = 1, backoff = '1ms' }\n";
+    let beside = format!("{ONE}{BROKEN}{restart}");
+    let only_the_first =
+        format!("{}{restart}", BROKEN.replace("pools.bad", "pools.one").replace("size = 1", "size = 2"));
+    let first = format!("import os\nos.close(os.open('once', os.O_CREAT | os.O_EXCL))\n{}", crate::support::APP);
+    for (config, app) in [(beside, "import nonsense_that_is_not_there\n"), (only_the_first, first.as_str())] {
+        let folder = with_broken_app(&config);
+        fs::write(folder.path().join("bad.py"), app).unwrap();
+        let mut server = Server::start(folder, &[], &[]);
+        until("a pool has failed", || {
+            server.get("/v1/pools").json["pools"].as_array().unwrap().iter().any(|pool| pool["state"] == "failed")
+        });
+        server.until_logged("pool failed: too many restarts");
+        assert_eq!(server.call("one/echo", r#"{"x": 1}"#, &[]).result()["x"], 1);
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait().code(), Some(0));
+    }
+}
+
+/// R13: a signal that comes before that finds the same out; one that comes before any start has failed does not.
+#[test]
+fn r13_a_signal_does_not_hide_that_no_worker_started() {
+    let restart = "restart = { max = 1000, backoff = '10m', max_backoff = '10m' }\n";
+    let mut server = Server::start(with_broken_app(&format!("{BROKEN}{restart}")), &[], &[]);
+    server.until_logged("worker could not be started");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(1));
+    assert!(server.log().contains("\nerror: no worker of any pool has started"), "{}", server.log());
+    let slow = with_broken_app(BROKEN);
+    fs::write(slow.path().join("bad.py"), "import time\nopen('begun', 'w').close()\ntime.sleep(600)\n").unwrap();
+    let mut server = Server::start(slow, &[], &[]);
+    until("it starts", || server.file("begun").exists());
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
 #[test]
 fn a_port_in_use_is_told() {
     let server = Server::start(folder(ONE), &[], &[]);

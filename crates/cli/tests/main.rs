@@ -7,6 +7,7 @@ mod breaker;
 mod calls;
 mod chaos;
 mod commands;
+mod connections;
 mod environment;
 mod errors;
 mod guards;

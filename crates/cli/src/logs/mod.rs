@@ -4,11 +4,13 @@
 //! ([`Output`]). What the process itself has to say on standard error once logging has started, panics included, goes the same
 //! way, since a write of one's own would block on a reader that stopped.
 
+mod filter;
 mod output;
 
 pub(crate) use output::Output;
 
 use crate::failure::{Failure, Outcome};
+use filter::{ALLOWED, filter};
 use output::Source;
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -20,7 +22,7 @@ use std::{
     time::Duration,
 };
 use tracing::Metadata;
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::fmt::MakeWriter;
 
 /// What workers print is logged under this target.
 const WORKER: &str = "herder::worker";
@@ -32,9 +34,8 @@ static LOG: OnceLock<Output> = OnceLock::new();
 /// Starts logging; `default` is what is logged unless `HERDER_LOG` says otherwise.
 pub(crate) fn start(default: &str) -> Outcome {
     let chosen = std::env::var("HERDER_LOG").ok().filter(|text| !text.is_empty());
-    let filter = EnvFilter::try_new(chosen.as_deref().unwrap_or(default)).map_err(|error| {
-        Failure::usage(format_args!("HERDER_LOG: {error}; allowed: such as `debug` or `info,herder_actors=trace`"))
-    })?;
+    let filter = filter(chosen.as_deref().unwrap_or(default))
+        .map_err(|error| Failure::usage(format_args!("HERDER_LOG: {error}; allowed: {ALLOWED}")))?;
     let output = Output::start("herder-stderr", io::stderr().as_fd()).map_err(Failure::failed)?;
     // `log_internal_errors` would report what cannot be formatted by `eprintln!`, which blocks and panics.
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output.clone()).log_internal_errors(false);

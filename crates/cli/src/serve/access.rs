@@ -11,7 +11,7 @@ const VARIABLE: &str = "HERDER_TOKEN";
 
 /// Who may call.
 #[derive(Clone, Debug)]
-pub(super) enum Access {
+pub(crate) enum Access {
     /// Whoever reaches the server.
     Everyone,
     /// Who shows this token. Its owner knows it already.
@@ -22,11 +22,11 @@ pub(super) enum Access {
 
 impl Access {
     /// A token is needed where others reach the server, and where calls may run any code.
-    pub(super) fn decide(listen: SocketAddr, source: &Source, allow_code: bool) -> Outcome<Self> {
+    pub(crate) fn decide(listen: SocketAddr, source: &Source, allow_code: bool) -> Outcome<Self> {
         if let Some(token) = given(source)? {
             return Ok(Self::Token(token));
         }
-        if !listen.ip().is_loopback() {
+        if !listen.ip().to_canonical().is_loopback() {
             return Err(Failure::usage(format_args!(
                 "on {listen} other machines reach the server: a token is needed; set `server.token` or {VARIABLE}, \
                  or listen on 127.0.0.1"

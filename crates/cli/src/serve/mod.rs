@@ -1,6 +1,6 @@
 //! `herder serve`: binds, starts the pools, answers HTTP, and ends all of it in order. Holds nothing once it returned.
 
-mod access;
+pub(crate) mod access;
 mod banner;
 mod drain;
 mod progress;
@@ -20,6 +20,7 @@ use herder::{
     Pool, PoolConfig, config,
     http::{Api, Connections},
 };
+use progress::Starts;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -38,7 +39,7 @@ const BANNER: Duration = Duration::from_millis(100);
 pub(crate) fn run(options: &Serve) -> Outcome {
     logs::start(LOGGED)?;
     let wishes = Wishes { enhanced: options.enhanced, pool_size: options.pool_size, allow_code: options.allow_code };
-    let source = Source::of(options.source.as_deref(), wishes)?;
+    let source = Source::of(options.source.as_deref(), wishes)?.with_programs()?;
     let listen = options.listen.unwrap_or(source.server.listen);
     let access = Access::decide(listen, &source, options.allow_code)?;
     let listener = bind(listen)?; // before any worker starts: a taken port must leave nothing behind
@@ -60,23 +61,35 @@ fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
 
 async fn serve(options: &Serve, source: Source, access: Access, listener: TcpListener, stdout: &Output) -> Outcome {
     let mut signals = Signals::new()?;
-    let address = listener.local_addr().map_err(Failure::failed)?;
+    let bound = listener.local_addr().map_err(Failure::failed)?;
+    let address = SocketAddr::new(bound.ip().to_canonical(), bound.port());
     let pools = start(source.pools).await?;
     let connections = Connections::default();
     let server = http(options, &source.server, &pools, &access, &connections, listener)?;
     let handle = server.handle();
     let mut serving = actix_rt::spawn(server);
     banner::print(stdout, address, &source.origin, &pools, &access);
-    let progress = actix_rt::spawn(progress::told(pools.clone()));
+    let starts = Starts::default();
+    let mut watched = Box::pin(hopeless(&starts, pools.clone()));
+    let mut within = options.drain;
     tokio::select! {
         signal = signals.next() => signal.announce(options.drain),
+        () = &mut watched => within = Duration::ZERO, // what waits will not be answered by a worker
         ended = &mut serving => return Err(unexpected(ended)),
     }
-    progress.abort();
-    let drain = Drain { handle, connections, pools, within: options.drain };
+    drop(watched);
+    starts.look(&pools).await;
+    let drain = Drain { handle, connections, pools, within };
     tokio::select! {
-        () = drain.run() => Ok(()),
+        () = drain.run() => starts.outcome(),
         again = signals.next() => again.exit_now(),
+    }
+}
+
+/// Ends when no worker of any pool has started, and none will.
+async fn hopeless(starts: &Starts, pools: Vec<Pool>) {
+    if starts.watch(pools).await.is_ok() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -107,6 +120,7 @@ fn http(
     let server = HttpServer::new(move || App::new().configure(api.routes()))
         .workers(options.threads.into())
         .on_connect(connections.on_connect())
+        .keep_alive(options.keep_alive.unwrap_or(settings.keep_alive))
         .shutdown_timeout((options.drain + LAST_WORDS).as_secs() + 1)
         .disable_signals()
         .listen(listener)

@@ -1,30 +1,102 @@
-//! Logs how many workers of each pool are ready. A failed start is logged by the pool itself. Only reads.
+//! Logs how many workers of each pool are ready, and detects that no worker of any pool will start. A failed start is logged by the pool itself.
+//! Only reads.
 
-use herder::{Pool, PoolHealth};
-use std::time::Duration;
+use crate::failure::{Failure, Outcome};
+use herder::{Pool, PoolHealth, PoolState};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 use tokio::task::JoinSet;
 
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Until every pool had all its workers ready once.
-pub(super) async fn told(pools: Vec<Pool>) {
-    let mut watched = JoinSet::new();
-    pools.into_iter().for_each(|pool| _ = watched.spawn_local(one(pool)));
-    while watched.join_next().await.is_some() {}
-    tracing::info!("all pools are ready");
+/// What is known of the starts of all pools.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Starts(Rc<RefCell<Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// Whether a worker of any pool was ready.
+    any: bool,
+    /// Why the last start of each pool failed.
+    errors: BTreeMap<String, String>,
+    /// Pools that had not failed yet.
+    hopeful: usize,
+}
+
+impl Starts {
+    /// Returns when every pool had all its workers ready once; or with a failure once each pool has used up its restarts and no worker of any
+    /// was ready. A pool that failed would go on trying after `restart.cooldown`, but a server of which nothing works looks alive to
+    /// whoever started it, and a new start of it is theirs to decide.
+    pub(super) async fn watch(&self, pools: Vec<Pool>) -> Outcome {
+        self.0.borrow_mut().hopeful = pools.len();
+        let mut watched = JoinSet::new();
+        pools.into_iter().for_each(|pool| _ = watched.spawn_local(one(pool, self.clone())));
+        while let Some(ended) = watched.join_next().await {
+            if let Ok(Told::NothingStarts) = ended {
+                return self.outcome();
+            }
+        }
+        tracing::info!("all pools are ready");
+        Ok(())
+    }
+
+    /// Looks once: what is known then is what [`outcome`](Self::outcome) goes by.
+    pub(super) async fn look(&self, pools: &[Pool]) {
+        for pool in pools {
+            if let Ok(health) = pool.health().await {
+                self.note(pool, &health);
+            }
+        }
+    }
+
+    /// A failure if starts failed and no worker was ever ready.
+    pub(super) fn outcome(&self) -> Outcome {
+        let seen = self.0.borrow();
+        if seen.any || seen.errors.is_empty() {
+            return Ok(());
+        }
+        let errors: Vec<_> = seen.errors.iter().map(|(pool, error)| format!("`{pool}`: {error}")).collect();
+        Err(Failure::failed(format_args!("no worker of any pool has started\n  {}", errors.join("\n  "))))
+    }
+
+    fn note(&self, pool: &Pool, health: &PoolHealth) {
+        let mut seen = self.0.borrow_mut();
+        seen.any |= health.ready_workers > 0;
+        if let Some(error) = &health.last_start_error {
+            seen.errors.insert(pool.name().to_string(), error.clone());
+        }
+    }
+
+    /// Whether this pool, that failed for the first time, was the last one.
+    fn is_hopeless(&self) -> bool {
+        let mut seen = self.0.borrow_mut();
+        seen.hopeful -= 1;
+        seen.hopeful == 0 && !seen.any
+    }
+}
+
+/// How the start of a pool ended.
+enum Told {
+    Ready,
+    NothingStarts,
 }
 
 #[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
-async fn one(pool: Pool) {
-    let mut told = 0;
-    while let Ok(PoolHealth { ready_workers, wanted_workers, .. }) = pool.health().await {
+async fn one(pool: Pool, starts: Starts) -> Told {
+    let (mut told, mut failed) = (0, false);
+    while let Ok(health) = pool.health().await {
+        starts.note(&pool, &health);
+        let PoolHealth { ready_workers, wanted_workers, state, .. } = health;
         if ready_workers != told {
             tracing::info!(pool = %pool.name(), "ready: {ready_workers} of {wanted_workers} workers");
         }
         if ready_workers >= wanted_workers {
-            return;
+            break;
+        }
+        if state == PoolState::Failed && !std::mem::replace(&mut failed, true) && starts.is_hopeless() {
+            return Told::NothingStarts;
         }
         told = ready_workers;
         actix_rt::time::sleep(LOOK).await;
     }
+    Told::Ready
 }

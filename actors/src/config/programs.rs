@@ -1,0 +1,74 @@
+//! Whether what a pool starts is there: an app's file, an interpreter, a program. Looks at the file system, starts nothing.
+
+use super::{InvalidConfig, Launch, PoolConfig, table};
+use rustix::fs::{Access, access};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    path::Path,
+};
+
+const APP_FILE: &str = "a file, by an absolute path or one relative to `cwd`, or a module";
+const EXECUTABLE: &str = "an executable file, or a name that is in the `PATH` of the workers";
+/// Where the system looks for a program of a process without `PATH`.
+const NO_PATH: &str = "/bin:/usr/bin";
+
+impl PoolConfig {
+    /// Looks for what workers are started with: the app's file, the interpreter, the program of `command`. Blocks on the file system.
+    ///
+    /// [`build`](super::PoolBuilder::build) does not look: a configuration may be read on a machine that starts nothing. What is not there when a
+    /// worker is to start is a failed start.
+    ///
+    /// ```
+    /// use herder_actors::PoolConfig;
+    /// let config = PoolConfig::basic("carts").app("no_such_folder/carts.py:app").build()?;
+    /// assert_eq!(config.find_programs().unwrap_err().key(), "app");
+    /// # Ok::<(), herder_actors::InvalidConfig>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When one of them is not there. A module of an app is not looked for: only the interpreter can find it.
+    pub fn find_programs(&self) -> Result<(), InvalidConfig> {
+        match self.launch() {
+            Launch::App { app, python } => {
+                self.find_program(table::PYTHON.path, python.as_os_str())?;
+                let file = self.cwd().join(app.target());
+                if app.target().ends_with(".py") && !file.is_file() {
+                    let given = format_args!("`{app}`, and there is no file `{}`", file.display()).to_string();
+                    return Err(InvalidConfig::new(table::APP.path, given, APP_FILE));
+                }
+                Ok(())
+            }
+            Launch::Command { argv } => {
+                let program = argv.first().map(OsStr::new).unwrap_or_default();
+                self.find_program(table::COMMAND.path, program)
+            }
+        }
+    }
+
+    fn find_program(&self, key: &'static str, program: &OsStr) -> Result<(), InvalidConfig> {
+        let shown = program.display();
+        if program.as_encoded_bytes().contains(&b'/') {
+            let is_there = is_executable(&self.cwd().join(program));
+            let wrong = || InvalidConfig::new(key, format_args!("`{shown}`, which is no executable file"), EXECUTABLE);
+            return is_there.then_some(()).ok_or_else(wrong);
+        }
+        let path = self.workers_path();
+        let is_there = env::split_paths(&path).any(|folder| is_executable(&self.cwd().join(folder).join(program)));
+        let wrong = || {
+            let given = format!("`{shown}`, which is not in `PATH` ({})", path.display());
+            InvalidConfig::new(key, given, EXECUTABLE)
+        };
+        is_there.then_some(()).ok_or_else(wrong)
+    }
+
+    /// The `PATH` of a worker. It is the host's in both `env_mode`s, unless `env` has one.
+    fn workers_path(&self) -> OsString {
+        let own = self.env().get("PATH").map(OsString::from);
+        own.or_else(|| env::var_os("PATH")).unwrap_or_else(|| NO_PATH.into())
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && access(path, Access::EXEC_OK).is_ok()
+}

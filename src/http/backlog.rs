@@ -1,0 +1,74 @@
+//! How long a call refused by a full queue should wait before it comes again: until the queue is expected to be worked off. Kept for a second: a pool
+//! that refuses thousands of calls is not to be asked for each.
+
+use super::pools::Pools;
+use crate::{Error, Pool};
+use actix_web::{rt, web};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How long a pool is not asked again.
+const FRESH: Duration = Duration::from_secs(1);
+/// How long what it said counts: older is of another backlog.
+const KNOWN: Duration = Duration::from_secs(10);
+
+/// What pools last said, by name.
+#[derive(Debug, Default)]
+pub(super) struct Backlogs(Mutex<HashMap<String, Seen>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    asked: Instant,
+    wait: Option<Duration>,
+}
+
+/// Returns the expected wait that is known, if a full queue refused the call. What is older than a second is asked for anew, beside this answer: a
+/// refusal waits for nothing. A pool can tell once 32 attempts have finished, with `queue.shed`.
+pub(super) fn wait(pools: &web::Data<Pools>, pool: &Pool, error: &Error) -> Option<Duration> {
+    if !matches!(error, Error::QueueFull { .. }) {
+        return None;
+    }
+    let (known, is_fresh) = pools.1.look(pool.name().as_str());
+    if !is_fresh {
+        let (pools, pool) = (pools.clone(), pool.clone());
+        rt::spawn(async move {
+            if let Ok(status) = pool.status().await {
+                pools.1.put(pool.name().as_str(), status.queue.expected_wait_ms.map(Duration::from_millis));
+            }
+        });
+    }
+    known
+}
+
+impl Backlogs {
+    /// What was said last, and whether that is fresh. If not, the caller is the one who asks.
+    #[expect(clippy::disallowed_methods, reason = "a pool is asked once a second at most")]
+    fn look(&self, name: &str) -> (Option<Duration>, bool) {
+        let (now, mut all) = (Instant::now(), self.lock());
+        match all.get_mut(name) {
+            Some(seen) if now.duration_since(seen.asked) < FRESH => (seen.wait, true),
+            Some(seen) => {
+                let age = now.duration_since(std::mem::replace(&mut seen.asked, now));
+                seen.wait.take_if(|_| age > KNOWN);
+                (seen.wait, false)
+            }
+            None => {
+                all.insert(name.into(), Seen { asked: now, wait: None });
+                (None, false)
+            }
+        }
+    }
+
+    fn put(&self, name: &str, wait: Option<Duration>) {
+        if let Some(seen) = self.lock().get_mut(name) {
+            seen.wait = wait;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Seen>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
