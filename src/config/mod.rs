@@ -66,11 +66,11 @@ impl Config {
         load(path.as_ref(), Programs::Unseen)
     }
 
-    /// Reads a file as [`load`](Self::load) does, and looks for what its pools start: the files of apps, interpreters, programs
+    /// Reads a file as [`load`](Self::load) does, and checks that what its pools start exists: app files, interpreters, programs
     /// ([`PoolConfig::find_programs`]). Starts nothing. Blocks on the file system.
     ///
     /// # Errors
-    /// When the file can't be read, anything in it is wrong, or one of them is not there.
+    /// When the file can't be read, anything in it is wrong, or one of them does not exist.
     pub fn load_with_programs(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         load(path.as_ref(), Programs::Found)
     }

@@ -25,13 +25,13 @@ const TOKEN: &str = "1 to 1024 visible ASCII characters, without spaces";
 pub struct Server {
     /// Where it listens; `127.0.0.1:7878` unless set.
     pub listen: SocketAddr,
-    /// Names it answers to beside loopback names and its own addresses, as `name` or `name:port`; none unless set.
+    /// Host names that are answered, besides loopback names and its own addresses, as `name` or `name:port`; none unless set.
     pub hosts: Vec<String>,
     /// What callers have to show; nothing unless set.
     pub token: Option<Token>,
     /// How much of an error callers are shown; unless set, full where it listens on loopback, else brief.
     pub errors: Option<ErrorDetail>,
-    /// How long an idle connection stays open for its next request; 75 s unless set. With 0 each connection closes after its answer.
+    /// How long an idle connection stays open for its next request; 75 s unless set. With 0 each connection closes after its response.
     pub keep_alive: Duration,
 }
 

@@ -65,7 +65,7 @@ impl Api {
     }
 
     /// Answers only to loopback names (`localhost`, `127.0.0.1`, `[::1]`) at any port, to the address it listens on, to the address the connection
-    /// came in at ([`Connections`](super::Connections)), and to these: `name` or `name:port`. The probes are answered whatever the `Host`.
+    /// came in at ([`Connections`](super::Connections)), and to these: `name` or `name:port`. `/healthz` and `/readyz` are answered whatever the `Host`.
     /// Unless called, `Host` is not looked at.
     #[must_use]
     pub fn hosts<S: Into<String>>(mut self, more: impl IntoIterator<Item = S>) -> Self {
@@ -103,7 +103,7 @@ impl Api {
                     let guard = guard.clone();
                     move |request, next| guard::check(guard.clone(), request, next)
                 }));
-            // What is addressed to no path: `OPTIONS *` is for the server as a whole.
+            // `OPTIONS *` has no path: it is for the server as a whole.
             let no_path =
                 web::to(no_route).wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next)));
             config.service(all).default_service(no_path);

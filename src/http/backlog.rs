@@ -1,5 +1,5 @@
-//! How long a call refused by a full queue should wait before it comes again: until the queue is expected to be worked off. Kept for a second: a pool
-//! that refuses thousands of calls is not to be asked for each.
+//! How long a caller that a full queue refused should wait: until the queue is expected to be empty. Cached for a second, so that a pool that
+//! refuses thousands of calls is not asked for each of them.
 
 use super::pools::Pools;
 use crate::{Error, Pool};
@@ -10,12 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a pool is not asked again.
+/// For how long a pool is not asked again.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long what it said counts: older is of another backlog.
+/// For how long its answer is used: an older one is about another backlog.
 const KNOWN: Duration = Duration::from_secs(10);
 
-/// What pools last said, by name.
+/// The last answer of each pool, by name.
 #[derive(Debug, Default)]
 pub(super) struct Backlogs(Mutex<HashMap<String, Seen>>);
 
@@ -25,8 +25,8 @@ struct Seen {
     wait: Option<Duration>,
 }
 
-/// Returns the expected wait that is known, if a full queue refused the call. What is older than a second is asked for anew, beside this answer: a
-/// refusal waits for nothing. A pool can tell once 32 attempts have finished, with `queue.shed`.
+/// Returns the expected wait, if a full queue refused the call and the wait is known. If it is older than a second, the pool is asked again in the
+/// background: a refusal never waits. A pool knows it after 32 finished attempts, with `queue.shed` on.
 pub(super) fn wait(pools: &web::Data<Pools>, pool: &Pool, error: &Error) -> Option<Duration> {
     if !matches!(error, Error::QueueFull { .. }) {
         return None;

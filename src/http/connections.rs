@@ -157,7 +157,7 @@ impl Drop for Busy {
     }
 }
 
-/// The request has its answer, after which the connection closes if the server drains, or if the client offered to upgrade: actix-http
+/// The request was answered. The connection closes if the server drains or if the client offered an upgrade: actix-http
 /// takes no further request from such a connection, and without this would announce `connection: upgrade`.
 ///
 /// The count goes down before the flag is read, while `drain` sets the flag before it reads the count: one of them sees the other.

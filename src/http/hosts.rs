@@ -73,8 +73,8 @@ impl Host {
     /// Whether it is one of these: a loopback name at any port, `listen` itself, the address the connection came in at, or a name of `more`
     /// (at any port, or at its own if it has one).
     ///
-    /// A loopback name is nothing that a page can take over, and the port that a client names is another one in front of a container or a
-    /// tunnel. A page of another port is told by its `Origin`.
+    /// A page cannot take over a loopback name. The port in `Host` may differ from the server's if a container or a tunnel is in between. A page
+    /// on another port is recognized by its `Origin`.
     pub(super) fn is_allowed(&self, listen: SocketAddr, local: Option<SocketAddr>, more: &[String]) -> bool {
         let is = |address: SocketAddr| {
             self.name == Name::Address(address.ip().to_canonical()) && self.port.unwrap_or(80) == address.port()

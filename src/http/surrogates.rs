@@ -1,10 +1,10 @@
-//! Halves of surrogate pairs in JSON: `"\ud800"` is JSON by its grammar, and no text. Pure.
+//! Lone surrogates in JSON: `"\ud800"` is valid by the grammar of JSON, but not valid Unicode. Pure.
 //!
-//! Why: Python reads it, and a handler that gives it back, prints it or stores it fails far from the cause.
+//! They are refused since Python reads them, and a handler that returns, prints or stores such a string fails far from the cause.
 
 use herder_actors::PayloadError;
 
-/// Refuses JSON that was checked before and has half of a pair in a string or a key.
+/// Refuses a lone surrogate in a string or a key. The grammar of `json` must have been checked before.
 pub(super) fn check(json: &[u8]) -> Result<(), PayloadError> {
     let mut at = 0;
     while let Some(next) = json.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\')) {
@@ -19,7 +19,7 @@ pub(super) fn check(json: &[u8]) -> Result<(), PayloadError> {
     Ok(())
 }
 
-/// The UTF-16 unit that an escape at this place stands for.
+/// The UTF-16 code unit of the escape at this place, if there is one.
 fn unit(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

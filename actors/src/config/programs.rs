@@ -1,4 +1,4 @@
-//! Whether what a pool starts is there: an app's file, an interpreter, a program. Looks at the file system, starts nothing.
+//! Checks that what a pool starts exists: an app's file, an interpreter, a program. Reads the file system, starts nothing.
 
 use super::{InvalidConfig, Launch, PoolConfig, table};
 use rustix::fs::{Access, access};
@@ -10,14 +10,14 @@ use std::{
 
 const APP_FILE: &str = "a file, by an absolute path or one relative to `cwd`, or a module";
 const EXECUTABLE: &str = "an executable file, or a name that is in the `PATH` of the workers";
-/// Where the system looks for a program of a process without `PATH`.
+/// Where the system looks up programs for a process without `PATH`.
 const NO_PATH: &str = "/bin:/usr/bin";
 
 impl PoolConfig {
-    /// Looks for what workers are started with: the app's file, the interpreter, the program of `command`. Blocks on the file system.
+    /// Checks that the app's file, the interpreter and the program of `command` exist. Blocks on the file system.
     ///
-    /// [`build`](super::PoolBuilder::build) does not look: a configuration may be read on a machine that starts nothing. What is not there when a
-    /// worker is to start is a failed start.
+    /// [`build`](super::PoolBuilder::build) does not check this, since a configuration may be read on a machine that starts no workers. If one of
+    /// them is missing when a worker starts, the start fails.
     ///
     /// ```
     /// use herder_actors::PoolConfig;
@@ -27,7 +27,7 @@ impl PoolConfig {
     /// ```
     ///
     /// # Errors
-    /// When one of them is not there. A module of an app is not looked for: only the interpreter can find it.
+    /// When one of them does not exist. The module of an app is not checked: only the interpreter can find it.
     pub fn find_programs(&self) -> Result<(), InvalidConfig> {
         match self.launch() {
             Launch::App { app, python } => {
