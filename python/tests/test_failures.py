@@ -435,3 +435,13 @@ def test_a_refusal_is_told_with_exact_texts():
             pass
 
     assert payload(answers.failure(7, Bare(), 0, 0, 1024)) == {"kind": "exception", "message": ""}
+
+
+def test_a_disturbed_refusal_keeps_its_kind(monkeypatch):
+    """The host knows the kinds there are. An exception that comes while an error is described must not make another."""
+
+    def disturbed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("herder.text.limited", disturbed)
+    assert answers.describe(Refusal("unencodable", "no form"))["kind"] == "unencodable"

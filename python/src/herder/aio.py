@@ -17,11 +17,11 @@ from contextvars import copy_context
 from herder import aio_calls, aio_hooks, answers, signals
 from herder.aio_calls import Runner
 from herder.aio_hooks import Endings
-from herder.aio_input import of_descriptor
 from herder.aio_loop import Loop
 from herder.aio_reader import Reader
 from herder.aio_rescue import of_asyncio_callback
 from herder.errors import HookTimeout, Interrupted, ProtocolError
+from herder.pipe import is_stream_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,10 +158,8 @@ class Server:
                 self.reader.receive()
             self.act()
             self.worker.output.flush()
-        except ProtocolError as error:
-            self.fatal = error
-        except OSError as error:
-            if not of_descriptor(error):
+        except (ProtocolError, OSError) as error:
+            if not is_stream_error(error):
                 raise
             self.fatal = error
         if self.done():
@@ -206,7 +204,7 @@ class Server:
             self.runner.rescue(error)
             self.endings.rescue()
             if ours or isinstance(error, (SystemExit, KeyboardInterrupt)):
-                answers.log(f"an exception was raised outside of a call:\n{answers.traceback_of(error)}")
+                answers.log_unhandled(error)
             else:
                 self.loop.report(handle, error)
 

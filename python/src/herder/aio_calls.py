@@ -15,11 +15,11 @@ from collections import deque
 from functools import partial
 
 from herder import answers, contexts, frames
-from herder.aio_input import of_descriptor
 from herder.aio_rescue import end_stuck_tasks, of_asyncio
 from herder.call import now, task_call
 from herder.codec import encode
 from herder.errors import Interrupted, Refusal
+from herder.pipe import is_stream_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class Runner:
         try:
             self.worker.output.flush()
         except OSError as error:
-            if not of_descriptor(error):
+            if not is_stream_error(error):
                 raise
 
     def end_fork(self) -> None:

@@ -9,16 +9,8 @@ import os
 from functools import partial
 
 from herder import frames
-from herder.answers import FOLDER
 from herder.loop import READ_SIZE
-
-
-def of_descriptor(error: OSError) -> bool:
-    """Whether a read or write of Herder's own raised this: a signal handler may raise `TimeoutError`, an `OSError`."""
-    tb = error.__traceback__
-    while tb is not None and tb.tb_next is not None:
-        tb = tb.tb_next
-    return error.errno is not None and tb is not None and os.path.dirname(tb.tb_frame.f_code.co_filename) == FOLDER
+from herder.pipe import is_stream_error
 
 
 class Input:
@@ -45,7 +37,7 @@ class Input:
                 self._keep()
                 return True
         except BlockingIOError as error:
-            if not of_descriptor(error):
+            if not is_stream_error(error):
                 raise
             return False
         return None

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
+    from typing import Any
 
 MARK = "...\n"  # stands for what was cut off
 TRACEBACK_LIMIT = 32 * 1024  # characters
@@ -73,12 +74,14 @@ def without(fields: dict[str, str], name: str) -> dict[str, str]:
     return {key: value for key, value in fields.items() if key != name}
 
 
-def describe(error: BaseException) -> dict[str, str]:
+def describe(error: Any) -> dict[str, str]:
     """Return the fields of an error frame: `kind`, `message`, and those of the others that apply."""
     kind = type(error)  # `isinstance` would ask the object for its `__class__`
     if issubclass(kind, Refusal):
-        given = {**field("kind", error), **field("message", error), **field("type", error)}
-        return {"kind": "exception", "message": "", **given}
+        given = error.kind if "kind" in error.__dict__ else "exception"
+        # As it is: `text` gives something else if it is disturbed, and the host knows only some kinds.
+        exact = given if type(given) is str else text(given)
+        return {"message": "", **field("message", error), **field("type", error), "kind": exact}
     if issubclass(kind, Rejected):
         return {"kind": "rejected", "message": text(error), **field("code", error)}
     if issubclass(kind, Interrupted):
@@ -105,7 +108,7 @@ def log_hook(session: str, error: BaseException) -> None:
     log(f"on_session_end failed for session {session!r}:\n{traceback_of(error)}")
 
 
-def log_stray(error: BaseException) -> None:
+def log_unhandled(error: BaseException) -> None:
     """Log what code of the application raised outside of a call. Never raises, which would be logged again."""
     log(f"herder: an exception that was raised outside of a call is ignored:\n{traceback_of(error)}")
 

@@ -19,7 +19,7 @@ from herder import answers, contexts, frames, hooks, signals
 from herder.call import Call, now
 from herder.codec import decode, encode
 from herder.errors import HookTimeout, Interrupted, ProtocolError, Refusal
-from herder.pipe import LARGE, is_own, wait
+from herder.pipe import LARGE, is_stream_error, wait
 from herder.session import Session
 
 TYPE_CHECKING = False
@@ -283,7 +283,7 @@ class Loop:
         if issubclass(type(error), BlockingIOError) and self.worker.calls.closing:
             self.closing = True  # the control thread made it so: nothing is left to read
             return False
-        return is_own(error)
+        return is_stream_error(error)
 
     def resume(self) -> None:
         """Handle the exception that was raised, and finish the steps that it interrupted."""
@@ -294,7 +294,7 @@ class Loop:
             self.answer_failed(self.failed)
         elif self.failed is not None and not self.closing:
             stray, self.failed = self.failed, None
-            answers.log_stray(stray)
+            answers.log_unhandled(stray)
         self.output.finish()
         if self.chunk:
             self.take_chunk()

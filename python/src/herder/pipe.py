@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined,unused-ignore]
     from typing import Any
 
-OWN = (__file__, os.path.join(os.path.dirname(__file__), "loop.py"))  # the code that reads and writes
+STREAM_CODE = frozenset(  # the files that read from descriptors and write to them
+    os.path.join(os.path.dirname(__file__), name) for name in ("pipe.py", "loop.py", "aio_input.py")
+)
 LARGE = 65536  # a part from here on is written by itself, not copied into the others
 write = os.write
 
@@ -75,7 +77,7 @@ class Output:
             parts[:count] = (joined,)
 
 
-def is_own(error: Any) -> bool:
+def is_stream_error(error: Any) -> bool:
     """Whether an exception says that the stream is broken; others are the application's, which may raise `OSError` too.
 
     `TimeoutError` is one. A system's error has a number, and comes from the code that reads and writes.
@@ -88,7 +90,7 @@ def is_own(error: Any) -> bool:
     tb = error.__traceback__
     while tb is not None and tb.tb_next is not None:
         tb = tb.tb_next
-    return tb is not None and tb.tb_frame.f_code.co_filename in OWN
+    return tb is not None and tb.tb_frame.f_code.co_filename in STREAM_CODE
 
 
 def write_all(fd: int, data: Buffer) -> None:

@@ -15,7 +15,7 @@ from herder.call import calls
 from herder.codec import decode, encode
 from herder.errors import ProtocolError, Refusal, StartFailed
 from herder.load import load
-from herder.pipe import Output, is_own, read_frame, write_all
+from herder.pipe import Output, is_stream_error, read_frame, write_all
 from herder.session import Sessions
 from herder.text import text
 
@@ -266,6 +266,6 @@ def _serve(worker: Worker) -> int:
             chosen.serve(worker)
             return 0
         except BaseException as error:
-            if is_own(error):
+            if is_stream_error(error):
                 raise
-            answers.log_stray(error)
+            answers.log_unhandled(error)
