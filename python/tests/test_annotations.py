@@ -126,3 +126,10 @@ def test_a_worker_fills_it_in(start):
     )
     assert host.call("who", session="ann").result == "ann"
     assert host.call("who").refused == "bad_arguments"
+
+
+def test_a_session_of_another_library_is_an_argument(tmp_path):
+    """Known by where it is imported from, not by its name alone."""
+    checkers = CHECKERS.format("from sqlalchemy.orm import Session")
+    command = commanded(tmp_path, FUTURE + checkers + "def f(x: int, db: 'Session | None' = None): pass")
+    assert command.session_as is None and set(command.takes) == {"x", "db"}

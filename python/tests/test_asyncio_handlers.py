@@ -257,3 +257,54 @@ def test_a_thread_that_is_left_over_sees_no_other_call(start):
         here, *there = host.call(command).result
         assert left == here - 1
         assert set(there) <= {left, None, 1}
+
+
+LOOPS = """
+    tasks = []
+
+    @app.on_start
+    def begin():
+        app.state.loop = asyncio.get_event_loop()
+        tasks.append(app.state.loop.create_task(background()))
+
+    async def background():
+        print("in the background", flush=True)
+
+    @app.command
+    async def same() -> bool: return app.state.loop is asyncio.get_running_loop()
+
+    @app.command
+    def sync() -> list:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        return [asyncio.get_event_loop() is not app.state.loop, loop.run_until_complete(asyncio.sleep(0, "ran"))]
+"""
+
+
+def test_a_sync_on_start_hook_gets_the_loop_of_the_handlers(start):
+    host = start(LOOPS)
+    assert host.wait_for_line() == "in the background"
+    assert host.call("same").result is True
+    assert host.call("sync").result == [True, "ran"]
+    assert host.call("same").result is True
+
+
+def test_programs_start_under_a_policy_without_a_child_watcher(start):
+    """As uvloop's, of which an application may set only the policy."""
+    host = start(
+        """
+        class Policy(asyncio.AbstractEventLoopPolicy):
+            loop = None
+            def get_event_loop(self): return self.loop
+            def set_event_loop(self, loop): self.loop = loop
+            def new_event_loop(self): return asyncio.SelectorEventLoop()
+
+        asyncio.set_event_loop_policy(Policy())
+
+        @app.command
+        async def run() -> int:
+            process = await asyncio.create_subprocess_exec("false")
+            return await process.wait()
+        """
+    )
+    assert host.call("run").result == 1

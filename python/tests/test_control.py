@@ -399,3 +399,24 @@ def test_as_many_cancels_are_remembered_as_calls_may_wait(start):
     answers = host.answers(1501)
     assert answers.pop(blocking).result == "stopped"
     assert {answer.refused for answer in answers.values()} == {"cancelled"}
+
+
+def test_a_shutdown_leaves_c_code_of_the_running_call_alone(start):
+    """A signal would end its system call early. So the handler's `usleep` reports no error."""
+    host = start(
+        """
+        import ctypes
+        libc = ctypes.CDLL(None, use_errno=True)
+
+        @app.command
+        def sleep() -> list:
+            print("sleeping", flush=True)
+            return [libc.usleep(700_000), ctypes.get_errno()]
+        """
+    )
+    wire_id = host.send("sleep")
+    assert host.wait_for_line() == "sleeping"
+    host.shutdown()
+    answer = host.answer()
+    assert (answer.wire_id, answer.result) == (wire_id, [0, 0])
+    assert host.finish()[0] == 0

@@ -186,3 +186,31 @@ def test_r26_no_kind_of_stray_exception_ends_the_worker(start, kind):
     host.kill(signal.SIGALRM)
     assert host.wait_for_line() == "raised"
     assert host.call("pid").result == process
+
+
+def test_r26_a_stop_iteration_is_not_the_end_of_the_stream(start):
+    """`next` without a default in a signal handler raises it, and an iteration takes it for its own end."""
+    host = start(
+        """
+        import signal
+
+        def stray(*_):
+            print("raised", flush=True)
+            next(iter(()))
+
+        signal.signal(signal.SIGALRM, stray)
+
+        @app.command
+        def size(text: str) -> int: return len(text)
+        """
+    )
+    process = host.process
+    host.kill(signal.SIGALRM)  # the worker waits for a frame
+    assert host.wait_for_line() == "raised"
+    _, data = host.packed("size", b'{"text":"%s"}' % (b"x" * 200_000))
+    host.calls.sendall(data[:100_000])
+    host.kill(signal.SIGALRM)  # it waits for the rest of one
+    assert host.wait_for_line() == "raised"
+    host.calls.sendall(data[100_000:])
+    assert host.answer().result == 200_000
+    assert process.poll() is None

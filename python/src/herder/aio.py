@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import sys
+import warnings
 from contextvars import copy_context
 
 from herder import aio_calls, aio_hooks, answers, signals
@@ -66,12 +68,41 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
         raise Interrupted
 
 
+def forget_event_loop(loop: Loop) -> None:
+    """Leave `asyncio.get_event_loop()` as it is in an app without async handlers, unless the application set another.
+
+    A sync handler that got the worker's loop could not run it, since it runs already. Async code gets it all the same.
+    """
+    policy: Any = asyncio.get_event_loop_policy()
+    local = getattr(policy, "_local", None)
+    if getattr(local, "_loop", None) is loop:
+        policy._local = type(local)()  # `set_event_loop(None)` would not do: it makes `get_event_loop` raise
+    elif local is None:  # a policy of somebody else's
+        asyncio.set_event_loop(None)
+
+
+def provide_child_watcher() -> None:
+    """Let asyncio start programs under a policy that has no child watcher, as uvloop's. Python 3.14 needs none."""
+    if sys.version_info >= (3, 14):
+        return
+    policy: Any = asyncio.get_event_loop_policy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            policy.get_child_watcher()
+        except NotImplementedError:
+            make: Any = asyncio.ThreadedChildWatcher
+            watcher = make()
+            policy.get_child_watcher = lambda: watcher
+
+
 class Server:
     """The worker's side of its two descriptors: frames come in, calls and hooks run, answers go out."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.loop = Loop()
+        asyncio.set_event_loop(self.loop)  # for `asyncio.get_event_loop()` in hooks; `serve` takes it back
         self.base = copy_context()  # what `on_start` leaves
         self.runner = Runner(worker, self.loop, self.answered)
         self.endings = Endings(worker, self.loop, self.runner.unanswered)
@@ -94,6 +125,8 @@ class Server:
 
     def serve(self) -> None:
         """Run until drained."""
+        forget_event_loop(self.loop)
+        provide_child_watcher()
         self.runner.base = self.endings.base = self.base
         os.set_blocking(self.worker.fd, False)
         self.loop.turn, self.loop.busy = self.turn, self.busy

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from herder.worker import Worker
 
 
+HOLDS_UP = 5  # signals, 10 ms apart, until a step of the loop counts as one that holds it up
 GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # since Python 3.11
 
 
@@ -102,6 +103,7 @@ class Runner:
         self.answered = answered
         self.unanswered: dict[int, Pending] = {}
         self.waiting: deque[Pending] = deque()  # those of them that have not begun
+        self.step = self.signals = 0  # signals that came during one step of the loop
         self.interrupting: set[int] = set()  # calls that are interrupted until they have their answer
 
     # --- beginning ----------------------------------------------------------------------------------------------------
@@ -290,13 +292,19 @@ class Runner:
     def breaks(self, frame: FrameType) -> bool:
         """Whether the signal interrupts what runs in `frame`: a task or callback that a handler started.
 
-        Each is interrupted once, and never in a frame of asyncio, which would lose callbacks.
+        Each is interrupted once, never in a frame of asyncio, which would lose callbacks, and only while it holds up
+        the loop. It may serve other calls too: the first call that needs a connection often makes the task that reads.
         """
         call = task_call.get()
         if call is None or call.id not in self.interrupting:
             return False
         pending, task = self.unanswered.get(call.id), asyncio.current_task(self.loop)
         if pending is None or task is pending.task or task in pending.broken or of_asyncio(frame.f_globals):
+            return False
+        if self.loop.steps != self.step:
+            self.step, self.signals = self.loop.steps, 0
+        self.signals += 1
+        if self.signals < HOLDS_UP:
             return False
         pending.broken.add(task)
         return True

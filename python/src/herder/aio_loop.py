@@ -42,6 +42,7 @@ class Loop(asyncio.SelectorEventLoop):
         self.turn: Callable[[bool], None] | None = None  # set while calls are served
         self.busy: Callable[[], bool] = bool  # whether the next iteration has work already
         self.failures: list[tuple[Any, BaseException]] = []  # what callbacks raised; None: raised between callbacks
+        self.steps = 0  # callbacks that were begun
         self.unordered = False  # an exception left the heap of timers half sorted
 
     def restore(self) -> None:
@@ -129,6 +130,7 @@ class Loop(asyncio.SelectorEventLoop):
         """Run the callbacks that are ready now, and not those which they add."""
         ready = self._ready
         for _ in range(len(ready)):
+            self.steps += 1
             handle = ready[0]
             try:
                 del ready[0]  # no call from here until `run` has begun

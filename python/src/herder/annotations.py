@@ -69,9 +69,12 @@ class _Names:
     def __getitem__(self, name: str) -> Any:
         if name in self.home or hasattr(builtins, name):
             raise KeyError(name)  # looked up there next
-        module, _, original = _imports(str(self.home.get("__file__"))).get(name, name).rpartition(".")
-        if name in OURS or (module.partition(".")[0] == "herder" and original in OURS):
-            return OURS[name if name in OURS else original]
+        imported = _imports(str(self.home.get("__file__"))).get(name)
+        if imported is None:
+            return OURS.get(name, Unknown)
+        module, _, original = imported.rpartition(".")
+        if original in OURS and module.partition(".")[0] in ("", "herder"):  # "": of the package itself, as `.types`
+            return OURS[original]
         return TYPING.get(original, Unknown)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import sys
 import time
+from _thread import get_ident  # by name, here and elsewhere: gevent replaces what is in the module
 from contextvars import ContextVar
 
 from herder import frames
@@ -95,7 +95,7 @@ class Call:
 
 
 calls = Calls()
-MAIN = _thread.get_ident()  # whose handlers `calls` tells of; a worker imports this on its main thread
+MAIN = get_ident()  # whose handlers `calls` tells of; a worker imports this on its main thread
 task_call: ContextVar[Call | None] = ContextVar("herder_call", default=None)
 
 
@@ -109,6 +109,6 @@ def current_call() -> Call:
     call = task_call.get()
     if call is not None:
         return call
-    if calls.running <= 0 or _thread.get_ident() != MAIN:
+    if calls.running <= 0 or get_ident() != MAIN:
         raise RuntimeError("no call is running here")
     return Call(calls.running, calls.deadline, calls)

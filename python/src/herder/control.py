@@ -5,10 +5,10 @@ It owns the control descriptor. It never runs the application's code, and never 
 
 from __future__ import annotations
 
-import _thread
 import os
 import select
 import signal
+from _thread import get_ident, start_new_thread
 
 from herder import frames, signals
 from herder.errors import ProtocolError
@@ -27,13 +27,13 @@ class Control:
     def __init__(self, fd: int, worker: Worker) -> None:
         self.fd = fd
         self.worker = worker
-        self.main = _thread.get_ident()
+        self.main = get_ident()
         self.poll = select.poll()
         self.poll.register(fd, select.POLLIN)
 
     def start(self) -> None:
         """Begin, in a thread of its own. `_thread`, not `threading`: 0.7 MiB less, and nothing waits for it at exit."""
-        _thread.start_new_thread(self.serve, ())
+        start_new_thread(self.serve, ())
 
     def serve(self) -> None:
         """Until the end. When the host has gone, so does the process: at once, whatever the main thread does."""
@@ -114,4 +114,5 @@ class Control:
             worker.wake()
             return
         os.set_blocking(worker.fd, False)
-        signal.pthread_kill(self.main, signal.SIGUSR2)
+        if not worker.calls.running:  # the signal would break C code of a handler; the read after it does not block
+            signal.pthread_kill(self.main, signal.SIGUSR2)

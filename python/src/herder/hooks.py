@@ -6,10 +6,10 @@ nothing else would.
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import time
+from _thread import allocate_lock, get_ident, start_new_thread
 from contextvars import copy_context
 
 from herder import answers, contexts
@@ -75,14 +75,14 @@ class Limit:
         self.session = session
         self.calls = worker.calls
         self.limit = worker.hook_limit
-        self.main = _thread.get_ident()
-        self.over = _thread.allocate_lock()
+        self.main = get_ident()
+        self.over = allocate_lock()
 
     def __enter__(self) -> Limit:
         if self.limit is not None:
             self.over.acquire()
             try:
-                _thread.start_new_thread(self.watch, (self.limit,))
+                start_new_thread(self.watch, (self.limit,))
             except RuntimeError:  # no more threads may be started: better without a limit than not at all
                 pass
         return self

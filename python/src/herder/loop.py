@@ -13,7 +13,6 @@ import os
 import select
 import sys
 from contextvars import copy_context
-from functools import partial
 
 from herder import answers, contexts, frames, hooks, signals
 from herder.call import Call, now
@@ -71,7 +70,6 @@ class Loop:
         "large",
         "offset",
         "output",
-        "reads",
         "rest",
         "skip",
         "started",
@@ -82,7 +80,6 @@ class Loop:
         self.worker = worker
         self.output = worker.output
         self.base = copy_context()  # as `on_start` left it
-        self.reads = iter(partial(os.read, worker.fd, READ_SIZE), b"")
         self.chunk = b""  # read last
         self.rest = b""  # goes before it
         self.data: bytes | memoryview = b""  # acted on up to `offset`
@@ -212,9 +209,12 @@ class Loop:
             return self.read_large(self.large)
         self.rest += self.data[self.offset :]
         self.data, self.offset = b"", 0
-        for self.chunk in self.reads:  # noqa: B020 (from C into its place, without a call in between)
+        for self.chunk in map(os.read, self.output.fds, (READ_SIZE,)):  # noqa: B020 (without a call in between)
             break
-        else:
+        else:  # a signal handler raised `StopIteration`, which ends an iteration
+            answers.log_unhandled(StopIteration())
+            return True
+        if not self.chunk:
             return False
         self.take_chunk()
         return True
@@ -245,6 +245,7 @@ class Loop:
         """Read the rest of a large frame. False: the stream has ended."""
         size, fd = len(whole), self.worker.fd
         while self.filled < size:
+            count = -1  # stays so if a signal handler raises `StopIteration`
             try:
                 for count in map(os.readv, (fd,), ((whole[self.filled :],),)):
                     self.filled += count

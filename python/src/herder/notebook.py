@@ -7,10 +7,10 @@ handlers and threads. Code in one session can read and change every other sessio
 
 from __future__ import annotations
 
-import _thread
 import io
 import signal
 import sys
+from _thread import allocate_lock, get_ident, start_new_thread
 
 import herder
 from herder.call import calls
@@ -33,6 +33,8 @@ _filenames: list[str] = []
 class Output(io.TextIOBase):
     """What the code prints, up to a bound; the rest is counted."""
 
+    encoding = "utf-8"
+
     def __init__(self) -> None:
         self.parts: list[str] = []
         self.room = OUTPUT_LIMIT
@@ -43,7 +45,9 @@ class Output(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Keep as much as there is room for, and count the rest."""
+        """Keep as much as there is room for, and count the rest. Raises `TypeError` for what is no text."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         kept = text[: self.room]
         if kept:
             self.parts.append(kept)
@@ -65,16 +69,16 @@ class Limit:
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
         self.id = calls.running  # 0 outside of a worker
-        self.main = _thread.get_ident()
-        self.over = _thread.allocate_lock()  # held until the cell has ended
-        self.gate = _thread.allocate_lock()  # whoever holds it decides whether the cell ended in time
+        self.main = get_ident()
+        self.over = allocate_lock()  # held until the cell has ended
+        self.gate = allocate_lock()  # whoever holds it decides whether the cell ended in time
         self.ended = self.reached = False
 
     def __enter__(self) -> Limit:
         if self.seconds is not None and self.id > 0:
             self.over.acquire()
             try:
-                _thread.start_new_thread(self.watch, (max(self.seconds, 0),))
+                start_new_thread(self.watch, (max(self.seconds, 0),))
             except RuntimeError:  # no more threads may be started: only the call's own deadline applies
                 self.over.release()
         return self

@@ -7,10 +7,10 @@ application starts would inherit.
 
 from __future__ import annotations
 
-import _thread
 import faulthandler
 import os
 import signal
+from _thread import get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,11 +90,11 @@ def _ignore(number: int) -> None:
 
 def _before_fork() -> None:
     # A signal that reaches the child before it has restored the defaults would be ignored there, and lost.
-    masks[_thread.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
 def _after_fork() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(_thread.get_ident()))
+    signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(get_ident()))
 
 
 def _forked() -> None:

@@ -115,7 +115,7 @@ class Client:
     def _session(self, id: str) -> Session:
         return Session(id, self._epochs.setdefault(id, 1), self._sessions)
 
-    def _run(self, function: Any, *arguments: Any, **named: Any) -> Any:
+    def _run(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
         result = function(*arguments, **named)
         if not hasattr(result, "__await__"):
             return result

@@ -113,7 +113,12 @@ def _own(fds: list[int]) -> None:
 
     def forked() -> None:
         calls.forked = True
-        null = os.open(os.devnull, os.O_RDWR)
+        try:
+            null = os.open(os.devnull, os.O_RDWR)
+        except OSError:  # no descriptor is left
+            for fd in fds:
+                os.close(fd)
+            return
         for fd in fds:
             os.dup2(null, fd, inheritable=False)
         os.close(null)
