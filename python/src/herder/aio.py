@@ -17,9 +17,9 @@ from contextvars import copy_context
 from herder import aio_calls, aio_hooks, answers, signals
 from herder.aio_calls import Runner
 from herder.aio_hooks import Endings
-from herder.aio_loop import Loop
+from herder.aio_loop import WorkerEventLoop
 from herder.aio_reader import Reader
-from herder.aio_rescue import of_asyncio_callback
+from herder.aio_recovery import of_asyncio_callback
 from herder.errors import HookTimeout, Interrupted, ProtocolError
 from herder.pipe import is_stream_error
 
@@ -71,7 +71,7 @@ class Server:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.loop = Loop()
+        self.loop = WorkerEventLoop()
         self.base = copy_context()  # what `on_start` leaves
         self.runner = Runner(worker, self.loop, self.answered)
         self.endings = Endings(worker, self.loop, self.runner.unanswered)
@@ -96,7 +96,7 @@ class Server:
         """Run until drained."""
         self.runner.base = self.endings.base = self.base
         os.set_blocking(self.worker.fd, False)
-        self.loop.turn, self.loop.busy = self.turn, self.busy
+        self.loop.on_iteration, self.loop.has_work = self.on_iteration, self.has_work
         # The jump back to `while` is outside of the `try`. An exception is raised there only as the third in direct
         # succession: after one in `run`, and one while `run` records that.
         while True:
@@ -107,7 +107,7 @@ class Server:
                 self.loop.failures += ((None, error),)
         if self.fatal is not None:
             raise self.fatal
-        self.loop.turn, self.loop.busy = None, bool
+        self.loop.on_iteration, self.loop.has_work = None, bool
         try:
             self.end_tasks()
         except BaseException as error:
@@ -117,7 +117,7 @@ class Server:
         """Run the loop until all is done; again after each exception that leaves it."""
         while not self.done():
             try:
-                self.loop.restore()
+                self.loop.reset()
                 self.loop.run_forever()
             except BaseException as error:
                 self.loop.failures += ((None, error),)
@@ -140,7 +140,7 @@ class Server:
         """Whether some output could not be written yet."""
         return bool(self.worker.output.parts)
 
-    def busy(self) -> bool:
+    def has_work(self) -> bool:
         """Whether the next iteration has work even if no descriptor is ready. Called before each wait."""
         self.watch()
         reader = self.reader
@@ -148,7 +148,7 @@ class Server:
         ending = self.worker.calls.closing and not reader.draining
         return bool(starting or reader.cancels or reader.given_up or reader.input.chunk or ending or self.done())
 
-    def turn(self, readable: bool) -> None:
+    def on_iteration(self, readable: bool) -> None:
         """Read, begin what may begin, write: once per iteration of the loop, before asyncio's callbacks run."""
         try:
             failed = bool(self.loop.failures)
@@ -198,11 +198,11 @@ class Server:
             handle, error = self.loop.failures[0]
             ours = handle is None or of_asyncio_callback(handle, error)
             if ours and handle is not None:
-                self.runner.disturbed(handle, error)
-                self.endings.disturbed(handle, error)
+                self.runner.fail_call_of(handle, error)
+                self.endings.cancel_hook_of(handle, error)
             del self.loop.failures[0]  # an exception in the rest of this leads here again
-            self.runner.rescue(error)
-            self.endings.rescue()
+            self.runner.fail_lost_calls(error)
+            self.endings.resume_lost_sessions()
             if ours or isinstance(error, (SystemExit, KeyboardInterrupt)):
                 answers.log_unhandled(error)
             else:

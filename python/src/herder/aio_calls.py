@@ -1,8 +1,8 @@
 """Runs the calls of an asyncio worker: async handlers as tasks, sync handlers between two steps of the loop.
 
 A call is in `unanswered` from when it was read until its answer is in the output. It moves from one to the other with
-no Python call in between. So it gets exactly one answer, whenever an exception is raised (see `pipe`): `rescue` answers
-the calls that nothing else would answer.
+no Python call in between. So it gets exactly one answer, whenever an exception is raised (see `pipe`):
+`fail_lost_calls` answers the calls that nothing else would answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from functools import partial
 
 from herder import answers, contexts, frames
-from herder.aio_rescue import end_stuck_tasks, of_asyncio
+from herder.aio_recovery import end_stuck_tasks, of_asyncio
 from herder.call import now, task_call
 from herder.codec import encode
 from herder.errors import Interrupted, Refusal
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-    from herder.aio_loop import Loop
+    from herder.aio_loop import WorkerEventLoop
     from herder.binding import Command
     from herder.call import Call, Calls
     from herder.worker import Worker
@@ -94,7 +94,7 @@ class Pending:
 class Runner:
     """The calls of one worker that have no answer yet."""
 
-    def __init__(self, worker: Worker, loop: Loop, answered: Callable[[Pending], None]) -> None:
+    def __init__(self, worker: Worker, loop: WorkerEventLoop, answered: Callable[[Pending], None]) -> None:
         self.worker = worker
         self.calls = worker.calls
         self.loop = loop
@@ -303,7 +303,7 @@ class Runner:
 
     # --- exceptions in asyncio's code or in this one ------------------------------------------------------------------
 
-    def disturbed(self, handle: Any, error: BaseException) -> None:
+    def fail_call_of(self, handle: Any, error: BaseException) -> None:
         """Fail the call to which a callback of asyncio belongs: an exception hit it, and it may have been lost."""
         call = handle._context.get(task_call)
         pending = None if call is None else self.unanswered.get(call.id)
@@ -311,7 +311,7 @@ class Runner:
             pending.failure = error
             pending.task.cancel()
 
-    def rescue(self, error: BaseException) -> None:
+    def fail_lost_calls(self, error: BaseException) -> None:
         """Fail the tasks that nothing would wake, and the calls that nothing would answer, with `error`."""
         end_stuck_tasks(self.loop, error)
         waiting = set(self.waiting)

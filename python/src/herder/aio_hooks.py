@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from herder.aio_calls import Pending
-    from herder.aio_loop import Loop
+    from herder.aio_loop import WorkerEventLoop
     from herder.worker import Worker
 
 
@@ -48,7 +48,7 @@ class Ending:
 class Endings:
     """Ended sessions whose hooks have not all run. Each is in one of three collections; no call interrupts a move."""
 
-    def __init__(self, worker: Worker, loop: Loop, unanswered: dict[int, Pending]) -> None:
+    def __init__(self, worker: Worker, loop: WorkerEventLoop, unanswered: dict[int, Pending]) -> None:
         self.worker = worker
         self.loop = loop
         self.base: Context  # what `on_start` left
@@ -72,14 +72,14 @@ class Endings:
         id, epoch = ending.session.id, ending.epoch
         return any(each.session == id and each.epoch <= epoch for each in list(self.unanswered.values()))
 
-    def rescue(self) -> None:
+    def resume_lost_sessions(self) -> None:
         """Check all ended sessions, after an exception that may have lost a callback."""
         self.release()
         for ending, task in list(self.tasks.items()):
             if task.done():
                 self.hook_done(ending, task)
 
-    def disturbed(self, handle: Any, error: BaseException) -> None:
+    def cancel_hook_of(self, handle: Any, error: BaseException) -> None:
         """End the hook to which a callback of asyncio belongs: an exception hit it, and it may have been lost."""
         ending = handle._context.get(task_ending)
         task = None if ending is None else self.tasks.get(ending)

@@ -35,7 +35,7 @@ LAYERS = 8  # how many exceptions in direct succession are caught, each raised w
 
 def serve(worker: Worker) -> None:
     """Answer calls until the host closes the descriptor, or asks for the end. Raises `ProtocolError`, `OSError`."""
-    ended = Loop(worker).guarded(LAYERS)
+    ended = MainLoop(worker).guarded(LAYERS)
     if ended is not None:
         raise ended
 
@@ -55,7 +55,7 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
         raise Interrupted if running > 0 else HookTimeout
 
 
-class Loop:
+class MainLoop:
     """The state of the loop: what was read and has no answer yet."""
 
     __slots__ = (
@@ -311,4 +311,4 @@ class Loop:
         self.failed = None
 
 
-OWN = (Loop.run.__code__, hooks.run.__code__)
+OWN = (MainLoop.run.__code__, hooks.run.__code__)
