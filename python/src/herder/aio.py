@@ -16,7 +16,7 @@ from contextvars import copy_context
 
 from herder import aio_calls, aio_hooks, answers, signals
 from herder.aio_calls import Runner
-from herder.aio_hooks import Endings
+from herder.aio_hooks import EndedSessions
 from herder.aio_loop import WorkerEventLoop
 from herder.aio_reader import Reader
 from herder.aio_recovery import of_asyncio_callback
@@ -57,12 +57,14 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
     """
     calls = worker.calls
     running = calls.running
-    if frame is None or frame.f_code in OWN:
+    if frame is None or frame.f_code in LOOP_CODE:
         return
     if running:
-        if calls.cancelled.get(running) and not signals.must_wait(frame, OWN) and calls.interrupts(running):
+        if calls.cancelled.get(running) and not signals.must_wait(frame, LOOP_CODE) and calls.interrupts(running):
             raise Interrupted if running > 0 else HookTimeout
-    elif worker.aio is not None and not signals.must_wait(frame, OWN) and worker.aio.runner.breaks(frame):
+    elif (
+        worker.aio is not None and not signals.must_wait(frame, LOOP_CODE) and worker.aio.runner.should_interrupt(frame)
+    ):
         raise Interrupted
 
 
@@ -74,8 +76,8 @@ class Server:
         self.loop = WorkerEventLoop()
         self.base = copy_context()  # what `on_start` leaves
         self.runner = Runner(worker, self.loop, self.answered)
-        self.endings = Endings(worker, self.loop, self.runner.unanswered)
-        self.reader = Reader(worker, self.runner, self.endings)
+        self.ended_sessions = EndedSessions(worker, self.loop, self.runner.unanswered)
+        self.reader = Reader(worker, self.runner, self.ended_sessions)
         self.fatal: BaseException | None = None
 
     # --- the loop -----------------------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ class Server:
 
     def serve(self) -> None:
         """Run until drained."""
-        self.runner.base = self.endings.base = self.base
+        self.runner.base = self.ended_sessions.base = self.base
         os.set_blocking(self.worker.fd, False)
         self.loop.on_iteration, self.loop.has_work = self.on_iteration, self.has_work
         # The jump back to `while` is outside of the `try`. An exception is raised there only as the third in direct
@@ -133,7 +135,7 @@ class Server:
 
     def done(self) -> bool:
         """Whether the worker is shutting down and has answered all that it received."""
-        idle = not (self.runner.unanswered or self.reader.given_up or self.endings or self.unwritten())
+        idle = not (self.runner.unanswered or self.reader.given_up or self.ended_sessions or self.unwritten())
         return self.fatal is not None or (self.reader.draining and idle)
 
     def unwritten(self) -> bool:
@@ -144,7 +146,7 @@ class Server:
         """Whether the next iteration has work even if no descriptor is ready. Called before each wait."""
         self.watch()
         reader = self.reader
-        starting = self.endings.runnable or self.runner.may_begin()
+        starting = self.ended_sessions.runnable or self.runner.may_begin()
         ending = self.worker.calls.closing and not reader.draining
         return bool(starting or reader.cancels or reader.given_up or reader.input.chunk or ending or self.done())
 
@@ -183,14 +185,14 @@ class Server:
         while cancels:
             self.runner.cancel(*cancels[0])
             del cancels[0]
-        if self.endings.runnable:
-            self.endings.run_next()
+        if self.ended_sessions.runnable:
+            self.ended_sessions.run_next()
         self.runner.begin()
 
     def answered(self, pending: Pending) -> None:
         """Run the hooks of the call's session, if they wait for this answer."""
-        if pending.session is not None and self.endings.held:
-            self.endings.release(pending.session)
+        if pending.session is not None and self.ended_sessions.waiting:
+            self.ended_sessions.release(pending.session)
 
     def recover(self) -> None:
         """Log what was raised outside of the application's code. Fail the calls and hooks that lost a callback."""
@@ -199,10 +201,10 @@ class Server:
             ours = handle is None or of_asyncio_callback(handle, error)
             if ours and handle is not None:
                 self.runner.fail_call_of(handle, error)
-                self.endings.cancel_hook_of(handle, error)
+                self.ended_sessions.cancel_hook_of(handle, error)
             del self.loop.failures[0]  # an exception in the rest of this leads here again
             self.runner.fail_lost_calls(error)
-            self.endings.resume_lost_sessions()
+            self.ended_sessions.resume_lost_sessions()
             if ours or isinstance(error, (SystemExit, KeyboardInterrupt)):
                 answers.log_unhandled(error)
             else:
@@ -226,14 +228,14 @@ class Server:
         self.loop.call_soon_threadsafe(bool)
 
 
-OWN = frozenset(
+LOOP_CODE = frozenset(
     each.__code__
     for each in (
-        aio_calls.stepped,
+        aio_calls.run_steps,
         aio_hooks.as_coroutine,
         Runner.run_sync,
         Runner.run_async,
-        Endings.run_sync,
-        Endings.await_hook,
+        EndedSessions.run_sync,
+        EndedSessions.await_hook,
     )
 )

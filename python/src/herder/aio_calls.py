@@ -38,7 +38,7 @@ GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # since Python 3.11
 
 
 @types.coroutine
-def stepped(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -> Generator[Any, Any, Any]:
+def run_steps(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -> Generator[Any, Any, Any]:
     """Await `coroutine`. `calls.running` is `wire_id` while it computes, and 0 while it waits."""
     step: Callable[[Any], Any] = coroutine.send
     value: Any = None
@@ -64,11 +64,11 @@ class Pending:
     __slots__ = (
         "arguments",
         "begun",
-        "broken",
         "call",
         "command",
         "epoch",
         "failure",
+        "interrupted_tasks",
         "session",
         "started",
         "task",
@@ -88,7 +88,7 @@ class Pending:
         self.started = 0
         self.task: asyncio.Task[None] | None = None
         self.failure: BaseException | None = None  # the reason why Herder cancelled its task, if it did
-        self.broken: set[Any] = set()  # tasks of its handler that were interrupted; not again
+        self.interrupted_tasks: set[Any] = set()  # tasks of its handler that were interrupted; not again
 
 
 class Runner:
@@ -171,7 +171,7 @@ class Runner:
             if wire_id in calls.cancelled:
                 raise Refusal("cancelled", "the call was cancelled before it began")
             pending.started = now()
-            result = await stepped(pending.command.call(**pending.arguments), wire_id, calls)
+            result = await run_steps(pending.command.call(**pending.arguments), wire_id, calls)
             self.succeed(pending, result)
         except GeneratorExit:
             raise
@@ -189,7 +189,7 @@ class Runner:
         if size > limit:
             raise answers.too_large(pending.command.name, size, limit)
         head = frames.ANSWER.pack(size, frames.RESULT, 0, 0, pending.wire_id, pending.started, ended)
-        self.settle(pending, head, payload)
+        self.answer_once(pending, head, payload)
 
     def fail(self, pending: Pending, error: BaseException) -> None:
         """Answer with what the handler raised, or with why there is no result."""
@@ -198,16 +198,16 @@ class Runner:
         self.end_fork()
         if self.unanswered.get(wire_id) is not pending:
             answers.log(f"an exception was raised after the answer of a call:\n{answers.traceback_of(error)}")
-            self.settle(pending)
+            self.answer_once(pending)
             return
         kind = type(error)  # `isinstance` would ask the object for its `__class__`
         if issubclass(kind, asyncio.CancelledError) and pending.failure is not None:
             error = pending.failure
         elif holds_interrupt(error) or (issubclass(kind, asyncio.CancelledError) and wire_id in self.calls.cancelled):
             error = Interrupted()
-        self.settle(pending, answers.failure(wire_id, error, pending.started, ended, self.worker.max_frame))
+        self.answer_once(pending, answers.failure(wire_id, error, pending.started, ended, self.worker.max_frame))
 
-    def settle(self, pending: Pending, *parts: bytes) -> None:
+    def answer_once(self, pending: Pending, *parts: bytes) -> None:
         """Answer a call if it has no answer. There is no Python call between the two changes that do it."""
         wire_id = pending.wire_id
         if self.unanswered.get(wire_id) is pending:
@@ -260,7 +260,7 @@ class Runner:
         if pending is None or not pending.command.is_async:
             return
         self.interrupting.add(wire_id)
-        if wire_id not in self.unanswered:  # checked last: `settle` does these two in the opposite order
+        if wire_id not in self.unanswered:  # checked last: `answer_once` does these two in the opposite order
             self.interrupting.discard(wire_id)
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:
@@ -285,9 +285,9 @@ class Runner:
         del self.waiting[at]  # no call from here
         self.worker.output.parts += (failure,)
         del self.unanswered[pending.wire_id]  # to here
-        self.settle(pending)
+        self.answer_once(pending)
 
-    def breaks(self, frame: FrameType) -> bool:
+    def should_interrupt(self, frame: FrameType) -> bool:
         """Whether the signal interrupts what runs in `frame`: a task or callback that a handler started.
 
         Each is interrupted once, and never in a frame of asyncio, which would lose callbacks.
@@ -296,9 +296,9 @@ class Runner:
         if call is None or call.id not in self.interrupting:
             return False
         pending, task = self.unanswered.get(call.id), asyncio.current_task(self.loop)
-        if pending is None or task is pending.task or task in pending.broken or of_asyncio(frame.f_globals):
+        if pending is None or task is pending.task or task in pending.interrupted_tasks or of_asyncio(frame.f_globals):
             return False
-        pending.broken.add(task)
+        pending.interrupted_tasks.add(task)
         return True
 
     # --- exceptions in asyncio's code or in this one ------------------------------------------------------------------

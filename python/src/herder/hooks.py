@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 AGAIN = 0.01  # seconds between two signals, when the first one met Herder's own code and not the hook
 
 
-class Ending:
-    """The end of a session: runs each hook once and then drops the session's state, whatever the hooks raise."""
+class EndedSession:
+    """A session that has ended: runs each hook once and then drops the session's state, whatever the hooks raise."""
 
     def __init__(self, worker: Worker, epoch: int, reason: str, session: str) -> None:
         self.worker = worker

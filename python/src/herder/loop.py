@@ -49,9 +49,9 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
     """
     calls = worker.calls
     running = calls.running
-    if not running or frame is None or frame.f_code in OWN or not calls.cancelled.get(running):
+    if not running or frame is None or frame.f_code in LOOP_CODE or not calls.cancelled.get(running):
         return
-    if not signals.must_wait(frame, OWN) and calls.interrupts(running):
+    if not signals.must_wait(frame, LOOP_CODE) and calls.interrupts(running):
         raise Interrupted if running > 0 else HookTimeout
 
 
@@ -93,7 +93,7 @@ class MainLoop:
         self.current = 0  # the call that was taken from `data` and has no answer yet
         self.started = 0
         self.finished = 0
-        self.ending: hooks.Ending | None = None  # of a session, whose hooks run
+        self.ending: hooks.EndedSession | None = None  # of a session, whose hooks run
         self.closing = False  # nothing more is read
         self.failed: BaseException | None = None  # the last exception, until it is handled
 
@@ -262,7 +262,7 @@ class MainLoop:
         if kind == frames.SHUTDOWN:
             self.closing = True
         elif kind == frames.SESSION_END:
-            ending = hooks.Ending(self.worker, *frames.session_end(body))
+            ending = hooks.EndedSession(self.worker, *frames.session_end(body))
             self.offset, self.ending = end, ending
         elif kind == frames.CALL:
             frames.call_prefix(body)
@@ -311,4 +311,4 @@ class MainLoop:
         self.failed = None
 
 
-OWN = (MainLoop.run.__code__, hooks.run.__code__)
+LOOP_CODE = (MainLoop.run.__code__, hooks.run.__code__)

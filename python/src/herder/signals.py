@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 IMPORT_MACHINERY = "<frozen importlib._bootstrap"  # and `_bootstrap_external`
-held = False  # whether SIGTERM is ignored until `restore_sigterm`
+sigterm_ignored = False  # whether SIGTERM is ignored until `restore_sigterm`
 masks: dict[int, set[int]] = {}  # by thread, of those that are forking now
 
 
@@ -39,10 +39,10 @@ def hold_sigterm() -> None:
     # `signal.signal` works on the main thread only, and that may be stuck in C at the shutdown. faulthandler puts back
     # what it replaced by a plain `sigaction`, from any thread. Its own handler never runs, since ours takes its place:
     # it would write to a descriptor that the application may have closed, and might leave another `errno` behind.
-    global held
+    global sigterm_ignored
     faulthandler.register(signal.SIGTERM, file=2, all_threads=False)
     _ignore(signal.SIGTERM)
-    held = True
+    sigterm_ignored = True
 
 
 def restore_sigterm() -> None:
@@ -50,8 +50,8 @@ def restore_sigterm() -> None:
 
     A handler of the application's own is left alone. `signal.getsignal` is not told of the change.
     """
-    global held
-    if not held or signal.getsignal(signal.SIGTERM) is not ignore:
+    global sigterm_ignored
+    if not sigterm_ignored or signal.getsignal(signal.SIGTERM) is not ignore:
         return
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     try:
@@ -60,7 +60,7 @@ def restore_sigterm() -> None:
         if hasattr(signal, "sigtimedwait"):
             signal.sigtimedwait((signal.SIGTERM,), 0)
         faulthandler.unregister(signal.SIGTERM)
-        held = False
+        sigterm_ignored = False
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
