@@ -60,10 +60,16 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
     if frame is None or frame.f_code in LOOP_CODE:
         return
     if running:
-        if calls.cancelled.get(running) and not signals.must_wait(frame, LOOP_CODE) and calls.interrupts(running):
+        if (
+            calls.cancelled.get(running)
+            and not signals.is_uninterruptible(frame, LOOP_CODE)
+            and calls.interrupts(running)
+        ):
             raise Interrupted if running > 0 else HookTimeout
     elif (
-        worker.aio is not None and not signals.must_wait(frame, LOOP_CODE) and worker.aio.runner.should_interrupt(frame)
+        worker.aio is not None
+        and not signals.is_uninterruptible(frame, LOOP_CODE)
+        and worker.aio.runner.should_interrupt(frame)
     ):
         raise Interrupted
 

@@ -126,7 +126,7 @@ class Runner:
 
     def own_context(self, pending: Pending) -> Context:
         """Return a new copy of what `on_start` left, for this call."""
-        context = contexts.own(self.base)
+        context = contexts.copy_for_call(self.base)
         context.run(task_call.set, pending.call)
         return context
 

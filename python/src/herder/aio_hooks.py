@@ -105,7 +105,7 @@ class EndedSessions:
 
     def begin(self, ending: EndedSession, hook: Callable[..., Any]) -> None:
         """Run a sync hook to its end, or make a task of an async one. The next hook runs after that."""
-        context = contexts.own(self.base)
+        context = contexts.copy_for_call(self.base)
         context.run(task_ending.set, ending)
         result = hook(ending.session, ending.reason) if is_async(hook) else self.run_sync(context, hook, ending)
         if not asyncio.iscoroutine(result):

@@ -42,7 +42,7 @@ class EndedSession:
         session = Session(self.session, self.epoch, worker.sessions)
         for hook in self.hooks:
             try:
-                contexts.own(self.base).run(run, worker, hook, session, self.reason)
+                contexts.copy_for_call(self.base).run(run, worker, hook, session, self.reason)
             except BaseException as error:
                 answers.log_hook(self.session, error)
             if worker.calls.forked:  # the hook forked and this is the child, coming back: it is not the worker

@@ -51,7 +51,7 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
     running = calls.running
     if not running or frame is None or frame.f_code in LOOP_CODE or not calls.cancelled.get(running):
         return
-    if not signals.must_wait(frame, LOOP_CODE) and calls.interrupts(running):
+    if not signals.is_uninterruptible(frame, LOOP_CODE) and calls.interrupts(running):
         raise Interrupted if running > 0 else HookTimeout
 
 
@@ -172,7 +172,7 @@ class MainLoop:
                     arguments[command.call_as] = Call(wire_id, deadline, calls)
                 if parts and not flush():  # an answer that is ready must not wait behind this handler
                     output.finish()
-                context = contexts.own(base) if "_decimal" in modules else base.copy()
+                context = contexts.copy_for_call(base) if "_decimal" in modules else base.copy()
                 calls.deadline = deadline
                 calls.running = calls.begun = wire_id  # before it reads `cancelled`: see `Calls.state`
                 if cancelled and wire_id in cancelled:

@@ -65,13 +65,13 @@ def restore_sigterm() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def must_wait(frame: FrameType | None, own: Container[CodeType]) -> bool:
-    """Whether `frame` or one of its callers, up to the first in `own`, runs code that must not be interrupted.
+def is_uninterruptible(frame: FrameType | None, loop_code: Container[CodeType]) -> bool:
+    """Whether `frame` or one of its callers, up to the first in `loop_code`, runs code that must not be interrupted.
 
     That is an import, since a module whose import is interrupted may stay broken (C extensions are initialized once per
     process), or one of the hooks around a fork in this file.
     """
-    while frame is not None and frame.f_code not in own:
+    while frame is not None and frame.f_code not in loop_code:
         file = frame.f_code.co_filename
         if file.startswith(IMPORT_MACHINERY) or file == ignore.__code__.co_filename:
             return True
