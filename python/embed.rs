@@ -17,7 +17,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "aio_input.py",
     "aio_loop.py",
     "aio_reader.py",
-    "aio_rescue.py",
+    "aio_recovery.py",
     "annotations.py",
     "answers.py",
     "app.py",

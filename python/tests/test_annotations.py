@@ -29,7 +29,7 @@ def commanded(tmp_path, text, name="f"):
         del sys.modules[spec.name]
 
 
-def assert_filled_in(command, parameter="s"):
+def assert_injected(command, parameter="s"):
     assert command.session_as == parameter and parameter not in command.takes
     with pytest.raises(Refusal, match="unexpected argument"):
         command.check({parameter: "forged"})
@@ -59,22 +59,22 @@ ANNOTATIONS = [
 def test_a_session_that_only_type_checkers_import(tmp_path, imported, annotation):
     """As text by `from __future__ import annotations`, and as text that was written so."""
     later = f"def f(n: int, s: {annotation} = None): pass\n"
-    assert_filled_in(commanded(tmp_path, FUTURE + CHECKERS.format(imported) + later))
+    assert_injected(commanded(tmp_path, FUTURE + CHECKERS.format(imported) + later))
     if "'" not in annotation:
         quoted = f'def f(n: int, s: "{annotation}" = None): pass\n'
-        assert_filled_in(commanded(tmp_path, CHECKERS.format(imported) + quoted))
+        assert_injected(commanded(tmp_path, CHECKERS.format(imported) + quoted))
 
 
 @pytest.mark.parametrize("annotation", ["Optional[Session]", "Union[Session, None]"])
 def test_typing_may_be_there_for_type_checkers_alone(tmp_path, annotation):
     text = f"{FUTURE}TYPE_CHECKING = False\nif TYPE_CHECKING:\n    from typing import Optional, Union\n"
-    assert_filled_in(commanded(tmp_path, f"{text}    from herder import Session\ndef f(s: {annotation}): pass\n"))
+    assert_injected(commanded(tmp_path, f"{text}    from herder import Session\ndef f(s: {annotation}): pass\n"))
 
 
 @pytest.mark.parametrize("annotation", ["Optional['Session']", "Annotated['Session', 1]", "ALIAS", "'ALIAS'"])
 def test_text_within_an_annotation(tmp_path, annotation):
     text = CHECKERS.format("from herder import Session") + "ALIAS = 'Session | None'\n"
-    assert_filled_in(commanded(tmp_path, f"{text}def f(s: {annotation}): pass\n"))
+    assert_injected(commanded(tmp_path, f"{text}def f(s: {annotation}): pass\n"))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_text_within_an_annotation(tmp_path, annotation):
     ],
 )
 def test_classes_as_commands(tmp_path, shape):
-    assert_filled_in(commanded(tmp_path, FUTURE + CHECKERS.format("from herder import Session") + shape))
+    assert_injected(commanded(tmp_path, FUTURE + CHECKERS.format("from herder import Session") + shape))
 
 
 def test_a_call_that_only_type_checkers_import(tmp_path):

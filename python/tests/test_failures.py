@@ -443,5 +443,5 @@ def test_a_disturbed_refusal_keeps_its_kind(monkeypatch):
     def disturbed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("herder.text.limited", disturbed)
+    monkeypatch.setattr("herder.text.with_recursion_limit", disturbed)
     assert answers.describe(Refusal("unencodable", "no form"))["kind"] == "unencodable"

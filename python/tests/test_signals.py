@@ -271,13 +271,13 @@ def test_an_interrupt_does_not_leave_signals_blocked_around_a_fork(start):
             waits = []
             def look(frame, event, _):
                 if event == "call" and frame.f_code.co_name.endswith("_fork"):
-                    waits.append(signals.must_wait(frame, ()))
+                    waits.append(signals.is_uninterruptible(frame, ()))
             sys.setprofile(look)
             child = os.fork()
             if not child: os._exit(0)
             sys.setprofile(None)
             os.waitpid(child, 0)
-            return waits + [signals.must_wait(sys._getframe(), ())]
+            return waits + [signals.is_uninterruptible(sys._getframe(), ())]
         """
     )
     assert host.call("fork").result == [True, True, False]

@@ -18,10 +18,10 @@ from contextvars import copy_context
 
 from herder import aio_calls, aio_hooks, answers, signals
 from herder.aio_calls import Runner
-from herder.aio_hooks import Endings
-from herder.aio_loop import Loop
+from herder.aio_hooks import EndedSessions
+from herder.aio_loop import WorkerEventLoop
 from herder.aio_reader import Reader
-from herder.aio_rescue import of_asyncio_callback
+from herder.aio_recovery import of_asyncio_callback
 from herder.errors import HookTimeout, Interrupted, ProtocolError
 from herder.pipe import is_stream_error
 
@@ -59,22 +59,30 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
     """
     calls = worker.calls
     running = calls.running
-    if frame is None or frame.f_code in OWN:
+    if frame is None or frame.f_code in LOOP_CODE:
         return
     if running:
-        if calls.cancelled.get(running) and not signals.must_wait(frame, OWN) and calls.interrupts(running):
+        if (
+            calls.cancelled.get(running)
+            and not signals.is_uninterruptible(frame, LOOP_CODE)
+            and calls.interrupts(running)
+        ):
             raise Interrupted if running > 0 else HookTimeout
-    elif worker.aio is not None and not signals.must_wait(frame, OWN) and worker.aio.runner.breaks(frame):
+    elif (
+        worker.aio is not None
+        and not signals.is_uninterruptible(frame, LOOP_CODE)
+        and worker.aio.runner.should_interrupt(frame)
+    ):
         raise Interrupted
 
 
-def forget_event_loop(loop: Loop) -> None:
+def forget_event_loop(loop: WorkerEventLoop) -> None:
     """Leave `asyncio.get_event_loop()` as it is in an app without async handlers, unless the application set another.
 
     A sync handler that got the worker's loop could not run it, since it runs already. Async code gets it all the same.
     """
     policy: Any = asyncio.get_event_loop_policy()
-    local = getattr(policy, "_local", None)
+    local: Any = getattr(policy, "_local", None)
     if getattr(local, "_loop", None) is loop:
         policy._local = type(local)()  # `set_event_loop(None)` would not do: it makes `get_event_loop` raise
     elif local is None:  # a policy of somebody else's
@@ -91,8 +99,7 @@ def provide_child_watcher() -> None:
         try:
             policy.get_child_watcher()
         except NotImplementedError:
-            make: Any = asyncio.ThreadedChildWatcher
-            watcher = make()
+            watcher = asyncio.ThreadedChildWatcher()
             policy.get_child_watcher = lambda: watcher
 
 
@@ -101,12 +108,12 @@ class Server:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.loop = Loop()
+        self.loop = WorkerEventLoop()
         asyncio.set_event_loop(self.loop)  # for `asyncio.get_event_loop()` in hooks; `serve` takes it back
         self.base = copy_context()  # what `on_start` leaves
         self.runner = Runner(worker, self.loop, self.answered)
-        self.endings = Endings(worker, self.loop, self.runner.unanswered)
-        self.reader = Reader(worker, self.runner, self.endings)
+        self.ended_sessions = EndedSessions(worker, self.loop, self.runner.unanswered)
+        self.reader = Reader(worker, self.runner, self.ended_sessions)
         self.fatal: BaseException | None = None
 
     # --- the loop -----------------------------------------------------------------------------------------------------
@@ -127,9 +134,9 @@ class Server:
         """Run until drained."""
         forget_event_loop(self.loop)
         provide_child_watcher()
-        self.runner.base = self.endings.base = self.base
+        self.runner.base = self.ended_sessions.base = self.base
         os.set_blocking(self.worker.fd, False)
-        self.loop.turn, self.loop.busy = self.turn, self.busy
+        self.loop.on_iteration, self.loop.has_work = self.on_iteration, self.has_work
         # The jump back to `while` is outside of the `try`. An exception is raised there only as the third in direct
         # succession: after one in `run`, and one while `run` records that.
         while True:
@@ -140,7 +147,7 @@ class Server:
                 self.loop.failures += ((None, error),)
         if self.fatal is not None:
             raise self.fatal
-        self.loop.turn, self.loop.busy = None, bool
+        self.loop.on_iteration, self.loop.has_work = None, bool
         try:
             self.end_tasks()
         except BaseException as error:
@@ -150,7 +157,7 @@ class Server:
         """Run the loop until all is done; again after each exception that leaves it."""
         while not self.done():
             try:
-                self.loop.restore()
+                self.loop.reset()
                 self.loop.run_forever()
             except BaseException as error:
                 self.loop.failures += ((None, error),)
@@ -166,22 +173,22 @@ class Server:
 
     def done(self) -> bool:
         """Whether the worker is shutting down and has answered all that it received."""
-        idle = not (self.runner.unanswered or self.reader.given_up or self.endings or self.unwritten())
+        idle = not (self.runner.unanswered or self.reader.given_up or self.ended_sessions or self.unwritten())
         return self.fatal is not None or (self.reader.draining and idle)
 
     def unwritten(self) -> bool:
         """Whether some output could not be written yet."""
         return bool(self.worker.output.parts)
 
-    def busy(self) -> bool:
+    def has_work(self) -> bool:
         """Whether the next iteration has work even if no descriptor is ready. Called before each wait."""
         self.watch()
         reader = self.reader
-        starting = self.endings.runnable or self.runner.may_begin()
+        starting = self.ended_sessions.runnable or self.runner.may_begin()
         ending = self.worker.calls.closing and not reader.draining
         return bool(starting or reader.cancels or reader.given_up or reader.input.chunk or ending or self.done())
 
-    def turn(self, readable: bool) -> None:
+    def on_iteration(self, readable: bool) -> None:
         """Read, begin what may begin, write: once per iteration of the loop, before asyncio's callbacks run."""
         try:
             failed = bool(self.loop.failures)
@@ -216,14 +223,14 @@ class Server:
         while cancels:
             self.runner.cancel(*cancels[0])
             del cancels[0]
-        if self.endings.runnable:
-            self.endings.run_next()
+        if self.ended_sessions.runnable:
+            self.ended_sessions.run_next()
         self.runner.begin()
 
     def answered(self, pending: Pending) -> None:
         """Run the hooks of the call's session, if they wait for this answer."""
-        if pending.session is not None and self.endings.held:
-            self.endings.release(pending.session)
+        if pending.session is not None and self.ended_sessions.waiting:
+            self.ended_sessions.release(pending.session)
 
     def recover(self) -> None:
         """Log what was raised outside of the application's code. Fail the calls and hooks that lost a callback."""
@@ -231,11 +238,11 @@ class Server:
             handle, error = self.loop.failures[0]
             ours = handle is None or of_asyncio_callback(handle, error)
             if ours and handle is not None:
-                self.runner.disturbed(handle, error)
-                self.endings.disturbed(handle, error)
+                self.runner.fail_call_of(handle, error)
+                self.ended_sessions.cancel_hook_of(handle, error)
             del self.loop.failures[0]  # an exception in the rest of this leads here again
-            self.runner.rescue(error)
-            self.endings.rescue()
+            self.runner.fail_lost_calls(error)
+            self.ended_sessions.resume_lost_sessions()
             if ours or isinstance(error, (SystemExit, KeyboardInterrupt)):
                 answers.log_unhandled(error)
             else:
@@ -259,14 +266,14 @@ class Server:
         self.loop.call_soon_threadsafe(bool)
 
 
-OWN = frozenset(
+LOOP_CODE = frozenset(
     each.__code__
     for each in (
-        aio_calls.stepped,
+        aio_calls.run_steps,
         aio_hooks.as_coroutine,
         Runner.run_sync,
         Runner.run_async,
-        Endings.run_sync,
-        Endings.await_hook,
+        EndedSessions.run_sync,
+        EndedSessions.await_hook,
     )
 )

@@ -1,8 +1,8 @@
 """Runs the calls of an asyncio worker: async handlers as tasks, sync handlers between two steps of the loop.
 
 A call is in `unanswered` from when it was read until its answer is in the output. It moves from one to the other with
-no Python call in between. So it gets exactly one answer, whenever an exception is raised (see `pipe`): `rescue` answers
-the calls that nothing else would answer.
+no Python call in between. So it gets exactly one answer, whenever an exception is raised (see `pipe`):
+`fail_lost_calls` answers the calls that nothing else would answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from functools import partial
 
 from herder import answers, contexts, frames
-from herder.aio_rescue import end_stuck_tasks, of_asyncio
+from herder.aio_recovery import end_stuck_tasks, of_asyncio
 from herder.call import now, task_call
 from herder.codec import encode
 from herder.errors import Interrupted, Refusal
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-    from herder.aio_loop import Loop
+    from herder.aio_loop import WorkerEventLoop
     from herder.binding import Command
     from herder.call import Call, Calls
     from herder.worker import Worker
@@ -39,7 +39,7 @@ GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # since Python 3.11
 
 
 @types.coroutine
-def stepped(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -> Generator[Any, Any, Any]:
+def run_steps(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -> Generator[Any, Any, Any]:
     """Await `coroutine`. `calls.running` is `wire_id` while it computes, and 0 while it waits."""
     step: Callable[[Any], Any] = coroutine.send
     value: Any = None
@@ -65,11 +65,11 @@ class Pending:
     __slots__ = (
         "arguments",
         "begun",
-        "broken",
         "call",
         "command",
         "epoch",
         "failure",
+        "interrupted_tasks",
         "session",
         "started",
         "task",
@@ -89,13 +89,13 @@ class Pending:
         self.started = 0
         self.task: asyncio.Task[None] | None = None
         self.failure: BaseException | None = None  # the reason why Herder cancelled its task, if it did
-        self.broken: set[Any] = set()  # tasks of its handler that were interrupted; not again
+        self.interrupted_tasks: set[Any] = set()  # tasks of its handler that were interrupted; not again
 
 
 class Runner:
     """The calls of one worker that have no answer yet."""
 
-    def __init__(self, worker: Worker, loop: Loop, answered: Callable[[Pending], None]) -> None:
+    def __init__(self, worker: Worker, loop: WorkerEventLoop, answered: Callable[[Pending], None]) -> None:
         self.worker = worker
         self.calls = worker.calls
         self.loop = loop
@@ -128,7 +128,7 @@ class Runner:
 
     def own_context(self, pending: Pending) -> Context:
         """Return a new copy of what `on_start` left, for this call."""
-        context = contexts.own(self.base)
+        context = contexts.copy_for_call(self.base)
         context.run(task_call.set, pending.call)
         return context
 
@@ -173,7 +173,7 @@ class Runner:
             if wire_id in calls.cancelled:
                 raise Refusal("cancelled", "the call was cancelled before it began")
             pending.started = now()
-            result = await stepped(pending.command.call(**pending.arguments), wire_id, calls)
+            result = await run_steps(pending.command.call(**pending.arguments), wire_id, calls)
             self.succeed(pending, result)
         except GeneratorExit:
             raise
@@ -191,7 +191,7 @@ class Runner:
         if size > limit:
             raise answers.too_large(pending.command.name, size, limit)
         head = frames.ANSWER.pack(size, frames.RESULT, 0, 0, pending.wire_id, pending.started, ended)
-        self.settle(pending, head, payload)
+        self.answer_once(pending, head, payload)
 
     def fail(self, pending: Pending, error: BaseException) -> None:
         """Answer with what the handler raised, or with why there is no result."""
@@ -200,16 +200,16 @@ class Runner:
         self.end_fork()
         if self.unanswered.get(wire_id) is not pending:
             answers.log(f"an exception was raised after the answer of a call:\n{answers.traceback_of(error)}")
-            self.settle(pending)
+            self.answer_once(pending)
             return
         kind = type(error)  # `isinstance` would ask the object for its `__class__`
         if issubclass(kind, asyncio.CancelledError) and pending.failure is not None:
             error = pending.failure
         elif holds_interrupt(error) or (issubclass(kind, asyncio.CancelledError) and wire_id in self.calls.cancelled):
             error = Interrupted()
-        self.settle(pending, answers.failure(wire_id, error, pending.started, ended, self.worker.max_frame))
+        self.answer_once(pending, answers.failure(wire_id, error, pending.started, ended, self.worker.max_frame))
 
-    def settle(self, pending: Pending, *parts: bytes) -> None:
+    def answer_once(self, pending: Pending, *parts: bytes) -> None:
         """Answer a call if it has no answer. There is no Python call between the two changes that do it."""
         wire_id = pending.wire_id
         if self.unanswered.get(wire_id) is pending:
@@ -262,7 +262,7 @@ class Runner:
         if pending is None or not pending.command.is_async:
             return
         self.interrupting.add(wire_id)
-        if wire_id not in self.unanswered:  # checked last: `settle` does these two in the opposite order
+        if wire_id not in self.unanswered:  # checked last: `answer_once` does these two in the opposite order
             self.interrupting.discard(wire_id)
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:
@@ -287,9 +287,9 @@ class Runner:
         del self.waiting[at]  # no call from here
         self.worker.output.parts += (failure,)
         del self.unanswered[pending.wire_id]  # to here
-        self.settle(pending)
+        self.answer_once(pending)
 
-    def breaks(self, frame: FrameType) -> bool:
+    def should_interrupt(self, frame: FrameType) -> bool:
         """Whether the signal interrupts what runs in `frame`: a task or callback that a handler started.
 
         Each is interrupted once, never in a frame of asyncio, which would lose callbacks, and only while it holds up
@@ -299,19 +299,19 @@ class Runner:
         if call is None or call.id not in self.interrupting:
             return False
         pending, task = self.unanswered.get(call.id), asyncio.current_task(self.loop)
-        if pending is None or task is pending.task or task in pending.broken or of_asyncio(frame.f_globals):
+        if pending is None or task is pending.task or task in pending.interrupted_tasks or of_asyncio(frame.f_globals):
             return False
         if self.loop.steps != self.step:
             self.step, self.signals = self.loop.steps, 0
         self.signals += 1
         if self.signals < HOLDS_UP:
             return False
-        pending.broken.add(task)
+        pending.interrupted_tasks.add(task)
         return True
 
     # --- exceptions in asyncio's code or in this one ------------------------------------------------------------------
 
-    def disturbed(self, handle: Any, error: BaseException) -> None:
+    def fail_call_of(self, handle: Any, error: BaseException) -> None:
         """Fail the call to which a callback of asyncio belongs: an exception hit it, and it may have been lost."""
         call = handle._context.get(task_call)
         pending = None if call is None else self.unanswered.get(call.id)
@@ -319,7 +319,7 @@ class Runner:
             pending.failure = error
             pending.task.cancel()
 
-    def rescue(self, error: BaseException) -> None:
+    def fail_lost_calls(self, error: BaseException) -> None:
         """Fail the tasks that nothing would wake, and the calls that nothing would answer, with `error`."""
         end_stuck_tasks(self.loop, error)
         waiting = set(self.waiting)

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from functools import partial
 
 from herder import answers, contexts, hooks
-from herder.aio_calls import stepped
+from herder.aio_calls import run_steps
 from herder.binding import is_async
 from herder.errors import HookTimeout
 from herder.session import Session
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from herder.aio_calls import Pending
-    from herder.aio_loop import Loop
+    from herder.aio_loop import WorkerEventLoop
     from herder.worker import Worker
 
 
-task_ending: ContextVar[Ending | None] = ContextVar("herder_ending", default=None)  # in hooks and what they start
+task_ending: ContextVar[EndedSession | None] = ContextVar("herder_ending", default=None)  # in hooks and what they start
 
 
 async def as_coroutine(steps: Generator[Any, Any, Any]) -> Any:
@@ -33,7 +33,7 @@ async def as_coroutine(steps: Generator[Any, Any, Any]) -> Any:
     return await steps  # type: ignore[misc]
 
 
-class Ending:
+class EndedSession:
     """A session that has ended, and how many of its hooks were begun."""
 
     __slots__ = ("begun", "epoch", "reason", "session")
@@ -45,41 +45,41 @@ class Ending:
         self.begun = 0
 
 
-class Endings:
+class EndedSessions:
     """Ended sessions whose hooks have not all run. Each is in one of three collections; no call interrupts a move."""
 
-    def __init__(self, worker: Worker, loop: Loop, unanswered: dict[int, Pending]) -> None:
+    def __init__(self, worker: Worker, loop: WorkerEventLoop, unanswered: dict[int, Pending]) -> None:
         self.worker = worker
         self.loop = loop
         self.base: Context  # what `on_start` left
         self.unanswered = unanswered
-        self.runnable: deque[Ending] = deque()
-        self.held: dict[Ending, None] = {}  # they wait for calls of the session; in order
-        self.tasks: dict[Ending, asyncio.Task[Any]] = {}  # an async hook runs
+        self.runnable: deque[EndedSession] = deque()
+        self.waiting: dict[EndedSession, None] = {}  # they wait for calls of the session; in order
+        self.tasks: dict[EndedSession, asyncio.Task[Any]] = {}  # an async hook runs
 
     def __bool__(self) -> bool:
-        return bool(self.runnable or self.held or self.tasks)
+        return bool(self.runnable or self.waiting or self.tasks)
 
     def release(self, session: str | None = None) -> None:
         """Make ended sessions without an unfinished call runnable: this session, or all of them."""
-        for ending in list(self.held):
+        for ending in list(self.waiting):
             if session in (None, ending.session.id) and not self.has_calls(ending):
                 self.runnable += (ending,)  # no call between these two
-                del self.held[ending]
+                del self.waiting[ending]
 
-    def has_calls(self, ending: Ending) -> bool:
+    def has_calls(self, ending: EndedSession) -> bool:
         """Whether the session still has calls of the epoch that ended, or of an earlier one."""
         id, epoch = ending.session.id, ending.epoch
         return any(each.session == id and each.epoch <= epoch for each in list(self.unanswered.values()))
 
-    def rescue(self) -> None:
+    def resume_lost_sessions(self) -> None:
         """Check all ended sessions, after an exception that may have lost a callback."""
         self.release()
         for ending, task in list(self.tasks.items()):
             if task.done():
                 self.hook_done(ending, task)
 
-    def disturbed(self, handle: Any, error: BaseException) -> None:
+    def cancel_hook_of(self, handle: Any, error: BaseException) -> None:
         """End the hook to which a callback of asyncio belongs: an exception hit it, and it may have been lost."""
         ending = handle._context.get(task_ending)
         task = None if ending is None else self.tasks.get(ending)
@@ -103,9 +103,9 @@ class Endings:
             answers.log_hook(ending.session.id, error)
         self.end_fork()
 
-    def begin(self, ending: Ending, hook: Callable[..., Any]) -> None:
+    def begin(self, ending: EndedSession, hook: Callable[..., Any]) -> None:
         """Run a sync hook to its end, or make a task of an async one. The next hook runs after that."""
-        context = contexts.own(self.base)
+        context = contexts.copy_for_call(self.base)
         context.run(task_ending.set, ending)
         result = hook(ending.session, ending.reason) if is_async(hook) else self.run_sync(context, hook, ending)
         if not asyncio.iscoroutine(result):
@@ -115,7 +115,7 @@ class Endings:
         self.tasks[ending] = task  # no call between these two
         del self.runnable[0]
 
-    def run_sync(self, context: Context, hook: Callable[..., Any], ending: Ending) -> Any:
+    def run_sync(self, context: Context, hook: Callable[..., Any], ending: EndedSession) -> Any:
         """Run a sync hook with its limit and with no event loop running, as in a worker without asyncio."""
         calls = self.worker.calls
         try:
@@ -129,13 +129,13 @@ class Endings:
         finally:
             asyncio._set_running_loop(self.loop)
 
-    async def await_hook(self, ending: Ending, hook: Any) -> None:
+    async def await_hook(self, ending: EndedSession, hook: Any) -> None:
         """Await an async hook with its limit: it is cancelled after that, and left running if it ignores the cancel."""
         calls, limit = self.worker.calls, self.worker.hook_limit
         task = None
         try:
             with hooks.Limit(self.worker, ending.session.id) as running:
-                task = self.loop.create_task(as_coroutine(stepped(hook, running.id, calls)))
+                task = self.loop.create_task(as_coroutine(run_steps(hook, running.id, calls)))
                 done, _ = await asyncio.wait({task}, timeout=limit)
                 if not done:
                     task.cancel()
@@ -151,7 +151,7 @@ class Endings:
             answers.log_hook(ending.session.id, error)
         self.end_fork()
 
-    def hook_done(self, ending: Ending, task: asyncio.Task[Any]) -> None:
+    def hook_done(self, ending: EndedSession, task: asyncio.Task[Any]) -> None:
         """Make the session runnable again when its async hook has ended."""
         if not task.cancelled() and (error := task.exception()) is not None:
             answers.log_hook(ending.session.id, error)

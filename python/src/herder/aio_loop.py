@@ -24,7 +24,7 @@ LONGEST_WAIT = 24 * 3600  # seconds; `poll` takes milliseconds as a C int
 MANY_TIMERS = 100  # beyond this number, cancelled timers are dropped once they are half of all
 
 
-class Loop(asyncio.SelectorEventLoop):
+class WorkerEventLoop(asyncio.SelectorEventLoop):
     """asyncio's loop, which also serves the worker's calls descriptor in each iteration."""
 
     _ready: deque[Any]
@@ -39,13 +39,13 @@ class Loop(asyncio.SelectorEventLoop):
         super().__init__(selectors.DefaultSelector())  # epoll or kqueue: either has a descriptor that can be polled
         self.poller = select.poll()
         self.poller.register(self._selector.fileno(), select.POLLIN)
-        self.turn: Callable[[bool], None] | None = None  # set while calls are served
-        self.busy: Callable[[], bool] = bool  # whether the next iteration has work already
+        self.on_iteration: Callable[[bool], None] | None = None  # set while calls are served
+        self.has_work: Callable[[], bool] = bool  # whether the next iteration has work already
         self.failures: list[tuple[Any, BaseException]] = []  # what callbacks raised; None: raised between callbacks
         self.steps = 0  # callbacks that were begun
         self.unordered = False  # an exception left the heap of timers half sorted
 
-    def restore(self) -> None:
+    def reset(self) -> None:
         """Reset the loop so that it can run again, after an exception left `run_forever` at any point."""
         self._thread_id = None
         self._stopping = False
@@ -59,7 +59,7 @@ class Loop(asyncio.SelectorEventLoop):
             self._run_ready()
         except BaseException as error:
             self.failures += ((None, error),)  # no call here: another exception might follow at once
-        if self.turn is None and self.failures:
+        if self.on_iteration is None and self.failures:
             self._raise_failures()
 
     def _raise_failures(self) -> None:
@@ -76,7 +76,7 @@ class Loop(asyncio.SelectorEventLoop):
         self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
     def _poll(self) -> None:
-        """Wait until there is something to do, then call `turn` with whether the calls descriptor can be read."""
+        """Wait for something to do, then call `on_iteration` with whether the calls descriptor can be read."""
         others = self._selector.fileno()
         ready = False
         for fd, events in self.poller.poll(self._timeout()):  # level-triggered: what is lost here is reported again
@@ -84,13 +84,13 @@ class Loop(asyncio.SelectorEventLoop):
                 self._process_events(self._selector.select(0))
             elif events != select.POLLOUT:
                 ready = True
-        if self.turn is not None:
-            self.turn(ready)
+        if self.on_iteration is not None:
+            self.on_iteration(ready)
 
     def _timeout(self) -> int | None:
         """Return the milliseconds until the first timer; None if there is nothing to wait for but descriptors."""
         self._drop_cancelled()
-        if self.busy() or self._ready or self._stopping or self.failures:
+        if self.has_work() or self._ready or self._stopping or self.failures:
             return 0
         if not self._scheduled:
             return None

@@ -9,7 +9,7 @@ from collections import deque
 
 from herder import answers, frames
 from herder.aio_calls import Pending
-from herder.aio_hooks import Ending
+from herder.aio_hooks import EndedSession
 from herder.aio_input import Input
 from herder.call import Call
 from herder.codec import decode
@@ -19,18 +19,18 @@ from herder.session import Session
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from herder.aio_calls import Runner
-    from herder.aio_hooks import Endings
+    from herder.aio_hooks import EndedSessions
     from herder.worker import Worker
 
 
 class Reader:
     """Reads frames and records calls, ended sessions and the shutdown message."""
 
-    def __init__(self, worker: Worker, runner: Runner, endings: Endings) -> None:
+    def __init__(self, worker: Worker, runner: Runner, ended_sessions: EndedSessions) -> None:
         self.worker = worker
         self.input = Input(worker.fd, worker.max_frame)
         self.runner = runner
-        self.endings = endings
+        self.ended_sessions = ended_sessions
         self.cancels: deque[tuple[int, bool]] = deque()  # to be acted on: which call, and whether to interrupt it
         self.last_read = 0  # the wire id of the last call that was read; they come in order
         self.given_up: list[int] = []  # calls for whose frames there was no memory
@@ -111,12 +111,12 @@ class Reader:
     def on_session_end(self, body: memoryview, end: int) -> None:
         """Record the end of a session: its hooks run after its last call."""
         epoch, reason, id = frames.session_end(body)
-        ending = Ending(Session(id, epoch, self.worker.sessions), epoch, reason)
-        if self.endings.has_calls(ending):
-            self.endings.held[ending] = None  # no call between these two
+        ending = EndedSession(Session(id, epoch, self.worker.sessions), epoch, reason)
+        if self.ended_sessions.has_calls(ending):
+            self.ended_sessions.waiting[ending] = None  # no call between these two
             del self.input.buffer[:end]
         else:
-            self.endings.runnable += (ending,)  # nor these
+            self.ended_sessions.runnable += (ending,)  # nor these
             del self.input.buffer[:end]
 
     def give_up_frame(self, error: MemoryError) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 UNIONS = ("UnionType", "_UnionGenericAlias", "Union", "Either")
-OURS: dict[str, Any] = {"Session": Session, "Call": Call}
+INJECTED: dict[str, Any] = {"Session": Session, "Call": Call}
 
 
 class _Anything(type):
@@ -29,7 +29,7 @@ class _Anything(type):
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return OURS.get(name, Unknown)
+        return INJECTED.get(name, Unknown)
 
 
 class Unknown(metaclass=_Anything):
@@ -71,10 +71,13 @@ class _Names:
             raise KeyError(name)  # looked up there next
         imported = _imports(str(self.home.get("__file__"))).get(name)
         if imported is None:
-            return OURS.get(name, Unknown)
+            return INJECTED.get(name, Unknown)
         module, _, original = imported.rpartition(".")
-        if original in OURS and module.partition(".")[0] in ("", "herder"):  # "": of the package itself, as `.types`
-            return OURS[original]
+        if original in INJECTED and module.partition(".")[0] in (
+            "",
+            "herder",
+        ):  # "": of the package itself, as `.types`
+            return INJECTED[original]
         return TYPING.get(original, Unknown)
 
 
@@ -93,33 +96,33 @@ def _imports(file: str) -> dict[str, str]:
     return found
 
 
-def evaluated(annotation: Any, home: dict[str, Any]) -> Any:
+def evaluate(annotation: Any, home: dict[str, Any]) -> Any:
     """Evaluate `annotation` with the names `home` of its module; `Unknown` for what does not exist at run time."""
     for _ in range(8):  # a string may evaluate to a string
         text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
         if not isinstance(text, str):
-            return _hashable(_members_evaluated(annotation, home))
+            return _hashable(_evaluate_members(annotation, home))
         try:
             annotation = eval(text, home, _Names(home))  # type: ignore[arg-type]
         except Exception:
-            return OURS.get(text.rpartition(".")[2], Unknown)
+            return INJECTED.get(text.rpartition(".")[2], Unknown)
     return Unknown
 
 
-def _members_evaluated(annotation: Any, home: dict[str, Any]) -> Any:
+def _evaluate_members(annotation: Any, home: dict[str, Any]) -> Any:
     """Evaluate the members of a union, which may be strings: `Optional["Session"]`; and the type in `Annotated`."""
     kind = type(annotation).__name__
     if kind == "TypeAliasType":  # `type S = herder.Session | None`
         try:
-            return evaluated(annotation.__value__, home)
+            return evaluate(annotation.__value__, home)
         except NameError:
             return Unknown
     if kind == "_AnnotatedAlias":
-        inner = evaluated(annotation.__origin__, home)
-        return inner if any(asks_for(inner, each) for each in OURS.values()) else annotation
+        inner = evaluate(annotation.__origin__, home)
+        return inner if any(includes(inner, each) for each in INJECTED.values()) else annotation
     members = annotation.__args__ if kind in UNIONS else ()
     if any(isinstance(each, str) or hasattr(each, "__forward_arg__") for each in members):
-        return Either(*(evaluated(each, home) for each in members))
+        return Either(*(evaluate(each, home) for each in members))
     return annotation
 
 
@@ -132,14 +135,14 @@ def _hashable(annotation: Any) -> Any:
     return annotation
 
 
-def asks_for(annotation: Any, wanted: type) -> bool:
-    """Whether the annotation is `wanted`, or a union with it (`herder.Session | None` still asks for one)."""
+def includes(annotation: Any, wanted: type) -> bool:
+    """Whether the annotation is `wanted`, or a union with it (`herder.Session | None` includes a session)."""
     if annotation is wanted:
         return True
-    return any(asks_for(each, wanted) for each in getattr(annotation, "__args__", None) or ())
+    return any(includes(each, wanted) for each in getattr(annotation, "__args__", None) or ())
 
 
-def home_of(function: Any) -> dict[str, Any]:
+def globals_of(function: Any) -> dict[str, Any]:
     """Return the global names for the annotations of a function, or of a class that is a command."""
     function = inspect.unwrap(function)
     if isinstance(function, type):

@@ -11,7 +11,7 @@ import sys
 from herder import frames, stdlib
 from herder.codec import encode
 from herder.errors import Interrupted, Refusal, Rejected
-from herder.text import PRINTED, clean, limited, type_name
+from herder.text import PRINTED, escape_surrogates, type_name, with_recursion_limit
 from herder.text import text as text
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ TRACEBACK_LIMIT = 32 * 1024  # characters
 FRAMES = 1000  # of a traceback, the last ones
 CODE = 256  # characters; a longer code is left out before the message is shortened
 LARGEST = 1 << 30  # used where no `max_frame` applies
-UNTOLD = b'{"kind":"exception","message":"<an exception that cannot be described>"}'
+FALLBACK_ERROR = b'{"kind":"exception","message":"<an exception that cannot be described>"}'
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 OWN_MODULES = ("aio", "aio_calls", "aio_hooks", "aio_reader", "binding", "loop", "testing", "worker")
 OWN = frozenset(os.path.join(FOLDER, name + ".py") for name in OWN_MODULES)
@@ -36,7 +36,7 @@ def failure(wire_id: int, error: BaseException, started: int, ended: int, max_fr
     try:
         return error_frame(wire_id, describe(error), started, ended, max_frame)
     except BaseException:  # too little memory, or an exception that another thread raised in this one
-        return frames.answer(frames.ERROR, wire_id, started, ended, UNTOLD)
+        return frames.answer(frames.ERROR, wire_id, started, ended, FALLBACK_ERROR)
 
 
 def error_frame(
@@ -124,7 +124,7 @@ def log(line: str) -> None:
 def traceback_of(error: BaseException) -> str:
     """Return the traceback without Herder's own frames, as text; the end of it when it is long. Never raises."""
     try:
-        whole = limited(PRINTED, _traceback_of, error)
+        whole = with_recursion_limit(PRINTED, _traceback_of, error)
         return whole if len(whole) <= TRACEBACK_LIMIT else MARK + whole[-TRACEBACK_LIMIT:]
     except BaseException as failed:
         return f"<no traceback: {type_name(failed)}>"
@@ -134,10 +134,10 @@ def _traceback_of(error: BaseException) -> str:
     tb = trimmed(BaseException.__dict__["__traceback__"].__get__(error))
     try:
         format_exception = stdlib.module("traceback").format_exception
-        with stdlib.only():  # it imports more while it formats
-            return clean("".join(format_exception(type(error), error, tb)))
+        with stdlib.prefer_stdlib():  # it imports more while it formats
+            return escape_surrogates("".join(format_exception(type(error), error, tb)))
     except BaseException:  # the exception raises, or the application has replaced a module that is needed
-        return clean(_plain(error, tb))
+        return escape_surrogates(_plain(error, tb))
 
 
 def _plain(error: BaseException, tb: TracebackType | None) -> str:

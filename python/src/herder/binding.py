@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 
-from herder.annotations import UNIONS, asks_for, evaluated, home_of
+from herder.annotations import UNIONS, evaluate, globals_of, includes
 from herder.call import Call
 from herder.errors import Refusal
 from herder.session import Session
@@ -41,7 +41,7 @@ class Parameters:
 def parameters(function: Callable[..., Any]) -> Parameters:
     """Read the signature of `function`. Raises `TypeError` for one that can't be called by names."""
     names, required, open = {}, set(), False
-    home = home_of(_plain(inspect.unwrap(function)))
+    home = globals_of(_plain(inspect.unwrap(function)))
     for parameter in _signature(function).parameters.values():
         if parameter.kind is parameter.POSITIONAL_ONLY:
             name = getattr(function, "__qualname__", function)
@@ -49,7 +49,7 @@ def parameters(function: Callable[..., Any]) -> Parameters:
         if parameter.kind is parameter.VAR_KEYWORD:
             open = True
         elif parameter.kind is not parameter.VAR_POSITIONAL:
-            names[parameter.name] = evaluated(parameter.annotation, home)
+            names[parameter.name] = evaluate(parameter.annotation, home)
             if parameter.default is parameter.empty:
                 required.add(parameter.name)
     return Parameters(names, frozenset(required), open)
@@ -120,8 +120,8 @@ class Command:
         self.idempotent = idempotent
         read = parameters(function)
         kinds = read.names
-        self.session_as = _filled_in(name, kinds, Session)
-        self.call_as = _filled_in(name, kinds, Call)
+        self.session_as = _injected_parameter(name, kinds, Session)
+        self.call_as = _injected_parameter(name, kinds, Call)
         injected = {self.session_as, self.call_as}
         self.takes = {parameter: accepted(kind) for parameter, kind in kinds.items() if parameter not in injected}
         self.wanted = read.required - injected
@@ -168,9 +168,9 @@ class Command:
         return "it takes " + ", ".join(name if name in self.wanted else f"{name} (optional)" for name in self.takes)
 
 
-def _filled_in(command: str, kinds: dict[str, Any], wanted: type) -> str | None:
+def _injected_parameter(command: str, kinds: dict[str, Any], wanted: type) -> str | None:
     """The parameter that asks for `wanted`. Raises `TypeError` for two: callers could supply one of them."""
-    names = [name for name, kind in kinds.items() if asks_for(kind, wanted)]
+    names = [name for name, kind in kinds.items() if includes(kind, wanted)]
     if len(names) > 1:
         raise TypeError(f"{command}: more than one parameter asks for herder.{wanted.__name__}: {', '.join(names)}")
     return names[0] if names else None

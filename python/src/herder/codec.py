@@ -10,7 +10,7 @@ import json.encoder
 import sys
 
 from herder.errors import Refusal
-from herder.text import NESTED, ONE_LIMIT, limited, text, type_name
+from herder.text import NESTED, ONE_LIMIT, text, type_name, with_recursion_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def decode(payload: bytes | memoryview) -> Any:
     try:
         if len(payload) < SHORT:
             return _parsed(str(payload, "utf-8"), _scan)
-        return limited(NESTED, _decode_long, payload)
+        return with_recursion_limit(NESTED, _decode_long, payload)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else text(error) or type(error).__name__
         raise Refusal("malformed", f"the arguments are not valid JSON: {reason}") from None
@@ -65,7 +65,7 @@ def encode(value: Any) -> bytes:
     """A value as JSON text. Raises `Refusal` for what JSON can't hold."""
     try:
         if ONE_LIMIT and _recursion_limit() > NESTED:
-            return limited(NESTED, _encode, value)
+            return with_recursion_limit(NESTED, _encode, value)
         return "".join(_chunks(value, 0)).encode()
     except BaseException as error:
         _markers.clear()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 DECIMAL = ("_decimal", "_pydecimal")  # where `decimal` keeps its context; only one of them is ever loaded
 
 
-def own(base: Context) -> Context:
+def copy_for_call(base: Context) -> Context:
     """Return a copy of `base` for one call or hook.
 
     A decimal context is an object that the copy would share, so it is copied as well if `decimal` is loaded.
@@ -21,9 +21,9 @@ def own(base: Context) -> Context:
     for name in DECIMAL:
         decimal = sys.modules.get(name)
         if decimal is not None:
-            context.run(_own_decimal, decimal)
+            context.run(_copy_decimal, decimal)
     return context
 
 
-def _own_decimal(decimal: Any) -> None:
+def _copy_decimal(decimal: Any) -> None:
     decimal.setcontext(decimal.getcontext().copy())

@@ -65,7 +65,7 @@ def _hidden(error: BaseException, target: str) -> str:
     if name != "herder" and name not in sys.stdlib_module_names:
         return ""
     found = sys.modules.get(name)
-    if found is not None and name != "herder" and not stdlib.is_own(found):
+    if found is not None and name != "herder" and not stdlib.is_stdlib(found):
         return f"`{name}` is {found.__file__}, which hides the standard library's module of that name: rename the file"
     whose = "Herder's" if name == "herder" else "the standard library's"
     folders = dict.fromkeys([os.path.dirname(os.path.realpath(target.rpartition(":")[0])), os.getcwd(), *sys.path])

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 AGAIN = 0.01  # seconds between two signals, when the first one met Herder's own code and not the hook
 
 
-class Ending:
-    """The end of a session: runs each hook once and then drops the session's state, whatever the hooks raise."""
+class EndedSession:
+    """A session that has ended: runs each hook once and then drops the session's state, whatever the hooks raise."""
 
     def __init__(self, worker: Worker, epoch: int, reason: str, session: str) -> None:
         self.worker = worker
@@ -42,7 +42,7 @@ class Ending:
         session = Session(self.session, self.epoch, worker.sessions)
         for hook in self.hooks:
             try:
-                contexts.own(self.base).run(run, worker, hook, session, self.reason)
+                contexts.copy_for_call(self.base).run(run, worker, hook, session, self.reason)
             except BaseException as error:
                 answers.log_hook(self.session, error)
             if worker.calls.forked:  # the hook forked and this is the child, coming back: it is not the worker

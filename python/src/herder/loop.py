@@ -34,7 +34,7 @@ LAYERS = 8  # how many exceptions in direct succession are caught, each raised w
 
 def serve(worker: Worker) -> None:
     """Answer calls until the host closes the descriptor, or asks for the end. Raises `ProtocolError`, `OSError`."""
-    ended = Loop(worker).guarded(LAYERS)
+    ended = MainLoop(worker).guarded(LAYERS)
     if ended is not None:
         raise ended
 
@@ -48,13 +48,13 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
     """
     calls = worker.calls
     running = calls.running
-    if not running or frame is None or frame.f_code in OWN or not calls.cancelled.get(running):
+    if not running or frame is None or frame.f_code in LOOP_CODE or not calls.cancelled.get(running):
         return
-    if not signals.must_wait(frame, OWN) and calls.interrupts(running):
+    if not signals.is_uninterruptible(frame, LOOP_CODE) and calls.interrupts(running):
         raise Interrupted if running > 0 else HookTimeout
 
 
-class Loop:
+class MainLoop:
     """The state of the loop: what was read and has no answer yet."""
 
     __slots__ = (
@@ -90,7 +90,7 @@ class Loop:
         self.current = 0  # the call that was taken from `data` and has no answer yet
         self.started = 0
         self.finished = 0
-        self.ending: hooks.Ending | None = None  # of a session, whose hooks run
+        self.ending: hooks.EndedSession | None = None  # of a session, whose hooks run
         self.closing = False  # nothing more is read
         self.failed: BaseException | None = None  # the last exception, until it is handled
 
@@ -169,7 +169,7 @@ class Loop:
                     arguments[command.call_as] = Call(wire_id, deadline, calls)
                 if parts and not flush():  # an answer that is ready must not wait behind this handler
                     output.finish()
-                context = contexts.own(base) if "_decimal" in modules else base.copy()
+                context = contexts.copy_for_call(base) if "_decimal" in modules else base.copy()
                 calls.deadline = deadline
                 calls.running = calls.begun = wire_id  # before it reads `cancelled`: see `Calls.state`
                 if cancelled and wire_id in cancelled:
@@ -263,7 +263,7 @@ class Loop:
         if kind == frames.SHUTDOWN:
             self.closing = True
         elif kind == frames.SESSION_END:
-            ending = hooks.Ending(self.worker, *frames.session_end(body))
+            ending = hooks.EndedSession(self.worker, *frames.session_end(body))
             self.offset, self.ending = end, ending
         elif kind == frames.CALL:
             frames.call_prefix(body)
@@ -312,4 +312,4 @@ class Loop:
         self.failed = None
 
 
-OWN = (Loop.run.__code__, hooks.run.__code__)
+LOOP_CODE = (MainLoop.run.__code__, hooks.run.__code__)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 IMPORT_MACHINERY = "<frozen importlib._bootstrap"  # and `_bootstrap_external`
-held = False  # whether SIGTERM is ignored until `restore_sigterm`
+sigterm_ignored = False  # whether SIGTERM is ignored until `restore_sigterm`
 masks: dict[int, set[int]] = {}  # by thread, of those that are forking now
 
 
@@ -39,10 +39,10 @@ def hold_sigterm() -> None:
     # `signal.signal` works on the main thread only, and that may be stuck in C at the shutdown. faulthandler puts back
     # what it replaced by a plain `sigaction`, from any thread. Its own handler never runs, since ours takes its place:
     # it would write to a descriptor that the application may have closed, and might leave another `errno` behind.
-    global held
+    global sigterm_ignored
     faulthandler.register(signal.SIGTERM, file=2, all_threads=False)
     _ignore(signal.SIGTERM)
-    held = True
+    sigterm_ignored = True
 
 
 def restore_sigterm() -> None:
@@ -50,8 +50,8 @@ def restore_sigterm() -> None:
 
     A handler of the application's own is left alone. `signal.getsignal` is not told of the change.
     """
-    global held
-    if not held or signal.getsignal(signal.SIGTERM) is not ignore:
+    global sigterm_ignored
+    if not sigterm_ignored or signal.getsignal(signal.SIGTERM) is not ignore:
         return
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     try:
@@ -60,18 +60,18 @@ def restore_sigterm() -> None:
         if hasattr(signal, "sigtimedwait"):
             signal.sigtimedwait((signal.SIGTERM,), 0)
         faulthandler.unregister(signal.SIGTERM)
-        held = False
+        sigterm_ignored = False
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def must_wait(frame: FrameType | None, own: Container[CodeType]) -> bool:
-    """Whether `frame` or one of its callers, up to the first in `own`, runs code that must not be interrupted.
+def is_uninterruptible(frame: FrameType | None, loop_code: Container[CodeType]) -> bool:
+    """Whether `frame` or one of its callers, up to the first in `loop_code`, runs code that must not be interrupted.
 
     That is an import, since a module whose import is interrupted may stay broken (C extensions are initialized once per
     process), or one of the hooks around a fork in this file.
     """
-    while frame is not None and frame.f_code not in own:
+    while frame is not None and frame.f_code not in loop_code:
         file = frame.f_code.co_filename
         if file.startswith(IMPORT_MACHINERY) or file == ignore.__code__.co_filename:
             return True

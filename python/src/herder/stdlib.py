@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 FOLDER = os.path.dirname(os.__file__)
 PATH = [FOLDER, *(folder for folder in sys.path if os.path.basename(folder) == "lib-dynload")]
 
-_state = _local()  # whether this thread has entered `only`
+_state = _local()  # whether this thread has entered `prefer_stdlib`
 _copies: dict[str, ModuleType] = {}
 
 
 class Finder:
-    """First on `sys.meta_path` of a worker. Finds nothing unless this thread has entered `only`."""
+    """First on `sys.meta_path` of a worker. Finds nothing unless this thread has entered `prefer_stdlib`."""
 
     @staticmethod
     def find_spec(name: str, path: Any = None, _target: Any = None) -> ModuleSpec | None:
@@ -35,7 +35,7 @@ class Finder:
         return PathFinder.find_spec(name, PATH)
 
 
-class only:  # noqa: N801 - a context manager
+class prefer_stdlib:  # noqa: N801 - a context manager
     """Within it this thread's imports of top-level modules find the standard library before the application's files."""
 
     def __enter__(self) -> None:
@@ -46,7 +46,10 @@ class only:  # noqa: N801 - a context manager
 
 
 def install() -> None:
-    """Make `only` work in this process. Only workers call it: an import of this package changes no other process."""
+    """Make `prefer_stdlib` work in this process.
+
+    Only workers call it: an import of this package changes no other process.
+    """
     if Finder not in sys.meta_path:
         sys.meta_path.insert(0, Finder)
 
@@ -56,12 +59,12 @@ def module(name: str) -> ModuleType:
     copy = _copies.get(name)
     if copy is not None:
         return copy
-    with only():
+    with prefer_stdlib():
         found = __import__(name)
-        return found if is_own(found) else _copied(name)
+        return found if is_stdlib(found) else _copied(name)
 
 
-def is_own(module: ModuleType) -> bool:
+def is_stdlib(module: ModuleType) -> bool:
     """Whether `module` is the standard library's: builtin, frozen, or loaded from one of its files."""
     file = getattr(module, "__file__", None)
     return not file or (os.path.dirname(file).startswith(tuple(PATH)) and "-packages" not in file)

@@ -32,22 +32,22 @@ _slice = str.__getitem__  # of a subclass of `str` too it gives a `str`, and run
 def text(value: object, limit: int = LIMIT) -> str:
     """Return `str(value)` as an exact `str` of valid Unicode, with `limit` characters at most. Never raises."""
     try:
-        return clean(_slice(limited(PRINTED, str, value), slice(limit)))
+        return escape_surrogates(_slice(with_recursion_limit(PRINTED, str, value), slice(limit)))
     except BaseException:  # also an exception that another thread raised in this one
         return f"<{type_name(value)} that can't be printed>"
 
 
 def type_name(value: object) -> str:
     """Return the name of the type of `value` as an exact `str`."""
-    return clean(_slice(name_of(type(value)), slice(LIMIT)))
+    return escape_surrogates(_slice(name_of(type(value)), slice(LIMIT)))
 
 
-def clean(whole: str) -> str:
+def escape_surrogates(whole: str) -> str:
     r"""Return `whole` with each half of a surrogate pair, which UTF-8 cannot hold, as an escape: `\ud800`."""
     return whole.encode("utf-8", "backslashreplace").decode()
 
 
-def limited(levels: int, function: Callable[[Any], T], argument: Any) -> T:
+def with_recursion_limit(levels: int, function: Callable[[Any], T], argument: Any) -> T:
     """Call `function` with a recursion limit of at most `levels`. Raises `RecursionError` beyond it."""
     limit = sys.getrecursionlimit()
     if not ONE_LIMIT or limit <= levels:

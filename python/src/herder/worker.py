@@ -207,7 +207,7 @@ def _start(worker: Worker, target: str) -> bool:
     try:
         worker.app = load(target)
         worker.commands = worker.app._commands()
-        with stdlib.only():  # what is imported here is not to be found in the application's folders
+        with stdlib.prefer_stdlib():  # what is imported here is not to be found in the application's folders
             if worker.app._uses_asyncio():
                 from herder import aio
 

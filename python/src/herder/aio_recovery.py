@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from herder.aio_loop import Loop
+    from herder.aio_loop import WorkerEventLoop
 
 
-def end_stuck_tasks(loop: Loop, error: BaseException) -> None:
+def end_stuck_tasks(loop: WorkerEventLoop, error: BaseException) -> None:
     """Find the tasks that nothing would wake, and end them with `error`, which wakes the tasks that wait for them."""
     ready = {id(getattr(handle._callback, "__self__", None)) for handle in list(loop._ready)}
     for task in asyncio.all_tasks(loop):
