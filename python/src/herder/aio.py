@@ -17,7 +17,7 @@ from contextvars import copy_context
 from herder import aio_calls, aio_hooks, answers, signals
 from herder.aio_calls import Runner
 from herder.aio_hooks import Endings
-from herder.aio_loop import Loop
+from herder.aio_plain import make_loop
 from herder.aio_reader import Reader
 from herder.aio_rescue import of_asyncio_callback
 from herder.errors import HookTimeout, Interrupted, ProtocolError
@@ -71,7 +71,7 @@ class Server:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.loop = Loop()
+        self.loop = make_loop()
         self.base = copy_context()  # what `on_start` leaves
         self.runner = Runner(worker, self.loop, self.answered)
         self.endings = Endings(worker, self.loop, self.runner.unanswered)
@@ -212,7 +212,7 @@ class Server:
 
     def wake(self) -> None:
         """Finish what was received: `Calls.closing` is set."""
-        self.loop.call_soon_threadsafe(bool)
+        self.loop.call_soon_threadsafe(self.loop.look)
 
     def attempt_state(self, wire_id: int) -> int:
         """Return the state of a call that has just been marked as cancelled."""
@@ -223,7 +223,7 @@ class Server:
         if interrupt:
             self.runner.interrupt_soon(wire_id)
         self.reader.cancels += ((wire_id, interrupt),)
-        self.loop.call_soon_threadsafe(bool)
+        self.loop.call_soon_threadsafe(self.loop.look)
 
 
 OWN = frozenset(
