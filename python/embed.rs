@@ -16,6 +16,7 @@ pub const FILES: &[(&str, &str)] = embed![
     "aio_hooks.py",
     "aio_input.py",
     "aio_loop.py",
+    "aio_plain.py",
     "aio_reader.py",
     "aio_recovery.py",
     "annotations.py",

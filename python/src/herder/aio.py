@@ -19,7 +19,7 @@ from contextvars import copy_context
 from herder import aio_calls, aio_hooks, answers, signals
 from herder.aio_calls import Runner
 from herder.aio_hooks import EndedSessions
-from herder.aio_loop import WorkerEventLoop
+from herder.aio_plain import make_loop
 from herder.aio_reader import Reader
 from herder.aio_recovery import of_asyncio_callback
 from herder.errors import HookTimeout, Interrupted, ProtocolError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from herder.aio_calls import Pending
+    from herder.aio_loop import WorkerEventLoop
     from herder.worker import Worker
 
 
@@ -108,7 +109,7 @@ class Server:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.loop = WorkerEventLoop()
+        self.loop = make_loop()
         asyncio.set_event_loop(self.loop)  # for `asyncio.get_event_loop()` in hooks; `serve` takes it back
         self.base = copy_context()  # what `on_start` leaves
         self.runner = Runner(worker, self.loop, self.answered)
@@ -252,7 +253,7 @@ class Server:
 
     def wake(self) -> None:
         """Finish what was received: `Calls.closing` is set."""
-        self.loop.call_soon_threadsafe(bool)
+        self.loop.call_soon_threadsafe(self.loop.look)
 
     def attempt_state(self, wire_id: int) -> int:
         """Return the state of a call that has just been marked as cancelled."""
@@ -263,7 +264,7 @@ class Server:
         if interrupt:
             self.runner.interrupt_soon(wire_id)
         self.reader.cancels += ((wire_id, interrupt),)
-        self.loop.call_soon_threadsafe(bool)
+        self.loop.call_soon_threadsafe(self.loop.look)
 
 
 LOOP_CODE = frozenset(

@@ -34,6 +34,11 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
     _selector: Any
     _process_events: Callable[[Any], None]
     _stopping: bool
+    _nest_patched = True  # nest_asyncio leaves such a loop alone; `aio_plain` is for apps that use it
+    # Not as somebody may replace them later in the class that asyncio uses:
+    _check_running = asyncio.BaseEventLoop._check_running  # type: ignore[attr-defined]
+    run_forever = asyncio.BaseEventLoop.run_forever
+    run_until_complete = asyncio.BaseEventLoop.run_until_complete
 
     def __init__(self) -> None:
         super().__init__(selectors.DefaultSelector())  # epoll or kqueue: either has a descriptor that can be polled
@@ -50,6 +55,9 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
         self._thread_id = None
         self._stopping = False
         asyncio._set_running_loop(None)
+
+    def look(self) -> None:
+        """Do nothing: as a callback it makes the loop iterate, and each iteration asks `busy`."""
 
     def _run_once(self) -> None:
         """Run one iteration. While calls are served it raises nothing."""
@@ -130,6 +138,8 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
         """Run the callbacks that are ready now, and not those which they add."""
         ready = self._ready
         for _ in range(len(ready)):
+            if not ready:  # a callback has run this loop, or emptied it
+                return
             self.steps += 1
             handle = ready[0]
             try:

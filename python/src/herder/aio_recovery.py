@@ -26,9 +26,18 @@ def end_stuck_tasks(loop: WorkerEventLoop, error: BaseException) -> None:
 
 
 def is_stuck(task: asyncio.Task[Any]) -> bool:
-    """Whether a task waits for no future, or for one that is done: then only a callback that is ready can wake it."""
+    """Whether a task waits for no future, or for one that is done: then only a callback that is ready can wake it.
+
+    Not one that runs now: its code has run the loop.
+    """
     waits_for = getattr(task, "_fut_waiter", task)  # a task factory's own type may have no such attribute
-    return not task.done() and (waits_for is None or waits_for.done())
+    return not task.done() and (waits_for is None or waits_for.done()) and not is_running(task)
+
+
+def is_running(task: asyncio.Task[Any]) -> bool:
+    """Whether the task's coroutine runs. `current_task` knows the innermost only, when tasks run within each other."""
+    coroutine = task.get_coro()
+    return bool(getattr(coroutine, "cr_running", False) or getattr(coroutine, "gi_running", False))
 
 
 def waits_in_vain(task: asyncio.Task[Any]) -> bool:
