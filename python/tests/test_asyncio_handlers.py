@@ -1,5 +1,7 @@
 """R42, R35: what the handlers of an asyncio worker share with each other, and how they are interrupted."""
 
+import sys
+
 import pytest
 
 from herder import frames
@@ -193,7 +195,10 @@ async def quick(): return "quick"
 """
 
 
-@pytest.mark.parametrize("how", ["gathers", "group", "starts", "calls_back"])
+GROUPS = pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has task groups since Python 3.11")
+
+
+@pytest.mark.parametrize("how", ["gathers", pytest.param("group", marks=GROUPS), "starts", "calls_back"])
 def test_what_a_handler_started_is_interrupted_with_it(start, how):
     """R35: a task that computes and never awaits; its cleanup is left in peace."""
     host = start(CHILDREN, concurrency=2)
@@ -208,6 +213,7 @@ def test_what_a_handler_started_is_interrupted_with_it(start, how):
     assert host.call("quick").result == "quick"
 
 
+@GROUPS
 def test_an_interrupt_in_a_group_is_a_cancel(start):
     """R35: `asyncio.run` in a sync handler; a task group raises what it met in an exception group."""
     host = start(CHILDREN)

@@ -2,9 +2,10 @@
 
 An application can have an exception raised on the main thread at any moment: from a signal handler, or from another
 thread (`PyThreadState_SetAsyncExc`). CPython raises it between two instructions, and only after a call has returned,
-when a function begins, or when a loop jumps back. So `count = os.write(..)` may write and never learn how much. Where
-bytes must not be lost, the result goes from C into its place without a call in between, as in
-`for count in map(os.write, ..)`, and what belongs together changes without one.
+when a function begins, or when a loop jumps back; Python 3.10 does so at other jumps too, as of an `if`. So
+`count = os.write(..)` may write and never learn how much. Where bytes must not be lost, the result goes from C into its
+place without a call or a jump in between, as in `for count in map(os.write, ..)`, and what belongs together changes
+without one.
 """
 
 from __future__ import annotations
@@ -54,12 +55,11 @@ class Output:
                 part = parts[0] = memoryview(part)
             try:
                 for count in map(write, self.fds, parts):  # one descriptor: it writes the first part
-                    if count == size:  # no call between the write and this: see above
-                        del parts[0]
-                    else:
-                        parts[0] = part[count:]
+                    parts[0] = part[count:]  # no call and no jump between the write and this: see above
             except BlockingIOError:
                 return False
+            if not parts[0]:
+                del parts[0]
         return True
 
     def finish(self) -> None:
