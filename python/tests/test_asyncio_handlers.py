@@ -314,3 +314,37 @@ def test_programs_start_under_a_policy_without_a_child_watcher(start):
         """
     )
     assert host.call("run").result == 1
+
+
+def test_a_task_that_serves_other_calls_too_outlives_the_interrupt_of_the_one_that_made_it(start):
+    """R35: as the reader of a connection that the first call opened. Its steps are too short to hold up the loop."""
+    host = start(
+        """
+        steps = []
+
+        async def serve_all():
+            while True:
+                end = time.monotonic() + 0.015
+                while time.monotonic() < end: pass
+                steps.append(1)
+                await asyncio.sleep(0)
+
+        @app.command
+        async def first():
+            app.state.task = asyncio.ensure_future(serve_all())
+            try:
+                print("in", flush=True)
+                await asyncio.Event().wait()
+            finally:
+                begun = len(steps)
+                while len(steps) < begun + 20: await asyncio.sleep(0)
+
+        @app.command
+        async def lives() -> bool: return not app.state.task.done()
+        """
+    )
+    wire_id = host.send("first")
+    assert host.wait_for_line() == "in"
+    host.cancel(wire_id, interrupt=True)
+    assert host.answer().refused == "cancelled"
+    assert host.call("lives").result is True
