@@ -11,6 +11,7 @@ mod connections;
 mod environment;
 mod errors;
 mod guards;
+mod init;
 mod lifecycle;
 mod logs;
 mod recorder;

@@ -264,6 +264,11 @@ impl Process {
         reaper(self.pid)
     }
 
+    /// Whether everybody was told.
+    pub(crate) fn is_published(&self) -> bool {
+        self.status.borrow().is_some()
+    }
+
     /// Tells everybody who waits. The last thing the warden does for a process.
     pub(crate) fn publish(&self, status: ExitStatus, death: Death) {
         let _ = self.death.set(death); // a process dies once

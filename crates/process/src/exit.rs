@@ -1,14 +1,14 @@
 //! How the end of one child is noticed and read. Holds the pidfd; what follows from an exit is the warden's.
 
-use crate::waker::Waker;
+use crate::{reaper, usage, waker::Waker};
 use herder_core::ExitStatus;
 use rustix::{
-    io::Errno,
+    io::{Errno, retry_on_intr},
     process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid},
 };
 use std::{
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,24 +18,42 @@ use std::{
 
 /// Tells when a child has ended, without reaping it.
 #[derive(Debug)]
-pub(crate) enum ExitWatch {
-    /// Readable once it has ended. Linux, since 5.3.
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux has pidfds"))]
+pub(crate) struct ExitWatch {
+    pid: Pid,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// Readable once it has ended. Linux, since 5.3. It means this child also when somebody else has reaped it and its number is another's.
     PidFd(OwnedFd),
     /// A thread waits, sets this, and wakes the warden.
     Thread(Arc<AtomicBool>),
 }
 
+/// Opens what means this child whoever has its number later; `None` where there is no such thing.
+#[cfg(target_os = "linux")]
+pub(crate) fn pidfd(child: Pid) -> io::Result<Option<OwnedFd>> {
+    match rustix::process::pidfd_open(child, rustix::process::PidfdFlags::empty()) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOSYS | Errno::PERM) => Ok(None), // an old kernel, or a sandbox that knows no pidfds
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Opens what means this child whoever has its number later; `None` where there is no such thing.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pidfd(_: Pid) -> io::Result<Option<OwnedFd>> {
+    Ok(None)
+}
+
 impl ExitWatch {
-    /// Watches a child that nobody has reaped.
+    /// Watches a child that can't have ended yet.
     pub(crate) fn new(pid: Pid, warden: &Waker) -> io::Result<Self> {
-        #[cfg(target_os = "linux")]
-        match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
-            Ok(fd) => return Ok(Self::PidFd(fd)),
-            Err(Errno::NOSYS | Errno::PERM) => {} // an old kernel, or a sandbox that knows no pidfds
-            Err(errno) => return Err(errno.into()),
+        match pidfd(pid)? {
+            Some(fd) => Ok(Self { pid, way: Way::PidFd(fd) }),
+            None => Self::by_thread(pid, warden.clone()),
         }
-        Self::by_thread(pid, warden.clone())
     }
 
     fn by_thread(pid: Pid, warden: Waker) -> io::Result<Self> {
@@ -47,20 +65,34 @@ impl ExitWatch {
             warden.wake();
         };
         thread::Builder::new().name(format!("herder-wait-{}", pid.as_raw_nonzero())).spawn(wait)?;
-        Ok(Self::Thread(ended))
+        Ok(Self { pid, way: Way::Thread(ended) })
     }
 
     /// What to poll, if there is something.
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::PidFd(fd) => Some(std::os::fd::AsFd::as_fd(fd)),
-            Self::Thread(_) => None,
+        match &self.way {
+            Way::PidFd(fd) => Some(fd.as_fd()),
+            Way::Thread(_) => None,
         }
     }
 
     /// Whether the waiting thread has seen the end.
     pub(crate) fn flagged(&self) -> bool {
-        matches!(self, Self::Thread(ended) if ended.load(Ordering::Acquire))
+        matches!(&self.way, Way::Thread(ended) if ended.load(Ordering::Acquire))
+    }
+
+    /// Looks at the child without reaping it.
+    pub(crate) fn look(&self) -> Look {
+        match wait(self.pid, self.descriptor(), WaitIdOptions::NOHANG) {
+            Ok(None) => Look::Running,
+            Ok(Some(status)) => Look::Ended(read(&status)),
+            Err(_) => Look::Stolen,
+        }
+    }
+
+    /// Waits for a child that will end at once, and reaps it.
+    pub(crate) fn bury(&self) {
+        bury(self.pid, self.descriptor());
     }
 }
 
@@ -74,16 +106,31 @@ pub(crate) enum Look {
     Stolen,
 }
 
-/// Looks at a child without reaping it.
-pub(crate) fn look(pid: Pid) -> Look {
-    loop {
-        match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT) {
-            Ok(None) => return Look::Running,
-            Ok(Some(status)) => return Look::Ended(read(&status)),
-            Err(Errno::INTR) => {}
-            Err(_) => return Look::Stolen,
-        }
+/// Waits for the end of a child without reaping it.
+pub(crate) fn wait(pid: Pid, pidfd: Option<BorrowedFd<'_>>, how: WaitIdOptions) -> Result<Option<WaitIdStatus>, Errno> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | how;
+    let by_number = || retry_on_intr(|| waitid(WaitId::Pid(pid), options));
+    #[cfg(target_os = "linux")]
+    if let Some(pidfd) = pidfd {
+        return match retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options)) {
+            Err(Errno::INVAL) => by_number(), // Linux 5.3 has descriptors of processes, but can't wait by them
+            waited => waited,
+        };
     }
+    let _ = pidfd;
+    by_number()
+}
+
+/// Waits for a child that will end at once, and reaps it.
+pub(crate) fn bury(pid: Pid, pidfd: Option<BorrowedFd<'_>>) {
+    let ended = wait(pid, pidfd, WaitIdOptions::empty());
+    reap(pid, if ended.is_ok() { Look::Ended(ExitStatus::Unknown) } else { Look::Stolen });
+}
+
+/// Frees a child that was seen to have ended, and gives its peak of memory in bytes. `None` if somebody else has freed it.
+pub(crate) fn reap(pid: Pid, seen: Look) -> Option<u64> {
+    // What was stolen has no number any more: waiting for it could take the status of a child of the application.
+    reaper::unregistering(pid, || if seen == Look::Stolen { None } else { usage::reap(pid) })
 }
 
 fn read(status: &WaitIdStatus) -> ExitStatus {
@@ -108,10 +155,10 @@ mod tests {
         let mut fds = [rustix::event::PollFd::new(&wakeups, rustix::event::PollFlags::IN)];
         rustix::event::poll(&mut fds, None).unwrap();
         assert!(watch.flagged());
-        assert_eq!(look(pid), Look::Ended(ExitStatus::Code(7)));
-        assert_eq!(look(pid), Look::Ended(ExitStatus::Code(7)), "a look does not reap");
-        assert!(crate::usage::reap(pid).is_some_and(|peak| peak > 0));
-        assert_eq!((look(pid), crate::usage::reap(pid)), (Look::Stolen, None));
+        assert_eq!(watch.look(), Look::Ended(ExitStatus::Code(7)));
+        assert_eq!(watch.look(), Look::Ended(ExitStatus::Code(7)), "a look does not reap");
+        assert!(reap(pid, watch.look()).is_some_and(|peak| peak > 0));
+        assert_eq!((watch.look(), reap(pid, watch.look())), (Look::Stolen, None));
         child.wait().unwrap_err();
     }
 }

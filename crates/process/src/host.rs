@@ -17,10 +17,11 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// The spawner's mailbox, in the process that started it.
+/// The spawner and its mailbox, in the process that started it.
 struct Host {
     pid: u32,
-    orders: mpsc::Sender<Order>,
+    spawner: Arc<Spawner>,
+    orders: Mutex<mpsc::Sender<Order>>,
 }
 
 static HOST: OnceLock<Host> = OnceLock::new();
@@ -35,9 +36,22 @@ static STARTING: Mutex<()> = Mutex::new(());
 /// A [`SpawnError`] that names the program; nothing is left behind then.
 pub async fn spawn(command: Command) -> Result<Spawned, SpawnError> {
     let (reply, answer) = oneshot::channel();
-    let gone = || SpawnError::Keeper { what: "spawner thread", source: io::ErrorKind::BrokenPipe.into() };
-    host()?.orders.send(Order { command, reply }).map_err(|_| gone())?;
-    answer.await.unwrap_or_else(|_| Err(gone()))
+    host()?.order(Order { command, reply })?;
+    answer.await.unwrap_or_else(|_| Err(no_spawner(io::ErrorKind::BrokenPipe.into())))
+}
+
+impl Host {
+    /// Gives an order to the spawner's thread, to another one if that is gone.
+    fn order(&self, order: Order) -> Result<(), SpawnError> {
+        let mut orders = lock(&self.orders);
+        let Err(mpsc::SendError(order)) = orders.send(order) else { return Ok(()) };
+        *orders = spawner(&self.spawner)?;
+        orders.send(order).map_err(|_| no_spawner(io::ErrorKind::BrokenPipe.into()))
+    }
+}
+
+fn no_spawner(source: io::Error) -> SpawnError {
+    SpawnError::Keeper { what: "spawner thread", source }
 }
 
 fn host() -> Result<&'static Host, SpawnError> {
@@ -58,7 +72,6 @@ fn start() -> Result<Host, SpawnError> {
     let log = Log::start(waker.clone()).map_err(keeper("log thread"))?;
     let watchdog = Arc::new(Mutex::new(Watchdog::new(log.clone())));
     let (arrive, arrivals) = mpsc::channel();
-    let (orders, received) = mpsc::channel();
     let warden = Warden {
         arrivals,
         wakeups,
@@ -67,12 +80,39 @@ fn start() -> Result<Host, SpawnError> {
         living: Vec::new(),
         accounted: Accounted::default(),
     };
-    let spawner = Spawner { watchdog, arrivals: arrive, warden: waker };
-    begin("herder-spawner", move || spawner.run(&received)).map_err(keeper("spawner thread"))?;
+    let starter = Arc::new(Spawner { watchdog, arrivals: arrive, warden: waker });
+    let orders = spawner(&starter)?;
     begin("herder-warden", move || warden.run()).map_err(keeper("warden thread"))?;
-    Ok(Host { pid: std::process::id(), orders })
+    Ok(Host { pid: std::process::id(), spawner: starter, orders: Mutex::new(orders) })
+}
+
+/// Begins a thread for the spawner; it ends with the sender of its orders.
+fn spawner(spawner: &Arc<Spawner>) -> Result<mpsc::Sender<Order>, SpawnError> {
+    let (orders, received) = mpsc::channel();
+    let spawner = spawner.clone();
+    begin("herder-spawner", move || spawner.run(&received)).map_err(no_spawner)?;
+    Ok(orders)
 }
 
 fn begin(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.into()).spawn(body).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    /// R30: a spawner's thread that has ended is replaced, and the order that found it so is carried out.
+    #[test]
+    fn r30_a_spawner_that_is_gone_is_started_anew() {
+        let (lifeline, _watchdog_end) = UnixStream::pair().unwrap();
+        let (gone, _) = mpsc::channel();
+        let host = Host { pid: 0, spawner: Arc::new(Spawner::listening(lifeline)), orders: Mutex::new(gone) };
+        for _ in 0..2 {
+            let (reply, answer) = oneshot::channel();
+            host.order(Order { command: Command::new("no-such-program"), reply }).unwrap();
+            assert!(matches!(answer.blocking_recv(), Ok(Err(SpawnError::ProgramNotFound { .. }))));
+        }
+    }
 }

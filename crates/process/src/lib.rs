@@ -20,9 +20,10 @@
 //! - A process that leaves its worker's group (`setsid`) is out of reach. It loses the pipes when the worker ends.
 //! - A host that forks *itself* can't use this crate in the forked child: [`spawn`] says [`SpawnError::Forked`] there, and
 //!   handles copied by the fork do nothing.
-//! - A host that ignores `SIGCHLD`, or waits for any child, takes exit statuses away: they read [`ExitStatus::Unknown`], and what
-//!   is left of such a worker's group is not signalled any more, since its number may be somebody else's by then. A process may
-//!   have inherited that it ignores `SIGCHLD`: [`reset_signals`] sets the default.
+//! - A host that ignores `SIGCHLD`, or waits for any child, takes exit statuses away: they read [`ExitStatus::Unknown`]. The group of
+//!   such a worker is killed all the same: by its pidfd since Linux 6.9, before that if no process has its number by then and it is of
+//!   the host's session, elsewhere not. A process may have inherited that it ignores `SIGCHLD`: [`reset_signals`] sets the default.
+//! - Orphans that are left to a host, since it is PID 1 or a subreaper, are reaped by [`reap_orphans`] only, which the host calls.
 //! - [`Child::death`] says likely, not surely: the kernel counts its kills by cgroup, and a kill of any other process in it, that no
 //!   worker's death accounts for, can be taken for a worker's that somebody else killed later.
 //! - Linux is the platform. Elsewhere there is no death signal and no pidfd: each child costs a waiting thread, and the watchdog
@@ -45,12 +46,16 @@ mod child;
 mod command;
 mod error;
 mod exit;
+mod fork;
+mod group;
 mod host;
+mod image;
 mod ladder;
 mod launch;
 mod log;
 mod memory;
 mod output;
+mod reaper;
 mod signals;
 mod spawner;
 mod stack;
@@ -66,5 +71,6 @@ pub use error::SpawnError;
 pub use herder_core::ExitStatus;
 pub use host::spawn;
 pub use memory::{Death, OutOfMemory};
+pub use reaper::reap_orphans;
 pub use rustix::process::Signal;
 pub use signals::reset_signals;

@@ -5,8 +5,10 @@ use crate::{
     Command, SpawnError,
     child::{Child, Process, Spawned, lock},
     error::is_shortage,
-    exit::ExitWatch,
-    launch::Launch,
+    exit::{self, ExitWatch},
+    group,
+    image::Image,
+    launch::{Launch, Report},
     memory::Before,
     waker::Waker,
     warden::{Live, Origin},
@@ -15,19 +17,24 @@ use crate::{
 use rustix::{
     fs::{Access, access},
     io::fcntl_dupfd_cloexec,
-    process::{Pid, Signal, getpid, kill_process_group},
+    process::{Pid, getpid},
 };
 use std::{
-    io::{self, Read},
+    ffi::CString,
+    fs::File,
+    io,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::net::UnixStream,
+        unix::{ffi::OsStrExt, net::UnixStream},
     },
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    process::Stdio,
     sync::{Arc, Mutex, mpsc},
 };
 use tokio::sync::oneshot;
+
+/// What is said of a start that met a bug in this crate.
+const PANICKED: &str = "the thread that starts workers panicked";
 
 /// An order to the spawner. If the one who ordered has left, the worker's handle is dropped, and so the worker is killed.
 pub(crate) struct Order {
@@ -45,32 +52,53 @@ pub(crate) struct Spawner {
 impl Spawner {
     /// The thread's whole life.
     pub(crate) fn run(&self, orders: &mpsc::Receiver<Order>) {
-        for Order { command, reply } in orders {
-            // Whoever left gets his worker dropped right here.
-            let _ = reply.send(self.start(&command));
+        for order in orders {
+            // A reply wakes whoever waits, which runs code of his runtime. If that panics, this thread must not end: all workers
+            // would end with it, by their death signals.
+            let _ = catch_unwind(AssertUnwindSafe(|| self.carry_out(order)));
         }
+    }
+
+    fn carry_out(&self, Order { command, reply }: Order) {
+        let started = catch_unwind(AssertUnwindSafe(|| self.start(&command)));
+        let panicked = |_| Err(SpawnError::Os { program: program(&command), source: io::Error::other(PANICKED) });
+        // Whoever left gets his worker dropped right here.
+        let _ = reply.send(started.unwrap_or_else(panicked));
     }
 
     fn start(&self, command: &Command) -> Result<Spawned, SpawnError> {
         let lifeline = self.lifeline(command)?;
-        let shortage = |error| explain(command, error);
-        let (calls, calls_end) = socket_pair().map_err(shortage)?;
-        let (control, control_end) = socket_pair().map_err(shortage)?;
-        let (report, report_end) = UnixStream::pair().map_err(shortage)?;
-
         let before = Before::look();
-        let mut prepared = prepare(command, &calls_end, &control_end);
-        let inherited = [calls_end, control_end];
-        Launch { inherited, lifeline, report: report_end.into(), host: getpid() }.prepare(&mut prepared);
-        let started = prepared.spawn();
-        drop(prepared); // and with it the host's copies of the worker's ends: a worker's end must show as end of file
-        let started = started.map_err(|error| {
-            self.forget(&report);
-            explain(command, error)
-        })?;
-        let inherited = told(&report).map_or(0, |(_, peak)| peak);
-        let child = self.hand_over(command, started, Origin { before, inherited }).map_err(shortage)?;
+        let prepared = prepare(command, lifeline).map_err(|error| explain(command, error))?;
+        let Prepared { launch, report, calls, control, output } = prepared;
+        let pid = launch.fork().map_err(|error| explain(command, error))?;
+        let (exit, inherited) = self.let_go(pid, report).map_err(|error| explain(command, error))?;
+        // It has its host's session: nobody but itself can give it another, and that would take it out of its group.
+        let origin = Origin { before, inherited, session: group::own_session() };
+        let child = self.hand_over(command, pid, exit, output, origin);
         Ok(Spawned { calls, control, child })
+    }
+
+    /// Lets the forked child become the worker, and returns what tells of its end, and the peak of memory that it has of its host.
+    /// If it can't become the worker nothing is left of it.
+    fn let_go(&self, pid: Pid, mut report: Report) -> io::Result<(ExitWatch, u64)> {
+        let exit = match ExitWatch::new(pid, &self.warden) {
+            Ok(exit) => exit,
+            Err(error) => {
+                drop(report); // which ends the child
+                exit::bury(pid, None);
+                return Err(error);
+            }
+        };
+        match report.go().and_then(|()| report.read()) {
+            Ok(inherited) => Ok((exit, inherited)),
+            Err(error) => {
+                // It may have registered, and its number must not stay on the list.
+                lock(&self.watchdog).remove(pid);
+                exit.bury();
+                Err(error)
+            }
+        }
     }
 
     fn lifeline(&self, command: &Command) -> Result<Arc<OwnedFd>, SpawnError> {
@@ -81,76 +109,66 @@ impl Spawner {
         watchdog.lifeline().map_err(|source| SpawnError::Keeper { what: "watchdog process", source })
     }
 
-    /// A child that registered but could not become the worker is gone; its number must not stay on the list.
-    fn forget(&self, report: &UnixStream) {
-        if let Some((Some(pid), _)) = told(report) {
-            lock(&self.watchdog).remove(pid);
-        }
-    }
-
-    /// Gives the started process to the warden, or kills and reaps it when it can't be watched.
-    fn hand_over(&self, command: &Command, mut started: std::process::Child, origin: Origin) -> io::Result<Child> {
-        let pid = Pid::from_child(&started);
+    /// Gives the started process to the warden.
+    fn hand_over(&self, command: &Command, pid: Pid, exit: ExitWatch, output: [OwnedFd; 2], origin: Origin) -> Child {
         lock(&self.watchdog).add(pid);
-        let output = (take(started.stdout.take()), take(started.stderr.take()));
-        match (ExitWatch::new(pid, &self.warden), output) {
-            (Ok(exit), (Ok(stdout), Ok(stderr))) => {
-                let process = Arc::new(Process::new(pid, command.label.as_str().into(), self.warden.clone()));
-                let child = Child::new(process.clone());
-                // It fails only when the warden's thread is gone, at the end of the process.
-                let _ = self.arrivals.send(Live::new(process, exit, stdout, stderr, origin));
-                self.warden.wake();
-                Ok(child)
-            }
-            (Err(error), _) | (_, (Err(error), _) | (_, Err(error))) => {
-                let _ = kill_process_group(pid, Signal::KILL);
-                lock(&self.watchdog).remove(pid);
-                let _ = started.wait();
-                Err(error)
-            }
-        }
+        let process = Arc::new(Process::new(pid, command.label.as_str().into(), self.warden.clone()));
+        let child = Child::new(process.clone());
+        // It fails only when the warden's thread is gone, at the end of the process.
+        let _ = self.arrivals.send(Live::new(process, exit, output, origin));
+        self.warden.wake();
+        child
     }
 }
 
-/// What the child said before exec: its number, and the peak it has of its host. `None` if it did not get so far.
-fn told(mut report: &UnixStream) -> Option<(Option<Pid>, u64)> {
-    let (mut pid, mut peak) = ([0; 4], [0; 8]);
-    report.read_exact(&mut pid).and_then(|()| report.read_exact(&mut peak)).ok()?;
-    Some((Pid::from_raw(i32::from_ne_bytes(pid)), u64::from_ne_bytes(peak)))
+/// What a start needs of the system before the fork, and what stays with the host.
+struct Prepared {
+    launch: Launch,
+    report: Report,
+    calls: UnixStream,
+    control: UnixStream,
+    /// The reading ends of standard output and error.
+    output: [OwnedFd; 2],
 }
 
-fn prepare(command: &Command, calls: &OwnedFd, control: &OwnedFd) -> std::process::Command {
-    let mut prepared = std::process::Command::new(&command.program);
-    prepared.args(&command.args);
-    if command.env_clear {
-        prepared.env_clear();
-    }
-    command.env_remove.iter().for_each(|name| _ = prepared.env_remove(name));
-    prepared.envs(command.env.iter().map(|(name, value)| (name, value)));
-    prepared.env("HERDER_FD", calls.as_raw_fd().to_string());
-    prepared.env("HERDER_CTL_FD", control.as_raw_fd().to_string());
-    if let Some(cwd) = &command.cwd {
-        prepared.current_dir(cwd);
-    }
-    prepared.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    prepared
+fn prepare(command: &Command, lifeline: Arc<OwnedFd>) -> io::Result<Prepared> {
+    let (calls, calls_end) = socket_pair()?;
+    let (control, control_end) = socket_pair()?;
+    let (report, report_end) = Report::pair()?;
+    let (stdout, stdout_end) = output_pipe()?;
+    let (stderr, stderr_end) = output_pipe()?;
+    let stdin = above_standard(File::open("/dev/null")?.into())?;
+    let descriptors = [("HERDER_FD", &calls_end), ("HERDER_CTL_FD", &control_end)];
+    let launch = Launch {
+        image: Image::new(command, descriptors.map(|(name, fd)| (name, fd.as_raw_fd().to_string())))?,
+        cwd: command.cwd.as_ref().map(|cwd| CString::new(cwd.as_os_str().as_bytes())).transpose()?,
+        standard: [stdin, stdout_end, stderr_end],
+        inherited: [calls_end, control_end],
+        lifeline,
+        report: above_standard(report_end)?,
+        host: getpid(),
+    };
+    Ok(Prepared { launch, report, calls, control, output: [stdout, stderr] })
 }
 
 /// The host's end, which does not block, and the worker's, which does.
 fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    // In a host that closed its standard descriptors a number below 3 would be overwritten by the worker's own.
-    let theirs = OwnedFd::from(theirs);
-    let theirs = if theirs.as_raw_fd() < 3 { fcntl_dupfd_cloexec(&theirs, 3)? } else { theirs };
-    Ok((ours, theirs))
+    Ok((ours, above_standard(theirs.into())?))
 }
 
-/// The reading end of an output pipe, made not to block.
-fn take(pipe: Option<impl Into<OwnedFd>>) -> io::Result<OwnedFd> {
-    let pipe = pipe.ok_or(io::ErrorKind::NotConnected)?.into();
-    rustix::io::ioctl_fionbio(&pipe, true)?;
-    Ok(pipe)
+/// The reading end, which does not block, and the worker's.
+fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = io::pipe()?;
+    let ours = OwnedFd::from(ours);
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((ours, above_standard(theirs.into())?))
+}
+
+/// In a host that closed its standard descriptors a number below 3 would be overwritten by the worker's own.
+fn above_standard(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() < 3 { Ok(fcntl_dupfd_cloexec(&fd, 3)?) } else { Ok(fd) }
 }
 
 fn program(command: &Command) -> PathBuf {
@@ -197,20 +215,29 @@ fn place(command: &Command) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
+impl Spawner {
+    /// One without a warden, whose watchdog is the test itself.
+    pub(crate) fn listening(lifeline: UnixStream) -> Self {
+        let (warden, _wakeups) = crate::waker::pair().unwrap();
+        let watchdog = Watchdog::listening(lifeline.into(), crate::log::Log::start(warden.clone()).unwrap());
+        let (arrivals, _received) = mpsc::channel();
+        Self { watchdog: Arc::new(Mutex::new(watchdog)), arrivals, warden }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{log::Log, waker, watchdog::Record};
+    use crate::watchdog::Record;
+    use std::io::Read;
 
     /// R30: a child that registered but could not exec is taken from the watchdog's list, or the watchdog would one day kill
     /// whoever has its number then.
     #[test]
     fn a_failed_start_leaves_no_group_on_the_list() {
-        let (waker, _wakeups) = waker::pair().unwrap();
         let (lifeline, mut watchdog_end) = UnixStream::pair().unwrap();
         watchdog_end.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap(); // rather than hang
-        let watchdog = Watchdog::listening(lifeline.into(), Log::start(waker.clone()).unwrap());
-        let (arrivals, _received) = mpsc::channel();
-        let spawner = Spawner { watchdog: Arc::new(Mutex::new(watchdog)), arrivals, warden: waker };
+        let spawner = Spawner::listening(lifeline);
 
         let error = spawner.start(&Command::new("no-such-program")).err();
         assert!(matches!(error, Some(SpawnError::ProgramNotFound { .. })));

@@ -3,7 +3,8 @@
 
 use crate::{
     child::{Process, Target, lock},
-    exit::{ExitWatch, Look, look},
+    exit::{self, ExitWatch, Look},
+    group,
     log::Log,
     memory::{Accounted, Before, Death},
     output::{Lines, Stream},
@@ -19,6 +20,7 @@ use rustix::{
 };
 use std::{
     os::fd::{AsFd, OwnedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
@@ -58,6 +60,8 @@ pub(crate) struct Origin {
     pub(crate) before: Before,
     /// The peak it has of its host, in bytes.
     pub(crate) inherited: u64,
+    /// The session it is in.
+    pub(crate) session: i32,
 }
 
 /// One of its outputs.
@@ -66,6 +70,13 @@ struct Source {
     /// Gone at end of file.
     pipe: Option<OwnedFd>,
     lines: Lines,
+}
+
+/// Whether the warden goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    More,
+    Last,
 }
 
 /// What poll said something about. Numbers are places in `living`.
@@ -78,20 +89,36 @@ enum Event {
 }
 
 impl Warden {
-    /// The thread's whole life.
+    /// The thread's whole life. It must not end before the host: nobody else looks after the workers.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "waits before the next try when a turn panicked, which may panic again"
+    )]
     pub(crate) fn run(mut self) {
         let mut buffer = vec![0; READ];
         loop {
-            self.living.extend(self.arrivals.try_iter());
-            self.climb(Instant::now());
-            let events = self.wait();
-            if events.contains(&Event::Wakeup) && !self.wakeups.take() {
-                return;
+            match catch_unwind(AssertUnwindSafe(|| self.turn(&mut buffer))) {
+                Ok(Turn::More) => {}
+                Ok(Turn::Last) => return,
+                Err(_) => {
+                    self.log.warning("the thread that looks after workers panicked, and goes on".into());
+                    thread::sleep(RETRY / 20);
+                }
             }
-            self.keep_watchdog(&events);
-            self.read(&events, &mut buffer);
-            self.bury(&events, &mut buffer);
         }
+    }
+
+    fn turn(&mut self, buffer: &mut [u8]) -> Turn {
+        self.living.extend(self.arrivals.try_iter());
+        self.climb(Instant::now());
+        let events = self.wait();
+        if events.contains(&Event::Wakeup) && !self.wakeups.take() {
+            return Turn::Last;
+        }
+        self.keep_watchdog(&events);
+        self.read(&events, buffer);
+        self.bury(&events, buffer);
+        Turn::More
     }
 
     /// Sends the signals whose time has come.
@@ -169,12 +196,25 @@ impl Warden {
             if !events.contains(&Event::Exit(at)) && !self.living[at].exit.flagged() {
                 continue;
             }
-            match look(self.living[at].process.pid) {
+            match self.living[at].exit.look() {
                 Look::Running => {}
-                ended => {
-                    let live = self.living.swap_remove(at);
-                    live.conclude(ended, buffer, &self.log, &self.watchdog, &mut self.accounted);
-                }
+                ended => self.conclude(at, ended, buffer),
+            }
+        }
+    }
+
+    /// Does all that follows from an exit, once, also if it meets a bug or a waker that panics.
+    fn conclude(&mut self, at: usize, ended: Look, buffer: &mut [u8]) {
+        let live = self.living.swap_remove(at);
+        let process = live.process.clone();
+        let conclude = || live.conclude(ended, buffer, &self.log, &self.watchdog, &mut self.accounted);
+        if catch_unwind(AssertUnwindSafe(conclude)).is_err() {
+            self.log.warning(format!("the end of {} met a panic", process.label));
+            if !process.is_published() {
+                process.send(Signal::KILL, Target::Group);
+                lock(&self.watchdog).remove(process.pid);
+                process.reap(|pid| exit::reap(pid, ended));
+                process.publish(ExitStatus::Unknown, Death::default());
             }
         }
     }
@@ -188,13 +228,7 @@ fn until(then: Instant) -> Timespec {
 }
 
 impl Live {
-    pub(crate) fn new(
-        process: Arc<Process>,
-        exit: ExitWatch,
-        stdout: OwnedFd,
-        stderr: OwnedFd,
-        origin: Origin,
-    ) -> Self {
+    pub(crate) fn new(process: Arc<Process>, exit: ExitWatch, [stdout, stderr]: [OwnedFd; 2], origin: Origin) -> Self {
         let (stdout, stderr) = (Source::new(Stream::Stdout, stdout), Source::new(Stream::Stderr, stderr));
         Self { process, exit, stdout, stderr, origin }
     }
@@ -208,8 +242,9 @@ impl Live {
     }
 
     /// Does all that follows from an exit. The order matters: the group is killed while its leader is a zombie, since after
-    /// reaping its number may be another's; the watchdog forgets the group before that, too; the output is read before the
-    /// status is told, so that whoever hears of the end finds the last words; and nothing is held any more by then.
+    /// reaping its number may be another's (if somebody else has reaped the leader, [`group`] looks first); the watchdog forgets
+    /// the group before that, too, and after it was killed; the output is read before the status is told, so that whoever hears of
+    /// the end finds the last words; and nothing is held any more by then.
     fn conclude(
         mut self,
         ended: Look,
@@ -223,8 +258,9 @@ impl Live {
             Look::Running | Look::Stolen => ExitStatus::Unknown,
         };
         let by_others = status == KILLED && !self.process.was_killed();
-        if ended != Look::Stolen {
-            self.process.send(Signal::KILL, Target::Group);
+        match ended {
+            Look::Stolen => group::kill_left(self.process.pid, self.exit.descriptor(), self.origin.session),
+            Look::Running | Look::Ended(_) => self.process.send(Signal::KILL, Target::Group),
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
             (0..LAST_READS).take_while(|_| self.read(stream, buffer, log)).count();
@@ -234,7 +270,8 @@ impl Live {
         stderr.lines.finish(|line| say(&process, Stream::Stderr, line, log));
         drop((exit, stdout, stderr));
         lock(watchdog).remove(process.pid);
-        let peak_memory = process.reap(usage::reap).and_then(|peak| usage::beyond(peak, origin.inherited));
+        let peak_memory =
+            process.reap(|pid| exit::reap(pid, ended)).and_then(|peak| usage::beyond(peak, origin.inherited));
         let out_of_memory = by_others.then(|| accounted.evidence(&origin.before, peak_memory)).flatten();
         process.publish(status, Death { peak_memory, out_of_memory });
     }

@@ -6,12 +6,12 @@ mod record;
 
 pub(crate) use record::{CAPACITY, Record};
 
-use crate::log::Log;
+use crate::{exit, log::Log};
 use record::Table;
 use rustix::{
     io::{Errno, retry_on_intr},
     net::{RecvFlags, SendFlags, recv, send},
-    process::{Pid, Signal, WaitOptions, kill_process, waitpid},
+    process::{Pid, Signal, kill_process},
 };
 use std::{
     collections::HashSet,
@@ -32,7 +32,22 @@ pub(crate) struct Watchdog {
 
 struct Running {
     pid: Pid,
+    pidfd: Option<OwnedFd>,
     lifeline: Arc<OwnedFd>,
+}
+
+impl Running {
+    /// Kills it and reaps it. Somebody in the host who waits for any child may have reaped it: then its number may be another's, which
+    /// the pidfd is not.
+    fn end(&self) {
+        let pidfd = self.pidfd.as_ref().map(AsFd::as_fd);
+        let _ = match pidfd {
+            #[cfg(target_os = "linux")]
+            Some(pidfd) => rustix::process::pidfd_send_signal(pidfd, Signal::KILL),
+            _ => kill_process(self.pid, Signal::KILL),
+        };
+        exit::bury(self.pid, pidfd);
+    }
 }
 
 impl Watchdog {
@@ -80,9 +95,7 @@ impl Watchdog {
     /// Replaces a watchdog that is gone or does not listen.
     pub(crate) fn replace(&mut self) {
         if let Some(running) = self.running.take() {
-            let _ = kill_process(running.pid, Signal::KILL);
-            // Reaped here, or by somebody in the host who waits for any child; either way it is no zombie.
-            let _ = retry_on_intr(|| waitpid(Some(running.pid), WaitOptions::empty()));
+            running.end();
             self.log
                 .warning(format!("the watchdog process {} is gone; starting another", running.pid.as_raw_nonzero()));
         }
@@ -95,7 +108,7 @@ impl Watchdog {
     /// A watchdog whose other end is the test itself.
     #[cfg(test)]
     pub(crate) fn listening(lifeline: OwnedFd, log: Log) -> Self {
-        let running = Running { pid: rustix::process::getpid(), lifeline: Arc::new(lifeline) };
+        let running = Running { pid: rustix::process::getpid(), pidfd: None, lifeline: Arc::new(lifeline) };
         Self { running: Some(running), groups: HashSet::new(), log }
     }
 
@@ -116,23 +129,18 @@ impl Watchdog {
         let theirs = OwnedFd::from(theirs);
         let pid = forked::fork(&theirs, Table::of(&self.groups))?;
         drop(theirs); // or the watchdog's end would not show as the end
-        let lifeline = Arc::new(OwnedFd::from(ours));
+        // It lives until its lifeline ends. Without a descriptor left for this its number must do.
+        let pidfd = exit::pidfd(pid).ok().flatten();
+        let running = Running { pid, pidfd, lifeline: Arc::new(OwnedFd::from(ours)) };
         // It says one byte once it has closed everything else, and never another.
         let mut byte = [0];
-        let said = retry_on_intr(|| recv(&lifeline, &mut byte, RecvFlags::empty()));
-        self.running = Some(Running { pid, lifeline: lifeline.clone() });
-        match said {
-            Ok((1.., _)) => Ok(lifeline),
-            Ok(_) => self.discard(io::Error::from(io::ErrorKind::UnexpectedEof)),
-            Err(errno) => self.discard(errno.into()),
-        }
-    }
-
-    fn discard(&mut self, error: io::Error) -> io::Result<Arc<OwnedFd>> {
-        if let Some(running) = self.running.take() {
-            let _ = kill_process(running.pid, Signal::KILL);
-            let _ = retry_on_intr(|| waitpid(Some(running.pid), WaitOptions::empty()));
-        }
+        let said = retry_on_intr(|| recv(&running.lifeline, &mut byte, RecvFlags::empty()));
+        let error = match said {
+            Ok((1.., _)) => return Ok(self.running.insert(running).lifeline.clone()),
+            Ok(_) => io::ErrorKind::UnexpectedEof.into(),
+            Err(errno) => errno.into(),
+        };
+        running.end();
         Err(error)
     }
 }

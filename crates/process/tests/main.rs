@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+mod foreign_waits;
 mod host_killed;
 mod memory;
+mod reaping;
 mod signals;
 mod starting;
 mod stopping;

@@ -5,6 +5,9 @@ use herder_process::{ExitStatus, Spawned};
 
 const MIB: u64 = 1 << 20;
 
+/// What this process has in memory is what its workers inherit, so the two tests exclude each other.
+static MEMORY: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// A worker that has touched so many bytes and then waits.
 async fn hog(bytes: u64) -> Spawned {
     let script =
@@ -16,6 +19,7 @@ async fn hog(bytes: u64) -> Spawned {
 /// called one for a lack of memory.
 #[tokio::test]
 async fn r38_the_peak_of_a_dead_worker_is_told() {
+    let _alone = MEMORY.lock().await;
     let Spawned { calls, child, .. } = hog(100 * MIB).await;
     assert_eq!(line(&mut lines(calls)), "full");
     assert_eq!(child.death().peak_memory, None, "it lives");
@@ -30,6 +34,7 @@ async fn r38_the_peak_of_a_dead_worker_is_told() {
 /// What the host has in memory when it forks is counted by the system as the worker's own; it is not told as such.
 #[tokio::test]
 async fn r38_the_hosts_own_memory_is_not_told_as_the_workers() {
+    let _alone = MEMORY.lock().await;
     let ballast = vec![1_u8; (300 * MIB) as usize];
     let small = started(python("pass")).await;
     assert_eq!(std::hint::black_box(&ballast)[0], 1);

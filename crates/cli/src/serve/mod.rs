@@ -3,6 +3,7 @@
 pub(crate) mod access;
 mod banner;
 mod drain;
+mod orphans;
 mod progress;
 
 use crate::{
@@ -61,6 +62,7 @@ fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
 
 async fn serve(options: &Serve, source: Source, access: Access, listener: TcpListener, stdout: &Output) -> Outcome {
     let mut signals = Signals::new()?;
+    orphans::reap_if_init()?;
     let bound = listener.local_addr().map_err(Failure::failed)?;
     let address = SocketAddr::new(bound.ip().to_canonical(), bound.port());
     let pools = start(source.pools).await?;

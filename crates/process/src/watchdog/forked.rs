@@ -3,7 +3,7 @@
 //! The host has threads, so the forked child may only make async-signal-safe calls until it ends: system calls through rustix
 //! and libc, no allocation, no locks, no logging, no panics, no drops of what the host made.
 
-#![expect(unsafe_code, reason = "fork, signal masks and descriptors by number have no safe interface")]
+#![expect(unsafe_code, reason = "fork and descriptors by number have no safe interface")]
 
 use super::record::{Record, Table};
 use rustix::{
@@ -13,34 +13,17 @@ use rustix::{
     process::{Pid, Signal, kill_process_group, setsid},
 };
 use std::{
+    convert::Infallible,
     io,
-    mem::MaybeUninit,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    ptr,
 };
 
 /// Forks the watchdog with its end of the lifeline and the groups that live now.
 pub(super) fn fork(lifeline: &OwnedFd, mut table: Box<Table>) -> io::Result<Pid> {
     let host = host_descriptor();
     let host_fd = host.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // A signal between the fork and the child's own dispositions would run the host's handlers in the child, on descriptors
-    // both share. So all are blocked across the fork, and stay blocked in the child.
-    // SAFETY: `sigfillset` initialises `all`; `pthread_sigmask` reads it, initialises `before`, and changes only this thread.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-    }
     // SAFETY: the child calls `watch` alone, which keeps to what is allowed after a fork of a process with threads.
-    let forked = unsafe { libc::fork() };
-    if forked == 0 {
-        watch(lifeline.as_raw_fd(), host_fd, &mut table);
-    }
-    let error = io::Error::last_os_error();
-    // SAFETY: `before` was initialised above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
-    Pid::from_raw(forked.max(0)).ok_or(error)
+    unsafe { crate::fork::fork(|| watch(lifeline.as_raw_fd(), host_fd, &mut table)) }
 }
 
 /// Tells of the host's end even if somebody forked the host and holds a copy of its lifeline.
@@ -55,7 +38,7 @@ fn host_descriptor() -> Option<OwnedFd> {
 }
 
 /// The whole life of the watchdog.
-fn watch(lifeline: RawFd, host: RawFd, table: &mut Table) -> ! {
+fn watch(lifeline: RawFd, host: RawFd, table: &mut Table) -> Infallible {
     settle(lifeline, host);
     // SAFETY: both were open before the fork, nothing in this process closes them, and `host` is used only if there is one.
     let (line, host) = unsafe {
@@ -66,8 +49,7 @@ fn watch(lifeline: RawFd, host: RawFd, table: &mut Table) -> ! {
     for group in table.groups() {
         let _ = kill_process_group(group, Signal::KILL);
     }
-    // SAFETY: ends this process without running anything of the host's.
-    unsafe { libc::_exit(0) }
+    crate::fork::exit(0)
 }
 
 /// Leaves the host's session, signals, descriptors, directory and name behind.

@@ -1,0 +1,81 @@
+//! The server as PID 1, as in a container without an init process.
+
+use crate::support::{Server, folder, until};
+use herder::testing::{Signal, signal, stat};
+use serde_json::json;
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
+
+/// One worker whose commands leave processes to PID 1.
+const CONFIG: &str = "[pools.one]\nworker_type = 'enhanced'\napp = 'leaves.py:app'\npool_size = 1\noverflow = 0\n";
+const LEAVES: &str = r#"
+import os
+import herder
+app = herder.App()
+
+@app.command
+def leave(count: int, then: str):
+    # Each is in a session of its own, and ends when this process or the last holder of the pipe does.
+    reading, writing = os.pipe()
+    for _ in range(count):
+        middle = os.fork()
+        if middle == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.close(writing)
+                os.read(reading, 1)
+            os._exit(0)
+        os.waitpid(middle, 0)
+    if then == "exit": os._exit(3)
+    if then == "kill": os.kill(os.getpid(), 9)
+    os.close(writing)
+    os.close(reading)
+"#;
+
+/// Options that make a process PID 1 of a namespace; as root, and as another user where the system lets users do it.
+const NAMESPACES: [&[&str]; 2] = [&[], &["--user", "--map-root-user"]];
+const INIT: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+
+/// R30: orphans are reaped, how workers ended is told all the same, and SIGTERM ends the server in order.
+#[test]
+fn r30_as_pid_1_it_reaps_orphans_and_obeys_sigterm() {
+    let Some(options) = NAMESPACES.into_iter().find(|options| is_allowed(options)) else {
+        eprintln!("not tested: this system lets this user make no PID namespace");
+        return;
+    };
+    let folder = folder(CONFIG);
+    fs::write(folder.path().join("leaves.py"), LEAVES).unwrap();
+    let unshare = [&["unshare"], options, &INIT].concat();
+    let script = format!("import os, sys\nos.execvp('unshare', {unshare:?} + sys.argv[1:])");
+    let mut server = Server::by(&script, folder);
+    server.until_ready();
+    let init = children(server.pid())[0];
+    let leave = |then: &str| server.call("one/leave", &json!({ "count": 30, "then": then }).to_string(), &[]);
+
+    for _ in 0..5 {
+        assert_eq!(leave("return").result(), &json!(null));
+    }
+    // The worker ends at the same moment as what it leaves.
+    for (then, field, value) in [("exit", "exit_status", 3), ("kill", "signal", 9), ("exit", "exit_status", 3)] {
+        assert_eq!(leave(then).problem(502, "worker-lost")[field], value, "{then}");
+        until("another worker", || server.get("/readyz").status == 200);
+    }
+    until("nothing but a worker and the watchdog", || children(init).len() == 2);
+    signal(init, Signal::TERM).unwrap();
+    assert_eq!(server.wait().code(), Some(0), "unshare tells how it ended");
+}
+
+fn is_allowed(options: &[&str]) -> bool {
+    let mut unshare = Command::new("unshare");
+    unshare.args(options).args(INIT).arg("true").stderr(Stdio::null());
+    unshare.status().is_ok_and(|status| status.success())
+}
+
+/// The children of a process, zombies too.
+fn children(parent: u32) -> Vec<u32> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    all.filter(|&pid| stat(pid).is_some_and(|seen| seen.parent == parent)).collect()
+}

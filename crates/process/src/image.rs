@@ -1,0 +1,97 @@
+//! What a worker executes: program, arguments and environment, as `exec` takes them. Made before the fork, since nothing can be
+//! allocated after it.
+
+#![expect(unsafe_code, reason = "`execvp` and the environment that it searches have no safe interface")]
+
+use crate::Command;
+use rustix::io::Errno;
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::{CString, NulError, OsStr, OsString, c_char},
+    io,
+    os::unix::ffi::OsStrExt,
+    ptr,
+};
+
+/// A program with its arguments and its environment.
+pub(crate) struct Image {
+    program: CString,
+    args: Strings,
+    env: Strings,
+}
+
+/// Strings and the array of pointers to them that ends with a null.
+struct Strings {
+    pointers: Vec<*const c_char>,
+    /// What the pointers point to. It does not move when this does.
+    _owned: Vec<CString>,
+}
+
+impl Image {
+    /// What a command executes, with these variables besides its own.
+    ///
+    /// # Errors
+    /// If something in it has a zero byte.
+    pub(crate) fn new(command: &Command, more: [(&str, String); 2]) -> Result<Self, NulError> {
+        let program = CString::new(command.program.as_bytes())?;
+        let args = [&command.program].into_iter().chain(&command.args).map(|arg| CString::new(arg.as_bytes()));
+        let args = Strings::new(args.collect::<Result<_, _>>()?);
+        let env = environment(command, more).into_iter().map(|(name, value)| variable(&name, &value));
+        let env = Strings::new(env.collect::<Result<_, _>>()?);
+        Ok(Self { program, args, env })
+    }
+
+    /// Becomes the program, which is looked up in the `PATH` it will have. Returns only if that fails. Async-signal-safe, and for a
+    /// forked child alone: it replaces the environment of the process.
+    pub(crate) fn exec(&self) -> Errno {
+        // SAFETY: this process has one thread, so nobody reads the environment meanwhile. All pointers are to strings that `self`
+        // holds, and both arrays end with a null. The call does not write to them.
+        unsafe {
+            set_environment(self.env.pointers.as_ptr());
+            libc::execvp(self.program.as_ptr(), self.args.pointers.as_ptr());
+        }
+        Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::NOEXEC)
+    }
+}
+
+impl Strings {
+    fn new(owned: Vec<CString>) -> Self {
+        let pointers = owned.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect();
+        Self { pointers, _owned: owned }
+    }
+}
+
+fn environment(command: &Command, more: [(&str, String); 2]) -> BTreeMap<OsString, OsString> {
+    let mut environment: BTreeMap<OsString, OsString> = BTreeMap::new();
+    if !command.env_clear {
+        environment.extend(env::vars_os());
+    }
+    command.env_remove.iter().for_each(|name| _ = environment.remove(name));
+    environment.extend(command.env.iter().cloned());
+    environment.extend(more.map(|(name, value)| (name.into(), value.into())));
+    environment
+}
+
+fn variable(name: &OsStr, value: &OsStr) -> Result<CString, NulError> {
+    CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
+}
+
+/// # Safety
+/// Nobody may read or change the environment meanwhile, and the array must outlive all who read it.
+#[cfg(not(target_vendor = "apple"))]
+unsafe fn set_environment(environment: *const *const c_char) {
+    unsafe extern "C" {
+        static mut environ: *const *const c_char;
+    }
+    // SAFETY: POSIX has this variable, and the caller answers for the rest.
+    unsafe { environ = environment };
+}
+
+/// # Safety
+/// As above.
+#[cfg(target_vendor = "apple")]
+unsafe fn set_environment(environment: *const *const c_char) {
+    // SAFETY: the call gives the address of the variable, and the caller answers for the rest.
+    unsafe { *libc::_NSGetEnviron() = environment.cast_mut().cast() };
+}

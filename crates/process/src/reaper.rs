@@ -1,0 +1,96 @@
+//! Reaps orphans that were left to this process, as the first process of a container (PID 1) or a subreaper must. Holds the numbers of
+//! the children that this crate started, which are not the reaper's.
+
+#![expect(unsafe_code, reason = "rustix does not tell which child a status is of")]
+
+use crate::{activity::fields, child::lock};
+use rustix::{
+    io::Errno,
+    process::{Pid, WaitId, WaitIdOptions, getpid, waitid},
+};
+use std::{fs, io, mem::MaybeUninit, sync::Mutex};
+
+/// The children that this crate started and has not reaped. A number that somebody else freed can be here twice for a moment: for the
+/// process that had it, and for the one that has it now.
+static STARTED: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Registers the child that `fork` starts. No orphan is reaped meanwhile: the child can end before its number is known here.
+pub(crate) fn registering(fork: impl FnOnce() -> io::Result<Pid>) -> io::Result<Pid> {
+    let mut started = lock(&STARTED);
+    let pid = fork()?;
+    started.push(pid);
+    Ok(pid)
+}
+
+/// Frees a child with `reap` and strikes it off. No orphan is reaped meanwhile: one can have the number as soon as it is free.
+pub(crate) fn unregistering<T>(pid: Pid, reap: impl FnOnce() -> T) -> T {
+    let mut started = lock(&STARTED);
+    let reaped = reap();
+    if let Some(at) = started.iter().position(|&known| known == pid) {
+        started.swap_remove(at);
+    }
+    reaped
+}
+
+/// Reaps the children of this process that have ended and that nobody here started, and returns how many they were. Does not block.
+///
+/// Orphans are left to a process that is PID 1 (of the machine, or of a container), or a subreaper
+/// (`PR_SET_CHILD_SUBREAPER`). They stay zombies until it reaps them. Call this function once at the start and after each SIGCHLD,
+/// as `herder serve` does when it is PID 1. It leaves Herder's own children alone, so the exit statuses of workers are not lost.
+///
+/// `is_own` is asked with the process id of each other child that has ended. It must return true for those that the application
+/// started itself and will wait for, since the system does not tell them from orphans. An application must know of its child before
+/// the child can end; one that starts no processes returns false. It is called with a lock held, and must not start pools.
+pub fn reap_orphans(mut is_own: impl FnMut(u32) -> bool) -> usize {
+    let mut count = 0;
+    // The system shows only the first child that has ended, so this stops at one that is not to be reaped.
+    while let Some(pid) = first_ended() {
+        match reap_orphan(pid, &mut is_own) {
+            true => count += 1,
+            false => return count + reap_listed(&mut is_own),
+        }
+    }
+    count
+}
+
+/// The first child that has ended, which it stays.
+fn first_ended() -> Option<Pid> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is writable and of the type the call fills in. All zeros are a valid value of it, which stays if no child has ended;
+    // for a child `si_pid` is filled in.
+    let first = unsafe {
+        let failed = libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) != 0;
+        if failed { 0 } else { info.assume_init().si_pid() }
+    };
+    Pid::from_raw(first) // with WNOHANG the call cannot be interrupted
+}
+
+/// The others, as `/proc` lists them. Where there is none they wait for the next call.
+fn reap_listed(is_own: &mut impl FnMut(u32) -> bool) -> usize {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|&pid| is_ended_child(pid)).filter_map(Pid::from_raw).filter(|&pid| reap_orphan(pid, is_own)).count()
+}
+
+fn is_ended_child(pid: i32) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let parent = getpid().as_raw_nonzero().to_string();
+    fields(&text).is_some_and(|(_, fields)| fields.starts_with(&["Z", &parent]))
+}
+
+/// Reaps a child unless somebody here started it, and returns whether it did. Another process may have the number by now: then that one
+/// is reaped if it is an ended child, which was to be done anyway.
+fn reap_orphan(pid: Pid, is_own: &mut impl FnMut(u32) -> bool) -> bool {
+    let started = lock(&STARTED);
+    if started.contains(&pid) || is_own(pid.as_raw_nonzero().get().unsigned_abs()) {
+        return false;
+    }
+    loop {
+        match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            Ok(reaped) => return reaped.is_some(),
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
