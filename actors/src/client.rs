@@ -11,7 +11,7 @@ use crate::{
     pool_supervisor::{Cancel, LeftOut, Submit},
 };
 use actix::{Actor, Addr};
-use herder_core::CallId;
+use herder_core::{CallId, PoolName};
 use std::{
     future::Future,
     pin::Pin,
@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::oneshot;
+use tracing::Level;
 
 /// What handles and supervisor share.
 #[derive(Debug)]
@@ -79,6 +80,14 @@ impl PoolClient {
     /// The supervisor, for messages.
     pub fn supervisor(&self) -> &Addr<PoolSupervisor> {
         &self.supervisor
+    }
+
+    /// Logs that some workers of a pool could not be started.
+    pub fn log_partial_start(&self, pool: &PoolName, error: Error) {
+        let pool = pool.clone();
+        self.shared.call_log.events().queue(Level::WARN, move || {
+            tracing::warn!(%pool, %error, "the pool starts below its strength");
+        });
     }
 
     /// Submits a call. Never blocks; a full pool refuses at once. Dropping the answer cancels the call.

@@ -89,7 +89,7 @@ impl IntoFuture for Start {
 async fn wait_for_workers(pool: &Pool) -> Result<()> {
     let Err(error) = pool.ready().await else { return Ok(()) };
     if pool.health().await?.ready_workers > 0 {
-        tracing::warn!(pool = %pool.name(), %error, "the pool starts below its strength");
+        pool.0.client.log_partial_start(pool.name(), error);
         return Ok(());
     }
     let _ = pool.shutdown(Duration::ZERO).await;
