@@ -275,6 +275,12 @@ pub enum Error {
         /// The name.
         pool: String,
     },
+    /// The pool of this process that has the name is ending, and had not ended within the start timeout of the new one.
+    #[error("the pool named `{pool}` that runs in this process is still ending; start the new one when it has ended")]
+    PoolEnding {
+        /// The name.
+        pool: String,
+    },
     /// There is no pool of this name.
     #[error("unknown pool `{pool}`: {hint}")]
     UnknownPool {

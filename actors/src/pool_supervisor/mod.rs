@@ -9,6 +9,7 @@ mod execute;
 mod handlers;
 #[cfg(feature = "fault-injection")]
 mod inject;
+mod name;
 #[cfg(feature = "testing")]
 mod pinged;
 mod sessions;
@@ -25,7 +26,7 @@ use crate::{
     clock::Clock,
     events::EventLog,
     launcher::ProcessLauncher,
-    registry::{self, Registered, Registration},
+    registry::{Registered, Registration},
 };
 use actix::{Actor, Addr, AsyncContext, Context};
 use herder_core::{Input, WorkerId, WorkerRef};
@@ -175,10 +176,8 @@ impl Actor for PoolSupervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        match registry::register(self.config.name().as_str(), &ctx.address()) {
-            Ok((registration, how)) => self.begin_service(registration, how, ctx),
-            Err(_) => self.refuse_service(Error::PoolNameTaken { pool: self.config.name().to_string() }),
-        }
+        let give_up = self.shared.clock().now() + self.config.settings().start_timeout;
+        self.start_under_name(ctx, give_up);
     }
 }
 
