@@ -2,8 +2,8 @@
 
 use crate::stage::{Stage, echo, value};
 use herder_actors::{
-    Error, Execute, Request,
-    testing::{ExitStatus, guarded, logged},
+    Error, Execute, Request, Shutdown,
+    testing::{ExitStatus, HANGING, guarded, logged},
 };
 use serde_json::json;
 use std::{
@@ -70,7 +70,10 @@ async fn r40_a_subscriber_that_blocks_holds_up_no_call_and_no_deadline() {
     peer.echo().await;
     assert_eq!(value(running.get().await)["n"], 4);
     assert_eq!(stage.status().await.counters.ok, 3, "the state was not built anew");
-    drop(release);
+    peer.serve();
+    let shutdown = stage.pool().send(Shutdown::within(HANGING));
+    guarded("the shutdown", shutdown).await.unwrap().unwrap();
+    drop(release); // it blocked until now
 }
 
 /// Panics at each event, as `tracing_subscriber::fmt` does when its writer fails and standard error is gone.
