@@ -26,6 +26,8 @@ use std::{sync::Arc, time::Duration};
 /// Clones share it. When the last one is dropped the pool ends: calls that wait are answered `PoolClosed` and workers are killed;
 /// that drop never blocks. [`shutdown`](Self::shutdown) ends it in order.
 ///
+/// In a forked copy of the process that started it all of this is refused at once ([`Error::Forked`](crate::Error::Forked)).
+///
 /// ```no_run
 /// # async fn example() -> herder::Result<()> {
 /// use herder::{Pool, PoolConfig};
@@ -45,10 +47,11 @@ struct Inner {
 }
 
 impl Pool {
-    /// Starts a pool on a thread of its own. Awaiting it waits until every base worker is ready or could not start.
+    /// Starts a pool on a thread of its own. Awaiting it waits until every base worker is ready or could not start. While a pool of the
+    /// same name is ending it waits for that one first, at most `start_timeout`.
     ///
     /// # Errors
-    /// [`Error::PoolNameTaken`](crate::Error::PoolNameTaken), or [`Error::StartFailed`](crate::Error::StartFailed) when no
+    /// [`Error::PoolNameTaken`](crate::Error::PoolNameTaken) or [`Error::PoolEnding`](crate::Error::PoolEnding), or [`Error::StartFailed`](crate::Error::StartFailed) when no
     /// worker at all became ready; the pool is ended then.
     pub fn start(config: PoolConfig) -> Start {
         Start::new(config)
@@ -76,6 +79,9 @@ impl Pool {
     /// A call of `command`; it is submitted when it is awaited. The arguments must encode as an object.
     ///
     /// Cancel safe in this sense: dropping the future cancels the call in its worker, in steps (see `cancel` in the configuration).
+    ///
+    /// `block_on` of a call works on any thread but that of the arbiter that the pool was started on
+    /// ([`on_current_arbiter`](Start::on_current_arbiter)): there it never returns, not even at the call's deadline.
     pub fn call<T>(&self, command: &str, arguments: &(impl Serialize + ?Sized)) -> Call<T> {
         Call::new(self.0.client.clone(), Request::typed(command, arguments))
     }
@@ -96,7 +102,7 @@ impl Pool {
     /// # Errors
     /// When one could not start, with the reason.
     pub async fn ready(&self) -> Result<()> {
-        self.supervisor().send(WaitReady).await?
+        self.0.client.ask(WaitReady).await?
     }
 
     /// The pool's status. Waits at most a second for the affinity statistics.
@@ -104,7 +110,7 @@ impl Pool {
     /// # Errors
     /// When the pool is gone.
     pub async fn status(&self) -> Result<Status> {
-        Ok(self.supervisor().send(GetStatus).await?)
+        self.0.client.ask(GetStatus).await
     }
 
     /// Whether it can serve.
@@ -112,7 +118,7 @@ impl Pool {
     /// # Errors
     /// When the pool is gone.
     pub async fn health(&self) -> Result<PoolHealth> {
-        self.supervisor().send(HealthCheck).await?
+        self.0.client.ask(HealthCheck).await?
     }
 
     /// Its workers.
@@ -120,7 +126,7 @@ impl Pool {
     /// # Errors
     /// When the pool is gone.
     pub async fn workers(&self) -> Result<Vec<WorkerInfo>> {
-        self.supervisor().send(ListWorkers).await?
+        self.0.client.ask(ListWorkers).await?
     }
 
     /// What passed between the host and a worker last, how it changed its states, what it printed, and how it ended: of the slot's
@@ -129,7 +135,7 @@ impl Pool {
     /// # Errors
     /// [`Error::NoSuchWorker`](crate::Error::NoSuchWorker), with those there are; when the pool is gone.
     pub async fn recorder(&self, worker: WorkerId, generation: Option<Generation>) -> Result<Arc<Recording>> {
-        self.supervisor().send(GetRecorder { worker, generation }).await?
+        self.0.client.ask(GetRecorder { worker, generation }).await?
     }
 
     /// SIGKILL to a worker's process group; answers when its end was noticed.
@@ -137,7 +143,7 @@ impl Pool {
     /// # Errors
     /// When there is no such process any more.
     pub async fn kill_worker(&self, process: WorkerRef) -> Result<()> {
-        self.supervisor().send(KillWorker(process)).await?
+        self.0.client.ask(KillWorker(process)).await?
     }
 
     /// A page of its sessions, at most `limit`: the first for a `cursor` of 0, then each one's `next` gives the following. In no
@@ -146,7 +152,7 @@ impl Pool {
     /// # Errors
     /// When the pool is gone.
     pub async fn sessions(&self, cursor: usize, limit: usize) -> Result<SessionPage> {
-        self.supervisor().send(ListSessions { cursor, limit }).await?
+        self.0.client.ask(ListSessions { cursor, limit }).await?
     }
 
     /// Why a session's calls ran where they ran, as far as the pool remembers. Asking does not renew the session.
@@ -154,7 +160,7 @@ impl Pool {
     /// # Errors
     /// [`Error::Bind`](crate::Error::Bind) in a pool without session affinity; when the pool is gone.
     pub async fn why(&self, session: &str) -> Result<Trail> {
-        self.supervisor().send(GetTrail(session.into())).await?
+        self.0.client.ask(GetTrail(session.into())).await?
     }
 
     /// What is known of a session. Asking does not renew it.
@@ -162,7 +168,7 @@ impl Pool {
     /// # Errors
     /// When the pool is gone.
     pub async fn session(&self, id: &str) -> Result<Option<SessionInfo>> {
-        self.supervisor().send(GetSessionInfo(id.into())).await?
+        self.0.client.ask(GetSessionInfo(id.into())).await?
     }
 
     /// Ends a session after the calls it has; false if there is none.
@@ -170,7 +176,7 @@ impl Pool {
     /// # Errors
     /// When the pool is gone.
     pub async fn end_session(&self, id: &str) -> Result<bool> {
-        self.supervisor().send(EndSession(id.into())).await?
+        self.0.client.ask(EndSession(id.into())).await?
     }
 
     /// Its circuit breaker as it stands; `None` if it has none.
@@ -178,7 +184,7 @@ impl Pool {
     /// # Errors
     /// When the pool is gone.
     pub async fn breaker(&self) -> Result<Option<BreakerStatus>> {
-        self.supervisor().send(GetBreaker).await?
+        self.0.client.ask(GetBreaker).await?
     }
 
     /// Closes its circuit breaker, whatever was; false if it has none.
@@ -186,7 +192,7 @@ impl Pool {
     /// # Errors
     /// When the pool is gone.
     pub async fn reset_breaker(&self) -> Result<bool> {
-        self.supervisor().send(ResetBreaker).await?
+        self.0.client.ask(ResetBreaker).await?
     }
 
     /// Counts an outcome for its circuit breaker that was seen elsewhere; false if it has none.
@@ -194,7 +200,7 @@ impl Pool {
     /// # Errors
     /// When the pool is gone.
     pub async fn record_outcome(&self, outcome: Outcome) -> Result<bool> {
-        self.supervisor().send(RecordOutcome(outcome)).await?
+        self.0.client.ask(RecordOutcome(outcome)).await?
     }
 
     /// The commands with arguments that ended workers: those in quarantine first, then those that are suspected.
@@ -202,7 +208,7 @@ impl Pool {
     /// # Errors
     /// When the pool is gone.
     pub async fn quarantine(&self) -> Result<Vec<Watched>> {
-        self.supervisor().send(GetQuarantine).await?
+        self.0.client.ask(GetQuarantine).await?
     }
 
     /// Lets a command with its arguments out of quarantine; false if they were not watched.
@@ -210,7 +216,7 @@ impl Pool {
     /// # Errors
     /// When the pool is gone.
     pub async fn release_payload(&self, fingerprint: Fingerprint) -> Result<bool> {
-        self.supervisor().send(ReleasePayload(fingerprint)).await?
+        self.0.client.ask(ReleasePayload(fingerprint)).await?
     }
 
     /// Ends the pool: no new calls, those there are finish within the time or are answered `PoolClosed`, then the workers end.
@@ -218,6 +224,6 @@ impl Pool {
     /// # Errors
     /// When the pool is gone already.
     pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
-        self.supervisor().send(Shutdown::within(within)).await?
+        self.0.client.ask(Shutdown::within(within)).await?
     }
 }

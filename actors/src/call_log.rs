@@ -1,11 +1,11 @@
 //! The log's account of calls: one event for each call that failed, within a limit, and one for each call at DEBUG. Holds what the
 //! limit needs, for one pool; shared by its supervisor and its handles.
 //!
-//! Nothing here runs within a step: the subscriber is the application's code.
+//! Nothing here calls the subscriber, which is the application's code: events are queued.
 
 use crate::{
     Error,
-    events::{OneLine, emit},
+    events::{EventLog, OneLine},
 };
 use foldhash::fast::FixedState;
 use herder_core::{CallId, Now, PoolName, Routing, SessionId, WorkerRef};
@@ -17,7 +17,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
-use tracing::level_filters::LevelFilter;
+use tracing::{Level, level_filters::LevelFilter};
 
 /// How many failures of a command with one kind of error are logged in each [`WINDOW`].
 const LIMIT: u32 = 10;
@@ -70,20 +70,33 @@ pub(crate) struct Success {
 /// The account of one pool.
 #[derive(Debug)]
 pub(crate) struct CallLog {
+    pool: PoolStart,
+    events: EventLog,
+    limiter: Mutex<Limiter>,
+}
+
+/// One start of a pool.
+#[derive(Clone, Debug)]
+struct PoolStart {
     pool: PoolName,
     start: u32,
-    limiter: Mutex<Limiter>,
 }
 
 impl CallLog {
     pub(crate) fn new(pool: PoolName) -> Self {
         let start = FixedState::default().hash_one((pool.as_str(), std::process::id(), SystemTime::now()));
-        Self { pool, start: (start >> 32) as u32, limiter: Mutex::default() }
+        let events = EventLog::new(pool.as_str());
+        Self { pool: PoolStart { pool, start: (start >> 32) as u32 }, events, limiter: Mutex::default() }
+    }
+
+    /// Where this pool's events go.
+    pub(crate) fn events(&self) -> &EventLog {
+        &self.events
     }
 
     /// The id under which the log has this call.
     pub(crate) fn error_id(&self, call: CallId) -> ErrorId {
-        ErrorId { pool: self.start, call: call.0 }
+        self.pool.error_id(call)
     }
 
     /// Whether calls that went well are logged as well.
@@ -109,19 +122,49 @@ impl CallLog {
         let logged = admission.logged();
         if logged.is_some() || Self::logs_all() {
             let (command, session, outcome) = (command.clone(), session.cloned(), Err(error.clone()));
-            self.log(&AnsweredCall { id, command, session, outcome, logged });
+            self.log(AnsweredCall { id, command, session, outcome, logged });
         }
         admission == Admission::FirstLeftOut
     }
 
     /// Logs a call: as a failure if it is to be, and at DEBUG in any case.
-    pub(crate) fn log(&self, call: &AnsweredCall) {
-        emit(|| {
-            if let (Err(error), Some(left_out)) = (&call.outcome, call.logged) {
-                self.log_failure(call, error, left_out);
-            }
-            self.log_call(call);
-        });
+    pub(crate) fn log(&self, call: AnsweredCall) {
+        let level = match (&call.outcome, call.logged) {
+            (Err(error), Some(_)) if is_failure(error) => Level::WARN,
+            (Err(_), Some(_)) => Level::INFO,
+            _ => Level::DEBUG,
+        };
+        let pool = self.pool.clone();
+        self.events.queue(level, move || pool.emit(&call));
+    }
+
+    /// Logs how many failures were left out whose window is over; all of them for `None`.
+    pub(crate) fn log_left_out(&self, now: Option<Now>) {
+        for (command, error, left_out) in self.limiter().take_left_out(now) {
+            let pool = self.pool.pool.clone();
+            self.events.queue(Level::WARN, move || {
+                let command = &*command;
+                tracing::warn!(target: "herder::call", %pool, command, error, left_out, "failed calls were not logged");
+            });
+        }
+    }
+
+    fn limiter(&self) -> std::sync::MutexGuard<'_, Limiter> {
+        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs where subscribers are called.
+impl PoolStart {
+    fn error_id(&self, call: CallId) -> ErrorId {
+        ErrorId { pool: self.start, call: call.0 }
+    }
+
+    fn emit(&self, call: &AnsweredCall) {
+        if let (Err(error), Some(left_out)) = (&call.outcome, call.logged) {
+            self.log_failure(call, error, left_out);
+        }
+        self.log_call(call);
     }
 
     fn log_failure(&self, call: &AnsweredCall, error: &Error, left_out: u64) {
@@ -170,20 +213,6 @@ impl CallLog {
             run_us = done.map(|done| micros(done.ran)),
             "call"
         );
-    }
-
-    /// Logs how many failures were left out whose window is over; all of them for `None`.
-    pub(crate) fn log_left_out(&self, now: Option<Now>) {
-        for (command, error, left_out) in self.limiter().take_left_out(now) {
-            let (pool, command) = (&self.pool, &*command);
-            emit(
-                || tracing::warn!(target: "herder::call", %pool, command, error, left_out, "failed calls were not logged"),
-            );
-        }
-    }
-
-    fn limiter(&self) -> std::sync::MutexGuard<'_, Limiter> {
-        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

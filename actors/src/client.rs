@@ -10,10 +10,12 @@ use crate::{
     messages::Request,
     pool_supervisor::{Cancel, LeftOut, Submit},
 };
-use actix::{Actor, Addr};
-use herder_core::CallId;
+use actix::{Actor, Addr, Handler, Message};
+use herder_core::{CallId, PoolName};
+use herder_process::ProcessMark;
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     sync::{
         Arc,
@@ -23,6 +25,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::oneshot;
+use tracing::Level;
 
 /// What handles and supervisor share.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub(crate) struct Shared {
     timeout: Duration,
     clock: Clock,
     call_log: Arc<CallLog>,
+    /// The process that the pool runs in.
+    process: ProcessMark,
 }
 
 impl Shared {
@@ -46,6 +51,7 @@ impl Shared {
             timeout: config.timeout(),
             clock,
             call_log: Arc::new(CallLog::new(config.name().clone())),
+            process: ProcessMark::here(),
         }
     }
 
@@ -62,11 +68,22 @@ impl Shared {
     }
 }
 
-/// A handle on a pool.
+/// A handle on a pool. In a forked copy of the process that started the pool, whatever is asked of it is refused at once
+/// ([`Error::Forked`]), and dropping it does nothing: the threads that would answer run in the other process.
 #[derive(Clone, Debug)]
 pub struct PoolClient {
     supervisor: Addr<PoolSupervisor>,
     shared: Arc<Shared>,
+}
+
+/// The last address that is dropped wakes the pool's runtime. In a forked copy another thread may have held a lock of that runtime at the
+/// fork: no address there is the last.
+impl Drop for PoolClient {
+    fn drop(&mut self) {
+        if !self.is_here() {
+            mem::forget(self.supervisor.clone());
+        }
+    }
 }
 
 impl PoolClient {
@@ -81,8 +98,40 @@ impl PoolClient {
         &self.supervisor
     }
 
+    fn is_here(&self) -> bool {
+        self.shared.process.is_here()
+    }
+
+    /// Sends the supervisor a message, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`Error::PoolClosed`] when the pool is gone, [`Error::Forked`] in a forked copy of its process.
+    pub async fn ask<M>(&self, message: M) -> Result<M::Result>
+    where
+        M: Message<Result: Send> + Send + 'static,
+        PoolSupervisor: Handler<M>,
+    {
+        if !self.is_here() {
+            return Err(Error::Forked { may_have_run: false });
+        }
+        Ok(self.supervisor.send(message).await?)
+    }
+
+    /// Logs that some workers of a pool could not be started.
+    pub fn log_partial_start(&self, pool: &PoolName, error: Error) {
+        let pool = pool.clone();
+        self.shared.call_log.events().queue(Level::WARN, move || {
+            tracing::warn!(%pool, %error, "the pool starts below its strength");
+        });
+    }
+
     /// Submits a call. Never blocks; a full pool refuses at once. Dropping the answer cancels the call.
     pub fn call(&self, request: Request) -> PendingReply {
+        if !self.is_here() {
+            // Before anything that takes a lock: another thread may have held it at the fork. Hence no event of it either.
+            let (error, error_id) = (Error::Forked { may_have_run: false }, self.shared.call_log.error_id(CallId(0)));
+            return PendingReply { state: Pending::Refused(Some(Box::new(error))), error_id };
+        }
         let (id, command) = (self.shared.next_call(), request.command().clone());
         let error_id = self.shared.call_log.error_id(id);
         let state = self.submit(id, request).unwrap_or_else(|error| {
@@ -114,7 +163,7 @@ impl PoolClient {
         let (reply, answer) = oneshot::channel();
         let deadline = self.shared.clock.now() + request.timeout.unwrap_or(self.shared.timeout);
         self.supervisor.do_send(Submit(request.incoming(id, deadline, reply, Some(permit))?));
-        Ok(Pending::Waiting { answer, id, supervisor: self.supervisor.clone() })
+        Ok(Pending::Waiting { answer, id, client: self.clone() })
     }
 }
 
@@ -128,7 +177,7 @@ pub struct PendingReply {
 #[derive(Debug)]
 enum Pending {
     Refused(Option<Box<Error>>),
-    Waiting { answer: oneshot::Receiver<Answer>, id: CallId, supervisor: Addr<PoolSupervisor> },
+    Waiting { answer: oneshot::Receiver<Answer>, id: CallId, client: PoolClient },
     Done,
 }
 
@@ -144,6 +193,7 @@ impl Future for PendingReply {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = match &mut self.state {
+            Pending::Waiting { client, .. } if !client.is_here() => Err(Error::Forked { may_have_run: true }),
             Pending::Waiting { answer, .. } => match Pin::new(answer).poll(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(answer) => answer.unwrap_or(Err(Error::closed(true))),
@@ -161,10 +211,11 @@ impl Future for PendingReply {
 
 impl Drop for PendingReply {
     fn drop(&mut self) {
-        if let Pending::Waiting { id, supervisor, answer } = &mut self.state
+        if let Pending::Waiting { id, client, answer } = &mut self.state
+            && client.is_here()
             && answer.try_recv().is_err()
         {
-            supervisor.do_send(Cancel(*id));
+            client.supervisor.do_send(Cancel(*id));
         }
     }
 }

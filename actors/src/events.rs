@@ -1,15 +1,179 @@
-//! Events of the log that are made on the thread of a pool, or of whoever serves. Holds nothing.
+//! Events on their way to the application's subscriber: a bounded queue per pool, and one thread of the process that emits them.
+//!
+//! The subscriber is the application's code: it may be slow, wait for a lock or a full pipe, or panic. So it is never called on a thread that
+//! runs a pool, and never with a lock of ours held. `tracing`'s macros are called in the closures given to [`EventLog::queue`] alone.
 
+use herder_process::{ProcessMark, thread_builder};
 use std::{
     fmt::{self, Display, Formatter, Write},
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+use tokio::sync::oneshot;
+use tracing::{
+    Level,
+    dispatcher::{WeakDispatch, get_default, with_default},
+    level_filters::LevelFilter,
+    subscriber::NoSubscriber,
 };
 
-/// Runs code that logs. The subscriber is the application's code: if it panics, that event is lost, and nothing else.
-///
-/// A subscriber that blocks cannot be helped: it blocks this thread (`docs/semantics.md`, "The log").
-pub(crate) fn emit(event: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(event));
+/// How many events of one source may wait. Most take less than 1 KiB; one of a worker's end may take 24 KiB.
+const LIMIT: usize = 8192;
+/// How long the end of a pool waits for a subscriber.
+const FINISH: Duration = Duration::from_secs(1);
+
+static EMITTER: OnceLock<Emitter> = OnceLock::new();
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// The thread that calls subscribers, in the process that started it. It lasts as long as the process.
+struct Emitter {
+    process: ProcessMark,
+    entries: mpsc::Sender<Entry>,
+}
+
+enum Entry {
+    Event {
+        source: Arc<Source>,
+        event: Box<dyn FnOnce() + Send>,
+    },
+    /// Is called when everything before it was emitted.
+    Marker(Box<dyn FnOnce() + Send>),
+}
+
+/// Queues events of one pool. Clones share the limit.
+#[derive(Clone, Debug)]
+pub(crate) struct EventLog(Arc<Source>);
+
+#[derive(Debug)]
+struct Source {
+    name: Box<str>,
+    /// That of the thread that made this. Weak: a pool does not keep a subscriber that its application has dropped.
+    subscriber: Option<WeakDispatch>,
+    limit: usize,
+    pending: AtomicUsize,
+    /// Since the last event that reported dropped ones.
+    dropped: AtomicU64,
+}
+
+impl EventLog {
+    /// Creates the queue of a source. Its events go to the present subscriber of this thread, or else to that of the process.
+    pub(crate) fn new(name: &str) -> Self {
+        Self::with_limit(name, LIMIT)
+    }
+
+    fn with_limit(name: &str, limit: usize) -> Self {
+        let subscriber = get_default(|current| (!current.is::<NoSubscriber>()).then(|| current.downgrade()));
+        let (pending, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self(Arc::new(Source { name: name.into(), subscriber, limit, pending, dropped }))
+    }
+
+    /// Queues a closure that emits an event of this level or a graver one. Never blocks, and runs no code of the application: whether the
+    /// level is enabled is read from a static. Without room the event is dropped and counted.
+    pub(crate) fn queue(&self, level: Level, event: impl FnOnce() + Send + 'static) {
+        if !may_be_enabled(level) {
+            return;
+        }
+        let source = &self.0;
+        let has_room = source.pending.fetch_add(1, Ordering::AcqRel) < source.limit;
+        let entry = || Entry::Event { source: source.clone(), event: Box::new(event) };
+        if !has_room || emitter().is_none_or(|emitter| emitter.entries.send(entry()).is_err()) {
+            source.dropped.fetch_add(1, Ordering::AcqRel);
+            source.pending.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Whether anybody may want events of this level. Without a subscriber all are off; the application may have chosen `tracing`'s feature `log`
+/// then, which passes them on to the crate `log`.
+fn may_be_enabled(level: Level) -> bool {
+    let enabled = LevelFilter::current();
+    level <= enabled || (enabled == LevelFilter::OFF && level <= Level::INFO)
+}
+
+/// Waits until the events queued so far were emitted: those of a pool that ended, before its process does. A second at most, since a
+/// subscriber may be blocked.
+#[expect(clippy::disallowed_methods, reason = "a subscriber that blocks must not keep a pool from ending")]
+pub(crate) async fn emitted() {
+    let (done, emitted) = oneshot::channel();
+    if mark(move || _ = done.send(())) {
+        let _ = tokio::time::timeout(FINISH, emitted).await;
+    }
+}
+
+/// [`emitted`] for tests that look at the log: blocks this thread.
+#[cfg(feature = "testing")]
+#[expect(clippy::disallowed_methods, reason = "another test may block its subscriber")]
+pub(crate) fn wait_until_emitted() {
+    let (done, emitted) = mpsc::channel();
+    if mark(move || _ = done.send(())) {
+        let _ = emitted.recv_timeout(FINISH);
+    }
+}
+
+/// Queues a marker; false if nothing was ever queued.
+fn mark(reached: impl FnOnce() + Send + 'static) -> bool {
+    let emitter = EMITTER.get().filter(|emitter| emitter.process.is_here());
+    emitter.is_some_and(|emitter| emitter.entries.send(Entry::Marker(Box::new(reached))).is_ok())
+}
+
+/// The thread, started if there is none yet. `None` if it cannot be started, and in a forked copy of the process, which has no such thread.
+fn emitter() -> Option<&'static Emitter> {
+    if EMITTER.get().is_none() {
+        let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        if EMITTER.get().is_none() {
+            let _ = EMITTER.set(start()?);
+        }
+    }
+    EMITTER.get().filter(|emitter| emitter.process.is_here())
+}
+
+fn start() -> Option<Emitter> {
+    let (entries, received) = mpsc::channel::<Entry>();
+    thread_builder("herder-events").spawn(move || received.into_iter().for_each(Entry::emit)).ok()?;
+    Some(Emitter { process: ProcessMark::here(), entries })
+}
+
+impl Entry {
+    fn emit(self) {
+        match self {
+            Self::Event { source, event } => source.emit(event),
+            Self::Marker(reached) => caught(reached),
+        }
+    }
+}
+
+impl Source {
+    fn emit(&self, event: Box<dyn FnOnce() + Send>) {
+        caught(|| self.with_subscriber(event));
+        self.pending.fetch_sub(1, Ordering::AcqRel);
+        // Events are dropped while others wait, so one of those comes here after them.
+        let dropped = self.dropped.swap(0, Ordering::AcqRel);
+        if dropped > 0 {
+            let name = &*self.name;
+            let report = || tracing::warn!(pool = name, dropped, "log events were dropped: the subscriber is too slow");
+            caught(|| self.with_subscriber(report));
+        }
+    }
+
+    fn with_subscriber(&self, event: impl FnOnce()) {
+        match self.subscriber.as_ref().and_then(WeakDispatch::upgrade) {
+            Some(subscriber) => with_default(&subscriber, event),
+            None => event(),
+        }
+    }
+}
+
+/// A subscriber that panics loses that event, and nothing else.
+fn caught(event: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(event)) {
+        mem::forget(panic); // its destructor is the application's code, too
+    }
 }
 
 /// A text on one line of the log: control characters are escaped. Callers choose parts of an error's text, such as a command's name, and
@@ -34,12 +198,4 @@ impl Write for Escaping<'_, '_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::OneLine;
-
-    #[test]
-    fn a_text_stays_on_its_line() {
-        let text = "no\n2026-11-29 INFO forged \u{1b}[31mr\u{e9}d\r\u{9b}2J\ttab";
-        assert_eq!(OneLine(text).to_string(), "no\\n2026-11-29 INFO forged \\u{1b}[31mr\u{e9}d\\r\\u{9b}2J\\ttab");
-    }
-}
+mod tests;

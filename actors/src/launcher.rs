@@ -5,6 +5,7 @@ use crate::{
     EnvMode, Launch, PoolConfig,
     child::ChildHandle,
     config::thread_variables,
+    events::EventLog,
     package::{self, Installed},
 };
 use herder_core::WorkerRef;
@@ -13,6 +14,7 @@ use std::{
     cell::RefCell, env, ffi::OsString, future::Future, num::NonZero, os::unix::net::UnixStream, path::Path, pin::Pin,
     rc::Rc, thread::available_parallelism,
 };
+use tracing::Level;
 
 /// A process that was started, and the host's ends of its two sockets (non-blocking).
 pub struct Launched {
@@ -52,7 +54,7 @@ pub type Launching = Pin<Box<dyn Future<Output = Result<Launched, String>>>>;
 pub trait Launcher: 'static {
     /// Starts it. Must not block the thread.
     fn launch(&self, at: WorkerRef) -> Launching;
-    /// Called once, when the pool has started. Writes to the log what is worth a line there.
+    /// Called once, when the pool has started. Queues what is worth a line in the log; must not call the subscriber, which may block.
     fn announce(&self) {}
     /// Whether that process answers pings by itself: a clock that a test moves waits for that.
     #[cfg(feature = "testing")]
@@ -66,6 +68,7 @@ pub trait Launcher: 'static {
 #[derive(Debug)]
 pub(crate) struct ProcessLauncher {
     config: Rc<PoolConfig>,
+    events: EventLog,
     threads: Rc<Threads>,
     /// The folders that workers were started with. They stay where they are until the pool is gone: a worker imports from its folder for as long as it
     /// lives, and a private one that was removed has a name that others could take.
@@ -81,15 +84,18 @@ const TOKEN: &str = "HERDER_TOKEN";
 impl ProcessLauncher {
     pub(crate) fn new(config: PoolConfig) -> Self {
         let threads = Rc::new(Threads::of(&config));
-        Self { config: Rc::new(config), threads, packages: Rc::default() }
+        let events = EventLog::new(config.name().as_str());
+        Self { config: Rc::new(config), events, threads, packages: Rc::default() }
     }
 
     fn warn_of_stale_venvs(&self) {
         let Launch::App { python, .. } = self.config.launch() else { return };
-        let (pool, python) = (self.config.name(), python.display());
         for venv in self.config.stale_venvs() {
-            let venv = venv.display();
-            tracing::warn!(%pool, %venv, %python, "the virtual environment has no bin/python; workers run another interpreter");
+            let (pool, python, venv) = (self.config.name().clone(), python.clone(), venv.to_path_buf());
+            self.events.queue(Level::WARN, move || {
+                let (python, venv) = (python.display(), venv.display());
+                tracing::warn!(%pool, %venv, %python, "the virtual environment has no bin/python; workers run another interpreter");
+            });
         }
     }
 }
@@ -123,11 +129,13 @@ impl Threads {
 impl Launcher for ProcessLauncher {
     fn announce(&self) {
         self.warn_of_stale_venvs();
-        let (pool, pool_size) = (self.config.name(), self.config.pool_size());
+        let (pool, pool_size) = (self.config.name().clone(), self.config.pool_size());
         let Threads { cores, of_each, variables } = &*self.threads;
         if !variables.is_empty() {
-            let variables = variables.join(" ");
-            tracing::info!(%pool, threads = of_each, cores, pool_size, variables, "threads of numeric libraries in each worker");
+            let (cores, threads, variables) = (*cores, *of_each, variables.join(" "));
+            self.events.queue(Level::INFO, move || {
+                tracing::info!(%pool, threads, cores, pool_size, variables, "threads of numeric libraries in each worker");
+            });
         }
     }
 

@@ -12,9 +12,11 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use tokio::sync::{Notify, futures::Notified};
 
 static NAMES: LazyLock<Mutex<HashMap<String, Entry>>> = LazyLock::new(Mutex::default);
 static INSTANCES: AtomicU64 = AtomicU64::new(1);
+static RETURNED: Notify = Notify::const_new();
 
 struct Entry {
     instance: u64,
@@ -79,6 +81,38 @@ where
     live(names.get(name)?.address.downcast_ref::<WeakAddr<A>>()?)
 }
 
+/// Who has a name, of an actor type that is asked for.
+pub(crate) enum Holder<T> {
+    /// Nobody who lives.
+    Nobody,
+    /// One of that type, and what was found out of it.
+    Known(T),
+    /// An actor of another type.
+    Other,
+}
+
+/// Looks at the actor that has a name. Its address is dropped before the names are unlocked: it is kept alive no longer.
+pub(crate) fn with_holder<A, T>(name: &str, look: impl FnOnce(&Addr<A>) -> T) -> Holder<T>
+where
+    A: Actor<Context = actix::Context<A>>,
+{
+    let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(entry) = names.get(name).filter(|entry| (entry.is_live)()) else { return Holder::Nobody };
+    let Some(weak) = entry.address.downcast_ref::<WeakAddr<A>>() else { return Holder::Other };
+    live(weak).map_or(Holder::Nobody, |address| Holder::Known(look(&address)))
+}
+
+/// Is ready when a name is given back after this was enabled or polled; whichever name.
+pub(crate) fn name_returned() -> Notified<'static> {
+    RETURNED.notified()
+}
+
+/// Looks at an actor while the registry makes no address of it: an actor counts those as well.
+pub(crate) fn undisturbed<T>(look: impl FnOnce() -> T) -> T {
+    let _names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    look()
+}
+
 /// A weak address whose actor can still be reached: after a panic it can't, though addresses may be left.
 fn live<A>(weak: &WeakAddr<A>) -> Option<Addr<A>>
 where
@@ -93,5 +127,7 @@ impl Drop for Registration {
         if names.get(&self.name).is_some_and(|entry| entry.instance == self.instance) {
             names.remove(&self.name);
         }
+        drop(names);
+        RETURNED.notify_waiters();
     }
 }

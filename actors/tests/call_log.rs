@@ -1,11 +1,80 @@
 //! Subscribers that misbehave on the pool's own thread, and what the log has of a pool that is dropped.
 
 use crate::stage::{Stage, echo, value};
-use herder_actors::testing::{ExitStatus, logged};
+use herder_actors::{
+    Error, Execute, Request, Shutdown,
+    testing::{ExitStatus, HANGING, guarded, logged},
+};
+use serde_json::json;
+use std::{
+    sync::{Mutex, mpsc},
+    time::Duration,
+};
+use tokio::sync::Notify;
 use tracing::{
     Event, Metadata, Subscriber,
     span::{Attributes, Id, Record},
 };
+
+/// Blocks at its first event until it is released, as one does whose writer is a full pipe.
+struct Blocking {
+    reached: std::sync::Arc<Notify>,
+    released: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Subscriber for Blocking {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && metadata.target().starts_with("herder")
+    }
+
+    fn event(&self, _: &Event<'_>) {
+        self.reached.notify_one();
+        let _ = self.released.lock().map(|released| released.recv());
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// R22, R40: while a subscriber blocks, calls are answered, deadlines pass, sessions stay, and workers are replaced.
+#[actix::test]
+async fn r40_a_subscriber_that_blocks_holds_up_no_call_and_no_deadline() {
+    let reached = std::sync::Arc::new(Notify::new());
+    let (release, released) = mpsc::channel();
+    let _guard = tracing::subscriber::set_default(Blocking { reached: reached.clone(), released: released.into() });
+    let (mut stage, mut peer) = Stage::enhanced("blocking").await;
+    guarded("an event", reached.notified()).await; // from here on the subscriber blocks
+    for number in 1..3 {
+        let unknown = stage.execute(Execute::new("nothing", &json!({})));
+        assert_eq!(unknown.get().await.unwrap_err().slug(), "unknown-command");
+        let running = stage.in_session("ann", number);
+        peer.echo().await;
+        assert_eq!(value(running.get().await)["n"], number);
+    }
+    let mut late = Request::typed("echo", &json!({ "n": 3 }));
+    late.timeout(Some(Duration::from_millis(20)));
+    let late = guarded("its deadline", stage.client.call(late)).await.unwrap_err();
+    assert!(matches!(late, Error::DeadlineExceeded { .. }), "{late:?}");
+    peer.exit(ExitStatus::Code(3));
+    peer = stage.launches.next().await.ready().await;
+    let running = stage.execute(echo(4));
+    peer.echo().await;
+    assert_eq!(value(running.get().await)["n"], 4);
+    assert_eq!(stage.status().await.counters.ok, 3, "the state was not built anew");
+    peer.serve();
+    let shutdown = stage.pool().send(Shutdown::within(HANGING));
+    guarded("the shutdown", shutdown).await.unwrap().unwrap();
+    drop(release); // it blocked until now
+}
 
 /// Panics at each event, as `tracing_subscriber::fmt` does when its writer fails and standard error is gone.
 struct Panicking;

@@ -151,3 +151,85 @@ async fn r4_a_leftover_with_the_affinity_actors_name_is_evicted() {
     let bound = BindSession { session: "ann".into(), worker: WorkerId(1) };
     assert_eq!(found.send(bound).await.unwrap().unwrap(), process(1, 1));
 }
+
+/// Begins the end of a pool whose worker does not exit.
+async fn ending(stage: &Stage) -> tokio::task::JoinHandle<Result<(), Error>> {
+    let shutdown = stage.pool().send(Shutdown::within(HANGING));
+    let shutdown = actix_rt::spawn(async move { shutdown.await?.map(drop) });
+    until("it is ending", async || stage.status().await.state == PoolState::Draining).await;
+    shutdown
+}
+
+/// A pool of this name, started while another has it, and whether it got the name.
+fn successor(name: &str) -> (Stage, tokio::task::JoinHandle<Result<(), Error>>) {
+    let stage = Stage::start(enhanced(name).build().unwrap());
+    let health = stage.pool().send(HealthCheck);
+    (stage, actix_rt::spawn(async move { health.await?.map(drop) }))
+}
+
+/// R4: a pool that starts while the one of its name is ending waits for it. Of two that wait, one gets the name; the other is told that a
+/// live pool has it.
+#[actix::test]
+async fn r4_a_start_waits_for_the_pool_of_its_name_that_is_ending() {
+    let (stage, mut peer) = Stage::enhanced("ending").await;
+    let name = stage.name.clone();
+    let running = stage.execute(echo(1));
+    let shutdown = ending(&stage).await;
+    let successors = [successor(&name), successor(&name)];
+    // A message that goes to one of them waits as well.
+    assert!(successors.iter().all(|(_, health)| !health.is_finished()));
+    let other = Stage::start(enhanced(&fresh("beside")).build().unwrap());
+    other.pool().send(HealthCheck).await.unwrap().expect("others do not wait");
+    assert!(successors.iter().all(|(_, health)| !health.is_finished()));
+    peer.echo().await;
+    peer.exit(ExitStatus::Code(0));
+    running.get().await.unwrap();
+    guarded("the shutdown", shutdown).await.unwrap().unwrap();
+    let mut outcomes = Vec::new();
+    let mut kept = Vec::new();
+    for (stage, health) in successors {
+        outcomes.push(guarded("an answer", health).await.unwrap());
+        kept.push(stage);
+    }
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    let refused = outcomes.into_iter().find_map(Result::err).unwrap();
+    assert!(matches!(&refused, Error::PoolNameTaken { pool } if *pool == name), "{refused:?}");
+}
+
+/// R4: a pool that has no address left is ending, too; and a start that nobody waits for any more takes no name.
+#[actix::test]
+async fn r4_a_start_that_is_dropped_while_it_waits_leaves_the_name_free() {
+    let (stage, mut peer) = Stage::enhanced("left").await;
+    let name = stage.name.clone();
+    let running = stage.execute(echo(1));
+    let shutdown = ending(&stage).await;
+    let (mut dropped, health) = successor(&name);
+    health.abort();
+    let launches = std::mem::replace(&mut dropped.launches, Peers::new().1);
+    drop((dropped, health));
+    peer.echo().await;
+    peer.exit(ExitStatus::Code(0));
+    running.get().await.unwrap();
+    guarded("the shutdown", shutdown).await.unwrap().unwrap();
+    drop(stage);
+    let (last, health) = successor(&name);
+    guarded("an answer", health).await.unwrap().expect("nobody else has the name");
+    let (_again, health) = successor(&name); // it asks for the name before the last one has noticed
+    drop(last);
+    guarded("an answer", health).await.unwrap().expect("the last one has no address left");
+    drop(launches);
+}
+
+/// R4, R32: a pool that does not end within the start timeout of the next is reported as ending; the start may be tried again.
+#[actix::test]
+async fn r4_a_start_does_not_wait_for_ever_for_a_pool_that_is_ending() {
+    let (stage, _peer) = Stage::enhanced("slow").await;
+    let _running = stage.execute(echo(1));
+    let _shutdown = ending(&stage).await;
+    let impatient = enhanced(&stage.name).start_timeout(std::time::Duration::from_millis(20)).build().unwrap();
+    let second = Stage::start(impatient);
+    let error = guarded("an answer", second.pool().send(HealthCheck)).await.unwrap().unwrap_err();
+    assert!(matches!(&error, Error::PoolEnding { pool } if *pool == stage.name), "{error:?}");
+    assert!(error.is_retryable());
+    assert_eq!(second.execute(echo(1)).get().await.unwrap_err().slug(), "pool-ending");
+}

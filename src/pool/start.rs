@@ -2,12 +2,11 @@
 
 use super::Pool;
 use crate::{Error, PoolConfig, PoolState, Result};
-use actix_rt::System;
-use herder_actors::{PoolClient, PoolSupervisor};
+use actix_rt::{Arbiter, System};
+use herder_actors::{InvalidConfig, PoolClient, PoolSupervisor, thread_builder};
 use std::{
     future::{Future, IntoFuture},
     pin::Pin,
-    thread,
     time::Duration,
 };
 use tokio::sync::oneshot;
@@ -32,9 +31,13 @@ impl Start {
         Self { config, place: Place::OwnThread, wait: true }
     }
 
-    /// Starts its actors on the arbiter that awaits it, instead of on a thread of their own.
+    /// Starts its actors on the arbiter of the thread that awaits it, instead of on a thread of their own.
     ///
-    /// Awaiting it then needs a running actix `System`, and panics without one.
+    /// Awaiting it gives [`Error::Config`] on a thread that has no arbiter of a running actix `System`. If a `System` was made on the
+    /// thread but something else runs there, it waits until the `System` runs.
+    ///
+    /// Code that blocks the arbiter blocks the pool. In particular, `block_on` of a call there (`futures::executor::block_on` in an actor
+    /// of that arbiter) never returns, not even when the call's deadline passes: the pool, which would answer, waits for its thread.
     pub fn on_current_arbiter(mut self) -> Self {
         self.place = Place::CurrentArbiter;
         self
@@ -49,7 +52,7 @@ impl Start {
     async fn run(self) -> Result<Pool> {
         let client = match self.place {
             Place::OwnThread => on_own_thread(self.config.clone(), PoolSupervisor::new).await?,
-            Place::CurrentArbiter => PoolClient::start(PoolSupervisor::new(self.config.clone())),
+            Place::CurrentArbiter => on_current_arbiter(self.config.clone()).await?,
         };
         let pool = Pool::new(client, self.config);
         // A pool that was refused its name says so to every message.
@@ -86,11 +89,25 @@ impl IntoFuture for Start {
 async fn wait_for_workers(pool: &Pool) -> Result<()> {
     let Err(error) = pool.ready().await else { return Ok(()) };
     if pool.health().await?.ready_workers > 0 {
-        tracing::warn!(pool = %pool.name(), %error, "the pool starts below its strength");
+        pool.0.client.log_partial_start(pool.name(), error);
         return Ok(());
     }
     let _ = pool.shutdown(Duration::ZERO).await;
     Err(error)
+}
+
+/// The arbiter's own task starts it: a task of the same runtime that was spawned by `tokio::spawn` runs outside of the arbiter's
+/// `LocalSet`, where an actor that is started panics.
+async fn on_current_arbiter(config: PoolConfig) -> Result<PoolClient> {
+    let (started, client) = oneshot::channel();
+    let start = move || drop(started.send(PoolClient::start(PoolSupervisor::new(config))));
+    let is_running = Arbiter::try_current().is_some_and(|arbiter| arbiter.spawn_fn(start));
+    let client = if is_running { client.await.ok() } else { None };
+    client.ok_or_else(|| {
+        let given = "used on a thread without a running actix `System`";
+        let allowed = "within a `System`, or not at all: then the pool has a thread of its own";
+        InvalidConfig::new("on_current_arbiter", given, allowed).into()
+    })
 }
 
 /// The thread lives until the pool's supervisor is gone.
@@ -108,7 +125,7 @@ async fn on_own_thread(
             }
         });
     };
-    let thread = thread::Builder::new().name(name).spawn(body);
+    let thread = thread_builder(name).spawn(body);
     thread
         .map_err(|error| Error::Internal { reason: format!("the pool's thread can't be started: {error}").into() })?;
     client.await.map_err(|_| Error::Internal { reason: "the pool's thread ended before the pool began".into() })

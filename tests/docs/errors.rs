@@ -59,6 +59,8 @@ pub(super) fn all() -> Vec<Error> {
         Error::PoisonCall { fingerprint: text(), deaths: 3, retry_after, attempts: attempts() },
         Error::PoolClosed { may_have_run, attempts: attempts() },
         Error::PoolNameTaken { pool: text() },
+        Error::PoolEnding { pool: text() },
+        Error::Forked { may_have_run },
         Error::UnknownPool { pool: text(), hint: text() },
         Error::StartFailed { at: Some(at), reason: reason(), report: report() },
         Error::Internal { reason: reason() },
@@ -87,6 +89,7 @@ fn ran(error: &Error) -> &'static str {
         "PoolFailed",
         "PoisonCall",
         "PoolClosed",
+        "Forked",
     ];
     if says.contains(&name(error).as_str()) { "says" } else { yes(error.may_have_run()) }
 }

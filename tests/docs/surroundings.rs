@@ -1,4 +1,4 @@
-//! The table of what surrounds a service, in `docs/semantics.md`: each row is proved by a test that exists.
+//! The tables of what surrounds a service or a pool in an application, in `docs/semantics.md`: each row is proved by a test that exists.
 
 use super::{
     flags::tested,
@@ -7,9 +7,11 @@ use super::{
 
 #[test]
 fn each_of_the_surroundings_has_a_test() {
-    let rows = table(&read("docs/semantics.md"), &["the service", "what happens", "proved by"]);
-    assert!(!rows.is_empty());
-    for row in rows {
-        tested(&row[2], &row[0]);
+    for who in ["the service", "the application"] {
+        let rows = table(&read("docs/semantics.md"), &[who, "what happens", "proved by"]);
+        assert!(!rows.is_empty());
+        for row in rows {
+            tested(&row[2], &row[0]);
+        }
     }
 }

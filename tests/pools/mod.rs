@@ -8,6 +8,7 @@ mod call_log;
 mod cancels;
 mod concurrency;
 mod efficiency;
+mod embedded;
 pub(crate) mod environment;
 mod expiry;
 mod host_killed;

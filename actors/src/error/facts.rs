@@ -75,6 +75,7 @@ impl Error {
             | Self::TooLarge { may_have_run, .. }
             | Self::WorkerLost { may_have_run, .. }
             | Self::SessionWorkerLost { may_have_run, .. }
+            | Self::Forked { may_have_run }
             | Self::PoolClosed { may_have_run, .. } => *may_have_run,
             Self::QueueTimeout { attempts, .. }
             | Self::PoolFailed { attempts, .. }

@@ -1,4 +1,4 @@
-//! The error as one structured event of the log: every fact a field of its own. Writes to the log; not for use within a step.
+//! The error as one structured event of the log: every fact a field of its own. Calls the subscriber: not for use on a thread that runs pools.
 
 use super::Error;
 use herder_core::{PoolName, Severity};
@@ -16,7 +16,7 @@ impl Error {
     /// Logs a call's error: `message`, and as fields `pool`, `error` (the slug), `category`, `severity`, `strategy`, `reason`,
     /// `may_have_run`, `attempts` (how often it was sent), `attempt_errors`, and of the process `worker` (`w2.3`), `generation`,
     /// `exit_status`, `signal`, `traceback`, `stack`, `stderr`; those that say nothing are left out. A warning is logged as debug, minor as info, major as
-    /// warn, critical as error.
+    /// warn, critical as error. Calls the subscriber on this thread; the pool's own events are queued.
     pub fn log(&self, pool: &PoolName, message: &str) {
         let may_have_run = Some(self.may_have_run());
         self.log_in(&Scene { pool, message, all_workers: false, may_have_run });

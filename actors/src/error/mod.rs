@@ -275,6 +275,18 @@ pub enum Error {
         /// The name.
         pool: String,
     },
+    /// The pool of this process that has the name is ending, and had not ended within the start timeout of the new one.
+    #[error("the pool named `{pool}` that runs in this process is still ending; start the new one when it has ended")]
+    PoolEnding {
+        /// The name.
+        pool: String,
+    },
+    /// This process is a forked copy of the one that started the pool; the pool runs there.
+    #[error("the pool runs in the process that this one was forked from; fork before the first pool is started{}", ran(*may_have_run))]
+    Forked {
+        /// True of a call that was submitted before the fork: the other process has it, too.
+        may_have_run: bool,
+    },
     /// There is no pool of this name.
     #[error("unknown pool `{pool}`: {hint}")]
     UnknownPool {

@@ -71,6 +71,8 @@ kinds! {
     PoisonCall        "poison-call"         Python         Major    422 Unsaid;
     PoolClosed        "pool-closed"         Connection     Minor    503 Unsaid;
     PoolNameTaken     "pool-name-taken"     Initialization Minor    409 Unsaid;
+    PoolEnding        "pool-ending"         Resource       Minor    503 Second;
+    Forked            "forked"              Connection     Minor    503 Unsaid;
     UnknownPool       "unknown-pool"        Initialization Minor    404 Unsaid;
     StartFailed       "start-failed"        Initialization Major    503 Unsaid;
     Internal          "internal"            System         Critical 500 Unsaid;

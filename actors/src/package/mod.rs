@@ -11,11 +11,11 @@ mod refused;
 mod tests;
 mod trust;
 
+use herder_process::thread_builder;
 use place::{Package, Places};
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
-    thread,
 };
 use tokio::sync::oneshot;
 
@@ -41,7 +41,7 @@ static CURRENT: Mutex<Weak<Package>> = Mutex::new(Weak::new());
 pub(crate) async fn installed() -> Result<Installed, String> {
     let (reply, answer) = oneshot::channel();
     let run = move || drop(reply.send(install())); // whoever asked may have left
-    let thread = thread::Builder::new().name("herder-package".into()).spawn(run);
+    let thread = thread_builder("herder-package").spawn(run);
     thread.map_err(|error| format!("no thread to write the embedded Python package: {error}"))?;
     answer.await.unwrap_or_else(|_| Err("the embedded Python package was not written: its thread ended".into()))
 }

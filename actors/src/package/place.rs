@@ -5,6 +5,7 @@ use super::{
     refused::Refused,
     trust::{Folder, Owners},
 };
+use crate::events::EventLog;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use std::{
     env,
@@ -15,6 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tempfile::TempDir;
+use tracing::Level;
 
 /// The package in its folder.
 #[derive(Debug)]
@@ -67,8 +69,11 @@ impl Places {
             match self.cached(key, folder) {
                 Ok(path) => return Ok(Package { path, private: None }),
                 Err(refused) => {
-                    tracing::info!(%refused, "cannot use {key}; the Python package is written to a temporary folder");
+                    let key = *key;
                     let _ = write!(tried, "{key}: {refused}; "); // it cannot fail
+                    EventLog::new("herder").queue(Level::INFO, move || {
+                        tracing::info!(%refused, "cannot use {key}; the Python package is written to a temporary folder");
+                    });
                 }
             }
         }

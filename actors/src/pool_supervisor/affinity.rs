@@ -3,7 +3,7 @@
 use crate::{
     SessionAffinityActor,
     cell::Cell,
-    events::emit,
+    events::EventLog,
     messages::GetStats,
     registry::{self, Registered, Registration},
     status::SessionAffinity,
@@ -11,6 +11,7 @@ use crate::{
 use actix::{Actor, Addr};
 use herder_core::{Now, PoolName};
 use std::time::Duration;
+use tracing::Level;
 
 /// A status does not wait longer than this for the affinity actor.
 const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
@@ -45,20 +46,22 @@ impl Affinity {
         restarts.retain(|at| now.since(*at) < WINDOW);
         restarts.push(now);
         if restarts.len() > LIMIT {
-            emit(|| tracing::warn!(%pool, "session affinity actor failed too often and stays down; routing goes on"));
+            events(cell).queue(Level::WARN, move || {
+                tracing::warn!(%pool, "session affinity actor failed too often and stays down; routing goes on");
+            });
             *self = Self::Unavailable;
             return;
         }
-        emit(
-            || tracing::warn!(%pool, "session affinity actor ended and is started anew; the bindings are still there"),
-        );
+        events(cell).queue(Level::WARN, move || {
+            tracing::warn!(%pool, "session affinity actor ended and is started anew; the bindings are still there");
+        });
         (*actor, *name) = begin(cell);
     }
 
     /// The pool's state was built anew under the same address: the actor goes on with it.
-    pub(super) fn rebuilt(&self, pool: &PoolName) {
+    pub(super) fn rebuilt(&self, pool: PoolName, events: &EventLog) {
         if let Self::Running { .. } = self {
-            emit(|| tracing::debug!(%pool, "session affinity goes on with the new state"));
+            events.queue(Level::DEBUG, move || tracing::debug!(%pool, "session affinity goes on with the new state"));
         }
     }
 
@@ -71,20 +74,26 @@ impl Affinity {
     }
 }
 
+fn events(cell: &Cell) -> EventLog {
+    cell.borrow().call_log().events().clone()
+}
+
 fn begin(cell: &Cell) -> (Addr<SessionAffinityActor>, Option<Registration>) {
     let name = cell.borrow().config().name().affinity_name();
     let actor = SessionAffinityActor::new(cell).start();
     match registry::register(&name, &actor) {
         Ok((registration, Registered::Fresh)) => {
-            emit(|| tracing::info!(name, "session affinity started"));
+            events(cell).queue(Level::INFO, move || tracing::info!(name, "session affinity started"));
             (actor, Some(registration))
         }
         Ok((registration, Registered::Evicted)) => {
-            emit(|| tracing::debug!(name, "session affinity started; a dead instance's name was evicted"));
+            events(cell).queue(Level::DEBUG, move || {
+                tracing::debug!(name, "session affinity started; a dead instance's name was evicted");
+            });
             (actor, Some(registration))
         }
         Err(taken) => {
-            emit(|| tracing::warn!(%taken, "session affinity can't be found by name"));
+            events(cell).queue(Level::WARN, move || tracing::warn!(%taken, "session affinity can't be found by name"));
             (actor, None)
         }
     }
@@ -92,12 +101,19 @@ fn begin(cell: &Cell) -> (Addr<SessionAffinityActor>, Option<Registration>) {
 
 /// What a status says of the affinity: nothing, with a warning in the log, if the actor fails or takes too long.
 #[expect(clippy::disallowed_methods, reason = "a status must be returned even if this actor hangs")]
-pub(super) async fn shown(pool: &PoolName, actor: Option<Addr<SessionAffinityActor>>) -> SessionAffinity {
+pub(super) async fn shown(
+    pool: &PoolName,
+    actor: Option<Addr<SessionAffinityActor>>,
+    events: &EventLog,
+) -> SessionAffinity {
     let Some(actor) = actor else { return SessionAffinity::default() };
     match tokio::time::timeout(PATIENCE, actor.send(GetStats)).await {
         Ok(Ok(Ok(stats))) => stats.into(),
         other => {
-            emit(|| tracing::warn!(%pool, ?other, "session affinity statistics are not available"));
+            let (pool, other) = (pool.clone(), format!("{other:?}"));
+            events.queue(Level::WARN, move || {
+                tracing::warn!(%pool, %other, "session affinity statistics are not available");
+            });
             SessionAffinity::default()
         }
     }
@@ -129,8 +145,9 @@ mod tests {
         let pool = config.name().clone();
         let cell: Cell = Rc::new(RefCell::new(State::new(config, 1, Clock::default())));
         let actor = Affinity::start(&cell).actor();
-        assert!(!shown(&pool, actor.clone()).await.is_empty());
+        let events = EventLog::new("hanging");
+        assert!(!shown(&pool, actor.clone(), &events).await.is_empty());
         actor.iter().for_each(|actor| actor.do_send(Hang));
-        assert!(shown(&pool, actor).await.is_empty());
+        assert!(shown(&pool, actor, &events).await.is_empty());
     }
 }

@@ -7,13 +7,14 @@ use crate::{
     cell::{Post, WeakCell, step, with},
     child::ChildHandle,
     error::Obituary,
-    events::emit,
+    events::EventLog,
     launcher::Unclaimed,
 };
 use actix::{Actor, ActorContext, Handler, Message};
 use herder_core::{Doom, End, ExitStatus, Input, Note, PoolName, WorkerRef};
 use std::{pin::pin, rc::Rc, sync::Arc};
 use tokio::task::JoinError;
+use tracing::Level;
 
 /// Something was posted.
 #[derive(Message)]
@@ -57,9 +58,9 @@ impl Active {
             Post::Readiness => self.waiters.check_ready(&self.cell.borrow()),
             Post::AffinityGone => self.affinity.restart(&self.cell),
             Post::Rebuilt(reason) => self.rebuilt(&reason),
-            Post::Answered(call) => self.call_log().log(&call),
+            Post::Answered(call) => self.call_log().log(*call),
             Post::LeftOut => self.tell_left_out(),
-            Post::Note(note) => emit(|| log(&self.pool(), note, self)),
+            Post::Note(note) => self.log(note),
             // One that panicked too often has stopped by itself: it stays, to say why, until it is told to end.
             Post::Stopped if self.cell.borrow().stopping_since().is_none() => {}
             Post::Stopped => {
@@ -74,13 +75,17 @@ impl Active {
         self.cell.borrow().call_log()
     }
 
+    pub(super) fn events(&self) -> EventLog {
+        self.call_log().events().clone()
+    }
+
     /// The pool ends with its last owner: the log hears of the calls that ended with it.
     pub(super) fn tell_what_was_answered(&self) {
         let posted = self.cell.borrow_mut().take_posted();
         let call_log = self.call_log();
         for post in posted {
             if let Post::Answered(call) = post {
-                call_log.log(&call);
+                call_log.log(*call);
             }
         }
         call_log.log_left_out(None);
@@ -191,14 +196,64 @@ impl Active {
         let (pool, broken) = (self.pool(), self.cell.borrow().broken());
         match broken {
             Some(broken) => {
-                emit(|| tracing::error!(%pool, reason = %broken, "the pool is down: it panicked too often"));
+                self.events().queue(Level::ERROR, move || {
+                    tracing::error!(%pool, reason = %broken, "the pool is down: it panicked too often");
+                });
             }
             None => {
-                let what = "the pool's state was built anew: calls were answered, workers start anew";
-                emit(|| tracing::error!(%pool, reason, "{what}"));
-                self.affinity.rebuilt(&pool);
+                let (rebuilt, reason) = (pool.clone(), String::from(reason));
+                self.events().queue(Level::ERROR, move || {
+                    let pool = rebuilt;
+                    tracing::error!(%pool, reason, "the pool's state was built anew: calls were answered, workers start anew");
+                });
+                self.affinity.rebuilt(pool, &self.events());
             }
         }
+    }
+
+    fn log(&self, note: Note) {
+        let (pool, events) = (self.pool(), self.events());
+        match note {
+            Note::Died(at, end) => self.log_end("worker lost", crate::error::ended, at, &end),
+            Note::StartFailed(at, end) => {
+                self.log_end("worker could not be started", crate::error::start_failed, at, &end);
+            }
+            Note::PingMissed(at, misses, vitals) => events.queue(Level::WARN, move || {
+                tracing::warn!(%pool, worker = %at, misses, found = %vitals, "worker missed a ping");
+            }),
+            Note::Bound(at) => events.queue(Level::WARN, move || {
+                tracing::warn!(%pool, worker = %at, "worker computes and answers no pings: C code holds the GIL; its calls' deadlines end it");
+            }),
+            Note::Failed(retry_at) => {
+                let retry_in = retry_at.since(self.cell.borrow().clock().now());
+                events.queue(Level::ERROR, move || {
+                    tracing::error!(%pool, ?retry_in, "pool failed: too many restarts");
+                });
+            }
+            Note::Recovered => events.queue(Level::INFO, move || tracing::info!(%pool, "pool recovered")),
+            Note::LateAnswer(at, wire) => events.queue(Level::DEBUG, move || {
+                tracing::debug!(%pool, worker = %at, %wire, "late answer dropped");
+            }),
+            Note::UnknownAnswer(at, wire) => events.queue(Level::WARN, move || {
+                tracing::warn!(%pool, worker = %at, %wire, "answer to an unknown call dropped");
+            }),
+        }
+    }
+
+    /// A process's end is logged with all that an error tells. Where no worker is ready it concerns them all.
+    fn log_end(
+        &self,
+        message: &'static str,
+        error: fn(WorkerRef, &End, Option<&Obituary>) -> Error,
+        at: WorkerRef,
+        end: &End,
+    ) {
+        let (error, none_ready) = {
+            let state = self.cell.borrow();
+            (error(at, end, state.obituary(at)), state.core().ready_workers() == 0)
+        };
+        let pool = self.pool();
+        self.events().queue(Level::ERROR, move || error.log_end(&pool, message, none_ready));
     }
 
     fn stopped(&mut self) {
@@ -208,9 +263,9 @@ impl Active {
         self.waiters.check_ready(&self.cell.borrow());
         self.call_log().log_left_out(None);
         if report.left.is_empty() {
-            emit(|| tracing::info!("{report}"));
+            self.events().queue(Level::INFO, move || tracing::info!("{report}"));
         } else {
-            emit(|| tracing::warn!("{report}"));
+            self.events().queue(Level::WARN, move || tracing::warn!("{report}"));
         }
     }
 }
@@ -222,44 +277,4 @@ fn returned(cell: &WeakCell, at: WorkerRef, launched: Result<Result<Unclaimed, S
     let mut state = cell.borrow_mut();
     state.launcher_returned(at);
     state.post(Post::Launched(at, launched));
-}
-
-fn log(pool: &PoolName, note: Note, active: &Active) {
-    match note {
-        Note::Died(at, end) => log_end(pool, "worker lost", crate::error::ended, at, &end, active),
-        Note::StartFailed(at, end) => {
-            log_end(pool, "worker could not be started", crate::error::start_failed, at, &end, active);
-        }
-        Note::PingMissed(at, misses, vitals) => {
-            tracing::warn!(%pool, worker = %at, misses, found = %vitals, "worker missed a ping");
-        }
-        Note::Bound(at) => {
-            tracing::warn!(%pool, worker = %at, "worker computes and answers no pings: C code holds the GIL; its calls' deadlines end it");
-        }
-        Note::Failed(retry_at) => {
-            let retry_in = retry_at.since(active.cell.borrow().clock().now());
-            tracing::error!(%pool, ?retry_in, "pool failed: too many restarts");
-        }
-        Note::Recovered => tracing::info!(%pool, "pool recovered"),
-        Note::LateAnswer(at, wire) => tracing::debug!(%pool, worker = %at, %wire, "late answer dropped"),
-        Note::UnknownAnswer(at, wire) => {
-            tracing::warn!(%pool, worker = %at, %wire, "answer to an unknown call dropped");
-        }
-    }
-}
-
-/// A process's end is logged with all that an error tells. Where no worker is ready it concerns them all.
-fn log_end(
-    pool: &PoolName,
-    message: &str,
-    error: fn(WorkerRef, &End, Option<&Obituary>) -> Error,
-    at: WorkerRef,
-    end: &End,
-    active: &Active,
-) {
-    let (error, none_ready) = {
-        let state = active.cell.borrow();
-        (error(at, end, state.obituary(at)), state.core().ready_workers() == 0)
-    };
-    error.log_end(pool, message, none_ready);
 }

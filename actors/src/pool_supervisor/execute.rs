@@ -47,8 +47,8 @@ impl Handler<Submit> for PoolSupervisor {
 
     fn handle(&mut self, message: Submit, ctx: &mut Self::Context) {
         self.yield_now_and_then(ctx);
-        if matches!(self.mode, Mode::NameTaken) {
-            let refusal = Error::PoolNameTaken { pool: self.config.name().to_string() };
+        if let Mode::Refused(refusal) = &self.mode {
+            let refusal = refusal.clone();
             self.refused(message.0.id, &message.0.command, &refusal);
             return message.0.refuse(refusal);
         }

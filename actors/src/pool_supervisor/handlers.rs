@@ -3,7 +3,7 @@
 use super::{Active, PoolSupervisor, affinity};
 use crate::{
     Error, GetPoolName, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, Recording, Result,
-    Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo,
+    Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::emitted,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
 use herder_core::{Core, Doom, Input, PoolName, PoolState};
@@ -46,11 +46,19 @@ impl Handler<Shutdown> for PoolSupervisor {
     type Result = ResponseFuture<Result<ShutdownReport>>;
 
     fn handle(&mut self, Shutdown { within }: Shutdown, _: &mut Self::Context) -> Self::Result {
-        later(self.active(|active| {
+        let stopped = self.active(|active| {
             let waiter = active.waiters.stopped();
             active.with(|state| state.shut_down(within))?;
             Ok(waiter)
-        }))
+        });
+        let alive = self.alive.clone();
+        Box::pin(async move {
+            let report = later(stopped).await;
+            // The process may end with this answer: its log has the end of the pool before. The pool's thread stays until then.
+            emitted().await;
+            drop(alive);
+            report
+        })
     }
 }
 
@@ -58,9 +66,9 @@ impl Handler<GetStatus> for PoolSupervisor {
     type Result = ResponseFuture<Status>;
 
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
-        match self.active(|active| Ok((active.status(), active.affinity.actor()))) {
-            Ok((mut status, actor)) => Box::pin(async move {
-                status.session_affinity = affinity::shown(&status.pool, actor).await;
+        match self.active(|active| Ok((active.status(), active.affinity.actor(), active.events()))) {
+            Ok((mut status, actor, events)) => Box::pin(async move {
+                status.session_affinity = affinity::shown(&status.pool, actor, &events).await;
                 status
             }),
             Err(error) => {

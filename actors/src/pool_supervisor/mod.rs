@@ -9,6 +9,7 @@ mod execute;
 mod handlers;
 #[cfg(feature = "fault-injection")]
 mod inject;
+mod name;
 #[cfg(feature = "testing")]
 mod pinged;
 mod sessions;
@@ -23,9 +24,9 @@ use crate::{
     cell::{Cell, State, with},
     client::Shared,
     clock::Clock,
-    events::emit,
+    events::EventLog,
     launcher::ProcessLauncher,
-    registry::{self, Registered, Registration},
+    registry::{Registered, Registration},
 };
 use actix::{Actor, Addr, AsyncContext, Context};
 use herder_core::{Input, WorkerId, WorkerRef};
@@ -38,6 +39,8 @@ use std::{
     time::SystemTime,
 };
 use tasks::Tasks;
+use tokio::sync::oneshot;
+use tracing::Level;
 use waiters::Waiters;
 
 /// A pool, spoken to by messages.
@@ -66,15 +69,15 @@ pub struct PoolSupervisor {
     mode: Mode,
     /// Submissions handled, to yield now and then.
     handled: u32,
-    /// Dropped with the actor, last.
-    alive: Option<tokio::sync::oneshot::Sender<()>>,
+    /// Dropped with the actor and with the answers of its end, last.
+    alive: Option<Arc<oneshot::Sender<()>>>,
 }
 
 enum Mode {
     /// Not started yet.
     New,
-    /// Another live pool has the name: every message says so.
-    NameTaken,
+    /// Another pool has the name: every message says so.
+    Refused(Error),
     /// It serves.
     Active(Box<Active>),
 }
@@ -111,10 +114,10 @@ impl PoolSupervisor {
         self
     }
 
-    /// The same, and a future that is ready when its actor is gone: for the thread that runs it.
+    /// The same, and a future that is ready when its actor is gone and the answers of its end were sent: for the thread that runs it.
     pub fn watched(mut self) -> (Self, impl Future<Output = ()>) {
-        let (alive, gone) = tokio::sync::oneshot::channel::<()>();
-        self.alive = Some(alive);
+        let (alive, gone) = oneshot::channel::<()>();
+        self.alive = Some(Arc::new(alive));
         (self, async move { drop(gone.await) })
     }
 
@@ -144,7 +147,7 @@ impl PoolSupervisor {
     fn active<T>(&mut self, body: impl FnOnce(&mut Active) -> Result<T>) -> Result<T> {
         let active = match &mut self.mode {
             Mode::Active(active) => active,
-            Mode::NameTaken => return Err(Error::PoolNameTaken { pool: self.config.name().to_string() }),
+            Mode::Refused(error) => return Err(error.clone()),
             Mode::New => return Err(Error::closed(false)),
         };
         let answer = catch_unwind(AssertUnwindSafe(|| body(active)));
@@ -173,22 +176,34 @@ impl Actor for PoolSupervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let pool = self.config.name().clone();
-        match registry::register(pool.as_str(), &ctx.address()) {
-            Ok((registration, how)) => {
-                if how == Registered::Evicted {
-                    emit(|| tracing::debug!(%pool, "a dead instance's name was evicted"));
-                }
-                self.activate(registration, ctx);
-                let _ = self.active(|active| active.with(|state| state.handle(Input::Tick)));
-                let (worker_type, size) = (self.config.worker_type(), self.config.pool_size());
-                emit(|| tracing::info!(%pool, ?worker_type, size, "pool started"));
-                emit(|| self.launcher.announce());
-            }
-            Err(taken) => {
-                emit(|| tracing::error!(%pool, %taken, "the pool is not started"));
-                self.mode = Mode::NameTaken;
-            }
+        let give_up = self.shared.clock().now() + self.config.settings().start_timeout;
+        self.start_under_name(ctx, give_up);
+    }
+}
+
+impl PoolSupervisor {
+    fn events(&self) -> EventLog {
+        self.shared.call_log().events().clone()
+    }
+
+    /// It has its name: it begins to serve.
+    fn begin_service(&mut self, registration: Registration, how: Registered, ctx: &Context<Self>) {
+        let (pool, events) = (self.config.name().clone(), self.events());
+        if how == Registered::Evicted {
+            let pool = pool.clone();
+            events.queue(Level::DEBUG, move || tracing::debug!(%pool, "a dead instance's name was evicted"));
         }
+        self.activate(registration, ctx);
+        let _ = self.active(|active| active.with(|state| state.handle(Input::Tick)));
+        let (worker_type, size) = (self.config.worker_type(), self.config.pool_size());
+        events.queue(Level::INFO, move || tracing::info!(%pool, ?worker_type, size, "pool started"));
+        let _ = catch_unwind(AssertUnwindSafe(|| self.launcher.announce()));
+    }
+
+    /// Another pool keeps the name.
+    fn refuse_service(&mut self, error: Error) {
+        let (pool, reason) = (self.config.name().clone(), error.clone());
+        self.events().queue(Level::ERROR, move || tracing::error!(%pool, %reason, "the pool is not started"));
+        self.mode = Mode::Refused(error);
     }
 }

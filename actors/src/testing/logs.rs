@@ -2,6 +2,7 @@
 //! belongs to no test. Holds the lines.
 
 use super::until;
+use crate::events::wait_until_emitted;
 use std::{
     fmt::{self, Write},
     sync::{Mutex, OnceLock, PoisonError},
@@ -46,7 +47,7 @@ pub fn capture() -> bool {
     *BEGUN.get_or_init(|| tracing::subscriber::set_global_default(Capture).is_ok())
 }
 
-/// What was logged so far that names `pool`, in its order.
+/// What was logged so far that names `pool`, in its order. Waits for what pools have queued for the log, at most a second.
 ///
 /// ```
 /// use herder_actors::testing::{capture, lines_of};
@@ -55,6 +56,7 @@ pub fn capture() -> bool {
 /// assert_eq!(lines_of("carts")[0].message, "worker lost");
 /// ```
 pub fn lines_of(pool: &str) -> Vec<Line> {
+    wait_until_emitted();
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     lines.iter().filter(|line| line.all.contains(pool)).cloned().collect()
 }

@@ -6,6 +6,7 @@ use crate::{
     log::Log,
     memory::Accounted,
     spawner::{Order, Spawner},
+    thread::thread_builder,
     waker,
     warden::Warden,
     watchdog::Watchdog,
@@ -13,7 +14,6 @@ use crate::{
 use std::{
     io,
     sync::{Arc, Mutex, OnceLock, mpsc},
-    thread,
 };
 use tokio::sync::oneshot;
 
@@ -95,7 +95,7 @@ fn spawner(spawner: &Arc<Spawner>) -> Result<mpsc::Sender<Order>, SpawnError> {
 }
 
 fn begin(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.into()).spawn(body).map(|_| ())
+    thread_builder(name).spawn(body).map(|_| ())
 }
 
 #[cfg(test)]

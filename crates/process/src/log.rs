@@ -4,7 +4,7 @@
 //! When the queue is full the warden stops reading the pipes, so a worker that prints faster than the log takes it waits in
 //! `write`, as it would on a terminal; nothing is dropped.
 
-use crate::{output::Stream, waker::Waker};
+use crate::{output::Stream, thread::thread_builder, waker::Waker};
 use std::{
     borrow::Cow,
     io,
@@ -14,7 +14,6 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    thread,
 };
 
 /// The queue is full beyond this many bytes; the last read of a worker that ended may exceed it.
@@ -41,7 +40,7 @@ impl Log {
         let (queue, entries) = mpsc::channel();
         let backlog = Arc::new(AtomicUsize::new(0));
         let log = Self { queue, backlog: backlog.clone() };
-        thread::Builder::new().name("herder-log".into()).spawn(move || write_all(&entries, &backlog, &warden))?;
+        thread_builder("herder-log").spawn(move || write_all(&entries, &backlog, &warden))?;
         Ok(log)
     }
 

@@ -5,7 +5,7 @@ use super::*;
 /// Slug, category, severity, strategy, retry limit, retryable, HTTP status, `Retry-After`.
 type Written = (&'static str, &'static str, &'static str, &'static str, u32, bool, u16, &'static str);
 
-const WRITTEN: [Written; 32] = [
+const WRITTEN: [Written; 34] = [
     ("unknown-command", "python", "minor", "abandon", 0, false, 404, "no"),
     ("bad-arguments", "python", "minor", "abandon", 0, false, 422, "no"),
     ("malformed", "python", "minor", "abandon", 0, false, 400, "no"),
@@ -33,6 +33,8 @@ const WRITTEN: [Written; 32] = [
     ("poison-call", "python", "major", "abandon", 0, false, 422, "no"),
     ("pool-closed", "connection", "minor", "failover", 1, false, 503, "no"),
     ("pool-name-taken", "initialization", "minor", "abandon", 0, false, 409, "no"),
+    ("pool-ending", "resource", "minor", "backoff_retry", 5, true, 503, "1 s"),
+    ("forked", "connection", "minor", "failover", 1, false, 503, "no"),
     ("unknown-pool", "initialization", "minor", "abandon", 0, false, 404, "no"),
     ("start-failed", "initialization", "major", "abandon", 0, false, 503, "no"),
     ("internal", "system", "critical", "backoff_retry", 5, true, 500, "no"),

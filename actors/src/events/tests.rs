@@ -1,0 +1,89 @@
+use super::*;
+use crate::testing::{guarded, lines_of, logged};
+use std::{fs, path::Path};
+
+/// Files whose macros run on the thread that emits, or on a thread of the application that calls them itself.
+const EXEMPT: [&str; 6] =
+    ["events.rs", "events/tests.rs", "call_log.rs", "error/log.rs", "testing/logs.rs", "http/connections.rs"];
+
+/// R40: no thread of a pool calls the subscriber: `tracing`'s macros stand in closures that are queued.
+#[test]
+fn r40_events_are_queued_wherever_they_are_made() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    let mut folders = vec![here.join("src"), here.join("../src")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs") && !EXEMPT.iter().any(|end| path.ends_with(end))
+            {
+                found.extend(unqueued(&path));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+    assert!(!unqueued(&here.join("src/error/log.rs")).is_empty(), "the check itself can fail");
+}
+
+/// The lines of a file that call one of the macros, with no `queue(` in them or in the three lines above.
+fn unqueued(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let is_call = |line: &str| line.contains("tracing::") && line.contains("!(") && !line.trim().starts_with("//");
+    let calls = (0..lines.len()).filter(|at| is_call(lines[*at]));
+    let bare = calls.filter(|at| !lines[at.saturating_sub(3)..=*at].iter().any(|line| line.contains("queue(")));
+    bare.map(|at| format!("{}:{}", path.display(), at + 1)).collect()
+}
+
+#[test]
+fn a_text_stays_on_its_line() {
+    let text = "no\n2026-11-29 INFO forged \u{1b}[31mr\u{e9}d\r\u{9b}2J\ttab";
+    assert_eq!(OneLine(text).to_string(), "no\\n2026-11-29 INFO forged \\u{1b}[31mr\u{e9}d\\r\\u{9b}2J\\ttab");
+}
+
+/// R40: what has no room is dropped, counted, and reported by one event behind those that waited.
+#[tokio::test]
+async fn r40_dropped_events_are_counted_and_reported() {
+    crate::testing::capture();
+    let log = EventLog::with_limit("flooded", 3);
+    let (reached, blocked) = oneshot::channel();
+    let (release, released) = mpsc::channel();
+    log.queue(Level::ERROR, move || {
+        let _ = reached.send(());
+        let _ = released.recv();
+    });
+    guarded("the first event", blocked).await.unwrap();
+    for number in 0..10 {
+        log.queue(Level::INFO, move || tracing::info!(target: "herder", pool = "flooded", number, "one of many"));
+    }
+    EventLog::new("beside").queue(Level::INFO, || tracing::info!(target: "herder", pool = "beside", "another source"));
+    assert!(lines_of("beside").is_empty(), "the thread is blocked");
+    release.send(()).unwrap();
+    logged(&["beside"]).await;
+    let lines: Vec<_> = lines_of("flooded").into_iter().map(|line| line.all).collect();
+    let waited = lines.iter().filter(|line| line.contains("one of many")).count();
+    assert_eq!(waited, 2, "{lines:?}");
+    let reports: Vec<_> = lines.iter().filter(|line| line.contains("log events were dropped")).collect();
+    assert!(reports.len() == 1 && reports[0].contains("dropped=8"), "{lines:?}");
+    log.queue(Level::INFO, || tracing::info!(target: "herder", pool = "flooded", "there is room again"));
+    logged(&["flooded", "there is room again"]).await;
+}
+
+/// R40: what an event panics with is of no consequence, not even if its destructor panics.
+#[tokio::test]
+async fn r40_a_panic_in_an_event_ends_no_thread() {
+    struct Malicious;
+    impl Drop for Malicious {
+        fn drop(&mut self) {
+            panic!("in the panic's own destructor");
+        }
+    }
+    crate::testing::capture();
+    let log = EventLog::new("panicky");
+    for _ in 0..3 {
+        log.queue(Level::ERROR, || std::panic::panic_any(Malicious));
+    }
+    log.queue(Level::INFO, || tracing::info!(target: "herder", pool = "panicky", "still there"));
+    logged(&["panicky", "still there"]).await;
+}
