@@ -79,5 +79,5 @@ pub mod settings {
 pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
 #[cfg(feature = "census")]
 pub use herder_process::census;
-pub use herder_process::{Activity, Death, OutOfMemory, Signal, reset_signals};
+pub use herder_process::{Activity, Death, OutOfMemory, Signal, reset_signals, return_large_buffers};
 pub use herder_wire::{PayloadError, Stamps, check_json, check_json_object, without_byte_order_mark};
