@@ -45,7 +45,7 @@ pub use herder_actors::{
     SessionStatus, Sessions, Severity, Shutdown, ShutdownReport, Stamps, Status, Stop, StopSettings, Strategy,
     TrackSession, Tracked, Trail, TrailEntry, TrailLife, TrailState, UnbindSession, UpdateSessionActivity, Vitals,
     WaitReady, Watched, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState,
-    WorkerStatus, WorkerType, decide, now, registry, reset_signals,
+    WorkerStatus, WorkerType, decide, now, registry, reset_signals, return_large_buffers,
 };
 pub use herder_efficiency::{concurrency, performance};
 pub use pool::{Call, Pool, Start};

@@ -42,6 +42,9 @@ pub struct Pool(Arc<Inner>);
 struct Inner {
     client: PoolClient,
     config: PoolConfig,
+    /// The bodies of routes that are mounted for this pool alone: once for each thread, with one limit.
+    #[cfg(feature = "http")]
+    buffers: Arc<crate::http::Buffers>,
 }
 
 impl Pool {
@@ -55,7 +58,19 @@ impl Pool {
     }
 
     fn new(client: PoolClient, config: PoolConfig) -> Self {
-        Self(Arc::new(Inner { client, config }))
+        #[cfg(feature = "http")]
+        let buffers = crate::http::Buffers::new(usize::try_from(config.max_frame()).unwrap_or(usize::MAX));
+        Self(Arc::new(Inner {
+            client,
+            config,
+            #[cfg(feature = "http")]
+            buffers,
+        }))
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn buffers(&self) -> &Arc<crate::http::Buffers> {
+        &self.0.buffers
     }
 
     /// The pool's name.
