@@ -48,7 +48,7 @@ pub use herder_actors::{
     WorkerStatus, WorkerType, decide, now, registry, reset_signals, return_large_buffers,
 };
 pub use herder_efficiency::{concurrency, performance};
-pub use pool::{Call, Pool, Start};
+pub use pool::{Call, Pool, Start, UntilGone};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

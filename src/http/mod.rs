@@ -23,7 +23,7 @@
 //! [`Error`](crate::Error) shows in handlers of your own is decided by [`set_error_detail`].
 //!
 //! A call's deadline counts from the head of its request. A body that stops arriving is answered with 408 ([`Api::body_timeout`]), one that finds no
-//! room in memory with 503 ([`Api::buffer_limit`]).
+//! room in memory with 503 ([`Api::buffer_limit`]). In handlers of your own, [`Caller`] tells when the client leaves.
 //!
 //! What a page of another site sends is refused (403): a foreign `Origin`, and any `Sec-Fetch-Site` but `same-origin` and `none`.
 
@@ -33,6 +33,7 @@ mod body;
 mod breaker;
 mod buffers;
 mod call;
+mod caller;
 mod connections;
 mod envelope;
 mod guard;
@@ -42,6 +43,8 @@ mod pools;
 mod probes;
 mod receive;
 mod refusal;
+#[cfg(test)]
+mod served_tests;
 mod sessions;
 mod surrogates;
 #[cfg(test)]
@@ -50,6 +53,7 @@ mod unread;
 
 pub use api::{Api, routes};
 pub(crate) use buffers::Buffers;
+pub use caller::Caller;
 pub use connections::Connections;
 pub use herder_actors::set_error_detail;
 pub use refusal::Refusal;
