@@ -50,7 +50,7 @@ impl FromRequest for Caller {
     }
 }
 
-/// For [`Call::until_gone`](crate::Call::until_gone): [`gone`](Self::gone).
+/// For [`Call::until_gone`](crate::Call::until_gone): [`gone`](Caller::gone).
 impl IntoFuture for &Caller {
     type Output = ();
     type IntoFuture = Pin<Box<dyn Future<Output = ()>>>;
