@@ -1,7 +1,10 @@
 //! A pool inside an actix-web service: `cargo run --features http --example actix_web_app [HOST:PORT]`, then
 //! `curl -X POST localhost:8080/carts/ann/tea` a few times; `localhost:8080/herder/v1/pools/carts` tells of the pool.
 use actix_web::{App, HttpServer, get, post, web};
-use herder::{Pool, PoolConfig, Result, http::Connections};
+use herder::{
+    Pool, PoolConfig, Result,
+    http::{Caller, Connections},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{env, time::Duration};
@@ -13,10 +16,11 @@ struct Cart {
 }
 
 #[post("/carts/{user}/{item}")]
-async fn add(pool: web::Data<Pool>, path: web::Path<(String, String)>) -> Result<web::Json<Cart>> {
+async fn add(pool: web::Data<Pool>, path: web::Path<(String, String)>, caller: Caller) -> Result<web::Json<Cart>> {
     let (user, item) = path.into_inner();
     let call = pool.call("add", &json!({ "item": item })).session(&user).timeout(Duration::from_secs(2));
-    call.await.map(web::Json) // an error answers by itself: problem+json, 410 lost session, 429 Retry-After, 504
+    // A client that closes its connection cancels the call. An error answers by itself: problem+json, 410 lost session, 429 Retry-After, 504.
+    call.until_gone(&caller).await.map(web::Json)
 }
 
 #[get("/price/{item}")]
@@ -35,7 +39,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         let admin = web::scope("/herder").configure(herder::http::routes(&shared)); // calls, status, sessions
         App::new().app_data(shared.clone()).service((add, price)).service(admin)
     });
-    let server = server.on_connect(Connections::default().on_connect()); // a client that leaves /herder/... cancels its call
+    let server = server.on_connect(Connections::default().on_connect()); // without it no client counts as gone: calls run to their end
     let server = server.bind(env::args().nth(1).as_deref().unwrap_or("127.0.0.1:8080"))?;
     println!("listening on http://{}", server.addrs()[0]);
     server.run().await?; // SIGTERM: requests finish first; Ctrl-C: at once,

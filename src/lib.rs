@@ -45,10 +45,10 @@ pub use herder_actors::{
     SessionStatus, Sessions, Severity, Shutdown, ShutdownReport, Stamps, Status, Stop, StopSettings, Strategy,
     TrackSession, Tracked, Trail, TrailEntry, TrailLife, TrailState, UnbindSession, UpdateSessionActivity, Vitals,
     WaitReady, Watched, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState,
-    WorkerStatus, WorkerType, decide, now, reap_orphans, registry, reset_signals,
+    WorkerStatus, WorkerType, decide, now, reap_orphans, registry, reset_signals, return_large_buffers,
 };
 pub use herder_efficiency::{concurrency, performance};
-pub use pool::{Call, Pool, Start};
+pub use pool::{Call, Pool, Start, UntilGone};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

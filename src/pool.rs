@@ -4,7 +4,7 @@
 mod call;
 mod start;
 
-pub use call::Call;
+pub use call::{Call, UntilGone};
 pub use start::Start;
 #[cfg(feature = "testing")]
 pub(crate) use start::supervised;
@@ -44,6 +44,9 @@ pub struct Pool(Arc<Inner>);
 struct Inner {
     client: PoolClient,
     config: PoolConfig,
+    /// The bodies of routes that are mounted for this pool alone: once for each thread, with one limit.
+    #[cfg(feature = "http")]
+    buffers: Arc<crate::http::Buffers>,
 }
 
 impl Pool {
@@ -58,7 +61,19 @@ impl Pool {
     }
 
     fn new(client: PoolClient, config: PoolConfig) -> Self {
-        Self(Arc::new(Inner { client, config }))
+        #[cfg(feature = "http")]
+        let buffers = crate::http::Buffers::new(usize::try_from(config.max_frame()).unwrap_or(usize::MAX));
+        Self(Arc::new(Inner {
+            client,
+            config,
+            #[cfg(feature = "http")]
+            buffers,
+        }))
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn buffers(&self) -> &Arc<crate::http::Buffers> {
+        &self.0.buffers
     }
 
     /// The pool's name.

@@ -77,7 +77,9 @@ pub mod settings {
     pub use herder_core::{BreakerSettings, PoisonSettings, RetrySettings};
 }
 pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
-pub use herder_process::{Activity, Death, OutOfMemory, Signal, reap_orphans, reset_signals, thread_builder};
+pub use herder_process::{
+    Activity, Death, OutOfMemory, Signal, reap_orphans, reset_signals, return_large_buffers, thread_builder,
+};
 #[cfg(feature = "census")]
 pub use herder_process::{census, in_fork};
 pub use herder_wire::{PayloadError, Stamps, check_json, check_json_object, without_byte_order_mark};

@@ -36,7 +36,16 @@ pub(super) fn read(
         report.add(&(0..0), "pools", "there is no pool: add a table [pools.NAME] with an `app`");
     }
     let built = if report.is_empty() { build(report, &pools, defaults, folder, programs) } else { Vec::new() };
+    check_buffers(report, root, &server, &built);
     (server, built)
+}
+
+/// What depends on the server and on its pools.
+fn check_buffers(report: &mut Report<'_>, root: &DeTable<'_>, server: &Server, pools: &[PoolConfig]) {
+    let Some(bytes) = server.buffer_limit else { return };
+    if let Err(message) = Server::check_buffer_limit(bytes, pools) {
+        report.add(&span(root, "server.buffer_limit").unwrap_or_default(), "server.buffer_limit", message);
+    }
 }
 
 /// Builds the pools of a file that was checked. What the builder refuses is reported.

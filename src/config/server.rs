@@ -3,20 +3,23 @@
 use super::duration;
 use super::error::Report;
 use super::names::unknown;
-use herder_actors::ErrorDetail;
+use herder_actors::{ErrorDetail, PoolConfig};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use std::{fmt, str::FromStr};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 5] = ["listen", "hosts", "token", "errors", "keep_alive"];
+const KEYS: [&str; 7] = ["listen", "hosts", "token", "errors", "keep_alive", "body_timeout", "buffer_limit"];
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const LISTEN: &str = "an IP address with a port, such as \"127.0.0.1:7878\" or \"[::1]:7878\"";
 const HOSTS: &str =
     "a list of host names, each as a browser sends it: \"herder.example.org\" or \"herder.example.org:8443\"";
 const ERRORS: &str = "\"full\" or \"brief\"";
 const KEEP_ALIVES: &str = "a duration up to 24h, such as \"75s\"; with \"0s\" each connection closes after its answer";
+const TIMEOUTS: &str = "a duration over 0s, up to 24h, such as \"30s\"";
+const BUFFER_LIMITS: &str = "a number of bytes, at least the largest `max_frame` of the pools";
 const TOKEN: &str = "1 to 1024 visible ASCII characters, without spaces";
 
 /// Where and how the server answers.
@@ -33,17 +36,54 @@ pub struct Server {
     pub errors: Option<ErrorDetail>,
     /// How long an idle connection stays open for its next request; 75 s unless set. With 0 each connection closes after its response.
     pub keep_alive: Duration,
+    /// How long the next 64 KiB of a call's body, or its end, may take to arrive; 30 s unless set.
+    pub body_timeout: Duration,
+    /// How many bytes of arguments and large results are held at once; unless set, 256 MiB or twice the largest `max_frame`, whichever is more.
+    pub buffer_limit: Option<usize>,
 }
 
 impl Server {
     /// The longest [`keep_alive`](Self::keep_alive).
     pub const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(24 * 60 * 60);
+    /// The longest [`body_timeout`](Self::body_timeout).
+    pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// Checks a `buffer_limit` for these pools. The arguments of each call must fit.
+    ///
+    /// # Errors
+    /// When a pool's `max_frame` is more, with that pool.
+    ///
+    /// ```
+    /// use herder::{PoolConfig, config::Server};
+    /// let pool = PoolConfig::basic("models").app("models.py:app").max_frame(4096).build().unwrap();
+    /// assert_eq!(Server::check_buffer_limit(4096, [&pool]), Ok(()));
+    /// assert!(Server::check_buffer_limit(4095, [&pool]).unwrap_err().ends_with("at least 4096, the `max_frame` of the pool `models`"));
+    /// ```
+    pub fn check_buffer_limit<'a>(bytes: usize, pools: impl IntoIterator<Item = &'a PoolConfig>) -> Result<(), String> {
+        match pools.into_iter().max_by_key(|pool| pool.max_frame()) {
+            Some(pool) if pool.max_frame() as usize > bytes => {
+                let (frame, name) = (pool.max_frame(), pool.name());
+                Err(format!(
+                    "{bytes} is out of bounds; allowed: at least {frame}, the `max_frame` of the pool `{name}`"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for Server {
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 7878));
-        Self { listen, hosts: Vec::new(), token: None, errors: None, keep_alive: KEEP_ALIVE }
+        Self {
+            listen,
+            hosts: Vec::new(),
+            token: None,
+            errors: None,
+            keep_alive: KEEP_ALIVE,
+            body_timeout: BODY_TIMEOUT,
+            buffer_limit: None,
+        }
     }
 }
 
@@ -96,6 +136,8 @@ pub(super) fn read(report: &mut Report<'_>, table: &DeTable<'_>) -> Server {
             "token" => put(&mut server.token, token(value), TOKEN),
             "errors" => put(&mut server.errors, errors(value), ERRORS),
             "keep_alive" => put(&mut server.keep_alive, keep_alive(value), KEEP_ALIVES),
+            "body_timeout" => put(&mut server.body_timeout, timeout(value), TIMEOUTS),
+            "buffer_limit" => put(&mut server.buffer_limit, buffer_limit(value), BUFFER_LIMITS),
             _ => {
                 report.add(&name.span(), format!("server.{key}"), unknown(key, &KEYS));
                 continue;
@@ -129,6 +171,17 @@ fn errors(value: &Spanned<DeValue<'_>>) -> Option<Option<ErrorDetail>> {
 
 fn keep_alive(value: &Spanned<DeValue<'_>>) -> Option<Duration> {
     duration::parse(value.get_ref().as_str()?).ok().filter(|time| *time <= Server::LONGEST_KEEP_ALIVE)
+}
+
+fn timeout(value: &Spanned<DeValue<'_>>) -> Option<Duration> {
+    let allowed = |time: &Duration| !time.is_zero() && *time <= Server::LONGEST_TIMEOUT;
+    duration::parse(value.get_ref().as_str()?).ok().filter(allowed)
+}
+
+/// Whether it is enough for the pools is known once those are built.
+fn buffer_limit(value: &Spanned<DeValue<'_>>) -> Option<Option<usize>> {
+    let number = value.get_ref().as_integer()?;
+    usize::from_str_radix(number.as_str(), number.radix()).ok().filter(|bytes| *bytes > 0).map(Some)
 }
 
 fn hosts(value: &Spanned<DeValue<'_>>) -> Option<Vec<String>> {

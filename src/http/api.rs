@@ -1,10 +1,13 @@
 //! Which paths there are, who answers them, and what answers everything else.
 
 use super::{
-    breaker, call,
+    breaker,
+    buffers::Buffers,
+    call,
     guard::{self, Guard},
     pools::{self, DroppedLogLines, Pools},
     probes,
+    receive::{self, Limits},
     refusal::Refusal,
     sessions,
 };
@@ -15,7 +18,7 @@ use actix_web::{
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Mounts one pool's routes: `/v1/pools/..`, below the scope that is configured with it.
 ///
@@ -47,14 +50,23 @@ pub fn routes(pool: &Pool) -> impl FnOnce(&mut ServiceConfig) + use<> {
 pub struct Api {
     pools: Arc<Pools>,
     guard: Arc<Guard>,
+    limits: Limits,
     dropped_log_lines: DroppedLogLines,
 }
 
 impl Api {
     /// For these pools.
+    ///
+    /// Make it outside of the closure of `HttpServer::new`, which runs once for each thread: an `Api` of several pools that is made there has a
+    /// [`buffer_limit`](Self::buffer_limit) for that thread alone. All that are made for one pool share theirs, unless it is set.
     pub fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
         let pools = Arc::new(Pools::new(pools));
-        Self { pools, guard: Arc::default(), dropped_log_lines: DroppedLogLines::default() }
+        let buffers = match pools.0.as_slice() {
+            [pool] => pool.buffers().clone(),
+            _ => Buffers::new(pools.largest_frame()),
+        };
+        let limits = Limits { timeout: receive::TIMEOUT, buffers };
+        Self { pools, guard: Arc::default(), limits, dropped_log_lines: DroppedLogLines::default() }
     }
 
     /// Lets everything but the probes need `Authorization: Bearer` with this token.
@@ -80,6 +92,25 @@ impl Api {
         self
     }
 
+    /// Sets how long a call's body may take to arrive: the time for its next 64 KiB, or for its end. 30 s unless called. A body that takes longer
+    /// is answered with 408, and its connection closes. The call's deadline ends the wait, too.
+    #[must_use]
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.timeout = timeout;
+        self
+    }
+
+    /// Sets how many bytes of bodies are held at once: arguments from their arrival until their call is settled, and results over 64 KiB until
+    /// they are written. 256 MiB unless called, or twice the largest `max_frame` of the pools if that is more. What finds no room is answered with
+    /// 503. A sixteenth is for bodies of up to 64 KiB alone, and a longer body than the rest is answered with 413.
+    ///
+    /// Calls that do not come over HTTP ([`Pool::call`]) are not counted.
+    #[must_use]
+    pub fn buffer_limit(mut self, bytes: usize) -> Self {
+        self.limits.buffers = Buffers::with_limit(bytes, self.pools.largest_frame());
+        self
+    }
+
     /// Shows in `GET /v1/pools`, as `dropped_log_lines`, how many lines of its log the application has lost: what the error counter
     /// of a non-blocking writer says. Unless called, the key is not there.
     #[must_use]
@@ -90,14 +121,14 @@ impl Api {
 
     /// Everything, for `App::configure`.
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard, dropped_log_lines } = self.clone();
+        let Self { pools, guard, limits, dropped_log_lines } = self.clone();
         move |config| {
             let all = web::scope("")
                 .app_data(web::Data::from(pools.clone()))
                 .app_data(dropped_log_lines)
                 .service(read("/healthz", probes::healthz))
                 .service(read("/readyz", probes::readyz))
-                .service(tree(pools))
+                .service(tree(pools, limits))
                 .default_service(web::to(no_route))
                 .wrap(from_fn({
                     let guard = guard.clone();
@@ -122,17 +153,18 @@ impl Api {
     /// # }
     /// ```
     pub fn pool_routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
-        let Self { pools, guard, dropped_log_lines } = self.clone();
-        let tree = tree(pools).app_data(dropped_log_lines);
+        let Self { pools, guard, limits, dropped_log_lines } = self.clone();
+        let tree = tree(pools, limits).app_data(dropped_log_lines);
         move |config| {
             _ = config.service(tree.wrap(from_fn(move |request, next| guard::check(guard.clone(), request, next))));
         }
     }
 }
 
-fn tree(pools: Arc<Pools>) -> actix_web::Scope {
+fn tree(pools: Arc<Pools>, limits: Limits) -> actix_web::Scope {
     web::scope("/v1/pools")
         .app_data(web::Data::from(pools))
+        .app_data(web::Data::new(limits))
         .service(read("", pools::list))
         .service(read("/{pool}", pools::status))
         .service(read("/{pool}/workers", pools::workers))

@@ -1,17 +1,26 @@
 //! `POST /v1/pools/{pool}/call/{command}`: a call, and its reply with its circumstances. The result's bytes pass through as the
 //! worker sent them, after a check that they are JSON: other text could end the body around it early, or forge the fields after it.
 
-use super::{backlog, body, connections::while_connected, headers::Options, pools::Pools};
+use super::{
+    backlog, body,
+    buffers::SMALL,
+    connections::while_connected,
+    envelope,
+    headers::Options,
+    pools::Pools,
+    receive::{Failed, Limits, Receive, later},
+    unread,
+};
 use crate::{Error, ErrorDetail, ErrorId, Pool, Reply};
 use actix_web::{
     HttpRequest, HttpResponse, ResponseError, Result,
     http::{StatusCode, header},
     web,
 };
-use bytes::{BufMut, Bytes, BytesMut};
 use herder_actors::check_json;
 use serde::de::IgnoredAny;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The client closed its request: nobody reads this answer (nginx's number for it).
 const CLIENT_GONE: u16 = 499;
@@ -46,67 +55,71 @@ impl ResponseError for CallFailure {
     }
 }
 
-/// Runs a command. The call is cancelled when its client goes away.
+/// Runs a command. The call is cancelled when its client goes away. Its deadline counts from here: the head of the request has just arrived.
 pub(super) async fn call(
     request: HttpRequest,
     path: web::Path<(String, String)>,
     pools: web::Data<Pools>,
-    body: web::Payload,
+    limits: web::Data<Limits>,
+    mut body: web::Payload,
 ) -> Result<HttpResponse> {
     let (pool, command) = path.into_inner();
-    let pool = pools.find(&pool)?;
+    let outcome = run(&request, &pool, &command, &pools, &limits, &mut body).await;
+    if outcome.is_err() {
+        unread::keep(&request, body);
+    }
+    outcome
+}
+
+async fn run(
+    request: &HttpRequest,
+    pool: &str,
+    command: &str,
+    pools: &web::Data<Pools>,
+    limits: &Limits,
+    body: &mut web::Payload,
+) -> Result<HttpResponse> {
+    let pool = pools.find(pool)?;
     let options = Options::read(request.headers())?;
-    let limit = usize::try_from(pool.config().max_frame()).unwrap_or(usize::MAX);
-    let arguments = match body::arguments(&request, body, limit).await {
+    let receive = receive(pool, limits, &options);
+    let arguments = match body::arguments(request, body, receive).await? {
         Ok(arguments) => arguments,
-        Err(refusal) => return Err(refused(pool, &command, refusal)),
+        Err(Failed::Call(error)) => return Err(logged(pool, command, error).into()),
+        Err(Failed::Request(refusal)) => return Err(refusal.into()),
     };
-    let reply = options.apply(pool.call_json::<IgnoredAny>(&command, arguments)).reply();
+    let call = pool.call_json::<IgnoredAny>(command, arguments).timeout(receive.time_left());
+    let reply = options.apply(call).reply();
     let id = reply.error_id();
-    let Some(reply) = while_connected(&request, reply).await else {
+    let Some(reply) = while_connected(request, reply).await else {
         return Ok(HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST)));
     };
-    let reply = reply.map_err(|error| CallFailure { wait: backlog::wait(&pools, pool, &error), error, id })?;
-    match body::checked(reply.json(), check_json).await? {
-        Ok(()) => answer(&reply),
-        Err(error) => Err(logged(pool, &command, Error::decode(error)).into()),
-    }
+    let reply = reply.map_err(|error| CallFailure { wait: backlog::wait(pools, pool, &error), error, id })?;
+    answer(pool, command, limits, reply).await
 }
 
-/// Arguments that are refused here never come to the pool: the log hears of that call as of any other.
-fn refused(pool: &Pool, command: &str, refusal: actix_web::Error) -> actix_web::Error {
-    match refusal.as_error::<Error>().cloned() {
-        Some(error) => logged(pool, command, error).into(),
-        None => refusal,
-    }
+#[expect(clippy::disallowed_methods, reason = "a call's deadline counts from the head of its request")]
+fn receive<'a>(pool: &Pool, limits: &'a Limits, options: &Options) -> Receive<'a> {
+    let began = Instant::now();
+    let deadline = later(began, options.timeout().unwrap_or(pool.config().timeout()));
+    let max_frame = usize::try_from(pool.config().max_frame()).unwrap_or(usize::MAX);
+    Receive { limits, max_frame, began, deadline }
 }
 
-/// Logs an error that the pool has not seen.
+/// Logs an error that the pool has not seen: the log hears of that call as of any other.
 fn logged(pool: &Pool, command: &str, error: Error) -> CallFailure {
     CallFailure { id: pool.log_refusal(command, &error), error, wait: None }
 }
 
-fn answer(reply: &Reply) -> Result<HttpResponse> {
-    let meta = serde_json::to_vec(&reply.meta())?;
-    Ok(HttpResponse::Ok().content_type("application/json").body(envelope(reply.json(), &meta)))
-}
-
-fn envelope(result: &[u8], meta: &[u8]) -> Bytes {
-    let parts: [&[u8]; 5] = [b"{\"result\":", result, b",\"meta\":", meta, b"}"];
-    let mut text = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
-    parts.iter().for_each(|part| text.put_slice(part));
-    text.freeze()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::envelope;
-
-    /// Spaces, key order, and numbers that no double holds stay as the worker wrote them.
-    #[test]
-    fn a_result_passes_through_untouched() {
-        let result = br#"{"b": 12345678901234567890.10, "a":"\u00e4"}"#;
-        let text = envelope(result, br#"{"worker":"w1"}"#);
-        assert_eq!(text, &br#"{"result":{"b": 12345678901234567890.10, "a":"\u00e4"},"meta":{"worker":"w1"}}"#[..]);
+/// The response. A large result is counted until the connection has taken the last of it.
+async fn answer(pool: &Pool, command: &str, limits: &Limits, reply: Reply) -> Result<HttpResponse> {
+    let result = reply.json();
+    let room = match result.len() {
+        0..=SMALL => None,
+        length => Some(limits.buffers.hold_result(length).map_err(|full| full.refusal(true))?),
+    };
+    if let Err(error) = body::checked(result, check_json).await? {
+        return Err(logged(pool, command, Error::decode(error)).into());
     }
+    let meta = serde_json::to_vec(&reply.meta())?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(envelope::body(result, &meta, room)))
 }

@@ -6,6 +6,7 @@ use super::{
     connections::{self, Busy},
     hosts::Host,
     refusal::Refusal,
+    unread,
 };
 use crate::{ErrorDetail, config::Token};
 use actix_web::{
@@ -47,7 +48,7 @@ pub(super) async fn check(
     let (busy, detail) = (Busy::begin(request.request()), guard.detail(request.request()));
     let admitted = guard.admit(request.request());
     let mut response = match admitted {
-        Ok(()) => shown(next.call(request).await?, detail),
+        Ok(()) => unread::hold(shown(next.call(request).await?, detail)),
         // Not by `?`: a refusal ends its connection as every other answer does.
         Err(refusal) => request.error_response(refusal),
     };

@@ -60,14 +60,16 @@ impl Options {
         }
     }
 
-    /// Puts them on a call.
+    /// The call's whole time, if they give one.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Puts them on a call, all but the time: part of that is over by now.
     pub(super) fn apply<T>(self, mut call: Call<T>) -> Call<T> {
-        let Self { session, timeout, idempotent, if_absent, affinity } = self;
+        let Self { session, timeout: _, idempotent, if_absent, affinity } = self;
         if let Some(session) = session {
             call = call.session(session.as_str());
-        }
-        if let Some(timeout) = timeout {
-            call = call.timeout(timeout);
         }
         if let Some(idempotent) = idempotent {
             call = call.idempotent(idempotent);

@@ -4,7 +4,7 @@
 //! | method and path | answer |
 //! |---|---|
 //! | `POST /v1/pools/{pool}/call/{command}` | `{"result": .., "meta": {"worker", "generation", "routing", "attempts", "queue_us", "run_us"}}` |
-//! | `GET /v1/pools` | `{"pools": [..], "dropped_log_lines"}`: name, type and health of each; [`Api::dropped_log_lines`] |
+//! | `GET /v1/pools` | `{"pools": [..], "buffered_bytes", "buffer_limit", "dropped_log_lines"}`: name, type and health of each; [`Api::buffer_limit`], [`Api::dropped_log_lines`] |
 //! | `GET /v1/pools/{pool}` | the pool's [`Status`](crate::Status) |
 //! | `GET /v1/pools/{pool}/workers` | `{"workers": [..]}` |
 //! | `GET /v1/pools/{pool}/workers/{id}/recorder?generation=` | its [`Recording`](crate::Recording): of the present process, or the last, unless a generation is named |
@@ -22,26 +22,38 @@
 //! (`strict_queue`, `hint`, `strict_fail_fast`). Every error is `application/problem+json`, in full or in brief ([`Api::errors`]). What
 //! [`Error`](crate::Error) shows in handlers of your own is decided by [`set_error_detail`].
 //!
+//! A call's deadline counts from the head of its request. A body that stops arriving is answered with 408 ([`Api::body_timeout`]), one that finds no
+//! room in memory with 503 ([`Api::buffer_limit`]). In handlers of your own, [`Caller`] tells when the client leaves.
+//!
 //! What a page of another site sends is refused (403): a foreign `Origin`, and any `Sec-Fetch-Site` but `same-origin` and `none`.
 
 mod api;
 mod backlog;
 mod body;
 mod breaker;
+mod buffers;
 mod call;
+mod caller;
 mod connections;
+mod envelope;
 mod guard;
 mod headers;
 mod hosts;
 mod pools;
 mod probes;
+mod receive;
 mod refusal;
+#[cfg(test)]
+mod served_tests;
 mod sessions;
 mod surrogates;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 pub use api::{Api, routes};
+pub(crate) use buffers::Buffers;
+pub use caller::Caller;
 pub use connections::Connections;
 pub use herder_actors::set_error_detail;
 pub use refusal::Refusal;

@@ -1,6 +1,6 @@
 //! The pools an API is for, and what it tells of them: the list, a status, the workers. Handles only.
 
-use super::{backlog::Backlogs, refusal::Refusal};
+use super::{backlog::Backlogs, receive::Limits, refusal::Refusal};
 use crate::{Error, Generation, Pool, PoolHealth, PoolName, Result, WorkerId, WorkerType};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,12 @@ pub(super) struct Pools(pub(super) Vec<Pool>, pub(super) Backlogs);
 impl Pools {
     pub(super) fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
         Self(pools.into_iter().collect(), Backlogs::default())
+    }
+
+    /// The largest `max_frame`.
+    pub(super) fn largest_frame(&self) -> usize {
+        let frames = self.0.iter().map(|pool| pool.config().max_frame());
+        frames.max().map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     /// The pool of this name.
@@ -60,12 +66,14 @@ struct Entry {
 #[derive(Serialize)]
 struct Listed {
     pools: Vec<Entry>,
+    buffered_bytes: usize,
+    buffer_limit: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     dropped_log_lines: Option<u64>,
 }
 
 /// `GET /v1/pools`: also tells of pools that can't answer.
-pub(super) async fn list(request: HttpRequest, pools: web::Data<Pools>) -> HttpResponse {
+pub(super) async fn list(request: HttpRequest, pools: web::Data<Pools>, limits: web::Data<Limits>) -> HttpResponse {
     let mut entries = Vec::with_capacity(pools.0.len());
     for pool in &pools.0 {
         let (health, error) = match pool.health().await {
@@ -76,7 +84,8 @@ pub(super) async fn list(request: HttpRequest, pools: web::Data<Pools>) -> HttpR
         entries.push(Entry { pool: pool.name().clone(), worker_type, pool_size, health, error });
     }
     let dropped_log_lines = request.app_data::<DroppedLogLines>().and_then(DroppedLogLines::count);
-    HttpResponse::Ok().json(Listed { pools: entries, dropped_log_lines })
+    let (buffered_bytes, buffer_limit) = (limits.buffers.used(), limits.buffers.limit());
+    HttpResponse::Ok().json(Listed { pools: entries, buffered_bytes, buffer_limit, dropped_log_lines })
 }
 
 /// `GET /v1/pools/{pool}`.

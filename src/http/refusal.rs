@@ -1,11 +1,12 @@
 //! Why a request was refused before it came to a pool, as `application/problem+json`. Pure data.
 
-use crate::{Category, Incident, PoolHealth, Severity, Strategy, decide};
+use crate::{Category, Incident, PoolHealth, Severity, Strategy, config::duration, decide};
 use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
 use serde::Serialize;
+use std::time::Duration;
 
 /// Why a request was refused before it came to a pool.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -42,6 +43,34 @@ pub enum Refusal {
     BadBody {
         /// Why.
         message: String,
+    },
+    /// The body took too long.
+    #[error(
+        "the body did not arrive in time: {received} bytes came, and then neither {step} more nor its end within {} (`body_timeout`)",
+        duration::show(*timeout)
+    )]
+    BodyTimeout {
+        /// The limit.
+        timeout: Duration,
+        /// The number of bytes after which the time begins anew.
+        step: usize,
+        /// How many bytes came.
+        received: usize,
+    },
+    /// The bodies that are held already leave no room for this one, or for this result.
+    #[error(
+        "the server holds {used} bytes of bodies and may hold {limit} (`buffer_limit`), too many for {needed} more{}",
+        if *may_have_run { "; the call has run, and its result is lost" } else { "; try again later" }
+    )]
+    BuffersFull {
+        /// For how many bytes there was no room.
+        needed: usize,
+        /// How many bytes were in use.
+        used: usize,
+        /// How many may be in use.
+        limit: usize,
+        /// True of a result: the handler has run.
+        may_have_run: bool,
     },
     /// No token.
     #[error("a token is needed: send `Authorization: Bearer TOKEN`")]
@@ -125,6 +154,8 @@ impl Refusal {
             Self::UnknownHeader { .. } => "unknown-header",
             Self::BadQuery { .. } => "bad-query",
             Self::BadBody { .. } => "bad-body",
+            Self::BodyTimeout { .. } => "body-timeout",
+            Self::BuffersFull { .. } => "buffers-full",
             Self::TokenMissing => "token-missing",
             Self::TokenWrong => "token-wrong",
             Self::ForeignOrigin { .. } => "foreign-origin",
@@ -139,11 +170,15 @@ impl Refusal {
 
     fn problem(&self) -> Problem<'_> {
         let not_ready = matches!(self, Self::NotReady { .. });
-        let (category, severity) = match not_ready {
-            true => (Category::Initialization, Severity::Major),
-            false => (Category::Python, Severity::Minor),
+        let may_have_run = matches!(self, Self::BuffersFull { may_have_run: true, .. });
+        let (category, severity) = match self {
+            Self::NotReady { .. } => (Category::Initialization, Severity::Major),
+            Self::BodyTimeout { .. } => (Category::Timeout, Severity::Minor),
+            Self::BuffersFull { .. } => (Category::Resource, Severity::Minor),
+            _ => (Category::Python, Severity::Minor),
         };
-        let decision = decide(Incident { category, severity, attempt: 1, all_workers: not_ready, repeatable: true });
+        let repeatable = !may_have_run;
+        let decision = decide(Incident { category, severity, attempt: 1, all_workers: not_ready, repeatable });
         Problem {
             r#type: format!("https://herder.invalid/errors/{}", self.slug()),
             title: self.slug().replace('-', " "),
@@ -152,8 +187,8 @@ impl Refusal {
             category,
             severity: decision.severity,
             strategy: decision.strategy,
-            retryable: not_ready,
-            may_have_run: false,
+            retryable: matches!(self, Self::NotReady { .. } | Self::BodyTimeout { .. } | Self::BuffersFull { .. }),
+            may_have_run,
             pools: self.pools(),
             allowed: match self {
                 Self::BadHeader { allowed, .. } | Self::WrongMethod { allowed, .. } => Some(allowed),
@@ -177,11 +212,12 @@ impl ResponseError for Refusal {
             Self::BadHeader { .. } | Self::UnknownHeader { .. } | Self::BadQuery { .. } | Self::BadBody { .. } => {
                 StatusCode::BAD_REQUEST
             }
+            Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin { .. } | Self::ForeignSite { .. } | Self::ForeignHost { .. } => StatusCode::FORBIDDEN,
             Self::NoRoute { .. } | Self::NotWatched { .. } => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotReady { .. } | Self::BuffersFull { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -195,8 +231,10 @@ impl ResponseError for Refusal {
             }
             Self::WrongMethod { allowed, .. } => _ = response.insert_header((header::ALLOW, *allowed)),
             Self::NotReady { .. } => _ = response.insert_header((header::RETRY_AFTER, "1")),
-            // Where the next request begins is not known: the connection takes none.
-            Self::BadBody { .. } => _ = response.force_close(),
+            Self::BuffersFull { may_have_run: true, .. } => _ = response.insert_header((header::RETRY_AFTER, "1")),
+            Self::BuffersFull { .. } => _ = response.insert_header((header::RETRY_AFTER, "1")).force_close(),
+            // Where the next request begins is not known, or not there yet: the connection takes none.
+            Self::BadBody { .. } | Self::BodyTimeout { .. } => _ = response.force_close(),
             _ => {}
         }
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));

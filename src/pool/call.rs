@@ -1,12 +1,13 @@
 //! A call in the making: what it may say of its session, its deadline and its repetition.
 
-use crate::{Affinity, IfAbsent, Result, SessionId};
+use crate::{Affinity, Error, IfAbsent, Reply, Result, SessionId};
 use herder_actors::{PendingReply, PoolClient, Request, SessionCall};
 use serde::de::DeserializeOwned;
 use std::{
     future::{Future, IntoFuture},
     marker::PhantomData,
-    pin::Pin,
+    pin::{Pin, pin},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -66,6 +67,63 @@ impl<T> Call<T> {
         });
         self.request.session(session);
         self.client.call(self.request)
+    }
+}
+
+impl<T> Call<T> {
+    /// Cancels the call when `gone` completes before the reply: then the call is answered with [`Error::Cancelled`], and may have run. `gone` can be
+    /// the caller of an HTTP request (`&herder::http::Caller`, feature `http`) or any future; it is first polled when the call is submitted.
+    ///
+    /// ```
+    /// # async fn example(pool: herder::Pool, stop: tokio::sync::oneshot::Receiver<()>) -> herder::Result<()> {
+    /// let gone = async { drop(stop.await) };
+    /// let price: u64 = pool.call("price", &serde_json::json!({ "item": "tea" })).until_gone(gone).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn until_gone<G: IntoFuture<Output = ()>>(self, gone: G) -> UntilGone<T, G::IntoFuture> {
+        UntilGone { call: self, gone: gone.into_future() }
+    }
+}
+
+/// A call that is cancelled when its caller goes away ([`Call::until_gone`]). It is submitted when it is awaited. Awaiting it is for one thread (not
+/// `Send`); [`reply`](Self::reply) is `Send` if what tells that the caller has gone is.
+#[derive(Debug)]
+#[must_use = "a call is submitted when it is awaited"]
+pub struct UntilGone<T, G> {
+    call: Call<T>,
+    gone: G,
+}
+
+impl<T, G: Future<Output = ()>> UntilGone<T, G> {
+    /// Submits it, and waits for its reply with the circumstances.
+    ///
+    /// # Errors
+    /// Those of the call; [`Error::Cancelled`] when its caller went away first.
+    pub async fn reply(self) -> Result<Reply> {
+        let (mut reply, mut gone) = (self.call.reply(), pin!(self.gone));
+        std::future::poll_fn(|context| poll_until_gone(&mut reply, gone.as_mut(), context)).await
+    }
+}
+
+/// The reply goes first: one that is there is given also to a caller that has gone.
+fn poll_until_gone<G: Future<Output = ()>>(
+    reply: &mut PendingReply,
+    gone: Pin<&mut G>,
+    context: &mut Context<'_>,
+) -> Poll<Result<Reply>> {
+    if let Poll::Ready(answer) = Pin::new(reply).poll(context) {
+        return Poll::Ready(answer);
+    }
+    gone.poll(context).map(|()| Err(Error::Cancelled { message: "its caller went away".into(), at: None }))
+}
+
+impl<T: DeserializeOwned + 'static, G: Future<Output = ()> + 'static> IntoFuture for UntilGone<T, G> {
+    type Output = Result<T>;
+    // Not `Send`: what tells that the caller of an actix-web handler has gone stays on its thread.
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<T>>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.reply().await?.decode() })
     }
 }
 

@@ -152,6 +152,12 @@ pub(crate) struct Serve {
     /// How long an idle connection stays open; overrides `server.keep_alive` [default: 75s]
     #[arg(long, value_name = "DURATION", value_parser = keep_alive)]
     pub(crate) keep_alive: Option<Duration>,
+    /// How long the next 64 KiB of a call's body, or its end, may take to arrive; overrides `server.body_timeout` [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
+    pub(crate) body_timeout: Option<Duration>,
+    /// Bytes of arguments and large results held at once; overrides `server.buffer_limit` [default: 256 MiB, or twice the largest `max_frame`]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) buffer_limit: Option<u64>,
     /// How long requests and calls may take to finish after Ctrl-C
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub(crate) drain: Duration,
@@ -328,6 +334,13 @@ fn keep_alive(text: &str) -> Result<Duration, String> {
     let longest = Server::LONGEST_KEEP_ALIVE;
     let time = duration::parse(text)?;
     if time <= longest { Ok(time) } else { Err(format!("allowed: up to {}", duration::show(longest))) }
+}
+
+fn client_timeout(text: &str) -> Result<Duration, String> {
+    let longest = Server::LONGEST_TIMEOUT;
+    let time = duration::parse(text)?;
+    let fits = !time.is_zero() && time <= longest;
+    if fits { Ok(time) } else { Err(format!("allowed: over 0s, up to {}", duration::show(longest))) }
 }
 
 fn base_url(text: &str) -> Result<String, String> {

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     herder::reset_signals(); // before there are threads, which inherit the mask
+    herder::return_large_buffers();
     let outcome = match Arguments::parse().command {
         Command::Serve(options) => serve::run(&options),
         Command::Call(options) => call::run(&options),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod bench;
+mod bodies;
 mod breaker;
 mod calls;
 mod chaos;

@@ -40,6 +40,7 @@
 //! ```
 
 mod activity;
+mod allocator;
 #[cfg(feature = "census")]
 pub mod census;
 mod child;
@@ -67,6 +68,7 @@ mod warden;
 mod watchdog;
 
 pub use activity::Activity;
+pub use allocator::return_large_buffers;
 pub use child::{Child, Spawned};
 pub use command::Command;
 pub use error::SpawnError;

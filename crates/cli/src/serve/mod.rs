@@ -3,6 +3,7 @@
 pub(crate) mod access;
 mod banner;
 mod drain;
+mod limits;
 mod orphans;
 mod progress;
 
@@ -43,6 +44,7 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     let source = Source::of(options.source.as_deref(), wishes)?.with_programs()?;
     let listen = options.listen.unwrap_or(source.server.listen);
     let access = Access::decide(listen, &source, options.allow_code)?;
+    limits::check(options, &source)?;
     let listener = bind(listen)?; // before any worker starts: a taken port must leave nothing behind
     let stdout = Output::start("herder-stdout", io::stdout().as_fd()).map_err(Failure::failed)?;
     let outcome = System::new().block_on(serve(options, source, access, listener, &stdout));
@@ -113,6 +115,7 @@ fn http(
 ) -> Outcome<Server> {
     let mut api =
         Api::new(pools.iter().cloned()).hosts(settings.hosts.iter().cloned()).dropped_log_lines(logs::dropped);
+    api = limits::set(api, options, settings);
     if let Some(detail) = options.errors.or(settings.errors) {
         api = api.errors(detail);
     }

@@ -1,0 +1,28 @@
+//! The limits on bodies that `serve` was given: by its flags, or else by the file.
+
+use crate::{
+    args::Serve,
+    failure::{Failure, Outcome},
+    source::Source,
+};
+use herder::{config::Server, http::Api};
+
+/// Refuses a `--buffer-limit` in which the arguments of some call never fit. The file's was checked with the file.
+pub(super) fn check(options: &Serve, source: &Source) -> Outcome {
+    let Some(bytes) = options.buffer_limit else { return Ok(()) };
+    Server::check_buffer_limit(limit(bytes), &source.pools)
+        .map_err(|message| Failure::usage(format_args!("--buffer-limit: {message}")))
+}
+
+/// Sets them.
+pub(super) fn set(api: Api, options: &Serve, settings: &Server) -> Api {
+    let api = api.body_timeout(options.body_timeout.unwrap_or(settings.body_timeout));
+    match options.buffer_limit.map(limit).or(settings.buffer_limit) {
+        Some(bytes) => api.buffer_limit(bytes),
+        None => api,
+    }
+}
+
+fn limit(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

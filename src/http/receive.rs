@@ -1,0 +1,187 @@
+//! Receives the body of a call: within its time, its largest size, and the server's limit for all bodies.
+
+use super::{
+    buffers::{Buffers, Room, SMALL},
+    refusal::Refusal,
+};
+use crate::{Attempts, Error};
+use actix_web::{
+    HttpMessage, HttpRequest,
+    body::{BodyStream, MessageBody},
+    error::PayloadError as BodyError,
+    http::header,
+    web,
+};
+use bytes::Bytes;
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The bytes after whose arrival the time for a body begins anew: a rate, in effect. Without it a byte now and then would hold a body for ever.
+pub(super) const STRIDE: usize = 64 * 1024;
+/// Unless set.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The limits on bodies of the requests to some pools.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    /// The time for the next [`STRIDE`] bytes of a body, or for its end.
+    pub(super) timeout: Duration,
+    pub(super) buffers: Arc<Buffers>,
+}
+
+/// The limits on one body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Receive<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) max_frame: usize,
+    /// When the head was there.
+    pub(super) began: Instant,
+    /// The call's deadline.
+    pub(super) deadline: Instant,
+}
+
+/// What has arrived of a body.
+struct Part {
+    bytes: Vec<u8>,
+    room: Room,
+    /// At how many bytes the time begins anew.
+    stride: usize,
+}
+
+/// Why there are no arguments.
+pub(super) enum Failed {
+    /// As an error of the call: it is in the log like any other.
+    Call(Error),
+    /// As a refusal of the request.
+    Request(Refusal),
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
+        Self::Request(refusal)
+    }
+}
+
+impl Receive<'_> {
+    /// The body. The server's limit counts it until the last clone of it is dropped.
+    pub(super) async fn body(&self, request: &HttpRequest, body: &mut web::Payload) -> Result<Bytes, Failed> {
+        let announced = announced(request).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+        let end = ends_with_the_connection(request).then_some(announced.unwrap_or_default());
+        let mut part = self.begin(announced.unwrap_or_default())?;
+        let (mut stream, mut timer) = (pin!(BodyStream::new(body)), pin!(self.timer()));
+        while end.is_none_or(|end| part.bytes.len() < end) {
+            // The time is looked at only where nothing is there: a body that has arrived is not late.
+            let arrival = poll_fn(|context| match stream.as_mut().poll_next(context) {
+                Poll::Ready(chunk) => Poll::Ready(Ok(chunk)),
+                Poll::Pending => timer.as_mut().poll(context).map(Err),
+            });
+            match arrival.await {
+                Ok(Some(chunk)) => self.add(&mut part, &chunk.map_err(|error| cut_off(request, &error))?, end)?,
+                Ok(None) if end.is_some() => return Err(cut_off(request, &BodyError::Incomplete(None))),
+                Ok(None) => break,
+                Err(()) => return Err(self.late(part.bytes.len())),
+            }
+            if part.bytes.len() >= part.stride {
+                part.stride = part.bytes.len() + STRIDE;
+                self.restart(timer.as_mut());
+            }
+        }
+        Ok(if part.bytes.is_empty() { Bytes::new() } else { part.room.hold(part.bytes) })
+    }
+
+    /// A body of which nothing is there yet. One that is announced to be large gets its room now: where several arrive at once, some arrive
+    /// whole then, and none is refused at its end.
+    fn begin(&self, announced: usize) -> Result<Part, Failed> {
+        self.check_length(announced)?;
+        let mut part = Part { bytes: Vec::new(), room: Room::none(&self.limits.buffers), stride: STRIDE };
+        if announced > SMALL {
+            part.room.grow_to(announced).map_err(|full| full.refusal(false))?;
+            part.bytes.reserve_exact(announced);
+        }
+        Ok(part)
+    }
+
+    fn add(&self, part: &mut Part, chunk: &[u8], end: Option<usize>) -> Result<(), Failed> {
+        let rest = end.map_or(chunk.len(), |end| end - part.bytes.len());
+        let chunk = &chunk[..rest.min(chunk.len())];
+        let total = part.bytes.len() + chunk.len();
+        self.check_length(total)?;
+        part.room.grow_to(total).map_err(|full| full.refusal(false))?;
+        part.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    fn check_length(&self, length: usize) -> Result<(), Failed> {
+        let longest = self.limits.buffers.longest();
+        let (limit, name) = if longest < self.max_frame {
+            (longest, "all that `buffer_limit` allows")
+        } else {
+            (self.max_frame, "`max_frame`")
+        };
+        if length <= limit {
+            return Ok(());
+        }
+        let message = format!("the arguments are longer than {limit} bytes ({name})");
+        Err(Failed::Call(Error::TooLarge { message, may_have_run: false, at: None }))
+    }
+
+    /// What is left of the call's time.
+    #[expect(clippy::disallowed_methods, reason = "the deadline is on this clock; the pool has its own")]
+    pub(super) fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the user sets how long a body may take")]
+    fn timer(&self) -> Sleep {
+        sleep_until(self.deadline.min(later(self.began, self.limits.timeout)))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the user sets how long a body may take")]
+    fn restart(&self, timer: Pin<&mut Sleep>) {
+        timer.reset(self.deadline.min(later(Instant::now(), self.limits.timeout)));
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the user sets how long a body may take")]
+    fn late(&self, received: usize) -> Failed {
+        if Instant::now() >= self.deadline {
+            return Failed::Call(Error::DeadlineExceeded { may_have_run: false, attempts: Attempts::default() });
+        }
+        Refusal::BodyTimeout { timeout: self.limits.timeout, step: STRIDE, received }.into()
+    }
+}
+
+/// A time beyond what the clock can say is never reached.
+pub(super) fn later(now: Instant, by: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    now + by.min(NEVER)
+}
+
+/// Why a body did not arrive whole. Of one in chunks actix-http does not tell a wrong chunk from the connection's end.
+fn cut_off(request: &HttpRequest, error: &BodyError) -> Failed {
+    let in_chunks = request.chunked().unwrap_or(false);
+    let message = match error {
+        BodyError::Incomplete(_) | BodyError::EncodingCorrupted if in_chunks => {
+            "the size or the end of a chunk is wrong, or the connection ended before the last chunk".into()
+        }
+        BodyError::Incomplete(_) => "the connection ended before all of `Content-Length` had arrived".into(),
+        _ => error.to_string(),
+    };
+    Refusal::BadBody { message }.into()
+}
+
+/// Whether actix-http takes all that follows the head for the body, whatever `Content-Length` says: it does so for requests that offer a
+/// websocket. The client waits for the answer then, and the connection does not end.
+fn ends_with_the_connection(request: &HttpRequest) -> bool {
+    let offer = request.headers().get(header::UPGRADE).map(|offer| offer.as_bytes().trim_ascii());
+    offer.is_some_and(|offer| offer.eq_ignore_ascii_case(b"websocket")) && !request.chunked().unwrap_or(false)
+}
+
+fn announced(request: &HttpRequest) -> Option<u64> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
