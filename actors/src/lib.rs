@@ -53,8 +53,8 @@ pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionInfo, GetSessionState, GetStats, GetStatus,
     GetTrail, GetWorker, HealthCheck, InternalStats, KillWorker, LeftWorker, ListSessions, ListWorkers, PoolHealth,
-    RecordOutcome, ReleasePayload, RemoveWorkerSessions, Request, ResetBreaker, SessionStatus, Shutdown,
-    ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
+    PrepareShutdown, RecordOutcome, ReleasePayload, RemoveWorkerSessions, Request, ResetBreaker, SessionStatus,
+    Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};

@@ -60,7 +60,7 @@ fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
 }
 
 async fn serve(options: &Serve, source: Source, access: Access, listener: TcpListener, stdout: &Output) -> Outcome {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::of_a_server()?;
     let bound = listener.local_addr().map_err(Failure::failed)?;
     let address = SocketAddr::new(bound.ip().to_canonical(), bound.port());
     let pools = start(source.pools).await?;
@@ -82,7 +82,7 @@ async fn serve(options: &Serve, source: Source, access: Access, listener: TcpLis
     let drain = Drain { handle, connections, pools, within };
     tokio::select! {
         () = drain.run() => starts.outcome(),
-        again = signals.next() => again.exit_now(),
+        again = signals.again() => again.exit_now(),
     }
 }
 
