@@ -16,6 +16,7 @@ mod isolation;
 mod kills;
 mod liveness;
 mod losses;
+mod other_user;
 mod overflow;
 mod panics;
 mod queue;

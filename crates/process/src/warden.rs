@@ -84,6 +84,7 @@ impl Warden {
         loop {
             self.living.extend(self.arrivals.try_iter());
             self.climb(Instant::now());
+            self.living.iter().for_each(|live| live.process.relay(&self.watchdog));
             let events = self.wait();
             if events.contains(&Event::Wakeup) && !self.wakeups.take() {
                 return;
@@ -225,6 +226,7 @@ impl Live {
         let by_others = status == KILLED && !self.process.was_killed();
         if ended != Look::Stolen {
             self.process.send(Signal::KILL, Target::Group);
+            self.process.relay(watchdog); // before it forgets the group
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
             (0..LAST_READS).take_while(|_| self.read(stream, buffer, log)).count();

@@ -77,12 +77,21 @@ impl Watchdog {
         self.tell(Record::remove(group));
     }
 
+    /// Signals a group that this process may not signal: it has changed its user since the group started. The watchdog has not.
+    pub(crate) fn signal(&mut self, group: Pid, signal: Signal) {
+        if self.groups.contains(&group.as_raw_nonzero().get()) {
+            self.tell(Record::signal(group, signal));
+        }
+    }
+
     /// Replaces a watchdog that is gone or does not listen.
     pub(crate) fn replace(&mut self) {
         if let Some(running) = self.running.take() {
-            let _ = kill_process(running.pid, Signal::KILL);
+            // Denied to a host that has changed its user since: then it is reaped if it is gone, and not waited for if it is stopped.
+            let denied = kill_process(running.pid, Signal::KILL) == Err(Errno::PERM);
+            let options = if denied { WaitOptions::NOHANG } else { WaitOptions::empty() };
             // Reaped here, or by somebody in the host who waits for any child; either way it is no zombie.
-            let _ = retry_on_intr(|| waitpid(Some(running.pid), WaitOptions::empty()));
+            let _ = retry_on_intr(|| waitpid(Some(running.pid), options));
             self.log
                 .warning(format!("the watchdog process {} is gone; starting another", running.pid.as_raw_nonzero()));
         }
