@@ -45,7 +45,7 @@ pub use herder_actors::{
     SessionPage, SessionState, SessionStatus, Sessions, Severity, Shutdown, ShutdownReport, Stamps, Status, Stop,
     StopSettings, Strategy, TrackSession, Tracked, Trail, TrailEntry, TrailLife, TrailState, UnbindSession,
     UpdateSessionActivity, Vitals, WaitReady, Watched, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics,
-    WorkerRef, WorkerState, WorkerStatus, WorkerType, decide, now, registry, reset_signals,
+    WorkerRef, WorkerState, WorkerStatus, WorkerType, decide, now, raise_descriptor_limit, registry, reset_signals,
 };
 pub use herder_efficiency::{concurrency, performance};
 pub use pool::{Call, Pool, Start};

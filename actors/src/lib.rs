@@ -48,7 +48,7 @@ pub use error::{
     Attempt, AttemptProblem, Attempts, Category, Cause, Decision, Error, ErrorDetail, Incident, InvalidErrorDetail,
     Problem, Report, Result, Severity, Strategy, decide,
 };
-pub use launcher::{Launched, Launcher, Launching};
+pub use launcher::{LaunchError, Launched, Launcher, Launching};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionInfo, GetSessionState, GetStats, GetStatus,
@@ -79,5 +79,5 @@ pub mod settings {
 pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
 #[cfg(feature = "census")]
 pub use herder_process::census;
-pub use herder_process::{Activity, Death, OutOfMemory, Signal, reset_signals};
+pub use herder_process::{Activity, Death, OutOfMemory, Signal, raise_descriptor_limit, reset_signals};
 pub use herder_wire::{PayloadError, Stamps, check_json, check_json_object, without_byte_order_mark};

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "`pre_exec` and `close_range` have no safe interface")]
 
 use crate::{
-    signals, usage,
+    limits, signals, usage,
     watchdog::{Record, register},
 };
 use rustix::{
@@ -59,6 +59,7 @@ impl Launch {
         report[..4].copy_from_slice(&pid);
         report[4..].copy_from_slice(&peak);
         retry_on_intr(|| write(&self.report, &report))?;
+        limits::give_back(); // last: it may be below the numbers of the descriptors used above
         Ok(())
     }
 }

@@ -27,6 +27,8 @@ impl Core {
                 None => Note::StartFailed(at, end),
             }));
         }
+        // The host's shortage is no failure of the worker's: the slot waits as after one, and the pool does not fail for it.
+        let hosts_own = end.doom == Some(Doom::NoDescriptors);
         let early = !ordered && live_since.is_none_or(|since| self.intensity.is_early(now - since));
         let slot = self.slot_mut(at.worker);
         slot.start_failed = live_since.is_none() && !ordered;
@@ -40,12 +42,13 @@ impl Core {
             self.slot_mut(at.worker).rests_until = start_at;
             return;
         }
-        if matches!(self.phase, Phase::Running | Phase::Draining { .. }) {
+        if matches!(self.phase, Phase::Running | Phase::Draining { .. }) || (hosts_own && self.phase == Phase::Probing)
+        {
             self.schedule(at.worker, start_at);
         }
         // A death in the middle of a call is that call's matter (R37): were it the pool's, one caller's code could end the service
         // for all. Its slot waits all the same, so that it does not respawn as fast as the calls come.
-        self.escalate(now, early && !busy, fx);
+        self.escalate(now, early && !busy && !hosts_own, fx);
     }
 
     /// Whether the end of a base worker, or of the probe, means that the pool failed.

@@ -221,3 +221,31 @@ fn r30_a_failed_pool_that_will_shut_down_starts_no_probe() {
     assert_eq!(starts(&bench.wait(600 * SECOND)), []);
     assert_eq!(bench.core.missing_timers(), Vec::<String>::new());
 }
+
+/// R28: that the host has no descriptors left is no failure of a worker: however often it happens, the pool does not fail, and its slot tries again
+/// with growing waits. Nor does it make a probe fail.
+#[test]
+fn r28_a_host_without_descriptors_fails_no_pool() {
+    let end = End { status: ExitStatus::Unknown, doom: Some(Doom::NoDescriptors) };
+    let mut bench = one();
+    bench.wait_and_pong(20 * SECOND);
+    bench.die(at(1, 1));
+    let mut waits = Vec::new();
+    for generation in 2..20 {
+        assert_eq!(notes(&bench.step(Input::Exited { at: at(1, generation), end, suspects: vec![] })), []);
+        let wait = bench.core.next_wakeup().unwrap() - bench.now;
+        waits.push(wait.as_millis());
+        assert_eq!(starts(&bench.wait(wait)), [at(1, generation + 1)]);
+    }
+    assert_eq!((waits[..3].to_vec(), waits.last()), (vec![100, 200, 400], Some(&10_000)));
+    assert_eq!(bench.core.pool_state(), PoolState::Starting);
+
+    let mut settings = Settings::new(KindSettings::Basic, 1);
+    (settings.overflow, settings.restart.max) = (0, 0);
+    let mut bench = Bench::with(settings);
+    assert_eq!(notes(&bench.die(at(1, 1))).len(), 1, "it failed");
+    assert_eq!(starts(&bench.wait(30 * SECOND)), [at(1, 2)], "the probe");
+    assert_eq!(notes(&bench.step(Input::Exited { at: at(1, 2), end, suspects: vec![] })), []);
+    assert_eq!(starts(&bench.wait(10 * SECOND)), [at(1, 3)], "the same probe again");
+    assert_eq!(notes(&bench.step(Input::Ready { at: at(1, 3), window: 1, control: false })), [Note::Recovered]);
+}
