@@ -233,9 +233,12 @@ fn r28_a_host_without_descriptors_fails_no_pool() {
     let mut waits = Vec::new();
     for generation in 2..20 {
         assert_eq!(notes(&bench.step(Input::Exited { at: at(1, generation), end, suspects: vec![] })), []);
-        let wait = bench.core.next_wakeup().unwrap() - bench.now;
-        waits.push(wait.as_millis());
-        assert_eq!(starts(&bench.wait(wait)), [at(1, generation + 1)]);
+        let since = bench.now;
+        while bench.core.slots[0].at == at(1, generation) {
+            let next = bench.core.next_wakeup().unwrap();
+            bench.wait(next - bench.now);
+        }
+        waits.push((bench.now - since).as_millis());
     }
     assert_eq!((waits[..3].to_vec(), waits.last()), (vec![100, 200, 400], Some(&10_000)));
     assert_eq!(bench.core.pool_state(), PoolState::Starting);
