@@ -79,5 +79,7 @@ pub mod settings {
 pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
 #[cfg(feature = "census")]
 pub use herder_process::census;
+#[doc(hidden)]
+pub use herder_process::explain as explain_io_error;
 pub use herder_process::{Activity, Death, OutOfMemory, Signal, raise_descriptor_limit, reset_signals};
 pub use herder_wire::{PayloadError, Stamps, check_json, check_json_object, without_byte_order_mark};

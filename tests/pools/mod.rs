@@ -10,6 +10,8 @@ mod concurrency;
 mod efficiency;
 pub(crate) mod environment;
 mod expiry;
+#[cfg(target_os = "linux")]
+mod few_descriptors;
 mod host_killed;
 mod hung;
 mod isolation;

@@ -87,6 +87,22 @@ async fn r30_a_shutdown_ends_that_may_not_end_its_workers() {
     assert_eq!(left, "left 1");
 }
 
+/// R30: they go with their host, too, however it ends.
+#[tokio::test]
+async fn r30_workers_of_the_old_user_go_with_a_killed_host() {
+    if !is_root("r30_workers_of_the_old_user_go_with_a_killed_host") {
+        return;
+    }
+    let mut host = Host::start("leaves");
+    let census = Census::new(&host.next());
+    host.next();
+    host.goes_on();
+    assert_eq!(host.next(), "changed");
+    assert_eq!(census.processes().len(), 2, "one worker and its child");
+    host.process.kill().unwrap();
+    until("nothing is left", async || census.processes().is_empty()).await;
+}
+
 fn children(parent: u32) -> impl Iterator<Item = u32> {
     let all = fs::read_dir("/proc").unwrap().flatten();
     let all = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());

@@ -20,6 +20,7 @@
 //! - A process that leaves its worker's group (`setsid`) is out of reach. It loses the pipes when the worker ends.
 //! - A host that forks *itself* can't use this crate in the forked child: [`spawn`] says [`SpawnError::Forked`] there, and
 //!   handles copied by the fork do nothing.
+//! - A host that changes its user (`setuid`) may not signal workers that it started before. The watchdog does, unless it was replaced after the change.
 //! - A host that ignores `SIGCHLD`, or waits for any child, takes exit statuses away: they read [`ExitStatus::Unknown`], and what
 //!   is left of such a worker's group is not signalled any more, since its number may be somebody else's by then. A process may
 //!   have inherited that it ignores `SIGCHLD`: [`reset_signals`] sets the default.

@@ -97,6 +97,10 @@ mod tests {
         Descriptors { limit: Some(limit), open: 9, threads: 1, pools: 1, workers: 1, overflow: 1 }
     }
 
+    fn per(descriptors: usize) -> usize {
+        descriptors / PER_CONNECTION as usize
+    }
+
     fn told(outcome: Outcome<usize>) -> String {
         if let Err(Failure::Failed(text)) = outcome { text } else { String::new() }
     }
@@ -105,22 +109,24 @@ mod tests {
     #[test]
     fn r28_connections_get_what_is_left() {
         assert_eq!(with(1024).needed(), 58);
-        assert_eq!(with(1024).connections_per_thread().unwrap(), (1024 - 58 - 5) / 2);
+        assert_eq!(with(1024).connections_per_thread().unwrap(), per(1024 - 58 - 5));
         let two = Descriptors { threads: 2, ..with(1024) };
-        assert_eq!(two.connections_per_thread().unwrap(), (1024 - 62 - 5) / 2 / 2);
+        assert_eq!(two.connections_per_thread().unwrap(), per(1024 - 62 - 5) / 2);
         let many = Descriptors { workers: 100, pools: 10, ..with(1024) };
-        assert_eq!(many.connections_per_thread().unwrap(), (1024 - 58 - 99 * 5 - 9 * 8 - 5) / 2);
+        assert_eq!(many.connections_per_thread().unwrap(), per(1024 - 58 - 99 * 5 - 9 * 8 - 5));
     }
 
     /// Few connections come before the overflow, and none before the workers.
     #[test]
     fn r28_a_limit_that_is_too_small_is_told_with_its_number() {
-        assert_eq!(with(58 + 40).connections_per_thread().unwrap(), 17);
-        assert_eq!(with(58 + 34).connections_per_thread().unwrap(), 16, "the overflow gets 2");
-        assert_eq!(with(58 + 2).connections_per_thread().unwrap(), 1);
-        let error = told(with(58 + 1).connections_per_thread());
-        assert!(error.contains("is 59 (`ulimit -n`)") && error.contains("need at least 60"), "{error}");
-        assert!(told(with(20).connections_per_thread()).contains("need at least 60"));
+        let (few, one) = (FEW * PER_CONNECTION, PER_CONNECTION);
+        assert_eq!(with(58 + 5 + few + one).connections_per_thread().unwrap(), 17);
+        assert_eq!(with(58 + 2 + few).connections_per_thread().unwrap(), 16, "the overflow gets 2");
+        assert_eq!(with(58 + one).connections_per_thread().unwrap(), 1);
+        let error = told(with(57 + one).connections_per_thread());
+        assert!(error.contains(&format!("is {} (`ulimit -n`)", 57 + one)), "{error}");
+        assert!(error.contains(&format!("need at least {}", 58 + one)), "{error}");
+        assert!(told(with(20).connections_per_thread()).contains("is 20 (`ulimit -n`)"));
     }
 
     #[test]
