@@ -39,13 +39,14 @@ pub use herder_actors::{
     Health, HealthCheck, IfAbsent, Incident, InternalStats, InvalidConfig, InvalidErrorDetail, InvalidFingerprint,
     InvalidSessionId, KillWorker, Launch, LeftWorker, ListSessions, ListWorkers, Meta, Now, NumericThreads, OnExpired,
     OutOfMemory, Outcome, PendingReply, Poison, PoolBuilder, PoolConfig, PoolHealth, PoolName, PoolState,
-    PoolSupervisor, Problem, Queue, QueueStatus, RebindReason, RecordOutcome, RecordedExit, RecordedFrame,
-    RecordedTransition, Recording, ReleasePayload, RemoveWorkerSessions, Reply, Report, ResetBreaker, Restart, Result,
-    Retry, Routed, Routing, SessionAffinity, SessionAffinityActor, SessionId, SessionInfo, SessionPage, SessionState,
-    SessionStatus, Sessions, Severity, Shutdown, ShutdownReport, Stamps, Status, Stop, StopSettings, Strategy,
-    TrackSession, Tracked, Trail, TrailEntry, TrailLife, TrailState, UnbindSession, UpdateSessionActivity, Vitals,
-    WaitReady, Watched, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState,
-    WorkerStatus, WorkerType, decide, now, reap_orphans, registry, reset_signals, return_large_buffers,
+    PoolSupervisor, PrepareShutdown, Problem, Queue, QueueStatus, RebindReason, RecordOutcome, RecordedExit,
+    RecordedFrame, RecordedTransition, Recording, ReleasePayload, RemoveWorkerSessions, Reply, Report, ResetBreaker,
+    Restart, Result, Retry, Routed, Routing, SessionAffinity, SessionAffinityActor, SessionId, SessionInfo,
+    SessionPage, SessionState, SessionStatus, Sessions, Severity, Shutdown, ShutdownReport, Stamps, Status, Stop,
+    StopSettings, Strategy, TrackSession, Tracked, Trail, TrailEntry, TrailLife, TrailState, UnbindSession,
+    UpdateSessionActivity, Vitals, WaitReady, Watched, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics,
+    WorkerRef, WorkerState, WorkerStatus, WorkerType, decide, now, raise_descriptor_limit, reap_orphans, registry,
+    reset_signals, return_large_buffers,
 };
 pub use herder_efficiency::{concurrency, performance};
 pub use pool::{Call, Pool, Start, UntilGone};

@@ -12,8 +12,8 @@ pub(crate) use start::supervised;
 use crate::{
     BreakerStatus, EndSession, Fingerprint, Generation, GetBreaker, GetQuarantine, GetRecorder, GetSessionInfo,
     GetStatus, GetTrail, HealthCheck, KillWorker, ListSessions, ListWorkers, Outcome, PoolConfig, PoolHealth, PoolName,
-    RecordOutcome, Recording, ReleasePayload, ResetBreaker, Result, SessionInfo, SessionPage, Shutdown, ShutdownReport,
-    Status, Trail, WaitReady, Watched, WorkerId, WorkerInfo, WorkerRef,
+    PrepareShutdown, RecordOutcome, Recording, ReleasePayload, ResetBreaker, Result, SessionInfo, SessionPage,
+    Shutdown, ShutdownReport, Status, Trail, WaitReady, Watched, WorkerId, WorkerInfo, WorkerRef,
 };
 use actix::Addr;
 use bytes::Bytes;
@@ -232,6 +232,15 @@ impl Pool {
     /// When the pool is gone.
     pub async fn release_payload(&self, fingerprint: Fingerprint) -> Result<bool> {
         self.0.client.ask(ReleasePayload(fingerprint)).await?
+    }
+
+    /// Announces that a [`shutdown`](Self::shutdown) follows: calls are taken as before, but a worker that ended is started again only if a call
+    /// waits for one.
+    ///
+    /// # Errors
+    /// When the pool is gone.
+    pub async fn prepare_shutdown(&self) -> Result<()> {
+        self.supervisor().send(PrepareShutdown).await?
     }
 
     /// Ends the pool: no new calls, those there are finish within the time or are answered `PoolClosed`, then the workers end.

@@ -47,8 +47,51 @@ impl Drop for Unclaimed {
     }
 }
 
-/// A start on its way. Its error is what callers are told.
-pub type Launching = Pin<Box<dyn Future<Output = Result<Launched, String>>>>;
+/// Why a process could not be started. What it displays is what callers are told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct LaunchError {
+    reason: String,
+    out_of_descriptors: bool,
+}
+
+impl LaunchError {
+    /// For this reason, which is the worker's, or what was configured for it.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), out_of_descriptors: false }
+    }
+
+    /// Because the host has no descriptors left. It does not count as a failure of the worker: its slot tries again, and the pool does not fail.
+    pub fn out_of_descriptors(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), out_of_descriptors: true }
+    }
+
+    /// Whether the host has no descriptors left.
+    pub fn is_out_of_descriptors(&self) -> bool {
+        self.out_of_descriptors
+    }
+}
+
+impl From<String> for LaunchError {
+    fn from(reason: String) -> Self {
+        Self::new(reason)
+    }
+}
+
+impl From<&str> for LaunchError {
+    fn from(reason: &str) -> Self {
+        Self::new(reason)
+    }
+}
+
+impl From<herder_process::SpawnError> for LaunchError {
+    fn from(error: herder_process::SpawnError) -> Self {
+        Self { reason: error.to_string(), out_of_descriptors: error.is_out_of_descriptors() }
+    }
+}
+
+/// A start on its way.
+pub type Launching = Pin<Box<dyn Future<Output = Result<Launched, LaunchError>>>>;
 
 /// Starts one process for a slot.
 pub trait Launcher: 'static {
@@ -159,7 +202,7 @@ impl Launcher for ProcessLauncher {
                     command(&config, at, program, parts.collect())
                 }
             };
-            let spawned = herder_process::spawn(threads.put(command)).await.map_err(|error| error.to_string())?;
+            let spawned = herder_process::spawn(threads.put(command)).await?;
             Ok(Launched { calls: spawned.calls, control: spawned.control, child: Rc::new(spawned.child) })
         })
     }

@@ -48,13 +48,13 @@ pub use error::{
     Attempt, AttemptProblem, Attempts, Category, Cause, Decision, Error, ErrorDetail, Incident, InvalidErrorDetail,
     Problem, Report, Result, Severity, Strategy, decide,
 };
-pub use launcher::{Launched, Launcher, Launching};
+pub use launcher::{LaunchError, Launched, Launcher, Launching};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
     GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionInfo, GetSessionState, GetStats, GetStatus,
     GetTrail, GetWorker, HealthCheck, InternalStats, KillWorker, LeftWorker, ListSessions, ListWorkers, PoolHealth,
-    RecordOutcome, ReleasePayload, RemoveWorkerSessions, Request, ResetBreaker, SessionStatus, Shutdown,
-    ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
+    PrepareShutdown, RecordOutcome, ReleasePayload, RemoveWorkerSessions, Request, ResetBreaker, SessionStatus,
+    Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};
@@ -77,8 +77,11 @@ pub mod settings {
     pub use herder_core::{BreakerSettings, PoisonSettings, RetrySettings};
 }
 pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
+#[doc(hidden)]
+pub use herder_process::explain as explain_io_error;
 pub use herder_process::{
-    Activity, Death, OutOfMemory, Signal, reap_orphans, reset_signals, return_large_buffers, thread_builder,
+    Activity, Death, OutOfMemory, Signal, raise_descriptor_limit, reap_orphans, reset_signals, return_large_buffers,
+    thread_builder,
 };
 #[cfg(feature = "census")]
 pub use herder_process::{census, in_fork};

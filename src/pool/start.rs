@@ -6,6 +6,7 @@ use actix_rt::{Arbiter, System};
 use herder_actors::{InvalidConfig, PoolClient, PoolSupervisor, thread_builder};
 use std::{
     future::{Future, IntoFuture},
+    io,
     pin::Pin,
     time::Duration,
 };
@@ -118,9 +119,14 @@ async fn on_own_thread(
     let (started, client) = oneshot::channel();
     let name = format!("herder-{}", config.name());
     let body = move || {
-        System::new().block_on(async move {
+        // Made here, since actix panics if it can't be: it takes three descriptors.
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(started.send(Err(not_started(&error)))),
+        };
+        System::with_tokio_rt(move || runtime).block_on(async move {
             let (supervisor, gone) = supervise(config).watched();
-            if started.send(PoolClient::start(supervisor)).is_ok() {
+            if started.send(Ok(PoolClient::start(supervisor))).is_ok() {
                 gone.await;
             }
         });
@@ -128,5 +134,11 @@ async fn on_own_thread(
     let thread = thread_builder(name).spawn(body);
     thread
         .map_err(|error| Error::Internal { reason: format!("the pool's thread can't be started: {error}").into() })?;
-    client.await.map_err(|_| Error::Internal { reason: "the pool's thread ended before the pool began".into() })
+    client.await.map_err(|_| Error::Internal { reason: "the pool's thread ended before the pool began".into() })?
+}
+
+fn not_started(error: &io::Error) -> Error {
+    let reason =
+        format!("the runtime of the pool's thread can't be started: {}", herder_actors::explain_io_error(error));
+    Error::StartFailed { at: None, reason: reason.into(), report: Box::default() }
 }

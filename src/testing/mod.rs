@@ -52,7 +52,7 @@ pub use fresh::Fresh;
 pub use gate::Gate;
 pub use herder_actors::{
     Signal,
-    census::{Seen, stat},
+    census::{Seen, change_user, stat},
     testing::{
         Clock, End, ExitStatus, Fault, HANGING, Invocation, Launch, Launches, Line, Peer, Peers, Script, ScriptedChild,
         ScriptedWorkers, Session, Starts, capture, encoded, error, guarded, hello, lines_of, logged, ready, result,

@@ -11,12 +11,15 @@ mod efficiency;
 mod embedded;
 pub(crate) mod environment;
 mod expiry;
+#[cfg(target_os = "linux")]
+mod few_descriptors;
 mod host_killed;
 mod hung;
 mod isolation;
 mod kills;
 mod liveness;
 mod losses;
+mod other_user;
 mod overflow;
 mod panics;
 mod queue;

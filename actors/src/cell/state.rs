@@ -7,7 +7,7 @@ use crate::{
     child::ChildHandle,
     clock::Clock,
     error::Obituary,
-    launcher::Unclaimed,
+    launcher::{LaunchError, Unclaimed},
     recorder::{Descriptor, Recorder},
 };
 use foldhash::fast::FixedState;
@@ -72,7 +72,7 @@ pub(crate) enum Post {
     /// Tell the log.
     Note(Note),
     /// The launcher is done with this process: it runs, or why not.
-    Launched(WorkerRef, Result<Unclaimed, String>),
+    Launched(WorkerRef, Result<Unclaimed, LaunchError>),
     /// The end of this process was noticed.
     Gone(WorkerRef),
     /// This process lost its actor, and is being killed.

@@ -37,6 +37,39 @@ worker w7 of generation 2 is gone: signal 9 (SIGKILL); the call may have run
     assert_eq!(text, expected);
 }
 
+/// R38: where a process hung is in the long form, as in the problem document: of the last attempt, and of each before it.
+#[test]
+fn r38_the_long_form_has_the_stacks() {
+    let hung = |worker, stack: &str| {
+        let mut attempt = lost(worker, "a line");
+        attempt.report.stack = Some(stack.into());
+        attempt
+    };
+    let Attempt { worker, generation, reason, report } = hung(7, "Thread 1:\n  in wait");
+    let attempts = Attempts::default();
+    let error = Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts };
+    let text = error.after(vec![hung(5, "in hang")]).in_full().to_string();
+    assert!(
+        text.contains(
+            "(SIGKILL)\n  stack:\n  | in hang\n  printed last:\n  | a line\n  stack:\n  | Thread 1:\n  |   in wait\n"
+        ),
+        "{text}"
+    );
+}
+
+/// R38, R13: a start without descriptors names the limit, and does not blame the folder.
+#[test]
+fn r38_a_start_without_descriptors_names_the_limit() {
+    let without = || std::io::Error::from_raw_os_error(24);
+    let error =
+        crate::LaunchError::from(herder_process::SpawnError::Keeper { what: "watchdog process", source: without() });
+    assert!(error.is_out_of_descriptors());
+    let limit = herder_process::descriptor_limit().unwrap();
+    let expected = format!("this process has no file descriptors left, its limit is {limit} (`ulimit -n`)");
+    assert!(error.to_string().ends_with(&expected), "{error}");
+    assert!(!crate::LaunchError::from("it is broken").is_out_of_descriptors());
+}
+
 #[test]
 fn r38_a_problem_has_the_attempts_with_their_own_errors() {
     let told = problem(&worker_lost(vec![lost(5, "a line"), lost(6, "")]));

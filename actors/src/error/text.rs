@@ -107,6 +107,9 @@ fn write_report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     if let Some(traceback) = &report.traceback {
         write_lines(f, "traceback", traceback.lines())?;
     }
+    if let Some(stack) = &report.stack {
+        write_lines(f, "stack", stack.lines())?;
+    }
     write_lines(f, "printed last", report.stderr_tail.iter().map(String::as_str))
 }
 

@@ -19,7 +19,8 @@ pub use inject::{InjectPanic, InjectStop};
 pub(crate) use inject::{Panic, injected};
 pub use pool::{
     GetBreaker, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, LeftWorker, ListWorkers,
-    PoolHealth, RecordOutcome, ReleasePayload, ResetBreaker, Shutdown, ShutdownReport, WaitReady, WorkerInfo,
+    PoolHealth, PrepareShutdown, RecordOutcome, ReleasePayload, ResetBreaker, Shutdown, ShutdownReport, WaitReady,
+    WorkerInfo,
 };
 pub use sessions::{
     CleanupStaleSessions, EndSession, GetSessionInfo, GetTrail, ListSessions, TrackSession, UpdateSessionActivity,

@@ -75,6 +75,12 @@ pub struct GetQuarantine;
 #[rtype(result = "Result<bool>")]
 pub struct ReleasePayload(pub Fingerprint);
 
+/// Announces a [`Shutdown`]. The pool takes calls as before, but a worker that ended is started again only if a call waits for one. `herder serve`
+/// sends it at the signal, since a service manager may end all workers at that moment, and the pools shut down when requests have finished.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<()>")]
+pub struct PrepareShutdown;
+
 /// Ends the pool: no new calls, those there are finish within the time or are answered `PoolClosed`, then the workers end.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<ShutdownReport>")]

@@ -11,6 +11,7 @@ mod refused;
 mod tests;
 mod trust;
 
+use crate::launcher::LaunchError;
 use herder_process::thread_builder;
 use place::{Package, Places};
 use std::{
@@ -37,16 +38,19 @@ static CURRENT: Mutex<Weak<Package>> = Mutex::new(Weak::new());
 /// does not answer must block neither the pool nor the end of its runtime.
 ///
 /// # Errors
-/// In words: which places were tried, what is wrong with each, and which variables name others.
-pub(crate) async fn installed() -> Result<Installed, String> {
+/// In words: which places were tried, what is wrong with each, and which variables name others; or that the host has no descriptors left, which
+/// is no matter of the places.
+pub(crate) async fn installed() -> Result<Installed, LaunchError> {
     let (reply, answer) = oneshot::channel();
     let run = move || drop(reply.send(install())); // whoever asked may have left
     let thread = thread_builder("herder-package").spawn(run);
-    thread.map_err(|error| format!("no thread to write the embedded Python package: {error}"))?;
-    answer.await.unwrap_or_else(|_| Err("the embedded Python package was not written: its thread ended".into()))
+    thread.map_err(|error| LaunchError::new(format!("no thread to write the embedded Python package: {error}")))?;
+    answer
+        .await
+        .unwrap_or_else(|_| Err(LaunchError::new("the embedded Python package was not written: its thread ended")))
 }
 
-fn install() -> Result<Installed, String> {
+fn install() -> Result<Installed, LaunchError> {
     let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
     let places = Places::here();
     if let Some(package) = current.upgrade().filter(|package| package.is_sound(&places)) {

@@ -5,7 +5,7 @@ use super::{
     refused::Refused,
     trust::{Folder, Owners},
 };
-use crate::events::EventLog;
+use crate::{events::EventLog, launcher::LaunchError};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use std::{
     env,
@@ -63,11 +63,12 @@ impl Places {
     }
 
     /// The package in the first place that will do.
-    pub(super) fn install(&self) -> Result<Package, String> {
+    pub(super) fn install(&self) -> Result<Package, LaunchError> {
         let mut tried = String::new();
         if let Some((key, folder)) = &self.cache {
             match self.cached(key, folder) {
                 Ok(path) => return Ok(Package { path, private: None }),
+                Err(refused) if refused.is_out_of_descriptors() => return Err(no_descriptors(&refused)),
                 Err(refused) => {
                     let key = *key;
                     let _ = write!(tried, "{key}: {refused}; "); // it cannot fail
@@ -80,14 +81,15 @@ impl Places {
         for folder in &self.temporary {
             match self.private(folder) {
                 Ok(package) => return Ok(package),
+                Err(refused) if refused.is_out_of_descriptors() => return Err(no_descriptors(&refused)),
                 Err(refused) => _ = write!(tried, "temporary folder: {refused}; "),
             }
         }
-        Err(format!(
+        Err(LaunchError::new(format!(
             "the embedded Python package can't be written ({}); set XDG_CACHE_HOME, HOME or TMPDIR to a folder that this \
              user can write and others cannot",
             tried.trim_end_matches("; ")
-        ))
+        )))
     }
 
     /// The package in the cache folder. What is there and is not as it should be is replaced.
@@ -101,10 +103,12 @@ impl Places {
         };
         let parent = cache.own("herder")?;
         let path = parent.path().join(format!("python-{}-{:016x}", env!("CARGO_PKG_VERSION"), fingerprint()));
-        if contents::verify(&path, self.owners).is_err() {
-            write_beside(parent.path(), &path)?;
-            contents::verify(&path, self.owners)?;
+        match contents::verify(&path, self.owners) {
+            Ok(()) => return Ok(path),
+            Err(refused) if refused.is_out_of_descriptors() => return Err(refused), // nothing is wrong with what is there
+            Err(_) => write_beside(parent.path(), &path)?,
         }
+        contents::verify(&path, self.owners)?;
         Ok(path)
     }
 
@@ -121,6 +125,11 @@ impl Places {
         contents::verify(&path, self.owners)?;
         Ok(Package { path, private: Some((dir, lock)) })
     }
+}
+
+/// Another place would not do better.
+pub(super) fn no_descriptors(refused: &Refused) -> LaunchError {
+    LaunchError::out_of_descriptors(format!("the embedded Python package cannot be checked: {refused}"))
 }
 
 /// Writes the package beside its place and renames it: processes that start at the same moment see all of it or nothing.

@@ -6,7 +6,7 @@ use std::{io, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
     /// The system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), herder_process::explain(source))]
     Io { path: PathBuf, source: io::Error },
     /// Somebody else could change what is there.
     #[error("{} belongs to another user ({owner})", path.display())]
@@ -25,6 +25,11 @@ pub(super) enum Refused {
 impl Refused {
     pub(super) fn io(path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
         Self::Io { path: path.into(), source: source.into() }
+    }
+
+    /// Whether the host has no descriptors left: the place may well do.
+    pub(super) fn is_out_of_descriptors(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if herder_process::is_out_of_descriptors(source))
     }
 
     /// Whether there was nothing at that path.

@@ -183,7 +183,7 @@ fn folders_that_another_user_made_are_not_used() {
 fn the_last_error_says_what_to_set() {
     let places =
         Places { cache: Some(("HOME", "/proc/self".into())), temporary: vec!["/proc".into()], owners: Owners::here() };
-    let error = places.install().unwrap_err();
+    let error = places.install().unwrap_err().to_string();
     for part in ["can't be written", "HOME: /proc/", "temporary folder: /proc", "XDG_CACHE_HOME", "TMPDIR"] {
         assert!(error.contains(part), "{part}: {error}");
     }
@@ -197,4 +197,15 @@ fn xdg_cache_home_is_made() {
     let package = places.install().unwrap();
     let cache = Folder::walk(&dir.path().join("cache"), Owners::here()).unwrap();
     assert!(package.path().starts_with(cache.path()));
+}
+
+/// R13: a host without descriptors says so, whatever place it looked at: not that the package can't be written. Nothing is tried elsewhere.
+#[test]
+fn r13_a_host_without_descriptors_blames_no_folder() {
+    let refused = Refused::io("/somewhere", std::io::Error::from_raw_os_error(24));
+    assert!(refused.is_out_of_descriptors());
+    let error = super::place::no_descriptors(&refused);
+    assert!(error.is_out_of_descriptors() && error.to_string().contains("(`ulimit -n`)"), "{error}");
+    assert!(!error.to_string().contains("can't be written"), "{error}");
+    assert!(!Refused::io("/somewhere", std::io::Error::from_raw_os_error(2)).is_out_of_descriptors());
 }

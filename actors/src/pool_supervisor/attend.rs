@@ -8,7 +8,7 @@ use crate::{
     child::ChildHandle,
     error::Obituary,
     events::EventLog,
-    launcher::Unclaimed,
+    launcher::{LaunchError, Unclaimed},
 };
 use actix::{Actor, ActorContext, Handler, Message};
 use herder_core::{Doom, End, ExitStatus, Input, Note, PoolName, WorkerRef};
@@ -124,7 +124,7 @@ impl Active {
             }
             if let Some(cell) = cell.upgrade() {
                 let reason = format!("its launcher did not return within {}", humantime::format_duration(timeout));
-                cell.borrow_mut().post(Post::Launched(at, Err(reason)));
+                cell.borrow_mut().post(Post::Launched(at, Err(reason.into())));
             }
             let launched = launching.await;
             returned(&cell, at, launched);
@@ -132,12 +132,13 @@ impl Active {
     }
 
     /// A start came to something: an actor takes charge of the process, or the core hears that there is none.
-    fn launched(&mut self, at: WorkerRef, launched: Result<Unclaimed, String>) {
+    fn launched(&mut self, at: WorkerRef, launched: Result<Unclaimed, LaunchError>) {
         let is_wanted = self.cell.borrow().core().is_starting(at);
         match launched.map(Unclaimed::claim) {
             Ok(Some(launched)) if is_wanted => {
                 let actor = WorkerActor::new(self.cell.clone(), at, launched).start();
                 self.workers.insert(at.worker, (at, actor));
+                self.shortage_is_over();
             }
             Ok(Some(launched)) => {
                 launched.child.kill(); // the pool was told to stop it, or was built anew, while it was spawned
@@ -147,10 +148,20 @@ impl Active {
             // The second answer of a start that was given up before tells nothing new.
             Err(_) if !self.has_process(at) => {}
             Err(reason) => {
-                let obituary = Obituary { detail: Some(reason.into()), ..Obituary::default() };
-                let end = End { status: ExitStatus::Unknown, doom: None };
+                let obituary = Obituary { detail: Some(reason.to_string().into()), ..Obituary::default() };
+                let doom = reason.is_out_of_descriptors().then_some(Doom::NoDescriptors);
+                let end = End { status: ExitStatus::Unknown, doom };
                 let _ = with(&self.cell, |state| state.exited(at, end, obituary, None));
             }
+        }
+    }
+
+    fn shortage_is_over(&self) {
+        if self.is_short.replace(false) {
+            let pool = self.pool();
+            self.events().queue(Level::INFO, move || {
+                tracing::info!(%pool, "the host has file descriptors again: workers start");
+            });
         }
     }
 
@@ -215,6 +226,8 @@ impl Active {
         let (pool, events) = (self.pool(), self.events());
         match note {
             Note::Died(at, end) => self.log_end("worker lost", crate::error::ended, at, &end),
+            // One line for each time that descriptors run out: starts are tried again and again until there are some.
+            Note::StartFailed(_, End { doom: Some(Doom::NoDescriptors), .. }) if self.is_short.replace(true) => {}
             Note::StartFailed(at, end) => {
                 self.log_end("worker could not be started", crate::error::start_failed, at, &end);
             }
@@ -271,9 +284,9 @@ impl Active {
 }
 
 /// A launcher came to an end. Where the pool has given the start up, its process is killed and its error is told nobody.
-fn returned(cell: &WeakCell, at: WorkerRef, launched: Result<Result<Unclaimed, String>, JoinError>) {
+fn returned(cell: &WeakCell, at: WorkerRef, launched: Result<Result<Unclaimed, LaunchError>, JoinError>) {
     let Some(cell) = cell.upgrade() else { return };
-    let launched = launched.unwrap_or_else(|error| Err(format!("its launcher failed: {error}")));
+    let launched = launched.unwrap_or_else(|error| Err(format!("its launcher failed: {error}").into()));
     let mut state = cell.borrow_mut();
     state.launcher_returned(at);
     state.post(Post::Launched(at, launched));

@@ -2,8 +2,8 @@
 
 use super::{Active, PoolSupervisor, affinity};
 use crate::{
-    Error, GetPoolName, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, Recording, Result,
-    Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::emitted,
+    Error, GetPoolName, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, PrepareShutdown,
+    Recording, Result, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::emitted,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
 use herder_core::{Core, Doom, Input, PoolName, PoolState};
@@ -39,6 +39,14 @@ impl Handler<KillWorker> for PoolSupervisor {
             active.with(|state| state.handle(Input::Kill { at, doom: Doom::Requested }))?;
             Ok(waiter)
         }))
+    }
+}
+
+impl Handler<PrepareShutdown> for PoolSupervisor {
+    type Result = Result<()>;
+
+    fn handle(&mut self, _: PrepareShutdown, _: &mut Self::Context) -> Self::Result {
+        self.active(|active| active.with(|state| state.handle(Input::PrepareShutdown)))
     }
 }
 

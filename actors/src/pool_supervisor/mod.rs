@@ -88,6 +88,8 @@ struct Active {
     workers: HashMap<WorkerId, (WorkerRef, Addr<WorkerActor>)>,
     affinity: affinity::Affinity,
     waiters: Waiters,
+    /// Starts fail since the host has no descriptors left, and the log was told.
+    is_short: std::cell::Cell<bool>,
     started_at: SystemTime,
     _tasks: Tasks,
     _registration: Registration,
@@ -136,6 +138,7 @@ impl PoolSupervisor {
             workers: HashMap::new(),
             affinity: affinity::Affinity::start(&cell),
             waiters: Waiters::default(),
+            is_short: std::cell::Cell::default(),
             started_at: SystemTime::now(),
             _tasks: Tasks::start(&cell, ctx.address().downgrade()),
             _registration: registration,

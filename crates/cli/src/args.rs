@@ -35,7 +35,7 @@ Examples:
   herder serve carts.py:app --enhanced --pool-size 4
   curl -s localhost:7878/v1/pools/basic/call/echo -d '{\"x\":1}'
 
-Ctrl-C and SIGTERM let requests finish and stop the workers; a second one stops now.
+Ctrl-C and SIGTERM let requests finish and stop the workers; another one, a second or more later, stops at once.
 
 Exit codes: 0 ended by a signal, in order; 1 no worker of any pool has started, and each pool used up its restarts, or the server
 could not run; 2 the arguments or the configuration are wrong; 130, 143 a second signal.";

@@ -1,17 +1,27 @@
-//! Ctrl-C and SIGTERM: the first asks for an end in order, the second for an end now.
+//! Ctrl-C and SIGTERM: the first asks for an end in order, one that comes more than a second later for an end now. SIGHUP: does nothing in a server
+//! without a terminal.
 
 use crate::{
     failure::{Failure, Outcome},
     logs,
 };
 use herder::config::duration;
-use std::time::Duration;
-use tokio::signal::unix::{self, SignalKind};
+use std::{fs::File, time::Duration};
+use tokio::{
+    signal::unix::{self, SignalKind},
+    time::{Instant, timeout_at},
+};
+
+/// Signals that follow the first one so soon are the same stop: `timeout` and some supervisors signal the process and then its group, and a shell
+/// and a supervisor may both pass on a Ctrl-C.
+const SAME_STOP: Duration = Duration::from_secs(1);
 
 /// The signals that end a server. Those that come while nobody waits are kept.
 pub(crate) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
+    /// `None`: it keeps its disposition.
+    hangup: Option<unix::Signal>,
 }
 
 /// Which came.
@@ -24,15 +34,48 @@ pub(crate) enum Ended {
 impl Signals {
     pub(crate) fn new() -> Outcome<Self> {
         let listen = |kind| unix::signal(kind).map_err(Failure::failed);
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, hangup: None })
     }
 
-    /// The next one.
+    /// Those of a server. Without a controlling terminal it outlives SIGHUP, which daemons get to read their configuration again. With one
+    /// SIGHUP keeps its disposition: it means that the terminal was closed, and ends the server as it ends any program there, unless `nohup`
+    /// ignores it.
+    pub(crate) fn of_a_server() -> Outcome<Self> {
+        let has_terminal = File::open("/dev/tty").is_ok();
+        let hangup = (!has_terminal).then(|| unix::signal(SignalKind::hangup())).transpose();
+        Ok(Self { hangup: hangup.map_err(Failure::failed)?, ..Self::new()? })
+    }
+
+    /// The next one that ends the server.
     pub(crate) async fn next(&mut self) -> Ended {
-        tokio::select! {
-            _ = self.interrupt.recv() => Ended::Interrupt,
-            _ = self.terminate.recv() => Ended::Terminate,
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return Ended::Interrupt,
+                _ = self.terminate.recv() => return Ended::Terminate,
+                () = received(&mut self.hangup) => {
+                    tracing::warn!("SIGHUP ignored: the configuration cannot be reloaded yet; restart the server to change it");
+                }
+            }
         }
+    }
+
+    /// The next one that asks for an end now.
+    #[expect(clippy::disallowed_methods, reason = "signals within a second of the first are the same stop")]
+    pub(crate) async fn again(&mut self) -> Ended {
+        let same_until = Instant::now() + SAME_STOP;
+        while let Ok(same) = timeout_at(same_until, self.next()).await {
+            tracing::info!("{}: within a second of the first signal, the same stop", same.name());
+        }
+        self.next().await
+    }
+}
+
+/// Ends when it was received: never, where nobody listens.
+async fn received(signal: &mut Option<unix::Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -41,7 +84,9 @@ impl Ended {
     pub(crate) fn announce(self, within: Duration) {
         let signal = self.name();
         let within = duration::show(within);
-        tracing::info!("{signal}: requests and calls may finish within {within}; a second signal stops now");
+        tracing::info!(
+            "{signal}: requests and calls may finish within {within}; another signal, a second or more from now, stops at once"
+        );
     }
 
     /// Ends the process, with the exit code shells know a signal by. The watchdog kills what is left of the workers.

@@ -9,6 +9,8 @@ mod calls;
 mod chaos;
 mod commands;
 mod connections;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod environment;
 mod errors;
 mod guards;

@@ -1,9 +1,9 @@
 //! Signals that a service meets: those its starter ignores or blocks, and a SIGTERM that comes to every process of it.
 
-use crate::support::{Server, folder, is_alive, until};
+use crate::support::{Reply, Server, folder, is_alive, post, until};
 use herder::testing::Signal;
 use serde_json::json;
-use std::fs;
+use std::{fs, io::Write, net::TcpStream, os::unix::process::ExitStatusExt};
 
 /// One worker with commands that start programs.
 const CONFIG: &str = "[pools.one]\nworker_type = 'enhanced'\napp = 'starts.py:app'\npool_size = 1\noverflow = 0\n";
@@ -30,11 +30,32 @@ def wait(file: str):
     return "waited"
 
 @app.command
+def wait_longer(file: str):
+    answer = wait(file)
+    time.sleep(0.5)
+    return answer
+
+@app.command
 def program(started: str):
     child = subprocess.Popen(["sleep", "1000"])
     with open(started + ".new", "w") as file: file.write(str(child.pid))
     os.rename(started + ".new", started)
     return child.wait()
+"#;
+
+/// A worker that writes down each of its starts, and that SIGTERM ends.
+const MORTAL: &str = r#"
+import os, signal
+import herder
+app = herder.App()
+
+@app.command
+def nothing(): pass
+
+@app.on_start
+def start():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with open("started", "a") as file: print(os.getpid(), file=file)
 "#;
 
 /// `nohup`, a starter that wants no zombies, and one that blocks signals to read them from a descriptor.
@@ -118,6 +139,92 @@ fn r30_a_sigterm_to_every_process_ends_what_handlers_started() {
     let program: u32 = fs::read_to_string(started).unwrap().parse().unwrap();
     terminate(children(server.pid()).into_iter().chain([program, server.pid()]));
     assert_eq!(running.join().unwrap().result(), &json!(-15));
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// Sends several signals of which the server sees the first only when all are there.
+fn at_once(server: &Server, signals: &[Signal]) {
+    server.signal(Signal::STOP);
+    until("it is stopped", || herder::testing::stat(server.pid()).is_some_and(|seen| seen.state == 'T'));
+    signals.iter().for_each(|signal| server.signal(*signal));
+    server.signal(Signal::CONT);
+}
+
+/// R30: `timeout`, shells and some supervisors send two signals: the second is the same stop, and calls in flight are answered.
+#[test]
+fn r30_two_signals_within_a_second_are_one_stop() {
+    let mut server = started_by("");
+    let body = json!({ "file": server.file("go") }).to_string();
+    let running = server.background("one/wait", &body, &[]);
+    server.until_queue("one", 0, 1);
+    at_once(&server, &[Signal::INT, Signal::TERM]);
+    server.until_logged("the same stop");
+    fs::write(server.file("go"), "").unwrap();
+    assert_eq!(running.join().unwrap().result(), "waited");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// R30: SIGHUP in a server without a terminal is logged, each time, and changes nothing.
+#[test]
+fn r30_sighup_without_a_terminal_is_ignored() {
+    let mut server = started_by("os.setsid()");
+    let worker = server.call("one/pid", "{}", &[]).result().clone();
+    for times in 1..=2 {
+        server.signal(Signal::HUP);
+        until("it is logged", || server.log().matches("SIGHUP ignored").count() == times);
+    }
+    assert_eq!(server.call("one/pid", "{}", &[]).result(), &worker);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// R30: with a terminal SIGHUP means that it was closed, and ends the server as any program there. No process of it is left.
+#[test]
+fn r30_a_terminal_that_closes_ends_the_server() {
+    let terminal = "os.setsid(); (ours, theirs) = os.openpty(); os.set_inheritable(ours, True); os.open(os.ttyname(theirs), os.O_RDWR)";
+    let mut server = started_by(terminal);
+    let processes = children(server.pid());
+    server.signal(Signal::HUP);
+    assert_eq!(server.wait().signal(), Some(1));
+    until("its worker and its watchdog are gone", || !processes.iter().any(|&pid| is_alive(pid.into())));
+}
+
+/// R30: the service manager's SIGTERM ends workers too (those that do not ignore it): none is started again while the server ends.
+#[test]
+fn r30_no_worker_is_started_again_while_the_server_ends() {
+    let folder = folder(&format!("{CONFIG}{}", CONFIG.replace("one", "two").replace("starts.py", "mortal.py")));
+    fs::write(folder.path().join("starts.py"), STARTS).unwrap();
+    fs::write(folder.path().join("mortal.py"), MORTAL).unwrap();
+    let mut server = Server::start(folder, &[], &[]);
+    server.until_ready();
+    let body = json!({ "file": server.file("go") }).to_string();
+    let running = server.background("one/wait_longer", &body, &[]);
+    server.until_queue("one", 0, 1);
+    server.signal(Signal::TERM);
+    server.until_logged("requests and calls may finish within 10s");
+    until("no connection is accepted", || TcpStream::connect(server.address).is_err());
+    let mortal = fs::read_to_string(server.file("started")).unwrap();
+    herder::testing::signal(mortal.trim().parse().unwrap(), Signal::TERM).unwrap();
+    server.until_logged("worker lost");
+    fs::write(server.file("go"), "").unwrap();
+    assert_eq!(running.join().unwrap().result(), "waited");
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(fs::read_to_string(server.file("started")).unwrap(), mortal, "it was started once");
+}
+
+/// R30: but for a call that waits for one: here of a request whose body comes late.
+#[test]
+fn r30_a_worker_is_started_for_a_call_that_waits_while_the_server_ends() {
+    let mut server = started_by("");
+    let worker = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
+    let mut late = post("/v1/pools/one/call/pid", "").header("Content-Length", "2").open(server.address);
+    server.signal(Signal::TERM);
+    server.until_logged("requests and calls may finish within 10s");
+    until("no connection is accepted", || TcpStream::connect(server.address).is_err());
+    herder::testing::signal(u32::try_from(worker).unwrap(), Signal::KILL).unwrap();
+    server.until_logged("worker lost");
+    late.write_all(b"{}").unwrap();
+    assert_ne!(Reply::read(late).result(), worker);
     assert_eq!(server.wait().code(), Some(0));
 }
 

@@ -113,6 +113,8 @@ pub enum Doom {
     Shutdown,
     /// The actor in charge of it panicked.
     ActorPanicked,
+    /// It could not even be started: the host had no descriptors left. Nothing is wrong with the worker.
+    NoDescriptors,
 }
 
 impl Doom {
@@ -143,6 +145,7 @@ impl fmt::Display for Doom {
             Self::Idle => "stopped: overflow worker without work",
             Self::Shutdown => "stopped: the pool shuts down",
             Self::ActorPanicked => "killed: its actor panicked",
+            Self::NoDescriptors => "not started: the host had no file descriptors left",
         })
     }
 }

@@ -108,6 +108,17 @@ pub fn descriptors(pid: u32) -> BTreeMap<u32, String> {
     names.into_iter().filter_map(|fd| Some((fd, target(fd)?))).collect()
 }
 
+/// Makes this process, all its threads, another user and group, without supplementary groups, as a server does that was started as root.
+///
+/// # Errors
+/// It is not root.
+#[expect(unsafe_code, reason = "these calls have no safe interface for all threads of a process")]
+pub fn change_user(id: u32) -> std::io::Result<()> {
+    // SAFETY: plain system calls, which the C library makes in every thread.
+    let results = unsafe { [libc::setgroups(0, std::ptr::null()), libc::setgid(id), libc::setuid(id)] };
+    if results == [0; 3] { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
 /// Returns how many bytes a process has in main memory, shared pages too (`RSS` of ps); `None` if it is gone.
 pub fn resident_bytes(pid: u32) -> Option<u64> {
     activity::resident_bytes(pid)

@@ -8,9 +8,13 @@ use crate::{
     output::{Stream, Tail},
     stack::Stack,
     waker::Waker,
+    watchdog::Watchdog,
 };
 use herder_core::ExitStatus;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, Uid, geteuid, kill_process, kill_process_group},
+};
 use std::{
     fmt,
     os::unix::net::UnixStream,
@@ -175,7 +179,11 @@ pub(crate) struct Process {
     pub(crate) label: Arc<str>,
     /// The process that started it. A forked copy of the host has these handles too, but not the right to use them.
     host: u32,
+    /// The user that it was started as.
+    user: Uid,
     reaped: Mutex<bool>,
+    /// A signal for its group that this process could not send, or not to all of it: the watchdog does.
+    denied: Mutex<Option<Signal>>,
     /// Whether it was sent a `SIGKILL` from here.
     killed: AtomicBool,
     death: OnceLock<Death>,
@@ -199,7 +207,9 @@ impl Process {
             pid,
             label,
             host: std::process::id(),
+            user: geteuid(),
             reaped: Mutex::new(false),
+            denied: Mutex::new(None),
             killed: AtomicBool::new(false),
             death: OnceLock::new(),
             ladder: Mutex::new(Ladder::Standing),
@@ -219,11 +229,33 @@ impl Process {
         if signal == Signal::KILL {
             self.killed.store(true, Ordering::Relaxed);
         }
-        // The only error there can be is that nobody is left to receive it.
-        let _ = match target {
+        // There are two errors: nobody is left to receive it, or this process has changed its user and may not send it.
+        let sent = match target {
             Target::Leader => kill_process(self.pid, signal),
             Target::Group => kill_process_group(self.pid, signal),
         };
+        // The system also calls it a success if one process of the group got the signal.
+        if target == Target::Group && (sent == Err(Errno::PERM) || self.user != geteuid()) {
+            self.deny(signal);
+        }
+    }
+
+    /// SIGKILL is the last word.
+    fn deny(&self, signal: Signal) {
+        let mut denied = lock(&self.denied);
+        if *denied != Some(Signal::KILL) {
+            *denied = Some(signal);
+            self.warden.wake();
+        }
+    }
+
+    /// Has the watchdog send what this process could not: it is still the user that the host was. On the warden's thread, since whoever kills must
+    /// not wait for a watchdog that is being started.
+    pub(crate) fn relay(&self, watchdog: &Mutex<Watchdog>) {
+        let denied = lock(&self.denied).take();
+        if let Some(signal) = denied {
+            lock(watchdog).signal(self.pid, signal);
+        }
     }
 
     /// Whether it was sent a `SIGKILL` from here.

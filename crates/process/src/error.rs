@@ -1,5 +1,6 @@
 //! Why a worker could not be started. The errors of this crate's one boundary; no state.
 
+use crate::limits::{self, is_out_of_descriptors};
 use rustix::io::Errno;
 use std::{io, path::PathBuf};
 
@@ -44,7 +45,7 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// The system is out of descriptors, processes or memory. May pass.
-    #[error("out of resources while starting `{}`: {source}", program.display())]
+    #[error("out of resources while starting `{}`: {}", program.display(), limits::explain(source))]
     Resources {
         /// As it was given.
         program: PathBuf,
@@ -60,7 +61,7 @@ pub enum SpawnError {
         limit: usize,
     },
     /// One of the crate's own threads or its watchdog process could not be started, so no worker was. May pass.
-    #[error("can't start the {what} that looks after workers: {source}")]
+    #[error("can't start the {what} that looks after workers: {}", limits::explain(source))]
     Keeper {
         /// Which thread or process.
         what: &'static str,
@@ -86,6 +87,14 @@ impl SpawnError {
         match self {
             Self::Resources { .. } | Self::TooManyWorkers { .. } => true,
             Self::Keeper { source, .. } => is_shortage(source),
+            _ => false,
+        }
+    }
+
+    /// Whether this process, or the system, has no descriptor left: nothing is wrong with the command.
+    pub fn is_out_of_descriptors(&self) -> bool {
+        match self {
+            Self::Resources { source, .. } | Self::Keeper { source, .. } => is_out_of_descriptors(source),
             _ => false,
         }
     }

@@ -10,7 +10,7 @@
 use crate::{
     fork::{exit, fork},
     image::Image,
-    signals, usage,
+    limits, signals, usage,
     watchdog::{Record, register},
 };
 use rustix::{
@@ -90,7 +90,9 @@ impl Launch {
         // Before exec, so that there is no moment in which the host could die and leave a group nobody knows. If the watchdog
         // is gone this fails; the spawner registers the group again with its successor.
         let _ = register(&self.lifeline, Record::add(getpid()));
-        retry_on_intr(|| write(&self.report, &usage::own_peak().to_ne_bytes())).map(|_| ())
+        retry_on_intr(|| write(&self.report, &usage::own_peak().to_ne_bytes()))?;
+        limits::give_back(); // last: it may be below the numbers of the descriptors used above
+        Ok(())
     }
 
     fn change_directory(&self) -> Result<(), Errno> {

@@ -20,6 +20,7 @@
 //! - A process that leaves its worker's group (`setsid`) is out of reach. It loses the pipes when the worker ends.
 //! - A host that forks *itself* can't use this crate in the forked child: [`spawn`] says [`SpawnError::Forked`] there, and
 //!   handles copied by the fork do nothing.
+//! - A host that changes its user (`setuid`) may not signal workers that it started before. The watchdog does, unless it was replaced after the change.
 //! - A host that ignores `SIGCHLD`, or waits for any child, takes exit statuses away: they read [`ExitStatus::Unknown`]. The group of
 //!   such a worker is killed all the same: by its pidfd since Linux 6.9, before that if no process has its number by then and it is of
 //!   the host's session, elsewhere not. A process may have inherited that it ignores `SIGCHLD`: [`reset_signals`] sets the default.
@@ -53,6 +54,7 @@ mod host;
 mod image;
 mod ladder;
 mod launch;
+mod limits;
 mod log;
 mod memory;
 mod output;
@@ -74,6 +76,7 @@ pub use command::Command;
 pub use error::SpawnError;
 pub use herder_core::ExitStatus;
 pub use host::spawn;
+pub use limits::{descriptor_limit, explain, is_out_of_descriptors, raise_descriptor_limit};
 pub use memory::{Death, OutOfMemory};
 pub use process_mark::ProcessMark;
 #[cfg(feature = "census")]

@@ -111,6 +111,7 @@ impl Warden {
     fn turn(&mut self, buffer: &mut [u8]) -> Turn {
         self.living.extend(self.arrivals.try_iter());
         self.climb(Instant::now());
+        self.living.iter().for_each(|live| live.process.relay(&self.watchdog));
         let events = self.wait();
         if events.contains(&Event::Wakeup) && !self.wakeups.take() {
             return Turn::Last;
@@ -260,7 +261,10 @@ impl Live {
         let by_others = status == KILLED && !self.process.was_killed();
         match ended {
             Look::Stolen => group::kill_left(self.process.pid, self.exit.descriptor(), self.origin.session),
-            Look::Running | Look::Ended(_) => self.process.send(Signal::KILL, Target::Group),
+            Look::Running | Look::Ended(_) => {
+                self.process.send(Signal::KILL, Target::Group);
+                self.process.relay(watchdog); // before it forgets the group
+            }
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
             (0..LAST_READS).take_while(|_| self.read(stream, buffer, log)).count();

@@ -11,7 +11,7 @@ use record::Table;
 use rustix::{
     io::{Errno, retry_on_intr},
     net::{RecvFlags, SendFlags, recv, send},
-    process::{Pid, Signal, kill_process},
+    process::{Pid, Signal, WaitIdOptions, kill_process},
 };
 use std::{
     collections::HashSet,
@@ -41,12 +41,16 @@ impl Running {
     /// the pidfd is not.
     fn end(&self) {
         let pidfd = self.pidfd.as_ref().map(AsFd::as_fd);
-        let _ = match pidfd {
+        let killed = match pidfd {
             #[cfg(target_os = "linux")]
             Some(pidfd) => rustix::process::pidfd_send_signal(pidfd, Signal::KILL),
             _ => kill_process(self.pid, Signal::KILL),
         };
-        exit::bury(self.pid, pidfd);
+        // A host that has changed its user since may not kill it: then it is not waited for, as it may be stopped.
+        let lives = || matches!(exit::wait(self.pid, pidfd, WaitIdOptions::NOHANG), Ok(None));
+        if killed != Err(Errno::PERM) || !lives() {
+            exit::bury(self.pid, pidfd);
+        }
     }
 }
 
@@ -90,6 +94,13 @@ impl Watchdog {
     pub(crate) fn remove(&mut self, group: Pid) {
         self.groups.remove(&group.as_raw_nonzero().get());
         self.tell(Record::remove(group));
+    }
+
+    /// Signals a group that this process may not signal: it has changed its user since the group started. The watchdog has not.
+    pub(crate) fn signal(&mut self, group: Pid, signal: Signal) {
+        if self.groups.contains(&group.as_raw_nonzero().get()) {
+            self.tell(Record::signal(group, signal));
+        }
     }
 
     /// Replaces a watchdog that is gone or does not listen.

@@ -216,8 +216,11 @@ async fn starve() {
     let limit = getrlimit(Resource::Nofile);
     let open = descriptors(std::process::id()).len() as u64;
     setrlimit(Resource::Nofile, rustix::process::Rlimit { current: Some(open + 3), ..limit }).unwrap();
-    let error = spawn(shell("true")).await.err();
+    let error = spawn(shell("true")).await.err().unwrap();
+    let names_the_limit = error.to_string().ends_with(&format!("its limit is {} (`ulimit -n`)", open + 3));
     setrlimit(Resource::Nofile, limit).unwrap();
-    let named = error.is_some_and(|error| matches!(error, SpawnError::Resources { .. }) && error.is_resource());
-    println!("\n{named} {}", spawn(shell("true")).await.is_ok());
+    let named = |error: SpawnError| {
+        error.is_resource() && error.is_out_of_descriptors() && matches!(error, SpawnError::Resources { .. })
+    };
+    println!("\n{} {}", names_the_limit && named(error), spawn(shell("true")).await.is_ok());
 }

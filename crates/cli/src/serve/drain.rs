@@ -1,4 +1,4 @@
-//! The end in order: no new connections, requests finish, then the pools end. Bounded by the drain's time, and a little more for
+//! The end in order: no new connections, and no worker is started for its own sake any more; requests finish, then the pools end. Bounded by the drain's time, and a little more for
 //! the last answers.
 
 use super::LAST_WORDS;
@@ -20,6 +20,7 @@ impl Drain {
     pub(super) async fn run(self) {
         let Self { handle, connections, pools, within } = self;
         let started = Instant::now();
+        prepare(&pools).await;
         let mut stopped = Box::pin(handle.stop(true));
         connections.drain();
         let in_time = tokio::time::timeout(within, &mut stopped).await.is_ok();
@@ -33,6 +34,13 @@ impl Drain {
         if !in_time && tokio::time::timeout(LAST_WORDS, stopped).await.is_err() {
             tracing::warn!("{} connections were cut off", connections.open());
         }
+    }
+}
+
+/// A service manager may have ended all workers with the same signal. A pool that is gone has nothing to prepare.
+async fn prepare(pools: &[Pool]) {
+    for pool in pools {
+        _ = pool.prepare_shutdown().await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 mod banner;
+mod descriptors;
 mod drain;
 mod limits;
 mod orphans;
@@ -17,6 +18,7 @@ use crate::{
 use access::Access;
 use actix_rt::System;
 use actix_web::{App, HttpServer, dev::Server};
+use descriptors::Descriptors;
 use drain::Drain;
 use herder::{
     Pool, PoolConfig, config,
@@ -47,7 +49,8 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     limits::check(options, &source)?;
     let listener = bind(listen)?; // before any worker starts: a taken port must leave nothing behind
     let stdout = Output::start("herder-stdout", io::stdout().as_fd()).map_err(Failure::failed)?;
-    let outcome = System::new().block_on(serve(options, source, access, listener, &stdout));
+    let connections = Descriptors::raise(options.threads.into(), &source.pools).connections_per_thread()?;
+    let outcome = System::new().block_on(serve(options, source, access, Listen { listener, connections }, &stdout));
     stdout.finish(BANNER);
     outcome
 }
@@ -62,14 +65,21 @@ fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
     })
 }
 
-async fn serve(options: &Serve, source: Source, access: Access, listener: TcpListener, stdout: &Output) -> Outcome {
-    let mut signals = Signals::new()?;
+/// Where connections come in.
+struct Listen {
+    listener: TcpListener,
+    /// How many each thread may have at a time.
+    connections: usize,
+}
+
+async fn serve(options: &Serve, source: Source, access: Access, listen: Listen, stdout: &Output) -> Outcome {
+    let mut signals = Signals::of_a_server()?;
     orphans::reap_if_init()?;
-    let bound = listener.local_addr().map_err(Failure::failed)?;
+    let bound = listen.listener.local_addr().map_err(Failure::failed)?;
     let address = SocketAddr::new(bound.ip().to_canonical(), bound.port());
     let pools = start(source.pools).await?;
     let connections = Connections::default();
-    let server = http(options, &source.server, &pools, &access, &connections, listener)?;
+    let server = http(options, &source.server, &pools, &access, &connections, listen)?;
     let handle = server.handle();
     let mut serving = actix_rt::spawn(server);
     banner::print(stdout, address, &source.origin, &pools, &access);
@@ -86,7 +96,7 @@ async fn serve(options: &Serve, source: Source, access: Access, listener: TcpLis
     let drain = Drain { handle, connections, pools, within };
     tokio::select! {
         () = drain.run() => starts.outcome(),
-        again = signals.next() => again.exit_now(),
+        again = signals.again() => again.exit_now(),
     }
 }
 
@@ -111,7 +121,7 @@ fn http(
     pools: &[Pool],
     access: &Access,
     connections: &Connections,
-    listener: TcpListener,
+    listen: Listen,
 ) -> Outcome<Server> {
     let mut api =
         Api::new(pools.iter().cloned()).hosts(settings.hosts.iter().cloned()).dropped_log_lines(logs::dropped);
@@ -124,11 +134,12 @@ fn http(
     }
     let server = HttpServer::new(move || App::new().configure(api.routes()))
         .workers(options.threads.into())
+        .max_connections(listen.connections)
         .on_connect(connections.on_connect())
         .keep_alive(options.keep_alive.unwrap_or(settings.keep_alive))
         .shutdown_timeout((options.drain + LAST_WORDS).as_secs() + 1)
         .disable_signals()
-        .listen(listener)
+        .listen(listen.listener)
         .map_err(Failure::failed)?;
     Ok(server.run())
 }

@@ -223,10 +223,14 @@ impl Server {
         herder::testing::signal(self.child.id(), signal).unwrap();
     }
 
+    pub(crate) fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut ended = None;
         until("the server ends", || {
-            ended = self.child.try_wait().unwrap();
+            ended = self.try_wait();
             ended.is_some()
         });
         ended.unwrap()

@@ -9,7 +9,7 @@ impl Core {
         self.timers.len()
     }
 
-    /// Base slots with neither a process nor a start to come. Zero unless the pool failed or is closing (I7).
+    /// Base slots with neither a process nor a start to come. Zero unless the pool failed, is closing, or will soon (I7).
     pub fn missing_starts(&self) -> usize {
         self.slots.iter().filter(|slot| slot.base && matches!(slot.process, Process::Absent)).count()
     }

@@ -82,6 +82,9 @@ pub enum Input {
         /// Why.
         doom: Doom,
     },
+    /// A [`Shutdown`](Self::Shutdown) will follow. Calls are taken as before, but a worker that ended is started again only if a call waits
+    /// for one.
+    PrepareShutdown,
     /// Take no more calls, finish those there are, end the workers; what is left at `until` is answered `PoolClosed`.
     Shutdown {
         /// The end of patience.

@@ -23,7 +23,11 @@ impl Core {
             if !matches!(self.slots[place].process, Process::Scheduled { at } if at <= now) {
                 continue;
             }
-            if self.slots[place].base || self.wait_for_overflow() > 0 {
+            let is_wanted = match self.slots[place].base {
+                true => !self.starts_on_demand() || self.wait_for_a_worker() > self.places_starting(),
+                false => self.wait_for_overflow() > 0,
+            };
+            if is_wanted {
                 self.start(now, place, fx);
                 room -= 1;
             } else {

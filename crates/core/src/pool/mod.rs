@@ -68,6 +68,8 @@ pub struct Core {
     settings: Settings,
     phase: Phase,
     started: Now,
+    /// A shutdown was announced.
+    shutdown_announced: bool,
     slots: Vec<Slot>,
     calls: Calls,
     /// Waiting calls that any worker may take.
@@ -149,6 +151,7 @@ impl Core {
         Self {
             phase: Phase::Running,
             started: now,
+            shutdown_announced: false,
             slots,
             calls: Calls::default(),
             anyone: WaitQueue::default(),
@@ -190,6 +193,7 @@ impl Core {
             Input::Vitals { at, nonce, vitals } => self.examined(now, at, nonce, vitals, fx),
             Input::Exited { at, end, suspects } => self.exited(now, at, end, &suspects, fx),
             Input::Kill { at, doom } => self.doom(now, at, doom, StopHow::Kill, fx),
+            Input::PrepareShutdown => self.shutdown_announced = true,
             Input::Shutdown { until } => self.begin_drain(now, until, fx),
         }
     }
@@ -242,7 +246,7 @@ impl Core {
 impl Hash for Core {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.settings.hash(state);
-        self.phase.hash(state);
+        (self.phase, self.shutdown_announced).hash(state);
         self.slots.hash(state);
         self.anyone.hash(state);
         self.homeless.hash(state);

@@ -11,6 +11,7 @@ use crate::{
 impl Core {
     /// Starts overflow workers while more calls wait that could run there than places are on their way (R12).
     pub(super) fn want_overflow(&mut self, now: Now, fx: &mut Effects) {
+        self.want_base(now, fx);
         if !matches!(self.phase, Phase::Running) {
             return;
         }

@@ -27,6 +27,8 @@ impl Core {
                 None => Note::StartFailed(at, end),
             }));
         }
+        // The host's shortage is no failure of the worker's: the slot waits as after one, and the pool does not fail for it.
+        let hosts_own = end.doom == Some(Doom::NoDescriptors);
         let early = !ordered && live_since.is_none_or(|since| self.intensity.is_early(now - since));
         let slot = self.slot_mut(at.worker);
         slot.start_failed = live_since.is_none() && !ordered;
@@ -40,12 +42,13 @@ impl Core {
             self.slot_mut(at.worker).rests_until = start_at;
             return;
         }
-        if matches!(self.phase, Phase::Running | Phase::Draining { .. }) {
+        if matches!(self.phase, Phase::Running | Phase::Draining { .. }) || (hosts_own && self.phase == Phase::Probing)
+        {
             self.schedule(at.worker, start_at);
         }
         // A death in the middle of a call is that call's matter (R37): were it the pool's, one caller's code could end the service
         // for all. Its slot waits all the same, so that it does not respawn as fast as the calls come.
-        self.escalate(now, early && !busy, fx);
+        self.escalate(now, early && !busy && !hosts_own, fx);
     }
 
     /// Whether the end of a base worker, or of the probe, means that the pool failed.
@@ -63,6 +66,39 @@ impl Core {
     fn schedule(&mut self, worker: WorkerId, at: Now) {
         self.slot_mut(worker).process = Process::Scheduled { at };
         self.timers.set(at, Timer::Worker(worker));
+    }
+
+    /// Whether the pool ends, or will soon: a base worker is started again only if a call waits for one.
+    pub(super) fn starts_on_demand(&self) -> bool {
+        self.shutdown_announced || matches!(self.phase, Phase::Draining { .. })
+    }
+
+    /// In a pool that ends no base worker is started again for its own sake, as the supervisor of a service may have ended all of them.
+    /// While more calls wait than workers are to come, one is: without it they would wait for nobody until the time is up.
+    pub(super) fn want_base(&mut self, now: Now, fx: &mut Effects) {
+        if !self.starts_on_demand() || !matches!(self.phase, Phase::Running | Phase::Draining { .. }) {
+            return;
+        }
+        while self.wait_for_a_worker() > self.base_places_to_come() {
+            let Some(&worker) = self.absent_base().first() else { break };
+            let rest = self.intensity.backoff(self.slot(worker).failures);
+            self.schedule(worker, now + rest);
+        }
+        self.start_due(now, fx);
+    }
+
+    /// How many calls wait that any base worker could take.
+    pub(super) fn wait_for_a_worker(&self) -> usize {
+        self.anyone.len() + self.homeless.len()
+    }
+
+    fn base_places_to_come(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.base && slot.is_coming()).count() * self.settings.window() as usize
+    }
+
+    pub(super) fn places_starting(&self) -> usize {
+        let starting = self.slots.iter().filter(|slot| matches!(slot.process, Process::Starting { .. }));
+        starting.count() * self.settings.window() as usize
     }
 
     /// A probe that was not ready in time is out until its exit.
@@ -119,6 +155,9 @@ impl Core {
         if now < retry_at {
             return self.timers.set(retry_at, Timer::Pool);
         }
+        if self.shutdown_announced {
+            return self.postpone_probe(now);
+        }
         match self.absent_base().first() {
             Some(&worker) => {
                 self.phase = Phase::Probing;
@@ -128,6 +167,14 @@ impl Core {
         }
         self.start_due(now, fx);
         self.want_overflow(now, fx);
+    }
+
+    /// A pool that ends starts no probe.
+    fn postpone_probe(&mut self, now: Now) {
+        if let Verdict::Escalate { retry_at } = self.intensity.escalate(now) {
+            self.phase = Phase::Failed { retry_at };
+            self.timers.set(retry_at, Timer::Pool);
+        }
     }
 
     /// Base slots with neither a process nor a start to come.

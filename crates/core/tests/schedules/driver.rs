@@ -24,6 +24,8 @@ pub(crate) struct Driver {
     pub(crate) model: Model,
     pub(crate) next_call: u64,
     pub(crate) draining: bool,
+    /// A shutdown was announced: workers start for waiting calls alone.
+    pub(crate) announced: bool,
     pub(crate) base_lived: bool,
     /// Timers are dropped as soon as they are stale: what a pool does that has thousands (I8). Else their number is looked at (I6).
     pub(crate) is_tidy: bool,
@@ -99,6 +101,7 @@ impl Driver {
             model: Model { names, ..Model::default() },
             next_call: 0,
             draining: false,
+            announced: false,
             base_lived: false,
             is_tidy: !seed.is_multiple_of(4),
             rng,

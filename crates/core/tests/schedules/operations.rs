@@ -305,6 +305,7 @@ impl Driver {
         self.core = Core::resume(self.settings.clone(), self.rng.next(), self.now, self.core.salvage());
         self.model.submitted = 0;
         self.model.settled.clear();
+        self.announced = false;
         for at in self.world.those(|_| true) {
             self.world.exit(at);
         }
@@ -323,7 +324,12 @@ impl Driver {
         self.home(session).filter(|_| info.state == SessionState::Active && !released)
     }
 
-    fn shut_down(&mut self) {
+    /// Now, or announces it first.
+    pub(crate) fn shut_down(&mut self) {
+        if !self.announced && !self.draining && self.rng.chance(50) {
+            self.announced = true;
+            return self.input(Input::PrepareShutdown, Cause::Other);
+        }
         self.draining = true;
         let until = self.now + self.rng.millis(0, 200);
         self.input(Input::Shutdown { until }, Cause::Other);

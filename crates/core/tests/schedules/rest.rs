@@ -6,6 +6,9 @@ use std::time::Duration;
 
 impl Driver {
     pub(crate) fn rest(&mut self) {
+        if self.announced && !self.draining {
+            self.shut_down(); // a pool that only announced it stays below its strength
+        }
         self.settle_down();
         assert!(self.model.calls.is_empty(), "I1: never answered: {:?}", self.model.calls);
         self.check_counters();

@@ -137,7 +137,10 @@ impl Driver {
     /// I7: each base slot has a process or a start, or the pool has said why not. R28: it has not failed with all of them ready.
     fn check_starts(&self, workers: &[WorkerStatus]) {
         let excused = !matches!(self.core.pool_state(), PoolState::Starting | PoolState::Running);
-        assert!(excused || self.core.missing_starts() == 0, "I7: a base worker is missing and nothing starts it");
+        assert!(
+            excused || self.announced || self.core.missing_starts() == 0,
+            "I7: a base worker is missing and nothing starts it"
+        );
         if self.core.pool_state() == PoolState::Failed {
             let alive = |worker: &WorkerStatus| WorkerRef { worker: worker.id, generation: worker.generation };
             let mut base = workers.iter().filter(|worker| !worker.overflow);

@@ -1,4 +1,5 @@
-//! The watchdog process itself: forked from the host, never execs, kills the listed groups when the host is gone.
+//! The watchdog process itself: forked from the host, never execs, kills the listed groups when the host is gone. It keeps the user that the host had then,
+//! and signals groups for a host that may not do so any more.
 //!
 //! The host has threads, so the forked child may only make async-signal-safe calls until it ends: system calls through rustix
 //! and libc, no allocation, no locks, no logging, no panics, no drops of what the host made.
@@ -84,7 +85,9 @@ fn wait(line: BorrowedFd<'_>, host: Option<BorrowedFd<'_>>, table: &mut Table) -
     loop {
         match recv(line, &mut bytes, RecvFlags::DONTWAIT) {
             Ok((_, 0)) => return Life::IsOver,
-            Ok((_, count)) => table.apply(bytes.get(..count).unwrap_or(&[])),
+            Ok((_, count)) => table.apply(bytes.get(..count).unwrap_or(&[]), |group, signal| {
+                let _ = kill_process_group(group, signal);
+            }),
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if host_is_gone => return Life::IsOver,
             Err(Errno::AGAIN) => return Life::GoesOn,

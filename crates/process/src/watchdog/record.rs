@@ -1,6 +1,6 @@
-//! What host and watchdog say to each other: groups that come and go. Fixed size, no allocation: used after a fork, too.
+//! What host and watchdog say to each other: groups that come and go, and signals for them. Fixed size, no allocation: used after a fork, too.
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use std::collections::HashSet;
 
 /// How many groups the watchdog can hold.
@@ -8,6 +8,8 @@ pub(crate) const CAPACITY: usize = 4096;
 
 const ADD: i32 = 1;
 const REMOVE: i32 = 2;
+const TERM: i32 = 3;
+const KILL: i32 = 4;
 
 /// One message on the lifeline. So small that a stream socket carries it whole or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,11 @@ impl Record {
 
     pub(crate) fn remove(group: Pid) -> Self {
         Self::new(REMOVE, group)
+    }
+
+    /// Asks for a signal to a group on the list: SIGTERM, or SIGKILL for any other.
+    pub(crate) fn signal(group: Pid, signal: Signal) -> Self {
+        Self::new(if signal == Signal::TERM { TERM } else { KILL }, group)
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; Self::SIZE] {
@@ -48,14 +55,17 @@ impl Table {
         table
     }
 
-    /// Applies what was read from the lifeline. Does not allocate, does not panic.
-    pub(super) fn apply(&mut self, bytes: &[u8]) {
+    /// Applies what was read from the lifeline; `send` sends a signal to a group. Does not allocate, does not panic.
+    pub(super) fn apply(&mut self, bytes: &[u8], send: impl Fn(Pid, Signal)) {
         for record in bytes.chunks_exact(Record::SIZE) {
             if let [v0, v1, v2, v3, g0, g1, g2, g3] = *record {
                 let group = i32::from_ne_bytes([g0, g1, g2, g3]);
                 match i32::from_ne_bytes([v0, v1, v2, v3]) {
                     ADD => self.add(group),
                     REMOVE => self.remove(group),
+                    // Only a group on the list: of any other nobody knows whose it is.
+                    TERM => self.groups().filter(|known| is(*known, group)).for_each(|known| send(known, Signal::TERM)),
+                    KILL => self.groups().filter(|known| is(*known, group)).for_each(|known| send(known, Signal::KILL)),
                     _ => {}
                 }
             }
@@ -88,9 +98,16 @@ impl Table {
     }
 }
 
+fn is(known: Pid, group: i32) -> bool {
+    known.as_raw_nonzero().get() == group
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
+
+    fn nothing(_: Pid, _: Signal) {}
 
     fn pid(raw: i32) -> Pid {
         Pid::from_raw(raw).unwrap()
@@ -108,17 +125,36 @@ mod tests {
         let mut table = Table::of(&HashSet::from([10, 11]));
         let records = [Record::add(pid(12)), Record::add(pid(12)), Record::remove(pid(10)), Record::remove(pid(99))];
         let bytes: Vec<u8> = records.iter().flat_map(|record| record.as_bytes()).copied().collect();
-        table.apply(&bytes);
+        table.apply(&bytes, nothing);
         assert_eq!(listed(&table), [11, 12]);
-        table.apply(Record::remove(pid(12)).as_bytes());
-        table.apply(Record::remove(pid(11)).as_bytes());
+        table.apply(Record::remove(pid(12)).as_bytes(), nothing);
+        table.apply(Record::remove(pid(11)).as_bytes(), nothing);
         assert_eq!(listed(&table), []);
+    }
+
+    /// R30: a signal is for a group on the list, and for that one alone: never for one that was removed, nor for everybody.
+    #[test]
+    fn only_listed_groups_are_signalled() {
+        let sent = RefCell::new(Vec::new());
+        let mut table = Table::of(&HashSet::from([1, 10, 11]));
+        let signal = |group, signal| Record::signal(pid(group), signal);
+        let records = [
+            signal(10, Signal::TERM),
+            signal(10, Signal::KILL),
+            signal(12, Signal::KILL),
+            signal(1, Signal::KILL),
+            Record::remove(pid(11)),
+            signal(11, Signal::KILL),
+        ];
+        let bytes: Vec<u8> = records.iter().flat_map(|record| record.as_bytes()).copied().collect();
+        table.apply(&bytes, |group, signal| sent.borrow_mut().push((group, signal)));
+        assert_eq!(sent.into_inner(), [(pid(10), Signal::TERM), (pid(10), Signal::KILL)]);
     }
 
     #[test]
     fn a_full_table_takes_no_more_and_1_is_never_killed() {
         let mut table = Table::of(&HashSet::from([1]));
-        (2..=CAPACITY as i32 + 50).for_each(|group| table.apply(Record::add(pid(group)).as_bytes()));
+        (2..=CAPACITY as i32 + 50).for_each(|group| table.apply(Record::add(pid(group)).as_bytes(), nothing));
         assert_eq!(table.len, CAPACITY);
         assert_eq!(listed(&table).first(), Some(&2));
     }

@@ -169,3 +169,86 @@ fn r28_failed_starts_and_young_idle_workers_fail_the_pool() {
     let failed = Note::Failed(bench.now + 30 * SECOND);
     assert_eq!(notes(&bench.die(at(1, 8))), [failed], "a start that fails, the sixth event");
 }
+
+fn starts(fx: &Effects) -> Vec<WorkerRef> {
+    fx.iter().filter_map(|effect| if let Effect::Start(at) = effect { Some(*at) } else { None }).collect()
+}
+
+fn of(size: u32) -> Bench {
+    let mut settings = Settings::new(KindSettings::Basic, size);
+    (settings.overflow, settings.queue.timeout) = (0, 60 * SECOND);
+    Bench::with(settings)
+}
+
+/// R30: once a shutdown is announced no worker is started for its own sake, however its predecessor ended, and one as soon as a call waits.
+#[test]
+fn r30_a_pool_that_will_shut_down_starts_workers_for_waiting_calls_alone() {
+    let mut bench = of(2);
+    bench.wait_and_pong(20 * SECOND); // past the time in which a death is early
+    bench.step(Input::PrepareShutdown);
+    for worker in 1..=2 {
+        assert_eq!(starts(&bench.die(at(worker, 1))), [], "w{worker}");
+    }
+    assert_eq!(starts(&bench.wait(60 * SECOND)), []);
+    let (_, fx) = bench.call(None);
+    assert_eq!(starts(&fx), [at(1, 2)], "one call, one worker");
+    let fx = bench.step(Input::Ready { at: at(1, 2), window: 1, control: false });
+    assert!(fx.iter().any(|effect| matches!(effect, Effect::Send { .. })), "{fx:?}");
+    assert_eq!(starts(&bench.die(at(1, 2))), [], "its call is lost, and nobody waits");
+}
+
+/// R30: so it is while admitted calls finish: a worker that ends beside them is not started again, unless a call waits.
+#[test]
+fn r30_a_pool_that_drains_starts_workers_for_waiting_calls_alone() {
+    for waiting in [0, 1] {
+        let mut bench = of(2);
+        (0..2 + waiting).for_each(|_| _ = bench.call(None));
+        let until = bench.now + 60 * SECOND;
+        bench.step(Input::Shutdown { until });
+        let fx = [bench.die(at(1, 1)), bench.wait(10 * SECOND)].concat();
+        assert_eq!(starts(&fx), if waiting == 0 { vec![] } else { vec![at(1, 2)] }, "{waiting} waiting");
+    }
+}
+
+/// R30: nor does a failed pool probe then.
+#[test]
+fn r30_a_failed_pool_that_will_shut_down_starts_no_probe() {
+    let mut settings = Settings::new(KindSettings::Basic, 1);
+    (settings.overflow, settings.restart.max) = (0, 0);
+    let mut bench = Bench::with(settings);
+    assert_eq!(notes(&bench.die(at(1, 1))).len(), 1, "it failed");
+    bench.step(Input::PrepareShutdown);
+    assert_eq!(starts(&bench.wait(600 * SECOND)), []);
+    assert_eq!(bench.core.missing_timers(), Vec::<String>::new());
+}
+
+/// R28: that the host has no descriptors left is no failure of a worker: however often it happens, the pool does not fail, and its slot tries again
+/// with growing waits. Nor does it make a probe fail.
+#[test]
+fn r28_a_host_without_descriptors_fails_no_pool() {
+    let end = End { status: ExitStatus::Unknown, doom: Some(Doom::NoDescriptors) };
+    let mut bench = one();
+    bench.wait_and_pong(20 * SECOND);
+    bench.die(at(1, 1));
+    let mut waits = Vec::new();
+    for generation in 2..20 {
+        assert_eq!(notes(&bench.step(Input::Exited { at: at(1, generation), end, suspects: vec![] })), []);
+        let since = bench.now;
+        while bench.core.slots[0].at == at(1, generation) {
+            let next = bench.core.next_wakeup().unwrap();
+            bench.wait(next - bench.now);
+        }
+        waits.push((bench.now - since).as_millis());
+    }
+    assert_eq!((waits[..3].to_vec(), waits.last()), (vec![100, 200, 400], Some(&10_000)));
+    assert_eq!(bench.core.pool_state(), PoolState::Starting);
+
+    let mut settings = Settings::new(KindSettings::Basic, 1);
+    (settings.overflow, settings.restart.max) = (0, 0);
+    let mut bench = Bench::with(settings);
+    assert_eq!(notes(&bench.die(at(1, 1))).len(), 1, "it failed");
+    assert_eq!(starts(&bench.wait(30 * SECOND)), [at(1, 2)], "the probe");
+    assert_eq!(notes(&bench.step(Input::Exited { at: at(1, 2), end, suspects: vec![] })), []);
+    assert_eq!(starts(&bench.wait(10 * SECOND)), [at(1, 3)], "the same probe again");
+    assert_eq!(notes(&bench.step(Input::Ready { at: at(1, 3), window: 1, control: false })), [Note::Recovered]);
+}

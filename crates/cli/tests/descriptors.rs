@@ -1,0 +1,186 @@
+//! Descriptors run out: `herder serve` with limits that a service meets, and with a limit that falls while it runs.
+
+use crate::support::{Reply, Server, folder, get, herder, until};
+use herder::testing::Signal;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::Command,
+};
+
+const ONE: &str =
+    "[pools.one]\napp = 'limits.py:app'\npool_size = 1\noverflow = 0\nrestart = { max = 1, max_backoff = '100ms' }\n";
+const APP: &str = r#"
+import os, resource, time
+import herder
+app = herder.App()
+
+@app.command(idempotent=True)
+def pid(): return os.getpid()
+
+@app.command
+def wait(file: str):
+    while not os.path.exists(file): time.sleep(0.01)
+
+@app.command
+def limit(): return resource.getrlimit(resource.RLIMIT_NOFILE)
+"#;
+
+fn limited(soft: u64, hard: u64, config: &str) -> Server {
+    let script = format!(
+        "import os, resource, sys\nresource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\nos.execv(sys.argv[1], sys.argv[1:])"
+    );
+    let folder = folder(config);
+    fs::write(folder.path().join("limits.py"), APP).unwrap();
+    let server = Server::by(&script, folder);
+    server.until_ready();
+    server
+}
+
+/// Sets the soft limit of a running server that has 1000.
+fn limit(server: &Server, soft: u64) {
+    let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(soft), maximum: Some(1000) }).unwrap();
+}
+
+/// How many descriptors the server has open.
+fn open(server: &Server) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
+}
+
+/// Asks for the pool's status, on one connection.
+struct StatusOf {
+    connection: BufReader<TcpStream>,
+    request: String,
+}
+
+impl StatusOf {
+    fn new(server: &Server) -> Self {
+        let request = get("/v1/pools/one").text(server.address).replace("Connection: close\r\n", "");
+        Self { connection: BufReader::new(TcpStream::connect(server.address).unwrap()), request }
+    }
+
+    fn get(&mut self) -> Value {
+        self.connection.get_mut().write_all(self.request.as_bytes()).unwrap();
+        let lines = self.connection.by_ref().lines().map_while(Result::ok);
+        let head: Vec<String> = lines.take_while(|line| !line.is_empty()).map(|line| line.to_lowercase()).collect();
+        let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let mut body = vec![0; length.parse().unwrap()];
+        self.connection.read_exact(&mut body).unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+}
+
+/// R28: the server raises its limit; its workers have the one that it was started with, since `select` breaks beyond it.
+#[test]
+fn r28_the_limit_is_raised_for_the_server_and_not_for_its_workers() {
+    let server = limited(256, 4096, ONE);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().nth(3), Some("4096"), "{line}");
+    assert_eq!(server.call("one/limit", "{}", &[]).result(), &json!([256, 4096]));
+}
+
+/// R28: a worker works whose sockets have higher numbers than its own limit, since the server had many connections when it started.
+#[test]
+fn r28_a_worker_works_with_sockets_beyond_its_limit() {
+    let server = limited(64, 1000, &ONE.replace("overflow = 0", "overflow = 1"));
+    let mut idle: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    until("they are accepted", || open(&server) > 120);
+    let base = server.background("one/wait", &json!({ "file": server.file("go") }).to_string(), &[]);
+    server.until_queue("one", 0, 1);
+    let overflow = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
+    let numbers = fs::read_dir(format!("/proc/{overflow}/fd")).unwrap();
+    let highest = numbers.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok()).max();
+    assert!(highest > Some(64), "{highest:?}");
+    assert_eq!(server.call("one/limit", "{}", &[]).result(), &json!([64, 1000]));
+    idle.clear();
+    fs::write(server.file("go"), "").unwrap();
+    assert_eq!(base.join().unwrap().status, 200);
+}
+
+/// R28: idle connections leave enough for a worker that has to be started again: further ones wait.
+#[test]
+fn r28_connections_leave_descriptors_for_workers() {
+    let server = limited(200, 200, ONE);
+    let pid = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
+    let mut status = StatusOf::new(&server);
+    assert_eq!(status.get()["workers"][0]["generation"], 1);
+    let idle: Vec<TcpStream> = (0..180).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    until("as many are accepted as may be", || open(&server) > 150);
+    herder::testing::signal(u32::try_from(pid).unwrap(), Signal::KILL).unwrap();
+    server.until_logged("worker lost");
+    until("another worker", || {
+        let worker = status.get()["workers"][0].clone();
+        worker["generation"] == 2 && worker["state"] == "ready"
+    });
+    drop(idle);
+    assert_ne!(server.call("one/pid", "{}", &[]).result(), pid);
+    assert!(!server.log().contains("file descriptors left"), "{}", server.log());
+}
+
+/// R28: with no descriptors left a worker cannot be started: that is told once, with the limit, does not make the pool fail, and heals.
+/// Connections that come meanwhile are served then.
+#[test]
+fn r28_a_pool_heals_when_the_host_has_descriptors_again() {
+    let server = limited(1000, 1000, ONE);
+    let pid = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
+    let mut status = StatusOf::new(&server);
+    let mut starts = || {
+        let status = status.get();
+        assert_ne!(status["state"], "failed", "{}", server.log());
+        status["counters"]["starts"].as_u64().unwrap()
+    };
+    assert_eq!(starts(), 1);
+    limit(&server, 10); // all numbers below are in use
+    herder::testing::signal(u32::try_from(pid).unwrap(), Signal::KILL).unwrap();
+    server.until_logged("worker could not be started");
+    until("it was tried more often than restarts are allowed", || starts() > 6);
+    let waiting = server.request("one/pid", "{}", &[]).open(server.address); // the system accepts it, and the server cannot
+    limit(&server, 1000);
+    assert_ne!(Reply::read(waiting).result(), pid);
+    server.until_logged("the host has file descriptors again");
+    let log = server.log();
+    assert_eq!(log.matches("worker could not be started").count(), 1, "{log}");
+    assert!(log.contains("file descriptors left") && log.contains("(`ulimit -n`)"), "{log}");
+    assert!(!log.contains("can't be written") && !log.contains("pool failed"), "{log}");
+}
+
+/// R13: 20 descriptors are too few for any server: it says so, with both numbers, and exits with 1.
+#[test]
+fn r13_with_20_descriptors_it_says_that_they_are_too_few() {
+    let folder = folder(ONE);
+    fs::write(folder.path().join("limits.py"), APP).unwrap();
+    let serve = herder(folder.path(), &["serve", "--listen", "127.0.0.1:0"]);
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 20; exec \"$0\" \"$@\""])
+        .arg(serve.get_program())
+        .args(serve.get_args())
+        .current_dir(folder.path())
+        .env_remove("HERDER_LOG")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("the limit of open file descriptors is 20 (`ulimit -n`)") && told.contains("at least"),
+        "{told}"
+    );
+}
+
+/// R13: with 200 it serves, with all workers of two pools.
+#[test]
+fn r13_with_200_descriptors_it_serves() {
+    let two = ["one", "two"].map(|name| ONE.replace("one", name).replace("size = 1", "size = 4")).concat();
+    let mut server = limited(200, 200, &two);
+    for command in ["one/pid", "two/pid"] {
+        let replies: Vec<_> = (0..100).map(|_| server.background(command, "{}", &[])).collect();
+        replies.into_iter().for_each(|reply| assert!(reply.join().unwrap().result().is_u64()));
+    }
+    assert!(!server.log().contains("WARN"), "{}", server.log());
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+}

@@ -1,0 +1,56 @@
+//! The limit on open descriptors (`RLIMIT_NOFILE`, `ulimit -n`): raised for a host on request, and given back to its workers. Holds the limit
+//! that the process had before.
+
+use rustix::{
+    io::Errno,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
+use std::{io, sync::OnceLock};
+
+/// What the process had before its limit was raised.
+static BEFORE: OnceLock<Rlimit> = OnceLock::new();
+
+/// Raises the soft limit on open descriptors of this process to its hard limit, and returns the limit that is in force then: `None` is no limit.
+/// Workers start with the limit that the process had before: a program that uses `select` breaks on descriptors above 1023.
+///
+/// For programs that host workers and serve many connections, at the start of `main`. `herder serve` calls this function. A library must leave
+/// limits to its application.
+pub fn raise_descriptor_limit() -> Option<u64> {
+    let before = getrlimit(Resource::Nofile);
+    if before.current != before.maximum {
+        let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+        // Before the limit is changed: a worker that starts meanwhile must find it. Refused where the hard limit is none (macOS).
+        let _ = BEFORE.set(before);
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
+    descriptor_limit()
+}
+
+/// The soft limit on open descriptors of this process; `None` is no limit.
+pub fn descriptor_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
+/// Whether an error means that this process, or the system, has no descriptor left.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
+}
+
+/// An error of the system in words. One that means that no descriptor is left names the limit that was met, and how it is set.
+pub fn explain(error: &io::Error) -> String {
+    match (Errno::from_io_error(error), descriptor_limit()) {
+        (Some(Errno::MFILE), Some(limit)) => {
+            format!("this process has no file descriptors left, its limit is {limit} (`ulimit -n`)")
+        }
+        (Some(Errno::NFILE), _) => "the system has no file descriptors left (`sysctl fs.file-max`)".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// Gives a worker, before exec, the limit that the host had. Async-signal-safe.
+pub(crate) fn give_back() {
+    if let Some(before) = BEFORE.get() {
+        // It can't fail: to lower a soft limit is always allowed.
+        let _ = setrlimit(Resource::Nofile, *before);
+    }
+}
