@@ -1,11 +1,12 @@
-//! The connections of a server: when a client goes away, and which connections are idle when the server drains. Holds a second
-//! descriptor of each open connection, nothing of its requests.
+//! The connections of a server: when a client goes away, and which connections are idle when the server drains. Of connections of an
+//! `HttpServer` it holds a second descriptor, since actix-web shares none; those of our own [`Server`](super::Server) are told when their client
+//! goes away. Holds nothing of requests.
 //!
 //! Why: over HTTP/1 actix-web runs a handler to its end after its client closed (actix-web#3462), so nothing tells a handler that
 //! nobody waits for it. And a drain would wait for idle connections that a client keeps open.
 
 use actix_web::{
-    HttpRequest,
+    HttpMessage, HttpRequest,
     dev::{Extensions, ServiceResponse},
     http::ConnectionType,
 };
@@ -16,14 +17,16 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::AsFd,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
-use tokio::{io::Interest, net::TcpStream};
+use tokio::{io::Interest, net::TcpStream, sync::Notify};
 
 /// Watches the connections of an `HttpServer`. With it, a call ends when its client goes away, instead of running on for nobody.
+/// [`Server`](super::Server) has it built in, and needs one descriptor a connection.
 ///
 /// A client that closes only its sending side counts as gone. Each connection costs one more descriptor. Connections that are not
 /// plain TCP (TLS, Unix sockets) are not watched.
@@ -48,12 +51,21 @@ struct Shared {
 
 /// One connection.
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     number: u64,
     local: Option<SocketAddr>,
     requests: AtomicUsize,
     stream: TcpStream,
+    departure: Option<Departure>,
     all: Arc<Shared>,
+}
+
+/// Whether the client went away, as the connection's own task has seen it. Nobody else may wait for its socket: who waits for the next event
+/// declares the last one dealt with, and the task would wait for bytes that came before.
+#[derive(Debug, Default)]
+struct Departure {
+    seen: AtomicBool,
+    told: Notify,
 }
 
 impl Connections {
@@ -62,7 +74,7 @@ impl Connections {
         let all = self.0.clone();
         move |stream, data| {
             let Some(stream) = stream.downcast_ref::<TcpStream>() else { return };
-            match Connection::new(&all, stream) {
+            match Connection::duplicate(&all, stream) {
                 Ok(connection) => _ = data.insert(connection),
                 Err(error) => tracing::warn!(%error, "a connection is not watched: its calls run on when it closes"),
             }
@@ -92,17 +104,63 @@ impl Shared {
 }
 
 impl Connection {
-    fn new(all: &Arc<Shared>, stream: &TcpStream) -> io::Result<Arc<Self>> {
-        let (local, copy) = (stream.local_addr().ok(), stream.as_fd().try_clone_to_owned()?);
-        let stream = TcpStream::from_std(copy.into())?;
-        let number = all.count.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Self { number, local, requests: AtomicUsize::new(0), stream, all: all.clone() });
+    fn duplicate(all: &Arc<Shared>, stream: &TcpStream) -> io::Result<Arc<Self>> {
+        let copy = stream.as_fd().try_clone_to_owned()?;
+        Ok(Self::new(all, TcpStream::from_std(copy.into())?, None))
+    }
+
+    /// A connection of our own server, whose task says when the client goes away.
+    pub(super) fn served(all: &Connections, stream: TcpStream) -> Arc<Self> {
+        Self::new(&all.0, stream, Some(Departure::default()))
+    }
+
+    fn new(all: &Arc<Shared>, stream: TcpStream, departure: Option<Departure>) -> Arc<Self> {
+        let (number, local) = (all.count.fetch_add(1, Ordering::Relaxed), stream.local_addr().ok());
+        let requests = AtomicUsize::new(0);
+        let connection = Arc::new(Self { number, local, requests, stream, departure, all: all.clone() });
         all.lock().insert(number, Arc::downgrade(&connection));
-        Ok(connection)
+        connection
+    }
+
+    /// The connection a request came by, if it is watched.
+    pub(super) fn of(request: &HttpRequest) -> Option<Arc<Self>> {
+        // An `HttpServer` keeps it with the connection; nobody else can put something there, so our server puts it on each request.
+        let kept = request.conn_data::<Arc<Self>>().cloned();
+        kept.or_else(|| request.extensions().get::<Arc<Self>>().cloned())
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Whether the server ends: no connection takes another request.
+    pub(super) fn is_draining(&self) -> bool {
+        self.all.draining.load(Ordering::SeqCst)
+    }
+
+    /// The client went away.
+    pub(super) fn depart(&self) {
+        if let Some(departure) = &self.departure {
+            departure.seen.store(true, Ordering::SeqCst);
+            departure.told.notify_waiters();
+        }
+    }
+
+    /// Whether the client was seen to go away.
+    pub(super) fn has_departed(&self) -> bool {
+        self.departure.as_ref().is_some_and(|departure| departure.seen.load(Ordering::SeqCst))
     }
 
     /// Ends when the client closed, or at least sends no more. What it sends meanwhile stays unread.
     async fn gone(&self) {
+        if let Some(departure) = &self.departure {
+            let mut told = pin!(departure.told.notified());
+            told.as_mut().enable(); // before the look: what happens between the two is told
+            if !departure.seen.load(Ordering::SeqCst) {
+                told.await;
+            }
+            return;
+        }
         while let Ok(ready) = self.stream.ready(Interest::READABLE).await {
             if ready.is_read_closed() {
                 return;
@@ -122,7 +180,7 @@ impl Drop for Connection {
 
 /// The work's outcome, or `None` if the client went away before; the work is dropped then.
 pub(super) async fn while_connected<W: Future>(request: &HttpRequest, work: W) -> Option<W::Output> {
-    let Some(connection) = request.conn_data::<Arc<Connection>>().cloned() else { return Some(work.await) };
+    let Some(connection) = Connection::of(request) else { return Some(work.await) };
     tokio::select! {
         biased;
         outcome = work => Some(outcome),
@@ -132,7 +190,7 @@ pub(super) async fn while_connected<W: Future>(request: &HttpRequest, work: W) -
 
 /// The address the connection came in at.
 pub(super) fn local_address(request: &HttpRequest) -> Option<SocketAddr> {
-    request.conn_data::<Arc<Connection>>()?.local
+    Connection::of(request)?.local
 }
 
 /// A request under way: its connection is not idle.
@@ -141,7 +199,10 @@ pub(super) struct Busy(Option<Arc<Connection>>);
 
 impl Busy {
     pub(super) fn begin(request: &HttpRequest) -> Self {
-        let connection = request.conn_data::<Arc<Connection>>().cloned();
+        Self::on(Connection::of(request))
+    }
+
+    pub(super) fn on(connection: Option<Arc<Connection>>) -> Self {
         if let Some(connection) = &connection {
             connection.requests.fetch_add(1, Ordering::SeqCst);
         }

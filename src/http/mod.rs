@@ -1,5 +1,5 @@
-//! HTTP for pools: routes to mount in any actix-web app, and all that `herder serve` answers. Holds handles on pools, and of
-//! the connections only what tells when one closes; the pools' state stays with the pools.
+//! HTTP for pools: routes to mount in any actix-web app, all that `herder serve` answers, and the [`Server`] it answers with. Holds handles on
+//! pools, and connections while they are open; the pools' state stays with the pools.
 //!
 //! | method and path | answer |
 //! |---|---|
@@ -45,6 +45,7 @@ mod receive;
 mod refusal;
 #[cfg(test)]
 mod served_tests;
+mod server;
 mod sessions;
 mod surrogates;
 #[cfg(test)]
@@ -57,3 +58,4 @@ pub use caller::Caller;
 pub use connections::Connections;
 pub use herder_actors::set_error_detail;
 pub use refusal::Refusal;
+pub use server::Server;

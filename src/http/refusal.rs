@@ -102,6 +102,33 @@ pub enum Refusal {
         /// The path.
         path: String,
     },
+    /// What the client sent is no HTTP request. The connection closes.
+    #[error("not a valid HTTP request: {message}")]
+    BadRequest {
+        /// Why.
+        message: String,
+    },
+    /// The head of the request did not arrive in time. The connection closes.
+    #[error("the head of the request was not complete within {limit:?} (`server.head_timeout`)")]
+    HeadTimeout {
+        /// The time for it.
+        limit: Duration,
+    },
+    /// The head of the request is too long. The connection closes.
+    #[error("the head of the request is too large; allowed: {allowed}")]
+    HeadTooLarge {
+        /// The limits.
+        allowed: &'static str,
+    },
+    /// The request is of a version of HTTP that this server does not speak, such as HTTP/2 without an upgrade. The connection closes.
+    #[error("this server speaks HTTP/1.1 and HTTP/1.0 only")]
+    WrongVersion,
+    /// The client expects something of the server that it does not do. The connection closes.
+    #[error("`Expect: {expect}` is unknown; allowed: 100-continue")]
+    UnmetExpectation {
+        /// What.
+        expect: String,
+    },
     /// No such payload ended a worker.
     #[error("{message}")]
     NotWatched {
@@ -162,6 +189,11 @@ impl Refusal {
             Self::ForeignSite { .. } => "foreign-site",
             Self::ForeignHost { .. } => "foreign-host",
             Self::NoRoute { .. } => "no-route",
+            Self::BadRequest { .. } => "bad-request",
+            Self::HeadTimeout { .. } => "head-timeout",
+            Self::HeadTooLarge { .. } => "head-too-large",
+            Self::WrongVersion => "wrong-version",
+            Self::UnmetExpectation { .. } => "unmet-expectation",
             Self::NotWatched { .. } => "not-watched",
             Self::WrongMethod { .. } => "wrong-method",
             Self::NotReady { .. } => "not-ready",
@@ -191,7 +223,9 @@ impl Refusal {
             may_have_run,
             pools: self.pools(),
             allowed: match self {
-                Self::BadHeader { allowed, .. } | Self::WrongMethod { allowed, .. } => Some(allowed),
+                Self::BadHeader { allowed, .. }
+                | Self::WrongMethod { allowed, .. }
+                | Self::HeadTooLarge { allowed } => Some(allowed),
                 _ => None,
             },
         }
@@ -209,10 +243,15 @@ impl Refusal {
 impl ResponseError for Refusal {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::BadHeader { .. } | Self::UnknownHeader { .. } | Self::BadQuery { .. } | Self::BadBody { .. } => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::BadHeader { .. }
+            | Self::UnknownHeader { .. }
+            | Self::BadQuery { .. }
+            | Self::BadBody { .. }
+            | Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::HeadTimeout { .. } | Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::WrongVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::UnmetExpectation { .. } => StatusCode::EXPECTATION_FAILED,
             Self::TokenMissing | Self::TokenWrong => StatusCode::UNAUTHORIZED,
             Self::ForeignOrigin { .. } | Self::ForeignSite { .. } | Self::ForeignHost { .. } => StatusCode::FORBIDDEN,
             Self::NoRoute { .. } | Self::NotWatched { .. } => StatusCode::NOT_FOUND,

@@ -3,7 +3,7 @@
 use super::pages::read;
 use std::path::{Component, Path, PathBuf};
 
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -11,6 +11,7 @@ const PAGES: [&str; 10] = [
     "docs/bench.md",
     "docs/faults.md",
     "docs/migration.md",
+    "docs/notes/actix-http-pipelining.md",
     "docs/protocol.md",
     "docs/semantics.md",
     "python/README.md",

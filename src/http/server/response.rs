@@ -1,0 +1,133 @@
+//! Responses on a connection: head and body written out, each within the time for it, and the body never copied if it is large. Holds nothing.
+
+use super::{channel::Channel, wire::Body};
+use crate::http::{connections::Connection, refusal::Refusal};
+use actix_http::{
+    ConnectionType, Response, StatusCode,
+    body::{BodySize, BoxBody, MessageBody},
+};
+use actix_web::ResponseError;
+use bytes::Bytes;
+use rustix::net::sockopt;
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+impl Channel {
+    /// Answers what is no request, or none that this server can answer. The connection ends after it.
+    pub(super) async fn refuse(&mut self, refusal: &Refusal) -> io::Result<()> {
+        let (head, body) = Response::from(refusal.error_response()).into_parts();
+        self.wire.borrow_mut().put_last_head(head, body.size())?;
+        self.write_body(body, false).await
+    }
+
+    /// Writes a response to the present request. `is_last`: what follows that is none.
+    pub(super) async fn answer<B>(&mut self, response: Response<B>, is_head: bool, is_last: bool) -> io::Result<()>
+    where
+        B: MessageBody + 'static,
+    {
+        let (mut head, body) = response.into_parts();
+        let status = head.status();
+        {
+            let mut wire = self.wire.borrow_mut();
+            let has_switched = head.upgrade(); // the application, to another protocol
+            if !has_switched && (is_last || wire.finish_body() != Body::Complete || self.connection.is_draining()) {
+                head.head_mut().set_connection_type(ConnectionType::Close);
+            }
+            wire.put_head(head, body.size())?;
+        }
+        let has_none = is_head || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+        self.write_body(body.boxed(), has_none).await
+    }
+
+    /// Writes the output, and behind it the body.
+    async fn write_body(&mut self, body: BoxBody, leave_out: bool) -> io::Result<()> {
+        let mut waits = None;
+        if leave_out || matches!(body.size(), BodySize::None | BodySize::Sized(0)) {
+            return self.flush(Bytes::new(), &mut waits).await;
+        }
+        match body.try_into_bytes() {
+            Ok(bytes) => {
+                let rest = self.wire.borrow_mut().put_if_short(bytes);
+                self.flush(rest, &mut waits).await
+            }
+            Err(body) => self.write_parts(body, &mut waits).await,
+        }
+    }
+
+    /// Writes a body that comes in parts. It is dropped when all of it was written, in case it counts what is not.
+    async fn write_parts(&mut self, body: BoxBody, waits: &mut Option<Instant>) -> io::Result<()> {
+        let mut left = if let BodySize::Sized(length) = body.size() { Some(length) } else { None };
+        let mut body = pin!(body);
+        while let Some(part) = self.part(body.as_mut()).await? {
+            let Some(left) = &mut left else {
+                self.wire.borrow_mut().put_chunk(Some(part))?;
+                self.flush(Bytes::new(), waits).await?;
+                continue;
+            };
+            let part = part.slice(..part.len().min(usize::try_from(*left).unwrap_or(usize::MAX)));
+            *left -= part.len() as u64;
+            self.flush(part, waits).await?;
+        }
+        match left {
+            Some(0) => return Ok(()),
+            Some(_) => return Err(io::Error::other("the body of a response ended before its length")),
+            None => self.wire.borrow_mut().put_chunk(None)?,
+        }
+        self.flush(Bytes::new(), waits).await
+    }
+
+    /// The next part of a body. What is in the output goes out meanwhile.
+    async fn part(&self, mut body: Pin<&mut BoxBody>) -> io::Result<Option<Bytes>> {
+        poll_fn(|context| match body.as_mut().poll_next(context) {
+            Poll::Ready(part) => Poll::Ready(part.transpose().map_err(|error| io::Error::other(error.to_string()))),
+            Poll::Pending => match self.wire.borrow_mut().poll_flush(context, &mut Bytes::new()) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            },
+        })
+        .await
+    }
+
+    /// Writes the output and this part of a body. `waits` says since when the response waits for its reader.
+    #[expect(clippy::disallowed_methods, reason = "the user sets how long a client may take")]
+    async fn flush(&mut self, mut part: Bytes, waits: &mut Option<Instant>) -> io::Result<()> {
+        let Self { connection, wire, alarm, settings } = self;
+        poll_fn(|context| {
+            let mut wire = wire.borrow_mut();
+            if let Poll::Ready(outcome) = wire.poll_flush(context, &mut part) {
+                return Poll::Ready(outcome);
+            }
+            let since = *waits.get_or_insert_with(|| {
+                end_without_progress(connection, settings.write);
+                Instant::now()
+            });
+            let late = alarm.poll(context, since + settings.time_for(wire.taken()));
+            late.map(|()| Err(give_up(connection)))
+        })
+        .await
+    }
+}
+
+/// Lets the system end the connection if its peer takes nothing for this long. Only the system knows: it takes bytes from us in large
+/// steps, long after the peer has taken some.
+fn end_without_progress(connection: &Connection, time: Duration) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let milliseconds = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        _ = sockopt::set_tcp_user_timeout(connection.stream(), milliseconds);
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (connection, time);
+}
+
+/// Lets the system discard what the peer has not taken, when the connection closes.
+fn give_up(connection: &Connection) -> io::Error {
+    _ = sockopt::set_socket_linger(connection.stream(), Some(Duration::ZERO));
+    io::Error::new(io::ErrorKind::TimedOut, "its client reads too slowly")
+}

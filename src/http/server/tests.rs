@@ -1,0 +1,330 @@
+//! A server in this process, with an application that tells what it was asked, and clients that see and send every byte.
+
+use super::Server;
+use crate::testing::guarded;
+use actix_codec::Decoder;
+use actix_http::{
+    ServiceConfig,
+    h1::{Codec, Message},
+};
+use actix_web::{App, HttpRequest, HttpResponse, dev::ServerHandle, web};
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use std::{
+    future::poll_fn,
+    net::{SocketAddr, TcpListener},
+    pin::Pin,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// What the application says of a request: method, version and path; and the body.
+type Seen = (String, Vec<u8>);
+
+const ALL_KINDS: &str = "POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
+    HEAD /head HTTP/1.1\r\nHost: a\r\n\r\n\
+    \r\n\nGET /get HTTP/1.1\r\nHost: a\r\nX:\r\n\r\n\
+    POST /chunks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+    5;name=value\r\nhello\r\n0A \r\n0123456789\r\n0\r\nTrailer: a\r\n\r\n\
+    PUT /old HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nab\
+    POST /none HTTP/1.1\nHost: a\nContent-Length: 0\n\n\
+    GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+/// What the application answers to a request without a body.
+const NONE: Bytes = Bytes::from_static(b"none");
+
+async fn tell(request: HttpRequest, body: Bytes) -> HttpResponse {
+    let seen = format!("{} {:?} {}", request.method(), request.version(), request.path());
+    HttpResponse::Ok().insert_header(("seen", seen)).body(if body.is_empty() { NONE } else { body })
+}
+
+/// Reads no body.
+async fn ignore() -> HttpResponse {
+    HttpResponse::Ok().insert_header(("seen", "ignored")).finish()
+}
+
+/// Reads the body of its request in a task that outlives the request.
+async fn keep(mut body: web::Payload) -> HttpResponse {
+    actix_rt::spawn(async move {
+        while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await {}
+    });
+    HttpResponse::Ok().insert_header(("seen", "kept")).finish()
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// Starts the server on one thread.
+async fn serving(max_connections: usize) -> (SocketAddr, ServerHandle) {
+    let listener = listener();
+    let address = listener.local_addr().unwrap();
+    let application =
+        || App::new().route("/ignored", web::to(ignore)).route("/kept", web::to(keep)).default_service(web::to(tell));
+    let server = Server::new(application).workers(1).max_connections(max_connections).disable_signals();
+    let hour = Duration::from_secs(3600); // no test ends because a time is over
+    let server = server.shutdown_timeout(hour).keep_alive(hour);
+    let server = server.listen(listener).unwrap().run().unwrap();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    (address, handle)
+}
+
+/// An end of a connection that takes responses apart.
+struct Client {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Client {
+    async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, received: Vec::new() }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        // A server that has refused what came before may be gone.
+        _ = self.stream.write_all(bytes).await;
+    }
+
+    /// Whether more came.
+    async fn read(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        match self.stream.read(&mut buffer).await {
+            Ok(count @ 1..) => {
+                self.received.extend_from_slice(&buffer[..count]);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The next response: its head in lower case, and its body; `None` at the connection's end. `is_head`: it answers a HEAD request.
+    async fn response(&mut self, is_head: bool) -> Option<(String, Vec<u8>)> {
+        let end = loop {
+            match self.received.windows(4).position(|part| part == b"\r\n\r\n") {
+                Some(end) => break end + 4,
+                None if self.read().await => {}
+                None => return None,
+            }
+        };
+        let head = String::from_utf8(self.received.drain(..end).collect()).unwrap();
+        let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+        let length = if is_head { 0 } else { length };
+        while self.received.len() < length {
+            assert!(self.read().await, "the body is cut off: {head}");
+        }
+        Some((head, self.received.drain(..length).collect()))
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// The requests in these bytes, as actix-http's decoder finds them in one buffer, up to the first that is malformed, incomplete or the last of its
+/// connection; and, if what follows is malformed, whether it is the body of a HEAD request, which is answered without one.
+fn decoded(bytes: &[u8]) -> (Vec<Seen>, Option<bool>) {
+    let (mut codec, mut bytes) = (Codec::new(ServiceConfig::default()), BytesMut::from(bytes));
+    let (mut requests, mut present): (_, Option<Seen>) = (Vec::new(), None);
+    loop {
+        match codec.decode(&mut bytes) {
+            Ok(Some(Message::Item(request))) => {
+                let seen = format!("{} {:?} {}", request.method(), request.version(), request.path());
+                present = Some((seen, Vec::new()));
+                if codec.message_type() != actix_http::h1::MessageType::None {
+                    continue;
+                }
+            }
+            Ok(Some(Message::Chunk(Some(part)))) => {
+                present.as_mut().unwrap().1.extend_from_slice(&part);
+                continue;
+            }
+            Ok(Some(Message::Chunk(None))) => {}
+            Ok(None) => return (requests, None),
+            Err(_) => return (requests, Some(present.is_some_and(|(seen, _)| seen.starts_with("HEAD ")))),
+        }
+        requests.extend(present.take());
+        if !codec.keep_alive() {
+            return (requests, None);
+        }
+    }
+}
+
+/// Checks that a client that sent all this is answered as these requests want.
+async fn answered(client: &mut Client, requests: &[Seen], context: &str) {
+    for (seen, body) in requests {
+        let is_head = seen.starts_with("HEAD ");
+        let (head, told) =
+            client.response(is_head).await.unwrap_or_else(|| panic!("{seen} is not answered: {context}"));
+        assert_eq!(header(&head, "seen"), Some(seen.as_str()), "{head} {context}");
+        let version = seen.split(' ').nth(1).unwrap();
+        assert!(head.starts_with(&format!("{version} 200 ")), "{head} {context}");
+        let body = if body.is_empty() { &NONE } else { body.as_slice() };
+        assert_eq!(told, if is_head { &[][..] } else { body }, "{head} {context}");
+        assert_eq!(header(&head, "content-length"), Some(body.len().to_string().as_str()), "{head} {context}");
+    }
+}
+
+/// R68: each response has the method, the version and the connection type of its own request, however many others are pipelined, and wherever
+/// the bytes are cut.
+#[actix_web::test]
+async fn r68_responses_are_those_of_their_requests_however_they_arrive() {
+    let (address, handle) = serving(1000).await;
+    let (requests, malformed) = decoded(ALL_KINDS.as_bytes());
+    assert_eq!((requests.len(), malformed), (7, None), "{requests:?}");
+    guarded("the responses", async {
+        for cut in 0..ALL_KINDS.len() {
+            let mut client = Client::connect(address).await;
+            let (first, second) = ALL_KINDS.as_bytes().split_at(cut);
+            client.send(first).await;
+            tokio::task::yield_now().await;
+            client.send(second).await;
+            answered(&mut client, &requests, &format!("cut at {cut}")).await;
+            assert!(client.response(false).await.is_none());
+        }
+        let mut client = Client::connect(address).await;
+        for byte in ALL_KINDS.as_bytes().chunks(1) {
+            client.send(byte).await;
+        }
+        answered(&mut client, &requests, "byte by byte").await;
+    })
+    .await;
+    handle.stop(false).await;
+}
+
+/// R68: whatever bytes arrive, the server answers exactly the requests that actix-http's decoder finds in them, and refuses what follows if that
+/// is malformed.
+#[actix_web::test]
+async fn r68_no_bytes_smuggle_a_request() {
+    let (address, handle) = serving(1000).await;
+    let parts = [
+        "\r\n",
+        "\n",
+        "\r",
+        " ",
+        ":",
+        ";",
+        "0\r\n\r\n",
+        "5\r\n",
+        "Content-Length: 3\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding : chunked\r\n",
+        "Content-Length: +1\r\n",
+        "GET /x HTTP/1.1\r\nHost: b\r\n\r\n",
+        "\0",
+        "HTTP/1.0",
+        " x\r\n",
+    ];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    guarded("the responses", async {
+        for round in 0..600 {
+            let mut bytes = ALL_KINDS.as_bytes().to_vec();
+            for _ in 0..=random(3) {
+                let at = random(bytes.len());
+                match random(3) {
+                    0 => _ = bytes.splice(at..at, parts[random(parts.len())].bytes()),
+                    1 => _ = bytes.remove(at),
+                    _ => bytes[at] = u8::try_from(random(256)).unwrap(),
+                }
+            }
+            let context = format!("round {round}: {:?}", String::from_utf8_lossy(&bytes));
+            let (requests, malformed) = decoded(&bytes);
+            let mut client = Client::connect(address).await;
+            client.send(&bytes).await;
+            answered(&mut client, &requests, &context).await;
+            if let Some(is_head) = malformed {
+                let (head, _) = client.response(is_head).await.unwrap_or_else(|| panic!("no refusal: {context}"));
+                assert!(!head.starts_with("HTTP/1.1 2"), "{head} {context}");
+                assert_eq!(header(&head, "connection"), Some("close"), "{head} {context}");
+                assert!(client.response(false).await.is_none(), "{context}");
+            }
+        }
+    })
+    .await;
+    handle.stop(false).await;
+}
+
+/// A body that nobody reads is discarded if it is there, and ends its connection if it is not: it is never taken for a request. Nor does a
+/// body that is read too late take the next request.
+#[actix_web::test]
+async fn r68_a_body_that_is_not_read_is_no_request() {
+    let (address, handle) = serving(1000).await;
+    let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    guarded("the responses", async {
+        let post = |path: &str, length: usize, body: &str| {
+            format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}")
+        };
+        for (path, seen) in [("/ignored", "ignored"), ("/kept", "kept")] {
+            let mut client = Client::connect(address).await;
+            client.send((post(path, next.len(), next) + next).as_bytes()).await;
+            let (head, _) = client.response(false).await.unwrap();
+            assert_eq!((header(&head, "seen"), header(&head, "connection")), (Some(seen), None), "{head}");
+            answered(&mut client, &decoded(next.as_bytes()).0, path).await;
+
+            let mut client = Client::connect(address).await;
+            client.send(post(path, 1000, next).as_bytes()).await;
+            let (head, _) = client.response(false).await.unwrap();
+            assert_eq!((header(&head, "seen"), header(&head, "connection")), (Some(seen), Some("close")), "{head}");
+            assert!(client.response(false).await.is_none());
+        }
+    })
+    .await;
+    handle.stop(false).await;
+}
+
+/// A connection beyond the limit waits until another one has closed.
+#[actix_web::test]
+async fn connections_are_limited() {
+    let (address, handle) = serving(1).await;
+    let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+    let requests = decoded(request.as_bytes()).0;
+    guarded("the responses", async {
+        let [mut first, mut second] = [Client::connect(address).await, Client::connect(address).await];
+        second.send(request.as_bytes()).await;
+        for _ in 0..50 {
+            first.send(request.as_bytes()).await;
+            answered(&mut first, &requests, "first").await;
+        }
+        let early = second.stream.try_read(&mut [0; 1]).map_err(|error| error.kind());
+        assert_eq!(early, Err(std::io::ErrorKind::WouldBlock), "it is served beside the first");
+        drop(first);
+        answered(&mut second, &requests, "second").await;
+    })
+    .await;
+    handle.stop(false).await;
+}
+
+/// A server that is stopped in order closes idle connections, which would keep it from ending.
+#[actix_web::test]
+async fn an_orderly_stop_closes_idle_connections() {
+    let (address, handle) = serving(1000).await;
+    let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+    guarded("the stop", async {
+        let mut client = Client::connect(address).await;
+        client.send(request.as_bytes()).await;
+        answered(&mut client, &decoded(request.as_bytes()).0, "before the stop").await;
+        handle.stop(true).await;
+        assert!(!client.read().await, "the connection is open");
+    })
+    .await;
+}
+
+/// More clients than the standard library's backlog of 128 connect before any is accepted.
+#[test]
+fn many_clients_may_wait_to_be_accepted() {
+    let listener = listener();
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(App::new).listen(listener).unwrap();
+    let clients: Vec<_> = (0..300).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    assert_eq!(clients.len(), 300);
+    drop(server);
+}
