@@ -10,9 +10,21 @@ use std::{fmt, str::FromStr};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 7] = ["listen", "hosts", "token", "errors", "keep_alive", "body_timeout", "buffer_limit"];
+const KEYS: [&str; 9] = [
+    "listen",
+    "hosts",
+    "token",
+    "errors",
+    "keep_alive",
+    "head_timeout",
+    "body_timeout",
+    "write_timeout",
+    "buffer_limit",
+];
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const LISTEN: &str = "an IP address with a port, such as \"127.0.0.1:7878\" or \"[::1]:7878\"";
 const HOSTS: &str =
     "a list of host names, each as a browser sends it: \"herder.example.org\" or \"herder.example.org:8443\"";
@@ -40,12 +52,16 @@ pub struct Server {
     pub body_timeout: Duration,
     /// How many bytes of arguments and large results are held at once; unless set, 256 MiB or twice the largest `max_frame`, whichever is more.
     pub buffer_limit: Option<usize>,
+    /// How long the head of a request may take from its first byte to its end; 5 s unless set.
+    pub head_timeout: Duration,
+    /// How long a response may wait for a client that reads nothing of it; 30 s unless set.
+    pub write_timeout: Duration,
 }
 
 impl Server {
     /// The longest [`keep_alive`](Self::keep_alive).
     pub const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(24 * 60 * 60);
-    /// The longest [`body_timeout`](Self::body_timeout).
+    /// The longest [`head_timeout`](Self::head_timeout), [`body_timeout`](Self::body_timeout) and [`write_timeout`](Self::write_timeout).
     pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
     /// Checks a `buffer_limit` for these pools. The arguments of each call must fit.
@@ -83,6 +99,8 @@ impl Default for Server {
             keep_alive: KEEP_ALIVE,
             body_timeout: BODY_TIMEOUT,
             buffer_limit: None,
+            head_timeout: HEAD_TIMEOUT,
+            write_timeout: WRITE_TIMEOUT,
         }
     }
 }
@@ -138,6 +156,8 @@ pub(super) fn read(report: &mut Report<'_>, table: &DeTable<'_>) -> Server {
             "keep_alive" => put(&mut server.keep_alive, keep_alive(value), KEEP_ALIVES),
             "body_timeout" => put(&mut server.body_timeout, timeout(value), TIMEOUTS),
             "buffer_limit" => put(&mut server.buffer_limit, buffer_limit(value), BUFFER_LIMITS),
+            "head_timeout" => put(&mut server.head_timeout, timeout(value), TIMEOUTS),
+            "write_timeout" => put(&mut server.write_timeout, timeout(value), TIMEOUTS),
             _ => {
                 report.add(&name.span(), format!("server.{key}"), unknown(key, &KEYS));
                 continue;

@@ -294,7 +294,7 @@ fn r51_unknown_keys() {
     assert_snapshot!(refused_in_pool("queue = { limt = 4 }"), @"herder.toml:3:11: pools.a.queue.limt: unknown key; did you mean `limit`? Known here: limit, timeout, per_session, shed");
     assert_snapshot!(refused_in_pool("[pools.a.cancel]\n  colour = 4"), @"herder.toml:4:3: pools.a.cancel.colour: unknown key. Known here: interrupt, kill");
     assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
-    assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Known here: listen, hosts, token, errors, keep_alive, body_timeout, buffer_limit");
+    assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Known here: listen, hosts, token, errors, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit");
     assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Known here: server, defaults, pools");
 }
 
@@ -405,7 +405,7 @@ fn r51_problems_are_told_together() {
     let text =
         "[server]\nport = 80\n[defaults]\noverflow = -1\n[pools.b]\ntimout = '1s'\n[pools.a]\napp = 3\nqueue.limit = 0";
     assert_snapshot!(refused(text), @r"
-    herder.toml:2:1: server.port: unknown key. Known here: listen, hosts, token, errors, keep_alive, body_timeout, buffer_limit
+    herder.toml:2:1: server.port: unknown key. Known here: listen, hosts, token, errors, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit
     herder.toml:4:12: defaults.overflow: -1 is out of bounds; allowed: 0 to 1024
     herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
     herder.toml:8:7: pools.a.app: 3 is not a text; allowed: `module:app` or `path/to/file.py:app`
@@ -423,6 +423,9 @@ fn the_server_s_table() {
     assert_eq!(parse(APP).unwrap().server.listen.to_string(), "127.0.0.1:7878");
     let keep_alive = |keys: &str| server(keys).keep_alive.as_secs();
     assert_eq!(["", "keep_alive = '0s'", "keep_alive = '1d'"].map(keep_alive), [75, 0, 86_400]);
+    let timeouts = |keys: &str| [server(keys).head_timeout, server(keys).write_timeout].map(|time| time.as_millis());
+    assert_eq!(timeouts(""), [5_000, 30_000]);
+    assert_eq!(timeouts("head_timeout = '1ms'\nwrite_timeout = '24h'"), [1, 86_400_000]);
     let full = server("listen = '[::1]:80'\nhosts = ['herder.example.org', 'x:8443']\ntoken = 's3cret'");
     assert_eq!((full.listen.to_string(), full.hosts.len()), ("[::1]:80".into(), 2));
     assert!(!format!("{full:?}").contains("s3cret"));
@@ -436,6 +439,10 @@ fn the_server_s_table() {
     assert_snapshot!(refused_in_pool("[server]\nbody_timeout = '0s'"), @r#"herder.toml:4:16: server.body_timeout: '0s' can't be it; allowed: a duration over 0s, up to 24h, such as "30s""#);
     assert_snapshot!(refused_in_pool("[server]\nbuffer_limit = 0"), @"herder.toml:4:16: server.buffer_limit: 0 can't be it; allowed: a number of bytes, at least the largest `max_frame` of the pools");
     assert_snapshot!(refused_in_pool("max_frame = 4096\n[server]\nbuffer_limit = 4095"), @"herder.toml:5:16: server.buffer_limit: 4095 is out of bounds; allowed: at least 4096, the `max_frame` of the pool `a`");
+    assert_snapshot!(refused_in_pool("[server]\nhead_timeout = '0s'\nwrite_timeout = '25h'"), @r#"
+    herder.toml:4:16: server.head_timeout: '0s' can't be it; allowed: a duration over 0s, up to 24h, such as "30s"
+    herder.toml:5:17: server.write_timeout: '25h' can't be it; allowed: a duration over 0s, up to 24h, such as "30s"
+    "#);
     assert_snapshot!(refused_in_pool("[server]\ntoken = 'two words'"), @"herder.toml:4:9: server.token: this can't be it; allowed: 1 to 1024 visible ASCII characters, without spaces");
 }
 

@@ -158,6 +158,12 @@ pub(crate) struct Serve {
     /// Bytes of arguments and large results held at once; overrides `server.buffer_limit` [default: 256 MiB, or twice the largest `max_frame`]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) buffer_limit: Option<u64>,
+    /// How long the head of a request may take; overrides `server.head_timeout` [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
+    pub(crate) head_timeout: Option<Duration>,
+    /// How long a response may wait for a client that reads nothing; overrides `server.write_timeout` [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
+    pub(crate) write_timeout: Option<Duration>,
     /// How long requests and calls may take to finish after Ctrl-C
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub(crate) drain: Duration,

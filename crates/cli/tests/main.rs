@@ -7,6 +7,7 @@ mod bodies;
 mod breaker;
 mod calls;
 mod chaos;
+mod clients;
 mod commands;
 mod connections;
 #[cfg(target_os = "linux")]
@@ -17,6 +18,7 @@ mod guards;
 mod init;
 mod lifecycle;
 mod logs;
+mod pipelining;
 mod recorder;
 mod signals;
 mod support;

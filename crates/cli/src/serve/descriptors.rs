@@ -5,8 +5,8 @@ use crate::failure::{Failure, Outcome};
 use herder::PoolConfig;
 use std::fs;
 
-/// Descriptors of one connection: its own, and a copy by which the server sees that its client has left.
-const PER_CONNECTION: u64 = 2;
+/// Descriptors of one connection.
+const PER_CONNECTION: u64 = 1;
 /// Descriptors of one worker: two sockets, two pipes, and one that tells its end.
 const PER_WORKER: u64 = 5;
 /// Descriptors of one pool: its thread's runtime, and the files that are read while its workers start.

@@ -17,12 +17,12 @@ use crate::{
 };
 use access::Access;
 use actix_rt::System;
-use actix_web::{App, HttpServer, dev::Server};
+use actix_web::{App, dev};
 use descriptors::Descriptors;
 use drain::Drain;
 use herder::{
     Pool, PoolConfig, config,
-    http::{Api, Connections},
+    http::{Api, Connections, Server},
 };
 use progress::Starts;
 use std::{
@@ -78,8 +78,7 @@ async fn serve(options: &Serve, source: Source, access: Access, listen: Listen, 
     let bound = listen.listener.local_addr().map_err(Failure::failed)?;
     let address = SocketAddr::new(bound.ip().to_canonical(), bound.port());
     let pools = start(source.pools).await?;
-    let connections = Connections::default();
-    let server = http(options, &source.server, &pools, &access, &connections, listen)?;
+    let (server, connections) = http(options, &source.server, &pools, &access, listen)?;
     let handle = server.handle();
     let mut serving = actix_rt::spawn(server);
     banner::print(stdout, address, &source.origin, &pools, &access);
@@ -120,9 +119,8 @@ fn http(
     settings: &config::Server,
     pools: &[Pool],
     access: &Access,
-    connections: &Connections,
     listen: Listen,
-) -> Outcome<Server> {
+) -> Outcome<(dev::Server, Connections)> {
     let mut api =
         Api::new(pools.iter().cloned()).hosts(settings.hosts.iter().cloned()).dropped_log_lines(logs::dropped);
     api = limits::set(api, options, settings);
@@ -132,16 +130,18 @@ fn http(
     if let Some(token) = access.token() {
         api = api.token(token.clone());
     }
-    let server = HttpServer::new(move || App::new().configure(api.routes()))
+    let server = Server::new(move || App::new().configure(api.routes()))
         .workers(options.threads.into())
         .max_connections(listen.connections)
-        .on_connect(connections.on_connect())
         .keep_alive(options.keep_alive.unwrap_or(settings.keep_alive))
-        .shutdown_timeout((options.drain + LAST_WORDS).as_secs() + 1)
+        .head_timeout(options.head_timeout.unwrap_or(settings.head_timeout))
+        .write_timeout(options.write_timeout.unwrap_or(settings.write_timeout))
+        .shutdown_timeout(options.drain + LAST_WORDS)
         .disable_signals()
         .listen(listen.listener)
         .map_err(Failure::failed)?;
-    Ok(server.run())
+    let connections = server.connections();
+    Ok((server.run().map_err(Failure::failed)?, connections))
 }
 
 fn unexpected(ended: Result<io::Result<()>, tokio::task::JoinError>) -> Failure {

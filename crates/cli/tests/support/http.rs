@@ -63,6 +63,11 @@ impl Request {
         text + "\r\n" + &self.body
     }
 
+    /// The same, for a connection that stays open.
+    pub(crate) fn kept_open(&self, address: SocketAddr) -> String {
+        self.text(address).replace("Connection: close\r\n", "")
+    }
+
     /// Sends it, and leaves the connection to the caller.
     pub(crate) fn open(&self, address: SocketAddr) -> TcpStream {
         let mut stream = TcpStream::connect(address).unwrap();
