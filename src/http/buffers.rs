@@ -1,5 +1,5 @@
 //! The limit on the bytes of bodies that a server holds at once: of requests from their arrival until their call is settled, of
-//! large responses until they are handed to their connection. Holds one number, changed by atomic operations alone.
+//! large responses until they are handed to their connection. Holds two numbers, changed by atomic operations alone.
 
 use super::refusal::Refusal;
 use bytes::Bytes;
@@ -21,7 +21,9 @@ pub(crate) struct Buffers {
     limit: usize,
     /// The part of the limit that bodies may use which are not small.
     for_large: usize,
-    used: AtomicUsize,
+    /// In use by bodies that are not small, and by results. More than `for_large` by one result at most.
+    large: AtomicUsize,
+    small: AtomicUsize,
 }
 
 /// A body has no room now.
@@ -49,7 +51,7 @@ impl Buffers {
     /// With this limit. The share of small bodies never makes it too small for a body of `largest_frame` bytes.
     pub(super) fn with_limit(limit: usize, largest_frame: usize) -> Arc<Self> {
         let for_large = (limit - limit / SHARE_OF_SMALL).max(limit.min(largest_frame));
-        Arc::new(Self { limit, for_large, used: AtomicUsize::new(0) })
+        Arc::new(Self { limit, for_large, large: AtomicUsize::new(0), small: AtomicUsize::new(0) })
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -63,49 +65,94 @@ impl Buffers {
 
     /// How many bytes are in use. More than the limit only by the result of one call, and by small results.
     pub(super) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.large.load(Ordering::Relaxed) + self.small.load(Ordering::Relaxed)
     }
 
-    /// Counts a result, which is in memory already. Only where the limit was reached before it came is there no room for it: the memory in use
-    /// exceeds the limit by one result at most.
+    /// Counts a result, which is in memory already. Only where the share of large bodies was used up before it came is there no room for it:
+    /// the memory in use exceeds the limit by one result at most.
     pub(super) fn hold_result(self: &Arc<Self>, bytes: usize) -> Result<Room, Full> {
-        let mut room = Room::none(self);
-        room.grow_if(bytes, |used| used < self.limit)?;
-        Ok(room)
+        self.add(Size::Large, bytes, |large| large < self.for_large)?;
+        Ok(Room { buffers: self.clone(), size: Size::Large, bytes })
     }
+
+    /// Adds to what is in use, if `fits` says so of what bodies of this size use now.
+    ///
+    /// The order of the operations does not matter: nothing else is read by them. Not an addition that is taken back where there is no room:
+    /// between the two, others would be refused for nothing. Where both numbers change at the same moment, the sum may exceed the limit by
+    /// what was just added.
+    fn add(&self, size: Size, more: usize, fits: impl Fn(usize) -> bool) -> Result<(), Full> {
+        let added = |used| fits(used).then(|| usize::saturating_add(used, more));
+        match self.in_use(size).fetch_update(Ordering::Relaxed, Ordering::Relaxed, added) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Full { needed: more, used: self.used(), limit: self.limit }),
+        }
+    }
+
+    fn free(&self, size: Size, bytes: usize) {
+        self.in_use(size).fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn in_use(&self, size: Size) -> &AtomicUsize {
+        match size {
+            Size::Small => &self.small,
+            Size::Large => &self.large,
+        }
+    }
+}
+
+/// Which share of the limit a body uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    Small,
+    Large,
 }
 
 /// A part of the limit, in use until it is dropped.
 #[derive(Debug)]
 pub(super) struct Room {
     buffers: Arc<Buffers>,
+    size: Size,
     bytes: usize,
 }
 
 impl Room {
     /// For a body of which nothing is there yet.
     pub(super) fn none(buffers: &Arc<Buffers>) -> Self {
-        Self { buffers: buffers.clone(), bytes: 0 }
+        Self { buffers: buffers.clone(), size: Size::Small, bytes: 0 }
     }
 
     /// Makes room for a body of `total` bytes, if it has less.
     pub(super) fn grow_to(&mut self, total: usize) -> Result<(), Full> {
-        let more = total.saturating_sub(self.bytes);
-        if more == 0 {
-            return Ok(());
+        match total.checked_sub(self.bytes) {
+            None | Some(0) => Ok(()),
+            Some(more) if total <= SMALL => self.grow_small(more),
+            Some(_) => self.grow_large(total),
         }
-        let ceiling = if total <= SMALL { self.buffers.limit } else { self.buffers.for_large };
-        self.grow_if(more, |used| used.checked_add(more).is_some_and(|sum| sum <= ceiling))
     }
 
-    /// The order of the operations on `used` does not matter: nothing else is read by it. Not an addition that is taken back where there is no
-    /// room: between the two, others would be refused for nothing.
-    fn grow_if(&mut self, more: usize, fits: impl Fn(usize) -> bool) -> Result<(), Full> {
-        let added = |used| fits(used).then(|| used.saturating_add(more));
-        match self.buffers.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, added) {
-            Ok(_) => self.bytes += more,
-            Err(used) => return Err(Full { needed: more, used, limit: self.buffers.limit }),
-        }
+    /// Small bodies may use whatever large ones leave, and never less than their own share: results that exceed the share of large bodies,
+    /// since nobody reads them, do not keep small ones out.
+    fn grow_small(&mut self, more: usize) -> Result<(), Full> {
+        let buffers = &self.buffers;
+        let large = buffers.large.load(Ordering::Relaxed).min(buffers.for_large);
+        let fits = |small: usize| small.checked_add(more).is_some_and(|sum| sum <= buffers.limit - large);
+        buffers.add(self.size, more, fits)?;
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// A body that was small until now uses the share of large ones from here on.
+    fn grow_large(&mut self, total: usize) -> Result<(), Full> {
+        let buffers = &self.buffers;
+        let (own_large, own_small) = match self.size {
+            Size::Large => (self.bytes, 0),
+            Size::Small => (0, self.bytes),
+        };
+        let small = buffers.small.load(Ordering::Relaxed).saturating_sub(own_small);
+        let (more, ceiling) = (total - own_large, buffers.for_large.min(buffers.limit.saturating_sub(small)));
+        buffers.add(Size::Large, more, |large| large.checked_add(more).is_some_and(|sum| sum <= ceiling))?;
+        buffers.free(Size::Small, own_small);
+        (self.size, self.bytes) = (Size::Large, total);
         Ok(())
     }
 
@@ -114,14 +161,14 @@ impl Room {
     pub(super) fn hold(mut self, body: Vec<u8>) -> Bytes {
         let surplus = self.bytes.saturating_sub(body.len());
         self.bytes -= surplus;
-        self.buffers.used.fetch_sub(surplus, Ordering::Relaxed);
+        self.buffers.free(self.size, surplus);
         Bytes::from_owner(Held { body, _room: self })
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.buffers.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.buffers.free(self.size, self.bytes);
     }
 }
 
@@ -172,6 +219,31 @@ mod tests {
         assert_eq!(buffers.used(), 2 * MIB - 1);
         assert!(buffers.hold_result(1).is_err() && room(&buffers, 1).is_err());
         drop((first, second));
+        assert_eq!(buffers.used(), 0);
+    }
+
+    /// R68: large results that nobody reads leave small bodies their share, however far the last one exceeds the limit.
+    #[test]
+    fn r68_results_leave_room_for_small_bodies() {
+        let buffers = Buffers::with_limit(16 * MIB, MIB);
+        let unread = [buffers.hold_result(14 * MIB).unwrap(), buffers.hold_result(14 * MIB).unwrap()];
+        assert!(buffers.hold_result(1).is_err() && room(&buffers, SMALL + 1).is_err());
+        let small: Vec<_> = (0..16).map(|_| room(&buffers, SMALL).unwrap()).collect();
+        assert!(room(&buffers, 1).is_err());
+        drop((unread, small));
+        assert_eq!(buffers.used(), 0);
+    }
+
+    /// R68: a body that arrives in chunks and turns out to be large uses the share of large ones, once.
+    #[test]
+    fn r68_a_body_that_grows_changes_its_share() {
+        let buffers = Buffers::with_limit(16 * MIB, MIB);
+        let mut grown = room(&buffers, SMALL).unwrap();
+        grown.grow_to(15 * MIB).unwrap();
+        assert_eq!(buffers.used(), 15 * MIB);
+        assert!(grown.grow_to(15 * MIB + 1).is_err());
+        assert_eq!((room(&buffers, MIB / 16).map(|room| room.size), buffers.used()), (Ok(Size::Small), 15 * MIB));
+        drop(grown);
         assert_eq!(buffers.used(), 0);
     }
 
