@@ -3,7 +3,12 @@
 use crate::support::{Reply, Server, folder, is_alive, post, until};
 use herder::testing::Signal;
 use serde_json::json;
-use std::{fs, io::Write, net::TcpStream, os::unix::process::ExitStatusExt};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::process::ExitStatusExt,
+};
 
 /// One worker with commands that start programs.
 const CONFIG: &str = "[pools.one]\nworker_type = 'enhanced'\napp = 'starts.py:app'\npool_size = 1\noverflow = 0\n";
@@ -217,7 +222,12 @@ fn r30_no_worker_is_started_again_while_the_server_ends() {
 fn r30_a_worker_is_started_for_a_call_that_waits_while_the_server_ends() {
     let mut server = started_by("");
     let worker = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
-    let mut late = post("/v1/pools/one/call/pid", "").header("Content-Length", "2").open(server.address);
+    let request = post("/v1/pools/one/call/pid", "").header("Content-Length", "2").header("Expect", "100-continue");
+    let mut late = request.open(server.address);
+    // The server has the head of the request: of a connection without one it would see no request, and close it.
+    let mut interim = [0; 25];
+    late.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     server.signal(Signal::TERM);
     server.until_logged("requests and calls may finish within 10s");
     until("no connection is accepted", || TcpStream::connect(server.address).is_err());
