@@ -186,7 +186,8 @@ context = multiprocessing.get_context("fork")
 def waits(ready):
     try:
         ready.set()
-        time.sleep(1000)
+        while True:
+            time.sleep(0.05)  # a signal just before a sleep interrupts only the next one
     except KeyboardInterrupt:
         os._exit(42)
 
@@ -212,7 +213,7 @@ def forks_in_a_thread(number: int):
 
 @app.command
 def runs(number: int):
-    code = "import time; print('in', flush=True); time.sleep(1000)"
+    code = "import time; print('in', flush=True)\\nwhile True: time.sleep(0.05)"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     child.stdout.readline()
     child.send_signal(number)
