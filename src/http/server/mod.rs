@@ -9,6 +9,8 @@ mod payload;
 mod response;
 mod settings;
 #[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
 mod tests;
 mod wire;
 
@@ -206,8 +208,8 @@ impl<F> Server<F> {
         if !self.signals {
             builder = builder.disable_signals();
         }
-        let seconds = self.shutdown_timeout.as_secs() + u64::from(self.shutdown_timeout.subsec_nanos() > 0);
-        builder.shutdown_timeout(seconds)
+        let rest = u64::from(self.shutdown_timeout.subsec_nanos() > 0);
+        builder.shutdown_timeout(self.shutdown_timeout.as_secs().saturating_add(rest))
     }
 }
 
