@@ -43,6 +43,11 @@ async fn echo(body: web::Payload) -> HttpResponse {
     HttpResponse::Ok().streaming(body)
 }
 
+/// Lets the connection carry what the client likes.
+async fn switch(body: web::Payload) -> HttpResponse {
+    HttpResponse::SwitchingProtocols().upgrade("websocket").streaming(body)
+}
+
 async fn none() -> HttpResponse {
     HttpResponse::Ok().finish()
 }
@@ -102,6 +107,7 @@ fn serving() -> (SocketAddr, ServerHandle, Connections) {
     run(Server::new(|| {
         App::new()
             .route("/echo", web::to(echo))
+            .route("/switch", web::to(switch))
             .route("/ready", web::to(ready))
             .route("/broken", web::to(broken))
             .default_service(web::to(none))
@@ -293,6 +299,36 @@ async fn r68_a_request_that_arrives_with_the_drain_is_answered() {
         assert!(other.response(false).await.is_some());
         let (head, _) = idle.response(false).await.unwrap();
         assert_eq!((header(&head, "stays"), header(&head, "connection")), (Some("yes"), Some("close")), "{head}");
+    })
+    .await;
+    handle.stop(false).await;
+}
+
+/// An application that upgrades a connection has it for itself, in both directions.
+#[actix_web::test]
+async fn an_upgraded_connection_carries_all_bytes() {
+    let (address, handle, connections) = serving();
+    guarded("the bytes", async {
+        let mut client = Client::connect(address).await;
+        let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly";
+        client.send(format!("GET /switch HTTP/1.1\r\nHost: a\r\n{upgrade}").as_bytes()).await;
+        let (head, _) = client.response(false).await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert_eq!(header(&head, "connection"), Some("upgrade"), "{head}");
+        let mut expected = String::from("early");
+        for round in 0..100 {
+            while client.received.len() < expected.len() {
+                assert!(client.read().await, "{expected}");
+            }
+            assert_eq!(client.received, expected.as_bytes());
+            let more = format!("GET /{round} HTTP/1.1\r\n\r\n");
+            client.send(more.as_bytes()).await;
+            expected += &more;
+        }
+        drop(client);
+        while connections.open() > 0 {
+            tokio::task::yield_now().await;
+        }
     })
     .await;
     handle.stop(false).await;
