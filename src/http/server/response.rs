@@ -17,7 +17,7 @@ use std::{
     task::Poll,
     time::Duration,
 };
-use tokio::{task::coop::consume_budget, time::Instant};
+use tokio::{io::Interest, task::coop::consume_budget, time::Instant};
 
 /// What a response depends on, of its request.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +85,13 @@ impl Channel {
     async fn write_parts(&mut self, body: BoxBody, waits: &mut Option<Instant>) -> io::Result<()> {
         let mut left = if let BodySize::Sized(length) = body.size() { Some(length) } else { None };
         let mut body = pin!(body);
-        while let Some(part) = self.part(body.as_mut(), waits).await? {
+        loop {
+            let part = tokio::select! {
+                biased;
+                part = self.part(body.as_mut(), waits) => part?,
+                () = self.reset() => return Err(io::ErrorKind::ConnectionReset.into()),
+            };
+            let Some(part) = part else { break };
             consume_budget().await; // a body that always has more, and a client that takes it, must not keep others from the thread
             let Some(left) = &mut left else {
                 self.wire.borrow_mut().put_chunk(Some(part))?;
@@ -102,6 +108,13 @@ impl Channel {
             None => self.wire.borrow_mut().put_chunk(None)?,
         }
         self.flush(Bytes::new(), waits).await
+    }
+
+    /// Ends when the client resets the connection. Otherwise nobody would see it while the body has nothing to write.
+    async fn reset(&self) {
+        if self.connection.stream().ready(Interest::ERROR).await.is_err() {
+            std::future::pending::<()>().await; // the runtime is ending: it drops this future anyway
+        }
     }
 
     /// The next part of a body. What is in the output goes out meanwhile; if all of it did, it is the body that waits, and not its reader.

@@ -3,13 +3,14 @@
 use super::{
     Server,
     tests::{Client, header, listener},
+    wire::Wire,
 };
 use crate::{
-    http::{Caller, Connections},
+    http::{Caller, Connections, connections::Connection},
     testing::guarded,
 };
 use actix_http::{
-    Request, Response,
+    Request, Response, ServiceConfig,
     body::{BodySize, MessageBody},
 };
 use actix_service::{IntoServiceFactory, ServiceFactory};
@@ -19,9 +20,11 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
+use rustix::net::sockopt::set_socket_linger;
 use std::{
     convert::Infallible,
     fmt,
+    future::poll_fn,
     io::{self, Write},
     net::SocketAddr,
     os::fd::AsFd,
@@ -34,6 +37,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use tokio::net::TcpStream;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -46,6 +50,11 @@ async fn echo(body: web::Payload) -> HttpResponse {
 /// Lets the connection carry what the client likes.
 async fn switch(body: web::Payload) -> HttpResponse {
     HttpResponse::SwitchingProtocols().upgrade("websocket").streaming(body)
+}
+
+/// Answers with a body that has nothing for ever.
+async fn silent() -> HttpResponse {
+    HttpResponse::Ok().streaming(futures_util::stream::pending::<Result<Bytes, Error>>())
 }
 
 async fn none() -> HttpResponse {
@@ -108,6 +117,7 @@ fn serving() -> (SocketAddr, ServerHandle, Connections) {
         App::new()
             .route("/echo", web::to(echo))
             .route("/switch", web::to(switch))
+            .route("/silent", web::to(silent))
             .route("/ready", web::to(ready))
             .route("/broken", web::to(broken))
             .default_service(web::to(none))
@@ -332,6 +342,52 @@ async fn an_upgraded_connection_carries_all_bytes() {
     })
     .await;
     handle.stop(false).await;
+}
+
+/// A response that waits for its application ends when its client resets the connection.
+#[actix_web::test]
+async fn a_reset_ends_a_response_of_which_nothing_is_there() {
+    let (address, handle, connections) = serving();
+    guarded("the end", async {
+        let mut client = Client::connect(address).await;
+        client.send(NEXT.replace("/next", "/silent").as_bytes()).await;
+        assert!(client.response(false).await.is_some());
+        set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap(); // its end is a reset
+        drop(client);
+        while connections.open() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    handle.stop(false).await;
+}
+
+/// R68: reads of which the runtime does not know end the task's turn as all others do: a client that sends without an end keeps nobody waiting.
+#[actix_web::test]
+async fn r68_what_was_left_unread_is_read_in_turns() {
+    let listener = listener();
+    let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.set_nonblocking(true).unwrap();
+    while client.write(&[0; 64 * 1024]).is_ok() {}
+    let stream = listener.accept().unwrap().0;
+    stream.set_nonblocking(true).unwrap();
+    let connection = Connection::served(&Connections::default(), TcpStream::from_std(stream).unwrap());
+    let mut wire = Wire::new(connection, ServiceConfig::default());
+    wire.leave_unread();
+    let mut reads = 0;
+    tokio::task::yield_now().await; // a whole turn
+    poll_fn(|context| {
+        while let Poll::Ready(read) = wire.poll_fill(context) {
+            assert_ne!(read.unwrap(), 0);
+            _ = client.write(&[0; 64 * 1024]); // there is always more
+            wire.discard();
+            reads += 1;
+            assert!(reads < 10_000, "its turn has no end");
+        }
+        Poll::Ready(())
+    })
+    .await;
+    assert!(reads > 0);
 }
 
 /// R68: a handler that panics ends its connection, and nothing else.
