@@ -37,7 +37,9 @@ pub(super) struct Channel {
 impl Drop for Channel {
     /// Requests that the application keeps have the connection, and would keep it open.
     fn drop(&mut self) {
-        self.wire.borrow_mut().abandon_body();
+        if let Ok(mut wire) = self.wire.try_borrow_mut() {
+            wire.abandon_body();
+        }
         _ = shutdown(self.connection.stream(), Shutdown::Both);
     }
 }

@@ -20,6 +20,7 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
+use futures_core::Stream;
 use rustix::net::sockopt::set_socket_linger;
 use std::{
     convert::Infallible,
@@ -388,6 +389,33 @@ async fn r68_what_was_left_unread_is_read_in_turns() {
     })
     .await;
     assert!(reads > 0);
+}
+
+/// A task that reads a body after its request was answered is told that no more of it comes.
+#[actix_web::test]
+async fn who_reads_a_body_too_late_is_told() {
+    let (told, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let keep = move |mut body: web::Payload| {
+        let told = told.clone();
+        actix_rt::spawn(async move {
+            while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_next(context)).await {}
+            _ = told.send(());
+        });
+        async {
+            tokio::task::yield_now().await; // the task waits for the rest
+            none().await
+        }
+    };
+    let (address, handle, _) = run(Server::new(move || App::new().default_service(web::to(keep.clone()))));
+    guarded("the end", async {
+        let mut client = Client::connect(address).await;
+        let request = post("/kept", "", "hello");
+        client.send(&request.as_bytes()[..request.len() - 1]).await;
+        assert!(client.response(false).await.is_some());
+        assert_eq!(ends.recv().await, Some(()));
+    })
+    .await;
+    handle.stop(false).await;
 }
 
 /// R68: a handler that panics ends its connection, and nothing else.
