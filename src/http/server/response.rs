@@ -172,3 +172,28 @@ fn give_up(connection: &Connection) -> io::Error {
     _ = sockopt::set_socket_linger(connection.stream(), Some(Duration::ZERO));
     io::Error::new(io::ErrorKind::TimedOut, "its client reads too slowly")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{connections::Connections, server::settings::Settings};
+    use actix_http::ServiceConfig;
+    use actix_web::body::BodyStream;
+    use futures_util::{StreamExt, stream};
+    use tokio::net::TcpStream;
+
+    /// A client is not late when it is the application that has nothing to write.
+    #[actix_web::test]
+    async fn r68_the_time_of_a_reader_begins_anew_when_all_is_written() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let connection = Connection::served(&Connections::default(), stream);
+        let channel = Channel::new(connection, ServiceConfig::default(), Settings::default());
+        let later = stream::once(tokio::task::yield_now()).map(|()| Ok::<_, io::Error>(Bytes::from_static(b"x")));
+        let mut body = pin!(BoxBody::new(BodyStream::new(Box::pin(later))));
+        #[expect(clippy::disallowed_methods, reason = "any time will do")]
+        let mut waits = Some(Instant::now());
+        assert_eq!(channel.part(body.as_mut(), &mut waits).await.unwrap().unwrap(), "x");
+        assert_eq!(waits, None);
+    }
+}
