@@ -55,6 +55,8 @@ pub(super) struct Connection {
     number: u64,
     local: Option<SocketAddr>,
     requests: AtomicUsize,
+    /// The drain has closed the reading side.
+    shut: AtomicBool,
     stream: TcpStream,
     departure: Option<Departure>,
     all: Arc<Shared>,
@@ -91,7 +93,8 @@ impl Connections {
         self.0.draining.store(true, Ordering::SeqCst);
         let all: Vec<_> = self.0.lock().values().filter_map(Weak::upgrade).collect();
         for connection in all.iter().filter(|connection| connection.requests.load(Ordering::SeqCst) == 0) {
-            // Only the reading side: an answer on its way still goes out.
+            // Only the reading side: an answer on its way still goes out. Told before: a request that has just come is not one whose client left.
+            connection.shut.store(true, Ordering::SeqCst);
             _ = shutdown(&connection.stream, Shutdown::Read);
         }
     }
@@ -116,8 +119,8 @@ impl Connection {
 
     fn new(all: &Arc<Shared>, stream: TcpStream, departure: Option<Departure>) -> Arc<Self> {
         let (number, local) = (all.count.fetch_add(1, Ordering::Relaxed), stream.local_addr().ok());
-        let requests = AtomicUsize::new(0);
-        let connection = Arc::new(Self { number, local, requests, stream, departure, all: all.clone() });
+        let (requests, shut) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let connection = Arc::new(Self { number, local, requests, shut, stream, departure, all: all.clone() });
         all.lock().insert(number, Arc::downgrade(&connection));
         connection
     }
@@ -136,6 +139,16 @@ impl Connection {
     /// Whether the server ends: no connection takes another request.
     pub(super) fn is_draining(&self) -> bool {
         self.all.draining.load(Ordering::SeqCst)
+    }
+
+    /// Whether the end of what the client sends is the drain's doing.
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::SeqCst)
+    }
+
+    /// Whether the server that has it discards what is left of a request's body by itself.
+    pub(super) fn discards_bodies(&self) -> bool {
+        self.departure.is_some()
     }
 
     /// The client went away.
@@ -162,6 +175,9 @@ impl Connection {
             return;
         }
         while let Ok(ready) = self.stream.ready(Interest::READABLE).await {
+            if ready.is_read_closed() && self.is_shut() {
+                break;
+            }
             if ready.is_read_closed() {
                 return;
             }

@@ -20,7 +20,10 @@ use std::{
     task::Poll,
     time::Duration,
 };
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::coop::unconstrained,
+    time::{Instant, Sleep, sleep_until},
+};
 
 /// The bytes after whose arrival the time for a body begins anew: a rate, in effect. Without it a byte now and then would hold a body for ever.
 pub(super) const STRIDE: usize = 64 * 1024;
@@ -79,7 +82,8 @@ impl Receive<'_> {
             // The time is looked at only where nothing is there: a body that has arrived is not late.
             let arrival = poll_fn(|context| match stream.as_mut().poll_next(context) {
                 Poll::Ready(chunk) => Poll::Ready(Ok(chunk)),
-                Poll::Pending => timer.as_mut().poll(context).map(Err),
+                // Whatever else the task did in this turn: chunks that hold nothing must not keep the timer from being looked at.
+                Poll::Pending => pin!(unconstrained(timer.as_mut())).poll(context).map(Err),
             });
             match arrival.await {
                 Ok(Some(chunk)) => self.add(&mut part, &chunk.map_err(|error| cut_off(request, &error))?, end)?,

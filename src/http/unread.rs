@@ -3,6 +3,7 @@
 //! Why: actix-http closes a connection whose `Content-Length` was not read to its end, but goes on reading a body in chunks that nobody wants, for
 //! as long as it takes, before it closes or takes the next request. It closes at once while somebody still holds the body.
 
+use super::connections::Connection;
 use actix_web::{
     HttpMessage, HttpRequest,
     body::{BodySize, BoxBody, MessageBody},
@@ -20,8 +21,11 @@ struct Unread {
     _body: web::Payload,
 }
 
-/// Lets the connection close after the response, unless all of the body has been read.
+/// Lets the connection close after the response, unless all of the body has been read. Our own server does so by itself.
 pub(super) fn keep(request: &HttpRequest, body: web::Payload) {
+    if Connection::of(request).is_some_and(|connection| connection.discards_bodies()) {
+        return;
+    }
     request.extensions_mut().insert(Unread { _body: body });
 }
 

@@ -170,6 +170,26 @@ fn r68_a_body_is_asked_for_only_when_it_is_wanted() {
     assert_eq!(Reply::read(at_once).result()["x"], 2);
 }
 
+/// R68: a body of which nothing is data has the time of every other one, however fast it comes, and does not keep others from being served.
+#[test]
+fn r68_a_body_that_holds_nothing_ends_in_time() {
+    let server = Server::with(ONE);
+    let headers = [("Transfer-Encoding", "chunked"), ("Herder-Timeout", "1s"), ("Content-Length", "")];
+    let head = server.request("one/echo", "", &headers).text(server.address);
+    let much = vec![b'x'; 1 << 22];
+    for (begin, what) in [("2;", "an extension of a chunk"), ("2\r\n{}\r\n0\r\nX", "a trailer")] {
+        let mut client = connect(&server, (head.clone() + begin).as_bytes());
+        let answered = client.try_clone().unwrap();
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| while client.write_all(&much).is_ok() {});
+            assert_eq!(server.get("/healthz").status, 200, "{what}");
+            let reply = Reply::read(answered);
+            reply.problem(504, "deadline-exceeded");
+            sending.join().unwrap();
+        });
+    }
+}
+
 /// One descriptor a connection, and none once it is closed.
 #[test]
 fn a_connection_takes_one_descriptor() {

@@ -116,6 +116,15 @@ fn r30_a_signal_drains() {
     }
 }
 
+/// No time to drain is too long: what is idle ends at once.
+#[test]
+fn r30_a_drain_may_take_as_long_as_any_clock_counts() {
+    let mut server = Server::start(folder(ONE), &["--drain", "18446744073709551615s"], &[]);
+    server.until_ready();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+}
+
 /// What does not finish within the drain's time is told so.
 #[test]
 fn r30_what_does_not_finish_in_time_is_answered() {

@@ -1,10 +1,13 @@
 //! One timer a connection, for all its deadlines. Holds nothing else.
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::coop::unconstrained,
+    time::{Instant, Sleep, sleep_until},
+};
 
 /// Wakes the connection's task at a deadline.
 ///
@@ -21,7 +24,8 @@ impl Alarm {
         if deadline < timer.deadline() {
             timer.as_mut().reset(deadline);
         }
-        while timer.as_mut().poll(context).is_ready() {
+        // Whatever else the task did in this turn: a client that sends all the time must not keep the timer from being looked at.
+        while pin!(unconstrained(timer.as_mut())).poll(context).is_ready() {
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }

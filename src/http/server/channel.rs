@@ -1,7 +1,12 @@
 //! A connection as requests that come in one after the other, each with its time. Holds the connection's wire and its timer.
 
-use super::{alarm::Alarm, head, settings::Settings, wire::Wire};
-use crate::http::{connections::Connection, refusal::Refusal};
+use super::{
+    alarm::Alarm,
+    head,
+    settings::Settings,
+    wire::{Body, Wire},
+};
+use crate::http::{connections::Connection, receive::later, refusal::Refusal};
 use actix_http::{Request, ServiceConfig, h1::MessageType};
 use rustix::net::{Shutdown, shutdown};
 use std::{cell::RefCell, future::poll_fn, io, rc::Rc, sync::Arc, task::Poll, time::Duration};
@@ -32,6 +37,9 @@ pub(super) struct Channel {
 impl Drop for Channel {
     /// Requests that the application keeps have the connection, and would keep it open.
     fn drop(&mut self) {
+        if let Ok(mut wire) = self.wire.try_borrow_mut() {
+            wire.abandon_body();
+        }
         _ = shutdown(self.connection.stream(), Shutdown::Both);
     }
 }
@@ -90,7 +98,7 @@ impl Channel {
             if let Poll::Ready(outcome) = wire.borrow_mut().poll_fill(context) {
                 return Poll::Ready(outcome);
             }
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + time);
+            let deadline = *deadline.get_or_insert_with(|| later(Instant::now(), time));
             alarm.poll(context, deadline).map(|()| Err(io::ErrorKind::TimedOut.into()))
         })
         .await
@@ -99,20 +107,25 @@ impl Channel {
     /// Ends when the client closed, or at least sends no more. What it sends meanwhile stays unread.
     pub(super) async fn departure(&self) {
         while let Ok(ready) = self.connection.stream().ready(Interest::READABLE).await {
-            if ready.is_read_closed() {
+            if ready.is_read_closed() && !self.connection.is_shut() {
                 return;
+            }
+            if ready.is_read_closed() {
+                break; // by the drain: nothing tells any more what the client does
             }
             // The event is dealt with for the runtime, and not for the wire: the bytes are still there.
             self.wire.borrow_mut().leave_unread();
         }
-        std::future::pending::<()>().await; // the runtime is ending: it drops this future anyway
+        std::future::pending::<()>().await; // or the runtime is ending: it drops this future anyway
     }
 
     /// Ends the connection so that its last response arrives.
     pub(super) async fn linger(&mut self) -> io::Result<()> {
         let has_more = {
             let mut wire = self.wire.borrow_mut();
-            !wire.received().is_empty() || matches!(wire.fill_now(), Ok(Some(1..)))
+            wire.abandon_body() != Body::Complete
+                || !wire.received().is_empty()
+                || matches!(wire.fill_now(), Ok(Some(1..)))
         };
         if !has_more {
             return Ok(());

@@ -8,6 +8,7 @@ use super::{
     channel::{Channel, Next},
     head,
     payload::RequestPayload,
+    response::Asked,
     settings::Settings,
 };
 use crate::http::connections::{Busy, Connection, Connections};
@@ -90,12 +91,15 @@ where
         }
         request.head_mut().peer_addr = self.peer;
         request.extensions_mut().insert(self.channel.connection.clone());
-        let is_head = request.method() == Method::HEAD;
-        // What follows such a head need not be a request.
-        let is_last = request.head().upgrade() || kind == MessageType::Stream;
+        let asked = Asked {
+            version: request.version(),
+            is_head: request.method() == Method::HEAD,
+            // What follows such a head need not be a request.
+            is_last: request.head().upgrade() || kind == MessageType::Stream,
+        };
         match self.call(request).await {
-            Ok(response) => self.channel.answer(response, is_head, is_last).await?,
-            Err(error) => self.channel.answer(error.error_response().into(), is_head, is_last).await?,
+            Ok(response) => self.channel.answer(response, asked).await?,
+            Err(error) => self.channel.answer(error.error_response().into(), asked).await?,
         }
         drop(busy); // before the look: a drain that begins in between finds an idle connection
         Ok(self.channel.keeps_alive())

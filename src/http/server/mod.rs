@@ -1,5 +1,5 @@
 //! A server for actix-web applications: HTTP/1.1 over TCP, one request at a time on each connection, with a time for everything that a client
-//! can delay. Holds no state beyond its configuration; connections hold their own.
+//! can delay, except for bodies of requests, whose time is the application's affair. Holds no state beyond its configuration; connections hold their own.
 
 mod alarm;
 mod channel;
@@ -8,6 +8,8 @@ mod head;
 mod payload;
 mod response;
 mod settings;
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -44,6 +46,9 @@ const BACKLOG: u32 = 4096;
 /// - A response that its client does not read ends with its connection after a time.
 /// - `100 Continue` is sent when the handler asks for the body, not before.
 /// - A client that goes away ends its call ([`Connections`] are built in), with one descriptor a connection instead of two.
+///
+/// The body of a request has no time of its own: a handler that reads one waits until the client sends more or closes. Herder's routes have
+/// [`body_timeout`](super::Api::body_timeout).
 ///
 /// It serves plain TCP and HTTP/1 only. Connection data (`HttpServer::on_connect`, `HttpRequest::conn_data`) is not supported.
 ///
@@ -206,8 +211,8 @@ impl<F> Server<F> {
         if !self.signals {
             builder = builder.disable_signals();
         }
-        let seconds = self.shutdown_timeout.as_secs() + u64::from(self.shutdown_timeout.subsec_nanos() > 0);
-        builder.shutdown_timeout(seconds)
+        let rest = u64::from(self.shutdown_timeout.subsec_nanos() > 0);
+        builder.shutdown_timeout(self.shutdown_timeout.as_secs().saturating_add(rest))
     }
 }
 

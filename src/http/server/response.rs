@@ -1,9 +1,9 @@
 //! Responses on a connection: head and body written out, each within the time for it, and the body never copied if it is large. Holds nothing.
 
 use super::{channel::Channel, wire::Body};
-use crate::http::{connections::Connection, refusal::Refusal};
+use crate::http::{connections::Connection, receive::later, refusal::Refusal};
 use actix_http::{
-    ConnectionType, Response, StatusCode,
+    ConnectionType, Response, StatusCode, Version,
     body::{BodySize, BoxBody, MessageBody},
 };
 use actix_web::ResponseError;
@@ -13,10 +13,21 @@ use std::{
     future::poll_fn,
     io,
     pin::{Pin, pin},
+    rc::Rc,
     task::Poll,
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{io::Interest, task::coop::consume_budget, time::Instant};
+
+/// What a response depends on, of its request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) version: Version,
+    /// For the head alone.
+    pub(super) is_head: bool,
+    /// What follows is no request.
+    pub(super) is_last: bool,
+}
 
 impl Channel {
     /// Answers what is no request, or none that this server can answer. The connection ends after it.
@@ -26,23 +37,33 @@ impl Channel {
         self.write_body(body, false).await
     }
 
-    /// Writes a response to the present request. `is_last`: what follows that is none.
-    pub(super) async fn answer<B>(&mut self, response: Response<B>, is_head: bool, is_last: bool) -> io::Result<()>
+    /// Writes a response to the present request.
+    pub(super) async fn answer<B>(&mut self, response: Response<B>, to: Asked) -> io::Result<()>
     where
         B: MessageBody + 'static,
     {
         let (mut head, body) = response.into_parts();
         let status = head.status();
-        {
-            let mut wire = self.wire.borrow_mut();
-            let has_switched = head.upgrade(); // the application, to another protocol
-            if !has_switched && (is_last || wire.finish_body() != Body::Complete || self.connection.is_draining()) {
-                head.head_mut().set_connection_type(ConnectionType::Close);
-            }
-            wire.put_head(head, body.size())?;
+        // A client of HTTP/1.0 knows no chunks: such a body ends with its connection.
+        let has_no_end = to.version == Version::HTTP_10 && body.size() == BodySize::Stream;
+        if has_no_end {
+            head.head_mut().no_chunking(true);
         }
-        let has_none = is_head || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+        let has_switched = head.upgrade(); // the application, to another protocol
+        let is_last = to.is_last || has_no_end;
+        if !has_switched && (is_last || self.finish_body() != Body::Complete || self.connection.is_draining()) {
+            head.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        self.wire.borrow_mut().put_head(head, body.size())?;
+        let has_none = to.is_head || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
         self.write_body(body.boxed(), has_none).await
+    }
+
+    /// Discards what is left of the request's body, unless somebody still has it and may read it: the body of the response can be made of it.
+    fn finish_body(&self) -> Body {
+        let is_held = Rc::weak_count(&self.wire) > 0;
+        let mut wire = self.wire.borrow_mut();
+        if is_held { wire.body() } else { wire.finish_body() }
     }
 
     /// Writes the output, and behind it the body.
@@ -64,7 +85,14 @@ impl Channel {
     async fn write_parts(&mut self, body: BoxBody, waits: &mut Option<Instant>) -> io::Result<()> {
         let mut left = if let BodySize::Sized(length) = body.size() { Some(length) } else { None };
         let mut body = pin!(body);
-        while let Some(part) = self.part(body.as_mut()).await? {
+        loop {
+            let part = tokio::select! {
+                biased;
+                part = self.part(body.as_mut(), waits) => part?,
+                () = self.reset() => return Err(io::ErrorKind::ConnectionReset.into()),
+            };
+            let Some(part) = part else { break };
+            consume_budget().await; // a body that always has more, and a client that takes it, must not keep others from the thread
             let Some(left) = &mut left else {
                 self.wire.borrow_mut().put_chunk(Some(part))?;
                 self.flush(Bytes::new(), waits).await?;
@@ -82,14 +110,26 @@ impl Channel {
         self.flush(Bytes::new(), waits).await
     }
 
-    /// The next part of a body. What is in the output goes out meanwhile.
-    async fn part(&self, mut body: Pin<&mut BoxBody>) -> io::Result<Option<Bytes>> {
+    /// Ends when the client resets the connection. Otherwise nobody would see it while the body has nothing to write.
+    async fn reset(&self) {
+        if self.connection.stream().ready(Interest::ERROR).await.is_err() {
+            std::future::pending::<()>().await; // the runtime is ending: it drops this future anyway
+        }
+    }
+
+    /// The next part of a body. What is in the output goes out meanwhile; if all of it did, it is the body that waits, and not its reader.
+    async fn part(&self, mut body: Pin<&mut BoxBody>, waits: &mut Option<Instant>) -> io::Result<Option<Bytes>> {
         poll_fn(|context| match body.as_mut().poll_next(context) {
             Poll::Ready(part) => Poll::Ready(part.transpose().map_err(|error| io::Error::other(error.to_string()))),
-            Poll::Pending => match self.wire.borrow_mut().poll_flush(context, &mut Bytes::new()) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                _ => Poll::Pending,
-            },
+            Poll::Pending => {
+                let mut wire = self.wire.borrow_mut();
+                if let Poll::Ready(outcome) = wire.poll_flush(context, &mut Bytes::new()) {
+                    outcome?;
+                    *waits = None;
+                    wire.restart_count();
+                }
+                Poll::Pending
+            }
         })
         .await
     }
@@ -107,7 +147,7 @@ impl Channel {
                 end_without_progress(connection, settings.write);
                 Instant::now()
             });
-            let late = alarm.poll(context, since + settings.time_for(wire.taken()));
+            let late = alarm.poll(context, later(since, settings.time_for(wire.taken())));
             late.map(|()| Err(give_up(connection)))
         })
         .await
@@ -119,8 +159,9 @@ impl Channel {
 fn end_without_progress(connection: &Connection, time: Duration) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        let milliseconds = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-        _ = sockopt::set_tcp_user_timeout(connection.stream(), milliseconds);
+        // The system takes no number that is negative as an `int`.
+        let milliseconds = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+        _ = sockopt::set_tcp_user_timeout(connection.stream(), milliseconds.unsigned_abs());
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = (connection, time);
@@ -130,4 +171,29 @@ fn end_without_progress(connection: &Connection, time: Duration) {
 fn give_up(connection: &Connection) -> io::Error {
     _ = sockopt::set_socket_linger(connection.stream(), Some(Duration::ZERO));
     io::Error::new(io::ErrorKind::TimedOut, "its client reads too slowly")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{connections::Connections, server::settings::Settings};
+    use actix_http::ServiceConfig;
+    use actix_web::body::BodyStream;
+    use futures_util::{StreamExt, stream};
+    use tokio::net::TcpStream;
+
+    /// A client is not late when it is the application that has nothing to write.
+    #[actix_web::test]
+    async fn r68_the_time_of_a_reader_begins_anew_when_all_is_written() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let connection = Connection::served(&Connections::default(), stream);
+        let channel = Channel::new(connection, ServiceConfig::default(), Settings::default());
+        let later = stream::once(tokio::task::yield_now()).map(|()| Ok::<_, io::Error>(Bytes::from_static(b"x")));
+        let mut body = pin!(BoxBody::new(BodyStream::new(Box::pin(later))));
+        #[expect(clippy::disallowed_methods, reason = "any time will do")]
+        let mut waits = Some(Instant::now());
+        assert_eq!(channel.part(body.as_mut(), &mut waits).await.unwrap().unwrap(), "x");
+        assert_eq!(waits, None);
+    }
 }

@@ -19,7 +19,7 @@ pub(super) struct Settings {
 impl Settings {
     /// How long after the first wait a client may have taken for a response of which it has taken this many bytes.
     pub(super) fn time_for(&self, taken: u64) -> Duration {
-        self.write + Duration::from_millis(taken.saturating_mul(1000) / SLOWEST_READER)
+        self.write.saturating_add(Duration::from_millis(taken.saturating_mul(1000) / SLOWEST_READER))
     }
 }
 

@@ -14,9 +14,9 @@ use rustix::io::Errno;
 use std::{
     io::{self, IoSlice},
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
-use tokio::{io::Interest, net::TcpStream};
+use tokio::{io::Interest, net::TcpStream, task::coop::poll_proceed};
 
 /// Room for a head, or for the next part of a body.
 const ROOM: usize = 8 * 1024;
@@ -56,6 +56,8 @@ pub(super) struct Wire {
     /// The runtime was told that there is nothing to read, and there may be: look at the socket itself first.
     unread: bool,
     body: Body,
+    /// Who waits for more of the body: perhaps not the connection's task.
+    reader: Option<Waker>,
     /// The client waits for `100 Continue` before it sends the body.
     awaits_continue: bool,
     /// Counts requests, so that the body of an answered one can't take bytes of the next.
@@ -74,6 +76,7 @@ impl Wire {
             taken: 0,
             unread: false,
             body: Body::Complete,
+            reader: None,
             awaits_continue: false,
             number: 0,
         }
@@ -85,10 +88,12 @@ impl Wire {
 
     /// Reads once. 0 is the end of what the client sends.
     pub(super) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.unread
-            && let Some(count) = self.fill_now()?
-        {
-            return Poll::Ready(Ok(count));
+        if self.unread {
+            let turn = ready!(poll_proceed(context)); // as the runtime does it for the reads that it knows of
+            if let Some(count) = self.fill_now()? {
+                turn.made_progress();
+                return Poll::Ready(Ok(count));
+            }
         }
         self.make_room();
         loop {
@@ -110,10 +115,10 @@ impl Wire {
 
     fn make_room(&mut self) {
         if self.body == Body::Complete && self.input.is_empty() && std::mem::take(&mut self.has_grown) {
-            self.input = BytesMut::new(); // an idle connection does not keep what a large body needed
+            self.input = BytesMut::new(); // an idle connection does not keep what a large body or head needed
         }
         if self.input.capacity() - self.input.len() < ROOM / 4 {
-            self.has_grown |= self.body == Body::Incomplete;
+            self.has_grown |= self.body == Body::Incomplete || self.input.len() >= ROOM;
             self.input.reserve(if self.body == Body::Incomplete { ROOM_FOR_BODY } else { ROOM });
         }
     }
@@ -230,7 +235,11 @@ impl Wire {
                 Ok(None) => self.ask_for_body(context)?,
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            match ready!(self.poll_fill(context)) {
+            let filled = self.poll_fill(context);
+            if filled.is_pending() {
+                self.reader = Some(context.waker().clone());
+            }
+            match ready!(filled) {
                 Ok(1..) => {}
                 Ok(0) => return Poll::Ready(Some(Err(self.broken(PayloadError::Incomplete(None))))),
                 Err(error) => return Poll::Ready(Some(Err(self.broken(PayloadError::Incomplete(Some(error)))))),
@@ -241,6 +250,24 @@ impl Wire {
     fn broken(&mut self, error: PayloadError) -> PayloadError {
         self.body = Body::Broken;
         error
+    }
+
+    /// What is known of the body of the present request.
+    pub(super) fn body(&self) -> Body {
+        self.body
+    }
+
+    /// Lets nobody read the body any more; tells how far it was read. Who waits for more of it is told.
+    pub(super) fn abandon_body(&mut self) -> Body {
+        let reader = self.reader.take();
+        match self.body {
+            Body::Complete => Body::Complete,
+            unread => {
+                self.body = Body::Broken;
+                reader.into_iter().for_each(Waker::wake);
+                unread
+            }
+        }
     }
 
     /// A part of the body from what was received.
@@ -286,6 +313,7 @@ impl Wire {
 
     /// Puts the head of a response into the output. Gives its body's kind.
     pub(super) fn put_head(&mut self, head: Response<()>, size: BodySize) -> io::Result<()> {
+        self.awaits_continue = false; // it has the response
         self.codec.encode(Message::Item((head, size)), &mut self.output)
     }
 
@@ -313,6 +341,11 @@ impl Wire {
     /// Whether another request may follow the response whose head was put last.
     pub(super) fn keeps_alive(&self) -> bool {
         self.codec.keep_alive()
+    }
+
+    /// Counts the bytes that are taken anew.
+    pub(super) fn restart_count(&mut self) {
+        self.taken = 0;
     }
 
     /// How many bytes of the present response were taken.

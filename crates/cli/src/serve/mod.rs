@@ -136,7 +136,7 @@ fn http(
         .keep_alive(options.keep_alive.unwrap_or(settings.keep_alive))
         .head_timeout(options.head_timeout.unwrap_or(settings.head_timeout))
         .write_timeout(options.write_timeout.unwrap_or(settings.write_timeout))
-        .shutdown_timeout(options.drain + LAST_WORDS)
+        .shutdown_timeout(options.drain.saturating_add(LAST_WORDS))
         .disable_signals()
         .listen(listen.listener)
         .map_err(Failure::failed)?;
