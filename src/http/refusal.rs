@@ -46,7 +46,7 @@ pub enum Refusal {
     },
     /// The body took too long.
     #[error(
-        "the body did not arrive in time: {received} bytes came, and then neither {step} more nor its end within {} (`body_timeout`)",
+        "the body did not arrive in time: {received} bytes have come; its next {step} bytes, or its end, must come within {} (`server.body_timeout`)",
         duration::show(*timeout)
     )]
     BodyTimeout {
@@ -59,8 +59,8 @@ pub enum Refusal {
     },
     /// The bodies that are held already leave no room for this one, or for this result.
     #[error(
-        "the server holds {used} bytes of bodies and may hold {limit} (`buffer_limit`), too many for {needed} more{}",
-        if *may_have_run { "; the call has run, and its result is lost" } else { "; try again later" }
+        "no room for {needed} more bytes of bodies: {used} of {limit} are in use (`server.buffer_limit`), and a part of them is reserved for small bodies; {}",
+        if *may_have_run { "the call has run, and its result is lost" } else { "try again later" }
     )]
     BuffersFull {
         /// For how many bytes there was no room.
@@ -165,6 +165,9 @@ struct Problem<'a> {
     category: Category,
     severity: Severity,
     strategy: Strategy,
+    /// What an idempotent call may do, where that is something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strategy_if_idempotent: Option<Strategy>,
     retryable: bool,
     may_have_run: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,8 +212,9 @@ impl Refusal {
             Self::BuffersFull { .. } => (Category::Resource, Severity::Minor),
             _ => (Category::Python, Severity::Minor),
         };
-        let repeatable = !may_have_run;
-        let decision = decide(Incident { category, severity, attempt: 1, all_workers: not_ready, repeatable });
+        let decide =
+            |repeatable| decide(Incident { category, severity, attempt: 1, all_workers: not_ready, repeatable });
+        let (decision, if_idempotent) = (decide(!may_have_run), decide(true));
         Problem {
             r#type: format!("https://herder.invalid/errors/{}", self.slug()),
             title: self.slug().replace('-', " "),
@@ -219,6 +223,7 @@ impl Refusal {
             category,
             severity: decision.severity,
             strategy: decision.strategy,
+            strategy_if_idempotent: Some(if_idempotent.strategy).filter(|other| *other != decision.strategy),
             retryable: matches!(self, Self::NotReady { .. } | Self::BodyTimeout { .. } | Self::BuffersFull { .. }),
             may_have_run,
             pools: self.pools(),
