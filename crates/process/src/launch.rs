@@ -4,7 +4,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "`dup2` to a given number, `chdir` without allocation and `close_range` have no safe interface"
+    reason = "`dup2` and `close` by number, `chdir` without allocation and `close_range` have no safe interface"
 )]
 
 use crate::{
@@ -40,6 +40,8 @@ pub(crate) struct Launch {
     pub(crate) lifeline: Arc<OwnedFd>,
     /// The other end of [`Report`].
     pub(crate) report: OwnedFd,
+    /// The number of the host's end of it, which the child closes.
+    pub(crate) report_of_host: RawFd,
     /// Who started it.
     pub(crate) host: Pid,
 }
@@ -67,6 +69,9 @@ impl Launch {
     }
 
     fn enter(&self) -> Result<(), Errno> {
+        // With its copy open the child would wait for ever for a host that does not let it go.
+        // SAFETY: the number is that of `Report`, of which nothing in this process makes use.
+        unsafe { libc::close(self.report_of_host) };
         // A worker whose host is killed goes with it. If the host was killed before this call there will be no signal, and the
         // parent is another. Comparing with 1 would be wrong: in a container the host may be 1, or the foster parent not.
         #[cfg(target_os = "linux")]
@@ -114,6 +119,11 @@ impl Report {
     /// Lets the child go on. Until then it can't end by itself, so that its number is its own. It ends if this is dropped before.
     pub(crate) fn go(&mut self) -> io::Result<()> {
         self.0.write_all(&[1])
+    }
+
+    /// The number of the descriptor, which the child has as well.
+    pub(crate) fn number(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 
     /// Waits until the child has become the worker, and returns the peak of memory that it has of its host.

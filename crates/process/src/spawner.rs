@@ -146,6 +146,7 @@ fn prepare(command: &Command, lifeline: Arc<OwnedFd>) -> io::Result<Prepared> {
         inherited: [calls_end, control_end],
         lifeline,
         report: above_standard(report_end)?,
+        report_of_host: report.number(),
         host: getpid(),
     };
     Ok(Prepared { launch, report, calls, control, output: [stdout, stderr] })
@@ -247,5 +248,19 @@ mod tests {
         let group = i32::from_ne_bytes(records[0][4..].try_into().unwrap());
         let group = Pid::from_raw(group).unwrap();
         assert_eq!(records, [Record::add(group), Record::remove(group)].map(|record| *record.as_bytes()));
+    }
+
+    /// R30: a child that is not let go, as its host could not watch it, ends by itself: it keeps no copy of its host's end.
+    #[test]
+    fn r30_a_child_that_is_not_let_go_ends() {
+        let (lifeline, _watchdog_end) = UnixStream::pair().unwrap();
+        let prepared = prepare(&Command::new("true"), Arc::new(lifeline.into())).unwrap();
+        let Prepared { launch, report, mut calls, .. } = prepared;
+        let pid = launch.fork().unwrap();
+        drop(report);
+        calls.set_nonblocking(false).unwrap();
+        calls.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap(); // rather than hang
+        assert_eq!(calls.read(&mut [0]).unwrap(), 0, "its end of the socket closes with it");
+        exit::bury(pid, None);
     }
 }
