@@ -133,6 +133,7 @@ async fn host_that_forks() {
             is_forked(pool.call::<Value>("echo", &json!({})).into_future().now_or_never(), false),
             is_forked((&mut submitted).now_or_never(), true),
             is_forked(pool.status().now_or_never(), false),
+            is_forked(pool.prepare_shutdown().now_or_never(), false),
             is_forked(pool.shutdown(HANGING).now_or_never(), false),
         ];
         drop((submitted, pool));
