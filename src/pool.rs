@@ -240,7 +240,7 @@ impl Pool {
     /// # Errors
     /// When the pool is gone.
     pub async fn prepare_shutdown(&self) -> Result<()> {
-        self.supervisor().send(PrepareShutdown).await?
+        self.0.client.ask(PrepareShutdown).await?
     }
 
     /// Ends the pool: no new calls, those there are finish within the time or are answered `PoolClosed`, then the workers end.

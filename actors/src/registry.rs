@@ -4,6 +4,7 @@
 //! so that what is left of a dead one can't take its successor's name away.
 
 use actix::{Actor, Addr, WeakAddr};
+use herder_process::ProcessMark;
 use std::{
     any::Any,
     collections::HashMap,
@@ -20,8 +21,18 @@ static RETURNED: Notify = Notify::const_new();
 
 struct Entry {
     instance: u64,
+    /// The process that the actor runs in. It does not run in copies of that process, which have this entry too.
+    process: ProcessMark,
     address: Box<dyn Any + Send>,
     is_live: Box<dyn Fn() -> bool + Send>,
+}
+
+impl Entry {
+    /// The entry of a name, if its actor runs in this process. In a forked copy nothing is asked of the address, which belongs to the
+    /// runtime of the other process.
+    fn here<'a>(names: &'a HashMap<String, Self>, name: &str) -> Option<&'a Self> {
+        names.get(name).filter(|entry| entry.process.is_here())
+    }
 }
 
 /// The name belongs to a live actor.
@@ -55,14 +66,15 @@ where
 {
     let name = name.into();
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = names.get(&name).map(|entry| (entry.is_live)());
+    let before = Entry::here(&names, &name).map(|entry| (entry.is_live)());
     if before == Some(true) {
         return Err(NameTaken(name));
     }
     let (weak, instance) = (address.downgrade(), INSTANCES.fetch_add(1, Ordering::Relaxed));
     let watched = weak.clone();
     let is_live = Box::new(move || live(&watched).is_some());
-    names.insert(name.clone(), Entry { instance, address: Box::new(weak), is_live });
+    let process = ProcessMark::here();
+    names.insert(name.clone(), Entry { instance, process, address: Box::new(weak), is_live });
     let outcome = if before.is_some() { Registered::Evicted } else { Registered::Fresh };
     Ok((Registration { name, instance }, outcome))
 }
@@ -78,7 +90,7 @@ where
     A: Actor<Context = actix::Context<A>>,
 {
     let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    live(names.get(name)?.address.downcast_ref::<WeakAddr<A>>()?)
+    live(Entry::here(&names, name)?.address.downcast_ref::<WeakAddr<A>>()?)
 }
 
 /// Who has a name, of an actor type that is asked for.
@@ -97,7 +109,7 @@ where
     A: Actor<Context = actix::Context<A>>,
 {
     let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(entry) = names.get(name).filter(|entry| (entry.is_live)()) else { return Holder::Nobody };
+    let Some(entry) = Entry::here(&names, name).filter(|entry| (entry.is_live)()) else { return Holder::Nobody };
     let Some(weak) = entry.address.downcast_ref::<WeakAddr<A>>() else { return Holder::Other };
     live(weak).map_or(Holder::Nobody, |address| Holder::Known(look(&address)))
 }

@@ -111,6 +111,13 @@ fn is_forked<T>(answer: Option<Result<T>>, ran: bool) -> bool {
     answer.is_some_and(|answer| matches!(answer, Err(Error::Forked { may_have_run }) if may_have_run == ran))
 }
 
+/// Starts a pool from a thread that has no runtime yet.
+fn start_beside(config: PoolConfig) -> Result<Pool> {
+    let start =
+        || tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(Pool::start(config).into_future());
+    std::thread::spawn(start).join().unwrap()
+}
+
 /// The host's role; a test in name only.
 #[tokio::test]
 #[ignore = "started by the other test"]
@@ -120,7 +127,7 @@ async fn host_that_forks() {
     }
     let (config, fresh) = configured("forks", |fresh| fresh.enhanced().app("herder.demo:app").build());
     let census = Census::new(fresh.name());
-    let mut pool = Some(Pool::start(config).await.unwrap());
+    let mut pool = Some(Pool::start(config.clone()).await.unwrap());
     let count =
         async |pool: &Option<Pool>| pool.as_ref().unwrap().call::<u64>("count", &json!({})).session("ann").await;
     assert_eq!(count(&pool).await.unwrap(), 1);
@@ -133,7 +140,9 @@ async fn host_that_forks() {
             is_forked(pool.call::<Value>("echo", &json!({})).into_future().now_or_never(), false),
             is_forked((&mut submitted).now_or_never(), true),
             is_forked(pool.status().now_or_never(), false),
+            is_forked(pool.prepare_shutdown().now_or_never(), false),
             is_forked(pool.shutdown(HANGING).now_or_never(), false),
+            matches!(start_beside(config), Err(Error::StartFailed { .. })), // and not `PoolNameTaken`, after a wait
         ];
         drop((submitted, pool));
         answers.iter().position(|forked| !forked).map_or(0, |at| 1 + u8::try_from(at).unwrap())

@@ -6,6 +6,7 @@ use super::{
     trust::{Folder, Owners},
 };
 use crate::{events::EventLog, launcher::LaunchError};
+use herder_process::ProcessMark;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use std::{
     env,
@@ -22,11 +23,25 @@ use tracing::Level;
 #[derive(Debug)]
 pub(super) struct Package {
     path: PathBuf,
-    /// Removed with this value. Locked, so that systemd's cleaner of temporary files leaves it alone.
+    /// Removed with this value, in the process that made it. Locked, so that systemd's cleaner of temporary files leaves it alone.
     private: Option<(TempDir, File)>,
+    process: ProcessMark,
+}
+
+/// In a forked copy of the host the folder stays: the host's workers import from it.
+impl Drop for Package {
+    fn drop(&mut self) {
+        if let Some((folder, _)) = &mut self.private {
+            folder.disable_cleanup(!self.process.is_here());
+        }
+    }
 }
 
 impl Package {
+    fn new(path: PathBuf, private: Option<(TempDir, File)>) -> Self {
+        Self { path, private, process: ProcessMark::here() }
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -67,7 +82,7 @@ impl Places {
         let mut tried = String::new();
         if let Some((key, folder)) = &self.cache {
             match self.cached(key, folder) {
-                Ok(path) => return Ok(Package { path, private: None }),
+                Ok(path) => return Ok(Package::new(path, None)),
                 Err(refused) if refused.is_out_of_descriptors() => return Err(no_descriptors(&refused)),
                 Err(refused) => {
                     let key = *key;
@@ -123,7 +138,7 @@ impl Places {
         DirBuilder::new().mode(0o700).create(&path).map_err(io)?;
         contents::write(&path)?;
         contents::verify(&path, self.owners)?;
-        Ok(Package { path, private: Some((dir, lock)) })
+        Ok(Package::new(path, Some((dir, lock))))
     }
 }
 

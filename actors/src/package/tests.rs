@@ -209,3 +209,17 @@ fn r13_a_host_without_descriptors_blames_no_folder() {
     assert!(!error.to_string().contains("can't be written"), "{error}");
     assert!(!Refused::io("/somewhere", std::io::Error::from_raw_os_error(2)).is_out_of_descriptors());
 }
+
+/// R30: a forked copy of the host that drops what it has of a pool leaves the folder that the host's workers import from.
+#[cfg(feature = "testing")]
+#[test]
+fn r30_a_forked_copy_removes_no_package() {
+    let dir = tempfile::tempdir().unwrap();
+    let package = Places { cache: None, ..home_of(&dir) }.install().unwrap();
+    let path = package.path().to_path_buf();
+    let mut package = Some(package);
+    assert_eq!(herder_process::in_fork(|| u8::from(package.take().is_none())).unwrap(), Some(0));
+    assert!(path.exists(), "the copy removed it");
+    drop(package);
+    assert!(!path.exists(), "the host does");
+}

@@ -4,9 +4,11 @@
 
 #![expect(
     unsafe_code,
-    reason = "`dup2` to a given number, `chdir` without allocation and `close_range` have no safe interface"
+    reason = "`dup2` and `close` by number, `chdir` without allocation and `close_range` have no safe interface"
 )]
 
+#[cfg(target_os = "linux")]
+use crate::error::is_shortage;
 use crate::{
     fork::{exit, fork},
     image::Image,
@@ -14,6 +16,8 @@ use crate::{
     watchdog::{Record, register},
 };
 use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::{FlockOperation, fcntl_lock},
     io::{Errno, FdFlags, fcntl_setfd, read, retry_on_intr, write},
     process::{Pid, getpid, getppid, setpgid},
 };
@@ -22,7 +26,7 @@ use std::{
     ffi::CString,
     io::{self, Read, Write},
     os::{
-        fd::{AsRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
     sync::Arc,
@@ -40,6 +44,10 @@ pub(crate) struct Launch {
     pub(crate) lifeline: Arc<OwnedFd>,
     /// The other end of [`Report`].
     pub(crate) report: OwnedFd,
+    /// The number of the host's end of it, which the child closes.
+    pub(crate) report_of_host: RawFd,
+    /// A file that the child locks until it has become the worker.
+    pub(crate) lock: Option<OwnedFd>,
     /// Who started it.
     pub(crate) host: Pid,
 }
@@ -48,13 +56,35 @@ pub(crate) struct Launch {
 ///
 /// The child waits for a byte before it does anything. Then it says which peak of memory it has of its host, in 8 bytes, once it has
 /// registered, and why it can't become the worker, in 4 bytes, if it can't. It closes its end by exec or exit.
-pub(crate) struct Report(UnixStream);
+///
+/// That does not show as the end of file while somebody else has a copy of the child's end: a process that another thread of the host
+/// forks meanwhile, and that may live for ever. So the child locks a file before, and no copy has that lock: it belongs to the process,
+/// and the kernel drops it when that closes the file, by exec or exit.
+pub(crate) struct Report {
+    socket: UnixStream,
+    lock: Option<OwnedFd>,
+}
 
 impl Launch {
     /// Forks the child, which waits for [`Report::go`]. The host's copies of the worker's ends close with this.
     pub(crate) fn fork(self) -> io::Result<Pid> {
         // SAFETY: `run` and all it calls make plain system calls: no allocation, no locks, no panics, no drops.
         unsafe { fork(|| self.run()) }
+    }
+
+    /// Forks a copy of this process that lives until it is killed, or this thread ends.
+    #[cfg(test)]
+    pub(crate) fn fork_copy(&self) -> io::Result<Pid> {
+        // SAFETY: both calls are allowed in a copy of a process with threads.
+        unsafe {
+            fork(|| {
+                #[cfg(target_os = "linux")]
+                let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+                loop {
+                    libc::pause();
+                }
+            })
+        }
     }
 
     fn run(&self) -> Infallible {
@@ -67,6 +97,9 @@ impl Launch {
     }
 
     fn enter(&self) -> Result<(), Errno> {
+        // With its copy open the child would wait for ever for a host that does not let it go.
+        // SAFETY: the number is that of `Report`, of which nothing in this process makes use.
+        unsafe { libc::close(self.report_of_host) };
         // A worker whose host is killed goes with it. If the host was killed before this call there will be no signal, and the
         // parent is another. Comparing with 1 would be wrong: in a container the host may be 1, or the foster parent not.
         #[cfg(target_os = "linux")]
@@ -90,6 +123,9 @@ impl Launch {
         // Before exec, so that there is no moment in which the host could die and leave a group nobody knows. If the watchdog
         // is gone this fails; the spawner registers the group again with its successor.
         let _ = register(&self.lifeline, Record::add(getpid()));
+        if let Some(lock) = &self.lock {
+            fcntl_lock(lock, FlockOperation::NonBlockingLockExclusive)?;
+        }
         retry_on_intr(|| write(&self.report, &usage::own_peak().to_ne_bytes()))?;
         limits::give_back(); // last: it may be below the numbers of the descriptors used above
         Ok(())
@@ -106,26 +142,86 @@ impl Launch {
 }
 
 impl Report {
-    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) = UnixStream::pair()?;
-        Ok((Self(ours), theirs.into()))
+    /// The host's end, the child's, and the child's copy of the lock.
+    pub(crate) fn pair() -> io::Result<(Self, OwnedFd, Option<OwnedFd>)> {
+        let (socket, theirs) = UnixStream::pair()?;
+        socket.set_nonblocking(true)?;
+        let lock = lockable()?;
+        let copy = lock.as_ref().map(OwnedFd::try_clone).transpose()?;
+        Ok((Self { socket, lock }, theirs.into(), copy))
     }
 
     /// Lets the child go on. Until then it can't end by itself, so that its number is its own. It ends if this is dropped before.
     pub(crate) fn go(&mut self) -> io::Result<()> {
-        self.0.write_all(&[1])
+        self.socket.write_all(&[1])
     }
 
-    /// Waits until the child has become the worker, and returns the peak of memory that it has of its host.
-    pub(crate) fn read(&mut self) -> io::Result<u64> {
-        let mut said = Vec::with_capacity(12);
-        self.0.read_to_end(&mut said)?;
+    /// The number of the descriptor, which the child has as well.
+    pub(crate) fn number(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Waits until the child has become the worker, and returns the peak of memory that it has of its host. `exit` is readable when the
+    /// child has ended.
+    pub(crate) fn read(&mut self, exit: Option<BorrowedFd<'_>>) -> io::Result<u64> {
+        let mut said = self.listen(exit)?;
+        if let (8, Some(lock)) = (said.len(), &self.lock) {
+            retry_on_intr(|| fcntl_lock(lock, FlockOperation::LockExclusive))?;
+            self.read_more(&mut said)?;
+        }
         match (<[u8; 8]>::try_from(said.as_slice()), said.last_chunk()) {
             (Ok(peak), _) => Ok(u64::from_ne_bytes(peak)),
             (Err(_), Some(errno)) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(*errno))),
             (Err(_), None) => Err(io::Error::other("its process was killed before it had begun")),
         }
     }
+
+    /// What the child says before the lock tells the rest: its peak, or why it ended.
+    fn listen(&mut self, exit: Option<BorrowedFd<'_>>) -> io::Result<Vec<u8>> {
+        let mut said = Vec::with_capacity(12);
+        loop {
+            let (is_all, has_peak) = (self.read_more(&mut said)?, said.len() >= 8);
+            if is_all || (has_peak && self.lock.is_some()) {
+                return Ok(said);
+            }
+            if self.wait(exit)? {
+                self.read_more(&mut said)?;
+                return Ok(said);
+            }
+        }
+    }
+
+    /// Reads what is there, and returns whether that was all there will be.
+    fn read_more(&mut self, said: &mut Vec<u8>) -> io::Result<bool> {
+        match self.socket.read_to_end(said) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits for more, and returns whether the child has ended.
+    fn wait(&self, exit: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+        let socket = PollFd::new(&self.socket, PollFlags::IN);
+        let mut fds = [socket.clone(), exit.map_or(socket, |exit| PollFd::from_borrowed_fd(exit, PollFlags::IN))];
+        retry_on_intr(|| poll(&mut fds, None))?;
+        Ok(exit.is_some() && !fds[1].revents().is_empty())
+    }
+}
+
+/// A file that nobody else has. `None` where there is no such thing: then the end of file must do.
+#[cfg(target_os = "linux")]
+fn lockable() -> io::Result<Option<OwnedFd>> {
+    match rustix::fs::memfd_create(c"herder-start", rustix::fs::MemfdFlags::CLOEXEC) {
+        Ok(file) => Ok(Some(file)),
+        Err(errno) if is_shortage(&errno.into()) => Err(errno.into()),
+        Err(_) => Ok(None), // an old kernel, a sandbox, or `vm.memfd_noexec`
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lockable() -> io::Result<Option<OwnedFd>> {
+    Ok(None)
 }
 
 fn duplicate(fd: &OwnedFd, target: RawFd) -> Result<(), Errno> {

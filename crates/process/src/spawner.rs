@@ -90,7 +90,7 @@ impl Spawner {
                 return Err(error);
             }
         };
-        match report.go().and_then(|()| report.read()) {
+        match report.go().and_then(|()| report.read(exit.descriptor())) {
             Ok(inherited) => Ok((exit, inherited)),
             Err(error) => {
                 // It may have registered, and its number must not stay on the list.
@@ -134,7 +134,7 @@ struct Prepared {
 fn prepare(command: &Command, lifeline: Arc<OwnedFd>) -> io::Result<Prepared> {
     let (calls, calls_end) = socket_pair()?;
     let (control, control_end) = socket_pair()?;
-    let (report, report_end) = Report::pair()?;
+    let (report, report_end, lock) = Report::pair()?;
     let (stdout, stdout_end) = output_pipe()?;
     let (stderr, stderr_end) = output_pipe()?;
     let stdin = above_standard(File::open("/dev/null")?.into())?;
@@ -146,6 +146,8 @@ fn prepare(command: &Command, lifeline: Arc<OwnedFd>) -> io::Result<Prepared> {
         inherited: [calls_end, control_end],
         lifeline,
         report: above_standard(report_end)?,
+        report_of_host: report.number(),
+        lock: lock.map(above_standard).transpose()?,
         host: getpid(),
     };
     Ok(Prepared { launch, report, calls, control, output: [stdout, stderr] })
@@ -247,5 +249,39 @@ mod tests {
         let group = i32::from_ne_bytes(records[0][4..].try_into().unwrap());
         let group = Pid::from_raw(group).unwrap();
         assert_eq!(records, [Record::add(group), Record::remove(group)].map(|record| *record.as_bytes()));
+    }
+
+    /// R30: a child that is not let go, as its host could not watch it, ends by itself: it keeps no copy of its host's end.
+    #[test]
+    fn r30_a_child_that_is_not_let_go_ends() {
+        let (lifeline, _watchdog_end) = UnixStream::pair().unwrap();
+        let prepared = prepare(&Command::new("true"), Arc::new(lifeline.into())).unwrap();
+        let Prepared { launch, report, mut calls, .. } = prepared;
+        let pid = launch.fork().unwrap();
+        drop(report);
+        calls.set_nonblocking(false).unwrap();
+        calls.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap(); // rather than hang
+        assert_eq!(calls.read(&mut [0]).unwrap(), 0, "its end of the socket closes with it");
+        exit::bury(pid, None);
+    }
+
+    /// R30: a start does not wait for a process that another thread of the host has forked meanwhile, and that has copies of all
+    /// descriptors.
+    #[test]
+    fn r30_a_copy_of_the_host_that_lives_on_holds_up_no_start() {
+        let (lifeline, _watchdog_end) = UnixStream::pair().unwrap();
+        let spawner = Spawner::listening(lifeline);
+        for (program, starts) in [("sleep", true), ("no-such-program", false)] {
+            let lifeline = lock(&spawner.watchdog).lifeline().unwrap();
+            let Prepared { launch, report, .. } = prepare(&Command::new(program).arg("1000"), lifeline).unwrap();
+            let copy = launch.fork_copy().unwrap();
+            let pid = launch.fork().unwrap();
+            let started = spawner.let_go(pid, report);
+            assert_eq!(started.is_ok(), starts, "{program}");
+            for pid in [Some(copy), started.is_ok().then_some(pid)].into_iter().flatten() {
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+                exit::bury(pid, None);
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::{
     world::{Attempt, World},
 };
 use herder_core::{
-    Affinity, CallId, Core, Effect, Effects, End, Epoch, ExitStatus, Failure, Fingerprint, IfAbsent, Input,
+    Affinity, CallId, Core, Doom, Effect, Effects, End, Epoch, ExitStatus, Failure, Fingerprint, IfAbsent, Input,
     KindSettings, Now, SessionCall, SessionId, SessionState, Settings, Submission, Suspect, WorkerRef,
 };
 use std::{
@@ -256,10 +256,13 @@ impl Driver {
     pub(crate) fn exit(&mut self, at: WorkerRef) {
         self.log(|| format!("{at} exits"));
         let suspects = if self.core.wants_suspects() { self.suspects(at) } else { Vec::new() };
+        let starts = self.world.those(|process| !process.ready && !process.stopping).contains(&at);
         self.world.exit(at);
         self.model.returned(at, self.now + self.settings.retry.max);
         let status = if self.rng.chance(50) { ExitStatus::Signal(9) } else { ExitStatus::Code(1) };
-        self.input(Input::Exited { at, end: End { status, doom: None }, suspects }, Cause::Exit(at));
+        // Each third start that fails does so for want of descriptors. Not by chance: what schedules of the corpus do stays the same.
+        let doom = (starts && at.generation.0.is_multiple_of(3)).then_some(Doom::NoDescriptors);
+        self.input(Input::Exited { at, end: End { status, doom }, suspects }, Cause::Exit(at));
     }
 
     /// What the process had, by payload. Calls of three payloads come in turn.
