@@ -3,7 +3,7 @@
 //!
 //! [`Pool`] is the handle most users take; [`PoolSupervisor`] takes the same as messages ([`Execute`], [`ExecuteInSession`],
 //! [`GetStatus`], ...). [`Config`] reads a configuration file. With the feature `http`, `herder::http` mounts a pool's routes in
-//! any actix-web app, and [`Error`] answers by itself. With the feature `chaos`, `herder::chaos` breaks a pool and tells what came of it.
+//! any actix-web app, has a server for it (`herder::http::Server`), and [`Error`] is a `ResponseError`. With the feature `chaos`, `herder::chaos` breaks a pool and tells what came of it.
 //! With the feature `testing`, `herder::testing` helps to test pools of yours, and services that use them.
 //!
 //! ```no_run
@@ -16,7 +16,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Every guarantee stands in `docs/semantics.md`.
+//! At the beginning of `main` a host may call [`reset_signals`], [`raise_descriptor_limit`] and [`return_large_buffers`]; one that is PID 1 or a
+//! subreaper calls [`reap_orphans`] after each SIGCHLD. `herder serve` does all of this.
+//!
+//! `docs/semantics.md` has every guarantee.
 
 #[cfg(feature = "chaos")]
 pub mod chaos;

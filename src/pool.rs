@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 /// Clones share it. When the last one is dropped the pool ends: calls that wait are answered `PoolClosed` and workers are killed;
 /// that drop never blocks. [`shutdown`](Self::shutdown) ends it in order.
 ///
-/// In a forked copy of the process that started it all of this is refused at once ([`Error::Forked`](crate::Error::Forked)).
+/// In a forked copy of the process that started the pool every method fails at once with [`Error::Forked`](crate::Error::Forked).
 ///
 /// ```no_run
 /// # async fn example() -> herder::Result<()> {
@@ -234,11 +234,11 @@ impl Pool {
         self.0.client.ask(ReleasePayload(fingerprint)).await?
     }
 
-    /// Announces that a [`shutdown`](Self::shutdown) follows: calls are taken as before, but a worker that ended is started again only if a call
+    /// Announces that a [`shutdown`](Self::shutdown) follows: calls are accepted as before, but a worker that ended is started again only if a call
     /// waits for one.
     ///
     /// # Errors
-    /// When the pool is gone.
+    /// [`Error::PoolClosed`](crate::Error::PoolClosed) when the pool is gone.
     pub async fn prepare_shutdown(&self) -> Result<()> {
         self.0.client.ask(PrepareShutdown).await?
     }

@@ -68,8 +68,8 @@ impl Shared {
     }
 }
 
-/// A handle on a pool. In a forked copy of the process that started the pool, whatever is asked of it is refused at once
-/// ([`Error::Forked`]), and dropping it does nothing: the threads that would answer run in the other process.
+/// A handle on a pool. In a forked copy of the process that started the pool, its methods fail at once with [`Error::Forked`], and dropping the handle
+/// does nothing: the pool's threads run in the other process.
 #[derive(Clone, Debug)]
 pub struct PoolClient {
     supervisor: Addr<PoolSupervisor>,

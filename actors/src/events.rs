@@ -42,7 +42,7 @@ enum Entry {
         source: Arc<Source>,
         event: Box<dyn FnOnce() + Send>,
     },
-    /// Is called when everything before it was emitted.
+    /// A closure that runs after all earlier entries have been emitted.
     Marker(Box<dyn FnOnce() + Send>),
 }
 
@@ -53,11 +53,11 @@ pub(crate) struct EventLog(Arc<Source>);
 #[derive(Debug)]
 struct Source {
     name: Box<str>,
-    /// That of the thread that made this. Weak: a pool does not keep a subscriber that its application has dropped.
+    /// The subscriber of the thread that created this source. Weak: a pool does not keep a subscriber alive that its application has dropped.
     subscriber: Option<WeakDispatch>,
     limit: usize,
     pending: AtomicUsize,
-    /// Since the last event that reported dropped ones.
+    /// How many events were dropped since the last event that reported this number.
     dropped: AtomicU64,
 }
 

@@ -47,7 +47,7 @@ impl Drop for Unclaimed {
     }
 }
 
-/// Why a process could not be started. What it displays is what callers are told.
+/// Why a process could not be started. Its `Display` text is the reason in the errors of callers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct LaunchError {
@@ -56,17 +56,17 @@ pub struct LaunchError {
 }
 
 impl LaunchError {
-    /// For this reason, which is the worker's, or what was configured for it.
+    /// Creates an error with this reason. It counts as a failure of the worker.
     pub fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), out_of_descriptors: false }
     }
 
-    /// Because the host has no descriptors left. It does not count as a failure of the worker: its slot tries again, and the pool does not fail.
+    /// Creates an error for a host that has no descriptors left. It does not count as a failure of the worker: the slot tries again, and the pool does not fail.
     pub fn out_of_descriptors(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), out_of_descriptors: true }
     }
 
-    /// Whether the host has no descriptors left.
+    /// Returns whether the host has no descriptors left.
     pub fn is_out_of_descriptors(&self) -> bool {
         self.out_of_descriptors
     }
@@ -97,7 +97,7 @@ pub type Launching = Pin<Box<dyn Future<Output = Result<Launched, LaunchError>>>
 pub trait Launcher: 'static {
     /// Starts it. Must not block the thread.
     fn launch(&self, at: WorkerRef) -> Launching;
-    /// Called once, when the pool has started. Queues what is worth a line in the log; must not call the subscriber, which may block.
+    /// Is called once, when the pool has started. An implementation may queue log events; it must not call the `tracing` subscriber, which may block.
     fn announce(&self) {}
     /// Whether that process answers pings by itself: a clock that a test moves waits for that.
     #[cfg(feature = "testing")]

@@ -93,7 +93,7 @@ where
     live(Entry::here(&names, name)?.address.downcast_ref::<WeakAddr<A>>()?)
 }
 
-/// Who has a name, of an actor type that is asked for.
+/// The holder of a name, as seen by code that expects one actor type.
 pub(crate) enum Holder<T> {
     /// Nobody who lives.
     Nobody,
@@ -114,7 +114,7 @@ where
     live(weak).map_or(Holder::Nobody, |address| Holder::Known(look(&address)))
 }
 
-/// Is ready when a name is given back after this was enabled or polled; whichever name.
+/// Returns a future that is ready when any name is released after the future was enabled or polled.
 pub(crate) fn name_returned() -> Notified<'static> {
     RETURNED.notified()
 }

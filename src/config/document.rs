@@ -40,7 +40,7 @@ pub(super) fn read(
     (server, built)
 }
 
-/// What depends on the server and on its pools.
+/// Checks the keys of `[server]` that depend on the pools.
 fn check_buffers(report: &mut Report<'_>, root: &DeTable<'_>, server: &Server, pools: &[PoolConfig]) {
     let Some(bytes) = server.buffer_limit else { return };
     if let Err(message) = Server::check_buffer_limit(bytes, pools) {

@@ -198,7 +198,7 @@ fn timeout(value: &Spanned<DeValue<'_>>) -> Option<Duration> {
     duration::parse(value.get_ref().as_str()?).ok().filter(allowed)
 }
 
-/// Whether it is enough for the pools is known once those are built.
+/// Parses `buffer_limit`. [`Server::check_buffer_limit`] compares it with the pools once they are built.
 fn buffer_limit(value: &Spanned<DeValue<'_>>) -> Option<Option<usize>> {
     let number = value.get_ref().as_integer()?;
     usize::from_str_radix(number.as_str(), number.radix()).ok().filter(|bytes| *bytes > 0).map(Some)

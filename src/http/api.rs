@@ -23,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 /// Mounts one pool's routes: `/v1/pools/..`, below the scope that is configured with it.
 ///
 /// Checks `Origin` and `Sec-Fetch-Site`; `Host` and who may call are left to the app. For several pools under one prefix, for what
-/// errors show, and for the probes, see [`Api`]. Let the server watch its [`Connections`](super::Connections) too, so that calls of clients who leave end.
+/// errors show, and for the probes, see [`Api`]. Let the server watch its [`Connections`](super::Connections) too ([`Server`](super::Server) does so by itself): then the call of a client that closes its connection is cancelled.
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, web};
@@ -57,8 +57,9 @@ pub struct Api {
 impl Api {
     /// For these pools.
     ///
-    /// Make it outside of the closure of `HttpServer::new`, which runs once for each thread: an `Api` of several pools that is made there has a
-    /// [`buffer_limit`](Self::buffer_limit) for that thread alone. All that are made for one pool share theirs, unless it is set.
+    /// Create it outside of the closure of `Server::new` or `HttpServer::new`, which runs once for each thread: an `Api` of several pools that is
+    /// created there has a [`buffer_limit`](Self::buffer_limit) of its own in each thread. All `Api`s of one pool share one limit, unless
+    /// `buffer_limit` sets another.
     pub fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
         let pools = Arc::new(Pools::new(pools));
         let buffers = match pools.0.as_slice() {
@@ -92,8 +93,8 @@ impl Api {
         self
     }
 
-    /// Sets how long a call's body may take to arrive: the time for its next 64 KiB, or for its end. 30 s unless called. A body that takes longer
-    /// is answered with 408, and its connection closes. The call's deadline ends the wait, too.
+    /// Sets how long the next 64 KiB of a call's body, or its end, may take to arrive; 30 s unless called. If they take longer, the call is
+    /// answered with 408, and its connection closes. The call's deadline limits the whole body.
     #[must_use]
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.limits.timeout = timeout;
@@ -101,8 +102,8 @@ impl Api {
     }
 
     /// Sets how many bytes of bodies are held at once: arguments from their arrival until their call is settled, and results over 64 KiB until
-    /// they are written. 256 MiB unless called, or twice the largest `max_frame` of the pools if that is more. What finds no room is answered with
-    /// 503. A sixteenth is for bodies of up to 64 KiB alone, and a longer body than the rest is answered with 413.
+    /// they are written. 256 MiB unless called, or twice the largest `max_frame` of the pools if that is more. Bodies and results without room are
+    /// answered with 503. A sixteenth of the limit is reserved for bodies of up to 64 KiB; a body that is longer than the other fifteen is refused with 413.
     ///
     /// Calls that do not come over HTTP ([`Pool::call`]) are not counted.
     #[must_use]

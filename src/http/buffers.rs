@@ -8,11 +8,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// The size up to which a body is small: it may use all of the limit, and a response of this size is not counted.
+/// The largest size of a small body. Small bodies may use what large ones leave, and always a share of their own. A result up to this size is not counted.
 pub(super) const SMALL: usize = 64 * 1024;
 /// The default limit, unless twice the largest `max_frame` is more: the arguments and the result of one call always fit together.
 const DEFAULT: usize = 256 * 1024 * 1024;
-/// One in this many bytes of the limit is for small bodies only, so that large ones do not keep them out.
+/// The limit divided by this is reserved for small bodies, so that large bodies do not keep them out.
 const SHARE_OF_SMALL: usize = 16;
 
 /// The limit, and how much of it is in use. Shared by all threads that serve the same pools.
@@ -35,7 +35,7 @@ pub(super) struct Full {
 }
 
 impl Full {
-    /// For a result that has no room, the call has run.
+    /// Returns the refusal. `may_have_run` is true if there was no room for a result.
     pub(super) fn refusal(self, may_have_run: bool) -> Refusal {
         let Self { needed, used, limit } = self;
         Refusal::BuffersFull { needed, used, limit, may_have_run }
@@ -63,12 +63,12 @@ impl Buffers {
         self.for_large
     }
 
-    /// How many bytes are in use. More than the limit only by the result of one call, and by small results.
+    /// Returns how many bytes are in use. This exceeds the limit by the result of one call at most.
     pub(super) fn used(&self) -> usize {
         self.large.load(Ordering::Relaxed) + self.small.load(Ordering::Relaxed)
     }
 
-    /// Counts a result, which is in memory already. Only where the share of large bodies was used up before it came is there no room for it:
+    /// Counts a result, which is in memory already. There is no room for the result only if the share of large bodies was used up before: so
     /// the memory in use exceeds the limit by one result at most.
     pub(super) fn hold_result(self: &Arc<Self>, bytes: usize) -> Result<Room, Full> {
         self.add(Size::Large, bytes, |large| large < self.for_large)?;
@@ -130,8 +130,8 @@ impl Room {
         }
     }
 
-    /// Small bodies may use whatever large ones leave, and never less than their own share: results that exceed the share of large bodies,
-    /// since nobody reads them, do not keep small ones out.
+    /// Small bodies may use what large bodies leave, and always their own share. So results that clients do not read, and that exceed the share of
+    /// large bodies, do not keep small bodies out.
     fn grow_small(&mut self, more: usize) -> Result<(), Full> {
         let buffers = &self.buffers;
         let large = buffers.large.load(Ordering::Relaxed).min(buffers.for_large);

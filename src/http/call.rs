@@ -55,7 +55,7 @@ impl ResponseError for CallFailure {
     }
 }
 
-/// Runs a command. The call is cancelled when its client goes away. Its deadline counts from here: the head of the request has just arrived.
+/// Runs a command. The call is cancelled when its client closes the connection. The deadline counts from here: the head of the request has just arrived.
 pub(super) async fn call(
     request: HttpRequest,
     path: web::Path<(String, String)>,
@@ -105,7 +105,7 @@ fn receive<'a>(pool: &Pool, limits: &'a Limits, options: &Options) -> Receive<'a
     Receive { limits, max_frame, began, deadline }
 }
 
-/// Logs an error that the pool has not seen: the log hears of that call as of any other.
+/// Logs an error of a call that was not submitted to the pool, like the errors of other calls.
 fn logged(pool: &Pool, command: &str, error: Error) -> CallFailure {
     CallFailure { id: pool.log_refusal(command, &error), error, wait: None }
 }

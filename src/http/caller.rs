@@ -1,4 +1,4 @@
-//! [`Caller`]: tells a handler of somebody's own app when its client leaves.
+//! [`Caller`]: tells a handler of an application when its client closes the connection.
 
 use super::connections::while_connected;
 use actix_web::{FromRequest, HttpRequest, dev::Payload};
@@ -11,8 +11,9 @@ use std::{
 /// The client of a request, as an argument of a handler. With [`Call::until_gone`](crate::Call::until_gone) a call ends when the client closes
 /// its connection.
 ///
-/// The server has to watch its connections: `HttpServer::on_connect` with [`Connections::on_connect`](super::Connections::on_connect). Without
-/// that, and over connections that are not plain TCP (TLS, Unix sockets), the client never counts as gone, and the call runs to its end.
+/// The server has to watch its connections: [`Server`](super::Server) does; for an `HttpServer` call `HttpServer::on_connect` with
+/// [`Connections::on_connect`](super::Connections::on_connect). Without that, and over connections that are not plain TCP (TLS, Unix sockets), the
+/// client never counts as gone, and the call runs to its end.
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, get, web};

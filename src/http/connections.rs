@@ -25,8 +25,8 @@ use std::{
 };
 use tokio::{io::Interest, net::TcpStream, sync::Notify};
 
-/// Watches the connections of an `HttpServer`. With it, a call ends when its client goes away, instead of running on for nobody.
-/// [`Server`](super::Server) has it built in, and needs one descriptor a connection.
+/// Watches the connections of an `HttpServer`, so that a call is cancelled when its client closes the connection. [`Server`](super::Server) watches its
+/// connections by itself, without another descriptor.
 ///
 /// A client that closes only its sending side counts as gone. Each connection costs one more descriptor. Connections that are not
 /// plain TCP (TLS, Unix sockets) are not watched.

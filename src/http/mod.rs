@@ -1,5 +1,5 @@
-//! HTTP for pools: routes to mount in any actix-web app, all that `herder serve` answers, and the [`Server`] it answers with. Holds handles on
-//! pools, and connections while they are open; the pools' state stays with the pools.
+//! HTTP for pools: routes to mount in any actix-web app, everything that `herder serve` serves, and the [`Server`] that it uses. Holds handles on
+//! pools, and connections while they are open; the state of pools is in the pools.
 //!
 //! | method and path | answer |
 //! |---|---|
@@ -22,8 +22,8 @@
 //! (`strict_queue`, `hint`, `strict_fail_fast`). Every error is `application/problem+json`, in full or in brief ([`Api::errors`]). What
 //! [`Error`](crate::Error) shows in handlers of your own is decided by [`set_error_detail`].
 //!
-//! A call's deadline counts from the head of its request. A body that stops arriving is answered with 408 ([`Api::body_timeout`]), one that finds no
-//! room in memory with 503 ([`Api::buffer_limit`]). In handlers of your own, [`Caller`] tells when the client leaves.
+//! A call's deadline counts from the head of its request. A call whose body arrives too slowly is refused with 408 ([`Api::body_timeout`]), a call for whose
+//! body there is no room with 503 ([`Api::buffer_limit`]). In handlers of your own, [`Caller`] completes a future when the client closes its connection.
 //!
 //! What a page of another site sends is refused (403): a foreign `Origin`, and any `Sec-Fetch-Site` but `same-origin` and `none`.
 

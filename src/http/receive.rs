@@ -25,9 +25,9 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// The bytes after whose arrival the time for a body begins anew: a rate, in effect. Without it a byte now and then would hold a body for ever.
+/// The number of bytes after which the time for a body starts again: in effect a minimum rate. Otherwise single bytes could keep a request open forever.
 pub(super) const STRIDE: usize = 64 * 1024;
-/// Unless set.
+/// The default of `body_timeout`.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The limits on bodies of the requests to some pools.
@@ -59,9 +59,9 @@ struct Part {
 
 /// Why there are no arguments.
 pub(super) enum Failed {
-    /// As an error of the call: it is in the log like any other.
+    /// An error of the call. It is logged like any other.
     Call(Error),
-    /// As a refusal of the request.
+    /// A refusal of the request. It is not logged.
     Request(Refusal),
 }
 
@@ -99,8 +99,8 @@ impl Receive<'_> {
         Ok(if part.bytes.is_empty() { Bytes::new() } else { part.room.hold(part.bytes) })
     }
 
-    /// A body of which nothing is there yet. One that is announced to be large gets its room now: where several arrive at once, some arrive
-    /// whole then, and none is refused at its end.
+    /// Starts a body. A body that is announced to be large gets its room now: if several arrive at once, some of them arrive completely, and none is
+    /// refused shortly before its end.
     fn begin(&self, announced: usize) -> Result<Part, Failed> {
         self.check_length(announced)?;
         let mut part = Part { bytes: Vec::new(), room: Room::none(&self.limits.buffers), stride: STRIDE };
@@ -160,13 +160,13 @@ impl Receive<'_> {
     }
 }
 
-/// A time beyond what the clock can say is never reached.
+/// Adds a duration to a time. A result that the clock cannot represent becomes a time that is never reached.
 pub(super) fn later(now: Instant, by: Duration) -> Instant {
     const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     now + by.min(NEVER)
 }
 
-/// Why a body did not arrive whole. Of one in chunks actix-http does not tell a wrong chunk from the connection's end.
+/// Returns why a body is incomplete. For chunked bodies actix-http does not distinguish an invalid chunk from the end of the connection.
 fn cut_off(request: &HttpRequest, error: &BodyError) -> Failed {
     let in_chunks = request.chunked().unwrap_or(false);
     let message = match error {

@@ -57,13 +57,13 @@ pub enum Refusal {
         /// How many bytes came.
         received: usize,
     },
-    /// The bodies that are held already leave no room for this one, or for this result.
+    /// The server's `buffer_limit` has no room for this body or this result.
     #[error(
         "no room for {needed} more bytes of bodies: {used} of {limit} are in use (`server.buffer_limit`), and a part of them is reserved for small bodies; {}",
         if *may_have_run { "the call has run, and its result is lost" } else { "try again later" }
     )]
     BuffersFull {
-        /// For how many bytes there was no room.
+        /// The number of bytes without room.
         needed: usize,
         /// How many bytes were in use.
         used: usize,
@@ -120,11 +120,11 @@ pub enum Refusal {
         /// The limits.
         allowed: &'static str,
     },
-    /// The request is of a version of HTTP that this server does not speak, such as HTTP/2 without an upgrade. The connection closes.
-    #[error("this server speaks HTTP/1.1 and HTTP/1.0 only")]
+    /// The server does not support the HTTP version of the request, such as HTTP/2 without TLS. The connection closes.
+    #[error("this server supports HTTP/1.1 and HTTP/1.0 only")]
     WrongVersion,
-    /// The client expects something of the server that it does not do. The connection closes.
-    #[error("`Expect: {expect}` is unknown; allowed: 100-continue")]
+    /// The header `Expect` has a value that the server does not support. The connection closes.
+    #[error("`Expect: {expect}` is not supported; allowed: 100-continue")]
     UnmetExpectation {
         /// What.
         expect: String,

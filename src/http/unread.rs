@@ -1,4 +1,4 @@
-//! Bodies of requests that are answered before their end: their connections close.
+//! Closes the connection of a request that is answered before its body has been read to the end.
 //!
 //! Why: actix-http closes a connection whose `Content-Length` was not read to its end, but goes on reading a body in chunks that nobody wants, for
 //! as long as it takes, before it closes or takes the next request. It closes at once while somebody still holds the body.
@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll},
 };
 
-/// In the extensions of a request: its body, which may not be at its end. Held, not looked at.
+/// The body of a request, in the request's extensions. It may have an unread rest. It is only kept, not read.
 struct Unread {
     _body: web::Payload,
 }

@@ -71,8 +71,8 @@ impl<T> Call<T> {
 }
 
 impl<T> Call<T> {
-    /// Cancels the call when `gone` completes before the reply: then the call is answered with [`Error::Cancelled`], and may have run. `gone` can be
-    /// the caller of an HTTP request (`&herder::http::Caller`, feature `http`) or any future; it is first polled when the call is submitted.
+    /// Cancels the call if `gone` completes before the reply. Then awaiting the call gives [`Error::Cancelled`], and its handler may have run. `gone` is any
+    /// future, or the client of an HTTP request (`&herder::http::Caller`, feature `http`). It is first polled when the call is submitted.
     ///
     /// ```
     /// # async fn example(pool: herder::Pool, stop: tokio::sync::oneshot::Receiver<()>) -> herder::Result<()> {
@@ -85,8 +85,8 @@ impl<T> Call<T> {
     }
 }
 
-/// A call that is cancelled when its caller goes away ([`Call::until_gone`]). It is submitted when it is awaited. Awaiting it is for one thread (not
-/// `Send`); [`reply`](Self::reply) is `Send` if what tells that the caller has gone is.
+/// A call that is cancelled when its caller goes away ([`Call::until_gone`]). It is submitted when it is awaited. The future of `.await` is not `Send`; the
+/// future of [`reply`](Self::reply) is `Send` if `gone` is.
 #[derive(Debug)]
 #[must_use = "a call is submitted when it is awaited"]
 pub struct UntilGone<T, G> {
@@ -105,7 +105,7 @@ impl<T, G: Future<Output = ()>> UntilGone<T, G> {
     }
 }
 
-/// The reply goes first: one that is there is given also to a caller that has gone.
+/// Polls the reply first: a reply that is ready is returned even if `gone` is ready, too.
 fn poll_until_gone<G: Future<Output = ()>>(
     reply: &mut PendingReply,
     gone: Pin<&mut G>,

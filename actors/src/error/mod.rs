@@ -275,8 +275,8 @@ pub enum Error {
         /// The name.
         pool: String,
     },
-    /// The pool of this process that has the name is ending, and had not ended within the start timeout of the new one.
-    #[error("the pool named `{pool}` that runs in this process is still ending; start the new one when it has ended")]
+    /// Another pool of this process has the name. It is ending, and did not end within the new pool's `start_timeout`.
+    #[error("the pool `{pool}` in this process is still shutting down; start the new pool of this name later")]
     PoolEnding {
         /// The name.
         pool: String,
@@ -284,7 +284,7 @@ pub enum Error {
     /// This process is a forked copy of the one that started the pool; the pool runs there.
     #[error("the pool runs in the process that this one was forked from; fork before the first pool is started{}", ran(*may_have_run))]
     Forked {
-        /// True of a call that was submitted before the fork: the other process has it, too.
+        /// True for a call that was submitted before the fork, since it may run in the other process.
         may_have_run: bool,
     },
     /// There is no pool of this name.

@@ -65,7 +65,9 @@ fn r38_a_start_without_descriptors_names_the_limit() {
         crate::LaunchError::from(herder_process::SpawnError::Keeper { what: "watchdog process", source: without() });
     assert!(error.is_out_of_descriptors());
     let limit = herder_process::descriptor_limit().unwrap();
-    let expected = format!("this process has no file descriptors left, its limit is {limit} (`ulimit -n`)");
+    let expected = format!(
+        "this process has no file descriptors left; its limit is {limit} (`ulimit -n`): raise it, or use fewer"
+    );
     assert!(error.to_string().ends_with(&expected), "{error}");
     assert!(!crate::LaunchError::from("it is broken").is_out_of_descriptors());
 }

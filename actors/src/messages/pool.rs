@@ -75,8 +75,9 @@ pub struct GetQuarantine;
 #[rtype(result = "Result<bool>")]
 pub struct ReleasePayload(pub Fingerprint);
 
-/// Announces a [`Shutdown`]. The pool takes calls as before, but a worker that ended is started again only if a call waits for one. `herder serve`
-/// sends it at the signal, since a service manager may end all workers at that moment, and the pools shut down when requests have finished.
+/// Announces a [`Shutdown`]. The pool accepts calls as before, but a worker that ended is started again only if a call waits for one. `herder serve`
+/// sends this message when it receives SIGTERM or SIGINT, since a service manager may end all workers at that moment. It sends `Shutdown` when
+/// requests have finished.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<()>")]
 pub struct PrepareShutdown;

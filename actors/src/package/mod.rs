@@ -38,8 +38,7 @@ static CURRENT: Mutex<Weak<Package>> = Mutex::new(Weak::new());
 /// does not answer must block neither the pool nor the end of its runtime.
 ///
 /// # Errors
-/// In words: which places were tried, what is wrong with each, and which variables name others; or that the host has no descriptors left, which
-/// is no matter of the places.
+/// The text says which folders were tried, what is wrong with each, and which variables select other folders; or that the host has no descriptors left.
 pub(crate) async fn installed() -> Result<Installed, LaunchError> {
     let (reply, answer) = oneshot::channel();
     let run = move || drop(reply.send(install())); // whoever asked may have left

@@ -142,7 +142,7 @@ impl Places {
     }
 }
 
-/// Another place would not do better.
+/// An error for a host that has no descriptors left: another folder would fail, too.
 pub(super) fn no_descriptors(refused: &Refused) -> LaunchError {
     LaunchError::out_of_descriptors(format!("the embedded Python package cannot be checked: {refused}"))
 }

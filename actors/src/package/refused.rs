@@ -27,7 +27,7 @@ impl Refused {
         Self::Io { path: path.into(), source: source.into() }
     }
 
-    /// Whether the host has no descriptors left: the place may well do.
+    /// Returns whether the host has no descriptors left; the folder itself may be usable.
     pub(super) fn is_out_of_descriptors(&self) -> bool {
         matches!(self, Self::Io { source, .. } if herder_process::is_out_of_descriptors(source))
     }

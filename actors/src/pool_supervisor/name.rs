@@ -19,7 +19,7 @@ pub(crate) struct IsEnding(pub(crate) oneshot::Sender<bool>);
 impl Handler<IsEnding> for PoolSupervisor {
     type Result = ();
 
-    /// It is ending if it was told to, or if it has no address left. Who asked has none any more.
+    /// A pool is ending if it received `Shutdown`, or if no address of it is left. The sender of this message has dropped its address by now.
     fn handle(&mut self, IsEnding(reply): IsEnding, ctx: &mut Self::Context) {
         let is_told = match &self.mode {
             Mode::Active(active) => active.cell.borrow().stopping_since().is_some(),
@@ -30,7 +30,7 @@ impl Handler<IsEnding> for PoolSupervisor {
 }
 
 impl PoolSupervisor {
-    /// Takes the name and begins to serve. While the pool that has it is ending, no message is handled: they wait until it is decided.
+    /// Registers the name and starts the pool. While another pool has the name and is ending, no message is handled: messages wait until the name is free or refused.
     pub(super) fn start_under_name(&mut self, ctx: &mut Context<Self>, give_up: Now) {
         match registry::register(self.config.name().as_str(), &ctx.address()) {
             Ok((registration, how)) => self.begin_service(registration, how, ctx),

@@ -38,9 +38,9 @@ impl Signals {
         Ok(Self { interrupt, terminate, hangup: None })
     }
 
-    /// Those of a server. Without a controlling terminal it outlives SIGHUP, which daemons get to read their configuration again. With one
-    /// SIGHUP keeps its disposition: it means that the terminal was closed, and ends the server as it ends any program there, unless `nohup`
-    /// ignores it.
+    /// Creates the signals of a server. Without a controlling terminal, SIGHUP is logged and ignored: service managers send it to make daemons reload their
+    /// configuration. With a terminal, SIGHUP keeps its disposition: it means that the terminal was closed, and ends the server like any other program,
+    /// unless `nohup` made it ignored.
     pub(crate) fn of_a_server() -> Outcome<Self> {
         let has_terminal = File::open("/dev/tty").is_ok();
         let hangup = (!has_terminal).then(|| unix::signal(SignalKind::hangup())).transpose();
@@ -60,12 +60,12 @@ impl Signals {
         }
     }
 
-    /// The next one that asks for an end now.
+    /// Waits for the next signal that is not part of the same stop.
     #[expect(clippy::disallowed_methods, reason = "signals within a second of the first are the same stop")]
     pub(crate) async fn again(&mut self) -> Ended {
         let same_until = Instant::now() + SAME_STOP;
         while let Ok(same) = timeout_at(same_until, self.next()).await {
-            tracing::info!("{}: within a second of the first signal, the same stop", same.name());
+            tracing::info!("{} within a second of the first signal: ignored as part of the same stop", same.name());
         }
         self.next().await
     }
@@ -85,7 +85,7 @@ impl Ended {
         let signal = self.name();
         let within = duration::show(within);
         tracing::info!(
-            "{signal}: requests and calls may finish within {within}; another signal, a second or more from now, stops at once"
+            "{signal}: requests and calls may finish within {within}; another signal after a second or more stops at once"
         );
     }
 

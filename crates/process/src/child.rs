@@ -179,10 +179,10 @@ pub(crate) struct Process {
     pub(crate) label: Arc<str>,
     /// The process that started it. A forked copy of the host has these handles too, but not the right to use them.
     host: u32,
-    /// The user that it was started as.
+    /// The user id with which the process was started.
     user: Uid,
     reaped: Mutex<bool>,
-    /// A signal for its group that this process could not send, or not to all of it: the watchdog does.
+    /// A signal that this process could not send to the whole group. The watchdog will send it.
     denied: Mutex<Option<Signal>>,
     /// Whether it was sent a `SIGKILL` from here.
     killed: AtomicBool,
@@ -240,7 +240,7 @@ impl Process {
         }
     }
 
-    /// SIGKILL is the last word.
+    /// Records a signal that this process could not send, for [`relay`](Self::relay). A recorded SIGKILL is not replaced by SIGTERM.
     fn deny(&self, signal: Signal) {
         let mut denied = lock(&self.denied);
         if *denied != Some(Signal::KILL) {
@@ -249,8 +249,8 @@ impl Process {
         }
     }
 
-    /// Has the watchdog send what this process could not: it is still the user that the host was. On the warden's thread, since whoever kills must
-    /// not wait for a watchdog that is being started.
+    /// Lets the watchdog send the signal that this process could not send: the watchdog still has the user that the host had. Runs on the warden's thread, since the
+    /// thread that kills must not wait for a watchdog that is being started.
     pub(crate) fn relay(&self, watchdog: &Mutex<Watchdog>) {
         let denied = lock(&self.denied).take();
         if let Some(signal) = denied {

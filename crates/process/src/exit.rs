@@ -25,13 +25,13 @@ pub(crate) struct ExitWatch {
 
 #[derive(Debug)]
 enum Way {
-    /// Readable once it has ended. Linux, since 5.3. It means this child also when somebody else has reaped it and its number is another's.
+    /// A pidfd (Linux 5.3 and later): readable once the child has ended. It refers to this child even if other code has reaped it and another process has its id.
     PidFd(OwnedFd),
     /// A thread waits, sets this, and wakes the warden.
     Thread(Arc<AtomicBool>),
 }
 
-/// Opens what means this child whoever has its number later; `None` where there is no such thing.
+/// Opens a pidfd of this child. It refers to the child even if another process gets the same process id later. `None` where pidfds are not supported.
 #[cfg(target_os = "linux")]
 pub(crate) fn pidfd(child: Pid) -> io::Result<Option<OwnedFd>> {
     match rustix::process::pidfd_open(child, rustix::process::PidfdFlags::empty()) {
@@ -41,7 +41,7 @@ pub(crate) fn pidfd(child: Pid) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Opens what means this child whoever has its number later; `None` where there is no such thing.
+/// Returns `None`: pidfds exist on Linux only.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn pidfd(_: Pid) -> io::Result<Option<OwnedFd>> {
     Ok(None)
@@ -127,7 +127,7 @@ pub(crate) fn bury(pid: Pid, pidfd: Option<BorrowedFd<'_>>) {
     reap(pid, if ended.is_ok() { Look::Ended(ExitStatus::Unknown) } else { Look::Stolen });
 }
 
-/// Frees a child that was seen to have ended, and gives its peak of memory in bytes. `None` if somebody else has freed it.
+/// Reaps a child that has ended, and returns its peak memory in bytes; `None` if other code has reaped it.
 pub(crate) fn reap(pid: Pid, seen: Look) -> Option<u64> {
     // What was stolen has no number any more: waiting for it could take the status of a child of the application.
     reaper::unregistering(pid, || if seen == Look::Stolen { None } else { usage::reap(pid) })

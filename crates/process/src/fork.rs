@@ -6,7 +6,7 @@ use crate::reaper;
 use rustix::process::Pid;
 use std::{convert::Infallible, io, mem::MaybeUninit, ptr};
 
-/// Forks. The child runs `child` with every signal blocked; the parent gets the child's number, which the [`reaper`] then leaves alone.
+/// Forks. The child runs `child` with every signal blocked; the parent gets the child's process id, and [`reaper`] does not reap that process.
 ///
 /// # Safety
 /// The host has threads, so `child` may only make async-signal-safe calls: plain system calls, no allocation, no locks, no

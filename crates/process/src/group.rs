@@ -1,9 +1,9 @@
 //! Kills what is left of the process group of a worker that somebody else has reaped. Reads `/proc` where the kernel is old; holds no
 //! state.
 //!
-//! While a group has members the kernel gives its number to nobody. But when the leader was reaped and the last member has ended, the
-//! number is free, and after all other numbers were used once it is another process's, and may be its group's. So a group without its
-//! leader is not killed by its number alone.
+//! While a group has members, the kernel does not reuse its number. But when the leader was reaped and the last member has ended, the
+//! number is free. Once the kernel has used all other numbers, another process gets it, and its group may have it, too. So a group without
+//! its leader is not killed by its number alone.
 
 #![expect(
     unsafe_code,
@@ -23,7 +23,7 @@ pub(crate) fn own_session() -> i32 {
     unsafe { libc::getsid(0) }
 }
 
-/// Kills the members of a group whose leader was reaped by somebody else. `leader` is the pidfd it had, `session` the session it was in.
+/// Kills the members of a group whose leader was reaped by other code. `leader` is a pidfd of the leader, `session` the session of the group.
 pub(crate) fn kill_left(group: Pid, leader: Option<BorrowedFd<'_>>, session: i32) {
     let by_leader = leader.map_or(Err(Errno::NOSYS), kill_by_leader);
     // ESRCH says that nobody is left in it. All other errors mean that this kernel, or a sandbox, does not know the call.
@@ -32,7 +32,7 @@ pub(crate) fn kill_left(group: Pid, leader: Option<BorrowedFd<'_>>, session: i32
     }
 }
 
-/// A pidfd means one group whoever has its number later. Linux, since 6.9.
+/// Kills the group that the pidfd's process led, even if another process has its number by now. Linux 6.9 and later.
 #[cfg(target_os = "linux")]
 fn kill_by_leader(leader: BorrowedFd<'_>) -> Result<(), Errno> {
     use std::os::fd::AsRawFd;

@@ -52,10 +52,10 @@ pub(crate) struct Launch {
     pub(crate) host: Pid,
 }
 
-/// The host's end of what host and child say to each other before exec.
+/// The host's end of the channel between host and child before exec.
 ///
-/// The child waits for a byte before it does anything. Then it says which peak of memory it has of its host, in 8 bytes, once it has
-/// registered, and why it can't become the worker, in 4 bytes, if it can't. It closes its end by exec or exit.
+/// The child waits for one byte. When it has registered with the watchdog, it sends 8 bytes: the peak memory that it inherited from its host. If it can't execute the
+/// program, it sends 4 bytes: the error number. Exec and exit close its end.
 ///
 /// That does not show as the end of file while somebody else has a copy of the child's end: a process that another thread of the host
 /// forks meanwhile, and that may live for ever. So the child locks a file before, and no copy has that lock: it belongs to the process,
@@ -151,7 +151,7 @@ impl Report {
         Ok((Self { socket, lock }, theirs.into(), copy))
     }
 
-    /// Lets the child go on. Until then it can't end by itself, so that its number is its own. It ends if this is dropped before.
+    /// Lets the child continue. Before this call the child does not exit by itself, so its process id is valid. If the `Report` is dropped before, the child exits.
     pub(crate) fn go(&mut self) -> io::Result<()> {
         self.socket.write_all(&[1])
     }
@@ -172,7 +172,7 @@ impl Report {
         match (<[u8; 8]>::try_from(said.as_slice()), said.last_chunk()) {
             (Ok(peak), _) => Ok(u64::from_ne_bytes(peak)),
             (Err(_), Some(errno)) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(*errno))),
-            (Err(_), None) => Err(io::Error::other("its process was killed before it had begun")),
+            (Err(_), None) => Err(io::Error::other("the process was killed before it ran the program")),
         }
     }
 

@@ -20,11 +20,12 @@
 //! - A process that leaves its worker's group (`setsid`) is out of reach. It loses the pipes when the worker ends.
 //! - A host that forks *itself* can't use this crate in the forked child: [`spawn`] says [`SpawnError::Forked`] there, and
 //!   handles copied by the fork do nothing.
-//! - A host that changes its user (`setuid`) may not signal workers that it started before. The watchdog does, unless it was replaced after the change.
-//! - A host that ignores `SIGCHLD`, or waits for any child, takes exit statuses away: they read [`ExitStatus::Unknown`]. The group of
-//!   such a worker is killed all the same: by its pidfd since Linux 6.9, before that if no process has its number by then and it is of
-//!   the host's session, elsewhere not. A process may have inherited that it ignores `SIGCHLD`: [`reset_signals`] sets the default.
-//! - Orphans that are left to a host, since it is PID 1 or a subreaper, are reaped by [`reap_orphans`] only, which the host calls.
+//! - A host that changes its user (`setuid`) has no right to signal workers that it started before. The watchdog signals them, unless it was replaced
+//!   after the change.
+//! - In a host that ignores `SIGCHLD`, or waits for any child, exit statuses of workers can be lost: they are [`ExitStatus::Unknown`]. The process
+//!   group of such a worker is still killed: by its pidfd since Linux 6.9; on older kernels only if no process has the worker's process id by
+//!   then and the group belongs to the host's session; outside Linux it is not killed. A process may have inherited that it ignores `SIGCHLD`: [`reset_signals`] sets the default.
+//! - If the host is PID 1 or a subreaper, orphans become its children. They are reaped only if the host calls [`reap_orphans`].
 //! - [`Child::death`] says likely, not surely: the kernel counts its kills by cgroup, and a kill of any other process in it, that no
 //!   worker's death accounts for, can be taken for a worker's that somebody else killed later.
 //! - Linux is the platform. Elsewhere there is no death signal and no pidfd: each child costs a waiting thread, and the watchdog

@@ -10,11 +10,11 @@ use std::{io, sync::OnceLock};
 /// What the process had before its limit was raised.
 static BEFORE: OnceLock<Rlimit> = OnceLock::new();
 
-/// Raises the soft limit on open descriptors of this process to its hard limit, and returns the limit that is in force then: `None` is no limit.
-/// Workers start with the limit that the process had before: a program that uses `select` breaks on descriptors above 1023.
+/// Raises the soft limit on open descriptors (`ulimit -n`) of this process to its hard limit, and returns the new limit; `None` means no limit.
+/// Workers start with the limit that the process had before, since a program that uses `select` breaks on descriptors above 1023.
 ///
-/// For programs that host workers and serve many connections, at the start of `main`. `herder serve` calls this function. A library must leave
-/// limits to its application.
+/// Call it at the start of `main` in programs that host workers and serve many connections. `herder serve` calls it. A library must not change
+/// the limits of its application.
 pub fn raise_descriptor_limit() -> Option<u64> {
     let before = getrlimit(Resource::Nofile);
     if before.current != before.maximum {
@@ -36,11 +36,13 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
 }
 
-/// An error of the system in words. One that means that no descriptor is left names the limit that was met, and how it is set.
+/// Returns the text of a system error. If no descriptor is left, the text names the limit and how it is set.
 pub fn explain(error: &io::Error) -> String {
     match (Errno::from_io_error(error), descriptor_limit()) {
         (Some(Errno::MFILE), Some(limit)) => {
-            format!("this process has no file descriptors left, its limit is {limit} (`ulimit -n`)")
+            format!(
+                "this process has no file descriptors left; its limit is {limit} (`ulimit -n`): raise it, or use fewer"
+            )
         }
         (Some(Errno::NFILE), _) => "the system has no file descriptors left (`sysctl fs.file-max`)".into(),
         _ => error.to_string(),

@@ -1,7 +1,7 @@
-//! Tells a process from copies that it forks. Holds how many forks lie behind this process.
+//! Distinguishes a process from its forked copies. Holds the number of forks from the first process to this one.
 //!
-//! A copy has one thread: nobody there runs pools, starts or ends workers, or writes to the log. Hence whatever would wait for
-//! them is refused there.
+//! A forked copy has one thread: the threads that run pools, start and end workers, and write to the log do not exist there. So everything
+//! that would wait for them is refused.
 
 #![expect(unsafe_code, reason = "`pthread_atfork` has no safe interface, nor has `fork`, for tests")]
 

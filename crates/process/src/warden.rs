@@ -101,7 +101,7 @@ impl Warden {
                 Ok(Turn::More) => {}
                 Ok(Turn::Last) => return,
                 Err(_) => {
-                    self.log.warning("the thread that looks after workers panicked, and goes on".into());
+                    self.log.warning("the thread that reaps and kills workers panicked, and continues".into());
                     thread::sleep(RETRY / 20);
                 }
             }
@@ -210,7 +210,7 @@ impl Warden {
         let process = live.process.clone();
         let conclude = || live.conclude(ended, buffer, &self.log, &self.watchdog, &mut self.accounted);
         if catch_unwind(AssertUnwindSafe(conclude)).is_err() {
-            self.log.warning(format!("the end of {} met a panic", process.label));
+            self.log.warning(format!("a panic interrupted the handling of the end of {}", process.label));
             if !process.is_published() {
                 process.send(Signal::KILL, Target::Group);
                 lock(&self.watchdog).remove(process.pid);

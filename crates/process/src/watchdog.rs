@@ -96,7 +96,7 @@ impl Watchdog {
         self.tell(Record::remove(group));
     }
 
-    /// Signals a group that this process may not signal: it has changed its user since the group started. The watchdog has not.
+    /// Lets the watchdog signal a group that this process has no right to signal, since the host has changed its user after the group was started.
     pub(crate) fn signal(&mut self, group: Pid, signal: Signal) {
         if self.groups.contains(&group.as_raw_nonzero().get()) {
             self.tell(Record::signal(group, signal));

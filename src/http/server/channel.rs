@@ -78,7 +78,7 @@ impl Channel {
         }
     }
 
-    /// A request, or why there is none, from what was received; `looked_at` is how much of it was looked at in vain.
+    /// Decodes a request from the received bytes, or says why they are not one; `looked_at` counts the bytes that were examined without a result.
     fn look(&self, looked_at: &mut usize) -> Option<Next> {
         let mut wire = self.wire.borrow_mut();
         match wire.look_for_head(looked_at) {

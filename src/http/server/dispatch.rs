@@ -44,7 +44,7 @@ where
     let connection = Connection::served(&site.connections, stream);
     let channel = Channel::new(connection, site.config.clone(), site.settings);
     if let Err(error) = (Dispatcher { site, channel, peer }).run().await {
-        tracing::debug!(%error, ?peer, "a connection was cut off");
+        tracing::debug!(%error, ?peer, "a connection ended with an error");
     }
 }
 
@@ -78,7 +78,7 @@ where
         }
     }
 
-    /// Answers a request; whether another may follow.
+    /// Answers a request. Returns whether another one may follow.
     async fn exchange(&mut self, mut request: Request, kind: MessageType) -> io::Result<bool> {
         let busy = Busy::on(Some(self.channel.connection.clone()));
         if let Err(refusal) = head::check_expectations(request.head()) {
@@ -105,7 +105,7 @@ where
         Ok(self.channel.keeps_alive())
     }
 
-    /// Lets the application work, and says on the connection when the client goes away meanwhile.
+    /// Runs the application's service. Marks the connection if the client closes it meanwhile.
     async fn call(&self, request: Request) -> Result<Response<B>, Error> {
         let service = &self.site.service;
         poll_fn(|context| service.poll_ready(context)).await.map_err(Into::into)?;

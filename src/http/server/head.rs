@@ -12,7 +12,7 @@ const LONGEST: &str = "131072 bytes, and 96 headers";
 /// How HTTP/2 begins without an upgrade.
 const HTTP_2: &[u8] = b"PRI * HTTP/2";
 
-/// Why these bytes are no request. `is_read` tells that actix-http could read the lines of the head, and did not like what they say.
+/// Returns why these bytes are not a valid request. `is_read`: actix-http could parse the lines of the head, and rejected their content.
 pub(super) fn refusal(error: &ParseError, received: &[u8], is_read: bool) -> Refusal {
     let message = match error {
         ParseError::TooLarge => return Refusal::HeadTooLarge { allowed: LONGEST },
@@ -23,8 +23,8 @@ pub(super) fn refusal(error: &ParseError, received: &[u8], is_read: bool) -> Ref
         ParseError::Method => "the request line does not begin with a method".into(),
         ParseError::Uri(error) => format!("the target in the request line is invalid: {error}"),
         ParseError::Header if is_read => {
-            "`Host` is missing or there twice, or the length of the body is: it takes one \
-             `Content-Length`, or `Transfer-Encoding: chunked` in HTTP/1.1"
+            "`Host` is missing or repeated, or the length of the body is missing, repeated or invalid: send one \
+             `Content-Length` or, in HTTP/1.1, `Transfer-Encoding: chunked`"
                 .into()
         }
         _ => "the request line or a header is malformed".into(),

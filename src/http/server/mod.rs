@@ -40,12 +40,12 @@ const BACKLOG: u32 = 4096;
 /// Serves an actix-web [`App`](actix_web::App), in place of [`HttpServer`](actix_web::HttpServer). `herder serve` is built on it.
 ///
 /// What it does differently:
-/// - A connection takes its next request when the response before is written. `HttpServer` decodes pipelined requests ahead, and then answers
-///   a request by the method, the version and the connection type of a later one.
+/// - It reads the next request of a connection after it has written the previous response. `HttpServer` decodes pipelined requests ahead, and then
+///   builds a response from the method, the version and the connection type of a later request.
 /// - Requests that are malformed, too large or too slow are refused with problem documents ([`Refusal`](super::Refusal)).
-/// - A response that its client does not read ends with its connection after a time.
+/// - If the client does not read a response, the connection is reset after [`write_timeout`](Self::write_timeout).
 /// - `100 Continue` is sent when the handler asks for the body, not before.
-/// - A client that goes away ends its call ([`Connections`] are built in), with one descriptor a connection instead of two.
+/// - The call of a client that closes its connection is cancelled ([`Connections`] are built in). A connection takes one descriptor instead of two.
 ///
 /// The body of a request has no time of its own: a handler that reads one waits until the client sends more or closes. Herder's routes have
 /// [`body_timeout`](super::Api::body_timeout).
@@ -82,7 +82,7 @@ impl<F> fmt::Debug for Server<F> {
 }
 
 impl<F> Server<F> {
-    /// Creates a server for the application that this function makes, once for each thread.
+    /// Creates a server. `factory` is called once in each thread and returns the application.
     pub fn new(factory: F) -> Self {
         Self {
             factory,
@@ -130,26 +130,26 @@ impl<F> Server<F> {
         self
     }
 
-    /// Sets how long a response may wait for a client that reads nothing of it; 30 s unless set. Then its connection is reset. So is one
-    /// whose client, after this time, has read less than 8 KiB a second on average.
+    /// Sets how long a response may wait for a client that reads nothing of it; 30 s unless set. After that the connection is reset. It is also
+    /// reset if the client has read less than 8 KiB a second on average by then or later.
     pub fn write_timeout(mut self, time: Duration) -> Self {
         self.settings.write = time;
         self
     }
 
-    /// Sets how long requests may take to finish when the server is stopped in order; 30 s unless set. Rounded up to seconds.
+    /// Sets how long requests may take to finish at a graceful stop; 30 s unless set. Rounded up to seconds.
     pub fn shutdown_timeout(mut self, time: Duration) -> Self {
         self.shutdown_timeout = time;
         self
     }
 
-    /// Leaves signals to the application. Unless called, SIGTERM stops the server in order, and SIGINT and SIGQUIT stop it at once.
+    /// Leaves signals to the application. Unless called, SIGTERM stops the server gracefully, and SIGINT and SIGQUIT stop it at once.
     pub fn disable_signals(mut self) -> Self {
         self.signals = false;
         self
     }
 
-    /// The connections of this server: how many are open, and to drain them early.
+    /// Returns the connections of this server, to count the open ones or to drain them before the server stops.
     pub fn connections(&self) -> Connections {
         self.connections.clone()
     }
@@ -165,7 +165,7 @@ impl<F> Server<F> {
         Ok(self)
     }
 
-    /// Starts to serve. The server ends when its handle says so, or by a signal; dropping what is returned does not end it.
+    /// Starts to serve. `ServerHandle::stop` or a signal ends the server; dropping the returned `Server` does not.
     ///
     /// # Errors
     /// If there is no listener, or the system refuses one.

@@ -30,7 +30,7 @@ pub(super) struct Asked {
 }
 
 impl Channel {
-    /// Answers what is no request, or none that this server can answer. The connection ends after it.
+    /// Responds to an invalid request, or to one that this server does not support. Then the connection ends.
     pub(super) async fn refuse(&mut self, refusal: &Refusal) -> io::Result<()> {
         let (head, body) = Response::from(refusal.error_response()).into_parts();
         self.wire.borrow_mut().put_last_head(head, body.size())?;
@@ -154,8 +154,8 @@ impl Channel {
     }
 }
 
-/// Lets the system end the connection if its peer takes nothing for this long. Only the system knows: it takes bytes from us in large
-/// steps, long after the peer has taken some.
+/// Lets the system end the connection if the peer acknowledges nothing for this long. Only the system sees this: it accepts bytes from us in
+/// large steps, long after the peer has acknowledged some.
 fn end_without_progress(connection: &Connection, time: Duration) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {

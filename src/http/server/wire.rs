@@ -53,7 +53,7 @@ pub(super) struct Wire {
     sent: usize,
     /// How much of the present response the client's side has taken, head included.
     taken: u64,
-    /// The runtime was told that there is nothing to read, and there may be: look at the socket itself first.
+    /// The readiness was cleared although bytes may be left: the next read tries the socket before it waits.
     unread: bool,
     body: Body,
     /// Who waits for more of the body: perhaps not the connection's task.
@@ -143,12 +143,12 @@ impl Wire {
         }
     }
 
-    /// Lets the runtime wait for the next event of the socket, without a look at it.
+    /// Clears the socket's readiness without reading, so that the runtime waits for the next event.
     fn note_drained(&self) {
         _ = self.stream().try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
     }
 
-    /// The same, when something may be there that is left unread for now.
+    /// Clears the socket's readiness although bytes may be left unread; the next read tries the socket first.
     pub(super) fn leave_unread(&mut self) {
         self.unread = true;
         self.note_drained();
@@ -197,8 +197,8 @@ impl Wire {
         if is_too_long { Err(ParseError::TooLarge) } else { Ok(found) }
     }
 
-    /// The next request, once its head is complete. Only to be called when the one before was answered: actix-http's codec keeps
-    /// version, method and connection type of the last head that it has decoded, and answers by them.
+    /// Decodes the next request if its head is complete. Call this only after the previous request was answered: actix-http's codec keeps
+    /// the version, method and connection type of the head that it decoded last, and encodes responses with them.
     fn decode_head(&mut self) -> Result<Option<(Request, MessageType)>, ParseError> {
         let Some(message) = self.codec.decode(&mut self.input)? else { return Ok(None) };
         let Message::Item(request) = message else { return Err(ParseError::Incomplete) };
@@ -317,7 +317,7 @@ impl Wire {
         self.codec.encode(Message::Item((head, size)), &mut self.output)
     }
 
-    /// Puts the head of an answer to bytes that are no request, into the output; whatever came before on the connection, it is HTTP/1.1 and the last.
+    /// Puts the head of a response to an invalid request into the output. The response is HTTP/1.1 and the last of the connection, whatever preceded it.
     pub(super) fn put_last_head(&mut self, head: Response<()>, size: BodySize) -> io::Result<()> {
         self.codec = Codec::new(self.codec.config().clone());
         self.taken = 0;

@@ -66,7 +66,7 @@ impl Descriptors {
             tracing::warn!(
                 limit,
                 connections,
-                "the limit of open file descriptors (`ulimit -n`) is small: few connections at a time, or not all overflow workers"
+                "the limit of open file descriptors (`ulimit -n`) is low for these connections and overflow workers: raise it"
             );
         }
         Ok(per_thread((connections / self.threads).min(MOST_PER_THREAD)))

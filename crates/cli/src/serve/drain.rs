@@ -1,5 +1,5 @@
-//! The end in order: no new connections, and no worker is started for its own sake any more; requests finish, then the pools end. Bounded by the drain's time, and a little more for
-//! the last answers.
+//! Graceful shutdown: no new connections, and no worker is started again unless a call waits for it. Requests finish, then the pools end. Takes the drain time at most, and a little more for
+//! the last responses.
 
 use super::LAST_WORDS;
 use actix_web::dev::ServerHandle;

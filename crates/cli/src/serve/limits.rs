@@ -7,14 +7,14 @@ use crate::{
 };
 use herder::{config::Server, http::Api};
 
-/// Refuses a `--buffer-limit` in which the arguments of some call never fit. The file's was checked with the file.
+/// Refuses a `--buffer-limit` that is less than the largest `max_frame`. `server.buffer_limit` was checked with the file.
 pub(super) fn check(options: &Serve, source: &Source) -> Outcome {
     let Some(bytes) = options.buffer_limit else { return Ok(()) };
     Server::check_buffer_limit(limit(bytes), &source.pools)
         .map_err(|message| Failure::usage(format_args!("--buffer-limit: {message}")))
 }
 
-/// Sets them.
+/// Sets the limits on the `Api`.
 pub(super) fn set(api: Api, options: &Serve, settings: &Server) -> Api {
     let api = api.body_timeout(options.body_timeout.unwrap_or(settings.body_timeout));
     match options.buffer_limit.map(limit).or(settings.buffer_limit) {

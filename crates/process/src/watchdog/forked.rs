@@ -1,5 +1,5 @@
-//! The watchdog process itself: forked from the host, never execs, kills the listed groups when the host is gone. It keeps the user that the host had then,
-//! and signals groups for a host that may not do so any more.
+//! The watchdog process itself: forked from the host, never execs, kills the listed groups when the host is gone. It keeps the user that the host had at the fork,
+//! and signals groups for a host that has changed its user.
 //!
 //! The host has threads, so the forked child may only make async-signal-safe calls until it ends: system calls through rustix
 //! and libc, no allocation, no locks, no logging, no panics, no drops of what the host made.

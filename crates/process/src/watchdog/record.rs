@@ -1,4 +1,4 @@
-//! What host and watchdog say to each other: groups that come and go, and signals for them. Fixed size, no allocation: used after a fork, too.
+//! Messages from the host to the watchdog: groups that were added and removed, and signals for groups. Fixed size, no allocation: used after a fork, too.
 
 use rustix::process::{Pid, Signal};
 use std::collections::HashSet;
