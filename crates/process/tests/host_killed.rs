@@ -217,7 +217,7 @@ async fn starve() {
     let open = descriptors(std::process::id()).len() as u64;
     setrlimit(Resource::Nofile, rustix::process::Rlimit { current: Some(open + 3), ..limit }).unwrap();
     let error = spawn(shell("true")).await.err().unwrap();
-    let names_the_limit = error.to_string().ends_with(&format!("its limit is {} (`ulimit -n`)", open + 3));
+    let names_the_limit = error.to_string().contains(&format!("its limit is {} (`ulimit -n`)", open + 3));
     setrlimit(Resource::Nofile, limit).unwrap();
     let named = |error: SpawnError| {
         error.is_resource() && error.is_out_of_descriptors() && matches!(error, SpawnError::Resources { .. })
