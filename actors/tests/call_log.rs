@@ -69,7 +69,7 @@ async fn r40_a_subscriber_that_blocks_holds_up_no_call_and_no_deadline() {
     let running = stage.execute(echo(4));
     peer.echo().await;
     assert_eq!(value(running.get().await)["n"], 4);
-    assert_eq!(stage.status().await.counters.ok, 3, "the state was not built anew");
+    assert_eq!(stage.status().await.counters.ok, 3, "the state was not rebuilt");
     peer.serve();
     let shutdown = stage.pool().send(Shutdown::within(HANGING));
     guarded("the shutdown", shutdown).await.unwrap().unwrap();

@@ -423,7 +423,7 @@ async fn r29_a_panic_of_the_supervisor_is_survived() {
         }
         assert!(is_internal(&guarded("an answer", by_handle).await));
         child.killed().await;
-        logged(&[&stage.name, "ERROR", "built anew", "injected"]).await;
+        logged(&[&stage.name, "ERROR", "was rebuilt", "injected"]).await;
 
         let mut peer = stage.launches.next().await.ready().await;
         assert_eq!(peer.at, process(1, 2), "no generation twice");

@@ -215,7 +215,7 @@ impl Active {
                 let (rebuilt, reason) = (pool.clone(), String::from(reason));
                 self.events().queue(Level::ERROR, move || {
                     let pool = rebuilt;
-                    tracing::error!(%pool, reason, "the pool's state was built anew: calls were answered, workers start anew");
+                    tracing::error!(%pool, reason, "the pool's state was rebuilt after a panic: pending calls failed, workers are restarted");
                 });
                 self.affinity.rebuilt(pool, &self.events());
             }

@@ -5,6 +5,7 @@ use crate::{
     Death,
     activity::{Activity, activity, resident_bytes},
     ladder::Ladder,
+    lock::lock,
     output::{Stream, Tail},
     stack::Stack,
     waker::Waker,
@@ -19,7 +20,7 @@ use std::{
     fmt,
     os::unix::net::UnixStream,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -321,9 +322,4 @@ impl Process {
             Stream::Stderr => tails.stderr.push(line),
         }
     }
-}
-
-/// Locks; a panic elsewhere while it was held leaves plain data behind, which is still good.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

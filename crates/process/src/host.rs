@@ -2,7 +2,7 @@
 
 use crate::{
     Command, SpawnError, Spawned,
-    child::lock,
+    lock::lock,
     log::Log,
     memory::Accounted,
     spawner::{Order, Spawner},

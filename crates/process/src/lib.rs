@@ -56,6 +56,7 @@ mod image;
 mod ladder;
 mod launch;
 mod limits;
+mod lock;
 mod log;
 mod memory;
 mod output;

@@ -3,12 +3,13 @@
 
 use crate::{
     Command, SpawnError,
-    child::{Child, Process, Spawned, lock},
+    child::{Child, Process, Spawned},
     error::is_shortage,
     exit::{self, ExitWatch},
     group,
     image::Image,
     launch::{Launch, Report},
+    lock::lock,
     memory::Before,
     waker::Waker,
     warden::{Live, Origin},

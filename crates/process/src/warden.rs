@@ -2,9 +2,10 @@
 //! Holds the live processes. It runs nobody else's code and blocks only in poll, so no kill is ever late because of a log.
 
 use crate::{
-    child::{Process, Target, lock},
+    child::{Process, Target},
     exit::{self, ExitWatch, Look},
     group,
+    lock::lock,
     log::Log,
     memory::{Accounted, Before, Death},
     output::{Lines, Stream},

@@ -125,6 +125,13 @@ fn serving() -> (SocketAddr, ServerHandle, Connections) {
     }))
 }
 
+/// Waits until the server has closed every connection.
+async fn until_closed(connections: &Connections) {
+    while connections.open() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn post(path: &str, headers: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
 }
@@ -228,9 +235,7 @@ async fn r68_a_client_that_sends_without_an_end_is_cut_off() {
         while !sending.is_finished() {
             tokio::task::yield_now().await;
         }
-        while connections.open() > 0 {
-            tokio::task::yield_now().await;
-        }
+        until_closed(&connections).await;
     })
     .await;
     handle.stop(false).await;
@@ -253,9 +258,7 @@ async fn r68_a_body_that_comes_after_the_response_resets_nothing() {
         assert_eq!(connections.open(), 1, "it was closed before the body has come");
         client.send(b"hello").await;
         drop(client);
-        while connections.open() > 0 {
-            tokio::task::yield_now().await;
-        }
+        until_closed(&connections).await;
     })
     .await;
     handle.stop(false).await;
@@ -337,9 +340,7 @@ async fn an_upgraded_connection_carries_all_bytes() {
             expected += &more;
         }
         drop(client);
-        while connections.open() > 0 {
-            tokio::task::yield_now().await;
-        }
+        until_closed(&connections).await;
     })
     .await;
     handle.stop(false).await;
@@ -355,9 +356,7 @@ async fn a_reset_ends_a_response_of_which_nothing_is_there() {
         assert!(client.response(false).await.is_some());
         set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap(); // its end is a reset
         drop(client);
-        while connections.open() > 0 {
-            tokio::task::yield_now().await;
-        }
+        until_closed(&connections).await;
     })
     .await;
     handle.stop(false).await;
