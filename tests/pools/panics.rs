@@ -159,7 +159,7 @@ async fn r29_a_panic_in_the_supervisor_is_survived() {
         inject(&pool, panic).await.unwrap_err();
         let told = answers(calls).await;
         assert!(told.iter().all(is_internal), "{panic:?}: {told:?}");
-        logged(&pool, &["built anew", "injected"]).await;
+        logged(&pool, &["was rebuilt", "injected"]).await;
         pool.whole("pid").await;
         until("the processes there were are gone", async || {
             pool.census().processes().iter().all(|seen| !before.contains(seen))
