@@ -99,24 +99,24 @@ const KEYS: &[(&str, Now)] = &[
     ("python_executable", Is("python")),
     ("script_path", Is("app")),
     ("environment", Is("env")),
-    ("enhanced_worker_features", Gone("`features` here, with the same three names")),
-    ("pool_lazy", Gone("not here yet: workers start with their pool")),
-    ("max_retries", Gone("`retry.attempts` here, which counts the first one too")),
+    ("enhanced_worker_features", Gone("`features`, with the same three names")),
+    ("pool_lazy", Gone("not supported: workers always start with their pool")),
+    ("max_retries", Gone("`retry.attempts`, which includes the first attempt")),
     ("failure_threshold", Is("breaker.failures")),
     ("success_threshold", Is("breaker.successes")),
     ("half_open_requests", Is("breaker.probes")),
-    ("telemetry_period", Gone("not here yet: there are no metrics to send")),
+    ("telemetry_period", Gone("not supported: there are no metrics yet")),
     ("name", Gone("the name of its table, `[pools.NAME]`")),
     ("pool_name", Gone("the name of its table, `[pools.NAME]`")),
-    ("pool_mode", Gone("not needed: each `[pools.NAME]` is a pool")),
-    ("pooling_enabled", Gone("not needed: each `[pools.NAME]` is a pool")),
+    ("pool_mode", Gone("not needed: each table `[pools.NAME]` is a pool")),
+    ("pooling_enabled", Gone("not needed: each table `[pools.NAME]` is a pool")),
 ];
 
 /// Returns what the configuration answers to a key of the original; `None` if it is none.
 pub(crate) fn key(name: &str) -> Option<String> {
     KEYS.iter().find(|(old, _)| *old == name).map(|(_, now)| match now {
-        Is(key) => format!("the original's `{name}` is `{key}` here"),
-        Gone(why) => format!("the original's `{name}` is {why}"),
+        Is(key) => format!("DSPex's `{name}` is called `{key}`"),
+        Gone(why) => format!("DSPex's `{name}` is {why}"),
     })
 }
 

@@ -144,7 +144,7 @@ impl CallLog {
             let pool = self.pool.pool.clone();
             self.events.queue(Level::WARN, move || {
                 let command = &*command;
-                tracing::warn!(target: "herder::call", %pool, command, error, left_out, "failed calls were not logged");
+                tracing::warn!(target: "herder::call", %pool, command, error, left_out, "log lines of failed calls were suppressed");
             });
         }
     }

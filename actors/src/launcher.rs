@@ -137,7 +137,7 @@ impl ProcessLauncher {
             let (pool, python, venv) = (self.config.name().clone(), python.clone(), venv.to_path_buf());
             self.events.queue(Level::WARN, move || {
                 let (python, venv) = (python.display(), venv.display());
-                tracing::warn!(%pool, %venv, %python, "the virtual environment has no bin/python; workers run another interpreter");
+                tracing::warn!(%pool, %venv, %python, "virtual environment ignored: it has no bin/python; workers use another interpreter");
             });
         }
     }
@@ -177,7 +177,7 @@ impl Launcher for ProcessLauncher {
         if !variables.is_empty() {
             let (cores, threads, variables) = (*cores, *of_each, variables.join(" "));
             self.events.queue(Level::INFO, move || {
-                tracing::info!(%pool, threads, cores, pool_size, variables, "threads of numeric libraries in each worker");
+                tracing::info!(%pool, threads, cores, pool_size, variables, "set the thread count of numeric libraries in each worker");
             });
         }
     }

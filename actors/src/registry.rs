@@ -37,7 +37,7 @@ impl Entry {
 
 /// The name belongs to a live actor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the name `{0}` belongs to a live actor")]
+#[error("the name `{0}` is already registered by a running actor")]
 pub struct NameTaken(pub String);
 
 /// A name held. Dropping it gives the name back.

@@ -56,7 +56,7 @@ async fn r4_a_rebuild_keeps_the_actor_and_it_answers_with_the_new_state() {
     logged(&[&stage.name, "INFO", "session affinity started"]).await;
     assert_eq!(affinity.send(bind("ann")).await.unwrap().unwrap(), process(1, 1));
     stage.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
-    logged(&[&stage.name, "DEBUG", "session affinity goes on with the new state"]).await;
+    logged(&[&stage.name, "DEBUG", "session affinity actor uses the rebuilt state"]).await;
     assert_eq!(found(&stage).as_ref(), Some(&affinity));
     let void = affinity.send(GetWorker::of("ann")).await.unwrap();
     assert!(matches!(void, Err(Error::SessionNotFound { .. })), "{void:?}");
@@ -82,7 +82,7 @@ async fn r7_a_panic_while_a_status_asks() {
     stage.pool().send(GetPoolName).await.unwrap(); // behind it: the status is handled, and knows this actor
     drop(until_now);
     assert!(guarded("the status", status).await.unwrap().session_affinity.is_empty());
-    logged(&[&stage.name, "WARN", "session affinity statistics are not available"]).await;
+    logged(&[&stage.name, "WARN", "session affinity statistics are unavailable"]).await;
     another_than(&affinity, &stage).await;
     assert_eq!(stage.status().await.session_affinity.total_sessions(), 1);
     assert_eq!(stage.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 1));

@@ -107,7 +107,7 @@ async fn r4_a_second_live_pool_of_one_name() {
     let status = pool.send(GetStatus).await.unwrap();
     assert_eq!((status.state, status.workers.len()), (PoolState::Failed, 0));
     assert!(status.last_start_error.unwrap().contains("already running"));
-    logged(&[&stage.name, "ERROR", "the pool is not started"]).await;
+    logged(&[&stage.name, "ERROR", "pool not started: its name is taken"]).await;
 
     assert_eq!(registry::lookup::<PoolSupervisor>(&stage.name).as_ref(), Some(stage.pool()));
     peer.serve();
@@ -145,7 +145,7 @@ async fn r4_a_leftover_with_the_affinity_actors_name_is_evicted() {
     let mut stage = Stage::start(enhanced(&name).build().unwrap());
     stage.serve(1).await;
     stage.whole().await;
-    logged(&[&name, "DEBUG", "session affinity started; a dead instance's name was evicted"]).await;
+    logged(&[&name, "DEBUG", "session affinity started; replaced the registration of a stopped actor"]).await;
     drop(leftover);
     let found = registry::lookup::<SessionAffinityActor>(&affinity_name).unwrap();
     let bound = BindSession { session: "ann".into(), worker: WorkerId(1) };

@@ -14,7 +14,7 @@ const commands = {
       signal.onabort = () => (clearTimeout(timer), stopped(new Refusal('cancelled', 'told to stop')));
     }),
   fail: () => { throw new RangeError('this command always fails'); },
-  reject: () => { throw new Refusal('rejected', 'this command always says no', 'demo'); },
+  reject: () => { throw new Refusal('rejected', 'this command always rejects its call', 'demo'); },
 };
 
 class Refusal extends Error { // an error that is no bug

@@ -74,7 +74,7 @@ def test_r26_a_hook_has_a_context_of_its_own(start):
 def test_r26_a_thread_left_over_from_a_call_has_no_current_call(start):
     host = start(SYNC)
     host.call("leave_a_thread")
-    assert host.call("ask_the_thread").result == ["no call is running here"]
+    assert host.call("ask_the_thread").result == ["no call is running in this thread or task"]
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -118,7 +118,7 @@ def test_echo_answers(echo):
     """R44, R41: each error has its kind."""
     answer = echo.call("echo", x="ü" * 100_000)
     assert answer.result == {"x": "ü" * 100_000} and 0 < answer.started <= answer.ended
-    assert echo.call("reject").error == {"kind": "rejected", "message": "this command always says no", "code": "demo"}
+    assert echo.call("reject").error == {"kind": "rejected", "message": "this command always rejects its call", "code": "demo"}
     bug = echo.call("fail").error
     assert (bug["kind"], bug["type"]) == ("exception", "RangeError") and "echo.mjs" in bug["traceback"]
     assert echo.call("toString").refused == "unknown_command"

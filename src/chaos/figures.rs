@@ -108,7 +108,7 @@ impl Figures {
             .map(|(name, count)| format!("{name} is {count}, not 0"))
             .collect();
         if !self.whole {
-            broken.push("the pool was not whole in the end".into());
+            broken.push("the pool had not recovered at the end".into());
         }
         if self.ok_share_not_in_flight < SHARE {
             broken.push(format!("ok_share_not_in_flight is {:.4}, below {SHARE}", self.ok_share_not_in_flight));
@@ -116,7 +116,7 @@ impl Figures {
         if self.pool_failures > 0 && !broken.is_empty() {
             let times = times(self.pool_failures);
             broken.push(format!(
-                "the pool failed {times} by its own restart limit: raise `restart.max`, or kill less often"
+                "the pool failed {times} because of its restart limit: raise `restart.max`, or kill less often"
             ));
         }
         broken
@@ -129,7 +129,7 @@ impl Figures {
 
     /// As a table.
     pub fn table(&self) -> String {
-        let zero = |count: Option<u64>| count.map_or("not known".into(), |count| count.to_string());
+        let zero = |count: Option<u64>| count.map_or("unknown".into(), |count| count.to_string());
         let millis = |span: Option<f64>| span.map_or("-".into(), |span| format!("{span:.1} ms"));
         let counts = |all: &BTreeMap<String, u64>| {
             let each: Vec<_> = all.iter().map(|(name, count)| format!("{name} {count}")).collect();
@@ -138,37 +138,37 @@ impl Figures {
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let rate = self.calls as f64 / self.seconds.max(0.001);
         let rows = [
-            ("calls", format!("{} in {:.1} s ({rate:.0} a second)", self.calls, self.seconds)),
+            ("calls", format!("{} in {:.1} s ({rate:.0} per second)", self.calls, self.seconds)),
             ("answers", counts(&self.answers)),
             ("faults", counts(&self.faults)),
             ("lost", self.lost.to_string()),
             ("duplicated", zero(self.duplicated)),
             ("ran twice", zero(self.double_runs)),
-            ("ran though told not", zero(self.may_have_run_violations)),
-            ("wrong session state", zero(self.session_violations)),
+            ("wrong may_have_run", zero(self.may_have_run_violations)),
+            ("session violations", zero(self.session_violations)),
             (
                 "in flight at a kill",
-                format!("{} calls; {} answered that their worker died", self.in_flight_at_kill, self.worker_lost),
+                format!("{} calls; {} failed because their worker died", self.in_flight_at_kill, self.worker_lost),
             ),
-            ("ok of the others", format!("{:.2} %", self.ok_share_not_in_flight * 100.0)),
+            ("ok, other calls", format!("{:.2} %", self.ok_share_not_in_flight * 100.0)),
             (
                 "replaced",
                 format!("median {}, longest {}", millis(self.replaced_ms_median), millis(self.replaced_ms_max)),
             ),
-            ("whole again", format!("median {}, longest {}", millis(self.whole_ms_median), millis(self.whole_ms_max))),
+            ("recovered", format!("median {}, longest {}", millis(self.whole_ms_median), millis(self.whole_ms_max))),
             (
                 "pool failed",
                 match self.pool_failures {
                     0 => "no".into(),
-                    count => format!("{} (its restart limit: `restart.max`)", times(count)),
+                    count => format!("{} (restart limit: `restart.max`)", times(count)),
                 },
             ),
-            ("whole in the end", if self.whole { "yes" } else { "NO" }.into()),
+            ("recovered at the end", if self.whole { "yes" } else { "NO" }.into()),
             (
-                "left behind",
+                "leaked",
                 format!("{} processes, {} zombies, {} descriptors", self.orphans, self.zombies, self.leaked_fds),
             ),
-            ("memory of the host", format!("{:+.1} MB", self.rss_growth_mb)),
+            ("host memory growth", format!("{:+.1} MB", self.rss_growth_mb)),
         ];
         let mut text = String::new();
         for (name, value) in rows {
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_null_and_breaks_nothing() {
-        assert!(right().json().contains("\"double_runs\":null") && right().table().contains("not known"));
+        assert!(right().json().contains("\"double_runs\":null") && right().table().contains("unknown"));
         let spans = Spans::of(&mut [3, 1, 2].map(Duration::from_millis));
         assert_eq!((spans.median, spans.max, Spans::of(&mut []).max), (Some(2.0), Some(3.0), None));
     }

@@ -67,11 +67,11 @@ impl Check<'_, '_> {
     fn fits_here(&self, key: &Key, value: &Spanned<DeValue<'_>>) -> Result<(), Message> {
         let off = matches!(value.get_ref(), DeValue::Boolean(false));
         match (key.scope, self.owner) {
-            (Scope::Own, Owner::Defaults) => Err(Message::key("belongs to each pool: it can't be a default")),
+            (Scope::Own, Owner::Defaults) => Err(Message::key("cannot be set in [defaults]; set it in each pool")),
             (Scope::Enhanced, Owner::Pool(WorkerType::Basic)) if !off => {
                 let at = self.at;
                 Err(Message::key(format!(
-                    "only an enhanced pool has it; set `worker_type = \"enhanced\"` in [{at}], or remove it"
+                    "only for enhanced pools; set `worker_type = \"enhanced\"` in [{at}], or remove it"
                 )))
             }
             _ => Ok(()),
@@ -161,7 +161,7 @@ impl Check<'_, '_> {
     fn not_a_word(&self, span: &Range<usize>, meant: Option<&str>, allowed: &str) -> Message {
         let given = self.report.quote(span);
         let hint = meant.map(|word| format!("; did you mean \"{word}\"?")).unwrap_or_default();
-        Message::value(format!("{given} is none of its values{hint}; allowed: {allowed}").replace("?; a", "? A"))
+        Message::value(format!("{given} is invalid{hint}; allowed: {allowed}").replace("?; a", "? A"))
     }
 }
 
@@ -182,7 +182,7 @@ impl Message {
 }
 
 fn unit_missing(number: &DeInteger<'_>) -> String {
-    format!("a number needs a unit, as in \"{number}s\"")
+    format!("add a unit, such as \"{number}s\"")
 }
 
 /// A number, with or without a fraction.
@@ -201,12 +201,12 @@ fn texts(value: &DeValue<'_>) -> bool {
 /// Values of an environment may be secrets: messages name their variable, and never show them.
 fn text_map(value: &DeValue<'_>) -> Result<(), Message> {
     let Some(table) = value.as_table() else {
-        return Err(Message::value("is not a table of texts; allowed: { NAME = \"value\" }".into()));
+        return Err(Message::value("is not a table of strings; allowed: { NAME = \"value\" }".into()));
     };
     match table.iter().find(|(_, value)| !value.get_ref().is_str()) {
         Some((name, value)) => {
             let (name, kind) = (name.get_ref(), value.get_ref().type_str());
-            Err(Message::value(format!("the value of `{name}` is not a text but a TOML {kind}; put it in quotes")))
+            Err(Message::value(format!("the value of `{name}` is a TOML {kind}, not a string; put it in quotes")))
         }
         None => Ok(()),
     }

@@ -33,7 +33,7 @@ pub(super) fn read(
     }
     let pools = pools.map(|table| in_file_order(report, table, defaults)).unwrap_or_default();
     if pools.is_empty() && report.is_empty() {
-        report.add(&(0..0), "pools", "there is no pool: add a table [pools.NAME] with an `app`");
+        report.add(&(0..0), "pools", "no pool is defined; add a table [pools.NAME] with an `app`");
     }
     let built = if report.is_empty() { build(report, &pools, defaults, folder, programs) } else { Vec::new() };
     check_buffers(report, root, &server, &built);

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
-        return Err(format!("a number needs a unit, as in \"{text}s\""));
+        return Err(format!("add a unit, such as \"{text}s\""));
     }
     humantime::parse_duration(text).map_err(|error| error.to_string())
 }

@@ -13,7 +13,7 @@ const POOL_SIZE: &[&str] = &["workers", "num_workers", "max_workers", "processes
 /// What to say of a key of a pool that is none.
 pub(super) fn unknown_in_pool(prefix: &str, name: &str) -> String {
     if prefix.is_empty() && LATER.contains(&name) {
-        return "comes with a later version; leave it out until then".into();
+        return "is not supported yet; remove it".into();
     }
     let path = misplaced(name).or_else(|| (prefix.is_empty() && POOL_SIZE.contains(&name)).then_some("pool_size"));
     match (legacy::key(name), path) {
@@ -61,7 +61,7 @@ fn misplaced(name: &str) -> Option<&'static str> {
 }
 
 fn listed(known: &[&str]) -> String {
-    format!(" Known here: {}", known.join(", "))
+    format!(" Known keys: {}", known.join(", "))
 }
 
 #[cfg(test)]

@@ -285,11 +285,11 @@ impl RawPool {
             (Some(RawBackoff::Custom), None) => Err(InvalidConfig::new(
                 "retry.backoff",
                 "\"custom\"",
-                "together with `retry.waits`, such as [\"0s\", \"1s\"]",
+                "\"custom\" only together with `retry.waits`, such as [\"0s\", \"1s\"]",
             )),
             (None | Some(RawBackoff::Custom), _) | (_, None) => Ok(()),
             (Some(_), Some(_)) => {
-                Err(InvalidConfig::new("retry.waits", "set", "only with `retry.backoff = \"custom\"`"))
+                Err(InvalidConfig::new("retry.waits", "set", "not set, or `retry.backoff = \"custom\"`"))
             }
         }
     }

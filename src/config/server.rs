@@ -27,9 +27,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const LISTEN: &str = "an IP address with a port, such as \"127.0.0.1:7878\" or \"[::1]:7878\"";
 const HOSTS: &str =
-    "a list of host names, each as a browser sends it: \"herder.example.org\" or \"herder.example.org:8443\"";
+    "a list of host names, each with or without a port, such as \"herder.example.org\" or \"herder.example.org:8443\"";
 const ERRORS: &str = "\"full\" or \"brief\"";
-const KEEP_ALIVES: &str = "a duration up to 24h, such as \"75s\"; with \"0s\" each connection closes after its answer";
+const KEEP_ALIVES: &str =
+    "a duration of at most 24h, such as \"75s\"; \"0s\" closes each connection after its response";
 const TIMEOUTS: &str = "a duration over 0s, up to 24h, such as \"30s\"";
 const BUFFER_LIMITS: &str = "a number of bytes, at least the largest `max_frame` of the pools";
 const TOKEN: &str = "1 to 1024 visible ASCII characters, without spaces";
@@ -118,7 +119,7 @@ pub struct Token(String);
 
 /// Why a text is no token. Does not repeat it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a token; allowed: {TOKEN}")]
+#[error("invalid token; allowed: {TOKEN}")]
 pub struct InvalidToken;
 
 impl Token {
@@ -165,8 +166,8 @@ pub(super) fn read(report: &mut Report<'_>, table: &DeTable<'_>) -> Server {
         };
         if let Err(allowed) = refusal {
             // A token that is wrong may be a secret still.
-            let given = if key == "token" { "this".into() } else { report.quote(&value.span()) };
-            report.add(&value.span(), format!("server.{key}"), format!("{given} can't be it; allowed: {allowed}"));
+            let given = if key == "token" { "the value".into() } else { report.quote(&value.span()) };
+            report.add(&value.span(), format!("server.{key}"), format!("{given} is invalid; allowed: {allowed}"));
         }
     }
     server

@@ -235,8 +235,8 @@ fn r9_enhanced_keys_under_a_basic_pool() {
     for flag in TABLE.iter().filter(flags) {
         assert_eq!(pool(&format!("{APP}{} = false\n", flag.path)), pool(APP));
     }
-    assert_snapshot!(refused_in_pool("features = { worker_metrics = true }"), @r#"herder.toml:3:14: pools.a.features.worker_metrics: only an enhanced pool has it; set `worker_type = "enhanced"` in [pools.a], or remove it"#);
-    assert_snapshot!(refused_in_pool("features = { worker_metrics = 'no' }"), @r#"herder.toml:3:14: pools.a.features.worker_metrics: only an enhanced pool has it; set `worker_type = "enhanced"` in [pools.a], or remove it"#);
+    assert_snapshot!(refused_in_pool("features = { worker_metrics = true }"), @r#"herder.toml:3:14: pools.a.features.worker_metrics: only for enhanced pools; set `worker_type = "enhanced"` in [pools.a], or remove it"#);
+    assert_snapshot!(refused_in_pool("features = { worker_metrics = 'no' }"), @r#"herder.toml:3:14: pools.a.features.worker_metrics: only for enhanced pools; set `worker_type = "enhanced"` in [pools.a], or remove it"#);
 }
 
 /// R9: defaults of enhanced keys are inherited by enhanced pools only.
@@ -300,7 +300,7 @@ fn r51_unknown_keys() {
 
 #[test]
 fn keys_that_come_later_are_refused_as_such() {
-    assert_snapshot!(refused_in_pool("lazy = true"), @"herder.toml:3:1: pools.a.lazy: comes with a later version; leave it out until then");
+    assert_snapshot!(refused_in_pool("lazy = true"), @"herder.toml:3:1: pools.a.lazy: is not supported yet; remove it");
     assert_snapshot!(refused_in_pool("pipeline = 'auto'"), @"herder.toml:3:12: pools.a.pipeline: 'auto' is not an integer; allowed: 1 to 1024");
 }
 
@@ -324,7 +324,7 @@ fn r53_keys_of_the_original() {
     assert_snapshot!(refused_in_pool("checkout_timeout = 5000"), @"herder.toml:3:1: pools.a.checkout_timeout: the original's `checkout_timeout` is `queue.timeout` here");
     assert!(refused_in_pool("worker_module = 'x'").contains("the original's `worker_module` is `worker_type` here"));
     assert!(refused_in_pool("session_affinity_enabled = true").contains("is `features.session_affinity` here"));
-    assert_snapshot!(refused_in_pool("pool_mode = 'production'"), @"herder.toml:3:1: pools.a.pool_mode: the original's `pool_mode` is not needed: each `[pools.NAME]` is a pool");
+    assert_snapshot!(refused_in_pool("pool_mode = 'production'"), @"herder.toml:3:1: pools.a.pool_mode: the original's `pool_mode` is not needed: each table `[pools.NAME]` is a pool");
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn r51_values_of_the_wrong_type() {
     assert_snapshot!(refused_in_pool("timeout = '30'"), @r#"herder.toml:3:11: pools.a.timeout: '30' is not a duration (a number needs a unit, as in "30s"); allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
     assert_snapshot!(refused_in_pool("timeout = '30 parsecs'"), @r#"herder.toml:3:11: pools.a.timeout: '30 parsecs' is not a duration (unknown time unit "parsecs", supported units: ns, us/µs, ms, sec, min, hours, days, weeks, months, years (and few variations)); allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
     assert_snapshot!(refused_in_pool("queue = 4"), @"herder.toml:3:9: pools.a.queue: 4 is not a table; allowed: { limit = .., timeout = .., per_session = .., shed = .. }");
-    assert_snapshot!(refused_in_pool("cwd = 4"), @"herder.toml:3:7: pools.a.cwd: 4 is not a text; allowed: a folder that exists");
+    assert_snapshot!(refused_in_pool("cwd = 4"), @"herder.toml:3:7: pools.a.cwd: 4 is not a text; allowed: an existing folder");
     assert_snapshot!(refused_in_pool("command = 'worker --flag'"), @r#"herder.toml:3:11: pools.a.command: 'worker --flag' is not a list of texts; allowed: a program and its arguments, such as ["./worker", "--flag"], without NUL bytes"#);
     assert_snapshot!(refused_in_pool("env = ['A=1']"), @r#"herder.toml:3:7: pools.a.env: is not a table of texts; allowed: { NAME = "value" }"#);
     assert_snapshot!(refused_in_pool("env = { A = 12345 }"), @"herder.toml:3:7: pools.a.env: the value of `A` is not a text but a TOML integer; put it in quotes");
@@ -382,10 +382,10 @@ fn r51_rules_between_keys() {
     assert_snapshot!(refused_in_pool("queue = { limit = 10, per_session = 11 }"), @"herder.toml:3:37: pools.a.queue.per_session: is 11; allowed: 1 to `queue.limit`, which is 10");
     assert_snapshot!(refused("[defaults.queue]\nper_session = 500\n[pools.a]\napp = 'm:app'\nqueue.limit = 100"), @"herder.toml:2:15: pools.a.queue.per_session: is 500; allowed: 1 to `queue.limit`, which is 100");
     assert_snapshot!(refused_in_pool("worker_type = 'enhanced'\nsessions.on_expired = 'reject'"), @r#"herder.toml:4:23: pools.a.sessions.on_expired: is "reject"; allowed: "rebind", unless `sessions.expiry` is "two_phase""#);
-    assert_snapshot!(refused("[pools.'a b']\napp = 'm:app'"), @"herder.toml:1:8: pools.a b: is `a b`; allowed: 1 to 64 letters, digits, `_` or `-`, beginning with a letter or digit");
+    assert_snapshot!(refused("[pools.'a b']\napp = 'm:app'"), @"herder.toml:1:8: pools.a b: is `a b`; allowed: 1 to 64 letters, digits, `_` or `-`, starting with a letter or digit");
     assert_snapshot!(refused("[pools.a]\napp = 'carts.py'"), @"herder.toml:2:7: pools.a.app: is `carts.py`; allowed: `module:app` or `path/to/file.py:app`");
-    assert_snapshot!(refused_in_pool("cwd = 'no/such/folder'").replace(&here(), "HERE"), @"herder.toml:3:7: pools.a.cwd: is HERE/no/such/folder; allowed: a folder that exists");
-    assert_snapshot!(refused("[defaults]\napp = 'm:app'\n[pools.a]"), @"herder.toml:2:1: defaults.app: belongs to each pool: it can't be a default");
+    assert_snapshot!(refused_in_pool("cwd = 'no/such/folder'").replace(&here(), "HERE"), @"herder.toml:3:7: pools.a.cwd: is HERE/no/such/folder; allowed: an existing folder");
+    assert_snapshot!(refused("[defaults]\napp = 'm:app'\n[pools.a]"), @"herder.toml:2:1: defaults.app: cannot be set in [defaults]; set it in each pool");
 }
 
 fn here() -> String {
@@ -394,7 +394,7 @@ fn here() -> String {
 
 #[test]
 fn files_that_are_no_configuration() {
-    assert_snapshot!(refused(""), @"herder.toml:1:1: pools: there is no pool: add a table [pools.NAME] with an `app`");
+    assert_snapshot!(refused(""), @"herder.toml:1:1: pools: no pool is defined; add a table [pools.NAME] with an `app`");
     assert_snapshot!(refused("[pools.a\napp = 'm:app'"), @"herder.toml:1:9: unclosed table, expected `]`");
     assert_snapshot!(refused("[pools.a]\napp = 'm:app'\napp = 'n:app'"), @"herder.toml:3:1: duplicate key");
 }

@@ -15,10 +15,10 @@ pub enum MeasureError {
     #[error(transparent)]
     Config(#[from] InvalidConfig),
     /// The arguments don't encode as an object.
-    #[error("the arguments can't be: {0}")]
+    #[error("the arguments are invalid: {0}")]
     Arguments(String),
     /// Not one call succeeded.
-    #[error("none of {calls} calls succeeded; the first failed: {first}")]
+    #[error("none of {calls} calls succeeded; first error: {first}")]
     AllFailed {
         /// How many were made.
         calls: usize,

@@ -35,6 +35,6 @@ pub(super) async fn release(
     if pool.release_payload(fingerprint).await? {
         return Ok(HttpResponse::NoContent().finish());
     }
-    let message = format!("no payload `{fingerprint}` is in quarantine or suspected");
+    let message = format!("no call with the fingerprint `{fingerprint}` is quarantined or suspected");
     Err(Refusal::NotWatched { message }.into())
 }

@@ -78,7 +78,9 @@ impl Connections {
             let Some(stream) = stream.downcast_ref::<TcpStream>() else { return };
             match Connection::duplicate(&all, stream) {
                 Ok(connection) => _ = data.insert(connection),
-                Err(error) => tracing::warn!(%error, "a connection is not watched: its calls run on when it closes"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot watch a connection; its calls are not cancelled when it closes")
+                }
             }
         }
     }

@@ -12,8 +12,8 @@ const IF_ABSENT: &str = "Herder-If-Absent";
 const AFFINITY: &str = "Herder-Affinity";
 const ALL: [&str; 5] = [SESSION, TIMEOUT, IDEMPOTENT, IF_ABSENT, AFFINITY];
 
-const ANY_SESSION: &str = "1 to 256 bytes of UTF-8 without control characters, once";
-const ANY_TIMEOUT: &str = "a duration over 0s, up to 365 days, such as \"250ms\", \"30s\", \"5m\", once";
+const ANY_SESSION: &str = "one value of 1 to 256 bytes of UTF-8 without control characters";
+const ANY_TIMEOUT: &str = "one duration greater than 0s and at most 365 days, such as \"250ms\", \"30s\", \"5m\"";
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What the headers of a call say.
@@ -53,7 +53,7 @@ impl Options {
                 Err(Refusal::BadHeader {
                     name,
                     value: value.unwrap_or_default(),
-                    allowed: "only beside Herder-Session",
+                    allowed: "only together with Herder-Session",
                 })
             }
             None => Ok(self),

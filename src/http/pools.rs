@@ -30,7 +30,7 @@ impl Pools {
 
     fn names(&self) -> String {
         let names: Vec<_> = self.0.iter().map(|pool| format!("`{}`", pool.name())).collect();
-        format!("there {} {}", if names.len() == 1 { "is" } else { "are" }, names.join(", "))
+        format!("available pools: {}", names.join(", "))
     }
 }
 

@@ -25,7 +25,11 @@ pub(super) async fn readyz(request: HttpRequest, pools: web::Data<Pools>) -> Res
                 healths.push((name, Some(health)));
             }
             Err(error) => {
-                reasons.push(if trusted { format!("`{name}`: {error}") } else { format!("`{name}` does not answer") });
+                reasons.push(if trusted {
+                    format!("pool `{name}`: {error}")
+                } else {
+                    format!("pool `{name}`: no answer")
+                });
                 healths.push((name, None));
             }
         }
@@ -41,5 +45,5 @@ pub(super) async fn readyz(request: HttpRequest, pools: web::Data<Pools>) -> Res
 fn reason(name: &str, health: &PoolHealth) -> String {
     let PoolHealth { ready_workers, wanted_workers, last_start_error, .. } = health;
     let why = last_start_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
-    format!("`{name}` has {ready_workers} of {wanted_workers} workers ready{why}")
+    format!("pool `{name}`: {ready_workers} of {wanted_workers} workers ready{why}")
 }

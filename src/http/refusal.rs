@@ -31,7 +31,7 @@ pub enum Refusal {
         known: String,
     },
     /// The query has a key or a value that can't be.
-    #[error("the query `{query}`: {message}")]
+    #[error("invalid query `{query}`: {message}")]
     BadQuery {
         /// The whole query.
         query: String,
@@ -39,7 +39,7 @@ pub enum Refusal {
         message: String,
     },
     /// The body did not arrive.
-    #[error("the body could not be read: {message}")]
+    #[error("cannot read the request body: {message}")]
     BadBody {
         /// Why.
         message: String,
@@ -73,31 +73,31 @@ pub enum Refusal {
         may_have_run: bool,
     },
     /// No token.
-    #[error("a token is needed: send `Authorization: Bearer TOKEN`")]
+    #[error("a token is required; send `Authorization: Bearer TOKEN`")]
     TokenMissing,
     /// Not the token.
-    #[error("the token of `Authorization` is not this server's")]
+    #[error("the token in `Authorization` is wrong")]
     TokenWrong,
     /// A page of another site sent it.
-    #[error("`Origin: {origin}` is another site")]
+    #[error("requests from another site (`Origin: {origin}`) are refused")]
     ForeignOrigin {
         /// Which.
         origin: String,
     },
     /// A page of another site caused it.
-    #[error("`Sec-Fetch-Site: {site}`: sent on behalf of another site; allowed: same-origin, none")]
+    #[error("requests from another site (`Sec-Fetch-Site: {site}`) are refused; allowed: same-origin, none")]
     ForeignSite {
         /// The header's value.
         site: String,
     },
     /// It was meant for a host that this server is not.
-    #[error("`Host: {host}` is not a host of this server; name it in `server.hosts` if it is")]
+    #[error("`Host: {host}` is not allowed; if it is a name of this server, add it to `server.hosts`")]
     ForeignHost {
         /// Which.
         host: String,
     },
     /// Nothing is there.
-    #[error("there is nothing at {path}")]
+    #[error("not found: {path}")]
     NoRoute {
         /// The path.
         path: String,
@@ -136,7 +136,7 @@ pub enum Refusal {
         message: String,
     },
     /// Something is there, but not for this method.
-    #[error("{method} does not go with {path}; allowed: {allowed}")]
+    #[error("{method} is not allowed for {path}; allowed: {allowed}")]
     WrongMethod {
         /// The method.
         method: String,

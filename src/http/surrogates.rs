@@ -33,7 +33,7 @@ fn half(json: &[u8], at: usize) -> PayloadError {
     PayloadError::Malformed {
         line,
         column,
-        reason: format!("`{escape}` is half of a surrogate pair, which is no text"),
+        reason: format!("`{escape}` is an unpaired surrogate, which is not valid text"),
     }
 }
 

@@ -132,9 +132,8 @@ async fn on_own_thread(
         });
     };
     let thread = thread_builder(name).spawn(body);
-    thread
-        .map_err(|error| Error::Internal { reason: format!("the pool's thread can't be started: {error}").into() })?;
-    client.await.map_err(|_| Error::Internal { reason: "the pool's thread ended before the pool began".into() })?
+    thread.map_err(|error| Error::Internal { reason: format!("cannot start the pool's thread: {error}").into() })?;
+    client.await.map_err(|_| Error::Internal { reason: "the pool's thread ended before the pool started".into() })?
 }
 
 fn not_started(error: &io::Error) -> Error {

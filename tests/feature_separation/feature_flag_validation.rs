@@ -167,7 +167,7 @@ fn a_flag_in_a_basic_pools_own_table() {
     for flag in ["session_affinity", "worker_metrics", "state_machine"] {
         let with = |value: bool| parsed(&format!("{plain}\n[pools.a.features]\n{flag} = {value}\n"));
         let told = with(true).unwrap_err().to_string();
-        let way_out = "only an enhanced pool has it; set `worker_type = \"enhanced\"` in [pools.a], or remove it";
+        let way_out = "only for enhanced pools; set `worker_type = \"enhanced\"` in [pools.a], or remove it";
         assert_eq!(told, format!("herder.toml:5:1: pools.a.features.{flag}: {way_out}"));
         assert_eq!(with(false).unwrap(), parsed(plain).unwrap());
     }

@@ -79,7 +79,7 @@ async fn r38_failures_beyond_the_limit_are_counted() {
     call(&pool, "no").await.unwrap_err();
     lines(&pool, "call refused", 1).await;
     assert_eq!(lines(&pool, "call failed", 10).await.len(), 10);
-    let told = "failed calls were not logged";
+    let told = "log lines of failed calls were suppressed";
     until("the rest is told", async || {
         clock.advance(Duration::from_secs(10)).await;
         lines_of(pool.name().as_str()).iter().any(|line| line.message == told)
@@ -99,6 +99,7 @@ async fn r38_what_was_left_out_is_told_at_the_end() {
     }
     let name = pool.name().to_string();
     pool.end().await;
-    let left_out = |line: &Line| line.message == "failed calls were not logged" && line.all.contains("left_out=2 ");
+    let left_out =
+        |line: &Line| line.message == "log lines of failed calls were suppressed" && line.all.contains("left_out=2 ");
     until("it is told", async || lines_of(&name).iter().any(left_out)).await;
 }

@@ -128,7 +128,7 @@ async fn r7_a_status_answers_while_the_affinity_actor_hangs() {
     let (goes_on, hang) = oneshot::channel();
     affinity_of(&pool).do_send(Hang(hang));
     assert_eq!(guarded("a status", status(&pool)).await["session_affinity"], json!({}));
-    let unavailable = "session affinity statistics are not available";
+    let unavailable = "session affinity statistics are unavailable";
     let lines = lines_of(&pool.name().to_string());
     assert!(lines.iter().any(|line| line.level == Level::WARN && line.message.contains(unavailable)), "{lines:?}");
     for expected in 1..=100 {

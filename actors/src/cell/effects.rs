@@ -96,7 +96,7 @@ impl State {
     fn put(&mut self, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) -> Result<()> {
         let Some(call) = self.calls.get_mut(&id) else { return Ok(()) };
         let link = self.links.get_mut(at.worker.0 as usize - 1).and_then(Option::as_mut).filter(|link| link.at == at);
-        let link = link.ok_or_else(|| Error::Internal { reason: format!("nothing leads to worker {at}").into() })?;
+        let link = link.ok_or_else(|| Error::Internal { reason: format!("worker {at} is not connected").into() })?;
         call.sent = Some((at, wire));
         let session = call.session.as_ref().map(|session| (session, epoch.unwrap_or(Epoch(0))));
         let (command, deadline) = (&*call.command, Some(call.deadline));

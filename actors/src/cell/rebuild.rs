@@ -29,10 +29,10 @@ impl State {
         self.posted.retain(is_of_the_past);
         self.post(Post::Rebuilt(reason.as_str().into()));
         if self.is_one_too_many(now) {
-            self.stay_down(now, &format!("{reason} (the {LIMIT} restarts allowed in a minute are used up)"));
+            self.stay_down(now, &format!("{reason} (the limit of {LIMIT} rebuilds per minute was reached)"));
         } else if catch_unwind(AssertUnwindSafe(|| self.go_on(now))).is_err() {
             self.reset(now, Salvage::default());
-            self.stay_down(now, &format!("{reason}; the first step after that panicked too"));
+            self.stay_down(now, &format!("{reason}; the first step after the rebuild panicked too"));
         }
         error
     }
@@ -100,7 +100,7 @@ fn is_of_the_past(post: &Post) -> bool {
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panic: {}", text.unwrap_or("of an unknown kind"))
+    format!("panic: {}", text.unwrap_or("the panic has no text"))
 }
 
 #[cfg(test)]

@@ -336,6 +336,8 @@ impl State {
             herder_core::WorkerType::Basic => "worker_type = \"enhanced\"",
             herder_core::WorkerType::Enhanced => "features.session_affinity = true",
         };
-        SessionState::Refused(format!("sessions of pool `{name}` stay with no worker: set `{key}` in [pools.{name}]"))
+        SessionState::Refused(format!(
+            "pool `{name}` has no session affinity, so handlers cannot keep session state: set `{key}` in [pools.{name}]"
+        ))
     }
 }

@@ -52,7 +52,7 @@ impl State {
         }
         let mut names: Vec<&str> = table.keys().map(String::as_str).collect();
         names.sort_unstable();
-        let hint = format!("there are {}", names.join(", "));
+        let hint = format!("available commands: {}", names.join(", "));
         Some(Error::UnknownCommand { command: incoming.command.to_string(), hint })
     }
 }

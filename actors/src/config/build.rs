@@ -168,7 +168,7 @@ impl PoolConfig {
 
 fn pool_name(name: &str) -> Result<PoolName, InvalidConfig> {
     name.parse::<PoolName>().map_err(|InvalidPoolName(name)| {
-        let allowed = "1 to 64 letters, digits, `_` or `-`, beginning with a letter or digit";
+        let allowed = "1 to 64 letters, digits, `_` or `-`, starting with a letter or digit";
         InvalidConfig::new("name", format_args!("`{}`", name.escape_debug()), allowed)
     })
 }
@@ -272,7 +272,7 @@ fn affinity(given: Routed) -> Result<AffinitySettings, InvalidConfig> {
     let Routed { expiry, affinity: mode, on_expired } = given;
     let on_expired = match (expiry, on_expired) {
         (Expiry::Immediate, Some(OnExpired::Reject)) => {
-            let allowed = "\"rebind\", unless `sessions.expiry` is \"two_phase\"";
+            let allowed = "\"rebind\"; \"reject\" requires `sessions.expiry = \"two_phase\"`";
             return Err(InvalidConfig::new(SESSIONS_ON_EXPIRED.path, "\"reject\"", allowed));
         }
         (Expiry::Immediate, _) => OnExpired::Rebind,

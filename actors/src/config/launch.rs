@@ -135,7 +135,7 @@ impl Program {
             }
             (None, Some(argv)) => (command(argv, self.python, &base)?, Vec::new()),
             (None, None) => return Err(InvalidConfig::new(APP.path, "not set", ONE_OF)),
-            (Some(_), Some(_)) => return Err(InvalidConfig::new(COMMAND.path, "set beside `app`", ONE_OF)),
+            (Some(_), Some(_)) => return Err(InvalidConfig::new(COMMAND.path, "set together with `app`", ONE_OF)),
         };
         let cwd = self.cwd.map_or_else(|| base.clone(), |cwd| base.join(cwd));
         // A missing folder and a missing program are the same errno at the spawn, hence the check here.
@@ -159,7 +159,7 @@ fn command(mut argv: Vec<String>, python: Option<PathBuf>, base: &Path) -> Resul
         return Err(InvalidConfig::new(
             PYTHON.path,
             python.display(),
-            "only with `app`; `command` names its own program",
+            "not set; `command` names its own program, `python` belongs to `app`",
         ));
     }
     let sound = argv.first().is_some_and(|program| !program.is_empty()) && argv.iter().all(|arg| !arg.contains('\0'));

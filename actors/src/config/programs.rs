@@ -8,8 +8,8 @@ use std::{
     path::Path,
 };
 
-const APP_FILE: &str = "a file, by an absolute path or one relative to `cwd`, or a module";
-const EXECUTABLE: &str = "an executable file, or a name that is in the `PATH` of the workers";
+const APP_FILE: &str = "an existing file (absolute, or relative to `cwd`), or a module";
+const EXECUTABLE: &str = "an executable file, or a program found in the workers' `PATH`";
 /// Where the system looks up programs for a process without `PATH`.
 const NO_PATH: &str = "/bin:/usr/bin";
 
@@ -34,7 +34,7 @@ impl PoolConfig {
                 self.find_program(table::PYTHON.path, python.as_os_str())?;
                 let file = self.cwd().join(app.target());
                 if app.target().ends_with(".py") && !file.is_file() {
-                    let given = format_args!("`{app}`, and there is no file `{}`", file.display()).to_string();
+                    let given = format_args!("`{app}`, but the file `{}` does not exist", file.display()).to_string();
                     return Err(InvalidConfig::new(table::APP.path, given, APP_FILE));
                 }
                 Ok(())
@@ -50,7 +50,8 @@ impl PoolConfig {
         let shown = program.display();
         if program.as_encoded_bytes().contains(&b'/') {
             let is_there = is_executable(&self.cwd().join(program));
-            let wrong = || InvalidConfig::new(key, format_args!("`{shown}`, which is no executable file"), EXECUTABLE);
+            let wrong =
+                || InvalidConfig::new(key, format_args!("`{shown}`, which is not an executable file"), EXECUTABLE);
             return is_there.then_some(()).ok_or_else(wrong);
         }
         let path = self.workers_path();

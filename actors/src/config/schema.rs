@@ -185,15 +185,15 @@ impl Kind {
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Count(_) | Self::Derived(_) => "integer",
-            Self::CountOr(_) => "integer or text",
+            Self::CountOr(_) => "integer or string",
             Self::Span(_) => "duration",
-            Self::Choice(_) | Self::Text(_) => "text",
+            Self::Choice(_) | Self::Text(_) => "string",
             Self::Flag(_) => "true or false",
-            Self::List(_) => "list of texts",
-            Self::Words(_) => "list of words",
+            Self::List(_) => "list of strings",
+            Self::Words(_) => "list of strings",
             Self::Spans(_) => "list of durations",
             Self::Share(_) => "number",
-            Self::Map(_) => "table of texts",
+            Self::Map(_) => "table of strings",
         }
     }
 
@@ -227,7 +227,7 @@ impl Kind {
     }
 }
 
-const SPAN_ALLOWED: &str = "a duration over 0s, up to 365 days, such as \"250ms\", \"30s\", \"5m\"";
+const SPAN_ALLOWED: &str = "a duration greater than 0s and at most 365 days, such as \"250ms\", \"30s\", \"5m\"";
 
 impl Count {
     /// The number, or the default.

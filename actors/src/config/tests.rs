@@ -209,7 +209,7 @@ fn refusal<T: std::fmt::Debug>(built: Result<T, InvalidConfig>) -> String {
 
 #[test]
 fn r51_refusals_name_key_value_and_what_is_allowed() {
-    assert_snapshot!(refusal(PoolConfig::basic("no spaces").app("a:a").build()), @"`name` is `no spaces`; allowed: 1 to 64 letters, digits, `_` or `-`, beginning with a letter or digit");
+    assert_snapshot!(refusal(PoolConfig::basic("no spaces").app("a:a").build()), @"`name` is `no spaces`; allowed: 1 to 64 letters, digits, `_` or `-`, starting with a letter or digit");
     assert_snapshot!(refusal(basic().pool_size(1025).build()), @"`pool_size` is 1025; allowed: 1 to 1024");
     assert_snapshot!(refusal(basic().timeout(Duration::ZERO).build()), @r#"`timeout` is 0s; allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
     assert_snapshot!(refusal(basic().max_frame(1023).build()), @"`max_frame` is 1023; allowed: 1024 to 1073741823");
@@ -219,14 +219,14 @@ fn r51_refusals_name_key_value_and_what_is_allowed() {
     assert_snapshot!(refusal(basic().retry(Retry::new().base(secs(6))).build()), @"`retry.base` is 6s; allowed: at most `retry.max`, which is 5s");
     let late = Backoff::Custom(vec![Duration::ZERO, LONGEST + NANO]);
     assert_eq!(basic().retry(Retry::new().backoff(late)).build().unwrap_err().key(), "retry.waits");
-    assert_snapshot!(refusal(basic().cwd("/no/such/folder").build()), @"`cwd` is /no/such/folder; allowed: a folder that exists");
-    assert_snapshot!(refusal(basic().python("").build()), @r#"`python` is ""; allowed: a program's name or path"#);
+    assert_snapshot!(refusal(basic().cwd("/no/such/folder").build()), @"`cwd` is /no/such/folder; allowed: an existing folder");
+    assert_snapshot!(refusal(basic().python("").build()), @r#"`python` is ""; allowed: a program name or path"#);
     assert_snapshot!(refusal(basic().env("A=B", "secret").build()), @r#"`env` is "A=B" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD or HERDER_BYTECODE"#);
     assert_snapshot!(refusal(basic().env("HERDER_FD", "3").build()), @r#"`env` is "HERDER_FD" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD or HERDER_BYTECODE"#);
     assert_snapshot!(refusal(PoolConfig::basic("carts").build()), @"`app` is not set; allowed: exactly one of `app` and `command`");
     assert_snapshot!(refusal(PoolConfig::basic("carts").app("carts.py").build()), @"`app` is `carts.py`; allowed: `module:app` or `path/to/file.py:app`");
     assert_snapshot!(refusal(basic().command(["./worker"]).build()), @"`command` is set beside `app`; allowed: exactly one of `app` and `command`");
-    assert_snapshot!(refusal(PoolConfig::basic("carts").command(["./worker"]).python("python3").build()), @"`python` is python3; allowed: only with `app`; `command` names its own program");
+    assert_snapshot!(refusal(PoolConfig::basic("carts").command(["./worker"]).python("python3").build()), @"`python` is python3; allowed: not set; `command` names its own program, `python` belongs to `app`");
     assert_snapshot!(refusal(PoolConfig::basic("carts").command([""]).build()), @r#"`command` is [""]; allowed: a program and its arguments, such as ["./worker", "--flag"], without NUL bytes"#);
     assert_snapshot!(refusal(PoolConfig::basic("carts").command(Vec::<String>::new()).build()), @r#"`command` is []; allowed: a program and its arguments, such as ["./worker", "--flag"], without NUL bytes"#);
 }

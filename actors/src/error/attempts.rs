@@ -27,7 +27,7 @@ impl Attempt {
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "worker {} of generation {} is gone: {}", self.worker, self.generation, self.reason)
+        write!(f, "worker {} (generation {}) died: {}", self.worker, self.generation, self.reason)
     }
 }
 

@@ -67,12 +67,12 @@ impl State {
             Failure::SessionQuota { max } => Error::SessionQuota { max },
             Failure::WorkerBusy(at) => Error::WorkerBusy { worker: at.worker },
             Failure::PoolFailed { retry_at } => {
-                let reason = self.last_start_error().unwrap_or_else(|| "its workers keep dying".into());
+                let reason = self.last_start_error().unwrap_or_else(|| "the workers died repeatedly".into());
                 let retry_after = whole_ms(retry_at.since(now));
                 Error::PoolFailed { reason, retry_after, attempts: Attempts::default() }
             }
             Failure::PoolClosed { may_have_run } => Error::closed(may_have_run),
-            Failure::Abandoned => Error::Cancelled { message: "its caller went away".into(), at: None },
+            Failure::Abandoned => Error::Cancelled { message: "the caller abandoned the call".into(), at: None },
         }
     }
 
@@ -90,7 +90,7 @@ impl State {
         let report = Box::new(report(loss.end, obituary));
         match loss.end {
             Some(end) => (loss_reason(&end, obituary), report),
-            None => ("its process ended earlier".into(), report),
+            None => ("the process had already exited".into(), report),
         }
     }
 }

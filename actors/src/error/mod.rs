@@ -44,7 +44,7 @@ pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// The pool's workers have no such command.
-    #[error("unknown command `{command}`: {hint}")]
+    #[error("unknown command `{command}`; {hint}")]
     UnknownCommand {
         /// What was called.
         command: String,
@@ -96,7 +96,7 @@ pub enum Error {
         attempts: Attempts,
     },
     /// The handler's result can't be encoded.
-    #[error("the result can't be encoded: {message}")]
+    #[error("the result cannot be encoded as JSON: {message}")]
     Unencodable {
         /// Why.
         message: String,
@@ -124,20 +124,20 @@ pub enum Error {
         at: Option<WorkerRef>,
     },
     /// The pool's queue is full.
-    #[error("the pool's queue is full ({limit} calls wait)")]
+    #[error("the pool's queue is full ({limit} calls are waiting); retry later")]
     QueueFull {
         /// How many may wait.
         limit: usize,
     },
     /// The session's share of the queue is full.
-    #[error("the session's queue is full ({limit} of its calls wait)")]
+    #[error("the session's queue is full ({limit} calls are waiting); retry later")]
     SessionQueueFull {
         /// How many of one session may wait.
         limit: usize,
     },
     /// The call would wait longer than it can: answered at once instead of at its deadline.
     #[error(
-        "the pool is overloaded: about {} to wait, and the call has {}",
+        "the pool is overloaded: the estimated wait is {}, but the call may wait only {}; retry later",
         humantime::format_duration(whole_seconds(*expected_wait)),
         humantime::format_duration(whole_ms(*patience))
     )]
@@ -166,7 +166,7 @@ pub enum Error {
         attempts: Attempts,
     },
     /// The process that had the call died.
-    #[error("worker {worker} of generation {generation} is gone: {reason}{}", ran(*may_have_run))]
+    #[error("worker {worker} (generation {generation}) died: {reason}{}", ran(*may_have_run))]
     WorkerLost {
         /// The slot.
         worker: WorkerId,
@@ -182,7 +182,7 @@ pub enum Error {
         attempts: Attempts,
     },
     /// The process that held the session's state died. Told once; the next call begins with a new state.
-    #[error("session `{session}` lost its state: worker {worker} of generation {generation} is gone: {reason}{}", ran(*may_have_run))]
+    #[error("session `{session}` lost its state: worker {worker} (generation {generation}) died: {reason}{}", ran(*may_have_run))]
     SessionWorkerLost {
         /// The session.
         session: SessionId,
@@ -210,13 +210,13 @@ pub enum Error {
         session: SessionId,
     },
     /// The pool has as many sessions as it may.
-    #[error("the pool has {max} sessions, its limit (`sessions.max`)")]
+    #[error("the pool already has {max} sessions, the limit set by `sessions.max`")]
     SessionQuota {
         /// The limit.
         max: usize,
     },
     /// The session's worker is busy, and the call does not wait.
-    #[error("worker {worker} of the session is busy")]
+    #[error("worker {worker}, which holds the session's state, is busy; retry later")]
     WorkerBusy {
         /// Which.
         worker: WorkerId,
@@ -228,10 +228,10 @@ pub enum Error {
         message: String,
     },
     /// A session can't be bound.
-    #[error("the session can't be bound: {0}")]
+    #[error("the session cannot be bound: {0}")]
     Bind(#[from] BindError),
     /// The pool could not keep its workers running and rests before it tries again.
-    #[error("the pool has failed: {reason}; the next try is in {}", humantime::format_duration(*retry_after))]
+    #[error("the pool has failed: {reason}; the next restart attempt is in {}", humantime::format_duration(*retry_after))]
     PoolFailed {
         /// The last start error.
         reason: Box<str>,
@@ -241,14 +241,14 @@ pub enum Error {
         attempts: Attempts,
     },
     /// The pool's circuit breaker is open: calls like this failed too often, and are not tried for a while.
-    #[error("the pool's circuit breaker is open; the next try is in {}", humantime::format_duration(whole_ms(*retry_after)))]
+    #[error("the pool's circuit breaker is open; retry in {}", humantime::format_duration(whole_ms(*retry_after)))]
     BreakerOpen {
         /// When it lets a call through again.
         retry_after: Duration,
     },
     /// This command with these arguments ended several workers, and is refused for a while.
     #[error(
-        "this command with these arguments ended {deaths} workers and is quarantined for {} (fingerprint {fingerprint})",
+        "this command with these arguments killed {deaths} workers and is quarantined for {} (fingerprint {fingerprint})",
         humantime::format_duration(whole_ms(*retry_after))
     )]
     PoisonCall {
@@ -288,7 +288,7 @@ pub enum Error {
         may_have_run: bool,
     },
     /// There is no pool of this name.
-    #[error("unknown pool `{pool}`: {hint}")]
+    #[error("unknown pool `{pool}`; {hint}")]
     UnknownPool {
         /// The name.
         pool: String,
@@ -312,7 +312,7 @@ pub enum Error {
         reason: Box<str>,
     },
     /// A reply that is not of the type asked for.
-    #[error("the reply is not what was asked for: {message}")]
+    #[error("the result does not have the requested type: {message}")]
     Decode {
         /// Where and why.
         message: String,

@@ -27,7 +27,7 @@ pub enum ErrorDetail {
 
 /// The text is invalid; expected `full` or `brief`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected `full` or `brief`")]
+#[error("invalid error detail; allowed: full, brief")]
 pub struct InvalidErrorDetail;
 
 impl FromStr for ErrorDetail {

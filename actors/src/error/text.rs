@@ -54,7 +54,10 @@ impl Error {
                 format!("no worker was free within {}", humantime::format_duration(*waited))
             }
             Self::PoolFailed { retry_after, .. } => {
-                format!("the pool has failed; the next try is in {}", humantime::format_duration(*retry_after))
+                format!(
+                    "the pool has failed; the next restart attempt is in {}",
+                    humantime::format_duration(*retry_after)
+                )
             }
             Self::StartFailed { .. } => "a worker could not be started".into(),
             Self::Internal { .. } => "internal error".into(),
@@ -110,7 +113,7 @@ fn write_report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     if let Some(stack) = &report.stack {
         write_lines(f, "stack", stack.lines())?;
     }
-    write_lines(f, "printed last", report.stderr_tail.iter().map(String::as_str))
+    write_lines(f, "last output", report.stderr_tail.iter().map(String::as_str))
 }
 
 fn write_lines<'a>(f: &mut fmt::Formatter<'_>, what: &str, lines: impl Iterator<Item = &'a str>) -> fmt::Result {

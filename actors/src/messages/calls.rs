@@ -153,5 +153,5 @@ fn encode<A: Serialize + ?Sized>(arguments: &A) -> Result<Bytes> {
     if bytes.first() == Some(&b'{') {
         return Ok(bytes.into());
     }
-    Err(Error::Malformed { message: "the arguments do not encode as an object".into(), cause: None })
+    Err(Error::Malformed { message: "the arguments must be encoded as a JSON object".into(), cause: None })
 }

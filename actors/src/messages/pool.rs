@@ -172,7 +172,7 @@ impl fmt::Display for LeftWorker {
         let Self { id, generation, pid } = self;
         match pid {
             Some(pid) => write!(f, "{id}.{generation} (process {pid} was killed and has not exited)"),
-            None => write!(f, "{id}.{generation} (its start has not completed)"),
+            None => write!(f, "{id}.{generation} (still starting)"),
         }
     }
 }
@@ -182,7 +182,7 @@ impl fmt::Display for ShutdownReport {
         let Counters { ok, failed, lost, timeouts, refused, .. } = self.counters;
         let took = humantime::format_duration(Duration::from_millis(u64::try_from(self.took.as_millis()).unwrap_or(0)));
         write!(f, "pool `{}` stopped in {took}: {ok} calls ok, {failed} failed, {lost} lost, ", self.pool)?;
-        write!(f, "{timeouts} out of time, {refused} refused, {} cut off", self.cut_off)?;
+        write!(f, "{timeouts} timed out, {refused} refused, {} cut off", self.cut_off)?;
         for (place, worker) in self.left.iter().enumerate() {
             write!(f, "{}{worker}", if place == 0 { "; left: " } else { ", " })?;
         }

@@ -43,7 +43,9 @@ pub(crate) async fn installed() -> Result<Installed, LaunchError> {
     let (reply, answer) = oneshot::channel();
     let run = move || drop(reply.send(install())); // whoever asked may have left
     let thread = thread_builder("herder-package").spawn(run);
-    thread.map_err(|error| LaunchError::new(format!("no thread to write the embedded Python package: {error}")))?;
+    thread.map_err(|error| {
+        LaunchError::new(format!("cannot start a thread to write the embedded Python package: {error}"))
+    })?;
     answer
         .await
         .unwrap_or_else(|_| Err(LaunchError::new("the embedded Python package was not written: its thread ended")))

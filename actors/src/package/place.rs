@@ -101,7 +101,7 @@ impl Places {
             }
         }
         Err(LaunchError::new(format!(
-            "the embedded Python package can't be written ({}); set XDG_CACHE_HOME, HOME or TMPDIR to a folder that this \
+            "cannot write the embedded Python package ({}); set XDG_CACHE_HOME, HOME or TMPDIR to a folder that this \
              user can write and others cannot",
             tried.trim_end_matches("; ")
         )))

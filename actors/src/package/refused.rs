@@ -9,16 +9,16 @@ pub(super) enum Refused {
     #[error("{}: {}", path.display(), herder_process::explain(source))]
     Io { path: PathBuf, source: io::Error },
     /// Somebody else could change what is there.
-    #[error("{} belongs to another user ({owner})", path.display())]
+    #[error("{} is owned by another user (uid {owner})", path.display())]
     Owner { path: PathBuf, owner: u32 },
     /// Somebody else could change what is there.
-    #[error("{} can be written by its group or by other users", path.display())]
+    #[error("{} is writable by its group or by other users", path.display())]
     Writable { path: PathBuf },
     /// It is no part of the package.
     #[error("{} is not part of the package", path.display())]
     Unlisted { path: PathBuf },
     /// It is not what the package has there.
-    #[error("{} has other contents than the package", path.display())]
+    #[error("the contents of {} differ from the package", path.display())]
     Contents { path: PathBuf },
 }
 

@@ -47,13 +47,13 @@ impl Affinity {
         restarts.push(now);
         if restarts.len() > LIMIT {
             events(cell).queue(Level::WARN, move || {
-                tracing::warn!(%pool, "session affinity actor failed too often and stays down; routing goes on");
+                tracing::warn!(%pool, "session affinity actor failed too often and was not restarted; routing continues");
             });
             *self = Self::Unavailable;
             return;
         }
         events(cell).queue(Level::WARN, move || {
-            tracing::warn!(%pool, "session affinity actor ended and is started anew; the bindings are still there");
+            tracing::warn!(%pool, "session affinity actor stopped unexpectedly and was restarted; the bindings are kept");
         });
         (*actor, *name) = begin(cell);
     }
@@ -61,7 +61,7 @@ impl Affinity {
     /// The pool's state was built anew under the same address: the actor goes on with it.
     pub(super) fn rebuilt(&self, pool: PoolName, events: &EventLog) {
         if let Self::Running { .. } = self {
-            events.queue(Level::DEBUG, move || tracing::debug!(%pool, "session affinity goes on with the new state"));
+            events.queue(Level::DEBUG, move || tracing::debug!(%pool, "session affinity actor uses the rebuilt state"));
         }
     }
 
@@ -88,12 +88,15 @@ fn begin(cell: &Cell) -> (Addr<SessionAffinityActor>, Option<Registration>) {
         }
         Ok((registration, Registered::Evicted)) => {
             events(cell).queue(Level::DEBUG, move || {
-                tracing::debug!(name, "session affinity started; a dead instance's name was evicted");
+                tracing::debug!(name, "session affinity started; replaced the registration of a stopped actor");
             });
             (actor, Some(registration))
         }
         Err(taken) => {
-            events(cell).queue(Level::WARN, move || tracing::warn!(%taken, "session affinity can't be found by name"));
+            events(cell).queue(
+                Level::WARN,
+                move || tracing::warn!(%taken, "session affinity actor is not registered: its name is taken"),
+            );
             (actor, None)
         }
     }
@@ -112,7 +115,7 @@ pub(super) async fn shown(
         other => {
             let (pool, other) = (pool.clone(), format!("{other:?}"));
             events.queue(Level::WARN, move || {
-                tracing::warn!(%pool, %other, "session affinity statistics are not available");
+                tracing::warn!(%pool, %other, "session affinity statistics are unavailable");
             });
             SessionAffinity::default()
         }

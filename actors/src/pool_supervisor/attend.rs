@@ -123,7 +123,7 @@ impl Active {
                 () = clock.sleep(timeout) => {}
             }
             if let Some(cell) = cell.upgrade() {
-                let reason = format!("its launcher did not return within {}", humantime::format_duration(timeout));
+                let reason = format!("the launcher did not finish within {}", humantime::format_duration(timeout));
                 cell.borrow_mut().post(Post::Launched(at, Err(reason.into())));
             }
             let launched = launching.await;
@@ -208,7 +208,7 @@ impl Active {
         match broken {
             Some(broken) => {
                 self.events().queue(Level::ERROR, move || {
-                    tracing::error!(%pool, reason = %broken, "the pool is down: it panicked too often");
+                    tracing::error!(%pool, reason = %broken, "pool stopped permanently: it panicked too often");
                 });
             }
             None => {
@@ -229,13 +229,13 @@ impl Active {
             // One line for each time that descriptors run out: starts are tried again and again until there are some.
             Note::StartFailed(_, End { doom: Some(Doom::NoDescriptors), .. }) if self.is_short.replace(true) => {}
             Note::StartFailed(at, end) => {
-                self.log_end("worker could not be started", crate::error::start_failed, at, &end);
+                self.log_end("worker failed to start", crate::error::start_failed, at, &end);
             }
             Note::PingMissed(at, misses, vitals) => events.queue(Level::WARN, move || {
                 tracing::warn!(%pool, worker = %at, misses, found = %vitals, "worker missed a ping");
             }),
             Note::Bound(at) => events.queue(Level::WARN, move || {
-                tracing::warn!(%pool, worker = %at, "worker computes and answers no pings: C code holds the GIL; its calls' deadlines end it");
+                tracing::warn!(%pool, worker = %at, "worker is busy and does not answer pings: C code holds the GIL; it is killed only if its calls exceed their deadlines");
             }),
             Note::Failed(retry_at) => {
                 let retry_in = retry_at.since(self.cell.borrow().clock().now());
@@ -245,10 +245,10 @@ impl Active {
             }
             Note::Recovered => events.queue(Level::INFO, move || tracing::info!(%pool, "pool recovered")),
             Note::LateAnswer(at, wire) => events.queue(Level::DEBUG, move || {
-                tracing::debug!(%pool, worker = %at, %wire, "late answer dropped");
+                tracing::debug!(%pool, worker = %at, %wire, "dropped a late answer");
             }),
             Note::UnknownAnswer(at, wire) => events.queue(Level::WARN, move || {
-                tracing::warn!(%pool, worker = %at, %wire, "answer to an unknown call dropped");
+                tracing::warn!(%pool, worker = %at, %wire, "dropped an answer to an unknown call");
             }),
         }
     }
@@ -286,7 +286,7 @@ impl Active {
 /// A launcher came to an end. Where the pool has given the start up, its process is killed and its error is told nobody.
 fn returned(cell: &WeakCell, at: WorkerRef, launched: Result<Result<Unclaimed, LaunchError>, JoinError>) {
     let Some(cell) = cell.upgrade() else { return };
-    let launched = launched.unwrap_or_else(|error| Err(format!("its launcher failed: {error}").into()));
+    let launched = launched.unwrap_or_else(|error| Err(format!("the launcher failed: {error}").into()));
     let mut state = cell.borrow_mut();
     state.launcher_returned(at);
     state.post(Post::Launched(at, launched));

@@ -33,7 +33,9 @@ impl Handler<KillWorker> for PoolSupervisor {
     fn handle(&mut self, KillWorker(at): KillWorker, _: &mut Self::Context) -> Self::Result {
         later(self.active(|active| {
             if active.cell.borrow().core().process_of(at.worker) != Some(at) {
-                return Err(Error::NoSuchWorker { message: format!("there is no process {at} (slot and generation)") });
+                return Err(Error::NoSuchWorker {
+                    message: format!("worker process {at} (slot and generation) does not exist"),
+                });
             }
             let waiter = active.waiters.killed(at);
             active.with(|state| state.handle(Input::Kill { at, doom: Doom::Requested }))?;

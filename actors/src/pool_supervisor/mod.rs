@@ -194,7 +194,7 @@ impl PoolSupervisor {
         let (pool, events) = (self.config.name().clone(), self.events());
         if how == Registered::Evicted {
             let pool = pool.clone();
-            events.queue(Level::DEBUG, move || tracing::debug!(%pool, "a dead instance's name was evicted"));
+            events.queue(Level::DEBUG, move || tracing::debug!(%pool, "replaced the registration of a stopped actor"));
         }
         self.activate(registration, ctx);
         let _ = self.active(|active| active.with(|state| state.handle(Input::Tick)));
@@ -206,7 +206,8 @@ impl PoolSupervisor {
     /// Another pool keeps the name.
     fn refuse_service(&mut self, error: Error) {
         let (pool, reason) = (self.config.name().clone(), error.clone());
-        self.events().queue(Level::ERROR, move || tracing::error!(%pool, %reason, "the pool is not started"));
+        self.events()
+            .queue(Level::ERROR, move || tracing::error!(%pool, %reason, "pool not started: its name is taken"));
         self.mode = Mode::Refused(error);
     }
 }

@@ -89,7 +89,7 @@ fn readiness(state: &State) -> Option<Result<()>> {
 }
 
 fn too_many_deaths() -> Error {
-    Error::StartFailed { at: None, reason: "its workers keep dying".into(), report: Box::default() }
+    Error::StartFailed { at: None, reason: "the workers died repeatedly".into(), report: Box::default() }
 }
 
 #[cfg(test)]

@@ -210,7 +210,7 @@ impl State {
         let settings = self.core().settings();
         let slots = settings.pool_size + settings.overflow;
         if !(1..=slots).contains(&worker.0) {
-            return format!("there is no worker {worker}: the pool has w1 to w{slots}");
+            return format!("unknown worker {worker}; the pool has w1 to w{slots}");
         }
         let living = self.links().map(|link| link.at);
         let known = living.chain(self.obituaries().map(|(at, _)| *at)).filter(|at| at.worker == worker);
@@ -219,9 +219,12 @@ impl State {
         let known: Vec<String> = known.iter().map(u32::to_string).collect();
         match (generation, known.is_empty()) {
             (Some(generation), false) => {
-                format!("worker {worker} of generation {generation} is not remembered; known: {}", known.join(", "))
+                format!(
+                    "no recording of worker {worker}, generation {generation}; recorded generations: {}",
+                    known.join(", ")
+                )
             }
-            _ => format!("worker {worker} has no process yet, and none is remembered"),
+            _ => format!("no recording of worker {worker}: it has no process, and no earlier process is recorded"),
         }
     }
 }

@@ -75,7 +75,7 @@ pub fn lines_of(pool: &str) -> Vec<Line> {
 /// # });
 /// ```
 pub async fn logged(words: &[&str]) {
-    assert!(capture(), "this process has a subscriber of its own: the kit sees no lines");
+    assert!(capture(), "cannot capture log lines: this process has already installed a tracing subscriber");
     until(&format!("a line of the log with {words:?}"), async || {
         let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().any(|line| words.iter().all(|word| line.all.contains(word)))

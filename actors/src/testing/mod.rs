@@ -56,7 +56,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 pub async fn guarded<F: IntoFuture>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(HANGING, future.into_future()).await {
         Ok(output) => output,
-        Err(_) => panic!("gave up after {HANGING:?}: {what}"),
+        Err(_) => panic!("timed out after {HANGING:?} waiting for: {what}"),
     }
 }
 

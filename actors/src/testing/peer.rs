@@ -161,7 +161,9 @@ impl Peer {
     /// # Panics
     /// When something else comes.
     pub async fn greet_as(&mut self, hello: WorkerHello) -> HostHello {
-        let Some(HostMessage::Hello(theirs)) = self.calls.next().await else { panic!("the host's hello comes first") };
+        let Some(HostMessage::Hello(theirs)) = self.calls.next().await else {
+            panic!("expected the host's hello as the first frame")
+        };
         self.calls.say(&WorkerMessage::Hello(hello)).await;
         theirs
     }
@@ -183,7 +185,7 @@ impl Peer {
     pub async fn call(&mut self) -> Call {
         match self.calls.next().await {
             Some(HostMessage::Call(call)) => call,
-            other => panic!("a call was to come, not {other:?}"),
+            other => panic!("expected a call, got {other:?}"),
         }
     }
 

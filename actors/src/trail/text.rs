@@ -16,10 +16,10 @@ pub(super) fn summary(state: &State, now: Now, trail: &SessionTrail) -> String {
     match trail.past.last() {
         Some(life) => {
             let ago = rounded(now.since(life.ended));
-            let why = if life.why == SessionEnd::Expired { "it expired" } else { "it was ended" };
-            format!("gone: {why} {ago} ago, after {} finished", calls(life.operations))
+            let why = if life.why == SessionEnd::Expired { "expired" } else { "ended" };
+            format!("{why} {ago} ago, after {} finished", calls(life.operations))
         }
-        None => format!("never seen here, nor among the last {GONE_LIMIT} sessions that are gone"),
+        None => format!("unknown: not an open session, and not among the last {GONE_LIMIT} removed sessions"),
     }
 }
 
@@ -28,12 +28,14 @@ fn present(state: &State, trail: &SessionTrail, info: &SessionInfo) -> String {
     let idle = rounded(Duration::from_millis(info.idle_ms));
     if info.state == SessionState::Expired {
         let timeout = rounded(state.core().settings().sessions.timeout);
-        return format!("expired: idle for {idle}, its timeout is {timeout}; {done}");
+        return format!("expired: idle for {idle}, the timeout is {timeout}; {done}");
     }
     let place = match (info.worker.zip(info.generation), trail.lost) {
-        (Some((worker, generation)), _) => format!("its state is on {}", WorkerRef { worker, generation }),
-        (None, Some(at)) => format!("{at}, which had its state, is gone: the next strict call is told so"),
-        (None, None) => "bound to no worker: its next call chooses one".into(),
+        (Some((worker, generation)), _) => format!("state on {}", WorkerRef { worker, generation }),
+        (None, Some(at)) => {
+            format!("the state was lost with {at}: the next strict call fails with `session-worker-lost`")
+        }
+        (None, None) => "not bound: the next call selects a worker".into(),
     };
     let load = match info.pending {
         0 => format!("idle for {idle}"),
@@ -53,48 +55,48 @@ pub(super) fn of(state: &State, event: &TrailEvent) -> String {
 
 fn once(state: &State, event: &TrailEvent) -> String {
     let at = event.at.map(|at| at.to_string()).unwrap_or_default();
-    let told = |error: &str| format!("{} answered {error}", calls(event.times.into()));
+    let told = |error: &str| format!("{} failed with {error}", calls(event.times.into()));
     match event.what {
         Happened::Sent(routing) => sent(event, routing, &at),
-        Happened::Bound => format!("bound to {at} by hand: its next calls run there"),
-        Happened::Unbound(SessionEnd::Moved) => "its state was ended, since it was bound elsewhere".into(),
+        Happened::Bound => format!("bound to {at} by request; later calls run there"),
+        Happened::Unbound(SessionEnd::Moved) => "state discarded: the session was bound to another worker".into(),
         Happened::Unbound(SessionEnd::Ended) => {
-            "unbound by hand: its state was ended, its next call chooses a worker".into()
+            "unbound by request: state discarded, the next call selects a worker".into()
         }
-        Happened::Unbound(SessionEnd::Expired) => "it had expired and begins anew: its old state was ended".into(),
+        Happened::Unbound(SessionEnd::Expired) => "started anew after expiry: the old state was discarded".into(),
         Happened::Lost => {
             let how = event.at.and_then(|at| state.end_in_words(at)).map(|how| format!(": {how}")).unwrap_or_default();
-            format!("{at}, which had its state, was found gone{how}")
+            format!("state lost: {at} had died{how}")
         }
         Happened::ToldOfLoss => told(&format!("`session-worker-lost` for {at}")),
         Happened::Marked => {
             format!("expired: idle for its timeout of {}", rounded(state.core().settings().sessions.timeout))
         }
         Happened::RefusedExpired => told("`session-expired`"),
-        Happened::RefusedBusy => told(&format!("`worker-busy`: its worker {at} was")),
+        Happened::RefusedBusy => told(&format!("`worker-busy`: {at} was busy")),
         Happened::RefusedFull => told("`session-queue-full`"),
         Happened::GaveUp => {
             let who = calls(event.times.into());
-            format!("{who} waited and was not sent: out of time, or its caller left{}", waited(event))
+            format!("{who} left the queue unsent: timed out or abandoned by the caller{}", waited(event))
         }
-        Happened::Gone(SessionEnd::Expired) => "removed: it had expired".into(),
-        Happened::Gone(_) => "removed: it was ended by hand".into(),
+        Happened::Gone(SessionEnd::Expired) => "removed after expiry".into(),
+        Happened::Gone(_) => "removed by request".into(),
     }
 }
 
 fn sent(event: &TrailEvent, routing: Routing, at: &str) -> String {
     let who = calls(event.times.into());
     let why = match routing {
-        Routing::New => ", chosen for it; the state began empty (new)",
-        Routing::Hit => ", which has its state (hit)",
+        Routing::New => ", selected for the session; the state starts empty (new)",
+        Routing::Hit => ", which holds the state (hit)",
         Routing::Rebound(RebindReason::WorkerLost) => {
-            ", chosen anew; the state began empty, since it was lost with its worker (rebound: worker_lost)"
+            ", selected anew; the state starts empty, because it was lost with its worker (rebound: worker_lost)"
         }
         Routing::Rebound(RebindReason::Expired) => {
-            ", chosen anew; the state began empty, since the session had expired (rebound: expired)"
+            ", selected anew; the state starts empty, because the session had expired (rebound: expired)"
         }
         Routing::Rebound(RebindReason::Busy) => {
-            " for this once, since its own worker was busy; the binding stays (rebound: busy)"
+            " for this call only, because the session's worker was busy; the binding is kept (rebound: busy)"
         }
         Routing::Unrouted => " (unrouted)",
     };
@@ -118,7 +120,7 @@ impl fmt::Display for Trail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "session `{}` of pool `{}`\n{}", self.session, self.pool, self.summary)?;
         if !self.complete {
-            write!(f, "\n  what happened before is forgotten")?;
+            write!(f, "\n  earlier events are no longer recorded")?;
         }
         self.events.iter().try_for_each(|entry| write!(f, "\n  {entry}"))
     }

@@ -38,7 +38,7 @@ pub(super) async fn run(
             Err(_) => return std::future::pending().await,
         }
         if let Err(error) = take(cell, at, &mut decoder, &mut buffer, recorder) {
-            let _ = fault.set(protocol_error(", on the control descriptor", &error));
+            let _ = fault.set(protocol_error(" on the control descriptor", &error));
             protocol_fault(cell, at);
             return std::future::pending().await;
         }

@@ -148,12 +148,12 @@ impl<'a> Reader<'a> {
     /// Describes a start that failed without an error frame: the program, if it sent no hello, and the last line that it printed.
     fn unexplained(&self, printed: &[String]) -> Option<Box<str>> {
         let silent = match self.stage {
-            Stage::Hello => Some(format!("no hello came from {}", program(self.cell.borrow().config().launch()))),
+            Stage::Hello => Some(format!("{} sent no hello", program(self.cell.borrow().config().launch()))),
             Stage::Loading(_) => None,
             Stage::Serving => return None,
         };
         let last = printed.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty());
-        let last = last.map(|line| format!("its last line: {}", shortened(line)));
+        let last = last.map(|line| format!("its last output line: {}", shortened(line)));
         let parts: Vec<String> = silent.into_iter().chain(last).collect();
         (!parts.is_empty()).then(|| parts.join("; ").into())
     }
@@ -202,9 +202,11 @@ impl<'a> Reader<'a> {
                 self.record(&header);
                 self.start_error = Some(error);
             }
-            (_, Stage::Hello) => return Err(Fault::Order("something else before its hello")),
-            (_, Stage::Loading(_)) => return Err(Fault::Order("something else before it was ready")),
-            (_, Stage::Serving) => return Err(Fault::Order("a hello, a ready or a pong among its answers")),
+            (_, Stage::Hello) => return Err(Fault::Order("sent another frame before its hello")),
+            (_, Stage::Loading(_)) => return Err(Fault::Order("sent an unexpected frame before its ready")),
+            (_, Stage::Serving) => {
+                return Err(Fault::Order("sent a hello, a ready or a pong on the calls descriptor after its ready"));
+            }
         }
         Ok(())
     }
@@ -245,7 +247,7 @@ impl<'a> Reader<'a> {
         // A host that was held up for that long learns of an exit in the meantime only now: who waits for it comes first.
         tokio::task::yield_now().await;
         self.recorder.malformed(Malformed::closed(Descriptor::Calls));
-        self.note(Fault::Order("the end of its stream, and lives on"));
+        self.note(Fault::Order("closed its socket without exiting"));
         protocol_fault(&self.cell, self.at);
         std::future::pending::<()>().await;
     }
@@ -260,7 +262,7 @@ impl<'a> Reader<'a> {
         self.broken = true;
         let _ = self.fault.set(match fault {
             Fault::Frame(error) => protocol_error("", &error),
-            Fault::Order(what) => format!("protocol error: it sent {what}").into(),
+            Fault::Order(what) => format!("protocol error: the worker {what}").into(),
         });
     }
 }
@@ -320,7 +322,7 @@ mod tests {
 fn program(launch: &Launch) -> String {
     match launch {
         Launch::App { python, .. } if python.components().count() > 1 => format!("`{}`", python.display()),
-        Launch::App { python, .. } => format!("`{}` of PATH (no virtual environment)", python.display()),
+        Launch::App { python, .. } => format!("`{}` from PATH (no virtual environment)", python.display()),
         Launch::Command { argv } => format!("`{}`", argv.first().map_or("", String::as_str)),
     }
 }

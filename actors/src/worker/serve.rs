@@ -54,7 +54,7 @@ impl Charge {
             }
             (Err(error), _) | (_, Err(error)) => {
                 child.kill();
-                let detail = Some(format!("its sockets can't be polled: {error}").into());
+                let detail = Some(format!("cannot poll the worker's sockets: {error}").into());
                 let status = child.wait().await;
                 (status, Obituary { detail, ..Obituary::of(&*child) })
             }

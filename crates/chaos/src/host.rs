@@ -161,7 +161,7 @@ async fn until(is_so: impl Fn() -> bool) {
 
 async fn progress(desk: &Desk) {
     loop {
-        println!("{} calls, {} ok, {} not", desk.calls(), desk.ok.load(Relaxed), desk.not_ok.load(Relaxed));
+        println!("{} calls, {} ok, {} failed", desk.calls(), desk.ok.load(Relaxed), desk.not_ok.load(Relaxed));
         sleep(Duration::from_millis(200)).await;
     }
 }

@@ -67,7 +67,7 @@ impl<'a> Judge<'a> {
             Some(heard) => std::mem::replace(heard, true),
             None => true,
         };
-        self.count(answer, |figures| &mut figures.duplicated, twice, "answered twice, or never submitted");
+        self.count(answer, |figures| &mut figures.duplicated, twice, "answered twice or never submitted");
         self.counted(answer);
         self.ran(answer);
         if answer.session > 0 {
@@ -89,11 +89,11 @@ impl<'a> Judge<'a> {
     pub(crate) fn verdict(mut self) -> (Figures, Vec<String>) {
         let silent: Vec<usize> = (1..self.heard.len()).filter(|id| !self.heard[*id]).collect();
         self.figures.lost += silent.len() as u64;
-        self.words.extend(silent.iter().take(WORDS).map(|id| format!("call {id}: nobody knows its end")));
+        self.words.extend(silent.iter().take(WORDS).map(|id| format!("call {id}: never answered")));
         for (at, lost) in &self.losses {
             if *lost > self.window {
                 self.figures.window_violations += 1;
-                self.words.push(format!("{at}: {lost} calls lost, more than it may have at once"));
+                self.words.push(format!("{at}: {lost} calls lost, more than the worker's window"));
             }
         }
         let (ok, all) = self.others;
@@ -142,7 +142,7 @@ impl<'a> Judge<'a> {
     fn ran(&mut self, answer: &Answer) {
         let run = self.runs.of(answer.id);
         let twice = run.repeated || (run.began > 1 && (answer.kind != Kind::Idempotent || answer.session > 0));
-        self.count(answer, |figures| &mut figures.double_runs, twice, "it ran twice");
+        self.count(answer, |figures| &mut figures.double_runs, twice, "the call ran twice");
         let lied = match &answer.end {
             End::Ok { .. } => run.began == 0 || run.ended == 0,
             End::Error { may_have_run, .. } => !may_have_run && run.began > 0,
@@ -152,13 +152,18 @@ impl<'a> Judge<'a> {
             answer,
             |figures| &mut figures.may_have_run_violations,
             lied,
-            "what it was told of its run is not so",
+            "the answer is wrong about whether the call ran",
         );
         if let End::Ok { echo, .. } = answer.end {
-            self.count(answer, |figures| &mut figures.duplicated, echo != answer.id, "another call's answer");
+            self.count(
+                answer,
+                |figures| &mut figures.duplicated,
+                echo != answer.id,
+                "received the answer of another call",
+            );
         }
         let garbled = matches!(&answer.end, End::Error { slug, .. } if slug == "decode");
-        self.count(answer, |figures| &mut figures.duplicated, garbled, "an answer that is no answer to it");
+        self.count(answer, |figures| &mut figures.duplicated, garbled, "the answer could not be decoded");
     }
 
     fn count(&mut self, answer: &Answer, of: fn(&mut Figures) -> &mut Option<u64>, is_so: bool, why: &str) {

@@ -92,7 +92,7 @@ fn storm(options: &Options, folder: &Path) -> Outcome<(Figures, u64)> {
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 progress.done();
-                return Err(format!("the host ended before its time, {}", host.wait()?).into());
+                return Err(format!("the host exited too early, {}", host.wait()?).into());
             }
         }
         if !options.defaults && begun.elapsed() > next_stop && begun.elapsed() < faults {
@@ -101,7 +101,7 @@ fn storm(options: &Options, folder: &Path) -> Outcome<(Figures, u64)> {
             next_stop = begun.elapsed() + rng.millis(3000, 9000);
         }
         if begun.elapsed() > faults + HANGS {
-            return Err("the host hangs".into());
+            return Err("the host does not exit".into());
         }
     }
 }
@@ -132,7 +132,7 @@ fn kill_host(options: &Options, mark: &str, place: &Path, rng: &mut Rng, hosts: 
     let mut host = Host::start(options, "--victim", mark, place, place.join("log"))?;
     let lines = host.lines()?;
     let served = || lines.iter().find_map(|line| line.parse::<u64>().ok());
-    served().ok_or("a host did not begin to serve")?;
+    served().ok_or("a host did not become ready")?;
     host.stop_for(rng.millis(50, 500));
     while lines.try_recv().is_ok() {}
     if served().is_none() {
@@ -161,7 +161,7 @@ fn judged(
     }
     let (calls, mut words) = judge.verdict();
     if hosts.broken > 0 {
-        words.push(format!("hosts that were stopped or killed: {hosts:?}"));
+        words.push(format!("paused or killed hosts: {hosts:?}"));
     }
     let mut faults = host.faults.clone();
     faults.insert("host_stop".into(), hosts.stopped + hosts.killed);

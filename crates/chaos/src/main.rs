@@ -65,7 +65,7 @@ fn judge(options: Options) -> Outcome<bool> {
             let folder = folder.join(&options.mark);
             std::fs::create_dir_all(&folder)?;
             let folder = folder.canonicalize()?;
-            println!("kept in  {}", folder.display());
+            println!("files    {}", folder.display());
             judge_in(options, &folder)
         }
         None => judge_in(options, tempfile::tempdir()?.path()),
@@ -75,7 +75,7 @@ fn judge(options: Options) -> Outcome<bool> {
 fn judge_in(mut options: Options, folder: &Path) -> Outcome<bool> {
     options.python = options.python.or_else(|| keeper::bare_python(folder));
     let options = &options;
-    println!("seed     {}, a kill every {:?} for {} s", options.seed, options.kill_every(), options.seconds);
+    println!("seed     {}, one kill every {:?} for {} s", options.seed, options.kill_every(), options.seconds);
     println!("{}\n", settings(&config::stormy(options, folder)?));
     let (figures, words) = keeper::run(options, folder).inspect_err(|_| show_log(folder))?;
     println!("{}\n", figures.table());

@@ -5,11 +5,11 @@ use herder::config::duration;
 use std::{path::PathBuf, time::Duration};
 
 const ABOUT: &str = "\
-Drives a pool of real Python workers at full load and breaks it meanwhile: SIGKILL, SIGSTOP, cascades, broken frames, hogs, failing
-starts, panics of its actors, a host that is stopped and others that are killed. Callers leave and hurry at random. The workers keep
-an account of what ran; in the end each call is judged by it.
+Runs a pool of real Python workers at full load and injects faults: SIGKILL, SIGSTOP, cascades, malformed frames, busy loops, failing
+starts, actor panics, one host that is paused and others that are killed. Callers abandon calls and use short deadlines at random.
+The workers log what ran; afterwards every call is checked against these logs.
 
-The last line is one JSON object. Exits with 1 if something was lost, ran twice, was told wrong or was left behind.";
+The last line is one JSON object. Exits with 1 if a call was lost, ran twice or got a wrong answer, or if a process or descriptor leaked.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,49 +20,49 @@ Examples:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "herder-chaos", about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Options {
-    /// How long faults are brought about
+    /// Duration of the fault injection in seconds
     #[arg(long, default_value_t = 60)]
     pub(crate) seconds: u64,
-    /// What callers, faults and their times are drawn from; how they meet is up to the machine
+    /// Seed of the random choice of calls, faults and times; the interleaving depends on the machine
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// From one SIGKILL to the next [default: 50ms; 10s with --defaults]
+    /// Time between two SIGKILLs [default: 50ms; 10s with --defaults]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) kill_every: Option<Duration>,
-    /// From one fault of another kind to the next; none with --defaults
+    /// Time between two faults of other kinds; unused with --defaults
     #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = duration::parse)]
     pub(crate) fault_every: Duration,
-    /// Base workers of the pool
+    /// Number of base workers
     #[arg(long, default_value_t = 8)]
     pub(crate) workers: usize,
-    /// Overflow workers of the pool
+    /// Number of overflow workers
     #[arg(long, default_value_t = 0)]
     pub(crate) overflow: usize,
-    /// Calls that a worker is sent for each that it runs
+    /// Number of calls sent to a worker for each call that it can run
     #[arg(long, default_value_t = 2)]
     pub(crate) pipeline: usize,
-    /// Half of the workers run asyncio, and several calls at once
+    /// Let half of the workers run asyncio and several calls at once
     #[arg(long)]
     pub(crate) mixed: bool,
-    /// Callers that call without a pause
+    /// Number of concurrent callers; each calls again as soon as it has an answer
     #[arg(long, default_value_t = 32)]
     pub(crate) callers: u64,
-    /// The pool's settings as they are unless set, a kill every 10 s, one cascade, no other faults
+    /// Use the default settings of a pool, one kill every 10 s, one cascade, and no other faults
     #[arg(long)]
     pub(crate) defaults: bool,
-    /// The interpreter of the workers [default: python3 in an environment without packages, whose start costs least]
+    /// Python interpreter of the workers [default: python3 in an empty virtual environment, which starts fastest]
     #[arg(long, value_name = "PATH")]
     pub(crate) python: Option<PathBuf>,
-    /// Keep the accounts of workers and callers, and the log, in a new folder below this one
+    /// Keep the logs of workers, callers and host in a new folder inside this one
     #[arg(long, value_name = "FOLDER")]
     pub(crate) keep: Option<PathBuf>,
-    /// The process of the pool, started by the judge
+    /// Run as the host of the pool; used internally
     #[arg(long, hide = true, value_name = "FOLDER")]
     pub(crate) host: Option<PathBuf>,
-    /// A host that is killed, started by the judge
+    /// Run as a host that is killed; used internally
     #[arg(long, hide = true, value_name = "FOLDER")]
     pub(crate) victim: Option<PathBuf>,
-    /// The mark of the processes
+    /// Marker of the processes of this run; used internally
     #[arg(long, hide = true, default_value = "")]
     pub(crate) mark: String,
 }

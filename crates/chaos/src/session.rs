@@ -50,7 +50,7 @@ impl Session {
             End::Ok { at, routing, count, .. } => self.ran(*at, *routing, *count),
             End::Error { slug, at, may_have_run } => match (slug.as_str(), at) {
                 ("session-worker-lost", Some(at)) => self.told(*at, answer.burst),
-                ("worker-lost", _) => Err("a strict session is told of a worker's loss, not of its own"),
+                ("worker-lost", _) => Err("a strict session got `worker-lost` instead of `session-worker-lost`"),
                 ("internal", _) => {
                     self.becomes(State::Shaken);
                     Ok(())
@@ -92,25 +92,25 @@ impl Session {
         match (self.state, routing) {
             (State::Held { at: home, count: before }, Routing::Hit) if at == home => {
                 let least = before + 1 + if self.unheard { 0 } else { self.least };
-                ensure((least..=before + 1 + self.most).contains(&count), "it did not go on from its state, in order")?;
+                ensure((least..=before + 1 + self.most).contains(&count), "the count does not follow from the state")?;
             }
             // Whoever left may have been told, or have begun the state that this one found.
             (_, Routing::Hit | Routing::New | Routing::Rebound(RebindReason::WorkerLost)) if self.unheard => {
-                ensure(anew, "a state that nobody made")?;
+                ensure(anew, "the state has an impossible count")?;
             }
-            (State::Blank, Routing::Hit) => ensure(self.sent && anew, "a hit before there was a state")?,
+            (State::Blank, Routing::Hit) => ensure(self.sent && anew, "routed as `hit` although there was no state")?,
             (State::Lost { .. } | State::Shaken, Routing::Hit) => {
-                ensure(self.sent && anew, "a state goes on that was told to be lost")?;
+                ensure(self.sent && anew, "a state continues that was reported lost")?;
             }
             (State::Held { .. }, Routing::Hit) => {
-                return Err("it ran elsewhere than its state is, and nobody was told");
+                return Err("the call ran on a worker without its state, and no loss was reported");
             }
-            (State::Held { .. }, _) => return Err("a new state, and nobody was told"),
-            (State::Blank | State::Shaken, Routing::New) => ensure(count == 1, "a session begins with 1")?,
+            (State::Held { .. }, _) => return Err("a new state without a reported loss"),
+            (State::Blank | State::Shaken, Routing::New) => ensure(count == 1, "the count of a new session is not 1")?,
             (State::Lost { .. } | State::Shaken, Routing::Rebound(RebindReason::WorkerLost) | Routing::New) => {
-                ensure(count == 1, "a new state begins with 1")?;
+                ensure(count == 1, "the count of a new state is not 1")?;
             }
-            _ => return Err("it was routed as a strict session can't be"),
+            _ => return Err("impossible routing for a strict session"),
         }
         Ok(())
     }
@@ -118,10 +118,10 @@ impl Session {
     fn told(&mut self, at: WorkerRef, burst: u64) -> Verdict {
         let (verdict, burst) = match self.state {
             State::Held { at: home, .. } if !self.unheard => {
-                (ensure(at == home, "told of a loss elsewhere than its state was"), burst)
+                (ensure(at == home, "the reported loss names another worker than the one with the state"), burst)
             }
             State::Lost { at: known, burst: first } if known == at => {
-                (ensure(first == burst, "a loss is told again to a later call"), first)
+                (ensure(first == burst, "a loss was reported again to a later call"), first)
             }
             _ => (Ok(()), burst),
         };

@@ -91,30 +91,38 @@ fn the_share_of_the_others() {
 #[test]
 fn what_must_not_be_is_found() {
     let wrongs: [(&str, &str, Change); 21] = [
-        ("lost", "nobody knows its end", |case| _ = case.answers.remove(0)),
+        ("lost", "never answered", |case| _ = case.answers.remove(0)),
         ("lost", "", |case| case.ends(11, End::Lost)),
         ("duplicated", "answered twice", |case| case.answers.push(case.answers[10].clone())),
-        ("duplicated", "another call's answer", |case| case.ends(1, ok(4, 1, Routing::Unrouted, 0))),
-        ("duplicated", "no answer to it", |case| case.ends(1, End::error("decode", true, None))),
-        ("double_runs", "it ran twice", |case| case.ledger.push((1, 12, "begins"))),
-        ("double_runs", "it ran twice", |case| case.ledger.push((11, 111, "begins"))),
-        ("double_runs", "it ran twice", |case| case.ledger.push((2, 2, "begins"))),
-        ("double_runs", "it ran twice", |case| {
+        ("duplicated", "the answer of another call", |case| case.ends(1, ok(4, 1, Routing::Unrouted, 0))),
+        ("duplicated", "could not be decoded", |case| case.ends(1, End::error("decode", true, None))),
+        ("double_runs", "the call ran twice", |case| case.ledger.push((1, 12, "begins"))),
+        ("double_runs", "the call ran twice", |case| case.ledger.push((11, 111, "begins"))),
+        ("double_runs", "the call ran twice", |case| case.ledger.push((2, 2, "begins"))),
+        ("double_runs", "the call ran twice", |case| {
             case.answers[3].kind = Kind::Idempotent;
             case.ledger.push((4, 41, "begins"));
         }),
-        ("may_have_run_violations", "what it was told of its run", |case| case.ledger.push((12, 12, "begins"))),
-        ("may_have_run_violations", "what it was told of its run", |case| case.ledger.push((6, 6, "begins"))),
-        ("may_have_run_violations", "what it was told of its run", |case| case.ledger.retain(|entry| entry.0 != 1)),
-        ("window_violations", "more than it may have", |case| case.ends(11, told("worker-lost", 1, true))),
-        ("session_violations", "it did not go on from its state", |case| case.ends(4, ok(4, 1, Routing::Hit, 1))),
-        ("session_violations", "elsewhere than its state is", |case| case.ends(4, ok(4, 2, Routing::Hit, 2))),
-        ("session_violations", "a new state, and nobody was told", |case| case.ends(4, ok(4, 2, LOST, 1))),
-        ("session_violations", "a session begins with 1", |case| case.ends(3, ok(3, 1, Routing::New, 2))),
-        ("session_violations", "a new state begins with 1", |case| case.ends(9, ok(9, 3, LOST, 3))),
-        ("session_violations", "a state goes on that was told", |case| case.ends(9, ok(9, 2, Routing::Hit, 2))),
-        ("session_violations", "told again to a later call", |case| case.answers[5].burst = 6),
-        ("session_violations", "told of a loss elsewhere", |case| case.ends(8, told("session-worker-lost", 3, false))),
+        ("may_have_run_violations", "wrong about whether the call ran", |case| case.ledger.push((12, 12, "begins"))),
+        ("may_have_run_violations", "wrong about whether the call ran", |case| case.ledger.push((6, 6, "begins"))),
+        ("may_have_run_violations", "wrong about whether the call ran", |case| {
+            case.ledger.retain(|entry| entry.0 != 1)
+        }),
+        ("window_violations", "more than the worker's window", |case| case.ends(11, told("worker-lost", 1, true))),
+        ("session_violations", "the count does not follow from the state", |case| {
+            case.ends(4, ok(4, 1, Routing::Hit, 1))
+        }),
+        ("session_violations", "ran on a worker without its state", |case| case.ends(4, ok(4, 2, Routing::Hit, 2))),
+        ("session_violations", "a new state without a reported loss", |case| case.ends(4, ok(4, 2, LOST, 1))),
+        ("session_violations", "the count of a new session is not 1", |case| case.ends(3, ok(3, 1, Routing::New, 2))),
+        ("session_violations", "the count of a new state is not 1", |case| case.ends(9, ok(9, 3, LOST, 3))),
+        ("session_violations", "a state continues that was reported lost", |case| {
+            case.ends(9, ok(9, 2, Routing::Hit, 2))
+        }),
+        ("session_violations", "reported again to a later call", |case| case.answers[5].burst = 6),
+        ("session_violations", "the reported loss names another worker", |case| {
+            case.ends(8, told("session-worker-lost", 3, false))
+        }),
     ];
     for (figure, why, change) in wrongs {
         let mut case = right();

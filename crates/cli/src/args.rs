@@ -15,22 +15,22 @@ use std::{
 const EXAMPLES: &str = "\
 Examples:
   herder serve                                      two demo pools, or ./herder.toml if there is one
-  herder serve carts.py:app --enhanced              a pool `carts`; a session stays with its worker
-  herder call basic echo '{\"x\": 1}'                 against the running server, or without one
+  herder serve carts.py:app --enhanced              an enhanced pool `carts`, with session affinity
+  herder call basic echo '{\"x\": 1}'                 one call, to a running server or to a pool started for it
   herder status                                     the pools of the running server
   herder why sessions ann                           what happened to a session
   herder recorder sessions w2                       what happened to a worker
-  herder chaos carts.py:app --command price --args '{\"item\": \"tea\"}'   break a pool while it serves; a report
-  herder bench carts.py:app --command price --args '{\"item\": \"tea\"}'   whether more workers are worth it, and what it fails by
+  herder chaos carts.py:app --command price --args '{\"item\": \"tea\"}'   inject faults under load and report the results
+  herder bench carts.py:app --command price --args '{\"item\": \"tea\"}'   how the command scales with the number of workers
 
 Environment:
-  HERDER_URL    the server that `call`, `status`, `why` and `recorder` talk to
-  HERDER_TOKEN  the token that `serve` asks for, and those four show
-  HERDER_LOG    what is logged, such as `debug` or `info,herder_actors=trace`";
+  HERDER_URL    server used by `call`, `status`, `why` and `recorder`
+  HERDER_TOKEN  token that `serve` requires and the four client commands send
+  HERDER_LOG    log filter, such as `debug` or `info,herder_actors=trace`";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
-  herder serve                                ./herder.toml if it is there, else two demo pools
+  herder serve                                ./herder.toml if it exists, else two demo pools
   herder serve production.toml
   herder serve carts.py:app --enhanced --pool-size 4
   curl -s localhost:7878/v1/pools/basic/call/echo -d '{\"x\":1}'
@@ -46,20 +46,22 @@ Examples:
   herder call sessions count --session ann
   echo '{\"ms\": 100}' | herder call basic sleep - --timeout 5s
 
-Talks to the server of --url or HERDER_URL; else to one at the configured address if there is one; else it starts the pool,
-calls, and stops it.
+Uses the server given by --url or HERDER_URL. Without one, uses the server at the configured address. If no server runs there,
+starts the pool, makes the call, and stops the pool.
 
-Exit codes: 0 it worked, 1 the call failed, 2 the arguments or the configuration are wrong.";
+Exit codes: 0 success; 1 the call failed; 2 invalid arguments or configuration.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
   herder check
   herder check production.toml
-  herder check --import                       also what only Python can tell: whether the apps load
+  herder check --import                       also start a worker of each pool and import its app
 
-Refuses what `serve` refuses: wrong keys and values, app files, interpreters and programs that are not there, and a server that needs a
-token and has none (`server.token`, HERDER_TOKEN). Prints every problem as FILE:LINE:COLUMN: KEY: MESSAGE (without a place if the
-problem has none in the file), and exits with 2 if there is one.";
+Makes the same checks as `serve`: unknown keys, invalid values, missing app files, interpreters and programs, and a missing token if
+the server needs one (`server.token`, HERDER_TOKEN). Prints each problem as FILE:LINE:COLUMN: KEY: MESSAGE, without LINE:COLUMN if the
+problem has no place in the file.
+
+Exit codes: 0 no problem; 2 at least one problem.";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:
@@ -72,17 +74,17 @@ Examples:
   herder why sessions ann
   herder why sessions ann --json
 
-Tells when the session was bound and to which worker, which calls found its state there, how long they waited, and why it was
-bound anew, expired or ended. A pool remembers its last 16384 events, and 4096 sessions that are gone.";
+Shows when and to which worker the session was bound, which calls found its state there, how long the calls waited, and why the
+session was rebound, expired or ended. A pool keeps its last 16384 events and its last 4096 removed sessions.";
 
 const RECORDER_EXAMPLES: &str = "\
 Examples:
-  herder recorder sessions w2                       the worker that is there now
-  herder recorder sessions w2 --generation 1        the one that died
+  herder recorder sessions w2                       the current process of worker w2
+  herder recorder sessions w2 --generation 1        its first process, which has exited
   herder recorder sessions w2 --json
 
-Tells the last 128 frames in both directions, without their contents; changes of state, in a pool with `state_machine`; the
-last lines printed; and how the process ended. A pool remembers the last 64 processes that ended.";
+Shows the last 128 frames in both directions without their contents, state transitions (with the feature `state_machine`), the last
+lines of output, and how the process ended. A pool keeps the recordings of the last 64 processes that ended.";
 
 const CHAOS_EXAMPLES: &str = "\
 Examples:
@@ -90,17 +92,16 @@ Examples:
   herder chaos production.toml --pool models --command classify --args '{\"text\": \"x\"}' --seconds 600 --seed 7
   herder chaos carts.py:app --enhanced --command add --args '{\"item\": \"tea\"}' --sessions 8 --json
 
-Starts the pool as it is configured, calls the command without a pause, and kills and stops workers meanwhile: what happens to
-your callers, and how soon the pool is whole again. It does call your command, thousands of times. If more than `restart.max`
-idle workers are killed within `restart.within`, each before `restart.min_uptime`, the pool fails as configured: a note says before
-whether that may happen, and `pool failed` in the report whether it did. With --json the last line is the report as one object;
-what can't be known without the worker's help, such as `double_runs`, is null.
+Starts the pool with its configuration, calls the command continuously (thousands of times), and meanwhile kills and pauses workers.
+Reports what the callers got and how long the pool took to recover. If more than `restart.max` idle workers are killed within
+`restart.within`, each younger than `restart.min_uptime`, the pool fails as configured. A note at the start says whether this can
+happen; `pool failed` in the report says whether it did. With --json, the last line is the report as one JSON object; values that
+only the worker could know, such as `double_runs`, are null.
 
-Exit codes: 0 all was as it should be, 1 something was lost or left behind, or less than 95 % of the calls that were not in flight
-at a kill were answered by the worker, or the pool was not whole in the end, or no worker was killed or stopped; 2 the arguments or
-the configuration are wrong.";
+Exit codes: 0 all guarantees held; 1 calls, processes or descriptors were lost or leaked, or fewer than 95 % of the calls not in
+flight at a kill succeeded, or the pool did not recover, or no worker was killed or paused; 2 invalid arguments or configuration.";
 
-/// Pools of Python worker processes, supervised; a session stays with its worker.
+/// Runs supervised pools of Python worker processes with session affinity.
 #[derive(Debug, Parser)]
 #[command(name = "herder", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -118,13 +119,13 @@ pub(crate) enum Command {
     Check(Check),
     /// Show the pools of a running server
     Status(Status),
-    /// Tell why a session's calls ran where they ran
+    /// Show the history of a session: where its calls ran, and why
     Why(Why),
-    /// Tell what passed between the host and a worker last, and how it ended
+    /// Show the last frames, state transitions, output and exit of a worker process
     Recorder(Recorder),
-    /// Kill and stop workers while a command is called, and report what came of it
+    /// Kill and pause workers under load and report the effect on callers
     Chaos(Chaos),
-    /// Measure a command on pools of several sizes: what more workers gain, and where the rest goes
+    /// Measure how a command scales with the number of workers, and what limits scaling
     Bench(bench::Options),
 }
 
@@ -134,19 +135,19 @@ pub(crate) struct Serve {
     /// A TOML file, or an app: `module:app` or `path/to/file.py:app`
     #[arg(value_name = "APP|FILE")]
     pub(crate) source: Option<String>,
-    /// Make the app's pool an enhanced one: a session stays with its worker
+    /// Make the app's pool enhanced, with session affinity
     #[arg(long)]
     pub(crate) enhanced: bool,
-    /// Workers of the app's pool, or of each demo pool
+    /// Number of workers of the app's pool, or of each demo pool
     #[arg(long, value_name = "N")]
     pub(crate) pool_size: Option<usize>,
     /// What other servers call `--pool-size`; never taken.
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = no_workers())]
     workers: Option<String>,
-    /// Where to listen, instead of `server.listen` [default: 127.0.0.1:7878]
+    /// Address to listen on; overrides `server.listen` [default: 127.0.0.1:7878]
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
-    /// Let the demo pools run any Python code they are sent (`notebook.run`); every call needs a token then
+    /// Allow the demo pools to run any Python code they are sent (`notebook.run`); requires a token for every request
     #[arg(long)]
     pub(crate) allow_code: bool,
     /// How long an idle connection stays open; overrides `server.keep_alive` [default: 75s]
@@ -164,13 +165,13 @@ pub(crate) struct Serve {
     /// How long a response may wait for a client that reads nothing; overrides `server.write_timeout` [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = client_timeout)]
     pub(crate) write_timeout: Option<Duration>,
-    /// How long requests and calls may take to finish after Ctrl-C
+    /// Time that running requests and calls have to finish after Ctrl-C or SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub(crate) drain: Duration,
     /// Detail of errors over HTTP; `brief` omits tracebacks, stacks, output and recordings. Overrides `server.errors` [default: full on loopback, else brief]
     #[arg(long, value_name = "full|brief", value_parser = str::parse::<ErrorDetail>)]
     pub(crate) errors: Option<ErrorDetail>,
-    /// Threads that serve HTTP; each pool has one of its own besides
+    /// Number of HTTP server threads; each pool uses one more thread
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: u16,
 }
@@ -188,18 +189,18 @@ pub(crate) struct Call {
     /// The session the call belongs to
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
-    /// The whole deadline: queue, run and retries [default: the pool's `timeout`]
+    /// Deadline of the call, including time in the queue and retries [default: the pool's `timeout`]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
-    /// The call may run again elsewhere when its worker dies
+    /// Allow the call to run again on another worker if its worker dies
     #[arg(long)]
     pub(crate) idempotent: bool,
-    /// Print how the call was routed and how long it took, too: {"result": .., "meta": ..}
+    /// Also print how the call was routed and how long it took: {"result": .., "meta": ..}
     #[arg(long)]
     pub(crate) meta: bool,
     #[command(flatten)]
     pub(crate) server: ServerAt,
-    /// The configuration file [default: ./herder.toml, or else the demo pools]
+    /// The configuration file [default: ./herder.toml if it exists, else the demo pools]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -210,7 +211,7 @@ pub(crate) struct Check {
     /// The configuration file
     #[arg(default_value = "herder.toml")]
     pub(crate) file: PathBuf,
-    /// Start one worker of each pool, list its commands, and stop it: the apps are imported, and their hooks run
+    /// Also start one worker of each pool, list its commands, and stop it; imports the apps and runs their hooks
     #[arg(long)]
     pub(crate) import: bool,
 }
@@ -218,9 +219,9 @@ pub(crate) struct Check {
 #[derive(Args, Debug)]
 #[command(after_help = STATUS_EXAMPLES)]
 pub(crate) struct Status {
-    /// One pool, with its workers
+    /// Show only this pool, with its workers
     pub(crate) pool: Option<String>,
-    /// Print what the server answered, as JSON
+    /// Print the server's response as JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -234,7 +235,7 @@ pub(crate) struct Why {
     pub(crate) pool: String,
     /// The session's id
     pub(crate) session: String,
-    /// Print what the server answered, as JSON
+    /// Print the server's response as JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -248,10 +249,10 @@ pub(crate) struct Recorder {
     pub(crate) pool: String,
     /// The worker, such as `w2`
     pub(crate) worker: String,
-    /// Which of its processes, one that is gone too [default: the present one, or the last]
+    /// Generation of the worker's process, which may have exited [default: the current one, else the last]
     #[arg(long, value_name = "N")]
     pub(crate) generation: Option<u32>,
-    /// Print what the server answered, as JSON
+    /// Print the server's response as JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -261,74 +262,77 @@ pub(crate) struct Recorder {
 #[derive(Args, Debug)]
 #[command(after_help = CHAOS_EXAMPLES)]
 pub(crate) struct Chaos {
-    /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml, or else the demo pools]
+    /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml if it exists, else the demo pools]
     #[arg(value_name = "APP|FILE")]
     pub(crate) source: Option<String>,
-    /// The pool, if there are several
+    /// Name of the pool; required if the file has several
     #[arg(long, value_name = "NAME")]
     pub(crate) pool: Option<String>,
-    /// The command that is called
+    /// Name of the command to call
     #[arg(long, value_name = "COMMAND")]
     pub(crate) command: String,
-    /// Its arguments, a JSON object
+    /// Arguments of the command, a JSON object
     #[arg(long, value_name = "JSON", default_value = "{}")]
     pub(crate) args: String,
-    /// How long workers are killed
+    /// Duration of the run in seconds
     #[arg(long, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: u64,
-    /// What victims and times are drawn from
+    /// Seed of the random choice of workers and times
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) seed: u64,
-    /// From one SIGKILL to the next [default: a quarter of --seconds, 10s at most]
+    /// Time between two SIGKILLs [default: a quarter of --seconds, at most 10s]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) kill_every: Option<Duration>,
-    /// From one SIGSTOP, with SIGCONT up to a second later, to the next [default: none]
+    /// Time between two SIGSTOPs, each followed by SIGCONT within a second [default: none]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) stop_every: Option<Duration>,
-    /// Kill all workers at once, in the middle
+    /// Kill all workers at once in the middle of the run
     #[arg(long)]
     pub(crate) cascade: bool,
-    /// Callers that call without a pause
+    /// Number of concurrent callers; each calls again as soon as it has an answer
     #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub(crate) callers: u64,
-    /// Spread the calls over so many sessions
+    /// Number of sessions over which the calls are spread
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) sessions: u64,
-    /// Of a hundred callers, how many go away before they are answered
+    /// Percentage of calls that are abandoned before they are answered
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = clap::value_parser!(u64).range(0..=100))]
     pub(crate) leaving: u64,
-    /// The deadline of each call [default: the pool's `timeout`]
+    /// Deadline of each call [default: the pool's `timeout`]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
-    /// The calls may run again elsewhere when their worker dies
+    /// Allow calls to run again on another worker if their worker dies
     #[arg(long)]
     pub(crate) idempotent: bool,
-    /// Make the app's pool an enhanced one
+    /// Make the app's pool enhanced
     #[arg(long)]
     pub(crate) enhanced: bool,
-    /// Workers of the app's pool
+    /// Number of workers of the app's pool
     #[arg(long, value_name = "N")]
     pub(crate) pool_size: Option<usize>,
     /// What other servers call `--pool-size`; never taken.
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = no_workers())]
     workers: Option<String>,
-    /// Print the report as one line of JSON, too: the last one
+    /// Also print the report as JSON, on the last line
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct ServerAt {
-    /// The server to talk to
+    /// Base URL of the server
     #[arg(long, env = "HERDER_URL", value_name = "URL", value_parser = base_url)]
     pub(crate) url: Option<String>,
 }
 
 /// An address to listen on. A name's first IPv4 address is taken before any other.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let found: Vec<_> = text.to_socket_addrs().map_err(|error| format!("{error}; allowed: HOST:PORT"))?.collect();
+    let found: Vec<_> = text
+        .to_socket_addrs()
+        .map_err(|error| format!("{error}; allowed: HOST:PORT, such as 127.0.0.1:7878"))?
+        .collect();
     let chosen = found.iter().find(|address| address.is_ipv4()).or(found.first());
-    chosen.copied().ok_or_else(|| "the host has no address".into())
+    chosen.copied().ok_or_else(|| "the host name has no address".into())
 }
 
 /// Refuses an option as unknown, and names the one that was meant.
@@ -339,7 +343,7 @@ fn no_workers() -> UnknownArgumentValueParser {
 fn keep_alive(text: &str) -> Result<Duration, String> {
     let longest = Server::LONGEST_KEEP_ALIVE;
     let time = duration::parse(text)?;
-    if time <= longest { Ok(time) } else { Err(format!("allowed: up to {}", duration::show(longest))) }
+    if time <= longest { Ok(time) } else { Err(format!("too long; allowed: at most {}", duration::show(longest))) }
 }
 
 fn client_timeout(text: &str) -> Result<Duration, String> {
@@ -352,7 +356,7 @@ fn client_timeout(text: &str) -> Result<Duration, String> {
 fn base_url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("http://").unwrap_or_default();
     let fits = !rest.is_empty() && !rest.starts_with('/') && !rest.contains(['?', '#', ' ']);
-    if fits { Ok(text.trim_end_matches('/').into()) } else { Err("allowed: http://HOST:PORT".into()) }
+    if fits { Ok(text.trim_end_matches('/').into()) } else { Err("invalid URL; allowed: http://HOST:PORT".into()) }
 }
 
 #[cfg(test)]

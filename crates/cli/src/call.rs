@@ -59,7 +59,7 @@ fn arguments(options: &Call) -> Outcome<String> {
     }
     let mut text = String::new();
     let read = std::io::stdin().read_to_string(&mut text);
-    read.map_err(|error| Failure::usage(format_args!("standard input: {error}")))?;
+    read.map_err(|error| Failure::usage(format_args!("cannot read standard input: {error}")))?;
     if text.starts_with(BYTE_ORDER_MARK) {
         text.remove(0);
     }
@@ -68,7 +68,7 @@ fn arguments(options: &Call) -> Outcome<String> {
 
 fn print(answer: &str, with_meta: bool) -> Outcome {
     let envelope: Envelope<'_> = serde_json::from_str(answer)
-        .map_err(|error| Failure::failed(format_args!("the server's answer is not what it should be: {error}")))?;
+        .map_err(|error| Failure::failed(format_args!("the server's response is malformed: {error}")))?;
     table::out(if with_meta { answer } else { envelope.result.get() });
     Ok(())
 }
@@ -89,7 +89,7 @@ fn local(source: Source, options: &Call, arguments: String) -> Outcome<String> {
         let pool = Pool::start(config).await?;
         let reply = call(&pool, options, arguments).await;
         if let Err(error) = pool.shutdown(Duration::from_secs(5)).await {
-            tracing::warn!(%error, "the pool did not stop in order");
+            tracing::warn!(%error, "pool shutdown failed");
         }
         reply
     });

@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Chaos) -> Outcome {
     let kill_every = kill_every(options)?;
     let config = config(options)?;
     let settings = settings(&config);
-    table::out(&format!("seed     {}, a kill every {kill_every:?}\n{settings}", options.seed));
+    table::out(&format!("seed     {}, one kill every {kill_every:?}\n{settings}", options.seed));
     if let Some(note) = restart_limit(&config, kill_every, Duration::from_secs(options.seconds)) {
         table::out(&note);
     }
@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Chaos) -> Outcome {
     }
     let mut broken = figures.broken();
     if figures.faults.is_empty() {
-        broken.push("no worker was killed or stopped, so that nothing was tested".into());
+        broken.push("no worker was killed or paused, so nothing was tested".into());
     }
     if broken.is_empty() {
         return Ok(());
@@ -56,7 +56,7 @@ fn kill_every(options: &Chaos) -> Outcome<Duration> {
         return Ok(every);
     }
     Err(Failure::usage(format_args!(
-        "no worker would be killed within {}; allowed for --kill-every: less than --seconds",
+        "no worker would be killed within {}; --kill-every must be less than --seconds",
         duration::show(lasts)
     )))
 }
@@ -68,8 +68,8 @@ fn restart_limit(config: &PoolConfig, kill_every: Duration, lasts: Duration) -> 
     let kills = within.as_nanos() / kill_every.as_nanos().max(1);
     (kills > u128::from(restart.max)).then(|| {
         format!(
-            "note     up to {kills} kills within {}, and the pool fails after more than {} within {} (`restart.max`) that hit workers without a \
-             call, or that start, before {} (`restart.min_uptime`): raise `restart.max`, or kill less often",
+            "note     up to {kills} kills are possible within {}. The pool fails after more than {} kills (`restart.max`) within {} of workers that are idle \
+             or starting and younger than {} (`restart.min_uptime`): raise `restart.max`, or raise --kill-every",
             duration::show(within),
             restart.max,
             duration::show(restart.within),

@@ -77,9 +77,9 @@ async fn commands(config: &PoolConfig) -> Result<String, Error> {
     let answer = pool.call_json::<IgnoredAny>("", Bytes::from_static(b"{}")).reply().await;
     pool.shutdown(STOP).await?;
     match answer {
-        Err(Error::UnknownCommand { hint, .. }) => Ok(hint.trim_start_matches("there are ").to_owned()),
+        Err(Error::UnknownCommand { hint, .. }) => Ok(hint.trim_start_matches("available commands: ").to_owned()),
         Err(error) => Err(error),
-        Ok(_) => Ok("it has not told its commands".into()),
+        Ok(_) => Ok("the worker did not report its commands".into()),
     }
 }
 

@@ -81,12 +81,15 @@ impl Client {
     /// The body of a 200 as JSON; a problem otherwise.
     pub(crate) fn json(&self, path: &str) -> Outcome<Value> {
         serde_json::from_str(&self.get(path)?)
-            .map_err(|error| Failure::failed(format_args!("the server's answer is not what it should be: {error}")))
+            .map_err(|error| Failure::failed(format_args!("the server's response is malformed: {error}")))
     }
 
     fn answer(&self, answer: Result<Response<Body>, ureq::Error>) -> Outcome<String> {
         let unreachable = |error| {
-            Failure::failed(format_args!("no answer from {}: {error}\n  is `herder serve` running there?", self.base))
+            Failure::failed(format_args!(
+                "cannot reach {}: {error}\n  check that `herder serve` is running there",
+                self.base
+            ))
         };
         let mut response = answer.map_err(unreachable)?;
         let text = response.body_mut().with_config().limit(u64::MAX).read_to_string().map_err(unreachable)?;

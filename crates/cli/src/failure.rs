@@ -37,7 +37,7 @@ impl Failure {
         let text = match self {
             Self::Usage(text) | Self::Failed(text) => text.clone(),
             Self::Problem(problem) => crate::problem::told(problem),
-            Self::Interrupted(signal) => format!("{}: ended before it was done", signal.name()),
+            Self::Interrupted(signal) => format!("{}: stopped before completion", signal.name()),
         };
         match AutoStream::choice(&io::stderr()) {
             ColorChoice::Never => logs::write_line(&format!("error: {text}")),

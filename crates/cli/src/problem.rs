@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// The problem as text: the first line says it all, the rest is for whoever looks for the cause.
 pub(crate) fn told(problem: &Value) -> String {
-    let detail = problem["detail"].as_str().unwrap_or("the server answered with an error");
+    let detail = problem["detail"].as_str().unwrap_or("the server returned an error without details");
     let mut text = detail.to_owned();
     let facts = facts(problem);
     if !facts.is_empty() {
@@ -19,7 +19,7 @@ pub(crate) fn told(problem: &Value) -> String {
         text += &indented(traceback.lines());
     }
     if let Some(stack) = problem["stack"].as_str() {
-        text += "\n  where it hung:";
+        text += "\n  stack of the hung worker:";
         text += &indented(stack.lines());
     }
     if let Some(lines) = problem["stderr_tail"].as_array().filter(|lines| !lines.is_empty()) {
@@ -48,7 +48,7 @@ fn facts(problem: &Value) -> Vec<String> {
         facts.push(format!("error id {id}"));
     }
     if problem["retryable"] == true {
-        facts.push("may be tried again".into());
+        facts.push("retryable".into());
     }
     facts
 }
@@ -75,6 +75,6 @@ mod tests {
         assert_eq!(told(&problem), expected);
         let lost = json!({ "detail": "gone", "attempts": 2, "attempt_errors": [{ "detail": "worker w2 of generation 1 is gone" }] });
         assert_eq!(told(&lost), "gone\n  attempt 1: worker w2 of generation 1 is gone");
-        assert_eq!(told(&json!(null)), "the server answered with an error");
+        assert_eq!(told(&json!(null)), "the server returned an error without details");
     }
 }

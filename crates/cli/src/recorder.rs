@@ -22,7 +22,7 @@ pub(crate) fn run(options: &Recorder) -> Outcome {
 
 fn told(pool: &str, recording: &Value) -> String {
     let at = format!("{}.{}", shown(&recording["worker"]), shown(&recording["generation"]));
-    let end = recording["exit"]["reason"].as_str().unwrap_or("it lives");
+    let end = recording["exit"]["reason"].as_str().unwrap_or("running");
     let mut text = format!("worker {at} of pool `{pool}`: {end}\n");
     for (key, name) in [("started_at", "started"), ("ended_at", "ended")] {
         if let Some(time) = recording[key].as_str() {
@@ -51,7 +51,7 @@ fn frames(recording: &Value) -> String {
     }
     let forgotten = match recording["forgotten"].as_u64() {
         None | Some(0) => String::new(),
-        Some(count) => format!("({count} frames before these are forgotten)\n"),
+        Some(count) => format!("({count} earlier frames are no longer recorded)\n"),
     };
     let titles = ["TIME", "DIRECTION", "DESCRIPTOR", "KIND", "WIRE", "BYTES", "COMMAND", "FAULT"];
     format!("\n{forgotten}{}\n", aligned(&titles, &rows))
@@ -68,7 +68,7 @@ fn transitions(recording: &Value) -> String {
 
 fn output(recording: &Value) -> String {
     let lines: Vec<String> = list(&recording["stderr_tail"]).map(|line| format!("\n  {}", shown(line))).collect();
-    if lines.is_empty() { String::new() } else { format!("\nits last output:{}", lines.concat()) }
+    if lines.is_empty() { String::new() } else { format!("\nlast output:{}", lines.concat()) }
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

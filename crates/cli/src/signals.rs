@@ -91,7 +91,7 @@ impl Ended {
 
     /// Ends the process, with the exit code shells know a signal by. The watchdog kills what is left of the workers.
     pub(crate) fn exit_now(self) -> ! {
-        tracing::warn!("{}: stopped now", self.name());
+        tracing::warn!("{}: stopped at once", self.name());
         logs::finish();
         std::process::exit(self.exit_code().into())
     }

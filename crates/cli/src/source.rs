@@ -65,10 +65,13 @@ impl Source {
         let refused = [
             (wishes.enhanced, "--enhanced", "set `worker_type = \"enhanced\"` in the pool"),
             (wishes.pool_size.is_some(), "--pool-size", "set `pool_size` in the pool"),
-            (wishes.allow_code, "--allow-code", "it is for the demo pools and for apps"),
+            (wishes.allow_code, "--allow-code", "it applies only to the demo pools and to apps"),
         ];
         if let Some((_, flag, instead)) = refused.into_iter().find(|(given, ..)| *given) {
-            return Err(Failure::usage(format_args!("{flag} does not go with the file {}: {instead}", path.display())));
+            return Err(Failure::usage(format_args!(
+                "{flag} cannot be used with the file {}: {instead}",
+                path.display()
+            )));
         }
         let Config { server, pools, .. } = load(path)?;
         Ok(Self { origin: Origin::File(path.into()), server, pools })
@@ -86,7 +89,9 @@ impl Source {
         match name {
             Some(name) => self.named(name),
             None if self.pools.len() == 1 => Ok(self.pools.remove(0)),
-            None => Err(Failure::usage(format_args!("which pool? name one with --pool: {}", self.names()))),
+            None => {
+                Err(Failure::usage(format_args!("the file has several pools; name one with --pool: {}", self.names())))
+            }
         }
     }
 
@@ -118,7 +123,7 @@ pub(crate) fn load(path: &Path) -> Outcome<Config> {
 
 fn wrong_configuration(error: ConfigError) -> Failure {
     match error {
-        ConfigError::Invalid { .. } => Failure::usage(format_args!("the configuration is wrong\n{error}")),
+        ConfigError::Invalid { .. } => Failure::usage(format_args!("invalid configuration\n{error}")),
         other => Failure::usage(other),
     }
 }

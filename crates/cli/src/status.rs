@@ -31,7 +31,7 @@ fn all(client: &Client) -> Outcome<String> {
     match list["dropped_log_lines"].as_u64() {
         None | Some(0) => Ok(table),
         Some(count) => Ok(format!(
-            "{table}\n{count} lines of the server's log were dropped: it is not read fast enough, or cannot be written"
+            "{table}\n{count} lines of the server's log were dropped: the log is read too slowly or cannot be written"
         )),
     }
 }
@@ -77,7 +77,7 @@ fn one(status: &Value) -> String {
     text += &load(queue);
     text += &refused(status);
     if let Some(error) = status["last_start_error"].as_str() {
-        text += &format!("the last start of a worker failed: {error}\n");
+        text += &format!("last failed start of a worker: {error}\n");
     }
     text + "\n" + &aligned(&titles, &workers)
 }
@@ -86,7 +86,7 @@ fn one(status: &Value) -> String {
 fn load(queue: &Value) -> String {
     let Some(load) = queue["load"].as_f64() else { return String::new() };
     let wait = match queue["expected_wait_ms"].as_u64() {
-        Some(ms) => format!(", a wait of about {ms} ms"),
+        Some(ms) => format!(", estimated wait {ms} ms"),
         None => String::new(),
     };
     format!("load {:.0} %{wait}\n", load * 100.0)
@@ -100,7 +100,7 @@ fn refused(status: &Value) -> String {
         text += &format!("breaker {}, {refused} calls refused\n", state.replace('_', "-"));
     }
     if status["quarantined"].as_u64().is_some_and(|payloads| payloads > 0) {
-        text += &format!("{} payloads in quarantine\n", shown(&status["quarantined"]));
+        text += &format!("{} quarantined calls\n", shown(&status["quarantined"]));
     }
     text
 }

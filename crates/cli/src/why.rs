@@ -28,7 +28,7 @@ fn told(trail: &Value) -> String {
         lines.push(String::new());
     }
     if trail["complete"] == false {
-        lines.push("(what happened before is forgotten)".into());
+        lines.push("(earlier events are no longer recorded)".into());
     }
     lines.extend(events.iter().map(|event| format!("{}  {}", moment(&text(&event["at"])), text(&event["text"]))));
     lines.join("\n")
@@ -51,7 +51,7 @@ mod tests {
             "events": [{ "at": "2026-11-24T06:15:02.113Z", "text": "1 call sent to w1.1" }],
         });
         let expected = "session `ann` of pool `carts`\nactive: its state is on w1.1\n\n\
-                        (what happened before is forgotten)\n2026-11-24 06:15:02.113Z  1 call sent to w1.1";
+                        (earlier events are no longer recorded)\n2026-11-24 06:15:02.113Z  1 call sent to w1.1";
         assert_eq!(told(&trail), expected);
     }
 }

@@ -61,7 +61,7 @@ fn a_session_that_was_bound_hit_expired_and_rebound() {
         format!("1 call sent to {at}, chosen for it; the state began empty (new)"),
         format!("3 calls sent to {at}, which has its state (hit)"),
         "expired: idle for its timeout of 300ms".to_owned(),
-        "it had expired and begins anew: its old state was ended".to_owned(),
+        "started anew after expiry: the old state was discarded".to_owned(),
         "since the session had expired (rebound: expired)".to_owned(),
     ];
     let lines: Vec<&str> = story.lines().filter(|line| !line.is_empty()).collect();

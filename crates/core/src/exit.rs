@@ -23,7 +23,7 @@ impl fmt::Display for ExitStatus {
                 Some(name) => write!(f, "signal {signal} ({name})"),
                 None => write!(f, "signal {signal}"),
             },
-            Self::Unknown => f.write_str("an exit status nobody could read"),
+            Self::Unknown => f.write_str("unknown exit status"),
         }
     }
 }

@@ -137,13 +137,13 @@ impl fmt::Display for Doom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Requested => "killed on request",
-            Self::Unresponsive => "killed: it no longer answered pings",
-            Self::Stopped => "killed: it was stopped, by SIGSTOP or a debugger",
-            Self::CancelPatience => "killed: a call that was over did not stop",
-            Self::Protocol => "killed: it broke the protocol",
-            Self::StartTimeout => "killed: it was not ready in time",
-            Self::Idle => "stopped: overflow worker without work",
-            Self::Shutdown => "stopped: the pool shuts down",
+            Self::Unresponsive => "killed: no answer to pings",
+            Self::Stopped => "killed: process suspended by SIGSTOP or a debugger",
+            Self::CancelPatience => "killed: a cancelled or expired call did not stop",
+            Self::Protocol => "killed: protocol violation",
+            Self::StartTimeout => "killed: not ready within `start_timeout`",
+            Self::Idle => "stopped: idle overflow worker",
+            Self::Shutdown => "stopped: pool shutdown",
             Self::ActorPanicked => "killed: its actor panicked",
             Self::NoDescriptors => "not started: the host had no file descriptors left",
         })

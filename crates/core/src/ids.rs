@@ -21,7 +21,9 @@ pub struct PoolName(Arc<str>);
 
 /// Why a text is no pool name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a pool name: 1 to {POOL_NAME_MAX} letters, digits, `_` or `-`, beginning with a letter or digit")]
+#[error(
+    "`{0}` is not a pool name; allowed: 1 to {POOL_NAME_MAX} letters, digits, `_` or `-`, starting with a letter or digit"
+)]
 pub struct InvalidPoolName(pub String);
 
 impl PoolName {
@@ -87,7 +89,7 @@ pub struct Fingerprint(pub u64);
 
 /// Why a text is no fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a fingerprint: 16 hexadecimal digits")]
+#[error("`{0}` is not a fingerprint; allowed: 16 hexadecimal digits")]
 pub struct InvalidFingerprint(pub String);
 
 impl FromStr for Fingerprint {
@@ -114,7 +116,7 @@ impl Serialize for WorkerId {
 
 /// Why a text is no worker id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a worker id: `w` and a number, as in `w2`")]
+#[error("`{0}` is not a worker id; allowed: `w` and a number, such as `w2`")]
 pub struct InvalidWorkerId(pub String);
 
 impl FromStr for WorkerId {

@@ -35,7 +35,7 @@ enum Text {
 
 /// Why a text is no session id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a session id: {0}")]
+#[error("invalid session id: {0}; allowed: 1 to 256 bytes without control characters")]
 pub struct InvalidSessionId(&'static str);
 
 impl SessionId {
@@ -52,7 +52,7 @@ impl SessionId {
             return Err(InvalidSessionId("it is longer than 256 bytes"));
         }
         if text.chars().any(char::is_control) {
-            return Err(InvalidSessionId("it has control characters"));
+            return Err(InvalidSessionId("it contains control characters"));
         }
         Ok(Self(Text::new(text)))
     }

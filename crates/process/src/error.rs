@@ -23,7 +23,7 @@ pub enum SpawnError {
         target: PathBuf,
     },
     /// The program is a script (or needs a loader) and what should run it does not exist.
-    #[error("`{}` exists, but the interpreter it asks for does not", program.display())]
+    #[error("`{}` exists, but the interpreter in its first line does not", program.display())]
     InterpreterNotFound {
         /// As it was given.
         program: PathBuf,
@@ -35,7 +35,7 @@ pub enum SpawnError {
         program: PathBuf,
     },
     /// The working directory does not exist, is no directory, or may not be entered.
-    #[error("`{}` can't start in the directory `{}`: {source}", program.display(), cwd.display())]
+    #[error("cannot start `{}` in the directory `{}`: {source}", program.display(), cwd.display())]
     WorkingDirectory {
         /// As it was given.
         program: PathBuf,
@@ -53,7 +53,7 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// More workers live in this host than the watchdog's table holds.
-    #[error("`{}` not started: this process already has {limit} workers, the most there can be", program.display())]
+    #[error("cannot start `{}`: this process already has {limit} workers, the maximum", program.display())]
     TooManyWorkers {
         /// As it was given.
         program: PathBuf,
@@ -69,10 +69,10 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// This process is a forked copy of the one that started the threads; it has none of them.
-    #[error("workers can't be started in a forked copy of the process that started them first")]
+    #[error("workers cannot be started in a forked child of a process that already started workers")]
     Forked,
     /// Anything else the system said.
-    #[error("can't start `{}`: {source}", program.display())]
+    #[error("cannot start `{}`: {source}", program.display())]
     Os {
         /// As it was given.
         program: PathBuf,

@@ -47,7 +47,7 @@ impl fmt::Display for OutOfMemory {
         match *self {
             Self::Counted { from, to } => write!(f, "the cgroup's oom_kill count rose from {from} to {to}"),
             Self::AtTheLimit { peak, limit } => {
-                write!(f, "its peak was {} MiB, the cgroup's limit is {} MiB", mib(peak), mib(limit))
+                write!(f, "peak memory was {} MiB, the cgroup's limit is {} MiB", mib(peak), mib(limit))
             }
         }
     }

@@ -107,12 +107,11 @@ impl Watchdog {
     pub(crate) fn replace(&mut self) {
         if let Some(running) = self.running.take() {
             running.end();
-            self.log
-                .warning(format!("the watchdog process {} is gone; starting another", running.pid.as_raw_nonzero()));
+            self.log.warning(format!("watchdog process {} exited; starting another", running.pid.as_raw_nonzero()));
         }
         if let Err(error) = self.start() {
             let groups = self.groups.len();
-            self.log.warning(format!("no watchdog for {groups} workers, will try again: {error}"));
+            self.log.warning(format!("cannot start the watchdog for {groups} workers, will retry: {error}"));
         }
     }
 

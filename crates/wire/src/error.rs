@@ -10,7 +10,7 @@ use herder_core::{InvalidSessionId, WireId};
 #[non_exhaustive]
 pub enum FrameError {
     /// The header announces a body longer than agreed. Nothing was allocated for it.
-    #[error("a frame of {length} bytes is larger than the {max} allowed")]
+    #[error("a frame of {length} bytes exceeds the limit of {max} bytes")]
     Oversize {
         /// What the header says, in bytes.
         length: u32,
@@ -18,13 +18,13 @@ pub enum FrameError {
         max: u32,
     },
     /// This version does not know the kind, and the frame is not marked optional.
-    #[error("frame kind {0} is not known to protocol {PROTOCOL_VERSION} and is not optional")]
+    #[error("frame kind {0} is unknown in protocol version {PROTOCOL_VERSION} and not optional")]
     UnknownKind(u8),
     /// Bytes 6 and 7 of the header are not zero: this is likely no frame at all.
-    #[error("the reserved bytes of the header are {0:#06x}, not 0: these bytes are no frame")]
+    #[error("the reserved bytes of the header are {0:#06x}, not 0: the data is not a frame")]
     ReservedBytes(u16),
     /// Flags that mean nothing for this kind are set.
-    #[error("a {kind} frame has the reserved flags {flags:#04x}")]
+    #[error("a {kind} frame sets the reserved flags {flags:#04x}")]
     ReservedFlags {
         /// The frame's kind.
         kind: Kind,
@@ -35,7 +35,7 @@ pub enum FrameError {
     #[error("a {0} frame has no wire id")]
     MissingWireId(Kind),
     /// The kind concerns no call, and the wire id is not 0.
-    #[error("a {kind} frame has the wire id {wire}, and concerns no call")]
+    #[error("a {kind} frame must have wire id 0, but has {wire}")]
     UnexpectedWireId {
         /// The frame's kind.
         kind: Kind,
@@ -43,10 +43,10 @@ pub enum FrameError {
         wire: WireId,
     },
     /// The kind does not travel this way.
-    #[error("a {0} frame does not travel this way")]
+    #[error("a {0} frame was sent in the wrong direction")]
     WrongDirection(Kind),
     /// The body ends before what its kind must have.
-    #[error("the body of a {kind} frame has {have} bytes and needs at least {need}")]
+    #[error("the body of a {kind} frame has {have} bytes, but needs at least {need}")]
     ShortBody {
         /// The frame's kind.
         kind: Kind,
@@ -56,7 +56,7 @@ pub enum FrameError {
         need: usize,
     },
     /// The kind has no body, and here is one.
-    #[error("a {kind} frame has no body, and this one has {have} bytes")]
+    #[error("a {kind} frame must have no body, but has {have} bytes")]
     UnexpectedBody {
         /// The frame's kind.
         kind: Kind,
@@ -72,7 +72,7 @@ pub enum FrameError {
         field: &'static str,
     },
     /// The session id is empty, too long, or has control characters.
-    #[error("the session of a {kind} frame is {source}")]
+    #[error("a {kind} frame has an {source}")]
     InvalidSession {
         /// The frame's kind.
         kind: Kind,
@@ -80,13 +80,13 @@ pub enum FrameError {
         source: InvalidSessionId,
     },
     /// A session end with a reason this version does not know.
-    #[error("session end reason {0} does not exist")]
+    #[error("unknown session end reason {0}")]
     UnknownReason(u8),
     /// The answer to a cancel with a state this version does not know.
-    #[error("attempt state {0} does not exist")]
+    #[error("unknown attempt state {0}")]
     UnknownState(u8),
     /// The body is not JSON, or not the object this kind must have.
-    #[error("the body of a {kind} frame is not the JSON it should be: {reason}")]
+    #[error("the body of a {kind} frame is not the expected JSON: {reason}")]
     MalformedJson {
         /// The frame's kind.
         kind: Kind,
@@ -94,7 +94,7 @@ pub enum FrameError {
         reason: String,
     },
     /// The peer speaks another version.
-    #[error("the peer speaks protocol {theirs}, this side speaks protocol {ours}")]
+    #[error("the peer uses protocol version {theirs}, this side uses version {ours}")]
     ProtocolMismatch {
         /// This side's version.
         ours: u32,
@@ -102,10 +102,10 @@ pub enum FrameError {
         theirs: u64,
     },
     /// A limit in a hello is 0.
-    #[error("`{0}` in the hello is 0, and must be at least 1")]
+    #[error("`{0}` in the hello is 0; it must be at least 1")]
     ZeroLimit(&'static str),
     /// The table of commands has a name twice.
-    #[error("the table of commands has `{0}` twice")]
+    #[error("the command table lists `{0}` twice")]
     DuplicateCommand(String),
     /// The stream ended inside a header.
     #[error("the stream ended inside a header: {have} of 16 bytes")]
@@ -157,7 +157,7 @@ impl FrameError {
 #[non_exhaustive]
 pub enum EncodeError {
     /// The body would be larger than the peer accepts.
-    #[error("a frame of {length} bytes is larger than the {max} allowed")]
+    #[error("a frame of {length} bytes exceeds the limit of {max} bytes")]
     TooLarge {
         /// The body's bytes.
         length: usize,
@@ -165,16 +165,16 @@ pub enum EncodeError {
         max: u32,
     },
     /// The command's name does not fit its length field.
-    #[error("a command's name has at most 65535 bytes, this one has {length}")]
+    #[error("a command name has {length} bytes; the limit is 65535 bytes")]
     CommandTooLong {
         /// The name's bytes.
         length: usize,
     },
     /// The peer would refuse this frame.
-    #[error("the peer would refuse this frame: {0}")]
+    #[error("the frame is invalid: {0}")]
     Refused(#[from] FrameError),
     /// A part could not become JSON.
-    #[error("a {kind} frame can't be encoded: {reason}")]
+    #[error("cannot encode a {kind} frame: {reason}")]
     Json {
         /// The frame's kind.
         kind: Kind,

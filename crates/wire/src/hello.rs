@@ -67,7 +67,7 @@ struct RawHostHello {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "`session_state` is neither `true` nor a text")]
+#[serde(untagged, expecting = "`session_state` is invalid; expected `true` or a string")]
 enum RawSessionState {
     Flag(bool),
     Refused(String),

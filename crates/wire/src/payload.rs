@@ -30,10 +30,10 @@ pub enum PayloadError {
     #[error("nested more than {MAX_DEPTH} levels deep")]
     TooDeep,
     /// An integer has too many digits.
-    #[error("an integer has more than {MAX_INTEGER_DIGITS} digits")]
+    #[error("an integer has more than {MAX_INTEGER_DIGITS} digits, the maximum")]
     IntegerTooLong,
     /// A number with a fraction or an exponent is beyond the range of an `f64`: Python would read it as infinite.
-    #[error("a number is too large for a double")]
+    #[error("a number exceeds the range of a 64-bit float")]
     NumberTooLarge,
 }
 

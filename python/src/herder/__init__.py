@@ -7,7 +7,7 @@ import os
 import sys
 
 if sys.version_info < (3, 10):  # noqa: UP036 - nothing newer than Python 3.6 may stand before it
-    raise ImportError("Python 3.10 or later is needed, {} is {}.{}.{}".format(sys.executable, *sys.version_info[:3]))
+    raise ImportError("Python 3.10 or later is required, but {} is version {}.{}.{}".format(sys.executable, *sys.version_info[:3]))
 
 if (
     sys.argv[:1] == ["-m"]

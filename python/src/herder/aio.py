@@ -152,7 +152,7 @@ class Server:
         try:
             self.end_tasks()
         except BaseException as error:
-            answers.log(f"the cleanup of a task raised:\n{answers.traceback_of(error)}")
+            answers.log(f"herder: the cleanup of a task raised an exception:\n{answers.traceback_of(error)}")
 
     def run(self) -> None:
         """Run the loop until all is done; again after each exception that leaves it."""

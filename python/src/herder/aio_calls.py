@@ -152,7 +152,7 @@ class Runner:
             asyncio._set_running_loop(None)
             calls.running = wire_id
             if wire_id in calls.cancelled:
-                raise Refusal("cancelled", "the call was cancelled before it began")
+                raise Refusal("cancelled", "the call was cancelled before it started")
             pending.started = now()
             result = context.run(pending.command.call, **pending.arguments)
             calls.running = 0
@@ -171,7 +171,7 @@ class Runner:
         try:
             pending.begun = True  # before the look at `cancelled`: see `state`
             if wire_id in calls.cancelled:
-                raise Refusal("cancelled", "the call was cancelled before it began")
+                raise Refusal("cancelled", "the call was cancelled before it started")
             pending.started = now()
             result = await run_steps(pending.command.call(**pending.arguments), wire_id, calls)
             self.succeed(pending, result)
@@ -199,7 +199,7 @@ class Runner:
         ended = now() if pending.started else 0
         self.end_fork()
         if self.unanswered.get(wire_id) is not pending:
-            answers.log(f"an exception was raised after the answer of a call:\n{answers.traceback_of(error)}")
+            answers.log(f"herder: a handler raised an exception after its call was answered:\n{answers.traceback_of(error)}")
             self.answer_once(pending)
             return
         kind = type(error)  # `isinstance` would ask the object for its `__class__`
@@ -238,7 +238,7 @@ class Runner:
         """Answer a call whose task ended outside of its `try`, by an exception or a cancel at its first instruction."""
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if self.unanswered.get(pending.wire_id) is pending:
-            self.fail(pending, error or RuntimeError("the task of the call ended without an answer"))
+            self.fail(pending, error or RuntimeError("the task of the call ended without a result"))
         self.answered(pending)  # again: an exception may have come before it
 
     # --- cancels ------------------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ class Runner:
 
     def withdraw(self, pending: Pending) -> None:
         """Answer a call that waits."""
-        refusal = Refusal("cancelled", "the call was cancelled before it began")
+        refusal = Refusal("cancelled", "the call was cancelled before it started")
         failure = answers.failure(pending.wire_id, refusal, 0, 0, self.worker.max_frame)
         at = self.waiting.index(pending)
         del self.waiting[at]  # no call from here

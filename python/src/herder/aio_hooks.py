@@ -141,7 +141,7 @@ class EndedSessions:
                     task.cancel()
                     done, _ = await asyncio.wait({task}, timeout=limit)
                     if not done or task.cancelled():
-                        raise HookTimeout(f"it ran longer than {limit:g} s")
+                        raise HookTimeout(f"the hook exceeded its time limit of {limit:g} s")
                 task.result()
         except GeneratorExit:
             raise

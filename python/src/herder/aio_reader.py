@@ -70,7 +70,7 @@ class Reader:
                 del buffer[:end]
                 return
             else:
-                raise ProtocolError("out_of_order", f"a frame of kind {kind} on the calls descriptor")
+                raise ProtocolError("out_of_order", f"unexpected frame of kind {kind} on the calls descriptor")
 
     def on_call(self, wire_id: int, body: memoryview, end: int) -> None:
         """Check a call and record it. A call that can't be run is answered, whatever the reason."""
@@ -134,7 +134,7 @@ class Reader:
     def answer_given_up(self) -> None:
         """Answer the calls for whose frames there was no memory."""
         while self.given_up:
-            error = MemoryError("there is no memory for the arguments")
+            error = MemoryError("not enough memory for the arguments")
             failure = answers.failure(self.given_up[0], error, 0, 0, self.worker.max_frame)
             self.worker.output.parts += (failure,)  # no call between these two
             del self.given_up[0]

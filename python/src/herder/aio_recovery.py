@@ -59,7 +59,7 @@ def attempt(function: Callable[..., Any], *error: BaseException) -> None:
     try:
         function(*error)
     except BaseException as failed:
-        answers.log(f"a task that was ended raised:\n{answers.traceback_of(failed)}")
+        answers.log(f"herder: a task that was being cancelled raised an exception:\n{answers.traceback_of(failed)}")
 
 
 def of_asyncio(names: dict[str, Any]) -> bool:

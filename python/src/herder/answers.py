@@ -105,12 +105,12 @@ def raised(kind: str, error: BaseException) -> dict[str, str]:
 
 def log_hook(session: str, error: BaseException) -> None:
     """Log what an `on_session_end` hook raised: no caller waits for it."""
-    log(f"on_session_end failed for session {session!r}:\n{traceback_of(error)}")
+    log(f"herder: on_session_end failed for session {session!r}:\n{traceback_of(error)}")
 
 
 def log_unhandled(error: BaseException) -> None:
     """Log what code of the application raised outside of a call. Never raises, which would be logged again."""
-    log(f"herder: an exception that was raised outside of a call is ignored:\n{traceback_of(error)}")
+    log(f"herder: ignored an exception raised outside a call:\n{traceback_of(error)}")
 
 
 def log(line: str) -> None:
@@ -167,9 +167,9 @@ def trimmed(tb: TracebackType | None) -> TracebackType | None:
 def unknown(name: str, commands: Iterable[str]) -> Refusal:
     """There is no command `name`; these there are."""
     listed = ", ".join(sorted(commands)) or "none"
-    return Refusal("unknown_command", f"there is no command {name!r}; there are: {listed}")
+    return Refusal("unknown_command", f"command {name!r} is not registered; available commands: {listed}")
 
 
 def too_large(name: str, size: int, limit: int) -> Refusal:
     """The encoded result does not fit into a frame."""
-    return Refusal("too_large", f"the result of {name} has {size} bytes; a frame has at most {limit} (`max_frame`)")
+    return Refusal("too_large", f"the result of {name} has {size} bytes; the limit is {limit} bytes (`max_frame`)")

@@ -53,11 +53,11 @@ class App:
         def register(function: F) -> F:
             known = name or getattr(function, "__name__", None)
             if not known:
-                raise TypeError(f"{function!r} has no name of its own: register it with @app.command(name=...)")
+                raise TypeError(f"{function!r} has no name: register it with @app.command(name=...)")
             if known in self._functions:
-                raise ValueError(f"there is a command {known!r} already")
+                raise ValueError(f"the command {known!r} is already registered")
             if len(known.encode()) > 0xFFFF:
-                raise ValueError("a command's name has at most 65535 bytes")
+                raise ValueError("a command name is limited to 65535 bytes")
             self._functions[known] = (function, idempotent)
             return function
 

@@ -45,7 +45,7 @@ def parameters(function: Callable[..., Any]) -> Parameters:
     for parameter in _signature(function).parameters.values():
         if parameter.kind is parameter.POSITIONAL_ONLY:
             name = getattr(function, "__qualname__", function)
-            raise TypeError(f"{name}: parameter {parameter.name!r} is positional only, but arguments come by name")
+            raise TypeError(f"{name}: parameter {parameter.name!r} is positional-only, but arguments are passed by name")
         if parameter.kind is parameter.VAR_KEYWORD:
             open = True
         elif parameter.kind is not parameter.VAR_POSITIONAL:
@@ -150,7 +150,7 @@ class Command:
         """Whether a handler with a session got one."""
         if self.session_as is not None and not present:
             text = (
-                f"{self.name} needs a session: name one in the header `Herder-Session` (in Rust, with `.session(..)`)"
+                f"{self.name} needs a session: set the header `Herder-Session` (in Rust, call `.session(..)`)"
             )
             raise Refusal("bad_arguments", text)
 
@@ -164,7 +164,7 @@ class Command:
 
     def _expected(self) -> str:
         if not self.takes:
-            return "it takes none" if self.taken is None else "it takes any others"
+            return "it takes no arguments" if self.taken is None else "it takes any other arguments"
         return "it takes " + ", ".join(name if name in self.wanted else f"{name} (optional)" for name in self.takes)
 
 
@@ -172,7 +172,7 @@ def _injected_parameter(command: str, kinds: dict[str, Any], wanted: type) -> st
     """The parameter that asks for `wanted`. Raises `TypeError` for two: callers could supply one of them."""
     names = [name for name, kind in kinds.items() if includes(kind, wanted)]
     if len(names) > 1:
-        raise TypeError(f"{command}: more than one parameter asks for herder.{wanted.__name__}: {', '.join(names)}")
+        raise TypeError(f"{command}: only one parameter may have the type herder.{wanted.__name__}, found: {', '.join(names)}")
     return names[0] if names else None
 
 

@@ -110,5 +110,5 @@ def current_call() -> Call:
     if call is not None:
         return call
     if calls.running <= 0 or get_ident() != MAIN:
-        raise RuntimeError("no call is running here")
+        raise RuntimeError("no call is running in this thread or task")
     return Call(calls.running, calls.deadline, calls)

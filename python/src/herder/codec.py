@@ -27,7 +27,7 @@ def decode(payload: bytes | memoryview) -> Any:
             return _parsed(str(payload, "utf-8"), _scan)
         return with_recursion_limit(NESTED, _decode_long, payload)
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else text(error) or type(error).__name__
+        reason = "nested too deeply" if isinstance(error, RecursionError) else text(error) or type(error).__name__
         raise Refusal("malformed", f"the arguments are not valid JSON: {reason}") from None
     except MemoryError:
         raise Refusal("exception", "not enough memory to parse the arguments", "MemoryError") from None
@@ -79,26 +79,26 @@ def _encode(value: Any) -> bytes:
 def _unencodable(error: BaseException) -> Refusal:
     reason = text(error) or type_name(error)
     if isinstance(error, RecursionError):
-        reason = "it is nested too deep, or contains itself"
+        reason = "the value is nested too deeply or contains itself"
     elif isinstance(error, UnicodeEncodeError):
-        reason = "a string holds half of a surrogate pair, which is no text"
+        reason = "a string contains an unpaired surrogate, which is not valid text"
     elif isinstance(error, MemoryError):
-        reason = "there is not enough memory to encode it"
+        reason = "not enough memory to encode the value"
     return Refusal("unencodable", reason)
 
 
 def _no_form(value: object) -> Any:
-    raise TypeError(f"a value of type {type_name(value)} has no JSON form")
+    raise TypeError(f"a value of type {type_name(value)} cannot be encoded as JSON")
 
 
 def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
+    raise ValueError(f"{text} is not valid JSON")
 
 
 def _double(digits: str) -> float:
     value = float(digits)
     if value - value:  # NaN, which is true: the value is infinite
-        raise ValueError(f"the number {digits[:40]} is too large for a double")
+        raise ValueError(f"the number {digits[:40]} exceeds the range of a 64-bit float")
     return value
 
 

@@ -42,7 +42,7 @@ class Control:
         except OSError:
             pass  # reset: the host died
         except ProtocolError as error:
-            os.write(2, f"herder: the control descriptor broke the protocol ({error.name}): {error}\n".encode())
+            os.write(2, f"herder: protocol error on the control descriptor ({error.name}): {error}\n".encode())
             os._exit(1)
         if not self.worker.calls.forked:
             os._exit(0)
@@ -74,7 +74,7 @@ class Control:
         elif kind == frames.SHUTDOWN:
             self.shutdown()
         else:
-            raise ProtocolError("out_of_order", f"a frame of kind {kind} on the control descriptor")
+            raise ProtocolError("out_of_order", f"unexpected frame of kind {kind} on the control descriptor")
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:
         """Mark the call, tell the host where it is, and ask its task to stop.

@@ -48,7 +48,7 @@ def fail() -> None:
 @app.command
 def reject() -> None:
     """Say no, on purpose."""
-    raise herder.Rejected("this command always says no", code="demo")
+    raise herder.Rejected("this command always rejects its call", code="demo")
 
 
 @app.command

@@ -22,7 +22,7 @@ class Interrupted(BaseException):
 class HookTimeout(Interrupted):
     """Raised inside an `on_session_end` hook that runs longer than its limit: clean up in `finally`, let it pass."""
 
-    def __init__(self, message: str = "the hook ran longer than its limit") -> None:
+    def __init__(self, message: str = "the hook exceeded its time limit") -> None:
         super().__init__(message)
 
 

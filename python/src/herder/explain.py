@@ -26,7 +26,7 @@ def explained(message: str, error: BaseException, target: str) -> str:
 def interpreter() -> str:
     """Version and path of the interpreter, and whether it belongs to a virtual environment."""
     version = ".".join(map(str, sys.version_info[:3]))
-    return f"Python {version}, {sys.executable or 'of an unknown path'}, {_environment()}"
+    return f"Python {version}, {sys.executable or 'unknown executable'}, {_environment()}"
 
 
 def _environment() -> str:
@@ -40,9 +40,9 @@ def _stale(folder: str) -> str:
     """Return what is wrong with a virtual environment that exists or is named, and does not have the interpreter."""
     python = os.path.join(folder, "bin", "python")
     if os.path.isfile(python):
-        return f"VIRTUAL_ENV is {folder}, which is not used" if folder != ".venv" else ""
+        return f"VIRTUAL_ENV is {folder}, but this interpreter is not from it" if folder != ".venv" else ""
     if os.path.islink(python):
-        return f"{python} is a link to {os.readlink(python)}, which is not there"
+        return f"{python} is a link to {os.readlink(python)}, which does not exist"
     return "" if folder == ".venv" else f"VIRTUAL_ENV is {folder}, which has no bin/python"
 
 
@@ -54,7 +54,7 @@ def _relative(error: BaseException, target: str) -> str:
     folder, file = os.path.split(os.path.realpath(place))
     above, package = os.path.split(folder)
     return (
-        f"a file that is named by its path is in no package: name the app `{package}.{file[:-3]}:{name}`, with {above}"
+        f"relative imports do not work in a file given by its path: name the app `{package}.{file[:-3]}:{name}`, with {above}"
         f" as the current folder (`cwd`) or on PYTHONPATH, or put an `__init__.py` beside the file"
     )
 
@@ -66,13 +66,13 @@ def _hidden(error: BaseException, target: str) -> str:
         return ""
     found = sys.modules.get(name)
     if found is not None and name != "herder" and not stdlib.is_stdlib(found):
-        return f"`{name}` is {found.__file__}, which hides the standard library's module of that name: rename the file"
+        return f"`{name}` is {found.__file__}, which shadows the standard library module of that name: rename the file"
     whose = "Herder's" if name == "herder" else "the standard library's"
     folders = dict.fromkeys([os.path.dirname(os.path.realpath(target.rpartition(":")[0])), os.getcwd(), *sys.path])
     for folder in folders:
         for file in (os.path.join(folder, f"{name}.py"), os.path.join(folder, name, "__init__.py")):
             if os.path.isfile(file) and not _belongs(file):
-                return f"`{name}` is {whose} module; {file} has the same name, and is not what is imported: rename it"
+                return f"`{name}` is {whose} module; {file} has the same name but is not imported: rename it"
     return ""
 
 

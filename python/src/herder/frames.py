@@ -56,39 +56,39 @@ def answer(kind: int, wire_id: int, started: int, ended: int, payload: bytes) ->
 def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int, max_frame: int) -> bool:
     """Whether a frame from the host is one to act on; False: pass over it. Raises `ProtocolError` for a wrong one."""
     if reserved:
-        raise ProtocolError("reserved_bytes", "the reserved bytes of a header are not zero: these are no frames")
+        raise ProtocolError("reserved_bytes", "the reserved bytes of a header are not 0: the data is not a frame")
     if length > (HELLO_LIMIT if kind == HELLO else max_frame):
-        raise ProtocolError("oversize", f"a frame says it has {length} bytes")
+        raise ProtocolError("oversize", f"a frame of {length} bytes exceeds the limit")
     if kind not in TO_WORKER:
         return _check_unknown(kind, flags)
     if flags & ~(OPTIONAL | (INTERRUPT if kind == CANCEL else 0)):
-        raise ProtocolError("reserved_flags", f"a frame of kind {kind} has the flags {flags:#x}")
+        raise ProtocolError("reserved_flags", f"a frame of kind {kind} sets the reserved flags {flags:#x}")
     if kind in (CALL, CANCEL) and not wire_id:
-        raise ProtocolError("missing_wire_id", f"a frame of kind {kind} has wire id 0")
+        raise ProtocolError("missing_wire_id", f"a frame of kind {kind} has no wire id")
     if kind in (HELLO, SESSION_END, SHUTDOWN) and wire_id:
-        raise ProtocolError("unexpected_wire_id", f"a frame of kind {kind} has wire id {wire_id}")
+        raise ProtocolError("unexpected_wire_id", f"a frame of kind {kind} must have wire id 0, but has {wire_id}")
     if kind in (CANCEL, PING, SHUTDOWN) and length:
-        raise ProtocolError("unexpected_body", f"a frame of kind {kind} has a body")
+        raise ProtocolError("unexpected_body", f"a frame of kind {kind} must have no body")
     return True
 
 
 def _check_unknown(kind: int, flags: int) -> bool:
     if kind in TO_HOST:
-        raise ProtocolError("wrong_direction", f"a frame of kind {kind} came to a worker")
+        raise ProtocolError("wrong_direction", f"a frame of kind {kind} was sent in the wrong direction")
     if kind != REVOKE and not flags & OPTIONAL:
-        raise ProtocolError("unknown_kind", f"a frame has the unknown kind {kind}")
+        raise ProtocolError("unknown_kind", f"unknown frame kind {kind}")
     return False
 
 
 def call_prefix(body: bytes | memoryview) -> tuple[int, int, str, str | None, int]:
     """Deadline, epoch, command, session and where the arguments begin, of the body of a `call`."""
     if len(body) < PREFIX_SIZE:
-        raise ProtocolError("short_body", "a call is shorter than its prefix")
+        raise ProtocolError("short_body", "the body of a call frame is shorter than its prefix")
     deadline, epoch, command_len, session_len = PREFIX.unpack_from(body)
     middle = PREFIX_SIZE + command_len
     end = middle + session_len
     if end > len(body):
-        raise ProtocolError("short_body", "a call is shorter than its names")
+        raise ProtocolError("short_body", "the body of a call frame is shorter than its names")
     command = utf8(body[PREFIX_SIZE:middle])
     return deadline, epoch, command, session_name(body[middle:end]) if session_len else None, end
 
@@ -96,20 +96,20 @@ def call_prefix(body: bytes | memoryview) -> tuple[int, int, str, str | None, in
 def session_end(body: bytes | memoryview) -> tuple[int, str, str]:
     """Epoch, reason and session of the body of a `session_end`."""
     if len(body) < ENDING.size:
-        raise ProtocolError("short_body", "a session_end is too short")
+        raise ProtocolError("short_body", "the body of a session_end frame is too short")
     epoch, reason = ENDING.unpack_from(body)
     if reason not in REASONS:
-        raise ProtocolError("unknown_reason", f"a session_end has the reason {reason}")
+        raise ProtocolError("unknown_reason", f"unknown session end reason {reason}")
     return epoch, REASONS[reason], session_name(body[ENDING.size :])
 
 
 def session_name(data: bytes | memoryview) -> str:
     """A session id: 1 to 256 bytes of UTF-8 without control characters."""
     if not 0 < len(data) <= SESSION_LIMIT:
-        raise ProtocolError("invalid_session", f"a session id has {len(data)} bytes")
+        raise ProtocolError("invalid_session", f"a session id has {len(data)} bytes; allowed: 1 to 256")
     name = utf8(data)
     if not name.isprintable() and any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in name):
-        raise ProtocolError("invalid_session", "a session id has control characters")
+        raise ProtocolError("invalid_session", "a session id contains control characters")
     return name
 
 
@@ -118,4 +118,4 @@ def utf8(data: bytes | memoryview) -> str:
     try:
         return str(data, "utf-8")
     except UnicodeDecodeError:
-        raise ProtocolError("not_utf8", "a name is not UTF-8") from None
+        raise ProtocolError("not_utf8", "a name is not valid UTF-8") from None

@@ -96,7 +96,7 @@ class Limit:
         """Interrupt the hook once the limit is over; end the worker if that does not help."""
         if self.over.acquire(timeout=limit):
             return
-        self.say(f"has run for {limit:g} s and is interrupted")
+        self.say(f"exceeded its time limit of {limit:g} s and is interrupted")
         self.calls.cancel(self.id, True)
         end = time.monotonic() + limit
         while not self.over.acquire(timeout=AGAIN):

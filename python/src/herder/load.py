@@ -24,7 +24,7 @@ def load(target: str) -> App:
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
-        raise StartFailed(f"{target!r} names no application: write `module:app` or `path/to/file.py:app`")
+        raise StartFailed(f"{target!r} is not an app: write `module:app` or `path/to/file.py:app`")
     sys.argv = [target]
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -37,8 +37,8 @@ def load(target: str) -> App:
     _refuse_two(module, name, found)
     if not found._functions:
         raise StartFailed(
-            f"{target!r} has no commands, so it can answer no call: is the module that has its `@app.command` functions"
-            " imported? Import it in the app's module, below `app = herder.App()`"
+            f"{target!r} has no commands: import the module that has its `@app.command` functions in the app's module, below"
+            " `app = herder.App()`"
         )
     return found
 
@@ -52,7 +52,7 @@ def _attribute(module: ModuleType, name: str) -> object:
 
 def _candidates(module: ModuleType) -> str:
     names = [name for name, value in vars(module).items() if isinstance(value, App)]
-    return f"there is: {', '.join(names)}" if names else "it has no herder.App at all (write `app = herder.App()`)"
+    return f"found: {', '.join(names)}" if names else "it has no herder.App (write `app = herder.App()`)"
 
 
 def _refuse_two(module: ModuleType, name: str, found: App) -> None:
@@ -61,8 +61,8 @@ def _refuse_two(module: ModuleType, name: str, found: App) -> None:
         app = _attribute(other, name)
         if isinstance(app, App) and app is not found:
             raise StartFailed(
-                f"{module.__file__} was imported twice, as `{module.__name__}` and as `{other.__name__}`: these are two"
-                f" apps, and each has only some of the commands. Name the app `{other.__name__}:{name}`, or import"
+                f"{module.__file__} was imported twice, as `{module.__name__}` and as `{other.__name__}`, which creates two"
+                f" apps with some of the commands each. Name the app `{other.__name__}:{name}`, or import"
                 f" `{module.__name__}` in the other modules"
             )
 
@@ -94,7 +94,7 @@ def _module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
-            raise StartFailed(f"there is no module {error.name!r}; looked in {', '.join(sys.path)}") from None
+            raise StartFailed(f"module {error.name!r} not found in {', '.join(sys.path)}") from None
         raise
 
 
@@ -104,7 +104,7 @@ def _file(path: str) -> ModuleType:
     A file within a package (`__init__.py` beside it) is imported by its name there: modules beside it do the same.
     """
     if not os.path.isfile(path):
-        raise StartFailed(f"there is no file {path!r} (the current folder is {os.getcwd()!r})")
+        raise StartFailed(f"file {path!r} does not exist (the current folder is {os.getcwd()!r})")
     folder, file = os.path.split(os.path.realpath(path))
     above, package = _package(folder)
     if package and file[:-3].isidentifier() and _is_free(package.partition(".")[0], above):
@@ -123,7 +123,7 @@ def _in_package(folder: str, file: str, above: str, package: str) -> ModuleType:
     module = importlib.import_module(name)
     whole = os.path.join(folder, file)
     if not _same(module.__file__, whole):
-        raise StartFailed(f"`{name}` is {module.__file__}, not {whole}: another package has the name `{package}`")
+        raise StartFailed(f"`{name}` is {module.__file__}, not {whole}: another package is named `{package}`")
     return module
 
 
@@ -159,7 +159,7 @@ def _run(path: str, real: str, name: str) -> ModuleType:
 
     spec = spec_from_file_location(name, real)
     if spec is None or spec.loader is None:
-        raise StartFailed(f"{path!r} can't be loaded as Python")
+        raise StartFailed(f"{path!r} cannot be loaded as Python")
     module = module_from_spec(spec)
     module.__file__ = os.path.abspath(path)  # for a symbolic link this is the link, as in a script
     sys.modules[name] = module

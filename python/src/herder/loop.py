@@ -173,7 +173,7 @@ class MainLoop:
                 calls.deadline = deadline
                 calls.running = calls.begun = wire_id  # before it reads `cancelled`: see `Calls.state`
                 if cancelled and wire_id in cancelled:
-                    raise Refusal("cancelled", "the call was cancelled before it began")
+                    raise Refusal("cancelled", "the call was cancelled before it started")
                 self.started = started = now()
                 result = context.run(command.call, **arguments)
                 calls.running = 0
@@ -268,7 +268,7 @@ class MainLoop:
         elif kind == frames.CALL:
             frames.call_prefix(body)
         else:
-            raise ProtocolError("out_of_order", f"a frame of kind {kind} on the calls descriptor")
+            raise ProtocolError("out_of_order", f"unexpected frame of kind {kind} on the calls descriptor")
 
     def end_session(self) -> None:
         """Run the hooks of a session that ended; an answer that is ready must not wait behind them."""

@@ -132,7 +132,7 @@ def run(code: str, session: herder.Session, timeout: float | None = None) -> dic
         error = {
             **_described(interrupted),
             "type": "Timeout",
-            "message": f"the cell ran longer than {limit.seconds:.3g} s",
+            "message": f"the cell exceeded its time limit of {limit.seconds:.3g} s",
         }
     except BaseException as raised:
         error = _described(raised)

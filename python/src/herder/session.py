@@ -24,7 +24,7 @@ class Sessions:
             raise SessionStateUnavailable(self.unavailable)
         held, state = self.states.get(id, (-1, {}))
         if held > epoch:
-            raise SessionStateUnavailable(f"session {id!r} began anew: this call is of epoch {epoch}, now is {held}")
+            raise SessionStateUnavailable(f"session {id!r} was rebound: this call belongs to epoch {epoch}, the current epoch is {held}")
         if held < epoch:
             state = {}
             self.states[id] = (epoch, state)

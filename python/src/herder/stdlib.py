@@ -75,7 +75,7 @@ def _copied(name: str) -> ModuleType:
 
     spec = PathFinder.find_spec(name, PATH)
     if spec is None or spec.loader is None:
-        raise ImportError(f"the standard library has no module {name!r} in {', '.join(PATH)}", name=name)
+        raise ImportError(f"the standard library module {name!r} was not found in {', '.join(PATH)}", name=name)
     copy = module_from_spec(spec)
     spec.loader.exec_module(copy)
     _copies[name] = copy

@@ -70,7 +70,7 @@ class Client:
         try:
             given = decode(encode(arguments))
         except Refusal as refusal:
-            raise Refusal("malformed", f"the arguments can't be encoded: {refusal.message}") from None
+            raise Refusal("malformed", f"the arguments cannot be encoded as JSON: {refusal.message}") from None
         command.check(given)
         command.check_session(session is not None)
         return decode(encode(self._handle(command, session, given)))

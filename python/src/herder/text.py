@@ -34,7 +34,7 @@ def text(value: object, limit: int = LIMIT) -> str:
     try:
         return escape_surrogates(_slice(with_recursion_limit(PRINTED, str, value), slice(limit)))
     except BaseException:  # also an exception that another thread raised in this one
-        return f"<{type_name(value)} that can't be printed>"
+        return f"<unprintable {type_name(value)} object>"
 
 
 def type_name(value: object) -> str:

@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
             return 1
         return _serve(worker)
     except ProtocolError as error:
-        answers.log(f"herder: the host broke the protocol ({error.name}): {error}")
+        answers.log(f"herder: protocol error from the host ({error.name}): {error}")
         return 1
     except (BrokenPipeError, ConnectionResetError):
         return 0  # the host has gone
@@ -141,7 +141,7 @@ def _hello(fd: int, control_fd: int) -> Worker | None:
     if frame is None:
         return None
     if frame[0] != frames.HELLO:
-        raise ProtocolError("out_of_order", f"the first frame has kind {frame[0]}, not hello")
+        raise ProtocolError("out_of_order", f"the first frame must be a hello, but has kind {frame[0]}")
     try:
         worker = Worker(fd, parse_hello(frame[1]))
     except ProtocolError as error:
@@ -183,21 +183,21 @@ def parse_hello(body: bytes) -> dict[str, Any]:
         hello = decode(body)
         protocol = hello["protocol"]
     except (Refusal, KeyError, TypeError, IndexError):
-        raise ProtocolError("malformed_json", "a hello is a JSON object with `protocol`") from None
+        raise ProtocolError("malformed_json", "a hello must be a JSON object with the key `protocol`") from None
     if protocol != frames.PROTOCOL:
-        text = f"the host speaks protocol {protocol}, this worker protocol {frames.PROTOCOL}"
+        text = f"the host uses protocol version {protocol}, this worker uses version {frames.PROTOCOL}"
         raise ProtocolError("protocol_mismatch", text)
     state = hello.get("session_state")
     if not (state is True or isinstance(state, str)):
         raise ProtocolError("malformed_json", "hello: `session_state` is invalid; expected true or a string")
     for key in LIMITS:
         if type(hello.get(key)) is not int or hello[key] < 0:
-            raise ProtocolError("malformed_json", f"a hello's `{key}` is a positive number")
+            raise ProtocolError("malformed_json", f"hello: `{key}` is invalid; expected a positive integer")
         if hello[key] == 0:
-            raise ProtocolError("zero_limit", f"a hello has `{key}` 0")
+            raise ProtocolError("zero_limit", f"hello: `{key}` is 0; it must be at least 1")
     limit = hello.get("session_end_timeout_ms", 1)
     if type(limit) is not int or limit < 1:
-        raise ProtocolError("malformed_json", "a hello's `session_end_timeout_ms` is a positive number")
+        raise ProtocolError("malformed_json", "hello: `session_end_timeout_ms` is invalid; expected a positive integer")
     checked: dict[str, Any] = hello
     return checked
 

@@ -122,15 +122,17 @@ impl<'a> Judge<'a> {
         ensure(self.entries(call) == [entry], "it did not run once, there and on that state")?;
         ensure(!self.over.contains(&at), "a process answers that was told to be lost")?;
         match self.state {
-            State::Blank => ensure((count, routing) == (1, Routing::New), "a session begins with 1, as new")?,
+            State::Blank => {
+                ensure((count, routing) == (1, Routing::New), "the count of a new session is not 1, as new")?
+            }
             State::Held { at: home, count: before } => {
-                ensure(at == home, "it ran elsewhere than its state is, and nobody was told")?;
-                ensure((count, routing) == (before + 1, Routing::Hit), "it did not go on from its state")?;
+                ensure(at == home, "it ran ran on a worker without its state, and nobody was told")?;
+                ensure((count, routing) == (before + 1, Routing::Hit), "the count does not follow from the state")?;
             }
             State::Lost { kill, .. } => {
                 ensure(call.number > self.kills[kill].admitted, "it was admitted before the death, and not told")?;
                 let why = Routing::Rebound(RebindReason::WorkerLost);
-                ensure((count, routing) == (1, why), "a new state begins with 1, and says why")?;
+                ensure((count, routing) == (1, why), "the count of a new state is not 1, and says why")?;
             }
         }
         self.state = State::Held { at, count };
@@ -164,7 +166,7 @@ impl<'a> Judge<'a> {
 
     /// Told of the loss that the call before it was told of: only if both were pending.
     fn told_too(&mut self, call: &Call, (first, next): (u64, bool), may_have_run: bool) -> Verdict {
-        ensure(first == call.first, "a loss is told again to a later call")?;
+        ensure(first == call.first, "a loss is reported again to a later call")?;
         ensure(!next, "a loss that found no call pending is told to more than one")?;
         ensure(!may_have_run, "two calls of a session were sent at once")?;
         self.tally.told += 1;

@@ -69,16 +69,16 @@ fn what_is_right_is_counted() {
 #[test]
 fn what_must_not_be_is_found() {
     let wrongs: [(&str, Change); 17] = [
-        ("it ran elsewhere than its state is, and nobody was told", |case| case.ends(6, ran(3, 1, LOST))),
-        ("it ran elsewhere than its state is, and nobody was told", |case| case.ends(2, ran(2, 2, Routing::Hit))),
-        ("it did not go on from its state", |case| case.ends(2, ran(1, 1, Routing::Hit))),
+        ("it ran ran on a worker without its state, and nobody was told", |case| case.ends(6, ran(3, 1, LOST))),
+        ("it ran ran on a worker without its state, and nobody was told", |case| case.ends(2, ran(2, 2, Routing::Hit))),
+        ("the count does not follow from the state", |case| case.ends(2, ran(1, 1, Routing::Hit))),
         ("it did not run once, there and on that state", |case| _ = case.ledger.remove(&2)),
-        ("a session begins with 1, as new", |case| case.ends(1, ran(1, 2, Routing::New))),
+        ("the count of a new session is not 1, as new", |case| case.ends(1, ran(1, 2, Routing::New))),
         ("it was admitted before the death, and not told", |case| case.ends(4, ran(2, 1, LOST))),
-        ("a new state begins with 1, and says why", |case| case.ends(5, ran(2, 3, LOST))),
+        ("the count of a new state is not 1, and says why", |case| case.ends(5, ran(2, 3, LOST))),
         ("a process answers that was told to be lost", |case| case.ends(5, ran(1, 1, LOST))),
         ("a loss that found no call pending is told to more than one", |case| case.ends(7, told(2, false))),
-        ("a loss is told again to a later call", |case| case.calls[3].first = 4),
+        ("a loss is reported again to a later call", |case| case.calls[3].first = 4),
         ("a loss is told again", |case| case.ends(7, told(1, false))),
         ("its state was in another process", |case| case.ends(3, told(2, true))),
         ("it was sent to a process that was known to be dead", |case| case.ends(6, told(2, true))),

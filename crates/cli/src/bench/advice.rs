@@ -33,27 +33,32 @@ fn part(plan: &Plan, row: &Row, loss: &Loss) -> String {
 
 fn remedy(plan: &Plan, row: &Row, run: &Report, cause: &str) -> String {
     match cause {
-        "start_up" => "Measure a longer run, or import less when a worker starts.".into(),
+        "start_up" => "Measure a longer run, or import fewer modules at start.".into(),
         "queueing" if plan.sessions > 0 => {
-            "Sessions tie calls to workers that are busy: more sessions spread better.".into()
+            "Calls of a session wait for their own worker; more sessions spread the load better.".into()
         }
-        "queueing" => "The pool hands calls out too slowly for calls this short.".into(),
+        "queueing" => {
+            "The calls are so short that the pool cannot dispatch them fast enough; do more work in each call.".into()
+        }
         "dispatch" => format!(
-            "A call takes {} in its worker and goes back and forth besides: do more in one call, or raise `pipeline`, so that the \
-             next call waits in the worker.",
+            "A call runs for {} in its worker, plus the transit in both directions. Do more work in each call, or raise `pipeline`, so \
+             that the next call already waits in the worker.",
             time(run.account.evidence.work / u32::try_from(run.operations.len().max(1)).unwrap_or(u32::MAX))
         ),
-        "serialization" => "Send less: arguments and results are encoded and decoded by the callers.".into(),
+        "serialization" => "Send smaller arguments and results; the callers encode and decode them.".into(),
         "stragglers" => {
-            "The calls are too few or too unequal to end together: measure more of them, or split the longest.".into()
+            "The calls are too few or too unequal in length to end together; measure more calls, or split the longest."
+                .into()
         }
-        "idle" => format!("{} callers can't keep {} lanes busy: more callers.", run.callers, row.lanes),
+        "idle" => format!("{} callers cannot keep {} call slots busy; use more callers.", run.callers, row.lanes),
         "cores" => cores(row, run),
-        "gil" => "One interpreter computes one call at a time: more workers, and a lower `concurrency`.".into(),
-        "slowed" if row.lanes == 1 => {
-            "With one lane that is the machine: others on it, or cores that change their speed.".into()
+        "gil" => {
+            "A Python interpreter computes only one call at a time; use more workers and a lower `concurrency`.".into()
         }
-        "slowed" => "They share something: memory bandwidth, a disk, a lock, a service behind them.".into(),
+        "slowed" if row.lanes == 1 => {
+            "With one call slot, the cause is the machine: other processes, or changes of the CPU frequency.".into()
+        }
+        "slowed" => "The calls share a resource: memory bandwidth, a disk, a lock, or a remote service.".into(),
         _ => String::new(),
     }
 }
@@ -64,10 +69,10 @@ fn cores(row: &Row, run: &Report) -> String {
     let wanted = run.computes.map(|computes| computes * row.lanes as f64);
     let s = if row.workers == 1 { "s" } else { "" };
     let wants = wanted
-        .map(|wanted| format!("{} want{s} {} cores, the", workers(row.workers), digits(wanted)))
+        .map(|wanted| format!("{} need{s} {} cores; the", workers(row.workers), digits(wanted)))
         .unwrap_or("The".into());
     let busy = if others >= NOT_OURS * there {
-        format!(", of which others keep {} busy", digits(others))
+        format!(", of which other processes use {}", digits(others))
     } else {
         String::new()
     };
@@ -77,9 +82,9 @@ fn cores(row: &Row, run: &Report) -> String {
 /// Who is to blame first.
 fn shortage(wanted: Option<f64>, others: f64, there: f64) -> &'static str {
     match wanted {
-        Some(wanted) if wanted > there => "more workers than cores gain nothing for calls that compute",
-        _ if others > NOT_ALL_OURS * there => "measure on a machine that has less to do",
-        Some(_) => "that is enough, but callers and the pool need some of it, too",
-        None => "more workers than cores gain nothing where Python computes",
+        Some(wanted) if wanted > there => "more workers than cores do not help calls that compute",
+        _ if others > NOT_ALL_OURS * there => "measure on an idle machine",
+        Some(_) => "this is enough for the workers, but callers and the pool also need CPU time",
+        None => "more workers than cores do not help if Python computes",
     }
 }

@@ -51,7 +51,7 @@ fn draw(plan: &Plan, rows: &[Row], folder: &Path) -> Outcome {
     for (name, text) in pictures {
         let file = folder.join(name);
         fs::write(&file, text).map_err(|error| unwritable(&file, &error))?;
-        table::out(&format!("drawn: {}", file.display()));
+        table::out(&format!("chart written to {}", file.display()));
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ fn write(plan: &Plan, rows: &[Row], to: Option<&Path>, operations: bool) -> Outc
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(format_args!("can't write {}: {error}", path.display()))
+    Failure::failed(format_args!("cannot write {}: {error}", path.display()))
 }
 
 /// Calls that failed make it a failure, told with the first of them.
@@ -77,5 +77,7 @@ fn judge(rows: &[Row]) -> Outcome {
         return Ok(());
     };
     let calls: usize = rows.iter().flat_map(|row| &row.runs).map(|run| run.operations.len() + run.failures.count).sum();
-    Err(Failure::failed(format_args!("{failed} of {calls} calls failed, and are in no figure; the first: {first}")))
+    Err(Failure::failed(format_args!(
+        "{failed} of {calls} calls failed and are excluded from the results; first error: {first}"
+    )))
 }

@@ -10,14 +10,14 @@ Examples:
   herder bench production.toml --pool models --command classify --args '{\"text\": \"x\"}' --seconds 10 --svg pictures
   herder bench carts.py:app --enhanced --command add --args '{\"item\": \"tea\"}' --sessions 16 --json=carts.json
 
-Runs the pool as it is configured, but for `pool_size` and `overflow`, and calls the command without a pause: each number of
-workers in turn, and all of that several times, so that a machine that changes its mood meets all of them. It does call your
-command, thousands of times. Ctrl-C ends the pool in order, a second one ends all of it now.
+Runs the pool with its configuration except `pool_size` and `overflow`, and calls the command continuously (thousands of times).
+Measures each number of workers in turn and repeats all of it in several rounds, so that a change of the machine's load affects
+every number alike. Ctrl-C stops the pool gracefully; a second one stops at once.
 
-The efficiency is the time the calls would have taken with nothing lost, of the time they took. Whatever is lost is lost to
-something: start-up, queueing, dispatch, serialization, stragglers, idle, cores, gil, slowed. docs/bench.md says what each means.
+Efficiency is the ideal time of the calls divided by the measured time. Each loss has a cause: start-up, queueing, dispatch,
+serialization, stragglers, idle, cores, gil, slowed. docs/bench.md explains each.
 
-Exit codes: 0 all calls were answered, 1 some failed or a pool did not start, 2 the arguments or the configuration are wrong.";
+Exit codes: 0 all calls succeeded; 1 calls failed or a pool did not start; 2 invalid arguments or configuration.";
 
 /// What is measured, and how it is told.
 #[derive(Args, Debug)]
@@ -25,53 +25,53 @@ Exit codes: 0 all calls were answered, 1 some failed or a pool did not start, 2 
 #[command(group(ArgGroup::new("amount").args(["operations", "seconds"])))]
 #[command(group(ArgGroup::new("start").args(["warm", "cold"])))]
 pub(crate) struct Options {
-    /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml, or else the demo pools]
+    /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml if it exists, else the demo pools]
     #[arg(value_name = "APP|FILE")]
     pub(super) source: Option<String>,
-    /// The pool, if there are several
+    /// Name of the pool; required if the file has several
     #[arg(long, value_name = "NAME")]
     pub(super) pool: Option<String>,
-    /// The command that is called [default: the demo's `sleep`, 5 ms]
+    /// Name of the command to call [default: the demo pool's `sleep`, 5 ms]
     #[arg(long, value_name = "COMMAND")]
     pub(super) command: Option<String>,
-    /// Its arguments, a JSON object [default: {}]
+    /// Arguments of the command, a JSON object [default: {}]
     #[arg(long, value_name = "JSON", requires = "command")]
     pub(super) args: Option<String>,
-    /// The numbers of workers; the least is what others are compared with
+    /// Numbers of workers to measure; the smallest is the baseline
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "1,2,4,8", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) workers: Vec<u32>,
-    /// Callers that call without a pause [default: two for each place where a call can run, so that the next call waits there
-    /// already when one ends]
+    /// Number of concurrent callers; each calls again as soon as it has an answer [default: two for each call that the pool can
+    /// run at once]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) callers: Option<u32>,
-    /// Spread the callers over so many sessions
+    /// Number of sessions over which the callers are spread
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) sessions: Option<u32>,
-    /// Calls of each run
+    /// Number of calls of each run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) operations: Option<u32>,
-    /// Calls for about so long, if nothing is lost [default: 2]
+    /// Ideal duration of each run in seconds; a run with losses takes longer [default: 2]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(super) seconds: Option<u32>,
-    /// How often all of it is done; what is told is the median
+    /// Number of rounds; the report shows the median
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(super) rounds: u32,
-    /// Measure workers that are ready and have run the command [default]
+    /// Measure warm workers, which have already run the command [default]
     #[arg(long)]
     pub(super) warm: bool,
-    /// Measure from the pool's start on
+    /// Include the start of the pool in the measurement
     #[arg(long)]
     pub(super) cold: bool,
-    /// Make the app's pool an enhanced one
+    /// Make the app's pool enhanced
     #[arg(long)]
     pub(super) enhanced: bool,
-    /// Print the report as one line of JSON, too: the last one; or write it to FILE
+    /// Also print the report as JSON on the last line, or write it to FILE
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub(super) json: Option<Option<PathBuf>>,
-    /// Have every call in the JSON, with its five moments
+    /// Include every call in the JSON, with its five timestamps
     #[arg(long, requires = "json")]
     pub(super) json_operations: bool,
-    /// Draw pictures into this folder: `speed-up.svg`, and a `timeline-N.svg` for each number of workers
+    /// Write charts into this folder: `speed-up.svg`, and `timeline-N.svg` for each number of workers
     #[arg(long, value_name = "FOLDER")]
     pub(super) svg: Option<PathBuf>,
 }

@@ -94,7 +94,7 @@ fn call(options: &Options, origin: &Origin) -> Outcome<(String, Map<String, Valu
         (Some(command), _) => (command.as_str(), options.args.as_deref().unwrap_or("{}")),
         (None, Origin::Demo) => DEMO_CALL,
         (None, _) => {
-            return Err(Failure::usage("which command? name one with --command; it is called thousands of times"));
+            return Err(Failure::usage("no command given; name one with --command (it is called thousands of times)"));
         }
     };
     object(arguments)?;
@@ -107,8 +107,8 @@ fn config(options: &Options, source: Source) -> Outcome<PoolConfig> {
     if options.sessions.is_some() && config.worker_type() == WorkerType::Basic {
         let name = config.name();
         return Err(Failure::usage(format_args!(
-            "--sessions needs an enhanced pool, and `{name}` is a basic one: `--enhanced` for an app, \
-             `worker_type = \"enhanced\"` in a file"
+            "--sessions needs an enhanced pool, but `{name}` is basic: use `--enhanced` for an app, or set \
+             `worker_type = \"enhanced\"` in the file"
         )));
     }
     Ok(config)

@@ -50,7 +50,7 @@ impl Row {
         let speed_up = runs.iter().zip(least).map(|(run, least)| run.calls_per_second() / least.max(f64::MIN_POSITIVE));
         let (speed_up, rates) = (Spread::of(speed_up), Spread::of(runs.iter().map(Report::calls_per_second)));
         let efficiency = Spread::of(runs.iter().map(|run| run.account.efficiency));
-        let middle = middle(&runs).ok_or_else(|| Failure::failed("nothing was measured"))?;
+        let middle = middle(&runs).ok_or_else(|| Failure::failed("no run was measured"))?;
         let (workers, lanes, callers) = (runs[middle].workers, runs[middle].account.lanes, runs[middle].callers);
         let (latency, ideal) = (Latency::of(&runs)?, workers as f64 / fewest as f64);
         Ok(Self { workers, lanes, callers, rate: rates, efficiency, speed_up, ideal, latency, runs, middle })

@@ -162,7 +162,7 @@ async fn on_a_pool(
     let pool = Pool::start(config).without_waiting().await?;
     let report = what(&pool).await;
     if let Err(error) = pool.shutdown(PATIENCE).await {
-        tracing::warn!(%error, "the pool did not stop in order");
+        tracing::warn!(%error, "pool shutdown failed");
     }
     report
 }

@@ -38,7 +38,7 @@ fn heading(plan: &Plan) -> String {
 
 fn table(rows: &[Row]) -> String {
     let titles =
-        ["WORKERS", "CALLERS", "CALLS/S", "P50", "P99", "EFFICIENCY", "SPEED-UP", "IDEAL", "AT ONCE", "MOST LOST TO"];
+        ["WORKERS", "CALLERS", "CALLS/S", "P50", "P99", "EFFICIENCY", "SPEED-UP", "IDEAL", "AT ONCE", "LARGEST LOSS"];
     let cells: Vec<_> = rows.iter().map(line).collect();
     aligned(&titles, &cells)
 }
@@ -72,10 +72,10 @@ fn overlap(rows: &[Row]) -> String {
 fn verdict(row: &Row) -> String {
     let evidence = row.middle().account.evidence;
     match &row.middle().verdict {
-        Verdict::Serialized(_) if row.lanes == 1 => "one call at a time, as there is one lane".into(),
+        Verdict::Serialized(_) if row.lanes == 1 => "one call at a time, because there is only one call slot".into(),
         Verdict::Serialized(serialized) => serialized.to_string(),
         Verdict::Concurrent(_) => format!(
-            "calls ran side by side, up to {} at once and {} on average",
+            "calls overlapped: up to {} at once, {} on average",
             evidence.peak,
             digits(evidence.mean_in_flight())
         ),
@@ -88,7 +88,7 @@ fn gain(row: &Row) -> String {
         None | Some(Gain::Proven | Gain::Inconclusive(Inconclusive::OneLane | Inconclusive::Loaded { .. })) => {
             String::new()
         }
-        Some(Gain::Inconclusive(why)) => format!("; whether that was quicker can't be told: {why}"),
+        Some(Gain::Inconclusive(why)) => format!("; the speed-up is inconclusive: {why}"),
     }
 }
 
@@ -98,7 +98,7 @@ fn load(rows: &[Row]) -> Option<String> {
     let causes: Vec<String> = [busy(&runs), steal(&runs)].into_iter().flatten().collect();
     (!causes.is_empty()).then(|| {
         format!(
-            "Too loaded to tell: {}. What these runs took is theirs as much as the pool's; that calls ran side by side holds. {}",
+            "Unreliable timings: {}. That the calls overlapped is certain; how long they took is not. {}",
             causes.join("; "),
             spared(rows)
         )
@@ -109,7 +109,7 @@ fn busy(runs: &[&Report]) -> Option<String> {
     let loaded: Vec<_> = runs.iter().filter(|run| run.machine.is_loaded() && !run.machine.has_steal()).collect();
     let cores = digits(loaded.first()?.machine.cores);
     let others = digits(Spread::of(loaded.iter().filter_map(|run| run.machine.others)).median);
-    Some(format!("in {} of {} runs others kept about {others} of {cores} cores busy", loaded.len(), runs.len()))
+    Some(format!("in {} of {} runs other processes used about {others} of {cores} cores", loaded.len(), runs.len()))
 }
 
 fn steal(runs: &[&Report]) -> Option<String> {
@@ -118,7 +118,7 @@ fn steal(runs: &[&Report]) -> Option<String> {
     let stolen = percent(Spread::of(struck.iter().filter_map(|run| run.machine.stolen)).median);
     let (count, all) = (struck.len(), runs.len());
     Some(format!(
-        "in {count} of {all} runs the host of this virtual machine gave its cores to others for about {stolen} of the time (\"steal\")"
+        "in {count} of {all} runs the hypervisor withheld the cores for about {stolen} of the time (\"steal\")"
     ))
 }
 
@@ -127,12 +127,10 @@ fn spared(rows: &[Row]) -> String {
     let struck: Vec<_> = rows.iter().filter(|row| row.middle().machine.is_loaded()).collect();
     let counts: Vec<_> = struck.iter().map(|row| row.workers.to_string()).collect();
     match counts.as_slice() {
-        [] => "Efficiency, losses and words are of the other runs.".into(),
-        all if all.len() == rows.len() => {
-            "There is no other run: measure again when the machine has less to do.".into()
-        }
+        [] => "Efficiency, losses and advice are from the other runs.".into(),
+        all if all.len() == rows.len() => "No run is unaffected: measure again on an idle machine.".into(),
         some => format!(
-            "Efficiency, losses and words are of the other runs; with {} workers there is none.",
+            "Efficiency, losses and advice are from the other runs; {} workers have no other run.",
             some.join(", ")
         ),
     }
@@ -213,11 +211,11 @@ mod tests {
             text.contains("Too loaded to tell: in 1 of 2 runs others kept about 1.50 of 2.00 cores busy"),
             "{text}"
         );
-        assert!(text.ends_with("Efficiency, losses and words are of the other runs."), "{text}");
+        assert!(text.ends_with("Efficiency, losses and advice are from the other runs."), "{text}");
         let text = told_of(vec![vec![run.clone()], vec![two_workers()]]);
         assert!(text.ends_with("of the other runs; with 2 workers there is none."), "{text}");
         let text = told_of(vec![vec![run]]);
-        assert!(text.ends_with("There is no other run: measure again when the machine has less to do."), "{text}");
+        assert!(text.ends_with("No run is unaffected: measure again on an idle machine."), "{text}");
     }
 
     /// A host that gives cores to others is not a process that keeps them busy.

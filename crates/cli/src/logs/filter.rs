@@ -12,11 +12,9 @@ const PARTS: [&str; 5] = ["herder", "actix", "tokio", "mio", "ureq"];
 pub(super) fn filter(text: &str) -> Result<EnvFilter, String> {
     if let Some(word) = bare_words(text).find(|word| !is_level(word) && !is_part(word)) {
         return Err(if word.eq_ignore_ascii_case("json") {
-            format!("`{word}` is no filter: a log as JSON comes with a later version")
+            format!("`{word}` is not a filter; JSON logs are not supported yet")
         } else {
-            format!(
-                "`{word}` is neither a level nor a part of Herder that logs (of another target write `{word}=trace`)"
-            )
+            format!("`{word}` is neither a log level nor a target of Herder; for another target, write `{word}=trace`")
         });
     }
     EnvFilter::try_new(text).map_err(|error| error.to_string())

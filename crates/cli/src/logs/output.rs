@@ -254,7 +254,7 @@ impl<S: Sink> Thread<'_, S> {
             // Without the time if it cannot be told: the note is what matters.
             _ = SystemTime.format_time(&mut Writer::new(&mut note));
             note += &format!(
-                "  WARN herder::log: dropped {} log line(s): the log was read too slowly or could not be written\n",
+                "  WARN herder::log: dropped {} log line(s): the log is read too slowly or cannot be written\n",
                 self.lost
             );
         }

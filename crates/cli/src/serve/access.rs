@@ -28,7 +28,7 @@ impl Access {
         }
         if !listen.ip().to_canonical().is_loopback() {
             return Err(Failure::usage(format_args!(
-                "on {listen} other machines reach the server: a token is needed; set `server.token` or {VARIABLE}, \
+                "{listen} is reachable from other machines, so a token is required: set `server.token` or {VARIABLE}, \
                  or listen on 127.0.0.1"
             )));
         }
@@ -52,7 +52,7 @@ impl Access {
 fn given(source: &Source) -> Outcome<Option<Token>> {
     match env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => {
-            text.parse().map(Some).map_err(|error| Failure::usage(format_args!("{VARIABLE} is {error}")))
+            text.parse().map(Some).map_err(|error| Failure::usage(format_args!("{VARIABLE}: {error}")))
         }
         _ => Ok(source.server.token.clone()),
     }
@@ -68,7 +68,7 @@ fn runs_any_code(pool: &PoolConfig) -> bool {
 
 fn random() -> Outcome<Token> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::failed(format_args!("no random numbers: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| Failure::failed(format_args!("cannot generate a token: {error}")))?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     text.parse().map_err(Failure::failed)
 }

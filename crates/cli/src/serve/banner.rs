@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 pub(super) fn print(stdout: &Output, address: SocketAddr, origin: &Origin, pools: &[Pool], access: &Access) {
     let out = |text: &str| stdout.line(text);
     if *origin == Origin::Demo {
-        out("no herder.toml here: two demo pools, `basic` and `sessions`");
+        out("no herder.toml in this folder; starting two demo pools, `basic` and `sessions`");
     }
     for pool in pools {
         out(&line(pool));
@@ -20,7 +20,7 @@ pub(super) fn print(stdout: &Output, address: SocketAddr, origin: &Origin, pools
         Access::Token(_) => " -H \"Authorization: Bearer $HERDER_TOKEN\"",
         Access::NewToken(token) => {
             out(&format!(
-                "token: {} (every call needs it; HERDER_TOKEN or `server.token` set another)",
+                "token: {} (required by every request; set HERDER_TOKEN or `server.token` to choose another)",
                 token.expose()
             ));
             out(&format!("export HERDER_TOKEN={}", token.expose()));

@@ -32,7 +32,7 @@ impl Drain {
             _ = end.await;
         }
         if !in_time && tokio::time::timeout(LAST_WORDS, stopped).await.is_err() {
-            tracing::warn!("{} connections were cut off", connections.open());
+            tracing::warn!("closed {} connections before their requests finished", connections.open());
         }
     }
 }
@@ -47,6 +47,6 @@ async fn prepare(pools: &[Pool]) {
 /// The pool reports its end in the log itself.
 async fn end(pool: Pool, within: Duration) {
     if let Err(error) = pool.shutdown(within).await {
-        tracing::warn!(pool = %pool.name(), %error, "the pool did not stop in order");
+        tracing::warn!(pool = %pool.name(), %error, "pool shutdown failed");
     }
 }

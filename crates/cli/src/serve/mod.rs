@@ -58,10 +58,10 @@ pub(crate) fn run(options: &Serve) -> Outcome {
 fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
     TcpListener::bind(listen).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => Failure::failed(format_args!(
-            "{listen} is in use: another server runs there (`herder status` shows whether it is a herder); \
-             choose another with --listen"
+            "{listen} is already in use (run `herder status` to see whether by Herder); \
+             choose another address with --listen"
         )),
-        _ => Failure::failed(format_args!("can't listen on {listen}: {error}")),
+        _ => Failure::failed(format_args!("cannot listen on {listen}: {error}")),
     })
 }
 
@@ -146,8 +146,8 @@ fn http(
 
 fn unexpected(ended: Result<io::Result<()>, tokio::task::JoinError>) -> Failure {
     match ended {
-        Ok(Ok(())) => Failure::failed("the HTTP server ended by itself"),
-        Ok(Err(error)) => Failure::failed(format_args!("the HTTP server ended: {error}")),
-        Err(error) => Failure::failed(format_args!("the HTTP server ended: {error}")),
+        Ok(Ok(())) => Failure::failed("the HTTP server stopped unexpectedly"),
+        Ok(Err(error)) => Failure::failed(format_args!("the HTTP server failed: {error}")),
+        Err(error) => Failure::failed(format_args!("the HTTP server failed: {error}")),
     }
 }

@@ -54,8 +54,8 @@ impl Starts {
         if seen.any || seen.errors.is_empty() {
             return Ok(());
         }
-        let errors: Vec<_> = seen.errors.iter().map(|(pool, error)| format!("`{pool}`: {error}")).collect();
-        Err(Failure::failed(format_args!("no worker of any pool has started\n  {}", errors.join("\n  "))))
+        let errors: Vec<_> = seen.errors.iter().map(|(pool, error)| format!("pool `{pool}`: {error}")).collect();
+        Err(Failure::failed(format_args!("no worker of any pool could be started\n  {}", errors.join("\n  "))))
     }
 
     fn note(&self, pool: &Pool, health: &PoolHealth) {

@@ -22,7 +22,7 @@ pub enum Lookup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
     /// The pool has no such slot.
-    #[error("there is no worker {0} in this pool")]
+    #[error("the pool has no worker {0}")]
     NoSuchWorker(WorkerId),
     /// The slot has no ready process.
     #[error("worker {0} is not ready")]
@@ -31,7 +31,7 @@ pub enum BindError {
     #[error("this pool has no session affinity")]
     NoAffinity,
     /// The pool has as many sessions as it may.
-    #[error("the pool has {0} sessions, its limit")]
+    #[error("the pool already has {0} sessions, the limit set by `sessions.max`")]
     Quota(usize),
 }
 

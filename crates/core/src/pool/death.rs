@@ -42,12 +42,12 @@ impl Core {
 
     fn record_exit(&mut self, now: Now, worker: WorkerId, state: WorkerState, live_since: Option<Now>) {
         if live_since.is_none() {
-            return self.record(now, worker, WorkerState::Initializing, WorkerState::Terminated, "the start failed");
+            return self.record(now, worker, WorkerState::Initializing, WorkerState::Terminated, "start failed");
         }
         if state != WorkerState::Terminating {
-            self.record(now, worker, state, WorkerState::Terminating, "its process ended");
+            self.record(now, worker, state, WorkerState::Terminating, "process exited");
         }
-        self.record(now, worker, WorkerState::Terminating, WorkerState::Terminated, "its process is gone");
+        self.record(now, worker, WorkerState::Terminating, WorkerState::Terminated, "process reaped");
     }
 
     /// Answers or returns every call the process had (R20, R36).

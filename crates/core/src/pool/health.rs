@@ -61,7 +61,7 @@ impl Core {
     fn bound(&mut self, now: Now, at: WorkerRef, nonce: u64, fx: &mut Effects) {
         let until = now + self.settings.health.timeout;
         self.set_ping(at, Ping::Sent { nonce, until }, until);
-        self.restore(now, at, "computes for its calls", fx);
+        self.restore(now, at, "busy with a call", fx);
     }
 
     fn ping_missed(&mut self, now: Now, at: WorkerRef, vitals: Vitals, fx: &mut Effects) {
@@ -92,7 +92,7 @@ impl Core {
             *ping = Ping::Due { at: next };
             self.timers.set(next, Timer::Worker(at.worker));
         }
-        self.restore(now, at, "answered a ping again", fx);
+        self.restore(now, at, "answered a ping", fx);
     }
 
     /// It lives: what it missed is forgotten, and it gets work again.

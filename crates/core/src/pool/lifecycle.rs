@@ -90,7 +90,7 @@ impl Core {
         };
         slot.process = Process::Stopping { live_since, doom };
         if live_since.is_some() {
-            self.record(now, at.worker, before, WorkerState::Terminating, "told to end");
+            self.record(now, at.worker, before, WorkerState::Terminating, "stop requested");
         }
         fx.push(Effect::Stop { at, how, doom });
         if live_since.is_none() {

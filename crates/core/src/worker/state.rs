@@ -23,7 +23,7 @@ pub enum WorkerState {
 
 /// An edge that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a worker can't go from {from} to {to}")]
+#[error("invalid worker state transition from {from} to {to}")]
 pub struct InvalidTransition {
     /// Where it is, and stays.
     pub from: WorkerState,

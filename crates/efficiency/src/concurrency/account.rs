@@ -30,10 +30,10 @@ pub struct Account {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NothingObserved {
     /// No operation took any time.
-    #[error("nothing to account for: none of {0} operations took any time")]
+    #[error("nothing to analyze: none of the {0} operations took any time")]
     NoWork(usize),
     /// An operation lies outside of the window.
-    #[error("an operation from {} to {} ran outside of the window, {} to {}", .operation.started, .operation.ended, .window.started, .window.ended)]
+    #[error("an operation from {} to {} ran outside the window from {} to {}", .operation.started, .operation.ended, .window.started, .window.ended)]
     OutsideOfWindow {
         /// The operation.
         operation: Interval,

@@ -71,18 +71,16 @@ pub enum Gain {
 #[serde(rename_all = "snake_case")]
 pub enum Inconclusive {
     /// Not enough to judge by.
-    #[error("{pairs} pairs are too few: {PAIRS} at least")]
+    #[error("{pairs} pairs are too few; at least {PAIRS} are required")]
     TooFewPairs {
         /// How many there are.
         pairs: usize,
     },
     /// Nothing could overlap.
-    #[error("there is one place where a call can run, so that nothing could overlap")]
+    #[error("only one call can run at a time, so calls cannot overlap")]
     OneLane,
     /// The operations compute, and the cores for it are not there.
-    #[error(
-        "the calls compute, each on {computes:.2} of a core, and {free:.1} cores are free: they could not overlap by much"
-    )]
+    #[error("each call uses {computes:.2} of a core and only {free:.1} cores are free, so calls can hardly overlap")]
     NoFreeCore {
         /// The share of its time for which a call needs a core.
         computes: f64,
@@ -90,7 +88,7 @@ pub enum Inconclusive {
         free: f64,
     },
     /// Others keep the machine busy.
-    #[error("the machine is too loaded to tell: others keep {others:.1} of {cores:.1} cores busy")]
+    #[error("the machine is too loaded: other processes keep {others:.1} of {cores:.1} cores busy")]
     Loaded {
         /// How many cores others use.
         others: f64,
@@ -98,7 +96,7 @@ pub enum Inconclusive {
         cores: f64,
     },
     /// Some pairs say yes and some no.
-    #[error("the pairs don't agree: parallel was {low:.2} to {high:.2} times as quick")]
+    #[error("the pairs disagree: parallel execution was {low:.2} to {high:.2} times as fast")]
     Scattered {
         /// The least speed-up.
         low: f64,
@@ -106,7 +104,7 @@ pub enum Inconclusive {
         high: f64,
     },
     /// All pairs say no, though nothing is known to stand in the way: see the verdict by overlap.
-    #[error("parallel was {speed_up:.2} times as quick, and nothing is known that stands in the way")]
+    #[error("parallel execution was only {speed_up:.2} times as fast, for no known reason")]
     NoGain {
         /// The median speed-up.
         speed_up: f64,

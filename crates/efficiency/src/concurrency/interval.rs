@@ -15,7 +15,7 @@ pub struct Interval {
 
 /// Why two numbers are no interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an operation can't end (at {ended}) before it starts (at {started})")]
+#[error("invalid interval: the end ({ended}) is before the start ({started})")]
 pub struct InvalidInterval {
     started: u64,
     ended: u64,

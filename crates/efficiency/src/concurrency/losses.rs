@@ -15,11 +15,11 @@ pub struct Losses {
     pub queueing: Duration,
     /// A call was on its way to the lane or its answer on the way back; the worker's decoding and encoding are in it.
     pub dispatch: Duration,
-    /// No call waited, for callers were encoding arguments or decoding values.
+    /// No call waited, for callers were encoding arguments or decoding results.
     pub serialization: Duration,
     /// The last calls had all been handed out and ran elsewhere. What no order of calls could avoid is not counted.
     pub stragglers: Duration,
-    /// No call waited: callers gave the pool too little to do.
+    /// No call waited: callers submitted too few calls.
     pub idle: Duration,
     /// A worker could have run and no core was free.
     pub cores: Duration,
@@ -42,14 +42,14 @@ pub struct Loss {
 
 const CAUSES: [(&str, &str); 9] = [
     ("start_up", "workers were not ready yet"),
-    ("queueing", "a lane was free and a call still waited in the pool"),
-    ("dispatch", "calls and answers were on their way"),
-    ("serialization", "callers were encoding arguments or decoding values"),
-    ("stragglers", "the last calls ran elsewhere and nothing was left to do"),
-    ("idle", "callers gave the pool too little to do"),
+    ("queueing", "a call waited in the pool although a call slot was free"),
+    ("dispatch", "calls and results were in transit between host and workers"),
+    ("serialization", "callers were encoding arguments or decoding results"),
+    ("stragglers", "only the last calls were still running, in other call slots"),
+    ("idle", "callers submitted too few calls"),
     ("cores", "workers waited for a free core"),
-    ("gil", "calls of one worker waited for its interpreter"),
-    ("slowed", "calls took longer side by side than alone, though cores were free"),
+    ("gil", "calls in the same worker waited for the GIL"),
+    ("slowed", "calls took longer in parallel than alone although cores were free"),
 ];
 
 impl Losses {

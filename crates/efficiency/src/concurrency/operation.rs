@@ -25,11 +25,11 @@ pub struct Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOperation {
     /// An error of a handler that never began, or a worker that keeps no stamps.
-    #[error("worker {0} gave no stamps: the call did not run there, or the worker does not keep them")]
+    #[error("worker {0} sent no timestamps: the call did not run there, or the worker does not record them")]
     NotRun(WorkerRef),
     /// A worker's stamps are its own word. If they lie outside of the call they are of another clock.
     #[error(
-        "worker {at} stamps a handler from {started} to {ended}, outside of the call, {sent} to {answered}: is its clock CLOCK_MONOTONIC?"
+        "worker {at} reports a handler from {started} to {ended}, outside the call from {sent} to {answered}: its timestamps must use CLOCK_MONOTONIC"
     )]
     OtherClock {
         /// The process that gave the stamps.

@@ -31,13 +31,13 @@ impl Evidence {
 #[serde(rename_all = "snake_case")]
 pub enum Serialized {
     /// Fewer than two operations took any time: there is nothing that could overlap.
-    #[error("nothing to compare: {operations} operations took any time")]
+    #[error("too few operations to compare: only {operations} took any time")]
     TooFew {
         /// How many did.
         operations: usize,
     },
     /// No two were ever in flight together.
-    #[error("operations appear serialized: {operations} operations, never two in flight at one moment")]
+    #[error("operations appear serialized: no two of the {operations} operations overlapped")]
     NoOverlap {
         /// How many took any time.
         operations: usize,

@@ -13,7 +13,7 @@ pub struct Spread {
 
 /// Why three durations are no spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{low:?}, {likely:?} and {high:?} are not in order")]
+#[error("invalid range: {low:?}, {likely:?} and {high:?} are not in ascending order")]
 pub struct InvalidSpread {
     low: Duration,
     likely: Duration,

@@ -37,7 +37,7 @@ pub(in super::super) fn speed_up(plan: &Plan, rows: &[Row]) -> String {
 fn second(plan: &Plan) -> String {
     let least = plan.workers.first().copied().unwrap_or(1);
     let s = if least == 1 { "" } else { "s" };
-    format!("pool {}; calls per second, against {least} worker{s} in the same round", plan.config.name())
+    format!("pool {}; calls per second relative to {least} worker{s} in the same round", plan.config.name())
 }
 
 /// The picture of these points.
@@ -91,11 +91,11 @@ fn legend(page: &mut Page, points: &[Point], cores: f64) {
     let most = points.iter().map(|point| point.workers).max().unwrap_or(1) as f64;
     let machine = format!("the machine's {} core{}", tick(cores), if cores == 1.0 { "" } else { "s" });
     let mut entries: Vec<(&str, Swatch)> = vec![
-        ("measured, the median", |page, x, y| {
+        ("median, measured", |page, x, y| {
             page.line("measured", (x, y), (x + 22.0, y));
             page.put(dot(x + 11.0, y));
         }),
-        ("least to most", |page, x, y| whisker(page, x + 11.0, y - 6.0, y + 6.0)),
+        ("minimum to maximum", |page, x, y| whisker(page, x + 11.0, y - 6.0, y + 6.0)),
         ("ideal", |page, x, y| page.line("ideal", (x, y), (x + 22.0, y))),
     ];
     if cores > 0.0 && cores <= most {
@@ -122,7 +122,7 @@ fn describe(point: &Point) -> String {
     let Spread { least, median, most } = point.speed_up;
     let s = if point.workers == 1 { "" } else { "s" };
     let [least, median, most, ideal] = [least, median, most, point.ideal].map(digits);
-    format!("{} worker{s}: {median} times as much, from {least} to {most}; ideal {ideal}", point.workers)
+    format!("{} worker{s}: {median} times as fast, from {least} to {most}; ideal {ideal}", point.workers)
 }
 
 fn dot(x: f64, y: f64) -> Circle {

@@ -83,7 +83,7 @@ impl<'a> Timeline<'a> {
             self.tracks.iter().take(LANES).flat_map(|track| &track.calls).filter(|call| self.is_seen(call)).count();
         let whole = time(Duration::from_nanos(self.ended - self.begun));
         let lanes = match self.tracks.len() {
-            lanes if lanes > LANES => format!("; the first {LANES} of {lanes} lanes"),
+            lanes if lanes > LANES => format!("; the first {LANES} of {lanes} call slots"),
             _ => String::new(),
         };
         let efficiency = percent(self.run.account.efficiency);
@@ -93,14 +93,14 @@ impl<'a> Timeline<'a> {
         let (length, from) = (self.window.1 - self.window.0, self.window.0 - self.begun);
         let [length, from] = [length, from].map(|nanos| time(Duration::from_nanos(nanos)));
         format!(
-            "a window of {length} from {from} on, of {whole}: {seen} of {all} calls; the run is {efficiency} efficient{lanes}"
+            "{length} starting at {from} of a run of {whole}: {seen} of {all} calls; the run is {efficiency} efficient{lanes}"
         )
     }
 
     fn described(&self) -> String {
         let lanes =
             self.tracks.iter().take(LANES).map(|track| format!("{} {} busy", name(track), percent(self.busy(track))));
-        format!("How busy each lane is: {}", lanes.collect::<Vec<_>>().join(", "))
+        format!("Utilization of each call slot: {}", lanes.collect::<Vec<_>>().join(", "))
     }
 
     fn x(&self) -> Scale {
@@ -199,9 +199,9 @@ fn window((begun, ended): (u64, u64), calls: usize, lanes: usize, start: Tempera
 fn legend(page: &mut Page) {
     let entries: [(&str, Swatch); 4] = [
         ("a call runs", |page, x, y| page.put(rectangle("run", x, y - 6.0, 22.0, 12.0))),
-        ("it, or its answer, is on its way", |page, x, y| page.line("way", (x, y), (x + 22.0, y))),
+        ("a call or its result is in transit", |page, x, y| page.line("way", (x, y), (x + 22.0, y))),
         ("idle", |page, x, y| page.put(rectangle("idle", x, y - 6.0, 22.0, 12.0))),
-        ("how many calls wait for a lane", |page, x, y| page.put(rectangle("wait", x, y - 6.0, 22.0, 12.0))),
+        ("number of calls waiting for a call slot", |page, x, y| page.put(rectangle("wait", x, y - 6.0, 22.0, 12.0))),
     ];
     page.legend(72.0, &entries);
 }
@@ -217,7 +217,7 @@ fn name(track: &Track<'_>) -> String {
 fn describe(call: &Operation) -> String {
     let span = |from: u64, to: u64| time(Duration::from_nanos(to.saturating_sub(from)));
     format!(
-        "{} generation {}: waited {}, ran {}, answered {} later",
+        "{} generation {}: waited {}, ran {}, result received {} later",
         call.at.worker,
         call.at.generation,
         span(call.queued.0, call.sent.0),
