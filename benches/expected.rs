@@ -6,7 +6,7 @@
 use clap::Parser;
 use herder::{
     Pool, PoolConfig,
-    efficiency::{Calibration, Measure, Plan, Report, calculate_expected_performance},
+    efficiency::{Calibration, EfficiencyReport, Measure, Plan, calculate_expected_performance},
 };
 use serde_json::{Value, json};
 use std::{
@@ -83,7 +83,7 @@ async fn series(load: &str, kind: &Kind, runs: usize) {
             account.efficiency,
             lost.0,
             100.0 * lost.1,
-            report.machine.others.unwrap_or(f64::NAN),
+            report.machine.other_load.unwrap_or(f64::NAN),
             report.comparison.map(|comparison| (comparison.speed_up, comparison.verdict)),
         );
     }
@@ -95,9 +95,9 @@ async fn series(load: &str, kind: &Kind, runs: usize) {
 }
 
 /// By how much the parts differ from what was lost, as a share of it.
-fn difference(report: &Report) -> f64 {
+fn difference(report: &EfficiencyReport) -> f64 {
     let account = &report.account;
-    let lost = (account.measured - account.ideal).as_secs_f64() * account.lanes as f64;
+    let lost = (account.measured - account.ideal).as_secs_f64() * account.call_slots as f64;
     (account.losses.total().as_secs_f64() - lost).abs() / lost
 }
 

@@ -52,29 +52,29 @@ pub fn parallel_efficiency(intervals: &[Interval]) -> Option<f64> {
 /// ```
 pub const ENVIRONMENT: Environment = Environment {
     start: Spread::exactly(Duration::from_secs(2)),
-    bridge: Spread::exactly(Duration::from_millis(500)),
-    starting_at_once: 1,
+    app_start: Spread::exactly(Duration::from_millis(500)),
+    parallel_starts: 1,
     call: Spread::exactly(Duration::from_millis(100)),
     worst_call: Duration::from_millis(100),
-    way: Spread::exactly(Duration::ZERO),
-    computes: 0.0,
-    beside: 1.0,
+    overhead: Spread::exactly(Duration::ZERO),
+    cpu_share: 0.0,
+    contention_factor: 1.0,
     cores: 1.0,
-    others: 0.0,
+    other_load: 0.0,
 };
 
 /// What became of a key of the original.
-enum Now {
+enum Replacement {
     /// It has this name.
-    Key(&'static str),
+    Renamed(&'static str),
     /// There is no such key, for this reason.
-    Gone(&'static str),
+    Removed(&'static str),
 }
 
-use Now::{Gone, Key as Is};
+use Replacement::{Removed, Renamed as Is};
 
 /// The original's keys (R53).
-const KEYS: &[(&str, Now)] = &[
+const KEYS: &[(&str, Replacement)] = &[
     ("worker_module", Is("worker_type")),
     ("preferred_worker_type", Is("worker_type")),
     ("session_affinity_enabled", Is("features.session_affinity")),
@@ -94,29 +94,29 @@ const KEYS: &[(&str, Now)] = &[
     ("session_cleanup_interval", Is("sessions.cleanup_interval")),
     ("grace_period", Is("sessions.grace")),
     ("max_restarts", Is("restart.max")),
-    ("max_seconds", Is("restart.within")),
+    ("max_seconds", Is("restart.window")),
     ("python_path", Is("python")),
     ("python_executable", Is("python")),
     ("script_path", Is("app")),
     ("environment", Is("env")),
-    ("enhanced_worker_features", Gone("`features`, with the same three names")),
-    ("pool_lazy", Gone("not supported: workers always start with their pool")),
-    ("max_retries", Gone("`retry.attempts`, which includes the first attempt")),
-    ("failure_threshold", Is("breaker.failures")),
-    ("success_threshold", Is("breaker.successes")),
-    ("half_open_requests", Is("breaker.probes")),
-    ("telemetry_period", Gone("not supported: there are no metrics yet")),
-    ("name", Gone("the name of its table, `[pools.NAME]`")),
-    ("pool_name", Gone("the name of its table, `[pools.NAME]`")),
-    ("pool_mode", Gone("not needed: each table `[pools.NAME]` is a pool")),
-    ("pooling_enabled", Gone("not needed: each table `[pools.NAME]` is a pool")),
+    ("enhanced_worker_features", Removed("`features`, with the same three names")),
+    ("pool_lazy", Removed("not supported: workers always start with their pool")),
+    ("max_retries", Removed("`retry.attempts`, which includes the first attempt")),
+    ("failure_threshold", Is("breaker.failure_threshold")),
+    ("success_threshold", Is("breaker.success_threshold")),
+    ("half_open_requests", Is("breaker.half_open_max_calls")),
+    ("telemetry_period", Removed("not supported: there are no metrics yet")),
+    ("name", Removed("the name of its table, `[pools.NAME]`")),
+    ("pool_name", Removed("the name of its table, `[pools.NAME]`")),
+    ("pool_mode", Removed("not needed: each table `[pools.NAME]` is a pool")),
+    ("pooling_enabled", Removed("not needed: each table `[pools.NAME]` is a pool")),
 ];
 
 /// Returns what the configuration answers to a key of the original; `None` if it is none.
 pub(crate) fn key(name: &str) -> Option<String> {
     KEYS.iter().find(|(old, _)| *old == name).map(|(_, now)| match now {
         Is(key) => format!("DSPex's `{name}` is called `{key}`"),
-        Gone(why) => format!("DSPex's `{name}` is {why}"),
+        Removed(why) => format!("DSPex's `{name}` is {why}"),
     })
 }
 
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn operations_without_length_prove_nothing() {
         let points = intervals(&[(0, 10), (5, 5), (7, 7)]);
-        assert_eq!(verify_concurrent_execution(&points), Err(Serialized::TooFew { operations: 1 }));
+        assert_eq!(verify_concurrent_execution(&points), Err(Serialized::TooFewOperations { operations: 1 }));
         assert!(Interval::new(2, 1).is_err());
         assert_eq!(parallel_efficiency(&intervals(&[(3, 3)])), None);
         assert_eq!(parallel_efficiency(&[]), None);

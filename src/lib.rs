@@ -32,24 +32,24 @@ mod pool;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, ConfigProblem};
 pub use herder_actors::{
-    ActiveFeatures, Affinity, AffinityStats, AppPath, Attempt, AttemptProblem, Attempts, Backoff, Basic, BindError,
-    BindSession, Breaker, BreakerState, BreakerStatus, Cancel, Category, Cause, CleanupStaleSessions, CountedFailures,
-    Counters, Death, Decision, Descriptor, Direction, EndSession, Enhanced, EnvMode, Epoch, Error, ErrorDetail,
-    ErrorId, Execute, ExecuteInSession, Expiry, Features, Fingerprint, Generation, GetBreaker, GetInternalStats,
-    GetPoolName, GetQuarantine, GetRecorder, GetSessionInfo, GetSessionState, GetStats, GetStatus, GetTrail, GetWorker,
-    Health, HealthCheck, IfAbsent, Incident, InternalStats, InvalidConfig, InvalidErrorDetail, InvalidFingerprint,
-    InvalidSessionId, KillWorker, Launch, LeftWorker, ListSessions, ListWorkers, Meta, Now, NumericThreads, OnExpired,
-    OutOfMemory, Outcome, PendingReply, Poison, PoolBuilder, PoolConfig, PoolHealth, PoolName, PoolState,
-    PoolSupervisor, PrepareShutdown, Problem, Queue, QueueStatus, RebindReason, RecordOutcome, RecordedExit,
-    RecordedFrame, RecordedTransition, Recording, ReleasePayload, RemoveWorkerSessions, Reply, Report, ResetBreaker,
-    Restart, Result, Retry, Routed, Routing, SessionAffinity, SessionAffinityActor, SessionId, SessionInfo,
+    ActiveFeatures, Affinity, AffinityStats, AppPath, Attempt, AttemptProblemDetails, Attempts, Backoff, Basic,
+    BindError, BindSession, Breaker, BreakerState, BreakerStatus, Cancel, Category, Cause, CleanupStaleSessions,
+    CountedFailures, Counters, Decision, Descriptor, Direction, EndSession, Enhanced, EnvMode, Epoch, Error,
+    ErrorDetail, ErrorId, Execute, ExecuteInSession, ExitMemory, ExitReport, Expiry, Features, Fingerprint, Generation,
+    GetBreaker, GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo,
+    GetSessionState, GetStats, GetStatus, GetWorker, Health, HealthCheck, HistoryEntry, HistoryState, IfAbsent,
+    Incident, InternalStats, InvalidConfig, InvalidErrorDetail, InvalidFingerprint, InvalidSessionId, KillWorker,
+    Launch, ListSessions, ListWorkers, NumericThreads, OnExpired, OutOfMemory, Outcome, PastSessionEntry, PendingReply,
+    Poison, PoolBuilder, PoolConfig, PoolHealth, PoolName, PoolState, PoolSupervisor, PrepareShutdown, ProcessActivity,
+    QuarantineEntry, Queue, QueueStatus, RebindReason, RecordOutcome, RecordedExit, RecordedFrame, RecordedTransition,
+    Recording, ReleasePayload, RemainingWorker, RemoveWorkerSessions, Reply, ReplyMetadata, ResetBreaker, Restart,
+    Result, Retry, Routed, Routing, SessionAffinity, SessionAffinityActor, SessionHistory, SessionId, SessionInfo,
     SessionPage, SessionState, SessionStatus, Sessions, Severity, Shutdown, ShutdownReport, Stamps, Status, Stop,
-    StopSettings, Strategy, TrackSession, Tracked, Trail, TrailEntry, TrailLife, TrailState, UnbindSession,
-    UpdateSessionActivity, Vitals, WaitReady, Watched, WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics,
-    WorkerRef, WorkerState, WorkerStatus, WorkerType, decide, now, raise_descriptor_limit, reap_orphans, registry,
-    reset_signals, return_large_buffers,
+    StopSettings, Strategy, Timestamp, TrackSession, Tracked, UnbindSession, UpdateSessionActivity, WaitReady,
+    WorkerEntry, WorkerHealth, WorkerId, WorkerInfo, WorkerMetrics, WorkerRef, WorkerState, WorkerStatus, WorkerType,
+    decide, now, raise_descriptor_limit, reap_orphans, registry, reset_signals, return_large_buffers,
 };
 pub use herder_efficiency::{concurrency, performance};
 pub use pool::{Call, Pool, Start, UntilGone};

@@ -10,10 +10,11 @@ pub use start::Start;
 pub(crate) use start::supervised;
 
 use crate::{
-    BreakerStatus, EndSession, Fingerprint, Generation, GetBreaker, GetQuarantine, GetRecorder, GetSessionInfo,
-    GetStatus, GetTrail, HealthCheck, KillWorker, ListSessions, ListWorkers, Outcome, PoolConfig, PoolHealth, PoolName,
-    PrepareShutdown, RecordOutcome, Recording, ReleasePayload, ResetBreaker, Result, SessionInfo, SessionPage,
-    Shutdown, ShutdownReport, Status, Trail, WaitReady, Watched, WorkerId, WorkerInfo, WorkerRef,
+    BreakerStatus, EndSession, Fingerprint, Generation, GetBreaker, GetQuarantine, GetRecorder, GetSessionHistory,
+    GetSessionInfo, GetStatus, HealthCheck, KillWorker, ListSessions, ListWorkers, Outcome, PoolConfig, PoolHealth,
+    PoolName, PrepareShutdown, QuarantineEntry, RecordOutcome, Recording, ReleasePayload, ResetBreaker, Result,
+    SessionHistory, SessionInfo, SessionPage, Shutdown, ShutdownReport, Status, WaitReady, WorkerId, WorkerInfo,
+    WorkerRef,
 };
 use actix::Addr;
 use bytes::Bytes;
@@ -174,8 +175,8 @@ impl Pool {
     ///
     /// # Errors
     /// [`Error::Bind`](crate::Error::Bind) in a pool without session affinity; when the pool is gone.
-    pub async fn why(&self, session: &str) -> Result<Trail> {
-        self.0.client.ask(GetTrail(session.into())).await?
+    pub async fn why(&self, session: &str) -> Result<SessionHistory> {
+        self.0.client.ask(GetSessionHistory(session.into())).await?
     }
 
     /// What is known of a session. Asking does not renew it.
@@ -222,7 +223,7 @@ impl Pool {
     ///
     /// # Errors
     /// When the pool is gone.
-    pub async fn quarantine(&self) -> Result<Vec<Watched>> {
+    pub async fn quarantine(&self) -> Result<Vec<QuarantineEntry>> {
         self.0.client.ask(GetQuarantine).await?
     }
 
@@ -248,6 +249,6 @@ impl Pool {
     /// # Errors
     /// When the pool is gone already.
     pub async fn shutdown(&self, within: Duration) -> Result<ShutdownReport> {
-        self.0.client.ask(Shutdown::within(within)).await?
+        self.0.client.ask(Shutdown::timeout(within)).await?
     }
 }

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use herder::testing::{TestPool, guarded, pool, until};
+use herder::testing::{TestPool, pool, wait_until, with_timeout};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -44,24 +44,26 @@ fn count(of: &str) -> usize {
 
 async fn faults(pool: &TestPool) {
     for how in ["exit", "close", "garbage", "fork"] {
-        guarded(how, pool.call::<Value>("die", &json!({ "how": how }))).await.unwrap_err();
+        with_timeout(how, pool.call::<Value>("die", &json!({ "how": how }))).await.unwrap_err();
     }
     let victim = pool.workers().await.unwrap()[0].process();
     let _ = pool.kill_worker(victim).await;
-    pool.whole("ok").await;
+    pool.wait_healthy("ok").await;
 }
 
 async fn round(number: usize) {
-    let pool = pool(&format!("round{number}"), |fresh| {
-        fresh.file("worker.py", WORKER);
-        fresh.enhanced().app("worker.py:app").build()
+    let pool = pool(&format!("round{number}"), |context| {
+        context.file("worker.py", WORKER);
+        context.enhanced().app("worker.py:app").build()
     })
     .await;
     faults(&pool).await;
     let before = (count("fd"), count("task"));
     faults(&pool).await;
-    until("a pool that is whole has what it had before its faults", async || (count("fd"), count("task")) <= before)
-        .await;
+    wait_until("a pool that is whole has what it had before its faults", async || {
+        (count("fd"), count("task")) <= before
+    })
+    .await;
     pool.end().await;
 }
 
@@ -69,15 +71,15 @@ async fn round(number: usize) {
 #[tokio::test]
 async fn faults_leak_nothing() {
     round(0).await;
-    until("the first pool's thread is gone", async || {
+    wait_until("the first pool's thread is gone", async || {
         fs::read_dir("/proc/self/task").unwrap().flatten().all(|task| is_no_pool(&task))
     })
     .await;
     let (descriptors, threads) = (count("fd"), count("task"));
     for number in 1..4 {
         round(number).await;
-        until("as many descriptors as before", async || count("fd") <= descriptors).await;
-        until("as many threads as before", async || count("task") <= threads).await;
+        wait_until("as many descriptors as before", async || count("fd") <= descriptors).await;
+        wait_until("as many threads as before", async || count("task") <= threads).await;
     }
 }
 

@@ -10,7 +10,7 @@ use crate::pools::steps::{
     affinity_of, answer, answers, bind, count, has_affinity_actor, pid, place, process, sleep_for_ever, status,
     submitted,
 };
-use herder::testing::{TestPool, pool, until};
+use herder::testing::{TestPool, pool, wait_until};
 use herder::{Affinity, Config, Enhanced, Error, Expiry, GetWorker, PoolBuilder, Routing, Sessions};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
@@ -20,11 +20,11 @@ const PLAIN: [&str; 10] =
     ["pid", "id", "generation", "overflow", "state", "health", "in_flight", "window", "queued", "operations"];
 
 pub(crate) async fn basic() -> TestPool {
-    pool("basic", |fresh| fresh.basic().app("herder.demo:app").build()).await
+    pool("basic", |context| context.basic().app("herder.demo:app").build()).await
 }
 
 pub(crate) async fn enhanced(change: impl FnOnce(PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>) -> TestPool {
-    pool("enhanced", |fresh| change(fresh.enhanced().app("herder.demo:app")).build()).await
+    pool("enhanced", |context| change(context.enhanced().app("herder.demo:app")).build()).await
 }
 
 pub(crate) fn keys(value: &Value) -> BTreeSet<&str> {
@@ -45,7 +45,7 @@ async fn basic_workers_have_no_session_affinity() {
     let pool = basic().await;
     has_no_affinity(&pool).await;
     let sleeping = submitted(&pool, [sleep_for_ever(&pool).session("ann")], 1, 0).await;
-    let busy = pool.base().await.into_iter().find(|worker| worker.in_flight == 1).unwrap().process();
+    let busy = pool.base_workers().await.into_iter().find(|worker| worker.in_flight == 1).unwrap().process();
     for affinity in [Affinity::StrictQueue, Affinity::StrictFailFast, Affinity::Hint] {
         let reply = answer(pid(&pool, "ann").affinity(affinity).reply()).await.unwrap();
         assert_eq!(reply.routing, Routing::Unrouted, "{affinity:?} means nothing here");
@@ -57,7 +57,7 @@ async fn basic_workers_have_no_session_affinity() {
     assert!(matches!(&lost, Err(Error::WorkerLost { may_have_run: true, .. })), "{lost:?}");
     assert_eq!(answer(pid(&pool, "ann").reply()).await.unwrap().routing, Routing::Unrouted);
     has_no_affinity(&pool).await;
-    pool.whole("pid").await;
+    pool.wait_healthy("pid").await;
     has_no_affinity(&pool).await;
     pool.end().await;
 }
@@ -148,7 +148,7 @@ async fn feature_isolation_between_pool_types() {
     assert_eq!(count(&enhanced, "ann").await.unwrap(), 5, "lost in the other pool only");
     let bound = affinity_of(&enhanced).send(GetWorker::of("bob")).await.unwrap().unwrap();
     enhanced.kill_worker(bound).await.unwrap();
-    basic.whole("pid").await;
+    basic.wait_healthy("pid").await;
     assert!(answer(pid(&basic, "bob").reply()).await.is_ok(), "a loss of the other pool is not told here");
     assert!(matches!(count(&enhanced, "bob").await, Err(Error::SessionWorkerLost { .. })));
     assert_eq!(basic.session("bob").await.unwrap().unwrap().operations, 4);
@@ -166,14 +166,15 @@ async fn feature_isolation_between_pool_types() {
 async fn expired_sessions_are_automatically_removed() {
     let short = Duration::from_millis(60);
     let sessions = Sessions::new().timeout(short).cleanup_interval(short);
-    let tracked = pool("swept", |fresh| fresh.basic().app("herder.demo:app").sessions(sessions).build()).await;
+    let tracked = pool("swept", |context| context.basic().app("herder.demo:app").sessions(sessions).build()).await;
     let immediate = enhanced(|builder| builder.sessions(sessions.expiry(Expiry::Immediate))).await;
     let two_phase = enhanced(|builder| builder.sessions(sessions.expiry(Expiry::TwoPhase { grace: short }))).await;
     for (pool, begun) in [(tracked, Routing::Unrouted), (immediate, Routing::New), (two_phase, Routing::New)] {
         for session in ["ann", "bob", "eve"] {
             assert_eq!(answer(pid(&pool, session).reply()).await.unwrap().routing, begun);
         }
-        until("the sweep removed them", async || pool.status().await.unwrap().counters.sessions_expired == 3).await;
+        wait_until("the sweep removed them", async || pool.status().await.unwrap().counters.sessions_expired == 3)
+            .await;
         assert_eq!(pool.sessions(0, 100).await.unwrap().sessions, []);
         let shown = &status(&pool).await["session_affinity"];
         if begun == Routing::New {
@@ -191,11 +192,11 @@ async fn expired_sessions_are_automatically_removed() {
 async fn numeric_threads_are_those_of_both_worker_types() {
     for (keys, value) in [("", Some(cores().to_string())), ("numeric_threads = 'unset'", None)] {
         for worker_type in ["basic", "enhanced"] {
-            let pool = pool("threads", |fresh| {
-                fresh.file("app.py", environment::APP);
-                let table = fresh.table(&format!("worker_type = '{worker_type}'\nenv_mode = 'clean'\n{keys}"));
+            let pool = pool("threads", |context| {
+                context.file("app.py", environment::APP);
+                let table = context.table(&format!("worker_type = '{worker_type}'\nenv_mode = 'clean'\n{keys}"));
                 let table = table.replace("herder.demo:app", "app.py:app").replace("pool_size = 2", "pool_size = 1");
-                Ok(Config::from_toml(&table, fresh.dir()).unwrap().pools.remove(0))
+                Ok(Config::from_toml(&table, context.dir()).unwrap().pools.remove(0))
             })
             .await;
             let wanted = environment::all(value.as_deref());

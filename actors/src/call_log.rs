@@ -8,7 +8,7 @@ use crate::{
     events::{EventLog, OneLine},
 };
 use foldhash::fast::FixedState;
-use herder_core::{CallId, Now, PoolName, Routing, SessionId, WorkerRef};
+use herder_core::{CallId, PoolName, Routing, SessionId, Timestamp, WorkerRef};
 use serde::{Serialize, Serializer};
 use std::{
     collections::HashMap,
@@ -105,7 +105,7 @@ impl CallLog {
     }
 
     /// A call failed: counts it, and says whether it is to be logged.
-    pub(crate) fn admit(&self, command: &Arc<str>, error: &Error, now: Now) -> Admission {
+    pub(crate) fn admit(&self, command: &Arc<str>, error: &Error, now: Timestamp) -> Admission {
         self.limiter().admit(command, error.slug(), now)
     }
 
@@ -116,7 +116,7 @@ impl CallLog {
         command: &Arc<str>,
         session: Option<&SessionId>,
         error: &Error,
-        now: Now,
+        now: Timestamp,
     ) -> bool {
         let admission = self.admit(command, error, now);
         let logged = admission.logged();
@@ -139,7 +139,7 @@ impl CallLog {
     }
 
     /// Logs how many failures were left out whose window is over; all of them for `None`.
-    pub(crate) fn log_left_out(&self, now: Option<Now>) {
+    pub(crate) fn log_left_out(&self, now: Option<Timestamp>) {
         for (command, error, left_out) in self.limiter().take_left_out(now) {
             let pool = self.pool.pool.clone();
             self.events.queue(Level::WARN, move || {
@@ -183,7 +183,7 @@ impl PoolStart {
                     error = error.slug(),
                     reason = %OneLine(error),
                     may_have_run = error.may_have_run(),
-                    attempts = error.sent(),
+                    attempts = error.send_count(),
                     left_out = (left_out > 0).then_some(left_out),
                     stack = error.report().and_then(|report| report.stack.as_deref()),
                     stderr = error.report().map(|report| report.stderr_tail.join("\n")).filter(|tail| !tail.is_empty()),
@@ -254,13 +254,13 @@ struct Limiter {
 
 #[derive(Clone, Copy, Debug)]
 struct Window {
-    ends: Now,
+    ends: Timestamp,
     logged: u32,
     left_out: u64,
 }
 
 impl Limiter {
-    fn admit(&mut self, command: &Arc<str>, error: &'static str, now: Now) -> Admission {
+    fn admit(&mut self, command: &Arc<str>, error: &'static str, now: Timestamp) -> Admission {
         let window = self.window(command, error, now);
         if now >= window.ends {
             let left_out = window.left_out;
@@ -275,7 +275,7 @@ impl Limiter {
         if window.left_out == 1 { Admission::FirstLeftOut } else { Admission::LeftOut }
     }
 
-    fn window(&mut self, command: &Arc<str>, error: &'static str, now: Now) -> &mut Window {
+    fn window(&mut self, command: &Arc<str>, error: &'static str, now: Timestamp) -> &mut Window {
         let mut key = (command.clone(), error);
         if self.windows.len() >= COMMANDS && !self.windows.contains_key(&key) {
             self.windows.retain(|_, window| window.ends > now || window.left_out > 0);
@@ -286,7 +286,7 @@ impl Limiter {
         self.windows.entry(key).or_insert(Window { ends: now, logged: 0, left_out: 0 })
     }
 
-    fn take_left_out(&mut self, now: Option<Now>) -> Vec<(Arc<str>, &'static str, u64)> {
+    fn take_left_out(&mut self, now: Option<Timestamp>) -> Vec<(Arc<str>, &'static str, u64)> {
         let due = |window: &Window| window.left_out > 0 && now.is_none_or(|now| now >= window.ends);
         let windows = self.windows.iter_mut().filter(|(_, window)| due(window));
         windows
@@ -299,8 +299,8 @@ impl Limiter {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Now {
-        Now(seconds * 1_000_000_000)
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp(seconds * 1_000_000_000)
     }
 
     /// R38: ten of a command and a kind of error in ten seconds; the next one after that says how many were left out.

@@ -1,7 +1,7 @@
 //! A worker's process as the actors see it: a handle that waits, stops and kills. No pool state.
 
 use herder_core::ExitStatus;
-use herder_process::{Activity, Death, Signal};
+use herder_process::{ExitMemory, ProcessSample, Signal};
 use std::{future::Future, pin::Pin, time::Duration};
 
 /// A process that somebody else started and reaps.
@@ -19,8 +19,8 @@ pub trait ChildHandle: 'static {
     /// The last lines it printed.
     fn output_tail(&self) -> Vec<String>;
     /// What is known of its end beyond the status, once it was reaped.
-    fn death(&self) -> Death {
-        Death::default()
+    fn exit_memory(&self) -> ExitMemory {
+        ExitMemory::default()
     }
     /// [`kill`](Self::kill), but first the process itself gets the signal `ask`, at which it prints its stack, and a short time for
     /// that. The kill comes whatever becomes of the caller.
@@ -38,7 +38,7 @@ pub trait ChildHandle: 'static {
         None
     }
     /// What it did so far, if that can be told.
-    fn activity(&self) -> Option<Activity> {
+    fn sample(&self) -> Option<ProcessSample> {
         None
     }
     /// What it has in main memory now, in bytes, if that can be told.
@@ -69,8 +69,8 @@ impl ChildHandle for herder_process::Child {
         Self::output_tail(self)
     }
 
-    fn death(&self) -> Death {
-        Self::death(self)
+    fn exit_memory(&self) -> ExitMemory {
+        Self::exit_memory(self)
     }
 
     fn kill_with_stack(&self, ask: Signal) {
@@ -85,8 +85,8 @@ impl ChildHandle for herder_process::Child {
         Self::stack(self)
     }
 
-    fn activity(&self) -> Option<Activity> {
-        Self::activity(self)
+    fn sample(&self) -> Option<ProcessSample> {
+        Self::sample(self)
     }
 
     fn resident_bytes(&self) -> Option<u64> {

@@ -91,17 +91,17 @@ impl From<herder_process::SpawnError> for LaunchError {
 }
 
 /// A start on its way.
-pub type Launching = Pin<Box<dyn Future<Output = Result<Launched, LaunchError>>>>;
+pub type LaunchFuture = Pin<Box<dyn Future<Output = Result<Launched, LaunchError>>>>;
 
 /// Starts one process for a slot.
 pub trait Launcher: 'static {
     /// Starts it. Must not block the thread.
-    fn launch(&self, at: WorkerRef) -> Launching;
+    fn launch(&self, at: WorkerRef) -> LaunchFuture;
     /// Is called once, when the pool has started. An implementation may queue log events; it must not call the `tracing` subscriber, which may block.
-    fn announce(&self) {}
+    fn log_warnings(&self) {}
     /// Whether that process answers pings by itself: a clock that a test moves waits for that.
     #[cfg(feature = "testing")]
-    fn answers(&self, at: WorkerRef) -> bool {
+    fn answers_pings(&self, at: WorkerRef) -> bool {
         let _ = at;
         false
     }
@@ -170,7 +170,7 @@ impl Threads {
 }
 
 impl Launcher for ProcessLauncher {
-    fn announce(&self) {
+    fn log_warnings(&self) {
         self.warn_of_stale_venvs();
         let (pool, pool_size) = (self.config.name().clone(), self.config.pool_size());
         let Threads { cores, of_each, variables } = &*self.threads;
@@ -182,7 +182,7 @@ impl Launcher for ProcessLauncher {
         }
     }
 
-    fn launch(&self, at: WorkerRef) -> Launching {
+    fn launch(&self, at: WorkerRef) -> LaunchFuture {
         let (config, packages, threads) = (self.config.clone(), self.packages.clone(), self.threads.clone());
         Box::pin(async move {
             let command = match config.launch() {

@@ -27,10 +27,10 @@ mod recorder;
 pub mod registry;
 mod reply;
 mod session_affinity;
+mod session_history;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod trail;
 mod worker;
 
 pub use call_log::ErrorId;
@@ -45,32 +45,32 @@ pub use config::{
 #[cfg(feature = "http")]
 pub use error::set_error_detail;
 pub use error::{
-    Attempt, AttemptProblem, Attempts, Category, Cause, Decision, Error, ErrorDetail, Incident, InvalidErrorDetail,
-    Problem, Report, Result, Severity, Strategy, decide,
+    Attempt, AttemptProblemDetails, Attempts, Category, Cause, Decision, Error, ErrorDetail, ExitReport, Incident,
+    InvalidErrorDetail, ProblemDetails, Result, Severity, Strategy, decide,
 };
-pub use launcher::{LaunchError, Launched, Launcher, Launching};
+pub use launcher::{LaunchError, LaunchFuture, Launched, Launcher};
 pub use messages::{
     AffinityStats, BindSession, CleanupStaleSessions, EndSession, Execute, ExecuteInSession, GetBreaker,
-    GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionInfo, GetSessionState, GetStats, GetStatus,
-    GetTrail, GetWorker, HealthCheck, InternalStats, KillWorker, LeftWorker, ListSessions, ListWorkers, PoolHealth,
-    PrepareShutdown, RecordOutcome, ReleasePayload, RemoveWorkerSessions, Request, ResetBreaker, SessionStatus,
-    Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
+    GetInternalStats, GetPoolName, GetQuarantine, GetRecorder, GetSessionHistory, GetSessionInfo, GetSessionState,
+    GetStats, GetStatus, GetWorker, HealthCheck, InternalStats, KillWorker, ListSessions, ListWorkers, PoolHealth,
+    PrepareShutdown, RecordOutcome, ReleasePayload, RemainingWorker, RemoveWorkerSessions, Request, ResetBreaker,
+    SessionStatus, Shutdown, ShutdownReport, TrackSession, UnbindSession, UpdateSessionActivity, WaitReady, WorkerInfo,
 };
 #[cfg(feature = "fault-injection")]
 pub use messages::{InjectPanic, InjectStop};
 pub use pool_supervisor::{CallResponse, PoolSupervisor};
 pub use recorder::{Descriptor, Direction, RecordedExit, RecordedFrame, RecordedTransition, Recording};
-pub use reply::{Meta, Reply};
+pub use reply::{Reply, ReplyMetadata};
 pub use session_affinity::SessionAffinityActor;
+pub use session_history::{HistoryEntry, HistoryState, PastSessionEntry, SessionHistory};
 pub use status::{SessionAffinity, Status, WorkerEntry};
-pub use trail::{Trail, TrailEntry, TrailLife, TrailState};
 pub use worker::WorkerActor;
 
 pub use herder_core::{
     BindError, BreakerState, BreakerStatus, Counters, Epoch, Fingerprint, Generation, InvalidFingerprint,
-    InvalidSessionId, Now, Outcome, PoolName, PoolState, QueueStatus, RebindReason, Routing, SessionCall, SessionId,
-    SessionInfo, SessionPage, SessionState, Vitals, Watched, WorkerId, WorkerMetrics, WorkerRef, WorkerState,
-    WorkerStatus,
+    InvalidSessionId, Outcome, PoolName, PoolState, ProcessActivity, QuarantineEntry, QueueStatus, RebindReason,
+    Routing, SessionCall, SessionId, SessionInfo, SessionPage, SessionState, Timestamp, WorkerId, WorkerMetrics,
+    WorkerRef, WorkerState, WorkerStatus,
 };
 /// What [`PoolConfig::settings`] consists of, group by group.
 pub mod settings {
@@ -80,9 +80,9 @@ pub use herder_core::{Features as ActiveFeatures, Health as WorkerHealth};
 #[doc(hidden)]
 pub use herder_process::explain as explain_io_error;
 pub use herder_process::{
-    Activity, Death, OutOfMemory, Signal, raise_descriptor_limit, reap_orphans, reset_signals, return_large_buffers,
-    thread_builder,
+    ExitMemory, OutOfMemory, ProcessSample, Signal, raise_descriptor_limit, reap_orphans, reset_signals,
+    return_large_buffers, thread_builder,
 };
 #[cfg(feature = "census")]
-pub use herder_process::{census, in_fork};
+pub use herder_process::{in_fork, inspect};
 pub use herder_wire::{PayloadError, Stamps, check_json, check_json_object, without_byte_order_mark};

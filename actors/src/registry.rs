@@ -51,9 +51,9 @@ pub struct Registration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registered {
     /// Nobody had it.
-    Fresh,
+    New,
     /// A dead actor's entry was in the way and was evicted.
-    Evicted,
+    ReplacedDead,
 }
 
 /// Gives an actor a name. O(1); never waits for an actor.
@@ -75,7 +75,7 @@ where
     let is_live = Box::new(move || live(&watched).is_some());
     let process = ProcessMark::here();
     names.insert(name.clone(), Entry { instance, process, address: Box::new(weak), is_live });
-    let outcome = if before.is_some() { Registered::Evicted } else { Registered::Fresh };
+    let outcome = if before.is_some() { Registered::ReplacedDead } else { Registered::New };
     Ok((Registration { name, instance }, outcome))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use bytes::Bytes;
-use herder_core::{Generation, Now, Routing, WorkerId};
+use herder_core::{Generation, Routing, Timestamp, WorkerId};
 use herder_wire::Stamps;
 use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Reply {
     /// How often it was sent.
     pub attempts: u32,
     /// When the call was admitted, on the clock that host and worker share.
-    pub admitted: Now,
+    pub admitted: Timestamp,
     /// From admission to the last send.
     pub queued: Duration,
     /// From the last send to the final frame.
@@ -31,7 +31,7 @@ pub struct Reply {
 
 /// A reply's circumstances, as HTTP shows them.
 #[derive(Clone, Debug, Serialize)]
-pub struct Meta {
+pub struct ReplyMetadata {
     /// The slot that answered.
     pub worker: WorkerId,
     /// Which of its processes.
@@ -64,8 +64,8 @@ impl Reply {
     }
 
     /// Its circumstances.
-    pub fn meta(&self) -> Meta {
-        Meta {
+    pub fn metadata(&self) -> ReplyMetadata {
+        ReplyMetadata {
             worker: self.worker,
             generation: self.generation,
             routing: self.routing.as_str(),

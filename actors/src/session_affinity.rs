@@ -2,8 +2,8 @@
 //! supervisor holds for it. It answers for the bindings. These are in the cell: they outlive it, and neither routing nor the sweep asks it. It does not keep the cell: whoever has its address keeps no pool's state.
 
 use crate::{
-    BindSession, Error, GetInternalStats, GetSessionState, GetStats, GetTrail, GetWorker, InternalStats,
-    RemoveWorkerSessions, Result, SessionStatus, Trail, UnbindSession,
+    BindSession, Error, GetInternalStats, GetSessionHistory, GetSessionState, GetStats, GetWorker, InternalStats,
+    RemoveWorkerSessions, Result, SessionHistory, SessionStatus, UnbindSession,
     cell::{Cell, Post, State, WeakCell, with},
     messages::AffinityStats,
 };
@@ -69,9 +69,9 @@ impl Handler<GetWorker> for SessionAffinityActor {
     fn handle(&mut self, message: GetWorker, _: &mut Self::Context) -> Self::Result {
         let session = parse(&message.0)?;
         match self.with(|state| state.ask(|core, now, fx| core.worker_of(now, &session, fx)))? {
-            Lookup::Worker(at) => Ok(at),
+            Lookup::Bound(at) => Ok(at),
             Lookup::Expired => Err(Error::SessionExpired { session }),
-            Lookup::NoAffinity => Err(Error::SessionNotFound { session }),
+            Lookup::NotBound => Err(Error::SessionNotFound { session }),
         }
     }
 }
@@ -125,18 +125,18 @@ impl Handler<GetInternalStats> for SessionAffinityActor {
     }
 }
 
-impl Handler<GetTrail> for SessionAffinityActor {
-    type Result = Result<Trail>;
+impl Handler<GetSessionHistory> for SessionAffinityActor {
+    type Result = Result<SessionHistory>;
 
-    fn handle(&mut self, message: GetTrail, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, message: GetSessionHistory, _: &mut Self::Context) -> Self::Result {
         let session = parse(&message.0)?;
-        self.with(|state| trail(state, session))?
+        self.with(|state| session_history(state, session))?
     }
 }
 
 /// The story of a session.
-pub(crate) fn trail(state: &State, session: SessionId) -> Result<Trail> {
-    state.trail(state.clock().now(), session).ok_or(Error::Bind(BindError::NoAffinity))
+pub(crate) fn session_history(state: &State, session: SessionId) -> Result<SessionHistory> {
+    state.session_history(state.clock().now(), session).ok_or(Error::Bind(BindError::NoAffinity))
 }
 
 fn stats(state: &State) -> Result<AffinityStatus> {

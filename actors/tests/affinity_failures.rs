@@ -33,7 +33,7 @@ fn found(stage: &Stage) -> Option<Addr<SessionAffinityActor>> {
 }
 
 async fn another_than(before: &Addr<SessionAffinityActor>, stage: &Stage) {
-    until("another one has the name", async || found(stage).is_some_and(|now| now != *before)).await;
+    wait_until("another one has the name", async || found(stage).is_some_and(|now| now != *before)).await;
 }
 
 /// It panics once more than it may.
@@ -44,7 +44,7 @@ async fn fails_for_ever(stage: &Stage) {
         another_than(&before, stage).await;
     }
     stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
-    logged(&[&stage.name, "WARN", "failed too often"]).await;
+    wait_for_log(&[&stage.name, "WARN", "failed too often"]).await;
     assert!(found(stage).is_none());
 }
 
@@ -53,10 +53,10 @@ async fn fails_for_ever(stage: &Stage) {
 async fn r4_a_rebuild_keeps_the_actor_and_it_answers_with_the_new_state() {
     let (mut stage, _children) = Stage::serving("rebuilt", 1).await;
     let affinity = stage.affinity();
-    logged(&[&stage.name, "INFO", "session affinity started"]).await;
+    wait_for_log(&[&stage.name, "INFO", "session affinity started"]).await;
     assert_eq!(affinity.send(bind("ann")).await.unwrap().unwrap(), process(1, 1));
     stage.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
-    logged(&[&stage.name, "DEBUG", "session affinity actor uses the rebuilt state"]).await;
+    wait_for_log(&[&stage.name, "DEBUG", "session affinity actor uses the rebuilt state"]).await;
     assert_eq!(found(&stage).as_ref(), Some(&affinity));
     let void = affinity.send(GetWorker::of("ann")).await.unwrap();
     assert!(matches!(void, Err(Error::SessionNotFound { .. })), "{void:?}");
@@ -64,9 +64,9 @@ async fn r4_a_rebuild_keeps_the_actor_and_it_answers_with_the_new_state() {
     stage.whole().await;
     let at = affinity.send(bind("bob")).await.unwrap().unwrap();
     assert_eq!(at, process(1, 2));
-    assert_eq!(stage.in_session("bob", 1).get().await.unwrap().meta().routing, "hit");
+    assert_eq!(stage.in_session("bob", 1).get().await.unwrap().metadata().routing, "hit");
     assert_eq!(affinity.send(GetWorker::of("bob")).await.unwrap().unwrap(), at);
-    assert_eq!(stage.status().await.counters.rebuilt, 1);
+    assert_eq!(stage.status().await.counters.state_rebuilds, 1);
 }
 
 /// R7: it panics while a status waits for its numbers: the status answers without them, and the log says so. The next status
@@ -81,8 +81,8 @@ async fn r7_a_panic_while_a_status_asks() {
     let status = stage.pool().send(GetStatus);
     stage.pool().send(GetPoolName).await.unwrap(); // behind it: the status is handled, and knows this actor
     drop(until_now);
-    assert!(guarded("the status", status).await.unwrap().session_affinity.is_empty());
-    logged(&[&stage.name, "WARN", "session affinity statistics are unavailable"]).await;
+    assert!(with_timeout("the status", status).await.unwrap().session_affinity.is_empty());
+    wait_for_log(&[&stage.name, "WARN", "session affinity statistics are unavailable"]).await;
     another_than(&affinity, &stage).await;
     assert_eq!(stage.status().await.session_affinity.total_sessions(), 1);
     assert_eq!(stage.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 1));
@@ -100,14 +100,14 @@ async fn r29_a_panic_loses_no_binding() {
     let meanwhile = stage.in_session("ann", 2);
     stage.queue_is(1, 1).await;
     peer.answer(wire, "1").await;
-    assert_eq!(before.get().await.unwrap().meta().routing, "hit");
+    assert_eq!(before.get().await.unwrap().metadata().routing, "hit");
     peer.echo().await;
-    assert_eq!(meanwhile.get().await.unwrap().meta().routing, "hit");
+    assert_eq!(meanwhile.get().await.unwrap().metadata().routing, "hit");
     another_than(&affinity, &stage).await;
     assert!(affinity.send(GetStats).await.is_err());
     assert_eq!(stage.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 1));
-    logged(&[&stage.name, "WARN", "started anew; the bindings are still there"]).await;
-    assert_eq!(stage.status().await.counters.rebuilt, 0);
+    wait_for_log(&[&stage.name, "WARN", "started anew; the bindings are still there"]).await;
+    assert_eq!(stage.status().await.counters.state_rebuilds, 0);
 }
 
 /// R16, R29: the one that is started anew goes on sweeping.
@@ -120,13 +120,13 @@ async fn r29_the_next_one_goes_on_sweeping() {
     let numbers = async || stage.affinity().send(GetInternalStats).await.unwrap().unwrap();
     for cleaned in 1..=3 {
         stage.in_session("ann", 1).get().await.unwrap();
-        until("it was swept", async || numbers().await.sessions_cleaned == cleaned).await;
+        wait_until("it was swept", async || numbers().await.sessions_cleaned == cleaned).await;
         let before = stage.affinity();
         stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
         another_than(&before, &stage).await;
     }
     let before = numbers().await.cleanup_runs;
-    until("it sweeps", async || numbers().await.cleanup_runs > before).await;
+    wait_until("it sweeps", async || numbers().await.cleanup_runs > before).await;
 }
 
 /// R7, R29: one that fails for ever stays down: `{}` in the status, which answers, and calls go on.
@@ -136,7 +136,7 @@ async fn r7_one_that_fails_for_ever() {
     stage.affinity().send(bind("ann")).await.unwrap().unwrap();
     fails_for_ever(&stage).await;
     assert!(stage.pool().send(GetStatus).await.unwrap().session_affinity.is_empty());
-    assert_eq!(stage.in_session("ann", 1).get().await.unwrap().meta().routing, "hit");
+    assert_eq!(stage.in_session("ann", 1).get().await.unwrap().metadata().routing, "hit");
 }
 
 /// R7, R16: when none is left the pool goes on sweeping: a session that nobody reads again goes, and the next call begins it anew.
@@ -147,9 +147,9 @@ async fn r7_without_one_sessions_still_expire() {
     let (stage, peer) = Stage::one(enhanced(&fresh("unswept")).sessions(sessions).build().unwrap()).await;
     peer.serve();
     fails_for_ever(&stage).await;
-    assert_eq!(stage.in_session("ann", 1).get().await.unwrap().meta().routing, "new");
-    until("it is swept", async || stage.status().await.counters.sessions_expired == 1).await;
-    assert_eq!(stage.in_session("ann", 2).get().await.unwrap().meta().routing, "new");
+    assert_eq!(stage.in_session("ann", 1).get().await.unwrap().metadata().routing, "new");
+    wait_until("it is swept", async || stage.status().await.counters.sessions_expired == 1).await;
+    assert_eq!(stage.in_session("ann", 2).get().await.unwrap().metadata().routing, "new");
 }
 
 /// R29: a panic of the affinity actor that the supervisor has not heard of is not forgotten when the supervisor panics too.

@@ -3,7 +3,7 @@
 use crate::stage::{Stage, echo, value};
 use herder_actors::{
     Error, Execute, Request, Shutdown,
-    testing::{ExitStatus, HANGING, guarded, logged},
+    testing::{ExitStatus, HANG_TIMEOUT, wait_for_log, with_timeout},
 };
 use serde_json::json;
 use std::{
@@ -52,7 +52,7 @@ async fn r40_a_subscriber_that_blocks_holds_up_no_call_and_no_deadline() {
     let (release, released) = mpsc::channel();
     let _guard = tracing::subscriber::set_default(Blocking { reached: reached.clone(), released: released.into() });
     let (mut stage, mut peer) = Stage::enhanced("blocking").await;
-    guarded("an event", reached.notified()).await; // from here on the subscriber blocks
+    with_timeout("an event", reached.notified()).await; // from here on the subscriber blocks
     for number in 1..3 {
         let unknown = stage.execute(Execute::new("nothing", &json!({})));
         assert_eq!(unknown.get().await.unwrap_err().slug(), "unknown-command");
@@ -62,7 +62,7 @@ async fn r40_a_subscriber_that_blocks_holds_up_no_call_and_no_deadline() {
     }
     let mut late = Request::typed("echo", &json!({ "n": 3 }));
     late.timeout(Some(Duration::from_millis(20)));
-    let late = guarded("its deadline", stage.client.call(late)).await.unwrap_err();
+    let late = with_timeout("its deadline", stage.client.call(late)).await.unwrap_err();
     assert!(matches!(late, Error::DeadlineExceeded { .. }), "{late:?}");
     peer.exit(ExitStatus::Code(3));
     peer = stage.launches.next().await.ready().await;
@@ -71,8 +71,8 @@ async fn r40_a_subscriber_that_blocks_holds_up_no_call_and_no_deadline() {
     assert_eq!(value(running.get().await)["n"], 4);
     assert_eq!(stage.status().await.counters.ok, 3, "the state was not rebuilt");
     peer.serve();
-    let shutdown = stage.pool().send(Shutdown::within(HANGING));
-    guarded("the shutdown", shutdown).await.unwrap().unwrap();
+    let shutdown = stage.pool().send(Shutdown::timeout(HANG_TIMEOUT));
+    with_timeout("the shutdown", shutdown).await.unwrap().unwrap();
     drop(release); // it blocked until now
 }
 
@@ -127,5 +127,5 @@ async fn r38_calls_that_end_with_their_pool_are_logged() {
     stage.pool().do_send(echo(1)); // who awaits the answer would keep the pool
     peer.call().await;
     drop(stage);
-    logged(&["INFO", &name, "call refused", "error=pool-closed", "command=echo"]).await;
+    wait_for_log(&["INFO", &name, "call refused", "error=pool-closed", "command=echo"]).await;
 }

@@ -2,7 +2,7 @@
 
 use crate::stage::*;
 use herder_actors::testing::*;
-use herder_actors::{ChildHandle, Error, Health, Signal, Status, Vitals, WorkerHealth};
+use herder_actors::{ChildHandle, Error, Health, ProcessActivity, Signal, Status, WorkerHealth};
 use herder_core::ExitStatus;
 use herder_wire::{WorkerHello, WorkerMessage};
 use std::{num::NonZeroU8, time::Duration};
@@ -13,35 +13,39 @@ async fn pinged(
     hint: &str,
     does: impl FnOnce(&ScriptedChild),
     hello: impl FnOnce(WorkerHello) -> WorkerHello,
-) -> (Stage, Peer, Answer) {
+) -> (Stage, FakeWorker, Answer) {
     let quick = Duration::from_millis(5);
     let health = Health::new().interval(quick).timeout(quick).failures(1);
     let mut stage = Stage::start(enhanced(&fresh(hint)).health(health).build().unwrap());
     let mut peer = stage.launches.next().await;
     does(&peer.child);
     let itself = WorkerHello { pid: peer.child.pid(), ..herder_actors::testing::hello() };
-    peer.greet_as(hello(itself)).await;
+    peer.handshake_with(hello(itself)).await;
     let answer = stage.execute(echo(1));
     stage.queue_is(0, 1).await;
-    peer.calls.say(&WorkerMessage::Ready(ready())).await;
+    peer.calls.send(&WorkerMessage::Ready(ready())).await;
     (stage, peer, answer)
 }
 
-fn silent(status: &Status) -> Option<Vitals> {
-    status.workers[0].status.silent
+fn unresponsive(status: &Status) -> Option<ProcessActivity> {
+    status.workers[0].status.unresponsive
 }
 
 /// R26: a worker that computes for a call and answers no ping is shown so, healthy, and told of once; it is ended once it does nothing.
 #[actix::test]
 async fn r26_a_worker_that_computes_is_not_ended() {
-    let (mut stage, mut peer, answer) = pinged("bound", |child| child.vitals(Vitals::Computing), |hello| hello).await;
+    let (mut stage, mut peer, answer) =
+        pinged("bound", |child| child.set_activity(ProcessActivity::Computing), |hello| hello).await;
     let call = peer.call().await;
-    until("it is seen to compute", async || silent(&stage.status().await) == Some(Vitals::Computing)).await;
-    logged(&[&stage.name, "C code holds the GIL"]).await;
+    wait_until("it is seen to compute", async || {
+        unresponsive(&stage.status().await) == Some(ProcessActivity::Computing)
+    })
+    .await;
+    wait_for_log(&[&stage.name, "C code holds the GIL"]).await;
     assert_eq!(stage.status().await.workers[0].status.health, WorkerHealth::Healthy);
     peer.answer(call.wire, "1").await;
     assert_eq!(value(answer.get().await), 1);
-    peer.child.vitals(Vitals::Idle);
+    peer.child.set_activity(ProcessActivity::Idle);
     peer.child.stopped().await;
     peer.exit(ExitStatus::Signal(15));
     stage.launches.next().await.ready().await.serve();
@@ -51,12 +55,15 @@ async fn r26_a_worker_that_computes_is_not_ended() {
 #[actix::test]
 async fn r26_a_worker_that_waits_for_a_processor_is_not_ended() {
     let starved = |child: &ScriptedChild| {
-        child.vitals(Vitals::Idle);
-        child.runnable(true);
+        child.set_activity(ProcessActivity::Idle);
+        child.set_runnable(true);
     };
     let (stage, mut peer, answer) = pinged("starved", starved, |hello| hello).await;
     let call = peer.call().await;
-    until("it is seen to compute", async || silent(&stage.status().await) == Some(Vitals::Computing)).await;
+    wait_until("it is seen to compute", async || {
+        unresponsive(&stage.status().await) == Some(ProcessActivity::Computing)
+    })
+    .await;
     peer.answer(call.wire, "1").await;
     assert_eq!(value(answer.get().await), 1);
     peer.serve();
@@ -66,12 +73,15 @@ async fn r26_a_worker_that_waits_for_a_processor_is_not_ended() {
 #[actix::test]
 async fn r26_a_stopped_worker_is_named_so() {
     let signal = NonZeroU8::new(10);
-    let (mut stage, peer, answer) =
-        pinged("stopped", |child| child.vitals(Vitals::Stopped), |hello| WorkerHello { stack_signal: signal, ..hello })
-            .await;
+    let (mut stage, peer, answer) = pinged(
+        "stopped",
+        |child| child.set_activity(ProcessActivity::Stopped),
+        |hello| WorkerHello { stack_signal: signal, ..hello },
+    )
+    .await;
     assert_eq!(peer.child.stopped().await.1, Duration::ZERO, "no wait between SIGTERM and SIGKILL");
-    assert_eq!(peer.child.asked(), None);
-    logged(&[&stage.name, "missed a ping", "found=stopped"]).await;
+    assert_eq!(peer.child.stack_signal(), None);
+    wait_for_log(&[&stage.name, "missed a ping", "found=stopped"]).await;
     peer.exit(ExitStatus::Signal(9));
     let outcome = answer.get().await;
     let text = outcome.as_ref().map_or_else(Error::to_string, |reply| format!("{reply:?}"));
@@ -93,7 +103,7 @@ async fn r26_who_is_asked_for_its_stack() {
     for (hint, stack_signal, is_itself, asked) in cases {
         let (mut stage, peer, answer) = pinged(
             hint,
-            |child| child.vitals(Vitals::Idle),
+            |child| child.set_activity(ProcessActivity::Idle),
             |hello| {
                 let pid = hello.pid + u32::from(!is_itself);
                 WorkerHello { stack_signal, pid, ..hello }
@@ -101,7 +111,7 @@ async fn r26_who_is_asked_for_its_stack() {
         )
         .await;
         assert_eq!(peer.child.stopped().await.1, Duration::ZERO, "{hint}: it has not read that SIGTERM may end it");
-        assert_eq!(peer.child.asked(), asked, "{hint}");
+        assert_eq!(peer.child.stack_signal(), asked, "{hint}");
         peer.exit(ExitStatus::Signal(15));
         let Err(Error::WorkerLost { report, .. }) = answer.get().await else { panic!("{hint}: it was to be lost") };
         assert_eq!(report.stack.as_deref(), asked.map(|_| "Current thread"), "{hint}");

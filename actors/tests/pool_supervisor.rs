@@ -49,15 +49,15 @@ async fn r26_health_is_not_constant() {
     assert!(health(&stage).await.healthy);
     let running = stage.execute(echo(1));
     let wire = peer.call().await.wire;
-    let stopping = actix_rt::spawn(stage.pool().send(Shutdown::within(HANGING)));
-    until("it drains", async || health(&stage).await.state == PoolState::Draining).await;
+    let stopping = actix_rt::spawn(stage.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
+    wait_until("it drains", async || health(&stage).await.state == PoolState::Draining).await;
     assert!(!health(&stage).await.healthy);
     assert!(matches!(stage.execute(echo(2)).get().await, Err(Error::PoolClosed { may_have_run: false, .. })));
     peer.answer(wire, "1").await;
     assert_eq!(value(running.get().await), 1, "what was admitted is finished");
     peer.serve();
-    let report = guarded("the shutdown", stopping).await.unwrap().unwrap().unwrap();
-    assert_eq!((report.pool.as_str(), report.counters.ok, report.cut_off), (&*stage.name, 1, 0));
+    let report = with_timeout("the shutdown", stopping).await.unwrap().unwrap().unwrap();
+    assert_eq!((report.pool.as_str(), report.counters.ok, report.aborted_calls), (&*stage.name, 1, 0));
 }
 
 /// R22: sessions are tracked, renewed, shown, listed, ended.
@@ -75,7 +75,7 @@ async fn r22_sessions_of_a_basic_pool() {
     stage.queue_is(1, 0).await;
     assert_eq!(info("bob").await.unwrap().pending, 1);
     peer.echo().await;
-    assert_eq!(answer.get().await.unwrap().meta().routing, "unrouted");
+    assert_eq!(answer.get().await.unwrap().metadata().routing, "unrouted");
     assert_eq!(info("bob").await.unwrap().operations, 1);
     let page = async |cursor, limit| {
         let page = pool.send(ListSessions { cursor, limit }).await.unwrap().unwrap();
@@ -91,10 +91,10 @@ async fn r22_sessions_of_a_basic_pool() {
 /// R22: stale sessions are cleaned up when somebody asks.
 #[actix::test]
 async fn r22_stale_sessions() {
-    let sessions = Sessions::new().timeout(Duration::from_millis(1)).cleanup_interval(HANGING).max(1);
+    let sessions = Sessions::new().timeout(Duration::from_millis(1)).cleanup_interval(HANG_TIMEOUT).max(1);
     let (stage, _peer) = Stage::one(basic(&fresh("stale")).sessions(sessions).build().unwrap()).await;
     stage.pool().send(TrackSession("ann".into())).await.unwrap().unwrap();
-    until("it is cleaned up", async || stage.pool().send(CleanupStaleSessions).await.unwrap().unwrap() == 1).await;
+    wait_until("it is cleaned up", async || stage.pool().send(CleanupStaleSessions).await.unwrap().unwrap() == 1).await;
     assert_eq!(stage.status().await.active_sessions, 0);
     stage.pool().send(TrackSession("bob".into())).await.unwrap().unwrap();
 }
@@ -123,7 +123,7 @@ async fn calls_that_can_not_be() {
 #[actix::test]
 async fn r35_a_caller_that_leaves() {
     let (stage, mut peer) = Stage::basic("leaves").await;
-    let cancelled = async |peer: &mut Peer, call| {
+    let cancelled = async |peer: &mut FakeWorker, call| {
         let Some(HostMessage::Cancel { wire, interrupt: false }) = peer.control.next().await else { panic!() };
         assert_eq!(wire, call);
         peer.answer(wire, "0").await;
@@ -143,17 +143,17 @@ async fn r35_a_caller_that_leaves() {
     assert_eq!(&*call.payload, br#"{"n":4}"#, "those that waited never ran");
     drop(by_handle);
     cancelled(&mut peer, call.wire).await;
-    until("all are counted", async || stage.status().await.counters.abandoned == 4).await;
+    wait_until("all are counted", async || stage.status().await.counters.abandoned == 4).await;
     let last = stage.call(5);
     peer.echo().await;
-    drop(guarded("the answer", last).await.unwrap());
+    drop(with_timeout("the answer", last).await.unwrap());
     assert_eq!(stage.status().await.counters.abandoned, 4, "one that was answered is not cancelled");
 }
 
 /// The gate refuses on the caller's own thread, before the pool has seen anything, and lets in again what has room.
 #[actix::test]
 async fn the_gate_refuses_at_once() {
-    let config = basic(&fresh("gate")).queue(Queue::new().limit(2).timeout(HANGING)).build().unwrap();
+    let config = basic(&fresh("gate")).queue(Queue::new().limit(2).timeout(HANG_TIMEOUT)).build().unwrap();
     let (stage, mut peer) = Stage::one(config).await;
     let mut inside: Vec<PendingReply> = (0..3).map(|n| stage.call(n)).collect(); // one slot, two places in the queue
     let mut refused = stage.call(3);
@@ -161,18 +161,18 @@ async fn the_gate_refuses_at_once() {
     let now = std::pin::Pin::new(&mut refused).poll(&mut context);
     assert!(matches!(now, Poll::Ready(Err(Error::QueueFull { limit: 2 }))), "without a turn of the arbiter: {now:?}");
     peer.echo().await;
-    guarded("the first answer", inside.remove(0)).await.unwrap();
+    with_timeout("the first answer", inside.remove(0)).await.unwrap();
     inside.push(stage.call(4));
     for pending in inside {
         peer.echo().await;
-        guarded("an answer", pending).await.unwrap();
+        with_timeout("an answer", pending).await.unwrap();
     }
 }
 
 /// R36: a thread that floods the pool with calls gets each answered once, and what the pool does besides goes on meanwhile.
 #[actix::test]
 async fn r36_a_flood_from_another_thread() {
-    let patient = Queue::new().limit(20_000).timeout(HANGING).shed(false); // how long each takes is the machine's affair
+    let patient = Queue::new().limit(20_000).timeout(HANG_TIMEOUT).shed(false); // how long each takes is the machine's affair
     let config = basic(&fresh("flood")).queue(patient).build().unwrap();
     let (stage, peer) = Stage::one(config).await;
     peer.serve();
@@ -181,9 +181,9 @@ async fn r36_a_flood_from_another_thread() {
         let request = |n: u64| herder_actors::Request::typed("echo", &json!({ "n": n }));
         (0..5000).map(|n| client.call(request(n))).collect::<Vec<_>>()
     });
-    until("the flood is over", async || flood.is_finished()).await;
+    wait_until("the flood is over", async || flood.is_finished()).await;
     for (pending, n) in flood.join().unwrap().into_iter().zip(0_u64..) {
-        assert_eq!(value(guarded("an answer", pending).await), json!({ "n": n }));
+        assert_eq!(value(with_timeout("an answer", pending).await), json!({ "n": n }));
     }
     assert_eq!(stage.status().await.counters.ok, 5000);
 }
@@ -192,7 +192,7 @@ async fn r36_a_flood_from_another_thread() {
 #[actix::test]
 async fn kill_worker() {
     let (mut stage, peer) = Stage::basic("kill").await;
-    peer.child.stubborn(true);
+    peer.child.ignore_sigkill(true);
     for wrong in [process(1, 2), process(1, 0), process(2, 1), process(0, 1)] {
         let error = stage.pool().send(KillWorker(wrong)).await.unwrap().unwrap_err();
         assert!(matches!(error, Error::NoSuchWorker { .. }), "{error:?}");
@@ -203,11 +203,11 @@ async fn kill_worker() {
     assert!(twice.iter().all(|kill| !kill.is_finished()), "its end is awaited");
     peer.child.exit(ExitStatus::Signal(9));
     for kill in twice {
-        guarded("the kill", kill).await.unwrap().unwrap().unwrap();
+        with_timeout("the kill", kill).await.unwrap().unwrap().unwrap();
     }
     assert!(stage.pool().send(KillWorker(process(1, 1))).await.unwrap().is_err());
     let starting = stage.launches.next().await; // a worker that is not ready can be killed too
-    guarded("the kill", stage.pool().send(KillWorker(starting.at))).await.unwrap().unwrap();
+    with_timeout("the kill", stage.pool().send(KillWorker(starting.at))).await.unwrap().unwrap();
     stage.serve(1).await;
     stage.whole().await;
 }
@@ -254,25 +254,25 @@ async fn r20_a_sessions_worker_dies() {
     let after = stage.in_session("ann", 4);
     let again = peer.echo().await.session.unwrap();
     assert!(again.1 > first.1, "another life of the session");
-    let meta = after.get().await.unwrap().meta();
+    let meta = after.get().await.unwrap().metadata();
     assert_eq!((meta.routing, meta.why), ("rebound", Some("worker_lost")));
 }
 
 /// R28: too many failed starts: the pool has failed, every answer has the last start error, and a probe brings it back.
 #[actix::test]
 async fn r28_a_pool_that_failed_says_why() {
-    let (peers, launches) = Peers::new();
+    let (peers, launches) = FakeWorkers::new();
     let how = peers.clone();
-    how.launch(Launch::Fails);
+    how.set_outcome(LaunchOutcome::NotFound);
     let quick = Duration::from_millis(1);
     let restart = Restart::new().max(2).backoff(quick).max_backoff(quick).cooldown(Duration::from_millis(50));
     let mut stage = Stage::with(basic(&fresh("failed")).restart(restart).build().unwrap(), peers, launches);
-    until("it failed", async || stage.status().await.state == PoolState::Failed).await;
+    wait_until("it failed", async || stage.status().await.state == PoolState::Failed).await;
     let refused = stage.execute(echo(1)).get().await.unwrap_err();
     assert!(refused.to_string().contains("there is no such program"), "{refused}");
     assert!(stage.pool().send(WaitReady).await.unwrap().unwrap_err().to_string().contains("no such program"));
-    logged(&[&stage.name, "ERROR", "pool failed"]).await;
-    how.launch(Launch::Ok);
+    wait_for_log(&[&stage.name, "ERROR", "pool failed"]).await;
+    how.set_outcome(LaunchOutcome::Ok);
     stage.serve(1).await;
     stage.whole().await;
     stage.execute(echo(1)).get().await.unwrap();
@@ -286,25 +286,25 @@ async fn shutdown_at_any_time() {
     let starting = stage.launches.next().await;
     let ready = actix_rt::spawn(stage.pool().send(WaitReady));
     stage.status().await;
-    let twice = [1, 2].map(|_| actix_rt::spawn(stage.pool().send(Shutdown::within(HANGING))));
+    let twice = [1, 2].map(|_| actix_rt::spawn(stage.pool().send(Shutdown::timeout(HANG_TIMEOUT))));
     assert!(matches!(
-        guarded("that", ready).await.unwrap().unwrap(),
+        with_timeout("that", ready).await.unwrap().unwrap(),
         Err(Error::PoolClosed { may_have_run: false, .. })
     ));
     starting.serve();
     for stopped in twice {
-        guarded("the shutdown", stopped).await.unwrap().unwrap().unwrap();
+        with_timeout("the shutdown", stopped).await.unwrap().unwrap().unwrap();
     }
-    until("the actor is gone", async || !stage.pool().connected()).await;
+    wait_until("the actor is gone", async || !stage.pool().connected()).await;
     assert!(matches!(stage.call(1).await, Err(Error::PoolClosed { may_have_run: false, .. })));
 
-    let (peers, launches) = Peers::new();
+    let (peers, launches) = FakeWorkers::new();
     let how = peers.clone();
-    how.launch(Launch::Fails);
+    how.set_outcome(LaunchOutcome::NotFound);
     let restart = Restart::new().max(1).backoff(Duration::from_millis(1)).max_backoff(Duration::from_millis(1));
     let stage = Stage::with(basic(&fresh("failed")).restart(restart).build().unwrap(), peers, launches);
-    until("it failed", async || stage.status().await.state == PoolState::Failed).await;
-    guarded("the shutdown", stage.pool().send(Shutdown::within(HANGING))).await.unwrap().unwrap();
+    wait_until("it failed", async || stage.status().await.state == PoolState::Failed).await;
+    with_timeout("the shutdown", stage.pool().send(Shutdown::timeout(HANG_TIMEOUT))).await.unwrap().unwrap();
 }
 
 /// R30: a worker that is loading its application ends on SIGTERM only once it has read the shutdown, and it reads the control descriptor
@@ -314,16 +314,16 @@ async fn r30_a_worker_that_was_told_to_stop_before_its_hello_hears_it_at_once() 
     for control in [true, false] {
         let mut stage = Stage::start(basic(&fresh("told_early")).build().unwrap());
         let mut starting = stage.launches.next().await;
-        let stopped = actix_rt::spawn(stage.pool().send(Shutdown::within(HANGING)));
+        let stopped = actix_rt::spawn(stage.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
         starting.child.stopped().await;
-        starting.greet_as(WorkerHello { control, ..hello() }).await;
+        starting.handshake_with(WorkerHello { control, ..hello() }).await;
         assert!(matches!(starting.calls.next().await, Some(HostMessage::Shutdown)));
         if control {
             assert!(matches!(starting.control.next().await, Some(HostMessage::Shutdown)));
         }
         let (child, mut unread) = (starting.child.clone(), starting.control);
         child.exit(ExitStatus::Code(0));
-        guarded("the shutdown", stopped).await.unwrap().unwrap().unwrap();
+        with_timeout("the shutdown", stopped).await.unwrap().unwrap().unwrap();
         assert!(unread.next().await.is_none(), "nothing more, or nothing at all where it is not served");
     }
 }
@@ -338,46 +338,46 @@ async fn r30_the_end_of_patience() {
     stage.whole().await;
     let running = stage.execute(echo(1));
     busy.call().await;
-    let stopped = actix_rt::spawn(stage.pool().send(Shutdown::within(Duration::ZERO)));
+    let stopped = actix_rt::spawn(stage.pool().send(Shutdown::timeout(Duration::ZERO)));
     assert!(matches!(running.get().await, Err(Error::PoolClosed { may_have_run: true, .. })));
     busy.child.killed().await;
     assert_eq!(idle.child.stopped().await, (Duration::from_secs(3), Duration::from_secs(2)));
     assert!(!idle.child.was_killed() && !stopped.is_finished());
     idle.serve();
-    let report = guarded("the shutdown", stopped).await.unwrap().unwrap().unwrap();
-    assert_eq!(report.cut_off, 1);
+    let report = with_timeout("the shutdown", stopped).await.unwrap().unwrap().unwrap();
+    assert_eq!(report.aborted_calls, 1);
 }
 
 /// R30: a launcher that never returns, and a process that SIGKILL does not end, keep no shutdown: the report comes when the time to
 /// end is up, and names both.
 #[actix::test]
 async fn r30_a_shutdown_reports_what_does_not_end() {
-    let (clock, second) = (Clock::new(), Duration::from_secs(1));
+    let (clock, second) = (VirtualClock::new(), Duration::from_secs(1));
     let stop = Stop::new().grace(second).term(second);
     let config = basic(&fresh("left")).pool_size(2).start_timeout(3600 * second).stop(stop).build().unwrap();
-    let (peers, launches) = Peers::new();
+    let (peers, launches) = FakeWorkers::new();
     let (how, name) = (peers.clone(), config.name().to_string());
-    let client = PoolClient::start(PoolSupervisor::with_launcher(config, peers).on_clock(clock.clone()));
+    let client = PoolClient::start(PoolSupervisor::with_launcher(config, peers).with_clock(clock.clone()));
     let mut stage = Stage { client, launches, name };
     let stubborn = stage.launches.next().await.ready().await;
-    stubborn.child.stubborn(true);
+    stubborn.child.ignore_sigkill(true);
     let other = stage.launches.next().await;
-    how.launch(Launch::Later);
+    how.set_outcome(LaunchOutcome::Deferred);
     other.child.exit(ExitStatus::Code(1));
-    until("its end is noticed", async || stage.status().await.counters.exits == 1).await;
+    wait_until("its end is noticed", async || stage.status().await.counters.exits == 1).await;
     clock.advance(second).await; // its backoff
     let hung = stage.launches.next().await;
-    let stopped = actix_rt::spawn(stage.pool().send(Shutdown::within(second)));
+    let stopped = actix_rt::spawn(stage.pool().send(Shutdown::timeout(second)));
     stubborn.child.stopped().await;
     clock.advance(2 * second).await;
     assert!(!stopped.is_finished(), "both have their time");
     clock.advance(second).await;
-    let report = guarded("the shutdown", stopped).await.unwrap().unwrap().unwrap();
-    let left: Vec<_> = report.left.iter().map(|left| (left.id.0, left.generation.0, left.pid)).collect();
+    let report = with_timeout("the shutdown", stopped).await.unwrap().unwrap().unwrap();
+    let left: Vec<_> = report.still_running.iter().map(|left| (left.id.0, left.generation.0, left.pid)).collect();
     assert_eq!(left, [(1, 1, Some(stubborn.child.pid())), (2, 2, None)]);
     assert!(report.to_string().ends_with("w2.2 (its start has not completed)"), "{report}");
-    logged(&[report.pool.as_str(), "WARN", "has not exited"]).await;
-    how.spawned();
+    wait_for_log(&[report.pool.as_str(), "WARN", "has not exited"]).await;
+    how.complete_launch();
     hung.child.killed().await;
 }
 
@@ -385,18 +385,18 @@ async fn r30_a_shutdown_reports_what_does_not_end() {
 /// the slot is filled by the next start, and what comes of the first is killed.
 #[actix::test]
 async fn r28_a_launcher_that_never_returns_has_failed() {
-    let (peers, launches) = Peers::new();
+    let (peers, launches) = FakeWorkers::new();
     let how = peers.clone();
-    how.launch(Launch::Later);
+    how.set_outcome(LaunchOutcome::Deferred);
     let config = basic(&fresh("hung")).start_timeout(Duration::from_millis(20)).build().unwrap();
     let mut stage = Stage::with(config, peers, launches);
     let hung = stage.launches.next().await;
     let kill = actix_rt::spawn(stage.pool().send(KillWorker(hung.at)));
-    let error = guarded("readiness", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+    let error = with_timeout("readiness", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("its launcher did not return within 20ms"), "{error}");
-    let _ = guarded("the kill", kill).await.unwrap().unwrap();
-    how.launch(Launch::Ok);
-    how.spawned();
+    let _ = with_timeout("the kill", kill).await.unwrap().unwrap();
+    how.set_outcome(LaunchOutcome::Ok);
+    how.complete_launch();
     hung.child.killed().await;
     let later = stage.launches.next().await;
     assert!(later.at.worker == hung.at.worker && later.at.generation > hung.at.generation);
@@ -421,9 +421,9 @@ async fn r29_a_panic_of_the_supervisor_is_survived() {
         for answer in by_message {
             assert!(is_internal(&answer.get().await));
         }
-        assert!(is_internal(&guarded("an answer", by_handle).await));
+        assert!(is_internal(&with_timeout("an answer", by_handle).await));
         child.killed().await;
-        logged(&[&stage.name, "ERROR", "was rebuilt", "injected"]).await;
+        wait_for_log(&[&stage.name, "ERROR", "was rebuilt", "injected"]).await;
 
         let mut peer = stage.launches.next().await.ready().await;
         assert_eq!(peer.at, process(1, 2), "no generation twice");
@@ -435,24 +435,24 @@ async fn r29_a_panic_of_the_supervisor_is_survived() {
         assert_eq!(again.get().await.unwrap().generation, process(1, 2).generation, "once");
         assert_eq!(stage.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 2));
         let status = stage.status().await;
-        assert_eq!((status.counters.rebuilt, status.queue.in_flight, status.queue.waiting), (1, 0, 0));
+        assert_eq!((status.counters.state_rebuilds, status.queue.in_flight, status.queue.waiting), (1, 0, 0));
     }
 }
 
 /// R29: a panic while a process is spawned leaves no process behind and loses no start.
 #[actix::test]
 async fn r29_a_panic_while_a_process_is_spawned() {
-    let (peers, launches) = Peers::new();
+    let (peers, launches) = FakeWorkers::new();
     let how = peers.clone();
-    how.launch(Launch::Later);
+    how.set_outcome(LaunchOutcome::Deferred);
     let mut stage = Stage::with(basic(&fresh("spawning")).build().unwrap(), peers, launches);
     let old = stage.launches.next().await;
-    how.launch(Launch::Ok);
+    how.set_outcome(LaunchOutcome::Ok);
     let kill = actix_rt::spawn(stage.pool().send(KillWorker(old.at)));
     stage.status().await;
     stage.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
-    guarded("the kill", kill).await.unwrap().unwrap().unwrap();
-    how.spawned();
+    with_timeout("the kill", kill).await.unwrap().unwrap().unwrap();
+    how.complete_launch();
     old.child.killed().await;
     stage.serve(1).await;
     stage.whole().await;
@@ -465,13 +465,13 @@ async fn r29_a_panic_during_a_shutdown() {
     let (stage, mut peer) = Stage::basic("both").await;
     let running = stage.execute(echo(1));
     peer.call().await;
-    let stopped = actix_rt::spawn(stage.pool().send(Shutdown::within(HANGING)));
-    until("it drains", async || stage.status().await.state == PoolState::Draining).await;
+    let stopped = actix_rt::spawn(stage.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
+    wait_until("it drains", async || stage.status().await.state == PoolState::Draining).await;
     stage.pool().do_send(InjectPanic::Step);
     assert!(is_internal(&running.get().await));
-    guarded("the shutdown", stopped).await.unwrap().unwrap().unwrap();
+    with_timeout("the shutdown", stopped).await.unwrap().unwrap().unwrap();
     assert!(peer.child.was_killed());
-    until("the actor is gone", async || !stage.pool().connected()).await;
+    wait_until("the actor is gone", async || !stage.pool().connected()).await;
 }
 
 /// R29: more panics than a rebuild cures: the pool is down, every answer names the panic, and it can still be told to end.
@@ -489,18 +489,18 @@ async fn r29_too_many_panics_leave_it_down_and_it_says_why() {
             stage.whole().await;
         }
     }
-    logged(&[&stage.name, "ERROR", "the pool is down", "injected"]).await;
+    wait_for_log(&[&stage.name, "ERROR", "the pool is down", "injected"]).await;
     let says_why = |error: Error| assert!(error.to_string().contains("used up"), "{error}");
     says_why(stage.execute(echo(1)).get().await.unwrap_err());
-    says_why(guarded("an answer", stage.call(1)).await.unwrap_err());
+    says_why(with_timeout("an answer", stage.call(1)).await.unwrap_err());
     says_why(stage.pool().send(WaitReady).await.unwrap().unwrap_err());
     let health = stage.pool().send(HealthCheck).await.unwrap().unwrap();
     assert_eq!((health.healthy, health.state), (false, PoolState::Failed));
     let status = stage.pool().send(GetStatus).await.unwrap();
-    assert_eq!((status.state, status.counters.rebuilt), (PoolState::Failed, 6));
+    assert_eq!((status.state, status.counters.state_rebuilds), (PoolState::Failed, 6));
     assert!(status.last_start_error.unwrap().contains("injected"));
     assert!(is_internal(&stage.pool().send(InjectPanic::Step).await.unwrap().map(|()| unreachable!())), "one more");
-    guarded("the shutdown", stage.pool().send(Shutdown::within(HANGING))).await.unwrap().unwrap();
+    with_timeout("the shutdown", stage.pool().send(Shutdown::timeout(HANG_TIMEOUT))).await.unwrap().unwrap();
     assert!(registry::lookup::<PoolSupervisor>(&stage.name).is_none());
 }
 
@@ -509,35 +509,35 @@ async fn r29_too_many_panics_leave_it_down_and_it_says_why() {
 #[actix::test]
 async fn the_last_address_ends_the_pool() {
     for hangs in [false, true] {
-        let (peers, launches) = Peers::new();
+        let (peers, launches) = FakeWorkers::new();
         let how = peers.clone();
         let config = enhanced(&fresh("dropped")).pool_size(2).build().unwrap();
         let name = config.name().to_string();
-        let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).watched();
+        let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).with_exit_signal();
         let client = herder_actors::PoolClient::start(supervisor);
         let mut stage = Stage { client, launches, name };
         let mut peer = stage.launches.next().await.ready().await;
         let second = stage.launches.next().await;
         if hangs {
-            how.launch(Launch::Later);
+            how.set_outcome(LaunchOutcome::Deferred);
             second.child.exit(ExitStatus::Code(1));
             stage.launches.next().await; // its launcher never says so
         }
         let answers = [stage.in_session("ann", 1), stage.execute(echo(2))];
-        let call = guarded("a call", peer.call()).await;
+        let call = with_timeout("a call", peer.call()).await;
         assert!(call.session.is_some());
         stage.queue_is(1, 1).await;
         let weak = stage.pool().downgrade();
         let Stage { client, launches, name } = stage;
         drop(client);
-        guarded("the actor's drop", gone).await;
+        with_timeout("the actor's drop", gone).await;
         for (answer, ran) in answers.into_iter().zip([true, false]) {
             let told = answer.get().await;
             assert!(matches!(&told, Err(Error::PoolClosed { may_have_run, .. }) if *may_have_run == ran), "{told:?}");
         }
         peer.child.killed().await;
         assert!(weak.upgrade().is_none() && registry::lookup::<PoolSupervisor>(&name).is_none());
-        until("the sockets are closed", async || peer.calls.next().await.is_none()).await;
+        wait_until("the sockets are closed", async || peer.calls.next().await.is_none()).await;
         drop(launches);
     }
 }
@@ -549,8 +549,8 @@ async fn nothing_that_runs_beside_it_keeps_a_pool() {
     let sessions = Sessions::new().timeout(quick).cleanup_interval(quick);
     let health = Health::new().interval(quick);
     let config = enhanced(&fresh("busy")).pool_size(2).sessions(sessions).health(health).build().unwrap();
-    let (peers, launches) = Peers::new();
-    let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).watched();
+    let (peers, launches) = FakeWorkers::new();
+    let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).with_exit_signal();
     let mut stage = Stage { client: herder_actors::PoolClient::start(supervisor), launches, name: String::new() };
     let children = stage.serve(2).await;
     stage.whole().await;
@@ -560,7 +560,7 @@ async fn nothing_that_runs_beside_it_keeps_a_pool() {
     stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
     stage.pool().send(InjectPanic::Worker(WorkerId(1))).await.unwrap().unwrap();
     drop(stage);
-    guarded("the actor's drop", gone).await;
+    with_timeout("the actor's drop", gone).await;
     for child in children {
         child.killed().await;
     }

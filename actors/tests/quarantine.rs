@@ -8,13 +8,13 @@ use herder_wire::WorkerErrorKind;
 
 /// Two workers, and no patience that ends by itself.
 fn two(hint: &str) -> PoolConfig {
-    let patient = Cancel::new().interrupt(HANGING).kill(2 * HANGING);
+    let patient = Cancel::new().interrupt(HANG_TIMEOUT).kill(2 * HANG_TIMEOUT);
     basic(&fresh(hint)).pool_size(2).cancel(patient).build().unwrap()
 }
 
 impl Stage {
     /// Both workers run a call of one payload; nothing is watched yet.
-    async fn two_that_run_it(hint: &str) -> (Self, [(Peer, Answer); 2]) {
+    async fn two_that_run_it(hint: &str) -> (Self, [(FakeWorker, Answer); 2]) {
         let mut stage = Self::start(two(hint));
         let peers = [stage.launches.next().await.ready().await, stage.launches.next().await.ready().await];
         stage.whole().await;
@@ -27,11 +27,11 @@ impl Stage {
 
     /// How many payloads are watched.
     async fn watched(&self) -> usize {
-        guarded("the quarantine", self.pool().send(GetQuarantine)).await.unwrap().unwrap().len()
+        with_timeout("the quarantine", self.pool().send(GetQuarantine)).await.unwrap().unwrap().len()
     }
 
     /// The process ends in the middle of its call.
-    async fn lose(&mut self, (peer, answer): (Peer, Answer)) {
+    async fn lose(&mut self, (peer, answer): (FakeWorker, Answer)) {
         peer.exit(ExitStatus::Signal(9));
         assert!(answer.get().await.is_err());
         assert_eq!(self.watched().await, 1);
@@ -56,10 +56,10 @@ async fn r37_a_late_answer_clears_its_payload() {
     let (mut stage, [first, (mut second, answer)]) = Stage::two_that_run_it("late").await;
     let wire = second.call().await.wire;
     answer.leave();
-    until("its caller left", async || stage.status().await.counters.abandoned == 1).await;
+    wait_until("its caller left", async || stage.status().await.counters.abandoned == 1).await;
     stage.lose(first).await;
-    second.calls.say(&error(wire, WorkerErrorKind::Exception, "late")).await;
-    until("the late answer came", async || stage.status().await.counters.late_answers == 1).await;
+    second.calls.send(&error(wire, WorkerErrorKind::Exception, "late")).await;
+    wait_until("the late answer came", async || stage.status().await.counters.late_answers == 1).await;
     assert_eq!(stage.watched().await, 0);
     second.serve();
 }
@@ -71,8 +71,8 @@ async fn r37_an_attempt_that_was_cancelled_clears_nothing() {
     let wire = second.call().await.wire;
     answer.leave();
     stage.lose(first).await;
-    second.calls.say(&error(wire, WorkerErrorKind::Cancelled, "interrupted")).await;
-    until("the late answer came", async || stage.status().await.counters.late_answers == 1).await;
+    second.calls.send(&error(wire, WorkerErrorKind::Cancelled, "interrupted")).await;
+    wait_until("the late answer came", async || stage.status().await.counters.late_answers == 1).await;
     assert_eq!(stage.watched().await, 1);
     second.serve();
 }
@@ -84,7 +84,7 @@ async fn r37_a_frame_of_no_attempt_clears_nothing() {
     let wire = second.call().await.wire;
     stage.lose(first).await;
     second.answer(herder_core::WireId(1 << 40), "1").await;
-    until("the stray came", async || stage.status().await.counters.unknown_frames == 1).await;
+    wait_until("the stray came", async || stage.status().await.counters.unknown_frames == 1).await;
     assert_eq!(stage.watched().await, 1);
     second.answer(wire, "1").await;
     assert!(answer.get().await.is_ok());

@@ -2,7 +2,7 @@
 
 use crate::stage::*;
 use herder_actors::testing::*;
-use herder_actors::{Death, InjectPanic, OutOfMemory, WorkerId};
+use herder_actors::{ExitMemory, InjectPanic, OutOfMemory, WorkerId};
 use herder_core::ExitStatus;
 
 /// R38: a kill with evidence is told as likely out of memory, in the error, its report, the log and the recording.
@@ -11,8 +11,8 @@ async fn r38_a_worker_that_was_likely_out_of_memory() {
     let (stage, mut peer) = Stage::basic("memory").await;
     let answer = stage.execute(echo(1));
     peer.call().await;
-    let out_of_memory = Some(OutOfMemory::Counted { from: 3, to: 4 });
-    peer.child.dies_of(Death { peak_memory: Some(500 << 20), out_of_memory });
+    let out_of_memory = Some(OutOfMemory::KernelCounter { from: 3, to: 4 });
+    peer.child.set_exit_memory(ExitMemory { peak_memory: Some(500 << 20), out_of_memory });
     peer.exit(ExitStatus::Signal(9));
     let error = answer.get().await.unwrap_err();
     let words = "signal 9 (SIGKILL), likely out of memory (the cgroup's oom_kill count rose from 3 to 4)";
@@ -21,7 +21,7 @@ async fn r38_a_worker_that_was_likely_out_of_memory() {
     assert_eq!((report.peak_memory, report.out_of_memory), (Some(500 << 20), out_of_memory));
     assert_eq!(problem.likely_out_of_memory.as_deref(), Some("the cgroup's oom_kill count rose from 3 to 4"));
     assert_eq!(&*report.recorder.as_ref().unwrap().exit.as_ref().unwrap().reason, words);
-    logged(&[&stage.name, "worker lost", words]).await;
+    wait_for_log(&[&stage.name, "worker lost", words]).await;
 }
 
 /// R38, R29: a worker whose actor ended by a panic has its recording all the same.

@@ -41,7 +41,7 @@ async fn r3_found_by_name_and_type() {
     let (name, actor) = (fresh("found"), Named.start());
     assert!(registry::lookup::<Named>(&name).is_none());
     let (held, how) = registry::register(&name, &actor).unwrap();
-    assert_eq!(how, registry::Registered::Fresh);
+    assert_eq!(how, registry::Registered::New);
     assert_eq!(registry::lookup::<Named>(&name), Some(actor.clone()));
     assert!(registry::lookup::<SessionAffinityActor>(&name).is_none(), "another type");
     let (there, theirs) = (name.clone(), actor.clone());
@@ -61,10 +61,10 @@ async fn r4_a_dead_instance_is_evicted_and_can_not_evict_its_successor() {
         let second = Named.start();
         assert_eq!(registry::register(&name, &second).unwrap_err(), registry::NameTaken(name.clone()));
         let _ = old.send(end).await;
-        until("it is dead", async || !old.connected()).await;
+        wait_until("it is dead", async || !old.connected()).await;
         assert!(registry::lookup::<Named>(&name).is_none(), "its address is still held, but nobody answers there");
         let (_guard, how) = registry::register(&name, &second).unwrap();
-        assert_eq!(how, registry::Registered::Evicted);
+        assert_eq!(how, registry::Registered::ReplacedDead);
         drop(old_guard);
         assert_eq!(registry::lookup::<Named>(&name), Some(second));
     }
@@ -77,7 +77,7 @@ async fn a_name_is_not_an_owner() {
     let _held = registry::register(&name, &actor).unwrap();
     let weak = actor.downgrade();
     drop(actor);
-    until("the actor is gone", async || weak.upgrade().is_none()).await;
+    wait_until("the actor is gone", async || weak.upgrade().is_none()).await;
 }
 
 /// R4: every message to the second live pool of a name says that the name is taken; the first does not notice; when that is
@@ -102,18 +102,18 @@ async fn r4_a_second_live_pool_of_one_name() {
     taken(pool.send(EndSession("ann".into())).await.unwrap().unwrap_err());
     taken(pool.send(CleanupStaleSessions).await.unwrap().unwrap_err());
     taken(pool.send(ListSessions { cursor: 0, limit: 1 }).await.unwrap().unwrap_err());
-    taken(pool.send(Shutdown::within(HANGING)).await.unwrap().unwrap_err());
+    taken(pool.send(Shutdown::timeout(HANG_TIMEOUT)).await.unwrap().unwrap_err());
     assert_eq!(pool.send(GetPoolName).await.unwrap().as_str(), stage.name);
     let status = pool.send(GetStatus).await.unwrap();
     assert_eq!((status.state, status.workers.len()), (PoolState::Failed, 0));
     assert!(status.last_start_error.unwrap().contains("already running"));
-    logged(&[&stage.name, "ERROR", "pool not started: its name is taken"]).await;
+    wait_for_log(&[&stage.name, "ERROR", "pool not started: its name is taken"]).await;
 
     assert_eq!(registry::lookup::<PoolSupervisor>(&stage.name).as_ref(), Some(stage.pool()));
     peer.serve();
     stage.execute(echo(1)).get().await.unwrap();
     drop(second);
-    stage.pool().send(Shutdown::within(HANGING)).await.unwrap().unwrap();
+    stage.pool().send(Shutdown::timeout(HANG_TIMEOUT)).await.unwrap().unwrap();
     let third = Stage::start(enhanced(&stage.name).build().unwrap());
     third.pool().send(HealthCheck).await.unwrap().expect("the name is free as soon as the shutdown was answered");
     assert!(registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", stage.name)).is_some());
@@ -130,7 +130,7 @@ async fn r4_the_affinity_actors_name_is_taken() {
     stage.whole().await;
     stage.in_session("ann", 1).get().await.unwrap();
     assert!(stage.status().await.session_affinity.is_empty(), "not available");
-    logged(&[&name, "WARN", "can't be found by name"]).await;
+    wait_for_log(&[&name, "WARN", "can't be found by name"]).await;
 }
 
 /// R4: what a dead instance left behind has the affinity actor's name: it is evicted, and can't take the name away afterwards.
@@ -141,11 +141,11 @@ async fn r4_a_leftover_with_the_affinity_actors_name_is_evicted() {
     let dead = Named.start();
     let (leftover, _) = registry::register(&affinity_name, &dead).unwrap();
     let _ = dead.send(Do::Panic).await;
-    until("it is dead", async || !dead.connected()).await;
+    wait_until("it is dead", async || !dead.connected()).await;
     let mut stage = Stage::start(enhanced(&name).build().unwrap());
     stage.serve(1).await;
     stage.whole().await;
-    logged(&[&name, "DEBUG", "session affinity started; replaced the registration of a stopped actor"]).await;
+    wait_for_log(&[&name, "DEBUG", "session affinity started; replaced the registration of a stopped actor"]).await;
     drop(leftover);
     let found = registry::lookup::<SessionAffinityActor>(&affinity_name).unwrap();
     let bound = BindSession { session: "ann".into(), worker: WorkerId(1) };
@@ -154,9 +154,9 @@ async fn r4_a_leftover_with_the_affinity_actors_name_is_evicted() {
 
 /// Begins the end of a pool whose worker does not exit.
 async fn ending(stage: &Stage) -> tokio::task::JoinHandle<Result<(), Error>> {
-    let shutdown = stage.pool().send(Shutdown::within(HANGING));
+    let shutdown = stage.pool().send(Shutdown::timeout(HANG_TIMEOUT));
     let shutdown = actix_rt::spawn(async move { shutdown.await?.map(drop) });
-    until("it is ending", async || stage.status().await.state == PoolState::Draining).await;
+    wait_until("it is ending", async || stage.status().await.state == PoolState::Draining).await;
     shutdown
 }
 
@@ -184,11 +184,11 @@ async fn r4_a_start_waits_for_the_pool_of_its_name_that_is_ending() {
     peer.echo().await;
     peer.exit(ExitStatus::Code(0));
     running.get().await.unwrap();
-    guarded("the shutdown", shutdown).await.unwrap().unwrap();
+    with_timeout("the shutdown", shutdown).await.unwrap().unwrap();
     let mut outcomes = Vec::new();
     let mut kept = Vec::new();
     for (stage, health) in successors {
-        outcomes.push(guarded("an answer", health).await.unwrap());
+        outcomes.push(with_timeout("an answer", health).await.unwrap());
         kept.push(stage);
     }
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
@@ -205,18 +205,18 @@ async fn r4_a_start_that_is_dropped_while_it_waits_leaves_the_name_free() {
     let shutdown = ending(&stage).await;
     let (mut dropped, health) = successor(&name);
     health.abort();
-    let launches = std::mem::replace(&mut dropped.launches, Peers::new().1);
+    let launches = std::mem::replace(&mut dropped.launches, FakeWorkers::new().1);
     drop((dropped, health));
     peer.echo().await;
     peer.exit(ExitStatus::Code(0));
     running.get().await.unwrap();
-    guarded("the shutdown", shutdown).await.unwrap().unwrap();
+    with_timeout("the shutdown", shutdown).await.unwrap().unwrap();
     drop(stage);
     let (last, health) = successor(&name);
-    guarded("an answer", health).await.unwrap().expect("nobody else has the name");
+    with_timeout("an answer", health).await.unwrap().expect("nobody else has the name");
     let (_again, health) = successor(&name); // it asks for the name before the last one has noticed
     drop(last);
-    guarded("an answer", health).await.unwrap().expect("the last one has no address left");
+    with_timeout("an answer", health).await.unwrap().expect("the last one has no address left");
     drop(launches);
 }
 
@@ -228,7 +228,7 @@ async fn r4_a_start_does_not_wait_for_ever_for_a_pool_that_is_ending() {
     let _shutdown = ending(&stage).await;
     let impatient = enhanced(&stage.name).start_timeout(std::time::Duration::from_millis(20)).build().unwrap();
     let second = Stage::start(impatient);
-    let error = guarded("an answer", second.pool().send(HealthCheck)).await.unwrap().unwrap_err();
+    let error = with_timeout("an answer", second.pool().send(HealthCheck)).await.unwrap().unwrap_err();
     assert!(matches!(&error, Error::PoolEnding { pool } if *pool == stage.name), "{error:?}");
     assert!(error.is_retryable());
     assert_eq!(second.execute(echo(1)).get().await.unwrap_err().slug(), "pool-ending");

@@ -4,9 +4,9 @@
 use crate::stage::*;
 use herder_actors::testing::*;
 use herder_actors::{
-    BindError, BindSession, Error, Expiry, GetInternalStats, GetSessionState, GetStats, GetTrail, GetWorker,
-    InjectPanic, KillWorker, RemoveWorkerSessions, SessionAffinityActor, SessionStatus, Sessions, Shutdown, TrailState,
-    UnbindSession, WorkerId, registry,
+    BindError, BindSession, Error, Expiry, GetInternalStats, GetSessionHistory, GetSessionState, GetStats, GetWorker,
+    HistoryState, InjectPanic, KillWorker, RemoveWorkerSessions, SessionAffinityActor, SessionStatus, Sessions,
+    Shutdown, UnbindSession, WorkerId, registry,
 };
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ async fn r14_what_can_not_be_bound() {
     let mut stage = Stage::start(enhanced(&fresh("unbound")).pool_size(2).sessions(sessions).build().unwrap());
     stage.launches.next().await.ready().await.serve();
     let starting = stage.launches.next().await;
-    until("one is ready", async || stage.workers().await[0].state == herder_actors::WorkerState::Ready).await;
+    wait_until("one is ready", async || stage.workers().await[0].state == herder_actors::WorkerState::Ready).await;
     let affinity = stage.affinity();
     let refused = async |message: BindSession| affinity.send(message).await.unwrap().unwrap_err();
     assert!(matches!(refused(bind("ann", 9)).await, Error::Bind(BindError::NoSuchWorker(WorkerId(9)))));
@@ -79,17 +79,20 @@ async fn r22_the_trail_of_a_session() {
     let affinity = stage.affinity();
     affinity.send(bind("ann", 2)).await.unwrap().unwrap();
     stage.in_session("ann", 1).get().await.unwrap();
-    let trail = affinity.send(GetTrail("ann".into())).await.unwrap().unwrap();
-    let told: Vec<_> = trail.events.iter().map(|entry| (entry.what, entry.why, entry.worker)).collect();
+    let trail = affinity.send(GetSessionHistory("ann".into())).await.unwrap().unwrap();
+    let told: Vec<_> = trail.events.iter().map(|entry| (entry.kind, entry.why, entry.worker)).collect();
     let w2 = Some(WorkerId(2));
     assert_eq!(told, [("bound", None, w2), ("sent", Some("hit"), w2)]);
-    assert_eq!((trail.state, trail.complete), (TrailState::Active, true));
+    assert_eq!((trail.state, trail.complete), (HistoryState::Active, true));
     assert!(trail.to_string().contains("bound to w2.1 by hand"), "{trail}");
-    let same = stage.pool().send(GetTrail("ann".into())).await.unwrap().unwrap();
+    let same = stage.pool().send(GetSessionHistory("ann".into())).await.unwrap().unwrap();
     assert_eq!(same.events.len(), 2, "asking leaves no trace");
-    assert!(matches!(affinity.send(GetTrail(String::new())).await.unwrap(), Err(Error::InvalidSession { .. })));
+    assert!(matches!(
+        affinity.send(GetSessionHistory(String::new())).await.unwrap(),
+        Err(Error::InvalidSession { .. })
+    ));
     let (basic, _peer) = Stage::basic("trailless").await;
-    let none = basic.pool().send(GetTrail("ann".into())).await.unwrap();
+    let none = basic.pool().send(GetSessionHistory("ann".into())).await.unwrap();
     assert!(matches!(none, Err(Error::Bind(BindError::NoAffinity))), "{none:?}");
 }
 
@@ -98,21 +101,21 @@ async fn r22_the_trail_of_a_session() {
 async fn r16_states_and_sweeps() {
     let quick = Duration::from_millis(5);
     let sessions = Sessions::new().timeout(quick).cleanup_interval(quick);
-    let config = enhanced(&fresh("two-phase")).sessions(sessions.expiry(Expiry::TwoPhase { grace: HANGING }));
+    let config = enhanced(&fresh("two-phase")).sessions(sessions.expiry(Expiry::TwoPhase { grace: HANG_TIMEOUT }));
     let (stage, peer) = Stage::one(config.build().unwrap()).await;
     peer.serve();
     let affinity = stage.affinity();
     let state = async |session: &str| affinity.send(GetSessionState(session.into())).await.unwrap().unwrap();
     assert_eq!(state("ann").await, SessionStatus::NotFound);
     affinity.send(bind("ann", 1)).await.unwrap().unwrap();
-    until("it expires", async || state("ann").await == SessionStatus::Expired).await;
+    wait_until("it expires", async || state("ann").await == SessionStatus::Expired).await;
     let expired = affinity.send(GetWorker::of("ann")).await.unwrap();
     assert!(matches!(expired, Err(Error::SessionExpired { .. })), "{expired:?}");
 
     let (stage, peer) = Stage::one(enhanced(&fresh("immediate")).sessions(sessions).build().unwrap()).await;
     peer.serve();
     stage.affinity().send(bind("ann", 1)).await.unwrap().unwrap();
-    until("the sweep removes it", async || {
+    wait_until("the sweep removes it", async || {
         let stats = stage.affinity().send(GetInternalStats).await.unwrap().unwrap();
         stats.sessions_cleaned == 1 && stats.cleanup_runs > 0
     })
@@ -157,7 +160,7 @@ async fn r3_who_has_an_affinity_actor() {
 async fn its_address_keeps_no_pool() {
     let (stage, _children) = Stage::serving("kept", 1).await;
     let affinity = stage.affinity();
-    stage.pool().send(Shutdown::within(HANGING)).await.unwrap().unwrap();
+    stage.pool().send(Shutdown::timeout(HANG_TIMEOUT)).await.unwrap().unwrap();
     let closed = affinity.send(GetStats).await;
     assert!(matches!(closed, Ok(Err(Error::PoolClosed { may_have_run: false, .. })) | Err(_)), "{closed:?}");
     assert!(registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", stage.name)).is_none());

@@ -8,7 +8,9 @@ use herder_actors::{
     Shutdown, WaitReady, WorkerId, WorkerState,
 };
 use herder_core::{ExitStatus, WireId};
-use herder_wire::{EndReason, HostMessage, SessionState, WorkerError, WorkerErrorKind, WorkerHello, WorkerMessage};
+use herder_wire::{
+    EndReason, HostMessage, SessionStateSupport, WorkerError, WorkerErrorKind, WorkerHello, WorkerMessage,
+};
 use serde_json::json;
 use std::time::Duration;
 
@@ -24,9 +26,12 @@ fn lost(outcome: &Outcome) -> &str {
 async fn the_hello_tells_how_much() {
     let mut stage = Stage::start(basic(&fresh("hello")).concurrency(3).pipeline(2).build().unwrap());
     let mut peer = stage.launches.next().await;
-    let hello = peer.greet().await;
+    let hello = peer.handshake().await;
     assert_eq!((hello.concurrency.get(), hello.pipeline.get()), (3, 2));
-    assert!(matches!(&hello.session_state, SessionState::Refused(why) if why.contains("worker_type")), "{hello:?}");
+    assert!(
+        matches!(&hello.session_state, SessionStateSupport::Refused(why) if why.contains("worker_type")),
+        "{hello:?}"
+    );
 }
 
 /// A call goes out with its command, arguments and deadline; its answer comes back with where and how it ran.
@@ -39,7 +44,7 @@ async fn a_call_and_its_answer() {
     assert!(call.deadline.is_some() && call.session.is_none());
     let reply = answer.get().await.unwrap();
     assert_eq!((reply.worker, reply.generation), (WorkerId(1), process(1, 1).generation));
-    assert_eq!((reply.attempts, reply.meta().routing), (1, "unrouted"));
+    assert_eq!((reply.attempts, reply.metadata().routing), (1, "unrouted"));
     assert_eq!(value(Ok(reply)), json!({ "n": 7 }));
 }
 
@@ -60,7 +65,7 @@ async fn the_kinds_of_a_workers_error() {
     for (kind, slug) in kinds {
         let answer = stage.execute(echo(1));
         let wire = peer.call().await.wire;
-        peer.calls.say(&error(wire, kind, "no")).await;
+        peer.calls.send(&error(wire, kind, "no")).await;
         assert_eq!(answer.get().await.unwrap_err().slug(), slug);
     }
     assert_eq!(stage.status().await.counters.failed, kinds.len() as u64);
@@ -74,22 +79,22 @@ async fn r41_frames_come_as_the_socket_likes() {
     let answer = stage.execute(echo(1));
     let wire = peer.call().await.wire;
     for byte in encoded(&result(wire, "11")) {
-        peer.calls.bytes(&[byte]).await;
+        peer.calls.send_bytes(&[byte]).await;
     }
     assert_eq!(value(answer.get().await), 11);
 
     let three = std::num::NonZeroU32::new(3).unwrap();
     let mut stage = Stage::start(basic(&fresh("heap")).concurrency(3).build().unwrap());
     let mut peer = stage.launches.next().await;
-    peer.greet_as(WorkerHello { window: three, ..hello() }).await;
-    peer.calls.say(&WorkerMessage::Ready(ready())).await;
+    peer.handshake_with(WorkerHello { window: three, ..hello() }).await;
+    peer.calls.send(&WorkerMessage::Ready(ready())).await;
     stage.whole().await;
     let answers = [1, 2, 3].map(|n| stage.execute(echo(n)));
     let mut heap = Vec::new();
     for n in 1..=3 {
         heap.extend(encoded(&result(peer.call().await.wire, &n.to_string())));
     }
-    peer.calls.bytes(&heap).await;
+    peer.calls.send_bytes(&heap).await;
     for (answer, n) in answers.into_iter().zip(1..) {
         assert_eq!(value(answer.get().await), n);
     }
@@ -124,7 +129,7 @@ async fn r41_what_breaks_the_protocol_is_named() {
     for ((bytes, words), n) in mistakes.into_iter().zip(10..) {
         let answer = stage.execute(echo(n)); // another each time: one that ends worker after worker is quarantined
         peer.call().await;
-        peer.calls.bytes(&bytes).await;
+        peer.calls.send_bytes(&bytes).await;
         peer.child.killed().await;
         let outcome = answer.get().await;
         assert!(
@@ -145,15 +150,15 @@ async fn r41_what_breaks_the_protocol_is_named() {
 #[actix::test]
 async fn r41_garbage_on_the_control_descriptor() {
     let (stage, mut peer) = Stage::one(basic(&fresh("control")).concurrency(2).build().unwrap()).await;
-    peer.child.stubborn(true);
+    peer.child.ignore_sigkill(true);
     let answer = stage.execute(echo(1));
     let wire = peer.call().await.wire;
-    peer.control.bytes(b"garbage that is long enough to be a header").await;
+    peer.control.send_bytes(b"garbage that is long enough to be a header").await;
     peer.child.killed().await;
     peer.answer(wire, "1").await;
     peer.child.exit(ExitStatus::Signal(9));
     assert_eq!(value(answer.get().await), 1);
-    logged(&[&stage.name, "worker lost", "on the control descriptor"]).await;
+    wait_for_log(&[&stage.name, "worker lost", "on the control descriptor"]).await;
 }
 
 /// R41: something else before the hello, something else before ready, another version.
@@ -175,8 +180,8 @@ async fn r41_a_start_in_the_wrong_order_is_a_failed_start() {
         let mut stage = Stage::start(basic(&fresh("order")).build().unwrap());
         let mut peer = stage.launches.next().await;
         peer.calls.next().await;
-        peer.calls.bytes(&frames.concat()).await;
-        let failed = guarded("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+        peer.calls.send_bytes(&frames.concat()).await;
+        let failed = with_timeout("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
         assert!(matches!(failed, Error::StartFailed { .. }) && failed.to_string().contains(words), "{words}: {failed}");
         assert!(peer.child.was_killed());
     }
@@ -187,12 +192,12 @@ async fn r41_a_start_in_the_wrong_order_is_a_failed_start() {
 async fn r13_a_worker_that_can_not_start_says_why() {
     let mut stage = Stage::start(basic(&fresh("start")).build().unwrap());
     let mut peer = stage.launches.next().await;
-    peer.greet().await;
+    peer.handshake().await;
     let mut why = WorkerError::new(WorkerErrorKind::StartFailed, "no module named `shop`");
     (why.type_name, why.traceback) = (Some("ImportError".into()), Some("line 1".into()));
-    peer.calls.say(&WorkerMessage::StartFailed(why)).await;
+    peer.calls.send(&WorkerMessage::StartFailed(why)).await;
     peer.exit(ExitStatus::Code(1));
-    let failed = guarded("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+    let failed = with_timeout("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
     assert!(failed.to_string().contains("exit status 1: ImportError: no module named `shop`"), "{failed}");
     assert_eq!(failed.report().unwrap().traceback.as_deref(), Some("line 1"));
     let shown = stage.status().await.last_start_error;
@@ -216,9 +221,9 @@ async fn r27_a_worker_that_never_is_ready() {
     let config = basic(&fresh("never")).start_timeout(Duration::from_millis(20)).build().unwrap();
     let mut stage = Stage::start(config);
     let mut peer = stage.launches.next().await;
-    peer.greet().await;
+    peer.handshake().await;
     peer.child.killed().await;
-    let failed = guarded("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+    let failed = with_timeout("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
     assert!(failed.to_string().contains("not ready in time"), "{failed}");
 }
 
@@ -251,7 +256,7 @@ async fn r41_half_a_frame() {
     let answer = stage.execute(echo(1));
     let wire = peer.call().await.wire;
     let frame = encoded(&result(wire, "\"a long answer\""));
-    peer.calls.bytes(&frame[..frame.len() - 3]).await;
+    peer.calls.send_bytes(&frame[..frame.len() - 3]).await;
     peer.exit(ExitStatus::Signal(11));
     let outcome = answer.get().await;
     let reason = lost(&outcome);
@@ -267,7 +272,7 @@ async fn r36_an_answer_left_in_the_socket_is_delivered() {
     peer.answer(wire, "\"last words\"").await;
     peer.child.exit(ExitStatus::Signal(9)); // its descriptors stay open: a grandchild has them
     assert_eq!(value(answer.get().await), "last words");
-    logged(&[&stage.name, "worker lost", "SIGKILL"]).await;
+    wait_for_log(&[&stage.name, "worker lost", "SIGKILL"]).await;
     drop(peer);
 }
 
@@ -276,14 +281,14 @@ async fn r36_an_answer_left_in_the_socket_is_delivered() {
 async fn r41_answers_nobody_waits_for() {
     let (stage, mut peer) = Stage::basic("nobody").await;
     peer.answer(WireId(4711), "0").await;
-    logged(&[&stage.name, "WARN", "unknown call"]).await;
+    wait_for_log(&[&stage.name, "WARN", "unknown call"]).await;
 
     let answer = stage.execute(echo(1));
     let wire = peer.call().await.wire;
     peer.answer(wire, "1").await;
     peer.answer(wire, "2").await;
     assert_eq!(value(answer.get().await), 1);
-    until("both were counted", async || stage.status().await.counters.unknown_frames == 2).await;
+    wait_until("both were counted", async || stage.status().await.counters.unknown_frames == 2).await;
 
     let late = stage.execute(echo(3).timeout(Duration::from_millis(10)));
     let wire = peer.call().await.wire;
@@ -311,7 +316,7 @@ async fn r35_cancel_interrupt_kill() {
         assert_eq!((wire, interrupt), (call, expected));
     }
     peer.child.killed().await;
-    logged(&[&stage.name, "a call that was over did not stop"]).await;
+    wait_for_log(&[&stage.name, "a call that was over did not stop"]).await;
     stage.serve(1).await;
     stage.whole().await;
 }
@@ -324,12 +329,12 @@ async fn r26_pings() {
     let (mut stage, mut peer) = Stage::one(enhanced(&fresh("pings")).health(health).build().unwrap()).await;
     for _ in 0..2 {
         let Some(HostMessage::Ping { nonce }) = peer.control.next().await else { panic!("a ping was to come") };
-        peer.control.say(&WorkerMessage::Pong { nonce }).await;
+        peer.control.send(&WorkerMessage::Pong { nonce }).await;
     }
     let answer = stage.execute(echo(1));
     peer.call().await;
     peer.child.stopped().await;
-    logged(&[&stage.name, "missed a ping", "misses=3"]).await;
+    wait_for_log(&[&stage.name, "missed a ping", "misses=3"]).await;
     peer.exit(ExitStatus::Signal(15));
     let outcome = answer.get().await;
     assert!(lost(&outcome).contains("no longer answered pings"), "{outcome:?}");
@@ -344,19 +349,19 @@ async fn a_worker_without_control() {
     let health = Health::new().interval(quick).timeout(quick).failures(1);
     let mut stage = Stage::start(basic(&fresh("plain")).health(health).build().unwrap());
     let mut peer = stage.launches.next().await;
-    peer.greet_as(WorkerHello { control: false, ..hello() }).await;
-    peer.calls.say(&WorkerMessage::Ready(ready())).await;
+    peer.handshake_with(WorkerHello { control: false, ..hello() }).await;
+    peer.calls.send(&WorkerMessage::Ready(ready())).await;
     stage.whole().await;
     for n in 0..20 {
         let answer = stage.execute(echo(n));
         peer.echo().await;
         answer.get().await.unwrap();
     }
-    let stopping = stage.pool().send(Shutdown::within(HANGING));
+    let stopping = stage.pool().send(Shutdown::timeout(HANG_TIMEOUT));
     let stopping = actix_rt::spawn(stopping);
     assert!(matches!(peer.calls.next().await, Some(HostMessage::Shutdown)));
     peer.child.exit(ExitStatus::Code(0));
-    guarded("the shutdown", stopping).await.unwrap().unwrap().unwrap();
+    with_timeout("the shutdown", stopping).await.unwrap().unwrap().unwrap();
     assert!(peer.control.next().await.is_none(), "nothing was ever said there");
 }
 
@@ -403,7 +408,7 @@ async fn a_sessions_end_is_told_behind_its_calls() {
 async fn r29_every_end_of_a_worker_actor_is_noticed() {
     let (mut stage, mut peer) = Stage::enhanced("orphans").await;
     for stops in [false, true] {
-        peer.child.stubborn(true); // it takes its time to die
+        peer.child.ignore_sigkill(true); // it takes its time to die
         let running = stage.execute(echo(1));
         peer.call().await;
         match stops {
@@ -411,7 +416,7 @@ async fn r29_every_end_of_a_worker_actor_is_noticed() {
             true => stage.pool().send(InjectStop(WorkerId(1))).await.unwrap().unwrap(),
         }
         peer.child.killed().await;
-        until("it is told to end", async || stage.workers().await[0].state == WorkerState::Terminating).await;
+        wait_until("it is told to end", async || stage.workers().await[0].state == WorkerState::Terminating).await;
         let waiting = stage.execute(echo(2));
         stage.queue_is(1, 1).await;
         peer.child.exit(ExitStatus::Signal(9));
@@ -420,23 +425,23 @@ async fn r29_every_end_of_a_worker_actor_is_noticed() {
         peer = stage.launches.next().await.ready().await;
         peer.echo().await;
         assert_eq!(waiting.get().await.unwrap().generation, peer.at.generation, "it was never sent to the old one");
-        logged(&[&stage.name, "worker lost", "its actor panicked"]).await;
+        wait_for_log(&[&stage.name, "worker lost", "its actor panicked"]).await;
     }
-    assert_eq!(stage.status().await.counters.rebuilt, 0);
+    assert_eq!(stage.status().await.counters.state_rebuilds, 0);
 }
 
 /// R29: the actor's end before it ever served is noticed as well.
 #[actix::test]
 async fn r29_a_worker_actor_that_ends_at_once() {
-    let (peers, launches) = Peers::new();
+    let (peers, launches) = FakeWorkers::new();
     let how = peers.clone();
-    how.launch(Launch::Later);
+    how.set_outcome(LaunchOutcome::Deferred);
     let pool = basic(&fresh("at-once")).build().unwrap();
     let mut stage = Stage::with(pool, peers, launches);
     let peer = stage.launches.next().await;
-    how.launch(Launch::Ok);
-    how.spawned();
-    until("somebody is in charge", async || {
+    how.set_outcome(LaunchOutcome::Ok);
+    how.complete_launch();
+    wait_until("somebody is in charge", async || {
         stage.pool().send(InjectStop(WorkerId(1))).await.unwrap().unwrap();
         peer.child.was_killed()
     })
@@ -449,17 +454,17 @@ async fn r29_a_worker_actor_that_ends_at_once() {
 #[actix::test]
 async fn a_stop_while_a_process_is_spawned_is_not_lost() {
     for shut_down in [false, true] {
-        let (peers, launches) = Peers::new();
+        let (peers, launches) = FakeWorkers::new();
         let how = peers.clone();
-        how.launch(Launch::Later);
+        how.set_outcome(LaunchOutcome::Deferred);
         let mut stage = Stage::with(basic(&fresh("spawned")).build().unwrap(), peers, launches);
         let peer = stage.launches.next().await;
-        peer.child.stubborn(true);
-        how.launch(Launch::Ok);
+        peer.child.ignore_sigkill(true);
+        how.set_outcome(LaunchOutcome::Ok);
         let kill = KillWorker(process(1, 1));
         let ended = match shut_down {
             true => actix_rt::spawn({
-                let told = stage.pool().send(Shutdown::within(HANGING));
+                let told = stage.pool().send(Shutdown::timeout(HANG_TIMEOUT));
                 async move { told.await.unwrap().map(drop) }
             }),
             false => actix_rt::spawn({
@@ -467,12 +472,12 @@ async fn a_stop_while_a_process_is_spawned_is_not_lost() {
                 async move { told.await.unwrap() }
             }),
         };
-        until("it is told to end", async || stage.workers().await[0].state == WorkerState::Terminating).await;
-        how.spawned();
+        wait_until("it is told to end", async || stage.workers().await[0].state == WorkerState::Terminating).await;
+        how.complete_launch();
         peer.child.killed().await;
         assert!(!ended.is_finished(), "its end is awaited");
         peer.child.exit(ExitStatus::Signal(9));
-        guarded("the end", ended).await.unwrap().unwrap();
+        with_timeout("the end", ended).await.unwrap().unwrap();
     }
 }
 
@@ -480,18 +485,18 @@ async fn a_stop_while_a_process_is_spawned_is_not_lost() {
 #[actix::test]
 async fn launches_that_fail() {
     let cases = [
-        (Launch::Fails, "there is no such program"),
-        (Launch::Panics, "no launcher today"),
-        (Launch::NoSockets, "its sockets can't be polled"),
+        (LaunchOutcome::NotFound, "there is no such program"),
+        (LaunchOutcome::Panics, "no launcher today"),
+        (LaunchOutcome::NoSockets, "its sockets can't be polled"),
     ];
     for (case, words) in cases {
-        let (peers, launches) = Peers::new();
+        let (peers, launches) = FakeWorkers::new();
         let how = peers.clone();
-        how.launch(case);
+        how.set_outcome(case);
         let mut stage = Stage::with(basic(&fresh("launch")).build().unwrap(), peers, launches);
-        let failed = guarded("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+        let failed = with_timeout("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
         assert!(failed.to_string().contains(words), "{words}: {failed}");
-        how.launch(Launch::Ok);
+        how.set_outcome(LaunchOutcome::Ok);
         loop {
             let peer = stage.launches.next().await;
             if !peer.child.was_killed() {
@@ -500,7 +505,7 @@ async fn launches_that_fail() {
             }
         }
         stage.whole().await;
-        let status = guarded("a status", stage.pool().send(GetStatus)).await.unwrap();
-        assert_eq!((status.state, status.counters.rebuilt), (PoolState::Running, 0));
+        let status = with_timeout("a status", stage.pool().send(GetStatus)).await.unwrap();
+        assert_eq!((status.state, status.counters.state_rebuilds), (PoolState::Running, 0));
     }
 }

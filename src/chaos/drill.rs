@@ -3,7 +3,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
 
-use super::{Blow, Census, Figures, MARK, Rng, Striker, Whole, descriptors, resident, zombies};
+use super::{
+    FaultInjector, FaultSignal, Figures, MARK, MarkedProcesses, RecoveryTracker, Rng, open_descriptors,
+    own_resident_bytes, zombies,
+};
 use crate::{Call, Error, Pool, PoolConfig, PoolState, Reply, Result, WorkerInfo, WorkerRef};
 use bytes::Bytes;
 use serde::de::IgnoredAny;
@@ -40,13 +43,13 @@ pub struct Drill {
     /// Of each call; the pool's unless set.
     pub timeout: Option<Duration>,
     /// In a hundred, how many callers go away before they are answered.
-    pub leaving: u64,
+    pub abandon_percent: u64,
     /// How long faults are brought about.
-    pub lasts: Duration,
+    pub duration: Duration,
     /// From one SIGKILL to the next, a millisecond at least.
     pub kill_every: Duration,
     /// From one SIGSTOP, followed by SIGCONT up to a second later, to the next; none unless set.
-    pub stop_every: Option<Duration>,
+    pub pause_every: Option<Duration>,
     /// Whether all workers are killed at once, in the middle.
     pub cascade: bool,
     /// What times and victims are drawn from.
@@ -55,7 +58,7 @@ pub struct Drill {
 
 /// How a drill goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
+pub struct DrillProgress {
     /// Calls answered or left.
     pub calls: u64,
     /// Of these with a result.
@@ -72,9 +75,9 @@ impl Drill {
     /// # Errors
     /// When the pool can't be started, or is gone before its time; and the call's own error when it does not know the command, or
     /// refuses the arguments.
-    pub async fn run(self, config: PoolConfig, tell: impl FnMut(Now)) -> Result<Figures> {
+    pub async fn run(self, config: PoolConfig, tell: impl FnMut(DrillProgress)) -> Result<Figures> {
         let mark = format!("drill-{}-{}", process::id(), self.seed);
-        let (config, census) = (config.with_env(MARK, &mark)?, Census::new(&mark));
+        let (config, processes) = (config.with_env(MARK, &mark)?, MarkedProcesses::new(&mark));
         // What a process has once and for good (threads, a watchdog) comes with its first pool.
         let first = Pool::start(config.clone()).await?;
         let tried = self.call(&first, &mut Rng::new(0)).reply().await;
@@ -84,15 +87,15 @@ impl Drill {
         {
             return Err(error);
         }
-        let before = descriptors();
+        let before = open_descriptors();
         let pool = Pool::start(config).await?;
-        let mut figures = Storm::new(self, pool.clone(), census.clone()).rages(tell).await;
+        let mut figures = DrillRun::new(self, pool.clone(), processes.clone()).run(tell).await;
         pool.shutdown(Duration::from_secs(10)).await?;
         drop(pool);
-        until(|| census.processes().is_empty() && zombies().is_empty() && descriptors() <= before).await;
-        figures.orphans = census.processes().len() as u64;
+        wait_until(|| processes.processes().is_empty() && zombies().is_empty() && open_descriptors() <= before).await;
+        figures.orphans = processes.processes().len() as u64;
         figures.zombies = zombies().len() as u64;
-        figures.leaked_fds = descriptors().saturating_sub(before);
+        figures.leaked_descriptors = open_descriptors().saturating_sub(before);
         Ok(figures)
     }
 
@@ -112,17 +115,17 @@ impl Drill {
 }
 
 /// One drill, running.
-struct Storm {
+struct DrillRun {
     drill: Drill,
     pool: Pool,
-    striker: Striker,
-    whole: Whole,
+    injector: FaultInjector,
+    recovery: RecoveryTracker,
     tally: Mutex<Tally>,
 }
 
 #[derive(Default)]
 struct Tally {
-    now: Now,
+    now: DrillProgress,
     figures: Figures,
     /// Of the calls not in flight at a kill: answered with a result, and all.
     others: (u64, u64),
@@ -130,13 +133,19 @@ struct Tally {
     closed: bool,
 }
 
-impl Storm {
-    fn new(drill: Drill, pool: Pool, census: Census) -> Arc<Self> {
-        let striker = Striker::new(pool.clone(), census);
-        Arc::new(Self { drill, striker, whole: Whole::new(pool.clone()), pool, tally: Mutex::default() })
+impl DrillRun {
+    fn new(drill: Drill, pool: Pool, processes: MarkedProcesses) -> Arc<Self> {
+        let striker = FaultInjector::new(pool.clone(), processes);
+        Arc::new(Self {
+            drill,
+            injector: striker,
+            recovery: RecoveryTracker::new(pool.clone()),
+            pool,
+            tally: Mutex::default(),
+        })
     }
 
-    async fn rages(self: Arc<Self>, mut tell: impl FnMut(Now)) -> Figures {
+    async fn run(self: Arc<Self>, mut tell: impl FnMut(DrillProgress)) -> Figures {
         let begun = Instant::now();
         let mut callers = tokio::task::JoinSet::new();
         for caller in 0..self.drill.callers {
@@ -152,20 +161,20 @@ impl Storm {
         let failures = self.failures();
         let storm = async {
             sleep(Duration::from_secs(1)).await;
-            let warm = resident();
+            let warm = own_resident_bytes();
             tokio::join!(self.kills(), self.stops(), self.cascade());
-            let whole = timeout(GENEROUS, self.whole.heals()).await.unwrap_or(false);
+            let recovery = timeout(GENEROUS, self.recovery.wait_recovered()).await.unwrap_or(false);
             self.with(|tally| tally.closed = true);
             while callers.join_next().await.is_some() {}
-            (warm, whole)
+            (warm, recovery)
         };
-        let (warm, whole) = tokio::select! {
+        let (warm, recovery) = tokio::select! {
             ended = storm => ended,
-            () = self.whole.watch() => (resident(), false),
-            () = telling => (resident(), false),
-            () = failures => (resident(), false),
+            () = self.recovery.watch() => (own_resident_bytes(), false),
+            () = telling => (own_resident_bytes(), false),
+            () = failures => (own_resident_bytes(), false),
         };
-        self.figures(begun, warm, whole)
+        self.figures(begun, warm, recovery)
     }
 
     /// Counts how often the pool fails; ends with the pool.
@@ -180,8 +189,8 @@ impl Storm {
         }
     }
 
-    fn figures(&self, begun: Instant, warm: u64, whole: bool) -> Figures {
-        let [slots, wholes] = self.whole.spans();
+    fn figures(&self, begun: Instant, warm: u64, recovery: bool) -> Figures {
+        let [slots, wholes] = self.recovery.spans();
         let window = u64::from({
             let settings = self.pool.config().settings();
             settings.concurrency * settings.pipeline
@@ -194,12 +203,12 @@ impl Storm {
             ok: tally.now.ok,
             kills: tally.now.kills,
             window_violations: tally.lost.values().filter(|lost| **lost > window).count() as u64,
-            whole,
-            replaced_ms_median: slots.median,
-            replaced_ms_max: slots.max,
-            whole_ms_median: wholes.median,
-            whole_ms_max: wholes.max,
-            rss_growth_mb: resident().saturating_sub(warm) as f64 / 1e6,
+            recovered: recovery,
+            replacement_ms_median: slots.median,
+            replacement_ms_max: slots.max,
+            recovery_ms_median: wholes.median,
+            recovery_ms_max: wholes.max,
+            rss_growth_mb: own_resident_bytes().saturating_sub(warm) as f64 / 1e6,
             ok_share_not_in_flight: tally.others.0 as f64 / (tally.others.1.max(1)) as f64,
             ..tally.figures.clone()
         })
@@ -209,7 +218,8 @@ impl Storm {
         while !self.with(|tally| tally.closed) {
             let call = self.drill.call(&self.pool, &mut rng);
             let deadline = self.drill.timeout.unwrap_or(self.pool.config().timeout());
-            let leave = if rng.chance(self.drill.leaving) { rng.millis(0, 50) } else { 2 * (deadline + LOST_AFTER) };
+            let leave =
+                if rng.chance(self.drill.abandon_percent) { rng.millis(0, 50) } else { 2 * (deadline + LOST_AFTER) };
             let told = timeout(deadline + LOST_AFTER, call.reply());
             tokio::select! {
                 told = told => self.note(told.ok()).await,
@@ -228,8 +238,8 @@ impl Storm {
 
     async fn kills(&self) {
         let mut rng = Rng::of(self.drill.seed, 1 << 20);
-        each(self.drill.kill_every, self.drill.lasts, async || {
-            let living = self.striker.living().await.unwrap_or_default();
+        each(self.drill.kill_every, self.drill.duration, async || {
+            let living = self.injector.living().await.unwrap_or_default();
             if let Some(victim) = rng.pick(&living) {
                 self.kill(victim, "kill");
             }
@@ -238,16 +248,16 @@ impl Storm {
     }
 
     async fn stops(&self) {
-        let Some(every) = self.drill.stop_every else { return };
+        let Some(every) = self.drill.pause_every else { return };
         let mut rng = Rng::of(self.drill.seed, 1 << 21);
-        each(every, self.drill.lasts, async || {
-            let living = self.striker.living().await.unwrap_or_default();
+        each(every, self.drill.duration, async || {
+            let living = self.injector.living().await.unwrap_or_default();
             let within = rng.millis(10, 1000);
             let Some(victim) = rng.pick(&living) else { return };
-            if self.striker.strike(victim, Blow::Stop) {
+            if self.injector.inject(victim, FaultSignal::Pause) {
                 self.with(|tally| tally.fault("stop"));
                 sleep(within).await;
-                self.striker.strike(victim, Blow::Continue);
+                self.injector.inject(victim, FaultSignal::Resume);
             }
         })
         .await;
@@ -257,16 +267,16 @@ impl Storm {
         if !self.drill.cascade {
             return;
         }
-        sleep(self.drill.lasts / 2).await;
+        sleep(self.drill.duration / 2).await;
         self.with(|tally| tally.fault("cascade"));
-        for victim in self.striker.living().await.unwrap_or_default() {
+        for victim in self.injector.living().await.unwrap_or_default() {
             self.kill(&victim, "kill_cascade");
         }
     }
 
     fn kill(&self, victim: &WorkerInfo, name: &str) {
-        if self.striker.strike(victim, Blow::Kill) {
-            self.whole.hurt(victim.process(), Instant::now());
+        if self.injector.inject(victim, FaultSignal::Kill) {
+            self.recovery.record_kill(victim.process(), Instant::now());
             self.with(|tally| {
                 tally.now.kills += 1;
                 tally.fault(name);
@@ -351,7 +361,7 @@ async fn each(every: Duration, lasts: Duration, mut what: impl AsyncFnMut()) {
     }
 }
 
-async fn until(is_so: impl Fn() -> bool) {
+async fn wait_until(is_so: impl Fn() -> bool) {
     let look = async {
         while !is_so() {
             sleep(LOOK).await;

@@ -37,7 +37,7 @@ pub struct Figures {
     pub ok: u64,
     /// Refused: not one of them was sent to a worker.
     pub refused: u64,
-    /// All ends by name: `ok`, the errors' names, and `left` for those whose callers went away.
+    /// All ends by name: `ok`, the errors' names, and `still_running` for those whose callers went away.
     pub answers: BTreeMap<String, u64>,
     /// Never answered, or not within two minutes after the faults.
     pub lost: u64,
@@ -56,17 +56,17 @@ pub struct Figures {
     /// Children that were not waited for.
     pub zombies: u64,
     /// Descriptors open after the pool's end that were not before its start.
-    pub leaked_fds: u64,
+    pub leaked_descriptors: u64,
     /// From a kill until its slot has a ready worker again.
-    pub replaced_ms_median: Option<f64>,
+    pub replacement_ms_median: Option<f64>,
     /// The longest of these.
-    pub replaced_ms_max: Option<f64>,
+    pub replacement_ms_max: Option<f64>,
     /// From a kill until all base workers are ready at once; where kills follow one another closely, over the kills between.
-    pub whole_ms_median: Option<f64>,
+    pub recovery_ms_median: Option<f64>,
     /// The longest of these.
-    pub whole_ms_max: Option<f64>,
+    pub recovery_ms_max: Option<f64>,
     /// Whether the pool was whole in the end, and answered.
-    pub whole: bool,
+    pub recovered: bool,
     /// How often the pool failed by its own limit of restarts, `restart.max`.
     #[serde(default)]
     pub pool_failures: u64,
@@ -100,14 +100,14 @@ impl Figures {
             ("window_violations", self.window_violations),
             ("orphans", self.orphans),
             ("zombies", self.zombies),
-            ("leaked_fds", self.leaked_fds),
+            ("leaked_fds", self.leaked_descriptors),
         ];
         let mut broken: Vec<String> = zeros
             .iter()
             .filter(|(_, count)| *count > 0)
             .map(|(name, count)| format!("{name} is {count}, not 0"))
             .collect();
-        if !self.whole {
+        if !self.recovered {
             broken.push("the pool had not recovered at the end".into());
         }
         if self.ok_share_not_in_flight < SHARE {
@@ -153,9 +153,12 @@ impl Figures {
             ("ok, other calls", format!("{:.2} %", self.ok_share_not_in_flight * 100.0)),
             (
                 "replaced",
-                format!("median {}, longest {}", millis(self.replaced_ms_median), millis(self.replaced_ms_max)),
+                format!("median {}, longest {}", millis(self.replacement_ms_median), millis(self.replacement_ms_max)),
             ),
-            ("recovered", format!("median {}, longest {}", millis(self.whole_ms_median), millis(self.whole_ms_max))),
+            (
+                "recovered",
+                format!("median {}, longest {}", millis(self.recovery_ms_median), millis(self.recovery_ms_max)),
+            ),
             (
                 "pool failed",
                 match self.pool_failures {
@@ -163,10 +166,13 @@ impl Figures {
                     count => format!("{} (restart limit: `restart.max`)", times(count)),
                 },
             ),
-            ("recovered at the end", if self.whole { "yes" } else { "NO" }.into()),
+            ("recovered at the end", if self.recovered { "yes" } else { "NO" }.into()),
             (
                 "leaked",
-                format!("{} processes, {} zombies, {} descriptors", self.orphans, self.zombies, self.leaked_fds),
+                format!(
+                    "{} processes, {} zombies, {} descriptors",
+                    self.orphans, self.zombies, self.leaked_descriptors
+                ),
             ),
             ("host memory growth", format!("{:+.1} MB", self.rss_growth_mb)),
         ];
@@ -189,7 +195,7 @@ mod tests {
     type Change = fn(&mut Figures);
 
     fn right() -> Figures {
-        Figures { whole: true, ok_share_not_in_flight: 0.99, ..Figures::default() }
+        Figures { recovered: true, ok_share_not_in_flight: 0.99, ..Figures::default() }
     }
 
     #[test]
@@ -204,8 +210,8 @@ mod tests {
             ("window_violations is 1", |figures| figures.window_violations = 1),
             ("orphans is 1", |figures| figures.orphans = 1),
             ("zombies is 1", |figures| figures.zombies = 1),
-            ("leaked_fds is 1", |figures| figures.leaked_fds = 1),
-            ("the pool was not whole", |figures| figures.whole = false),
+            ("leaked_fds is 1", |figures| figures.leaked_descriptors = 1),
+            ("the pool was not whole", |figures| figures.recovered = false),
             ("ok_share_not_in_flight is 0.9400", |figures| figures.ok_share_not_in_flight = 0.94),
         ];
         for (why, change) in changes {

@@ -6,30 +6,30 @@
 
 mod drill;
 mod figures;
+mod injector;
 mod progress;
+mod recovery;
 mod rng;
 mod settings;
-mod strikes;
-mod whole;
 
-pub use drill::{Drill, Now};
+pub use drill::{Drill, DrillProgress};
 pub use figures::{Figures, Spans};
-pub use herder_actors::census::{Census, MARK, zombies};
+pub use herder_actors::inspect::{MARK, MarkedProcesses, zombies};
+pub use injector::{FaultInjector, FaultSignal};
 pub use progress::Progress;
+pub use recovery::RecoveryTracker;
 pub use rng::Rng;
 pub use settings::settings;
-pub use strikes::{Blow, Striker};
-pub use whole::Whole;
 
-use herder_actors::census;
+use herder_actors::inspect;
 use std::process;
 
 /// Returns how many descriptors this process has open.
-pub fn descriptors() -> u64 {
-    census::descriptors(process::id()).len() as u64
+pub fn open_descriptors() -> u64 {
+    inspect::descriptors(process::id()).len() as u64
 }
 
 /// Returns how many bytes this process has in main memory; 0 where there is no `/proc`.
-pub fn resident() -> u64 {
-    census::resident_bytes(process::id()).unwrap_or(0)
+pub fn own_resident_bytes() -> u64 {
+    inspect::resident_bytes(process::id()).unwrap_or(0)
 }

@@ -24,7 +24,7 @@ pub fn settings(config: &PoolConfig) -> String {
         text,
         "restart  max {} within {}, min_uptime {}, backoff {}, max_backoff {}, cooldown {}",
         restart.max,
-        show(restart.within),
+        show(restart.window),
         show(restart.min_uptime),
         show(restart.backoff),
         show(restart.max_backoff),
@@ -67,10 +67,13 @@ fn retry(retry: &RetrySettings) -> String {
 }
 
 fn breaker(breaker: &BreakerSettings) -> String {
-    let BreakerSettings { failures, successes, open, probes, .. } = breaker;
-    format!("breaker  failures {failures}, successes {successes}, open {}, probes {probes}", show(*open))
+    let BreakerSettings { failure_threshold, success_threshold, open_duration, half_open_max_calls, .. } = breaker;
+    format!(
+        "breaker  failure_threshold {failure_threshold}, success_threshold {success_threshold}, open_duration {}, half_open_max_calls {half_open_max_calls}",
+        show(*open_duration)
+    )
 }
 
 fn poison(poison: &PoisonSettings) -> String {
-    format!("poison   deaths {}, quarantine {}", poison.deaths, show(poison.quarantine))
+    format!("poison   max_worker_deaths {}, quarantine {}", poison.max_worker_deaths, show(poison.quarantine))
 }

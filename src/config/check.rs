@@ -2,9 +2,9 @@
 //! stops at nothing: every problem of the file is reported.
 
 use super::duration;
-use super::error::Report;
+use super::error::ProblemCollector;
 use super::names::{is_group, nearest, unknown_in_pool};
-use herder_actors::schema::{Key, Kind, Scope};
+use herder_actors::schema::{Key, KeyType, Scope};
 use herder_actors::{InvalidConfig, WorkerType};
 use std::ops::Range;
 use toml::Spanned;
@@ -22,7 +22,7 @@ pub(super) enum Owner {
 /// A table of keys being checked.
 pub(super) struct Check<'r, 't> {
     /// Where problems go.
-    pub(super) report: &'r mut Report<'t>,
+    pub(super) report: &'r mut ProblemCollector<'t>,
     /// Where the table is: `pools.models`.
     pub(super) at: &'r str,
     /// Whose it is.
@@ -84,13 +84,13 @@ impl Check<'_, '_> {
         let value = value.get_ref();
         let wrong_type = || self.refuse(key, &span, "");
         match key.kind {
-            Kind::Count(row) => self.bounded(key, &span, value, |n| row.take(Some(n))),
-            Kind::Derived(row) => self.bounded(key, &span, value, |n| row.take(Some(n), || n)),
-            Kind::CountOr(row) => match value.as_str() {
+            KeyType::Count(row) => self.bounded(key, &span, value, |n| row.take(Some(n))),
+            KeyType::Derived(row) => self.bounded(key, &span, value, |n| row.take(Some(n), || n)),
+            KeyType::CountOr(row) => match value.as_str() {
                 Some(word) => self.one_of(&span, word, row.words, &key.kind.allowed()),
                 None => self.bounded(key, &span, value, |n| row.take(n)),
             },
-            Kind::Span(row) => match value {
+            KeyType::Span(row) => match value {
                 DeValue::String(text) => {
                     let parsed = duration::parse(text).map_err(|why| self.refuse(key, &span, &why))?;
                     row.take(Some(parsed)).map(drop).map_err(|_| self.out_of_bounds(key, &span))
@@ -98,20 +98,20 @@ impl Check<'_, '_> {
                 DeValue::Integer(number) => Err(self.refuse(key, &span, &unit_missing(number))),
                 _ => Err(wrong_type()),
             },
-            Kind::Choice(row) => match value.as_str() {
+            KeyType::Choice(row) => match value.as_str() {
                 Some(word) => self.one_of(&span, word, row.words, &key.kind.allowed()),
                 None => Err(wrong_type()),
             },
-            Kind::Flag(_) => value.is_bool().then_some(()).ok_or_else(wrong_type),
-            Kind::Text(_) => value.is_str().then_some(()).ok_or_else(wrong_type),
-            Kind::List(_) => texts(value).then_some(()).ok_or_else(wrong_type),
-            Kind::Words(row) => self.words(key, &span, value, row.words),
-            Kind::Spans(_) => self.spans(key, &span, value),
-            Kind::Share(row) => match number(value) {
+            KeyType::Flag(_) => value.is_bool().then_some(()).ok_or_else(wrong_type),
+            KeyType::Text(_) => value.is_str().then_some(()).ok_or_else(wrong_type),
+            KeyType::List(_) => texts(value).then_some(()).ok_or_else(wrong_type),
+            KeyType::Words(row) => self.words(key, &span, value, row.words),
+            KeyType::Spans(_) => self.spans(key, &span, value),
+            KeyType::Share(row) => match number(value) {
                 Some(share) => row.take(Some(share)).map(drop).map_err(|_| self.out_of_bounds(key, &span)),
                 None => Err(wrong_type()),
             },
-            Kind::Map(_) => text_map(value),
+            KeyType::Map(_) => text_map(value),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::Programs;
 use super::check::{Check, Owner};
-use super::error::Report;
+use super::error::ProblemCollector;
 use super::merge::merged;
 use super::names::unknown;
 use super::raw::RawPool;
@@ -16,7 +16,7 @@ use toml::{Spanned, Table, Value};
 
 /// Checks the whole, and builds the pools if nothing was wrong.
 pub(super) fn read(
-    report: &mut Report<'_>,
+    report: &mut ProblemCollector<'_>,
     root: &DeTable<'_>,
     folder: &Path,
     programs: Programs,
@@ -41,7 +41,7 @@ pub(super) fn read(
 }
 
 /// Checks the keys of `[server]` that depend on the pools.
-fn check_buffers(report: &mut Report<'_>, root: &DeTable<'_>, server: &Server, pools: &[PoolConfig]) {
+fn check_buffers(report: &mut ProblemCollector<'_>, root: &DeTable<'_>, server: &Server, pools: &[PoolConfig]) {
     let Some(bytes) = server.buffer_limit else { return };
     if let Err(message) = Server::check_buffer_limit(bytes, pools) {
         report.add(&span(root, "server.buffer_limit").unwrap_or_default(), "server.buffer_limit", message);
@@ -50,7 +50,7 @@ fn check_buffers(report: &mut Report<'_>, root: &DeTable<'_>, server: &Server, p
 
 /// Builds the pools of a file that was checked. What the builder refuses is reported.
 fn build(
-    report: &mut Report<'_>,
+    report: &mut ProblemCollector<'_>,
     pools: &[Found<'_, '_>],
     defaults: Option<&DeTable<'_>>,
     folder: &Path,
@@ -90,7 +90,7 @@ fn raw(plain: &Table, pool: &Found<'_, '_>) -> Result<RawPool, toml::de::Error> 
 
 /// A table under this key, or nothing; anything else there is reported.
 fn subtable<'t, 'i>(
-    report: &mut Report<'_>,
+    report: &mut ProblemCollector<'_>,
     key: &str,
     value: Option<&'t Spanned<DeValue<'i>>>,
 ) -> Option<&'t DeTable<'i>> {
@@ -134,7 +134,7 @@ fn span(table: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
 
 /// Checks each pool's table.
 fn in_file_order<'t, 'i>(
-    report: &mut Report<'_>,
+    report: &mut ProblemCollector<'_>,
     pools: &'t DeTable<'i>,
     defaults: Option<&DeTable<'_>>,
 ) -> Vec<Found<'t, 'i>> {

@@ -22,14 +22,14 @@ pub enum ConfigError {
         /// The file's name, as it was given.
         file: String,
         /// All that was found, in the order of the file. Never empty.
-        problems: Vec<Problem>,
+        problems: Vec<ConfigProblem>,
     },
 }
 
 /// One thing wrong with a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The line, from 1.
     pub line: usize,
     /// The column in characters, from 1.
@@ -42,7 +42,7 @@ pub struct Problem {
 
 impl ConfigError {
     /// What was found in the file; empty if it could not be read.
-    pub fn problems(&self) -> &[Problem] {
+    pub fn problems(&self) -> &[ConfigProblem] {
         match self {
             Self::Read { .. } => &[],
             Self::Invalid { problems, .. } => problems,
@@ -50,7 +50,7 @@ impl ConfigError {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { line, column, key, message } = self;
         let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
@@ -58,17 +58,17 @@ impl fmt::Display for Problem {
     }
 }
 
-fn lines(file: &str, problems: &[Problem]) -> String {
+fn lines(file: &str, problems: &[ConfigProblem]) -> String {
     problems.iter().map(|problem| format!("{file}:{problem}")).collect::<Vec<_>>().join("\n")
 }
 
 /// Collects the problems of one text.
-pub(super) struct Report<'a> {
+pub(super) struct ProblemCollector<'a> {
     text: &'a str,
-    problems: Vec<Problem>,
+    problems: Vec<ConfigProblem>,
 }
 
-impl<'a> Report<'a> {
+impl<'a> ProblemCollector<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Self { text, problems: Vec::new() }
     }
@@ -76,7 +76,7 @@ impl<'a> Report<'a> {
     /// Notes a problem at a span of bytes of the text.
     pub(super) fn add(&mut self, span: &Range<usize>, key: impl Into<String>, message: impl Into<String>) {
         let (line, column) = place(self.text, span.start);
-        self.problems.push(Problem { line, column, key: key.into(), message: message.into() });
+        self.problems.push(ConfigProblem { line, column, key: key.into(), message: message.into() });
     }
 
     /// What the text says there, cut to a readable length.

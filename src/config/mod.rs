@@ -35,13 +35,13 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-use error::Report;
+use error::ProblemCollector;
 use herder_actors::PoolConfig;
 use std::fs;
 use std::path::Path;
 use toml::de::DeTable;
 
-pub use error::{ConfigError, Problem};
+pub use error::{ConfigError, ConfigProblem};
 pub use server::{InvalidToken, Server, Token};
 
 /// A whole configuration file.
@@ -100,7 +100,7 @@ fn load(path: &Path, programs: Programs) -> Result<Config, ConfigError> {
 }
 
 fn read(text: &str, folder: &Path, file: &str, programs: Programs) -> Result<Config, ConfigError> {
-    let mut report = Report::new(text);
+    let mut report = ProblemCollector::new(text);
     let (server, pools) = match DeTable::parse(text) {
         Ok(root) => document::read(&mut report, root.get_ref(), folder, programs),
         Err(error) => {

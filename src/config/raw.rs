@@ -28,7 +28,7 @@ pub(super) struct RawPool {
     pool_size: Option<usize>,
     overflow: Option<usize>,
     #[serde(deserialize_with = "duration::written")]
-    overflow_linger: Option<Duration>,
+    overflow_idle_timeout: Option<Duration>,
     #[serde(deserialize_with = "duration::written")]
     timeout: Option<Duration>,
     #[serde(rename = "queue.limit")]
@@ -73,8 +73,8 @@ pub(super) struct RawPool {
     health_failures: Option<usize>,
     #[serde(rename = "restart.max")]
     restart_max: Option<usize>,
-    #[serde(rename = "restart.within", deserialize_with = "duration::written")]
-    restart_within: Option<Duration>,
+    #[serde(rename = "restart.window", deserialize_with = "duration::written")]
+    restart_window: Option<Duration>,
     #[serde(rename = "restart.min_uptime", deserialize_with = "duration::written")]
     restart_min_uptime: Option<Duration>,
     #[serde(rename = "restart.backoff", deserialize_with = "duration::written")]
@@ -99,20 +99,20 @@ pub(super) struct RawPool {
     retry_budget: Option<f64>,
     #[serde(rename = "breaker.enabled")]
     breaker_enabled: Option<bool>,
-    #[serde(rename = "breaker.failures")]
-    breaker_failures: Option<usize>,
-    #[serde(rename = "breaker.successes")]
-    breaker_successes: Option<usize>,
-    #[serde(rename = "breaker.open", deserialize_with = "duration::written")]
-    breaker_open: Option<Duration>,
-    #[serde(rename = "breaker.probes")]
-    breaker_probes: Option<usize>,
+    #[serde(rename = "breaker.failure_threshold")]
+    breaker_failure_threshold: Option<usize>,
+    #[serde(rename = "breaker.success_threshold")]
+    breaker_success_threshold: Option<usize>,
+    #[serde(rename = "breaker.open_duration", deserialize_with = "duration::written")]
+    breaker_open_duration: Option<Duration>,
+    #[serde(rename = "breaker.half_open_max_calls")]
+    breaker_half_open_max_calls: Option<usize>,
     #[serde(rename = "breaker.counts")]
     breaker_counts: Option<Vec<String>>,
     #[serde(rename = "poison.enabled")]
     poison_enabled: Option<bool>,
-    #[serde(rename = "poison.deaths")]
-    poison_deaths: Option<usize>,
+    #[serde(rename = "poison.max_worker_deaths")]
+    poison_max_worker_deaths: Option<usize>,
     #[serde(rename = "poison.quarantine", deserialize_with = "duration::written")]
     poison_quarantine: Option<Duration>,
     max_frame: Option<usize>,
@@ -218,7 +218,7 @@ impl RawPool {
             with_program,
             pool_size = self.pool_size,
             overflow = self.overflow,
-            overflow_linger = self.overflow_linger,
+            overflow_idle_timeout = self.overflow_idle_timeout,
             timeout = self.timeout,
             concurrency = self.concurrency,
             pipeline = self.pipeline,
@@ -249,7 +249,7 @@ impl RawPool {
         set!(
             Restart::new(),
             max = self.restart_max,
-            within = self.restart_within,
+            window = self.restart_window,
             min_uptime = self.restart_min_uptime,
             backoff = self.restart_backoff,
             max_backoff = self.restart_max_backoff,
@@ -298,17 +298,18 @@ impl RawPool {
         set!(
             Breaker::new(),
             enabled = self.breaker_enabled,
-            failures = self.breaker_failures,
-            successes = self.breaker_successes,
-            open = self.breaker_open,
-            probes = self.breaker_probes,
+            failure_threshold = self.breaker_failure_threshold,
+            success_threshold = self.breaker_success_threshold,
+            open_duration = self.breaker_open_duration,
+            half_open_max_calls = self.breaker_half_open_max_calls,
             counts = self.breaker_counts.as_deref().map(CountedFailures::of),
         )
     }
 
     fn poison(&self) -> Poison {
-        let (enabled, deaths, quarantine) = (self.poison_enabled, self.poison_deaths, self.poison_quarantine);
-        set!(Poison::new(), enabled = enabled, deaths = deaths, quarantine = quarantine)
+        let (enabled, deaths, quarantine) =
+            (self.poison_enabled, self.poison_max_worker_deaths, self.poison_quarantine);
+        set!(Poison::new(), enabled = enabled, max_worker_deaths = deaths, quarantine = quarantine)
     }
 
     fn tracked(&self) -> Sessions<Tracked> {

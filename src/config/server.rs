@@ -1,7 +1,7 @@
 //! The `[server]` table: where the server listens, which hosts it answers to, and its token.
 
 use super::duration;
-use super::error::Report;
+use super::error::ProblemCollector;
 use super::names::unknown;
 use herder_actors::{ErrorDetail, PoolConfig};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -145,7 +145,7 @@ impl fmt::Debug for Token {
 }
 
 /// Reads the table; what is wrong is reported and left at its default.
-pub(super) fn read(report: &mut Report<'_>, table: &DeTable<'_>) -> Server {
+pub(super) fn read(report: &mut ProblemCollector<'_>, table: &DeTable<'_>) -> Server {
     let mut server = Server::default();
     for (name, value) in table {
         let key = name.get_ref().as_ref();

@@ -1,7 +1,7 @@
 //! Whole files: what they become, and how each mistake is answered.
 
 use super::*;
-use herder_actors::schema::{Key, Kind, Scope, TABLE};
+use herder_actors::schema::{Key, KeyType, Scope, TABLE};
 use herder_actors::{
     Affinity, Backoff, Breaker, Cancel, CountedFailures, EnvMode, Expiry, Features, Health, Launch, NumericThreads,
     Poison, PoolConfig, Queue, Restart, Retry, Sessions, Stop, WorkerType,
@@ -53,16 +53,16 @@ fn r51_file_and_code_make_the_same() {
         concurrency = 2
         pipeline = 3
         start_timeout = "61s"
-        overflow_linger = "32s"
+        overflow_idle_timeout = "32s"
         max_frame = 65536
         cancel = { interrupt = "2s", kill = "6s" }
         stop = { grace = "6s", term = "3s" }
         sessions = { timeout = "6m", cleanup_interval = "2m", expiry = "two_phase", grace = "3s", affinity = "hint", on_expired = "rebind", max = 10001 }
         health = { interval = "33s", timeout = "6s", failures = 4 }
-        restart = { max = 9, within = "62s", min_uptime = "11s", backoff = "200ms", max_backoff = "12s", cooldown = "34s" }
+        restart = { max = 9, window = "62s", min_uptime = "11s", backoff = "200ms", max_backoff = "12s", cooldown = "34s" }
         retry = { attempts = 4, backoff = "fibonacci", base = "1s", max = "7s", jitter = 0.5, budget = 0.125 }
-        breaker = { enabled = true, failures = 6, successes = 4, open = "63s", probes = 2, counts = ["signal", "connection"] }
-        poison = { enabled = true, deaths = 4, quarantine = "64s" }
+        breaker = { enabled = true, failure_threshold = 6, success_threshold = 4, open_duration = "63s", half_open_max_calls = 2, counts = ["signal", "connection"] }
+        poison = { enabled = true, max_worker_deaths = 4, quarantine = "64s" }
         features = { session_affinity = true, worker_metrics = false, state_machine = false }
     "#;
     let sessions = Sessions::new().timeout(secs(360)).cleanup_interval(secs(120)).max(10_001);
@@ -79,7 +79,7 @@ fn r51_file_and_code_make_the_same() {
         .concurrency(2)
         .pipeline(3)
         .start_timeout(secs(61))
-        .overflow_linger(secs(32))
+        .overflow_idle_timeout(secs(32))
         .max_frame(65536)
         .cancel(Cancel::new().interrupt(secs(2)).kill(secs(6)))
         .stop(Stop::new().grace(secs(6)).term(secs(3)))
@@ -93,7 +93,7 @@ fn r51_file_and_code_make_the_same() {
         .restart(
             Restart::new()
                 .max(9)
-                .within(secs(62))
+                .window(secs(62))
                 .min_uptime(secs(11))
                 .backoff(Duration::from_millis(200))
                 .max_backoff(secs(12))
@@ -103,14 +103,15 @@ fn r51_file_and_code_make_the_same() {
             Retry::new().attempts(4).backoff(Backoff::Fibonacci).base(secs(1)).max(secs(7)).jitter(0.5).budget(0.125),
         )
         .breaker(
-            Breaker::new().enabled(true).failures(6).successes(4).open(secs(63)).probes(2).counts(CountedFailures {
-                timeout: false,
-                connection: true,
-                signal: true,
-                python: false,
-            }),
+            Breaker::new()
+                .enabled(true)
+                .failure_threshold(6)
+                .success_threshold(4)
+                .open_duration(secs(63))
+                .half_open_max_calls(2)
+                .counts(CountedFailures { timeout: false, connection: true, signal: true, python: false }),
         )
-        .poison(Poison::new().enabled(true).deaths(4).quarantine(secs(64)))
+        .poison(Poison::new().enabled(true).max_worker_deaths(4).quarantine(secs(64)))
         .features(Features::new().worker_metrics(false).state_machine(false))
         .relative_to(".");
     assert_eq!(pool(text), code.build().unwrap());
@@ -119,14 +120,14 @@ fn r51_file_and_code_make_the_same() {
 /// The default of a key as TOML; none where it is a rule.
 fn default_as_toml(key: &Key) -> Option<String> {
     match key.kind {
-        Kind::Count(row) => Some(row.default.to_string()),
-        Kind::CountOr(row) => Some(format!("{:?}", row.default)),
-        Kind::Span(row) => Some(format!("{:?}", duration::show(row.default))),
-        Kind::Flag(row) => Some(row.default.to_string()),
-        Kind::Choice(row) => row.words.contains(&row.default).then(|| format!("{:?}", row.default)),
-        Kind::Words(row) => Some(format!("{:?}", row.default)),
-        Kind::Share(row) => Some((f64::from(row.default) / 1000.0).to_string()),
-        Kind::Derived(_) | Kind::Text(_) | Kind::List(_) | Kind::Spans(_) | Kind::Map(_) => None,
+        KeyType::Count(row) => Some(row.default.to_string()),
+        KeyType::CountOr(row) => Some(format!("{:?}", row.default)),
+        KeyType::Span(row) => Some(format!("{:?}", duration::show(row.default))),
+        KeyType::Flag(row) => Some(row.default.to_string()),
+        KeyType::Choice(row) => row.words.contains(&row.default).then(|| format!("{:?}", row.default)),
+        KeyType::Words(row) => Some(format!("{:?}", row.default)),
+        KeyType::Share(row) => Some((f64::from(row.default) / 1000.0).to_string()),
+        KeyType::Derived(_) | KeyType::Text(_) | KeyType::List(_) | KeyType::Spans(_) | KeyType::Map(_) => None,
     }
 }
 
@@ -148,18 +149,18 @@ fn sample(key: &Key) -> String {
     match (key.path, key.kind) {
         ("app", _) => "'n:app'".into(),
         ("cwd", _) => "'..'".into(),
-        (_, Kind::Count(row)) => (row.default + 1).to_string(),
-        (_, Kind::Derived(row)) => row.min.to_string(),
-        (_, Kind::CountOr(row)) => row.max.to_string(),
-        (_, Kind::Span(row)) => format!("{:?}", duration::show(row.default / 2)),
-        (_, Kind::Choice(row)) => format!("{:?}", row.words[0]),
-        (_, Kind::Flag(row)) => (!row.default).to_string(),
-        (_, Kind::Text(_)) => "'x'".into(),
-        (_, Kind::List(_)) => "['x']".into(),
-        (_, Kind::Words(row)) => format!("[{:?}]", row.words[0]),
-        (_, Kind::Spans(_)) => "['1s', '0s']".into(),
-        (_, Kind::Share(row)) => (f64::from(row.max - 1) / 1000.0).to_string(),
-        (_, Kind::Map(_)) => "{ X = 'x' }".into(),
+        (_, KeyType::Count(row)) => (row.default + 1).to_string(),
+        (_, KeyType::Derived(row)) => row.min.to_string(),
+        (_, KeyType::CountOr(row)) => row.max.to_string(),
+        (_, KeyType::Span(row)) => format!("{:?}", duration::show(row.default / 2)),
+        (_, KeyType::Choice(row)) => format!("{:?}", row.words[0]),
+        (_, KeyType::Flag(row)) => (!row.default).to_string(),
+        (_, KeyType::Text(_)) => "'x'".into(),
+        (_, KeyType::List(_)) => "['x']".into(),
+        (_, KeyType::Words(row)) => format!("[{:?}]", row.words[0]),
+        (_, KeyType::Spans(_)) => "['1s', '0s']".into(),
+        (_, KeyType::Share(row)) => (f64::from(row.max - 1) / 1000.0).to_string(),
+        (_, KeyType::Map(_)) => "{ X = 'x' }".into(),
     }
 }
 
@@ -181,8 +182,8 @@ fn r51_every_key_reaches_the_pool() {
         .filter(|key| !["worker_type", "app", "command", "sessions.grace", "retry.waits"].contains(&key.path))
     {
         let value = match key.kind {
-            Kind::Choice(row) if key.path == "sessions.on_expired" => format!("{:?}", row.words[0]),
-            Kind::Choice(row) => format!("{:?}", row.words[1]),
+            KeyType::Choice(row) if key.path == "sessions.on_expired" => format!("{:?}", row.words[0]),
+            KeyType::Choice(row) => format!("{:?}", row.words[1]),
             _ => sample(key),
         };
         let enhanced = format!("{APP}worker_type = 'enhanced'\n{}", companion(key.path));
@@ -223,7 +224,7 @@ fn r51_numeric_threads_is_a_number_or_a_word() {
 #[test]
 fn r9_enhanced_keys_under_a_basic_pool() {
     for key in TABLE.iter().filter(|key| key.scope == Scope::Enhanced) {
-        let value = if matches!(key.kind, Kind::Flag(_)) { "true".into() } else { sample(key) };
+        let value = if matches!(key.kind, KeyType::Flag(_)) { "true".into() } else { sample(key) };
         let told = refused_in_pool(&format!("{} = {value}\n", key.path));
         let leaf_column = key.path.len() - key.leaf().len() + 1;
         let begins = format!("herder.toml:3:{leaf_column}: pools.a.{}: only an enhanced pool has it", key.path);
@@ -231,7 +232,7 @@ fn r9_enhanced_keys_under_a_basic_pool() {
         assert!(told.contains("`worker_type = \"enhanced\"` in [pools.a]"), "{told}");
         assert_eq!(told.lines().count(), 1, "{told}");
     }
-    let flags = |key: &&Key| key.scope == Scope::Enhanced && matches!(key.kind, Kind::Flag(_));
+    let flags = |key: &&Key| key.scope == Scope::Enhanced && matches!(key.kind, KeyType::Flag(_));
     for flag in TABLE.iter().filter(flags) {
         assert_eq!(pool(&format!("{APP}{} = false\n", flag.path)), pool(APP));
     }
@@ -286,14 +287,14 @@ fn r9_defaults_reach_the_pools_they_are_for() {
 
 #[test]
 fn r51_unknown_keys() {
-    assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
+    assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_idle_timeout, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
     for other_name in ["workers", "num_workers", "max_workers", "processes", "size"] {
         let refused = refused_in_pool(&format!("{other_name} = 4"));
         assert!(refused.contains("unknown key; did you mean `pool_size`? Known here: "), "{refused}");
     }
     assert_snapshot!(refused_in_pool("queue = { limt = 4 }"), @"herder.toml:3:11: pools.a.queue.limt: unknown key; did you mean `limit`? Known here: limit, timeout, per_session, shed");
     assert_snapshot!(refused_in_pool("[pools.a.cancel]\n  colour = 4"), @"herder.toml:4:3: pools.a.cancel.colour: unknown key. Known here: interrupt, kill");
-    assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
+    assert_snapshot!(refused_in_pool("expiry = 'two_phase'"), @"herder.toml:3:1: pools.a.expiry: unknown key; did you mean `sessions.expiry`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_idle_timeout, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
     assert_snapshot!(refused_in_pool("[server]\nlisen = 4"), @"herder.toml:4:1: server.lisen: unknown key; did you mean `listen`? Known here: listen, hosts, token, errors, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit");
     assert_snapshot!(refused("[pool.a]\napp = 'm:app'"), @"herder.toml:1:2: pool: unknown key; did you mean `pools`? Known here: server, defaults, pools");
 }
@@ -307,7 +308,7 @@ fn keys_that_come_later_are_refused_as_such() {
 /// A quoted name is no path. Taken for one, it would be checked and then forgotten.
 #[test]
 fn quoted_names_are_no_paths() {
-    assert_snapshot!(refused_in_pool("'queue.limit' = 3"), @r#"herder.toml:3:1: pools.a."queue.limit": unknown key. Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features"#);
+    assert_snapshot!(refused_in_pool("'queue.limit' = 3"), @r#"herder.toml:3:1: pools.a."queue.limit": unknown key. Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_idle_timeout, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features"#);
     assert!(refused_in_pool("queue.'a.b' = 3").contains("3:7: pools.a.\"a.b\": unknown key"));
 }
 
@@ -407,7 +408,7 @@ fn r51_problems_are_told_together() {
     assert_snapshot!(refused(text), @r"
     herder.toml:2:1: server.port: unknown key. Known here: listen, hosts, token, errors, keep_alive, head_timeout, body_timeout, write_timeout, buffer_limit
     herder.toml:4:12: defaults.overflow: -1 is out of bounds; allowed: 0 to 1024
-    herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_linger, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
+    herder.toml:6:1: pools.b.timout: unknown key; did you mean `timeout`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_idle_timeout, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features
     herder.toml:8:7: pools.a.app: 3 is not a text; allowed: `module:app` or `path/to/file.py:app`
     herder.toml:9:15: pools.a.queue.limit: 0 is out of bounds; allowed: 1 to 1000000
     ");

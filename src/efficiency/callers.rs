@@ -40,7 +40,7 @@ pub(super) struct Progress {
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) operations: Vec<Operation>,
-    pub(super) coding: Vec<Interval>,
+    pub(super) encoding: Vec<Interval>,
     pub(super) failures: Failures,
     pub(super) stamps: Option<InvalidOperation>,
 }
@@ -97,7 +97,7 @@ impl Work {
         let answered = now();
         batch.note(answer);
         let spans = [(begun, sent), (answered, now())];
-        batch.coding.extend(spans.iter().filter_map(|(from, to)| Interval::new(from.0, to.0).ok()));
+        batch.encoding.extend(spans.iter().filter_map(|(from, to)| Interval::new(from.0, to.0).ok()));
     }
 
     /// Ends the sessions that calls were spread over.
@@ -113,7 +113,7 @@ fn session(number: usize) -> String {
     format!("herder-measure-{number}")
 }
 
-/// Returns the moments of a call: when it was admitted, sent, run and answered, and by which process. [`Account`] and
+/// Returns the moments of a call: when it was admitted, sent, run and answered, and by which process. [`TimeAccount`] and
 /// [`verify_concurrent_execution`] judge calls by them.
 ///
 /// # Errors
@@ -129,7 +129,7 @@ fn session(number: usize) -> String {
 /// # Ok(()) }
 /// ```
 ///
-/// [`Account`]: crate::concurrency::Account
+/// [`TimeAccount`]: crate::concurrency::Account
 /// [`verify_concurrent_execution`]: crate::concurrency::verify_concurrent_execution
 pub fn operation(reply: &Reply) -> std::result::Result<Operation, InvalidOperation> {
     let at = WorkerRef { worker: reply.worker, generation: reply.generation };
@@ -152,14 +152,14 @@ impl Batch {
 
     fn take(&mut self, part: Self) {
         self.operations.extend(part.operations);
-        self.coding.extend(part.coding);
+        self.encoding.extend(part.encoding);
         self.failures.take(part.failures);
         self.stamps = self.stamps.take().or(part.stamps);
     }
 
     /// From the first caller's first move to the last answer; `None` if there was none.
     pub(super) fn window(&self) -> Option<Interval> {
-        let begun = self.coding.iter().map(|coding| coding.started).min()?;
+        let begun = self.encoding.iter().map(|encoding| encoding.started).min()?;
         let ended = self.operations.iter().map(|operation| operation.answered.0).max()?;
         Interval::new(begun, ended).ok()
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     Category, Error, InvalidConfig,
-    concurrency::{InvalidOperation, NothingObserved},
+    concurrency::{AccountError, InvalidOperation},
 };
 
 /// Why nothing was measured.
@@ -30,7 +30,7 @@ pub enum MeasureError {
     Stamps(#[from] InvalidOperation),
     /// There was nothing to measure.
     #[error(transparent)]
-    Nothing(#[from] NothingObserved),
+    Nothing(#[from] AccountError),
 }
 
 impl MeasureError {

@@ -1,7 +1,7 @@
 //! What the system counts of processors: cores, the time of processes, and what others did. Reads `/proc`; sees nothing where there is
 //! none.
 
-use crate::concurrency::{LOADED, Processor};
+use crate::concurrency::{CpuTime, LOADED};
 use serde::Serialize;
 use std::{fs, num::NonZero, process, thread, time::Duration};
 
@@ -15,9 +15,9 @@ pub struct Machine {
     /// The cores this process may use: its affinity and its cgroup's quota are reckoned with.
     pub cores: f64,
     /// How many of them others kept busy: neither this process nor the pool's. `None` where the system does not tell.
-    pub others: Option<f64>,
+    pub other_load: Option<f64>,
     /// For which share of the time, from 0 to 1, a core had something to do and the host of this virtual machine had given it away
-    /// ("steal"). It is in `others`, too. `None` where the system does not tell.
+    /// ("steal"). It is in `other_load`, too. `None` where the system does not tell.
     pub stolen: Option<f64>,
 }
 
@@ -25,7 +25,7 @@ impl Machine {
     /// Whether timings tell more about others than about the pool: they kept more than a share of [`LOADED`] of the cores busy, or there
     /// was [steal](Self::has_steal).
     pub fn is_loaded(&self) -> bool {
-        self.others.is_some_and(|others| others > LOADED * self.cores) || self.has_steal()
+        self.other_load.is_some_and(|other_load| other_load > LOADED * self.cores) || self.has_steal()
     }
 
     /// Whether the host of this virtual machine gave its cores away for more than 3 % of the time.
@@ -43,21 +43,21 @@ pub(super) fn cores() -> f64 {
 }
 
 /// What all threads of a process did so far. `None` of a process that is gone, or where the system does not count it.
-pub(super) fn processor(pid: u32) -> Option<Processor> {
+pub(super) fn cpu_time(pid: u32) -> Option<CpuTime> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
     let counted = tasks.filter_map(|task| schedstat(&fs::read_to_string(task.path().join("schedstat")).ok()?));
-    counted.reduce(|sum, task| Processor { used: sum.used + task.used, waited: sum.waited + task.waited })
+    counted.reduce(|sum, task| CpuTime { used: sum.used + task.used, waited: sum.waited + task.waited })
 }
 
 /// What this process did so far.
-pub(super) fn own() -> Option<Processor> {
-    processor(process::id())
+pub(super) fn own() -> Option<CpuTime> {
+    cpu_time(process::id())
 }
 
 /// Nanoseconds on a processor, and in its queue.
-fn schedstat(text: &str) -> Option<Processor> {
+fn schedstat(text: &str) -> Option<CpuTime> {
     let mut fields = text.split_ascii_whitespace().map(|field| field.parse().ok().map(Duration::from_nanos));
-    Some(Processor { used: fields.next()??, waited: fields.next()?? })
+    Some(CpuTime { used: fields.next()??, waited: fields.next()?? })
 }
 
 /// The processors of the whole machine since it started, in ticks.
@@ -122,7 +122,7 @@ mod tests {
         let seconds = Duration::from_secs;
         assert_eq!(
             schedstat("5 7 3\n"),
-            Some(Processor { used: Duration::from_nanos(5), waited: Duration::from_nanos(7) })
+            Some(CpuTime { used: Duration::from_nanos(5), waited: Duration::from_nanos(7) })
         );
         assert_eq!(schedstat("5"), None);
         let ticks = |busy, idle| {
@@ -130,8 +130,8 @@ mod tests {
         };
         assert_eq!(ticks(30, 70), Ticks { busy: 30, stolen: 0, all: 100, cores: 2 });
         // 1 s of two cores at 75 %: 1.5 cores, of which half a core was ours.
-        let others = ticks(180, 120).others_since(ticks(30, 70), seconds(1), seconds(1) / 2, 2.0);
-        assert_eq!(others, Some(1.0));
+        let other_load = ticks(180, 120).others_since(ticks(30, 70), seconds(1), seconds(1) / 2, 2.0);
+        assert_eq!(other_load, Some(1.0));
         // Of a quarter of a machine of which others use half, they use half.
         let wide = Ticks { busy: 80, stolen: 0, all: 160, cores: 8 };
         let none = Ticks { busy: 0, stolen: 0, all: 0, cores: 8 };
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!((after.stolen_since(before), before.stolen_since(before)), (Some(0.05), None));
         let old = ticks("cpu 130 0 5 1150\ncpu0\n").stolen_since(ticks("cpu 100 0 0 1000\ncpu0\n"));
         assert_eq!(old, Some(0.0), "a kernel that counts none");
-        let machine = |others, stolen| Machine { cores: 2.0, others: Some(others), stolen: Some(stolen) };
+        let machine = |other_load, stolen| Machine { cores: 2.0, other_load: Some(other_load), stolen: Some(stolen) };
         assert!(machine(0.1, 0.05).has_steal() && machine(0.1, 0.05).is_loaded() && !machine(0.1, 0.02).is_loaded());
         assert!(machine(1.1, 0.02).is_loaded() && !machine(1.1, 0.02).has_steal());
     }
@@ -156,6 +156,6 @@ mod tests {
     #[test]
     fn r47_this_process_used_some_processor() {
         assert!(own().is_some_and(|own| !own.used.is_zero()) && Ticks::now().is_some() && cores() >= 1.0);
-        assert_eq!(processor(u32::MAX), None);
+        assert_eq!(cpu_time(u32::MAX), None);
     }
 }

@@ -1,14 +1,14 @@
 //! [`Measure`]: one measurement, from the pool to the report.
 
 use super::{
-    MeasureError, Report, Temperature, Verdict,
+    EfficiencyReport, MeasureError, Verdict, WorkerStart,
     callers::{Batch, Progress, Work},
     pairs::{self, Paired},
     watch::{Watch, Watched},
 };
 use crate::{
     Pool, PoolConfig,
-    concurrency::{Account, Interval, Observed, PAIRS, verify_concurrent_execution},
+    concurrency::{Interval, ObservedRun, PAIRS, TimeAccount, verify_concurrent_execution},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -122,18 +122,18 @@ impl Measure {
     ///
     /// # Errors
     /// When the pool can't be had, no call succeeds, or its workers keep no stamps. Some calls that fail are in the report.
-    pub async fn run(self) -> Result<Report, MeasureError> {
+    pub async fn run(self) -> Result<EfficiencyReport, MeasureError> {
         match &self.subject {
             Subject::Running(pool) => {
                 pool.ready().await?;
                 let work = self.work(pool);
-                work.run(self.lanes(pool), self.lanes(pool)).await.checked()?;
-                self.measure(&work, Temperature::Warm, crate::now().0).await
+                work.run(self.call_slots(pool), self.call_slots(pool)).await.checked()?;
+                self.measure(&work, WorkerStart::Warm, crate::now().0).await
             }
             Subject::Cold(config) => {
                 let begun = crate::now().0;
                 let pool = Pool::start((**config).clone()).without_waiting().await?;
-                let report = self.measure(&self.work(&pool), Temperature::Cold, begun).await;
+                let report = self.measure(&self.work(&pool), WorkerStart::Cold, begun).await;
                 let ended = pool.shutdown(ENDING).await;
                 let report = report?;
                 ended?;
@@ -142,18 +142,18 @@ impl Measure {
         }
     }
 
-    fn lanes(&self, pool: &Pool) -> usize {
+    fn call_slots(&self, pool: &Pool) -> usize {
         pool.config().pool_size() as usize * pool.config().settings().concurrency as usize
     }
 
-    fn calls(&self, lanes: usize) -> usize {
-        self.operations.unwrap_or(CALLS * lanes)
+    fn calls(&self, call_slots: usize) -> usize {
+        self.operations.unwrap_or(CALLS * call_slots)
     }
 
     fn work(&self, pool: &Pool) -> Work {
-        let lanes = self.lanes(pool);
-        let warm_up = if matches!(self.subject, Subject::Running(_)) { lanes } else { 0 };
-        let of = warm_up + self.calls(lanes) + 2 * self.pairs * pairs::calls(lanes);
+        let call_slots = self.call_slots(pool);
+        let warm_up = if matches!(self.subject, Subject::Running(_)) { call_slots } else { 0 };
+        let of = warm_up + self.calls(call_slots) + 2 * self.pairs * pairs::calls(call_slots);
         let progress = Progress { done: Arc::new(AtomicUsize::new(0)), of, tell: self.tell.clone() };
         Work {
             pool: pool.clone(),
@@ -166,48 +166,57 @@ impl Measure {
     }
 
     async fn pair(&self, work: &Work) -> Result<Option<Paired>, MeasureError> {
-        if self.pairs == 0 { Ok(None) } else { pairs::run(work, self.pairs, self.lanes(&work.pool)).await.map(Some) }
+        if self.pairs == 0 {
+            Ok(None)
+        } else {
+            pairs::run(work, self.pairs, self.call_slots(&work.pool)).await.map(Some)
+        }
     }
 
     /// The run that counts, and the pairs after it.
-    async fn measure(&self, work: &Work, temperature: Temperature, begun: u64) -> Result<Report, MeasureError> {
-        let lanes = self.lanes(&work.pool);
-        let callers = self.callers.unwrap_or(CALLERS * lanes);
+    async fn measure(
+        &self,
+        work: &Work,
+        temperature: WorkerStart,
+        begun: u64,
+    ) -> Result<EfficiencyReport, MeasureError> {
+        let call_slots = self.call_slots(&work.pool);
+        let callers = self.callers.unwrap_or(CALLERS * call_slots);
         let watch = Watch::begin(&work.pool).await?;
-        let batch = work.run(self.calls(lanes), callers).await.checked()?;
+        let batch = work.run(self.calls(call_slots), callers).await.checked()?;
         let mut window = batch.window().unwrap_or(Interval { started: begun, ended: begun });
-        if temperature == Temperature::Cold {
+        if temperature == WorkerStart::Cold {
             window.started = begun;
         }
         let watched = watch.end(&work.pool, window, &batch.operations).await?;
         let paired = self.pair(work).await?;
         work.end_sessions().await?;
-        self.report(work, batch, watched, Run { temperature, window, callers, paired })
+        self.report(work, batch, watched, Run { start: temperature, window, callers, paired })
     }
 
-    fn report(&self, work: &Work, batch: Batch, watched: Watched, run: Run) -> Result<Report, MeasureError> {
-        let Run { temperature, window, callers, paired } = run;
-        let Batch { mut operations, coding, failures, .. } = batch;
+    fn report(&self, work: &Work, batch: Batch, watched: Watched, run: Run) -> Result<EfficiencyReport, MeasureError> {
+        let Run { start: temperature, window, callers, paired } = run;
+        let Batch { mut operations, encoding, failures, .. } = batch;
         operations.sort_by_key(|operation| operation.started);
-        let alone = paired.as_ref().and_then(|paired| paired.alone);
-        let observed = Observed { window, workers: watched.workers, operations, coding, alone };
-        let account = Account::of(&observed)?;
+        let uncontended = paired.as_ref().and_then(|paired| paired.uncontended);
+        let observed = ObservedRun { window, workers: watched.workers, operations, encoding, uncontended };
+        let account = TimeAccount::of(&observed)?;
         let operations = observed.operations;
         let intervals: Vec<Interval> = operations.iter().map(|operation| operation.interval()).collect();
         let config = work.pool.config();
-        Ok(Report {
+        Ok(EfficiencyReport {
             pool: config.name().clone(),
             command: self.command.clone(),
             workers: config.pool_size() as usize,
             concurrency: config.settings().concurrency as usize,
             callers,
-            temperature,
+            start: temperature,
             window,
             account,
             verdict: verify_concurrent_execution(&intervals).map_or_else(Verdict::Serialized, Verdict::Concurrent),
-            computes: paired.as_ref().and_then(|paired| paired.computes),
+            cpu_share: paired.as_ref().and_then(|paired| paired.cpu_share),
             comparison: paired.map(|paired| paired.comparison),
-            alone,
+            uncontended,
             machine: watched.machine,
             failures,
             operations,
@@ -217,7 +226,7 @@ impl Measure {
 
 /// What is known of the run that counts.
 struct Run {
-    temperature: Temperature,
+    start: WorkerStart,
     window: Interval,
     callers: usize,
     paired: Option<Paired>,
@@ -237,6 +246,6 @@ struct Run {
 ///
 /// # Errors
 /// As [`Measure::run`].
-pub async fn measure_concurrency_efficiency(pool: &Pool, n: usize) -> Result<Report, MeasureError> {
+pub async fn measure_concurrency_efficiency(pool: &Pool, n: usize) -> Result<EfficiencyReport, MeasureError> {
     Measure::of(pool).operations(n).run().await
 }

@@ -5,30 +5,30 @@ use super::{
     callers::{Batch, Work},
     watch::Watch,
 };
-use crate::concurrency::{Circumstances, Comparison, Interval, Pair, Processor, compare};
+use crate::concurrency::{Comparison, ComparisonConditions, CpuTime, Interval, Pair, compare};
 use std::time::Duration;
 
 /// What pairs tell.
 pub(super) struct Paired {
     pub(super) comparison: Comparison,
     /// How long a handler takes on average when nothing runs beside it, without its waits for a core.
-    pub(super) alone: Option<Duration>,
+    pub(super) uncontended: Option<Duration>,
     /// The share of its time for which a handler needs a core.
-    pub(super) computes: Option<f64>,
+    pub(super) cpu_share: Option<f64>,
 }
 
 /// Runs so many pairs, each of one call a lane at least and two in all.
-pub(super) async fn run(work: &Work, pairs: usize, lanes: usize) -> Result<Paired, MeasureError> {
-    let (calls, mut timed, mut serial) = (calls(lanes), Vec::new(), Alone::default());
+pub(super) async fn run(work: &Work, pairs: usize, call_slots: usize) -> Result<Paired, MeasureError> {
+    let (calls, mut timed, mut serial) = (calls(call_slots), Vec::new(), Alone::default());
     let whole = Watch::begin(&work.pool).await?;
     let mut all = Vec::new();
     for number in 0..pairs {
         // Now one first and now the other: what warms up or slows down favours neither.
         let (one, many) = if number % 2 == 0 {
             let one = serial.run(work, calls).await?;
-            (one, work.run(calls, lanes).await.checked()?)
+            (one, work.run(calls, call_slots).await.checked()?)
         } else {
-            let many = work.run(calls, lanes).await.checked()?;
+            let many = work.run(calls, call_slots).await.checked()?;
             (serial.run(work, calls).await?, many)
         };
         timed.extend(pair(&one, &many));
@@ -36,14 +36,22 @@ pub(super) async fn run(work: &Work, pairs: usize, lanes: usize) -> Result<Paire
     }
     let window = Interval { started: 0, ended: crate::now().0 };
     let machine = whole.end(&work.pool, window, &all).await?.machine;
-    let circumstances =
-        Circumstances { lanes, cores: machine.cores, others: machine.others, computes: serial.computes() };
-    Ok(Paired { comparison: compare(&timed, &circumstances), alone: serial.mean(), computes: serial.computes() })
+    let circumstances = ComparisonConditions {
+        call_slots,
+        cores: machine.cores,
+        other_load: machine.other_load,
+        cpu_share: serial.cpu_share(),
+    };
+    Ok(Paired {
+        comparison: compare(&timed, &circumstances),
+        uncontended: serial.mean(),
+        cpu_share: serial.cpu_share(),
+    })
 }
 
 /// How many calls a pair has, twice.
-pub(super) fn calls(lanes: usize) -> usize {
-    lanes.max(2)
+pub(super) fn calls(call_slots: usize) -> usize {
+    call_slots.max(2)
 }
 
 fn pair(one: &Batch, many: &Batch) -> Option<Pair> {
@@ -59,7 +67,7 @@ struct Alone {
     calls: usize,
     work: Duration,
     floor: Duration,
-    processor: Processor,
+    cpu_time: CpuTime,
     counted: bool,
 }
 
@@ -69,9 +77,9 @@ impl Alone {
         let batch = work.run(calls, 1).await.checked()?;
         if let Some(window) = batch.window() {
             let watched = watch.end(&work.pool, window, &batch.operations).await?;
-            if let Some(Processor { used, waited }) = watched.processor() {
-                self.processor.used += used;
-                self.processor.waited += waited;
+            if let Some(CpuTime { used, waited }) = watched.cpu_time() {
+                self.cpu_time.used += used;
+                self.cpu_time.waited += waited;
                 self.counted = true;
             }
         }
@@ -82,17 +90,17 @@ impl Alone {
 
     fn mean(&self) -> Option<Duration> {
         let calls = u32::try_from(self.calls).ok().filter(|calls| *calls > 0)?;
-        Some(without_waits(self.work, self.floor, self.processor) / calls)
+        Some(without_waits(self.work, self.floor, self.cpu_time) / calls)
     }
 
-    fn computes(&self) -> Option<f64> {
-        let ran = without_waits(self.work, self.floor, self.processor).as_secs_f64();
-        (self.counted && ran > 0.0).then(|| (self.processor.used.as_secs_f64() / ran).min(1.0))
+    fn cpu_share(&self) -> Option<f64> {
+        let ran = without_waits(self.work, self.floor, self.cpu_time).as_secs_f64();
+        (self.counted && ran > 0.0).then(|| (self.cpu_time.used.as_secs_f64() / ran).min(1.0))
     }
 }
 
 /// The time of handlers without their waits for a core. Some of the waits were before or after a handler, so that it has its time on a
 /// processor at least; and, since waits only lengthen, no less than if each had been as short as the shortest.
-pub(super) fn without_waits(work: Duration, floor: Duration, processor: Processor) -> Duration {
-    work.saturating_sub(processor.waited).max(processor.used.min(work)).max(floor.min(work))
+pub(super) fn without_waits(work: Duration, floor: Duration, cpu_time: CpuTime) -> Duration {
+    work.saturating_sub(cpu_time.waited).max(cpu_time.used.min(work)).max(floor.min(work))
 }

@@ -1,15 +1,15 @@
-//! [`Report`]: what a measurement found.
+//! [`EfficiencyReport`]: what a measurement found.
 
 use super::Machine;
 use crate::{
     Error, PoolName,
-    concurrency::{Account, Comparison, Evidence, Interval, Operation, Serialized},
+    concurrency::{Comparison, Evidence, Interval, Operation, Serialized, TimeAccount},
 };
 use std::time::Duration;
 
 /// What a measurement found.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct EfficiencyReport {
     /// The pool.
     pub pool: PoolName,
     /// The command that was called.
@@ -21,19 +21,19 @@ pub struct Report {
     /// How many callers called, each with one call at a time.
     pub callers: usize,
     /// Whether the workers had to be started first.
-    pub temperature: Temperature,
+    pub start: WorkerStart,
     /// From when to when the run is judged.
     pub window: Interval,
     /// What became of the time of all lanes.
-    pub account: Account,
+    pub account: TimeAccount,
     /// Whether calls ran side by side, by overlap.
     pub verdict: Verdict,
     /// Side by side against one after the other, in the same run; none if no pairs were asked for.
     pub comparison: Option<Comparison>,
     /// The share of a handler's time for which it needs a core, where the system tells: 0 sleeps, 1 computes.
-    pub computes: Option<f64>,
+    pub cpu_share: Option<f64>,
     /// How long a handler takes on average when nothing runs beside it.
-    pub alone: Option<Duration>,
+    pub uncontended: Option<Duration>,
     /// The machine during the run.
     pub machine: Machine,
     /// The calls that failed.
@@ -45,7 +45,7 @@ pub struct Report {
 /// Whether the workers had to be started first. Never mixed (R48).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Temperature {
+pub enum WorkerStart {
     /// The run begins with the pool's start.
     Cold,
     /// The run begins with workers that have each run the command already.
@@ -82,7 +82,7 @@ impl Failures {
     }
 }
 
-impl Report {
+impl EfficiencyReport {
     /// When each handler ran: what [`verify_concurrent_execution`](crate::concurrency::verify_concurrent_execution) judges by.
     pub fn intervals(&self) -> Vec<Interval> {
         self.operations.iter().map(Operation::interval).collect()

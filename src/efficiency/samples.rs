@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Direction, Pool, PoolConfig, RecordedFrame, Recording,
-    concurrency::{Interval, NothingObserved, Operation, Processor},
+    concurrency::{AccountError, CpuTime, Interval, Operation},
     performance::{Environment, Spread},
 };
 use serde_json::Value;
@@ -42,7 +42,7 @@ pub(super) async fn environment(
     let pool = starts.pool(&config).await?;
     let calls = Calls::of(&pool, command, arguments).await;
     pool.shutdown(ENDING).await?;
-    calls?.environment(&starts).ok_or_else(|| NothingObserved::NoWork(0).into())
+    calls?.environment(&starts).ok_or_else(|| AccountError::NoOperations(0).into())
 }
 
 /// How workers started.
@@ -80,13 +80,13 @@ impl Starts {
 /// How calls went.
 #[derive(Default)]
 struct Calls {
-    alone: Vec<Duration>,
-    beside: Vec<Duration>,
+    uncontended: Vec<Duration>,
+    contention_factor: Vec<Duration>,
     ways: Vec<Duration>,
     worst: Duration,
     used: Duration,
     ran: Duration,
-    others: f64,
+    other_load: f64,
 }
 
 impl Calls {
@@ -98,32 +98,33 @@ impl Calls {
         let watch = Watch::begin(pool).await?;
         for _ in 0..BLOCKS {
             let (one, many) = (Block::run(&work, block, 1).await?, Block::run(&work, block * workers, workers).await?);
-            calls.used += one.processor.used;
+            calls.used += one.cpu_time.used;
             calls.ran += one.batch.work();
             calls.worst = calls.worst.max(one.longest());
             calls.ways.extend(one.way().into_iter().chain(many.way()));
-            calls.alone.extend(one.handler());
-            calls.beside.extend(many.handler());
+            calls.uncontended.extend(one.handler());
+            calls.contention_factor.extend(many.handler());
         }
         let nothing = Interval { started: 0, ended: 0 };
-        calls.others = watch.end(pool, nothing, &[]).await?.machine.others.unwrap_or(0.0);
+        calls.other_load = watch.end(pool, nothing, &[]).await?.machine.other_load.unwrap_or(0.0);
         Ok(calls)
     }
 
     fn environment(self, starts: &Starts) -> Option<Environment> {
-        let (call, beside) = (Spread::of(self.alone)?, Spread::of(self.beside)?);
+        let (call, contention_factor) = (Spread::of(self.uncontended)?, Spread::of(self.contention_factor)?);
         let at_once = |durations: &[Duration]| Spread::of(durations.iter().copied());
         Some(Environment {
             start: at_once(&starts.interpreters).unwrap_or(Spread::exactly(Duration::ZERO)),
-            bridge: at_once(&starts.bridges).unwrap_or(Spread::exactly(Duration::ZERO)),
-            starting_at_once: cores() as usize,
+            app_start: at_once(&starts.bridges).unwrap_or(Spread::exactly(Duration::ZERO)),
+            parallel_starts: cores() as usize,
             call,
             worst_call: self.worst,
-            way: Spread::of(self.ways)?,
-            computes: (self.used.as_secs_f64() / self.ran.as_secs_f64().max(1e-9)).min(1.0),
-            beside: (beside.likely().as_secs_f64() / call.likely().as_secs_f64().max(1e-9)).max(1.0),
+            overhead: Spread::of(self.ways)?,
+            cpu_share: (self.used.as_secs_f64() / self.ran.as_secs_f64().max(1e-9)).min(1.0),
+            contention_factor: (contention_factor.likely().as_secs_f64() / call.likely().as_secs_f64().max(1e-9))
+                .max(1.0),
             cores: cores(),
-            others: self.others,
+            other_load: self.other_load,
         })
     }
 }
@@ -131,7 +132,7 @@ impl Calls {
 /// Some calls in a row, and what their workers used meanwhile.
 struct Block {
     batch: Batch,
-    processor: Processor,
+    cpu_time: CpuTime,
 }
 
 impl Block {
@@ -140,12 +141,12 @@ impl Block {
         let batch = work.run(calls, callers).await.checked()?;
         let window = batch.window().unwrap_or(Interval { started: 0, ended: 0 });
         let watched = watch.end(&work.pool, window, &batch.operations).await?;
-        Ok(Self { batch, processor: watched.processor().unwrap_or_default() })
+        Ok(Self { batch, cpu_time: watched.cpu_time().unwrap_or_default() })
     }
 
     /// A handler's time without its waits for a core.
     fn handler(&self) -> Option<Duration> {
-        mean(&self.batch, super::pairs::without_waits(self.batch.work(), self.batch.floor(), self.processor))
+        mean(&self.batch, super::pairs::without_waits(self.batch.work(), self.batch.floor(), self.cpu_time))
     }
 
     /// All of a call that is not its handler.

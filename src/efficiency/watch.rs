@@ -1,17 +1,17 @@
 //! Watches a pool's processes during a run: what they and the whole machine used from one moment to another.
 
-use super::machine::{Machine, Ticks, cores, own, processor};
+use super::machine::{Machine, Ticks, cores, cpu_time, own};
 use crate::{
-    Now, Pool, Result, WorkerId, WorkerRef, WorkerState,
-    concurrency::{Interval, Operation, Processor, WorkerSeen},
+    Pool, Result, Timestamp, WorkerId, WorkerRef, WorkerState,
+    concurrency::{CpuTime, Interval, ObservedWorker, Operation},
 };
 use std::time::Duration;
 
 /// Counters as they stood when the watch began.
 pub(super) struct Watch {
-    began: Now,
+    began: Timestamp,
     machine: Option<Ticks>,
-    own: Option<Processor>,
+    own: Option<CpuTime>,
     workers: Vec<Counted>,
 }
 
@@ -20,20 +20,20 @@ struct Counted {
     at: WorkerRef,
     pid: Option<u32>,
     ready: bool,
-    used: Option<Processor>,
+    used: Option<CpuTime>,
 }
 
 /// What the watch saw.
 pub(super) struct Watched {
-    pub(super) workers: Vec<WorkerSeen>,
+    pub(super) workers: Vec<ObservedWorker>,
     pub(super) machine: Machine,
 }
 
 impl Watched {
     /// What all workers did, where the system tells.
-    pub(super) fn processor(&self) -> Option<Processor> {
-        let counted = self.workers.iter().filter_map(|seen| seen.processor);
-        counted.reduce(|sum, one| Processor { used: sum.used + one.used, waited: sum.waited + one.waited })
+    pub(super) fn cpu_time(&self) -> Option<CpuTime> {
+        let counted = self.workers.iter().filter_map(|seen| seen.cpu_time);
+        counted.reduce(|sum, one| CpuTime { used: sum.used + one.used, waited: sum.waited + one.waited })
     }
 }
 
@@ -48,21 +48,21 @@ impl Watch {
         let (lasted, ticks, own) = (crate::now().since(self.began), Ticks::now(), own());
         let after = counted(pool).await?;
         let concurrency = pool.config().settings().concurrency as usize;
-        let workers: Vec<WorkerSeen> = after
+        let workers: Vec<ObservedWorker> = after
             .iter()
-            .map(|now| WorkerSeen {
+            .map(|now| ObservedWorker {
                 worker: now.at.worker,
                 concurrency,
                 starting: starting(now.at.worker, self.was_ready(now.at.worker), window, operations),
-                processor: now.since(&self.workers),
+                cpu_time: now.since(&self.workers),
             })
             .collect();
-        let ours = workers.iter().filter_map(|seen| seen.processor).map(|processor| processor.used).sum::<Duration>();
+        let ours = workers.iter().filter_map(|seen| seen.cpu_time).map(|cpu_time| cpu_time.used).sum::<Duration>();
         let ours = ours + since(own, self.own).map_or(Duration::ZERO, |own| own.used);
         let cores = cores();
-        let others = ticks.zip(self.machine).and_then(|(now, then)| now.others_since(then, lasted, ours, cores));
+        let other_load = ticks.zip(self.machine).and_then(|(now, then)| now.others_since(then, lasted, ours, cores));
         let stolen = ticks.zip(self.machine).and_then(|(now, then)| now.stolen_since(then));
-        Ok(Watched { workers, machine: Machine { cores, others, stolen } })
+        Ok(Watched { workers, machine: Machine { cores, other_load, stolen } })
     }
 
     fn was_ready(&self, worker: WorkerId) -> bool {
@@ -72,23 +72,23 @@ impl Watch {
 
 impl Counted {
     /// A process that was not there before has used all of it since.
-    fn since(&self, before: &[Self]) -> Option<Processor> {
+    fn since(&self, before: &[Self]) -> Option<CpuTime> {
         let then = before.iter().find(|then| (then.at, then.pid) == (self.at, self.pid)).and_then(|then| then.used);
         since(self.used, Some(then.unwrap_or_default()))
     }
 }
 
-fn since(now: Option<Processor>, then: Option<Processor>) -> Option<Processor> {
+fn since(now: Option<CpuTime>, then: Option<CpuTime>) -> Option<CpuTime> {
     let (now, then) = (now?, then?);
     // A thread that has ended takes its time with it.
-    Some(Processor { used: now.used.saturating_sub(then.used), waited: now.waited.saturating_sub(then.waited) })
+    Some(CpuTime { used: now.used.saturating_sub(then.used), waited: now.waited.saturating_sub(then.waited) })
 }
 
 async fn counted(pool: &Pool) -> Result<Vec<Counted>> {
     let workers = pool.workers().await?;
     let counted = |info: &crate::WorkerInfo| {
         let ready = matches!(info.state, WorkerState::Ready | WorkerState::Busy);
-        Counted { at: info.process(), pid: info.pid, ready, used: info.pid.and_then(processor) }
+        Counted { at: info.process(), pid: info.pid, ready, used: info.pid.and_then(cpu_time) }
     };
     Ok(workers.iter().map(counted).collect())
 }

@@ -28,13 +28,13 @@ const CLIENT_GONE: u16 = 499;
 /// A call that failed, the id under which the log has it, and when to come again, if that is better known here than by the error.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
-pub(super) struct CallFailure {
+pub(super) struct CallErrorResponse {
     error: Error,
     id: ErrorId,
     wait: Option<Duration>,
 }
 
-impl CallFailure {
+impl CallErrorResponse {
     pub(super) fn response(&self, detail: ErrorDetail) -> HttpResponse {
         let mut response = self.error.to_response(detail, Some(self.id));
         if let Some(wait) = self.wait {
@@ -45,7 +45,7 @@ impl CallFailure {
     }
 }
 
-impl ResponseError for CallFailure {
+impl ResponseError for CallErrorResponse {
     fn status_code(&self) -> StatusCode {
         self.error.status_code()
     }
@@ -93,7 +93,7 @@ async fn run(
     let Some(reply) = while_connected(request, reply).await else {
         return Ok(HttpResponse::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST)));
     };
-    let reply = reply.map_err(|error| CallFailure { wait: backlog::wait(pools, pool, &error), error, id })?;
+    let reply = reply.map_err(|error| CallErrorResponse { wait: backlog::wait(pools, pool, &error), error, id })?;
     answer(pool, command, limits, reply).await
 }
 
@@ -106,8 +106,8 @@ fn receive<'a>(pool: &Pool, limits: &'a Limits, options: &Options) -> Receive<'a
 }
 
 /// Logs an error of a call that was not submitted to the pool, like the errors of other calls.
-fn logged(pool: &Pool, command: &str, error: Error) -> CallFailure {
-    CallFailure { id: pool.log_refusal(command, &error), error, wait: None }
+fn logged(pool: &Pool, command: &str, error: Error) -> CallErrorResponse {
+    CallErrorResponse { id: pool.log_refusal(command, &error), error, wait: None }
 }
 
 /// The response. A large result is counted until the connection has taken the last of it.
@@ -120,6 +120,6 @@ async fn answer(pool: &Pool, command: &str, limits: &Limits, reply: Reply) -> Re
     if let Err(error) = body::checked(result, check_json).await? {
         return Err(logged(pool, command, Error::decode(error)).into());
     }
-    let meta = serde_json::to_vec(&reply.meta())?;
+    let meta = serde_json::to_vec(&reply.metadata())?;
     Ok(HttpResponse::Ok().content_type("application/json").body(envelope::body(result, &meta, room)))
 }

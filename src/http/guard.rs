@@ -2,7 +2,7 @@
 //! configured.
 
 use super::{
-    call::CallFailure,
+    call::CallErrorResponse,
     connections::{self, Busy},
     hosts::Host,
     refusal::Refusal,
@@ -59,7 +59,7 @@ pub(super) async fn check(
 /// An error of a pool was made into a response without knowing the request: here it gets the detail that this one may see.
 fn shown(response: ServiceResponse<impl MessageBody + 'static>, detail: ErrorDetail) -> ServiceResponse<BoxBody> {
     let again = response.response().error().and_then(|error| {
-        let call = error.as_error::<CallFailure>().map(|failure| failure.response(detail));
+        let call = error.as_error::<CallErrorResponse>().map(|failure| failure.response(detail));
         call.or_else(|| Some(error.as_error::<crate::Error>()?.to_response(detail, None)))
     });
     match again {

@@ -10,10 +10,10 @@
 //! | `GET /v1/pools/{pool}/workers/{id}/recorder?generation=` | its [`Recording`](crate::Recording): of the present process, or the last, unless a generation is named |
 //! | `GET /v1/pools/{pool}/sessions?cursor=&limit=` | `{"sessions": [..], "next", "active_sessions"}`; `next` is the next page's `cursor`, or null; `limit` is 100 unless given, 1000 at most |
 //! | `GET`, `DELETE /v1/pools/{pool}/sessions/{id}` | the session; nothing (204) |
-//! | `GET /v1/pools/{pool}/sessions/{id}/why` | its [`Trail`](crate::Trail) |
+//! | `GET /v1/pools/{pool}/sessions/{id}/why` | its [`SessionHistory`](crate::SessionHistory) |
 //! | `GET /v1/pools/{pool}/breaker` | `{"breaker": ..}`: its [`BreakerStatus`](crate::BreakerStatus), or null |
 //! | `POST /v1/pools/{pool}/breaker/reset` | `{"reset": true}`; false in a pool without one |
-//! | `GET /v1/pools/{pool}/quarantine` | `{"quarantine": [..]}`: each payload that ended workers ([`Watched`](crate::Watched)) |
+//! | `GET /v1/pools/{pool}/quarantine` | `{"quarantine": [..]}`: each payload that ended workers ([`QuarantineEntry`](crate::QuarantineEntry)) |
 //! | `DELETE /v1/pools/{pool}/quarantine/{fingerprint}` | nothing (204): it is let go |
 //! | `GET /healthz`, `GET /readyz` ([`Api`] only) | 200; 200 once each pool has a ready worker, 503 before |
 //!

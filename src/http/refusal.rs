@@ -157,7 +157,7 @@ pub enum Refusal {
 
 /// The members of a problem that a refusal has.
 #[derive(Serialize)]
-struct Problem<'a> {
+struct RefusalProblem<'a> {
     r#type: String,
     title: String,
     status: u16,
@@ -203,7 +203,7 @@ impl Refusal {
         }
     }
 
-    fn problem(&self) -> Problem<'_> {
+    fn problem(&self) -> RefusalProblem<'_> {
         let not_ready = matches!(self, Self::NotReady { .. });
         let may_have_run = matches!(self, Self::BuffersFull { may_have_run: true, .. });
         let (category, severity) = match self {
@@ -215,7 +215,7 @@ impl Refusal {
         let decide =
             |repeatable| decide(Incident { category, severity, attempt: 1, all_workers: not_ready, repeatable });
         let (decision, if_idempotent) = (decide(!may_have_run), decide(true));
-        Problem {
+        RefusalProblem {
             r#type: format!("https://herder.invalid/errors/{}", self.slug()),
             title: self.slug().replace('-', " "),
             status: self.status_code().as_u16(),

@@ -3,7 +3,7 @@
 use super::{Api, Caller, Connections, buffers::Room, routes};
 use crate::{
     Error,
-    testing::{Script, ScriptedPool, guarded, scripted, until},
+    testing::{Script, ScriptedPool, scripted, wait_until, with_timeout},
 };
 use actix_web::{App, HttpServer, dev::ServerHandle, rt, web};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ async fn read(mut stream: TcpStream) -> String {
         let mut text = String::new();
         stream.read_to_string(&mut text).map(|_| text)
     });
-    guarded("the connection ends", reads).await.unwrap().unwrap()
+    with_timeout("the connection ends", reads).await.unwrap().unwrap()
 }
 
 /// A pool with a command that never returns, and what it tells: `true` when it begins, `false` when it is cancelled.
@@ -81,12 +81,12 @@ async fn r36_a_client_that_leaves_an_own_handler_cancels_its_call() {
     };
     let (address, handle) = serve(configure, true);
     let client = send(address, "GET /own HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert!(guarded("it runs", told.recv()).await.unwrap());
+    assert!(with_timeout("it runs", told.recv()).await.unwrap());
     drop(client);
-    assert!(!guarded("it is cancelled", told.recv()).await.unwrap());
-    let error = guarded("its handler goes on", answers.recv()).await.unwrap();
+    assert!(!with_timeout("it is cancelled", told.recv()).await.unwrap());
+    let error = with_timeout("its handler goes on", answers.recv()).await.unwrap();
     assert!(matches!(error, Error::Cancelled { .. }) && error.may_have_run(), "{error:?}");
-    until("it is abandoned", async || pool.status().await.unwrap().counters.abandoned == 1).await;
+    wait_until("it is abandoned", async || pool.status().await.unwrap().counters.abandoned == 1).await;
     handle.stop(true).await;
     pool.end().await;
 }
@@ -98,11 +98,11 @@ async fn r36_a_call_is_cancelled_when_what_it_was_given_completes() {
     let (stop, stopped) = oneshot::channel::<()>();
     let call = pool.call::<Value>("hang", &json!({})).until_gone(async { drop(stopped.await) });
     let call = rt::spawn(call.reply());
-    assert!(guarded("it runs", told.recv()).await.unwrap());
+    assert!(with_timeout("it runs", told.recv()).await.unwrap());
     drop(stop);
-    let error = guarded("it ends", call).await.unwrap().unwrap_err();
+    let error = with_timeout("it ends", call).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::Cancelled { .. }), "{error:?}");
-    assert!(!guarded("it is cancelled", told.recv()).await.unwrap());
+    assert!(!with_timeout("it is cancelled", told.recv()).await.unwrap());
     let refused = pool.call::<Value>("nothing", &json!({})).until_gone(async {}).await.unwrap_err();
     assert!(matches!(refused, Error::UnknownCommand { .. } | Error::Cancelled { .. }), "{refused:?}");
     pool.end().await;

@@ -17,19 +17,19 @@ use tokio::sync::oneshot;
 #[must_use = "a pool starts when this is awaited"]
 pub struct Start {
     config: PoolConfig,
-    place: Place,
+    thread: StartThread,
     wait: bool,
 }
 
 #[derive(Debug)]
-enum Place {
+enum StartThread {
     OwnThread,
     CurrentArbiter,
 }
 
 impl Start {
     pub(super) fn new(config: PoolConfig) -> Self {
-        Self { config, place: Place::OwnThread, wait: true }
+        Self { config, thread: StartThread::OwnThread, wait: true }
     }
 
     /// Starts its actors on the arbiter of the thread that awaits it, instead of on a thread of their own.
@@ -40,7 +40,7 @@ impl Start {
     /// Code that blocks the arbiter blocks the pool. In particular, `block_on` of a call there (`futures::executor::block_on` in an actor
     /// of that arbiter) never returns, not even when the call's deadline passes: the pool, which would answer, waits for its thread.
     pub fn on_current_arbiter(mut self) -> Self {
-        self.place = Place::CurrentArbiter;
+        self.thread = StartThread::CurrentArbiter;
         self
     }
 
@@ -51,9 +51,9 @@ impl Start {
     }
 
     async fn run(self) -> Result<Pool> {
-        let client = match self.place {
-            Place::OwnThread => on_own_thread(self.config.clone(), PoolSupervisor::new).await?,
-            Place::CurrentArbiter => on_current_arbiter(self.config.clone()).await?,
+        let client = match self.thread {
+            StartThread::OwnThread => on_own_thread(self.config.clone(), PoolSupervisor::new).await?,
+            StartThread::CurrentArbiter => on_current_arbiter(self.config.clone()).await?,
         };
         let pool = Pool::new(client, self.config);
         // A pool that was refused its name says so to every message.
@@ -125,7 +125,7 @@ async fn on_own_thread(
             Err(error) => return drop(started.send(Err(not_started(&error)))),
         };
         System::with_tokio_rt(move || runtime).block_on(async move {
-            let (supervisor, gone) = supervise(config).watched();
+            let (supervisor, gone) = supervise(config).with_exit_signal();
             if started.send(Ok(PoolClient::start(supervisor))).is_ok() {
                 gone.await;
             }

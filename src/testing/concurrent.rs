@@ -3,7 +3,7 @@
 use crate::{
     Reply, Stamps,
     concurrency::{Evidence, Interval, verify_concurrent_execution},
-    efficiency::Report,
+    efficiency::EfficiencyReport,
 };
 use std::{fmt::Write, time::Duration};
 
@@ -31,7 +31,7 @@ impl Intervals for [Reply] {
     }
 }
 
-impl Intervals for Report {
+impl Intervals for EfficiencyReport {
     fn intervals(&self) -> Vec<Interval> {
         Self::intervals(self)
     }
@@ -85,7 +85,7 @@ fn interval(stamps: &Stamps) -> Option<Interval> {
 ///     both.wait().await;
 ///     Ok(Value::Null)
 /// });
-/// let pool = scripted("meets", script, |fresh| fresh.basic().app("meets.py:app").build()).await;
+/// let pool = scripted("meets", script, |context| context.basic().app("meets.py:app").build()).await;
 /// let call = || pool.call::<Value>("meet", &json!({})).reply();
 /// let (one, other) = tokio::join!(call(), call());
 /// let evidence = herder::assert_concurrent!([one.unwrap(), other.unwrap()]);

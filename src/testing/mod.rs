@@ -7,11 +7,11 @@
 //! |---|---|---|
 //! | [`pool`] | the processes you configured | your Python, and what happens when a worker is killed, stopped or slow to start |
 //! | [`scripted`] | closures: no process and no Python | your service: answers, errors, deaths, all decided by the test |
-//! | [`played`] | the test itself, frame by frame | what no worker does by itself: garbage, silence, half a frame |
+//! | [`frame_pool`] | the test itself, frame by frame | what no worker does by itself: garbage, silence, half a frame |
 //!
-//! A pool of the latter two may go by a [`Clock`] that the test moves: sessions expire, deadlines pass and breakers open without a wait.
+//! A pool of the latter two may go by a [`VirtualClock`] that the test moves: sessions expire, deadlines pass and breakers open without a wait.
 //!
-//! Wait for events, never for time: [`until`], [`guarded`], [`TestPool::whole`], [`logged`]. End each pool with [`TestPool::end`], which
+//! Wait for events, never for time: [`wait_until`], [`with_timeout`], [`TestPool::wait_healthy`], [`wait_for_log`]. End each pool with [`TestPool::end`], which
 //! proves that nothing was left. [`assert_concurrent!`](crate::assert_concurrent) proves that calls overlapped.
 //!
 //! What can't be done, or does not come, panics, at the line of the test: a kit for tests has nobody to give an error to.
@@ -29,7 +29,7 @@
 //!         _ => Err(Fault::rejected("we have none").code("unknown_item")),
 //!     }
 //! });
-//! let pool = scripted("prices", script, |fresh| fresh.basic().app("prices.py:app").build()).await;
+//! let pool = scripted("prices", script, |context| context.basic().app("prices.py:app").build()).await;
 //! assert_eq!(pool.call::<u32>("price", &json!({ "item": "tea" })).await.unwrap(), 120);
 //! let error = pool.call::<u32>("price", &json!({ "item": "tar" })).await.unwrap_err();
 //! assert!(matches!(&error, herder::Error::Rejected { code: Some(code), .. } if code == "unknown_item"), "{error:?}");
@@ -39,41 +39,41 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
-mod census;
 mod concurrent;
-mod fresh;
-mod gate;
+mod context;
+mod gated_python;
 mod pool;
+mod processes;
 mod scripted;
 
-pub use census::Census;
 pub use concurrent::{Intervals, concurrent};
-pub use fresh::Fresh;
-pub use gate::Gate;
+pub use context::TestContext;
+pub use gated_python::GatedPython;
 pub use herder_actors::{
     Signal,
-    census::{Seen, change_user, stat},
+    inspect::{ProcessInfo, change_user, stat},
     testing::{
-        Clock, End, ExitStatus, Fault, HANGING, Invocation, Launch, Launches, Line, Peer, Peers, Script, ScriptedChild,
-        ScriptedWorkers, Session, Starts, capture, encoded, error, guarded, hello, lines_of, logged, ready, result,
-        until, wire,
+        ExitStatus, FakeWorker, FakeWorkers, Fault, HANG_TIMEOUT, Invocation, LaunchOutcome, Launches, LogLine,
+        PeerSocket, Script, ScriptedChild, ScriptedWorkers, Session, StartBehavior, VirtualClock, capture, encoded,
+        error, hello, log_lines_of, ready, result, wait_for_log, wait_until, wire, with_timeout,
     },
 };
-pub use pool::{TestPool, configured, pool, pool_soon, signal};
-pub use scripted::{Played, ScriptedPool, played, played_on, scripted, scripted_on};
+pub use pool::{TestPool, pool, pool_config, signal, starting_pool};
+pub use processes::PoolProcesses;
+pub use scripted::{FramePool, ScriptedPool, frame_pool, frame_pool_on, scripted, scripted_on};
 
 use std::time::Duration;
 
 /// Between two looks: for the machine, not for the event.
-const PAUSE: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// [`until`], for what can be seen without waiting; its future can be sent to another thread.
+/// [`wait_until`], for what can be seen without waiting; its future can be sent to another thread.
 #[expect(clippy::disallowed_methods, reason = "polls, there is no event to wait for")]
-async fn until_seen(what: &str, mut is_so: impl FnMut() -> bool) {
+async fn wait_until_seen(what: &str, mut is_so: impl FnMut() -> bool) {
     let looks = async {
         while !is_so() {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    guarded(what, looks).await;
+    with_timeout(what, looks).await;
 }

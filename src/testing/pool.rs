@@ -1,6 +1,6 @@
 //! A running pool of a test. Holds it with the folder and the census that belong to it.
 
-use super::{Census, Fresh, PAUSE, Signal, capture, guarded};
+use super::{POLL_INTERVAL, PoolProcesses, Signal, TestContext, capture, with_timeout};
 use crate::{
     Call, InvalidConfig, Pool, PoolConfig, PoolState, ShutdownReport, Status, WorkerEntry, WorkerHealth, WorkerInfo,
     WorkerRef, WorkerState,
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 pub struct TestPool {
     pool: Pool,
     dir: TempDir,
-    census: Census,
+    processes: PoolProcesses,
 }
 
 impl Deref for TestPool {
@@ -34,22 +34,22 @@ impl Deref for TestPool {
 /// When the configuration is none, or no worker starts.
 ///
 /// ```
-/// use herder::testing::{pool, until};
+/// use herder::testing::{pool, wait_until};
 /// use serde_json::json;
 /// # #[tokio::main]
 /// # async fn main() {
-/// let pool = pool("killed", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
-/// let victim = pool.base().await[0].process();
+/// let pool = pool("killed", |context| context.enhanced().app("herder.demo:app").build()).await;
+/// let victim = pool.base_workers().await[0].process();
 /// assert!(pool.kill(victim).await);
-/// until("the death is noticed", async || pool.worker(victim).await.is_none()).await;
-/// pool.whole("pid").await;
+/// wait_until("the death is noticed", async || pool.worker(victim).await.is_none()).await;
+/// pool.wait_healthy("pid").await;
 /// pool.end().await;
 /// # }
 /// ```
-pub async fn pool(hint: &str, build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>) -> TestPool {
-    let (config, fresh) = configured(hint, build);
-    let pool = guarded("the pool's start", Pool::start(config)).await.unwrap();
-    TestPool::new(pool, fresh)
+pub async fn pool(hint: &str, build: impl FnOnce(&TestContext) -> Result<PoolConfig, InvalidConfig>) -> TestPool {
+    let (config, context) = pool_config(hint, build);
+    let pool = with_timeout("the pool's start", Pool::start(config)).await.unwrap();
+    TestPool::new(pool, context)
 }
 
 /// The same, without waiting for its workers.
@@ -60,15 +60,18 @@ pub async fn pool(hint: &str, build: impl FnOnce(&Fresh) -> Result<PoolConfig, I
 /// ```
 /// # #[tokio::main]
 /// # async fn main() {
-/// let pool = herder::testing::pool_soon("soon", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+/// let pool = herder::testing::starting_pool("soon", |context| context.basic().app("herder.demo:app").build()).await;
 /// pool.ready().await.unwrap();
 /// pool.end().await;
 /// # }
 /// ```
-pub async fn pool_soon(hint: &str, build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>) -> TestPool {
-    let (config, fresh) = configured(hint, build);
-    let pool = guarded("the pool's start", Pool::start(config).without_waiting()).await.unwrap();
-    TestPool::new(pool, fresh)
+pub async fn starting_pool(
+    hint: &str,
+    build: impl FnOnce(&TestContext) -> Result<PoolConfig, InvalidConfig>,
+) -> TestPool {
+    let (config, context) = pool_config(hint, build);
+    let pool = with_timeout("the pool's start", Pool::start(config).without_waiting()).await.unwrap();
+    TestPool::new(pool, context)
 }
 
 /// The configuration alone, for a pool that a test starts itself; then [`TestPool::new`] takes it in charge.
@@ -77,26 +80,29 @@ pub async fn pool_soon(hint: &str, build: impl FnOnce(&Fresh) -> Result<PoolConf
 /// When it is none.
 ///
 /// ```
-/// use herder::{Pool, testing::{TestPool, configured}};
+/// use herder::{Pool, testing::{TestPool, pool_config}};
 /// # #[tokio::main]
 /// # async fn main() {
-/// let (config, fresh) = configured("mine", |fresh| fresh.basic().app("herder.demo:app").build());
+/// let (config, context) = pool_config("mine", |context| context.basic().app("herder.demo:app").build());
 /// let pool = Pool::start(config).await.unwrap();
-/// TestPool::new(pool, fresh).end().await;
+/// TestPool::new(pool, context).end().await;
 /// # }
 /// ```
 #[track_caller]
-pub fn configured(hint: &str, build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>) -> (PoolConfig, Fresh) {
+pub fn pool_config(
+    hint: &str,
+    build: impl FnOnce(&TestContext) -> Result<PoolConfig, InvalidConfig>,
+) -> (PoolConfig, TestContext) {
     capture();
-    let fresh = Fresh::new(hint);
-    (build(&fresh).unwrap(), fresh)
+    let context = TestContext::new(hint);
+    (build(&context).unwrap(), context)
 }
 
 impl TestPool {
     /// Takes a pool in charge that a test started itself.
-    pub fn new(pool: Pool, fresh: Fresh) -> Self {
-        let census = Census::new(fresh.name());
-        Self { pool, dir: fresh.into_dir(), census }
+    pub fn new(pool: Pool, context: TestContext) -> Self {
+        let processes = PoolProcesses::new(context.name());
+        Self { pool, dir: context.into_dir(), processes }
     }
 
     /// Its folder.
@@ -105,15 +111,15 @@ impl TestPool {
     }
 
     /// Its processes.
-    pub fn census(&self) -> &Census {
-        &self.census
+    pub fn processes(&self) -> &PoolProcesses {
+        &self.processes
     }
 
     /// The base workers, as they are now.
     ///
     /// # Panics
     /// When the pool is gone.
-    pub async fn base(&self) -> Vec<WorkerInfo> {
+    pub async fn base_workers(&self) -> Vec<WorkerInfo> {
         let mut workers = self.pool.workers().await.unwrap();
         workers.retain(|worker| !worker.overflow);
         workers
@@ -141,7 +147,7 @@ impl TestPool {
     /// # Panics
     /// When the pool is gone.
     pub async fn kill(&self, at: WorkerRef) -> bool {
-        self.strike(at, Signal::KILL).await
+        self.signal_worker(at, Signal::KILL).await
     }
 
     /// SIGSTOP: the worker stays, and does nothing; false if it is gone. A pool with `health` on finds that out.
@@ -149,7 +155,7 @@ impl TestPool {
     /// # Panics
     /// When the pool is gone.
     pub async fn stop(&self, at: WorkerRef) -> bool {
-        self.strike(at, Signal::STOP).await
+        self.signal_worker(at, Signal::STOP).await
     }
 
     /// SIGCONT: it goes on; false if it is gone.
@@ -157,12 +163,12 @@ impl TestPool {
     /// # Panics
     /// When the pool is gone.
     pub async fn resume(&self, at: WorkerRef) -> bool {
-        self.strike(at, Signal::CONT).await
+        self.signal_worker(at, Signal::CONT).await
     }
 
-    async fn strike(&self, at: WorkerRef, signal: Signal) -> bool {
+    async fn signal_worker(&self, at: WorkerRef, signal: Signal) -> bool {
         let pid = self.worker(at).await.and_then(|worker| worker.pid);
-        pid.is_some_and(|pid| self.census.signal(pid, signal))
+        pid.is_some_and(|pid| self.processes.signal(pid, signal))
     }
 
     /// Waits until it is whole again: running, every base worker ready and healthy, nothing in flight; then a call of `command`,
@@ -171,15 +177,15 @@ impl TestPool {
     /// # Panics
     /// When it does not become whole, or the call fails.
     #[expect(clippy::disallowed_methods, reason = "polls, there is no event to wait for")]
-    pub async fn whole(&self, command: &str) {
+    pub async fn wait_healthy(&self, command: &str) {
         let looks = async {
-            while !is_whole(&self.pool.status().await.unwrap()) {
-                tokio::time::sleep(PAUSE).await;
+            while !is_healthy(&self.pool.status().await.unwrap()) {
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        guarded("the pool is whole", looks).await;
+        with_timeout("the pool is whole", looks).await;
         let call: Call<IgnoredAny> = self.pool.call(command, &BTreeMap::<(), ()>::new());
-        guarded("a call of a pool that is whole", call).await.unwrap();
+        with_timeout("a call of a pool that is whole", call).await.unwrap();
     }
 
     /// Ends it, and proves that nothing is left: no process, no zombie, no descriptor, no call that did not have exactly one end.
@@ -187,18 +193,18 @@ impl TestPool {
     /// # Panics
     /// When something is.
     pub async fn end(self) -> ShutdownReport {
-        self.census.look();
-        let Self { pool, dir, census } = self;
-        let report = guarded("the shutdown", pool.shutdown(Duration::from_secs(5))).await.unwrap();
+        self.processes.look();
+        let Self { pool, dir, processes } = self;
+        let report = with_timeout("the shutdown", pool.shutdown(Duration::from_secs(5))).await.unwrap();
         drop(pool);
         every_call_has_one_end(&report);
-        census.nothing_left().await;
+        processes.nothing_left().await;
         drop(dir);
         report
     }
 }
 
-fn is_whole(status: &Status) -> bool {
+fn is_healthy(status: &Status) -> bool {
     let ready = status.workers.iter().filter(|worker| !worker.status.overflow && is_ready(worker)).count();
     status.state == PoolState::Running && ready == status.pool_size as usize && status.queue.in_flight == 0
 }
@@ -217,7 +223,7 @@ fn every_call_has_one_end(report: &ShutdownReport) {
         counted.lost,
         counted.timeouts,
         counted.abandoned,
-        counted.closed,
+        counted.failed_by_pool,
     ];
     assert_eq!(counted.submitted, ends.iter().sum::<u64>(), "each call has exactly one end: {counted:?}");
 }

@@ -1,6 +1,9 @@
 //! Pools whose workers are no processes: closures, or the test itself. Holds the pool, and the hand on its workers.
 
-use super::{Clock, Fresh, Launches, Peers, Script, ScriptedWorkers, Starts, TestPool, configured, guarded};
+use super::{
+    FakeWorkers, Launches, Script, ScriptedWorkers, StartBehavior, TestContext, TestPool, VirtualClock, pool_config,
+    with_timeout,
+};
 use crate::{GetStatus, InvalidConfig, PoolConfig, PoolSupervisor, ShutdownReport, WorkerRef, pool::supervised};
 use actix::Addr;
 use std::{ops::Deref, time::Duration};
@@ -10,7 +13,7 @@ use std::{ops::Deref, time::Duration};
 pub struct ScriptedPool {
     pool: TestPool,
     workers: ScriptedWorkers,
-    clock: Option<Clock>,
+    clock: Option<VirtualClock>,
 }
 
 impl Deref for ScriptedPool {
@@ -34,35 +37,35 @@ impl Deref for ScriptedPool {
 /// let script = Script::new()
 ///     .command("echo", async |call| Ok(call.arguments().clone()))
 ///     .command("crash", async |_| Err(Fault::killed(11)));
-/// let pool = scripted("crash", script, |fresh| fresh.enhanced().app("app.py:app").build()).await;
+/// let pool = scripted("crash", script, |context| context.enhanced().app("app.py:app").build()).await;
 /// let error = pool.call::<Value>("crash", &json!({})).await.unwrap_err();
 /// assert!(error.to_string().contains("SIGSEGV"), "{error}");
-/// pool.whole("echo").await;
+/// pool.wait_healthy("echo").await;
 /// pool.end().await;
 /// # }
 /// ```
 pub async fn scripted(
     hint: &str,
     script: Script,
-    build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>,
+    build: impl FnOnce(&TestContext) -> Result<PoolConfig, InvalidConfig>,
 ) -> ScriptedPool {
     start(hint, script, None, build).await
 }
 
-/// The same, going by a clock that the test moves: see [`Clock`] for what does. Also a restart waits for its backoff of 10 ms then.
+/// The same, going by a clock that the test moves: see [`VirtualClock`] for what does. Also a restart waits for its backoff of 10 ms then.
 ///
 /// # Panics
 /// When the configuration is none.
 ///
 /// ```
-/// use herder::testing::{Clock, Script, scripted_on};
+/// use herder::testing::{VirtualClock, Script, scripted_on};
 /// use serde_json::{Value, json};
 /// use std::time::Duration;
 /// # #[tokio::main]
 /// # async fn main() {
-/// let clock = Clock::new();
+/// let clock = VirtualClock::new();
 /// let script = Script::new().command("ok", async |_| Ok(Value::Null));
-/// let pool = scripted_on(&clock, "expiry", script, |fresh| fresh.enhanced().app("app.py:app").build()).await;
+/// let pool = scripted_on(&clock, "expiry", script, |context| context.enhanced().app("app.py:app").build()).await;
 /// pool.call::<Value>("ok", &json!({})).session("ann").await.unwrap();
 /// clock.advance(Duration::from_secs(7200)).await;
 /// assert!(pool.session("ann").await.unwrap().is_none(), "two hours later nobody knows it");
@@ -70,10 +73,10 @@ pub async fn scripted(
 /// # }
 /// ```
 pub async fn scripted_on(
-    clock: &Clock,
+    clock: &VirtualClock,
     hint: &str,
     script: Script,
-    build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>,
+    build: impl FnOnce(&TestContext) -> Result<PoolConfig, InvalidConfig>,
 ) -> ScriptedPool {
     start(hint, script, Some(clock.clone()), build).await
 }
@@ -81,34 +84,34 @@ pub async fn scripted_on(
 async fn start(
     hint: &str,
     script: Script,
-    clock: Option<Clock>,
-    build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>,
+    clock: Option<VirtualClock>,
+    build: impl FnOnce(&TestContext) -> Result<PoolConfig, InvalidConfig>,
 ) -> ScriptedPool {
-    let (config, fresh) = configured(hint, build);
+    let (config, context) = pool_config(hint, build);
     let workers = match &clock {
         Some(clock) => script.workers_on(clock),
         None => script.workers(),
     };
-    let pool = launched(config, fresh, workers.clone(), clock.clone()).await;
-    guarded("the workers of a script", pool.ready()).await.unwrap();
+    let pool = launched(config, context, workers.clone(), clock.clone()).await;
+    with_timeout("the workers of a script", pool.ready()).await.unwrap();
     ScriptedPool { pool, workers, clock }
 }
 
 async fn launched(
     config: PoolConfig,
-    fresh: Fresh,
+    context: TestContext,
     launcher: impl herder_actors::Launcher + Send,
-    clock: Option<Clock>,
+    clock: Option<VirtualClock>,
 ) -> TestPool {
     let supervise = move |config| {
         let supervisor = PoolSupervisor::with_launcher(config, launcher);
         match clock {
-            Some(clock) => supervisor.on_clock(clock),
+            Some(clock) => supervisor.with_clock(clock),
             None => supervisor,
         }
     };
-    let pool = guarded("the pool's start", supervised(config, supervise)).await.unwrap();
-    TestPool::new(pool, fresh)
+    let pool = with_timeout("the pool's start", supervised(config, supervise)).await.unwrap();
+    TestPool::new(pool, context)
 }
 
 impl ScriptedPool {
@@ -128,8 +131,8 @@ impl ScriptedPool {
     }
 
     /// How the starts of workers go from now on; those that wait hear of it too.
-    pub fn starts(&self, how: Starts) {
-        self.workers.starts(how);
+    pub fn set_start_behavior(&self, how: StartBehavior) {
+        self.workers.set_start_behavior(how);
     }
 
     /// Ends it, as [`TestPool::end`] does. What the shutdown waits for passes on a clock of the test's, too.
@@ -138,7 +141,7 @@ impl ScriptedPool {
     /// When something is left.
     pub async fn end(self) -> ShutdownReport {
         let Self { pool, workers, clock } = self;
-        workers.starts(Starts::Ready);
+        workers.set_start_behavior(StartBehavior::Ready);
         let supervisor = pool.supervisor().clone();
         let end = pool.end();
         let Some(clock) = clock else { return end.await };
@@ -152,7 +155,7 @@ impl ScriptedPool {
 /// Lets the time that a shutdown gives its calls pass on the test's clock, at the machine's leisure. Not more: the workers end at
 /// the machine's pace, and the time they have for it must not run out meanwhile.
 #[expect(clippy::disallowed_methods, reason = "sets the pace of a virtual clock")]
-async fn passes<T>(clock: &Clock, pool: &Addr<PoolSupervisor>) -> T {
+async fn passes<T>(clock: &VirtualClock, pool: &Addr<PoolSupervisor>) -> T {
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let queue = pool.send(GetStatus).await.map(|status| status.queue);
@@ -165,13 +168,13 @@ async fn passes<T>(clock: &Clock, pool: &Addr<PoolSupervisor>) -> T {
 
 /// A pool whose workers the test plays itself, frame by frame.
 #[derive(Debug)]
-pub struct Played {
+pub struct FramePool {
     /// The pool. Before it ends, drop the workers you play, or let them exit.
     pub pool: TestPool,
     /// What it launches.
     pub launches: Launches,
     /// How launches go.
-    pub peers: Peers,
+    pub fake_workers: FakeWorkers,
 }
 
 /// Starts a pool whose workers the test plays itself. It does not wait for them. Whom the test plays at the end of the pool it also ends
@@ -181,16 +184,16 @@ pub struct Played {
 /// When the configuration is none.
 ///
 /// ```
-/// use herder::testing::{Played, played};
+/// use herder::testing::{FramePool, frame_pool};
 /// use serde_json::{Value, json};
 /// # #[tokio::main]
 /// # async fn main() {
-/// let started = played("garbage", |fresh| fresh.basic().command(["played"]).pool_size(1).build()).await;
-/// let Played { pool, mut launches, .. } = started;
+/// let started = frame_pool("garbage", |context| context.basic().command(["played"]).pool_size(1).build()).await;
+/// let FramePool { pool, mut launches, .. } = started;
 /// let mut worker = launches.next().await.ready().await;
 /// let call = pool.call::<Value>("echo", &json!({ "n": 1 })).reply();
 /// worker.call().await;
-/// worker.calls.bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+/// worker.calls.send_bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
 /// let error = call.await.unwrap_err();
 /// assert!(error.to_string().contains("protocol"), "{error}");
 /// drop(worker);
@@ -199,29 +202,32 @@ pub struct Played {
 /// pool.end().await;
 /// # }
 /// ```
-pub async fn played(hint: &str, build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>) -> Played {
-    play(hint, None, build).await
+pub async fn frame_pool(
+    hint: &str,
+    build: impl FnOnce(&TestContext) -> Result<PoolConfig, InvalidConfig>,
+) -> FramePool {
+    start_frame_pool(hint, None, build).await
 }
 
 /// The same, going by a clock that the test moves.
 ///
 /// # Panics
 /// When the configuration is none.
-pub async fn played_on(
-    clock: &Clock,
+pub async fn frame_pool_on(
+    clock: &VirtualClock,
     hint: &str,
-    build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>,
-) -> Played {
-    play(hint, Some(clock.clone()), build).await
+    build: impl FnOnce(&TestContext) -> Result<PoolConfig, InvalidConfig>,
+) -> FramePool {
+    start_frame_pool(hint, Some(clock.clone()), build).await
 }
 
-async fn play(
+async fn start_frame_pool(
     hint: &str,
-    clock: Option<Clock>,
-    build: impl FnOnce(&Fresh) -> Result<PoolConfig, InvalidConfig>,
-) -> Played {
-    let (config, fresh) = configured(hint, build);
-    let (peers, launches) = Peers::new();
-    let pool = launched(config, fresh, peers.clone(), clock).await;
-    Played { pool, launches, peers }
+    clock: Option<VirtualClock>,
+    build: impl FnOnce(&TestContext) -> Result<PoolConfig, InvalidConfig>,
+) -> FramePool {
+    let (config, context) = pool_config(hint, build);
+    let (peers, launches) = FakeWorkers::new();
+    let pool = launched(config, context, peers.clone(), clock).await;
+    FramePool { pool, launches, fake_workers: peers }
 }

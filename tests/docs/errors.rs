@@ -2,8 +2,8 @@
 
 use super::pages::{read, table};
 use herder::{
-    Attempts, Category, Error, Generation, Incident, Pool, PoolConfig, Report, SessionId, Severity, Strategy, WorkerId,
-    WorkerRef, decide,
+    Attempts, Category, Error, ExitReport, Generation, Incident, Pool, PoolConfig, SessionId, Severity, Strategy,
+    WorkerId, WorkerRef, decide,
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,7 +13,7 @@ pub(super) fn all() -> Vec<Error> {
     let session = || SessionId::new("ann").unwrap();
     let (worker, generation) = (WorkerId(1), Generation(1));
     let at = WorkerRef { worker, generation };
-    let report = || Box::<Report>::default();
+    let report = || Box::<ExitReport>::default();
     let (may_have_run, reason, attempts) = (true, || "x".into(), Attempts::default);
     let retry_after = Duration::ZERO;
     let unbuilt = PoolConfig::basic("no name").app("m:app").build().unwrap_err();
@@ -29,7 +29,7 @@ pub(super) fn all() -> Vec<Error> {
         Error::Cancelled { message: text(), at: Some(at) },
         Error::QueueFull { limit: 1 },
         Error::SessionQueueFull { limit: 1 },
-        Error::Overloaded { expected_wait: Duration::ZERO, patience: Duration::ZERO },
+        Error::Overloaded { expected_wait: Duration::ZERO, max_wait: Duration::ZERO },
         Error::QueueTimeout { waited: Duration::ZERO, last_start_error: None, attempts: attempts() },
         Error::DeadlineExceeded { may_have_run, attempts: attempts() },
         Error::WorkerLost {

@@ -4,7 +4,7 @@ use super::{
     pages::{read, table},
     requirements::{defines, on_disk},
 };
-use herder_actors::schema::{Kind, TABLE};
+use herder_actors::schema::{KeyType, TABLE};
 use std::collections::BTreeSet;
 
 fn rows() -> Vec<Vec<String>> {
@@ -17,7 +17,7 @@ fn rows() -> Vec<Vec<String>> {
 fn r9_the_table_of_flags_is_the_code_s() {
     let written: BTreeSet<(String, String)> =
         rows().iter().map(|row| (row[0].trim_matches('`').into(), row[1].trim_matches('`').into())).collect();
-    let flags = TABLE.iter().filter(|key| key.path.starts_with("features.") && matches!(key.kind, Kind::Flag(_)));
+    let flags = TABLE.iter().filter(|key| key.path.starts_with("features.") && matches!(key.kind, KeyType::Flag(_)));
     assert_eq!(written, flags.map(|key| (key.path.into(), key.kind.default())).collect());
 }
 

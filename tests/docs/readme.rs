@@ -2,7 +2,7 @@
 
 use super::pages::{block, read};
 use herder::{Config, testing::pool};
-use herder_actors::schema::{Kind, TABLE};
+use herder_actors::schema::{KeyType, TABLE};
 use serde_json::json;
 use std::path::Path;
 use toml::{Table, Value};
@@ -15,18 +15,18 @@ fn find<'t>(table: &'t Table, path: &str) -> Option<&'t Value> {
 }
 
 /// Whether a key stands there with its default; keys whose default follows from something else may have any value.
-fn has_default(kind: &Kind, value: &Value) -> bool {
+fn has_default(kind: &KeyType, value: &Value) -> bool {
     match kind {
-        Kind::Count(row) => value.as_integer() == i64::try_from(row.default).ok(),
-        Kind::Span(row) => value.as_str().and_then(|text| humantime::parse_duration(text).ok()) == Some(row.default),
-        Kind::Flag(row) => value.as_bool() == Some(row.default),
-        Kind::CountOr(row) => value.as_str() == Some(row.default),
-        Kind::Choice(row) => !row.words.contains(&row.default) || value.as_str() == Some(row.default),
-        Kind::Share(row) => value.as_float().is_some_and(|share| (share * 1000.0).round() == f64::from(row.default)),
-        Kind::Words(row) => value
+        KeyType::Count(row) => value.as_integer() == i64::try_from(row.default).ok(),
+        KeyType::Span(row) => value.as_str().and_then(|text| humantime::parse_duration(text).ok()) == Some(row.default),
+        KeyType::Flag(row) => value.as_bool() == Some(row.default),
+        KeyType::CountOr(row) => value.as_str() == Some(row.default),
+        KeyType::Choice(row) => !row.words.contains(&row.default) || value.as_str() == Some(row.default),
+        KeyType::Share(row) => value.as_float().is_some_and(|share| (share * 1000.0).round() == f64::from(row.default)),
+        KeyType::Words(row) => value
             .as_array()
             .is_some_and(|words| words.iter().map(|word| word.as_str()).eq(row.default.iter().map(|word| Some(*word)))),
-        Kind::Derived(_) | Kind::Text(_) | Kind::List(_) | Kind::Spans(_) | Kind::Map(_) => true,
+        KeyType::Derived(_) | KeyType::Text(_) | KeyType::List(_) | KeyType::Spans(_) | KeyType::Map(_) => true,
     }
 }
 
@@ -72,9 +72,9 @@ fn the_readme_s_derived_defaults_are_what_the_rules_give() {
 /// The first screen's two programs: its Python as it stands, called as its Rust does (which is a doctest).
 #[tokio::test]
 async fn the_worker_in_the_readme_runs() {
-    let pool = pool("readme", |fresh| {
-        fresh.file("carts.py", block(&read("README.md"), "python"));
-        fresh.enhanced().app("carts.py:app").build()
+    let pool = pool("readme", |context| {
+        context.file("carts.py", block(&read("README.md"), "python"));
+        context.enhanced().app("carts.py:app").build()
     })
     .await;
     for expected in [vec!["tea"], vec!["tea", "tea"]] {

@@ -4,7 +4,7 @@
 
 use crate::faults::scene::{Expected, Scene, assert_error};
 use bytes::Bytes;
-use herder::testing::guarded;
+use herder::testing::with_timeout;
 use herder::{Category, Error};
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ async fn a_session_that_is_missing() {
 async fn malformed(hint: &str, fault: &'static str, text: impl Into<Bytes>, says: &[&str]) {
     let scene = Scene::new(hint).await;
     let call = scene.pool.call_json::<Value>("ok", text.into()).reply();
-    let error = guarded("a malformed call", call).await.unwrap_err();
+    let error = with_timeout("a malformed call", call).await.unwrap_err();
     assert!(matches!(error, Error::Malformed { .. } | Error::BadArguments { .. }), "{error:?}");
     assert_error(&error, &Expected { category: PYTHON, status: 400, says });
     assert!(!error.may_have_run());
@@ -124,7 +124,7 @@ async fn arguments_larger_than_a_frame() {
 async fn a_session_id_that_can_not_be_one() {
     let scene = Scene::new("sessionid").await;
     let call = scene.pool.call::<Value>("count", &json!({})).session("a\nb").reply();
-    let error = guarded("a call", call).await.unwrap_err();
+    let error = with_timeout("a call", call).await.unwrap_err();
     assert!(matches!(error, Error::InvalidSession { .. }));
     assert_error(&error, &Expected { category: Category::Session, status: 400, says: &["control"] });
     scene.survived("a session id with a line break", &error).await;
@@ -133,7 +133,7 @@ async fn a_session_id_that_can_not_be_one() {
 #[tokio::test]
 async fn a_reply_that_is_not_what_was_asked_for() {
     let scene = Scene::new("decode").await;
-    let error = guarded("a call", scene.pool.call::<Vec<String>>("add", &json!({ "left": 3 }))).await.unwrap_err();
+    let error = with_timeout("a call", scene.pool.call::<Vec<String>>("add", &json!({ "left": 3 }))).await.unwrap_err();
     assert!(matches!(error, Error::Decode { .. }));
     assert_error(&error, &Expected { category: PYTHON, status: 500, says: &["sequence"] });
     scene.survived("a result of another type than its caller asked for", &error).await;

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use crate::faults::scene::{Scene, Told};
-use herder::testing::{HANGING, guarded, until};
+use herder::testing::{HANG_TIMEOUT, wait_until, with_timeout};
 use herder::{Cancel, Error};
 use serde_json::json;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_millis(100);
 
 async fn patient(hint: &str) -> Scene {
-    Scene::with(hint, |builder| builder.cancel(Cancel::new().interrupt(SOON).kill(HANGING))).await
+    Scene::with(hint, |builder| builder.cancel(Cancel::new().interrupt(SOON).kill(HANG_TIMEOUT))).await
 }
 
 async fn impatient(hint: &str) -> Scene {
@@ -25,7 +25,7 @@ async fn passes(scene: &Scene, command: &str) -> Error {
 }
 
 async fn is_idle(scene: &Scene) {
-    until("the call is over", async || scene.pool.worker(scene.victim).await.unwrap().in_flight == 0).await;
+    wait_until("the call is over", async || scene.pool.worker(scene.victim).await.unwrap().in_flight == 0).await;
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_caller_that_leaves() {
     let scene = patient("leaves").await;
     let call = scene.running("compute").await;
     call.abort();
-    assert!(guarded("the caller", call).await.unwrap_err().is_cancelled());
+    assert!(with_timeout("the caller", call).await.unwrap_err().is_cancelled());
     is_idle(&scene).await;
     let counters = scene.pool.status().await.unwrap().counters;
     assert_eq!((counters.abandoned, counters.late_answers), (1, 1));

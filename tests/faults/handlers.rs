@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use crate::faults::scene::{Expected, Scene, assert_error};
-use herder::testing::{lines_of, until};
+use herder::testing::{log_lines_of, wait_until};
 use herder::{Category, Error};
 use serde_json::{Value, json};
 
@@ -207,8 +207,8 @@ async fn prints() {
         ("stdout", "hello from C"),
         ("stdout", "hello by write"),
     ] {
-        until(text, async || {
-            let lines = lines_of(&name);
+        wait_until(text, async || {
+            let lines = log_lines_of(&name);
             lines
                 .iter()
                 .any(|line| line.target == "herder::worker" && line.message == text && line.is_of(&worker, stream))
@@ -224,8 +224,8 @@ async fn a_flood_on_stderr() {
     let scene = Scene::new("flood").await;
     let done: u64 = scene.call("shout", json!({ "megabytes": 8 })).await.unwrap().decode().unwrap();
     let name = scene.pool.name().to_string();
-    until("every line is there", async || {
-        lines_of(&name).iter().filter(|line| line.message.len() == 1023).count() == 8192
+    wait_until("every line is there", async || {
+        log_lines_of(&name).iter().filter(|line| line.message.len() == 1023).count() == 8192
     })
     .await;
     assert_eq!(done, 8);
@@ -270,8 +270,9 @@ async fn late(how: &str, fault: &'static str) {
     scene.call("late", json!({ "how": how, "path": path })).await.unwrap();
     std::fs::write(&path, "").unwrap();
     let name = scene.pool.name().to_string();
-    let logged =
-        async |text: &str| until(text, async || lines_of(&name).iter().any(|line| line.message.contains(text))).await;
+    let logged = async |text: &str| {
+        wait_until(text, async || log_lines_of(&name).iter().any(|line| line.message.contains(text))).await
+    };
     logged("raised").await;
     scene.call("ok", json!({})).await.unwrap();
     logged("raised outside of a call is ignored").await;

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use crate::faults::scene::{Expected, Scene, assert_error};
-use herder::testing::{HANGING, guarded, until};
+use herder::testing::{HANG_TIMEOUT, wait_until, with_timeout};
 use herder::{Affinity, Category, Error, PendingReply, Queue, Sessions};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 async fn busy(scene: &Scene) -> JoinHandle<herder::Result<herder::Reply>> {
     let call = scene.pool.call::<Value>("gate", &json!({ "path": scene.path("enough") })).session("victim").reply();
     let call = tokio::spawn(call);
-    until("the victim is busy", async || scene.pool.worker(scene.victim).await.unwrap().in_flight == 1).await;
+    wait_until("the victim is busy", async || scene.pool.worker(scene.victim).await.unwrap().in_flight == 1).await;
     call
 }
 
@@ -26,24 +26,24 @@ fn waiting(scene: &Scene, session: Option<&str>) -> PendingReply {
 }
 
 async fn waits(scene: &Scene, calls: usize) {
-    until("they wait", async || scene.pool.status().await.unwrap().queue.waiting == calls).await;
+    wait_until("they wait", async || scene.pool.status().await.unwrap().queue.waiting == calls).await;
 }
 
 /// The calls that were admitted are answered all the same.
 async fn released(scene: &Scene, calls: Vec<JoinHandle<herder::Result<herder::Reply>>>) {
     fs::write(scene.path("enough"), "").unwrap();
     for call in calls {
-        guarded("an admitted call", call).await.unwrap().unwrap();
+        with_timeout("an admitted call", call).await.unwrap().unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_full_queue() {
-    let scene = Scene::with("queue", |builder| builder.queue(Queue::new().limit(2).timeout(HANGING))).await;
+    let scene = Scene::with("queue", |builder| builder.queue(Queue::new().limit(2).timeout(HANG_TIMEOUT))).await;
     let mut calls = vec![busy(&scene).await];
     calls.extend((0..2).map(|_| tokio::spawn(waiting(&scene, None))));
     waits(&scene, 2).await;
-    let error = guarded("a call", waiting(&scene, None)).await.unwrap_err();
+    let error = with_timeout("a call", waiting(&scene, None)).await.unwrap_err();
     assert!(matches!(error, Error::QueueFull { limit: 2 }));
     assert_error(&error, &Expected { category: Category::Resource, status: 429, says: &["2 calls wait"] });
     assert!(error.is_retryable() && !error.may_have_run() && error.retry_after().is_some());
@@ -54,10 +54,11 @@ async fn a_full_queue() {
 #[tokio::test]
 async fn a_full_queue_of_a_session() {
     let scene =
-        Scene::with("squeue", |builder| builder.queue(Queue::new().limit(8).per_session(1).timeout(HANGING))).await;
+        Scene::with("squeue", |builder| builder.queue(Queue::new().limit(8).per_session(1).timeout(HANG_TIMEOUT)))
+            .await;
     let mut calls = vec![busy(&scene).await, tokio::spawn(waiting(&scene, Some("victim")))];
     waits(&scene, 1).await;
-    let error = guarded("a call", waiting(&scene, Some("victim"))).await.unwrap_err();
+    let error = with_timeout("a call", waiting(&scene, Some("victim"))).await.unwrap_err();
     assert!(matches!(error, Error::SessionQueueFull { limit: 1 }));
     assert_error(
         &error,
@@ -73,7 +74,7 @@ async fn a_full_queue_of_a_session() {
 async fn no_worker_in_time() {
     let scene = Scene::with("wait", |builder| builder.queue(Queue::new().timeout(Duration::from_millis(50)))).await;
     let calls = vec![busy(&scene).await];
-    let error = guarded("a call", waiting(&scene, None)).await.unwrap_err();
+    let error = with_timeout("a call", waiting(&scene, None)).await.unwrap_err();
     assert!(matches!(error, Error::QueueTimeout { .. }));
     assert_error(
         &error,
@@ -90,7 +91,7 @@ async fn a_deadline_in_the_queue() {
     let scene = Scene::new("queued").await;
     let calls = vec![busy(&scene).await];
     let call = scene.pool.call::<Value>("ok", &json!({})).timeout(Duration::from_millis(50));
-    let error = guarded("a call", call.reply()).await.unwrap_err();
+    let error = with_timeout("a call", call.reply()).await.unwrap_err();
     assert!(matches!(error, Error::DeadlineExceeded { may_have_run: false, .. }));
     assert_error(&error, &Expected { category: Category::Timeout, status: 504, says: &["did not run"] });
     released(&scene, calls).await;
@@ -100,7 +101,7 @@ async fn a_deadline_in_the_queue() {
 #[tokio::test]
 async fn too_many_sessions() {
     let scene = Scene::with("quota", |builder| builder.sessions(Sessions::new().max(2))).await;
-    let error = guarded("a call", waiting(&scene, Some("third"))).await.unwrap_err();
+    let error = with_timeout("a call", waiting(&scene, Some("third"))).await.unwrap_err();
     assert!(matches!(error, Error::SessionQuota { max: 2 }));
     assert_error(
         &error,
@@ -115,7 +116,7 @@ async fn a_busy_worker_of_a_session_that_does_not_wait() {
     let scene = Scene::new("failfast").await;
     let calls = vec![busy(&scene).await];
     let call = scene.pool.call::<Value>("ok", &json!({})).session("victim").affinity(Affinity::StrictFailFast);
-    let error = guarded("a call", call.reply()).await.unwrap_err();
+    let error = with_timeout("a call", call.reply()).await.unwrap_err();
     assert!(matches!(error, Error::WorkerBusy { worker } if worker == scene.victim.worker));
     assert_error(&error, &Expected { category: Category::Resource, status: 409, says: &["w1", "busy"] });
     released(&scene, calls).await;

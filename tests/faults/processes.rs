@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use crate::faults::scene::{Expected, Scene, Told, assert_error, assert_lost, assert_tail};
-use herder::testing::{Seen, Signal, guarded, signal, stat, until};
+use herder::testing::{ProcessInfo, Signal, signal, stat, wait_until, with_timeout};
 use herder::{Category, Enhanced, Error, Health, PoolBuilder, Stop};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
@@ -57,7 +57,7 @@ async fn sigkill_while_busy() {
     let scene = Scene::new("kill_busy").await;
     let call = scene.running("wait").await;
     signal(scene.victim_pid().await, Signal::KILL).unwrap();
-    let error = guarded("the call", call).await.unwrap().unwrap_err();
+    let error = with_timeout("the call", call).await.unwrap().unwrap_err();
     assert_lost(&error, scene.victim, &["signal 9", "SIGKILL"]);
     scene.died("SIGKILL while busy", &error, Told::NotYet).await;
 }
@@ -71,11 +71,11 @@ async fn sigkill_while_busy_in_a_session() {
     let call = tokio::spawn(call);
     let queued = scene.pool.call::<Value>("count", &json!({})).session("victim").reply();
     let queued = tokio::spawn(queued);
-    until("the handler runs", async || path.exists()).await;
-    until("the other waits", async || scene.pool.status().await.unwrap().queue.waiting == 1).await;
+    wait_until("the handler runs", async || path.exists()).await;
+    wait_until("the other waits", async || scene.pool.status().await.unwrap().queue.waiting == 1).await;
     signal(scene.victim_pid().await, Signal::KILL).unwrap();
-    let running = guarded("the running call", call).await.unwrap().unwrap_err();
-    let queued = guarded("the queued call", queued).await.unwrap().unwrap_err();
+    let running = with_timeout("the running call", call).await.unwrap().unwrap_err();
+    let queued = with_timeout("the queued call", queued).await.unwrap().unwrap_err();
     for (error, ran) in [(&running, true), (&queued, false)] {
         assert_error(error, &Expected { category: Category::Session, status: 410, says: &["`victim`", "SIGKILL"] });
         assert!(matches!(error, Error::SessionWorkerLost { may_have_run, .. } if *may_have_run == ran), "{error:?}");
@@ -88,7 +88,7 @@ async fn sigkill_while_busy_in_a_session() {
 async fn sigkill_while_idle() {
     let scene = Scene::new("kill_idle").await;
     signal(scene.victim_pid().await, Signal::KILL).unwrap();
-    until("the death is noticed", async || scene.pool.worker(scene.victim).await.is_none()).await;
+    wait_until("the death is noticed", async || scene.pool.worker(scene.victim).await.is_none()).await;
     let error = scene.call_in_session("count", json!({})).await.unwrap_err();
     assert_error(
         &error,
@@ -108,7 +108,7 @@ async fn sigstop() {
     .await;
     let call = scene.running("wait").await;
     signal(scene.victim_pid().await, Signal::STOP).unwrap();
-    let error = guarded("the call", call).await.unwrap().unwrap_err();
+    let error = with_timeout("the call", call).await.unwrap().unwrap_err();
     assert_lost(&error, scene.victim, &["SIGKILL", "it was stopped, by SIGSTOP"]);
     assert_eq!(error.report().unwrap().stack, None, "a stopped process can't be asked");
     scene.died("SIGSTOP", &error, Told::NotYet).await;
@@ -126,7 +126,7 @@ async fn r26_a_deadlock_with_the_gil() {
     let never = Stop::new().grace(Duration::from_millis(50)).term(Duration::from_secs(3600));
     let scene = Scene::with("deadlock", |builder| often_asked(builder).stop(never)).await;
     let call = scene.running("deadlock").await;
-    let error = guarded("the call", call).await.unwrap().unwrap_err();
+    let error = with_timeout("the call", call).await.unwrap().unwrap_err();
     assert_lost(&error, scene.victim, &["SIGKILL", "no longer answered pings"]);
     let stack = error.report().unwrap().stack.as_deref().unwrap_or_default();
     assert!(stack.contains("in deadlock"), "{error:?}");
@@ -154,7 +154,7 @@ async fn a_grandchild_in_the_group_that_holds_the_descriptor() {
     assert_lost(&error, scene.victim, &["exit status 3"]);
     assert_tail(&error, "gone, but not the grandchild");
     let pid: u32 = fs::read_to_string(path).unwrap().parse().unwrap();
-    until("the grandchild is gone", async || !is_alive(pid)).await;
+    wait_until("the grandchild is gone", async || !is_alive(pid)).await;
     let fault = "a forked grandchild holds the descriptor while its worker dies";
     scene.died(fault, &error, Told::NotYet).await;
 }
@@ -168,7 +168,7 @@ async fn a_grandchild_in_another_group_that_holds_the_descriptor() {
     assert_lost(&error, scene.victim, &["exit status 3"]);
     let pid: u32 = fs::read_to_string(path).unwrap().parse().unwrap();
     assert!(is_alive(pid), "it holds the descriptor still");
-    until("the pool is at its strength", async || scene.pool.health().await.unwrap().ready_workers == 2).await;
+    wait_until("the pool is at its strength", async || scene.pool.health().await.unwrap().ready_workers == 2).await;
     assert!(is_alive(pid), "nobody waited for it");
     signal(pid, Signal::KILL).unwrap();
     let fault = "a grandchild that left the group holds the descriptor while its worker dies";
@@ -200,7 +200,7 @@ async fn an_idempotent_call_of_a_session_is_not_retried() {
 
 /// A process that ended is no process; nor is a zombie that somebody else has not reaped yet.
 fn is_alive(pid: u32) -> bool {
-    matches!(stat(pid), Some(Seen { state, .. }) if state != 'Z')
+    matches!(stat(pid), Some(ProcessInfo { state, .. }) if state != 'Z')
 }
 
 /// A call that kills each worker it meets is not tried for ever.

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use crate::faults::table::{self, Row};
-use herder::testing::{TestPool, guarded, pool, until};
+use herder::testing::{TestPool, pool, wait_until, with_timeout};
 use herder::{
     BindSession, Category, Enhanced, Error, PoolBuilder, Reply, Result, Routing, SessionAffinityActor, WorkerId,
     WorkerRef, registry,
@@ -48,9 +48,9 @@ impl Scene {
 
     /// A scene whose pool has something special.
     pub(crate) async fn with(hint: &str, special: impl FnOnce(PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>) -> Self {
-        let pool = pool(hint, |fresh| {
-            fresh.file("faults.py", WORKER);
-            special(fresh.enhanced().app("faults.py:app")).build()
+        let pool = pool(hint, |context| {
+            context.file("faults.py", WORKER);
+            special(context.enhanced().app("faults.py:app")).build()
         })
         .await;
         let victim = bind(&pool, "victim", VICTIM).await;
@@ -61,9 +61,9 @@ impl Scene {
         let open = pool.dir().join("open");
         let running = pool.call::<u32>("gate", &json!({ "path": open })).session("bystander").reply();
         let bystander = tokio::spawn(running);
-        until("the bystander runs", async || pool.worker(other).await.is_some_and(|worker| worker.in_flight == 1))
+        wait_until("the bystander runs", async || pool.worker(other).await.is_some_and(|worker| worker.in_flight == 1))
             .await;
-        pool.census().look();
+        pool.processes().look();
         Self { pool, victim, other, bystander }
     }
 
@@ -76,7 +76,7 @@ impl Scene {
     /// the table tells what is refused in JSON.
     pub(crate) async fn call(&self, command: &str, arguments: Value) -> Result<Reply> {
         let json = serde_json::to_vec(&arguments).unwrap();
-        guarded(command, self.pool.call_json::<Value>(command, json.into()).reply()).await
+        with_timeout(command, self.pool.call_json::<Value>(command, json.into()).reply()).await
     }
 
     /// A call whose handler makes the file `running` and goes on beyond its deadline. The deadline is made to pass after the
@@ -86,7 +86,7 @@ impl Scene {
         loop {
             let call = self.pool.call::<Value>(command, &arguments).timeout(deadline);
             let call = session.into_iter().fold(call, herder::Call::session);
-            let error = guarded(command, call.reply()).await.unwrap_err();
+            let error = with_timeout(command, call.reply()).await.unwrap_err();
             assert_error(
                 &error,
                 &Expected { category: Category::Timeout, status: 504, says: &["deadline", "may have run"] },
@@ -101,7 +101,7 @@ impl Scene {
 
     /// A call in the session `victim`.
     pub(crate) async fn call_in_session(&self, command: &str, arguments: Value) -> Result<Reply> {
-        guarded(command, self.pool.call::<Value>(command, &arguments).session("victim").reply()).await
+        with_timeout(command, self.pool.call::<Value>(command, &arguments).session("victim").reply()).await
     }
 
     /// Begins a call and comes back when its handler runs: it makes the file `running`.
@@ -109,7 +109,7 @@ impl Scene {
         let path = self.path("running");
         let reply = self.pool.call::<Value>(command, &json!({ "path": path })).reply();
         let call = tokio::spawn(reply);
-        until("the handler runs", async || path.exists()).await;
+        wait_until("the handler runs", async || path.exists()).await;
         call
     }
 
@@ -172,7 +172,7 @@ impl Scene {
     }
 
     async fn loss_is_told_once(&self) {
-        until("the death is noticed", async || self.pool.worker(self.victim).await.is_none()).await;
+        wait_until("the death is noticed", async || self.pool.worker(self.victim).await.is_none()).await;
         let error = count(&self.pool, "victim").await.unwrap_err();
         let Error::SessionWorkerLost { session, worker, generation, may_have_run, .. } = &error else {
             panic!("told of the loss, not {error:?}")
@@ -186,11 +186,11 @@ impl Scene {
     async fn finished(self, row: &Row<'_>) {
         let Self { pool, victim: _, other, bystander } = self;
         fs::write(pool.dir().join("open"), "").unwrap();
-        let reply = guarded("the bystander", bystander).await.unwrap().unwrap();
+        let reply = with_timeout("the bystander", bystander).await.unwrap().unwrap();
         assert_eq!((reply.worker, reply.generation, reply.attempts), (other.worker, other.generation, 1));
         let (number, at, routing) = count(&pool, "bystander").await.unwrap();
         assert_eq!((number, at, routing), (2, other, Routing::Hit), "the bystander's session is as it was");
-        pool.whole("ok").await;
+        pool.wait_healthy("ok").await;
         pool.end().await;
         row.check();
     }
@@ -208,7 +208,7 @@ async fn bind(pool: &TestPool, session: &str, worker: WorkerId) -> WorkerRef {
 }
 
 async fn count(pool: &TestPool, session: &str) -> Result<(u64, WorkerRef, Routing)> {
-    let reply = guarded("count", pool.call::<u64>("count", &json!({})).session(session).reply()).await?;
+    let reply = with_timeout("count", pool.call::<u64>("count", &json!({})).session(session).reply()).await?;
     Ok((reply.decode()?, WorkerRef { worker: reply.worker, generation: reply.generation }, reply.routing))
 }
 

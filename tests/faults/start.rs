@@ -6,7 +6,7 @@ use crate::faults::{
     scene::{Expected, assert_error},
     table::{self, Row},
 };
-use herder::testing::{Fresh, configured, guarded, lines_of, pool_soon};
+use herder::testing::{TestContext, log_lines_of, pool_config, starting_pool, with_timeout};
 use herder::{Category, Enhanced, Error, Pool, PoolBuilder, Restart};
 use serde_json::{Value, json};
 use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
@@ -22,7 +22,7 @@ os.write(fd, BROKEN)
 time.sleep(1000)
 "#;
 
-type Build<'a> = &'a dyn Fn(&Fresh, PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>;
+type Build<'a> = &'a dyn Fn(&TestContext, PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>;
 
 /// Starts the pool as a user does and sees the error; then leaves it to itself, repairs the cause, and sees it whole.
 async fn does_not_start(
@@ -32,34 +32,34 @@ async fn does_not_start(
     says: &[&str],
     repair: impl FnOnce(&Path),
 ) -> Error {
-    let config = |fresh: &Fresh| {
+    let config = |context: &TestContext| {
         let soon = Duration::from_millis(20);
         let restart = Restart::new().max(2).backoff(soon).max_backoff(soon).cooldown(soon);
-        build(fresh, fresh.enhanced().restart(restart)).build()
+        build(context, context.enhanced().restart(restart)).build()
     };
-    let (checked, fresh) = configured(hint, config);
-    let error = guarded("the start", Pool::start(checked)).await.unwrap_err();
+    let (checked, context) = pool_config(hint, config);
+    let error = with_timeout("the start", Pool::start(checked)).await.unwrap_err();
     assert!(matches!(error, Error::StartFailed { .. }), "{error:?}");
     assert_error(&error, &Expected { category: Category::Initialization, status: 503, says });
-    let lines = lines_of(fresh.name());
+    let lines = log_lines_of(context.name());
     let told: Vec<_> = lines.iter().filter(|line| line.message.contains("could not be started")).collect();
     assert!(told.iter().any(|line| line.level == tracing::Level::ERROR), "it is in the log");
     let different: HashSet<_> = told.iter().map(|line| &line.all).collect();
     assert_eq!(told.len(), different.len(), "each start that failed is told once: {told:?}");
     let traceback = error.report().and_then(|report| report.traceback.as_deref()).and_then(|text| text.lines().last());
     assert!(traceback.is_none_or(|last| told.iter().any(|line| line.all.contains(last))), "{told:?}");
-    let folder = fresh.dir().display().to_string();
+    let folder = context.dir().display().to_string();
     let text = error.to_string();
     let path = text.split_once("looked in ").map_or("", |(_, path)| path);
     let python =
         text.split_once("(Python ").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(python, _)| python);
     let old = text.split_once("is needed, ").and_then(|(_, rest)| rest.split_once(" is ")).map_or("", |(old, _)| old);
     let got = table::got(&error, &[(path, "..."), (python, "..."), (old, "PYTHON"), (&folder, "DIR")]);
-    drop(fresh);
+    drop(context);
 
-    let pool = pool_soon(hint, config).await;
+    let pool = starting_pool(hint, config).await;
     let refused = loop {
-        match guarded("a call", pool.call::<Value>("ok", &json!({}))).await.unwrap_err() {
+        match with_timeout("a call", pool.call::<Value>("ok", &json!({}))).await.unwrap_err() {
             refused @ Error::PoolFailed { .. } => break refused,
             Error::QueueTimeout { .. } => {}
             other => panic!("{other:?}"),
@@ -70,7 +70,7 @@ async fn does_not_start(
     let health = pool.health().await.unwrap();
     assert!(!health.healthy && health.last_start_error.is_some());
     repair(pool.dir());
-    pool.whole("ok").await;
+    pool.wait_healthy("ok").await;
     assert_eq!(pool.health().await.unwrap().last_start_error, None);
     pool.end().await;
     let row = Row {
@@ -86,8 +86,8 @@ async fn does_not_start(
 
 #[tokio::test]
 async fn a_module_that_does_not_import() {
-    let build: Build = &|fresh, builder| {
-        fresh.file("app.py", "import no_such_thing\n");
+    let build: Build = &|context, builder| {
+        context.file("app.py", "import no_such_thing\n");
         builder.app("app.py:app")
     };
     let says = ["ModuleNotFoundError", "no_such_thing"];
@@ -110,8 +110,8 @@ async fn a_module_that_is_not_there() {
 
 #[tokio::test]
 async fn a_module_without_an_app() {
-    let build: Build = &|fresh, builder| {
-        fresh.file("app.py", "value = 1\n");
+    let build: Build = &|context, builder| {
+        context.file("app.py", "value = 1\n");
         builder.app("app.py:app")
     };
     let repair = |dir: &Path| fs::write(dir.join("app.py"), GOOD).unwrap();
@@ -120,8 +120,8 @@ async fn a_module_without_an_app() {
 
 #[tokio::test]
 async fn a_module_that_exits() {
-    let build: Build = &|fresh, builder| {
-        fresh.file("app.py", "import os, sys\nprint('not today', file=sys.stderr, flush=True)\nos._exit(42)\n");
+    let build: Build = &|context, builder| {
+        context.file("app.py", "import os, sys\nprint('not today', file=sys.stderr, flush=True)\nos._exit(42)\n");
         builder.app("app.py:app")
     };
     let repair = |dir: &Path| fs::write(dir.join("app.py"), GOOD).unwrap();
@@ -131,8 +131,8 @@ async fn a_module_that_exits() {
 
 #[tokio::test]
 async fn a_python_that_does_not_exist() {
-    let build: Build = &|fresh, builder| {
-        fresh.file("app.py", GOOD);
+    let build: Build = &|context, builder| {
+        context.file("app.py", GOOD);
         builder.app("app.py:app").python("./python")
     };
     let repair = |dir: &Path| executable(dir, "python", THROUGH);
@@ -151,9 +151,9 @@ const THROUGH: &str = "#!/bin/sh\nexec python3 \"$@\"\n";
 /// A virtual environment whose Python was removed.
 #[tokio::test]
 async fn r64_a_python_that_is_a_link_to_nothing() {
-    let build: Build = &|fresh, builder| {
-        fresh.file("app.py", GOOD);
-        std::os::unix::fs::symlink("/gone/python3.9", fresh.dir().join("python")).unwrap();
+    let build: Build = &|context, builder| {
+        context.file("app.py", GOOD);
+        std::os::unix::fs::symlink("/gone/python3.9", context.dir().join("python")).unwrap();
         builder.app("app.py:app").python("./python")
     };
     let repair = |dir: &Path| executable(dir, "python", THROUGH);
@@ -164,10 +164,10 @@ async fn r64_a_python_that_is_a_link_to_nothing() {
 /// A wrapper, a loader that lacks a library, a Python that is too old: none of them speaks the protocol.
 #[tokio::test]
 async fn r64_an_interpreter_that_ends_before_its_hello() {
-    let build: Build = &|fresh, builder| {
-        fresh.file("app.py", GOOD);
+    let build: Build = &|context, builder| {
+        context.file("app.py", GOOD);
         executable(
-            fresh.dir(),
+            context.dir(),
             "python",
             "#!/bin/sh\necho 'libpython3.9.so.1.0: cannot open' >&2\necho >&2\nexit 127\n",
         );
@@ -181,11 +181,11 @@ async fn r64_an_interpreter_that_ends_before_its_hello() {
 /// What a real Python 3.9 says: it gets as far as the check of its version.
 #[tokio::test]
 async fn r64_a_python_that_is_too_old() {
-    let build: Build = &|fresh, builder| {
-        fresh.file("app.py", GOOD);
+    let build: Build = &|context, builder| {
+        context.file("app.py", GOOD);
         let old = "import runpy, sys\nsys.version_info = (3, 9, 18)\nsys.argv[:] = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n";
-        fresh.file("old.py", old);
-        executable(fresh.dir(), "python", "#!/bin/sh\nexec python3 old.py \"$@\"\n");
+        context.file("old.py", old);
+        executable(context.dir(), "python", "#!/bin/sh\nexec python3 old.py \"$@\"\n");
         builder.app("app.py:app").python("./python")
     };
     let repair = |dir: &Path| executable(dir, "python", THROUGH);
@@ -195,8 +195,8 @@ async fn r64_a_python_that_is_too_old() {
 
 #[tokio::test]
 async fn r64_an_app_without_commands() {
-    let build: Build = &|fresh, builder| {
-        fresh.file("app.py", "import herder\napp = herder.App()\n");
+    let build: Build = &|context, builder| {
+        context.file("app.py", "import herder\napp = herder.App()\n");
         builder.app("app.py:app")
     };
     let repair = |dir: &Path| fs::write(dir.join("app.py"), GOOD).unwrap();
@@ -205,11 +205,11 @@ async fn r64_an_app_without_commands() {
 
 #[tokio::test]
 async fn r64_one_module_under_two_names() {
-    let build: Build = &|fresh, builder| {
-        fs::create_dir(fresh.dir().join("shop")).unwrap();
+    let build: Build = &|context, builder| {
+        fs::create_dir(context.dir().join("shop")).unwrap();
         let first = "import herder\napp = herder.App()\nimport shop.more\n";
-        fresh.file("shop/app.py", first);
-        fresh.file("shop/more.py", "from shop.app import app\n@app.command\ndef more(): pass\n");
+        context.file("shop/app.py", first);
+        context.file("shop/more.py", "from shop.app import app\n@app.command\ndef more(): pass\n");
         builder.app("shop/app.py:app")
     };
     let repair = |dir: &Path| fs::write(dir.join("shop/app.py"), GOOD).unwrap();
@@ -228,8 +228,8 @@ async fn r64_one_module_under_two_names() {
 async fn a_worker_that_never_says_ready() {
     let slow = "import os, sys, time\nprint('loading the model', file=sys.stderr, flush=True)\n\
                 while not os.path.exists('model'):\n    time.sleep(0.01)\n";
-    let build: Build = &|fresh, builder| {
-        fresh.file("app.py", &format!("{slow}{GOOD}"));
+    let build: Build = &|context, builder| {
+        context.file("app.py", &format!("{slow}{GOOD}"));
         builder.app("app.py:app").start_timeout(Duration::from_secs(3))
     };
     let repair = |dir: &Path| fs::write(dir.join("model"), "").unwrap();
@@ -241,9 +241,9 @@ async fn a_worker_that_never_says_ready() {
 
 /// Garbage, a giant and half a frame before the hello, from a worker that is no Python package of ours.
 async fn broken_hello(hint: &str, fault: &'static str, bytes: &str, says: &[&str]) {
-    let build: Build = &|fresh, builder| {
+    let build: Build = &|context, builder| {
         let script = BY_HAND.replace("BROKEN", bytes);
-        fresh.file("run.sh", &format!("exec python3 - <<'EOF'\n{script}\nEOF\n"));
+        context.file("run.sh", &format!("exec python3 - <<'EOF'\n{script}\nEOF\n"));
         builder.command(["sh", "run.sh"])
     };
     // The repaired worker is the package's own, found where the host has put it.

@@ -4,7 +4,7 @@
 
 use super::{enhanced, keys};
 use crate::pools::steps::{answer, bind, count, has_affinity_actor, pid, process, status, submitted};
-use herder::testing::{Fresh, Signal, TestPool, pool, signal, until};
+use herder::testing::{Signal, TestContext, TestPool, pool, signal, wait_until};
 use herder::{Config, Health, Pool, Routing, WorkerHealth, WorkerState};
 use serde_json::json;
 use std::{path::Path, time::Duration};
@@ -33,7 +33,7 @@ impl Flags {
     }
 
     async fn in_toml(self) -> TestPool {
-        pool("flags", |fresh| Ok(fresh.toml(&format!("worker_type = 'enhanced'\n{}", self.table())))).await
+        pool("flags", |context| Ok(context.toml(&format!("worker_type = 'enhanced'\n{}", self.table())))).await
     }
 
     fn table(self) -> String {
@@ -77,7 +77,7 @@ async fn each_flag_switches_its_own_part_in_toml() {
         flags.are_those_of(&pool).await;
         pool.end().await;
     }
-    let unsaid = pool("unsaid", |fresh| Ok(fresh.toml("worker_type = 'enhanced'"))).await;
+    let unsaid = pool("unsaid", |context| Ok(context.toml("worker_type = 'enhanced'"))).await;
     ALL.are_those_of(&unsaid).await;
     unsaid.end().await;
 }
@@ -105,7 +105,7 @@ async fn state_machine_decides_whether_a_silent_worker_is_degraded() {
         let silent = pool.pid(process(1, 1)).await;
         bind(&pool, "ann", 1).await;
         signal(silent, Signal::STOP).unwrap();
-        until("a ping is missed", async || health_of(&pool).await == WorkerHealth::Unhealthy).await;
+        wait_until("a ping is missed", async || health_of(&pool).await == WorkerHealth::Unhealthy).await;
         let state = pool.worker(process(1, 1)).await.unwrap().state;
         assert_eq!(state, if machine { WorkerState::Degraded } else { WorkerState::Ready });
         let (in_flight, waiting) = if machine { (0, 1) } else { (1, 0) };
@@ -114,7 +114,7 @@ async fn state_machine_decides_whether_a_silent_worker_is_degraded() {
         for call in calls {
             assert_eq!(answer(call).await.unwrap().decode::<u32>().unwrap(), silent);
         }
-        until("it answers again", async || health_of(&pool).await == WorkerHealth::Healthy).await;
+        wait_until("it answers again", async || health_of(&pool).await == WorkerHealth::Healthy).await;
         let history = status(&pool).await["workers"][0]["history"].to_string();
         assert_eq!(history.contains("missed a ping"), machine, "{history}");
         pool.end().await;
@@ -129,15 +129,15 @@ async fn health_of(pool: &TestPool) -> WorkerHealth {
 /// counts more.
 #[tokio::test]
 async fn defaults_reach_enhanced_pools_only() {
-    let fresh = ["plain", "inherits", "own"].map(Fresh::new);
+    let context = ["plain", "inherits", "own"].map(TestContext::new);
     let keys = ["", "worker_type = 'enhanced'", "worker_type = 'enhanced'\nfeatures.session_affinity = true"];
     let mut file = String::from("[defaults.features]\nsession_affinity = false\nworker_metrics = false\n");
-    file.extend(fresh.iter().zip(keys).map(|(fresh, keys)| fresh.table(keys)));
+    file.extend(context.iter().zip(keys).map(|(context, keys)| context.table(keys)));
     let configs = Config::from_toml(&file, Path::new(".")).unwrap().pools;
     let none = Flags { affinity: false, metrics: false, machine: false };
     let expected = [none, Flags { machine: true, ..none }, Flags { affinity: true, metrics: false, machine: true }];
-    for ((config, fresh), flags) in configs.into_iter().zip(fresh).zip(expected) {
-        let pool = TestPool::new(Pool::start(config).await.unwrap(), fresh);
+    for ((config, context), flags) in configs.into_iter().zip(context).zip(expected) {
+        let pool = TestPool::new(Pool::start(config).await.unwrap(), context);
         flags.are_those_of(&pool).await;
         pool.end().await;
     }
@@ -146,15 +146,15 @@ async fn defaults_reach_enhanced_pools_only() {
 /// R9, R52: a flag is rolled out, and back, by a change of the file and a new start under the same name.
 #[tokio::test]
 async fn a_feature_is_rolled_out_and_back() {
-    let mut fresh = Fresh::new("rollout");
+    let mut context = TestContext::new("rollout");
     for flags in [ALL, Flags { affinity: false, ..ALL }, ALL] {
-        let config = fresh.toml(&format!("worker_type = 'enhanced'\n{}", flags.table()));
-        let name = fresh.name().to_owned();
-        let pool = TestPool::new(Pool::start(config).await.unwrap(), fresh);
+        let config = context.toml(&format!("worker_type = 'enhanced'\n{}", flags.table()));
+        let name = context.name().to_owned();
+        let pool = TestPool::new(Pool::start(config).await.unwrap(), context);
         flags.are_those_of(&pool).await;
         assert_eq!(count(&pool, "bob").await.is_ok(), flags.affinity, "{flags:?}");
         pool.end().await;
-        fresh = Fresh::named(&name);
+        context = TestContext::named(&name);
     }
 }
 

@@ -25,7 +25,7 @@ async fn a_pool_is_of_the_type_its_configuration_says() {
     is_of(basic().await, WorkerType::Basic, "basic").await;
     is_of(enhanced(|builder| builder).await, WorkerType::Enhanced, "enhanced").await;
     for (worker_type, word) in [(WorkerType::Basic, "basic"), (WorkerType::Enhanced, "enhanced")] {
-        let pool = pool("typed", |fresh| Ok(fresh.toml(&format!("worker_type = '{word}'")))).await;
+        let pool = pool("typed", |context| Ok(context.toml(&format!("worker_type = '{word}'")))).await;
         is_of(pool, worker_type, word).await;
     }
 }
@@ -33,7 +33,7 @@ async fn a_pool_is_of_the_type_its_configuration_says() {
 /// R2: basic, unless something says otherwise: the pool's own table before the defaults.
 #[tokio::test]
 async fn a_pool_that_says_nothing_is_basic() {
-    is_of(pool("unsaid", |fresh| Ok(fresh.toml(""))).await, WorkerType::Basic, "basic").await;
+    is_of(pool("unsaid", |context| Ok(context.toml(""))).await, WorkerType::Basic, "basic").await;
     let of = |text: &str| Config::from_toml(text, Path::new(".")).unwrap().pools[0].worker_type();
     let defaults = "[defaults]\nworker_type = 'enhanced'\n";
     assert_eq!(of(&format!("{defaults}{APP}")), WorkerType::Enhanced);

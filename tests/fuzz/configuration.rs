@@ -1,7 +1,7 @@
 //! Any text as a configuration file: it is read, or every problem of it has a place in it. What is read is the same when it is read
 //! again. Run by libFuzzer and by `tests/fuzz.rs`.
 
-use herder::config::{Config, ConfigError, Problem, duration};
+use herder::config::{Config, ConfigError, ConfigProblem, duration};
 use std::path::Path;
 
 /// R51
@@ -25,7 +25,7 @@ fn read(text: &str) -> Result<Config, ConfigError> {
 }
 
 /// Its place is in the text, or right behind it.
-fn is_in(text: &str, problem: &Problem) {
+fn is_in(text: &str, problem: &ConfigProblem) {
     let line = text.split('\n').nth(problem.line - 1);
     let columns = line.map(|line| line.chars().count() + 1);
     assert!(columns.is_some_and(|columns| (1..=columns).contains(&problem.column)), "{problem:?}");

@@ -20,7 +20,7 @@ fn sleep(pool: &herder::testing::TestPool, session: &str) -> Call<Value> {
 /// R19: by default a session's calls wait for their worker, in the order they came, though another worker is free.
 #[tokio::test]
 async fn r19_strict_queue_waits_for_the_sessions_own_worker_in_order() {
-    let pool = pool("queue", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let pool = pool("queue", |context| context.enhanced().app("herder.demo:app").build()).await;
     bind(&pool, "ann", 1).await;
     bind(&pool, "bob", 1).await;
     let mine = submitted(&pool, [sleep(&pool, "ann")], 1, 0).await;
@@ -39,7 +39,7 @@ async fn r19_strict_queue_waits_for_the_sessions_own_worker_in_order() {
 #[tokio::test]
 async fn r19_strict_fail_fast_says_busy_at_once() {
     let sessions = Sessions::new().affinity(Affinity::StrictFailFast);
-    let pool = pool("fast", |fresh| fresh.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
+    let pool = pool("fast", |context| context.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
     bind(&pool, "ann", 1).await;
     bind(&pool, "bob", 1).await;
     let sleeper = submitted(&pool, [sleep(&pool, "ann")], 1, 0).await;
@@ -59,7 +59,7 @@ async fn r19_strict_fail_fast_says_busy_at_once() {
 #[tokio::test]
 async fn r19_hint_falls_back_when_its_worker_is_busy_and_keeps_its_binding() {
     let sessions = Sessions::new().affinity(Affinity::Hint);
-    let pool = pool("hint", |fresh| fresh.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
+    let pool = pool("hint", |context| context.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
     bind(&pool, "ann", 1).await;
     let preferred = count(&pool, "ann").reply().await.unwrap();
     assert_eq!((place(&preferred), preferred.routing), (process(1, 1), Routing::Hit));
@@ -79,7 +79,7 @@ async fn r19_hint_falls_back_when_its_worker_is_busy_and_keeps_its_binding() {
 #[tokio::test]
 async fn r20_hint_rebinds_at_once_when_its_worker_dies() {
     let sessions = Sessions::new().affinity(Affinity::Hint);
-    let pool = pool("hintdies", |fresh| fresh.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
+    let pool = pool("hintdies", |context| context.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
     bind(&pool, "ann", 1).await;
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
     pool.kill_worker(process(1, 1)).await.unwrap();

@@ -1,7 +1,7 @@
 //! The circuit breaker of a whole pool (R34): off unless asked for, opened by what counts, tried, closed, reset by hand.
 
 use crate::pools::steps::{answer, answers};
-use herder::testing::{TestPool, guarded, pool, until};
+use herder::testing::{TestPool, pool, wait_until, with_timeout};
 use herder::{Breaker, BreakerState, CountedFailures, Error, Outcome};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -9,15 +9,15 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(3600);
 
 async fn with(hint: &str, breaker: Breaker) -> TestPool {
-    pool(hint, |fresh| {
-        fresh.file("app.py", include_str!("resilience.py"));
-        fresh.enhanced().app("app.py:app").poison(herder::Poison::new().enabled(false)).breaker(breaker).build()
+    pool(hint, |context| {
+        context.file("app.py", include_str!("resilience.py"));
+        context.enhanced().app("app.py:app").poison(herder::Poison::new().enabled(false)).breaker(breaker).build()
     })
     .await
 }
 
 fn on() -> Breaker {
-    Breaker::new().enabled(true).failures(2).successes(1).probes(1).open(LONG)
+    Breaker::new().enabled(true).failure_threshold(2).success_threshold(1).half_open_max_calls(1).open_duration(LONG)
 }
 
 async fn state(pool: &TestPool) -> BreakerState {
@@ -43,7 +43,7 @@ async fn r34_lost_workers_open_it_and_calls_are_refused_at_once() {
     let breaker = status.breaker.unwrap();
     assert_eq!((breaker.state, breaker.opened, breaker.refused), (BreakerState::Open, 1, 1));
     assert!(pool.reset_breaker().await.unwrap());
-    guarded("a call", pool.call::<Value>("pid", &json!({}))).await.unwrap();
+    with_timeout("a call", pool.call::<Value>("pid", &json!({}))).await.unwrap();
     pool.end().await;
 }
 
@@ -72,21 +72,21 @@ async fn r34_exceptions_and_signals_count_only_if_told() {
 /// R34, the origin stuck half-open: trials whose callers leave make room for the next, and one that succeeds closes it.
 #[tokio::test]
 async fn r34_it_never_sticks_half_open() {
-    let pool = with("half_open", on().open(Duration::from_millis(1))).await;
+    let pool = with("half_open", on().open_duration(Duration::from_millis(1))).await;
     for _ in 0..2 {
         pool.record_outcome(Outcome::Failure).await.unwrap();
     }
-    until("its time is over", async || state(&pool).await == BreakerState::HalfOpen).await;
+    wait_until("its time is over", async || state(&pool).await == BreakerState::HalfOpen).await;
     for _ in 0..5 {
         let never = json!({ "path": pool.dir().join("never") });
         let trial = pool.call::<Value>("wait_for", &never).reply();
-        until("it is under way", async || pool.breaker().await.unwrap().unwrap().trials == 1).await;
+        wait_until("it is under way", async || pool.breaker().await.unwrap().unwrap().half_open_calls == 1).await;
         let refused = answer(pool.call::<Value>("pid", &json!({})).reply()).await.unwrap_err();
         assert_eq!(refused.slug(), "breaker-open", "one trial at a time");
         drop(trial);
-        until("its permit is back", async || pool.breaker().await.unwrap().unwrap().trials == 0).await;
+        wait_until("its permit is back", async || pool.breaker().await.unwrap().unwrap().half_open_calls == 0).await;
     }
-    guarded("a trial", pool.call::<Value>("pid", &json!({}))).await.unwrap();
+    with_timeout("a trial", pool.call::<Value>("pid", &json!({}))).await.unwrap();
     assert_eq!(state(&pool).await, BreakerState::Closed);
     pool.end().await;
 }

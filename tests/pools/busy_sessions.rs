@@ -3,7 +3,7 @@
 
 use crate::pools::steps::{affinity_of, answer, answers, bind, count, place, process, queue_is, submitted};
 use futures_util::future::join_all;
-use herder::testing::{HANGING, TestPool, pool};
+use herder::testing::{HANG_TIMEOUT, TestPool, pool};
 use herder::{Affinity, Call, Error, GetWorker, PendingReply, Queue, RebindReason, Routing};
 use serde_json::json;
 use std::fs;
@@ -27,9 +27,9 @@ def hold(session: herder.Session) -> int:
 
 /// Two workers: ann and bob are bound to the first, eve to the second.
 async fn gated(queue: Queue) -> TestPool {
-    let pool = pool("gated", |fresh| {
-        fresh.file("app.py", GATED);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).queue(queue.timeout(HANGING)).build()
+    let pool = pool("gated", |context| {
+        context.file("app.py", GATED);
+        context.enhanced().app("app.py:app").cwd(context.dir()).queue(queue.timeout(HANG_TIMEOUT)).build()
     })
     .await;
     for (session, worker) in [("ann", 1), ("bob", 1), ("eve", 2)] {

@@ -2,7 +2,7 @@
 
 use herder::{
     Error, Result,
-    testing::{Clock, Fault, Line, Script, ScriptedPool, lines_of, scripted, scripted_on, until},
+    testing::{Fault, LogLine, Script, ScriptedPool, VirtualClock, log_lines_of, scripted, scripted_on, wait_until},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -21,17 +21,17 @@ async fn call(pool: &ScriptedPool, command: &str) -> Result<Value> {
 }
 
 /// The lines of a pool with this message, once there are so many.
-async fn lines(pool: &ScriptedPool, message: &str, count: usize) -> Vec<Line> {
+async fn lines(pool: &ScriptedPool, message: &str, count: usize) -> Vec<LogLine> {
     let lines =
-        || lines_of(pool.name().as_str()).into_iter().filter(|line| line.message == message).collect::<Vec<_>>();
-    until(message, async || lines().len() >= count).await;
+        || log_lines_of(pool.name().as_str()).into_iter().filter(|line| line.message == message).collect::<Vec<_>>();
+    wait_until(message, async || lines().len() >= count).await;
     lines()
 }
 
 /// R38: a failed call is one event with all its facts, which its error's id finds. A deliberate no is information, not a warning.
 #[tokio::test]
 async fn r38_a_failed_call_is_logged_once() {
-    let pool = scripted("failed", script(), |fresh| fresh.enhanced().app("app:app").pool_size(1).build()).await;
+    let pool = scripted("failed", script(), |context| context.enhanced().app("app:app").pool_size(1).build()).await;
     call(&pool, "ok").await.unwrap();
     for (command, level, message, slug) in [
         ("raise", Level::WARN, "call failed", "exception"),
@@ -41,9 +41,10 @@ async fn r38_a_failed_call_is_logged_once() {
         let error = call(&pool, command).await.unwrap_err();
         assert_eq!(error.slug(), slug);
         let id = error.error_id().unwrap().to_string();
-        let found =
-            || lines_of(pool.name().as_str()).into_iter().filter(|line| line.all.contains(&format!("error_id={id} ")));
-        until("it is logged", async || found().any(|line| line.message == message)).await;
+        let found = || {
+            log_lines_of(pool.name().as_str()).into_iter().filter(|line| line.all.contains(&format!("error_id={id} ")))
+        };
+        wait_until("it is logged", async || found().any(|line| line.message == message)).await;
         let line = found().find(|line| line.message == message).unwrap();
         assert_eq!((line.level, line.target.as_str()), (level, "herder::call"), "{line:?}");
         for field in [
@@ -71,8 +72,8 @@ async fn r38_a_failed_call_is_logged_once() {
 /// over, whether or not another call fails.
 #[tokio::test]
 async fn r38_failures_beyond_the_limit_are_counted() {
-    let clock = Clock::new();
-    let pool = scripted_on(&clock, "limited", script(), |fresh| fresh.enhanced().app("app:app").build()).await;
+    let clock = VirtualClock::new();
+    let pool = scripted_on(&clock, "limited", script(), |context| context.enhanced().app("app:app").build()).await;
     for _ in 0..31 {
         call(&pool, "raise").await.unwrap_err();
     }
@@ -80,9 +81,9 @@ async fn r38_failures_beyond_the_limit_are_counted() {
     lines(&pool, "call refused", 1).await;
     assert_eq!(lines(&pool, "call failed", 10).await.len(), 10);
     let told = "log lines of failed calls were suppressed";
-    until("the rest is told", async || {
+    wait_until("the rest is told", async || {
         clock.advance(Duration::from_secs(10)).await;
-        lines_of(pool.name().as_str()).iter().any(|line| line.message == told)
+        log_lines_of(pool.name().as_str()).iter().any(|line| line.message == told)
     })
     .await;
     let line = lines(&pool, told, 1).await.remove(0);
@@ -93,13 +94,14 @@ async fn r38_failures_beyond_the_limit_are_counted() {
 /// R38: what the pool's end cuts off is logged before the pool is gone.
 #[tokio::test]
 async fn r38_what_was_left_out_is_told_at_the_end() {
-    let pool = scripted("ended", script(), |fresh| fresh.enhanced().app("app:app").build()).await;
+    let pool = scripted("ended", script(), |context| context.enhanced().app("app:app").build()).await;
     for _ in 0..12 {
         call(&pool, "raise").await.unwrap_err();
     }
     let name = pool.name().to_string();
     pool.end().await;
-    let left_out =
-        |line: &Line| line.message == "log lines of failed calls were suppressed" && line.all.contains("left_out=2 ");
-    until("it is told", async || lines_of(&name).iter().any(left_out)).await;
+    let left_out = |line: &LogLine| {
+        line.message == "log lines of failed calls were suppressed" && line.all.contains("left_out=2 ")
+    };
+    wait_until("it is told", async || log_lines_of(&name).iter().any(left_out)).await;
 }

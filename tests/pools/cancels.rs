@@ -2,7 +2,7 @@
 //! caller of a message. What can be interrupted is, and its process serves on; the rest is killed, and other sessions are told.
 
 use crate::pools::steps::{Outcome, answer, count, queue_is};
-use herder::testing::{HANGING, TestPool, guarded, pool, until};
+use herder::testing::{HANG_TIMEOUT, TestPool, pool, wait_until, with_timeout};
 use herder::{Cancel, Error, Execute, Generation, Routing};
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, time::Duration};
@@ -80,10 +80,10 @@ const WAYS: [Left; 3] = [Left::Deadline, Left::DroppedFuture, Left::CallerOfAMes
 
 /// One worker, and a session bound to it, that counted to 1.
 async fn scene(app: &str, kill: Duration) -> TestPool {
-    let pool = pool("cancels", |fresh| {
-        fresh.file("app.py", app);
+    let pool = pool("cancels", |context| {
+        context.file("app.py", app);
         let cancel = Cancel::new().interrupt(Duration::from_millis(20)).kill(kill);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).pool_size(1).cancel(cancel).build()
+        context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(1).cancel(cancel).build()
     })
     .await;
     assert_eq!(count(&pool, "other").await.unwrap(), 1);
@@ -97,7 +97,7 @@ fn file(pool: &TestPool, name: &str) -> PathBuf {
 /// Begins the call, and leaves it once its handler runs.
 async fn leave(pool: &TestPool, command: &str, how: Left) {
     let _ = fs::remove_file(file(pool, "begun"));
-    let begun = until("the handler runs", async || file(pool, "begun").exists());
+    let begun = wait_until("the handler runs", async || file(pool, "begun").exists());
     match how {
         Left::Deadline => run_out_of_time(pool, command).await,
         Left::DroppedFuture => {
@@ -127,15 +127,15 @@ async fn run_out_of_time(pool: &TestPool, command: &str) {
 
 /// Its handler is broken by this exception; the process and its sessions live on.
 async fn is_interrupted(app: &str, command: &str, exception: &str) {
-    let pool = scene(app, HANGING).await;
-    let worker = pool.base().await.remove(0);
+    let pool = scene(app, HANG_TIMEOUT).await;
+    let worker = pool.base_workers().await.remove(0);
     for (before, how) in (1..).zip(WAYS) {
         let _ = fs::remove_file(file(&pool, "ended"));
         leave(&pool, command, how).await;
         queue_is(&pool, 0, 0).await;
         assert_eq!(fs::read_to_string(file(&pool, "ended")).unwrap(), exception, "{command}, left by {how:?}");
         assert_eq!(count(&pool, "other").await.unwrap(), before + 1, "the session goes on");
-        assert_eq!(pool.base().await.remove(0).pid, worker.pid, "in the same process");
+        assert_eq!(pool.base_workers().await.remove(0).pid, worker.pid, "in the same process");
     }
     pool.end().await;
 }
@@ -145,7 +145,7 @@ async fn is_killed(command: &str) {
     let pool = scene(SYNC, Duration::from_millis(200)).await;
     for (generation, how) in (1..).zip(WAYS) {
         leave(&pool, command, how).await;
-        let told = guarded("the other session is told", count(&pool, "other").reply()).await.unwrap_err();
+        let told = with_timeout("the other session is told", count(&pool, "other").reply()).await.unwrap_err();
         let text = format!("{command}, left by {how:?}: {told:?}");
         let Error::SessionWorkerLost { generation: lost, may_have_run: false, report, .. } = &told else {
             unreachable!("{text}")
@@ -207,23 +207,27 @@ async fn r35_a_c_call_with_the_gil_costs_its_worker() {
 #[tokio::test]
 async fn r35_a_call_that_waits_behind_another_costs_nobody_a_worker() {
     let app = format!("{SYNC}{HOLD}");
-    let pool = pool("behind", |fresh| {
-        fresh.file("app.py", &app);
+    let pool = pool("behind", |context| {
+        context.file("app.py", &app);
         let cancel = Cancel::new().interrupt(Duration::from_millis(20)).kill(Duration::from_millis(200));
-        fresh.basic().app("app.py:app").cwd(fresh.dir()).pool_size(2).overflow(0).pipeline(2).cancel(cancel).build()
+        context.basic().app("app.py:app").cwd(context.dir()).pool_size(2).overflow(0).pipeline(2).cancel(cancel).build()
     })
     .await;
-    let before = pool.base().await;
+    let before = pool.base_workers().await;
     let held = pool.call::<Value>("hold", &json!({})).reply();
     let stuck = pool.call::<Value>("stuck", &json!({})).reply();
-    until("both workers run a call", async || file(&pool, "holds").exists() && file(&pool, "begun").exists()).await;
+    wait_until("both workers run a call", async || file(&pool, "holds").exists() && file(&pool, "begun").exists())
+        .await;
     let behind = [pool.call::<Value>("digit", &json!({})).reply(), pool.call::<Value>("digit", &json!({})).reply()];
     queue_is(&pool, 4, 0).await;
     drop(behind); // both leave their places behind the running calls
     drop(stuck);
-    until("the worker of the call that runs is killed", async || pool.base().await[1].pid != before[1].pid).await;
+    wait_until("the worker of the call that runs is killed", async || {
+        pool.base_workers().await[1].pid != before[1].pid
+    })
+    .await;
     fs::write(file(&pool, "release"), "").unwrap();
-    let held = guarded("the call before it", held).await.unwrap();
+    let held = with_timeout("the call before it", held).await.unwrap();
     assert_eq!((held.worker, held.generation.0), (before[0].id, 1), "its worker lived on");
     assert_eq!(held.decode::<String>().unwrap(), "held");
     pool.end().await;

@@ -4,7 +4,7 @@
 use crate::pools::steps::{
     FOR_EVER_MS, Outcome, answer, answers, count, place, process, queue_is, sleep_for_ever, submitted,
 };
-use herder::testing::{HANGING, TestPool, pool, until};
+use herder::testing::{HANG_TIMEOUT, TestPool, pool, wait_until};
 use herder::{
     Cancel, Error, Reply,
     concurrency::{Evidence, Interval, Serialized, verify_concurrent_execution},
@@ -63,9 +63,9 @@ def pid() -> int:
 ";
 
 async fn with(app: &'static str, concurrency: usize, size: usize) -> TestPool {
-    pool("together", |fresh| {
-        fresh.file("app.py", app);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).pool_size(size).concurrency(concurrency).build()
+    pool("together", |context| {
+        context.file("app.py", app);
+        context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(size).concurrency(concurrency).build()
     })
     .await
 }
@@ -101,7 +101,7 @@ async fn r46_sync_handlers_of_two_workers_overlap() {
 /// R46: one worker runs them one after the other, and the same check says so.
 #[tokio::test]
 async fn r46_calls_of_one_worker_do_not_overlap() {
-    let pool = pool("serial", |fresh| fresh.basic().app("herder.demo:app").pool_size(1).build()).await;
+    let pool = pool("serial", |context| context.basic().app("herder.demo:app").pool_size(1).build()).await;
     let calls = (0..6).map(|_| pool.call::<Value>("sleep", &json!({ "ms": 10 })).reply()).collect();
     assert_eq!(verdict(&answers(calls).await), Err(Serialized::NoOverlap { operations: 6 }));
     pool.end().await;
@@ -112,9 +112,9 @@ async fn r46_calls_of_one_worker_do_not_overlap() {
 async fn i3_calls_of_one_session_do_not_overlap_in_a_concurrent_worker() {
     let app = "import asyncio, herder\napp = herder.App()\n\
                @app.command\nasync def nap(session: herder.Session) -> None:\n    await asyncio.sleep(0.01)\n";
-    let pool = pool("turns", |fresh| {
-        fresh.file("app.py", app);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).pool_size(1).concurrency(4).build()
+    let pool = pool("turns", |context| {
+        context.file("app.py", app);
+        context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(1).concurrency(4).build()
     })
     .await;
     let calls = (0..6).map(|_| pool.call::<Value>("nap", &json!({})).session("ann").reply()).collect();
@@ -125,9 +125,9 @@ async fn i3_calls_of_one_session_do_not_overlap_in_a_concurrent_worker() {
 /// R35: dropping the future interrupts the handler, and the same process serves again.
 #[tokio::test]
 async fn r35_dropping_the_future_interrupts_the_call() {
-    let pool = pool("leave", |fresh| {
-        let cancel = Cancel::new().interrupt(Duration::from_millis(10)).kill(HANGING);
-        fresh.enhanced().app("herder.demo:app").pool_size(1).cancel(cancel).build()
+    let pool = pool("leave", |context| {
+        let cancel = Cancel::new().interrupt(Duration::from_millis(10)).kill(HANG_TIMEOUT);
+        context.enhanced().app("herder.demo:app").pool_size(1).cancel(cancel).build()
     })
     .await;
     let before = pool.pid(process(1, 1)).await;
@@ -151,7 +151,7 @@ async fn r35_dropping_the_future_interrupts_the_call() {
 /// R35: a call that waits is just taken out when its caller leaves; it never runs.
 #[tokio::test]
 async fn r35_a_call_that_waits_never_runs_when_its_caller_leaves() {
-    let pool = pool("leaveq", |fresh| fresh.enhanced().app("herder.demo:app").pool_size(1).build()).await;
+    let pool = pool("leaveq", |context| context.enhanced().app("herder.demo:app").pool_size(1).build()).await;
     let sleeper = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     let waiting = submitted(&pool, [count(&pool, "ann"), count(&pool, "ann")], 1, 2).await;
     let [first, second] = waiting.try_into().unwrap();
@@ -165,15 +165,15 @@ async fn r35_a_call_that_waits_never_runs_when_its_caller_leaves() {
 /// R35: what no interrupt reaches, C code that holds the GIL, is killed; the next process serves.
 #[tokio::test]
 async fn r35_a_call_that_can_not_be_interrupted_costs_its_worker() {
-    let pool = pool("stuck", |fresh| {
-        fresh.file("app.py", SYNC);
+    let pool = pool("stuck", |context| {
+        context.file("app.py", SYNC);
         let step = Duration::from_millis(20);
-        let builder = fresh.enhanced().app("app.py:app").cwd(fresh.dir()).pool_size(1);
+        let builder = context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(1);
         builder.cancel(Cancel::new().interrupt(step).kill(2 * step)).build()
     })
     .await;
     let calls = submitted(&pool, [pool.call::<Value>("stuck", &json!({}))], 1, 0).await;
-    until("it is in C", async || pool.dir().join("stuck").exists()).await;
+    wait_until("it is in C", async || pool.dir().join("stuck").exists()).await;
     drop(calls);
     let reply = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     assert_eq!(place(&reply), process(1, 2));
@@ -183,16 +183,16 @@ async fn r35_a_call_that_can_not_be_interrupted_costs_its_worker() {
 /// R35, I3: after a deadline the call still runs, and holds its session's turn until it is really over.
 #[tokio::test]
 async fn r35_after_a_deadline_the_sessions_next_call_does_not_overlap() {
-    let pool = pool("deadline", |fresh| {
-        fresh.file("app.py", SYNC);
-        let cancel = Cancel::new().interrupt(Duration::from_millis(10)).kill(HANGING);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).cancel(cancel).build()
+    let pool = pool("deadline", |context| {
+        context.file("app.py", SYNC);
+        let cancel = Cancel::new().interrupt(Duration::from_millis(10)).kill(HANG_TIMEOUT);
+        context.enhanced().app("app.py:app").cwd(context.dir()).cancel(cancel).build()
     })
     .await;
     let call = pool.call::<Value>("deaf", &json!({})).session("ann").timeout(Duration::from_secs(2)).reply();
     let late = answer(call).await;
     assert!(matches!(&late, Err(Error::DeadlineExceeded { may_have_run: true, .. })), "{late:?}");
-    until("it was interrupted, and goes on", async || pool.dir().join("heard").exists()).await;
+    wait_until("it was interrupted, and goes on", async || pool.dir().join("heard").exists()).await;
     let next = submitted(&pool, [pool.call::<bool>("is_over", &json!({})).session("ann")], 1, 1).await;
     fs::write(pool.dir().join("go"), "").unwrap();
     let [next] = answers(next).await.try_into().unwrap();
@@ -204,7 +204,7 @@ async fn r35_after_a_deadline_the_sessions_next_call_does_not_overlap() {
 /// R35: the deadline holds for the wait, too; such a call has not run.
 #[tokio::test]
 async fn r35_a_deadline_in_the_queue_says_that_nothing_ran() {
-    let pool = pool("queued", |fresh| fresh.enhanced().app("herder.demo:app").pool_size(1).build()).await;
+    let pool = pool("queued", |context| context.enhanced().app("herder.demo:app").pool_size(1).build()).await;
     let sleeper = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     let late = answer(count(&pool, "ann").timeout(Duration::from_millis(50)).reply()).await;
     assert!(matches!(&late, Err(Error::DeadlineExceeded { may_have_run: false, .. })), "{late:?}");

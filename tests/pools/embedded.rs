@@ -1,7 +1,7 @@
 //! Pools in an application that others wrote: its runtimes, its threads' stacks, its restarts of a pool, its forks.
 
 use futures_util::FutureExt;
-use herder::testing::{Census, Fresh, HANGING, configured, guarded, pool};
+use herder::testing::{HANG_TIMEOUT, PoolProcesses, TestContext, pool, pool_config, with_timeout};
 use herder::{Error, Pool, PoolConfig, Result};
 use serde_json::{Value, json};
 use std::{
@@ -13,8 +13,8 @@ use std::{
 /// Set in the processes that tests start from this binary, to say that they are no run of all tests.
 const ROLE: &str = "HERDER_TEST_EMBEDDING_HOST";
 
-fn demo() -> (PoolConfig, Fresh) {
-    configured("embedded", |fresh| fresh.basic().pool_size(1).app("herder.demo:app").build())
+fn demo() -> (PoolConfig, TestContext) {
+    pool_config("embedded", |context| context.basic().pool_size(1).app("herder.demo:app").build())
 }
 
 /// R4: a name is free for the next pool as soon as its last handle was dropped: the start waits for the one that is ending.
@@ -25,10 +25,10 @@ async fn r4_a_dropped_pool_leaves_its_name_to_the_next() {
         let pool = Pool::start(config.clone()).without_waiting().await.unwrap();
         drop(pool);
     }
-    let pool = guarded("a start", async { Pool::start(config).await }).await.unwrap();
+    let pool = with_timeout("a start", async { Pool::start(config).await }).await.unwrap();
     pool.call::<Value>("echo", &json!({ "x": 1 })).await.unwrap();
     assert!(matches!(Pool::start(pool.config().clone()).await, Err(Error::PoolNameTaken { .. })), "it is alive");
-    pool.shutdown(HANGING).await.unwrap();
+    pool.shutdown(HANG_TIMEOUT).await.unwrap();
 }
 
 async fn on_the_current_arbiter(config: PoolConfig) -> Result<Pool> {
@@ -61,7 +61,7 @@ fn r29_a_task_of_the_system_starts_a_pool_on_its_arbiter() {
         let started = tokio::spawn(on_the_current_arbiter(config)).await.unwrap();
         let pool = started.unwrap();
         pool.call::<Value>("echo", &json!({ "x": 1 })).await.unwrap();
-        guarded("the shutdown", pool.shutdown(HANGING)).await.unwrap();
+        with_timeout("the shutdown", pool.shutdown(HANG_TIMEOUT)).await.unwrap();
     });
 }
 
@@ -98,12 +98,12 @@ async fn host_with_small_stacks() {
     if env::var_os(ROLE).is_none() {
         return;
     }
-    let pool = pool("stacks", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let pool = pool("stacks", |context| context.enhanced().app("herder.demo:app").build()).await;
     let count = async || pool.call::<u64>("count", &json!({})).session("ann").await;
     assert_eq!(count().await.unwrap(), 1);
     pool.call::<Value>("no_such_command", &json!({})).await.unwrap_err();
-    pool.kill_worker(pool.base().await[0].process()).await.unwrap();
-    pool.whole("pid").await;
+    pool.kill_worker(pool.base_workers().await[0].process()).await.unwrap();
+    pool.wait_healthy("pid").await;
     pool.end().await;
 }
 
@@ -125,8 +125,8 @@ async fn host_that_forks() {
     if env::var_os(ROLE).is_none() {
         return;
     }
-    let (config, fresh) = configured("forks", |fresh| fresh.enhanced().app("herder.demo:app").build());
-    let census = Census::new(fresh.name());
+    let (config, context) = pool_config("forks", |context| context.enhanced().app("herder.demo:app").build());
+    let processes = PoolProcesses::new(context.name());
     let mut pool = Some(Pool::start(config.clone()).await.unwrap());
     let count =
         async |pool: &Option<Pool>| pool.as_ref().unwrap().call::<u64>("count", &json!({})).session("ann").await;
@@ -141,7 +141,7 @@ async fn host_that_forks() {
             is_forked((&mut submitted).now_or_never(), true),
             is_forked(pool.status().now_or_never(), false),
             is_forked(pool.prepare_shutdown().now_or_never(), false),
-            is_forked(pool.shutdown(HANGING).now_or_never(), false),
+            is_forked(pool.shutdown(HANG_TIMEOUT).now_or_never(), false),
             matches!(start_beside(config), Err(Error::StartFailed { .. })), // and not `PoolNameTaken`, after a wait
         ];
         drop((submitted, pool));
@@ -150,6 +150,6 @@ async fn host_that_forks() {
     assert_eq!(forked.unwrap(), Some(0), "which was not refused, or a signal that ended it");
     assert_eq!(count(&pool).await.unwrap(), 2, "the pool serves on, with the session's worker");
     drop(submitted); // cancels the call
-    pool.take().unwrap().shutdown(HANGING).await.unwrap();
-    census.nothing_left().await;
+    pool.take().unwrap().shutdown(HANG_TIMEOUT).await.unwrap();
+    processes.nothing_left().await;
 }

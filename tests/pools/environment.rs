@@ -1,7 +1,7 @@
 //! What a worker finds in its environment that nobody gave it: thread counts of numeric libraries. And what it does not find there: the
 //! token of the host. What the host's own environment says is tested with `herder serve`, whose environment a test can choose.
 
-use herder::testing::{TestPool, lines_of, pool};
+use herder::testing::{TestPool, log_lines_of, pool};
 use herder::{Basic, EnvMode, NumericThreads, PoolBuilder};
 use serde_json::json;
 use std::{collections::BTreeMap, num::NonZero, thread::available_parallelism};
@@ -21,9 +21,9 @@ pub(crate) const VARIABLES: [&str; 5] =
 
 /// A pool whose workers do not see what the environment of this test says.
 async fn clean(change: impl FnOnce(PoolBuilder<Basic>) -> PoolBuilder<Basic>) -> TestPool {
-    pool("environment", |fresh| {
-        fresh.file("app.py", APP);
-        change(fresh.basic().app("app.py:app").env_mode(EnvMode::Clean).pool_size(1)).build()
+    pool("environment", |context| {
+        context.file("app.py", APP);
+        change(context.basic().app("app.py:app").env_mode(EnvMode::Clean).pool_size(1)).build()
     })
     .await
 }
@@ -50,12 +50,12 @@ async fn r11_numeric_libraries_have_their_share_of_the_cores() {
         let pool = clean(|builder| builder.pool_size(workers).overflow(2)).await;
         let share = usize::max(1, cores() / workers).to_string();
         assert_eq!(seen(&pool, &VARIABLES).await, all(Some(&share)), "{workers} workers on {} cores", cores());
-        for worker in pool.base().await {
+        for worker in pool.base_workers().await {
             pool.kill_worker(worker.process()).await.unwrap();
         }
-        pool.whole("environment").await;
+        pool.wait_healthy("environment").await;
         assert_eq!(seen(&pool, &VARIABLES).await, all(Some(&share)));
-        let told = lines_of(pool.name().as_str());
+        let told = log_lines_of(pool.name().as_str());
         let told: Vec<_> = told.iter().filter(|line| line.message.contains("numeric libraries")).collect();
         assert_eq!(told.len(), 1, "{told:?}");
         let numbers = [format!("threads={share}"), format!("cores={}", cores()), format!("pool_size={workers}")];
@@ -71,7 +71,7 @@ async fn r51_numeric_threads_can_be_a_number_or_off() {
     for (setting, value, lines) in [(fixed, Some("7"), 1), (NumericThreads::Unset, None, 0)] {
         let pool = clean(|builder| builder.numeric_threads(setting)).await;
         assert_eq!(seen(&pool, &VARIABLES).await, all(value), "{setting:?}");
-        let told = lines_of(pool.name().as_str());
+        let told = log_lines_of(pool.name().as_str());
         assert_eq!(told.iter().filter(|line| line.message.contains("numeric libraries")).count(), lines, "{told:?}");
         pool.end().await;
     }
@@ -99,9 +99,9 @@ async fn thread_counts_of_the_pools_env_stay() {
 /// A pool of a `command` has them too: it may be Python as well, or use OpenMP.
 #[tokio::test]
 async fn a_command_has_its_share_of_the_cores() {
-    let pool = pool("command", |fresh| {
-        fresh.file("app.py", APP);
-        let command = fresh.basic().command(["python3", "-m", "herder", "app.py:app"]).pool_size(1);
+    let pool = pool("command", |context| {
+        context.file("app.py", APP);
+        let command = context.basic().command(["python3", "-m", "herder", "app.py:app"]).pool_size(1);
         command.env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/python/src")).env_mode(EnvMode::Clean).build()
     })
     .await;

@@ -2,7 +2,7 @@
 //! state until it changes; nothing here depends on how long anything took.
 
 use crate::pools::steps::{affinity_of, answer, answers, count, submitted};
-use herder::testing::{TestPool, pool, until};
+use herder::testing::{TestPool, pool, wait_until};
 use herder::{
     CleanupStaleSessions, Error, Expiry, GetInternalStats, GetSessionState, GetWorker, OnExpired, RebindReason, Routed,
     Routing, SessionStatus, Sessions,
@@ -14,7 +14,7 @@ const SHORT: Duration = Duration::from_millis(60);
 const NEVER: Duration = Duration::from_secs(3600);
 
 async fn with(sessions: impl Into<Sessions<Routed>>) -> TestPool {
-    pool("expiry", |fresh| fresh.enhanced().app("herder.demo:app").sessions(sessions).build()).await
+    pool("expiry", |context| context.enhanced().app("herder.demo:app").sessions(sessions).build()).await
 }
 
 async fn state(pool: &TestPool, session: &str) -> SessionStatus {
@@ -22,7 +22,7 @@ async fn state(pool: &TestPool, session: &str) -> SessionStatus {
 }
 
 async fn becomes(pool: &TestPool, session: &str, wanted: SessionStatus) {
-    until("the session's state changes", async || state(pool, session).await == wanted).await;
+    wait_until("the session's state changes", async || state(pool, session).await == wanted).await;
 }
 
 /// R16, immediate: expired means gone, before any sweep; a call begins anew and says so.
@@ -81,9 +81,9 @@ async fn r16_a_session_with_a_call_does_not_expire() {
                @app.command\ndef count(session: herder.Session) -> int:\n    session.state['n'] = session.state.get('n', 0) + 1\n    return session.state['n']\n\
                @app.command\ndef wait(session: herder.Session) -> int:\n    while not pathlib.Path('go').exists():\n        time.sleep(0.005)\n    return count(session)\n";
     let sessions = Sessions::new().timeout(SHORT).cleanup_interval(SHORT);
-    let pool = pool("busy", |fresh| {
-        fresh.file("app.py", app);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).sessions(sessions).build()
+    let pool = pool("busy", |context| {
+        context.file("app.py", app);
+        context.enhanced().app("app.py:app").cwd(context.dir()).sessions(sessions).build()
     })
     .await;
     let call = pool.call::<Value>("wait", &json!({})).session("ann");

@@ -1,7 +1,7 @@
 //! R13, R38: a pool that starts while few descriptors are left: either its worker starts, or the error names the limit. The host is this test
 //! binary, started again, since a limit is that of a whole process.
 
-use herder::testing::Fresh;
+use herder::testing::TestContext;
 use herder::{Error, Pool};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
@@ -52,8 +52,8 @@ async fn host() {
         return;
     }
     for free in (0..=MOST).step_by(2) {
-        let fresh = Fresh::new("few");
-        let config = fresh.basic().app("herder.demo:app").pool_size(1).overflow(0).build().unwrap();
+        let context = TestContext::new("few");
+        let config = context.basic().app("herder.demo:app").pool_size(1).overflow(0).build().unwrap();
         let before = leave(free);
         let started = Pool::start(config).await;
         setrlimit(Resource::Nofile, before).unwrap();

@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 use herder::Pool;
-use herder::testing::{Census, Fresh, until};
+use herder::testing::{PoolProcesses, TestContext, wait_until};
 use serde_json::{Value, json};
 use std::{
     env, fs,
@@ -72,17 +72,19 @@ async fn r30_workers_that_wait_for_subprocesses_go_with_a_killed_host() {
 }
 
 /// Kills a host whose workers all run this command, with so many processes at least.
-async fn everything_goes(command: &str, processes: usize) {
+async fn everything_goes(command: &str, count: usize) {
     let home = TempDir::new().unwrap();
     let mut host = Host::start(command, home.path());
     let began = |name: &str| name.starts_with("began-");
-    until("every worker has begun", async || files(home.path()).iter().filter(|name| began(name)).count() == WORKERS)
-        .await;
-    let census = Census::new(&fs::read_to_string(home.path().join("name")).unwrap());
-    until("its processes are there", async || census.processes().len() == processes).await;
+    wait_until("every worker has begun", async || {
+        files(home.path()).iter().filter(|name| began(name)).count() == WORKERS
+    })
+    .await;
+    let processes = PoolProcesses::new(&fs::read_to_string(home.path().join("name")).unwrap());
+    wait_until("its processes are there", async || processes.processes().len() == count).await;
     host.0.kill().unwrap();
     assert_eq!(host.0.wait().unwrap().signal(), Some(9));
-    until("no worker and no grandchild is left", async || census.processes().is_empty()).await;
+    wait_until("no worker and no grandchild is left", async || processes.processes().is_empty()).await;
 }
 
 fn files(dir: &Path) -> Vec<String> {
@@ -113,11 +115,11 @@ impl Drop for Host {
 #[ignore = "started by the other tests"]
 async fn host() {
     let Ok(command) = env::var(ROLE) else { return };
-    let fresh = Fresh::new("host");
-    fresh.file("app.py", APP);
-    let config = fresh.basic().app("app.py:app").cwd(fresh.dir()).pool_size(WORKERS).build().unwrap();
+    let context = TestContext::new("host");
+    context.file("app.py", APP);
+    let config = context.basic().app("app.py:app").cwd(context.dir()).pool_size(WORKERS).build().unwrap();
     let pool = Pool::start(config).await.unwrap();
-    fs::write(env::temp_dir().join("name"), fresh.name()).unwrap();
+    fs::write(env::temp_dir().join("name"), context.name()).unwrap();
     // One call a worker: they are sent to different ones, since none of them ends, or each takes the next idle one.
     let nothing = json!({});
     while files(&env::temp_dir()).iter().filter(|name| name.starts_with("began-")).count() < WORKERS {

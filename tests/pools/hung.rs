@@ -1,7 +1,7 @@
 //! A worker that hangs is its own callers' trouble alone: the pool and its other workers go on (R26).
 
 use crate::pools::steps::{answer, bind, count, process};
-use herder::testing::{Signal, lines_of, pool, signal, until};
+use herder::testing::{Signal, log_lines_of, pool, signal, wait_until};
 use herder::{Health, WorkerState};
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use std::time::Duration;
 /// asked of the pool is answered. When it goes on, so does its call.
 #[tokio::test]
 async fn r26_a_hung_worker_never_stalls_the_pool() {
-    let pool = pool("hung", |fresh| {
+    let pool = pool("hung", |context| {
         let often = Duration::from_millis(200);
         let health = Health::new().interval(often).timeout(often).failures(1000);
-        fresh.enhanced().app("herder.demo:app").health(health).build()
+        context.enhanced().app("herder.demo:app").health(health).build()
     })
     .await;
     bind(&pool, "ann", 1).await;
@@ -21,9 +21,9 @@ async fn r26_a_hung_worker_never_stalls_the_pool() {
     signal(pid, Signal::STOP).unwrap();
     let degraded =
         async || pool.worker(process(1, 1)).await.is_some_and(|worker| worker.state == WorkerState::Degraded);
-    until("its silence is noticed", degraded).await;
+    wait_until("its silence is noticed", degraded).await;
     let hanging = count(&pool, "ann").reply();
-    let missed = || lines_of(pool.name().as_str()).iter().any(|line| line.all.contains("misses=5 "));
+    let missed = || log_lines_of(pool.name().as_str()).iter().any(|line| line.all.contains("misses=5 "));
     for expected in 1.. {
         assert_eq!(answer(count(&pool, "bob").reply()).await.unwrap().decode::<u64>().unwrap(), expected);
         assert!(pool.status().await.is_ok() && pool.health().await.is_ok());

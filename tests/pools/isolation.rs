@@ -7,7 +7,7 @@ mod subject;
 use crate::pools::number;
 use crate::pools::steps::{affinity_of, answer, count, pid, status};
 use futures_util::future::join_all;
-use herder::testing::{TestPool, guarded, until};
+use herder::testing::{TestPool, wait_until, with_timeout};
 use herder::{
     Counters, Error, Expiry, GetSessionState, RebindReason, RemoveWorkerSessions, Routing, SessionStatus, WorkerId,
 };
@@ -96,7 +96,7 @@ async fn remove_sessions_of(subject: &Subject, worker: WorkerId, models: &mut [M
     let seen = subject.ask(RemoveWorkerSessions(worker), Seen::Swept).await;
     assert_eq!(seen, Seen::Swept(removed));
     // They are unbound at once; each one's next epoch begins when the pool comes by, some moments later.
-    until("each removed session has a new epoch", async || {
+    wait_until("each removed session has a new epoch", async || {
         let listed = subject.listed().await;
         let begun = |(session, model): (usize, &Model<'_>)| {
             listed.get(&name(session)).is_none_or(|facts| facts.epoch > Some(model.over))
@@ -119,7 +119,7 @@ async fn r16_the_same_sessions_expire_in_each_pool_as_it_has_it() {
         assert_eq!(count(&long, &session).await.unwrap(), 1);
     }
     for (pool, kind) in pools.into_iter().zip(KINDS) {
-        until("all have expired", async || pool.status().await.unwrap().active_sessions == 0).await;
+        wait_until("all have expired", async || pool.status().await.unwrap().active_sessions == 0).await;
         let expired = pool.status().await.unwrap().session_affinity.expired_sessions();
         assert_eq!(expired, if kind.is_some() { SESSIONS } else { 0 }, "{kind:?}");
         let removed = join_all((0..SESSIONS).map(|session| has_expired(&pool, kind, name(session)))).await;
@@ -140,7 +140,7 @@ async fn has_expired(pool: &TestPool, kind: Kind, session: String) -> u64 {
         return 1;
     };
     let state = affinity_of(pool).send(GetSessionState(session.clone())).await.unwrap().unwrap();
-    let called = guarded("a call", pid(pool, &session).reply()).await;
+    let called = with_timeout("a call", pid(pool, &session).reply()).await;
     match expiry {
         Expiry::Immediate => {
             assert_eq!((known, state), (None, SessionStatus::NotFound));

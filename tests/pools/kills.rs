@@ -25,7 +25,7 @@ async fn r20_each_loss_is_told_to_whom_it_concerns() {
     let tally = judged(&storm, &histories);
     println!("{tally:?}");
     assert!(tally.told_next > 0 && tally.told_too > 0, "losses of both kinds: {tally:?}");
-    storm.pool.whole("pid").await;
+    storm.pool.wait_healthy("pid").await;
     let counted = storm.pool.end().await.counters;
     assert_eq!((counted.ok, counted.lost + counted.refused), (tally.ran + 2, tally.told), "{counted:?}");
     assert_eq!((counted.failed, counted.retries, counted.timeouts), (0, 0, 0), "{counted:?}");
@@ -34,8 +34,8 @@ async fn r20_each_loss_is_told_to_whom_it_concerns() {
 
 /// All workers die while no session has a call: of the next calls of each, the first alone is told.
 async fn at_rest(storm: &Storm, histories: &mut [Vec<Call>]) {
-    storm.pool.whole("pid").await;
-    for worker in storm.pool.base().await {
+    storm.pool.wait_healthy("pid").await;
+    for worker in storm.pool.base_workers().await {
         storm.kill(&worker, true).await;
     }
     for (session, history) in histories.iter_mut().enumerate() {

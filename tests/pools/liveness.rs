@@ -2,8 +2,8 @@
 //! hung is told. (A stopped process: `tests/faults/processes.rs`.)
 
 use crate::pools::steps::{answer, count};
-use herder::testing::{HANGING, TestPool, guarded, lines_of, pool, until};
-use herder::{Cancel, Error, Health, Stop, Vitals, WorkerHealth};
+use herder::testing::{HANG_TIMEOUT, TestPool, log_lines_of, pool, wait_until, with_timeout};
+use herder::{Cancel, Error, Health, ProcessActivity, Stop, WorkerHealth};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -37,19 +37,19 @@ const FAILURES: u32 = 3;
 
 /// One worker that is asked often, and a session bound to it.
 async fn scene(hint: &str) -> TestPool {
-    let pool = pool(hint, |fresh| {
-        fresh.file("app.py", APP);
+    let pool = pool(hint, |context| {
+        context.file("app.py", APP);
         let health = Health::new().interval(INTERVAL).timeout(TIMEOUT).failures(FAILURES as usize);
-        let builder = fresh.enhanced().app("app.py:app").cwd(fresh.dir()).pool_size(1).health(health);
-        builder.stop(Stop::new().grace(INTERVAL).term(INTERVAL)).cancel(Cancel::new().kill(HANGING)).build()
+        let builder = context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(1).health(health);
+        builder.stop(Stop::new().grace(INTERVAL).term(INTERVAL)).cancel(Cancel::new().kill(HANG_TIMEOUT)).build()
     })
     .await;
     assert_eq!(count(&pool, "other").await.unwrap(), 1);
     pool
 }
 
-fn logged(pool: &TestPool, what: &str) -> usize {
-    lines_of(pool.name().as_str()).iter().filter(|line| line.message.contains(what)).count()
+fn wait_for_log(pool: &TestPool, what: &str) -> usize {
+    log_lines_of(pool.name().as_str()).iter().filter(|line| line.message.contains(what)).count()
 }
 
 /// R26: longer than all pings that a silent worker gets, but within its deadline: it is shown as bound and healthy, said so once in
@@ -57,18 +57,18 @@ fn logged(pool: &TestPool, what: &str) -> usize {
 #[tokio::test]
 async fn r26_c_code_that_computes_with_the_gil_held_is_left_to_finish() {
     let pool = scene("gil_bound").await;
-    let before = pool.base().await.remove(0).process();
+    let before = pool.base_workers().await.remove(0).process();
     let mut rounds: u64 = 100_000_000;
     loop {
         let call = pool.call::<u64>("compute_in_c", &json!({ "rounds": rounds })).reply();
         let mut reply = std::pin::pin!(call);
-        let shown = until("it is seen to compute", async || {
+        let shown = wait_until("it is seen to compute", async || {
             let worker = pool.status().await.unwrap().workers.remove(0).status;
-            worker.silent == Some(Vitals::Computing) && worker.health == WorkerHealth::Healthy
+            worker.unresponsive == Some(ProcessActivity::Computing) && worker.health == WorkerHealth::Healthy
         });
         let outcome = tokio::select! {
             outcome = &mut reply => outcome,
-            () = shown => guarded("the answer", reply).await,
+            () = shown => with_timeout("the answer", reply).await,
         };
         let reply = outcome.unwrap();
         assert_eq!((reply.worker, reply.generation, reply.attempts), (before.worker, before.generation, 1));
@@ -77,8 +77,11 @@ async fn r26_c_code_that_computes_with_the_gil_held_is_left_to_finish() {
         }
         rounds *= 2; // a quick machine
     }
-    assert!(logged(&pool, "C code holds the GIL") >= 1, "{:?}", lines_of(pool.name().as_str()));
-    until("it answers its pings again", async || pool.status().await.unwrap().workers[0].status.silent.is_none()).await;
+    assert!(wait_for_log(&pool, "C code holds the GIL") >= 1, "{:?}", log_lines_of(pool.name().as_str()));
+    wait_until("it answers its pings again", async || {
+        pool.status().await.unwrap().workers[0].status.unresponsive.is_none()
+    })
+    .await;
     assert_eq!(count(&pool, "other").await.unwrap(), 2, "the same process has the session's state");
     pool.end().await;
 }
@@ -102,8 +105,9 @@ async fn r26_a_deadlock_is_ended_and_its_stack_is_told() {
         assert_eq!(error.problem().stack.as_deref(), Some(stack));
         assert!(!report.stderr_tail.iter().any(|line| line.contains("most recent call")), "{report:?}");
     }
-    let in_the_log = |line: &herder::testing::Line| line.message == "worker lost" && line.all.contains("in deadlock");
-    until("the log has it", async || lines_of(pool.name().as_str()).iter().any(in_the_log)).await;
+    let in_the_log =
+        |line: &herder::testing::LogLine| line.message == "worker lost" && line.all.contains("in deadlock");
+    wait_until("the log has it", async || log_lines_of(pool.name().as_str()).iter().any(in_the_log)).await;
     assert_eq!(count(&pool, "other").await.unwrap(), 1);
     pool.end().await;
 }

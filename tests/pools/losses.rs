@@ -17,7 +17,7 @@ fn loss(outcome: &Outcome) -> Option<(u32, u32, bool)> {
 /// R20: every call of the lost epoch is told, whether it ran, waited or may be repeated; the next one begins anew.
 #[tokio::test]
 async fn r20_calls_in_flight_and_queued_are_told_and_the_next_begins_anew() {
-    let pool = pool("told", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let pool = pool("told", |context| context.enhanced().app("herder.demo:app").build()).await;
     bind(&pool, "ann", 1).await;
     bind(&pool, "bob", 2).await;
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
@@ -45,7 +45,7 @@ async fn r20_calls_in_flight_and_queued_are_told_and_the_next_begins_anew() {
 /// R20: a session without calls is told with its next one, exactly once, and so is each of its neighbours.
 #[tokio::test]
 async fn r20_an_idle_session_is_told_with_exactly_its_next_call() {
-    let pool = pool("next", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let pool = pool("next", |context| context.enhanced().app("herder.demo:app").build()).await;
     for session in ["ann", "bob"] {
         bind(&pool, session, 1).await;
         assert_eq!(count(&pool, session).await.unwrap(), 1);
@@ -64,7 +64,7 @@ async fn r20_an_idle_session_is_told_with_exactly_its_next_call() {
 /// R20: fail-fast sessions are strict: told, not rebound in silence.
 #[tokio::test]
 async fn r20_fail_fast_calls_are_told_too() {
-    let pool = pool("fastdies", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let pool = pool("fastdies", |context| context.enhanced().app("herder.demo:app").build()).await;
     bind(&pool, "ann", 1).await;
     let sleep = pool.call::<Value>("sleep", &json!({ "ms": FOR_EVER_MS })).session("ann");
     let calls = submitted(&pool, [sleep.affinity(Affinity::StrictFailFast)], 1, 0).await;
@@ -76,13 +76,13 @@ async fn r20_fail_fast_calls_are_told_too() {
 /// R21: the slot's next process never answers for a session of its predecessor, though there is no other slot.
 #[tokio::test]
 async fn r21_a_restarted_worker_is_another_one() {
-    let pool = pool("slot", |fresh| fresh.enhanced().app("herder.demo:app").pool_size(1).build()).await;
+    let pool = pool("slot", |context| context.enhanced().app("herder.demo:app").pool_size(1).build()).await;
     for generation in 1..=4 {
         let first = answer(count(&pool, "ann").reply()).await.unwrap();
         assert_eq!((place(&first), first.decode::<u64>().unwrap()), (process(1, generation), 1));
         assert_eq!(count(&pool, "ann").await.unwrap(), 2);
         pool.kill_worker(process(1, generation)).await.unwrap();
-        pool.whole("pid").await;
+        pool.wait_healthy("pid").await;
         let lookup = affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap();
         assert!(matches!(&lookup, Err(Error::SessionNotFound { .. })), "void, before anybody is told: {lookup:?}");
         let told = answer(count(&pool, "ann").reply()).await;
@@ -99,15 +99,15 @@ async fn r33_a_lost_call_is_repeated_only_if_it_is_idempotent() {
     let app = "import os, time, pathlib, herder\napp = herder.App()\n\
                @app.command\ndef first_sleeps() -> int:\n    try:\n        open('ran', 'x').close()\n    except FileExistsError:\n        return os.getpid()\n    time.sleep(3600)\n";
     for idempotent in [true, false] {
-        let pool = pool("repeat", |fresh| {
-            fresh.file("app.py", app);
-            fresh.enhanced().app("app.py:app").cwd(fresh.dir()).build()
+        let pool = pool("repeat", |context| {
+            context.file("app.py", app);
+            context.enhanced().app("app.py:app").cwd(context.dir()).build()
         })
         .await;
         let call = pool.call::<u32>("first_sleeps", &json!({})).idempotent(idempotent);
         let calls = submitted(&pool, [call], 1, 0).await;
-        herder::testing::until("the handler runs", async || pool.dir().join("ran").exists()).await;
-        let busy = pool.base().await.into_iter().find(|worker| worker.in_flight == 1).unwrap().process();
+        herder::testing::wait_until("the handler runs", async || pool.dir().join("ran").exists()).await;
+        let busy = pool.base_workers().await.into_iter().find(|worker| worker.in_flight == 1).unwrap().process();
         pool.kill_worker(busy).await.unwrap();
         let [outcome] = answers(calls).await.try_into().unwrap();
         if idempotent {

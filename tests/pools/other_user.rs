@@ -1,7 +1,7 @@
 //! R30: a host that is started as root, starts a pool, and then becomes another user. Its old workers are root's: it may not signal them, and their
 //! package lies where it cannot read. The host is this test binary, started again in a role that a variable names.
 
-use herder::testing::{Census, Fresh, change_user, stat, until};
+use herder::testing::{PoolProcesses, TestContext, change_user, stat, wait_until};
 use herder::{Pool, PoolConfig};
 use serde_json::{Value, json};
 use std::{
@@ -51,17 +51,17 @@ async fn r30_a_host_that_became_another_user_ends_its_old_workers() {
         return;
     }
     let mut host = Host::start("kills");
-    let census = Census::new(&host.next());
+    let processes = PoolProcesses::new(&host.next());
     let first = host.next();
     host.goes_on(); // it is nobody now, and one worker of root's hangs
     let answer = host.next();
     assert!(answer.starts_with("65534 "), "the next worker is the new user's: {answer}");
     let old = first.strip_prefix("0 ").unwrap().parse().unwrap();
-    until("the old worker is gone", async || stat(old).is_none()).await;
-    assert_eq!(census.processes().len(), 2, "one worker and its child");
+    wait_until("the old worker is gone", async || stat(old).is_none()).await;
+    assert_eq!(processes.processes().len(), 2, "one worker and its child");
     host.goes_on();
     assert_eq!(host.next(), "left 0");
-    until("nothing is left", async || census.processes().is_empty()).await;
+    wait_until("nothing is left", async || processes.processes().is_empty()).await;
 }
 
 /// R30: without the watchdog that root started nobody can end them: a shutdown ends all the same, and names what is left.
@@ -71,7 +71,7 @@ async fn r30_a_shutdown_ends_that_may_not_end_its_workers() {
         return;
     }
     let mut host = Host::start("leaves");
-    let census = Census::new(&host.next());
+    let processes = PoolProcesses::new(&host.next());
     host.next();
     let pid = host.process.id();
     let watchdog = || children(pid).find(|pid| stat(*pid).is_some_and(|seen| seen.name == "herder-watchdog"));
@@ -80,10 +80,10 @@ async fn r30_a_shutdown_ends_that_may_not_end_its_workers() {
     writeln!(stdin, "go on").unwrap(); // it is nobody now
     assert_eq!(host.next(), "changed");
     herder::testing::signal(roots, herder::testing::Signal::KILL).unwrap();
-    until("another watchdog", async || watchdog().is_some_and(|pid| pid != roots)).await;
+    wait_until("another watchdog", async || watchdog().is_some_and(|pid| pid != roots)).await;
     writeln!(stdin, "go on").unwrap();
     let left = host.next();
-    census.processes().iter().for_each(|seen| _ = census.signal(seen.pid, herder::testing::Signal::KILL));
+    processes.processes().iter().for_each(|seen| _ = processes.signal(seen.pid, herder::testing::Signal::KILL));
     assert_eq!(left, "left 1");
 }
 
@@ -94,13 +94,13 @@ async fn r30_workers_of_the_old_user_go_with_a_killed_host() {
         return;
     }
     let mut host = Host::start("leaves");
-    let census = Census::new(&host.next());
+    let processes = PoolProcesses::new(&host.next());
     host.next();
     host.goes_on();
     assert_eq!(host.next(), "changed");
-    assert_eq!(census.processes().len(), 2, "one worker and its child");
+    assert_eq!(processes.processes().len(), 2, "one worker and its child");
     host.process.kill().unwrap();
-    until("nothing is left", async || census.processes().is_empty()).await;
+    wait_until("nothing is left", async || processes.processes().is_empty()).await;
 }
 
 fn children(parent: u32) -> impl Iterator<Item = u32> {
@@ -166,11 +166,11 @@ fn wait_to_go_on() {
 #[ignore = "started by the other tests"]
 async fn host() {
     let Ok(role) = env::var(ROLE) else { return };
-    let fresh = Fresh::new("user");
-    fresh.file("app.py", APP);
-    fs::set_permissions(fresh.dir(), fs::Permissions::from_mode(0o755)).unwrap();
-    let pool = Pool::start(config(&fresh)).await.unwrap();
-    say(fresh.name());
+    let context = TestContext::new("user");
+    context.file("app.py", APP);
+    fs::set_permissions(context.dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    let pool = Pool::start(config(&context)).await.unwrap();
+    say(context.name());
     say(who(&pool).await);
     let hang = || pool.call::<Value>("hang", &json!({})).timeout(Duration::from_millis(50));
     if role == "kills" {
@@ -179,21 +179,21 @@ async fn host() {
         hang().await.unwrap_err();
         say(who(&pool).await);
         wait_to_go_on();
-        say(format_args!("left {}", pool.shutdown(Duration::ZERO).await.unwrap().left.len()));
+        say(format_args!("left {}", pool.shutdown(Duration::ZERO).await.unwrap().still_running.len()));
     } else {
         wait_to_go_on();
         change_user(NOBODY).unwrap();
         say("changed");
         wait_to_go_on();
         hang().await.unwrap_err();
-        say(format_args!("left {}", pool.shutdown(Duration::ZERO).await.unwrap().left.len()));
+        say(format_args!("left {}", pool.shutdown(Duration::ZERO).await.unwrap().still_running.len()));
     }
     wait_to_go_on(); // until the test has seen what is left
 }
 
-fn config(fresh: &Fresh) -> PoolConfig {
+fn config(context: &TestContext) -> PoolConfig {
     let ms = Duration::from_millis;
-    let pool = fresh.basic().app("app.py:app").cwd(fresh.dir()).pool_size(1).overflow(0);
+    let pool = context.basic().app("app.py:app").cwd(context.dir()).pool_size(1).overflow(0);
     let pool = pool.cancel(herder::Cancel::new().interrupt(ms(10)).kill(ms(100)));
     pool.stop(herder::Stop::new().grace(ms(200)).term(ms(200))).build().unwrap()
 }

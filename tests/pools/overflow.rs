@@ -1,13 +1,13 @@
 //! Overflow workers: they come when all are busy, linger, go, and take no session while a base worker lives (R12).
 
 use crate::pools::steps::{answer, answers, count, place, process, queue_is, sleep_for_ever, submitted};
-use herder::testing::{TestPool, pool, until};
+use herder::testing::{TestPool, pool, wait_until};
 use serde_json::json;
 use std::time::Duration;
 
 async fn small(overflow: usize, linger: Duration) -> TestPool {
-    let build = |fresh: &herder::testing::Fresh| {
-        fresh.enhanced().app("herder.demo:app").pool_size(1).overflow(overflow).overflow_linger(linger).build()
+    let build = |context: &herder::testing::TestContext| {
+        context.enhanced().app("herder.demo:app").pool_size(1).overflow(overflow).overflow_idle_timeout(linger).build()
     };
     pool("overflow", build).await
 }
@@ -26,7 +26,7 @@ async fn r12_an_overflow_worker_comes_when_all_are_busy_and_goes_when_idle() {
     let sleeper = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     let reply = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     assert_eq!(place(&reply), process(2, 1));
-    until("it goes when idle", async || overflow_workers(&pool).await == 0).await;
+    wait_until("it goes when idle", async || overflow_workers(&pool).await == 0).await;
     let reply = answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     assert_eq!(place(&reply), process(2, 2), "another process of the slot");
     drop(sleeper);

@@ -5,7 +5,7 @@ use crate::pools::steps::{
     Outcome, affinity_of, answer, answers, bind, count, place, process, sleep_for_ever, status, submitted,
 };
 use actix::{AsyncContext, Handler, Message, fut::wrap_future};
-use herder::testing::{TestPool, guarded, lines_of, pool, until};
+use herder::testing::{TestPool, log_lines_of, pool, wait_until, with_timeout};
 use herder::{Error, GetWorker, SessionAffinityActor, WorkerId, registry};
 use herder_actors::InjectPanic;
 use serde_json::json;
@@ -13,18 +13,18 @@ use tokio::sync::oneshot;
 use tracing::Level;
 
 async fn demo() -> TestPool {
-    pool("panics", |fresh| fresh.enhanced().app("herder.demo:app").build()).await
+    pool("panics", |context| context.enhanced().app("herder.demo:app").build()).await
 }
 
 async fn inject(pool: &TestPool, panic: InjectPanic) -> herder::Result<()> {
-    guarded("the injection", pool.supervisor().send(panic)).await.unwrap()
+    with_timeout("the injection", pool.supervisor().send(panic)).await.unwrap()
 }
 
 /// Waits for a line of the log about this pool that has all these words.
-async fn logged(pool: &TestPool, words: &[&str]) {
+async fn wait_for_log(pool: &TestPool, words: &[&str]) {
     let name = pool.name().to_string();
-    until(&format!("a line of the log with {words:?}"), async || {
-        lines_of(&name).iter().any(|line| words.iter().all(|word| line.all.contains(word)))
+    wait_until(&format!("a line of the log with {words:?}"), async || {
+        log_lines_of(&name).iter().any(|line| words.iter().all(|word| line.all.contains(word)))
     })
     .await;
 }
@@ -51,13 +51,13 @@ async fn r29_a_panic_in_a_worker_actor_costs_that_worker_alone() {
         "{lost:?}"
     );
     assert!(lost.unwrap_err().to_string().contains("panic"), "the error names it");
-    logged(&pool, &["worker lost", "panic", "w1"]).await;
-    until("its process is gone", async || pool.census().processes().iter().all(|seen| seen.pid != one)).await;
+    wait_for_log(&pool, &["worker lost", "panic", "w1"]).await;
+    wait_until("its process is gone", async || pool.processes().processes().iter().all(|seen| seen.pid != one)).await;
     let [waited] = answers(waiting).await.try_into().unwrap();
     assert_eq!(place(&waited.unwrap()), process(1, 2), "a call that waited runs on its successor");
     assert_eq!(pool.pid(process(2, 1)).await, two);
     drop(bob);
-    pool.whole("pid").await;
+    pool.wait_healthy("pid").await;
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
     pool.end().await;
 }
@@ -72,18 +72,18 @@ async fn r29_a_panic_in_the_affinity_actor_loses_no_binding() {
     let before = affinity_of(&pool);
     let running = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     inject(&pool, InjectPanic::Affinity).await.unwrap();
-    until("another one has the name", async || {
+    wait_until("another one has the name", async || {
         registry::lookup::<SessionAffinityActor>(&name).is_some_and(|actor| actor != before)
     })
     .await;
     assert!(before.send(GetWorker::of("ann")).await.is_err(), "the one that panicked is gone");
-    logged(&pool, &["session affinity actor ended"]).await;
+    wait_for_log(&pool, &["session affinity actor ended"]).await;
     assert_eq!(affinity_of(&pool).send(GetWorker::of("ann")).await.unwrap().unwrap(), process(2, 1));
     assert_eq!(pool.status().await.unwrap().session_affinity.total_sessions(), 1);
     let reply = answer(count(&pool, "ann").reply()).await.unwrap();
     assert_eq!((place(&reply), reply.decode::<u64>().unwrap()), (process(2, 1), 2));
     drop(running);
-    pool.whole("pid").await;
+    pool.wait_healthy("pid").await;
     assert_eq!(pool.status().await.unwrap().counters.starts, 2, "no worker was started anew");
     pool.end().await;
 }
@@ -97,10 +97,11 @@ async fn r7_a_status_answers_without_the_affinity_actor() {
     for _ in 0..5 {
         let before = affinity_of(&pool);
         inject(&pool, InjectPanic::Affinity).await.unwrap();
-        until("another one has the name", async || registry::lookup(&name).is_some_and(|actor| actor != before)).await;
+        wait_until("another one has the name", async || registry::lookup(&name).is_some_and(|actor| actor != before))
+            .await;
     }
     inject(&pool, InjectPanic::Affinity).await.unwrap();
-    logged(&pool, &["failed too often", "routing goes on"]).await;
+    wait_for_log(&pool, &["failed too often", "routing goes on"]).await;
     assert!(registry::lookup::<SessionAffinityActor>(&name).is_none());
     assert!(pool.status().await.unwrap().session_affinity.is_empty());
     assert_eq!(place(&answer(count(&pool, "ann").reply()).await.unwrap()), process(1, 1));
@@ -127,9 +128,9 @@ async fn r7_a_status_answers_while_the_affinity_actor_hangs() {
     bind(&pool, "ann", 1).await;
     let (goes_on, hang) = oneshot::channel();
     affinity_of(&pool).do_send(Hang(hang));
-    assert_eq!(guarded("a status", status(&pool)).await["session_affinity"], json!({}));
+    assert_eq!(with_timeout("a status", status(&pool)).await["session_affinity"], json!({}));
     let unavailable = "session affinity statistics are unavailable";
-    let lines = lines_of(&pool.name().to_string());
+    let lines = log_lines_of(&pool.name().to_string());
     assert!(lines.iter().any(|line| line.level == Level::WARN && line.message.contains(unavailable)), "{lines:?}");
     for expected in 1..=100 {
         let reply = answer(count(&pool, "ann").reply()).await.unwrap();
@@ -138,7 +139,7 @@ async fn r7_a_status_answers_while_the_affinity_actor_hangs() {
         assert!(pool.end_session("bob").await.unwrap());
     }
     drop(goes_on);
-    assert_eq!(guarded("a status", status(&pool)).await["session_affinity"]["total_sessions"], 1);
+    assert_eq!(with_timeout("a status", status(&pool)).await["session_affinity"]["total_sessions"], 1);
     pool.end().await;
 }
 
@@ -153,20 +154,20 @@ async fn r29_a_panic_in_the_supervisor_is_survived() {
             bind(&pool, session, worker).await;
             assert_eq!(count(&pool, session).await.unwrap(), 1);
         }
-        let before = pool.census().processes();
+        let before = pool.processes().processes();
         let mut calls = submitted(&pool, [sleep_for_ever(&pool).session("ann"), sleep_for_ever(&pool)], 2, 0).await;
         calls.extend(submitted(&pool, [count(&pool, "ann"), count(&pool, "bob")], 2, 2).await);
         inject(&pool, panic).await.unwrap_err();
         let told = answers(calls).await;
         assert!(told.iter().all(is_internal), "{panic:?}: {told:?}");
-        logged(&pool, &["was rebuilt", "injected"]).await;
-        pool.whole("pid").await;
-        until("the processes there were are gone", async || {
-            pool.census().processes().iter().all(|seen| !before.contains(seen))
+        wait_for_log(&pool, &["was rebuilt", "injected"]).await;
+        pool.wait_healthy("pid").await;
+        wait_until("the processes there were are gone", async || {
+            pool.processes().processes().iter().all(|seen| !before.contains(seen))
         })
         .await;
         assert!(supervisor.connected());
-        assert_eq!(pool.status().await.unwrap().counters.rebuilt, 1);
+        assert_eq!(pool.status().await.unwrap().counters.state_rebuilds, 1);
         for session in ["ann", "bob"] {
             let outcome = answer(count(&pool, session).reply()).await;
             assert!(matches!(&outcome, Err(Error::SessionWorkerLost { .. })), "{panic:?}, {session}: {outcome:?}");
@@ -189,7 +190,7 @@ async fn r29_too_many_panics_end_the_pool_with_the_reason() {
     for _ in 0..6 {
         let running = answer(sleep_for_ever(&pool).reply());
         let (outcome, _) = tokio::join!(running, async {
-            until("it was submitted", async || {
+            wait_until("it was submitted", async || {
                 let queue = pool.status().await.unwrap().queue;
                 queue.in_flight + queue.waiting > 0
             })
@@ -200,5 +201,5 @@ async fn r29_too_many_panics_end_the_pool_with_the_reason() {
     }
     let refused = answer(pool.call::<u32>("pid", &json!({})).reply()).await;
     assert!(matches!(&refused, Err(Error::Internal { .. } | Error::PoolClosed { .. })), "{refused:?}");
-    pool.census().nothing_left().await;
+    pool.processes().nothing_left().await;
 }

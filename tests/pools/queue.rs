@@ -2,15 +2,15 @@
 
 use crate::pools::steps::{answer, queue_is};
 use futures_util::future::join_all;
-use herder::testing::{TestPool, pool, until};
+use herder::testing::{TestPool, pool, wait_until};
 use herder::{Call, Queue};
 use serde_json::{Value, json};
 use std::{fs, future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 async fn with(hint: &str, queue: Queue) -> TestPool {
-    pool(hint, |fresh| {
-        fresh.file("app.py", include_str!("resilience.py"));
-        fresh.enhanced().app("app.py:app").pool_size(1).queue(queue).build()
+    pool(hint, |context| {
+        context.file("app.py", include_str!("resilience.py"));
+        context.enhanced().app("app.py:app").pool_size(1).queue(queue).build()
     })
     .await
 }
@@ -57,7 +57,7 @@ async fn r36_what_can_not_be_reached_in_time_is_refused_at_once() {
     let first = pool.call::<Value>("wait_for", &json!({ "path": gate })).reply();
     queue_is(&pool, 1, 0).await;
     let mut replies: Vec<_> = (0..300).map(|_| slow(&pool, 20).reply()).collect();
-    until("all were looked at", async || pool.status().await.unwrap().counters.submitted == 333).await;
+    wait_until("all were looked at", async || pool.status().await.unwrap().counters.submitted == 333).await;
     let status = pool.status().await.unwrap();
     assert!(status.counters.shed > 0 && status.queue.load.is_some_and(|load| load > 1.0), "{:?}", status.queue);
     let last = poll_fn(|context| Poll::Ready(Pin::new(&mut replies[299]).poll(context))).await;

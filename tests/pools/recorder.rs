@@ -32,13 +32,13 @@ const USUAL: [&str; 5] = ["to hello -", "from hello -", "from ready -", "to call
 /// R38, R9: a basic pool's recorder has frames, output and exit, and no place for changes of state.
 #[tokio::test]
 async fn r38_a_basic_pool_records_frames_and_no_transitions() {
-    let pool = pool("rec_basic", |fresh| fresh.basic().app("herder.demo:app").pool_size(1).build()).await;
+    let pool = pool("rec_basic", |context| context.basic().app("herder.demo:app").pool_size(1).build()).await;
     answer(pool.call::<u32>("pid", &json!({})).reply()).await.unwrap();
     let living = pool.recorder(W1, None).await.unwrap();
     assert_eq!((living.process(), &living.exit, living.ended_at), (process(1, 1), &None, None));
     assert_eq!(calls(&living).iter().map(in_words).collect::<Vec<_>>(), USUAL);
     pool.kill_worker(process(1, 1)).await.unwrap();
-    pool.whole("pid").await;
+    pool.wait_healthy("pid").await;
     let gone = recorded(&pool, 1).await;
     assert_eq!(calls(&gone).iter().map(in_words).collect::<Vec<_>>()[..5], USUAL);
     let exit = gone.exit.as_ref().unwrap();
@@ -52,15 +52,16 @@ async fn r38_a_basic_pool_records_frames_and_no_transitions() {
 /// R38: with `state_machine` a recording has the changes of its own process; without the flag it has none.
 #[tokio::test]
 async fn r38_an_enhanced_pool_records_transitions_too() {
-    let pool = pool("rec_enhanced", |fresh| fresh.enhanced().app("herder.demo:app").pool_size(1).build()).await;
+    let pool = pool("rec_enhanced", |context| context.enhanced().app("herder.demo:app").pool_size(1).build()).await;
     pool.kill_worker(process(1, 1)).await.unwrap();
-    pool.whole("pid").await;
+    pool.wait_healthy("pid").await;
     let whole = ["initializing ready", "ready terminating", "terminating terminated"].map(String::from).to_vec();
     assert_eq!(changes(&*recorded(&pool, 1).await), Some(whole));
     assert_eq!(changes(&*recorded(&pool, 2).await), Some(vec!["initializing ready".into()]));
     pool.end().await;
 
-    let build = |fresh: &herder::testing::Fresh| fresh.enhanced().app("herder.demo:app").state_machine(false).build();
+    let build =
+        |context: &herder::testing::TestContext| context.enhanced().app("herder.demo:app").state_machine(false).build();
     let pool = herder::testing::pool("rec_off", build).await;
     assert_eq!(changes(&*recorded(&pool, 1).await), None);
     pool.end().await;
@@ -69,9 +70,9 @@ async fn r38_an_enhanced_pool_records_transitions_too() {
 /// R38, R41: the garbage that killed a worker is the last it said, by its name, with what its header would be.
 #[tokio::test]
 async fn r38_the_recording_of_a_worker_killed_by_garbage_shows_the_garbage() {
-    let pool = pool("rec_garbage", |fresh| {
-        fresh.file("faults.py", include_str!("../faults/faults.py"));
-        fresh.basic().app("faults.py:app").pool_size(1).build()
+    let pool = pool("rec_garbage", |context| {
+        context.file("faults.py", include_str!("../faults/faults.py"));
+        context.basic().app("faults.py:app").pool_size(1).build()
     })
     .await;
     let data: String = b"Hello, this is no frame at all.".iter().map(|byte| format!("{byte:02x}")).collect();
@@ -99,14 +100,14 @@ async fn r38_the_recording_of_a_worker_killed_by_garbage_shows_the_garbage() {
 /// R38: however many frames there were, a recorder has the last ones, and says how many are gone.
 #[tokio::test]
 async fn r38_a_recorder_is_bounded_after_ten_thousand_calls() {
-    let pool = pool("rec_bound", |fresh| fresh.basic().app("herder.demo:app").pool_size(1).build()).await;
+    let pool = pool("rec_bound", |context| context.basic().app("herder.demo:app").pool_size(1).build()).await;
     for _ in 0..100 {
         let batch = (0..100).map(|_| pool.call::<u32>("pid", &json!({})).reply()).collect();
         assert!(answers(batch).await.iter().all(Result::is_ok));
     }
     let recording = pool.recorder(W1, None).await.unwrap();
     assert_eq!(recording.frames.len(), 128);
-    assert!(recording.forgotten + 128 >= 20_003, "{}", recording.forgotten);
+    assert!(recording.dropped_frames + 128 >= 20_003, "{}", recording.dropped_frames);
     assert_eq!(calls(&recording).last().map(in_words).as_deref(), Some("from result pid"));
     pool.end().await;
 }
@@ -114,8 +115,9 @@ async fn r38_a_recorder_is_bounded_after_ten_thousand_calls() {
 /// R38: the calls that a worker had are told its recording, one for all: their frames are the last, without an answer.
 #[tokio::test]
 async fn r38_a_lost_call_is_told_the_recording() {
-    let build =
-        |fresh: &herder::testing::Fresh| fresh.enhanced().app("herder.demo:app").pool_size(1).pipeline(2).build();
+    let build = |context: &herder::testing::TestContext| {
+        context.enhanced().app("herder.demo:app").pool_size(1).pipeline(2).build()
+    };
     let pool = pool("rec_lost", build).await;
     let in_session = sleep_for_ever(&pool).session("ann");
     let running = submitted(&pool, [sleep_for_ever(&pool), in_session], 2, 0).await;
@@ -136,9 +138,9 @@ async fn r38_a_lost_call_is_told_the_recording() {
 async fn r38_a_dead_worker_is_told_with_its_peak_memory() {
     let app = "import os, signal, herder\napp = herder.App()\n@app.command\ndef grow():\n    \
                hog = bytearray(200 << 20)\n    hog[::4096] = b'x' * len(hog[::4096])\n    os.kill(os.getpid(), signal.SIGKILL)\n";
-    let pool = pool("rec_peak", |fresh| {
-        fresh.file("app.py", app);
-        fresh.basic().app("app.py:app").pool_size(1).build()
+    let pool = pool("rec_peak", |context| {
+        context.file("app.py", app);
+        context.basic().app("app.py:app").pool_size(1).build()
     })
     .await;
     let error = answer(pool.call::<Value>("grow", &json!({})).reply()).await.unwrap_err();
@@ -153,7 +155,7 @@ async fn r38_a_dead_worker_is_told_with_its_peak_memory() {
 /// R38: who asks for a worker that is not there is told which there are.
 #[tokio::test]
 async fn r38_a_recorder_that_is_not_there() {
-    let pool = pool("rec_none", |fresh| fresh.basic().app("herder.demo:app").overflow(1).build()).await;
+    let pool = pool("rec_none", |context| context.basic().app("herder.demo:app").overflow(1).build()).await;
     for (worker, generation, hint) in [
         (9, None, "there is no worker w9: the pool has w1 to w3"),
         (1, Some(7), "worker w1 of generation 7 is not remembered; known: 1"),

@@ -1,7 +1,7 @@
 //! Starts that fail and workers that keep dying: the others serve, the pool says why, and it is whole again by itself (R13, R27, R28).
 
 use crate::pools::steps::{answer, answers};
-use herder::testing::{TestPool, pool, pool_soon, until};
+use herder::testing::{TestPool, pool, starting_pool, wait_until};
 use herder::{Error, PoolState, Restart};
 use serde_json::json;
 use std::{fs, time::Duration};
@@ -33,14 +33,14 @@ const MENDED: &str =
 /// R13: one worker that fails to start does not stop the other; the pool says why, and is whole once it can be.
 #[tokio::test]
 async fn r13_a_worker_that_can_not_start_does_not_stop_the_others() {
-    let pool = pool("licence", |fresh| {
-        fresh.file("app.py", ONE_FAILS);
-        fresh.basic().app("app.py:app").cwd(fresh.dir()).build()
+    let pool = pool("licence", |context| {
+        context.file("app.py", ONE_FAILS);
+        context.basic().app("app.py:app").cwd(context.dir()).build()
     })
     .await;
     assert!(answer(pool.call::<u32>("pid", &json!({})).reply()).await.is_ok());
     let mut unready = Err(Error::QueueFull { limit: 0 });
-    until("a start has failed", async || {
+    wait_until("a start has failed", async || {
         unready = pool.ready().await;
         unready.is_err()
     })
@@ -55,7 +55,7 @@ async fn r13_a_worker_that_can_not_start_does_not_stop_the_others() {
     let status = pool.status().await.unwrap();
     assert!(status.last_start_error.is_some_and(|text| text.contains("the only licence")));
     fs::write(pool.dir().join("fixed"), "").unwrap();
-    pool.whole("pid").await;
+    pool.wait_healthy("pid").await;
     assert_eq!(pool.status().await.unwrap().last_start_error, None);
     pool.end().await;
 }
@@ -68,11 +68,11 @@ async fn state(pool: &TestPool) -> PoolState {
 /// out when it is mended.
 #[tokio::test]
 async fn r28_a_crash_loop_fails_the_pool_with_its_reason_and_a_probe_recovers_it() {
-    let pool = pool_soon("crash", |fresh| {
-        fresh.file("app.py", BROKEN);
+    let pool = starting_pool("crash", |context| {
+        context.file("app.py", BROKEN);
         let quick = Duration::from_millis(5);
         let restart = Restart::new().max(3).backoff(quick).max_backoff(quick).cooldown(Duration::from_millis(300));
-        fresh.basic().app("app.py:app").cwd(fresh.dir()).restart(restart).build()
+        context.basic().app("app.py:app").cwd(context.dir()).restart(restart).build()
     })
     .await;
     let early: Vec<_> = (0..4).map(|_| pool.call::<u32>("pid", &json!({})).reply()).collect();
@@ -91,16 +91,16 @@ async fn r28_a_crash_loop_fails_the_pool_with_its_reason_and_a_probe_recovers_it
     assert!(!health.healthy);
     assert!(health.last_start_error.is_some_and(|text| text.contains("no such model: llama-0")));
     fs::write(pool.dir().join("app.py"), MENDED).unwrap();
-    pool.whole("pid").await;
+    pool.wait_healthy("pid").await;
     pool.end().await;
 }
 
 /// One worker; a third counted event fails the pool.
 async fn frail(name: &str) -> TestPool {
-    pool(name, |fresh| {
+    pool(name, |context| {
         let quick = Duration::from_millis(5);
         let restart = Restart::new().max(2).backoff(quick).max_backoff(quick).cooldown(Duration::from_secs(1));
-        fresh.basic().app("herder.demo:app").pool_size(1).overflow(0).restart(restart).build()
+        context.basic().app("herder.demo:app").pool_size(1).overflow(0).restart(restart).build()
     })
     .await
 }
@@ -125,29 +125,29 @@ async fn r28_calls_that_end_their_workers_never_fail_the_pool() {
 async fn r28_workers_that_die_young_fail_the_pool_too_and_it_recovers() {
     let pool = frail("young").await;
     for deaths in 1..=3 {
-        let victim = pool.base().await[0].process();
+        let victim = pool.base_workers().await[0].process();
         assert!(pool.kill(victim).await);
-        until("the death is noticed", async || pool.status().await.unwrap().counters.exits == deaths).await;
+        wait_until("the death is noticed", async || pool.status().await.unwrap().counters.exits == deaths).await;
         if deaths < 3 {
-            pool.whole("pid").await;
+            pool.wait_healthy("pid").await;
         }
     }
     let starts = pool.status().await.unwrap().counters.starts;
     assert_eq!(starts, 3, "no fourth before the probe");
     assert!(matches!(state(&pool).await, PoolState::Failed));
-    pool.whole("pid").await;
+    pool.wait_healthy("pid").await;
     pool.end().await;
 }
 
 /// R13: a pool of which no worker starts does not start, says why, and leaves nothing.
 #[tokio::test]
 async fn r13_a_pool_without_any_worker_is_a_start_error() {
-    let (config, fresh) = herder::testing::configured("none", |fresh| {
-        fresh.file("app.py", BROKEN);
-        fresh.basic().app("app.py:app").cwd(fresh.dir()).build()
+    let (config, context) = herder::testing::pool_config("none", |context| {
+        context.file("app.py", BROKEN);
+        context.basic().app("app.py:app").cwd(context.dir()).build()
     });
     let error = herder::Pool::start(config).await.unwrap_err();
     assert!(matches!(&error, Error::StartFailed { .. }), "{error:?}");
     assert!(error.to_string().contains("no such model: llama-0"), "{error}");
-    herder::testing::Census::new(fresh.name()).nothing_left().await;
+    herder::testing::PoolProcesses::new(context.name()).nothing_left().await;
 }

@@ -1,7 +1,7 @@
 //! Calls that are sent again, and payloads that must not be: with processes that really end (R33, R37).
 
 use crate::pools::steps::{Outcome, answer};
-use herder::testing::{TestPool, guarded, pool, until};
+use herder::testing::{TestPool, pool, wait_until, with_timeout};
 use herder::{Backoff, Error, Poison, Pool, PoolBuilder, Retry};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
@@ -9,9 +9,9 @@ use std::{fs, time::Duration};
 const SOURCE: &str = include_str!("resilience.py");
 
 async fn with(hint: &str, settings: impl FnOnce(PoolBuilder<herder::Basic>) -> PoolBuilder<herder::Basic>) -> TestPool {
-    pool(hint, |fresh| {
-        fresh.file("app.py", SOURCE);
-        settings(fresh.basic().app("app.py:app")).build()
+    pool(hint, |context| {
+        context.file("app.py", SOURCE);
+        settings(context.basic().app("app.py:app")).build()
     })
     .await
 }
@@ -86,9 +86,9 @@ async fn r33_a_caller_that_leaves_between_two_attempts_ends_them() {
     let pool = with("leaves", |builder| builder.retry(late)).await;
     let arguments = json!({ "path": path(&pool, "runs"), "deaths": 9 });
     let reply = pool.call::<Value>("fragile", &arguments).reply();
-    until("it waits for its next attempt", async || pool.status().await.unwrap().queue.waiting == 1).await;
+    wait_until("it waits for its next attempt", async || pool.status().await.unwrap().queue.waiting == 1).await;
     drop(reply);
-    until("it is gone", async || pool.status().await.unwrap().queue.waiting == 0).await;
+    wait_until("it is gone", async || pool.status().await.unwrap().queue.waiting == 0).await;
     assert_eq!((pool.status().await.unwrap().counters.abandoned, runs(&pool, "runs")), (1, 1));
     pool.end().await;
 }
@@ -106,7 +106,7 @@ async fn r37_a_payload_that_ends_its_workers_is_quarantined() {
     assert_eq!((error.slug(), error.http_status(), error.may_have_run()), ("poison-call", 422, false), "{error}");
     assert!(error.to_string().contains("3 workers"), "{error}");
     assert_eq!(runs(&pool, "runs"), 3);
-    guarded("another call", pool.call::<Value>("pid", &json!({}))).await.unwrap();
+    with_timeout("another call", pool.call::<Value>("pid", &json!({}))).await.unwrap();
     let other = call(&pool, "poison", json!({ "path": path(&pool, "other") })).await.unwrap_err();
     assert!(matches!(other, Error::WorkerLost { .. }), "other arguments: {other:?}");
     let watched = pool.quarantine().await.unwrap();
@@ -138,7 +138,7 @@ async fn r37_a_call_that_hangs_until_the_kill_is_suspected() {
     let hung = pool.call::<Value>("hang", &json!({})).timeout(Duration::from_millis(100)).reply();
     let error = answer(hung).await.unwrap_err();
     assert!(matches!(error, Error::DeadlineExceeded { .. }), "{error:?}");
-    until("its worker was killed for it", async || pool.status().await.unwrap().counters.exits == 1).await;
+    wait_until("its worker was killed for it", async || pool.status().await.unwrap().counters.exits == 1).await;
     let watched = pool.quarantine().await.unwrap();
     assert_eq!(watched.iter().map(|entry| &*entry.command).collect::<Vec<_>>(), ["hang"]);
     pool.end().await;

@@ -2,7 +2,7 @@
 //! `tests/feature_separation.rs`.
 
 use crate::pools::steps::{affinity_of, bind, count, has_affinity_actor, pid, place, process, status};
-use herder::testing::{Fresh, TestPool, pool};
+use herder::testing::{TestContext, TestPool, pool};
 use herder::{
     Enhanced, Error, Expiry, GetWorker, Pool, PoolBuilder, PoolSupervisor, SessionAffinityActor, Sessions, registry,
 };
@@ -14,13 +14,13 @@ fn keys(value: &Value) -> BTreeSet<String> {
 }
 
 async fn enhanced(change: impl FnOnce(PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced>) -> TestPool {
-    pool("flags", |fresh| change(fresh.enhanced().app("herder.demo:app")).build()).await
+    pool("flags", |context| change(context.enhanced().app("herder.demo:app")).build()).await
 }
 
 /// R6, R8, R52: both types side by side; the same keys, and the affinity's numbers only where there is affinity.
 #[tokio::test]
 async fn r8_one_status_shape_and_r6_no_affinity_in_a_basic_pool() {
-    let basic = pool("side", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+    let basic = pool("side", |context| context.basic().app("herder.demo:app").build()).await;
     let enhanced = enhanced(|builder| builder).await;
     for session in ["ann", "bob"] {
         pid(&basic, session).await.unwrap();
@@ -58,7 +58,7 @@ async fn r8_one_status_shape_and_r6_no_affinity_in_a_basic_pool() {
 /// R8: a status shows a hundred sessions at most; the listing is paged.
 #[tokio::test]
 async fn r8_a_status_shows_a_hundred_sessions_at_most() {
-    let pool = pool("capped", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+    let pool = pool("capped", |context| context.basic().app("herder.demo:app").build()).await;
     for number in 0..130 {
         pid(&pool, &format!("s{number}")).await.unwrap();
     }
@@ -76,7 +76,7 @@ async fn r8_a_status_shows_a_hundred_sessions_at_most() {
 /// R3: the affinity actor has its name where there is affinity, as long as the pool lives; both can be found from anywhere.
 #[tokio::test]
 async fn r3_only_a_pool_with_affinity_has_the_actor_and_its_name() {
-    let basic = pool("names", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+    let basic = pool("names", |context| context.basic().app("herder.demo:app").build()).await;
     let without = enhanced(|builder| builder.session_affinity(false)).await;
     let with = enhanced(|builder| builder).await;
     assert_eq!([&basic, &without, &with].map(has_affinity_actor), [false, false, true]);
@@ -100,13 +100,13 @@ async fn r4_a_name_belongs_to_one_live_pool() {
     let second = Pool::start(config.clone()).await;
     assert!(matches!(&second, Err(Error::PoolNameTaken { pool }) if *pool == config.name().to_string()), "{second:?}");
     assert_eq!(count(&first, "ann").await.unwrap(), 2);
-    assert_eq!(first.base().await.iter().map(|worker| worker.generation.0).max(), Some(1));
+    assert_eq!(first.base_workers().await.iter().map(|worker| worker.generation.0).max(), Some(1));
     assert!(has_affinity_actor(&first));
     first.end().await;
 
-    let fresh = Fresh::named(config.name().as_str());
-    let config = fresh.enhanced().app("herder.demo:app").build().unwrap();
-    let third = TestPool::new(Pool::start(config).await.unwrap(), fresh);
+    let context = TestContext::named(config.name().as_str());
+    let config = context.enhanced().app("herder.demo:app").build().unwrap();
+    let third = TestPool::new(Pool::start(config).await.unwrap(), context);
     assert!(has_affinity_actor(&third));
     assert_eq!(count(&third, "ann").await.unwrap(), 1);
     third.end().await;
@@ -129,7 +129,7 @@ async fn r5_the_same_session_ids_in_two_pools_are_two_sessions() {
     one.kill_worker(process(1, 1)).await.unwrap();
     one.kill_worker(process(2, 1)).await.unwrap();
     assert_eq!(count(&two, "ann").await.unwrap(), 3);
-    one.whole("pid").await;
+    one.wait_healthy("pid").await;
     one.end().await;
     assert_eq!(count(&two, "ann").await.unwrap(), 4);
     two.end().await;
@@ -143,7 +143,7 @@ async fn r17_timeouts_are_each_pools_own() {
     let long = enhanced(|builder| builder).await;
     let first = count(&long, "ann").reply().await.unwrap();
     count(&brief, "ann").await.unwrap();
-    herder::testing::until("the brief one expires", async || brief.session("ann").await.unwrap().is_none()).await;
+    herder::testing::wait_until("the brief one expires", async || brief.session("ann").await.unwrap().is_none()).await;
     let second = count(&long, "ann").reply().await.unwrap();
     assert_eq!((place(&second), second.decode::<u64>().unwrap()), (place(&first), 2));
     brief.end().await;

@@ -1,7 +1,7 @@
 //! A worker that stays alive is told of each session that ended: once, with its reason, behind the calls it has (R22).
 
 use crate::pools::steps::{bind, submitted};
-use herder::testing::{TestPool, pool, until};
+use herder::testing::{TestPool, pool, wait_until};
 use herder::{Affinity, Call, Expiry, Sessions};
 use serde_json::json;
 use std::{fs, time::Duration};
@@ -34,9 +34,9 @@ def forget(session: herder.Session, reason: str) -> None:
 ";
 
 async fn diary_pool(sessions: impl Into<Sessions<herder::Routed>>) -> TestPool {
-    pool("diary", |fresh| {
-        fresh.file("diary.py", DIARY);
-        fresh.enhanced().app("diary.py:app").cwd(fresh.dir()).sessions(sessions).build()
+    pool("diary", |context| {
+        context.file("diary.py", DIARY);
+        context.enhanced().app("diary.py:app").cwd(context.dir()).sessions(sessions).build()
     })
     .await
 }
@@ -71,7 +71,8 @@ async fn r22_a_worker_is_told_once_of_a_session_that_ended_or_moved() {
     bind(&pool, "moved", 1).await;
     visit(&pool, "moved").await.unwrap();
     bind(&pool, "moved", 2).await;
-    until("both are told", async || ["ended", "moved"].iter().all(|session| diary(&pool, session).len() >= 2)).await;
+    wait_until("both are told", async || ["ended", "moved"].iter().all(|session| diary(&pool, session).len() >= 2))
+        .await;
     settle(&pool).await;
     assert_eq!(diary(&pool, "ended"), ["visit 1", "ended 1"]);
     assert_eq!(diary(&pool, "moved"), ["visit 1", "moved 1"]);
@@ -85,7 +86,7 @@ async fn r22_a_worker_is_told_once_of_a_session_that_expired() {
     for expiry in [Expiry::Immediate, Expiry::TwoPhase { grace: short }] {
         let pool = diary_pool(Sessions::new().timeout(short).cleanup_interval(short).expiry(expiry)).await;
         visit(&pool, "ann").await.unwrap();
-        until("it is told", async || diary(&pool, "ann").len() >= 2).await;
+        wait_until("it is told", async || diary(&pool, "ann").len() >= 2).await;
         settle(&pool).await;
         assert_eq!(diary(&pool, "ann"), ["visit 1", "expired 1"], "{expiry:?}");
         pool.end().await;
@@ -98,7 +99,7 @@ async fn r22_a_session_ends_in_order_with_its_calls() {
     let pool = diary_pool(Sessions::new()).await;
     assert_eq!(visit(&pool, "ann").await.unwrap(), 1);
     let stay = pool.call::<()>("stay", &json!({})).session("ann").reply();
-    until("it stays", async || diary(&pool, "ann").contains(&"stays".to_owned())).await;
+    wait_until("it stays", async || diary(&pool, "ann").contains(&"stays".to_owned())).await;
     let before = submitted(&pool, [visit(&pool, "ann")], 1, 1).await;
     assert!(pool.end_session("ann").await.unwrap());
     let after = submitted(&pool, [visit(&pool, "ann")], 1, 2).await;
@@ -122,12 +123,12 @@ async fn r22_every_worker_that_ran_a_hint_call_is_told() {
     let pool = diary_pool(Sessions::new().affinity(Affinity::Hint)).await;
     bind(&pool, "ann", 1).await;
     let stay = pool.call::<()>("stay", &json!({})).session("ann").reply();
-    until("it stays", async || diary(&pool, "ann").contains(&"stays".to_owned())).await;
+    wait_until("it stays", async || diary(&pool, "ann").contains(&"stays".to_owned())).await;
     assert_eq!(visit(&pool, "ann").await.unwrap(), 1, "on the other worker");
     fs::write(pool.dir().join("go"), "").unwrap();
     stay.await.unwrap();
     assert!(pool.end_session("ann").await.unwrap());
-    until("both are told", async || diary(&pool, "ann").len() >= 5).await;
+    wait_until("both are told", async || diary(&pool, "ann").len() >= 5).await;
     settle(&pool).await;
     let mut told = diary(&pool, "ann");
     told.sort();

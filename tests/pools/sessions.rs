@@ -2,7 +2,7 @@
 
 use crate::pools::steps::{affinity_of, bind, count, place, process};
 use futures_util::future::try_join_all;
-use herder::testing::{guarded, pool};
+use herder::testing::{pool, with_timeout};
 use herder::{
     EndSession, Error, GetSessionState, GetStats, GetWorker, IfAbsent, RemoveWorkerSessions, Routing, SessionStatus,
     Sessions, TrackSession, UnbindSession, UpdateSessionActivity, WorkerId,
@@ -17,7 +17,7 @@ const VISITS: usize = 25;
 /// R18: 64 clients share 200 sessions on 4 workers; every session sees one process, and its counter is exact.
 #[tokio::test(flavor = "multi_thread")]
 async fn r18_every_session_sees_one_process_and_counts_exactly() {
-    let pool = pool("many", |fresh| fresh.enhanced().app("herder.demo:app").pool_size(4).build()).await;
+    let pool = pool("many", |context| context.enhanced().app("herder.demo:app").pool_size(4).build()).await;
     let client = async |number: usize| {
         let mut seen = Vec::new();
         for visit in 0..VISITS {
@@ -28,7 +28,7 @@ async fn r18_every_session_sees_one_process_and_counts_exactly() {
         }
         Ok::<_, Error>(seen)
     };
-    let seen = guarded("all clients", try_join_all((0..CLIENTS).map(client))).await.unwrap();
+    let seen = with_timeout("all clients", try_join_all((0..CLIENTS).map(client))).await.unwrap();
     let (mut counts, mut pids) = (BTreeMap::<_, Vec<u64>>::new(), BTreeMap::<_, BTreeSet<u32>>::new());
     for (session, counted, pid) in seen.into_iter().flatten() {
         counts.entry(session.clone()).or_default().push(counted);
@@ -49,7 +49,7 @@ async fn r18_every_session_sees_one_process_and_counts_exactly() {
 /// R14, R15, R18: what is bound decides where the next call runs; what is unbound or removed starts anew.
 #[tokio::test]
 async fn r14_what_the_affinity_actor_binds_decides_where_calls_run() {
-    let pool = pool("bind", |fresh| fresh.enhanced().app("herder.demo:app").pool_size(3).build()).await;
+    let pool = pool("bind", |context| context.enhanced().app("herder.demo:app").pool_size(3).build()).await;
     let affinity = affinity_of(&pool);
     for worker in [3, 1, 2] {
         let session = format!("to-{worker}");
@@ -81,7 +81,7 @@ async fn r14_what_the_affinity_actor_binds_decides_where_calls_run() {
 /// R14: a session can't be bound to a worker that is not there.
 #[tokio::test]
 async fn r14_a_binding_to_no_worker_is_an_error() {
-    let pool = pool("bindno", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let pool = pool("bindno", |context| context.enhanced().app("herder.demo:app").build()).await;
     let message = herder::BindSession { session: "ann".into(), worker: WorkerId(9) };
     let refused = affinity_of(&pool).send(message).await.unwrap();
     assert!(matches!(&refused, Err(Error::Bind(_))), "{refused:?}");
@@ -93,7 +93,7 @@ async fn r14_a_binding_to_no_worker_is_an_error() {
 /// R16: a call can insist on a session that is there.
 #[tokio::test]
 async fn r16_a_call_may_refuse_to_begin_a_session() {
-    let pool = pool("absent", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let pool = pool("absent", |context| context.enhanced().app("herder.demo:app").build()).await;
     let strict = || count(&pool, "ann").if_absent(IfAbsent::Reject);
     assert!(matches!(strict().await, Err(Error::SessionNotFound { .. })));
     assert_eq!(count(&pool, "ann").await.unwrap(), 1);
@@ -105,7 +105,7 @@ async fn r16_a_call_may_refuse_to_begin_a_session() {
 #[tokio::test]
 async fn r22_a_quota_bounds_the_sessions() {
     let sessions = Sessions::new().max(2);
-    let pool = pool("quota", |fresh| fresh.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
+    let pool = pool("quota", |context| context.enhanced().app("herder.demo:app").sessions(sessions).build()).await;
     for session in ["ann", "bob"] {
         count(&pool, session).await.unwrap();
     }
@@ -119,8 +119,8 @@ async fn r22_a_quota_bounds_the_sessions() {
 /// R22: every pool tracks its sessions: noted, renewed, counted, listed in pages, ended.
 #[tokio::test]
 async fn r22_sessions_are_tracked_listed_and_ended_in_both_worker_types() {
-    let basic = pool("tracked", |fresh| fresh.basic().app("herder.demo:app").build()).await;
-    let enhanced = pool("tracked", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let basic = pool("tracked", |context| context.basic().app("herder.demo:app").build()).await;
+    let enhanced = pool("tracked", |context| context.enhanced().app("herder.demo:app").build()).await;
     for pool in [basic, enhanced] {
         let supervisor = pool.supervisor();
         assert_eq!(supervisor.send(TrackSession("ann".into())).await.unwrap().unwrap().operations, 0);

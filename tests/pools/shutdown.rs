@@ -2,7 +2,7 @@
 //! `end`: no process, no zombie, no descriptor, no call without an answer.
 
 use crate::pools::steps::{answer, answers, sleep_for_ever, submitted};
-use herder::testing::{Census, HANGING, guarded, pool, until};
+use herder::testing::{HANG_TIMEOUT, PoolProcesses, pool, wait_until, with_timeout};
 use herder::{Error, Stop};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
@@ -38,22 +38,22 @@ def pid() -> int:
 /// R30: calls that run and calls that wait finish; new ones are refused.
 #[tokio::test]
 async fn r30_a_graceful_shutdown_lets_calls_finish() {
-    let pool = pool("drain", |fresh| {
-        fresh.file("app.py", PATIENT);
-        fresh.enhanced().app("app.py:app").cwd(fresh.dir()).build()
+    let pool = pool("drain", |context| {
+        context.file("app.py", PATIENT);
+        context.enhanced().app("app.py:app").cwd(context.dir()).build()
     })
     .await;
     let calls = submitted(&pool, (0..5).map(|_| pool.call::<u32>("wait", &json!({}))), 2, 3).await;
     let handle = (*pool).clone();
-    let ending = tokio::spawn(async move { handle.shutdown(HANGING).await });
-    until("it drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
+    let ending = tokio::spawn(async move { handle.shutdown(HANG_TIMEOUT).await });
+    wait_until("it drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
     let refused = answer(pool.call::<u32>("wait", &json!({})).reply()).await;
     assert!(matches!(&refused, Err(Error::PoolClosed { may_have_run: false, .. })), "{refused:?}");
     fs::write(pool.dir().join("go"), "").unwrap();
     assert!(answers(calls).await.iter().all(Result::is_ok));
-    let report = guarded("the shutdown", ending).await.unwrap().unwrap();
-    assert_eq!((report.cut_off, report.counters.ok, report.counters.refused), (0, 5, 1));
-    pool.census().nothing_left().await;
+    let report = with_timeout("the shutdown", ending).await.unwrap().unwrap();
+    assert_eq!((report.aborted_calls, report.counters.ok, report.counters.refused), (0, 5, 1));
+    pool.processes().nothing_left().await;
     let late = answer(pool.call::<u32>("wait", &json!({})).reply()).await;
     assert!(matches!(&late, Err(Error::PoolClosed { .. })), "{late:?}");
 }
@@ -61,10 +61,10 @@ async fn r30_a_graceful_shutdown_lets_calls_finish() {
 /// R30: out of time, what runs and what waits hears `PoolClosed`, and whether it may have run.
 #[tokio::test]
 async fn r30_a_shutdown_out_of_time_answers_what_is_left() {
-    let pool = pool("cutoff", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
+    let pool = pool("cutoff", |context| context.enhanced().app("herder.demo:app").build()).await;
     let calls = submitted(&pool, (0..4).map(|_| sleep_for_ever(&pool)), 2, 2).await;
-    pool.census().look();
-    let report = guarded("the shutdown", pool.shutdown(Duration::from_millis(50))).await.unwrap();
+    pool.processes().look();
+    let report = with_timeout("the shutdown", pool.shutdown(Duration::from_millis(50))).await.unwrap();
     let told: Vec<bool> = answers(calls)
         .await
         .into_iter()
@@ -74,92 +74,94 @@ async fn r30_a_shutdown_out_of_time_answers_what_is_left() {
         })
         .collect();
     assert_eq!(told, [true, true, false, false]);
-    assert_eq!((report.cut_off, report.counters.closed), (4, 4));
-    pool.census().nothing_left().await;
+    assert_eq!((report.aborted_calls, report.counters.failed_by_pool), (4, 4));
+    pool.processes().nothing_left().await;
 }
 
 /// R30: a worker that ignores the shutdown message and SIGTERM is killed with its group.
 #[tokio::test]
 async fn r30_a_worker_that_does_not_stop_is_killed_with_its_group() {
-    let pool = pool("stubborn", |fresh| {
-        fresh.file("app.py", STUBBORN);
+    let pool = pool("stubborn", |context| {
+        context.file("app.py", STUBBORN);
         let step = Duration::from_millis(50);
-        fresh.basic().app("app.py:app").cwd(fresh.dir()).stop(Stop::new().grace(step).term(step)).build()
+        context.basic().app("app.py:app").cwd(context.dir()).stop(Stop::new().grace(step).term(step)).build()
     })
     .await;
-    assert_eq!(pool.census().processes().len(), 4, "two workers, and a child of each");
+    assert_eq!(pool.processes().processes().len(), 4, "two workers, and a child of each");
     pool.end().await;
 }
 
 /// R30: a worker whose process dies takes the rest of its group along.
 #[tokio::test]
 async fn r30_a_killed_worker_leaves_no_grandchild() {
-    let pool = pool("group", |fresh| {
-        fresh.file("app.py", STUBBORN);
+    let pool = pool("group", |context| {
+        context.file("app.py", STUBBORN);
         let step = Duration::from_millis(50);
-        fresh.basic().app("app.py:app").cwd(fresh.dir()).stop(Stop::new().grace(step).term(step)).build()
+        context.basic().app("app.py:app").cwd(context.dir()).stop(Stop::new().grace(step).term(step)).build()
     })
     .await;
-    let before = pool.census().processes();
-    for worker in pool.base().await {
+    let before = pool.processes().processes();
+    for worker in pool.base_workers().await {
         pool.kill_worker(worker.process()).await.unwrap();
     }
-    until("both groups are gone", async || pool.census().processes().iter().all(|seen| !before.contains(seen))).await;
-    pool.whole("pid").await;
+    wait_until("both groups are gone", async || pool.processes().processes().iter().all(|seen| !before.contains(seen)))
+        .await;
+    pool.wait_healthy("pid").await;
     pool.end().await;
 }
 
 /// R30: dropping the last handle ends the pool: calls are answered, workers are gone.
 #[tokio::test]
 async fn r30_dropping_the_last_handle_ends_the_pool() {
-    let (config, fresh) = herder::testing::configured("dropped", |fresh| fresh.basic().app("herder.demo:app").build());
-    let census = Census::new(fresh.name());
-    let pool = guarded("the start", herder::Pool::start(config)).await.unwrap();
+    let (config, context) =
+        herder::testing::pool_config("dropped", |context| context.basic().app("herder.demo:app").build());
+    let processes = PoolProcesses::new(context.name());
+    let pool = with_timeout("the start", herder::Pool::start(config)).await.unwrap();
     let busy = pool.clone();
     let call = tokio::spawn(async move { busy.call::<Value>("sleep", &json!({ "ms": 50 })).await });
-    guarded("the call", call).await.unwrap().unwrap();
-    census.look();
-    assert!(!census.processes().is_empty());
+    with_timeout("the call", call).await.unwrap().unwrap();
+    processes.look();
+    assert!(!processes.processes().is_empty());
     drop(pool);
-    census.nothing_left().await;
+    processes.nothing_left().await;
 }
 
 /// R30: two callers of shutdown both get the report, and the shorter patience holds.
 #[tokio::test]
 async fn r30_the_shorter_patience_holds() {
-    let pool = pool("twice", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+    let pool = pool("twice", |context| context.basic().app("herder.demo:app").build()).await;
     let calls = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     let handle = (*pool).clone();
-    let patient = tokio::spawn(async move { handle.shutdown(HANGING).await });
-    until("it drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
-    let report = guarded("the second shutdown", pool.shutdown(Duration::ZERO)).await.unwrap();
-    assert_eq!(guarded("the first one", patient).await.unwrap().unwrap(), report);
+    let patient = tokio::spawn(async move { handle.shutdown(HANG_TIMEOUT).await });
+    wait_until("it drains", async || pool.health().await.unwrap().state == herder::PoolState::Draining).await;
+    let report = with_timeout("the second shutdown", pool.shutdown(Duration::ZERO)).await.unwrap();
+    assert_eq!(with_timeout("the first one", patient).await.unwrap().unwrap(), report);
     let told = answers(calls).await;
     assert!(matches!(&told[0], Err(Error::PoolClosed { may_have_run: true, .. })), "{told:?}");
-    pool.census().nothing_left().await;
+    pool.processes().nothing_left().await;
 }
 
 /// R30: a start that nobody waits for any more ends what it began.
 #[tokio::test]
 async fn r30_a_start_that_is_given_up_leaves_nothing() {
     let app = "import time\ntime.sleep(3600)\n";
-    let (config, fresh) = herder::testing::configured("givenup", |fresh| {
-        fresh.file("app.py", app);
-        fresh.basic().app("app.py:app").cwd(fresh.dir()).build()
+    let (config, context) = herder::testing::pool_config("givenup", |context| {
+        context.file("app.py", app);
+        context.basic().app("app.py:app").cwd(context.dir()).build()
     });
-    let census = Census::new(fresh.name());
+    let processes = PoolProcesses::new(context.name());
     let start = herder::Pool::start(config);
     tokio::select! {
         outcome = start.into_future() => panic!("it can't become ready: {outcome:?}"),
-        () = until("its workers start", async || census.processes().len() == 2) => {}
+        () = wait_until("its workers start", async || processes.processes().len() == 2) => {}
     }
-    census.nothing_left().await;
+    processes.nothing_left().await;
 }
 
 /// R30: a pool's own thread ends with it.
 #[tokio::test]
 async fn r30_a_pools_thread_ends_with_it() {
-    let pool = pool("t9z", |fresh| fresh.basic().app("herder.demo:app").build()).await;
+    let pool = pool("t9z", |context| context.basic().app("herder.demo:app").build()).await;
     let threads = || {
         let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
         let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
@@ -167,26 +169,26 @@ async fn r30_a_pools_thread_ends_with_it() {
     };
     assert_eq!(threads(), 1);
     pool.end().await;
-    until("its thread is gone", async || threads() == 0).await;
+    wait_until("its thread is gone", async || threads() == 0).await;
 }
 
 /// R30: a pool on somebody's arbiter goes with the System that ends, in order or not.
 #[test]
 fn r30_a_pool_goes_with_its_system() {
     for stopped in [true, false] {
-        let (config, fresh) =
-            herder::testing::configured("system", |fresh| fresh.enhanced().app("herder.demo:app").build());
-        let census = Census::new(fresh.name());
+        let (config, context) =
+            herder::testing::pool_config("system", |context| context.enhanced().app("herder.demo:app").build());
+        let processes = PoolProcesses::new(context.name());
         actix::System::new().block_on(async {
             let pool = herder::Pool::start(config).on_current_arbiter().await.unwrap();
             let reply = pool.call::<u64>("count", &json!({})).session("ann").await.unwrap();
             assert_eq!(reply, 1);
-            census.look();
+            processes.look();
             if stopped {
-                guarded("the shutdown", pool.shutdown(HANGING)).await.unwrap();
-                census.nothing_left().await;
+                with_timeout("the shutdown", pool.shutdown(HANG_TIMEOUT)).await.unwrap();
+                processes.nothing_left().await;
             }
         });
-        tokio::runtime::Runtime::new().unwrap().block_on(census.nothing_left());
+        tokio::runtime::Runtime::new().unwrap().block_on(processes.nothing_left());
     }
 }

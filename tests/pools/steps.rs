@@ -1,6 +1,6 @@
 //! The steps that many tests take, each waiting for its event: a call that runs, a session on a given worker. Holds no state.
 
-use herder::testing::{TestPool, guarded, until};
+use herder::testing::{TestPool, wait_until, with_timeout};
 use herder::{BindSession, Call, Error, PendingReply, Reply, SessionAffinityActor, WorkerId, WorkerRef, registry};
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ pub(crate) async fn submitted<T>(
 
 /// Waits until so many calls run and so many wait.
 pub(crate) async fn queue_is(pool: &TestPool, in_flight: usize, waiting: usize) {
-    until("calls run and wait as expected", async || {
+    wait_until("calls run and wait as expected", async || {
         let queue = pool.status().await.unwrap().queue;
         (queue.in_flight, queue.waiting) == (in_flight, waiting)
     })
@@ -68,12 +68,12 @@ pub(crate) async fn queue_is(pool: &TestPool, in_flight: usize, waiting: usize) 
 
 /// The answer of a call, with its circumstances.
 pub(crate) async fn answer(reply: PendingReply) -> Outcome {
-    guarded("an answer", reply).await
+    with_timeout("an answer", reply).await
 }
 
 /// All answers, in the order of the calls.
 pub(crate) async fn answers(replies: Vec<PendingReply>) -> Vec<Outcome> {
-    guarded("all answers", futures_util::future::join_all(replies)).await
+    with_timeout("all answers", futures_util::future::join_all(replies)).await
 }
 
 /// Where a reply came from.

@@ -1,7 +1,7 @@
 //! What a death leaves in the log, and what no worker said (R38, R39): each fact a field of its own, and no answer but a worker's.
 
 use crate::pools::steps::{FOR_EVER_MS, Outcome, answer, answers, process, submitted};
-use herder::testing::{TestPool, lines_of, pool, until};
+use herder::testing::{TestPool, log_lines_of, pool, wait_until};
 use herder::{Error, Restart};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, time::Duration};
@@ -13,9 +13,9 @@ async fn r38_a_death_is_logged_with_its_facts() {
     for (size, level, severity, strategy) in
         [(2, Level::WARN, "major", "immediate_retry"), (1, Level::ERROR, "critical", "circuit_break")]
     {
-        let pool = pool("fields", |fresh| {
+        let pool = pool("fields", |context| {
             let rest = Duration::from_secs(3600);
-            fresh
+            context
                 .basic()
                 .app("herder.demo:app")
                 .pool_size(size)
@@ -27,8 +27,8 @@ async fn r38_a_death_is_logged_with_its_facts() {
         let calls = submitted(&pool, [sleep], 1, 0).await;
         pool.kill_worker(process(1, 1)).await.unwrap();
         let error = answers(calls).await.remove(0).unwrap_err();
-        let lines = || lines_of(pool.name().as_str()).into_iter().filter(|line| line.message == "worker lost");
-        until("the death is logged", async || lines().count() == 1).await;
+        let lines = || log_lines_of(pool.name().as_str()).into_iter().filter(|line| line.message == "worker lost");
+        wait_until("the death is logged", async || lines().count() == 1).await;
         let line = lines().next().unwrap();
         assert_eq!(line.level, level, "{line:?}");
         let fields = [
@@ -47,8 +47,10 @@ async fn r38_a_death_is_logged_with_its_facts() {
         assert!(!line.all.contains("may_have_run") && !line.all.contains("exit_status"), "of no single call: {line:?}");
 
         error.log(pool.name(), "a call of ours failed");
-        let line =
-            lines_of(pool.name().as_str()).into_iter().find(|line| line.message == "a call of ours failed").unwrap();
+        let line = log_lines_of(pool.name().as_str())
+            .into_iter()
+            .find(|line| line.message == "a call of ours failed")
+            .unwrap();
         assert_eq!(line.level, Level::WARN);
         assert!(line.all.contains("may_have_run=true attempts=1 "), "{line:?}");
         pool.end().await;
@@ -87,11 +89,11 @@ async fn ask(pool: &TestPool, trouble: &str) -> Outcome {
 /// no answer from before, no default. Each answer there was is one the worker wrote down.
 #[tokio::test]
 async fn r39_nothing_answers_in_place_of_a_worker() {
-    let pool = pool("honest", |fresh| {
-        fresh.file("app.py", HONEST);
+    let pool = pool("honest", |context| {
+        context.file("app.py", HONEST);
         let quick = Duration::from_millis(5);
         let restart = Restart::new().max(5).backoff(quick).max_backoff(quick).cooldown(Duration::from_secs(3600));
-        fresh.basic().app("app.py:app").cwd(fresh.dir()).pool_size(1).restart(restart).build()
+        context.basic().app("app.py:app").cwd(context.dir()).pool_size(1).restart(restart).build()
     })
     .await;
     let mut answered = Vec::new();
@@ -104,7 +106,7 @@ async fn r39_nothing_answers_in_place_of_a_worker() {
     }
     answered.push(ask(&pool, "none").await.unwrap().decode::<String>().unwrap());
     fs::write(pool.dir().join("broken"), "").unwrap();
-    let last = pool.base().await[0].process();
+    let last = pool.base_workers().await[0].process();
     pool.kill_worker(last).await.unwrap();
     let failed = ask(&pool, "none").await.unwrap_err();
     assert!(matches!(&failed, Error::PoolFailed { .. }) && failed.to_string().contains("no such model"), "{failed}");

@@ -29,9 +29,9 @@ def nested(levels: int):
 ";
 
 async fn values() -> TestPool {
-    pool("values", |fresh| {
-        fresh.file("app.py", APP);
-        fresh.basic().app("app.py:app").cwd(fresh.dir()).pool_size(1).build()
+    pool("values", |context| {
+        context.file("app.py", APP);
+        context.basic().app("app.py:app").cwd(context.dir()).pool_size(1).build()
     })
     .await
 }

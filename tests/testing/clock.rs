@@ -1,7 +1,8 @@
 //! A virtual clock: what a pool does in time is tested without waiting for it (R49). No process is started.
 
 use herder::testing::{
-    Clock, Fault, Fresh, Played, Script, ScriptedPool, guarded, logged, played_on, scripted_on, until,
+    Fault, FramePool, Script, ScriptedPool, TestContext, VirtualClock, frame_pool_on, scripted_on, wait_for_log,
+    wait_until, with_timeout,
 };
 use herder::{
     Breaker, BreakerState, Error, Health, InvalidConfig, PoolConfig, Queue, Reply, Restart, Result, Sessions,
@@ -36,9 +37,9 @@ fn script() -> Script {
 
 async fn with(
     hint: &str,
-    build: impl FnOnce(&Fresh) -> std::result::Result<PoolConfig, InvalidConfig>,
-) -> (ScriptedPool, Clock) {
-    let clock = Clock::new();
+    build: impl FnOnce(&TestContext) -> std::result::Result<PoolConfig, InvalidConfig>,
+) -> (ScriptedPool, VirtualClock) {
+    let clock = VirtualClock::new();
     (scripted_on(&clock, hint, script(), build).await, clock)
 }
 
@@ -50,7 +51,7 @@ async fn count(pool: &ScriptedPool) -> u64 {
 async fn running(pool: &ScriptedPool, call: herder::Call<Value>) -> JoinHandle<Result<Reply>> {
     let before = pool.status().await.unwrap().queue.in_flight;
     let reply = tokio::spawn(call.reply());
-    until("it runs", async || pool.status().await.unwrap().queue.in_flight > before).await;
+    wait_until("it runs", async || pool.status().await.unwrap().queue.in_flight > before).await;
     reply
 }
 
@@ -58,7 +59,7 @@ async fn running(pool: &ScriptedPool, call: herder::Call<Value>) -> JoinHandle<R
 #[tokio::test]
 async fn r49_a_session_expires_after_its_thirty_minutes_and_not_before() {
     let sessions = Sessions::new().timeout(30 * MINUTE).cleanup_interval(MINUTE);
-    let (pool, clock) = with("expiry", |fresh| fresh.enhanced().sessions(sessions).app("app:app").build()).await;
+    let (pool, clock) = with("expiry", |context| context.enhanced().sessions(sessions).app("app:app").build()).await;
     assert_eq!(count(&pool).await, 1);
     clock.advance(29 * MINUTE).await;
     assert_eq!(count(&pool).await, 2, "it was used in time, and that renews it");
@@ -73,12 +74,12 @@ async fn r49_a_session_expires_after_its_thirty_minutes_and_not_before() {
 /// R22, R49: a deadline of an hour, and nothing runs out before it.
 #[tokio::test]
 async fn r49_a_deadline_passes_when_the_test_says_so() {
-    let (pool, clock) = with("deadline", |fresh| fresh.basic().pool_size(1).app("app:app").build()).await;
+    let (pool, clock) = with("deadline", |context| context.basic().pool_size(1).app("app:app").build()).await;
     let call = running(&pool, pool.call("hang", &json!({})).timeout(60 * MINUTE)).await;
     clock.advance(59 * MINUTE).await;
     assert!(!call.is_finished());
     clock.advance(MINUTE).await;
-    let error = guarded("an answer", call).await.unwrap().unwrap_err();
+    let error = with_timeout("an answer", call).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::DeadlineExceeded { may_have_run: true, .. }), "{error:?}");
     pool.end().await;
 }
@@ -87,16 +88,16 @@ async fn r49_a_deadline_passes_when_the_test_says_so() {
 #[tokio::test]
 async fn r49_a_call_waits_in_the_queue_no_longer_than_it_may() {
     let queue = Queue::new().timeout(MINUTE);
-    let (pool, clock) = with("queue", |fresh| fresh.basic().pool_size(1).queue(queue).app("app:app").build()).await;
+    let (pool, clock) = with("queue", |context| context.basic().pool_size(1).queue(queue).app("app:app").build()).await;
     let runs = running(&pool, pool.call("hang", &json!({}))).await;
     let waits = tokio::spawn(pool.call::<Value>("ok", &json!({})).reply());
-    until("it waits", async || pool.status().await.unwrap().queue.waiting == 1).await;
+    wait_until("it waits", async || pool.status().await.unwrap().queue.waiting == 1).await;
     clock.advance(MINUTE).await;
-    let error = guarded("an answer", waits).await.unwrap().unwrap_err();
+    let error = with_timeout("an answer", waits).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::QueueTimeout { .. }), "{error:?}");
     assert!(!runs.is_finished());
     pool.end().await;
-    guarded("an answer", runs).await.unwrap().unwrap_err();
+    with_timeout("an answer", runs).await.unwrap().unwrap_err();
 }
 
 /// R28, R49: a worker that died starts again after its backoff, and not before.
@@ -104,22 +105,23 @@ async fn r49_a_call_waits_in_the_queue_no_longer_than_it_may() {
 async fn r49_backoff_is_waited_for_on_the_tests_clock() {
     let restart = Restart::new().backoff(10 * MINUTE).max_backoff(10 * MINUTE).max(100);
     let seldom = Health::new().interval(60 * MINUTE); // nothing else wakes the pool up
-    let build = |fresh: &Fresh| fresh.basic().pool_size(1).restart(restart).health(seldom).app("app:app").build();
+    let build =
+        |context: &TestContext| context.basic().pool_size(1).restart(restart).health(seldom).app("app:app").build();
     let (pool, clock) = with("backoff", build).await;
     pool.call::<Value>("die", &json!({})).await.unwrap_err();
     clock.advance(4 * MINUTE).await;
     assert_eq!(pool.health().await.unwrap().ready_workers, 0, "half of it at least has to pass");
     clock.advance(6 * MINUTE).await;
     pool.ready().await.unwrap();
-    pool.whole("ok").await;
+    pool.wait_healthy("ok").await;
     pool.end().await;
 }
 
 /// R34, R49: an open breaker tries again after its hour.
 #[tokio::test]
 async fn r49_a_breaker_opens_and_tries_again_without_a_wait() {
-    let breaker = Breaker::new().enabled(true).failures(1).successes(1).open(60 * MINUTE);
-    let (pool, clock) = with("breaker", |fresh| fresh.enhanced().breaker(breaker).app("app:app").build()).await;
+    let breaker = Breaker::new().enabled(true).failure_threshold(1).success_threshold(1).open_duration(60 * MINUTE);
+    let (pool, clock) = with("breaker", |context| context.enhanced().breaker(breaker).app("app:app").build()).await;
     let state = async || pool.breaker().await.unwrap().unwrap().state;
     pool.record_outcome(herder::Outcome::Failure).await.unwrap();
     clock.advance(59 * MINUTE).await;
@@ -136,14 +138,14 @@ async fn r49_a_breaker_opens_and_tries_again_without_a_wait() {
 #[tokio::test]
 async fn r49_leaps_make_no_worker_look_silent() {
     let health = Health::new().interval(Duration::from_secs(5)).timeout(Duration::from_secs(1)).failures(1);
-    let (pool, clock) = with("leaps", |fresh| fresh.enhanced().health(health).app("app:app").build()).await;
-    let before: Vec<_> = pool.base().await.iter().map(herder::WorkerInfo::process).collect();
+    let (pool, clock) = with("leaps", |context| context.enhanced().health(health).app("app:app").build()).await;
+    let before: Vec<_> = pool.base_workers().await.iter().map(herder::WorkerInfo::process).collect();
     for _ in 0..1000 {
         clock.advance(Duration::from_secs(6)).await;
     }
-    let after: Vec<_> = pool.base().await.iter().map(herder::WorkerInfo::process).collect();
+    let after: Vec<_> = pool.base_workers().await.iter().map(herder::WorkerInfo::process).collect();
     assert_eq!(before, after);
-    assert!(pool.base().await.iter().all(|worker| worker.state == WorkerState::Ready));
+    assert!(pool.base_workers().await.iter().all(|worker| worker.state == WorkerState::Ready));
     pool.end().await;
 }
 
@@ -151,17 +153,17 @@ async fn r49_leaps_make_no_worker_look_silent() {
 #[tokio::test]
 async fn r49_a_stopped_worker_is_found_out() {
     let health = Health::new().interval(Duration::from_secs(5)).timeout(Duration::from_secs(1)).failures(2);
-    let (pool, clock) = with("stopped", |fresh| fresh.enhanced().health(health).app("app:app").build()).await;
-    let victim = pool.base().await[0].process();
+    let (pool, clock) = with("stopped", |context| context.enhanced().health(health).app("app:app").build()).await;
+    let victim = pool.base_workers().await[0].process();
     assert!(pool.stop(victim));
-    until("it is dead", async || {
+    wait_until("it is dead", async || {
         clock.advance(Duration::from_secs(6)).await;
         pool.worker(victim).await.is_none()
     })
     .await;
-    logged(&[pool.name().as_str(), "worker missed a ping"]).await;
+    wait_for_log(&[pool.name().as_str(), "worker missed a ping"]).await;
     clock.advance(Duration::from_secs(1)).await; // the backoff
-    pool.whole("ok").await;
+    pool.wait_healthy("ok").await;
     assert!(!pool.stop(victim), "it is gone");
     pool.end().await;
 }
@@ -169,17 +171,18 @@ async fn r49_a_stopped_worker_is_found_out() {
 /// R13, R49: a worker that does not become ready in an hour.
 #[tokio::test]
 async fn r49_the_start_timeout_passes_for_a_worker_that_is_played() {
-    let clock = Clock::new();
-    let build = |fresh: &Fresh| fresh.basic().command(["played"]).pool_size(1).start_timeout(60 * MINUTE).build();
-    let Played { pool, mut launches, .. } = played_on(&clock, "unready", build).await;
+    let clock = VirtualClock::new();
+    let build =
+        |context: &TestContext| context.basic().command(["played"]).pool_size(1).start_timeout(60 * MINUTE).build();
+    let FramePool { pool, mut launches, .. } = frame_pool_on(&clock, "unready", build).await;
     let mut first = launches.next().await;
-    first.greet().await;
+    first.handshake().await;
     clock.advance(59 * MINUTE).await;
     assert!(!first.child.was_killed());
     clock.advance(2 * MINUTE).await;
     first.child.killed().await;
     drop(first);
-    until("the end of the first was noticed", async || {
+    wait_until("the end of the first was noticed", async || {
         pool.health().await.unwrap().last_start_error.is_some_and(|error| error.contains("not ready in time"))
     })
     .await;
@@ -199,7 +202,7 @@ async fn r49_the_start_timeout_passes_for_a_worker_that_is_played() {
 /// Two pools on one clock: both have done what was due when it has moved.
 #[tokio::test]
 async fn r49_one_clock_moves_all_pools_that_go_by_it() {
-    let (clock, runs) = (Clock::new(), Arc::new(AtomicU32::new(0)));
+    let (clock, runs) = (VirtualClock::new(), Arc::new(AtomicU32::new(0)));
     let begun = Arc::new(Notify::new());
     let mut pools = Vec::new();
     for hint in ["one", "other"] {
@@ -209,14 +212,14 @@ async fn r49_one_clock_moves_all_pools_that_go_by_it() {
             begun.notify_one();
             std::future::pending().await
         });
-        pools.push(scripted_on(&clock, hint, script, |fresh| fresh.basic().app("app:app").build()).await);
+        pools.push(scripted_on(&clock, hint, script, |context| context.basic().app("app:app").build()).await);
     }
     let calls: Vec<_> =
         pools.iter().map(|pool| pool.call::<Value>("hang", &json!({})).timeout(MINUTE).reply()).collect();
-    until("both run", async || runs.load(Ordering::SeqCst) == 2).await;
+    wait_until("both run", async || runs.load(Ordering::SeqCst) == 2).await;
     clock.advance(MINUTE).await;
     for call in calls {
-        assert!(matches!(guarded("an answer", call).await.unwrap_err(), Error::DeadlineExceeded { .. }));
+        assert!(matches!(with_timeout("an answer", call).await.unwrap_err(), Error::DeadlineExceeded { .. }));
     }
     for pool in pools {
         pool.end().await;

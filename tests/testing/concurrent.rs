@@ -1,10 +1,10 @@
 //! `assert_concurrent!`: green when operations overlapped, red with the reason and the intervals when not (R46).
 
 use herder::{
-    Now, assert_concurrent,
+    Timestamp, assert_concurrent,
     concurrency::{Evidence, Interval, InvalidOperation, Operation},
     efficiency::operation,
-    testing::{Fresh, Script, scripted, until},
+    testing::{Script, TestContext, scripted, wait_until},
 };
 use serde_json::{Value, json};
 use std::{
@@ -50,7 +50,7 @@ async fn r46_replies_tell_whether_calls_overlapped() {
             Ok(Value::Null)
         })
         .command("alone", async |_| Ok(Value::Null));
-    let pool = scripted("overlap", script.clone(), |fresh| fresh.basic().app("app:app").build()).await;
+    let pool = scripted("overlap", script.clone(), |context| context.basic().app("app:app").build()).await;
     let call = |command: &str| pool.call::<Value>(command, &json!({})).reply();
     let (one, other) = tokio::join!(call("meet"), call("meet"));
     assert_eq!(assert_concurrent!([one.unwrap(), other.unwrap()]).peak, 2);
@@ -68,11 +68,11 @@ async fn r46_a_reply_gives_the_moments_of_its_call() {
         gate.acquire().await.unwrap().forget();
         Ok(Value::Null)
     });
-    let build = |fresh: &Fresh| fresh.basic().pool_size(1).app("app:app").build();
+    let build = |context: &TestContext| context.basic().pool_size(1).app("app:app").build();
     let pool = scripted("moments", script, build).await;
     let call = || pool.call::<Value>("wait", &json!({})).reply();
     let (first, second) = (call(), call());
-    until("the second one waits", async || pool.status().await.unwrap().queue.waiting == 1).await;
+    wait_until("the second one waits", async || pool.status().await.unwrap().queue.waiting == 1).await;
     open.add_permits(2);
     first.await.unwrap();
     let mut reply = second.await.unwrap();
@@ -81,9 +81,9 @@ async fn r46_a_reply_gives_the_moments_of_its_call() {
     assert_eq!((at.worker, at.generation, queued), (reply.worker, reply.generation, reply.admitted));
     assert_eq!((started, ended), (reply.stamps.started, reply.stamps.ended));
     assert_eq!((sent - queued, answered - sent), (reply.queued, reply.ran));
-    reply.stamps.started = Now(1);
+    reply.stamps.started = Timestamp(1);
     assert!(matches!(operation(&reply), Err(InvalidOperation::OtherClock { .. })));
-    (reply.stamps.started, reply.stamps.ended) = (Now(0), Now(0));
+    (reply.stamps.started, reply.stamps.ended) = (Timestamp(0), Timestamp(0));
     assert_eq!(operation(&reply), Err(InvalidOperation::NotRun(at)));
     pool.end().await;
 }

@@ -2,7 +2,10 @@
 
 use herder::{
     Health, WorkerState,
-    testing::{Census, Fresh, Gate, Signal, Starts, lines_of, logged, pool, pool_soon, signal, stat, until},
+    testing::{
+        GatedPython, PoolProcesses, Signal, StartBehavior, TestContext, log_lines_of, pool, signal, starting_pool,
+        stat, wait_for_log, wait_until,
+    },
 };
 use serde_json::{Value, json};
 use std::{process::Command, time::Duration};
@@ -10,11 +13,11 @@ use std::{process::Command, time::Duration};
 /// R49: a worker that is killed from outside is replaced; one that is gone can't be struck.
 #[tokio::test]
 async fn r49_a_worker_is_killed_from_outside() {
-    let pool = pool("killed", |fresh| fresh.enhanced().app("herder.demo:app").build()).await;
-    let victim = pool.base().await[0].process();
+    let pool = pool("killed", |context| context.enhanced().app("herder.demo:app").build()).await;
+    let victim = pool.base_workers().await[0].process();
     assert!(pool.kill(victim).await);
-    until("its death is noticed", async || pool.worker(victim).await.is_none()).await;
-    pool.whole("pid").await;
+    wait_until("its death is noticed", async || pool.worker(victim).await.is_none()).await;
+    pool.wait_healthy("pid").await;
     assert!(!pool.kill(victim).await && !pool.stop(victim).await && !pool.resume(victim).await);
     pool.end().await;
 }
@@ -23,15 +26,15 @@ async fn r49_a_worker_is_killed_from_outside() {
 #[tokio::test]
 async fn r49_a_worker_is_stopped_and_goes_on() {
     let health = Health::new().interval(Duration::from_millis(50)).timeout(Duration::from_millis(50));
-    let build = |fresh: &Fresh| fresh.enhanced().health(health.failures(1000)).app("herder.demo:app").build();
+    let build = |context: &TestContext| context.enhanced().health(health.failures(1000)).app("herder.demo:app").build();
     let pool = pool("stopped", build).await;
-    let victim = pool.base().await[0].process();
+    let victim = pool.base_workers().await[0].process();
     let pid = pool.pid(victim).await;
     assert!(pool.stop(victim).await);
-    until("it is stopped", async || stat(pid).is_some_and(|seen| seen.state == 'T')).await;
-    until("that is seen", async || pool.worker(victim).await.unwrap().state == WorkerState::Degraded).await;
+    wait_until("it is stopped", async || stat(pid).is_some_and(|seen| seen.state == 'T')).await;
+    wait_until("that is seen", async || pool.worker(victim).await.unwrap().state == WorkerState::Degraded).await;
     assert!(pool.resume(victim).await);
-    pool.whole("pid").await;
+    pool.wait_healthy("pid").await;
     assert_eq!(pool.pid(victim).await, pid);
     pool.end().await;
 }
@@ -39,23 +42,23 @@ async fn r49_a_worker_is_stopped_and_goes_on() {
 /// R13, R28, R49: starts that fail, wait, and go, in front of the real interpreter.
 #[tokio::test]
 async fn r49_a_gate_holds_and_fails_the_starts_of_python() {
-    let mut gate: Option<Gate> = None;
-    let pool = pool_soon("gate", |fresh| {
-        let closed = gate.insert(fresh.gate("python3"));
-        closed.starts(&Starts::Fail("no licence".into()));
-        fresh.basic().app("herder.demo:app").python(closed.python()).build()
+    let mut gate: Option<GatedPython> = None;
+    let pool = starting_pool("gate", |context| {
+        let closed = gate.insert(context.gated_python("python3"));
+        closed.set_start_behavior(&StartBehavior::Fail("no licence".into()));
+        context.basic().app("herder.demo:app").python(closed.python()).build()
     })
     .await;
     let gate = gate.unwrap();
-    logged(&[pool.name().as_str(), "stderr", "no licence"]).await;
-    until("the start failed", async || pool.health().await.unwrap().last_start_error.is_some()).await;
-    gate.starts(&Starts::Wait);
-    until("a worker waits", async || pool.census().processes().iter().any(|seen| seen.name == "gate.sh")).await;
+    wait_for_log(&[pool.name().as_str(), "stderr", "no licence"]).await;
+    wait_until("the start failed", async || pool.health().await.unwrap().last_start_error.is_some()).await;
+    gate.set_start_behavior(&StartBehavior::Wait);
+    wait_until("a worker waits", async || pool.processes().processes().iter().any(|seen| seen.name == "gate.sh")).await;
     assert_eq!(pool.health().await.unwrap().ready_workers, 0);
-    gate.starts(&Starts::Ready);
-    pool.whole("pid").await;
+    gate.set_start_behavior(&StartBehavior::Ready);
+    pool.wait_healthy("pid").await;
     let told: u32 = pool.call("pid", &json!({})).await.unwrap();
-    assert!(pool.base().await.iter().any(|worker| worker.pid == Some(told)), "the gate has become the worker");
+    assert!(pool.base_workers().await.iter().any(|worker| worker.pid == Some(told)), "the gate has become the worker");
     pool.end().await;
 }
 
@@ -63,17 +66,17 @@ async fn r49_a_gate_holds_and_fails_the_starts_of_python() {
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "a process that a worker might have left, reaped below")]
 async fn r49_the_census_sees_what_a_pool_would_leave() {
-    let (fresh, other) = (Fresh::new("left"), Fresh::new("other"));
-    let config = fresh.basic().app("herder.demo:app").build().unwrap();
+    let (context, other) = (TestContext::new("left"), TestContext::new("other"));
+    let config = context.basic().app("herder.demo:app").build().unwrap();
     let mut left = Command::new("sleep").arg("1000").envs(config.env()).spawn().unwrap();
-    let census = Census::new(fresh.name());
-    until("it is seen", async || census.processes().iter().any(|seen| seen.pid == left.id())).await;
-    assert!(Census::new(other.name()).processes().is_empty());
+    let processes = PoolProcesses::new(context.name());
+    wait_until("it is seen", async || processes.processes().iter().any(|seen| seen.pid == left.id())).await;
+    assert!(PoolProcesses::new(other.name()).processes().is_empty());
     signal(left.id(), Signal::KILL).unwrap();
-    until("it is a zombie", async || stat(left.id()).is_some_and(|seen| seen.state == 'Z')).await;
-    assert!(census.processes().is_empty());
+    wait_until("it is a zombie", async || stat(left.id()).is_some_and(|seen| seen.state == 'Z')).await;
+    assert!(processes.processes().is_empty());
     left.wait().unwrap();
-    census.nothing_left().await;
+    processes.nothing_left().await;
 }
 
 /// R31, R49: what a worker prints is in the captured log, with whose line it is.
@@ -81,15 +84,15 @@ async fn r49_the_census_sees_what_a_pool_would_leave() {
 async fn r49_the_log_says_which_worker_printed_a_line() {
     let app =
         "import herder\napp = herder.App()\n@app.command\ndef tell(text: str) -> None:\n    print(text, flush=True)\n";
-    let pool = pool("prints", |fresh| {
-        fresh.file("app.py", app);
-        fresh.basic().app("app.py:app").pool_size(1).build()
+    let pool = pool("prints", |context| {
+        context.file("app.py", app);
+        context.basic().app("app.py:app").pool_size(1).build()
     })
     .await;
     pool.call::<Value>("tell", &json!({ "text": "hello from below" })).await.unwrap();
-    let worker = format!("{}/{}", pool.name(), pool.base().await[0].process());
-    let printed = || lines_of(pool.name().as_str()).into_iter().find(|line| line.message == "hello from below");
-    until("the line", async || printed().is_some()).await;
+    let worker = format!("{}/{}", pool.name(), pool.base_workers().await[0].process());
+    let printed = || log_lines_of(pool.name().as_str()).into_iter().find(|line| line.message == "hello from below");
+    wait_until("the line", async || printed().is_some()).await;
     assert!(printed().unwrap().is_of(&worker, "stdout"), "{:?}", printed());
     pool.end().await;
 }
@@ -99,16 +102,17 @@ async fn r49_the_log_says_which_worker_printed_a_line() {
 async fn r49_an_end_waits_for_what_is_left() {
     let app = "import subprocess, herder\napp = herder.App()\n@app.command\ndef leave() -> int:\n    \
                return subprocess.Popen(['sleep', '1000'], start_new_session=True).pid\n";
-    let pool = pool("leaves", |fresh| {
-        fresh.file("app.py", app);
-        fresh.basic().app("app.py:app").pool_size(1).build()
+    let pool = pool("leaves", |context| {
+        context.file("app.py", app);
+        context.basic().app("app.py:app").pool_size(1).build()
     })
     .await;
-    let (census, worker) = (Census::new(pool.name().as_str()), pool.pid(pool.base().await[0].process()).await);
+    let (processes, worker) =
+        (PoolProcesses::new(pool.name().as_str()), pool.pid(pool.base_workers().await[0].process()).await);
     let left: u32 = pool.call("leave", &json!({})).await.unwrap();
     let end = tokio::spawn(pool.end());
-    until("its worker is gone", async || stat(worker).is_none()).await;
-    until("and was reaped by others, too", async || census.processes().len() == 1).await;
+    wait_until("its worker is gone", async || stat(worker).is_none()).await;
+    wait_until("and was reaped by others, too", async || processes.processes().len() == 1).await;
     assert!(!end.is_finished(), "one is left");
     signal(left, Signal::KILL).unwrap();
     end.await.unwrap();

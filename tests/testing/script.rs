@@ -4,7 +4,8 @@
 use herder::{
     Error, Reply, Restart, Result, Routing, WorkerState,
     testing::{
-        Fault, Fresh, Script, ScriptedPool, Starts, guarded, lines_of, played, scripted, until, wire::HostMessage,
+        Fault, Script, ScriptedPool, StartBehavior, TestContext, frame_pool, log_lines_of, scripted, wait_until,
+        wire::HostMessage, with_timeout,
     },
 };
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use std::{
 use tokio::sync::{Notify, Semaphore};
 
 async fn with(hint: &str, script: Script) -> ScriptedPool {
-    scripted(hint, script, |fresh| fresh.enhanced().app("app:app").build()).await
+    scripted(hint, script, |context| context.enhanced().app("app:app").build()).await
 }
 
 async fn call(pool: &ScriptedPool, command: &str, arguments: Value) -> Result<Value> {
@@ -64,17 +65,17 @@ async fn r49_a_scripted_worker_dies_on_demand() {
         let error = call(&pool, command, json!({})).await.unwrap_err();
         assert!(matches!(error, Error::WorkerLost { may_have_run: true, .. }), "{error:?}");
         assert!(error.to_string().contains(says), "{error}");
-        pool.whole("ok").await;
+        pool.wait_healthy("ok").await;
     }
     let hangs = pool.call::<Value>("hang", &json!({})).reply();
-    let busy = async || pool.base().await.into_iter().find(|worker| worker.in_flight == 1);
-    until("it hangs", async || busy().await.is_some()).await;
+    let busy = async || pool.base_workers().await.into_iter().find(|worker| worker.in_flight == 1);
+    wait_until("it hangs", async || busy().await.is_some()).await;
     let victim = busy().await.unwrap().process();
     assert!(pool.kill(victim));
     assert!(hangs.await.unwrap_err().to_string().contains("SIGKILL"));
-    pool.whole("ok").await;
+    pool.wait_healthy("ok").await;
     assert!(!pool.kill(victim), "it is gone");
-    assert!(lines_of(pool.name().as_str()).iter().any(|line| line.message == "worker lost"));
+    assert!(log_lines_of(pool.name().as_str()).iter().any(|line| line.message == "worker lost"));
     pool.end().await;
 }
 
@@ -115,9 +116,9 @@ async fn r49_a_sessions_state_lives_and_dies_with_its_worker() {
     assert!(pool.end_session("ann").await.unwrap());
     assert_eq!(add("ann", "rice").await.unwrap(), json!(["rice"]), "another life");
     let at = pool.session("ann").await.unwrap().unwrap().worker.unwrap();
-    let before = pool.base().await.into_iter().find(|worker| worker.id == at).unwrap().process();
+    let before = pool.base_workers().await.into_iter().find(|worker| worker.id == at).unwrap().process();
     assert!(pool.kill(before));
-    until("it is dead", async || pool.worker(before).await.is_none()).await;
+    wait_until("it is dead", async || pool.worker(before).await.is_none()).await;
     assert!(matches!(add("ann", "salt").await.unwrap_err(), Error::SessionWorkerLost { .. }));
     assert_eq!(add("ann", "salt").await.unwrap(), json!(["salt"]));
     pool.end().await;
@@ -134,11 +135,11 @@ async fn r49_a_scripted_worker_runs_as_many_at_once_as_it_may() {
         running.fetch_sub(1, Ordering::SeqCst);
         Ok(Value::Null)
     });
-    let build = |fresh: &Fresh| fresh.basic().pool_size(1).concurrency(3).pipeline(2).app("app:app").build();
+    let build = |context: &TestContext| context.basic().pool_size(1).concurrency(3).pipeline(2).app("app:app").build();
     let pool = scripted("many", script, build).await;
     let calls: Vec<_> = (0..9).map(|_| pool.call::<Value>("wait", &json!({})).reply()).collect();
-    until("its window is full", async || pool.status().await.unwrap().queue.in_flight == 6).await;
-    until("three run", async || now.load(Ordering::SeqCst) == 3).await;
+    wait_until("its window is full", async || pool.status().await.unwrap().queue.in_flight == 6).await;
+    wait_until("three run", async || now.load(Ordering::SeqCst) == 3).await;
     open.add_permits(9);
     for call in calls {
         call.await.unwrap();
@@ -164,14 +165,14 @@ async fn r49_a_cancelled_command_is_dropped_where_it_waits() {
         std::future::pending().await
     });
     let pool = with("leaves", script).await;
-    let before = pool.base().await;
+    let before = pool.base_workers().await;
     let reply = pool.call::<Value>("hang", &json!({})).reply();
-    guarded("it runs", begun.notified()).await;
+    with_timeout("it runs", begun.notified()).await;
     drop(reply);
-    guarded("it is dropped", dropped.notified()).await;
-    pool.whole("ok").await;
+    with_timeout("it is dropped", dropped.notified()).await;
+    pool.wait_healthy("ok").await;
     let same = |worker: &herder::WorkerInfo| before.iter().any(|it| it.process() == worker.process());
-    assert!(pool.base().await.iter().all(same), "its worker lives on");
+    assert!(pool.base_workers().await.iter().all(same), "its worker lives on");
     pool.end().await;
 }
 
@@ -180,22 +181,23 @@ async fn r49_a_cancelled_command_is_dropped_where_it_waits() {
 async fn r49_starts_wait_and_fail_as_the_test_says() {
     let script = Script::new().command("ok", async |_| Ok(Value::Null));
     let restart = Restart::new().max(1000).backoff(Duration::from_millis(1)).max_backoff(Duration::from_millis(1));
-    let build = |fresh: &Fresh| fresh.basic().restart(restart).app("app:app").build();
+    let build = |context: &TestContext| context.basic().restart(restart).app("app:app").build();
     let pool = scripted("starts", script, build).await;
-    pool.starts(Starts::Fail("no model today".into()));
-    for worker in pool.base().await {
+    pool.set_start_behavior(StartBehavior::Fail("no model today".into()));
+    for worker in pool.base_workers().await {
         assert!(pool.kill(worker.process()));
     }
-    until("it is told why", async || {
+    wait_until("it is told why", async || {
         pool.health().await.unwrap().last_start_error.is_some_and(|error| error.contains("no model today"))
     })
     .await;
-    pool.starts(Starts::Wait);
+    pool.set_start_behavior(StartBehavior::Wait);
     for _ in 0..5 {
-        let loading = async || pool.base().await.into_iter().find(|worker| worker.state == WorkerState::Initializing);
-        until("one is loading", async || loading().await.is_some()).await;
+        let loading =
+            async || pool.base_workers().await.into_iter().find(|worker| worker.state == WorkerState::Initializing);
+        wait_until("one is loading", async || loading().await.is_some()).await;
         if let Some(worker) = loading().await {
-            until("it is dead", async || {
+            wait_until("it is dead", async || {
                 pool.kill(worker.process()); // nobody, before it is launched
                 pool.worker(worker.process()).await.is_none()
             })
@@ -203,11 +205,11 @@ async fn r49_starts_wait_and_fail_as_the_test_says() {
         }
     }
     let waiting = pool.call::<Value>("ok", &json!({})).reply();
-    until("it waits", async || pool.status().await.unwrap().queue.waiting == 1).await;
+    wait_until("it waits", async || pool.status().await.unwrap().queue.waiting == 1).await;
     assert_eq!(pool.health().await.unwrap().ready_workers, 0);
-    pool.starts(Starts::Ready);
+    pool.set_start_behavior(StartBehavior::Ready);
     waiting.await.unwrap();
-    pool.whole("ok").await;
+    pool.wait_healthy("ok").await;
     pool.end().await;
 }
 
@@ -216,18 +218,18 @@ async fn r49_starts_wait_and_fail_as_the_test_says() {
 async fn r49_a_pool_ends_though_a_command_hangs() {
     let script = Script::new().command("hang", async |_| std::future::pending().await);
     let stop = herder::Stop::new().grace(Duration::from_millis(1)).term(Duration::from_millis(1));
-    let pool = scripted("hangs", script, |fresh| fresh.basic().stop(stop).app("app:app").build()).await;
+    let pool = scripted("hangs", script, |context| context.basic().stop(stop).app("app:app").build()).await;
     let call = pool.call::<Value>("hang", &json!({})).timeout(Duration::from_secs(3600)).reply();
-    until("it hangs", async || pool.status().await.unwrap().queue.in_flight == 1).await;
+    wait_until("it hangs", async || pool.status().await.unwrap().queue.in_flight == 1).await;
     let (error, report) = tokio::join!(call, pool.end());
     assert!(matches!(error.unwrap_err(), Error::PoolClosed { may_have_run: true, .. }));
-    assert_eq!(report.cut_off, 1);
+    assert_eq!(report.aborted_calls, 1);
 }
 
 /// R41, R49: what no worker does by itself is played, frame by frame and byte by byte, on a thread that is not the pool's.
 #[tokio::test]
 async fn r49_a_worker_is_played_frame_by_frame() {
-    let started = played("by_hand", |fresh| fresh.enhanced().command(["played"]).pool_size(1).build()).await;
+    let started = frame_pool("by_hand", |context| context.enhanced().command(["played"]).pool_size(1).build()).await;
     let (pool, mut launches) = (started.pool, started.launches);
     let mut worker = launches.next().await.ready().await;
     let reply = pool.call::<Value>("echo", &json!({ "n": 1 })).session("ann").reply();
@@ -235,14 +237,14 @@ async fn r49_a_worker_is_played_frame_by_frame() {
     assert_eq!(call.session.as_ref().unwrap().0.as_str(), "ann");
     let answer = herder::testing::encoded(&herder::testing::result(call.wire, "7"));
     let (half, rest) = answer.split_at(10);
-    worker.calls.bytes(half).await;
-    worker.calls.bytes(rest).await;
+    worker.calls.send_bytes(half).await;
+    worker.calls.send_bytes(rest).await;
     assert_eq!(reply.await.unwrap().decode::<u8>().unwrap(), 7);
     assert!(pool.end_session("ann").await.unwrap());
     assert!(matches!(worker.calls.next().await, Some(HostMessage::SessionEnd(_))));
     let reply = pool.call::<Value>("echo", &json!({})).reply();
     worker.call().await;
-    worker.calls.bytes(half).await;
+    worker.calls.send_bytes(half).await;
     worker.exit(herder::testing::ExitStatus::Code(0));
     let error = reply.await.unwrap_err();
     assert!(error.to_string().contains("truncated_header"), "{error}");
@@ -253,10 +255,10 @@ async fn r49_a_worker_is_played_frame_by_frame() {
 /// R49: a pool starts another process when its last one ended, perhaps just before the test ends the pool. Nobody plays that one.
 #[tokio::test]
 async fn r49_a_process_nobody_plays_ends_with_its_pool() {
-    let started = played("unplayed", |fresh| fresh.basic().command(["played"]).pool_size(2).build()).await;
+    let started = frame_pool("unplayed", |context| context.basic().command(["played"]).pool_size(2).build()).await;
     let (pool, mut launches) = (started.pool, started.launches);
     let worker = launches.next().await.ready().await;
-    until("both were started", async || pool.base().await.iter().all(|worker| worker.pid.is_some())).await;
+    wait_until("both were started", async || pool.base_workers().await.iter().all(|worker| worker.pid.is_some())).await;
     worker.exit(herder::testing::ExitStatus::Code(0));
     pool.end().await;
 }

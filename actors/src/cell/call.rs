@@ -2,7 +2,7 @@
 
 use crate::{Error, Reply, Result, gate::Permit};
 use bytes::Bytes;
-use herder_core::{CallId, Now, SessionCall, WireId, WorkerRef};
+use herder_core::{CallId, SessionCall, Timestamp, WireId, WorkerRef};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -17,7 +17,7 @@ pub(crate) struct Incoming {
     pub(crate) session: Option<SessionCall>,
     /// Its arguments: a JSON object.
     pub(crate) body: Bytes,
-    pub(crate) deadline: Now,
+    pub(crate) deadline: Timestamp,
     /// `None`: as the handler says.
     pub(crate) idempotent: Option<bool>,
     pub(crate) reply: oneshot::Sender<Answer>,
@@ -31,7 +31,7 @@ pub(crate) struct Call {
     pub(crate) command: Arc<str>,
     pub(crate) session: Option<herder_core::SessionId>,
     pub(crate) body: Bytes,
-    pub(crate) deadline: Now,
+    pub(crate) deadline: Timestamp,
     /// Its last attempt.
     pub(crate) sent: Option<(WorkerRef, WireId)>,
     pub(crate) reply: oneshot::Sender<Answer>,

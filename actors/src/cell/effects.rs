@@ -4,7 +4,8 @@ use super::state::{Arrival, Post, State};
 use crate::{Error, Reply, Result, call_log::Success};
 use bytes::Bytes;
 use herder_core::{
-    CallId, Delivery, Doom, Effect, Epoch, Failure, Input, Loss, Note, SessionEnd, StopHow, WireId, WorkerRef,
+    CallFailure, CallId, Delivery, Effect, Epoch, Input, KillReason, LogEvent, SessionEndReason, StopMethod, WireId,
+    WorkerLoss, WorkerRef,
 };
 use herder_wire::{CallHead, CallResult, EndReason, HEADER_LEN, HostMessage};
 
@@ -46,21 +47,21 @@ impl State {
             Effect::Examine { at, nonce } => self.post(Post::Examine(at, nonce)),
             Effect::EndSession { at, session, epoch, reason } => {
                 let reason = match reason {
-                    SessionEnd::Ended => EndReason::Ended,
-                    SessionEnd::Expired => EndReason::Expired,
-                    SessionEnd::Moved => EndReason::Moved,
+                    SessionEndReason::Ended => EndReason::Ended,
+                    SessionEndReason::Expired => EndReason::Expired,
+                    SessionEndReason::Moved => EndReason::Moved,
                 };
                 if let Some(link) = self.link(at) {
                     link.end_session(herder_wire::SessionEnd { session, epoch, reason });
                 }
             }
-            Effect::Stop { at, how, doom } => self.stop(at, how, doom),
+            Effect::Stop { at, method: how, kill_reason } => self.stop(at, how, kill_reason),
             Effect::Start(at) => self.post(Post::Start(at)),
-            Effect::Note(note) => {
-                if let Note::StartFailed(at, end) = note {
+            Effect::Log(note) => {
+                if let LogEvent::StartFailed(at, end) = note {
                     self.note_start_error(at, end);
                 }
-                self.post(Post::Note(note));
+                self.post(Post::Log(note));
             }
             Effect::Stopped => self.post(Post::Stopped),
         }
@@ -73,12 +74,12 @@ impl State {
     }
 
     /// A process that is still being spawned has no link: it is killed when it has started, since nobody waits for it to.
-    fn stop(&mut self, at: WorkerRef, how: StopHow, doom: Doom) {
+    fn stop(&mut self, at: WorkerRef, how: StopMethod, kill_reason: KillReason) {
         let patience = self.config.stop();
         let Some(link) = self.link(at) else { return };
         match how {
-            StopHow::Kill => link.kill(doom),
-            StopHow::Ladder => link.stop(doom, patience.grace, patience.term),
+            StopMethod::Kill => link.kill(kill_reason),
+            StopMethod::Graceful => link.stop(kill_reason, patience.grace, patience.term),
         }
     }
 
@@ -90,7 +91,7 @@ impl State {
             let error = self.failed(id, &call.command, call.session.as_ref(), error);
             call.answer(Err(error));
         }
-        self.handle(Input::Unsent { at, wire }); // the loop that called this carries out what follows
+        self.handle(Input::SendFailed { at, wire }); // the loop that called this carries out what follows
     }
 
     fn put(&mut self, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) -> Result<()> {
@@ -111,7 +112,7 @@ impl State {
         Ok(())
     }
 
-    fn deliver(&mut self, id: CallId, delivery: Delivery, earlier: &[Loss]) {
+    fn deliver(&mut self, id: CallId, delivery: Delivery, earlier: &[WorkerLoss]) {
         let Some(call) = self.calls.remove(&id) else { return };
         match self.arrival.take() {
             Some(Arrival::Result(result)) => {
@@ -129,10 +130,10 @@ impl State {
         }
     }
 
-    fn settle(&mut self, id: CallId, failure: Failure, earlier: &[Loss]) {
+    fn settle(&mut self, id: CallId, failure: CallFailure, earlier: &[WorkerLoss]) {
         let Some(call) = self.calls.remove(&id) else { return };
         self.remember_abandoned(&call);
-        let abandoned = matches!(failure, Failure::Abandoned);
+        let abandoned = matches!(failure, CallFailure::Abandoned);
         let error = self.error(self.clock.now(), failure).after(self.attempts(earlier));
         if abandoned {
             // Its caller left, and nobody gets this.

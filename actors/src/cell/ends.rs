@@ -2,14 +2,14 @@
 
 use super::{Post, State};
 use crate::{Error, error::Obituary, recorder::Recorder};
-use herder_core::{End, Input, WorkerRef};
+use herder_core::{Input, ProcessExit, WorkerRef};
 
 /// How many ended processes are remembered, for the errors of calls that hear of them later.
 const OBITUARIES: usize = 64;
 
 impl State {
     /// The process is gone, its socket was read to the end.
-    pub(crate) fn exited(&mut self, at: WorkerRef, end: End, obituary: Obituary, recorder: Option<&Recorder>) {
+    pub(crate) fn exited(&mut self, at: WorkerRef, end: ProcessExit, obituary: Obituary, recorder: Option<&Recorder>) {
         let suspects = self.suspects(at);
         if self.obituaries.len() == OBITUARIES {
             self.obituaries.pop_front();
@@ -23,7 +23,7 @@ impl State {
     }
 
     /// Once the core has its last transition and knows why it ended, and before anybody hears of that.
-    fn keep_recording(&mut self, at: WorkerRef, end: End, recorder: Option<&Recorder>) {
+    fn keep_recording(&mut self, at: WorkerRef, end: ProcessExit, recorder: Option<&Recorder>) {
         let Some((_, obituary)) = self.obituaries.back() else { return };
         let recording = self.last_recording(at, end, recorder, obituary);
         if let Some((_, obituary)) = self.obituaries.back_mut() {
@@ -41,7 +41,7 @@ impl State {
     }
 
     /// A start failed.
-    pub(super) fn note_start_error(&mut self, at: WorkerRef, end: End) {
+    pub(super) fn note_start_error(&mut self, at: WorkerRef, end: ProcessExit) {
         self.last_start_error = Some((at, end, self.obituary(at).cloned().unwrap_or_default()));
     }
 

@@ -6,7 +6,7 @@ use crate::{
     clock::Clock,
     recorder::{Descriptor, Recorder},
 };
-use herder_core::{Doom, Suspect, WireId, WorkerRef};
+use herder_core::{KillReason, Suspect, WireId, WorkerRef};
 use herder_process::Signal;
 use herder_wire::{CommandEntry, HostMessage, SessionEnd};
 use std::{collections::HashMap, rc::Rc, time::Duration};
@@ -105,27 +105,28 @@ impl Link {
     /// process crate's.
     ///
     /// A worker that answers no pings has probably not read the shutdown message and may ignore SIGTERM: SIGKILL follows at once.
-    pub(crate) fn stop(&mut self, doom: Doom, grace: Duration, term: Duration) {
+    pub(crate) fn stop(&mut self, kill_reason: KillReason, grace: Duration, term: Duration) {
         self.stopping = true;
         self.tell(&HostMessage::Shutdown);
         self.tell_in_order(&HostMessage::Shutdown); // behind the last call: what stands before it is all there is
-        let term = if matches!(doom, Doom::Unresponsive | Doom::Stopped) { Duration::ZERO } else { term };
-        match self.stack_wanted(doom) {
+        let term =
+            if matches!(kill_reason, KillReason::Unresponsive | KillReason::Stopped) { Duration::ZERO } else { term };
+        match self.stack_wanted(kill_reason) {
             Some(ask) => self.child.stop_with_stack(ask, grace, term),
             None => self.child.stop(grace, term),
         }
     }
 
     /// SIGKILL; for a process that hangs, its stack before that.
-    pub(crate) fn kill(&self, doom: Doom) {
-        match self.stack_wanted(doom) {
+    pub(crate) fn kill(&self, kill_reason: KillReason) {
+        match self.stack_wanted(kill_reason) {
             Some(ask) => self.child.kill_with_stack(ask),
             None => self.child.kill(),
         }
     }
 
-    fn stack_wanted(&self, doom: Doom) -> Option<Signal> {
-        self.stack_signal.filter(|_| doom.is_hang())
+    fn stack_wanted(&self, kill_reason: KillReason) -> Option<Signal> {
+        self.stack_signal.filter(|_| kill_reason.is_hang())
     }
 }
 

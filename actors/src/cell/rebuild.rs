@@ -3,7 +3,7 @@
 
 use super::state::{Post, State};
 use crate::Error;
-use herder_core::{Core, Effects, End, ExitStatus, Input, Now, Salvage};
+use herder_core::{Core, Effects, ExitStatus, Input, ProcessExit, RecoverySnapshot, Timestamp};
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,15 +23,16 @@ impl State {
         if self.broken.is_some() {
             return error; // it is down already, and was reported
         }
-        let salvage = catch_unwind(AssertUnwindSafe(|| self.core.salvage())).unwrap_or_else(|_| Salvage::default());
-        self.reset(now, salvage);
+        let snapshot = catch_unwind(AssertUnwindSafe(|| self.core.recovery_snapshot()))
+            .unwrap_or_else(|_| RecoverySnapshot::default());
+        self.reset(now, snapshot);
         // What is known of the past stays; what the torn state wanted started or stopped is void.
         self.posted.retain(is_of_the_past);
         self.post(Post::Rebuilt(reason.as_str().into()));
         if self.is_one_too_many(now) {
             self.stay_down(now, &format!("{reason} (the limit of {LIMIT} rebuilds per minute was reached)"));
         } else if catch_unwind(AssertUnwindSafe(|| self.go_on(now))).is_err() {
-            self.reset(now, Salvage::default());
+            self.reset(now, RecoverySnapshot::default());
             self.stay_down(now, &format!("{reason}; the first step after the rebuild panicked too"));
         }
         error
@@ -50,20 +51,20 @@ impl State {
         }
     }
 
-    fn reset(&mut self, now: Now, salvage: Salvage) {
-        self.core = Core::resume(self.config.settings(), now.0, now, salvage);
+    fn reset(&mut self, now: Timestamp, snapshot: RecoverySnapshot) {
+        self.core = Core::resume(self.config.settings(), now.0, now, snapshot);
         self.effects = Effects::new();
         self.arrival = None;
     }
 
-    fn is_one_too_many(&mut self, now: Now) -> bool {
+    fn is_one_too_many(&mut self, now: Timestamp) -> bool {
         self.rebuilds.retain(|at| now.since(*at) < WINDOW);
         self.rebuilds.push_back(now);
         self.rebuilds.len() > LIMIT
     }
 
     /// A pool that was told to end does not come back.
-    fn go_on(&mut self, now: Now) {
+    fn go_on(&mut self, now: Timestamp) {
         if self.stopping_since().is_some() {
             return self.stop_at_once(now);
         }
@@ -72,17 +73,17 @@ impl State {
     }
 
     /// Nothing is started or admitted any more. The supervisor lives on to say why.
-    fn stay_down(&mut self, now: Now, reason: &str) {
+    fn stay_down(&mut self, now: Timestamp, reason: &str) {
         self.broken = Some(reason.into());
         let _ = catch_unwind(AssertUnwindSafe(|| self.stop_at_once(now))); // there is nothing left to save
         self.posted.retain(|post| !matches!(post, Post::Start(_)));
     }
 
     /// The new core has scheduled its first starts: none of them is launched only to be killed.
-    fn stop_at_once(&mut self, now: Now) {
+    fn stop_at_once(&mut self, now: Timestamp) {
         self.handle(Input::Shutdown { until: now });
         self.carry_out();
-        let end = End { status: ExitStatus::Unknown, doom: None };
+        let end = ProcessExit { status: ExitStatus::Unknown, kill_reason: None };
         for post in self.posted.extract_if(.., |post| matches!(post, Post::Start(_))).collect::<Vec<_>>() {
             if let Post::Start(at) = post {
                 self.handle(Input::Exited { at, end, suspects: Vec::new() });
@@ -94,7 +95,7 @@ impl State {
 
 /// What was posted because of something that has happened.
 fn is_of_the_past(post: &Post) -> bool {
-    matches!(post, Post::Note(_) | Post::Gone(_) | Post::AffinityGone | Post::Answered(_) | Post::LeftOut)
+    matches!(post, Post::Log(_) | Post::Gone(_) | Post::AffinityGone | Post::Answered(_) | Post::LeftOut)
 }
 
 /// What a panic said.

@@ -2,7 +2,7 @@
 
 use super::{CommandTable, Link, call::Call};
 use crate::{
-    Error, LeftWorker, PoolConfig, PoolState, ShutdownReport,
+    Error, PoolConfig, PoolState, RemainingWorker, ShutdownReport,
     call_log::{Admission, AnsweredCall, CallLog, Success},
     child::ChildHandle,
     clock::Clock,
@@ -11,8 +11,10 @@ use crate::{
     recorder::{Descriptor, Recorder},
 };
 use foldhash::fast::FixedState;
-use herder_core::{BindError, CallId, Core, Effects, End, Input, Note, Now, SessionId, WorkerId, WorkerRef};
-use herder_wire::{CallResult, Header, SessionState, WorkerError};
+use herder_core::{
+    BindError, CallId, Core, Effects, Input, LogEvent, ProcessExit, SessionId, Timestamp, WorkerId, WorkerRef,
+};
+use herder_wire::{CallResult, Header, SessionStateSupport, WorkerError};
 use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
@@ -31,7 +33,7 @@ pub(crate) struct State {
     /// The frame of the step that is being carried out.
     pub(super) arrival: Option<Arrival>,
     /// The time of the step that is being carried out.
-    pub(super) now: Now,
+    pub(super) now: Timestamp,
     pub(super) effects: Effects,
     /// What the supervisor has to do.
     pub(super) posted: Vec<Post>,
@@ -39,15 +41,15 @@ pub(crate) struct State {
     launching: Vec<WorkerRef>,
     pub(super) wake: Rc<Notify>,
     /// When the timer is set to, and what moves it.
-    pub(super) armed: Now,
+    pub(super) armed: Timestamp,
     pub(super) rearm: Rc<Notify>,
     /// The commands of the worker that became ready last.
     pub(super) commands: Option<Rc<CommandTable>>,
     pub(super) obituaries: VecDeque<(WorkerRef, Obituary)>,
     /// Until every base worker is ready.
-    pub(super) last_start_error: Option<(WorkerRef, End, Obituary)>,
-    pub(super) rebuilds: VecDeque<Now>,
-    stopping_since: Option<Now>,
+    pub(super) last_start_error: Option<(WorkerRef, ProcessExit, Obituary)>,
+    pub(super) rebuilds: VecDeque<Timestamp>,
+    stopping_since: Option<Timestamp>,
     /// Calls that were admitted and answered `PoolFailed` before that.
     closed_before: u64,
     /// Set when the state was rebuilt too often: nothing is admitted any more.
@@ -70,7 +72,7 @@ pub(crate) enum Post {
     /// Find out what this process did since, instead of answering that ping.
     Examine(WorkerRef, u64),
     /// Tell the log.
-    Note(Note),
+    Log(LogEvent),
     /// The launcher is done with this process: it runs, or why not.
     Launched(WorkerRef, Result<Unclaimed, LaunchError>),
     /// The end of this process was noticed.
@@ -109,7 +111,7 @@ impl State {
             posted: Vec::new(),
             launching: Vec::new(),
             wake: Rc::default(),
-            armed: Now::NEVER,
+            armed: Timestamp::NEVER,
             rearm: Rc::default(),
             commands: None,
             obituaries: VecDeque::new(),
@@ -184,8 +186,8 @@ impl State {
     }
 
     /// When to look at the pool again; the timer is taken to be set to that from now on.
-    pub(crate) fn arm(&mut self) -> Option<Now> {
-        self.armed = self.core.next_wakeup().unwrap_or(Now::NEVER);
+    pub(crate) fn arm(&mut self) -> Option<Timestamp> {
+        self.armed = self.core.next_wakeup().unwrap_or(Timestamp::NEVER);
         self.core.next_wakeup()
     }
 
@@ -194,7 +196,7 @@ impl State {
     }
 
     /// A step begins: all that follows from it happens at this moment.
-    pub(super) fn tick(&mut self) -> Now {
+    pub(super) fn tick(&mut self) -> Timestamp {
         self.now = self.clock.now();
         self.now
     }
@@ -209,7 +211,7 @@ impl State {
         let now = self.clock.now();
         if self.stopping_since.is_none() {
             self.stopping_since = Some(now);
-            self.closed_before = self.core.status(now).counters.closed;
+            self.closed_before = self.core.status(now).counters.failed_by_pool;
         }
         if self.core.pool_state() == PoolState::Stopped {
             return self.post(Post::Stopped);
@@ -235,7 +237,7 @@ impl State {
         if self.broken.is_some() { PoolState::Failed } else { self.core.pool_state() }
     }
 
-    pub(crate) fn stopping_since(&self) -> Option<Now> {
+    pub(crate) fn stopping_since(&self) -> Option<Timestamp> {
         self.stopping_since
     }
 
@@ -245,19 +247,19 @@ impl State {
         let counters = self.core.status(now).counters;
         ShutdownReport {
             pool: self.config.name().clone(),
-            took: self.stopping_since.map_or(Duration::ZERO, |since| now.since(since)),
+            duration: self.stopping_since.map_or(Duration::ZERO, |since| now.since(since)),
             counters,
-            cut_off: counters.closed.saturating_sub(self.closed_before),
-            left: self.left(),
+            aborted_calls: counters.failed_by_pool.saturating_sub(self.closed_before),
+            still_running: self.left(),
         }
     }
 
     /// Processes that have not exited and starts that have not completed.
-    fn left(&self) -> Vec<LeftWorker> {
+    fn left(&self) -> Vec<RemainingWorker> {
         let pid = |at| self.links().find(|link| link.at == at).map(|link| link.child.pid());
         let unresolved = self.launching.iter().copied().filter(|at| self.core.processes().all(|other| other != *at));
         let left = self.core.processes().chain(unresolved);
-        left.map(|at| LeftWorker { id: at.worker, generation: at.generation, pid: pid(at) }).collect()
+        left.map(|at| RemainingWorker { id: at.worker, generation: at.generation, pid: pid(at) }).collect()
     }
 
     /// A launcher began to start this process.
@@ -281,7 +283,7 @@ impl State {
         }
         self.core.handle(now, Input::Final { at, wire: header.wire, ok }, &mut self.effects);
         if let Some(payload) = cleared {
-            self.core.acquit(payload);
+            self.core.clear_payload(payload);
         }
     }
 
@@ -302,7 +304,7 @@ impl State {
     }
 
     /// Asks the core something that may have effects.
-    pub(crate) fn ask<T>(&mut self, question: impl FnOnce(&mut Core, Now, &mut Effects) -> T) -> T {
+    pub(crate) fn ask<T>(&mut self, question: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> T) -> T {
         let now = self.tick();
         question(&mut self.core, now, &mut self.effects)
     }
@@ -327,16 +329,16 @@ impl State {
     }
 
     /// Whether handlers may keep a session's state, or why not.
-    pub(crate) fn session_state(&self) -> SessionState {
+    pub(crate) fn session_state(&self) -> SessionStateSupport {
         let name = self.config.name();
         if self.core.features().session_affinity {
-            return SessionState::Kept;
+            return SessionStateSupport::Kept;
         }
         let key = match self.config.worker_type() {
             herder_core::WorkerType::Basic => "worker_type = \"enhanced\"",
             herder_core::WorkerType::Enhanced => "features.session_affinity = true",
         };
-        SessionState::Refused(format!(
+        SessionStateSupport::Refused(format!(
             "pool `{name}` has no session affinity, so handlers cannot keep session state: set `{key}` in [pools.{name}]"
         ))
     }

@@ -18,12 +18,12 @@ fn fingerprint(command: &str, body: &[u8]) -> Fingerprint {
 impl State {
     /// The payload of a call that is submitted, if anything is watched.
     pub(super) fn watched_payload(&self, command: &str, body: &[u8]) -> Option<Fingerprint> {
-        self.core.watches_payloads().then(|| fingerprint(command, body))
+        self.core.needs_fingerprints().then(|| fingerprint(command, body))
     }
 
     /// What a process had when it ended.
     pub(super) fn suspects(&self, at: WorkerRef) -> Vec<Suspect> {
-        if !self.core.wants_suspects() {
+        if !self.core.needs_suspects() {
             return Vec::new();
         }
         let abandoned = self.abandoned(at);
@@ -38,7 +38,7 @@ impl State {
     /// it never began, or was broken off. Nor does a frame of no attempt.
     pub(super) fn cleared_payload(&self, at: WorkerRef, wire: WireId, arrival: &Arrival) -> Option<Fingerprint> {
         let cancelled = matches!(arrival, Arrival::Error(error) if error.kind == WorkerErrorKind::Cancelled);
-        if cancelled || !self.core.watches_payloads() {
+        if cancelled || !self.core.needs_fingerprints() {
             return None;
         }
         match self.core.unfinished(at).find(|(unfinished, _)| *unfinished == wire)? {
@@ -55,7 +55,7 @@ impl State {
 
     /// A call is settled: if an attempt of it goes on, its payload is remembered with the process.
     pub(super) fn remember_abandoned(&mut self, call: &Call) {
-        let Some((at, wire)) = call.sent.filter(|_| self.core.wants_suspects()) else { return };
+        let Some((at, wire)) = call.sent.filter(|_| self.core.needs_suspects()) else { return };
         if self.core.unfinished(at).any(|attempt| attempt == (wire, None))
             && let Some(link) = self.link(at)
         {

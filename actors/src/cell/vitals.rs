@@ -2,29 +2,29 @@
 //! supervisor, never for a step.
 
 use super::State;
-use herder_core::{Now, Vitals, WorkerRef};
+use herder_core::{ProcessActivity, Timestamp, WorkerRef};
 use std::time::Duration;
 
 /// The processor time of a process, at a moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    at: Now,
+    at: Timestamp,
     cpu: Duration,
 }
 
 impl State {
     /// Remembers what the process did so far, and says what it did since the last time.
-    pub(crate) fn vitals(&mut self, at: WorkerRef) -> Vitals {
+    pub(crate) fn vitals(&mut self, at: WorkerRef) -> ProcessActivity {
         let moment = self.clock.now();
-        let Some(link) = self.link(at) else { return Vitals::Unknown };
-        let Some(activity) = link.child.activity().filter(|_| link.is_itself) else { return Vitals::Unknown };
+        let Some(link) = self.link(at) else { return ProcessActivity::Unknown };
+        let Some(activity) = link.child.sample().filter(|_| link.is_itself) else { return ProcessActivity::Unknown };
         let now = Sample { at: moment, cpu: activity.cpu };
         match link.sample.replace(now) {
-            _ if activity.stopped => Vitals::Stopped,
+            _ if activity.stopped => ProcessActivity::Stopped,
             // Also one that gets next to no processor, on a machine that has too much to do.
-            _ if activity.runnable => Vitals::Computing,
-            Some(before) => Vitals::of(now.cpu.saturating_sub(before.cpu), now.at.since(before.at)),
-            None => Vitals::Unknown,
+            _ if activity.runnable => ProcessActivity::Computing,
+            Some(before) => ProcessActivity::classify(now.cpu.saturating_sub(before.cpu), now.at.since(before.at)),
+            None => ProcessActivity::Unknown,
         }
     }
 }

@@ -9,8 +9,8 @@ use super::{
 };
 use herder_core::{
     AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
-    InvalidPoolName, KindSettings, OnExpired, PoisonSettings, PoolName, QueueSettings, RestartSettings, RetrySettings,
-    SessionSettings, Settings,
+    InvalidPoolName, OnExpired, PoisonSettings, PoolName, QueueSettings, RestartSettings, RetrySettings,
+    SessionSettings, Settings, WorkerTypeSettings,
 };
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -31,7 +31,7 @@ impl PoolBuilder<Basic> {
     /// # Errors
     /// The first key whose value can't be.
     pub fn build(self) -> Result<PoolConfig, InvalidConfig> {
-        build(&self.name, self.common, &self.of.sessions, KindSettings::Basic)
+        build(&self.name, self.common, &self.of.sessions, WorkerTypeSettings::Basic)
     }
 }
 
@@ -51,7 +51,7 @@ fn build<R>(
     name: &str,
     given: Common,
     sessions: &Sessions<R>,
-    kind: KindSettings,
+    kind: WorkerTypeSettings,
 ) -> Result<PoolConfig, InvalidConfig> {
     let name = pool_name(name)?;
     check_env(&given.env)?;
@@ -66,7 +66,7 @@ fn build<R>(
         queue: queue(given.queue)?,
         start_timeout: START_TIMEOUT.take(given.start_timeout)?,
         start_batch: START_BATCH,
-        overflow_linger: OVERFLOW_LINGER.take(given.overflow_linger)?,
+        overflow_idle_timeout: OVERFLOW_IDLE_TIMEOUT.take(given.overflow_idle_timeout)?,
         cancel: cancel(given.cancel, timeout)?,
         stop_timeout: stop.grace.saturating_add(stop.term).saturating_add(KILL_TIMEOUT),
         health: health(given.health)?,
@@ -75,7 +75,7 @@ fn build<R>(
         breaker: breaker(given.breaker)?,
         poison: poison(given.poison)?,
         sessions: tracking(sessions)?,
-        kind,
+        worker_type: kind,
     };
     let max_frame = MAX_FRAME.take_u32(given.max_frame)?;
     let Started { launch, cwd, stale_venvs } = given.program.build()?;
@@ -223,7 +223,7 @@ fn restart(given: Restart, pool_size: u32) -> Result<RestartSettings, InvalidCon
     in_order((RESTART_BACKOFF, backoff), (RESTART_MAX_BACKOFF, max_backoff))?;
     Ok(RestartSettings {
         max: RESTART_MAX.take_u32(given.max, || usize::max(5, 2 * pool_size as usize))?,
-        within: RESTART_WITHIN.take(given.within)?,
+        window: RESTART_WINDOW.take(given.window)?,
         min_uptime: RESTART_MIN_UPTIME.take(given.min_uptime)?,
         backoff,
         max_backoff,
@@ -246,18 +246,19 @@ fn retry(given: Retry) -> Result<RetrySettings, InvalidConfig> {
 
 fn breaker(given: Breaker) -> Result<Option<BreakerSettings>, InvalidConfig> {
     let settings = BreakerSettings {
-        failures: BREAKER_FAILURES.take_u32(given.failures)?,
-        successes: BREAKER_SUCCESSES.take_u32(given.successes)?,
-        open: BREAKER_OPEN.take(given.open)?,
-        probes: BREAKER_PROBES.take_u32(given.probes)?,
+        failure_threshold: BREAKER_FAILURE_THRESHOLD.take_u32(given.failure_threshold)?,
+        success_threshold: BREAKER_SUCCESS_THRESHOLD.take_u32(given.success_threshold)?,
+        open_duration: BREAKER_OPEN_DURATION.take(given.open_duration)?,
+        half_open_max_calls: BREAKER_HALF_OPEN_MAX_CALLS.take_u32(given.half_open_max_calls)?,
         counts: given.counts.unwrap_or_else(|| CountedFailures::of(BREAKER_COUNTS.default)),
     };
     Ok(BREAKER_ENABLED.take(given.enabled).then_some(settings))
 }
 
 fn poison(given: Poison) -> Result<Option<PoisonSettings>, InvalidConfig> {
-    let (deaths, quarantine) = (POISON_DEATHS.take_u32(given.deaths)?, POISON_QUARANTINE.take(given.quarantine)?);
-    Ok(POISON_ENABLED.take(given.enabled).then_some(PoisonSettings { deaths, quarantine }))
+    let (deaths, quarantine) =
+        (POISON_MAX_WORKER_DEATHS.take_u32(given.max_worker_deaths)?, POISON_QUARANTINE.take(given.quarantine)?);
+    Ok(POISON_ENABLED.take(given.enabled).then_some(PoisonSettings { max_worker_deaths: deaths, quarantine }))
 }
 
 fn tracking<R>(given: &Sessions<R>) -> Result<SessionSettings, InvalidConfig> {
@@ -284,8 +285,8 @@ fn affinity(given: Routed) -> Result<AffinitySettings, InvalidConfig> {
     Ok(AffinitySettings { expiry, mode, on_expired })
 }
 
-fn enhanced(affinity: AffinitySettings, flags: Features) -> KindSettings {
-    KindSettings::Enhanced {
+fn enhanced(affinity: AffinitySettings, flags: Features) -> WorkerTypeSettings {
+    WorkerTypeSettings::Enhanced {
         session_affinity: FEATURES_SESSION_AFFINITY.take(flags.session_affinity).then_some(affinity),
         worker_metrics: FEATURES_WORKER_METRICS.take(flags.worker_metrics),
         state_machine: FEATURES_STATE_MACHINE.take(flags.state_machine),

@@ -42,7 +42,7 @@ pub(super) struct Common {
     pub(super) numeric_threads: NumericThreads,
     pub(super) pool_size: Option<usize>,
     pub(super) overflow: Option<usize>,
-    pub(super) overflow_linger: Option<Duration>,
+    pub(super) overflow_idle_timeout: Option<Duration>,
     pub(super) timeout: Option<Duration>,
     pub(super) queue: Queue,
     pub(super) concurrency: Option<usize>,
@@ -129,8 +129,8 @@ impl<T> PoolBuilder<T> {
     }
 
     /// How long an idle overflow worker stays, 30 s unless set.
-    pub fn overflow_linger(mut self, linger: Duration) -> Self {
-        self.common.overflow_linger = Some(linger);
+    pub fn overflow_idle_timeout(mut self, linger: Duration) -> Self {
+        self.common.overflow_idle_timeout = Some(linger);
         self
     }
 

@@ -67,13 +67,13 @@ group! {
         /// Whether there is one. None unless set.
         enabled: bool,
         /// Failures in a row that open it: 1 to 1,000,000; 5 unless set.
-        failures: usize,
+        failure_threshold: usize,
         /// Trials that must succeed to close it: 1 to 1,000,000; 3 unless set.
-        successes: usize,
+        success_threshold: usize,
         /// How long it is open before it lets a trial through, 60 s unless set.
-        open: Duration,
+        open_duration: Duration,
         /// Trials under way at once: 1 to 1,000,000; 3 unless set.
-        probes: usize,
+        half_open_max_calls: usize,
         /// What counts as a failure: timeouts and lost workers unless set, but for those ended by a signal from elsewhere.
         counts: CountedFailures,
     }
@@ -85,7 +85,7 @@ group! {
         /// Whether there is one. There is unless set.
         enabled: bool,
         /// Workers in a row: 1 to 1000; 3 unless set.
-        deaths: usize,
+        max_worker_deaths: usize,
         /// For how long, 10 minutes unless set.
         quarantine: Duration,
     }
@@ -176,7 +176,7 @@ group! {
         /// middle of a call does not count.
         max: usize,
         /// The window, 60 s unless set.
-        within: Duration,
+        window: Duration,
         /// A death before this age is early: the slot waits before its next start. 10 s unless set.
         min_uptime: Duration,
         /// The first wait, 100 ms unless set; doubles. At most `max_backoff`.

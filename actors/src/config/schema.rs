@@ -20,7 +20,7 @@ pub struct Key {
     /// Where it may stand.
     pub scope: Scope,
     /// Its type, default and bounds.
-    pub kind: Kind,
+    pub kind: KeyType,
     /// What it does, in a few words.
     pub about: &'static str,
 }
@@ -38,7 +38,7 @@ pub enum Scope {
 
 /// A key's type, default and bounds.
 #[derive(Clone, Copy, Debug)]
-pub enum Kind {
+pub enum KeyType {
     /// A number.
     Count(Count),
     /// A number whose default follows from something else.
@@ -180,7 +180,7 @@ impl Key {
     }
 }
 
-impl Kind {
+impl KeyType {
     /// The type's name, as a reader of TOML would say it.
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -293,7 +293,7 @@ impl Share {
         if fits {
             Ok((share * 1000.0).round() as u32)
         } else {
-            Err(InvalidConfig::new(self.path, share, Kind::Share(*self).allowed()))
+            Err(InvalidConfig::new(self.path, share, KeyType::Share(*self).allowed()))
         }
     }
 }

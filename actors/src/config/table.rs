@@ -1,7 +1,7 @@
 //! The one table of a pool's keys: path, scope, type, default and bounds. The builder takes defaults and bounds from here,
 //! the TOML file is checked against it, and the snapshot of the schema prints it. A default stands nowhere else.
 
-use super::schema::{Choice, Count, CountOr, Derived, Flag, Key, Kind, Scope, Share, Span, Text, Words};
+use super::schema::{Choice, Count, CountOr, Derived, Flag, Key, KeyType, Scope, Share, Span, Text, Words};
 use std::time::Duration;
 
 const fn seconds(n: u64) -> Duration {
@@ -18,7 +18,7 @@ macro_rules! table {
 
         /// Every key of a pool, in the order they are best read.
         pub const TABLE: &[Key] =
-            &[$(Key { path: $path, scope: Scope::$scope, kind: Kind::$kind($name), about: $about }),*];
+            &[$(Key { path: $path, scope: Scope::$scope, kind: KeyType::$kind($name), about: $about }),*];
     };
 }
 
@@ -43,7 +43,7 @@ table! {
         "number of base workers";
     OVERFLOW: Count(Count) = Any "overflow" { default: 2, min: 0, max: 1024 },
         "maximum number of additional workers, started when all base workers are busy";
-    OVERFLOW_LINGER: Span(Span) = Any "overflow_linger" { default: seconds(30) },
+    OVERFLOW_IDLE_TIMEOUT: Span(Span) = Any "overflow_idle_timeout" { default: seconds(30) },
         "how long an overflow worker may be idle before it is stopped";
     TIMEOUT: Span(Span) = Any "timeout" { default: seconds(30) },
         "deadline of a call, including time in the queue and retries";
@@ -91,7 +91,7 @@ table! {
         "number of consecutive missed pings after which a worker is killed";
     RESTART_MAX: Derived(Derived) = Any "restart.max" { rule: "max(5, 2 x pool_size)", min: 1, max: 1_000_000 },
         "number of failed starts of base workers, and of early deaths without a call, allowed within the window; one more makes the pool fail";
-    RESTART_WITHIN: Span(Span) = Any "restart.within" { default: seconds(60) },
+    RESTART_WINDOW: Span(Span) = Any "restart.window" { default: seconds(60) },
         "length of the window for `restart.max`";
     RESTART_MIN_UPTIME: Span(Span) = Any "restart.min_uptime" { default: seconds(10) },
         "age below which a worker's death counts as early; an early death delays the next start";
@@ -117,19 +117,19 @@ table! {
         "maximum number of retries in the pool, as a fraction of the successful calls of the last 10 seconds; ten retries are always allowed";
     BREAKER_ENABLED: Flag(Flag) = Any "breaker.enabled" { default: false },
         "whether the pool has a circuit breaker";
-    BREAKER_FAILURES: Count(Count) = Any "breaker.failures" { default: 5, min: 1, max: 1_000_000 },
+    BREAKER_FAILURE_THRESHOLD: Count(Count) = Any "breaker.failure_threshold" { default: 5, min: 1, max: 1_000_000 },
         "number of consecutive failures that open the breaker";
-    BREAKER_SUCCESSES: Count(Count) = Any "breaker.successes" { default: 3, min: 1, max: 1_000_000 },
+    BREAKER_SUCCESS_THRESHOLD: Count(Count) = Any "breaker.success_threshold" { default: 3, min: 1, max: 1_000_000 },
         "number of successful trial calls that close the breaker";
-    BREAKER_OPEN: Span(Span) = Any "breaker.open" { default: seconds(60) },
+    BREAKER_OPEN_DURATION: Span(Span) = Any "breaker.open_duration" { default: seconds(60) },
         "how long the breaker stays open before it admits trial calls";
-    BREAKER_PROBES: Count(Count) = Any "breaker.probes" { default: 3, min: 1, max: 1_000_000 },
+    BREAKER_HALF_OPEN_MAX_CALLS: Count(Count) = Any "breaker.half_open_max_calls" { default: 3, min: 1, max: 1_000_000 },
         "maximum number of concurrent trial calls";
     BREAKER_COUNTS: Words(Words) = Any "breaker.counts" { default: &["timeout", "connection"], words: &["timeout", "connection", "signal", "python"] },
         "what counts as a failure: `timeout` (deadline or queue timeout), `connection` (worker exited, hung or broke the protocol), `signal` (worker ended by a signal that the pool did not send), `python` (any error that a worker returned)";
     POISON_ENABLED: Flag(Flag) = Any "poison.enabled" { default: true },
         "whether to quarantine a command whose arguments kill one worker after another";
-    POISON_DEATHS: Count(Count) = Any "poison.deaths" { default: 3, min: 1, max: 1000 },
+    POISON_MAX_WORKER_DEATHS: Count(Count) = Any "poison.max_worker_deaths" { default: 3, min: 1, max: 1000 },
         "number of consecutive worker deaths during the same command with the same arguments that start a quarantine";
     POISON_QUARANTINE: Span(Span) = Any "poison.quarantine" { default: seconds(600) },
         "length of the quarantine, from the last of these deaths";

@@ -1,8 +1,8 @@
 //! The builder: defaults, bounds, rules between keys, and the snapshot of the schema.
 
-use super::schema::{Key, Kind, LONGEST, Scope, TABLE};
+use super::schema::{Key, KeyType, LONGEST, Scope, TABLE};
 use super::*;
-use herder_core::{KindSettings, OnExpired, Settings};
+use herder_core::{OnExpired, Settings, WorkerTypeSettings};
 use insta::assert_snapshot;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn r11_defaults_are_those_of_the_core() {
     let cores = std::thread::available_parallelism().unwrap().get() as u32;
     let config = basic().build().unwrap();
     assert_eq!(config.pool_size(), (2 * cores).min(1024));
-    assert_eq!(config.settings(), Settings::new(KindSettings::Basic, config.pool_size()));
+    assert_eq!(config.settings(), Settings::new(WorkerTypeSettings::Basic, config.pool_size()));
     assert_eq!((config.timeout(), config.start_timeout()), (secs(30), secs(60)));
     assert_eq!(config.stop(), StopSettings { grace: secs(5), term: secs(2) });
     assert_eq!(config.max_frame(), 64 << 20);
@@ -51,7 +51,7 @@ fn r11_defaults_are_those_of_the_core() {
     assert_eq!(config.cwd(), std::env::current_dir().unwrap());
 
     let config = enhanced().pool_size(3).build().unwrap();
-    assert_eq!(config.settings(), Settings::new(KindSettings::enhanced(), 3));
+    assert_eq!(config.settings(), Settings::new(WorkerTypeSettings::enhanced(), 3));
 }
 
 #[test]
@@ -64,10 +64,10 @@ fn per_session_and_restart_max_follow_their_rules() {
 /// R9: each flag goes by itself, and what goes with affinity is gone with it.
 #[test]
 fn r9_flags_are_switched_one_by_one() {
-    let kind = |builder: PoolBuilder<Enhanced>| builder.build().unwrap().settings().kind;
-    let on = KindSettings::enhanced();
-    let KindSettings::Enhanced { session_affinity, .. } = on.clone() else { unreachable!() };
-    let with = |session_affinity, worker_metrics, state_machine| KindSettings::Enhanced {
+    let kind = |builder: PoolBuilder<Enhanced>| builder.build().unwrap().settings().worker_type;
+    let on = WorkerTypeSettings::enhanced();
+    let WorkerTypeSettings::Enhanced { session_affinity, .. } = on.clone() else { unreachable!() };
+    let with = |session_affinity, worker_metrics, state_machine| WorkerTypeSettings::Enhanced {
         session_affinity,
         worker_metrics,
         state_machine,
@@ -83,8 +83,8 @@ fn r9_flags_are_switched_one_by_one() {
 fn r16_on_expired_follows_the_policy() {
     let policy = |sessions: Sessions<Routed>| {
         let built = enhanced().sessions(sessions).build();
-        built.map(|config| match config.settings().kind {
-            KindSettings::Enhanced { session_affinity: Some(affinity), .. } => affinity.on_expired,
+        built.map(|config| match config.settings().worker_type {
+            WorkerTypeSettings::Enhanced { session_affinity: Some(affinity), .. } => affinity.on_expired,
             other => panic!("{other:?}"),
         })
     };
@@ -105,10 +105,10 @@ fn r16_on_expired_follows_the_policy() {
 fn r51_bounds_hold_for_every_key() {
     for key in TABLE {
         match key.kind {
-            Kind::Count(row) => numbers(key.path, row.min, row.max),
-            Kind::Derived(row) => numbers(key.path, row.min, row.max),
-            Kind::Span(_) => spans(key.path),
-            Kind::Share(row) => shares(key.path, f64::from(row.max) / 1000.0),
+            KeyType::Count(row) => numbers(key.path, row.min, row.max),
+            KeyType::Derived(row) => numbers(key.path, row.min, row.max),
+            KeyType::Span(_) => spans(key.path),
+            KeyType::Share(row) => shares(key.path, f64::from(row.max) / 1000.0),
             _ => {}
         }
     }
@@ -162,10 +162,10 @@ fn number(path: &str, n: usize) -> Result<PoolConfig, InvalidConfig> {
         "health.failures" => basic().health(Health::new().failures(n)),
         "restart.max" => basic().restart(Restart::new().max(n)),
         "retry.attempts" => basic().retry(Retry::new().attempts(n)),
-        "breaker.failures" => basic().breaker(Breaker::new().failures(n)),
-        "breaker.successes" => basic().breaker(Breaker::new().successes(n)),
-        "breaker.probes" => basic().breaker(Breaker::new().probes(n)),
-        "poison.deaths" => basic().poison(Poison::new().deaths(n)),
+        "breaker.failure_threshold" => basic().breaker(Breaker::new().failure_threshold(n)),
+        "breaker.success_threshold" => basic().breaker(Breaker::new().success_threshold(n)),
+        "breaker.half_open_max_calls" => basic().breaker(Breaker::new().half_open_max_calls(n)),
+        "poison.max_worker_deaths" => basic().poison(Poison::new().max_worker_deaths(n)),
         "max_frame" => basic().max_frame(n),
         _ => panic!("{path} has no test"),
     }
@@ -174,7 +174,7 @@ fn number(path: &str, n: usize) -> Result<PoolConfig, InvalidConfig> {
 
 fn span(path: &str, d: Duration) -> Result<PoolConfig, InvalidConfig> {
     match path {
-        "overflow_linger" => basic().overflow_linger(d),
+        "overflow_idle_timeout" => basic().overflow_idle_timeout(d),
         "timeout" => basic().timeout(d),
         "queue.timeout" => basic().queue(Queue::new().timeout(d)),
         "start_timeout" => basic().start_timeout(d),
@@ -189,14 +189,14 @@ fn span(path: &str, d: Duration) -> Result<PoolConfig, InvalidConfig> {
         }
         "health.interval" => basic().health(Health::new().interval(d)),
         "health.timeout" => basic().health(Health::new().timeout(d)),
-        "restart.within" => basic().restart(Restart::new().within(d)),
+        "restart.window" => basic().restart(Restart::new().window(d)),
         "restart.min_uptime" => basic().restart(Restart::new().min_uptime(d)),
         "restart.backoff" => basic().restart(Restart::new().backoff(d).max_backoff(LONGEST)),
         "restart.max_backoff" => basic().restart(Restart::new().backoff(NANO).max_backoff(d)),
         "restart.cooldown" => basic().restart(Restart::new().cooldown(d)),
         "retry.base" => basic().retry(Retry::new().base(d).max(LONGEST)),
         "retry.max" => basic().retry(Retry::new().base(NANO).max(d)),
-        "breaker.open" => basic().breaker(Breaker::new().open(d)),
+        "breaker.open_duration" => basic().breaker(Breaker::new().open_duration(d)),
         "poison.quarantine" => basic().poison(Poison::new().quarantine(d)),
         _ => panic!("{path} has no test"),
     }

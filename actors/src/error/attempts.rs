@@ -1,6 +1,6 @@
 //! Earlier attempts of a call: each was lost with its worker, and the call was sent again. Pure data.
 
-use super::{Error, Report};
+use super::{Error, ExitReport};
 use crate::ErrorId;
 use herder_core::{Generation, WorkerId, WorkerRef};
 use std::{fmt, ops::Deref, sync::Arc};
@@ -15,7 +15,7 @@ pub struct Attempt {
     /// How that process ended.
     pub reason: Box<str>,
     /// What is known of that end.
-    pub report: Box<Report>,
+    pub report: Box<ExitReport>,
 }
 
 impl Attempt {

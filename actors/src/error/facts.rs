@@ -1,6 +1,6 @@
 //! What an error tells programs: from the table of its kind, or from its own fields. Pure.
 
-use super::{Error, Report, table::Wait, text::whole_seconds};
+use super::{Error, ExitReport, table::Wait, text::whole_seconds};
 use herder_core::{Category, Decision, Severity, Strategy, WorkerRef};
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ impl Error {
     }
 
     /// What is known of the end of the process concerned.
-    pub fn report(&self) -> Option<&Report> {
+    pub fn report(&self) -> Option<&ExitReport> {
         match self {
             Self::WorkerLost { report, .. }
             | Self::SessionWorkerLost { report, .. }
@@ -122,7 +122,7 @@ impl Error {
 
     /// How often the call was sent to a worker, as far as the error knows: a call whose deadline passes, or whose pool closes, after
     /// attempts that were lost may just have been sent once more.
-    pub fn sent(&self) -> u32 {
+    pub fn send_count(&self) -> u32 {
         let earlier = u32::try_from(self.attempts().len()).unwrap_or(u32::MAX);
         let answered = match self {
             Self::StartFailed { .. } => false,

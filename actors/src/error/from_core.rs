@@ -1,8 +1,8 @@
 //! From the core's bare facts to the public error: adds texts, the tail of stderr and the last start error.
 
-use super::{Attempt, Attempts, Error, Report, text::whole_ms};
-use crate::{ChildHandle, Death, Recording, cell::State};
-use herder_core::{End, ExitStatus, Failure, Loss, Now, Quarantined, WorkerRef};
+use super::{Attempt, Attempts, Error, ExitReport, text::whole_ms};
+use crate::{ChildHandle, ExitMemory, Recording, cell::State};
+use herder_core::{CallFailure, ExitStatus, ProcessExit, Quarantined, Timestamp, WorkerLoss, WorkerRef};
 use std::sync::Arc;
 
 /// What a shell knows of a process's end beyond the core's facts.
@@ -15,7 +15,7 @@ pub(crate) struct Obituary {
     /// Its last lines.
     pub(crate) stderr_tail: Vec<String>,
     /// What is known of its memory.
-    pub(crate) death: Death,
+    pub(crate) death: ExitMemory,
     /// What passed between it and the host last.
     pub(crate) recording: Option<Arc<Recording>>,
     /// Where it hung, in its own words.
@@ -26,66 +26,68 @@ impl Obituary {
     /// Of a process that was reaped.
     pub(crate) fn of(child: &dyn ChildHandle) -> Self {
         let stack = child.stack().map(Into::into);
-        Self { stderr_tail: child.output_tail(), death: child.death(), stack, ..Self::default() }
+        Self { stderr_tail: child.output_tail(), death: child.exit_memory(), stack, ..Self::default() }
     }
 }
 
 impl State {
     /// The public form of a failure.
-    pub(crate) fn error(&self, now: Now, failure: Failure) -> Error {
+    pub(crate) fn error(&self, now: Timestamp, failure: CallFailure) -> Error {
         match failure {
-            Failure::QueueFull { limit } => Error::QueueFull { limit },
-            Failure::SessionQueueFull { limit } => Error::SessionQueueFull { limit },
-            Failure::Overloaded { expected, patience } => Error::Overloaded { expected_wait: expected, patience },
-            Failure::BreakerOpen { retry_at } => Error::BreakerOpen { retry_after: whole_ms(retry_at.since(now)) },
-            Failure::Poison(Quarantined { fingerprint, deaths, until }) => {
+            CallFailure::QueueFull { limit } => Error::QueueFull { limit },
+            CallFailure::SessionQueueFull { limit } => Error::SessionQueueFull { limit },
+            CallFailure::Overloaded { expected_wait: expected, max_wait: patience } => {
+                Error::Overloaded { expected_wait: expected, max_wait: patience }
+            }
+            CallFailure::BreakerOpen { retry_at } => Error::BreakerOpen { retry_after: whole_ms(retry_at.since(now)) },
+            CallFailure::Poison(Quarantined { fingerprint, deaths, until }) => {
                 let (fingerprint, retry_after) = (fingerprint.to_string(), whole_ms(until.since(now)));
                 Error::PoisonCall { fingerprint, deaths, retry_after, attempts: Attempts::default() }
             }
-            Failure::QueueTimeout => {
+            CallFailure::QueueTimeout => {
                 let waited = self.core().settings().queue.timeout;
                 let last_start_error = self.last_start_error_if_below_strength();
                 Error::QueueTimeout { waited, last_start_error, attempts: Attempts::default() }
             }
-            Failure::DeadlineExceeded { may_have_run } => {
+            CallFailure::DeadlineExceeded { may_have_run } => {
                 Error::DeadlineExceeded { may_have_run, attempts: Attempts::default() }
             }
-            Failure::WorkerLost(loss) => {
+            CallFailure::WorkerLost(loss) => {
                 let (reason, report) = self.loss(&loss);
                 let WorkerRef { worker, generation } = loss.at;
                 let (may_have_run, attempts) = (loss.may_have_run, Attempts::default());
                 Error::WorkerLost { worker, generation, reason, may_have_run, report, attempts }
             }
-            Failure::SessionWorkerLost { session, loss } => {
+            CallFailure::SessionWorkerLost { session, loss } => {
                 let (reason, report) = self.loss(&loss);
                 let WorkerRef { worker, generation } = loss.at;
                 let may_have_run = loss.may_have_run;
                 Error::SessionWorkerLost { session, worker, generation, reason, may_have_run, report }
             }
-            Failure::SessionExpired(session) => Error::SessionExpired { session },
-            Failure::SessionNotFound(session) => Error::SessionNotFound { session },
-            Failure::SessionQuota { max } => Error::SessionQuota { max },
-            Failure::WorkerBusy(at) => Error::WorkerBusy { worker: at.worker },
-            Failure::PoolFailed { retry_at } => {
+            CallFailure::SessionExpired(session) => Error::SessionExpired { session },
+            CallFailure::SessionNotFound(session) => Error::SessionNotFound { session },
+            CallFailure::SessionQuota { max } => Error::SessionQuota { max },
+            CallFailure::WorkerBusy(at) => Error::WorkerBusy { worker: at.worker },
+            CallFailure::PoolFailed { retry_at } => {
                 let reason = self.last_start_error().unwrap_or_else(|| "the workers died repeatedly".into());
                 let retry_after = whole_ms(retry_at.since(now));
                 Error::PoolFailed { reason, retry_after, attempts: Attempts::default() }
             }
-            Failure::PoolClosed { may_have_run } => Error::closed(may_have_run),
-            Failure::Abandoned => Error::Cancelled { message: "the caller abandoned the call".into(), at: None },
+            CallFailure::PoolClosed { may_have_run } => Error::closed(may_have_run),
+            CallFailure::Abandoned => Error::Cancelled { message: "the caller abandoned the call".into(), at: None },
         }
     }
 
     /// A call's lost attempts, with what is known of each.
-    pub(crate) fn attempts(&self, losses: &[Loss]) -> Vec<Attempt> {
-        let attempt = |loss: &Loss| {
+    pub(crate) fn attempts(&self, losses: &[WorkerLoss]) -> Vec<Attempt> {
+        let attempt = |loss: &WorkerLoss| {
             let (reason, report) = self.loss(loss);
             Attempt { worker: loss.at.worker, generation: loss.at.generation, reason, report }
         };
         losses.iter().map(attempt).collect()
     }
 
-    fn loss(&self, loss: &Loss) -> (Box<str>, Box<Report>) {
+    fn loss(&self, loss: &WorkerLoss) -> (Box<str>, Box<ExitReport>) {
         let obituary = self.obituary(loss.at);
         let report = Box::new(report(loss.end, obituary));
         match loss.end {
@@ -96,7 +98,7 @@ impl State {
 }
 
 /// A process's end in words.
-pub(crate) fn loss_reason(end: &End, obituary: Option<&Obituary>) -> Box<str> {
+pub(crate) fn loss_reason(end: &ProcessExit, obituary: Option<&Obituary>) -> Box<str> {
     let memory = obituary.and_then(|obituary| obituary.death.out_of_memory);
     let end_in_words = match memory {
         Some(evidence) => format!("{end}, likely out of memory ({evidence})"),
@@ -109,12 +111,12 @@ pub(crate) fn loss_reason(end: &End, obituary: Option<&Obituary>) -> Box<str> {
     }
 }
 
-pub(super) fn report(end: Option<End>, obituary: Option<&Obituary>) -> Report {
+pub(super) fn report(end: Option<ProcessExit>, obituary: Option<&Obituary>) -> ExitReport {
     let (exit_status, signal) = end.map(|end| status_parts(end.status)).unwrap_or_default();
     let Obituary { stderr_tail, traceback, recording, death, stack, .. } = obituary.cloned().unwrap_or_default();
-    let Death { peak_memory, out_of_memory } = death;
+    let ExitMemory { peak_memory, out_of_memory } = death;
     let (recorder, error_id) = (recording, None);
-    Report { exit_status, signal, stderr_tail, traceback, stack, recorder, peak_memory, out_of_memory, error_id }
+    ExitReport { exit_status, signal, stderr_tail, traceback, stack, recorder, peak_memory, out_of_memory, error_id }
 }
 
 /// The code it returned, or the signal that ended it.
@@ -126,13 +128,13 @@ pub(crate) fn status_parts(status: ExitStatus) -> (Option<i32>, Option<i32>) {
     }
 }
 
-pub(crate) fn start_failed(at: WorkerRef, end: &End, obituary: Option<&Obituary>) -> Error {
+pub(crate) fn start_failed(at: WorkerRef, end: &ProcessExit, obituary: Option<&Obituary>) -> Error {
     let (reason, report) = (loss_reason(end, obituary), Box::new(report(Some(*end), obituary)));
     Error::StartFailed { at: Some(at), reason, report }
 }
 
 /// The end of a process as an error of its own, for the log: of no single call.
-pub(crate) fn ended(at: WorkerRef, end: &End, obituary: Option<&Obituary>) -> Error {
+pub(crate) fn ended(at: WorkerRef, end: &ProcessExit, obituary: Option<&Obituary>) -> Error {
     let WorkerRef { worker, generation } = at;
     let (reason, report) = (loss_reason(end, obituary), Box::new(report(Some(*end), obituary)));
     Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts: Attempts::default() }

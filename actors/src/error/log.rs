@@ -49,7 +49,7 @@ impl Error {
                     signal = report.and_then(|report| report.signal),
                     reason = self.reason(),
                     may_have_run,
-                    attempts = may_have_run.map(|_| self.sent()),
+                    attempts = may_have_run.map(|_| self.send_count()),
                     attempt_errors = joined(&attempt_errors, "; "),
                     traceback = report.and_then(|report| report.traceback.as_deref()),
                     stack = report.and_then(|report| report.stack.as_deref()),

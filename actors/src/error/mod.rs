@@ -17,7 +17,7 @@ pub use attempts::{Attempt, Attempts};
 pub use herder_core::{Category, Decision, Incident, Severity, Strategy, decide};
 #[cfg(feature = "http")]
 pub use http::set_error_detail;
-pub use problem::{AttemptProblem, ErrorDetail, InvalidErrorDetail, Problem};
+pub use problem::{AttemptProblemDetails, ErrorDetail, InvalidErrorDetail, ProblemDetails};
 
 pub(crate) use from_core::{Obituary, ended, loss_reason, start_failed, status_parts};
 
@@ -139,13 +139,13 @@ pub enum Error {
     #[error(
         "the pool is overloaded: the estimated wait is {}, but the call may wait only {}; retry later",
         humantime::format_duration(whole_seconds(*expected_wait)),
-        humantime::format_duration(whole_ms(*patience))
+        humantime::format_duration(whole_ms(*max_wait))
     )]
     Overloaded {
         /// How long a call that comes now is expected to wait.
         expected_wait: Duration,
         /// How long this one could have.
-        patience: Duration,
+        max_wait: Duration,
     },
     /// No worker was free within the queue's timeout.
     #[error("no worker was free within {}{}", humantime::format_duration(*waited), and_start(last_start_error))]
@@ -177,7 +177,7 @@ pub enum Error {
         /// False only if it can't have seen the call.
         may_have_run: bool,
         /// What is known of its end.
-        report: Box<Report>,
+        report: Box<ExitReport>,
         /// The attempts before, each lost with its worker.
         attempts: Attempts,
     },
@@ -195,7 +195,7 @@ pub enum Error {
         /// False only if it can't have seen this call.
         may_have_run: bool,
         /// What is known of its end.
-        report: Box<Report>,
+        report: Box<ExitReport>,
     },
     /// The session expired, and the pool rejects calls of expired sessions.
     #[error("session `{session}` has expired")]
@@ -303,7 +303,7 @@ pub enum Error {
         /// Why.
         reason: Box<str>,
         /// What is known of it.
-        report: Box<Report>,
+        report: Box<ExitReport>,
     },
     /// A bug of Herder: an actor panicked. Calls in flight are answered with this; workers are started anew.
     #[error("internal error: {reason}")]
@@ -327,7 +327,7 @@ pub enum Error {
 
 /// What is known of a worker's end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct ExitReport {
     /// The exit status, if it returned one.
     pub exit_status: Option<i32>,
     /// The signal that ended it, if one did.

@@ -44,7 +44,7 @@ impl FromStr for ErrorDetail {
 
 /// An error as programs read it. Fields that say nothing are left out.
 #[derive(Clone, Debug, Serialize)]
-pub struct Problem {
+pub struct ProblemDetails {
     /// `https://herder.invalid/errors/` and the error's slug: an identifier, not a page.
     pub r#type: String,
     /// The slug in words.
@@ -66,12 +66,12 @@ pub struct Problem {
     pub retryable: bool,
     /// Whether the handler may have run.
     pub may_have_run: bool,
-    /// How often the call was sent to a worker, where it was: [`Error::sent`].
+    /// How often the call was sent to a worker, where it was: [`Error::send_count`].
     #[serde(skip_serializing_if = "is_zero")]
     pub attempts: u32,
     /// The attempts before the last, each lost with its worker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub attempt_errors: Vec<AttemptProblem>,
+    pub attempt_errors: Vec<AttemptProblemDetails>,
     /// The id under which the log has the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_id: Option<ErrorId>,
@@ -112,7 +112,7 @@ pub struct Problem {
 
 /// An earlier attempt as programs read it.
 #[derive(Clone, Debug, Serialize)]
-pub struct AttemptProblem {
+pub struct AttemptProblemDetails {
     /// The attempt's end in words.
     pub detail: String,
     /// The slot.
@@ -130,7 +130,7 @@ pub struct AttemptProblem {
     pub stderr_tail: Vec<String>,
 }
 
-impl From<&Attempt> for AttemptProblem {
+impl From<&Attempt> for AttemptProblemDetails {
     fn from(attempt: &Attempt) -> Self {
         Self {
             detail: attempt.to_string(),
@@ -150,7 +150,7 @@ fn is_zero(count: &u32) -> bool {
 
 impl Error {
     /// The error as programs read it, in this detail.
-    pub fn problem_in(&self, detail: ErrorDetail) -> Problem {
+    pub fn problem_in(&self, detail: ErrorDetail) -> ProblemDetails {
         let mut problem = self.problem();
         if detail == ErrorDetail::Brief {
             problem.detail = self.brief();
@@ -163,7 +163,7 @@ impl Error {
     }
 
     /// The error as programs read it.
-    pub fn problem(&self) -> Problem {
+    pub fn problem(&self) -> ProblemDetails {
         let (report, at) = (self.report().cloned().unwrap_or_default(), self.worker());
         let traceback = self.traceback().map(String::from);
         let code = match self {
@@ -171,7 +171,7 @@ impl Error {
             _ => None,
         };
         let (strategy, if_idempotent) = (self.strategy(), self.strategy_if_idempotent());
-        Problem {
+        ProblemDetails {
             r#type: format!("https://herder.invalid/errors/{}", self.slug()),
             title: self.slug().replace('-', " "),
             status: self.http_status(),
@@ -182,8 +182,8 @@ impl Error {
             strategy_if_idempotent: Some(if_idempotent).filter(|other| *other != strategy),
             retryable: self.is_retryable(),
             may_have_run: self.may_have_run(),
-            attempts: self.sent(),
-            attempt_errors: self.attempts().iter().map(AttemptProblem::from).collect(),
+            attempts: self.send_count(),
+            attempt_errors: self.attempts().iter().map(AttemptProblemDetails::from).collect(),
             error_id: self.error_id(),
             code,
             worker: at.map(|at| at.worker),

@@ -6,7 +6,7 @@ use std::error::Error as _;
 
 fn lost(worker: u32, printed: &str) -> Attempt {
     let stderr_tail = if printed.is_empty() { vec![] } else { vec![printed.into()] };
-    let report = Report { signal: Some(9), stderr_tail, ..Report::default() };
+    let report = ExitReport { signal: Some(9), stderr_tail, ..ExitReport::default() };
     let (worker, generation, reason) = (WorkerId(worker), Generation(2), "signal 9 (SIGKILL)".into());
     Attempt { worker, generation, reason, report: Box::new(report) }
 }
@@ -23,7 +23,7 @@ fn problem(error: &Error) -> Value {
 
 #[test]
 fn r38_the_long_form_tells_all_there_is() {
-    let text = worker_lost(vec![lost(5, "a line"), lost(6, "")]).in_full().to_string();
+    let text = worker_lost(vec![lost(5, "a line"), lost(6, "")]).verbose().to_string();
     let expected = "\
 worker w7 of generation 2 is gone: signal 9 (SIGKILL); the call may have run
   worker-lost: connection, major; immediate_retry; the call may have run
@@ -48,7 +48,7 @@ fn r38_the_long_form_has_the_stacks() {
     let Attempt { worker, generation, reason, report } = hung(7, "Thread 1:\n  in wait");
     let attempts = Attempts::default();
     let error = Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts };
-    let text = error.after(vec![hung(5, "in hang")]).in_full().to_string();
+    let text = error.after(vec![hung(5, "in hang")]).verbose().to_string();
     assert!(
         text.contains(
             "(SIGKILL)\n  stack:\n  | in hang\n  printed last:\n  | a line\n  stack:\n  | Thread 1:\n  |   in wait\n"
@@ -61,8 +61,10 @@ fn r38_the_long_form_has_the_stacks() {
 #[test]
 fn r38_a_start_without_descriptors_names_the_limit() {
     let without = || std::io::Error::from_raw_os_error(24);
-    let error =
-        crate::LaunchError::from(herder_process::SpawnError::Keeper { what: "watchdog process", source: without() });
+    let error = crate::LaunchError::from(herder_process::SpawnError::Infrastructure {
+        what: "watchdog process",
+        source: without(),
+    });
     assert!(error.is_out_of_descriptors());
     let limit = herder_process::descriptor_limit().unwrap();
     let expected = format!(
@@ -98,9 +100,9 @@ fn r38_a_call_that_was_sent_may_have_run() {
         Error::PoisonCall { fingerprint: "1f".into(), deaths: 3, retry_after, attempts: attempts() },
     ];
     for error in unsent {
-        assert!(!error.may_have_run() && error.sent() == 0, "{error}");
+        assert!(!error.may_have_run() && error.send_count() == 0, "{error}");
         let error = error.after(vec![lost(1, "")]);
-        assert!(error.may_have_run() && error.sent() == 1, "{error}");
+        assert!(error.may_have_run() && error.send_count() == 1, "{error}");
     }
 }
 
@@ -160,9 +162,9 @@ fn r38_causes_are_kept() {
     let decode = Error::decode(broken);
     assert_eq!((cause(&decode), cause(&decode.clone())), (Some(text.clone()), Some(text)), "clones share it");
     assert!(decode.source().is_some_and(|cause| cause.is::<Cause>()));
-    assert!(!decode.in_full().to_string().contains("caused by"), "the line tells it already: {decode}");
+    assert!(!decode.verbose().to_string().contains("caused by"), "the line tells it already: {decode}");
     let behind = Error::Malformed { message: "no".into(), cause: Some(Arc::new(Error::decode(std::fmt::Error))) };
-    assert!(behind.in_full().to_string().contains("\n  caused by: the reply is not what was asked for: "));
+    assert!(behind.verbose().to_string().contains("\n  caused by: the reply is not what was asked for: "));
     assert!(cause(&Error::Bind(BindError::NoAffinity)).is_some());
     assert_eq!(Error::from(SessionId::new("").unwrap_err()).to_string(), "not a session id: it is empty");
 }
@@ -170,10 +172,10 @@ fn r38_causes_are_kept() {
 #[test]
 fn r32_the_new_refusals_in_words() {
     let seconds = Duration::from_millis;
-    let overloaded = Error::Overloaded { expected_wait: seconds(11_200), patience: seconds(5000) };
+    let overloaded = Error::Overloaded { expected_wait: seconds(11_200), max_wait: seconds(5000) };
     assert_eq!(overloaded.to_string(), "the pool is overloaded: about 12s to wait, and the call has 5s");
     assert_eq!(overloaded.retry_after(), Some(seconds(12_000)));
-    let now = Error::Overloaded { expected_wait: Duration::ZERO, patience: Duration::ZERO };
+    let now = Error::Overloaded { expected_wait: Duration::ZERO, max_wait: Duration::ZERO };
     assert_eq!(now.retry_after(), Some(seconds(1000)), "at least a second");
     assert!(overloaded.is_retryable() && !overloaded.may_have_run());
     let open = Error::BreakerOpen { retry_after: seconds(30_000) };
@@ -197,7 +199,7 @@ fn r38_over_http_an_error_says_when_to_come_back() {
     };
     let wait = Duration::from_millis(2001);
     assert_eq!(said(&Error::BreakerOpen { retry_after: wait }), (503, Some("3".into())));
-    assert_eq!(said(&Error::Overloaded { expected_wait: wait, patience: wait }), (429, Some("3".into())));
+    assert_eq!(said(&Error::Overloaded { expected_wait: wait, max_wait: wait }), (429, Some("3".into())));
     assert_eq!(said(&Error::QueueFull { limit: 1 }), (429, Some("1".into())));
     assert_eq!(said(&worker_lost(vec![])), (502, None));
 }
@@ -206,11 +208,11 @@ fn r38_over_http_an_error_says_when_to_come_back() {
 #[test]
 fn r38_a_brief_problem_hides_what_workers_said() {
     let at = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
-    let secret = || Report {
+    let secret = || ExitReport {
         stderr_tail: vec!["secret".into()],
         traceback: Some("secret".into()),
         stack: Some("secret".into()),
-        ..Report::default()
+        ..ExitReport::default()
     };
     let id = crate::PoolConfig::basic("ids").command(["x"]).build().map(|config| {
         crate::client::Shared::new(&config, crate::clock::Clock::default()).call_log().error_id(herder_core::CallId(7))

@@ -1,6 +1,6 @@
 //! The error in words: parts of its one line, and the long form for people. Pure.
 
-use super::{Error, Report};
+use super::{Error, ExitReport};
 use std::{error::Error as _, fmt, time::Duration};
 
 /// Rounded up, and at least one.
@@ -26,9 +26,9 @@ pub(super) fn and_start(last: &Option<Box<str>>) -> String {
     last.as_ref().map_or_else(String::new, |last| format!("; the last start of a worker failed: {last}"))
 }
 
-struct InFull<'a>(&'a Error);
+struct Verbose<'a>(&'a Error);
 
-impl fmt::Display for InFull<'_> {
+impl fmt::Display for Verbose<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.write_in_full(f)
     }
@@ -41,10 +41,10 @@ impl Error {
     /// ```
     /// let error = herder_actors::Error::QueueFull { limit: 8 };
     /// let long = "the pool's queue is full (8 calls wait)\n  queue-full: resource, minor; backoff_retry; the call did not run";
-    /// assert_eq!(error.in_full().to_string(), long);
+    /// assert_eq!(error.verbose().to_string(), long);
     /// ```
-    pub fn in_full(&self) -> impl fmt::Display + '_ {
-        InFull(self)
+    pub fn verbose(&self) -> impl fmt::Display + '_ {
+        Verbose(self)
     }
 
     /// The error's text without what a worker printed or raised when it did not start, and without the text of a panic.
@@ -106,7 +106,7 @@ impl Error {
 }
 
 /// Exit status and signal stand in the reason already.
-fn write_report(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+fn write_report(f: &mut fmt::Formatter<'_>, report: &ExitReport) -> fmt::Result {
     if let Some(traceback) = &report.traceback {
         write_lines(f, "traceback", traceback.lines())?;
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{guarded, lines_of, logged};
+use crate::testing::{log_lines_of, wait_for_log, with_timeout};
 use std::{fs, path::Path};
 
 /// Files whose macros run on the thread that emits, or on a thread of the application: one that calls them, or one that serves its HTTP.
@@ -61,21 +61,21 @@ async fn r40_dropped_events_are_counted_and_reported() {
         let _ = reached.send(());
         let _ = released.recv();
     });
-    guarded("the first event", blocked).await.unwrap();
+    with_timeout("the first event", blocked).await.unwrap();
     for number in 0..10 {
         log.queue(Level::INFO, move || tracing::info!(target: "herder", pool = "flooded", number, "one of many"));
     }
     EventLog::new("beside").queue(Level::INFO, || tracing::info!(target: "herder", pool = "beside", "another source"));
-    assert!(lines_of("beside").is_empty(), "the thread is blocked");
+    assert!(log_lines_of("beside").is_empty(), "the thread is blocked");
     release.send(()).unwrap();
-    logged(&["beside"]).await;
-    let lines: Vec<_> = lines_of("flooded").into_iter().map(|line| line.all).collect();
+    wait_for_log(&["beside"]).await;
+    let lines: Vec<_> = log_lines_of("flooded").into_iter().map(|line| line.all).collect();
     let waited = lines.iter().filter(|line| line.contains("one of many")).count();
     assert_eq!(waited, 2, "{lines:?}");
     let reports: Vec<_> = lines.iter().filter(|line| line.contains("log events were dropped")).collect();
     assert!(reports.len() == 1 && reports[0].contains("dropped=8"), "{lines:?}");
     log.queue(Level::INFO, || tracing::info!(target: "herder", pool = "flooded", "there is room again"));
-    logged(&["flooded", "there is room again"]).await;
+    wait_for_log(&["flooded", "there is room again"]).await;
 }
 
 /// R40: what an event panics with is of no consequence, not even if its destructor panics.
@@ -93,5 +93,5 @@ async fn r40_a_panic_in_an_event_ends_no_thread() {
         log.queue(Level::ERROR, || std::panic::panic_any(Malicious));
     }
     log.queue(Level::INFO, || tracing::info!(target: "herder", pool = "panicky", "still there"));
-    logged(&["panicky", "still there"]).await;
+    wait_for_log(&["panicky", "still there"]).await;
 }

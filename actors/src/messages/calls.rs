@@ -7,7 +7,7 @@ use crate::{
 };
 use actix::Message;
 use bytes::Bytes;
-use herder_core::{CallId, Now, SessionCall, SessionId};
+use herder_core::{CallId, SessionCall, SessionId, Timestamp};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
@@ -139,7 +139,7 @@ impl Request {
     pub(crate) fn incoming(
         self,
         id: CallId,
-        deadline: Now,
+        deadline: Timestamp,
         reply: oneshot::Sender<Answer>,
         permit: Option<Permit>,
     ) -> Result<Incoming> {

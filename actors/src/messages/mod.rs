@@ -18,10 +18,11 @@ pub use inject::{InjectPanic, InjectStop};
 #[cfg(feature = "fault-injection")]
 pub(crate) use inject::{Panic, injected};
 pub use pool::{
-    GetBreaker, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, LeftWorker, ListWorkers,
-    PoolHealth, PrepareShutdown, RecordOutcome, ReleasePayload, ResetBreaker, Shutdown, ShutdownReport, WaitReady,
+    GetBreaker, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth,
+    PrepareShutdown, RecordOutcome, ReleasePayload, RemainingWorker, ResetBreaker, Shutdown, ShutdownReport, WaitReady,
     WorkerInfo,
 };
 pub use sessions::{
-    CleanupStaleSessions, EndSession, GetSessionInfo, GetTrail, ListSessions, TrackSession, UpdateSessionActivity,
+    CleanupStaleSessions, EndSession, GetSessionHistory, GetSessionInfo, ListSessions, TrackSession,
+    UpdateSessionActivity,
 };

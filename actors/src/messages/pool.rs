@@ -3,7 +3,7 @@
 use crate::{Recording, Result, Status};
 use actix::Message;
 use herder_core::{
-    BreakerStatus, Counters, Fingerprint, Generation, Health, Outcome, PoolName, PoolState, Watched, WorkerId,
+    BreakerStatus, Counters, Fingerprint, Generation, Health, Outcome, PoolName, PoolState, QuarantineEntry, WorkerId,
     WorkerRef, WorkerState,
 };
 use serde::Serialize;
@@ -67,7 +67,7 @@ pub struct RecordOutcome(pub Outcome);
 
 /// The payloads that ended workers: in quarantine, or suspected (R37).
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Result<Vec<Watched>>")]
+#[rtype(result = "Result<Vec<QuarantineEntry>>")]
 pub struct GetQuarantine;
 
 /// Lets a payload out of quarantine. False if it was not watched.
@@ -86,13 +86,13 @@ pub struct PrepareShutdown;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<ShutdownReport>")]
 pub struct Shutdown {
-    pub(crate) within: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl Shutdown {
     /// With this much patience for calls that are admitted.
-    pub fn within(patience: Duration) -> Self {
-        Self { within: patience }
+    pub fn timeout(patience: Duration) -> Self {
+        Self { timeout: patience }
     }
 }
 
@@ -146,18 +146,18 @@ pub struct ShutdownReport {
     /// The pool.
     pub pool: PoolName,
     /// How long the end took.
-    pub took: Duration,
+    pub duration: Duration,
     /// Everything it counted.
     pub counters: Counters,
     /// Calls the end cut off: answered `PoolClosed`.
-    pub cut_off: u64,
+    pub aborted_calls: u64,
     /// Processes and starts that had not ended when the time was up. Empty unless something hangs.
-    pub left: Vec<LeftWorker>,
+    pub still_running: Vec<RemainingWorker>,
 }
 
 /// A worker that had not ended when its pool stopped waiting for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct LeftWorker {
+pub struct RemainingWorker {
     /// The slot.
     pub id: WorkerId,
     /// Which of its processes.
@@ -167,7 +167,7 @@ pub struct LeftWorker {
     pub pid: Option<u32>,
 }
 
-impl fmt::Display for LeftWorker {
+impl fmt::Display for RemainingWorker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, generation, pid } = self;
         match pid {
@@ -180,10 +180,11 @@ impl fmt::Display for LeftWorker {
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counters { ok, failed, lost, timeouts, refused, .. } = self.counters;
-        let took = humantime::format_duration(Duration::from_millis(u64::try_from(self.took.as_millis()).unwrap_or(0)));
+        let took =
+            humantime::format_duration(Duration::from_millis(u64::try_from(self.duration.as_millis()).unwrap_or(0)));
         write!(f, "pool `{}` stopped in {took}: {ok} calls ok, {failed} failed, {lost} lost, ", self.pool)?;
-        write!(f, "{timeouts} timed out, {refused} refused, {} cut off", self.cut_off)?;
-        for (place, worker) in self.left.iter().enumerate() {
+        write!(f, "{timeouts} timed out, {refused} refused, {} cut off", self.aborted_calls)?;
+        for (place, worker) in self.still_running.iter().enumerate() {
             write!(f, "{}{worker}", if place == 0 { "; left: " } else { ", " })?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Sessions as every pool tracks them (R22). Sent to the supervisor.
 
-use crate::{Result, Trail};
+use crate::{Result, SessionHistory};
 use actix::Message;
 use herder_core::{SessionInfo, SessionPage};
 
@@ -43,5 +43,5 @@ pub struct ListSessions {
 /// Why a session's calls ran where they ran. Sent to the supervisor or to the affinity actor. Asking renews and marks nothing. An
 /// error says `Bind` in a pool without session affinity.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<Trail>")]
-pub struct GetTrail(pub String);
+#[rtype(result = "Result<SessionHistory>")]
+pub struct GetSessionHistory(pub String);

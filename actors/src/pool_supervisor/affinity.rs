@@ -9,7 +9,7 @@ use crate::{
     status::SessionAffinity,
 };
 use actix::{Actor, Addr};
-use herder_core::{Now, PoolName};
+use herder_core::{PoolName, Timestamp};
 use std::time::Duration;
 use tracing::Level;
 
@@ -25,7 +25,7 @@ pub(super) enum Affinity {
     Off,
     /// It runs, and was restarted at these moments. The name goes with the pool, not some polls later with the actor: who starts
     /// a pool of the same name right after a shutdown must find it free.
-    Running { actor: Addr<SessionAffinityActor>, name: Option<Registration>, restarts: Vec<Now> },
+    Running { actor: Addr<SessionAffinityActor>, name: Option<Registration>, restarts: Vec<Timestamp> },
     /// It failed too often. Routing goes on; its messages and statistics don't.
     Unavailable,
 }
@@ -82,11 +82,11 @@ fn begin(cell: &Cell) -> (Addr<SessionAffinityActor>, Option<Registration>) {
     let name = cell.borrow().config().name().affinity_name();
     let actor = SessionAffinityActor::new(cell).start();
     match registry::register(&name, &actor) {
-        Ok((registration, Registered::Fresh)) => {
+        Ok((registration, Registered::New)) => {
             events(cell).queue(Level::INFO, move || tracing::info!(name, "session affinity started"));
             (actor, Some(registration))
         }
-        Ok((registration, Registered::Evicted)) => {
+        Ok((registration, Registered::ReplacedDead)) => {
             events(cell).queue(Level::DEBUG, move || {
                 tracing::debug!(name, "session affinity started; replaced the registration of a stopped actor");
             });

@@ -11,7 +11,7 @@ use crate::{
     launcher::{LaunchError, Unclaimed},
 };
 use actix::{Actor, ActorContext, Handler, Message};
-use herder_core::{Doom, End, ExitStatus, Input, Note, PoolName, WorkerRef};
+use herder_core::{ExitStatus, Input, KillReason, LogEvent, PoolName, ProcessExit, WorkerRef};
 use std::{pin::pin, rc::Rc, sync::Arc};
 use tokio::task::JoinError;
 use tracing::Level;
@@ -60,7 +60,7 @@ impl Active {
             Post::Rebuilt(reason) => self.rebuilt(&reason),
             Post::Answered(call) => self.call_log().log(*call),
             Post::LeftOut => self.tell_left_out(),
-            Post::Note(note) => self.log(note),
+            Post::Log(note) => self.log(note),
             // One that panicked too often has stopped by itself: it stays, to say why, until it is told to end.
             Post::Stopped if self.cell.borrow().stopping_since().is_none() => {}
             Post::Stopped => {
@@ -149,8 +149,8 @@ impl Active {
             Err(_) if !self.has_process(at) => {}
             Err(reason) => {
                 let obituary = Obituary { detail: Some(reason.to_string().into()), ..Obituary::default() };
-                let doom = reason.is_out_of_descriptors().then_some(Doom::NoDescriptors);
-                let end = End { status: ExitStatus::Unknown, doom };
+                let kill_reason = reason.is_out_of_descriptors().then_some(KillReason::NoDescriptors);
+                let end = ProcessExit { status: ExitStatus::Unknown, kill_reason };
                 let _ = with(&self.cell, |state| state.exited(at, end, obituary, None));
             }
         }
@@ -171,18 +171,18 @@ impl Active {
 
     /// Its actor is gone: from now on nothing is sent to it, and its end is noticed here.
     fn orphaned(&self, at: WorkerRef, child: Rc<dyn ChildHandle>) {
-        step(&self.cell, Input::Kill { at, doom: Doom::ActorPanicked });
-        self.bury(at, child, Some(Doom::ActorPanicked));
+        step(&self.cell, Input::Kill { at, kill_reason: KillReason::ActorPanicked });
+        self.bury(at, child, Some(KillReason::ActorPanicked));
     }
 
     /// Waits for the end of a process that no actor is in charge of.
-    fn bury(&self, at: WorkerRef, child: Rc<dyn ChildHandle>, doom: Option<Doom>) {
+    fn bury(&self, at: WorkerRef, child: Rc<dyn ChildHandle>, kill_reason: Option<KillReason>) {
         let cell = Rc::downgrade(&self.cell);
         actix_rt::spawn(async move {
             let status = child.wait().await;
             let obituary = Obituary::of(&*child);
             if let Some(cell) = cell.upgrade() {
-                let _ = with(&cell, |state| state.exited(at, End { status, doom }, obituary, None));
+                let _ = with(&cell, |state| state.exited(at, ProcessExit { status, kill_reason }, obituary, None));
             }
         });
     }
@@ -190,7 +190,7 @@ impl Active {
     /// Looks at a silent process, outside of any step, and tells the core.
     fn examine(&self, at: WorkerRef, nonce: u64) {
         let vitals = self.cell.borrow_mut().vitals(at);
-        step(&self.cell, Input::Vitals { at, nonce, vitals });
+        step(&self.cell, Input::Activity { at, nonce, activity: vitals });
     }
 
     fn gone(&mut self, at: WorkerRef) {
@@ -222,32 +222,32 @@ impl Active {
         }
     }
 
-    fn log(&self, note: Note) {
+    fn log(&self, note: LogEvent) {
         let (pool, events) = (self.pool(), self.events());
         match note {
-            Note::Died(at, end) => self.log_end("worker lost", crate::error::ended, at, &end),
+            LogEvent::WorkerDied(at, end) => self.log_end("worker lost", crate::error::ended, at, &end),
             // One line for each time that descriptors run out: starts are tried again and again until there are some.
-            Note::StartFailed(_, End { doom: Some(Doom::NoDescriptors), .. }) if self.is_short.replace(true) => {}
-            Note::StartFailed(at, end) => {
+            LogEvent::StartFailed(_, ProcessExit { kill_reason: Some(KillReason::NoDescriptors), .. }) if self.is_short.replace(true) => {}
+            LogEvent::StartFailed(at, end) => {
                 self.log_end("worker failed to start", crate::error::start_failed, at, &end);
             }
-            Note::PingMissed(at, misses, vitals) => events.queue(Level::WARN, move || {
+            LogEvent::PingMissed(at, misses, vitals) => events.queue(Level::WARN, move || {
                 tracing::warn!(%pool, worker = %at, misses, found = %vitals, "worker missed a ping");
             }),
-            Note::Bound(at) => events.queue(Level::WARN, move || {
+            LogEvent::GilHeld(at) => events.queue(Level::WARN, move || {
                 tracing::warn!(%pool, worker = %at, "worker is busy and does not answer pings: C code holds the GIL; it is killed only if its calls exceed their deadlines");
             }),
-            Note::Failed(retry_at) => {
+            LogEvent::PoolFailed(retry_at) => {
                 let retry_in = retry_at.since(self.cell.borrow().clock().now());
                 events.queue(Level::ERROR, move || {
                     tracing::error!(%pool, ?retry_in, "pool failed: too many restarts");
                 });
             }
-            Note::Recovered => events.queue(Level::INFO, move || tracing::info!(%pool, "pool recovered")),
-            Note::LateAnswer(at, wire) => events.queue(Level::DEBUG, move || {
+            LogEvent::PoolRecovered => events.queue(Level::INFO, move || tracing::info!(%pool, "pool recovered")),
+            LogEvent::LateAnswer(at, wire) => events.queue(Level::DEBUG, move || {
                 tracing::debug!(%pool, worker = %at, %wire, "dropped a late answer");
             }),
-            Note::UnknownAnswer(at, wire) => events.queue(Level::WARN, move || {
+            LogEvent::UnknownAnswer(at, wire) => events.queue(Level::WARN, move || {
                 tracing::warn!(%pool, worker = %at, %wire, "dropped an answer to an unknown call");
             }),
         }
@@ -257,9 +257,9 @@ impl Active {
     fn log_end(
         &self,
         message: &'static str,
-        error: fn(WorkerRef, &End, Option<&Obituary>) -> Error,
+        error: fn(WorkerRef, &ProcessExit, Option<&Obituary>) -> Error,
         at: WorkerRef,
-        end: &End,
+        end: &ProcessExit,
     ) {
         let (error, none_ready) = {
             let state = self.cell.borrow();
@@ -275,7 +275,7 @@ impl Active {
         self.waiters.all_gone();
         self.waiters.check_ready(&self.cell.borrow());
         self.call_log().log_left_out(None);
-        if report.left.is_empty() {
+        if report.still_running.is_empty() {
             self.events().queue(Level::INFO, move || tracing::info!("{report}"));
         } else {
             self.events().queue(Level::WARN, move || tracing::warn!("{report}"));

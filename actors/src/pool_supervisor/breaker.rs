@@ -4,7 +4,7 @@
 use super::PoolSupervisor;
 use crate::{GetBreaker, GetQuarantine, RecordOutcome, ReleasePayload, ResetBreaker, Result};
 use actix::Handler;
-use herder_core::{BreakerStatus, Watched};
+use herder_core::{BreakerStatus, QuarantineEntry};
 
 impl Handler<GetBreaker> for PoolSupervisor {
     type Result = Result<Option<BreakerStatus>>;
@@ -31,10 +31,10 @@ impl Handler<RecordOutcome> for PoolSupervisor {
 }
 
 impl Handler<GetQuarantine> for PoolSupervisor {
-    type Result = Result<Vec<Watched>>;
+    type Result = Result<Vec<QuarantineEntry>>;
 
     fn handle(&mut self, _: GetQuarantine, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| active.with(|state| state.ask(|core, now, _| core.watched(now))))
+        self.active(|active| active.with(|state| state.ask(|core, now, _| core.quarantine_entries(now))))
     }
 }
 

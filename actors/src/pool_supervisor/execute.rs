@@ -38,8 +38,8 @@ pub(crate) struct LeftOut;
 pub struct CallResponse(Response);
 
 enum Response {
-    Now(Box<Result<Reply>>),
-    Later { cell: WeakCell, id: CallId, answer: oneshot::Receiver<Result<Reply>> },
+    Ready(Box<Result<Reply>>),
+    Pending { cell: WeakCell, id: CallId, answer: oneshot::Receiver<Result<Reply>> },
 }
 
 impl Handler<Submit> for PoolSupervisor {
@@ -97,7 +97,7 @@ impl PoolSupervisor {
         CallResponse(self.begin(id, request).unwrap_or_else(|error| {
             let error = error.with_id(self.shared.call_log().error_id(id));
             self.refused(id, &command, &error);
-            Response::Now(Box::new(Err(error)))
+            Response::Ready(Box::new(Err(error)))
         }))
     }
 
@@ -122,7 +122,7 @@ impl PoolSupervisor {
         let incoming = request.incoming(id, deadline, reply, None)?;
         self.active(|active| {
             active.with(|state| state.submit(incoming))?;
-            Ok(Response::Later { cell: Rc::downgrade(&active.cell), id, answer })
+            Ok(Response::Pending { cell: Rc::downgrade(&active.cell), id, answer })
         })
     }
 
@@ -143,10 +143,10 @@ where
     fn handle(self, _: &mut A::Context, sender: Option<OneshotSender<Result<Reply>>>) {
         let Some(mut sender) = sender else { return }; // sent and forgotten: the call runs, nobody hears of it
         match self.0 {
-            Response::Now(answer) => {
+            Response::Ready(answer) => {
                 let _ = sender.send(*answer);
             }
-            Response::Later { cell, id, answer } => {
+            Response::Pending { cell, id, answer } => {
                 actix_rt::spawn(async move {
                     tokio::select! {
                         biased;

@@ -6,7 +6,7 @@ use crate::{
     Recording, Result, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::emitted,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
-use herder_core::{Core, Doom, Input, PoolName, PoolState};
+use herder_core::{Core, Input, KillReason, PoolName, PoolState};
 use std::{sync::Arc, time::SystemTime};
 use tokio::sync::oneshot;
 
@@ -38,7 +38,7 @@ impl Handler<KillWorker> for PoolSupervisor {
                 });
             }
             let waiter = active.waiters.killed(at);
-            active.with(|state| state.handle(Input::Kill { at, doom: Doom::Requested }))?;
+            active.with(|state| state.handle(Input::Kill { at, kill_reason: KillReason::Requested }))?;
             Ok(waiter)
         }))
     }
@@ -55,7 +55,7 @@ impl Handler<PrepareShutdown> for PoolSupervisor {
 impl Handler<Shutdown> for PoolSupervisor {
     type Result = ResponseFuture<Result<ShutdownReport>>;
 
-    fn handle(&mut self, Shutdown { within }: Shutdown, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Shutdown { timeout: within }: Shutdown, _: &mut Self::Context) -> Self::Result {
         let stopped = self.active(|active| {
             let waiter = active.waiters.stopped();
             active.with(|state| state.shut_down(within))?;

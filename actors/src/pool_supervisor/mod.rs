@@ -111,13 +111,13 @@ impl PoolSupervisor {
     /// The same, going by a virtual clock: for tests, since processes can't follow it.
     #[cfg(feature = "testing")]
     #[must_use]
-    pub fn on_clock(mut self, clock: crate::testing::Clock) -> Self {
-        self.shared = Arc::new(Shared::new(&self.config, Clock::of_a_test(clock)));
+    pub fn with_clock(mut self, clock: crate::testing::VirtualClock) -> Self {
+        self.shared = Arc::new(Shared::new(&self.config, Clock::virtual_clock(clock)));
         self
     }
 
     /// The same, and a future that is ready when its actor is gone and the answers of its end were sent: for the thread that runs it.
-    pub fn watched(mut self) -> (Self, impl Future<Output = ()>) {
+    pub fn with_exit_signal(mut self) -> (Self, impl Future<Output = ()>) {
         let (alive, gone) = oneshot::channel::<()>();
         self.alive = Some(Arc::new(alive));
         (self, async move { drop(gone.await) })
@@ -192,7 +192,7 @@ impl PoolSupervisor {
     /// It has its name: it begins to serve.
     fn begin_service(&mut self, registration: Registration, how: Registered, ctx: &Context<Self>) {
         let (pool, events) = (self.config.name().clone(), self.events());
-        if how == Registered::Evicted {
+        if how == Registered::ReplacedDead {
             let pool = pool.clone();
             events.queue(Level::DEBUG, move || tracing::debug!(%pool, "replaced the registration of a stopped actor"));
         }
@@ -200,7 +200,7 @@ impl PoolSupervisor {
         let _ = self.active(|active| active.with(|state| state.handle(Input::Tick)));
         let (worker_type, size) = (self.config.worker_type(), self.config.pool_size());
         events.queue(Level::INFO, move || tracing::info!(%pool, ?worker_type, size, "pool started"));
-        let _ = catch_unwind(AssertUnwindSafe(|| self.launcher.announce()));
+        let _ = catch_unwind(AssertUnwindSafe(|| self.launcher.log_warnings()));
     }
 
     /// Another pool keeps the name.

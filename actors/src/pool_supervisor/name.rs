@@ -7,7 +7,7 @@ use crate::{
     registry::{self, Holder},
 };
 use actix::{ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, fut::wrap_future};
-use herder_core::Now;
+use herder_core::Timestamp;
 use std::pin::pin;
 use tokio::sync::oneshot;
 
@@ -31,7 +31,7 @@ impl Handler<IsEnding> for PoolSupervisor {
 
 impl PoolSupervisor {
     /// Registers the name and starts the pool. While another pool has the name and is ending, no message is handled: messages wait until the name is free or refused.
-    pub(super) fn start_under_name(&mut self, ctx: &mut Context<Self>, give_up: Now) {
+    pub(super) fn start_under_name(&mut self, ctx: &mut Context<Self>, give_up: Timestamp) {
         match registry::register(self.config.name().as_str(), &ctx.address()) {
             Ok((registration, how)) => self.begin_service(registration, how, ctx),
             Err(_) => {

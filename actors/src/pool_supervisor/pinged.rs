@@ -1,17 +1,17 @@
 //! Which workers have a ping to answer, for tests that move a clock. Exists only with the feature `testing`.
 
 use super::PoolSupervisor;
-use crate::{Result, testing::Pinged};
+use crate::{Result, testing::UnansweredPings};
 use actix::Handler;
 
-impl Handler<Pinged> for PoolSupervisor {
+impl Handler<UnansweredPings> for PoolSupervisor {
     type Result = Result<usize>;
 
-    fn handle(&mut self, _: Pinged, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: UnansweredPings, _: &mut Self::Context) -> Self::Result {
         let launcher = self.launcher.clone();
         self.active(|active| {
             let state = active.cell.borrow();
-            Ok(state.core().pinged().filter(|at| launcher.answers(*at)).count())
+            Ok(state.core().pinged().filter(|at| launcher.answers_pings(*at)).count())
         })
     }
 }

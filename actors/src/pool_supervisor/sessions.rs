@@ -2,8 +2,8 @@
 
 use super::PoolSupervisor;
 use crate::{
-    CleanupStaleSessions, EndSession, GetSessionInfo, GetTrail, ListSessions, Result, TrackSession, Trail,
-    UpdateSessionActivity, cell::sweep, session_affinity::trail,
+    CleanupStaleSessions, EndSession, GetSessionHistory, GetSessionInfo, ListSessions, Result, SessionHistory,
+    TrackSession, UpdateSessionActivity, cell::sweep, session_affinity::session_history,
 };
 use actix::{Handler, ResponseFuture};
 use herder_core::{SessionId, SessionInfo, SessionPage};
@@ -74,12 +74,12 @@ impl Handler<ListSessions> for PoolSupervisor {
     }
 }
 
-impl Handler<GetTrail> for PoolSupervisor {
-    type Result = Result<Trail>;
+impl Handler<GetSessionHistory> for PoolSupervisor {
+    type Result = Result<SessionHistory>;
 
-    fn handle(&mut self, message: GetTrail, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, message: GetSessionHistory, _: &mut Self::Context) -> Self::Result {
         let session = parse(&message.0)?;
-        self.active(|active| trail(&active.cell.borrow(), session))
+        self.active(|active| session_history(&active.cell.borrow(), session))
     }
 }
 

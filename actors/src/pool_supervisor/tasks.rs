@@ -24,11 +24,11 @@ impl Drop for Tasks {
 
 /// Steps the pool when something is due. A step that makes something due earlier moves it.
 async fn timer(cell: Cell) {
-    let (rearm, mut alarm) = (cell.borrow().rearm(), cell.borrow().clock().alarm());
+    let (rearm, mut alarm) = (cell.borrow().rearm(), cell.borrow().clock().timer());
     loop {
         let next = cell.borrow_mut().arm();
         tokio::select! {
-            () = alarm.rings(next) => step(&cell, Input::Tick),
+            () = alarm.wait_until(next) => step(&cell, Input::Tick),
             () = rearm.notified() => {}
         }
     }

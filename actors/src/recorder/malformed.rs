@@ -2,7 +2,7 @@
 
 use super::{Descriptor, ring::raw};
 use herder_core::WireId;
-use herder_wire::{FrameError, HEADER_LEN, Header, Kind};
+use herder_wire::{FrameError, FrameKind, HEADER_LEN, Header};
 use std::{borrow::Cow, fmt::Write};
 
 /// A frame that may not be, as far as it can be told.
@@ -50,7 +50,7 @@ impl Malformed {
 
 /// The name of a kind, known or not.
 pub(super) fn name(kind: u8) -> Cow<'static, str> {
-    match Kind::from_byte(kind) {
+    match FrameKind::from_byte(kind) {
         Some(kind) => kind.name().into(),
         None => format!("unknown ({kind:#04x})").into(),
     }

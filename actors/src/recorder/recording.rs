@@ -6,12 +6,12 @@ use super::{
     ring::{Entry, FRAMES},
 };
 use crate::{
-    Death, Error, Result,
+    Error, ExitMemory, Result,
     cell::State,
-    clock::Wall,
+    clock::WallClock,
     error::{Obituary, loss_reason},
 };
-use herder_core::{End, Generation, Now, Transition, WorkerId, WorkerRef, WorkerState};
+use herder_core::{Generation, ProcessExit, Timestamp, Transition, WorkerId, WorkerRef, WorkerState};
 use serde::{Serialize, Serializer};
 use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
 
@@ -35,7 +35,7 @@ pub struct Recording {
     /// The last frames in both directions, the oldest first. Sent means: put into the outbox.
     pub frames: Vec<RecordedFrame>,
     /// How many frames came before those.
-    pub forgotten: u64,
+    pub dropped_frames: u64,
     /// Its changes of state, the oldest first; only in a pool with `state_machine`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transitions: Option<Vec<RecordedTransition>>,
@@ -163,13 +163,13 @@ impl State {
     pub(crate) fn last_recording(
         &self,
         at: WorkerRef,
-        end: End,
+        end: ProcessExit,
         recorder: Option<&Recorder>,
         obituary: &Obituary,
     ) -> Arc<Recording> {
-        let end = self.core().end_of(at).unwrap_or(end); // which knows why Herder ended it, if it did
+        let end = self.core().exit_of(at).unwrap_or(end); // which knows why Herder ended it, if it did
         let (exit_status, signal) = crate::error::status_parts(end.status);
-        let Death { peak_memory, out_of_memory } = obituary.death.clone();
+        let ExitMemory { peak_memory, out_of_memory } = obituary.death.clone();
         let exit = RecordedExit {
             reason: loss_reason(&end, Some(obituary)),
             exit_status,
@@ -187,9 +187,9 @@ impl State {
         stderr_tail: Vec<String>,
         exit: Option<RecordedExit>,
     ) -> Recording {
-        let wall = Wall::now(self.clock());
+        let wall = WallClock::now(self.clock());
         let (frames, forgotten) = recorder.map(|recorder| frames(recorder, &wall)).unwrap_or_default();
-        let since = recorder.map_or(Now::NEVER, Recorder::started);
+        let since = recorder.map_or(Timestamp::NEVER, Recorder::started);
         let ours = |change: &&Transition| change.at >= since;
         let transitions =
             self.core().transitions(at.worker).map(|all| all.filter(ours).map(|t| wall.shown(t)).collect());
@@ -200,7 +200,7 @@ impl State {
             ended_at: exit.is_some().then(SystemTime::now),
             exit,
             frames,
-            forgotten,
+            dropped_frames: forgotten,
             transitions,
             stderr_tail,
         }
@@ -230,7 +230,7 @@ impl State {
 }
 
 /// The frames with the bad one at its place in time, and how many are forgotten.
-fn frames(recorder: &Recorder, wall: &Wall) -> (Vec<RecordedFrame>, u64) {
+fn frames(recorder: &Recorder, wall: &WallClock) -> (Vec<RecordedFrame>, u64) {
     let (entries, forgotten) = recorder.entries();
     let mut frames: Vec<RecordedFrame> = entries.iter().map(|entry| good(wall, entry, &entries)).collect();
     if let Some((at, malformed)) = recorder.fault() {
@@ -241,7 +241,7 @@ fn frames(recorder: &Recorder, wall: &Wall) -> (Vec<RecordedFrame>, u64) {
     (frames, forgotten)
 }
 
-fn good(wall: &Wall, entry: &Entry, all: &[Entry]) -> RecordedFrame {
+fn good(wall: &WallClock, entry: &Entry, all: &[Entry]) -> RecordedFrame {
     let call = || all.iter().find(|call| call.wire == entry.wire && call.command().is_some());
     let answers = entry.direction == Direction::Received && entry.descriptor == Descriptor::Calls && entry.wire.0 != 0;
     let command = entry.command().or_else(|| call().filter(|_| answers).and_then(Entry::command));
@@ -258,7 +258,7 @@ fn good(wall: &Wall, entry: &Entry, all: &[Entry]) -> RecordedFrame {
     }
 }
 
-fn bad(wall: &Wall, at: Now, malformed: &Malformed) -> RecordedFrame {
+fn bad(wall: &WallClock, at: Timestamp, malformed: &Malformed) -> RecordedFrame {
     let Malformed { descriptor, fault, kind, length, wire, bytes } = malformed.clone();
     RecordedFrame {
         at: wall.at(at),
@@ -273,7 +273,7 @@ fn bad(wall: &Wall, at: Now, malformed: &Malformed) -> RecordedFrame {
     }
 }
 
-impl Wall {
+impl WallClock {
     fn shown(&self, change: &Transition) -> RecordedTransition {
         let Transition { from, to, reason, at, .. } = *change;
         RecordedTransition { at: self.at(at), from, to, reason }

@@ -3,8 +3,8 @@
 
 use super::{Descriptor, Direction, Malformed};
 use crate::clock::Clock;
-use herder_core::{Now, WireId};
-use herder_wire::{HEADER_LEN, Header, Kind};
+use herder_core::{Timestamp, WireId};
+use herder_wire::{FrameKind, HEADER_LEN, Header};
 use std::cell::{OnceCell, RefCell};
 
 /// How many frames are kept. A power of two.
@@ -15,9 +15,9 @@ const NAME: usize = 24;
 /// What is recorded of one process.
 pub(crate) struct Recorder {
     clock: Clock,
-    started: Now,
+    started: Timestamp,
     ring: RefCell<Ring>,
-    malformed: OnceCell<(Now, Malformed)>,
+    malformed: OnceCell<(Timestamp, Malformed)>,
 }
 
 struct Ring {
@@ -28,7 +28,7 @@ struct Ring {
 /// One frame. 48 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) at: Now,
+    pub(super) at: Timestamp,
     pub(super) wire: WireId,
     pub(super) length: u32,
     /// The header's byte.
@@ -42,7 +42,7 @@ pub(super) struct Entry {
 const _: () = assert!(size_of::<Entry>() == 48 && FRAMES.is_power_of_two());
 
 const EMPTY: Entry = Entry {
-    at: Now(0),
+    at: Timestamp(0),
     wire: WireId(0),
     length: 0,
     kind: 0,
@@ -60,18 +60,18 @@ impl Recorder {
     }
 
     /// A call went into the outbox, with a body of `length` bytes.
-    pub(crate) fn call(&self, at: Now, wire: WireId, length: usize, command: &str) {
+    pub(crate) fn call(&self, at: Timestamp, wire: WireId, length: usize, command: &str) {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         let mut ring = self.ring.borrow_mut();
         let entry = ring.next();
-        entry.frame(at, wire, length, Kind::Call as u8, Direction::Sent, Descriptor::Calls);
+        entry.frame(at, wire, length, FrameKind::Call as u8, Direction::Sent, Descriptor::Calls);
         let kept = command.len().min(NAME);
         entry.name_length = command.len().min(NAME + 1) as u8;
         entry.name[..kept].copy_from_slice(&command.as_bytes()[..kept]);
     }
 
     /// A frame arrived.
-    pub(crate) fn received(&self, at: Now, descriptor: Descriptor, header: &Header) {
+    pub(crate) fn received(&self, at: Timestamp, descriptor: Descriptor, header: &Header) {
         let Header { length, kind, wire, .. } = *header;
         self.ring.borrow_mut().next().frame(at, wire, length, kind as u8, Direction::Received, descriptor);
     }
@@ -90,15 +90,15 @@ impl Recorder {
     }
 
     /// This moment, on the clock of the pool.
-    pub(crate) fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    pub(super) fn started(&self) -> Now {
+    pub(super) fn started(&self) -> Timestamp {
         self.started
     }
 
-    pub(super) fn fault(&self) -> Option<&(Now, Malformed)> {
+    pub(super) fn fault(&self) -> Option<&(Timestamp, Malformed)> {
         self.malformed.get()
     }
 
@@ -132,7 +132,15 @@ pub(super) fn raw(header: &[u8; HEADER_LEN]) -> (u32, u8, WireId) {
 
 impl Entry {
     /// Written where it stays: to build it elsewhere and copy it takes twice the time. No command, until there is one.
-    fn frame(&mut self, at: Now, wire: WireId, length: u32, kind: u8, direction: Direction, descriptor: Descriptor) {
+    fn frame(
+        &mut self,
+        at: Timestamp,
+        wire: WireId,
+        length: u32,
+        kind: u8,
+        direction: Direction,
+        descriptor: Descriptor,
+    ) {
         (self.at, self.wire, self.length, self.kind) = (at, wire, length, kind);
         (self.direction, self.descriptor, self.name_length) = (direction, descriptor, 0);
     }
@@ -158,7 +166,7 @@ mod tests {
     fn r38_the_last_frames_are_kept_and_the_rest_is_counted() {
         let recorder = Recorder::new(Clock::default());
         for number in 0..10_000 {
-            recorder.call(Now(number), WireId(number), 7, "echo");
+            recorder.call(Timestamp(number), WireId(number), 7, "echo");
         }
         let (entries, forgotten) = recorder.entries();
         let wires: Vec<u64> = entries.iter().map(|entry| entry.wire.0).collect();
@@ -169,7 +177,7 @@ mod tests {
     fn names_are_cut_between_characters() {
         let recorder = Recorder::new(Clock::default());
         for name in ["", "echo", &"x".repeat(NAME), &"x".repeat(NAME + 1), &format!("{}é", "x".repeat(NAME - 1))] {
-            recorder.call(Now(0), WireId(1), 0, name);
+            recorder.call(Timestamp(0), WireId(1), 0, name);
         }
         let names: Vec<_> = recorder.entries().0.iter().map(|entry| entry.command().map(String::from)).collect();
         let cut = |count| Some(format!("{}…", "x".repeat(count)));

@@ -1,9 +1,9 @@
 //! A clock that stands still until a test moves it. Shared by the test and the pools that go by it; holds the time, and when each of
 //! their alarms is to ring.
 
-use super::{Pinged, guarded, until};
+use super::{UnansweredPings, wait_until, with_timeout};
 use actix::WeakRecipient;
-use herder_core::Now;
+use herder_core::Timestamp;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -23,12 +23,12 @@ use tokio::sync::watch;
 ///
 /// It begins at the machine's monotonic clock, so that stamps and deadlines look as they always do.
 #[derive(Clone, Debug)]
-pub struct Clock(Arc<Hands>);
+pub struct VirtualClock(Arc<ClockState>);
 
 #[derive(Debug)]
-struct Hands {
+struct ClockState {
     now: AtomicU64,
-    alarms: Mutex<Alarms>,
+    timers: Mutex<VirtualTimers>,
     /// Told of each change: of the time, and of an alarm.
     changed: watch::Sender<()>,
     pools: Mutex<Pools>,
@@ -36,7 +36,7 @@ struct Hands {
 
 /// The pools that go by a clock, as long as they live.
 #[derive(Default)]
-struct Pools(Vec<WeakRecipient<Pinged>>);
+struct Pools(Vec<WeakRecipient<UnansweredPings>>);
 
 impl fmt::Debug for Pools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,33 +45,33 @@ impl fmt::Debug for Pools {
 }
 
 #[derive(Debug, Default)]
-struct Alarms {
+struct VirtualTimers {
     next: u64,
     /// When each that was set rings. One that has rung stays until its owner is done with what it rang for.
-    set: BTreeMap<u64, Now>,
+    set: BTreeMap<u64, Timestamp>,
 }
 
-impl Default for Clock {
+impl Default for VirtualClock {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Clock {
+impl VirtualClock {
     /// A clock that stands at this moment.
     pub fn new() -> Self {
         let now = crate::clock::Clock::default().now().0;
-        Self(Arc::new(Hands {
+        Self(Arc::new(ClockState {
             now: now.into(),
-            alarms: Mutex::default(),
+            timers: Mutex::default(),
             changed: watch::Sender::new(()),
             pools: Mutex::default(),
         }))
     }
 
     /// The time it shows, in nanoseconds.
-    pub fn now(&self) -> Now {
-        Now(self.0.now.load(Ordering::SeqCst))
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.0.now.load(Ordering::SeqCst))
     }
 
     /// Moves it, in one leap, and waits until everything that became due by that is done: timers have fired, a sweep has looked at its
@@ -85,7 +85,7 @@ impl Clock {
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// use std::time::Duration;
-    /// let clock = herder_actors::testing::Clock::new();
+    /// let clock = herder_actors::testing::VirtualClock::new();
     /// let before = clock.now();
     /// clock.advance(Duration::from_secs(1800)).await;
     /// assert_eq!(clock.now() - before, Duration::from_secs(1800));
@@ -93,14 +93,14 @@ impl Clock {
     /// ```
     pub async fn advance(&self, span: Duration) {
         self.pings_are_answered().await;
-        self.leap(span);
-        self.settled().await;
+        self.jump(span);
+        self.until_idle().await;
         self.pings_are_answered().await;
     }
 
     /// Moves it, and wakes who waits for it: they run when this task lets them.
-    pub(crate) fn leap(&self, span: Duration) {
-        self.alarms(|_| {
+    pub(crate) fn jump(&self, span: Duration) {
+        self.timers(|_| {
             let later = self.now() + span;
             self.0.now.store(later.0, Ordering::SeqCst);
         });
@@ -108,12 +108,12 @@ impl Clock {
 
     /// Whether somebody waits for this moment.
     #[cfg(test)]
-    pub(crate) fn is_set_for(&self, moment: Now) -> bool {
-        self.alarms(|alarms| alarms.set.values().any(|at| *at == moment))
+    pub(crate) fn is_set_for(&self, moment: Timestamp) -> bool {
+        self.timers(|timers| timers.set.values().any(|at| *at == moment))
     }
 
     /// A pool that goes by it from now on.
-    pub(crate) fn attach(&self, pool: WeakRecipient<Pinged>) {
+    pub(crate) fn attach(&self, pool: WeakRecipient<UnansweredPings>) {
         self.0.pools.lock().unwrap_or_else(PoisonError::into_inner).0.push(pool);
     }
 
@@ -122,7 +122,7 @@ impl Clock {
     async fn pings_are_answered(&self) {
         let pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
         for pool in pools {
-            until("pings are answered", async || match pool.upgrade().map(|pool| pool.send(Pinged)) {
+            wait_until("pings are answered", async || match pool.upgrade().map(|pool| pool.send(UnansweredPings)) {
                 Some(asked) => asked.await.map_or(true, |pinged| pinged.unwrap_or(0) == 0), // an error: it has ended
                 None => true,
             })
@@ -130,49 +130,49 @@ impl Clock {
         }
     }
 
-    async fn settled(&self) {
+    async fn until_idle(&self) {
         let mut changed = self.0.changed.subscribe();
         let settled = async {
             while self.is_due() {
                 let _ = changed.changed().await; // its sender lives as long as this clock
             }
         };
-        guarded("what became due is done", settled).await;
+        with_timeout("what became due is done", settled).await;
     }
 
     fn is_due(&self) -> bool {
-        let alarms = self.0.alarms.lock().unwrap_or_else(PoisonError::into_inner);
-        alarms.set.values().any(|at| *at <= self.now())
+        let timers = self.0.timers.lock().unwrap_or_else(PoisonError::into_inner);
+        timers.set.values().any(|at| *at <= self.now())
     }
 
     /// Something of a pool that rings by this clock.
-    pub(crate) fn bell(&self) -> Bell {
-        let number = self.alarms(|alarms| {
-            alarms.next += 1;
-            alarms.next
+    pub(crate) fn timer(&self) -> VirtualTimer {
+        let number = self.timers(|timers| {
+            timers.next += 1;
+            timers.next
         });
-        Bell { clock: self.clone(), number }
+        VirtualTimer { clock: self.clone(), number }
     }
 
-    fn alarms<T>(&self, change: impl FnOnce(&mut Alarms) -> T) -> T {
-        let value = change(&mut self.0.alarms.lock().unwrap_or_else(PoisonError::into_inner));
+    fn timers<T>(&self, change: impl FnOnce(&mut VirtualTimers) -> T) -> T {
+        let value = change(&mut self.0.timers.lock().unwrap_or_else(PoisonError::into_inner));
         self.0.changed.send_replace(());
         value
     }
 }
 
 /// One alarm of a virtual clock. From when it rings until it is set again, its owner is taken to be at work.
-pub(crate) struct Bell {
-    clock: Clock,
+pub(crate) struct VirtualTimer {
+    clock: VirtualClock,
     number: u64,
 }
 
-impl Bell {
-    pub(crate) async fn rings(&mut self, at: Option<Now>) {
+impl VirtualTimer {
+    pub(crate) async fn wait_until(&mut self, at: Option<Timestamp>) {
         let mut changed = self.clock.0.changed.subscribe();
-        self.clock.alarms(|alarms| match at {
-            Some(at) => drop(alarms.set.insert(self.number, at)),
-            None => drop(alarms.set.remove(&self.number)),
+        self.clock.timers(|timers| match at {
+            Some(at) => drop(timers.set.insert(self.number, at)),
+            None => drop(timers.set.remove(&self.number)),
         });
         while at.is_none_or(|at| self.clock.now() < at) {
             let _ = changed.changed().await; // its sender lives as long as the clock
@@ -180,9 +180,9 @@ impl Bell {
     }
 }
 
-impl Drop for Bell {
+impl Drop for VirtualTimer {
     fn drop(&mut self) {
-        self.clock.alarms(|alarms| alarms.set.remove(&self.number));
+        self.clock.timers(|timers| timers.set.remove(&self.number));
     }
 }
 
@@ -196,12 +196,12 @@ mod tests {
     /// R49: a leap is over when all that rang is done with what it rang for, however long that takes; and nothing rings too early.
     #[actix_rt::test]
     async fn r49_a_leap_waits_for_what_became_due() {
-        let (clock, done) = (Clock::new(), Rc::new(Cell::new(0)));
-        let (mut bell, rung) = (clock.bell(), done.clone());
+        let (clock, done) = (VirtualClock::new(), Rc::new(Cell::new(0)));
+        let (mut timer, rung) = (clock.timer(), done.clone());
         let first = clock.now() + HOUR;
         actix_rt::spawn(async move {
             for round in 1.. {
-                bell.rings(Some(first + (round - 1) * HOUR)).await;
+                timer.wait_until(Some(first + (round - 1) * HOUR)).await;
                 for _ in 0..100 {
                     tokio::task::yield_now().await; // what it has to do
                 }
@@ -220,18 +220,18 @@ mod tests {
     /// R49: who is dropped, or waits for ever, holds up no leap.
     #[actix_rt::test]
     async fn r49_a_leap_waits_for_nobody_who_is_gone() {
-        let clock = Clock::new();
-        let (mut dropped, mut waits) = (clock.bell(), clock.bell());
+        let clock = VirtualClock::new();
+        let (mut dropped, mut waits) = (clock.timer(), clock.timer());
         tokio::select! {
             biased;
-            () = dropped.rings(Some(clock.now() + HOUR)) => panic!("too early"),
-            () = waits.rings(Some(clock.now() + HOUR)) => panic!("too early"),
+            () = dropped.wait_until(Some(clock.now() + HOUR)) => panic!("too early"),
+            () = waits.wait_until(Some(clock.now() + HOUR)) => panic!("too early"),
             () = std::future::ready(()) => {}
         }
         drop(dropped);
         tokio::select! {
             biased;
-            () = waits.rings(None) => panic!("never"),
+            () = waits.wait_until(None) => panic!("never"),
             () = std::future::ready(()) => {}
         }
         clock.advance(2 * HOUR).await;

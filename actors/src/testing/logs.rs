@@ -1,7 +1,7 @@
 //! Captures what the library logs, for the whole test process: one subscriber, since a worker's lines come from a thread that
 //! belongs to no test. Holds the lines.
 
-use super::until;
+use super::wait_until;
 use crate::events::wait_until_emitted;
 use std::{
     fmt::{self, Write},
@@ -13,12 +13,12 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-static LINES: Mutex<Vec<Line>> = Mutex::new(Vec::new());
+static LINES: Mutex<Vec<LogLine>> = Mutex::new(Vec::new());
 
 /// One event of the log.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Line {
+pub struct LogLine {
     /// How grave it is.
     pub level: Level,
     /// Where it comes from: `herder...`.
@@ -33,7 +33,7 @@ pub struct Line {
     pub all: String,
 }
 
-impl Line {
+impl LogLine {
     /// Whether the worker `POOL/wN.G` printed it on this stream.
     pub fn is_of(&self, worker: &str, stream: &str) -> bool {
         self.worker.as_deref() == Some(worker) && self.stream.as_deref() == Some(stream)
@@ -50,12 +50,12 @@ pub fn capture() -> bool {
 /// What was logged so far that names `pool`, in its order. Waits for what pools have queued for the log, at most a second.
 ///
 /// ```
-/// use herder_actors::testing::{capture, lines_of};
+/// use herder_actors::testing::{capture, log_lines_of};
 /// capture();
 /// tracing::warn!(target: "herder", pool = "carts", "worker lost");
-/// assert_eq!(lines_of("carts")[0].message, "worker lost");
+/// assert_eq!(log_lines_of("carts")[0].message, "worker lost");
 /// ```
-pub fn lines_of(pool: &str) -> Vec<Line> {
+pub fn log_lines_of(pool: &str) -> Vec<LogLine> {
     wait_until_emitted();
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     lines.iter().filter(|line| line.all.contains(pool)).cloned().collect()
@@ -68,15 +68,15 @@ pub fn lines_of(pool: &str) -> Vec<Line> {
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// use herder_actors::testing::{capture, logged};
+/// use herder_actors::testing::{capture, wait_for_log};
 /// capture();
 /// tracing::warn!(target: "herder", pool = "orders", "worker lost");
-/// logged(&["WARN", "orders", "worker lost"]).await;
+/// wait_for_log(&["WARN", "orders", "worker lost"]).await;
 /// # });
 /// ```
-pub async fn logged(words: &[&str]) {
+pub async fn wait_for_log(words: &[&str]) {
     assert!(capture(), "cannot capture log lines: this process has already installed a tracing subscriber");
-    until(&format!("a line of the log with {words:?}"), async || {
+    wait_until(&format!("a line of the log with {words:?}"), async || {
         let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().any(|line| words.iter().all(|word| line.all.contains(word)))
     })
@@ -94,7 +94,7 @@ impl Subscriber for Capture {
     fn event(&self, event: &Event<'_>) {
         let (level, target) = (*event.metadata().level(), event.metadata().target().into());
         let (all, message) = (format!("{level} "), String::new());
-        let mut line = Line { level, target, worker: None, stream: None, message, all };
+        let mut line = LogLine { level, target, worker: None, stream: None, message, all };
         event.record(&mut line);
         LINES.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
@@ -112,7 +112,7 @@ impl Subscriber for Capture {
     fn exit(&self, _: &Id) {}
 }
 
-impl Visit for Line {
+impl Visit for LogLine {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
     }

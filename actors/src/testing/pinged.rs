@@ -7,4 +7,4 @@ use actix::Message;
 /// Sent to a supervisor: how many workers were pinged and have not answered, of those that do so by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "Result<usize>")]
-pub(crate) struct Pinged;
+pub(crate) struct UnansweredPings;

@@ -1,8 +1,8 @@
 //! The process that there is not: it ends when the script says so, or when it is killed. Holds what the system would know of it.
 
-use super::guarded;
-use crate::{Activity, ChildHandle, Death, Signal};
-use herder_core::{ExitStatus, Vitals};
+use super::with_timeout;
+use crate::{ChildHandle, ExitMemory, ProcessSample, Signal};
+use herder_core::{ExitStatus, ProcessActivity};
 use std::{
     future::Future,
     pin::Pin,
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 pub struct ScriptedChild {
     pid: u32,
     begun: Instant,
-    conduct: Mutex<Conduct>,
+    conduct: Mutex<ChildBehavior>,
     kills: watch::Sender<u32>,
     stops: watch::Sender<Option<(Duration, Duration)>>,
     status: watch::Sender<Option<ExitStatus>>,
@@ -24,25 +24,25 @@ pub struct ScriptedChild {
 
 /// What it does, as far as the system tells.
 #[derive(Debug)]
-struct Conduct {
+struct ChildBehavior {
     /// Whether anyone will end it.
-    played: bool,
+    is_controlled: bool,
     stubborn: bool,
-    vitals: Vitals,
+    vitals: ProcessActivity,
     runnable: bool,
     asked: Option<Signal>,
-    death: Death,
+    death: ExitMemory,
 }
 
 impl ScriptedChild {
     #[expect(clippy::disallowed_methods, reason = "the simulated processor time grows with the clock")]
     pub(crate) fn new(pid: u32) -> Arc<Self> {
-        let (played, stubborn, vitals) = (false, false, Vitals::Unknown);
-        let (runnable, asked, death) = (false, None, Death::default());
+        let (played, stubborn, vitals) = (false, false, ProcessActivity::Unknown);
+        let (runnable, asked, death) = (false, None, ExitMemory::default());
         Arc::new(Self {
             pid,
             begun: Instant::now(),
-            conduct: Mutex::new(Conduct { played, stubborn, vitals, runnable, asked, death }),
+            conduct: Mutex::new(ChildBehavior { is_controlled: played, stubborn, vitals, runnable, asked, death }),
             kills: watch::Sender::new(0),
             stops: watch::Sender::new(None),
             status: watch::Sender::new(None),
@@ -55,32 +55,32 @@ impl ScriptedChild {
     }
 
     /// Somebody plays it from now on, and says how it ends.
-    pub(super) fn play(&self) {
-        self.conduct(|conduct| conduct.played = true);
+    pub(super) fn control(&self) {
+        self.conduct(|conduct| conduct.is_controlled = true);
     }
 
     /// Whether it ignores SIGKILL, as a process in uninterruptible sleep does. It does not unless set.
-    pub fn stubborn(&self, stubborn: bool) {
+    pub fn ignore_sigkill(&self, stubborn: bool) {
         self.conduct(|conduct| conduct.stubborn = stubborn);
     }
 
     /// What it is seen to do when it is silent: `Unknown` unless set.
-    pub fn vitals(&self, vitals: Vitals) {
+    pub fn set_activity(&self, vitals: ProcessActivity) {
         self.conduct(|conduct| conduct.vitals = vitals);
     }
 
     /// Whether it waits for a processor.
-    pub fn runnable(&self, runnable: bool) {
+    pub fn set_runnable(&self, runnable: bool) {
         self.conduct(|conduct| conduct.runnable = runnable);
     }
 
     /// What the system will tell of its end beyond the status.
-    pub fn dies_of(&self, death: Death) {
+    pub fn set_exit_memory(&self, death: ExitMemory) {
         self.conduct(|conduct| conduct.death = death);
     }
 
     /// The signal by which it was asked for its stack, if it was.
-    pub fn asked(&self) -> Option<Signal> {
+    pub fn stack_signal(&self) -> Option<Signal> {
         self.conduct(|conduct| conduct.asked)
     }
 
@@ -105,7 +105,7 @@ impl ScriptedChild {
     /// When that does not come.
     pub async fn killed(&self) {
         let mut kills = self.kills.subscribe();
-        guarded("the kill", kills.wait_for(|kills| *kills > 0)).await.unwrap();
+        with_timeout("the kill", kills.wait_for(|kills| *kills > 0)).await.unwrap();
     }
 
     /// Whether it was killed.
@@ -118,7 +118,7 @@ impl ScriptedChild {
     /// # Panics
     /// When that does not come.
     pub async fn stopped(&self) -> (Duration, Duration) {
-        guarded("the ladder", self.told_to_end()).await
+        with_timeout("the ladder", self.told_to_end()).await
     }
 
     /// The same, however long it takes.
@@ -127,7 +127,7 @@ impl ScriptedChild {
         stops.wait_for(Option::is_some).await.unwrap().unwrap()
     }
 
-    fn conduct<T>(&self, change: impl FnOnce(&mut Conduct) -> T) -> T {
+    fn conduct<T>(&self, change: impl FnOnce(&mut ChildBehavior) -> T) -> T {
         change(&mut self.conduct.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -147,7 +147,7 @@ impl ChildHandle for Arc<ScriptedChild> {
     /// Who plays it decides what comes of that. One that nobody plays ends of SIGTERM, or its pool would wait for it for ever.
     fn stop(&self, grace: Duration, term: Duration) {
         self.stops.send_replace(Some((grace, term)));
-        if !self.conduct(|conduct| conduct.played) {
+        if !self.conduct(|conduct| conduct.is_controlled) {
             self.exit(ExitStatus::Signal(15));
         }
     }
@@ -163,20 +163,24 @@ impl ChildHandle for Arc<ScriptedChild> {
     }
 
     fn stack(&self) -> Option<String> {
-        self.asked().map(|_| "Current thread".into())
+        self.stack_signal().map(|_| "Current thread".into())
     }
 
-    fn activity(&self) -> Option<Activity> {
+    fn sample(&self) -> Option<ProcessSample> {
         let (vitals, runnable) = self.conduct(|conduct| (conduct.vitals, conduct.runnable));
-        let cpu = if vitals == Vitals::Computing { self.begun.elapsed() } else { Duration::ZERO };
-        (vitals != Vitals::Unknown).then_some(Activity { cpu, runnable, stopped: vitals == Vitals::Stopped })
+        let cpu = if vitals == ProcessActivity::Computing { self.begun.elapsed() } else { Duration::ZERO };
+        (vitals != ProcessActivity::Unknown).then_some(ProcessSample {
+            cpu,
+            runnable,
+            stopped: vitals == ProcessActivity::Stopped,
+        })
     }
 
     fn wait(&self) -> Pin<Box<dyn Future<Output = ExitStatus>>> {
         Box::pin(wait(self.status.subscribe()))
     }
 
-    fn death(&self) -> Death {
+    fn exit_memory(&self) -> ExitMemory {
         self.conduct(|conduct| conduct.death.clone())
     }
 

@@ -290,7 +290,7 @@ mod tests {
     use super::EXIT_PATIENCE;
     use crate::{
         Error, Execute, PoolConfig, PoolSupervisor,
-        testing::{Clock, HANGING, Peers, guarded, until},
+        testing::{FakeWorkers, HANG_TIMEOUT, VirtualClock, wait_until, with_timeout},
     };
     use actix::Actor;
     use herder_core::ExitStatus;
@@ -300,18 +300,18 @@ mod tests {
     /// no protocol.
     #[actix_rt::test]
     async fn r41_an_exit_that_is_seen_late() {
-        let config = PoolConfig::basic("late").command(["scripted"]).pool_size(1).overflow(0).timeout(HANGING);
-        let (clock, (peers, mut launches)) = (Clock::new(), Peers::new());
-        let pool = PoolSupervisor::with_launcher(config.build().unwrap(), peers).on_clock(clock.clone()).start();
+        let config = PoolConfig::basic("late").command(["scripted"]).pool_size(1).overflow(0).timeout(HANG_TIMEOUT);
+        let (clock, (peers, mut launches)) = (VirtualClock::new(), FakeWorkers::new());
+        let pool = PoolSupervisor::with_launcher(config.build().unwrap(), peers).with_clock(clock.clone()).start();
         let call = pool.send(Execute::new("echo", &json!({})));
         let mut peer = launches.next().await.ready().await;
         let call = actix_rt::spawn(call);
         peer.call().await;
         peer.calls.close().await;
-        until("the end was read", async || clock.is_set_for(clock.now() + EXIT_PATIENCE)).await;
+        wait_until("the end was read", async || clock.is_set_for(clock.now() + EXIT_PATIENCE)).await;
         peer.child.exit(ExitStatus::Code(0));
-        clock.leap(EXIT_PATIENCE);
-        match guarded("the call's end", call).await.unwrap().unwrap() {
+        clock.jump(EXIT_PATIENCE);
+        match with_timeout("the call's end", call).await.unwrap().unwrap() {
             Err(Error::WorkerLost { reason, .. }) => assert_eq!(&*reason, "exit status 0"),
             other => panic!("the worker was to be lost: {other:?}"),
         }

@@ -8,7 +8,7 @@ use crate::{
     launcher::Launched,
     recorder::Recorder,
 };
-use herder_core::{Doom, End, ExitStatus, Input, WorkerRef};
+use herder_core::{ExitStatus, Input, KillReason, ProcessExit, WorkerRef};
 use herder_wire::{HostHello, HostMessage};
 use std::{
     cell::OnceCell,
@@ -60,7 +60,8 @@ impl Charge {
             }
         };
         guard.disarm();
-        let _ = with(&cell, |state| state.exited(at, End { status, doom: None }, obituary, Some(&recorder)));
+        let _ =
+            with(&cell, |state| state.exited(at, ProcessExit { status, kill_reason: None }, obituary, Some(&recorder)));
     }
 }
 
@@ -135,5 +136,5 @@ fn at_least_one(number: u32) -> NonZeroU32 {
 
 /// The process broke the protocol: it is killed, and its calls hear of it when it is gone.
 pub(super) fn protocol_fault(cell: &Cell, at: WorkerRef) {
-    step(cell, Input::Kill { at, doom: Doom::Protocol });
+    step(cell, Input::Kill { at, kill_reason: KillReason::ProtocolViolation });
 }

@@ -6,7 +6,7 @@ use actix::Addr;
 use herder_actors::{
     Basic, Enhanced, Error, Execute, ExecuteInSession, GetStatus, ListWorkers, PoolBuilder, PoolClient, PoolConfig,
     PoolState, PoolSupervisor, Queue, Reply, Request, Restart, SessionAffinityActor, Status, WorkerRef, registry,
-    testing::{HANGING, Launches, Peer, Peers, ScriptedChild, capture, guarded, until},
+    testing::{FakeWorker, FakeWorkers, HANG_TIMEOUT, Launches, ScriptedChild, capture, wait_until, with_timeout},
 };
 use herder_core::{Generation, WorkerId};
 use serde_json::{Value, json};
@@ -49,13 +49,13 @@ pub(crate) fn enhanced(name: &str) -> PoolBuilder<Enhanced> {
 fn begun<T>(builder: PoolBuilder<T>) -> PoolBuilder<T> {
     let quick = Duration::from_millis(5);
     let restart = Restart::new().max(1000).backoff(quick).max_backoff(4 * quick);
-    let queue = Queue::new().timeout(HANGING);
+    let queue = Queue::new().timeout(HANG_TIMEOUT);
     builder
         .command(["scripted"])
         .pool_size(1)
         .overflow(0)
-        .timeout(HANGING)
-        .start_timeout(HANGING)
+        .timeout(HANG_TIMEOUT)
+        .start_timeout(HANG_TIMEOUT)
         .queue(queue)
         .restart(restart)
 }
@@ -63,28 +63,28 @@ fn begun<T>(builder: PoolBuilder<T>) -> PoolBuilder<T> {
 impl Stage {
     /// Starts a pool; its processes are the test's to play.
     pub(crate) fn start(config: PoolConfig) -> Self {
-        let (peers, launches) = Peers::new();
+        let (peers, launches) = FakeWorkers::new();
         Self::with(config, peers, launches)
     }
 
-    pub(crate) fn with(config: PoolConfig, peers: Peers, launches: Launches) -> Self {
+    pub(crate) fn with(config: PoolConfig, peers: FakeWorkers, launches: Launches) -> Self {
         let name = config.name().to_string();
         let client = PoolClient::start(PoolSupervisor::with_launcher(config, peers));
         Self { client, launches, name }
     }
 
     /// A basic pool of one worker that is ready.
-    pub(crate) async fn basic(hint: &str) -> (Self, Peer) {
+    pub(crate) async fn basic(hint: &str) -> (Self, FakeWorker) {
         Self::one(basic(&fresh(hint)).build().unwrap()).await
     }
 
     /// An enhanced pool of one worker that is ready.
-    pub(crate) async fn enhanced(hint: &str) -> (Self, Peer) {
+    pub(crate) async fn enhanced(hint: &str) -> (Self, FakeWorker) {
         Self::one(enhanced(&fresh(hint)).build().unwrap()).await
     }
 
     /// Any pool of one worker that is ready.
-    pub(crate) async fn one(config: PoolConfig) -> (Self, Peer) {
+    pub(crate) async fn one(config: PoolConfig) -> (Self, FakeWorker) {
         let mut stage = Self::start(config);
         let peer = stage.launches.next().await.ready().await;
         stage.whole().await;
@@ -114,11 +114,11 @@ impl Stage {
 
     /// Waits until every base worker is ready. (`WaitReady` would tell of a start that failed before.)
     pub(crate) async fn whole(&self) {
-        until("the pool is whole", async || self.status().await.state == PoolState::Running).await;
+        wait_until("the pool is whole", async || self.status().await.state == PoolState::Running).await;
     }
 
     pub(crate) async fn status(&self) -> Status {
-        guarded("a status", self.pool().send(GetStatus)).await.unwrap()
+        with_timeout("a status", self.pool().send(GetStatus)).await.unwrap()
     }
 
     /// The pool's affinity actor, by its name.
@@ -128,7 +128,7 @@ impl Stage {
 
     /// Waits until so many calls run and so many wait.
     pub(crate) async fn queue_is(&self, in_flight: usize, waiting: usize) {
-        until("calls run and wait as expected", async || {
+        wait_until("calls run and wait as expected", async || {
             let queue = self.status().await.queue;
             (queue.in_flight, queue.waiting) == (in_flight, waiting)
         })
@@ -151,7 +151,7 @@ impl Stage {
 
     /// The workers, in the order of their slots.
     pub(crate) async fn workers(&self) -> Vec<herder_actors::WorkerInfo> {
-        guarded("the workers", self.pool().send(ListWorkers)).await.unwrap().unwrap()
+        with_timeout("the workers", self.pool().send(ListWorkers)).await.unwrap().unwrap()
     }
 }
 
@@ -164,7 +164,7 @@ impl Answer {
     }
 
     pub(crate) async fn get(self) -> Outcome {
-        guarded("an answer", self.0).await.unwrap()
+        with_timeout("an answer", self.0).await.unwrap()
     }
 
     /// Its caller leaves.

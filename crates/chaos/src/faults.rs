@@ -6,7 +6,7 @@ use crate::{callers::Desk, config::BROKEN};
 use futures_util::future::join;
 use herder::{
     WorkerInfo, WorkerState,
-    chaos::{Blow, Rng, Striker, Whole},
+    chaos::{FaultInjector, FaultSignal, RecoveryTracker, Rng},
 };
 use herder_actors::InjectPanic;
 use serde_json::json;
@@ -27,8 +27,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// Who brings them about.
 pub(crate) struct Faults {
     pub(crate) desk: std::sync::Arc<Desk>,
-    pub(crate) striker: Striker,
-    pub(crate) whole: std::sync::Arc<Whole>,
+    pub(crate) injector: FaultInjector,
+    pub(crate) recovery: std::sync::Arc<RecoveryTracker>,
     pub(crate) folder: PathBuf,
     pub(crate) counts: Mutex<BTreeMap<String, u64>>,
     /// The last panic of which there may be few.
@@ -78,7 +78,7 @@ impl Faults {
         ticks.tick().await;
         while !self.over() {
             ticks.tick().await;
-            let living = self.striker.living().await.unwrap_or_default();
+            let living = self.injector.living().await.unwrap_or_default();
             let is_ready = |worker: &&WorkerInfo| matches!(worker.state, WorkerState::Ready | WorkerState::Busy);
             let ready: Vec<&WorkerInfo> = living.iter().filter(is_ready).collect();
             let starting: Vec<&WorkerInfo> = living.iter().filter(|worker| !is_ready(worker)).collect();
@@ -122,7 +122,7 @@ impl Faults {
     /// All workers at once.
     pub(crate) async fn cascade(&self) {
         self.count("cascade");
-        for worker in self.striker.living().await.unwrap_or_default() {
+        for worker in self.injector.living().await.unwrap_or_default() {
             self.kill(&worker, "kill_cascade");
         }
     }
@@ -155,7 +155,7 @@ impl Faults {
     /// A worker that lives; waits until there is one.
     async fn victim(&self, rng: &mut Rng) -> Option<WorkerInfo> {
         loop {
-            let living = self.striker.living().await.ok()?;
+            let living = self.injector.living().await.ok()?;
             if let Some(worker) = rng.pick(&living) {
                 return Some(worker.clone());
             }
@@ -177,8 +177,8 @@ impl Faults {
     }
 
     fn kill(&self, worker: &WorkerInfo, name: &str) {
-        if self.striker.strike(worker, Blow::Kill) {
-            self.whole.hurt(worker.process(), Instant::now());
+        if self.injector.inject(worker, FaultSignal::Kill) {
+            self.recovery.record_kill(worker.process(), Instant::now());
             self.count(name);
         }
     }
@@ -186,7 +186,7 @@ impl Faults {
     async fn told(&self, worker: &WorkerInfo) {
         let since = Instant::now();
         if self.desk.pool.kill_worker(worker.process()).await.is_ok() {
-            self.whole.hurt(worker.process(), since);
+            self.recovery.record_kill(worker.process(), since);
             self.count("kill_by_message");
         }
     }
@@ -198,13 +198,13 @@ impl Faults {
 
     async fn stop(&self, within: Option<Duration>, rng: &mut Rng) {
         let Some(worker) = self.victim(rng).await else { return };
-        if !self.striker.strike(&worker, Blow::Stop) {
+        if !self.injector.inject(&worker, FaultSignal::Pause) {
             return;
         }
         self.count(if within.is_some() { "stop" } else { "stop_for_good" });
         if let Some(within) = within {
             sleep(within).await;
-            self.striker.strike(&worker, Blow::Continue);
+            self.injector.inject(&worker, FaultSignal::Resume);
         }
     }
 

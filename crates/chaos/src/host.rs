@@ -6,7 +6,9 @@
 use crate::{answer::Answer, callers::Desk, config, faults::Faults, options::Options};
 use herder::{
     Pool, PoolConfig, ShutdownReport,
-    chaos::{Census, Figures, Rng, Striker, Whole, descriptors, resident, zombies},
+    chaos::{
+        FaultInjector, Figures, MarkedProcesses, RecoveryTracker, Rng, open_descriptors, own_resident_bytes, zombies,
+    },
 };
 use std::{
     fs::File,
@@ -49,7 +51,7 @@ pub(crate) fn run(options: &Options, folder: &Path) -> Outcome {
 async fn storm(options: &Options, folder: &Path) -> Outcome<Figures> {
     // What a process has once and for good (threads, a watchdog) comes with its first pool.
     once(config::small(options, folder)?).await?;
-    let before = descriptors();
+    let before = open_descriptors();
     let pool = Pool::start(config::stormy(options, folder)?).await?;
     let (answers, written) = mpsc::channel();
     let file = File::create(folder.join(ANSWERS))?;
@@ -61,9 +63,9 @@ async fn storm(options: &Options, folder: &Path) -> Outcome<Figures> {
     let report = pool.shutdown(Duration::from_secs(10)).await?;
     drop(pool);
     writer.join().map_err(|_| "the writer panicked")??;
-    until(|| zombies().is_empty() && descriptors() <= before).await;
+    wait_until(|| zombies().is_empty() && open_descriptors() <= before).await;
     figures.zombies = zombies().len() as u64;
-    figures.leaked_fds = descriptors().saturating_sub(before);
+    figures.leaked_descriptors = open_descriptors().saturating_sub(before);
     figures.lost += unsettled(&report);
     Ok(figures)
 }
@@ -76,23 +78,23 @@ async fn once(config: PoolConfig) -> Outcome {
 /// Callers all the time; faults from when it is warm until the time is over; then it must be whole.
 async fn rage(options: &Options, folder: &Path, desk: &Arc<Desk>) -> Figures {
     let begun = Instant::now();
-    let whole = Arc::new(Whole::new(desk.pool.clone()));
+    let recovery = Arc::new(RecoveryTracker::new(desk.pool.clone()));
     let mut callers = JoinSet::new();
     for caller in 0..options.callers {
         let (desk, rng) = (desk.clone(), Rng::of(options.seed, caller));
         callers.spawn(async move { desk.caller(caller % 4 == 0, rng).await });
     }
     let mut watching = JoinSet::new();
-    let watched = whole.clone();
+    let watched = recovery.clone();
     watching.spawn(async move { watched.watch().await });
     let telling = desk.clone();
     watching.spawn(async move { progress(&telling).await });
     sleep(Duration::from_secs(2)).await;
-    let warm = resident();
+    let warm = own_resident_bytes();
     let faults = Arc::new(Faults {
         desk: desk.clone(),
-        striker: Striker::new(desk.pool.clone(), Census::new(&options.mark)),
-        whole: whole.clone(),
+        injector: FaultInjector::new(desk.pool.clone(), MarkedProcesses::new(&options.mark)),
+        recovery: recovery.clone(),
         folder: folder.into(),
         counts: Mutex::default(),
         rare: Mutex::new(Instant::now()),
@@ -100,13 +102,13 @@ async fn rage(options: &Options, folder: &Path, desk: &Arc<Desk>) -> Figures {
     });
     brought_about(options, &faults).await;
     let _ = std::fs::remove_file(folder.join(config::BROKEN));
-    let healed = until_whole(&whole).await;
+    let healed = until_whole(&recovery).await;
     desk.closed.store(true, Relaxed);
     while callers.join_next().await.is_some() {}
-    let grown = resident().saturating_sub(warm);
+    let grown = own_resident_bytes().saturating_sub(warm);
     let served = serves(desk).await;
     watching.shutdown().await;
-    let [slots, wholes] = whole.spans();
+    let [slots, wholes] = recovery.spans();
     let counts = faults.counts();
     #[expect(clippy::cast_precision_loss, reason = "megabytes")]
     let rss_growth_mb = grown as f64 / 1e6;
@@ -115,11 +117,11 @@ async fn rage(options: &Options, folder: &Path, desk: &Arc<Desk>) -> Figures {
         seconds: begun.elapsed().as_secs_f64(),
         kills: counts.iter().filter(|(name, _)| name.starts_with("kill")).map(|(_, count)| count).sum(),
         faults: counts,
-        whole: healed && served,
-        replaced_ms_median: slots.median,
-        replaced_ms_max: slots.max,
-        whole_ms_median: wholes.median,
-        whole_ms_max: wholes.max,
+        recovered: healed && served,
+        replacement_ms_median: slots.median,
+        replacement_ms_max: slots.max,
+        recovery_ms_median: wholes.median,
+        recovery_ms_max: wholes.max,
         rss_growth_mb,
         ..Figures::default()
     }
@@ -138,8 +140,8 @@ async fn brought_about(options: &Options, faults: &Faults) {
     }
 }
 
-async fn until_whole(whole: &Whole) -> bool {
-    timeout(GENEROUS, whole.heals()).await.unwrap_or(false)
+async fn until_whole(recovery: &RecoveryTracker) -> bool {
+    timeout(GENEROUS, recovery.wait_recovered()).await.unwrap_or(false)
 }
 
 async fn serves(desk: &Desk) -> bool {
@@ -150,7 +152,7 @@ async fn serves(desk: &Desk) -> bool {
     well
 }
 
-async fn until(is_so: impl Fn() -> bool) {
+async fn wait_until(is_so: impl Fn() -> bool) {
     let look = async {
         while !is_so() {
             sleep(Duration::from_millis(10)).await;
@@ -182,8 +184,8 @@ fn unsettled(report: &ShutdownReport) -> u64 {
         + counted.lost
         + counted.timeouts
         + counted.abandoned
-        + counted.closed;
-    if counted.rebuilt > 0 { 0 } else { counted.submitted.abs_diff(ends) }
+        + counted.failed_by_pool;
+    if counted.state_rebuilds > 0 { 0 } else { counted.submitted.abs_diff(ends) }
 }
 
 /// The injected panics are many, and no news.

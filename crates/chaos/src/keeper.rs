@@ -11,7 +11,7 @@ use crate::{
     ledger::Runs,
     options::Options,
 };
-use herder::chaos::{Census, Figures, Progress, Rng};
+use herder::chaos::{Figures, MarkedProcesses, Progress, Rng};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
@@ -58,17 +58,17 @@ pub(crate) fn run(options: &Options, folder: &Path) -> Outcome<(Figures, Vec<Str
     drop(over);
     let mut hosts = killing.join().map_err(|_| "the thread that kills hosts panicked")??;
     hosts.stopped = stopped;
-    let left = left(&Census::new(&options.mark));
+    let left = left(&MarkedProcesses::new(&options.mark));
     judged(options, folder, &figures, hosts, left)
 }
 
 /// What is left of a run after a generous time.
-fn left(census: &Census) -> u64 {
+fn left(processes: &MarkedProcesses) -> u64 {
     let begun = Instant::now();
-    while !census.processes().is_empty() && begun.elapsed() < GENEROUS {
+    while !processes.processes().is_empty() && begun.elapsed() < GENEROUS {
         thread::sleep(Duration::from_millis(20));
     }
-    census.processes().len() as u64
+    processes.processes().len() as u64
 }
 
 /// The host, from its start to its end: what it told, and how often it was stopped.
@@ -118,7 +118,7 @@ fn kill_hosts(options: &Options, folder: &Path, over: &mpsc::Receiver<()>) -> Ou
         fs::create_dir(&place)?;
         let mark = format!("{}-{}", options.mark, hosts.killed);
         kill_host(options, &mark, &place, &mut rng, &mut hosts)?;
-        hosts.orphans += left(&Census::new(&mark));
+        hosts.orphans += left(&MarkedProcesses::new(&mark));
         hosts.broken += Runs::read(BufReader::new(File::open(place.join(LEDGER))?))?.more_than_once();
         fs::remove_dir_all(&place)?;
         match over.recv_timeout(rng.millis(4000, 10_000)) {

@@ -59,7 +59,7 @@ impl Case {
         let mut judge = Judge::new(12, 2, &runs);
         self.answers.iter().for_each(|answer| judge.hear(answer));
         let (figures, words) = judge.verdict();
-        (Figures { whole: true, ok_share_not_in_flight: 1.0, ..figures }, words)
+        (Figures { recovered: true, ok_share_not_in_flight: 1.0, ..figures }, words)
     }
 
     fn ends(&mut self, id: usize, end: End) {

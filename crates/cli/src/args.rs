@@ -94,7 +94,7 @@ Examples:
 
 Starts the pool with its configuration, calls the command continuously (thousands of times), and meanwhile kills and pauses workers.
 Reports what the callers got and how long the pool took to recover. If more than `restart.max` idle workers are killed within
-`restart.within`, each younger than `restart.min_uptime`, the pool fails as configured. A note at the start says whether this can
+`restart.timeout`, each younger than `restart.min_uptime`, the pool fails as configured. A note at the start says whether this can
 happen; `pool failed` in the report says whether it did. With --json, the last line is the report as one JSON object; values that
 only the worker could know, such as `double_runs`, are null.
 
@@ -167,7 +167,7 @@ pub(crate) struct Serve {
     pub(crate) write_timeout: Option<Duration>,
     /// Time that running requests and calls have to finish after Ctrl-C or SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
-    pub(crate) drain: Duration,
+    pub(crate) shutdown_timeout: Duration,
     /// Detail of errors over HTTP; `brief` omits tracebacks, stacks, output and recordings. Overrides `server.errors` [default: full on loopback, else brief]
     #[arg(long, value_name = "full|brief", value_parser = str::parse::<ErrorDetail>)]
     pub(crate) errors: Option<ErrorDetail>,
@@ -285,7 +285,7 @@ pub(crate) struct Chaos {
     pub(crate) kill_every: Option<Duration>,
     /// Time between two SIGSTOPs, each followed by SIGCONT within a second [default: none]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) stop_every: Option<Duration>,
+    pub(crate) pause_every: Option<Duration>,
     /// Kill all workers at once in the middle of the run
     #[arg(long)]
     pub(crate) cascade: bool,
@@ -297,7 +297,7 @@ pub(crate) struct Chaos {
     pub(crate) sessions: u64,
     /// Percentage of calls that are abandoned before they are answered
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = clap::value_parser!(u64).range(0..=100))]
-    pub(crate) leaving: u64,
+    pub(crate) abandon_percent: u64,
     /// Deadline of each call [default: the pool's `timeout`]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,

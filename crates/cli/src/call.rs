@@ -3,7 +3,7 @@
 use crate::{
     args::Call,
     client::{Client, path},
-    failure::{Failure, Outcome},
+    error::{CommandError, Outcome},
     logs,
     source::{Source, Wishes},
     table,
@@ -59,7 +59,7 @@ fn arguments(options: &Call) -> Outcome<String> {
     }
     let mut text = String::new();
     let read = std::io::stdin().read_to_string(&mut text);
-    read.map_err(|error| Failure::usage(format_args!("cannot read standard input: {error}")))?;
+    read.map_err(|error| CommandError::usage(format_args!("cannot read standard input: {error}")))?;
     if text.starts_with(BYTE_ORDER_MARK) {
         text.remove(0);
     }
@@ -68,7 +68,7 @@ fn arguments(options: &Call) -> Outcome<String> {
 
 fn print(answer: &str, with_meta: bool) -> Outcome {
     let envelope: Envelope<'_> = serde_json::from_str(answer)
-        .map_err(|error| Failure::failed(format_args!("the server's response is malformed: {error}")))?;
+        .map_err(|error| CommandError::failed(format_args!("the server's response is malformed: {error}")))?;
     table::out(if with_meta { answer } else { envelope.result.get() });
     Ok(())
 }
@@ -113,25 +113,27 @@ async fn call(pool: &Pool, options: &Call, arguments: String) -> Result<Reply, E
 /// Refuses a text that is no JSON object.
 pub(crate) fn object(arguments: &str) -> Outcome {
     let object = serde_json::from_str::<HashMap<String, IgnoredAny>>(arguments);
-    object.map(drop).map_err(|error| Failure::usage(format_args!("the arguments are not a JSON object: {error}")))
+    object.map(drop).map_err(|error| CommandError::usage(format_args!("the arguments are not a JSON object: {error}")))
 }
 
 fn envelope(reply: &Reply) -> Result<String, Error> {
-    let meta = serde_json::to_string(&reply.meta()).map_err(Error::decode)?;
+    let meta = serde_json::to_string(&reply.metadata()).map_err(Error::decode)?;
     let result = serde_json::from_slice::<&RawValue>(reply.json()).map_err(Error::decode)?;
     Ok(format!("{{\"result\":{result},\"meta\":{meta}}}"))
 }
 
 /// A call's error as a problem.
-pub(crate) fn problem(error: &Error) -> Failure {
-    serde_json::to_value(error.problem()).map_or_else(|_| Failure::failed(error), Failure::Problem)
+pub(crate) fn problem(error: &Error) -> CommandError {
+    serde_json::to_value(error.problem()).map_or_else(|_| CommandError::failed(error), CommandError::Problem)
 }
 
 /// The same of a command that is called again and again: one that is not there, or arguments that do not fit it, are a mistake in
 /// the arguments.
-pub(crate) fn refused(error: &Error) -> Failure {
+pub(crate) fn refused(error: &Error) -> CommandError {
     match error {
-        Error::UnknownCommand { .. } | Error::BadArguments { .. } | Error::Malformed { .. } => Failure::usage(error),
+        Error::UnknownCommand { .. } | Error::BadArguments { .. } | Error::Malformed { .. } => {
+            CommandError::usage(error)
+        }
         _ => problem(error),
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     args::Chaos,
     call::{object, refused},
-    failure::{Failure, Outcome},
+    error::{CommandError, Outcome},
     logs,
     source::{Source, Wishes},
     table,
@@ -44,18 +44,18 @@ pub(crate) fn run(options: &Chaos) -> Outcome {
     if broken.is_empty() {
         return Ok(());
     }
-    Err(Failure::failed(format_args!("seed {}: {}", options.seed, broken.join("; "))))
+    Err(CommandError::failed(format_args!("seed {}: {}", options.seed, broken.join("; "))))
 }
 
 /// The time between two kills, in which the drill has several if it is not given.
 fn kill_every(options: &Chaos) -> Outcome<Duration> {
     let lasts = Duration::from_secs(options.seconds);
     let Some(every) = options.kill_every else { return Ok(LONGEST_WAIT.min(lasts / 4)) };
-    let other_faults = options.cascade || options.stop_every.is_some_and(|every| every < lasts);
+    let other_faults = options.cascade || options.pause_every.is_some_and(|every| every < lasts);
     if every < lasts || other_faults {
         return Ok(every);
     }
-    Err(Failure::usage(format_args!(
+    Err(CommandError::usage(format_args!(
         "no worker would be killed within {}; --kill-every must be less than --seconds",
         duration::show(lasts)
     )))
@@ -64,7 +64,7 @@ fn kill_every(options: &Chaos) -> Outcome<Duration> {
 /// Says so if the kills may go beyond the pool's own restart limit.
 fn restart_limit(config: &PoolConfig, kill_every: Duration, lasts: Duration) -> Option<String> {
     let restart = config.settings().restart;
-    let within = restart.within.min(lasts);
+    let within = restart.window.min(lasts);
     let kills = within.as_nanos() / kill_every.as_nanos().max(1);
     (kills > u128::from(restart.max)).then(|| {
         format!(
@@ -72,7 +72,7 @@ fn restart_limit(config: &PoolConfig, kill_every: Duration, lasts: Duration) -> 
              or starting and younger than {} (`restart.min_uptime`): raise `restart.max`, or raise --kill-every",
             duration::show(within),
             restart.max,
-            duration::show(restart.within),
+            duration::show(restart.window),
             duration::show(restart.min_uptime)
         )
     })
@@ -92,15 +92,15 @@ async fn drilled(options: &Chaos, kill_every: Duration, config: PoolConfig) -> R
         sessions: options.sessions,
         idempotent: options.idempotent.then_some(true),
         timeout: options.timeout,
-        leaving: options.leaving,
-        lasts: Duration::from_secs(options.seconds),
+        abandon_percent: options.abandon_percent,
+        duration: Duration::from_secs(options.seconds),
         kill_every,
-        stop_every: options.stop_every,
+        pause_every: options.pause_every,
         cascade: options.cascade,
         seed: options.seed,
     };
     let (mut progress, begun) = (Progress::default(), Instant::now());
-    let tell = |now: herder::chaos::Now| {
+    let tell = |now: herder::chaos::DrillProgress| {
         let seconds = begun.elapsed().as_secs();
         progress.tell(&format!("{seconds:>4} s  {} calls, {} ok, {} kills", now.calls, now.ok, now.kills));
     };

@@ -3,7 +3,7 @@
 
 use crate::{
     args::Check,
-    failure::{Failure, Outcome},
+    error::{CommandError, Outcome},
     logs,
     serve::access::Access,
     source::{Origin, Source},
@@ -23,7 +23,9 @@ pub(crate) fn run(options: &Check) -> Outcome {
     let Config { server, pools, .. } =
         Config::load_with_programs(&options.file).map_err(|error| refused(options, error))?;
     let source = Source { origin: Origin::File(options.file.clone()), server, pools };
-    if let Err(Failure::Usage(text) | Failure::Failed(text)) = Access::decide(source.server.listen, &source, false) {
+    if let Err(CommandError::Usage(text) | CommandError::Failed(text)) =
+        Access::decide(source.server.listen, &source, false)
+    {
         return Err(problems(options, &[format!("server.listen: {text}")]));
     }
     if options.import {
@@ -36,25 +38,25 @@ pub(crate) fn run(options: &Check) -> Outcome {
     Ok(())
 }
 
-fn refused(options: &Check, error: ConfigError) -> Failure {
+fn refused(options: &Check, error: ConfigError) -> CommandError {
     match error {
         ConfigError::Invalid { ref problems, .. } => {
             table::out(&error.to_string());
             found(options, problems.len())
         }
-        other => Failure::usage(other),
+        other => CommandError::usage(other),
     }
 }
 
 /// Problems are what was asked for: on standard output, one a line, for editors and `grep`.
-fn problems(options: &Check, problems: &[String]) -> Failure {
+fn problems(options: &Check, problems: &[String]) -> CommandError {
     problems.iter().for_each(|problem| table::out(&format!("{}: {problem}", options.file.display())));
     found(options, problems.len())
 }
 
-fn found(options: &Check, count: usize) -> Failure {
+fn found(options: &Check, count: usize) -> CommandError {
     let noun = if count == 1 { "problem" } else { "problems" };
-    Failure::usage(format_args!("{count} {noun} in {}", options.file.display()))
+    CommandError::usage(format_args!("{count} {noun} in {}", options.file.display()))
 }
 
 /// Starts one worker of each pool, one after the other.

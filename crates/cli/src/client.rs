@@ -3,7 +3,7 @@
 use crate::{
     args::ServerAt,
     call::token,
-    failure::{Failure, Outcome},
+    error::{CommandError, Outcome},
     source::{Source, Wishes},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -81,12 +81,12 @@ impl Client {
     /// The body of a 200 as JSON; a problem otherwise.
     pub(crate) fn json(&self, path: &str) -> Outcome<Value> {
         serde_json::from_str(&self.get(path)?)
-            .map_err(|error| Failure::failed(format_args!("the server's response is malformed: {error}")))
+            .map_err(|error| CommandError::failed(format_args!("the server's response is malformed: {error}")))
     }
 
     fn answer(&self, answer: Result<Response<Body>, ureq::Error>) -> Outcome<String> {
         let unreachable = |error| {
-            Failure::failed(format_args!(
+            CommandError::failed(format_args!(
                 "cannot reach {}: {error}\n  check that `herder serve` is running there",
                 self.base
             ))
@@ -97,8 +97,8 @@ impl Client {
             return Ok(text);
         }
         match serde_json::from_str::<Value>(&text) {
-            Ok(problem) if problem["detail"].is_string() => Err(Failure::Problem(problem)),
-            _ => Err(Failure::failed(format_args!("{} answered {}", self.base, response.status()))),
+            Ok(problem) if problem["detail"].is_string() => Err(CommandError::Problem(problem)),
+            _ => Err(CommandError::failed(format_args!("{} answered {}", self.base, response.status()))),
         }
     }
 }

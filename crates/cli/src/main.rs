@@ -6,7 +6,7 @@ mod call;
 mod chaos;
 mod check;
 mod client;
-mod failure;
+mod error;
 mod logs;
 mod problem;
 mod recorder;

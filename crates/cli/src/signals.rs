@@ -2,7 +2,7 @@
 //! without a terminal.
 
 use crate::{
-    failure::{Failure, Outcome},
+    error::{CommandError, Outcome},
     logs,
 };
 use herder::config::duration;
@@ -33,7 +33,7 @@ pub(crate) enum Ended {
 
 impl Signals {
     pub(crate) fn new() -> Outcome<Self> {
-        let listen = |kind| unix::signal(kind).map_err(Failure::failed);
+        let listen = |kind| unix::signal(kind).map_err(CommandError::failed);
         let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
         Ok(Self { interrupt, terminate, hangup: None })
     }
@@ -44,7 +44,7 @@ impl Signals {
     pub(crate) fn of_a_server() -> Outcome<Self> {
         let has_terminal = File::open("/dev/tty").is_ok();
         let hangup = (!has_terminal).then(|| unix::signal(SignalKind::hangup())).transpose();
-        Ok(Self { hangup: hangup.map_err(Failure::failed)?, ..Self::new()? })
+        Ok(Self { hangup: hangup.map_err(CommandError::failed)?, ..Self::new()? })
     }
 
     /// The next one that ends the server.

@@ -1,6 +1,6 @@
 //! Where pools come from: a configuration file, an app, or nothing at all, which gives two demo pools.
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{CommandError, Outcome};
 use herder::{
     Config, PoolConfig,
     config::{ConfigError, Server},
@@ -44,7 +44,7 @@ impl Source {
         match text {
             Some(text) if is_toml(text) => Self::file(Path::new(text), wishes),
             Some(text) if text.contains(':') => Self::app(text, wishes),
-            Some(text) => Err(Failure::usage(not_a_source(text))),
+            Some(text) => Err(CommandError::usage(not_a_source(text))),
             None if Path::new(DEFAULT_FILE).exists() => Self::file(Path::new(DEFAULT_FILE), wishes),
             None => Self::demo(wishes),
         }
@@ -56,7 +56,7 @@ impl Source {
             // Once more, since only the file has the places of what is wrong.
             Config::load_with_programs(path).map_err(wrong_configuration)?;
         }
-        self.pools.iter().try_for_each(PoolConfig::find_programs).map_err(Failure::usage)?;
+        self.pools.iter().try_for_each(PoolConfig::find_programs).map_err(CommandError::usage)?;
         Ok(self)
     }
 
@@ -68,7 +68,7 @@ impl Source {
             (wishes.allow_code, "--allow-code", "it applies only to the demo pools and to apps"),
         ];
         if let Some((_, flag, instead)) = refused.into_iter().find(|(given, ..)| *given) {
-            return Err(Failure::usage(format_args!(
+            return Err(CommandError::usage(format_args!(
                 "{flag} cannot be used with the file {}: {instead}",
                 path.display()
             )));
@@ -81,7 +81,7 @@ impl Source {
     pub(crate) fn named(self, name: &str) -> Outcome<PoolConfig> {
         let known = self.names();
         let found = self.pools.into_iter().find(|pool| pool.name().as_str() == name);
-        found.ok_or_else(|| Failure::usage(format_args!("unknown pool `{name}`; known: {known}")))
+        found.ok_or_else(|| CommandError::usage(format_args!("unknown pool `{name}`; known: {known}")))
     }
 
     /// The pool of this name, or without one the only pool there is.
@@ -89,9 +89,10 @@ impl Source {
         match name {
             Some(name) => self.named(name),
             None if self.pools.len() == 1 => Ok(self.pools.remove(0)),
-            None => {
-                Err(Failure::usage(format_args!("the file has several pools; name one with --pool: {}", self.names())))
-            }
+            None => Err(CommandError::usage(format_args!(
+                "the file has several pools; name one with --pool: {}",
+                self.names()
+            ))),
         }
     }
 
@@ -107,7 +108,7 @@ impl Source {
 
     fn demo(wishes: Wishes) -> Outcome<Self> {
         if wishes.enhanced {
-            return Err(Failure::usage("--enhanced needs an APP; the demo pool `sessions` is enhanced already"));
+            return Err(CommandError::usage("--enhanced needs an APP; the demo pool `sessions` is enhanced already"));
         }
         let size = Some(wishes.pool_size.unwrap_or(DEMO_WORKERS));
         let demo = |name, enhanced| pool(name, DEMO_APP, enhanced, size, wishes.allow_code);
@@ -121,10 +122,10 @@ pub(crate) fn load(path: &Path) -> Outcome<Config> {
     Config::load(path).map_err(wrong_configuration)
 }
 
-fn wrong_configuration(error: ConfigError) -> Failure {
+fn wrong_configuration(error: ConfigError) -> CommandError {
     match error {
-        ConfigError::Invalid { .. } => Failure::usage(format_args!("invalid configuration\n{error}")),
-        other => Failure::usage(other),
+        ConfigError::Invalid { .. } => CommandError::usage(format_args!("invalid configuration\n{error}")),
+        other => CommandError::usage(other),
     }
 }
 
@@ -138,7 +139,7 @@ fn pool(name: &str, app: &str, enhanced: bool, size: Option<usize>, allow_code: 
         let pool = PoolConfig::basic(name).app(app).env(ALLOW_CODE, allow);
         size.map_or(pool.clone(), |size| pool.pool_size(size)).build()
     };
-    built.map_err(Failure::usage)
+    built.map_err(CommandError::usage)
 }
 
 /// The pool of an app is called after its file or module: `shop/carts.py:app` and `shop.carts:app` are `carts`.
@@ -151,7 +152,7 @@ fn name_of(app: &str) -> Outcome<String> {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     let name: String = last.unwrap_or_default().chars().map(plain).collect();
     let name: String = name.trim_start_matches(['_', '-']).chars().take(64).collect();
-    if name.is_empty() { Err(Failure::usage(not_a_source(app))) } else { Ok(name) }
+    if name.is_empty() { Err(CommandError::usage(not_a_source(app))) } else { Ok(name) }
 }
 
 fn is_toml(text: &str) -> bool {
@@ -192,10 +193,12 @@ mod tests {
             Wishes { pool_size: Some(1), ..Wishes::default() },
             Wishes { allow_code: true, ..Wishes::default() },
         ] {
-            assert!(matches!(Source::of(Some("x.toml"), wishes), Err(Failure::Usage(text)) if text.starts_with("--")));
+            assert!(
+                matches!(Source::of(Some("x.toml"), wishes), Err(CommandError::Usage(text)) if text.starts_with("--"))
+            );
         }
         assert!(
-            matches!(Source::of(Some("a.py"), Wishes::default()), Err(Failure::Usage(text)) if text.contains("`a.py:app`?"))
+            matches!(Source::of(Some("a.py"), Wishes::default()), Err(CommandError::Usage(text)) if text.contains("`a.py:app`?"))
         );
     }
 }

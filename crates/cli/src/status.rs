@@ -3,7 +3,7 @@
 use crate::{
     args::Status,
     client::{Client, path},
-    failure::Outcome,
+    error::Outcome,
     table::{self, aligned, shown},
 };
 use serde_json::Value;

@@ -3,7 +3,7 @@
 use crate::{
     args::Why,
     client::{Client, path},
-    failure::Outcome,
+    error::Outcome,
     table,
 };
 use serde_json::Value;

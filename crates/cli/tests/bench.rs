@@ -1,6 +1,6 @@
 //! `herder bench`: a pool of the user's own at several sizes, and what came of it as a table, as JSON and as pictures (R45, R46, R48).
 
-use crate::support::{folder, herder, is_alive, until};
+use crate::support::{folder, herder, is_alive, wait_until};
 use herder::testing::{Signal, signal};
 use roxmltree::{Document, Node};
 use serde_json::{Value, json};
@@ -281,7 +281,7 @@ fn a_signal_ends_the_pool_in_order() {
         let mut command = herder(folder.path(), &args);
         let mut running = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
         let mut pid = None;
-        until("a call runs", || {
+        wait_until("a call runs", || {
             pid = fs::read_to_string(at("pid", pool)).ok().and_then(|text| text.parse::<u64>().ok());
             pid.is_some()
         });
@@ -292,6 +292,6 @@ fn a_signal_ends_the_pool_in_order() {
         assert_eq!(told, "error: SIGINT: ended before it was done\n");
         assert_eq!(running.0.wait().unwrap().code(), Some(130), "{start}");
         assert!(at("ended", pool).exists(), "{start}: the worker was killed");
-        until("the worker is gone", || !is_alive(pid.unwrap()));
+        wait_until("the worker is gone", || !is_alive(pid.unwrap()));
     }
 }

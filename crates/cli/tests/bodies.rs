@@ -1,6 +1,6 @@
 //! Bodies of calls and their responses: bounded in time and in memory (R68).
 
-use crate::support::{APP, Reply, Server, folder, post, until};
+use crate::support::{APP, Reply, Server, folder, post, wait_until};
 use serde_json::json;
 use std::{
     fs,
@@ -72,7 +72,7 @@ fn buffered(server: &Server) -> u64 {
 }
 
 fn until_buffered(server: &Server, bytes: usize) {
-    until("so many bytes are held", || buffered(server) == bytes as u64);
+    wait_until("so many bytes are held", || buffered(server) == bytes as u64);
 }
 
 fn until_nothing_is_buffered(server: &Server) {
@@ -102,7 +102,7 @@ fn r68_a_byte_now_and_then_is_not_progress() {
     // Each byte is sent when the server has the one before: a thousand of them take far longer than 300 ms.
     let answered = (1..1000).any(|sent| {
         let mut held = 0;
-        until("the byte is held, or the server has answered", || {
+        wait_until("the byte is held, or the server has answered", || {
             held = buffered(&server);
             held == sent || (held == 0 && sent > 1)
         });
@@ -122,7 +122,7 @@ fn r36_the_deadline_ends_the_wait_for_a_body() {
     let request = server.request("one/mark", most, &[("Herder-Timeout", "300ms")]);
     let mut late = request.header("Content-Length", &body.len().to_string()).open(server.address);
     late.set_nonblocking(true).unwrap();
-    until("it is answered before the body is there", || late.peek(&mut [0]).is_ok());
+    wait_until("it is answered before the body is there", || late.peek(&mut [0]).is_ok());
     late.set_nonblocking(false).unwrap();
     _ = late.write_all(last.as_bytes());
     let reply = Reply::read(late);
@@ -204,7 +204,7 @@ fn r68_a_body_that_never_fits_is_413() {
 fn unread(server: &Server) -> TcpStream {
     let before = buffered(server);
     let stream = server.request("one/fill", &json!({ "n": LARGEST }).to_string(), &[]).open(server.address);
-    until("the result is held", || buffered(server) >= before + LARGEST as u64);
+    wait_until("the result is held", || buffered(server) >= before + LARGEST as u64);
     stream
 }
 
@@ -269,7 +269,7 @@ fn r68_nothing_is_counted_after_a_mix_of_calls() {
                     drop(chunked(server, "size", "{\"x\":"));
                 }
                 let left = server.request("one/held", never, &[]).open(server.address);
-                until("it is held", || buffered(server) >= never.len() as u64);
+                wait_until("it is held", || buffered(server) >= never.len() as u64);
                 drop(left);
             });
         }
@@ -296,7 +296,7 @@ fn r54_memory_of_large_bodies_is_returned() {
         calls.into_iter().for_each(|call| assert_eq!(call.join().unwrap().result(), 8 * MIB));
     }
     until_nothing_is_buffered(&server);
-    until("the memory is returned", || resident() < before + 24 * MIB);
+    wait_until("the memory is returned", || resident() < before + 24 * MIB);
 }
 
 /// R51, R68: a limit in which a call's arguments never fit is refused before anything starts.

@@ -20,7 +20,8 @@ fn lose_one(server: &Server) {
 /// R34: two lost workers open it, a refused caller is told when to come again, and a reset by hand lets calls pass.
 #[test]
 fn r34_an_open_breaker_is_seen_and_closed_over_http() {
-    let server = server("poison.enabled = false\nbreaker = { enabled = true, failures = 2, open = '1h' }\n");
+    let server =
+        server("poison.enabled = false\nbreaker = { enabled = true, failure_threshold = 2, open_duration = '1h' }\n");
     let breaker = || ask(&server, "GET", "breaker").json["breaker"].clone();
     assert_eq!((&breaker()["state"], &breaker()["failures"]), (&json!("closed"), &json!(0)));
     lose_one(&server);
@@ -49,7 +50,7 @@ fn r34_a_pool_without_a_breaker_says_so() {
 /// R37: a payload that ended two workers is listed and refused, others are not, and released by hand it may run again.
 #[test]
 fn r37_what_is_in_quarantine_is_seen_and_released_over_http() {
-    let server = server("poison = { deaths = 2, quarantine = '1h' }\n");
+    let server = server("poison = { max_worker_deaths = 2, quarantine = '1h' }\n");
     let watched = || ask(&server, "GET", "quarantine").json["quarantine"].clone();
     assert_eq!(watched(), json!([]));
     lose_one(&server);

@@ -1,6 +1,6 @@
 //! Calls over HTTP against real workers: results, and every error that a call can end with (R38, "Bad input").
 
-use crate::support::{Server, folder, get, is_alive, post, until};
+use crate::support::{Server, folder, get, is_alive, post, wait_until};
 use serde_json::json;
 use std::fs;
 
@@ -181,7 +181,7 @@ fn a_dead_worker_is_502() {
     assert_eq!((&problem["generation"], &problem["may_have_run"]), (&json!(1), &json!(true)));
     assert_eq!((&problem["attempts"], &problem["strategy"]), (&json!(1), &json!("abandon")), "it may have run");
     assert_eq!(problem["strategy_if_idempotent"], "immediate_retry");
-    until("the pool is whole again", || {
+    wait_until("the pool is whole again", || {
         let workers = server.get("/v1/pools/plain/workers").json["workers"].clone();
         workers.as_array().is_some_and(|all| all.len() == 2 && all.iter().all(|worker| worker["state"] == "ready"))
     });
@@ -198,7 +198,7 @@ fn a_lost_session_is_410_once() {
     assert_eq!((second.result(), &second.json["meta"]["routing"]), (&json!(2), &json!("hit")));
     let pid = server.call("kept/pid", "{}", &ann).result().as_u64().unwrap();
     herder::testing::signal(u32::try_from(pid).unwrap(), herder::testing::Signal::KILL).unwrap();
-    until("the end of the worker is noticed", || server.get("/v1/pools/kept").json["counters"]["exits"] == 1);
+    wait_until("the end of the worker is noticed", || server.get("/v1/pools/kept").json["counters"]["exits"] == 1);
     let lost = server.call("kept/count", "{}", &ann);
     let problem = lost.problem(410, "session-worker-lost");
     assert_eq!((&problem["signal"], &problem["may_have_run"]), (&json!(9), &json!(false)), "{problem}");
@@ -290,7 +290,7 @@ fn r36_retry_after_of_a_full_queue_follows_from_the_backlog() {
     let body = json!({ "file": server.file("go") }).to_string();
     let waiting: Vec<_> = (0..41).map(|_| server.background("slow/wait", &body, &[])).collect();
     server.until_queue("slow", 40, 1);
-    until("40 calls of a tenth of a second each are known to take 4 seconds", || {
+    wait_until("40 calls of a tenth of a second each are known to take 4 seconds", || {
         let refused = server.call("slow/echo", "{}", &[]);
         refused.problem(429, "queue-full");
         refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 4
@@ -307,8 +307,8 @@ fn a_pool_that_cannot_start_says_why() {
     let folder = crate::support::folder(config);
     std::fs::write(folder.path().join("broken.py"), "import missing.py\n").unwrap();
     let server = Server::start(folder, &[], &[]); // it goes on, since the other pool has a worker
-    until("that worker is ready", || server.get("/v1/pools").json["pools"][1]["ready_workers"] == 1);
-    until("the pool has failed", || server.get("/v1/pools/broken").json["state"] == "failed");
+    wait_until("that worker is ready", || server.get("/v1/pools").json["pools"][1]["ready_workers"] == 1);
+    wait_until("the pool has failed", || server.get("/v1/pools/broken").json["state"] == "failed");
     let reply = server.call("broken/echo", "{}", &[]);
     let problem = reply.problem(503, "pool-failed");
     assert!(problem["detail"].as_str().unwrap().contains("'missing'"), "{problem}");

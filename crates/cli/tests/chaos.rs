@@ -21,8 +21,8 @@ const CONFIG: &str = "[pools.kept]\nworker_type = 'enhanced'\napp = 'app.py:app'
 #[test]
 fn r36_a_drill_ends_with_its_report() {
     let folder = folder(CONFIG);
-    let drill = ["--pool", "kept", "--command", "count", "--sessions", "3", "--seconds", "3", "--leaving", "5"];
-    let faults = ["--kill-every", "300ms", "--stop-every", "300ms", "--cascade", "--seed", "7", "--json"];
+    let drill = ["--pool", "kept", "--command", "count", "--sessions", "3", "--seconds", "3", "--abandon-percent", "5"];
+    let faults = ["--kill-every", "300ms", "--pause-every", "300ms", "--cascade", "--seed", "7", "--json"];
     let (code, out, err) = chaos(folder.path(), &[&drill[..], &faults].concat());
     let lines: Vec<&str> = out.lines().collect();
     assert!(
@@ -67,7 +67,7 @@ fn r36_a_short_drill_kills_workers() {
 /// R36: kills that make the pool fail by its own limit are told before and after.
 #[test]
 fn r36_a_drill_that_meets_the_restart_limit_says_so() {
-    let few = CONFIG.replace("max = 1000, ", "max = 1, within = '10m', min_uptime = '10m', cooldown = '1s', ");
+    let few = CONFIG.replace("max = 1000, ", "max = 1, window = '10m', min_uptime = '10m', cooldown = '1s', ");
     let folder = folder(&few);
     let drill = ["--pool", "kept", "--command", "echo", "--callers", "1", "--seconds", "4", "--kill-every", "100ms"];
     let (_, out, err) = chaos(folder.path(), &[&drill[..], &["--json"]].concat());

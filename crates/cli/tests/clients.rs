@@ -1,6 +1,6 @@
 //! Clients that send no HTTP, are slow, or do not read what they asked for (R68).
 
-use crate::support::{Reply, Request, Server, folder, get, until};
+use crate::support::{Reply, Request, Server, folder, get, wait_until};
 use std::{
     fs,
     io::{Read, Write},
@@ -115,9 +115,9 @@ fn r68_an_answer_that_nobody_reads_is_given_up() {
     let request = server.request("one/blob", r#"{"size": 30000000}"#, &[]).kept_open(server.address);
     for _ in 0..3 {
         let mut clients: Vec<_> = (0..4).map(|_| connect(&server, request.as_bytes())).collect();
-        until("the answers wait", || descriptors(&server) > open);
+        wait_until("the answers wait", || descriptors(&server) > open);
         assert_eq!(server.get("/healthz").status, 200);
-        until("the connections are given up", || descriptors(&server) <= open);
+        wait_until("the connections are given up", || descriptors(&server) <= open);
         let mut answer = Vec::new();
         assert!(clients.iter_mut().all(|client| client.read_to_end(&mut answer).is_err()), "they were not reset");
         assert!(answer.len() < 30_000_000, "the answers were written");
@@ -196,8 +196,8 @@ fn a_connection_takes_one_descriptor() {
     let server = Server::with(ONE);
     let before = descriptors(&server);
     let clients: Vec<_> = (0..40).map(|_| connect(&server, b"")).collect();
-    until("all are accepted", || descriptors(&server) >= before + 40);
+    wait_until("all are accepted", || descriptors(&server) >= before + 40);
     assert_eq!(descriptors(&server), before + 40);
     drop(clients);
-    until("all are closed", || descriptors(&server) <= before);
+    wait_until("all are closed", || descriptors(&server) <= before);
 }

@@ -42,7 +42,7 @@ fn mistakes_in_the_arguments_are_2() {
         (&["serve", "--enhanced"], "--enhanced does not go with the file herder.toml"),
         (&["serve", "app.py:app", "--workers", "4"], "a similar argument exists: '--pool-size'"),
         (&["chaos", "app.py:app", "--workers=4"], "a similar argument exists: '--pool-size'"),
-        (&["serve", "--drain", "5"], "a number needs a unit, as in \"5s\""),
+        (&["serve", "--shutdown-timeout", "5"], "a number needs a unit, as in \"5s\""),
         (&["serve", "--listen", "7878"], "HOST:PORT"),
         (&["call", "kept", "echo", "{", "--config", "herder.toml"], "the arguments are not a JSON object"),
         (&["call", "kept", "echo", "[1]"], "the arguments are not a JSON object"),

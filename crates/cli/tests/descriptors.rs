@@ -1,6 +1,6 @@
 //! Descriptors run out: `herder serve` with limits that a service meets, and with a limit that falls while it runs.
 
-use crate::support::{Reply, Server, folder, get, herder, until};
+use crate::support::{Reply, Server, folder, get, herder, wait_until};
 use herder::testing::Signal;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ fn r28_the_limit_is_raised_for_the_server_and_not_for_its_workers() {
 fn r28_a_worker_works_with_sockets_beyond_its_limit() {
     let server = limited(64, 1000, &ONE.replace("overflow = 0", "overflow = 1"));
     let mut idle: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(server.address).unwrap()).collect();
-    until("they are accepted", || open(&server) > 120);
+    wait_until("they are accepted", || open(&server) > 120);
     let base = server.background("one/wait", &json!({ "file": server.file("go") }).to_string(), &[]);
     server.until_queue("one", 0, 1);
     let overflow = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
@@ -110,10 +110,10 @@ fn r28_connections_leave_descriptors_for_workers() {
     let mut status = StatusOf::new(&server);
     assert_eq!(status.get()["workers"][0]["generation"], 1);
     let idle: Vec<TcpStream> = (0..180).map(|_| TcpStream::connect(server.address).unwrap()).collect();
-    until("as many are accepted as may be", || open(&server) > 150);
+    wait_until("as many are accepted as may be", || open(&server) > 150);
     herder::testing::signal(u32::try_from(pid).unwrap(), Signal::KILL).unwrap();
     server.until_logged("worker lost");
-    until("another worker", || {
+    wait_until("another worker", || {
         let worker = status.get()["workers"][0].clone();
         worker["generation"] == 2 && worker["state"] == "ready"
     });
@@ -138,7 +138,7 @@ fn r28_a_pool_heals_when_the_host_has_descriptors_again() {
     limit(&server, 10); // all numbers below are in use
     herder::testing::signal(u32::try_from(pid).unwrap(), Signal::KILL).unwrap();
     server.until_logged("worker could not be started");
-    until("it was tried more often than restarts are allowed", || starts() > 6);
+    wait_until("it was tried more often than restarts are allowed", || starts() > 6);
     let waiting = server.request("one/pid", "{}", &[]).open(server.address); // the system accepts it, and the server cannot
     limit(&server, 1000);
     assert_ne!(Reply::read(waiting).result(), pid);

@@ -1,6 +1,6 @@
 //! What a worker finds in its environment, and what of the host's environment it gets along with: `docs/semantics.md` has the table.
 
-use crate::support::{Server, folder, until};
+use crate::support::{Server, folder, wait_until};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -187,6 +187,6 @@ fn text_is_utf_8_in_the_locale_of_c() {
         let told = server.call("one/text", &body, &[]).result().clone();
         assert_eq!(told, json!(["žluť ☕", "utf-8", "utf-8", "utf-8"]), "{set:?}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "žluť ☕", "{set:?}");
-        until("it is printed as it is", || server.log().contains("žluť ☕"));
+        wait_until("it is printed as it is", || server.log().contains("žluť ☕"));
     }
 }

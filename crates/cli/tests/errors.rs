@@ -1,6 +1,6 @@
 //! What errors show to callers, in full and in brief, and what probes tell (R38).
 
-use crate::support::{Server, folder, get, until};
+use crate::support::{Server, folder, get, wait_until};
 use serde_json::Value;
 use std::fs;
 
@@ -82,7 +82,7 @@ fn r38_probes_tell_no_secrets() {
     fs::write(folder.path().join("app.py"), format!("raise RuntimeError('no connection to {SECRET}')\n")).unwrap();
     let server = Server::start(folder, &[], &[]);
     let with = |path: &str| get(path).header("Authorization", "Bearer s3cret").send(server.address);
-    until("one pool has failed, and the other is ready", || {
+    wait_until("one pool has failed, and the other is ready", || {
         let body = with("/readyz").body;
         body.contains("\"failed\"") && !body.contains("`sound` has")
     });
@@ -105,7 +105,7 @@ fn r38_each_call_is_logged_at_debug() {
     let server = Server::start(folder(ONE), &[], &[("HERDER_LOG", "info,herder::call=debug")]);
     server.until_ready();
     assert_eq!(server.call("one/echo", "{}", &[]).status, 200);
-    until("it is logged", || {
+    wait_until("it is logged", || {
         server.log().lines().any(|line| {
             line.contains("DEBUG herder::call") && line.contains("command=\"echo\"") && line.contains("outcome=\"ok\"")
         })

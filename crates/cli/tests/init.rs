@@ -1,6 +1,6 @@
 //! The server as PID 1, as in a container without an init process.
 
-use crate::support::{Server, folder, until};
+use crate::support::{Server, folder, wait_until};
 use herder::testing::{Signal, signal, stat};
 use serde_json::json;
 use std::{
@@ -60,9 +60,9 @@ fn r30_as_pid_1_it_reaps_orphans_and_obeys_sigterm() {
     // The worker ends at the same moment as what it leaves.
     for (then, field, value) in [("exit", "exit_status", 3), ("kill", "signal", 9), ("exit", "exit_status", 3)] {
         assert_eq!(leave(then).problem(502, "worker-lost")[field], value, "{then}");
-        until("another worker", || server.get("/readyz").status == 200);
+        wait_until("another worker", || server.get("/readyz").status == 200);
     }
-    until("nothing but a worker and the watchdog", || children(init).len() == 2);
+    wait_until("nothing but a worker and the watchdog", || children(init).len() == 2);
     signal(init, Signal::TERM).unwrap();
     assert_eq!(server.wait().code(), Some(0), "unshare tells how it ended");
 }

@@ -1,6 +1,6 @@
 //! The server's life: readiness, clients who leave, the end in order and the end now.
 
-use crate::support::{Reply, Server, folder, get, herder, is_alive, until};
+use crate::support::{Reply, Server, folder, get, herder, is_alive, wait_until};
 use herder::testing::Signal;
 use serde_json::json;
 use std::{fs, net::Shutdown, os::unix::process::ExitStatusExt};
@@ -22,7 +22,7 @@ fn readyz_turns_when_each_pool_has_a_worker() {
     assert_eq!(before.header("retry-after"), Some("1"));
     assert_eq!(server.get("/healthz").json["status"], "ok");
     fs::write(go, "").unwrap();
-    until("it is ready", || server.get("/readyz").status == 200);
+    wait_until("it is ready", || server.get("/readyz").status == 200);
     assert_eq!(server.get("/readyz").json["pools"]["one"]["ready_workers"], 1);
 }
 
@@ -67,7 +67,7 @@ fn r35_a_client_who_leaves_a_call_that_hangs_costs_its_worker() {
     assert_eq!(server.call("one/count", "{}", &ann).result(), &json!(1));
     let begun = server.file("begun");
     let client = server.request("one/hang", &json!({ "file": begun }).to_string(), &[]).open(server.address);
-    until("it hangs", || begun.exists());
+    wait_until("it hangs", || begun.exists());
     drop(client);
     let lost = server.call("one/count", "{}", &ann);
     let problem = lost.problem(410, "session-worker-lost");
@@ -106,12 +106,12 @@ fn r30_a_signal_drains() {
         server.until_queue("one", 0, 1);
         server.signal(signal);
         server.until_logged("requests and calls may finish within 10s");
-        until("nobody is let in", || std::net::TcpStream::connect(server.address).is_err());
+        wait_until("nobody is let in", || std::net::TcpStream::connect(server.address).is_err());
         fs::write(server.file("go"), "").unwrap();
         assert_eq!(running.join().unwrap().result(), "waited");
         assert_eq!(server.wait().code(), Some(0));
         assert!(server.log().contains("pool `one` stopped in"), "{}", server.log());
-        until("the worker is gone", || !is_alive(pid));
+        wait_until("the worker is gone", || !is_alive(pid));
         drop(idle);
     }
 }
@@ -119,7 +119,7 @@ fn r30_a_signal_drains() {
 /// No time to drain is too long: what is idle ends at once.
 #[test]
 fn r30_a_drain_may_take_as_long_as_any_clock_counts() {
-    let mut server = Server::start(folder(ONE), &["--drain", "18446744073709551615s"], &[]);
+    let mut server = Server::start(folder(ONE), &["--shutdown-timeout", "18446744073709551615s"], &[]);
     server.until_ready();
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
@@ -128,7 +128,7 @@ fn r30_a_drain_may_take_as_long_as_any_clock_counts() {
 /// What does not finish within the drain's time is told so.
 #[test]
 fn r30_what_does_not_finish_in_time_is_answered() {
-    let mut server = Server::start(folder(ONE), &["--drain", "50ms"], &[]);
+    let mut server = Server::start(folder(ONE), &["--shutdown-timeout", "50ms"], &[]);
     server.until_ready();
     let running = server.background("one/wait", r#"{"file": "never"}"#, &[]);
     server.until_queue("one", 0, 1);
@@ -148,14 +148,14 @@ fn r30_a_second_signal_stops_now() {
         server.signal(Signal::INT);
         server.until_logged("stops at once");
         let mut ended = None;
-        until("a signal is no longer the same stop", || {
+        wait_until("a signal is no longer the same stop", || {
             server.signal(signal);
             ended = server.try_wait();
             ended.is_some()
         });
         let status = ended.unwrap();
         assert_eq!((status.code(), status.signal()), (Some(code), None));
-        until("the worker is gone", || !is_alive(pid));
+        wait_until("the worker is gone", || !is_alive(pid));
     }
 }
 
@@ -195,7 +195,7 @@ fn r13_a_server_with_a_worker_goes_on() {
         let folder = with_broken_app(&config);
         fs::write(folder.path().join("bad.py"), app).unwrap();
         let mut server = Server::start(folder, &[], &[]);
-        until("a pool has failed", || {
+        wait_until("a pool has failed", || {
             server.get("/v1/pools").json["pools"].as_array().unwrap().iter().any(|pool| pool["state"] == "failed")
         });
         server.until_logged("pool failed: too many restarts");
@@ -217,7 +217,7 @@ fn r13_a_signal_does_not_hide_that_no_worker_started() {
     let slow = with_broken_app(BROKEN);
     fs::write(slow.path().join("bad.py"), "import time\nopen('begun', 'w').close()\ntime.sleep(600)\n").unwrap();
     let mut server = Server::start(slow, &[], &[]);
-    until("it starts", || server.file("begun").exists());
+    wait_until("it starts", || server.file("begun").exists());
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
 }
@@ -237,7 +237,7 @@ fn a_port_in_use_is_told() {
 fn r40_output_of_workers_is_logged() {
     let server = Server::with(ONE);
     assert_eq!(server.call("one/tell", r#"{"text": "hello from python"}"#, &[]).status, 200);
-    until("it is logged", || {
+    wait_until("it is logged", || {
         server.log().lines().any(|line| line.contains("hello from python") && line.contains("w1"))
     });
 }

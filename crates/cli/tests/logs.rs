@@ -1,6 +1,6 @@
 //! The log and the service: whatever becomes of standard error, calls are answered (R40).
 
-use crate::support::{Server, folder, until};
+use crate::support::{Server, folder, wait_until};
 use herder::testing::Signal;
 use std::{
     fs::{self, File},
@@ -16,7 +16,7 @@ const DEATHS: usize = 3;
 /// A server whose standard error goes there, and whose standard output is read.
 fn server(stderr: impl Into<Stdio>) -> Server {
     let server = Server::with_stderr(folder(TWO), &[], &[], stderr);
-    until("all workers are ready", || server.get("/readyz").json["pools"]["two"]["ready_workers"] == 2);
+    wait_until("all workers are ready", || server.get("/readyz").json["pools"]["two"]["ready_workers"] == 2);
     server
 }
 
@@ -47,7 +47,7 @@ fn r40_a_log_without_a_reader_fails_no_call() {
     drop(reader);
     let server = server(writer);
     serves(&server);
-    until("it is counted", || dropped(&server) > 0);
+    wait_until("it is counted", || dropped(&server) > 0);
     ends_in_order(server);
 }
 
@@ -56,7 +56,7 @@ fn r40_a_log_without_a_reader_fails_no_call() {
 fn r40_a_log_without_space_fails_no_call() {
     let server = server(File::options().write(true).open("/dev/full").unwrap());
     serves(&server);
-    until("it is counted", || dropped(&server) > 0);
+    wait_until("it is counted", || dropped(&server) > 0);
     ends_in_order(server);
 }
 
@@ -71,7 +71,7 @@ fn r40_a_log_that_nobody_reads_fails_no_call() {
         }
         let server = server(writer);
         let more = r#"{"text": "TEXT"}"#.replace("TEXT", &"x".repeat(1_000_000));
-        until("more was printed than may wait", || {
+        wait_until("more was printed than may wait", || {
             assert_eq!(server.call("two/tell", &more, &[]).status, 200);
             dropped(&server) > 0
         });
@@ -103,7 +103,7 @@ fn r30_a_banner_that_nobody_reads_holds_nothing_up() {
     while rustix::io::write(&writer, &[b'.'; 4096]).is_ok() {}
     rustix::io::ioctl_fionbio(&writer, false).unwrap();
     let mut server = Server::unread(folder, writer, File::create(&log).unwrap());
-    until("it is ready", || fs::read_to_string(&log).unwrap().contains("all pools are ready"));
+    wait_until("it is ready", || fs::read_to_string(&log).unwrap().contains("all pools are ready"));
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
     drop(reader);

@@ -1,6 +1,6 @@
 //! Requests that are sent before the answer to the one before has come: each is answered as if it were alone (R68).
 
-use crate::support::{Request, Server, get, until};
+use crate::support::{Request, Server, get, wait_until};
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -80,7 +80,7 @@ fn r68_calls_behind_one_whose_client_left_are_not_submitted() {
     server.until_queue("one", 0, 1);
     drop(client);
     let counters = || server.get("/v1/pools/one").json["counters"].clone();
-    until("the call is given up", || counters()["abandoned"] == 1);
+    wait_until("the call is given up", || counters()["abandoned"] == 1);
     assert_eq!(server.call("one/echo", "{}", &[]).result().to_string(), "{}");
     assert_eq!(counters()["submitted"], 2, "{}", counters());
 }

@@ -1,6 +1,6 @@
 //! `herder recorder` and `GET .../workers/{id}/recorder`: what an engineer sees of a worker that died (R38).
 
-use crate::support::{Server, herder, until};
+use crate::support::{Server, herder, wait_until};
 use serde_json::json;
 
 const POOLS: &str = "[pools.carts]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n\
@@ -21,7 +21,9 @@ fn r38_the_story_of_a_worker_that_died() {
     problem.problem(502, "worker-lost");
     let frames = problem.json["recorder"].as_array().unwrap();
     assert!(frames.iter().any(|frame| frame["kind"] == "call" && frame["command"] == "die"), "{frames:?}");
-    until("the next worker is there", || server.get("/v1/pools/carts/workers").json["workers"][0]["state"] == "ready");
+    wait_until("the next worker is there", || {
+        server.get("/v1/pools/carts/workers").json["workers"][0]["state"] == "ready"
+    });
 
     let (code, story, _) = told(&server, &["recorder", "carts", "w1", "--generation", "1"]);
     let places = ["worker w1.1 of pool `carts`: exit status 3", "started 2", "ended 2", "hello", "die", "terminated"]

@@ -1,6 +1,6 @@
 //! Signals that a service meets: those its starter ignores or blocks, and a SIGTERM that comes to every process of it.
 
-use crate::support::{Reply, Server, folder, is_alive, post, until};
+use crate::support::{Reply, Server, folder, is_alive, post, wait_until};
 use herder::testing::Signal;
 use serde_json::json;
 use std::{
@@ -101,7 +101,7 @@ fn r30_the_signals_of_its_starter_reach_no_worker() {
         assert_eq!(masks.lines().map(bits).collect::<Vec<_>>(), [0, 0], "{script}: {masks}");
         let lost = server.call("one/die", "{}", &[]);
         assert_eq!(lost.problem(502, "worker-lost")["exit_status"], 3, "{script}");
-        until("another worker", || server.get("/readyz").status == 200);
+        wait_until("another worker", || server.get("/readyz").status == 200);
         if script.contains("SIGHUP") {
             server.signal(Signal::HUP); // as when its terminal closes
             assert_eq!(server.call("one/false", "{}", &[]).result(), &json!(1));
@@ -129,7 +129,7 @@ fn r30_a_sigterm_to_every_process_of_the_service_drains() {
     assert_eq!(running.join().unwrap().result(), "waited");
     assert_eq!(server.wait().code(), Some(0));
     assert!(!server.log().contains("signal 15"), "no worker ended of it: {}", server.log());
-    until("the worker and the watchdog are gone", || {
+    wait_until("the worker and the watchdog are gone", || {
         !is_alive(worker) && !processes.iter().any(|&pid| is_alive(pid.into()))
     });
 }
@@ -140,7 +140,7 @@ fn r30_a_sigterm_to_every_process_ends_what_handlers_started() {
     let mut server = started_by("");
     let started = server.file("started");
     let running = server.background("one/program", &json!({ "started": started }).to_string(), &[]);
-    until("the program runs", || started.exists());
+    wait_until("the program runs", || started.exists());
     let program: u32 = fs::read_to_string(started).unwrap().parse().unwrap();
     terminate(children(server.pid()).into_iter().chain([program, server.pid()]));
     assert_eq!(running.join().unwrap().result(), &json!(-15));
@@ -150,7 +150,7 @@ fn r30_a_sigterm_to_every_process_ends_what_handlers_started() {
 /// Sends several signals of which the server sees the first only when all are there.
 fn at_once(server: &Server, signals: &[Signal]) {
     server.signal(Signal::STOP);
-    until("it is stopped", || herder::testing::stat(server.pid()).is_some_and(|seen| seen.state == 'T'));
+    wait_until("it is stopped", || herder::testing::stat(server.pid()).is_some_and(|seen| seen.state == 'T'));
     signals.iter().for_each(|signal| server.signal(*signal));
     server.signal(Signal::CONT);
 }
@@ -176,7 +176,7 @@ fn r30_sighup_without_a_terminal_is_ignored() {
     let worker = server.call("one/pid", "{}", &[]).result().clone();
     for times in 1..=2 {
         server.signal(Signal::HUP);
-        until("it is logged", || server.log().matches("SIGHUP ignored").count() == times);
+        wait_until("it is logged", || server.log().matches("SIGHUP ignored").count() == times);
     }
     assert_eq!(server.call("one/pid", "{}", &[]).result(), &worker);
     server.signal(Signal::TERM);
@@ -191,7 +191,7 @@ fn r30_a_terminal_that_closes_ends_the_server() {
     let processes = children(server.pid());
     server.signal(Signal::HUP);
     assert_eq!(server.wait().signal(), Some(1));
-    until("its worker and its watchdog are gone", || !processes.iter().any(|&pid| is_alive(pid.into())));
+    wait_until("its worker and its watchdog are gone", || !processes.iter().any(|&pid| is_alive(pid.into())));
 }
 
 /// R30: the service manager's SIGTERM ends workers too (those that do not ignore it): none is started again while the server ends.
@@ -207,7 +207,7 @@ fn r30_no_worker_is_started_again_while_the_server_ends() {
     server.until_queue("one", 0, 1);
     server.signal(Signal::TERM);
     server.until_logged("requests and calls may finish within 10s");
-    until("no connection is accepted", || TcpStream::connect(server.address).is_err());
+    wait_until("no connection is accepted", || TcpStream::connect(server.address).is_err());
     let mortal = fs::read_to_string(server.file("started")).unwrap();
     herder::testing::signal(mortal.trim().parse().unwrap(), Signal::TERM).unwrap();
     server.until_logged("worker lost");
@@ -230,7 +230,7 @@ fn r30_a_worker_is_started_for_a_call_that_waits_while_the_server_ends() {
     assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     server.signal(Signal::TERM);
     server.until_logged("requests and calls may finish within 10s");
-    until("no connection is accepted", || TcpStream::connect(server.address).is_err());
+    wait_until("no connection is accepted", || TcpStream::connect(server.address).is_err());
     herder::testing::signal(u32::try_from(worker).unwrap(), Signal::KILL).unwrap();
     server.until_logged("worker lost");
     late.write_all(b"{}").unwrap();

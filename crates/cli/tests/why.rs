@@ -1,6 +1,6 @@
 //! `herder why` and `GET .../why`: a session's story as a support engineer reads it (R22).
 
-use crate::support::{Reply, Server, herder, until};
+use crate::support::{Reply, Server, herder, wait_until};
 use serde_json::{Value, json};
 use std::{fs, thread};
 
@@ -49,7 +49,7 @@ fn a_session_that_was_bound_hit_expired_and_rebound() {
     for hit in hits {
         assert_eq!(hit.join().unwrap().json["meta"]["routing"], "hit");
     }
-    until("it expires", || state(&server, "ann") == "expired");
+    wait_until("it expires", || state(&server, "ann") == "expired");
     let second = held(&server, "second");
     let (code, story, _) = told(&server, &["why", "carts", "ann"]);
     let_go(&server, "second");

@@ -17,9 +17,9 @@
 mod warm;
 
 use herder_core::{
-    KindSettings::{self, Basic},
     Routing::{self, Hit, Unrouted},
     Submission,
+    WorkerTypeSettings::{self, Basic},
 };
 use std::{
     collections::HashMap,
@@ -115,17 +115,17 @@ struct Scene {
 }
 
 /// A pool whose calls have no session.
-fn alone(kind: KindSettings) -> Scene {
+fn alone(kind: WorkerTypeSettings) -> Scene {
     Scene { pool: Warm::new(kind, 0, WARM_UP), neighbour: None }
 }
 
 /// The same beside a pool with all features and ten thousand sessions.
-fn beside_enhanced(kind: KindSettings) -> Scene {
+fn beside_enhanced(kind: WorkerTypeSettings) -> Scene {
     Scene { neighbour: Some(Warm::new(enhanced(true, true, true), 10_000, 1)), ..alone(kind) }
 }
 
 /// A pool whose calls are all of a session, each in turn.
-fn with_sessions(kind: KindSettings) -> Scene {
+fn with_sessions(kind: WorkerTypeSettings) -> Scene {
     Scene { pool: Warm::new(kind, SESSIONS, 2), neighbour: None }
 }
 

@@ -2,8 +2,8 @@
 //! A call has a permit, and gives it back with an outcome: also one that comes to nothing, so no trial is ever lost.
 
 use crate::{
-    ExitStatus, Now,
-    failure::{Doom, Failure, Loss},
+    ExitStatus, Timestamp,
+    failure::{CallFailure, KillReason, WorkerLoss},
     settings::{BreakerSettings, CountedFailures},
 };
 use serde::Serialize;
@@ -16,7 +16,7 @@ pub enum Outcome {
     /// It does not.
     Failure,
     /// Nothing: the call was refused, or its caller left.
-    Nothing,
+    Ignored,
 }
 
 /// Allows one call. Good for the period of the breaker in which it was given; later its outcome counts no more.
@@ -43,7 +43,7 @@ enum State {
     /// Lets everything through; so many failures in a row.
     Closed { failures: u32 },
     /// Lets nothing through until then.
-    Open { until: Now },
+    Open { until: Timestamp },
     /// Lets a few trials through: so many are out, so many succeeded.
     HalfOpen { out: u32, successes: u32 },
 }
@@ -58,7 +58,7 @@ pub struct BreakerStatus {
     /// Trials that succeeded, while it is half-open.
     pub successes: u32,
     /// Trials that are under way.
-    pub trials: u32,
+    pub half_open_calls: u32,
     /// Milliseconds until it lets a trial through, while it is open.
     pub retry_after_ms: u64,
     /// How often it opened.
@@ -85,7 +85,7 @@ impl Breaker {
     }
 
     /// Lets a call through, or says when to come again.
-    pub(crate) fn permit(&mut self, now: Now) -> Result<Permit, Now> {
+    pub(crate) fn permit(&mut self, now: Timestamp) -> Result<Permit, Timestamp> {
         if let State::Open { until } = self.state
             && until <= now
         {
@@ -93,7 +93,7 @@ impl Breaker {
         }
         match &mut self.state {
             State::Closed { .. } => Ok(Permit(self.period)),
-            State::HalfOpen { out, .. } if *out < self.settings.probes => {
+            State::HalfOpen { out, .. } if *out < self.settings.half_open_max_calls => {
                 *out += 1;
                 Ok(Permit(self.period))
             }
@@ -109,7 +109,7 @@ impl Breaker {
     }
 
     /// Takes a permit back.
-    pub(crate) fn end(&mut self, now: Now, permit: Permit, outcome: Outcome) {
+    pub(crate) fn end(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
         if permit.0 != self.period {
             return;
         }
@@ -120,19 +120,19 @@ impl Breaker {
     }
 
     /// Counts an outcome, whoever saw it.
-    pub(crate) fn record(&mut self, now: Now, outcome: Outcome) {
+    pub(crate) fn record(&mut self, now: Timestamp, outcome: Outcome) {
         match (&mut self.state, outcome) {
-            (State::Open { .. }, _) | (_, Outcome::Nothing) => {}
+            (State::Open { .. }, _) | (_, Outcome::Ignored) => {}
             (State::Closed { failures }, Outcome::Success) => *failures = 0,
             (State::Closed { failures }, Outcome::Failure) => {
                 *failures += 1;
-                if *failures >= self.settings.failures {
+                if *failures >= self.settings.failure_threshold {
                     self.open(now);
                 }
             }
             (State::HalfOpen { successes, .. }, Outcome::Success) => {
                 *successes += 1;
-                if *successes >= self.settings.successes {
+                if *successes >= self.settings.success_threshold {
                     self.enter(State::Closed { failures: 0 });
                 }
             }
@@ -145,7 +145,7 @@ impl Breaker {
         self.enter(State::Closed { failures: 0 });
     }
 
-    pub(crate) fn status(&self, now: Now) -> BreakerStatus {
+    pub(crate) fn status(&self, now: Timestamp) -> BreakerStatus {
         let (state, failures, successes, trials) = match self.state {
             State::Closed { failures } => (BreakerState::Closed, failures, 0, 0),
             State::Open { until } if until <= now => (BreakerState::HalfOpen, 0, 0, 0),
@@ -157,12 +157,20 @@ impl Breaker {
             _ => std::time::Duration::ZERO,
         };
         let retry_after_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-        BreakerStatus { state, failures, successes, trials, retry_after_ms, opened: self.opened, refused: self.refused }
+        BreakerStatus {
+            state,
+            failures,
+            successes,
+            half_open_calls: trials,
+            retry_after_ms,
+            opened: self.opened,
+            refused: self.refused,
+        }
     }
 
-    fn open(&mut self, now: Now) {
+    fn open(&mut self, now: Timestamp) {
         self.opened += 1;
-        self.enter(State::Open { until: now + self.settings.open });
+        self.enter(State::Open { until: now + self.settings.open_duration });
     }
 
     fn enter(&mut self, state: State) {
@@ -178,18 +186,23 @@ impl CountedFailures {
     }
 
     /// What a failure says, by its category.
-    pub(crate) fn failure(self, failure: &Failure) -> Outcome {
+    pub(crate) fn failure(self, failure: &CallFailure) -> Outcome {
         let counts = match failure {
-            Failure::QueueTimeout | Failure::DeadlineExceeded { .. } => self.timeout,
-            Failure::WorkerLost(loss) | Failure::SessionWorkerLost { loss, .. } => self.loss(loss),
+            CallFailure::QueueTimeout | CallFailure::DeadlineExceeded { .. } => self.timeout,
+            CallFailure::WorkerLost(loss) | CallFailure::SessionWorkerLost { loss, .. } => self.loss(loss),
             _ => false,
         };
-        if counts { Outcome::Failure } else { Outcome::Nothing }
+        if counts { Outcome::Failure } else { Outcome::Ignored }
     }
 
-    fn loss(self, loss: &Loss) -> bool {
+    fn loss(self, loss: &WorkerLoss) -> bool {
         match loss.end {
-            Some(end) if end.doom.is_none_or(|doom| doom == Doom::Requested) && end.status.is_signal() => self.signal,
+            Some(end)
+                if end.kill_reason.is_none_or(|kill_reason| kill_reason == KillReason::Requested)
+                    && end.status.is_signal() =>
+            {
+                self.signal
+            }
             _ => self.connection,
         }
     }
@@ -204,41 +217,41 @@ impl ExitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{End, Generation, WorkerId, WorkerRef};
+    use crate::{Generation, ProcessExit, WorkerId, WorkerRef};
     use std::time::Duration;
 
     fn breaker() -> Breaker {
         Breaker::new(BreakerSettings::default())
     }
 
-    fn fail(breaker: &mut Breaker, now: Now, times: u32) {
+    fn fail(breaker: &mut Breaker, now: Timestamp, times: u32) {
         for _ in 0..times {
             let permit = breaker.permit(now).unwrap();
             breaker.end(now, permit, Outcome::Failure);
         }
     }
 
-    const OPEN_UNTIL: Now = Now(60_000_000_000);
+    const OPEN_UNTIL: Timestamp = Timestamp(60_000_000_000);
 
     /// R34: five failures in a row; a success between them begins anew.
     #[test]
     fn r34_it_opens_after_five_failures_in_a_row() {
         let mut breaker = breaker();
-        fail(&mut breaker, Now(0), 4);
-        let permit = breaker.permit(Now(0)).unwrap();
-        breaker.end(Now(0), permit, Outcome::Success);
-        fail(&mut breaker, Now(0), 4);
-        assert_eq!(breaker.status(Now(0)).state, BreakerState::Closed);
-        fail(&mut breaker, Now(0), 1);
-        assert_eq!(breaker.permit(Now(1)), Err(OPEN_UNTIL));
-        assert_eq!(breaker.status(Now(1)).state, BreakerState::Open);
+        fail(&mut breaker, Timestamp(0), 4);
+        let permit = breaker.permit(Timestamp(0)).unwrap();
+        breaker.end(Timestamp(0), permit, Outcome::Success);
+        fail(&mut breaker, Timestamp(0), 4);
+        assert_eq!(breaker.status(Timestamp(0)).state, BreakerState::Closed);
+        fail(&mut breaker, Timestamp(0), 1);
+        assert_eq!(breaker.permit(Timestamp(1)), Err(OPEN_UNTIL));
+        assert_eq!(breaker.status(Timestamp(1)).state, BreakerState::Open);
     }
 
     /// R34: after 60 s three trials at most, three successes close it.
     #[test]
     fn r34_three_trials_that_succeed_close_it() {
         let mut breaker = breaker();
-        fail(&mut breaker, Now(0), 5);
+        fail(&mut breaker, Timestamp(0), 5);
         let trials: Vec<Permit> = (0..3).map(|_| breaker.permit(OPEN_UNTIL).unwrap()).collect();
         assert_eq!(breaker.permit(OPEN_UNTIL), Err(OPEN_UNTIL), "three are out");
         for trial in trials {
@@ -251,7 +264,7 @@ mod tests {
     #[test]
     fn r34_a_trial_that_fails_opens_it_again() {
         let mut breaker = breaker();
-        fail(&mut breaker, Now(0), 5);
+        fail(&mut breaker, Timestamp(0), 5);
         let (first, second) = (breaker.permit(OPEN_UNTIL).unwrap(), breaker.permit(OPEN_UNTIL).unwrap());
         breaker.end(OPEN_UNTIL, first, Outcome::Failure);
         assert_eq!(breaker.permit(OPEN_UNTIL), Err(OPEN_UNTIL + Duration::from_secs(60)));
@@ -263,12 +276,12 @@ mod tests {
     #[test]
     fn r34_it_never_sticks_half_open() {
         let mut breaker = breaker();
-        fail(&mut breaker, Now(0), 5);
+        fail(&mut breaker, Timestamp(0), 5);
         for _ in 0..100 {
             let trials: Vec<Permit> = (0..3).map(|_| breaker.permit(OPEN_UNTIL).unwrap()).collect();
-            trials.into_iter().for_each(|trial| breaker.end(OPEN_UNTIL, trial, Outcome::Nothing));
+            trials.into_iter().for_each(|trial| breaker.end(OPEN_UNTIL, trial, Outcome::Ignored));
         }
-        assert_eq!(breaker.status(OPEN_UNTIL).trials, 0);
+        assert_eq!(breaker.status(OPEN_UNTIL).half_open_calls, 0);
         assert!(breaker.permit(OPEN_UNTIL).is_ok());
     }
 
@@ -276,32 +289,37 @@ mod tests {
     #[test]
     fn r34_outcomes_of_an_earlier_period_do_not_count() {
         let mut breaker = breaker();
-        let early: Vec<Permit> = (0..9).map(|_| breaker.permit(Now(0)).unwrap()).collect();
+        let early: Vec<Permit> = (0..9).map(|_| breaker.permit(Timestamp(0)).unwrap()).collect();
         for permit in early {
-            breaker.end(Now(0), permit, Outcome::Failure);
+            breaker.end(Timestamp(0), permit, Outcome::Failure);
         }
         assert_eq!(breaker.opened, 1);
         breaker.reset();
-        assert!(breaker.permit(Now(0)).is_ok());
-        breaker.record(Now(0), Outcome::Failure);
-        assert_eq!(breaker.status(Now(0)).failures, 1);
+        assert!(breaker.permit(Timestamp(0)).is_ok());
+        breaker.record(Timestamp(0), Outcome::Failure);
+        assert_eq!(breaker.status(Timestamp(0)).failures, 1);
     }
 
     /// R34: timeouts and connection errors; exceptions and deaths by signal only if told.
     #[test]
     fn r34_what_counts_is_told_by_category() {
-        let loss = |status, doom| {
+        let loss = |status, kill_reason| {
             let at = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
-            Failure::WorkerLost(Loss { at, end: Some(End { status, doom }), may_have_run: true })
+            CallFailure::WorkerLost(WorkerLoss {
+                at,
+                end: Some(ProcessExit { status, kill_reason }),
+                may_have_run: true,
+            })
         };
         let (crash, killed) = (loss(ExitStatus::Code(1), None), loss(ExitStatus::Signal(9), None));
-        let hung = loss(ExitStatus::Signal(9), Some(Doom::Unresponsive));
+        let hung = loss(ExitStatus::Signal(9), Some(KillReason::Unresponsive));
         let usual = CountedFailures::default();
         let all = CountedFailures { timeout: true, connection: true, signal: true, python: true };
         let none = CountedFailures { timeout: false, connection: false, signal: false, python: false };
-        let late = Failure::DeadlineExceeded { may_have_run: true };
+        let late = CallFailure::DeadlineExceeded { may_have_run: true };
         let counted = |counts: CountedFailures| {
-            let failures = [&late, &Failure::QueueTimeout, &crash, &hung, &killed, &Failure::QueueFull { limit: 1 }];
+            let failures =
+                [&late, &CallFailure::QueueTimeout, &crash, &hung, &killed, &CallFailure::QueueFull { limit: 1 }];
             failures.map(|failure| counts.failure(failure) == Outcome::Failure)
         };
         assert_eq!(counted(usual), [true, true, true, true, false, false]);

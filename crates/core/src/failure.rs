@@ -1,12 +1,12 @@
 //! Why a call was not answered by a worker, and why a worker ended. Pure data: texts, causes and the tail of
 //! stderr are added by whoever turns these into the public error.
 
-use crate::{ExitStatus, Now, Quarantined, SessionId, WorkerRef};
+use crate::{ExitStatus, Quarantined, SessionId, Timestamp, WorkerRef};
 use std::{fmt, time::Duration};
 
 /// Why a call ends without a worker's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
+pub enum CallFailure {
     /// The pool's queue is full.
     QueueFull {
         /// How many may wait.
@@ -20,9 +20,9 @@ pub enum Failure {
     /// By all that was seen, its turn can't come in time.
     Overloaded {
         /// How long it would wait.
-        expected: Duration,
+        expected_wait: Duration,
         /// How long it can.
-        patience: Duration,
+        max_wait: Duration,
     },
     /// No worker became free within the queue's timeout.
     QueueTimeout,
@@ -32,13 +32,13 @@ pub enum Failure {
         may_have_run: bool,
     },
     /// The process that had the call died.
-    WorkerLost(Loss),
+    WorkerLost(WorkerLoss),
     /// The process that held the session's state died (R20).
     SessionWorkerLost {
         /// The session.
         session: SessionId,
         /// Which process, and how.
-        loss: Loss,
+        loss: WorkerLoss,
     },
     /// The session expired and the pool rejects calls of expired sessions.
     SessionExpired(SessionId),
@@ -54,14 +54,14 @@ pub enum Failure {
     /// The pool's circuit breaker is open.
     BreakerOpen {
         /// When it lets a trial through.
-        retry_at: Now,
+        retry_at: Timestamp,
     },
     /// Its command with these arguments ended too many workers.
     Poison(Quarantined),
     /// The pool failed to keep its workers; the next probe starts at `retry_at`.
     PoolFailed {
         /// When the next probe starts.
-        retry_at: Now,
+        retry_at: Timestamp,
     },
     /// The pool is shutting down.
     PoolClosed {
@@ -74,27 +74,27 @@ pub enum Failure {
 
 /// The end of a process, as seen by one call it had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Loss {
+pub struct WorkerLoss {
     /// The process.
     pub at: WorkerRef,
     /// How it ended; `None` where that is not known yet (it was told to end) or no more (a later process of its slot ended too).
-    pub end: Option<End>,
+    pub end: Option<ProcessExit>,
     /// False only if the worker can't have seen the call.
     pub may_have_run: bool,
 }
 
 /// How and why a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct End {
+pub struct ProcessExit {
     /// What the operating system said.
     pub status: ExitStatus,
     /// Why Herder ended it, if Herder did.
-    pub doom: Option<Doom>,
+    pub kill_reason: Option<KillReason>,
 }
 
 /// Why Herder ended a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Doom {
+pub enum KillReason {
     /// Somebody asked (`KillWorker`).
     Requested,
     /// It missed its pings, doing nothing.
@@ -102,9 +102,9 @@ pub enum Doom {
     /// It missed its pings because it was stopped.
     Stopped,
     /// A call whose caller had its answer, or had left, did not end in time.
-    CancelPatience,
+    CancelTimeout,
     /// It broke the protocol, or closed its descriptor.
-    Protocol,
+    ProtocolViolation,
     /// It was not ready within the start timeout.
     StartTimeout,
     /// It was an overflow worker with nothing to do.
@@ -117,30 +117,30 @@ pub enum Doom {
     NoDescriptors,
 }
 
-impl Doom {
+impl KillReason {
     /// Whether it is ended because it hangs: what it was doing then is worth knowing.
     pub const fn is_hang(self) -> bool {
-        matches!(self, Self::Unresponsive | Self::CancelPatience | Self::StartTimeout)
+        matches!(self, Self::Unresponsive | Self::CancelTimeout | Self::StartTimeout)
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for ProcessExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.doom {
+        match self.kill_reason {
             None => write!(f, "{}", self.status),
-            Some(doom) => write!(f, "{} ({doom})", self.status),
+            Some(kill_reason) => write!(f, "{} ({kill_reason})", self.status),
         }
     }
 }
 
-impl fmt::Display for Doom {
+impl fmt::Display for KillReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Requested => "killed on request",
             Self::Unresponsive => "killed: no answer to pings",
             Self::Stopped => "killed: process suspended by SIGSTOP or a debugger",
-            Self::CancelPatience => "killed: a cancelled or expired call did not stop",
-            Self::Protocol => "killed: protocol violation",
+            Self::CancelTimeout => "killed: a cancelled or expired call did not stop",
+            Self::ProtocolViolation => "killed: protocol violation",
             Self::StartTimeout => "killed: not ready within `start_timeout`",
             Self::Idle => "stopped: idle overflow worker",
             Self::Shutdown => "stopped: pool shutdown",

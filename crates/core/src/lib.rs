@@ -24,26 +24,27 @@ mod worker;
 
 pub use breaker::{BreakerState, BreakerStatus, Outcome};
 pub use exit::ExitStatus;
-pub use failure::{Doom, End, Failure, Loss};
+pub use failure::{CallFailure, KillReason, ProcessExit, WorkerLoss};
 pub use ids::{
     CallId, Epoch, Fingerprint, Generation, InvalidFingerprint, InvalidPoolName, InvalidWorkerId, POOL_NAME_MAX,
     PoolName, WireId, WorkerId, WorkerRef,
 };
 pub use pool::{
-    AffinityStatus, AttemptState, BindError, Core, Counters, Delivery, Effect, Effects, Features, Input, Lookup, Note,
-    PAGE_SCAN, PastLife, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, Salvage, SessionCall, SessionEnd,
-    SessionInfo, SessionPage, SessionState, SessionTrail, StopHow, Submission, TransitionStatus, WorkerStatus,
+    AffinityStatus, AttemptState, BindError, Core, Counters, Delivery, Effect, Effects, Features, Input, LogEvent,
+    Lookup, PAGE_SCAN, PastSession, PoolState, PoolStatus, QueueStatus, RecoverySnapshot, SESSIONS_SHOWN, SessionCall,
+    SessionEndReason, SessionEventLog, SessionInfo, SessionPage, SessionState, StopMethod, Submission,
+    TransitionStatus, WorkerStatus,
 };
-pub use quarantine::{Quarantined, Suspect, WATCHED_LIMIT, Watched};
+pub use quarantine::{QUARANTINE_LIMIT, QuarantineEntry, Quarantined, Suspect};
 pub use retry::Backoff;
 pub use routing::{RebindReason, Routing};
-pub use session::{GONE_LIMIT, Happened, TRAIL_LIMIT, TrailEvent};
+pub use session::{REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEvent, SessionEventKind};
 pub use session_id::{InvalidSessionId, SESSION_ID_MAX, SessionId};
 pub use settings::{
     Affinity, AffinitySettings, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings, IfAbsent,
-    KindSettings, OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings,
-    WorkerType,
+    OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings, WorkerType,
+    WorkerTypeSettings,
 };
 pub use taxonomy::{Category, Decision, Incident, Severity, Strategy, decide};
-pub use time::Now;
-pub use worker::{HISTORY_LIMIT, Health, InvalidTransition, Transition, Vitals, WorkerMetrics, WorkerState};
+pub use time::Timestamp;
+pub use worker::{HISTORY_LIMIT, Health, InvalidTransition, ProcessActivity, Transition, WorkerMetrics, WorkerState};

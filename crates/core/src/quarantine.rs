@@ -1,12 +1,12 @@
 //! Calls that end their workers again and again (R37): what is suspected, what is quarantined. Holds fingerprints and names of
 //! commands, never arguments; decides nothing but whether a call is taken.
 
-use crate::{CallId, Now, WireId, ids::Fingerprint, settings::PoisonSettings};
+use crate::{CallId, Timestamp, WireId, ids::Fingerprint, settings::PoisonSettings};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
 /// How many fingerprints a pool remembers at most (I6).
-pub const WATCHED_LIMIT: usize = 256;
+pub const QUARANTINE_LIMIT: usize = 256;
 
 /// A call that a process had when it ended, by its payload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +21,7 @@ pub struct Suspect {
 
 /// A payload that ended workers, as shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Watched {
+pub struct QuarantineEntry {
     /// Its command and arguments.
     pub fingerprint: Fingerprint,
     /// Its command.
@@ -42,7 +42,7 @@ pub struct Quarantined {
     /// How many workers ended with it in a row.
     pub deaths: u32,
     /// When it is let go.
-    pub until: Now,
+    pub until: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +56,7 @@ struct Entry {
     fingerprint: Fingerprint,
     command: Arc<str>,
     deaths: u32,
-    last: Now,
+    last: Timestamp,
     quarantined: bool,
 }
 
@@ -76,7 +76,7 @@ impl Quarantine {
     }
 
     /// Whether calls of this payload are refused.
-    pub(crate) fn check(&mut self, now: Now, fingerprint: Fingerprint) -> Option<Quarantined> {
+    pub(crate) fn check(&mut self, now: Timestamp, fingerprint: Fingerprint) -> Option<Quarantined> {
         let time = self.settings.as_ref()?.quarantine;
         self.forget(now, time);
         let entry = self.entries.iter().find(|entry| entry.fingerprint == fingerprint && entry.quarantined)?;
@@ -85,22 +85,22 @@ impl Quarantine {
 
     /// A worker ended in the middle of this. An attempt that began before the last such death proves nothing new: several
     /// workers that end together are one event.
-    pub(crate) fn death(&mut self, now: Now, suspect: &Suspect, began: Now) {
-        let Some(PoisonSettings { deaths, quarantine }) = self.settings.clone() else { return };
+    pub(crate) fn death(&mut self, now: Timestamp, suspect: &Suspect, began: Timestamp) {
+        let Some(PoisonSettings { max_worker_deaths, quarantine }) = self.settings.clone() else { return };
         self.forget(now, quarantine);
         match self.entries.iter_mut().find(|entry| entry.fingerprint == suspect.fingerprint) {
             Some(entry) if began < entry.last => {}
             Some(entry) => {
                 entry.deaths += 1;
                 entry.last = now;
-                entry.quarantined = entry.deaths >= deaths;
+                entry.quarantined = entry.deaths >= max_worker_deaths;
             }
-            None => self.watch(now, suspect, deaths <= 1),
+            None => self.watch(now, suspect, max_worker_deaths <= 1),
         }
     }
 
-    fn watch(&mut self, now: Now, suspect: &Suspect, quarantined: bool) {
-        if self.entries.len() >= WATCHED_LIMIT {
+    fn watch(&mut self, now: Timestamp, suspect: &Suspect, quarantined: bool) {
+        if self.entries.len() >= QUARANTINE_LIMIT {
             let oldest = (0..self.entries.len()).min_by_key(|&place| {
                 let entry = &self.entries[place];
                 (entry.quarantined, entry.last)
@@ -112,7 +112,7 @@ impl Quarantine {
     }
 
     /// Its call came to an end and the worker lives: whatever ended the others was not this.
-    pub(crate) fn acquit(&mut self, fingerprint: Fingerprint) {
+    pub(crate) fn clear_payload(&mut self, fingerprint: Fingerprint) {
         self.entries.retain(|entry| entry.fingerprint != fingerprint || entry.quarantined);
     }
 
@@ -124,24 +124,24 @@ impl Quarantine {
     }
 
     /// What is watched, quarantined ones first, then the most deaths.
-    pub(crate) fn list(&self, now: Now) -> Vec<Watched> {
+    pub(crate) fn list(&self, now: Timestamp) -> Vec<QuarantineEntry> {
         let time = self.settings.as_ref().map_or(Duration::ZERO, |settings| settings.quarantine);
-        let mut all: Vec<Watched> = self.entries.iter().filter_map(|entry| entry.shown(now, time)).collect();
+        let mut all: Vec<QuarantineEntry> = self.entries.iter().filter_map(|entry| entry.shown(now, time)).collect();
         all.sort_by_key(|entry| (!entry.quarantined, u32::MAX - entry.deaths, entry.fingerprint));
         all
     }
 
-    fn forget(&mut self, now: Now, time: Duration) {
+    fn forget(&mut self, now: Timestamp, time: Duration) {
         self.entries.retain(|entry| now < entry.last + time);
     }
 }
 
 impl Entry {
-    fn shown(&self, now: Now, time: Duration) -> Option<Watched> {
+    fn shown(&self, now: Timestamp, time: Duration) -> Option<QuarantineEntry> {
         let left = (self.last + time) - now;
         let Self { fingerprint, ref command, deaths, quarantined, .. } = *self;
         let release_in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let shown = Watched { fingerprint, command: command.clone(), deaths, quarantined, release_in_ms };
+        let shown = QuarantineEntry { fingerprint, command: command.clone(), deaths, quarantined, release_in_ms };
         (!left.is_zero()).then_some(shown)
     }
 }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn three_in_ten_minutes() -> Quarantine {
-        Quarantine::new(Some(PoisonSettings { deaths: 3, quarantine: Duration::from_secs(600) }))
+        Quarantine::new(Some(PoisonSettings { max_worker_deaths: 3, quarantine: Duration::from_secs(600) }))
     }
 
     const SECOND: u64 = 1_000_000_000;
@@ -186,14 +186,14 @@ mod tests {
     fn r37_three_deaths_quarantine_a_payload_for_a_time() {
         let mut quarantine = three_in_ten_minutes();
         for n in 1..=3 {
-            assert_eq!(quarantine.check(Now(n * SECOND), Fingerprint(7)), None);
-            quarantine.death(Now(n * SECOND), &suspect(7), Now(n * SECOND));
+            assert_eq!(quarantine.check(Timestamp(n * SECOND), Fingerprint(7)), None);
+            quarantine.death(Timestamp(n * SECOND), &suspect(7), Timestamp(n * SECOND));
         }
-        let found = quarantine.check(Now(4 * SECOND), Fingerprint(7)).unwrap();
-        assert_eq!((found.deaths, found.until), (3, Now(603 * SECOND)));
-        assert_eq!(quarantine.check(Now(4 * SECOND), Fingerprint(8)), None);
-        assert_eq!(quarantine.list(Now(3 * SECOND))[0].release_in_ms, 600_000);
-        assert_eq!(quarantine.check(Now(603 * SECOND), Fingerprint(7)), None);
+        let found = quarantine.check(Timestamp(4 * SECOND), Fingerprint(7)).unwrap();
+        assert_eq!((found.deaths, found.until), (3, Timestamp(603 * SECOND)));
+        assert_eq!(quarantine.check(Timestamp(4 * SECOND), Fingerprint(8)), None);
+        assert_eq!(quarantine.list(Timestamp(3 * SECOND))[0].release_in_ms, 600_000);
+        assert_eq!(quarantine.check(Timestamp(603 * SECOND), Fingerprint(7)), None);
         assert!(quarantine.is_empty());
     }
 
@@ -202,23 +202,24 @@ mod tests {
     fn r37_the_innocent_are_not_quarantined() {
         let mut quarantine = three_in_ten_minutes();
         for n in 1..=8 {
-            quarantine.death(Now(100 + n), &suspect(7), Now(50)); // a cascade
+            quarantine.death(Timestamp(100 + n), &suspect(7), Timestamp(50)); // a cascade
         }
-        assert_eq!(quarantine.list(Now(109))[0].deaths, 1);
-        quarantine.death(Now(200), &suspect(7), Now(150));
-        quarantine.acquit(Fingerprint(7));
-        quarantine.death(Now(300), &suspect(7), Now(250));
-        assert_eq!(quarantine.check(Now(301), Fingerprint(7)), None);
+        assert_eq!(quarantine.list(Timestamp(109))[0].deaths, 1);
+        quarantine.death(Timestamp(200), &suspect(7), Timestamp(150));
+        quarantine.clear_payload(Fingerprint(7));
+        quarantine.death(Timestamp(300), &suspect(7), Timestamp(250));
+        assert_eq!(quarantine.check(Timestamp(301), Fingerprint(7)), None);
     }
 
     #[test]
     fn r37_what_is_quarantined_is_released_by_hand_or_by_time() {
-        let mut quarantine = Quarantine::new(Some(PoisonSettings { deaths: 1, quarantine: Duration::from_secs(1) }));
-        quarantine.death(Now(5), &suspect(7), Now(4));
-        quarantine.acquit(Fingerprint(7)); // a call that was on its way
-        assert!(quarantine.check(Now(6), Fingerprint(7)).is_some());
+        let mut quarantine =
+            Quarantine::new(Some(PoisonSettings { max_worker_deaths: 1, quarantine: Duration::from_secs(1) }));
+        quarantine.death(Timestamp(5), &suspect(7), Timestamp(4));
+        quarantine.clear_payload(Fingerprint(7)); // a call that was on its way
+        assert!(quarantine.check(Timestamp(6), Fingerprint(7)).is_some());
         assert!(quarantine.release(Fingerprint(7)) && !quarantine.release(Fingerprint(7)));
-        assert_eq!(quarantine.check(Now(6), Fingerprint(7)), None);
+        assert_eq!(quarantine.check(Timestamp(6), Fingerprint(7)), None);
     }
 
     /// I6: quarantined ones are kept before those that are only watched.
@@ -226,10 +227,10 @@ mod tests {
     fn r37_it_is_bounded() {
         let mut quarantine = three_in_ten_minutes();
         for n in 1..=3 {
-            quarantine.death(Now(n), &suspect(0), Now(n));
+            quarantine.death(Timestamp(n), &suspect(0), Timestamp(n));
         }
-        (1..2000).for_each(|n| quarantine.death(Now(10 + n), &suspect(n), Now(10 + n)));
-        assert_eq!(quarantine.entries.len(), WATCHED_LIMIT);
-        assert!(quarantine.check(Now(3000), Fingerprint(0)).is_some());
+        (1..2000).for_each(|n| quarantine.death(Timestamp(10 + n), &suspect(n), Timestamp(10 + n)));
+        assert_eq!(quarantine.entries.len(), QUARANTINE_LIMIT);
+        assert!(quarantine.check(Timestamp(3000), Fingerprint(0)).is_some());
     }
 }

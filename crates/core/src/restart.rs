@@ -1,6 +1,6 @@
 //! How often a pool may restart its workers, and how long it waits (R28). Counts; starts nothing.
 
-use crate::{Now, settings::RestartSettings};
+use crate::{Timestamp, settings::RestartSettings};
 use std::{collections::VecDeque, time::Duration};
 
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(600);
@@ -9,7 +9,7 @@ const LONGEST_COOLDOWN: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Intensity {
     settings: RestartSettings,
-    events: VecDeque<Now>,
+    events: VecDeque<Timestamp>,
     failed: u32,
 }
 
@@ -19,7 +19,7 @@ pub(crate) enum Verdict {
     /// Within what is allowed.
     GoOn,
     /// Too many; rest until then.
-    Escalate { retry_at: Now },
+    Escalate { retry_at: Timestamp },
 }
 
 impl Intensity {
@@ -28,8 +28,8 @@ impl Intensity {
     }
 
     /// Counts one event. At most `max` + 1 are kept (I6).
-    pub(crate) fn count(&mut self, now: Now) -> Verdict {
-        while self.events.front().is_some_and(|&at| now - at > self.settings.within) {
+    pub(crate) fn count(&mut self, now: Timestamp) -> Verdict {
+        while self.events.front().is_some_and(|&at| now - at > self.settings.window) {
             self.events.pop_front();
         }
         self.events.push_back(now);
@@ -37,7 +37,7 @@ impl Intensity {
     }
 
     /// The pool failed (again): the window starts anew after a cooldown that doubles each time.
-    pub(crate) fn escalate(&mut self, now: Now) -> Verdict {
+    pub(crate) fn escalate(&mut self, now: Timestamp) -> Verdict {
         self.events.clear();
         let cooldown = doubled(self.settings.cooldown, self.failed, LONGEST_COOLDOWN.max(self.settings.cooldown));
         self.failed += 1;
@@ -73,12 +73,12 @@ impl Intensity {
 pub(crate) struct OverflowStarts {
     /// Failures in a row.
     failures: u32,
-    rests_until: Now,
+    rests_until: Timestamp,
 }
 
 impl OverflowStarts {
     /// Counts a failed start. Starts that fail together are one event: within the wait after the first, the others add nothing.
-    pub(crate) fn failed(&mut self, now: Now, intensity: &Intensity) {
+    pub(crate) fn failed(&mut self, now: Timestamp, intensity: &Intensity) {
         if now >= self.rests_until {
             self.failures = self.failures.saturating_add(1);
             self.rests_until = now + intensity.backoff(self.failures);
@@ -96,7 +96,7 @@ impl OverflowStarts {
     }
 
     /// No overflow worker starts before.
-    pub(crate) fn rests_until(&self) -> Now {
+    pub(crate) fn rests_until(&self) -> Timestamp {
         self.rests_until
     }
 }
@@ -108,10 +108,10 @@ fn doubled(base: Duration, times: u32, cap: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KindSettings, Settings};
+    use crate::{Settings, WorkerTypeSettings};
 
     fn intensity() -> Intensity {
-        Intensity::new(Settings::new(KindSettings::Basic, 1).restart) // 5 in 60 s
+        Intensity::new(Settings::new(WorkerTypeSettings::Basic, 1).restart) // 5 in 60 s
     }
 
     /// R28
@@ -120,13 +120,16 @@ mod tests {
         let mut restarts = intensity();
         let second = Duration::from_secs(1);
         for n in 0..20u32 {
-            assert_eq!(restarts.count(Now(0) + second * 13 * n), Verdict::GoOn, "five in any 60 s");
+            assert_eq!(restarts.count(Timestamp(0) + second * 13 * n), Verdict::GoOn, "five in any 60 s");
         }
         let mut restarts = intensity();
         for n in 0..5u32 {
-            assert_eq!(restarts.count(Now(0) + second * n), Verdict::GoOn);
+            assert_eq!(restarts.count(Timestamp(0) + second * n), Verdict::GoOn);
         }
-        assert_eq!(restarts.count(Now(0) + second * 5), Verdict::Escalate { retry_at: Now(0) + second * 35 });
+        assert_eq!(
+            restarts.count(Timestamp(0) + second * 5),
+            Verdict::Escalate { retry_at: Timestamp(0) + second * 35 }
+        );
         assert_eq!(restarts.counted(), 0);
     }
 
@@ -135,10 +138,10 @@ mod tests {
     fn an_event_as_old_as_the_window_still_counts() {
         let mut restarts = intensity();
         let (window, moment) = (Duration::from_secs(60), Duration::from_nanos(1));
-        (0..5).for_each(|_| assert_eq!(restarts.count(Now(7)), Verdict::GoOn));
+        (0..5).for_each(|_| assert_eq!(restarts.count(Timestamp(7)), Verdict::GoOn));
         let mut later = restarts.clone();
-        assert!(matches!(restarts.count(Now(7) + window), Verdict::Escalate { .. }));
-        assert_eq!(later.count(Now(7) + window + moment), Verdict::GoOn);
+        assert!(matches!(restarts.count(Timestamp(7) + window), Verdict::Escalate { .. }));
+        assert_eq!(later.count(Timestamp(7) + window + moment), Verdict::GoOn);
         assert_eq!(later.counted(), 1);
     }
 
@@ -147,12 +150,12 @@ mod tests {
     fn overflow_workers_share_one_backoff() {
         let (restarts, ms) = (intensity(), Duration::from_millis(1));
         let mut overflow = OverflowStarts::default();
-        assert!(!overflow.is_failing() && overflow.rests_until() == Now(0));
-        (0..8).for_each(|n| overflow.failed(Now(0) + ms * n, &restarts));
+        assert!(!overflow.is_failing() && overflow.rests_until() == Timestamp(0));
+        (0..8).for_each(|n| overflow.failed(Timestamp(0) + ms * n, &restarts));
         assert!(overflow.is_failing());
-        assert_eq!(overflow.rests_until(), Now(0) + ms * 100);
-        overflow.failed(Now(0) + ms * 100, &restarts);
-        assert_eq!(overflow.rests_until(), Now(0) + ms * 300);
+        assert_eq!(overflow.rests_until(), Timestamp(0) + ms * 100);
+        overflow.failed(Timestamp(0) + ms * 100, &restarts);
+        assert_eq!(overflow.rests_until(), Timestamp(0) + ms * 300);
         overflow.succeeded();
         assert_eq!(overflow, OverflowStarts::default());
     }
@@ -162,14 +165,14 @@ mod tests {
     fn cooldowns_double_up_to_ten_minutes_and_a_recovery_resets_them() {
         let mut restarts = intensity();
         let waits: Vec<u64> = (0..7)
-            .map(|_| match restarts.escalate(Now(0)) {
+            .map(|_| match restarts.escalate(Timestamp(0)) {
                 Verdict::Escalate { retry_at } => retry_at.0 / 1_000_000_000,
                 Verdict::GoOn => 0,
             })
             .collect();
         assert_eq!(waits, [30, 60, 120, 240, 480, 600, 600]);
         restarts.recovered();
-        assert_eq!(restarts.escalate(Now(0)), Verdict::Escalate { retry_at: Now(30_000_000_000) });
+        assert_eq!(restarts.escalate(Timestamp(0)), Verdict::Escalate { retry_at: Timestamp(30_000_000_000) });
     }
 
     /// R28

@@ -1,6 +1,6 @@
 //! Whether a call may be sent again, and after which wait (R33). Holds the pool's retry budget; sends nothing, draws nothing.
 
-use crate::{Now, settings::RetrySettings};
+use crate::{Timestamp, settings::RetrySettings};
 use std::time::Duration;
 
 /// How a wait grows from one retry to the next.
@@ -90,26 +90,26 @@ pub(crate) struct Budget {
 
 impl Budget {
     /// A call was answered with a result.
-    pub(crate) fn success(&mut self, now: Now) {
+    pub(crate) fn success(&mut self, now: Timestamp) {
         let place = self.advance(now);
         self.successes[place] = self.successes[place].saturating_add(1);
     }
 
     /// A call is sent again.
-    pub(crate) fn spend(&mut self, now: Now) {
+    pub(crate) fn spend(&mut self, now: Timestamp) {
         let place = self.advance(now);
         self.retries[place] = self.retries[place].saturating_add(1);
     }
 
     /// Whether one more retry is within the budget: `share` thousandths of the successes, and ten besides.
-    pub(crate) fn allows(&mut self, now: Now, share: u32) -> bool {
+    pub(crate) fn allows(&mut self, now: Timestamp, share: u32) -> bool {
         self.advance(now);
         let sum = |counts: &[u32; WINDOW]| counts.iter().map(|&count| u64::from(count)).sum::<u64>();
         sum(&self.retries) < RESERVE + sum(&self.successes) * u64::from(share) / 1000
     }
 
     /// Forgets the seconds that have passed; gives the present one's place.
-    fn advance(&mut self, now: Now) -> usize {
+    fn advance(&mut self, now: Timestamp) -> usize {
         let second = now.0 / 1_000_000_000;
         if second != self.second {
             for passed in (self.second + 1..=second).rev().take(WINDOW) {
@@ -125,12 +125,12 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KindSettings, Settings};
+    use crate::{Settings, WorkerTypeSettings};
 
     const MS: Duration = Duration::from_millis(1);
 
     fn waits(backoff: Backoff, jitter: u32, random: u64) -> Vec<u128> {
-        let settings = RetrySettings { backoff, jitter, ..Settings::new(KindSettings::Basic, 1).retry };
+        let settings = RetrySettings { backoff, jitter, ..Settings::new(WorkerTypeSettings::Basic, 1).retry };
         let mut before = Duration::ZERO;
         let mut next = |sent| {
             before = settings.wait(sent, before, random);
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn the_budget_is_a_share_of_recent_successes() {
         let mut budget = Budget::default();
-        let at = |seconds: u64| Now(seconds * 1_000_000_000);
+        let at = |seconds: u64| Timestamp(seconds * 1_000_000_000);
         for n in 0..10 {
             assert!(budget.allows(at(100), 200), "{n}");
             budget.spend(at(100));

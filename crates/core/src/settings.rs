@@ -81,7 +81,7 @@ pub struct Settings {
     /// How many workers start at the same time, at least 1 (R13).
     pub start_batch: u32,
     /// How long an idle overflow worker stays.
-    pub overflow_linger: Duration,
+    pub overflow_idle_timeout: Duration,
     /// Patience with an attempt whose call is settled.
     pub cancel: CancelSettings,
     /// From the moment a shutdown tells the workers to end until it no longer waits for them.
@@ -99,7 +99,7 @@ pub struct Settings {
     /// Tracking of sessions, which every pool does.
     pub sessions: SessionSettings,
     /// The worker type with its features.
-    pub kind: KindSettings,
+    pub worker_type: WorkerTypeSettings,
 }
 
 /// Bounds of the queue.
@@ -145,7 +145,7 @@ pub struct RestartSettings {
     /// Failed starts, and early deaths without a call, of base workers allowed within the window.
     pub max: u32,
     /// The window.
-    pub within: Duration,
+    pub window: Duration,
     /// A death before this age is early: its slot waits before the next start.
     pub min_uptime: Duration,
     /// The wait before the next start after one that failed, or an early death; doubles.
@@ -177,13 +177,13 @@ pub struct RetrySettings {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BreakerSettings {
     /// Failures in a row that open it, at least 1.
-    pub failures: u32,
+    pub failure_threshold: u32,
     /// Trials that must succeed to close it, at least 1.
-    pub successes: u32,
+    pub success_threshold: u32,
     /// How long it stays open before it lets a trial through.
-    pub open: Duration,
+    pub open_duration: Duration,
     /// Trials under way at once, at least 1.
-    pub probes: u32,
+    pub half_open_max_calls: u32,
     /// What counts as a failure.
     pub counts: CountedFailures,
 }
@@ -205,7 +205,7 @@ pub struct CountedFailures {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PoisonSettings {
     /// Deaths in a row, at least 1.
-    pub deaths: u32,
+    pub max_worker_deaths: u32,
     /// For how long, from the last of them. Deaths farther apart do not add up.
     pub quarantine: Duration,
 }
@@ -223,7 +223,7 @@ pub struct SessionSettings {
 
 /// The worker type and what only an enhanced pool has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum KindSettings {
+pub enum WorkerTypeSettings {
     /// A basic pool.
     Basic,
     /// An enhanced pool.
@@ -252,9 +252,9 @@ pub struct AffinitySettings {
 impl Settings {
     /// The worker type.
     pub fn worker_type(&self) -> WorkerType {
-        match self.kind {
-            KindSettings::Basic => WorkerType::Basic,
-            KindSettings::Enhanced { .. } => WorkerType::Enhanced,
+        match self.worker_type {
+            WorkerTypeSettings::Basic => WorkerType::Basic,
+            WorkerTypeSettings::Enhanced { .. } => WorkerType::Enhanced,
         }
     }
 
@@ -264,7 +264,7 @@ impl Settings {
     }
 
     /// A small pool for tests and examples: everything at its default, one worker a slot.
-    pub fn new(kind: KindSettings, pool_size: u32) -> Self {
+    pub fn new(kind: WorkerTypeSettings, pool_size: u32) -> Self {
         let seconds = Duration::from_secs;
         Self {
             pool_size,
@@ -274,13 +274,13 @@ impl Settings {
             queue: QueueSettings { limit: 1000, per_session: 250, timeout: seconds(5), shed: true },
             start_timeout: seconds(60),
             start_batch: 8,
-            overflow_linger: seconds(30),
+            overflow_idle_timeout: seconds(30),
             cancel: CancelSettings { interrupt: seconds(1), kill: seconds(5), withdrawn: seconds(65) },
             stop_timeout: seconds(8),
             health: HealthSettings { interval: seconds(30), timeout: seconds(5), failures: 3 },
             restart: RestartSettings {
                 max: u32::max(5, 2 * pool_size),
-                within: seconds(60),
+                window: seconds(60),
                 min_uptime: seconds(10),
                 backoff: Duration::from_millis(100),
                 max_backoff: seconds(10),
@@ -290,7 +290,7 @@ impl Settings {
             breaker: None,
             poison: Some(PoisonSettings::default()),
             sessions: SessionSettings { timeout: seconds(300), cleanup_interval: seconds(60), max: 10_000 },
-            kind,
+            worker_type: kind,
         }
     }
 }
@@ -305,7 +305,7 @@ impl Default for RetrySettings {
 impl Default for BreakerSettings {
     fn default() -> Self {
         let (open, counts) = (Duration::from_secs(60), CountedFailures::default());
-        Self { failures: 5, successes: 3, open, probes: 3, counts }
+        Self { failure_threshold: 5, success_threshold: 3, open_duration: open, half_open_max_calls: 3, counts }
     }
 }
 
@@ -330,11 +330,11 @@ impl Default for CountedFailures {
 
 impl Default for PoisonSettings {
     fn default() -> Self {
-        Self { deaths: 3, quarantine: Duration::from_secs(600) }
+        Self { max_worker_deaths: 3, quarantine: Duration::from_secs(600) }
     }
 }
 
-impl KindSettings {
+impl WorkerTypeSettings {
     /// An enhanced pool with all features on and everything else at its default.
     pub fn enhanced() -> Self {
         let session_affinity = Some(AffinitySettings {

@@ -8,9 +8,9 @@ use std::{
 
 /// A moment: nanoseconds of the host's monotonic clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
-pub struct Now(pub u64);
+pub struct Timestamp(pub u64);
 
-impl Now {
+impl Timestamp {
     /// A moment that never comes.
     pub const NEVER: Self = Self(u64::MAX);
 
@@ -20,7 +20,7 @@ impl Now {
     }
 }
 
-impl Add<Duration> for Now {
+impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
@@ -29,7 +29,7 @@ impl Add<Duration> for Now {
     }
 }
 
-impl Sub<Now> for Now {
+impl Sub<Timestamp> for Timestamp {
     type Output = Duration;
 
     fn sub(self, earlier: Self) -> Duration {

@@ -1,7 +1,7 @@
 //! When the core must be asked again. An index over deadlines that stand elsewhere: an entry only says "look at this
 //! thing then", so a stale one costs a look and nothing else. A missing one is a fault: the thing would wait for ever (I8).
 
-use crate::{CallId, Now, WireId, WorkerId, WorkerRef};
+use crate::{CallId, Timestamp, WireId, WorkerId, WorkerRef};
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
@@ -31,7 +31,7 @@ pub(crate) enum Timer {
 impl Timer {
     /// Whether an entry at `at` is enough for a thing that is due at `due`. A look that comes early sets the entry again, except for
     /// slots and sweeps: they set one whenever their moment changes, and pass over the others.
-    fn covers(self, at: Now, due: Now) -> bool {
+    fn covers(self, at: Timestamp, due: Timestamp) -> bool {
         match self {
             Self::Worker(_) | Self::Sweep => at == due,
             _ => at <= due,
@@ -43,24 +43,24 @@ impl Timer {
 /// stays within twice the live entries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<(Now, Timer)>>,
+    heap: BinaryHeap<Reverse<(Timestamp, Timer)>>,
     /// Shrinks at any size.
     is_eager: bool,
 }
 
 impl Timers {
-    pub(crate) fn set(&mut self, at: Now, timer: Timer) {
-        if at != Now::NEVER {
+    pub(crate) fn set(&mut self, at: Timestamp, timer: Timer) {
+        if at != Timestamp::NEVER {
             self.heap.push(Reverse((at, timer)));
         }
     }
 
     /// The earliest moment anything may be due.
-    pub(crate) fn next(&self) -> Option<Now> {
+    pub(crate) fn next(&self) -> Option<Timestamp> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    pub(crate) fn pop_due(&mut self, now: Now) -> Option<Timer> {
+    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<Timer> {
         let &Reverse((at, timer)) = self.heap.peek()?;
         if at > now {
             return None;
@@ -76,7 +76,7 @@ impl Timers {
 
     /// Keeps one entry for each thing, the last that covers it. `due` says when a thing must be looked at. Sets nothing: it must not hide
     /// that an entry is missing.
-    pub(crate) fn shrink(&mut self, due: impl Fn(Timer) -> Option<Now>) {
+    pub(crate) fn shrink(&mut self, due: impl Fn(Timer) -> Option<Timestamp>) {
         let mut entries = std::mem::take(&mut self.heap).into_vec();
         entries.retain(|&Reverse((at, timer))| due(timer).is_some_and(|due| timer.covers(at, due)));
         entries.sort_unstable_by_key(|&Reverse((at, timer))| (timer, Reverse(at)));
@@ -89,7 +89,7 @@ impl Timers {
     }
 
     /// Whether something due at `due` will be looked at. O(entries): for checks only.
-    pub(crate) fn covers(&self, timer: Timer, due: Now) -> bool {
+    pub(crate) fn covers(&self, timer: Timer, due: Timestamp) -> bool {
         self.heap.iter().any(|&Reverse((at, other))| other == timer && timer.covers(at, due))
     }
 
@@ -122,25 +122,25 @@ mod tests {
     fn entries_come_due_in_order_and_stale_ones_are_dropped() {
         let mut timers = Timers::default();
         for n in 0..200 {
-            timers.set(Now(1000 - n), CALL(n));
+            timers.set(Timestamp(1000 - n), CALL(n));
         }
         assert!(timers.is_crowded(67) && !timers.is_crowded(68));
-        timers.shrink(|timer| (timer == CALL(7) || timer == CALL(9)).then_some(Now(2000)));
+        timers.shrink(|timer| (timer == CALL(7) || timer == CALL(9)).then_some(Timestamp(2000)));
         assert_eq!(timers.len(), 2);
-        assert_eq!(timers.next(), Some(Now(991)));
-        assert_eq!(timers.pop_due(Now(990)), None);
-        assert_eq!(timers.pop_due(Now(993)), Some(CALL(9)));
-        assert_eq!(timers.pop_due(Now(993)), Some(CALL(7)));
+        assert_eq!(timers.next(), Some(Timestamp(991)));
+        assert_eq!(timers.pop_due(Timestamp(990)), None);
+        assert_eq!(timers.pop_due(Timestamp(993)), Some(CALL(9)));
+        assert_eq!(timers.pop_due(Timestamp(993)), Some(CALL(7)));
     }
 
     /// I6, I8: one entry a thing is kept, and it is not too late.
     #[test]
     fn one_entry_is_kept_that_is_in_time() {
         let mut timers = Timers::default();
-        (0..200).for_each(|n| timers.set(Now(n), CALL(7)));
-        timers.shrink(|_| Some(Now(150)));
-        assert_eq!((timers.len(), timers.next()), (1, Some(Now(150))));
-        assert!(timers.covers(CALL(7), Now(150)) && !timers.covers(CALL(7), Now(149)));
+        (0..200).for_each(|n| timers.set(Timestamp(n), CALL(7)));
+        timers.shrink(|_| Some(Timestamp(150)));
+        assert_eq!((timers.len(), timers.next()), (1, Some(Timestamp(150))));
+        assert!(timers.covers(CALL(7), Timestamp(150)) && !timers.covers(CALL(7), Timestamp(149)));
     }
 
     /// I8: only the entry of a slot's present moment leads to its next one.
@@ -149,12 +149,12 @@ mod tests {
         let mut timers = Timers::default();
         let slot = Timer::Worker(WorkerId(1));
         for at in [5, 9, 9, 12] {
-            timers.set(Now(at), slot);
+            timers.set(Timestamp(at), slot);
         }
-        assert!(timers.covers(slot, Now(9)) && !timers.covers(slot, Now(10)));
-        timers.shrink(|_| Some(Now(9)));
-        assert_eq!((timers.len(), timers.next()), (1, Some(Now(9))));
-        timers.shrink(|_| Some(Now(10)));
+        assert!(timers.covers(slot, Timestamp(9)) && !timers.covers(slot, Timestamp(10)));
+        timers.shrink(|_| Some(Timestamp(9)));
+        assert_eq!((timers.len(), timers.next()), (1, Some(Timestamp(9))));
+        timers.shrink(|_| Some(Timestamp(10)));
         assert_eq!(timers.next(), None);
     }
 }

@@ -9,20 +9,20 @@ mod tests {
     use super::warm::{WORKERS, Warm, enhanced};
     use allocation_counter::{AllocationInfo, measure};
     use herder_core::{
-        KindSettings::{self, Basic},
         Settings, Transition, WorkerMetrics,
+        WorkerTypeSettings::{self, Basic},
     };
     use std::mem::size_of;
 
     const SESSIONS: usize = 1000;
 
     /// What a pool holds when its workers are ready and each of its sessions had a call.
-    fn built(kind: KindSettings, sessions: usize) -> AllocationInfo {
+    fn built(kind: WorkerTypeSettings, sessions: usize) -> AllocationInfo {
         let mut pool = None;
         measure(|| pool = Some(Warm::new(kind, sessions, 1)))
     }
 
-    fn bytes(kind: KindSettings, sessions: usize) -> i64 {
+    fn bytes(kind: WorkerTypeSettings, sessions: usize) -> i64 {
         built(kind, sessions).bytes_current
     }
 
@@ -46,7 +46,7 @@ mod tests {
     /// A tracked session has no place for a binding.
     #[test]
     fn r10_a_session_of_a_basic_pool_is_smaller() {
-        let row = |kind: KindSettings| bytes(kind.clone(), SESSIONS) - bytes(kind, 0);
+        let row = |kind: WorkerTypeSettings| bytes(kind.clone(), SESSIONS) - bytes(kind, 0);
         let (tracked, routed) = (row(Basic), row(enhanced(true, false, false)));
         let binding = size_of::<herder_core::WorkerRef>() + size_of::<herder_core::Epoch>();
         assert!(routed - tracked >= (SESSIONS * binding) as i64, "{tracked} and {routed} for {SESSIONS} sessions");

@@ -4,9 +4,9 @@
 #[cfg(test)]
 mod tests {
     use herder_core::{
-        Affinity, AffinitySettings, CallId, Core, Effect, Effects, Expiry, Failure, Generation, IfAbsent, Input,
-        KindSettings, Lookup, Now, OnExpired, RebindReason, Routing, SessionCall, SessionId, SessionState, Settings,
-        Submission, WorkerId, WorkerRef,
+        Affinity, AffinitySettings, CallFailure, CallId, Core, Effect, Effects, Expiry, Generation, IfAbsent, Input,
+        Lookup, OnExpired, RebindReason, Routing, SessionCall, SessionId, SessionState, Settings, Submission,
+        Timestamp, WorkerId, WorkerRef, WorkerTypeSettings,
     };
     use std::time::Duration;
 
@@ -30,7 +30,7 @@ mod tests {
 
     struct Pool {
         core: Core,
-        now: Now,
+        now: Timestamp,
         calls: u64,
         fx: Effects,
     }
@@ -39,26 +39,26 @@ mod tests {
         SessionId::new("ann").unwrap()
     }
 
-    fn routed(expiry: Expiry, on_expired: OnExpired) -> KindSettings {
+    fn routed(expiry: Expiry, on_expired: OnExpired) -> WorkerTypeSettings {
         let session_affinity = Some(AffinitySettings { expiry, mode: Affinity::StrictQueue, on_expired });
-        KindSettings::Enhanced { session_affinity, worker_metrics: false, state_machine: false }
+        WorkerTypeSettings::Enhanced { session_affinity, worker_metrics: false, state_machine: false }
     }
 
-    fn immediate() -> KindSettings {
+    fn immediate() -> WorkerTypeSettings {
         routed(Expiry::Immediate, OnExpired::Rebind)
     }
 
-    fn two_phase(on_expired: OnExpired) -> KindSettings {
+    fn two_phase(on_expired: OnExpired) -> WorkerTypeSettings {
         routed(Expiry::TwoPhase { grace: GRACE }, on_expired)
     }
 
     impl Pool {
         /// With its session at this age. Time passes without a tick: no sweep runs but those that are asked for, or that a mark sets.
-        fn new(kind: KindSettings, age: Age) -> Self {
+        fn new(kind: WorkerTypeSettings, age: Age) -> Self {
             let mut settings = Settings::new(kind, 1);
             settings.sessions.cleanup_interval = Duration::MAX;
-            let core = Core::new(settings, 1, Now(1));
-            let mut pool = Self { core, now: Now(1), calls: 0, fx: Effects::new() };
+            let core = Core::new(settings, 1, Timestamp(1));
+            let mut pool = Self { core, now: Timestamp(1), calls: 0, fx: Effects::new() };
             pool.step(Input::Tick);
             pool.step(Input::Ready { at: AT, window: 1, control: false });
             if age != Age::NotThere {
@@ -82,7 +82,7 @@ mod tests {
         }
 
         /// One call of the session, answered at once: how it was routed.
-        fn call(&mut self, if_absent: IfAbsent) -> Result<Routing, Failure> {
+        fn call(&mut self, if_absent: IfAbsent) -> Result<Routing, CallFailure> {
             self.calls += 1;
             let session = Some(SessionCall { id: ann(), if_absent, affinity: None });
             let deadline = self.now + Duration::from_secs(30);
@@ -108,20 +108,20 @@ mod tests {
         }
     }
 
-    fn each<T>(kind: &KindSettings, question: impl Fn(&mut Pool) -> T) -> [T; 5] {
+    fn each<T>(kind: &WorkerTypeSettings, question: impl Fn(&mut Pool) -> T) -> [T; 5] {
         AGES.map(|age| question(&mut Pool::new(kind.clone(), age)))
     }
 
-    const NEW: Result<Routing, Failure> = Ok(Routing::New);
-    const HIT: Result<Routing, Failure> = Ok(Routing::Hit);
-    const ANEW: Result<Routing, Failure> = Ok(Routing::Rebound(RebindReason::Expired));
-    const ANY: Result<Routing, Failure> = Ok(Routing::Unrouted);
+    const NEW: Result<Routing, CallFailure> = Ok(Routing::New);
+    const HIT: Result<Routing, CallFailure> = Ok(Routing::Hit);
+    const ANEW: Result<Routing, CallFailure> = Ok(Routing::Rebound(RebindReason::Expired));
+    const ANY: Result<Routing, CallFailure> = Ok(Routing::Unrouted);
 
     #[test]
     fn r16_calls_by_policy_and_age() {
-        let calls = |kind: KindSettings| each(&kind, |pool| pool.call(IfAbsent::Create));
-        let expired = || Err(Failure::SessionExpired(ann()));
-        assert_eq!(calls(KindSettings::Basic), [ANY, ANY, ANY, ANY, ANY]);
+        let calls = |kind: WorkerTypeSettings| each(&kind, |pool| pool.call(IfAbsent::Create));
+        let expired = || Err(CallFailure::SessionExpired(ann()));
+        assert_eq!(calls(WorkerTypeSettings::Basic), [ANY, ANY, ANY, ANY, ANY]);
         // A look at a due session of an immediate pool removed it: the next call can't know.
         assert_eq!(calls(immediate()), [NEW, HIT, ANEW, NEW, NEW]);
         assert_eq!(calls(two_phase(OnExpired::Reject)), [NEW, HIT, expired(), expired(), NEW]);
@@ -130,9 +130,9 @@ mod tests {
 
     #[test]
     fn r16_calls_that_want_a_session() {
-        let calls = |kind: KindSettings| each(&kind, |pool| pool.call(IfAbsent::Reject));
-        let (none, expired) = (|| Err(Failure::SessionNotFound(ann())), || Err(Failure::SessionExpired(ann())));
-        assert_eq!(calls(KindSettings::Basic), [none(), ANY, none(), none(), none()]);
+        let calls = |kind: WorkerTypeSettings| each(&kind, |pool| pool.call(IfAbsent::Reject));
+        let (none, expired) = (|| Err(CallFailure::SessionNotFound(ann())), || Err(CallFailure::SessionExpired(ann())));
+        assert_eq!(calls(WorkerTypeSettings::Basic), [none(), ANY, none(), none(), none()]);
         assert_eq!(calls(immediate()), [none(), HIT, none(), none(), none()]);
         for on_expired in [OnExpired::Reject, OnExpired::Rebind] {
             assert_eq!(calls(two_phase(on_expired)), [none(), HIT, expired(), expired(), none()]);
@@ -141,20 +141,21 @@ mod tests {
 
     #[test]
     fn r15_lookups_by_policy_and_age() {
-        let lookups = |kind: KindSettings| each(&kind, |pool| pool.core.worker_of(pool.now, "ann", &mut pool.fx));
-        let (at, none, expired) = (Lookup::Worker(AT), Lookup::NoAffinity, Lookup::Expired);
+        let lookups = |kind: WorkerTypeSettings| each(&kind, |pool| pool.core.worker_of(pool.now, "ann", &mut pool.fx));
+        let (at, none, expired) = (Lookup::Bound(AT), Lookup::NotBound, Lookup::Expired);
         assert_eq!(lookups(immediate()), [none, at, none, none, none]);
         assert_eq!(lookups(two_phase(OnExpired::Reject)), [none, at, expired, expired, none]);
-        assert_eq!(lookups(KindSettings::Basic), [none; 5]);
+        assert_eq!(lookups(WorkerTypeSettings::Basic), [none; 5]);
     }
 
     /// Reading without marking says what the next call would find.
     #[test]
     fn r15_states_by_policy_and_age() {
-        let states =
-            |kind: KindSettings| each(&kind, |pool| pool.core.session_info(pool.now, "ann").map(|info| info.state));
+        let states = |kind: WorkerTypeSettings| {
+            each(&kind, |pool| pool.core.session_info(pool.now, "ann").map(|info| info.state))
+        };
         let (active, expired) = (Some(SessionState::Active), Some(SessionState::Expired));
-        for kind in [KindSettings::Basic, immediate()] {
+        for kind in [WorkerTypeSettings::Basic, immediate()] {
             assert_eq!(states(kind), [None, active, None, None, None]);
         }
         assert_eq!(states(two_phase(OnExpired::Reject)), [None, active, expired, expired, None]);
@@ -162,15 +163,15 @@ mod tests {
 
     #[test]
     fn r22_tracking_by_policy_and_age() {
-        let tracks = |kind: KindSettings| {
+        let tracks = |kind: WorkerTypeSettings| {
             each(&kind, |pool| {
                 let tracked = pool.core.track_session(pool.now, ann(), &mut pool.fx);
                 tracked.map(|info| (info.state, info.operations))
             })
         };
         let (fresh, known) = (Ok((SessionState::Active, 0)), Ok((SessionState::Active, 1)));
-        let expired = || Err(Failure::SessionExpired(ann()));
-        for kind in [KindSettings::Basic, immediate()] {
+        let expired = || Err(CallFailure::SessionExpired(ann()));
+        for kind in [WorkerTypeSettings::Basic, immediate()] {
             assert_eq!(tracks(kind), [fresh.clone(), known.clone(), fresh.clone(), fresh.clone(), fresh.clone()]);
         }
         assert_eq!(tracks(two_phase(OnExpired::Rebind)), [fresh.clone(), known, expired(), expired(), fresh]);
@@ -193,8 +194,8 @@ mod tests {
     /// A sweep counts what it removes: under `two_phase` that is what was marked a grace ago, not what it marks itself.
     #[test]
     fn r16_sweeps_by_policy_and_age() {
-        let swept = |kind: KindSettings| each(&kind, |pool| pool.core.sweep(pool.now, 256, &mut pool.fx).0);
-        assert_eq!(swept(KindSettings::Basic), [0, 0, 1, 1, 1]);
+        let swept = |kind: WorkerTypeSettings| each(&kind, |pool| pool.core.sweep(pool.now, 256, &mut pool.fx).0);
+        assert_eq!(swept(WorkerTypeSettings::Basic), [0, 0, 1, 1, 1]);
         assert_eq!(swept(immediate()), [0, 0, 1, 0, 0]);
         assert_eq!(swept(two_phase(OnExpired::Reject)), [0, 0, 0, 0, 1]);
     }

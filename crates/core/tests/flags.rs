@@ -3,8 +3,8 @@
 #[cfg(test)]
 mod tests {
     use herder_core::{
-        CallId, Core, Doom, Effect, Effects, Generation, Health, Input, KindSettings, Now, Settings, StopHow,
-        Submission, Vitals, WorkerId, WorkerRef, WorkerState, WorkerStatus,
+        CallId, Core, Effect, Effects, Generation, Health, Input, KillReason, ProcessActivity, Settings, StopMethod,
+        Submission, Timestamp, WorkerId, WorkerRef, WorkerState, WorkerStatus, WorkerTypeSettings,
     };
     use std::time::Duration;
 
@@ -13,13 +13,13 @@ mod tests {
     /// A pool of one worker that never answers a ping.
     struct Mute {
         core: Core,
-        now: Now,
+        now: Timestamp,
     }
 
     impl Mute {
-        fn new(kind: KindSettings) -> Self {
+        fn new(kind: WorkerTypeSettings) -> Self {
             let settings = Settings { overflow: 0, ..Settings::new(kind, 1) };
-            let mut pool = Self { core: Core::new(settings, 1, Now(0)), now: Now(0) };
+            let mut pool = Self { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0) };
             pool.step(Input::Tick);
             pool.step(Input::Ready { at: AT, window: 1, control: true });
             pool
@@ -38,7 +38,7 @@ mod tests {
                 self.now = next;
                 for effect in self.step(Input::Tick) {
                     if let Effect::Examine { at, nonce } = effect {
-                        all.extend(self.step(Input::Vitals { at, nonce, vitals: Vitals::Idle }));
+                        all.extend(self.step(Input::Activity { at, nonce, activity: ProcessActivity::Idle }));
                     }
                     all.push(effect);
                 }
@@ -52,29 +52,30 @@ mod tests {
         }
     }
 
-    fn enhanced(state_machine: bool) -> KindSettings {
-        let KindSettings::Enhanced { session_affinity, worker_metrics, .. } = KindSettings::enhanced() else {
+    fn enhanced(state_machine: bool) -> WorkerTypeSettings {
+        let WorkerTypeSettings::Enhanced { session_affinity, worker_metrics, .. } = WorkerTypeSettings::enhanced()
+        else {
             unreachable!()
         };
-        KindSettings::Enhanced { session_affinity, worker_metrics, state_machine }
+        WorkerTypeSettings::Enhanced { session_affinity, worker_metrics, state_machine }
     }
 
     #[test]
     fn r9_only_state_machine_lets_health_decide_who_gets_work() {
-        for (kind, gated) in [(enhanced(true), true), (enhanced(false), false), (KindSettings::Basic, false)] {
+        for (kind, gated) in [(enhanced(true), true), (enhanced(false), false), (WorkerTypeSettings::Basic, false)] {
             let mut pool = Mute::new(kind.clone());
             pool.wait(36);
             let worker = pool.worker();
             let expected = if gated { WorkerState::Degraded } else { WorkerState::Ready };
-            let health = (worker.state, worker.health, worker.silent);
-            assert_eq!(health, (expected, Health::Unhealthy, Some(Vitals::Idle)), "{kind:?}");
+            let health = (worker.state, worker.health, worker.unresponsive);
+            assert_eq!(health, (expected, Health::Unhealthy, Some(ProcessActivity::Idle)), "{kind:?}");
             let missed = worker.history.map(|history| history.iter().any(|change| change.reason == "missed a ping"));
             assert_eq!(missed, gated.then_some(true), "{kind:?}");
             let deadline = pool.now + Duration::from_secs(30);
             let call = Submission { call: CallId(1), session: None, deadline, idempotent: false, fingerprint: None };
             let sent = pool.step(Input::Submit(call)).iter().any(|effect| matches!(effect, Effect::Send { .. }));
             assert_eq!(sent, !gated, "{kind:?}");
-            let end = Effect::Stop { at: AT, how: StopHow::Ladder, doom: Doom::Unresponsive };
+            let end = Effect::Stop { at: AT, method: StopMethod::Graceful, kill_reason: KillReason::Unresponsive };
             assert!(pool.wait(20).contains(&end), "all the same, it is ended: {kind:?}");
         }
     }

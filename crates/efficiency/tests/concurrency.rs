@@ -6,7 +6,7 @@
 #[path = "concurrency/runs.rs"]
 mod runs;
 
-use herder_efficiency::concurrency::{Account, Interval, Serialized, verify_concurrent_execution};
+use herder_efficiency::concurrency::{Interval, Serialized, TimeAccount, verify_concurrent_execution};
 use proptest::prelude::*;
 use runs::{Known, chain, known};
 use std::time::Duration;
@@ -23,10 +23,10 @@ fn any_intervals() -> impl Strategy<Value = Vec<Interval>> {
     prop::collection::vec(interval, 0..24)
 }
 
-/// The sum of the parts against `lanes x (measured - ideal)`, which loses less than a nanosecond a lane in a division.
-fn adds_up(account: &Account) -> bool {
-    let lost = (account.measured - account.ideal) * u32::try_from(account.lanes).unwrap();
-    lost.abs_diff(account.losses.total()) <= Duration::from_nanos(account.lanes as u64)
+/// The sum of the parts against `call_slots x (measured - ideal)`, which loses less than a nanosecond a lane in a division.
+fn adds_up(account: &TimeAccount) -> bool {
+    let lost = (account.measured - account.ideal) * u32::try_from(account.call_slots).unwrap();
+    lost.abs_diff(account.losses.total()) <= Duration::from_nanos(account.call_slots as u64)
 }
 
 proptest! {
@@ -38,7 +38,7 @@ proptest! {
         let (long, peak) = (intervals.iter().filter(|i| i.started < i.ended).count(), peak(&intervals));
         match verify_concurrent_execution(&intervals) {
             Ok(evidence) => prop_assert!(peak >= 2 && evidence.peak == peak && !evidence.overlap.is_zero()),
-            Err(Serialized::TooFew { operations }) => prop_assert!(long < 2 && operations == long),
+            Err(Serialized::TooFewOperations { operations }) => prop_assert!(long < 2 && operations == long),
             Err(Serialized::NoOverlap { operations }) => prop_assert!(peak == 1 && operations == long && long >= 2),
         }
     }
@@ -60,7 +60,7 @@ proptest! {
     #[test]
     fn r45_losses_are_found_where_they_were_put(known in known()) {
         let Known { observed, losses, ideal } = known;
-        let account = Account::of(&observed).unwrap();
+        let account = TimeAccount::of(&observed).unwrap();
         prop_assert!(adds_up(&account), "{:?}", account);
         prop_assert_eq!(account.losses, losses);
         prop_assert_eq!(account.ideal, ideal);
@@ -70,7 +70,7 @@ proptest! {
     /// R45: of any operations at all, too many at once and with moments in odd places, the parts add up.
     #[test]
     fn r45_the_parts_add_up_of_any_run(observed in runs::any()) {
-        let account = Account::of(&observed).unwrap();
+        let account = TimeAccount::of(&observed).unwrap();
         prop_assert!(adds_up(&account), "{:?}", account);
     }
 }

@@ -2,11 +2,11 @@
 //! Reaping is the warden's alone; every signal passes through [`Process::send`], which holds the lock the reaper takes.
 
 use crate::{
-    Death,
-    activity::{Activity, activity, resident_bytes},
+    ExitMemory,
     ladder::Ladder,
     lock::lock,
     output::{Stream, Tail},
+    sample::{ProcessSample, read_sample, resident_bytes},
     stack::Stack,
     waker::Waker,
     watchdog::Watchdog,
@@ -69,8 +69,8 @@ impl Child {
     }
 
     /// What it did so far. `None` once it was reaped, and where there is no `/proc`. Reads one small file there: some microseconds.
-    pub fn activity(&self) -> Option<Activity> {
-        if self.try_status().is_some() { None } else { activity(self.pid()) }
+    pub fn sample(&self) -> Option<ProcessSample> {
+        if self.try_status().is_some() { None } else { read_sample(self.pid()) }
     }
 
     /// Sends a signal to the worker itself, not to its group. Does nothing once it was reaped.
@@ -133,8 +133,8 @@ impl Child {
     }
 
     /// What is known of its end beyond the status: nothing until [`wait`](Self::wait) would return.
-    pub fn death(&self) -> Death {
-        self.process().death.get().cloned().unwrap_or_default()
+    pub fn exit_memory(&self) -> ExitMemory {
+        self.process().exit_memory.get().cloned().unwrap_or_default()
     }
 
     /// The last whole lines of its standard error, or of its standard output if it wrote no errors: at most 40 lines and 8 KiB
@@ -187,7 +187,7 @@ pub(crate) struct Process {
     denied: Mutex<Option<Signal>>,
     /// Whether it was sent a `SIGKILL` from here.
     killed: AtomicBool,
-    death: OnceLock<Death>,
+    exit_memory: OnceLock<ExitMemory>,
     pub(crate) ladder: Mutex<Ladder>,
     /// Once it was asked for.
     stack: Mutex<Option<Stack>>,
@@ -212,7 +212,7 @@ impl Process {
             reaped: Mutex::new(false),
             denied: Mutex::new(None),
             killed: AtomicBool::new(false),
-            death: OnceLock::new(),
+            exit_memory: OnceLock::new(),
             ladder: Mutex::new(Ladder::Standing),
             stack: Mutex::new(None),
             tails: Mutex::default(),
@@ -303,8 +303,8 @@ impl Process {
     }
 
     /// Tells everybody who waits. The last thing the warden does for a process.
-    pub(crate) fn publish(&self, status: ExitStatus, death: Death) {
-        let _ = self.death.set(death); // a process dies once
+    pub(crate) fn publish(&self, status: ExitStatus, death: ExitMemory) {
+        let _ = self.exit_memory.set(death); // a process dies once
         self.status.send_replace(Some(status));
     }
 

@@ -62,7 +62,7 @@ pub enum SpawnError {
     },
     /// One of the crate's own threads or its watchdog process could not be started, so no worker was. May pass.
     #[error("can't start the {what} that looks after workers: {}", limits::explain(source))]
-    Keeper {
+    Infrastructure {
         /// Which thread or process.
         what: &'static str,
         /// What the system said.
@@ -70,7 +70,7 @@ pub enum SpawnError {
     },
     /// This process is a forked copy of the one that started the threads; it has none of them.
     #[error("workers cannot be started in a forked child of a process that already started workers")]
-    Forked,
+    ForkedHost,
     /// Anything else the system said.
     #[error("cannot start `{}`: {source}", program.display())]
     Os {
@@ -86,7 +86,7 @@ impl SpawnError {
     pub fn is_resource(&self) -> bool {
         match self {
             Self::Resources { .. } | Self::TooManyWorkers { .. } => true,
-            Self::Keeper { source, .. } => is_shortage(source),
+            Self::Infrastructure { source, .. } => is_shortage(source),
             _ => false,
         }
     }
@@ -94,7 +94,7 @@ impl SpawnError {
     /// Whether this process, or the system, has no descriptor left: nothing is wrong with the command.
     pub fn is_out_of_descriptors(&self) -> bool {
         match self {
-            Self::Resources { source, .. } | Self::Keeper { source, .. } => is_out_of_descriptors(source),
+            Self::Resources { source, .. } | Self::Infrastructure { source, .. } => is_out_of_descriptors(source),
             _ => false,
         }
     }

@@ -10,7 +10,7 @@
     reason = "a signal to the group of a pidfd, and a session outside of the namespace, have no safe interface"
 )]
 
-use crate::activity::fields;
+use crate::sample::fields;
 use rustix::{
     io::Errno,
     process::{Pid, Signal, kill_process_group, test_kill_process},

@@ -51,7 +51,7 @@ impl Host {
 }
 
 fn no_spawner(source: io::Error) -> SpawnError {
-    SpawnError::Keeper { what: "spawner thread", source }
+    SpawnError::Infrastructure { what: "spawner thread", source }
 }
 
 fn host() -> Result<&'static Host, SpawnError> {
@@ -61,13 +61,13 @@ fn host() -> Result<&'static Host, SpawnError> {
             let _ = HOST.set(start()?);
         }
     }
-    HOST.get().filter(|host| host.pid == std::process::id()).ok_or(SpawnError::Forked)
+    HOST.get().filter(|host| host.pid == std::process::id()).ok_or(SpawnError::ForkedHost)
 }
 
 /// Starts the threads. If one fails, the others end by themselves, as nobody holds what they listen to; the warden comes last,
 /// because it and the log thread hold each other.
 fn start() -> Result<Host, SpawnError> {
-    let keeper = |what| move |source| SpawnError::Keeper { what, source };
+    let keeper = |what| move |source| SpawnError::Infrastructure { what, source };
     let (waker, wakeups) = waker::pair().map_err(keeper("warden thread"))?;
     let log = Log::start(waker.clone()).map_err(keeper("log thread"))?;
     let watchdog = Arc::new(Mutex::new(Watchdog::new(log.clone())));

@@ -18,7 +18,7 @@
 //!
 //! # Limits
 //! - A process that leaves its worker's group (`setsid`) is out of reach. It loses the pipes when the worker ends.
-//! - A host that forks *itself* can't use this crate in the forked child: [`spawn`] says [`SpawnError::Forked`] there, and
+//! - A host that forks *itself* can't use this crate in the forked child: [`spawn`] says [`SpawnError::ForkedHost`] there, and
 //!   handles copied by the fork do nothing.
 //! - A host that changes its user (`setuid`) has no right to signal workers that it started before. The watchdog signals them, unless it was replaced
 //!   after the change.
@@ -26,10 +26,10 @@
 //!   group of such a worker is still killed: by its pidfd since Linux 6.9; on older kernels only if no process has the worker's process id by
 //!   then and the group belongs to the host's session; outside Linux it is not killed. A process may have inherited that it ignores `SIGCHLD`: [`reset_signals`] sets the default.
 //! - If the host is PID 1 or a subreaper, orphans become its children. They are reaped only if the host calls [`reap_orphans`].
-//! - [`Child::death`] says likely, not surely: the kernel counts its kills by cgroup, and a kill of any other process in it, that no
+//! - [`Child::exit_memory`] says likely, not surely: the kernel counts its kills by cgroup, and a kill of any other process in it, that no
 //!   worker's death accounts for, can be taken for a worker's that somebody else killed later.
 //! - Linux is the platform. Elsewhere there is no death signal and no pidfd: each child costs a waiting thread, and the watchdog
-//!   alone ends the workers of a host that was killed. Without `/proc` nobody can tell what a process does ([`Child::activity`]).
+//!   alone ends the workers of a host that was killed. Without `/proc` nobody can tell what a process does ([`Child::sample`]).
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), herder_process::SpawnError> {
@@ -41,10 +41,7 @@
 //! # Ok(()) }
 //! ```
 
-mod activity;
 mod allocator;
-#[cfg(feature = "census")]
-pub mod census;
 mod child;
 mod command;
 mod error;
@@ -53,6 +50,8 @@ mod fork;
 mod group;
 mod host;
 mod image;
+#[cfg(feature = "census")]
+pub mod inspect;
 mod ladder;
 mod launch;
 mod limits;
@@ -62,6 +61,7 @@ mod memory;
 mod output;
 mod process_mark;
 mod reaper;
+mod sample;
 mod signals;
 mod spawner;
 mod stack;
@@ -71,7 +71,6 @@ mod waker;
 mod warden;
 mod watchdog;
 
-pub use activity::Activity;
 pub use allocator::return_large_buffers;
 pub use child::{Child, Spawned};
 pub use command::Command;
@@ -79,11 +78,12 @@ pub use error::SpawnError;
 pub use herder_core::ExitStatus;
 pub use host::spawn;
 pub use limits::{descriptor_limit, explain, is_out_of_descriptors, raise_descriptor_limit};
-pub use memory::{Death, OutOfMemory};
+pub use memory::{ExitMemory, OutOfMemory};
 pub use process_mark::ProcessMark;
 #[cfg(feature = "census")]
 pub use process_mark::in_fork;
 pub use reaper::reap_orphans;
 pub use rustix::process::Signal;
+pub use sample::ProcessSample;
 pub use signals::reset_signals;
 pub use thread::thread_builder;

@@ -13,7 +13,7 @@ const NEAR: u64 = 90;
 
 /// What is known of a worker's end beyond its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Death {
+pub struct ExitMemory {
     /// The most main memory it ever had, in bytes, shared pages included; that of a child it waited for, if that had more. `None` if
     /// it never had more than the host had when it forked the worker: the system can't tell those apart.
     pub peak_memory: Option<u64>,
@@ -26,14 +26,14 @@ pub struct Death {
 #[non_exhaustive]
 pub enum OutOfMemory {
     /// The kernel counted more of its own kills in the host's cgroup than other deaths account for.
-    Counted {
+    KernelCounter {
         /// The count when the worker started, or what deaths since then account for.
         from: u64,
         /// The count after its death.
         to: u64,
     },
     /// It had nearly all the memory that its cgroup allows.
-    AtTheLimit {
+    NearLimit {
         /// The most it had, in bytes.
         peak: u64,
         /// What the cgroup, or one above it, allows, in bytes.
@@ -45,8 +45,8 @@ impl fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = |bytes: u64| bytes >> 20;
         match *self {
-            Self::Counted { from, to } => write!(f, "the cgroup's oom_kill count rose from {from} to {to}"),
-            Self::AtTheLimit { peak, limit } => {
+            Self::KernelCounter { from, to } => write!(f, "the cgroup's oom_kill count rose from {from} to {to}"),
+            Self::NearLimit { peak, limit } => {
                 write!(f, "peak memory was {} MiB, the cgroup's limit is {} MiB", mib(peak), mib(limit))
             }
         }
@@ -98,7 +98,7 @@ impl Accounted {
         let cgroup = before.cgroup.as_ref()?;
         self.count(cgroup, before.kills).or_else(|| {
             let (peak, limit) = (peak?, cgroup.limit()?);
-            (peak >= limit / 100 * NEAR).then_some(OutOfMemory::AtTheLimit { peak, limit })
+            (peak >= limit / 100 * NEAR).then_some(OutOfMemory::NearLimit { peak, limit })
         })
     }
 
@@ -107,7 +107,7 @@ impl Accounted {
         let (from, to) = (before?.max(accounted), cgroup.kills()?);
         let is_more = to > from;
         self.0 = Some((cgroup.folder.clone(), from + u64::from(is_more)));
-        is_more.then_some(OutOfMemory::Counted { from, to })
+        is_more.then_some(OutOfMemory::KernelCounter { from, to })
     }
 }
 
@@ -261,8 +261,8 @@ mod tests {
         let mut accounted = Accounted::default();
         assert_eq!(accounted.evidence(&before, Some(1 << 40)), None, "nothing rose, and nothing limits");
         faked(root.path(), 5, "max\n");
-        assert_eq!(accounted.evidence(&before, None), Some(OutOfMemory::Counted { from: 3, to: 5 }));
-        assert_eq!(accounted.evidence(&before, None), Some(OutOfMemory::Counted { from: 4, to: 5 }));
+        assert_eq!(accounted.evidence(&before, None), Some(OutOfMemory::KernelCounter { from: 3, to: 5 }));
+        assert_eq!(accounted.evidence(&before, None), Some(OutOfMemory::KernelCounter { from: 4, to: 5 }));
         assert_eq!(accounted.evidence(&before, None), None, "both are accounted for");
         let later = Before::of(Some(faked(root.path(), 5, "max\n")));
         assert_eq!(Accounted::default().evidence(&later, None), None, "it started after both");
@@ -273,16 +273,16 @@ mod tests {
         let root = Folder::new("peak");
         let before = Before::of(Some(faked(root.path(), 3, "1000000\n")));
         let evidence = |peak| Accounted::default().evidence(&before, peak);
-        assert_eq!(evidence(Some(900_000)), Some(OutOfMemory::AtTheLimit { peak: 900_000, limit: 1_000_000 }));
+        assert_eq!(evidence(Some(900_000)), Some(OutOfMemory::NearLimit { peak: 900_000, limit: 1_000_000 }));
         assert_eq!((evidence(Some(899_999)), evidence(None)), (None, None));
         assert_eq!(Accounted::default().evidence(&Before::default(), Some(900_000)), None, "no cgroup, no evidence");
     }
 
     #[test]
     fn evidence_in_words() {
-        let counted = OutOfMemory::Counted { from: 3, to: 4 };
+        let counted = OutOfMemory::KernelCounter { from: 3, to: 4 };
         assert_eq!(counted.to_string(), "the cgroup's oom_kill count rose from 3 to 4");
-        let near = OutOfMemory::AtTheLimit { peak: 500 << 20, limit: 512 << 20 };
+        let near = OutOfMemory::NearLimit { peak: 500 << 20, limit: 512 << 20 };
         assert_eq!(near.to_string(), "its peak was 500 MiB, the cgroup's limit is 512 MiB");
     }
 }

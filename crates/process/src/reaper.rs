@@ -3,7 +3,7 @@
 
 #![expect(unsafe_code, reason = "rustix does not tell which child a status is of")]
 
-use crate::{activity::fields, lock::lock};
+use crate::{lock::lock, sample::fields};
 use rustix::{
     io::Errno,
     process::{Pid, WaitId, WaitIdOptions, getpid, waitid},

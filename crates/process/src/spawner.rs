@@ -107,7 +107,7 @@ impl Spawner {
         if watchdog.is_full() {
             return Err(SpawnError::TooManyWorkers { program: program(command), limit: CAPACITY });
         }
-        watchdog.lifeline().map_err(|source| SpawnError::Keeper { what: "watchdog process", source })
+        watchdog.lifeline().map_err(|source| SpawnError::Infrastructure { what: "watchdog process", source })
     }
 
     /// Gives the started process to the warden.

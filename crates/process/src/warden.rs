@@ -7,7 +7,7 @@ use crate::{
     group,
     lock::lock,
     log::Log,
-    memory::{Accounted, Before, Death},
+    memory::{Accounted, Before, ExitMemory},
     output::{Lines, Stream},
     usage,
     waker::Wakeups,
@@ -216,7 +216,7 @@ impl Warden {
                 process.send(Signal::KILL, Target::Group);
                 lock(&self.watchdog).remove(process.pid);
                 process.reap(|pid| exit::reap(pid, ended));
-                process.publish(ExitStatus::Unknown, Death::default());
+                process.publish(ExitStatus::Unknown, ExitMemory::default());
             }
         }
     }
@@ -278,7 +278,7 @@ impl Live {
         let peak_memory =
             process.reap(|pid| exit::reap(pid, ended)).and_then(|peak| usage::beyond(peak, origin.inherited));
         let out_of_memory = by_others.then(|| accounted.evidence(&origin.before, peak_memory)).flatten();
-        process.publish(status, Death { peak_memory, out_of_memory });
+        process.publish(status, ExitMemory { peak_memory, out_of_memory });
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::support::{Watch, line, lines, numbers, python, raw, shell, started, until, watchdog_of};
 use herder_process::{
     Signal, SpawnError,
-    census::{Census, MARK, descriptors, stat},
+    inspect::{MARK, MarkedProcesses, descriptors, stat},
     spawn,
 };
 use rustix::process::{Resource, getrlimit, kill_process, setrlimit};
@@ -100,10 +100,10 @@ fn a_host_killed_while_it_starts_workers_leaves_none() {
         let mut host = Host::start_with("starting", &mark);
         let _ = host.words.read(&mut [0; 64]); // a little later each round: starts go on meanwhile
         (0..round * 3).for_each(|_| drop(line(&mut host.words)));
-        let census = Census::new(&mark);
-        assert!(!census.processes().is_empty(), "the host has it too");
+        let processes = MarkedProcesses::new(&mark);
+        assert!(!processes.processes().is_empty(), "the host has it too");
         host.kill();
-        until("no process with the mark", || census.processes().is_empty().then_some(()));
+        until("no process with the mark", || processes.processes().is_empty().then_some(()));
     }
 }
 

@@ -8,7 +8,7 @@ mod support;
 
 use herder_process::{
     Command, ExitStatus, Spawned,
-    census::{children, descriptors},
+    inspect::{children, descriptors},
     spawn,
 };
 use support::{shell, started, watchdog_of};

@@ -22,10 +22,10 @@ async fn r38_the_peak_of_a_dead_worker_is_told() {
     let _alone = MEMORY.lock().await;
     let Spawned { calls, child, .. } = hog(100 * MIB).await;
     assert_eq!(line(&mut lines(calls)), "full");
-    assert_eq!(child.death().peak_memory, None, "it lives");
+    assert_eq!(child.exit_memory().peak_memory, None, "it lives");
     Watch::new(child.pid()).kill();
     assert_eq!(child.wait().await, ExitStatus::Signal(9));
-    let death = child.death();
+    let death = child.exit_memory();
     let peak = death.peak_memory.unwrap();
     assert!((100 * MIB..200 * MIB).contains(&peak), "{peak}");
     assert_eq!(death.out_of_memory, None);
@@ -39,5 +39,5 @@ async fn r38_the_hosts_own_memory_is_not_told_as_the_workers() {
     let small = started(python("pass")).await;
     assert_eq!(std::hint::black_box(&ballast)[0], 1);
     assert_eq!(small.child.wait().await, ExitStatus::Code(0));
-    assert_eq!(small.child.death().peak_memory, None);
+    assert_eq!(small.child.exit_memory().peak_memory, None);
 }

@@ -4,7 +4,7 @@
 use crate::support::{python, shell, started, until};
 use herder_process::{
     ExitStatus, Signal,
-    census::{children, zombies},
+    inspect::{children, zombies},
     reap_orphans,
 };
 use rustix::process::{getpid, set_child_subreaper};

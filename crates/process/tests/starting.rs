@@ -1,7 +1,7 @@
 //! What a worker is started with, and what is said when it can't be.
 
 use crate::support::{line, lines, numbers, python, shell, started};
-use herder_process::{Command, ExitStatus, Signal, SpawnError, census::descriptors, spawn};
+use herder_process::{Command, ExitStatus, Signal, SpawnError, inspect::descriptors, spawn};
 use std::{
     io::{Read, Write},
     os::fd::AsFd,

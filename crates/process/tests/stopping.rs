@@ -3,7 +3,7 @@
 use crate::support::{Watch, line, lines, numbers, python, shell, started, until};
 use herder_process::{
     Child, ExitStatus, Signal, Spawned,
-    census::{children, stat},
+    inspect::{children, stat},
     spawn,
 };
 use std::{future::Future, os::unix::net::UnixStream, pin::pin, task::Poll, time::Duration};
@@ -202,14 +202,14 @@ async fn r26_a_worker_without_a_stack_is_killed_all_the_same() {
 async fn r26_activity_tells_work_from_sleep_and_stops() {
     let work = "calls.recv(1)\nwhile time.process_time() < 0.1: pass\nsay('done')\ncalls.recv(1)";
     let Spawned { mut calls, child, .. } = started(python(work)).await;
-    let before = child.activity().unwrap();
+    let before = child.sample().unwrap();
     std::io::Write::write_all(&mut calls, b"x").unwrap();
     assert_eq!(line(&mut lines(calls.try_clone().unwrap())), "done");
-    let after = child.activity().unwrap();
+    let after = child.sample().unwrap();
     assert!(after.cpu > before.cpu && !after.stopped, "{before:?} {after:?}");
     child.signal(Signal::STOP);
-    until("it is stopped", || child.activity().filter(|activity| activity.stopped));
+    until("it is stopped", || child.sample().filter(|activity| activity.stopped));
     child.kill();
     child.wait().await;
-    assert_eq!(child.activity(), None);
+    assert_eq!(child.sample(), None);
 }

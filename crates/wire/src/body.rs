@@ -1,19 +1,19 @@
 //! Takes the parts of a body off its front, and writes frames whose body is known. Holds no state.
 
-use crate::{EncodeError, Flags, FrameError, Header, Kind, without_byte_order_mark};
+use crate::{EncodeError, Flags, FrameError, FrameKind, Header, without_byte_order_mark};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use herder_core::{SessionId, WireId};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// What is left of a frame's body.
 pub(crate) struct Body {
-    kind: Kind,
+    kind: FrameKind,
     rest: Bytes,
     taken: usize,
 }
 
 impl Body {
-    pub(crate) fn new(kind: Kind, rest: Bytes) -> Self {
+    pub(crate) fn new(kind: FrameKind, rest: Bytes) -> Self {
         Self { kind, rest, taken: 0 }
     }
 
@@ -79,7 +79,7 @@ impl Body {
 
 /// Writes one frame whose body is `parts`, one after the other; nothing if it is refused.
 pub(crate) fn put_frame(
-    kind: Kind,
+    kind: FrameKind,
     flags: Flags,
     wire: WireId,
     parts: &[&[u8]],
@@ -95,6 +95,6 @@ pub(crate) fn put_frame(
     Ok(())
 }
 
-pub(crate) fn to_json<T: Serialize>(kind: Kind, value: &T) -> Result<Vec<u8>, EncodeError> {
+pub(crate) fn to_json<T: Serialize>(kind: FrameKind, value: &T) -> Result<Vec<u8>, EncodeError> {
     serde_json::to_vec(value).map_err(|e| EncodeError::Json { kind, reason: e.to_string() })
 }

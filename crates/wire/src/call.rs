@@ -1,8 +1,8 @@
 //! The call frame: its head without the arguments (the host's side), and the whole (a worker's side). Holds no state.
 
-use crate::{EncodeError, Flags, Frame, FrameError, Header, Kind, body::Body};
+use crate::{EncodeError, Flags, Frame, FrameError, FrameKind, Header, body::Body};
 use bytes::{BufMut, Bytes, BytesMut};
-use herder_core::{Epoch, Now, SessionId, WireId};
+use herder_core::{Epoch, SessionId, Timestamp, WireId};
 
 /// The bytes of a call's prefix before its command.
 const PREFIX: usize = 20;
@@ -13,7 +13,7 @@ pub struct CallHead<'a> {
     /// The attempt; never 0.
     pub wire: WireId,
     /// When the caller stops waiting, on the monotonic clock. `None`: never.
-    pub deadline: Option<Now>,
+    pub deadline: Option<Timestamp>,
     /// The command's name: at most 65535 bytes.
     pub command: &'a str,
     /// The call's session and which of its lives.
@@ -29,7 +29,7 @@ pub struct CallHead<'a> {
 pub fn check_call_size(command: &str, session: usize, payload_len: usize, max_frame: u32) -> Result<(), EncodeError> {
     u16::try_from(command.len()).map_err(|_| EncodeError::CommandTooLong { length: command.len() })?;
     let length = (PREFIX + command.len() + session).saturating_add(payload_len);
-    Header::outgoing(Kind::Call, Flags::default(), WireId(1), length, max_frame).map(|_| ())
+    Header::outgoing(FrameKind::Call, Flags::default(), WireId(1), length, max_frame).map(|_| ())
 }
 
 impl CallHead<'_> {
@@ -45,7 +45,7 @@ impl CallHead<'_> {
         let (command_len, session_len) = (u16::try_from(self.command.len()).map_err(long)?, session.len() as u16);
         let names = PREFIX + self.command.len() + session.len();
         let length = names.saturating_add(payload_len);
-        let header = Header::outgoing(Kind::Call, Flags::default(), self.wire, length, max_frame)?;
+        let header = Header::outgoing(FrameKind::Call, Flags::default(), self.wire, length, max_frame)?;
         out.reserve(crate::HEADER_LEN + names);
         out.put_slice(&header.encode());
         out.put_u64_le(self.deadline.map_or(0, |deadline| deadline.0.max(1))); // 0 would mean none
@@ -60,11 +60,11 @@ impl CallHead<'_> {
 
 /// A call as a worker receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct CallFrame {
     /// The attempt; its answer carries the same.
     pub wire: WireId,
     /// When the caller stops waiting.
-    pub deadline: Option<Now>,
+    pub deadline: Option<Timestamp>,
     /// The command's name; whether there is one of this name is for the worker to say.
     pub command: Box<str>,
     /// The call's session and which of its lives.
@@ -73,7 +73,7 @@ pub struct Call {
     pub payload: Bytes,
 }
 
-impl Call {
+impl CallFrame {
     /// The call without its arguments.
     pub fn head(&self) -> CallHead<'_> {
         let session = self.session.as_ref().map(|(session, epoch)| (session, *epoch));
@@ -90,7 +90,7 @@ impl Call {
             0 => None,
             length => Some((body.session(length)?, epoch)),
         };
-        let deadline = (deadline != 0).then_some(Now(deadline));
+        let deadline = (deadline != 0).then_some(Timestamp(deadline));
         Ok(Self { wire, deadline, command, session, payload: body.rest() })
     }
 

@@ -1,6 +1,6 @@
 //! Every way in which bytes can fail to be this protocol, each by its name (R41). Holds no state.
 
-use crate::{Kind, PROTOCOL_VERSION};
+use crate::{FrameKind, PROTOCOL_VERSION};
 use herder_core::{InvalidSessionId, WireId};
 
 /// Why bytes are not a frame, or a frame no message. After one of these a stream can't be trusted any more: close it.
@@ -27,29 +27,29 @@ pub enum FrameError {
     #[error("a {kind} frame sets the reserved flags {flags:#04x}")]
     ReservedFlags {
         /// The frame's kind.
-        kind: Kind,
+        kind: FrameKind,
         /// The bits that should be 0.
         flags: u8,
     },
     /// The kind concerns a call, and the wire id is 0.
     #[error("a {0} frame has no wire id")]
-    MissingWireId(Kind),
+    MissingWireId(FrameKind),
     /// The kind concerns no call, and the wire id is not 0.
     #[error("a {kind} frame must have wire id 0, but has {wire}")]
     UnexpectedWireId {
         /// The frame's kind.
-        kind: Kind,
+        kind: FrameKind,
         /// What its header says.
         wire: WireId,
     },
     /// The kind does not travel this way.
     #[error("a {0} frame was sent in the wrong direction")]
-    WrongDirection(Kind),
+    WrongDirection(FrameKind),
     /// The body ends before what its kind must have.
     #[error("the body of a {kind} frame has {have} bytes, but needs at least {need}")]
     ShortBody {
         /// The frame's kind.
-        kind: Kind,
+        kind: FrameKind,
         /// The body's bytes.
         have: usize,
         /// The bytes it needs.
@@ -59,7 +59,7 @@ pub enum FrameError {
     #[error("a {kind} frame must have no body, but has {have} bytes")]
     UnexpectedBody {
         /// The frame's kind.
-        kind: Kind,
+        kind: FrameKind,
         /// The body's bytes.
         have: u32,
     },
@@ -67,7 +67,7 @@ pub enum FrameError {
     #[error("the {field} of a {kind} frame is not valid UTF-8")]
     NotUtf8 {
         /// The frame's kind.
-        kind: Kind,
+        kind: FrameKind,
         /// `command` or `session`.
         field: &'static str,
     },
@@ -75,7 +75,7 @@ pub enum FrameError {
     #[error("a {kind} frame has an {source}")]
     InvalidSession {
         /// The frame's kind.
-        kind: Kind,
+        kind: FrameKind,
         /// What is wrong with it.
         source: InvalidSessionId,
     },
@@ -89,7 +89,7 @@ pub enum FrameError {
     #[error("the body of a {kind} frame is not the expected JSON: {reason}")]
     MalformedJson {
         /// The frame's kind.
-        kind: Kind,
+        kind: FrameKind,
         /// What is wrong, and where.
         reason: String,
     },
@@ -177,7 +177,7 @@ pub enum EncodeError {
     #[error("cannot encode a {kind} frame: {reason}")]
     Json {
         /// The frame's kind.
-        kind: Kind,
+        kind: FrameKind,
         /// What went wrong.
         reason: String,
     },

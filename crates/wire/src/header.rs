@@ -1,7 +1,7 @@
 //! The 16 bytes before each body. Refuses what no body could mend before a byte of the body is awaited. Holds no state.
 
 use crate::{
-    EncodeError, FrameError, HEADER_LEN, Kind, MAX_HELLO,
+    EncodeError, FrameError, FrameKind, HEADER_LEN, MAX_HELLO,
     kind::{BodyRule, WireRule},
 };
 use herder_core::WireId;
@@ -35,7 +35,7 @@ pub struct Header {
     /// The body's bytes, without the header.
     pub length: u32,
     /// What the frame is.
-    pub kind: Kind,
+    pub kind: FrameKind,
     /// Its flags.
     pub flags: Flags,
     /// The attempt it concerns, a ping's nonce, or 0.
@@ -81,7 +81,7 @@ impl Header {
         if reserved != [0, 0] {
             return Err(FrameError::ReservedBytes(u16::from_le_bytes(reserved)));
         }
-        let (known, flags) = (Kind::from_byte(kind), Flags::from_byte(flags));
+        let (known, flags) = (FrameKind::from_byte(kind), Flags::from_byte(flags));
         let max = limit(known, max_frame);
         if length > max {
             return Err(FrameError::Oversize { length, max });
@@ -96,7 +96,7 @@ impl Header {
 
     /// The header of a frame about to be sent, refused if the peer would refuse it.
     pub(crate) fn outgoing(
-        kind: Kind,
+        kind: FrameKind,
         flags: Flags,
         wire: WireId,
         length: usize,
@@ -132,6 +132,6 @@ impl Header {
 }
 
 /// The longest body of a kind. A hello has a limit of its own: it is what agrees on `max_frame`.
-fn limit(kind: Option<Kind>, max_frame: u32) -> u32 {
-    if kind == Some(Kind::Hello) { MAX_HELLO } else { max_frame }
+fn limit(kind: Option<FrameKind>, max_frame: u32) -> u32 {
+    if kind == Some(FrameKind::Hello) { MAX_HELLO } else { max_frame }
 }

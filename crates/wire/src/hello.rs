@@ -1,6 +1,6 @@
 //! The two hellos: parsed into types that can't be wrong, the version before all else. Holds no state.
 
-use crate::{EncodeError, FrameError, Kind, PROTOCOL_VERSION, body, body::Body};
+use crate::{EncodeError, FrameError, FrameKind, PROTOCOL_VERSION, body, body::Body};
 use serde::{Deserialize, Serialize, Serializer};
 use std::num::{NonZeroU8, NonZeroU32, NonZeroU64};
 
@@ -14,7 +14,7 @@ pub struct HostHello {
     /// The longest body either side may send, in bytes.
     pub max_frame: NonZeroU32,
     /// Whether handlers may keep a session's state.
-    pub session_state: SessionState,
+    pub session_state: SessionStateSupport,
     /// Milliseconds after which the worker interrupts a hook that runs for the end of a session. `None`: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_end_timeout_ms: Option<NonZeroU64>,
@@ -36,14 +36,14 @@ pub struct WorkerHello {
 
 /// Whether handlers may keep a session's state in this pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionState {
+pub enum SessionStateSupport {
     /// They may.
     Kept,
     /// They may not: the text says why, and names the key to set.
     Refused(String),
 }
 
-impl Serialize for SessionState {
+impl Serialize for SessionStateSupport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Kept => serializer.serialize_bool(true),
@@ -99,15 +99,15 @@ impl HostHello {
             max_frame: limit("max_frame", raw.max_frame)?,
             session_end_timeout_ms: raw.session_end_timeout_ms,
             session_state: match raw.session_state {
-                RawSessionState::Flag(true) => SessionState::Kept,
+                RawSessionState::Flag(true) => SessionStateSupport::Kept,
                 RawSessionState::Flag(false) => return Err(no_reason()),
-                RawSessionState::Refused(why) => SessionState::Refused(why),
+                RawSessionState::Refused(why) => SessionStateSupport::Refused(why),
             },
         })
     }
 
     pub(crate) fn to_json(&self) -> Result<Vec<u8>, EncodeError> {
-        body::to_json(Kind::Hello, &Versioned { protocol: PROTOCOL_VERSION, hello: self })
+        body::to_json(FrameKind::Hello, &Versioned { protocol: PROTOCOL_VERSION, hello: self })
     }
 }
 
@@ -124,7 +124,7 @@ impl WorkerHello {
     }
 
     pub(crate) fn to_json(&self) -> Result<Vec<u8>, EncodeError> {
-        body::to_json(Kind::Hello, &Versioned { protocol: PROTOCOL_VERSION, hello: self })
+        body::to_json(FrameKind::Hello, &Versioned { protocol: PROTOCOL_VERSION, hello: self })
     }
 }
 
@@ -142,7 +142,7 @@ fn limit(key: &'static str, value: u32) -> Result<NonZeroU32, FrameError> {
 
 fn no_reason() -> FrameError {
     FrameError::MalformedJson {
-        kind: Kind::Hello,
+        kind: FrameKind::Hello,
         reason: "`session_state` is false: it is true, or the reason".into(),
     }
 }

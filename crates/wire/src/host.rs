@@ -1,7 +1,7 @@
 //! What the host sends: written by the host, read by a worker. Holds no state.
 
 use crate::{
-    Call, EncodeError, Flags, Frame, FrameError, Header, HostHello, Kind, SessionEnd, Way,
+    CallFrame, EncodeError, Flags, Frame, FrameDirection, FrameError, FrameKind, Header, HostHello, SessionEnd,
     body::{Body, put_frame},
 };
 use bytes::BytesMut;
@@ -14,7 +14,7 @@ pub enum HostMessage {
     /// The first message.
     Hello(HostHello),
     /// One attempt of a call.
-    Call(Call),
+    Call(CallFrame),
     /// Give up one call.
     Cancel {
         /// The attempt.
@@ -32,7 +32,7 @@ pub enum HostMessage {
     /// Finish what was received, then exit with status 0.
     Shutdown,
     /// A reserved kind: go on. Encodes to nothing.
-    Ignored(Kind),
+    Ignored(FrameKind),
 }
 
 impl HostMessage {
@@ -42,17 +42,17 @@ impl HostMessage {
     /// Whatever is wrong with its body, or that it does not come from a host.
     pub fn parse(frame: Frame) -> Result<Self, FrameError> {
         let Header { kind, flags, wire, .. } = frame.header;
-        if !kind.way().admits(Way::ToWorker) {
+        if !kind.direction().allows(FrameDirection::ToWorker) {
             return Err(FrameError::WrongDirection(kind));
         }
         let body = || Body::new(kind, frame.body.clone());
         Ok(match kind {
-            Kind::Hello => Self::Hello(HostHello::parse(&body())?),
-            Kind::Call => Self::Call(Call::parse(frame)?),
-            Kind::Cancel => Self::Cancel { wire, interrupt: flags.of_kind & Kind::INTERRUPT != 0 },
-            Kind::Ping => Self::Ping { nonce: wire.0 },
-            Kind::SessionEnd => Self::SessionEnd(SessionEnd::parse(body())?),
-            Kind::Shutdown => Self::Shutdown,
+            FrameKind::Hello => Self::Hello(HostHello::parse(&body())?),
+            FrameKind::Call => Self::Call(CallFrame::parse(frame)?),
+            FrameKind::Cancel => Self::Cancel { wire, interrupt: flags.of_kind & FrameKind::INTERRUPT != 0 },
+            FrameKind::Ping => Self::Ping { nonce: wire.0 },
+            FrameKind::SessionEnd => Self::SessionEnd(SessionEnd::parse(body())?),
+            FrameKind::Shutdown => Self::Shutdown,
             reserved => Self::Ignored(reserved),
         })
     }
@@ -65,18 +65,18 @@ impl HostMessage {
         let mut put = |kind, flags, wire, parts: &[&[u8]]| put_frame(kind, flags, wire, parts, max_frame, out);
         let (none, no_call) = (Flags::default(), WireId(0));
         match self {
-            Self::Hello(hello) => put(Kind::Hello, none, no_call, &[&hello.to_json()?]),
+            Self::Hello(hello) => put(FrameKind::Hello, none, no_call, &[&hello.to_json()?]),
             Self::Call(call) => call.encode(max_frame, out),
             Self::Cancel { wire, interrupt } => {
-                let of_kind = if *interrupt { Kind::INTERRUPT } else { 0 };
-                put(Kind::Cancel, Flags { of_kind, ..none }, *wire, &[])
+                let of_kind = if *interrupt { FrameKind::INTERRUPT } else { 0 };
+                put(FrameKind::Cancel, Flags { of_kind, ..none }, *wire, &[])
             }
-            Self::Ping { nonce } => put(Kind::Ping, none, WireId(*nonce), &[]),
+            Self::Ping { nonce } => put(FrameKind::Ping, none, WireId(*nonce), &[]),
             Self::SessionEnd(SessionEnd { session, epoch, reason }) => {
                 let parts: [&[u8]; 3] = [&epoch.0.to_le_bytes(), &[*reason as u8], session.as_str().as_bytes()];
-                put(Kind::SessionEnd, none, no_call, &parts)
+                put(FrameKind::SessionEnd, none, no_call, &parts)
             }
-            Self::Shutdown => put(Kind::Shutdown, none, no_call, &[]),
+            Self::Shutdown => put(FrameKind::Shutdown, none, no_call, &[]),
             Self::Ignored(_) => Ok(()),
         }
     }

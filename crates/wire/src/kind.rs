@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The way a kind travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum FrameDirection {
     /// From the host to the worker.
     ToWorker,
     /// From the worker to the host.
@@ -13,9 +13,9 @@ pub enum Way {
     Both,
 }
 
-impl Way {
+impl FrameDirection {
     /// Whether a frame that travels `self` may arrive where frames travel `other`.
-    pub(crate) fn admits(self, other: Self) -> bool {
+    pub(crate) fn allows(self, other: Self) -> bool {
         self == Self::Both || self == other
     }
 }
@@ -25,11 +25,11 @@ macro_rules! kinds {
         /// What a frame is. The discriminant is the byte in the header.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
-        pub enum Kind {
+        pub enum FrameKind {
             $($(#[doc = $doc])* $kind = $byte,)*
         }
 
-        impl Kind {
+        impl FrameKind {
             /// Every kind of this version, in the order of its bytes.
             pub const ALL: &'static [Self] = &[$(Self::$kind),*];
 
@@ -49,9 +49,9 @@ macro_rules! kinds {
             }
 
             /// The way it travels.
-            pub fn way(self) -> Way {
+            pub fn direction(self) -> FrameDirection {
                 match self {
-                    $(Self::$kind => Way::$way,)*
+                    $(Self::$kind => FrameDirection::$way,)*
                 }
             }
         }
@@ -111,7 +111,7 @@ pub(crate) struct Shape {
     pub(crate) flags: u8,
 }
 
-impl Kind {
+impl FrameKind {
     /// The interrupt flag of a cancel.
     pub(crate) const INTERRUPT: u8 = 0x02;
 
@@ -134,7 +134,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FrameKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

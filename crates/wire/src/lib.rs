@@ -42,13 +42,13 @@ mod stamps;
 mod worker;
 mod worker_error;
 
-pub use call::{Call, CallHead, check_call_size};
+pub use call::{CallFrame, CallHead, check_call_size};
 pub use decoder::{Decoder, Frame};
 pub use error::{EncodeError, FrameError};
 pub use header::{Flags, Header};
-pub use hello::{HostHello, SessionState, WorkerHello};
+pub use hello::{HostHello, SessionStateSupport, WorkerHello};
 pub use host::HostMessage;
-pub use kind::{Kind, Way};
+pub use kind::{FrameDirection, FrameKind};
 pub use payload::{
     MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json, check_json_object, without_byte_order_mark,
 };

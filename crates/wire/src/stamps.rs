@@ -1,7 +1,7 @@
 //! When a handler ran. Holds no state, reads no clock.
 
 use crate::{FrameError, body::Body};
-use herder_core::Now;
+use herder_core::Timestamp;
 use std::time::Duration;
 
 /// When a handler began and ended, in nanoseconds of the monotonic clock that both sides share. Both 0: it did not run.
@@ -10,14 +10,14 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Stamps {
     /// When it began.
-    pub started: Now,
+    pub started: Timestamp,
     /// When it ended.
-    pub ended: Now,
+    pub ended: Timestamp,
 }
 
 impl Stamps {
     /// The handler did not run.
-    pub const NOT_RUN: Self = Self { started: Now(0), ended: Now(0) };
+    pub const NOT_RUN: Self = Self { started: Timestamp(0), ended: Timestamp(0) };
 
     /// Whether the handler ran at all.
     pub fn ran(self) -> bool {
@@ -30,7 +30,7 @@ impl Stamps {
     }
 
     pub(crate) fn take(body: &mut Body) -> Result<Self, FrameError> {
-        Ok(Self { started: Now(body.u64()?), ended: Now(body.u64()?) })
+        Ok(Self { started: Timestamp(body.u64()?), ended: Timestamp(body.u64()?) })
     }
 
     pub(crate) fn encode(self) -> [u8; 16] {

@@ -1,7 +1,7 @@
 //! What a worker sends: read by the host, written by workers in Rust. Holds no state.
 
 use crate::{
-    EncodeError, Flags, Frame, FrameError, Header, Kind, Ready, Stamps, Way, WorkerError, WorkerHello,
+    EncodeError, Flags, Frame, FrameDirection, FrameError, FrameKind, Header, Ready, Stamps, WorkerError, WorkerHello,
     body::{Body, put_frame, to_json},
 };
 use bytes::{Bytes, BytesMut};
@@ -40,7 +40,7 @@ pub enum WorkerMessage {
         nonce: u64,
     },
     /// A reserved kind: go on. Encodes to nothing.
-    Ignored(Kind),
+    Ignored(FrameKind),
 }
 
 /// A call's value.
@@ -61,20 +61,22 @@ impl WorkerMessage {
     /// Whatever is wrong with its body, or that it does not come from a worker.
     pub fn parse(frame: Frame) -> Result<Self, FrameError> {
         let Header { kind, wire, .. } = frame.header;
-        if !kind.way().admits(Way::ToHost) {
+        if !kind.direction().allows(FrameDirection::ToHost) {
             return Err(FrameError::WrongDirection(kind));
         }
         let mut body = Body::new(kind, frame.body);
         Ok(match kind {
-            Kind::Hello => Self::Hello(WorkerHello::parse(&body)?),
-            Kind::Ready => Self::Ready(Ready::parse(&body)?),
-            Kind::Result => Self::Result(CallResult { wire, stamps: Stamps::take(&mut body)?, payload: body.value() }),
-            Kind::Error => match (wire, Stamps::take(&mut body)?, body.json()?) {
+            FrameKind::Hello => Self::Hello(WorkerHello::parse(&body)?),
+            FrameKind::Ready => Self::Ready(Ready::parse(&body)?),
+            FrameKind::Result => {
+                Self::Result(CallResult { wire, stamps: Stamps::take(&mut body)?, payload: body.value() })
+            }
+            FrameKind::Error => match (wire, Stamps::take(&mut body)?, body.json()?) {
                 (WireId(0), _, error) => Self::StartFailed(error),
                 (wire, stamps, error) => Self::Error { wire, stamps, error },
             },
-            Kind::AttemptState => Self::AttemptState { wire, state: state_from_byte(body.u8()?)? },
-            Kind::Pong => Self::Pong { nonce: wire.0 },
+            FrameKind::AttemptState => Self::AttemptState { wire, state: state_from_byte(body.u8()?)? },
+            FrameKind::Pong => Self::Pong { nonce: wire.0 },
             reserved => Self::Ignored(reserved),
         })
     }
@@ -87,20 +89,22 @@ impl WorkerMessage {
         let mut put = |kind, flags, wire, parts: &[&[u8]]| put_frame(kind, flags, wire, parts, max_frame, out);
         let (none, no_call) = (Flags::default(), WireId(0));
         match self {
-            Self::Hello(hello) => put(Kind::Hello, none, no_call, &[&hello.to_json()?]),
-            Self::Ready(ready) => put(Kind::Ready, none, no_call, &[&to_json(Kind::Ready, ready)?]),
+            Self::Hello(hello) => put(FrameKind::Hello, none, no_call, &[&hello.to_json()?]),
+            Self::Ready(ready) => put(FrameKind::Ready, none, no_call, &[&to_json(FrameKind::Ready, ready)?]),
             Self::Result(CallResult { wire, stamps, payload }) => {
-                put(Kind::Result, none, *wire, &[&stamps.encode(), payload])
+                put(FrameKind::Result, none, *wire, &[&stamps.encode(), payload])
             }
-            Self::Error { wire: WireId(0), .. } => Err(FrameError::MissingWireId(Kind::Error).into()),
+            Self::Error { wire: WireId(0), .. } => Err(FrameError::MissingWireId(FrameKind::Error).into()),
             Self::Error { wire, stamps, error } => {
-                put(Kind::Error, none, *wire, &[&stamps.encode(), &to_json(Kind::Error, error)?])
+                put(FrameKind::Error, none, *wire, &[&stamps.encode(), &to_json(FrameKind::Error, error)?])
             }
             Self::StartFailed(error) => {
-                put(Kind::Error, none, no_call, &[&Stamps::NOT_RUN.encode(), &to_json(Kind::Error, error)?])
+                put(FrameKind::Error, none, no_call, &[&Stamps::NOT_RUN.encode(), &to_json(FrameKind::Error, error)?])
             }
-            Self::AttemptState { wire, state } => put(Kind::AttemptState, none, *wire, &[&[state_to_byte(*state)]]),
-            Self::Pong { nonce } => put(Kind::Pong, none, WireId(*nonce), &[]),
+            Self::AttemptState { wire, state } => {
+                put(FrameKind::AttemptState, none, *wire, &[&[state_to_byte(*state)]])
+            }
+            Self::Pong { nonce } => put(FrameKind::Pong, none, WireId(*nonce), &[]),
             Self::Ignored(_) => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! The test vectors: every frame decodes to the fields that stand beside it and encodes to the same bytes again; every malformed
 //! one is found under its name (R41, R44). The file is shared with the tests of every other implementation.
 use bytes::{Bytes, BytesMut};
-use herder_wire::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, HostMessage, Kind, WorkerMessage};
+use herder_wire::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, FrameKind, HostMessage, WorkerMessage};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -145,7 +145,7 @@ fn r44_every_kind_in_use_has_a_golden_frame() {
     let seen: HashSet<_> =
         lines("frames").iter().map(|line| line.wanted["kind"].as_str().unwrap().to_owned()).collect();
     let ignored: HashSet<_> = lines("ignored").iter().map(|line| line.bytes[4]).collect();
-    for kind in Kind::ALL {
+    for kind in FrameKind::ALL {
         assert!(seen.contains(kind.name()) || ignored.contains(&(*kind as u8)), "{kind} has no golden frame");
     }
 }
@@ -154,7 +154,7 @@ fn r44_every_kind_in_use_has_a_golden_frame() {
 fn r41_ignored_frames_are_passed_over() {
     for line in lines("ignored") {
         let messages = read(&line).unwrap_or_else(|e| panic!("{}: {e}", line.name));
-        let unknown = Kind::from_byte(line.bytes[4]).is_none();
+        let unknown = FrameKind::from_byte(line.bytes[4]).is_none();
         assert_eq!(messages.len(), usize::from(!unknown), "{}", line.name);
         for (_, message) in messages {
             assert_eq!(message.describe(), line.wanted, "{}", line.name);
@@ -186,7 +186,7 @@ fn r44_the_protocol_page_names_every_vector_and_error() {
         let error = line.wanted["error"].as_str().filter(|_| line.wanted.get("kind").is_none());
         assert!(error.is_none_or(|name| page.contains(&format!("`{name}`"))), "{error:?} is not on the page");
     }
-    for kind in Kind::ALL {
+    for kind in FrameKind::ALL {
         assert!(page.contains(&format!("| {} | {} |", *kind as u8, kind)), "{kind} is not on the page");
     }
 }

@@ -1,7 +1,7 @@
 //! Streams cut anywhere, garbage, and messages of every shape: the decoder finds the same frames, never panics, never asks for
 //! more than it may (R41).
 use bytes::{BufMut, Bytes, BytesMut};
-use herder_core::{AttemptState, Epoch, Now, SessionId, WireId};
+use herder_core::{AttemptState, Epoch, SessionId, Timestamp, WireId};
 use herder_wire::*;
 use proptest::{collection::vec, option, prelude::*};
 use std::num::{NonZeroU8, NonZeroU32};
@@ -25,7 +25,7 @@ fn wire() -> impl Strategy<Value = WireId> {
 }
 
 fn stamps() -> impl Strategy<Value = Stamps> {
-    any::<(u64, u64)>().prop_map(|(started, ended)| Stamps { started: Now(started), ended: Now(ended) })
+    any::<(u64, u64)>().prop_map(|(started, ended)| Stamps { started: Timestamp(started), ended: Timestamp(ended) })
 }
 
 fn worker_error() -> impl Strategy<Value = WorkerError> {
@@ -45,15 +45,15 @@ fn host_message() -> impl Strategy<Value = HostMessage> {
             concurrency,
             pipeline,
             max_frame,
-            session_state: why.map_or(SessionState::Kept, SessionState::Refused),
+            session_state: why.map_or(SessionStateSupport::Kept, SessionStateSupport::Refused),
             session_end_timeout_ms: std::num::NonZeroU64::new(end_timeout),
         },
     );
-    let deadline = option::of((1..=u64::MAX).prop_map(Now));
+    let deadline = option::of((1..=u64::MAX).prop_map(Timestamp));
     let at = option::of((session(), any::<u64>().prop_map(Epoch)));
     let call =
         (wire(), deadline, "[a-zß]{0,30}", at, payload()).prop_map(|(wire, deadline, command, session, payload)| {
-            Call { wire, deadline, command: command.into(), session, payload }
+            CallFrame { wire, deadline, command: command.into(), session, payload }
         });
     let reason = prop_oneof![Just(EndReason::Ended), Just(EndReason::Expired), Just(EndReason::Moved)];
     let end = (session(), any::<u64>().prop_map(Epoch), reason).prop_map(|(session, epoch, reason)| SessionEnd {
@@ -234,7 +234,7 @@ fn r41_an_oversize_length_allocates_nothing() {
 #[test]
 fn results_are_not_copied() {
     let mut buffer = BytesMut::new();
-    let stamps = Stamps { started: Now(1), ended: Now(2) };
+    let stamps = Stamps { started: Timestamp(1), ended: Timestamp(2) };
     let payload = Bytes::from(vec![7; 5000]);
     let result = CallResult { wire: WireId(1), stamps, payload };
     WorkerMessage::Result(result.clone()).encode(MAX, &mut buffer).unwrap();
@@ -279,13 +279,13 @@ fn r41_what_a_peer_would_refuse_is_not_sent() {
     assert_eq!(head.encode(1000, 1023, &mut out), Err(EncodeError::TooLarge { length: 1024, max: 1023 }));
     assert_eq!(head.encode(1000, 1024, &mut BytesMut::new()), Ok(()));
     let nobody = CallHead { wire: WireId(0), ..head };
-    assert_eq!(nobody.encode(2, MAX, &mut out), Err(EncodeError::Refused(FrameError::MissingWireId(Kind::Call))));
+    assert_eq!(nobody.encode(2, MAX, &mut out), Err(EncodeError::Refused(FrameError::MissingWireId(FrameKind::Call))));
     let long = "x".repeat(65536);
     let named = CallHead { command: &long, ..head };
     assert_eq!(named.encode(2, DEFAULT_MAX_FRAME, &mut out), Err(EncodeError::CommandTooLong { length: 65536 }));
     let error = WorkerError::new(WorkerErrorKind::Exception, "oh");
     let unasked = WorkerMessage::Error { wire: WireId(0), stamps: Stamps::NOT_RUN, error };
-    assert_eq!(unasked.encode(MAX, &mut out), Err(EncodeError::Refused(FrameError::MissingWireId(Kind::Error))));
+    assert_eq!(unasked.encode(MAX, &mut out), Err(EncodeError::Refused(FrameError::MissingWireId(FrameKind::Error))));
     assert!(out.is_empty());
 }
 
@@ -330,17 +330,17 @@ fn a_byte_order_mark_before_a_result_is_skipped() {
 #[test]
 fn a_deadline_of_zero_is_still_a_deadline() {
     let mut out = BytesMut::new();
-    let deadline = Some(Now(0));
+    let deadline = Some(Timestamp(0));
     CallHead { wire: WireId(1), deadline, command: "", session: None }.encode(0, MAX, &mut out).unwrap();
     let frame = Decoder::new(MAX).next(&mut out).unwrap().unwrap();
     let HostMessage::Call(call) = HostMessage::parse(frame).unwrap() else { panic!("a call") };
-    assert_eq!(call.deadline, Some(Now(1)));
+    assert_eq!(call.deadline, Some(Timestamp(1)));
 }
 
 /// Stamps say whether the handler ran, and never a time below zero.
 #[test]
 fn stamps_tell_whether_the_handler_ran() {
-    let at = |started, ended| Stamps { started: Now(started), ended: Now(ended) };
+    let at = |started, ended| Stamps { started: Timestamp(started), ended: Timestamp(ended) };
     assert!(!Stamps::NOT_RUN.ran() && at(5, 5).ran() && at(0, 1).ran());
     assert_eq!(at(5, 12).run_time().as_nanos(), 7);
     assert_eq!(at(12, 5).run_time().as_nanos(), 0);

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     http::{Caller, Connections, connections::Connection},
-    testing::guarded,
+    testing::with_timeout,
 };
 use actix_http::{
     Request, Response, ServiceConfig,
@@ -146,7 +146,7 @@ async fn rest(client: &mut Client) -> String {
 #[actix_web::test]
 async fn r68_a_request_body_can_be_streamed_back() {
     let (address, handle, _) = serving();
-    guarded("the responses", async {
+    with_timeout("the responses", async {
         let mut client = Client::connect(address).await;
         client.send(post("/echo", "", "hello").as_bytes()).await;
         let text = rest(&mut client).await;
@@ -169,7 +169,7 @@ async fn r68_a_request_body_can_be_streamed_back() {
 #[actix_web::test]
 async fn r68_no_100_continue_is_within_a_response() {
     let (address, handle, _) = serving();
-    guarded("the response", async {
+    with_timeout("the response", async {
         let mut client = Client::connect(address).await;
         let request = post("/echo", "Expect: 100-continue\r\n", "hello");
         let (head, body) = request.split_at(request.len() - 5);
@@ -187,7 +187,7 @@ async fn r68_no_100_continue_is_within_a_response() {
 #[actix_web::test]
 async fn r68_a_response_in_http_1_0_has_no_chunks() {
     let (address, handle, _) = serving();
-    guarded("the response", async {
+    with_timeout("the response", async {
         let mut client = Client::connect(address).await;
         let request = post("/echo", "Connection: keep-alive\r\n", "hello").replace("HTTP/1.1", "HTTP/1.0");
         client.send(request.as_bytes()).await;
@@ -203,7 +203,7 @@ async fn r68_a_response_in_http_1_0_has_no_chunks() {
 #[actix_web::test]
 async fn r68_a_body_without_an_end_leaves_the_thread_to_others() {
     let (address, handle, _) = serving();
-    guarded("the response", async {
+    with_timeout("the response", async {
         let mut client = Client::connect(address).await;
         client.send(NEXT.replace("/next", "/ready").as_bytes()).await;
         while client.read().await {
@@ -231,7 +231,7 @@ async fn r68_a_client_that_sends_without_an_end_is_cut_off() {
             }
         }
     });
-    guarded("the end", async {
+    with_timeout("the end", async {
         while !sending.is_finished() {
             tokio::task::yield_now().await;
         }
@@ -245,7 +245,7 @@ async fn r68_a_client_that_sends_without_an_end_is_cut_off() {
 #[actix_web::test]
 async fn r68_a_body_that_comes_after_the_response_resets_nothing() {
     let (address, handle, connections) = serving();
-    guarded("the response", async {
+    with_timeout("the response", async {
         let mut client = Client::connect(address).await;
         let request = post("/next", "", "hello");
         client.send(&request.as_bytes()[..request.len() - 5]).await;
@@ -303,7 +303,7 @@ async fn r68_a_request_that_arrives_with_the_drain_is_answered() {
     });
     let (address, handle, connections) = run(server);
     drained.connections.set(connections).unwrap();
-    guarded("the responses", async {
+    with_timeout("the responses", async {
         let [mut idle, mut other] = [Client::connect(address).await, Client::connect(address).await];
         idle.send(NEXT.as_bytes()).await;
         assert!(idle.response(false).await.is_some());
@@ -322,7 +322,7 @@ async fn r68_a_request_that_arrives_with_the_drain_is_answered() {
 #[actix_web::test]
 async fn an_upgraded_connection_carries_all_bytes() {
     let (address, handle, connections) = serving();
-    guarded("the bytes", async {
+    with_timeout("the bytes", async {
         let mut client = Client::connect(address).await;
         let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly";
         client.send(format!("GET /switch HTTP/1.1\r\nHost: a\r\n{upgrade}").as_bytes()).await;
@@ -350,7 +350,7 @@ async fn an_upgraded_connection_carries_all_bytes() {
 #[actix_web::test]
 async fn a_reset_ends_a_response_of_which_nothing_is_there() {
     let (address, handle, connections) = serving();
-    guarded("the end", async {
+    with_timeout("the end", async {
         let mut client = Client::connect(address).await;
         client.send(NEXT.replace("/next", "/silent").as_bytes()).await;
         assert!(client.response(false).await.is_some());
@@ -406,7 +406,7 @@ async fn who_reads_a_body_too_late_is_told() {
         }
     };
     let (address, handle, _) = run(Server::new(move || App::new().default_service(web::to(keep.clone()))));
-    guarded("the end", async {
+    with_timeout("the end", async {
         let mut client = Client::connect(address).await;
         let request = post("/kept", "", "hello");
         client.send(&request.as_bytes()[..request.len() - 1]).await;
@@ -421,7 +421,7 @@ async fn who_reads_a_body_too_late_is_told() {
 #[actix_web::test]
 async fn r68_a_panic_ends_its_connection_alone() {
     let (address, handle, connections) = serving();
-    guarded("the responses", async {
+    with_timeout("the responses", async {
         let [mut other, mut client] = [Client::connect(address).await, Client::connect(address).await];
         client.send(NEXT.replace("/next", "/broken").as_bytes()).await;
         assert!(client.response(false).await.is_none());
@@ -445,7 +445,7 @@ async fn times_may_be_as_long_as_they_like() {
     let server = server.write_timeout(Duration::MAX).listen(listener).unwrap().run().unwrap();
     let handle = server.handle();
     actix_rt::spawn(server);
-    guarded("the responses", async {
+    with_timeout("the responses", async {
         let mut client = Client::connect(address).await;
         for _ in 0..2 {
             client.send(NEXT.as_bytes()).await;

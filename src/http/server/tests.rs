@@ -1,7 +1,7 @@
 //! A server in this process, with an application that tells what it was asked, and clients that see and send every byte.
 
 use super::Server;
-use crate::testing::guarded;
+use crate::testing::with_timeout;
 use actix_codec::Decoder;
 use actix_http::{
     ServiceConfig,
@@ -177,7 +177,7 @@ async fn r68_responses_are_those_of_their_requests_however_they_arrive() {
     let (address, handle) = serving(1000).await;
     let (requests, malformed) = decoded(ALL_KINDS.as_bytes());
     assert_eq!((requests.len(), malformed), (7, None), "{requests:?}");
-    guarded("the responses", async {
+    with_timeout("the responses", async {
         for cut in 0..ALL_KINDS.len() {
             let mut client = Client::connect(address).await;
             let (first, second) = ALL_KINDS.as_bytes().split_at(cut);
@@ -225,7 +225,7 @@ async fn r68_no_bytes_smuggle_a_request() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(state >> 33).unwrap() % below
     };
-    guarded("the responses", async {
+    with_timeout("the responses", async {
         for round in 0..600 {
             let mut bytes = ALL_KINDS.as_bytes().to_vec();
             for _ in 0..=random(3) {
@@ -259,7 +259,7 @@ async fn r68_no_bytes_smuggle_a_request() {
 async fn r68_a_body_that_is_not_read_is_no_request() {
     let (address, handle) = serving(1000).await;
     let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
-    guarded("the responses", async {
+    with_timeout("the responses", async {
         let post = |path: &str, length: usize, body: &str| {
             format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}")
         };
@@ -290,7 +290,7 @@ async fn connections_are_limited() {
     let (address, handle) = serving(1).await;
     let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
     let requests = decoded(request.as_bytes()).0;
-    guarded("the responses", async {
+    with_timeout("the responses", async {
         let [mut first, mut second] = [Client::connect(address).await, Client::connect(address).await];
         second.send(request.as_bytes()).await;
         for _ in 0..50 {
@@ -311,7 +311,7 @@ async fn connections_are_limited() {
 async fn an_orderly_stop_closes_idle_connections() {
     let (address, handle) = serving(1000).await;
     let request = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
-    guarded("the stop", async {
+    with_timeout("the stop", async {
         let mut client = Client::connect(address).await;
         client.send(request.as_bytes()).await;
         answered(&mut client, &decoded(request.as_bytes()).0, "before the stop").await;

@@ -23,8 +23,8 @@ async fn main() -> herder::Result<()> {
     refuses_a_second(basic).await?;
 
     for pool in [plain, keeping] {
-        let report = pool.send(Shutdown::within(Duration::from_secs(30))).await??;
-        assert_eq!(report.cut_off, 0);
+        let report = pool.send(Shutdown::timeout(Duration::from_secs(30))).await??;
+        assert_eq!(report.aborted_calls, 0);
     }
     assert!(registry::lookup::<SessionAffinityActor>("sessions_session_affinity").is_none());
     println!("gone");

@@ -3,7 +3,7 @@
 use super::{Shop, Trouble, configured};
 use herder::{
     assert_concurrent,
-    testing::{Clock, Fault, Script, pool, scripted, scripted_on, until},
+    testing::{Fault, Script, VirtualClock, pool, scripted, scripted_on, wait_until},
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -32,7 +32,7 @@ fn workers() -> Script {
 /// A scripted worker: no process is started, and no Python is needed.
 #[tokio::test]
 async fn customers_are_told_what_went_wrong() {
-    let pool = scripted("told", workers(), |fresh| configured(fresh.enhanced())).await;
+    let pool = scripted("told", workers(), |context| configured(context.enhanced())).await;
     let shop = Shop::new(pool.clone());
     assert_eq!(shop.total(&["tea", "tea"]).await.unwrap(), 240);
     assert!(matches!(shop.total(&["tea", "tar"]).await, Err(Trouble::NoSuchItem)));
@@ -45,18 +45,18 @@ async fn customers_are_told_what_went_wrong() {
 /// Real workers, and one is killed.
 #[tokio::test]
 async fn a_cart_is_lost_with_its_worker_and_told_once() {
-    let pool = pool("lost", |fresh| {
-        fresh.file("shop.py", include_str!("../shop.py"));
-        configured(fresh.enhanced())
+    let pool = pool("lost", |context| {
+        context.file("shop.py", include_str!("../shop.py"));
+        configured(context.enhanced())
     })
     .await;
     let shop = Shop::new(pool.clone());
     assert_eq!(shop.add("ann", "tea").await.unwrap(), ["tea"]);
     assert!(matches!(shop.add("ann", "tar").await, Err(Trouble::NoSuchItem)));
     let slot = pool.session("ann").await.unwrap().unwrap().worker.unwrap();
-    let victim = pool.base().await.iter().find(|worker| worker.id == slot).unwrap().process();
+    let victim = pool.base_workers().await.iter().find(|worker| worker.id == slot).unwrap().process();
     assert!(pool.kill(victim).await);
-    until("its death is noticed", async || pool.worker(victim).await.is_none()).await;
+    wait_until("its death is noticed", async || pool.worker(victim).await.is_none()).await;
     assert!(matches!(shop.add("ann", "milk").await, Err(Trouble::CartLost)));
     assert_eq!(shop.add("ann", "milk").await.unwrap(), ["milk"]);
     assert_eq!(shop.total(&["tea", "milk"]).await.unwrap(), 210);
@@ -67,8 +67,8 @@ async fn a_cart_is_lost_with_its_worker_and_told_once() {
 /// The virtual clock: half an hour in no time.
 #[tokio::test]
 async fn a_cart_is_kept_for_half_an_hour() {
-    let clock = Clock::new();
-    let pool = scripted_on(&clock, "kept", workers(), |fresh| configured(fresh.enhanced())).await;
+    let clock = VirtualClock::new();
+    let pool = scripted_on(&clock, "kept", workers(), |context| configured(context.enhanced())).await;
     let shop = Shop::new(pool.clone());
     shop.add("ann", "tea").await.unwrap();
     clock.advance(Duration::from_secs(29 * 60)).await;
@@ -87,7 +87,7 @@ async fn prices_are_asked_for_at_once() {
         both.wait().await;
         Ok(json!(1))
     });
-    let pool = scripted("at_once", script, |fresh| configured(fresh.enhanced())).await;
+    let pool = scripted("at_once", script, |context| configured(context.enhanced())).await;
     let shop = Shop::new(pool.clone());
     assert_concurrent!(shop.quotes(&["tea", "milk"]).await.unwrap());
     drop(shop);

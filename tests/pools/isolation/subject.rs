@@ -6,7 +6,7 @@ use crate::{
     rng::Rng,
 };
 use actix::{Handler, Message};
-use herder::testing::{TestPool, guarded, pool};
+use herder::testing::{TestPool, pool, with_timeout};
 use herder::{
     BindSession, Call, CleanupStaleSessions, Expiry, GetSessionState, GetWorker, IfAbsent, Reply, Result,
     SessionAffinityActor, Sessions, TrackSession, UnbindSession, UpdateSessionActivity, WorkerRef,
@@ -27,9 +27,9 @@ pub(super) fn name(session: usize) -> String {
 /// A pool of a kind. Nothing is swept.
 pub(super) async fn start(kind: Kind, timeout: Duration) -> TestPool {
     let sessions = Sessions::new().timeout(timeout).cleanup_interval(NEVER);
-    pool("isolated", |fresh| match kind {
-        None => fresh.basic().app("herder.demo:app").sessions(sessions).build(),
-        Some(expiry) => fresh.enhanced().app("herder.demo:app").sessions(sessions.expiry(expiry)).build(),
+    pool("isolated", |context| match kind {
+        None => context.basic().app("herder.demo:app").sessions(sessions).build(),
+        Some(expiry) => context.enhanced().app("herder.demo:app").sessions(sessions.expiry(expiry)).build(),
     })
     .await
 }
@@ -45,7 +45,7 @@ pub(super) struct Subject {
 impl Subject {
     pub(super) async fn start(kind: Kind, first: u64) -> Self {
         let pool = start(kind, NEVER).await;
-        let pids = pool.base().await.iter().map(|worker| (worker.process(), worker.pid.unwrap())).collect();
+        let pids = pool.base_workers().await.iter().map(|worker| (worker.process(), worker.pid.unwrap())).collect();
         Self { pool, first, routed: kind.is_some(), pids }
     }
 
@@ -56,7 +56,7 @@ impl Subject {
         let mut model = Model::new(&self.pids, self.routed);
         for step in 0..operations {
             let operation = Operation::draw(&mut rng);
-            let seen = guarded("an operation", self.does(operation, &id)).await;
+            let seen = with_timeout("an operation", self.does(operation, &id)).await;
             let expected = model.does(operation, &seen);
             let pool = self.pool.name();
             assert_eq!(seen, expected, "{pool}, {id}, step {step}, {operation:?}: {model:?}");

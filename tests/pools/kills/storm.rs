@@ -7,7 +7,7 @@ use crate::{
     rng::Rng,
 };
 use futures_util::future::join_all;
-use herder::testing::{Signal, TestPool, pool, signal, until};
+use herder::testing::{Signal, TestPool, pool, signal, wait_until};
 use herder::{Error, GetPoolName, WorkerInfo, WorkerRef, WorkerState};
 use serde_json::json;
 use std::{
@@ -68,9 +68,9 @@ struct Killed {
 
 impl Storm {
     pub(super) async fn new(sessions: usize, calls: u64, kills: usize) -> Self {
-        let pool = pool("kills", |fresh| {
-            fresh.file("app.py", COUNTER);
-            fresh.enhanced().app("app.py:app").cwd(fresh.dir()).pool_size(WORKERS).build()
+        let pool = pool("kills", |context| {
+            context.file("app.py", COUNTER);
+            context.enhanced().app("app.py:app").cwd(context.dir()).pool_size(WORKERS).build()
         })
         .await;
         Self {
@@ -112,7 +112,7 @@ impl Storm {
     async fn rest(&self) {
         let before = self.noticed.load(SeqCst);
         if self.resting.fetch_add(1, SeqCst) < self.admitted.len() / 2 {
-            until("somebody dies", async || {
+            wait_until("somebody dies", async || {
                 let noticed = self.noticed.load(SeqCst);
                 noticed > before || noticed >= self.kills
             })
@@ -142,7 +142,7 @@ impl Storm {
         let step = (calls / (self.kills as u64 + 2)).max(2 * BURST);
         self.permits.add_permits(2 * step as usize);
         for kill in 1..=self.kills as u64 {
-            until("calls go on", async || self.answered.load(SeqCst) >= (kill * step).min(calls)).await;
+            wait_until("calls go on", async || self.answered.load(SeqCst) >= (kill * step).min(calls)).await;
             let victim = self.victim(&mut rng).await;
             self.kill(&victim, rng.chance(50)).await;
             self.permits.add_permits(step as usize);
@@ -153,8 +153,8 @@ impl Storm {
     /// A worker that lives, when there is one.
     async fn victim(&self, rng: &mut Rng) -> WorkerInfo {
         let mut living = Vec::new();
-        until("a worker lives", async || {
-            living = self.pool.base().await;
+        wait_until("a worker lives", async || {
+            living = self.pool.base_workers().await;
             living.retain(|worker| matches!(worker.state, WorkerState::Ready | WorkerState::Busy));
             !living.is_empty()
         })
@@ -171,7 +171,7 @@ impl Storm {
             self.pool.kill_worker(at).await.unwrap();
         } else {
             signal(pid, Signal::KILL).unwrap();
-            until("the death is noticed", async || {
+            wait_until("the death is noticed", async || {
                 self.pool.worker(at).await.is_none_or(|worker| worker.state == WorkerState::Terminated)
             })
             .await;

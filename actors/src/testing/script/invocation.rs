@@ -1,7 +1,7 @@
 //! A call as a scripted command sees it. Holds its arguments, and a way to its session's state.
 
 use super::Fault;
-use crate::{SessionId, WorkerRef, testing::wire::Call};
+use crate::{SessionId, WorkerRef, testing::wire::CallFrame};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{cell::RefCell, rc::Rc};
@@ -44,7 +44,7 @@ pub struct Session {
 }
 
 impl Invocation {
-    pub(super) fn new(at: WorkerRef, call: &Call, session: Option<Session>) -> Result<Self, Fault> {
+    pub(super) fn new(at: WorkerRef, call: &CallFrame, session: Option<Session>) -> Result<Self, Fault> {
         let arguments = serde_json::from_slice(&call.payload).map_err(|error| misfit(&error))?;
         Ok(Self { at, command: call.command.clone(), arguments, session })
     }

@@ -8,9 +8,9 @@ mod workers;
 
 pub use fault::Fault;
 pub use invocation::{Invocation, Session};
-pub use workers::{ScriptedWorkers, Starts};
+pub use workers::{ScriptedWorkers, StartBehavior};
 
-use super::Clock;
+use super::VirtualClock;
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -86,8 +86,8 @@ impl Script {
     }
 
     /// The same for a pool that goes by this clock.
-    pub fn workers_on(self, clock: &Clock) -> ScriptedWorkers {
-        ScriptedWorkers::new(self, crate::clock::Clock::of_a_test(clock.clone()))
+    pub fn workers_on(self, clock: &VirtualClock) -> ScriptedWorkers {
+        ScriptedWorkers::new(self, crate::clock::Clock::virtual_clock(clock.clone()))
     }
 
     fn with<F>(mut self, name: &str, idempotent: bool, handler: F) -> Self

@@ -1,16 +1,16 @@
 //! One worker that follows a script, as the package's own does: it greets, takes calls in their order, runs as many at once as it may,
 //! keeps its sessions' states, answers pings while it works. Holds what runs and the states.
 
-use super::{Fault, Invocation, Outcome, Script, Session, Starts, fault::Kind, workers::Inner};
+use super::{Fault, Invocation, Outcome, Script, Session, StartBehavior, fault::Kind, workers::Inner};
 use crate::{
     Epoch, SessionId, Stamps,
     cell::panic_text,
     clock::Clock,
     testing::{
-        ExitStatus, Peer,
-        peer::{command, encoded, hello},
+        ExitStatus, FakeWorker,
+        fake_worker::{command, encoded, hello},
         wire::{
-            Call, CallResult, HostMessage, Ready, SessionEnd, WireId, WorkerError, WorkerErrorKind, WorkerHello,
+            CallFrame, CallResult, HostMessage, Ready, SessionEnd, WireId, WorkerError, WorkerErrorKind, WorkerHello,
             WorkerMessage,
         },
     },
@@ -30,27 +30,27 @@ use std::{
 use tokio::sync::{Semaphore, mpsc, watch};
 
 pub(super) struct Worker {
-    peer: Peer,
+    peer: FakeWorker,
     script: Script,
     clock: Clock,
-    starts: watch::Receiver<Starts>,
+    starts: watch::Receiver<StartBehavior>,
     stopped: watch::Receiver<bool>,
     sessions: HashMap<SessionId, (Epoch, Rc<RefCell<Value>>)>,
     running: HashMap<WireId, JoinHandle<()>>,
-    done: (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>),
+    done: (mpsc::UnboundedSender<FinishedCall>, mpsc::UnboundedReceiver<FinishedCall>),
     /// It was told to end: it finishes what it has.
     ending: bool,
 }
 
 /// A call that ran.
-struct Done {
+struct FinishedCall {
     wire: WireId,
     stamps: Stamps,
     outcome: Outcome,
 }
 
 impl Worker {
-    pub(super) fn new(workers: &Inner, peer: Peer, stopped: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(workers: &Inner, peer: FakeWorker, stopped: watch::Receiver<bool>) -> Self {
         let clock = workers.clock.clone();
         let (script, starts) = (workers.script.clone(), workers.starts.subscribe());
         let (sessions, running) = (HashMap::new(), HashMap::new());
@@ -104,15 +104,19 @@ impl Worker {
         let window = host.concurrency.saturating_mul(host.pipeline);
         let pid = self.peer.child.pid();
         let hello = WorkerHello { pid, window, ..hello() };
-        self.say(&WorkerMessage::Hello(hello)).await;
-        let how = self.starts.wait_for(|how| *how != Starts::Wait).await.map_or(Starts::Ready, |how| how.clone());
-        if let Starts::Fail(why) = how {
+        self.send(&WorkerMessage::Hello(hello)).await;
+        let how = self
+            .starts
+            .wait_for(|how| *how != StartBehavior::Wait)
+            .await
+            .map_or(StartBehavior::Ready, |how| how.clone());
+        if let StartBehavior::Fail(why) = how {
             let error = WorkerError::new(WorkerErrorKind::StartFailed, why);
-            self.say(&WorkerMessage::StartFailed(error)).await;
+            self.send(&WorkerMessage::StartFailed(error)).await;
             return None;
         }
         let commands = self.script.commands.iter().map(|(name, each)| command(name, each.idempotent)).collect();
-        self.say(&WorkerMessage::Ready(Ready { commands, window: None })).await;
+        self.send(&WorkerMessage::Ready(Ready { commands, window: None })).await;
         Some(Arc::new(Semaphore::new(host.concurrency.get() as usize)))
     }
 
@@ -134,7 +138,7 @@ impl Worker {
         }
     }
 
-    fn begin(&mut self, call: &Call, permits: Arc<Semaphore>) {
+    fn begin(&mut self, call: &CallFrame, permits: Arc<Semaphore>) {
         let (wire, done, clock) = (call.wire, self.done.0.clone(), self.clock.clone());
         let handler = self.script.commands.get(&*call.command).map(|command| command.handler.clone());
         let session = call.session.as_ref().map(|(id, epoch)| self.session(id, *epoch));
@@ -148,7 +152,7 @@ impl Worker {
                 (None, _) => Err(Fault(Kind::Error(WorkerError::new(WorkerErrorKind::UnknownCommand, "")))),
             };
             let stamps = Stamps { started, ended: clock.now() };
-            let _ = done.send(Done { wire, stamps, outcome }); // a worker that has ended answers nothing
+            let _ = done.send(FinishedCall { wire, stamps, outcome }); // a worker that has ended answers nothing
         };
         self.running.insert(wire, actix_rt::spawn(task));
     }
@@ -166,27 +170,27 @@ impl Worker {
         if let Some(task) = self.running.remove(&wire) {
             task.abort();
             let error = WorkerError::new(WorkerErrorKind::Cancelled, "cancelled");
-            self.say(&WorkerMessage::Error { wire, stamps: Stamps::NOT_RUN, error }).await;
+            self.send(&WorkerMessage::Error { wire, stamps: Stamps::NOT_RUN, error }).await;
         }
     }
 
     /// Gives the exit status if that is how it went.
-    async fn answer(&mut self, done: Done) -> Option<ExitStatus> {
-        let Done { wire, stamps, outcome } = done;
+    async fn answer(&mut self, done: FinishedCall) -> Option<ExitStatus> {
+        let FinishedCall { wire, stamps, outcome } = done;
         self.running.remove(&wire)?; // one that was cancelled has its answer
         match outcome.map_err(|fault| fault.0) {
             Ok(value) => {
                 let payload = value.to_string().into_bytes().into();
-                self.say(&WorkerMessage::Result(CallResult { wire, stamps, payload })).await;
+                self.send(&WorkerMessage::Result(CallResult { wire, stamps, payload })).await;
             }
-            Err(Kind::Error(error)) => self.say(&WorkerMessage::Error { wire, stamps, error }).await,
+            Err(Kind::Error(error)) => self.send(&WorkerMessage::Error { wire, stamps, error }).await,
             Err(Kind::Bytes(bytes)) => drop(self.peer.calls.write(&bytes).await),
             Err(Kind::Ends(status)) => return Some(status),
         }
         None
     }
 
-    async fn say(&mut self, message: &WorkerMessage) {
+    async fn send(&mut self, message: &WorkerMessage) {
         let _ = self.peer.calls.write(&encoded(message)).await; // a host that is gone hears nothing
     }
 }

@@ -3,9 +3,9 @@
 
 use super::{Script, worker::Worker};
 use crate::{
-    Launcher, Launching, WorkerRef,
+    LaunchFuture, Launcher, WorkerRef,
     clock::Clock,
-    testing::{ExitStatus, ScriptedChild, peers::peer},
+    testing::{ExitStatus, ScriptedChild, fake_workers::peer},
 };
 use std::{
     collections::BTreeMap,
@@ -21,12 +21,12 @@ pub struct ScriptedWorkers(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) script: Script,
     pub(super) clock: Clock,
-    pub(super) starts: watch::Sender<Starts>,
-    living: Mutex<BTreeMap<WorkerRef, Living>>,
+    pub(super) starts: watch::Sender<StartBehavior>,
+    living: Mutex<BTreeMap<WorkerRef, RunningWorker>>,
 }
 
 #[derive(Debug)]
-struct Living {
+struct RunningWorker {
     child: Arc<ScriptedChild>,
     stopped: watch::Sender<bool>,
 }
@@ -34,7 +34,7 @@ struct Living {
 /// How the starts of workers go, between hello and ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Starts {
+pub enum StartBehavior {
     /// Each is ready.
     #[default]
     Ready,
@@ -51,7 +51,7 @@ impl ScriptedWorkers {
     }
 
     /// How starts go from now on; those that wait hear of it too.
-    pub fn starts(&self, how: Starts) {
+    pub fn set_start_behavior(&self, how: StartBehavior) {
         self.0.starts.send_replace(how);
     }
 
@@ -80,19 +80,19 @@ impl ScriptedWorkers {
         self.living(at, |living| awake = !living.child.has_ended() && !*living.stopped.borrow()) && awake
     }
 
-    fn living(&self, at: WorkerRef, strike: impl FnOnce(&Living)) -> bool {
+    fn living(&self, at: WorkerRef, strike: impl FnOnce(&RunningWorker)) -> bool {
         self.0.processes(|living| living.get(&at).map(strike).is_some())
     }
 }
 
 impl Inner {
-    fn processes<T>(&self, change: impl FnOnce(&mut BTreeMap<WorkerRef, Living>) -> T) -> T {
+    fn processes<T>(&self, change: impl FnOnce(&mut BTreeMap<WorkerRef, RunningWorker>) -> T) -> T {
         change(&mut self.living.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn began(&self, at: WorkerRef, child: Arc<ScriptedChild>) -> watch::Receiver<bool> {
         let (stopped, receiver) = watch::channel(false);
-        self.processes(|living| living.insert(at, Living { child, stopped }));
+        self.processes(|living| living.insert(at, RunningWorker { child, stopped }));
         receiver
     }
 
@@ -102,7 +102,7 @@ impl Inner {
 }
 
 impl Launcher for ScriptedWorkers {
-    fn launch(&self, at: WorkerRef) -> Launching {
+    fn launch(&self, at: WorkerRef) -> LaunchFuture {
         let workers = self.0.clone();
         Box::pin(async move {
             let (launched, peer) = peer(at);
@@ -115,7 +115,7 @@ impl Launcher for ScriptedWorkers {
         })
     }
 
-    fn answers(&self, at: WorkerRef) -> bool {
+    fn answers_pings(&self, at: WorkerRef) -> bool {
         self.is_awake(at)
     }
 }

@@ -6,7 +6,7 @@ use super::{
     spread::{digits, percent, time},
     told::workers,
 };
-use herder::{concurrency::Loss, efficiency::Report};
+use herder::{concurrency::Loss, efficiency::EfficiencyReport};
 
 /// Less of the lanes' time than this is not worth a word, unless it is the most.
 const WORTH_A_WORD: f64 = 0.05;
@@ -28,10 +28,10 @@ pub(super) fn advice(plan: &Plan, row: &Row) -> String {
 fn part(plan: &Plan, row: &Row, loss: &Loss) -> String {
     let run = row.middle();
     let share = percent(run.account.share(loss.lost));
-    format!("{} {share}: {}. {}", loss.cause, loss.because, remedy(plan, row, run, loss.cause))
+    format!("{} {share}: {}. {}", loss.cause, loss.explanation, remedy(plan, row, run, loss.cause))
 }
 
-fn remedy(plan: &Plan, row: &Row, run: &Report, cause: &str) -> String {
+fn remedy(plan: &Plan, row: &Row, run: &EfficiencyReport, cause: &str) -> String {
     match cause {
         "start_up" => "Measure a longer run, or import fewer modules at start.".into(),
         "queueing" if plan.sessions > 0 => {
@@ -50,12 +50,12 @@ fn remedy(plan: &Plan, row: &Row, run: &Report, cause: &str) -> String {
             "The calls are too few or too unequal in length to end together; measure more calls, or split the longest."
                 .into()
         }
-        "idle" => format!("{} callers cannot keep {} call slots busy; use more callers.", run.callers, row.lanes),
+        "idle" => format!("{} callers cannot keep {} call slots busy; use more callers.", run.callers, row.call_slots),
         "cores" => cores(row, run),
         "gil" => {
             "A Python interpreter computes only one call at a time; use more workers and a lower `concurrency`.".into()
         }
-        "slowed" if row.lanes == 1 => {
+        "slowed" if row.call_slots == 1 => {
             "With one call slot, the cause is the machine: other processes, or changes of the CPU frequency.".into()
         }
         "slowed" => "The calls share a resource: memory bandwidth, a disk, a lock, or a remote service.".into(),
@@ -64,26 +64,26 @@ fn remedy(plan: &Plan, row: &Row, run: &Report, cause: &str) -> String {
 }
 
 /// What the workers would use, where that is known, against what there is.
-fn cores(row: &Row, run: &Report) -> String {
-    let (there, others) = (run.machine.cores, run.machine.others.unwrap_or(0.0));
-    let wanted = run.computes.map(|computes| computes * row.lanes as f64);
+fn cores(row: &Row, run: &EfficiencyReport) -> String {
+    let (there, other_load) = (run.machine.cores, run.machine.other_load.unwrap_or(0.0));
+    let wanted = run.cpu_share.map(|cpu_share| cpu_share * row.call_slots as f64);
     let s = if row.workers == 1 { "s" } else { "" };
     let wants = wanted
         .map(|wanted| format!("{} need{s} {} cores; the", workers(row.workers), digits(wanted)))
         .unwrap_or("The".into());
-    let busy = if others >= NOT_OURS * there {
-        format!(", of which other processes use {}", digits(others))
+    let busy = if other_load >= NOT_OURS * there {
+        format!(", of which other processes use {}", digits(other_load))
     } else {
         String::new()
     };
-    format!("{wants} machine has {}{busy}: {}.", digits(there), shortage(wanted, others, there))
+    format!("{wants} machine has {}{busy}: {}.", digits(there), shortage(wanted, other_load, there))
 }
 
 /// Who is to blame first.
-fn shortage(wanted: Option<f64>, others: f64, there: f64) -> &'static str {
+fn shortage(wanted: Option<f64>, other_load: f64, there: f64) -> &'static str {
     match wanted {
         Some(wanted) if wanted > there => "more workers than cores do not help calls that compute",
-        _ if others > NOT_ALL_OURS * there => "measure on an idle machine",
+        _ if other_load > NOT_ALL_OURS * there => "measure on an idle machine",
         Some(_) => "this is enough for the workers, but callers and the pool also need CPU time",
         None => "more workers than cores do not help if Python computes",
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use herder::{
     concurrency::{Comparison, Operation},
-    efficiency::{Report, Temperature, Verdict},
+    efficiency::{EfficiencyReport, Verdict, WorkerStart},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -20,7 +20,7 @@ pub(super) struct Document<'a> {
     pool: &'a str,
     command: &'a str,
     arguments: &'a Map<String, Value>,
-    start: Temperature,
+    start: WorkerStart,
     rounds: usize,
     sessions: usize,
     rows: Vec<OfRow>,
@@ -29,7 +29,7 @@ pub(super) struct Document<'a> {
 #[derive(Debug, Serialize)]
 struct OfRow {
     workers: usize,
-    lanes: usize,
+    call_slots: usize,
     callers: usize,
     calls_per_second: Spread,
     efficiency: Spread,
@@ -66,11 +66,11 @@ struct OfRun {
     span: f64,
     work: f64,
     longest: f64,
-    computes: Option<f64>,
-    alone: Option<f64>,
+    cpu_share: Option<f64>,
+    uncontended: Option<f64>,
     comparison: Option<Comparison>,
     cores: f64,
-    others: Option<f64>,
+    other_load: Option<f64>,
     stolen: Option<f64>,
     too_loaded: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,7 +108,7 @@ impl OfRow {
     fn of(row: &Row, operations: bool) -> Self {
         Self {
             workers: row.workers,
-            lanes: row.lanes,
+            call_slots: row.call_slots,
             callers: row.callers,
             calls_per_second: row.rate,
             efficiency: row.efficiency,
@@ -130,7 +130,7 @@ impl Quantiles {
 }
 
 impl OfRun {
-    fn of(run: &Report, operations: bool) -> Self {
+    fn of(run: &EfficiencyReport, operations: bool) -> Self {
         let (account, evidence) = (&run.account, &run.account.evidence);
         let begun = run.window.started;
         Self {
@@ -149,11 +149,11 @@ impl OfRun {
             span: evidence.span.as_secs_f64(),
             work: evidence.work.as_secs_f64(),
             longest: evidence.longest.as_secs_f64(),
-            computes: run.computes,
-            alone: run.alone.map(|alone| alone.as_secs_f64()),
+            cpu_share: run.cpu_share,
+            uncontended: run.uncontended.map(|uncontended| uncontended.as_secs_f64()),
             comparison: run.comparison,
             cores: run.machine.cores,
-            others: run.machine.others,
+            other_load: run.machine.other_load,
             stolen: run.machine.stolen,
             too_loaded: run.machine.is_loaded(),
             operations: operations.then(|| run.operations.iter().map(|call| OfCall::of(call, begun)).collect()),

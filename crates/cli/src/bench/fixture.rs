@@ -3,68 +3,70 @@
 use super::{options::Options, plan::Plan, row};
 use clap::Parser;
 use herder::{
-    Generation, Now, WorkerId, WorkerRef,
-    concurrency::{Account, Interval, Observed, Operation, Processor, WorkerSeen, verify_concurrent_execution},
-    efficiency::{Failures, Machine, Report, Temperature, Verdict},
+    Generation, Timestamp, WorkerId, WorkerRef,
+    concurrency::{
+        CpuTime, Interval, ObservedRun, ObservedWorker, Operation, TimeAccount, verify_concurrent_execution,
+    },
+    efficiency::{EfficiencyReport, Failures, Machine, Verdict, WorkerStart},
 };
 
 /// A call that waited from `queued` to `started` and ran to `ended`, in milliseconds; it took a tenth to come, and to go.
 pub(super) fn call(worker: u32, queued: f64, started: f64, ended: f64) -> Operation {
     let at = WorkerRef { worker: WorkerId(worker), generation: Generation(1) };
     let [queued, sent, started, ended, answered] =
-        [queued, started - 0.1, started, ended, ended + 0.1].map(|millis| Now((millis * 1e6).round() as u64));
+        [queued, started - 0.1, started, ended, ended + 0.1].map(|millis| Timestamp((millis * 1e6).round() as u64));
     Operation { at, queued: queued.min(sent), sent, started, ended, answered }
 }
 
 /// So many workers that each run one call at a time, as many callers as calls; from 0 to the last answer.
-pub(super) fn report(workers: u32, operations: &[Operation]) -> Report {
+pub(super) fn report(workers: u32, operations: &[Operation]) -> EfficiencyReport {
     let ended = operations.iter().map(|call| call.answered.0).max().unwrap();
     let window = Interval::new(0, ended).unwrap();
-    let seen = |worker| WorkerSeen {
+    let seen = |worker| ObservedWorker {
         worker: WorkerId(worker),
         concurrency: 1,
         starting: vec![],
-        processor: Some(Processor::default()),
+        cpu_time: Some(CpuTime::default()),
     };
-    let observed = Observed {
+    let observed = ObservedRun {
         window,
         workers: (1..=workers).map(seen).collect(),
         operations: operations.to_vec(),
-        coding: vec![],
-        alone: None,
+        encoding: vec![],
+        uncontended: None,
     };
     let intervals: Vec<Interval> = operations.iter().map(Operation::interval).collect();
-    Report {
+    EfficiencyReport {
         pool: "basic".parse().unwrap(),
         command: "sleep".into(),
         workers: workers as usize,
         concurrency: 1,
         callers: operations.len(),
-        temperature: Temperature::Warm,
+        start: WorkerStart::Warm,
         window,
-        account: Account::of(&observed).unwrap(),
+        account: TimeAccount::of(&observed).unwrap(),
         verdict: verify_concurrent_execution(&intervals).map_or_else(Verdict::Serialized, Verdict::Concurrent),
         comparison: None,
-        computes: None,
-        alone: None,
-        machine: Machine { cores: 2.0, others: Some(0.1), stolen: Some(0.0) },
+        cpu_share: None,
+        uncontended: None,
+        machine: Machine { cores: 2.0, other_load: Some(0.1), stolen: Some(0.0) },
         failures: Failures::default(),
         operations: operations.to_vec(),
     }
 }
 
 /// Two workers with two calls each of 10 ms, one of 20.
-pub(super) fn two_workers() -> Report {
+pub(super) fn two_workers() -> EfficiencyReport {
     report(2, &[call(1, 0.0, 1.0, 11.0), call(2, 0.0, 1.0, 21.0), call(1, 0.0, 11.5, 21.5), call(2, 0.5, 21.5, 31.5)])
 }
 
 /// One worker with the same calls.
-pub(super) fn one_worker() -> Report {
+pub(super) fn one_worker() -> EfficiencyReport {
     report(1, &[call(1, 0.0, 1.0, 11.0), call(1, 0.0, 12.0, 32.0), call(1, 0.0, 33.0, 43.0), call(1, 0.5, 44.0, 54.0)])
 }
 
 /// One row a list.
-pub(super) fn rows(reports: Vec<Vec<Report>>) -> Vec<row::Row> {
+pub(super) fn rows(reports: Vec<Vec<EfficiencyReport>>) -> Vec<row::Row> {
     row::rows(reports).unwrap()
 }
 

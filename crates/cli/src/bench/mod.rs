@@ -17,7 +17,7 @@ mod told;
 pub(crate) use options::Options;
 
 use crate::{
-    failure::{Failure, Outcome},
+    error::{CommandError, Outcome},
     logs, table,
 };
 use actix_rt::System;
@@ -58,7 +58,7 @@ fn draw(plan: &Plan, rows: &[Row], folder: &Path) -> Outcome {
 
 fn write(plan: &Plan, rows: &[Row], to: Option<&Path>, operations: bool) -> Outcome {
     let document = Document::of(plan, rows, operations);
-    let text = serde_json::to_string(&document).map_err(Failure::failed)?;
+    let text = serde_json::to_string(&document).map_err(CommandError::failed)?;
     match to {
         None => table::out(&format!("\n{text}")),
         Some(file) => fs::write(file, text + "\n").map_err(|error| unwritable(file, &error))?,
@@ -66,8 +66,8 @@ fn write(plan: &Plan, rows: &[Row], to: Option<&Path>, operations: bool) -> Outc
     Ok(())
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(format_args!("cannot write {}: {error}", path.display()))
+fn unwritable(path: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::failed(format_args!("cannot write {}: {error}", path.display()))
 }
 
 /// Calls that failed make it a failure, told with the first of them.
@@ -77,7 +77,7 @@ fn judge(rows: &[Row]) -> Outcome {
         return Ok(());
     };
     let calls: usize = rows.iter().flat_map(|row| &row.runs).map(|run| run.operations.len() + run.failures.count).sum();
-    Err(Failure::failed(format_args!(
+    Err(CommandError::failed(format_args!(
         "{failed} of {calls} calls failed and are excluded from the results; first error: {first}"
     )))
 }

@@ -3,10 +3,10 @@
 use super::Options;
 use crate::{
     call::object,
-    failure::{Failure, Outcome},
+    error::{CommandError, Outcome},
     source::{Origin, Source, Wishes},
 };
-use herder::{PoolConfig, WorkerType, efficiency::Temperature};
+use herder::{PoolConfig, WorkerType, efficiency::WorkerStart};
 use serde_json::{Map, Value};
 
 /// Callers for each place where a call can run. With one, it would be idle while an answer goes to its caller and the next call
@@ -33,7 +33,7 @@ pub(super) struct Plan {
     /// None: the calls belong to no session.
     pub(super) sessions: usize,
     pub(super) amount: Amount,
-    pub(super) start: Temperature,
+    pub(super) start: WorkerStart,
     pub(super) rounds: usize,
 }
 
@@ -65,19 +65,19 @@ impl Plan {
             callers: options.callers.map(|callers| callers as usize),
             sessions: options.sessions.unwrap_or(0) as usize,
             amount: options.operations.map_or(Amount::Seconds(seconds), |calls| Amount::Operations(calls as usize)),
-            start: if options.cold { Temperature::Cold } else { Temperature::Warm },
+            start: if options.cold { WorkerStart::Cold } else { WorkerStart::Warm },
             rounds: options.rounds as usize,
         })
     }
 
     /// The places where a call can run, of so many workers.
-    pub(super) fn lanes(&self, workers: usize) -> usize {
+    pub(super) fn call_slots(&self, workers: usize) -> usize {
         workers * self.config.settings().concurrency as usize
     }
 
     /// Callers of so many workers.
     pub(super) fn callers(&self, workers: usize) -> usize {
-        self.callers.unwrap_or(CALLERS_A_LANE * self.lanes(workers))
+        self.callers.unwrap_or(CALLERS_A_LANE * self.call_slots(workers))
     }
 
     /// The call, as pictures and tables name it.
@@ -94,11 +94,13 @@ fn call(options: &Options, origin: &Origin) -> Outcome<(String, Map<String, Valu
         (Some(command), _) => (command.as_str(), options.args.as_deref().unwrap_or("{}")),
         (None, Origin::Demo) => DEMO_CALL,
         (None, _) => {
-            return Err(Failure::usage("no command given; name one with --command (it is called thousands of times)"));
+            return Err(CommandError::usage(
+                "no command given; name one with --command (it is called thousands of times)",
+            ));
         }
     };
     object(arguments)?;
-    Ok((command.into(), serde_json::from_str(arguments).map_err(Failure::usage)?))
+    Ok((command.into(), serde_json::from_str(arguments).map_err(CommandError::usage)?))
 }
 
 fn config(options: &Options, source: Source) -> Outcome<PoolConfig> {
@@ -106,7 +108,7 @@ fn config(options: &Options, source: Source) -> Outcome<PoolConfig> {
     let config = source.one(options.pool.as_deref().or(of_the_demo))?;
     if options.sessions.is_some() && config.worker_type() == WorkerType::Basic {
         let name = config.name();
-        return Err(Failure::usage(format_args!(
+        return Err(CommandError::usage(format_args!(
             "--sessions needs an enhanced pool, but `{name}` is basic: use `--enhanced` for an app, or set \
              `worker_type = \"enhanced\"` in the file"
         )));

@@ -1,9 +1,9 @@
 //! One number of workers: what its runs gave, beside the least number's. Only derives; all that was seen is in the reports.
 
 use super::spread::Spread;
-use crate::failure::{Failure, Outcome};
+use crate::error::{CommandError, Outcome};
 use hdrhistogram::Histogram;
-use herder::efficiency::Report;
+use herder::efficiency::EfficiencyReport;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const DIGITS: u8 = 3;
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) workers: usize,
-    pub(super) lanes: usize,
+    pub(super) call_slots: usize,
     pub(super) callers: usize,
     /// Calls answered in a second.
     pub(super) rate: Spread,
@@ -25,7 +25,7 @@ pub(super) struct Row {
     pub(super) ideal: f64,
     pub(super) latency: Latency,
     /// One for each round, and not none.
-    pub(super) runs: Vec<Report>,
+    pub(super) runs: Vec<EfficiencyReport>,
     middle: usize,
 }
 
@@ -39,26 +39,27 @@ pub(super) struct Latency {
 }
 
 /// A row for each number of workers. Rounds pair: what is compared ran shortly after each other.
-pub(super) fn rows(reports: Vec<Vec<Report>>) -> Outcome<Vec<Row>> {
-    let least: Vec<f64> = reports.first().into_iter().flatten().map(Report::calls_per_second).collect();
+pub(super) fn rows(reports: Vec<Vec<EfficiencyReport>>) -> Outcome<Vec<Row>> {
+    let least: Vec<f64> = reports.first().into_iter().flatten().map(EfficiencyReport::calls_per_second).collect();
     let fewest = reports.first().and_then(|runs| runs.first()).map_or(1, |run| run.workers);
     reports.into_iter().map(|runs| Row::of(runs, &least, fewest)).collect()
 }
 
 impl Row {
-    fn of(runs: Vec<Report>, least: &[f64], fewest: usize) -> Outcome<Self> {
+    fn of(runs: Vec<EfficiencyReport>, least: &[f64], fewest: usize) -> Outcome<Self> {
         let speed_up = runs.iter().zip(least).map(|(run, least)| run.calls_per_second() / least.max(f64::MIN_POSITIVE));
-        let (speed_up, rates) = (Spread::of(speed_up), Spread::of(runs.iter().map(Report::calls_per_second)));
+        let (speed_up, rates) = (Spread::of(speed_up), Spread::of(runs.iter().map(EfficiencyReport::calls_per_second)));
         let efficiency = Spread::of(runs.iter().map(|run| run.account.efficiency));
-        let middle = middle(&runs).ok_or_else(|| Failure::failed("no run was measured"))?;
-        let (workers, lanes, callers) = (runs[middle].workers, runs[middle].account.lanes, runs[middle].callers);
+        let middle = middle(&runs).ok_or_else(|| CommandError::failed("no run was measured"))?;
+        let (workers, call_slots, callers) =
+            (runs[middle].workers, runs[middle].account.call_slots, runs[middle].callers);
         let (latency, ideal) = (Latency::of(&runs)?, workers as f64 / fewest as f64);
-        Ok(Self { workers, lanes, callers, rate: rates, efficiency, speed_up, ideal, latency, runs, middle })
+        Ok(Self { workers, call_slots, callers, rate: rates, efficiency, speed_up, ideal, latency, runs, middle })
     }
 
     /// The run that pictures and words are about: neither the quickest nor the slowest of those in which the machine was not too loaded, or
     /// of all if it always was. Which ones these are does not depend on how well the pool did.
-    pub(super) fn middle(&self) -> &Report {
+    pub(super) fn middle(&self) -> &EfficiencyReport {
         &self.runs[self.middle]
     }
 
@@ -69,7 +70,7 @@ impl Row {
 }
 
 /// Which run is the middle one; none of no runs.
-fn middle(runs: &[Report]) -> Option<usize> {
+fn middle(runs: &[EfficiencyReport]) -> Option<usize> {
     let all: Vec<usize> = (0..runs.len()).collect();
     let calm: Vec<usize> = all.iter().copied().filter(|at| !runs[*at].machine.is_loaded()).collect();
     let mut order = if calm.is_empty() { all } else { calm };
@@ -78,11 +79,11 @@ fn middle(runs: &[Report]) -> Option<usize> {
 }
 
 impl Latency {
-    fn of(runs: &[Report]) -> Outcome<Self> {
-        let mut histogram = Histogram::<u64>::new(DIGITS).map_err(Failure::failed)?;
+    fn of(runs: &[EfficiencyReport]) -> Outcome<Self> {
+        let mut histogram = Histogram::<u64>::new(DIGITS).map_err(CommandError::failed)?;
         for operation in runs.iter().flat_map(|run| &run.operations) {
             let nanos = operation.answered.0.saturating_sub(operation.queued.0);
-            histogram.record(nanos).map_err(Failure::failed)?;
+            histogram.record(nanos).map_err(CommandError::failed)?;
         }
         let at = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile));
         Ok(Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: Duration::from_nanos(histogram.max()) })
@@ -97,7 +98,7 @@ mod tests {
     /// Rounds pair: the second round, in which everything took twice as long, has the same speed-up.
     #[test]
     fn a_speed_up_is_of_runs_of_the_same_round() {
-        let slow = |mut run: Report| {
+        let slow = |mut run: EfficiencyReport| {
             run.account.measured *= 2;
             run
         };

@@ -6,13 +6,13 @@ use super::{
 };
 use crate::{
     call::refused,
-    failure::{Failure, Outcome},
+    error::{CommandError, Outcome},
     signals::Signals,
 };
 use herder::{
     Pool, PoolConfig, PoolSupervisor, Shutdown,
     concurrency::PAIRS,
-    efficiency::{Measure, MeasureError, Report, Temperature},
+    efficiency::{EfficiencyReport, Measure, MeasureError, WorkerStart},
     registry,
 };
 use std::{future::Future, pin::pin, time::Duration};
@@ -27,7 +27,7 @@ const TRIED: usize = 16;
 const MOST: usize = 1_000_000;
 
 /// All rounds, each with every number of workers: a list of reports for each number of workers.
-pub(super) async fn all(plan: &Plan) -> Outcome<Vec<Vec<Report>>> {
+pub(super) async fn all(plan: &Plan) -> Outcome<Vec<Vec<EfficiencyReport>>> {
     let mut runs =
         Runs { plan, signals: Signals::new()?, progress: Progress::of(1 + plan.rounds * plan.workers.len()) };
     let rate = runs.tried().await?;
@@ -59,11 +59,11 @@ impl Runs<'_> {
         let report = self.unless_a_signal_comes(&config, tried(plan, config.clone())).await?;
         self.progress.next();
         let seconds = report.account.measured.as_secs_f64().max(1e-9);
-        Ok(Rate(report.operations.len() as f64 / report.account.lanes as f64 / seconds))
+        Ok(Rate(report.operations.len() as f64 / report.account.call_slots as f64 / seconds))
     }
 
     /// One run on a pool of its own.
-    async fn run(&mut self, workers: usize, round: usize, rate: Rate) -> Outcome<Report> {
+    async fn run(&mut self, workers: usize, round: usize, rate: Rate) -> Outcome<EfficiencyReport> {
         let plan = self.plan;
         let s = if workers == 1 { "" } else { "s" };
         self.progress.says(format!("{workers} worker{s}, round {round} of {}", plan.rounds));
@@ -78,8 +78,8 @@ impl Runs<'_> {
     async fn unless_a_signal_comes(
         &mut self,
         config: &PoolConfig,
-        measured: impl Future<Output = Result<Report, MeasureError>>,
-    ) -> Outcome<Report> {
+        measured: impl Future<Output = Result<EfficiencyReport, MeasureError>>,
+    ) -> Outcome<EfficiencyReport> {
         let mut measured = pin!(measured);
         let signal = tokio::select! {
             report = &mut measured => return report.map_err(|error| failure(&error)),
@@ -87,11 +87,11 @@ impl Runs<'_> {
         };
         if let Some(pool) = registry::lookup::<PoolSupervisor>(config.name().as_str()) {
             tokio::select! {
-                _ = pool.send(Shutdown::within(PATIENCE)) => {}
+                _ = pool.send(Shutdown::timeout(PATIENCE)) => {}
                 again = self.signals.next() => again.exit_now(),
             }
         }
-        Err(Failure::Interrupted(signal))
+        Err(CommandError::Interrupted(signal))
     }
 }
 
@@ -103,19 +103,19 @@ impl Rate {
         reason = "a rate is positive, and the cast saturates"
     )]
     fn calls(self, plan: &Plan, workers: usize) -> usize {
-        let lanes = plan.lanes(workers);
+        let call_slots = plan.call_slots(workers);
         match plan.amount {
             Amount::Operations(calls) => calls,
             Amount::Seconds(seconds) => {
-                ((self.0 * f64::from(seconds)) as usize).saturating_mul(lanes).clamp(lanes, MOST)
+                ((self.0 * f64::from(seconds)) as usize).saturating_mul(call_slots).clamp(call_slots, MOST)
             }
         }
     }
 }
 
 /// Pairs that compare calls alone with calls side by side; none if they would take longer than the run itself.
-fn pairs(calls: usize, lanes: usize) -> usize {
-    if PAIRS * lanes * lanes <= calls { PAIRS } else { 0 }
+fn pairs(calls: usize, call_slots: usize) -> usize {
+    if PAIRS * call_slots * call_slots <= calls { PAIRS } else { 0 }
 }
 
 async fn measured(
@@ -123,30 +123,30 @@ async fn measured(
     config: PoolConfig,
     calls: usize,
     tell: impl Fn(usize, usize) + Send + Sync + 'static,
-) -> Result<Report, MeasureError> {
+) -> Result<EfficiencyReport, MeasureError> {
     let workers = config.pool_size() as usize;
-    let pairs = pairs(calls, plan.lanes(workers));
+    let pairs = pairs(calls, plan.call_slots(workers));
     let begin = |measure| {
         let measure = measure_on(plan, workers, measure)?;
         Ok::<_, MeasureError>(measure.operations(calls).pairs(pairs).progress(tell))
     };
     match plan.start {
-        Temperature::Cold => begin(Measure::cold(config))?.run().await,
-        Temperature::Warm => on_a_pool(config, async |pool| begin(Measure::of(pool))?.run().await).await,
+        WorkerStart::Cold => begin(Measure::cold(config))?.run().await,
+        WorkerStart::Warm => on_a_pool(config, async |pool| begin(Measure::of(pool))?.run().await).await,
     }
 }
 
-async fn tried(plan: &Plan, config: PoolConfig) -> Result<Report, MeasureError> {
+async fn tried(plan: &Plan, config: PoolConfig) -> Result<EfficiencyReport, MeasureError> {
     let workers = config.pool_size() as usize;
     on_a_pool(config, async |pool| {
         let measure =
             |calls| Ok::<_, MeasureError>(measure_on(plan, workers, Measure::of(pool))?.pairs(0).operations(calls));
-        let first = measure(plan.lanes(workers))?.run().await?;
+        let first = measure(plan.call_slots(workers))?.run().await?;
         match plan.amount {
             Amount::Seconds(seconds)
                 if first.account.measured.as_secs_f64() < TRIAL * f64::from(seconds) / TRIED as f64 =>
             {
-                measure(TRIED * plan.lanes(workers))?.run().await
+                measure(TRIED * plan.call_slots(workers))?.run().await
             }
             _ => Ok(first),
         }
@@ -157,8 +157,8 @@ async fn tried(plan: &Plan, config: PoolConfig) -> Result<Report, MeasureError> 
 /// Starts a pool, does something with it, and ends it in order.
 async fn on_a_pool(
     config: PoolConfig,
-    what: impl AsyncFnOnce(&Pool) -> Result<Report, MeasureError>,
-) -> Result<Report, MeasureError> {
+    what: impl AsyncFnOnce(&Pool) -> Result<EfficiencyReport, MeasureError>,
+) -> Result<EfficiencyReport, MeasureError> {
     let pool = Pool::start(config).without_waiting().await?;
     let report = what(&pool).await;
     if let Err(error) = pool.shutdown(PATIENCE).await {
@@ -169,7 +169,7 @@ async fn on_a_pool(
 
 fn sized(plan: &Plan, workers: usize) -> Outcome<PoolConfig> {
     let sized = plan.config.clone().with_pool_size(workers).and_then(|config| config.with_overflow(0));
-    sized.map_err(Failure::usage)
+    sized.map_err(CommandError::usage)
 }
 
 fn measure_on(plan: &Plan, workers: usize, measure: Measure) -> Result<Measure, MeasureError> {
@@ -177,11 +177,11 @@ fn measure_on(plan: &Plan, workers: usize, measure: Measure) -> Result<Measure, 
     Ok(measure.callers(plan.callers(workers)).sessions(plan.sessions))
 }
 
-fn failure(error: &MeasureError) -> Failure {
+fn failure(error: &MeasureError) -> CommandError {
     match error {
         MeasureError::Pool(error) => refused(error),
         MeasureError::AllFailed { first, .. } => refused(first),
-        MeasureError::Config(_) | MeasureError::Arguments(_) => Failure::usage(error),
-        MeasureError::Stamps(_) | MeasureError::Nothing(_) => Failure::failed(error),
+        MeasureError::Config(_) | MeasureError::Arguments(_) => CommandError::usage(error),
+        MeasureError::Stamps(_) | MeasureError::Nothing(_) => CommandError::failed(error),
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::table::aligned;
 use herder::{
     concurrency::{Gain, Inconclusive},
-    efficiency::{Report, Temperature, Verdict},
+    efficiency::{EfficiencyReport, Verdict, WorkerStart},
 };
 
 /// Of the time of all lanes; below it a row needs no words.
@@ -28,8 +28,8 @@ pub(super) fn told(plan: &Plan, rows: &[Row]) -> String {
 
 fn heading(plan: &Plan) -> String {
     let start = match plan.start {
-        Temperature::Warm => "warm",
-        Temperature::Cold => "cold, from the pool's start",
+        WorkerStart::Warm => "warm",
+        WorkerStart::Cold => "cold, from the pool's start",
     };
     let sessions = if plan.sessions > 0 { format!(", {} sessions", plan.sessions) } else { String::new() };
     let rounds = if plan.rounds == 1 { "one round".into() } else { format!("the median of {} rounds", plan.rounds) };
@@ -58,7 +58,7 @@ fn line(row: &Row) -> Vec<String> {
         percent(account.efficiency),
         format!("{} ({} to {})", digits(row.speed_up.median), digits(row.speed_up.least), digits(row.speed_up.most)),
         digits(row.ideal),
-        format!("{} of {}", account.evidence.peak, row.lanes),
+        format!("{} of {}", account.evidence.peak, row.call_slots),
         lost,
     ]
 }
@@ -72,7 +72,9 @@ fn overlap(rows: &[Row]) -> String {
 fn verdict(row: &Row) -> String {
     let evidence = row.middle().account.evidence;
     match &row.middle().verdict {
-        Verdict::Serialized(_) if row.lanes == 1 => "one call at a time, because there is only one call slot".into(),
+        Verdict::Serialized(_) if row.call_slots == 1 => {
+            "one call at a time, because there is only one call slot".into()
+        }
         Verdict::Serialized(serialized) => serialized.to_string(),
         Verdict::Concurrent(_) => format!(
             "calls overlapped: up to {} at once, {} on average",
@@ -85,7 +87,7 @@ fn verdict(row: &Row) -> String {
 /// Why it can't be told whether that was quicker than one after the other, if so. The load is told once, for all.
 fn gain(row: &Row) -> String {
     match row.middle().comparison.map(|comparison| comparison.verdict) {
-        None | Some(Gain::Proven | Gain::Inconclusive(Inconclusive::OneLane | Inconclusive::Loaded { .. })) => {
+        None | Some(Gain::Proven | Gain::Inconclusive(Inconclusive::OneCallSlot | Inconclusive::Loaded { .. })) => {
             String::new()
         }
         Some(Gain::Inconclusive(why)) => format!("; the speed-up is inconclusive: {why}"),
@@ -94,7 +96,7 @@ fn gain(row: &Row) -> String {
 
 /// Whether others had so much of the machine that the figures tell more about them, and which rows have no run without that.
 fn load(rows: &[Row]) -> Option<String> {
-    let runs: Vec<&Report> = rows.iter().flat_map(|row| &row.runs).collect();
+    let runs: Vec<&EfficiencyReport> = rows.iter().flat_map(|row| &row.runs).collect();
     let causes: Vec<String> = [busy(&runs), steal(&runs)].into_iter().flatten().collect();
     (!causes.is_empty()).then(|| {
         format!(
@@ -105,14 +107,14 @@ fn load(rows: &[Row]) -> Option<String> {
     })
 }
 
-fn busy(runs: &[&Report]) -> Option<String> {
+fn busy(runs: &[&EfficiencyReport]) -> Option<String> {
     let loaded: Vec<_> = runs.iter().filter(|run| run.machine.is_loaded() && !run.machine.has_steal()).collect();
     let cores = digits(loaded.first()?.machine.cores);
-    let others = digits(Spread::of(loaded.iter().filter_map(|run| run.machine.others)).median);
-    Some(format!("in {} of {} runs other processes used about {others} of {cores} cores", loaded.len(), runs.len()))
+    let other_load = digits(Spread::of(loaded.iter().filter_map(|run| run.machine.other_load)).median);
+    Some(format!("in {} of {} runs other processes used about {other_load} of {cores} cores", loaded.len(), runs.len()))
 }
 
-fn steal(runs: &[&Report]) -> Option<String> {
+fn steal(runs: &[&EfficiencyReport]) -> Option<String> {
     let struck: Vec<_> = runs.iter().filter(|run| run.machine.has_steal()).collect();
     struck.first()?;
     let stolen = percent(Spread::of(struck.iter().filter_map(|run| run.machine.stolen)).median);
@@ -149,7 +151,7 @@ mod tests {
     use insta::assert_snapshot;
     use std::time::Duration;
 
-    fn told_of(reports: Vec<Vec<Report>>) -> String {
+    fn told_of(reports: Vec<Vec<EfficiencyReport>>) -> String {
         told(&plan(&["--command", "sleep", "--args", "{\"ms\": 10}"]), &rows(reports))
     }
 
@@ -168,7 +170,7 @@ mod tests {
         run.account.measured = Duration::from_secs(1);
         let lost = |millis| Duration::from_millis(millis);
         run.account.losses = Losses { cores: lost(1500), dispatch: lost(200), gil: lost(10), ..Losses::default() };
-        (run.computes, run.machine.others) = (Some(1.01), Some(0.5));
+        (run.cpu_share, run.machine.other_load) = (Some(1.01), Some(0.5));
         let text = told_of(vec![vec![run]]);
         let words = text.lines().find(|line| line.contains("efficient.")).unwrap();
         assert!(
@@ -184,11 +186,11 @@ mod tests {
     /// A shortage of cores has three reasons.
     #[test]
     fn cores_are_short_for_one_of_three_reasons() {
-        let words = |computes: f64, others| {
+        let words = |cpu_share: f64, other_load| {
             let mut run = two_workers();
             run.account.efficiency = 0.5;
             run.account.losses = Losses { cores: Duration::from_millis(9), ..Losses::default() };
-            (run.computes, run.machine.others) = ((computes > 0.0).then_some(computes), Some(others));
+            (run.cpu_share, run.machine.other_load) = ((cpu_share > 0.0).then_some(cpu_share), Some(other_load));
             let text = told_of(vec![vec![run]]);
             text.lines().find_map(|line| line.split_once("he machine has ")).unwrap().1.to_owned()
         };
@@ -205,7 +207,7 @@ mod tests {
     fn a_machine_that_is_too_loaded_to_tell_is_said_to_be() {
         let mut run = two_workers();
         assert!(!told_of(vec![vec![run.clone()]]).contains("Too loaded"));
-        run.machine.others = Some(1.5);
+        run.machine.other_load = Some(1.5);
         let text = told_of(vec![vec![run.clone(), two_workers()]]);
         assert!(
             text.contains("Too loaded to tell: in 1 of 2 runs others kept about 1.50 of 2.00 cores busy"),
@@ -224,7 +226,7 @@ mod tests {
         let mut run = two_workers();
         run.machine.stolen = Some(0.02);
         assert!(!told_of(vec![vec![run.clone()]]).contains("Too loaded"));
-        (run.machine.others, run.machine.stolen) = (Some(0.2), Some(0.1));
+        (run.machine.other_load, run.machine.stolen) = (Some(0.2), Some(0.1));
         let text = told_of(vec![vec![run, two_workers()]]);
         assert!(
             text.contains(
@@ -238,7 +240,7 @@ mod tests {
     #[test]
     fn why_a_gain_can_not_be_told_is_said() {
         let mut run = two_workers();
-        let verdict = Gain::Inconclusive(Inconclusive::Scattered { low: 0.9, high: 1.5 });
+        let verdict = Gain::Inconclusive(Inconclusive::Inconsistent { low: 0.9, high: 1.5 });
         run.comparison = Some(Comparison { pairs: 5, speed_up: 1.2, low: 0.9, high: 1.5, verdict });
         let text = told_of(vec![vec![run]]);
         assert!(

@@ -9,7 +9,7 @@ mod output;
 
 pub(crate) use output::Output;
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{CommandError, Outcome};
 use filter::{ALLOWED, filter};
 use output::Source;
 use std::{
@@ -35,11 +35,11 @@ static LOG: OnceLock<Output> = OnceLock::new();
 pub(crate) fn start(default: &str) -> Outcome {
     let chosen = std::env::var("HERDER_LOG").ok().filter(|text| !text.is_empty());
     let filter = filter(chosen.as_deref().unwrap_or(default))
-        .map_err(|error| Failure::usage(format_args!("HERDER_LOG: {error}; allowed: {ALLOWED}")))?;
-    let output = Output::start("herder-stderr", io::stderr().as_fd()).map_err(Failure::failed)?;
+        .map_err(|error| CommandError::usage(format_args!("HERDER_LOG: {error}; allowed: {ALLOWED}")))?;
+    let output = Output::start("herder-stderr", io::stderr().as_fd()).map_err(CommandError::failed)?;
     // `log_internal_errors` would report what cannot be formatted by `eprintln!`, which blocks and panics.
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(output.clone()).log_internal_errors(false);
-    logs.with_ansi(io::stderr().is_terminal()).try_init().map_err(Failure::failed)?;
+    logs.with_ansi(io::stderr().is_terminal()).try_init().map_err(CommandError::failed)?;
     std::panic::set_hook(Box::new(log_panic));
     _ = LOG.set(output); // `try_init` succeeds once a process
     Ok(())

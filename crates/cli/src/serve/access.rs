@@ -1,7 +1,7 @@
 //! Who may call: whether a token is needed, and where it comes from. Decided once, at the start.
 
 use crate::{
-    failure::{Failure, Outcome},
+    error::{CommandError, Outcome},
     source::{ALLOW_CODE, Source},
 };
 use herder::{EnvMode, PoolConfig, config::Token};
@@ -27,7 +27,7 @@ impl Access {
             return Ok(Self::Token(token));
         }
         if !listen.ip().to_canonical().is_loopback() {
-            return Err(Failure::usage(format_args!(
+            return Err(CommandError::usage(format_args!(
                 "{listen} is reachable from other machines, so a token is required: set `server.token` or {VARIABLE}, \
                  or listen on 127.0.0.1"
             )));
@@ -52,7 +52,7 @@ impl Access {
 fn given(source: &Source) -> Outcome<Option<Token>> {
     match env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => {
-            text.parse().map(Some).map_err(|error| Failure::usage(format_args!("{VARIABLE}: {error}")))
+            text.parse().map(Some).map_err(|error| CommandError::usage(format_args!("{VARIABLE}: {error}")))
         }
         _ => Ok(source.server.token.clone()),
     }
@@ -68,7 +68,8 @@ fn runs_any_code(pool: &PoolConfig) -> bool {
 
 fn random() -> Outcome<Token> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::failed(format_args!("cannot generate a token: {error}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| CommandError::failed(format_args!("cannot generate a token: {error}")))?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    text.parse().map_err(Failure::failed)
+    text.parse().map_err(CommandError::failed)
 }

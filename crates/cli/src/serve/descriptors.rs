@@ -1,7 +1,7 @@
 //! How many descriptors the server may open, and what for: raises the limit, keeps what workers need, and leaves the rest to connections. A server
 //! whose connections use all descriptors could not start a worker again. Holds numbers.
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{CommandError, Outcome};
 use herder::PoolConfig;
 use std::fs;
 
@@ -55,7 +55,7 @@ impl Descriptors {
         let left = limit.checked_sub(needed).filter(|left| *left >= PER_CONNECTION * self.threads);
         let left = left.ok_or_else(|| {
             let least = needed + PER_CONNECTION * self.threads;
-            Failure::failed(format_args!(
+            CommandError::failed(format_args!(
                 "the limit of open file descriptors is {limit} (`ulimit -n`); the server and {workers} workers need at least {least}: \
                  raise the limit, or start fewer workers"
             ))
@@ -102,7 +102,7 @@ mod tests {
     }
 
     fn told(outcome: Outcome<usize>) -> String {
-        if let Err(Failure::Failed(text)) = outcome { text } else { String::new() }
+        if let Err(CommandError::Failed(text)) = outcome { text } else { String::new() }
     }
 
     /// R28: what is left after the server, the workers and the overflow is for connections.

@@ -2,7 +2,7 @@
 
 use crate::{
     args::Serve,
-    failure::{Failure, Outcome},
+    error::{CommandError, Outcome},
     source::Source,
 };
 use herder::{config::Server, http::Api};
@@ -11,7 +11,7 @@ use herder::{config::Server, http::Api};
 pub(super) fn check(options: &Serve, source: &Source) -> Outcome {
     let Some(bytes) = options.buffer_limit else { return Ok(()) };
     Server::check_buffer_limit(limit(bytes), &source.pools)
-        .map_err(|message| Failure::usage(format_args!("--buffer-limit: {message}")))
+        .map_err(|message| CommandError::usage(format_args!("--buffer-limit: {message}")))
 }
 
 /// Sets the limits on the `Api`.

@@ -10,7 +10,7 @@ mod progress;
 
 use crate::{
     args::Serve,
-    failure::{Failure, Outcome},
+    error::{CommandError, Outcome},
     logs::{self, Output},
     signals::Signals,
     source::{Source, Wishes},
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Serve) -> Outcome {
     let access = Access::decide(listen, &source, options.allow_code)?;
     limits::check(options, &source)?;
     let listener = bind(listen)?; // before any worker starts: a taken port must leave nothing behind
-    let stdout = Output::start("herder-stdout", io::stdout().as_fd()).map_err(Failure::failed)?;
+    let stdout = Output::start("herder-stdout", io::stdout().as_fd()).map_err(CommandError::failed)?;
     let connections = Descriptors::raise(options.threads.into(), &source.pools).connections_per_thread()?;
     let outcome = System::new().block_on(serve(options, source, access, Listen { listener, connections }, &stdout));
     stdout.finish(BANNER);
@@ -57,11 +57,11 @@ pub(crate) fn run(options: &Serve) -> Outcome {
 
 fn bind(listen: SocketAddr) -> Outcome<TcpListener> {
     TcpListener::bind(listen).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => Failure::failed(format_args!(
+        io::ErrorKind::AddrInUse => CommandError::failed(format_args!(
             "{listen} is already in use (run `herder status` to see whether by Herder); \
              choose another address with --listen"
         )),
-        _ => Failure::failed(format_args!("cannot listen on {listen}: {error}")),
+        _ => CommandError::failed(format_args!("cannot listen on {listen}: {error}")),
     })
 }
 
@@ -75,7 +75,7 @@ struct Listen {
 async fn serve(options: &Serve, source: Source, access: Access, listen: Listen, stdout: &Output) -> Outcome {
     let mut signals = Signals::of_a_server()?;
     orphans::reap_if_init()?;
-    let bound = listen.listener.local_addr().map_err(Failure::failed)?;
+    let bound = listen.listener.local_addr().map_err(CommandError::failed)?;
     let address = SocketAddr::new(bound.ip().to_canonical(), bound.port());
     let pools = start(source.pools).await?;
     let (server, connections) = http(options, &source.server, &pools, &access, listen)?;
@@ -84,9 +84,9 @@ async fn serve(options: &Serve, source: Source, access: Access, listen: Listen, 
     banner::print(stdout, address, &source.origin, &pools, &access);
     let starts = Starts::default();
     let mut watched = Box::pin(hopeless(&starts, pools.clone()));
-    let mut within = options.drain;
+    let mut within = options.shutdown_timeout;
     tokio::select! {
-        signal = signals.next() => signal.announce(options.drain),
+        signal = signals.next() => signal.announce(options.shutdown_timeout),
         () = &mut watched => within = Duration::ZERO, // what waits will not be answered by a worker
         ended = &mut serving => return Err(unexpected(ended)),
     }
@@ -109,7 +109,7 @@ async fn hopeless(starts: &Starts, pools: Vec<Pool>) {
 async fn start(configs: Vec<PoolConfig>) -> Outcome<Vec<Pool>> {
     let mut pools = Vec::with_capacity(configs.len());
     for config in configs {
-        pools.push(Pool::start(config).without_waiting().await.map_err(Failure::failed)?);
+        pools.push(Pool::start(config).without_waiting().await.map_err(CommandError::failed)?);
     }
     Ok(pools)
 }
@@ -136,18 +136,18 @@ fn http(
         .keep_alive(options.keep_alive.unwrap_or(settings.keep_alive))
         .head_timeout(options.head_timeout.unwrap_or(settings.head_timeout))
         .write_timeout(options.write_timeout.unwrap_or(settings.write_timeout))
-        .shutdown_timeout(options.drain.saturating_add(LAST_WORDS))
+        .shutdown_timeout(options.shutdown_timeout.saturating_add(LAST_WORDS))
         .disable_signals()
         .listen(listen.listener)
-        .map_err(Failure::failed)?;
+        .map_err(CommandError::failed)?;
     let connections = server.connections();
-    Ok((server.run().map_err(Failure::failed)?, connections))
+    Ok((server.run().map_err(CommandError::failed)?, connections))
 }
 
-fn unexpected(ended: Result<io::Result<()>, tokio::task::JoinError>) -> Failure {
+fn unexpected(ended: Result<io::Result<()>, tokio::task::JoinError>) -> CommandError {
     match ended {
-        Ok(Ok(())) => Failure::failed("the HTTP server stopped unexpectedly"),
-        Ok(Err(error)) => Failure::failed(format_args!("the HTTP server failed: {error}")),
-        Err(error) => Failure::failed(format_args!("the HTTP server failed: {error}")),
+        Ok(Ok(())) => CommandError::failed("the HTTP server stopped unexpectedly"),
+        Ok(Err(error)) => CommandError::failed(format_args!("the HTTP server failed: {error}")),
+        Err(error) => CommandError::failed(format_args!("the HTTP server failed: {error}")),
     }
 }

@@ -1,6 +1,6 @@
 //! Reaps orphans where the server is PID 1, as in a container without an init process. Holds nothing.
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{CommandError, Outcome};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Reaps orphans that are left to this process, now and after each SIGCHLD, if it is PID 1. They stay zombies otherwise, and the
@@ -9,7 +9,7 @@ pub(super) fn reap_if_init() -> Outcome {
     if std::process::id() != 1 {
         return Ok(());
     }
-    let mut ended = signal(SignalKind::child()).map_err(Failure::failed)?;
+    let mut ended = signal(SignalKind::child()).map_err(CommandError::failed)?;
     actix_rt::spawn(async move {
         loop {
             // All children but these orphans are Herder's own, which this leaves alone.

@@ -1,7 +1,7 @@
 //! Logs how many workers of each pool are ready, and detects that no worker of any pool will start. A failed start is logged by the pool itself.
 //! Only reads.
 
-use crate::failure::{Failure, Outcome};
+use crate::error::{CommandError, Outcome};
 use herder::{Pool, PoolHealth, PoolState};
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 use tokio::task::JoinSet;
@@ -55,7 +55,7 @@ impl Starts {
             return Ok(());
         }
         let errors: Vec<_> = seen.errors.iter().map(|(pool, error)| format!("pool `{pool}`: {error}")).collect();
-        Err(Failure::failed(format_args!("no worker of any pool could be started\n  {}", errors.join("\n  "))))
+        Err(CommandError::failed(format_args!("no worker of any pool could be started\n  {}", errors.join("\n  "))))
     }
 
     fn note(&self, pool: &Pool, health: &PoolHealth) {

@@ -159,7 +159,7 @@ impl Server {
     }
 
     pub(crate) fn until_ready(&self) {
-        until("all pools are ready", || self.log().contains("all pools are ready"));
+        wait_until("all pools are ready", || self.log().contains("all pools are ready"));
     }
 
     pub(crate) fn url(&self) -> String {
@@ -195,7 +195,7 @@ impl Server {
 
     /// Waits until a pool's queue has this many calls waiting and running.
     pub(crate) fn until_queue(&self, pool: &str, waiting: u64, running: u64) {
-        until("calls wait and run", || {
+        wait_until("calls wait and run", || {
             let queue = self.get(&format!("/v1/pools/{pool}")).json["queue"].clone();
             queue["waiting"] == waiting && queue["in_flight"] == running
         });
@@ -206,7 +206,7 @@ impl Server {
     }
 
     pub(crate) fn until_logged(&self, text: &str) {
-        until(text, || self.log().contains(text));
+        wait_until(text, || self.log().contains(text));
     }
 
     /// A file the worker's `wait` waits for; making it lets `wait` go on.
@@ -229,7 +229,7 @@ impl Server {
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut ended = None;
-        until("the server ends", || {
+        wait_until("the server ends", || {
             ended = self.try_wait();
             ended.is_some()
         });
@@ -249,9 +249,9 @@ impl Drop for Server {
 }
 
 /// Looks again and again until it holds. Gives up only long after it should have.
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(herder::testing::until(what, async || holds()));
+    runtime.block_on(herder::testing::wait_until(what, async || holds()));
 }
 
 /// Whether a process is there and not a zombie.

@@ -3,7 +3,7 @@
 //! In CPU time of the thread: what the machine gives to others is not ours to answer for.
 
 use crate::pool::{Pool, id, process};
-use herder_core::{Doom, End, ExitStatus, Input, WorkerId};
+use herder_core::{ExitStatus, Input, KillReason, ProcessExit, WorkerId};
 use rustix::time::{ClockId, clock_gettime};
 use std::{collections::HashMap, time::Duration};
 
@@ -97,7 +97,7 @@ fn release(pool: &mut Pool) {
 
 fn death(pool: &mut Pool) {
     let mut steps = Steps::default();
-    let end = End { status: ExitStatus::Signal(9), doom: Some(Doom::Requested) };
+    let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: Some(KillReason::Requested) };
     pool.fx.clear();
     steps.time(|| {
         pool.core.handle(pool.now, Input::Exited { at: process(1, 1), end, suspects: Vec::new() }, &mut pool.fx);

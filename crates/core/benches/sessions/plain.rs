@@ -2,7 +2,7 @@
 //! expiry, no processes that die, no epochs, and its growing insert stops everything.
 
 use foldhash::quality::FixedState;
-use herder_core::{Now, WorkerRef};
+use herder_core::{Timestamp, WorkerRef};
 use std::{collections::HashMap, time::Duration};
 
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -10,9 +10,9 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 pub(crate) struct Plain(HashMap<String, Session, FixedState>);
 
 struct Session {
-    last: Now,
+    last: Timestamp,
     at: WorkerRef,
-    _first_seen: Now,
+    _first_seen: Timestamp,
     _operations: u64,
     _pending: u32,
 }
@@ -22,7 +22,7 @@ impl Plain {
         Self(HashMap::with_hasher(FixedState::with_seed(7)))
     }
 
-    pub(crate) fn bind(&mut self, id: &str, at: WorkerRef, now: Now) {
+    pub(crate) fn bind(&mut self, id: &str, at: WorkerRef, now: Timestamp) {
         if let Some(session) = self.0.get_mut(id) {
             return (session.at, session.last) = (at, now);
         }
@@ -30,11 +30,11 @@ impl Plain {
         self.0.insert(id.to_owned(), session);
     }
 
-    pub(crate) fn lookup(&self, id: &str, now: Now) -> Option<WorkerRef> {
+    pub(crate) fn lookup(&self, id: &str, now: Timestamp) -> Option<WorkerRef> {
         self.0.get(id).filter(|session| now < session.last + TIMEOUT).map(|session| session.at)
     }
 
-    pub(crate) fn touch(&mut self, id: &str, now: Now) -> bool {
+    pub(crate) fn touch(&mut self, id: &str, now: Timestamp) -> bool {
         let session = self.0.get_mut(id).filter(|session| now < session.last + TIMEOUT);
         session.map(|session| session.last = now).is_some()
     }

@@ -1,7 +1,8 @@
 //! A pool with affinity whose workers are ready, its clock, and its sessions' ids.
 
 use herder_core::{
-    Core, Effect, Effects, Generation, Input, KindSettings, Lookup, Now, SessionId, Settings, WorkerId, WorkerRef,
+    Core, Effect, Effects, Generation, Input, Lookup, SessionId, Settings, Timestamp, WorkerId, WorkerRef,
+    WorkerTypeSettings,
 };
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ pub(crate) const WORKERS: u32 = 4;
 
 pub(crate) struct Pool {
     pub(crate) core: Core,
-    pub(crate) now: Now,
+    pub(crate) now: Timestamp,
     pub(crate) fx: Effects,
 }
 
@@ -21,10 +22,10 @@ pub(crate) fn id(n: usize) -> SessionId {
 impl Pool {
     /// An empty pool. Workers are never pinged: hours pass in one step here.
     pub(crate) fn new(sessions: usize) -> Self {
-        let mut settings = Settings::new(KindSettings::enhanced(), WORKERS);
+        let mut settings = Settings::new(WorkerTypeSettings::enhanced(), WORKERS);
         settings.sessions.max = sessions;
         settings.health.interval = Duration::from_secs(1_000_000);
-        let mut pool = Self { core: Core::new(settings, 7, Now(1)), now: Now(1), fx: Effects::new() };
+        let mut pool = Self { core: Core::new(settings, 7, Timestamp(1)), now: Timestamp(1), fx: Effects::new() };
         pool.core.handle(pool.now, Input::Tick, &mut pool.fx);
         for worker in 1..=WORKERS {
             pool.ready(process(worker, 1));
@@ -54,7 +55,7 @@ impl Pool {
     }
 
     pub(crate) fn lookup(&mut self, id: &SessionId) -> bool {
-        matches!(self.core.worker_of(self.now, id, &mut self.fx), Lookup::Worker(_))
+        matches!(self.core.worker_of(self.now, id, &mut self.fx), Lookup::Bound(_))
     }
 
     pub(crate) fn touch(&mut self, id: &SessionId) -> bool {

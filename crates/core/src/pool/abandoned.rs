@@ -9,15 +9,15 @@
 
 use super::{AttemptState, Core, Effect, Effects};
 use crate::{
-    CancelSettings, Now, StopHow, WireId, WorkerId, WorkerRef,
-    failure::Doom,
+    CancelSettings, StopMethod, Timestamp, WireId, WorkerId, WorkerRef,
+    failure::KillReason,
     timers::Timer,
     worker::{Escalation, Occupant},
 };
 
 impl Core {
     /// Asks the worker to stop an attempt that nobody waits for any more.
-    pub(super) fn leave_attempt(&mut self, now: Now, at: WorkerRef, wire: WireId, fx: &mut Effects) {
+    pub(super) fn leave_attempt(&mut self, now: Timestamp, at: WorkerRef, wire: WireId, fx: &mut Effects) {
         let Some(attempt) = self.current(at).and_then(|slot| slot.attempt(wire)) else { return };
         attempt.occupant = Occupant::Abandoned { next: Escalation::Asked };
         fx.push(Effect::Cancel { at, wire, interrupt: false });
@@ -25,7 +25,7 @@ impl Core {
     }
 
     /// What the worker says of an attempt that it was asked to stop.
-    pub(super) fn attempt_state(&mut self, now: Now, at: WorkerRef, wire: WireId, state: AttemptState) {
+    pub(super) fn attempt_state(&mut self, now: Timestamp, at: WorkerRef, wire: WireId, state: AttemptState) {
         let kill = self.settings.cancel.kill;
         let Some(attempt) = self.current(at).and_then(|slot| slot.attempt(wire)) else { return };
         let Occupant::Abandoned { next } = &mut attempt.occupant else { return };
@@ -51,7 +51,7 @@ impl Core {
 
     /// Begins the patience with the process's oldest attempt: with the one that is taken to run, if it is abandoned and the worker has said
     /// nothing of it, and with a withdrawn one that has nothing before it.
-    pub(super) fn watch_oldest(&mut self, now: Now, at: WorkerRef) {
+    pub(super) fn watch_oldest(&mut self, now: Timestamp, at: WorkerRef) {
         let kill = now + self.settings.cancel.withdrawn;
         if let Some(first) = self.current(at).and_then(|slot| slot.withdrawn_first())
             && first.occupant == (Occupant::Abandoned { next: Escalation::Withdrawn { kill: None } })
@@ -69,7 +69,7 @@ impl Core {
         }
     }
 
-    fn start_patience(&mut self, now: Now, at: WorkerRef, wire: WireId) {
+    fn start_patience(&mut self, now: Timestamp, at: WorkerRef, wire: WireId) {
         let CancelSettings { interrupt, kill, .. } = self.settings.cancel;
         let (next, due) = match interrupt < kill {
             true => (Escalation::Interrupt(now + interrupt), now + interrupt),
@@ -83,7 +83,7 @@ impl Core {
 
     /// An abandoned attempt's patience is over. A pool that comes late still interrupts first and leaves the worker all of
     /// the time between the two: one that was given none would be killed for the pool's own pause.
-    pub(super) fn attempt_due(&mut self, now: Now, worker: WorkerId, wire: WireId, fx: &mut Effects) {
+    pub(super) fn attempt_due(&mut self, now: Timestamp, worker: WorkerId, wire: WireId, fx: &mut Effects) {
         let CancelSettings { interrupt, kill, .. } = self.settings.cancel;
         let slot = self.slot_mut(worker);
         let (at, live) = (slot.at, slot.is_live());
@@ -97,7 +97,7 @@ impl Core {
                 self.timers.set(kill_at, Timer::Attempt(worker, wire));
             }
             Escalation::Kill(due) | Escalation::Withdrawn { kill: Some(due) } if now >= due => {
-                self.doom(now, at, Doom::CancelPatience, StopHow::Kill, fx);
+                self.stop_process(now, at, KillReason::CancelTimeout, StopMethod::Kill, fx);
             }
             Escalation::Interrupt(due) | Escalation::Kill(due) | Escalation::Withdrawn { kill: Some(due) } => {
                 self.timers.set(due, Timer::Attempt(worker, wire));

@@ -3,9 +3,9 @@
 
 use super::{Core, Phase, call::Place};
 use crate::{
-    BreakerStatus, CallId, Fingerprint, Now, Outcome, Watched, WireId, WorkerRef,
+    BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, WireId, WorkerRef,
     breaker::Permit,
-    failure::Failure,
+    failure::CallFailure,
     worker::{Occupant, Process, Slot},
 };
 use std::time::Duration;
@@ -15,45 +15,51 @@ use std::time::Duration;
 const DOUBT: u32 = 2;
 
 impl Core {
-    pub(super) fn check_open(&self, now: Now) -> Result<(), Failure> {
+    pub(super) fn check_open(&self, now: Timestamp) -> Result<(), CallFailure> {
         let served = || self.slots.iter().any(|slot| slot.is_live());
         match self.phase {
             Phase::Running => Ok(()),
             Phase::Failed { .. } | Phase::Probing if served() => Ok(()),
-            Phase::Failed { retry_at } => Err(Failure::PoolFailed { retry_at }),
-            Phase::Probing => Err(Failure::PoolFailed { retry_at: now }),
+            Phase::Failed { retry_at } => Err(CallFailure::PoolFailed { retry_at }),
+            Phase::Probing => Err(CallFailure::PoolFailed { retry_at: now }),
             Phase::Draining { .. } | Phase::Closing { .. } | Phase::Stopped => {
-                Err(Failure::PoolClosed { may_have_run: false })
+                Err(CallFailure::PoolClosed { may_have_run: false })
             }
         }
     }
 
-    pub(super) fn check_poison(&mut self, now: Now, fingerprint: Option<Fingerprint>) -> Result<(), Failure> {
+    pub(super) fn check_poison(&mut self, now: Timestamp, fingerprint: Option<Fingerprint>) -> Result<(), CallFailure> {
         let Some(fingerprint) = fingerprint else { return Ok(()) };
-        self.quarantine.check(now, fingerprint).map_or(Ok(()), |found| Err(Failure::Poison(found)))
+        self.quarantine.check(now, fingerprint).map_or(Ok(()), |found| Err(CallFailure::Poison(found)))
     }
 
-    pub(super) fn take_permit(&mut self, now: Now) -> Result<Permit, Failure> {
+    pub(super) fn take_permit(&mut self, now: Timestamp) -> Result<Permit, CallFailure> {
         match &mut self.breaker {
-            Some(breaker) => breaker.permit(now).map_err(|retry_at| Failure::BreakerOpen { retry_at }),
+            Some(breaker) => breaker.permit(now).map_err(|retry_at| CallFailure::BreakerOpen { retry_at }),
             None => Ok(Permit::NONE),
         }
     }
 
     /// Every permit comes back here, whatever became of its call.
-    pub(super) fn end_permit(&mut self, now: Now, permit: Permit, outcome: Outcome) {
+    pub(super) fn end_permit(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
         if let Some(breaker) = &mut self.breaker {
             breaker.end(now, permit, outcome);
         }
     }
 
-    pub(super) fn check_room(&self) -> Result<(), Failure> {
+    pub(super) fn check_room(&self) -> Result<(), CallFailure> {
         let limit = self.settings.queue.limit;
-        if self.queued >= limit { Err(Failure::QueueFull { limit }) } else { Ok(()) }
+        if self.queued >= limit { Err(CallFailure::QueueFull { limit }) } else { Ok(()) }
     }
 
     /// Refuses a call whose turn would come too late at that place.
-    pub(super) fn check_patience(&mut self, now: Now, id: CallId, place: Place, ahead: usize) -> Result<(), Failure> {
+    pub(super) fn check_patience(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        place: Place,
+        ahead: usize,
+    ) -> Result<(), CallFailure> {
         let (Some(expected), Some(call)) = (self.expected_wait(place, ahead), self.calls.get(&id)) else {
             return Ok(());
         };
@@ -65,7 +71,7 @@ impl Core {
             return Ok(());
         }
         self.counters.shed += 1;
-        Err(Failure::Overloaded { expected, patience })
+        Err(CallFailure::Overloaded { expected_wait: expected, max_wait: patience })
     }
 
     /// How many calls stand before one that would wait there.
@@ -98,7 +104,7 @@ impl Core {
 /// The breaker and the quarantine by hand.
 impl Core {
     /// The breaker; `None` in a pool that has none.
-    pub fn breaker(&self, now: Now) -> Option<BreakerStatus> {
+    pub fn breaker(&self, now: Timestamp) -> Option<BreakerStatus> {
         self.breaker.as_ref().map(|breaker| breaker.status(now))
     }
 
@@ -108,30 +114,30 @@ impl Core {
     }
 
     /// Counts an outcome that somebody else saw. False in a pool without a breaker.
-    pub fn record_outcome(&mut self, now: Now, outcome: Outcome) -> bool {
+    pub fn record_outcome(&mut self, now: Timestamp, outcome: Outcome) -> bool {
         self.breaker.as_mut().map(|breaker| breaker.record(now, outcome)).is_some()
     }
 
     /// Whether submissions need a fingerprint: some payload has ended workers.
-    pub fn watches_payloads(&self) -> bool {
+    pub fn needs_fingerprints(&self) -> bool {
         !self.quarantine.is_empty()
     }
 
     /// Whether an end needs its suspects.
-    pub fn wants_suspects(&self) -> bool {
+    pub fn needs_suspects(&self) -> bool {
         self.quarantine.is_on()
     }
 
     /// What is suspected of ending workers, and what is quarantined for it.
-    pub fn watched(&self, now: Now) -> Vec<Watched> {
+    pub fn quarantine_entries(&self, now: Timestamp) -> Vec<QuarantineEntry> {
         self.quarantine.list(now)
     }
 
     /// An attempt of this payload came to an end by itself and its worker lives: whatever ended others with it was not this. Asked by
-    /// the shell at a final frame while the pool [watches](Self::watches_payloads) some: it knows every attempt's payload, also of
+    /// the shell at a final frame while the pool [watches](Self::needs_fingerprints) some: it knows every attempt's payload, also of
     /// calls that were admitted before, and of those that are settled.
-    pub fn acquit(&mut self, fingerprint: Fingerprint) {
-        self.quarantine.acquit(fingerprint);
+    pub fn clear_payload(&mut self, fingerprint: Fingerprint) {
+        self.quarantine.clear_payload(fingerprint);
     }
 
     /// Lets a payload go. False if it was not watched.

@@ -1,21 +1,21 @@
 //! Where sessions are bound, and how a binding and the state behind it end. A binding names one process for ever (I4).
 
-use super::{Core, Effect, Effects, SessionEnd, call::Role, expiry::Aged};
+use super::{Core, Effect, Effects, SessionEndReason, call::Role, expiry::Aged};
 use crate::{
-    CallId, Epoch, Now, SessionId, WorkerId, WorkerRef,
-    failure::Failure,
-    session::{Binding, Happened, Route, RowKey, Sessions, Then, Unbound},
+    CallId, Epoch, SessionId, Timestamp, WorkerId, WorkerRef,
+    failure::CallFailure,
+    session::{Binding, Route, RowKey, SessionEventKind, Sessions, Then, Unbound},
 };
 
 /// Where a session is bound (R15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// To this process, and it lives.
-    Worker(WorkerRef),
+    Bound(WorkerRef),
     /// Nowhere: it expired, and two-phase expiry still knows that.
     Expired,
     /// Nowhere.
-    NoAffinity,
+    NotBound,
 }
 
 /// Why a session can't be bound.
@@ -37,9 +37,9 @@ pub enum BindError {
 
 impl Core {
     /// Where a session is bound, by its id. Under two-phase expiry the read itself marks.
-    pub fn worker_of(&mut self, now: Now, id: impl AsRef<[u8]>, fx: &mut Effects) -> Lookup {
-        let Sessions::Routed(routes) = &self.sessions else { return Lookup::NoAffinity };
-        let Some((row, found)) = routes.table.get(id.as_ref()) else { return Lookup::NoAffinity };
+    pub fn worker_of(&mut self, now: Timestamp, id: impl AsRef<[u8]>, fx: &mut Effects) -> Lookup {
+        let Sessions::Routed(routes) = &self.sessions else { return Lookup::NotBound };
+        let Some((row, found)) = routes.table.get(id.as_ref()) else { return Lookup::NotBound };
         if routes.is_walking() || found.is_due(now, self.settings.sessions.timeout) {
             return self.worker_of_late(now, row, fx);
         }
@@ -47,10 +47,10 @@ impl Core {
     }
 
     #[cold]
-    fn worker_of_late(&mut self, now: Now, row: RowKey, fx: &mut Effects) -> Lookup {
+    fn worker_of_late(&mut self, now: Timestamp, row: RowKey, fx: &mut Effects) -> Lookup {
         self.unbind_released(now, row, fx);
         match self.expiry_on_read(now, row, fx) {
-            Aged::Gone(_) => Lookup::NoAffinity,
+            Aged::Gone(_) => Lookup::NotBound,
             Aged::Marked => Lookup::Expired,
             Aged::Alive => self.looked_up(self.binding(row)),
         }
@@ -58,8 +58,8 @@ impl Core {
 
     fn looked_up(&self, binding: Binding) -> Lookup {
         match binding {
-            Binding::To { at, .. } if self.is_alive(at) => Lookup::Worker(at),
-            _ => Lookup::NoAffinity,
+            Binding::To { at, .. } if self.is_alive(at) => Lookup::Bound(at),
+            _ => Lookup::NotBound,
         }
     }
 
@@ -71,7 +71,7 @@ impl Core {
     /// [`BindError`].
     pub fn bind_session(
         &mut self,
-        now: Now,
+        now: Timestamp,
         id: SessionId,
         worker: WorkerId,
         fx: &mut Effects,
@@ -103,7 +103,7 @@ impl Core {
     }
 
     /// A new life for a session that is not there, or has expired: who binds it says that it is to live.
-    fn row_to_bind(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<RowKey, Failure> {
+    fn row_to_bind(&mut self, now: Timestamp, id: SessionId, fx: &mut Effects) -> Result<RowKey, CallFailure> {
         if let Some(expired) = self.meet_routed(now, id.as_bytes(), fx) {
             self.revive(now, expired, fx);
             return Ok(expired);
@@ -112,13 +112,13 @@ impl Core {
     }
 
     /// Forgets where a session is bound; its state there ends, after the calls it has. False if it was bound nowhere.
-    pub fn unbind_session(&mut self, now: Now, id: impl AsRef<[u8]>, fx: &mut Effects) -> bool {
+    pub fn unbind_session(&mut self, now: Timestamp, id: impl AsRef<[u8]>, fx: &mut Effects) -> bool {
         let Some(row) = self.live_row(now, id.as_ref(), fx) else { return false };
         self.bound_process(row).is_some_and(|at| self.is_alive(at)) && self.end_routed(now, row, Then::Stay, fx)
     }
 
     /// Ends the present epoch of a row: now if nothing of it is queued or unfinished, else after that.
-    pub(super) fn end_routed(&mut self, now: Now, row: RowKey, then: Then, fx: &mut Effects) -> bool {
+    pub(super) fn end_routed(&mut self, now: Timestamp, row: RowKey, then: Then, fx: &mut Effects) -> bool {
         let epoch = self.fresh_epoch();
         let Some(route) = self.route_mut(row) else { return false };
         route.epoch = epoch;
@@ -128,7 +128,7 @@ impl Core {
         }
         let idle = self.routes().and_then(|routes| routes.table.row(row)).is_some_and(|row| row.pending() == 0);
         if then == Then::Forget && idle {
-            self.bury(now, row, SessionEnd::Ended);
+            self.bury(now, row, SessionEndReason::Ended);
         }
         true
     }
@@ -141,7 +141,7 @@ impl Core {
         }
     }
 
-    pub(super) fn bind_if_alive(&mut self, now: Now, row: RowKey, at: WorkerRef, epoch: Epoch) {
+    pub(super) fn bind_if_alive(&mut self, now: Timestamp, row: RowKey, at: WorkerRef, epoch: Epoch) {
         let alive = self.is_alive(at);
         if let Sessions::Routed(routes) = &mut self.sessions {
             if let Some(route) = routes.route_mut(row) {
@@ -149,13 +149,13 @@ impl Core {
             }
             if alive {
                 routes.bind(row, at, epoch);
-                self.note(now, row, Happened::Bound, Some(at));
+                self.note(now, row, SessionEventKind::Bound, Some(at));
             }
         }
     }
 
     /// A session was bound: its other calls, if more than `known` are pending, no longer wait for just any home.
-    pub(super) fn rehome(&mut self, now: Now, row: RowKey, known: u32, fx: &mut Effects) {
+    pub(super) fn rehome(&mut self, now: Timestamp, row: RowKey, known: u32, fx: &mut Effects) {
         let pending = self.routes().and_then(|routes| routes.table.row(row)).map_or(0, |row| row.pending());
         if pending <= known {
             return;
@@ -168,20 +168,27 @@ impl Core {
     }
 
     /// Removes a row; the workers that hold its state are told.
-    pub(super) fn forget(&mut self, now: Now, row: RowKey, reason: SessionEnd, fx: &mut Effects) {
+    pub(super) fn forget(&mut self, now: Timestamp, row: RowKey, reason: SessionEndReason, fx: &mut Effects) {
         self.end_state(row, reason, Unbound::New, fx);
         self.bury(now, row, reason);
     }
 
     /// Unbinds a row and tells the processes that hold its state, each once (R22). False if it was bound nowhere.
-    pub(super) fn end_state(&mut self, row: RowKey, reason: SessionEnd, why: Unbound, fx: &mut Effects) -> bool {
+    pub(super) fn end_state(&mut self, row: RowKey, reason: SessionEndReason, why: Unbound, fx: &mut Effects) -> bool {
         let Sessions::Routed(routes) = &mut self.sessions else { return false };
         let Some((epoch, at)) = routes.unbind(row, why) else { return false };
         self.tell_end(row, epoch, at, reason, fx);
         true
     }
 
-    fn tell_end(&mut self, row: RowKey, epoch: Epoch, at: Option<WorkerRef>, reason: SessionEnd, fx: &mut Effects) {
+    fn tell_end(
+        &mut self,
+        row: RowKey,
+        epoch: Epoch,
+        at: Option<WorkerRef>,
+        reason: SessionEndReason,
+        fx: &mut Effects,
+    ) {
         let Sessions::Routed(routes) = &mut self.sessions else { return };
         let strays = routes.route_mut(row).map(Route::take_strays).unwrap_or_default();
         let Some(session) = routes.table.row(row).map(|row| row.id.clone()) else { return };
@@ -191,7 +198,7 @@ impl Core {
     }
 
     /// Drops a binding to a process that is gone; that process, if there was such a binding. An epoch that goes on rises.
-    pub(super) fn drop_void_binding(&mut self, now: Now, row: RowKey, fx: &mut Effects) -> Option<WorkerRef> {
+    pub(super) fn drop_void_binding(&mut self, now: Timestamp, row: RowKey, fx: &mut Effects) -> Option<WorkerRef> {
         let Binding::To { at, epoch, .. } = self.binding(row) else { return None };
         if self.is_alive(at) || self.turn_of(row).is_some() {
             return None;
@@ -209,20 +216,20 @@ impl Core {
 
     /// The state of this epoch is lost. What other workers hold of it, who ran a hint call, is of no use any more. A state that was to end
     /// anyway is no loss for the calls that come after it: they begin a new life.
-    pub(super) fn void(&mut self, now: Now, row: RowKey, lost: Epoch, fx: &mut Effects) {
+    pub(super) fn void(&mut self, now: Timestamp, row: RowKey, lost: Epoch, fx: &mut Effects) {
         let fresh = self.fresh_epoch();
         let why = if self.is_ending(row) { Unbound::New } else { Unbound::WorkerLost };
-        self.note(now, row, Happened::Lost, self.bound_process(row));
+        self.note(now, row, SessionEventKind::StateLost, self.bound_process(row));
         let Sessions::Routed(routes) = &mut self.sessions else { return };
         routes.unbind(row, why);
         if let Some(route) = routes.route_mut(row).filter(|route| route.epoch == lost) {
             route.epoch = fresh;
         }
-        self.tell_end(row, lost, None, SessionEnd::Moved, fx);
+        self.tell_end(row, lost, None, SessionEndReason::Moved, fx);
     }
 
     /// The session's row. One that was released with others is unbound before anybody looks at it.
-    pub(super) fn meet_routed(&mut self, now: Now, id: &[u8], fx: &mut Effects) -> Option<RowKey> {
+    pub(super) fn meet_routed(&mut self, now: Timestamp, id: &[u8], fx: &mut Effects) -> Option<RowKey> {
         let row = self.routes()?.table.find(id)?;
         self.unbind_released(now, row, fx);
         Some(row)

@@ -1,8 +1,8 @@
 //! A call from admission to its settling. Payloads and callers are elsewhere; here is where it stands.
 
 use crate::{
-    Affinity, CallId, Epoch, Fingerprint, Now, WireId, WorkerRef, breaker::Permit, failure::Loss, queue::Turn,
-    session::RowKey,
+    Affinity, CallId, Epoch, Fingerprint, Timestamp, WireId, WorkerRef, breaker::Permit, failure::WorkerLoss,
+    queue::Turn, session::RowKey,
 };
 use foldhash::fast::FixedState;
 use std::{collections::HashMap, time::Duration};
@@ -12,10 +12,10 @@ pub(crate) type Calls = HashMap<CallId, Call, FixedState>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Call {
-    pub(crate) admitted: Now,
-    pub(crate) deadline: Now,
+    pub(crate) admitted: Timestamp,
+    pub(crate) deadline: Timestamp,
     /// The end of its wait for any worker; later than the deadline where it waits for its session's own.
-    pub(crate) queue_until: Now,
+    pub(crate) queue_until: Timestamp,
     pub(crate) idempotent: bool,
     pub(crate) attempts: u32,
     pub(crate) role: Role,
@@ -34,7 +34,7 @@ pub(crate) struct Call {
 /// What was before a retry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Retried {
-    pub(crate) losses: Vec<Loss>,
+    pub(crate) losses: Vec<WorkerLoss>,
     /// The last wait between two attempts.
     pub(crate) wait: Duration,
 }
@@ -66,7 +66,7 @@ pub(crate) enum Place {
     /// Behind another call of its session.
     Line,
     /// Between two attempts.
-    Backoff { until: Now },
+    Backoff { until: Timestamp },
     /// Sent.
     Sent { at: WorkerRef, wire: WireId },
 }
@@ -98,12 +98,12 @@ impl Call {
     }
 
     /// Its lost attempts.
-    pub(crate) fn into_losses(self) -> Vec<Loss> {
+    pub(crate) fn into_losses(self) -> Vec<WorkerLoss> {
         self.retried.map_or_else(Vec::new, |retried| retried.losses)
     }
 
     /// The next moment to look at it.
-    pub(crate) fn due(&self) -> Now {
+    pub(crate) fn due(&self) -> Timestamp {
         match self.place {
             Place::Anyone | Place::Homeless => self.queue_until.min(self.deadline),
             Place::Backoff { until } => until.min(self.deadline),

@@ -2,28 +2,35 @@
 
 use super::{Core, Effects, call::Role};
 use crate::{
-    CallId, Now, Suspect, WorkerId, WorkerRef,
-    failure::{Doom, End, Failure, Loss},
+    CallId, Suspect, Timestamp, WorkerId, WorkerRef,
+    failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
     quarantine::Blame,
-    session::{Binding, Happened, RowKey, Sessions},
+    session::{Binding, RowKey, SessionEventKind, Sessions},
     worker::{Occupant, Process, Running, WorkerState},
 };
 
 impl Core {
     /// The process is gone, and all it said was read.
-    pub(super) fn exited(&mut self, now: Now, at: WorkerRef, end: End, suspects: &[Suspect], fx: &mut Effects) {
+    pub(super) fn exited(
+        &mut self,
+        now: Timestamp,
+        at: WorkerRef,
+        end: ProcessExit,
+        suspects: &[Suspect],
+        fx: &mut Effects,
+    ) {
         let gated = self.gated();
         let Some(slot) = self.current(at).filter(|slot| slot.has_process()) else { return };
         let state = slot.state(gated);
         let process = std::mem::replace(&mut slot.process, Process::Absent);
         let running = std::mem::take(&mut slot.running);
         let waiting: Vec<CallId> = slot.queue.iter().collect();
-        let (live_since, doom) = match process {
-            Process::Live { since, .. } => (Some(since), end.doom),
-            Process::Stopping { live_since, doom } => (live_since, Some(doom)),
-            _ => (None, end.doom),
+        let (live_since, kill_reason) = match process {
+            Process::Live { since, .. } => (Some(since), end.kill_reason),
+            Process::Stopping { live_since, kill_reason } => (live_since, Some(kill_reason)),
+            _ => (None, end.kill_reason),
         };
-        let end = End { doom, ..end };
+        let end = ProcessExit { kill_reason, ..end };
         slot.last_end = Some((at.generation, end));
         self.record_exit(now, at.worker, state, live_since);
         self.counters.exits += 1;
@@ -40,7 +47,7 @@ impl Core {
         self.answer_if_failed(now, fx);
     }
 
-    fn record_exit(&mut self, now: Now, worker: WorkerId, state: WorkerState, live_since: Option<Now>) {
+    fn record_exit(&mut self, now: Timestamp, worker: WorkerId, state: WorkerState, live_since: Option<Timestamp>) {
         if live_since.is_none() {
             return self.record(now, worker, WorkerState::Initializing, WorkerState::Terminated, "start failed");
         }
@@ -53,9 +60,9 @@ impl Core {
     /// Answers or returns every call the process had (R20, R36).
     fn lose_calls(
         &mut self,
-        now: Now,
+        now: Timestamp,
         at: WorkerRef,
-        end: End,
+        end: ProcessExit,
         running: Vec<Running>,
         waiting: &[CallId],
         fx: &mut Effects,
@@ -72,7 +79,7 @@ impl Core {
         for attempt in others {
             match (attempt.occupant, attempt.session) {
                 (Occupant::Call(id), _) => {
-                    self.lose_or_retry(now, id, Loss { at, end: Some(end), may_have_run: true }, fx);
+                    self.lose_or_retry(now, id, WorkerLoss { at, end: Some(end), may_have_run: true }, fx);
                 }
                 (Occupant::Abandoned { .. }, Some((row, _))) => self.release(now, row, false, false, fx),
                 (Occupant::Abandoned { .. }, None) => {}
@@ -81,10 +88,10 @@ impl Core {
     }
 
     /// Which payloads may have ended the process: of those that may have run, since the others had no part in it (R37).
-    fn blame(&mut self, now: Now, end: End, running: &[Running], suspects: &[Suspect]) {
-        let blame = match end.doom {
-            None | Some(Doom::Protocol | Doom::Unresponsive) => Blame::Everybody,
-            Some(Doom::CancelPatience) => Blame::Abandoned,
+    fn blame(&mut self, now: Timestamp, end: ProcessExit, running: &[Running], suspects: &[Suspect]) {
+        let blame = match end.kill_reason {
+            None | Some(KillReason::ProtocolViolation | KillReason::Unresponsive) => Blame::Everybody,
+            Some(KillReason::CancelTimeout) => Blame::Abandoned,
             Some(_) => Blame::Nobody,
         };
         for suspect in suspects {
@@ -103,7 +110,7 @@ impl Core {
     }
 
     /// Tells every call of the lost epoch, in flight or waiting. If there was none, the void binding stays to tell the next.
-    fn lose_session(&mut self, now: Now, row: RowKey, at: WorkerRef, end: End, fx: &mut Effects) {
+    fn lose_session(&mut self, now: Timestamp, row: RowKey, at: WorkerRef, end: ProcessExit, fx: &mut Effects) {
         let epoch = match self.binding(row) {
             Binding::To { at: bound, epoch, .. } if bound == at => Some(epoch),
             _ => None,
@@ -124,20 +131,28 @@ impl Core {
         self.pass_turn(now, row, fx);
     }
 
-    fn lose_session_call(&mut self, now: Now, id: CallId, row: RowKey, at: WorkerRef, end: End, fx: &mut Effects) {
+    fn lose_session_call(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        row: RowKey,
+        at: WorkerRef,
+        end: ProcessExit,
+        fx: &mut Effects,
+    ) {
         self.unqueue(id);
         let Some(call) = self.calls.remove(&id) else { return };
         let Some(session) = self.routes().and_then(|routes| routes.table.row(row)).map(|row| row.id.clone()) else {
             return;
         };
-        let loss = Loss { at, end: Some(end), may_have_run: call.attempts > 0 };
+        let loss = WorkerLoss { at, end: Some(end), may_have_run: call.attempts > 0 };
         self.counters.lost += 1;
-        self.note(now, row, Happened::ToldOfLoss, Some(at));
-        self.fail(now, id, call, Failure::SessionWorkerLost { session, loss }, fx);
+        self.note(now, row, SessionEventKind::LossReported, Some(at));
+        self.fail(now, id, call, CallFailure::SessionWorkerLost { session, loss }, fx);
         self.end_row_call(now, row);
     }
 
-    fn end_row_call(&mut self, now: Now, row: RowKey) {
+    fn end_row_call(&mut self, now: Timestamp, row: RowKey) {
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.table.end_call(row, now, false);
         }

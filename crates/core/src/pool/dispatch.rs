@@ -6,10 +6,10 @@ use super::{
     index,
 };
 use crate::{
-    CallId, Epoch, Now, WorkerId, WorkerRef,
+    CallId, Epoch, Timestamp, WorkerId, WorkerRef,
     queue::Turn,
     routing::{RebindReason, Routing},
-    session::{Binding, Happened, Routes, RowKey, Sessions, Unbound},
+    session::{Binding, Routes, RowKey, SessionEventKind, Sessions, Unbound},
     timers::Timer,
     worker::{Occupant, Running},
 };
@@ -23,7 +23,7 @@ pub(super) enum Sought {
 
 impl Core {
     /// Sends the call if some process can take it now.
-    pub(super) fn seek(&mut self, now: Now, id: CallId, fx: &mut Effects) -> Sought {
+    pub(super) fn seek(&mut self, now: Timestamp, id: CallId, fx: &mut Effects) -> Sought {
         let Some(role) = self.calls.get(&id).map(|call| call.role) else { return Sought::Sent };
         match role {
             Role::Anyone | Role::Tracked(_) => match self.least_loaded() {
@@ -35,7 +35,7 @@ impl Core {
         }
     }
 
-    fn seek_strict(&mut self, now: Now, id: CallId, row: RowKey, fx: &mut Effects) -> Sought {
+    fn seek_strict(&mut self, now: Timestamp, id: CallId, row: RowKey, fx: &mut Effects) -> Sought {
         match self.binding(row) {
             Binding::To { at, .. } if self.can_take(at) => self.send(now, id, at, Routing::Hit, fx),
             Binding::To { at, .. } => Sought::Waits(Place::Bound(at)),
@@ -46,7 +46,7 @@ impl Core {
         }
     }
 
-    fn seek_hint(&mut self, now: Now, id: CallId, row: RowKey, fx: &mut Effects) -> Sought {
+    fn seek_hint(&mut self, now: Timestamp, id: CallId, row: RowKey, fx: &mut Effects) -> Sought {
         self.drop_void_binding(now, row, fx);
         match self.binding(row) {
             Binding::To { at, .. } if self.can_take(at) => self.send(now, id, at, Routing::Hit, fx),
@@ -62,7 +62,7 @@ impl Core {
     }
 
     /// Binds the session to the process and sends its call there.
-    fn settle_and_send(&mut self, now: Now, id: CallId, row: RowKey, at: WorkerRef, fx: &mut Effects) -> Sought {
+    fn settle_and_send(&mut self, now: Timestamp, id: CallId, row: RowKey, at: WorkerRef, fx: &mut Effects) -> Sought {
         let routing = match self.binding(row) {
             Binding::None(Unbound::WorkerLost) => Routing::Rebound(RebindReason::WorkerLost),
             Binding::None(Unbound::Expired) => Routing::Rebound(RebindReason::Expired),
@@ -78,7 +78,7 @@ impl Core {
     }
 
     /// Sends a hint call elsewhere than to its session's worker, which keeps the binding. The stray is told when the session ends.
-    fn send_astray(&mut self, now: Now, id: CallId, row: RowKey, at: WorkerRef, fx: &mut Effects) -> Sought {
+    fn send_astray(&mut self, now: Timestamp, id: CallId, row: RowKey, at: WorkerRef, fx: &mut Effects) -> Sought {
         if let Sessions::Routed(routes) = &mut self.sessions
             && let Some(route) = routes.route_mut(row)
         {
@@ -91,7 +91,7 @@ impl Core {
         self.send(now, id, at, Routing::Rebound(RebindReason::Busy), fx)
     }
 
-    fn send(&mut self, now: Now, id: CallId, at: WorkerRef, routing: Routing, fx: &mut Effects) -> Sought {
+    fn send(&mut self, now: Timestamp, id: CallId, at: WorkerRef, routing: Routing, fx: &mut Effects) -> Sought {
         let wire = self.fresh_wire();
         let epoch = self.wire_epoch(id);
         let Some(call) = self.calls.get_mut(&id) else { return Sought::Sent };
@@ -106,7 +106,7 @@ impl Core {
                 routes.sent(row, at);
             }
             self.count_routing(routing);
-            self.note_wait(now, row, Happened::Sent(routing), Some(at), waited);
+            self.note_wait(now, row, SessionEventKind::Sent(routing), Some(at), waited);
         }
         fx.push(Effect::Send { at, call: id, wire, epoch });
         Sought::Sent
@@ -134,7 +134,7 @@ impl Core {
     }
 
     /// Puts a call where it waits.
-    pub(super) fn wait(&mut self, now: Now, id: CallId, place: Place, fx: &mut Effects) {
+    pub(super) fn wait(&mut self, now: Timestamp, id: CallId, place: Place, fx: &mut Effects) {
         let turn = self.join(id);
         match place {
             Place::Anyone => self.anyone.insert(turn, id),
@@ -165,14 +165,14 @@ impl Core {
     }
 
     /// Looks for a process again, for a call that may wait as long as its deadline allows.
-    pub(super) fn seek_or_wait(&mut self, now: Now, id: CallId, fx: &mut Effects) {
+    pub(super) fn seek_or_wait(&mut self, now: Timestamp, id: CallId, fx: &mut Effects) {
         if let Sought::Waits(place) = self.seek(now, id, fx) {
             self.wait(now, id, place, fx);
         }
     }
 
     /// Gives a process what waits for it, in the order of their turns, until its window is full.
-    pub(super) fn fill(&mut self, now: Now, worker: WorkerId, fx: &mut Effects) {
+    pub(super) fn fill(&mut self, now: Timestamp, worker: WorkerId, fx: &mut Effects) {
         while self.slot(worker).accepts(self.gated()) {
             let Some(id) = self.next_for(worker) else { return };
             if self.ends_as_poison(now, id, fx) {
@@ -188,7 +188,7 @@ impl Core {
         }
     }
 
-    pub(super) fn fill_all(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn fill_all(&mut self, now: Timestamp, fx: &mut Effects) {
         for worker in 1..=self.slots.len() {
             self.fill(now, WorkerId(u32::try_from(worker).unwrap_or(0)), fx);
         }
@@ -201,14 +201,14 @@ impl Core {
     }
 
     /// Whether a hint call's session lost its worker meanwhile, so that this one of the overflow must not take it (R12).
-    fn wants_a_home(&mut self, now: Now, id: CallId, worker: WorkerId, fx: &mut Effects) -> bool {
+    fn wants_a_home(&mut self, now: Timestamp, id: CallId, worker: WorkerId, fx: &mut Effects) -> bool {
         let Some(Role::Hint(row)) = self.calls.get(&id).map(|call| call.role) else { return false };
         self.drop_void_binding(now, row, fx);
         matches!(self.binding(row), Binding::None(_)) && !self.slot(worker).base && self.base_lives()
     }
 
     /// Sends a call that waited to the process that became free for it.
-    fn send_to(&mut self, now: Now, id: CallId, at: WorkerRef, fx: &mut Effects) {
+    fn send_to(&mut self, now: Timestamp, id: CallId, at: WorkerRef, fx: &mut Effects) {
         let Some(role) = self.calls.get(&id).map(|call| call.role) else { return };
         let Some(row) = role.row().filter(|_| !matches!(role, Role::Tracked(_))) else {
             self.send(now, id, at, Routing::Unrouted, fx);

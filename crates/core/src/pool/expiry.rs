@@ -1,10 +1,10 @@
 //! When sessions are over by themselves (R16): on read, by the sweep, or to make room. A session with calls never is.
 
-use super::{Core, Effects, SessionEnd};
+use super::{Core, Effects, SessionEndReason};
 use crate::{
-    Expiry, Now,
-    failure::Failure,
-    session::{Happened, Row, RowKey, Sessions, Unbound},
+    Expiry, Timestamp,
+    failure::CallFailure,
+    session::{Row, RowKey, SessionEventKind, Sessions, Unbound},
     timers::Timer,
 };
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) enum Aged {
 
 impl Core {
     /// What reading a session finds: under two-phase expiry the read itself marks.
-    pub(super) fn expiry_on_read(&mut self, now: Now, row: RowKey, fx: &mut Effects) -> Aged {
+    pub(super) fn expiry_on_read(&mut self, now: Timestamp, row: RowKey, fx: &mut Effects) -> Aged {
         let timeout = self.settings.sessions.timeout;
         let Sessions::Routed(routes) = &mut self.sessions else { return Aged::Alive };
         if !routes.table.is_due(row, now, timeout) {
@@ -34,14 +34,14 @@ impl Core {
         match routes.settings.expiry {
             Expiry::Immediate => {
                 self.counters.sessions_expired += 1;
-                self.forget(now, row, SessionEnd::Expired, fx);
+                self.forget(now, row, SessionEndReason::Expired, fx);
                 Aged::Gone(Unbound::Expired)
             }
             Expiry::TwoPhase { grace } => {
                 let marked = routes.table.row(row).and_then(Row::marked);
                 if marked.is_some_and(|at| grace_passed(now, at, grace)) {
                     self.counters.sessions_expired += 1;
-                    self.forget(now, row, SessionEnd::Expired, fx);
+                    self.forget(now, row, SessionEndReason::Expired, fx);
                     return Aged::Gone(Unbound::New);
                 }
                 self.mark(now, row);
@@ -51,18 +51,18 @@ impl Core {
     }
 
     /// Phase one of two-phase expiry.
-    fn mark(&mut self, now: Now, row: RowKey) {
+    fn mark(&mut self, now: Timestamp, row: RowKey) {
         let Sessions::Routed(routes) = &mut self.sessions else { return };
         if routes.table.mark(row, now) {
-            self.note(now, row, Happened::Marked, None);
+            self.note(now, row, SessionEventKind::MarkedExpired, None);
             self.sweep_by(self.next_removal());
         }
     }
 
     /// An expired session begins anew: its old state ends, its row lives.
-    pub(super) fn revive(&mut self, now: Now, row: RowKey, fx: &mut Effects) {
-        self.end_state(row, SessionEnd::Expired, Unbound::Expired, fx);
-        self.note(now, row, Happened::Unbound(SessionEnd::Expired), None);
+    pub(super) fn revive(&mut self, now: Timestamp, row: RowKey, fx: &mut Effects) {
+        self.end_state(row, SessionEndReason::Expired, Unbound::Expired, fx);
+        self.note(now, row, SessionEventKind::Unbound(SessionEndReason::Expired), None);
         let epoch = self.fresh_epoch();
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.table.touch(row, now);
@@ -74,7 +74,7 @@ impl Core {
 
     /// One bounded step of the sweep, looking at no more than `budget` rows: how many were removed, and whether more is due.
     /// Phase one marks (two-phase only), phase two removes what was marked a grace ago.
-    pub fn sweep(&mut self, now: Now, budget: usize, fx: &mut Effects) -> (usize, bool) {
+    pub fn sweep(&mut self, now: Timestamp, budget: usize, fx: &mut Effects) -> (usize, bool) {
         let mut removed = 0;
         for _ in 0..budget {
             match self.sweep_one(now, fx) {
@@ -90,24 +90,24 @@ impl Core {
     }
 
     /// When the next marked session may be removed, never if there is none. Not in the moment of the marking, however short its grace.
-    pub(super) fn next_removal(&self) -> Now {
+    pub(super) fn next_removal(&self) -> Timestamp {
         let grace = self.routes().map(|routes| (routes, routes.settings.expiry));
-        let Some((routes, Expiry::TwoPhase { grace })) = grace else { return Now::NEVER };
-        routes.table.oldest_marked().map_or(Now::NEVER, |(_, at)| at + grace.max(PAUSE))
+        let Some((routes, Expiry::TwoPhase { grace })) = grace else { return Timestamp::NEVER };
+        routes.table.oldest_marked().map_or(Timestamp::NEVER, |(_, at)| at + grace.max(PAUSE))
     }
 
     /// Looks at the oldest due row: whether it was removed (or only marked); `None` if nothing is due.
-    fn sweep_one(&mut self, now: Now, fx: &mut Effects) -> Option<bool> {
+    fn sweep_one(&mut self, now: Timestamp, fx: &mut Effects) -> Option<bool> {
         if self.mark_one(now) {
             return Some(false);
         }
         let row = self.removable(now)?;
-        self.forget(now, row, SessionEnd::Expired, fx);
+        self.forget(now, row, SessionEndReason::Expired, fx);
         Some(true)
     }
 
     /// Phase one, of two-phase expiry only.
-    fn mark_one(&mut self, now: Now) -> bool {
+    fn mark_one(&mut self, now: Timestamp) -> bool {
         let timeout = self.settings.sessions.timeout;
         let Sessions::Routed(routes) = &self.sessions else { return false };
         if routes.settings.expiry == Expiry::Immediate {
@@ -121,9 +121,10 @@ impl Core {
     }
 
     /// The oldest session that is expired and need not be known any more.
-    fn removable(&self, now: Now) -> Option<RowKey> {
+    fn removable(&self, now: Timestamp) -> Option<RowKey> {
         let timeout = self.settings.sessions.timeout;
-        let due = |oldest: Option<(RowKey, Now)>| oldest.filter(|(_, last)| now >= *last + timeout).map(|(row, _)| row);
+        let due =
+            |oldest: Option<(RowKey, Timestamp)>| oldest.filter(|(_, last)| now >= *last + timeout).map(|(row, _)| row);
         match &self.sessions {
             Sessions::Tracked(table) => due(table.oldest_idle()),
             Sessions::Routed(routes) => match routes.settings.expiry {
@@ -136,14 +137,14 @@ impl Core {
     }
 
     /// Room for one more session: an expired one that nobody swept yet does not count.
-    pub(super) fn make_room(&mut self, now: Now, fx: &mut Effects) -> Result<(), Failure> {
+    pub(super) fn make_room(&mut self, now: Timestamp, fx: &mut Effects) -> Result<(), CallFailure> {
         let max = self.settings.sessions.max;
         if self.sessions.len() < max {
             return Ok(());
         }
-        let row = self.removable(now).ok_or(Failure::SessionQuota { max })?;
+        let row = self.removable(now).ok_or(CallFailure::SessionQuota { max })?;
         self.counters.sessions_expired += 1;
-        self.forget(now, row, SessionEnd::Expired, fx);
+        self.forget(now, row, SessionEndReason::Expired, fx);
         Ok(())
     }
 
@@ -157,11 +158,11 @@ impl Core {
 
     /// One step of the sweep. The next follows after a pause, if more is due; else when the interval is over, or when the next marked
     /// session may go.
-    pub(super) fn sweep_due(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn sweep_due(&mut self, now: Timestamp, fx: &mut Effects) {
         if now < self.next_sweep {
             return; // a sweep that was moved forward, and has its timer
         }
-        self.next_sweep = Now::NEVER;
+        self.next_sweep = Timestamp::NEVER;
         let (_, more) = self.sweep(now, SWEEP_STEP, fx);
         self.is_sweeping = more;
         if more {
@@ -172,7 +173,7 @@ impl Core {
     }
 
     /// The next sweep is not later than this.
-    pub(super) fn sweep_by(&mut self, at: Now) {
+    pub(super) fn sweep_by(&mut self, at: Timestamp) {
         if at < self.next_sweep {
             self.next_sweep = at;
             self.timers.set(at, Timer::Sweep);
@@ -181,6 +182,6 @@ impl Core {
 }
 
 /// Counted from the marking. Who marks a session is told that it expired, even with a grace of zero.
-pub(super) fn grace_passed(now: Now, marked: Now, grace: Duration) -> bool {
+pub(super) fn grace_passed(now: Timestamp, marked: Timestamp, grace: Duration) -> bool {
     now > marked && now >= marked + grace
 }

@@ -1,8 +1,8 @@
 //! What goes into the core and what comes out: all of it plain data.
 
 use crate::{
-    Affinity, CallId, Epoch, Fingerprint, IfAbsent, Now, SessionId, Suspect, Vitals, WireId, WorkerRef,
-    failure::{Doom, End, Failure, Loss},
+    Affinity, CallId, Epoch, Fingerprint, IfAbsent, ProcessActivity, SessionId, Suspect, Timestamp, WireId, WorkerRef,
+    failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
     routing::Routing,
 };
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub enum Input {
         /// Whether it serves the control channel.
         control: bool,
     },
-    /// The final frame of an attempt. Its payload is [acquitted](super::Core::acquit) beside it.
+    /// The final frame of an attempt. Its payload is [acquitted](super::Core::clear_payload) beside it.
     Final {
         /// From which process.
         at: WorkerRef,
@@ -35,7 +35,7 @@ pub enum Input {
         ok: bool,
     },
     /// An [`Effect::Send`] could not be carried out: the process never gets the call, and the shell has answered its caller.
-    Unsent {
+    SendFailed {
         /// To which process.
         at: WorkerRef,
         /// Which attempt.
@@ -58,20 +58,20 @@ pub enum Input {
         nonce: u64,
     },
     /// What a silent process does: the answer to an [`Effect::Examine`].
-    Vitals {
+    Activity {
         /// Which process.
         at: WorkerRef,
         /// The number of the ping it let pass.
         nonce: u64,
         /// What it did since that ping, or since the examination before.
-        vitals: Vitals,
+        activity: ProcessActivity,
     },
     /// The process is gone *and* its socket was read until it would block.
     Exited {
         /// Which.
         at: WorkerRef,
         /// How.
-        end: End,
+        end: ProcessExit,
         /// The payloads of the attempts it had, where a quarantine wants them ([`Core::unfinished`](super::Core::unfinished)).
         suspects: Vec<Suspect>,
     },
@@ -80,7 +80,7 @@ pub enum Input {
         /// Which.
         at: WorkerRef,
         /// Why.
-        doom: Doom,
+        kill_reason: KillReason,
     },
     /// A [`Shutdown`](Self::Shutdown) will follow. Calls are taken as before, but a worker that ended is started again only if a call waits
     /// for one.
@@ -88,7 +88,7 @@ pub enum Input {
     /// Take no more calls, finish those there are, end the workers; what is left at `until` is answered `PoolClosed`.
     Shutdown {
         /// The end of patience.
-        until: Now,
+        until: Timestamp,
     },
 }
 
@@ -100,10 +100,10 @@ pub struct Submission {
     /// Its session, if it has one.
     pub session: Option<SessionCall>,
     /// The end of the whole: queue, run, retries.
-    pub deadline: Now,
+    pub deadline: Timestamp,
     /// It may run again elsewhere when its worker dies in the middle.
     pub idempotent: bool,
-    /// Its payload, wanted while the pool [watches](super::Core::watches_payloads) some.
+    /// Its payload, wanted while the pool [watches](super::Core::needs_fingerprints) some.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -141,16 +141,16 @@ pub enum Effect {
         /// How it came there.
         delivery: Delivery,
         /// Its attempts that were lost before, in order.
-        earlier: Vec<Loss>,
+        earlier: Vec<WorkerLoss>,
     },
     /// The call ends without a worker's answer.
     Settle {
         /// Which.
         call: CallId,
         /// Why.
-        failure: Failure,
+        failure: CallFailure,
         /// Its attempts that were lost before and are not the reason, in order.
-        earlier: Vec<Loss>,
+        earlier: Vec<WorkerLoss>,
     },
     /// Ask the attempt to stop; with `interrupt`, break it.
     Cancel {
@@ -168,8 +168,8 @@ pub enum Effect {
         /// The number its pong must have.
         nonce: u64,
     },
-    /// The process let a ping pass: find out what it does, and answer with [`Input::Vitals`]. Without an answer within
-    /// `health.timeout` it is taken for [`Vitals::Unknown`].
+    /// The process let a ping pass: find out what it does, and answer with [`Input::Activity`]. Without an answer within
+    /// `health.timeout` it is taken for [`ProcessActivity::Unknown`].
     Examine {
         /// Which.
         at: WorkerRef,
@@ -185,19 +185,19 @@ pub enum Effect {
         /// Which of its lives.
         epoch: Epoch,
         /// Why.
-        reason: SessionEnd,
+        reason: SessionEndReason,
     },
     /// End the process; answer with `Exited`.
     Stop {
         /// Which.
         at: WorkerRef,
         /// How.
-        how: StopHow,
+        method: StopMethod,
         /// Why.
-        doom: Doom,
+        kill_reason: KillReason,
     },
     /// Worth a line in the log.
-    Note(Note),
+    Log(LogEvent),
     /// The drain is over. No process is left, or the time to end is up for those that [`Core::processes`](super::Core::processes)
     /// names.
     Stopped,
@@ -213,7 +213,7 @@ pub struct Delivery {
     /// How often it was sent.
     pub attempts: u32,
     /// When the call was admitted.
-    pub admitted: Now,
+    pub admitted: Timestamp,
     /// From admission to the last send.
     pub queued: Duration,
     /// From the last send to the final frame.
@@ -233,7 +233,7 @@ pub enum AttemptState {
 
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SessionEnd {
+pub enum SessionEndReason {
     /// Somebody ended it.
     Ended,
     /// Its timeout passed.
@@ -244,28 +244,28 @@ pub enum SessionEnd {
 
 /// How to end a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StopHow {
+pub enum StopMethod {
     /// Shutdown message, SIGTERM, SIGKILL.
-    Ladder,
+    Graceful,
     /// SIGKILL.
     Kill,
 }
 
 /// Something an operator wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Note {
+pub enum LogEvent {
     /// A process ended that was not told to.
-    Died(WorkerRef, End),
+    WorkerDied(WorkerRef, ProcessExit),
     /// A process was not ready when it ended.
-    StartFailed(WorkerRef, End),
+    StartFailed(WorkerRef, ProcessExit),
     /// So many pings in a row were missed; what it did instead.
-    PingMissed(WorkerRef, u32, Vitals),
+    PingMissed(WorkerRef, u32, ProcessActivity),
     /// A process began to let pings pass while it computes for its calls: C code holds the GIL.
-    Bound(WorkerRef),
+    GilHeld(WorkerRef),
     /// The pool failed and rests until then.
-    Failed(Now),
+    PoolFailed(Timestamp),
     /// The pool failed before and has a worker again.
-    Recovered,
+    PoolRecovered,
     /// A final frame came after its call was settled.
     LateAnswer(WorkerRef, WireId),
     /// A final frame of an attempt nobody knows.

@@ -1,16 +1,16 @@
 //! Processes: their start, their readiness, their end, and what follows for calls, sessions and the pool (R27, R28).
 
-use super::{Core, Effect, Effects, Extras, Phase, StopHow};
+use super::{Core, Effect, Effects, Extras, Phase, StopMethod};
 use crate::{
-    Generation, Now, WorkerId, WorkerRef,
-    failure::Doom,
+    Generation, Timestamp, WorkerId, WorkerRef,
+    failure::KillReason,
     timers::Timer,
     worker::{Ping, Process, WorkerState},
 };
 
 impl Core {
     /// Starts what is scheduled, as far as the batch has room (R13).
-    pub(super) fn start_due(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn start_due(&mut self, now: Timestamp, fx: &mut Effects) {
         if matches!(self.phase, Phase::Closing { .. } | Phase::Stopped) {
             return;
         }
@@ -36,7 +36,7 @@ impl Core {
         }
     }
 
-    fn start(&mut self, now: Now, place: usize, fx: &mut Effects) {
+    fn start(&mut self, now: Timestamp, place: usize, fx: &mut Effects) {
         let slot = &mut self.slots[place];
         slot.at.generation = Generation(slot.at.generation.0 + 1);
         slot.process = Process::Starting { since: now };
@@ -50,14 +50,14 @@ impl Core {
         fx.push(Effect::Start(at));
     }
 
-    pub(super) fn ready(&mut self, now: Now, at: WorkerRef, window: u32, control: bool, fx: &mut Effects) {
+    pub(super) fn ready(&mut self, now: Timestamp, at: WorkerRef, window: u32, control: bool, fx: &mut Effects) {
         let window = window.clamp(1, self.settings.window().max(1));
         let first_ping = now + self.settings.health.interval;
         let Some(slot) = self.current(at).filter(|slot| matches!(slot.process, Process::Starting { .. })) else {
             return;
         };
         let ping = if control { Ping::Due { at: first_ping } } else { Ping::Off };
-        slot.process = Process::Live { since: now, window, ping, misses: 0, silent: None, idle_since: now };
+        slot.process = Process::Live { since: now, window, ping, misses: 0, unresponsive: None, idle_since: now };
         self.timers.set(first_ping, Timer::Worker(at.worker));
         self.record(now, at.worker, WorkerState::Initializing, WorkerState::Ready, "ready");
         if at.worker.0 > self.settings.pool_size {
@@ -67,32 +67,39 @@ impl Core {
         self.start_due(now, fx);
         self.fill(now, at.worker, fx);
         if at.worker.0 > self.settings.pool_size {
-            self.timers.set(now + self.settings.overflow_linger, Timer::Linger(at));
+            self.timers.set(now + self.settings.overflow_idle_timeout, Timer::Linger(at));
         }
         self.want_overflow(now, fx);
     }
 
     /// Ends a process. Its calls are settled when it is gone: an answer may still come.
-    pub(super) fn doom(&mut self, now: Now, at: WorkerRef, doom: Doom, how: StopHow, fx: &mut Effects) {
+    pub(super) fn stop_process(
+        &mut self,
+        now: Timestamp,
+        at: WorkerRef,
+        kill_reason: KillReason,
+        method: StopMethod,
+        fx: &mut Effects,
+    ) {
         let gated = self.gated();
         let Some(slot) = self.current(at) else { return };
         let before = slot.state(gated);
         let live_since = match slot.process {
             Process::Live { since, .. } => Some(since),
             Process::Starting { .. } => None,
-            Process::Stopping { doom, .. } => {
-                if how == StopHow::Kill {
-                    fx.push(Effect::Stop { at, how, doom });
+            Process::Stopping { kill_reason, .. } => {
+                if method == StopMethod::Kill {
+                    fx.push(Effect::Stop { at, method, kill_reason });
                 }
                 return;
             }
             Process::Absent | Process::Scheduled { .. } => return,
         };
-        slot.process = Process::Stopping { live_since, doom };
+        slot.process = Process::Stopping { live_since, kill_reason };
         if live_since.is_some() {
             self.record(now, at.worker, before, WorkerState::Terminating, "stop requested");
         }
-        fx.push(Effect::Stop { at, how, doom });
+        fx.push(Effect::Stop { at, method, kill_reason });
         if live_since.is_none() {
             self.start_due(now, fx); // its place in the batch is free, however long its exit takes
         }
@@ -102,12 +109,12 @@ impl Core {
     }
 
     /// A slot's timer: its start, start timeout or ping may be due.
-    pub(super) fn worker_due(&mut self, now: Now, worker: WorkerId, fx: &mut Effects) {
+    pub(super) fn worker_due(&mut self, now: Timestamp, worker: WorkerId, fx: &mut Effects) {
         let at = self.slot(worker).at;
         match self.slot(worker).process {
             Process::Scheduled { at } if at <= now => self.start_due(now, fx),
             Process::Starting { since } if now >= since + self.settings.start_timeout => {
-                self.doom(now, at, Doom::StartTimeout, StopHow::Kill, fx);
+                self.stop_process(now, at, KillReason::StartTimeout, StopMethod::Kill, fx);
             }
             Process::Live { .. } => self.ping_due(now, at, fx),
             _ => {}
@@ -116,7 +123,7 @@ impl Core {
 
     pub(super) fn record(
         &mut self,
-        now: Now,
+        now: Timestamp,
         worker: WorkerId,
         from: WorkerState,
         to: WorkerState,

@@ -35,17 +35,17 @@ mod turn;
 mod tests;
 
 pub use binding::{BindError, Lookup};
-pub use io::{AttemptState, Delivery, Effect, Input, Note, SessionCall, SessionEnd, StopHow, Submission};
-pub use salvage::Salvage;
+pub use io::{AttemptState, Delivery, Effect, Input, LogEvent, SessionCall, SessionEndReason, StopMethod, Submission};
+pub use salvage::RecoverySnapshot;
 pub use sessions::{PAGE_SCAN, SessionInfo, SessionPage, SessionState};
 pub use status::{
     AffinityStatus, Counters, Features, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, TransitionStatus,
     WorkerStatus,
 };
-pub use trail::{PastLife, SessionTrail};
+pub use trail::{PastSession, SessionEventLog};
 
 use crate::{
-    Epoch, Generation, KindSettings, Now, Settings, WireId, WorkerId, WorkerRef,
+    Epoch, Generation, Settings, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
     breaker::Breaker,
     pace::Pace,
     quarantine::Quarantine,
@@ -67,7 +67,7 @@ pub type Effects = Vec<Effect>;
 pub struct Core {
     settings: Settings,
     phase: Phase,
-    started: Now,
+    started: Timestamp,
     /// A shutdown was announced.
     shutdown_announced: bool,
     slots: Vec<Slot>,
@@ -91,7 +91,7 @@ pub struct Core {
     intensity: Intensity,
     overflow: OverflowStarts,
     timers: Timers,
-    next_sweep: Now,
+    next_sweep: Timestamp,
     /// A sweep has made way for calls, and goes on then.
     is_sweeping: bool,
     next_wire: u64,
@@ -106,16 +106,16 @@ enum Phase {
     Running,
     /// Too many restarts: none but a probe, at this moment.
     Failed {
-        retry_at: Now,
+        retry_at: Timestamp,
     },
     /// The probe is starting.
     Probing,
     Draining {
-        until: Now,
+        until: Timestamp,
     },
     /// Workers are being ended. At `until` the pool stops, whether they are gone or not.
     Closing {
-        until: Now,
+        until: Timestamp,
     },
     Stopped,
 }
@@ -129,16 +129,16 @@ enum Extras {
 
 impl Core {
     /// A new pool: its base workers are to be started by the first step. `seed` scatters the session table.
-    pub fn new(settings: Settings, seed: u64, now: Now) -> Self {
-        Self::resume(settings, seed, now, Salvage::default())
+    pub fn new(settings: Settings, seed: u64, now: Timestamp) -> Self {
+        Self::resume(settings, seed, now, RecoverySnapshot::default())
     }
 
-    fn build(settings: Settings, seed: u64, now: Now) -> Self {
+    fn build(settings: Settings, seed: u64, now: Timestamp) -> Self {
         let total = settings.pool_size + settings.overflow;
         let slots: Vec<Slot> = (1..=total).map(|id| Slot::new(nobody(id), id <= settings.pool_size)).collect();
-        let (sessions, extras) = match &settings.kind {
-            KindSettings::Basic => (Sessions::Tracked(Table::new(seed)), Extras::Basic),
-            KindSettings::Enhanced { session_affinity, worker_metrics, state_machine } => {
+        let (sessions, extras) = match &settings.worker_type {
+            WorkerTypeSettings::Basic => (Sessions::Tracked(Table::new(seed)), Extras::Basic),
+            WorkerTypeSettings::Enhanced { session_affinity, worker_metrics, state_machine } => {
                 let sessions = match session_affinity {
                     Some(affinity) => Sessions::Routed(Routes::new(affinity.clone(), seed, slots.len())),
                     None => Sessions::Tracked(Table::new(seed)),
@@ -168,7 +168,7 @@ impl Core {
             intensity: Intensity::new(settings.restart.clone()),
             overflow: OverflowStarts::default(),
             timers: Timers::default(),
-            next_sweep: Now::NEVER,
+            next_sweep: Timestamp::NEVER,
             is_sweeping: false,
             next_wire: 0,
             next_epoch: 0,
@@ -179,7 +179,7 @@ impl Core {
     }
 
     /// One step. What was due before `now` happens first.
-    pub fn handle(&mut self, now: Now, input: Input, fx: &mut Effects) {
+    pub fn handle(&mut self, now: Timestamp, input: Input, fx: &mut Effects) {
         self.tick(now, fx);
         match input {
             Input::Tick => {}
@@ -187,19 +187,19 @@ impl Core {
             Input::Cancel(call) => self.abandon(now, call, fx),
             Input::Ready { at, window, control } => self.ready(now, at, window, control, fx),
             Input::Final { at, wire, ok } => self.finish(now, at, wire, ok, fx),
-            Input::Unsent { at, wire } => self.unsent(now, at, wire, fx),
+            Input::SendFailed { at, wire } => self.send_failed(now, at, wire, fx),
             Input::AttemptState { at, wire, state } => self.attempt_state(now, at, wire, state),
             Input::Pong { at, nonce } => self.pong(now, at, nonce, fx),
-            Input::Vitals { at, nonce, vitals } => self.examined(now, at, nonce, vitals, fx),
+            Input::Activity { at, nonce, activity } => self.examined(now, at, nonce, activity, fx),
             Input::Exited { at, end, suspects } => self.exited(now, at, end, &suspects, fx),
-            Input::Kill { at, doom } => self.doom(now, at, doom, StopHow::Kill, fx),
+            Input::Kill { at, kill_reason } => self.stop_process(now, at, kill_reason, StopMethod::Kill, fx),
             Input::PrepareShutdown => self.shutdown_announced = true,
             Input::Shutdown { until } => self.begin_drain(now, until, fx),
         }
     }
 
     /// When to step again with [`Input::Tick`] if nothing else happens. It may be early, never late.
-    pub fn next_wakeup(&self) -> Option<Now> {
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
         self.timers.next()
     }
 

@@ -1,16 +1,16 @@
 //! Workers beyond the base (R12): started when calls wait that could run there, kept for a while, ended when idle.
 
-use super::{Core, Effects, Phase, StopHow};
+use super::{Core, Effects, Phase, StopMethod};
 use crate::{
-    Now, WorkerRef,
-    failure::Doom,
+    Timestamp, WorkerRef,
+    failure::KillReason,
     timers::Timer,
     worker::{Process, Slot},
 };
 
 impl Core {
     /// Starts overflow workers while more calls wait that could run there than places are on their way (R12).
-    pub(super) fn want_overflow(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn want_overflow(&mut self, now: Timestamp, fx: &mut Effects) {
         self.want_base(now, fx);
         if !matches!(self.phase, Phase::Running) {
             return;
@@ -39,7 +39,7 @@ impl Core {
 
     /// An overflow worker in backoff is on its way: were it not, each one that fails would call for another, as fast as they fail. A
     /// base worker in backoff is not: until it starts the overflow stands in for it.
-    fn places_to_come(&self, now: Now) -> usize {
+    fn places_to_come(&self, now: Timestamp) -> usize {
         let coming = |slot: &&Slot| match slot.process {
             Process::Starting { .. } => true,
             Process::Scheduled { at } => !slot.base || at <= now,
@@ -49,7 +49,7 @@ impl Core {
     }
 
     /// An overflow worker was not ready when it ended. That is no matter of the pool's: base workers alone decide whether it failed.
-    pub(super) fn overflow_start_failed(&mut self, now: Now) {
+    pub(super) fn overflow_start_failed(&mut self, now: Timestamp) {
         self.overflow.failed(now, &self.intensity);
         // Those that wait for room in the batch were called for before this one failed. `want_overflow` calls for one of them again.
         for slot in self.slots.iter_mut().filter(|slot| !slot.base) {
@@ -60,7 +60,7 @@ impl Core {
     }
 
     /// Ends an overflow worker that was idle long enough and holds no session's state (R12).
-    pub(super) fn linger_due(&mut self, now: Now, at: WorkerRef, fx: &mut Effects) {
+    pub(super) fn linger_due(&mut self, now: Timestamp, at: WorkerRef, fx: &mut Effects) {
         if !self.is_alive(at) {
             return;
         }
@@ -68,9 +68,13 @@ impl Core {
         let slot = self.slot(at.worker);
         let Process::Live { idle_since, .. } = slot.process else { return };
         let idle = slot.running.is_empty() && bound == 0;
-        let over = if idle { idle_since + self.settings.overflow_linger } else { now + self.settings.overflow_linger };
+        let over = if idle {
+            idle_since + self.settings.overflow_idle_timeout
+        } else {
+            now + self.settings.overflow_idle_timeout
+        };
         if idle && now >= over {
-            return self.doom(now, at, Doom::Idle, StopHow::Ladder, fx);
+            return self.stop_process(now, at, KillReason::Idle, StopMethod::Graceful, fx);
         }
         self.timers.set(over, Timer::Linger(at));
     }

@@ -1,9 +1,9 @@
 //! Back to full strength: restarts, and what a pool does that restarts too often (R27, R28).
 
-use super::{Core, Effect, Effects, Note, Phase, call::Call};
+use super::{Core, Effect, Effects, LogEvent, Phase, call::Call};
 use crate::{
-    CallId, Now, WorkerId, WorkerRef,
-    failure::{Doom, End, Failure},
+    CallId, Timestamp, WorkerId, WorkerRef,
+    failure::{CallFailure, KillReason, ProcessExit},
     restart::Verdict,
     timers::Timer,
     worker::{Process, Slot},
@@ -13,22 +13,22 @@ impl Core {
     /// Whether the slot gets a new process, and when. `busy`: it had unfinished calls, settled or not.
     pub(super) fn restart_or_rest(
         &mut self,
-        now: Now,
+        now: Timestamp,
         at: WorkerRef,
-        end: End,
-        live_since: Option<Now>,
+        end: ProcessExit,
+        live_since: Option<Timestamp>,
         busy: bool,
         fx: &mut Effects,
     ) {
-        let ordered = matches!(end.doom, Some(Doom::Idle | Doom::Shutdown));
+        let ordered = matches!(end.kill_reason, Some(KillReason::Idle | KillReason::Shutdown));
         if !ordered {
-            fx.push(Effect::Note(match live_since {
-                Some(_) => Note::Died(at, end),
-                None => Note::StartFailed(at, end),
+            fx.push(Effect::Log(match live_since {
+                Some(_) => LogEvent::WorkerDied(at, end),
+                None => LogEvent::StartFailed(at, end),
             }));
         }
         // The host's shortage is no failure of the worker's: the slot waits as after one, and the pool does not fail for it.
-        let hosts_own = end.doom == Some(Doom::NoDescriptors);
+        let hosts_own = end.kill_reason == Some(KillReason::NoDescriptors);
         let early = !ordered && live_since.is_none_or(|since| self.intensity.is_early(now - since));
         let slot = self.slot_mut(at.worker);
         slot.start_failed = live_since.is_none() && !ordered;
@@ -52,7 +52,7 @@ impl Core {
     }
 
     /// Whether the end of a base worker, or of the probe, means that the pool failed.
-    fn escalate(&mut self, now: Now, counts: bool, fx: &mut Effects) {
+    fn escalate(&mut self, now: Timestamp, counts: bool, fx: &mut Effects) {
         let verdict = match self.phase {
             Phase::Running | Phase::Draining { .. } if counts => self.intensity.count(now),
             Phase::Probing if !self.probe_is_out() => self.intensity.escalate(now),
@@ -63,7 +63,7 @@ impl Core {
         }
     }
 
-    fn schedule(&mut self, worker: WorkerId, at: Now) {
+    fn schedule(&mut self, worker: WorkerId, at: Timestamp) {
         self.slot_mut(worker).process = Process::Scheduled { at };
         self.timers.set(at, Timer::Worker(worker));
     }
@@ -75,7 +75,7 @@ impl Core {
 
     /// In a pool that ends no base worker is started again for its own sake, as the supervisor of a service may have ended all of them.
     /// While more calls wait than workers are to come, one is: without it they would wait for nobody until the time is up.
-    pub(super) fn want_base(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn want_base(&mut self, now: Timestamp, fx: &mut Effects) {
         if !self.starts_on_demand() || !matches!(self.phase, Phase::Running | Phase::Draining { .. }) {
             return;
         }
@@ -108,7 +108,7 @@ impl Core {
     }
 
     /// Too many restarts: nothing is started before the probe. Workers that live go on (documented in semantics.md).
-    fn rest(&mut self, retry_at: Now, fx: &mut Effects) {
+    fn rest(&mut self, retry_at: Timestamp, fx: &mut Effects) {
         for slot in &mut self.slots {
             if matches!(slot.process, Process::Scheduled { .. }) {
                 slot.process = Process::Absent;
@@ -119,11 +119,11 @@ impl Core {
         }
         self.phase = Phase::Failed { retry_at };
         self.timers.set(retry_at, Timer::Pool);
-        fx.push(Effect::Note(Note::Failed(retry_at)));
+        fx.push(Effect::Log(LogEvent::PoolFailed(retry_at)));
     }
 
     /// In a failed pool without a living worker nobody waits: each call has its answer at once.
-    pub(super) fn answer_if_failed(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn answer_if_failed(&mut self, now: Timestamp, fx: &mut Effects) {
         let retry_at = match self.phase {
             Phase::Failed { retry_at } => retry_at,
             Phase::Probing => now,
@@ -135,8 +135,8 @@ impl Core {
         }
         for id in self.waiting_calls() {
             if self.calls.get(&id).is_some_and(Call::is_queued) {
-                self.counters.closed += 1;
-                self.withdraw(now, id, Failure::PoolFailed { retry_at }, fx);
+                self.counters.failed_by_pool += 1;
+                self.withdraw(now, id, CallFailure::PoolFailed { retry_at }, fx);
             }
         }
     }
@@ -150,7 +150,7 @@ impl Core {
     }
 
     /// Time for the probe of a failed pool.
-    pub(super) fn probe_due(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn probe_due(&mut self, now: Timestamp, fx: &mut Effects) {
         let Phase::Failed { retry_at } = self.phase else { return };
         if now < retry_at {
             return self.timers.set(retry_at, Timer::Pool);
@@ -170,7 +170,7 @@ impl Core {
     }
 
     /// A pool that ends starts no probe.
-    fn postpone_probe(&mut self, now: Now) {
+    fn postpone_probe(&mut self, now: Timestamp) {
         if let Verdict::Escalate { retry_at } = self.intensity.escalate(now) {
             self.phase = Phase::Failed { retry_at };
             self.timers.set(retry_at, Timer::Pool);
@@ -185,13 +185,13 @@ impl Core {
 
     /// A worker came up in a failed pool, or none of its base workers is missing: the pool runs again, the others start, and the next
     /// cooldown is short.
-    pub(super) fn recover(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn recover(&mut self, now: Timestamp, fx: &mut Effects) {
         if !matches!(self.phase, Phase::Failed { .. } | Phase::Probing) {
             return;
         }
         self.phase = Phase::Running;
         self.intensity.recovered();
-        fx.push(Effect::Note(Note::Recovered));
+        fx.push(Effect::Log(LogEvent::PoolRecovered));
         for worker in self.absent_base() {
             self.schedule(worker, now);
         }

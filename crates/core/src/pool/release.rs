@@ -3,7 +3,7 @@
 
 use super::{Core, Effects};
 use crate::{
-    Now, WorkerId, WorkerRef,
+    Timestamp, WorkerId, WorkerRef,
     session::{RowKey, Sessions, Then},
     timers::Timer,
 };
@@ -18,7 +18,7 @@ impl Core {
     /// Unbinds every session of a slot's present process: how many. No lookup gives them from now on; those with calls are unbound
     /// after these, as are calls that come meanwhile. Costs the calls the pool has; the worker is told of the others step by step.
     /// Bindings to a process that is gone are void already, and stay to tell who asks next (R20).
-    pub fn remove_worker_sessions(&mut self, now: Now, worker: WorkerId, fx: &mut Effects) -> usize {
+    pub fn remove_worker_sessions(&mut self, now: Timestamp, worker: WorkerId, fx: &mut Effects) -> usize {
         let Some(at) = self.process_of(worker).filter(|at| self.is_alive(*at)) else { return 0 };
         let busy = self.busy_rows_of(at);
         let Sessions::Routed(routes) = &mut self.sessions else { return 0 };
@@ -36,7 +36,7 @@ impl Core {
     }
 
     /// The session goes on under the present lease until its calls are over.
-    fn keep_until_over(&mut self, row: RowKey, fx: &mut Effects, now: Now) {
+    fn keep_until_over(&mut self, row: RowKey, fx: &mut Effects, now: Timestamp) {
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.renew_lease(row);
         }
@@ -55,7 +55,7 @@ impl Core {
     }
 
     /// Looks at the next rows, and unbinds those that were released.
-    pub(super) fn walk_due(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn walk_due(&mut self, now: Timestamp, fx: &mut Effects) {
         for _ in 0..WALK_STEP {
             let Sessions::Routed(routes) = &mut self.sessions else { return };
             let Some(place) = routes.walk() else { return };
@@ -67,7 +67,7 @@ impl Core {
     }
 
     /// A row that was released with others is met: it is unbound, and its worker told.
-    pub(super) fn unbind_released(&mut self, now: Now, row: RowKey, fx: &mut Effects) {
+    pub(super) fn unbind_released(&mut self, now: Timestamp, row: RowKey, fx: &mut Effects) {
         if self.is_released(row) {
             self.end_routed(now, row, Then::Stay, fx);
         }

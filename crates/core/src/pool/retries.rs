@@ -6,8 +6,8 @@ use super::{
     dispatch::Sought,
 };
 use crate::{
-    CallId, Now,
-    failure::{Failure, Loss},
+    CallId, Timestamp,
+    failure::{CallFailure, WorkerLoss},
     retry::scatter,
     timers::Timer,
 };
@@ -15,14 +15,14 @@ use std::time::Duration;
 
 impl Core {
     /// A call without a strict session lost its process: again if it may, else lost.
-    pub(super) fn lose_or_retry(&mut self, now: Now, id: CallId, loss: Loss, fx: &mut Effects) {
+    pub(super) fn lose_or_retry(&mut self, now: Timestamp, id: CallId, loss: WorkerLoss, fx: &mut Effects) {
         let failure = match self.wait_before_retry(now, id) {
             Ok(wait) => return self.back_off(now, id, loss, wait, fx),
             Err(Some(poison)) => poison,
-            Err(None) => Failure::WorkerLost(loss),
+            Err(None) => CallFailure::WorkerLost(loss),
         };
         let Some(mut call) = self.calls.remove(&id) else { return };
-        if matches!(failure, Failure::Poison(_)) {
+        if matches!(failure, CallFailure::Poison(_)) {
             call.retried.get_or_insert_default().losses.push(loss);
         }
         let row = call.role.row();
@@ -34,7 +34,7 @@ impl Core {
     }
 
     /// How long it waits before it is sent again; else why not, if there is more to say than that its process died.
-    fn wait_before_retry(&mut self, now: Now, id: CallId) -> Result<Duration, Option<Failure>> {
+    fn wait_before_retry(&mut self, now: Timestamp, id: CallId) -> Result<Duration, Option<CallFailure>> {
         let call = self.calls.get(&id).ok_or(None)?;
         let retry = &self.settings.retry;
         if !call.idempotent || call.attempts >= retry.attempts || self.phase != Phase::Running {
@@ -47,7 +47,7 @@ impl Core {
         if in_time && self.budget.allows(now, self.settings.retry.budget) { Ok(wait) } else { Err(None) }
     }
 
-    fn back_off(&mut self, now: Now, id: CallId, loss: Loss, wait: Duration, fx: &mut Effects) {
+    fn back_off(&mut self, now: Timestamp, id: CallId, loss: WorkerLoss, wait: Duration, fx: &mut Effects) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let retried: &mut Retried = call.retried.get_or_insert_default();
         retried.losses.push(loss);
@@ -61,7 +61,7 @@ impl Core {
     }
 
     /// The wait is over. Quarantine and budget are looked at again: others may have ended workers, or used it up, meanwhile.
-    pub(super) fn retry(&mut self, now: Now, id: CallId, fx: &mut Effects) {
+    pub(super) fn retry(&mut self, now: Timestamp, id: CallId, fx: &mut Effects) {
         if self.ends_as_poison(now, id, fx) {
             return;
         }
@@ -87,7 +87,7 @@ impl Core {
     }
 
     /// A call between two attempts whose payload others brought into quarantine is not sent again, however long it waits (R37).
-    pub(super) fn ends_as_poison(&mut self, now: Now, id: CallId, fx: &mut Effects) -> bool {
+    pub(super) fn ends_as_poison(&mut self, now: Timestamp, id: CallId, fx: &mut Effects) -> bool {
         let call = self.calls.get(&id).filter(|call| call.retried.is_some());
         let Err(poison) = self.check_poison(now, call.and_then(|call| call.fingerprint)) else { return false };
         self.counters.lost += 1;
@@ -97,11 +97,11 @@ impl Core {
     }
 
     /// The caller hears of the last loss.
-    fn give_up(&mut self, now: Now, id: CallId, fx: &mut Effects) {
+    fn give_up(&mut self, now: Timestamp, id: CallId, fx: &mut Effects) {
         let retried = self.calls.get_mut(&id).and_then(|call| call.retried.as_mut());
         let Some(loss) = retried.and_then(|retried| retried.losses.pop()) else { return };
         self.counters.lost += 1;
-        self.withdraw(now, id, Failure::WorkerLost(loss), fx);
+        self.withdraw(now, id, CallFailure::WorkerLost(loss), fx);
         self.check_drained(now, fx);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Core, index};
 use crate::{
-    CallId, Generation, Now, SessionId, Settings, WorkerRef,
+    CallId, Generation, SessionId, Settings, Timestamp, WorkerRef,
     session::{Binding, Route, Sessions, Unbound},
     timers::Timer,
     worker::Process,
@@ -10,7 +10,7 @@ use crate::{
 
 /// The part of a core that a new one goes on from.
 #[derive(Clone, Debug, Default)]
-pub struct Salvage {
+pub struct RecoverySnapshot {
     generations: Vec<Generation>,
     sessions: Vec<Bound>,
     next_wire: u64,
@@ -23,12 +23,12 @@ struct Bound {
     session: SessionId,
     at: WorkerRef,
     /// Since when it has no calls, if it has none.
-    idle: Option<Now>,
+    idle: Option<Timestamp>,
 }
 
 impl Core {
     /// Takes what can be trusted even if a step was torn: no id, epoch or generation is ever used twice.
-    pub fn salvage(&self) -> Salvage {
+    pub fn recovery_snapshot(&self) -> RecoverySnapshot {
         let bound = |sessions: &Sessions| match sessions {
             Sessions::Tracked(_) => Vec::new(),
             Sessions::Routed(routes) => routes
@@ -43,26 +43,26 @@ impl Core {
                 })
                 .collect(),
         };
-        Salvage {
+        RecoverySnapshot {
             generations: self.slots.iter().map(|slot| slot.at.generation).collect(),
             sessions: bound(&self.sessions),
             next_wire: self.next_wire,
             next_epoch: self.next_epoch,
-            restarts_counted: self.counters.rebuilt + 1,
+            restarts_counted: self.counters.state_rebuilds + 1,
         }
     }
 
     /// A pool that goes on from another's salvage: all workers are started anew, and each session that was bound is told once.
-    pub fn resume(settings: Settings, seed: u64, now: Now, salvage: Salvage) -> Self {
+    pub fn resume(settings: Settings, seed: u64, now: Timestamp, snapshot: RecoverySnapshot) -> Self {
         let mut core = Self::build(settings, seed, now);
-        core.next_wire = salvage.next_wire;
-        core.next_epoch = salvage.next_epoch;
-        core.counters.rebuilt = salvage.restarts_counted;
-        for (slot, generation) in core.slots.iter_mut().zip(salvage.generations) {
+        core.next_wire = snapshot.next_wire;
+        core.next_epoch = snapshot.next_epoch;
+        core.counters.state_rebuilds = snapshot.restarts_counted;
+        for (slot, generation) in core.slots.iter_mut().zip(snapshot.generations) {
             slot.at.generation = generation;
         }
         let timeout = core.settings.sessions.timeout;
-        for bound in salvage.sessions {
+        for bound in snapshot.sessions {
             if bound.idle.is_none_or(|last| now < last + timeout) {
                 core.restore_lost(now, bound.session, bound.at);
             }
@@ -75,7 +75,7 @@ impl Core {
         core
     }
 
-    fn restore_lost(&mut self, now: Now, id: SessionId, at: WorkerRef) {
+    fn restore_lost(&mut self, now: Timestamp, id: SessionId, at: WorkerRef) {
         let epoch = self.fresh_epoch();
         if index(at.worker) < self.slots.len()
             && let Sessions::Routed(routes) = &mut self.sessions

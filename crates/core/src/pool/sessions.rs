@@ -5,8 +5,8 @@ use super::{
     expiry::{Aged, grace_passed},
 };
 use crate::{
-    Epoch, Expiry, Now, SessionId, WorkerId,
-    failure::Failure,
+    Epoch, Expiry, SessionId, Timestamp, WorkerId,
+    failure::CallFailure,
     session::{Binding, Renewed, Route, Row, RowKey, Sessions, Then, Unbound},
 };
 use serde::Serialize;
@@ -61,18 +61,23 @@ impl Core {
     /// Notes a session without calling anything; creates it if it is not there.
     ///
     /// # Errors
-    /// [`Failure::SessionQuota`]; [`Failure::SessionExpired`] while two-phase expiry still knows it.
-    pub fn track_session(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<SessionInfo, Failure> {
+    /// [`CallFailure::SessionQuota`]; [`CallFailure::SessionExpired`] while two-phase expiry still knows it.
+    pub fn track_session(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        fx: &mut Effects,
+    ) -> Result<SessionInfo, CallFailure> {
         let row = match self.live_row(now, id.as_bytes(), fx) {
             Some(row) => row,
             None => self.new_row(now, id.clone(), fx)?,
         };
         self.touch_row(row, now);
-        self.info_of(now, row).ok_or(Failure::SessionNotFound(id))
+        self.info_of(now, row).ok_or(CallFailure::SessionNotFound(id))
     }
 
     /// Renews a session's timeout. False if there is no such session.
-    pub fn update_session_activity(&mut self, now: Now, id: &SessionId, fx: &mut Effects) -> bool {
+    pub fn update_session_activity(&mut self, now: Timestamp, id: &SessionId, fx: &mut Effects) -> bool {
         let timeout = self.settings.sessions.timeout;
         let renewed = match &mut self.sessions {
             Sessions::Tracked(table) => table.renew(id.as_bytes(), now, timeout),
@@ -87,7 +92,7 @@ impl Core {
     }
 
     #[cold]
-    fn update_late(&mut self, now: Now, id: &SessionId, fx: &mut Effects) -> bool {
+    fn update_late(&mut self, now: Timestamp, id: &SessionId, fx: &mut Effects) -> bool {
         let found = self.live_row(now, id.as_bytes(), fx);
         if let Some(row) = found {
             self.touch_row(row, now);
@@ -96,7 +101,7 @@ impl Core {
     }
 
     /// What is known of a session. Reading does not renew it.
-    pub fn session_info(&self, now: Now, id: impl AsRef<[u8]>) -> Option<SessionInfo> {
+    pub fn session_info(&self, now: Timestamp, id: impl AsRef<[u8]>) -> Option<SessionInfo> {
         let row = match &self.sessions {
             Sessions::Tracked(table) => table.find(id.as_ref())?,
             Sessions::Routed(routes) => routes.table.find(id.as_ref())?,
@@ -106,7 +111,7 @@ impl Core {
 
     /// Sessions from `cursor` on (0 begins), at most `limit`, in no order that means anything. Expired ones are among them where
     /// two-phase expiry still knows them. Costs no more than [`PAGE_SCAN`] rows: a page may be short, or empty, and not be the last.
-    pub fn list_sessions(&self, now: Now, cursor: usize, limit: usize) -> SessionPage {
+    pub fn list_sessions(&self, now: Timestamp, cursor: usize, limit: usize) -> SessionPage {
         let places = self.sessions.places();
         let end = places.min(cursor.saturating_add(PAGE_SCAN));
         let mut page = SessionPage { sessions: Vec::new(), next: None };
@@ -121,13 +126,13 @@ impl Core {
         page
     }
 
-    fn info_at(&self, now: Now, place: usize) -> Option<SessionInfo> {
+    fn info_at(&self, now: Timestamp, place: usize) -> Option<SessionInfo> {
         let row = self.sessions.at_place(place)?;
         self.info_of(now, row)
     }
 
     /// Ends a session after the calls it has. False if there is none.
-    pub fn end_session(&mut self, now: Now, id: impl AsRef<[u8]>, fx: &mut Effects) -> bool {
+    pub fn end_session(&mut self, now: Timestamp, id: impl AsRef<[u8]>, fx: &mut Effects) -> bool {
         let Some(key) = self.live_row(now, id.as_ref(), fx) else { return false };
         let Sessions::Tracked(table) = &mut self.sessions else {
             return self.end_routed(now, key, Then::Forget, fx);
@@ -139,7 +144,7 @@ impl Core {
         true
     }
 
-    pub(super) fn live_row(&mut self, now: Now, id: &[u8], fx: &mut Effects) -> Option<RowKey> {
+    pub(super) fn live_row(&mut self, now: Timestamp, id: &[u8], fx: &mut Effects) -> Option<RowKey> {
         let timeout = self.settings.sessions.timeout;
         let routes = match &self.sessions {
             Sessions::Tracked(table) => {
@@ -155,7 +160,7 @@ impl Core {
     }
 
     #[cold]
-    fn live_row_late(&mut self, now: Now, row: RowKey, fx: &mut Effects) -> Option<RowKey> {
+    fn live_row_late(&mut self, now: Timestamp, row: RowKey, fx: &mut Effects) -> Option<RowKey> {
         self.unbind_released(now, row, fx);
         match self.expiry_on_read(now, row, fx) {
             Aged::Alive => Some(row),
@@ -163,17 +168,17 @@ impl Core {
         }
     }
 
-    fn new_row(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<RowKey, Failure> {
+    fn new_row(&mut self, now: Timestamp, id: SessionId, fx: &mut Effects) -> Result<RowKey, CallFailure> {
         if let Sessions::Tracked(_) = &self.sessions {
             return self.new_tracked_row(now, id, fx);
         }
         if self.routes().is_some_and(|routes| routes.table.find(id.as_bytes()).is_some()) {
-            return Err(Failure::SessionExpired(id));
+            return Err(CallFailure::SessionExpired(id));
         }
         self.new_routed_row(now, id, Unbound::New, fx)
     }
 
-    pub(super) fn touch_row(&mut self, row: RowKey, now: Now) {
+    pub(super) fn touch_row(&mut self, row: RowKey, now: Timestamp) {
         match &mut self.sessions {
             Sessions::Tracked(table) => table.touch(row, now),
             Sessions::Routed(routes) => routes.table.touch(row, now),
@@ -181,14 +186,14 @@ impl Core {
     }
 
     /// What is known of a row, if the session is still known: as a call of it would find it now.
-    fn info_of(&self, now: Now, key: RowKey) -> Option<SessionInfo> {
+    fn info_of(&self, now: Timestamp, key: RowKey) -> Option<SessionInfo> {
         match &self.sessions {
             Sessions::Tracked(table) => table.row(key).and_then(|row| self.info(now, row, None)),
             Sessions::Routed(routes) => routes.table.row(key).and_then(|row| self.info(now, row, Some(&row.route))),
         }
     }
 
-    fn info<R>(&self, now: Now, row: &Row<R>, route: Option<&Route>) -> Option<SessionInfo> {
+    fn info<R>(&self, now: Timestamp, row: &Row<R>, route: Option<&Route>) -> Option<SessionInfo> {
         let bound = route.and_then(|route| match route.binding {
             Binding::To { at, .. } if self.is_alive(at) && !self.is_row_released(route) => Some(at),
             _ => None,
@@ -207,7 +212,7 @@ impl Core {
     }
 
     /// `None` of a session that is over, though its row may still be there.
-    fn state_of<R>(&self, now: Now, row: &Row<R>) -> Option<SessionState> {
+    fn state_of<R>(&self, now: Timestamp, row: &Row<R>) -> Option<SessionState> {
         if !row.is_due(now, self.settings.sessions.timeout) {
             return Some(SessionState::Active);
         }

@@ -2,36 +2,36 @@
 //! the session's turn stay taken until the worker's final frame, or its death.
 
 use super::{
-    Core, Delivery, Effect, Effects, Extras, Note, Phase,
+    Core, Delivery, Effect, Effects, Extras, LogEvent, Phase,
     call::{Call, Place},
 };
 use crate::{
-    CallId, Now, Outcome, WireId, WorkerId, WorkerRef,
-    failure::Failure,
-    session::Happened,
+    CallId, Outcome, Timestamp, WireId, WorkerId, WorkerRef,
+    failure::CallFailure,
+    session::SessionEventKind,
     timers::Timer,
     worker::{Occupant, Process, Running},
 };
 
 impl Core {
     /// The final frame of an attempt: its call is answered, if it still waits, and its slot is free.
-    pub(super) fn finish(&mut self, now: Now, at: WorkerRef, wire: WireId, ok: bool, fx: &mut Effects) {
+    pub(super) fn finish(&mut self, now: Timestamp, at: WorkerRef, wire: WireId, ok: bool, fx: &mut Effects) {
         let Some(attempt) = self.current(at).and_then(|slot| slot.take_attempt(wire)) else {
             self.counters.unknown_frames += 1;
-            return fx.push(Effect::Note(Note::UnknownAnswer(at, wire)));
+            return fx.push(Effect::Log(LogEvent::UnknownAnswer(at, wire)));
         };
         self.watch_oldest(now, at);
         match attempt.occupant {
             Occupant::Call(id) => self.deliver(now, id, at, &attempt, ok, fx),
             Occupant::Abandoned { .. } => {
                 self.counters.late_answers += 1;
-                fx.push(Effect::Note(Note::LateAnswer(at, wire)));
+                fx.push(Effect::Log(LogEvent::LateAnswer(at, wire)));
             }
         }
         self.freed(now, at, &attempt, ok, fx);
     }
 
-    fn deliver(&mut self, now: Now, id: CallId, at: WorkerRef, attempt: &Running, ok: bool, fx: &mut Effects) {
+    fn deliver(&mut self, now: Timestamp, id: CallId, at: WorkerRef, attempt: &Running, ok: bool, fx: &mut Effects) {
         let Some(call) = self.calls.remove(&id) else { return };
         if ok {
             self.counters.ok += 1;
@@ -49,7 +49,7 @@ impl Core {
     }
 
     /// The one way in which an admitted call ends without a worker's answer.
-    pub(super) fn fail(&mut self, now: Now, id: CallId, call: Call, failure: Failure, fx: &mut Effects) {
+    pub(super) fn fail(&mut self, now: Timestamp, id: CallId, call: Call, failure: CallFailure, fx: &mut Effects) {
         if let Some(breaker) = &self.settings.breaker {
             self.end_permit(now, call.permit, breaker.counts.failure(&failure));
         }
@@ -58,12 +58,12 @@ impl Core {
 
     /// Takes back a call that the shell could not send. The shell answers its caller. No worker saw the call, so nothing counts it as an
     /// answer: neither the breaker, nor the quarantine, nor the statistics.
-    pub(super) fn unsent(&mut self, now: Now, at: WorkerRef, wire: WireId, fx: &mut Effects) {
+    pub(super) fn send_failed(&mut self, now: Timestamp, at: WorkerRef, wire: WireId, fx: &mut Effects) {
         let Some(attempt) = self.current(at).and_then(|slot| slot.take_attempt(wire)) else { return };
         let Occupant::Call(id) = attempt.occupant else { return };
         if let Some(call) = self.calls.remove(&id) {
-            self.counters.closed += 1;
-            self.end_permit(now, call.permit, Outcome::Nothing);
+            self.counters.failed_by_pool += 1;
+            self.end_permit(now, call.permit, Outcome::Ignored);
         }
         if let Some((row, turn)) = attempt.session {
             self.release(now, row, turn, false, fx);
@@ -72,7 +72,7 @@ impl Core {
         self.check_drained(now, fx);
     }
 
-    fn freed(&mut self, now: Now, at: WorkerRef, attempt: &Running, ok: bool, fx: &mut Effects) {
+    fn freed(&mut self, now: Timestamp, at: WorkerRef, attempt: &Running, ok: bool, fx: &mut Effects) {
         if let Some(pace) = &mut self.pace {
             pace.observe(now - attempt.since);
         }
@@ -89,14 +89,14 @@ impl Core {
     }
 
     /// The time of an overflow worker without work runs from here.
-    fn note_idle(&mut self, now: Now, worker: WorkerId) {
+    fn note_idle(&mut self, now: Timestamp, worker: WorkerId) {
         if let Process::Live { idle_since, .. } = &mut self.slot_mut(worker).process {
             *idle_since = now;
         }
     }
 
     /// A call's timer: its deadline or its queue timeout may have come.
-    pub(super) fn call_due(&mut self, now: Now, id: CallId, fx: &mut Effects) {
+    pub(super) fn call_due(&mut self, now: Timestamp, id: CallId, fx: &mut Effects) {
         let Some(call) = self.calls.get(&id) else { return };
         let (due, deadline, queued) = (call.due(), call.deadline, call.is_queued());
         if now < due {
@@ -106,24 +106,24 @@ impl Core {
             return self.retry(now, id, fx);
         }
         let failure = match () {
-            () if !queued => Failure::DeadlineExceeded { may_have_run: true },
-            () if now >= deadline => Failure::DeadlineExceeded { may_have_run: call.attempts > 0 },
-            () => Failure::QueueTimeout,
+            () if !queued => CallFailure::DeadlineExceeded { may_have_run: true },
+            () if now >= deadline => CallFailure::DeadlineExceeded { may_have_run: call.attempts > 0 },
+            () => CallFailure::QueueTimeout,
         };
         self.counters.timeouts += 1;
         self.settle_early(now, id, failure, fx);
     }
 
     /// The caller went away.
-    pub(super) fn abandon(&mut self, now: Now, id: CallId, fx: &mut Effects) {
+    pub(super) fn abandon(&mut self, now: Timestamp, id: CallId, fx: &mut Effects) {
         if self.calls.contains_key(&id) {
             self.counters.abandoned += 1;
-            self.settle_early(now, id, Failure::Abandoned, fx);
+            self.settle_early(now, id, CallFailure::Abandoned, fx);
         }
     }
 
     /// Settles a call that no worker answered: a waiting one is gone, a sent one leaves its attempt behind.
-    pub(super) fn settle_early(&mut self, now: Now, id: CallId, failure: Failure, fx: &mut Effects) {
+    pub(super) fn settle_early(&mut self, now: Timestamp, id: CallId, failure: CallFailure, fx: &mut Effects) {
         if self.calls.get(&id).is_some_and(Call::is_queued) {
             self.withdraw(now, id, failure, fx);
             return self.check_drained(now, fx);
@@ -138,19 +138,19 @@ impl Core {
     }
 
     /// Settles a waiting call and gives its session's turn to the next.
-    pub(super) fn withdraw(&mut self, now: Now, id: CallId, failure: Failure, fx: &mut Effects) {
+    pub(super) fn withdraw(&mut self, now: Timestamp, id: CallId, failure: CallFailure, fx: &mut Effects) {
         self.unqueue(id);
         let Some(call) = self.calls.remove(&id) else { return };
         let (row, waited) = (call.role.row(), now - call.admitted);
         self.fail(now, id, call, failure, fx);
         if let Some(row) = row {
-            self.note_wait(now, row, Happened::GaveUp, None, waited);
+            self.note_wait(now, row, SessionEventKind::LeftQueue, None, waited);
             let turn = self.turn_of(row) == Some(id);
             self.release(now, row, turn, false, fx);
         }
     }
 
-    pub(super) fn check_drained(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn check_drained(&mut self, now: Timestamp, fx: &mut Effects) {
         if matches!(self.phase, Phase::Draining { .. }) {
             self.drain(now, fx);
         }

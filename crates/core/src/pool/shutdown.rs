@@ -1,15 +1,15 @@
 //! The end of a pool: no new calls, those there are finish or run out of time, then the workers end.
 
-use super::{Core, Effect, Effects, Phase, StopHow, call::Call};
+use super::{Core, Effect, Effects, Phase, StopMethod, call::Call};
 use crate::{
-    Now, WorkerRef,
-    failure::{Doom, Failure},
+    Timestamp, WorkerRef,
+    failure::{CallFailure, KillReason},
     timers::Timer,
     worker::Process,
 };
 
 impl Core {
-    pub(super) fn begin_drain(&mut self, now: Now, until: Now, fx: &mut Effects) {
+    pub(super) fn begin_drain(&mut self, now: Timestamp, until: Timestamp, fx: &mut Effects) {
         let until = match self.phase {
             Phase::Draining { until: before } => before.min(until),
             Phase::Closing { .. } | Phase::Stopped => return,
@@ -21,7 +21,7 @@ impl Core {
     }
 
     /// The pool's own timer: the probe of a failed pool, the end of a drain, or the end of the wait for workers.
-    pub(super) fn pool_due(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn pool_due(&mut self, now: Timestamp, fx: &mut Effects) {
         match self.phase {
             Phase::Draining { until } if now >= until => self.cut_off(now, fx),
             Phase::Closing { until } if now >= until => self.stop(fx),
@@ -31,26 +31,26 @@ impl Core {
     }
 
     /// Goes on to close the pool once nothing is queued or unfinished.
-    pub(super) fn drain(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn drain(&mut self, now: Timestamp, fx: &mut Effects) {
         if self.calls.is_empty() && self.slots.iter().all(|slot| slot.running.is_empty()) {
             self.close(now, fx);
         }
     }
 
     /// The time is up: what is left is answered, and its workers are killed.
-    fn cut_off(&mut self, now: Now, fx: &mut Effects) {
+    fn cut_off(&mut self, now: Timestamp, fx: &mut Effects) {
         self.phase = self.closing(now); // settling the calls below must not begin the close
         let mut left: Vec<_> = self.calls.keys().copied().collect();
         left.sort_unstable_by(|a, b| b.cmp(a)); // the last first, so that no turn passes to one that is sent just to be cancelled
         for id in left {
             let may_have_run = self.calls.get(&id).is_some_and(|call: &Call| call.attempts > 0);
-            self.counters.closed += 1;
-            self.settle_early(now, id, Failure::PoolClosed { may_have_run }, fx);
+            self.counters.failed_by_pool += 1;
+            self.settle_early(now, id, CallFailure::PoolClosed { may_have_run }, fx);
         }
         self.close(now, fx);
     }
 
-    fn close(&mut self, now: Now, fx: &mut Effects) {
+    fn close(&mut self, now: Timestamp, fx: &mut Effects) {
         self.phase = self.closing(now);
         for place in 0..self.slots.len() {
             let slot = &mut self.slots[place];
@@ -58,8 +58,8 @@ impl Core {
                 slot.process = Process::Absent;
             }
             let (at, busy) = (slot.at, !slot.running.is_empty());
-            let how = if busy { StopHow::Kill } else { StopHow::Ladder };
-            self.doom(now, at, Doom::Shutdown, how, fx);
+            let how = if busy { StopMethod::Kill } else { StopMethod::Graceful };
+            self.stop_process(now, at, KillReason::Shutdown, how, fx);
         }
         self.stop_if_empty(fx);
         if let Phase::Closing { until } = self.phase {
@@ -69,12 +69,12 @@ impl Core {
 
     /// Workers have a bounded time to end: a start that never resolves, or a process that even SIGKILL does not end, must
     /// not keep the pool for ever.
-    fn closing(&self, now: Now) -> Phase {
+    fn closing(&self, now: Timestamp) -> Phase {
         Phase::Closing { until: now + self.settings.stop_timeout }
     }
 
     /// A process is gone: that may end the drain, or the pool.
-    pub(super) fn after_exit(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn after_exit(&mut self, now: Timestamp, fx: &mut Effects) {
         match self.phase {
             Phase::Draining { .. } => self.drain(now, fx),
             Phase::Closing { .. } => self.stop_if_empty(fx),

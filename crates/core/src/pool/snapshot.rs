@@ -5,14 +5,14 @@ use super::{
     TransitionStatus, WorkerStatus, call::Place, sessions::millis,
 };
 use crate::{
-    Doom, Now, WorkerId, WorkerRef,
+    KillReason, Timestamp, WorkerId, WorkerRef,
     session::Sessions,
     worker::{Ping, Process, Slot, Transition},
 };
 
 impl Core {
     /// A snapshot. Costs the slots and the sessions shown, however many there are.
-    pub fn status(&self, now: Now) -> PoolStatus {
+    pub fn status(&self, now: Timestamp) -> PoolStatus {
         let affinity = self.affinity_status(now);
         PoolStatus {
             worker_type: self.settings.worker_type(),
@@ -26,14 +26,14 @@ impl Core {
             workers: self.workers(now),
             queue: self.queue_status(),
             breaker: self.breaker(now),
-            quarantined: self.watched(now).iter().filter(|entry| entry.quarantined).count(),
+            quarantined: self.quarantine_entries(now).iter().filter(|entry| entry.quarantined).count(),
             counters: self.counters,
             features: self.features(),
         }
     }
 
     /// The affinity table in numbers; `None` in a pool without one.
-    pub fn affinity_status(&self, now: Now) -> Option<AffinityStatus> {
+    pub fn affinity_status(&self, now: Timestamp) -> Option<AffinityStatus> {
         let routes = self.routes()?;
         let expired = routes.table.due(now, self.settings.sessions.timeout) + routes.table.marked_len();
         Some(AffinityStatus {
@@ -49,12 +49,12 @@ impl Core {
     }
 
     /// The slots that have, or are to have, a process.
-    pub fn workers(&self, now: Now) -> Vec<WorkerStatus> {
+    pub fn workers(&self, now: Timestamp) -> Vec<WorkerStatus> {
         let shown = |slot: &&Slot| !matches!(slot.process, Process::Absent) || slot.base;
         self.slots.iter().filter(shown).map(|slot| self.worker_status(now, slot)).collect()
     }
 
-    fn worker_status(&self, now: Now, slot: &Slot) -> WorkerStatus {
+    fn worker_status(&self, now: Timestamp, slot: &Slot) -> WorkerStatus {
         let place = super::index(slot.at.worker);
         let (metrics, history) = match &self.extras {
             Extras::Basic => (None, None),
@@ -69,7 +69,7 @@ impl Core {
             overflow: !slot.base,
             state: slot.state(self.gated()),
             health: slot.health(),
-            silent: slot.silent(),
+            unresponsive: slot.unresponsive(),
             in_flight: slot.running.len(),
             window: slot.window(),
             queued: slot.queue.len(),
@@ -91,7 +91,7 @@ impl Core {
         QueueStatus { waiting: self.queued, limit, in_flight, capacity, load, expected_wait_ms }
     }
 
-    fn active_sessions(&self, now: Now) -> usize {
+    fn active_sessions(&self, now: Timestamp) -> usize {
         let timeout = self.settings.sessions.timeout;
         match &self.sessions {
             Sessions::Tracked(table) => table.len() - table.due(now, timeout),
@@ -147,7 +147,7 @@ impl Core {
     }
 }
 
-fn shown(now: Now, change: &Transition) -> TransitionStatus {
+fn shown(now: Timestamp, change: &Transition) -> TransitionStatus {
     TransitionStatus {
         from: change.from,
         to: change.to,
@@ -171,9 +171,9 @@ impl Core {
     }
 
     /// Why this process, the latest of its slot, is being ended, if Herder ends it.
-    pub fn doomed(&self, at: WorkerRef) -> Option<Doom> {
+    pub fn kill_reason_of(&self, at: WorkerRef) -> Option<KillReason> {
         self.slots.iter().find(|slot| slot.at == at).and_then(|slot| match slot.process {
-            Process::Stopping { doom, .. } => Some(doom),
+            Process::Stopping { kill_reason, .. } => Some(kill_reason),
             _ => None,
         })
     }

@@ -1,7 +1,7 @@
 //! One shape of status for both worker types (R8). A snapshot; reading it changes nothing.
 
 use super::SessionInfo;
-use crate::{BreakerStatus, Generation, Health, Vitals, WorkerId, WorkerMetrics, WorkerState, WorkerType};
+use crate::{BreakerStatus, Generation, Health, ProcessActivity, WorkerId, WorkerMetrics, WorkerState, WorkerType};
 use serde::Serialize;
 
 /// How many sessions a status shows at most.
@@ -93,7 +93,7 @@ pub struct WorkerStatus {
     /// What it did when it last let a ping pass; not there while it answers. `computing` while it has calls means that they hold
     /// the GIL: it is healthy then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub silent: Option<Vitals>,
+    pub unresponsive: Option<ProcessActivity>,
     /// Unfinished calls.
     pub in_flight: usize,
     /// Unfinished calls it takes.
@@ -160,7 +160,7 @@ pub struct Features {
 /// What a pool counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Counters {
-    /// Calls submitted; each ends in exactly one of `refused`, `ok`, `failed`, `lost`, `timeouts`, `abandoned`, `closed`.
+    /// Calls submitted; each ends in exactly one of `refused`, `ok`, `failed`, `lost`, `timeouts`, `abandoned`, `failed_by_pool`.
     pub submitted: u64,
     /// Not admitted.
     pub refused: u64,
@@ -177,7 +177,7 @@ pub struct Counters {
     /// Left by their caller.
     pub abandoned: u64,
     /// Admitted, and answered by the pool: `PoolFailed`, `PoolClosed`, or it could not be sent to its worker.
-    pub closed: u64,
+    pub failed_by_pool: u64,
     /// Sent again after a death.
     pub retries: u64,
     /// Final frames after their call was settled.
@@ -191,5 +191,5 @@ pub struct Counters {
     /// Sessions removed because their time was over.
     pub sessions_expired: u64,
     /// How often the state was built anew after a panic.
-    pub rebuilt: u64,
+    pub state_rebuilds: u64,
 }

@@ -7,15 +7,15 @@ use super::{
     expiry::Aged,
 };
 use crate::{
-    Affinity, CallId, IfAbsent, Now, OnExpired, Outcome, SessionId, WorkerRef,
+    Affinity, CallId, IfAbsent, OnExpired, Outcome, SessionId, Timestamp, WorkerRef,
     breaker::Permit,
-    failure::{Failure, Loss},
-    session::{Happened, Route, RowKey, Sessions, Then, Tracked, Unbound},
+    failure::{CallFailure, WorkerLoss},
+    session::{Route, RowKey, SessionEventKind, Sessions, Then, Tracked, Unbound},
     timers::Timer,
 };
 
 impl Core {
-    pub(super) fn submit(&mut self, now: Now, submission: Submission, fx: &mut Effects) {
+    pub(super) fn submit(&mut self, now: Timestamp, submission: Submission, fx: &mut Effects) {
         self.counters.submitted += 1;
         let call = submission.call;
         if let Err(failure) = self.admit(now, submission, fx) {
@@ -24,24 +24,24 @@ impl Core {
         }
     }
 
-    fn admit(&mut self, now: Now, submission: Submission, fx: &mut Effects) -> Result<(), Failure> {
+    fn admit(&mut self, now: Timestamp, submission: Submission, fx: &mut Effects) -> Result<(), CallFailure> {
         self.check_open(now)?;
         if submission.deadline <= now {
-            return Err(Failure::DeadlineExceeded { may_have_run: false });
+            return Err(CallFailure::DeadlineExceeded { may_have_run: false });
         }
         self.check_poison(now, submission.fingerprint)?;
         let permit = self.take_permit(now)?;
-        let refused = |core: &mut Self| core.end_permit(now, permit, Outcome::Nothing);
+        let refused = |core: &mut Self| core.end_permit(now, permit, Outcome::Ignored);
         self.admit_with(now, submission, permit, fx).inspect_err(|_| refused(self))
     }
 
     fn admit_with(
         &mut self,
-        now: Now,
+        now: Timestamp,
         submission: Submission,
         permit: Permit,
         fx: &mut Effects,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CallFailure> {
         let (role, born) = match submission.session {
             None => (Role::Anyone, false),
             Some(session) => self.role(now, &session, fx)?,
@@ -73,7 +73,7 @@ impl Core {
     }
 
     /// What the call's session demands, and whether that session begins with it.
-    fn role(&mut self, now: Now, session: &SessionCall, fx: &mut Effects) -> Result<(Role, bool), Failure> {
+    fn role(&mut self, now: Timestamp, session: &SessionCall, fx: &mut Effects) -> Result<(Role, bool), CallFailure> {
         let Sessions::Routed(routes) = &self.sessions else {
             let (row, born) = self.tracked_row(now, session, fx)?;
             return Ok((Role::Tracked(row), born));
@@ -86,18 +86,28 @@ impl Core {
         Ok((Role::routed(row, self.epoch_of(row), mode), born))
     }
 
-    fn tracked_row(&mut self, now: Now, session: &SessionCall, fx: &mut Effects) -> Result<(RowKey, bool), Failure> {
+    fn tracked_row(
+        &mut self,
+        now: Timestamp,
+        session: &SessionCall,
+        fx: &mut Effects,
+    ) -> Result<(RowKey, bool), CallFailure> {
         if let Some(row) = self.live_row(now, session.id.as_bytes(), fx) {
             return Ok((row, false));
         }
         if session.if_absent == IfAbsent::Reject {
-            return Err(Failure::SessionNotFound(session.id.clone()));
+            return Err(CallFailure::SessionNotFound(session.id.clone()));
         }
         Ok((self.new_tracked_row(now, session.id.clone(), fx)?, true))
     }
 
     /// A new row; one of the same id that is due goes first.
-    pub(super) fn new_tracked_row(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> Result<RowKey, Failure> {
+    pub(super) fn new_tracked_row(
+        &mut self,
+        now: Timestamp,
+        id: SessionId,
+        fx: &mut Effects,
+    ) -> Result<RowKey, CallFailure> {
         if let Sessions::Tracked(table) = &mut self.sessions
             && let Some(stale) = table.find(id.as_bytes())
         {
@@ -105,20 +115,25 @@ impl Core {
             self.counters.sessions_expired += 1;
         }
         self.make_room(now, fx)?;
-        let Sessions::Tracked(table) = &mut self.sessions else { return Err(Failure::Abandoned) };
+        let Sessions::Tracked(table) = &mut self.sessions else { return Err(CallFailure::Abandoned) };
         Ok(table.insert(now, id, Tracked::default()))
     }
 
     /// The session's row (found, revived or new) and whether it is new. Expiry on read happens here (R16).
-    fn routed_row(&mut self, now: Now, session: &SessionCall, fx: &mut Effects) -> Result<(RowKey, bool), Failure> {
+    fn routed_row(
+        &mut self,
+        now: Timestamp,
+        session: &SessionCall,
+        fx: &mut Effects,
+    ) -> Result<(RowKey, bool), CallFailure> {
         let mut why = Unbound::New;
         if let Some(row) = self.meet_routed(now, session.id.as_bytes(), fx) {
             match self.expiry_on_read(now, row, fx) {
                 Aged::Alive => return Ok((row, false)),
                 Aged::Gone(reason) => why = reason,
                 Aged::Marked if self.on_expired() == OnExpired::Reject || session.if_absent == IfAbsent::Reject => {
-                    self.note(now, row, Happened::RefusedExpired, None);
-                    return Err(Failure::SessionExpired(session.id.clone()));
+                    self.note(now, row, SessionEventKind::RefusedExpired, None);
+                    return Err(CallFailure::SessionExpired(session.id.clone()));
                 }
                 Aged::Marked => {
                     self.revive(now, row, fx);
@@ -127,21 +142,21 @@ impl Core {
             }
         }
         if session.if_absent == IfAbsent::Reject {
-            return Err(Failure::SessionNotFound(session.id.clone()));
+            return Err(CallFailure::SessionNotFound(session.id.clone()));
         }
         Ok((self.new_routed_row(now, session.id.clone(), why, fx)?, true))
     }
 
     pub(super) fn new_routed_row(
         &mut self,
-        now: Now,
+        now: Timestamp,
         id: SessionId,
         why: Unbound,
         fx: &mut Effects,
-    ) -> Result<RowKey, Failure> {
+    ) -> Result<RowKey, CallFailure> {
         self.make_room(now, fx)?;
         let epoch = self.fresh_epoch();
-        let Sessions::Routed(routes) = &mut self.sessions else { return Err(Failure::Abandoned) };
+        let Sessions::Routed(routes) = &mut self.sessions else { return Err(CallFailure::Abandoned) };
         Ok(routes.table.insert(now, id, Route::new(epoch, why)))
     }
 
@@ -153,20 +168,20 @@ impl Core {
     }
 
     /// A binding to a process that is gone: the first call that meets it is told, or, if it was only a hint, rebound (R20).
-    fn tell_loss(&mut self, now: Now, row: RowKey, mode: Affinity, fx: &mut Effects) -> Result<(), Failure> {
+    fn tell_loss(&mut self, now: Timestamp, row: RowKey, mode: Affinity, fx: &mut Effects) -> Result<(), CallFailure> {
         let Some(at) = self.drop_void_binding(now, row, fx) else { return Ok(()) };
         if mode == Affinity::Hint {
             return Ok(());
         }
-        let end = self.slot(at.worker).end_of(at);
-        self.note(now, row, Happened::ToldOfLoss, Some(at));
+        let end = self.slot(at.worker).exit_of(at);
+        self.note(now, row, SessionEventKind::LossReported, Some(at));
         let Sessions::Routed(routes) = &mut self.sessions else { return Ok(()) };
         routes.table.touch(row, now);
         let Some(session) = routes.table.row(row).map(|row| row.id.clone()) else { return Ok(()) };
-        Err(Failure::SessionWorkerLost { session, loss: Loss { at, end, may_have_run: false } })
+        Err(CallFailure::SessionWorkerLost { session, loss: WorkerLoss { at, end, may_have_run: false } })
     }
 
-    fn place_new(&mut self, now: Now, id: CallId, role: Role, fx: &mut Effects) -> Result<(), Failure> {
+    fn place_new(&mut self, now: Timestamp, id: CallId, role: Role, fx: &mut Effects) -> Result<(), CallFailure> {
         if let Role::Strict { row, fail_fast, .. } = role {
             if self.turn_of(row).is_some() {
                 return self.stand_in_line(now, id, row, fail_fast);
@@ -187,24 +202,24 @@ impl Core {
         }
     }
 
-    fn refuse_busy(&mut self, now: Now, role: Role, at: WorkerRef) -> Failure {
+    fn refuse_busy(&mut self, now: Timestamp, role: Role, at: WorkerRef) -> CallFailure {
         if let Some(row) = role.row() {
-            self.note(now, row, Happened::RefusedBusy, Some(at));
+            self.note(now, row, SessionEventKind::RefusedBusy, Some(at));
         }
-        Failure::WorkerBusy(at)
+        CallFailure::WorkerBusy(at)
     }
 
-    fn stand_in_line(&mut self, now: Now, id: CallId, row: RowKey, fail_fast: bool) -> Result<(), Failure> {
+    fn stand_in_line(&mut self, now: Timestamp, id: CallId, row: RowKey, fail_fast: bool) -> Result<(), CallFailure> {
         if fail_fast && let Some(at) = self.bound_process(row) {
-            self.note(now, row, Happened::RefusedBusy, Some(at));
-            return Err(Failure::WorkerBusy(at));
+            self.note(now, row, SessionEventKind::RefusedBusy, Some(at));
+            return Err(CallFailure::WorkerBusy(at));
         }
         self.check_room()?;
         let limit = self.settings.queue.per_session;
-        let Some(route) = self.route_mut(row) else { return Err(Failure::Abandoned) };
+        let Some(route) = self.route_mut(row) else { return Err(CallFailure::Abandoned) };
         if route.waiting().len() >= limit {
-            self.note(now, row, Happened::RefusedFull, None);
-            return Err(Failure::SessionQueueFull { limit });
+            self.note(now, row, SessionEventKind::RefusedFull, None);
+            return Err(CallFailure::SessionQueueFull { limit });
         }
         let ahead = route.waiting().len();
         self.check_patience(now, id, Place::Line, ahead)?;
@@ -242,7 +257,7 @@ impl Core {
     }
 
     /// Takes a call back that found no place. A session that was born with it never was.
-    fn retract(&mut self, now: Now, id: CallId, role: Role, born: bool) {
+    fn retract(&mut self, now: Timestamp, id: CallId, role: Role, born: bool) {
         self.calls.remove(&id);
         let Some(row) = role.row() else { return };
         match &mut self.sessions {

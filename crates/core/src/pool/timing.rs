@@ -3,22 +3,22 @@
 
 use super::{Core, Effects, Phase, call::Call, index};
 use crate::{
-    Now, WireId, WorkerId,
+    Timestamp, WireId, WorkerId,
     timers::Timer,
     worker::{Escalation, Occupant, Ping, Process, Slot},
 };
 use std::time::Duration;
 
 /// The moment of what is looked at again and again until it is over: any entry is in time.
-const SOME_TIME: Now = Now(Now::NEVER.0 - 1);
+const SOME_TIME: Timestamp = Timestamp(Timestamp::NEVER.0 - 1);
 
 /// The moment of what is looked at in intervals, unless these are so long that none ever ends.
-fn repeated(interval: Duration) -> Option<Now> {
-    (Now(0) + interval != Now::NEVER).then_some(SOME_TIME)
+fn repeated(interval: Duration) -> Option<Timestamp> {
+    (Timestamp(0) + interval != Timestamp::NEVER).then_some(SOME_TIME)
 }
 
 impl Core {
-    pub(super) fn tick(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn tick(&mut self, now: Timestamp, fx: &mut Effects) {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Call(call) => self.call_due(now, call, fx),
@@ -44,13 +44,13 @@ impl Core {
     }
 
     /// When a thing must be looked at: `None` if it is over, or waits for no moment.
-    fn due(&self, timer: Timer) -> Option<Now> {
+    fn due(&self, timer: Timer) -> Option<Timestamp> {
         match timer {
             Timer::Call(call) => self.calls.get(&call).map(Call::due),
             Timer::Attempt(worker, wire) => self.attempt_due_at(worker, wire),
             Timer::Worker(worker) => self.worker_due_at(worker),
             Timer::Linger(at) if self.slot(at.worker).base || !self.is_alive(at) => None,
-            Timer::Linger(_) => repeated(self.settings.overflow_linger),
+            Timer::Linger(_) => repeated(self.settings.overflow_idle_timeout),
             Timer::Sweep if self.is_sweeping => Some(self.next_sweep),
             Timer::Sweep => Some(self.next_sweep.min(self.next_removal())),
             Timer::Walk => self.routes().is_some_and(|routes| routes.is_walking()).then_some(SOME_TIME),
@@ -60,11 +60,11 @@ impl Core {
                 Phase::Running | Phase::Probing | Phase::Stopped => None,
             },
         }
-        .filter(|due| *due != Now::NEVER)
+        .filter(|due| *due != Timestamp::NEVER)
     }
 
     /// The next escalation of an attempt that nobody waits for. One in a process that was told to end goes with it.
-    fn attempt_due_at(&self, worker: WorkerId, wire: WireId) -> Option<Now> {
+    fn attempt_due_at(&self, worker: WorkerId, wire: WireId) -> Option<Timestamp> {
         let slot = Some(self.slot(worker)).filter(|slot| slot.is_live())?;
         match slot.running.iter().find(|attempt| attempt.wire == wire)?.occupant {
             Occupant::Abandoned { next: Escalation::Interrupt(due) | Escalation::Kill(due) } => Some(due),
@@ -73,7 +73,7 @@ impl Core {
         }
     }
 
-    fn worker_due_at(&self, worker: WorkerId) -> Option<Now> {
+    fn worker_due_at(&self, worker: WorkerId) -> Option<Timestamp> {
         match self.slot(worker).process {
             Process::Scheduled { at } => Some(at),
             Process::Starting { since } => Some(since + self.settings.start_timeout),

@@ -1,37 +1,37 @@
 //! Why a session's calls ran where they ran: notes made on the way, and the story told from them. Decides nothing.
 
-use super::{Core, SessionEnd, SessionInfo};
+use super::{Core, SessionEndReason, SessionInfo};
 use crate::{
-    Now, WorkerRef,
-    failure::End,
-    session::{Gone, Happened, RowKey, Sessions, TrailEvent},
+    Timestamp, WorkerRef,
+    failure::ProcessExit,
+    session::{Gone, RowKey, SessionEvent, SessionEventKind, Sessions},
 };
 use std::time::Duration;
 
 /// What is known of the life, or the lives, of one session id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionTrail {
+pub struct SessionEventLog {
     /// The session as it is, if it is there. One that is expired is there as long as two-phase expiry knows it.
     pub present: Option<SessionInfo>,
     /// The process that had its state and is gone, if nobody was told of that yet.
     pub lost: Option<WorkerRef>,
     /// Its lives that are over and not yet forgotten, the oldest first.
-    pub past: Vec<PastLife>,
+    pub past: Vec<PastSession>,
     /// What happened, the oldest first.
-    pub events: Vec<TrailEvent>,
+    pub events: Vec<SessionEvent>,
     /// Whether nothing before the first event was forgotten.
     pub complete: bool,
 }
 
 /// A life of a session that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PastLife {
+pub struct PastSession {
     /// When it began.
-    pub began: Now,
+    pub began: Timestamp,
     /// When it was gone.
-    pub ended: Now,
+    pub ended: Timestamp,
     /// Why it ended.
-    pub why: SessionEnd,
+    pub why: SessionEndReason,
     /// Calls finished.
     pub operations: u64,
 }
@@ -40,38 +40,45 @@ impl Core {
     /// Why this session's calls ran where they ran, as far back as the pool's bounded trail reaches; `None` in a pool without
     /// session affinity. An id never seen has neither a present nor a past. Costs the sessions that are gone and still known,
     /// and the session's events. Reading renews and marks nothing.
-    pub fn trail_of(&self, now: Now, id: impl AsRef<[u8]>) -> Option<SessionTrail> {
+    pub fn session_events(&self, now: Timestamp, id: impl AsRef<[u8]>) -> Option<SessionEventLog> {
         let (id, routes) = (id.as_ref(), self.routes()?);
         let row = routes.table.find(id);
         let mut chains: Vec<_> = row.and_then(|row| routes.route(row)).map(|route| route.trace).into_iter().collect();
         chains.extend(routes.trail.gone(id).map(|gone| gone.trace));
         let mut complete = true;
-        let mut events: Vec<TrailEvent> = Vec::new();
+        let mut events: Vec<SessionEvent> = Vec::new();
         for chain in chains {
             let (more, all) = routes.trail.events(chain);
             events.extend(more);
             complete &= all;
         }
         events.reverse();
-        let mut past: Vec<PastLife> = routes.trail.gone(id).map(past).collect();
+        let mut past: Vec<PastSession> = routes.trail.gone(id).map(past).collect();
         past.reverse();
         let present = self.session_info(now, id);
         let gone = |at: &WorkerRef| !self.is_alive(*at) && row.is_some_and(|row| !self.is_released(row));
         let lost = row.and_then(|row| self.bound_process(row)).filter(gone);
-        Some(SessionTrail { present, lost, past, events, complete })
+        Some(SessionEventLog { present, lost, past, events, complete })
     }
 
     /// How this process ended, if it is the last of its slot that did.
-    pub fn end_of(&self, at: WorkerRef) -> Option<End> {
-        self.slots.get((at.worker.0 as usize).checked_sub(1)?)?.end_of(at)
+    pub fn exit_of(&self, at: WorkerRef) -> Option<ProcessExit> {
+        self.slots.get((at.worker.0 as usize).checked_sub(1)?)?.exit_of(at)
     }
 
     /// Puts something on the trail of a session; nothing where sessions are only tracked.
-    pub(super) fn note(&mut self, now: Now, row: RowKey, what: Happened, at: Option<WorkerRef>) {
+    pub(super) fn note(&mut self, now: Timestamp, row: RowKey, what: SessionEventKind, at: Option<WorkerRef>) {
         self.note_wait(now, row, what, at, Duration::ZERO);
     }
 
-    pub(super) fn note_wait(&mut self, now: Now, row: RowKey, what: Happened, at: Option<WorkerRef>, waited: Duration) {
+    pub(super) fn note_wait(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        what: SessionEventKind,
+        at: Option<WorkerRef>,
+        waited: Duration,
+    ) {
         if let Sessions::Routed(routes) = &mut self.sessions
             && let Some(row) = routes.table.row_mut(row)
         {
@@ -80,7 +87,7 @@ impl Core {
     }
 
     /// Removes the row of a session that is over. A pool with affinity still knows for a while that it was there.
-    pub(super) fn bury(&mut self, now: Now, row: RowKey, why: SessionEnd) {
+    pub(super) fn bury(&mut self, now: Timestamp, row: RowKey, why: SessionEndReason) {
         match &mut self.sessions {
             Sessions::Tracked(table) => _ = table.remove(row),
             Sessions::Routed(routes) => {
@@ -92,6 +99,6 @@ impl Core {
     }
 }
 
-fn past(gone: &Gone) -> PastLife {
-    PastLife { began: gone.first_seen, ended: gone.at, why: gone.why, operations: gone.operations }
+fn past(gone: &Gone) -> PastSession {
+    PastSession { began: gone.first_seen, ended: gone.at, why: gone.why, operations: gone.operations }
 }

@@ -5,8 +5,8 @@ use super::{
     call::{Place, Role},
 };
 use crate::{
-    CallId, Now, SessionEnd, WorkerRef,
-    session::{Binding, Happened, Route, RowKey, Sessions, Then, Unbound},
+    CallId, SessionEndReason, Timestamp, WorkerRef,
+    session::{Binding, Route, RowKey, SessionEventKind, Sessions, Then, Unbound},
 };
 
 impl Core {
@@ -38,7 +38,7 @@ impl Core {
     }
 
     /// The turn of a session is over: an epoch that ended is closed, and the next call goes.
-    pub(super) fn pass_turn(&mut self, now: Now, row: RowKey, fx: &mut Effects) {
+    pub(super) fn pass_turn(&mut self, now: Timestamp, row: RowKey, fx: &mut Effects) {
         let Some(route) = self.route_mut(row) else { return };
         route.set_turn(None);
         let next = route.waiting().next();
@@ -66,7 +66,7 @@ impl Core {
     }
 
     /// Ends the state of the bound epoch if the next call, or nobody, belongs to it.
-    pub(super) fn close_ended_epoch(&mut self, now: Now, row: RowKey, next: Option<CallId>, fx: &mut Effects) {
+    pub(super) fn close_ended_epoch(&mut self, now: Timestamp, row: RowKey, next: Option<CallId>, fx: &mut Effects) {
         let Some((admitting, then)) = self.route(row).map(|route| (route.epoch, route.then())) else { return };
         let wanted = next.and_then(|id| self.calls.get(&id)).map_or(admitting, |call| match call.role {
             Role::Strict { epoch, .. } => epoch,
@@ -76,10 +76,10 @@ impl Core {
             if wanted <= epoch {
                 return;
             }
-            let reason = if matches!(then, Then::Bind(_)) { SessionEnd::Moved } else { SessionEnd::Ended };
+            let reason = if matches!(then, Then::Bind(_)) { SessionEndReason::Moved } else { SessionEndReason::Ended };
             let ended = self.end_state(row, reason, Unbound::New, fx);
             if ended && then != Then::Forget {
-                self.note(now, row, Happened::Unbound(reason), None);
+                self.note(now, row, SessionEventKind::Unbound(reason), None);
             }
         }
         if wanted == admitting
@@ -89,16 +89,16 @@ impl Core {
         }
     }
 
-    fn drop_if_forgotten(&mut self, now: Now, row: RowKey) {
+    fn drop_if_forgotten(&mut self, now: Timestamp, row: RowKey) {
         let Some(found) = self.routes().and_then(|routes| routes.table.row(row)) else { return };
         let unbound = matches!(found.route.binding, Binding::None(_));
         if found.pending() == 0 && found.route.then() == Then::Forget && unbound {
-            self.bury(now, row, SessionEnd::Ended);
+            self.bury(now, row, SessionEndReason::Ended);
         }
     }
 
     /// A call of this session is over: its place in the session goes to the next.
-    pub(super) fn release(&mut self, now: Now, row: RowKey, turn: bool, ran: bool, fx: &mut Effects) {
+    pub(super) fn release(&mut self, now: Timestamp, row: RowKey, turn: bool, ran: bool, fx: &mut Effects) {
         match &mut self.sessions {
             Sessions::Tracked(table) => {
                 table.end_call(row, now, ran);

@@ -12,8 +12,8 @@ mod walk;
 pub(crate) use affinity::{Binding, Route, Routes, Then, Unbound};
 pub(crate) use row::{Row, RowKey, Tracked};
 pub(crate) use table::{Renewed, Table};
-pub use trail::{GONE_LIMIT, Happened, TRAIL_LIMIT, TrailEvent};
 pub(crate) use trail::{Gone, Trace, Trail};
+pub use trail::{REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEvent, SessionEventKind};
 pub(crate) use walk::Walk;
 
 /// What a pool knows of its sessions. The two can't be mixed (R9, I5).

@@ -2,7 +2,7 @@
 //! a row that is only tracked has no place for it (R10).
 
 use super::timeline::Place;
-use crate::{Now, SessionId};
+use crate::{SessionId, Timestamp};
 use std::time::Duration;
 
 /// Names a row for as long as it lives; a key of a row that is gone finds nothing.
@@ -25,11 +25,11 @@ impl RowKey {
 pub(crate) struct Row<R> {
     pub(crate) id: SessionId,
     /// The last finish or explicit activity: the timeout runs from here.
-    pub(crate) last: Now,
+    pub(crate) last: Timestamp,
     pub(super) age: Age,
     pub(super) stamp: u32,
     pub(crate) route: R,
-    pub(crate) first_seen: Now,
+    pub(crate) first_seen: Timestamp,
     /// Calls finished.
     pub(crate) operations: u64,
 }
@@ -49,18 +49,18 @@ pub(super) enum Age {
     /// It has none; its timeout runs.
     Idle(Place),
     /// Its timeout has passed, and somebody noticed at that moment (two-phase expiry).
-    Marked(Place, Now),
+    Marked(Place, Timestamp),
 }
 
 impl<R> Row<R> {
     /// A session that begins now and has no call.
-    pub(super) fn new(now: Now, id: SessionId, place: Place, stamp: u32, route: R) -> Self {
+    pub(super) fn new(now: Timestamp, id: SessionId, place: Place, stamp: u32, route: R) -> Self {
         Self { id, last: now, age: Age::Idle(place), stamp, route, first_seen: now, operations: 0 }
     }
 
     /// Whether its timeout has passed, noticed or not.
     #[inline]
-    pub(crate) fn is_due(&self, now: Now, timeout: Duration) -> bool {
+    pub(crate) fn is_due(&self, now: Timestamp, timeout: Duration) -> bool {
         match self.age {
             Age::Busy(_) => false,
             Age::Idle(_) => now >= self.last + timeout,
@@ -77,7 +77,7 @@ impl<R> Row<R> {
     }
 
     /// When it was marked as expired, if it was.
-    pub(crate) fn marked(&self) -> Option<Now> {
+    pub(crate) fn marked(&self) -> Option<Timestamp> {
         match self.age {
             Age::Marked(_, at) => Some(at),
             Age::Busy(_) | Age::Idle(_) => None,

@@ -9,7 +9,7 @@ use super::{
     row::{Age, Row, RowKey},
     timeline::Place,
 };
-use crate::{Now, SessionId};
+use crate::{SessionId, Timestamp};
 use foldhash::quality::FixedState;
 use std::{
     hash::{BuildHasher, Hash, Hasher},
@@ -81,7 +81,7 @@ impl<R> Table<R> {
     }
 
     /// Adds a session that is not here yet, idle since now.
-    pub(crate) fn insert(&mut self, now: Now, id: SessionId, route: R) -> RowKey {
+    pub(crate) fn insert(&mut self, now: Timestamp, id: SessionId, route: R) -> RowKey {
         let hash = self.hash(id.as_bytes());
         let (index, stamp) = self.rows.vacate();
         let place = self.ages.idle.append(index, now);
@@ -108,7 +108,7 @@ impl<R> Table<R> {
 
     /// Activity of a session that is not due: its timeout runs anew. The same as [`get`](Self::get) and [`touch`](Self::touch), with
     /// one search for the row.
-    pub(crate) fn renew(&mut self, id: &[u8], now: Now, timeout: Duration) -> Renewed {
+    pub(crate) fn renew(&mut self, id: &[u8], now: Timestamp, timeout: Duration) -> Renewed {
         let Some((key, _)) = self.get(id) else { return Renewed::Absent };
         let Some(row) = self.rows.at_mut(key.index).filter(|row| !row.is_due(now, timeout)) else {
             return Renewed::Late;
@@ -126,7 +126,7 @@ impl<R> Table<R> {
 
     /// Activity: the timeout runs anew, and a mark is taken off.
     #[inline]
-    pub(crate) fn touch(&mut self, key: RowKey, now: Now) {
+    pub(crate) fn touch(&mut self, key: RowKey, now: Timestamp) {
         let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return };
         row.last = now;
         if matches!(row.age, Age::Busy(_)) {
@@ -146,7 +146,7 @@ impl<R> Table<R> {
     }
 
     /// A call of the session is over; `ran` if a worker finished it.
-    pub(crate) fn end_call(&mut self, key: RowKey, now: Now, ran: bool) {
+    pub(crate) fn end_call(&mut self, key: RowKey, now: Timestamp, ran: bool) {
         let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return };
         let Age::Busy(calls) = row.age else { return };
         row.last = now;
@@ -158,7 +158,7 @@ impl<R> Table<R> {
     }
 
     /// Phase one of two-phase expiry. False for a session that has calls, or is marked already.
-    pub(crate) fn mark(&mut self, key: RowKey, now: Now) -> bool {
+    pub(crate) fn mark(&mut self, key: RowKey, now: Timestamp) -> bool {
         let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return false };
         if !matches!(row.age, Age::Idle(_)) {
             return false;
@@ -169,18 +169,18 @@ impl<R> Table<R> {
         true
     }
 
-    pub(crate) fn is_due(&self, key: RowKey, now: Now, timeout: Duration) -> bool {
+    pub(crate) fn is_due(&self, key: RowKey, now: Timestamp, timeout: Duration) -> bool {
         self.row(key).is_some_and(|row| row.is_due(now, timeout))
     }
 
     /// The idle session that comes due first.
-    pub(crate) fn oldest_idle(&self) -> Option<(RowKey, Now)> {
+    pub(crate) fn oldest_idle(&self) -> Option<(RowKey, Timestamp)> {
         let index = self.ages.idle.first()?;
         self.rows.at(index).map(|row| (RowKey { index, stamp: row.stamp }, row.last))
     }
 
     /// The session that was marked first.
-    pub(crate) fn oldest_marked(&self) -> Option<(RowKey, Now)> {
+    pub(crate) fn oldest_marked(&self) -> Option<(RowKey, Timestamp)> {
         let index = self.ages.marked.first()?;
         let row = self.rows.at(index)?;
         row.marked().map(|at| (RowKey { index, stamp: row.stamp }, at))
@@ -188,8 +188,8 @@ impl<R> Table<R> {
 
     /// How many idle sessions are due and not yet marked or removed. Costs the blocks of the timeline, not
     /// the sessions.
-    pub(crate) fn due(&self, now: Now, timeout: Duration) -> usize {
-        let is_over = |last: Now| now >= last + timeout;
+    pub(crate) fn due(&self, now: Timestamp, timeout: Duration) -> usize {
+        let is_over = |last: Timestamp| now >= last + timeout;
         self.ages.idle.due(is_over, |row| self.rows.at(row).is_some_and(|row| is_over(row.last)))
     }
 
@@ -323,11 +323,11 @@ mod tests {
     #[test]
     fn rows_are_found_until_removed_and_old_keys_find_nothing() {
         let mut table = Table::new(1);
-        let keys: Vec<RowKey> = (0..3000).map(|n| table.insert(Now(n), id(n), Tracked::default())).collect();
+        let keys: Vec<RowKey> = (0..3000).map(|n| table.insert(Timestamp(n), id(n), Tracked::default())).collect();
         assert_eq!(table.find(b"s2999"), Some(keys[2999]));
         assert!(table.remove(keys[5]).is_some());
         assert!(table.remove(keys[5]).is_none());
-        let again = table.insert(Now(9000), id(5), Tracked::default());
+        let again = table.insert(Timestamp(9000), id(5), Tracked::default());
         assert_ne!(again, keys[5]);
         assert!(table.row(keys[5]).is_none());
         assert_eq!((table.len(), table.find(b"s5")), (3000, Some(again)));
@@ -336,25 +336,25 @@ mod tests {
     #[test]
     fn idle_rows_come_due_in_the_order_of_their_last_activity() {
         let mut table = Table::new(1);
-        let keys: Vec<RowKey> = (0..4).map(|n| table.insert(Now(n), id(n), Tracked::default())).collect();
-        table.touch(keys[0], Now(10));
+        let keys: Vec<RowKey> = (0..4).map(|n| table.insert(Timestamp(n), id(n), Tracked::default())).collect();
+        table.touch(keys[0], Timestamp(10));
         table.begin_call(keys[1]);
         let timeout = Duration::from_nanos(5);
-        assert_eq!(table.oldest_idle(), Some((keys[2], Now(2))));
-        assert_eq!(table.due(Now(8), timeout), 2);
-        assert!(!table.is_due(keys[1], Now(99), timeout), "it has a call");
-        table.end_call(keys[1], Now(11), true);
-        assert_eq!(table.due(Now(16), timeout), 4);
-        assert!(table.mark(keys[2], Now(20)) && table.mark(keys[0], Now(21)));
-        assert_eq!((table.oldest_marked(), table.marked_len()), (Some((keys[2], Now(20))), 2));
-        table.touch(keys[2], Now(22));
-        assert_eq!((table.oldest_marked(), table.marked_len()), (Some((keys[0], Now(21))), 1));
-        let order: Vec<Now> = std::iter::from_fn(|| {
+        assert_eq!(table.oldest_idle(), Some((keys[2], Timestamp(2))));
+        assert_eq!(table.due(Timestamp(8), timeout), 2);
+        assert!(!table.is_due(keys[1], Timestamp(99), timeout), "it has a call");
+        table.end_call(keys[1], Timestamp(11), true);
+        assert_eq!(table.due(Timestamp(16), timeout), 4);
+        assert!(table.mark(keys[2], Timestamp(20)) && table.mark(keys[0], Timestamp(21)));
+        assert_eq!((table.oldest_marked(), table.marked_len()), (Some((keys[2], Timestamp(20))), 2));
+        table.touch(keys[2], Timestamp(22));
+        assert_eq!((table.oldest_marked(), table.marked_len()), (Some((keys[0], Timestamp(21))), 1));
+        let order: Vec<Timestamp> = std::iter::from_fn(|| {
             let (key, last) = table.oldest_idle()?;
             table.remove(key);
             Some(last)
         })
         .collect();
-        assert_eq!(order, [Now(3), Now(11), Now(22)]);
+        assert_eq!(order, [Timestamp(3), Timestamp(11), Timestamp(22)]);
     }
 }

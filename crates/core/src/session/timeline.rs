@@ -4,7 +4,7 @@
 //! neighbours as well, which at a million sessions costs two cache misses a touch. How many are due is a sum over blocks. Blocks
 //! that have become sparse are merged with a neighbour, so their number is bounded by that of the rows, however often these move.
 
-use crate::Now;
+use crate::Timestamp;
 use std::hash::{Hash, Hasher};
 
 const BLOCK: usize = 256;
@@ -26,7 +26,7 @@ struct Block {
     previous: u32,
     next: u32,
     /// When the last one was appended: none of its rows is younger.
-    newest: Now,
+    newest: Timestamp,
 }
 
 /// Rows in the order in which they were appended.
@@ -61,7 +61,7 @@ impl Timeline {
 
     /// Appends a row; `now` is not before that of any other.
     #[inline]
-    pub(crate) fn append(&mut self, row: u32, now: Now) -> Place {
+    pub(crate) fn append(&mut self, row: u32, now: Timestamp) -> Place {
         if self.blocks.get(self.last as usize).is_none_or(|block| block.used as usize == BLOCK) {
             self.add_block();
         }
@@ -117,7 +117,7 @@ impl Timeline {
 
     /// How many rows are due, given which ones are: from the first up to some row all of them, and none after it. `is_over` says
     /// whether all appended up to a moment are. Costs the number of blocks, and one block's rows.
-    pub(crate) fn due(&self, is_over: impl Fn(Now) -> bool, is_due: impl Fn(u32) -> bool) -> usize {
+    pub(crate) fn due(&self, is_over: impl Fn(Timestamp) -> bool, is_due: impl Fn(u32) -> bool) -> usize {
         let (mut due, mut at) = (0, self.first);
         while let Some(block) = self.blocks.get(at as usize) {
             if !is_over(block.newest) {
@@ -150,7 +150,7 @@ impl Timeline {
     /// A new last block.
     #[cold]
     fn add_block(&mut self) {
-        let block = Block { live: 0, used: 0, previous: self.last, next: NONE, newest: Now(0) };
+        let block = Block { live: 0, used: 0, previous: self.last, next: NONE, newest: Timestamp(0) };
         let at = match self.blocks.get_mut(self.vacant as usize) {
             Some(vacant) => {
                 let next = std::mem::replace(vacant, block).next;
@@ -264,7 +264,7 @@ mod tests {
 
     impl Both {
         fn append(&mut self, row: u32, now: u64) {
-            self.places[row as usize] = Some(self.timeline.append(row, Now(now)));
+            self.places[row as usize] = Some(self.timeline.append(row, Timestamp(now)));
             self.plain.push_back((row, now));
         }
 

@@ -1,7 +1,7 @@
 //! A worker's last transitions (R25), bounded. Exists only in enhanced pools with `state_machine`.
 
 use super::WorkerState;
-use crate::Now;
+use crate::Timestamp;
 use std::{collections::VecDeque, time::Duration};
 
 /// How many transitions a worker keeps.
@@ -19,19 +19,19 @@ pub struct Transition {
     /// How long the worker had been in `from` (ready and busy taken as one).
     pub lasted: Duration,
     /// When.
-    pub at: Now,
+    pub at: Timestamp,
 }
 
 /// The last [`HISTORY_LIMIT`] transitions of one slot, across its generations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct History {
     ring: VecDeque<Transition>,
-    since: Now,
+    since: Timestamp,
 }
 
 impl History {
     /// Records a change, and says so if R23 does not know it: a bug of ours, that must not go unseen.
-    pub(crate) fn record(&mut self, from: WorkerState, to: WorkerState, reason: &'static str, now: Now) {
+    pub(crate) fn record(&mut self, from: WorkerState, to: WorkerState, reason: &'static str, now: Timestamp) {
         debug_assert!(from.transition(to).is_ok() || to == WorkerState::Initializing, "{from} to {to}: {reason}");
         if self.ring.len() == HISTORY_LIMIT {
             self.ring.pop_front();
@@ -40,7 +40,7 @@ impl History {
         self.since = now;
     }
 
-    pub(crate) fn begin(&mut self, now: Now) {
+    pub(crate) fn begin(&mut self, now: Timestamp) {
         self.since = now;
     }
 

@@ -1,15 +1,15 @@
 //! One slot of a pool and the process in it. Decides nothing about calls; it says what the slot can take.
 
+mod activity;
 mod history;
 mod metrics;
 mod slot;
 mod state;
-mod vitals;
 
+pub use activity::ProcessActivity;
 pub use history::{HISTORY_LIMIT, Transition};
 pub use metrics::WorkerMetrics;
 pub use state::{Health, InvalidTransition, WorkerState};
-pub use vitals::Vitals;
 
 pub(crate) use history::History;
 pub(crate) use slot::{Escalation, Occupant, Ping, Process, Running, Slot};

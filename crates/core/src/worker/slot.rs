@@ -1,8 +1,9 @@
 //! A slot: which process is in it, what it runs, and who waits for it. Holds no call's data.
 
-use super::{Health, Vitals, WorkerState};
+use super::{Health, ProcessActivity, WorkerState};
 use crate::{
-    CallId, Generation, Now, Routing, WireId, WorkerRef, failure::Doom, failure::End, queue::WaitQueue, session::RowKey,
+    CallId, Generation, Routing, Timestamp, WireId, WorkerRef, failure::KillReason, failure::ProcessExit,
+    queue::WaitQueue, session::RowKey,
 };
 
 /// One slot of the pool.
@@ -20,9 +21,9 @@ pub(crate) struct Slot {
     /// Failed starts and early deaths in a row.
     pub(crate) failures: u32,
     /// An overflow slot gets no process before. A base slot is scheduled instead.
-    pub(crate) rests_until: Now,
+    pub(crate) rests_until: Timestamp,
     /// How the previous process ended.
-    pub(crate) last_end: Option<(Generation, End)>,
+    pub(crate) last_end: Option<(Generation, ProcessExit)>,
     /// Whether the previous process never became ready.
     pub(crate) start_failed: bool,
     /// Attempts finished, over all generations.
@@ -35,13 +36,20 @@ pub(crate) enum Process {
     /// None, and none wanted.
     Absent,
     /// None; the next starts at this moment, when the batch has room.
-    Scheduled { at: Now },
+    Scheduled { at: Timestamp },
     /// Started, not ready.
-    Starting { since: Now },
-    /// Ready. `silent` is what it did when it last let a ping pass, until it answers one.
-    Live { since: Now, window: u32, ping: Ping, misses: u32, silent: Option<Vitals>, idle_since: Now },
+    Starting { since: Timestamp },
+    /// Ready. `unresponsive` is what it did when it last let a ping pass, until it answers one.
+    Live {
+        since: Timestamp,
+        window: u32,
+        ping: Ping,
+        misses: u32,
+        unresponsive: Option<ProcessActivity>,
+        idle_since: Timestamp,
+    },
     /// Told to end; its exit is awaited. `live_since` is `None` if it never was ready.
-    Stopping { live_since: Option<Now>, doom: Doom },
+    Stopping { live_since: Option<Timestamp>, kill_reason: KillReason },
 }
 
 /// Where the probing of a live worker stands.
@@ -50,11 +58,11 @@ pub(crate) enum Ping {
     /// It serves no control channel.
     Off,
     /// The next goes out then.
-    Due { at: Now },
+    Due { at: Timestamp },
     /// One is out; the process is looked at if it has not answered by then.
-    Sent { nonce: u64, until: Now },
+    Sent { nonce: u64, until: Timestamp },
     /// It is being looked at; what is not known by then stays unknown.
-    Examined { nonce: u64, until: Now },
+    Examined { nonce: u64, until: Timestamp },
 }
 
 /// One unfinished attempt.
@@ -62,7 +70,7 @@ pub(crate) enum Ping {
 pub(crate) struct Running {
     pub(crate) wire: WireId,
     pub(crate) occupant: Occupant,
-    pub(crate) since: Now,
+    pub(crate) since: Timestamp,
     pub(crate) routing: Routing,
     /// The session's row and whether the attempt holds the session's turn.
     pub(crate) session: Option<(RowKey, bool)>,
@@ -82,12 +90,12 @@ pub(crate) enum Occupant {
 pub(crate) enum Escalation {
     /// Nothing yet: the worker was asked to stop it, has not said whether it runs, and has an older one that is taken to run.
     Asked,
-    Interrupt(Now),
-    Kill(Now),
+    Interrupt(Timestamp),
+    Kill(Timestamp),
     /// The worker said that it has not begun, and will not. `kill` is set once it is the oldest that the worker has: nothing stands between it
     /// and its final frame any more but what is no call, such as a hook.
     Withdrawn {
-        kill: Option<Now>,
+        kill: Option<Timestamp>,
     },
 }
 
@@ -117,7 +125,7 @@ impl Slot {
             running: Vec::new(),
             queue: WaitQueue::default(),
             failures: 0,
-            rests_until: Now(0),
+            rests_until: Timestamp(0),
             last_end: None,
             start_failed: false,
             served: 0,
@@ -179,15 +187,15 @@ impl Slot {
     }
 
     /// What it did when it last let a ping pass, if it has not answered one since.
-    pub(crate) fn silent(&self) -> Option<Vitals> {
+    pub(crate) fn unresponsive(&self) -> Option<ProcessActivity> {
         match self.process {
-            Process::Live { silent, .. } => silent,
+            Process::Live { unresponsive, .. } => unresponsive,
             _ => None,
         }
     }
 
     /// How the process `at` ended, if that is still known.
-    pub(crate) fn end_of(&self, at: WorkerRef) -> Option<End> {
+    pub(crate) fn exit_of(&self, at: WorkerRef) -> Option<ProcessExit> {
         self.last_end.filter(|(generation, _)| *generation == at.generation).map(|(_, end)| end)
     }
 

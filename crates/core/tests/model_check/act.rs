@@ -8,8 +8,8 @@ use super::{
     world::{Attempt, Process},
 };
 use herder_core::{
-    Affinity, CallId, Core, Effects, End, ExitStatus, Fingerprint, IfAbsent, Input, Now, Outcome, SessionCall,
-    SessionId, Submission, Suspect, Vitals, WireId, WorkerId, WorkerRef,
+    Affinity, CallId, Core, Effects, ExitStatus, Fingerprint, IfAbsent, Input, Outcome, ProcessActivity, ProcessExit,
+    SessionCall, SessionId, Submission, Suspect, Timestamp, WireId, WorkerId, WorkerRef,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -33,7 +33,7 @@ pub(crate) enum Action {
     Shutdown,
     Pong(WorkerRef, u64),
     /// What a process did that let a ping pass.
-    Seen(WorkerRef, u64, Vitals),
+    Seen(WorkerRef, u64, ProcessActivity),
     /// All sessions of a worker are unbound.
     Remove(WorkerId),
     /// The breaker is told of an outcome that somebody else saw.
@@ -78,7 +78,10 @@ impl State {
             actions.extend(process.unfinished.keys().map(|wire| Action::Answer(at, *wire)));
             actions.extend(process.ping.map(|nonce| Action::Pong(at, nonce)));
             if let Some(nonce) = process.examined {
-                actions.extend([Vitals::Computing, Vitals::Idle].map(|vitals| Action::Seen(at, nonce, vitals)));
+                actions.extend(
+                    [ProcessActivity::Computing, ProcessActivity::Idle]
+                        .map(|activity| Action::Seen(at, nonce, activity)),
+                );
             }
         }
     }
@@ -122,7 +125,7 @@ impl State {
                 self.step(pool, Input::Shutdown { until: self.now + pool.patience / 2 }, None);
             }
             Action::Pong(at, nonce) => self.pong(pool, at, nonce),
-            Action::Seen(at, nonce, vitals) => self.seen(pool, at, nonce, vitals),
+            Action::Seen(at, nonce, activity) => self.seen(pool, at, nonce, activity),
             Action::Remove(worker) => self.remove(pool, worker),
             Action::Record(outcome) => {
                 self.by_name(pool, |core, now, _| core.record_outcome(now, outcome));
@@ -146,7 +149,7 @@ impl State {
             deadline: self.now + pool.patience,
             may_run: if kind.idempotent && !strict { pool.settings.retry.attempts } else { 1 },
             runs: 0,
-            rests_until: Now(0),
+            rests_until: Timestamp(0),
             payload: kind.payload,
             poisonous: self.is_quarantined(pool, kind.payload),
             passed: (alone && pool.is_fair).then(BTreeMap::new),
@@ -156,7 +159,7 @@ impl State {
         let of = |session| SessionCall { id: name(session), if_absent: IfAbsent::Create, affinity: kind.affinity };
         let (session, deadline) = (kind.session.map(of), self.now + pool.patience);
         let session = session.filter(|_| pool.fault != Some(Fault::SessionsHidden));
-        let fingerprint = kind.payload.map(Fingerprint).filter(|_| self.core.watches_payloads());
+        let fingerprint = kind.payload.map(Fingerprint).filter(|_| self.core.needs_fingerprints());
         let submission = Submission { call, session, deadline, idempotent: kind.idempotent, fingerprint };
         let mut effects = Effects::new();
         self.core.handle(self.now, Input::Submit(submission), &mut effects);
@@ -191,7 +194,7 @@ impl State {
         for attempt in process.unfinished.values() {
             self.lost(pool, attempt, process.stopping);
         }
-        let end = End { status: ExitStatus::Signal(9), doom: None };
+        let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         let suspects = self.suspects_of(pool, &process);
         self.step(pool, Input::Exited { at, end, suspects }, None);
     }
@@ -212,7 +215,7 @@ impl State {
     }
 
     fn suspects_of(&self, pool: &Pool, process: &Process) -> Vec<Suspect> {
-        let told = self.core.wants_suspects() && pool.fault != Some(Fault::SuspectsUntold);
+        let told = self.core.needs_suspects() && pool.fault != Some(Fault::SuspectsUntold);
         let suspect = |(&wire, attempt): (&WireId, &Attempt)| {
             let payload = self.calls[attempt.call.0 as usize - 1].payload.filter(|_| told)?;
             Some(Suspect { wire, fingerprint: Fingerprint(payload), command: "any".into() })
@@ -262,7 +265,7 @@ impl State {
             self.suspects.remove(&payload);
         }
         self.step(pool, Input::Final { at, wire, ok: true }, call);
-        alibi.into_iter().for_each(|payload| self.core.acquit(Fingerprint(payload)));
+        alibi.into_iter().for_each(|payload| self.core.clear_payload(Fingerprint(payload)));
     }
 
     fn cancel(&mut self, pool: &Pool, id: CallId) {
@@ -281,12 +284,12 @@ impl State {
         self.step(pool, Input::Pong { at, nonce }, None);
     }
 
-    fn seen(&mut self, pool: &Pool, at: WorkerRef, nonce: u64, vitals: Vitals) {
+    fn seen(&mut self, pool: &Pool, at: WorkerRef, nonce: u64, activity: ProcessActivity) {
         if let Some(process) = self.world.processes.get_mut(&at) {
-            let bound = vitals == Vitals::Computing && !process.unfinished.is_empty();
+            let bound = activity == ProcessActivity::Computing && !process.unfinished.is_empty();
             (process.examined, process.missed) = (None, process.missed && !bound);
         }
-        self.step(pool, Input::Vitals { at, nonce, vitals }, None);
+        self.step(pool, Input::Activity { at, nonce, activity }, None);
     }
 
     /// R14: what has no calls is bound to it no more.
@@ -310,12 +313,12 @@ impl State {
         rests
     }
 
-    fn by_name(&mut self, pool: &Pool, question: impl FnOnce(&mut Core, Now, &mut Effects) -> bool) {
+    fn by_name(&mut self, pool: &Pool, question: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> bool) {
         self.left.hands -= 1;
         self.ask(pool, |core, now, fx| usize::from(question(core, now, fx)));
     }
 
-    fn ask(&mut self, pool: &Pool, question: impl FnOnce(&mut Core, Now, &mut Effects) -> usize) {
+    fn ask(&mut self, pool: &Pool, question: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> usize) {
         let mut effects = Effects::new();
         question(&mut self.core, self.now, &mut effects);
         self.carry_out(pool, &effects, None);

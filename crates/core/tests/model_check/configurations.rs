@@ -6,8 +6,8 @@ use super::{
     state::Left,
 };
 use herder_core::{
-    Affinity, AffinitySettings, BreakerSettings, CountedFailures, Expiry, KindSettings, Now, OnExpired, PoisonSettings,
-    Settings,
+    Affinity, AffinitySettings, BreakerSettings, CountedFailures, Expiry, OnExpired, PoisonSettings, Settings,
+    Timestamp, WorkerTypeSettings,
 };
 use stateright::{Checker, HasDiscoveries, Model, Path};
 use std::time::Duration;
@@ -23,7 +23,7 @@ const FAST: Kind = Kind { affinity: Some(Affinity::StrictFailFast), ..A };
 
 /// One worker that takes one call, and no sessions.
 pub(crate) fn basic() -> Pool {
-    pool(KindSettings::Basic, 1, 1, &[ANYONE])
+    pool(WorkerTypeSettings::Basic, 1, 1, &[ANYONE])
 }
 
 /// One worker that takes two calls, and a session whose calls take turns.
@@ -33,17 +33,17 @@ pub(crate) fn strict() -> Pool {
 
 /// A worker that is pinged, and whose health decides.
 pub(crate) fn gated() -> Pool {
-    let kind = KindSettings::Enhanced { session_affinity: None, worker_metrics: false, state_machine: true };
+    let kind = WorkerTypeSettings::Enhanced { session_affinity: None, worker_metrics: false, state_machine: true };
     let mut pool = pool(kind, 1, 1, &[ANYONE, AGAIN]);
     (pool.settings.health.interval, pool.settings.health.timeout) = (beats(2), beats(1));
     pool.settings.health.failures = 2;
     let left = Left { calls: 2, deaths: 1, ..NOTHING };
-    coarse(Pool { has_control: true, until: Some(Now(0) + beats(8)), left, ..pool })
+    coarse(Pool { has_control: true, until: Some(Timestamp(0) + beats(8)), left, ..pool })
 }
 
 /// Calls that are sent again after a wait, once so many have been before.
 pub(crate) fn retrying(spent: u32) -> Pool {
-    let mut pool = pool(KindSettings::Basic, 1, 1, &[AGAIN, ANYONE]);
+    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[AGAIN, ANYONE]);
     (pool.settings.retry.attempts, pool.settings.retry.budget, pool.settings.restart.max) = (3, 0, 100);
     let left = Left { calls: 2, cancels: 1, deaths: 2, shutdowns: 1, ..NOTHING };
     Pool { warm: true, spent, left, ..pool }
@@ -51,17 +51,24 @@ pub(crate) fn retrying(spent: u32) -> Pool {
 
 /// Whatever can wait for a moment does: starts that time out, overflow workers that linger, calls that wait, run, and go on without a caller.
 pub(crate) fn timed() -> Pool {
-    let mut pool = pool(KindSettings::Basic, 1, 1, &[AGAIN]);
-    (pool.settings.overflow, pool.settings.overflow_linger, pool.settings.start_timeout) = (1, beats(1), beats(3));
+    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[AGAIN]);
+    (pool.settings.overflow, pool.settings.overflow_idle_timeout, pool.settings.start_timeout) =
+        (1, beats(1), beats(3));
     let left = Left { calls: 2, cancels: 1, deaths: 1, ..NOTHING };
-    Pool { until: Some(Now(0) + beats(6)), left, ..coarse(pool) }
+    Pool { until: Some(Timestamp(0) + beats(6)), left, ..coarse(pool) }
 }
 
 /// A breaker that one failure opens.
 pub(crate) fn breaking() -> Pool {
-    let mut pool = pool(KindSettings::Basic, 1, 1, &[ANYONE]);
+    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[ANYONE]);
     let counts = CountedFailures { timeout: true, connection: true, signal: true, python: true };
-    pool.settings.breaker = Some(BreakerSettings { failures: 1, successes: 2, open: beats(2), probes: 1, counts });
+    pool.settings.breaker = Some(BreakerSettings {
+        failure_threshold: 1,
+        success_threshold: 2,
+        open_duration: beats(2),
+        half_open_max_calls: 1,
+        counts,
+    });
     pool.settings.restart.max = 100;
     let left = Left { calls: 3, cancels: 1, deaths: 1, hands: 1, idles: 1, ..NOTHING };
     coarse(Pool { left, ..pool })
@@ -69,7 +76,7 @@ pub(crate) fn breaking() -> Pool {
 
 /// Sessions that share one worker.
 pub(crate) fn shared() -> Pool {
-    let mut pool = patient(pool(KindSettings::Basic, 1, 1, &[A, B, C]));
+    let mut pool = patient(pool(WorkerTypeSettings::Basic, 1, 1, &[A, B, C]));
     (pool.settings.queue.limit, pool.settings.queue.per_session) = (6, 6);
     let left = Left { calls: 6, ..NOTHING };
     Pool { is_fair: true, warm: true, left, ..pool }
@@ -77,9 +84,13 @@ pub(crate) fn shared() -> Pool {
 
 /// A payload that is kept in quarantine after two deaths.
 pub(crate) fn poisoned() -> Pool {
-    let mut pool =
-        pool(KindSettings::Basic, 1, 1, &[Kind { payload: Some(1), ..AGAIN }, Kind { payload: Some(2), ..ANYONE }]);
-    pool.settings.poison = Some(PoisonSettings { deaths: 2, quarantine: beats(10) });
+    let mut pool = pool(
+        WorkerTypeSettings::Basic,
+        1,
+        1,
+        &[Kind { payload: Some(1), ..AGAIN }, Kind { payload: Some(2), ..ANYONE }],
+    );
+    pool.settings.poison = Some(PoisonSettings { max_worker_deaths: 2, quarantine: beats(10) });
     pool.settings.retry.base = beats(3); // longer than a restart: another one of the payload can run meanwhile
     pool.settings.restart.max = 100;
     let left = Left { calls: 3, deaths: 3, idles: 1, ..NOTHING };
@@ -104,9 +115,9 @@ fn coarse(mut pool: Pool) -> Pool {
 }
 
 /// Times that end by themselves are a few beats; what would go on for ever never comes.
-fn pool(kind: KindSettings, size: u32, window: u32, kinds: &[Kind]) -> Pool {
+fn pool(kind: WorkerTypeSettings, size: u32, window: u32, kinds: &[Kind]) -> Pool {
     let mut settings = Settings::new(kind, size);
-    (settings.overflow, settings.overflow_linger) = (0, Duration::MAX);
+    (settings.overflow, settings.overflow_idle_timeout) = (0, Duration::MAX);
     (settings.concurrency, settings.retry.attempts, settings.retry.base, settings.retry.jitter) =
         (window, 2, beats(1), 0);
     (settings.queue.shed, settings.poison) = (false, None);
@@ -124,9 +135,9 @@ fn pool(kind: KindSettings, size: u32, window: u32, kinds: &[Kind]) -> Pool {
     Pool { settings, kinds, sessions, patience: beats(4), warm, has_control, until, spent, is_fair, left, fault }
 }
 
-fn routed(expiry: Expiry, on_expired: OnExpired) -> KindSettings {
+fn routed(expiry: Expiry, on_expired: OnExpired) -> WorkerTypeSettings {
     let affinity = AffinitySettings { expiry, mode: Affinity::StrictQueue, on_expired };
-    KindSettings::Enhanced { session_affinity: Some(affinity), worker_metrics: false, state_machine: false }
+    WorkerTypeSettings::Enhanced { session_affinity: Some(affinity), worker_metrics: false, state_machine: false }
 }
 
 /// Calls wait as long as they have to: the only moments are starts and kills.
@@ -177,7 +188,7 @@ fn a_basic_pool_through_to_its_shutdown() {
 #[test]
 fn two_workers_and_idempotent_calls() {
     let left = Left { calls: 3, deaths: 1, ..NOTHING };
-    let pool = coarse(pool(KindSettings::Basic, 2, 1, &[ANYONE, AGAIN]));
+    let pool = coarse(pool(WorkerTypeSettings::Basic, 2, 1, &[ANYONE, AGAIN]));
     let pool = Pool { left, ..pool };
     let more = Left { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
     explore("idempotent", &Pool { left: more, ..patient(pool.clone()) }, 140_000);
@@ -190,7 +201,7 @@ fn two_workers_and_idempotent_calls() {
 #[test]
 fn a_pool_that_fails_and_recovers() {
     let left = Left { calls: 2, deaths: 3, shutdowns: 1, ..NOTHING };
-    let mut pool = pool(KindSettings::Basic, 1, 1, &[ANYONE, AGAIN]);
+    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[ANYONE, AGAIN]);
     pool.settings.restart.max = 1;
     explore("failing", &Pool { left, ..pool }, 15_000);
 }
@@ -208,7 +219,7 @@ fn an_overflow_worker() {
 #[test]
 fn overflow_workers_that_fail() {
     let left = Left { calls: 3, deaths: 3, ..NOTHING };
-    let mut pool = patient(coarse(pool(KindSettings::Basic, 1, 1, &[ANYONE])));
+    let mut pool = patient(coarse(pool(WorkerTypeSettings::Basic, 1, 1, &[ANYONE])));
     (pool.settings.overflow, pool.settings.restart.max) = (2, 1);
     explore("failing overflow", &Pool { left, ..pool }, 250_000);
 }

@@ -2,7 +2,7 @@
 //! stays green here would prove nothing above.
 
 use super::{configurations, pool::Pool, rules, state::State};
-use herder_core::{CallId, Effect, Failure, Generation, Input, Note, WireId, WorkerId, WorkerRef};
+use herder_core::{CallFailure, CallId, Effect, Generation, Input, LogEvent, WireId, WorkerId, WorkerRef};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -35,22 +35,25 @@ impl State {
     pub(crate) fn go_wrong(&mut self, pool: &Pool, fault: Fault, effects: &[Effect]) {
         for effect in effects {
             match (fault, effect) {
-                (Fault::LateAnswerDelivered, Effect::Note(Note::LateAnswer(_, wire))) => self.answer_again(*wire),
-                (Fault::FreedAtDeadline, Effect::Settle { call, failure: Failure::DeadlineExceeded { .. }, .. }) => {
+                (Fault::LateAnswerDelivered, Effect::Log(LogEvent::LateAnswer(_, wire))) => self.answer_again(*wire),
+                (
+                    Fault::FreedAtDeadline,
+                    Effect::Settle { call, failure: CallFailure::DeadlineExceeded { .. }, .. },
+                ) => {
                     self.free_early(pool, *call);
                 }
-                (Fault::DeadlineUntold, Effect::Settle { call, failure: Failure::DeadlineExceeded { .. }, .. }) => {
+                (Fault::DeadlineUntold, Effect::Settle { call, failure: CallFailure::DeadlineExceeded { .. }, .. }) => {
                     self.call(*call).answers -= 1;
                 }
-                (Fault::RetriedLate, Effect::Settle { call, failure: Failure::DeadlineExceeded { .. }, .. })
+                (Fault::RetriedLate, Effect::Settle { call, failure: CallFailure::DeadlineExceeded { .. }, .. })
                     if self.call(*call).runs > 0 && !self.is_running(*call) =>
                 {
                     self.send_unasked(pool, *call);
                 }
-                (Fault::RetriedUnasked, Effect::Settle { call, failure: Failure::WorkerLost(_), .. }) => {
+                (Fault::RetriedUnasked, Effect::Settle { call, failure: CallFailure::WorkerLost(_), .. }) => {
                     self.send_unasked(pool, *call);
                 }
-                (Fault::PongMadeUp, Effect::Note(Note::PingMissed(at, ..))) => {
+                (Fault::PongMadeUp, Effect::Log(LogEvent::PingMissed(at, ..))) => {
                     self.step(pool, Input::Pong { at: *at, nonce: 0 }, None);
                 }
                 _ => {}

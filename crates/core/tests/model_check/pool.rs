@@ -6,7 +6,7 @@ use super::{
     rules,
     state::{Left, State},
 };
-use herder_core::{Affinity, KindSettings, Now, Settings};
+use herder_core::{Affinity, Settings, Timestamp, WorkerTypeSettings};
 use stateright::{Model, Property};
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(crate) struct Pool {
     /// Workers serve the control channel.
     pub(crate) has_control: bool,
     /// Pings and starts that time out never end, so the model does, at some time.
-    pub(crate) until: Option<Now>,
+    pub(crate) until: Option<Timestamp>,
     /// Retries before it begins.
     pub(crate) spent: u32,
     /// Whether the order between sessions is looked at.
@@ -47,13 +47,15 @@ pub(crate) struct Pool {
 impl Pool {
     /// How strictly a call keeps to its session's worker; `None` where sessions are not routed.
     pub(crate) fn mode(&self, kind: Kind) -> Option<Affinity> {
-        let KindSettings::Enhanced { session_affinity: Some(affinity), .. } = &self.settings.kind else { return None };
+        let WorkerTypeSettings::Enhanced { session_affinity: Some(affinity), .. } = &self.settings.worker_type else {
+            return None;
+        };
         kind.session.map(|_| kind.affinity.unwrap_or(affinity.mode))
     }
 
     /// Health decides who gets work.
     pub(crate) fn is_gated(&self) -> bool {
-        matches!(self.settings.kind, KindSettings::Enhanced { state_machine: true, .. })
+        matches!(self.settings.worker_type, WorkerTypeSettings::Enhanced { state_machine: true, .. })
     }
 }
 

@@ -89,7 +89,7 @@ fn trials(pool: &Pool, state: &State) -> bool {
         return true;
     };
     let waiting = state.calls.iter().filter(|call| call.answers == 0).count();
-    breaker.trials <= settings.probes && breaker.trials as usize <= waiting
+    breaker.half_open_calls <= settings.half_open_max_calls && breaker.half_open_calls as usize <= waiting
 }
 
 /// There is a way from here to a closed breaker: workers that behave, and calls that come.

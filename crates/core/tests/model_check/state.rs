@@ -4,7 +4,7 @@ use super::{
     pool::Pool,
     world::{Attempt, World},
 };
-use herder_core::{CallId, Core, Effect, Effects, Epoch, Input, Note, Now, WireId, WorkerRef};
+use herder_core::{CallId, Core, Effect, Effects, Epoch, Input, LogEvent, Timestamp, WireId, WorkerRef};
 use std::collections::BTreeMap;
 
 /// Retries that need no results before them. What the few results of a model add is less than one.
@@ -19,12 +19,12 @@ pub(crate) struct Call {
     /// Its session's epoch when it was admitted.
     pub(crate) epoch: Option<Epoch>,
     pub(crate) sent: bool,
-    pub(crate) deadline: Now,
+    pub(crate) deadline: Timestamp,
     /// It may be sent so often.
     pub(crate) may_run: u32,
     pub(crate) runs: u32,
     /// Its process died: it is not sent again before.
-    pub(crate) rests_until: Now,
+    pub(crate) rests_until: Timestamp,
     pub(crate) payload: Option<u64>,
     /// It was submitted while its payload was in quarantine.
     pub(crate) poisonous: bool,
@@ -89,7 +89,7 @@ pub(crate) enum Broken {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State {
     pub(crate) core: Core,
-    pub(crate) now: Now,
+    pub(crate) now: Timestamp,
     pub(crate) world: World,
     pub(crate) calls: Vec<Call>,
     /// Where the state of an epoch is.
@@ -97,14 +97,14 @@ pub(crate) struct State {
     /// How often calls were sent again.
     pub(crate) again: u32,
     /// Deaths in a row with a payload, and the last of them.
-    pub(crate) suspects: BTreeMap<u64, (u32, Now)>,
+    pub(crate) suspects: BTreeMap<u64, (u32, Timestamp)>,
     pub(crate) left: Left,
     pub(crate) broken: Vec<Broken>,
 }
 
 impl State {
     pub(crate) fn first(pool: &Pool) -> Self {
-        let now = Now(0);
+        let now = Timestamp(0);
         let core = Core::new(pool.settings.clone(), 1, now);
         let (world, left) = (World::default(), pool.left.clone());
         let mut state = Self {
@@ -167,8 +167,8 @@ impl State {
             Effect::Stopped => self.world.stopped = true,
             Effect::Ping { at, nonce } => self.world.ping(at, nonce),
             Effect::Examine { at, nonce } => self.world.examine(at, nonce),
-            Effect::Note(Note::PingMissed(at, ..)) => self.world.missed_ping(at),
-            Effect::Cancel { .. } | Effect::Note(_) => {}
+            Effect::Log(LogEvent::PingMissed(at, ..)) => self.world.missed_ping(at),
+            Effect::Cancel { .. } | Effect::Log(_) => {}
         }
     }
 
@@ -176,7 +176,7 @@ impl State {
     fn answer_caller(&mut self, id: CallId) {
         let call = self.call(id);
         call.answers += 1;
-        (call.deadline, call.rests_until, call.passed) = (Now(0), Now(0), None);
+        (call.deadline, call.rests_until, call.passed) = (Timestamp(0), Timestamp(0), None);
     }
 
     pub(crate) fn sent(&mut self, pool: &Pool, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
@@ -190,7 +190,7 @@ impl State {
         let taken = self.world.send(at, wire, attempt);
         self.demand(taken, Broken::Dead);
         let call = self.call(id);
-        (call.sent, call.passed, call.rests_until) = (true, None, Now(0));
+        (call.sent, call.passed, call.rests_until) = (true, None, Timestamp(0));
         call.runs += 1;
     }
 
@@ -224,7 +224,7 @@ impl State {
     pub(crate) fn is_quarantined(&self, pool: &Pool, payload: Option<u64>) -> bool {
         let Some((poison, payload)) = pool.settings.poison.as_ref().zip(payload) else { return false };
         let entry = self.suspects.get(&payload);
-        entry.is_some_and(|&(deaths, last)| deaths >= poison.deaths && self.now < last + poison.quarantine)
+        entry.is_some_and(|&(deaths, last)| deaths >= poison.max_worker_deaths && self.now < last + poison.quarantine)
     }
 
     /// I3

@@ -7,8 +7,9 @@ use super::{
     world::{Attempt, World},
 };
 use herder_core::{
-    Affinity, CallId, Core, Doom, Effect, Effects, End, Epoch, ExitStatus, Failure, Fingerprint, IfAbsent, Input,
-    KindSettings, Now, SessionCall, SessionId, SessionState, Settings, Submission, Suspect, WorkerRef,
+    Affinity, CallFailure, CallId, Core, Effect, Effects, Epoch, ExitStatus, Fingerprint, IfAbsent, Input, KillReason,
+    ProcessExit, SessionCall, SessionId, SessionState, Settings, Submission, Suspect, Timestamp, WorkerRef,
+    WorkerTypeSettings,
 };
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -18,7 +19,7 @@ use std::{
 pub(crate) struct Driver {
     pub(crate) rng: Rng,
     pub(crate) core: Core,
-    pub(crate) now: Now,
+    pub(crate) now: Timestamp,
     pub(crate) settings: Settings,
     pub(crate) world: World,
     pub(crate) model: Model,
@@ -95,8 +96,8 @@ impl Driver {
         }
         let names = (0..rng.range(1, 4)).filter_map(|n| SessionId::new(format!("s{n}")).ok()).collect();
         Self {
-            core: Core::new(settings.clone(), seed, Now(1)),
-            now: Now(1),
+            core: Core::new(settings.clone(), seed, Timestamp(1)),
+            now: Timestamp(1),
             world: World::default(),
             model: Model { names, ..Model::default() },
             next_call: 0,
@@ -135,7 +136,7 @@ impl Driver {
     pub(crate) fn ask<T: std::fmt::Debug>(
         &mut self,
         what: &str,
-        question: impl FnOnce(&mut Core, Now, &mut Effects) -> T,
+        question: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> T,
     ) -> T {
         let mut effects = Effects::new();
         let answer = question(&mut self.core, self.now, &mut effects);
@@ -176,8 +177,8 @@ impl Driver {
     }
 
     pub(crate) fn affinity_mode(&self) -> Option<Affinity> {
-        match &self.settings.kind {
-            KindSettings::Enhanced { session_affinity: Some(affinity), .. } => Some(affinity.mode),
+        match &self.settings.worker_type {
+            WorkerTypeSettings::Enhanced { session_affinity: Some(affinity), .. } => Some(affinity.mode),
             _ => None,
         }
     }
@@ -212,7 +213,7 @@ impl Driver {
             idempotent,
             attempts: 0,
             sent: None,
-            rests_until: Now(0),
+            rests_until: Timestamp(0),
         };
         let open = !self.draining && wait > Duration::ZERO;
         let owed = session.filter(|_| open && record.is_strict()).and_then(|session| self.owes_loss(session));
@@ -221,7 +222,7 @@ impl Driver {
         let number = session;
         let epoch_before = session.and_then(|n| self.epoch(n));
         let session = session.map(|n| SessionCall { id: self.model.names[n].clone(), if_absent, affinity });
-        let fingerprint = self.core.watches_payloads().then(|| payload(call));
+        let fingerprint = self.core.needs_fingerprints().then(|| payload(call));
         let input = Input::Submit(Submission { call, session, deadline, idempotent, fingerprint });
         let mut effects = Effects::new();
         self.log(|| format!("{input:?}"));
@@ -255,14 +256,14 @@ impl Driver {
     /// The process ended, and all it said was read.
     pub(crate) fn exit(&mut self, at: WorkerRef) {
         self.log(|| format!("{at} exits"));
-        let suspects = if self.core.wants_suspects() { self.suspects(at) } else { Vec::new() };
+        let suspects = if self.core.needs_suspects() { self.suspects(at) } else { Vec::new() };
         let starts = self.world.those(|process| !process.ready && !process.stopping).contains(&at);
         self.world.exit(at);
         self.model.returned(at, self.now + self.settings.retry.max);
         let status = if self.rng.chance(50) { ExitStatus::Signal(9) } else { ExitStatus::Code(1) };
         // Each third start that fails does so for want of descriptors. Not by chance: what schedules of the corpus do stays the same.
-        let doom = (starts && at.generation.0.is_multiple_of(3)).then_some(Doom::NoDescriptors);
-        self.input(Input::Exited { at, end: End { status, doom }, suspects }, Cause::Exit(at));
+        let kill_reason = (starts && at.generation.0.is_multiple_of(3)).then_some(KillReason::NoDescriptors);
+        self.input(Input::Exited { at, end: ProcessExit { status, kill_reason }, suspects }, Cause::Exit(at));
     }
 
     /// What the process had, by payload. Calls of three payloads come in turn.
@@ -281,7 +282,7 @@ pub(crate) fn payload(call: CallId) -> Fingerprint {
     Fingerprint(call.0 % 3)
 }
 
-fn answer(effects: &[Effect], call: CallId) -> Option<&Failure> {
+fn answer(effects: &[Effect], call: CallId) -> Option<&CallFailure> {
     effects.iter().find_map(|effect| match effect {
         Effect::Settle { call: id, failure, .. } if *id == call => Some(failure),
         _ => None,
@@ -291,14 +292,14 @@ fn answer(effects: &[Effect], call: CallId) -> Option<&Failure> {
 /// The process whose death the call was told of.
 fn told(effects: &[Effect], call: CallId) -> Option<WorkerRef> {
     match answer(effects, call) {
-        Some(Failure::SessionWorkerLost { loss, .. }) => Some(loss.at),
+        Some(CallFailure::SessionWorkerLost { loss, .. }) => Some(loss.at),
         _ => None,
     }
 }
 
 /// Whether the call was refused before its session was looked at.
 fn never_looked_at(effects: &[Effect], call: CallId) -> bool {
-    use Failure::{BreakerOpen, Poison, PoolFailed};
+    use CallFailure::{BreakerOpen, Poison, PoolFailed};
     matches!(answer(effects, call), Some(PoolFailed { .. } | BreakerOpen { .. } | Poison(_)))
 }
 

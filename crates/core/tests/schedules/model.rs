@@ -2,7 +2,7 @@
 //! who was told what. Knows nothing of queues; sees inputs and effects only.
 
 use super::world::{Attempt, World};
-use herder_core::{Affinity, CallId, Effect, Epoch, Failure, Now, SessionId, WireId, WorkerRef};
+use herder_core::{Affinity, CallFailure, CallId, Effect, Epoch, SessionId, Timestamp, WireId, WorkerRef};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A call that was submitted and has no answer.
@@ -13,13 +13,13 @@ pub(crate) struct Call {
     pub(crate) mode: Option<Affinity>,
     /// Its session's epoch when it was admitted.
     pub(crate) epoch: Option<Epoch>,
-    pub(crate) admitted: Now,
-    pub(crate) deadline: Now,
+    pub(crate) admitted: Timestamp,
+    pub(crate) deadline: Timestamp,
     pub(crate) idempotent: bool,
     pub(crate) attempts: u32,
     pub(crate) sent: Option<(WorkerRef, WireId)>,
     /// How long it may rest at most before it is sent again.
-    pub(crate) rests_until: Now,
+    pub(crate) rests_until: Timestamp,
 }
 
 impl Call {
@@ -144,11 +144,11 @@ impl Model {
         record.unwrap_or_else(|| unreachable!())
     }
 
-    fn failed(&mut self, world: &World, id: CallId, failure: &Failure, cause: &Cause) {
+    fn failed(&mut self, world: &World, id: CallId, failure: &CallFailure, cause: &Cause) {
         let here = matches!(cause, Cause::Submit(call) if *call == id);
         let record = self.settle(id, name(failure));
         match failure {
-            Failure::SessionWorkerLost { session, loss } => {
+            CallFailure::SessionWorkerLost { session, loss } => {
                 assert!(record.is_strict(), "R20: {id} is no strict call and is told of {session}");
                 assert_eq!(loss.may_have_run, record.attempts > 0, "R20: {id}");
                 if here {
@@ -161,26 +161,26 @@ impl Model {
                 assert!(unseen || home == Some(loss.at), "R20: {id} lost no state");
                 assert!(matches!(cause, Cause::Exit(at) if *at == loss.at), "R20: {id} is told without a death");
             }
-            Failure::WorkerLost(loss) => {
+            CallFailure::WorkerLost(loss) => {
                 assert!(!record.is_strict() && record.attempts > 0, "{id}: {failure:?}");
                 let backed_off = record.idempotent && record.sent.is_none() && matches!(cause, Cause::Other);
                 let died = matches!(cause, Cause::Exit(at) if *at == loss.at);
                 assert!(died || backed_off, "R33: {id}: {failure:?}");
             }
-            Failure::Poison(_) if !here => {
+            CallFailure::Poison(_) if !here => {
                 assert!(record.idempotent && !record.is_strict() && record.attempts > 0, "R37: {id}: {failure:?}");
                 let died = matches!(cause, Cause::Exit(_));
                 assert!(died || record.sent.is_none(), "R37: {id} runs, and is told {failure:?}");
             }
-            Failure::DeadlineExceeded { may_have_run } => assert!(here || *may_have_run == (record.attempts > 0)),
-            Failure::QueueTimeout => assert!(record.sent.is_none(), "{id} timed out in the queue, and was sent"),
-            Failure::PoolFailed { .. } => assert!(record.sent.is_none(), "{id}: {failure:?}"),
-            Failure::PoolClosed { may_have_run } => assert_eq!(*may_have_run, record.attempts > 0),
-            Failure::Abandoned => {}
+            CallFailure::DeadlineExceeded { may_have_run } => assert!(here || *may_have_run == (record.attempts > 0)),
+            CallFailure::QueueTimeout => assert!(record.sent.is_none(), "{id} timed out in the queue, and was sent"),
+            CallFailure::PoolFailed { .. } => assert!(record.sent.is_none(), "{id}: {failure:?}"),
+            CallFailure::PoolClosed { may_have_run } => assert_eq!(*may_have_run, record.attempts > 0),
+            CallFailure::Abandoned => {}
             _ => assert!(here, "{id} was admitted and is refused: {failure:?}"),
         }
         let unfinished = world.unfinished().find(|(.., attempt)| attempt.call == id);
-        let in_time = !matches!(failure, Failure::QueueTimeout | Failure::PoolFailed { .. });
+        let in_time = !matches!(failure, CallFailure::QueueTimeout | CallFailure::PoolFailed { .. });
         assert!(unfinished.is_none() || in_time, "{id} runs and is told that it waited: {failure:?}");
     }
 
@@ -208,7 +208,7 @@ impl Model {
     }
 
     /// A call that goes back into the queue since its process died (R36).
-    pub(crate) fn returned(&mut self, at: WorkerRef, rests_until: Now) {
+    pub(crate) fn returned(&mut self, at: WorkerRef, rests_until: Timestamp) {
         for call in self.calls.values_mut().filter(|call| call.sent.is_some_and(|(process, _)| process == at)) {
             if call.idempotent && !call.is_strict() {
                 call.sent = None;
@@ -219,15 +219,15 @@ impl Model {
 }
 
 /// Which of the counters a failure of an admitted call belongs to.
-pub(crate) fn name(failure: &Failure) -> &'static str {
+pub(crate) fn name(failure: &CallFailure) -> &'static str {
     match failure {
-        Failure::QueueTimeout => "QueueTimeout",
-        Failure::DeadlineExceeded { .. } => "DeadlineExceeded",
-        Failure::WorkerLost(_) => "WorkerLost",
-        Failure::Poison(_) => "Poison",
-        Failure::SessionWorkerLost { .. } => "SessionWorkerLost",
-        Failure::PoolFailed { .. } | Failure::PoolClosed { .. } => "PoolEnded",
-        Failure::Abandoned => "Abandoned",
+        CallFailure::QueueTimeout => "QueueTimeout",
+        CallFailure::DeadlineExceeded { .. } => "DeadlineExceeded",
+        CallFailure::WorkerLost(_) => "WorkerLost",
+        CallFailure::Poison(_) => "Poison",
+        CallFailure::SessionWorkerLost { .. } => "SessionWorkerLost",
+        CallFailure::PoolFailed { .. } | CallFailure::PoolClosed { .. } => "PoolEnded",
+        CallFailure::Abandoned => "Abandoned",
         _ => "Refused",
     }
 }

@@ -8,13 +8,14 @@ use super::{
     world::Process,
 };
 use herder_core::{
-    Affinity, AttemptState, CallId, Core, Doom, Fingerprint, Input, KindSettings, Lookup, Now, Outcome, SessionState,
-    Vitals, WireId, WorkerId, WorkerRef,
+    Affinity, AttemptState, CallId, Core, Fingerprint, Input, KillReason, Lookup, Outcome, ProcessActivity,
+    SessionState, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
 };
 use std::time::Duration;
 
 const STATES: [AttemptState; 3] = [AttemptState::Running, AttemptState::Withdrawn, AttemptState::Finished];
-const VITALS: [Vitals; 4] = [Vitals::Computing, Vitals::Idle, Vitals::Stopped, Vitals::Unknown];
+const ACTIVITIES: [ProcessActivity; 4] =
+    [ProcessActivity::Computing, ProcessActivity::Idle, ProcessActivity::Stopped, ProcessActivity::Unknown];
 
 impl Driver {
     pub(crate) fn operate(&mut self) {
@@ -64,16 +65,16 @@ impl Driver {
         let call = self.world.answer(at, wire).map(|attempt| attempt.call);
         let waits = call.filter(|id| self.model.calls.contains_key(id));
         self.input(Input::Final { at, wire, ok }, Cause::Final(call));
-        call.into_iter().for_each(|id| self.acquit(id));
+        call.into_iter().for_each(|id| self.clear_payload(id));
         let answered = waits.is_none_or(|id| !self.model.calls.contains_key(&id));
         assert!(answered, "I1: {call:?} has its final frame and no answer");
     }
 
     /// R37: what comes to an end is not watched any more, unless it is in quarantine already.
-    fn acquit(&mut self, call: CallId) {
+    fn clear_payload(&mut self, call: CallId) {
         let payload = payload(call);
-        self.ask("acquit", |core, _, _| core.acquit(payload));
-        let watched = self.core.watched(self.now);
+        self.ask("acquit", |core, _, _| core.clear_payload(payload));
+        let watched = self.core.quarantine_entries(self.now);
         let cleared = watched.iter().all(|each| each.fingerprint != payload || each.quarantined);
         assert!(cleared, "R37: {payload:?} came to an end and is watched");
     }
@@ -88,14 +89,14 @@ impl Driver {
     }
 
     /// Steps at each wakeup, as a shell with an exact timer does.
-    pub(crate) fn run_until(&mut self, end: Now) {
+    pub(crate) fn run_until(&mut self, end: Timestamp) {
         while let Some(next) = self.core.next_wakeup().filter(|next| *next <= end) {
             self.jump(next.max(self.now));
         }
         self.jump(end);
     }
 
-    pub(crate) fn jump(&mut self, to: Now) {
+    pub(crate) fn jump(&mut self, to: Timestamp) {
         self.now = to;
         self.input(Input::Tick, Cause::Other);
     }
@@ -156,11 +157,11 @@ impl Driver {
     fn examine_any(&mut self) {
         for at in self.world.those(|process| !process.examined.is_empty()) {
             for nonce in std::mem::take(&mut self.world.process(at).examined) {
-                let vitals = VITALS[self.rng.below(VITALS.len())];
+                let activity = ACTIVITIES[self.rng.below(ACTIVITIES.len())];
                 self.input(Input::Tick, Cause::Other);
-                let bound = vitals == Vitals::Computing && self.world.is_busy(at);
+                let bound = activity == ProcessActivity::Computing && self.world.is_busy(at);
                 let was_live = self.world.is_live(at);
-                self.input(Input::Vitals { at, nonce, vitals }, Cause::Other);
+                self.input(Input::Activity { at, nonce, activity }, Cause::Other);
                 assert!(!bound || self.world.is_live(at) == was_live, "R26: {at} is ended while it computes");
             }
         }
@@ -189,7 +190,7 @@ impl Driver {
         let Some((at, wire)) = frame else { return };
         self.input(Input::Final { at, wire, ok: true }, Cause::Other);
         self.input(Input::Pong { at, nonce: 1 }, Cause::Other);
-        self.input(Input::Vitals { at, nonce: 1, vitals: Vitals::Stopped }, Cause::Other);
+        self.input(Input::Activity { at, nonce: 1, activity: ProcessActivity::Stopped }, Cause::Other);
         if let Some(at) = dead {
             self.input(Input::Ready { at, window: 1, control: true }, Cause::Other);
         }
@@ -197,16 +198,16 @@ impl Driver {
 
     fn kill_any(&mut self) {
         let all = self.world.those(|_: &Process| true);
-        let doom = if self.rng.chance(50) { Doom::Requested } else { Doom::Protocol };
+        let kill_reason = if self.rng.chance(50) { KillReason::Requested } else { KillReason::ProtocolViolation };
         if let Some(at) = self.rng.pick(&all) {
-            self.input(Input::Kill { at, doom }, Cause::Other);
+            self.input(Input::Kill { at, kill_reason }, Cause::Other);
         }
     }
 
     /// R34, R37: the breaker and the quarantine in other hands than the pool's own.
     fn protect_by_hand(&mut self) {
         self.input(Input::Tick, Cause::Other);
-        let outcome = [Outcome::Success, Outcome::Failure, Outcome::Nothing][self.rng.below(3)];
+        let outcome = [Outcome::Success, Outcome::Failure, Outcome::Ignored][self.rng.below(3)];
         let payload = Fingerprint(self.rng.below(3) as u64);
         match self.rng.below(3) {
             0 => _ = self.ask("record", |core, now, _| core.record_outcome(now, outcome)),
@@ -217,7 +218,8 @@ impl Driver {
 
     /// R37: what is let go is not watched any more.
     fn release_payload(&mut self, payload: Fingerprint) {
-        let watched = |driver: &Self| driver.core.watched(driver.now).iter().any(|each| each.fingerprint == payload);
+        let watched =
+            |driver: &Self| driver.core.quarantine_entries(driver.now).iter().any(|each| each.fingerprint == payload);
         let before = watched(self);
         let released = self.ask("release", |core, _, _| core.release_payload(payload));
         assert!((released || !before) && !watched(self), "R37: {payload:?} was released and is watched");
@@ -274,17 +276,17 @@ impl Driver {
         let before = self.core.session_info(self.now, id.as_str());
         let found = self.ask("lookup", |core, now, fx| core.worker_of(now, id.as_str(), fx));
         match found {
-            Lookup::Worker(at) => assert!(self.world.is_live(at), "I4: {id} is bound to {at}, which does not live"),
+            Lookup::Bound(at) => assert!(self.world.is_live(at), "I4: {id} is bound to {at}, which does not live"),
             Lookup::Expired => assert!(before.is_some_and(|info| info.state == SessionState::Expired)),
-            Lookup::NoAffinity => {}
+            Lookup::NotBound => {}
         }
-        assert!(found == Lookup::NoAffinity || self.affinity_mode().is_some(), "I5: a basic pool has no bindings");
+        assert!(found == Lookup::NotBound || self.affinity_mode().is_some(), "I5: a basic pool has no bindings");
     }
 
     fn ask_status(&mut self) {
         let status = self.core.status(self.now);
         assert!(status.session_affinity.is_some() == self.affinity_mode().is_some(), "I5");
-        if matches!(self.settings.kind, KindSettings::Basic) {
+        if matches!(self.settings.worker_type, WorkerTypeSettings::Basic) {
             let bare = |worker: &herder_core::WorkerStatus| worker.metrics.is_none() && worker.history.is_none();
             assert!(status.workers.iter().all(bare), "I5: a basic worker has neither metrics nor history");
         }
@@ -302,7 +304,7 @@ impl Driver {
         for id in self.core.unsettled() {
             self.model.settle(id, "rebuilt");
         }
-        self.core = Core::resume(self.settings.clone(), self.rng.next(), self.now, self.core.salvage());
+        self.core = Core::resume(self.settings.clone(), self.rng.next(), self.now, self.core.recovery_snapshot());
         self.model.submitted = 0;
         self.model.settled.clear();
         self.announced = false;

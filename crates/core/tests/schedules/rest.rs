@@ -63,7 +63,7 @@ impl Driver {
             + counters.lost
             + counters.timeouts
             + counters.abandoned
-            + counters.closed;
+            + counters.failed_by_pool;
         assert_eq!(over, self.model.submitted, "each call is counted once: {counters:?} {:?}", self.model.settled);
         let of = |how| self.model.settled.get(how).copied().unwrap_or_default();
         assert_eq!(counters.ok + counters.failed, of("delivered"));
@@ -85,9 +85,9 @@ impl Driver {
     /// R34: a breaker closes by its trials, wherever it stands, once the pool gives results.
     fn close_the_breaker(&mut self) {
         let Some(settings) = self.settings.breaker.clone() else { return };
-        self.behave_for(settings.open.max(MAX_QUARANTINE));
+        self.behave_for(settings.open_duration.max(MAX_QUARANTINE));
         self.settle_down();
-        for _ in 0..settings.successes {
+        for _ in 0..settings.success_threshold {
             let id = self.submit(None, None, Duration::from_secs(1));
             assert!(self.model.calls.contains_key(&id), "R34: {id} is no trial, in a pool at rest");
             while let Some((at, wire)) = self.first_unfinished() {

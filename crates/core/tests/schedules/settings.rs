@@ -3,7 +3,8 @@
 use super::rng::Rng;
 use herder_core::{
     Affinity, AffinitySettings, Backoff, BreakerSettings, CancelSettings, CountedFailures, Expiry, HealthSettings,
-    KindSettings, OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings,
+    OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings,
+    WorkerTypeSettings,
 };
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
         },
         start_timeout: rng.millis(50, 300),
         start_batch: rng.range(1, 4),
-        overflow_linger: rng.millis(10, 200),
+        overflow_idle_timeout: rng.millis(10, 200),
         cancel: CancelSettings {
             interrupt: rng.millis(1, 30),
             kill: rng.millis(31, 100),
@@ -37,7 +38,7 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
         health: HealthSettings { interval: rng.millis(20, 200), timeout: rng.millis(5, 50), failures: rng.range(1, 3) },
         restart: RestartSettings {
             max: rng.range(1, 8),
-            within: rng.millis(100, 1000),
+            window: rng.millis(100, 1000),
             min_uptime: rng.millis(1, 100),
             backoff: rng.millis(1, 20),
             max_backoff: rng.millis(20, 100),
@@ -45,13 +46,15 @@ pub(crate) fn random(rng: &mut Rng) -> Settings {
         },
         retry: retry(rng),
         breaker: rng.chance(30).then(|| breaker(rng)),
-        poison: rng.chance(50).then(|| PoisonSettings { deaths: rng.range(1, 3), quarantine: rng.millis(10, 200) }),
+        poison: rng
+            .chance(50)
+            .then(|| PoisonSettings { max_worker_deaths: rng.range(1, 3), quarantine: rng.millis(10, 200) }),
         sessions: SessionSettings {
             timeout: rng.millis(10, 500),
             cleanup_interval: rng.millis(50, 300),
             max: 1 + rng.below(6),
         },
-        kind,
+        worker_type: kind,
     }
 }
 
@@ -72,12 +75,18 @@ fn breaker(rng: &mut Rng) -> BreakerSettings {
     let (failures, successes, probes) = (rng.range(1, 5), rng.range(1, 3), rng.range(1, 3));
     let mut likely = || rng.chance(50);
     let counts = CountedFailures { timeout: likely(), connection: likely(), signal: likely(), python: likely() };
-    BreakerSettings { failures, successes, open: rng.millis(5, 200), probes, counts }
+    BreakerSettings {
+        failure_threshold: failures,
+        success_threshold: successes,
+        open_duration: rng.millis(5, 200),
+        half_open_max_calls: probes,
+        counts,
+    }
 }
 
-fn kind(rng: &mut Rng) -> KindSettings {
+fn kind(rng: &mut Rng) -> WorkerTypeSettings {
     if rng.chance(15) {
-        return KindSettings::Basic;
+        return WorkerTypeSettings::Basic;
     }
     let expiry = match rng.below(2) {
         0 => Expiry::Immediate,
@@ -86,7 +95,7 @@ fn kind(rng: &mut Rng) -> KindSettings {
     let mode = MODES[rng.below(3)];
     let reject = rng.chance(50) && expiry != Expiry::Immediate;
     let on_expired = if reject { OnExpired::Reject } else { OnExpired::Rebind };
-    KindSettings::Enhanced {
+    WorkerTypeSettings::Enhanced {
         session_affinity: rng.chance(90).then_some(AffinitySettings { expiry, mode, on_expired }),
         worker_metrics: rng.chance(50),
         state_machine: rng.chance(50),

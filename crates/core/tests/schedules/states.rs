@@ -2,7 +2,8 @@
 
 use super::{driver::Driver, model::Call};
 use herder_core::{
-    Affinity, CallId, Epoch, HISTORY_LIMIT, Health, KindSettings, PoolState, SessionState, WorkerRef, WorkerStatus,
+    Affinity, CallId, Epoch, HISTORY_LIMIT, Health, PoolState, SessionState, WorkerRef, WorkerStatus,
+    WorkerTypeSettings,
 };
 
 impl Driver {
@@ -128,10 +129,13 @@ impl Driver {
         let Some((breaker, settings)) = self.core.breaker(self.now).zip(self.settings.breaker.as_ref()) else {
             return;
         };
-        let trials = breaker.trials as usize;
-        assert!(breaker.trials <= settings.probes, "R34: {breaker:?}");
+        let trials = breaker.half_open_calls as usize;
+        assert!(breaker.half_open_calls <= settings.half_open_max_calls, "R34: {breaker:?}");
         assert!(trials <= self.model.calls.len(), "R34: {trials} trials, and fewer calls");
-        assert!(breaker.failures < settings.failures && breaker.successes < settings.successes, "R34: {breaker:?}");
+        assert!(
+            breaker.failures < settings.failure_threshold && breaker.successes < settings.success_threshold,
+            "R34: {breaker:?}"
+        );
     }
 
     /// I7: each base slot has a process or a start, or the pool has said why not. R28: it has not failed with all of them ready.
@@ -186,7 +190,7 @@ impl Driver {
 
     fn takes(&self, worker: &WorkerStatus) -> bool {
         let at = WorkerRef { worker: worker.id, generation: worker.generation };
-        let gated = matches!(self.settings.kind, KindSettings::Enhanced { state_machine: true, .. });
+        let gated = matches!(self.settings.worker_type, WorkerTypeSettings::Enhanced { state_machine: true, .. });
         let healthy = !gated || worker.health == Health::Healthy;
         let Some(process) = self.world.processes.get(&at).filter(|_| self.world.is_live(at)) else { return false };
         healthy && process.unfinished.len() < process.window.min(self.settings.window() as usize)

@@ -1,7 +1,7 @@
 //! The processes a pool believes in, and what it sent them. Carries out effects as a real shell would, and refuses those
 //! that no shell could carry out.
 
-use herder_core::{AttemptState, CallId, Doom, Effect, Epoch, WireId, WorkerId, WorkerRef};
+use herder_core::{AttemptState, CallId, Effect, Epoch, KillReason, WireId, WorkerId, WorkerRef};
 use std::collections::BTreeMap;
 
 /// What a process was sent and has not answered.
@@ -65,10 +65,10 @@ impl World {
     pub(crate) fn apply(&mut self, effect: &Effect) {
         match *effect {
             Effect::Start(at) => self.start(at),
-            Effect::Stop { at, doom, .. } => {
+            Effect::Stop { at, kill_reason, .. } => {
                 assert!(self.processes.contains_key(&at), "stops {at}, which is no process");
                 let guilty = self.process(at).is_held_up()
-                    || doom != Doom::CancelPatience
+                    || kill_reason != KillReason::CancelTimeout
                     || self.process(at).stopping
                     || self.process(at).overdue().next().is_some();
                 assert!(guilty, "R35: {at} is killed for a call that has not begun: {:?}", self.process(at));

@@ -2,8 +2,8 @@
 //! the test of allocations, which count what `serve` does.
 
 use herder_core::{
-    Affinity, AffinitySettings, CallId, Core, Effect, Effects, Expiry, Generation, IfAbsent, Input, KindSettings, Now,
-    OnExpired, Routing, SessionCall, SessionId, Settings, Submission, WorkerId, WorkerRef,
+    Affinity, AffinitySettings, CallId, Core, Effect, Effects, Expiry, Generation, IfAbsent, Input, OnExpired, Routing,
+    SessionCall, SessionId, Settings, Submission, Timestamp, WorkerId, WorkerRef, WorkerTypeSettings,
 };
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The pool, its clock, and the last call's number.
 pub(crate) struct Warm {
     core: Core,
-    now: Now,
+    now: Timestamp,
     calls: u64,
     fx: Effects,
     sessions: Vec<SessionCall>,
@@ -24,15 +24,15 @@ pub(crate) struct Warm {
 
 impl Warm {
     /// A pool after this many calls of each of its sessions; without a session if it is to have none.
-    pub(crate) fn new(kind: KindSettings, sessions: usize, calls: usize) -> Self {
+    pub(crate) fn new(kind: WorkerTypeSettings, sessions: usize, calls: usize) -> Self {
         let mut fx = Effects::new();
-        let mut core = Core::new(Settings::new(kind, WORKERS), 1, Now(1));
-        core.handle(Now(1), Input::Tick, &mut fx);
+        let mut core = Core::new(Settings::new(kind, WORKERS), 1, Timestamp(1));
+        core.handle(Timestamp(1), Input::Tick, &mut fx);
         for id in 1..=WORKERS {
             let at = WorkerRef { worker: WorkerId(id), generation: Generation(1) };
-            core.handle(Now(1), Input::Ready { at, window: 1, control: true }, &mut fx);
+            core.handle(Timestamp(1), Input::Ready { at, window: 1, control: true }, &mut fx);
         }
-        let mut pool = Self { core, now: Now(1), calls: 0, fx, sessions: (0..sessions).map(session).collect() };
+        let mut pool = Self { core, now: Timestamp(1), calls: 0, fx, sessions: (0..sessions).map(session).collect() };
         (0..calls * sessions.max(1)).for_each(|_| _ = pool.call());
         pool
     }
@@ -72,13 +72,13 @@ impl Warm {
 }
 
 /// An enhanced pool with just these features.
-pub(crate) fn enhanced(affinity: bool, worker_metrics: bool, state_machine: bool) -> KindSettings {
+pub(crate) fn enhanced(affinity: bool, worker_metrics: bool, state_machine: bool) -> WorkerTypeSettings {
     let session_affinity = affinity.then_some(AffinitySettings {
         expiry: Expiry::Immediate,
         mode: Affinity::StrictQueue,
         on_expired: OnExpired::Rebind,
     });
-    KindSettings::Enhanced { session_affinity, worker_metrics, state_machine }
+    WorkerTypeSettings::Enhanced { session_affinity, worker_metrics, state_machine }
 }
 
 fn session(n: usize) -> SessionCall {

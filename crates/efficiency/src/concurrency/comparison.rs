@@ -30,15 +30,15 @@ impl Pair {
 
 /// What decides whether the operations could overlap at all.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Circumstances {
+pub struct ComparisonConditions {
     /// The places where a call can run: workers times their concurrency, or fewer if there are fewer callers.
-    pub lanes: usize,
+    pub call_slots: usize,
     /// The cores that may be used.
     pub cores: f64,
     /// How many cores others kept busy, where that is known.
-    pub others: Option<f64>,
+    pub other_load: Option<f64>,
     /// The share of an operation's time for which it needs a core, from 0 to 1, where that is known.
-    pub computes: Option<f64>,
+    pub cpu_share: Option<f64>,
 }
 
 /// Parallel against serial.
@@ -78,26 +78,26 @@ pub enum Inconclusive {
     },
     /// Nothing could overlap.
     #[error("only one call can run at a time, so calls cannot overlap")]
-    OneLane,
+    OneCallSlot,
     /// The operations compute, and the cores for it are not there.
-    #[error("each call uses {computes:.2} of a core and only {free:.1} cores are free, so calls can hardly overlap")]
+    #[error("each call uses {cpu_share:.2} of a core and only {free:.1} cores are free, so calls can hardly overlap")]
     NoFreeCore {
         /// The share of its time for which a call needs a core.
-        computes: f64,
+        cpu_share: f64,
         /// How many cores nobody else used.
         free: f64,
     },
     /// Others keep the machine busy.
-    #[error("the machine is too loaded: other processes keep {others:.1} of {cores:.1} cores busy")]
+    #[error("the machine is too loaded: other processes keep {other_load:.1} of {cores:.1} cores busy")]
     Loaded {
         /// How many cores others use.
-        others: f64,
+        other_load: f64,
         /// How many there are.
         cores: f64,
     },
     /// Some pairs say yes and some no.
     #[error("the pairs disagree: parallel execution was {low:.2} to {high:.2} times as fast")]
-    Scattered {
+    Inconsistent {
         /// The least speed-up.
         low: f64,
         /// The greatest.
@@ -114,17 +114,17 @@ pub enum Inconclusive {
 /// Compares pairs. Never fails: what can't be told is said to be so, and why.
 ///
 /// ```
-/// use herder_efficiency::concurrency::{Circumstances, Gain, Inconclusive, Pair, compare};
+/// use herder_efficiency::concurrency::{ComparisonConditions, Gain, Inconclusive, Pair, compare};
 /// use std::time::Duration;
 /// let pair = |serial, parallel| Pair { serial: Duration::from_millis(serial), parallel: Duration::from_millis(parallel) };
-/// let four_lanes = Circumstances { lanes: 4, cores: 2.0, others: Some(0.1), computes: Some(0.02) };
+/// let four_lanes = ComparisonConditions { call_slots: 4, cores: 2.0, other_load: Some(0.1), cpu_share: Some(0.02) };
 /// let pairs = [pair(40, 11), pair(41, 10), pair(40, 12), pair(42, 11), pair(40, 10)];
 /// assert_eq!(compare(&pairs, &four_lanes).verdict, Gain::Proven);
-/// let one_lane = Circumstances { lanes: 1, ..four_lanes };
+/// let one_lane = ComparisonConditions { call_slots: 1, ..four_lanes };
 /// let same = [pair(40, 40); 5];
-/// assert_eq!(compare(&same, &one_lane).verdict, Gain::Inconclusive(Inconclusive::OneLane));
+/// assert_eq!(compare(&same, &one_lane).verdict, Gain::Inconclusive(Inconclusive::OneCallSlot));
 /// ```
-pub fn compare(pairs: &[Pair], circumstances: &Circumstances) -> Comparison {
+pub fn compare(pairs: &[Pair], circumstances: &ComparisonConditions) -> Comparison {
     let mut speed_ups: Vec<f64> = pairs.iter().map(Pair::speed_up).collect();
     speed_ups.sort_by(f64::total_cmp);
     let at = |index: usize| speed_ups.get(index).copied().unwrap_or(1.0);
@@ -137,7 +137,7 @@ pub fn compare(pairs: &[Pair], circumstances: &Circumstances) -> Comparison {
 
 impl Comparison {
     /// Why it can't be told, if so. A gain is one whatever the circumstances; they explain why there is none.
-    fn judge(&self, circumstances: &Circumstances) -> Option<Inconclusive> {
+    fn judge(&self, circumstances: &ComparisonConditions) -> Option<Inconclusive> {
         let Self { pairs, speed_up, low, high, .. } = *self;
         let wanted = 1.0 / (1.0 - GAIN);
         if pairs < PAIRS {
@@ -147,26 +147,26 @@ impl Comparison {
             return None;
         }
         Some(circumstances.stand_in_the_way(wanted).unwrap_or(if high >= wanted {
-            Inconclusive::Scattered { low, high }
+            Inconclusive::Inconsistent { low, high }
         } else {
             Inconclusive::NoGain { speed_up }
         }))
     }
 }
 
-impl Circumstances {
+impl ComparisonConditions {
     fn stand_in_the_way(&self, wanted: f64) -> Option<Inconclusive> {
-        let Self { lanes, cores, others, computes } = *self;
-        if lanes < 2 {
-            return Some(Inconclusive::OneLane);
+        let Self { call_slots, cores, other_load, cpu_share } = *self;
+        if call_slots < 2 {
+            return Some(Inconclusive::OneCallSlot);
         }
-        let (others, computes) = (others.unwrap_or(0.0), computes.unwrap_or(0.0));
-        if others > LOADED * cores {
-            return Some(Inconclusive::Loaded { others, cores });
+        let (other_load, cpu_share) = (other_load.unwrap_or(0.0), cpu_share.unwrap_or(0.0));
+        if other_load > LOADED * cores {
+            return Some(Inconclusive::Loaded { other_load, cores });
         }
-        let free = (cores - others).max(0.0);
+        let free = (cores - other_load).max(0.0);
         // With some room: what could be had at the very best is never had.
-        (computes > 0.0 && free / computes < wanted * wanted).then_some(Inconclusive::NoFreeCore { computes, free })
+        (cpu_share > 0.0 && free / cpu_share < wanted * wanted).then_some(Inconclusive::NoFreeCore { cpu_share, free })
     }
 }
 
@@ -174,14 +174,15 @@ impl Circumstances {
 mod tests {
     use super::*;
 
-    const IDLE: Circumstances = Circumstances { lanes: 4, cores: 4.0, others: Some(0.0), computes: Some(0.1) };
+    const IDLE: ComparisonConditions =
+        ComparisonConditions { call_slots: 4, cores: 4.0, other_load: Some(0.0), cpu_share: Some(0.1) };
 
     fn pairs(speed_ups: &[f64]) -> Vec<Pair> {
         let pair = |&by: &f64| Pair { serial: Duration::from_secs_f64(by), parallel: Duration::from_secs(1) };
         speed_ups.iter().map(pair).collect()
     }
 
-    fn verdict(speed_ups: &[f64], circumstances: Circumstances) -> Gain {
+    fn verdict(speed_ups: &[f64], circumstances: ComparisonConditions) -> Gain {
         compare(&pairs(speed_ups), &circumstances).verdict
     }
 
@@ -189,7 +190,7 @@ mod tests {
     #[test]
     fn r48_a_gain_is_twenty_per_cent_in_each_pair() {
         assert_eq!(verdict(&[1.25, 1.3, 1.26, 4.0, 1.25], IDLE), Gain::Proven);
-        let scattered = Inconclusive::Scattered { low: 1.24, high: 4.0 };
+        let scattered = Inconclusive::Inconsistent { low: 1.24, high: 4.0 };
         assert_eq!(verdict(&[1.24, 1.3, 1.26, 4.0, 1.25], IDLE), Gain::Inconclusive(scattered));
         assert_eq!(verdict(&[9.0; 4], IDLE), Gain::Inconclusive(Inconclusive::TooFewPairs { pairs: 4 }));
         assert_eq!(verdict(&[], IDLE), Gain::Inconclusive(Inconclusive::TooFewPairs { pairs: 0 }));
@@ -200,18 +201,18 @@ mod tests {
     fn r48_what_stands_in_the_way_is_named() {
         let none = [1.0, 1.1, 0.9, 1.0, 1.05];
         let why = |circumstances| verdict(&none, circumstances);
-        assert_eq!(why(Circumstances { lanes: 1, ..IDLE }), Gain::Inconclusive(Inconclusive::OneLane));
-        let loaded = Inconclusive::Loaded { others: 3.0, cores: 4.0 };
-        assert_eq!(why(Circumstances { others: Some(3.0), ..IDLE }), Gain::Inconclusive(loaded));
-        let one_core = Circumstances { cores: 1.0, computes: Some(0.9), ..IDLE };
-        assert_eq!(why(one_core), Gain::Inconclusive(Inconclusive::NoFreeCore { computes: 0.9, free: 1.0 }));
+        assert_eq!(why(ComparisonConditions { call_slots: 1, ..IDLE }), Gain::Inconclusive(Inconclusive::OneCallSlot));
+        let loaded = Inconclusive::Loaded { other_load: 3.0, cores: 4.0 };
+        assert_eq!(why(ComparisonConditions { other_load: Some(3.0), ..IDLE }), Gain::Inconclusive(loaded));
+        let one_core = ComparisonConditions { cores: 1.0, cpu_share: Some(0.9), ..IDLE };
+        assert_eq!(why(one_core), Gain::Inconclusive(Inconclusive::NoFreeCore { cpu_share: 0.9, free: 1.0 }));
         assert_eq!(why(IDLE), Gain::Inconclusive(Inconclusive::NoGain { speed_up: 1.0 }));
     }
 
     /// What is measured beats what was expected: a gain on a loaded machine is a gain.
     #[test]
     fn r48_a_gain_needs_no_circumstances() {
-        let unlikely = Circumstances { lanes: 1, cores: 0.5, others: None, computes: None };
+        let unlikely = ComparisonConditions { call_slots: 1, cores: 0.5, other_load: None, cpu_share: None };
         assert_eq!(verdict(&[2.0; 5], unlikely), Gain::Proven);
     }
 }

@@ -1,6 +1,6 @@
 //! [`Interval`]: two moments in their order.
 
-use herder_core::Now;
+use herder_core::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Interval {
     }
 
     /// Between two moments; empty, at the later one, if they are not in order.
-    pub(super) fn between(from: Now, to: Now) -> Self {
+    pub(super) fn between(from: Timestamp, to: Timestamp) -> Self {
         Self { started: from.0.min(to.0), ended: to.0 }
     }
 

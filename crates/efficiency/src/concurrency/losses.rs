@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The lost time of all lanes, by cause. A lane is one place where a call can run: workers times their concurrency. Eight workers that
 /// do nothing for a second lose eight lane-seconds.
 ///
-/// The parts add up to `lanes x (measured - ideal)`.
+/// The parts add up to `call_slots x (measured - ideal)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
 pub struct Losses {
     /// The worker was not ready yet, or its process was being replaced.
@@ -35,7 +35,7 @@ pub struct Loss {
     /// The field of [`Losses`].
     pub cause: &'static str,
     /// What it means, as the rest of "lost because ...".
-    pub because: &'static str,
+    pub explanation: &'static str,
     /// Lane-seconds.
     pub lost: Duration,
 }
@@ -57,7 +57,7 @@ impl Losses {
     pub fn iter(&self) -> impl Iterator<Item = Loss> + use<> {
         let Self { start_up, queueing, dispatch, serialization, stragglers, idle, cores, gil, slowed } = *self;
         let lost = [start_up, queueing, dispatch, serialization, stragglers, idle, cores, gil, slowed];
-        CAUSES.into_iter().zip(lost).map(|((cause, because), lost)| Loss { cause, because, lost })
+        CAUSES.into_iter().zip(lost).map(|((cause, because), lost)| Loss { cause, explanation: because, lost })
     }
 
     /// All of them together.

@@ -1,14 +1,14 @@
 //! Whether operations really overlapped (R46), and where the time of workers went that did not work (R45): arithmetic on moments
 //! of one clock, which host and workers share. Holds no state, reads no clock.
 //!
-//! [`verify_concurrent_execution`] answers "did they run side by side?" by overlap, [`Account`] "I pay for eight workers, do I get
+//! [`verify_concurrent_execution`] answers "did they run side by side?" by overlap, [`TimeAccount`] "I pay for eight workers, do I get
 //! eight?" by accounting for each lane's every nanosecond, and [`compare`] "is it faster than one after the other?" by ratios of
 //! pairs. None of them judges a duration by a limit.
 
 mod account;
+mod call_slots;
 mod comparison;
 mod interval;
-mod lanes;
 mod losses;
 mod observed;
 mod operation;
@@ -16,10 +16,10 @@ mod overlap;
 mod spans;
 mod stretch;
 
-pub use account::{Account, NothingObserved};
-pub use comparison::{Circumstances, Comparison, GAIN, Gain, Inconclusive, LOADED, PAIRS, Pair, compare};
+pub use account::{AccountError, TimeAccount};
+pub use comparison::{Comparison, ComparisonConditions, GAIN, Gain, Inconclusive, LOADED, PAIRS, Pair, compare};
 pub use interval::{Interval, InvalidInterval};
 pub use losses::{Loss, Losses};
-pub use observed::{Observed, Processor, WorkerSeen};
+pub use observed::{CpuTime, ObservedRun, ObservedWorker};
 pub use operation::{InvalidOperation, Operation};
 pub use overlap::{Evidence, Serialized, verify_concurrent_execution};

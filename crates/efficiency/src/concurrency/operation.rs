@@ -1,7 +1,7 @@
 //! [`Operation`]: the life of one call as five moments.
 
 use super::Interval;
-use herder_core::{Now, WorkerRef};
+use herder_core::{Timestamp, WorkerRef};
 use serde::Serialize;
 
 /// When a call was admitted, sent, run and answered, and by whom.
@@ -10,15 +10,15 @@ pub struct Operation {
     /// The process that ran it.
     pub at: WorkerRef,
     /// Its pool admitted it.
-    pub queued: Now,
+    pub queued: Timestamp,
     /// It was given to its worker, for the last time if it was sent again.
-    pub sent: Now,
+    pub sent: Timestamp,
     /// Its handler began, by the worker's own stamp.
-    pub started: Now,
+    pub started: Timestamp,
     /// Its handler ended, by the worker's own stamp.
-    pub ended: Now,
+    pub ended: Timestamp,
     /// Its answer was there.
-    pub answered: Now,
+    pub answered: Timestamp,
 }
 
 /// Why five moments are no life of a call.
@@ -52,7 +52,7 @@ impl Operation {
     /// When there are no stamps, or they don't lie between the sending and the answer.
     pub fn checked(self) -> Result<Self, InvalidOperation> {
         let Self { at, queued, sent, started, ended, answered } = self;
-        if (started, ended) == (Now(0), Now(0)) {
+        if (started, ended) == (Timestamp(0), Timestamp(0)) {
             return Err(InvalidOperation::NotRun(at));
         }
         if [queued, sent, started, ended, answered].is_sorted() {
@@ -75,7 +75,7 @@ mod tests {
 
     fn operation(moments: [u64; 5]) -> Operation {
         let at = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
-        let [queued, sent, started, ended, answered] = moments.map(Now);
+        let [queued, sent, started, ended, answered] = moments.map(Timestamp);
         Operation { at, queued, sent, started, ended, answered }
     }
 

@@ -32,7 +32,7 @@ impl Evidence {
 pub enum Serialized {
     /// Fewer than two operations took any time: there is nothing that could overlap.
     #[error("too few operations to compare: only {operations} took any time")]
-    TooFew {
+    TooFewOperations {
         /// How many did.
         operations: usize,
     },
@@ -62,7 +62,7 @@ pub fn verify_concurrent_execution(intervals: &[Interval]) -> Result<Evidence, S
     let long: Vec<Interval> = intervals.iter().copied().filter(|interval| interval.length() > 0).collect();
     let operations = long.len();
     if operations < 2 {
-        return Err(Serialized::TooFew { operations });
+        return Err(Serialized::TooFewOperations { operations });
     }
     let evidence = measure(&long);
     if evidence.peak < 2 { Err(Serialized::NoOverlap { operations }) } else { Ok(evidence) }

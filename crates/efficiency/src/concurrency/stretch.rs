@@ -1,6 +1,6 @@
 //! What makes operations longer than they would be alone: too few cores, one interpreter, or something they share.
 
-use super::{Interval, Observed, WorkerSeen, spans::Spans};
+use super::{Interval, ObservedRun, ObservedWorker, spans::Spans};
 use std::time::Duration;
 
 /// A worker that was on a processor for this part of the time in which it had work was bound by its interpreter: it did nothing else.
@@ -22,12 +22,12 @@ impl Stretch {
     }
 
     /// `work`: the time of all operations as they ran.
-    pub(super) fn of(observed: &Observed, work: Duration) -> Self {
-        let waited = processors(observed).map(|processor| processor.waited).sum::<Duration>();
+    pub(super) fn of(observed: &ObservedRun, work: Duration) -> Self {
+        let waited = processors(observed).map(|cpu_time| cpu_time.waited).sum::<Duration>();
         let side_by_side: Duration = observed.workers.iter().map(|seen| behind_the_gil(observed, seen)).sum();
         let count = u32::try_from(observed.operations.len()).unwrap_or(u32::MAX);
-        let total = match observed.alone {
-            Some(alone) => work.saturating_sub(alone.saturating_mul(count)),
+        let total = match observed.uncontended {
+            Some(uncontended) => work.saturating_sub(uncontended.saturating_mul(count)),
             None => (waited + side_by_side).min(work),
         };
         let cores = waited.min(total);
@@ -37,17 +37,17 @@ impl Stretch {
     }
 }
 
-fn processors(observed: &Observed) -> impl Iterator<Item = super::Processor> {
-    observed.workers.iter().filter_map(|seen| seen.processor)
+fn processors(observed: &ObservedRun) -> impl Iterator<Item = super::CpuTime> {
+    observed.workers.iter().filter_map(|seen| seen.cpu_time)
 }
 
 /// How much longer a worker's operations took together than it had any: zero unless it computed all that time, or waited for a core.
-fn behind_the_gil(observed: &Observed, seen: &WorkerSeen) -> Duration {
+fn behind_the_gil(observed: &ObservedRun, seen: &ObservedWorker) -> Duration {
     let own = || observed.operations.iter().filter(|operation| operation.at.worker == seen.worker);
     let intervals = || own().map(|operation| operation.interval());
     let (all, some) = (intervals().map(Interval::length).sum::<u64>(), Spans::of(intervals()).length());
-    let computes = seen
-        .processor
-        .is_some_and(|processor| (processor.used + processor.waited).as_nanos() as f64 >= COMPUTES * some as f64);
-    if computes { Duration::from_nanos(all - some) } else { Duration::ZERO }
+    let cpu_share = seen
+        .cpu_time
+        .is_some_and(|cpu_time| (cpu_time.used + cpu_time.waited).as_nanos() as f64 >= COMPUTES * some as f64);
+    if cpu_share { Duration::from_nanos(all - some) } else { Duration::ZERO }
 }

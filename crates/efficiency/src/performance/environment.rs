@@ -68,21 +68,21 @@ pub struct Environment {
     /// Until a worker's interpreter runs and its imports are done.
     pub start: Spread,
     /// From there until it can take calls.
-    pub bridge: Spread,
+    pub app_start: Spread,
     /// How many workers start side by side; more have to wait. 0 counts as 1.
-    pub starting_at_once: usize,
+    pub parallel_starts: usize,
     /// A call's handler when nothing runs beside it: the average of a few calls, and how that varies.
     pub call: Spread,
     /// The longest single call that is to be reckoned with, once a run.
     pub worst_call: Duration,
     /// A call's way to the worker and back.
-    pub way: Spread,
+    pub overhead: Spread,
     /// The share of its time for which a handler needs a core: 0 sleeps, 1 computes.
-    pub computes: f64,
+    pub cpu_share: f64,
     /// How many times as long a call takes when all cores are in use and none is missing: shared caches, shared cores. 1 if not at all.
-    pub beside: f64,
+    pub contention_factor: f64,
     /// The cores that may be used.
     pub cores: f64,
     /// How many of them others keep busy.
-    pub others: f64,
+    pub other_load: f64,
 }

@@ -22,13 +22,13 @@ pub struct Plan {
     /// How many calls.
     pub operations: usize,
     /// From where.
-    pub start: Start,
+    pub start: StartMode,
 }
 
 /// Whether the workers have to be started first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Start {
+pub enum StartMode {
     /// No worker runs.
     Cold,
     /// All are ready.
@@ -38,22 +38,22 @@ pub enum Start {
 impl Plan {
     /// So many workers, one call at a time each, that have to be started first.
     pub fn cold(workers: usize, operations: usize) -> Self {
-        Self { workers, concurrency: 1, operations, start: Start::Cold }
+        Self { workers, concurrency: 1, operations, start: StartMode::Cold }
     }
 
     /// So many workers, one call at a time each, that are ready.
     pub fn warm(workers: usize, operations: usize) -> Self {
-        Self { start: Start::Warm, ..Self::cold(workers, operations) }
+        Self { start: StartMode::Warm, ..Self::cold(workers, operations) }
     }
 
     /// The places where a call can run.
-    pub fn lanes(&self) -> usize {
+    pub fn call_slots(&self) -> usize {
         self.workers.max(1).saturating_mul(self.concurrency.max(1))
     }
 
-    /// `ceil(operations / lanes)`.
+    /// `ceil(operations / call_slots)`.
     pub fn waves(&self) -> usize {
-        self.operations.div_ceil(self.lanes())
+        self.operations.div_ceil(self.call_slots())
     }
 }
 
@@ -71,19 +71,19 @@ pub struct Expected {
     /// How often a run lies between `low` and `high`: a share.
     pub confidence: f64,
     /// Whether the range is worth something.
-    pub trust: Trust,
+    pub reliability: Reliability,
 }
 
 /// Whether a range is worth something.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Trust {
+pub enum Reliability {
     /// As far as can be told.
-    Sound,
+    Reliable,
     /// Others keep this many cores busy: the machine is too loaded to tell. The range is that of the load as it was.
     TooLoaded {
         /// How many cores others use.
-        others: f64,
+        other_load: f64,
     },
 }
 
@@ -118,21 +118,25 @@ impl Performance {
         let end = |end| self.start(plan, end) + self.calls(plan, end);
         let worst = environment.worst_call.saturating_sub(environment.call.likely());
         let straggler = if plan.operations == 0 { Duration::ZERO } else { worst };
-        let load = environment.others / environment.cores.max(f64::MIN_POSITIVE);
+        let load = environment.other_load / environment.cores.max(f64::MIN_POSITIVE);
         Expected {
             waves: plan.waves(),
             low: end(End::Low).mul_f64(QUICKER),
             likely: end(End::Likely),
             high: end(End::High).mul_f64(SLOWER + load) + straggler,
             confidence: CONFIDENCE,
-            trust: if load > LOADED { Trust::TooLoaded { others: environment.others } } else { Trust::Sound },
+            reliability: if load > LOADED {
+                Reliability::TooLoaded { other_load: environment.other_load }
+            } else {
+                Reliability::Reliable
+            },
         }
     }
 
     /// How many calls a second so many lanes manage once they are warm.
     pub fn throughput(&self, workers: usize, concurrency: usize) -> f64 {
         let plan = Plan { concurrency, ..Plan::warm(workers, 1) };
-        plan.lanes() as f64 / self.one_call(plan.lanes(), End::Likely).as_secs_f64().max(1e-9)
+        plan.call_slots() as f64 / self.one_call(plan.call_slots(), End::Likely).as_secs_f64().max(1e-9)
     }
 
     /// How many times as much so many workers do as one.
@@ -141,26 +145,26 @@ impl Performance {
     }
 
     fn start(&self, plan: Plan, end: End) -> Duration {
-        let Environment { start, bridge, starting_at_once, .. } = &self.0;
+        let Environment { start, app_start: bridge, parallel_starts: starting_at_once, .. } = &self.0;
         let rounds = plan.workers.max(1).div_ceil((*starting_at_once).max(1));
         let one = match end {
             End::Low => start.low() + bridge.low(),
             End::Likely => start.likely() + bridge.likely(),
             End::High => start.high() + bridge.high(),
         };
-        if plan.start == Start::Cold { times(one, rounds) } else { Duration::ZERO }
+        if plan.start == StartMode::Cold { times(one, rounds) } else { Duration::ZERO }
     }
 
     fn calls(&self, plan: Plan, end: End) -> Duration {
         // Fewer calls than lanes leave lanes empty, which nobody's core is missing for.
-        times(self.one_call(plan.lanes().min(plan.operations), end), plan.waves())
+        times(self.one_call(plan.call_slots().min(plan.operations), end), plan.waves())
     }
 
     /// One call's time when so many run at once.
     fn one_call(&self, at_once: usize, end: End) -> Duration {
-        let Environment { call, way, computes, beside, .. } = &self.0;
-        let computes = computes.clamp(0.0, 1.0);
-        let shortage = self.shortage(at_once, computes, end);
+        let Environment { call, overhead: way, cpu_share, contention_factor: beside, .. } = &self.0;
+        let cpu_share = cpu_share.clamp(0.0, 1.0);
+        let shortage = self.shortage(at_once, cpu_share, end);
         let (call, way) = match end {
             End::Low => (call.low(), way.low()),
             End::Likely => (call.likely(), way.likely()),
@@ -168,16 +172,16 @@ impl Performance {
             End::High => (call.high(), way.high().mul_f64(shortage)),
         };
         let beside = if at_once > 1 && !matches!(end, End::Low) { beside.max(1.0) } else { 1.0 };
-        way + call.mul_f64(beside * (1.0 - computes + computes * shortage))
+        way + call.mul_f64(beside * (1.0 - cpu_share + cpu_share * shortage))
     }
 
     /// How many times as many cores are wanted as there are: 1 if there are enough.
-    fn shortage(&self, at_once: usize, computes: f64, end: End) -> f64 {
-        let Environment { cores, others, .. } = self.0;
-        let wanted = at_once as f64 * computes;
+    fn shortage(&self, at_once: usize, cpu_share: f64, end: End) -> f64 {
+        let Environment { cores, other_load, .. } = self.0;
+        let wanted = at_once as f64 * cpu_share;
         // Others give way: who wants more gets more. At best they go away.
-        let fair = cores * wanted / (wanted + others).max(f64::MIN_POSITIVE);
-        let free = if matches!(end, End::Low) { cores } else { fair.max(cores - others) };
+        let fair = cores * wanted / (wanted + other_load).max(f64::MIN_POSITIVE);
+        let free = if matches!(end, End::Low) { cores } else { fair.max(cores - other_load) };
         if wanted > free && free > 0.0 { wanted / free } else { 1.0 }
     }
 }
@@ -197,15 +201,15 @@ mod tests {
     /// Nothing varies: 2.5 s a start, one after the other, and 100 ms a call.
     const STEADY: Environment = Environment {
         start: Spread::exactly(millis(2000)),
-        bridge: Spread::exactly(millis(500)),
-        starting_at_once: 1,
+        app_start: Spread::exactly(millis(500)),
+        parallel_starts: 1,
         call: Spread::exactly(millis(100)),
         worst_call: millis(100),
-        way: Spread::exactly(Duration::ZERO),
-        computes: 0.0,
-        beside: 1.0,
+        overhead: Spread::exactly(Duration::ZERO),
+        cpu_share: 0.0,
+        contention_factor: 1.0,
         cores: 1.0,
-        others: 0.0,
+        other_load: 0.0,
     };
 
     fn likely(environment: Environment, plan: Plan) -> Duration {
@@ -226,7 +230,7 @@ mod tests {
     #[test]
     fn r47_a_cold_start_counts_and_a_warm_one_does_not() {
         assert_eq!(likely(STEADY, Plan::cold(4, 4)), millis(4 * 2500 + 100));
-        let two = Environment { starting_at_once: 2, ..STEADY };
+        let two = Environment { parallel_starts: 2, ..STEADY };
         assert_eq!(likely(two, Plan::cold(5, 4)), millis(3 * 2500 + 100));
         assert_eq!(likely(two, Plan::warm(4, 4)), millis(100));
     }
@@ -234,7 +238,7 @@ mod tests {
     /// R47: eight workers that compute on two cores are as quick as two, and as eight if they sleep.
     #[test]
     fn r47_more_workers_than_cores_help_only_those_who_sleep() {
-        let of = |computes, others| Environment { computes, others, cores: 2.0, ..STEADY };
+        let of = |cpu_share, other_load| Environment { cpu_share, other_load, cores: 2.0, ..STEADY };
         let speed_up = |environment| calculate_expected_performance(&environment).speed_up(8);
         assert!((speed_up(of(0.0, 0.0)) - 8.0).abs() < 1e-9);
         assert!((speed_up(of(1.0, 0.0)) - 2.0).abs() < 1e-9);
@@ -252,10 +256,10 @@ mod tests {
         let expected = calculate_expected_performance(&environment).time(Plan::warm(1, 10));
         assert_eq!((expected.low, expected.likely, expected.high), (millis(765), millis(1000), millis(2050)));
         assert!(expected.holds(millis(765)) && expected.holds(millis(2050)) && !expected.holds(millis(2051)));
-        assert_eq!(expected.trust, Trust::Sound);
-        let loaded = Environment { others: 1.5, ..environment };
+        assert_eq!(expected.reliability, Reliability::Reliable);
+        let loaded = Environment { other_load: 1.5, ..environment };
         let expected = calculate_expected_performance(&loaded).time(Plan::warm(1, 10));
-        assert_eq!(expected.trust, Trust::TooLoaded { others: 1.5 });
+        assert_eq!(expected.reliability, Reliability::TooLoaded { other_load: 1.5 });
     }
 
     #[test]

@@ -5,4 +5,4 @@ mod environment;
 mod expected;
 
 pub use environment::{Environment, InvalidSpread, Spread};
-pub use expected::{CONFIDENCE, Expected, Performance, Plan, Start, Trust, calculate_expected_performance};
+pub use expected::{CONFIDENCE, Expected, Performance, Plan, Reliability, StartMode, calculate_expected_performance};

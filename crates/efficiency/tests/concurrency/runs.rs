@@ -1,14 +1,14 @@
 //! Runs whose truth is known, since they are put together from it.
 
-use herder_core::{Generation, Now, WorkerId, WorkerRef};
-use herder_efficiency::concurrency::{Interval, Losses, Observed, Operation, Processor, WorkerSeen};
+use herder_core::{Generation, Timestamp, WorkerId, WorkerRef};
+use herder_efficiency::concurrency::{CpuTime, Interval, Losses, ObservedRun, ObservedWorker, Operation};
 use proptest::prelude::*;
 use std::time::Duration;
 
 /// A run, and what an account has to say of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
-    pub(crate) observed: Observed,
+    pub(crate) observed: ObservedRun,
     pub(crate) losses: Losses,
     pub(crate) ideal: Duration,
 }
@@ -35,16 +35,16 @@ struct Round {
     way: u64,
     work: u64,
     back: u64,
-    coding: u64,
+    encoding: u64,
     idle: u64,
 }
 
 fn round() -> impl Strategy<Value = Round> {
-    (0u64..50, 1u64..500, 0u64..50, 0u64..50, 0u64..50).prop_map(|(way, work, back, coding, idle)| Round {
+    (0u64..50, 1u64..500, 0u64..50, 0u64..50, 0u64..50).prop_map(|(way, work, back, encoding, idle)| Round {
         way,
         work,
         back,
-        coding,
+        encoding,
         idle,
     })
 }
@@ -53,10 +53,10 @@ fn round() -> impl Strategy<Value = Round> {
 /// then runs one more operation, a straggler that the others wait for.
 pub(crate) fn known() -> impl Strategy<Value = Known> {
     let rounds = prop::collection::vec(round(), 1..12);
-    (1u64..9, 0u64..1000, rounds, 1u64..400, 0u64..100).prop_map(|(lanes, start_up, rounds, last, slow)| {
-        let mut stage = Stage::new(lanes);
+    (1u64..9, 0u64..1000, rounds, 1u64..400, 0u64..100).prop_map(|(call_slots, start_up, rounds, last, slow)| {
+        let mut stage = Stage::new(call_slots);
         stage.at = start_up;
-        stage.losses.start_up = nanos(lanes * start_up);
+        stage.losses.start_up = nanos(call_slots * start_up);
         for round in &rounds {
             stage.play(*round);
         }
@@ -66,37 +66,37 @@ pub(crate) fn known() -> impl Strategy<Value = Known> {
 }
 
 struct Stage {
-    lanes: u64,
+    call_slots: u64,
     at: u64,
     operations: Vec<Operation>,
-    coding: Vec<Interval>,
+    encoding: Vec<Interval>,
     losses: Losses,
 }
 
 impl Stage {
-    fn new(lanes: u64) -> Self {
-        Self { lanes, at: 0, operations: Vec::new(), coding: Vec::new(), losses: Losses::default() }
+    fn new(call_slots: u64) -> Self {
+        Self { call_slots, at: 0, operations: Vec::new(), encoding: Vec::new(), losses: Losses::default() }
     }
 
     fn play(&mut self, round: Round) {
-        let Round { way, work, back, coding, idle } = round;
+        let Round { way, work, back, encoding, idle } = round;
         // Callers encode, then hesitate: only what they do can be seen.
-        self.coding.push(Interval { started: self.at, ended: self.at + coding });
-        let sent = self.at + coding + idle;
+        self.encoding.push(Interval { started: self.at, ended: self.at + encoding });
+        let sent = self.at + encoding + idle;
         let started = sent + way;
-        let operation = |lane| operation(lane, sent, started, started + work, started + work + back);
-        self.operations.extend((1..=self.lanes).map(operation));
+        let operation = |call_slot| operation(call_slot, sent, started, started + work, started + work + back);
+        self.operations.extend((1..=self.call_slots).map(operation));
         self.at = started + work + back;
-        self.losses.serialization += nanos(self.lanes * coding);
-        self.losses.idle += nanos(self.lanes * idle);
-        self.losses.dispatch += nanos(self.lanes * (way + back));
+        self.losses.serialization += nanos(self.call_slots * encoding);
+        self.losses.idle += nanos(self.call_slots * idle);
+        self.losses.dispatch += nanos(self.call_slots * (way + back));
     }
 
     /// One operation more on the last lane, sent and begun at once: the others have nothing left to do.
     fn straggle(&mut self, last: u64) {
-        self.operations.push(operation(self.lanes, self.at, self.at, self.at + last, self.at + last));
+        self.operations.push(operation(self.call_slots, self.at, self.at, self.at + last, self.at + last));
         self.at += last;
-        self.losses.stragglers += nanos((self.lanes - 1) * last);
+        self.losses.stragglers += nanos((self.call_slots - 1) * last);
     }
 
     /// Operations are so much longer than alone, in per mille of `slow`, and cores are to blame.
@@ -105,24 +105,24 @@ impl Stage {
         let work: u64 = self.operations.iter().map(length).sum();
         let longest = self.operations.iter().map(length).max().unwrap();
         let waited = work * slow / 1000;
-        let alone = work - waited;
-        let ideal_of_lanes = alone.max(self.lanes * (longest * alone / work));
+        let uncontended = work - waited;
+        let ideal_of_lanes = uncontended.max(self.call_slots * (longest * uncontended / work));
         self.losses.cores = nanos(waited);
-        forgive(&mut self.losses, nanos(ideal_of_lanes - alone));
-        let worker = |lane| WorkerSeen {
-            worker: WorkerId(lane as u32),
+        forgive(&mut self.losses, nanos(ideal_of_lanes - uncontended));
+        let worker = |call_slot| ObservedWorker {
+            worker: WorkerId(call_slot as u32),
             concurrency: 1,
             starting: vec![Interval { started: 0, ended: start_up }],
-            processor: Some(Processor { used: nanos(0), waited: if lane == 1 { nanos(waited) } else { nanos(0) } }),
+            cpu_time: Some(CpuTime { used: nanos(0), waited: if call_slot == 1 { nanos(waited) } else { nanos(0) } }),
         };
-        let observed = Observed {
+        let observed = ObservedRun {
             window: Interval { started: 0, ended: self.at },
-            workers: (1..=self.lanes).map(worker).collect(),
+            workers: (1..=self.call_slots).map(worker).collect(),
             operations: self.operations,
-            coding: self.coding,
-            alone: None,
+            encoding: self.encoding,
+            uncontended: None,
         };
-        Known { observed, losses: self.losses, ideal: nanos(ideal_of_lanes / self.lanes) }
+        Known { observed, losses: self.losses, ideal: nanos(ideal_of_lanes / self.call_slots) }
     }
 }
 
@@ -136,15 +136,15 @@ fn forgive(losses: &mut Losses, mut spare: Duration) {
     }
 }
 
-fn operation(lane: u64, sent: u64, started: u64, ended: u64, answered: u64) -> Operation {
-    let at = WorkerRef { worker: WorkerId(lane as u32), generation: Generation(1) };
+fn operation(call_slot: u64, sent: u64, started: u64, ended: u64, answered: u64) -> Operation {
+    let at = WorkerRef { worker: WorkerId(call_slot as u32), generation: Generation(1) };
     Operation {
         at,
-        queued: Now(sent),
-        sent: Now(sent),
-        started: Now(started),
-        ended: Now(ended),
-        answered: Now(answered),
+        queued: Timestamp(sent),
+        sent: Timestamp(sent),
+        started: Timestamp(started),
+        ended: Timestamp(ended),
+        answered: Timestamp(answered),
     }
 }
 
@@ -153,34 +153,36 @@ fn nanos(nanos: u64) -> Duration {
 }
 
 /// Operations anywhere, of listed and unlisted workers, more at once than their concurrency.
-pub(crate) fn any() -> impl Strategy<Value = Observed> {
-    let coding = (0u64..600, 0u64..50).prop_map(|(at, length)| Interval { started: at, ended: at + length });
+pub(crate) fn any() -> impl Strategy<Value = ObservedRun> {
+    let encoding = (0u64..600, 0u64..50).prop_map(|(at, length)| Interval { started: at, ended: at + length });
     let operations = prop::collection::vec(any_operation(), 1..30);
-    let (workers, coding) = (prop::collection::vec(any_worker(), 0..4), prop::collection::vec(coding, 0..5));
-    let alone = prop::option::of((0u64..100).prop_map(nanos));
-    (operations, workers, coding, alone).prop_map(|(operations, mut workers, coding, alone)| {
+    let (workers, encoding) = (prop::collection::vec(any_worker(), 0..4), prop::collection::vec(encoding, 0..5));
+    let uncontended = prop::option::of((0u64..100).prop_map(nanos));
+    (operations, workers, encoding, uncontended).prop_map(|(operations, mut workers, encoding, uncontended)| {
         for (slot, worker) in (1..).zip(&mut workers) {
             worker.worker = WorkerId(slot);
         }
-        Observed { window: Interval { started: 0, ended: 1000 }, workers, operations, coding, alone }
+        ObservedRun { window: Interval { started: 0, ended: 1000 }, workers, operations, encoding, uncontended }
     })
 }
 
 fn any_operation() -> impl Strategy<Value = Operation> {
-    (1u64..5, 0u64..500, 0u64..50, 0u64..50, 1u64..100, 0u64..50).prop_map(|(lane, queued, wait, way, work, back)| {
-        let (sent, started) = (queued + wait, queued + wait + way);
-        let operation = operation(lane, sent, started, started + work, started + work + back);
-        Operation { queued: Now(queued), ..operation }
-    })
+    (1u64..5, 0u64..500, 0u64..50, 0u64..50, 1u64..100, 0u64..50).prop_map(
+        |(call_slot, queued, wait, way, work, back)| {
+            let (sent, started) = (queued + wait, queued + wait + way);
+            let operation = operation(call_slot, sent, started, started + work, started + work + back);
+            Operation { queued: Timestamp(queued), ..operation }
+        },
+    )
 }
 
-fn any_worker() -> impl Strategy<Value = WorkerSeen> {
-    let processor =
-        (0u64..2000, 0u64..300).prop_map(|(used, waited)| Processor { used: nanos(used), waited: nanos(waited) });
-    (1usize..4, 0u64..300, prop::option::of(processor)).prop_map(|(concurrency, ready, processor)| WorkerSeen {
+fn any_worker() -> impl Strategy<Value = ObservedWorker> {
+    let cpu_time =
+        (0u64..2000, 0u64..300).prop_map(|(used, waited)| CpuTime { used: nanos(used), waited: nanos(waited) });
+    (1usize..4, 0u64..300, prop::option::of(cpu_time)).prop_map(|(concurrency, ready, cpu_time)| ObservedWorker {
         worker: WorkerId(0),
         concurrency,
         starting: vec![Interval { started: 0, ended: ready }],
-        processor,
+        cpu_time,
     })
 }

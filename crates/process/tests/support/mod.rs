@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use herder_process::{Command, Spawned, census::children, spawn};
+use herder_process::{Command, Spawned, inspect::children, spawn};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, pidfd_open},

@@ -11,7 +11,7 @@ use super::page::{Anchor, Page, Swatch, place, rectangle, told};
 use super::tracks::{Track, tracks, waiting};
 use herder::{
     concurrency::Operation,
-    efficiency::{Report, Temperature},
+    efficiency::{EfficiencyReport, WorkerStart},
 };
 use std::time::Duration;
 
@@ -43,9 +43,9 @@ pub(in super::super) fn timeline(plan: &Plan, row: &Row) -> String {
 }
 
 struct Timeline<'a> {
-    run: &'a Report,
+    run: &'a EfficiencyReport,
     tracks: Vec<Track<'a>>,
-    lane: f64,
+    call_slot: f64,
     /// From the run's first moment to its last.
     begun: u64,
     ended: u64,
@@ -54,24 +54,24 @@ struct Timeline<'a> {
 }
 
 impl<'a> Timeline<'a> {
-    fn of(run: &'a Report, start: Temperature) -> Self {
+    fn of(run: &'a EfficiencyReport, start: WorkerStart) -> Self {
         let (begun, ended) = (run.window.started, run.window.ended);
         let tracks = tracks(run.workers, run.concurrency, &run.operations);
-        let lane = if tracks.len() <= FEW { LANE } else { NARROW };
+        let call_slot = if tracks.len() <= FEW { LANE } else { NARROW };
         let window = window((begun, ended), run.operations.len(), tracks.len(), start);
-        Self { run, tracks, lane, begun, ended, window }
+        Self { run, tracks, call_slot, begun, ended, window }
     }
 
     fn draw(&self, title: &str) -> String {
         let shown = self.tracks.len().min(LANES);
-        let bottom = TOP + shown as f64 * self.lane;
+        let bottom = TOP + shown as f64 * self.call_slot;
         let second = self.second();
         let mut page = Page::new(WIDTH, bottom + BELOW, title, &second, &self.described());
         legend(&mut page);
         self.axis(&mut page, bottom);
         self.waiting(&mut page);
         for (at, track) in self.tracks.iter().take(LANES).enumerate() {
-            self.lane(&mut page, TOP + at as f64 * self.lane, track);
+            self.call_slot(&mut page, TOP + at as f64 * self.call_slot, track);
         }
         page.done()
     }
@@ -82,25 +82,25 @@ impl<'a> Timeline<'a> {
         let seen =
             self.tracks.iter().take(LANES).flat_map(|track| &track.calls).filter(|call| self.is_seen(call)).count();
         let whole = time(Duration::from_nanos(self.ended - self.begun));
-        let lanes = match self.tracks.len() {
-            lanes if lanes > LANES => format!("; the first {LANES} of {lanes} call slots"),
+        let call_slots = match self.tracks.len() {
+            call_slots if call_slots > LANES => format!("; the first {LANES} of {call_slots} call slots"),
             _ => String::new(),
         };
         let efficiency = percent(self.run.account.efficiency);
         if self.window == (self.begun, self.ended) {
-            return format!("all {all} calls in {whole}, {efficiency} efficient{lanes}");
+            return format!("all {all} calls in {whole}, {efficiency} efficient{call_slots}");
         }
         let (length, from) = (self.window.1 - self.window.0, self.window.0 - self.begun);
         let [length, from] = [length, from].map(|nanos| time(Duration::from_nanos(nanos)));
         format!(
-            "{length} starting at {from} of a run of {whole}: {seen} of {all} calls; the run is {efficiency} efficient{lanes}"
+            "{length} starting at {from} of a run of {whole}: {seen} of {all} calls; the run is {efficiency} efficient{call_slots}"
         )
     }
 
     fn described(&self) -> String {
-        let lanes =
+        let call_slots =
             self.tracks.iter().take(LANES).map(|track| format!("{} {} busy", name(track), percent(self.busy(track))));
-        format!("Utilization of each call slot: {}", lanes.collect::<Vec<_>>().join(", "))
+        format!("Utilization of each call slot: {}", call_slots.collect::<Vec<_>>().join(", "))
     }
 
     fn x(&self) -> Scale {
@@ -164,8 +164,8 @@ impl<'a> Timeline<'a> {
         page.text("quiet", RIGHT + 8.0, WAITING.0 + 9.0, Anchor::Start, &format!("up to {most}"));
     }
 
-    fn lane(&self, page: &mut Page, top: f64, track: &Track<'_>) {
-        let (height, middle) = (self.lane - 4.0, top + (self.lane - 4.0) / 2.0);
+    fn call_slot(&self, page: &mut Page, top: f64, track: &Track<'_>) {
+        let (height, middle) = (self.call_slot - 4.0, top + (self.call_slot - 4.0) / 2.0);
         page.put(rectangle("idle", LEFT, top, RIGHT - LEFT, height));
         page.text("", LEFT - 8.0, middle + 4.0, Anchor::End, &name(track));
         page.text("quiet", RIGHT + 8.0, middle + 4.0, Anchor::Start, &percent(self.busy(track)));
@@ -182,16 +182,16 @@ impl<'a> Timeline<'a> {
 }
 
 /// The whole run; or what of it can be seen: of a cold start its begin, else its middle.
-fn window((begun, ended): (u64, u64), calls: usize, lanes: usize, start: Temperature) -> (u64, u64) {
-    let most = BARS.min(BARS_A_LANE * lanes);
+fn window((begun, ended): (u64, u64), calls: usize, call_slots: usize, start: WorkerStart) -> (u64, u64) {
+    let most = BARS.min(BARS_A_LANE * call_slots);
     if calls <= most {
         return (begun, ended);
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a length is a length")]
     let length = ((ended - begun) as f64 * most as f64 / calls as f64) as u64;
     let from = match start {
-        Temperature::Warm => begun + (ended - begun - length) / 2,
-        Temperature::Cold => begun,
+        WorkerStart::Warm => begun + (ended - begun - length) / 2,
+        WorkerStart::Cold => begun,
     };
     (from, from + length)
 }
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn each_call_is_a_bar() {
         let run = two_workers();
-        let text = Timeline::of(&run, Temperature::Warm).draw("sleep <&>: 2 workers");
+        let text = Timeline::of(&run, WorkerStart::Warm).draw("sleep <&>: 2 workers");
         let picture = Document::parse(&text).unwrap();
         let bars = bars(&picture);
         assert_eq!(bars.len(), 4);
@@ -301,10 +301,10 @@ mod tests {
             let second = picture.descendants().filter(|node| node.has_tag_name("text")).nth(1).unwrap();
             (bars(&picture).len(), second.text().unwrap().trim().to_owned())
         };
-        let (warm, middle) = seen(Temperature::Warm);
+        let (warm, middle) = seen(WorkerStart::Warm);
         assert!(middle.starts_with("a window of 800 ms from 1.60 s on, of 4.00 s: "), "{middle}");
         assert!((80..=82).contains(&warm) && middle.contains(&format!(" {warm} of 400 calls")), "{warm}: {middle}");
-        let (cold, begin) = seen(Temperature::Cold);
+        let (cold, begin) = seen(WorkerStart::Cold);
         assert!(
             begin.starts_with("a window of 800 ms from 0.00 µs on") && (80..=82).contains(&cold),
             "{cold}: {begin}"
@@ -316,7 +316,7 @@ mod tests {
     fn many_lanes_are_cut_and_it_is_said() {
         let calls: Vec<_> = (1..=200).map(|worker| call(worker, 0.0, 1.0, 10.0)).collect();
         let run = report(200, &calls);
-        let text = Timeline::of(&run, Temperature::Warm).draw(&"a title without an end ".repeat(9));
+        let text = Timeline::of(&run, WorkerStart::Warm).draw(&"a title without an end ".repeat(9));
         let picture = Document::parse(&text).unwrap();
         assert_eq!(bars(&picture).len(), LANES);
         assert!(text.contains("the first 96 of 200 lanes"), "{text}");

@@ -14,25 +14,25 @@ pub(super) struct Track<'a> {
 
 /// Every lane there is, also those where nothing ran. Each call is on the first lane of its worker that was free.
 pub(super) fn tracks(workers: usize, concurrency: usize, operations: &[Operation]) -> Vec<Track<'_>> {
-    let mut lanes: BTreeMap<WorkerId, Vec<Vec<&Operation>>> = BTreeMap::new();
+    let mut call_slots: BTreeMap<WorkerId, Vec<Vec<&Operation>>> = BTreeMap::new();
     for worker in (1..=workers).filter_map(|worker| u32::try_from(worker).ok()) {
-        lanes.insert(WorkerId(worker), vec![Vec::new(); concurrency.max(1)]);
+        call_slots.insert(WorkerId(worker), vec![Vec::new(); concurrency.max(1)]);
     }
     let mut calls: Vec<&Operation> = operations.iter().collect();
     calls.sort_by_key(|call| (call.started, call.ended));
     for call in calls {
-        let of_worker = lanes.entry(call.at.worker).or_default();
-        match of_worker.iter_mut().find(|lane| lane.last().is_none_or(|last| last.ended <= call.started)) {
+        let of_worker = call_slots.entry(call.at.worker).or_default();
+        match of_worker.iter_mut().find(|call_slot| call_slot.last().is_none_or(|last| last.ended <= call.started)) {
             Some(free) => free.push(call),
             None => of_worker.push(vec![call]),
         }
     }
-    lanes.into_iter().flat_map(|(worker, of_worker)| numbered(worker, of_worker)).collect()
+    call_slots.into_iter().flat_map(|(worker, of_worker)| numbered(worker, of_worker)).collect()
 }
 
-fn numbered<'a>(worker: WorkerId, lanes: Vec<Vec<&'a Operation>>) -> impl Iterator<Item = Track<'a>> {
-    let several = lanes.len() > 1;
-    (1..).zip(lanes).map(move |(place, calls)| Track { worker, place: several.then_some(place), calls })
+fn numbered<'a>(worker: WorkerId, call_slots: Vec<Vec<&'a Operation>>) -> impl Iterator<Item = Track<'a>> {
+    let several = call_slots.len() > 1;
+    (1..).zip(call_slots).map(move |(place, calls)| Track { worker, place: several.then_some(place), calls })
 }
 
 /// How many calls waited in the pool: from each of these moments on, until the next.

@@ -7,10 +7,10 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// One worker that takes several calls at once and runs one; the default patience: interrupt after 1 s, kill after 5 s.
 fn pipelined() -> Bench {
-    let mut settings = Settings::new(KindSettings::Basic, 1);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     (settings.overflow, settings.pipeline, settings.health.interval) = (0, 4, Duration::MAX);
-    settings.poison = Some(PoisonSettings { deaths: 1, quarantine: Duration::from_secs(600) });
-    let mut bench = Bench { core: Core::new(settings, 1, Now(0)), now: Now(0), fx: Vec::new(), calls: 0 };
+    settings.poison = Some(PoisonSettings { max_worker_deaths: 1, quarantine: Duration::from_secs(600) });
+    let mut bench = Bench { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), fx: Vec::new(), calls: 0 };
     bench.step(Input::Tick);
     bench.step(Input::Ready { at: at(1, 1), window: 4, control: true });
     bench
@@ -36,7 +36,7 @@ fn interrupts(wire: WireId) -> Effect {
 }
 
 fn kill() -> Effect {
-    Effect::Stop { at: at(1, 1), how: StopHow::Kill, doom: Doom::CancelPatience }
+    Effect::Stop { at: at(1, 1), method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }
 }
 
 /// R35, R36: a call that waits in its worker behind one that runs is abandoned. Whatever the worker says of it, or if it says nothing, the
@@ -85,8 +85,8 @@ fn r35_a_withdrawn_attempt_whose_end_never_comes_costs_its_worker() {
     assert_eq!(bench.wait(65 * SECOND - Duration::from_millis(1)), []);
     assert_eq!(bench.wait(Duration::from_millis(1)), [kill()]);
     let payload = Suspect { wire: second, fingerprint: Fingerprint(7), command: "predict".into() };
-    bench.end(at(1, 1), Some(Doom::CancelPatience), vec![payload]);
-    assert!(bench.core.watched(bench.now).is_empty());
+    bench.end(at(1, 1), Some(KillReason::CancelTimeout), vec![payload]);
+    assert!(bench.core.quarantine_entries(bench.now).is_empty());
 }
 
 /// R35: an attempt that was withdrawn is passed over: the one behind it is the oldest.
@@ -172,7 +172,9 @@ fn r35_a_word_about_any_other_attempt_means_nothing() {
 #[test]
 fn r37_an_attempt_that_had_not_begun_is_no_suspect() {
     let payload = |wire: WireId| Suspect { wire, fingerprint: Fingerprint(wire.0), command: "predict".into() };
-    let watched = |bench: &Bench| bench.core.watched(bench.now).iter().map(|each| each.fingerprint).collect::<Vec<_>>();
+    let watched = |bench: &Bench| {
+        bench.core.quarantine_entries(bench.now).iter().map(|each| each.fingerprint).collect::<Vec<_>>()
+    };
     let mut bench = pipelined();
     let wires: Vec<WireId> = (0..3).map(|_| bench.sent_call().1).collect();
     bench.end(at(1, 1), None, wires.iter().copied().map(payload).collect());
@@ -190,7 +192,7 @@ fn r37_an_attempt_that_had_not_begun_is_no_suspect() {
 /// R34, R37: a call that could not be sent is nobody's answer: the breaker, the statistics and the quarantine know nothing of it.
 #[test]
 fn r34_a_call_that_was_not_sent_counts_as_no_answer() {
-    let mut settings = Settings::new(KindSettings::enhanced(), 1);
+    let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 1);
     settings.breaker = Some(crate::BreakerSettings::default());
     settings.health.interval = Duration::MAX;
     let mut bench = Bench::with(settings);
@@ -198,11 +200,11 @@ fn r34_a_call_that_was_not_sent_counts_as_no_answer() {
     for _ in 0..10 {
         let (call, fx) = bench.call(Some("ann"));
         let (at, wire) = sent(&fx, call).unwrap();
-        assert_eq!(bench.step(Input::Unsent { at, wire }), []);
+        assert_eq!(bench.step(Input::SendFailed { at, wire }), []);
     }
     let after = bench.core.status(bench.now);
     assert_eq!(after.breaker, before.breaker);
-    assert_eq!((after.counters.failed, after.counters.closed, after.counters.submitted), (0, 10, 10));
+    assert_eq!((after.counters.failed, after.counters.failed_by_pool, after.counters.submitted), (0, 10, 10));
     let served =
         |status: &PoolStatus| status.workers.iter().map(|w| (w.operations, w.metrics.clone())).collect::<Vec<_>>();
     assert_eq!(served(&after), served(&before));

@@ -5,7 +5,7 @@ use super::*;
 /// I6: an overflow worker that goes idle ten thousand times leaves no ten thousand timers behind.
 #[test]
 fn timers_do_not_grow_with_the_calls_that_were() {
-    let mut bench = Bench::new(KindSettings::Basic, 1);
+    let mut bench = Bench::new(WorkerTypeSettings::Basic, 1);
     bench.call(None);
     bench.call(None);
     bench.step(Input::Ready { at: at(2, 1), window: 1, control: true });
@@ -22,7 +22,7 @@ fn timers_do_not_grow_with_the_calls_that_were() {
 /// I6: an overflow worker that holds a session is looked at once in a while, not once more for each ping.
 #[test]
 fn timers_do_not_grow_with_pings() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     bench.call(None);
     bench.call(None);
     bench.step(Input::Ready { at: at(2, 1), window: 1, control: true });
@@ -40,9 +40,9 @@ fn timers_do_not_grow_with_pings() {
 #[test]
 fn timers_do_not_grow_with_deaths() {
     for calls in [0, 1] {
-        let mut settings = Settings::new(KindSettings::Basic, 2);
+        let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);
         let day = Duration::from_secs(24 * 3600);
-        (settings.start_timeout, settings.health.interval, settings.overflow_linger) = (day, day, day);
+        (settings.start_timeout, settings.health.interval, settings.overflow_idle_timeout) = (day, day, day);
         let mut bench = Bench::with(settings);
         for generation in 1..2000 {
             bench.wait(Duration::from_secs(11));
@@ -60,7 +60,7 @@ fn timers_do_not_grow_with_deaths() {
 /// I6: a session knows only the living of those that ran its hint calls elsewhere than at home.
 #[test]
 fn the_dead_that_served_a_session_are_forgotten() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
     let (first, fx) = bench.call(Some("ann"));
     assert_eq!(sent(&fx, first).map(|(to, _)| to), Some(at(1, 1)));
     for generation in 1..1000 {
@@ -81,7 +81,7 @@ fn the_dead_that_served_a_session_are_forgotten() {
 /// a worker that does not read.
 #[test]
 fn binds_and_ends_of_sessions_without_calls_are_not_told() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
     bench.call(None);
     bench.fx.clear();
     for n in 0..1000 {
@@ -99,15 +99,15 @@ fn binds_and_ends_of_sessions_without_calls_are_not_told() {
     bench.run("ann");
     bench.fx.clear();
     let before = bench.core.worker_of(bench.now, "ann", &mut Vec::new());
-    let Lookup::Worker(home) = before else { panic!("{before:?}") };
+    let Lookup::Bound(home) = before else { panic!("{before:?}") };
     bench.bind("ann", 3 - home.worker.0);
-    assert!(matches!(bench.fx[..], [Effect::EndSession { at, reason: SessionEnd::Moved, .. }] if at == home));
+    assert!(matches!(bench.fx[..], [Effect::EndSession { at, reason: SessionEndReason::Moved, .. }] if at == home));
 }
 
 /// R25, I6
 #[test]
 fn a_workers_history_keeps_its_last_transitions() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     for generation in 1..100 {
         bench.now = bench.now + Duration::from_secs(20);
         bench.die(at(1, generation));

@@ -4,8 +4,13 @@ use super::*;
 use crate::{BreakerSettings, BreakerState, Outcome};
 
 fn bench() -> Bench {
-    let mut settings = Settings::new(KindSettings::enhanced(), 1);
-    settings.breaker = Some(BreakerSettings { failures: 2, successes: 1, probes: 1, ..BreakerSettings::default() });
+    let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 1);
+    settings.breaker = Some(BreakerSettings {
+        failure_threshold: 2,
+        success_threshold: 1,
+        half_open_max_calls: 1,
+        ..BreakerSettings::default()
+    });
     settings.overflow = 0;
     (settings.queue.limit, settings.health.interval) = (1, Duration::MAX);
     Bench::with(settings)
@@ -34,13 +39,13 @@ fn r34_timeouts_open_it_and_a_trial_closes_it() {
     bench.time_out();
     let (call, fx) = bench.call(Some("ann"));
     let retry_at = bench.now + Duration::from_secs(60);
-    assert_eq!(settled(&fx, call), Some(Failure::BreakerOpen { retry_at }));
+    assert_eq!(settled(&fx, call), Some(CallFailure::BreakerOpen { retry_at }));
     assert_eq!(bench.core.status(bench.now).active_sessions, 0, "a refused call begins no session");
     bench.wait(Duration::from_secs(60));
     let (trial, fx) = bench.call(None);
     let trial_sent = sent(&fx, trial).unwrap();
     let (second, fx) = bench.call(None);
-    assert!(matches!(settled(&fx, second), Some(Failure::BreakerOpen { .. })), "one trial at a time");
+    assert!(matches!(settled(&fx, second), Some(CallFailure::BreakerOpen { .. })), "one trial at a time");
     bench.finish(trial_sent);
     assert_eq!(bench.breaker(), BreakerState::Closed);
 }
@@ -71,7 +76,7 @@ fn r34_a_trial_that_comes_to_nothing_makes_room_for_the_next() {
         bench.finish(trial_sent);
     }
     let (absent, fx) = bench.call_absent("nobody");
-    assert!(matches!(settled(&fx, absent), Some(Failure::SessionNotFound(_))), "refused after its permit: {fx:?}");
+    assert!(matches!(settled(&fx, absent), Some(CallFailure::SessionNotFound(_))), "refused after its permit: {fx:?}");
     let (trial, fx) = bench.call(None);
     bench.finish(sent(&fx, trial).unwrap());
     assert_eq!(bench.breaker(), BreakerState::Closed);
@@ -85,6 +90,6 @@ fn r34_it_is_recorded_and_reset_by_hand() {
     assert_eq!(bench.breaker(), BreakerState::Open);
     assert!(bench.core.reset_breaker());
     assert_eq!(bench.breaker(), BreakerState::Closed);
-    let mut without = Bench::new(KindSettings::Basic, 1);
+    let mut without = Bench::new(WorkerTypeSettings::Basic, 1);
     assert!(without.core.breaker(without.now).is_none() && !without.core.reset_breaker());
 }

@@ -24,15 +24,15 @@ fn an_expired_session_is_known_for_exactly_its_grace() {
         bench.run(session);
         let last = bench.now;
         bench.now = last + (TIMEOUT - INSTANT);
-        assert_eq!(bench.look(session), Lookup::Worker(at(1, 1)), "its time is not over");
+        assert_eq!(bench.look(session), Lookup::Bound(at(1, 1)), "its time is not over");
         bench.now = last + marked_after;
         assert_eq!(bench.look(session), Lookup::Expired, "the read that marks says so");
         bench.now = last + marked_after + (GRACE - INSTANT);
         assert_eq!(bench.look(session), Lookup::Expired);
         let (refused, fx) = bench.call(Some(session));
-        assert_eq!(settled(&fx, refused), Some(Failure::SessionExpired(id(session))));
+        assert_eq!(settled(&fx, refused), Some(CallFailure::SessionExpired(id(session))));
         bench.now = bench.now + INSTANT;
-        assert_eq!(bench.look(session), Lookup::NoAffinity);
+        assert_eq!(bench.look(session), Lookup::NotBound);
         assert_eq!(bench.run(session), Routing::New);
     }
 }
@@ -43,19 +43,19 @@ fn a_session_that_nobody_reads_again_goes() {
     let mut bench = bench(OnExpired::Reject);
     bench.run("ann");
     let sweep = |bench: &mut Bench, after: Duration| {
-        bench.now = Now(0) + after;
+        bench.now = Timestamp(0) + after;
         bench.fx.clear();
         let (removed, more) = bench.core.sweep(bench.now, 256, &mut bench.fx);
         (removed, more, bench.fx.len())
     };
     assert_eq!(sweep(&mut bench, TIMEOUT - INSTANT), (0, false, 0));
-    assert_eq!(bench.core.next_removal(), Now::NEVER);
+    assert_eq!(bench.core.next_removal(), Timestamp::NEVER);
     assert_eq!(sweep(&mut bench, TIMEOUT), (0, false, 0));
     assert_eq!(bench.core.affinity_status(bench.now).map(|status| status.expired_sessions), Some(1));
-    assert_eq!(bench.core.next_removal(), Now(0) + TIMEOUT + GRACE);
+    assert_eq!(bench.core.next_removal(), Timestamp(0) + TIMEOUT + GRACE);
     assert_eq!(sweep(&mut bench, TIMEOUT + GRACE - INSTANT), (0, false, 0));
     assert_eq!(sweep(&mut bench, TIMEOUT + GRACE), (1, false, 1));
-    assert!(matches!(bench.fx[..], [Effect::EndSession { reason: SessionEnd::Expired, .. }]));
+    assert!(matches!(bench.fx[..], [Effect::EndSession { reason: SessionEndReason::Expired, .. }]));
     assert_eq!(bench.core.affinity_status(bench.now).map(|status| status.expired_sessions), Some(0));
 }
 
@@ -66,7 +66,10 @@ fn an_expired_session_may_begin_anew() {
     bench.run("ann");
     bench.now = bench.now + TIMEOUT;
     let (call, fx) = bench.call(Some("ann"));
-    assert!(matches!(fx[..], [Effect::EndSession { reason: SessionEnd::Expired, .. }, Effect::Send { .. }]), "{fx:?}");
+    assert!(
+        matches!(fx[..], [Effect::EndSession { reason: SessionEndReason::Expired, .. }, Effect::Send { .. }]),
+        "{fx:?}"
+    );
     let fx = bench.finish(sent(&fx, call).unwrap());
     assert_eq!(routing(&fx, call), Some(Routing::Rebound(RebindReason::Expired)));
 }
@@ -84,7 +87,7 @@ fn a_running_call_keeps_its_session() {
     assert_eq!(bench.core.session_info(bench.now, "ann").map(|info| info.state), Some(SessionState::Active));
     bench.finish(running);
     bench.now = bench.now + (TIMEOUT - INSTANT);
-    assert_eq!(bench.look("ann"), Lookup::Worker(at(1, 1)));
+    assert_eq!(bench.look("ann"), Lookup::Bound(at(1, 1)));
     bench.now = bench.now + INSTANT;
     assert_eq!(bench.look("ann"), Lookup::Expired);
 }
@@ -92,15 +95,15 @@ fn a_running_call_keeps_its_session() {
 /// R6: what is due is counted whether or not anybody looked, and each session once.
 #[test]
 fn what_is_due_is_counted_exactly() {
-    let mut settings = Settings::new(KindSettings::enhanced(), 1);
+    let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 1);
     settings.sessions.max = 5000;
     let mut bench = Bench::with(settings);
     for n in 0..5000 {
-        bench.now = Now(n);
+        bench.now = Timestamp(n);
         bench.bind(&format!("s{n}"), 1);
     }
     for (now, due) in [(0, 0), (1, 1), (777, 777), (2048, 2048), (4999, 4999), (5000, 5000), (9999, 5000)] {
-        let status = bench.core.affinity_status(Now(now) + (TIMEOUT - INSTANT)).unwrap();
+        let status = bench.core.affinity_status(Timestamp(now) + (TIMEOUT - INSTANT)).unwrap();
         assert_eq!((status.expired_sessions, status.total_sessions), (due, 5000 - due));
     }
 }
@@ -109,8 +112,11 @@ fn what_is_due_is_counted_exactly() {
 #[test]
 fn each_kind_of_pool_sweeps_by_itself() {
     let two_phase = two_phase(GRACE, OnExpired::Reject);
-    let kinds =
-        [(KindSettings::Basic, 0, TIMEOUT), (KindSettings::enhanced(), 1, TIMEOUT), (two_phase, 1, TIMEOUT + GRACE)];
+    let kinds = [
+        (WorkerTypeSettings::Basic, 0, TIMEOUT),
+        (WorkerTypeSettings::enhanced(), 1, TIMEOUT),
+        (two_phase, 1, TIMEOUT + GRACE),
+    ];
     for (kind, told, after) in kinds {
         let mut settings = Settings::new(kind.clone(), 1); // sweeps every minute
         settings.health.interval = Duration::MAX;
@@ -149,7 +155,7 @@ fn what_a_read_marked_goes_with_its_grace() {
 /// R16: a sweep of many goes on in steps, and calls go between them.
 #[test]
 fn a_sweep_goes_on_in_steps() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     (0..1000).for_each(|n| bench.bind(&format!("s{n}"), 1));
     bench.wait(TIMEOUT - INSTANT);
     let left: Vec<usize> = (0..5)

@@ -5,7 +5,7 @@ use super::*;
 const MS: Duration = Duration::from_millis(1);
 
 fn one_worker() -> Bench {
-    let mut settings = Settings::new(KindSettings::enhanced(), 1);
+    let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 1);
     (settings.overflow, settings.health.interval) = (0, Duration::MAX);
     Bench::with(settings)
 }
@@ -42,7 +42,7 @@ fn r36_a_session_with_a_long_line_does_not_keep_its_worker() {
 /// R36: sessions whose calls any worker takes, too.
 #[test]
 fn r36_tracked_sessions_take_turns_in_the_queue() {
-    let mut settings = Settings::new(KindSettings::Basic, 1);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     settings.overflow = 0;
     let mut bench = Bench::with(settings);
     let (first, fx) = bench.call(None);
@@ -55,7 +55,7 @@ fn r36_tracked_sessions_take_turns_in_the_queue() {
 /// R36: a call that waited, was sent and lost its worker has its old place when it waits again.
 #[test]
 fn r36_a_call_that_returns_keeps_its_place() {
-    let mut settings = Settings::new(KindSettings::Basic, 1);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     (settings.overflow, settings.retry.base, settings.restart.min_uptime) = (0, Duration::ZERO, Duration::ZERO);
     let mut bench = Bench::with(settings);
     let (first, fx) = bench.call(None);
@@ -69,7 +69,7 @@ fn r36_a_call_that_returns_keeps_its_place() {
 }
 
 fn busy(patience: Duration) -> Bench {
-    let mut settings = Settings::new(KindSettings::Basic, 1);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     (settings.overflow, settings.queue.timeout) = (0, patience);
     let mut bench = Bench::with(settings);
     for _ in 0..40 {
@@ -84,10 +84,13 @@ fn busy(patience: Duration) -> Bench {
 #[test]
 fn r36_a_call_that_cannot_be_reached_in_time_is_told_at_once() {
     let mut bench = busy(300 * MS);
-    let answers: Vec<Option<Failure>> = (0..12).map(|_| bench.call(None)).map(|(id, fx)| settled(&fx, id)).collect();
+    let answers: Vec<Option<CallFailure>> =
+        (0..12).map(|_| bench.call(None)).map(|(id, fx)| settled(&fx, id)).collect();
     let refused: Vec<usize> = (0..12).filter(|&n| answers[n].is_some()).collect();
     assert_eq!(refused, [8, 9, 10, 11], "one runs and seven wait: {answers:?}");
-    let Some(Failure::Overloaded { expected, patience }) = &answers[8] else { panic!("{answers:?}") };
+    let Some(CallFailure::Overloaded { expected_wait: expected, max_wait: patience }) = &answers[8] else {
+        panic!("{answers:?}")
+    };
     assert!(*patience == 300 * MS && *expected > 600 * MS && *expected < 800 * MS, "{expected:?}");
     let status = bench.core.status(bench.now);
     assert_eq!((status.counters.shed, status.queue.capacity, status.queue.load), (4, 1, Some(8.0)));
@@ -102,7 +105,7 @@ fn r36_nobody_is_refused_without_reason() {
     assert!(sent(&fx, first).is_some());
     let (second, fx) = bench.call(None);
     assert_eq!(settled(&fx, second), None, "nobody waits before it");
-    let mut settings = Settings::new(KindSettings::Basic, 1);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     (settings.overflow, settings.queue.timeout, settings.queue.shed) = (0, MS, false);
     let mut bench = Bench::with(settings);
     let refused = (0..200).filter(|_| bench.call(None).1.iter().any(|fx| matches!(fx, Effect::Settle { .. }))).count();

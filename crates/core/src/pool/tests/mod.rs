@@ -18,12 +18,12 @@ mod trail;
 mod workers;
 
 use super::*;
-use crate::{Affinity, CallId, ExitStatus, IfAbsent, SessionId, Suspect, Vitals, failure::*, routing::*};
+use crate::{Affinity, CallId, ExitStatus, IfAbsent, ProcessActivity, SessionId, Suspect, failure::*, routing::*};
 use std::time::Duration;
 
 struct Bench {
     core: Core,
-    now: Now,
+    now: Timestamp,
     fx: Effects,
     calls: u64,
 }
@@ -33,13 +33,14 @@ fn at(worker: u32, generation: u32) -> WorkerRef {
 }
 
 impl Bench {
-    fn new(kind: KindSettings, size: u32) -> Self {
+    fn new(kind: WorkerTypeSettings, size: u32) -> Self {
         Self::with(Settings::new(kind, size))
     }
 
     fn with(settings: Settings) -> Self {
         let size = settings.pool_size;
-        let mut bench = Self { core: Core::new(settings, 1, Now(0)), now: Now(0), fx: Vec::new(), calls: 0 };
+        let mut bench =
+            Self { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), fx: Vec::new(), calls: 0 };
         bench.step(Input::Tick);
         for worker in 1..=size {
             bench.step(Input::Ready { at: at(worker, 1), window: 1, control: true });
@@ -65,13 +66,13 @@ impl Bench {
     }
 
     /// Waits; no ping is answered, and this is what every examination finds.
-    fn wait_silent(&mut self, span: Duration, vitals: Vitals) -> Effects {
+    fn wait_silent(&mut self, span: Duration, activity: ProcessActivity) -> Effects {
         let end = self.now + span;
         let mut all = Vec::new();
         while let Some(next) = self.core.next_wakeup().filter(|next| *next <= end) {
             for effect in self.wait(next - self.now) {
                 if let Effect::Examine { at, nonce } = effect {
-                    all.extend(self.step(Input::Vitals { at, nonce, vitals }));
+                    all.extend(self.step(Input::Activity { at, nonce, activity }));
                 }
                 all.push(effect);
             }
@@ -149,8 +150,8 @@ impl Bench {
         self.end(at, None, Vec::new())
     }
 
-    fn end(&mut self, at: WorkerRef, doom: Option<Doom>, suspects: Vec<Suspect>) -> Effects {
-        self.step(Input::Exited { at, end: End { status: ExitStatus::Signal(9), doom }, suspects })
+    fn end(&mut self, at: WorkerRef, kill_reason: Option<KillReason>, suspects: Vec<Suspect>) -> Effects {
+        self.step(Input::Exited { at, end: ProcessExit { status: ExitStatus::Signal(9), kill_reason }, suspects })
     }
 }
 
@@ -159,10 +160,10 @@ fn id(text: impl AsRef<str>) -> SessionId {
 }
 
 /// An enhanced pool with two-phase expiry.
-fn two_phase(grace: Duration, on_expired: crate::OnExpired) -> KindSettings {
+fn two_phase(grace: Duration, on_expired: crate::OnExpired) -> WorkerTypeSettings {
     let affinity =
         crate::AffinitySettings { expiry: crate::Expiry::TwoPhase { grace }, mode: Affinity::StrictQueue, on_expired };
-    KindSettings::Enhanced { session_affinity: Some(affinity), worker_metrics: true, state_machine: true }
+    WorkerTypeSettings::Enhanced { session_affinity: Some(affinity), worker_metrics: true, state_machine: true }
 }
 
 fn sent(fx: &Effects, id: CallId) -> Option<(WorkerRef, WireId)> {
@@ -172,7 +173,7 @@ fn sent(fx: &Effects, id: CallId) -> Option<(WorkerRef, WireId)> {
     })
 }
 
-fn settled(fx: &Effects, id: CallId) -> Option<Failure> {
+fn settled(fx: &Effects, id: CallId) -> Option<CallFailure> {
     fx.iter().find_map(|effect| match effect {
         Effect::Settle { call, failure, .. } if *call == id => Some(failure.clone()),
         _ => None,

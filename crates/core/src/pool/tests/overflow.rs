@@ -14,7 +14,7 @@ fn busy(settings: Settings) -> Bench {
 }
 
 fn settings(size: u32, overflow: u32) -> Settings {
-    let mut settings = Settings::new(KindSettings::Basic, size);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, size);
     settings.overflow = overflow;
     settings.queue.timeout = 10 * HOUR;
     (settings.health.interval, settings.queue.shed) = (100 * HOUR, false);
@@ -38,7 +38,7 @@ impl Bench {
             while let Some(at) = starting.pop() {
                 failed.push(self.now - begin);
                 let fx = self.die(at);
-                assert!(!fx.iter().any(|effect| matches!(effect, Effect::Note(Note::Failed(_)))), "{failed:?}");
+                assert!(!fx.iter().any(|effect| matches!(effect, Effect::Log(LogEvent::PoolFailed(_)))), "{failed:?}");
                 starting.extend(started(&fx));
             }
             let Some(next) = self.core.next_wakeup().filter(|next| *next <= end) else { break };
@@ -232,7 +232,7 @@ fn r12_an_overflow_worker_lingers_from_its_last_call() {
 /// R12: it does not end while a session is bound there.
 #[test]
 fn r12_an_overflow_worker_with_a_session_stays() {
-    let mut bench = busy(Settings { kind: KindSettings::enhanced(), ..settings(1, 1) });
+    let mut bench = busy(Settings { worker_type: WorkerTypeSettings::enhanced(), ..settings(1, 1) });
     bench.core.settings.sessions.timeout = HOUR;
     let (call, _) = bench.call_within(None, HOUR);
     let fx = bench.ready_now(at(2, 1));
@@ -247,7 +247,7 @@ fn r12_an_overflow_worker_with_a_session_stays() {
 /// R12: calls that begin sessions call for the overflow only while no base worker lives.
 #[test]
 fn r12_new_sessions_start_overflow_while_no_base_worker_lives() {
-    let mut bench = busy(Settings { kind: KindSettings::enhanced(), ..settings(1, 1) });
+    let mut bench = busy(Settings { worker_type: WorkerTypeSettings::enhanced(), ..settings(1, 1) });
     let (_, fx) = bench.call(Some("ann"));
     assert!(started(&fx).is_empty(), "w1 lives");
     assert_eq!(started(&bench.die(at(1, 1))), [at(2, 1)], "w1 starts in 100 ms only");

@@ -6,7 +6,7 @@ use crate::{Fingerprint, PoisonSettings};
 const POISON: Fingerprint = Fingerprint(7);
 
 fn bench() -> Bench {
-    let mut settings = Settings::new(KindSettings::Basic, 2);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);
     settings.overflow = 0;
     settings.restart.backoff = Duration::from_nanos(1);
     settings.restart.max_backoff = settings.restart.backoff;
@@ -19,21 +19,21 @@ impl Bench {
     fn call_of(&mut self, payload: Fingerprint, idempotent: bool) -> (CallId, Effects) {
         self.calls += 1;
         let (call, deadline) = (CallId(self.calls), self.now + Duration::from_secs(30));
-        let fingerprint = self.core.watches_payloads().then_some(payload);
+        let fingerprint = self.core.needs_fingerprints().then_some(payload);
         (call, self.step(Input::Submit(Submission { call, session: None, deadline, idempotent, fingerprint })))
     }
 
     /// A call of it ends by itself, as a shell tells.
     fn ends(&mut self, (at, wire): (WorkerRef, WireId), ok: bool) {
         self.step(Input::Final { at, wire, ok });
-        self.core.acquit(POISON);
+        self.core.clear_payload(POISON);
     }
 
     /// The process ends in the middle of it, and another starts.
-    fn poisoned(&mut self, at: WorkerRef, wire: WireId, doom: Option<Doom>) -> Effects {
+    fn poisoned(&mut self, at: WorkerRef, wire: WireId, kill_reason: Option<KillReason>) -> Effects {
         self.now = self.now + Duration::from_millis(1);
         let suspect = Suspect { wire, fingerprint: POISON, command: "predict".into() };
-        let mut fx = self.end(at, doom, vec![suspect]);
+        let mut fx = self.end(at, kill_reason, vec![suspect]);
         self.now = self.now + Duration::from_millis(1);
         self.step(Input::Tick);
         let next = WorkerRef { generation: Generation(at.generation.0 + 1), ..at };
@@ -50,13 +50,13 @@ fn r37_a_payload_that_ends_three_workers_is_refused() {
         let (call, fx) = bench.call_of(POISON, false);
         let (at, wire) = sent(&fx, call).unwrap();
         let fx = bench.poisoned(at, wire, None);
-        assert!(matches!(settled(&fx, call), Some(Failure::WorkerLost(_))));
+        assert!(matches!(settled(&fx, call), Some(CallFailure::WorkerLost(_))));
     }
     let (call, fx) = bench.call_of(POISON, false);
-    assert!(matches!(settled(&fx, call), Some(Failure::Poison(found)) if found.deaths == 3), "{fx:?}");
+    assert!(matches!(settled(&fx, call), Some(CallFailure::Poison(found)) if found.deaths == 3), "{fx:?}");
     let (other, fx) = bench.call_of(Fingerprint(8), false);
     assert!(sent(&fx, other).is_some());
-    let list = bench.core.watched(bench.now);
+    let list = bench.core.quarantine_entries(bench.now);
     assert!(list[0].quarantined && &*list[0].command == "predict");
     assert_eq!(bench.core.status(bench.now).quarantined, 1);
     assert!(bench.core.release_payload(POISON));
@@ -75,7 +75,7 @@ fn r37_retries_of_it_end() {
         fx = bench.poisoned(at, wire, None);
     }
     let told = fx.iter().find_map(|effect| match effect {
-        Effect::Settle { failure: Failure::Poison(found), earlier, .. } => Some((found.deaths, earlier.len())),
+        Effect::Settle { failure: CallFailure::Poison(found), earlier, .. } => Some((found.deaths, earlier.len())),
         _ => None,
     });
     assert_eq!(told, Some((3, 3)));
@@ -93,7 +93,7 @@ fn r37_a_call_that_ends_clears_its_payload() {
         }
         let (call, fx) = bench.call_of(POISON, false);
         bench.ends(sent(&fx, call).unwrap(), ok);
-        assert!(!bench.core.watches_payloads(), "ok: {ok}");
+        assert!(!bench.core.needs_fingerprints(), "ok: {ok}");
     }
 }
 
@@ -101,17 +101,19 @@ fn r37_a_call_that_ends_clears_its_payload() {
 #[test]
 fn r37_only_those_to_blame_are_suspected() {
     let mut bench = bench();
-    for doom in [Doom::Requested, Doom::CancelPatience, Doom::Stopped, Doom::ActorPanicked] {
+    for kill_reason in
+        [KillReason::Requested, KillReason::CancelTimeout, KillReason::Stopped, KillReason::ActorPanicked]
+    {
         let (call, fx) = bench.call_of(POISON, false);
         let (at, wire) = sent(&fx, call).unwrap();
-        bench.poisoned(at, wire, Some(doom));
-        assert!(bench.core.watched(bench.now).is_empty(), "{doom:?}");
+        bench.poisoned(at, wire, Some(kill_reason));
+        assert!(bench.core.quarantine_entries(bench.now).is_empty(), "{kill_reason:?}");
     }
     let (call, fx) = bench.call_of(POISON, false);
     let (at, wire) = sent(&fx, call).unwrap();
     bench.step(Input::Cancel(call));
-    bench.poisoned(at, wire, Some(Doom::CancelPatience));
-    assert_eq!(bench.core.watched(bench.now).len(), 1, "this one did hang");
+    bench.poisoned(at, wire, Some(KillReason::CancelTimeout));
+    assert_eq!(bench.core.quarantine_entries(bench.now).len(), 1, "this one did hang");
 }
 
 /// R37: a call that waits between two attempts while others quarantine its payload is not sent again.
@@ -130,7 +132,7 @@ fn r37_one_that_waits_to_be_sent_again_ends_as_poison() {
     }
     bench.now = bench.now + Duration::from_secs(1);
     let fx = bench.step(Input::Tick);
-    assert!(matches!(settled(&fx, waits), Some(Failure::Poison(found)) if found.deaths == 3), "{fx:?}");
+    assert!(matches!(settled(&fx, waits), Some(CallFailure::Poison(found)) if found.deaths == 3), "{fx:?}");
 }
 
 /// R37: nor is one whose wait is over, and that stands in the queue. Found by the model checker.
@@ -138,7 +140,7 @@ fn r37_one_that_waits_to_be_sent_again_ends_as_poison() {
 fn r37_one_that_stands_in_the_queue_again_ends_as_poison() {
     let mut settings = bench().core.settings;
     (settings.retry.base, settings.retry.jitter) = (Duration::from_secs(1), 0);
-    settings.poison = settings.poison.map(|poison| PoisonSettings { deaths: 2, ..poison });
+    settings.poison = settings.poison.map(|poison| PoisonSettings { max_worker_deaths: 2, ..poison });
     let mut bench = Bench::with(settings);
     let (waits, fx) = bench.call_of(POISON, true);
     let (at, wire) = sent(&fx, waits).unwrap();
@@ -148,5 +150,5 @@ fn r37_one_that_stands_in_the_queue_again_ends_as_poison() {
     assert!(sent(&bench.step(Input::Tick), waits).is_none(), "both workers are busy");
     let (at, wire) = sent(&running[0].1, running[0].0).unwrap();
     let fx = bench.poisoned(at, wire, None);
-    assert!(matches!(settled(&fx, waits), Some(Failure::Poison(found)) if found.deaths == 2), "{fx:?}");
+    assert!(matches!(settled(&fx, waits), Some(CallFailure::Poison(found)) if found.deaths == 2), "{fx:?}");
 }

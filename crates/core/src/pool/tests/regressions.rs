@@ -8,7 +8,7 @@ fn ann() -> SessionId {
 
 /// A pool whose base workers are busy with one call each.
 fn busy(size: u32) -> Bench {
-    let mut settings = Settings::new(KindSettings::enhanced(), size);
+    let mut settings = Settings::new(WorkerTypeSettings::enhanced(), size);
     settings.overflow = 1;
     let mut bench = Bench::with(settings);
     for _ in 0..size {
@@ -34,7 +34,7 @@ fn a_strict_call_follows_the_hint_that_bound_its_session() {
 /// R12: a hint call that waited for any worker does not bind its lost session to the overflow.
 #[test]
 fn a_hint_call_of_a_lost_session_waits_for_a_base_worker() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
     let (first, fx) = bench.call(Some("ann"));
     let home = sent(&fx, first).unwrap().0;
     bench.call(None);
@@ -50,7 +50,7 @@ fn a_hint_call_of_a_lost_session_waits_for_a_base_worker() {
 /// R22: a worker that ran a hint call of a session is told of the epoch it ran under, when that is lost elsewhere.
 #[test]
 fn strays_are_told_of_the_epoch_they_know() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
     let (first, fx) = bench.call(Some("ann"));
     let home = sent(&fx, first).unwrap().0;
     let (hint, fx) = bench.call_with(Some("ann"), Some(Affinity::Hint), false);
@@ -82,7 +82,7 @@ fn a_binding_made_while_a_call_waits_for_a_home_holds() {
 /// R14: binding a session to its own worker while an end is pending is a new life there, not nothing.
 #[test]
 fn a_binding_after_a_pending_end_holds() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
     let (first, fx) = bench.call(Some("ann"));
     let first_sent = sent(&fx, first).unwrap();
     let mut fx = Vec::new();
@@ -90,44 +90,44 @@ fn a_binding_after_a_pending_end_holds() {
     assert_eq!(bench.core.bind_session(bench.now, ann(), first_sent.0.worker, &mut fx), Ok(first_sent.0));
     let fx = bench.finish(first_sent);
     assert!(fx.iter().any(|fx| matches!(fx, Effect::EndSession { .. })));
-    assert_eq!(bench.core.worker_of(bench.now, "ann", &mut Vec::new()), Lookup::Worker(first_sent.0));
+    assert_eq!(bench.core.worker_of(bench.now, "ann", &mut Vec::new()), Lookup::Bound(first_sent.0));
 }
 
 /// R20: who unbinds a slot's sessions does not take the news of a loss from who asks next.
 #[test]
 fn removing_bindings_keeps_the_news_of_a_loss() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     let (first, fx) = bench.call(Some("ann"));
     bench.finish(sent(&fx, first).unwrap());
     bench.die(at(1, 1));
     assert_eq!(bench.core.remove_worker_sessions(bench.now, WorkerId(1), &mut Vec::new()), 0);
     assert!(!bench.core.unbind_session(bench.now, "ann", &mut Vec::new()));
     let (told, fx) = bench.call(Some("ann"));
-    assert!(matches!(settled(&fx, told), Some(Failure::SessionWorkerLost { .. })));
+    assert!(matches!(settled(&fx, told), Some(CallFailure::SessionWorkerLost { .. })));
 }
 
 /// R22: an expired session that nobody swept yet does not count against the quota, a call that was refused neither.
 #[test]
 fn the_quota_counts_living_sessions() {
-    let mut settings = Settings::new(KindSettings::enhanced(), 1);
+    let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 1);
     (settings.sessions.max, settings.overflow, settings.queue.limit) = (1, 0, 0);
     let mut bench = Bench::with(settings);
     let (first, fx) = bench.call(Some("ann"));
     bench.finish(sent(&fx, first).unwrap());
     let (refused, fx) = bench.call(Some("bob"));
-    assert_eq!(settled(&fx, refused), Some(Failure::SessionQuota { max: 1 }));
+    assert_eq!(settled(&fx, refused), Some(CallFailure::SessionQuota { max: 1 }));
     bench.now = bench.now + Duration::from_secs(301);
     bench.call(None);
     let (refused, fx) = bench.call(Some("bob"));
-    assert_eq!(settled(&fx, refused), Some(Failure::QueueFull { limit: 0 }));
+    assert_eq!(settled(&fx, refused), Some(CallFailure::QueueFull { limit: 0 }));
     let (refused, fx) = bench.call(Some("eve"));
-    assert_eq!(settled(&fx, refused), Some(Failure::QueueFull { limit: 0 }), "bob's session never was");
+    assert_eq!(settled(&fx, refused), Some(CallFailure::QueueFull { limit: 0 }), "bob's session never was");
 }
 
 /// R22: a session that is only tracked goes when its last call is over.
 #[test]
 fn ending_a_tracked_session_waits_for_its_calls() {
-    let mut bench = Bench::new(KindSettings::Basic, 1);
+    let mut bench = Bench::new(WorkerTypeSettings::Basic, 1);
     let (first, fx) = bench.call(Some("ann"));
     assert!(bench.core.end_session(bench.now, "ann", &mut Vec::new()));
     assert!(bench.core.session_info(bench.now, "ann").is_some());
@@ -138,7 +138,7 @@ fn ending_a_tracked_session_waits_for_its_calls() {
 /// R28: an overflow worker that ends while the probe starts does not fail the pool again.
 #[test]
 fn only_the_probe_decides_whether_a_failed_pool_recovers() {
-    let mut bench = Bench::new(KindSettings::Basic, 1);
+    let mut bench = Bench::new(WorkerTypeSettings::Basic, 1);
     bench.call(None);
     bench.call(None);
     bench.step(Input::Ready { at: at(2, 1), window: 1, control: false });
@@ -150,27 +150,27 @@ fn only_the_probe_decides_whether_a_failed_pool_recovers() {
     bench.wait(Duration::from_secs(30));
     bench.die(at(2, 1));
     let fx = bench.step(Input::Ready { at: at(1, 8), window: 1, control: false });
-    assert!(fx.contains(&Effect::Note(Note::Recovered)));
-    assert!(!fx.iter().any(|effect| matches!(effect, Effect::Note(Note::Failed(_)))));
+    assert!(fx.contains(&Effect::Log(LogEvent::PoolRecovered)));
+    assert!(!fx.iter().any(|effect| matches!(effect, Effect::Log(LogEvent::PoolFailed(_)))));
     assert_eq!(bench.core.pool_state(), PoolState::Running);
 }
 
 /// R16: what expired before a rebuild is not told of a loss after it.
 #[test]
 fn expired_sessions_are_not_salvaged() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     let (first, fx) = bench.call(Some("ann"));
     bench.finish(sent(&fx, first).unwrap());
     bench.now = bench.now + Duration::from_secs(301);
     let settings = bench.core.settings().clone();
-    bench.core = Core::resume(settings, 1, bench.now, bench.core.salvage());
+    bench.core = Core::resume(settings, 1, bench.now, bench.core.recovery_snapshot());
     assert_eq!(bench.core.session_info(bench.now, "ann"), None);
 }
 
 /// R12: calls that wait when a worker dies get an overflow worker, not only those that come later.
 #[test]
 fn a_death_starts_overflow_for_who_waits() {
-    let mut settings = Settings::new(KindSettings::Basic, 1);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     settings.overflow = 1;
     let mut bench = Bench::with(settings);
     bench.call(None);
@@ -184,7 +184,7 @@ fn a_death_starts_overflow_for_who_waits() {
 /// moments and lost, so that its queue timeout, looked at in between, named the very moment of the retry.
 #[test]
 fn a_retried_call_keeps_its_deadline() {
-    let mut settings = Settings::new(KindSettings::Basic, 2);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);
     (settings.overflow, settings.retry.jitter, settings.queue.shed) = (0, 0, false);
     settings.retry.base = Duration::from_secs(1);
     (settings.health.interval, settings.restart.min_uptime) = (Duration::MAX, Duration::ZERO);
@@ -208,17 +208,17 @@ fn a_retried_call_keeps_its_deadline() {
     let fx = bench.wait(Duration::from_millis(900));
     assert!(sent(&fx, call).is_some(), "it is sent again at 5.95 s");
     let fx = bench.wait(Duration::from_secs(600));
-    assert_eq!(settled(&fx, call), Some(Failure::DeadlineExceeded { may_have_run: true }));
+    assert_eq!(settled(&fx, call), Some(CallFailure::DeadlineExceeded { may_have_run: true }));
 }
 
 /// I7, I8: a start that ran out of time lets the next one begin, also if its process can't be ended.
 #[test]
 fn a_start_that_hangs_holds_up_no_other() {
-    let mut settings = Settings::new(KindSettings::Basic, 2);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);
     settings.start_batch = 1;
-    let mut bench = Bench { core: Core::new(settings, 1, Now(0)), now: Now(0), fx: Vec::new(), calls: 0 };
+    let mut bench = Bench { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), fx: Vec::new(), calls: 0 };
     assert_eq!(bench.step(Input::Tick), [Effect::Start(at(1, 1))]);
     let fx = bench.wait(Duration::from_secs(60));
-    let stop = Effect::Stop { at: at(1, 1), how: StopHow::Kill, doom: Doom::StartTimeout };
+    let stop = Effect::Stop { at: at(1, 1), method: StopMethod::Kill, kill_reason: KillReason::StartTimeout };
     assert_eq!(fx, [stop, Effect::Start(at(2, 1))]);
 }

@@ -6,7 +6,7 @@ const SESSIONS: u32 = 6000;
 
 /// Sessions bound in turn to two workers, which know them from a call.
 fn bench() -> Bench {
-    let mut settings = Settings::new(KindSettings::enhanced(), 2);
+    let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 2);
     settings.sessions.max = SESSIONS as usize;
     let mut bench = Bench::with(settings);
     for n in 0..SESSIONS {
@@ -17,7 +17,7 @@ fn bench() -> Bench {
     bench
 }
 
-fn told(fx: &Effects) -> Vec<(SessionId, WorkerRef, SessionEnd)> {
+fn told(fx: &Effects) -> Vec<(SessionId, WorkerRef, SessionEndReason)> {
     let end = |effect: &Effect| match effect {
         Effect::EndSession { session, at, reason, .. } => Some((session.clone(), *at, *reason)),
         _ => None,
@@ -32,15 +32,15 @@ fn the_sessions_of_a_worker_go_at_once_and_are_told_in_steps() {
     let mut fx = Vec::new();
     assert_eq!(bench.core.remove_worker_sessions(bench.now, WorkerId(1), &mut fx), SESSIONS as usize / 2);
     assert_eq!(fx, [], "however many they are");
-    assert_eq!((bench.look("s0"), bench.look("s1")), (Lookup::NoAffinity, Lookup::Worker(at(2, 1))));
+    assert_eq!((bench.look("s0"), bench.look("s1")), (Lookup::NotBound, Lookup::Bound(at(2, 1))));
     assert_eq!(bench.core.session_info(bench.now, "s2").and_then(|info| info.worker), None);
     assert_eq!(bench.core.workers(bench.now)[0].sessions, Some(0));
     let (call, fx) = bench.call(Some("s4"));
-    assert_eq!(told(&fx), [(id("s4"), at(1, 1), SessionEnd::Ended)], "before its next call begins anew");
+    assert_eq!(told(&fx), [(id("s4"), at(1, 1), SessionEndReason::Ended)], "before its next call begins anew");
     let fx = bench.finish(sent(&fx, call).unwrap());
     assert_eq!(routing(&fx, call), Some(Routing::New));
     let mut ends = Vec::new();
-    while let Some(next) = bench.core.next_wakeup().filter(|next| *next < Now(0) + Duration::from_secs(1)) {
+    while let Some(next) = bench.core.next_wakeup().filter(|next| *next < Timestamp(0) + Duration::from_secs(1)) {
         bench.now = next;
         let step = told(&bench.step(Input::Tick));
         assert!(step.len() <= 512, "a step of {}", step.len());
@@ -61,18 +61,18 @@ fn who_has_a_call_goes_after_it() {
     let running = sent(&fx, call).unwrap();
     let mut fx = Vec::new();
     assert_eq!(bench.core.remove_worker_sessions(bench.now, WorkerId(1), &mut fx), SESSIONS as usize / 2);
-    assert_eq!(bench.look("s0"), Lookup::Worker(at(1, 1)), "its call runs");
+    assert_eq!(bench.look("s0"), Lookup::Bound(at(1, 1)), "its call runs");
     bench.bind("s2", 1);
     let fx = bench.finish(running);
-    assert_eq!(told(&fx), [(id("s0"), at(1, 1), SessionEnd::Ended)]);
+    assert_eq!(told(&fx), [(id("s0"), at(1, 1), SessionEndReason::Ended)]);
     bench.wait(Duration::from_secs(1));
-    assert_eq!((bench.look("s0"), bench.look("s2")), (Lookup::NoAffinity, Lookup::Worker(at(1, 1))));
+    assert_eq!((bench.look("s0"), bench.look("s2")), (Lookup::NotBound, Lookup::Bound(at(1, 1))));
 }
 
 /// R14, R22: sessions that begin during the walk hide none that was removed (found by fuzzing).
 #[test]
 fn a_session_that_comes_meanwhile_hides_none() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     for round in 0..2 {
         bench.bind("a", 1);
         bench.bind("b", 1);
@@ -82,8 +82,8 @@ fn a_session_that_comes_meanwhile_hides_none() {
         }
         bench.wait(Duration::from_millis(2));
     }
-    assert_eq!(bench.look("b"), Lookup::NoAffinity);
-    assert_eq!(bench.look("c"), Lookup::Worker(at(1, 1)));
+    assert_eq!(bench.look("b"), Lookup::NotBound);
+    assert_eq!(bench.look("c"), Lookup::Bound(at(1, 1)));
 }
 
 /// R14, R20: whose binding was removed is not told of the death of that worker, nor does its successor's removal hide one.
@@ -104,7 +104,7 @@ fn a_removed_binding_is_no_loss() {
     let (call, fx) = bench.call(Some("s0"));
     assert_eq!(settled(&fx, call), None, "it was removed before its worker died");
     let (call, fx) = bench.call(Some("s1"));
-    assert!(matches!(settled(&fx, call), Some(Failure::SessionWorkerLost { .. })), "it was lost");
+    assert!(matches!(settled(&fx, call), Some(CallFailure::SessionWorkerLost { .. })), "it was lost");
 }
 
 /// R20: a death touches no row of an idle session.
@@ -112,8 +112,8 @@ fn a_removed_binding_is_no_loss() {
 fn a_death_costs_nothing_for_its_idle_sessions() {
     let mut bench = bench();
     let fx = bench.die(at(1, 1));
-    assert!(fx.iter().all(|effect| matches!(effect, Effect::Note(_) | Effect::Start(_))), "{fx:?}");
-    assert_eq!((bench.look("s0"), bench.look("s1")), (Lookup::NoAffinity, Lookup::Worker(at(2, 1))));
+    assert!(fx.iter().all(|effect| matches!(effect, Effect::Log(_) | Effect::Start(_))), "{fx:?}");
+    assert_eq!((bench.look("s0"), bench.look("s1")), (Lookup::NotBound, Lookup::Bound(at(2, 1))));
 }
 
 /// R22: the pages hold every session once, also between many that are gone, and each looks at a bounded part.

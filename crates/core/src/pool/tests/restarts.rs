@@ -5,9 +5,9 @@ use crate::timers::Timer;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn notes(fx: &Effects) -> Vec<Note> {
+fn notes(fx: &Effects) -> Vec<LogEvent> {
     let note = |effect: &Effect| match effect {
-        Effect::Note(note @ (Note::Failed(_) | Note::Recovered)) => Some(*note),
+        Effect::Log(note @ (LogEvent::PoolFailed(_) | LogEvent::PoolRecovered)) => Some(*note),
         _ => None,
     };
     fx.iter().filter_map(note).collect()
@@ -16,7 +16,7 @@ fn notes(fx: &Effects) -> Vec<Note> {
 /// R28: recovery is complete and says so, whatever brought it: the note, all starts, overflow for who waits, short cooldowns.
 #[test]
 fn r28_a_failed_pool_whose_base_workers_are_well_recovers_at_its_probe() {
-    let mut settings = Settings::new(KindSettings::Basic, 1);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     settings.queue.timeout = 60 * SECOND;
     let mut bench = Bench::with(settings);
     bench.call_within(None, 60 * SECOND);
@@ -26,7 +26,7 @@ fn r28_a_failed_pool_whose_base_workers_are_well_recovers_at_its_probe() {
     bench.wait(10 * SECOND);
     bench.call_within(None, 60 * SECOND); // waits
     let fx = bench.wait(20 * SECOND);
-    assert_eq!(notes(&fx), [Note::Recovered], "{fx:?}");
+    assert_eq!(notes(&fx), [LogEvent::PoolRecovered], "{fx:?}");
     assert!(fx.contains(&Effect::Start(at(2, 1))), "{fx:?}");
     let again = crate::restart::Verdict::Escalate { retry_at: bench.now + 30 * SECOND };
     assert_eq!(bench.core.intensity.escalate(bench.now), again, "the next cooldown is short");
@@ -35,17 +35,17 @@ fn r28_a_failed_pool_whose_base_workers_are_well_recovers_at_its_probe() {
 /// R28, I7: when the probe is ready each base slot starts, as the batch has room, and each start has its timer.
 #[test]
 fn r28_all_base_workers_start_when_the_probe_is_ready() {
-    let mut settings = Settings::new(KindSettings::Basic, 3);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 3);
     (settings.overflow, settings.start_batch, settings.restart.max) = (0, 1, 1);
     let mut bench = Bench::with(settings);
     bench.die(at(1, 1));
     let fx = bench.die(at(2, 1));
-    assert_eq!(notes(&fx), [Note::Failed(bench.now + 30 * SECOND)]);
+    assert_eq!(notes(&fx), [LogEvent::PoolFailed(bench.now + 30 * SECOND)]);
     bench.die(at(3, 1));
     let fx = bench.wait(30 * SECOND);
     assert!(fx.contains(&Effect::Start(at(1, 2))) && bench.core.missing_starts() == 2, "one probe: {fx:?}");
     let fx = bench.step(Input::Ready { at: at(1, 2), window: 1, control: false });
-    assert_eq!(notes(&fx), [Note::Recovered]);
+    assert_eq!(notes(&fx), [LogEvent::PoolRecovered]);
     assert!(fx.contains(&Effect::Start(at(2, 2))) && bench.core.missing_starts() == 0, "{fx:?}");
     let fx = bench.step(Input::Ready { at: at(2, 2), window: 1, control: false });
     assert!(fx.contains(&Effect::Start(at(3, 2))), "{fx:?}");
@@ -54,7 +54,7 @@ fn r28_all_base_workers_start_when_the_probe_is_ready() {
 /// R28: an overflow worker that ends while the probe is being ended decides nothing.
 #[test]
 fn r28_only_a_base_worker_makes_a_probe_fail() {
-    let mut settings = Settings::new(KindSettings::Basic, 1);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     (settings.restart.max, settings.queue.timeout) = (1, 1000 * SECOND);
     let mut bench = Bench::with(settings);
     bench.call(None);
@@ -68,7 +68,7 @@ fn r28_only_a_base_worker_makes_a_probe_fail() {
     assert_eq!(bench.core.pool_state(), PoolState::Failed);
     let fx = bench.wait(95 * SECOND);
     let probe = at(1, bench.core.slots[0].at.generation.0);
-    let stop = Effect::Stop { at: probe, how: StopHow::Kill, doom: Doom::StartTimeout };
+    let stop = Effect::Stop { at: probe, method: StopMethod::Kill, kill_reason: KillReason::StartTimeout };
     assert!(fx.contains(&stop), "{fx:?}");
     assert!(notes(&bench.die(at(2, 1))).is_empty());
     assert_eq!(notes(&bench.die(probe)).len(), 1);
@@ -77,20 +77,23 @@ fn r28_only_a_base_worker_makes_a_probe_fail() {
 /// R28: nor does another base worker that ends meanwhile: the probe is out until its exit.
 #[test]
 fn r28_a_probe_that_is_being_ended_decides_at_its_exit() {
-    let mut settings = Settings::new(KindSettings::Basic, 2);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);
     (settings.overflow, settings.restart.max) = (0, 1);
     let mut bench = Bench::with(settings);
     bench.die(at(1, 1));
     bench.wait(SECOND);
     assert_eq!(notes(&bench.die(at(1, 2))).len(), 1, "it failed");
-    let fx = bench.wait_silent(95 * SECOND, Vitals::Unknown);
-    assert!(fx.contains(&Effect::Stop { at: at(1, 3), how: StopHow::Kill, doom: Doom::StartTimeout }), "{fx:?}");
+    let fx = bench.wait_silent(95 * SECOND, ProcessActivity::Unknown);
+    assert!(
+        fx.contains(&Effect::Stop { at: at(1, 3), method: StopMethod::Kill, kill_reason: KillReason::StartTimeout }),
+        "{fx:?}"
+    );
     assert!(notes(&bench.die(at(2, 1))).is_empty());
     assert_eq!(notes(&bench.die(at(1, 3))).len(), 1, "it failed again");
 }
 
 fn one() -> Bench {
-    let mut settings = Settings::new(KindSettings::Basic, 1); // five in a minute
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1); // five in a minute
     (settings.overflow, settings.queue.timeout) = (0, 60 * SECOND);
     Bench::with(settings)
 }
@@ -119,7 +122,7 @@ fn r28_calls_that_end_their_workers_never_fail_the_pool() {
         .map(|_| {
             let (call, fx) = bench.call(None);
             let fx = bench.die(sent(&fx, call).unwrap().0);
-            assert!(matches!(settled(&fx, call), Some(Failure::WorkerLost(_))) && notes(&fx).is_empty(), "{fx:?}");
+            assert!(matches!(settled(&fx, call), Some(CallFailure::WorkerLost(_))) && notes(&fx).is_empty(), "{fx:?}");
             bench.next_of_w1().as_millis()
         })
         .collect();
@@ -137,7 +140,7 @@ fn r28_an_abandoned_call_is_a_call() {
         let (call, fx) = bench.call(None);
         let at = sent(&fx, call).unwrap().0;
         bench.step(Input::Cancel(call));
-        let fx = bench.end(at, Some(Doom::CancelPatience), Vec::new());
+        let fx = bench.end(at, Some(KillReason::CancelTimeout), Vec::new());
         assert!(notes(&fx).is_empty());
         bench.next_of_w1();
     }
@@ -166,7 +169,7 @@ fn r28_failed_starts_and_young_idle_workers_fail_the_pool() {
         assert!(notes(&bench.die(at(1, generation))).is_empty());
         bench.wait(200 * Duration::from_millis(1));
     }
-    let failed = Note::Failed(bench.now + 30 * SECOND);
+    let failed = LogEvent::PoolFailed(bench.now + 30 * SECOND);
     assert_eq!(notes(&bench.die(at(1, 8))), [failed], "a start that fails, the sixth event");
 }
 
@@ -175,7 +178,7 @@ fn starts(fx: &Effects) -> Vec<WorkerRef> {
 }
 
 fn of(size: u32) -> Bench {
-    let mut settings = Settings::new(KindSettings::Basic, size);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, size);
     (settings.overflow, settings.queue.timeout) = (0, 60 * SECOND);
     Bench::with(settings)
 }
@@ -213,7 +216,7 @@ fn r30_a_pool_that_drains_starts_workers_for_waiting_calls_alone() {
 /// R30: nor does a failed pool probe then.
 #[test]
 fn r30_a_failed_pool_that_will_shut_down_starts_no_probe() {
-    let mut settings = Settings::new(KindSettings::Basic, 1);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     (settings.overflow, settings.restart.max) = (0, 0);
     let mut bench = Bench::with(settings);
     assert_eq!(notes(&bench.die(at(1, 1))).len(), 1, "it failed");
@@ -226,7 +229,7 @@ fn r30_a_failed_pool_that_will_shut_down_starts_no_probe() {
 /// with growing waits. Nor does it make a probe fail.
 #[test]
 fn r28_a_host_without_descriptors_fails_no_pool() {
-    let end = End { status: ExitStatus::Unknown, doom: Some(Doom::NoDescriptors) };
+    let end = ProcessExit { status: ExitStatus::Unknown, kill_reason: Some(KillReason::NoDescriptors) };
     let mut bench = one();
     bench.wait_and_pong(20 * SECOND);
     bench.die(at(1, 1));
@@ -243,12 +246,12 @@ fn r28_a_host_without_descriptors_fails_no_pool() {
     assert_eq!((waits[..3].to_vec(), waits.last()), (vec![100, 200, 400], Some(&10_000)));
     assert_eq!(bench.core.pool_state(), PoolState::Starting);
 
-    let mut settings = Settings::new(KindSettings::Basic, 1);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     (settings.overflow, settings.restart.max) = (0, 0);
     let mut bench = Bench::with(settings);
     assert_eq!(notes(&bench.die(at(1, 1))).len(), 1, "it failed");
     assert_eq!(starts(&bench.wait(30 * SECOND)), [at(1, 2)], "the probe");
     assert_eq!(notes(&bench.step(Input::Exited { at: at(1, 2), end, suspects: vec![] })), []);
     assert_eq!(starts(&bench.wait(10 * SECOND)), [at(1, 3)], "the same probe again");
-    assert_eq!(notes(&bench.step(Input::Ready { at: at(1, 3), window: 1, control: false })), [Note::Recovered]);
+    assert_eq!(notes(&bench.step(Input::Ready { at: at(1, 3), window: 1, control: false })), [LogEvent::PoolRecovered]);
 }

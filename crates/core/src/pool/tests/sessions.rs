@@ -5,7 +5,7 @@ use super::*;
 /// R18: the session's second call waits for its worker while others are free.
 #[test]
 fn a_session_keeps_to_its_worker_and_its_calls_to_their_order() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
     let (first, fx) = bench.call(Some("ann"));
     let first_sent = sent(&fx, first).unwrap();
     let (second, fx) = bench.call(Some("ann"));
@@ -21,14 +21,14 @@ fn a_session_keeps_to_its_worker_and_its_calls_to_their_order() {
 /// R20: told once, then rebound with a new state.
 #[test]
 fn a_lost_session_is_told_once_and_then_rebound() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
     let (first, fx) = bench.call(Some("ann"));
     let first_sent = sent(&fx, first).unwrap();
     bench.finish(first_sent);
     bench.die(first_sent.0);
     let (second, fx) = bench.call(Some("ann"));
     match settled(&fx, second) {
-        Some(Failure::SessionWorkerLost { loss, .. }) => {
+        Some(CallFailure::SessionWorkerLost { loss, .. }) => {
             assert_eq!((loss.at, loss.may_have_run), (first_sent.0, false));
             assert_eq!(loss.end.map(|end| end.status), Some(ExitStatus::Signal(9)));
         }
@@ -44,13 +44,13 @@ fn a_lost_session_is_told_once_and_then_rebound() {
 /// R20: in flight and queued calls of the session are told, and then nobody else.
 #[test]
 fn all_calls_of_the_lost_epoch_are_told_and_no_later_one() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
     let (first, fx) = bench.call(Some("ann"));
     let worker = sent(&fx, first).unwrap().0;
     let (second, _) = bench.call_with(Some("ann"), None, true);
     let fx = bench.die(worker);
     let may_have_run = |call| match settled(&fx, call) {
-        Some(Failure::SessionWorkerLost { loss, .. }) => loss.may_have_run,
+        Some(CallFailure::SessionWorkerLost { loss, .. }) => loss.may_have_run,
         other => panic!("{other:?}"),
     };
     assert!(may_have_run(first) && !may_have_run(second));
@@ -61,34 +61,36 @@ fn all_calls_of_the_lost_epoch_are_told_and_no_later_one() {
 /// R16: two-phase expiry counts the grace from the marking, immediate expiry forgets at once.
 #[test]
 fn both_expiry_policies() {
-    let KindSettings::Enhanced { session_affinity: Some(affinity), .. } = KindSettings::enhanced() else { panic!() };
+    let WorkerTypeSettings::Enhanced { session_affinity: Some(affinity), .. } = WorkerTypeSettings::enhanced() else {
+        panic!()
+    };
     let expiry = crate::Expiry::TwoPhase { grace: Duration::from_secs(1) };
-    let two_phase = KindSettings::Enhanced {
+    let two_phase = WorkerTypeSettings::Enhanced {
         session_affinity: Some(crate::AffinitySettings { expiry, on_expired: crate::OnExpired::Reject, ..affinity }),
         worker_metrics: true,
         state_machine: true,
     };
-    for (kind, expected) in [(KindSettings::enhanced(), Lookup::NoAffinity), (two_phase, Lookup::Expired)] {
+    for (kind, expected) in [(WorkerTypeSettings::enhanced(), Lookup::NotBound), (two_phase, Lookup::Expired)] {
         let mut bench = Bench::new(kind, 1);
         let (call, fx) = bench.call(Some("ann"));
         bench.finish(sent(&fx, call).unwrap());
         let mut fx = Vec::new();
         let mut look = |bench: &mut Bench| bench.core.worker_of(bench.now, "ann", &mut fx);
-        assert_eq!(look(&mut bench), Lookup::Worker(at(1, 1)));
+        assert_eq!(look(&mut bench), Lookup::Bound(at(1, 1)));
         bench.now = bench.now + Duration::from_secs(400);
         assert_eq!(look(&mut bench), expected);
         bench.now = bench.now + Duration::from_millis(999);
         assert_eq!(look(&mut bench), expected, "the grace runs from the marking, not from the last activity");
         bench.now = bench.now + Duration::from_millis(1);
-        assert_eq!(look(&mut bench), Lookup::NoAffinity);
-        assert!(fx.iter().any(|effect| matches!(effect, Effect::EndSession { reason: SessionEnd::Expired, .. })));
+        assert_eq!(look(&mut bench), Lookup::NotBound);
+        assert!(fx.iter().any(|effect| matches!(effect, Effect::EndSession { reason: SessionEndReason::Expired, .. })));
     }
 }
 
 /// R14, R22: an ended session's calls finish first, then its worker is told, then a new life begins.
 #[test]
 fn ending_a_session_waits_for_its_calls() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     let (first, fx) = bench.call(Some("ann"));
     let first_sent = sent(&fx, first).unwrap();
     let mut fx = Vec::new();
@@ -109,7 +111,7 @@ fn ending_a_session_waits_for_its_calls() {
 /// R22: a new session goes to the base worker with the fewest sessions, then the fewest unfinished calls, when its first call is sent.
 #[test]
 fn new_sessions_spread_over_the_base_workers() {
-    let mut settings = Settings::new(KindSettings::enhanced(), 3);
+    let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 3);
     settings.concurrency = 2;
     let mut bench = Bench::with(settings);
     for worker in 1..=3 {
@@ -138,7 +140,7 @@ fn new_sessions_spread_over_the_base_workers() {
 /// R14: what is bound decides where the next call runs.
 #[test]
 fn bind_session_decides() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 3);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 3);
     let id = SessionId::new("ann").unwrap();
     let mut fx = Vec::new();
     for worker in [3, 1] {
@@ -148,30 +150,32 @@ fn bind_session_decides() {
         assert_eq!(call_sent.0, at(worker, 1));
         bench.finish(call_sent);
     }
-    assert!(matches!(fx[..], [Effect::EndSession { at: ended, reason: SessionEnd::Moved, .. }] if ended == at(3, 1)));
+    assert!(
+        matches!(fx[..], [Effect::EndSession { at: ended, reason: SessionEndReason::Moved, .. }] if ended == at(3, 1))
+    );
 }
 
 /// R19
 #[test]
 fn hints_fall_back_and_fail_fast_refuses() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
     let (first, fx) = bench.call(Some("ann"));
     let first_sent = sent(&fx, first).unwrap();
     let (busy, fx) = bench.call_with(Some("ann"), Some(Affinity::StrictFailFast), false);
-    assert_eq!(settled(&fx, busy), Some(Failure::WorkerBusy(first_sent.0)));
+    assert_eq!(settled(&fx, busy), Some(CallFailure::WorkerBusy(first_sent.0)));
     let (hint, fx) = bench.call_with(Some("ann"), Some(Affinity::Hint), false);
     let hint_sent = sent(&fx, hint).unwrap();
     assert_ne!(hint_sent.0, first_sent.0);
     let fx = bench.finish(hint_sent);
     assert_eq!(routing(&fx, hint), Some(Routing::Rebound(RebindReason::Busy)));
     let mut fx = Vec::new();
-    assert_eq!(bench.core.worker_of(bench.now, "ann", &mut fx), Lookup::Worker(first_sent.0), "the binding stays");
+    assert_eq!(bench.core.worker_of(bench.now, "ann", &mut fx), Lookup::Bound(first_sent.0), "the binding stays");
 }
 
 /// R6, R8, R10
 #[test]
 fn a_basic_pool_tracks_sessions_and_holds_nothing_more() {
-    let mut bench = Bench::new(KindSettings::Basic, 2);
+    let mut bench = Bench::new(WorkerTypeSettings::Basic, 2);
     let (call, fx) = bench.call(Some("ann"));
     let fx = bench.finish(sent(&fx, call).unwrap());
     assert_eq!(routing(&fx, call), Some(Routing::Unrouted));
@@ -185,15 +189,15 @@ fn a_basic_pool_tracks_sessions_and_holds_nothing_more() {
 /// R29: what goes on after a panic of the step itself.
 #[test]
 fn a_rebuilt_core_tells_each_bound_session_once() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     let (call, fx) = bench.call(Some("ann"));
     bench.finish(sent(&fx, call).unwrap());
     let settings = bench.core.settings().clone();
-    bench.core = Core::resume(settings, 1, bench.now, bench.core.salvage());
+    bench.core = Core::resume(settings, 1, bench.now, bench.core.recovery_snapshot());
     assert_eq!(bench.step(Input::Tick), [Effect::Start(at(1, 2))]);
     bench.step(Input::Ready { at: at(1, 2), window: 1, control: true });
     let (told, fx) = bench.call(Some("ann"));
-    assert!(matches!(settled(&fx, told), Some(Failure::SessionWorkerLost { .. })));
+    assert!(matches!(settled(&fx, told), Some(CallFailure::SessionWorkerLost { .. })));
     let (next, fx) = bench.call(Some("ann"));
     assert_eq!(sent(&fx, next).map(|(to, _)| to), Some(at(1, 2)));
 }
@@ -201,14 +205,14 @@ fn a_rebuilt_core_tells_each_bound_session_once() {
 /// R22: a call that comes after an end begins a new life, whatever becomes of the call before it.
 #[test]
 fn r22_a_worker_that_dies_with_an_ended_life_takes_nothing_from_the_next() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
     let (first, fx) = bench.call(Some("ann"));
     let (worker, _) = sent(&fx, first).unwrap();
     assert!(bench.core.end_session(bench.now, "ann", &mut bench.fx));
     let (second, fx) = bench.call(Some("ann"));
     assert_eq!(sent(&fx, second), None, "it waits behind the first");
     let fx = bench.die(worker);
-    assert!(matches!(settled(&fx, first), Some(Failure::SessionWorkerLost { .. })));
+    assert!(matches!(settled(&fx, first), Some(CallFailure::SessionWorkerLost { .. })));
     let again = sent(&fx, second).unwrap();
     assert_eq!(routing(&bench.finish(again), second), Some(Routing::New));
 }
@@ -216,7 +220,7 @@ fn r22_a_worker_that_dies_with_an_ended_life_takes_nothing_from_the_next() {
 /// R22: a hint call that comes after an end does not find the state that ends; it waits for that, since it would be sent there.
 #[test]
 fn r22_a_hint_call_after_an_end_begins_a_new_life() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     bench.core.settings.pipeline = 2;
     bench.die(at(1, 1));
     bench.wait(Duration::from_secs(1));
@@ -239,7 +243,7 @@ fn r22_a_hint_call_after_an_end_begins_a_new_life() {
 /// R22: nor is it sent under the life of a call that waits to begin it.
 #[test]
 fn r22_a_hint_call_after_an_end_waits_behind_a_call_that_was_not_sent() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     let (other, fx) = bench.call(None);
     let busy = sent(&fx, other).unwrap();
     let (first, _) = bench.call(Some("ann"));
@@ -254,7 +258,7 @@ fn r22_a_hint_call_after_an_end_waits_behind_a_call_that_was_not_sent() {
 /// R22: not even if the worker that becomes ready could take both at once.
 #[test]
 fn r22_a_hint_call_after_an_end_does_not_overtake_a_call_that_waits_for_a_worker() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     bench.core.settings.pipeline = 2;
     bench.die(at(1, 1));
     let (first, _) = bench.call(Some("ann"));
@@ -268,7 +272,7 @@ fn r22_a_hint_call_after_an_end_does_not_overtake_a_call_that_waits_for_a_worker
 /// R22: a call whose caller has left still holds the state that ends.
 #[test]
 fn r22_a_hint_call_after_an_end_waits_for_a_call_that_was_left() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     bench.core.settings.pipeline = 2;
     bench.die(at(1, 1));
     bench.wait(Duration::from_secs(1));
@@ -291,14 +295,14 @@ fn epoch_sent(fx: &Effects, id: CallId) -> Option<Epoch> {
 /// R22: a call that is refused begins no new life: the session still ends after the calls it has.
 #[test]
 fn r22_a_refused_call_does_not_undo_an_end() {
-    let mut settings = Settings::new(KindSettings::Basic, 1);
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     (settings.overflow, settings.queue.limit) = (0, 0);
     let mut bench = Bench::with(settings);
     let (first, fx) = bench.call(Some("ann"));
     let first_sent = sent(&fx, first).unwrap();
     assert!(bench.core.end_session(bench.now, "ann", &mut bench.fx));
     let (second, fx) = bench.call(Some("ann"));
-    assert!(matches!(settled(&fx, second), Some(Failure::QueueFull { .. })), "{fx:?}");
+    assert!(matches!(settled(&fx, second), Some(CallFailure::QueueFull { .. })), "{fx:?}");
     bench.finish(first_sent);
     assert_eq!(bench.core.session_info(bench.now, "ann"), None);
 }

@@ -1,11 +1,11 @@
 //! What `why` tells of a session, step by step (R22).
 
 use super::*;
-use crate::{Happened, OnExpired};
+use crate::{OnExpired, SessionEventKind};
 
-fn story(bench: &Bench, session: &str) -> Vec<(Happened, u32)> {
-    let trail = bench.core.trail_of(bench.now, session).unwrap();
-    trail.events.iter().map(|event| (event.what, event.times)).collect()
+fn story(bench: &Bench, session: &str) -> Vec<(SessionEventKind, u32)> {
+    let trail = bench.core.session_events(bench.now, session).unwrap();
+    trail.events.iter().map(|event| (event.kind, event.times)).collect()
 }
 
 #[test]
@@ -18,11 +18,11 @@ fn a_session_that_was_hit_expired_and_rebound() {
     assert_eq!(bench.look("ann"), Lookup::Expired);
     bench.run("ann");
     let told = [
-        (Happened::Sent(Routing::New), 1),
-        (Happened::Sent(Routing::Hit), 3),
-        (Happened::Marked, 1),
-        (Happened::Unbound(SessionEnd::Expired), 1),
-        (Happened::Sent(Routing::Rebound(RebindReason::Expired)), 1),
+        (SessionEventKind::Sent(Routing::New), 1),
+        (SessionEventKind::Sent(Routing::Hit), 3),
+        (SessionEventKind::MarkedExpired, 1),
+        (SessionEventKind::Unbound(SessionEndReason::Expired), 1),
+        (SessionEventKind::Sent(Routing::Rebound(RebindReason::Expired)), 1),
     ];
     assert_eq!(story(&bench, "ann"), told);
 }
@@ -30,40 +30,43 @@ fn a_session_that_was_hit_expired_and_rebound() {
 /// Expired, ended and never seen are told apart, as long as the list of the gone reaches back.
 #[test]
 fn the_gone_are_known_for_a_while() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 1);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
     bench.run("ann");
     bench.run("ann");
     assert!(bench.core.end_session(bench.now, "ann", &mut bench.fx));
     bench.run("ann");
     bench.now = bench.now + Duration::from_secs(300);
-    assert_eq!(bench.look("ann"), Lookup::NoAffinity);
-    let trail = bench.core.trail_of(bench.now, "ann").unwrap();
+    assert_eq!(bench.look("ann"), Lookup::NotBound);
+    let trail = bench.core.session_events(bench.now, "ann").unwrap();
     let past: Vec<_> = trail.past.iter().map(|life| (life.why, life.operations)).collect();
     assert_eq!((trail.present, trail.complete), (None, true));
-    assert_eq!(past, [(SessionEnd::Ended, 2), (SessionEnd::Expired, 1)]);
-    assert_eq!(story(&bench, "ann").last(), Some(&(Happened::Gone(SessionEnd::Expired), 1)));
-    let never = bench.core.trail_of(bench.now, "eve").unwrap();
+    assert_eq!(past, [(SessionEndReason::Ended, 2), (SessionEndReason::Expired, 1)]);
+    assert_eq!(story(&bench, "ann").last(), Some(&(SessionEventKind::Removed(SessionEndReason::Expired), 1)));
+    let never = bench.core.session_events(bench.now, "eve").unwrap();
     assert!(never.present.is_none() && never.past.is_empty() && never.events.is_empty());
 }
 
 #[test]
 fn a_loss_is_told_as_a_loss() {
-    let mut bench = Bench::new(KindSettings::enhanced(), 2);
+    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
     bench.bind("ann", 1);
     bench.run("ann");
     bench.die(at(1, 1));
-    assert_eq!(bench.core.trail_of(bench.now, "ann").unwrap().lost, Some(at(1, 1)), "before anybody was told");
+    assert_eq!(bench.core.session_events(bench.now, "ann").unwrap().lost, Some(at(1, 1)), "before anybody was told");
     bench.call(Some("ann"));
-    let trail = bench.core.trail_of(bench.now, "ann").unwrap();
+    let trail = bench.core.session_events(bench.now, "ann").unwrap();
     assert_eq!(trail.lost, None);
-    assert_eq!(trail.events.last().map(|event| (event.what, event.at)), Some((Happened::ToldOfLoss, Some(at(1, 1)))));
+    assert_eq!(
+        trail.events.last().map(|event| (event.kind, event.at)),
+        Some((SessionEventKind::LossReported, Some(at(1, 1))))
+    );
     bench.run("ann");
     let told = [
-        (Happened::Bound, 1),
-        (Happened::Sent(Routing::Hit), 1),
-        (Happened::Lost, 1),
-        (Happened::ToldOfLoss, 1),
-        (Happened::Sent(Routing::Rebound(RebindReason::WorkerLost)), 1),
+        (SessionEventKind::Bound, 1),
+        (SessionEventKind::Sent(Routing::Hit), 1),
+        (SessionEventKind::StateLost, 1),
+        (SessionEventKind::LossReported, 1),
+        (SessionEventKind::Sent(Routing::Rebound(RebindReason::WorkerLost)), 1),
     ];
     assert_eq!(story(&bench, "ann"), told);
 }
@@ -71,7 +74,7 @@ fn a_loss_is_told_as_a_loss() {
 /// Waits, refusals and detours are told with their length and number.
 #[test]
 fn waits_and_refusals_are_told() {
-    let mut settings = Settings::new(KindSettings::enhanced(), 2);
+    let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 2);
     settings.queue.per_session = 1;
     let mut bench = Bench::with(settings);
     bench.bind("ann", 1);
@@ -87,26 +90,26 @@ fn waits_and_refusals_are_told() {
     bench.now = bench.now + Duration::from_secs(2);
     let fx = bench.finish(running);
     assert!(sent(&fx, second).is_some());
-    let trail = bench.core.trail_of(bench.now, "ann").unwrap();
+    let trail = bench.core.session_events(bench.now, "ann").unwrap();
     let told = [
-        (Happened::Bound, 1),
-        (Happened::Sent(Routing::Hit), 1),
-        (Happened::RefusedFull, 3),
-        (Happened::RefusedBusy, 1),
-        (Happened::Sent(Routing::Rebound(RebindReason::Busy)), 1),
-        (Happened::Sent(Routing::Hit), 1),
+        (SessionEventKind::Bound, 1),
+        (SessionEventKind::Sent(Routing::Hit), 1),
+        (SessionEventKind::RefusedFull, 3),
+        (SessionEventKind::RefusedBusy, 1),
+        (SessionEventKind::Sent(Routing::Rebound(RebindReason::Busy)), 1),
+        (SessionEventKind::Sent(Routing::Hit), 1),
     ];
     assert_eq!(story(&bench, "ann"), told);
     assert_eq!(trail.events.last().map(|event| event.waited), Some(Duration::from_secs(2)));
     bench.call(Some("ann"));
     bench.wait(Duration::from_secs(31));
-    assert_eq!(story(&bench, "ann").last(), Some(&(Happened::GaveUp, 1)));
+    assert_eq!(story(&bench, "ann").last(), Some(&(SessionEventKind::LeftQueue, 1)));
 }
 
 /// I5: a basic pool has no trail.
 #[test]
 fn a_basic_pool_tells_nothing() {
-    let mut bench = Bench::new(KindSettings::Basic, 1);
+    let mut bench = Bench::new(WorkerTypeSettings::Basic, 1);
     bench.run("ann");
-    assert_eq!(bench.core.trail_of(bench.now, "ann"), None);
+    assert_eq!(bench.core.session_events(bench.now, "ann"), None);
 }

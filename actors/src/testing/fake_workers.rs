@@ -1,7 +1,7 @@
 //! Launches nothing: what a pool starts is handed to the test, to be played. Holds how launches go.
 
-use super::{End, Peer, ScriptedChild, guarded};
-use crate::{Launched, Launcher, Launching, WorkerRef};
+use super::{FakeWorker, PeerSocket, ScriptedChild, with_timeout};
+use crate::{LaunchFuture, Launched, Launcher, WorkerRef};
 use std::{
     os::unix::net::UnixStream,
     sync::{
@@ -14,12 +14,12 @@ use tokio::sync::{Notify, mpsc};
 /// A [`Launcher`] whose processes the test plays: `PoolSupervisor::with_launcher(config, peers)`. Clones share how launches go.
 ///
 /// ```
-/// use herder_actors::{Execute, PoolConfig, PoolSupervisor, testing::Peers};
+/// use herder_actors::{Execute, PoolConfig, PoolSupervisor, testing::FakeWorkers};
 /// use actix::Actor;
 ///
 /// actix_rt::System::new().block_on(async {
 ///     let config = PoolConfig::basic("by_hand").command(["played"]).pool_size(1).build().unwrap();
-///     let (peers, mut launches) = Peers::new();
+///     let (peers, mut launches) = FakeWorkers::new();
 ///     let pool = PoolSupervisor::with_launcher(config, peers).start();
 ///     let mut worker = launches.next().await.ready().await;
 ///     let answer = pool.send(Execute::new("echo", &serde_json::json!({ "n": 1 })));
@@ -29,38 +29,38 @@ use tokio::sync::{Notify, mpsc};
 /// });
 /// ```
 #[derive(Clone, Debug)]
-pub struct Peers {
+pub struct FakeWorkers {
     launched: mpsc::UnboundedSender<Sockets>,
-    how: Arc<Mutex<Launch>>,
+    how: Arc<Mutex<LaunchOutcome>>,
     spawned: Arc<Notify>,
 }
 
 /// How a launch goes.
 ///
 /// ```
-/// use herder_actors::{PoolConfig, PoolSupervisor, WaitReady, testing::{Launch, Peers}};
+/// use herder_actors::{PoolConfig, PoolSupervisor, WaitReady, testing::{LaunchOutcome, FakeWorkers}};
 /// use actix::Actor;
 ///
 /// actix_rt::System::new().block_on(async {
 ///     let config = PoolConfig::basic("unlaunched").command(["played"]).pool_size(1).build().unwrap();
-///     let (peers, _launches) = Peers::new();
-///     peers.launch(Launch::Fails);
+///     let (peers, _launches) = FakeWorkers::new();
+///     peers.set_outcome(LaunchOutcome::NotFound);
 ///     let pool = PoolSupervisor::with_launcher(config, peers).start();
 ///     let error = pool.send(WaitReady).await.unwrap().unwrap_err();
 ///     assert!(error.to_string().contains("no such program"), "{error}");
 /// });
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Launch {
+pub enum LaunchOutcome {
     /// The process is there.
     #[default]
     Ok,
     /// The program is not there.
-    Fails,
+    NotFound,
     /// The launcher panics.
     Panics,
-    /// The process is there, but the pool hears of it only at [`Peers::spawned`].
-    Later,
+    /// The process is there, but the pool hears of it only at [`FakeWorkers::complete_launch`].
+    Deferred,
     /// It runs, and its handle speaks of a socket that can't be polled.
     NoSockets,
 }
@@ -83,20 +83,20 @@ impl Launches {
     ///
     /// # Panics
     /// When the pool starts none.
-    pub async fn next(&mut self) -> Peer {
-        guarded("a start", self.0.recv()).await.unwrap().play()
+    pub async fn next(&mut self) -> FakeWorker {
+        with_timeout("a start", self.0.recv()).await.unwrap().play()
     }
 }
 
 impl Sockets {
-    fn play(self) -> Peer {
+    fn play(self) -> FakeWorker {
         let Self { at, child, calls, control } = self;
-        child.play();
-        Peer { at, child, calls: End::new(calls), control: End::new(control) }
+        child.control();
+        FakeWorker { at, child, calls: PeerSocket::new(calls), control: PeerSocket::new(control) }
     }
 }
 
-impl Peers {
+impl FakeWorkers {
     /// The launcher, and what it launches.
     pub fn new() -> (Self, Launches) {
         let (launched, receiver) = mpsc::unbounded_channel();
@@ -104,31 +104,31 @@ impl Peers {
     }
 
     /// How launches go from now on.
-    pub fn launch(&self, how: Launch) {
+    pub fn set_outcome(&self, how: LaunchOutcome) {
         *self.how.lock().unwrap_or_else(PoisonError::into_inner) = how;
     }
 
-    /// One launch that was to be [`Later`](Launch::Later) is done.
-    pub fn spawned(&self) {
+    /// One launch that was to be [`Later`](Launch::Deferred) is done.
+    pub fn complete_launch(&self) {
         self.spawned.notify_one();
     }
 }
 
-impl Launcher for Peers {
-    fn launch(&self, at: WorkerRef) -> Launching {
+impl Launcher for FakeWorkers {
+    fn launch(&self, at: WorkerRef) -> LaunchFuture {
         let how = *self.how.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(how != Launch::Panics, "no launcher today");
+        assert!(how != LaunchOutcome::Panics, "no launcher today");
         let (launched, spawned) = (self.launched.clone(), self.spawned.clone());
         Box::pin(async move {
-            if how == Launch::Fails {
+            if how == LaunchOutcome::NotFound {
                 return Err("there is no such program".into());
             }
             let (mut host, worker) = pair(at);
             let _ = launched.send(worker); // a test that is over plays no more
             match how {
-                Launch::Later => spawned.notified().await,
-                Launch::NoSockets => host.calls = no_socket(),
-                Launch::Ok | Launch::Fails | Launch::Panics => {}
+                LaunchOutcome::Deferred => spawned.notified().await,
+                LaunchOutcome::NoSockets => host.calls = no_socket(),
+                LaunchOutcome::Ok | LaunchOutcome::NotFound | LaunchOutcome::Panics => {}
             }
             Ok(host)
         })
@@ -136,7 +136,7 @@ impl Launcher for Peers {
 }
 
 /// The two ends of a process that there is not: its pool's, and who plays it.
-pub(super) fn peer(at: WorkerRef) -> (Launched, Peer) {
+pub(super) fn peer(at: WorkerRef) -> (Launched, FakeWorker) {
     let (host, worker) = pair(at);
     (host, worker.play())
 }

@@ -1,8 +1,8 @@
 //! What a pool leaves in the system: marked processes, zombies of this process, and pipes to workers that this process still holds.
 //! Holds the pipes that were seen.
 
-use super::{stat, until_seen};
-use herder_actors::census::{self, descriptors, zombies};
+use super::{stat, wait_until_seen};
+use herder_actors::inspect::{self, descriptors, zombies};
 use std::{
     collections::HashSet,
     ops::Deref,
@@ -12,34 +12,34 @@ use std::{
 
 /// The processes of one pool, and the pipes to them. Where there is no `/proc` it finds none.
 #[derive(Debug)]
-pub struct Census {
-    processes: census::Census,
+pub struct PoolProcesses {
+    processes: inspect::MarkedProcesses,
     pipes: Mutex<HashSet<String>>,
 }
 
-impl Deref for Census {
-    type Target = census::Census;
+impl Deref for PoolProcesses {
+    type Target = inspect::MarkedProcesses;
 
-    fn deref(&self) -> &census::Census {
+    fn deref(&self) -> &inspect::MarkedProcesses {
         &self.processes
     }
 }
 
-impl Census {
-    /// Of the pool of this name, built from a [`Fresh`](super::Fresh).
+impl PoolProcesses {
+    /// Of the pool of this name, built from a [`TestContext`](super::TestContext).
     ///
     /// ```
     /// # #[tokio::main]
     /// # async fn main() {
-    /// use herder::testing::{Census, Fresh};
-    /// let fresh = Fresh::new("nobody");
-    /// let census = Census::new(fresh.name());
-    /// assert!(census.processes().is_empty());
-    /// census.nothing_left().await;
+    /// use herder::testing::{PoolProcesses, TestContext};
+    /// let context = TestContext::new("nobody");
+    /// let processes = PoolProcesses::new(context.name());
+    /// assert!(processes.processes().is_empty());
+    /// processes.nothing_left().await;
     /// # }
     /// ```
     pub fn new(pool: &str) -> Self {
-        Self { processes: census::Census::new(pool), pipes: Mutex::default() }
+        Self { processes: inspect::MarkedProcesses::new(pool), pipes: Mutex::default() }
     }
 
     /// Remembers the pipes that this process shares with the pool's processes; they must be gone in the end.
@@ -56,13 +56,13 @@ impl Census {
     /// When something stays.
     pub async fn nothing_left(&self) {
         let zombies = zombies();
-        until_seen("the pool's zombies are reaped", || {
+        wait_until_seen("the pool's zombies are reaped", || {
             zombies.iter().all(|zombie| stat(zombie.pid).as_ref() != Some(zombie))
         })
         .await;
-        until_seen("the pool's processes are gone", || self.processes().is_empty()).await;
+        wait_until_seen("the pool's processes are gone", || self.processes().is_empty()).await;
         let pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        until_seen("the pool's descriptors are closed", || pipes_of(process::id()).is_disjoint(&pipes)).await;
+        wait_until_seen("the pool's descriptors are closed", || pipes_of(process::id()).is_disjoint(&pipes)).await;
     }
 }
 

@@ -10,7 +10,7 @@ const SHARE: u32 = 16;
 /// What a process that let a ping pass did meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Vitals {
+pub enum ProcessActivity {
     /// Its processor time grew.
     Computing,
     /// Its processor time stood still.
@@ -21,22 +21,22 @@ pub enum Vitals {
     Unknown,
 }
 
-impl Vitals {
+impl ProcessActivity {
     /// What a process did that used so much processor time within such a span and is not stopped.
     ///
     /// ```
-    /// use herder_core::Vitals;
+    /// use herder_core::ProcessActivity;
     /// use std::time::Duration;
     /// let (second, tick) = (Duration::from_secs(1), Duration::from_millis(10));
-    /// assert_eq!(Vitals::of(second / 2, second), Vitals::Computing);
-    /// assert_eq!(Vitals::of(tick, second), Vitals::Idle);
+    /// assert_eq!(ProcessActivity::classify(second / 2, second), ProcessActivity::Computing);
+    /// assert_eq!(ProcessActivity::classify(tick, second), ProcessActivity::Idle);
     /// ```
-    pub fn of(used: Duration, within: Duration) -> Self {
+    pub fn classify(used: Duration, within: Duration) -> Self {
         if !used.is_zero() && used >= within / SHARE { Self::Computing } else { Self::Idle }
     }
 }
 
-impl fmt::Display for Vitals {
+impl fmt::Display for ProcessActivity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Computing => "computing",

@@ -1,6 +1,6 @@
 //! A gate before an interpreter: what passes it becomes the worker itself, under the same process id. Holds where it is.
 
-use super::Starts;
+use super::StartBehavior;
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -10,24 +10,24 @@ use std::{
 /// An interpreter whose starts go as the test says: at once, not yet, or not at all.
 ///
 /// ```
-/// use herder::testing::{Fresh, Starts, pool_soon, until};
+/// use herder::testing::{TestContext, StartBehavior, starting_pool, wait_until};
 /// # #[tokio::main]
 /// # async fn main() {
 /// let mut gate = None;
-/// let pool = pool_soon("slow", |fresh| {
-///     let closed = gate.insert(fresh.gate("python3"));
-///     closed.starts(&Starts::Wait);
-///     fresh.basic().app("herder.demo:app").python(closed.python()).build()
+/// let pool = starting_pool("slow", |context| {
+///     let closed = gate.insert(context.gated_python("python3"));
+///     closed.set_start_behavior(&StartBehavior::Wait);
+///     context.basic().app("herder.demo:app").python(closed.python()).build()
 /// })
 /// .await;
 /// assert_eq!(pool.health().await.unwrap().ready_workers, 0, "they are still loading");
-/// gate.unwrap().starts(&Starts::Ready);
-/// pool.whole("pid").await;
+/// gate.unwrap().set_start_behavior(&StartBehavior::Ready);
+/// pool.wait_healthy("pid").await;
 /// pool.end().await;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub struct GatedPython {
     dir: PathBuf,
     script: PathBuf,
 }
@@ -45,13 +45,13 @@ while :; do
 done
 ";
 
-impl Gate {
+impl GatedPython {
     pub(super) fn new(dir: &Path, python: &str) -> Self {
         let gate = Self { dir: dir.into(), script: dir.join("gate.sh") };
         let text = SCRIPT.replace("DIR", &dir.display().to_string()).replace("PYTHON", python);
         fs::write(&gate.script, text).unwrap();
         fs::set_permissions(&gate.script, fs::Permissions::from_mode(0o755)).unwrap();
-        gate.starts(&Starts::Ready);
+        gate.set_start_behavior(&StartBehavior::Ready);
         gate
     }
 
@@ -65,10 +65,10 @@ impl Gate {
     /// # Panics
     /// When that can't be written.
     #[track_caller]
-    pub fn starts(&self, how: &Starts) {
+    pub fn set_start_behavior(&self, how: &StartBehavior) {
         let text = match how {
-            Starts::Wait => "wait\n".into(),
-            Starts::Fail(why) => format!("fail\n{why}\n"),
+            StartBehavior::Wait => "wait\n".into(),
+            StartBehavior::Fail(why) => format!("fail\n{why}\n"),
             _ => "ready\n".to_owned(),
         };
         let new = self.dir.join("gate.new");

@@ -1,8 +1,8 @@
 //! What a test builds its pool from. Holds the name and the folder.
 
-use super::{Gate, HANGING};
+use super::{GatedPython, HANG_TIMEOUT};
 use crate::{Basic, Config, Enhanced, PoolBuilder, PoolConfig, Queue, Restart};
-use herder_actors::census::MARK;
+use herder_actors::inspect::MARK;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -13,22 +13,22 @@ use std::{
 use tempfile::TempDir;
 
 /// A name that no other pool of the machine's tests has, a folder that goes with it, and a mark in the environment of its workers by
-/// which [`Census`](super::Census) knows them.
+/// which [`PoolProcesses`](super::PoolProcesses) knows them.
 ///
 /// ```
-/// use herder::testing::Fresh;
-/// let fresh = Fresh::new("carts");
-/// fresh.file("carts.py", "import herder\napp = herder.App()\n");
-/// let config = fresh.enhanced().app("carts.py:app").build().unwrap();
+/// use herder::testing::TestContext;
+/// let context = TestContext::new("carts");
+/// context.file("carts.py", "import herder\napp = herder.App()\n");
+/// let config = context.enhanced().app("carts.py:app").build().unwrap();
 /// assert!(config.name().as_str().starts_with("carts_"));
 /// ```
 #[derive(Debug)]
-pub struct Fresh {
+pub struct TestContext {
     name: String,
     dir: TempDir,
 }
 
-impl Fresh {
+impl TestContext {
     /// A new one; its name begins with the hint.
     ///
     /// # Panics
@@ -59,7 +59,7 @@ impl Fresh {
     }
 
     /// The builder of a basic pool: two workers, no overflow, restarts after 10 ms and as many as it takes, and time limits of
-    /// [`HANGING`]. Say what your test is about beside that.
+    /// [`HANG_TIMEOUT`]. Say what your test is about beside that.
     pub fn basic(&self) -> PoolBuilder<Basic> {
         self.begun(PoolConfig::basic(&self.name))
     }
@@ -82,7 +82,7 @@ impl Fresh {
     /// When it is no configuration.
     ///
     /// ```
-    /// let config = herder::testing::Fresh::new("file").toml("pipeline = 4");
+    /// let config = herder::testing::TestContext::new("file").toml("pipeline = 4");
     /// assert_eq!(config.settings().pipeline, 4);
     /// ```
     #[track_caller]
@@ -106,8 +106,8 @@ impl Fresh {
     /// # Panics
     /// When it can't be written into the folder.
     #[track_caller]
-    pub fn gate(&self, python: &str) -> Gate {
-        Gate::new(self.dir(), python)
+    pub fn gated_python(&self, python: &str) -> GatedPython {
+        GatedPython::new(self.dir(), python)
     }
 
     pub(super) fn into_dir(self) -> TempDir {
@@ -122,9 +122,9 @@ impl Fresh {
             .relative_to(self.dir())
             .pool_size(2)
             .overflow(0)
-            .timeout(HANGING)
-            .start_timeout(HANGING)
-            .queue(Queue::new().timeout(HANGING))
+            .timeout(HANG_TIMEOUT)
+            .start_timeout(HANG_TIMEOUT)
+            .queue(Queue::new().timeout(HANG_TIMEOUT))
             .restart(restart)
     }
 }

@@ -2,11 +2,12 @@
 //! protocol, or sends whatever bytes it likes. Holds the sockets, and what was read from them.
 
 use super::{
-    ExitStatus, ScriptedChild, guarded,
+    ExitStatus, ScriptedChild,
     wire::{
-        Call, CallResult, CommandEntry, HostHello, HostMessage, Ready, WireId, WorkerError, WorkerErrorKind,
+        CallFrame, CallResult, CommandEntry, HostHello, HostMessage, Ready, WireId, WorkerError, WorkerErrorKind,
         WorkerHello, WorkerMessage,
     },
+    with_timeout,
 };
 use crate::{Stamps, WorkerRef};
 use bytes::BytesMut;
@@ -18,26 +19,26 @@ const MAX_FRAME: u32 = 1 << 20;
 
 /// The worker's end of one process that a pool believes to have launched.
 #[derive(Debug)]
-pub struct Peer {
+pub struct FakeWorker {
     /// Which process it is.
     pub at: WorkerRef,
     /// The process as the pool sees it: it ends here.
     pub child: Arc<ScriptedChild>,
     /// Calls and answers.
-    pub calls: End,
+    pub calls: PeerSocket,
     /// Pings, cancels, shutdown.
-    pub control: End,
+    pub control: PeerSocket,
 }
 
 /// One end of a socket, and what was read from it.
 #[derive(Debug)]
-pub struct End {
+pub struct PeerSocket {
     stream: UnixStream,
     decoder: Decoder,
     buffer: BytesMut,
 }
 
-impl End {
+impl PeerSocket {
     pub(super) fn new(stream: std::os::unix::net::UnixStream) -> Self {
         stream.set_nonblocking(true).unwrap();
         let stream = UnixStream::from_std(stream).unwrap();
@@ -49,7 +50,7 @@ impl End {
     /// # Panics
     /// When nothing comes, or what comes is no message.
     pub async fn next(&mut self) -> Option<HostMessage> {
-        guarded("a message of the host", self.message()).await
+        with_timeout("a message of the host", self.message()).await
     }
 
     /// The same, however long it takes.
@@ -71,16 +72,16 @@ impl End {
     ///
     /// # Panics
     /// When the host does not take it.
-    pub async fn say(&mut self, message: &WorkerMessage) {
-        self.bytes(&encoded(message)).await;
+    pub async fn send(&mut self, message: &WorkerMessage) {
+        self.send_bytes(&encoded(message)).await;
     }
 
     /// Sends whatever bytes.
     ///
     /// # Panics
     /// When the host does not take them.
-    pub async fn bytes(&mut self, bytes: &[u8]) {
-        guarded("a write to the host", self.write(bytes)).await.unwrap();
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        with_timeout("a write to the host", self.write(bytes)).await.unwrap();
     }
 
     /// The same, however long it takes; an error says that nobody reads any more.
@@ -147,24 +148,24 @@ pub fn error(wire: WireId, kind: WorkerErrorKind, message: &str) -> WorkerMessag
     WorkerMessage::Error { wire, stamps: Stamps::NOT_RUN, error: WorkerError::new(kind, message) }
 }
 
-impl Peer {
+impl FakeWorker {
     /// Hears the host's hello and answers it with [`hello`].
     ///
     /// # Panics
     /// When something else comes.
-    pub async fn greet(&mut self) -> HostHello {
-        self.greet_as(hello()).await
+    pub async fn handshake(&mut self) -> HostHello {
+        self.handshake_with(hello()).await
     }
 
     /// The same with another answer.
     ///
     /// # Panics
     /// When something else comes.
-    pub async fn greet_as(&mut self, hello: WorkerHello) -> HostHello {
+    pub async fn handshake_with(&mut self, hello: WorkerHello) -> HostHello {
         let Some(HostMessage::Hello(theirs)) = self.calls.next().await else {
             panic!("expected the host's hello as the first frame")
         };
-        self.calls.say(&WorkerMessage::Hello(hello)).await;
+        self.calls.send(&WorkerMessage::Hello(hello)).await;
         theirs
     }
 
@@ -173,8 +174,8 @@ impl Peer {
     /// # Panics
     /// When the host says something else.
     pub async fn ready(mut self) -> Self {
-        self.greet().await;
-        self.calls.say(&WorkerMessage::Ready(ready())).await;
+        self.handshake().await;
+        self.calls.send(&WorkerMessage::Ready(ready())).await;
         self
     }
 
@@ -182,7 +183,7 @@ impl Peer {
     ///
     /// # Panics
     /// When none comes, or something else.
-    pub async fn call(&mut self) -> Call {
+    pub async fn call(&mut self) -> CallFrame {
         match self.calls.next().await {
             Some(HostMessage::Call(call)) => call,
             other => panic!("expected a call, got {other:?}"),
@@ -194,16 +195,16 @@ impl Peer {
     /// # Panics
     /// When the host does not take it.
     pub async fn answer(&mut self, wire: WireId, json: &str) {
-        self.calls.say(&result(wire, json)).await;
+        self.calls.send(&result(wire, json)).await;
     }
 
     /// Hears one call and answers it with its own arguments.
     ///
     /// # Panics
     /// When none comes, or something else.
-    pub async fn echo(&mut self) -> Call {
+    pub async fn echo(&mut self) -> CallFrame {
         let call = self.call().await;
-        self.calls.say(&result(call.wire, std::str::from_utf8(&call.payload).unwrap())).await;
+        self.calls.send(&result(call.wire, std::str::from_utf8(&call.payload).unwrap())).await;
         call
     }
 
@@ -228,7 +229,7 @@ impl Peer {
                 Some(_) => {}
             },
             message = self.control.message() => match message {
-                Some(HostMessage::Ping { nonce }) => self.control.say(&WorkerMessage::Pong { nonce }).await,
+                Some(HostMessage::Ping { nonce }) => self.control.send(&WorkerMessage::Pong { nonce }).await,
                 Some(HostMessage::Shutdown) | None => return self.gone(),
                 Some(_) => {}
             },

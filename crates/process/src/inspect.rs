@@ -3,11 +3,11 @@
 
 use crate::{
     Signal,
-    activity::{self, fields},
+    sample::{self, fields},
 };
 use std::{collections::BTreeMap, fs, process, thread, time::Duration};
 
-/// The variable that marks the processes of a [`Census`].
+/// The variable that marks the processes of a [`MarkedProcesses`].
 pub const MARK: &str = "HERDER_MARK";
 
 /// Interval and maximum number of retries while a process has no environment yet.
@@ -17,7 +17,7 @@ const LOOKS: usize = 1000;
 /// A snapshot of a process. Snapshots of two processes are never equal, even if the process id was reused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Seen {
+pub struct ProcessInfo {
     /// Its process id.
     pub pid: u32,
     /// The name of its program, cut to 15 bytes.
@@ -34,16 +34,16 @@ pub struct Seen {
 
 /// The processes that were started with one value of [`MARK`].
 #[derive(Clone, Debug)]
-pub struct Census(Vec<u8>);
+pub struct MarkedProcesses(Vec<u8>);
 
-impl Census {
+impl MarkedProcesses {
     /// Creates a census of the processes whose environment has this value for [`MARK`].
     pub fn new(mark: &str) -> Self {
         Self(format!("{MARK}={mark}").into_bytes())
     }
 
     /// Returns those that are running: also children that were orphaned and have another parent now. Not this process, and no zombies.
-    pub fn processes(&self) -> Vec<Seen> {
+    pub fn processes(&self) -> Vec<ProcessInfo> {
         let own = process::id();
         all().filter(|seen| seen.pid != own && seen.state != 'Z' && self.has(seen.pid)).collect()
     }
@@ -73,28 +73,28 @@ impl Census {
 }
 
 /// Returns a process as it is now; `None` if there is none of this id.
-pub fn stat(pid: u32) -> Option<Seen> {
+pub fn stat(pid: u32) -> Option<ProcessInfo> {
     let text = stat_of(pid)?;
     let (name, fields) = fields(&text)?;
     let small = |at: usize| fields.get(at)?.parse().ok();
     let (state, started) = (fields.first()?.chars().next()?, fields.get(19)?.parse().ok()?);
-    Some(Seen { pid, state, parent: small(1)?, group: small(2)?, started, name: name.into() })
+    Some(ProcessInfo { pid, state, parent: small(1)?, group: small(2)?, started, name: name.into() })
 }
 
 /// Returns all processes of the machine, zombies included.
-pub fn all() -> impl Iterator<Item = Seen> {
+pub fn all() -> impl Iterator<Item = ProcessInfo> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter_map(stat)
 }
 
 /// Returns the children of a process, zombies included.
-pub fn children(parent: u32) -> impl Iterator<Item = Seen> {
+pub fn children(parent: u32) -> impl Iterator<Item = ProcessInfo> {
     all().filter(move |seen| seen.parent == parent)
 }
 
 /// Returns the children of this process that have ended and were not waited for.
-pub fn zombies() -> Vec<Seen> {
+pub fn zombies() -> Vec<ProcessInfo> {
     children(process::id()).filter(|seen| seen.state == 'Z').collect()
 }
 
@@ -121,7 +121,7 @@ pub fn change_user(id: u32) -> std::io::Result<()> {
 
 /// Returns how many bytes a process has in main memory, shared pages too (`RSS` of ps); `None` if it is gone.
 pub fn resident_bytes(pid: u32) -> Option<u64> {
-    activity::resident_bytes(pid)
+    sample::resident_bytes(pid)
 }
 
 fn stat_of(pid: u32) -> Option<String> {
@@ -161,10 +161,10 @@ mod tests {
     /// R30, R49: a process that is left is not overlooked while it becomes another program.
     #[test]
     fn r49_a_process_between_two_programs_carries_its_mark() {
-        let census = Census::new("nobody");
+        let processes = MarkedProcesses::new("nobody");
         for start in 0..500 {
             let mut left = Command::new("sleep").arg("1000").env(MARK, "nobody").spawn().unwrap();
-            let has = census.has(left.id());
+            let has = processes.has(left.id());
             left.kill().unwrap();
             left.wait().unwrap();
             assert!(has, "at start {start}");

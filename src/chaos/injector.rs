@@ -1,31 +1,31 @@
 //! Strikes a pool's workers from outside, as a kernel, an operator or a bug would: by signals. Chooses nothing.
 
-use super::Census;
+use super::MarkedProcesses;
 use crate::{Pool, Result, WorkerInfo};
 use herder_actors::Signal;
 
 /// What is done to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blow {
+pub enum FaultSignal {
     /// SIGKILL.
     Kill,
     /// SIGSTOP: it stays, and does nothing.
-    Stop,
+    Pause,
     /// SIGCONT.
-    Continue,
+    Resume,
 }
 
 /// Strikes the workers of one pool.
 #[derive(Clone, Debug)]
-pub struct Striker {
+pub struct FaultInjector {
     pool: Pool,
-    census: Census,
+    processes: MarkedProcesses,
 }
 
-impl Striker {
+impl FaultInjector {
     /// Whose processes carry the census' mark; others are never touched.
-    pub fn new(pool: Pool, census: Census) -> Self {
-        Self { pool, census }
+    pub fn new(pool: Pool, processes: MarkedProcesses) -> Self {
+        Self { pool, processes: processes }
     }
 
     /// The workers that have a process now.
@@ -34,22 +34,22 @@ impl Striker {
     /// When the pool is gone.
     pub async fn living(&self) -> Result<Vec<WorkerInfo>> {
         let mut workers = self.pool.workers().await?;
-        workers.retain(|worker| worker.pid.is_some_and(|pid| self.census.has(pid)));
+        workers.retain(|worker| worker.pid.is_some_and(|pid| self.processes.has(pid)));
         Ok(workers)
     }
 
     /// Strikes it; false if that process is gone.
-    pub fn strike(&self, worker: &WorkerInfo, blow: Blow) -> bool {
-        worker.pid.is_some_and(|pid| self.census.signal(pid, blow.signal()))
+    pub fn inject(&self, worker: &WorkerInfo, blow: FaultSignal) -> bool {
+        worker.pid.is_some_and(|pid| self.processes.signal(pid, blow.signal()))
     }
 }
 
-impl Blow {
+impl FaultSignal {
     fn signal(self) -> Signal {
         match self {
             Self::Kill => Signal::KILL,
-            Self::Stop => Signal::STOP,
-            Self::Continue => Signal::CONT,
+            Self::Pause => Signal::STOP,
+            Self::Resume => Signal::CONT,
         }
     }
 }

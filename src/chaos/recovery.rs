@@ -12,51 +12,51 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Watches one pool.
 #[derive(Debug)]
-pub struct Whole {
+pub struct RecoveryTracker {
     pool: Pool,
-    seen: Mutex<Seen>,
+    seen: Mutex<RecoveryState>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct RecoveryState {
     /// Killed, and the pool was not whole since.
-    hurt: Vec<Hurt>,
+    outages: Vec<Outage>,
     /// From a kill until its slot has a ready worker, and until all have.
     slots: Vec<Duration>,
-    wholes: Vec<Duration>,
+    recoveries: Vec<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Hurt {
+struct Outage {
     at: WorkerRef,
     since: Instant,
     replaced: bool,
 }
 
-impl Whole {
+impl RecoveryTracker {
     /// Of a pool that is whole now.
     pub fn new(pool: Pool) -> Self {
         Self { pool, seen: Mutex::default() }
     }
 
     /// This process was killed at that moment.
-    pub fn hurt(&self, at: WorkerRef, since: Instant) {
-        self.with(|seen| seen.hurt.push(Hurt { at, since, replaced: false }));
+    pub fn record_kill(&self, at: WorkerRef, since: Instant) {
+        self.with(|seen| seen.outages.push(Outage { at, since, replaced: false }));
     }
 
     /// Looks again and again; ends with the pool.
     #[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
     pub async fn watch(&self) {
-        while self.look().await.is_ok() {
+        while self.poll().await.is_ok() {
             tokio::time::sleep(LOOK).await;
         }
     }
 
     /// Waits until it is whole; false if it is gone.
     #[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
-    pub async fn heals(&self) -> bool {
+    pub async fn wait_recovered(&self) -> bool {
         loop {
-            match self.look().await {
+            match self.poll().await {
                 Ok(true) => return true,
                 Ok(false) => tokio::time::sleep(LOOK).await,
                 Err(_) => return false,
@@ -68,32 +68,32 @@ impl Whole {
     ///
     /// # Errors
     /// When the pool is gone.
-    pub async fn look(&self) -> Result<bool> {
+    pub async fn poll(&self) -> Result<bool> {
         let workers = self.pool.workers().await?;
         let base = workers.iter().filter(|worker| !worker.overflow);
         let ready = base.filter(|worker| is_ready(worker)).count() >= self.pool.config().pool_size() as usize;
         Ok(self.with(|seen| {
             seen.replaced(&workers);
             if ready {
-                seen.healed(&workers);
+                seen.record_recovery(&workers);
             }
-            ready && seen.hurt.is_empty()
+            ready && seen.outages.is_empty()
         }))
     }
 
     /// The times so far: until the killed worker's slot had a ready one, and until all slots had.
     pub fn spans(&self) -> [Spans; 2] {
-        self.with(|seen| [Spans::of(&mut seen.slots), Spans::of(&mut seen.wholes)])
+        self.with(|seen| [Spans::of(&mut seen.slots), Spans::of(&mut seen.recoveries)])
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut RecoveryState) -> T) -> T {
         change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Seen {
+impl RecoveryState {
     fn replaced(&mut self, workers: &[WorkerInfo]) {
-        for hurt in self.hurt.iter_mut().filter(|hurt| !hurt.replaced) {
+        for hurt in self.outages.iter_mut().filter(|hurt| !hurt.replaced) {
             let (slot, before) = (hurt.at.worker, hurt.at.generation);
             hurt.replaced = workers.iter().any(|it| it.id == slot && it.generation > before && is_ready(it));
             if hurt.replaced {
@@ -102,9 +102,9 @@ impl Seen {
         }
     }
 
-    fn healed(&mut self, workers: &[WorkerInfo]) {
-        let wholes = &mut self.wholes;
-        self.hurt.retain(|hurt| {
+    fn record_recovery(&mut self, workers: &[WorkerInfo]) {
+        let wholes = &mut self.recoveries;
+        self.outages.retain(|hurt| {
             let there = workers.iter().any(|worker| worker.process() == hurt.at);
             if !there {
                 wholes.push(hurt.since.elapsed());

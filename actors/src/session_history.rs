@@ -3,10 +3,10 @@
 
 mod text;
 
-use crate::{cell::State, clock::Wall, status::rfc3339};
+use crate::{cell::State, clock::WallClock, status::rfc3339};
 use herder_core::{
-    Generation, Happened, Now, PastLife, PoolName, SessionEnd, SessionId, SessionInfo, SessionTrail, TrailEvent,
-    WorkerId, WorkerRef,
+    Generation, PastSession, PoolName, SessionEndReason, SessionEvent, SessionEventKind, SessionEventLog, SessionId,
+    SessionInfo, Timestamp, WorkerId, WorkerRef,
 };
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
@@ -15,21 +15,21 @@ use std::time::{Duration, SystemTime};
 ///
 /// `Display` gives it as text, a line an event.
 #[derive(Clone, Debug, Serialize)]
-pub struct Trail {
+pub struct SessionHistory {
     /// The pool.
     pub pool: PoolName,
     /// The session.
     pub session: SessionId,
     /// How it stands.
-    pub state: TrailState,
+    pub state: HistoryState,
     /// The same in words.
     pub summary: String,
     /// What is known of it now, if it is there.
     pub present: Option<SessionInfo>,
     /// Its lives that are over, the oldest first.
-    pub past: Vec<TrailLife>,
+    pub past: Vec<PastSessionEntry>,
     /// What happened, the oldest first.
-    pub events: Vec<TrailEntry>,
+    pub events: Vec<HistoryEntry>,
     /// Whether nothing before the first event was forgotten.
     pub complete: bool,
 }
@@ -37,20 +37,20 @@ pub struct Trail {
 /// How a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TrailState {
+pub enum HistoryState {
     /// It is there, and its timeout runs.
     Active,
     /// Its timeout has passed, and it is still known.
     Expired,
     /// It was there, and is gone.
-    Gone,
+    Removed,
     /// It was never there, as far as the pool remembers.
     NeverSeen,
 }
 
 /// A life of the session that is over.
 #[derive(Clone, Debug, Serialize)]
-pub struct TrailLife {
+pub struct PastSessionEntry {
     /// When it began.
     #[serde(serialize_with = "rfc3339")]
     pub began: SystemTime,
@@ -65,15 +65,15 @@ pub struct TrailLife {
 
 /// One thing, or several of the same kind in a row, that happened to the session.
 #[derive(Clone, Debug, Serialize)]
-pub struct TrailEntry {
+pub struct HistoryEntry {
     /// When, the first time.
     #[serde(serialize_with = "rfc3339")]
     pub at: SystemTime,
     /// When, the last time.
     #[serde(serialize_with = "rfc3339")]
     pub until: SystemTime,
-    /// `sent`, `bound`, `unbound`, `lost`, `told_of_loss`, `expired`, `refused`, `gave_up` or `gone`.
-    pub what: &'static str,
+    /// `send_count`, `bound`, `unbound`, `lost`, `told_of_loss`, `expired`, `refused`, `gave_up` or `gone`.
+    pub kind: &'static str,
     /// How a call was routed, why something ended, or why a call was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<&'static str>,
@@ -91,23 +91,23 @@ pub struct TrailEntry {
 
 impl State {
     /// The story of a session; `None` in a pool without session affinity.
-    pub(crate) fn trail(&self, now: Now, session: SessionId) -> Option<Trail> {
-        let found = self.core().trail_of(now, session.as_str())?;
-        let wall = Wall::now(self.clock());
+    pub(crate) fn session_history(&self, now: Timestamp, session: SessionId) -> Option<SessionHistory> {
+        let found = self.core().session_events(now, session.as_str())?;
+        let wall = WallClock::now(self.clock());
         let (state, summary) = (state(&found), text::summary(self, now, &found));
         let events = found.events.iter().map(|event| self.entry(&wall, event)).collect();
         let past = found.past.iter().map(|life| past(&wall, life)).collect();
         let (present, complete) = (found.present, found.complete);
         let pool = self.config().name().clone();
-        Some(Trail { pool, session, state, summary, present, past, events, complete })
+        Some(SessionHistory { pool, session, state, summary, present, past, events, complete })
     }
 
-    fn entry(&self, wall: &Wall, event: &TrailEvent) -> TrailEntry {
-        let (what, why) = words(event.what);
-        TrailEntry {
+    fn entry(&self, wall: &WallClock, event: &SessionEvent) -> HistoryEntry {
+        let (what, why) = words(event.kind);
+        HistoryEntry {
             at: wall.at(event.first),
             until: wall.at(event.last),
-            what,
+            kind: what,
             why,
             worker: event.at.map(|at| at.worker),
             generation: event.at.map(|at| at.generation),
@@ -119,12 +119,12 @@ impl State {
 
     /// How a process ended, in words, if that is still known.
     fn end_in_words(&self, at: WorkerRef) -> Option<Box<str>> {
-        self.core().end_of(at).map(|end| crate::error::loss_reason(&end, self.obituary(at)))
+        self.core().exit_of(at).map(|end| crate::error::loss_reason(&end, self.obituary(at)))
     }
 }
 
-fn past(wall: &Wall, life: &PastLife) -> TrailLife {
-    TrailLife {
+fn past(wall: &WallClock, life: &PastSession) -> PastSessionEntry {
+    PastSessionEntry {
         began: wall.at(life.began),
         ended: wall.at(life.ended),
         why: end(life.why),
@@ -132,37 +132,37 @@ fn past(wall: &Wall, life: &PastLife) -> TrailLife {
     }
 }
 
-fn state(trail: &SessionTrail) -> TrailState {
+fn state(trail: &SessionEventLog) -> HistoryState {
     match &trail.present {
-        Some(info) if info.state == herder_core::SessionState::Active => TrailState::Active,
-        Some(_) => TrailState::Expired,
-        None if trail.past.is_empty() => TrailState::NeverSeen,
-        None => TrailState::Gone,
+        Some(info) if info.state == herder_core::SessionState::Active => HistoryState::Active,
+        Some(_) => HistoryState::Expired,
+        None if trail.past.is_empty() => HistoryState::NeverSeen,
+        None => HistoryState::Removed,
     }
 }
 
 /// The kind of an event, and what tells it from others of its kind.
-fn words(what: Happened) -> (&'static str, Option<&'static str>) {
+fn words(what: SessionEventKind) -> (&'static str, Option<&'static str>) {
     match what {
-        Happened::Sent(routing) => ("sent", Some(routing.why().unwrap_or(routing.as_str()))),
-        Happened::Bound => ("bound", None),
-        Happened::Unbound(why) => ("unbound", Some(end(why))),
-        Happened::Lost => ("lost", None),
-        Happened::ToldOfLoss => ("told_of_loss", None),
-        Happened::Marked => ("expired", None),
-        Happened::RefusedExpired => ("refused", Some("expired")),
-        Happened::RefusedBusy => ("refused", Some("busy")),
-        Happened::RefusedFull => ("refused", Some("queue_full")),
-        Happened::GaveUp => ("gave_up", None),
-        Happened::Gone(why) => ("gone", Some(end(why))),
+        SessionEventKind::Sent(routing) => ("sent", Some(routing.why().unwrap_or(routing.as_str()))),
+        SessionEventKind::Bound => ("bound", None),
+        SessionEventKind::Unbound(why) => ("unbound", Some(end(why))),
+        SessionEventKind::StateLost => ("lost", None),
+        SessionEventKind::LossReported => ("told_of_loss", None),
+        SessionEventKind::MarkedExpired => ("expired", None),
+        SessionEventKind::RefusedExpired => ("refused", Some("expired")),
+        SessionEventKind::RefusedBusy => ("refused", Some("busy")),
+        SessionEventKind::RefusedFull => ("refused", Some("queue_full")),
+        SessionEventKind::LeftQueue => ("gave_up", None),
+        SessionEventKind::Removed(why) => ("gone", Some(end(why))),
     }
 }
 
-fn end(why: SessionEnd) -> &'static str {
+fn end(why: SessionEndReason) -> &'static str {
     match why {
-        SessionEnd::Ended => "ended",
-        SessionEnd::Expired => "expired",
-        SessionEnd::Moved => "moved",
+        SessionEndReason::Ended => "ended",
+        SessionEndReason::Expired => "expired",
+        SessionEndReason::Moved => "moved",
     }
 }
 

@@ -1,12 +1,12 @@
 //! Lanes: the places where calls can run. Each operation is laid into one of its worker's lanes, and what lies between two
 //! operations of a lane is divided by its causes.
 
-use super::{Interval, Losses, Observed, Operation, WorkerSeen, spans::Spans};
-use herder_core::{Now, WorkerId};
+use super::{Interval, Losses, ObservedRun, ObservedWorker, Operation, spans::Spans};
+use herder_core::{Timestamp, WorkerId};
 use std::time::Duration;
 
 /// The lanes of a run.
-pub(super) struct Lanes<'a> {
+pub(super) struct CallSlots<'a> {
     window: Interval,
     workers: Vec<Worker<'a>>,
 }
@@ -15,12 +15,12 @@ pub(super) struct Lanes<'a> {
 struct Worker<'a> {
     id: WorkerId,
     starting: Spans,
-    lanes: Vec<Lane<'a>>,
+    call_slots: Vec<CallSlot<'a>>,
 }
 
 /// One place where one call at a time runs.
 #[derive(Default)]
-struct Lane<'a> {
+struct CallSlot<'a> {
     operations: Vec<&'a Operation>,
 }
 
@@ -28,32 +28,34 @@ struct Lane<'a> {
 struct Causes {
     waiting: Spans,
     tail: Spans,
-    coding: Spans,
+    encoding: Spans,
 }
 
-impl<'a> Lanes<'a> {
+impl<'a> CallSlots<'a> {
     /// Lays each operation into the first lane of its worker that is free; a worker that ran more at once than it should has more lanes.
-    pub(super) fn of(observed: &'a Observed) -> Self {
-        let mut lanes = Self { window: observed.window, workers: observed.workers.iter().map(Worker::seen).collect() };
+    pub(super) fn of(observed: &'a ObservedRun) -> Self {
+        let mut call_slots =
+            Self { window: observed.window, workers: observed.workers.iter().map(Worker::seen).collect() };
         let mut operations: Vec<&Operation> = observed.operations.iter().collect();
         operations.sort_by_key(|operation| (operation.started, operation.ended));
         for operation in operations {
-            lanes.worker(operation.at.worker).take(operation);
+            call_slots.worker(operation.at.worker).take(operation);
         }
-        lanes
+        call_slots
     }
 
     pub(super) fn len(&self) -> usize {
-        self.workers.iter().map(|worker| worker.lanes.len()).sum()
+        self.workers.iter().map(|worker| worker.call_slots.len()).sum()
     }
 
     /// The times of all lanes in which nothing ran, by cause.
-    pub(super) fn gaps(&self, observed: &Observed) -> Losses {
+    pub(super) fn gaps(&self, observed: &ObservedRun) -> Losses {
         let causes = Causes::of(observed);
         let mut losses = Losses::default();
-        for (worker, lane) in self.workers.iter().flat_map(|worker| worker.lanes.iter().map(move |lane| (worker, lane)))
+        for (worker, call_slot) in
+            self.workers.iter().flat_map(|worker| worker.call_slots.iter().map(move |call_slot| (worker, call_slot)))
         {
-            for (before, gap, after) in lane.gaps(self.window) {
+            for (before, gap, after) in call_slot.gaps(self.window) {
                 causes.divide(&worker.starting, before, gap, after, &mut losses);
             }
         }
@@ -64,29 +66,29 @@ impl<'a> Lanes<'a> {
     fn worker(&mut self, id: WorkerId) -> &mut Worker<'a> {
         let at = self.workers.iter().position(|worker| worker.id == id).unwrap_or(self.workers.len());
         if at == self.workers.len() {
-            self.workers.push(Worker { id, starting: Spans::default(), lanes: Vec::new() });
+            self.workers.push(Worker { id, starting: Spans::default(), call_slots: Vec::new() });
         }
         &mut self.workers[at]
     }
 }
 
 impl<'a> Worker<'a> {
-    fn seen(seen: &WorkerSeen) -> Self {
-        let mut lanes = Vec::new();
-        lanes.resize_with(seen.concurrency.max(1), Lane::default);
-        Self { id: seen.worker, starting: Spans::of(seen.starting.iter().copied()), lanes }
+    fn seen(seen: &ObservedWorker) -> Self {
+        let mut call_slots = Vec::new();
+        call_slots.resize_with(seen.concurrency.max(1), CallSlot::default);
+        Self { id: seen.worker, starting: Spans::of(seen.starting.iter().copied()), call_slots }
     }
 
     fn take(&mut self, operation: &'a Operation) {
-        match self.lanes.iter_mut().find(|lane| lane.is_free(operation.started)) {
+        match self.call_slots.iter_mut().find(|call_slot| call_slot.is_free(operation.started)) {
             Some(free) => free.operations.push(operation),
-            None => self.lanes.push(Lane { operations: vec![operation] }),
+            None => self.call_slots.push(CallSlot { operations: vec![operation] }),
         }
     }
 }
 
-impl Lane<'_> {
-    fn is_free(&self, at: Now) -> bool {
+impl CallSlot<'_> {
+    fn is_free(&self, at: Timestamp) -> bool {
         self.operations.last().is_none_or(|last| last.ended <= at)
     }
 
@@ -98,19 +100,19 @@ impl Lane<'_> {
         before.zip(after).map(move |(before, after)| {
             let from = before.map_or(window.started, |operation| operation.ended.0);
             let to = after.map_or(window.ended, |operation| operation.started.0);
-            (before, Interval::between(Now(from), Now(to)).within(window), after)
+            (before, Interval::between(Timestamp(from), Timestamp(to)).within(window), after)
         })
     }
 }
 
 impl Causes {
-    fn of(observed: &Observed) -> Self {
-        let Observed { window, operations, coding, .. } = observed;
-        let last_sent = operations.iter().map(|operation| operation.sent).max().unwrap_or(Now(window.ended));
+    fn of(observed: &ObservedRun) -> Self {
+        let ObservedRun { window, operations, encoding, .. } = observed;
+        let last_sent = operations.iter().map(|operation| operation.sent).max().unwrap_or(Timestamp(window.ended));
         Self {
             waiting: Spans::of(operations.iter().map(|operation| Interval::between(operation.queued, operation.sent))),
-            tail: Spans::of([Interval::between(last_sent, Now(window.ended))]),
-            coding: Spans::of(coding.iter().copied()),
+            tail: Spans::of([Interval::between(last_sent, Timestamp(window.ended))]),
+            encoding: Spans::of(encoding.iter().copied()),
         }
     }
 
@@ -131,7 +133,7 @@ impl Causes {
         losses.dispatch += take(&Spans::of(back.into_iter().chain(way)));
         losses.queueing += take(&self.waiting);
         losses.stragglers += take(&self.tail);
-        losses.serialization += take(&self.coding);
+        losses.serialization += take(&self.encoding);
         losses.idle += Duration::from_nanos(left.iter().map(|piece| piece.length()).sum());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// What a process did so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Activity {
+pub struct ProcessSample {
     /// The processor time of all its threads, in steps of the system's clock tick (10 ms on Linux).
     pub cpu: Duration,
     /// Its main thread is on a processor, or waits for one.
@@ -19,7 +19,7 @@ const USER: usize = 11;
 const SYSTEM: usize = 12;
 
 /// `None` where there is no `/proc`, and of a process that is gone.
-pub(crate) fn activity(pid: u32) -> Option<Activity> {
+pub(crate) fn read_sample(pid: u32) -> Option<ProcessSample> {
     parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, rustix::param::clock_ticks_per_second())
 }
 
@@ -37,13 +37,13 @@ pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
-fn parse(stat: &str, ticks_per_second: u64) -> Option<Activity> {
+fn parse(stat: &str, ticks_per_second: u64) -> Option<ProcessSample> {
     let (_, fields) = fields(stat)?;
     let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let cpu = (ticks(USER)? + ticks(SYSTEM)?) as f64 / ticks_per_second.max(1) as f64;
     let state = *fields.get(STATE)?;
     let (runnable, stopped) = (state == "R", matches!(state, "T" | "t"));
-    Some(Activity { cpu: Duration::from_secs_f64(cpu), runnable, stopped })
+    Some(ProcessSample { cpu: Duration::from_secs_f64(cpu), runnable, stopped })
 }
 
 #[cfg(test)]
@@ -53,11 +53,11 @@ mod tests {
     #[test]
     fn the_line_of_proc_is_understood_whatever_the_name() {
         let line = |state: &str| format!("42 (a ) b 7) {state} 1 42 42 0 -1 4194560 9 0 0 0 250 50 0 0 20 0 3 0 1 2 3");
-        let activity = |runnable, stopped| Some(Activity { cpu: Duration::from_secs(3), runnable, stopped });
-        assert_eq!(parse(&line("S"), 100), activity(false, false));
-        assert_eq!(parse(&line("R"), 100), activity(true, false));
-        assert_eq!(parse(&line("T"), 100), activity(false, true));
-        assert_eq!(parse(&line("t"), 100), activity(false, true));
+        let sample = |runnable, stopped| Some(ProcessSample { cpu: Duration::from_secs(3), runnable, stopped });
+        assert_eq!(parse(&line("S"), 100), sample(false, false));
+        assert_eq!(parse(&line("R"), 100), sample(true, false));
+        assert_eq!(parse(&line("T"), 100), sample(false, true));
+        assert_eq!(parse(&line("t"), 100), sample(false, true));
         assert_eq!(parse("42 (cut) S 1", 100), None);
     }
 }

@@ -1,29 +1,31 @@
 //! The sentences of a trail: for whoever looks for the reason at night. Pure.
 
-use super::{Trail, TrailEntry, rounded};
+use super::{HistoryEntry, SessionHistory, rounded};
 use crate::cell::State;
 use herder_core::{
-    GONE_LIMIT, Happened, Now, RebindReason, Routing, SessionEnd, SessionInfo, SessionState, SessionTrail, TrailEvent,
-    WorkerRef,
+    REMOVED_SESSION_LIMIT, RebindReason, Routing, SessionEndReason, SessionEvent, SessionEventKind, SessionEventLog,
+    SessionInfo, SessionState, Timestamp, WorkerRef,
 };
 use std::{fmt, time::Duration};
 
 /// How the session stands, in one sentence.
-pub(super) fn summary(state: &State, now: Now, trail: &SessionTrail) -> String {
+pub(super) fn summary(state: &State, now: Timestamp, trail: &SessionEventLog) -> String {
     if let Some(info) = &trail.present {
         return present(state, trail, info);
     }
     match trail.past.last() {
         Some(life) => {
             let ago = rounded(now.since(life.ended));
-            let why = if life.why == SessionEnd::Expired { "expired" } else { "ended" };
+            let why = if life.why == SessionEndReason::Expired { "expired" } else { "ended" };
             format!("{why} {ago} ago, after {} finished", calls(life.operations))
         }
-        None => format!("unknown: not an open session, and not among the last {GONE_LIMIT} removed sessions"),
+        None => {
+            format!("unknown: not an open session, and not among the last {REMOVED_SESSION_LIMIT} removed sessions")
+        }
     }
 }
 
-fn present(state: &State, trail: &SessionTrail, info: &SessionInfo) -> String {
+fn present(state: &State, trail: &SessionEventLog, info: &SessionInfo) -> String {
     let done = format!("{} finished", calls(info.operations));
     let idle = rounded(Duration::from_millis(info.idle_ms));
     if info.state == SessionState::Expired {
@@ -45,7 +47,7 @@ fn present(state: &State, trail: &SessionTrail, info: &SessionInfo) -> String {
 }
 
 /// One event in words, or a run of them.
-pub(super) fn of(state: &State, event: &TrailEvent) -> String {
+pub(super) fn of(state: &State, event: &SessionEvent) -> String {
     let text = once(state, event);
     match event.last.since(event.first) {
         Duration::ZERO => text,
@@ -53,38 +55,42 @@ pub(super) fn of(state: &State, event: &TrailEvent) -> String {
     }
 }
 
-fn once(state: &State, event: &TrailEvent) -> String {
+fn once(state: &State, event: &SessionEvent) -> String {
     let at = event.at.map(|at| at.to_string()).unwrap_or_default();
     let told = |error: &str| format!("{} failed with {error}", calls(event.times.into()));
-    match event.what {
-        Happened::Sent(routing) => sent(event, routing, &at),
-        Happened::Bound => format!("bound to {at} by request; later calls run there"),
-        Happened::Unbound(SessionEnd::Moved) => "state discarded: the session was bound to another worker".into(),
-        Happened::Unbound(SessionEnd::Ended) => {
+    match event.kind {
+        SessionEventKind::Sent(routing) => sent(event, routing, &at),
+        SessionEventKind::Bound => format!("bound to {at} by request; later calls run there"),
+        SessionEventKind::Unbound(SessionEndReason::Moved) => {
+            "state discarded: the session was bound to another worker".into()
+        }
+        SessionEventKind::Unbound(SessionEndReason::Ended) => {
             "unbound by request: state discarded, the next call selects a worker".into()
         }
-        Happened::Unbound(SessionEnd::Expired) => "started anew after expiry: the old state was discarded".into(),
-        Happened::Lost => {
+        SessionEventKind::Unbound(SessionEndReason::Expired) => {
+            "started anew after expiry: the old state was discarded".into()
+        }
+        SessionEventKind::StateLost => {
             let how = event.at.and_then(|at| state.end_in_words(at)).map(|how| format!(": {how}")).unwrap_or_default();
             format!("state lost: {at} had died{how}")
         }
-        Happened::ToldOfLoss => told(&format!("`session-worker-lost` for {at}")),
-        Happened::Marked => {
+        SessionEventKind::LossReported => told(&format!("`session-worker-lost` for {at}")),
+        SessionEventKind::MarkedExpired => {
             format!("expired: idle for its timeout of {}", rounded(state.core().settings().sessions.timeout))
         }
-        Happened::RefusedExpired => told("`session-expired`"),
-        Happened::RefusedBusy => told(&format!("`worker-busy`: {at} was busy")),
-        Happened::RefusedFull => told("`session-queue-full`"),
-        Happened::GaveUp => {
+        SessionEventKind::RefusedExpired => told("`session-expired`"),
+        SessionEventKind::RefusedBusy => told(&format!("`worker-busy`: {at} was busy")),
+        SessionEventKind::RefusedFull => told("`session-queue-full`"),
+        SessionEventKind::LeftQueue => {
             let who = calls(event.times.into());
             format!("{who} left the queue unsent: timed out or abandoned by the caller{}", waited(event))
         }
-        Happened::Gone(SessionEnd::Expired) => "removed after expiry".into(),
-        Happened::Gone(_) => "removed by request".into(),
+        SessionEventKind::Removed(SessionEndReason::Expired) => "removed after expiry".into(),
+        SessionEventKind::Removed(_) => "removed by request".into(),
     }
 }
 
-fn sent(event: &TrailEvent, routing: Routing, at: &str) -> String {
+fn sent(event: &SessionEvent, routing: Routing, at: &str) -> String {
     let who = calls(event.times.into());
     let why = match routing {
         Routing::New => ", selected for the session; the state starts empty (new)",
@@ -104,7 +110,7 @@ fn sent(event: &TrailEvent, routing: Routing, at: &str) -> String {
 }
 
 /// A wait worth telling of.
-fn waited(event: &TrailEvent) -> String {
+fn waited(event: &SessionEvent) -> String {
     if event.waited < Duration::from_millis(1) {
         return String::new();
     }
@@ -116,7 +122,7 @@ fn calls(times: u64) -> String {
     format!("{times} {}", if times == 1 { "call" } else { "calls" })
 }
 
-impl fmt::Display for Trail {
+impl fmt::Display for SessionHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "session `{}` of pool `{}`\n{}", self.session, self.pool, self.summary)?;
         if !self.complete {
@@ -126,7 +132,7 @@ impl fmt::Display for Trail {
     }
 }
 
-impl fmt::Display for TrailEntry {
+impl fmt::Display for HistoryEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}  {}", humantime::format_rfc3339_millis(self.at), self.text)
     }

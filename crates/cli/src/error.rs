@@ -7,7 +7,7 @@ use std::{fmt::Display, io, process::ExitCode};
 
 /// Why a command failed.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CommandError {
     /// The arguments, or the configuration, are wrong.
     Usage(String),
     /// It did not work.
@@ -19,9 +19,9 @@ pub(crate) enum Failure {
 }
 
 /// What a command gives.
-pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+pub(crate) type Outcome<T = ()> = Result<T, CommandError>;
 
-impl Failure {
+impl CommandError {
     /// The arguments, or the configuration, are wrong.
     pub(crate) fn usage(what: impl Display) -> Self {
         Self::Usage(what.to_string())
