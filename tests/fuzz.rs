@@ -2,14 +2,14 @@
 
 mod configuration;
 
-use crate::twin;
+use crate::corpus_tests;
 
 #[test]
 fn r51_configurations_of_the_corpus() {
-    twin::replay("configuration", configuration::hold);
+    corpus_tests::replay("configuration", configuration::check_input);
 }
 
 #[test]
 fn r51_configurations_like_those_of_the_corpus() {
-    twin::vary("configuration", 2000, configuration::hold);
+    corpus_tests::vary("configuration", 2000, configuration::check_input);
 }

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+#[path = "../fuzz/corpus_tests.rs"]
+mod corpus_tests;
 mod docs;
 mod faults;
 mod feature_separation;
@@ -12,5 +14,3 @@ mod pools;
 #[path = "../crates/core/tests/schedules/rng.rs"]
 mod rng;
 mod testing;
-#[path = "../fuzz/twin.rs"]
-mod twin;

@@ -105,7 +105,7 @@ impl CallLog {
     }
 
     /// A call failed: counts it, and says whether it is to be logged.
-    pub(crate) fn admit(&self, command: &Arc<str>, error: &Error, now: Timestamp) -> Admission {
+    pub(crate) fn admit(&self, command: &Arc<str>, error: &Error, now: Timestamp) -> LogDecision {
         self.limiter().admit(command, error.slug(), now)
     }
 
@@ -124,7 +124,7 @@ impl CallLog {
             let (command, session, outcome) = (command.clone(), session.cloned(), Err(error.clone()));
             self.log(AnsweredCall { id, command, session, outcome, logged });
         }
-        admission == Admission::FirstLeftOut
+        admission == LogDecision::FirstSuppressed
     }
 
     /// Logs a call: as a failure if it is to be, and at DEBUG in any case.
@@ -139,12 +139,12 @@ impl CallLog {
     }
 
     /// Logs how many failures were left out whose window is over; all of them for `None`.
-    pub(crate) fn log_left_out(&self, now: Option<Timestamp>) {
-        for (command, error, left_out) in self.limiter().take_left_out(now) {
+    pub(crate) fn log_suppressed(&self, now: Option<Timestamp>) {
+        for (command, error, suppressed) in self.limiter().take_suppressed(now) {
             let pool = self.pool.pool.clone();
             self.events.queue(Level::WARN, move || {
                 let command = &*command;
-                tracing::warn!(target: "herder::call", %pool, command, error, left_out, "log lines of failed calls were suppressed");
+                tracing::warn!(target: "herder::call", %pool, command, error, suppressed, "log lines of failed calls were suppressed");
             });
         }
     }
@@ -161,13 +161,13 @@ impl PoolStart {
     }
 
     fn emit(&self, call: &AnsweredCall) {
-        if let (Err(error), Some(left_out)) = (&call.outcome, call.logged) {
-            self.log_failure(call, error, left_out);
+        if let (Err(error), Some(suppressed)) = (&call.outcome, call.logged) {
+            self.log_failure(call, error, suppressed);
         }
         self.log_call(call);
     }
 
-    fn log_failure(&self, call: &AnsweredCall, error: &Error, left_out: u64) {
+    fn log_failure(&self, call: &AnsweredCall, error: &Error, suppressed: u64) {
         let AnsweredCall { id, command, session, .. } = call;
         let at = error.worker();
         macro_rules! event {
@@ -184,7 +184,7 @@ impl PoolStart {
                     reason = %OneLine(error),
                     may_have_run = error.may_have_run(),
                     attempts = error.send_count(),
-                    left_out = (left_out > 0).then_some(left_out),
+                    suppressed = (suppressed > 0).then_some(suppressed),
                     stack = error.report().and_then(|report| report.stack.as_deref()),
                     stderr = error.report().map(|report| report.stderr_tail.join("\n")).filter(|tail| !tail.is_empty()),
                     traceback = error.traceback(),
@@ -227,21 +227,21 @@ fn micros(span: Duration) -> u64 {
 
 /// Whether a failure is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
+pub(crate) enum LogDecision {
     /// Yes; so many before it were left out.
     Logged(u64),
     /// No, and somebody has to come back for that when the window is over.
-    FirstLeftOut,
+    FirstSuppressed,
     /// No.
-    LeftOut,
+    Suppressed,
 }
 
-impl Admission {
+impl LogDecision {
     /// How many before it were left out, if it is logged.
     pub(crate) fn logged(self) -> Option<u64> {
         match self {
-            Self::Logged(left_out) => Some(left_out),
-            Self::FirstLeftOut | Self::LeftOut => None,
+            Self::Logged(suppressed) => Some(suppressed),
+            Self::FirstSuppressed | Self::Suppressed => None,
         }
     }
 }
@@ -256,41 +256,41 @@ struct Limiter {
 struct Window {
     ends: Timestamp,
     logged: u32,
-    left_out: u64,
+    suppressed: u64,
 }
 
 impl Limiter {
-    fn admit(&mut self, command: &Arc<str>, error: &'static str, now: Timestamp) -> Admission {
+    fn admit(&mut self, command: &Arc<str>, error: &'static str, now: Timestamp) -> LogDecision {
         let window = self.window(command, error, now);
         if now >= window.ends {
-            let left_out = window.left_out;
-            *window = Window { ends: now + WINDOW, logged: 1, left_out: 0 };
-            return Admission::Logged(left_out);
+            let suppressed = window.suppressed;
+            *window = Window { ends: now + WINDOW, logged: 1, suppressed: 0 };
+            return LogDecision::Logged(suppressed);
         }
         if window.logged < LIMIT {
             window.logged += 1;
-            return Admission::Logged(0);
+            return LogDecision::Logged(0);
         }
-        window.left_out += 1;
-        if window.left_out == 1 { Admission::FirstLeftOut } else { Admission::LeftOut }
+        window.suppressed += 1;
+        if window.suppressed == 1 { LogDecision::FirstSuppressed } else { LogDecision::Suppressed }
     }
 
     fn window(&mut self, command: &Arc<str>, error: &'static str, now: Timestamp) -> &mut Window {
         let mut key = (command.clone(), error);
         if self.windows.len() >= COMMANDS && !self.windows.contains_key(&key) {
-            self.windows.retain(|_, window| window.ends > now || window.left_out > 0);
+            self.windows.retain(|_, window| window.ends > now || window.suppressed > 0);
             if self.windows.len() >= COMMANDS {
                 key.0 = "(others)".into(); // one for each kind of error: still bounded
             }
         }
-        self.windows.entry(key).or_insert(Window { ends: now, logged: 0, left_out: 0 })
+        self.windows.entry(key).or_insert(Window { ends: now, logged: 0, suppressed: 0 })
     }
 
-    fn take_left_out(&mut self, now: Option<Timestamp>) -> Vec<(Arc<str>, &'static str, u64)> {
-        let due = |window: &Window| window.left_out > 0 && now.is_none_or(|now| now >= window.ends);
+    fn take_suppressed(&mut self, now: Option<Timestamp>) -> Vec<(Arc<str>, &'static str, u64)> {
+        let due = |window: &Window| window.suppressed > 0 && now.is_none_or(|now| now >= window.ends);
         let windows = self.windows.iter_mut().filter(|(_, window)| due(window));
         windows
-            .map(|((command, error), window)| (command.clone(), *error, std::mem::take(&mut window.left_out)))
+            .map(|((command, error), window)| (command.clone(), *error, std::mem::take(&mut window.suppressed)))
             .collect()
     }
 }
@@ -305,21 +305,21 @@ mod tests {
 
     /// R38: ten of a command and a kind of error in ten seconds; the next one after that says how many were left out.
     #[test]
-    fn r38_what_is_logged_of_failures_is_limited_and_counted() {
+    fn r38_logged_failures_are_limited_and_suppressed_ones_counted() {
         let (mut limiter, add, sub) = (Limiter::default(), Arc::from("add"), Arc::from("sub"));
         for _ in 0..LIMIT {
-            assert_eq!(limiter.admit(&add, "exception", at(1)), Admission::Logged(0));
+            assert_eq!(limiter.admit(&add, "exception", at(1)), LogDecision::Logged(0));
         }
-        assert_eq!(limiter.admit(&add, "exception", at(2)), Admission::FirstLeftOut);
-        assert_eq!(limiter.admit(&add, "exception", at(10)), Admission::LeftOut);
-        assert_eq!(limiter.admit(&add, "rejected", at(10)), Admission::Logged(0), "another kind");
-        assert_eq!(limiter.admit(&sub, "exception", at(10)), Admission::Logged(0), "another command");
-        assert!(limiter.take_left_out(Some(at(10))).is_empty(), "its window is not over");
-        assert_eq!(limiter.admit(&add, "exception", at(11)), Admission::Logged(2));
+        assert_eq!(limiter.admit(&add, "exception", at(2)), LogDecision::FirstSuppressed);
+        assert_eq!(limiter.admit(&add, "exception", at(10)), LogDecision::Suppressed);
+        assert_eq!(limiter.admit(&add, "rejected", at(10)), LogDecision::Logged(0), "another kind");
+        assert_eq!(limiter.admit(&sub, "exception", at(10)), LogDecision::Logged(0), "another command");
+        assert!(limiter.take_suppressed(Some(at(10))).is_empty(), "its window is not over");
+        assert_eq!(limiter.admit(&add, "exception", at(11)), LogDecision::Logged(2));
         (0..LIMIT).for_each(|_| _ = limiter.admit(&add, "exception", at(12)));
-        assert_eq!(limiter.take_left_out(Some(at(21))), [(add.clone(), "exception", 1)]);
-        assert!(limiter.take_left_out(None).is_empty(), "told once");
-        assert_eq!(limiter.admit(&add, "exception", at(22)), Admission::Logged(0));
+        assert_eq!(limiter.take_suppressed(Some(at(21))), [(add.clone(), "exception", 1)]);
+        assert!(limiter.take_suppressed(None).is_empty(), "told once");
+        assert_eq!(limiter.admit(&add, "exception", at(22)), LogDecision::Logged(0));
     }
 
     /// R54: names that callers invent do not make it grow.
@@ -330,8 +330,8 @@ mod tests {
             limiter.admit(&number.to_string().into(), "unknown-command", at(1));
         }
         assert_eq!(limiter.windows.len(), COMMANDS + 1);
-        assert_eq!(limiter.admit(&Arc::from("more"), "unknown-command", at(1)), Admission::LeftOut);
-        assert_eq!(limiter.admit(&Arc::from("more"), "unknown-command", at(30)), Admission::Logged(0));
+        assert_eq!(limiter.admit(&Arc::from("more"), "unknown-command", at(1)), LogDecision::Suppressed);
+        assert_eq!(limiter.admit(&Arc::from("more"), "unknown-command", at(30)), LogDecision::Logged(0));
         assert!(limiter.windows.len() <= 2, "what is over is forgotten");
     }
 }

@@ -4,11 +4,11 @@
 use crate::{
     Error, ErrorId, PoolConfig, PoolSupervisor, Reply, Result,
     call_log::CallLog,
-    cell::Answer,
     clock::Clock,
     gate::Gate,
     messages::Request,
-    pool_supervisor::{Cancel, LeftOut, Submit},
+    pool_supervisor::{Cancel, FailuresSuppressed, Submit},
+    shared_state::Answer,
 };
 use actix::{Actor, Addr, Handler, Message};
 use herder_core::{CallId, PoolName};
@@ -151,7 +151,7 @@ impl PoolClient {
 
     fn log_refusal(&self, id: CallId, command: &Arc<str>, error: &Error) {
         if self.shared.call_log.refused(id, command, None, error, self.shared.clock.now()) {
-            self.supervisor.do_send(LeftOut);
+            self.supervisor.do_send(FailuresSuppressed);
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{
 /// Counts calls between their submission and their settling.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    inside: AtomicUsize,
+    admitted: AtomicUsize,
     limit: usize,
 }
 
@@ -19,12 +19,12 @@ pub(crate) struct Permit(Arc<Gate>);
 
 impl Gate {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { inside: AtomicUsize::new(0), limit })
+        Arc::new(Self { admitted: AtomicUsize::new(0), limit })
     }
 
     /// A place, unless all are taken. Never waits.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Permit> {
-        let before = self.inside.fetch_add(1, Ordering::Relaxed);
+        let before = self.admitted.fetch_add(1, Ordering::Relaxed);
         let permit = Permit(self.clone()); // dropped at once if there was no room
         (before < self.limit).then_some(permit)
     }
@@ -32,7 +32,7 @@ impl Gate {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.inside.fetch_sub(1, Ordering::Relaxed);
+        self.0.admitted.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

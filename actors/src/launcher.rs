@@ -27,9 +27,9 @@ pub struct Launched {
 }
 
 /// A process that was started and is in nobody's charge yet. Dropped as such, it is killed.
-pub(crate) struct Unclaimed(Option<Launched>);
+pub(crate) struct UnclaimedChild(Option<Launched>);
 
-impl Unclaimed {
+impl UnclaimedChild {
     pub(crate) fn new(launched: Launched) -> Self {
         Self(Some(launched))
     }
@@ -39,7 +39,7 @@ impl Unclaimed {
     }
 }
 
-impl Drop for Unclaimed {
+impl Drop for UnclaimedChild {
     fn drop(&mut self) {
         if let Some(launched) = &self.0 {
             launched.child.kill();
@@ -112,21 +112,21 @@ pub trait Launcher: 'static {
 pub(crate) struct ProcessLauncher {
     config: Rc<PoolConfig>,
     events: EventLog,
-    threads: Rc<Threads>,
+    threads: Rc<ThreadVariables>,
     /// The folders that workers were started with. They stay where they are until the pool is gone: a worker imports from its folder for as long as it
     /// lives, and a private one that was removed has a name that others could take.
     packages: Rc<RefCell<Vec<Installed>>>,
 }
 
 /// What a worker can't do without in a clean environment.
-const KEPT: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
+const CLEAN_ENV_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 /// The token of the host's HTTP server. Workers do not inherit it: one that prints or sends its environment must not reveal it. A pool's
 /// `env` may set it.
 const TOKEN: &str = "HERDER_TOKEN";
 
 impl ProcessLauncher {
     pub(crate) fn new(config: PoolConfig) -> Self {
-        let threads = Rc::new(Threads::of(&config));
+        let threads = Rc::new(ThreadVariables::of(&config));
         let events = EventLog::new(config.name().as_str());
         Self { config: Rc::new(config), events, threads, packages: Rc::default() }
     }
@@ -145,14 +145,14 @@ impl ProcessLauncher {
 
 /// The threads of numeric libraries in each worker of a pool, determined once: all its processes get the same number, whenever they start.
 #[derive(Debug)]
-struct Threads {
+struct ThreadVariables {
     cores: usize,
     of_each: usize,
     /// The variables to set: those that the worker would not have otherwise.
     variables: Vec<&'static str>,
 }
 
-impl Threads {
+impl ThreadVariables {
     fn of(config: &PoolConfig) -> Self {
         // Respects the process's CPU affinity and the quota of its control group.
         let cores = available_parallelism().map_or(1, NonZero::get);
@@ -163,7 +163,7 @@ impl Threads {
         Self { cores, of_each: of_each.unwrap_or_default(), variables }
     }
 
-    fn put(&self, command: Command) -> Command {
+    fn apply_to(&self, command: Command) -> Command {
         let number = self.of_each.to_string();
         self.variables.iter().fold(command, |command, name| command.env(*name, &number))
     }
@@ -173,7 +173,7 @@ impl Launcher for ProcessLauncher {
     fn log_warnings(&self) {
         self.warn_of_stale_venvs();
         let (pool, pool_size) = (self.config.name().clone(), self.config.pool_size());
-        let Threads { cores, of_each, variables } = &*self.threads;
+        let ThreadVariables { cores, of_each, variables } = &*self.threads;
         if !variables.is_empty() {
             let (cores, threads, variables) = (*cores, *of_each, variables.join(" "));
             self.events.queue(Level::INFO, move || {
@@ -193,7 +193,7 @@ impl Launcher for ProcessLauncher {
                     let args = vec![script.into_os_string(), app.as_str().into()];
                     let command = command(&config, at, python.clone().into_os_string(), args);
                     let command = with_package(command, &config, installed.path());
-                    keep(&mut packages.borrow_mut(), installed);
+                    remember_folder(&mut packages.borrow_mut(), installed);
                     command
                 }
                 Launch::Command { argv } => {
@@ -202,14 +202,14 @@ impl Launcher for ProcessLauncher {
                     command(&config, at, program, parts.collect())
                 }
             };
-            let spawned = herder_process::spawn(threads.put(command)).await?;
+            let spawned = herder_process::spawn(threads.apply_to(command)).await?;
             Ok(Launched { calls: spawned.calls, control: spawned.control, child: Rc::new(spawned.child) })
         })
     }
 }
 
 /// Keeps each folder once.
-fn keep(packages: &mut Vec<Installed>, installed: Installed) {
+fn remember_folder(packages: &mut Vec<Installed>, installed: Installed) {
     if packages.iter().all(|kept| kept.path() != installed.path()) {
         packages.push(installed);
     }
@@ -221,7 +221,7 @@ fn command(config: &PoolConfig, at: WorkerRef, program: OsString, args: Vec<OsSt
     let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label);
     command = command.env_clear(clean).env_remove(TOKEN);
     if clean {
-        let kept = KEPT.iter().filter_map(|key| Some((key, env::var_os(key)?)));
+        let kept = CLEAN_ENV_VARIABLES.iter().filter_map(|key| Some((key, env::var_os(key)?)));
         command = kept.fold(command, |command, (key, value)| command.env(*key, value));
     }
     config.env().iter().fold(command, |command, (key, value)| command.env(key, value))

@@ -11,7 +11,6 @@ compile_error!(
 );
 
 mod call_log;
-mod cell;
 mod child;
 mod client;
 mod clock;
@@ -28,6 +27,7 @@ pub mod registry;
 mod reply;
 mod session_affinity;
 mod session_history;
+mod shared_state;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -4,8 +4,8 @@
 use crate::{
     BindSession, Error, GetInternalStats, GetSessionHistory, GetSessionState, GetStats, GetWorker, InternalStats,
     RemoveWorkerSessions, Result, SessionHistory, SessionStatus, UnbindSession,
-    cell::{Cell, Post, State, WeakCell, with},
     messages::AffinityStats,
+    shared_state::{Deferred, SharedState, State, WeakSharedState, with},
 };
 use actix::{Actor, Context, Handler};
 use herder_core::{AffinityStatus, BindError, Lookup, SessionId, WorkerRef};
@@ -13,18 +13,18 @@ use std::{rc::Rc, time::Duration};
 
 /// Answers for a pool's bindings.
 pub struct SessionAffinityActor {
-    cell: WeakCell,
+    shared_state: WeakSharedState,
 }
 
 impl SessionAffinityActor {
-    pub(crate) fn new(cell: &Cell) -> Self {
-        Self { cell: Rc::downgrade(cell) }
+    pub(crate) fn new(shared_state: &SharedState) -> Self {
+        Self { shared_state: Rc::downgrade(shared_state) }
     }
 
     /// Runs a change of the state for a handler.
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
-        let cell = self.cell.upgrade().ok_or(Error::closed(false))?;
-        with(&cell, change)
+        let shared_state = self.shared_state.upgrade().ok_or(Error::closed(false))?;
+        with(&shared_state, change)
     }
 }
 
@@ -35,10 +35,10 @@ impl Actor for SessionAffinityActor {
 /// However it ends, the supervisor hears of it; the cell is borrowed only while the pool itself is torn down.
 impl Drop for SessionAffinityActor {
     fn drop(&mut self) {
-        if let Some(cell) = self.cell.upgrade()
-            && let Ok(mut state) = cell.try_borrow_mut()
+        if let Some(shared_state) = self.shared_state.upgrade()
+            && let Ok(mut state) = shared_state.try_borrow_mut()
         {
-            state.post(Post::AffinityGone);
+            state.defer(Deferred::AffinityGone);
         }
     }
 }
@@ -59,7 +59,7 @@ impl Handler<UnbindSession> for SessionAffinityActor {
     type Result = Result<bool>;
 
     fn handle(&mut self, message: UnbindSession, _: &mut Self::Context) -> Self::Result {
-        self.with(|state| state.ask(|core, now, fx| core.unbind_session(now, &message.0, fx)))
+        self.with(|state| state.ask(|core, now, effects| core.unbind_session(now, &message.0, effects)))
     }
 }
 
@@ -68,7 +68,7 @@ impl Handler<GetWorker> for SessionAffinityActor {
 
     fn handle(&mut self, message: GetWorker, _: &mut Self::Context) -> Self::Result {
         let session = parse(&message.0)?;
-        match self.with(|state| state.ask(|core, now, fx| core.worker_of(now, &session, fx)))? {
+        match self.with(|state| state.ask(|core, now, effects| core.worker_of(now, &session, effects)))? {
             Lookup::Bound(at) => Ok(at),
             Lookup::Expired => Err(Error::SessionExpired { session }),
             Lookup::NotBound => Err(Error::SessionNotFound { session }),
@@ -91,7 +91,7 @@ impl Handler<RemoveWorkerSessions> for SessionAffinityActor {
     type Result = Result<usize>;
 
     fn handle(&mut self, message: RemoveWorkerSessions, _: &mut Self::Context) -> Self::Result {
-        self.with(|state| state.ask(|core, now, fx| core.remove_worker_sessions(now, message.0, fx)))
+        self.with(|state| state.ask(|core, now, effects| core.remove_worker_sessions(now, message.0, effects)))
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod text;
 
-use crate::{cell::State, clock::WallClock, status::rfc3339};
+use crate::{clock::WallClock, shared_state::State, status::rfc3339};
 use herder_core::{
     Generation, PastSession, PoolName, SessionEndReason, SessionEvent, SessionEventKind, SessionEventLog, SessionId,
     SessionInfo, Timestamp, WorkerId, WorkerRef,
@@ -103,7 +103,7 @@ impl State {
     }
 
     fn entry(&self, wall: &WallClock, event: &SessionEvent) -> HistoryEntry {
-        let (what, why) = words(event.kind);
+        let (what, why) = kind_and_reason(event.kind);
         HistoryEntry {
             at: wall.at(event.first),
             until: wall.at(event.last),
@@ -113,13 +113,13 @@ impl State {
             generation: event.at.map(|at| at.generation),
             times: event.times,
             waited_us: u64::try_from(event.waited.as_micros()).unwrap_or(u64::MAX),
-            text: text::of(self, event),
+            text: text::describe(self, event),
         }
     }
 
     /// How a process ended, in words, if that is still known.
     fn end_in_words(&self, at: WorkerRef) -> Option<Box<str>> {
-        self.core().exit_of(at).map(|end| crate::error::loss_reason(&end, self.obituary(at)))
+        self.core().exit_of(at).map(|end| crate::error::loss_reason(&end, self.exit_record(at)))
     }
 }
 
@@ -127,26 +127,26 @@ fn past(wall: &WallClock, life: &PastSession) -> PastSessionEntry {
     PastSessionEntry {
         began: wall.at(life.began),
         ended: wall.at(life.ended),
-        why: end(life.why),
+        why: past_reason(life.why),
         operations: life.operations,
     }
 }
 
-fn state(trail: &SessionEventLog) -> HistoryState {
-    match &trail.present {
+fn state(history: &SessionEventLog) -> HistoryState {
+    match &history.present {
         Some(info) if info.state == herder_core::SessionState::Active => HistoryState::Active,
         Some(_) => HistoryState::Expired,
-        None if trail.past.is_empty() => HistoryState::NeverSeen,
+        None if history.past.is_empty() => HistoryState::NeverSeen,
         None => HistoryState::Removed,
     }
 }
 
 /// The kind of an event, and what tells it from others of its kind.
-fn words(what: SessionEventKind) -> (&'static str, Option<&'static str>) {
+fn kind_and_reason(what: SessionEventKind) -> (&'static str, Option<&'static str>) {
     match what {
         SessionEventKind::Sent(routing) => ("sent", Some(routing.why().unwrap_or(routing.as_str()))),
         SessionEventKind::Bound => ("bound", None),
-        SessionEventKind::Unbound(why) => ("unbound", Some(end(why))),
+        SessionEventKind::Unbound(why) => ("unbound", Some(past_reason(why))),
         SessionEventKind::StateLost => ("lost", None),
         SessionEventKind::LossReported => ("told_of_loss", None),
         SessionEventKind::MarkedExpired => ("expired", None),
@@ -154,11 +154,11 @@ fn words(what: SessionEventKind) -> (&'static str, Option<&'static str>) {
         SessionEventKind::RefusedBusy => ("refused", Some("busy")),
         SessionEventKind::RefusedFull => ("refused", Some("queue_full")),
         SessionEventKind::LeftQueue => ("gave_up", None),
-        SessionEventKind::Removed(why) => ("gone", Some(end(why))),
+        SessionEventKind::Removed(why) => ("gone", Some(past_reason(why))),
     }
 }
 
-fn end(why: SessionEndReason) -> &'static str {
+fn past_reason(why: SessionEndReason) -> &'static str {
     match why {
         SessionEndReason::Ended => "ended",
         SessionEndReason::Expired => "expired",

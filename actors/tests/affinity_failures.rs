@@ -1,7 +1,7 @@
 //! An affinity actor that is rebuilt around, panics, hangs or fails for ever: bindings, routing and status go on, and what is
 //! not there is said (R4, R7, R29). Workers are scripted.
 
-use crate::stage::*;
+use crate::harness::*;
 use actix::{Addr, AsyncContext, Handler, Message, fut::wrap_future};
 use herder_actors::testing::*;
 use herder_actors::{
@@ -28,102 +28,102 @@ fn bind(session: &str) -> BindSession {
     BindSession { session: session.into(), worker: WorkerId(1) }
 }
 
-fn found(stage: &Stage) -> Option<Addr<SessionAffinityActor>> {
-    registry::lookup(&format!("{}_session_affinity", stage.name))
+fn found(harness: &Harness) -> Option<Addr<SessionAffinityActor>> {
+    registry::lookup(&format!("{}_session_affinity", harness.name))
 }
 
-async fn another_than(before: &Addr<SessionAffinityActor>, stage: &Stage) {
-    wait_until("another one has the name", async || found(stage).is_some_and(|now| now != *before)).await;
+async fn another_than(before: &Addr<SessionAffinityActor>, harness: &Harness) {
+    wait_until("another one has the name", async || found(harness).is_some_and(|now| now != *before)).await;
 }
 
 /// It panics once more than it may.
-async fn fails_for_ever(stage: &Stage) {
+async fn fails_for_ever(harness: &Harness) {
     for _ in 0..5 {
-        let before = stage.affinity();
-        stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
-        another_than(&before, stage).await;
+        let before = harness.affinity();
+        harness.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
+        another_than(&before, harness).await;
     }
-    stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
-    wait_for_log(&[&stage.name, "WARN", "failed too often"]).await;
-    assert!(found(stage).is_none());
+    harness.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
+    wait_for_log(&[&harness.name, "WARN", "failed too often"]).await;
+    assert!(found(harness).is_none());
 }
 
 /// R4: the pool is built anew under its address: the actor that runs is kept, and answers with the new state.
 #[actix::test]
 async fn r4_a_rebuild_keeps_the_actor_and_it_answers_with_the_new_state() {
-    let (mut stage, _children) = Stage::serving("rebuilt", 1).await;
-    let affinity = stage.affinity();
-    wait_for_log(&[&stage.name, "INFO", "session affinity started"]).await;
+    let (mut harness, _children) = Harness::serving("rebuilt", 1).await;
+    let affinity = harness.affinity();
+    wait_for_log(&[&harness.name, "INFO", "session affinity started"]).await;
     assert_eq!(affinity.send(bind("ann")).await.unwrap().unwrap(), process(1, 1));
-    stage.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
-    wait_for_log(&[&stage.name, "DEBUG", "session affinity actor uses the rebuilt state"]).await;
-    assert_eq!(found(&stage).as_ref(), Some(&affinity));
+    harness.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
+    wait_for_log(&[&harness.name, "DEBUG", "session affinity actor uses the rebuilt state"]).await;
+    assert_eq!(found(&harness).as_ref(), Some(&affinity));
     let void = affinity.send(GetWorker::of("ann")).await.unwrap();
     assert!(matches!(void, Err(Error::SessionNotFound { .. })), "{void:?}");
-    stage.serve(1).await;
-    stage.whole().await;
+    harness.serve(1).await;
+    harness.wait_healthy().await;
     let at = affinity.send(bind("bob")).await.unwrap().unwrap();
     assert_eq!(at, process(1, 2));
-    assert_eq!(stage.in_session("bob", 1).get().await.unwrap().metadata().routing, "hit");
+    assert_eq!(harness.in_session("bob", 1).get().await.unwrap().metadata().routing, "hit");
     assert_eq!(affinity.send(GetWorker::of("bob")).await.unwrap().unwrap(), at);
-    assert_eq!(stage.status().await.counters.state_rebuilds, 1);
+    assert_eq!(harness.status().await.counters.state_rebuilds, 1);
 }
 
 /// R7: it panics while a status waits for its numbers: the status answers without them, and the log says so. The next status
 /// has them again, from another actor: nothing was forgotten.
 #[actix::test]
-async fn r7_a_panic_while_a_status_asks() {
-    let (stage, _children) = Stage::serving("asked", 1).await;
-    let affinity = stage.affinity();
+async fn r7_status_answers_after_a_panic_of_the_affinity_actor() {
+    let (harness, _children) = Harness::serving("asked", 1).await;
+    let affinity = harness.affinity();
     affinity.send(bind("ann")).await.unwrap().unwrap();
     let (until_now, after) = oneshot::channel();
     affinity.do_send(PanicAfter(after));
-    let status = stage.pool().send(GetStatus);
-    stage.pool().send(GetPoolName).await.unwrap(); // behind it: the status is handled, and knows this actor
+    let status = harness.pool().send(GetStatus);
+    harness.pool().send(GetPoolName).await.unwrap(); // behind it: the status is handled, and knows this actor
     drop(until_now);
     assert!(with_timeout("the status", status).await.unwrap().session_affinity.is_empty());
-    wait_for_log(&[&stage.name, "WARN", "session affinity statistics are unavailable"]).await;
-    another_than(&affinity, &stage).await;
-    assert_eq!(stage.status().await.session_affinity.total_sessions(), 1);
-    assert_eq!(stage.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 1));
+    wait_for_log(&[&harness.name, "WARN", "session affinity statistics are unavailable"]).await;
+    another_than(&affinity, &harness).await;
+    assert_eq!(harness.status().await.session_affinity.total_sessions(), 1);
+    assert_eq!(harness.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 1));
 }
 
 /// R29: its panic loses no binding, pauses no routing, and another answers under the same name.
 #[actix::test]
 async fn r29_a_panic_loses_no_binding() {
-    let (stage, mut peer) = Stage::enhanced("panic").await;
-    let affinity = stage.affinity();
+    let (harness, mut peer) = Harness::enhanced("panic").await;
+    let affinity = harness.affinity();
     affinity.send(bind("ann")).await.unwrap().unwrap();
-    let before = stage.in_session("ann", 1);
+    let before = harness.in_session("ann", 1);
     let wire = peer.call().await.wire;
-    stage.pool().do_send(InjectPanic::Affinity);
-    let meanwhile = stage.in_session("ann", 2);
-    stage.queue_is(1, 1).await;
+    harness.pool().do_send(InjectPanic::Affinity);
+    let meanwhile = harness.in_session("ann", 2);
+    harness.wait_queue(1, 1).await;
     peer.answer(wire, "1").await;
     assert_eq!(before.get().await.unwrap().metadata().routing, "hit");
     peer.echo().await;
     assert_eq!(meanwhile.get().await.unwrap().metadata().routing, "hit");
-    another_than(&affinity, &stage).await;
+    another_than(&affinity, &harness).await;
     assert!(affinity.send(GetStats).await.is_err());
-    assert_eq!(stage.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 1));
-    wait_for_log(&[&stage.name, "WARN", "started anew; the bindings are still there"]).await;
-    assert_eq!(stage.status().await.counters.state_rebuilds, 0);
+    assert_eq!(harness.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 1));
+    wait_for_log(&[&harness.name, "WARN", "started anew; the bindings are still there"]).await;
+    assert_eq!(harness.status().await.counters.state_rebuilds, 0);
 }
 
 /// R16, R29: the one that is started anew goes on sweeping.
 #[actix::test]
-async fn r29_the_next_one_goes_on_sweeping() {
+async fn r29_restarted_affinity_actor_continues_the_sweep() {
     let quick = Duration::from_millis(5);
     let sessions = Sessions::new().timeout(quick).cleanup_interval(quick);
-    let (stage, peer) = Stage::one(enhanced(&fresh("swept")).sessions(sessions).build().unwrap()).await;
+    let (harness, peer) = Harness::one(enhanced(&unique_name("swept")).sessions(sessions).build().unwrap()).await;
     peer.serve();
-    let numbers = async || stage.affinity().send(GetInternalStats).await.unwrap().unwrap();
+    let numbers = async || harness.affinity().send(GetInternalStats).await.unwrap().unwrap();
     for cleaned in 1..=3 {
-        stage.in_session("ann", 1).get().await.unwrap();
+        harness.in_session("ann", 1).get().await.unwrap();
         wait_until("it was swept", async || numbers().await.sessions_cleaned == cleaned).await;
-        let before = stage.affinity();
-        stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
-        another_than(&before, &stage).await;
+        let before = harness.affinity();
+        harness.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
+        another_than(&before, &harness).await;
     }
     let before = numbers().await.cleanup_runs;
     wait_until("it sweeps", async || numbers().await.cleanup_runs > before).await;
@@ -131,41 +131,41 @@ async fn r29_the_next_one_goes_on_sweeping() {
 
 /// R7, R29: one that fails for ever stays down: `{}` in the status, which answers, and calls go on.
 #[actix::test]
-async fn r7_one_that_fails_for_ever() {
-    let (stage, _children) = Stage::serving("for-ever", 1).await;
-    stage.affinity().send(bind("ann")).await.unwrap().unwrap();
-    fails_for_ever(&stage).await;
-    assert!(stage.pool().send(GetStatus).await.unwrap().session_affinity.is_empty());
-    assert_eq!(stage.in_session("ann", 1).get().await.unwrap().metadata().routing, "hit");
+async fn r7_affinity_actor_stays_down_after_too_many_failures() {
+    let (harness, _children) = Harness::serving("for-ever", 1).await;
+    harness.affinity().send(bind("ann")).await.unwrap().unwrap();
+    fails_for_ever(&harness).await;
+    assert!(harness.pool().send(GetStatus).await.unwrap().session_affinity.is_empty());
+    assert_eq!(harness.in_session("ann", 1).get().await.unwrap().metadata().routing, "hit");
 }
 
 /// R7, R16: when none is left the pool goes on sweeping: a session that nobody reads again goes, and the next call begins it anew.
 #[actix::test]
-async fn r7_without_one_sessions_still_expire() {
+async fn r7_sessions_expire_without_the_affinity_actor() {
     let quick = Duration::from_millis(5);
     let sessions = Sessions::new().timeout(quick).cleanup_interval(quick);
-    let (stage, peer) = Stage::one(enhanced(&fresh("unswept")).sessions(sessions).build().unwrap()).await;
+    let (harness, peer) = Harness::one(enhanced(&unique_name("unswept")).sessions(sessions).build().unwrap()).await;
     peer.serve();
-    fails_for_ever(&stage).await;
-    assert_eq!(stage.in_session("ann", 1).get().await.unwrap().metadata().routing, "new");
-    wait_until("it is swept", async || stage.status().await.counters.sessions_expired == 1).await;
-    assert_eq!(stage.in_session("ann", 2).get().await.unwrap().metadata().routing, "new");
+    fails_for_ever(&harness).await;
+    assert_eq!(harness.in_session("ann", 1).get().await.unwrap().metadata().routing, "new");
+    wait_until("it is swept", async || harness.status().await.counters.sessions_expired == 1).await;
+    assert_eq!(harness.in_session("ann", 2).get().await.unwrap().metadata().routing, "new");
 }
 
 /// R29: a panic of the affinity actor that the supervisor has not heard of is not forgotten when the supervisor panics too.
 #[actix::test]
-async fn r29_two_panics_at_once() {
+async fn r29_two_simultaneous_panics_are_recovered() {
     for turns in 0..8 {
-        let (mut stage, _children) = Stage::serving("both", 1).await;
-        let affinity = stage.affinity();
-        stage.pool().do_send(InjectPanic::Affinity);
+        let (mut harness, _children) = Harness::serving("both", 1).await;
+        let affinity = harness.affinity();
+        harness.pool().do_send(InjectPanic::Affinity);
         for _ in 0..turns {
             tokio::task::yield_now().await; // at one of them the one has panicked and the other does not know it yet
         }
-        stage.pool().do_send(InjectPanic::Step);
-        another_than(&affinity, &stage).await;
-        stage.serve(1).await;
-        stage.whole().await;
-        stage.affinity().send(bind("ann")).await.unwrap().unwrap();
+        harness.pool().do_send(InjectPanic::Step);
+        another_than(&affinity, &harness).await;
+        harness.serve(1).await;
+        harness.wait_healthy().await;
+        harness.affinity().send(bind("ann")).await.unwrap().unwrap();
     }
 }

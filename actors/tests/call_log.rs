@@ -1,6 +1,6 @@
 //! Subscribers that misbehave on the pool's own thread, and what the log has of a pool that is dropped.
 
-use crate::stage::{Stage, echo, value};
+use crate::harness::{Harness, echo, value};
 use herder_actors::{
     Error, Execute, Request, Shutdown,
     testing::{ExitStatus, HANG_TIMEOUT, wait_for_log, with_timeout},
@@ -51,27 +51,27 @@ async fn r40_a_subscriber_that_blocks_holds_up_no_call_and_no_deadline() {
     let reached = std::sync::Arc::new(Notify::new());
     let (release, released) = mpsc::channel();
     let _guard = tracing::subscriber::set_default(Blocking { reached: reached.clone(), released: released.into() });
-    let (mut stage, mut peer) = Stage::enhanced("blocking").await;
+    let (mut harness, mut peer) = Harness::enhanced("blocking").await;
     with_timeout("an event", reached.notified()).await; // from here on the subscriber blocks
     for number in 1..3 {
-        let unknown = stage.execute(Execute::new("nothing", &json!({})));
+        let unknown = harness.execute(Execute::new("nothing", &json!({})));
         assert_eq!(unknown.get().await.unwrap_err().slug(), "unknown-command");
-        let running = stage.in_session("ann", number);
+        let running = harness.in_session("ann", number);
         peer.echo().await;
         assert_eq!(value(running.get().await)["n"], number);
     }
     let mut late = Request::typed("echo", &json!({ "n": 3 }));
     late.timeout(Some(Duration::from_millis(20)));
-    let late = with_timeout("its deadline", stage.client.call(late)).await.unwrap_err();
+    let late = with_timeout("its deadline", harness.client.call(late)).await.unwrap_err();
     assert!(matches!(late, Error::DeadlineExceeded { .. }), "{late:?}");
     peer.exit(ExitStatus::Code(3));
-    peer = stage.launches.next().await.ready().await;
-    let running = stage.execute(echo(4));
+    peer = harness.launches.next().await.ready().await;
+    let running = harness.execute(echo(4));
     peer.echo().await;
     assert_eq!(value(running.get().await)["n"], 4);
-    assert_eq!(stage.status().await.counters.ok, 3, "the state was not rebuilt");
+    assert_eq!(harness.status().await.counters.ok, 3, "the state was not rebuilt");
     peer.serve();
-    let shutdown = stage.pool().send(Shutdown::timeout(HANG_TIMEOUT));
+    let shutdown = harness.pool().send(Shutdown::timeout(HANG_TIMEOUT));
     with_timeout("the shutdown", shutdown).await.unwrap().unwrap();
     drop(release); // it blocked until now
 }
@@ -105,27 +105,27 @@ impl Subscriber for Panicking {
 #[actix::test]
 async fn r40_a_subscriber_that_panics_costs_its_event() {
     let _guard = tracing::subscriber::set_default(Panicking);
-    let (mut stage, mut peer) = Stage::basic("panicking").await;
+    let (mut harness, mut peer) = Harness::basic("panicking").await;
     for generation in 2..10 {
         peer.exit(ExitStatus::Code(3)); // "worker lost" is logged
-        peer = stage.launches.next().await.ready().await;
-        let unknown = stage.execute(herder_actors::Execute::new("nothing", &serde_json::json!({})));
+        peer = harness.launches.next().await.ready().await;
+        let unknown = harness.execute(herder_actors::Execute::new("nothing", &serde_json::json!({})));
         assert_eq!(unknown.get().await.unwrap_err().slug(), "unknown-command");
-        let running = stage.execute(echo(generation));
+        let running = harness.execute(echo(generation));
         peer.echo().await;
         assert_eq!(value(running.get().await)["n"], generation);
     }
-    let status = stage.status().await;
+    let status = harness.status().await;
     assert_eq!((status.counters.ok, status.counters.exits), (8, 8), "counters survive: the state was never built anew");
 }
 
 /// R38: calls that end with the last address of their pool are logged as well.
 #[actix::test]
 async fn r38_calls_that_end_with_their_pool_are_logged() {
-    let (stage, mut peer) = Stage::basic("dropped").await;
-    let name = stage.name.clone();
-    stage.pool().do_send(echo(1)); // who awaits the answer would keep the pool
+    let (harness, mut peer) = Harness::basic("dropped").await;
+    let name = harness.name.clone();
+    harness.pool().do_send(echo(1)); // who awaits the answer would keep the pool
     peer.call().await;
-    drop(stage);
+    drop(harness);
     wait_for_log(&["INFO", &name, "call refused", "error=pool-closed", "command=echo"]).await;
 }

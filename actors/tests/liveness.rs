@@ -1,6 +1,6 @@
 //! What a silent worker is taken for, with a scripted peer whose vitals the test sets (R26). No process is started.
 
-use crate::stage::*;
+use crate::harness::*;
 use herder_actors::testing::*;
 use herder_actors::{ChildHandle, Error, Health, ProcessActivity, Signal, Status, WorkerHealth};
 use herder_core::ExitStatus;
@@ -13,18 +13,18 @@ async fn pinged(
     hint: &str,
     does: impl FnOnce(&ScriptedChild),
     hello: impl FnOnce(WorkerHello) -> WorkerHello,
-) -> (Stage, FakeWorker, Answer) {
+) -> (Harness, FakeWorker, Answer) {
     let quick = Duration::from_millis(5);
     let health = Health::new().interval(quick).timeout(quick).failures(1);
-    let mut stage = Stage::start(enhanced(&fresh(hint)).health(health).build().unwrap());
-    let mut peer = stage.launches.next().await;
+    let mut harness = Harness::start(enhanced(&unique_name(hint)).health(health).build().unwrap());
+    let mut peer = harness.launches.next().await;
     does(&peer.child);
     let itself = WorkerHello { pid: peer.child.pid(), ..herder_actors::testing::hello() };
     peer.handshake_with(hello(itself)).await;
-    let answer = stage.execute(echo(1));
-    stage.queue_is(0, 1).await;
+    let answer = harness.execute(echo(1));
+    harness.wait_queue(0, 1).await;
     peer.calls.send(&WorkerMessage::Ready(ready())).await;
-    (stage, peer, answer)
+    (harness, peer, answer)
 }
 
 fn unresponsive(status: &Status) -> Option<ProcessActivity> {
@@ -34,21 +34,21 @@ fn unresponsive(status: &Status) -> Option<ProcessActivity> {
 /// R26: a worker that computes for a call and answers no ping is shown so, healthy, and told of once; it is ended once it does nothing.
 #[actix::test]
 async fn r26_a_worker_that_computes_is_not_ended() {
-    let (mut stage, mut peer, answer) =
+    let (mut harness, mut peer, answer) =
         pinged("bound", |child| child.set_activity(ProcessActivity::Computing), |hello| hello).await;
     let call = peer.call().await;
     wait_until("it is seen to compute", async || {
-        unresponsive(&stage.status().await) == Some(ProcessActivity::Computing)
+        unresponsive(&harness.status().await) == Some(ProcessActivity::Computing)
     })
     .await;
-    wait_for_log(&[&stage.name, "C code holds the GIL"]).await;
-    assert_eq!(stage.status().await.workers[0].status.health, WorkerHealth::Healthy);
+    wait_for_log(&[&harness.name, "C code holds the GIL"]).await;
+    assert_eq!(harness.status().await.workers[0].status.health, WorkerHealth::Healthy);
     peer.answer(call.wire, "1").await;
     assert_eq!(value(answer.get().await), 1);
     peer.child.set_activity(ProcessActivity::Idle);
     peer.child.stopped().await;
     peer.exit(ExitStatus::Signal(15));
-    stage.launches.next().await.ready().await.serve();
+    harness.launches.next().await.ready().await.serve();
 }
 
 /// R26: one that gets next to no processor, but wants it, computes as well: a machine with too much to do costs no worker.
@@ -58,10 +58,10 @@ async fn r26_a_worker_that_waits_for_a_processor_is_not_ended() {
         child.set_activity(ProcessActivity::Idle);
         child.set_runnable(true);
     };
-    let (stage, mut peer, answer) = pinged("starved", starved, |hello| hello).await;
+    let (harness, mut peer, answer) = pinged("starved", starved, |hello| hello).await;
     let call = peer.call().await;
     wait_until("it is seen to compute", async || {
-        unresponsive(&stage.status().await) == Some(ProcessActivity::Computing)
+        unresponsive(&harness.status().await) == Some(ProcessActivity::Computing)
     })
     .await;
     peer.answer(call.wire, "1").await;
@@ -73,7 +73,7 @@ async fn r26_a_worker_that_waits_for_a_processor_is_not_ended() {
 #[actix::test]
 async fn r26_a_stopped_worker_is_named_so() {
     let signal = NonZeroU8::new(10);
-    let (mut stage, peer, answer) = pinged(
+    let (mut harness, peer, answer) = pinged(
         "stopped",
         |child| child.set_activity(ProcessActivity::Stopped),
         |hello| WorkerHello { stack_signal: signal, ..hello },
@@ -81,18 +81,18 @@ async fn r26_a_stopped_worker_is_named_so() {
     .await;
     assert_eq!(peer.child.stopped().await.1, Duration::ZERO, "no wait between SIGTERM and SIGKILL");
     assert_eq!(peer.child.stack_signal(), None);
-    wait_for_log(&[&stage.name, "missed a ping", "found=stopped"]).await;
+    wait_for_log(&[&harness.name, "missed a ping", "found=stopped"]).await;
     peer.exit(ExitStatus::Signal(9));
     let outcome = answer.get().await;
     let text = outcome.as_ref().map_or_else(Error::to_string, |reply| format!("{reply:?}"));
     assert!(matches!(outcome, Err(Error::WorkerLost { .. })) && text.contains("it was stopped, by SIGSTOP"), "{text}");
-    stage.launches.next().await.ready().await.serve();
+    harness.launches.next().await.ready().await.serve();
 }
 
 /// R26: a worker that hangs is asked for its stack by the signal that its hello named, if it is the process that was started: around
 /// another one the wrapper would get it. What can't be a signal is none.
 #[actix::test]
-async fn r26_who_is_asked_for_its_stack() {
+async fn r26_stack_is_requested_only_from_workers_that_offer_it() {
     let usr1 = NonZeroU8::new(u8::try_from(Signal::USR1.as_raw()).unwrap());
     let cases = [
         ("itself", usr1, true, Some(Signal::USR1)),
@@ -101,7 +101,7 @@ async fn r26_who_is_asked_for_its_stack() {
         ("nonsense", NonZeroU8::new(250), true, None),
     ];
     for (hint, stack_signal, is_itself, asked) in cases {
-        let (mut stage, peer, answer) = pinged(
+        let (mut harness, peer, answer) = pinged(
             hint,
             |child| child.set_activity(ProcessActivity::Idle),
             |hello| {
@@ -115,6 +115,6 @@ async fn r26_who_is_asked_for_its_stack() {
         peer.exit(ExitStatus::Signal(15));
         let Err(Error::WorkerLost { report, .. }) = answer.get().await else { panic!("{hint}: it was to be lost") };
         assert_eq!(report.stack.as_deref(), asked.map(|_| "Current thread"), "{hint}");
-        stage.launches.next().await.ready().await.serve();
+        harness.launches.next().await.ready().await.serve();
     }
 }

@@ -4,6 +4,7 @@
 
 mod affinity_failures;
 mod call_log;
+mod harness;
 mod last_answer;
 mod liveness;
 mod pool_supervisor;
@@ -11,5 +12,4 @@ mod quarantine;
 mod recorder;
 mod registry;
 mod session_affinity;
-mod stage;
 mod worker;

@@ -1,7 +1,7 @@
 //! `PoolSupervisor` by its messages: every call answered exactly once, whatever ends (R1, R4, R8, R20, R22, R29, R35, R36). Workers are
 //! scripted.
 
-use crate::stage::*;
+use crate::harness::*;
 use herder_actors::testing::*;
 use herder_actors::{
     Backoff, ChildHandle, CleanupStaleSessions, EndSession, Error, Execute, ExecuteInSession, GetPoolName,
@@ -21,10 +21,10 @@ fn is_internal(outcome: &Outcome) -> bool {
 /// R8: one shape of status for both types; the process ids are there.
 #[actix::test]
 async fn r8_status_has_the_same_keys_for_both_types() {
-    let (plain, _peer) = Stage::basic("plain").await;
-    let (keeping, peer) = Stage::enhanced("keeping").await;
-    let keys = async |stage: &Stage| {
-        let Value::Object(map) = serde_json::to_value(stage.status().await).unwrap() else { panic!() };
+    let (plain, _peer) = Harness::basic("plain").await;
+    let (keeping, peer) = Harness::enhanced("keeping").await;
+    let keys = async |harness: &Harness| {
+        let Value::Object(map) = serde_json::to_value(harness.status().await).unwrap() else { panic!() };
         map.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
     };
     assert_eq!(keys(&plain).await, keys(&keeping).await);
@@ -40,39 +40,39 @@ async fn r8_status_has_the_same_keys_for_both_types() {
 /// R26: the pool's own health answer is true: not ready, ready, draining.
 #[actix::test]
 async fn r26_health_is_not_constant() {
-    let mut stage = Stage::start(basic(&fresh("health")).build().unwrap());
-    let health = async |stage: &Stage| stage.pool().send(HealthCheck).await.unwrap().unwrap();
-    let before = health(&stage).await;
+    let mut harness = Harness::start(basic(&unique_name("health")).build().unwrap());
+    let health = async |harness: &Harness| harness.pool().send(HealthCheck).await.unwrap().unwrap();
+    let before = health(&harness).await;
     assert_eq!((before.healthy, before.ready_workers, before.wanted_workers), (false, 0, 1));
-    let mut peer = stage.launches.next().await.ready().await;
-    stage.whole().await;
-    assert!(health(&stage).await.healthy);
-    let running = stage.execute(echo(1));
+    let mut peer = harness.launches.next().await.ready().await;
+    harness.wait_healthy().await;
+    assert!(health(&harness).await.healthy);
+    let running = harness.execute(echo(1));
     let wire = peer.call().await.wire;
-    let stopping = actix_rt::spawn(stage.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
-    wait_until("it drains", async || health(&stage).await.state == PoolState::Draining).await;
-    assert!(!health(&stage).await.healthy);
-    assert!(matches!(stage.execute(echo(2)).get().await, Err(Error::PoolClosed { may_have_run: false, .. })));
+    let stopping = actix_rt::spawn(harness.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
+    wait_until("it drains", async || health(&harness).await.state == PoolState::Draining).await;
+    assert!(!health(&harness).await.healthy);
+    assert!(matches!(harness.execute(echo(2)).get().await, Err(Error::PoolClosed { may_have_run: false, .. })));
     peer.answer(wire, "1").await;
     assert_eq!(value(running.get().await), 1, "what was admitted is finished");
     peer.serve();
     let report = with_timeout("the shutdown", stopping).await.unwrap().unwrap().unwrap();
-    assert_eq!((report.pool.as_str(), report.counters.ok, report.aborted_calls), (&*stage.name, 1, 0));
+    assert_eq!((report.pool.as_str(), report.counters.ok, report.aborted_calls), (&*harness.name, 1, 0));
 }
 
 /// R22: sessions are tracked, renewed, shown, listed, ended.
 #[actix::test]
 async fn r22_sessions_of_a_basic_pool() {
-    let (stage, mut peer) = Stage::basic("tracked").await;
-    let pool = stage.pool();
+    let (harness, mut peer) = Harness::basic("tracked").await;
+    let pool = harness.pool();
     let info = async |session: &str| pool.send(GetSessionInfo(session.into())).await.unwrap().unwrap();
     assert!(info("ann").await.is_none());
     assert!(!pool.send(UpdateSessionActivity("ann".into())).await.unwrap().unwrap());
     let tracked = pool.send(TrackSession("ann".into())).await.unwrap().unwrap();
     assert_eq!((tracked.id.as_str(), tracked.state, tracked.worker), ("ann", SessionState::Active, None));
     assert!(pool.send(UpdateSessionActivity("ann".into())).await.unwrap().unwrap());
-    let answer = stage.in_session("bob", 1);
-    stage.queue_is(1, 0).await;
+    let answer = harness.in_session("bob", 1);
+    harness.wait_queue(1, 0).await;
     assert_eq!(info("bob").await.unwrap().pending, 1);
     peer.echo().await;
     assert_eq!(answer.get().await.unwrap().metadata().routing, "unrouted");
@@ -90,30 +90,31 @@ async fn r22_sessions_of_a_basic_pool() {
 
 /// R22: stale sessions are cleaned up when somebody asks.
 #[actix::test]
-async fn r22_stale_sessions() {
+async fn r22_cleanup_removes_stale_sessions() {
     let sessions = Sessions::new().timeout(Duration::from_millis(1)).cleanup_interval(HANG_TIMEOUT).max(1);
-    let (stage, _peer) = Stage::one(basic(&fresh("stale")).sessions(sessions).build().unwrap()).await;
-    stage.pool().send(TrackSession("ann".into())).await.unwrap().unwrap();
-    wait_until("it is cleaned up", async || stage.pool().send(CleanupStaleSessions).await.unwrap().unwrap() == 1).await;
-    assert_eq!(stage.status().await.active_sessions, 0);
-    stage.pool().send(TrackSession("bob".into())).await.unwrap().unwrap();
+    let (harness, _peer) = Harness::one(basic(&unique_name("stale")).sessions(sessions).build().unwrap()).await;
+    harness.pool().send(TrackSession("ann".into())).await.unwrap().unwrap();
+    wait_until("it is cleaned up", async || harness.pool().send(CleanupStaleSessions).await.unwrap().unwrap() == 1)
+        .await;
+    assert_eq!(harness.status().await.active_sessions, 0);
+    harness.pool().send(TrackSession("bob".into())).await.unwrap().unwrap();
 }
 
 /// Calls that can't be: each says why, and no worker sees them.
 #[actix::test]
-async fn calls_that_can_not_be() {
-    let (stage, mut peer) = Stage::enhanced("refused").await;
+async fn invalid_calls_are_refused() {
+    let (harness, mut peer) = Harness::enhanced("refused").await;
     let refused = async |answer: Answer| answer.get().await.unwrap_err();
-    let unknown = refused(stage.execute(Execute::new("eco", &json!({})))).await;
+    let unknown = refused(harness.execute(Execute::new("eco", &json!({})))).await;
     assert!(matches!(&unknown, Error::UnknownCommand { hint, .. } if hint == "there are again, echo"), "{unknown:?}");
-    let list = refused(stage.execute(Execute::new("echo", &json!([1])))).await;
+    let list = refused(harness.execute(Execute::new("echo", &json!([1])))).await;
     assert!(matches!(list, Error::Malformed { .. }));
-    let nameless = refused(stage.in_session("", 1)).await;
+    let nameless = refused(harness.in_session("", 1)).await;
     assert!(matches!(nameless, Error::InvalidSession { .. }));
     let absent = ExecuteInSession::new("ann", "echo", &json!({})).if_absent(IfAbsent::Reject);
-    let absent = refused(Answer::of(stage.pool().send(absent))).await;
+    let absent = refused(Answer::of(harness.pool().send(absent))).await;
     assert!(matches!(absent, Error::SessionNotFound { .. }));
-    let next = stage.execute(echo(1));
+    let next = harness.execute(echo(1));
     peer.echo().await;
     next.get().await.unwrap();
 }
@@ -122,47 +123,47 @@ async fn calls_that_can_not_be() {
 /// never runs.
 #[actix::test]
 async fn r35_a_caller_that_leaves() {
-    let (stage, mut peer) = Stage::basic("leaves").await;
+    let (harness, mut peer) = Harness::basic("leaves").await;
     let cancelled = async |peer: &mut FakeWorker, call| {
         let Some(HostMessage::Cancel { wire, interrupt: false }) = peer.control.next().await else { panic!() };
         assert_eq!(wire, call);
         peer.answer(wire, "0").await;
     };
-    let by_message = stage.execute(echo(1));
+    let by_message = harness.execute(echo(1));
     let wire = peer.call().await.wire;
-    let waiting = stage.execute(echo(2));
-    let waiting_too = stage.call(3);
-    stage.queue_is(1, 2).await;
-    waiting.leave();
+    let waiting = harness.execute(echo(2));
+    let waiting_too = harness.call(3);
+    harness.wait_queue(1, 2).await;
+    waiting.abandon();
     drop(waiting_too);
-    stage.queue_is(1, 0).await;
-    by_message.leave();
+    harness.wait_queue(1, 0).await;
+    by_message.abandon();
     cancelled(&mut peer, wire).await;
-    let by_handle = stage.call(4);
+    let by_handle = harness.call(4);
     let call = peer.call().await;
     assert_eq!(&*call.payload, br#"{"n":4}"#, "those that waited never ran");
     drop(by_handle);
     cancelled(&mut peer, call.wire).await;
-    wait_until("all are counted", async || stage.status().await.counters.abandoned == 4).await;
-    let last = stage.call(5);
+    wait_until("all are counted", async || harness.status().await.counters.abandoned == 4).await;
+    let last = harness.call(5);
     peer.echo().await;
     drop(with_timeout("the answer", last).await.unwrap());
-    assert_eq!(stage.status().await.counters.abandoned, 4, "one that was answered is not cancelled");
+    assert_eq!(harness.status().await.counters.abandoned, 4, "one that was answered is not cancelled");
 }
 
 /// The gate refuses on the caller's own thread, before the pool has seen anything, and lets in again what has room.
 #[actix::test]
 async fn the_gate_refuses_at_once() {
-    let config = basic(&fresh("gate")).queue(Queue::new().limit(2).timeout(HANG_TIMEOUT)).build().unwrap();
-    let (stage, mut peer) = Stage::one(config).await;
-    let mut inside: Vec<PendingReply> = (0..3).map(|n| stage.call(n)).collect(); // one slot, two places in the queue
-    let mut refused = stage.call(3);
+    let config = basic(&unique_name("gate")).queue(Queue::new().limit(2).timeout(HANG_TIMEOUT)).build().unwrap();
+    let (harness, mut peer) = Harness::one(config).await;
+    let mut inside: Vec<PendingReply> = (0..3).map(|n| harness.call(n)).collect(); // one slot, two places in the queue
+    let mut refused = harness.call(3);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let now = std::pin::Pin::new(&mut refused).poll(&mut context);
     assert!(matches!(now, Poll::Ready(Err(Error::QueueFull { limit: 2 }))), "without a turn of the arbiter: {now:?}");
     peer.echo().await;
     with_timeout("the first answer", inside.remove(0)).await.unwrap();
-    inside.push(stage.call(4));
+    inside.push(harness.call(4));
     for pending in inside {
         peer.echo().await;
         with_timeout("an answer", pending).await.unwrap();
@@ -173,10 +174,10 @@ async fn the_gate_refuses_at_once() {
 #[actix::test]
 async fn r36_a_flood_from_another_thread() {
     let patient = Queue::new().limit(20_000).timeout(HANG_TIMEOUT).shed(false); // how long each takes is the machine's affair
-    let config = basic(&fresh("flood")).queue(patient).build().unwrap();
-    let (stage, peer) = Stage::one(config).await;
+    let config = basic(&unique_name("flood")).queue(patient).build().unwrap();
+    let (harness, peer) = Harness::one(config).await;
     peer.serve();
-    let client = stage.client.clone();
+    let client = harness.client.clone();
     let flood = std::thread::spawn(move || {
         let request = |n: u64| herder_actors::Request::typed("echo", &json!({ "n": n }));
         (0..5000).map(|n| client.call(request(n))).collect::<Vec<_>>()
@@ -185,47 +186,47 @@ async fn r36_a_flood_from_another_thread() {
     for (pending, n) in flood.join().unwrap().into_iter().zip(0_u64..) {
         assert_eq!(value(with_timeout("an answer", pending).await), json!({ "n": n }));
     }
-    assert_eq!(stage.status().await.counters.ok, 5000);
+    assert_eq!(harness.status().await.counters.ok, 5000);
 }
 
 /// `KillWorker` answers when the end was noticed; another process, or one that is gone, is an error.
 #[actix::test]
 async fn kill_worker() {
-    let (mut stage, peer) = Stage::basic("kill").await;
+    let (mut harness, peer) = Harness::basic("kill").await;
     peer.child.ignore_sigkill(true);
     for wrong in [process(1, 2), process(1, 0), process(2, 1), process(0, 1)] {
-        let error = stage.pool().send(KillWorker(wrong)).await.unwrap().unwrap_err();
+        let error = harness.pool().send(KillWorker(wrong)).await.unwrap().unwrap_err();
         assert!(matches!(error, Error::NoSuchWorker { .. }), "{error:?}");
     }
-    let twice = [1, 2].map(|_| actix_rt::spawn(stage.pool().send(KillWorker(process(1, 1)))));
+    let twice = [1, 2].map(|_| actix_rt::spawn(harness.pool().send(KillWorker(process(1, 1)))));
     peer.child.killed().await;
-    stage.status().await;
+    harness.status().await;
     assert!(twice.iter().all(|kill| !kill.is_finished()), "its end is awaited");
     peer.child.exit(ExitStatus::Signal(9));
     for kill in twice {
         with_timeout("the kill", kill).await.unwrap().unwrap().unwrap();
     }
-    assert!(stage.pool().send(KillWorker(process(1, 1))).await.unwrap().is_err());
-    let starting = stage.launches.next().await; // a worker that is not ready can be killed too
-    with_timeout("the kill", stage.pool().send(KillWorker(starting.at))).await.unwrap().unwrap();
-    stage.serve(1).await;
-    stage.whole().await;
+    assert!(harness.pool().send(KillWorker(process(1, 1))).await.unwrap().is_err());
+    let starting = harness.launches.next().await; // a worker that is not ready can be killed too
+    with_timeout("the kill", harness.pool().send(KillWorker(starting.at))).await.unwrap().unwrap();
+    harness.serve(1).await;
+    harness.wait_healthy().await;
 }
 
 /// R36: an idempotent call survives its worker; one that is not, is lost; one that waits does not notice.
 #[actix::test]
-async fn r36_what_a_death_costs() {
+async fn r36_worker_death_fails_only_its_own_calls() {
     let at_once = Retry::new().backoff(Backoff::Custom(vec![Duration::ZERO])); // so that it is back before its place is taken
-    let (mut stage, mut peer) = Stage::one(basic(&fresh("death")).retry(at_once).build().unwrap()).await;
+    let (mut harness, mut peer) = Harness::one(basic(&unique_name("death")).retry(at_once).build().unwrap()).await;
     for (call, survives) in
         [(Execute::new("again", &json!({})), true), (echo(1), false), (echo(2).idempotent(true), true)]
     {
-        let running = stage.execute(call);
+        let running = harness.execute(call);
         peer.call().await;
-        let waiting = stage.execute(echo(9));
-        stage.queue_is(1, 1).await;
+        let waiting = harness.execute(echo(9));
+        harness.wait_queue(1, 1).await;
         peer.exit(ExitStatus::Code(3));
-        peer = stage.launches.next().await.ready().await;
+        peer = harness.launches.next().await.ready().await;
         if survives {
             peer.echo().await;
             assert_eq!(running.get().await.unwrap().attempts, 2);
@@ -240,18 +241,18 @@ async fn r36_what_a_death_costs() {
 /// R20: every call of the session admitted before is told, in flight or waiting; what comes after begins anew.
 #[actix::test]
 async fn r20_a_sessions_worker_dies() {
-    let (mut stage, mut peer) = Stage::enhanced("lost").await;
-    let calls = [1, 2, 3].map(|n| stage.in_session("ann", n));
+    let (mut harness, mut peer) = Harness::enhanced("lost").await;
+    let calls = [1, 2, 3].map(|n| harness.in_session("ann", n));
     let first = peer.call().await.session.unwrap();
-    stage.queue_is(1, 2).await;
+    harness.wait_queue(1, 2).await;
     peer.exit(ExitStatus::Signal(9));
     for (answer, ran) in calls.into_iter().zip([true, false, false]) {
         let told = answer.get().await.unwrap_err();
         assert!(matches!(&told, Error::SessionWorkerLost { may_have_run, .. } if *may_have_run == ran), "{told:?}");
         assert!(told.to_string().contains("signal 9 (SIGKILL)") && told.report().unwrap().signal == Some(9));
     }
-    peer = stage.launches.next().await.ready().await;
-    let after = stage.in_session("ann", 4);
+    peer = harness.launches.next().await.ready().await;
+    let after = harness.in_session("ann", 4);
     let again = peer.echo().await.session.unwrap();
     assert!(again.1 > first.1, "another life of the session");
     let meta = after.get().await.unwrap().metadata();
@@ -266,27 +267,27 @@ async fn r28_a_pool_that_failed_says_why() {
     how.set_outcome(LaunchOutcome::NotFound);
     let quick = Duration::from_millis(1);
     let restart = Restart::new().max(2).backoff(quick).max_backoff(quick).cooldown(Duration::from_millis(50));
-    let mut stage = Stage::with(basic(&fresh("failed")).restart(restart).build().unwrap(), peers, launches);
-    wait_until("it failed", async || stage.status().await.state == PoolState::Failed).await;
-    let refused = stage.execute(echo(1)).get().await.unwrap_err();
+    let mut harness = Harness::with(basic(&unique_name("failed")).restart(restart).build().unwrap(), peers, launches);
+    wait_until("it failed", async || harness.status().await.state == PoolState::Failed).await;
+    let refused = harness.execute(echo(1)).get().await.unwrap_err();
     assert!(refused.to_string().contains("there is no such program"), "{refused}");
-    assert!(stage.pool().send(WaitReady).await.unwrap().unwrap_err().to_string().contains("no such program"));
-    wait_for_log(&[&stage.name, "ERROR", "pool failed"]).await;
+    assert!(harness.pool().send(WaitReady).await.unwrap().unwrap_err().to_string().contains("no such program"));
+    wait_for_log(&[&harness.name, "ERROR", "pool failed"]).await;
     how.set_outcome(LaunchOutcome::Ok);
-    stage.serve(1).await;
-    stage.whole().await;
-    stage.execute(echo(1)).get().await.unwrap();
-    assert_eq!(stage.status().await.last_start_error, None);
+    harness.serve(1).await;
+    harness.wait_healthy().await;
+    harness.execute(echo(1)).get().await.unwrap();
+    assert_eq!(harness.status().await.last_start_error, None);
 }
 
 /// `Shutdown` answers whenever it comes: before a worker is ready, twice, of a pool that failed; `WaitReady` hears of it at once.
 #[actix::test]
 async fn shutdown_at_any_time() {
-    let mut stage = Stage::start(basic(&fresh("early")).build().unwrap());
-    let starting = stage.launches.next().await;
-    let ready = actix_rt::spawn(stage.pool().send(WaitReady));
-    stage.status().await;
-    let twice = [1, 2].map(|_| actix_rt::spawn(stage.pool().send(Shutdown::timeout(HANG_TIMEOUT))));
+    let mut harness = Harness::start(basic(&unique_name("early")).build().unwrap());
+    let starting = harness.launches.next().await;
+    let ready = actix_rt::spawn(harness.pool().send(WaitReady));
+    harness.status().await;
+    let twice = [1, 2].map(|_| actix_rt::spawn(harness.pool().send(Shutdown::timeout(HANG_TIMEOUT))));
     assert!(matches!(
         with_timeout("that", ready).await.unwrap().unwrap(),
         Err(Error::PoolClosed { may_have_run: false, .. })
@@ -295,16 +296,16 @@ async fn shutdown_at_any_time() {
     for stopped in twice {
         with_timeout("the shutdown", stopped).await.unwrap().unwrap().unwrap();
     }
-    wait_until("the actor is gone", async || !stage.pool().connected()).await;
-    assert!(matches!(stage.call(1).await, Err(Error::PoolClosed { may_have_run: false, .. })));
+    wait_until("the actor is gone", async || !harness.pool().connected()).await;
+    assert!(matches!(harness.call(1).await, Err(Error::PoolClosed { may_have_run: false, .. })));
 
     let (peers, launches) = FakeWorkers::new();
     let how = peers.clone();
     how.set_outcome(LaunchOutcome::NotFound);
     let restart = Restart::new().max(1).backoff(Duration::from_millis(1)).max_backoff(Duration::from_millis(1));
-    let stage = Stage::with(basic(&fresh("failed")).restart(restart).build().unwrap(), peers, launches);
-    wait_until("it failed", async || stage.status().await.state == PoolState::Failed).await;
-    with_timeout("the shutdown", stage.pool().send(Shutdown::timeout(HANG_TIMEOUT))).await.unwrap().unwrap();
+    let harness = Harness::with(basic(&unique_name("failed")).restart(restart).build().unwrap(), peers, launches);
+    wait_until("it failed", async || harness.status().await.state == PoolState::Failed).await;
+    with_timeout("the shutdown", harness.pool().send(Shutdown::timeout(HANG_TIMEOUT))).await.unwrap().unwrap();
 }
 
 /// R30: a worker that is loading its application ends on SIGTERM only once it has read the shutdown, and it reads the control descriptor
@@ -312,9 +313,9 @@ async fn shutdown_at_any_time() {
 #[actix::test]
 async fn r30_a_worker_that_was_told_to_stop_before_its_hello_hears_it_at_once() {
     for control in [true, false] {
-        let mut stage = Stage::start(basic(&fresh("told_early")).build().unwrap());
-        let mut starting = stage.launches.next().await;
-        let stopped = actix_rt::spawn(stage.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
+        let mut harness = Harness::start(basic(&unique_name("told_early")).build().unwrap());
+        let mut starting = harness.launches.next().await;
+        let stopped = actix_rt::spawn(harness.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
         starting.child.stopped().await;
         starting.handshake_with(WorkerHello { control, ..hello() }).await;
         assert!(matches!(starting.calls.next().await, Some(HostMessage::Shutdown)));
@@ -330,15 +331,15 @@ async fn r30_a_worker_that_was_told_to_stop_before_its_hello_hears_it_at_once() 
 
 /// R30: what is not finished in time is answered, its worker killed; an idle one goes down the ladder.
 #[actix::test]
-async fn r30_the_end_of_patience() {
+async fn r30_shutdown_timeout_aborts_remaining_calls() {
     let stop = Stop::new().grace(Duration::from_secs(3)).term(Duration::from_secs(2));
-    let mut stage = Stage::start(basic(&fresh("patience")).pool_size(2).stop(stop).build().unwrap());
-    let mut busy = stage.launches.next().await.ready().await; // the first slot is taken first
-    let idle = stage.launches.next().await.ready().await;
-    stage.whole().await;
-    let running = stage.execute(echo(1));
+    let mut harness = Harness::start(basic(&unique_name("patience")).pool_size(2).stop(stop).build().unwrap());
+    let mut busy = harness.launches.next().await.ready().await; // the first slot is taken first
+    let idle = harness.launches.next().await.ready().await;
+    harness.wait_healthy().await;
+    let running = harness.execute(echo(1));
     busy.call().await;
-    let stopped = actix_rt::spawn(stage.pool().send(Shutdown::timeout(Duration::ZERO)));
+    let stopped = actix_rt::spawn(harness.pool().send(Shutdown::timeout(Duration::ZERO)));
     assert!(matches!(running.get().await, Err(Error::PoolClosed { may_have_run: true, .. })));
     busy.child.killed().await;
     assert_eq!(idle.child.stopped().await, (Duration::from_secs(3), Duration::from_secs(2)));
@@ -351,23 +352,23 @@ async fn r30_the_end_of_patience() {
 /// R30: a launcher that never returns, and a process that SIGKILL does not end, keep no shutdown: the report comes when the time to
 /// end is up, and names both.
 #[actix::test]
-async fn r30_a_shutdown_reports_what_does_not_end() {
+async fn r30_shutdown_reports_remaining_workers() {
     let (clock, second) = (VirtualClock::new(), Duration::from_secs(1));
     let stop = Stop::new().grace(second).term(second);
-    let config = basic(&fresh("left")).pool_size(2).start_timeout(3600 * second).stop(stop).build().unwrap();
+    let config = basic(&unique_name("left")).pool_size(2).start_timeout(3600 * second).stop(stop).build().unwrap();
     let (peers, launches) = FakeWorkers::new();
     let (how, name) = (peers.clone(), config.name().to_string());
     let client = PoolClient::start(PoolSupervisor::with_launcher(config, peers).with_clock(clock.clone()));
-    let mut stage = Stage { client, launches, name };
-    let stubborn = stage.launches.next().await.ready().await;
+    let mut harness = Harness { client, launches, name };
+    let stubborn = harness.launches.next().await.ready().await;
     stubborn.child.ignore_sigkill(true);
-    let other = stage.launches.next().await;
+    let other = harness.launches.next().await;
     how.set_outcome(LaunchOutcome::Deferred);
     other.child.exit(ExitStatus::Code(1));
-    wait_until("its end is noticed", async || stage.status().await.counters.exits == 1).await;
+    wait_until("its end is noticed", async || harness.status().await.counters.exits == 1).await;
     clock.advance(second).await; // its backoff
-    let hung = stage.launches.next().await;
-    let stopped = actix_rt::spawn(stage.pool().send(Shutdown::timeout(second)));
+    let hung = harness.launches.next().await;
+    let stopped = actix_rt::spawn(harness.pool().send(Shutdown::timeout(second)));
     stubborn.child.stopped().await;
     clock.advance(2 * second).await;
     assert!(!stopped.is_finished(), "both have their time");
@@ -384,21 +385,21 @@ async fn r30_a_shutdown_reports_what_does_not_end() {
 /// R28: a launcher that never returns has failed after `start_timeout`: who waits for the pool is told, `KillWorker` is answered,
 /// the slot is filled by the next start, and what comes of the first is killed.
 #[actix::test]
-async fn r28_a_launcher_that_never_returns_has_failed() {
+async fn r28_launcher_that_hangs_counts_as_a_failed_start() {
     let (peers, launches) = FakeWorkers::new();
     let how = peers.clone();
     how.set_outcome(LaunchOutcome::Deferred);
-    let config = basic(&fresh("hung")).start_timeout(Duration::from_millis(20)).build().unwrap();
-    let mut stage = Stage::with(config, peers, launches);
-    let hung = stage.launches.next().await;
-    let kill = actix_rt::spawn(stage.pool().send(KillWorker(hung.at)));
-    let error = with_timeout("readiness", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+    let config = basic(&unique_name("hung")).start_timeout(Duration::from_millis(20)).build().unwrap();
+    let mut harness = Harness::with(config, peers, launches);
+    let hung = harness.launches.next().await;
+    let kill = actix_rt::spawn(harness.pool().send(KillWorker(hung.at)));
+    let error = with_timeout("readiness", harness.pool().send(WaitReady)).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("its launcher did not return within 20ms"), "{error}");
     let _ = with_timeout("the kill", kill).await.unwrap().unwrap();
     how.set_outcome(LaunchOutcome::Ok);
     how.complete_launch();
     hung.child.killed().await;
-    let later = stage.launches.next().await;
+    let later = harness.launches.next().await;
     assert!(later.at.worker == hung.at.worker && later.at.generation > hung.at.generation);
 }
 
@@ -407,34 +408,34 @@ async fn r28_a_launcher_that_never_returns_has_failed() {
 #[actix::test]
 async fn r29_a_panic_of_the_supervisor_is_survived() {
     for panic in [InjectPanic::Supervisor, InjectPanic::Step] {
-        let (mut stage, mut peer) = Stage::enhanced("survived").await;
-        let first = stage.in_session("ann", 1);
+        let (mut harness, mut peer) = Harness::enhanced("survived").await;
+        let first = harness.in_session("ann", 1);
         peer.echo().await;
         first.get().await.unwrap();
-        let by_message = [2, 3].map(|n| stage.in_session("ann", n));
+        let by_message = [2, 3].map(|n| harness.in_session("ann", n));
         peer.call().await;
-        let by_handle = stage.call(4);
-        stage.queue_is(1, 2).await;
+        let by_handle = harness.call(4);
+        harness.wait_queue(1, 2).await;
         let child = peer.child.clone();
-        let told = stage.pool().send(panic).await.unwrap().unwrap_err();
+        let told = harness.pool().send(panic).await.unwrap().unwrap_err();
         assert!(told.to_string().contains("injected"), "{told}");
         for answer in by_message {
             assert!(is_internal(&answer.get().await));
         }
         assert!(is_internal(&with_timeout("an answer", by_handle).await));
         child.killed().await;
-        wait_for_log(&[&stage.name, "ERROR", "was rebuilt", "injected"]).await;
+        wait_for_log(&[&harness.name, "ERROR", "was rebuilt", "injected"]).await;
 
-        let mut peer = stage.launches.next().await.ready().await;
+        let mut peer = harness.launches.next().await.ready().await;
         assert_eq!(peer.at, process(1, 2), "no generation twice");
-        stage.whole().await;
-        assert_eq!(stage.status().await.last_start_error, None, "the old process's end is no failed start");
-        assert!(matches!(stage.in_session("ann", 5).get().await, Err(Error::SessionWorkerLost { .. })), "told");
-        let again = stage.in_session("ann", 6);
+        harness.wait_healthy().await;
+        assert_eq!(harness.status().await.last_start_error, None, "the old process's end is no failed start");
+        assert!(matches!(harness.in_session("ann", 5).get().await, Err(Error::SessionWorkerLost { .. })), "told");
+        let again = harness.in_session("ann", 6);
         peer.echo().await;
         assert_eq!(again.get().await.unwrap().generation, process(1, 2).generation, "once");
-        assert_eq!(stage.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 2));
-        let status = stage.status().await;
+        assert_eq!(harness.affinity().send(GetWorker::of("ann")).await.unwrap().unwrap(), process(1, 2));
+        let status = harness.status().await;
         assert_eq!((status.counters.state_rebuilds, status.queue.in_flight, status.queue.waiting), (1, 0, 0));
     }
 }
@@ -445,63 +446,63 @@ async fn r29_a_panic_while_a_process_is_spawned() {
     let (peers, launches) = FakeWorkers::new();
     let how = peers.clone();
     how.set_outcome(LaunchOutcome::Deferred);
-    let mut stage = Stage::with(basic(&fresh("spawning")).build().unwrap(), peers, launches);
-    let old = stage.launches.next().await;
+    let mut harness = Harness::with(basic(&unique_name("spawning")).build().unwrap(), peers, launches);
+    let old = harness.launches.next().await;
     how.set_outcome(LaunchOutcome::Ok);
-    let kill = actix_rt::spawn(stage.pool().send(KillWorker(old.at)));
-    stage.status().await;
-    stage.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
+    let kill = actix_rt::spawn(harness.pool().send(KillWorker(old.at)));
+    harness.status().await;
+    harness.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
     with_timeout("the kill", kill).await.unwrap().unwrap().unwrap();
     how.complete_launch();
     old.child.killed().await;
-    stage.serve(1).await;
-    stage.whole().await;
-    stage.execute(echo(1)).get().await.unwrap();
+    harness.serve(1).await;
+    harness.wait_healthy().await;
+    harness.execute(echo(1)).get().await.unwrap();
 }
 
 /// R29: a shutdown is not forgotten by a panic: it is answered, and the pool stays down.
 #[actix::test]
 async fn r29_a_panic_during_a_shutdown() {
-    let (stage, mut peer) = Stage::basic("both").await;
-    let running = stage.execute(echo(1));
+    let (harness, mut peer) = Harness::basic("both").await;
+    let running = harness.execute(echo(1));
     peer.call().await;
-    let stopped = actix_rt::spawn(stage.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
-    wait_until("it drains", async || stage.status().await.state == PoolState::Draining).await;
-    stage.pool().do_send(InjectPanic::Step);
+    let stopped = actix_rt::spawn(harness.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
+    wait_until("it drains", async || harness.status().await.state == PoolState::Draining).await;
+    harness.pool().do_send(InjectPanic::Step);
     assert!(is_internal(&running.get().await));
     with_timeout("the shutdown", stopped).await.unwrap().unwrap().unwrap();
     assert!(peer.child.was_killed());
-    wait_until("the actor is gone", async || !stage.pool().connected()).await;
+    wait_until("the actor is gone", async || !harness.pool().connected()).await;
 }
 
 /// R29: more panics than a rebuild cures: the pool is down, every answer names the panic, and it can still be told to end.
 #[actix::test]
 async fn r29_too_many_panics_leave_it_down_and_it_says_why() {
-    let (mut stage, mut peer) = Stage::enhanced("down").await;
+    let (mut harness, mut peer) = Harness::enhanced("down").await;
     for round in 0..6 {
-        let running = stage.execute(echo(1));
+        let running = harness.execute(echo(1));
         peer.call().await;
-        let _ = stage.pool().send(InjectPanic::Step).await.unwrap();
+        let _ = harness.pool().send(InjectPanic::Step).await.unwrap();
         assert!(is_internal(&running.get().await), "round {round}");
         peer.child.killed().await;
         if round < 5 {
-            peer = stage.launches.next().await.ready().await;
-            stage.whole().await;
+            peer = harness.launches.next().await.ready().await;
+            harness.wait_healthy().await;
         }
     }
-    wait_for_log(&[&stage.name, "ERROR", "the pool is down", "injected"]).await;
+    wait_for_log(&[&harness.name, "ERROR", "the pool is down", "injected"]).await;
     let says_why = |error: Error| assert!(error.to_string().contains("used up"), "{error}");
-    says_why(stage.execute(echo(1)).get().await.unwrap_err());
-    says_why(with_timeout("an answer", stage.call(1)).await.unwrap_err());
-    says_why(stage.pool().send(WaitReady).await.unwrap().unwrap_err());
-    let health = stage.pool().send(HealthCheck).await.unwrap().unwrap();
+    says_why(harness.execute(echo(1)).get().await.unwrap_err());
+    says_why(with_timeout("an answer", harness.call(1)).await.unwrap_err());
+    says_why(harness.pool().send(WaitReady).await.unwrap().unwrap_err());
+    let health = harness.pool().send(HealthCheck).await.unwrap().unwrap();
     assert_eq!((health.healthy, health.state), (false, PoolState::Failed));
-    let status = stage.pool().send(GetStatus).await.unwrap();
+    let status = harness.pool().send(GetStatus).await.unwrap();
     assert_eq!((status.state, status.counters.state_rebuilds), (PoolState::Failed, 6));
     assert!(status.last_start_error.unwrap().contains("injected"));
-    assert!(is_internal(&stage.pool().send(InjectPanic::Step).await.unwrap().map(|()| unreachable!())), "one more");
-    with_timeout("the shutdown", stage.pool().send(Shutdown::timeout(HANG_TIMEOUT))).await.unwrap().unwrap();
-    assert!(registry::lookup::<PoolSupervisor>(&stage.name).is_none());
+    assert!(is_internal(&harness.pool().send(InjectPanic::Step).await.unwrap().map(|()| unreachable!())), "one more");
+    with_timeout("the shutdown", harness.pool().send(Shutdown::timeout(HANG_TIMEOUT))).await.unwrap().unwrap();
+    assert!(registry::lookup::<PoolSupervisor>(&harness.name).is_none());
 }
 
 /// The last address ends the pool: calls that wait are answered, processes killed, the name is free, and the actor is really
@@ -511,24 +512,24 @@ async fn the_last_address_ends_the_pool() {
     for hangs in [false, true] {
         let (peers, launches) = FakeWorkers::new();
         let how = peers.clone();
-        let config = enhanced(&fresh("dropped")).pool_size(2).build().unwrap();
+        let config = enhanced(&unique_name("dropped")).pool_size(2).build().unwrap();
         let name = config.name().to_string();
         let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).with_exit_signal();
         let client = herder_actors::PoolClient::start(supervisor);
-        let mut stage = Stage { client, launches, name };
-        let mut peer = stage.launches.next().await.ready().await;
-        let second = stage.launches.next().await;
+        let mut harness = Harness { client, launches, name };
+        let mut peer = harness.launches.next().await.ready().await;
+        let second = harness.launches.next().await;
         if hangs {
             how.set_outcome(LaunchOutcome::Deferred);
             second.child.exit(ExitStatus::Code(1));
-            stage.launches.next().await; // its launcher never says so
+            harness.launches.next().await; // its launcher never says so
         }
-        let answers = [stage.in_session("ann", 1), stage.execute(echo(2))];
+        let answers = [harness.in_session("ann", 1), harness.execute(echo(2))];
         let call = with_timeout("a call", peer.call()).await;
         assert!(call.session.is_some());
-        stage.queue_is(1, 1).await;
-        let weak = stage.pool().downgrade();
-        let Stage { client, launches, name } = stage;
+        harness.wait_queue(1, 1).await;
+        let weak = harness.pool().downgrade();
+        let Harness { client, launches, name } = harness;
         drop(client);
         with_timeout("the actor's drop", gone).await;
         for (answer, ran) in answers.into_iter().zip([true, false]) {
@@ -544,22 +545,22 @@ async fn the_last_address_ends_the_pool() {
 
 /// A pool that pings, sweeps and has processes in every state is dropped as well.
 #[actix::test]
-async fn nothing_that_runs_beside_it_keeps_a_pool() {
+async fn background_tasks_do_not_keep_a_pool_alive() {
     let quick = Duration::from_millis(1);
     let sessions = Sessions::new().timeout(quick).cleanup_interval(quick);
     let health = Health::new().interval(quick);
-    let config = enhanced(&fresh("busy")).pool_size(2).sessions(sessions).health(health).build().unwrap();
+    let config = enhanced(&unique_name("busy")).pool_size(2).sessions(sessions).health(health).build().unwrap();
     let (peers, launches) = FakeWorkers::new();
     let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).with_exit_signal();
-    let mut stage = Stage { client: herder_actors::PoolClient::start(supervisor), launches, name: String::new() };
-    let children = stage.serve(2).await;
-    stage.whole().await;
+    let mut harness = Harness { client: herder_actors::PoolClient::start(supervisor), launches, name: String::new() };
+    let children = harness.serve(2).await;
+    harness.wait_healthy().await;
     for n in 0..20 {
-        stage.in_session(&format!("s{n}"), n).get().await.unwrap();
+        harness.in_session(&format!("s{n}"), n).get().await.unwrap();
     }
-    stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
-    stage.pool().send(InjectPanic::Worker(WorkerId(1))).await.unwrap().unwrap();
-    drop(stage);
+    harness.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
+    harness.pool().send(InjectPanic::Worker(WorkerId(1))).await.unwrap().unwrap();
+    drop(harness);
     with_timeout("the actor's drop", gone).await;
     for child in children {
         child.killed().await;

@@ -1,6 +1,6 @@
 //! The registry: names of live actors (R3, R4). Actors of the test's own, and pools with scripted workers.
 
-use crate::stage::*;
+use crate::harness::*;
 use actix::{Actor, ActorContext, Addr, Context, Handler, Message};
 use herder_actors::testing::*;
 use herder_actors::{
@@ -38,7 +38,7 @@ impl Handler<Do> for Named {
 /// R3: any actor finds another by name and type, and by nothing else.
 #[actix::test]
 async fn r3_found_by_name_and_type() {
-    let (name, actor) = (fresh("found"), Named.start());
+    let (name, actor) = (unique_name("found"), Named.start());
     assert!(registry::lookup::<Named>(&name).is_none());
     let (held, how) = registry::register(&name, &actor).unwrap();
     assert_eq!(how, registry::Registered::New);
@@ -56,7 +56,7 @@ async fn r3_found_by_name_and_type() {
 #[actix::test]
 async fn r4_a_dead_instance_is_evicted_and_can_not_evict_its_successor() {
     for end in [Do::Stop, Do::Panic] {
-        let (name, old) = (fresh("evicted"), Named.start());
+        let (name, old) = (unique_name("evicted"), Named.start());
         let (old_guard, _) = registry::register(&name, &old).unwrap();
         let second = Named.start();
         assert_eq!(registry::register(&name, &second).unwrap_err(), registry::NameTaken(name.clone()));
@@ -72,8 +72,8 @@ async fn r4_a_dead_instance_is_evicted_and_can_not_evict_its_successor() {
 
 /// A name keeps nobody alive.
 #[actix::test]
-async fn a_name_is_not_an_owner() {
-    let (name, actor) = (fresh("weak"), Named.start());
+async fn registration_of_a_replaced_actor_does_not_free_the_name() {
+    let (name, actor) = (unique_name("weak"), Named.start());
     let _held = registry::register(&name, &actor).unwrap();
     let weak = actor.downgrade();
     drop(actor);
@@ -84,11 +84,11 @@ async fn a_name_is_not_an_owner() {
 /// gone the name is free.
 #[actix::test]
 async fn r4_a_second_live_pool_of_one_name() {
-    let (stage, peer) = Stage::enhanced("twice").await;
-    let second = Stage::start(enhanced(&stage.name).build().unwrap());
+    let (harness, peer) = Harness::enhanced("twice").await;
+    let second = Harness::start(enhanced(&harness.name).build().unwrap());
     let pool = second.pool();
     let taken =
-        |error: Error| assert!(matches!(&error, Error::PoolNameTaken { pool } if *pool == stage.name), "{error:?}");
+        |error: Error| assert!(matches!(&error, Error::PoolNameTaken { pool } if *pool == harness.name), "{error:?}");
     taken(pool.send(WaitReady).await.unwrap().unwrap_err());
     taken(second.execute(echo(1)).get().await.unwrap_err());
     taken(second.in_session("ann", 1).get().await.unwrap_err());
@@ -103,48 +103,48 @@ async fn r4_a_second_live_pool_of_one_name() {
     taken(pool.send(CleanupStaleSessions).await.unwrap().unwrap_err());
     taken(pool.send(ListSessions { cursor: 0, limit: 1 }).await.unwrap().unwrap_err());
     taken(pool.send(Shutdown::timeout(HANG_TIMEOUT)).await.unwrap().unwrap_err());
-    assert_eq!(pool.send(GetPoolName).await.unwrap().as_str(), stage.name);
+    assert_eq!(pool.send(GetPoolName).await.unwrap().as_str(), harness.name);
     let status = pool.send(GetStatus).await.unwrap();
     assert_eq!((status.state, status.workers.len()), (PoolState::Failed, 0));
     assert!(status.last_start_error.unwrap().contains("already running"));
-    wait_for_log(&[&stage.name, "ERROR", "pool not started: its name is taken"]).await;
+    wait_for_log(&[&harness.name, "ERROR", "pool not started: its name is taken"]).await;
 
-    assert_eq!(registry::lookup::<PoolSupervisor>(&stage.name).as_ref(), Some(stage.pool()));
+    assert_eq!(registry::lookup::<PoolSupervisor>(&harness.name).as_ref(), Some(harness.pool()));
     peer.serve();
-    stage.execute(echo(1)).get().await.unwrap();
+    harness.execute(echo(1)).get().await.unwrap();
     drop(second);
-    stage.pool().send(Shutdown::timeout(HANG_TIMEOUT)).await.unwrap().unwrap();
-    let third = Stage::start(enhanced(&stage.name).build().unwrap());
+    harness.pool().send(Shutdown::timeout(HANG_TIMEOUT)).await.unwrap().unwrap();
+    let third = Harness::start(enhanced(&harness.name).build().unwrap());
     third.pool().send(HealthCheck).await.unwrap().expect("the name is free as soon as the shutdown was answered");
-    assert!(registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", stage.name)).is_some());
+    assert!(registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", harness.name)).is_some());
 }
 
 /// R4: somebody else has the affinity actor's name: a warning, and the pool serves.
 #[actix::test]
 async fn r4_the_affinity_actors_name_is_taken() {
-    let name = fresh("squatted");
+    let name = unique_name("squatted");
     let squatter: Addr<Named> = Named.start();
     let _held = registry::register(format!("{name}_session_affinity"), &squatter).unwrap();
-    let mut stage = Stage::start(enhanced(&name).build().unwrap());
-    stage.serve(1).await;
-    stage.whole().await;
-    stage.in_session("ann", 1).get().await.unwrap();
-    assert!(stage.status().await.session_affinity.is_empty(), "not available");
+    let mut harness = Harness::start(enhanced(&name).build().unwrap());
+    harness.serve(1).await;
+    harness.wait_healthy().await;
+    harness.in_session("ann", 1).get().await.unwrap();
+    assert!(harness.status().await.session_affinity.is_empty(), "not available");
     wait_for_log(&[&name, "WARN", "can't be found by name"]).await;
 }
 
 /// R4: what a dead instance left behind has the affinity actor's name: it is evicted, and can't take the name away afterwards.
 #[actix::test]
 async fn r4_a_leftover_with_the_affinity_actors_name_is_evicted() {
-    let name = fresh("leftover");
+    let name = unique_name("leftover");
     let affinity_name = format!("{name}_session_affinity");
     let dead = Named.start();
     let (leftover, _) = registry::register(&affinity_name, &dead).unwrap();
     let _ = dead.send(Do::Panic).await;
     wait_until("it is dead", async || !dead.connected()).await;
-    let mut stage = Stage::start(enhanced(&name).build().unwrap());
-    stage.serve(1).await;
-    stage.whole().await;
+    let mut harness = Harness::start(enhanced(&name).build().unwrap());
+    harness.serve(1).await;
+    harness.wait_healthy().await;
     wait_for_log(&[&name, "DEBUG", "session affinity started; replaced the registration of a stopped actor"]).await;
     drop(leftover);
     let found = registry::lookup::<SessionAffinityActor>(&affinity_name).unwrap();
@@ -153,32 +153,32 @@ async fn r4_a_leftover_with_the_affinity_actors_name_is_evicted() {
 }
 
 /// Begins the end of a pool whose worker does not exit.
-async fn ending(stage: &Stage) -> tokio::task::JoinHandle<Result<(), Error>> {
-    let shutdown = stage.pool().send(Shutdown::timeout(HANG_TIMEOUT));
+async fn ending(harness: &Harness) -> tokio::task::JoinHandle<Result<(), Error>> {
+    let shutdown = harness.pool().send(Shutdown::timeout(HANG_TIMEOUT));
     let shutdown = actix_rt::spawn(async move { shutdown.await?.map(drop) });
-    wait_until("it is ending", async || stage.status().await.state == PoolState::Draining).await;
+    wait_until("it is ending", async || harness.status().await.state == PoolState::Draining).await;
     shutdown
 }
 
 /// A pool of this name, started while another has it, and whether it got the name.
-fn successor(name: &str) -> (Stage, tokio::task::JoinHandle<Result<(), Error>>) {
-    let stage = Stage::start(enhanced(name).build().unwrap());
-    let health = stage.pool().send(HealthCheck);
-    (stage, actix_rt::spawn(async move { health.await?.map(drop) }))
+fn successor(name: &str) -> (Harness, tokio::task::JoinHandle<Result<(), Error>>) {
+    let harness = Harness::start(enhanced(name).build().unwrap());
+    let health = harness.pool().send(HealthCheck);
+    (harness, actix_rt::spawn(async move { health.await?.map(drop) }))
 }
 
 /// R4: a pool that starts while the one of its name is ending waits for it. Of two that wait, one gets the name; the other is told that a
 /// live pool has it.
 #[actix::test]
 async fn r4_a_start_waits_for_the_pool_of_its_name_that_is_ending() {
-    let (stage, mut peer) = Stage::enhanced("ending").await;
-    let name = stage.name.clone();
-    let running = stage.execute(echo(1));
-    let shutdown = ending(&stage).await;
+    let (harness, mut peer) = Harness::enhanced("ending").await;
+    let name = harness.name.clone();
+    let running = harness.execute(echo(1));
+    let shutdown = ending(&harness).await;
     let successors = [successor(&name), successor(&name)];
     // A message that goes to one of them waits as well.
     assert!(successors.iter().all(|(_, health)| !health.is_finished()));
-    let other = Stage::start(enhanced(&fresh("beside")).build().unwrap());
+    let other = Harness::start(enhanced(&unique_name("beside")).build().unwrap());
     other.pool().send(HealthCheck).await.unwrap().expect("others do not wait");
     assert!(successors.iter().all(|(_, health)| !health.is_finished()));
     peer.echo().await;
@@ -187,9 +187,9 @@ async fn r4_a_start_waits_for_the_pool_of_its_name_that_is_ending() {
     with_timeout("the shutdown", shutdown).await.unwrap().unwrap();
     let mut outcomes = Vec::new();
     let mut kept = Vec::new();
-    for (stage, health) in successors {
+    for (harness, health) in successors {
         outcomes.push(with_timeout("an answer", health).await.unwrap());
-        kept.push(stage);
+        kept.push(harness);
     }
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
     let refused = outcomes.into_iter().find_map(Result::err).unwrap();
@@ -199,10 +199,10 @@ async fn r4_a_start_waits_for_the_pool_of_its_name_that_is_ending() {
 /// R4: a pool that has no address left is ending, too; and a start that nobody waits for any more takes no name.
 #[actix::test]
 async fn r4_a_start_that_is_dropped_while_it_waits_leaves_the_name_free() {
-    let (stage, mut peer) = Stage::enhanced("left").await;
-    let name = stage.name.clone();
-    let running = stage.execute(echo(1));
-    let shutdown = ending(&stage).await;
+    let (harness, mut peer) = Harness::enhanced("left").await;
+    let name = harness.name.clone();
+    let running = harness.execute(echo(1));
+    let shutdown = ending(&harness).await;
     let (mut dropped, health) = successor(&name);
     health.abort();
     let launches = std::mem::replace(&mut dropped.launches, FakeWorkers::new().1);
@@ -211,7 +211,7 @@ async fn r4_a_start_that_is_dropped_while_it_waits_leaves_the_name_free() {
     peer.exit(ExitStatus::Code(0));
     running.get().await.unwrap();
     with_timeout("the shutdown", shutdown).await.unwrap().unwrap();
-    drop(stage);
+    drop(harness);
     let (last, health) = successor(&name);
     with_timeout("an answer", health).await.unwrap().expect("nobody else has the name");
     let (_again, health) = successor(&name); // it asks for the name before the last one has noticed
@@ -223,13 +223,13 @@ async fn r4_a_start_that_is_dropped_while_it_waits_leaves_the_name_free() {
 /// R4, R32: a pool that does not end within the start timeout of the next is reported as ending; the start may be tried again.
 #[actix::test]
 async fn r4_a_start_does_not_wait_for_ever_for_a_pool_that_is_ending() {
-    let (stage, _peer) = Stage::enhanced("slow").await;
-    let _running = stage.execute(echo(1));
-    let _shutdown = ending(&stage).await;
-    let impatient = enhanced(&stage.name).start_timeout(std::time::Duration::from_millis(20)).build().unwrap();
-    let second = Stage::start(impatient);
+    let (harness, _peer) = Harness::enhanced("slow").await;
+    let _running = harness.execute(echo(1));
+    let _shutdown = ending(&harness).await;
+    let impatient = enhanced(&harness.name).start_timeout(std::time::Duration::from_millis(20)).build().unwrap();
+    let second = Harness::start(impatient);
     let error = with_timeout("an answer", second.pool().send(HealthCheck)).await.unwrap().unwrap_err();
-    assert!(matches!(&error, Error::PoolEnding { pool } if *pool == stage.name), "{error:?}");
+    assert!(matches!(&error, Error::PoolEnding { pool } if *pool == harness.name), "{error:?}");
     assert!(error.is_retryable());
     assert_eq!(second.execute(echo(1)).get().await.unwrap_err().slug(), "pool-ending");
 }

@@ -1,7 +1,7 @@
 //! `SessionAffinityActor` by its messages: what it binds decides where calls go (R3, R6, R14-R16, R20, R21). Workers are
 //! scripted.
 
-use crate::stage::*;
+use crate::harness::*;
 use herder_actors::testing::*;
 use herder_actors::{
     BindError, BindSession, Error, Expiry, GetInternalStats, GetSessionHistory, GetSessionState, GetStats, GetWorker,
@@ -17,12 +17,12 @@ fn bind(session: &str, worker: u32) -> BindSession {
 /// R14, R15, R18: bind, look up, run there, unbind.
 #[actix::test]
 async fn r18_a_binding_decides_where_the_next_call_runs() {
-    let (stage, _children) = Stage::serving("bind", 3).await;
-    let affinity = stage.affinity();
+    let (harness, _children) = Harness::serving("bind", 3).await;
+    let affinity = harness.affinity();
     for worker in [3, 1, 2] {
         assert_eq!(affinity.send(bind("ann", worker)).await.unwrap().unwrap(), process(worker, 1));
         assert_eq!(affinity.send(GetWorker::of("ann")).await.unwrap().unwrap(), process(worker, 1));
-        let reply = stage.in_session("ann", 1).get().await.unwrap();
+        let reply = harness.in_session("ann", 1).get().await.unwrap();
         assert_eq!(reply.worker, WorkerId(worker));
     }
     assert!(affinity.send(UnbindSession("ann".into())).await.unwrap().unwrap());
@@ -33,13 +33,14 @@ async fn r18_a_binding_decides_where_the_next_call_runs() {
 
 /// R14: what can't be bound is an error that says why, and changes nothing.
 #[actix::test]
-async fn r14_what_can_not_be_bound() {
+async fn r14_invalid_bindings_are_refused() {
     let sessions = Sessions::new().max(1);
-    let mut stage = Stage::start(enhanced(&fresh("unbound")).pool_size(2).sessions(sessions).build().unwrap());
-    stage.launches.next().await.ready().await.serve();
-    let starting = stage.launches.next().await;
-    wait_until("one is ready", async || stage.workers().await[0].state == herder_actors::WorkerState::Ready).await;
-    let affinity = stage.affinity();
+    let mut harness =
+        Harness::start(enhanced(&unique_name("unbound")).pool_size(2).sessions(sessions).build().unwrap());
+    harness.launches.next().await.ready().await.serve();
+    let starting = harness.launches.next().await;
+    wait_until("one is ready", async || harness.workers().await[0].state == herder_actors::WorkerState::Ready).await;
+    let affinity = harness.affinity();
     let refused = async |message: BindSession| affinity.send(message).await.unwrap().unwrap_err();
     assert!(matches!(refused(bind("ann", 9)).await, Error::Bind(BindError::NoSuchWorker(WorkerId(9)))));
     assert!(matches!(refused(bind("ann", 0)).await, Error::Bind(BindError::NoSuchWorker(_))));
@@ -54,13 +55,13 @@ async fn r14_what_can_not_be_bound() {
 /// R6, R14: the numbers, and the end of all sessions of one worker.
 #[actix::test]
 async fn r14_remove_worker_sessions_and_stats() {
-    let (stage, _children) = Stage::serving("stats", 2).await;
-    let affinity = stage.affinity();
+    let (harness, _children) = Harness::serving("stats", 2).await;
+    let affinity = harness.affinity();
     for (session, worker) in [("ann", 1), ("bob", 1), ("eve", 2)] {
         affinity.send(bind(session, worker)).await.unwrap().unwrap();
     }
-    stage.in_session("ann", 1).get().await.unwrap();
-    stage.in_session("new", 1).get().await.unwrap();
+    harness.in_session("ann", 1).get().await.unwrap();
+    harness.in_session("new", 1).get().await.unwrap();
     let stats = affinity.send(GetStats).await.unwrap().unwrap();
     assert_eq!((stats.total_sessions, stats.workers_with_sessions, stats.expired_sessions), (4, 2, 0));
     let internal = affinity.send(GetInternalStats).await.unwrap().unwrap();
@@ -74,37 +75,38 @@ async fn r14_remove_worker_sessions_and_stats() {
 
 /// R22: the trail is asked of the actor or of the supervisor; a basic pool has none.
 #[actix::test]
-async fn r22_the_trail_of_a_session() {
-    let (stage, _children) = Stage::serving("trail", 2).await;
-    let affinity = stage.affinity();
+async fn r22_session_history_lists_every_event() {
+    let (harness, _children) = Harness::serving("trail", 2).await;
+    let affinity = harness.affinity();
     affinity.send(bind("ann", 2)).await.unwrap().unwrap();
-    stage.in_session("ann", 1).get().await.unwrap();
-    let trail = affinity.send(GetSessionHistory("ann".into())).await.unwrap().unwrap();
-    let told: Vec<_> = trail.events.iter().map(|entry| (entry.kind, entry.why, entry.worker)).collect();
+    harness.in_session("ann", 1).get().await.unwrap();
+    let history = affinity.send(GetSessionHistory("ann".into())).await.unwrap().unwrap();
+    let told: Vec<_> = history.events.iter().map(|entry| (entry.kind, entry.why, entry.worker)).collect();
     let w2 = Some(WorkerId(2));
     assert_eq!(told, [("bound", None, w2), ("sent", Some("hit"), w2)]);
-    assert_eq!((trail.state, trail.complete), (HistoryState::Active, true));
-    assert!(trail.to_string().contains("bound to w2.1 by hand"), "{trail}");
-    let same = stage.pool().send(GetSessionHistory("ann".into())).await.unwrap().unwrap();
+    assert_eq!((history.state, history.complete), (HistoryState::Active, true));
+    assert!(history.to_string().contains("bound to w2.1 by hand"), "{history}");
+    let same = harness.pool().send(GetSessionHistory("ann".into())).await.unwrap().unwrap();
     assert_eq!(same.events.len(), 2, "asking leaves no trace");
     assert!(matches!(
         affinity.send(GetSessionHistory(String::new())).await.unwrap(),
         Err(Error::InvalidSession { .. })
     ));
-    let (basic, _peer) = Stage::basic("trailless").await;
+    let (basic, _peer) = Harness::basic("trailless").await;
     let none = basic.pool().send(GetSessionHistory("ann".into())).await.unwrap();
     assert!(matches!(none, Err(Error::Bind(BindError::NoAffinity))), "{none:?}");
 }
 
 /// R15, R16: a session's state by its expiry policy; the actor's sweep removes what nobody reads again.
 #[actix::test]
-async fn r16_states_and_sweeps() {
+async fn r16_session_state_changes_with_expiry_and_sweep() {
     let quick = Duration::from_millis(5);
     let sessions = Sessions::new().timeout(quick).cleanup_interval(quick);
-    let config = enhanced(&fresh("two-phase")).sessions(sessions.expiry(Expiry::TwoPhase { grace: HANG_TIMEOUT }));
-    let (stage, peer) = Stage::one(config.build().unwrap()).await;
+    let config =
+        enhanced(&unique_name("two-phase")).sessions(sessions.expiry(Expiry::TwoPhase { grace: HANG_TIMEOUT }));
+    let (harness, peer) = Harness::one(config.build().unwrap()).await;
     peer.serve();
-    let affinity = stage.affinity();
+    let affinity = harness.affinity();
     let state = async |session: &str| affinity.send(GetSessionState(session.into())).await.unwrap().unwrap();
     assert_eq!(state("ann").await, SessionStatus::NotFound);
     affinity.send(bind("ann", 1)).await.unwrap().unwrap();
@@ -112,11 +114,11 @@ async fn r16_states_and_sweeps() {
     let expired = affinity.send(GetWorker::of("ann")).await.unwrap();
     assert!(matches!(expired, Err(Error::SessionExpired { .. })), "{expired:?}");
 
-    let (stage, peer) = Stage::one(enhanced(&fresh("immediate")).sessions(sessions).build().unwrap()).await;
+    let (harness, peer) = Harness::one(enhanced(&unique_name("immediate")).sessions(sessions).build().unwrap()).await;
     peer.serve();
-    stage.affinity().send(bind("ann", 1)).await.unwrap().unwrap();
+    harness.affinity().send(bind("ann", 1)).await.unwrap().unwrap();
     wait_until("the sweep removes it", async || {
-        let stats = stage.affinity().send(GetInternalStats).await.unwrap().unwrap();
+        let stats = harness.affinity().send(GetInternalStats).await.unwrap().unwrap();
         stats.sessions_cleaned == 1 && stats.cleanup_runs > 0
     })
     .await;
@@ -125,43 +127,43 @@ async fn r16_states_and_sweeps() {
 /// R20, R21: a binding names one process; its successor does not answer for it.
 #[actix::test]
 async fn r21_a_binding_ends_with_its_process() {
-    let (mut stage, _children) = Stage::serving("generation", 1).await;
-    let affinity = stage.affinity();
+    let (mut harness, _children) = Harness::serving("generation", 1).await;
+    let affinity = harness.affinity();
     affinity.send(bind("ann", 1)).await.unwrap().unwrap();
-    stage.pool().send(KillWorker(process(1, 1))).await.unwrap().unwrap();
+    harness.pool().send(KillWorker(process(1, 1))).await.unwrap().unwrap();
     assert!(matches!(affinity.send(GetWorker::of("ann")).await.unwrap(), Err(Error::SessionNotFound { .. })));
-    stage.serve(1).await;
-    stage.whole().await;
+    harness.serve(1).await;
+    harness.wait_healthy().await;
     assert!(matches!(affinity.send(GetWorker::of("ann")).await.unwrap(), Err(Error::SessionNotFound { .. })));
-    assert!(matches!(stage.in_session("ann", 1).get().await, Err(Error::SessionWorkerLost { .. })), "told once");
-    assert_eq!(stage.in_session("ann", 2).get().await.unwrap().generation, process(1, 2).generation);
+    assert!(matches!(harness.in_session("ann", 1).get().await, Err(Error::SessionWorkerLost { .. })), "told once");
+    assert_eq!(harness.in_session("ann", 2).get().await.unwrap().generation, process(1, 2).generation);
 }
 
 /// R3, R6: a basic pool, and an enhanced one without the feature, have neither actor nor name, and say `{}`.
 #[actix::test]
-async fn r3_who_has_an_affinity_actor() {
-    let without = enhanced(&fresh("without")).session_affinity(false).build().unwrap();
-    for config in [basic(&fresh("basic")).build().unwrap(), without] {
-        let (stage, peer) = Stage::one(config).await;
+async fn r3_only_pools_with_affinity_have_the_actor() {
+    let without = enhanced(&unique_name("without")).session_affinity(false).build().unwrap();
+    for config in [basic(&unique_name("basic")).build().unwrap(), without] {
+        let (harness, peer) = Harness::one(config).await;
         peer.serve();
-        stage.in_session("ann", 1).get().await.unwrap();
-        let name = format!("{}_session_affinity", stage.name);
+        harness.in_session("ann", 1).get().await.unwrap();
+        let name = format!("{}_session_affinity", harness.name);
         assert!(registry::lookup::<SessionAffinityActor>(&name).is_none());
-        let status = stage.status().await;
+        let status = harness.status().await;
         assert!(status.session_affinity.is_empty());
         assert_eq!(serde_json::to_value(&status).unwrap()["session_affinity"], serde_json::json!({}));
-        stage.pool().send(InjectPanic::Affinity).await.unwrap().unwrap(); // nobody there to panic
+        harness.pool().send(InjectPanic::Affinity).await.unwrap().unwrap(); // nobody there to panic
         assert_eq!(status.active_sessions, 1);
     }
 }
 
 /// Whoever has its address keeps no pool: when that is gone, it says so.
 #[actix::test]
-async fn its_address_keeps_no_pool() {
-    let (stage, _children) = Stage::serving("kept", 1).await;
-    let affinity = stage.affinity();
-    stage.pool().send(Shutdown::timeout(HANG_TIMEOUT)).await.unwrap().unwrap();
+async fn affinity_address_does_not_keep_a_pool_alive() {
+    let (harness, _children) = Harness::serving("kept", 1).await;
+    let affinity = harness.affinity();
+    harness.pool().send(Shutdown::timeout(HANG_TIMEOUT)).await.unwrap().unwrap();
     let closed = affinity.send(GetStats).await;
     assert!(matches!(closed, Ok(Err(Error::PoolClosed { may_have_run: false, .. })) | Err(_)), "{closed:?}");
-    assert!(registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", stage.name)).is_none());
+    assert!(registry::lookup::<SessionAffinityActor>(&format!("{}_session_affinity", harness.name)).is_none());
 }

@@ -1,7 +1,7 @@
 //! `WorkerActor`, with a scripted peer at the other end of its sockets: what a worker may say, when, and what comes of everything
 //! else (R29, R41). No process is started.
 
-use crate::stage::*;
+use crate::harness::*;
 use herder_actors::testing::*;
 use herder_actors::{
     Cancel, ChildHandle, Error, Execute, GetStatus, Health, InjectPanic, InjectStop, KillWorker, PoolHealth, PoolState,
@@ -23,9 +23,9 @@ fn lost(outcome: &Outcome) -> &str {
 
 /// The host's hello is the first frame, and says what the worker must know.
 #[actix::test]
-async fn the_hello_tells_how_much() {
-    let mut stage = Stage::start(basic(&fresh("hello")).concurrency(3).pipeline(2).build().unwrap());
-    let mut peer = stage.launches.next().await;
+async fn hello_carries_concurrency_and_limits() {
+    let mut harness = Harness::start(basic(&unique_name("hello")).concurrency(3).pipeline(2).build().unwrap());
+    let mut peer = harness.launches.next().await;
     let hello = peer.handshake().await;
     assert_eq!((hello.concurrency.get(), hello.pipeline.get()), (3, 2));
     assert!(
@@ -36,9 +36,9 @@ async fn the_hello_tells_how_much() {
 
 /// A call goes out with its command, arguments and deadline; its answer comes back with where and how it ran.
 #[actix::test]
-async fn a_call_and_its_answer() {
-    let (stage, mut peer) = Stage::basic("call").await;
-    let answer = stage.execute(echo(7));
+async fn call_is_answered_with_its_result() {
+    let (harness, mut peer) = Harness::basic("call").await;
+    let answer = harness.execute(echo(7));
     let call = peer.echo().await;
     assert_eq!((&*call.command, &*call.payload), ("echo", &br#"{"n":7}"#[..]));
     assert!(call.deadline.is_some() && call.session.is_none());
@@ -50,8 +50,8 @@ async fn a_call_and_its_answer() {
 
 /// R32: each kind of a worker's error is told as what it is.
 #[actix::test]
-async fn the_kinds_of_a_workers_error() {
-    let (stage, mut peer) = Stage::basic("errors").await;
+async fn worker_error_kinds_map_to_errors() {
+    let (harness, mut peer) = Harness::basic("errors").await;
     let kinds = [
         (WorkerErrorKind::Rejected, "rejected"),
         (WorkerErrorKind::BadArguments, "bad-arguments"),
@@ -63,20 +63,20 @@ async fn the_kinds_of_a_workers_error() {
         (WorkerErrorKind::Exception, "exception"),
     ];
     for (kind, slug) in kinds {
-        let answer = stage.execute(echo(1));
+        let answer = harness.execute(echo(1));
         let wire = peer.call().await.wire;
         peer.calls.send(&error(wire, kind, "no")).await;
         assert_eq!(answer.get().await.unwrap_err().slug(), slug);
     }
-    assert_eq!(stage.status().await.counters.failed, kinds.len() as u64);
+    assert_eq!(harness.status().await.counters.failed, kinds.len() as u64);
 }
 
 /// R41: answers that come in pieces, and several in one piece, are the same answers.
 #[actix::test]
-async fn r41_frames_come_as_the_socket_likes() {
-    let (stage, mut peer) = Stage::one(basic(&fresh("pieces")).concurrency(3).build().unwrap()).await;
-    assert_eq!(stage.status().await.workers[0].status.window, 1, "at most what its hello offers (I2)");
-    let answer = stage.execute(echo(1));
+async fn r41_frames_split_at_any_byte_are_decoded() {
+    let (harness, mut peer) = Harness::one(basic(&unique_name("pieces")).concurrency(3).build().unwrap()).await;
+    assert_eq!(harness.status().await.workers[0].status.window, 1, "at most what its hello offers (I2)");
+    let answer = harness.execute(echo(1));
     let wire = peer.call().await.wire;
     for byte in encoded(&result(wire, "11")) {
         peer.calls.send_bytes(&[byte]).await;
@@ -84,12 +84,12 @@ async fn r41_frames_come_as_the_socket_likes() {
     assert_eq!(value(answer.get().await), 11);
 
     let three = std::num::NonZeroU32::new(3).unwrap();
-    let mut stage = Stage::start(basic(&fresh("heap")).concurrency(3).build().unwrap());
-    let mut peer = stage.launches.next().await;
+    let mut harness = Harness::start(basic(&unique_name("heap")).concurrency(3).build().unwrap());
+    let mut peer = harness.launches.next().await;
     peer.handshake_with(WorkerHello { window: three, ..hello() }).await;
     peer.calls.send(&WorkerMessage::Ready(ready())).await;
-    stage.whole().await;
-    let answers = [1, 2, 3].map(|n| stage.execute(echo(n)));
+    harness.wait_healthy().await;
+    let answers = [1, 2, 3].map(|n| harness.execute(echo(n)));
     let mut heap = Vec::new();
     for n in 1..=3 {
         heap.extend(encoded(&result(peer.call().await.wire, &n.to_string())));
@@ -102,17 +102,17 @@ async fn r41_frames_come_as_the_socket_likes() {
 
 /// R41: an answer longer than any socket buffer, and arguments likewise.
 #[actix::test]
-async fn r41_frames_longer_than_the_sockets_buffers() {
-    let (stage, mut peer) = Stage::basic("long").await;
+async fn r41_frames_larger_than_the_socket_buffer_are_delivered() {
+    let (harness, mut peer) = Harness::basic("long").await;
     let text = "x".repeat(900_000);
-    let answer = stage.execute(Execute::new("echo", &json!({ "text": text })));
+    let answer = harness.execute(Execute::new("echo", &json!({ "text": text })));
     peer.echo().await;
     assert_eq!(value(answer.get().await)["text"], *text);
 }
 
 /// R41: what breaks the protocol costs that process; the error names it, the next one serves.
 #[actix::test]
-async fn r41_what_breaks_the_protocol_is_named() {
+async fn r41_protocol_violations_are_named() {
     let raw = |bytes: &[u8]| bytes.to_vec();
     let header = |length: u32, kind: u8| [&length.to_le_bytes()[..], &[kind, 0, 0, 0], &7_u64.to_le_bytes()].concat();
     let second = encoded(&WorkerMessage::Hello(hello()));
@@ -125,9 +125,9 @@ async fn r41_what_breaks_the_protocol_is_named() {
         (encoded(&WorkerMessage::Ready(ready())), "a hello, a ready or a pong among its answers"),
         (pong, "a hello, a ready or a pong among its answers"),
     ];
-    let (mut stage, mut peer) = Stage::basic("garbage").await;
+    let (mut harness, mut peer) = Harness::basic("garbage").await;
     for ((bytes, words), n) in mistakes.into_iter().zip(10..) {
-        let answer = stage.execute(echo(n)); // another each time: one that ends worker after worker is quarantined
+        let answer = harness.execute(echo(n)); // another each time: one that ends worker after worker is quarantined
         peer.call().await;
         peer.calls.send_bytes(&bytes).await;
         peer.child.killed().await;
@@ -138,10 +138,10 @@ async fn r41_what_breaks_the_protocol_is_named() {
         );
         let report = outcome.unwrap_err();
         assert_eq!(report.report().unwrap().stderr_tail, [format!("the last words of {}", peer.child.pid())]);
-        peer = stage.launches.next().await.ready().await;
-        stage.whole().await;
+        peer = harness.launches.next().await.ready().await;
+        harness.wait_healthy().await;
     }
-    let answer = stage.execute(echo(2));
+    let answer = harness.execute(echo(2));
     peer.echo().await;
     assert_eq!(value(answer.get().await), json!({ "n": 2 }));
 }
@@ -149,16 +149,16 @@ async fn r41_what_breaks_the_protocol_is_named() {
 /// R41: garbage on the control descriptor is named with its place; an answer that stands in the other one is delivered.
 #[actix::test]
 async fn r41_garbage_on_the_control_descriptor() {
-    let (stage, mut peer) = Stage::one(basic(&fresh("control")).concurrency(2).build().unwrap()).await;
+    let (harness, mut peer) = Harness::one(basic(&unique_name("control")).concurrency(2).build().unwrap()).await;
     peer.child.ignore_sigkill(true);
-    let answer = stage.execute(echo(1));
+    let answer = harness.execute(echo(1));
     let wire = peer.call().await.wire;
     peer.control.send_bytes(b"garbage that is long enough to be a header").await;
     peer.child.killed().await;
     peer.answer(wire, "1").await;
     peer.child.exit(ExitStatus::Signal(9));
     assert_eq!(value(answer.get().await), 1);
-    wait_for_log(&[&stage.name, "worker lost", "on the control descriptor"]).await;
+    wait_for_log(&[&harness.name, "worker lost", "on the control descriptor"]).await;
 }
 
 /// R41: something else before the hello, something else before ready, another version.
@@ -177,11 +177,11 @@ async fn r41_a_start_in_the_wrong_order_is_a_failed_start() {
         ("protocol_mismatch", vec![other_version]),
     ];
     for (words, frames) in starts {
-        let mut stage = Stage::start(basic(&fresh("order")).build().unwrap());
-        let mut peer = stage.launches.next().await;
+        let mut harness = Harness::start(basic(&unique_name("order")).build().unwrap());
+        let mut peer = harness.launches.next().await;
         peer.calls.next().await;
         peer.calls.send_bytes(&frames.concat()).await;
-        let failed = with_timeout("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+        let failed = with_timeout("the failed start", harness.pool().send(WaitReady)).await.unwrap().unwrap_err();
         assert!(matches!(failed, Error::StartFailed { .. }) && failed.to_string().contains(words), "{words}: {failed}");
         assert!(peer.child.was_killed());
     }
@@ -190,70 +190,70 @@ async fn r41_a_start_in_the_wrong_order_is_a_failed_start() {
 /// R13: a worker that says why it can't start is quoted, with its traceback.
 #[actix::test]
 async fn r13_a_worker_that_can_not_start_says_why() {
-    let mut stage = Stage::start(basic(&fresh("start")).build().unwrap());
-    let mut peer = stage.launches.next().await;
+    let mut harness = Harness::start(basic(&unique_name("start")).build().unwrap());
+    let mut peer = harness.launches.next().await;
     peer.handshake().await;
     let mut why = WorkerError::new(WorkerErrorKind::StartFailed, "no module named `shop`");
     (why.type_name, why.traceback) = (Some("ImportError".into()), Some("line 1".into()));
     peer.calls.send(&WorkerMessage::StartFailed(why)).await;
     peer.exit(ExitStatus::Code(1));
-    let failed = with_timeout("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+    let failed = with_timeout("the failed start", harness.pool().send(WaitReady)).await.unwrap().unwrap_err();
     assert!(failed.to_string().contains("exit status 1: ImportError: no module named `shop`"), "{failed}");
     assert_eq!(failed.report().unwrap().traceback.as_deref(), Some("line 1"));
-    let shown = stage.status().await.last_start_error;
+    let shown = harness.status().await.last_start_error;
     assert!(shown.is_some_and(|shown| shown.contains("ImportError")));
 
-    let child = stage.launches.next().await.ready().await.serve();
-    stage.whole().await;
-    assert_eq!(stage.status().await.last_start_error, None, "it is over");
+    let child = harness.launches.next().await.ready().await.serve();
+    harness.wait_healthy().await;
+    assert_eq!(harness.status().await.last_start_error, None, "it is over");
     child.exit(ExitStatus::Code(0));
-    let next = stage.launches.next().await;
-    assert_eq!(stage.status().await.last_start_error, None, "a death later has nothing to do with it");
+    let next = harness.launches.next().await;
+    assert_eq!(harness.status().await.last_start_error, None, "a death later has nothing to do with it");
     next.ready().await.serve();
-    stage.whole().await;
-    let health: PoolHealth = stage.pool().send(herder_actors::HealthCheck).await.unwrap().unwrap();
+    harness.wait_healthy().await;
+    let health: PoolHealth = harness.pool().send(herder_actors::HealthCheck).await.unwrap().unwrap();
     assert!(health.healthy && health.last_start_error.is_none());
 }
 
 /// R27: a worker that is never ready is killed, and the error says that.
 #[actix::test]
 async fn r27_a_worker_that_never_is_ready() {
-    let config = basic(&fresh("never")).start_timeout(Duration::from_millis(20)).build().unwrap();
-    let mut stage = Stage::start(config);
-    let mut peer = stage.launches.next().await;
+    let config = basic(&unique_name("never")).start_timeout(Duration::from_millis(20)).build().unwrap();
+    let mut harness = Harness::start(config);
+    let mut peer = harness.launches.next().await;
     peer.handshake().await;
     peer.child.killed().await;
-    let failed = with_timeout("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+    let failed = with_timeout("the failed start", harness.pool().send(WaitReady)).await.unwrap().unwrap_err();
     assert!(failed.to_string().contains("not ready in time"), "{failed}");
 }
 
 /// A worker that closes its descriptor but lives on is of no use; one that closes it because it exits is not blamed.
 #[actix::test]
 async fn a_closed_descriptor() {
-    let (mut stage, mut peer) = Stage::basic("closed").await;
-    let answer = stage.execute(echo(1));
+    let (mut harness, mut peer) = Harness::basic("closed").await;
+    let answer = harness.execute(echo(1));
     peer.call().await;
     peer.calls.close().await;
     peer.child.killed().await;
     let outcome = answer.get().await;
     assert!(lost(&outcome).contains("the end of its stream, and lives on"), "{outcome:?}");
 
-    let mut peer = stage.launches.next().await.ready().await;
-    stage.whole().await;
-    let answer = stage.execute(echo(1));
+    let mut peer = harness.launches.next().await.ready().await;
+    harness.wait_healthy().await;
+    let answer = harness.execute(echo(1));
     peer.call().await;
     peer.exit(ExitStatus::Code(0));
     let outcome = answer.get().await;
     assert_eq!(lost(&outcome), "exit status 0", "a worker that exits by itself");
-    stage.serve(1).await;
-    stage.whole().await;
+    harness.serve(1).await;
+    harness.wait_healthy().await;
 }
 
 /// R41: half a frame and then the end: the exit, and what was torn.
 #[actix::test]
 async fn r41_half_a_frame() {
-    let (stage, mut peer) = Stage::basic("half").await;
-    let answer = stage.execute(echo(1));
+    let (harness, mut peer) = Harness::basic("half").await;
+    let answer = harness.execute(echo(1));
     let wire = peer.call().await.wire;
     let frame = encoded(&result(wire, "\"a long answer\""));
     peer.calls.send_bytes(&frame[..frame.len() - 3]).await;
@@ -266,48 +266,48 @@ async fn r41_half_a_frame() {
 /// R36: an answer that stands in the socket when its worker dies is delivered, whoever else holds the descriptor.
 #[actix::test]
 async fn r36_an_answer_left_in_the_socket_is_delivered() {
-    let (stage, mut peer) = Stage::basic("left").await;
-    let answer = stage.execute(echo(1));
+    let (harness, mut peer) = Harness::basic("left").await;
+    let answer = harness.execute(echo(1));
     let wire = peer.call().await.wire;
     peer.answer(wire, "\"last words\"").await;
     peer.child.exit(ExitStatus::Signal(9)); // its descriptors stay open: a grandchild has them
     assert_eq!(value(answer.get().await), "last words");
-    wait_for_log(&[&stage.name, "worker lost", "SIGKILL"]).await;
+    wait_for_log(&[&harness.name, "worker lost", "SIGKILL"]).await;
     drop(peer);
 }
 
 /// R41: answers that nobody waits for: unknown, twice, late. Each is named; nobody else notices.
 #[actix::test]
-async fn r41_answers_nobody_waits_for() {
-    let (stage, mut peer) = Stage::basic("nobody").await;
+async fn r41_answers_to_unknown_calls_are_dropped() {
+    let (harness, mut peer) = Harness::basic("nobody").await;
     peer.answer(WireId(4711), "0").await;
-    wait_for_log(&[&stage.name, "WARN", "unknown call"]).await;
+    wait_for_log(&[&harness.name, "WARN", "unknown call"]).await;
 
-    let answer = stage.execute(echo(1));
+    let answer = harness.execute(echo(1));
     let wire = peer.call().await.wire;
     peer.answer(wire, "1").await;
     peer.answer(wire, "2").await;
     assert_eq!(value(answer.get().await), 1);
-    wait_until("both were counted", async || stage.status().await.counters.unknown_frames == 2).await;
+    wait_until("both were counted", async || harness.status().await.counters.unknown_frames == 2).await;
 
-    let late = stage.execute(echo(3).timeout(Duration::from_millis(10)));
+    let late = harness.execute(echo(3).timeout(Duration::from_millis(10)));
     let wire = peer.call().await.wire;
     assert!(matches!(late.get().await, Err(Error::DeadlineExceeded { may_have_run: true, .. })));
-    let next = stage.execute(echo(4));
-    stage.queue_is(1, 1).await; // answered is not finished
+    let next = harness.execute(echo(4));
+    harness.wait_queue(1, 1).await; // answered is not finished
     peer.answer(wire, "3").await;
     let call = peer.echo().await;
     assert_eq!(&*call.payload, br#"{"n":4}"#);
     assert_eq!(value(next.get().await), json!({ "n": 4 }));
-    assert_eq!(stage.status().await.counters.late_answers, 1);
+    assert_eq!(harness.status().await.counters.late_answers, 1);
 }
 
 /// R35: cancel, then interrupt, then kill.
 #[actix::test]
-async fn r35_cancel_interrupt_kill() {
+async fn r35_cancel_escalates_to_interrupt_and_kill() {
     let patience = Cancel::new().interrupt(Duration::from_millis(5)).kill(Duration::from_millis(6));
-    let (mut stage, mut peer) = Stage::one(basic(&fresh("cancel")).cancel(patience).build().unwrap()).await;
-    let late = stage.execute(echo(1).timeout(Duration::from_millis(5)));
+    let (mut harness, mut peer) = Harness::one(basic(&unique_name("cancel")).cancel(patience).build().unwrap()).await;
+    let late = harness.execute(echo(1).timeout(Duration::from_millis(5)));
     let call = peer.call().await.wire;
     assert!(late.get().await.is_err());
     for expected in [false, true] {
@@ -316,29 +316,29 @@ async fn r35_cancel_interrupt_kill() {
         assert_eq!((wire, interrupt), (call, expected));
     }
     peer.child.killed().await;
-    wait_for_log(&[&stage.name, "a call that was over did not stop"]).await;
-    stage.serve(1).await;
-    stage.whole().await;
+    wait_for_log(&[&harness.name, "a call that was over did not stop"]).await;
+    harness.serve(1).await;
+    harness.wait_healthy().await;
 }
 
 /// R26: pings go out on the control descriptor; a worker that never answers them is ended by the ladder, its call is told why.
 #[actix::test]
-async fn r26_pings() {
+async fn r26_missed_pings_end_the_worker() {
     let quick = Duration::from_millis(5);
     let health = Health::new().interval(quick).timeout(quick).failures(3);
-    let (mut stage, mut peer) = Stage::one(enhanced(&fresh("pings")).health(health).build().unwrap()).await;
+    let (mut harness, mut peer) = Harness::one(enhanced(&unique_name("pings")).health(health).build().unwrap()).await;
     for _ in 0..2 {
         let Some(HostMessage::Ping { nonce }) = peer.control.next().await else { panic!("a ping was to come") };
         peer.control.send(&WorkerMessage::Pong { nonce }).await;
     }
-    let answer = stage.execute(echo(1));
+    let answer = harness.execute(echo(1));
     peer.call().await;
     peer.child.stopped().await;
-    wait_for_log(&[&stage.name, "missed a ping", "misses=3"]).await;
+    wait_for_log(&[&harness.name, "missed a ping", "misses=3"]).await;
     peer.exit(ExitStatus::Signal(15));
     let outcome = answer.get().await;
     assert!(lost(&outcome).contains("no longer answered pings"), "{outcome:?}");
-    let patient = stage.launches.next().await.ready().await;
+    let patient = harness.launches.next().await.ready().await;
     patient.serve();
 }
 
@@ -347,17 +347,17 @@ async fn r26_pings() {
 async fn a_worker_without_control() {
     let quick = Duration::from_millis(2);
     let health = Health::new().interval(quick).timeout(quick).failures(1);
-    let mut stage = Stage::start(basic(&fresh("plain")).health(health).build().unwrap());
-    let mut peer = stage.launches.next().await;
+    let mut harness = Harness::start(basic(&unique_name("plain")).health(health).build().unwrap());
+    let mut peer = harness.launches.next().await;
     peer.handshake_with(WorkerHello { control: false, ..hello() }).await;
     peer.calls.send(&WorkerMessage::Ready(ready())).await;
-    stage.whole().await;
+    harness.wait_healthy().await;
     for n in 0..20 {
-        let answer = stage.execute(echo(n));
+        let answer = harness.execute(echo(n));
         peer.echo().await;
         answer.get().await.unwrap();
     }
-    let stopping = stage.pool().send(Shutdown::timeout(HANG_TIMEOUT));
+    let stopping = harness.pool().send(Shutdown::timeout(HANG_TIMEOUT));
     let stopping = actix_rt::spawn(stopping);
     assert!(matches!(peer.calls.next().await, Some(HostMessage::Shutdown)));
     peer.child.exit(ExitStatus::Code(0));
@@ -369,36 +369,36 @@ async fn a_worker_without_control() {
 /// worker's answer.
 #[actix::test]
 async fn calls_too_large_for_a_frame() {
-    let config = enhanced(&fresh("large")).max_frame(1024).build().unwrap();
-    let (stage, mut peer) = Stage::one(config).await;
-    let holding = stage.execute(echo(1));
+    let config = enhanced(&unique_name("large")).max_frame(1024).build().unwrap();
+    let (harness, mut peer) = Harness::one(config).await;
+    let holding = harness.execute(echo(1));
     let wire = peer.call().await.wire;
     let large = json!({ "text": "x".repeat(2000) });
     for n in 0..10 {
         let call = herder_actors::ExecuteInSession::new(&format!("s{n}"), "echo", &large);
-        let answer = stage.pool().send(call).await.unwrap();
+        let answer = harness.pool().send(call).await.unwrap();
         assert!(matches!(answer, Err(Error::TooLarge { may_have_run: false, .. })), "{answer:?}");
     }
-    stage.queue_is(1, 0).await;
+    harness.wait_queue(1, 0).await;
     peer.answer(wire, "1").await;
     assert_eq!(value(holding.get().await), 1);
-    let next = stage.execute(echo(2));
+    let next = harness.execute(echo(2));
     peer.echo().await;
     next.get().await.unwrap();
-    let status = stage.status().await;
+    let status = harness.status().await;
     assert_eq!((status.counters.refused, status.counters.failed), (0, 0), "they were refused before the core saw them");
     assert_eq!(status.session_affinity.total_sessions(), 0);
 }
 
 /// What a worker is told of sessions comes in order with its calls.
 #[actix::test]
-async fn a_sessions_end_is_told_behind_its_calls() {
-    let (stage, mut peer) = Stage::enhanced("ends").await;
-    let answer = stage.in_session("ann", 1);
+async fn session_end_is_sent_after_its_calls() {
+    let (harness, mut peer) = Harness::enhanced("ends").await;
+    let answer = harness.in_session("ann", 1);
     let call = peer.echo().await;
     answer.get().await.unwrap();
     let (id, epoch) = call.session.unwrap();
-    assert!(stage.pool().send(herder_actors::EndSession("ann".into())).await.unwrap().unwrap());
+    assert!(harness.pool().send(herder_actors::EndSession("ann".into())).await.unwrap().unwrap());
     let Some(HostMessage::SessionEnd(end)) = peer.calls.next().await else { panic!("the end was to be told") };
     assert_eq!((end.session, end.epoch, end.reason), (id, epoch, EndReason::Ended));
 }
@@ -406,28 +406,28 @@ async fn a_sessions_end_is_told_behind_its_calls() {
 /// R29: the actor panics, or stops: its process is killed, its call hears of it, and nothing more is sent to the old one.
 #[actix::test]
 async fn r29_every_end_of_a_worker_actor_is_noticed() {
-    let (mut stage, mut peer) = Stage::enhanced("orphans").await;
+    let (mut harness, mut peer) = Harness::enhanced("orphans").await;
     for stops in [false, true] {
         peer.child.ignore_sigkill(true); // it takes its time to die
-        let running = stage.execute(echo(1));
+        let running = harness.execute(echo(1));
         peer.call().await;
         match stops {
-            false => stage.pool().send(InjectPanic::Worker(WorkerId(1))).await.unwrap().unwrap(),
-            true => stage.pool().send(InjectStop(WorkerId(1))).await.unwrap().unwrap(),
+            false => harness.pool().send(InjectPanic::Worker(WorkerId(1))).await.unwrap().unwrap(),
+            true => harness.pool().send(InjectStop(WorkerId(1))).await.unwrap().unwrap(),
         }
         peer.child.killed().await;
-        wait_until("it is told to end", async || stage.workers().await[0].state == WorkerState::Terminating).await;
-        let waiting = stage.execute(echo(2));
-        stage.queue_is(1, 1).await;
+        wait_until("it is told to end", async || harness.workers().await[0].state == WorkerState::Terminating).await;
+        let waiting = harness.execute(echo(2));
+        harness.wait_queue(1, 1).await;
         peer.child.exit(ExitStatus::Signal(9));
         let outcome = running.get().await;
         assert!(lost(&outcome).contains("its actor panicked"), "{outcome:?}");
-        peer = stage.launches.next().await.ready().await;
+        peer = harness.launches.next().await.ready().await;
         peer.echo().await;
         assert_eq!(waiting.get().await.unwrap().generation, peer.at.generation, "it was never sent to the old one");
-        wait_for_log(&[&stage.name, "worker lost", "its actor panicked"]).await;
+        wait_for_log(&[&harness.name, "worker lost", "its actor panicked"]).await;
     }
-    assert_eq!(stage.status().await.counters.state_rebuilds, 0);
+    assert_eq!(harness.status().await.counters.state_rebuilds, 0);
 }
 
 /// R29: the actor's end before it ever served is noticed as well.
@@ -436,18 +436,18 @@ async fn r29_a_worker_actor_that_ends_at_once() {
     let (peers, launches) = FakeWorkers::new();
     let how = peers.clone();
     how.set_outcome(LaunchOutcome::Deferred);
-    let pool = basic(&fresh("at-once")).build().unwrap();
-    let mut stage = Stage::with(pool, peers, launches);
-    let peer = stage.launches.next().await;
+    let pool = basic(&unique_name("at-once")).build().unwrap();
+    let mut harness = Harness::with(pool, peers, launches);
+    let peer = harness.launches.next().await;
     how.set_outcome(LaunchOutcome::Ok);
     how.complete_launch();
     wait_until("somebody is in charge", async || {
-        stage.pool().send(InjectStop(WorkerId(1))).await.unwrap().unwrap();
+        harness.pool().send(InjectStop(WorkerId(1))).await.unwrap().unwrap();
         peer.child.was_killed()
     })
     .await;
-    stage.launches.next().await.ready().await.serve();
-    stage.whole().await;
+    harness.launches.next().await.ready().await.serve();
+    harness.wait_healthy().await;
 }
 
 /// A process that was told to end while it was spawned is killed as soon as it is there, and waited for.
@@ -457,22 +457,22 @@ async fn a_stop_while_a_process_is_spawned_is_not_lost() {
         let (peers, launches) = FakeWorkers::new();
         let how = peers.clone();
         how.set_outcome(LaunchOutcome::Deferred);
-        let mut stage = Stage::with(basic(&fresh("spawned")).build().unwrap(), peers, launches);
-        let peer = stage.launches.next().await;
+        let mut harness = Harness::with(basic(&unique_name("spawned")).build().unwrap(), peers, launches);
+        let peer = harness.launches.next().await;
         peer.child.ignore_sigkill(true);
         how.set_outcome(LaunchOutcome::Ok);
         let kill = KillWorker(process(1, 1));
         let ended = match shut_down {
             true => actix_rt::spawn({
-                let told = stage.pool().send(Shutdown::timeout(HANG_TIMEOUT));
+                let told = harness.pool().send(Shutdown::timeout(HANG_TIMEOUT));
                 async move { told.await.unwrap().map(drop) }
             }),
             false => actix_rt::spawn({
-                let told = stage.pool().send(kill);
+                let told = harness.pool().send(kill);
                 async move { told.await.unwrap() }
             }),
         };
-        wait_until("it is told to end", async || stage.workers().await[0].state == WorkerState::Terminating).await;
+        wait_until("it is told to end", async || harness.workers().await[0].state == WorkerState::Terminating).await;
         how.complete_launch();
         peer.child.killed().await;
         assert!(!ended.is_finished(), "its end is awaited");
@@ -483,7 +483,7 @@ async fn a_stop_while_a_process_is_spawned_is_not_lost() {
 
 /// Failures to launch are failed starts with their reason: an error, a panic of the launcher, a socket that is none.
 #[actix::test]
-async fn launches_that_fail() {
+async fn failed_launches_are_reported_and_retried() {
     let cases = [
         (LaunchOutcome::NotFound, "there is no such program"),
         (LaunchOutcome::Panics, "no launcher today"),
@@ -493,19 +493,19 @@ async fn launches_that_fail() {
         let (peers, launches) = FakeWorkers::new();
         let how = peers.clone();
         how.set_outcome(case);
-        let mut stage = Stage::with(basic(&fresh("launch")).build().unwrap(), peers, launches);
-        let failed = with_timeout("the failed start", stage.pool().send(WaitReady)).await.unwrap().unwrap_err();
+        let mut harness = Harness::with(basic(&unique_name("launch")).build().unwrap(), peers, launches);
+        let failed = with_timeout("the failed start", harness.pool().send(WaitReady)).await.unwrap().unwrap_err();
         assert!(failed.to_string().contains(words), "{words}: {failed}");
         how.set_outcome(LaunchOutcome::Ok);
         loop {
-            let peer = stage.launches.next().await;
+            let peer = harness.launches.next().await;
             if !peer.child.was_killed() {
                 peer.ready().await.serve();
                 break;
             }
         }
-        stage.whole().await;
-        let status = with_timeout("a status", stage.pool().send(GetStatus)).await.unwrap();
+        harness.wait_healthy().await;
+        let status = with_timeout("a status", harness.pool().send(GetStatus)).await.unwrap();
         assert_eq!((status.state, status.counters.state_rebuilds), (PoolState::Running, 0));
     }
 }

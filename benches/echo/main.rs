@@ -9,9 +9,9 @@
     reason = "a benchmark: it may end with a panic, prints its table, and starts the floor's processes itself"
 )]
 
+mod baseline;
 #[path = "../common/calls.rs"]
 mod calls;
-mod floor;
 #[path = "../common/pairs.rs"]
 mod pairs;
 #[path = "../common/regimes.rs"]
@@ -19,7 +19,7 @@ mod regimes;
 #[path = "../common/rounds.rs"]
 mod rounds;
 
-use floor::Floor;
+use baseline::BaselineClient;
 use herder::{Pool, PoolConfig};
 use pairs::{Pair, Rounds, paired};
 use serde_json::Value;
@@ -33,7 +33,7 @@ fn measure(regime: &str) {
     actix_rt::System::new().block_on(async {
         println!("\n{HEAD}");
         for (callers, workers) in [(1, 1), (64, 1), (64, 2)] {
-            for place in [Place::OwnThread, Place::CallersArbiter] {
+            for place in [StartThread::OwnThread, StartThread::CallersArbiter] {
                 let pair = compare(callers, workers, place).await;
                 report(regime, callers, workers, place, &pair);
             }
@@ -43,28 +43,28 @@ fn measure(regime: &str) {
 
 /// Where the pool's actors run: on a thread of their own (the default), or beside the caller, as the floor's client does.
 #[derive(Clone, Copy)]
-enum Place {
+enum StartThread {
     OwnThread,
     CallersArbiter,
 }
 
-async fn compare(callers: usize, workers: usize, place: Place) -> Pair {
+async fn compare(callers: usize, workers: usize, place: StartThread) -> Pair {
     let config = PoolConfig::basic("bench").app("herder.demo:app").pool_size(workers).overflow(0).build();
     let start = Pool::start(config.expect("a configuration"));
     let pool = match place {
-        Place::OwnThread => start.await,
-        Place::CallersArbiter => start.on_current_arbiter().await,
+        StartThread::OwnThread => start.await,
+        StartThread::CallersArbiter => start.on_current_arbiter().await,
     };
     let pool = pool.expect("a pool");
-    let floor = Rc::new(Floor::start(workers));
+    let baseline = Rc::new(BaselineClient::start(workers));
     let body = serde_json::to_vec(&calls::arguments()).expect("JSON");
     let pair = paired(
         Rounds::FULL,
         callers,
         move || {
-            let (floor, body) = (floor.clone(), body.clone());
+            let (baseline, body) = (baseline.clone(), body.clone());
             async move {
-                let _: Value = serde_json::from_slice(&floor.echo(&body).await).expect("JSON");
+                let _: Value = serde_json::from_slice(&baseline.echo(&body).await).expect("JSON");
             }
         },
         calls::echo(&pool),
@@ -76,16 +76,16 @@ async fn compare(callers: usize, workers: usize, place: Place) -> Pair {
 
 const HEAD: &str = "regime    pool on  callers workers  floor p50 us (p99)   pool p50 us (p99)    latency ratio      floor/s   pool/s  rate ratio";
 
-fn report(regime: &str, callers: usize, workers: usize, place: Place, pair: &Pair) {
+fn report(regime: &str, callers: usize, workers: usize, place: StartThread, pair: &Pair) {
     let median = |side: &[rounds::Figures], of: fn(&rounds::Figures) -> f64| {
         rounds::Spread::of(side.iter().map(of).collect()).median
     };
     let place = match place {
-        Place::OwnThread => "its own",
-        Place::CallersArbiter => "caller's",
+        StartThread::OwnThread => "its own",
+        StartThread::CallersArbiter => "caller's",
     };
-    let latency = rounds::Spread::of(pair.each(|floor, pool| pool.p50_us / floor.p50_us));
-    let rate = rounds::Spread::of(pair.each(|floor, pool| pool.per_second / floor.per_second));
+    let latency = rounds::Spread::of(pair.each(|baseline, pool| pool.p50_us / baseline.p50_us));
+    let rate = rounds::Spread::of(pair.each(|baseline, pool| pool.per_second / baseline.per_second));
     println!(
         "{regime:<9} {place:<8} {callers:>7} {workers:>7} {:>10.1} ({:>6.1}) {:>10.1} ({:>6.1})   {:.2} ({:.2}-{:.2}) {:>8.0} {:>8.0}  {:.2} ({:.2}-{:.2})",
         median(&pair.first, |f| f.p50_us),

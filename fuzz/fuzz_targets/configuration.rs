@@ -5,4 +5,4 @@
 #[path = "../../tests/fuzz/configuration.rs"]
 mod configuration;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| configuration::hold(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| configuration::check_input(data));

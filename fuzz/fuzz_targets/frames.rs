@@ -8,4 +8,4 @@ mod frames;
 #[expect(dead_code, reason = "`frames` uses its part")]
 mod messages;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| frames::hold(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| frames::check_input(data));

@@ -5,4 +5,4 @@
 #[path = "../../crates/wire/tests/fuzz/messages.rs"]
 mod messages;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| messages::hold(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| messages::check_input(data));

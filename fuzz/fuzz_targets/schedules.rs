@@ -2,22 +2,22 @@
 
 #![no_main]
 
-#[path = "../../crates/core/tests/schedules/driver.rs"]
+#[path = "../../crates/core/tests/schedules/harness.rs"]
 #[expect(dead_code, reason = "seeds, and steps that are printed")]
-mod driver;
+mod harness;
 #[path = "../../crates/core/tests/schedules/model.rs"]
 mod model;
 #[path = "../../crates/core/tests/schedules/operations.rs"]
 mod operations;
-#[path = "../../crates/core/tests/schedules/rest.rs"]
-mod rest;
+#[path = "../../crates/core/tests/schedules/quiesce.rs"]
+mod quiesce;
 #[path = "../../crates/core/tests/schedules/rng.rs"]
 mod rng;
 #[path = "../../crates/core/tests/schedules/settings.rs"]
 mod settings;
-#[path = "../../crates/core/tests/schedules/states.rs"]
-mod states;
-#[path = "../../crates/core/tests/schedules/world.rs"]
-mod world;
+#[path = "../../crates/core/tests/schedules/invariants.rs"]
+mod invariants;
+#[path = "../../crates/core/tests/schedules/processes.rs"]
+mod processes;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| driver::hold(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harness::check_input(data));

@@ -2,7 +2,7 @@
 
 import pytest
 
-from host import Host, write_app
+from host import FakeHost, write_app
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def start(tmp_path):
 
     def start(app, wait=True, **options):
         target = app if app.endswith(":app") else write_app(tmp_path, app, f"workers_{len(hosts)}.py")
-        host = Host(target, **options)
+        host = FakeHost(target, **options)
         hosts.append(host)
         return host.ready() if wait else host
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from herder import frames
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
-PATIENCE = 60  # seconds until a test that waits for a frame fails instead of hanging
+TIMEOUT = 60  # seconds until a test that waits for a frame fails instead of hanging
 
 
 class Answer:
@@ -36,7 +36,7 @@ class Answer:
         return self.error["kind"]
 
 
-class Host:
+class FakeHost:
     """One worker process and our two ends of its descriptors; `command` is a foreign worker's, in place of a target."""
 
     def __init__(
@@ -44,8 +44,8 @@ class Host:
     ):
         self.calls, theirs = socket.socketpair()
         self.control, their_control = socket.socketpair()
-        self.calls.settimeout(PATIENCE)
-        self.control.settimeout(PATIENCE)
+        self.calls.settimeout(TIMEOUT)
+        self.control.settimeout(TIMEOUT)
         scripts = [
             Path(each, "herder", "__main__.py") for each in (env or {}).get("PYTHONPATH", str(SOURCE)).split(":")
         ]
@@ -167,12 +167,12 @@ class Host:
 
     def finish(self):
         """Wait for the exit; its status, standard output and standard error."""
-        out, err = self.process.communicate(timeout=PATIENCE)
+        out, err = self.process.communicate(timeout=TIMEOUT)
         return self.process.returncode, out.decode(), err.decode()
 
     def wait_for_line(self):
         """The next line the worker prints: an event to wait for."""
-        if not select.select([self.process.stdout], [], [], PATIENCE)[0]:  # noqa: TID251 (a guard against hanging)
+        if not select.select([self.process.stdout], [], [], TIMEOUT)[0]:  # noqa: TID251 (a guard against hanging)
             raise TimeoutError("the worker printed nothing")
         return self.process.stdout.readline().decode().rstrip("\n")
 

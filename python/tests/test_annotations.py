@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from herder.binding import Command
-from herder.errors import Refusal
+from herder.errors import CallRejection
 
 if sys.version_info < (3, 14):
     FUTURE = "from __future__ import annotations\n"
@@ -30,8 +30,8 @@ def commanded(tmp_path, text, name="f"):
 
 
 def assert_injected(command, parameter="s"):
-    assert command.session_as == parameter and parameter not in command.takes
-    with pytest.raises(Refusal, match="unexpected argument"):
+    assert command.session_parameter == parameter and parameter not in command.takes
+    with pytest.raises(CallRejection, match="unexpected argument"):
         command.check({parameter: "forged"})
 
 
@@ -95,16 +95,16 @@ def test_classes_as_commands(tmp_path, shape):
 def test_a_call_that_only_type_checkers_import(tmp_path):
     text = FUTURE + CHECKERS.format("from herder import Call as C") + "def f(c: C | None = None): pass\n"
     command = commanded(tmp_path, text)
-    assert command.call_as == "c" and command.takes == {}
+    assert command.call_parameter == "c" and command.takes == {}
 
 
 def test_other_annotations_stay_arguments(tmp_path):
     """What is checked stays checked; what is unknown fits everything; a class of the same name is another class."""
     text = FUTURE + CHECKERS.format("from nowhere import Thing") + "class Session: pass\n"
     command = commanded(tmp_path, text + "def f(n: Optional[int], t: Thing[int] | None, s: Session): pass\n")
-    assert command.session_as is None and command.takes.keys() == {"n", "t", "s"}
+    assert command.session_parameter is None and command.takes.keys() == {"n", "t", "s"}
     command.check({"n": None, "t": [1], "s": "text"})
-    with pytest.raises(Refusal, match="must be int or null"):
+    with pytest.raises(CallRejection, match="must be int or null"):
         command.check({"n": "x", "t": 1, "s": 1})
 
 
@@ -132,4 +132,4 @@ def test_a_session_of_another_library_is_an_argument(tmp_path):
     """Known by where it is imported from, not by its name alone."""
     checkers = CHECKERS.format("from sqlalchemy.orm import Session")
     command = commanded(tmp_path, FUTURE + checkers + "def f(x: int, db: 'Session | None' = None): pass")
-    assert command.session_as is None and set(command.takes) == {"x", "db"}
+    assert command.session_parameter is None and set(command.takes) == {"x", "db"}

@@ -67,7 +67,7 @@ async def ended_sessions(): return endings
 COMMANDS = ["a_echo", "echo", "a_sleeps", "a_gathers"]
 
 
-class Storm:
+class ExceptionLoad:
     """Calls in flight while exceptions are raised, each with what it is to be answered."""
 
     def __init__(self, host, seed, size, window=16):
@@ -143,7 +143,7 @@ class Storm:
 def test_exceptions_at_any_moment_cost_no_call_its_answer(start, size):
     """A thousand, while sync and async handlers run, frames come and answers go."""
     host = start(APP, concurrency=8, pipeline=4)
-    storm = Storm(host, 7, size)
+    storm = ExceptionLoad(host, 7, size)
     reader = threading.Thread(target=storm.read_log)
     reader.start()
     storm.run(1000, 0.0002, 0.003, 7)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from host import SOURCE, Host
+from host import SOURCE, FakeHost
 
 APP = """
 import os, sys, herder
@@ -55,7 +55,7 @@ def run(copy, before="", *, hook="pass", extra=SYNC, arguments=()):
         "HERDER_BYTECODE": before,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    return Host(f"{app}:app", env=env, arguments=arguments)
+    return FakeHost(f"{app}:app", env=env, arguments=arguments)
 
 
 def files(copy):

@@ -3,12 +3,12 @@
 import pytest
 
 from herder.codec import decode, encode
-from herder.errors import Refusal
+from herder.errors import CallRejection
 
 
 def test_a_failure_leaves_no_trace():
     value = [{1}]
-    with pytest.raises(Refusal, match="set"):
+    with pytest.raises(CallRejection, match="set"):
         encode(value)
     value[0] = 1
     assert encode(value) == b"[1]"
@@ -24,7 +24,7 @@ def test_there_and_back(text):
 
 @pytest.mark.parametrize("text", [b"", b" ", b"[1", b"[1] 2", b"NaN", b"-Infinity", b"'a'", b"\xff", b"9" * 5000])
 def test_malformed(text):
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(CallRejection) as refused:
         decode(text)
     assert refused.value.kind == "malformed"
 
@@ -53,7 +53,7 @@ def test_what_json_can_hold(value, text):
     ],
 )
 def test_what_json_can_not_hold(value, reason):
-    with pytest.raises(Refusal, match=reason) as refused:
+    with pytest.raises(CallRejection, match=reason) as refused:
         encode({"value": value})
     assert refused.value.kind == "unencodable"
 
@@ -67,10 +67,10 @@ BEYOND = [b"1e999", b"-1E+309", b"1" + b"0" * 400 + b".5", b"1" + b"0" * 250 + b
 @pytest.mark.parametrize("number", BEYOND, ids=range(len(BEYOND)))
 def test_a_number_beyond_a_double_is_refused(before, number):
     """R39: it would be infinite."""
-    with pytest.raises(Refusal, match="too large for a double") as refused:
+    with pytest.raises(CallRejection, match="too large for a double") as refused:
         decode(before + number + b"]")
     assert refused.value.kind == "malformed" and len(refused.value.message) < 200
-    with pytest.raises(Refusal, match="too large for a double"):
+    with pytest.raises(CallRejection, match="too large for a double"):
         decode(b" " + before + number + b"]")
 
 
@@ -84,7 +84,7 @@ def test_large_numbers_are_what_they_were(before):
 @pytest.mark.parametrize("text", [b"{}", b" {}", b'{"a": ' + FLOATS + b"1]}"], ids=["empty", "space", "long"])
 def test_a_byte_order_mark_is_skipped(text):
     assert decode(b"\xef\xbb\xbf" + text) == decode(text)
-    with pytest.raises(Refusal):
+    with pytest.raises(CallRejection):
         decode(b"\xef\xbb\xbf" * 2 + text)
 
 

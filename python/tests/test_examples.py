@@ -9,7 +9,7 @@ import pytest
 
 from herder import frames
 from herder.testing import CallError, Client
-from host import SOURCE, Host
+from host import SOURCE, FakeHost
 from test_golden import TO_WORKER
 
 WORKERS = SOURCE.parent.parent / "examples" / "workers"
@@ -90,7 +90,7 @@ def test_digits_says_what_it_needs(tmp_path):
     (tmp_path / "sklearn").mkdir()
     (tmp_path / "sklearn" / "__init__.py").write_text("raise ImportError('not here')")
     environment = {"PYTHONPATH": f"{tmp_path}:{SOURCE}"}
-    with Host(f"{WORKERS / 'digits.py'}:app", env=environment) as host:
+    with FakeHost(f"{WORKERS / 'digits.py'}:app", env=environment) as host:
         host.frame(frames.HELLO)
         error = json.loads(host.frame(frames.ERROR)[3][frames.STAMPS_SIZE :])
         status, _, _ = host.finish()
@@ -104,7 +104,7 @@ def echo():
     node = shutil.which("node")
     if node is None:
         pytest.skip("echo.mjs needs Node.js")
-    with Host(None, command=[node, str(WORKERS / "echo.mjs")], concurrency=2, pipeline=3) as host:
+    with FakeHost(None, command=[node, str(WORKERS / "echo.mjs")], concurrency=2, pipeline=3) as host:
         yield host.ready()
 
 

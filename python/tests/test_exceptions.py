@@ -52,7 +52,7 @@ def app_with_alarms(folder, shortest=0.0002, longest=0.003):
     return write_app(folder, APP.replace("SHORTEST", str(shortest)).replace("LONGEST", str(longest)))
 
 
-class Traffic:
+class CallLoad:
     """Calls from a thread of their own, many at once; each answer is checked when it comes."""
 
     def __init__(self, host, sizes, seed):
@@ -118,7 +118,7 @@ def test_r26_a_thousand_exceptions_lose_no_byte(start, tmp_path, sizes):
     host = start(app_with_alarms(tmp_path), pipeline=64)
     process, first = host.call("pid", session="ann").result
     assert host.call("alarms", count=ALARMS, seed=7).error is None
-    traffic = Traffic(host, sizes, 7)
+    traffic = CallLoad(host, sizes, 7)
     spent = read_outputs(host)
     traffic.sender.start()
     while traffic.results + len(traffic.errors) < 100 or not spent.is_set():

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from herder import answers, frames
-from herder.errors import Interrupted, Refusal, Rejected
+from herder.errors import Interrupted, CallRejection, Rejected
 
 APP = """
 class Text(str):
@@ -427,10 +427,10 @@ def test_a_refusal_is_told_with_exact_texts():
         def __getitem__(self, _):
             raise ValueError
 
-    fields = payload(answers.failure(7, Refusal(Odd("malformed"), Odd("odd")), 0, 0, 1024))
+    fields = payload(answers.failure(7, CallRejection(Odd("malformed"), Odd("odd")), 0, 0, 1024))
     assert fields == {"kind": "malformed", "message": "odd"}
 
-    class Bare(Refusal):
+    class Bare(CallRejection):
         def __init__(self):
             pass
 
@@ -444,4 +444,4 @@ def test_a_disturbed_refusal_keeps_its_kind(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("herder.text.with_recursion_limit", disturbed)
-    assert answers.describe(Refusal("unencodable", "no form"))["kind"] == "unencodable"
+    assert answers.describe(CallRejection("unencodable", "no form"))["kind"] == "unencodable"

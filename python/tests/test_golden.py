@@ -9,7 +9,7 @@ from herder import answers, frames
 from herder.codec import decode, encode
 from herder.errors import ProtocolError
 from herder.worker import parse_hello
-from host import Host
+from host import FakeHost
 
 PARTS = {"frames": [], "ignored": [], "malformed": []}
 
@@ -128,7 +128,7 @@ def kind_of(case):
 )
 def test_a_worker_ends_naming_the_malformed_frame(_way, data, fields):
     """R41: after its answer to what came before."""
-    with Host("herder.demo:app") as host:
+    with FakeHost("herder.demo:app") as host:
         host.ready()
         assert host.call("echo", x=1).result == {"x": 1}
         host.calls.sendall(data)
@@ -139,7 +139,7 @@ def test_a_worker_ends_naming_the_malformed_frame(_way, data, fields):
 
 @pytest.mark.parametrize("_way,data,_fields", TO_WORKER["ignored"])
 def test_a_worker_goes_on_after_an_ignored_frame(_way, data, _fields):
-    with Host("herder.demo:app") as host:
+    with FakeHost("herder.demo:app") as host:
         host.ready()
         host.calls.sendall(data)
         assert host.call("echo", x=1).result == {"x": 1}

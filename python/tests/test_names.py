@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from host import SOURCE, Host
+from host import SOURCE, FakeHost
 
 APP = """
 import herder
@@ -63,7 +63,7 @@ def folder(tmp_path):
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        hosts.append(Host(target, cwd=tmp_path, **options))
+        hosts.append(FakeHost(target, cwd=tmp_path, **options))
         return hosts[-1]
 
     yield start

@@ -95,12 +95,12 @@ def test_a_cell_may_end_after_its_limit(run):
 def test_a_limit_that_falls_into_the_end_of_a_cell_breaks_no_answer(monkeypatch):
     """Nothing of it is left once the cell has ended, whichever of the two threads was first."""
     monkeypatch.setattr(calls, "running", 7)
-    late = notebook.Limit(1)
+    late = notebook.CellTimer(1)
     late.__exit__()
     late.over.acquire()  # the thread has stopped waiting for the end, and has not looked whether it is over
     late.watch(0)
     assert not late.reached and 7 not in calls.cancelled
-    early = notebook.Limit(1)
+    early = notebook.CellTimer(1)
     early.reached = True
     calls.cancel(7, True)
     early.__exit__()

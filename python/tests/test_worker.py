@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from herder import frames
-from host import Host
+from host import FakeHost
 
 BASIC = """
 @app.command
@@ -413,14 +413,14 @@ def test_a_start_that_fails_says_why(start, text, type, message):
     ],
 )
 def test_a_bad_target_says_why(target, message):
-    with Host(target) as host:
+    with FakeHost(target) as host:
         host.frame(frames.HELLO)
         assert message in json.loads(host.frame(frames.ERROR)[3][16:])["message"]
         assert host.finish()[0] == 1
 
 
 def test_another_protocol_is_named():
-    with Host("herder.demo:app", protocol=2) as host:
+    with FakeHost("herder.demo:app", protocol=2) as host:
         error = json.loads(host.frame(frames.ERROR)[3][16:])
         assert "protocol 2" in error["message"] and "protocol 1" in error["message"]
         assert host.finish()[0] == 1

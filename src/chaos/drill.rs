@@ -21,11 +21,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout, timeout_at};
 /// After its deadline and this, a call without an answer is lost.
 const LOST_AFTER: Duration = Duration::from_secs(60);
 /// How long a pool may take to be whole in the end, and its processes to go.
-const GENEROUS: Duration = Duration::from_secs(120);
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between two faults of a kind, at least.
-const SHORTEST: Duration = Duration::from_millis(1);
+const MIN_FAULT_INTERVAL: Duration = Duration::from_millis(1);
 /// Between two looks at what has to come, and two calls of a caller who was refused.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What is to be done to a pool.
 #[derive(Clone, Debug)]
@@ -68,28 +68,28 @@ pub struct DrillProgress {
 }
 
 impl Drill {
-    /// Starts a pool, does it all, and ends the pool. `tell` is told several times a second how it goes on.
+    /// Starts a pool, does it all, and ends the pool. `print` is told several times a second how it goes on.
     ///
     /// Dropping the future ends the pool, and kills its workers.
     ///
     /// # Errors
     /// When the pool can't be started, or is gone before its time; and the call's own error when it does not know the command, or
     /// refuses the arguments.
-    pub async fn run(self, config: PoolConfig, tell: impl FnMut(DrillProgress)) -> Result<Figures> {
+    pub async fn run(self, config: PoolConfig, on_progress: impl FnMut(DrillProgress)) -> Result<Figures> {
         let mark = format!("drill-{}-{}", process::id(), self.seed);
         let (config, processes) = (config.with_env(MARK, &mark)?, MarkedProcesses::new(&mark));
         // What a process has once and for good (threads, a watchdog) comes with its first pool.
         let first = Pool::start(config.clone()).await?;
         let tried = self.call(&first, &mut Rng::new(0)).reply().await;
-        first.shutdown(GENEROUS).await?;
+        first.shutdown(RECOVERY_TIMEOUT).await?;
         if let Err(error) = tried
-            && !is_the_handlers(&error)
+            && !is_handler_error(&error)
         {
             return Err(error);
         }
         let before = open_descriptors();
         let pool = Pool::start(config).await?;
-        let mut figures = DrillRun::new(self, pool.clone(), processes.clone()).run(tell).await;
+        let mut figures = DrillRun::new(self, pool.clone(), processes.clone()).run(on_progress).await;
         pool.shutdown(Duration::from_secs(10)).await?;
         drop(pool);
         wait_until(|| processes.processes().is_empty() && zombies().is_empty() && open_descriptors() <= before).await;
@@ -120,11 +120,11 @@ struct DrillRun {
     pool: Pool,
     injector: FaultInjector,
     recovery: RecoveryTracker,
-    tally: Mutex<Tally>,
+    tally: Mutex<DrillTotals>,
 }
 
 #[derive(Default)]
-struct Tally {
+struct DrillTotals {
     now: DrillProgress,
     figures: Figures,
     /// Of the calls not in flight at a kill: answered with a result, and all.
@@ -145,31 +145,31 @@ impl DrillRun {
         })
     }
 
-    async fn run(self: Arc<Self>, mut tell: impl FnMut(DrillProgress)) -> Figures {
+    async fn run(self: Arc<Self>, mut on_progress: impl FnMut(DrillProgress)) -> Figures {
         let begun = Instant::now();
         let mut callers = tokio::task::JoinSet::new();
         for caller in 0..self.drill.callers {
-            let storm = self.clone();
-            callers.spawn(async move { storm.caller(Rng::of(storm.drill.seed, caller)).await });
+            let drill_run = self.clone();
+            callers.spawn(async move { drill_run.caller(Rng::of(drill_run.drill.seed, caller)).await });
         }
         let telling = async {
             loop {
-                tell(self.with(|tally| tally.now));
-                sleep(10 * LOOK).await;
+                on_progress(self.with(|tally| tally.now));
+                sleep(10 * POLL_INTERVAL).await;
             }
         };
         let failures = self.failures();
-        let storm = async {
+        let drill_run = async {
             sleep(Duration::from_secs(1)).await;
             let warm = own_resident_bytes();
             tokio::join!(self.kills(), self.stops(), self.cascade());
-            let recovery = timeout(GENEROUS, self.recovery.wait_recovered()).await.unwrap_or(false);
+            let recovery = timeout(RECOVERY_TIMEOUT, self.recovery.wait_recovered()).await.unwrap_or(false);
             self.with(|tally| tally.closed = true);
             while callers.join_next().await.is_some() {}
             (warm, recovery)
         };
         let (warm, recovery) = tokio::select! {
-            ended = storm => ended,
+            ended = drill_run => ended,
             () = self.recovery.watch() => (own_resident_bytes(), false),
             () = telling => (own_resident_bytes(), false),
             () = failures => (own_resident_bytes(), false),
@@ -185,7 +185,7 @@ impl DrillRun {
                 self.with(|tally| tally.figures.pool_failures += 1);
             }
             was = health.state;
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -232,13 +232,13 @@ impl DrillRun {
         let refused = matches!(&told, Some(Err(error)) if is_refusal(error));
         self.with(|tally| tally.note(told));
         if refused {
-            sleep(LOOK).await; // a full or failed pool gains nothing by being asked all the time
+            sleep(POLL_INTERVAL).await; // a full or failed pool gains nothing by being asked all the time
         }
     }
 
     async fn kills(&self) {
         let mut rng = Rng::of(self.drill.seed, 1 << 20);
-        each(self.drill.kill_every, self.drill.duration, async || {
+        repeat(self.drill.kill_every, self.drill.duration, async || {
             let living = self.injector.living().await.unwrap_or_default();
             if let Some(victim) = rng.pick(&living) {
                 self.kill(victim, "kill");
@@ -250,7 +250,7 @@ impl DrillRun {
     async fn stops(&self) {
         let Some(every) = self.drill.pause_every else { return };
         let mut rng = Rng::of(self.drill.seed, 1 << 21);
-        each(every, self.drill.duration, async || {
+        repeat(every, self.drill.duration, async || {
             let living = self.injector.living().await.unwrap_or_default();
             let within = rng.millis(10, 1000);
             let Some(victim) = rng.pick(&living) else { return };
@@ -284,12 +284,12 @@ impl DrillRun {
         }
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut Tally) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut DrillTotals) -> T) -> T {
         change(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Tally {
+impl DrillTotals {
     fn counts(&mut self, name: &str) {
         self.now.calls += 1;
         *self.figures.answers.entry(name.into()).or_default() += 1;
@@ -313,7 +313,7 @@ impl Tally {
         self.now.ok += u64::from(told.is_ok());
         self.figures.refused += u64::from(told.as_ref().is_err_and(is_refusal));
         if !in_flight {
-            self.others.0 += u64::from(told.as_ref().map_or_else(is_the_handlers, |_| true));
+            self.others.0 += u64::from(told.as_ref().map_or_else(is_handler_error, |_| true));
             self.others.1 += 1;
         }
     }
@@ -346,14 +346,14 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 /// What the handler did is no matter of the pool.
-fn is_the_handlers(error: &Error) -> bool {
+fn is_handler_error(error: &Error) -> bool {
     matches!(error, Error::Rejected { .. } | Error::Exception { .. } | Error::Unencodable { .. })
 }
 
 /// Does something again and again for so long; what was begun is done to its end, so that nobody stays stopped.
-async fn each(every: Duration, lasts: Duration, mut what: impl AsyncFnMut()) {
+async fn repeat(every: Duration, lasts: Duration, mut what: impl AsyncFnMut()) {
     let over = Instant::now() + lasts;
-    let mut ticks = interval(every.max(SHORTEST));
+    let mut ticks = interval(every.max(MIN_FAULT_INTERVAL));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks.tick().await;
     while timeout_at(over.into(), ticks.tick()).await.is_ok() {
@@ -364,8 +364,8 @@ async fn each(every: Duration, lasts: Duration, mut what: impl AsyncFnMut()) {
 async fn wait_until(is_so: impl Fn() -> bool) {
     let look = async {
         while !is_so() {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     };
-    let _ = timeout(GENEROUS / 4, look).await;
+    let _ = timeout(RECOVERY_TIMEOUT / 4, look).await;
 }

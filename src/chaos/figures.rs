@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_be_zero_is_named_when_it_is_not() {
+    fn violations_name_each_nonzero_figure() {
         assert_eq!(right().broken(), Vec::<String>::new());
         let changes: [(&str, Change); 11] = [
             ("lost is 1", |figures| figures.lost = 1),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_null_and_breaks_nothing() {
+    fn unknown_figures_are_null_and_no_violation() {
         assert!(right().json().contains("\"double_runs\":null") && right().table().contains("unknown"));
         let spans = Spans::of(&mut [3, 1, 2].map(Duration::from_millis));
         assert_eq!((spans.median, spans.max, Spans::of(&mut []).max), (Some(2.0), Some(3.0), None));

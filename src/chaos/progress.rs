@@ -26,7 +26,7 @@ impl Default for Progress {
 impl Progress {
     /// Tells it, if it is time again.
     #[expect(clippy::disallowed_methods, reason = "prints a line every few seconds")]
-    pub fn tell(&mut self, text: &str) {
+    pub fn print(&mut self, text: &str) {
         let pause = if self.terminal { REWRITTEN } else { PLAIN };
         if self.told.is_some_and(|told| told.elapsed() < pause) {
             return;

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Between two looks at the workers: the times are that much too long at most.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Watches one pool.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl RecoveryTracker {
     #[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
     pub async fn watch(&self) {
         while self.poll().await.is_ok() {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -58,7 +58,7 @@ impl RecoveryTracker {
         loop {
             match self.poll().await {
                 Ok(true) => return true,
-                Ok(false) => tokio::time::sleep(LOOK).await,
+                Ok(false) => tokio::time::sleep(POLL_INTERVAL).await,
                 Err(_) => return false,
             }
         }
@@ -93,21 +93,21 @@ impl RecoveryTracker {
 
 impl RecoveryState {
     fn replaced(&mut self, workers: &[WorkerInfo]) {
-        for hurt in self.outages.iter_mut().filter(|hurt| !hurt.replaced) {
-            let (slot, before) = (hurt.at.worker, hurt.at.generation);
-            hurt.replaced = workers.iter().any(|it| it.id == slot && it.generation > before && is_ready(it));
-            if hurt.replaced {
-                self.slots.push(hurt.since.elapsed());
+        for killed in self.outages.iter_mut().filter(|killed| !killed.replaced) {
+            let (slot, before) = (killed.at.worker, killed.at.generation);
+            killed.replaced = workers.iter().any(|it| it.id == slot && it.generation > before && is_ready(it));
+            if killed.replaced {
+                self.slots.push(killed.since.elapsed());
             }
         }
     }
 
     fn record_recovery(&mut self, workers: &[WorkerInfo]) {
         let wholes = &mut self.recoveries;
-        self.outages.retain(|hurt| {
-            let there = workers.iter().any(|worker| worker.process() == hurt.at);
+        self.outages.retain(|killed| {
+            let there = workers.iter().any(|worker| worker.process() == killed.at);
             if !there {
-                wholes.push(hurt.since.elapsed());
+                wholes.push(killed.since.elapsed());
             }
             there
         });

@@ -51,7 +51,7 @@ fn check_buffers(report: &mut ProblemCollector<'_>, root: &DeTable<'_>, server: 
 /// Builds the pools of a file that was checked. What the builder refuses is reported.
 fn build(
     report: &mut ProblemCollector<'_>,
-    pools: &[Found<'_, '_>],
+    pools: &[PoolTable<'_, '_>],
     defaults: Option<&DeTable<'_>>,
     folder: &Path,
     programs: Programs,
@@ -64,8 +64,8 @@ fn build(
         }
     };
     let found = |config: PoolConfig| match programs {
-        Programs::Unseen => Ok(config),
-        Programs::Found => config.find_programs().map(|()| config),
+        Programs::Unchecked => Ok(config),
+        Programs::Checked => config.find_programs().map(|()| config),
     };
     let built = pools.iter().filter_map(|pool| {
         let (span, key, message) = match raw(&plain, pool).map(|raw| raw.build(pool.name, folder).and_then(found)) {
@@ -80,7 +80,7 @@ fn build(
 }
 
 /// The pool's values, defaults under them, taken from the file without its places.
-fn raw(plain: &Table, pool: &Found<'_, '_>) -> Result<RawPool, toml::de::Error> {
+fn raw(plain: &Table, pool: &PoolTable<'_, '_>) -> Result<RawPool, toml::de::Error> {
     let none = Table::new();
     let table = |value: Option<&'_ Value>| value.and_then(Value::as_table).cloned();
     let own = plain.get("pools").and_then(|pools| table(pools.get(pool.name)));
@@ -104,14 +104,14 @@ fn subtable<'t, 'i>(
 }
 
 /// A pool's table that was found.
-struct Found<'t, 'i> {
+struct PoolTable<'t, 'i> {
     name: &'t str,
     span: Range<usize>,
     table: &'t DeTable<'i>,
     worker_type: WorkerType,
 }
 
-impl Found<'_, '_> {
+impl PoolTable<'_, '_> {
     /// Place, key and message of what the builder refused: where it was set, in the pool or in the defaults, or else at
     /// the pool's own name.
     fn refused(&self, error: &InvalidConfig, defaults: Option<&DeTable<'_>>) -> (Range<usize>, String, String) {
@@ -137,14 +137,14 @@ fn in_file_order<'t, 'i>(
     report: &mut ProblemCollector<'_>,
     pools: &'t DeTable<'i>,
     defaults: Option<&DeTable<'_>>,
-) -> Vec<Found<'t, 'i>> {
+) -> Vec<PoolTable<'t, 'i>> {
     let mut found = Vec::new();
     for (name, value) in pools {
         let at = format!("pools.{}", name.get_ref());
         let Some(table) = subtable(report, &at, Some(value)) else { continue };
         let worker_type = worker_type(table).or_else(|| worker_type(defaults?)).unwrap_or_default();
         Check { report: &mut *report, at: &at, owner: Owner::Pool(worker_type) }.table(table);
-        found.push(Found { name: name.get_ref(), span: name.span(), table, worker_type });
+        found.push(PoolTable { name: name.get_ref(), span: name.span(), table, worker_type });
     }
     found.sort_by_key(|pool| pool.span.start);
     found

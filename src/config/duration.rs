@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn r17_units() {
+    fn r17_durations_need_a_known_unit() {
         assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse("5m"), Ok(Duration::from_secs(300)));
         assert_eq!(parse(" 1h 30m "), Ok(Duration::from_secs(5400)));

@@ -55,7 +55,7 @@ pub struct Config {
 }
 
 /// How a file is called that has no name.
-const NAMELESS: &str = "herder.toml";
+const DEFAULT_FILE_NAME: &str = "herder.toml";
 
 impl Config {
     /// Reads a file. Paths in it start at its folder. Blocks on the file system.
@@ -63,7 +63,7 @@ impl Config {
     /// # Errors
     /// When the file can't be read, or anything in it is wrong.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        load(path.as_ref(), Programs::Unseen)
+        load(path.as_ref(), Programs::Unchecked)
     }
 
     /// Reads a file as [`load`](Self::load) does, and checks that what its pools start exists: app files, interpreters, programs
@@ -72,7 +72,7 @@ impl Config {
     /// # Errors
     /// When the file can't be read, anything in it is wrong, or one of them does not exist.
     pub fn load_with_programs(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        load(path.as_ref(), Programs::Found)
+        load(path.as_ref(), Programs::Checked)
     }
 
     /// Reads a text as if it were a file in this folder; errors call it `herder.toml`.
@@ -80,7 +80,7 @@ impl Config {
     /// # Errors
     /// When anything in it is wrong.
     pub fn from_toml(text: &str, folder: &Path) -> Result<Self, ConfigError> {
-        read(text, folder, NAMELESS, Programs::Unseen)
+        read(text, folder, DEFAULT_FILE_NAME, Programs::Unchecked)
     }
 }
 
@@ -88,9 +88,9 @@ impl Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Programs {
     /// It is not looked for.
-    Unseen,
+    Unchecked,
     /// It is looked for, and what is not there is a problem.
-    Found,
+    Checked,
 }
 
 fn load(path: &Path, programs: Programs) -> Result<Config, ConfigError> {

@@ -5,14 +5,14 @@ use crate::legacy;
 use herder_actors::schema::{Key, TABLE};
 
 /// Keys that are planned. To take them and do nothing would be worse than to refuse them.
-const LATER: &[&str] = &["lazy"];
+const PLANNED_KEYS: &[&str] = &["lazy"];
 
 /// What other servers call `pool_size`.
 const POOL_SIZE: &[&str] = &["workers", "num_workers", "max_workers", "processes", "size"];
 
 /// What to say of a key of a pool that is none.
 pub(super) fn unknown_in_pool(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() && LATER.contains(&name) {
+    if prefix.is_empty() && PLANNED_KEYS.contains(&name) {
         return "is not supported yet; remove it".into();
     }
     let path = misplaced(name).or_else(|| (prefix.is_empty() && POOL_SIZE.contains(&name)).then_some("pool_size"));
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn keys_that_come_later_are_not_there_yet() {
-        assert!(LATER.iter().all(|name| !is_group(name) && Key::find(name).is_none()));
+        assert!(PLANNED_KEYS.iter().all(|name| !is_group(name) && Key::find(name).is_none()));
     }
 
     #[test]

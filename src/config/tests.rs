@@ -286,7 +286,7 @@ fn r9_defaults_reach_the_pools_they_are_for() {
 }
 
 #[test]
-fn r51_unknown_keys() {
+fn r51_unknown_keys_are_refused_with_a_hint() {
     assert_snapshot!(refused_in_pool("pool_sze = 4"), @"herder.toml:3:1: pools.a.pool_sze: unknown key; did you mean `pool_size`? Known here: worker_type, app, command, python, env, env_mode, numeric_threads, cwd, pool_size, overflow, overflow_idle_timeout, timeout, queue, concurrency, pipeline, start_timeout, cancel, stop, sessions, health, restart, retry, breaker, poison, max_frame, features");
     for other_name in ["workers", "num_workers", "max_workers", "processes", "size"] {
         let refused = refused_in_pool(&format!("{other_name} = 4"));
@@ -346,7 +346,7 @@ fn r51_values_of_the_wrong_type() {
 
 /// R33, R34: the keys that are more than a number or a word.
 #[test]
-fn r51_retries_and_breaker() {
+fn r51_retry_and_breaker_keys_are_read() {
     assert_snapshot!(refused_in_pool("retry.backoff = 'exponentiel'"), @r#"herder.toml:3:17: pools.a.retry.backoff: 'exponentiel' is none of its values; did you mean "exponential"? Allowed: "exponential", "linear", "fibonacci", "decorrelated_jitter", "custom""#);
     assert_snapshot!(refused_in_pool("retry.backoff = 'custom'"), @r#"herder.toml:3:17: pools.a.retry.backoff: is "custom"; allowed: together with `retry.waits`, such as ["0s", "1s"]"#);
     assert_snapshot!(refused_in_pool("retry.waits = ['1s']\nretry.backoff = 'linear'"), @r#"herder.toml:3:15: pools.a.retry.waits: is set; allowed: only with `retry.backoff = "custom"`"#);
@@ -377,7 +377,7 @@ fn r51_values_out_of_bounds() {
 
 /// What only the builder knows is told at the place it was set, in the pool or in the defaults.
 #[test]
-fn r51_rules_between_keys() {
+fn r51_rules_between_keys_are_checked() {
     assert_snapshot!(refused("[pools.a]\npool_size = 1"), @"herder.toml:1:8: pools.a.app: is not set; allowed: exactly one of `app` and `command`");
     assert_snapshot!(refused_in_pool("command = ['x']"), @"herder.toml:3:11: pools.a.command: is set beside `app`; allowed: exactly one of `app` and `command`");
     assert_snapshot!(refused_in_pool("queue = { limit = 10, per_session = 11 }"), @"herder.toml:3:37: pools.a.queue.per_session: is 11; allowed: 1 to `queue.limit`, which is 10");

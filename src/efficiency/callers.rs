@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 /// What is called, and who is told of it.
 #[derive(Clone)]
-pub(super) struct Work {
+pub(super) struct Workload {
     pub(super) pool: Pool,
     pub(super) command: Arc<str>,
     pub(super) arguments: Arc<Value>,
@@ -33,34 +33,34 @@ pub(super) struct Work {
 pub(super) struct Progress {
     pub(super) done: Arc<AtomicUsize>,
     pub(super) of: usize,
-    pub(super) tell: Arc<dyn Fn(usize, usize) + Send + Sync>,
+    pub(super) on_progress: Arc<dyn Fn(usize, usize) + Send + Sync>,
 }
 
 /// What callers saw.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct CallBatch {
     pub(super) operations: Vec<Operation>,
     pub(super) encoding: Vec<Interval>,
     pub(super) failures: Failures,
     pub(super) stamps: Option<InvalidOperation>,
 }
 
-impl Work {
+impl Workload {
     /// Nobody is told of it.
-    pub(super) fn quiet(pool: &Pool, command: &str, arguments: &Value) -> Self {
-        let progress = Progress { done: Arc::default(), of: 0, tell: Arc::new(|_, _| {}) };
+    pub(super) fn without_progress(pool: &Pool, command: &str, arguments: &Value) -> Self {
+        let progress = Progress { done: Arc::default(), of: 0, on_progress: Arc::new(|_, _| {}) };
         let (command, arguments) = (command.into(), Arc::new(arguments.clone()));
         Self { pool: pool.clone(), command, arguments, sessions: 0, timeout: None, progress }
     }
 
     /// So many calls by so many callers, each with one call at a time. Dropping the future cancels them.
-    pub(super) async fn run(&self, calls: usize, callers: usize) -> Batch {
+    pub(super) async fn run(&self, calls: usize, callers: usize) -> CallBatch {
         let next = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
         for _ in 0..callers.clamp(1, calls.max(1)) {
             tasks.spawn(self.clone().call_until(calls, next.clone()));
         }
-        let mut batch = Batch::default();
+        let mut batch = CallBatch::default();
         while let Some(joined) = tasks.join_next().await {
             match joined {
                 Ok(part) => batch.take(part),
@@ -70,19 +70,19 @@ impl Work {
         batch
     }
 
-    async fn call_until(self, calls: usize, next: Arc<AtomicUsize>) -> Batch {
-        let mut batch = Batch::default();
+    async fn call_until(self, calls: usize, next: Arc<AtomicUsize>) -> CallBatch {
+        let mut batch = CallBatch::default();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= calls {
                 return batch;
             }
             self.call(number, &mut batch).await;
-            (self.progress.tell)(self.progress.done.fetch_add(1, Ordering::Relaxed) + 1, self.progress.of);
+            (self.progress.on_progress)(self.progress.done.fetch_add(1, Ordering::Relaxed) + 1, self.progress.of);
         }
     }
 
-    async fn call(&self, number: usize, batch: &mut Batch) {
+    async fn call(&self, number: usize, batch: &mut CallBatch) {
         let begun = now();
         let mut call = self.pool.call::<IgnoredAny>(&self.command, &*self.arguments);
         if let Some(timeout) = self.timeout {
@@ -138,7 +138,7 @@ pub fn operation(reply: &Reply) -> std::result::Result<Operation, InvalidOperati
     Operation { at, queued, sent, started, ended, answered }.checked()
 }
 
-impl Batch {
+impl CallBatch {
     fn note(&mut self, answer: Result<Reply>) {
         let reply = match answer.and_then(|reply| reply.decode::<IgnoredAny>().map(|_| reply)) {
             Ok(reply) => reply,

@@ -18,7 +18,7 @@ pub struct Machine {
     pub other_load: Option<f64>,
     /// For which share of the time, from 0 to 1, a core had something to do and the host of this virtual machine had given it away
     /// ("steal"). It is in `other_load`, too. `None` where the system does not tell.
-    pub stolen: Option<f64>,
+    pub steal: Option<f64>,
 }
 
 impl Machine {
@@ -33,7 +33,7 @@ impl Machine {
     /// Others beside the pool give way to it, and leave it what they don't use. A core that was given away does not come when it is called:
     /// that delays whoever waits for it, however idle the machine is otherwise.
     pub fn has_steal(&self) -> bool {
-        self.stolen.is_some_and(|stolen| stolen > STEAL)
+        self.steal.is_some_and(|steal| steal > STEAL)
     }
 }
 
@@ -62,15 +62,15 @@ fn schedstat(text: &str) -> Option<CpuTime> {
 
 /// The processors of the whole machine since it started, in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ticks {
+pub(super) struct CpuTicks {
     /// What was stolen is in it: a core had something to do then.
     busy: u64,
-    stolen: u64,
+    steal: u64,
     all: u64,
     cores: u64,
 }
 
-impl Ticks {
+impl CpuTicks {
     pub(super) fn now() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/stat").ok()?)
     }
@@ -91,13 +91,13 @@ impl Ticks {
         let is_core =
             |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
         let cores = text.lines().filter(is_core).count().max(NonZero::<usize>::MIN.get()) as u64;
-        Some(Self { busy: all - idle, stolen: numbers.get(STOLEN).copied().unwrap_or(0), all, cores })
+        Some(Self { busy: all - idle, steal: numbers.get(STOLEN).copied().unwrap_or(0), all, cores })
     }
 
     /// Which share of the time since then was stolen. `None` if too little has passed to tell.
     pub(super) fn stolen_since(self, before: Self) -> Option<f64> {
-        let (stolen, all) = (self.stolen.saturating_sub(before.stolen), self.all.saturating_sub(before.all));
-        (all > 0).then(|| stolen as f64 / all as f64)
+        let (steal, all) = (self.steal.saturating_sub(before.steal), self.all.saturating_sub(before.all));
+        (all > 0).then(|| steal as f64 / all as f64)
     }
 
     /// How many of `cores` others kept busy since then, for `lasted`, when we used `ours`. `None` if too little time has passed to tell.
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r47_what_the_system_counts_is_understood() {
+    fn r47_proc_counters_are_parsed() {
         let seconds = Duration::from_secs;
         assert_eq!(
             schedstat("5 7 3\n"),
@@ -126,28 +126,28 @@ mod tests {
         );
         assert_eq!(schedstat("5"), None);
         let ticks = |busy, idle| {
-            Ticks::parse(&format!("cpu  {busy} 0 0 {idle} 0 0 0 0 9 9\ncpu0 1\ncpu1 1\nintr 5\n")).unwrap()
+            CpuTicks::parse(&format!("cpu  {busy} 0 0 {idle} 0 0 0 0 9 9\ncpu0 1\ncpu1 1\nintr 5\n")).unwrap()
         };
-        assert_eq!(ticks(30, 70), Ticks { busy: 30, stolen: 0, all: 100, cores: 2 });
+        assert_eq!(ticks(30, 70), CpuTicks { busy: 30, steal: 0, all: 100, cores: 2 });
         // 1 s of two cores at 75 %: 1.5 cores, of which half a core was ours.
         let other_load = ticks(180, 120).others_since(ticks(30, 70), seconds(1), seconds(1) / 2, 2.0);
         assert_eq!(other_load, Some(1.0));
         // Of a quarter of a machine of which others use half, they use half.
-        let wide = Ticks { busy: 80, stolen: 0, all: 160, cores: 8 };
-        let none = Ticks { busy: 0, stolen: 0, all: 0, cores: 8 };
+        let wide = CpuTicks { busy: 80, steal: 0, all: 160, cores: 8 };
+        let none = CpuTicks { busy: 0, steal: 0, all: 0, cores: 8 };
         assert_eq!(wide.others_since(none, seconds(1), seconds(0), 2.0), Some(1.0));
         assert_eq!(wide.others_since(wide, seconds(1), seconds(0), 2.0), None);
     }
 
     #[test]
-    fn r47_what_a_host_took_is_a_share_of_the_time() {
-        let ticks = |text: &str| Ticks::parse(text).unwrap();
+    fn r47_steal_is_a_share_of_the_time() {
+        let ticks = |text: &str| CpuTicks::parse(text).unwrap();
         let before = ticks("cpu 100 0 0 1000 0 0 0 7\ncpu0\ncpu1\n");
         let after = ticks("cpu 130 0 5 1150 0 2 3 17\ncpu0\ncpu1\n");
         assert_eq!((after.stolen_since(before), before.stolen_since(before)), (Some(0.05), None));
         let old = ticks("cpu 130 0 5 1150\ncpu0\n").stolen_since(ticks("cpu 100 0 0 1000\ncpu0\n"));
         assert_eq!(old, Some(0.0), "a kernel that counts none");
-        let machine = |other_load, stolen| Machine { cores: 2.0, other_load: Some(other_load), stolen: Some(stolen) };
+        let machine = |other_load, steal| Machine { cores: 2.0, other_load: Some(other_load), steal: Some(steal) };
         assert!(machine(0.1, 0.05).has_steal() && machine(0.1, 0.05).is_loaded() && !machine(0.1, 0.02).is_loaded());
         assert!(machine(1.1, 0.02).is_loaded() && !machine(1.1, 0.02).has_steal());
     }
@@ -155,7 +155,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn r47_this_process_used_some_processor() {
-        assert!(own().is_some_and(|own| !own.used.is_zero()) && Ticks::now().is_some() && cores() >= 1.0);
+        assert!(own().is_some_and(|own| !own.used.is_zero()) && CpuTicks::now().is_some() && cores() >= 1.0);
         assert_eq!(cpu_time(u32::MAX), None);
     }
 }

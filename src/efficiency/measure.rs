@@ -2,9 +2,9 @@
 
 use super::{
     EfficiencyReport, MeasureError, Verdict, WorkerStart,
-    callers::{Batch, Progress, Work},
-    pairs::{self, Paired},
-    watch::{Watch, Watched},
+    callers::{CallBatch, Progress, Workload},
+    pairs::{self, PairResult},
+    watch::{UsageWatch, WatchResult},
 };
 use crate::{
     Pool, PoolConfig,
@@ -37,7 +37,7 @@ pub struct Measure {
     sessions: usize,
     pairs: usize,
     timeout: Option<Duration>,
-    tell: Arc<dyn Fn(usize, usize) + Send + Sync>,
+    on_progress: Arc<dyn Fn(usize, usize) + Send + Sync>,
 }
 
 /// What is measured.
@@ -67,7 +67,7 @@ impl Measure {
             sessions: 0,
             pairs: PAIRS,
             timeout: None,
-            tell: Arc::new(|_, _| {}),
+            on_progress: Arc::new(|_, _| {}),
         }
     }
 
@@ -114,7 +114,7 @@ impl Measure {
 
     /// Is told after each call how many of how many are done, on the caller's task: it must not block.
     pub fn progress(mut self, tell: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
-        self.tell = Arc::new(tell);
+        self.on_progress = Arc::new(tell);
         self
     }
 
@@ -150,12 +150,12 @@ impl Measure {
         self.operations.unwrap_or(CALLS * call_slots)
     }
 
-    fn work(&self, pool: &Pool) -> Work {
+    fn work(&self, pool: &Pool) -> Workload {
         let call_slots = self.call_slots(pool);
         let warm_up = if matches!(self.subject, Subject::Running(_)) { call_slots } else { 0 };
         let of = warm_up + self.calls(call_slots) + 2 * self.pairs * pairs::calls(call_slots);
-        let progress = Progress { done: Arc::new(AtomicUsize::new(0)), of, tell: self.tell.clone() };
-        Work {
+        let progress = Progress { done: Arc::new(AtomicUsize::new(0)), of, on_progress: self.on_progress.clone() };
+        Workload {
             pool: pool.clone(),
             command: self.command.as_str().into(),
             arguments: Arc::new(self.arguments.clone()),
@@ -165,7 +165,7 @@ impl Measure {
         }
     }
 
-    async fn pair(&self, work: &Work) -> Result<Option<Paired>, MeasureError> {
+    async fn pair(&self, work: &Workload) -> Result<Option<PairResult>, MeasureError> {
         if self.pairs == 0 {
             Ok(None)
         } else {
@@ -176,13 +176,13 @@ impl Measure {
     /// The run that counts, and the pairs after it.
     async fn measure(
         &self,
-        work: &Work,
+        work: &Workload,
         temperature: WorkerStart,
         begun: u64,
     ) -> Result<EfficiencyReport, MeasureError> {
         let call_slots = self.call_slots(&work.pool);
         let callers = self.callers.unwrap_or(CALLERS * call_slots);
-        let watch = Watch::begin(&work.pool).await?;
+        let watch = UsageWatch::begin(&work.pool).await?;
         let batch = work.run(self.calls(call_slots), callers).await.checked()?;
         let mut window = batch.window().unwrap_or(Interval { started: begun, ended: begun });
         if temperature == WorkerStart::Cold {
@@ -194,9 +194,15 @@ impl Measure {
         self.report(work, batch, watched, Run { start: temperature, window, callers, paired })
     }
 
-    fn report(&self, work: &Work, batch: Batch, watched: Watched, run: Run) -> Result<EfficiencyReport, MeasureError> {
+    fn report(
+        &self,
+        work: &Workload,
+        batch: CallBatch,
+        watched: WatchResult,
+        run: Run,
+    ) -> Result<EfficiencyReport, MeasureError> {
         let Run { start: temperature, window, callers, paired } = run;
-        let Batch { mut operations, encoding, failures, .. } = batch;
+        let CallBatch { mut operations, encoding, failures, .. } = batch;
         operations.sort_by_key(|operation| operation.started);
         let uncontended = paired.as_ref().and_then(|paired| paired.uncontended);
         let observed = ObservedRun { window, workers: watched.workers, operations, encoding, uncontended };
@@ -229,7 +235,7 @@ struct Run {
     start: WorkerStart,
     window: Interval,
     callers: usize,
-    paired: Option<Paired>,
+    paired: Option<PairResult>,
 }
 
 /// How well a pool of the demo uses its workers: `n` calls of `sleep` for 5 ms. Of a pool with commands of its own, name one:

@@ -2,14 +2,14 @@
 
 use super::{
     MeasureError,
-    callers::{Batch, Work},
-    watch::Watch,
+    callers::{CallBatch, Workload},
+    watch::UsageWatch,
 };
 use crate::concurrency::{Comparison, ComparisonConditions, CpuTime, Interval, Pair, compare};
 use std::time::Duration;
 
 /// What pairs tell.
-pub(super) struct Paired {
+pub(super) struct PairResult {
     pub(super) comparison: Comparison,
     /// How long a handler takes on average when nothing runs beside it, without its waits for a core.
     pub(super) uncontended: Option<Duration>,
@@ -18,9 +18,9 @@ pub(super) struct Paired {
 }
 
 /// Runs so many pairs, each of one call a lane at least and two in all.
-pub(super) async fn run(work: &Work, pairs: usize, call_slots: usize) -> Result<Paired, MeasureError> {
-    let (calls, mut timed, mut serial) = (calls(call_slots), Vec::new(), Alone::default());
-    let whole = Watch::begin(&work.pool).await?;
+pub(super) async fn run(work: &Workload, pairs: usize, call_slots: usize) -> Result<PairResult, MeasureError> {
+    let (calls, mut timed, mut serial) = (calls(call_slots), Vec::new(), SerialTotals::default());
+    let whole = UsageWatch::begin(&work.pool).await?;
     let mut all = Vec::new();
     for number in 0..pairs {
         // Now one first and now the other: what warms up or slows down favours neither.
@@ -42,7 +42,7 @@ pub(super) async fn run(work: &Work, pairs: usize, call_slots: usize) -> Result<
         other_load: machine.other_load,
         cpu_share: serial.cpu_share(),
     };
-    Ok(Paired {
+    Ok(PairResult {
         comparison: compare(&timed, &circumstances),
         uncontended: serial.mean(),
         cpu_share: serial.cpu_share(),
@@ -54,7 +54,7 @@ pub(super) fn calls(call_slots: usize) -> usize {
     call_slots.max(2)
 }
 
-fn pair(one: &Batch, many: &Batch) -> Option<Pair> {
+fn pair(one: &CallBatch, many: &CallBatch) -> Option<Pair> {
     // Calls that failed took no time: the pair would compare different work.
     let same = one.operations.len() == many.operations.len();
     let (serial, parallel) = (one.window()?.duration(), many.window()?.duration());
@@ -63,7 +63,7 @@ fn pair(one: &Batch, many: &Batch) -> Option<Pair> {
 
 /// The serial halves together.
 #[derive(Default)]
-struct Alone {
+struct SerialTotals {
     calls: usize,
     work: Duration,
     floor: Duration,
@@ -71,9 +71,9 @@ struct Alone {
     counted: bool,
 }
 
-impl Alone {
-    async fn run(&mut self, work: &Work, calls: usize) -> Result<Batch, MeasureError> {
-        let watch = Watch::begin(&work.pool).await?;
+impl SerialTotals {
+    async fn run(&mut self, work: &Workload, calls: usize) -> Result<CallBatch, MeasureError> {
+        let watch = UsageWatch::begin(&work.pool).await?;
         let batch = work.run(calls, 1).await.checked()?;
         if let Some(window) = batch.window() {
             let watched = watch.end(&work.pool, window, &batch.operations).await?;

@@ -2,9 +2,9 @@
 
 use super::{
     MeasureError,
-    callers::{Batch, Work},
+    callers::{CallBatch, Workload},
     machine::cores,
-    watch::Watch,
+    watch::UsageWatch,
 };
 use crate::{
     Direction, Pool, PoolConfig, RecordedFrame, Recording,
@@ -49,7 +49,7 @@ pub(super) async fn environment(
 #[derive(Default)]
 struct Starts {
     interpreters: Vec<Duration>,
-    bridges: Vec<Duration>,
+    app_starts: Vec<Duration>,
 }
 
 impl Starts {
@@ -72,7 +72,7 @@ impl Starts {
         };
         if let (Some(started), Some(hello), Some(ready)) = (recording.started_at, said("hello"), said("ready")) {
             self.interpreters.push(hello.duration_since(started).unwrap_or_default());
-            self.bridges.push(ready.duration_since(hello).unwrap_or_default());
+            self.app_starts.push(ready.duration_since(hello).unwrap_or_default());
         }
     }
 }
@@ -82,7 +82,7 @@ impl Starts {
 struct Calls {
     uncontended: Vec<Duration>,
     contention_factor: Vec<Duration>,
-    ways: Vec<Duration>,
+    overheads: Vec<Duration>,
     worst: Duration,
     used: Duration,
     ran: Duration,
@@ -91,17 +91,17 @@ struct Calls {
 
 impl Calls {
     async fn of(pool: &Pool, command: &str, arguments: &Value) -> Result<Self, MeasureError> {
-        let work = Work::quiet(pool, command, arguments);
+        let work = Workload::without_progress(pool, command, arguments);
         let workers = pool.config().pool_size() as usize;
         let warm = work.run(workers, workers).await.checked()?;
         let (block, mut calls) = (block_size(&warm), Self::default());
-        let watch = Watch::begin(pool).await?;
+        let watch = UsageWatch::begin(pool).await?;
         for _ in 0..BLOCKS {
             let (one, many) = (Block::run(&work, block, 1).await?, Block::run(&work, block * workers, workers).await?);
             calls.used += one.cpu_time.used;
             calls.ran += one.batch.work();
             calls.worst = calls.worst.max(one.longest());
-            calls.ways.extend(one.way().into_iter().chain(many.way()));
+            calls.overheads.extend(one.way().into_iter().chain(many.way()));
             calls.uncontended.extend(one.handler());
             calls.contention_factor.extend(many.handler());
         }
@@ -115,11 +115,11 @@ impl Calls {
         let at_once = |durations: &[Duration]| Spread::of(durations.iter().copied());
         Some(Environment {
             start: at_once(&starts.interpreters).unwrap_or(Spread::exactly(Duration::ZERO)),
-            app_start: at_once(&starts.bridges).unwrap_or(Spread::exactly(Duration::ZERO)),
+            app_start: at_once(&starts.app_starts).unwrap_or(Spread::exactly(Duration::ZERO)),
             parallel_starts: cores() as usize,
             call,
             worst_call: self.worst,
-            overhead: Spread::of(self.ways)?,
+            overhead: Spread::of(self.overheads)?,
             cpu_share: (self.used.as_secs_f64() / self.ran.as_secs_f64().max(1e-9)).min(1.0),
             contention_factor: (contention_factor.likely().as_secs_f64() / call.likely().as_secs_f64().max(1e-9))
                 .max(1.0),
@@ -131,13 +131,13 @@ impl Calls {
 
 /// Some calls in a row, and what their workers used meanwhile.
 struct Block {
-    batch: Batch,
+    batch: CallBatch,
     cpu_time: CpuTime,
 }
 
 impl Block {
-    async fn run(work: &Work, calls: usize, callers: usize) -> Result<Self, MeasureError> {
-        let watch = Watch::begin(&work.pool).await?;
+    async fn run(work: &Workload, calls: usize, callers: usize) -> Result<Self, MeasureError> {
+        let watch = UsageWatch::begin(&work.pool).await?;
         let batch = work.run(calls, callers).await.checked()?;
         let window = batch.window().unwrap_or(Interval { started: 0, ended: 0 });
         let watched = watch.end(&work.pool, window, &batch.operations).await?;
@@ -164,12 +164,12 @@ impl Block {
 }
 
 /// So many calls that all blocks of a kind fit into the budget.
-fn block_size(warm: &Batch) -> usize {
+fn block_size(warm: &CallBatch) -> usize {
     let one = mean(warm, warm.work()).unwrap_or_default().max(Duration::from_micros(1));
     let fit = BUDGET.as_secs_f64() / BLOCKS as f64 / one.as_secs_f64();
     (fit as usize).clamp(1, BLOCK)
 }
 
-fn mean(batch: &Batch, sum: Duration) -> Option<Duration> {
+fn mean(batch: &CallBatch, sum: Duration) -> Option<Duration> {
     u32::try_from(batch.operations.len()).ok().and_then(|count| sum.checked_div(count))
 }

@@ -1,6 +1,6 @@
 //! Watches a pool's processes during a run: what they and the whole machine used from one moment to another.
 
-use super::machine::{Machine, Ticks, cores, cpu_time, own};
+use super::machine::{CpuTicks, Machine, cores, cpu_time, own};
 use crate::{
     Pool, Result, Timestamp, WorkerId, WorkerRef, WorkerState,
     concurrency::{CpuTime, Interval, ObservedWorker, Operation},
@@ -8,15 +8,15 @@ use crate::{
 use std::time::Duration;
 
 /// Counters as they stood when the watch began.
-pub(super) struct Watch {
+pub(super) struct UsageWatch {
     began: Timestamp,
-    machine: Option<Ticks>,
+    machine: Option<CpuTicks>,
     own: Option<CpuTime>,
-    workers: Vec<Counted>,
+    workers: Vec<ProcessUsage>,
 }
 
 /// One worker's process and what it had used.
-struct Counted {
+struct ProcessUsage {
     at: WorkerRef,
     pid: Option<u32>,
     ready: bool,
@@ -24,12 +24,12 @@ struct Counted {
 }
 
 /// What the watch saw.
-pub(super) struct Watched {
+pub(super) struct WatchResult {
     pub(super) workers: Vec<ObservedWorker>,
     pub(super) machine: Machine,
 }
 
-impl Watched {
+impl WatchResult {
     /// What all workers did, where the system tells.
     pub(super) fn cpu_time(&self) -> Option<CpuTime> {
         let counted = self.workers.iter().filter_map(|seen| seen.cpu_time);
@@ -37,15 +37,15 @@ impl Watched {
     }
 }
 
-impl Watch {
+impl UsageWatch {
     pub(super) async fn begin(pool: &Pool) -> Result<Self> {
         let workers = counted(pool).await?;
-        Ok(Self { began: crate::now(), machine: Ticks::now(), own: own(), workers })
+        Ok(Self { began: crate::now(), machine: CpuTicks::now(), own: own(), workers })
     }
 
     /// `operations`: what ran since, within `window`.
-    pub(super) async fn end(self, pool: &Pool, window: Interval, operations: &[Operation]) -> Result<Watched> {
-        let (lasted, ticks, own) = (crate::now().since(self.began), Ticks::now(), own());
+    pub(super) async fn end(self, pool: &Pool, window: Interval, operations: &[Operation]) -> Result<WatchResult> {
+        let (lasted, ticks, own) = (crate::now().since(self.began), CpuTicks::now(), own());
         let after = counted(pool).await?;
         let concurrency = pool.config().settings().concurrency as usize;
         let workers: Vec<ObservedWorker> = after
@@ -61,8 +61,8 @@ impl Watch {
         let ours = ours + since(own, self.own).map_or(Duration::ZERO, |own| own.used);
         let cores = cores();
         let other_load = ticks.zip(self.machine).and_then(|(now, then)| now.others_since(then, lasted, ours, cores));
-        let stolen = ticks.zip(self.machine).and_then(|(now, then)| now.stolen_since(then));
-        Ok(Watched { workers, machine: Machine { cores, other_load, stolen } })
+        let steal = ticks.zip(self.machine).and_then(|(now, then)| now.stolen_since(then));
+        Ok(WatchResult { workers, machine: Machine { cores, other_load, steal } })
     }
 
     fn was_ready(&self, worker: WorkerId) -> bool {
@@ -70,7 +70,7 @@ impl Watch {
     }
 }
 
-impl Counted {
+impl ProcessUsage {
     /// A process that was not there before has used all of it since.
     fn since(&self, before: &[Self]) -> Option<CpuTime> {
         let then = before.iter().find(|then| (then.at, then.pid) == (self.at, self.pid)).and_then(|then| then.used);
@@ -84,11 +84,11 @@ fn since(now: Option<CpuTime>, then: Option<CpuTime>) -> Option<CpuTime> {
     Some(CpuTime { used: now.used.saturating_sub(then.used), waited: now.waited.saturating_sub(then.waited) })
 }
 
-async fn counted(pool: &Pool) -> Result<Vec<Counted>> {
+async fn counted(pool: &Pool) -> Result<Vec<ProcessUsage>> {
     let workers = pool.workers().await?;
     let counted = |info: &crate::WorkerInfo| {
         let ready = matches!(info.state, WorkerState::Ready | WorkerState::Busy);
-        Counted { at: info.process(), pid: info.pid, ready, used: info.pid.and_then(cpu_time) }
+        ProcessUsage { at: info.process(), pid: info.pid, ready, used: info.pid.and_then(cpu_time) }
     };
     Ok(workers.iter().map(counted).collect())
 }

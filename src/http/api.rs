@@ -4,7 +4,7 @@ use super::{
     breaker,
     buffers::Buffers,
     call,
-    guard::{self, Guard},
+    guard::{self, RequestGuard},
     pools::{self, DroppedLogLines, Pools},
     probes,
     receive::{self, Limits},
@@ -49,7 +49,7 @@ pub fn routes(pool: &Pool) -> impl FnOnce(&mut ServiceConfig) + use<> {
 #[derive(Clone, Debug)]
 pub struct Api {
     pools: Arc<Pools>,
-    guard: Arc<Guard>,
+    guard: Arc<RequestGuard>,
     limits: Limits,
     dropped_log_lines: DroppedLogLines,
 }

@@ -17,10 +17,10 @@ const KNOWN: Duration = Duration::from_secs(10);
 
 /// The last answer of each pool, by name.
 #[derive(Debug, Default)]
-pub(super) struct Backlogs(Mutex<HashMap<String, Seen>>);
+pub(super) struct BacklogCache(Mutex<HashMap<String, CachedWait>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct CachedWait {
     asked: Instant,
     wait: Option<Duration>,
 }
@@ -31,7 +31,7 @@ pub(super) fn wait(pools: &web::Data<Pools>, pool: &Pool, error: &Error) -> Opti
     if !matches!(error, Error::QueueFull { .. }) {
         return None;
     }
-    let (known, is_fresh) = pools.1.look(pool.name().as_str());
+    let (known, is_fresh) = pools.1.lookup(pool.name().as_str());
     if !is_fresh {
         let (pools, pool) = (pools.clone(), pool.clone());
         rt::spawn(async move {
@@ -43,10 +43,10 @@ pub(super) fn wait(pools: &web::Data<Pools>, pool: &Pool, error: &Error) -> Opti
     known
 }
 
-impl Backlogs {
+impl BacklogCache {
     /// What was said last, and whether that is fresh. If not, the caller is the one who asks.
     #[expect(clippy::disallowed_methods, reason = "a pool is asked once a second at most")]
-    fn look(&self, name: &str) -> (Option<Duration>, bool) {
+    fn lookup(&self, name: &str) -> (Option<Duration>, bool) {
         let (now, mut all) = (Instant::now(), self.lock());
         match all.get_mut(name) {
             Some(seen) if now.duration_since(seen.asked) < FRESH => (seen.wait, true),
@@ -56,7 +56,7 @@ impl Backlogs {
                 (seen.wait, false)
             }
             None => {
-                all.insert(name.into(), Seen { asked: now, wait: None });
+                all.insert(name.into(), CachedWait { asked: now, wait: None });
                 (None, false)
             }
         }
@@ -68,7 +68,7 @@ impl Backlogs {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Seen>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, CachedWait>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

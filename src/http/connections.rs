@@ -213,9 +213,9 @@ pub(super) fn local_address(request: &HttpRequest) -> Option<SocketAddr> {
 
 /// A request under way: its connection is not idle.
 #[derive(Debug)]
-pub(super) struct Busy(Option<Arc<Connection>>);
+pub(super) struct ActiveRequest(Option<Arc<Connection>>);
 
-impl Busy {
+impl ActiveRequest {
     pub(super) fn begin(request: &HttpRequest) -> Self {
         Self::on(Connection::of(request))
     }
@@ -228,7 +228,7 @@ impl Busy {
     }
 }
 
-impl Drop for Busy {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         if let Some(connection) = &self.0 {
             connection.requests.fetch_sub(1, Ordering::SeqCst);
@@ -240,7 +240,7 @@ impl Drop for Busy {
 /// takes no further request from such a connection, and without this would announce `connection: upgrade`.
 ///
 /// The count goes down before the flag is read, while `drain` sets the flag before it reads the count: one of them sees the other.
-pub(super) fn end<B>(busy: Busy, response: &mut ServiceResponse<B>) {
+pub(super) fn end<B>(busy: ActiveRequest, response: &mut ServiceResponse<B>) {
     let all = busy.0.as_ref().map(|connection| connection.all.clone());
     drop(busy);
     let drains = all.is_some_and(|all| all.draining.load(Ordering::SeqCst));

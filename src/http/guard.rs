@@ -3,7 +3,7 @@
 
 use super::{
     call::CallErrorResponse,
-    connections::{self, Busy},
+    connections::{self, ActiveRequest},
     hosts::Host,
     refusal::Refusal,
     unread,
@@ -21,7 +21,7 @@ use subtle::ConstantTimeEq;
 
 /// What is asked of every request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Guard {
+pub(super) struct RequestGuard {
     /// What callers have to show.
     pub(super) token: Option<Token>,
     /// Hosts beside the server's own; `None` leaves `Host` to the app.
@@ -41,14 +41,14 @@ const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// The middleware.
 pub(super) async fn check(
-    guard: Arc<Guard>,
+    guard: Arc<RequestGuard>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let (busy, detail) = (Busy::begin(request.request()), guard.detail(request.request()));
+    let (busy, detail) = (ActiveRequest::begin(request.request()), guard.detail(request.request()));
     let admitted = guard.admit(request.request());
     let mut response = match admitted {
-        Ok(()) => unread::hold(shown(next.call(request).await?, detail)),
+        Ok(()) => unread::hold(with_detail(next.call(request).await?, detail)),
         // Not by `?`: a refusal ends its connection as every other answer does.
         Err(refusal) => request.error_response(refusal),
     };
@@ -57,7 +57,7 @@ pub(super) async fn check(
 }
 
 /// An error of a pool was made into a response without knowing the request: here it gets the detail that this one may see.
-fn shown(response: ServiceResponse<impl MessageBody + 'static>, detail: ErrorDetail) -> ServiceResponse<BoxBody> {
+fn with_detail(response: ServiceResponse<impl MessageBody + 'static>, detail: ErrorDetail) -> ServiceResponse<BoxBody> {
     let again = response.response().error().and_then(|error| {
         let call = error.as_error::<CallErrorResponse>().map(|failure| failure.response(detail));
         call.or_else(|| Some(error.as_error::<crate::Error>()?.to_response(detail, None)))
@@ -68,7 +68,7 @@ fn shown(response: ServiceResponse<impl MessageBody + 'static>, detail: ErrorDet
     }
 }
 
-impl Guard {
+impl RequestGuard {
     /// Whether the request may go on.
     pub(super) fn admit(&self, request: &HttpRequest) -> Result<(), Refusal> {
         let is_probe = PROBES.contains(&request.path());

@@ -1,6 +1,6 @@
 //! The pools an API is for, and what it tells of them: the list, a status, the workers. Handles only.
 
-use super::{backlog::Backlogs, receive::Limits, refusal::Refusal};
+use super::{backlog::BacklogCache, receive::Limits, refusal::Refusal};
 use crate::{Error, Generation, Pool, PoolHealth, PoolName, Result, WorkerId, WorkerType};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -9,11 +9,11 @@ use std::{fmt, sync::Arc};
 
 /// The pools, in the order they were given, and what is known of their backlogs.
 #[derive(Debug)]
-pub(super) struct Pools(pub(super) Vec<Pool>, pub(super) Backlogs);
+pub(super) struct Pools(pub(super) Vec<Pool>, pub(super) BacklogCache);
 
 impl Pools {
     pub(super) fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
-        Self(pools.into_iter().collect(), Backlogs::default())
+        Self(pools.into_iter().collect(), BacklogCache::default())
     }
 
     /// The largest `max_frame`.
@@ -52,7 +52,7 @@ impl DroppedLogLines {
 
 /// One pool in the list.
 #[derive(Serialize)]
-struct Entry {
+struct PoolListEntry {
     pool: PoolName,
     worker_type: WorkerType,
     pool_size: u32,
@@ -64,8 +64,8 @@ struct Entry {
 
 /// The list.
 #[derive(Serialize)]
-struct Listed {
-    pools: Vec<Entry>,
+struct PoolList {
+    pools: Vec<PoolListEntry>,
     buffered_bytes: usize,
     buffer_limit: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,11 +81,11 @@ pub(super) async fn list(request: HttpRequest, pools: web::Data<Pools>, limits: 
             Err(error) => (None, Some(error.to_string())),
         };
         let (worker_type, pool_size) = (pool.config().worker_type(), pool.config().pool_size());
-        entries.push(Entry { pool: pool.name().clone(), worker_type, pool_size, health, error });
+        entries.push(PoolListEntry { pool: pool.name().clone(), worker_type, pool_size, health, error });
     }
     let dropped_log_lines = request.app_data::<DroppedLogLines>().and_then(DroppedLogLines::count);
     let (buffered_bytes, buffer_limit) = (limits.buffers.used(), limits.buffers.limit());
-    HttpResponse::Ok().json(Listed { pools: entries, buffered_bytes, buffer_limit, dropped_log_lines })
+    HttpResponse::Ok().json(PoolList { pools: entries, buffered_bytes, buffer_limit, dropped_log_lines })
 }
 
 /// `GET /v1/pools/{pool}`.
@@ -102,7 +102,7 @@ pub(super) async fn workers(name: web::Path<String>, pools: web::Data<Pools>) ->
 /// Which process of a worker.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Which {
+struct RecorderQuery {
     generation: Option<u32>,
 }
 
@@ -117,6 +117,6 @@ pub(super) async fn recorder(
     let worker = worker.parse::<WorkerId>().map_err(|error| Error::NoSuchWorker { message: error.to_string() })?;
     let query = request.query_string();
     let wrong = |error| Refusal::BadQuery { query: query.into(), message: format!("{error}; allowed: generation=N") };
-    let which = web::Query::<Which>::from_query(query).map_err(wrong)?;
+    let which = web::Query::<RecorderQuery>::from_query(query).map_err(wrong)?;
     Ok(HttpResponse::Ok().json(pool.recorder(worker, which.generation.map(Generation)).await?))
 }

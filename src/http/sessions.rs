@@ -11,26 +11,26 @@ const LIMIT_MAX: usize = 1000;
 /// Which page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Page {
+struct PageQuery {
     cursor: usize,
     limit: usize,
 }
 
 /// A page, and how many sessions are not expired.
 #[derive(Serialize)]
-struct Listed {
+struct SessionList {
     #[serde(flatten)]
     page: SessionPage,
     active_sessions: usize,
 }
 
-impl Default for Page {
+impl Default for PageQuery {
     fn default() -> Self {
         Self { cursor: 0, limit: 100 }
     }
 }
 
-impl Page {
+impl PageQuery {
     fn parse(query: &str) -> Result<Self, Refusal> {
         let wrong = |message: String| Refusal::BadQuery { query: query.into(), message };
         let page = web::Query::<Self>::from_query(query);
@@ -49,10 +49,10 @@ pub(super) async fn list(
     pools: web::Data<Pools>,
 ) -> Result<HttpResponse> {
     let pool = pools.find(&pool)?;
-    let Page { cursor, limit } = Page::parse(request.query_string())?;
+    let PageQuery { cursor, limit } = PageQuery::parse(request.query_string())?;
     let page = pool.sessions(cursor, limit).await?;
     let active_sessions = pool.status().await?.active_sessions;
-    Ok(HttpResponse::Ok().json(Listed { page, active_sessions }))
+    Ok(HttpResponse::Ok().json(SessionList { page, active_sessions }))
 }
 
 /// `GET /v1/pools/{pool}/sessions/{id}`.
@@ -91,9 +91,9 @@ mod tests {
 
     #[test]
     fn pages() {
-        let parse = |query| Page::parse(query).map_err(|refusal| refusal.to_string());
-        assert_eq!(parse(""), Ok(Page { cursor: 0, limit: 100 }));
-        assert_eq!(parse("limit=1000&cursor=7"), Ok(Page { cursor: 7, limit: 1000 }));
+        let parse = |query| PageQuery::parse(query).map_err(|refusal| refusal.to_string());
+        assert_eq!(parse(""), Ok(PageQuery { cursor: 0, limit: 100 }));
+        assert_eq!(parse("limit=1000&cursor=7"), Ok(PageQuery { cursor: 7, limit: 1000 }));
         for (query, expected) in [
             ("limit=1001", "the query `limit=1001`: `limit` is 1001; allowed: 1 to 1000"),
             ("limit=0", "the query `limit=0`: `limit` is 0; allowed: 1 to 1000"),

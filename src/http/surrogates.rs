@@ -9,9 +9,9 @@ pub(super) fn check(json: &[u8]) -> Result<(), PayloadError> {
     let mut at = 0;
     while let Some(next) = json.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\')) {
         at += next;
-        match (unit(json, at), unit(json, at + 6)) {
+        match (utf16_escape(json, at), utf16_escape(json, at + 6)) {
             (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => at += 12,
-            (Some(0xD800..=0xDFFF), _) => return Err(half(json, at)),
+            (Some(0xD800..=0xDFFF), _) => return Err(surrogate(json, at)),
             (Some(_), _) => at += 6,
             (None, _) => at += 2, // another escape, such as `\n`
         }
@@ -20,12 +20,12 @@ pub(super) fn check(json: &[u8]) -> Result<(), PayloadError> {
 }
 
 /// The UTF-16 code unit of the escape at this place, if there is one.
-fn unit(json: &[u8], at: usize) -> Option<u16> {
+fn utf16_escape(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-fn half(json: &[u8], at: usize) -> PayloadError {
+fn surrogate(json: &[u8], at: usize) -> PayloadError {
     let before = &json[..at];
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
     let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();

@@ -32,7 +32,7 @@ macro_rules! ask {
     }};
 }
 
-fn told(status: u16, slug: &str) -> (u16, String) {
+fn problem_of(status: u16, slug: &str) -> (u16, String) {
     (status, slug.into())
 }
 
@@ -43,19 +43,19 @@ async fn mounted_routes_leave_the_rest_to_the_app() {
     let app = App::new().service(web::scope("/herder").configure(routes(&pool))).service(own);
     let app = init_service(app).await;
     let get = |path: &str| TestRequest::get().uri(path);
-    assert_eq!(ask!(&app, get("/herder/v1/pools/mounted")), told(200, ""));
-    assert_eq!(ask!(&app, get("/own").insert_header(("Origin", "http://evil.example"))), told(200, ""));
-    assert_eq!(ask!(&app, get("/herder/elsewhere")), told(404, ""), "the app's own 404");
-    assert_eq!(ask!(&app, get("/herder/healthz")), told(404, ""), "probes belong to servers");
-    assert_eq!(ask!(&app, get("/herder/v1/pools/mounted/x")), told(404, "no-route"));
-    assert_eq!(ask!(&app, get("/herder/v1/pools/other")), told(404, "unknown-pool"));
+    assert_eq!(ask!(&app, get("/herder/v1/pools/mounted")), problem_of(200, ""));
+    assert_eq!(ask!(&app, get("/own").insert_header(("Origin", "http://evil.example"))), problem_of(200, ""));
+    assert_eq!(ask!(&app, get("/herder/elsewhere")), problem_of(404, ""), "the app's own 404");
+    assert_eq!(ask!(&app, get("/herder/healthz")), problem_of(404, ""), "probes belong to servers");
+    assert_eq!(ask!(&app, get("/herder/v1/pools/mounted/x")), problem_of(404, "no-route"));
+    assert_eq!(ask!(&app, get("/herder/v1/pools/other")), problem_of(404, "unknown-pool"));
     let foreign = get("/herder/v1/pools").insert_header(("Host", "evil.example"));
-    assert_eq!(ask!(&app, foreign), told(200, ""), "the host is the app's affair");
+    assert_eq!(ask!(&app, foreign), problem_of(200, ""), "the host is the app's affair");
     let origin =
         get("/herder/v1/pools").insert_header(("Host", "a.example")).insert_header(("Origin", "http://b.example"));
-    assert_eq!(ask!(&app, origin), told(403, "foreign-origin"));
+    assert_eq!(ask!(&app, origin), problem_of(403, "foreign-origin"));
     let site = get("/herder/v1/pools").insert_header(("Sec-Fetch-Site", "cross-site"));
-    assert_eq!(ask!(&app, site), told(403, "foreign-site"));
+    assert_eq!(ask!(&app, site), problem_of(403, "foreign-site"));
 }
 
 /// What is wrong with a call is told before any worker is needed.
@@ -64,13 +64,16 @@ async fn calls_are_checked_on_the_host() {
     let app = init_service(App::new().configure(routes(&mute("checked").await))).await;
     let call = |body: String| TestRequest::post().uri("/v1/pools/checked/call/x").set_payload(body);
     for body in ["{", "[]", "\"x\"", "{\"x\":NaN}"] {
-        assert_eq!(ask!(&app, call(body.into())), told(400, "malformed"), "{body}");
+        assert_eq!(ask!(&app, call(body.into())), problem_of(400, "malformed"), "{body}");
     }
-    assert_eq!(ask!(&app, call("x".repeat(5000))), told(413, "too-large"));
-    assert_eq!(ask!(&app, call("{}".into()).insert_header(("Herder-Timeout", "1"))), told(400, "bad-header"));
-    assert_eq!(ask!(&app, call("{}".into()).insert_header(("Herder-Timeout", "1ms"))), told(504, "deadline-exceeded"));
+    assert_eq!(ask!(&app, call("x".repeat(5000))), problem_of(413, "too-large"));
+    assert_eq!(ask!(&app, call("{}".into()).insert_header(("Herder-Timeout", "1"))), problem_of(400, "bad-header"));
+    assert_eq!(
+        ask!(&app, call("{}".into()).insert_header(("Herder-Timeout", "1ms"))),
+        problem_of(504, "deadline-exceeded")
+    );
     let put = TestRequest::default().method(Method::PUT).uri("/v1/pools/checked/call/x");
-    assert_eq!(ask!(&app, put), told(405, "wrong-method"));
+    assert_eq!(ask!(&app, put), problem_of(405, "wrong-method"));
 }
 
 #[actix_web::test]
@@ -81,13 +84,13 @@ async fn an_api_of_several_pools() {
     let get = |path: &str| TestRequest::get().uri(path).insert_header(("Host", "h.example"));
     let shown = |path: &str| get(path).insert_header(("Authorization", "Bearer s3cret"));
     for path in ["/v1/pools/first", "/v1/pools/second", "/v1/pools"] {
-        assert_eq!(ask!(&app, get(path)), told(401, "token-missing"));
-        assert_eq!(ask!(&app, shown(path)), told(200, ""));
+        assert_eq!(ask!(&app, get(path)), problem_of(401, "token-missing"));
+        assert_eq!(ask!(&app, shown(path)), problem_of(200, ""));
     }
-    assert_eq!(ask!(&app, get("/healthz")), told(200, ""));
-    assert_eq!(ask!(&app, get("/readyz")), told(503, "not-ready"));
-    assert_eq!(ask!(&app, shown("/nowhere")), told(404, "no-route"));
-    assert_eq!(ask!(&app, shown("/v1/pools").insert_header(("Host", "evil.example"))), told(403, "foreign-host"));
+    assert_eq!(ask!(&app, get("/healthz")), problem_of(200, ""));
+    assert_eq!(ask!(&app, get("/readyz")), problem_of(503, "not-ready"));
+    assert_eq!(ask!(&app, shown("/nowhere")), problem_of(404, "no-route"));
+    assert_eq!(ask!(&app, shown("/v1/pools").insert_header(("Host", "evil.example"))), problem_of(403, "foreign-host"));
 }
 
 /// R38: a handler of one's own shows an error in brief unless told, since it does not see who may reach it; mounted routes are told apart.

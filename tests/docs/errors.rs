@@ -119,7 +119,7 @@ fn r38_the_table_of_answers_is_the_code_s() {
 
 /// R32: what each error calls for, and the decision table it follows from, are the code's.
 #[test]
-fn r32_the_tables_of_what_errors_call_for_are_the_code_s() {
+fn r32_documented_error_tables_match_the_code() {
     let page = read("docs/semantics.md");
     let wait = |error: &Error| match (error.retry_after(), error) {
         (None, _) => "no",

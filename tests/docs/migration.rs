@@ -23,7 +23,7 @@ fn basic(name: &str) -> PoolConfig {
 
 /// R56, R9: the recipes out and back, in the order of the page.
 #[test]
-fn r56_each_step_out_and_back_is_what_it_says() {
+fn r56_migration_steps_match_the_code() {
     let page = read("docs/migration.md");
     let begin = page.find("## Rolling out, and back").unwrap();
     let built: Vec<Vec<PoolConfig>> = blocks(&page[begin..])
@@ -56,7 +56,7 @@ fn every_block_is_a_configuration() {
 
 /// What an alert looks at is there: the counters by name, the log lines in the source.
 #[test]
-fn alerts_look_at_what_there_is() {
+fn documented_alerts_use_existing_fields() {
     let page = read("docs/migration.md");
     let monitoring = &page[page.find("## Monitoring and alerts").unwrap()..];
     let counters = serde_json::to_value(Counters::default()).unwrap();
@@ -68,8 +68,8 @@ fn alerts_look_at_what_there_is() {
     }
     let sources = ["attend", "affinity", "waiters"].map(|file| read(&format!("actors/src/pool_supervisor/{file}.rs")));
     let sources = sources.concat()
-        + &read("actors/src/cell/rebuild.rs")
-        + &read("actors/src/cell/effects.rs")
+        + &read("actors/src/shared_state/rebuild.rs")
+        + &read("actors/src/shared_state/effects.rs")
         + &read("actors/src/call_log.rs");
     let (_, log) = monitoring.split_once("In the log also: ").unwrap();
     let lines = log.split('`').skip(1).step_by(2).map(|line| line.replace('\n', " "));

@@ -56,7 +56,7 @@ fn r51_the_configuration_in_the_readme_is_complete_and_right() {
 
 /// What follows from `pool_size` and `limit` follows in the example, too.
 #[test]
-fn the_readme_s_derived_defaults_are_what_the_rules_give() {
+fn readme_derived_defaults_match_the_rules() {
     let page = read("README.md");
     let with = |text: &str| {
         Config::from_toml(text, Path::new(".")).unwrap_or_else(|error| panic!("{error}")).pools.remove(0).settings()

@@ -101,7 +101,7 @@ const DEFECTS: [(usize, &str); 8] = [
 ];
 
 #[test]
-fn what_must_not_be_has_tests_that_exist() {
+fn forbidden_defects_have_existing_tests() {
     let page = read("docs/requirements.md");
     let written = table(&page, &["R", "must not be", "proved by"]);
     for (number, what) in DEFECTS {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::faults::scene::{Expected, Scene, assert_error};
+use crate::faults::harness::{Expected, Harness, assert_error};
 use bytes::Bytes;
 use herder::testing::with_timeout;
 use herder::{Category, Error};
@@ -12,21 +12,21 @@ const PYTHON: Category = Category::Python;
 
 #[tokio::test]
 async fn an_unknown_command() {
-    let scene = Scene::new("unknown").await;
-    let error = scene.call("cuont", json!({})).await.unwrap_err();
+    let harness = Harness::new("unknown").await;
+    let error = harness.call("cuont", json!({})).await.unwrap_err();
     assert!(matches!(&error, Error::UnknownCommand { command, .. } if command == "cuont"));
     assert_error(&error, &Expected { category: PYTHON, status: 404, says: &["`cuont`", "count", "ok"] });
     assert!(!error.may_have_run());
-    scene.survived("unknown command", &error).await;
+    harness.survived("unknown command", &error).await;
 }
 
 async fn wrong_arguments(hint: &str, fault: &'static str, arguments: Value, says: &[&str]) {
-    let scene = Scene::new(hint).await;
-    let error = scene.call("add", arguments).await.unwrap_err();
+    let harness = Harness::new(hint).await;
+    let error = harness.call("add", arguments).await.unwrap_err();
     assert!(matches!(error, Error::BadArguments { .. }), "{error:?}");
     assert_error(&error, &Expected { category: PYTHON, status: 422, says });
     assert!(!error.may_have_run() && !error.is_retryable());
-    scene.survived(fault, &error).await;
+    harness.survived(fault, &error).await;
 }
 
 #[tokio::test]
@@ -47,22 +47,22 @@ async fn a_wrong_argument_type() {
 
 #[tokio::test]
 async fn a_session_that_is_missing() {
-    let scene = Scene::new("nosession").await;
-    let error = scene.call("count", json!({})).await.unwrap_err();
+    let harness = Harness::new("nosession").await;
+    let error = harness.call("count", json!({})).await.unwrap_err();
     assert!(matches!(error, Error::BadArguments { .. }));
     assert_error(&error, &Expected { category: PYTHON, status: 422, says: &["count", "Herder-Session"] });
-    scene.survived("a handler that needs a session, called without one", &error).await;
+    harness.survived("a handler that needs a session, called without one", &error).await;
 }
 
 /// Arguments as JSON text that nobody looked at on the way: the worker does.
 async fn malformed(hint: &str, fault: &'static str, text: impl Into<Bytes>, says: &[&str]) {
-    let scene = Scene::new(hint).await;
-    let call = scene.pool.call_json::<Value>("ok", text.into()).reply();
+    let harness = Harness::new(hint).await;
+    let call = harness.pool.call_json::<Value>("ok", text.into()).reply();
     let error = with_timeout("a malformed call", call).await.unwrap_err();
     assert!(matches!(error, Error::Malformed { .. } | Error::BadArguments { .. }), "{error:?}");
     assert_error(&error, &Expected { category: PYTHON, status: 400, says });
     assert!(!error.may_have_run());
-    scene.survived(fault, &error).await;
+    harness.survived(fault, &error).await;
 }
 
 #[tokio::test]
@@ -72,11 +72,11 @@ async fn arguments_that_are_no_object() {
 
 #[tokio::test]
 async fn typed_arguments_that_are_no_object() {
-    let scene = Scene::new("typed").await;
-    let error = scene.call("ok", json!([1, 2])).await.unwrap_err();
+    let harness = Harness::new("typed").await;
+    let error = harness.call("ok", json!([1, 2])).await.unwrap_err();
     assert!(matches!(error, Error::Malformed { .. }));
     assert_error(&error, &Expected { category: PYTHON, status: 400, says: &["object"] });
-    scene.survived("typed arguments that are no object", &error).await;
+    harness.survived("typed arguments that are no object", &error).await;
 }
 
 #[tokio::test]
@@ -113,28 +113,29 @@ async fn deep_json() {
 
 #[tokio::test]
 async fn arguments_larger_than_a_frame() {
-    let scene = Scene::with("largearg", |builder| builder.max_frame(64 * 1024)).await;
-    let error = scene.call("add", json!({ "left": "x".repeat(64 * 1024) })).await.unwrap_err();
+    let harness = Harness::with("largearg", |builder| builder.max_frame(64 * 1024)).await;
+    let error = harness.call("add", json!({ "left": "x".repeat(64 * 1024) })).await.unwrap_err();
     assert!(matches!(error, Error::TooLarge { may_have_run: false, .. }), "{error:?}");
     assert_error(&error, &Expected { category: PYTHON, status: 413, says: &["65536"] });
-    scene.survived("arguments larger than `max_frame`", &error).await;
+    harness.survived("arguments larger than `max_frame`", &error).await;
 }
 
 #[tokio::test]
 async fn a_session_id_that_can_not_be_one() {
-    let scene = Scene::new("sessionid").await;
-    let call = scene.pool.call::<Value>("count", &json!({})).session("a\nb").reply();
+    let harness = Harness::new("sessionid").await;
+    let call = harness.pool.call::<Value>("count", &json!({})).session("a\nb").reply();
     let error = with_timeout("a call", call).await.unwrap_err();
     assert!(matches!(error, Error::InvalidSession { .. }));
     assert_error(&error, &Expected { category: Category::Session, status: 400, says: &["control"] });
-    scene.survived("a session id with a line break", &error).await;
+    harness.survived("a session id with a line break", &error).await;
 }
 
 #[tokio::test]
 async fn a_reply_that_is_not_what_was_asked_for() {
-    let scene = Scene::new("decode").await;
-    let error = with_timeout("a call", scene.pool.call::<Vec<String>>("add", &json!({ "left": 3 }))).await.unwrap_err();
+    let harness = Harness::new("decode").await;
+    let error =
+        with_timeout("a call", harness.pool.call::<Vec<String>>("add", &json!({ "left": 3 }))).await.unwrap_err();
     assert!(matches!(error, Error::Decode { .. }));
     assert_error(&error, &Expected { category: PYTHON, status: 500, says: &["sequence"] });
-    scene.survived("a result of another type than its caller asked for", &error).await;
+    harness.survived("a result of another type than its caller asked for", &error).await;
 }

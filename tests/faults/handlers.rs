@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::faults::scene::{Expected, Scene, assert_error};
+use crate::faults::harness::{Expected, Harness, assert_error};
 use herder::testing::{log_lines_of, wait_until};
 use herder::{Category, Error};
 use serde_json::{Value, json};
@@ -11,16 +11,16 @@ const PYTHON: Category = Category::Python;
 
 /// A handler that raises: type, message and traceback reach the caller; the worker lives on.
 async fn exception(hint: &str, fault: &'static str, command: &str, arguments: Value, kind: &str, says: &[&str]) {
-    let scene = Scene::new(hint).await;
-    let error = scene.call(command, arguments).await.unwrap_err();
+    let harness = Harness::new(hint).await;
+    let error = harness.call(command, arguments).await.unwrap_err();
     let Error::Exception { kind: raised, traceback, at, .. } = &error else { unreachable!("{error:?}") };
-    assert_eq!((raised.as_str(), *at), (kind, scene.victim));
+    assert_eq!((raised.as_str(), *at), (kind, harness.victim));
     let traceback = traceback.as_deref().unwrap();
     assert!(traceback.contains(&format!("in {command}")) && traceback.contains("faults.py"), "{traceback}");
     assert!(!traceback.contains("herder/loop.py"), "no frame of ours: {traceback}");
     assert_error(&error, &Expected { category: PYTHON, status: 500, says });
     assert!(error.may_have_run() && !error.is_retryable());
-    scene.survived(fault, &error).await;
+    harness.survived(fault, &error).await;
 }
 
 #[tokio::test]
@@ -62,40 +62,40 @@ async fn deep_recursion() {
 /// Even the traceback can't be written then by opening a file.
 #[tokio::test]
 async fn leaked_descriptors() {
-    let scene = Scene::new("leak").await;
-    let error = scene.call("leak_fds", json!({})).await.unwrap_err();
+    let harness = Harness::new("leak").await;
+    let error = harness.call("leak_fds", json!({})).await.unwrap_err();
     assert!(matches!(&error, Error::Exception { kind, .. } if kind == "OSError"), "{error:?}");
     assert_error(&error, &Expected { category: PYTHON, status: 500, says: &["Too many open files"] });
-    let closed: u32 = scene.call("close_leaked", json!({})).await.unwrap().decode().unwrap();
+    let closed: u32 = harness.call("close_leaked", json!({})).await.unwrap().decode().unwrap();
     assert!(closed > 30, "the worker that ran out of descriptors answers: {closed}");
-    scene.survived("a handler that leaks descriptors until there are none left", &error).await;
+    harness.survived("a handler that leaks descriptors until there are none left", &error).await;
 }
 
 /// A limit that Python itself notices is an exception, no death: the worker lives on.
 #[tokio::test]
 async fn a_lack_of_address_space() {
-    let scene = Scene::new("hog").await;
-    let error = scene.call("fail", json!({ "how": "memory" })).await.unwrap_err();
+    let harness = Harness::new("hog").await;
+    let error = harness.call("fail", json!({ "how": "memory" })).await.unwrap_err();
     assert_error(&error, &Expected { category: PYTHON, status: 500, says: &["MemoryError"] });
-    scene.survived("more memory than `ulimit -v` allows", &error).await;
+    harness.survived("more memory than `ulimit -v` allows", &error).await;
 }
 
 #[tokio::test]
 async fn a_deliberate_no() {
-    let scene = Scene::new("rejected").await;
-    let error = scene.call("fail", json!({ "how": "rejected" })).await.unwrap_err();
+    let harness = Harness::new("rejected").await;
+    let error = harness.call("fail", json!({ "how": "rejected" })).await.unwrap_err();
     assert!(matches!(&error, Error::Rejected { code: Some(code), .. } if code == "sold-out"), "{error:?}");
     assert_error(&error, &Expected { category: PYTHON, status: 422, says: &["no gold today"] });
-    scene.survived("`herder.Rejected`, a deliberate no", &error).await;
+    harness.survived("`herder.Rejected`, a deliberate no", &error).await;
 }
 
 async fn rejected(how: &str, fault: &'static str, says: &[&str], code: Option<&str>) {
-    let scene = Scene::new(&format!("rejected_{how}")).await;
-    let error = scene.call("fail", json!({ "how": how })).await.unwrap_err();
+    let harness = Harness::new(&format!("rejected_{how}")).await;
+    let error = harness.call("fail", json!({ "how": how })).await.unwrap_err();
     let Error::Rejected { code: given, .. } = &error else { unreachable!("{error:?}") };
     assert_eq!(given.as_deref(), code);
     assert_error(&error, &Expected { category: PYTHON, status: 422, says });
-    scene.survived(fault, &error).await;
+    harness.survived(fault, &error).await;
 }
 
 #[tokio::test]
@@ -112,21 +112,21 @@ async fn r38_a_deliberate_no_that_was_never_initialized() {
 /// R41: the error frame is cut to what the host takes.
 #[tokio::test]
 async fn r41_an_error_larger_than_a_frame() {
-    let scene = Scene::with("long_error", |builder| builder.max_frame(1024)).await;
-    let error = scene.call("fail", json!({ "how": "long" })).await.unwrap_err();
+    let harness = Harness::with("long_error", |builder| builder.max_frame(1024)).await;
+    let error = harness.call("fail", json!({ "how": "long" })).await.unwrap_err();
     let Error::Exception { traceback: None, .. } = &error else { unreachable!("{error:?}") };
     assert_error(&error, &Expected { category: PYTHON, status: 500, says: &["ValueError", "gold gold"] });
-    scene.survived("an exception whose text is larger than `max_frame`", &error).await;
+    harness.survived("an exception whose text is larger than `max_frame`", &error).await;
 }
 
 async fn unencodable(of: &str, fault: &'static str, says: &[&str]) {
-    let scene = Scene::new(&format!("result_{}", of.replace(' ', "_"))).await;
-    let error = scene.call("result", json!({ "of": of })).await.unwrap_err();
+    let harness = Harness::new(&format!("result_{}", of.replace(' ', "_"))).await;
+    let error = harness.call("result", json!({ "of": of })).await.unwrap_err();
     let Error::Unencodable { at, .. } = &error else { unreachable!("{error:?}") };
-    assert_eq!(*at, scene.victim);
+    assert_eq!(*at, harness.victim);
     assert_error(&error, &Expected { category: PYTHON, status: 500, says });
     assert!(error.may_have_run());
-    scene.survived(fault, &error).await;
+    harness.survived(fault, &error).await;
 }
 
 #[tokio::test]
@@ -174,11 +174,11 @@ async fn r36_a_result_that_changes_while_it_is_encoded() {
 /// R41: the host does not parse a result; its caller does. Over HTTP the host checks it: `crates/cli/tests/calls.rs`.
 #[tokio::test]
 async fn r41_a_result_that_is_no_json() {
-    let scene = Scene::new("forged").await;
-    let reply = scene.call("forge", json!({ "payload": "1,\"meta\":{}" })).await.unwrap();
+    let harness = Harness::new("forged").await;
+    let reply = harness.call("forge", json!({ "payload": "1,\"meta\":{}" })).await.unwrap();
     let error = reply.decode::<Value>().unwrap_err();
     assert_error(&error, &Expected { category: PYTHON, status: 500, says: &["trailing characters"] });
-    scene.survived("a result that is not valid JSON", &error).await;
+    harness.survived("a result that is not valid JSON", &error).await;
 }
 
 #[tokio::test]
@@ -188,19 +188,19 @@ async fn a_result_with_half_a_surrogate_pair() {
 
 #[tokio::test]
 async fn a_result_larger_than_a_frame() {
-    let scene = Scene::with("huge", |builder| builder.max_frame(64 * 1024)).await;
-    let error = scene.call("huge", json!({ "size": 1_000_000 })).await.unwrap_err();
+    let harness = Harness::with("huge", |builder| builder.max_frame(64 * 1024)).await;
+    let error = harness.call("huge", json!({ "size": 1_000_000 })).await.unwrap_err();
     assert!(matches!(error, Error::TooLarge { may_have_run: true, at: Some(_), .. }), "{error:?}");
     assert_error(&error, &Expected { category: PYTHON, status: 413, says: &["huge", "1000018", "65536", "max_frame"] });
-    scene.survived("a result larger than `max_frame`", &error).await;
+    harness.survived("a result larger than `max_frame`", &error).await;
 }
 
 /// R40: what user code prints, from wherever, is a line of the log with the worker's id, and never in a frame.
 #[tokio::test]
 async fn prints() {
-    let scene = Scene::new("prints").await;
-    scene.call("say", json!({ "text": "hello" })).await.unwrap();
-    let (name, worker) = (scene.pool.name().to_string(), format!("{}/{}", scene.pool.name(), scene.victim));
+    let harness = Harness::new("prints").await;
+    harness.call("say", json!({ "text": "hello" })).await.unwrap();
+    let (name, worker) = (harness.pool.name().to_string(), format!("{}/{}", harness.pool.name(), harness.victim));
     for (stream, text) in [
         ("stdout", "hello from Python"),
         ("stderr", "hello to stderr"),
@@ -215,30 +215,30 @@ async fn prints() {
         })
         .await;
     }
-    scene.survived_fine("`print` from Python and from C", "nothing of it; log lines with the worker's id").await;
+    harness.survived_fine("`print` from Python and from C", "nothing of it; log lines with the worker's id").await;
 }
 
 /// A worker that prints faster than the log takes waits; nothing is lost, and no memory grows without bound.
 #[tokio::test]
 async fn a_flood_on_stderr() {
-    let scene = Scene::new("flood").await;
-    let done: u64 = scene.call("shout", json!({ "megabytes": 8 })).await.unwrap().decode().unwrap();
-    let name = scene.pool.name().to_string();
+    let harness = Harness::new("flood").await;
+    let done: u64 = harness.call("shout", json!({ "megabytes": 8 })).await.unwrap().decode().unwrap();
+    let name = harness.pool.name().to_string();
     wait_until("every line is there", async || {
         log_lines_of(&name).iter().filter(|line| line.message.len() == 1023).count() == 8192
     })
     .await;
     assert_eq!(done, 8);
-    scene.survived_fine("8 MiB on stderr", "as ever; every line is in the log").await;
+    harness.survived_fine("8 MiB on stderr", "as ever; every line is in the log").await;
 }
 
 /// The fork has neither the descriptors nor the loop: it can't answer in the worker's name.
 async fn forks(child: &str, fault: &'static str) {
-    let scene = Scene::new(&format!("fork_{child}")).await;
-    let pid: u32 = scene.call("fork", json!({ "child": child })).await.unwrap().decode().unwrap();
-    let answered = scene.victim_pid().await;
+    let harness = Harness::new(&format!("fork_{child}")).await;
+    let pid: u32 = harness.call("fork", json!({ "child": child })).await.unwrap().decode().unwrap();
+    let answered = harness.victim_pid().await;
     assert_ne!(pid, answered);
-    scene.survived_fine(fault, "the parent's, once").await;
+    harness.survived_fine(fault, "the parent's, once").await;
 }
 
 #[tokio::test]
@@ -265,18 +265,18 @@ async fn a_fork_that_stays() {
 /// R26: whatever comes too late for its call is nobody's exception. The next call wakes the worker, which meets it then at the
 /// latest.
 async fn late(how: &str, fault: &'static str) {
-    let scene = Scene::new(&format!("late_{how}")).await;
-    let path = scene.path("answered");
-    scene.call("late", json!({ "how": how, "path": path })).await.unwrap();
+    let harness = Harness::new(&format!("late_{how}")).await;
+    let path = harness.path("answered");
+    harness.call("late", json!({ "how": how, "path": path })).await.unwrap();
     std::fs::write(&path, "").unwrap();
-    let name = scene.pool.name().to_string();
+    let name = harness.pool.name().to_string();
     let logged = async |text: &str| {
         wait_until(text, async || log_lines_of(&name).iter().any(|line| line.message.contains(text))).await
     };
     logged("raised").await;
-    scene.call("ok", json!({})).await.unwrap();
+    harness.call("ok", json!({})).await.unwrap();
     logged("raised outside of a call is ignored").await;
-    scene.survived_fine(fault, "in time; a line of the log has the exception").await;
+    harness.survived_fine(fault, "in time; a line of the log has the exception").await;
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@
 mod bad_input;
 mod deadlines;
 mod handlers;
+mod harness;
 mod limits;
 mod processes;
 mod protocol;
-mod scene;
 mod start;
 mod table;

@@ -2,20 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::faults::scene::{Expected, Scene, Told, assert_error, assert_lost, assert_tail};
+use crate::faults::harness::{Expected, Harness, LossReport, assert_error, assert_lost, assert_tail};
 use herder::testing::{ProcessInfo, Signal, signal, stat, wait_until, with_timeout};
 use herder::{Category, Enhanced, Error, Health, PoolBuilder, Stop};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 
 async fn dies(how: &str, fault: &'static str, says: &[&str], ended: (Option<i32>, Option<i32>)) {
-    let scene = Scene::new(&format!("die_{}", how.replace(' ', "_"))).await;
-    let error = scene.call("die", json!({ "how": how })).await.unwrap_err();
-    assert_lost(&error, scene.victim, says);
+    let harness = Harness::new(&format!("die_{}", how.replace(' ', "_"))).await;
+    let error = harness.call("die", json!({ "how": how })).await.unwrap_err();
+    assert_lost(&error, harness.victim, says);
     assert_tail(&error, &format!("last words before {how}"));
     let report = error.report().unwrap();
     assert_eq!((report.exit_status, report.signal), ended);
-    scene.died(fault, &error, Told::NotYet).await;
+    harness.died(fault, &error, LossReport::NotYet).await;
 }
 
 #[tokio::test]
@@ -46,72 +46,74 @@ async fn an_abort() {
 /// R30: SIGTERM may come to every process of a service: a worker ends when its host says so.
 #[tokio::test]
 async fn a_workers_own_sigterm() {
-    let scene = Scene::new("term").await;
-    scene.call("die", json!({ "how": "term" })).await.unwrap();
+    let harness = Harness::new("term").await;
+    harness.call("die", json!({ "how": "term" })).await.unwrap();
     let what = "its own: SIGTERM ends a worker only after its host has asked for the end";
-    scene.survived_fine("a worker's own SIGTERM", what).await;
+    harness.survived_fine("a worker's own SIGTERM", what).await;
 }
 
 #[tokio::test]
 async fn sigkill_while_busy() {
-    let scene = Scene::new("kill_busy").await;
-    let call = scene.running("wait").await;
-    signal(scene.victim_pid().await, Signal::KILL).unwrap();
+    let harness = Harness::new("kill_busy").await;
+    let call = harness.running("wait").await;
+    signal(harness.victim_pid().await, Signal::KILL).unwrap();
     let error = with_timeout("the call", call).await.unwrap().unwrap_err();
-    assert_lost(&error, scene.victim, &["signal 9", "SIGKILL"]);
-    scene.died("SIGKILL while busy", &error, Told::NotYet).await;
+    assert_lost(&error, harness.victim, &["signal 9", "SIGKILL"]);
+    harness.died("SIGKILL while busy", &error, LossReport::NotYet).await;
 }
 
 /// R20: a call of the session itself is told, and that is the one time; the next one begins anew.
 #[tokio::test]
 async fn sigkill_while_busy_in_a_session() {
-    let scene = Scene::new("kill_session").await;
-    let path = scene.path("running");
-    let call = scene.pool.call::<Value>("wait", &json!({ "path": path })).session("victim").reply();
+    let harness = Harness::new("kill_session").await;
+    let path = harness.path("running");
+    let call = harness.pool.call::<Value>("wait", &json!({ "path": path })).session("victim").reply();
     let call = tokio::spawn(call);
-    let queued = scene.pool.call::<Value>("count", &json!({})).session("victim").reply();
+    let queued = harness.pool.call::<Value>("count", &json!({})).session("victim").reply();
     let queued = tokio::spawn(queued);
     wait_until("the handler runs", async || path.exists()).await;
-    wait_until("the other waits", async || scene.pool.status().await.unwrap().queue.waiting == 1).await;
-    signal(scene.victim_pid().await, Signal::KILL).unwrap();
+    wait_until("the other waits", async || harness.pool.status().await.unwrap().queue.waiting == 1).await;
+    signal(harness.victim_pid().await, Signal::KILL).unwrap();
     let running = with_timeout("the running call", call).await.unwrap().unwrap_err();
     let queued = with_timeout("the queued call", queued).await.unwrap().unwrap_err();
     for (error, ran) in [(&running, true), (&queued, false)] {
         assert_error(error, &Expected { category: Category::Session, status: 410, says: &["`victim`", "SIGKILL"] });
         assert!(matches!(error, Error::SessionWorkerLost { may_have_run, .. } if *may_have_run == ran), "{error:?}");
     }
-    scene.died("SIGKILL while a session's call runs and another waits: both are told", &running, Told::Already).await;
+    harness
+        .died("SIGKILL while a session's call runs and another waits: both are told", &running, LossReport::Already)
+        .await;
 }
 
 /// Nobody had a call there: the session's next call is the one that is told.
 #[tokio::test]
 async fn sigkill_while_idle() {
-    let scene = Scene::new("kill_idle").await;
-    signal(scene.victim_pid().await, Signal::KILL).unwrap();
-    wait_until("the death is noticed", async || scene.pool.worker(scene.victim).await.is_none()).await;
-    let error = scene.call_in_session("count", json!({})).await.unwrap_err();
+    let harness = Harness::new("kill_idle").await;
+    signal(harness.victim_pid().await, Signal::KILL).unwrap();
+    wait_until("the death is noticed", async || harness.pool.worker(harness.victim).await.is_none()).await;
+    let error = harness.call_in_session("count", json!({})).await.unwrap_err();
     assert_error(
         &error,
         &Expected { category: Category::Session, status: 410, says: &["`victim`", "SIGKILL", "did not run"] },
     );
-    scene.died("SIGKILL while idle", &error, Told::Already).await;
+    harness.died("SIGKILL while idle", &error, LossReport::Already).await;
 }
 
 /// R26: pings are missed, the ladder is climbed, SIGKILL ends what can't end itself.
 #[tokio::test]
 async fn sigstop() {
-    let scene = Scene::with("sigstop", |builder| {
+    let harness = Harness::with("sigstop", |builder| {
         let health = Health::new().interval(Duration::from_millis(100)).timeout(Duration::from_secs(1)).failures(3);
         let quick = Duration::from_millis(50);
         builder.health(health).stop(Stop::new().grace(quick).term(quick))
     })
     .await;
-    let call = scene.running("wait").await;
-    signal(scene.victim_pid().await, Signal::STOP).unwrap();
+    let call = harness.running("wait").await;
+    signal(harness.victim_pid().await, Signal::STOP).unwrap();
     let error = with_timeout("the call", call).await.unwrap().unwrap_err();
-    assert_lost(&error, scene.victim, &["SIGKILL", "it was stopped, by SIGSTOP"]);
+    assert_lost(&error, harness.victim, &["SIGKILL", "it was stopped, by SIGSTOP"]);
     assert_eq!(error.report().unwrap().stack, None, "a stopped process can't be asked");
-    scene.died("SIGSTOP", &error, Told::NotYet).await;
+    harness.died("SIGSTOP", &error, LossReport::NotYet).await;
 }
 
 fn often_asked(builder: PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced> {
@@ -124,78 +126,78 @@ fn often_asked(builder: PoolBuilder<Enhanced>) -> PoolBuilder<Enhanced> {
 #[tokio::test]
 async fn r26_a_deadlock_with_the_gil() {
     let never = Stop::new().grace(Duration::from_millis(50)).term(Duration::from_secs(3600));
-    let scene = Scene::with("deadlock", |builder| often_asked(builder).stop(never)).await;
-    let call = scene.running("deadlock").await;
+    let harness = Harness::with("deadlock", |builder| often_asked(builder).stop(never)).await;
+    let call = harness.running("deadlock").await;
     let error = with_timeout("the call", call).await.unwrap().unwrap_err();
-    assert_lost(&error, scene.victim, &["SIGKILL", "no longer answered pings"]);
+    assert_lost(&error, harness.victim, &["SIGKILL", "no longer answered pings"]);
     let stack = error.report().unwrap().stack.as_deref().unwrap_or_default();
     assert!(stack.contains("in deadlock"), "{error:?}");
-    scene.died("a deadlock in C code that holds the GIL", &error, Told::NotYet).await;
+    harness.died("a deadlock in C code that holds the GIL", &error, LossReport::NotYet).await;
 }
 
 /// R26: the same silence, but it computes: it is left to finish.
 #[tokio::test]
 async fn r26_a_computation_with_the_gil() {
-    let scene = Scene::with("gil_bound", often_asked).await;
+    let harness = Harness::with("gil_bound", often_asked).await;
     let mut rounds: u64 = 100_000_000;
-    while scene.call("compute_in_c", json!({ "rounds": rounds })).await.unwrap().ran < Duration::from_secs(2) {
+    while harness.call("compute_in_c", json!({ "rounds": rounds })).await.unwrap().ran < Duration::from_secs(2) {
         rounds *= 2; // a quick machine
     }
     let fault = "C code that computes with the GIL held for longer than its pings wait";
-    scene.survived_fine(fault, "its own, late; the log says why its worker was silent").await;
+    harness.survived_fine(fault, "its own, late; the log says why its worker was silent").await;
 }
 
 /// R30: what is in the worker's group goes with it.
 #[tokio::test]
 async fn a_grandchild_in_the_group_that_holds_the_descriptor() {
-    let scene = Scene::new("grandchild").await;
-    let path = scene.path("grandchild");
-    let error = scene.call("grandchild", json!({ "session": false, "then": "die", "path": path })).await.unwrap_err();
-    assert_lost(&error, scene.victim, &["exit status 3"]);
+    let harness = Harness::new("grandchild").await;
+    let path = harness.path("grandchild");
+    let error = harness.call("grandchild", json!({ "session": false, "then": "die", "path": path })).await.unwrap_err();
+    assert_lost(&error, harness.victim, &["exit status 3"]);
     assert_tail(&error, "gone, but not the grandchild");
     let pid: u32 = fs::read_to_string(path).unwrap().parse().unwrap();
     wait_until("the grandchild is gone", async || !is_alive(pid)).await;
     let fault = "a forked grandchild holds the descriptor while its worker dies";
-    scene.died(fault, &error, Told::NotYet).await;
+    harness.died(fault, &error, LossReport::NotYet).await;
 }
 
 /// It left the group, so it lives on and keeps the descriptor open: the death is noticed all the same.
 #[tokio::test]
 async fn a_grandchild_in_another_group_that_holds_the_descriptor() {
-    let scene = Scene::new("daemon").await;
-    let path = scene.path("grandchild");
-    let error = scene.call("grandchild", json!({ "session": true, "then": "die", "path": path })).await.unwrap_err();
-    assert_lost(&error, scene.victim, &["exit status 3"]);
+    let harness = Harness::new("daemon").await;
+    let path = harness.path("grandchild");
+    let error = harness.call("grandchild", json!({ "session": true, "then": "die", "path": path })).await.unwrap_err();
+    assert_lost(&error, harness.victim, &["exit status 3"]);
     let pid: u32 = fs::read_to_string(path).unwrap().parse().unwrap();
     assert!(is_alive(pid), "it holds the descriptor still");
-    wait_until("the pool is at its strength", async || scene.pool.health().await.unwrap().ready_workers == 2).await;
+    wait_until("the pool is at its strength", async || harness.pool.health().await.unwrap().ready_workers == 2).await;
     assert!(is_alive(pid), "nobody waited for it");
     signal(pid, Signal::KILL).unwrap();
     let fault = "a grandchild that left the group holds the descriptor while its worker dies";
-    scene.died(fault, &error, Told::NotYet).await;
+    harness.died(fault, &error, LossReport::NotYet).await;
 }
 
 /// An idempotent call runs again elsewhere; its caller hears nothing but the attempts.
 #[tokio::test]
 async fn an_idempotent_call_is_retried() {
-    let scene = Scene::new("retry").await;
-    let reply = scene.call("die_once", json!({ "path": scene.path("once") })).await.unwrap();
+    let harness = Harness::new("retry").await;
+    let reply = harness.call("die_once", json!({ "path": harness.path("once") })).await.unwrap();
     assert_eq!(reply.attempts, 2);
-    assert!(reply.generation > scene.victim.generation || reply.worker != scene.victim.worker);
-    scene.died_fine("an idempotent call whose worker dies in the middle", "the second attempt's, `attempts` 2").await;
+    assert!(reply.generation > harness.victim.generation || reply.worker != harness.victim.worker);
+    harness.died_fine("an idempotent call whose worker dies in the middle", "the second attempt's, `attempts` 2").await;
 }
 
 /// In a strict session nothing is retried, idempotent or not (R20).
 #[tokio::test]
 async fn an_idempotent_call_of_a_session_is_not_retried() {
-    let scene = Scene::new("noretry").await;
-    let error = scene.call_in_session("die_once", json!({ "path": scene.path("once") })).await.unwrap_err();
+    let harness = Harness::new("noretry").await;
+    let error = harness.call_in_session("die_once", json!({ "path": harness.path("once") })).await.unwrap_err();
     assert_error(
         &error,
         &Expected { category: Category::Session, status: 410, says: &["exit status 5", "may have run"] },
     );
     assert!(error.may_have_run());
-    scene.died("an idempotent call of a strict session whose worker dies", &error, Told::Already).await;
+    harness.died("an idempotent call of a strict session whose worker dies", &error, LossReport::Already).await;
 }
 
 /// A process that ended is no process; nor is a zombie that somebody else has not reaped yet.
@@ -206,8 +208,8 @@ fn is_alive(pid: u32) -> bool {
 /// A call that kills each worker it meets is not tried for ever.
 #[tokio::test]
 async fn an_idempotent_call_that_kills_every_worker() {
-    let scene = Scene::new("poison").await;
-    let error = scene.call("die_always", json!({})).await.unwrap_err();
+    let harness = Harness::new("poison").await;
+    let error = harness.call("die_always", json!({})).await.unwrap_err();
     assert_error(&error, &Expected { category: Category::Connection, status: 502, says: &["exit status 6"] });
-    scene.died("an idempotent call that kills every worker it meets", &error, Told::NotYet).await;
+    harness.died("an idempotent call that kills every worker it meets", &error, LossReport::NotYet).await;
 }

@@ -3,16 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use crate::faults::scene::{Scene, Told, assert_lost, assert_tail};
+use crate::faults::harness::{Harness, LossReport, assert_lost, assert_tail};
 use herder::Cancel;
 use serde_json::json;
 use std::time::Duration;
 
 async fn breaks(hint: &str, fault: &'static str, data: &str, then: &str, says: &[&str]) {
-    let scene = Scene::new(hint).await;
-    let error = scene.call("raw", json!({ "data": data, "then": then })).await.unwrap_err();
-    assert_lost(&error, scene.victim, says);
-    scene.died(fault, &error, Told::NotYet).await;
+    let harness = Harness::new(hint).await;
+    let error = harness.call("raw", json!({ "data": data, "then": then })).await.unwrap_err();
+    assert_lost(&error, harness.victim, says);
+    harness.died(fault, &error, LossReport::NotYet).await;
 }
 
 #[tokio::test]
@@ -69,21 +69,21 @@ async fn a_closed_descriptor() {
 /// The worker can't answer then, and says so on standard error when it ends.
 #[tokio::test]
 async fn a_descriptor_closed_by_a_handler() {
-    let scene = Scene::new("closed_by").await;
-    let error = scene.call("raw", json!({ "data": "", "then": "close and return" })).await.unwrap_err();
-    assert_lost(&error, scene.victim, &["exit status 1"]);
+    let harness = Harness::new("closed_by").await;
+    let error = harness.call("raw", json!({ "data": "", "then": "close and return" })).await.unwrap_err();
+    assert_lost(&error, harness.victim, &["exit status 1"]);
     assert_tail(&error, "Bad file descriptor");
-    scene.died("a closed descriptor, and the handler returns", &error, Told::NotYet).await;
+    harness.died("a closed descriptor, and the handler returns", &error, LossReport::NotYet).await;
 }
 
 /// A final frame for a call nobody knows is dropped by name; nothing else happens.
 #[tokio::test]
 async fn an_answer_to_an_unknown_call() {
-    let scene = Scene::new("unknown_call").await;
+    let harness = Harness::new("unknown_call").await;
     let frame = "1400000004000000ffff000000000000000000000000000000000000000000006e756c6c";
-    scene.call("raw", json!({ "data": frame, "then": "answer" })).await.unwrap();
-    assert_eq!(scene.pool.status().await.unwrap().counters.unknown_frames, 1);
-    scene
+    harness.call("raw", json!({ "data": frame, "then": "answer" })).await.unwrap();
+    assert_eq!(harness.pool.status().await.unwrap().counters.unknown_frames, 1);
+    harness
         .survived_fine("an answer to a call that nobody made", "its own; the other is dropped, with a line in the log")
         .await;
 }
@@ -92,9 +92,9 @@ async fn an_answer_to_an_unknown_call() {
 #[tokio::test]
 async fn half_a_frame_then_silence() {
     let soon = Duration::from_millis(100);
-    let scene = Scene::with("half", |builder| builder.cancel(Cancel::new().interrupt(soon).kill(soon))).await;
+    let harness = Harness::with("half", |builder| builder.cancel(Cancel::new().interrupt(soon).kill(soon))).await;
     let arguments =
-        json!({ "data": "17000000040000000700000000000000aabb", "then": "silence", "path": scene.path("running") });
-    let error = scene.out_of_time("raw", arguments, None).await;
-    scene.died("half a frame, then silence", &error, Told::NotYet).await;
+        json!({ "data": "17000000040000000700000000000000aabb", "then": "silence", "path": harness.path("running") });
+    let error = harness.out_of_time("raw", arguments, None).await;
+    harness.died("half a frame, then silence", &error, LossReport::NotYet).await;
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use crate::faults::{
-    scene::{Expected, assert_error},
+    harness::{Expected, assert_error},
     table::{self, Row},
 };
 use herder::testing::{TestContext, log_lines_of, pool_config, starting_pool, with_timeout};
@@ -78,7 +78,7 @@ async fn does_not_start(
         got,
         status: "503".into(),
         noticed: "nobody: no worker was there yet",
-        whole: "yes, once the cause is gone",
+        recovered: "yes, once the cause is gone",
     };
     row.check();
     error

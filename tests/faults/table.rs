@@ -32,7 +32,7 @@ pub(crate) struct Row<'a> {
     pub(crate) got: String,
     pub(crate) status: String,
     pub(crate) noticed: &'a str,
-    pub(crate) whole: &'a str,
+    pub(crate) recovered: &'a str,
 }
 
 /// What a caller got, as the row shows it: the text, and what came with it.
@@ -77,13 +77,13 @@ fn code(text: &str) -> String {
 
 impl Row<'_> {
     fn text(&self) -> String {
-        let Self { fault, got, status, noticed, whole } = self;
+        let Self { fault, got, status, noticed, recovered: whole } = self;
         format!("| {fault} | {got} | {status} | {noticed} | {whole} |")
     }
 
     /// Everything but the text, in which Python's own words may differ from version to version.
     fn matches(&self, line: &str) -> bool {
-        let Self { fault, status, noticed, whole, .. } = self;
+        let Self { fault, status, noticed, recovered: whole, .. } = self;
         let slug = self.got.split(':').next().unwrap_or_default();
         line.starts_with(&format!("| {fault} | {slug}:"))
             && line.ends_with(&format!(" | {status} | {noticed} | {whole} |"))

@@ -5,7 +5,7 @@ use herder::config::{Config, ConfigError, ConfigProblem, duration};
 use std::path::Path;
 
 /// R51
-pub(crate) fn hold(data: &[u8]) {
+pub(crate) fn check_input(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     span(text);
     match read(text) {

@@ -49,7 +49,7 @@ async fn r34_lost_workers_open_it_and_calls_are_refused_at_once() {
 
 /// R34: exceptions and deaths by a signal from elsewhere do not count, unless told.
 #[tokio::test]
-async fn r34_exceptions_and_signals_count_only_if_told() {
+async fn r34_exceptions_and_signals_count_only_if_configured() {
     let all = CountedFailures { timeout: true, connection: true, signal: true, python: true };
     for (breaker, expected) in [(on(), BreakerState::Closed), (on().counts(all), BreakerState::Open)] {
         let pool = with("counts", breaker).await;
@@ -71,7 +71,7 @@ async fn r34_exceptions_and_signals_count_only_if_told() {
 
 /// R34, the origin stuck half-open: trials whose callers leave make room for the next, and one that succeeds closes it.
 #[tokio::test]
-async fn r34_it_never_sticks_half_open() {
+async fn r34_breaker_never_stays_half_open() {
     let pool = with("half_open", on().open_duration(Duration::from_millis(1))).await;
     for _ in 0..2 {
         pool.record_outcome(Outcome::Failure).await.unwrap();
@@ -105,7 +105,7 @@ async fn r34_calls_do_not_pass_through_it_one_by_one() {
 
 /// R34: off by default: there is nothing to show, reset or record.
 #[tokio::test]
-async fn r34_there_is_none_unless_asked_for() {
+async fn r34_breaker_is_off_by_default() {
     let pool = with("none", Breaker::new()).await;
     for _ in 0..7 {
         assert!(matches!(lose_one(&pool).await, Error::WorkerLost { .. }));

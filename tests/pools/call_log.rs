@@ -93,7 +93,7 @@ async fn r38_failures_beyond_the_limit_are_counted() {
 
 /// R38: what the pool's end cuts off is logged before the pool is gone.
 #[tokio::test]
-async fn r38_what_was_left_out_is_told_at_the_end() {
+async fn r38_suppressed_failures_are_logged_at_the_end() {
     let pool = scripted("ended", script(), |context| context.enhanced().app("app:app").build()).await;
     for _ in 0..12 {
         call(&pool, "raise").await.unwrap_err();

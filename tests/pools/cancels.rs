@@ -79,7 +79,7 @@ enum Left {
 const WAYS: [Left; 3] = [Left::Deadline, Left::DroppedFuture, Left::CallerOfAMessage];
 
 /// One worker, and a session bound to it, that counted to 1.
-async fn scene(app: &str, kill: Duration) -> TestPool {
+async fn one_worker_pool(app: &str, kill: Duration) -> TestPool {
     let pool = pool("cancels", |context| {
         context.file("app.py", app);
         let cancel = Cancel::new().interrupt(Duration::from_millis(20)).kill(kill);
@@ -127,7 +127,7 @@ async fn run_out_of_time(pool: &TestPool, command: &str) {
 
 /// Its handler is broken by this exception; the process and its sessions live on.
 async fn is_interrupted(app: &str, command: &str, exception: &str) {
-    let pool = scene(app, HANG_TIMEOUT).await;
+    let pool = one_worker_pool(app, HANG_TIMEOUT).await;
     let worker = pool.base_workers().await.remove(0);
     for (before, how) in (1..).zip(WAYS) {
         let _ = fs::remove_file(file(&pool, "ended"));
@@ -142,7 +142,7 @@ async fn is_interrupted(app: &str, command: &str, exception: &str) {
 
 /// Nothing breaks its handler: the process is killed, and the other session hears of it, with the stack of what hung.
 async fn is_killed(command: &str) {
-    let pool = scene(SYNC, Duration::from_millis(200)).await;
+    let pool = one_worker_pool(SYNC, Duration::from_millis(200)).await;
     for (generation, how) in (1..).zip(WAYS) {
         leave(&pool, command, how).await;
         let told = with_timeout("the other session is told", count(&pool, "other").reply()).await.unwrap_err();
@@ -205,7 +205,7 @@ async fn r35_a_c_call_with_the_gil_costs_its_worker() {
 /// the other one runs: not after all the time that costs another worker, with a call that does run, its life. Red when each abandoned
 /// attempt has its patience at once.
 #[tokio::test]
-async fn r35_a_call_that_waits_behind_another_costs_nobody_a_worker() {
+async fn r35_abandoned_call_in_the_window_kills_no_worker() {
     let app = format!("{SYNC}{HOLD}");
     let pool = pool("behind", |context| {
         context.file("app.py", &app);

@@ -43,7 +43,7 @@ async fn r45_four_workers_are_seen_to_work_side_by_side() {
 
 /// R46, R48: one worker is never taken for several, and that it is not quicker is no failure.
 #[tokio::test]
-async fn r46_one_worker_is_serial_and_the_comparison_says_why_it_can_not_tell() {
+async fn r46_one_worker_is_serial_and_the_comparison_is_inconclusive() {
     let pool = pool("one", |context| demo(context, 1)).await;
     let report = with_timeout("a measurement", Measure::of(&pool).operations(10).callers(4).run()).await.unwrap();
     assert_eq!(report.verdict, Verdict::Serialized(Serialized::NoOverlap { operations: 10 }));

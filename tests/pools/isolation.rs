@@ -1,20 +1,20 @@
 //! Three pools in one process, one of each kind, with the same session ids: whatever is done in one, in any order and at once,
 //! the others do not notice. Every answer and every number is what a model of that session alone says.
 
+mod harness;
 mod model;
-mod subject;
 
 use crate::pools::number;
 use crate::pools::steps::{affinity_of, answer, count, pid, status};
 use futures_util::future::join_all;
+use harness::{Harness, KINDS, Kind, NEVER, name, start};
 use herder::testing::{TestPool, wait_until, with_timeout};
 use herder::{
     Counters, Error, Expiry, GetSessionState, RebindReason, RemoveWorkerSessions, Routing, SessionStatus, WorkerId,
 };
-use model::{Model, Seen};
+use model::{ReferenceModel, Seen};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
-use subject::{KINDS, Kind, NEVER, Subject, name, start};
 
 /// How many run unless `HERDER_OPERATIONS` says more. A failure shows its seed; `HERDER_SEED` runs another.
 const OPERATIONS: u64 = 20_000;
@@ -27,7 +27,7 @@ async fn r5_three_pools_with_the_same_sessions_share_nothing() {
     let seed = number("HERDER_SEED", 1);
     println!("HERDER_SEED={seed}"); // shown if it fails
     let firsts = (0..).map(|pool| seed.wrapping_mul(1000).wrapping_add(pool * SESSIONS as u64));
-    let subjects = join_all(KINDS.into_iter().zip(firsts).map(|(kind, first)| Subject::start(kind, first))).await;
+    let subjects = join_all(KINDS.into_iter().zip(firsts).map(|(kind, first)| Harness::start(kind, first))).await;
     let visits = subjects.iter().map(|subject| join_all((0..SESSIONS).map(|session| subject.visit(session, each))));
     let mut models = join_all(visits).await;
     for (subject, models) in subjects.iter().zip(&mut models) {
@@ -44,9 +44,9 @@ async fn r5_three_pools_with_the_same_sessions_share_nothing() {
 }
 
 /// A pool as a whole is what the models of its sessions come to.
-async fn is_the_sum_of(subject: &Subject, models: &mut [Model<'_>]) {
+async fn is_the_sum_of(subject: &Harness, models: &mut [ReferenceModel<'_>]) {
     let status = subject.pool.status().await.unwrap();
-    let sum = |of: fn(&Model<'_>) -> u64| models.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&ReferenceModel<'_>) -> u64| models.iter().map(of).sum::<u64>();
     let [ok, failed, refused] = [sum(|m| m.tally.ok), sum(|m| m.tally.failed), sum(|m| m.tally.refused)];
     let starts = subject.pids.len() as u64;
     let counters = Counters { submitted: ok + failed + refused, refused, ok, failed, starts, ..Counters::default() };
@@ -54,7 +54,7 @@ async fn is_the_sum_of(subject: &Subject, models: &mut [Model<'_>]) {
     assert_eq!(numbers(&subject.pool).await, expected_numbers(subject, models));
     assert_eq!(status.workers.iter().map(|worker| worker.status.operations).sum::<u64>(), ok + failed);
     for worker in &status.workers {
-        let here = |model: &&Model<'_>| model.bound.is_some_and(|at| at.worker == worker.status.id);
+        let here = |model: &&ReferenceModel<'_>| model.bound.is_some_and(|at| at.worker == worker.status.id);
         let bound = u32::try_from(models.iter().filter(here).count()).unwrap();
         assert_eq!(worker.status.sessions, subject.routed.then_some(bound));
     }
@@ -74,7 +74,7 @@ async fn numbers(pool: &TestPool) -> Value {
     Value::Object(numbers.clone())
 }
 
-fn expected_numbers(subject: &Subject, models: &[Model<'_>]) -> Value {
+fn expected_numbers(subject: &Harness, models: &[ReferenceModel<'_>]) -> Value {
     if !subject.routed {
         return json!({});
     }
@@ -90,15 +90,15 @@ fn expected_numbers(subject: &Subject, models: &[Model<'_>]) -> Value {
     })
 }
 
-async fn remove_sessions_of(subject: &Subject, worker: WorkerId, models: &mut [Model<'_>]) {
-    let here = |model: &&mut Model<'_>| model.bound.is_some_and(|at| at.worker == worker);
-    let removed = models.iter_mut().filter(here).map(Model::is_unbound).filter(|was| *was).count();
+async fn remove_sessions_of(subject: &Harness, worker: WorkerId, models: &mut [ReferenceModel<'_>]) {
+    let here = |model: &&mut ReferenceModel<'_>| model.bound.is_some_and(|at| at.worker == worker);
+    let removed = models.iter_mut().filter(here).map(ReferenceModel::is_unbound).filter(|was| *was).count();
     let seen = subject.ask(RemoveWorkerSessions(worker), Seen::Swept).await;
     assert_eq!(seen, Seen::Swept(removed));
     // They are unbound at once; each one's next epoch begins when the pool comes by, some moments later.
     wait_until("each removed session has a new epoch", async || {
         let listed = subject.listed().await;
-        let begun = |(session, model): (usize, &Model<'_>)| {
+        let begun = |(session, model): (usize, &ReferenceModel<'_>)| {
             listed.get(&name(session)).is_none_or(|facts| facts.epoch > Some(model.over))
         };
         models.iter().enumerate().all(begun)

@@ -1,12 +1,12 @@
 //! Sessions in the strict mode while their workers are killed, again and again: what R20 promises, call by call.
 
+mod harness;
 mod judge;
-mod storm;
-mod verdicts;
+mod judge_tests;
 
 use crate::pools::number;
+use harness::{Harness, WORKERS};
 use judge::{Call, Judge, Tally};
-use storm::{Storm, WORKERS};
 
 const SESSIONS: usize = 40;
 /// How many in the storm, unless `HERDER_CALLS` and `HERDER_KILLS` say more: 50,000 and 200 take most of a minute.
@@ -16,37 +16,37 @@ const KILLS: u64 = 20;
 /// R20, R21: no call runs on a blank state without its session having been told, none in another process or on another state
 /// than its own; each loss is told to exactly the calls that were pending, or else to the next one alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn r20_each_loss_is_told_to_whom_it_concerns() {
+async fn r20_each_loss_is_reported_to_the_affected_calls() {
     let (seed, kills) = (number("HERDER_SEED", 1), number("HERDER_KILLS", KILLS));
     println!("HERDER_SEED={seed}"); // shown if it fails
-    let storm = Storm::new(SESSIONS, number("HERDER_CALLS", CALLS), kills as usize).await;
-    let mut histories = storm.rages(seed).await;
-    at_rest(&storm, &mut histories).await;
-    let tally = judged(&storm, &histories);
+    let harness = Harness::new(SESSIONS, number("HERDER_CALLS", CALLS), kills as usize).await;
+    let mut histories = harness.run(seed).await;
+    at_rest(&harness, &mut histories).await;
+    let tally = judged(&harness, &histories);
     println!("{tally:?}");
-    assert!(tally.told_next > 0 && tally.told_too > 0, "losses of both kinds: {tally:?}");
-    storm.pool.wait_healthy("pid").await;
-    let counted = storm.pool.end().await.counters;
-    assert_eq!((counted.ok, counted.lost + counted.refused), (tally.ran + 2, tally.told), "{counted:?}");
+    assert!(tally.loss_reported_next > 0 && tally.loss_reported_again > 0, "losses of both kinds: {tally:?}");
+    harness.pool.wait_healthy("pid").await;
+    let counted = harness.pool.end().await.counters;
+    assert_eq!((counted.ok, counted.lost + counted.refused), (tally.ran + 2, tally.loss_reported), "{counted:?}");
     assert_eq!((counted.failed, counted.retries, counted.timeouts), (0, 0, 0), "{counted:?}");
     assert_eq!(counted.exits, kills + 2 * WORKERS as u64, "killed, killed at rest, and ended");
 }
 
 /// All workers die while no session has a call: of the next calls of each, the first alone is told.
-async fn at_rest(storm: &Storm, histories: &mut [Vec<Call>]) {
-    storm.pool.wait_healthy("pid").await;
-    for worker in storm.pool.base_workers().await {
-        storm.kill(&worker, true).await;
+async fn at_rest(harness: &Harness, histories: &mut [Vec<Call>]) {
+    harness.pool.wait_healthy("pid").await;
+    for worker in harness.pool.base_workers().await {
+        harness.kill(&worker, true).await;
     }
     for (session, history) in histories.iter_mut().enumerate() {
-        history.extend(storm.burst(session, history.len() as u64 + 1, 5).await);
+        history.extend(harness.burst(session, history.len() as u64 + 1, 5).await);
     }
 }
 
-fn judged(storm: &Storm, histories: &[Vec<Call>]) -> Tally {
-    let ledgers = storm.ledgers();
+fn judged(harness: &Harness, histories: &[Vec<Call>]) -> Tally {
+    let ledgers = harness.execution_logs();
     let tallies = histories.iter().enumerate().map(|(session, history)| {
-        let kills = storm.kills_for(session);
+        let kills = harness.kills_for(session);
         Judge::new(&kills, &ledgers[session]).of(history).map_err(|why| format!("s{session}: {why}")).unwrap()
     });
     tallies.sum()

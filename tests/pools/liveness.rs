@@ -36,7 +36,7 @@ const TIMEOUT: Duration = Duration::from_millis(300);
 const FAILURES: u32 = 3;
 
 /// One worker that is asked often, and a session bound to it.
-async fn scene(hint: &str) -> TestPool {
+async fn one_worker_pool(hint: &str) -> TestPool {
     let pool = pool(hint, |context| {
         context.file("app.py", APP);
         let health = Health::new().interval(INTERVAL).timeout(TIMEOUT).failures(FAILURES as usize);
@@ -56,7 +56,7 @@ fn wait_for_log(pool: &TestPool, what: &str) -> usize {
 /// the log, and its answer arrives.
 #[tokio::test]
 async fn r26_c_code_that_computes_with_the_gil_held_is_left_to_finish() {
-    let pool = scene("gil_bound").await;
+    let pool = one_worker_pool("gil_bound").await;
     let before = pool.base_workers().await.remove(0).process();
     let mut rounds: u64 = 100_000_000;
     loop {
@@ -89,8 +89,8 @@ async fn r26_c_code_that_computes_with_the_gil_held_is_left_to_finish() {
 /// R26, R38: a deadlock in C that holds the GIL uses no processor: it is ended by its pings, long before any deadline. Its call, the
 /// session that lost its state, the problem and the log have the stack, and the tail of stderr has not.
 #[tokio::test]
-async fn r26_a_deadlock_is_ended_and_its_stack_is_told() {
-    let pool = scene("deadlock").await;
+async fn r26_deadlocked_worker_is_ended_with_its_stack() {
+    let pool = one_worker_pool("deadlock").await;
     let lost = answer(pool.call::<Value>("deadlock", &json!({})).reply()).await.unwrap_err();
     let told = answer(count(&pool, "other").reply()).await.unwrap_err();
     assert!(
@@ -115,7 +115,7 @@ async fn r26_a_deadlock_is_ended_and_its_stack_is_told() {
 /// R26: an application that keeps SIGUSR1 for itself is ended all the same, without a stack.
 #[tokio::test]
 async fn r26_a_worker_without_a_stack_is_ended_all_the_same() {
-    let pool = scene("no_stack").await;
+    let pool = one_worker_pool("no_stack").await;
     pool.call::<Value>("keep_the_signal", &json!({})).await.unwrap();
     let lost = answer(pool.call::<Value>("deadlock", &json!({})).reply()).await.unwrap_err();
     assert!(lost.to_string().contains("no longer answered pings"), "{lost}");

@@ -16,7 +16,7 @@ fn loss(outcome: &Outcome) -> Option<(u32, u32, bool)> {
 
 /// R20: every call of the lost epoch is told, whether it ran, waited or may be repeated; the next one begins anew.
 #[tokio::test]
-async fn r20_calls_in_flight_and_queued_are_told_and_the_next_begins_anew() {
+async fn r20_pending_calls_get_the_loss_and_the_next_starts_a_new_life() {
     let pool = pool("told", |context| context.enhanced().app("herder.demo:app").build()).await;
     bind(&pool, "ann", 1).await;
     bind(&pool, "bob", 2).await;
@@ -44,7 +44,7 @@ async fn r20_calls_in_flight_and_queued_are_told_and_the_next_begins_anew() {
 
 /// R20: a session without calls is told with its next one, exactly once, and so is each of its neighbours.
 #[tokio::test]
-async fn r20_an_idle_session_is_told_with_exactly_its_next_call() {
+async fn r20_idle_session_gets_the_loss_with_its_next_call() {
     let pool = pool("next", |context| context.enhanced().app("herder.demo:app").build()).await;
     for session in ["ann", "bob"] {
         bind(&pool, session, 1).await;
@@ -63,7 +63,7 @@ async fn r20_an_idle_session_is_told_with_exactly_its_next_call() {
 
 /// R20: fail-fast sessions are strict: told, not rebound in silence.
 #[tokio::test]
-async fn r20_fail_fast_calls_are_told_too() {
+async fn r20_fail_fast_calls_get_the_loss() {
     let pool = pool("fastdies", |context| context.enhanced().app("herder.demo:app").build()).await;
     bind(&pool, "ann", 1).await;
     let sleep = pool.call::<Value>("sleep", &json!({ "ms": FOR_EVER_MS })).session("ann");

@@ -10,6 +10,7 @@ mod concurrency;
 mod efficiency;
 mod embedded;
 pub(crate) mod environment;
+mod error_reports;
 mod expiry;
 #[cfg(target_os = "linux")]
 mod few_descriptors;
@@ -31,7 +32,6 @@ mod session_ends;
 mod sessions;
 mod shutdown;
 pub(crate) mod steps;
-mod told;
 mod values;
 
 /// A size that the environment may set, for a longer run than the usual.

@@ -36,7 +36,7 @@ async fn r12_an_overflow_worker_comes_when_all_are_busy_and_goes_when_idle() {
 
 /// R12: there are never more than configured, and one that lingers is used again: no churn.
 #[tokio::test]
-async fn r12_there_are_no_more_than_configured_and_they_linger() {
+async fn r12_overflow_is_bounded_and_stays_until_its_idle_timeout() {
     let pool = small(2, LONG).await;
     let sleepers = submitted(&pool, (0..5).map(|_| sleep_for_ever(&pool)), 3, 2).await;
     assert_eq!(overflow_workers(&pool).await, 2);

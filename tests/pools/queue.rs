@@ -21,7 +21,7 @@ fn slow(pool: &TestPool, ms: u64) -> Call<Value> {
 
 /// R36: two strict sessions of one worker take turns, though one of them has a line of twenty before the other's first call.
 #[tokio::test]
-async fn r36_a_long_line_of_one_session_does_not_keep_the_others_waiting() {
+async fn r36_long_queue_of_one_session_does_not_delay_others() {
     let pool = with("fair", Queue::new()).await;
     let gate = pool.dir().join("gate");
     let first = pool.call::<Value>("wait_for", &json!({ "path": gate })).session("greedy").reply();
@@ -48,7 +48,7 @@ async fn r36_a_long_line_of_one_session_does_not_keep_the_others_waiting() {
 /// R36: once it is known what calls take, those whose turn can't come in time are told at once, and when to come again; those
 /// before them wait.
 #[tokio::test]
-async fn r36_what_can_not_be_reached_in_time_is_refused_at_once() {
+async fn r36_calls_that_would_wait_too_long_are_refused() {
     let pool = with("shed", Queue::new().timeout(Duration::from_secs(1))).await;
     for _ in 0..32 {
         answer(slow(&pool, 20).reply()).await.unwrap();

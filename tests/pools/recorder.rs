@@ -114,7 +114,7 @@ async fn r38_a_recorder_is_bounded_after_ten_thousand_calls() {
 
 /// R38: the calls that a worker had are told its recording, one for all: their frames are the last, without an answer.
 #[tokio::test]
-async fn r38_a_lost_call_is_told_the_recording() {
+async fn r38_lost_call_carries_the_recording() {
     let build = |context: &herder::testing::TestContext| {
         context.enhanced().app("herder.demo:app").pool_size(1).pipeline(2).build()
     };
@@ -135,7 +135,7 @@ async fn r38_a_lost_call_is_told_the_recording() {
 
 /// R38: what a worker had in memory is told with its death; a kill without evidence is not said to be for a lack of it.
 #[tokio::test]
-async fn r38_a_dead_worker_is_told_with_its_peak_memory() {
+async fn r38_dead_worker_is_reported_with_its_peak_memory() {
     let app = "import os, signal, herder\napp = herder.App()\n@app.command\ndef grow():\n    \
                hog = bytearray(200 << 20)\n    hog[::4096] = b'x' * len(hog[::4096])\n    os.kill(os.getpid(), signal.SIGKILL)\n";
     let pool = pool("rec_peak", |context| {

@@ -48,7 +48,7 @@ async fn r33_an_idempotent_call_survives_the_death_of_its_worker() {
 
 /// R33, R38: no more often than it may; the error is the last loss, and has the others with it.
 #[tokio::test]
-async fn r33_the_attempts_end_and_are_all_told() {
+async fn r33_exhausted_retries_list_all_attempts() {
     let pool = with("attempts", |builder| builder.retry(at_once().attempts(2))).await;
     let error = call(&pool, "fragile", json!({ "path": path(&pool, "runs"), "deaths": 9 })).await.unwrap_err();
     assert!(matches!(&error, Error::WorkerLost { .. }) && error.may_have_run(), "{error:?}");
@@ -146,7 +146,7 @@ async fn r37_a_call_that_hangs_until_the_kill_is_suspected() {
 
 /// R37: with `poison.enabled = false` nothing is watched.
 #[tokio::test]
-async fn r37_without_it_nothing_is_watched() {
+async fn r37_disabled_quarantine_watches_nothing() {
     let pool =
         with("unwatched", |builder| builder.retry(at_once().attempts(1)).poison(Poison::new().enabled(false))).await;
     for _ in 0..4 {

@@ -64,7 +64,7 @@ async fn settle(pool: &TestPool) {
 
 /// R22: ended and moved, each exactly once.
 #[tokio::test]
-async fn r22_a_worker_is_told_once_of_a_session_that_ended_or_moved() {
+async fn r22_session_end_is_sent_once_when_it_ended_or_moved() {
     let pool = diary_pool(Sessions::new()).await;
     visit(&pool, "ended").await.unwrap();
     assert!(pool.end_session("ended").await.unwrap());
@@ -81,7 +81,7 @@ async fn r22_a_worker_is_told_once_of_a_session_that_ended_or_moved() {
 
 /// R22: expired, under both policies, exactly once.
 #[tokio::test]
-async fn r22_a_worker_is_told_once_of_a_session_that_expired() {
+async fn r22_session_end_is_sent_once_when_it_expired() {
     let short = Duration::from_millis(50);
     for expiry in [Expiry::Immediate, Expiry::TwoPhase { grace: short }] {
         let pool = diary_pool(Sessions::new().timeout(short).cleanup_interval(short).expiry(expiry)).await;
@@ -119,7 +119,7 @@ async fn r22_a_session_ends_in_order_with_its_calls() {
 
 /// R22: workers that ran hint calls hold state too, and each is told.
 #[tokio::test]
-async fn r22_every_worker_that_ran_a_hint_call_is_told() {
+async fn r22_session_end_is_sent_to_every_worker_that_ran_a_hint_call() {
     let pool = diary_pool(Sessions::new().affinity(Affinity::Hint)).await;
     bind(&pool, "ann", 1).await;
     let stay = pool.call::<()>("stay", &json!({})).session("ann").reply();

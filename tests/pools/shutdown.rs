@@ -60,7 +60,7 @@ async fn r30_a_graceful_shutdown_lets_calls_finish() {
 
 /// R30: out of time, what runs and what waits hears `PoolClosed`, and whether it may have run.
 #[tokio::test]
-async fn r30_a_shutdown_out_of_time_answers_what_is_left() {
+async fn r30_shutdown_timeout_answers_remaining_calls() {
     let pool = pool("cutoff", |context| context.enhanced().app("herder.demo:app").build()).await;
     let calls = submitted(&pool, (0..4).map(|_| sleep_for_ever(&pool)), 2, 2).await;
     pool.processes().look();
@@ -128,7 +128,7 @@ async fn r30_dropping_the_last_handle_ends_the_pool() {
 
 /// R30: two callers of shutdown both get the report, and the shorter patience holds.
 #[tokio::test]
-async fn r30_the_shorter_patience_holds() {
+async fn r30_shorter_shutdown_timeout_wins() {
     let pool = pool("twice", |context| context.basic().app("herder.demo:app").build()).await;
     let calls = submitted(&pool, [sleep_for_ever(&pool)], 1, 0).await;
     let handle = (*pool).clone();

@@ -59,7 +59,7 @@ struct Arguments {
 }
 
 #[tokio::test]
-async fn r41_arguments_reach_python_as_json_has_them() {
+async fn r41_arguments_round_trip_to_python() {
     let pool = values().await;
     let arguments = Arguments {
         text: "žluť \u{2615}\0",
@@ -95,7 +95,7 @@ fn json_of_pairs() -> BTreeMap<&'static str, BTreeMap<(u8, u8), u8>> {
 }
 
 #[tokio::test]
-async fn r41_results_reach_rust_as_json_has_them() {
+async fn r41_results_round_trip_to_rust() {
     let pool = values().await;
     let given = |code: &str| answer(pool.call::<Value>("given", &json!({ "code": code })).reply());
 

@@ -136,7 +136,7 @@ async fn r49_a_breaker_opens_and_tries_again_without_a_wait() {
 
 /// R26, R49: a thousand leaps, each longer than a ping may take: a worker that answers is never taken for silent.
 #[tokio::test]
-async fn r49_leaps_make_no_worker_look_silent() {
+async fn r49_advance_causes_no_missed_ping() {
     let health = Health::new().interval(Duration::from_secs(5)).timeout(Duration::from_secs(1)).failures(1);
     let (pool, clock) = with("leaps", |context| context.enhanced().health(health).app("app:app").build()).await;
     let before: Vec<_> = pool.base_workers().await.iter().map(herder::WorkerInfo::process).collect();
@@ -170,7 +170,7 @@ async fn r49_a_stopped_worker_is_found_out() {
 
 /// R13, R49: a worker that does not become ready in an hour.
 #[tokio::test]
-async fn r49_the_start_timeout_passes_for_a_worker_that_is_played() {
+async fn r49_start_timeout_passes_for_a_fake_worker() {
     let clock = VirtualClock::new();
     let build =
         |context: &TestContext| context.basic().command(["played"]).pool_size(1).start_timeout(60 * MINUTE).build();

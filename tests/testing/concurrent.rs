@@ -42,7 +42,7 @@ fn r46_too_few_operations_prove_nothing() {
 
 /// R46: from the replies of calls: two that meet, and two that a pool with one worker runs one after the other.
 #[tokio::test]
-async fn r46_replies_tell_whether_calls_overlapped() {
+async fn r46_replies_show_whether_calls_overlapped() {
     let both = Arc::new(Barrier::new(2));
     let script = Script::new()
         .command("meet", async move |_| {

@@ -41,7 +41,7 @@ async fn r49_a_worker_is_stopped_and_goes_on() {
 
 /// R13, R28, R49: starts that fail, wait, and go, in front of the real interpreter.
 #[tokio::test]
-async fn r49_a_gate_holds_and_fails_the_starts_of_python() {
+async fn r49_gated_python_holds_and_fails_starts() {
     let mut gate: Option<GatedPython> = None;
     let pool = starting_pool("gate", |context| {
         let closed = gate.insert(context.gated_python("python3"));
@@ -65,7 +65,7 @@ async fn r49_a_gate_holds_and_fails_the_starts_of_python() {
 /// R30, R49: the census sees what carries the pool's mark, whoever its parent is; and nothing else.
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "a process that a worker might have left, reaped below")]
-async fn r49_the_census_sees_what_a_pool_would_leave() {
+async fn r49_leftover_processes_are_found() {
     let (context, other) = (TestContext::new("left"), TestContext::new("other"));
     let config = context.basic().app("herder.demo:app").build().unwrap();
     let mut left = Command::new("sleep").arg("1000").envs(config.env()).spawn().unwrap();
@@ -99,7 +99,7 @@ async fn r49_the_log_says_which_worker_printed_a_line() {
 
 /// R30, R49: `end` does not come back while anything of the pool is left, and does when it is gone.
 #[tokio::test]
-async fn r49_an_end_waits_for_what_is_left() {
+async fn r49_pool_end_waits_for_leftover_processes() {
     let app = "import subprocess, herder\napp = herder.App()\n@app.command\ndef leave() -> int:\n    \
                return subprocess.Popen(['sleep', '1000'], start_new_session=True).pid\n";
     let pool = pool("leaves", |context| {

@@ -96,7 +96,7 @@ async fn r49_an_idempotent_command_survives_its_worker() {
 
 /// R15, R18, R20, R49: a session's state is with its worker, goes with it, and goes with its life.
 #[tokio::test]
-async fn r49_a_sessions_state_lives_and_dies_with_its_worker() {
+async fn r49_session_state_is_lost_with_its_worker() {
     let script = Script::new().command("add", async |call| {
         let item: String = call.argument("item")?;
         let session = call.session().ok_or_else(|| Fault::rejected("only in a session"))?;
@@ -178,7 +178,7 @@ async fn r49_a_cancelled_command_is_dropped_where_it_waits() {
 
 /// R13, R28, R49: starts that wait and starts that fail, as the test says.
 #[tokio::test]
-async fn r49_starts_wait_and_fail_as_the_test_says() {
+async fn r49_start_behavior_is_controlled_by_the_test() {
     let script = Script::new().command("ok", async |_| Ok(Value::Null));
     let restart = Restart::new().max(1000).backoff(Duration::from_millis(1)).max_backoff(Duration::from_millis(1));
     let build = |context: &TestContext| context.basic().restart(restart).app("app:app").build();
@@ -228,7 +228,7 @@ async fn r49_a_pool_ends_though_a_command_hangs() {
 
 /// R41, R49: what no worker does by itself is played, frame by frame and byte by byte, on a thread that is not the pool's.
 #[tokio::test]
-async fn r49_a_worker_is_played_frame_by_frame() {
+async fn r49_fake_worker_is_controlled_frame_by_frame() {
     let started = frame_pool("by_hand", |context| context.enhanced().command(["played"]).pool_size(1).build()).await;
     let (pool, mut launches) = (started.pool, started.launches);
     let mut worker = launches.next().await.ready().await;
@@ -254,7 +254,7 @@ async fn r49_a_worker_is_played_frame_by_frame() {
 
 /// R49: a pool starts another process when its last one ended, perhaps just before the test ends the pool. Nobody plays that one.
 #[tokio::test]
-async fn r49_a_process_nobody_plays_ends_with_its_pool() {
+async fn r49_uncontrolled_process_ends_with_its_pool() {
     let started = frame_pool("unplayed", |context| context.basic().command(["played"]).pool_size(2).build()).await;
     let (pool, mut launches) = (started.pool, started.launches);
     let worker = launches.next().await.ready().await;

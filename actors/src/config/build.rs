@@ -1,7 +1,7 @@
 //! From what was given to what is so: defaults from the table, bounds, and the few rules between keys.
 
 use super::builder::Common;
-use super::launch::Started;
+use super::launch::ResolvedProgram;
 use super::table::*;
 use super::{
     Basic, Breaker, Cancel, Enhanced, Features, Health, InvalidConfig, Poison, PoolBuilder, PoolConfig, Queue, Restart,
@@ -23,7 +23,7 @@ const START_BATCH: u32 = 8;
 /// uninterruptible sleep is not.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Variables that are ours to set.
-const OURS: [&str; 3] = ["HERDER_FD", "HERDER_CTL_FD", "HERDER_BYTECODE"];
+const RESERVED_VARIABLES: [&str; 3] = ["HERDER_FD", "HERDER_CTL_FD", "HERDER_BYTECODE"];
 
 impl PoolBuilder<Basic> {
     /// Checks everything and looks for an interpreter: reads `VIRTUAL_ENV`, and whether a few paths exist.
@@ -78,7 +78,7 @@ fn build<R>(
         worker_type: kind,
     };
     let max_frame = MAX_FRAME.take_u32(given.max_frame)?;
-    let Started { launch, cwd, stale_venvs } = given.program.build()?;
+    let ResolvedProgram { launch, cwd, stale_venvs } = given.program.build()?;
     let Common { env, env_mode, numeric_threads, .. } = given;
     Ok(PoolConfig {
         name,
@@ -175,7 +175,7 @@ fn pool_name(name: &str) -> Result<PoolName, InvalidConfig> {
 
 fn check_env(env: &BTreeMap<String, String>) -> Result<(), InvalidConfig> {
     let sound = |name: &str, value: &str| {
-        !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0') && !OURS.contains(&name)
+        !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0') && !RESERVED_VARIABLES.contains(&name)
     };
     // The value may be a secret: the name has to do.
     match env.iter().find(|(name, value)| !sound(name, value)) {

@@ -1,6 +1,6 @@
 //! The builder of a pool's configuration: one method a key, spelled as in TOML. Holds what was given, checks nothing.
 
-use super::launch::Program;
+use super::launch::ProgramSource;
 use super::{
     Breaker, Cancel, EnvMode, Features, Health, NumericThreads, Poison, Queue, Restart, Retry, Routed, Sessions, Stop,
     Tracked,
@@ -36,7 +36,7 @@ pub struct Enhanced {
 /// What both types have.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Common {
-    pub(super) program: Program,
+    pub(super) program: ProgramSource,
     pub(super) env: BTreeMap<String, String>,
     pub(super) env_mode: EnvMode,
     pub(super) numeric_threads: NumericThreads,

@@ -106,7 +106,7 @@ fn is_dotted_name(text: &str) -> bool {
 
 /// How and where workers are started, and the virtual environments to warn about.
 #[derive(Debug)]
-pub(super) struct Started {
+pub(super) struct ResolvedProgram {
     pub(super) launch: Launch,
     pub(super) cwd: PathBuf,
     /// Virtual environments that come first and have no interpreter.
@@ -115,7 +115,7 @@ pub(super) struct Started {
 
 /// What runs and where, as it was given.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Program {
+pub(super) struct ProgramSource {
     pub(super) app: Option<String>,
     pub(super) command: Option<Vec<String>>,
     pub(super) python: Option<PathBuf>,
@@ -123,9 +123,9 @@ pub(super) struct Program {
     pub(super) base: Option<PathBuf>,
 }
 
-impl Program {
+impl ProgramSource {
     /// Finds the program and the working directory.
-    pub(super) fn build(self) -> Result<Started, InvalidConfig> {
+    pub(super) fn build(self) -> Result<ResolvedProgram, InvalidConfig> {
         let base = absolute(self.base.unwrap_or_default())
             .map_err(|error| InvalidConfig::new(CWD.path, error, CWD.allowed))?;
         let (launch, stale_venvs) = match (self.app, self.command) {
@@ -141,7 +141,7 @@ impl Program {
         // A missing folder and a missing program are the same errno at the spawn, hence the check here.
         let there = cwd.is_dir();
         if there {
-            Ok(Started { launch, cwd, stale_venvs })
+            Ok(ResolvedProgram { launch, cwd, stale_venvs })
         } else {
             Err(InvalidConfig::new(CWD.path, cwd.display(), CWD.allowed))
         }

@@ -23,7 +23,7 @@ fn secs(n: u64) -> Duration {
 
 /// R53: a change of a key, its type, default or bounds shows up here.
 #[test]
-fn r53_schema_snapshot() {
+fn r53_schema_matches_its_snapshot() {
     let line = |key: &Key| {
         let Key { path, scope, kind, .. } = key;
         format!("{path} | {} | {} | {scope:?} | {}\n", kind.type_name(), kind.default(), kind.allowed())
@@ -253,7 +253,7 @@ fn cwd_starts_at_the_base() {
 
 /// R9: what the table calls enhanced is what the basic builder does not have (see the doctests that must not compile).
 #[test]
-fn r9_the_table_knows_what_is_enhanced() {
+fn r9_table_marks_keys_of_enhanced_pools() {
     let enhanced: Vec<_> = TABLE.iter().filter(|key| key.scope == Scope::Enhanced).map(|key| key.path).collect();
     assert_eq!(
         enhanced,

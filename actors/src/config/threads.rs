@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_stays() {
+    fn thread_variables_already_set_are_kept() {
         let with = |set: &[&str]| variables(|name| set.contains(&name)).join(" ");
         let all = "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS VECLIB_MAXIMUM_THREADS";
         assert_eq!(with(&[]), all);

@@ -33,10 +33,10 @@ impl fmt::Display for Attempt {
 
 /// The earlier attempts of a call, in order; none for nearly all calls. Also keeps the call's [`ErrorId`].
 #[derive(Clone, Debug, Default)]
-pub struct Attempts(Option<Arc<Story>>);
+pub struct Attempts(Option<Arc<AttemptHistory>>);
 
 #[derive(Debug)]
-struct Story {
+struct AttemptHistory {
     earlier: Vec<Attempt>,
     error_id: Option<ErrorId>,
 }
@@ -52,7 +52,7 @@ impl Eq for Attempts {}
 
 impl From<Vec<Attempt>> for Attempts {
     fn from(earlier: Vec<Attempt>) -> Self {
-        Self((!earlier.is_empty()).then(|| Arc::new(Story { earlier, error_id: None })))
+        Self((!earlier.is_empty()).then(|| Arc::new(AttemptHistory { earlier, error_id: None })))
     }
 }
 
@@ -103,13 +103,13 @@ impl Error {
         if let Self::SessionWorkerLost { report, .. } = &mut self {
             report.error_id = Some(id);
         } else if let Some(attempts) = attempts_of!(&mut self) {
-            attempts.0 = Some(Arc::new(Story { earlier: attempts.to_vec(), error_id: Some(id) }));
+            attempts.0 = Some(Arc::new(AttemptHistory { earlier: attempts.to_vec(), error_id: Some(id) }));
         }
         self
     }
 
     /// The same error, of a call that had these attempts before. The errors that no call which was sent again ends with keep none.
-    pub(crate) fn after(mut self, earlier: Vec<Attempt>) -> Self {
+    pub(crate) fn with_attempts(mut self, earlier: Vec<Attempt>) -> Self {
         if let Some(attempts) = attempts_of!(&mut self) {
             *attempts = earlier.into();
         }
@@ -128,17 +128,17 @@ mod tests {
 
     #[test]
     fn r38_an_error_keeps_the_attempts_before_it() {
-        let error = Error::closed(true).after(vec![lost(1), lost(2)]);
+        let error = Error::closed(true).with_attempts(vec![lost(1), lost(2)]);
         assert_eq!(error.attempts(), [lost(1), lost(2)]);
         assert_eq!(error.clone().attempts(), error.attempts());
         assert_eq!(lost(2).to_string(), "worker w2 of generation 1 is gone: SIGKILL");
         assert!(Error::closed(true).attempts().is_empty());
-        assert!(Error::QueueFull { limit: 1 }.after(vec![lost(1)]).attempts().is_empty(), "it was never sent");
+        assert!(Error::QueueFull { limit: 1 }.with_attempts(vec![lost(1)]).attempts().is_empty(), "it was never sent");
     }
 
     /// A call's answer is a `Result` of this: it is moved several times for each call.
     #[test]
-    fn an_error_stays_small() {
+    fn error_size_is_bounded() {
         assert_eq!(size_of::<Attempts>(), 8);
         assert!(size_of::<Error>() <= 88, "{}", size_of::<Error>());
     }

@@ -1,13 +1,13 @@
 //! From the core's bare facts to the public error: adds texts, the tail of stderr and the last start error.
 
 use super::{Attempt, Attempts, Error, ExitReport, text::whole_ms};
-use crate::{ChildHandle, ExitMemory, Recording, cell::State};
+use crate::{ChildHandle, ExitMemory, Recording, shared_state::State};
 use herder_core::{CallFailure, ExitStatus, ProcessExit, Quarantined, Timestamp, WorkerLoss, WorkerRef};
 use std::sync::Arc;
 
 /// What a shell knows of a process's end beyond the core's facts.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Obituary {
+pub(crate) struct ExitRecord {
     /// What the process did wrong, or why its start failed.
     pub(crate) detail: Option<Box<str>>,
     /// The traceback of a failed start.
@@ -22,7 +22,7 @@ pub(crate) struct Obituary {
     pub(crate) stack: Option<Box<str>>,
 }
 
-impl Obituary {
+impl ExitRecord {
     /// Of a process that was reaped.
     pub(crate) fn of(child: &dyn ChildHandle) -> Self {
         let stack = child.stack().map(Into::into);
@@ -46,7 +46,7 @@ impl State {
             }
             CallFailure::QueueTimeout => {
                 let waited = self.core().settings().queue.timeout;
-                let last_start_error = self.last_start_error_if_below_strength();
+                let last_start_error = self.last_start_error_if_degraded();
                 Error::QueueTimeout { waited, last_start_error, attempts: Attempts::default() }
             }
             CallFailure::DeadlineExceeded { may_have_run } => {
@@ -88,32 +88,32 @@ impl State {
     }
 
     fn loss(&self, loss: &WorkerLoss) -> (Box<str>, Box<ExitReport>) {
-        let obituary = self.obituary(loss.at);
-        let report = Box::new(report(loss.end, obituary));
+        let exit_record = self.exit_record(loss.at);
+        let report = Box::new(report(loss.end, exit_record));
         match loss.end {
-            Some(end) => (loss_reason(&end, obituary), report),
+            Some(end) => (loss_reason(&end, exit_record), report),
             None => ("the process had already exited".into(), report),
         }
     }
 }
 
 /// A process's end in words.
-pub(crate) fn loss_reason(end: &ProcessExit, obituary: Option<&Obituary>) -> Box<str> {
-    let memory = obituary.and_then(|obituary| obituary.death.out_of_memory);
+pub(crate) fn loss_reason(end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Box<str> {
+    let memory = exit_record.and_then(|exit_record| exit_record.death.out_of_memory);
     let end_in_words = match memory {
         Some(evidence) => format!("{end}, likely out of memory ({evidence})"),
         None => end.to_string(),
     };
-    match obituary.and_then(|obituary| obituary.detail.as_deref()) {
+    match exit_record.and_then(|exit_record| exit_record.detail.as_deref()) {
         Some(detail) if end.status == ExitStatus::Unknown => detail.into(),
         Some(detail) => format!("{end_in_words}: {detail}").into(),
         None => end_in_words.into(),
     }
 }
 
-pub(super) fn report(end: Option<ProcessExit>, obituary: Option<&Obituary>) -> ExitReport {
+pub(super) fn report(end: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> ExitReport {
     let (exit_status, signal) = end.map(|end| status_parts(end.status)).unwrap_or_default();
-    let Obituary { stderr_tail, traceback, recording, death, stack, .. } = obituary.cloned().unwrap_or_default();
+    let ExitRecord { stderr_tail, traceback, recording, death, stack, .. } = exit_record.cloned().unwrap_or_default();
     let ExitMemory { peak_memory, out_of_memory } = death;
     let (recorder, error_id) = (recording, None);
     ExitReport { exit_status, signal, stderr_tail, traceback, stack, recorder, peak_memory, out_of_memory, error_id }
@@ -128,14 +128,14 @@ pub(crate) fn status_parts(status: ExitStatus) -> (Option<i32>, Option<i32>) {
     }
 }
 
-pub(crate) fn start_failed(at: WorkerRef, end: &ProcessExit, obituary: Option<&Obituary>) -> Error {
-    let (reason, report) = (loss_reason(end, obituary), Box::new(report(Some(*end), obituary)));
+pub(crate) fn start_failed(at: WorkerRef, end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
+    let (reason, report) = (loss_reason(end, exit_record), Box::new(report(Some(*end), exit_record)));
     Error::StartFailed { at: Some(at), reason, report }
 }
 
 /// The end of a process as an error of its own, for the log: of no single call.
-pub(crate) fn ended(at: WorkerRef, end: &ProcessExit, obituary: Option<&Obituary>) -> Error {
+pub(crate) fn ended(at: WorkerRef, end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
     let WorkerRef { worker, generation } = at;
-    let (reason, report) = (loss_reason(end, obituary), Box::new(report(Some(*end), obituary)));
+    let (reason, report) = (loss_reason(end, exit_record), Box::new(report(Some(*end), exit_record)));
     Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts: Attempts::default() }
 }

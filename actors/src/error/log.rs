@@ -4,7 +4,7 @@ use super::Error;
 use herder_core::{PoolName, Severity};
 
 /// Whom it concerns, beyond the error's own facts.
-struct Scene<'a> {
+struct ErrorContext<'a> {
     pool: &'a PoolName,
     message: &'a str,
     all_workers: bool,
@@ -19,16 +19,16 @@ impl Error {
     /// warn, critical as error. Calls the subscriber on this thread; the pool's own events are queued.
     pub fn log(&self, pool: &PoolName, message: &str) {
         let may_have_run = Some(self.may_have_run());
-        self.log_in(&Scene { pool, message, all_workers: false, may_have_run });
+        self.log_with_context(&ErrorContext { pool, message, all_workers: false, may_have_run });
     }
 
     /// The same for the end of a process.
     pub(crate) fn log_end(&self, pool: &PoolName, message: &str, all_workers: bool) {
-        self.log_in(&Scene { pool, message, all_workers, may_have_run: None });
+        self.log_with_context(&ErrorContext { pool, message, all_workers, may_have_run: None });
     }
 
-    fn log_in(&self, scene: &Scene<'_>) {
-        let Scene { pool, message, all_workers, may_have_run } = *scene;
+    fn log_with_context(&self, context: &ErrorContext<'_>) {
+        let ErrorContext { pool, message, all_workers, may_have_run } = *context;
         let decision = match may_have_run {
             Some(_) => self.decision(all_workers),
             None => self.decision_if_idempotent(all_workers), // of the process: there is no call to be repeated

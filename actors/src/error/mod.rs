@@ -4,12 +4,12 @@
 //! are its forms.
 
 mod attempts;
-mod facts;
 mod from_core;
 #[cfg(feature = "http")]
 mod http;
 mod log;
-mod problem;
+mod problem_details;
+mod properties;
 mod table;
 mod text;
 
@@ -17,15 +17,15 @@ pub use attempts::{Attempt, Attempts};
 pub use herder_core::{Category, Decision, Incident, Severity, Strategy, decide};
 #[cfg(feature = "http")]
 pub use http::set_error_detail;
-pub use problem::{AttemptProblemDetails, ErrorDetail, InvalidErrorDetail, ProblemDetails};
+pub use problem_details::{AttemptProblemDetails, ErrorDetail, InvalidErrorDetail, ProblemDetails};
 
-pub(crate) use from_core::{Obituary, ended, loss_reason, start_failed, status_parts};
+pub(crate) use from_core::{ExitRecord, ended, loss_reason, start_failed, status_parts};
 
 use crate::{ErrorId, InvalidConfig, OutOfMemory, Recording};
 use herder_core::{BindError, Generation, InvalidSessionId, SessionId, WorkerId, WorkerRef};
 use herder_wire::{WorkerError, WorkerErrorKind};
 use std::{sync::Arc, time::Duration};
-use text::{and_start, and_text, ran, whole_ms, whole_seconds};
+use text::{run_possibility_text, whole_ms, whole_seconds, with_last_start_error, with_separator};
 
 /// What this crate's fallible functions give.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -82,7 +82,7 @@ pub enum Error {
         attempts: Attempts,
     },
     /// The handler raised.
-    #[error("{kind}{}", and_text(message))]
+    #[error("{kind}{}", with_separator(message))]
     Exception {
         /// The exception's type.
         kind: String,
@@ -148,7 +148,7 @@ pub enum Error {
         max_wait: Duration,
     },
     /// No worker was free within the queue's timeout.
-    #[error("no worker was free within {}{}", humantime::format_duration(*waited), and_start(last_start_error))]
+    #[error("no worker was free within {}{}", humantime::format_duration(*waited), with_last_start_error(last_start_error))]
     QueueTimeout {
         /// The queue's timeout.
         waited: Duration,
@@ -158,7 +158,7 @@ pub enum Error {
         attempts: Attempts,
     },
     /// The call's deadline passed.
-    #[error("the deadline passed{}", ran(*may_have_run))]
+    #[error("the deadline passed{}", run_possibility_text(*may_have_run))]
     DeadlineExceeded {
         /// False only if no worker can have seen the call.
         may_have_run: bool,
@@ -166,7 +166,7 @@ pub enum Error {
         attempts: Attempts,
     },
     /// The process that had the call died.
-    #[error("worker {worker} (generation {generation}) died: {reason}{}", ran(*may_have_run))]
+    #[error("worker {worker} (generation {generation}) died: {reason}{}", run_possibility_text(*may_have_run))]
     WorkerLost {
         /// The slot.
         worker: WorkerId,
@@ -182,7 +182,7 @@ pub enum Error {
         attempts: Attempts,
     },
     /// The process that held the session's state died. Told once; the next call begins with a new state.
-    #[error("session `{session}` lost its state: worker {worker} (generation {generation}) died: {reason}{}", ran(*may_have_run))]
+    #[error("session `{session}` lost its state: worker {worker} (generation {generation}) died: {reason}{}", run_possibility_text(*may_have_run))]
     SessionWorkerLost {
         /// The session.
         session: SessionId,
@@ -262,7 +262,7 @@ pub enum Error {
         attempts: Attempts,
     },
     /// The pool is shutting down, or is gone.
-    #[error("the pool is closed{}", ran(*may_have_run))]
+    #[error("the pool is closed{}", run_possibility_text(*may_have_run))]
     PoolClosed {
         /// False only if no worker can have seen the call.
         may_have_run: bool,
@@ -282,7 +282,7 @@ pub enum Error {
         pool: String,
     },
     /// This process is a forked copy of the one that started the pool; the pool runs there.
-    #[error("the pool runs in the process that this one was forked from; fork before the first pool is started{}", ran(*may_have_run))]
+    #[error("the pool runs in the process that this one was forked from; fork before the first pool is started{}", run_possibility_text(*may_have_run))]
     Forked {
         /// True for a call that was submitted before the fork, since it may run in the other process.
         may_have_run: bool,

@@ -11,31 +11,31 @@ pub(super) struct Row {
     pub(super) category: Category,
     pub(super) severity: Severity,
     pub(super) status: u16,
-    pub(super) wait: Wait,
+    pub(super) wait: RetryAfter,
 }
 
 /// What `Retry-After` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
+pub(super) enum RetryAfter {
     /// It is not sent: waiting does not help, or nobody knows how long.
-    Unsaid,
+    NotSent,
     /// A second: room may come at any moment.
-    Second,
+    OneSecond,
     /// What the error has.
-    Told,
+    FromError,
 }
 
 macro_rules! kinds {
     ($($variant:ident $slug:literal $category:ident $severity:ident $status:literal $wait:ident;)*) => {
         /// A row for each kind, in the order of the enum.
         #[cfg(test)]
-        pub(super) const ROWS: &[Row] = &[$(row($slug, Category::$category, Severity::$severity, $status, Wait::$wait)),*];
+        pub(super) const ROWS: &[Row] = &[$(row($slug, Category::$category, Severity::$severity, $status, RetryAfter::$wait)),*];
 
         impl Error {
             /// The row of its kind. The compiler sees to it that there is one for each.
             pub(super) fn row(&self) -> Row {
                 match self {
-                    $(Self::$variant { .. } => row($slug, Category::$category, Severity::$severity, $status, Wait::$wait)),*
+                    $(Self::$variant { .. } => row($slug, Category::$category, Severity::$severity, $status, RetryAfter::$wait)),*
                 }
             }
         }
@@ -44,43 +44,43 @@ macro_rules! kinds {
 
 kinds! {
     // variant         slug                   category       severity status Retry-After
-    UnknownCommand    "unknown-command"     Python         Minor    404 Unsaid;
-    BadArguments      "bad-arguments"       Python         Minor    422 Unsaid;
-    Malformed         "malformed"           Python         Minor    400 Unsaid;
-    InvalidSession    "invalid-session"     Session        Minor    400 Unsaid;
-    Rejected          "rejected"            Python         Warning  422 Unsaid;
-    Exception         "exception"           Python         Minor    500 Unsaid;
-    Unencodable       "unencodable"         Python         Minor    500 Unsaid;
-    TooLarge          "too-large"           Python         Minor    413 Unsaid;
-    Cancelled         "cancelled"           Timeout        Warning  500 Unsaid;
-    QueueFull         "queue-full"          Resource       Minor    429 Second;
-    SessionQueueFull  "session-queue-full"  Resource       Minor    429 Second;
-    Overloaded        "overloaded"          Resource       Minor    429 Told;
-    QueueTimeout      "queue-timeout"       Timeout        Minor    503 Second;
-    DeadlineExceeded  "deadline-exceeded"   Timeout        Minor    504 Unsaid;
-    WorkerLost        "worker-lost"         Connection     Major    502 Unsaid;
-    SessionWorkerLost "session-worker-lost" Session        Major    410 Unsaid;
-    SessionExpired    "session-expired"     Session        Warning  410 Unsaid;
-    SessionNotFound   "session-not-found"   Session        Warning  404 Unsaid;
-    SessionQuota      "session-quota"       Resource       Minor    429 Second;
-    WorkerBusy        "worker-busy"         Resource       Minor    409 Unsaid;
-    NoSuchWorker      "no-such-worker"      Connection     Warning  404 Unsaid;
-    Bind              "bind"                Session        Minor    409 Unsaid;
-    PoolFailed        "pool-failed"         Initialization Critical 503 Told;
-    BreakerOpen       "breaker-open"        Connection     Critical 503 Told;
-    PoisonCall        "poison-call"         Python         Major    422 Unsaid;
-    PoolClosed        "pool-closed"         Connection     Minor    503 Unsaid;
-    PoolNameTaken     "pool-name-taken"     Initialization Minor    409 Unsaid;
-    PoolEnding        "pool-ending"         Resource       Minor    503 Second;
-    Forked            "forked"              Connection     Minor    503 Unsaid;
-    UnknownPool       "unknown-pool"        Initialization Minor    404 Unsaid;
-    StartFailed       "start-failed"        Initialization Major    503 Unsaid;
-    Internal          "internal"            System         Critical 500 Unsaid;
-    Decode            "decode"              Python         Minor    500 Unsaid;
-    Config            "config"              Initialization Minor    500 Unsaid;
+    UnknownCommand    "unknown-command"     Python         Minor    404 NotSent;
+    BadArguments      "bad-arguments"       Python         Minor    422 NotSent;
+    Malformed         "malformed"           Python         Minor    400 NotSent;
+    InvalidSession    "invalid-session"     Session        Minor    400 NotSent;
+    Rejected          "rejected"            Python         Warning  422 NotSent;
+    Exception         "exception"           Python         Minor    500 NotSent;
+    Unencodable       "unencodable"         Python         Minor    500 NotSent;
+    TooLarge          "too-large"           Python         Minor    413 NotSent;
+    Cancelled         "cancelled"           Timeout        Warning  500 NotSent;
+    QueueFull         "queue-full"          Resource       Minor    429 OneSecond;
+    SessionQueueFull  "session-queue-full"  Resource       Minor    429 OneSecond;
+    Overloaded        "overloaded"          Resource       Minor    429 FromError;
+    QueueTimeout      "queue-timeout"       Timeout        Minor    503 OneSecond;
+    DeadlineExceeded  "deadline-exceeded"   Timeout        Minor    504 NotSent;
+    WorkerLost        "worker-lost"         Connection     Major    502 NotSent;
+    SessionWorkerLost "session-worker-lost" Session        Major    410 NotSent;
+    SessionExpired    "session-expired"     Session        Warning  410 NotSent;
+    SessionNotFound   "session-not-found"   Session        Warning  404 NotSent;
+    SessionQuota      "session-quota"       Resource       Minor    429 OneSecond;
+    WorkerBusy        "worker-busy"         Resource       Minor    409 NotSent;
+    NoSuchWorker      "no-such-worker"      Connection     Warning  404 NotSent;
+    Bind              "bind"                Session        Minor    409 NotSent;
+    PoolFailed        "pool-failed"         Initialization Critical 503 FromError;
+    BreakerOpen       "breaker-open"        Connection     Critical 503 FromError;
+    PoisonCall        "poison-call"         Python         Major    422 NotSent;
+    PoolClosed        "pool-closed"         Connection     Minor    503 NotSent;
+    PoolNameTaken     "pool-name-taken"     Initialization Minor    409 NotSent;
+    PoolEnding        "pool-ending"         Resource       Minor    503 OneSecond;
+    Forked            "forked"              Connection     Minor    503 NotSent;
+    UnknownPool       "unknown-pool"        Initialization Minor    404 NotSent;
+    StartFailed       "start-failed"        Initialization Major    503 NotSent;
+    Internal          "internal"            System         Critical 500 NotSent;
+    Decode            "decode"              Python         Minor    500 NotSent;
+    Config            "config"              Initialization Minor    500 NotSent;
 }
 
-const fn row(slug: &'static str, category: Category, severity: Severity, status: u16, wait: Wait) -> Row {
+const fn row(slug: &'static str, category: Category, severity: Severity, status: u16, wait: RetryAfter) -> Row {
     Row { slug, category, severity, status, wait }
 }
 

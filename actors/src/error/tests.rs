@@ -14,7 +14,7 @@ fn lost(worker: u32, printed: &str) -> Attempt {
 fn worker_lost(earlier: Vec<Attempt>) -> Error {
     let Attempt { worker, generation, reason, report } = lost(7, "last words");
     let attempts = Attempts::default();
-    Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts }.after(earlier)
+    Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts }.with_attempts(earlier)
 }
 
 fn problem(error: &Error) -> Value {
@@ -22,7 +22,7 @@ fn problem(error: &Error) -> Value {
 }
 
 #[test]
-fn r38_the_long_form_tells_all_there_is() {
+fn r38_verbose_form_contains_every_field() {
     let text = worker_lost(vec![lost(5, "a line"), lost(6, "")]).verbose().to_string();
     let expected = "\
 worker w7 of generation 2 is gone: signal 9 (SIGKILL); the call may have run
@@ -48,7 +48,7 @@ fn r38_the_long_form_has_the_stacks() {
     let Attempt { worker, generation, reason, report } = hung(7, "Thread 1:\n  in wait");
     let attempts = Attempts::default();
     let error = Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts };
-    let text = error.after(vec![hung(5, "in hang")]).verbose().to_string();
+    let text = error.with_attempts(vec![hung(5, "in hang")]).verbose().to_string();
     assert!(
         text.contains(
             "(SIGKILL)\n  stack:\n  | in hang\n  printed last:\n  | a line\n  stack:\n  | Thread 1:\n  |   in wait\n"
@@ -101,14 +101,14 @@ fn r38_a_call_that_was_sent_may_have_run() {
     ];
     for error in unsent {
         assert!(!error.may_have_run() && error.send_count() == 0, "{error}");
-        let error = error.after(vec![lost(1, "")]);
+        let error = error.with_attempts(vec![lost(1, "")]);
         assert!(error.may_have_run() && error.send_count() == 1, "{error}");
     }
 }
 
 /// R32: the attempts of a call are what its severity and strategy go by.
 #[test]
-fn r32_a_call_that_was_lost_again_and_again_is_worse() {
+fn r32_repeated_losses_raise_the_severity() {
     let after = |earlier: usize| worker_lost((0..earlier).map(|_| lost(1, "")).collect());
     let told = |error: Error| (error.severity(), error.strategy(), error.is_retryable());
     assert_eq!(told(after(2)), (Severity::Major, Strategy::ImmediateRetry, true));
@@ -119,7 +119,7 @@ fn r32_a_call_that_was_lost_again_and_again_is_worse() {
 /// R32: nobody is told to repeat what may have run, unless it is idempotent, as each call that was sent again is. Who knows that by
 /// other means asks for it.
 #[test]
-fn r32_what_may_have_run_is_repeated_only_if_it_is_idempotent() {
+fn r32_calls_that_may_have_run_are_retried_only_if_idempotent() {
     let (session, worker, generation) = (SessionId::new("ann").unwrap(), WorkerId(1), Generation(1));
     let lost_with = |may_have_run| Error::SessionWorkerLost {
         session: session.clone(),
@@ -149,13 +149,13 @@ fn r32_what_may_have_run_is_repeated_only_if_it_is_idempotent() {
         assert_eq!(error.strategy().to_string(), strategy, "{error}");
         assert_eq!(problem(&error).get("strategy_if_idempotent"), None);
     }
-    let again = |error: Error| error.after(vec![lost(1, "")]).strategy();
+    let again = |error: Error| error.with_attempts(vec![lost(1, "")]).strategy();
     assert_eq!(again(worker_lost(vec![])), Strategy::ImmediateRetry);
     assert_eq!(again(late(true)), Strategy::BackoffRetry);
 }
 
 #[test]
-fn r38_causes_are_kept() {
+fn r38_error_sources_are_kept() {
     let cause = |error: &Error| error.source().map(ToString::to_string);
     let broken = serde_json::from_str::<u8>("x").unwrap_err();
     let text = broken.to_string();
@@ -170,7 +170,7 @@ fn r38_causes_are_kept() {
 }
 
 #[test]
-fn r32_the_new_refusals_in_words() {
+fn r32_refusals_have_exact_texts() {
     let seconds = Duration::from_millis;
     let overloaded = Error::Overloaded { expected_wait: seconds(11_200), max_wait: seconds(5000) };
     assert_eq!(overloaded.to_string(), "the pool is overloaded: about 12s to wait, and the call has 5s");
@@ -206,7 +206,7 @@ fn r38_over_http_an_error_says_when_to_come_back() {
 
 /// R38: in brief an error shows nothing that a worker printed or raised, but for the exception itself; and its id in either form.
 #[test]
-fn r38_a_brief_problem_hides_what_workers_said() {
+fn r38_brief_problem_hides_worker_output() {
     let at = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
     let secret = || ExitReport {
         stderr_tail: vec!["secret".into()],

@@ -13,16 +13,16 @@ pub(super) fn whole_ms(span: Duration) -> Duration {
     Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
-pub(super) fn ran(may_have_run: bool) -> &'static str {
+pub(super) fn run_possibility_text(may_have_run: bool) -> &'static str {
     if may_have_run { "; the call may have run" } else { "; the call did not run" }
 }
 
 /// What comes after an exception's type, as in Python's own tracebacks.
-pub(super) fn and_text(message: &str) -> String {
+pub(super) fn with_separator(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
-pub(super) fn and_start(last: &Option<Box<str>>) -> String {
+pub(super) fn with_last_start_error(last: &Option<Box<str>>) -> String {
     last.as_ref().map_or_else(String::new, |last| format!("; the last start of a worker failed: {last}"))
 }
 
@@ -48,7 +48,7 @@ impl Error {
     }
 
     /// The error's text without what a worker printed or raised when it did not start, and without the text of a panic.
-    pub(super) fn brief(&self) -> String {
+    pub(super) fn redacted(&self) -> String {
         match self {
             Self::QueueTimeout { waited, .. } => {
                 format!("no worker was free within {}", humantime::format_duration(*waited))
@@ -73,7 +73,7 @@ impl Error {
             "{self}\n  {slug}: {category}, {}; {}{}",
             decision.severity,
             decision.strategy,
-            ran(self.may_have_run())
+            run_possibility_text(self.may_have_run())
         )?;
         self.write_causes(f)?;
         if let Some(at) = self.worker() {

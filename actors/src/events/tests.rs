@@ -45,7 +45,7 @@ fn unqueued(path: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_text_stays_on_its_line() {
+fn control_characters_are_escaped_in_log_fields() {
     let text = "no\n2026-11-29 INFO forged \u{1b}[31mr\u{e9}d\r\u{9b}2J\ttab";
     assert_eq!(OneLine(text).to_string(), "no\\n2026-11-29 INFO forged \\u{1b}[31mr\u{e9}d\\r\\u{9b}2J\\ttab");
 }

@@ -2,8 +2,8 @@
 
 use crate::{
     Affinity, Error, IfAbsent, Reply, Result,
-    cell::{Answer, Incoming},
     gate::Permit,
+    shared_state::{Answer, Incoming},
 };
 use actix::Message;
 use bytes::Bytes;

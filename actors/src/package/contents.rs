@@ -2,7 +2,7 @@
 //! that the first worker of each interpreter compiles (`python/src/herder/bytecode.py`), and for each interpreter a record, which is
 //! a copy of that bytecode. Bytecode without a record is removed; bytecode other than in its record is refused as any unlisted file is.
 
-use super::{refused::Refused, trust::Owners};
+use super::{error::InstallError, ownership::Owners};
 use std::{
     collections::BTreeSet,
     fs::{self, DirBuilder, OpenOptions},
@@ -15,34 +15,34 @@ const CACHE: &str = "__pycache__";
 const RECORD: &str = ".record";
 
 /// Writes the package into a folder that is there, empty, and this user's alone.
-pub(super) fn write(folder: &Path) -> Result<(), Refused> {
+pub(super) fn write(folder: &Path) -> Result<(), InstallError> {
     let package = folder.join("herder");
-    DirBuilder::new().mode(0o700).create(&package).map_err(|error| Refused::io(&package, error))?;
+    DirBuilder::new().mode(0o700).create(&package).map_err(|error| InstallError::io(&package, error))?;
     for (name, text) in herder_python::FILES {
         let path = package.join(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| Refused::io(&path, error))?;
+        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| InstallError::io(&path, error))?;
     }
     Ok(())
 }
 
 /// Checks that the folder holds the package, and nothing that somebody else wrote or that is no part of it.
-pub(super) fn verify(folder: &Path, owners: Owners) -> Result<(), Refused> {
+pub(super) fn verify(folder: &Path, owners: Owners) -> Result<(), InstallError> {
     let package = folder.join("herder");
     for name in names(folder, owners)? {
         if name != "herder" {
-            return Err(Refused::Unlisted { path: folder.join(name) });
+            return Err(InstallError::Unlisted { path: folder.join(name) });
         }
     }
     for name in names(&package, owners)? {
         if name != CACHE && herder_python::FILES.iter().all(|(listed, _)| *listed != name) {
-            return Err(Refused::Unlisted { path: package.join(name) });
+            return Err(InstallError::Unlisted { path: package.join(name) });
         }
     }
     for (name, text) in herder_python::FILES {
         let path = package.join(name);
         if contents(&path, owners)? != text.as_bytes() {
-            return Err(Refused::Contents { path });
+            return Err(InstallError::Contents { path });
         }
     }
     match verify_bytecode(&package.join(CACHE), owners) {
@@ -53,13 +53,13 @@ pub(super) fn verify(folder: &Path, owners: Owners) -> Result<(), Refused> {
 
 /// A worker may be writing meanwhile. It writes its record before its files: a list of records that was begun when the list of
 /// files was complete has the record of each.
-fn verify_bytecode(cache: &Path, owners: Owners) -> Result<(), Refused> {
+fn verify_bytecode(cache: &Path, owners: Owners) -> Result<(), InstallError> {
     let mut rest = names(cache, owners)?;
     rest.retain(|name| !name.ends_with(RECORD));
     for record in names(cache, owners)?.iter().filter(|name| name.ends_with(RECORD)) {
         let path = cache.join(record);
         let bytes = contents(&path, owners)?;
-        for (module, code) in parse(&bytes).ok_or(Refused::Contents { path })? {
+        for (module, code) in parse(&bytes).ok_or(InstallError::Contents { path })? {
             let name = format!("{module}.{}.pyc", record.trim_end_matches(RECORD));
             if rest.remove(&name) {
                 verify_code(&cache.join(name), code, owners)?;
@@ -71,27 +71,27 @@ fn verify_bytecode(cache: &Path, owners: Owners) -> Result<(), Refused> {
 
 /// Removes bytecode that no record lists. Other programs of this user write it, such as a child of a worker that runs another interpreter
 /// with this package on its path. To replace the whole folder for it would take the package away from workers that are starting.
-fn remove_bytecode(path: &Path, owners: Owners) -> Result<(), Refused> {
+fn remove_bytecode(path: &Path, owners: Owners) -> Result<(), InstallError> {
     let is_bytecode = path.to_string_lossy().contains(".pyc"); // or its draft, `.pyc.1234`
-    let meta = fs::symlink_metadata(path).map_err(|error| Refused::io(path, error));
+    let meta = fs::symlink_metadata(path).map_err(|error| InstallError::io(path, error));
     match meta {
         Err(refused) if refused.is_absent() => Ok(()), // the draft has its name now
         Ok(meta) if is_bytecode && meta.is_file() => {
             owners.check(path, meta.uid(), meta.mode())?;
-            fs::remove_file(path).or_else(|error| match Refused::io(path, error) {
+            fs::remove_file(path).or_else(|error| match InstallError::io(path, error) {
                 refused if refused.is_absent() => Ok(()),
                 refused => Err(refused),
             })
         }
-        Ok(_) => Err(Refused::Unlisted { path: path.into() }),
+        Ok(_) => Err(InstallError::Unlisted { path: path.into() }),
         Err(refused) => Err(refused),
     }
 }
 
-fn verify_code(path: &Path, code: &[u8], owners: Owners) -> Result<(), Refused> {
+fn verify_code(path: &Path, code: &[u8], owners: Owners) -> Result<(), InstallError> {
     match contents(path, owners) {
         Ok(found) if found == code => Ok(()),
-        Ok(_) => Err(Refused::Contents { path: path.into() }),
+        Ok(_) => Err(InstallError::Contents { path: path.into() }),
         Err(refused) if refused.is_absent() => Ok(()), // a worker replaces it
         Err(refused) => Err(refused),
     }
@@ -112,27 +112,27 @@ fn parse(mut record: &[u8]) -> Option<Vec<(&'static str, &[u8])>> {
 }
 
 /// The names in a folder that must be this user's alone.
-fn names(folder: &Path, owners: Owners) -> Result<BTreeSet<String>, Refused> {
-    let io = |error| Refused::io(folder, error);
+fn names(folder: &Path, owners: Owners) -> Result<BTreeSet<String>, InstallError> {
+    let io = |error| InstallError::io(folder, error);
     let meta = fs::symlink_metadata(folder).map_err(io)?;
     if !meta.is_dir() {
-        return Err(Refused::Unlisted { path: folder.into() });
+        return Err(InstallError::Unlisted { path: folder.into() });
     }
     owners.check(folder, meta.uid(), meta.mode())?;
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(folder).map_err(io)? {
         let name = entry.map_err(io)?.file_name().into_string();
-        names.insert(name.map_err(|name| Refused::Unlisted { path: folder.join(name) })?);
+        names.insert(name.map_err(|name| InstallError::Unlisted { path: folder.join(name) })?);
     }
     Ok(names)
 }
 
 /// What is in a file that must be this user's alone. Nobody else can put another in its place: its folder was checked before.
-fn contents(path: &Path, owners: Owners) -> Result<Vec<u8>, Refused> {
-    let io = |error| Refused::io(path, error);
+fn contents(path: &Path, owners: Owners) -> Result<Vec<u8>, InstallError> {
+    let io = |error| InstallError::io(path, error);
     let meta = fs::symlink_metadata(path).map_err(io)?;
     if !meta.is_file() {
-        return Err(Refused::Unlisted { path: path.into() });
+        return Err(InstallError::Unlisted { path: path.into() });
     }
     owners.check(path, meta.uid(), meta.mode())?;
     fs::read(path).map_err(io)

@@ -5,15 +5,15 @@
 //! each start of a worker, file by file (`contents`): a cleaner of temporary files may have been there since.
 
 mod contents;
-mod place;
-mod refused;
+mod error;
+mod install;
+mod ownership;
 #[cfg(test)]
 mod tests;
-mod trust;
 
 use crate::launcher::LaunchError;
 use herder_process::thread_builder;
-use place::{Package, Places};
+use install::{InstallCandidates, Package};
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -53,8 +53,8 @@ pub(crate) async fn installed() -> Result<Installed, LaunchError> {
 
 fn install() -> Result<Installed, LaunchError> {
     let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
-    let places = Places::here();
-    if let Some(package) = current.upgrade().filter(|package| package.is_sound(&places)) {
+    let places = InstallCandidates::from_environment();
+    if let Some(package) = current.upgrade().filter(|package| package.is_valid(&places)) {
         return Ok(Installed(package));
     }
     let package = Arc::new(places.install()?);

@@ -2,9 +2,9 @@
 
 use super::{
     contents,
-    place::Places,
-    refused::Refused,
-    trust::{Folder, Owners},
+    error::InstallError,
+    install::InstallCandidates,
+    ownership::{Folder, Owners},
 };
 use std::{
     fs,
@@ -15,11 +15,11 @@ use tempfile::TempDir;
 
 const NOBODY: u32 = 65534;
 
-fn home_of(dir: &TempDir) -> Places {
+fn home_of(dir: &TempDir) -> InstallCandidates {
     let (home, temporary) = (dir.path().join("home"), dir.path().join("tmp"));
     fs::create_dir_all(&home).unwrap();
     fs::create_dir_all(&temporary).unwrap();
-    Places { cache: Some(("HOME", home)), temporary: vec![temporary], owners: Owners::here() }
+    InstallCandidates { cache: Some(("HOME", home)), temporary: vec![temporary], owners: Owners::current() }
 }
 
 fn mode(path: &Path, mode: u32) {
@@ -58,7 +58,7 @@ fn the_package_lies_in_the_cache_folder_and_is_private() {
 /// What is not in the package's list, or is other than there, is refused and replaced: modules that shadow Python's own, bytecode
 /// that nobody recorded, links, changed sources.
 #[test]
-fn what_is_no_part_of_the_package_is_not_run() {
+fn files_outside_the_package_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let places = home_of(&dir);
     let path = places.install().unwrap().path().to_path_buf();
@@ -85,17 +85,17 @@ fn what_is_no_part_of_the_package_is_not_run() {
         assert!(!bytecode.exists(), "the folder stays, since workers may be importing from it");
         place(&bytecode, b"evil");
         mode(&bytecode, 0o666);
-        assert!(matches!(contents::verify(&path, places.owners), Err(Refused::Writable { .. })), "{name}");
+        assert!(matches!(contents::verify(&path, places.owners), Err(InstallError::Writable { .. })), "{name}");
         fs::remove_file(bytecode).unwrap();
     }
     let source = path.join("herder/loop.py");
     mode(&source, 0o666);
-    assert!(matches!(contents::verify(&path, places.owners), Err(Refused::Writable { .. })));
+    assert!(matches!(contents::verify(&path, places.owners), Err(InstallError::Writable { .. })));
     let elsewhere = dir.path().join("loop.py");
     fs::rename(&source, &elsewhere).unwrap();
     mode(&elsewhere, 0o600);
     symlink(&elsewhere, &source).unwrap();
-    assert!(matches!(contents::verify(&path, places.owners), Err(Refused::Unlisted { .. })));
+    assert!(matches!(contents::verify(&path, places.owners), Err(InstallError::Unlisted { .. })));
     places.install().unwrap();
     assert!(fs::symlink_metadata(&source).unwrap().is_file());
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
@@ -122,7 +122,7 @@ fn bytecode_is_taken_with_its_record() {
     }
     contents::verify(&path, places.owners).unwrap();
     place(&cache.join("loop.x-1.opt-1.pyc"), b"evil");
-    assert!(matches!(contents::verify(&path, places.owners), Err(Refused::Contents { .. })));
+    assert!(matches!(contents::verify(&path, places.owners), Err(InstallError::Contents { .. })));
 }
 
 /// Whatever is wrong with the cache folder, the package goes to a folder that nobody can guess and only this user can enter, and
@@ -139,14 +139,14 @@ fn without_a_cache_folder_the_package_lies_in_a_private_one() {
     fs::create_dir(dir.path().join("open")).unwrap();
     mode(&dir.path().join("open"), 0o777);
     for cache in [None].into_iter().chain(bad.map(Some)) {
-        let places = Places { cache, ..home_of(&dir) };
+        let places = InstallCandidates { cache, ..home_of(&dir) };
         let [package, another] = [(); 2].map(|()| places.install().unwrap());
         assert_ne!(package.path(), another.path(), "{places:?}");
         let private = package.path().parent().unwrap().to_path_buf();
         assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o700);
-        assert!(package.is_sound(&places));
+        assert!(package.is_valid(&places));
         fs::remove_file(package.path().join("herder/aio.py")).unwrap();
-        assert!(!package.is_sound(&places), "it is written anew for the next worker");
+        assert!(!package.is_valid(&places), "it is written anew for the next worker");
         drop((package, another));
         assert!(!private.exists());
     }
@@ -180,9 +180,12 @@ fn folders_that_another_user_made_are_not_used() {
 
 /// Where nothing can be written the error names each place, what is wrong with it, and the variables that name others.
 #[test]
-fn the_last_error_says_what_to_set() {
-    let places =
-        Places { cache: Some(("HOME", "/proc/self".into())), temporary: vec!["/proc".into()], owners: Owners::here() };
+fn install_error_names_the_variable_to_set() {
+    let places = InstallCandidates {
+        cache: Some(("HOME", "/proc/self".into())),
+        temporary: vec!["/proc".into()],
+        owners: Owners::current(),
+    };
     let error = places.install().unwrap_err().to_string();
     for part in ["can't be written", "HOME: /proc/", "temporary folder: /proc", "XDG_CACHE_HOME", "TMPDIR"] {
         assert!(error.contains(part), "{part}: {error}");
@@ -191,23 +194,23 @@ fn the_last_error_says_what_to_set() {
 
 /// A cache folder that is not there is made, if the folder above it is.
 #[test]
-fn xdg_cache_home_is_made() {
+fn missing_xdg_cache_home_is_created() {
     let dir = tempfile::tempdir().unwrap();
-    let places = Places { cache: Some(("XDG_CACHE_HOME", dir.path().join("cache"))), ..home_of(&dir) };
+    let places = InstallCandidates { cache: Some(("XDG_CACHE_HOME", dir.path().join("cache"))), ..home_of(&dir) };
     let package = places.install().unwrap();
-    let cache = Folder::walk(&dir.path().join("cache"), Owners::here()).unwrap();
+    let cache = Folder::walk(&dir.path().join("cache"), Owners::current()).unwrap();
     assert!(package.path().starts_with(cache.path()));
 }
 
 /// R13: a host without descriptors says so, whatever place it looked at: not that the package can't be written. Nothing is tried elsewhere.
 #[test]
 fn r13_a_host_without_descriptors_blames_no_folder() {
-    let refused = Refused::io("/somewhere", std::io::Error::from_raw_os_error(24));
+    let refused = InstallError::io("/somewhere", std::io::Error::from_raw_os_error(24));
     assert!(refused.is_out_of_descriptors());
-    let error = super::place::no_descriptors(&refused);
+    let error = super::install::no_descriptors(&refused);
     assert!(error.is_out_of_descriptors() && error.to_string().contains("(`ulimit -n`)"), "{error}");
     assert!(!error.to_string().contains("can't be written"), "{error}");
-    assert!(!Refused::io("/somewhere", std::io::Error::from_raw_os_error(2)).is_out_of_descriptors());
+    assert!(!InstallError::io("/somewhere", std::io::Error::from_raw_os_error(2)).is_out_of_descriptors());
 }
 
 /// R30: a forked copy of the host that drops what it has of a pool leaves the folder that the host's workers import from.
@@ -215,7 +218,7 @@ fn r13_a_host_without_descriptors_blames_no_folder() {
 #[test]
 fn r30_a_forked_copy_removes_no_package() {
     let dir = tempfile::tempdir().unwrap();
-    let package = Places { cache: None, ..home_of(&dir) }.install().unwrap();
+    let package = InstallCandidates { cache: None, ..home_of(&dir) }.install().unwrap();
     let path = package.path().to_path_buf();
     let mut package = Some(package);
     assert_eq!(herder_process::in_fork(|| u8::from(package.take().is_none())).unwrap(), Some(0));

@@ -2,10 +2,10 @@
 
 use crate::{
     SessionAffinityActor,
-    cell::Cell,
     events::EventLog,
     messages::GetStats,
     registry::{self, Registered, Registration},
+    shared_state::SharedState,
     status::SessionAffinity,
 };
 use actix::{Actor, Addr};
@@ -14,13 +14,13 @@ use std::time::Duration;
 use tracing::Level;
 
 /// A status does not wait longer than this for the affinity actor.
-const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
+const STATS_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
 /// More restarts than this within [`WINDOW`] leave it down; the pool goes on without.
 const LIMIT: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// The affinity actor of a pool, if it has one.
-pub(super) enum Affinity {
+pub(super) enum AffinityActorState {
     /// The pool has none.
     Off,
     /// It runs, and was restarted at these moments. The name goes with the pool, not some polls later with the actor: who starts
@@ -30,32 +30,32 @@ pub(super) enum Affinity {
     Unavailable,
 }
 
-impl Affinity {
-    pub(super) fn start(cell: &Cell) -> Self {
-        if !cell.borrow().core().features().session_affinity {
+impl AffinityActorState {
+    pub(super) fn start(shared_state: &SharedState) -> Self {
+        if !shared_state.borrow().core().features().session_affinity {
             return Self::Off;
         }
-        let (actor, name) = begin(cell);
+        let (actor, name) = begin(shared_state);
         Self::Running { actor, name, restarts: Vec::new() }
     }
 
     /// It ended: a new one goes on with the same bindings.
-    pub(super) fn restart(&mut self, cell: &Cell) {
+    pub(super) fn restart(&mut self, shared_state: &SharedState) {
         let Self::Running { actor, name, restarts } = self else { return };
-        let (pool, now) = (cell.borrow().config().name().clone(), cell.borrow().clock().now());
+        let (pool, now) = (shared_state.borrow().config().name().clone(), shared_state.borrow().clock().now());
         restarts.retain(|at| now.since(*at) < WINDOW);
         restarts.push(now);
         if restarts.len() > LIMIT {
-            events(cell).queue(Level::WARN, move || {
+            events(shared_state).queue(Level::WARN, move || {
                 tracing::warn!(%pool, "session affinity actor failed too often and was not restarted; routing continues");
             });
             *self = Self::Unavailable;
             return;
         }
-        events(cell).queue(Level::WARN, move || {
+        events(shared_state).queue(Level::WARN, move || {
             tracing::warn!(%pool, "session affinity actor stopped unexpectedly and was restarted; the bindings are kept");
         });
-        (*actor, *name) = begin(cell);
+        (*actor, *name) = begin(shared_state);
     }
 
     /// The pool's state was built anew under the same address: the actor goes on with it.
@@ -74,26 +74,26 @@ impl Affinity {
     }
 }
 
-fn events(cell: &Cell) -> EventLog {
-    cell.borrow().call_log().events().clone()
+fn events(shared_state: &SharedState) -> EventLog {
+    shared_state.borrow().call_log().events().clone()
 }
 
-fn begin(cell: &Cell) -> (Addr<SessionAffinityActor>, Option<Registration>) {
-    let name = cell.borrow().config().name().affinity_name();
-    let actor = SessionAffinityActor::new(cell).start();
+fn begin(shared_state: &SharedState) -> (Addr<SessionAffinityActor>, Option<Registration>) {
+    let name = shared_state.borrow().config().name().affinity_name();
+    let actor = SessionAffinityActor::new(shared_state).start();
     match registry::register(&name, &actor) {
         Ok((registration, Registered::New)) => {
-            events(cell).queue(Level::INFO, move || tracing::info!(name, "session affinity started"));
+            events(shared_state).queue(Level::INFO, move || tracing::info!(name, "session affinity started"));
             (actor, Some(registration))
         }
         Ok((registration, Registered::ReplacedDead)) => {
-            events(cell).queue(Level::DEBUG, move || {
+            events(shared_state).queue(Level::DEBUG, move || {
                 tracing::debug!(name, "session affinity started; replaced the registration of a stopped actor");
             });
             (actor, Some(registration))
         }
         Err(taken) => {
-            events(cell).queue(
+            events(shared_state).queue(
                 Level::WARN,
                 move || tracing::warn!(%taken, "session affinity actor is not registered: its name is taken"),
             );
@@ -104,13 +104,13 @@ fn begin(cell: &Cell) -> (Addr<SessionAffinityActor>, Option<Registration>) {
 
 /// What a status says of the affinity: nothing, with a warning in the log, if the actor fails or takes too long.
 #[expect(clippy::disallowed_methods, reason = "a status must be returned even if this actor hangs")]
-pub(super) async fn shown(
+pub(super) async fn affinity_for_status(
     pool: &PoolName,
     actor: Option<Addr<SessionAffinityActor>>,
     events: &EventLog,
 ) -> SessionAffinity {
     let Some(actor) = actor else { return SessionAffinity::default() };
-    match tokio::time::timeout(PATIENCE, actor.send(GetStats)).await {
+    match tokio::time::timeout(STATS_TIMEOUT, actor.send(GetStats)).await {
         Ok(Ok(Ok(stats))) => stats.into(),
         other => {
             let (pool, other) = (pool.clone(), format!("{other:?}"));
@@ -125,7 +125,7 @@ pub(super) async fn shown(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PoolConfig, cell::State, clock::Clock};
+    use crate::{PoolConfig, clock::Clock, shared_state::State};
     use actix::{AsyncContext, Handler, Message, fut::wrap_future};
     use std::{cell::RefCell, rc::Rc};
 
@@ -143,14 +143,14 @@ mod tests {
 
     /// R7: an affinity actor that hangs costs a status its patience, and nothing else.
     #[actix::test]
-    async fn r7_an_actor_that_hangs() {
+    async fn r7_status_answers_while_the_affinity_actor_hangs() {
         let config = PoolConfig::enhanced("hanging").command(["scripted"]).build().unwrap();
         let pool = config.name().clone();
-        let cell: Cell = Rc::new(RefCell::new(State::new(config, 1, Clock::default())));
-        let actor = Affinity::start(&cell).actor();
+        let shared_state: SharedState = Rc::new(RefCell::new(State::new(config, 1, Clock::default())));
+        let actor = AffinityActorState::start(&shared_state).actor();
         let events = EventLog::new("hanging");
-        assert!(!shown(&pool, actor.clone(), &events).await.is_empty());
+        assert!(!affinity_for_status(&pool, actor.clone(), &events).await.is_empty());
         actor.iter().for_each(|actor| actor.do_send(Hang));
-        assert!(shown(&pool, actor, &events).await.is_empty());
+        assert!(affinity_for_status(&pool, actor, &events).await.is_empty());
     }
 }

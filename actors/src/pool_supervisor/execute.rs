@@ -3,8 +3,8 @@
 use super::{Mode, PoolSupervisor};
 use crate::{
     Error, Execute, ExecuteInSession, Reply, Result,
-    cell::{Incoming, WeakCell, with},
     messages::Request,
+    shared_state::{Incoming, WeakSharedState, with},
 };
 use actix::{
     Actor, AsyncContext, Context, Handler, Message,
@@ -32,21 +32,21 @@ pub(crate) struct Cancel(pub(crate) CallId);
 /// Failures that a handle noticed begin to be left out of the log.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct LeftOut;
+pub(crate) struct FailuresSuppressed;
 
 /// The answer to a call by message, when it comes.
 pub struct CallResponse(Response);
 
 enum Response {
     Ready(Box<Result<Reply>>),
-    Pending { cell: WeakCell, id: CallId, answer: oneshot::Receiver<Result<Reply>> },
+    Pending { shared_state: WeakSharedState, id: CallId, answer: oneshot::Receiver<Result<Reply>> },
 }
 
 impl Handler<Submit> for PoolSupervisor {
     type Result = ();
 
     fn handle(&mut self, message: Submit, ctx: &mut Self::Context) {
-        self.yield_now_and_then(ctx);
+        self.yield_after_burst(ctx);
         if let Mode::Refused(refusal) = &self.mode {
             let refusal = refusal.clone();
             self.refused(message.0.id, &message.0.command, &refusal);
@@ -60,16 +60,16 @@ impl Handler<Cancel> for PoolSupervisor {
     type Result = ();
 
     fn handle(&mut self, message: Cancel, ctx: &mut Self::Context) {
-        self.yield_now_and_then(ctx);
+        self.yield_after_burst(ctx);
         let _ = self.active(|active| active.with(|state| state.cancel(message.0)));
     }
 }
 
-impl Handler<LeftOut> for PoolSupervisor {
+impl Handler<FailuresSuppressed> for PoolSupervisor {
     type Result = ();
 
-    fn handle(&mut self, _: LeftOut, _: &mut Self::Context) {
-        self.tell_left_out();
+    fn handle(&mut self, _: FailuresSuppressed, _: &mut Self::Context) {
+        self.log_suppressed_failures();
     }
 }
 
@@ -77,7 +77,7 @@ impl Handler<Execute> for PoolSupervisor {
     type Result = CallResponse;
 
     fn handle(&mut self, message: Execute, ctx: &mut Self::Context) -> Self::Result {
-        self.yield_now_and_then(ctx);
+        self.yield_after_burst(ctx);
         self.execute(message.0)
     }
 }
@@ -86,7 +86,7 @@ impl Handler<ExecuteInSession> for PoolSupervisor {
     type Result = CallResponse;
 
     fn handle(&mut self, message: ExecuteInSession, ctx: &mut Self::Context) -> Self::Result {
-        self.yield_now_and_then(ctx);
+        self.yield_after_burst(ctx);
         self.execute(message.0)
     }
 }
@@ -94,16 +94,16 @@ impl Handler<ExecuteInSession> for PoolSupervisor {
 impl PoolSupervisor {
     fn execute(&mut self, request: Request) -> CallResponse {
         let (id, command) = (self.shared.next_call(), request.command().clone());
-        CallResponse(self.begin(id, request).unwrap_or_else(|error| {
+        CallResponse(self.submit(id, request).unwrap_or_else(|error| {
             let error = error.with_id(self.shared.call_log().error_id(id));
             self.refused(id, &command, &error);
             Response::Ready(Box::new(Err(error)))
         }))
     }
 
-    fn tell_left_out(&mut self) {
+    fn log_suppressed_failures(&mut self) {
         let _ = self.active(|active| {
-            active.tell_left_out();
+            active.log_suppressed_failures();
             Ok(())
         });
     }
@@ -112,21 +112,21 @@ impl PoolSupervisor {
     fn refused(&mut self, id: CallId, command: &Arc<str>, error: &Error) {
         let now = self.shared.clock().now();
         if self.shared.call_log().refused(id, command, None, error, now) {
-            self.tell_left_out();
+            self.log_suppressed_failures();
         }
     }
 
-    fn begin(&mut self, id: CallId, request: Request) -> Result<Response> {
+    fn submit(&mut self, id: CallId, request: Request) -> Result<Response> {
         let (reply, answer) = oneshot::channel();
         let deadline = self.shared.clock().now() + request.timeout.unwrap_or(self.config.timeout());
         let incoming = request.incoming(id, deadline, reply, None)?;
         self.active(|active| {
             active.with(|state| state.submit(incoming))?;
-            Ok(Response::Pending { cell: Rc::downgrade(&active.cell), id, answer })
+            Ok(Response::Pending { shared_state: Rc::downgrade(&active.shared_state), id, answer })
         })
     }
 
-    fn yield_now_and_then(&mut self, ctx: &mut Context<Self>) {
+    fn yield_after_burst(&mut self, ctx: &mut Context<Self>) {
         self.handled += 1;
         if self.handled.is_multiple_of(BURST) {
             ctx.wait(wrap_future(tokio::task::yield_now()));
@@ -146,7 +146,7 @@ where
             Response::Ready(answer) => {
                 let _ = sender.send(*answer);
             }
-            Response::Pending { cell, id, answer } => {
+            Response::Pending { shared_state, id, answer } => {
                 actix_rt::spawn(async move {
                     tokio::select! {
                         biased;
@@ -154,7 +154,7 @@ where
                             let _ = sender.send(answer.unwrap_or(Err(Error::closed(true))));
                         }
                         () = sender.closed() => {
-                            let _ = cell.upgrade().map(|cell| with(&cell, |state| state.cancel(id)));
+                            let _ = shared_state.upgrade().map(|shared_state| with(&shared_state, |state| state.cancel(id)));
                         }
                     }
                 });

@@ -1,6 +1,6 @@
 //! What the supervisor answers about the pool and its workers.
 
-use super::{Active, PoolSupervisor, affinity};
+use super::{PoolSupervisor, RunningPool, affinity};
 use crate::{
     Error, GetPoolName, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, PrepareShutdown,
     Recording, Result, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::emitted,
@@ -11,7 +11,7 @@ use std::{sync::Arc, time::SystemTime};
 use tokio::sync::oneshot;
 
 /// An answer that a waiter will give; if the pool goes first, that is the answer.
-fn later<T: 'static>(waiter: Result<oneshot::Receiver<Result<T>>>) -> ResponseFuture<Result<T>> {
+fn answer_later<T: 'static>(waiter: Result<oneshot::Receiver<Result<T>>>) -> ResponseFuture<Result<T>> {
     Box::pin(async move { waiter?.await.unwrap_or(Err(Error::closed(true))) })
 }
 
@@ -19,9 +19,9 @@ impl Handler<WaitReady> for PoolSupervisor {
     type Result = ResponseFuture<Result<()>>;
 
     fn handle(&mut self, _: WaitReady, _: &mut Self::Context) -> Self::Result {
-        later(self.active(|active| {
+        answer_later(self.active(|active| {
             let waiter = active.waiters.ready();
-            active.waiters.check_ready(&active.cell.borrow());
+            active.waiters.check_ready(&active.shared_state.borrow());
             Ok(waiter)
         }))
     }
@@ -31,8 +31,8 @@ impl Handler<KillWorker> for PoolSupervisor {
     type Result = ResponseFuture<Result<()>>;
 
     fn handle(&mut self, KillWorker(at): KillWorker, _: &mut Self::Context) -> Self::Result {
-        later(self.active(|active| {
-            if active.cell.borrow().core().process_of(at.worker) != Some(at) {
+        answer_later(self.active(|active| {
+            if active.shared_state.borrow().core().process_of(at.worker) != Some(at) {
                 return Err(Error::NoSuchWorker {
                     message: format!("worker process {at} (slot and generation) does not exist"),
                 });
@@ -61,9 +61,9 @@ impl Handler<Shutdown> for PoolSupervisor {
             active.with(|state| state.shut_down(within))?;
             Ok(waiter)
         });
-        let alive = self.alive.clone();
+        let alive = self.exit_signal.clone();
         Box::pin(async move {
-            let report = later(stopped).await;
+            let report = answer_later(stopped).await;
             // The process may end with this answer: its log has the end of the pool before. The pool's thread stays until then.
             emitted().await;
             drop(alive);
@@ -78,7 +78,7 @@ impl Handler<GetStatus> for PoolSupervisor {
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
         match self.active(|active| Ok((active.status(), active.affinity.actor(), active.events()))) {
             Ok((mut status, actor, events)) => Box::pin(async move {
-                status.session_affinity = affinity::shown(&status.pool, actor, &events).await;
+                status.session_affinity = affinity::affinity_for_status(&status.pool, actor, &events).await;
                 status
             }),
             Err(error) => {
@@ -102,9 +102,9 @@ impl PoolSupervisor {
     }
 }
 
-impl Active {
+impl RunningPool {
     fn status(&self) -> Status {
-        let state = self.cell.borrow();
+        let state = self.shared_state.borrow();
         let child = |worker: &herder_core::WorkerStatus| {
             let at = herder_core::WorkerRef { worker: worker.id, generation: worker.generation };
             state.links().find(|link| link.at == at).map(|link| link.child.clone())
@@ -112,7 +112,7 @@ impl Active {
         let name = state.config().name().clone();
         let mut status = Status::new(name, self.started_at, state.core().status(state.clock().now()), child);
         status.state = state.pool_state();
-        status.last_start_error = state.last_start_error_if_below_strength().map(Into::into);
+        status.last_start_error = state.last_start_error_if_degraded().map(Into::into);
         status
     }
 }
@@ -131,14 +131,14 @@ impl Handler<HealthCheck> for PoolSupervisor {
 
     fn handle(&mut self, _: HealthCheck, _: &mut Self::Context) -> Self::Result {
         self.active(|active| {
-            let state = active.cell.borrow();
+            let state = active.shared_state.borrow();
             let (pool_state, ready_workers) = (state.pool_state(), state.core().ready_workers());
             Ok(PoolHealth {
                 healthy: ready_workers > 0 && !matches!(pool_state, PoolState::Draining | PoolState::Stopped),
                 state: pool_state,
                 ready_workers,
                 wanted_workers: state.core().settings().pool_size as usize,
-                last_start_error: state.last_start_error_if_below_strength().map(Into::into),
+                last_start_error: state.last_start_error_if_degraded().map(Into::into),
             })
         })
     }
@@ -156,6 +156,6 @@ impl Handler<GetRecorder> for PoolSupervisor {
     type Result = Result<Arc<Recording>>;
 
     fn handle(&mut self, GetRecorder { worker, generation }: GetRecorder, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| active.cell.borrow().recording(worker, generation))
+        self.active(|active| active.shared_state.borrow().recording(worker, generation))
     }
 }

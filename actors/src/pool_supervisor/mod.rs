@@ -3,8 +3,8 @@
 //! same address lives on.
 
 mod affinity;
-mod attend;
 mod breaker;
+mod deferred;
 mod execute;
 mod handlers;
 #[cfg(feature = "fault-injection")]
@@ -17,16 +17,16 @@ mod tasks;
 mod waiters;
 
 pub use execute::CallResponse;
-pub(crate) use execute::{Cancel, LeftOut, Submit};
+pub(crate) use execute::{Cancel, FailuresSuppressed, Submit};
 
 use crate::{
     Error, Launcher, PoolConfig, Result, WorkerActor,
-    cell::{Cell, State, with},
     client::Shared,
     clock::Clock,
     events::EventLog,
     launcher::ProcessLauncher,
     registry::{Registered, Registration},
+    shared_state::{SharedState, State, with},
 };
 use actix::{Actor, Addr, AsyncContext, Context};
 use herder_core::{Input, WorkerId, WorkerRef};
@@ -70,7 +70,7 @@ pub struct PoolSupervisor {
     /// Submissions handled, to yield now and then.
     handled: u32,
     /// Dropped with the actor and with the answers of its end, last.
-    alive: Option<Arc<oneshot::Sender<()>>>,
+    exit_signal: Option<Arc<oneshot::Sender<()>>>,
 }
 
 enum Mode {
@@ -79,14 +79,14 @@ enum Mode {
     /// Another pool has the name: every message says so.
     Refused(Error),
     /// It serves.
-    Active(Box<Active>),
+    Running(Box<RunningPool>),
 }
 
 /// What a pool that serves has.
-struct Active {
-    cell: Cell,
+struct RunningPool {
+    shared_state: SharedState,
     workers: HashMap<WorkerId, (WorkerRef, Addr<WorkerActor>)>,
-    affinity: affinity::Affinity,
+    affinity: affinity::AffinityActorState,
     waiters: Waiters,
     /// Starts fail since the host has no descriptors left, and the log was told.
     is_short: std::cell::Cell<bool>,
@@ -105,7 +105,7 @@ impl PoolSupervisor {
     /// A pool whose processes come from elsewhere: for tests with scripted peers.
     pub fn with_launcher(config: PoolConfig, launcher: impl Launcher) -> Self {
         let shared = Arc::new(Shared::new(&config, Clock::default()));
-        Self { config, launcher: Rc::new(launcher), shared, mode: Mode::New, handled: 0, alive: None }
+        Self { config, launcher: Rc::new(launcher), shared, mode: Mode::New, handled: 0, exit_signal: None }
     }
 
     /// The same, going by a virtual clock: for tests, since processes can't follow it.
@@ -119,7 +119,7 @@ impl PoolSupervisor {
     /// The same, and a future that is ready when its actor is gone and the answers of its end were sent: for the thread that runs it.
     pub fn with_exit_signal(mut self) -> (Self, impl Future<Output = ()>) {
         let (alive, gone) = oneshot::channel::<()>();
-        self.alive = Some(Arc::new(alive));
+        self.exit_signal = Some(Arc::new(alive));
         (self, async move { drop(gone.await) })
     }
 
@@ -133,44 +133,44 @@ impl PoolSupervisor {
         clock.attach(ctx.address().downgrade().recipient());
         let mut state = State::new(self.config.clone(), clock.now().0, clock);
         state.share_call_log(self.shared.call_log().clone());
-        let cell: Cell = Rc::new(RefCell::new(state));
-        self.mode = Mode::Active(Box::new(Active {
+        let shared_state: SharedState = Rc::new(RefCell::new(state));
+        self.mode = Mode::Running(Box::new(RunningPool {
             workers: HashMap::new(),
-            affinity: affinity::Affinity::start(&cell),
+            affinity: affinity::AffinityActorState::start(&shared_state),
             waiters: Waiters::default(),
             is_short: std::cell::Cell::default(),
             started_at: SystemTime::now(),
-            _tasks: Tasks::start(&cell, ctx.address().downgrade()),
+            _tasks: Tasks::start(&shared_state, ctx.address().downgrade()),
             _registration: registration,
-            cell,
+            shared_state,
         }));
     }
 
     /// Runs a handler's body on the active pool. A panic in it is caught and the state built anew (R29).
-    fn active<T>(&mut self, body: impl FnOnce(&mut Active) -> Result<T>) -> Result<T> {
+    fn active<T>(&mut self, body: impl FnOnce(&mut RunningPool) -> Result<T>) -> Result<T> {
         let active = match &mut self.mode {
-            Mode::Active(active) => active,
+            Mode::Running(active) => active,
             Mode::Refused(error) => return Err(error.clone()),
             Mode::New => return Err(Error::closed(false)),
         };
         let answer = catch_unwind(AssertUnwindSafe(|| body(active)));
-        answer.unwrap_or_else(|panic| Err(active.cell.borrow_mut().rebuild(&*panic)))
+        answer.unwrap_or_else(|panic| Err(active.shared_state.borrow_mut().rebuild(&*panic)))
     }
 }
 
-impl Active {
+impl RunningPool {
     /// Runs a change of the state for a handler.
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
-        with(&self.cell, change)
+        with(&self.shared_state, change)
     }
 }
 
 /// However the pool ends: nobody waits for an answer that can't come, and no process is left.
-impl Drop for Active {
+impl Drop for RunningPool {
     fn drop(&mut self) {
-        if self.cell.try_borrow_mut().is_ok() {
-            let _ = with(&self.cell, State::end);
-            self.tell_what_was_answered();
+        if self.shared_state.try_borrow_mut().is_ok() {
+            let _ = with(&self.shared_state, State::end_with_owner);
+            self.log_remaining_calls();
         }
     }
 }

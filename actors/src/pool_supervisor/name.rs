@@ -22,7 +22,7 @@ impl Handler<IsEnding> for PoolSupervisor {
     /// A pool is ending if it received `Shutdown`, or if no address of it is left. The sender of this message has dropped its address by now.
     fn handle(&mut self, IsEnding(reply): IsEnding, ctx: &mut Self::Context) {
         let is_told = match &self.mode {
-            Mode::Active(active) => active.cell.borrow().stopping_since().is_some(),
+            Mode::Running(active) => active.shared_state.borrow().stopping_since().is_some(),
             Mode::New | Mode::Refused(_) => true,
         };
         let _ = reply.send(is_told || registry::undisturbed(|| !ctx.connected()));

@@ -10,7 +10,7 @@ impl Handler<UnansweredPings> for PoolSupervisor {
     fn handle(&mut self, _: UnansweredPings, _: &mut Self::Context) -> Self::Result {
         let launcher = self.launcher.clone();
         self.active(|active| {
-            let state = active.cell.borrow();
+            let state = active.shared_state.borrow();
             Ok(state.core().pinged().filter(|at| launcher.answers_pings(*at)).count())
         })
     }

@@ -3,7 +3,7 @@
 use super::PoolSupervisor;
 use crate::{
     CleanupStaleSessions, EndSession, GetSessionHistory, GetSessionInfo, ListSessions, Result, SessionHistory,
-    TrackSession, UpdateSessionActivity, cell::sweep, session_affinity::session_history,
+    TrackSession, UpdateSessionActivity, session_affinity::session_history, shared_state::sweep,
 };
 use actix::{Handler, ResponseFuture};
 use herder_core::{SessionId, SessionInfo, SessionPage};
@@ -16,7 +16,7 @@ impl Handler<TrackSession> for PoolSupervisor {
         let session = parse(&message.0)?;
         self.active(|active| {
             active.with(|state| {
-                let tracked = state.ask(|core, now, fx| core.track_session(now, session, fx));
+                let tracked = state.ask(|core, now, effects| core.track_session(now, session, effects));
                 tracked.map_err(|failure| state.error(state.clock().now(), failure))
             })?
         })
@@ -29,7 +29,7 @@ impl Handler<UpdateSessionActivity> for PoolSupervisor {
     fn handle(&mut self, message: UpdateSessionActivity, _: &mut Self::Context) -> Self::Result {
         let session = parse(&message.0)?;
         self.active(|active| {
-            active.with(|state| state.ask(|core, now, fx| core.update_session_activity(now, &session, fx)))
+            active.with(|state| state.ask(|core, now, effects| core.update_session_activity(now, &session, effects)))
         })
     }
 }
@@ -39,7 +39,7 @@ impl Handler<GetSessionInfo> for PoolSupervisor {
 
     fn handle(&mut self, message: GetSessionInfo, _: &mut Self::Context) -> Self::Result {
         self.active(|active| {
-            let state = active.cell.borrow();
+            let state = active.shared_state.borrow();
             Ok(state.core().session_info(state.clock().now(), &message.0))
         })
     }
@@ -49,7 +49,9 @@ impl Handler<EndSession> for PoolSupervisor {
     type Result = Result<bool>;
 
     fn handle(&mut self, message: EndSession, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| active.with(|state| state.ask(|core, now, fx| core.end_session(now, &message.0, fx))))
+        self.active(|active| {
+            active.with(|state| state.ask(|core, now, effects| core.end_session(now, &message.0, effects)))
+        })
     }
 }
 
@@ -57,8 +59,8 @@ impl Handler<CleanupStaleSessions> for PoolSupervisor {
     type Result = ResponseFuture<Result<usize>>;
 
     fn handle(&mut self, _: CleanupStaleSessions, _: &mut Self::Context) -> Self::Result {
-        let cell = self.active(|active| Ok(Rc::downgrade(&active.cell)));
-        Box::pin(async move { sweep(&cell?).await })
+        let shared_state = self.active(|active| Ok(Rc::downgrade(&active.shared_state)));
+        Box::pin(async move { sweep(&shared_state?).await })
     }
 }
 
@@ -68,7 +70,7 @@ impl Handler<ListSessions> for PoolSupervisor {
     fn handle(&mut self, message: ListSessions, _: &mut Self::Context) -> Self::Result {
         let ListSessions { cursor, limit } = message;
         self.active(|active| {
-            let state = active.cell.borrow();
+            let state = active.shared_state.borrow();
             Ok(state.core().list_sessions(state.clock().now(), cursor, limit))
         })
     }
@@ -79,7 +81,7 @@ impl Handler<GetSessionHistory> for PoolSupervisor {
 
     fn handle(&mut self, message: GetSessionHistory, _: &mut Self::Context) -> Self::Result {
         let session = parse(&message.0)?;
-        self.active(|active| session_history(&active.cell.borrow(), session))
+        self.active(|active| session_history(&active.shared_state.borrow(), session))
     }
 }
 

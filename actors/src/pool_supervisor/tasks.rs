@@ -1,8 +1,8 @@
 //! The two tasks beside a supervisor: the pool's one timer, and the one that calls the supervisor when something was posted. They
 //! hold no address of it, since a strong one would keep the pool alive for ever.
 
-use super::{PoolSupervisor, attend::Attend};
-use crate::cell::{Cell, step};
+use super::{PoolSupervisor, deferred::DrainDeferred};
+use crate::shared_state::{SharedState, step};
 use actix::WeakAddr;
 use actix_rt::task::JoinHandle;
 use herder_core::Input;
@@ -11,8 +11,11 @@ use herder_core::Input;
 pub(super) struct Tasks([JoinHandle<()>; 2]);
 
 impl Tasks {
-    pub(super) fn start(cell: &Cell, supervisor: WeakAddr<PoolSupervisor>) -> Self {
-        Self([actix_rt::spawn(timer(cell.clone())), actix_rt::spawn(attendant(cell.clone(), supervisor))])
+    pub(super) fn start(shared_state: &SharedState, supervisor: WeakAddr<PoolSupervisor>) -> Self {
+        Self([
+            actix_rt::spawn(timer(shared_state.clone())),
+            actix_rt::spawn(drain_task(shared_state.clone(), supervisor)),
+        ])
     }
 }
 
@@ -23,22 +26,22 @@ impl Drop for Tasks {
 }
 
 /// Steps the pool when something is due. A step that makes something due earlier moves it.
-async fn timer(cell: Cell) {
-    let (rearm, mut alarm) = (cell.borrow().rearm(), cell.borrow().clock().timer());
+async fn timer(shared_state: SharedState) {
+    let (rearm, mut alarm) = (shared_state.borrow().rearm(), shared_state.borrow().clock().timer());
     loop {
-        let next = cell.borrow_mut().arm();
+        let next = shared_state.borrow_mut().arm();
         tokio::select! {
-            () = alarm.wait_until(next) => step(&cell, Input::Tick),
+            () = alarm.wait_until(next) => step(&shared_state, Input::Tick),
             () = rearm.notified() => {}
         }
     }
 }
 
-async fn attendant(cell: Cell, supervisor: WeakAddr<PoolSupervisor>) {
-    let wake = cell.borrow().wake();
+async fn drain_task(shared_state: SharedState, supervisor: WeakAddr<PoolSupervisor>) {
+    let wake = shared_state.borrow().wake();
     loop {
         wake.notified().await;
         let Some(supervisor) = supervisor.upgrade() else { return };
-        supervisor.do_send(Attend);
+        supervisor.do_send(DrainDeferred);
     }
 }

@@ -1,27 +1,27 @@
 //! Who waits for the pool: for its readiness, for a process's end, for its own end. Answers; decides nothing.
 
-use crate::{Error, Result, ShutdownReport, cell::State};
+use crate::{Error, Result, ShutdownReport, shared_state::State};
 use herder_core::{PoolState, WorkerRef};
 use tokio::sync::oneshot;
 
 /// Answers owed.
 #[derive(Default)]
 pub(super) struct Waiters {
-    ready: Owed<(), ()>,
-    killed: Owed<WorkerRef, ()>,
-    stopped: Owed<(), ShutdownReport>,
+    ready: PendingAnswers<(), ()>,
+    killed: PendingAnswers<WorkerRef, ()>,
+    stopped: PendingAnswers<(), ShutdownReport>,
 }
 
 /// Answers of one kind, each with what it waits for. Those whose askers have left are dropped as they outnumber the others (I6).
-struct Owed<K, T>(Vec<(K, oneshot::Sender<Result<T>>)>);
+struct PendingAnswers<K, T>(Vec<(K, oneshot::Sender<Result<T>>)>);
 
-impl<K, T> Default for Owed<K, T> {
+impl<K, T> Default for PendingAnswers<K, T> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<K, T: Clone> Owed<K, T> {
+impl<K, T: Clone> PendingAnswers<K, T> {
     fn add(&mut self, key: K) -> oneshot::Receiver<Result<T>> {
         if self.0.len() == self.0.capacity() {
             self.0.retain(|(_, sender)| !sender.is_closed());
@@ -75,7 +75,7 @@ impl Waiters {
 
 fn readiness(state: &State) -> Option<Result<()>> {
     let core = state.core();
-    if let Some(error) = state.broken() {
+    if let Some(error) = state.permanent_failure() {
         return Some(Err(error));
     }
     match core.pool_state() {
@@ -98,7 +98,7 @@ mod tests {
 
     /// I6: whoever gives up waiting, again and again, leaves nothing behind; the others keep their place.
     #[test]
-    fn askers_that_left_are_forgotten() {
+    fn dropped_waiters_are_removed() {
         let mut waiters = Waiters::default();
         let at = WorkerRef { worker: herder_core::WorkerId(1), generation: herder_core::Generation(1) };
         let mut patient: Vec<_> = (0..40).map(|_| waiters.killed(at)).collect();

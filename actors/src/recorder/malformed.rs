@@ -7,7 +7,7 @@ use std::{borrow::Cow, fmt::Write};
 
 /// A frame that may not be, as far as it can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed {
+pub(crate) struct MalformedFrame {
     pub(super) descriptor: Descriptor,
     /// The fault's name: as in `docs/protocol.md`, or `out_of_order`, or `closed`.
     pub(super) fault: &'static str,
@@ -18,7 +18,7 @@ pub(crate) struct Malformed {
     pub(super) bytes: Option<Box<str>>,
 }
 
-impl Malformed {
+impl MalformedFrame {
     /// A frame with a good header and a bad body, or at a wrong time.
     pub(crate) fn frame(descriptor: Descriptor, fault: &'static str, header: &Header) -> Self {
         let (kind, length, wire) = (header.kind.name().into(), Some(header.length), Some(header.wire));
@@ -69,10 +69,10 @@ mod tests {
     use bytes::BytesMut;
     use herder_wire::Decoder;
 
-    fn found(bytes: &[u8]) -> Malformed {
+    fn found(bytes: &[u8]) -> MalformedFrame {
         let (mut decoder, mut buffer) = (Decoder::new(1024), BytesMut::from(bytes));
         let error = decoder.next(&mut buffer).err().or_else(|| decoder.finish(&buffer).err());
-        Malformed::bytes(Descriptor::Calls, &error.unwrap(), &buffer)
+        MalformedFrame::bytes(Descriptor::Calls, &error.unwrap(), &buffer)
     }
 
     /// R38, R41: kind and length as far as they are known, the fault's name, and the first bytes where there is no header.

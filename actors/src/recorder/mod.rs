@@ -7,5 +7,5 @@ mod ring;
 
 pub use recording::{Descriptor, Direction, RecordedExit, RecordedFrame, RecordedTransition, Recording};
 
-pub(crate) use malformed::Malformed;
+pub(crate) use malformed::MalformedFrame;
 pub(crate) use ring::Recorder;

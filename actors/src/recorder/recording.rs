@@ -1,15 +1,15 @@
 //! What a flight recorder gives: frames, transitions, output and exit of one process, as people and programs read it. A snapshot.
 
 use super::{
-    Malformed, Recorder,
+    MalformedFrame, Recorder,
     malformed::name,
     ring::{Entry, FRAMES},
 };
 use crate::{
     Error, ExitMemory, Result,
-    cell::State,
     clock::WallClock,
-    error::{Obituary, loss_reason},
+    error::{ExitRecord, loss_reason},
+    shared_state::State,
 };
 use herder_core::{Generation, ProcessExit, Timestamp, Transition, WorkerId, WorkerRef, WorkerState};
 use serde::{Serialize, Serializer};
@@ -25,10 +25,10 @@ pub struct Recording {
     /// Which of its processes.
     pub generation: Generation,
     /// When it was started, if it was.
-    #[serde(serialize_with = "maybe")]
+    #[serde(serialize_with = "optional")]
     pub started_at: Option<SystemTime>,
     /// When its end was noticed; `None` while it lives.
-    #[serde(serialize_with = "maybe")]
+    #[serde(serialize_with = "optional")]
     pub ended_at: Option<SystemTime>,
     /// How it ended; `None` while it lives.
     pub exit: Option<RecordedExit>,
@@ -155,7 +155,8 @@ impl State {
             let recorder = Some(&*link.recorder);
             return Ok(Arc::new(self.record(link.at, recorder, link.child.output_tail(), None)));
         }
-        let remembered = self.obituaries().filter(|(at, _)| wanted(*at)).find_map(|(_, found)| found.recording.clone());
+        let remembered =
+            self.exit_records().filter(|(at, _)| wanted(*at)).find_map(|(_, found)| found.recording.clone());
         remembered.ok_or_else(|| Error::NoSuchWorker { message: self.no_recording(worker, generation) })
     }
 
@@ -165,19 +166,19 @@ impl State {
         at: WorkerRef,
         end: ProcessExit,
         recorder: Option<&Recorder>,
-        obituary: &Obituary,
+        exit_record: &ExitRecord,
     ) -> Arc<Recording> {
         let end = self.core().exit_of(at).unwrap_or(end); // which knows why Herder ended it, if it did
         let (exit_status, signal) = crate::error::status_parts(end.status);
-        let ExitMemory { peak_memory, out_of_memory } = obituary.death.clone();
+        let ExitMemory { peak_memory, out_of_memory } = exit_record.death.clone();
         let exit = RecordedExit {
-            reason: loss_reason(&end, Some(obituary)),
+            reason: loss_reason(&end, Some(exit_record)),
             exit_status,
             signal,
             peak_memory,
             likely_out_of_memory: out_of_memory.map(|evidence| evidence.to_string()),
         };
-        Arc::new(self.record(at, recorder, obituary.stderr_tail.clone(), Some(exit)))
+        Arc::new(self.record(at, recorder, exit_record.stderr_tail.clone(), Some(exit)))
     }
 
     fn record(
@@ -213,7 +214,7 @@ impl State {
             return format!("unknown worker {worker}; the pool has w1 to w{slots}");
         }
         let living = self.links().map(|link| link.at);
-        let known = living.chain(self.obituaries().map(|(at, _)| *at)).filter(|at| at.worker == worker);
+        let known = living.chain(self.exit_records().map(|(at, _)| *at)).filter(|at| at.worker == worker);
         let mut known: Vec<u32> = known.map(|at| at.generation.0).collect();
         known.sort_unstable();
         let known: Vec<String> = known.iter().map(u32::to_string).collect();
@@ -232,16 +233,16 @@ impl State {
 /// The frames with the bad one at its place in time, and how many are forgotten.
 fn frames(recorder: &Recorder, wall: &WallClock) -> (Vec<RecordedFrame>, u64) {
     let (entries, forgotten) = recorder.entries();
-    let mut frames: Vec<RecordedFrame> = entries.iter().map(|entry| good(wall, entry, &entries)).collect();
+    let mut frames: Vec<RecordedFrame> = entries.iter().map(|entry| recorded_frame(wall, entry, &entries)).collect();
     if let Some((at, malformed)) = recorder.fault() {
         let place = entries.partition_point(|entry| entry.at <= *at);
-        frames.insert(place, bad(wall, *at, malformed));
+        frames.insert(place, malformed_frame(wall, *at, malformed));
     }
     debug_assert!(frames.len() <= FRAMES + 1);
     (frames, forgotten)
 }
 
-fn good(wall: &WallClock, entry: &Entry, all: &[Entry]) -> RecordedFrame {
+fn recorded_frame(wall: &WallClock, entry: &Entry, all: &[Entry]) -> RecordedFrame {
     let call = || all.iter().find(|call| call.wire == entry.wire && call.command().is_some());
     let answers = entry.direction == Direction::Received && entry.descriptor == Descriptor::Calls && entry.wire.0 != 0;
     let command = entry.command().or_else(|| call().filter(|_| answers).and_then(Entry::command));
@@ -258,8 +259,8 @@ fn good(wall: &WallClock, entry: &Entry, all: &[Entry]) -> RecordedFrame {
     }
 }
 
-fn bad(wall: &WallClock, at: Timestamp, malformed: &Malformed) -> RecordedFrame {
-    let Malformed { descriptor, fault, kind, length, wire, bytes } = malformed.clone();
+fn malformed_frame(wall: &WallClock, at: Timestamp, malformed: &MalformedFrame) -> RecordedFrame {
+    let MalformedFrame { descriptor, fault, kind, length, wire, bytes } = malformed.clone();
     RecordedFrame {
         at: wall.at(at),
         direction: Direction::Received,
@@ -284,7 +285,7 @@ fn micros<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::E
     serializer.collect_str(&humantime::format_rfc3339_micros(*time))
 }
 
-fn maybe<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+fn optional<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => micros(time, serializer),
         None => serializer.serialize_none(),

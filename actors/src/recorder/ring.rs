@@ -1,7 +1,7 @@
 //! The last frames of one process, headers only: a ring of fixed size, allocated with the process. To record a frame is a few
 //! stores: no allocation, and no look at a clock on the way of a call. Confined to the pool's thread.
 
-use super::{Descriptor, Direction, Malformed};
+use super::{Descriptor, Direction, MalformedFrame};
 use crate::clock::Clock;
 use herder_core::{Timestamp, WireId};
 use herder_wire::{FrameKind, HEADER_LEN, Header};
@@ -17,7 +17,7 @@ pub(crate) struct Recorder {
     clock: Clock,
     started: Timestamp,
     ring: RefCell<Ring>,
-    malformed: OnceCell<(Timestamp, Malformed)>,
+    malformed: OnceCell<(Timestamp, MalformedFrame)>,
 }
 
 struct Ring {
@@ -85,7 +85,7 @@ impl Recorder {
     }
 
     /// The process broke the protocol. The first time counts: everything after it follows from that.
-    pub(crate) fn malformed(&self, malformed: Malformed) {
+    pub(crate) fn malformed(&self, malformed: MalformedFrame) {
         self.malformed.get_or_init(|| (self.now(), malformed));
     }
 
@@ -98,7 +98,7 @@ impl Recorder {
         self.started
     }
 
-    pub(super) fn fault(&self) -> Option<&(Timestamp, Malformed)> {
+    pub(super) fn fault(&self) -> Option<&(Timestamp, MalformedFrame)> {
         self.malformed.get()
     }
 

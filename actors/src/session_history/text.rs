@@ -1,7 +1,7 @@
 //! The sentences of a trail: for whoever looks for the reason at night. Pure.
 
 use super::{HistoryEntry, SessionHistory, rounded};
-use crate::cell::State;
+use crate::shared_state::State;
 use herder_core::{
     REMOVED_SESSION_LIMIT, RebindReason, Routing, SessionEndReason, SessionEvent, SessionEventKind, SessionEventLog,
     SessionInfo, SessionState, Timestamp, WorkerRef,
@@ -47,7 +47,7 @@ fn present(state: &State, trail: &SessionEventLog, info: &SessionInfo) -> String
 }
 
 /// One event in words, or a run of them.
-pub(super) fn of(state: &State, event: &SessionEvent) -> String {
+pub(super) fn describe(state: &State, event: &SessionEvent) -> String {
     let text = once(state, event);
     match event.last.since(event.first) {
         Duration::ZERO => text,
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_as_precise_as_they_are_long() {
+    fn durations_are_rounded_by_magnitude() {
         let shown = |micros| rounded(Duration::from_micros(micros)).to_string();
         assert_eq!(shown(12), "12us");
         assert_eq!(shown(2_345), "2ms");

@@ -195,9 +195,9 @@ mod tests {
 
     /// R49: a leap is over when all that rang is done with what it rang for, however long that takes; and nothing rings too early.
     #[actix_rt::test]
-    async fn r49_a_leap_waits_for_what_became_due() {
+    async fn r49_advance_waits_for_due_timers() {
         let (clock, done) = (VirtualClock::new(), Rc::new(Cell::new(0)));
-        let (mut timer, rung) = (clock.timer(), done.clone());
+        let (mut timer, fired) = (clock.timer(), done.clone());
         let first = clock.now() + HOUR;
         actix_rt::spawn(async move {
             for round in 1.. {
@@ -205,7 +205,7 @@ mod tests {
                 for _ in 0..100 {
                     tokio::task::yield_now().await; // what it has to do
                 }
-                rung.set(round);
+                fired.set(round);
             }
         });
         tokio::task::yield_now().await; // it is set
@@ -219,7 +219,7 @@ mod tests {
 
     /// R49: who is dropped, or waits for ever, holds up no leap.
     #[actix_rt::test]
-    async fn r49_a_leap_waits_for_nobody_who_is_gone() {
+    async fn r49_advance_ignores_stopped_pools() {
         let clock = VirtualClock::new();
         let (mut dropped, mut waits) = (clock.timer(), clock.timer());
         tokio::select! {

@@ -28,7 +28,7 @@ struct ChildBehavior {
     /// Whether anyone will end it.
     is_controlled: bool,
     stubborn: bool,
-    vitals: ProcessActivity,
+    activity: ProcessActivity,
     runnable: bool,
     asked: Option<Signal>,
     death: ExitMemory,
@@ -37,12 +37,12 @@ struct ChildBehavior {
 impl ScriptedChild {
     #[expect(clippy::disallowed_methods, reason = "the simulated processor time grows with the clock")]
     pub(crate) fn new(pid: u32) -> Arc<Self> {
-        let (played, stubborn, vitals) = (false, false, ProcessActivity::Unknown);
+        let (played, stubborn, activity) = (false, false, ProcessActivity::Unknown);
         let (runnable, asked, death) = (false, None, ExitMemory::default());
         Arc::new(Self {
             pid,
             begun: Instant::now(),
-            conduct: Mutex::new(ChildBehavior { is_controlled: played, stubborn, vitals, runnable, asked, death }),
+            conduct: Mutex::new(ChildBehavior { is_controlled: played, stubborn, activity, runnable, asked, death }),
             kills: watch::Sender::new(0),
             stops: watch::Sender::new(None),
             status: watch::Sender::new(None),
@@ -65,8 +65,8 @@ impl ScriptedChild {
     }
 
     /// What it is seen to do when it is silent: `Unknown` unless set.
-    pub fn set_activity(&self, vitals: ProcessActivity) {
-        self.conduct(|conduct| conduct.vitals = vitals);
+    pub fn set_activity(&self, activity: ProcessActivity) {
+        self.conduct(|conduct| conduct.activity = activity);
     }
 
     /// Whether it waits for a processor.
@@ -167,12 +167,12 @@ impl ChildHandle for Arc<ScriptedChild> {
     }
 
     fn sample(&self) -> Option<ProcessSample> {
-        let (vitals, runnable) = self.conduct(|conduct| (conduct.vitals, conduct.runnable));
-        let cpu = if vitals == ProcessActivity::Computing { self.begun.elapsed() } else { Duration::ZERO };
-        (vitals != ProcessActivity::Unknown).then_some(ProcessSample {
+        let (activity, runnable) = self.conduct(|conduct| (conduct.activity, conduct.runnable));
+        let cpu = if activity == ProcessActivity::Computing { self.begun.elapsed() } else { Duration::ZERO };
+        (activity != ProcessActivity::Unknown).then_some(ProcessSample {
             cpu,
             runnable,
-            stopped: vitals == ProcessActivity::Stopped,
+            stopped: activity == ProcessActivity::Stopped,
         })
     }
 

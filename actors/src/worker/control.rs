@@ -5,8 +5,8 @@ use super::{
     serve::{Fault, protocol_fault},
 };
 use crate::{
-    cell::{Cell, step},
-    recorder::{Descriptor, Malformed, Recorder},
+    recorder::{Descriptor, MalformedFrame, Recorder},
+    shared_state::{SharedState, step},
 };
 use bytes::BytesMut;
 use herder_core::{Input, WorkerRef};
@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 
 /// Reads until the peer closes, then waits for ever: a worker without control lives on until it misses its pings.
 pub(super) async fn run(
-    cell: &Cell,
+    shared_state: &SharedState,
     at: WorkerRef,
     stream: &UnixStream,
     max_frame: u32,
@@ -37,9 +37,9 @@ pub(super) async fn run(
             }
             Err(_) => return std::future::pending().await,
         }
-        if let Err(error) = take(cell, at, &mut decoder, &mut buffer, recorder) {
+        if let Err(error) = take(shared_state, at, &mut decoder, &mut buffer, recorder) {
             let _ = fault.set(protocol_error(" on the control descriptor", &error));
-            protocol_fault(cell, at);
+            protocol_fault(shared_state, at);
             return std::future::pending().await;
         }
         tokio::task::yield_now().await; // one who floods it starves nobody
@@ -47,25 +47,25 @@ pub(super) async fn run(
 }
 
 fn take(
-    cell: &Cell,
+    shared_state: &SharedState,
     at: WorkerRef,
     decoder: &mut Decoder,
     buffer: &mut BytesMut,
     recorder: &Recorder,
 ) -> Result<(), FrameError> {
     let unreadable = |error: &FrameError, unread: &[u8]| {
-        recorder.malformed(Malformed::bytes(Descriptor::Control, error, unread));
+        recorder.malformed(MalformedFrame::bytes(Descriptor::Control, error, unread));
     };
     while let Some(frame) = decoder.next(buffer).inspect_err(|error| unreadable(error, buffer))? {
         let header = frame.header;
         let message = WorkerMessage::parse(frame);
         let message = message.inspect_err(|error| {
-            recorder.malformed(Malformed::frame(Descriptor::Control, error.name(), &header));
+            recorder.malformed(MalformedFrame::frame(Descriptor::Control, error.name(), &header));
         })?;
         recorder.received(recorder.now(), Descriptor::Control, &header);
         match message {
-            WorkerMessage::Pong { nonce } => step(cell, Input::Pong { at, nonce }),
-            WorkerMessage::AttemptState { wire, state } => step(cell, Input::AttemptState { at, wire, state }),
+            WorkerMessage::Pong { nonce } => step(shared_state, Input::Pong { at, nonce }),
+            WorkerMessage::AttemptState { wire, state } => step(shared_state, Input::AttemptState { at, wire, state }),
             _ => {}
         }
     }

@@ -2,31 +2,31 @@
 //! do not pass through its mailbox, and it decides nothing: its end, by return, stop or panic, is the pool's to judge.
 
 mod control;
-mod guard;
+mod orphan_guard;
 mod reader;
 mod serve;
 mod writer;
 
-use crate::{cell::Cell, launcher::Launched};
+use crate::{launcher::Launched, shared_state::SharedState};
 use actix::{Actor, Context};
 use actix_rt::task::JoinHandle;
 use herder_core::WorkerRef;
-use serve::Charge;
+use serve::ProcessOwner;
 
 /// The actor in charge of one process.
-pub struct WorkerActor(Stage);
+pub struct WorkerActor(ActorState);
 
-enum Stage {
+enum ActorState {
     /// Not started yet. The process is in somebody's charge already: a guard in there reports whatever happens.
-    New(Option<Charge>),
+    New(Option<ProcessOwner>),
     /// It serves.
     Serving(JoinHandle<()>),
 }
 
 impl WorkerActor {
     /// Takes charge of a process that was started, by its sockets and its handle. From here on the pool reaches it.
-    pub(crate) fn new(cell: Cell, at: WorkerRef, launched: Launched) -> Self {
-        Self(Stage::New(Some(Charge::take(cell, at, launched))))
+    pub(crate) fn new(shared_state: SharedState, at: WorkerRef, launched: Launched) -> Self {
+        Self(ActorState::New(Some(ProcessOwner::take(shared_state, at, launched))))
     }
 }
 
@@ -34,10 +34,10 @@ impl Actor for WorkerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        if let Stage::New(charge) = &mut self.0
-            && let Some(charge) = charge.take()
+        if let ActorState::New(owner) = &mut self.0
+            && let Some(owner) = owner.take()
         {
-            self.0 = Stage::Serving(actix_rt::spawn(charge.serve()));
+            self.0 = ActorState::Serving(actix_rt::spawn(owner.serve()));
         }
     }
 }
@@ -45,7 +45,7 @@ impl Actor for WorkerActor {
 /// However the actor ends: if its process was still served, the guard in there reports it.
 impl Drop for WorkerActor {
     fn drop(&mut self) {
-        if let Stage::Serving(serving) = &self.0 {
+        if let ActorState::Serving(serving) = &self.0 {
             serving.abort();
         }
     }

@@ -3,8 +3,8 @@
 use super::serve::{self, protocol_fault};
 use crate::{
     Launch,
-    cell::{Arrival, Cell, CommandTable, with},
-    recorder::{Descriptor, Malformed, Recorder},
+    recorder::{Descriptor, MalformedFrame, Recorder},
+    shared_state::{CommandTable, FinalFrame, SharedState, with},
 };
 use bytes::BytesMut;
 use herder_core::WorkerRef;
@@ -20,26 +20,26 @@ const BURST: u32 = 16;
 /// After an exit at most so much is read: more than a socket's buffer holds.
 const DRAIN: usize = 16 * 1024 * 1024;
 /// How long after the end of the stream a process may take to exit before that counts as a fault.
-const EXIT_PATIENCE: Duration = Duration::from_secs(1);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most characters of a line that a reason quotes.
-const LAST_LINE: usize = 512;
+const MAX_QUOTED_CHARS: usize = 512;
 
 /// The host's side of the calls descriptor.
 pub(super) struct Reader<'a> {
-    cell: Cell,
+    shared_state: SharedState,
     at: WorkerRef,
     decoder: Decoder,
     buffer: BytesMut,
-    stage: Stage,
+    handshake: HandshakeState,
     fault: &'a serve::Fault,
     recorder: &'a Recorder,
     /// Nothing that comes after what this stream brought is to be trusted.
-    broken: bool,
+    stream_failed: bool,
     start_error: Option<WorkerError>,
 }
 
 /// What the worker may say next.
-enum Stage {
+enum HandshakeState {
     Hello,
     Loading(WorkerHello),
     Serving,
@@ -61,7 +61,7 @@ impl Fault {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(
-        cell: Cell,
+        shared_state: SharedState,
         at: WorkerRef,
         max_frame: u32,
         fault: &'a serve::Fault,
@@ -69,14 +69,14 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let decoder = Decoder::new(max_frame);
         Self {
-            cell,
+            shared_state,
             at,
             decoder,
             buffer: BytesMut::new(),
-            stage: Stage::Hello,
+            handshake: HandshakeState::Hello,
             fault,
             recorder,
-            broken: false,
+            stream_failed: false,
             start_error: None,
         }
     }
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
             }
             if let Err(fault) = self.take_frames() {
                 self.note(fault);
-                protocol_fault(&self.cell, self.at);
+                protocol_fault(&self.shared_state, self.at);
                 return std::future::pending().await;
             }
             if reads.is_multiple_of(BURST) {
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
     /// the stream: a forked grandchild may hold the descriptor. One that goes on writing is not heard for ever.
     pub(super) fn drain(&mut self, stream: &UnixStream) {
         let mut left = DRAIN;
-        while !self.broken && left > 0 {
+        while !self.stream_failed && left > 0 {
             self.make_room();
             match read_now(stream, &mut self.buffer) {
                 Ok(0) | Err(_) => break,
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        if !self.broken
+        if !self.stream_failed
             && let Err(error) = self.decoder.finish(&self.buffer)
         {
             self.unreadable(error);
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What is known beyond the exit status, and the traceback of a failed start. `printed` is what the process printed last.
-    pub(super) fn last_words(mut self, printed: &[String]) -> (Option<Box<str>>, Option<Box<str>>) {
+    pub(super) fn exit_detail(mut self, printed: &[String]) -> (Option<Box<str>>, Option<Box<str>>) {
         let Some(error) = self.start_error.take() else {
             return (self.fault.get().cloned().or_else(|| self.unexplained(printed)), None);
         };
@@ -147,10 +147,12 @@ impl<'a> Reader<'a> {
 
     /// Describes a start that failed without an error frame: the program, if it sent no hello, and the last line that it printed.
     fn unexplained(&self, printed: &[String]) -> Option<Box<str>> {
-        let silent = match self.stage {
-            Stage::Hello => Some(format!("{} sent no hello", program(self.cell.borrow().config().launch()))),
-            Stage::Loading(_) => None,
-            Stage::Serving => return None,
+        let silent = match self.handshake {
+            HandshakeState::Hello => {
+                Some(format!("{} sent no hello", program(self.shared_state.borrow().config().launch())))
+            }
+            HandshakeState::Loading(_) => None,
+            HandshakeState::Serving => return None,
         };
         let last = printed.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty());
         let last = last.map(|line| format!("its last output line: {}", shortened(line)));
@@ -171,13 +173,13 @@ impl<'a> Reader<'a> {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(()),
                 Err(error) => {
-                    self.recorder.malformed(Malformed::bytes(Descriptor::Calls, &error, &self.buffer));
+                    self.recorder.malformed(MalformedFrame::bytes(Descriptor::Calls, &error, &self.buffer));
                     return Err(Fault::Frame(error));
                 }
             };
             let header = frame.header;
             self.take(frame).inspect_err(|fault| {
-                self.recorder.malformed(Malformed::frame(Descriptor::Calls, fault.name(), &header));
+                self.recorder.malformed(MalformedFrame::frame(Descriptor::Calls, fault.name(), &header));
             })?;
         }
     }
@@ -185,26 +187,30 @@ impl<'a> Reader<'a> {
     fn take(&mut self, frame: Frame) -> Result<(), Fault> {
         let header = frame.header;
         let message = WorkerMessage::parse(frame).map_err(Fault::Frame)?;
-        match (message, &self.stage) {
-            (WorkerMessage::Result(result), Stage::Serving) => self.arrived(&header, Arrival::Result(result)),
-            (WorkerMessage::Error { error, .. }, Stage::Serving) => self.arrived(&header, Arrival::Error(error)),
-            (WorkerMessage::Ignored(_), _) => self.record(&header),
-            (WorkerMessage::Hello(hello), Stage::Hello) => {
-                self.record(&header);
-                self.greeted(hello);
+        match (message, &self.handshake) {
+            (WorkerMessage::Result(result), HandshakeState::Serving) => {
+                self.arrived(&header, FinalFrame::Result(result))
             }
-            (WorkerMessage::Ready(ready), Stage::Loading(hello)) => {
+            (WorkerMessage::Error { error, .. }, HandshakeState::Serving) => {
+                self.arrived(&header, FinalFrame::Error(error))
+            }
+            (WorkerMessage::Ignored(_), _) => self.record(&header),
+            (WorkerMessage::Hello(hello), HandshakeState::Hello) => {
+                self.record(&header);
+                self.on_hello(hello);
+            }
+            (WorkerMessage::Ready(ready), HandshakeState::Loading(hello)) => {
                 let window = hello.window.get();
                 self.record(&header);
                 self.ready(ready, window);
             }
-            (WorkerMessage::StartFailed(error), Stage::Hello | Stage::Loading(_)) => {
+            (WorkerMessage::StartFailed(error), HandshakeState::Hello | HandshakeState::Loading(_)) => {
                 self.record(&header);
                 self.start_error = Some(error);
             }
-            (_, Stage::Hello) => return Err(Fault::Order("sent another frame before its hello")),
-            (_, Stage::Loading(_)) => return Err(Fault::Order("sent an unexpected frame before its ready")),
-            (_, Stage::Serving) => {
+            (_, HandshakeState::Hello) => return Err(Fault::Order("sent another frame before its hello")),
+            (_, HandshakeState::Loading(_)) => return Err(Fault::Order("sent an unexpected frame before its ready")),
+            (_, HandshakeState::Serving) => {
                 return Err(Fault::Order("sent a hello, a ready or a pong on the calls descriptor after its ready"));
             }
         }
@@ -212,8 +218,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A final frame, in a step that records it too: with the step's time, before what follows from it.
-    fn arrived(&self, header: &Header, arrival: Arrival) {
-        let _ = with(&self.cell, |state| state.arrived(self.at, header, arrival, self.recorder));
+    fn arrived(&self, header: &Header, arrival: FinalFrame) {
+        let _ = with(&self.shared_state, |state| state.arrived(self.at, header, arrival, self.recorder));
     }
 
     /// Any other frame; rare enough to look at the clock.
@@ -221,20 +227,20 @@ impl<'a> Reader<'a> {
         self.recorder.received(self.recorder.now(), Descriptor::Calls, header);
     }
 
-    fn greeted(&mut self, hello: WorkerHello) {
-        if let Some(link) = self.cell.borrow_mut().link(self.at) {
-            link.greeted(hello.control);
-            link.is_itself = link.child.pid() == hello.pid;
-            link.stack_signal = hello.stack_signal.filter(|_| link.is_itself).and_then(signal);
+    fn on_hello(&mut self, hello: WorkerHello) {
+        if let Some(link) = self.shared_state.borrow_mut().link(self.at) {
+            link.on_hello(hello.control);
+            link.is_direct_child = link.child.pid() == hello.pid;
+            link.stack_signal = hello.stack_signal.filter(|_| link.is_direct_child).and_then(signal);
         }
-        self.stage = Stage::Loading(hello);
+        self.handshake = HandshakeState::Loading(hello);
     }
 
     fn ready(&mut self, ready: Ready, hello_window: u32) {
-        self.stage = Stage::Serving;
+        self.handshake = HandshakeState::Serving;
         let window = ready.window.map_or(hello_window, |window| window.get().min(hello_window));
         let commands: CommandTable = ready.commands.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
-        let _ = with(&self.cell, |state| state.ready(self.at, window, commands));
+        let _ = with(&self.shared_state, |state| state.ready(self.at, window, commands));
     }
 
     /// The stream ended. A process that is about to exit has a moment for it; one that only closed its descriptor is of no use.
@@ -242,24 +248,24 @@ impl<'a> Reader<'a> {
         if let Err(error) = self.decoder.finish(&self.buffer) {
             self.unreadable(error);
         }
-        let clock = self.cell.borrow().clock().clone();
-        clock.sleep(EXIT_PATIENCE).await;
+        let clock = self.shared_state.borrow().clock().clone();
+        clock.sleep(EXIT_TIMEOUT).await;
         // A host that was held up for that long learns of an exit in the meantime only now: who waits for it comes first.
         tokio::task::yield_now().await;
-        self.recorder.malformed(Malformed::closed(Descriptor::Calls));
+        self.recorder.malformed(MalformedFrame::closed(Descriptor::Calls));
         self.note(Fault::Order("closed its socket without exiting"));
-        protocol_fault(&self.cell, self.at);
+        protocol_fault(&self.shared_state, self.at);
         std::future::pending::<()>().await;
     }
 
     /// The stream ended in the middle of a frame.
     fn unreadable(&mut self, error: FrameError) {
-        self.recorder.malformed(Malformed::bytes(Descriptor::Calls, &error, &self.buffer));
+        self.recorder.malformed(MalformedFrame::bytes(Descriptor::Calls, &error, &self.buffer));
         self.note(Fault::Frame(error));
     }
 
     fn note(&mut self, fault: Fault) {
-        self.broken = true;
+        self.stream_failed = true;
         let _ = self.fault.set(match fault {
             Fault::Frame(error) => protocol_error("", &error),
             Fault::Order(what) => format!("protocol error: the worker {what}").into(),
@@ -287,7 +293,7 @@ pub(super) fn protocol_error(place: &str, error: &FrameError) -> Box<str> {
 
 #[cfg(all(test, feature = "testing"))]
 mod tests {
-    use super::EXIT_PATIENCE;
+    use super::EXIT_TIMEOUT;
     use crate::{
         Error, Execute, PoolConfig, PoolSupervisor,
         testing::{FakeWorkers, HANG_TIMEOUT, VirtualClock, wait_until, with_timeout},
@@ -308,9 +314,9 @@ mod tests {
         let call = actix_rt::spawn(call);
         peer.call().await;
         peer.calls.close().await;
-        wait_until("the end was read", async || clock.is_set_for(clock.now() + EXIT_PATIENCE)).await;
+        wait_until("the end was read", async || clock.is_set_for(clock.now() + EXIT_TIMEOUT)).await;
         peer.child.exit(ExitStatus::Code(0));
-        clock.jump(EXIT_PATIENCE);
+        clock.jump(EXIT_TIMEOUT);
         match with_timeout("the call's end", call).await.unwrap().unwrap() {
             Err(Error::WorkerLost { reason, .. }) => assert_eq!(&*reason, "exit status 0"),
             other => panic!("the worker was to be lost: {other:?}"),
@@ -327,7 +333,7 @@ fn program(launch: &Launch) -> String {
     }
 }
 
-/// Returns at most [`LAST_LINE`] characters: a reason is one line in a log.
+/// Returns at most [`MAX_QUOTED_CHARS`] characters: a reason is one line in a log.
 fn shortened(line: &str) -> &str {
-    line.char_indices().nth(LAST_LINE).and_then(|(end, _)| line.get(..end)).unwrap_or(line)
+    line.char_indices().nth(MAX_QUOTED_CHARS).and_then(|(end, _)| line.get(..end)).unwrap_or(line)
 }

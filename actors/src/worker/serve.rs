@@ -1,12 +1,12 @@
 //! Serves one process until it is gone: read, write, control, side by side, in one task on the pool's arbiter.
 
-use super::{control, guard::Guard, reader::Reader, writer};
+use super::{control, orphan_guard::OrphanGuard, reader::Reader, writer};
 use crate::{
-    cell::{Cell, Link, step, with},
     child::ChildHandle,
-    error::Obituary,
+    error::ExitRecord,
     launcher::Launched,
     recorder::Recorder,
+    shared_state::{Link, SharedState, step, with},
 };
 use herder_core::{ExitStatus, Input, KillReason, ProcessExit, WorkerRef};
 use herder_wire::{HostHello, HostMessage};
@@ -20,9 +20,9 @@ use std::{
 use tokio::{net::UnixStream, sync::Notify};
 
 /// A process in somebody's charge. Dropped before its end was noticed, it is killed and reported.
-pub(super) struct Charge {
-    guard: Guard,
-    cell: Cell,
+pub(super) struct ProcessOwner {
+    orphan_guard: OrphanGuard,
+    shared_state: SharedState,
     at: WorkerRef,
     launched: Launched,
     max_frame: u32,
@@ -31,37 +31,38 @@ pub(super) struct Charge {
     recorder: Rc<Recorder>,
 }
 
-impl Charge {
+impl ProcessOwner {
     /// Connects the process with the pool, at once: whatever the pool has to tell it from now on is not lost.
-    pub(super) fn take(cell: Cell, at: WorkerRef, launched: Launched) -> Self {
-        let guard = Guard::new(cell.clone(), at, launched.child.clone());
-        let (max_frame, clock) = (cell.borrow().config().max_frame(), cell.borrow().clock().clone());
+    pub(super) fn take(shared_state: SharedState, at: WorkerRef, launched: Launched) -> Self {
+        let orphan_guard = OrphanGuard::new(shared_state.clone(), at, launched.child.clone());
+        let (max_frame, clock) = (shared_state.borrow().config().max_frame(), shared_state.borrow().clock().clone());
         let link = Link::new(at, launched.child.clone(), max_frame, clock);
         let (flush, flush_control, recorder) = (link.flush.clone(), link.flush_control.clone(), link.recorder.clone());
-        cell.borrow_mut().connect(link);
-        greet(&cell, at);
-        Self { guard, cell, at, launched, max_frame, flush, flush_control, recorder }
+        shared_state.borrow_mut().connect(link);
+        send_hello(&shared_state, at);
+        Self { orphan_guard, shared_state, at, launched, max_frame, flush, flush_control, recorder }
     }
 
     /// Until its end was noticed.
     pub(super) async fn serve(self) {
-        let Self { guard, cell, at, launched, max_frame, flush, flush_control, recorder } = self;
+        let Self { orphan_guard, shared_state, at, launched, max_frame, flush, flush_control, recorder } = self;
         let Launched { calls, control, child } = launched;
-        let (status, obituary) = match (pollable(calls), pollable(control)) {
+        let (status, exit_record) = match (pollable(calls), pollable(control)) {
             (Ok(calls), Ok(control)) => {
                 let sockets = Sockets { calls, control, flush, flush_control };
-                sockets.serve(&cell, at, &child, max_frame, &recorder).await
+                sockets.serve(&shared_state, at, &child, max_frame, &recorder).await
             }
             (Err(error), _) | (_, Err(error)) => {
                 child.kill();
                 let detail = Some(format!("cannot poll the worker's sockets: {error}").into());
                 let status = child.wait().await;
-                (status, Obituary { detail, ..Obituary::of(&*child) })
+                (status, ExitRecord { detail, ..ExitRecord::of(&*child) })
             }
         };
-        guard.disarm();
-        let _ =
-            with(&cell, |state| state.exited(at, ProcessExit { status, kill_reason: None }, obituary, Some(&recorder)));
+        orphan_guard.disarm();
+        let _ = with(&shared_state, |state| {
+            state.exited(at, ProcessExit { status, kill_reason: None }, exit_record, Some(&recorder))
+        });
     }
 }
 
@@ -76,27 +77,27 @@ struct Sockets {
 impl Sockets {
     async fn serve(
         &self,
-        cell: &Cell,
+        shared_state: &SharedState,
         at: WorkerRef,
         child: &Rc<dyn ChildHandle>,
         max_frame: u32,
         recorder: &Recorder,
-    ) -> (ExitStatus, Obituary) {
+    ) -> (ExitStatus, ExitRecord) {
         let fault = OnceCell::new();
-        let mut reader = Reader::new(cell.clone(), at, max_frame, &fault, recorder);
+        let mut reader = Reader::new(shared_state.clone(), at, max_frame, &fault, recorder);
         // The loops end only by waiting for ever; should one return, the process's end is still awaited.
         let status = tokio::select! {
             biased;
             () = reader.run(&self.calls) => child.wait().await,
-            () = writer::run(cell, at, &self.calls, &self.flush, |link| &mut link.calls) => child.wait().await,
-            () = control::run(cell, at, &self.control, max_frame, &fault, recorder) => child.wait().await,
-            () = writer::run(cell, at, &self.control, &self.flush_control, |link| &mut link.control) => child.wait().await,
+            () = writer::run(shared_state, at, &self.calls, &self.flush, |link| &mut link.calls) => child.wait().await,
+            () = control::run(shared_state, at, &self.control, max_frame, &fault, recorder) => child.wait().await,
+            () = writer::run(shared_state, at, &self.control, &self.flush_control, |link| &mut link.control) => child.wait().await,
             status = child.wait() => status,
         };
         reader.drain(&self.calls);
-        let obituary = Obituary::of(&**child);
-        let (detail, traceback) = reader.last_words(&obituary.stderr_tail);
-        (status, Obituary { detail, traceback, ..obituary })
+        let exit_record = ExitRecord::of(&**child);
+        let (detail, traceback) = reader.exit_detail(&exit_record.stderr_tail);
+        (status, ExitRecord { detail, traceback, ..exit_record })
     }
 }
 
@@ -109,8 +110,8 @@ fn pollable(socket: std::os::unix::net::UnixStream) -> io::Result<UnixStream> {
 }
 
 /// The host's hello is the first frame.
-fn greet(cell: &Cell, at: WorkerRef) {
-    let mut state = cell.borrow_mut();
+fn send_hello(shared_state: &SharedState, at: WorkerRef) {
+    let mut state = shared_state.borrow_mut();
     let settings = state.core().settings();
     let (concurrency, pipeline) = (at_least_one(settings.concurrency), at_least_one(settings.pipeline));
     let hello = HostHello {
@@ -121,7 +122,7 @@ fn greet(cell: &Cell, at: WorkerRef) {
         session_end_timeout_ms: session_end_timeout(state.config().timeout()),
     };
     if let Some(link) = state.link(at) {
-        link.tell_in_order(&HostMessage::Hello(hello));
+        link.send_in_call_order(&HostMessage::Hello(hello));
     }
 }
 
@@ -135,6 +136,6 @@ fn at_least_one(number: u32) -> NonZeroU32 {
 }
 
 /// The process broke the protocol: it is killed, and its calls hear of it when it is gone.
-pub(super) fn protocol_fault(cell: &Cell, at: WorkerRef) {
-    step(cell, Input::Kill { at, kill_reason: KillReason::ProtocolViolation });
+pub(super) fn protocol_fault(shared_state: &SharedState, at: WorkerRef) {
+    step(shared_state, Input::Kill { at, kill_reason: KillReason::ProtocolViolation });
 }

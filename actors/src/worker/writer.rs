@@ -1,6 +1,6 @@
 //! Writes what is in an outbox: all that is there in one vectored write, whenever something was put there.
 
-use crate::cell::{Cell, Link, Outbox};
+use crate::shared_state::{Link, Outbox, SharedState};
 use herder_core::WorkerRef;
 use std::{io, io::IoSlice};
 use tokio::{net::UnixStream, sync::Notify};
@@ -10,7 +10,7 @@ const SLICES: usize = 64;
 
 /// Writes until the peer closes; then waits for ever: the reader and the exit tell what happened.
 pub(super) async fn run(
-    cell: &Cell,
+    shared_state: &SharedState,
     at: WorkerRef,
     stream: &UnixStream,
     wake: &Notify,
@@ -18,7 +18,7 @@ pub(super) async fn run(
 ) {
     let mut writing = Outbox::default();
     loop {
-        if let Some(link) = cell.borrow_mut().link(at) {
+        if let Some(link) = shared_state.borrow_mut().link(at) {
             outbox(link).move_into(&mut writing);
         }
         if writing.is_empty() {

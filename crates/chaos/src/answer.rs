@@ -13,25 +13,25 @@ pub(crate) struct Answer {
     pub(crate) session: u64,
     /// The id of the first call of the session that was submitted together with it.
     pub(crate) burst: u64,
-    pub(crate) kind: Kind,
-    pub(crate) end: End,
+    pub(crate) kind: CallKind,
+    pub(crate) end: CallOutcome,
 }
 
 /// What may be expected of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum CallKind {
     /// It runs at most once, and should end well.
     Once,
     /// It may run again.
     Idempotent,
     /// Its deadline is so short that it may well pass.
-    Hurried,
+    ShortDeadline,
     /// It was asked to fail.
-    Asked,
+    FaultRequested,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum End {
+pub(crate) enum CallOutcome {
     Ok {
         at: WorkerRef,
         routing: Routing,
@@ -47,7 +47,7 @@ pub(crate) enum End {
         at: Option<WorkerRef>,
     },
     /// Its caller went away.
-    Left,
+    Abandoned,
     /// Nobody answered.
     Lost,
 }
@@ -56,7 +56,7 @@ pub(crate) enum End {
 #[derive(Deserialize)]
 pub(crate) struct Echo(u64, u64, String);
 
-impl End {
+impl CallOutcome {
     pub(crate) fn of(outcome: Result<Reply>, pad: usize) -> Self {
         match outcome.and_then(|reply| Ok((reply.decode::<Echo>()?, reply))) {
             Ok((Echo(_, _, padding), _)) if padding.len() != pad => Self::error("decode", true, None),
@@ -85,8 +85,12 @@ const ROUTINGS: [(&str, Routing); 6] = [
     ("expired", Routing::Rebound(RebindReason::Expired)),
     ("busy", Routing::Rebound(RebindReason::Busy)),
 ];
-const KINDS: [(&str, Kind); 4] =
-    [("once", Kind::Once), ("idempotent", Kind::Idempotent), ("hurried", Kind::Hurried), ("asked", Kind::Asked)];
+const KINDS: [(&str, CallKind); 4] = [
+    ("once", CallKind::Once),
+    ("idempotent", CallKind::Idempotent),
+    ("hurried", CallKind::ShortDeadline),
+    ("asked", CallKind::FaultRequested),
+];
 
 fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
     names.iter().find(|(_, known)| known == value).map_or("?", |(name, _)| name)
@@ -101,16 +105,16 @@ impl Display for Answer {
         let Self { id, session, burst, kind, end } = self;
         write!(f, "{id} {session} {burst} {} ", name_of(&KINDS, kind))?;
         match end {
-            End::Ok { at, routing, attempts, echo, count } => {
+            CallOutcome::Ok { at, routing, attempts, echo, count } => {
                 let routing = name_of(&ROUTINGS, routing);
                 write!(f, "ok {} {} {routing} {attempts} {echo} {count}", at.worker.0, at.generation.0)
             }
-            End::Error { slug, may_have_run, at } => {
+            CallOutcome::Error { slug, may_have_run, at } => {
                 let at = at.unwrap_or(WorkerRef { worker: WorkerId(0), generation: Generation(0) });
                 write!(f, "error {} {} {slug} {}", at.worker.0, at.generation.0, u8::from(*may_have_run))
             }
-            End::Left => f.write_str("left"),
-            End::Lost => f.write_str("lost"),
+            CallOutcome::Abandoned => f.write_str("left"),
+            CallOutcome::Lost => f.write_str("lost"),
         }
     }
 }
@@ -122,24 +126,24 @@ pub(crate) fn parse(line: &str) -> Option<Answer> {
     let (id, session, burst) = (number()?, number()?, number()?);
     let kind = named(&KINDS, words.next()?)?;
     let end = match words.next()? {
-        "left" => End::Left,
-        "lost" => End::Lost,
+        "left" => CallOutcome::Abandoned,
+        "lost" => CallOutcome::Lost,
         what => ended(what, words)?,
     };
     Some(Answer { id, session, burst, kind, end })
 }
 
-fn ended<'a>(what: &str, mut words: impl Iterator<Item = &'a str>) -> Option<End> {
+fn ended<'a>(what: &str, mut words: impl Iterator<Item = &'a str>) -> Option<CallOutcome> {
     let (worker, generation) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let at = WorkerRef { worker: WorkerId(worker), generation: Generation(generation) };
     let name = words.next()?;
     let mut number = || words.next()?.parse::<u64>().ok();
     let first = number()?;
     if what == "error" {
-        return Some(End::error(name, first == 1, (worker > 0).then_some(at)));
+        return Some(CallOutcome::error(name, first == 1, (worker > 0).then_some(at)));
     }
     let (echo, count) = (number()?, number()?);
-    Some(End::Ok { at, routing: named(&ROUTINGS, name)?, attempts: u32::try_from(first).ok()?, echo, count })
+    Some(CallOutcome::Ok { at, routing: named(&ROUTINGS, name)?, attempts: u32::try_from(first).ok()?, echo, count })
 }
 
 #[cfg(test)]
@@ -147,11 +151,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_gives_back_what_it_was_made_of() {
+    fn answer_lines_round_trip() {
         let at = WorkerRef { worker: WorkerId(3), generation: Generation(7) };
-        let ends = ROUTINGS.map(|(_, routing)| End::Ok { at, routing, attempts: 2, echo: 9, count: 4 });
-        let others =
-            [End::error("worker-lost", true, Some(at)), End::error("queue-full", false, None), End::Left, End::Lost];
+        let ends = ROUTINGS.map(|(_, routing)| CallOutcome::Ok { at, routing, attempts: 2, echo: 9, count: 4 });
+        let others = [
+            CallOutcome::error("worker-lost", true, Some(at)),
+            CallOutcome::error("queue-full", false, None),
+            CallOutcome::Abandoned,
+            CallOutcome::Lost,
+        ];
         for (end, (_, kind)) in ends.into_iter().chain(others).zip(KINDS.iter().cycle()) {
             let answer = Answer { id: 9, session: 2, burst: 8, kind: *kind, end };
             assert_eq!(parse(&answer.to_string()), Some(answer));

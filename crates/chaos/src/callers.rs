@@ -3,7 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
 
-use crate::answer::{Answer, End, Kind};
+use crate::answer::{Answer, CallKind, CallOutcome};
 use futures_util::future::join_all;
 use herder::{Affinity, Call, PendingReply, Pool, chaos::Rng};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ const LOST_AFTER: Duration = Duration::from_secs(180);
 const BURSTS: u64 = 300;
 
 /// What all callers share.
-pub(crate) struct Desk {
+pub(crate) struct CallerContext {
     pub(crate) pool: Pool,
     answers: Sender<Answer>,
     calls: AtomicU64,
@@ -35,13 +35,13 @@ pub(crate) struct Desk {
 /// A call that was submitted.
 struct Submitted {
     id: u64,
-    kind: Kind,
+    kind: CallKind,
     pad: usize,
     reply: PendingReply,
     leave: Option<Duration>,
 }
 
-impl Desk {
+impl CallerContext {
     pub(crate) fn new(pool: Pool, answers: Sender<Answer>) -> Self {
         Self {
             pool,
@@ -72,27 +72,28 @@ impl Desk {
                     bursts += 1;
                     self.burst(session, &mut rng).await;
                 }
-                0..=6 => self.one(Kind::Asked, "refuse", refusal(&mut rng), None, &mut rng).await,
+                0..=6 => self.one(CallKind::FaultRequested, "refuse", refusal(&mut rng), None, &mut rng).await,
                 7..=16 => {
                     let loose = format!("loose-{}", rng.below(16));
-                    self.one(Kind::Once, "once", json!({}), Some(&loose), &mut rng).await;
+                    self.one(CallKind::Once, "once", json!({}), Some(&loose), &mut rng).await;
                 }
-                17..=45 => self.one(Kind::Idempotent, "again", work(&mut rng), None, &mut rng).await,
-                _ => self.one(Kind::Once, "once", work(&mut rng), None, &mut rng).await,
+                17..=45 => self.one(CallKind::Idempotent, "again", work(&mut rng), None, &mut rng).await,
+                _ => self.one(CallKind::Once, "once", work(&mut rng), None, &mut rng).await,
             }
         }
     }
 
     /// One call that is to bring about a fault.
     pub(crate) async fn fault(&self, command: &str, arguments: Value, within: Duration) {
-        let submitted =
-            self.submit(Kind::Asked, arguments, |arguments| self.pool.call(command, arguments).timeout(within));
+        let submitted = self.submit(CallKind::FaultRequested, arguments, |arguments| {
+            self.pool.call(command, arguments).timeout(within)
+        });
         self.answered(submitted, 0, 0).await;
     }
 
     /// Whether a plain call is answered well.
     pub(crate) async fn serves(&self) -> bool {
-        let submitted = self.submit(Kind::Once, json!({}), |arguments| self.pool.call("once", arguments));
+        let submitted = self.submit(CallKind::Once, json!({}), |arguments| self.pool.call("once", arguments));
         self.answered(submitted, 0, 0).await
     }
 
@@ -102,10 +103,11 @@ impl Desk {
         let calls: Vec<Submitted> = (0..=rng.below(3))
             .map(|_| {
                 let arguments = json!({ "ms": if rng.chance(10) { 2 } else { 0 } });
-                let kind = if rng.chance(3) { Kind::Hurried } else { Kind::Once };
-                let call = |arguments: &Value| hurried(kind, self.pool.call("count", arguments).session(&name), rng);
+                let kind = if rng.chance(3) { CallKind::ShortDeadline } else { CallKind::Once };
+                let call =
+                    |arguments: &Value| short_deadline(kind, self.pool.call("count", arguments).session(&name), rng);
                 let submitted = self.submit(kind, arguments, call);
-                Submitted { leave: leaves(rng), ..submitted }
+                Submitted { leave: abandons(rng), ..submitted }
             })
             .collect();
         let first = calls.first().map_or(0, |call| call.id);
@@ -113,16 +115,16 @@ impl Desk {
         answers.into_iter().for_each(|answer| _ = self.note(answer));
     }
 
-    async fn one(&self, kind: Kind, command: &str, arguments: Value, loose: Option<&str>, rng: &mut Rng) {
-        let kind = if kind == Kind::Once && rng.chance(3) { Kind::Hurried } else { kind };
+    async fn one(&self, kind: CallKind, command: &str, arguments: Value, loose: Option<&str>, rng: &mut Rng) {
+        let kind = if kind == CallKind::Once && rng.chance(3) { CallKind::ShortDeadline } else { kind };
         let submitted = self.submit(kind, arguments, |arguments| {
-            let call = hurried(kind, self.pool.call(command, arguments), rng);
+            let call = short_deadline(kind, self.pool.call(command, arguments), rng);
             match loose {
                 Some(session) => call.session(session).affinity(Affinity::Hint),
                 None => call,
             }
         });
-        self.answered(Submitted { leave: leaves(rng), ..submitted }, 0, 0).await;
+        self.answered(Submitted { leave: abandons(rng), ..submitted }, 0, 0).await;
     }
 
     async fn ends(&self, session: u64) {
@@ -131,7 +133,7 @@ impl Desk {
         }
     }
 
-    fn submit(&self, kind: Kind, mut arguments: Value, call: impl FnOnce(&Value) -> Call<Value>) -> Submitted {
+    fn submit(&self, kind: CallKind, mut arguments: Value, call: impl FnOnce(&Value) -> Call<Value>) -> Submitted {
         let id = self.calls.fetch_add(1, Relaxed) + 1;
         let pad = arguments["pad"].as_str().map_or(0, str::len);
         arguments["id"] = id.into();
@@ -147,26 +149,26 @@ impl Desk {
         let Submitted { id, kind, pad, reply, leave } = call;
         let told = timeout(LOST_AFTER, reply);
         let end = tokio::select! {
-            told = told => told.map_or(End::Lost, |told| End::of(told, pad)),
-            () = sleep(leave.unwrap_or(2 * LOST_AFTER)) => End::Left,
+            told = told => told.map_or(CallOutcome::Lost, |told| CallOutcome::of(told, pad)),
+            () = sleep(leave.unwrap_or(2 * LOST_AFTER)) => CallOutcome::Abandoned,
         };
         Answer { id, session, burst, kind, end }
     }
 
     fn note(&self, answer: Answer) -> bool {
-        let ok = matches!(answer.end, End::Ok { .. });
+        let ok = matches!(answer.end, CallOutcome::Ok { .. });
         if ok { &self.ok } else { &self.not_ok }.fetch_add(1, Relaxed);
         let _ = self.answers.send(answer);
         ok
     }
 }
 
-fn hurried(kind: Kind, call: Call<Value>, rng: &mut Rng) -> Call<Value> {
-    if kind == Kind::Hurried { call.timeout(rng.millis(1, 20)) } else { call }
+fn short_deadline(kind: CallKind, call: Call<Value>, rng: &mut Rng) -> Call<Value> {
+    if kind == CallKind::ShortDeadline { call.timeout(rng.millis(1, 20)) } else { call }
 }
 
 /// Some callers go away before they are answered.
-fn leaves(rng: &mut Rng) -> Option<Duration> {
+fn abandons(rng: &mut Rng) -> Option<Duration> {
     rng.chance(3).then(|| rng.millis(0, 20))
 }
 

@@ -7,7 +7,7 @@ use herder::{
 use std::{path::Path, time::Duration};
 
 /// The workers' account, in the folder of a run.
-pub(crate) const LEDGER: &str = "ledger";
+pub(crate) const EXECUTION_LOG: &str = "ledger";
 /// While it is there, no worker starts.
 pub(crate) const BROKEN: &str = "broken";
 
@@ -16,7 +16,7 @@ const fn millis(n: u64) -> Duration {
 }
 
 /// The pool that the storm is about.
-pub(crate) fn stormy(options: &Options, folder: &Path) -> Result<PoolConfig, InvalidConfig> {
+pub(crate) fn chaos_config(options: &Options, folder: &Path) -> Result<PoolConfig, InvalidConfig> {
     let builder = pool("chaos", options, folder).pool_size(options.workers);
     if options.defaults { builder.build() } else { patient(builder, options).build() }
 }
@@ -52,7 +52,7 @@ fn pool(name: &str, options: &Options, folder: &Path) -> PoolBuilder<Enhanced> {
         .env(MARK, &options.mark)
         .env("PYTHONDONTWRITEBYTECODE", "")
         .env("PYTHONPYCACHEPREFIX", file("pycache"))
-        .env("CHAOS_LEDGER", file(LEDGER))
+        .env("CHAOS_LEDGER", file(EXECUTION_LOG))
         .env("CHAOS_BROKEN", file(BROKEN))
         .env("CHAOS_MIXED", if options.mixed { "1" } else { "" })
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
 
-use crate::{callers::Desk, config::BROKEN};
+use crate::{callers::CallerContext, config::BROKEN};
 use futures_util::future::join;
 use herder::{
     WorkerInfo, WorkerState,
@@ -22,11 +22,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 /// Between two panics that a pool may have five of in a minute.
 const RARE: Duration = Duration::from_secs(25);
 /// Calls that are asked to hang, or wait for a worker that hangs.
-const PATIENCE: Duration = Duration::from_millis(300);
+const HANGING_CALL_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Who brings them about.
 pub(crate) struct Faults {
-    pub(crate) desk: std::sync::Arc<Desk>,
+    pub(crate) context: std::sync::Arc<CallerContext>,
     pub(crate) injector: FaultInjector,
     pub(crate) recovery: std::sync::Arc<RecoveryTracker>,
     pub(crate) folder: PathBuf,
@@ -51,7 +51,7 @@ enum Fault {
 }
 
 /// How often each is drawn, of a hundred.
-const OFTEN: [(Fault, u64); 15] = [
+const FAULT_WEIGHTS: [(Fault, u64); 15] = [
     (Fault::Die("exit"), 12),
     (Fault::Die("crash"), 8),
     (Fault::Die("hog"), 6),
@@ -82,7 +82,7 @@ impl Faults {
             let is_ready = |worker: &&WorkerInfo| matches!(worker.state, WorkerState::Ready | WorkerState::Busy);
             let ready: Vec<&WorkerInfo> = living.iter().filter(is_ready).collect();
             let starting: Vec<&WorkerInfo> = living.iter().filter(|worker| !is_ready(worker)).collect();
-            if 2 * ready.len() < self.desk.pool.config().pool_size() as usize {
+            if 2 * ready.len() < self.context.pool.config().pool_size() as usize {
                 self.count("skipped_kill");
                 continue;
             }
@@ -99,13 +99,13 @@ impl Faults {
     /// The others, one after the other.
     pub(crate) async fn others(&self, every: Duration, mut rng: Rng) {
         // Each kind once, so that a short run has all of them.
-        for (fault, _) in OFTEN {
+        for (fault, _) in FAULT_WEIGHTS {
             self.one(fault, &mut rng).await;
             sleep(every).await;
         }
         while !self.over() {
             let mut drawn = rng.below(100);
-            for (fault, often) in OFTEN {
+            for (fault, often) in FAULT_WEIGHTS {
                 match drawn.checked_sub(often) {
                     Some(rest) => drawn = rest,
                     None if self.is_too_soon(fault) => break,
@@ -185,7 +185,7 @@ impl Faults {
 
     async fn told(&self, worker: &WorkerInfo) {
         let since = Instant::now();
-        if self.desk.pool.kill_worker(worker.process()).await.is_ok() {
+        if self.context.pool.kill_worker(worker.process()).await.is_ok() {
             self.recovery.record_kill(worker.process(), since);
             self.count("kill_by_message");
         }
@@ -193,7 +193,7 @@ impl Faults {
 
     async fn asks(&self, command: &str, how: &str) {
         self.count(&format!("{command}_{how}"));
-        self.desk.fault(command, json!({ "how": how }), PATIENCE).await;
+        self.context.fault(command, json!({ "how": how }), HANGING_CALL_TIMEOUT).await;
     }
 
     async fn stop(&self, within: Option<Duration>, rng: &mut Rng) {
@@ -211,8 +211,8 @@ impl Faults {
     /// One that reads nothing while large calls wait on its descriptor.
     async fn slow_reader(&self) {
         self.count("slow_reader");
-        let dawdle = self.desk.fault("dawdle", json!({ "ms": 200 }), 10 * PATIENCE);
-        let large = || self.desk.fault("once", json!({ "pad": "x".repeat(1 << 20) }), 10 * PATIENCE);
+        let dawdle = self.context.fault("dawdle", json!({ "ms": 200 }), 10 * HANGING_CALL_TIMEOUT);
+        let large = || self.context.fault("once", json!({ "pad": "x".repeat(1 << 20) }), 10 * HANGING_CALL_TIMEOUT);
         join(dawdle, join(large(), join(large(), large()))).await;
     }
 
@@ -226,6 +226,6 @@ impl Faults {
 
     async fn panics(&self, name: &str, panic: InjectPanic) {
         self.count(name);
-        let _ = self.desk.pool.supervisor().send(panic).await;
+        let _ = self.context.pool.supervisor().send(panic).await;
     }
 }

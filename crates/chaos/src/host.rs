@@ -3,7 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
 
-use crate::{answer::Answer, callers::Desk, config, faults::Faults, options::Options};
+use crate::{answer::Answer, callers::CallerContext, config, faults::Faults, options::Options};
 use herder::{
     Pool, PoolConfig, ShutdownReport,
     chaos::{
@@ -32,16 +32,16 @@ pub(crate) const ANSWERS: &str = "answers";
 /// What is told to the judge in the end begins with it.
 pub(crate) const DONE: &str = "in the end: ";
 /// How long things that must come may take on a busy machine.
-const GENEROUS: Duration = Duration::from_secs(120);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 /// A call for each of these must be answered well in the end.
-const AFTERWARDS: usize = 100;
+const PROBE_CALLS: usize = 100;
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Runs it, and prints the figures of the host.
 pub(crate) fn run(options: &Options, folder: &Path) -> Outcome {
-    quiet_panics();
-    ends_with_its_judge();
+    silence_injected_panics();
+    exit_with_judge();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let figures = runtime.block_on(storm(options, folder))?;
     println!("{DONE}{}", figures.json());
@@ -52,14 +52,14 @@ async fn storm(options: &Options, folder: &Path) -> Outcome<Figures> {
     // What a process has once and for good (threads, a watchdog) comes with its first pool.
     once(config::small(options, folder)?).await?;
     let before = open_descriptors();
-    let pool = Pool::start(config::stormy(options, folder)?).await?;
+    let pool = Pool::start(config::chaos_config(options, folder)?).await?;
     let (answers, written) = mpsc::channel();
     let file = File::create(folder.join(ANSWERS))?;
     let writer = thread::spawn(move || write(&written, BufWriter::new(file)));
-    let desk = Arc::new(Desk::new(pool.clone(), answers));
-    let mut figures = rage(options, folder, &desk).await;
-    figures.calls = desk.calls();
-    drop(desk); // with it ends what is to be written
+    let context = Arc::new(CallerContext::new(pool.clone(), answers));
+    let mut figures = run_load(options, folder, &context).await;
+    figures.calls = context.calls();
+    drop(context); // with it ends what is to be written
     let report = pool.shutdown(Duration::from_secs(10)).await?;
     drop(pool);
     writer.join().map_err(|_| "the writer panicked")??;
@@ -76,37 +76,37 @@ async fn once(config: PoolConfig) -> Outcome {
 }
 
 /// Callers all the time; faults from when it is warm until the time is over; then it must be whole.
-async fn rage(options: &Options, folder: &Path, desk: &Arc<Desk>) -> Figures {
+async fn run_load(options: &Options, folder: &Path, context: &Arc<CallerContext>) -> Figures {
     let begun = Instant::now();
-    let recovery = Arc::new(RecoveryTracker::new(desk.pool.clone()));
+    let recovery = Arc::new(RecoveryTracker::new(context.pool.clone()));
     let mut callers = JoinSet::new();
     for caller in 0..options.callers {
-        let (desk, rng) = (desk.clone(), Rng::of(options.seed, caller));
-        callers.spawn(async move { desk.caller(caller % 4 == 0, rng).await });
+        let (context, rng) = (context.clone(), Rng::of(options.seed, caller));
+        callers.spawn(async move { context.caller(caller % 4 == 0, rng).await });
     }
     let mut watching = JoinSet::new();
     let watched = recovery.clone();
     watching.spawn(async move { watched.watch().await });
-    let telling = desk.clone();
+    let telling = context.clone();
     watching.spawn(async move { progress(&telling).await });
     sleep(Duration::from_secs(2)).await;
     let warm = own_resident_bytes();
     let faults = Arc::new(Faults {
-        desk: desk.clone(),
-        injector: FaultInjector::new(desk.pool.clone(), MarkedProcesses::new(&options.mark)),
+        context: context.clone(),
+        injector: FaultInjector::new(context.pool.clone(), MarkedProcesses::new(&options.mark)),
         recovery: recovery.clone(),
         folder: folder.into(),
         counts: Mutex::default(),
         rare: Mutex::new(Instant::now()),
         until: Instant::now() + Duration::from_secs(options.seconds),
     });
-    brought_about(options, &faults).await;
+    fault_counts(options, &faults).await;
     let _ = std::fs::remove_file(folder.join(config::BROKEN));
     let healed = until_whole(&recovery).await;
-    desk.closed.store(true, Relaxed);
+    context.closed.store(true, Relaxed);
     while callers.join_next().await.is_some() {}
     let grown = own_resident_bytes().saturating_sub(warm);
-    let served = serves(desk).await;
+    let served = serves(context).await;
     watching.shutdown().await;
     let [slots, wholes] = recovery.spans();
     let counts = faults.counts();
@@ -127,7 +127,7 @@ async fn rage(options: &Options, folder: &Path, desk: &Arc<Desk>) -> Figures {
     }
 }
 
-async fn brought_about(options: &Options, faults: &Faults) {
+async fn fault_counts(options: &Options, faults: &Faults) {
     let kills = faults.kills(options.kill_every(), Rng::of(options.seed, 1 << 20));
     if options.defaults {
         let cascade = async {
@@ -141,13 +141,13 @@ async fn brought_about(options: &Options, faults: &Faults) {
 }
 
 async fn until_whole(recovery: &RecoveryTracker) -> bool {
-    timeout(GENEROUS, recovery.wait_recovered()).await.unwrap_or(false)
+    timeout(WAIT_TIMEOUT, recovery.wait_recovered()).await.unwrap_or(false)
 }
 
-async fn serves(desk: &Desk) -> bool {
+async fn serves(context: &CallerContext) -> bool {
     let mut well = true;
-    for _ in 0..AFTERWARDS {
-        well &= desk.serves().await;
+    for _ in 0..PROBE_CALLS {
+        well &= context.serves().await;
     }
     well
 }
@@ -158,12 +158,12 @@ async fn wait_until(is_so: impl Fn() -> bool) {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    let _ = timeout(GENEROUS / 4, look).await;
+    let _ = timeout(WAIT_TIMEOUT / 4, look).await;
 }
 
-async fn progress(desk: &Desk) {
+async fn progress(context: &CallerContext) {
     loop {
-        println!("{} calls, {} ok, {} failed", desk.calls(), desk.ok.load(Relaxed), desk.not_ok.load(Relaxed));
+        println!("{} calls, {} ok, {} failed", context.calls(), context.ok.load(Relaxed), context.not_ok.load(Relaxed));
         sleep(Duration::from_millis(200)).await;
     }
 }
@@ -189,7 +189,7 @@ fn unsettled(report: &ShutdownReport) -> u64 {
 }
 
 /// The injected panics are many, and no news.
-fn quiet_panics() {
+fn silence_injected_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if info.payload().downcast_ref::<&str>() != Some(&"injected") {
@@ -199,7 +199,7 @@ fn quiet_panics() {
 }
 
 /// The judge holds the other end of standard input.
-fn ends_with_its_judge() {
+fn exit_with_judge() {
     thread::spawn(|| {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         std::process::exit(3);

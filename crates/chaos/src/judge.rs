@@ -1,15 +1,15 @@
 //! Judges a run: each call by what its caller was told and by what the workers wrote. Pure; it knows no pool.
 
 use crate::{
-    answer::{Answer, End, Kind},
-    ledger::Runs,
+    answer::{Answer, CallKind, CallOutcome},
+    execution_log::Runs,
     session::Session,
 };
 use herder::{WorkerRef, chaos::Figures};
 use std::collections::BTreeMap;
 
 /// How many violations are written down in words.
-const WORDS: usize = 50;
+const MAX_DESCRIBED: usize = 50;
 /// Names of errors that say: not admitted.
 const REFUSED: [&str; 9] = [
     "queue-full",
@@ -34,7 +34,7 @@ pub(crate) struct Judge<'a> {
     losses: BTreeMap<WorkerRef, u64>,
     others: (u64, u64),
     figures: Figures,
-    words: Vec<String>,
+    descriptions: Vec<String>,
 }
 
 impl<'a> Judge<'a> {
@@ -57,12 +57,12 @@ impl<'a> Judge<'a> {
             losses: BTreeMap::new(),
             others: (0, 0),
             figures,
-            words: Vec::new(),
+            descriptions: Vec::new(),
         }
     }
 
     /// One answer more.
-    pub(crate) fn hear(&mut self, answer: &Answer) {
+    pub(crate) fn observe(&mut self, answer: &Answer) {
         let twice = match usize::try_from(answer.id).ok().and_then(|id| self.heard.get_mut(id)) {
             Some(heard) => std::mem::replace(heard, true),
             None => true,
@@ -74,7 +74,7 @@ impl<'a> Judge<'a> {
             let run = self.runs.of(answer.id);
             let session = self.sessions.entry(answer.session).or_default();
             let before = session.clone();
-            if let Err(why) = session.hear(answer, run) {
+            if let Err(why) = session.observe(answer, run) {
                 self.count(
                     answer,
                     |figures| &mut figures.session_violations,
@@ -89,26 +89,26 @@ impl<'a> Judge<'a> {
     pub(crate) fn verdict(mut self) -> (Figures, Vec<String>) {
         let silent: Vec<usize> = (1..self.heard.len()).filter(|id| !self.heard[*id]).collect();
         self.figures.lost += silent.len() as u64;
-        self.words.extend(silent.iter().take(WORDS).map(|id| format!("call {id}: never answered")));
+        self.descriptions.extend(silent.iter().take(MAX_DESCRIBED).map(|id| format!("call {id}: never answered")));
         for (at, lost) in &self.losses {
             if *lost > self.window {
                 self.figures.window_violations += 1;
-                self.words.push(format!("{at}: {lost} calls lost, more than the worker's window"));
+                self.descriptions.push(format!("{at}: {lost} calls lost, more than the worker's window"));
             }
         }
         let (ok, all) = self.others;
         #[expect(clippy::cast_precision_loss, reason = "a share")]
         let share = if all == 0 { 1.0 } else { ok as f64 / all as f64 };
         self.figures.ok_share_not_in_flight = share;
-        (self.figures, self.words)
+        (self.figures, self.descriptions)
     }
 
     fn counted(&mut self, answer: &Answer) {
         let name = match &answer.end {
-            End::Ok { .. } => "ok",
-            End::Error { slug, .. } => slug,
-            End::Left => "left",
-            End::Lost => "lost",
+            CallOutcome::Ok { .. } => "ok",
+            CallOutcome::Error { slug, .. } => slug,
+            CallOutcome::Abandoned => "left",
+            CallOutcome::Lost => "lost",
         };
         let figures = &mut self.figures;
         match figures.answers.get_mut(name) {
@@ -116,8 +116,8 @@ impl<'a> Judge<'a> {
             None => _ = figures.answers.insert(name.into(), 1),
         }
         let in_flight = match &answer.end {
-            End::Ok { attempts, .. } => *attempts > 1,
-            End::Error { may_have_run, slug, at: Some(at) } if slug.ends_with("worker-lost") => {
+            CallOutcome::Ok { attempts, .. } => *attempts > 1,
+            CallOutcome::Error { may_have_run, slug, at: Some(at) } if slug.ends_with("worker-lost") => {
                 figures.worker_lost += 1;
                 if *may_have_run {
                     *self.losses.entry(*at).or_default() += 1;
@@ -126,12 +126,13 @@ impl<'a> Judge<'a> {
             }
             _ => false,
         };
-        let ok = matches!(answer.end, End::Ok { .. });
+        let ok = matches!(answer.end, CallOutcome::Ok { .. });
         figures.ok += u64::from(ok);
-        figures.lost += u64::from(answer.end == End::Lost);
+        figures.lost += u64::from(answer.end == CallOutcome::Lost);
         figures.refused += u64::from(REFUSED.contains(&name) && !may_have_run(&answer.end));
         figures.in_flight_at_kill += u64::from(in_flight);
-        let expected = matches!(answer.kind, Kind::Once | Kind::Idempotent) && answer.end != End::Left;
+        let expected =
+            matches!(answer.kind, CallKind::Once | CallKind::Idempotent) && answer.end != CallOutcome::Abandoned;
         if expected && !in_flight {
             self.others.0 += u64::from(ok);
             self.others.1 += 1;
@@ -141,12 +142,12 @@ impl<'a> Judge<'a> {
     /// How often it ran, beside what its caller was told.
     fn ran(&mut self, answer: &Answer) {
         let run = self.runs.of(answer.id);
-        let twice = run.repeated || (run.began > 1 && (answer.kind != Kind::Idempotent || answer.session > 0));
+        let twice = run.repeated || (run.began > 1 && (answer.kind != CallKind::Idempotent || answer.session > 0));
         self.count(answer, |figures| &mut figures.double_runs, twice, "the call ran twice");
         let lied = match &answer.end {
-            End::Ok { .. } => run.began == 0 || run.ended == 0,
-            End::Error { may_have_run, .. } => !may_have_run && run.began > 0,
-            End::Left | End::Lost => false,
+            CallOutcome::Ok { .. } => run.began == 0 || run.ended == 0,
+            CallOutcome::Error { may_have_run, .. } => !may_have_run && run.began > 0,
+            CallOutcome::Abandoned | CallOutcome::Lost => false,
         };
         self.count(
             answer,
@@ -154,7 +155,7 @@ impl<'a> Judge<'a> {
             lied,
             "the answer is wrong about whether the call ran",
         );
-        if let End::Ok { echo, .. } = answer.end {
+        if let CallOutcome::Ok { echo, .. } = answer.end {
             self.count(
                 answer,
                 |figures| &mut figures.duplicated,
@@ -162,7 +163,7 @@ impl<'a> Judge<'a> {
                 "received the answer of another call",
             );
         }
-        let garbled = matches!(&answer.end, End::Error { slug, .. } if slug == "decode");
+        let garbled = matches!(&answer.end, CallOutcome::Error { slug, .. } if slug == "decode");
         self.count(answer, |figures| &mut figures.duplicated, garbled, "the answer could not be decoded");
     }
 
@@ -172,12 +173,12 @@ impl<'a> Judge<'a> {
         }
         let count = of(&mut self.figures);
         *count = count.map(|count| count + 1);
-        if self.words.len() < WORDS {
-            self.words.push(format!("call {}: {why}: {answer:?}, {:?}", answer.id, self.runs.of(answer.id)));
+        if self.descriptions.len() < MAX_DESCRIBED {
+            self.descriptions.push(format!("call {}: {why}: {answer:?}, {:?}", answer.id, self.runs.of(answer.id)));
         }
     }
 }
 
-fn may_have_run(end: &End) -> bool {
-    !matches!(end, End::Error { may_have_run: false, .. })
+fn may_have_run(end: &CallOutcome) -> bool {
+    !matches!(end, CallOutcome::Error { may_have_run: false, .. })
 }

@@ -6,16 +6,16 @@
 mod answer;
 mod callers;
 mod config;
+mod execution_log;
 mod faults;
 mod host;
 mod judge;
-mod keeper;
-mod ledger;
-mod options;
-mod session;
-mod victim;
 #[cfg(test)]
-mod wrongs;
+mod judge_tests;
+mod killed_host;
+mod options;
+mod runner;
+mod session;
 
 use clap::Parser;
 use herder::chaos::settings;
@@ -41,9 +41,9 @@ fn main() -> ExitCode {
 
 /// In the role it was started in: whether all was as it should be.
 fn run(mut options: Options) -> Outcome<bool> {
-    match (options.host.clone(), options.victim.clone()) {
+    match (options.host.clone(), options.killed_host.clone()) {
         (Some(folder), _) => host::run(&options, &folder).map(|()| true),
-        (_, Some(folder)) => victim::run(&options, &folder).map(|()| true),
+        (_, Some(folder)) => killed_host::run(&options, &folder).map(|()| true),
         (None, None) => {
             options.mark = format!("chaos-{}", process::id());
             judge(options)
@@ -52,7 +52,7 @@ fn run(mut options: Options) -> Outcome<bool> {
 }
 
 /// This program again, with these arguments.
-fn itself(arguments: &[String]) -> Outcome<process::Command> {
+fn own_command(arguments: &[String]) -> Outcome<process::Command> {
     let mut command = process::Command::new(std::env::current_exe()?);
     command.args(arguments);
     Ok(command)
@@ -73,11 +73,11 @@ fn judge(options: Options) -> Outcome<bool> {
 }
 
 fn judge_in(mut options: Options, folder: &Path) -> Outcome<bool> {
-    options.python = options.python.or_else(|| keeper::bare_python(folder));
+    options.python = options.python.or_else(|| runner::python_without_packages(folder));
     let options = &options;
     println!("seed     {}, one kill every {:?} for {} s", options.seed, options.kill_every(), options.seconds);
-    println!("{}\n", settings(&config::stormy(options, folder)?));
-    let (figures, words) = keeper::run(options, folder).inspect_err(|_| show_log(folder))?;
+    println!("{}\n", settings(&config::chaos_config(options, folder)?));
+    let (figures, words) = runner::run(options, folder).inspect_err(|_| show_log(folder))?;
     println!("{}\n", figures.table());
     println!("{}", figures.json());
     let broken = figures.broken();

@@ -61,7 +61,7 @@ pub(crate) struct Options {
     pub(crate) host: Option<PathBuf>,
     /// Run as a host that is killed; used internally
     #[arg(long, hide = true, value_name = "FOLDER")]
-    pub(crate) victim: Option<PathBuf>,
+    pub(crate) killed_host: Option<PathBuf>,
     /// Marker of the processes of this run; used internally
     #[arg(long, hide = true, default_value = "")]
     pub(crate) mark: String,

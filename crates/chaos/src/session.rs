@@ -2,8 +2,8 @@
 //! state was counted on, in order, until its loss was told, once. Pure.
 
 use crate::{
-    answer::{Answer, End},
-    ledger::Run,
+    answer::{Answer, CallOutcome},
+    execution_log::Run,
 };
 use herder::{RebindReason, Routing, WorkerRef};
 
@@ -12,19 +12,19 @@ use herder::{RebindReason, Routing, WorkerRef};
 pub(crate) struct Session {
     state: State,
     /// How many calls, of which nobody knows the end, may have counted since the last answer, and how many have.
-    most: u64,
-    least: u64,
+    max_count: u64,
+    min_count: u64,
     /// One of these may have been sent, and so have found a worker for the session, whether it began or not.
     sent: bool,
     /// A caller left: a loss may have been told to nobody.
-    unheard: bool,
+    loss_may_be_unreported: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 enum State {
     #[default]
-    Blank,
-    Held {
+    New,
+    Live {
         at: WorkerRef,
         count: u64,
     },
@@ -34,7 +34,7 @@ enum State {
         burst: u64,
     },
     /// The pool was built anew after a panic.
-    Shaken,
+    Rebuilt,
 }
 
 type Verdict = Result<(), &'static str>;
@@ -45,69 +45,74 @@ fn ensure(holds: bool, otherwise: &'static str) -> Verdict {
 
 impl Session {
     /// Hears the session's next answer.
-    pub(crate) fn hear(&mut self, answer: &Answer, run: Run) -> Verdict {
+    pub(crate) fn observe(&mut self, answer: &Answer, run: Run) -> Verdict {
         match &answer.end {
-            End::Ok { at, routing, count, .. } => self.ran(*at, *routing, *count),
-            End::Error { slug, at, may_have_run } => match (slug.as_str(), at) {
-                ("session-worker-lost", Some(at)) => self.told(*at, answer.burst),
+            CallOutcome::Ok { at, routing, count, .. } => self.ran(*at, *routing, *count),
+            CallOutcome::Error { slug, at, may_have_run } => match (slug.as_str(), at) {
+                ("session-worker-lost", Some(at)) => self.on_loss_report(*at, answer.burst),
                 ("worker-lost", _) => Err("a strict session got `worker-lost` instead of `session-worker-lost`"),
                 ("internal", _) => {
-                    self.becomes(State::Shaken);
+                    self.set_state(State::Rebuilt);
                     Ok(())
                 }
                 _ => {
-                    self.doubt(run, *may_have_run);
+                    self.record_uncertain(run, *may_have_run);
                     Ok(())
                 }
             },
-            End::Left => {
-                self.unheard = true;
-                self.doubt(run, true);
+            CallOutcome::Abandoned => {
+                self.loss_may_be_unreported = true;
+                self.record_uncertain(run, true);
                 Ok(())
             }
-            End::Lost => Ok(()),
+            CallOutcome::Lost => Ok(()),
         }
     }
 
-    fn doubt(&mut self, run: Run, may_have_run: bool) {
+    fn record_uncertain(&mut self, run: Run, may_have_run: bool) {
         if may_have_run {
             self.sent = true;
-            self.most += u64::from(run.began);
-            self.least += u64::from(run.ended);
+            self.max_count += u64::from(run.began);
+            self.min_count += u64::from(run.ended);
         }
     }
 
-    fn becomes(&mut self, state: State) {
+    fn set_state(&mut self, state: State) {
         *self = Self { state, ..Self::default() };
     }
 
     fn ran(&mut self, at: WorkerRef, routing: Routing, count: u64) -> Verdict {
         let verdict = self.goes_on(at, routing, count);
-        self.becomes(State::Held { at, count }); // so that what is wrong is found once
+        self.set_state(State::Live { at, count }); // so that what is wrong is found once
         verdict
     }
 
     fn goes_on(&self, at: WorkerRef, routing: Routing, count: u64) -> Verdict {
-        let anew = (1..=1 + self.most).contains(&count);
+        let anew = (1..=1 + self.max_count).contains(&count);
         match (self.state, routing) {
-            (State::Held { at: home, count: before }, Routing::Hit) if at == home => {
-                let least = before + 1 + if self.unheard { 0 } else { self.least };
-                ensure((least..=before + 1 + self.most).contains(&count), "the count does not follow from the state")?;
+            (State::Live { at: home, count: before }, Routing::Hit) if at == home => {
+                let least = before + 1 + if self.loss_may_be_unreported { 0 } else { self.min_count };
+                ensure(
+                    (least..=before + 1 + self.max_count).contains(&count),
+                    "the count does not follow from the state",
+                )?;
             }
             // Whoever left may have been told, or have begun the state that this one found.
-            (_, Routing::Hit | Routing::New | Routing::Rebound(RebindReason::WorkerLost)) if self.unheard => {
+            (_, Routing::Hit | Routing::New | Routing::Rebound(RebindReason::WorkerLost))
+                if self.loss_may_be_unreported =>
+            {
                 ensure(anew, "the state has an impossible count")?;
             }
-            (State::Blank, Routing::Hit) => ensure(self.sent && anew, "routed as `hit` although there was no state")?,
-            (State::Lost { .. } | State::Shaken, Routing::Hit) => {
+            (State::New, Routing::Hit) => ensure(self.sent && anew, "routed as `hit` although there was no state")?,
+            (State::Lost { .. } | State::Rebuilt, Routing::Hit) => {
                 ensure(self.sent && anew, "a state continues that was reported lost")?;
             }
-            (State::Held { .. }, Routing::Hit) => {
+            (State::Live { .. }, Routing::Hit) => {
                 return Err("the call ran on a worker without its state, and no loss was reported");
             }
-            (State::Held { .. }, _) => return Err("a new state without a reported loss"),
-            (State::Blank | State::Shaken, Routing::New) => ensure(count == 1, "the count of a new session is not 1")?,
-            (State::Lost { .. } | State::Shaken, Routing::Rebound(RebindReason::WorkerLost) | Routing::New) => {
+            (State::Live { .. }, _) => return Err("a new state without a reported loss"),
+            (State::New | State::Rebuilt, Routing::New) => ensure(count == 1, "the count of a new session is not 1")?,
+            (State::Lost { .. } | State::Rebuilt, Routing::Rebound(RebindReason::WorkerLost) | Routing::New) => {
                 ensure(count == 1, "the count of a new state is not 1")?;
             }
             _ => return Err("impossible routing for a strict session"),
@@ -115,9 +120,9 @@ impl Session {
         Ok(())
     }
 
-    fn told(&mut self, at: WorkerRef, burst: u64) -> Verdict {
+    fn on_loss_report(&mut self, at: WorkerRef, burst: u64) -> Verdict {
         let (verdict, burst) = match self.state {
-            State::Held { at: home, .. } if !self.unheard => {
+            State::Live { at: home, .. } if !self.loss_may_be_unreported => {
                 (ensure(at == home, "the reported loss names another worker than the one with the state"), burst)
             }
             State::Lost { at: known, burst: first } if known == at => {
@@ -125,7 +130,7 @@ impl Session {
             }
             _ => (Ok(()), burst),
         };
-        self.becomes(State::Lost { at, burst });
+        self.set_state(State::Lost { at, burst });
         verdict
     }
 }

@@ -142,7 +142,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N")]
     pub(crate) pool_size: Option<usize>,
     /// What other servers call `--pool-size`; never taken.
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = no_workers())]
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = reject_workers_option())]
     workers: Option<String>,
     /// Address to listen on; overrides `server.listen` [default: 127.0.0.1:7878]
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
@@ -311,7 +311,7 @@ pub(crate) struct Chaos {
     #[arg(long, value_name = "N")]
     pub(crate) pool_size: Option<usize>,
     /// What other servers call `--pool-size`; never taken.
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = no_workers())]
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = reject_workers_option())]
     workers: Option<String>,
     /// Also print the report as JSON, on the last line
     #[arg(long)]
@@ -336,7 +336,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Refuses an option as unknown, and names the one that was meant.
-fn no_workers() -> UnknownArgumentValueParser {
+fn reject_workers_option() -> UnknownArgumentValueParser {
     UnknownArgumentValueParser::suggest_arg("--pool-size")
 }
 
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_and_addresses() {
+    fn urls_and_addresses_are_parsed() {
         assert_eq!(base_url("http://localhost:7878/"), Ok("http://localhost:7878".into()));
         for bad in ["", "localhost:7878", "https://localhost", "http://", "http:///x", "http://a b"] {
             assert!(base_url(bad).is_err(), "{bad}");

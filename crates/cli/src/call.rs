@@ -5,7 +5,7 @@ use crate::{
     client::{Client, path},
     error::{CommandError, Outcome},
     logs,
-    source::{Source, Wishes},
+    source::{Overrides, Source},
     table,
 };
 use actix_rt::System;
@@ -43,8 +43,8 @@ pub(crate) fn run(options: &Call) -> Outcome {
 
 fn source(options: &Call) -> Outcome<Source> {
     match &options.config {
-        Some(file) => Source::file(file, Wishes::default()),
-        None => Source::of(None, Wishes::default()),
+        Some(file) => Source::file(file, Overrides::default()),
+        None => Source::of(None, Overrides::default()),
     }
 }
 
@@ -69,7 +69,7 @@ fn arguments(options: &Call) -> Outcome<String> {
 fn print(answer: &str, with_meta: bool) -> Outcome {
     let envelope: Envelope<'_> = serde_json::from_str(answer)
         .map_err(|error| CommandError::failed(format_args!("the server's response is malformed: {error}")))?;
-    table::out(if with_meta { answer } else { envelope.result.get() });
+    table::print_line(if with_meta { answer } else { envelope.result.get() });
     Ok(())
 }
 
@@ -83,7 +83,7 @@ fn remote(client: &Client, options: &Call, arguments: &str) -> Outcome<String> {
 
 /// Starts the pool, calls, stops it.
 fn local(source: Source, options: &Call, arguments: String) -> Outcome<String> {
-    object(&arguments)?;
+    check_object(&arguments)?;
     let config = source.named(&options.pool)?;
     let reply = System::new().block_on(async {
         let pool = Pool::start(config).await?;
@@ -111,7 +111,7 @@ async fn call(pool: &Pool, options: &Call, arguments: String) -> Result<Reply, E
 }
 
 /// Refuses a text that is no JSON object.
-pub(crate) fn object(arguments: &str) -> Outcome {
+pub(crate) fn check_object(arguments: &str) -> Outcome {
     let object = serde_json::from_str::<HashMap<String, IgnoredAny>>(arguments);
     object.map(drop).map_err(|error| CommandError::usage(format_args!("the arguments are not a JSON object: {error}")))
 }

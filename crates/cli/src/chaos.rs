@@ -2,10 +2,10 @@
 
 use crate::{
     args::Chaos,
-    call::{object, refused},
+    call::{check_object, refused},
     error::{CommandError, Outcome},
     logs,
-    source::{Source, Wishes},
+    source::{Overrides, Source},
     table,
 };
 use actix_rt::System;
@@ -23,19 +23,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Runs the drill, and prints the report.
 pub(crate) fn run(options: &Chaos) -> Outcome {
     logs::start("off")?; // each kill would be news
-    object(&options.args)?;
+    check_object(&options.args)?;
     let kill_every = kill_every(options)?;
     let config = config(options)?;
     let settings = settings(&config);
-    table::out(&format!("seed     {}, one kill every {kill_every:?}\n{settings}", options.seed));
+    table::print_line(&format!("seed     {}, one kill every {kill_every:?}\n{settings}", options.seed));
     if let Some(note) = restart_limit(&config, kill_every, Duration::from_secs(options.seconds)) {
-        table::out(&note);
+        table::print_line(&note);
     }
-    table::out("");
-    let figures = System::new().block_on(drilled(options, kill_every, config)).map_err(|error| refused(&error))?;
-    table::out(&figures.table());
+    table::print_line("");
+    let figures = System::new().block_on(run_drill(options, kill_every, config)).map_err(|error| refused(&error))?;
+    table::print_line(&figures.table());
     if options.json {
-        table::out(&format!("\n{}", figures.json()));
+        table::print_line(&format!("\n{}", figures.json()));
     }
     let mut broken = figures.broken();
     if figures.faults.is_empty() {
@@ -79,12 +79,12 @@ fn restart_limit(config: &PoolConfig, kill_every: Duration, lasts: Duration) -> 
 }
 
 fn config(options: &Chaos) -> Outcome<PoolConfig> {
-    let wishes = Wishes { enhanced: options.enhanced, pool_size: options.pool_size, allow_code: false };
-    Source::of(options.source.as_deref(), wishes)?.one(options.pool.as_deref())
+    let overrides = Overrides { enhanced: options.enhanced, pool_size: options.pool_size, allow_code: false };
+    Source::of(options.source.as_deref(), overrides)?.one(options.pool.as_deref())
 }
 
 #[expect(clippy::disallowed_methods, reason = "prints the elapsed time")]
-async fn drilled(options: &Chaos, kill_every: Duration, config: PoolConfig) -> Result<Figures, Error> {
+async fn run_drill(options: &Chaos, kill_every: Duration, config: PoolConfig) -> Result<Figures, Error> {
     let drill = Drill {
         command: options.command.clone(),
         arguments: Bytes::from(options.args.clone()),
@@ -102,7 +102,7 @@ async fn drilled(options: &Chaos, kill_every: Duration, config: PoolConfig) -> R
     let (mut progress, begun) = (Progress::default(), Instant::now());
     let tell = |now: herder::chaos::DrillProgress| {
         let seconds = begun.elapsed().as_secs();
-        progress.tell(&format!("{seconds:>4} s  {} calls, {} ok, {} kills", now.calls, now.ok, now.kills));
+        progress.print(&format!("{seconds:>4} s  {} calls, {} ok, {} kills", now.calls, now.ok, now.kills));
     };
     let figures = drill.run(config, tell).await;
     progress.done();

@@ -34,14 +34,14 @@ pub(crate) fn run(options: &Check) -> Outcome {
     let count = source.pools.len();
     let pools: Vec<_> = source.pools.iter().map(shown).collect();
     let noun = if count == 1 { "pool" } else { "pools" };
-    table::out(&format!("ok: {count} {noun}: {}; listens on {}", pools.join(", "), source.server.listen));
+    table::print_line(&format!("ok: {count} {noun}: {}; listens on {}", pools.join(", "), source.server.listen));
     Ok(())
 }
 
 fn refused(options: &Check, error: ConfigError) -> CommandError {
     match error {
         ConfigError::Invalid { ref problems, .. } => {
-            table::out(&error.to_string());
+            table::print_line(&error.to_string());
             found(options, problems.len())
         }
         other => CommandError::usage(other),
@@ -50,7 +50,7 @@ fn refused(options: &Check, error: ConfigError) -> CommandError {
 
 /// Problems are what was asked for: on standard output, one a line, for editors and `grep`.
 fn problems(options: &Check, problems: &[String]) -> CommandError {
-    problems.iter().for_each(|problem| table::out(&format!("{}: {problem}", options.file.display())));
+    problems.iter().for_each(|problem| table::print_line(&format!("{}: {problem}", options.file.display())));
     found(options, problems.len())
 }
 
@@ -66,7 +66,7 @@ fn import(options: &Check, pools: &[PoolConfig]) -> Outcome {
     for config in pools {
         let name = config.name();
         match System::new().block_on(commands(config)) {
-            Ok(commands) => table::out(&format!("{name}: {commands}")),
+            Ok(commands) => table::print_line(&format!("{name}: {commands}")),
             Err(error) => failed.push(format!("pools.{name}: {error}")),
         }
     }

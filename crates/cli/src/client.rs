@@ -4,7 +4,7 @@ use crate::{
     args::ServerAt,
     call::token,
     error::{CommandError, Outcome},
-    source::{Source, Wishes},
+    source::{Overrides, Source},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -37,7 +37,7 @@ impl Client {
         if let Some(url) = &server.url {
             return Ok(Self::new(url, token(None)));
         }
-        let server = Source::of(None, Wishes::default())?.server;
+        let server = Source::of(None, Overrides::default())?.server;
         let own = server.token.as_ref().map(|token| token.expose().to_owned());
         Ok(Self::new(&format!("http://{}", server.listen), token(own)))
     }

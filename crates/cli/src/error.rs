@@ -1,7 +1,7 @@
 //! How a command fails: what is told on standard error, and the exit code. 0 is a success, 1 a failure, 2 a mistake in the
 //! arguments or in the configuration, 128 and more a signal.
 
-use crate::{logs, signals::Ended};
+use crate::{logs, signals::EndSignal};
 use anstream::{AutoStream, ColorChoice};
 use std::{fmt::Display, io, process::ExitCode};
 
@@ -15,7 +15,7 @@ pub(crate) enum CommandError {
     /// A call was answered with this problem.
     Problem(serde_json::Value),
     /// A signal ended it, in order.
-    Interrupted(Ended),
+    Interrupted(EndSignal),
 }
 
 /// What a command gives.
@@ -33,10 +33,10 @@ impl CommandError {
     }
 
     /// Says it on standard error, in colour only on a terminal. Never panics.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn print(&self) {
         let text = match self {
             Self::Usage(text) | Self::Failed(text) => text.clone(),
-            Self::Problem(problem) => crate::problem::told(problem),
+            Self::Problem(problem) => crate::problem::render(problem),
             Self::Interrupted(signal) => format!("{}: stopped before completion", signal.name()),
         };
         match AutoStream::choice(&io::stderr()) {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// The problem as text: the first line says it all, the rest is for whoever looks for the cause.
-pub(crate) fn told(problem: &Value) -> String {
+pub(crate) fn render(problem: &Value) -> String {
     let detail = problem["detail"].as_str().unwrap_or("the server returned an error without details");
     let mut text = detail.to_owned();
     let facts = facts(problem);
@@ -59,11 +59,11 @@ fn indented<'a>(lines: impl Iterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::told;
+    use super::render;
     use serde_json::json;
 
     #[test]
-    fn problems_in_words() {
+    fn problems_are_rendered_as_text() {
         let problem = json!({
             "type": "https://herder.invalid/errors/exception", "status": 500, "detail": "ValueError: no",
             "worker": "w1", "generation": 2, "traceback": "Traceback\n  File", "stderr_tail": ["a", "b"], "retryable": false,
@@ -72,9 +72,9 @@ mod tests {
         let expected = "ValueError: no\n  exception (500); worker w1 generation 2\n    Traceback\n      File\n  \
                         where it hung:\n    Current thread\n      File\n  \
                         the worker's last output:\n    a\n    b";
-        assert_eq!(told(&problem), expected);
+        assert_eq!(render(&problem), expected);
         let lost = json!({ "detail": "gone", "attempts": 2, "attempt_errors": [{ "detail": "worker w2 of generation 1 is gone" }] });
-        assert_eq!(told(&lost), "gone\n  attempt 1: worker w2 of generation 1 is gone");
-        assert_eq!(told(&json!(null)), "the server returned an error without details");
+        assert_eq!(render(&lost), "gone\n  attempt 1: worker w2 of generation 1 is gone");
+        assert_eq!(render(&json!(null)), "the server returned an error without details");
     }
 }

@@ -15,12 +15,12 @@ pub(crate) fn run(options: &Recorder) -> Outcome {
     if let Some(generation) = options.generation {
         path += &format!("?generation={generation}");
     }
-    let text = if options.json { client.get(&path)? } else { told(&options.pool, &client.json(&path)?) };
-    table::out(&text);
+    let text = if options.json { client.get(&path)? } else { render(&options.pool, &client.json(&path)?) };
+    table::print_line(&text);
     Ok(())
 }
 
-fn told(pool: &str, recording: &Value) -> String {
+fn render(pool: &str, recording: &Value) -> String {
     let at = format!("{}.{}", shown(&recording["worker"]), shown(&recording["generation"]));
     let end = recording["exit"]["reason"].as_str().unwrap_or("running");
     let mut text = format!("worker {at} of pool `{pool}`: {end}\n");
@@ -83,7 +83,7 @@ fn clock(rfc3339: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::told;
+    use super::render;
     use serde_json::json;
 
     #[test]
@@ -107,6 +107,6 @@ mod tests {
             TIME              FROM   TO           REASON\n\
             06:15:02.113002Z  ready  terminating  told to end\n\n\
             its last output:\n  oh";
-        assert_eq!(told("carts", &recording), expected);
+        assert_eq!(render("carts", &recording), expected);
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Signals {
 
 /// Which came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum EndSignal {
     Interrupt,
     Terminate,
 }
@@ -48,11 +48,11 @@ impl Signals {
     }
 
     /// The next one that ends the server.
-    pub(crate) async fn next(&mut self) -> Ended {
+    pub(crate) async fn next(&mut self) -> EndSignal {
         loop {
             tokio::select! {
-                _ = self.interrupt.recv() => return Ended::Interrupt,
-                _ = self.terminate.recv() => return Ended::Terminate,
+                _ = self.interrupt.recv() => return EndSignal::Interrupt,
+                _ = self.terminate.recv() => return EndSignal::Terminate,
                 () = received(&mut self.hangup) => {
                     tracing::warn!("SIGHUP ignored: the configuration cannot be reloaded yet; restart the server to change it");
                 }
@@ -62,7 +62,7 @@ impl Signals {
 
     /// Waits for the next signal that is not part of the same stop.
     #[expect(clippy::disallowed_methods, reason = "signals within a second of the first are the same stop")]
-    pub(crate) async fn again(&mut self) -> Ended {
+    pub(crate) async fn again(&mut self) -> EndSignal {
         let same_until = Instant::now() + SAME_STOP;
         while let Ok(same) = timeout_at(same_until, self.next()).await {
             tracing::info!("{} within a second of the first signal: ignored as part of the same stop", same.name());
@@ -79,9 +79,9 @@ async fn received(signal: &mut Option<unix::Signal>) {
     }
 }
 
-impl Ended {
+impl EndSignal {
     /// Says what happens now.
-    pub(crate) fn announce(self, within: Duration) {
+    pub(crate) fn print_notice(self, within: Duration) {
         let signal = self.name();
         let within = duration::show(within);
         tracing::info!(

@@ -32,7 +32,7 @@ pub(crate) enum Origin {
 
 /// What `serve` may say of pools that no file describes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wishes {
+pub(crate) struct Overrides {
     pub(crate) enhanced: bool,
     pub(crate) pool_size: Option<usize>,
     pub(crate) allow_code: bool,
@@ -40,13 +40,13 @@ pub(crate) struct Wishes {
 
 impl Source {
     /// What `APP|FILE` stands for.
-    pub(crate) fn of(text: Option<&str>, wishes: Wishes) -> Outcome<Self> {
+    pub(crate) fn of(text: Option<&str>, overrides: Overrides) -> Outcome<Self> {
         match text {
-            Some(text) if is_toml(text) => Self::file(Path::new(text), wishes),
-            Some(text) if text.contains(':') => Self::app(text, wishes),
+            Some(text) if is_toml(text) => Self::file(Path::new(text), overrides),
+            Some(text) if text.contains(':') => Self::app(text, overrides),
             Some(text) => Err(CommandError::usage(not_a_source(text))),
-            None if Path::new(DEFAULT_FILE).exists() => Self::file(Path::new(DEFAULT_FILE), wishes),
-            None => Self::demo(wishes),
+            None if Path::new(DEFAULT_FILE).exists() => Self::file(Path::new(DEFAULT_FILE), overrides),
+            None => Self::demo(overrides),
         }
     }
 
@@ -61,11 +61,11 @@ impl Source {
     }
 
     /// The pools of this file.
-    pub(crate) fn file(path: &Path, wishes: Wishes) -> Outcome<Self> {
+    pub(crate) fn file(path: &Path, overrides: Overrides) -> Outcome<Self> {
         let refused = [
-            (wishes.enhanced, "--enhanced", "set `worker_type = \"enhanced\"` in the pool"),
-            (wishes.pool_size.is_some(), "--pool-size", "set `pool_size` in the pool"),
-            (wishes.allow_code, "--allow-code", "it applies only to the demo pools and to apps"),
+            (overrides.enhanced, "--enhanced", "set `worker_type = \"enhanced\"` in the pool"),
+            (overrides.pool_size.is_some(), "--pool-size", "set `pool_size` in the pool"),
+            (overrides.allow_code, "--allow-code", "it applies only to the demo pools and to apps"),
         ];
         if let Some((_, flag, instead)) = refused.into_iter().find(|(given, ..)| *given) {
             return Err(CommandError::usage(format_args!(
@@ -101,17 +101,17 @@ impl Source {
         names.join(", ")
     }
 
-    fn app(app: &str, wishes: Wishes) -> Outcome<Self> {
-        let pool = pool(&name_of(app)?, app, wishes.enhanced, wishes.pool_size, wishes.allow_code)?;
+    fn app(app: &str, overrides: Overrides) -> Outcome<Self> {
+        let pool = pool(&name_of(app)?, app, overrides.enhanced, overrides.pool_size, overrides.allow_code)?;
         Ok(Self { origin: Origin::App, server: Server::default(), pools: vec![pool] })
     }
 
-    fn demo(wishes: Wishes) -> Outcome<Self> {
-        if wishes.enhanced {
+    fn demo(overrides: Overrides) -> Outcome<Self> {
+        if overrides.enhanced {
             return Err(CommandError::usage("--enhanced needs an APP; the demo pool `sessions` is enhanced already"));
         }
-        let size = Some(wishes.pool_size.unwrap_or(DEMO_WORKERS));
-        let demo = |name, enhanced| pool(name, DEMO_APP, enhanced, size, wishes.allow_code);
+        let size = Some(overrides.pool_size.unwrap_or(DEMO_WORKERS));
+        let demo = |name, enhanced| pool(name, DEMO_APP, enhanced, size, overrides.allow_code);
         let pools = vec![demo("basic", false)?, demo("sessions", true)?];
         Ok(Self { origin: Origin::Demo, server: Server::default(), pools })
     }
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn code_is_allowed_only_where_it_was_asked_for() {
         let allowed = |allow_code| {
-            let demo = Source::demo(Wishes { allow_code, ..Wishes::default() }).unwrap();
+            let demo = Source::demo(Overrides { allow_code, ..Overrides::default() }).unwrap();
             demo.pools.iter().map(|pool| pool.env()[ALLOW_CODE].clone()).collect::<Vec<_>>()
         };
         assert_eq!((allowed(false), allowed(true)), (vec!["0".into(), "0".into()], vec!["1".into(), "1".into()]));
@@ -188,17 +188,17 @@ mod tests {
 
     #[test]
     fn a_file_s_pools_are_described_by_the_file() {
-        for wishes in [
-            Wishes { enhanced: true, ..Wishes::default() },
-            Wishes { pool_size: Some(1), ..Wishes::default() },
-            Wishes { allow_code: true, ..Wishes::default() },
+        for overrides in [
+            Overrides { enhanced: true, ..Overrides::default() },
+            Overrides { pool_size: Some(1), ..Overrides::default() },
+            Overrides { allow_code: true, ..Overrides::default() },
         ] {
             assert!(
-                matches!(Source::of(Some("x.toml"), wishes), Err(CommandError::Usage(text)) if text.starts_with("--"))
+                matches!(Source::of(Some("x.toml"), overrides), Err(CommandError::Usage(text)) if text.starts_with("--"))
             );
         }
         assert!(
-            matches!(Source::of(Some("a.py"), Wishes::default()), Err(CommandError::Usage(text)) if text.contains("`a.py:app`?"))
+            matches!(Source::of(Some("a.py"), Overrides::default()), Err(CommandError::Usage(text)) if text.contains("`a.py:app`?"))
         );
     }
 }

@@ -17,7 +17,7 @@ pub(crate) fn run(options: &Status) -> Outcome {
         None if options.json => client.get(&path(&[]))?,
         None => all(&client)?,
     };
-    table::out(&text);
+    table::print_line(&text);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::io::{self, Write};
 
 /// Prints a text and a line's end.
-pub(crate) fn out(text: &str) {
+pub(crate) fn print_line(text: &str) {
     let mut stdout = io::stdout().lock();
     _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
@@ -36,7 +36,7 @@ mod tests {
     use super::aligned;
 
     #[test]
-    fn columns_line_up() {
+    fn table_columns_are_aligned() {
         let rows = [vec!["a".into(), "1".into()], vec!["longer".into(), "22".into()]];
         assert_eq!(aligned(&["POOL", "N"], &rows), "POOL    N\na       1\nlonger  22");
     }

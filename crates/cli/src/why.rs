@@ -12,22 +12,22 @@ use serde_json::Value;
 pub(crate) fn run(options: &Why) -> Outcome {
     let client = Client::of(&options.server)?;
     let path = path(&[&options.pool, "sessions", &options.session, "why"]);
-    let text = if options.json { client.get(&path)? } else { told(&client.json(&path)?) };
-    table::out(&text);
+    let text = if options.json { client.get(&path)? } else { render(&client.json(&path)?) };
+    table::print_line(&text);
     Ok(())
 }
 
-fn told(trail: &Value) -> String {
+fn render(history: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let mut lines = vec![
-        format!("session `{}` of pool `{}`", text(&trail["session"]), text(&trail["pool"])),
-        text(&trail["summary"]),
+        format!("session `{}` of pool `{}`", text(&history["session"]), text(&history["pool"])),
+        text(&history["summary"]),
     ];
-    let events = trail["events"].as_array().map_or(&[][..], Vec::as_slice);
+    let events = history["events"].as_array().map_or(&[][..], Vec::as_slice);
     if !events.is_empty() {
         lines.push(String::new());
     }
-    if trail["complete"] == false {
+    if history["complete"] == false {
         lines.push("(earlier events are no longer recorded)".into());
     }
     lines.extend(events.iter().map(|event| format!("{}  {}", moment(&text(&event["at"])), text(&event["text"]))));
@@ -41,17 +41,17 @@ fn moment(rfc3339: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::told;
+    use super::render;
     use serde_json::json;
 
     #[test]
-    fn a_story_is_a_line_an_event() {
-        let trail = json!({
+    fn session_history_prints_one_line_per_event() {
+        let history = json!({
             "pool": "carts", "session": "ann", "summary": "active: its state is on w1.1", "complete": false,
             "events": [{ "at": "2026-11-24T06:15:02.113Z", "text": "1 call sent to w1.1" }],
         });
         let expected = "session `ann` of pool `carts`\nactive: its state is on w1.1\n\n\
                         (earlier events are no longer recorded)\n2026-11-24 06:15:02.113Z  1 call sent to w1.1";
-        assert_eq!(told(&trail), expected);
+        assert_eq!(render(&history), expected);
     }
 }

@@ -61,8 +61,8 @@ fn every_name_is_documented(document: &Value) {
     }
 }
 
-fn of_class<'a>(picture: &'a Document<'_>, class: &str) -> Vec<Node<'a, 'a>> {
-    picture.descendants().filter(|node| node.attribute("class") == Some(class)).collect()
+fn of_class<'a>(chart: &'a Document<'_>, class: &str) -> Vec<Node<'a, 'a>> {
+    chart.descendants().filter(|node| node.attribute("class") == Some(class)).collect()
 }
 
 /// R45: on the demo, with nothing said but how little: a table, a document that adds up, and pictures with a bar for each call.
@@ -127,15 +127,15 @@ fn r45_a_bench_of_the_demo() {
 
     for workers in [1, 2] {
         let text = fs::read_to_string(folder.path().join(format!("pictures/timeline-{workers}.svg"))).unwrap();
-        let picture = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        let bars = of_class(&picture, "run").into_iter().filter(|bar| bar.parent().unwrap().has_tag_name("g"));
+        let chart = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let bars = of_class(&chart, "run").into_iter().filter(|bar| bar.parent().unwrap().has_tag_name("g"));
         assert_eq!(bars.count(), 30, "a bar for each call");
         assert!(text.contains("all 30 calls in "));
         assert!(text.contains("prefers-color-scheme: dark"));
     }
     let text = fs::read_to_string(folder.path().join("pictures/speed-up.svg")).unwrap();
-    let picture = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    assert_eq!(of_class(&picture, "point").len(), 3, "two, and the one of the legend");
+    let chart = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(of_class(&chart, "point").len(), 3, "two, and the one of the legend");
     assert!(out.contains("\ndrawn: pictures/timeline-2.svg"), "{out}");
 }
 
@@ -242,7 +242,7 @@ fn calls_that_fail_make_it_a_failure() {
 
 /// A pool that can't start is no bench, and a folder that can't be is told before anything is measured.
 #[test]
-fn what_can_not_be_tells_why() {
+fn invalid_bench_plans_are_refused_with_the_reason() {
     let folder = folder("");
     fs::write(folder.path().join("broken.py"), "import nonsense_that_is_not_there\n").unwrap();
     let (code, out, err) = bench(folder.path(), &["broken.py:app", "--command", "echo", "--workers", "1"]);

@@ -49,7 +49,7 @@ fn r34_a_pool_without_a_breaker_says_so() {
 
 /// R37: a payload that ended two workers is listed and refused, others are not, and released by hand it may run again.
 #[test]
-fn r37_what_is_in_quarantine_is_seen_and_released_over_http() {
+fn r37_quarantine_is_listed_and_released_over_http() {
     let server = server("poison = { max_worker_deaths = 2, quarantine = '1h' }\n");
     let watched = || ask(&server, "GET", "quarantine").json["quarantine"].clone();
     assert_eq!(watched(), json!([]));

@@ -142,7 +142,7 @@ fn bad_headers_are_400() {
 }
 
 #[test]
-fn what_the_handler_or_its_caller_did_wrong() {
+fn handler_and_argument_errors_have_their_status() {
     let server = Server::with(PLAIN);
     let problem = server.call("plain/fail", "{}", &[]);
     let problem = problem.problem(500, "exception");

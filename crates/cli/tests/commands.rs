@@ -11,10 +11,10 @@ const KEPT: &str = "[server]\nlisten = '127.0.0.1:1'\n[pools.kept]\nworker_type 
 
 /// Exit code, standard output, standard error.
 fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    told(herder(folder, args).output().unwrap())
+    run_stdout(herder(folder, args).output().unwrap())
 }
 
-fn told(output: Output) -> (i32, String, String) {
+fn run_stdout(output: Output) -> (i32, String, String) {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -58,7 +58,7 @@ fn mistakes_in_the_arguments_are_2() {
 }
 
 #[test]
-fn check_tells_every_problem_with_its_place() {
+fn check_reports_every_problem_with_its_position() {
     let folder = folder(KEPT);
     let (code, out, err) = run(folder.path(), &["check"]);
     assert_eq!(
@@ -78,7 +78,7 @@ fn check_tells_every_problem_with_its_place() {
 
 /// What `serve` refuses before it starts anything, `check` refuses as well: with its place, and in the same words.
 #[test]
-fn check_finds_what_serve_refuses() {
+fn check_reports_what_serve_would_refuse() {
     let there = "[pools.there]\napp = 'app.py:app'\n";
     for (config, place, words) in [
         ("[pools.a]\napp = 'none.py:app'\n", "4:7: pools.a.app: ", "is `none.py:app`, and there is no file `"),
@@ -113,12 +113,13 @@ fn check_finds_what_serve_refuses() {
         if !config.contains("[server]") {
             serve.args(["--listen", "127.0.0.1:0"]);
         }
-        let (code, out, err) = told(serve.output().unwrap());
+        let (code, out, err) = run_stdout(serve.output().unwrap());
         assert_eq!((code, out.as_str()), (2, ""), "{config} {err}");
         assert!(err.contains(words), "{config} {err}");
     }
     let folder = folder("[server]\nlisten = '0.0.0.0:0'\n[pools.a]\napp = 'some.module:app'\n");
-    let with_token = |token: &str| told(herder(folder.path(), &["check"]).env("HERDER_TOKEN", token).output().unwrap());
+    let with_token =
+        |token: &str| run_stdout(herder(folder.path(), &["check"]).env("HERDER_TOKEN", token).output().unwrap());
     assert_eq!(with_token("s3cret").0, 0, "a token, and a module that only Python can find");
     let (code, out, _) = with_token("two words");
     assert!(code == 2 && out.contains("HERDER_TOKEN is not a token"), "{out}");
@@ -150,10 +151,10 @@ fn check_imports_apps() {
 
 /// A filter that is none, and would show nothing, is a mistake; so is a format that is not there.
 #[test]
-fn a_log_filter_that_does_nothing_is_2() {
+fn log_filter_without_effect_exits_with_2() {
     let folder = folder(KEPT);
     let with = |filter: &str| {
-        told(herder(folder.path(), &["call", "kept", "echo"]).env("HERDER_LOG", filter).output().unwrap())
+        run_stdout(herder(folder.path(), &["call", "kept", "echo"]).env("HERDER_LOG", filter).output().unwrap())
     };
     for (filter, expected) in [
         ("json", "HERDER_LOG: `json` is no filter: a log as JSON comes with a later version"),
@@ -205,7 +206,7 @@ fn a_piped_byte_order_mark_is_skipped() {
     let piped = folder.path().join("piped");
     fs::write(&piped, "\u{feff}{\"x\": 1}").unwrap();
     let mut call = herder(folder.path(), &["call", "kept", "echo", "-"]);
-    let (code, out, err) = told(call.stdin(fs::File::open(piped).unwrap()).output().unwrap());
+    let (code, out, err) = run_stdout(call.stdin(fs::File::open(piped).unwrap()).output().unwrap());
     assert_eq!((code, out.as_str()), (0, "{\"x\":1}\n"), "{err}");
 }
 
@@ -219,10 +220,12 @@ fn call_and_status_against_a_server() {
     fs::write(&piped, "{}").unwrap();
     let mut call = herder(elsewhere.path(), &["call", "kept", "count", "-", "--session", "c/d", "--url", &url]);
     call.env("HERDER_TOKEN", "s3cret").stdin(fs::File::open(piped).unwrap());
-    assert_eq!(told(call.output().unwrap()), (0, "1\n".into(), String::new()));
+    assert_eq!(run_stdout(call.output().unwrap()), (0, "1\n".into(), String::new()));
 
     let with = |args: &[&str]| {
-        told(herder(elsewhere.path(), args).env("HERDER_TOKEN", "s3cret").env("HERDER_URL", &url).output().unwrap())
+        run_stdout(
+            herder(elsewhere.path(), args).env("HERDER_TOKEN", "s3cret").env("HERDER_URL", &url).output().unwrap(),
+        )
     };
     assert_eq!(with(&["call", "kept", "count", "--session", "c/d"]).1, "2\n", "the same server, the same session");
     let (code, _, err) = with(&["call", "kept", "refuse"]);

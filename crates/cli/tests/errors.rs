@@ -72,7 +72,7 @@ fn r38_errors_are_full_on_loopback_alone() {
 /// R38: why a worker does not start is Python's text, and may hold a secret: probes tell it to nobody without the token, and brief errors
 /// to nobody.
 #[test]
-fn r38_probes_tell_no_secrets() {
+fn r38_probes_expose_no_details() {
     // The second pool keeps the server from ending by itself, which it does when every pool has failed.
     let config = format!(
         "{ONE}restart = {{ max = 1, backoff = '1ms' }}\n[server]\ntoken = 's3cret'\nerrors = 'brief'\n\

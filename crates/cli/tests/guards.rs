@@ -158,7 +158,7 @@ fn other_paths_and_methods_are_problems() {
 
 /// R22: sessions are listed page by page, shown, and ended; what is not there is a 404.
 #[test]
-fn r22_sessions_over_http() {
+fn r22_sessions_are_listed_and_ended_over_http() {
     let server = Server::with(KEPT);
     for session in ["ann", "bob", "c/d é"] {
         assert_eq!(server.call("kept/count", "{}", &[("Herder-Session", session)]).result(), &json!(1));

@@ -9,7 +9,7 @@ const ONE: &str = "[pools.one]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\
                    cancel = { interrupt = '10ms', kill = '10m' }\n";
 
 #[test]
-fn readyz_turns_when_each_pool_has_a_worker() {
+fn readyz_is_200_once_each_pool_has_a_worker() {
     let folder = folder(ONE);
     let go = folder.path().join("go");
     let late = format!("import os, time\nwhile not os.path.exists({:?}): time.sleep(0.01)\n", go.display().to_string());
@@ -28,7 +28,7 @@ fn readyz_turns_when_each_pool_has_a_worker() {
 
 /// R35: a client that goes away cancels its call. The worker is interrupted and lives on, its slot is free again.
 #[test]
-fn r35_a_client_who_leaves_cancels_its_call() {
+fn r35_disconnected_client_cancels_its_call() {
     let server = Server::with(ONE);
     let pid = server.call("one/pid", "{}", &[]).result().clone();
     for how in [Shutdown::Both, Shutdown::Write] {
@@ -53,7 +53,7 @@ fn r35_a_client_who_leaves_cancels_its_call() {
 
 /// R35, R38: what can't be interrupted is killed for a client that left, and the session that was there is told where it hung.
 #[test]
-fn r35_a_client_who_leaves_a_call_that_hangs_costs_its_worker() {
+fn r35_disconnected_client_with_a_hanging_call_kills_the_worker() {
     let config = "[pools.one]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n\
                   cancel = { interrupt = '10ms', kill = '100ms' }\n";
     let hang = "\nimport ctypes\n\n@app.command\ndef hang(file: str):\n    open(file, 'w').close()\n    \
@@ -79,7 +79,7 @@ fn r35_a_client_who_leaves_a_call_that_hangs_costs_its_worker() {
 
 /// A client that sends its next request before it has its answer has not left.
 #[test]
-fn a_client_who_sends_more_has_not_left() {
+fn client_that_pipelines_is_not_disconnected() {
     let server = Server::with(ONE);
     let body = json!({ "file": server.file("go") }).to_string();
     let keep = [("Connection", "keep-alive")];
@@ -96,7 +96,7 @@ fn a_client_who_sends_more_has_not_left() {
 
 /// R30: after the first signal what runs may finish; then the server ends with 0, and no worker is left.
 #[test]
-fn r30_a_signal_drains() {
+fn r30_signal_drains_connections_and_calls() {
     for signal in [Signal::INT, Signal::TERM] {
         let mut server = Server::with(ONE);
         let pid = server.call("one/pid", "{}", &[]).result().as_u64().unwrap();
@@ -127,7 +127,7 @@ fn r30_a_drain_may_take_as_long_as_any_clock_counts() {
 
 /// What does not finish within the drain's time is told so.
 #[test]
-fn r30_what_does_not_finish_in_time_is_answered() {
+fn r30_unfinished_calls_are_answered_at_the_timeout() {
     let mut server = Server::start(folder(ONE), &["--shutdown-timeout", "50ms"], &[]);
     server.until_ready();
     let running = server.background("one/wait", r#"{"file": "never"}"#, &[]);

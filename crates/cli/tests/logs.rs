@@ -53,7 +53,7 @@ fn r40_a_log_without_a_reader_fails_no_call() {
 
 /// R40: the log's disk is full (ENOSPC).
 #[test]
-fn r40_a_log_without_space_fails_no_call() {
+fn r40_full_log_device_fails_no_call() {
     let server = server(File::options().write(true).open("/dev/full").unwrap());
     serves(&server);
     wait_until("it is counted", || dropped(&server) > 0);
@@ -63,7 +63,7 @@ fn r40_a_log_without_space_fails_no_call() {
 /// R40, R54: the log's pipe is full and nobody reads it, whether the pipe is blocking or not (EAGAIN). Calls are answered, what waits
 /// is bounded, and once it is read again the log tells what it lost.
 #[test]
-fn r40_a_log_that_nobody_reads_fails_no_call() {
+fn r40_unread_log_fails_no_call() {
     for blocking in [true, false] {
         let (mut reader, writer) = pipe().unwrap();
         if !blocking {
@@ -84,7 +84,7 @@ fn r40_a_log_that_nobody_reads_fails_no_call() {
 
 /// R30: a log that nobody reads does not keep the server from ending.
 #[test]
-fn r30_a_log_that_nobody_reads_does_not_keep_the_server() {
+fn r30_unread_log_does_not_delay_the_exit() {
     let (reader, writer) = pipe().unwrap();
     let server = server(writer);
     let more = r#"{"text": "TEXT"}"#.replace("TEXT", &"x".repeat(1_000_000));
@@ -95,7 +95,7 @@ fn r30_a_log_that_nobody_reads_does_not_keep_the_server() {
 
 /// R30: nor does a banner that nobody reads: standard output is a full pipe.
 #[test]
-fn r30_a_banner_that_nobody_reads_holds_nothing_up() {
+fn r30_unread_banner_blocks_nothing() {
     let folder = folder(TWO);
     let log = folder.path().join("log");
     let (reader, writer) = pipe().unwrap();

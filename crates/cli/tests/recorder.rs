@@ -6,7 +6,7 @@ use serde_json::json;
 const POOLS: &str = "[pools.carts]\nworker_type = 'enhanced'\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n\
                      [pools.plain]\napp = 'app.py:app'\npool_size = 1\noverflow = 0\n";
 
-fn told(server: &Server, args: &[&str]) -> (i32, String, String) {
+fn run_stdout(server: &Server, args: &[&str]) -> (i32, String, String) {
     let url = server.url();
     let output = herder(server.folder.path(), args).args(["--url", &url]).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -15,7 +15,7 @@ fn told(server: &Server, args: &[&str]) -> (i32, String, String) {
 
 /// R38: the error of a lost call has the last frames; the rest is found by the command, after the next worker has come.
 #[test]
-fn r38_the_story_of_a_worker_that_died() {
+fn r38_recording_of_a_dead_worker_is_printed() {
     let server = Server::with(POOLS);
     let problem = server.call("carts/die", "{}", &[]);
     problem.problem(502, "worker-lost");
@@ -25,22 +25,22 @@ fn r38_the_story_of_a_worker_that_died() {
         server.get("/v1/pools/carts/workers").json["workers"][0]["state"] == "ready"
     });
 
-    let (code, story, _) = told(&server, &["recorder", "carts", "w1", "--generation", "1"]);
+    let (code, story, _) = run_stdout(&server, &["recorder", "carts", "w1", "--generation", "1"]);
     let places = ["worker w1.1 of pool `carts`: exit status 3", "started 2", "ended 2", "hello", "die", "terminated"]
         .map(|text| story.find(text));
     assert!(code == 0 && places[0].is_some() && places.is_sorted(), "{places:?} in\n{story}");
-    let (_, story, _) = told(&server, &["recorder", "carts", "w1"]);
+    let (_, story, _) = run_stdout(&server, &["recorder", "carts", "w1"]);
     assert!(story.starts_with("worker w1.2 of pool `carts`: it lives\n"), "{story}");
 
     let gone = server.get("/v1/pools/carts/workers/w1/recorder?generation=1").json;
     assert_eq!((&gone["exit"]["exit_status"], &gone["forgotten"]), (&json!(3), &json!(0)));
-    let (_, same, _) = told(&server, &["recorder", "carts", "w1", "--generation", "1", "--json"]);
+    let (_, same, _) = run_stdout(&server, &["recorder", "carts", "w1", "--generation", "1", "--json"]);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&same).unwrap(), gone);
     assert!(server.get("/v1/pools/plain/workers/w1/recorder").json.get("transitions").is_none());
 }
 
 #[test]
-fn r38_what_has_no_recorder_is_an_error() {
+fn r38_unknown_worker_has_no_recording() {
     let server = Server::with(POOLS);
     server.get("/v1/pools/carts/workers/w9/recorder").problem(404, "no-such-worker");
     server.get("/v1/pools/carts/workers/9/recorder").problem(404, "no-such-worker");
@@ -48,8 +48,8 @@ fn r38_what_has_no_recorder_is_an_error() {
     server.get("/v1/pools/carts/workers/w1/recorder?generation=x").problem(400, "bad-query");
     server.get("/v1/pools/carts/workers/w1/recorder?generations=1").problem(400, "bad-query");
     server.get("/v1/pools/nope/workers/w1/recorder").problem(404, "unknown-pool");
-    let (code, _, error) = told(&server, &["recorder", "carts", "w9"]);
+    let (code, _, error) = run_stdout(&server, &["recorder", "carts", "w9"]);
     assert!(code == 1 && error.contains("there is no worker w9: the pool has w1 to w1"), "{error}");
-    let (code, help, _) = told(&server, &["recorder", "--help"]);
+    let (code, help, _) = run_stdout(&server, &["recorder", "--help"]);
     assert!(code == 0 && help.contains("herder recorder sessions w2 --generation 1"), "{help}");
 }

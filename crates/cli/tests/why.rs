@@ -13,7 +13,7 @@ fn count(server: &Server, session: &str) -> Value {
     server.call("carts/count", "{}", &[("Herder-Session", session)]).json
 }
 
-fn told(server: &Server, args: &[&str]) -> (i32, String, String) {
+fn run_stdout(server: &Server, args: &[&str]) -> (i32, String, String) {
     let url = server.url();
     let output = herder(server.folder.path(), args).args(["--url", &url]).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -24,7 +24,7 @@ fn state(server: &Server, session: &str) -> Value {
     server.get(&format!("/v1/pools/carts/sessions/{session}")).json["state"].clone()
 }
 
-/// A call of the session `ann` that runs until [`let_go`]: as long as one runs, and what waits behind it goes on at once, a session does not
+/// A call of the session `ann` that runs until [`release`]: as long as one runs, and what waits behind it goes on at once, a session does not
 /// expire, however long the test is held up.
 fn held(server: &Server, file: &str) -> thread::JoinHandle<Reply> {
     let body = json!({ "file": server.file(file) }).to_string();
@@ -33,7 +33,7 @@ fn held(server: &Server, file: &str) -> thread::JoinHandle<Reply> {
     call
 }
 
-fn let_go(server: &Server, file: &str) {
+fn release(server: &Server, file: &str) {
     fs::write(server.file(file), "").unwrap();
 }
 
@@ -44,15 +44,15 @@ fn a_session_that_was_bound_hit_expired_and_rebound() {
     let first = held(&server, "first");
     let hits = [(); 3].map(|()| server.background("carts/count", "{}", &[("Herder-Session", "ann")]));
     server.until_queue("carts", 3, 1);
-    let_go(&server, "first");
+    release(&server, "first");
     let worker = first.join().unwrap().json["meta"]["worker"].clone();
     for hit in hits {
         assert_eq!(hit.join().unwrap().json["meta"]["routing"], "hit");
     }
     wait_until("it expires", || state(&server, "ann") == "expired");
     let second = held(&server, "second");
-    let (code, story, _) = told(&server, &["why", "carts", "ann"]);
-    let_go(&server, "second");
+    let (code, story, _) = run_stdout(&server, &["why", "carts", "ann"]);
+    release(&server, "second");
     assert_eq!(second.join().unwrap().json["meta"]["why"], "expired");
     let at = format!("{}.1", worker.as_str().unwrap());
     let expected = [
@@ -78,7 +78,7 @@ fn losses_ends_and_strangers() {
     count(&server, "ann");
     server.call("carts/die", "{}", &[("Herder-Session", "ann")]).problem(410, "session-worker-lost");
     count(&server, "ann");
-    let (_, story, _) = told(&server, &["why", "carts", "ann"]);
+    let (_, story, _) = run_stdout(&server, &["why", "carts", "ann"]);
     let places =
         ["was found gone: exit status 3", "1 call answered `session-worker-lost` for", "(rebound: worker_lost)"]
             .map(|text| story.find(text));
@@ -91,11 +91,11 @@ fn losses_ends_and_strangers() {
     assert_eq!((&gone["state"], &gone["present"], &gone["complete"]), (&json!("gone"), &Value::Null, &json!(true)));
     assert_eq!((&gone["past"][0]["why"], &gone["past"][0]["operations"]), (&json!("ended"), &json!(2)));
     assert_eq!(gone["events"].as_array().unwrap().last().unwrap()["what"], "gone");
-    let (_, story, _) = told(&server, &["why", "carts", "ann"]);
+    let (_, story, _) = run_stdout(&server, &["why", "carts", "ann"]);
     assert!(story.contains("gone: it was ended"), "{story}");
     let stranger = why("eve").json;
     assert_eq!((&stranger["state"], &stranger["events"]), (&json!("never_seen"), &json!([])));
-    let (code, json, _) = told(&server, &["why", "carts", "eve", "--json"]);
+    let (code, json, _) = run_stdout(&server, &["why", "carts", "eve", "--json"]);
     assert_eq!(
         (code, serde_json::from_str::<Value>(&json).unwrap()["summary"].clone()),
         (0, stranger["summary"].clone())
@@ -104,7 +104,7 @@ fn losses_ends_and_strangers() {
 
 /// The command puts the id into a path: it arrives as the text that the call's header had.
 #[test]
-fn ids_that_a_path_cannot_hold_as_they_are() {
+fn session_ids_are_percent_encoded_in_paths() {
     let server = Server::with(QUICK.replace("300ms", "5m").as_str());
     let ids = [
         "a/b",
@@ -123,18 +123,18 @@ fn ids_that_a_path_cannot_hold_as_they_are() {
     ];
     for id in ids {
         assert_eq!(count(&server, id)["result"], 1, "{id}");
-        let (code, story, error) = told(&server, &["why", "carts", id]);
+        let (code, story, error) = run_stdout(&server, &["why", "carts", id]);
         let expected = format!("session `{id}` of pool `carts`\nactive: ");
         assert!(code == 0 && story.starts_with(&expected), "{id}: {story}{error}");
     }
 }
 
 #[test]
-fn what_has_no_story_is_an_error() {
+fn unknown_session_history_is_an_error() {
     let server = Server::with(QUICK);
     server.get("/v1/pools/plain/sessions/ann/why").problem(409, "bind");
     server.get("/v1/pools/carts/sessions/%01/why").problem(400, "invalid-session");
     server.get("/v1/pools/nope/sessions/ann/why").problem(404, "unknown-pool");
-    let (code, _, error) = told(&server, &["why", "plain", "ann"]);
+    let (code, _, error) = run_stdout(&server, &["why", "plain", "ann"]);
     assert!(code == 1 && error.contains("this pool has no session affinity"), "{error}");
 }

@@ -13,8 +13,8 @@
     reason = "a benchmark: it may end with a panic, reads its arguments, starts itself, and prints"
 )]
 
-#[path = "../tests/warm/mod.rs"]
-mod warm;
+#[path = "../tests/warm_pool/mod.rs"]
+mod warm_pool;
 
 use herder_core::{
     Routing::{self, Hit, Unrouted},
@@ -27,7 +27,7 @@ use std::{
     hint::black_box,
     process::{Command, ExitCode},
 };
-use warm::{Warm, enhanced};
+use warm_pool::{WarmPool, enhanced};
 
 const CALLS: usize = 10_000;
 const WARM_UP: usize = 1000;
@@ -41,12 +41,12 @@ const CASE: &str = "HERDER_INSTRUCTIONS_CASE";
 struct Case {
     name: &'static str,
     relative_to: &'static str,
-    scene: fn() -> Scene,
+    setup: fn() -> MeasuredPool,
     routing: Routing,
 }
 
-const fn case(name: &'static str, relative_to: &'static str, scene: fn() -> Scene, routing: Routing) -> Case {
-    Case { name, relative_to, scene, routing }
+const fn case(name: &'static str, relative_to: &'static str, setup: fn() -> MeasuredPool, routing: Routing) -> Case {
+    Case { name, relative_to, setup: setup, routing }
 }
 
 const CASES: [Case; 11] = [
@@ -109,38 +109,38 @@ fn count(name: &str) -> f64 {
 }
 
 /// The pool that is measured, and one that has as much to do beside it, in the same process.
-struct Scene {
-    pool: Warm,
-    neighbour: Option<Warm>,
+struct MeasuredPool {
+    pool: WarmPool,
+    neighbour: Option<WarmPool>,
 }
 
 /// A pool whose calls have no session.
-fn alone(kind: WorkerTypeSettings) -> Scene {
-    Scene { pool: Warm::new(kind, 0, WARM_UP), neighbour: None }
+fn alone(kind: WorkerTypeSettings) -> MeasuredPool {
+    MeasuredPool { pool: WarmPool::new(kind, 0, WARM_UP), neighbour: None }
 }
 
 /// The same beside a pool with all features and ten thousand sessions.
-fn beside_enhanced(kind: WorkerTypeSettings) -> Scene {
-    Scene { neighbour: Some(Warm::new(enhanced(true, true, true), 10_000, 1)), ..alone(kind) }
+fn beside_enhanced(kind: WorkerTypeSettings) -> MeasuredPool {
+    MeasuredPool { neighbour: Some(WarmPool::new(enhanced(true, true, true), 10_000, 1)), ..alone(kind) }
 }
 
 /// A pool whose calls are all of a session, each in turn.
-fn with_sessions(kind: WorkerTypeSettings) -> Scene {
-    Scene { pool: Warm::new(kind, SESSIONS, 2), neighbour: None }
+fn with_sessions(kind: WorkerTypeSettings) -> MeasuredPool {
+    MeasuredPool { pool: WarmPool::new(kind, SESSIONS, 2), neighbour: None }
 }
 
 fn run(case: &Case) {
-    let mut scene = (case.scene)();
+    let mut setup = (case.setup)();
     for _ in 0..CALLS {
-        if let Some(neighbour) = &mut scene.neighbour {
+        if let Some(neighbour) = &mut setup.neighbour {
             assert_eq!(neighbour.call(), Hit);
         }
-        let next = scene.pool.next();
-        assert_eq!(counted(&mut scene.pool, next), case.routing);
+        let next = setup.pool.next();
+        assert_eq!(counted(&mut setup.pool, next), case.routing);
     }
 }
 
 #[inline(never)]
-fn counted(pool: &mut Warm, next: Submission) -> Routing {
+fn counted(pool: &mut WarmPool, next: Submission) -> Routing {
     black_box(pool.serve(next))
 }

@@ -274,7 +274,7 @@ mod tests {
 
     /// R34, the origin stuck half-open: trials whose callers leave are given back.
     #[test]
-    fn r34_it_never_sticks_half_open() {
+    fn r34_breaker_never_stays_half_open() {
         let mut breaker = breaker();
         fail(&mut breaker, Timestamp(0), 5);
         for _ in 0..100 {
@@ -302,7 +302,7 @@ mod tests {
 
     /// R34: timeouts and connection errors; exceptions and deaths by signal only if told.
     #[test]
-    fn r34_what_counts_is_told_by_category() {
+    fn r34_failures_are_counted_by_category() {
         let loss = |status, kill_reason| {
             let at = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
             CallFailure::WorkerLost(WorkerLoss {

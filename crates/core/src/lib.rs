@@ -4,25 +4,26 @@
 //! so every schedule replays. [`Core::handle`] is the step: an [`Input`] in, [`Effect`]s out.
 
 mod breaker;
+mod error_policy;
 mod exit;
 mod failure;
 mod ids;
-mod pace;
 mod pool;
 mod quarantine;
 mod queue;
 mod restart;
 mod retry;
 mod routing;
+mod service_time;
 mod session;
 mod session_id;
 mod settings;
-mod taxonomy;
 mod time;
 mod timers;
 mod worker;
 
 pub use breaker::{BreakerState, BreakerStatus, Outcome};
+pub use error_policy::{Category, Decision, Incident, Severity, Strategy, decide};
 pub use exit::ExitStatus;
 pub use failure::{CallFailure, KillReason, ProcessExit, WorkerLoss};
 pub use ids::{
@@ -45,6 +46,5 @@ pub use settings::{
     OnExpired, PoisonSettings, QueueSettings, RestartSettings, RetrySettings, SessionSettings, Settings, WorkerType,
     WorkerTypeSettings,
 };
-pub use taxonomy::{Category, Decision, Incident, Severity, Strategy, decide};
 pub use time::Timestamp;
 pub use worker::{HISTORY_LIMIT, Health, InvalidTransition, ProcessActivity, Transition, WorkerMetrics, WorkerState};

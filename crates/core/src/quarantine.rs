@@ -148,21 +148,21 @@ impl Entry {
 
 /// Which of the attempts a process had when it ended are to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Blame {
+pub(crate) enum DeathAttribution {
     /// None: somebody ended it for a reason of its own.
-    Nobody,
+    None,
     /// Those that still have their callers, and those that have none.
-    Everybody,
+    AllCalls,
     /// Those whose callers had their answer, and that did not stop.
-    Abandoned,
+    AbandonedCalls,
 }
 
-impl Blame {
-    pub(crate) fn falls_on(self, call: Option<CallId>) -> bool {
+impl DeathAttribution {
+    pub(crate) fn applies_to(self, call: Option<CallId>) -> bool {
         match self {
-            Self::Nobody => false,
-            Self::Everybody => true,
-            Self::Abandoned => call.is_none(),
+            Self::None => false,
+            Self::AllCalls => true,
+            Self::AbandonedCalls => call.is_none(),
         }
     }
 }
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn r37_what_is_quarantined_is_released_by_hand_or_by_time() {
+    fn r37_quarantine_ends_by_release_or_timeout() {
         let mut quarantine =
             Quarantine::new(Some(PoisonSettings { max_worker_deaths: 1, quarantine: Duration::from_secs(1) }));
         quarantine.death(Timestamp(5), &suspect(7), Timestamp(4));
@@ -224,7 +224,7 @@ mod tests {
 
     /// I6: quarantined ones are kept before those that are only watched.
     #[test]
-    fn r37_it_is_bounded() {
+    fn r37_quarantine_size_is_bounded() {
         let mut quarantine = three_in_ten_minutes();
         for n in 1..=3 {
             quarantine.death(Timestamp(n), &suspect(0), Timestamp(n));

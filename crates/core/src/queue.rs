@@ -16,15 +16,15 @@ const ROUND: u64 = 1 << 24;
 
 /// A call's place in the order: the lowest first, then the oldest call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Turn(u64);
+pub(crate) struct VirtualTime(u64);
 
 /// Waiting calls in their order. Most come last (O(1)); others find their place (O(log n) and a move of at most half the queue).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct WaitQueue(VecDeque<(Turn, CallId)>);
+pub(crate) struct WaitQueue(VecDeque<(VirtualTime, CallId)>);
 
 impl WaitQueue {
-    pub(crate) fn insert(&mut self, turn: Turn, call: CallId) {
-        let entry = (turn, call);
+    pub(crate) fn insert(&mut self, virtual_time: VirtualTime, call: CallId) {
+        let entry = (virtual_time, call);
         match self.0.back() {
             Some(&last) if last > entry => {
                 let place = self.0.partition_point(|&other| other < entry);
@@ -34,13 +34,13 @@ impl WaitQueue {
         }
     }
 
-    pub(crate) fn first(&self) -> Option<(Turn, CallId)> {
+    pub(crate) fn first(&self) -> Option<(VirtualTime, CallId)> {
         self.0.front().copied()
     }
 
     /// Takes a call out, wherever it stands. False if it is not here.
-    pub(crate) fn remove(&mut self, turn: Turn, call: CallId) -> bool {
-        let found = self.0.binary_search(&(turn, call));
+    pub(crate) fn remove(&mut self, virtual_time: VirtualTime, call: CallId) -> bool {
+        let found = self.0.binary_search(&(virtual_time, call));
         if let Ok(place) = found {
             self.0.remove(place);
         }
@@ -74,35 +74,35 @@ struct Flow {
 
 impl Fairness {
     /// The turn of a call that is admitted now, as long as its session has nothing else waiting.
-    pub(crate) fn now(&self) -> Turn {
-        Turn(self.clock)
+    pub(crate) fn now(&self) -> VirtualTime {
+        VirtualTime(self.clock)
     }
 
     /// The turn of a call whose session was just served: behind everybody who waits.
-    pub(crate) fn next_round(&self) -> Turn {
-        Turn(self.clock + ROUND)
+    pub(crate) fn next_round(&self) -> VirtualTime {
+        VirtualTime(self.clock + ROUND)
     }
 
-    /// A call begins to wait: gives its turn, which is `turn` unless others of its session wait.
-    pub(crate) fn join(&mut self, session: Option<RowKey>, turn: Turn) -> Turn {
+    /// A call begins to wait: gives its turn, which is `current_call` unless others of its session wait.
+    pub(crate) fn join(&mut self, session: Option<RowKey>, virtual_time: VirtualTime) -> VirtualTime {
         let Some(session) = session else {
             self.alone += 1;
-            return turn;
+            return virtual_time;
         };
         let flow = self.flows.entry(session).or_default();
-        let turn = turn.0.max(flow.next);
-        *flow = Flow { next: turn + ROUND, waiting: flow.waiting + 1 };
-        Turn(turn)
+        let virtual_time = virtual_time.0.max(flow.next);
+        *flow = Flow { next: virtual_time + ROUND, waiting: flow.waiting + 1 };
+        VirtualTime(virtual_time)
     }
 
     /// A call that waited before waits again, with the turn it had.
-    pub(crate) fn join_again(&mut self, session: Option<RowKey>, turn: Turn) {
+    pub(crate) fn join_again(&mut self, session: Option<RowKey>, virtual_time: VirtualTime) {
         let Some(session) = session else {
             self.alone += 1;
             return;
         };
         let flow = self.flows.entry(session).or_default();
-        *flow = Flow { next: flow.next.max(turn.0 + ROUND), waiting: flow.waiting + 1 };
+        *flow = Flow { next: flow.next.max(virtual_time.0 + ROUND), waiting: flow.waiting + 1 };
     }
 
     /// A call waits no more.
@@ -139,16 +139,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_that_returns_finds_its_old_place() {
+    fn retried_call_keeps_its_virtual_time() {
         let mut queue = WaitQueue::default();
         for id in [1, 2, 5, 3, 4] {
-            queue.insert(Turn(0), CallId(id));
+            queue.insert(VirtualTime(0), CallId(id));
         }
-        assert!(queue.remove(Turn(0), CallId(4)));
-        assert!(!queue.remove(Turn(0), CallId(4)));
-        queue.insert(Turn(1), CallId(0));
+        assert!(queue.remove(VirtualTime(0), CallId(4)));
+        assert!(!queue.remove(VirtualTime(0), CallId(4)));
+        queue.insert(VirtualTime(1), CallId(0));
         let order: Vec<u64> = queue.iter().map(|call| call.0).collect();
-        assert_eq!(queue.first(), Some((Turn(0), CallId(1))));
+        assert_eq!(queue.first(), Some((VirtualTime(0), CallId(1))));
         assert_eq!(order, [1, 2, 3, 5, 0]);
     }
 
@@ -157,14 +157,14 @@ mod tests {
         let (mut fairness, mut queue) = (Fairness::default(), WaitQueue::default());
         let row = |session: u32| (session > 0).then(|| RowKey::of(session));
         for (place, &session) in sessions.iter().enumerate() {
-            let turn = fairness.join(row(session), fairness.now());
-            queue.insert(turn, CallId(place as u64));
+            let virtual_time = fairness.join(row(session), fairness.now());
+            queue.insert(virtual_time, CallId(place as u64));
         }
         std::iter::from_fn(|| {
-            let (turn, call) = queue.first()?;
+            let (virtual_time, call) = queue.first()?;
             fairness.served();
             fairness.leave(row(sessions[call.0 as usize]));
-            queue.remove(turn, call).then_some(call.0 as usize)
+            queue.remove(virtual_time, call).then_some(call.0 as usize)
         })
         .collect()
     }
@@ -179,20 +179,20 @@ mod tests {
 
     /// R36: whoever comes later can't keep those that wait back for ever.
     #[test]
-    fn r36_nobody_starves() {
+    fn r36_no_flow_starves() {
         let (mut fairness, mut queue) = (Fairness::default(), WaitQueue::default());
         for call in 0..3 {
-            let turn = fairness.join(Some(RowKey::of(1)), fairness.now());
-            queue.insert(turn, CallId(call));
+            let virtual_time = fairness.join(Some(RowKey::of(1)), fairness.now());
+            queue.insert(virtual_time, CallId(call));
         }
         let mut served = 0;
         for call in 3.. {
-            let turn = fairness.join(None, fairness.now());
-            queue.insert(turn, CallId(call)); // one comes for each that goes
-            let (turn, first) = queue.first().unwrap();
+            let virtual_time = fairness.join(None, fairness.now());
+            queue.insert(virtual_time, CallId(call)); // one comes for each that goes
+            let (virtual_time, first) = queue.first().unwrap();
             fairness.served();
             fairness.leave((first.0 < 3).then(|| RowKey::of(1)));
-            queue.remove(turn, first);
+            queue.remove(virtual_time, first);
             served += u32::from(first.0 < 3);
             if served == 3 {
                 break;

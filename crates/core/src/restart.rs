@@ -7,7 +7,7 @@ const LONGEST_COOLDOWN: Duration = Duration::from_secs(600);
 
 /// Failed starts of base workers, and early deaths without a call, within the window. More than allowed means the pool failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Intensity {
+pub(crate) struct RestartIntensity {
     settings: RestartSettings,
     events: VecDeque<Timestamp>,
     failed: u32,
@@ -15,33 +15,33 @@ pub(crate) struct Intensity {
 
 /// What a counted event amounts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum IntensityVerdict {
     /// Within what is allowed.
-    GoOn,
+    WithinLimit,
     /// Too many; rest until then.
-    Escalate { retry_at: Timestamp },
+    Exceeded { retry_at: Timestamp },
 }
 
-impl Intensity {
+impl RestartIntensity {
     pub(crate) fn new(settings: RestartSettings) -> Self {
         Self { settings, events: VecDeque::new(), failed: 0 }
     }
 
     /// Counts one event. At most `max` + 1 are kept (I6).
-    pub(crate) fn count(&mut self, now: Timestamp) -> Verdict {
+    pub(crate) fn count(&mut self, now: Timestamp) -> IntensityVerdict {
         while self.events.front().is_some_and(|&at| now - at > self.settings.window) {
             self.events.pop_front();
         }
         self.events.push_back(now);
-        if self.events.len() > self.settings.max as usize { self.escalate(now) } else { Verdict::GoOn }
+        if self.events.len() > self.settings.max as usize { self.escalate(now) } else { IntensityVerdict::WithinLimit }
     }
 
     /// The pool failed (again): the window starts anew after a cooldown that doubles each time.
-    pub(crate) fn escalate(&mut self, now: Timestamp) -> Verdict {
+    pub(crate) fn escalate(&mut self, now: Timestamp) -> IntensityVerdict {
         self.events.clear();
         let cooldown = doubled(self.settings.cooldown, self.failed, LONGEST_COOLDOWN.max(self.settings.cooldown));
         self.failed += 1;
-        Verdict::Escalate { retry_at: now + cooldown }
+        IntensityVerdict::Exceeded { retry_at: now + cooldown }
     }
 
     /// A worker became ready after the pool had failed: the next cooldown is short again.
@@ -73,15 +73,15 @@ impl Intensity {
 pub(crate) struct OverflowStarts {
     /// Failures in a row.
     failures: u32,
-    rests_until: Timestamp,
+    cooldown_until: Timestamp,
 }
 
 impl OverflowStarts {
     /// Counts a failed start. Starts that fail together are one event: within the wait after the first, the others add nothing.
-    pub(crate) fn failed(&mut self, now: Timestamp, intensity: &Intensity) {
-        if now >= self.rests_until {
+    pub(crate) fn failed(&mut self, now: Timestamp, intensity: &RestartIntensity) {
+        if now >= self.cooldown_until {
             self.failures = self.failures.saturating_add(1);
-            self.rests_until = now + intensity.backoff(self.failures);
+            self.cooldown_until = now + intensity.backoff(self.failures);
         }
     }
 
@@ -96,8 +96,8 @@ impl OverflowStarts {
     }
 
     /// No overflow worker starts before.
-    pub(crate) fn rests_until(&self) -> Timestamp {
-        self.rests_until
+    pub(crate) fn cooldown_until(&self) -> Timestamp {
+        self.cooldown_until
     }
 }
 
@@ -110,8 +110,8 @@ mod tests {
     use super::*;
     use crate::{Settings, WorkerTypeSettings};
 
-    fn intensity() -> Intensity {
-        Intensity::new(Settings::new(WorkerTypeSettings::Basic, 1).restart) // 5 in 60 s
+    fn intensity() -> RestartIntensity {
+        RestartIntensity::new(Settings::new(WorkerTypeSettings::Basic, 1).restart) // 5 in 60 s
     }
 
     /// R28
@@ -120,15 +120,19 @@ mod tests {
         let mut restarts = intensity();
         let second = Duration::from_secs(1);
         for n in 0..20u32 {
-            assert_eq!(restarts.count(Timestamp(0) + second * 13 * n), Verdict::GoOn, "five in any 60 s");
+            assert_eq!(
+                restarts.count(Timestamp(0) + second * 13 * n),
+                IntensityVerdict::WithinLimit,
+                "five in any 60 s"
+            );
         }
         let mut restarts = intensity();
         for n in 0..5u32 {
-            assert_eq!(restarts.count(Timestamp(0) + second * n), Verdict::GoOn);
+            assert_eq!(restarts.count(Timestamp(0) + second * n), IntensityVerdict::WithinLimit);
         }
         assert_eq!(
             restarts.count(Timestamp(0) + second * 5),
-            Verdict::Escalate { retry_at: Timestamp(0) + second * 35 }
+            IntensityVerdict::Exceeded { retry_at: Timestamp(0) + second * 35 }
         );
         assert_eq!(restarts.counted(), 0);
     }
@@ -138,10 +142,10 @@ mod tests {
     fn an_event_as_old_as_the_window_still_counts() {
         let mut restarts = intensity();
         let (window, moment) = (Duration::from_secs(60), Duration::from_nanos(1));
-        (0..5).for_each(|_| assert_eq!(restarts.count(Timestamp(7)), Verdict::GoOn));
+        (0..5).for_each(|_| assert_eq!(restarts.count(Timestamp(7)), IntensityVerdict::WithinLimit));
         let mut later = restarts.clone();
-        assert!(matches!(restarts.count(Timestamp(7) + window), Verdict::Escalate { .. }));
-        assert_eq!(later.count(Timestamp(7) + window + moment), Verdict::GoOn);
+        assert!(matches!(restarts.count(Timestamp(7) + window), IntensityVerdict::Exceeded { .. }));
+        assert_eq!(later.count(Timestamp(7) + window + moment), IntensityVerdict::WithinLimit);
         assert_eq!(later.counted(), 1);
     }
 
@@ -150,12 +154,12 @@ mod tests {
     fn overflow_workers_share_one_backoff() {
         let (restarts, ms) = (intensity(), Duration::from_millis(1));
         let mut overflow = OverflowStarts::default();
-        assert!(!overflow.is_failing() && overflow.rests_until() == Timestamp(0));
+        assert!(!overflow.is_failing() && overflow.cooldown_until() == Timestamp(0));
         (0..8).for_each(|n| overflow.failed(Timestamp(0) + ms * n, &restarts));
         assert!(overflow.is_failing());
-        assert_eq!(overflow.rests_until(), Timestamp(0) + ms * 100);
+        assert_eq!(overflow.cooldown_until(), Timestamp(0) + ms * 100);
         overflow.failed(Timestamp(0) + ms * 100, &restarts);
-        assert_eq!(overflow.rests_until(), Timestamp(0) + ms * 300);
+        assert_eq!(overflow.cooldown_until(), Timestamp(0) + ms * 300);
         overflow.succeeded();
         assert_eq!(overflow, OverflowStarts::default());
     }
@@ -166,13 +170,13 @@ mod tests {
         let mut restarts = intensity();
         let waits: Vec<u64> = (0..7)
             .map(|_| match restarts.escalate(Timestamp(0)) {
-                Verdict::Escalate { retry_at } => retry_at.0 / 1_000_000_000,
-                Verdict::GoOn => 0,
+                IntensityVerdict::Exceeded { retry_at } => retry_at.0 / 1_000_000_000,
+                IntensityVerdict::WithinLimit => 0,
             })
             .collect();
         assert_eq!(waits, [30, 60, 120, 240, 480, 600, 600]);
         restarts.recovered();
-        assert_eq!(restarts.escalate(Timestamp(0)), Verdict::Escalate { retry_at: Timestamp(30_000_000_000) });
+        assert_eq!(restarts.escalate(Timestamp(0)), IntensityVerdict::Exceeded { retry_at: Timestamp(30_000_000_000) });
     }
 
     /// R28

@@ -141,7 +141,7 @@ mod tests {
 
     /// R33: base 100 ms, cap 5 s, no jitter.
     #[test]
-    fn the_five_backoffs() {
+    fn backoffs_grow_as_documented() {
         assert_eq!(waits(Backoff::Linear, 0, 7), [100, 200, 300, 400, 500, 600, 700, 800]);
         assert_eq!(waits(Backoff::Exponential, 0, 7), [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         assert_eq!(waits(Backoff::Fibonacci, 0, 7), [100, 100, 200, 300, 500, 800, 1300, 2100]);

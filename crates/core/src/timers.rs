@@ -19,11 +19,11 @@ pub(crate) enum Timer {
     Worker(WorkerId),
     /// Whether an overflow process has been idle long enough. One entry a process, renewed when it comes due: setting it
     /// whenever the process becomes idle would leave one for each call behind.
-    Linger(WorkerRef),
+    OverflowIdle(WorkerRef),
     /// The next sweep of sessions.
     Sweep,
     /// The next step of the walk to sessions that were released.
-    Walk,
+    ReleaseScan,
     /// A failed pool's probe, or the end of a drain.
     Pool,
 }
@@ -45,7 +45,7 @@ impl Timer {
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Timestamp, Timer)>>,
     /// Shrinks at any size.
-    is_eager: bool,
+    shrinks_always: bool,
 }
 
 impl Timers {
@@ -71,7 +71,7 @@ impl Timers {
 
     /// Whether there are more than twice `live` entries: to shrink then is amortized over the steps that left them.
     pub(crate) fn is_crowded(&self, live: usize) -> bool {
-        self.is_eager || self.heap.len() > 2 * live + 64
+        self.shrinks_always || self.heap.len() > 2 * live + 64
     }
 
     /// Keeps one entry for each thing, the last that covers it. `due` says when a thing must be looked at. Sets nothing: it must not hide
@@ -84,8 +84,8 @@ impl Timers {
         self.heap = entries.into();
     }
 
-    pub(crate) fn be_eager(&mut self) {
-        self.is_eager = true;
+    pub(crate) fn shrink_always(&mut self) {
+        self.shrinks_always = true;
     }
 
     /// Whether something due at `due` will be looked at. O(entries): for checks only.

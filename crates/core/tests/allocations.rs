@@ -2,11 +2,11 @@
 //! A binary of its own, since the allocator that counts is the whole program's.
 
 #[cfg(test)]
-mod warm;
+mod warm_pool;
 
 #[cfg(test)]
 mod tests {
-    use super::warm::{WORKERS, Warm, enhanced};
+    use super::warm_pool::{WORKERS, WarmPool, enhanced};
     use allocation_counter::{AllocationInfo, measure};
     use herder_core::{
         Settings, Transition, WorkerMetrics,
@@ -19,7 +19,7 @@ mod tests {
     /// What a pool holds when its workers are ready and each of its sessions had a call.
     fn built(kind: WorkerTypeSettings, sessions: usize) -> AllocationInfo {
         let mut pool = None;
-        measure(|| pool = Some(Warm::new(kind, sessions, 1)))
+        measure(|| pool = Some(WarmPool::new(kind, sessions, 1)))
     }
 
     fn bytes(kind: WorkerTypeSettings, sessions: usize) -> i64 {
@@ -56,7 +56,7 @@ mod tests {
     fn r10_a_call_through_a_warm_pool_allocates_nothing() {
         for kind in [Basic, enhanced(false, false, false), enhanced(true, true, true)] {
             for sessions in [0, SESSIONS] {
-                let mut pool = Warm::new(kind.clone(), sessions, SESSIONS / sessions.max(1) + 1);
+                let mut pool = WarmPool::new(kind.clone(), sessions, SESSIONS / sessions.max(1) + 1);
                 let calls = measure(|| (0..10 * SESSIONS).for_each(|_| _ = pool.call()));
                 assert_eq!(calls.count_total, 0, "{kind:?}, {sessions} sessions: {calls:?}");
             }

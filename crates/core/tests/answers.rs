@@ -32,7 +32,7 @@ mod tests {
         core: Core,
         now: Timestamp,
         calls: u64,
-        fx: Effects,
+        effects: Effects,
     }
 
     fn ann() -> SessionId {
@@ -58,7 +58,7 @@ mod tests {
             let mut settings = Settings::new(kind, 1);
             settings.sessions.cleanup_interval = Duration::MAX;
             let core = Core::new(settings, 1, Timestamp(1));
-            let mut pool = Self { core, now: Timestamp(1), calls: 0, fx: Effects::new() };
+            let mut pool = Self { core, now: Timestamp(1), calls: 0, effects: Effects::new() };
             pool.step(Input::Tick);
             pool.step(Input::Ready { at: AT, window: 1, control: false });
             if age != Age::NotThere {
@@ -68,7 +68,7 @@ mod tests {
                 pool.now = pool.now + Duration::from_secs(301);
             }
             if age == Age::Marked || age == Age::PastGrace {
-                pool.core.worker_of(pool.now, "ann", &mut pool.fx);
+                pool.core.worker_of(pool.now, "ann", &mut pool.effects);
             }
             if age == Age::PastGrace {
                 pool.now = pool.now + GRACE;
@@ -77,8 +77,8 @@ mod tests {
         }
 
         fn step(&mut self, input: Input) {
-            self.fx.clear();
-            self.core.handle(self.now, input, &mut self.fx);
+            self.effects.clear();
+            self.core.handle(self.now, input, &mut self.effects);
         }
 
         /// One call of the session, answered at once: how it was routed.
@@ -93,14 +93,14 @@ mod tests {
                 idempotent: false,
                 fingerprint: None,
             }));
-            let found = self.fx.iter().find_map(|effect| match effect {
+            let found = self.effects.iter().find_map(|effect| match effect {
                 Effect::Send { at, wire, .. } => Some(Ok((*at, *wire))),
                 Effect::Settle { failure, .. } => Some(Err(failure.clone())),
                 _ => None,
             });
             let (at, wire) = found.unwrap()?;
             self.step(Input::Final { at, wire, ok: true });
-            let routing = self.fx.iter().find_map(|effect| match effect {
+            let routing = self.effects.iter().find_map(|effect| match effect {
                 Effect::Deliver { delivery, .. } => Some(delivery.routing),
                 _ => None,
             });
@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn r15_lookups_by_policy_and_age() {
-        let lookups = |kind: WorkerTypeSettings| each(&kind, |pool| pool.core.worker_of(pool.now, "ann", &mut pool.fx));
+        let lookups =
+            |kind: WorkerTypeSettings| each(&kind, |pool| pool.core.worker_of(pool.now, "ann", &mut pool.effects));
         let (at, none, expired) = (Lookup::Bound(AT), Lookup::NotBound, Lookup::Expired);
         assert_eq!(lookups(immediate()), [none, at, none, none, none]);
         assert_eq!(lookups(two_phase(OnExpired::Reject)), [none, at, expired, expired, none]);
@@ -165,7 +166,7 @@ mod tests {
     fn r22_tracking_by_policy_and_age() {
         let tracks = |kind: WorkerTypeSettings| {
             each(&kind, |pool| {
-                let tracked = pool.core.track_session(pool.now, ann(), &mut pool.fx);
+                let tracked = pool.core.track_session(pool.now, ann(), &mut pool.effects);
                 tracked.map(|info| (info.state, info.operations))
             })
         };
@@ -182,11 +183,11 @@ mod tests {
     fn r14_changes_by_policy_and_age() {
         let only_active = [false, true, false, false, false];
         for kind in [immediate(), two_phase(OnExpired::Reject), two_phase(OnExpired::Rebind)] {
-            let renew = |pool: &mut Pool| pool.core.update_session_activity(pool.now, &ann(), &mut pool.fx);
+            let renew = |pool: &mut Pool| pool.core.update_session_activity(pool.now, &ann(), &mut pool.effects);
             assert_eq!(each(&kind, renew), only_active);
-            assert_eq!(each(&kind, |pool| pool.core.end_session(pool.now, "ann", &mut pool.fx)), only_active);
-            assert_eq!(each(&kind, |pool| pool.core.unbind_session(pool.now, "ann", &mut pool.fx)), only_active);
-            let bind = |pool: &mut Pool| pool.core.bind_session(pool.now, ann(), AT.worker, &mut pool.fx).is_ok();
+            assert_eq!(each(&kind, |pool| pool.core.end_session(pool.now, "ann", &mut pool.effects)), only_active);
+            assert_eq!(each(&kind, |pool| pool.core.unbind_session(pool.now, "ann", &mut pool.effects)), only_active);
+            let bind = |pool: &mut Pool| pool.core.bind_session(pool.now, ann(), AT.worker, &mut pool.effects).is_ok();
             assert_eq!(each(&kind, bind), [true; 5]);
         }
     }
@@ -194,7 +195,7 @@ mod tests {
     /// A sweep counts what it removes: under `two_phase` that is what was marked a grace ago, not what it marks itself.
     #[test]
     fn r16_sweeps_by_policy_and_age() {
-        let swept = |kind: WorkerTypeSettings| each(&kind, |pool| pool.core.sweep(pool.now, 256, &mut pool.fx).0);
+        let swept = |kind: WorkerTypeSettings| each(&kind, |pool| pool.core.sweep(pool.now, 256, &mut pool.effects).0);
         assert_eq!(swept(WorkerTypeSettings::Basic), [0, 0, 1, 1, 1]);
         assert_eq!(swept(immediate()), [0, 0, 1, 0, 0]);
         assert_eq!(swept(two_phase(OnExpired::Reject)), [0, 0, 0, 0, 1]);

@@ -11,12 +11,12 @@ mod tests {
     const AT: WorkerRef = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
 
     /// A pool of one worker that never answers a ping.
-    struct Mute {
+    struct UnresponsiveWorker {
         core: Core,
         now: Timestamp,
     }
 
-    impl Mute {
+    impl UnresponsiveWorker {
         fn new(kind: WorkerTypeSettings) -> Self {
             let settings = Settings { overflow: 0, ..Settings::new(kind, 1) };
             let mut pool = Self { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0) };
@@ -26,9 +26,9 @@ mod tests {
         }
 
         fn step(&mut self, input: Input) -> Effects {
-            let mut fx = Effects::new();
-            self.core.handle(self.now, input, &mut fx);
-            fx
+            let mut effects = Effects::new();
+            self.core.handle(self.now, input, &mut effects);
+            effects
         }
 
         fn wait(&mut self, seconds: u64) -> Effects {
@@ -61,20 +61,22 @@ mod tests {
     }
 
     #[test]
-    fn r9_only_state_machine_lets_health_decide_who_gets_work() {
-        for (kind, gated) in [(enhanced(true), true), (enhanced(false), false), (WorkerTypeSettings::Basic, false)] {
-            let mut pool = Mute::new(kind.clone());
+    fn r9_health_gates_dispatch_only_with_state_machine() {
+        for (kind, health_gated) in
+            [(enhanced(true), true), (enhanced(false), false), (WorkerTypeSettings::Basic, false)]
+        {
+            let mut pool = UnresponsiveWorker::new(kind.clone());
             pool.wait(36);
             let worker = pool.worker();
-            let expected = if gated { WorkerState::Degraded } else { WorkerState::Ready };
+            let expected = if health_gated { WorkerState::Degraded } else { WorkerState::Ready };
             let health = (worker.state, worker.health, worker.unresponsive);
             assert_eq!(health, (expected, Health::Unhealthy, Some(ProcessActivity::Idle)), "{kind:?}");
             let missed = worker.history.map(|history| history.iter().any(|change| change.reason == "missed a ping"));
-            assert_eq!(missed, gated.then_some(true), "{kind:?}");
+            assert_eq!(missed, health_gated.then_some(true), "{kind:?}");
             let deadline = pool.now + Duration::from_secs(30);
             let call = Submission { call: CallId(1), session: None, deadline, idempotent: false, fingerprint: None };
             let sent = pool.step(Input::Submit(call)).iter().any(|effect| matches!(effect, Effect::Send { .. }));
-            assert_eq!(sent, !gated, "{kind:?}");
+            assert_eq!(sent, !health_gated, "{kind:?}");
             let end = Effect::Stop { at: AT, method: StopMethod::Graceful, kill_reason: KillReason::Unresponsive };
             assert!(pool.wait(20).contains(&end), "all the same, it is ended: {kind:?}");
         }

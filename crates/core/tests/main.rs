@@ -4,16 +4,16 @@
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
-mod flags;
-#[cfg(test)]
-mod model_check;
-#[cfg(test)]
-mod schedules;
-#[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
     reason = "it reads the corpus and prints an input that fails"
 )]
-#[path = "../../../fuzz/twin.rs"]
-mod twin;
+#[path = "../../../fuzz/corpus_tests.rs"]
+mod corpus_tests;
+#[cfg(test)]
+mod flags;
+#[cfg(test)]
+mod model_check;
+#[cfg(test)]
+mod schedules;

@@ -8,10 +8,10 @@
     reason = "the model is not the core: it may use ordered maps, and print what was explored"
 )]
 
-mod act;
+mod actions;
 mod configurations;
 mod faults;
 mod pool;
+mod processes;
 mod rules;
 mod state;
-mod world;

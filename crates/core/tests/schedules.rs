@@ -8,16 +8,16 @@
     reason = "the model is not the core: it may use ordered maps, and print the seed"
 )]
 
-mod driver;
+mod harness;
+mod invariants;
 mod model;
 mod operations;
-mod rest;
+mod processes;
+mod quiesce;
 mod rng;
 mod settings;
-mod states;
-mod world;
 
-use crate::twin;
+use crate::corpus_tests;
 
 /// How many run unless `HERDER_SCHEDULES` says more.
 const SCHEDULES: u64 = 10_000;
@@ -30,7 +30,7 @@ fn ten_thousand_schedules_hold_the_invariants() {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            scope.spawn(move || (thread..schedules).step_by(threads as usize).for_each(driver::run));
+            scope.spawn(move || (thread..schedules).step_by(threads as usize).for_each(harness::run));
         }
     });
 }
@@ -38,12 +38,12 @@ fn ten_thousand_schedules_hold_the_invariants() {
 /// I1, I2, I3, I4, I5, I6, I7: what a fuzzer came upon.
 #[test]
 fn schedules_of_the_corpus() {
-    twin::replay("schedules", driver::hold);
+    corpus_tests::replay("schedules", harness::check_input);
 }
 
 #[test]
 fn schedules_like_those_of_the_corpus() {
-    twin::vary("schedules", 1000, driver::hold);
+    corpus_tests::vary("schedules", 1000, harness::check_input);
 }
 
 /// Runs the schedule of `HERDER_SEED` alone, or of the file `HERDER_INPUT`, each step printed; does nothing without one.
@@ -51,10 +51,10 @@ fn schedules_like_those_of_the_corpus() {
 #[expect(clippy::disallowed_methods, reason = "reads the name of a file from the environment")]
 fn replay() {
     if let Some(seed) = number("HERDER_SEED") {
-        driver::replay(driver::Source::Seed(seed));
+        harness::replay(harness::Source::Seed(seed));
     }
     if let Some(path) = std::env::var_os("HERDER_INPUT") {
-        driver::replay(driver::Source::Bytes(&std::fs::read(path).expect("a file")));
+        harness::replay(harness::Source::Bytes(&std::fs::read(path).expect("a file")));
     }
 }
 

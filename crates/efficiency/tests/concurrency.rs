@@ -8,7 +8,7 @@ mod runs;
 
 use herder_efficiency::concurrency::{Interval, Serialized, TimeAccount, verify_concurrent_execution};
 use proptest::prelude::*;
-use runs::{Known, chain, known};
+use runs::{KnownRun, chain, known};
 use std::time::Duration;
 
 /// How many are in flight just behind each start: the slow way to a peak.
@@ -59,7 +59,7 @@ proptest! {
     /// R45: of a run that was put together from known losses, each is found, and together they are all that was lost.
     #[test]
     fn r45_losses_are_found_where_they_were_put(known in known()) {
-        let Known { observed, losses, ideal } = known;
+        let KnownRun { observed, losses, ideal } = known;
         let account = TimeAccount::of(&observed).unwrap();
         prop_assert!(adds_up(&account), "{:?}", account);
         prop_assert_eq!(account.losses, losses);

@@ -3,11 +3,11 @@
 
 use crate::{
     ExitMemory,
-    ladder::Ladder,
     lock::lock,
     output::{Stream, Tail},
     sample::{ProcessSample, read_sample, resident_bytes},
     stack::Stack,
+    stop_sequence::StopSequence,
     waker::Waker,
     watchdog::Watchdog,
 };
@@ -88,8 +88,8 @@ impl Child {
     /// arbiter; a second call can only shorten it.
     pub fn stop(&self, term_after: Duration, kill_after: Duration) {
         let process = self.process();
-        lock(&process.ladder).shorten(Instant::now(), term_after, kill_after);
-        process.warden.wake();
+        lock(&process.stop_sequence).request(Instant::now(), term_after, kill_after);
+        process.monitor.wake();
     }
 
     /// The same for a worker that hangs and prints the stacks of its threads to standard error when it gets `ask`, as Python's
@@ -104,8 +104,8 @@ impl Child {
     pub fn kill_with_stack(&self, ask: Signal) {
         let process = self.process();
         process.ask_for_stack(ask);
-        lock(&process.ladder).condemn(Instant::now());
-        process.warden.wake();
+        lock(&process.stop_sequence).kill_now(Instant::now());
+        process.monitor.wake();
     }
 
     /// The stacks it printed when it was asked for them, at most 16 KiB: the thread that got the signal first, of each thread the
@@ -188,12 +188,12 @@ pub(crate) struct Process {
     /// Whether it was sent a `SIGKILL` from here.
     killed: AtomicBool,
     exit_memory: OnceLock<ExitMemory>,
-    pub(crate) ladder: Mutex<Ladder>,
+    pub(crate) stop_sequence: Mutex<StopSequence>,
     /// Once it was asked for.
     stack: Mutex<Option<Stack>>,
     tails: Mutex<Tails>,
     status: watch::Sender<Option<ExitStatus>>,
-    warden: Waker,
+    monitor: Waker,
 }
 
 #[derive(Debug, Default)]
@@ -203,7 +203,7 @@ struct Tails {
 }
 
 impl Process {
-    pub(crate) fn new(pid: Pid, label: Arc<str>, warden: Waker) -> Self {
+    pub(crate) fn new(pid: Pid, label: Arc<str>, monitor: Waker) -> Self {
         Self {
             pid,
             label,
@@ -213,11 +213,11 @@ impl Process {
             denied: Mutex::new(None),
             killed: AtomicBool::new(false),
             exit_memory: OnceLock::new(),
-            ladder: Mutex::new(Ladder::Standing),
+            stop_sequence: Mutex::new(StopSequence::NotRequested),
             stack: Mutex::new(None),
             tails: Mutex::default(),
             status: watch::Sender::new(None),
-            warden,
+            monitor,
         }
     }
 
@@ -246,7 +246,7 @@ impl Process {
         let mut denied = lock(&self.denied);
         if *denied != Some(Signal::KILL) {
             *denied = Some(signal);
-            self.warden.wake();
+            self.monitor.wake();
         }
     }
 
@@ -274,20 +274,20 @@ impl Process {
     }
 
     /// Until when the ladder waits for a stack, if one was asked for.
-    fn held_until(&self) -> Option<Instant> {
+    fn stack_wait_until(&self) -> Option<Instant> {
         lock(&self.stack).as_ref().map(Stack::awaited_until)
     }
 
     /// Takes the next rung of the ladder if its time has come. Call until it gives `None`.
-    pub(crate) fn climb(&self, now: Instant) -> Option<Signal> {
-        let held = self.held_until().is_some_and(|until| until > now);
-        if held { None } else { lock(&self.ladder).climb(now) }
+    pub(crate) fn advance(&self, now: Instant) -> Option<Signal> {
+        let held = self.stack_wait_until().is_some_and(|until| until > now);
+        if held { None } else { lock(&self.stop_sequence).advance(now) }
     }
 
     /// When the next rung is due.
-    pub(crate) fn next_rung(&self) -> Option<Instant> {
-        let due = lock(&self.ladder).next()?;
-        Some(self.held_until().map_or(due, |until| until.max(due)))
+    pub(crate) fn next_step_due(&self) -> Option<Instant> {
+        let due = lock(&self.stop_sequence).next()?;
+        Some(self.stack_wait_until().map_or(due, |until| until.max(due)))
     }
 
     /// Runs the reaper; no signal is sent meanwhile, and none after it.

@@ -20,11 +20,11 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct ExitWatch {
     pid: Pid,
-    way: Way,
+    method: WatchMethod,
 }
 
 #[derive(Debug)]
-enum Way {
+enum WatchMethod {
     /// A pidfd (Linux 5.3 and later): readable once the child has ended. It refers to this child even if other code has reaped it and another process has its id.
     PidFd(OwnedFd),
     /// A thread waits, sets this, and wakes the warden.
@@ -49,61 +49,61 @@ pub(crate) fn pidfd(_: Pid) -> io::Result<Option<OwnedFd>> {
 
 impl ExitWatch {
     /// Watches a child that can't have ended yet.
-    pub(crate) fn new(pid: Pid, warden: &Waker) -> io::Result<Self> {
+    pub(crate) fn new(pid: Pid, monitor: &Waker) -> io::Result<Self> {
         match pidfd(pid)? {
-            Some(fd) => Ok(Self { pid, way: Way::PidFd(fd) }),
-            None => Self::by_thread(pid, warden.clone()),
+            Some(fd) => Ok(Self { pid, method: WatchMethod::PidFd(fd) }),
+            None => Self::by_thread(pid, monitor.clone()),
         }
     }
 
-    fn by_thread(pid: Pid, warden: Waker) -> io::Result<Self> {
+    fn by_thread(pid: Pid, monitor: Waker) -> io::Result<Self> {
         let ended = Arc::new(AtomicBool::new(false));
         let flag = ended.clone();
         let wait = move || {
             while let Err(Errno::INTR) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
             flag.store(true, Ordering::Release);
-            warden.wake();
+            monitor.wake();
         };
         thread::Builder::new().name(format!("herder-wait-{}", pid.as_raw_nonzero())).spawn(wait)?;
-        Ok(Self { pid, way: Way::Thread(ended) })
+        Ok(Self { pid, method: WatchMethod::Thread(ended) })
     }
 
     /// What to poll, if there is something.
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        match &self.way {
-            Way::PidFd(fd) => Some(fd.as_fd()),
-            Way::Thread(_) => None,
+        match &self.method {
+            WatchMethod::PidFd(fd) => Some(fd.as_fd()),
+            WatchMethod::Thread(_) => None,
         }
     }
 
     /// Whether the waiting thread has seen the end.
     pub(crate) fn flagged(&self) -> bool {
-        matches!(&self.way, Way::Thread(ended) if ended.load(Ordering::Acquire))
+        matches!(&self.method, WatchMethod::Thread(ended) if ended.load(Ordering::Acquire))
     }
 
     /// Looks at the child without reaping it.
-    pub(crate) fn look(&self) -> Look {
+    pub(crate) fn try_wait(&self) -> ExitPoll {
         match wait(self.pid, self.descriptor(), WaitIdOptions::NOHANG) {
-            Ok(None) => Look::Running,
-            Ok(Some(status)) => Look::Ended(read(&status)),
-            Err(_) => Look::Stolen,
+            Ok(None) => ExitPoll::Running,
+            Ok(Some(status)) => ExitPoll::Ended(read(&status)),
+            Err(_) => ExitPoll::ReapedElsewhere,
         }
     }
 
     /// Waits for a child that will end at once, and reaps it.
-    pub(crate) fn bury(&self) {
-        bury(self.pid, self.descriptor());
+    pub(crate) fn wait_and_reap(&self) {
+        wait_and_reap(self.pid, self.descriptor());
     }
 }
 
 /// What a look at a child tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum ExitPoll {
     Running,
     /// Ended and still a zombie: its number, and so its group's, can't be anybody else's yet.
     Ended(ExitStatus),
     /// Somebody else has reaped it: its number may be anybody's.
-    Stolen,
+    ReapedElsewhere,
 }
 
 /// Waits for the end of a child without reaping it.
@@ -122,15 +122,15 @@ pub(crate) fn wait(pid: Pid, pidfd: Option<BorrowedFd<'_>>, how: WaitIdOptions) 
 }
 
 /// Waits for a child that will end at once, and reaps it.
-pub(crate) fn bury(pid: Pid, pidfd: Option<BorrowedFd<'_>>) {
+pub(crate) fn wait_and_reap(pid: Pid, pidfd: Option<BorrowedFd<'_>>) {
     let ended = wait(pid, pidfd, WaitIdOptions::empty());
-    reap(pid, if ended.is_ok() { Look::Ended(ExitStatus::Unknown) } else { Look::Stolen });
+    reap(pid, if ended.is_ok() { ExitPoll::Ended(ExitStatus::Unknown) } else { ExitPoll::ReapedElsewhere });
 }
 
 /// Reaps a child that has ended, and returns its peak memory in bytes; `None` if other code has reaped it.
-pub(crate) fn reap(pid: Pid, seen: Look) -> Option<u64> {
+pub(crate) fn reap(pid: Pid, seen: ExitPoll) -> Option<u64> {
     // What was stolen has no number any more: waiting for it could take the status of a child of the application.
-    reaper::unregistering(pid, || if seen == Look::Stolen { None } else { usage::reap(pid) })
+    reaper::unregistering(pid, || if seen == ExitPoll::ReapedElsewhere { None } else { usage::reap(pid) })
 }
 
 fn read(status: &WaitIdStatus) -> ExitStatus {
@@ -155,10 +155,10 @@ mod tests {
         let mut fds = [rustix::event::PollFd::new(&wakeups, rustix::event::PollFlags::IN)];
         rustix::event::poll(&mut fds, None).unwrap();
         assert!(watch.flagged());
-        assert_eq!(watch.look(), Look::Ended(ExitStatus::Code(7)));
-        assert_eq!(watch.look(), Look::Ended(ExitStatus::Code(7)), "a look does not reap");
-        assert!(reap(pid, watch.look()).is_some_and(|peak| peak > 0));
-        assert_eq!((watch.look(), reap(pid, watch.look())), (Look::Stolen, None));
+        assert_eq!(watch.try_wait(), ExitPoll::Ended(ExitStatus::Code(7)));
+        assert_eq!(watch.try_wait(), ExitPoll::Ended(ExitStatus::Code(7)), "a look does not reap");
+        assert!(reap(pid, watch.try_wait()).is_some_and(|peak| peak > 0));
+        assert_eq!((watch.try_wait(), reap(pid, watch.try_wait())), (ExitPoll::ReapedElsewhere, None));
         child.wait().unwrap_err();
     }
 }

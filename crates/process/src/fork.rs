@@ -16,7 +16,7 @@ pub(crate) unsafe fn fork(child: impl FnOnce() -> Infallible) -> io::Result<Pid>
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // A signal between the fork and the child's own dispositions would run the host's handlers in the child, on descriptors
     // both share. So all are blocked across the fork, and stay blocked in the child.
-    // SAFETY: `sigfillset` initialises `all`; `pthread_sigmask` reads it, initialises `before`, and changes only this thread.
+    // SAFETY: `sigfillset` initialises `all`; `pthread_sigmask` reads it, initialises `cgroup`, and changes only this thread.
     unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
@@ -29,7 +29,7 @@ pub(crate) unsafe fn fork(child: impl FnOnce() -> Infallible) -> io::Result<Pid>
             forked => Pid::from_raw(forked.max(0)).ok_or_else(io::Error::last_os_error),
         }
     });
-    // SAFETY: `before` was initialised above.
+    // SAFETY: `cgroup` was initialised above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
     forked
 }

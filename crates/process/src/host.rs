@@ -4,11 +4,11 @@ use crate::{
     Command, SpawnError, Spawned,
     lock::lock,
     log::Log,
-    memory::Accounted,
-    spawner::{Order, Spawner},
+    memory::OomAccounting,
+    monitor::Monitor,
+    spawner::{SpawnRequest, Spawner},
     thread::thread_builder,
     waker,
-    warden::Warden,
     watchdog::Watchdog,
 };
 use std::{
@@ -18,13 +18,13 @@ use std::{
 use tokio::sync::oneshot;
 
 /// The spawner and its mailbox, in the process that started it.
-struct Host {
+struct SpawnerHandle {
     pid: u32,
     spawner: Arc<Spawner>,
-    orders: Mutex<mpsc::Sender<Order>>,
+    requests: Mutex<mpsc::Sender<SpawnRequest>>,
 }
 
-static HOST: OnceLock<Host> = OnceLock::new();
+static HOST: OnceLock<SpawnerHandle> = OnceLock::new();
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// Starts a worker in a process group of its own.
@@ -36,17 +36,17 @@ static STARTING: Mutex<()> = Mutex::new(());
 /// A [`SpawnError`] that names the program; nothing is left behind then.
 pub async fn spawn(command: Command) -> Result<Spawned, SpawnError> {
     let (reply, answer) = oneshot::channel();
-    host()?.order(Order { command, reply })?;
+    host()?.request(SpawnRequest { command, reply })?;
     answer.await.unwrap_or_else(|_| Err(no_spawner(io::ErrorKind::BrokenPipe.into())))
 }
 
-impl Host {
+impl SpawnerHandle {
     /// Gives an order to the spawner's thread, to another one if that is gone.
-    fn order(&self, order: Order) -> Result<(), SpawnError> {
-        let mut orders = lock(&self.orders);
-        let Err(mpsc::SendError(order)) = orders.send(order) else { return Ok(()) };
+    fn request(&self, request: SpawnRequest) -> Result<(), SpawnError> {
+        let mut orders = lock(&self.requests);
+        let Err(mpsc::SendError(request)) = orders.send(request) else { return Ok(()) };
         *orders = spawner(&self.spawner)?;
-        orders.send(order).map_err(|_| no_spawner(io::ErrorKind::BrokenPipe.into()))
+        orders.send(request).map_err(|_| no_spawner(io::ErrorKind::BrokenPipe.into()))
     }
 }
 
@@ -54,7 +54,7 @@ fn no_spawner(source: io::Error) -> SpawnError {
     SpawnError::Infrastructure { what: "spawner thread", source }
 }
 
-fn host() -> Result<&'static Host, SpawnError> {
+fn host() -> Result<&'static SpawnerHandle, SpawnError> {
     if HOST.get().is_none() {
         let _starting = lock(&STARTING);
         if HOST.get().is_none() {
@@ -66,28 +66,28 @@ fn host() -> Result<&'static Host, SpawnError> {
 
 /// Starts the threads. If one fails, the others end by themselves, as nobody holds what they listen to; the warden comes last,
 /// because it and the log thread hold each other.
-fn start() -> Result<Host, SpawnError> {
+fn start() -> Result<SpawnerHandle, SpawnError> {
     let keeper = |what| move |source| SpawnError::Infrastructure { what, source };
     let (waker, wakeups) = waker::pair().map_err(keeper("warden thread"))?;
     let log = Log::start(waker.clone()).map_err(keeper("log thread"))?;
     let watchdog = Arc::new(Mutex::new(Watchdog::new(log.clone())));
-    let (arrive, arrivals) = mpsc::channel();
-    let warden = Warden {
-        arrivals,
+    let (arrive, spawned) = mpsc::channel();
+    let monitor = Monitor {
+        spawned,
         wakeups,
         watchdog: watchdog.clone(),
         log,
-        living: Vec::new(),
-        accounted: Accounted::default(),
+        children: Vec::new(),
+        oom_accounting: OomAccounting::default(),
     };
-    let starter = Arc::new(Spawner { watchdog, arrivals: arrive, warden: waker });
+    let starter = Arc::new(Spawner { watchdog, spawned: arrive, monitor: waker });
     let orders = spawner(&starter)?;
-    begin("herder-warden", move || warden.run()).map_err(keeper("warden thread"))?;
-    Ok(Host { pid: std::process::id(), spawner: starter, orders: Mutex::new(orders) })
+    begin("herder-warden", move || monitor.run()).map_err(keeper("warden thread"))?;
+    Ok(SpawnerHandle { pid: std::process::id(), spawner: starter, requests: Mutex::new(orders) })
 }
 
 /// Begins a thread for the spawner; it ends with the sender of its orders.
-fn spawner(spawner: &Arc<Spawner>) -> Result<mpsc::Sender<Order>, SpawnError> {
+fn spawner(spawner: &Arc<Spawner>) -> Result<mpsc::Sender<SpawnRequest>, SpawnError> {
     let (orders, received) = mpsc::channel();
     let spawner = spawner.clone();
     begin("herder-spawner", move || spawner.run(&received)).map_err(no_spawner)?;
@@ -108,10 +108,11 @@ mod tests {
     fn r30_a_spawner_that_is_gone_is_started_anew() {
         let (lifeline, _watchdog_end) = UnixStream::pair().unwrap();
         let (gone, _) = mpsc::channel();
-        let host = Host { pid: 0, spawner: Arc::new(Spawner::listening(lifeline)), orders: Mutex::new(gone) };
+        let host =
+            SpawnerHandle { pid: 0, spawner: Arc::new(Spawner::listening(lifeline)), requests: Mutex::new(gone) };
         for _ in 0..2 {
             let (reply, answer) = oneshot::channel();
-            host.order(Order { command: Command::new("no-such-program"), reply }).unwrap();
+            host.request(SpawnRequest { command: Command::new("no-such-program"), reply }).unwrap();
             assert!(matches!(answer.blocking_recv(), Ok(Err(SpawnError::ProgramNotFound { .. }))));
         }
     }

@@ -43,6 +43,7 @@
 
 mod allocator;
 mod child;
+mod child_setup;
 mod command;
 mod error;
 mod exit;
@@ -52,12 +53,11 @@ mod host;
 mod image;
 #[cfg(feature = "census")]
 pub mod inspect;
-mod ladder;
-mod launch;
 mod limits;
 mod lock;
 mod log;
 mod memory;
+mod monitor;
 mod output;
 mod process_mark;
 mod reaper;
@@ -65,10 +65,10 @@ mod sample;
 mod signals;
 mod spawner;
 mod stack;
+mod stop_sequence;
 mod thread;
 mod usage;
 mod waker;
-mod warden;
 mod watchdog;
 
 pub use allocator::return_large_buffers;

@@ -17,7 +17,7 @@ use std::{
 };
 
 /// The queue is full beyond this many bytes; the last read of a worker that ended may exceed it.
-const FULL: usize = 1024 * 1024;
+const QUEUE_LIMIT: usize = 1024 * 1024;
 /// What an entry costs beside its text.
 const OVERHEAD: usize = 64;
 
@@ -36,11 +36,11 @@ enum Entry {
 
 impl Log {
     /// Starts the thread; it ends when the last `Log` is gone.
-    pub(crate) fn start(warden: Waker) -> io::Result<Self> {
+    pub(crate) fn start(monitor: Waker) -> io::Result<Self> {
         let (queue, entries) = mpsc::channel();
         let backlog = Arc::new(AtomicUsize::new(0));
         let log = Self { queue, backlog: backlog.clone() };
-        thread_builder("herder-log").spawn(move || write_all(&entries, &backlog, &warden))?;
+        thread_builder("herder-log").spawn(move || write_all(&entries, &backlog, &monitor))?;
         Ok(log)
     }
 
@@ -56,7 +56,7 @@ impl Log {
 
     /// Whether reading more would only grow the queue; the warden is woken when this has passed.
     pub(crate) fn is_full(&self) -> bool {
-        self.backlog.load(Ordering::Acquire) > FULL
+        self.backlog.load(Ordering::Acquire) > QUEUE_LIMIT
     }
 
     fn push(&self, entry: Entry) {
@@ -66,14 +66,14 @@ impl Log {
     }
 }
 
-fn write_all(entries: &mpsc::Receiver<Entry>, backlog: &AtomicUsize, warden: &Waker) {
+fn write_all(entries: &mpsc::Receiver<Entry>, backlog: &AtomicUsize, monitor: &Waker) {
     for entry in entries {
         // A subscriber that panics must not cost the lines after this one, nor stop the workers by a queue that stays full.
         let _ = catch_unwind(AssertUnwindSafe(|| entry.emit()));
         let cost = entry.cost();
         let before = backlog.fetch_sub(cost, Ordering::AcqRel);
-        if before > FULL && before - cost <= FULL {
-            warden.wake();
+        if before > QUEUE_LIMIT && before - cost <= QUEUE_LIMIT {
+            monitor.wake();
         }
     }
 }
@@ -115,7 +115,7 @@ mod tests {
     use super::printable;
 
     #[test]
-    fn what_moves_a_cursor_is_escaped() {
+    fn terminal_control_characters_are_escaped() {
         assert_eq!(printable("a\tb \u{e9}"), "a\tb \u{e9}");
         assert_eq!(printable("a\r2026 INFO forged\u{1b}[2J"), "a\\r2026 INFO forged\\u{1b}[2J");
     }

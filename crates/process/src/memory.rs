@@ -9,7 +9,7 @@ use std::{
 /// A v1 limit from here on is none: the kernel writes the largest number of whole pages.
 const NO_LIMIT: u64 = 1 << 62;
 /// A peak of at least so many percent of the limit is evidence.
-const NEAR: u64 = 90;
+const NEAR_LIMIT_PERCENT: u64 = 90;
 
 /// What is known of a worker's end beyond its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,14 +55,14 @@ impl fmt::Display for OutOfMemory {
 
 /// The host's memory cgroup and its count, as they were when a worker was about to start, which then inherits the cgroup.
 #[derive(Debug, Default)]
-pub(crate) struct Before {
+pub(crate) struct CgroupBaseline {
     cgroup: Option<Cgroup>,
     kills: Option<u64>,
 }
 
 /// Kills by the kernel that deaths account for already: one kill is the evidence of one death.
 #[derive(Debug, Default)]
-pub(crate) struct Accounted(Option<(PathBuf, u64)>);
+pub(crate) struct OomAccounting(Option<(PathBuf, u64)>);
 
 /// Where a memory cgroup's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,9 +79,9 @@ enum Version {
     Two,
 }
 
-impl Before {
+impl CgroupBaseline {
     /// Looks. Where there are no cgroups there is never evidence.
-    pub(crate) fn look() -> Self {
+    pub(crate) fn read() -> Self {
         let text = |path| fs::read_to_string(path).unwrap_or_default();
         Self::of(cgroup(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo")))
     }
@@ -92,19 +92,19 @@ impl Before {
     }
 }
 
-impl Accounted {
+impl OomAccounting {
     /// Looks for evidence that a worker which somebody else killed was killed for a lack of memory.
-    pub(crate) fn evidence(&mut self, before: &Before, peak: Option<u64>) -> Option<OutOfMemory> {
+    pub(crate) fn evidence(&mut self, before: &CgroupBaseline, peak: Option<u64>) -> Option<OutOfMemory> {
         let cgroup = before.cgroup.as_ref()?;
         self.count(cgroup, before.kills).or_else(|| {
             let (peak, limit) = (peak?, cgroup.limit()?);
-            (peak >= limit / 100 * NEAR).then_some(OutOfMemory::NearLimit { peak, limit })
+            (peak >= limit / 100 * NEAR_LIMIT_PERCENT).then_some(OutOfMemory::NearLimit { peak, limit })
         })
     }
 
     fn count(&mut self, cgroup: &Cgroup, before: Option<u64>) -> Option<OutOfMemory> {
-        let accounted = self.0.take().filter(|(folder, _)| *folder == cgroup.folder).map_or(0, |(_, kills)| kills);
-        let (from, to) = (before?.max(accounted), cgroup.kills()?);
+        let oom_accounting = self.0.take().filter(|(folder, _)| *folder == cgroup.folder).map_or(0, |(_, kills)| kills);
+        let (from, to) = (before?.max(oom_accounting), cgroup.kills()?);
         let is_more = to > from;
         self.0 = Some((cgroup.folder.clone(), from + u64::from(is_more)));
         is_more.then_some(OutOfMemory::KernelCounter { from, to })
@@ -257,29 +257,33 @@ mod tests {
     #[test]
     fn a_kill_accounts_for_one_death() {
         let root = Folder::new("kills");
-        let before = Before::of(Some(faked(root.path(), 3, "max\n")));
-        let mut accounted = Accounted::default();
-        assert_eq!(accounted.evidence(&before, Some(1 << 40)), None, "nothing rose, and nothing limits");
+        let before = CgroupBaseline::of(Some(faked(root.path(), 3, "max\n")));
+        let mut oom_accounting = OomAccounting::default();
+        assert_eq!(oom_accounting.evidence(&before, Some(1 << 40)), None, "nothing rose, and nothing limits");
         faked(root.path(), 5, "max\n");
-        assert_eq!(accounted.evidence(&before, None), Some(OutOfMemory::KernelCounter { from: 3, to: 5 }));
-        assert_eq!(accounted.evidence(&before, None), Some(OutOfMemory::KernelCounter { from: 4, to: 5 }));
-        assert_eq!(accounted.evidence(&before, None), None, "both are accounted for");
-        let later = Before::of(Some(faked(root.path(), 5, "max\n")));
-        assert_eq!(Accounted::default().evidence(&later, None), None, "it started after both");
+        assert_eq!(oom_accounting.evidence(&before, None), Some(OutOfMemory::KernelCounter { from: 3, to: 5 }));
+        assert_eq!(oom_accounting.evidence(&before, None), Some(OutOfMemory::KernelCounter { from: 4, to: 5 }));
+        assert_eq!(oom_accounting.evidence(&before, None), None, "both are accounted for");
+        let later = CgroupBaseline::of(Some(faked(root.path(), 5, "max\n")));
+        assert_eq!(OomAccounting::default().evidence(&later, None), None, "it started after both");
     }
 
     #[test]
     fn a_peak_near_the_limit_of_a_cgroup_above_is_evidence() {
         let root = Folder::new("peak");
-        let before = Before::of(Some(faked(root.path(), 3, "1000000\n")));
-        let evidence = |peak| Accounted::default().evidence(&before, peak);
+        let before = CgroupBaseline::of(Some(faked(root.path(), 3, "1000000\n")));
+        let evidence = |peak| OomAccounting::default().evidence(&before, peak);
         assert_eq!(evidence(Some(900_000)), Some(OutOfMemory::NearLimit { peak: 900_000, limit: 1_000_000 }));
         assert_eq!((evidence(Some(899_999)), evidence(None)), (None, None));
-        assert_eq!(Accounted::default().evidence(&Before::default(), Some(900_000)), None, "no cgroup, no evidence");
+        assert_eq!(
+            OomAccounting::default().evidence(&CgroupBaseline::default(), Some(900_000)),
+            None,
+            "no cgroup, no evidence"
+        );
     }
 
     #[test]
-    fn evidence_in_words() {
+    fn out_of_memory_evidence_is_rendered() {
         let counted = OutOfMemory::KernelCounter { from: 3, to: 4 };
         assert_eq!(counted.to_string(), "the cgroup's oom_kill count rose from 3 to 4");
         let near = OutOfMemory::NearLimit { peak: 500 << 20, limit: 512 << 20 };

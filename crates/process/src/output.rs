@@ -28,42 +28,42 @@ impl Stream {
 /// Cuts a stream of bytes into lines. Holds less than one line.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    half: Vec<u8>,
+    partial: Vec<u8>,
 }
 
 impl Lines {
     /// Takes more bytes and hands out every line they complete.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut line: impl FnMut(String)) {
         while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
-            self.half.extend_from_slice(&bytes[..end]);
+            self.partial.extend_from_slice(&bytes[..end]);
             bytes = &bytes[end + 1..];
             self.cut(&mut line);
-            line(text(&self.half));
-            self.half.clear();
+            line(text(&self.partial));
+            self.partial.clear();
         }
-        self.half.extend_from_slice(bytes);
+        self.partial.extend_from_slice(bytes);
         self.cut(&mut line);
     }
 
     /// Hands out the half line at the end of the stream.
     pub(crate) fn finish(&mut self, mut line: impl FnMut(String)) {
-        if !self.half.is_empty() {
-            line(text(&self.half));
-            self.half.clear();
+        if !self.partial.is_empty() {
+            line(text(&self.partial));
+            self.partial.clear();
         }
     }
 
     /// Hands out pieces while there is more than one line's worth, never splitting a character.
     fn cut(&mut self, mut line: impl FnMut(String)) {
         let mut from = 0;
-        while self.half.len() - from > LINE_MAX {
-            let rest = &self.half[from..];
+        while self.partial.len() - from > LINE_MAX {
+            let rest = &self.partial[from..];
             let continues = |&at: &usize| rest[at] & 0b1100_0000 == 0b1000_0000;
             let at = (LINE_MAX - 3..=LINE_MAX).rev().find(|at| !continues(at)).unwrap_or(LINE_MAX);
             line(text(&rest[..at]));
             from += at;
         }
-        self.half.drain(..from);
+        self.partial.drain(..from);
     }
 }
 

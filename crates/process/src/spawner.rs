@@ -4,15 +4,15 @@
 use crate::{
     Command, SpawnError,
     child::{Child, Process, Spawned},
+    child_setup::{ChildSetup, Report},
     error::is_shortage,
     exit::{self, ExitWatch},
     group,
     image::Image,
-    launch::{Launch, Report},
     lock::lock,
-    memory::Before,
+    memory::CgroupBaseline,
+    monitor::{MemoryBaseline, RunningChild},
     waker::Waker,
-    warden::{Live, Origin},
     watchdog::{CAPACITY, Watchdog},
 };
 use rustix::{
@@ -38,7 +38,7 @@ use tokio::sync::oneshot;
 const PANICKED: &str = "the thread that starts workers panicked";
 
 /// An order to the spawner. If the one who ordered has left, the worker's handle is dropped, and so the worker is killed.
-pub(crate) struct Order {
+pub(crate) struct SpawnRequest {
     pub(crate) command: Command,
     pub(crate) reply: oneshot::Sender<Result<Spawned, SpawnError>>,
 }
@@ -46,21 +46,21 @@ pub(crate) struct Order {
 /// What the spawner works with.
 pub(crate) struct Spawner {
     pub(crate) watchdog: Arc<Mutex<Watchdog>>,
-    pub(crate) arrivals: mpsc::Sender<Live>,
-    pub(crate) warden: Waker,
+    pub(crate) spawned: mpsc::Sender<RunningChild>,
+    pub(crate) monitor: Waker,
 }
 
 impl Spawner {
     /// The thread's whole life.
-    pub(crate) fn run(&self, orders: &mpsc::Receiver<Order>) {
-        for order in orders {
+    pub(crate) fn run(&self, orders: &mpsc::Receiver<SpawnRequest>) {
+        for request in orders {
             // A reply wakes whoever waits, which runs code of his runtime. If that panics, this thread must not end: all workers
             // would end with it, by their death signals.
-            let _ = catch_unwind(AssertUnwindSafe(|| self.carry_out(order)));
+            let _ = catch_unwind(AssertUnwindSafe(|| self.handle_request(request)));
         }
     }
 
-    fn carry_out(&self, Order { command, reply }: Order) {
+    fn handle_request(&self, SpawnRequest { command, reply }: SpawnRequest) {
         let started = catch_unwind(AssertUnwindSafe(|| self.start(&command)));
         let panicked = |_| Err(SpawnError::Os { program: program(&command), source: io::Error::other(PANICKED) });
         // Whoever left gets his worker dropped right here.
@@ -69,25 +69,25 @@ impl Spawner {
 
     fn start(&self, command: &Command) -> Result<Spawned, SpawnError> {
         let lifeline = self.lifeline(command)?;
-        let before = Before::look();
+        let before = CgroupBaseline::read();
         let prepared = prepare(command, lifeline).map_err(|error| explain(command, error))?;
         let Prepared { launch, report, calls, control, output } = prepared;
         let pid = launch.fork().map_err(|error| explain(command, error))?;
-        let (exit, inherited) = self.let_go(pid, report).map_err(|error| explain(command, error))?;
+        let (exit, inherited) = self.release_child(pid, report).map_err(|error| explain(command, error))?;
         // It has its host's session: nobody but itself can give it another, and that would take it out of its group.
-        let origin = Origin { before, inherited, session: group::own_session() };
+        let origin = MemoryBaseline { cgroup: before, inherited, session: group::own_session() };
         let child = self.hand_over(command, pid, exit, output, origin);
         Ok(Spawned { calls, control, child })
     }
 
     /// Lets the forked child become the worker, and returns what tells of its end, and the peak of memory that it has of its host.
     /// If it can't become the worker nothing is left of it.
-    fn let_go(&self, pid: Pid, mut report: Report) -> io::Result<(ExitWatch, u64)> {
-        let exit = match ExitWatch::new(pid, &self.warden) {
+    fn release_child(&self, pid: Pid, mut report: Report) -> io::Result<(ExitWatch, u64)> {
+        let exit = match ExitWatch::new(pid, &self.monitor) {
             Ok(exit) => exit,
             Err(error) => {
                 drop(report); // which ends the child
-                exit::bury(pid, None);
+                exit::wait_and_reap(pid, None);
                 return Err(error);
             }
         };
@@ -96,7 +96,7 @@ impl Spawner {
             Err(error) => {
                 // It may have registered, and its number must not stay on the list.
                 lock(&self.watchdog).remove(pid);
-                exit.bury();
+                exit.wait_and_reap();
                 Err(error)
             }
         }
@@ -111,20 +111,27 @@ impl Spawner {
     }
 
     /// Gives the started process to the warden.
-    fn hand_over(&self, command: &Command, pid: Pid, exit: ExitWatch, output: [OwnedFd; 2], origin: Origin) -> Child {
+    fn hand_over(
+        &self,
+        command: &Command,
+        pid: Pid,
+        exit: ExitWatch,
+        output: [OwnedFd; 2],
+        origin: MemoryBaseline,
+    ) -> Child {
         lock(&self.watchdog).add(pid);
-        let process = Arc::new(Process::new(pid, command.label.as_str().into(), self.warden.clone()));
+        let process = Arc::new(Process::new(pid, command.label.as_str().into(), self.monitor.clone()));
         let child = Child::new(process.clone());
         // It fails only when the warden's thread is gone, at the end of the process.
-        let _ = self.arrivals.send(Live::new(process, exit, output, origin));
-        self.warden.wake();
+        let _ = self.spawned.send(RunningChild::new(process, exit, output, origin));
+        self.monitor.wake();
         child
     }
 }
 
 /// What a start needs of the system before the fork, and what stays with the host.
 struct Prepared {
-    launch: Launch,
+    launch: ChildSetup,
     report: Report,
     calls: UnixStream,
     control: UnixStream,
@@ -140,7 +147,7 @@ fn prepare(command: &Command, lifeline: Arc<OwnedFd>) -> io::Result<Prepared> {
     let (stderr, stderr_end) = output_pipe()?;
     let stdin = above_standard(File::open("/dev/null")?.into())?;
     let descriptors = [("HERDER_FD", &calls_end), ("HERDER_CTL_FD", &control_end)];
-    let launch = Launch {
+    let launch = ChildSetup {
         image: Image::new(command, descriptors.map(|(name, fd)| (name, fd.as_raw_fd().to_string())))?,
         cwd: command.cwd.as_ref().map(|cwd| CString::new(cwd.as_os_str().as_bytes())).transpose()?,
         standard: [stdin, stdout_end, stderr_end],
@@ -221,10 +228,10 @@ fn place(command: &Command) -> Option<PathBuf> {
 impl Spawner {
     /// One without a warden, whose watchdog is the test itself.
     pub(crate) fn listening(lifeline: UnixStream) -> Self {
-        let (warden, _wakeups) = crate::waker::pair().unwrap();
-        let watchdog = Watchdog::listening(lifeline.into(), crate::log::Log::start(warden.clone()).unwrap());
-        let (arrivals, _received) = mpsc::channel();
-        Self { watchdog: Arc::new(Mutex::new(watchdog)), arrivals, warden }
+        let (monitor, _wakeups) = crate::waker::pair().unwrap();
+        let watchdog = Watchdog::listening(lifeline.into(), crate::log::Log::start(monitor.clone()).unwrap());
+        let (spawned, _received) = mpsc::channel();
+        Self { watchdog: Arc::new(Mutex::new(watchdog)), spawned, monitor }
     }
 }
 
@@ -263,7 +270,7 @@ mod tests {
         calls.set_nonblocking(false).unwrap();
         calls.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap(); // rather than hang
         assert_eq!(calls.read(&mut [0]).unwrap(), 0, "its end of the socket closes with it");
-        exit::bury(pid, None);
+        exit::wait_and_reap(pid, None);
     }
 
     /// R30: a start does not wait for a process that another thread of the host has forked meanwhile, and that has copies of all
@@ -277,11 +284,11 @@ mod tests {
             let Prepared { launch, report, .. } = prepare(&Command::new(program).arg("1000"), lifeline).unwrap();
             let copy = launch.fork_copy().unwrap();
             let pid = launch.fork().unwrap();
-            let started = spawner.let_go(pid, report);
+            let started = spawner.release_child(pid, report);
             assert_eq!(started.is_ok(), starts, "{program}");
             for pid in [Some(copy), started.is_ok().then_some(pid)].into_iter().flatten() {
                 rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-                exit::bury(pid, None);
+                exit::wait_and_reap(pid, None);
             }
         }
     }

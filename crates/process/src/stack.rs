@@ -4,27 +4,27 @@
 use std::time::{Duration, Instant};
 
 /// How long a kill waits for a stack at most.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const STACK_TIMEOUT: Duration = Duration::from_secs(1);
 /// A stack that says nothing more for so long is whole: it has no last line by which to know.
-const QUIET: Duration = Duration::from_millis(50);
+const IDLE_TIMEOUT: Duration = Duration::from_millis(50);
 /// Of the thread that got the signal, and of all others together, so many bytes are kept: the most recent calls of each.
-const HALF: usize = 8 * 1024;
+const SECTION_LIMIT: usize = 8 * 1024;
 /// Stands where something was left out.
-const CUT: &str = "  ... (cut)\n";
+const TRUNCATION_MARK: &str = "  ... (cut)\n";
 
 /// What has come of a stack that was asked for.
 #[derive(Debug)]
 pub(crate) struct Stack {
     asked: Instant,
     last: Instant,
-    part: Part,
+    part: StackPart,
     current: Section,
     others: Section,
 }
 
 /// Whose lines come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum StackPart {
     Nobody,
     Current,
     Other,
@@ -40,7 +40,7 @@ struct Section {
 
 impl Stack {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { asked: now, last: now, part: Part::Nobody, current: Section::default(), others: Section::default() }
+        Self { asked: now, last: now, part: StackPart::Nobody, current: Section::default(), others: Section::default() }
     }
 
     /// Takes a line, if it is one of the stack.
@@ -48,23 +48,23 @@ impl Stack {
         if let Some(part) = begins(line) {
             self.part = part;
         } else if line.starts_with("Traceback ") {
-            self.part = Part::Nobody; // of an exception, whose lines look much the same
+            self.part = StackPart::Nobody; // of an exception, whose lines look much the same
             return false;
-        } else if self.part == Part::Nobody || !(line.starts_with("  ") || line.is_empty()) {
+        } else if self.part == StackPart::Nobody || !(line.starts_with("  ") || line.is_empty()) {
             return false;
         }
         self.last = now;
         match self.part {
-            Part::Current => self.current.push(line),
-            Part::Other | Part::Nobody => self.others.push(line),
+            StackPart::Current => self.current.push(line),
+            StackPart::Other | StackPart::Nobody => self.others.push(line),
         }
         true
     }
 
     /// Until when nothing but the stack is to be awaited.
     pub(crate) fn awaited_until(&self) -> Instant {
-        let limit = self.asked + PATIENCE;
-        if self.current.frames > 0 { limit.min(self.last + QUIET) } else { limit }
+        let limit = self.asked + STACK_TIMEOUT;
+        if self.current.frames > 0 { limit.min(self.last + IDLE_TIMEOUT) } else { limit }
     }
 
     /// What has come, the thread that got the signal first: in a worker that is its main thread, where handlers run. `None` if
@@ -77,13 +77,13 @@ impl Stack {
 }
 
 /// Whether a line is the first of a thread's.
-fn begins(line: &str) -> Option<Part> {
+fn begins(line: &str) -> Option<StackPart> {
     if !line.ends_with("(most recent call first):") {
         return None;
     }
     match line.split(' ').next() {
-        Some("Current" | "Stack") => Some(Part::Current),
-        Some("Thread") => Some(Part::Other),
+        Some("Current" | "Stack") => Some(StackPart::Current),
+        Some("Thread") => Some(StackPart::Other),
         _ => None,
     }
 }
@@ -94,9 +94,9 @@ impl Section {
         if self.full {
             return;
         }
-        if self.text.len() + line.len() + 1 > HALF - CUT.len() {
+        if self.text.len() + line.len() + 1 > SECTION_LIMIT - TRUNCATION_MARK.len() {
             self.full = true;
-            self.text.push_str(CUT);
+            self.text.push_str(TRUNCATION_MARK);
             return;
         }
         self.text.push_str(line);
@@ -148,18 +148,18 @@ mod tests {
     }
 
     #[test]
-    fn it_is_awaited_until_it_is_quiet_but_not_for_ever() {
+    fn stack_is_awaited_until_idle_with_a_limit() {
         let now = Instant::now();
         let mut stack = Stack::new(now);
-        assert_eq!(stack.awaited_until(), now + PATIENCE);
-        stack.take(now + QUIET, OTHER);
-        stack.take(now + QUIET, "  File \"a.py\", line 1 in poll");
-        stack.take(now + QUIET, CURRENT);
-        assert_eq!(stack.awaited_until(), now + PATIENCE, "what matters has not come");
-        stack.take(now + 2 * QUIET, "  File \"b.py\", line 2 in run");
-        assert_eq!(stack.awaited_until(), now + 3 * QUIET);
-        stack.take(now + 2 * PATIENCE, "  File \"c.py\", line 3 in run");
-        assert_eq!(stack.awaited_until(), now + PATIENCE);
+        assert_eq!(stack.awaited_until(), now + STACK_TIMEOUT);
+        stack.take(now + IDLE_TIMEOUT, OTHER);
+        stack.take(now + IDLE_TIMEOUT, "  File \"a.py\", line 1 in poll");
+        stack.take(now + IDLE_TIMEOUT, CURRENT);
+        assert_eq!(stack.awaited_until(), now + STACK_TIMEOUT, "what matters has not come");
+        stack.take(now + 2 * IDLE_TIMEOUT, "  File \"b.py\", line 2 in run");
+        assert_eq!(stack.awaited_until(), now + 3 * IDLE_TIMEOUT);
+        stack.take(now + 2 * STACK_TIMEOUT, "  File \"c.py\", line 3 in run");
+        assert_eq!(stack.awaited_until(), now + STACK_TIMEOUT);
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
         lines.push("  File \"b.py\", line 2 in handler");
         lines.extend([frame.as_str(); 100]);
         let text = stack(&lines).0.text().unwrap();
-        assert!(text.len() <= 2 * HALF && text.len() > HALF, "{}", text.len());
+        assert!(text.len() <= 2 * SECTION_LIMIT && text.len() > SECTION_LIMIT, "{}", text.len());
         assert!(text.starts_with(CURRENT) && text.contains("in handler"));
         assert_eq!(text.matches("... (cut)").count(), 2);
     }

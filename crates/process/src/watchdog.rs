@@ -49,7 +49,7 @@ impl Running {
         // A host that has changed its user since may not kill it: then it is not waited for, as it may be stopped.
         let lives = || matches!(exit::wait(self.pid, pidfd, WaitIdOptions::NOHANG), Ok(None));
         if killed != Err(Errno::PERM) || !lives() {
-            exit::bury(self.pid, pidfd);
+            exit::wait_and_reap(self.pid, pidfd);
         }
     }
 }
@@ -70,7 +70,7 @@ impl Watchdog {
     }
 
     /// The lifeline to watch: readable or hung up means that the watchdog is gone.
-    pub(crate) fn watched(&self) -> Option<Arc<OwnedFd>> {
+    pub(crate) fn poll_descriptor(&self) -> Option<Arc<OwnedFd>> {
         self.running.as_ref().map(|running| running.lifeline.clone())
     }
 
@@ -87,19 +87,19 @@ impl Watchdog {
     /// Puts a group under its eyes.
     pub(crate) fn add(&mut self, group: Pid) {
         self.groups.insert(group.as_raw_nonzero().get());
-        self.tell(Record::add(group));
+        self.send_record(Record::add(group));
     }
 
     /// Takes a group from its list. Must happen before the group's leader is reaped: after that the number may be another's.
     pub(crate) fn remove(&mut self, group: Pid) {
         self.groups.remove(&group.as_raw_nonzero().get());
-        self.tell(Record::remove(group));
+        self.send_record(Record::remove(group));
     }
 
     /// Lets the watchdog signal a group that this process has no right to signal, since the host has changed its user after the group was started.
     pub(crate) fn signal(&mut self, group: Pid, signal: Signal) {
         if self.groups.contains(&group.as_raw_nonzero().get()) {
-            self.tell(Record::signal(group, signal));
+            self.send_record(Record::signal(group, signal));
         }
     }
 
@@ -124,7 +124,7 @@ impl Watchdog {
 
     /// A record that can't be delivered means that the watchdog is gone, or stopped for so long that its socket is full.
     /// The next one is forked with the list as it is now, so the record itself is not sent again.
-    fn tell(&mut self, record: Record) {
+    fn send_record(&mut self, record: Record) {
         if let Some(running) = &self.running
             && register(&running.lifeline, record).is_err()
         {

@@ -33,7 +33,7 @@ async fn r38_the_peak_of_a_dead_worker_is_told() {
 
 /// What the host has in memory when it forks is counted by the system as the worker's own; it is not told as such.
 #[tokio::test]
-async fn r38_the_hosts_own_memory_is_not_told_as_the_workers() {
+async fn r38_host_memory_is_not_reported_as_the_workers() {
     let _alone = MEMORY.lock().await;
     let ballast = vec![1_u8; (300 * MIB) as usize];
     let small = started(python("pass")).await;

@@ -58,7 +58,7 @@ fn r30_exit_statuses_of_a_host_that_ignores_sigchld() {
 
 /// R30: `kill -TERM` reaches a host that was started with SIGTERM blocked.
 #[test]
-fn r30_reset_signals_unblocks_what_ends_a_host() {
+fn r30_reset_signals_unblocks_sigterm_and_sigint() {
     assert_eq!(host_of_a_hostile_starter("unblocked"), "false false true");
 }
 

@@ -26,7 +26,7 @@ async fn exit_codes_and_signals_are_told_to_every_waiter_at_any_time() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_started_is_named() {
+async fn spawn_errors_name_the_cause() {
     let error = spawn(Command::new("no-such-program")).await.unwrap_err();
     assert!(matches!(error, SpawnError::ProgramNotFound { .. }), "{error:?}");
     assert_eq!(error.to_string(), "program not found: `no-such-program`");

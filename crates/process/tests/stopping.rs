@@ -59,7 +59,7 @@ async fn dropping_the_last_handle_kills() {
 
 /// Whoever stops waiting for a start gets no worker: it is killed as soon as it is there.
 #[tokio::test]
-async fn a_start_nobody_waits_for_ends() {
+async fn abandoned_start_is_killed() {
     let folder = std::env::temp_dir().join(format!("herder-process-start-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     {
@@ -81,7 +81,7 @@ async fn a_start_nobody_waits_for_ends() {
 
 /// R30: a worker that ignores `SIGTERM` is told so first, and then killed. The order is the evidence.
 #[tokio::test]
-async fn the_ladder_ends_with_a_kill() {
+async fn stop_sequence_ends_with_sigkill() {
     let script = "
 signal.signal(signal.SIGTERM, lambda *_: say('term'))
 say('ready')
@@ -101,7 +101,7 @@ while True: time.sleep(0.01) # a handler runs between two steps of Python, never
 
 /// R30: by the clock too: nothing but the ladder's own time ends this one.
 #[tokio::test]
-async fn the_ladder_climbs_by_itself() {
+async fn stop_sequence_advances_without_a_caller() {
     let spawned = started(python("signal.signal(15, signal.SIG_IGN); say('deaf'); time.sleep(1000)")).await;
     assert_eq!(line(&mut lines(spawned.calls)), "deaf");
     spawned.child.stop(Duration::from_millis(20), Duration::from_millis(20));
@@ -180,7 +180,7 @@ async fn r26_a_worker_that_hangs_is_asked_for_its_stack_before_the_kill() {
 
 /// R26: also before the SIGTERM of a ladder without any patience of its own.
 #[tokio::test]
-async fn r26_a_ladder_waits_for_the_stack() {
+async fn r26_stop_sequence_waits_for_the_stack() {
     let (stack, _, status) = hung(|child| child.stop_with_stack(Signal::USR1, Duration::ZERO, NEVER)).await;
     assert!(stack.as_deref().is_some_and(|stack| stack.contains("in handler")), "{stack:?}");
     assert_eq!(status, ExitStatus::Signal(15));
@@ -199,7 +199,7 @@ async fn r26_a_worker_without_a_stack_is_killed_all_the_same() {
 
 /// R26: processor time grows with work alone, and a stopped process is seen to be stopped.
 #[tokio::test]
-async fn r26_activity_tells_work_from_sleep_and_stops() {
+async fn r26_sample_distinguishes_work_sleep_and_stop() {
     let work = "calls.recv(1)\nwhile time.process_time() < 0.1: pass\nsay('done')\ncalls.recv(1)";
     let Spawned { mut calls, child, .. } = started(python(work)).await;
     let before = child.sample().unwrap();

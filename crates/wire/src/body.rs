@@ -8,35 +8,35 @@ use serde::{Serialize, de::DeserializeOwned};
 /// What is left of a frame's body.
 pub(crate) struct Body {
     kind: FrameKind,
-    rest: Bytes,
+    remaining: Bytes,
     taken: usize,
 }
 
 impl Body {
     pub(crate) fn new(kind: FrameKind, rest: Bytes) -> Self {
-        Self { kind, rest, taken: 0 }
+        Self { kind, remaining: rest, taken: 0 }
     }
 
     pub(crate) fn u64(&mut self) -> Result<u64, FrameError> {
-        let value = self.rest.try_get_u64_le();
+        let value = self.remaining.try_get_u64_le();
         value.map_err(|_| self.short(8)).inspect(|_| self.taken += 8)
     }
 
     pub(crate) fn u16(&mut self) -> Result<u16, FrameError> {
-        let value = self.rest.try_get_u16_le();
+        let value = self.remaining.try_get_u16_le();
         value.map_err(|_| self.short(2)).inspect(|_| self.taken += 2)
     }
 
     pub(crate) fn u8(&mut self) -> Result<u8, FrameError> {
-        let value = self.rest.try_get_u8();
+        let value = self.remaining.try_get_u8();
         value.map_err(|_| self.short(1)).inspect(|_| self.taken += 1)
     }
 
     /// The next `length` bytes as text.
     pub(crate) fn text(&mut self, field: &'static str, length: usize) -> Result<Box<str>, FrameError> {
-        let bytes = self.rest.get(..length).ok_or_else(|| self.short(length))?;
+        let bytes = self.remaining.get(..length).ok_or_else(|| self.short(length))?;
         let text = std::str::from_utf8(bytes).map_err(|_| FrameError::NotUtf8 { kind: self.kind, field })?.into();
-        self.rest.advance(length);
+        self.remaining.advance(length);
         self.taken += length;
         Ok(text)
     }
@@ -50,30 +50,31 @@ impl Body {
 
     /// All that is left as a session id.
     pub(crate) fn last_session(mut self) -> Result<SessionId, FrameError> {
-        self.session(self.rest.len())
+        self.session(self.remaining.len())
     }
 
     /// All that is left, without a byte order mark.
     pub(crate) fn value(mut self) -> Bytes {
-        let mark = self.rest.len() - without_byte_order_mark(&self.rest).len();
-        self.rest.advance(mark);
-        self.rest
+        let mark = self.remaining.len() - without_byte_order_mark(&self.remaining).len();
+        self.remaining.advance(mark);
+        self.remaining
     }
 
     /// All that is left.
     pub(crate) fn rest(self) -> Bytes {
-        self.rest
+        self.remaining
     }
 
     /// All that is left as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, FrameError> {
         let malformed = |reason| FrameError::MalformedJson { kind: self.kind, reason };
-        let text = std::str::from_utf8(without_byte_order_mark(&self.rest)).map_err(|e| malformed(e.to_string()))?;
+        let text =
+            std::str::from_utf8(without_byte_order_mark(&self.remaining)).map_err(|e| malformed(e.to_string()))?;
         serde_json::from_str(text).map_err(|e| malformed(e.to_string()))
     }
 
     fn short(&self, next: usize) -> FrameError {
-        FrameError::ShortBody { kind: self.kind, have: self.taken + self.rest.len(), need: self.taken + next }
+        FrameError::ShortBody { kind: self.kind, have: self.taken + self.remaining.len(), need: self.taken + next }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Finds the frames in a stream of bytes, without copying them. Holds its place in the stream, never bytes.
 
-use crate::{FrameError, HEADER_LEN, Header, header::Heading};
+use crate::{FrameError, HEADER_LEN, Header, header::ParsedHeader};
 use bytes::{Buf, Bytes, BytesMut};
 
 /// One frame: a header that was checked, and its body.
@@ -28,26 +28,26 @@ pub struct Frame {
 #[derive(Clone, Debug)]
 pub struct Decoder {
     max_frame: u32,
-    place: Place,
+    state: DecodeState,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum DecodeState {
     /// Before or inside a header.
     Header,
     /// Behind the header of a frame whose body is not complete.
     Body(Header),
     /// Inside the body of an optional frame of an unknown kind: `left` of `length` bytes are still to be thrown away.
-    PassOver { left: u32, length: u32 },
+    SkipBody { left: u32, length: u32 },
 }
 
 /// While a frame is passed over, its bytes are thrown away in portions of this size.
-const PORTION: u32 = 64 << 10;
+const SKIP_CHUNK: u32 = 64 << 10;
 
 impl Decoder {
     /// A decoder at the start of a stream whose bodies have at most `max_frame` bytes.
     pub fn new(max_frame: u32) -> Self {
-        Self { max_frame, place: Place::Header }
+        Self { max_frame, state: DecodeState::Header }
     }
 
     /// Sets the longest body from the next header on. A worker learns it from the host's hello.
@@ -63,26 +63,26 @@ impl Decoder {
     /// Whatever is wrong with a header. The stream is lost then: `buffer` stays as it is, and asking again gives the same error.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         loop {
-            match self.place {
-                Place::Header => {
+            match self.state {
+                DecodeState::Header => {
                     let Some(bytes) = buffer.first_chunk() else { return Ok(None) };
-                    self.place = match Header::read(bytes, self.max_frame)? {
-                        Heading::Known(header) => Place::Body(header),
-                        Heading::Optional { length } => Place::PassOver { left: length, length },
+                    self.state = match Header::read(bytes, self.max_frame)? {
+                        ParsedHeader::Known(header) => DecodeState::Body(header),
+                        ParsedHeader::Optional { length } => DecodeState::SkipBody { left: length, length },
                     };
                     buffer.advance(HEADER_LEN);
                 }
-                Place::Body(header) => {
+                DecodeState::Body(header) => {
                     let Some(body) = take(buffer, header.length as usize) else { return Ok(None) };
-                    self.place = Place::Header;
+                    self.state = DecodeState::Header;
                     return Ok(Some(Frame { header, body }));
                 }
-                Place::PassOver { left: 0, .. } => self.place = Place::Header,
-                Place::PassOver { .. } if buffer.is_empty() => return Ok(None),
-                Place::PassOver { left, length } => {
+                DecodeState::SkipBody { left: 0, .. } => self.state = DecodeState::Header,
+                DecodeState::SkipBody { .. } if buffer.is_empty() => return Ok(None),
+                DecodeState::SkipBody { left, length } => {
                     let portion = (left as usize).min(buffer.len());
                     buffer.advance(portion);
-                    self.place = Place::PassOver { left: left - portion as u32, length };
+                    self.state = DecodeState::SkipBody { left: left - portion as u32, length };
                 }
             }
         }
@@ -91,10 +91,10 @@ impl Decoder {
     /// How many bytes the frame at the front of `buffer` still needs, as far as is known; never more than `max_frame`
     /// (1 MiB for a hello). 0 only if [`Decoder::next`] would get further without reading.
     pub fn missing(&self, buffer: &BytesMut) -> usize {
-        match self.place {
-            Place::Header => HEADER_LEN.saturating_sub(buffer.len()),
-            Place::Body(header) => (header.length as usize).saturating_sub(buffer.len()),
-            Place::PassOver { left, .. } => (left.min(PORTION) as usize).saturating_sub(buffer.len()),
+        match self.state {
+            DecodeState::Header => HEADER_LEN.saturating_sub(buffer.len()),
+            DecodeState::Body(header) => (header.length as usize).saturating_sub(buffer.len()),
+            DecodeState::SkipBody { left, .. } => (left.min(SKIP_CHUNK) as usize).saturating_sub(buffer.len()),
         }
     }
 
@@ -103,14 +103,14 @@ impl Decoder {
     /// # Errors
     /// [`FrameError::TruncatedHeader`] or [`FrameError::TruncatedBody`]: the peer ended in the middle of a frame.
     pub fn finish(&self, buffer: &BytesMut) -> Result<(), FrameError> {
-        match self.place {
-            Place::Header if buffer.is_empty() => Ok(()),
-            Place::Header => Err(FrameError::TruncatedHeader { have: buffer.len() }),
-            Place::Body(Header { kind, length, .. }) => {
+        match self.state {
+            DecodeState::Header if buffer.is_empty() => Ok(()),
+            DecodeState::Header => Err(FrameError::TruncatedHeader { have: buffer.len() }),
+            DecodeState::Body(Header { kind, length, .. }) => {
                 Err(FrameError::TruncatedBody { kind: kind.name(), have: buffer.len() as u32, need: length })
             }
-            Place::PassOver { left: 0, .. } => Ok(()),
-            Place::PassOver { left, length } => {
+            DecodeState::SkipBody { left: 0, .. } => Ok(()),
+            DecodeState::SkipBody { left, length } => {
                 Err(FrameError::TruncatedBody { kind: "optional", have: length - left, need: length })
             }
         }

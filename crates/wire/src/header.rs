@@ -12,7 +12,7 @@ pub struct Flags {
     /// A receiver that does not know the kind passes over the frame.
     pub optional: bool,
     /// Bits 1 to 7, unshifted; bit 0 is ignored.
-    pub of_kind: u8,
+    pub kind_bits: u8,
 }
 
 impl Flags {
@@ -20,12 +20,12 @@ impl Flags {
 
     /// The byte in the header.
     pub fn to_byte(self) -> u8 {
-        u8::from(self.optional) | (self.of_kind & !Self::OPTIONAL)
+        u8::from(self.optional) | (self.kind_bits & !Self::OPTIONAL)
     }
 
     /// Parses the flags byte; never fails. The check of the header rejects bits that its kind does not allow.
     pub fn from_byte(byte: u8) -> Self {
-        Self { optional: byte & Self::OPTIONAL != 0, of_kind: byte & !Self::OPTIONAL }
+        Self { optional: byte & Self::OPTIONAL != 0, kind_bits: byte & !Self::OPTIONAL }
     }
 }
 
@@ -44,7 +44,7 @@ pub struct Header {
 
 /// A header that was read: of a frame, or of one to pass over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heading {
+pub(crate) enum ParsedHeader {
     Known(Header),
     /// An optional frame of a kind this version does not know.
     Optional {
@@ -69,12 +69,12 @@ impl Header {
     /// Everything that can be wrong before the body is there; first of all a length over `max_frame` ([`MAX_HELLO`] for a hello).
     pub fn decode(bytes: &[u8; HEADER_LEN], max_frame: u32) -> Result<Option<Self>, FrameError> {
         Ok(match Self::read(bytes, max_frame)? {
-            Heading::Known(header) => Some(header),
-            Heading::Optional { .. } => None,
+            ParsedHeader::Known(header) => Some(header),
+            ParsedHeader::Optional { .. } => None,
         })
     }
 
-    pub(crate) fn read(bytes: &[u8; HEADER_LEN], max_frame: u32) -> Result<Heading, FrameError> {
+    pub(crate) fn read(bytes: &[u8; HEADER_LEN], max_frame: u32) -> Result<ParsedHeader, FrameError> {
         let [a, b, c, d, kind, flags, reserved @ .., _, _, _, _, _, _, _, _] = *bytes;
         let [.., i, j, k, l, m, n, o, p] = *bytes;
         let (length, wire) = (u32::from_le_bytes([a, b, c, d]), WireId(u64::from_le_bytes([i, j, k, l, m, n, o, p])));
@@ -87,11 +87,15 @@ impl Header {
             return Err(FrameError::Oversize { length, max });
         }
         let Some(known) = known else {
-            return if flags.optional { Ok(Heading::Optional { length }) } else { Err(FrameError::UnknownKind(kind)) };
+            return if flags.optional {
+                Ok(ParsedHeader::Optional { length })
+            } else {
+                Err(FrameError::UnknownKind(kind))
+            };
         };
         let header = Self { length, kind: known, flags, wire };
         header.check()?;
-        Ok(Heading::Known(header))
+        Ok(ParsedHeader::Known(header))
     }
 
     /// The header of a frame about to be sent, refused if the peer would refuse it.
@@ -112,9 +116,9 @@ impl Header {
     /// Holds the header against its kind's shape.
     fn check(&self) -> Result<(), FrameError> {
         let Self { length, kind, flags, wire } = *self;
-        let Some(shape) = kind.shape() else { return Ok(()) };
-        if flags.of_kind & !shape.flags != 0 {
-            return Err(FrameError::ReservedFlags { kind, flags: flags.of_kind & !shape.flags });
+        let Some(shape) = kind.header_rules() else { return Ok(()) };
+        if flags.kind_bits & !shape.flags != 0 {
+            return Err(FrameError::ReservedFlags { kind, flags: flags.kind_bits & !shape.flags });
         }
         match shape.wire {
             WireRule::Zero if wire.0 != 0 => return Err(FrameError::UnexpectedWireId { kind, wire }),

@@ -49,7 +49,7 @@ impl HostMessage {
         Ok(match kind {
             FrameKind::Hello => Self::Hello(HostHello::parse(&body())?),
             FrameKind::Call => Self::Call(CallFrame::parse(frame)?),
-            FrameKind::Cancel => Self::Cancel { wire, interrupt: flags.of_kind & FrameKind::INTERRUPT != 0 },
+            FrameKind::Cancel => Self::Cancel { wire, interrupt: flags.kind_bits & FrameKind::INTERRUPT != 0 },
             FrameKind::Ping => Self::Ping { nonce: wire.0 },
             FrameKind::SessionEnd => Self::SessionEnd(SessionEnd::parse(body())?),
             FrameKind::Shutdown => Self::Shutdown,
@@ -69,7 +69,7 @@ impl HostMessage {
             Self::Call(call) => call.encode(max_frame, out),
             Self::Cancel { wire, interrupt } => {
                 let of_kind = if *interrupt { FrameKind::INTERRUPT } else { 0 };
-                put(FrameKind::Cancel, Flags { of_kind, ..none }, *wire, &[])
+                put(FrameKind::Cancel, Flags { kind_bits: of_kind, ..none }, *wire, &[])
             }
             Self::Ping { nonce } => put(FrameKind::Ping, none, WireId(*nonce), &[]),
             Self::SessionEnd(SessionEnd { session, epoch, reason }) => {

@@ -104,7 +104,7 @@ pub(crate) enum BodyRule {
 
 /// What a header of one kind must look like.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
+pub(crate) struct HeaderRules {
     pub(crate) wire: WireRule,
     pub(crate) body: BodyRule,
     /// Which of the bits 1 to 7 of the flags may be set.
@@ -116,7 +116,7 @@ impl FrameKind {
     pub(crate) const INTERRUPT: u8 = 0x02;
 
     /// What its header must look like; `None` for the reserved kinds, which are passed over whatever they hold.
-    pub(crate) fn shape(self) -> Option<Shape> {
+    pub(crate) fn header_rules(self) -> Option<HeaderRules> {
         use {BodyRule as B, WireRule as W};
         let (wire, body, flags) = match self {
             Self::Hello | Self::Ready => (W::Zero, B::AtLeast(0), 0),
@@ -130,7 +130,7 @@ impl FrameKind {
             Self::Shutdown => (W::Zero, B::Empty, 0),
             Self::Revoke | Self::Revoked => return None,
         };
-        Some(Shape { wire, body, flags })
+        Some(HeaderRules { wire, body, flags })
     }
 }
 

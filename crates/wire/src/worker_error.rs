@@ -76,13 +76,13 @@ struct Text(String);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(LossyText)
+        deserializer.deserialize_bytes(LossyTextVisitor)
     }
 }
 
-struct LossyText;
+struct LossyTextVisitor;
 
-impl Visitor<'_> for LossyText {
+impl Visitor<'_> for LossyTextVisitor {
     type Value = Text;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

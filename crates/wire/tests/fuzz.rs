@@ -3,24 +3,24 @@
 mod frames;
 mod messages;
 
-use crate::twin;
+use crate::corpus_tests;
 
 #[test]
 fn r41_frames_of_the_corpus() {
-    twin::replay("frames", frames::hold);
+    corpus_tests::replay("frames", frames::check_input);
 }
 
 #[test]
 fn r41_frames_like_those_of_the_corpus() {
-    twin::vary("frames", 4000, frames::hold);
+    corpus_tests::vary("frames", 4000, frames::check_input);
 }
 
 #[test]
 fn r41_messages_of_the_corpus() {
-    twin::replay("messages", messages::hold);
+    corpus_tests::replay("messages", messages::check_input);
 }
 
 #[test]
 fn r41_messages_like_those_of_the_corpus() {
-    twin::vary("messages", 4000, messages::hold);
+    corpus_tests::vary("messages", 4000, messages::check_input);
 }

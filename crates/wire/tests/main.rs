@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+#[path = "../../../fuzz/corpus_tests.rs"]
+mod corpus_tests;
 mod fuzz;
 mod golden;
 mod payload;
 mod stream;
-#[path = "../../../fuzz/twin.rs"]
-mod twin;

@@ -35,7 +35,7 @@ fn r41_objects_pass_whatever_is_in_them() {
 
 /// Brackets and digits inside of strings are text, also behind an escaped quote.
 #[test]
-fn r41_strings_are_not_walked_into() {
+fn r41_string_contents_do_not_count_as_nesting() {
     let inside = format!(r#"{{"a":"\"{}","b":"\\","c":"{}"}}"#, "[".repeat(200), "9".repeat(5000));
     assert_eq!(check_json_object(inside.as_bytes()), Ok(()));
     let behind = format!(r#"{{"a":"\\","b":{}}}"#, "[".repeat(200));

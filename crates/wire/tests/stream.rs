@@ -273,7 +273,7 @@ fn r41_passing_over_keeps_nothing() {
 
 /// Nothing leaves that the peer would refuse, and nothing is written when it is refused.
 #[test]
-fn r41_what_a_peer_would_refuse_is_not_sent() {
+fn r41_frames_a_peer_would_refuse_are_not_encoded() {
     let mut out = BytesMut::new();
     let head = CallHead { wire: WireId(1), deadline: None, command: "echo", session: None };
     assert_eq!(head.encode(1000, 1023, &mut out), Err(EncodeError::TooLarge { length: 1024, max: 1023 }));
@@ -339,7 +339,7 @@ fn a_deadline_of_zero_is_still_a_deadline() {
 
 /// Stamps say whether the handler ran, and never a time below zero.
 #[test]
-fn stamps_tell_whether_the_handler_ran() {
+fn stamps_show_whether_the_handler_ran() {
     let at = |started, ended| Stamps { started: Timestamp(started), ended: Timestamp(ended) };
     assert!(!Stamps::NOT_RUN.ran() && at(5, 5).ran() && at(0, 1).ran());
     assert_eq!(at(5, 12).run_time().as_nanos(), 7);

@@ -18,7 +18,7 @@ from contextvars import copy_context
 
 from herder import aio_calls, aio_hooks, answers, signals
 from herder.aio_calls import Runner
-from herder.aio_hooks import EndedSessions
+from herder.aio_hooks import SessionEndQueue
 from herder.aio_plain import make_loop
 from herder.aio_reader import Reader
 from herder.aio_recovery import of_asyncio_callback
@@ -113,7 +113,7 @@ class Server:
         asyncio.set_event_loop(self.loop)  # for `asyncio.get_event_loop()` in hooks; `serve` takes it back
         self.base = copy_context()  # what `on_start` leaves
         self.runner = Runner(worker, self.loop, self.answered)
-        self.ended_sessions = EndedSessions(worker, self.loop, self.runner.unanswered)
+        self.ended_sessions = SessionEndQueue(worker, self.loop, self.runner.unanswered)
         self.reader = Reader(worker, self.runner, self.ended_sessions)
         self.fatal: BaseException | None = None
 
@@ -174,7 +174,7 @@ class Server:
 
     def done(self) -> bool:
         """Whether the worker is shutting down and has answered all that it received."""
-        idle = not (self.runner.unanswered or self.reader.given_up or self.ended_sessions or self.unwritten())
+        idle = not (self.runner.unanswered or self.reader.unread_calls or self.ended_sessions or self.unwritten())
         return self.fatal is not None or (self.reader.draining and idle)
 
     def unwritten(self) -> bool:
@@ -187,7 +187,7 @@ class Server:
         reader = self.reader
         starting = self.ended_sessions.runnable or self.runner.may_begin()
         ending = self.worker.calls.closing and not reader.draining
-        return bool(starting or reader.cancels or reader.given_up or reader.input.chunk or ending or self.done())
+        return bool(starting or reader.cancels or reader.unread_calls or reader.input.chunk or ending or self.done())
 
     def on_iteration(self, readable: bool) -> None:
         """Read, begin what may begin, write: once per iteration of the loop, before asyncio's callbacks run."""
@@ -219,7 +219,7 @@ class Server:
 
     def act(self) -> None:
         """Do what the frames and the control thread ask for."""
-        self.reader.answer_given_up()
+        self.reader.fail_skipped_calls()
         cancels = self.reader.cancels
         while cancels:
             self.runner.cancel(*cancels[0])
@@ -274,7 +274,7 @@ LOOP_CODE = frozenset(
         aio_hooks.as_coroutine,
         Runner.run_sync,
         Runner.run_async,
-        EndedSessions.run_sync,
-        EndedSessions.await_hook,
+        SessionEndQueue.run_sync,
+        SessionEndQueue.await_hook,
     )
 )

@@ -18,7 +18,7 @@ from herder import answers, contexts, frames
 from herder.aio_recovery import end_stuck_tasks, of_asyncio
 from herder.call import now, task_call
 from herder.codec import encode
-from herder.errors import Interrupted, Refusal
+from herder.errors import Interrupted, CallRejection
 from herder.pipe import is_stream_error
 
 TYPE_CHECKING = False
@@ -152,7 +152,7 @@ class Runner:
             asyncio._set_running_loop(None)
             calls.running = wire_id
             if wire_id in calls.cancelled:
-                raise Refusal("cancelled", "the call was cancelled before it started")
+                raise CallRejection("cancelled", "the call was cancelled before it started")
             pending.started = now()
             result = context.run(pending.command.call, **pending.arguments)
             calls.running = 0
@@ -171,7 +171,7 @@ class Runner:
         try:
             pending.begun = True  # before the look at `cancelled`: see `state`
             if wire_id in calls.cancelled:
-                raise Refusal("cancelled", "the call was cancelled before it started")
+                raise CallRejection("cancelled", "the call was cancelled before it started")
             pending.started = now()
             result = await run_steps(pending.command.call(**pending.arguments), wire_id, calls)
             self.succeed(pending, result)
@@ -183,7 +183,7 @@ class Runner:
     # --- answering ----------------------------------------------------------------------------------------------------
 
     def succeed(self, pending: Pending, result: Any) -> None:
-        """Answer with a result. Raises `Refusal` when it can't be sent."""
+        """Answer with a result. Raises `CallRejection` when it can't be sent."""
         ended = now()
         self.end_fork()
         payload = encode(result)
@@ -281,7 +281,7 @@ class Runner:
 
     def withdraw(self, pending: Pending) -> None:
         """Answer a call that waits."""
-        refusal = Refusal("cancelled", "the call was cancelled before it started")
+        refusal = CallRejection("cancelled", "the call was cancelled before it started")
         failure = answers.failure(pending.wire_id, refusal, 0, 0, self.worker.max_frame)
         at = self.waiting.index(pending)
         del self.waiting[at]  # no call from here

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from herder.worker import Worker
 
 
-task_ending: ContextVar[EndedSession | None] = ContextVar("herder_ending", default=None)  # in hooks and what they start
+task_ending: ContextVar[AsyncSessionEnd | None] = ContextVar("herder_ending", default=None)  # in hooks and what they start
 
 
 async def as_coroutine(steps: Generator[Any, Any, Any]) -> Any:
@@ -33,7 +33,7 @@ async def as_coroutine(steps: Generator[Any, Any, Any]) -> Any:
     return await steps  # type: ignore[misc]
 
 
-class EndedSession:
+class AsyncSessionEnd:
     """A session that has ended, and how many of its hooks were begun."""
 
     __slots__ = ("begun", "epoch", "reason", "session")
@@ -45,7 +45,7 @@ class EndedSession:
         self.begun = 0
 
 
-class EndedSessions:
+class SessionEndQueue:
     """Ended sessions whose hooks have not all run. Each is in one of three collections; no call interrupts a move."""
 
     def __init__(self, worker: Worker, loop: WorkerEventLoop, unanswered: dict[int, Pending]) -> None:
@@ -53,9 +53,9 @@ class EndedSessions:
         self.loop = loop
         self.base: Context  # what `on_start` left
         self.unanswered = unanswered
-        self.runnable: deque[EndedSession] = deque()
-        self.waiting: dict[EndedSession, None] = {}  # they wait for calls of the session; in order
-        self.tasks: dict[EndedSession, asyncio.Task[Any]] = {}  # an async hook runs
+        self.runnable: deque[AsyncSessionEnd] = deque()
+        self.waiting: dict[AsyncSessionEnd, None] = {}  # they wait for calls of the session; in order
+        self.tasks: dict[AsyncSessionEnd, asyncio.Task[Any]] = {}  # an async hook runs
 
     def __bool__(self) -> bool:
         return bool(self.runnable or self.waiting or self.tasks)
@@ -67,7 +67,7 @@ class EndedSessions:
                 self.runnable += (ending,)  # no call between these two
                 del self.waiting[ending]
 
-    def has_calls(self, ending: EndedSession) -> bool:
+    def has_calls(self, ending: AsyncSessionEnd) -> bool:
         """Whether the session still has calls of the epoch that ended, or of an earlier one."""
         id, epoch = ending.session.id, ending.epoch
         return any(each.session == id and each.epoch <= epoch for each in list(self.unanswered.values()))
@@ -103,7 +103,7 @@ class EndedSessions:
             answers.log_hook(ending.session.id, error)
         self.end_fork()
 
-    def begin(self, ending: EndedSession, hook: Callable[..., Any]) -> None:
+    def begin(self, ending: AsyncSessionEnd, hook: Callable[..., Any]) -> None:
         """Run a sync hook to its end, or make a task of an async one. The next hook runs after that."""
         context = contexts.copy_for_call(self.base)
         context.run(task_ending.set, ending)
@@ -115,11 +115,11 @@ class EndedSessions:
         self.tasks[ending] = task  # no call between these two
         del self.runnable[0]
 
-    def run_sync(self, context: Context, hook: Callable[..., Any], ending: EndedSession) -> Any:
+    def run_sync(self, context: Context, hook: Callable[..., Any], ending: AsyncSessionEnd) -> Any:
         """Run a sync hook with its limit and with no event loop running, as in a worker without asyncio."""
         calls = self.worker.calls
         try:
-            with hooks.Limit(self.worker, ending.session.id) as running:
+            with hooks.HookTimer(self.worker, ending.session.id) as running:
                 asyncio._set_running_loop(None)
                 try:
                     calls.running = running.id
@@ -129,12 +129,12 @@ class EndedSessions:
         finally:
             asyncio._set_running_loop(self.loop)
 
-    async def await_hook(self, ending: EndedSession, hook: Any) -> None:
+    async def await_hook(self, ending: AsyncSessionEnd, hook: Any) -> None:
         """Await an async hook with its limit: it is cancelled after that, and left running if it ignores the cancel."""
         calls, limit = self.worker.calls, self.worker.hook_limit
         task = None
         try:
-            with hooks.Limit(self.worker, ending.session.id) as running:
+            with hooks.HookTimer(self.worker, ending.session.id) as running:
                 task = self.loop.create_task(as_coroutine(run_steps(hook, running.id, calls)))
                 done, _ = await asyncio.wait({task}, timeout=limit)
                 if not done:
@@ -151,7 +151,7 @@ class EndedSessions:
             answers.log_hook(ending.session.id, error)
         self.end_fork()
 
-    def hook_done(self, ending: EndedSession, task: asyncio.Task[Any]) -> None:
+    def hook_done(self, ending: AsyncSessionEnd, task: asyncio.Task[Any]) -> None:
         """Make the session runnable again when its async hook has ended."""
         if not task.cancelled() and (error := task.exception()) is not None:
             answers.log_hook(ending.session.id, error)

@@ -60,9 +60,9 @@ class PlainLoop(asyncio.SelectorEventLoop):
         self.has_work: Callable[[], bool] = bool
         self.failures: list[tuple[Any, BaseException]] = []
         self.base = copy_context()  # of no call
-        self.asked = self.covered = 0  # turns that were asked for, and those of them that need no turn of their own
+        self.asked = self.watched_events = 0  # turns that were asked for, and those of them that need no turn of their own
         self.readable = False  # the next turn is to read
-        self.in_turn = False
+        self.in_iteration = False
         self.steps = 0  # turns: what runs in between is not counted
 
     def reset(self) -> None:
@@ -70,14 +70,14 @@ class PlainLoop(asyncio.SelectorEventLoop):
         self._thread_id = None
         self._stopping = False
         asyncio._set_running_loop(None)
-        self.in_turn = False
+        self.in_iteration = False
         self.look()
 
     def look(self) -> None:
         """Have a turn in the next iteration. Not at once: a context can't be entered again by a nested run."""
         if self.on_iteration is not None:
             number = self.asked + 1
-            self.call_soon(self.take_turn, number, context=self.base.copy())
+            self.call_soon(self.run_iteration, number, context=self.base.copy())
             self.asked = number
 
     def read_soon(self) -> None:
@@ -85,17 +85,17 @@ class PlainLoop(asyncio.SelectorEventLoop):
         self.readable = True
         self.look()
 
-    def take_turn(self, number: int) -> None:
+    def run_iteration(self, number: int) -> None:
         """Call `on_iteration`, and again in the next iteration if that left something to do."""
-        if number <= self.covered:
+        if number <= self.watched_events:
             return
-        self.covered = self.asked
+        self.watched_events = self.asked
         self.steps += 1
-        if self.on_iteration is None or self.in_turn:  # a sync handler has run this loop: no turn in a turn
+        if self.on_iteration is None or self.in_iteration:  # a sync handler has run this loop: no turn in a turn
             self.poller.unregister()  # it would be ready again and again
             return
         readable, self.readable = self.readable, False
-        self.in_turn = True
+        self.in_iteration = True
         try:
             self.on_iteration(readable)
             again = self.has_work()
@@ -103,7 +103,7 @@ class PlainLoop(asyncio.SelectorEventLoop):
             self.failures += ((None, error),)
             again = True
         finally:
-            self.in_turn = False
+            self.in_iteration = False
         if again:
             self.look()
 

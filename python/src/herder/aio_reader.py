@@ -9,7 +9,7 @@ from collections import deque
 
 from herder import answers, frames
 from herder.aio_calls import Pending
-from herder.aio_hooks import EndedSession
+from herder.aio_hooks import AsyncSessionEnd
 from herder.aio_input import Input
 from herder.call import Call
 from herder.codec import decode
@@ -19,21 +19,21 @@ from herder.session import Session
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from herder.aio_calls import Runner
-    from herder.aio_hooks import EndedSessions
+    from herder.aio_hooks import SessionEndQueue
     from herder.worker import Worker
 
 
 class Reader:
     """Reads frames and records calls, ended sessions and the shutdown message."""
 
-    def __init__(self, worker: Worker, runner: Runner, ended_sessions: EndedSessions) -> None:
+    def __init__(self, worker: Worker, runner: Runner, ended_sessions: SessionEndQueue) -> None:
         self.worker = worker
         self.input = Input(worker.fd, worker.max_frame)
         self.runner = runner
         self.ended_sessions = ended_sessions
         self.cancels: deque[tuple[int, bool]] = deque()  # to be acted on: which call, and whether to interrupt it
         self.last_read = 0  # the wire id of the last call that was read; they come in order
-        self.given_up: list[int] = []  # calls for whose frames there was no memory
+        self.unread_calls: list[int] = []  # calls for whose frames there was no memory
         self.draining = False  # nothing more is read
 
     def receive(self) -> None:
@@ -44,7 +44,7 @@ class Reader:
                 more = self.input.read()
                 self.parse()
             except MemoryError as error:
-                self.give_up_frame(error)
+                self.skip_frame_without_memory(error)
                 continue  # other frames may be there behind it
             if more is None or (closing and not more):
                 self.draining = True
@@ -92,7 +92,7 @@ class Reader:
             self.cancels += ((wire_id, False),)
 
     def checked(self, wire_id: int, prefix: tuple[int, int, str, str | None, int], body: memoryview) -> Pending:
-        """Return the call with its arguments. Raises `Refusal` when it does not fit its handler."""
+        """Return the call with its arguments. Raises `CallRejection` when it does not fit its handler."""
         deadline, epoch, name, session, begin = prefix
         worker = self.worker
         command = worker.commands.get(name)
@@ -102,16 +102,16 @@ class Reader:
         command.check(arguments)
         command.check_session(session is not None)
         call = Call(wire_id, deadline, worker.calls)
-        if command.session_as is not None and session is not None:
-            arguments[command.session_as] = Session(session, epoch, worker.sessions)
-        if command.call_as is not None:
-            arguments[command.call_as] = call
+        if command.session_parameter is not None and session is not None:
+            arguments[command.session_parameter] = Session(session, epoch, worker.sessions)
+        if command.call_parameter is not None:
+            arguments[command.call_parameter] = call
         return Pending(call, command, arguments, session, epoch)
 
     def on_session_end(self, body: memoryview, end: int) -> None:
         """Record the end of a session: its hooks run after its last call."""
         epoch, reason, id = frames.session_end(body)
-        ending = EndedSession(Session(id, epoch, self.worker.sessions), epoch, reason)
+        ending = AsyncSessionEnd(Session(id, epoch, self.worker.sessions), epoch, reason)
         if self.ended_sessions.has_calls(ending):
             self.ended_sessions.waiting[ending] = None  # no call between these two
             del self.input.buffer[:end]
@@ -119,7 +119,7 @@ class Reader:
             self.ended_sessions.runnable += (ending,)  # nor these
             del self.input.buffer[:end]
 
-    def give_up_frame(self, error: MemoryError) -> None:
+    def skip_frame_without_memory(self, error: MemoryError) -> None:
         """Skip a frame for which there is no memory. A call is answered later."""
         header = self.input.header()
         if header is None or header[0] != frames.CALL:
@@ -129,12 +129,12 @@ class Reader:
         del self.input.buffer[:at]  # no call from here
         self.input.skipped = skipped
         self.last_read = wire_id
-        self.given_up += (wire_id,)  # to here; answering takes memory, which there is only after this
+        self.unread_calls += (wire_id,)  # to here; answering takes memory, which there is only after this
 
-    def answer_given_up(self) -> None:
+    def fail_skipped_calls(self) -> None:
         """Answer the calls for whose frames there was no memory."""
-        while self.given_up:
+        while self.unread_calls:
             error = MemoryError("not enough memory for the arguments")
-            failure = answers.failure(self.given_up[0], error, 0, 0, self.worker.max_frame)
+            failure = answers.failure(self.unread_calls[0], error, 0, 0, self.worker.max_frame)
             self.worker.output.parts += (failure,)  # no call between these two
-            del self.given_up[0]
+            del self.unread_calls[0]

@@ -21,7 +21,7 @@ def end_stuck_tasks(loop: WorkerEventLoop, error: BaseException) -> None:
     for task in asyncio.all_tasks(loop):
         if id(task) not in ready and is_stuck(task):
             end(task, error)
-        elif waits_in_vain(task):
+        elif is_orphaned_by_gather(task):
             attempt(task._fut_waiter.set_exception, error)  # type: ignore[attr-defined]
 
 
@@ -40,7 +40,7 @@ def is_running(task: asyncio.Task[Any]) -> bool:
     return bool(getattr(coroutine, "cr_running", False) or getattr(coroutine, "gi_running", False))
 
 
-def waits_in_vain(task: asyncio.Task[Any]) -> bool:
+def is_orphaned_by_gather(task: asyncio.Task[Any]) -> bool:
     """Whether a task was cancelled but its future was not: a `gather` that lost a callback ignores the cancel."""
     waits_for = getattr(task, "_fut_waiter", None)
     return waits_for is not None and not waits_for.done() and getattr(task, "_must_cancel", False)

@@ -19,48 +19,48 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-UNIONS = ("UnionType", "_UnionGenericAlias", "Union", "Either")
+UNIONS = ("UnionType", "_UnionGenericAlias", "Union", "UnionStub")
 INJECTED: dict[str, Any] = {"Session": Session, "Call": Call}
 
 
-class _Anything(type):
+class _AttributeStub(type):
     """Gives an unknown name attributes: in `h.Session` only type checkers may import `h`."""
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return INJECTED.get(name, Unknown)
+        return INJECTED.get(name, UnknownAnnotation)
 
 
-class Unknown(metaclass=_Anything):
+class UnknownAnnotation(metaclass=_AttributeStub):
     """An annotation that does not exist at run time: not checked."""
 
-    def __class_getitem__(cls, _item: Any) -> type[Unknown]:
+    def __class_getitem__(cls, _item: Any) -> type[UnknownAnnotation]:
         return cls
 
 
-class Either:
+class UnionStub:
     """A union whose members were strings."""
 
     def __init__(self, *members: Any) -> None:
         self.__args__ = members
 
-    def __class_getitem__(cls, items: Any) -> Either:
+    def __class_getitem__(cls, items: Any) -> UnionStub:
         """Stand for `typing.Union`."""
         return cls(*(items if isinstance(items, tuple) else (items,)))
 
 
-class Maybe:
+class OptionalStub:
     """Stands for `typing.Optional`, where only type checkers import that."""
 
-    def __class_getitem__(cls, item: Any) -> Either:
-        return Either(item, None)
+    def __class_getitem__(cls, item: Any) -> UnionStub:
+        return UnionStub(item, None)
 
 
-TYPING = {"Optional": Maybe, "Union": Either}
+TYPING = {"Optional": OptionalStub, "Union": UnionStub}
 
 
-class _Names:
+class _LocalNames:
     """Local names for an annotation: those that are neither its module's nor builtins."""
 
     def __init__(self, home: dict[str, Any]) -> None:
@@ -71,14 +71,14 @@ class _Names:
             raise KeyError(name)  # looked up there next
         imported = _imports(str(self.home.get("__file__"))).get(name)
         if imported is None:
-            return INJECTED.get(name, Unknown)
+            return INJECTED.get(name, UnknownAnnotation)
         module, _, original = imported.rpartition(".")
         if original in INJECTED and module.partition(".")[0] in (
             "",
             "herder",
         ):  # "": of the package itself, as `.types`
             return INJECTED[original]
-        return TYPING.get(original, Unknown)
+        return TYPING.get(original, UnknownAnnotation)
 
 
 @functools.lru_cache(16)
@@ -97,16 +97,16 @@ def _imports(file: str) -> dict[str, str]:
 
 
 def evaluate(annotation: Any, home: dict[str, Any]) -> Any:
-    """Evaluate `annotation` with the names `home` of its module; `Unknown` for what does not exist at run time."""
+    """Evaluate `annotation` with the names `home` of its module; `UnknownAnnotation` for what does not exist at run time."""
     for _ in range(8):  # a string may evaluate to a string
         text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
         if not isinstance(text, str):
             return _hashable(_evaluate_members(annotation, home))
         try:
-            annotation = eval(text, home, _Names(home))  # type: ignore[arg-type]
+            annotation = eval(text, home, _LocalNames(home))  # type: ignore[arg-type]
         except Exception:
-            return INJECTED.get(text.rpartition(".")[2], Unknown)
-    return Unknown
+            return INJECTED.get(text.rpartition(".")[2], UnknownAnnotation)
+    return UnknownAnnotation
 
 
 def _evaluate_members(annotation: Any, home: dict[str, Any]) -> Any:
@@ -116,22 +116,22 @@ def _evaluate_members(annotation: Any, home: dict[str, Any]) -> Any:
         try:
             return evaluate(annotation.__value__, home)
         except NameError:
-            return Unknown
+            return UnknownAnnotation
     if kind == "_AnnotatedAlias":
         inner = evaluate(annotation.__origin__, home)
         return inner if any(includes(inner, each) for each in INJECTED.values()) else annotation
     members = annotation.__args__ if kind in UNIONS else ()
     if any(isinstance(each, str) or hasattr(each, "__forward_arg__") for each in members):
-        return Either(*(evaluate(each, home) for each in members))
+        return UnionStub(*(evaluate(each, home) for each in members))
     return annotation
 
 
 def _hashable(annotation: Any) -> Any:
-    """Return `Unknown` for what can't be a key of a dict, such as `Annotated[int, []]`."""
+    """Return `UnknownAnnotation` for what can't be a key of a dict, such as `Annotated[int, []]`."""
     try:
         hash(annotation)
     except TypeError:
-        return Unknown
+        return UnknownAnnotation
     return annotation
 
 

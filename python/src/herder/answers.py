@@ -10,7 +10,7 @@ import sys
 
 from herder import frames, stdlib
 from herder.codec import encode
-from herder.errors import Interrupted, Refusal, Rejected
+from herder.errors import Interrupted, CallRejection, Rejected
 from herder.text import PRINTED, escape_surrogates, type_name, with_recursion_limit
 from herder.text import text as text
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 MARK = "...\n"  # stands for what was cut off
 TRACEBACK_LIMIT = 32 * 1024  # characters
 FRAMES = 1000  # of a traceback, the last ones
-CODE = 256  # characters; a longer code is left out before the message is shortened
+CODE = 256  # characters; a longer code is left out before the message is truncate_field
 LARGEST = 1 << 30  # used where no `max_frame` applies
 FALLBACK_ERROR = b'{"kind":"exception","message":"<an exception that cannot be described>"}'
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-OWN_MODULES = ("aio", "aio_calls", "aio_hooks", "aio_reader", "binding", "loop", "testing", "worker")
-OWN = frozenset(os.path.join(FOLDER, name + ".py") for name in OWN_MODULES)
+HERDER_MODULES = ("aio", "aio_calls", "aio_hooks", "aio_reader", "binding", "loop", "testing", "worker")
+HERDER_FILES = frozenset(os.path.join(FOLDER, name + ".py") for name in HERDER_MODULES)
 
 
 def failure(wire_id: int, error: BaseException, started: int, ended: int, max_frame: int = LARGEST) -> bytes:
@@ -43,24 +43,24 @@ def error_frame(
     wire_id: int, fields: dict[str, str], started: int = 0, ended: int = 0, max_frame: int = LARGEST
 ) -> bytes:
     """Return an error frame of at most `max_frame` bytes. Values of `fields` are exact strings of valid Unicode."""
-    return frames.answer(frames.ERROR, wire_id, started, ended, fitted(fields, max_frame - frames.STAMPS_SIZE))
+    return frames.answer(frames.ERROR, wire_id, started, ended, encode_within(fields, max_frame - frames.STAMPS_SIZE))
 
 
-def fitted(fields: dict[str, str], room: int) -> bytes:
+def encode_within(fields: dict[str, str], room: int) -> bytes:
     """Encode `fields` into at most `room` bytes: shortens or drops first the traceback, then the others."""
     payload = encode(fields)
     long_code = ["code"] if len(fields.get("code", "")) > CODE else []
     for name in ("traceback", *long_code, "message", "code", "type"):
         kept = fields.get(name, "")
         while kept and len(payload) > room:
-            kept = shortened(name, kept, len(payload) - room)
+            kept = truncate_field(name, kept, len(payload) - room)
             shown = MARK + kept if kept and name == "traceback" else kept
             fields = {**fields, name: shown} if shown or name == "message" else without(fields, name)
             payload = encode(fields)
     return payload
 
 
-def shortened(name: str, value: str, excess: int) -> str:
+def truncate_field(name: str, value: str, excess: int) -> str:
     """Return less of `value`, to save about `excess` bytes of JSON. A code is dropped: part of it would be another."""
     size = len(encode(value))
     left = 0 if name == "code" else len(value) * max(size - excess, 0) // size - 2 * len(MARK)
@@ -77,7 +77,7 @@ def without(fields: dict[str, str], name: str) -> dict[str, str]:
 def describe(error: Any) -> dict[str, str]:
     """Return the fields of an error frame: `kind`, `message`, and those of the others that apply."""
     kind = type(error)  # `isinstance` would ask the object for its `__class__`
-    if issubclass(kind, Refusal):
+    if issubclass(kind, CallRejection):
         given = error.kind if "kind" in error.__dict__ else "exception"
         # As it is: `text` gives something else if it is disturbed, and the host knows only some kinds.
         exact = given if type(given) is str else text(given)
@@ -137,10 +137,10 @@ def _traceback_of(error: BaseException) -> str:
         with stdlib.prefer_stdlib():  # it imports more while it formats
             return escape_surrogates("".join(format_exception(type(error), error, tb)))
     except BaseException:  # the exception raises, or the application has replaced a module that is needed
-        return escape_surrogates(_plain(error, tb))
+        return escape_surrogates(_minimal_traceback(error, tb))
 
 
-def _plain(error: BaseException, tb: TracebackType | None) -> str:
+def _minimal_traceback(error: BaseException, tb: TracebackType | None) -> str:
     """Return a traceback without the help of any module: no source lines, and no chained exceptions."""
     lines = ["Traceback (most recent call last):"]
     while tb is not None:
@@ -152,7 +152,7 @@ def _plain(error: BaseException, tb: TracebackType | None) -> str:
 
 def trimmed(tb: TracebackType | None) -> TracebackType | None:
     """Skip the leading frames that are Herder's, and all but the last `FRAMES`: each costs memory when printed."""
-    while tb is not None and tb.tb_frame.f_code.co_filename in OWN:
+    while tb is not None and tb.tb_frame.f_code.co_filename in HERDER_FILES:
         tb = tb.tb_next
     ahead = tb
     for _ in range(FRAMES):
@@ -164,12 +164,12 @@ def trimmed(tb: TracebackType | None) -> TracebackType | None:
     return tb
 
 
-def unknown(name: str, commands: Iterable[str]) -> Refusal:
+def unknown(name: str, commands: Iterable[str]) -> CallRejection:
     """There is no command `name`; these there are."""
     listed = ", ".join(sorted(commands)) or "none"
-    return Refusal("unknown_command", f"command {name!r} is not registered; available commands: {listed}")
+    return CallRejection("unknown_command", f"command {name!r} is not registered; available commands: {listed}")
 
 
-def too_large(name: str, size: int, limit: int) -> Refusal:
+def too_large(name: str, size: int, limit: int) -> CallRejection:
     """The encoded result does not fit into a frame."""
-    return Refusal("too_large", f"the result of {name} has {size} bytes; the limit is {limit} bytes (`max_frame`)")
+    return CallRejection("too_large", f"the result of {name} has {size} bytes; the limit is {limit} bytes (`max_frame`)")

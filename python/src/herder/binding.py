@@ -8,7 +8,7 @@ import sys
 
 from herder.annotations import UNIONS, evaluate, globals_of, includes
 from herder.call import Call
-from herder.errors import Refusal
+from herder.errors import CallRejection
 from herder.session import Session
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ class Parameters:
 def parameters(function: Callable[..., Any]) -> Parameters:
     """Read the signature of `function`. Raises `TypeError` for one that can't be called by names."""
     names, required, open = {}, set(), False
-    home = globals_of(_plain(inspect.unwrap(function)))
+    home = globals_of(_unwrap(inspect.unwrap(function)))
     for parameter in _signature(function).parameters.values():
         if parameter.kind is parameter.POSITIONAL_ONLY:
             name = getattr(function, "__qualname__", function)
@@ -63,7 +63,7 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def _plain(function: Any) -> Any:
+def _unwrap(function: Any) -> Any:
     """Return what runs: the function of a partial, a static method or an object with `func`; else `__call__`.
 
     `inspect.isroutine` would not do: for it, decorators that are classes with `__get__` are routines.
@@ -113,16 +113,16 @@ def _described(types: frozenset[type]) -> str:
 class Command:
     """One command: the function to call, and what has to be true of its arguments."""
 
-    __slots__ = ("call", "call_as", "idempotent", "is_async", "name", "session_as", "taken", "takes", "wanted")
+    __slots__ = ("call", "call_parameter", "idempotent", "is_async", "name", "session_parameter", "taken", "takes", "wanted")
 
     def __init__(self, name: str, function: Callable[..., Any], idempotent: bool) -> None:
         self.name = name
         self.idempotent = idempotent
         read = parameters(function)
         kinds = read.names
-        self.session_as = _injected_parameter(name, kinds, Session)
-        self.call_as = _injected_parameter(name, kinds, Call)
-        injected = {self.session_as, self.call_as}
+        self.session_parameter = _injected_parameter(name, kinds, Session)
+        self.call_parameter = _injected_parameter(name, kinds, Call)
+        injected = {self.session_parameter, self.call_parameter}
         self.takes = {parameter: accepted(kind) for parameter, kind in kinds.items() if parameter not in injected}
         self.wanted = read.required - injected
         self.taken = injected - {None} if read.open else None  # with **kwargs: all but these
@@ -130,10 +130,10 @@ class Command:
         self.call = _callable(function)
 
     def check(self, arguments: Any) -> None:
-        """Whether `arguments` fit. Raises `Refusal` with a message for whoever sent them."""
+        """Whether `arguments` fit. Raises `CallRejection` with a message for whoever sent them."""
         if type(arguments) is not dict:
             given = JSON_NAMES.get(type(arguments), type(arguments).__name__)
-            raise Refusal("malformed", f"the arguments must be an object, not {given}")
+            raise CallRejection("malformed", f"the arguments must be an object, not {given}")
         takes = self.takes
         for name, value in arguments.items():
             kinds = takes.get(name)
@@ -144,23 +144,23 @@ class Command:
                 raise self._mistyped(name, value)
         if not self.wanted <= arguments.keys():
             missing = ", ".join(repr(name) for name in takes if name in self.wanted and name not in arguments)
-            raise Refusal("bad_arguments", f"{self.name}: missing argument {missing}; {self._expected()}")
+            raise CallRejection("bad_arguments", f"{self.name}: missing argument {missing}; {self._expected()}")
 
     def check_session(self, present: bool) -> None:
         """Whether a handler with a session got one."""
-        if self.session_as is not None and not present:
+        if self.session_parameter is not None and not present:
             text = (
                 f"{self.name} needs a session: set the header `Herder-Session` (in Rust, call `.session(..)`)"
             )
-            raise Refusal("bad_arguments", text)
+            raise CallRejection("bad_arguments", text)
 
-    def _unexpected(self, name: Any) -> Refusal:
-        return Refusal("bad_arguments", f"{self.name}: unexpected argument {name!r}; {self._expected()}")
+    def _unexpected(self, name: Any) -> CallRejection:
+        return CallRejection("bad_arguments", f"{self.name}: unexpected argument {name!r}; {self._expected()}")
 
-    def _mistyped(self, name: str, value: Any) -> Refusal:
+    def _mistyped(self, name: str, value: Any) -> CallRejection:
         given = JSON_NAMES.get(type(value), type(value).__name__)
         wanted = _described(self.takes[name])
-        return Refusal("bad_arguments", f"{self.name}: argument {name!r} must be {wanted}, not {given}")
+        return CallRejection("bad_arguments", f"{self.name}: argument {name!r} must be {wanted}, not {given}")
 
     def _expected(self) -> str:
         if not self.takes:
@@ -178,15 +178,15 @@ def _injected_parameter(command: str, kinds: dict[str, Any], wanted: type) -> st
 
 def is_async(function: Any) -> bool:
     """Whether a function, a method, a partial or a callable object has to run in an event loop."""
-    plain = _plain(function)
+    plain = _unwrap(function)
     return inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain)
 
 
 def _callable(function: Callable[..., Any]) -> Callable[..., Any]:
     """What the loop calls. Always a Python frame of its own: an interrupt is raised only above the loop's frame."""
-    if inspect.isgeneratorfunction(_plain(function)):
+    if inspect.isgeneratorfunction(_unwrap(function)):
         return lambda **arguments: list(function(**arguments))
-    if inspect.isasyncgenfunction(_plain(function)):
+    if inspect.isasyncgenfunction(_unwrap(function)):
 
         async def collect(**arguments: Any) -> list[Any]:
             return [item async for item in function(**arguments)]

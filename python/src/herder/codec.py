@@ -1,6 +1,6 @@
 """JSON, the only codec: bytes to values and back.
 
-Errors leave here as `Refusal`: `malformed` for what came in, `unencodable` for what should go out.
+Errors leave here as `CallRejection`: `malformed` for what came in, `unencodable` for what should go out.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import json.encoder
 import sys
 
-from herder.errors import Refusal
+from herder.errors import CallRejection
 from herder.text import NESTED, ONE_LIMIT, text, type_name, with_recursion_limit
 
 TYPE_CHECKING = False
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 def decode(payload: bytes | memoryview) -> Any:
-    """The value of a JSON text. Raises `Refusal` for what is no JSON: `NaN` and `Infinity` are none."""
+    """The value of a JSON text. Raises `CallRejection` for what is no JSON: `NaN` and `Infinity` are none."""
     try:
         if len(payload) < SHORT:
             return _parsed(str(payload, "utf-8"), _scan)
         return with_recursion_limit(NESTED, _decode_long, payload)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else text(error) or type(error).__name__
-        raise Refusal("malformed", f"the arguments are not valid JSON: {reason}") from None
+        raise CallRejection("malformed", f"the arguments are not valid JSON: {reason}") from None
     except MemoryError:
-        raise Refusal("exception", "not enough memory to parse the arguments", "MemoryError") from None
+        raise CallRejection("exception", "not enough memory to parse the arguments", "MemoryError") from None
 
 
 def _parsed(whole: str, scan: Scan) -> Any:
@@ -62,7 +62,7 @@ def _is_finite(payload: bytes | memoryview, whole: str) -> bool:
 
 
 def encode(value: Any) -> bytes:
-    """A value as JSON text. Raises `Refusal` for what JSON can't hold."""
+    """A value as JSON text. Raises `CallRejection` for what JSON can't hold."""
     try:
         if ONE_LIMIT and _recursion_limit() > NESTED:
             return with_recursion_limit(NESTED, _encode, value)
@@ -76,7 +76,7 @@ def _encode(value: Any) -> bytes:
     return "".join(_chunks(value, 0)).encode()
 
 
-def _unencodable(error: BaseException) -> Refusal:
+def _unencodable(error: BaseException) -> CallRejection:
     reason = text(error) or type_name(error)
     if isinstance(error, RecursionError):
         reason = "the value is nested too deeply or contains itself"
@@ -84,7 +84,7 @@ def _unencodable(error: BaseException) -> Refusal:
         reason = "a string contains an unpaired surrogate, which is not valid text"
     elif isinstance(error, MemoryError):
         reason = "not enough memory to encode the value"
-    return Refusal("unencodable", reason)
+    return CallRejection("unencodable", reason)
 
 
 def _no_form(value: object) -> Any:

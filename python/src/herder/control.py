@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from herder.worker import Worker
 
-AGAIN = 10  # milliseconds between two signals, when the first one met the loop and not the handler
+RESIGNAL_INTERVAL = 10  # milliseconds between two signals, when the first one met the loop and not the handler
 
 
 class Control:
@@ -50,7 +50,7 @@ class Control:
     def _read(self) -> None:
         data = b""
         while True:
-            if self._signalling() and not self.poll.poll(AGAIN):
+            if self._signalling() and not self.poll.poll(RESIGNAL_INTERVAL):
                 continue
             more = os.read(self.fd, 4096)
             if not more:
@@ -64,9 +64,9 @@ class Control:
                     break
                 data = data[end:]
                 if known:
-                    self._act(kind, flags, wire_id)
+                    self._on_frame(kind, flags, wire_id)
 
-    def _act(self, kind: int, flags: int, wire_id: int) -> None:
+    def _on_frame(self, kind: int, flags: int, wire_id: int) -> None:
         if kind == frames.PING:
             write_all(self.fd, frames.frame(frames.PONG, wire_id))
         elif kind == frames.CANCEL:

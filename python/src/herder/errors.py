@@ -42,7 +42,7 @@ class ProtocolError(Exception):
         self.name = name
 
 
-class Refusal(Exception):
+class CallRejection(Exception):
     """An answer of Herder's own: the call did not fit, or its result cannot be sent. Handlers never raise it."""
 
     def __init__(self, kind: str, message: str, type: str | None = None) -> None:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 
-def explained(message: str, error: BaseException, target: str) -> str:
+def with_hints(message: str, error: BaseException, target: str) -> str:
     """Return `message` with hints at the cause of `error`, and with the interpreter."""
-    hints = [hint for hint in (_relative(error, target), _hidden(error, target)) if hint]
+    hints = [hint for hint in (_relative_import_hint(error, target), _shadowed_module_hint(error, target)) if hint]
     return f"{'; '.join([message, *hints])} ({interpreter()})"
 
 
@@ -32,11 +32,11 @@ def interpreter() -> str:
 def _environment() -> str:
     if sys.prefix != sys.base_prefix:
         return f"virtual environment {sys.prefix}"
-    stale = [_stale(folder) for folder in (os.environ.get("VIRTUAL_ENV"), ".venv") if folder]
+    stale = [_broken_venv_hint(folder) for folder in (os.environ.get("VIRTUAL_ENV"), ".venv") if folder]
     return "; ".join(["no virtual environment", *filter(None, stale)])
 
 
-def _stale(folder: str) -> str:
+def _broken_venv_hint(folder: str) -> str:
     """Return what is wrong with a virtual environment that exists or is named, and does not have the interpreter."""
     python = os.path.join(folder, "bin", "python")
     if os.path.isfile(python):
@@ -46,7 +46,7 @@ def _stale(folder: str) -> str:
     return "" if folder == ".venv" else f"VIRTUAL_ENV is {folder}, which has no bin/python"
 
 
-def _relative(error: BaseException, target: str) -> str:
+def _relative_import_hint(error: BaseException, target: str) -> str:
     """A file that is run by its path belongs to no package."""
     if not isinstance(error, ImportError) or "no known parent package" not in str(error):
         return ""
@@ -59,7 +59,7 @@ def _relative(error: BaseException, target: str) -> str:
     )
 
 
-def _hidden(error: BaseException, target: str) -> str:
+def _shadowed_module_hint(error: BaseException, target: str) -> str:
     """Return a hint if two modules have the same name and the wrong one was imported."""
     name = _module_of(error).partition(".")[0]
     if name != "herder" and name not in sys.stdlib_module_names:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from herder.worker import Worker
 
-AGAIN = 0.01  # seconds between two signals, when the first one met Herder's own code and not the hook
+RESIGNAL_INTERVAL = 0.01  # seconds between two signals, when the first one met Herder's own code and not the hook
 
 
-class EndedSession:
+class PendingSessionEnd:
     """A session that has ended: runs each hook once and then drops the session's state, whatever the hooks raise."""
 
     def __init__(self, worker: Worker, epoch: int, reason: str, session: str) -> None:
@@ -52,7 +52,7 @@ class EndedSession:
 
 def run(worker: Worker, hook: Callable[..., Any], session: Session, reason: str) -> None:
     """Run a hook on the main thread to its end. Raises what it raises, and `HookTimeout` when it was interrupted."""
-    with Limit(worker, session.id) as running:
+    with HookTimer(worker, session.id) as running:
         worker.calls.running = running.id
         try:
             worker.run_hook(hook, session, reason)
@@ -60,7 +60,7 @@ def run(worker: Worker, hook: Callable[..., Any], session: Session, reason: str)
             worker.calls.running = 0
 
 
-class Limit:
+class HookTimer:
     """Watches one run of a hook from a thread of its own, from `__enter__` to `__exit__`.
 
     Entered and left on the main thread. The hook's number stands in `Calls.running` while it runs there. An
@@ -70,15 +70,15 @@ class Limit:
     count = 0
 
     def __init__(self, worker: Worker, session: str) -> None:
-        Limit.count -= 1
-        self.id = Limit.count  # below 0: no wire id
+        HookTimer.count -= 1
+        self.id = HookTimer.count  # below 0: no wire id
         self.session = session
         self.calls = worker.calls
         self.limit = worker.hook_limit
         self.main = get_ident()
         self.over = allocate_lock()
 
-    def __enter__(self) -> Limit:
+    def __enter__(self) -> HookTimer:
         if self.limit is not None:
             self.over.acquire()
             try:
@@ -99,7 +99,7 @@ class Limit:
         self.say(f"exceeded its time limit of {limit:g} s and is interrupted")
         self.calls.cancel(self.id, True)
         end = time.monotonic() + limit
-        while not self.over.acquire(timeout=AGAIN):
+        while not self.over.acquire(timeout=RESIGNAL_INTERVAL):
             if self.calls.running != self.id:
                 if time.monotonic() >= end + limit:
                     return

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-DO_SOMETHING = frozenset({"antigravity", "this"})  # modules of the standard library that nobody imports to use them
+ADVICE = frozenset({"antigravity", "this"})  # modules of the standard library that nobody imports to use them
 
 
 def load(target: str) -> App:
@@ -146,7 +146,7 @@ def _is_free(package: str, above: str) -> bool:
 
 def _free_name(name: str) -> str:
     """Return the name to import a file as: no standard library name, or a `json.py` would break `import json`."""
-    if name in sys.stdlib_module_names - DO_SOMETHING:
+    if name in sys.stdlib_module_names - ADVICE:
         try:
             stdlib.module(name)  # now, or whoever imports it next would find the application's file a second time
         except Exception:

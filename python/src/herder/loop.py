@@ -17,7 +17,7 @@ from contextvars import copy_context
 from herder import answers, contexts, frames, hooks, signals
 from herder.call import Call, now
 from herder.codec import decode, encode
-from herder.errors import HookTimeout, Interrupted, ProtocolError, Refusal
+from herder.errors import HookTimeout, Interrupted, ProtocolError, CallRejection
 from herder.pipe import LARGE, is_stream_error, wait
 from herder.session import Session
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from herder.worker import Worker
 
 READ_SIZE = 65536  # more would cross malloc's mmap threshold
-LAYERS = 8  # how many exceptions in direct succession are caught, each raised while the one before is caught
+MAX_NESTED_EXCEPTIONS = 8  # how many exceptions in direct succession are caught, each raised while the one before is caught
 
 
 def serve(worker: Worker) -> None:
     """Answer calls until the host closes the descriptor, or asks for the end. Raises `ProtocolError`, `OSError`."""
-    ended = MainLoop(worker).guarded(LAYERS)
+    ended = MainLoop(worker).run_guarded(MAX_NESTED_EXCEPTIONS)
     if ended is not None:
         raise ended
 
@@ -90,18 +90,18 @@ class MainLoop:
         self.current = 0  # the call that was taken from `data` and has no answer yet
         self.started = 0
         self.finished = 0
-        self.ending: hooks.EndedSession | None = None  # of a session, whose hooks run
+        self.ending: hooks.PendingSessionEnd | None = None  # of a session, whose hooks run
         self.closing = False  # nothing more is read
         self.failed: BaseException | None = None  # the last exception, until it is handled
 
-    def guarded(self, layers: int) -> BaseException | None:
+    def run_guarded(self, layers: int) -> BaseException | None:
         """Run the loop, and again after each exception.
 
         One layer is not enough: the jump back is outside of the `try`, and an exception may be raised there.
         """
         while True:
             try:
-                return self.guarded(layers - 1) if layers else self.run()
+                return self.run_guarded(layers - 1) if layers else self.run()
             except BaseException as error:
                 self.failed = error
 
@@ -160,20 +160,20 @@ class MainLoop:
                     raise answers.unknown(frames.utf8(data[begin + 20 : names]), worker.commands)
                 arguments = decode(data[arguments_at:end])
                 command.check(arguments)
-                if command.session_as is not None:
+                if command.session_parameter is not None:
                     if session is None:
                         command.check_session(False)
                     else:
-                        arguments[command.session_as] = Session(session, epoch, worker.sessions)
-                if command.call_as is not None:
-                    arguments[command.call_as] = Call(wire_id, deadline, calls)
+                        arguments[command.session_parameter] = Session(session, epoch, worker.sessions)
+                if command.call_parameter is not None:
+                    arguments[command.call_parameter] = Call(wire_id, deadline, calls)
                 if parts and not flush():  # an answer that is ready must not wait behind this handler
                     output.finish()
                 context = contexts.copy_for_call(base) if "_decimal" in modules else base.copy()
                 calls.deadline = deadline
                 calls.running = calls.begun = wire_id  # before it reads `cancelled`: see `Calls.state`
                 if cancelled and wire_id in cancelled:
-                    raise Refusal("cancelled", "the call was cancelled before it started")
+                    raise CallRejection("cancelled", "the call was cancelled before it started")
                 self.started = started = now()
                 result = context.run(command.call, **arguments)
                 calls.running = 0
@@ -263,7 +263,7 @@ class MainLoop:
         if kind == frames.SHUTDOWN:
             self.closing = True
         elif kind == frames.SESSION_END:
-            ending = hooks.EndedSession(self.worker, *frames.session_end(body))
+            ending = hooks.PendingSessionEnd(self.worker, *frames.session_end(body))
             self.offset, self.ending = end, ending
         elif kind == frames.CALL:
             frames.call_prefix(body)

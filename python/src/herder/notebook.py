@@ -25,12 +25,12 @@ REPR_LIMIT = 64 * 1024  # bytes of the repr of a value that has no JSON form
 SOURCES = 256  # runs whose source lines a traceback can show
 RESERVE = 0.1  # the share of a call's remaining time that is reserved for its answer,
 RESERVE_MAX = 1.0  # and the most seconds
-AGAIN = 0.01  # seconds between two signals, when the first one met Herder's own code
+RESIGNAL_INTERVAL = 0.01  # seconds between two signals, when the first one met Herder's own code
 
 _filenames: list[str] = []
 
 
-class Output(io.TextIOBase):
+class CapturedOutput(io.TextIOBase):
     """What the code prints, up to a bound; the rest is counted."""
 
     encoding = "utf-8"
@@ -60,7 +60,7 @@ class Output(io.TextIOBase):
         return _clean("".join(self.parts)) + (f"\n... {self.lost} more characters" if self.lost else "")
 
 
-class Limit:
+class CellTimer:
     """Interrupts the cell that runs on the main thread when its time is up: once, and never after `__exit__`.
 
     Without a worker around it (`herder.testing.Client`) there is no limit.
@@ -74,7 +74,7 @@ class Limit:
         self.gate = allocate_lock()  # whoever holds it decides whether the cell ended in time
         self.ended = self.reached = False
 
-    def __enter__(self) -> Limit:
+    def __enter__(self) -> CellTimer:
         if self.seconds is not None and self.id > 0:
             self.over.acquire()
             try:
@@ -102,7 +102,7 @@ class Limit:
             calls.cancel(self.id, True)
         while not self.ended and calls.running == self.id and calls.cancelled.get(self.id):
             signal.pthread_kill(self.main, signal.SIGUSR2)
-            if self.over.acquire(timeout=AGAIN):
+            if self.over.acquire(timeout=RESIGNAL_INTERVAL):
                 return self.over.release()
         return None
 
@@ -118,7 +118,7 @@ def run(code: str, session: herder.Session, timeout: float | None = None) -> dic
     namespace = session.state.setdefault("namespace", {"__name__": "__main__"})
     session.state["runs"] = session.state.get("runs", 0) + 1
     filename = f"<{session.id}:{session.state['runs']}>"
-    output, limit = Output(), Limit(_seconds(timeout))
+    output, limit = CapturedOutput(), CellTimer(_seconds(timeout))
     shown: dict[str, Any] = {"value": None, "kind": "json"}
     error = None
     streams = _streams()
@@ -152,9 +152,9 @@ def _seconds(timeout: float | None) -> float | None:
 
 
 def _streams() -> tuple[Any, Any]:
-    """Return the streams to restore. An interrupt may have left the `Output` of an earlier run in place of them."""
+    """Return the streams to restore. An interrupt may have left the `CapturedOutput` of an earlier run in place of them."""
     out, err = sys.stdout, sys.stderr
-    return sys.__stdout__ if isinstance(out, Output) else out, sys.__stderr__ if isinstance(err, Output) else err
+    return sys.__stdout__ if isinstance(out, CapturedOutput) else out, sys.__stderr__ if isinstance(err, CapturedOutput) else err
 
 
 def _execute(code: str, filename: str, namespace: dict[str, Any]) -> Any:
@@ -182,12 +182,12 @@ def _remember(filename: str, code: str) -> None:
 def _presentable(value: Any) -> dict[str, Any]:
     """Return the complete value if it has a JSON form; else its repr, up to a bound, and how much of it is missing."""
     from herder.codec import encode
-    from herder.errors import Refusal
+    from herder.errors import CallRejection
 
     try:
         encode(value)
         return {"value": value, "kind": "json"}
-    except Refusal:
+    except CallRejection:
         pass
     whole = _clean(repr(value)).encode()
     text = whole[:REPR_LIMIT].decode(errors="ignore")

@@ -28,7 +28,7 @@ LARGE = 65536  # a part from here on is written by itself, not copied into the o
 write = os.write
 
 
-class Output:
+class OutputBuffer:
     """What is to be written to a descriptor, in order. An exception at any moment loses no byte and repeats none.
 
     Add a part by `parts += (part,)`: `append` would be a call.

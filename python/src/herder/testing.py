@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from herder import answers
 from herder.call import Call, Calls, task_call
 from herder.codec import decode, encode
-from herder.errors import Refusal
+from herder.errors import CallRejection
 from herder.session import Session, Sessions
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Client:
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit)) and error.__traceback__ is None:
                 raise
-            raise CallError(answers.describe(error)) from (None if isinstance(error, Refusal) else error)
+            raise CallError(answers.describe(error)) from (None if isinstance(error, CallRejection) else error)
 
     def _call(self, name: str, session: str | None, arguments: dict[str, Any]) -> Any:
         command = self._commands.get(name)
@@ -69,18 +69,18 @@ class Client:
             raise answers.unknown(name, self._commands)
         try:
             given = decode(encode(arguments))
-        except Refusal as refusal:
-            raise Refusal("malformed", f"the arguments cannot be encoded as JSON: {refusal.message}") from None
+        except CallRejection as refusal:
+            raise CallRejection("malformed", f"the arguments cannot be encoded as JSON: {refusal.message}") from None
         command.check(given)
         command.check_session(session is not None)
         return decode(encode(self._handle(command, session, given)))
 
     def _handle(self, command: Command, session: str | None, arguments: dict[str, Any]) -> Any:
         call = Call(self._id, 0, self._calls)
-        if command.session_as is not None and session is not None:
-            arguments[command.session_as] = self._session(session)
-        if command.call_as is not None:
-            arguments[command.call_as] = call
+        if command.session_parameter is not None and session is not None:
+            arguments[command.session_parameter] = self._session(session)
+        if command.call_parameter is not None:
+            arguments[command.call_parameter] = call
 
         def run() -> Any:
             task_call.set(call)

@@ -13,9 +13,9 @@ import sys
 from herder import answers, bytecode, frames, signals, stdlib
 from herder.call import calls
 from herder.codec import decode, encode
-from herder.errors import ProtocolError, Refusal, StartFailed
+from herder.errors import ProtocolError, CallRejection, StartFailed
 from herder.load import load
-from herder.pipe import Output, is_stream_error, read_frame, write_all
+from herder.pipe import OutputBuffer, is_stream_error, read_frame, write_all
 from herder.session import Sessions
 from herder.text import text
 
@@ -44,7 +44,7 @@ class Worker:
 
     def __init__(self, fd: int, hello: dict[str, Any]) -> None:
         self.fd = fd
-        self.output = Output(fd)  # what the loop has to write
+        self.output = OutputBuffer(fd)  # what the loop has to write
         self.calls = calls
         self.concurrency: int = hello["concurrency"]
         self.pipeline: int = hello["pipeline"]
@@ -182,7 +182,7 @@ def parse_hello(body: bytes) -> dict[str, Any]:
     try:
         hello = decode(body)
         protocol = hello["protocol"]
-    except (Refusal, KeyError, TypeError, IndexError):
+    except (CallRejection, KeyError, TypeError, IndexError):
         raise ProtocolError("malformed_json", "a hello must be a JSON object with the key `protocol`") from None
     if protocol != frames.PROTOCOL:
         text = f"the host uses protocol version {protocol}, this worker uses version {frames.PROTOCOL}"
@@ -251,7 +251,7 @@ def _start_failed(worker: Worker, error: BaseException, target: str) -> None:
     try:
         from herder import explain
 
-        message = text(explain.explained(message, error, target))
+        message = text(explain.with_hints(message, error, target))
         error = error.with_traceback(explain.trimmed(error.__traceback__))
     except BaseException:  # the exception raises, or a hook has dropped the rights to read this package
         pass

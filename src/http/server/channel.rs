@@ -59,7 +59,7 @@ impl Channel {
     pub(super) async fn next(&mut self, idle: Duration) -> io::Result<Next> {
         let (mut deadline, mut begun, mut looked_at) = (None, false, 0);
         loop {
-            if let Some(next) = self.look(&mut looked_at) {
+            if let Some(next) = self.decode_head(&mut looked_at) {
                 return Ok(next);
             }
             if !begun && looked_at > 0 {
@@ -79,7 +79,7 @@ impl Channel {
     }
 
     /// Decodes a request from the received bytes, or says why they are not one; `looked_at` counts the bytes that were examined without a result.
-    fn look(&self, looked_at: &mut usize) -> Option<Next> {
+    fn decode_head(&self, looked_at: &mut usize) -> Option<Next> {
         let mut wire = self.wire.borrow_mut();
         match wire.look_for_head(looked_at) {
             Ok(found) => found.map(|(request, kind)| Next::Request(request, kind)),

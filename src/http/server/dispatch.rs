@@ -11,7 +11,7 @@ use super::{
     response::Asked,
     settings::Settings,
 };
-use crate::http::connections::{Busy, Connection, Connections};
+use crate::http::connections::{ActiveRequest, Connection, Connections};
 use actix_http::{
     BoxedPayloadStream, HttpMessage, Method, Payload, Request, Response, ServiceConfig, body::MessageBody,
     h1::MessageType,
@@ -80,7 +80,7 @@ where
 
     /// Answers a request. Returns whether another one may follow.
     async fn exchange(&mut self, mut request: Request, kind: MessageType) -> io::Result<bool> {
-        let busy = Busy::on(Some(self.channel.connection.clone()));
+        let busy = ActiveRequest::on(Some(self.channel.connection.clone()));
         if let Err(refusal) = head::check_expectations(request.head()) {
             self.channel.refuse(&refusal).await?;
             return Ok(false);

@@ -31,7 +31,7 @@ fn workers() -> Script {
 
 /// A scripted worker: no process is started, and no Python is needed.
 #[tokio::test]
-async fn customers_are_told_what_went_wrong() {
+async fn customers_get_the_reason_of_a_failure() {
     let pool = scripted("told", workers(), |context| configured(context.enhanced())).await;
     let shop = Shop::new(pool.clone());
     assert_eq!(shop.total(&["tea", "tea"]).await.unwrap(), 240);
@@ -44,7 +44,7 @@ async fn customers_are_told_what_went_wrong() {
 
 /// Real workers, and one is killed.
 #[tokio::test]
-async fn a_cart_is_lost_with_its_worker_and_told_once() {
+async fn cart_is_lost_with_its_worker_and_reported_once() {
     let pool = pool("lost", |context| {
         context.file("shop.py", include_str!("../shop.py"));
         configured(context.enhanced())

@@ -112,7 +112,7 @@ pub(super) struct Tally {
 
 /// One session.
 #[derive(Debug)]
-pub(super) struct Model<'a> {
+pub(super) struct ReferenceModel<'a> {
     /// The pool's processes.
     pids: &'a BTreeMap<WorkerRef, u32>,
     /// Whether its sessions are bound.
@@ -127,7 +127,7 @@ pub(super) struct Model<'a> {
     pub(super) tally: Tally,
 }
 
-impl<'a> Model<'a> {
+impl<'a> ReferenceModel<'a> {
     pub(super) fn new(pids: &'a BTreeMap<WorkerRef, u32>, routed: bool) -> Self {
         Self {
             pids,

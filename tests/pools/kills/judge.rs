@@ -21,7 +21,7 @@ pub(super) struct Call {
 #[derive(Clone, Debug)]
 pub(super) enum End {
     Ran { at: WorkerRef, pid: u32, count: u64, routing: Routing },
-    Told { at: WorkerRef, may_have_run: bool },
+    LossReported { at: WorkerRef, may_have_run: bool },
     Other(String),
 }
 
@@ -42,18 +42,18 @@ pub(super) struct Entry {
 }
 
 /// What the workers wrote about a session's calls, by number.
-pub(super) type Ledger = BTreeMap<u64, Vec<Entry>>;
+pub(super) type ExecutionLog = BTreeMap<u64, Vec<Entry>>;
 
 /// How often what was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) ran: u64,
     /// Told of a loss, of all kinds.
-    pub(super) told: u64,
+    pub(super) loss_reported: u64,
     /// Told as the next call after the death.
-    pub(super) told_next: u64,
+    pub(super) loss_reported_next: u64,
     /// Told of the same loss as the call before it.
-    pub(super) told_too: u64,
+    pub(super) loss_reported_again: u64,
     /// Told that it may have run.
     pub(super) may_have_run: u64,
     /// Told so, and its handler had begun.
@@ -63,8 +63,8 @@ pub(super) struct Tally {
 /// Where the session's state is, by the answers so far.
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Blank,
-    Held {
+    New,
+    Live {
         at: WorkerRef,
         count: u64,
     },
@@ -80,7 +80,7 @@ enum State {
 /// Judges one session.
 pub(super) struct Judge<'a> {
     kills: &'a [Kill],
-    ledger: &'a Ledger,
+    execution_log: &'a ExecutionLog,
     state: State,
     /// Processes that were told to be lost.
     over: BTreeSet<WorkerRef>,
@@ -95,8 +95,8 @@ fn ensure(holds: bool, otherwise: &str) -> Verdict {
 
 impl<'a> Judge<'a> {
     /// With all kills, in their order.
-    pub(super) fn new(kills: &'a [Kill], ledger: &'a Ledger) -> Self {
-        Self { kills, ledger, state: State::Blank, over: BTreeSet::new(), tally: Tally::default() }
+    pub(super) fn new(kills: &'a [Kill], execution_log: &'a ExecutionLog) -> Self {
+        Self { kills, execution_log, state: State::New, over: BTreeSet::new(), tally: Tally::default() }
     }
 
     /// What there was, or the first thing that must not be.
@@ -105,7 +105,7 @@ impl<'a> Judge<'a> {
             let before = self.state;
             let heard = match &call.end {
                 End::Ran { at, pid, count, routing } => self.ran(call, *at, (*pid, *count), *routing),
-                End::Told { at, may_have_run } => self.told(call, *at, *may_have_run),
+                End::LossReported { at, may_have_run } => self.loss_reported(call, *at, *may_have_run),
                 End::Other(what) => Err(format!("neither ran nor told: {what}")),
             };
             heard.map_err(|why| format!("{why}: {call:?}, after {before:?}"))?;
@@ -114,7 +114,7 @@ impl<'a> Judge<'a> {
     }
 
     fn entries(&self, call: &Call) -> &'a [Entry] {
-        self.ledger.get(&call.number).map_or(&[], Vec::as_slice)
+        self.execution_log.get(&call.number).map_or(&[], Vec::as_slice)
     }
 
     fn ran(&mut self, call: &Call, at: WorkerRef, (pid, count): (u32, u64), routing: Routing) -> Verdict {
@@ -122,10 +122,8 @@ impl<'a> Judge<'a> {
         ensure(self.entries(call) == [entry], "it did not run once, there and on that state")?;
         ensure(!self.over.contains(&at), "a process answers that was told to be lost")?;
         match self.state {
-            State::Blank => {
-                ensure((count, routing) == (1, Routing::New), "the count of a new session is not 1, as new")?
-            }
-            State::Held { at: home, count: before } => {
+            State::New => ensure((count, routing) == (1, Routing::New), "the count of a new session is not 1, as new")?,
+            State::Live { at: home, count: before } => {
                 ensure(at == home, "it ran ran on a worker without its state, and nobody was told")?;
                 ensure((count, routing) == (before + 1, Routing::Hit), "the count does not follow from the state")?;
             }
@@ -135,16 +133,16 @@ impl<'a> Judge<'a> {
                 ensure((count, routing) == (1, why), "the count of a new state is not 1, and says why")?;
             }
         }
-        self.state = State::Held { at, count };
+        self.state = State::Live { at, count };
         self.tally.ran += 1;
         Ok(())
     }
 
-    fn told(&mut self, call: &Call, at: WorkerRef, may_have_run: bool) -> Verdict {
+    fn loss_reported(&mut self, call: &Call, at: WorkerRef, may_have_run: bool) -> Verdict {
         let kill = self.kills.iter().position(|kill| kill.at == at).ok_or("nobody killed that process")?;
         let before = match self.state {
             State::Lost { kill: known, first, next } if known == kill => {
-                return self.told_too(call, (first, next), may_have_run);
+                return self.loss_reported_again(call, (first, next), may_have_run);
             }
             State::Lost { kill: known, .. } => {
                 ensure(
@@ -153,36 +151,36 @@ impl<'a> Judge<'a> {
                 )?;
                 0
             }
-            State::Blank => 0,
-            State::Held { at: home, count } => {
+            State::New => 0,
+            State::Live { at: home, count } => {
                 ensure(at == home, "its state was in another process")?;
                 count
             }
         };
         ensure(self.over.insert(at), "a loss is told again")?;
         self.began(call, may_have_run, Some(Entry { pid: self.kills[kill].pid, before }))?;
-        self.told_first(call, kill, may_have_run)
+        self.first_loss_report(call, kill, may_have_run)
     }
 
     /// Told of the loss that the call before it was told of: only if both were pending.
-    fn told_too(&mut self, call: &Call, (first, next): (u64, bool), may_have_run: bool) -> Verdict {
+    fn loss_reported_again(&mut self, call: &Call, (first, next): (u64, bool), may_have_run: bool) -> Verdict {
         ensure(first == call.first, "a loss is reported again to a later call")?;
         ensure(!next, "a loss that found no call pending is told to more than one")?;
         ensure(!may_have_run, "two calls of a session were sent at once")?;
-        self.tally.told += 1;
-        self.tally.told_too += 1;
+        self.tally.loss_reported += 1;
+        self.tally.loss_reported_again += 1;
         self.began(call, may_have_run, None)
     }
 
-    fn told_first(&mut self, call: &Call, kill: usize, may_have_run: bool) -> Verdict {
+    fn first_loss_report(&mut self, call: &Call, kill: usize, may_have_run: bool) -> Verdict {
         let next = kill < call.noticed;
         if next {
             ensure(call.number == call.first, "a call before it should have been told")?;
             ensure(!may_have_run, "it was sent to a process that was known to be dead")?;
-            self.tally.told_next += 1;
+            self.tally.loss_reported_next += 1;
         }
         self.state = State::Lost { kill, first: call.first, next };
-        self.tally.told += 1;
+        self.tally.loss_reported += 1;
         self.tally.may_have_run += u64::from(may_have_run);
         Ok(())
     }
@@ -204,9 +202,9 @@ impl Sum for Tally {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         all.fold(Self::default(), |sum, one| Self {
             ran: sum.ran + one.ran,
-            told: sum.told + one.told,
-            told_next: sum.told_next + one.told_next,
-            told_too: sum.told_too + one.told_too,
+            loss_reported: sum.loss_reported + one.loss_reported,
+            loss_reported_next: sum.loss_reported_next + one.loss_reported_next,
+            loss_reported_again: sum.loss_reported_again + one.loss_reported_again,
             may_have_run: sum.may_have_run + one.may_have_run,
             had_begun: sum.had_begun + one.had_begun,
         })

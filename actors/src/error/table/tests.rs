@@ -54,9 +54,9 @@ fn r32_each_row_of_the_table_of_errors() {
         assert_eq!(texts, [category, severity, strategy], "{slug}");
         assert_eq!((first.retries, row.retryable(), row.status), (retries, retryable, status), "{slug}");
         let said = match row.wait {
-            Wait::Unsaid => "no",
-            Wait::Second => "1 s",
-            Wait::Told => "says",
+            RetryAfter::NotSent => "no",
+            RetryAfter::OneSecond => "1 s",
+            RetryAfter::FromError => "says",
         };
         assert_eq!(said, wait, "{slug}");
     }
@@ -73,9 +73,9 @@ fn r32_no_two_kinds_have_one_name() {
 
 /// Who is told to wait is told for something that waiting helps, and 429 always says how long.
 #[test]
-fn r32_retry_after_is_for_what_may_be_retried() {
+fn r32_retry_after_is_set_only_for_retryable_errors() {
     for row in ROWS {
-        assert!(row.wait == Wait::Unsaid || row.retryable(), "{}", row.slug);
-        assert!(row.status != 429 || row.wait != Wait::Unsaid, "{}", row.slug);
+        assert!(row.wait == RetryAfter::NotSent || row.retryable(), "{}", row.slug);
+        assert!(row.status != 429 || row.wait != RetryAfter::NotSent, "{}", row.slug);
     }
 }

@@ -4,8 +4,8 @@
 use super::{Fault, Invocation, Outcome, Script, Session, StartBehavior, fault::Kind, workers::Inner};
 use crate::{
     Epoch, SessionId, Stamps,
-    cell::panic_text,
     clock::Clock,
+    shared_state::panic_text,
     testing::{
         ExitStatus, FakeWorker,
         fake_worker::{command, encoded, hello},
@@ -61,7 +61,7 @@ impl Worker {
     pub(super) async fn run(mut self) {
         let child = self.peer.child.clone();
         let (clock, stopped) = (self.clock.clone(), self.stopped.clone());
-        let ladder = async {
+        let stop_sequence = async {
             let (grace, term) = child.told_to_end().await;
             clock.sleep(grace).await;
             if *stopped.borrow() {
@@ -72,24 +72,24 @@ impl Worker {
         };
         let end = tokio::select! {
             status = child.ended() => status,
-            () = ladder => ExitStatus::Signal(15),
-            status = self.live() => status,
+            () = stop_sequence => ExitStatus::Signal(15),
+            status = self.serve() => status,
         };
         child.exit(end);
     }
 
-    async fn live(&mut self) -> ExitStatus {
-        let Some(permits) = self.greet().await else { return ExitStatus::Code(1) };
+    async fn serve(&mut self) -> ExitStatus {
+        let Some(permits) = self.handshake().await else { return ExitStatus::Code(1) };
         while !self.ending || !self.running.is_empty() {
-            comes(&mut self.stopped, false).await;
+            next_control_message(&mut self.stopped, false).await;
             tokio::select! {
-                () = comes(&mut self.stopped, true) => {}
+                () = next_control_message(&mut self.stopped, true) => {}
                 message = self.peer.calls.message() => match message {
-                    Some(message) => self.told(message, &permits).await,
+                    Some(message) => self.on_message(message, &permits).await,
                     None => return ExitStatus::Code(0), // the host is gone
                 },
                 message = self.peer.control.message() => match message {
-                    Some(message) => self.told(message, &permits).await,
+                    Some(message) => self.on_message(message, &permits).await,
                     None => return ExitStatus::Code(0),
                 },
                 Some(done) = self.done.1.recv() => if let Some(status) = self.answer(done).await { return status },
@@ -99,7 +99,7 @@ impl Worker {
     }
 
     /// Hello and ready; `None` if it can't start. Gives the room for calls that run at once.
-    async fn greet(&mut self) -> Option<Arc<Semaphore>> {
+    async fn handshake(&mut self) -> Option<Arc<Semaphore>> {
         let Some(HostMessage::Hello(host)) = self.peer.calls.message().await else { return None };
         let window = host.concurrency.saturating_mul(host.pipeline);
         let pid = self.peer.child.pid();
@@ -120,7 +120,7 @@ impl Worker {
         Some(Arc::new(Semaphore::new(host.concurrency.get() as usize)))
     }
 
-    async fn told(&mut self, message: HostMessage, permits: &Arc<Semaphore>) {
+    async fn on_message(&mut self, message: HostMessage, permits: &Arc<Semaphore>) {
         match message {
             HostMessage::Call(call) => self.begin(&call, permits.clone()),
             HostMessage::Cancel { wire, .. } => self.cancel(wire).await,
@@ -212,7 +212,7 @@ async fn caught(running: impl Future<Output = Outcome>) -> Outcome {
     .await
 }
 
-async fn comes(flag: &mut watch::Receiver<bool>, value: bool) {
+async fn next_control_message(flag: &mut watch::Receiver<bool>, value: bool) {
     if flag.wait_for(|flag| *flag == value).await.is_err() {
         std::future::pending::<()>().await; // nobody will ever tell
     }

@@ -80,8 +80,8 @@ impl ScriptedWorkers {
         self.living(at, |living| awake = !living.child.has_ended() && !*living.stopped.borrow()) && awake
     }
 
-    fn living(&self, at: WorkerRef, strike: impl FnOnce(&RunningWorker)) -> bool {
-        self.0.processes(|living| living.get(&at).map(strike).is_some())
+    fn living(&self, at: WorkerRef, signal: impl FnOnce(&RunningWorker)) -> bool {
+        self.0.processes(|living| living.get(&at).map(signal).is_some())
     }
 }
 

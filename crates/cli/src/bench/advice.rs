@@ -2,25 +2,26 @@
 
 use super::{
     plan::Plan,
+    report::workers,
     row::Row,
     spread::{digits, percent, time},
-    told::workers,
 };
 use herder::{concurrency::Loss, efficiency::EfficiencyReport};
 
 /// Less of the lanes' time than this is not worth a word, unless it is the most.
-const WORTH_A_WORD: f64 = 0.05;
+const MIN_ADVICE_SHARE: f64 = 0.05;
 /// Of all cores; if others use more, it is told.
-const NOT_OURS: f64 = 0.1;
+const OTHER_LOAD_REPORTED: f64 = 0.1;
 /// Of all cores; if others use more, they are to blame first.
-const NOT_ALL_OURS: f64 = 0.25;
+const OTHER_LOAD_BLAMED: f64 = 0.25;
 
 /// One paragraph for a row.
 pub(super) fn advice(plan: &Plan, row: &Row) -> String {
     let run = row.middle();
     let mut losses: Vec<Loss> = run.account.losses.iter().filter(|loss| !loss.lost.is_zero()).collect();
     losses.sort_by_key(|loss| std::cmp::Reverse(loss.lost));
-    let told = losses.iter().enumerate().filter(|(at, loss)| *at == 0 || run.account.share(loss.lost) >= WORTH_A_WORD);
+    let told =
+        losses.iter().enumerate().filter(|(at, loss)| *at == 0 || run.account.share(loss.lost) >= MIN_ADVICE_SHARE);
     let parts: Vec<_> = told.map(|(_, loss)| part(plan, row, loss)).collect();
     format!("{}, {} efficient. {}", workers(row.workers), percent(run.account.efficiency), parts.join(" "))
 }
@@ -71,7 +72,7 @@ fn cores(row: &Row, run: &EfficiencyReport) -> String {
     let wants = wanted
         .map(|wanted| format!("{} need{s} {} cores; the", workers(row.workers), digits(wanted)))
         .unwrap_or("The".into());
-    let busy = if other_load >= NOT_OURS * there {
+    let busy = if other_load >= OTHER_LOAD_REPORTED * there {
         format!(", of which other processes use {}", digits(other_load))
     } else {
         String::new()
@@ -83,7 +84,7 @@ fn cores(row: &Row, run: &EfficiencyReport) -> String {
 fn shortage(wanted: Option<f64>, other_load: f64, there: f64) -> &'static str {
     match wanted {
         Some(wanted) if wanted > there => "more workers than cores do not help calls that compute",
-        _ if other_load > NOT_ALL_OURS * there => "measure on an idle machine",
+        _ if other_load > OTHER_LOAD_BLAMED * there => "measure on an idle machine",
         Some(_) => "this is enough for the workers, but callers and the pool also need CPU time",
         None => "more workers than cores do not help if Python computes",
     }

@@ -23,11 +23,11 @@ pub(super) struct Document<'a> {
     start: WorkerStart,
     rounds: usize,
     sessions: usize,
-    rows: Vec<OfRow>,
+    rows: Vec<RowDocument>,
 }
 
 #[derive(Debug, Serialize)]
-struct OfRow {
+struct RowDocument {
     workers: usize,
     call_slots: usize,
     callers: usize,
@@ -37,7 +37,7 @@ struct OfRow {
     ideal_speed_up: f64,
     latency: Quantiles,
     failed: usize,
-    runs: Vec<OfRun>,
+    runs: Vec<RunDocument>,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,7 +49,7 @@ struct Quantiles {
 }
 
 #[derive(Debug, Serialize)]
-struct OfRun {
+struct RunDocument {
     calls: usize,
     failed: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,14 +71,14 @@ struct OfRun {
     comparison: Option<Comparison>,
     cores: f64,
     other_load: Option<f64>,
-    stolen: Option<f64>,
+    steal: Option<f64>,
     too_loaded: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    operations: Option<Vec<OfCall>>,
+    operations: Option<Vec<CallDocument>>,
 }
 
 #[derive(Debug, Serialize)]
-struct OfCall {
+struct CallDocument {
     worker: String,
     generation: u32,
     queued_ns: u64,
@@ -99,12 +99,12 @@ impl<'a> Document<'a> {
             start: plan.start,
             rounds: plan.rounds,
             sessions: plan.sessions,
-            rows: rows.iter().map(|row| OfRow::of(row, operations)).collect(),
+            rows: rows.iter().map(|row| RowDocument::of(row, operations)).collect(),
         }
     }
 }
 
-impl OfRow {
+impl RowDocument {
     fn of(row: &Row, operations: bool) -> Self {
         Self {
             workers: row.workers,
@@ -116,7 +116,7 @@ impl OfRow {
             ideal_speed_up: row.ideal,
             latency: Quantiles::of(row.latency),
             failed: row.failed(),
-            runs: row.runs.iter().map(|run| OfRun::of(run, operations)).collect(),
+            runs: row.runs.iter().map(|run| RunDocument::of(run, operations)).collect(),
         }
     }
 }
@@ -129,7 +129,7 @@ impl Quantiles {
     }
 }
 
-impl OfRun {
+impl RunDocument {
     fn of(run: &EfficiencyReport, operations: bool) -> Self {
         let (account, evidence) = (&run.account, &run.account.evidence);
         let begun = run.window.started;
@@ -154,14 +154,14 @@ impl OfRun {
             comparison: run.comparison,
             cores: run.machine.cores,
             other_load: run.machine.other_load,
-            stolen: run.machine.stolen,
+            steal: run.machine.steal,
             too_loaded: run.machine.is_loaded(),
-            operations: operations.then(|| run.operations.iter().map(|call| OfCall::of(call, begun)).collect()),
+            operations: operations.then(|| run.operations.iter().map(|call| CallDocument::of(call, begun)).collect()),
         }
     }
 }
 
-impl OfCall {
+impl CallDocument {
     fn of(call: &Operation, begun: u64) -> Self {
         let since = |at: u64| at.saturating_sub(begun);
         Self {

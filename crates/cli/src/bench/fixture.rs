@@ -49,7 +49,7 @@ pub(super) fn report(workers: u32, operations: &[Operation]) -> EfficiencyReport
         comparison: None,
         cpu_share: None,
         uncontended: None,
-        machine: Machine { cores: 2.0, other_load: Some(0.1), stolen: Some(0.0) },
+        machine: Machine { cores: 2.0, other_load: Some(0.1), steal: Some(0.0) },
         failures: Failures::default(),
         operations: operations.to_vec(),
     }

@@ -2,17 +2,17 @@
 //! "I pay for eight workers; am I getting eight?" The measuring is in `herder::efficiency`. Holds nothing once it returned.
 
 mod advice;
+mod chart;
 mod document;
 #[cfg(test)]
 mod fixture;
 mod options;
-mod picture;
 mod plan;
 mod progress;
+mod report;
 mod row;
 mod runs;
 mod spread;
-mod told;
 
 pub(crate) use options::Options;
 
@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?; // before minutes are spent
     }
     let rows = row::rows(System::new().block_on(runs::all(&plan))?)?;
-    table::out(&told::told(&plan, &rows));
+    table::print_line(&report::render_report(&plan, &rows));
     if let Some(folder) = &options.svg {
         draw(&plan, &rows, folder)?;
     }
@@ -45,13 +45,13 @@ pub(crate) fn run(options: &Options) -> Outcome {
 }
 
 fn draw(plan: &Plan, rows: &[Row], folder: &Path) -> Outcome {
-    let mut pictures = vec![("speed-up.svg".to_owned(), picture::speed_up(plan, rows))];
-    pictures.extend(rows.iter().map(|row| (format!("timeline-{}.svg", row.workers), picture::timeline(plan, row))));
-    table::out("");
+    let mut pictures = vec![("speed-up.svg".to_owned(), chart::speed_up(plan, rows))];
+    pictures.extend(rows.iter().map(|row| (format!("timeline-{}.svg", row.workers), chart::timeline(plan, row))));
+    table::print_line("");
     for (name, text) in pictures {
         let file = folder.join(name);
         fs::write(&file, text).map_err(|error| unwritable(&file, &error))?;
-        table::out(&format!("chart written to {}", file.display()));
+        table::print_line(&format!("chart written to {}", file.display()));
     }
     Ok(())
 }
@@ -60,7 +60,7 @@ fn write(plan: &Plan, rows: &[Row], to: Option<&Path>, operations: bool) -> Outc
     let document = Document::of(plan, rows, operations);
     let text = serde_json::to_string(&document).map_err(CommandError::failed)?;
     match to {
-        None => table::out(&format!("\n{text}")),
+        None => table::print_line(&format!("\n{text}")),
         Some(file) => fs::write(file, text + "\n").map_err(|error| unwritable(file, &error))?,
     }
     Ok(())

@@ -2,9 +2,9 @@
 
 use super::Options;
 use crate::{
-    call::object,
+    call::check_object,
     error::{CommandError, Outcome},
-    source::{Origin, Source, Wishes},
+    source::{Origin, Overrides, Source},
 };
 use herder::{PoolConfig, WorkerType, efficiency::WorkerStart};
 use serde_json::{Map, Value};
@@ -49,8 +49,8 @@ pub(super) enum Amount {
 impl Plan {
     /// Checks the options, and reads the configuration.
     pub(super) fn of(options: &Options) -> Outcome<Self> {
-        let wishes = Wishes { enhanced: options.enhanced, ..Wishes::default() };
-        let source = Source::of(options.source.as_deref(), wishes)?;
+        let overrides = Overrides { enhanced: options.enhanced, ..Overrides::default() };
+        let source = Source::of(options.source.as_deref(), overrides)?;
         let (command, arguments) = call(options, &source.origin)?;
         let config = config(options, source)?;
         let mut workers: Vec<usize> = options.workers.iter().map(|workers| *workers as usize).collect();
@@ -99,7 +99,7 @@ fn call(options: &Options, origin: &Origin) -> Outcome<(String, Map<String, Valu
             ));
         }
     };
-    object(arguments)?;
+    check_object(arguments)?;
     Ok((command.into(), serde_json::from_str(arguments).map_err(CommandError::usage)?))
 }
 

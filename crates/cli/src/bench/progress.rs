@@ -20,12 +20,12 @@ impl Progress {
     }
 
     /// What is going on now.
-    pub(super) fn says(&self, what: String) {
+    pub(super) fn set_message(&self, what: String) {
         self.bar.set_message(what);
     }
 
     /// Takes note of how many calls of the run that goes on are done, from any thread.
-    pub(super) fn teller(&self) -> impl Fn(usize, usize) + Send + Sync + 'static {
+    pub(super) fn callback(&self) -> impl Fn(usize, usize) + Send + Sync + 'static {
         let (bar, before) = (self.bar.clone(), self.done * PARTS);
         move |calls, of| bar.set_position(before + (PARTS * calls as u64 / (of as u64).max(1)).min(PARTS))
     }

@@ -104,15 +104,15 @@ mod tests {
         };
         let rows = rows(vec![vec![one_worker(), slow(one_worker())], vec![two_workers(), slow(two_workers())]]);
         let one = 54.1 / 31.6;
-        for speed_up in [rows[1].speed_up.least, rows[1].speed_up.median, rows[1].speed_up.most] {
+        for speed_up in [rows[1].speed_up.min, rows[1].speed_up.median, rows[1].speed_up.max] {
             assert!((speed_up - one).abs() < 1e-6, "{speed_up}");
         }
-        assert_eq!((rows[0].speed_up.most, rows[0].ideal, rows[1].ideal), (1.0, 1.0, 2.0));
-        assert!(rows[1].rate.most > 1.9 * rows[1].rate.least);
+        assert_eq!((rows[0].speed_up.max, rows[0].ideal, rows[1].ideal), (1.0, 1.0, 2.0));
+        assert!(rows[1].rate.max > 1.9 * rows[1].rate.min);
     }
 
     #[test]
-    fn latency_is_what_callers_waited() {
+    fn latency_includes_the_time_in_the_queue() {
         let row = &rows(vec![vec![two_workers()]])[0];
         let millis = |span: Duration| span.as_secs_f64() * 1e3;
         let Latency { p50, p99, max, .. } = row.latency;
@@ -134,9 +134,9 @@ mod tests {
     /// Both ways: a loaded run is passed over though it was the quickest, and though it was the slowest.
     #[test]
     fn the_middle_run_is_one_in_which_the_machine_was_calm() {
-        let lasted = |millis, stolen| {
+        let lasted = |millis, steal| {
             let mut run = two_workers();
-            (run.account.measured, run.machine.stolen) = (Duration::from_millis(millis), Some(stolen));
+            (run.account.measured, run.machine.steal) = (Duration::from_millis(millis), Some(steal));
             run
         };
         let middle = |runs| rows(vec![runs])[0].middle().account.measured.as_millis();

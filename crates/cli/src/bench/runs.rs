@@ -18,19 +18,19 @@ use herder::{
 use std::{future::Future, pin::pin, time::Duration};
 
 /// How long calls may take to end with their pool, once nobody waits for them.
-const PATIENCE: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of a run's time may go into finding out how many calls it takes.
-const TRIAL: f64 = 0.25;
+const TRIAL_SHARE: f64 = 0.25;
 /// Calls of a lane that are enough to know how long one takes.
-const TRIED: usize = 16;
+const TRIAL_CALLS: usize = 16;
 /// So that a run fits into memory, whatever the command.
-const MOST: usize = 1_000_000;
+const MAX_CALLS: usize = 1_000_000;
 
 /// All rounds, each with every number of workers: a list of reports for each number of workers.
 pub(super) async fn all(plan: &Plan) -> Outcome<Vec<Vec<EfficiencyReport>>> {
     let mut runs =
         Runs { plan, signals: Signals::new()?, progress: Progress::of(1 + plan.rounds * plan.workers.len()) };
-    let rate = runs.tried().await?;
+    let rate = runs.calibrate().await?;
     let mut reports = vec![Vec::with_capacity(plan.rounds); plan.workers.len()];
     for round in 1..=plan.rounds {
         for (workers, reports) in plan.workers.iter().zip(&mut reports) {
@@ -52,11 +52,11 @@ struct Rate(f64);
 
 impl Runs<'_> {
     /// Whether the command works at all, and how quick it is: on the smallest pool, before anything is measured.
-    async fn tried(&mut self) -> Outcome<Rate> {
+    async fn calibrate(&mut self) -> Outcome<Rate> {
         let (plan, workers) = (self.plan, self.plan.workers.first().copied().unwrap_or(1));
-        self.progress.says("trying the command".into());
-        let config = sized(plan, workers)?;
-        let report = self.unless_a_signal_comes(&config, tried(plan, config.clone())).await?;
+        self.progress.set_message("trying the command".into());
+        let config = resize(plan, workers)?;
+        let report = self.until_signal(&config, calibrate_pool(plan, config.clone())).await?;
         self.progress.next();
         let seconds = report.account.measured.as_secs_f64().max(1e-9);
         Ok(Rate(report.operations.len() as f64 / report.account.call_slots as f64 / seconds))
@@ -66,16 +66,16 @@ impl Runs<'_> {
     async fn run(&mut self, workers: usize, round: usize, rate: Rate) -> Outcome<EfficiencyReport> {
         let plan = self.plan;
         let s = if workers == 1 { "" } else { "s" };
-        self.progress.says(format!("{workers} worker{s}, round {round} of {}", plan.rounds));
-        let (config, calls) = (sized(plan, workers)?, rate.calls(plan, workers));
-        let measured = measured(plan, config.clone(), calls, self.progress.teller());
-        let report = self.unless_a_signal_comes(&config, measured).await;
+        self.progress.set_message(format!("{workers} worker{s}, round {round} of {}", plan.rounds));
+        let (config, calls) = (resize(plan, workers)?, rate.calls(plan, workers));
+        let measured = measured(plan, config.clone(), calls, self.progress.callback());
+        let report = self.until_signal(&config, measured).await;
         self.progress.next();
         report
     }
 
     /// What a pool is measured for, unless a signal comes: then the pool ends in order, and with a second one everything.
-    async fn unless_a_signal_comes(
+    async fn until_signal(
         &mut self,
         config: &PoolConfig,
         measured: impl Future<Output = Result<EfficiencyReport, MeasureError>>,
@@ -87,7 +87,7 @@ impl Runs<'_> {
         };
         if let Some(pool) = registry::lookup::<PoolSupervisor>(config.name().as_str()) {
             tokio::select! {
-                _ = pool.send(Shutdown::timeout(PATIENCE)) => {}
+                _ = pool.send(Shutdown::timeout(END_TIMEOUT)) => {}
                 again = self.signals.next() => again.exit_now(),
             }
         }
@@ -107,7 +107,7 @@ impl Rate {
         match plan.amount {
             Amount::Operations(calls) => calls,
             Amount::Seconds(seconds) => {
-                ((self.0 * f64::from(seconds)) as usize).saturating_mul(call_slots).clamp(call_slots, MOST)
+                ((self.0 * f64::from(seconds)) as usize).saturating_mul(call_slots).clamp(call_slots, MAX_CALLS)
             }
         }
     }
@@ -132,21 +132,21 @@ async fn measured(
     };
     match plan.start {
         WorkerStart::Cold => begin(Measure::cold(config))?.run().await,
-        WorkerStart::Warm => on_a_pool(config, async |pool| begin(Measure::of(pool))?.run().await).await,
+        WorkerStart::Warm => with_pool(config, async |pool| begin(Measure::of(pool))?.run().await).await,
     }
 }
 
-async fn tried(plan: &Plan, config: PoolConfig) -> Result<EfficiencyReport, MeasureError> {
+async fn calibrate_pool(plan: &Plan, config: PoolConfig) -> Result<EfficiencyReport, MeasureError> {
     let workers = config.pool_size() as usize;
-    on_a_pool(config, async |pool| {
+    with_pool(config, async |pool| {
         let measure =
             |calls| Ok::<_, MeasureError>(measure_on(plan, workers, Measure::of(pool))?.pairs(0).operations(calls));
         let first = measure(plan.call_slots(workers))?.run().await?;
         match plan.amount {
             Amount::Seconds(seconds)
-                if first.account.measured.as_secs_f64() < TRIAL * f64::from(seconds) / TRIED as f64 =>
+                if first.account.measured.as_secs_f64() < TRIAL_SHARE * f64::from(seconds) / TRIAL_CALLS as f64 =>
             {
-                measure(TRIED * plan.call_slots(workers))?.run().await
+                measure(TRIAL_CALLS * plan.call_slots(workers))?.run().await
             }
             _ => Ok(first),
         }
@@ -155,19 +155,19 @@ async fn tried(plan: &Plan, config: PoolConfig) -> Result<EfficiencyReport, Meas
 }
 
 /// Starts a pool, does something with it, and ends it in order.
-async fn on_a_pool(
+async fn with_pool(
     config: PoolConfig,
     what: impl AsyncFnOnce(&Pool) -> Result<EfficiencyReport, MeasureError>,
 ) -> Result<EfficiencyReport, MeasureError> {
     let pool = Pool::start(config).without_waiting().await?;
     let report = what(&pool).await;
-    if let Err(error) = pool.shutdown(PATIENCE).await {
+    if let Err(error) = pool.shutdown(END_TIMEOUT).await {
         tracing::warn!(%error, "pool shutdown failed");
     }
     report
 }
 
-fn sized(plan: &Plan, workers: usize) -> Outcome<PoolConfig> {
+fn resize(plan: &Plan, workers: usize) -> Outcome<PoolConfig> {
     let sized = plan.config.clone().with_pool_size(workers).and_then(|config| config.with_overflow(0));
     sized.map_err(CommandError::usage)
 }

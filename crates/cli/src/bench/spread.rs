@@ -6,9 +6,9 @@ use std::time::Duration;
 /// The least, the middle and the most of some figures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Spread {
-    pub(super) least: f64,
+    pub(super) min: f64,
     pub(super) median: f64,
-    pub(super) most: f64,
+    pub(super) max: f64,
 }
 
 impl Spread {
@@ -18,7 +18,7 @@ impl Spread {
         figures.sort_by(f64::total_cmp);
         let at = |index: usize| figures.get(index).copied().unwrap_or(0.0);
         let last = figures.len().saturating_sub(1);
-        Self { least: at(0), median: f64::midpoint(at(last / 2), at(last.div_ceil(2))), most: at(last) }
+        Self { min: at(0), median: f64::midpoint(at(last / 2), at(last.div_ceil(2))), max: at(last) }
     }
 }
 
@@ -55,9 +55,9 @@ mod tests {
 
     #[test]
     fn the_middle_of_even_and_odd_numbers_of_figures() {
-        assert_eq!(Spread::of([3.0, 1.0, 2.0]), Spread { least: 1.0, median: 2.0, most: 3.0 });
+        assert_eq!(Spread::of([3.0, 1.0, 2.0]), Spread { min: 1.0, median: 2.0, max: 3.0 });
         assert_eq!(Spread::of([3.0, 1.0]).median, 2.0);
-        assert_eq!(Spread::of([]), Spread { least: 0.0, median: 0.0, most: 0.0 });
+        assert_eq!(Spread::of([]), Spread { min: 0.0, median: 0.0, max: 0.0 });
     }
 
     #[test]

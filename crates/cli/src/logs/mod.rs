@@ -27,7 +27,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// What workers print is logged under this target.
 const WORKER: &str = "herder::worker";
 /// How long the process waits at its end for a log that nobody reads.
-const FINISH: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static LOG: OnceLock<Output> = OnceLock::new();
 
@@ -61,7 +61,7 @@ pub(crate) fn dropped() -> u64 {
 /// Waits until all that was logged is written, at most a second: maybe nobody reads it any more.
 pub(crate) fn finish() {
     if let Some(output) = LOG.get() {
-        output.finish(FINISH);
+        output.finish(FLUSH_TIMEOUT);
     }
 }
 

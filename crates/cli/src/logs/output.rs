@@ -108,9 +108,9 @@ impl Output {
         let (queue, dropped) = (Mutex::default(), AtomicU64::new(0));
         let shared = Arc::new(Shared { limits, queue, arrived: Condvar::new(), done: Condvar::new(), dropped });
         let output = Self(Arc::new(Handle(shared.clone())));
-        thread::Builder::new()
-            .name(thread.into())
-            .spawn(move || Thread { shared: &shared, sink, lost: 0, torn: false }.run())?;
+        thread::Builder::new().name(thread.into()).spawn(move || {
+            WriterThread { shared: &shared, sink, unreported_drops: 0, last_line_partial: false }.run()
+        })?;
         Ok(output)
     }
 
@@ -216,46 +216,46 @@ impl Queue {
 }
 
 /// The thread that writes.
-struct Thread<'a, S> {
+struct WriterThread<'a, S> {
     shared: &'a Shared,
     sink: S,
     /// Lines that are lost, and that the log does not tell of yet.
-    lost: u64,
+    unreported_drops: u64,
     /// The last line was written in part: the next one must not continue it.
-    torn: bool,
+    last_line_partial: bool,
 }
 
-impl<S: Sink> Thread<'_, S> {
+impl<S: Sink> WriterThread<'_, S> {
     fn run(mut self) {
         while let Some(line) = self.shared.next() {
-            self.lost += line.dropped;
+            self.unreported_drops += line.dropped;
             self.write(&line.text);
         }
     }
 
     /// Writes the line, behind a note of those that are lost. If it cannot be written it is lost as well, and the note is due again.
     fn write(&mut self, text: &[u8]) {
-        let written = match (self.lost, self.torn) {
+        let written = match (self.unreported_drops, self.last_line_partial) {
             (0, false) => self.write_all(text),
             _ => self.write_all(&[self.note().as_bytes(), text].concat()),
         };
         if written.is_ok() {
-            (self.lost, self.torn) = (0, false);
+            (self.unreported_drops, self.last_line_partial) = (0, false);
         } else {
             let lines = u64::from(!text.is_empty());
-            self.lost += lines;
+            self.unreported_drops += lines;
             self.shared.dropped.fetch_add(lines, Ordering::Relaxed);
         }
     }
 
     fn note(&self) -> String {
-        let mut note = if self.torn { String::from("\n") } else { String::new() };
-        if self.lost > 0 {
+        let mut note = if self.last_line_partial { String::from("\n") } else { String::new() };
+        if self.unreported_drops > 0 {
             // Without the time if it cannot be told: the note is what matters.
             _ = SystemTime.format_time(&mut Writer::new(&mut note));
             note += &format!(
                 "  WARN herder::log: dropped {} log line(s): the log is read too slowly or cannot be written\n",
-                self.lost
+                self.unreported_drops
             );
         }
         note
@@ -274,7 +274,7 @@ impl<S: Sink> Thread<'_, S> {
                 Ok(written) => written,
             };
             bytes = &bytes[written..];
-            self.torn = !bytes.is_empty();
+            self.last_line_partial = !bytes.is_empty();
         }
         Ok(())
     }

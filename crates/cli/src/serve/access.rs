@@ -23,7 +23,7 @@ pub(crate) enum Access {
 impl Access {
     /// A token is needed where others reach the server, and where calls may run any code.
     pub(crate) fn decide(listen: SocketAddr, source: &Source, allow_code: bool) -> Outcome<Self> {
-        if let Some(token) = given(source)? {
+        if let Some(token) = configured_token(source)? {
             return Ok(Self::Token(token));
         }
         if !listen.ip().to_canonical().is_loopback() {
@@ -49,7 +49,7 @@ impl Access {
 }
 
 /// The environment goes before the file: it is nearer to who starts the server.
-fn given(source: &Source) -> Outcome<Option<Token>> {
+fn configured_token(source: &Source) -> Outcome<Option<Token>> {
     match env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => {
             text.parse().map(Some).map_err(|error| CommandError::usage(format_args!("{VARIABLE}: {error}")))

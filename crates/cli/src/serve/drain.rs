@@ -1,7 +1,7 @@
 //! Graceful shutdown: no new connections, and no worker is started again unless a call waits for it. Requests finish, then the pools end. Takes the drain time at most, and a little more for
 //! the last responses.
 
-use super::LAST_WORDS;
+use super::FLUSH_TIMEOUT;
 use actix_web::dev::ServerHandle;
 use herder::{Pool, http::Connections};
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ pub(super) struct Drain {
     pub(super) handle: ServerHandle,
     pub(super) connections: Connections,
     pub(super) pools: Vec<Pool>,
-    pub(super) within: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl Drain {
     /// Ends it. What is not finished in time is answered `PoolClosed` by its pool, and that answer still goes out.
     #[expect(clippy::disallowed_methods, reason = "the user sets how long draining may take")]
     pub(super) async fn run(self) {
-        let Self { handle, connections, pools, within } = self;
+        let Self { handle, connections, pools, timeout: within } = self;
         let started = Instant::now();
         prepare(&pools).await;
         let mut stopped = Box::pin(handle.stop(true));
@@ -31,7 +31,7 @@ impl Drain {
         for end in ends {
             _ = end.await;
         }
-        if !in_time && tokio::time::timeout(LAST_WORDS, stopped).await.is_err() {
+        if !in_time && tokio::time::timeout(FLUSH_TIMEOUT, stopped).await.is_err() {
             tracing::warn!("closed {} connections before their requests finished", connections.open());
         }
     }

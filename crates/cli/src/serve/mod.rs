@@ -13,7 +13,7 @@ use crate::{
     error::{CommandError, Outcome},
     logs::{self, Output},
     signals::Signals,
-    source::{Source, Wishes},
+    source::{Overrides, Source},
 };
 use access::Access;
 use actix_rt::System;
@@ -24,7 +24,7 @@ use herder::{
     Pool, PoolConfig, config,
     http::{Api, Connections, Server},
 };
-use progress::Starts;
+use progress::StartTracker;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -35,15 +35,16 @@ use std::{
 /// What is logged unless `HERDER_LOG` says otherwise.
 const LOGGED: &str = "info,actix_server=warn,actix_http=off";
 /// For answers that say their call was cut off to get out, after the drain's time.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the process waits at its end for a banner that nobody reads.
 const BANNER: Duration = Duration::from_millis(100);
 
 /// Serves until a signal ends it.
 pub(crate) fn run(options: &Serve) -> Outcome {
     logs::start(LOGGED)?;
-    let wishes = Wishes { enhanced: options.enhanced, pool_size: options.pool_size, allow_code: options.allow_code };
-    let source = Source::of(options.source.as_deref(), wishes)?.with_programs()?;
+    let overrides =
+        Overrides { enhanced: options.enhanced, pool_size: options.pool_size, allow_code: options.allow_code };
+    let source = Source::of(options.source.as_deref(), overrides)?.with_programs()?;
     let listen = options.listen.unwrap_or(source.server.listen);
     let access = Access::decide(listen, &source, options.allow_code)?;
     limits::check(options, &source)?;
@@ -82,17 +83,17 @@ async fn serve(options: &Serve, source: Source, access: Access, listen: Listen, 
     let handle = server.handle();
     let mut serving = actix_rt::spawn(server);
     banner::print(stdout, address, &source.origin, &pools, &access);
-    let starts = Starts::default();
-    let mut watched = Box::pin(hopeless(&starts, pools.clone()));
+    let starts = StartTracker::default();
+    let mut watched = Box::pin(all_starts_failed(&starts, pools.clone()));
     let mut within = options.shutdown_timeout;
     tokio::select! {
-        signal = signals.next() => signal.announce(options.shutdown_timeout),
+        signal = signals.next() => signal.print_notice(options.shutdown_timeout),
         () = &mut watched => within = Duration::ZERO, // what waits will not be answered by a worker
         ended = &mut serving => return Err(unexpected(ended)),
     }
     drop(watched);
-    starts.look(&pools).await;
-    let drain = Drain { handle, connections, pools, within };
+    starts.poll(&pools).await;
+    let drain = Drain { handle, connections, pools, timeout: within };
     tokio::select! {
         () = drain.run() => starts.outcome(),
         again = signals.again() => again.exit_now(),
@@ -100,7 +101,7 @@ async fn serve(options: &Serve, source: Source, access: Access, listen: Listen, 
 }
 
 /// Ends when no worker of any pool has started, and none will.
-async fn hopeless(starts: &Starts, pools: Vec<Pool>) {
+async fn all_starts_failed(starts: &StartTracker, pools: Vec<Pool>) {
     if starts.watch(pools).await.is_ok() {
         std::future::pending::<()>().await;
     }
@@ -136,7 +137,7 @@ fn http(
         .keep_alive(options.keep_alive.unwrap_or(settings.keep_alive))
         .head_timeout(options.head_timeout.unwrap_or(settings.head_timeout))
         .write_timeout(options.write_timeout.unwrap_or(settings.write_timeout))
-        .shutdown_timeout(options.shutdown_timeout.saturating_add(LAST_WORDS))
+        .shutdown_timeout(options.shutdown_timeout.saturating_add(FLUSH_TIMEOUT))
         .disable_signals()
         .listen(listen.listener)
         .map_err(CommandError::failed)?;

@@ -10,28 +10,28 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What is known of the starts of all pools.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Starts(Rc<RefCell<Seen>>);
+pub(super) struct StartTracker(Rc<RefCell<StartState>>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct StartState {
     /// Whether a worker of any pool was ready.
     any: bool,
     /// Why the last start of each pool failed.
     errors: BTreeMap<String, String>,
     /// Pools that had not failed yet.
-    hopeful: usize,
+    pending: usize,
 }
 
-impl Starts {
+impl StartTracker {
     /// Returns when every pool had all its workers ready once; or with a failure once each pool has used up its restarts and no worker of any
     /// was ready. A pool that failed would go on trying after `restart.cooldown`, but a server of which nothing works looks alive to
     /// whoever started it, and a new start of it is theirs to decide.
     pub(super) async fn watch(&self, pools: Vec<Pool>) -> Outcome {
-        self.0.borrow_mut().hopeful = pools.len();
+        self.0.borrow_mut().pending = pools.len();
         let mut watched = JoinSet::new();
         pools.into_iter().for_each(|pool| _ = watched.spawn_local(one(pool, self.clone())));
         while let Some(ended) = watched.join_next().await {
-            if let Ok(Told::NothingStarts) = ended {
+            if let Ok(StartOutcome::AllFailed) = ended {
                 return self.outcome();
             }
         }
@@ -40,7 +40,7 @@ impl Starts {
     }
 
     /// Looks once: what is known then is what [`outcome`](Self::outcome) goes by.
-    pub(super) async fn look(&self, pools: &[Pool]) {
+    pub(super) async fn poll(&self, pools: &[Pool]) {
         for pool in pools {
             if let Ok(health) = pool.health().await {
                 self.note(pool, &health);
@@ -67,21 +67,21 @@ impl Starts {
     }
 
     /// Whether this pool, that failed for the first time, was the last one.
-    fn is_hopeless(&self) -> bool {
+    fn all_failed(&self) -> bool {
         let mut seen = self.0.borrow_mut();
-        seen.hopeful -= 1;
-        seen.hopeful == 0 && !seen.any
+        seen.pending -= 1;
+        seen.pending == 0 && !seen.any
     }
 }
 
 /// How the start of a pool ended.
-enum Told {
+enum StartOutcome {
     Ready,
-    NothingStarts,
+    AllFailed,
 }
 
 #[expect(clippy::disallowed_methods, reason = "polls, the pool has no event for it")]
-async fn one(pool: Pool, starts: Starts) -> Told {
+async fn one(pool: Pool, starts: StartTracker) -> StartOutcome {
     let (mut told, mut failed) = (0, false);
     while let Ok(health) = pool.health().await {
         starts.note(&pool, &health);
@@ -92,11 +92,11 @@ async fn one(pool: Pool, starts: Starts) -> Told {
         if ready_workers >= wanted_workers {
             break;
         }
-        if state == PoolState::Failed && !std::mem::replace(&mut failed, true) && starts.is_hopeless() {
-            return Told::NothingStarts;
+        if state == PoolState::Failed && !std::mem::replace(&mut failed, true) && starts.all_failed() {
+            return StartOutcome::AllFailed;
         }
         told = ready_workers;
         actix_rt::time::sleep(LOOK).await;
     }
-    Told::Ready
+    StartOutcome::Ready
 }

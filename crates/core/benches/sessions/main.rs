@@ -10,8 +10,8 @@
     reason = "a benchmark: it may end with a panic, reads the clock and prints its table"
 )]
 
+mod baseline_map;
 mod pauses;
-mod plain;
 mod pool;
 mod rates;
 mod spread;

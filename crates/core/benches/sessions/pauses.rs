@@ -86,10 +86,10 @@ fn listing(pool: &mut Pool) {
 
 fn release(pool: &mut Pool) {
     let (mut first, mut walk) = (Steps::default(), Steps::default());
-    let removed = first.time(|| pool.core.remove_worker_sessions(pool.now, WorkerId(1), &mut pool.fx));
+    let removed = first.time(|| pool.core.remove_worker_sessions(pool.now, WorkerId(1), &mut pool.effects));
     first.report(&format!("RemoveWorkerSessions of {removed}"));
     while pool.next_timer(Duration::from_secs(1)) {
-        pool.fx.clear();
+        pool.effects.clear();
         walk.time(|| pool.tick());
     }
     walk.report("  its steps after that (ETS: 41 ms at 100k)");
@@ -98,9 +98,9 @@ fn release(pool: &mut Pool) {
 fn death(pool: &mut Pool) {
     let mut steps = Steps::default();
     let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: Some(KillReason::Requested) };
-    pool.fx.clear();
+    pool.effects.clear();
     steps.time(|| {
-        pool.core.handle(pool.now, Input::Exited { at: process(1, 1), end, suspects: Vec::new() }, &mut pool.fx);
+        pool.core.handle(pool.now, Input::Exited { at: process(1, 1), end, suspects: Vec::new() }, &mut pool.effects);
     });
     steps.report("the death of a worker with 250,000 sessions");
     if let Some(next) = pool.started() {
@@ -113,8 +113,8 @@ fn sweep(pool: &mut Pool) {
     pool.now = pool.now + Duration::from_secs(301);
     let mut more = true;
     while more {
-        pool.fx.clear();
-        more = steps.time(|| pool.core.sweep(pool.now, 256, &mut pool.fx)).1;
+        pool.effects.clear();
+        more = steps.time(|| pool.core.sweep(pool.now, 256, &mut pool.effects)).1;
     }
     steps.report("a step of the sweep (256 rows)");
 }

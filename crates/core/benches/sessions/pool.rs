@@ -11,7 +11,7 @@ pub(crate) const WORKERS: u32 = 4;
 pub(crate) struct Pool {
     pub(crate) core: Core,
     pub(crate) now: Timestamp,
-    pub(crate) fx: Effects,
+    pub(crate) effects: Effects,
 }
 
 /// As long as a UUID.
@@ -25,17 +25,17 @@ impl Pool {
         let mut settings = Settings::new(WorkerTypeSettings::enhanced(), WORKERS);
         settings.sessions.max = sessions;
         settings.health.interval = Duration::from_secs(1_000_000);
-        let mut pool = Self { core: Core::new(settings, 7, Timestamp(1)), now: Timestamp(1), fx: Effects::new() };
-        pool.core.handle(pool.now, Input::Tick, &mut pool.fx);
+        let mut pool = Self { core: Core::new(settings, 7, Timestamp(1)), now: Timestamp(1), effects: Effects::new() };
+        pool.core.handle(pool.now, Input::Tick, &mut pool.effects);
         for worker in 1..=WORKERS {
             pool.ready(process(worker, 1));
         }
-        pool.fx.clear();
+        pool.effects.clear();
         pool
     }
 
     pub(crate) fn ready(&mut self, at: WorkerRef) {
-        self.core.handle(self.now, Input::Ready { at, window: 1, control: true }, &mut self.fx);
+        self.core.handle(self.now, Input::Ready { at, window: 1, control: true }, &mut self.effects);
     }
 
     /// One with this many sessions, bound to its workers in turn.
@@ -47,20 +47,20 @@ impl Pool {
 
     pub(crate) fn bind(&mut self, id: SessionId, turn: u32) {
         self.now.0 += 100;
-        let bound = self.core.bind_session(self.now, id, WorkerId(1 + turn % WORKERS), &mut self.fx);
+        let bound = self.core.bind_session(self.now, id, WorkerId(1 + turn % WORKERS), &mut self.effects);
         bound.expect("a ready worker");
-        if self.fx.len() > 10_000 {
-            self.fx.clear();
+        if self.effects.len() > 10_000 {
+            self.effects.clear();
         }
     }
 
     pub(crate) fn lookup(&mut self, id: &SessionId) -> bool {
-        matches!(self.core.worker_of(self.now, id, &mut self.fx), Lookup::Bound(_))
+        matches!(self.core.worker_of(self.now, id, &mut self.effects), Lookup::Bound(_))
     }
 
     pub(crate) fn touch(&mut self, id: &SessionId) -> bool {
         self.now.0 += 100;
-        self.core.update_session_activity(self.now, id, &mut self.fx)
+        self.core.update_session_activity(self.now, id, &mut self.effects)
     }
 
     /// Time passes until the next timer of the pool, if that is not further away than this.
@@ -71,11 +71,11 @@ impl Pool {
     }
 
     pub(crate) fn tick(&mut self) {
-        self.core.handle(self.now, Input::Tick, &mut self.fx);
+        self.core.handle(self.now, Input::Tick, &mut self.effects);
     }
 
     pub(crate) fn started(&self) -> Option<WorkerRef> {
-        self.fx.iter().find_map(|effect| match effect {
+        self.effects.iter().find_map(|effect| match effect {
             Effect::Start(at) => Some(*at),
             _ => None,
         })

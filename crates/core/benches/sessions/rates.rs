@@ -1,7 +1,7 @@
 //! Operations a second, ours beside the plain map's, and the bytes that a session costs besides its id.
 
 use crate::{
-    plain::Plain,
+    baseline_map::BaselineMap,
     pool::{Pool, id, process},
     spread::Rounds,
 };
@@ -14,7 +14,7 @@ const ROUND: usize = 20_000;
 pub(crate) const HEAD: &str = "sessions  operation     ours/s     plain/s   ratio (range)          other figures";
 
 pub(crate) fn measure(sessions: usize) {
-    let (mut pool, mut plain) = (Pool::new(sessions), Plain::new());
+    let (mut pool, mut plain) = (Pool::new(sessions), BaselineMap::new());
     let ids: Vec<SessionId> = (0..sessions).map(id).collect();
     let now = pool.now;
     let step = (sessions / 31).clamp(1, ROUND);
@@ -31,7 +31,7 @@ pub(crate) fn measure(sessions: usize) {
     each(sessions, &orders, &mut pool, &mut plain);
 }
 
-fn each(sessions: usize, orders: &Orders, pool: &mut Pool, plain: &mut Plain) {
+fn each(sessions: usize, orders: &Orders, pool: &mut Pool, plain: &mut BaselineMap) {
     let now = pool.now;
     let looked = Rounds::of(
         ROUND,

@@ -12,33 +12,33 @@ use crate::{
     CancelSettings, StopMethod, Timestamp, WireId, WorkerId, WorkerRef,
     failure::KillReason,
     timers::Timer,
-    worker::{Escalation, Occupant},
+    worker::{Escalation, SlotHolder},
 };
 
 impl Core {
     /// Asks the worker to stop an attempt that nobody waits for any more.
-    pub(super) fn leave_attempt(&mut self, now: Timestamp, at: WorkerRef, wire: WireId, fx: &mut Effects) {
+    pub(super) fn abandon_attempt(&mut self, now: Timestamp, at: WorkerRef, wire: WireId, effects: &mut Effects) {
         let Some(attempt) = self.current(at).and_then(|slot| slot.attempt(wire)) else { return };
-        attempt.occupant = Occupant::Abandoned { next: Escalation::Asked };
-        fx.push(Effect::Cancel { at, wire, interrupt: false });
-        self.watch_oldest(now, at);
+        attempt.holder = SlotHolder::Abandoned { next: Escalation::Asked };
+        effects.push(Effect::Cancel { at, wire, interrupt: false });
+        self.time_oldest_attempt(now, at);
     }
 
     /// What the worker says of an attempt that it was asked to stop.
     pub(super) fn attempt_state(&mut self, now: Timestamp, at: WorkerRef, wire: WireId, state: AttemptState) {
         let kill = self.settings.cancel.kill;
         let Some(attempt) = self.current(at).and_then(|slot| slot.attempt(wire)) else { return };
-        let Occupant::Abandoned { next } = &mut attempt.occupant else { return };
+        let SlotHolder::Abandoned { next } = &mut attempt.holder else { return };
         match (state, *next) {
             (AttemptState::Running, Escalation::Asked | Escalation::Withdrawn { .. }) => {
-                self.start_patience(now, at, wire);
+                self.start_cancel_timeouts(now, at, wire);
             }
             // Patience that already runs is not begun anew: a worker could say this for ever.
             (AttemptState::Running, Escalation::Interrupt(_) | Escalation::Kill(_)) => {}
             (AttemptState::Withdrawn, Escalation::Withdrawn { .. }) => {}
             (AttemptState::Withdrawn, _) => {
                 *next = Escalation::Withdrawn { kill: None };
-                self.watch_oldest(now, at);
+                self.time_oldest_attempt(now, at);
             }
             // Its final frame is on the way: there is nothing left to interrupt.
             (AttemptState::Finished, Escalation::Kill(_)) => {}
@@ -51,53 +51,53 @@ impl Core {
 
     /// Begins the patience with the process's oldest attempt: with the one that is taken to run, if it is abandoned and the worker has said
     /// nothing of it, and with a withdrawn one that has nothing before it.
-    pub(super) fn watch_oldest(&mut self, now: Timestamp, at: WorkerRef) {
+    pub(super) fn time_oldest_attempt(&mut self, now: Timestamp, at: WorkerRef) {
         let kill = now + self.settings.cancel.withdrawn;
         if let Some(first) = self.current(at).and_then(|slot| slot.withdrawn_first())
-            && first.occupant == (Occupant::Abandoned { next: Escalation::Withdrawn { kill: None } })
+            && first.holder == (SlotHolder::Abandoned { next: Escalation::Withdrawn { kill: None } })
         {
-            first.occupant = Occupant::Abandoned { next: Escalation::Withdrawn { kill: Some(kill) } };
+            first.holder = SlotHolder::Abandoned { next: Escalation::Withdrawn { kill: Some(kill) } };
             let wire = first.wire;
             self.timers.set(kill, Timer::Attempt(at.worker, wire));
         }
         let oldest = self.current(at).and_then(|slot| slot.oldest());
         if let Some(attempt) = oldest
-            && matches!(attempt.occupant, Occupant::Abandoned { next: Escalation::Asked })
+            && matches!(attempt.holder, SlotHolder::Abandoned { next: Escalation::Asked })
         {
             let wire = attempt.wire;
-            self.start_patience(now, at, wire);
+            self.start_cancel_timeouts(now, at, wire);
         }
     }
 
-    fn start_patience(&mut self, now: Timestamp, at: WorkerRef, wire: WireId) {
+    fn start_cancel_timeouts(&mut self, now: Timestamp, at: WorkerRef, wire: WireId) {
         let CancelSettings { interrupt, kill, .. } = self.settings.cancel;
         let (next, due) = match interrupt < kill {
             true => (Escalation::Interrupt(now + interrupt), now + interrupt),
             false => (Escalation::Kill(now + kill), now + kill),
         };
         if let Some(attempt) = self.current(at).and_then(|slot| slot.attempt(wire)) {
-            attempt.occupant = Occupant::Abandoned { next };
+            attempt.holder = SlotHolder::Abandoned { next };
             self.timers.set(due, Timer::Attempt(at.worker, wire));
         }
     }
 
     /// An abandoned attempt's patience is over. A pool that comes late still interrupts first and leaves the worker all of
     /// the time between the two: one that was given none would be killed for the pool's own pause.
-    pub(super) fn attempt_due(&mut self, now: Timestamp, worker: WorkerId, wire: WireId, fx: &mut Effects) {
+    pub(super) fn attempt_due(&mut self, now: Timestamp, worker: WorkerId, wire: WireId, effects: &mut Effects) {
         let CancelSettings { interrupt, kill, .. } = self.settings.cancel;
         let slot = self.slot_mut(worker);
         let (at, live) = (slot.at, slot.is_live());
         let Some(attempt) = slot.attempt(wire).filter(|_| live) else { return };
-        let Occupant::Abandoned { next } = &mut attempt.occupant else { return };
+        let SlotHolder::Abandoned { next } = &mut attempt.holder else { return };
         match *next {
             Escalation::Interrupt(due) if now >= due => {
                 let kill_at = now + kill.saturating_sub(interrupt);
                 *next = Escalation::Kill(kill_at);
-                fx.push(Effect::Cancel { at, wire, interrupt: true });
+                effects.push(Effect::Cancel { at, wire, interrupt: true });
                 self.timers.set(kill_at, Timer::Attempt(worker, wire));
             }
             Escalation::Kill(due) | Escalation::Withdrawn { kill: Some(due) } if now >= due => {
-                self.stop_process(now, at, KillReason::CancelTimeout, StopMethod::Kill, fx);
+                self.stop_process(now, at, KillReason::CancelTimeout, StopMethod::Kill, effects);
             }
             Escalation::Interrupt(due) | Escalation::Kill(due) | Escalation::Withdrawn { kill: Some(due) } => {
                 self.timers.set(due, Timer::Attempt(worker, wire));

@@ -1,18 +1,18 @@
 //! Whether the pool takes a call at all: its state, its breaker, its quarantine, the room and the time there is (R34, R36, R37).
 //! Knows nothing of sessions' states.
 
-use super::{Core, Phase, call::Place};
+use super::{Core, Phase, call::CallState};
 use crate::{
     BreakerStatus, CallId, Fingerprint, Outcome, QuarantineEntry, Timestamp, WireId, WorkerRef,
     breaker::Permit,
     failure::CallFailure,
-    worker::{Occupant, Process, Slot},
+    worker::{Process, Slot, SlotHolder},
 };
 use std::time::Duration;
 
 /// How many times longer than its patience a call's wait must be expected to be before it is refused: what was seen of other
 /// calls is no more than a hint.
-const DOUBT: u32 = 2;
+const OVERLOAD_FACTOR: u32 = 2;
 
 impl Core {
     pub(super) fn check_open(&self, now: Timestamp) -> Result<(), CallFailure> {
@@ -53,21 +53,21 @@ impl Core {
     }
 
     /// Refuses a call whose turn would come too late at that place.
-    pub(super) fn check_patience(
+    pub(super) fn check_expected_wait(
         &mut self,
         now: Timestamp,
         id: CallId,
-        place: Place,
+        state: CallState,
         ahead: usize,
     ) -> Result<(), CallFailure> {
-        let (Some(expected), Some(call)) = (self.expected_wait(place, ahead), self.calls.get(&id)) else {
+        let (Some(expected), Some(call)) = (self.expected_wait(state, ahead), self.calls.get(&id)) else {
             return Ok(());
         };
-        let patience = match place {
-            Place::Anyone | Place::Homeless => call.queue_until.min(call.deadline) - now,
+        let patience = match state {
+            CallState::AnyWorkerQueue | CallState::UnboundQueue => call.queue_until.min(call.deadline) - now,
             _ => call.deadline - now,
         };
-        if expected <= patience * DOUBT {
+        if expected <= patience * OVERLOAD_FACTOR {
             return Ok(());
         }
         self.counters.shed += 1;
@@ -75,25 +75,27 @@ impl Core {
     }
 
     /// How many calls stand before one that would wait there.
-    pub(super) fn ahead_of(&self, place: Place) -> usize {
-        match place {
-            Place::Anyone | Place::Homeless => self.anyone.len() + self.homeless.len(),
-            Place::Bound(at) => self.slot(at.worker).queue.len(),
+    pub(super) fn ahead_of(&self, state: CallState) -> usize {
+        match state {
+            CallState::AnyWorkerQueue | CallState::UnboundQueue => {
+                self.any_worker_queue.len() + self.unbound_queue.len()
+            }
+            CallState::WorkerQueue(at) => self.slot(at.worker).queue.len(),
             _ => 0,
         }
     }
 
     /// How long a call would wait there behind so many, should the pool go on as it did lately, with every worker it may have.
-    pub(super) fn expected_wait(&self, place: Place, ahead: usize) -> Option<Duration> {
-        let places = match place {
-            Place::Bound(at) => self.slot(at.worker).window(),
-            Place::Line => 1,
-            _ => self.slots.iter().map(|slot| self.places_of(slot)).sum(),
+    pub(super) fn expected_wait(&self, state: CallState, ahead: usize) -> Option<Duration> {
+        let places = match state {
+            CallState::WorkerQueue(at) => self.slot(at.worker).window(),
+            CallState::SessionQueue => 1,
+            _ => self.slots.iter().map(|slot| self.call_capacity_of(slot)).sum(),
         };
-        self.pace.as_ref()?.expected(ahead, places)
+        self.service_time.as_ref()?.expected(ahead, places)
     }
 
-    fn places_of(&self, slot: &Slot) -> usize {
+    fn call_capacity_of(&self, slot: &Slot) -> usize {
         match slot.process {
             Process::Live { window, .. } => window as usize,
             _ => self.settings.window() as usize,
@@ -149,9 +151,9 @@ impl Core {
     pub fn unfinished(&self, at: WorkerRef) -> impl Iterator<Item = (WireId, Option<CallId>)> + '_ {
         let slot = self.slots.get((at.worker.0 as usize).wrapping_sub(1)).filter(|slot| slot.at == at);
         let attempts = slot.map_or(&[][..], |slot| &slot.running);
-        attempts.iter().map(|attempt| match attempt.occupant {
-            Occupant::Call(call) => (attempt.wire, Some(call)),
-            Occupant::Abandoned { .. } => (attempt.wire, None),
+        attempts.iter().map(|attempt| match attempt.holder {
+            SlotHolder::Call(call) => (attempt.wire, Some(call)),
+            SlotHolder::Abandoned { .. } => (attempt.wire, None),
         })
     }
 }

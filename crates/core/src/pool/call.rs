@@ -2,7 +2,7 @@
 
 use crate::{
     Affinity, CallId, Epoch, Fingerprint, Timestamp, WireId, WorkerRef, breaker::Permit, failure::WorkerLoss,
-    queue::Turn, session::RowKey,
+    queue::VirtualTime, session::RowKey,
 };
 use foldhash::fast::FixedState;
 use std::{collections::HashMap, time::Duration};
@@ -19,21 +19,21 @@ pub(crate) struct Call {
     pub(crate) idempotent: bool,
     pub(crate) attempts: u32,
     pub(crate) role: Role,
-    pub(crate) place: Place,
+    pub(crate) state: CallState,
     /// Its place in the order of those that wait, and whether it was among them.
-    pub(crate) turn: Turn,
+    pub(crate) virtual_time: VirtualTime,
     pub(crate) has_waited: bool,
     pub(crate) permit: Permit,
     /// Known if its pool watched payloads when it was admitted, or since an attempt of it was lost. For refusals: what clears a
     /// payload is told with each final frame.
     pub(crate) fingerprint: Option<Fingerprint>,
     /// Its lost attempts, if there were any.
-    pub(crate) retried: Option<Box<Retried>>,
+    pub(crate) retry: Option<Box<RetryState>>,
 }
 
 /// What was before a retry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Retried {
+pub(crate) struct RetryState {
     pub(crate) losses: Vec<WorkerLoss>,
     /// The last wait between two attempts.
     pub(crate) wait: Duration,
@@ -43,7 +43,7 @@ pub(crate) struct Retried {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     /// Any worker.
-    Anyone,
+    AnyWorker,
     /// Any worker; the session is only tracked.
     Tracked(RowKey),
     /// Its session's worker if that is free.
@@ -54,17 +54,17 @@ pub(crate) enum Role {
 
 /// Where the call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Place {
+pub(crate) enum CallState {
     /// Not yet placed.
-    Nowhere,
+    New,
     /// In the queue for any worker.
-    Anyone,
+    AnyWorkerQueue,
     /// In the queue of first calls of unbound sessions.
-    Homeless,
+    UnboundQueue,
     /// In its session's worker's queue.
-    Bound(WorkerRef),
+    WorkerQueue(WorkerRef),
     /// Behind another call of its session.
-    Line,
+    SessionQueue,
     /// Between two attempts.
     Backoff { until: Timestamp },
     /// Sent.
@@ -74,7 +74,7 @@ pub(crate) enum Place {
 impl Role {
     pub(crate) fn row(self) -> Option<RowKey> {
         match self {
-            Self::Anyone => None,
+            Self::AnyWorker => None,
             Self::Tracked(row) | Self::Hint(row) | Self::Strict { row, .. } => Some(row),
         }
     }
@@ -94,19 +94,26 @@ impl Role {
 
 impl Call {
     pub(crate) fn is_queued(&self) -> bool {
-        matches!(self.place, Place::Anyone | Place::Homeless | Place::Bound(_) | Place::Line | Place::Backoff { .. })
+        matches!(
+            self.state,
+            CallState::AnyWorkerQueue
+                | CallState::UnboundQueue
+                | CallState::WorkerQueue(_)
+                | CallState::SessionQueue
+                | CallState::Backoff { .. }
+        )
     }
 
     /// Its lost attempts.
     pub(crate) fn into_losses(self) -> Vec<WorkerLoss> {
-        self.retried.map_or_else(Vec::new, |retried| retried.losses)
+        self.retry.map_or_else(Vec::new, |retried| retried.losses)
     }
 
     /// The next moment to look at it.
     pub(crate) fn due(&self) -> Timestamp {
-        match self.place {
-            Place::Anyone | Place::Homeless => self.queue_until.min(self.deadline),
-            Place::Backoff { until } => until.min(self.deadline),
+        match self.state {
+            CallState::AnyWorkerQueue | CallState::UnboundQueue => self.queue_until.min(self.deadline),
+            CallState::Backoff { until } => until.min(self.deadline),
             _ => self.deadline,
         }
     }

@@ -4,9 +4,9 @@ use super::{Core, Effects, call::Role};
 use crate::{
     CallId, Suspect, Timestamp, WorkerId, WorkerRef,
     failure::{CallFailure, KillReason, ProcessExit, WorkerLoss},
-    quarantine::Blame,
+    quarantine::DeathAttribution,
     session::{Binding, RowKey, SessionEventKind, Sessions},
-    worker::{Occupant, Process, Running, WorkerState},
+    worker::{Attempt, Process, SlotHolder, WorkerState},
 };
 
 impl Core {
@@ -17,11 +17,11 @@ impl Core {
         at: WorkerRef,
         end: ProcessExit,
         suspects: &[Suspect],
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
-        let gated = self.gated();
+        let health_gated = self.is_health_gated();
         let Some(slot) = self.current(at).filter(|slot| slot.has_process()) else { return };
-        let state = slot.state(gated);
+        let state = slot.state(health_gated);
         let process = std::mem::replace(&mut slot.process, Process::Absent);
         let running = std::mem::take(&mut slot.running);
         let waiting: Vec<CallId> = slot.queue.iter().collect();
@@ -37,14 +37,14 @@ impl Core {
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.worker_gone(at);
         }
-        self.blame(now, end, &running, suspects);
-        self.restart_or_rest(now, at, end, live_since, !running.is_empty(), fx);
-        self.lose_calls(now, at, end, running, &waiting, fx);
-        self.after_exit(now, fx); // first, so that a drain that is over starts nothing it would end at once
-        self.fill_all(now, fx);
-        self.start_due(now, fx);
-        self.want_overflow(now, fx);
-        self.answer_if_failed(now, fx);
+        self.attribute_death(now, end, &running, suspects);
+        self.restart_or_cool_down(now, at, end, live_since, !running.is_empty(), effects);
+        self.lose_calls(now, at, end, running, &waiting, effects);
+        self.after_exit(now, effects); // first, so that a drain that is over starts nothing it would end at once
+        self.fill_all(now, effects);
+        self.start_due(now, effects);
+        self.want_overflow(now, effects);
+        self.answer_if_failed(now, effects);
     }
 
     fn record_exit(&mut self, now: Timestamp, worker: WorkerId, state: WorkerState, live_since: Option<Timestamp>) {
@@ -63,44 +63,44 @@ impl Core {
         now: Timestamp,
         at: WorkerRef,
         end: ProcessExit,
-        running: Vec<Running>,
+        running: Vec<Attempt>,
         waiting: &[CallId],
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
-        let (turns, mut others): (Vec<Running>, Vec<Running>) =
+        let (turns, mut others): (Vec<Attempt>, Vec<Attempt>) =
             running.into_iter().partition(|attempt| matches!(attempt.session, Some((_, true))));
         let held = turns.into_iter().filter_map(|attempt| attempt.session.map(|(row, _)| row));
         let queued = waiting.iter().filter_map(|id| self.calls.get(id).and_then(|call| call.role.row()));
         // Strict sessions first: a hint call sent again must find the binding void.
         for row in held.chain(queued).collect::<Vec<RowKey>>() {
-            self.lose_session(now, row, at, end, fx);
+            self.lose_session(now, row, at, end, effects);
         }
         others.sort_unstable_by_key(|attempt| attempt.wire);
         for attempt in others {
-            match (attempt.occupant, attempt.session) {
-                (Occupant::Call(id), _) => {
-                    self.lose_or_retry(now, id, WorkerLoss { at, end: Some(end), may_have_run: true }, fx);
+            match (attempt.holder, attempt.session) {
+                (SlotHolder::Call(id), _) => {
+                    self.lose_or_retry(now, id, WorkerLoss { at, end: Some(end), may_have_run: true }, effects);
                 }
-                (Occupant::Abandoned { .. }, Some((row, _))) => self.release(now, row, false, false, fx),
-                (Occupant::Abandoned { .. }, None) => {}
+                (SlotHolder::Abandoned { .. }, Some((row, _))) => self.release(now, row, false, false, effects),
+                (SlotHolder::Abandoned { .. }, None) => {}
             }
         }
     }
 
     /// Which payloads may have ended the process: of those that may have run, since the others had no part in it (R37).
-    fn blame(&mut self, now: Timestamp, end: ProcessExit, running: &[Running], suspects: &[Suspect]) {
-        let blame = match end.kill_reason {
-            None | Some(KillReason::ProtocolViolation | KillReason::Unresponsive) => Blame::Everybody,
-            Some(KillReason::CancelTimeout) => Blame::Abandoned,
-            Some(_) => Blame::Nobody,
+    fn attribute_death(&mut self, now: Timestamp, end: ProcessExit, running: &[Attempt], suspects: &[Suspect]) {
+        let attribution = match end.kill_reason {
+            None | Some(KillReason::ProtocolViolation | KillReason::Unresponsive) => DeathAttribution::AllCalls,
+            Some(KillReason::CancelTimeout) => DeathAttribution::AbandonedCalls,
+            Some(_) => DeathAttribution::None,
         };
         for suspect in suspects {
             let Some(attempt) = running.iter().find(|attempt| attempt.wire == suspect.wire) else { continue };
-            let call = match attempt.occupant {
-                Occupant::Call(call) => Some(call),
-                Occupant::Abandoned { .. } => None,
+            let call = match attempt.holder {
+                SlotHolder::Call(call) => Some(call),
+                SlotHolder::Abandoned { .. } => None,
             };
-            if blame.falls_on(call) && attempt.may_run(running, self.settings.concurrency) {
+            if attribution.applies_to(call) && attempt.may_run(running, self.settings.concurrency) {
                 self.quarantine.death(now, suspect, attempt.since);
             }
             if let Some(call) = call.and_then(|call| self.calls.get_mut(&call)) {
@@ -110,25 +110,25 @@ impl Core {
     }
 
     /// Tells every call of the lost epoch, in flight or waiting. If there was none, the void binding stays to tell the next.
-    fn lose_session(&mut self, now: Timestamp, row: RowKey, at: WorkerRef, end: ProcessExit, fx: &mut Effects) {
+    fn lose_session(&mut self, now: Timestamp, row: RowKey, at: WorkerRef, end: ProcessExit, effects: &mut Effects) {
         let epoch = match self.binding(row) {
-            Binding::To { at: bound, epoch, .. } if bound == at => Some(epoch),
+            Binding::Bound { at: bound, epoch, .. } if bound == at => Some(epoch),
             _ => None,
         };
-        let turn = self.turn_of(row);
-        let head = turn.filter(|id| self.calls.contains_key(id));
+        let current_call = self.current_call_of(row);
+        let head = current_call.filter(|id| self.calls.contains_key(id));
         let told: Vec<CallId> =
-            head.into_iter().chain(self.line_of(row)).filter(|id| self.epoch_of_call(*id) == epoch).collect();
+            head.into_iter().chain(self.session_queue_of(row)).filter(|id| self.epoch_of_call(*id) == epoch).collect();
         if let (false, Some(epoch)) = (told.is_empty(), epoch) {
-            self.void(now, row, epoch, fx);
+            self.invalidate_epoch(now, row, epoch, effects);
         }
-        if turn.is_some() && head.is_none() {
-            self.end_row_call(now, row); // the turn was held by a settled call's attempt, which is gone now
+        if current_call.is_some() && head.is_none() {
+            self.finish_row_call(now, row); // the turn was held by a settled call's attempt, which is gone now
         }
         for id in told {
-            self.lose_session_call(now, id, row, at, end, fx);
+            self.lose_session_call(now, id, row, at, end, effects);
         }
-        self.pass_turn(now, row, fx);
+        self.start_next_call(now, row, effects);
     }
 
     fn lose_session_call(
@@ -138,7 +138,7 @@ impl Core {
         row: RowKey,
         at: WorkerRef,
         end: ProcessExit,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         self.unqueue(id);
         let Some(call) = self.calls.remove(&id) else { return };
@@ -147,12 +147,12 @@ impl Core {
         };
         let loss = WorkerLoss { at, end: Some(end), may_have_run: call.attempts > 0 };
         self.counters.lost += 1;
-        self.note(now, row, SessionEventKind::LossReported, Some(at));
-        self.fail(now, id, call, CallFailure::SessionWorkerLost { session, loss }, fx);
-        self.end_row_call(now, row);
+        self.record_event(now, row, SessionEventKind::LossReported, Some(at));
+        self.fail(now, id, call, CallFailure::SessionWorkerLost { session, loss }, effects);
+        self.finish_row_call(now, row);
     }
 
-    fn end_row_call(&mut self, now: Timestamp, row: RowKey) {
+    fn finish_row_call(&mut self, now: Timestamp, row: RowKey) {
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.table.end_call(row, now, false);
         }

@@ -2,123 +2,150 @@
 
 use super::{
     Core, Effect, Effects,
-    call::{Place, Role},
+    call::{CallState, Role},
     index,
 };
 use crate::{
     CallId, Epoch, Timestamp, WorkerId, WorkerRef,
-    queue::Turn,
+    queue::VirtualTime,
     routing::{RebindReason, Routing},
     session::{Binding, Routes, RowKey, SessionEventKind, Sessions, Unbound},
     timers::Timer,
-    worker::{Occupant, Running},
+    worker::{Attempt, SlotHolder},
 };
 
 /// What looking for a process came to.
-pub(super) enum Sought {
+pub(super) enum DispatchOutcome {
     Sent,
     /// None can take it now; it would wait here.
-    Waits(Place),
+    WouldWait(CallState),
 }
 
 impl Core {
     /// Sends the call if some process can take it now.
-    pub(super) fn seek(&mut self, now: Timestamp, id: CallId, fx: &mut Effects) -> Sought {
-        let Some(role) = self.calls.get(&id).map(|call| call.role) else { return Sought::Sent };
+    pub(super) fn try_dispatch(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> DispatchOutcome {
+        let Some(role) = self.calls.get(&id).map(|call| call.role) else { return DispatchOutcome::Sent };
         match role {
-            Role::Anyone | Role::Tracked(_) => match self.least_loaded() {
-                Some(at) => self.send(now, id, at, Routing::Unrouted, fx),
-                None => Sought::Waits(Place::Anyone),
+            Role::AnyWorker | Role::Tracked(_) => match self.least_loaded() {
+                Some(at) => self.send(now, id, at, Routing::Unrouted, effects),
+                None => DispatchOutcome::WouldWait(CallState::AnyWorkerQueue),
             },
-            Role::Hint(row) => self.seek_hint(now, id, row, fx),
-            Role::Strict { row, .. } => self.seek_strict(now, id, row, fx),
+            Role::Hint(row) => self.try_dispatch_hint(now, id, row, effects),
+            Role::Strict { row, .. } => self.try_dispatch_strict(now, id, row, effects),
         }
     }
 
-    fn seek_strict(&mut self, now: Timestamp, id: CallId, row: RowKey, fx: &mut Effects) -> Sought {
+    fn try_dispatch_strict(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        row: RowKey,
+        effects: &mut Effects,
+    ) -> DispatchOutcome {
         match self.binding(row) {
-            Binding::To { at, .. } if self.can_take(at) => self.send(now, id, at, Routing::Hit, fx),
-            Binding::To { at, .. } => Sought::Waits(Place::Bound(at)),
-            Binding::None(_) => match self.home() {
-                Some(at) => self.settle_and_send(now, id, row, at, fx),
-                None => Sought::Waits(Place::Homeless),
+            Binding::Bound { at, .. } if self.can_take(at) => self.send(now, id, at, Routing::Hit, effects),
+            Binding::Bound { at, .. } => DispatchOutcome::WouldWait(CallState::WorkerQueue(at)),
+            Binding::Unbound(_) => match self.pick_worker_for_session() {
+                Some(at) => self.bind_and_send(now, id, row, at, effects),
+                None => DispatchOutcome::WouldWait(CallState::UnboundQueue),
             },
         }
     }
 
-    fn seek_hint(&mut self, now: Timestamp, id: CallId, row: RowKey, fx: &mut Effects) -> Sought {
-        self.drop_void_binding(now, row, fx);
+    fn try_dispatch_hint(&mut self, now: Timestamp, id: CallId, row: RowKey, effects: &mut Effects) -> DispatchOutcome {
+        self.drop_dead_binding(now, row, effects);
         match self.binding(row) {
-            Binding::To { at, .. } if self.can_take(at) => self.send(now, id, at, Routing::Hit, fx),
-            Binding::To { .. } => match self.least_loaded() {
-                Some(at) => self.send_astray(now, id, row, at, fx),
-                None => Sought::Waits(Place::Anyone),
+            Binding::Bound { at, .. } if self.can_take(at) => self.send(now, id, at, Routing::Hit, effects),
+            Binding::Bound { .. } => match self.least_loaded() {
+                Some(at) => self.send_off_affinity(now, id, row, at, effects),
+                None => DispatchOutcome::WouldWait(CallState::AnyWorkerQueue),
             },
-            Binding::None(_) => match self.home() {
-                Some(at) => self.settle_and_send(now, id, row, at, fx),
-                None => Sought::Waits(Place::Homeless),
+            Binding::Unbound(_) => match self.pick_worker_for_session() {
+                Some(at) => self.bind_and_send(now, id, row, at, effects),
+                None => DispatchOutcome::WouldWait(CallState::UnboundQueue),
             },
         }
     }
 
     /// Binds the session to the process and sends its call there.
-    fn settle_and_send(&mut self, now: Timestamp, id: CallId, row: RowKey, at: WorkerRef, fx: &mut Effects) -> Sought {
+    fn bind_and_send(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        row: RowKey,
+        at: WorkerRef,
+        effects: &mut Effects,
+    ) -> DispatchOutcome {
         let routing = match self.binding(row) {
-            Binding::None(Unbound::WorkerLost) => Routing::Rebound(RebindReason::WorkerLost),
-            Binding::None(Unbound::Expired) => Routing::Rebound(RebindReason::Expired),
+            Binding::Unbound(Unbound::WorkerLost) => Routing::Rebound(RebindReason::WorkerLost),
+            Binding::Unbound(Unbound::Expired) => Routing::Rebound(RebindReason::Expired),
             _ => Routing::New,
         };
         let epoch = self.next_epoch_of(row);
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.bind(row, at, epoch);
         }
-        let sought = self.send(now, id, at, routing, fx);
-        self.rehome(now, row, 1, fx);
-        sought
+        let outcome = self.send(now, id, at, routing, effects);
+        self.requeue_bound_calls(now, row, 1, effects);
+        outcome
     }
 
     /// Sends a hint call elsewhere than to its session's worker, which keeps the binding. The stray is told when the session ends.
-    fn send_astray(&mut self, now: Timestamp, id: CallId, row: RowKey, at: WorkerRef, fx: &mut Effects) -> Sought {
+    fn send_off_affinity(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        row: RowKey,
+        at: WorkerRef,
+        effects: &mut Effects,
+    ) -> DispatchOutcome {
         if let Sessions::Routed(routes) = &mut self.sessions
             && let Some(route) = routes.route_mut(row)
         {
-            let (strays, slots) = (&mut route.line_mut().strays, &self.slots);
-            if !strays.contains(&at) {
-                strays.retain(|stray| slots[index(stray.worker)].holds(*stray)); // the dead are told nothing (I6)
-                strays.push(at);
+            let (off_affinity_workers, slots) = (&mut route.queue_mut().off_affinity_workers, &self.slots);
+            if !off_affinity_workers.contains(&at) {
+                off_affinity_workers.retain(|off_affinity| slots[index(off_affinity.worker)].holds(*off_affinity)); // the dead are told nothing (I6)
+                off_affinity_workers.push(at);
             }
         }
-        self.send(now, id, at, Routing::Rebound(RebindReason::Busy), fx)
+        self.send(now, id, at, Routing::Rebound(RebindReason::Busy), effects)
     }
 
-    fn send(&mut self, now: Timestamp, id: CallId, at: WorkerRef, routing: Routing, fx: &mut Effects) -> Sought {
+    fn send(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        at: WorkerRef,
+        routing: Routing,
+        effects: &mut Effects,
+    ) -> DispatchOutcome {
         let wire = self.fresh_wire();
         let epoch = self.wire_epoch(id);
-        let Some(call) = self.calls.get_mut(&id) else { return Sought::Sent };
-        call.place = Place::Sent { at, wire };
+        let Some(call) = self.calls.get_mut(&id) else { return DispatchOutcome::Sent };
+        call.state = CallState::Sent { at, wire };
         call.attempts += 1;
         let waited = now - call.admitted;
         let session = call.role.row().map(|row| (row, call.role.is_strict()));
-        let running = Running { wire, occupant: Occupant::Call(id), since: now, routing, session };
+        let running = Attempt { wire, holder: SlotHolder::Call(id), since: now, routing, session };
         self.slot_mut(at.worker).running.push(running);
         if let Some((row, _)) = session {
             if let Sessions::Routed(routes) = &mut self.sessions {
                 routes.sent(row, at);
             }
             self.count_routing(routing);
-            self.note_wait(now, row, SessionEventKind::Sent(routing), Some(at), waited);
+            self.record_wait(now, row, SessionEventKind::Sent(routing), Some(at), waited);
         }
-        fx.push(Effect::Send { at, call: id, wire, epoch });
-        Sought::Sent
+        effects.push(Effect::Send { at, call: id, wire, epoch });
+        DispatchOutcome::Sent
     }
 
     fn wire_epoch(&self, id: CallId) -> Option<Epoch> {
         match self.calls.get(&id)?.role {
-            Role::Anyone | Role::Tracked(_) => None,
+            Role::AnyWorker | Role::Tracked(_) => None,
             Role::Strict { epoch, .. } => Some(epoch),
             Role::Hint(row) => match self.binding(row) {
-                Binding::To { epoch, .. } => Some(epoch),
-                Binding::None(_) => Some(self.epoch_of(row)),
+                Binding::Bound { epoch, .. } => Some(epoch),
+                Binding::Unbound(_) => Some(self.epoch_of(row)),
             },
         }
     }
@@ -134,106 +161,110 @@ impl Core {
     }
 
     /// Puts a call where it waits.
-    pub(super) fn wait(&mut self, now: Timestamp, id: CallId, place: Place, fx: &mut Effects) {
-        let turn = self.join(id);
-        match place {
-            Place::Anyone => self.anyone.insert(turn, id),
-            Place::Homeless => self.homeless.insert(turn, id),
-            Place::Bound(at) => self.slot_mut(at.worker).queue.insert(turn, id),
-            Place::Nowhere | Place::Line | Place::Backoff { .. } | Place::Sent { .. } => return,
+    pub(super) fn wait(&mut self, now: Timestamp, id: CallId, state: CallState, effects: &mut Effects) {
+        let virtual_time = self.join(id);
+        match state {
+            CallState::AnyWorkerQueue => self.any_worker_queue.insert(virtual_time, id),
+            CallState::UnboundQueue => self.unbound_queue.insert(virtual_time, id),
+            CallState::WorkerQueue(at) => self.slot_mut(at.worker).queue.insert(virtual_time, id),
+            CallState::New | CallState::SessionQueue | CallState::Backoff { .. } | CallState::Sent { .. } => return,
         }
         self.queued += 1;
-        self.set_place(id, place);
+        self.set_call_state(id, state);
         if let Some(due) = self.calls.get(&id).map(|call| call.due()) {
             self.timers.set(due, Timer::Call(id));
             self.shrink_timers();
         }
-        self.want_overflow(now, fx);
+        self.want_overflow(now, effects);
     }
 
     /// A call's turn among those that wait. One that waited before keeps it.
-    fn join(&mut self, id: CallId) -> Turn {
-        let Some(call) = self.calls.get_mut(&id) else { return Turn::default() };
+    fn join(&mut self, id: CallId) -> VirtualTime {
+        let Some(call) = self.calls.get_mut(&id) else { return VirtualTime::default() };
         let session = call.role.row();
         if call.has_waited {
-            self.fairness.join_again(session, call.turn);
+            self.fairness.join_again(session, call.virtual_time);
         } else {
-            call.turn = self.fairness.join(session, call.turn);
+            call.virtual_time = self.fairness.join(session, call.virtual_time);
             call.has_waited = true;
         }
-        call.turn
+        call.virtual_time
     }
 
     /// Looks for a process again, for a call that may wait as long as its deadline allows.
-    pub(super) fn seek_or_wait(&mut self, now: Timestamp, id: CallId, fx: &mut Effects) {
-        if let Sought::Waits(place) = self.seek(now, id, fx) {
-            self.wait(now, id, place, fx);
+    pub(super) fn dispatch_or_enqueue(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
+        if let DispatchOutcome::WouldWait(state) = self.try_dispatch(now, id, effects) {
+            self.wait(now, id, state, effects);
         }
     }
 
     /// Gives a process what waits for it, in the order of their turns, until its window is full.
-    pub(super) fn fill(&mut self, now: Timestamp, worker: WorkerId, fx: &mut Effects) {
-        while self.slot(worker).accepts(self.gated()) {
+    pub(super) fn fill(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
+        while self.slot(worker).accepts(self.is_health_gated()) {
             let Some(id) = self.next_for(worker) else { return };
-            if self.ends_as_poison(now, id, fx) {
+            if self.ends_as_poison(now, id, effects) {
                 continue;
             }
             self.fairness.served();
             self.unqueue(id);
-            if self.wants_a_home(now, id, worker, fx) {
-                self.wait(now, id, Place::Homeless, fx);
+            if self.needs_worker(now, id, worker, effects) {
+                self.wait(now, id, CallState::UnboundQueue, effects);
                 continue;
             }
-            self.send_to(now, id, self.slot(worker).at, fx);
+            self.send_to(now, id, self.slot(worker).at, effects);
         }
     }
 
-    pub(super) fn fill_all(&mut self, now: Timestamp, fx: &mut Effects) {
+    pub(super) fn fill_all(&mut self, now: Timestamp, effects: &mut Effects) {
         for worker in 1..=self.slots.len() {
-            self.fill(now, WorkerId(u32::try_from(worker).unwrap_or(0)), fx);
+            self.fill(now, WorkerId(u32::try_from(worker).unwrap_or(0)), effects);
         }
     }
 
     pub(super) fn next_for(&self, worker: WorkerId) -> Option<CallId> {
         let slot = self.slot(worker);
-        let homeless = if slot.base || !self.base_lives() { self.homeless.first() } else { None };
-        [slot.queue.first(), self.anyone.first(), homeless].into_iter().flatten().min().map(|(_, call)| call)
+        let unbound_queue = if slot.base || !self.base_lives() { self.unbound_queue.first() } else { None };
+        [slot.queue.first(), self.any_worker_queue.first(), unbound_queue]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|(_, call)| call)
     }
 
     /// Whether a hint call's session lost its worker meanwhile, so that this one of the overflow must not take it (R12).
-    fn wants_a_home(&mut self, now: Timestamp, id: CallId, worker: WorkerId, fx: &mut Effects) -> bool {
+    fn needs_worker(&mut self, now: Timestamp, id: CallId, worker: WorkerId, effects: &mut Effects) -> bool {
         let Some(Role::Hint(row)) = self.calls.get(&id).map(|call| call.role) else { return false };
-        self.drop_void_binding(now, row, fx);
-        matches!(self.binding(row), Binding::None(_)) && !self.slot(worker).base && self.base_lives()
+        self.drop_dead_binding(now, row, effects);
+        matches!(self.binding(row), Binding::Unbound(_)) && !self.slot(worker).base && self.base_lives()
     }
 
     /// Sends a call that waited to the process that became free for it.
-    fn send_to(&mut self, now: Timestamp, id: CallId, at: WorkerRef, fx: &mut Effects) {
+    fn send_to(&mut self, now: Timestamp, id: CallId, at: WorkerRef, effects: &mut Effects) {
         let Some(role) = self.calls.get(&id).map(|call| call.role) else { return };
         let Some(row) = role.row().filter(|_| !matches!(role, Role::Tracked(_))) else {
-            self.send(now, id, at, Routing::Unrouted, fx);
+            self.send(now, id, at, Routing::Unrouted, effects);
             return;
         };
-        self.drop_void_binding(now, row, fx);
+        self.drop_dead_binding(now, row, effects);
         match self.binding(row) {
-            Binding::To { at: bound, .. } if bound == at => self.send(now, id, at, Routing::Hit, fx),
-            Binding::To { .. } => self.send_astray(now, id, row, at, fx),
-            Binding::None(_) => self.settle_and_send(now, id, row, at, fx),
+            Binding::Bound { at: bound, .. } if bound == at => self.send(now, id, at, Routing::Hit, effects),
+            Binding::Bound { .. } => self.send_off_affinity(now, id, row, at, effects),
+            Binding::Unbound(_) => self.bind_and_send(now, id, row, at, effects),
         };
     }
 
     /// The process with the fewest unfinished calls that can take one; base workers first. O(slots).
     fn least_loaded(&self) -> Option<WorkerRef> {
-        let gated = self.gated();
-        let free = self.slots.iter().filter(|slot| slot.accepts(gated));
+        let health_gated = self.is_health_gated();
+        let free = self.slots.iter().filter(|slot| slot.accepts(health_gated));
         free.min_by_key(|slot| (slot.running.len(), !slot.base)).map(|slot| slot.at)
     }
 
     /// The process for a new session: a base worker, as long as one lives, with the fewest sessions, then the fewest calls.
-    fn home(&self) -> Option<WorkerRef> {
+    fn pick_worker_for_session(&self) -> Option<WorkerRef> {
         let Sessions::Routed(routes) = &self.sessions else { return None };
-        let (gated, base_only) = (self.gated(), self.base_lives());
-        let free = self.slots.iter().filter(|slot| slot.accepts(gated) && (slot.base || !base_only));
+        let (health_gated, base_only) = (self.is_health_gated(), self.base_lives());
+        let free = self.slots.iter().filter(|slot| slot.accepts(health_gated) && (slot.base || !base_only));
         free.min_by_key(|slot| (routes.bound_to(slot.at), slot.running.len())).map(|slot| slot.at)
     }
 
@@ -243,7 +274,7 @@ impl Core {
 
     fn can_take(&self, at: WorkerRef) -> bool {
         let slot = self.slot(at.worker);
-        slot.at == at && slot.accepts(self.gated())
+        slot.at == at && slot.accepts(self.is_health_gated())
     }
 
     pub(super) fn routes(&self) -> Option<&Routes> {
@@ -253,9 +284,9 @@ impl Core {
         }
     }
 
-    pub(super) fn set_place(&mut self, id: CallId, place: Place) {
+    pub(super) fn set_call_state(&mut self, id: CallId, state: CallState) {
         if let Some(call) = self.calls.get_mut(&id) {
-            call.place = place;
+            call.state = state;
         }
     }
 }

@@ -12,10 +12,10 @@ use std::time::Duration;
 /// Rows a sweep looks at before it makes way for calls.
 const SWEEP_STEP: usize = 256;
 /// Between two steps of a sweep, and between two sweeps at the least.
-const PAUSE: Duration = Duration::from_millis(1);
+const STEP_PAUSE: Duration = Duration::from_millis(1);
 
 /// How a session stands when it is read.
-pub(super) enum Aged {
+pub(super) enum SessionAge {
     Alive,
     /// Expired, marked, still known.
     Marked,
@@ -25,27 +25,27 @@ pub(super) enum Aged {
 
 impl Core {
     /// What reading a session finds: under two-phase expiry the read itself marks.
-    pub(super) fn expiry_on_read(&mut self, now: Timestamp, row: RowKey, fx: &mut Effects) -> Aged {
+    pub(super) fn expiry_on_read(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) -> SessionAge {
         let timeout = self.settings.sessions.timeout;
-        let Sessions::Routed(routes) = &mut self.sessions else { return Aged::Alive };
+        let Sessions::Routed(routes) = &mut self.sessions else { return SessionAge::Alive };
         if !routes.table.is_due(row, now, timeout) {
-            return Aged::Alive;
+            return SessionAge::Alive;
         }
         match routes.settings.expiry {
             Expiry::Immediate => {
                 self.counters.sessions_expired += 1;
-                self.forget(now, row, SessionEndReason::Expired, fx);
-                Aged::Gone(Unbound::Expired)
+                self.forget(now, row, SessionEndReason::Expired, effects);
+                SessionAge::Gone(Unbound::Expired)
             }
             Expiry::TwoPhase { grace } => {
                 let marked = routes.table.row(row).and_then(Row::marked);
                 if marked.is_some_and(|at| grace_passed(now, at, grace)) {
                     self.counters.sessions_expired += 1;
-                    self.forget(now, row, SessionEndReason::Expired, fx);
-                    return Aged::Gone(Unbound::New);
+                    self.forget(now, row, SessionEndReason::Expired, effects);
+                    return SessionAge::Gone(Unbound::New);
                 }
                 self.mark(now, row);
-                Aged::Marked
+                SessionAge::Marked
             }
         }
     }
@@ -54,15 +54,15 @@ impl Core {
     fn mark(&mut self, now: Timestamp, row: RowKey) {
         let Sessions::Routed(routes) = &mut self.sessions else { return };
         if routes.table.mark(row, now) {
-            self.note(now, row, SessionEventKind::MarkedExpired, None);
+            self.record_event(now, row, SessionEventKind::MarkedExpired, None);
             self.sweep_by(self.next_removal());
         }
     }
 
     /// An expired session begins anew: its old state ends, its row lives.
-    pub(super) fn revive(&mut self, now: Timestamp, row: RowKey, fx: &mut Effects) {
-        self.end_state(row, SessionEndReason::Expired, Unbound::Expired, fx);
-        self.note(now, row, SessionEventKind::Unbound(SessionEndReason::Expired), None);
+    pub(super) fn revive(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
+        self.end_state(row, SessionEndReason::Expired, Unbound::Expired, effects);
+        self.record_event(now, row, SessionEventKind::Unbound(SessionEndReason::Expired), None);
         let epoch = self.fresh_epoch();
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.table.touch(row, now);
@@ -74,18 +74,18 @@ impl Core {
 
     /// One bounded step of the sweep, looking at no more than `budget` rows: how many were removed, and whether more is due.
     /// Phase one marks (two-phase only), phase two removes what was marked a grace ago.
-    pub fn sweep(&mut self, now: Timestamp, budget: usize, fx: &mut Effects) -> (usize, bool) {
+    pub fn sweep(&mut self, now: Timestamp, budget: usize, effects: &mut Effects) -> (usize, bool) {
         let mut removed = 0;
         for _ in 0..budget {
-            match self.sweep_one(now, fx) {
+            match self.sweep_one(now, effects) {
                 Some(gone) => removed += usize::from(gone),
                 None => {
-                    self.count_cleanup(removed, true);
+                    self.count_sweep(removed, true);
                     return (removed, false);
                 }
             }
         }
-        self.count_cleanup(removed, false);
+        self.count_sweep(removed, false);
         (removed, true)
     }
 
@@ -93,16 +93,16 @@ impl Core {
     pub(super) fn next_removal(&self) -> Timestamp {
         let grace = self.routes().map(|routes| (routes, routes.settings.expiry));
         let Some((routes, Expiry::TwoPhase { grace })) = grace else { return Timestamp::NEVER };
-        routes.table.oldest_marked().map_or(Timestamp::NEVER, |(_, at)| at + grace.max(PAUSE))
+        routes.table.oldest_marked().map_or(Timestamp::NEVER, |(_, at)| at + grace.max(STEP_PAUSE))
     }
 
     /// Looks at the oldest due row: whether it was removed (or only marked); `None` if nothing is due.
-    fn sweep_one(&mut self, now: Timestamp, fx: &mut Effects) -> Option<bool> {
+    fn sweep_one(&mut self, now: Timestamp, effects: &mut Effects) -> Option<bool> {
         if self.mark_one(now) {
             return Some(false);
         }
         let row = self.removable(now)?;
-        self.forget(now, row, SessionEndReason::Expired, fx);
+        self.forget(now, row, SessionEndReason::Expired, effects);
         Some(true)
     }
 
@@ -137,18 +137,18 @@ impl Core {
     }
 
     /// Room for one more session: an expired one that nobody swept yet does not count.
-    pub(super) fn make_room(&mut self, now: Timestamp, fx: &mut Effects) -> Result<(), CallFailure> {
+    pub(super) fn make_room(&mut self, now: Timestamp, effects: &mut Effects) -> Result<(), CallFailure> {
         let max = self.settings.sessions.max;
         if self.sessions.len() < max {
             return Ok(());
         }
         let row = self.removable(now).ok_or(CallFailure::SessionQuota { max })?;
         self.counters.sessions_expired += 1;
-        self.forget(now, row, SessionEndReason::Expired, fx);
+        self.forget(now, row, SessionEndReason::Expired, effects);
         Ok(())
     }
 
-    fn count_cleanup(&mut self, removed: usize, run_over: bool) {
+    fn count_sweep(&mut self, removed: usize, run_over: bool) {
         self.counters.sessions_expired += removed as u64;
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.counters.cleaned += removed as u64;
@@ -158,17 +158,17 @@ impl Core {
 
     /// One step of the sweep. The next follows after a pause, if more is due; else when the interval is over, or when the next marked
     /// session may go.
-    pub(super) fn sweep_due(&mut self, now: Timestamp, fx: &mut Effects) {
+    pub(super) fn sweep_due(&mut self, now: Timestamp, effects: &mut Effects) {
         if now < self.next_sweep {
             return; // a sweep that was moved forward, and has its timer
         }
         self.next_sweep = Timestamp::NEVER;
-        let (_, more) = self.sweep(now, SWEEP_STEP, fx);
+        let (_, more) = self.sweep(now, SWEEP_STEP, effects);
         self.is_sweeping = more;
         if more {
-            return self.sweep_by(now + PAUSE);
+            return self.sweep_by(now + STEP_PAUSE);
         }
-        self.sweep_by(now + self.settings.sessions.cleanup_interval.max(PAUSE));
+        self.sweep_by(now + self.settings.sessions.cleanup_interval.max(STEP_PAUSE));
         self.sweep_by(self.next_removal()); // later than now: what could go is gone
     }
 

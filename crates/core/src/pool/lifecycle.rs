@@ -1,6 +1,6 @@
 //! Processes: their start, their readiness, their end, and what follows for calls, sessions and the pool (R27, R28).
 
-use super::{Core, Effect, Effects, Extras, Phase, StopMethod};
+use super::{Core, Effect, Effects, EnhancedState, Phase, StopMethod};
 use crate::{
     Generation, Timestamp, WorkerId, WorkerRef,
     failure::KillReason,
@@ -10,47 +10,47 @@ use crate::{
 
 impl Core {
     /// Starts what is scheduled, as far as the batch has room (R13).
-    pub(super) fn start_due(&mut self, now: Timestamp, fx: &mut Effects) {
+    pub(super) fn start_due(&mut self, now: Timestamp, effects: &mut Effects) {
         if matches!(self.phase, Phase::Closing { .. } | Phase::Stopped) {
             return;
         }
         let starting = |slot: &&crate::worker::Slot| matches!(slot.process, Process::Starting { .. });
         let mut room = (self.settings.start_batch as usize).saturating_sub(self.slots.iter().filter(starting).count());
-        for place in 0..self.slots.len() {
+        for slot_index in 0..self.slots.len() {
             if room == 0 {
                 return;
             }
-            if !matches!(self.slots[place].process, Process::Scheduled { at } if at <= now) {
+            if !matches!(self.slots[slot_index].process, Process::Scheduled { at } if at <= now) {
                 continue;
             }
-            let is_wanted = match self.slots[place].base {
+            let is_wanted = match self.slots[slot_index].base {
                 true => !self.starts_on_demand() || self.wait_for_a_worker() > self.places_starting(),
-                false => self.wait_for_overflow() > 0,
+                false => self.calls_waiting_for_overflow() > 0,
             };
             if is_wanted {
-                self.start(now, place, fx);
+                self.start(now, slot_index, effects);
                 room -= 1;
             } else {
-                self.slots[place].process = Process::Absent; // whoever it was for is served, or waits no more
+                self.slots[slot_index].process = Process::Absent; // whoever it was for is served, or waits no more
             }
         }
     }
 
-    fn start(&mut self, now: Timestamp, place: usize, fx: &mut Effects) {
-        let slot = &mut self.slots[place];
+    fn start(&mut self, now: Timestamp, slot_index: usize, effects: &mut Effects) {
+        let slot = &mut self.slots[slot_index];
         slot.at.generation = Generation(slot.at.generation.0 + 1);
         slot.process = Process::Starting { since: now };
         let at = slot.at;
-        if let Extras::Enhanced { history: Some(history), .. } = &mut self.extras {
-            history[place].begin(now);
+        if let EnhancedState::Enhanced { history: Some(history), .. } = &mut self.enhanced_state {
+            history[slot_index].begin(now);
         }
         self.counters.starts += 1;
         self.timers.set(now + self.settings.start_timeout, Timer::Worker(at.worker));
         self.shrink_timers(); // those of the process before it are stale: a pool without calls must not gather them
-        fx.push(Effect::Start(at));
+        effects.push(Effect::Start(at));
     }
 
-    pub(super) fn ready(&mut self, now: Timestamp, at: WorkerRef, window: u32, control: bool, fx: &mut Effects) {
+    pub(super) fn ready(&mut self, now: Timestamp, at: WorkerRef, window: u32, control: bool, effects: &mut Effects) {
         let window = window.clamp(1, self.settings.window().max(1));
         let first_ping = now + self.settings.health.interval;
         let Some(slot) = self.current(at).filter(|slot| matches!(slot.process, Process::Starting { .. })) else {
@@ -63,13 +63,13 @@ impl Core {
         if at.worker.0 > self.settings.pool_size {
             self.overflow.succeeded();
         }
-        self.recover(now, fx);
-        self.start_due(now, fx);
-        self.fill(now, at.worker, fx);
+        self.recover(now, effects);
+        self.start_due(now, effects);
+        self.fill(now, at.worker, effects);
         if at.worker.0 > self.settings.pool_size {
-            self.timers.set(now + self.settings.overflow_idle_timeout, Timer::Linger(at));
+            self.timers.set(now + self.settings.overflow_idle_timeout, Timer::OverflowIdle(at));
         }
-        self.want_overflow(now, fx);
+        self.want_overflow(now, effects);
     }
 
     /// Ends a process. Its calls are settled when it is gone: an answer may still come.
@@ -79,17 +79,17 @@ impl Core {
         at: WorkerRef,
         kill_reason: KillReason,
         method: StopMethod,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
-        let gated = self.gated();
+        let health_gated = self.is_health_gated();
         let Some(slot) = self.current(at) else { return };
-        let before = slot.state(gated);
+        let before = slot.state(health_gated);
         let live_since = match slot.process {
             Process::Live { since, .. } => Some(since),
             Process::Starting { .. } => None,
             Process::Stopping { kill_reason, .. } => {
                 if method == StopMethod::Kill {
-                    fx.push(Effect::Stop { at, method, kill_reason });
+                    effects.push(Effect::Stop { at, method, kill_reason });
                 }
                 return;
             }
@@ -99,24 +99,24 @@ impl Core {
         if live_since.is_some() {
             self.record(now, at.worker, before, WorkerState::Terminating, "stop requested");
         }
-        fx.push(Effect::Stop { at, method, kill_reason });
+        effects.push(Effect::Stop { at, method, kill_reason });
         if live_since.is_none() {
-            self.start_due(now, fx); // its place in the batch is free, however long its exit takes
+            self.start_due(now, effects); // its place in the batch is free, however long its exit takes
         }
-        if self.homeless.len() > 0 && !self.base_lives() {
-            self.fill_all(now, fx); // now the overflow may take new sessions
+        if self.unbound_queue.len() > 0 && !self.base_lives() {
+            self.fill_all(now, effects); // now the overflow may take new sessions
         }
     }
 
     /// A slot's timer: its start, start timeout or ping may be due.
-    pub(super) fn worker_due(&mut self, now: Timestamp, worker: WorkerId, fx: &mut Effects) {
+    pub(super) fn worker_due(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
         let at = self.slot(worker).at;
         match self.slot(worker).process {
-            Process::Scheduled { at } if at <= now => self.start_due(now, fx),
+            Process::Scheduled { at } if at <= now => self.start_due(now, effects),
             Process::Starting { since } if now >= since + self.settings.start_timeout => {
-                self.stop_process(now, at, KillReason::StartTimeout, StopMethod::Kill, fx);
+                self.stop_process(now, at, KillReason::StartTimeout, StopMethod::Kill, effects);
             }
-            Process::Live { .. } => self.ping_due(now, at, fx),
+            Process::Live { .. } => self.ping_due(now, at, effects),
             _ => {}
         }
     }
@@ -129,7 +129,7 @@ impl Core {
         to: WorkerState,
         reason: &'static str,
     ) {
-        if let Extras::Enhanced { history: Some(history), .. } = &mut self.extras {
+        if let EnhancedState::Enhanced { history: Some(history), .. } = &mut self.enhanced_state {
             history[super::index(worker)].record(from, to, reason, now);
         }
     }

@@ -9,49 +9,51 @@ mod abandoned;
 mod admission;
 mod binding;
 mod call;
+mod completion;
+mod deadlines;
 mod death;
 mod dispatch;
-mod evidence;
 mod expiry;
 mod health;
-mod io;
+mod invariants;
 mod lifecycle;
+mod messages;
 mod overflow;
 mod recovery;
+mod recovery_snapshot;
 mod release;
 mod retries;
-mod salvage;
+mod session_events;
+mod session_queue;
 mod sessions;
-mod settle;
 mod shutdown;
 mod snapshot;
 mod status;
 mod submit;
-mod timing;
-mod trail;
-mod turn;
 
 #[cfg(test)]
 mod tests;
 
 pub use binding::{BindError, Lookup};
-pub use io::{AttemptState, Delivery, Effect, Input, LogEvent, SessionCall, SessionEndReason, StopMethod, Submission};
-pub use salvage::RecoverySnapshot;
+pub use messages::{
+    AttemptState, Delivery, Effect, Input, LogEvent, SessionCall, SessionEndReason, StopMethod, Submission,
+};
+pub use recovery_snapshot::RecoverySnapshot;
+pub use session_events::{PastSession, SessionEventLog};
 pub use sessions::{PAGE_SCAN, SessionInfo, SessionPage, SessionState};
 pub use status::{
     AffinityStatus, Counters, Features, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN, TransitionStatus,
     WorkerStatus,
 };
-pub use trail::{PastSession, SessionEventLog};
 
 use crate::{
     Epoch, Generation, Settings, Timestamp, WireId, WorkerId, WorkerRef, WorkerTypeSettings,
     breaker::Breaker,
-    pace::Pace,
     quarantine::Quarantine,
     queue::{Fairness, WaitQueue},
-    restart::{Intensity, OverflowStarts},
+    restart::{OverflowStarts, RestartIntensity},
     retry::Budget,
+    service_time::ServiceTimeEwma,
     session::{Routes, Sessions, Table},
     timers::Timers,
     worker::{History, Slot, WorkerMetrics},
@@ -73,22 +75,22 @@ pub struct Core {
     slots: Vec<Slot>,
     calls: Calls,
     /// Waiting calls that any worker may take.
-    anyone: WaitQueue,
+    any_worker_queue: WaitQueue,
     /// Waiting first calls of sessions that are bound nowhere: for base workers, as long as one lives.
-    homeless: WaitQueue,
+    unbound_queue: WaitQueue,
     /// All waiting calls, in whatever queue.
     queued: usize,
     fairness: Fairness,
     /// `None` where no call is refused for being too late.
-    pace: Option<Pace>,
+    service_time: Option<ServiceTimeEwma>,
     budget: Budget,
     breaker: Option<Breaker>,
     quarantine: Quarantine,
     /// Scatters waits.
     seed: u64,
     sessions: Sessions,
-    extras: Extras,
-    intensity: Intensity,
+    enhanced_state: EnhancedState,
+    intensity: RestartIntensity,
     overflow: OverflowStarts,
     timers: Timers,
     next_sweep: Timestamp,
@@ -122,7 +124,7 @@ enum Phase {
 
 /// What an enhanced pool keeps for each slot besides (R9). A basic pool has no place for it (I5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Extras {
+enum EnhancedState {
     Basic,
     Enhanced { metrics: Option<Vec<WorkerMetrics>>, history: Option<Vec<History>> },
 }
@@ -135,9 +137,9 @@ impl Core {
 
     fn build(settings: Settings, seed: u64, now: Timestamp) -> Self {
         let total = settings.pool_size + settings.overflow;
-        let slots: Vec<Slot> = (1..=total).map(|id| Slot::new(nobody(id), id <= settings.pool_size)).collect();
-        let (sessions, extras) = match &settings.worker_type {
-            WorkerTypeSettings::Basic => (Sessions::Tracked(Table::new(seed)), Extras::Basic),
+        let slots: Vec<Slot> = (1..=total).map(|id| Slot::new(no_worker(id), id <= settings.pool_size)).collect();
+        let (sessions, enhanced_state) = match &settings.worker_type {
+            WorkerTypeSettings::Basic => (Sessions::Tracked(Table::new(seed)), EnhancedState::Basic),
             WorkerTypeSettings::Enhanced { session_affinity, worker_metrics, state_machine } => {
                 let sessions = match session_affinity {
                     Some(affinity) => Sessions::Routed(Routes::new(affinity.clone(), seed, slots.len())),
@@ -145,7 +147,7 @@ impl Core {
                 };
                 let metrics = worker_metrics.then(|| vec![WorkerMetrics::default(); slots.len()]);
                 let history = state_machine.then(|| vec![History::default(); slots.len()]);
-                (sessions, Extras::Enhanced { metrics, history })
+                (sessions, EnhancedState::Enhanced { metrics, history })
             }
         };
         Self {
@@ -154,18 +156,18 @@ impl Core {
             shutdown_announced: false,
             slots,
             calls: Calls::default(),
-            anyone: WaitQueue::default(),
-            homeless: WaitQueue::default(),
+            any_worker_queue: WaitQueue::default(),
+            unbound_queue: WaitQueue::default(),
             queued: 0,
             fairness: Fairness::default(),
-            pace: settings.queue.shed.then(Pace::default),
+            service_time: settings.queue.shed.then(ServiceTimeEwma::default),
             budget: Budget::default(),
             breaker: settings.breaker.clone().map(Breaker::new),
             quarantine: Quarantine::new(settings.poison.clone()),
             seed,
             sessions,
-            extras,
-            intensity: Intensity::new(settings.restart.clone()),
+            enhanced_state,
+            intensity: RestartIntensity::new(settings.restart.clone()),
             overflow: OverflowStarts::default(),
             timers: Timers::default(),
             next_sweep: Timestamp::NEVER,
@@ -179,22 +181,22 @@ impl Core {
     }
 
     /// One step. What was due before `now` happens first.
-    pub fn handle(&mut self, now: Timestamp, input: Input, fx: &mut Effects) {
-        self.tick(now, fx);
+    pub fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
+        self.tick(now, effects);
         match input {
             Input::Tick => {}
-            Input::Submit(submission) => self.submit(now, submission, fx),
-            Input::Cancel(call) => self.abandon(now, call, fx),
-            Input::Ready { at, window, control } => self.ready(now, at, window, control, fx),
-            Input::Final { at, wire, ok } => self.finish(now, at, wire, ok, fx),
-            Input::SendFailed { at, wire } => self.send_failed(now, at, wire, fx),
+            Input::Submit(submission) => self.submit(now, submission, effects),
+            Input::Cancel(call) => self.abandon(now, call, effects),
+            Input::Ready { at, window, control } => self.ready(now, at, window, control, effects),
+            Input::Final { at, wire, ok } => self.finish(now, at, wire, ok, effects),
+            Input::SendFailed { at, wire } => self.send_failed(now, at, wire, effects),
             Input::AttemptState { at, wire, state } => self.attempt_state(now, at, wire, state),
-            Input::Pong { at, nonce } => self.pong(now, at, nonce, fx),
-            Input::Activity { at, nonce, activity } => self.examined(now, at, nonce, activity, fx),
-            Input::Exited { at, end, suspects } => self.exited(now, at, end, &suspects, fx),
-            Input::Kill { at, kill_reason } => self.stop_process(now, at, kill_reason, StopMethod::Kill, fx),
+            Input::Pong { at, nonce } => self.on_pong(now, at, nonce, effects),
+            Input::Activity { at, nonce, activity } => self.on_examined(now, at, nonce, activity, effects),
+            Input::Exited { at, end, suspects } => self.exited(now, at, end, &suspects, effects),
+            Input::Kill { at, kill_reason } => self.stop_process(now, at, kill_reason, StopMethod::Kill, effects),
             Input::PrepareShutdown => self.shutdown_announced = true,
-            Input::Shutdown { until } => self.begin_drain(now, until, fx),
+            Input::Shutdown { until } => self.begin_drain(now, until, effects),
         }
     }
 
@@ -227,8 +229,8 @@ impl Core {
     }
 
     /// Whether health decides who gets work (`state_machine`).
-    fn gated(&self) -> bool {
-        matches!(self.extras, Extras::Enhanced { history: Some(_), .. })
+    fn is_health_gated(&self) -> bool {
+        matches!(self.enhanced_state, EnhancedState::Enhanced { history: Some(_), .. })
     }
 
     fn fresh_wire(&mut self) -> WireId {
@@ -248,15 +250,15 @@ impl Hash for Core {
         self.settings.hash(state);
         (self.phase, self.shutdown_announced).hash(state);
         self.slots.hash(state);
-        self.anyone.hash(state);
-        self.homeless.hash(state);
+        self.any_worker_queue.hash(state);
+        self.unbound_queue.hash(state);
         self.fairness.hash(state);
-        self.pace.hash(state);
+        self.service_time.hash(state);
         self.budget.hash(state);
         self.breaker.hash(state);
         self.quarantine.hash(state);
         self.sessions.hash(state);
-        self.extras.hash(state);
+        self.enhanced_state.hash(state);
         self.intensity.hash(state);
         self.overflow.hash(state);
         for call in self.unsettled() {
@@ -270,6 +272,6 @@ fn index(worker: WorkerId) -> usize {
     worker.0 as usize - 1
 }
 
-fn nobody(id: u32) -> WorkerRef {
+fn no_worker(id: u32) -> WorkerRef {
     WorkerRef { worker: WorkerId(id), generation: Generation(0) }
 }

@@ -10,27 +10,27 @@ use crate::{
 
 impl Core {
     /// Starts overflow workers while more calls wait that could run there than places are on their way (R12).
-    pub(super) fn want_overflow(&mut self, now: Timestamp, fx: &mut Effects) {
-        self.want_base(now, fx);
+    pub(super) fn want_overflow(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.want_base(now, effects);
         if !matches!(self.phase, Phase::Running) {
             return;
         }
-        while self.wait_for_overflow() > self.places_to_come(now) {
+        while self.calls_waiting_for_overflow() > self.capacity_to_come(now) {
             let idle = |slot: &&mut Slot| !slot.base && matches!(slot.process, Process::Absent);
             let may_start = !(self.overflow.is_failing() && self.overflow_is_coming());
-            let idle = self.slots.iter_mut().filter(idle).min_by_key(|slot| slot.rests_until.max(now));
+            let idle = self.slots.iter_mut().filter(idle).min_by_key(|slot| slot.cooldown_until.max(now));
             let Some(slot) = idle.filter(|_| may_start) else { return };
-            let start_at = now.max(slot.rests_until).max(self.overflow.rests_until());
+            let start_at = now.max(slot.cooldown_until).max(self.overflow.cooldown_until());
             slot.process = Process::Scheduled { at: start_at };
             self.timers.set(start_at, Timer::Worker(slot.at.worker));
-            self.start_due(now, fx);
+            self.start_due(now, effects);
         }
     }
 
     /// How many calls wait that an overflow worker could take.
-    pub(super) fn wait_for_overflow(&self) -> usize {
-        let homeless = if self.base_lives() { 0 } else { self.homeless.len() };
-        self.anyone.len() + homeless
+    pub(super) fn calls_waiting_for_overflow(&self) -> usize {
+        let unbound_queue = if self.base_lives() { 0 } else { self.unbound_queue.len() };
+        self.any_worker_queue.len() + unbound_queue
     }
 
     fn overflow_is_coming(&self) -> bool {
@@ -39,7 +39,7 @@ impl Core {
 
     /// An overflow worker in backoff is on its way: were it not, each one that fails would call for another, as fast as they fail. A
     /// base worker in backoff is not: until it starts the overflow stands in for it.
-    fn places_to_come(&self, now: Timestamp) -> usize {
+    fn capacity_to_come(&self, now: Timestamp) -> usize {
         let coming = |slot: &&Slot| match slot.process {
             Process::Starting { .. } => true,
             Process::Scheduled { at } => !slot.base || at <= now,
@@ -60,7 +60,7 @@ impl Core {
     }
 
     /// Ends an overflow worker that was idle long enough and holds no session's state (R12).
-    pub(super) fn linger_due(&mut self, now: Timestamp, at: WorkerRef, fx: &mut Effects) {
+    pub(super) fn overflow_idle_due(&mut self, now: Timestamp, at: WorkerRef, effects: &mut Effects) {
         if !self.is_alive(at) {
             return;
         }
@@ -74,8 +74,8 @@ impl Core {
             now + self.settings.overflow_idle_timeout
         };
         if idle && now >= over {
-            return self.stop_process(now, at, KillReason::Idle, StopMethod::Graceful, fx);
+            return self.stop_process(now, at, KillReason::Idle, StopMethod::Graceful, effects);
         }
-        self.timers.set(over, Timer::Linger(at));
+        self.timers.set(over, Timer::OverflowIdle(at));
     }
 }

@@ -4,25 +4,25 @@ use super::{Core, Effect, Effects, LogEvent, Phase, call::Call};
 use crate::{
     CallId, Timestamp, WorkerId, WorkerRef,
     failure::{CallFailure, KillReason, ProcessExit},
-    restart::Verdict,
+    restart::IntensityVerdict,
     timers::Timer,
     worker::{Process, Slot},
 };
 
 impl Core {
     /// Whether the slot gets a new process, and when. `busy`: it had unfinished calls, settled or not.
-    pub(super) fn restart_or_rest(
+    pub(super) fn restart_or_cool_down(
         &mut self,
         now: Timestamp,
         at: WorkerRef,
         end: ProcessExit,
         live_since: Option<Timestamp>,
         busy: bool,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         let ordered = matches!(end.kill_reason, Some(KillReason::Idle | KillReason::Shutdown));
         if !ordered {
-            fx.push(Effect::Log(match live_since {
+            effects.push(Effect::Log(match live_since {
                 Some(_) => LogEvent::WorkerDied(at, end),
                 None => LogEvent::StartFailed(at, end),
             }));
@@ -39,7 +39,7 @@ impl Core {
         slot.failures = if early { slot.failures.saturating_add(1) } else { 0 };
         let start_at = now + self.intensity.backoff(self.slot(at.worker).failures);
         if !base {
-            self.slot_mut(at.worker).rests_until = start_at;
+            self.slot_mut(at.worker).cooldown_until = start_at;
             return;
         }
         if matches!(self.phase, Phase::Running | Phase::Draining { .. }) || (hosts_own && self.phase == Phase::Probing)
@@ -48,18 +48,18 @@ impl Core {
         }
         // A death in the middle of a call is that call's matter (R37): were it the pool's, one caller's code could end the service
         // for all. Its slot waits all the same, so that it does not respawn as fast as the calls come.
-        self.escalate(now, early && !busy && !hosts_own, fx);
+        self.escalate(now, early && !busy && !hosts_own, effects);
     }
 
     /// Whether the end of a base worker, or of the probe, means that the pool failed.
-    fn escalate(&mut self, now: Timestamp, counts: bool, fx: &mut Effects) {
+    fn escalate(&mut self, now: Timestamp, counts: bool, effects: &mut Effects) {
         let verdict = match self.phase {
             Phase::Running | Phase::Draining { .. } if counts => self.intensity.count(now),
             Phase::Probing if !self.probe_is_out() => self.intensity.escalate(now),
-            _ => Verdict::GoOn,
+            _ => IntensityVerdict::WithinLimit,
         };
-        if let Verdict::Escalate { retry_at } = verdict {
-            self.rest(retry_at, fx);
+        if let IntensityVerdict::Exceeded { retry_at } = verdict {
+            self.enter_cooldown(retry_at, effects);
         }
     }
 
@@ -75,7 +75,7 @@ impl Core {
 
     /// In a pool that ends no base worker is started again for its own sake, as the supervisor of a service may have ended all of them.
     /// While more calls wait than workers are to come, one is: without it they would wait for nobody until the time is up.
-    pub(super) fn want_base(&mut self, now: Timestamp, fx: &mut Effects) {
+    pub(super) fn want_base(&mut self, now: Timestamp, effects: &mut Effects) {
         if !self.starts_on_demand() || !matches!(self.phase, Phase::Running | Phase::Draining { .. }) {
             return;
         }
@@ -84,12 +84,12 @@ impl Core {
             let rest = self.intensity.backoff(self.slot(worker).failures);
             self.schedule(worker, now + rest);
         }
-        self.start_due(now, fx);
+        self.start_due(now, effects);
     }
 
     /// How many calls wait that any base worker could take.
     pub(super) fn wait_for_a_worker(&self) -> usize {
-        self.anyone.len() + self.homeless.len()
+        self.any_worker_queue.len() + self.unbound_queue.len()
     }
 
     fn base_places_to_come(&self) -> usize {
@@ -108,7 +108,7 @@ impl Core {
     }
 
     /// Too many restarts: nothing is started before the probe. Workers that live go on (documented in semantics.md).
-    fn rest(&mut self, retry_at: Timestamp, fx: &mut Effects) {
+    fn enter_cooldown(&mut self, retry_at: Timestamp, effects: &mut Effects) {
         for slot in &mut self.slots {
             if matches!(slot.process, Process::Scheduled { .. }) {
                 slot.process = Process::Absent;
@@ -119,11 +119,11 @@ impl Core {
         }
         self.phase = Phase::Failed { retry_at };
         self.timers.set(retry_at, Timer::Pool);
-        fx.push(Effect::Log(LogEvent::PoolFailed(retry_at)));
+        effects.push(Effect::Log(LogEvent::PoolFailed(retry_at)));
     }
 
     /// In a failed pool without a living worker nobody waits: each call has its answer at once.
-    pub(super) fn answer_if_failed(&mut self, now: Timestamp, fx: &mut Effects) {
+    pub(super) fn answer_if_failed(&mut self, now: Timestamp, effects: &mut Effects) {
         let retry_at = match self.phase {
             Phase::Failed { retry_at } => retry_at,
             Phase::Probing => now,
@@ -136,7 +136,7 @@ impl Core {
         for id in self.waiting_calls() {
             if self.calls.get(&id).is_some_and(Call::is_queued) {
                 self.counters.failed_by_pool += 1;
-                self.withdraw(now, id, CallFailure::PoolFailed { retry_at }, fx);
+                self.withdraw(now, id, CallFailure::PoolFailed { retry_at }, effects);
             }
         }
     }
@@ -150,7 +150,7 @@ impl Core {
     }
 
     /// Time for the probe of a failed pool.
-    pub(super) fn probe_due(&mut self, now: Timestamp, fx: &mut Effects) {
+    pub(super) fn probe_due(&mut self, now: Timestamp, effects: &mut Effects) {
         let Phase::Failed { retry_at } = self.phase else { return };
         if now < retry_at {
             return self.timers.set(retry_at, Timer::Pool);
@@ -163,15 +163,15 @@ impl Core {
                 self.phase = Phase::Probing;
                 self.schedule(worker, now);
             }
-            None => self.recover(now, fx),
+            None => self.recover(now, effects),
         }
-        self.start_due(now, fx);
-        self.want_overflow(now, fx);
+        self.start_due(now, effects);
+        self.want_overflow(now, effects);
     }
 
     /// A pool that ends starts no probe.
     fn postpone_probe(&mut self, now: Timestamp) {
-        if let Verdict::Escalate { retry_at } = self.intensity.escalate(now) {
+        if let IntensityVerdict::Exceeded { retry_at } = self.intensity.escalate(now) {
             self.phase = Phase::Failed { retry_at };
             self.timers.set(retry_at, Timer::Pool);
         }
@@ -185,13 +185,13 @@ impl Core {
 
     /// A worker came up in a failed pool, or none of its base workers is missing: the pool runs again, the others start, and the next
     /// cooldown is short.
-    pub(super) fn recover(&mut self, now: Timestamp, fx: &mut Effects) {
+    pub(super) fn recover(&mut self, now: Timestamp, effects: &mut Effects) {
         if !matches!(self.phase, Phase::Failed { .. } | Phase::Probing) {
             return;
         }
         self.phase = Phase::Running;
         self.intensity.recovered();
-        fx.push(Effect::Log(LogEvent::PoolRecovered));
+        effects.push(Effect::Log(LogEvent::PoolRecovered));
         for worker in self.absent_base() {
             self.schedule(worker, now);
         }

@@ -4,43 +4,43 @@
 use super::{Core, Effects};
 use crate::{
     Timestamp, WorkerId, WorkerRef,
-    session::{RowKey, Sessions, Then},
+    session::{AfterEpoch, RowKey, Sessions},
     timers::Timer,
 };
 use std::time::Duration;
 
 /// Rows the walk looks at before it makes way for calls.
-const WALK_STEP: usize = 512;
+const SCAN_STEP: usize = 512;
 /// Between two steps.
-const PAUSE: Duration = Duration::from_millis(1);
+const STEP_PAUSE: Duration = Duration::from_millis(1);
 
 impl Core {
     /// Unbinds every session of a slot's present process: how many. No lookup gives them from now on; those with calls are unbound
     /// after these, as are calls that come meanwhile. Costs the calls the pool has; the worker is told of the others step by step.
     /// Bindings to a process that is gone are void already, and stay to tell who asks next (R20).
-    pub fn remove_worker_sessions(&mut self, now: Timestamp, worker: WorkerId, fx: &mut Effects) -> usize {
+    pub fn remove_worker_sessions(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) -> usize {
         let Some(at) = self.process_of(worker).filter(|at| self.is_alive(*at)) else { return 0 };
         let busy = self.busy_rows_of(at);
         let Sessions::Routed(routes) = &mut self.sessions else { return 0 };
         if routes.bound_to(at) == 0 {
             return 0;
         }
-        if !routes.is_walking() {
-            self.timers.set(now + PAUSE, Timer::Walk);
+        if !routes.is_scanning() {
+            self.timers.set(now + STEP_PAUSE, Timer::ReleaseScan);
         }
         let released = routes.release_all(at);
         for row in busy {
-            self.keep_until_over(row, fx, now);
+            self.keep_until_over(row, effects, now);
         }
         released
     }
 
     /// The session goes on under the present lease until its calls are over.
-    fn keep_until_over(&mut self, row: RowKey, fx: &mut Effects, now: Timestamp) {
+    fn keep_until_over(&mut self, row: RowKey, effects: &mut Effects, now: Timestamp) {
         if let Sessions::Routed(routes) = &mut self.sessions {
-            routes.renew_lease(row);
+            routes.renew_binding(row);
         }
-        self.end_routed(now, row, Then::Stay, fx);
+        self.end_routed(now, row, AfterEpoch::Stay, effects);
     }
 
     /// Sessions that are bound to this process and have calls, queued or unfinished, wherever.
@@ -55,21 +55,21 @@ impl Core {
     }
 
     /// Looks at the next rows, and unbinds those that were released.
-    pub(super) fn walk_due(&mut self, now: Timestamp, fx: &mut Effects) {
-        for _ in 0..WALK_STEP {
+    pub(super) fn release_scan_due(&mut self, now: Timestamp, effects: &mut Effects) {
+        for _ in 0..SCAN_STEP {
             let Sessions::Routed(routes) = &mut self.sessions else { return };
-            let Some(place) = routes.walk() else { return };
-            if let Some((row, _)) = routes.table.at_place(place) {
-                self.unbind_released(now, row, fx);
+            let Some(index) = routes.next_released_row() else { return };
+            if let Some((row, _)) = routes.table.at_place(index) {
+                self.unbind_released(now, row, effects);
             }
         }
-        self.timers.set(now + PAUSE, Timer::Walk);
+        self.timers.set(now + STEP_PAUSE, Timer::ReleaseScan);
     }
 
     /// A row that was released with others is met: it is unbound, and its worker told.
-    pub(super) fn unbind_released(&mut self, now: Timestamp, row: RowKey, fx: &mut Effects) {
+    pub(super) fn unbind_released(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
         if self.is_released(row) {
-            self.end_routed(now, row, Then::Stay, fx);
+            self.end_routed(now, row, AfterEpoch::Stay, effects);
         }
     }
 

@@ -2,12 +2,12 @@
 
 use super::{
     Core, Effects,
-    expiry::{Aged, grace_passed},
+    expiry::{SessionAge, grace_passed},
 };
 use crate::{
     Epoch, Expiry, SessionId, Timestamp, WorkerId,
     failure::CallFailure,
-    session::{Binding, Renewed, Route, Row, RowKey, Sessions, Then, Unbound},
+    session::{AfterEpoch, Binding, RenewOutcome, Route, Row, RowKey, Sessions, Unbound},
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -66,34 +66,34 @@ impl Core {
         &mut self,
         now: Timestamp,
         id: SessionId,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> Result<SessionInfo, CallFailure> {
-        let row = match self.live_row(now, id.as_bytes(), fx) {
+        let row = match self.live_row(now, id.as_bytes(), effects) {
             Some(row) => row,
-            None => self.new_row(now, id.clone(), fx)?,
+            None => self.new_row(now, id.clone(), effects)?,
         };
         self.touch_row(row, now);
         self.info_of(now, row).ok_or(CallFailure::SessionNotFound(id))
     }
 
     /// Renews a session's timeout. False if there is no such session.
-    pub fn update_session_activity(&mut self, now: Timestamp, id: &SessionId, fx: &mut Effects) -> bool {
+    pub fn update_session_activity(&mut self, now: Timestamp, id: &SessionId, effects: &mut Effects) -> bool {
         let timeout = self.settings.sessions.timeout;
         let renewed = match &mut self.sessions {
             Sessions::Tracked(table) => table.renew(id.as_bytes(), now, timeout),
-            Sessions::Routed(routes) if routes.is_walking() => return self.update_late(now, id, fx),
+            Sessions::Routed(routes) if routes.is_scanning() => return self.update_late(now, id, effects),
             Sessions::Routed(routes) => routes.table.renew(id.as_bytes(), now, timeout),
         };
         match renewed {
-            Renewed::Done => true,
-            Renewed::Absent => false,
-            Renewed::Late => self.update_late(now, id, fx),
+            RenewOutcome::Done => true,
+            RenewOutcome::Absent => false,
+            RenewOutcome::Late => self.update_late(now, id, effects),
         }
     }
 
     #[cold]
-    fn update_late(&mut self, now: Timestamp, id: &SessionId, fx: &mut Effects) -> bool {
-        let found = self.live_row(now, id.as_bytes(), fx);
+    fn update_late(&mut self, now: Timestamp, id: &SessionId, effects: &mut Effects) -> bool {
+        let found = self.live_row(now, id.as_bytes(), effects);
         if let Some(row) = found {
             self.touch_row(row, now);
         }
@@ -115,27 +115,27 @@ impl Core {
         let places = self.sessions.places();
         let end = places.min(cursor.saturating_add(PAGE_SCAN));
         let mut page = SessionPage { sessions: Vec::new(), next: None };
-        for place in cursor..end {
+        for index in cursor..end {
             if page.sessions.len() == limit {
-                page.next = Some(place);
+                page.next = Some(index);
                 return page;
             }
-            page.sessions.extend(self.info_at(now, place));
+            page.sessions.extend(self.info_at(now, index));
         }
         page.next = (end < places).then_some(end);
         page
     }
 
-    fn info_at(&self, now: Timestamp, place: usize) -> Option<SessionInfo> {
-        let row = self.sessions.at_place(place)?;
+    fn info_at(&self, now: Timestamp, index: usize) -> Option<SessionInfo> {
+        let row = self.sessions.at_place(index)?;
         self.info_of(now, row)
     }
 
     /// Ends a session after the calls it has. False if there is none.
-    pub fn end_session(&mut self, now: Timestamp, id: impl AsRef<[u8]>, fx: &mut Effects) -> bool {
-        let Some(key) = self.live_row(now, id.as_ref(), fx) else { return false };
+    pub fn end_session(&mut self, now: Timestamp, id: impl AsRef<[u8]>, effects: &mut Effects) -> bool {
+        let Some(key) = self.live_row(now, id.as_ref(), effects) else { return false };
         let Sessions::Tracked(table) = &mut self.sessions else {
-            return self.end_routed(now, key, Then::Forget, fx);
+            return self.end_routed(now, key, AfterEpoch::Forget, effects);
         };
         match table.row_mut(key) {
             Some(row) if row.pending() > 0 => row.route.ended = true,
@@ -144,7 +144,7 @@ impl Core {
         true
     }
 
-    pub(super) fn live_row(&mut self, now: Timestamp, id: &[u8], fx: &mut Effects) -> Option<RowKey> {
+    pub(super) fn live_row(&mut self, now: Timestamp, id: &[u8], effects: &mut Effects) -> Option<RowKey> {
         let timeout = self.settings.sessions.timeout;
         let routes = match &self.sessions {
             Sessions::Tracked(table) => {
@@ -153,29 +153,29 @@ impl Core {
             Sessions::Routed(routes) => routes,
         };
         let (key, found) = routes.table.get(id)?;
-        if routes.is_walking() || found.is_due(now, timeout) {
-            return self.live_row_late(now, key, fx);
+        if routes.is_scanning() || found.is_due(now, timeout) {
+            return self.live_row_late(now, key, effects);
         }
         Some(key) // nothing to see to: by far the most
     }
 
     #[cold]
-    fn live_row_late(&mut self, now: Timestamp, row: RowKey, fx: &mut Effects) -> Option<RowKey> {
-        self.unbind_released(now, row, fx);
-        match self.expiry_on_read(now, row, fx) {
-            Aged::Alive => Some(row),
-            Aged::Marked | Aged::Gone(_) => None,
+    fn live_row_late(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) -> Option<RowKey> {
+        self.unbind_released(now, row, effects);
+        match self.expiry_on_read(now, row, effects) {
+            SessionAge::Alive => Some(row),
+            SessionAge::Marked | SessionAge::Gone(_) => None,
         }
     }
 
-    fn new_row(&mut self, now: Timestamp, id: SessionId, fx: &mut Effects) -> Result<RowKey, CallFailure> {
+    fn new_row(&mut self, now: Timestamp, id: SessionId, effects: &mut Effects) -> Result<RowKey, CallFailure> {
         if let Sessions::Tracked(_) = &self.sessions {
-            return self.new_tracked_row(now, id, fx);
+            return self.new_tracked_row(now, id, effects);
         }
         if self.routes().is_some_and(|routes| routes.table.find(id.as_bytes()).is_some()) {
             return Err(CallFailure::SessionExpired(id));
         }
-        self.new_routed_row(now, id, Unbound::New, fx)
+        self.new_routed_row(now, id, Unbound::New, effects)
     }
 
     pub(super) fn touch_row(&mut self, row: RowKey, now: Timestamp) {
@@ -195,7 +195,7 @@ impl Core {
 
     fn info<R>(&self, now: Timestamp, row: &Row<R>, route: Option<&Route>) -> Option<SessionInfo> {
         let bound = route.and_then(|route| match route.binding {
-            Binding::To { at, .. } if self.is_alive(at) && !self.is_row_released(route) => Some(at),
+            Binding::Bound { at, .. } if self.is_alive(at) && !self.is_row_released(route) => Some(at),
             _ => None,
         });
         Some(SessionInfo {

@@ -1,8 +1,8 @@
 //! Fills the status in (R8), and what a shell asks besides. Reading changes nothing.
 
 use super::{
-    AffinityStatus, Core, Extras, Features, Phase, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN,
-    TransitionStatus, WorkerStatus, call::Place, sessions::millis,
+    AffinityStatus, Core, EnhancedState, Features, Phase, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN,
+    TransitionStatus, WorkerStatus, call::CallState, sessions::millis,
 };
 use crate::{
     KillReason, Timestamp, WorkerId, WorkerRef,
@@ -55,19 +55,21 @@ impl Core {
     }
 
     fn worker_status(&self, now: Timestamp, slot: &Slot) -> WorkerStatus {
-        let place = super::index(slot.at.worker);
-        let (metrics, history) = match &self.extras {
-            Extras::Basic => (None, None),
-            Extras::Enhanced { metrics, history } => (
-                metrics.as_ref().map(|all| all[place].clone()),
-                history.as_ref().map(|all| all[place].iter().map(|change| shown(now, change)).collect()),
+        let slot_index = super::index(slot.at.worker);
+        let (metrics, history) = match &self.enhanced_state {
+            EnhancedState::Basic => (None, None),
+            EnhancedState::Enhanced { metrics, history } => (
+                metrics.as_ref().map(|all| all[slot_index].clone()),
+                history
+                    .as_ref()
+                    .map(|all| all[slot_index].iter().map(|change| bounded_sessions(now, change)).collect()),
             ),
         };
         WorkerStatus {
             id: slot.at.worker,
             generation: slot.at.generation,
             overflow: !slot.base,
-            state: slot.state(self.gated()),
+            state: slot.state(self.is_health_gated()),
             health: slot.health(),
             unresponsive: slot.unresponsive(),
             in_flight: slot.running.len(),
@@ -85,8 +87,8 @@ impl Core {
         let in_flight: usize = self.slots.iter().map(|slot| slot.running.len()).sum();
         let capacity: usize = self.slots.iter().map(Slot::window).sum();
         let load = (capacity > 0).then(|| (in_flight + self.queued) as f64 / capacity as f64);
-        let ahead = self.ahead_of(Place::Anyone) + usize::from(in_flight >= capacity);
-        let expected_wait_ms = self.expected_wait(Place::Anyone, ahead).map(millis);
+        let ahead = self.ahead_of(CallState::AnyWorkerQueue) + usize::from(in_flight >= capacity);
+        let expected_wait_ms = self.expected_wait(CallState::AnyWorkerQueue, ahead).map(millis);
         let limit = self.settings.queue.limit;
         QueueStatus { waiting: self.queued, limit, in_flight, capacity, load, expected_wait_ms }
     }
@@ -101,9 +103,9 @@ impl Core {
 
     /// What is switched on.
     pub fn features(&self) -> Features {
-        match &self.extras {
-            Extras::Basic => Features::default(),
-            Extras::Enhanced { metrics, history } => Features {
+        match &self.enhanced_state {
+            EnhancedState::Basic => Features::default(),
+            EnhancedState::Enhanced { metrics, history } => Features {
                 session_affinity: self.routes().is_some(),
                 worker_metrics: metrics.is_some(),
                 state_machine: history.is_some(),
@@ -147,7 +149,7 @@ impl Core {
     }
 }
 
-fn shown(now: Timestamp, change: &Transition) -> TransitionStatus {
+fn bounded_sessions(now: Timestamp, change: &Transition) -> TransitionStatus {
     TransitionStatus {
         from: change.from,
         to: change.to,
@@ -161,7 +163,7 @@ fn shown(now: Timestamp, change: &Transition) -> TransitionStatus {
 impl Core {
     /// A slot's last changes of state, the oldest first; `None` in a pool without `state_machine`.
     pub fn transitions(&self, worker: WorkerId) -> Option<impl Iterator<Item = &Transition>> {
-        let Extras::Enhanced { history: Some(history), .. } = &self.extras else { return None };
+        let EnhancedState::Enhanced { history: Some(history), .. } = &self.enhanced_state else { return None };
         Some(history.get((worker.0 as usize).checked_sub(1)?)?.iter())
     }
 

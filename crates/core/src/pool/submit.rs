@@ -2,29 +2,29 @@
 
 use super::{
     Core, Effect, Effects, SessionCall, Submission,
-    call::{Call, Place, Role},
-    dispatch::Sought,
-    expiry::Aged,
+    call::{Call, CallState, Role},
+    dispatch::DispatchOutcome,
+    expiry::SessionAge,
 };
 use crate::{
     Affinity, CallId, IfAbsent, OnExpired, Outcome, SessionId, Timestamp, WorkerRef,
     breaker::Permit,
     failure::{CallFailure, WorkerLoss},
-    session::{Route, RowKey, SessionEventKind, Sessions, Then, Tracked, Unbound},
+    session::{AfterEpoch, Route, RowKey, SessionEventKind, Sessions, Tracked, Unbound},
     timers::Timer,
 };
 
 impl Core {
-    pub(super) fn submit(&mut self, now: Timestamp, submission: Submission, fx: &mut Effects) {
+    pub(super) fn submit(&mut self, now: Timestamp, submission: Submission, effects: &mut Effects) {
         self.counters.submitted += 1;
         let call = submission.call;
-        if let Err(failure) = self.admit(now, submission, fx) {
+        if let Err(failure) = self.admit(now, submission, effects) {
             self.counters.refused += 1;
-            fx.push(Effect::Settle { call, failure, earlier: Vec::new() });
+            effects.push(Effect::Settle { call, failure, earlier: Vec::new() });
         }
     }
 
-    fn admit(&mut self, now: Timestamp, submission: Submission, fx: &mut Effects) -> Result<(), CallFailure> {
+    fn admit(&mut self, now: Timestamp, submission: Submission, effects: &mut Effects) -> Result<(), CallFailure> {
         self.check_open(now)?;
         if submission.deadline <= now {
             return Err(CallFailure::DeadlineExceeded { may_have_run: false });
@@ -32,7 +32,7 @@ impl Core {
         self.check_poison(now, submission.fingerprint)?;
         let permit = self.take_permit(now)?;
         let refused = |core: &mut Self| core.end_permit(now, permit, Outcome::Ignored);
-        self.admit_with(now, submission, permit, fx).inspect_err(|_| refused(self))
+        self.admit_with(now, submission, permit, effects).inspect_err(|_| refused(self))
     }
 
     fn admit_with(
@@ -40,11 +40,11 @@ impl Core {
         now: Timestamp,
         submission: Submission,
         permit: Permit,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> Result<(), CallFailure> {
         let (role, born) = match submission.session {
-            None => (Role::Anyone, false),
-            Some(session) => self.role(now, &session, fx)?,
+            None => (Role::AnyWorker, false),
+            Some(session) => self.role(now, &session, effects)?,
         };
         let (id, deadline) = (submission.call, submission.deadline);
         let queue_until = now + self.settings.queue.timeout;
@@ -55,16 +55,16 @@ impl Core {
             idempotent: submission.idempotent,
             attempts: 0,
             role,
-            place: Place::Nowhere,
-            turn: self.fairness.now(),
+            state: CallState::New,
+            virtual_time: self.fairness.now(),
             has_waited: false,
             permit,
             fingerprint: submission.fingerprint,
-            retried: None,
+            retry: None,
         };
         self.calls.insert(id, call);
         self.begin_row(role);
-        self.place_new(now, id, role, fx).inspect_err(|_| self.retract(now, id, role, born))?;
+        self.place_new(now, id, role, effects).inspect_err(|_| self.rollback_admission(now, id, role, born))?;
         self.keep_row(role);
         let due = self.calls.get(&id).map_or(deadline, Call::due);
         self.timers.set(due, Timer::Call(id));
@@ -73,14 +73,19 @@ impl Core {
     }
 
     /// What the call's session demands, and whether that session begins with it.
-    fn role(&mut self, now: Timestamp, session: &SessionCall, fx: &mut Effects) -> Result<(Role, bool), CallFailure> {
+    fn role(
+        &mut self,
+        now: Timestamp,
+        session: &SessionCall,
+        effects: &mut Effects,
+    ) -> Result<(Role, bool), CallFailure> {
         let Sessions::Routed(routes) = &self.sessions else {
-            let (row, born) = self.tracked_row(now, session, fx)?;
+            let (row, born) = self.tracked_row(now, session, effects)?;
             return Ok((Role::Tracked(row), born));
         };
         let mode = session.affinity.unwrap_or(routes.settings.mode);
-        let (row, born) = self.routed_row(now, session, fx)?;
-        self.tell_loss(now, row, mode, fx)?;
+        let (row, born) = self.routed_row(now, session, effects)?;
+        self.report_loss(now, row, mode, effects)?;
         // The state that ends is still in use: a hint call would find it. So the call waits for its end, as a strict one does.
         let mode = if mode == Affinity::Hint && self.is_ending(row) { Affinity::StrictQueue } else { mode };
         Ok((Role::routed(row, self.epoch_of(row), mode), born))
@@ -90,15 +95,15 @@ impl Core {
         &mut self,
         now: Timestamp,
         session: &SessionCall,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> Result<(RowKey, bool), CallFailure> {
-        if let Some(row) = self.live_row(now, session.id.as_bytes(), fx) {
+        if let Some(row) = self.live_row(now, session.id.as_bytes(), effects) {
             return Ok((row, false));
         }
         if session.if_absent == IfAbsent::Reject {
             return Err(CallFailure::SessionNotFound(session.id.clone()));
         }
-        Ok((self.new_tracked_row(now, session.id.clone(), fx)?, true))
+        Ok((self.new_tracked_row(now, session.id.clone(), effects)?, true))
     }
 
     /// A new row; one of the same id that is due goes first.
@@ -106,7 +111,7 @@ impl Core {
         &mut self,
         now: Timestamp,
         id: SessionId,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> Result<RowKey, CallFailure> {
         if let Sessions::Tracked(table) = &mut self.sessions
             && let Some(stale) = table.find(id.as_bytes())
@@ -114,7 +119,7 @@ impl Core {
             table.remove(stale);
             self.counters.sessions_expired += 1;
         }
-        self.make_room(now, fx)?;
+        self.make_room(now, effects)?;
         let Sessions::Tracked(table) = &mut self.sessions else { return Err(CallFailure::Abandoned) };
         Ok(table.insert(now, id, Tracked::default()))
     }
@@ -124,19 +129,21 @@ impl Core {
         &mut self,
         now: Timestamp,
         session: &SessionCall,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> Result<(RowKey, bool), CallFailure> {
         let mut why = Unbound::New;
-        if let Some(row) = self.meet_routed(now, session.id.as_bytes(), fx) {
-            match self.expiry_on_read(now, row, fx) {
-                Aged::Alive => return Ok((row, false)),
-                Aged::Gone(reason) => why = reason,
-                Aged::Marked if self.on_expired() == OnExpired::Reject || session.if_absent == IfAbsent::Reject => {
-                    self.note(now, row, SessionEventKind::RefusedExpired, None);
+        if let Some(row) = self.visit_row(now, session.id.as_bytes(), effects) {
+            match self.expiry_on_read(now, row, effects) {
+                SessionAge::Alive => return Ok((row, false)),
+                SessionAge::Gone(reason) => why = reason,
+                SessionAge::Marked
+                    if self.on_expired() == OnExpired::Reject || session.if_absent == IfAbsent::Reject =>
+                {
+                    self.record_event(now, row, SessionEventKind::RefusedExpired, None);
                     return Err(CallFailure::SessionExpired(session.id.clone()));
                 }
-                Aged::Marked => {
-                    self.revive(now, row, fx);
+                SessionAge::Marked => {
+                    self.revive(now, row, effects);
                     return Ok((row, false));
                 }
             }
@@ -144,7 +151,7 @@ impl Core {
         if session.if_absent == IfAbsent::Reject {
             return Err(CallFailure::SessionNotFound(session.id.clone()));
         }
-        Ok((self.new_routed_row(now, session.id.clone(), why, fx)?, true))
+        Ok((self.new_routed_row(now, session.id.clone(), why, effects)?, true))
     }
 
     pub(super) fn new_routed_row(
@@ -152,9 +159,9 @@ impl Core {
         now: Timestamp,
         id: SessionId,
         why: Unbound,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> Result<RowKey, CallFailure> {
-        self.make_room(now, fx)?;
+        self.make_room(now, effects)?;
         let epoch = self.fresh_epoch();
         let Sessions::Routed(routes) = &mut self.sessions else { return Err(CallFailure::Abandoned) };
         Ok(routes.table.insert(now, id, Route::new(epoch, why)))
@@ -168,35 +175,43 @@ impl Core {
     }
 
     /// A binding to a process that is gone: the first call that meets it is told, or, if it was only a hint, rebound (R20).
-    fn tell_loss(&mut self, now: Timestamp, row: RowKey, mode: Affinity, fx: &mut Effects) -> Result<(), CallFailure> {
-        let Some(at) = self.drop_void_binding(now, row, fx) else { return Ok(()) };
+    fn report_loss(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        mode: Affinity,
+        effects: &mut Effects,
+    ) -> Result<(), CallFailure> {
+        let Some(at) = self.drop_dead_binding(now, row, effects) else { return Ok(()) };
         if mode == Affinity::Hint {
             return Ok(());
         }
         let end = self.slot(at.worker).exit_of(at);
-        self.note(now, row, SessionEventKind::LossReported, Some(at));
+        self.record_event(now, row, SessionEventKind::LossReported, Some(at));
         let Sessions::Routed(routes) = &mut self.sessions else { return Ok(()) };
         routes.table.touch(row, now);
         let Some(session) = routes.table.row(row).map(|row| row.id.clone()) else { return Ok(()) };
         Err(CallFailure::SessionWorkerLost { session, loss: WorkerLoss { at, end, may_have_run: false } })
     }
 
-    fn place_new(&mut self, now: Timestamp, id: CallId, role: Role, fx: &mut Effects) -> Result<(), CallFailure> {
+    fn place_new(&mut self, now: Timestamp, id: CallId, role: Role, effects: &mut Effects) -> Result<(), CallFailure> {
         if let Role::Strict { row, fail_fast, .. } = role {
-            if self.turn_of(row).is_some() {
-                return self.stand_in_line(now, id, row, fail_fast);
+            if self.current_call_of(row).is_some() {
+                return self.join_session_queue(now, id, row, fail_fast);
             }
-            self.take_turn(row, id);
+            self.take_current_call(row, id);
         }
-        match self.seek(now, id, fx) {
-            Sought::Sent => Ok(()),
-            Sought::Waits(Place::Bound(at)) if matches!(role, Role::Strict { fail_fast: true, .. }) => {
+        match self.try_dispatch(now, id, effects) {
+            DispatchOutcome::Sent => Ok(()),
+            DispatchOutcome::WouldWait(CallState::WorkerQueue(at))
+                if matches!(role, Role::Strict { fail_fast: true, .. }) =>
+            {
                 Err(self.refuse_busy(now, role, at))
             }
-            Sought::Waits(place) => {
+            DispatchOutcome::WouldWait(state) => {
                 self.check_room()?;
-                self.check_patience(now, id, place, self.ahead_of(place))?;
-                self.wait(now, id, place, fx);
+                self.check_expected_wait(now, id, state, self.ahead_of(state))?;
+                self.wait(now, id, state, effects);
                 Ok(())
             }
         }
@@ -204,30 +219,36 @@ impl Core {
 
     fn refuse_busy(&mut self, now: Timestamp, role: Role, at: WorkerRef) -> CallFailure {
         if let Some(row) = role.row() {
-            self.note(now, row, SessionEventKind::RefusedBusy, Some(at));
+            self.record_event(now, row, SessionEventKind::RefusedBusy, Some(at));
         }
         CallFailure::WorkerBusy(at)
     }
 
-    fn stand_in_line(&mut self, now: Timestamp, id: CallId, row: RowKey, fail_fast: bool) -> Result<(), CallFailure> {
+    fn join_session_queue(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        row: RowKey,
+        fail_fast: bool,
+    ) -> Result<(), CallFailure> {
         if fail_fast && let Some(at) = self.bound_process(row) {
-            self.note(now, row, SessionEventKind::RefusedBusy, Some(at));
+            self.record_event(now, row, SessionEventKind::RefusedBusy, Some(at));
             return Err(CallFailure::WorkerBusy(at));
         }
         self.check_room()?;
         let limit = self.settings.queue.per_session;
         let Some(route) = self.route_mut(row) else { return Err(CallFailure::Abandoned) };
         if route.waiting().len() >= limit {
-            self.note(now, row, SessionEventKind::RefusedFull, None);
+            self.record_event(now, row, SessionEventKind::RefusedFull, None);
             return Err(CallFailure::SessionQueueFull { limit });
         }
         let ahead = route.waiting().len();
-        self.check_patience(now, id, Place::Line, ahead)?;
+        self.check_expected_wait(now, id, CallState::SessionQueue, ahead)?;
         if let Some(route) = self.route_mut(row) {
-            route.line_mut().waiting.push_back(id);
+            route.queue_mut().waiting.push_back(id);
         }
         self.queued += 1;
-        self.set_place(id, Place::Line);
+        self.set_call_state(id, CallState::SessionQueue);
         Ok(())
     }
 
@@ -249,15 +270,15 @@ impl Core {
                 }
             }
             Sessions::Routed(routes) => {
-                if let Some(route) = routes.route_mut(row).filter(|route| route.then() == Then::Forget) {
-                    route.set_then(Then::Stay);
+                if let Some(route) = routes.route_mut(row).filter(|route| route.after_epoch() == AfterEpoch::Forget) {
+                    route.set_after_epoch(AfterEpoch::Stay);
                 }
             }
         }
     }
 
     /// Takes a call back that found no place. A session that was born with it never was.
-    fn retract(&mut self, now: Timestamp, id: CallId, role: Role, born: bool) {
+    fn rollback_admission(&mut self, now: Timestamp, id: CallId, role: Role, born: bool) {
         self.calls.remove(&id);
         let Some(row) = role.row() else { return };
         match &mut self.sessions {
@@ -269,8 +290,8 @@ impl Core {
             }
             Sessions::Routed(routes) => {
                 routes.table.end_call(row, now, false);
-                if let Some(route) = routes.route_mut(row).filter(|route| route.turn() == Some(id)) {
-                    route.set_turn(None);
+                if let Some(route) = routes.route_mut(row).filter(|route| route.current_call() == Some(id)) {
+                    route.set_current_call(None);
                 }
                 if born {
                     routes.table.remove(row);

@@ -4,7 +4,7 @@
 //! What is told of all sessions of a process at once touches none of their rows: its death makes their bindings void by its
 //! generation, and a release by its lease. The rows follow one by one, when they are met.
 
-use super::{RowKey, Table, Trace, Trail, Walk};
+use super::{EventId, EventRing, RowCursor, RowKey, Table};
 use crate::{AffinitySettings, CallId, Epoch, Generation, WorkerRef};
 use std::{collections::VecDeque, num::NonZero};
 
@@ -13,28 +13,28 @@ use std::{collections::VecDeque, num::NonZero};
 pub(crate) struct Routes {
     pub(crate) settings: AffinitySettings,
     pub(crate) table: Table<Route>,
-    held: Vec<Held>,
+    bindings: Vec<SlotBindings>,
     /// Processes whose sessions were released, those of leases before this one, and whose rows may not all have been met since.
-    released: Vec<(WorkerRef, Lease)>,
+    released: Vec<(WorkerRef, ReleaseCount)>,
     pub(crate) counters: AffinityCounters,
-    pub(crate) trail: Trail,
+    pub(crate) events: EventRing,
     /// Looks for released rows that nobody met.
-    walk: Walk,
+    cursor: RowCursor,
 }
 
 /// What a slot's process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Held {
+struct SlotBindings {
     /// The process that the rest is of.
     generation: Generation,
     /// Sessions bound to it under the present lease.
     sessions: u32,
-    lease: Lease,
+    release_count: ReleaseCount,
 }
 
 /// Counts how often a slot's sessions were released, all at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Lease(u32);
+pub(crate) struct ReleaseCount(u32);
 
 /// Decisions counted since the pool started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -52,35 +52,35 @@ pub(crate) struct Route {
     pub(crate) binding: Binding,
     /// The epoch of calls admitted now. Higher than the binding's while an end waits for earlier calls.
     pub(crate) epoch: Epoch,
-    turn: Turn,
+    current_call: OptionalCallId,
     /// What few sessions have.
-    line: Option<Box<Line>>,
+    queue: Option<Box<SessionQueue>>,
     /// Its last event on the trail.
-    pub(crate) trace: Trace,
+    pub(crate) last_event: EventId,
 }
 
 /// A call, or none, in eight bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Turn(Option<NonZero<u64>>);
+struct OptionalCallId(Option<NonZero<u64>>);
 
 /// What few sessions have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Line {
+pub(crate) struct SessionQueue {
     /// Calls behind the turn.
     pub(crate) waiting: VecDeque<CallId>,
     /// Processes other than the bound one that ran a hint call in this epoch. Those that died since are dropped when one comes (I6).
-    pub(crate) strays: Vec<WorkerRef>,
+    pub(crate) off_affinity_workers: Vec<WorkerRef>,
     /// What becomes of the row when the calls of the binding's epoch are over.
-    then: Then,
+    after_epoch: AfterEpoch,
 }
 
 /// Where a session's state is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Binding {
     /// Nowhere; the next dispatch chooses, and says why.
-    None(Unbound),
-    /// In this process, under this epoch. It `knows` the session if it was sent a call of it: only then is it told of the end (I6).
-    To { at: WorkerRef, epoch: Epoch, lease: Lease, knows: bool },
+    Unbound(Unbound),
+    /// In this process, under this epoch. It `was_sent` the session if it was sent a call of it: only then is it told of the end (I6).
+    Bound { at: WorkerRef, epoch: Epoch, release_count: ReleaseCount, was_sent: bool },
 }
 
 /// Why a session is not bound.
@@ -93,7 +93,7 @@ pub(crate) enum Unbound {
 
 /// What an ended epoch leaves behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum Then {
+pub(crate) enum AfterEpoch {
     /// The row, unbound.
     #[default]
     Stay,
@@ -105,15 +105,18 @@ pub(crate) enum Then {
 
 impl Routes {
     pub(crate) fn new(settings: AffinitySettings, seed: u64, slots: usize) -> Self {
-        let held = vec![Held { generation: Generation(0), sessions: 0, lease: Lease::default() }; slots];
+        let held = vec![
+            SlotBindings { generation: Generation(0), sessions: 0, release_count: ReleaseCount::default() };
+            slots
+        ];
         Self {
             settings,
             table: Table::new(seed),
-            held,
+            bindings: held,
             released: Vec::new(),
             counters: AffinityCounters::default(),
-            trail: Trail::default(),
-            walk: Walk::default(),
+            events: EventRing::default(),
+            cursor: RowCursor::default(),
         }
     }
 
@@ -127,29 +130,30 @@ impl Routes {
 
     pub(crate) fn bind(&mut self, key: RowKey, at: WorkerRef, epoch: Epoch) {
         self.unbind(key, Unbound::New);
-        let lease = self.held[slot(at)].lease;
+        let release_count = self.bindings[slot(at)].release_count;
         if let Some(route) = self.route_mut(key) {
-            route.binding = Binding::To { at, epoch, lease, knows: false };
-            let held = &mut self.held[slot(at)];
+            route.binding = Binding::Bound { at, epoch, release_count, was_sent: false };
+            let held = &mut self.bindings[slot(at)];
             held.sessions = if held.generation == at.generation { held.sessions + 1 } else { 1 };
             held.generation = at.generation;
         }
     }
 
     /// The session goes on in its process under the present lease.
-    pub(crate) fn renew_lease(&mut self, key: RowKey) {
-        let Some(Binding::To { at, epoch, knows: before, .. }) = self.route(key).map(|route| route.binding) else {
+    pub(crate) fn renew_binding(&mut self, key: RowKey) {
+        let Some(Binding::Bound { at, epoch, was_sent: before, .. }) = self.route(key).map(|route| route.binding)
+        else {
             return;
         };
         self.bind(key, at, epoch);
-        if let Some(Route { binding: Binding::To { knows, .. }, .. }) = self.route_mut(key) {
+        if let Some(Route { binding: Binding::Bound { was_sent: knows, .. }, .. }) = self.route_mut(key) {
             *knows = before;
         }
     }
 
     /// A call of the session is sent to this process.
     pub(crate) fn sent(&mut self, key: RowKey, to: WorkerRef) {
-        if let Some(Route { binding: Binding::To { at, knows, .. }, .. }) = self.route_mut(key)
+        if let Some(Route { binding: Binding::Bound { at, was_sent: knows, .. }, .. }) = self.route_mut(key)
             && *at == to
         {
             *knows = true;
@@ -159,10 +163,10 @@ impl Routes {
     /// Makes a session unbound; the epoch it was bound under, if it was, and the process if that has to be told.
     pub(crate) fn unbind(&mut self, key: RowKey, why: Unbound) -> Option<(Epoch, Option<WorkerRef>)> {
         let route = self.route_mut(key)?;
-        let before = std::mem::replace(&mut route.binding, Binding::None(why));
-        let Binding::To { at, epoch, lease, knows } = before else { return None };
-        let held = &mut self.held[slot(at)];
-        if held.generation == at.generation && held.lease == lease {
+        let before = std::mem::replace(&mut route.binding, Binding::Unbound(why));
+        let Binding::Bound { at, epoch, release_count, was_sent: knows } = before else { return None };
+        let held = &mut self.bindings[slot(at)];
+        if held.generation == at.generation && held.release_count == release_count {
             held.sessions = held.sessions.saturating_sub(1);
         }
         Some((epoch, knows.then_some(at)))
@@ -170,13 +174,13 @@ impl Routes {
 
     /// How many sessions are bound to this process.
     pub(crate) fn bound_to(&self, at: WorkerRef) -> u32 {
-        let held = &self.held[slot(at)];
+        let held = &self.bindings[slot(at)];
         if held.generation == at.generation { held.sessions } else { 0 }
     }
 
     /// The process is gone: its count is void, its rows go when they are next met.
     pub(crate) fn worker_gone(&mut self, at: WorkerRef) {
-        let held = &mut self.held[slot(at)];
+        let held = &mut self.bindings[slot(at)];
         if held.generation == at.generation {
             held.sessions = 0;
         }
@@ -184,31 +188,31 @@ impl Routes {
 
     /// Releases every session that is bound to this process: how many. Their rows go when they are next met.
     pub(crate) fn release_all(&mut self, at: WorkerRef) -> usize {
-        let released = std::mem::take(&mut self.held[slot(at)].sessions);
-        let lease = &mut self.held[slot(at)].lease;
-        lease.0 += 1;
+        let released = std::mem::take(&mut self.bindings[slot(at)].sessions);
+        let release_count = &mut self.bindings[slot(at)].release_count;
+        release_count.0 += 1;
         self.released.retain(|(who, _)| *who != at);
-        self.released.push((at, *lease));
-        self.walk.begin(self.table.places());
+        self.released.push((at, *release_count));
+        self.cursor.begin(self.table.places());
         released as usize
     }
 
     /// Whether a session is still bound under a lease that is over.
     #[inline]
     pub(crate) fn is_released(&self, route: &Route) -> bool {
-        let Binding::To { at, lease, .. } = route.binding else { return false };
-        self.released.iter().any(|(who, now)| *who == at && lease < *now)
+        let Binding::Bound { at, release_count, .. } = route.binding else { return false };
+        self.released.iter().any(|(who, now)| *who == at && release_count < *now)
     }
 
     /// Whether there may be released rows that nobody met.
     #[inline]
-    pub(crate) fn is_walking(&self) -> bool {
+    pub(crate) fn is_scanning(&self) -> bool {
         !self.released.is_empty()
     }
 
     /// The next row to be looked at, while there may be released ones that nobody met: a place, which may be vacant.
-    pub(crate) fn walk(&mut self) -> Option<usize> {
-        let place = self.walk.step();
+    pub(crate) fn next_released_row(&mut self) -> Option<usize> {
+        let place = self.cursor.step();
         if place.is_none() {
             self.released.clear();
         }
@@ -216,43 +220,49 @@ impl Routes {
     }
 
     pub(crate) fn workers_with_sessions(&self) -> usize {
-        self.held.iter().filter(|held| held.sessions > 0).count()
+        self.bindings.iter().filter(|held| held.sessions > 0).count()
     }
 }
 
 impl Route {
     pub(crate) fn new(epoch: Epoch, why: Unbound) -> Self {
-        Self { binding: Binding::None(why), epoch, turn: Turn::default(), line: None, trace: Trace::default() }
+        Self {
+            binding: Binding::Unbound(why),
+            epoch,
+            current_call: OptionalCallId::default(),
+            queue: None,
+            last_event: EventId::default(),
+        }
     }
 
     /// The strict call whose turn it is, queued or unfinished (I3).
-    pub(crate) fn turn(&self) -> Option<CallId> {
-        self.turn.0.map(|number| CallId(number.get() - 1))
+    pub(crate) fn current_call(&self) -> Option<CallId> {
+        self.current_call.0.map(|number| CallId(number.get() - 1))
     }
 
-    pub(crate) fn set_turn(&mut self, call: Option<CallId>) {
-        self.turn = Turn(call.and_then(|call| NonZero::new(call.0.saturating_add(1))));
+    pub(crate) fn set_current_call(&mut self, call: Option<CallId>) {
+        self.current_call = OptionalCallId(call.and_then(|call| NonZero::new(call.0.saturating_add(1))));
     }
 
-    pub(crate) fn line_mut(&mut self) -> &mut Line {
-        self.line.get_or_insert_default()
+    pub(crate) fn queue_mut(&mut self) -> &mut SessionQueue {
+        self.queue.get_or_insert_default()
     }
 
     pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = CallId> {
-        self.line.as_ref().map_or(const { &VecDeque::new() }, |line| &line.waiting).iter().copied()
+        self.queue.as_ref().map_or(const { &VecDeque::new() }, |line| &line.waiting).iter().copied()
     }
 
-    pub(crate) fn take_strays(&mut self) -> Vec<WorkerRef> {
-        self.line.as_mut().map(|line| std::mem::take(&mut line.strays)).unwrap_or_default()
+    pub(crate) fn take_off_affinity_workers(&mut self) -> Vec<WorkerRef> {
+        self.queue.as_mut().map(|line| std::mem::take(&mut line.off_affinity_workers)).unwrap_or_default()
     }
 
-    pub(crate) fn then(&self) -> Then {
-        self.line.as_ref().map_or(Then::Stay, |line| line.then)
+    pub(crate) fn after_epoch(&self) -> AfterEpoch {
+        self.queue.as_ref().map_or(AfterEpoch::Stay, |line| line.after_epoch)
     }
 
-    pub(crate) fn set_then(&mut self, then: Then) {
-        if then != self.then() {
-            self.line_mut().then = then;
+    pub(crate) fn set_after_epoch(&mut self, then: AfterEpoch) {
+        if then != self.after_epoch() {
+            self.queue_mut().after_epoch = then;
         }
     }
 }

@@ -37,7 +37,7 @@ impl Index {
     #[inline(always)]
     pub(crate) fn find<T>(&self, hash: u32, is_it: impl Fn(u32) -> Option<T>) -> Option<T> {
         let entries = &self.segments[self.segment(hash)].entries;
-        let mut at = home(hash);
+        let mut at = home_bucket(hash);
         loop {
             let entry = entries[at % SEGMENT];
             if entry == EMPTY {
@@ -107,7 +107,7 @@ impl Segment {
         if self.taken as usize >= SEGMENT - 1 {
             return;
         }
-        let mut at = home(hash_of(entry));
+        let mut at = home_bucket(hash_of(entry));
         while self.entries[at % SEGMENT] != EMPTY {
             at += 1;
         }
@@ -117,7 +117,7 @@ impl Segment {
 
     /// Takes an entry out and closes the gap: what follows moves up unless that would put it before its place.
     fn take(&mut self, entry: u64) {
-        let mut gap = home(hash_of(entry));
+        let mut gap = home_bucket(hash_of(entry));
         while self.entries[gap % SEGMENT] != entry {
             if self.entries[gap % SEGMENT] == EMPTY {
                 return;
@@ -131,7 +131,7 @@ impl Segment {
             if next == EMPTY {
                 break;
             }
-            let displaced = at.wrapping_sub(home(hash_of(next))) % SEGMENT;
+            let displaced = at.wrapping_sub(home_bucket(hash_of(next))) % SEGMENT;
             if displaced >= at - gap {
                 self.entries[gap % SEGMENT] = next;
                 gap = at;
@@ -144,7 +144,7 @@ impl Segment {
 
 /// Where in its segment an entry of this hash belongs.
 #[inline]
-fn home(hash: u32) -> usize {
+fn home_bucket(hash: u32) -> usize {
     (hash >> DEPTH_LIMIT) as usize
 }
 

@@ -1,20 +1,20 @@
 //! The sessions of a pool. A basic pool only tracks them; a pool with affinity keeps for each where its state is.
 
 mod affinity;
-mod ages;
+mod events;
+mod expiry_list;
+mod expiry_queues;
 mod index;
 mod row;
+mod row_cursor;
 mod table;
-mod timeline;
-mod trail;
-mod walk;
 
-pub(crate) use affinity::{Binding, Route, Routes, Then, Unbound};
+pub(crate) use affinity::{AfterEpoch, Binding, Route, Routes, Unbound};
+pub(crate) use events::{EventId, EventRing, RemovedSession};
+pub use events::{REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEvent, SessionEventKind};
 pub(crate) use row::{Row, RowKey, Tracked};
-pub(crate) use table::{Renewed, Table};
-pub(crate) use trail::{Gone, Trace, Trail};
-pub use trail::{REMOVED_SESSION_LIMIT, SESSION_EVENT_LIMIT, SessionEvent, SessionEventKind};
-pub(crate) use walk::Walk;
+pub(crate) use row_cursor::RowCursor;
+pub(crate) use table::{RenewOutcome, Table};
 
 /// What a pool knows of its sessions. The two can't be mixed (R9, I5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! One session's row: what is known of it whether it is routed or not. What routing adds is the type parameter, so that
 //! a row that is only tracked has no place for it (R10).
 
-use super::timeline::Place;
+use super::expiry_list::ListPosition;
 use crate::{SessionId, Timestamp};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(crate) struct Row<R> {
     pub(crate) id: SessionId,
     /// The last finish or explicit activity: the timeout runs from here.
     pub(crate) last: Timestamp,
-    pub(super) age: Age,
+    pub(super) state: RowState,
     pub(super) stamp: u32,
     pub(crate) route: R,
     pub(crate) first_seen: Timestamp,
@@ -43,44 +43,44 @@ pub(crate) struct Tracked {
 
 /// Whether a session has calls, and if not, where it waits to come due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Age {
+pub(super) enum RowState {
     /// So many calls are queued or unfinished, at least one: it does not expire.
     Busy(u32),
     /// It has none; its timeout runs.
-    Idle(Place),
+    Idle(ListPosition),
     /// Its timeout has passed, and somebody noticed at that moment (two-phase expiry).
-    Marked(Place, Timestamp),
+    Marked(ListPosition, Timestamp),
 }
 
 impl<R> Row<R> {
     /// A session that begins now and has no call.
-    pub(super) fn new(now: Timestamp, id: SessionId, place: Place, stamp: u32, route: R) -> Self {
-        Self { id, last: now, age: Age::Idle(place), stamp, route, first_seen: now, operations: 0 }
+    pub(super) fn new(now: Timestamp, id: SessionId, place: ListPosition, stamp: u32, route: R) -> Self {
+        Self { id, last: now, state: RowState::Idle(place), stamp, route, first_seen: now, operations: 0 }
     }
 
     /// Whether its timeout has passed, noticed or not.
     #[inline]
     pub(crate) fn is_due(&self, now: Timestamp, timeout: Duration) -> bool {
-        match self.age {
-            Age::Busy(_) => false,
-            Age::Idle(_) => now >= self.last + timeout,
-            Age::Marked(..) => true,
+        match self.state {
+            RowState::Busy(_) => false,
+            RowState::Idle(_) => now >= self.last + timeout,
+            RowState::Marked(..) => true,
         }
     }
 
     /// Calls queued or unfinished.
     pub(crate) fn pending(&self) -> u32 {
-        match self.age {
-            Age::Busy(calls) => calls,
-            Age::Idle(_) | Age::Marked(..) => 0,
+        match self.state {
+            RowState::Busy(calls) => calls,
+            RowState::Idle(_) | RowState::Marked(..) => 0,
         }
     }
 
     /// When it was marked as expired, if it was.
     pub(crate) fn marked(&self) -> Option<Timestamp> {
-        match self.age {
-            Age::Marked(_, at) => Some(at),
-            Age::Busy(_) | Age::Idle(_) => None,
+        match self.state {
+            RowState::Marked(_, at) => Some(at),
+            RowState::Busy(_) | RowState::Idle(_) => None,
         }
     }
 }

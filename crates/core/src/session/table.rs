@@ -4,10 +4,10 @@
 //! and the idle ones hang on a timeline in the order in which they come due, since all sessions of a pool have one timeout.
 
 use super::{
-    ages::{Ages, Left},
+    expiry_list::ListPosition,
+    expiry_queues::{ExpiryQueues, SparseBlock},
     index::Index,
-    row::{Age, Row, RowKey},
-    timeline::Place,
+    row::{Row, RowKey, RowState},
 };
 use crate::{SessionId, Timestamp};
 use foldhash::quality::FixedState;
@@ -20,13 +20,13 @@ const CHUNK: usize = 1024;
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Cell<R> {
+enum RowCell<R> {
     Vacant { next: u32, stamp: u32 },
     Taken(Row<R>),
 }
 
 /// What came of a renewal.
-pub(crate) enum Renewed {
+pub(crate) enum RenewOutcome {
     Done,
     /// There is no such session.
     Absent,
@@ -40,13 +40,13 @@ pub(crate) struct Table<R> {
     rows: Rows<R>,
     index: Index,
     seed: FixedState,
-    ages: Ages,
+    expiry: ExpiryQueues,
 }
 
 /// Rows by number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Rows<R> {
-    chunks: Vec<Vec<Cell<R>>>,
+    chunks: Vec<Vec<RowCell<R>>>,
     vacant: u32,
     len: usize,
 }
@@ -55,7 +55,7 @@ impl<R> Table<R> {
     pub(crate) fn new(seed: u64) -> Self {
         let rows = Rows { chunks: Vec::new(), vacant: NONE, len: 0 };
         let seed = FixedState::with_seed(seed);
-        Self { rows, index: Index::new(), seed, ages: Ages::new() }
+        Self { rows, index: Index::new(), seed, expiry: ExpiryQueues::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -63,7 +63,7 @@ impl<R> Table<R> {
     }
 
     pub(crate) fn marked_len(&self) -> usize {
-        self.ages.marked.len()
+        self.expiry.marked.len()
     }
 
     pub(crate) fn find(&self, id: &[u8]) -> Option<RowKey> {
@@ -84,16 +84,16 @@ impl<R> Table<R> {
     pub(crate) fn insert(&mut self, now: Timestamp, id: SessionId, route: R) -> RowKey {
         let hash = self.hash(id.as_bytes());
         let (index, stamp) = self.rows.vacate();
-        let place = self.ages.idle.append(index, now);
+        let place = self.expiry.idle.append(index, now);
         self.rows.put(index, Row::new(now, id, place, stamp, route));
         self.index.insert(hash, index);
         RowKey { index, stamp }
     }
 
     pub(crate) fn remove(&mut self, key: RowKey) -> Option<Row<R>> {
-        let (hash, age) = self.row(key).map(|row| (self.hash(row.id.as_bytes()), row.age))?;
-        let left = self.ages.leave(age);
-        self.tidy(left);
+        let (hash, age) = self.row(key).map(|row| (self.hash(row.id.as_bytes()), row.state))?;
+        let left = self.expiry.leave(age);
+        self.compact(left);
         self.index.remove(hash, key.index);
         self.rows.take(key)
     }
@@ -108,20 +108,20 @@ impl<R> Table<R> {
 
     /// Activity of a session that is not due: its timeout runs anew. The same as [`get`](Self::get) and [`touch`](Self::touch), with
     /// one search for the row.
-    pub(crate) fn renew(&mut self, id: &[u8], now: Timestamp, timeout: Duration) -> Renewed {
-        let Some((key, _)) = self.get(id) else { return Renewed::Absent };
+    pub(crate) fn renew(&mut self, id: &[u8], now: Timestamp, timeout: Duration) -> RenewOutcome {
+        let Some((key, _)) = self.get(id) else { return RenewOutcome::Absent };
         let Some(row) = self.rows.at_mut(key.index).filter(|row| !row.is_due(now, timeout)) else {
-            return Renewed::Late;
+            return RenewOutcome::Late;
         };
         row.last = now;
-        if let Age::Idle(place) = row.age {
-            let sparse = self.ages.idle.remove(place);
-            row.age = Age::Idle(self.ages.idle.append(key.index, now));
+        if let RowState::Idle(place) = row.state {
+            let sparse = self.expiry.idle.remove(place);
+            row.state = RowState::Idle(self.expiry.idle.append(key.index, now));
             if let Some(sparse) = sparse {
-                self.tidy(Left::Idle(sparse));
+                self.compact(SparseBlock::Idle(sparse));
             }
         }
-        Renewed::Done
+        RenewOutcome::Done
     }
 
     /// Activity: the timeout runs anew, and a mark is taken off.
@@ -129,43 +129,43 @@ impl<R> Table<R> {
     pub(crate) fn touch(&mut self, key: RowKey, now: Timestamp) {
         let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return };
         row.last = now;
-        if matches!(row.age, Age::Busy(_)) {
+        if matches!(row.state, RowState::Busy(_)) {
             return;
         }
-        let left = self.ages.leave(row.age);
-        row.age = Age::Idle(self.ages.idle.append(key.index, now));
-        self.tidy(left);
+        let left = self.expiry.leave(row.state);
+        row.state = RowState::Idle(self.expiry.idle.append(key.index, now));
+        self.compact(left);
     }
 
     /// A call of the session was admitted: it can't expire until that is over.
     pub(crate) fn begin_call(&mut self, key: RowKey) {
         let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return };
-        let left = self.ages.leave(row.age);
-        row.age = Age::Busy(row.pending() + 1);
-        self.tidy(left);
+        let left = self.expiry.leave(row.state);
+        row.state = RowState::Busy(row.pending() + 1);
+        self.compact(left);
     }
 
     /// A call of the session is over; `ran` if a worker finished it.
     pub(crate) fn end_call(&mut self, key: RowKey, now: Timestamp, ran: bool) {
         let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return };
-        let Age::Busy(calls) = row.age else { return };
+        let RowState::Busy(calls) = row.state else { return };
         row.last = now;
         row.operations += u64::from(ran);
-        row.age = match calls {
-            0 | 1 => Age::Idle(self.ages.idle.append(key.index, now)),
-            more => Age::Busy(more - 1),
+        row.state = match calls {
+            0 | 1 => RowState::Idle(self.expiry.idle.append(key.index, now)),
+            more => RowState::Busy(more - 1),
         };
     }
 
     /// Phase one of two-phase expiry. False for a session that has calls, or is marked already.
     pub(crate) fn mark(&mut self, key: RowKey, now: Timestamp) -> bool {
         let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return false };
-        if !matches!(row.age, Age::Idle(_)) {
+        if !matches!(row.state, RowState::Idle(_)) {
             return false;
         }
-        let left = self.ages.leave(row.age);
-        row.age = Age::Marked(self.ages.marked.append(key.index, now), now);
-        self.tidy(left);
+        let left = self.expiry.leave(row.state);
+        row.state = RowState::Marked(self.expiry.marked.append(key.index, now), now);
+        self.compact(left);
         true
     }
 
@@ -175,13 +175,13 @@ impl<R> Table<R> {
 
     /// The idle session that comes due first.
     pub(crate) fn oldest_idle(&self) -> Option<(RowKey, Timestamp)> {
-        let index = self.ages.idle.first()?;
+        let index = self.expiry.idle.first()?;
         self.rows.at(index).map(|row| (RowKey { index, stamp: row.stamp }, row.last))
     }
 
     /// The session that was marked first.
     pub(crate) fn oldest_marked(&self) -> Option<(RowKey, Timestamp)> {
-        let index = self.ages.marked.first()?;
+        let index = self.expiry.marked.first()?;
         let row = self.rows.at(index)?;
         row.marked().map(|at| (RowKey { index, stamp: row.stamp }, at))
     }
@@ -190,7 +190,7 @@ impl<R> Table<R> {
     /// the sessions.
     pub(crate) fn due(&self, now: Timestamp, timeout: Duration) -> usize {
         let is_over = |last: Timestamp| now >= last + timeout;
-        self.ages.idle.due(is_over, |row| self.rows.at(row).is_some_and(|row| is_over(row.last)))
+        self.expiry.idle.due(is_over, |row| self.rows.at(row).is_some_and(|row| is_over(row.last)))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (RowKey, &Row<R>)> {
@@ -215,8 +215,8 @@ impl<R> Table<R> {
         hasher.finish() as u32 // the rest is not needed: what counts is compared
     }
 
-    fn tidy(&mut self, left: Left) {
-        self.ages.tidy(left, |row, place| self.rows.rehang(row, place));
+    fn compact(&mut self, left: SparseBlock) {
+        self.expiry.compact(left, |row, place| self.rows.set_position(row, place));
     }
 }
 
@@ -224,44 +224,44 @@ impl<R> Rows<R> {
     #[inline]
     fn at(&self, index: u32) -> Option<&Row<R>> {
         match self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)? {
-            Cell::Taken(row) => Some(row),
-            Cell::Vacant { .. } => None,
+            RowCell::Taken(row) => Some(row),
+            RowCell::Vacant { .. } => None,
         }
     }
 
     #[inline]
     fn at_mut(&mut self, index: u32) -> Option<&mut Row<R>> {
         match self.chunks.get_mut(index as usize / CHUNK)?.get_mut(index as usize % CHUNK)? {
-            Cell::Taken(row) => Some(row),
-            Cell::Vacant { .. } => None,
+            RowCell::Taken(row) => Some(row),
+            RowCell::Vacant { .. } => None,
         }
     }
 
     fn put(&mut self, index: u32, row: Row<R>) {
-        self.chunks[index as usize / CHUNK][index as usize % CHUNK] = Cell::Taken(row);
+        self.chunks[index as usize / CHUNK][index as usize % CHUNK] = RowCell::Taken(row);
         self.len += 1;
     }
 
     fn take(&mut self, key: RowKey) -> Option<Row<R>> {
-        let vacant = Cell::Vacant { next: self.vacant, stamp: key.stamp.wrapping_add(1) };
+        let vacant = RowCell::Vacant { next: self.vacant, stamp: key.stamp.wrapping_add(1) };
         let cell = &mut self.chunks[key.index as usize / CHUNK][key.index as usize % CHUNK];
         match std::mem::replace(cell, vacant) {
-            Cell::Taken(row) => {
+            RowCell::Taken(row) => {
                 self.vacant = key.index;
                 self.len -= 1;
                 Some(row)
             }
-            Cell::Vacant { .. } => None,
+            RowCell::Vacant { .. } => None,
         }
     }
 
     /// A row was moved along its timeline.
-    fn rehang(&mut self, index: u32, place: Place) {
+    fn set_position(&mut self, index: u32, place: ListPosition) {
         if let Some(row) = self.at_mut(index) {
-            row.age = match row.age {
-                Age::Busy(calls) => Age::Busy(calls),
-                Age::Idle(_) => Age::Idle(place),
-                Age::Marked(_, at) => Age::Marked(place, at),
+            row.state = match row.state {
+                RowState::Busy(calls) => RowState::Busy(calls),
+                RowState::Idle(_) => RowState::Idle(place),
+                RowState::Marked(_, at) => RowState::Marked(place, at),
             };
         }
     }
@@ -270,7 +270,7 @@ impl<R> Rows<R> {
     fn vacate(&mut self) -> (u32, u32) {
         let cell =
             self.chunks.get(self.vacant as usize / CHUNK).and_then(|chunk| chunk.get(self.vacant as usize % CHUNK));
-        if let Some(Cell::Vacant { next, stamp }) = cell {
+        if let Some(RowCell::Vacant { next, stamp }) = cell {
             let free = (self.vacant, *stamp);
             self.vacant = *next;
             return free;
@@ -283,7 +283,7 @@ impl<R> Rows<R> {
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
         let chunk = self.chunks.len() - 1;
-        self.chunks[chunk].push(Cell::Vacant { next: NONE, stamp: 0 });
+        self.chunks[chunk].push(RowCell::Vacant { next: NONE, stamp: 0 });
         u32::try_from(chunk * CHUNK + self.chunks[chunk].len() - 1).unwrap_or(NONE)
     }
 }
@@ -291,7 +291,7 @@ impl<R> Rows<R> {
 /// The index follows from the rows.
 impl<R: PartialEq> PartialEq for Table<R> {
     fn eq(&self, other: &Self) -> bool {
-        self.rows == other.rows && self.ages == other.ages
+        self.rows == other.rows && self.expiry == other.expiry
     }
 }
 
@@ -301,7 +301,7 @@ impl<R: Hash> Hash for Table<R> {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.rows.hash(state);
-        self.ages.hash(state);
+        self.expiry.hash(state);
     }
 }
 
@@ -316,8 +316,8 @@ mod tests {
     /// R54, R10: what is stated of the memory of a session.
     #[test]
     fn a_row_has_its_size() {
-        assert_eq!(size_of::<Cell<super::super::Route>>(), 144);
-        assert_eq!(size_of::<Cell<Tracked>>(), 88);
+        assert_eq!(size_of::<RowCell<super::super::Route>>(), 144);
+        assert_eq!(size_of::<RowCell<Tracked>>(), 88);
     }
 
     #[test]

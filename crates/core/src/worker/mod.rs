@@ -12,4 +12,4 @@ pub use metrics::WorkerMetrics;
 pub use state::{Health, InvalidTransition, WorkerState};
 
 pub(crate) use history::History;
-pub(crate) use slot::{Escalation, Occupant, Ping, Process, Running, Slot};
+pub(crate) use slot::{Attempt, Escalation, Ping, Process, Slot, SlotHolder};

@@ -15,13 +15,13 @@ pub(crate) struct Slot {
     pub(crate) base: bool,
     pub(crate) process: Process,
     /// Attempts sent to the present process whose final frame has not come. At most the window (I2).
-    pub(crate) running: Vec<Running>,
+    pub(crate) running: Vec<Attempt>,
     /// First calls of sessions that are bound here and wait.
     pub(crate) queue: WaitQueue,
     /// Failed starts and early deaths in a row.
     pub(crate) failures: u32,
     /// An overflow slot gets no process before. A base slot is scheduled instead.
-    pub(crate) rests_until: Timestamp,
+    pub(crate) cooldown_until: Timestamp,
     /// How the previous process ended.
     pub(crate) last_end: Option<(Generation, ProcessExit)>,
     /// Whether the previous process never became ready.
@@ -67,9 +67,9 @@ pub(crate) enum Ping {
 
 /// One unfinished attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Running {
+pub(crate) struct Attempt {
     pub(crate) wire: WireId,
-    pub(crate) occupant: Occupant,
+    pub(crate) holder: SlotHolder,
     pub(crate) since: Timestamp,
     pub(crate) routing: Routing,
     /// The session's row and whether the attempt holds the session's turn.
@@ -78,7 +78,7 @@ pub(crate) struct Running {
 
 /// Whose attempt it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Occupant {
+pub(crate) enum SlotHolder {
     /// A call that waits for it.
     Call(CallId),
     /// Nobody's any more: the call is settled, the slot is still taken.
@@ -99,19 +99,19 @@ pub(crate) enum Escalation {
     },
 }
 
-impl Running {
+impl Attempt {
     /// Whether the worker said that it has not begun, and will not.
     pub(crate) fn is_withdrawn(&self) -> bool {
-        matches!(self.occupant, Occupant::Abandoned { next: Escalation::Withdrawn { .. } })
+        matches!(self.holder, SlotHolder::Abandoned { next: Escalation::Withdrawn { .. } })
     }
 
     /// Whether it may have begun, of these that one process has: it does not wait for more older ones than the process runs at once.
     pub(crate) fn may_run(&self, all: &[Self], concurrency: u32) -> bool {
         let older = all.iter().filter(|other| other.wire < self.wire && !other.is_withdrawn()).count();
-        match self.occupant {
-            Occupant::Abandoned { next: Escalation::Withdrawn { .. } } => false,
-            Occupant::Abandoned { next: Escalation::Interrupt(_) | Escalation::Kill(_) } => true,
-            Occupant::Abandoned { next: Escalation::Asked } | Occupant::Call(_) => older < concurrency as usize,
+        match self.holder {
+            SlotHolder::Abandoned { next: Escalation::Withdrawn { .. } } => false,
+            SlotHolder::Abandoned { next: Escalation::Interrupt(_) | Escalation::Kill(_) } => true,
+            SlotHolder::Abandoned { next: Escalation::Asked } | SlotHolder::Call(_) => older < concurrency as usize,
         }
     }
 }
@@ -125,7 +125,7 @@ impl Slot {
             running: Vec::new(),
             queue: WaitQueue::default(),
             failures: 0,
-            rests_until: Timestamp(0),
+            cooldown_until: Timestamp(0),
             last_end: None,
             start_failed: false,
             served: 0,
@@ -158,10 +158,12 @@ impl Slot {
         }
     }
 
-    /// Whether it may be given a call: ready, and healthy where `gated` says that health decides (R24).
-    pub(crate) fn accepts(&self, gated: bool) -> bool {
+    /// Whether it may be given a call: ready, and healthy where `is_health_gated` says that health decides (R24).
+    pub(crate) fn accepts(&self, health_gated: bool) -> bool {
         match self.process {
-            Process::Live { window, misses, .. } => self.running.len() < window as usize && !(gated && misses > 0),
+            Process::Live { window, misses, .. } => {
+                self.running.len() < window as usize && !(health_gated && misses > 0)
+            }
             _ => false,
         }
     }
@@ -199,21 +201,21 @@ impl Slot {
         self.last_end.filter(|(generation, _)| *generation == at.generation).map(|(_, end)| end)
     }
 
-    pub(crate) fn attempt(&mut self, wire: WireId) -> Option<&mut Running> {
+    pub(crate) fn attempt(&mut self, wire: WireId) -> Option<&mut Attempt> {
         self.running.iter_mut().find(|attempt| attempt.wire == wire)
     }
 
     /// The attempt that is taken to run as long as the worker says nothing.
-    pub(crate) fn oldest(&mut self) -> Option<&mut Running> {
+    pub(crate) fn oldest(&mut self) -> Option<&mut Attempt> {
         self.running.iter_mut().filter(|attempt| !attempt.is_withdrawn()).min_by_key(|attempt| attempt.wire)
     }
 
     /// The oldest of its attempts, if the worker has withdrawn that one.
-    pub(crate) fn withdrawn_first(&mut self) -> Option<&mut Running> {
+    pub(crate) fn withdrawn_first(&mut self) -> Option<&mut Attempt> {
         self.running.iter_mut().min_by_key(|attempt| attempt.wire).filter(|attempt| attempt.is_withdrawn())
     }
 
-    pub(crate) fn take_attempt(&mut self, wire: WireId) -> Option<Running> {
+    pub(crate) fn take_attempt(&mut self, wire: WireId) -> Option<Attempt> {
         let place = self.running.iter().position(|attempt| attempt.wire == wire)?;
         Some(self.running.swap_remove(place))
     }

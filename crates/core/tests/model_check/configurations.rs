@@ -1,9 +1,9 @@
 //! The small pools whose every state is visited, and how many states that is at least.
 
 use super::{
-    act::beats,
+    actions::beats,
     pool::{Kind, Pool},
-    state::Left,
+    state::Budget,
 };
 use herder_core::{
     Affinity, AffinitySettings, BreakerSettings, CountedFailures, Expiry, OnExpired, PoisonSettings, Settings,
@@ -12,7 +12,8 @@ use herder_core::{
 use stateright::{Checker, HasDiscoveries, Model, Path};
 use std::time::Duration;
 
-const NOTHING: Left = Left { calls: 0, cancels: 0, deaths: 0, hands: 0, removals: 0, idles: 0, shutdowns: 0 };
+const NOTHING: Budget =
+    Budget { calls: 0, cancels: 0, deaths: 0, manual_bindings: 0, removals: 0, idles: 0, shutdowns: 0 };
 const ANYONE: Kind = Kind { session: None, affinity: None, idempotent: false, payload: None };
 const AGAIN: Kind = Kind { idempotent: true, ..ANYONE };
 const A: Kind = Kind { session: Some("a"), ..ANYONE };
@@ -32,21 +33,21 @@ pub(crate) fn strict() -> Pool {
 }
 
 /// A worker that is pinged, and whose health decides.
-pub(crate) fn gated() -> Pool {
+pub(crate) fn health_gated() -> Pool {
     let kind = WorkerTypeSettings::Enhanced { session_affinity: None, worker_metrics: false, state_machine: true };
     let mut pool = pool(kind, 1, 1, &[ANYONE, AGAIN]);
     (pool.settings.health.interval, pool.settings.health.timeout) = (beats(2), beats(1));
     pool.settings.health.failures = 2;
-    let left = Left { calls: 2, deaths: 1, ..NOTHING };
-    coarse(Pool { has_control: true, until: Some(Timestamp(0) + beats(8)), left, ..pool })
+    let left = Budget { calls: 2, deaths: 1, ..NOTHING };
+    coarse(Pool { has_control: true, until: Some(Timestamp(0) + beats(8)), budget: left, ..pool })
 }
 
 /// Calls that are sent again after a wait, once so many have been before.
 pub(crate) fn retrying(spent: u32) -> Pool {
     let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[AGAIN, ANYONE]);
     (pool.settings.retry.attempts, pool.settings.retry.budget, pool.settings.restart.max) = (3, 0, 100);
-    let left = Left { calls: 2, cancels: 1, deaths: 2, shutdowns: 1, ..NOTHING };
-    Pool { warm: true, spent, left, ..pool }
+    let left = Budget { calls: 2, cancels: 1, deaths: 2, shutdowns: 1, ..NOTHING };
+    Pool { warm: true, spent, budget: left, ..pool }
 }
 
 /// Whatever can wait for a moment does: starts that time out, overflow workers that linger, calls that wait, run, and go on without a caller.
@@ -54,8 +55,8 @@ pub(crate) fn timed() -> Pool {
     let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[AGAIN]);
     (pool.settings.overflow, pool.settings.overflow_idle_timeout, pool.settings.start_timeout) =
         (1, beats(1), beats(3));
-    let left = Left { calls: 2, cancels: 1, deaths: 1, ..NOTHING };
-    Pool { until: Some(Timestamp(0) + beats(6)), left, ..coarse(pool) }
+    let left = Budget { calls: 2, cancels: 1, deaths: 1, ..NOTHING };
+    Pool { until: Some(Timestamp(0) + beats(6)), budget: left, ..coarse(pool) }
 }
 
 /// A breaker that one failure opens.
@@ -70,16 +71,16 @@ pub(crate) fn breaking() -> Pool {
         counts,
     });
     pool.settings.restart.max = 100;
-    let left = Left { calls: 3, cancels: 1, deaths: 1, hands: 1, idles: 1, ..NOTHING };
-    coarse(Pool { left, ..pool })
+    let left = Budget { calls: 3, cancels: 1, deaths: 1, manual_bindings: 1, idles: 1, ..NOTHING };
+    coarse(Pool { budget: left, ..pool })
 }
 
 /// Sessions that share one worker.
 pub(crate) fn shared() -> Pool {
     let mut pool = patient(pool(WorkerTypeSettings::Basic, 1, 1, &[A, B, C]));
     (pool.settings.queue.limit, pool.settings.queue.per_session) = (6, 6);
-    let left = Left { calls: 6, ..NOTHING };
-    Pool { is_fair: true, warm: true, left, ..pool }
+    let left = Budget { calls: 6, ..NOTHING };
+    Pool { is_fair: true, warm: true, budget: left, ..pool }
 }
 
 /// A payload that is kept in quarantine after two deaths.
@@ -93,14 +94,14 @@ pub(crate) fn poisoned() -> Pool {
     pool.settings.poison = Some(PoisonSettings { max_worker_deaths: 2, quarantine: beats(10) });
     pool.settings.retry.base = beats(3); // longer than a restart: another one of the payload can run meanwhile
     pool.settings.restart.max = 100;
-    let left = Left { calls: 3, deaths: 3, idles: 1, ..NOTHING };
-    patient(Pool { warm: true, left, ..pool })
+    let left = Budget { calls: 3, deaths: 3, idles: 1, ..NOTHING };
+    patient(Pool { warm: true, budget: left, ..pool })
 }
 
 /// Sessions that are bound, unbound, ended, and removed from their worker all at once.
 pub(crate) fn removed() -> Pool {
-    let left = Left { calls: 3, deaths: 1, hands: 1, removals: 1, shutdowns: 1, ..NOTHING };
-    Pool { left, ..patient(two_workers(&[A])) }
+    let left = Budget { calls: 3, deaths: 1, manual_bindings: 1, removals: 1, shutdowns: 1, ..NOTHING };
+    Pool { budget: left, ..patient(two_workers(&[A])) }
 }
 
 fn two_workers(kinds: &[Kind]) -> Pool {
@@ -129,10 +130,22 @@ fn pool(kind: WorkerTypeSettings, size: u32, window: u32, kinds: &[Kind]) -> Poo
     (settings.sessions.timeout, settings.sessions.cleanup_interval) = (beats(10), Duration::MAX);
     let mut sessions: Vec<&str> = kinds.iter().filter_map(|kind| kind.session).collect();
     sessions.dedup();
-    let left = Left { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
+    let left = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
     let kinds = kinds.to_vec();
     let (warm, is_fair, has_control, until, spent, fault) = (false, false, false, None, 0, None);
-    Pool { settings, kinds, sessions, patience: beats(4), warm, has_control, until, spent, is_fair, left, fault }
+    Pool {
+        settings,
+        kinds,
+        sessions,
+        patience: beats(4),
+        warm,
+        has_control,
+        until,
+        spent,
+        is_fair,
+        budget: left,
+        fault,
+    }
 }
 
 fn routed(expiry: Expiry, on_expired: OnExpired) -> WorkerTypeSettings {
@@ -168,7 +181,7 @@ fn explore(name: &str, pool: &Pool, at_least: usize) {
 pub(crate) fn shortest(
     pool: &Pool,
     rule: &'static str,
-) -> Option<Path<super::state::State, crate::model_check::act::Action>> {
+) -> Option<Path<super::state::State, crate::model_check::actions::Action>> {
     let done = HasDiscoveries::AnyOf([rule].into());
     let within = |depth: usize| {
         let checker = pool.clone().checker().finish_when(done.clone()).target_max_depth(depth).spawn_bfs().join();
@@ -180,18 +193,18 @@ pub(crate) fn shortest(
 /// I1, I2, R36
 #[test]
 fn a_basic_pool_through_to_its_shutdown() {
-    let left = Left { calls: 3, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
-    explore("basic", &Pool { left, ..basic() }, 50_000);
+    let left = Budget { calls: 3, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
+    explore("basic", &Pool { budget: left, ..basic() }, 50_000);
 }
 
 /// I1, R36: calls that are sent again elsewhere.
 #[test]
 fn two_workers_and_idempotent_calls() {
-    let left = Left { calls: 3, deaths: 1, ..NOTHING };
+    let left = Budget { calls: 3, deaths: 1, ..NOTHING };
     let pool = coarse(pool(WorkerTypeSettings::Basic, 2, 1, &[ANYONE, AGAIN]));
-    let pool = Pool { left, ..pool };
-    let more = Left { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    explore("idempotent", &Pool { left: more, ..patient(pool.clone()) }, 140_000);
+    let pool = Pool { budget: left, ..pool };
+    let more = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
+    explore("idempotent", &Pool { budget: more, ..patient(pool.clone()) }, 140_000);
     if is_large() {
         explore("idempotent, with deadlines", &pool, 3_000_000);
     }
@@ -200,35 +213,35 @@ fn two_workers_and_idempotent_calls() {
 /// I1, I7: the pool fails, and its probe brings it back.
 #[test]
 fn a_pool_that_fails_and_recovers() {
-    let left = Left { calls: 2, deaths: 3, shutdowns: 1, ..NOTHING };
+    let left = Budget { calls: 2, deaths: 3, shutdowns: 1, ..NOTHING };
     let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[ANYONE, AGAIN]);
     pool.settings.restart.max = 1;
-    explore("failing", &Pool { left, ..pool }, 15_000);
+    explore("failing", &Pool { budget: left, ..pool }, 15_000);
 }
 
 /// I1, I2: one base worker and one of the overflow.
 #[test]
 fn an_overflow_worker() {
-    let left = Left { calls: 3, deaths: 1, ..NOTHING };
+    let left = Budget { calls: 3, deaths: 1, ..NOTHING };
     let mut pool = coarse(pool(routed(Expiry::Immediate, OnExpired::Rebind), 1, 1, &[ANYONE, A]));
     pool.settings.overflow = 1;
-    explore("overflow", &Pool { left, ..pool }, 250_000);
+    explore("overflow", &Pool { budget: left, ..pool }, 250_000);
 }
 
 /// I1, I7, R12, R28: overflow workers that cannot start, in a pool that may fail once a base worker cannot either.
 #[test]
 fn overflow_workers_that_fail() {
-    let left = Left { calls: 3, deaths: 3, ..NOTHING };
+    let left = Budget { calls: 3, deaths: 3, ..NOTHING };
     let mut pool = patient(coarse(pool(WorkerTypeSettings::Basic, 1, 1, &[ANYONE])));
     (pool.settings.overflow, pool.settings.restart.max) = (2, 1);
-    explore("failing overflow", &Pool { left, ..pool }, 250_000);
+    explore("failing overflow", &Pool { budget: left, ..pool }, 250_000);
 }
 
 /// I3, R19: a worker with room for two calls, and a session that takes one at a time.
 #[test]
 fn a_strict_session() {
-    let left = Left { calls: 4, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
-    let mut pool = Pool { left, ..strict() };
+    let left = Budget { calls: 4, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
+    let mut pool = Pool { budget: left, ..strict() };
     pool.settings.queue.per_session = 2; // so that two stand in line, and have an order
     explore("strict", &pool, 250_000);
 }
@@ -236,36 +249,36 @@ fn a_strict_session() {
 /// I3, I4, R20: two sessions on two workers.
 #[test]
 fn two_strict_sessions() {
-    let left = Left { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    explore("two sessions", &Pool { left, ..patient(two_workers(&[A, B])) }, 100_000);
+    let left = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
+    explore("two sessions", &Pool { budget: left, ..patient(two_workers(&[A, B])) }, 100_000);
 }
 
 /// I1, I2, I3: deadlines in a session whose worker others use too.
 #[test]
 fn a_session_among_other_calls() {
-    let left = Left { calls: 3, cancels: 1, ..NOTHING };
-    explore("mixed", &Pool { left, ..two_workers(&[A, ANYONE]) }, 200_000);
+    let left = Budget { calls: 3, cancels: 1, ..NOTHING };
+    explore("mixed", &Pool { budget: left, ..two_workers(&[A, ANYONE]) }, 200_000);
 }
 
 /// I3, I4, R19: hints beside strict calls.
 #[test]
 fn a_session_with_hints() {
-    let left = Left { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    explore("hints", &Pool { left, ..patient(two_workers(&[A, HINT])) }, 100_000);
+    let left = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
+    explore("hints", &Pool { budget: left, ..patient(two_workers(&[A, HINT])) }, 100_000);
 }
 
 /// I3, R19
 #[test]
 fn a_session_that_fails_fast() {
-    let left = Left { calls: 3, deaths: 1, shutdowns: 1, ..NOTHING };
-    explore("fail fast", &Pool { left, ..two_workers(&[A, FAST]) }, 100_000);
+    let left = Budget { calls: 3, deaths: 1, shutdowns: 1, ..NOTHING };
+    explore("fail fast", &Pool { budget: left, ..two_workers(&[A, FAST]) }, 100_000);
 }
 
 /// I3, I4: binds, unbinds and ends between the calls of a session.
 #[test]
 fn a_session_in_other_hands() {
-    let left = Left { calls: 3, cancels: 1, deaths: 1, hands: 2, ..NOTHING };
-    explore("by hand", &Pool { left, ..patient(two_workers(&[A])) }, 500_000);
+    let left = Budget { calls: 3, cancels: 1, deaths: 1, manual_bindings: 2, ..NOTHING };
+    explore("by hand", &Pool { budget: left, ..patient(two_workers(&[A])) }, 500_000);
 }
 
 /// I3, I4, R14: whoever is bound by hand or by a call, when the worker's sessions are removed.
@@ -277,7 +290,7 @@ fn a_session_that_is_removed_from_its_worker() {
 /// I1, R26: pings that are missed, a worker that is degraded, restored, and ended.
 #[test]
 fn a_worker_whose_health_decides() {
-    explore("health", &gated(), 150_000);
+    explore("health", &health_gated(), 150_000);
 }
 
 /// I1, R33: waits, deadlines between them, and a budget with one retry left.
@@ -331,6 +344,6 @@ fn calls_of_expired_sessions_are_refused() {
 
 fn expires(name: &str, expiry: Expiry, on_expired: OnExpired, at_least: usize) {
     let idles = if expiry == Expiry::Immediate { 3 } else { 2 }; // what was marked goes by a timer: nobody has to wait for it
-    let left = Left { calls: 3, deaths: 1, idles, ..NOTHING };
-    explore(name, &Pool { warm: true, left, ..pool(routed(expiry, on_expired), 1, 1, &[A]) }, at_least);
+    let left = Budget { calls: 3, deaths: 1, idles, ..NOTHING };
+    explore(name, &Pool { warm: true, budget: left, ..pool(routed(expiry, on_expired), 1, 1, &[A]) }, at_least);
 }

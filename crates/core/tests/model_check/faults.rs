@@ -32,7 +32,7 @@ pub(crate) enum Fault {
 
 impl State {
     /// What the faulty shell does besides carrying out the effects.
-    pub(crate) fn go_wrong(&mut self, pool: &Pool, fault: Fault, effects: &[Effect]) {
+    pub(crate) fn apply_fault(&mut self, pool: &Pool, fault: Fault, effects: &[Effect]) {
         for effect in effects {
             match (fault, effect) {
                 (Fault::LateAnswerDelivered, Effect::Log(LogEvent::LateAnswer(_, wire))) => self.answer_again(*wire),
@@ -71,7 +71,7 @@ impl State {
     }
 
     fn is_running(&self, id: CallId) -> bool {
-        self.world.unfinished().any(|(.., attempt)| attempt.call == id)
+        self.fakes.unfinished().any(|(.., attempt)| attempt.call == id)
     }
 
     fn send_unasked(&mut self, pool: &Pool, id: CallId) {
@@ -80,7 +80,7 @@ impl State {
     }
 
     fn free_early(&mut self, pool: &Pool, id: CallId) {
-        let attempt = self.world.unfinished().find(|(.., attempt)| attempt.call == id);
+        let attempt = self.fakes.unfinished().find(|(.., attempt)| attempt.call == id);
         if let Some((at, wire, _)) = attempt {
             self.pretend_final(pool, at, wire);
         }
@@ -115,7 +115,7 @@ fn a_slot_that_is_free_at_the_deadline_is_found() {
 
 /// I3
 #[test]
-fn a_turn_that_is_over_at_the_deadline_is_found() {
+fn fault_next_call_started_at_the_deadline_is_found() {
     let steps = counterexample(configurations::strict(), Fault::FreedAtDeadline, rules::OVERLAP);
     assert_eq!(steps, 4, "ready, submit, deadline, submit");
 }
@@ -144,7 +144,7 @@ fn a_session_that_stays_bound_is_found() {
 /// R26
 #[test]
 fn a_call_to_a_worker_that_missed_a_ping_is_found() {
-    let steps = counterexample(configurations::gated(), Fault::PongMadeUp, rules::HEALTH);
+    let steps = counterexample(configurations::health_gated(), Fault::PongMadeUp, rules::HEALTH);
     assert!(steps >= 3, "ping, silence, miss, submit");
 }
 

@@ -1,10 +1,10 @@
 //! A small pool and what may happen to it, as the checker sees it.
 
 use super::{
-    act::Action,
+    actions::Action,
     faults::Fault,
     rules,
-    state::{Left, State},
+    state::{Budget, State},
 };
 use herder_core::{Affinity, Settings, Timestamp, WorkerTypeSettings};
 use stateright::{Model, Property};
@@ -39,7 +39,7 @@ pub(crate) struct Pool {
     pub(crate) spent: u32,
     /// Whether the order between sessions is looked at.
     pub(crate) is_fair: bool,
-    pub(crate) left: Left,
+    pub(crate) budget: Budget,
     /// What is wrong with the shell around the core.
     pub(crate) fault: Option<Fault>,
 }
@@ -73,7 +73,7 @@ impl Model for Pool {
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
-        state.act(self, action).then_some(state)
+        state.apply_action(self, action).then_some(state)
     }
 
     fn within_boundary(&self, state: &State) -> bool {

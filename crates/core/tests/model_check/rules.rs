@@ -2,7 +2,7 @@
 
 use super::{
     pool::Pool,
-    state::{Broken, State},
+    state::{State, Violation},
 };
 use herder_core::{BreakerState, WorkerRef};
 use stateright::Property;
@@ -24,34 +24,36 @@ pub(crate) fn all() -> Vec<Property<Pool>> {
     vec![
         Property::always(TWICE, answered_once),
         Property::always(NEVER, all_answered),
-        Property::always("I1: an answer is of the call's own frame", |_, state| holds(state, Broken::Frame)),
+        Property::always("I1: an answer is of the call's own frame", |_, state| holds(state, Violation::Frame)),
         Property::always(WINDOW, window),
         Property::always(OVERLAP, no_overlap),
         Property::always("I3: a strict call runs at the epoch it was admitted in", |_, state| {
-            holds(state, Broken::Epoch)
+            holds(state, Violation::Epoch)
         }),
-        Property::always("I3: strict calls are sent in order, and once", |_, state| holds(state, Broken::Order)),
-        Property::always("I3: an epoch has one process", |_, state| holds(state, Broken::Home)),
+        Property::always("I3: strict calls are sent in order, and once", |_, state| holds(state, Violation::Order)),
+        Property::always("I3: an epoch has one process", |_, state| holds(state, Violation::StateOwner)),
         Property::always(LOOKUP, lookups),
-        Property::always("I4: only what is alive is sent anything", |_, state| holds(state, Broken::Dead)),
-        Property::always("I7: a pool at rest has its base workers, or has stopped", whole),
-        Property::always("I8: whatever is pending has its timer", |_, state| holds(state, Broken::Timer)),
-        Property::always("R21: a slot has one process", |_, state| holds(state, Broken::Process)),
-        Property::always(RELEASED, |_, state| holds(state, Broken::Released)),
-        Property::always(HEALTH, |_, state| holds(state, Broken::Degraded)),
-        Property::always("R33: nothing is sent more often than it may be", |_, state| holds(state, Broken::Runs)),
-        Property::always(LATE, |_, state| holds(state, Broken::Late)),
-        Property::always("R33: nothing is sent again before its wait is over", |_, state| holds(state, Broken::Early)),
-        Property::always(BUDGET, |_, state| holds(state, Broken::Budget)),
+        Property::always("I4: only what is alive is sent anything", |_, state| holds(state, Violation::Dead)),
+        Property::always("I7: a pool at rest has its base workers, or has stopped", all_base_workers_ready),
+        Property::always("I8: whatever is pending has its timer", |_, state| holds(state, Violation::Timer)),
+        Property::always("R21: a slot has one process", |_, state| holds(state, Violation::Process)),
+        Property::always(RELEASED, |_, state| holds(state, Violation::Released)),
+        Property::always(HEALTH, |_, state| holds(state, Violation::Degraded)),
+        Property::always("R33: nothing is sent more often than it may be", |_, state| holds(state, Violation::Runs)),
+        Property::always(LATE, |_, state| holds(state, Violation::Late)),
+        Property::always("R33: nothing is sent again before its wait is over", |_, state| {
+            holds(state, Violation::Early)
+        }),
+        Property::always(BUDGET, |_, state| holds(state, Violation::Budget)),
         Property::always(TRIALS, trials),
         Property::always("R34: an open breaker can be closed by results", closes),
-        Property::always(FAIR, |_, state| holds(state, Broken::Unfair)),
-        Property::always(POISON, |_, state| holds(state, Broken::Poison)),
+        Property::always(FAIR, |_, state| holds(state, Violation::Unfair)),
+        Property::always(POISON, |_, state| holds(state, Violation::Poison)),
     ]
 }
 
-fn holds(state: &State, rule: Broken) -> bool {
-    !state.broken.contains(&rule)
+fn holds(state: &State, rule: Violation) -> bool {
+    !state.violation.contains(&rule)
 }
 
 fn answered_once(_: &Pool, state: &State) -> bool {
@@ -64,7 +66,7 @@ fn no_overlap(pool: &Pool, state: &State) -> bool {
 
 /// Unfinished strict attempts of a session, whether their callers wait or not.
 fn strict_of(state: &State, session: &str) -> usize {
-    state.world.unfinished().filter(|(.., attempt)| attempt.strict && attempt.session == Some(session)).count()
+    state.fakes.unfinished().filter(|(.., attempt)| attempt.strict && attempt.session == Some(session)).count()
 }
 
 fn all_answered(pool: &Pool, state: &State) -> bool {
@@ -73,14 +75,14 @@ fn all_answered(pool: &Pool, state: &State) -> bool {
 
 fn window(pool: &Pool, state: &State) -> bool {
     let window = pool.settings.window() as usize;
-    state.world.processes.values().all(|process| process.unfinished.len() <= window)
+    state.fakes.processes.values().all(|process| process.unfinished.len() <= window)
 }
 
 fn lookups(pool: &Pool, state: &State) -> bool {
     pool.sessions.iter().all(|session| {
         let info = state.core.session_info(state.now, session);
         let bound = info.and_then(|info| info.worker.zip(info.generation));
-        bound.is_none_or(|(worker, generation)| state.world.is_live(WorkerRef { worker, generation }))
+        bound.is_none_or(|(worker, generation)| state.fakes.is_live(WorkerRef { worker, generation }))
     })
 }
 
@@ -98,7 +100,7 @@ fn closes(pool: &Pool, state: &State) -> bool {
         let breaker = state.core.breaker(state.now);
         breaker.is_none_or(|breaker| breaker.state == BreakerState::Closed)
     };
-    if is_closed(state) || pool.left.shutdowns > state.left.shutdowns {
+    if is_closed(state) || pool.budget.shutdowns > state.budget.shutdowns {
         return true;
     }
     let (mut state, pool) = (state.clone(), Pool { fault: None, ..pool.clone() });
@@ -108,9 +110,9 @@ fn closes(pool: &Pool, state: &State) -> bool {
     })
 }
 
-fn whole(pool: &Pool, state: &State) -> bool {
-    let base = state.world.processes.keys().filter(|at| at.worker.0 <= pool.settings.pool_size).count();
-    let drained = pool.left.shutdowns > state.left.shutdowns;
-    let is_whole = if drained { state.world.stopped } else { base == pool.settings.pool_size as usize };
+fn all_base_workers_ready(pool: &Pool, state: &State) -> bool {
+    let base = state.fakes.processes.keys().filter(|at| at.worker.0 <= pool.settings.pool_size).count();
+    let drained = pool.budget.shutdowns > state.budget.shutdowns;
+    let is_whole = if drained { state.fakes.stopped } else { base == pool.settings.pool_size as usize };
     is_whole || !state.is_at_rest(pool)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     pool::Pool,
-    world::{Attempt, World},
+    processes::{Attempt, FakeProcesses},
 };
 use herder_core::{CallId, Core, Effect, Effects, Epoch, Input, LogEvent, Timestamp, WireId, WorkerRef};
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub(crate) struct Call {
     pub(crate) may_run: u32,
     pub(crate) runs: u32,
     /// Its process died: it is not sent again before.
-    pub(crate) rests_until: Timestamp,
+    pub(crate) cooldown_until: Timestamp,
     pub(crate) payload: Option<u64>,
     /// It was submitted while its payload was in quarantine.
     pub(crate) poisonous: bool,
@@ -36,13 +36,13 @@ pub(crate) struct Call {
 
 /// What may happen yet: each bounds the state space.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Left {
+pub(crate) struct Budget {
     pub(crate) calls: u32,
     pub(crate) cancels: u32,
     /// Deaths of processes that were not told to end.
     pub(crate) deaths: u32,
     /// Binds, unbinds and ends of sessions by hand.
-    pub(crate) hands: u32,
+    pub(crate) manual_bindings: u32,
     /// Times that all sessions of a worker are removed.
     pub(crate) removals: u32,
     /// Waits until sessions are due, and sweeps.
@@ -52,7 +52,7 @@ pub(crate) struct Left {
 
 /// A rule that a step broke. What can be seen in a state is not here: `rules` looks at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Broken {
+pub(crate) enum Violation {
     /// A call was answered by another call's frame.
     Frame,
     /// A strict call ran at another epoch than that of its admission.
@@ -60,7 +60,7 @@ pub(crate) enum Broken {
     /// A strict call was sent before one of its session that was admitted earlier, or twice.
     Order,
     /// An epoch's strict calls went to two processes.
-    Home,
+    StateOwner,
     /// A process was sent something that does not live.
     Dead,
     /// A slot had two processes.
@@ -90,36 +90,36 @@ pub(crate) enum Broken {
 pub(crate) struct State {
     pub(crate) core: Core,
     pub(crate) now: Timestamp,
-    pub(crate) world: World,
+    pub(crate) fakes: FakeProcesses,
     pub(crate) calls: Vec<Call>,
     /// Where the state of an epoch is.
-    homes: BTreeMap<(&'static str, Epoch), WorkerRef>,
+    state_owners: BTreeMap<(&'static str, Epoch), WorkerRef>,
     /// How often calls were sent again.
-    pub(crate) again: u32,
+    pub(crate) retries: u32,
     /// Deaths in a row with a payload, and the last of them.
     pub(crate) suspects: BTreeMap<u64, (u32, Timestamp)>,
-    pub(crate) left: Left,
-    pub(crate) broken: Vec<Broken>,
+    pub(crate) budget: Budget,
+    pub(crate) violation: Vec<Violation>,
 }
 
 impl State {
     pub(crate) fn first(pool: &Pool) -> Self {
         let now = Timestamp(0);
         let core = Core::new(pool.settings.clone(), 1, now);
-        let (world, left) = (World::default(), pool.left.clone());
+        let (fakes, left) = (FakeProcesses::default(), pool.budget.clone());
         let mut state = Self {
             core,
             now,
-            world,
+            fakes: fakes,
             calls: Vec::new(),
-            homes: BTreeMap::new(),
-            again: 0,
+            state_owners: BTreeMap::new(),
+            retries: 0,
             suspects: BTreeMap::new(),
-            left,
-            broken: Vec::new(),
+            budget: left,
+            violation: Vec::new(),
         };
         state.step(pool, Input::Tick, None);
-        let workers: Vec<WorkerRef> = state.world.processes.keys().copied().filter(|_| pool.warm).collect();
+        let workers: Vec<WorkerRef> = state.fakes.processes.keys().copied().filter(|_| pool.warm).collect();
         for at in workers {
             state.ready(pool, at);
         }
@@ -131,43 +131,43 @@ impl State {
     pub(crate) fn step(&mut self, pool: &Pool, input: Input, answered: Option<CallId>) -> bool {
         let mut effects = Effects::new();
         self.core.handle(self.now, input, &mut effects);
-        self.carry_out(pool, &effects, answered);
+        self.apply_effects(pool, &effects, answered);
         !effects.is_empty()
     }
 
-    pub(crate) fn carry_out(&mut self, pool: &Pool, effects: &[Effect], answered: Option<CallId>) {
+    pub(crate) fn apply_effects(&mut self, pool: &Pool, effects: &[Effect], answered: Option<CallId>) {
         self.core.drop_stale_timers(); // one is left for each thing, if there is one: how many there were is no part of a state
         let all_there = self.core.missing_timers().is_empty();
-        self.demand(all_there, Broken::Timer);
+        self.demand(all_there, Violation::Timer);
         for effect in effects {
             self.apply(pool, effect, answered);
         }
         if let Some(fault) = pool.fault {
-            self.go_wrong(pool, fault, effects);
+            self.apply_fault(pool, fault, effects);
         }
     }
 
     fn apply(&mut self, pool: &Pool, effect: &Effect, answered: Option<CallId>) {
         match *effect {
             Effect::Start(at) => {
-                let free = self.world.start(at);
-                self.demand(free, Broken::Process);
+                let free = self.fakes.start(at);
+                self.demand(free, Violation::Process);
             }
             Effect::Stop { at, .. } => {
-                let known = self.world.stop(at);
-                self.demand(known, Broken::Process);
+                let known = self.fakes.stop(at);
+                self.demand(known, Violation::Process);
             }
             Effect::Send { at, call, wire, epoch } => self.sent(pool, at, call, wire, epoch),
             Effect::Deliver { call, .. } => {
-                self.demand(answered == Some(call), Broken::Frame);
+                self.demand(answered == Some(call), Violation::Frame);
                 self.answer_caller(call);
             }
             Effect::Settle { call, .. } => self.answer_caller(call),
-            Effect::EndSession { at, .. } => self.demand(self.world.is_live(at), Broken::Dead),
-            Effect::Stopped => self.world.stopped = true,
-            Effect::Ping { at, nonce } => self.world.ping(at, nonce),
-            Effect::Examine { at, nonce } => self.world.examine(at, nonce),
-            Effect::Log(LogEvent::PingMissed(at, ..)) => self.world.missed_ping(at),
+            Effect::EndSession { at, .. } => self.demand(self.fakes.is_live(at), Violation::Dead),
+            Effect::Stopped => self.fakes.stopped = true,
+            Effect::Ping { at, nonce } => self.fakes.ping(at, nonce),
+            Effect::Examine { at, nonce } => self.fakes.examine(at, nonce),
+            Effect::Log(LogEvent::PingMissed(at, ..)) => self.fakes.missed_ping(at),
             Effect::Cancel { .. } | Effect::Log(_) => {}
         }
     }
@@ -176,7 +176,7 @@ impl State {
     fn answer_caller(&mut self, id: CallId) {
         let call = self.call(id);
         call.answers += 1;
-        (call.deadline, call.rests_until, call.passed) = (Timestamp(0), Timestamp(0), None);
+        (call.deadline, call.cooldown_until, call.passed) = (Timestamp(0), Timestamp(0), None);
     }
 
     pub(crate) fn sent(&mut self, pool: &Pool, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
@@ -187,24 +187,24 @@ impl State {
             self.sent_strict(at, id, &call, (session, epoch));
         }
         let attempt = Attempt { call: id, session: call.session, strict: call.strict, epoch };
-        let taken = self.world.send(at, wire, attempt);
-        self.demand(taken, Broken::Dead);
+        let taken = self.fakes.send(at, wire, attempt);
+        self.demand(taken, Violation::Dead);
         let call = self.call(id);
-        (call.sent, call.passed, call.rests_until) = (true, None, Timestamp(0));
+        (call.sent, call.passed, call.cooldown_until) = (true, None, Timestamp(0));
         call.runs += 1;
     }
 
     /// R26, R33, R37
     fn sent_in_time(&mut self, pool: &Pool, at: WorkerRef, call: &Call) {
-        self.demand(call.runs < call.may_run, Broken::Runs);
-        self.demand(self.now < call.deadline, Broken::Late);
-        self.demand(self.now >= call.rests_until, Broken::Early);
-        self.again += u32::from(call.runs > 0);
-        self.demand(self.again <= RESERVE, Broken::Budget);
-        let missed = self.world.processes.get(&at).is_some_and(|process| process.missed);
-        self.demand(!(missed && pool.is_gated()), Broken::Degraded);
+        self.demand(call.runs < call.may_run, Violation::Runs);
+        self.demand(self.now < call.deadline, Violation::Late);
+        self.demand(self.now >= call.cooldown_until, Violation::Early);
+        self.retries += u32::from(call.runs > 0);
+        self.demand(self.retries <= RESERVE, Violation::Budget);
+        let missed = self.fakes.processes.get(&at).is_some_and(|process| process.missed);
+        self.demand(!(missed && pool.is_gated()), Violation::Degraded);
         let poison = (call.poisonous || call.runs > 0) && self.is_quarantined(pool, call.payload);
-        self.demand(!poison, Broken::Poison);
+        self.demand(!poison, Violation::Poison);
     }
 
     /// R36: all that wait see that a call of this session goes first.
@@ -217,7 +217,7 @@ impl State {
             *count
         });
         let most = counts.max();
-        self.demand(most.is_none_or(|most| most <= 1), Broken::Unfair);
+        self.demand(most.is_none_or(|most| most <= 1), Violation::Unfair);
     }
 
     /// R37
@@ -229,26 +229,26 @@ impl State {
 
     /// I3
     fn sent_strict(&mut self, at: WorkerRef, id: CallId, call: &Call, key: (&'static str, Epoch)) {
-        self.demand(call.epoch == Some(key.1), Broken::Epoch);
-        self.demand(!call.sent && !self.waits_before(id, key.0), Broken::Order);
-        let home = *self.homes.entry(key).or_insert(at);
-        self.demand(home == at, Broken::Home);
+        self.demand(call.epoch == Some(key.1), Violation::Epoch);
+        self.demand(!call.sent && !self.waits_before(id, key.0), Violation::Order);
+        let home = *self.state_owners.entry(key).or_insert(at);
+        self.demand(home == at, Violation::StateOwner);
     }
 
     /// Whether a strict call of this session that was admitted before is neither sent nor answered.
     fn waits_before(&self, id: CallId, session: &str) -> bool {
-        let earlier = &self.calls[..place(id)];
+        let earlier = &self.calls[..call_state(id)];
         earlier.iter().any(|call| call.strict && call.session == Some(session) && !call.sent && call.answers == 0)
     }
 
-    pub(crate) fn demand(&mut self, holds: bool, rule: Broken) {
-        if !holds && !self.broken.contains(&rule) {
-            self.broken.push(rule);
+    pub(crate) fn demand(&mut self, holds: bool, rule: Violation) {
+        if !holds && !self.violation.contains(&rule) {
+            self.violation.push(rule);
         }
     }
 
     pub(crate) fn call(&mut self, id: CallId) -> &mut Call {
-        &mut self.calls[place(id)]
+        &mut self.calls[call_state(id)]
     }
 
     /// Goes to the next moment at which anything happens; false if nothing ever does. Timers of what is over by now are passed
@@ -257,7 +257,7 @@ impl State {
         let before = self.core.clone();
         while let Some(next) = self.core.next_wakeup() {
             self.now = self.now.max(next);
-            if self.step(pool, Input::Tick, None) || self.core != before || self.broken.contains(&Broken::Timer) {
+            if self.step(pool, Input::Tick, None) || self.core != before || self.violation.contains(&Violation::Timer) {
                 return true;
             }
         }
@@ -266,10 +266,10 @@ impl State {
 
     /// Nothing will happen any more unless somebody asks for it.
     pub(crate) fn is_at_rest(&self, pool: &Pool) -> bool {
-        self.world.is_quiet() && !self.clone().pass(pool)
+        self.fakes.is_quiet() && !self.clone().pass(pool)
     }
 }
 
-fn place(id: CallId) -> usize {
+fn call_state(id: CallId) -> usize {
     id.0 as usize - 1
 }

@@ -1,7 +1,7 @@
 //! What a pool owes its callers, told a second time and simply: the calls, where each session's epochs have their state, and
 //! who was told what. Knows nothing of queues; sees inputs and effects only.
 
-use super::world::{Attempt, World};
+use super::processes::{Attempt, FakeProcesses};
 use herder_core::{Affinity, CallFailure, CallId, Effect, Epoch, SessionId, Timestamp, WireId, WorkerRef};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ pub(crate) struct Call {
     pub(crate) attempts: u32,
     pub(crate) sent: Option<(WorkerRef, WireId)>,
     /// How long it may rest at most before it is sent again.
-    pub(crate) rests_until: Timestamp,
+    pub(crate) cooldown_until: Timestamp,
 }
 
 impl Call {
@@ -29,7 +29,7 @@ impl Call {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Model {
+pub(crate) struct ReferenceModel {
     pub(crate) names: Vec<SessionId>,
     pub(crate) calls: BTreeMap<CallId, Call>,
     pub(crate) submitted: u64,
@@ -43,11 +43,11 @@ pub(crate) struct Model {
     /// Which processes were sent calls of which epoch.
     pub(crate) touched: BTreeSet<(usize, Epoch, WorkerRef)>,
     /// Which processes were told that which epoch is over (R22).
-    pub(crate) told: BTreeSet<(usize, Epoch, WorkerRef)>,
+    pub(crate) notified: BTreeSet<(usize, Epoch, WorkerRef)>,
     /// Where an epoch's first call went: its state's place where no step's end showed another.
     pub(crate) first: BTreeMap<(usize, Epoch), WorkerRef>,
     /// Where the state is as the pool itself says it.
-    pub(crate) homes: BTreeMap<(usize, Epoch), WorkerRef>,
+    pub(crate) state_owners: BTreeMap<(usize, Epoch), WorkerRef>,
     /// Processes that sessions were bound to by hand: such a binding may come and go within one late step, unseen.
     pub(crate) by_hand: BTreeSet<(usize, WorkerRef)>,
 }
@@ -65,12 +65,12 @@ pub(crate) enum Cause {
     Exit(WorkerRef),
 }
 
-impl Model {
-    pub(crate) fn observe(&mut self, world: &mut World, effects: &[Effect], cause: &Cause) {
+impl ReferenceModel {
+    pub(crate) fn observe(&mut self, fakes: &mut FakeProcesses, effects: &[Effect], cause: &Cause) {
         for effect in effects {
-            world.apply(effect);
+            fakes.apply(effect);
             match effect {
-                Effect::Send { at, call, wire, epoch } => self.sent(world, *at, *call, *wire, *epoch),
+                Effect::Send { at, call, wire, epoch } => self.sent(fakes, *at, *call, *wire, *epoch),
                 Effect::Deliver { call, delivery, .. } => {
                     assert!(matches!(cause, Cause::Final(Some(id)) if id == call), "I1: {call} had no final frame");
                     let record = self.settle(*call, "delivered");
@@ -78,33 +78,33 @@ impl Model {
                     assert_eq!(record.attempts, delivery.attempts);
                     assert!(record.mode.is_some() || delivery.routing.as_str() == "unrouted", "I5");
                 }
-                Effect::Settle { call, failure, .. } => self.failed(world, *call, failure, cause),
+                Effect::Settle { call, failure, .. } => self.failed(fakes, *call, failure, cause),
                 Effect::Cancel { wire, .. } => {
                     let waits = self.calls.values().any(|call| call.sent.is_some_and(|(_, sent)| sent == *wire));
                     assert!(!waits, "cancels {wire} whose caller still waits");
                 }
-                Effect::EndSession { at, session, epoch, .. } => self.ended(world, *at, session, *epoch),
+                Effect::EndSession { at, session, epoch, .. } => self.ended(fakes, *at, session, *epoch),
                 _ => {}
             }
         }
     }
 
-    fn sent(&mut self, world: &mut World, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
+    fn sent(&mut self, fakes: &mut FakeProcesses, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
         let waiting: Vec<CallId> =
             self.calls.iter().filter(|(_, call)| call.sent.is_none()).map(|(id, _)| *id).collect();
         assert!(waiting.contains(&id), "I1: {id} is sent and does not wait");
         let call = self.calls[&id].clone();
         assert_eq!(epoch.is_some(), call.mode.is_some(), "I5: an epoch is sent where sessions are routed");
         if let (Some(session), Some(epoch)) = (call.session, epoch) {
-            let over = self.told.contains(&(session, epoch, at));
+            let over = self.notified.contains(&(session, epoch, at));
             assert!(!over, "R22: {at} was told that epoch {epoch} is over and gets a call of it");
             self.touched.insert((session, epoch, at));
             self.first.entry((session, epoch)).or_insert(at);
             if call.is_strict() {
-                self.sent_strict(world, at, id, &call, session, epoch);
+                self.sent_strict(fakes, at, id, &call, session, epoch);
             }
         }
-        world.sent(
+        fakes.sent(
             at,
             wire,
             Attempt { call: id, session: call.session, strict: call.is_strict(), epoch, abandoned: false, state: None },
@@ -116,10 +116,18 @@ impl Model {
     }
 
     /// I3
-    fn sent_strict(&mut self, world: &World, at: WorkerRef, id: CallId, call: &Call, session: usize, epoch: Epoch) {
+    fn sent_strict(
+        &mut self,
+        fakes: &FakeProcesses,
+        at: WorkerRef,
+        id: CallId,
+        call: &Call,
+        session: usize,
+        epoch: Epoch,
+    ) {
         assert_eq!(call.epoch, Some(epoch), "I3: {id} runs at another epoch than it was admitted under");
         assert_eq!(call.attempts, 0, "R20: a strict call is never sent again");
-        assert!(world.unfinished_strict(session).next().is_none(), "I3: {id} overlaps a call of its session");
+        assert!(fakes.unfinished_strict(session).next().is_none(), "I3: {id} overlaps a call of its session");
         let first = self.strict(session).find(|(_, call)| call.sent.is_none()).map(|(id, _)| id);
         assert_eq!(first, Some(id), "I3: out of the order of admission");
         let home = *self.held.entry((session, epoch)).or_insert(at);
@@ -127,7 +135,7 @@ impl Model {
     }
 
     /// Where the state of a session's epoch is.
-    pub(crate) fn home(&self, key: (usize, Epoch)) -> Option<WorkerRef> {
+    pub(crate) fn state_owner(&self, key: (usize, Epoch)) -> Option<WorkerRef> {
         self.held.get(&key).or_else(|| self.first.get(&key)).copied()
     }
 
@@ -144,7 +152,7 @@ impl Model {
         record.unwrap_or_else(|| unreachable!())
     }
 
-    fn failed(&mut self, world: &World, id: CallId, failure: &CallFailure, cause: &Cause) {
+    fn failed(&mut self, fakes: &FakeProcesses, id: CallId, failure: &CallFailure, cause: &Cause) {
         let here = matches!(cause, Cause::Submit(call) if *call == id);
         let record = self.settle(id, name(failure));
         match failure {
@@ -155,7 +163,7 @@ impl Model {
                     return; // whether it was to be told, the driver knows
                 }
                 self.lost.extend(record.session.zip(record.epoch));
-                let home = record.session.zip(record.epoch).and_then(|key| self.home(key));
+                let home = record.session.zip(record.epoch).and_then(|key| self.state_owner(key));
                 let unseen =
                     record.session.filter(|_| home.is_none()).is_some_and(|s| self.by_hand.contains(&(s, loss.at)));
                 assert!(unseen || home == Some(loss.at), "R20: {id} lost no state");
@@ -179,40 +187,40 @@ impl Model {
             CallFailure::Abandoned => {}
             _ => assert!(here, "{id} was admitted and is refused: {failure:?}"),
         }
-        let unfinished = world.unfinished().find(|(.., attempt)| attempt.call == id);
+        let unfinished = fakes.unfinished().find(|(.., attempt)| attempt.call == id);
         let in_time = !matches!(failure, CallFailure::QueueTimeout | CallFailure::PoolFailed { .. });
         assert!(unfinished.is_none() || in_time, "{id} runs and is told that it waited: {failure:?}");
     }
 
-    fn ended(&mut self, world: &World, at: WorkerRef, name: &SessionId, epoch: Epoch) {
+    fn ended(&mut self, fakes: &FakeProcesses, at: WorkerRef, name: &SessionId, epoch: Epoch) {
         let session = self.names.iter().position(|other| other == name).unwrap_or(usize::MAX);
-        assert!(world.is_live(at), "R22: {at} is told of an end and does not live");
+        assert!(fakes.is_live(at), "R22: {at} is told of an end and does not live");
         assert!(
             self.touched.contains(&(session, epoch, at)),
             "I6: {at} is told of a session that it was sent no call of"
         );
-        assert!(self.told.insert((session, epoch, at)), "R22: {at} is told twice of the end of epoch {epoch}");
-        let running = world.unfinished().any(|(process, _, attempt)| {
+        assert!(self.notified.insert((session, epoch, at)), "R22: {at} is told twice of the end of epoch {epoch}");
+        let running = fakes.unfinished().any(|(process, _, attempt)| {
             process == at && attempt.strict && attempt.session == Some(session) && attempt.epoch == Some(epoch)
         });
         assert!(!running, "R22: {at} is told of an end before a call of epoch {epoch} is over");
     }
 
     /// After the death of `at`: whoever was admitted under an epoch that lived there has been told (R20).
-    pub(crate) fn all_told(&self, at: WorkerRef) {
+    pub(crate) fn all_notified(&self, at: WorkerRef) {
         for (id, call) in &self.calls {
-            let home = call.session.zip(call.epoch).and_then(|key| self.home(key));
+            let home = call.session.zip(call.epoch).and_then(|key| self.state_owner(key));
             assert!(!(call.is_strict() && home == Some(at)), "R20: {id} was not told that {at} died");
             assert!(call.sent.is_none_or(|(process, _)| process != at), "I1: {id} is still sent to {at}, which died");
         }
     }
 
     /// A call that goes back into the queue since its process died (R36).
-    pub(crate) fn returned(&mut self, at: WorkerRef, rests_until: Timestamp) {
+    pub(crate) fn returned(&mut self, at: WorkerRef, cooldown_until: Timestamp) {
         for call in self.calls.values_mut().filter(|call| call.sent.is_some_and(|(process, _)| process == at)) {
             if call.idempotent && !call.is_strict() {
                 call.sent = None;
-                call.rests_until = rests_until;
+                call.cooldown_until = cooldown_until;
             }
         }
     }

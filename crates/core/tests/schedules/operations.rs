@@ -2,10 +2,10 @@
 //! come between that and its exit, and each process exits once.
 
 use super::{
-    driver::{Driver, payload},
+    harness::{Harness, payload},
     model::Cause,
+    processes::Process,
     settings::MODES,
-    world::Process,
 };
 use herder_core::{
     Affinity, AttemptState, CallId, Core, Fingerprint, Input, KillReason, Lookup, Outcome, ProcessActivity,
@@ -17,7 +17,7 @@ const STATES: [AttemptState; 3] = [AttemptState::Running, AttemptState::Withdraw
 const ACTIVITIES: [ProcessActivity; 4] =
     [ProcessActivity::Computing, ProcessActivity::Idle, ProcessActivity::Stopped, ProcessActivity::Unknown];
 
-impl Driver {
+impl Harness {
     pub(crate) fn operate(&mut self) {
         match self.rng.below(100) {
             0..30 => self.submit_any(),
@@ -29,7 +29,7 @@ impl Driver {
             74..77 => self.answer_pings(),
             77..79 => self.examine_any(),
             79..84 => self.exit_any(),
-            84..86 => self.stray_frame(),
+            84..86 => self.unknown_frame(),
             86 => self.kill_any(),
             87 => self.protect_by_hand(),
             88..97 => self.ask_any(),
@@ -49,7 +49,7 @@ impl Driver {
     }
 
     fn finish_any(&mut self) {
-        let sent: Vec<(WorkerRef, WireId)> = self.world.unfinished().map(|(at, wire, _)| (at, wire)).collect();
+        let sent: Vec<(WorkerRef, WireId)> = self.fakes.unfinished().map(|(at, wire, _)| (at, wire)).collect();
         if let Some((at, wire)) = self.rng.pick(&sent) {
             self.finish(at, wire);
         }
@@ -62,7 +62,7 @@ impl Driver {
 
     pub(crate) fn finish_with(&mut self, at: WorkerRef, wire: WireId, ok: bool) {
         self.input(Input::Tick, Cause::Other);
-        let call = self.world.answer(at, wire).map(|attempt| attempt.call);
+        let call = self.fakes.answer(at, wire).map(|attempt| attempt.call);
         let waits = call.filter(|id| self.model.calls.contains_key(id));
         self.input(Input::Final { at, wire, ok }, Cause::Final(call));
         call.into_iter().for_each(|id| self.clear_payload(id));
@@ -108,7 +108,7 @@ impl Driver {
     }
 
     fn ready_any(&mut self) {
-        let starting = self.world.those(|process| !process.ready);
+        let starting = self.fakes.those(|process| !process.ready);
         if let Some(at) = self.rng.pick(&starting) {
             self.ready(at);
         }
@@ -116,7 +116,7 @@ impl Driver {
 
     pub(crate) fn ready(&mut self, at: WorkerRef) {
         let (window, control) = (self.rng.range(0, 5), self.rng.chance(80));
-        let process = self.world.process(at);
+        let process = self.fakes.process(at);
         (process.ready, process.control, process.window) = (true, control, window.max(1) as usize);
         self.input(Input::Ready { at, window, control }, Cause::Other);
     }
@@ -130,7 +130,7 @@ impl Driver {
 
     /// R35: a process says where an attempt is, mostly one that it was asked to stop.
     fn tell_any(&mut self) {
-        let all = self.world.unfinished();
+        let all = self.fakes.unfinished();
         let those: Vec<_> = all.filter(|(.., attempt)| attempt.abandoned || self.now.0.is_multiple_of(8)).collect();
         let Some((at, wire, attempt)) = self.rng.pick(&those) else { return };
         let mut state = STATES[self.rng.below(STATES.len())];
@@ -138,7 +138,7 @@ impl Driver {
             state = attempt.state.unwrap_or(state); // what it said before stays true
         }
         if attempt.abandoned
-            && let Some(attempt) = self.world.process(at).unfinished.get_mut(&wire)
+            && let Some(attempt) = self.fakes.process(at).unfinished.get_mut(&wire)
         {
             attempt.state = Some(state);
         }
@@ -146,8 +146,8 @@ impl Driver {
     }
 
     pub(crate) fn answer_pings(&mut self) {
-        for at in self.world.those(|process| !process.pings.is_empty()) {
-            for nonce in std::mem::take(&mut self.world.process(at).pings) {
+        for at in self.fakes.those(|process| !process.pings.is_empty()) {
+            for nonce in std::mem::take(&mut self.fakes.process(at).pings) {
                 self.input(Input::Pong { at, nonce }, Cause::Other);
             }
         }
@@ -155,21 +155,21 @@ impl Driver {
 
     /// R26: whatever it does, and however late that is told, it is ended at most once; and not while it computes for its calls.
     fn examine_any(&mut self) {
-        for at in self.world.those(|process| !process.examined.is_empty()) {
-            for nonce in std::mem::take(&mut self.world.process(at).examined) {
+        for at in self.fakes.those(|process| !process.examined.is_empty()) {
+            for nonce in std::mem::take(&mut self.fakes.process(at).examined) {
                 let activity = ACTIVITIES[self.rng.below(ACTIVITIES.len())];
                 self.input(Input::Tick, Cause::Other);
-                let bound = activity == ProcessActivity::Computing && self.world.is_busy(at);
-                let was_live = self.world.is_live(at);
+                let bound = activity == ProcessActivity::Computing && self.fakes.is_busy(at);
+                let was_live = self.fakes.is_live(at);
                 self.input(Input::Activity { at, nonce, activity }, Cause::Other);
-                assert!(!bound || self.world.is_live(at) == was_live, "R26: {at} is ended while it computes");
+                assert!(!bound || self.fakes.is_live(at) == was_live, "R26: {at} is ended while it computes");
             }
         }
     }
 
     fn exit_any(&mut self) {
-        let stopping = self.world.those(|process| process.stopping);
-        let all = self.world.those(|_| true);
+        let stopping = self.fakes.those(|process| process.stopping);
+        let all = self.fakes.those(|_| true);
         let those = if self.rng.chance(60) && !stopping.is_empty() { stopping } else { all };
         if let Some(at) = self.rng.pick(&those) {
             self.exit(at);
@@ -177,11 +177,11 @@ impl Driver {
     }
 
     /// Frames that answer nothing: of attempts answered before, never sent, or from processes that are gone.
-    fn stray_frame(&mut self) {
-        let again = self.rng.pick(&self.world.answered.clone());
-        let dead = self.rng.pick(&self.world.dead.clone());
-        let live = self.rng.pick(&self.world.those(|process| process.ready));
-        let wire = self.world.unfinished().next().map_or(WireId(77), |(_, wire, _)| wire);
+    fn unknown_frame(&mut self) {
+        let again = self.rng.pick(&self.fakes.answered.clone());
+        let dead = self.rng.pick(&self.fakes.dead.clone());
+        let live = self.rng.pick(&self.fakes.those(|process| process.ready));
+        let wire = self.fakes.unfinished().next().map_or(WireId(77), |(_, wire, _)| wire);
         let frame = match self.rng.below(3) {
             0 => again,
             1 => dead.map(|at| (at, wire)),
@@ -197,7 +197,7 @@ impl Driver {
     }
 
     fn kill_any(&mut self) {
-        let all = self.world.those(|_: &Process| true);
+        let all = self.fakes.those(|_: &Process| true);
         let kill_reason = if self.rng.chance(50) { KillReason::Requested } else { KillReason::ProtocolViolation };
         if let Some(at) = self.rng.pick(&all) {
             self.input(Input::Kill { at, kill_reason }, Cause::Other);
@@ -218,8 +218,9 @@ impl Driver {
 
     /// R37: what is let go is not watched any more.
     fn release_payload(&mut self, payload: Fingerprint) {
-        let watched =
-            |driver: &Self| driver.core.quarantine_entries(driver.now).iter().any(|each| each.fingerprint == payload);
+        let watched = |harness: &Self| {
+            harness.core.quarantine_entries(harness.now).iter().any(|each| each.fingerprint == payload)
+        };
         let before = watched(self);
         let released = self.ask("release", |core, _, _| core.release_payload(payload));
         assert!((released || !before) && !watched(self), "R37: {payload:?} was released and is watched");
@@ -232,18 +233,18 @@ impl Driver {
         let worker = WorkerId(self.rng.range(1, self.settings.pool_size + self.settings.overflow + 1));
         match self.rng.below(10) {
             0..3 => {
-                let aim = self.world.those(|_| true).into_iter().filter(|at| at.worker == worker);
+                let aim = self.fakes.those(|_| true).into_iter().filter(|at| at.worker == worker);
                 self.model.by_hand.extend(aim.map(|at| (session, at)));
-                let bound = self.ask("bind", |core, now, fx| core.bind_session(now, id, worker, fx));
+                let bound = self.ask("bind", |core, now, effects| core.bind_session(now, id, worker, effects));
                 if let Ok(at) = bound {
-                    assert!(self.world.is_live(at), "I4: bound to {at}");
+                    assert!(self.fakes.is_live(at), "I4: bound to {at}");
                 }
             }
-            3 => _ = self.ask("unbind", |core, now, fx| core.unbind_session(now, id.as_str(), fx)),
-            4 => _ = self.ask("end", |core, now, fx| core.end_session(now, id.as_str(), fx)),
+            3 => _ = self.ask("unbind", |core, now, effects| core.unbind_session(now, id.as_str(), effects)),
+            4 => _ = self.ask("end", |core, now, effects| core.end_session(now, id.as_str(), effects)),
             5 => self.remove_sessions_of(worker),
-            6 => _ = self.ask("track", |core, now, fx| core.track_session(now, id, fx).is_ok()),
-            7 => _ = self.ask("activity", |core, now, fx| core.update_session_activity(now, &id, fx)),
+            6 => _ = self.ask("track", |core, now, effects| core.track_session(now, id, effects).is_ok()),
+            7 => _ = self.ask("activity", |core, now, effects| core.update_session_activity(now, &id, effects)),
             8 => self.sweep(),
             _ => self.look_up(session),
         }
@@ -251,17 +252,18 @@ impl Driver {
 
     fn sweep(&mut self) {
         let budget = if self.rng.chance(50) { usize::MAX } else { 2 };
-        self.ask("sweep", |core, now, fx| core.sweep(now, budget, fx));
+        self.ask("sweep", |core, now, effects| core.sweep(now, budget, effects));
     }
 
     /// R14: none of them is bound any more, though their workers may hear of it later.
     fn remove_sessions_of(&mut self, worker: WorkerId) {
         let names = self.model.names.clone();
-        let info = |driver: &Self, n: usize| driver.core.session_info(driver.now, names[n].as_str());
+        let info = |harness: &Self, n: usize| harness.core.session_info(harness.now, names[n].as_str());
         let bound: Vec<_> = (0..names.len())
             .filter_map(|n| Some((n, info(self, n).filter(|info| info.worker == Some(worker))?)))
             .collect();
-        let released = self.ask("remove of worker", |core, now, fx| core.remove_worker_sessions(now, worker, fx));
+        let released =
+            self.ask("remove of worker", |core, now, effects| core.remove_worker_sessions(now, worker, effects));
         assert!(released >= bound.len(), "R14: {released} of {} sessions were removed", bound.len());
         for (session, before) in bound.into_iter().filter(|(_, before)| before.pending == 0) {
             self.model.released.extend(before.epoch.map(|epoch| (session, epoch)));
@@ -274,9 +276,9 @@ impl Driver {
     fn look_up(&mut self, session: usize) {
         let id = self.model.names[session].clone();
         let before = self.core.session_info(self.now, id.as_str());
-        let found = self.ask("lookup", |core, now, fx| core.worker_of(now, id.as_str(), fx));
+        let found = self.ask("lookup", |core, now, effects| core.worker_of(now, id.as_str(), effects));
         match found {
-            Lookup::Bound(at) => assert!(self.world.is_live(at), "I4: {id} is bound to {at}, which does not live"),
+            Lookup::Bound(at) => assert!(self.fakes.is_live(at), "I4: {id} is bound to {at}, which does not live"),
             Lookup::Expired => assert!(before.is_some_and(|info| info.state == SessionState::Expired)),
             Lookup::NotBound => {}
         }
@@ -299,8 +301,9 @@ impl Driver {
         }
         self.log(|| "the state is built anew".into());
         assert!(self.core.unsettled().iter().eq(self.model.calls.keys()), "I1: the core knows what is unsettled");
-        let bound: Vec<(usize, WorkerRef)> =
-            (0..self.model.names.len()).filter_map(|session| Some((session, self.live_home(session)?))).collect();
+        let bound: Vec<(usize, WorkerRef)> = (0..self.model.names.len())
+            .filter_map(|session| Some((session, self.live_state_owner(session)?)))
+            .collect();
         for id in self.core.unsettled() {
             self.model.settle(id, "rebuilt");
         }
@@ -308,8 +311,8 @@ impl Driver {
         self.model.submitted = 0;
         self.model.settled.clear();
         self.announced = false;
-        for at in self.world.those(|_| true) {
-            self.world.exit(at);
+        for at in self.fakes.those(|_| true) {
+            self.fakes.exit(at);
         }
         for (session, at) in bound {
             if let Some(epoch) = self.epoch(session) {
@@ -320,10 +323,10 @@ impl Driver {
     }
 
     /// Where the state of a session is that has not expired.
-    fn live_home(&self, session: usize) -> Option<WorkerRef> {
+    fn live_state_owner(&self, session: usize) -> Option<WorkerRef> {
         let info = self.core.session_info(self.now, self.model.names[session].as_str())?;
         let released = info.epoch.is_some_and(|epoch| self.model.released.contains(&(session, epoch)));
-        self.home(session).filter(|_| info.state == SessionState::Active && !released)
+        self.state_owner(session).filter(|_| info.state == SessionState::Active && !released)
     }
 
     /// Now, or announces it first.

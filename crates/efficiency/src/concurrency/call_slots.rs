@@ -1,7 +1,7 @@
 //! Lanes: the places where calls can run. Each operation is laid into one of its worker's lanes, and what lies between two
 //! operations of a lane is divided by its causes.
 
-use super::{Interval, Losses, ObservedRun, ObservedWorker, Operation, spans::Spans};
+use super::{Interval, Losses, ObservedRun, ObservedWorker, Operation, interval_set::IntervalSet};
 use herder_core::{Timestamp, WorkerId};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(super) struct CallSlots<'a> {
 /// A worker's lanes, and when it had no process that was ready.
 struct Worker<'a> {
     id: WorkerId,
-    starting: Spans,
+    starting: IntervalSet,
     call_slots: Vec<CallSlot<'a>>,
 }
 
@@ -25,10 +25,10 @@ struct CallSlot<'a> {
 }
 
 /// What keeps all lanes alike from working.
-struct Causes {
-    waiting: Spans,
-    tail: Spans,
-    encoding: Spans,
+struct LossCauses {
+    waiting: IntervalSet,
+    tail: IntervalSet,
+    encoding: IntervalSet,
 }
 
 impl<'a> CallSlots<'a> {
@@ -50,7 +50,7 @@ impl<'a> CallSlots<'a> {
 
     /// The times of all lanes in which nothing ran, by cause.
     pub(super) fn gaps(&self, observed: &ObservedRun) -> Losses {
-        let causes = Causes::of(observed);
+        let causes = LossCauses::of(observed);
         let mut losses = Losses::default();
         for (worker, call_slot) in
             self.workers.iter().flat_map(|worker| worker.call_slots.iter().map(move |call_slot| (worker, call_slot)))
@@ -66,7 +66,7 @@ impl<'a> CallSlots<'a> {
     fn worker(&mut self, id: WorkerId) -> &mut Worker<'a> {
         let at = self.workers.iter().position(|worker| worker.id == id).unwrap_or(self.workers.len());
         if at == self.workers.len() {
-            self.workers.push(Worker { id, starting: Spans::default(), call_slots: Vec::new() });
+            self.workers.push(Worker { id, starting: IntervalSet::default(), call_slots: Vec::new() });
         }
         &mut self.workers[at]
     }
@@ -76,7 +76,7 @@ impl<'a> Worker<'a> {
     fn seen(seen: &ObservedWorker) -> Self {
         let mut call_slots = Vec::new();
         call_slots.resize_with(seen.concurrency.max(1), CallSlot::default);
-        Self { id: seen.worker, starting: Spans::of(seen.starting.iter().copied()), call_slots }
+        Self { id: seen.worker, starting: IntervalSet::of(seen.starting.iter().copied()), call_slots }
     }
 
     fn take(&mut self, operation: &'a Operation) {
@@ -105,21 +105,23 @@ impl CallSlot<'_> {
     }
 }
 
-impl Causes {
+impl LossCauses {
     fn of(observed: &ObservedRun) -> Self {
         let ObservedRun { window, operations, encoding, .. } = observed;
         let last_sent = operations.iter().map(|operation| operation.sent).max().unwrap_or(Timestamp(window.ended));
         Self {
-            waiting: Spans::of(operations.iter().map(|operation| Interval::between(operation.queued, operation.sent))),
-            tail: Spans::of([Interval::between(last_sent, Timestamp(window.ended))]),
-            encoding: Spans::of(encoding.iter().copied()),
+            waiting: IntervalSet::of(
+                operations.iter().map(|operation| Interval::between(operation.queued, operation.sent)),
+            ),
+            tail: IntervalSet::of([Interval::between(last_sent, Timestamp(window.ended))]),
+            encoding: IntervalSet::of(encoding.iter().copied()),
         }
     }
 
     /// Divides one gap: each moment goes to the first cause that claims it.
     fn divide(
         &self,
-        starting: &Spans,
+        starting: &IntervalSet,
         before: Option<&Operation>,
         gap: Interval,
         after: Option<&Operation>,
@@ -128,9 +130,9 @@ impl Causes {
         let back = before.map(|operation| Interval::between(operation.ended, operation.answered));
         let way = after.map(|operation| Interval::between(operation.sent, operation.started));
         let mut left = vec![gap];
-        let mut take = |spans: &Spans| Duration::from_nanos(spans.take_from(&mut left));
+        let mut take = |spans: &IntervalSet| Duration::from_nanos(spans.take_from(&mut left));
         losses.start_up += take(starting);
-        losses.dispatch += take(&Spans::of(back.into_iter().chain(way)));
+        losses.dispatch += take(&IntervalSet::of(back.into_iter().chain(way)));
         losses.queueing += take(&self.waiting);
         losses.stragglers += take(&self.tail);
         losses.serialization += take(&self.encoding);

@@ -146,7 +146,7 @@ impl Comparison {
         if low >= wanted {
             return None;
         }
-        Some(circumstances.stand_in_the_way(wanted).unwrap_or(if high >= wanted {
+        Some(circumstances.limiting_factor(wanted).unwrap_or(if high >= wanted {
             Inconclusive::Inconsistent { low, high }
         } else {
             Inconclusive::NoGain { speed_up }
@@ -155,7 +155,7 @@ impl Comparison {
 }
 
 impl ComparisonConditions {
-    fn stand_in_the_way(&self, wanted: f64) -> Option<Inconclusive> {
+    fn limiting_factor(&self, wanted: f64) -> Option<Inconclusive> {
         let Self { call_slots, cores, other_load, cpu_share } = *self;
         if call_slots < 2 {
             return Some(Inconclusive::OneCallSlot);
@@ -198,7 +198,7 @@ mod tests {
 
     /// R48: no gain is never a bare no, it comes with what stood in the way.
     #[test]
-    fn r48_what_stands_in_the_way_is_named() {
+    fn r48_limiting_factor_is_named() {
         let none = [1.0, 1.1, 0.9, 1.0, 1.05];
         let why = |circumstances| verdict(&none, circumstances);
         assert_eq!(why(ComparisonConditions { call_slots: 1, ..IDLE }), Gain::Inconclusive(Inconclusive::OneCallSlot));

@@ -71,7 +71,7 @@ impl Losses {
     }
 
     /// Forgives `spare`, which no schedule could have avoided: first what is idle for want of work, last what workers did.
-    pub(super) fn forgive(&mut self, mut spare: Duration) {
+    pub(super) fn deduct_unavoidable(&mut self, mut spare: Duration) {
         let Self { start_up, queueing, dispatch, serialization, stragglers, idle, cores, gil, slowed } = self;
         for part in [stragglers, idle, serialization, queueing, dispatch, start_up, slowed, gil, cores] {
             let forgiven = spare.min(*part);

@@ -5,21 +5,21 @@
 //! eight?" by accounting for each lane's every nanosecond, and [`compare`] "is it faster than one after the other?" by ratios of
 //! pairs. None of them judges a duration by a limit.
 
-mod account;
 mod call_slots;
 mod comparison;
 mod interval;
+mod interval_set;
 mod losses;
 mod observed;
 mod operation;
 mod overlap;
-mod spans;
-mod stretch;
+mod slowdown;
+mod time_account;
 
-pub use account::{AccountError, TimeAccount};
 pub use comparison::{Comparison, ComparisonConditions, GAIN, Gain, Inconclusive, LOADED, PAIRS, Pair, compare};
 pub use interval::{Interval, InvalidInterval};
 pub use losses::{Loss, Losses};
 pub use observed::{CpuTime, ObservedRun, ObservedWorker};
 pub use operation::{InvalidOperation, Operation};
 pub use overlap::{Evidence, Serialized, verify_concurrent_execution};
+pub use time_account::{AccountError, TimeAccount};

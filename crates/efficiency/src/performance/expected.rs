@@ -9,8 +9,8 @@ use std::time::Duration;
 pub const CONFIDENCE: f64 = 0.9;
 
 /// How much quicker or slower a run may be than what was measured of single calls adds up to.
-const QUICKER: f64 = 0.85;
-const SLOWER: f64 = 1.3;
+const MODEL_ERROR_BELOW: f64 = 0.85;
+const MODEL_ERROR_ABOVE: f64 = 1.3;
 
 /// What is to be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -105,7 +105,7 @@ pub fn calculate_expected_performance(environment: &Environment) -> Performance 
 
 /// One of the three numbers of a range.
 #[derive(Clone, Copy)]
-enum End {
+enum Bound {
     Low,
     Likely,
     High,
@@ -121,9 +121,9 @@ impl Performance {
         let load = environment.other_load / environment.cores.max(f64::MIN_POSITIVE);
         Expected {
             waves: plan.waves(),
-            low: end(End::Low).mul_f64(QUICKER),
-            likely: end(End::Likely),
-            high: end(End::High).mul_f64(SLOWER + load) + straggler,
+            low: end(Bound::Low).mul_f64(MODEL_ERROR_BELOW),
+            likely: end(Bound::Likely),
+            high: end(Bound::High).mul_f64(MODEL_ERROR_ABOVE + load) + straggler,
             confidence: CONFIDENCE,
             reliability: if load > LOADED {
                 Reliability::TooLoaded { other_load: environment.other_load }
@@ -136,7 +136,7 @@ impl Performance {
     /// How many calls a second so many lanes manage once they are warm.
     pub fn throughput(&self, workers: usize, concurrency: usize) -> f64 {
         let plan = Plan { concurrency, ..Plan::warm(workers, 1) };
-        plan.call_slots() as f64 / self.one_call(plan.call_slots(), End::Likely).as_secs_f64().max(1e-9)
+        plan.call_slots() as f64 / self.one_call(plan.call_slots(), Bound::Likely).as_secs_f64().max(1e-9)
     }
 
     /// How many times as much so many workers do as one.
@@ -144,44 +144,44 @@ impl Performance {
         self.throughput(workers, 1) / self.throughput(1, 1)
     }
 
-    fn start(&self, plan: Plan, end: End) -> Duration {
+    fn start(&self, plan: Plan, end: Bound) -> Duration {
         let Environment { start, app_start: bridge, parallel_starts: starting_at_once, .. } = &self.0;
         let rounds = plan.workers.max(1).div_ceil((*starting_at_once).max(1));
         let one = match end {
-            End::Low => start.low() + bridge.low(),
-            End::Likely => start.likely() + bridge.likely(),
-            End::High => start.high() + bridge.high(),
+            Bound::Low => start.low() + bridge.low(),
+            Bound::Likely => start.likely() + bridge.likely(),
+            Bound::High => start.high() + bridge.high(),
         };
         if plan.start == StartMode::Cold { times(one, rounds) } else { Duration::ZERO }
     }
 
-    fn calls(&self, plan: Plan, end: End) -> Duration {
+    fn calls(&self, plan: Plan, end: Bound) -> Duration {
         // Fewer calls than lanes leave lanes empty, which nobody's core is missing for.
         times(self.one_call(plan.call_slots().min(plan.operations), end), plan.waves())
     }
 
     /// One call's time when so many run at once.
-    fn one_call(&self, at_once: usize, end: End) -> Duration {
+    fn one_call(&self, at_once: usize, end: Bound) -> Duration {
         let Environment { call, overhead: way, cpu_share, contention_factor: beside, .. } = &self.0;
         let cpu_share = cpu_share.clamp(0.0, 1.0);
         let shortage = self.shortage(at_once, cpu_share, end);
         let (call, way) = match end {
-            End::Low => (call.low(), way.low()),
-            End::Likely => (call.likely(), way.likely()),
+            Bound::Low => (call.low(), way.low()),
+            Bound::Likely => (call.likely(), way.likely()),
             // Who has to wait for a core in a handler may have to wait for one on the way as well.
-            End::High => (call.high(), way.high().mul_f64(shortage)),
+            Bound::High => (call.high(), way.high().mul_f64(shortage)),
         };
-        let beside = if at_once > 1 && !matches!(end, End::Low) { beside.max(1.0) } else { 1.0 };
+        let beside = if at_once > 1 && !matches!(end, Bound::Low) { beside.max(1.0) } else { 1.0 };
         way + call.mul_f64(beside * (1.0 - cpu_share + cpu_share * shortage))
     }
 
     /// How many times as many cores are wanted as there are: 1 if there are enough.
-    fn shortage(&self, at_once: usize, cpu_share: f64, end: End) -> f64 {
+    fn shortage(&self, at_once: usize, cpu_share: f64, end: Bound) -> f64 {
         let Environment { cores, other_load, .. } = self.0;
         let wanted = at_once as f64 * cpu_share;
         // Others give way: who wants more gets more. At best they go away.
         let fair = cores * wanted / (wanted + other_load).max(f64::MIN_POSITIVE);
-        let free = if matches!(end, End::Low) { cores } else { fair.max(cores - other_load) };
+        let free = if matches!(end, Bound::Low) { cores } else { fair.max(cores - other_load) };
         if wanted > free && free > 0.0 { wanted / free } else { 1.0 }
     }
 }
@@ -237,7 +237,7 @@ mod tests {
 
     /// R47: eight workers that compute on two cores are as quick as two, and as eight if they sleep.
     #[test]
-    fn r47_more_workers_than_cores_help_only_those_who_sleep() {
+    fn r47_more_workers_than_cores_speed_up_only_sleeping_handlers() {
         let of = |cpu_share, other_load| Environment { cpu_share, other_load, cores: 2.0, ..STEADY };
         let speed_up = |environment| calculate_expected_performance(&environment).speed_up(8);
         assert!((speed_up(of(0.0, 0.0)) - 8.0).abs() < 1e-9);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// A run, and what an account has to say of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct KnownRun {
     pub(crate) observed: ObservedRun,
     pub(crate) losses: Losses,
     pub(crate) ideal: Duration,
@@ -51,21 +51,21 @@ fn round() -> impl Strategy<Value = Round> {
 
 /// All lanes do the same rounds at the same time, each starting up for a while, so that every cause is seen alone. The last lane
 /// then runs one more operation, a straggler that the others wait for.
-pub(crate) fn known() -> impl Strategy<Value = Known> {
+pub(crate) fn known() -> impl Strategy<Value = KnownRun> {
     let rounds = prop::collection::vec(round(), 1..12);
     (1u64..9, 0u64..1000, rounds, 1u64..400, 0u64..100).prop_map(|(call_slots, start_up, rounds, last, slow)| {
-        let mut stage = Stage::new(call_slots);
-        stage.at = start_up;
-        stage.losses.start_up = nanos(call_slots * start_up);
+        let mut builder = RunBuilder::new(call_slots);
+        builder.at = start_up;
+        builder.losses.start_up = nanos(call_slots * start_up);
         for round in &rounds {
-            stage.play(*round);
+            builder.play(*round);
         }
-        stage.straggle(last);
-        stage.end(start_up, slow)
+        builder.straggle(last);
+        builder.end(start_up, slow)
     })
 }
 
-struct Stage {
+struct RunBuilder {
     call_slots: u64,
     at: u64,
     operations: Vec<Operation>,
@@ -73,7 +73,7 @@ struct Stage {
     losses: Losses,
 }
 
-impl Stage {
+impl RunBuilder {
     fn new(call_slots: u64) -> Self {
         Self { call_slots, at: 0, operations: Vec::new(), encoding: Vec::new(), losses: Losses::default() }
     }
@@ -100,7 +100,7 @@ impl Stage {
     }
 
     /// Operations are so much longer than alone, in per mille of `slow`, and cores are to blame.
-    fn end(mut self, start_up: u64, slow: u64) -> Known {
+    fn end(mut self, start_up: u64, slow: u64) -> KnownRun {
         let length = |operation: &Operation| operation.interval().duration().as_nanos() as u64;
         let work: u64 = self.operations.iter().map(length).sum();
         let longest = self.operations.iter().map(length).max().unwrap();
@@ -122,7 +122,7 @@ impl Stage {
             encoding: self.encoding,
             uncontended: None,
         };
-        Known { observed, losses: self.losses, ideal: nanos(ideal_of_lanes / self.call_slots) }
+        KnownRun { observed, losses: self.losses, ideal: nanos(ideal_of_lanes / self.call_slots) }
     }
 }
 

@@ -40,13 +40,13 @@ fn host_descriptor() -> Option<OwnedFd> {
 
 /// The whole life of the watchdog.
 fn watch(lifeline: RawFd, host: RawFd, table: &mut Table) -> Infallible {
-    settle(lifeline, host);
+    detach_from_host(lifeline, host);
     // SAFETY: both were open before the fork, nothing in this process closes them, and `host` is used only if there is one.
     let (line, host) = unsafe {
         (BorrowedFd::borrow_raw(lifeline), (host >= 0).then_some(host).map(|host| BorrowedFd::borrow_raw(host)))
     };
     let _ = send(line, &[1], SendFlags::empty());
-    while let Life::GoesOn = wait(line, host, table) {}
+    while let WatchState::Running = wait(line, host, table) {}
     for group in table.groups() {
         let _ = kill_process_group(group, Signal::KILL);
     }
@@ -54,7 +54,7 @@ fn watch(lifeline: RawFd, host: RawFd, table: &mut Table) -> Infallible {
 }
 
 /// Leaves the host's session, signals, descriptors, directory and name behind.
-fn settle(lifeline: RawFd, host: RawFd) {
+fn detach_from_host(lifeline: RawFd, host: RawFd) {
     let _ = setsid();
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE] {
         // SAFETY: async-signal-safe, and `SIG_IGN` is no function of ours.
@@ -67,31 +67,31 @@ fn settle(lifeline: RawFd, host: RawFd) {
     let _ = rustix::thread::set_name(c"herder-watchdog");
 }
 
-enum Life {
-    GoesOn,
-    IsOver,
+enum WatchState {
+    Running,
+    Done,
 }
 
 /// Waits for news and applies it. Records sent before the host's end are read before it counts as over.
-fn wait(line: BorrowedFd<'_>, host: Option<BorrowedFd<'_>>, table: &mut Table) -> Life {
+fn wait(line: BorrowedFd<'_>, host: Option<BorrowedFd<'_>>, table: &mut Table) -> WatchState {
     // Without a second descriptor the lifeline is listed twice, which changes nothing.
     let mut fds =
         [PollFd::from_borrowed_fd(line, PollFlags::IN), PollFd::from_borrowed_fd(host.unwrap_or(line), PollFlags::IN)];
     if poll(&mut fds, None).is_err() {
-        return Life::GoesOn;
+        return WatchState::Running;
     }
     let host_is_gone = host.is_some() && !fds[1].revents().is_empty();
     let mut bytes = [0_u8; 512 * Record::SIZE];
     loop {
         match recv(line, &mut bytes, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => return Life::IsOver,
+            Ok((_, 0)) => return WatchState::Done,
             Ok((_, count)) => table.apply(bytes.get(..count).unwrap_or(&[]), |group, signal| {
                 let _ = kill_process_group(group, signal);
             }),
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if host_is_gone => return Life::IsOver,
-            Err(Errno::AGAIN) => return Life::GoesOn,
-            Err(_) => return Life::IsOver,
+            Err(Errno::AGAIN) if host_is_gone => return WatchState::Done,
+            Err(Errno::AGAIN) => return WatchState::Running,
+            Err(_) => return WatchState::Done,
         }
     }
 }

@@ -8,7 +8,7 @@ use herder_wire::{Decoder, Frame, FrameError, MAX_HELLO};
 const MAX: u32 = 1 << 12;
 
 /// R41
-pub(crate) fn hold(data: &[u8]) {
+pub(crate) fn check_input(data: &[u8]) {
     let Some((&cut, stream)) = data.split_first() else { return };
     let whole = read(stream, stream.len().max(1));
     assert_eq!(read(stream, usize::from(cut).max(1)), whole, "in pieces of {cut}");

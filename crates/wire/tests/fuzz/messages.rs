@@ -6,7 +6,7 @@ use herder_wire::{DEFAULT_MAX_FRAME, Decoder, Frame, HostMessage, PayloadError, 
 use serde_json::Value;
 
 /// R41: the first three bytes are kind, flags and wire id, the others the body. No length has to be guessed to get past the header.
-pub(crate) fn hold(data: &[u8]) {
+pub(crate) fn check_input(data: &[u8]) {
     let [kind, flags, wire, body @ ..] = data else { return };
     let mut bytes = BytesMut::new();
     bytes.put_u32_le(body.len() as u32);

@@ -11,12 +11,12 @@ enum Step {
 }
 
 /// Answers each write with the next step; takes everything when the test has dropped its side.
-struct Played {
+struct ScriptedSink {
     steps: mpsc::Receiver<Step>,
     written: mpsc::Sender<String>,
 }
 
-impl Sink for Played {
+impl Sink for ScriptedSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.steps.recv().unwrap_or(Step::Take(usize::MAX)) {
             Step::Take(count) => {
@@ -34,23 +34,23 @@ impl Sink for Played {
 }
 
 /// An output, the steps of its sink, and what the sink took.
-struct Stage {
+struct Harness {
     output: Output,
     steps: mpsc::Sender<Step>,
     written: mpsc::Receiver<String>,
 }
 
-fn stage(limits: Limits) -> Stage {
+fn harness(limits: Limits) -> Harness {
     let ((steps, played), (sender, written)) = (mpsc::channel(), mpsc::channel());
-    let output = Output::with("test", Played { steps: played, written: sender }, limits).unwrap();
-    Stage { output, steps, written }
+    let output = Output::with("test", ScriptedSink { steps: played, written: sender }, limits).unwrap();
+    Harness { output, steps, written }
 }
 
 fn impatient(bytes: usize) -> Limits {
     Limits { bytes: [bytes; 2], patience: Duration::ZERO }
 }
 
-impl Stage {
+impl Harness {
     /// Waits until the thread has taken all lines out of the queue but the one it writes.
     fn until_writing(&self) {
         let shared = &self.output.0.0;
@@ -69,23 +69,23 @@ impl Stage {
 /// R40, R54: while the sink takes nothing, a line is queued or dropped, and nobody waits; the log tells how many are missing, where
 /// they are missing.
 #[test]
-fn r54_what_waits_is_bounded_in_bytes_and_the_loss_is_told_in_its_place() {
-    let stage = stage(impatient(10 * (OVERHEAD + 2)));
-    stage.output.line("0");
-    stage.until_writing();
-    (1..=25).for_each(|line| stage.output.line(&line.to_string()[..1]));
-    assert_eq!(stage.output.dropped(), 15);
-    stage.steps.send(Step::Take(usize::MAX)).unwrap();
-    assert_eq!(stage.written.recv().unwrap(), "0\n");
-    stage.until_room();
-    stage.output.line("a");
-    let text = stage.end();
+fn r54_log_queue_is_bounded_in_bytes_and_drops_are_reported_in_order() {
+    let harness = harness(impatient(10 * (OVERHEAD + 2)));
+    harness.output.line("0");
+    harness.until_writing();
+    (1..=25).for_each(|line| harness.output.line(&line.to_string()[..1]));
+    assert_eq!(harness.output.dropped(), 15);
+    harness.steps.send(Step::Take(usize::MAX)).unwrap();
+    assert_eq!(harness.written.recv().unwrap(), "0\n");
+    harness.until_room();
+    harness.output.line("a");
+    let text = harness.end();
     let (before, after) = text.split_once("dropped 15 log line(s)").unwrap();
     assert!(before.starts_with("1\n2\n") && before.contains("WARN herder::log"), "{text}");
     assert!(after.ends_with("a\n"), "{text}");
 }
 
-impl Stage {
+impl Harness {
     /// Waits until a short line of the host has room.
     fn until_room(&self) {
         let shared = &self.output.0.0;
@@ -98,44 +98,44 @@ impl Stage {
 /// R40: a worker that prints without end displaces nothing of the host's.
 #[test]
 fn r40_workers_and_host_have_budgets_of_their_own() {
-    let stage = stage(impatient(1000));
-    (0..100).for_each(|_| stage.output.push(Source::Worker, b"printed\n"));
-    let dropped = stage.output.dropped();
+    let harness = harness(impatient(1000));
+    (0..100).for_each(|_| harness.output.push(Source::Worker, b"printed\n"));
+    let dropped = harness.output.dropped();
     assert!(dropped > 80);
-    stage.output.line("the host's");
-    assert_eq!(stage.output.dropped(), dropped);
-    assert!(stage.end().contains("the host's\n"));
+    harness.output.line("the host's");
+    assert_eq!(harness.output.dropped(), dropped);
+    assert!(harness.end().contains("the host's\n"));
 }
 
 /// R40: a log that is read slowly loses nothing of what workers print, while there is patience.
 #[test]
 fn r40_workers_wait_for_a_log_that_is_read() {
-    let stage = stage(Limits { bytes: [1000; 2], patience: Duration::MAX });
+    let harness = harness(Limits { bytes: [1000; 2], patience: Duration::MAX });
     let lines: Vec<String> = (0..1000).map(|number| format!("line {number}\n")).collect();
     let reader = thread::spawn({
-        let steps = stage.steps.clone();
+        let steps = harness.steps.clone();
         move || (0..1000).for_each(|_| steps.send(Step::Take(usize::MAX)).unwrap())
     });
-    lines.iter().for_each(|line| stage.output.push(Source::Worker, line.as_bytes()));
+    lines.iter().for_each(|line| harness.output.push(Source::Worker, line.as_bytes()));
     reader.join().unwrap();
-    assert_eq!(stage.output.dropped(), 0);
-    assert_eq!(stage.end(), lines.concat());
+    assert_eq!(harness.output.dropped(), 0);
+    assert_eq!(harness.end(), lines.concat());
 }
 
 /// R40: no error of the sink ends the thread. What it could not write is counted, and told once it can.
 #[test]
 fn r40_a_sink_that_fails_loses_lines_and_no_more() {
-    let stage = stage(LIMITS);
+    let harness = harness(LIMITS);
     for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::StorageFull, io::ErrorKind::Other] {
-        stage.output.line("lost");
-        stage.steps.send(Step::Fail(kind)).unwrap();
+        harness.output.line("lost");
+        harness.steps.send(Step::Fail(kind)).unwrap();
     }
     for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted] {
-        stage.output.line("delayed");
-        stage.steps.send(Step::Fail(kind)).unwrap();
+        harness.output.line("delayed");
+        harness.steps.send(Step::Fail(kind)).unwrap();
     }
-    let shared = stage.output.0.0.clone();
-    let text = stage.end();
+    let shared = harness.output.0.0.clone();
+    let text = harness.end();
     assert_eq!(shared.dropped.load(Ordering::Relaxed), 3);
     assert!(text.contains("dropped 3 log line(s)"), "{text}");
     assert!(text.ends_with("\ndelayed\ndelayed\n") && !text.contains("lost"), "{text}");
@@ -144,12 +144,12 @@ fn r40_a_sink_that_fails_loses_lines_and_no_more() {
 /// R40: what follows a line that was written in part begins on a line of its own.
 #[test]
 fn r40_a_torn_line_is_not_continued() {
-    let stage = stage(LIMITS);
-    stage.output.line("abc");
-    stage.steps.send(Step::Take(2)).unwrap();
-    stage.steps.send(Step::Fail(io::ErrorKind::StorageFull)).unwrap();
-    stage.output.line("def");
-    let text = stage.end();
+    let harness = harness(LIMITS);
+    harness.output.line("abc");
+    harness.steps.send(Step::Take(2)).unwrap();
+    harness.steps.send(Step::Fail(io::ErrorKind::StorageFull)).unwrap();
+    harness.output.line("def");
+    let text = harness.end();
     assert!(text.starts_with("ab\n") && text.contains("dropped 1 log line(s)") && text.ends_with("\ndef\n"), "{text}");
 }
 
@@ -164,11 +164,11 @@ fn r54_a_long_line_is_cut() {
 
 /// R30: the end of the process waits for what is queued, and not for ever.
 #[test]
-fn r30_the_end_waits_for_what_can_be_written() {
-    let stage = stage(LIMITS);
-    stage.output.line("last words");
-    stage.output.finish(Duration::ZERO); // nobody takes them: it returns
-    stage.steps.send(Step::Take(usize::MAX)).unwrap();
-    stage.output.finish(Duration::MAX);
-    assert_eq!(stage.written.try_recv().unwrap(), "last words\n");
+fn r30_finish_flushes_writable_lines() {
+    let harness = harness(LIMITS);
+    harness.output.line("last words");
+    harness.output.finish(Duration::ZERO); // nobody takes them: it returns
+    harness.steps.send(Step::Take(usize::MAX)).unwrap();
+    harness.output.finish(Duration::MAX);
+    assert_eq!(harness.written.try_recv().unwrap(), "last words\n");
 }

@@ -5,35 +5,35 @@ use super::*;
 /// I6: an overflow worker that goes idle ten thousand times leaves no ten thousand timers behind.
 #[test]
 fn timers_do_not_grow_with_the_calls_that_were() {
-    let mut bench = Bench::new(WorkerTypeSettings::Basic, 1);
-    bench.call(None);
-    bench.call(None);
-    bench.step(Input::Ready { at: at(2, 1), window: 1, control: true });
+    let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
+    harness.call(None);
+    harness.call(None);
+    harness.step(Input::Ready { at: at(2, 1), window: 1, control: true });
     let mut sent_now = (at(2, 1), WireId(2));
     for _ in 0..10_000 {
-        bench.finish(sent_now);
-        bench.now = bench.now + Duration::from_micros(1);
-        let (call, fx) = bench.call(None);
-        sent_now = sent(&fx, call).unwrap();
+        harness.finish(sent_now);
+        harness.now = harness.now + Duration::from_micros(1);
+        let (call, effects) = harness.call(None);
+        sent_now = sent(&effects, call).unwrap();
     }
-    assert!(bench.core.timers_held() < 200, "{}", bench.core.timers_held());
+    assert!(harness.core.timers_held() < 200, "{}", harness.core.timers_held());
 }
 
 /// I6: an overflow worker that holds a session is looked at once in a while, not once more for each ping.
 #[test]
 fn timers_do_not_grow_with_pings() {
-    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
-    bench.call(None);
-    bench.call(None);
-    bench.step(Input::Ready { at: at(2, 1), window: 1, control: true });
-    bench.core.bind_session(bench.now, SessionId::new("ann").unwrap(), WorkerId(2), &mut Vec::new()).unwrap();
-    bench.finish((at(2, 1), WireId(2)));
+    let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
+    harness.call(None);
+    harness.call(None);
+    harness.step(Input::Ready { at: at(2, 1), window: 1, control: true });
+    harness.core.bind_session(harness.now, SessionId::new("ann").unwrap(), WorkerId(2), &mut Vec::new()).unwrap();
+    harness.finish((at(2, 1), WireId(2)));
     for _ in 0..500 {
-        bench.core.update_session_activity(bench.now, &SessionId::new("ann").unwrap(), &mut Vec::new());
-        bench.wait_and_pong(Duration::from_secs(31));
+        harness.core.update_session_activity(harness.now, &SessionId::new("ann").unwrap(), &mut Vec::new());
+        harness.wait_and_pong(Duration::from_secs(31));
     }
-    assert!(bench.core.timers_held() < 100, "{}", bench.core.timers_held());
-    assert!(bench.core.process_of(WorkerId(2)).is_some(), "it holds a session");
+    assert!(harness.core.timers_held() < 100, "{}", harness.core.timers_held());
+    assert!(harness.core.process_of(WorkerId(2)).is_some(), "it holds a session");
 }
 
 /// I6: ends of processes leave no timers behind, however long a start may take, and whether or not there are calls.
@@ -43,16 +43,16 @@ fn timers_do_not_grow_with_deaths() {
         let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);
         let day = Duration::from_secs(24 * 3600);
         (settings.start_timeout, settings.health.interval, settings.overflow_idle_timeout) = (day, day, day);
-        let mut bench = Bench::with(settings);
+        let mut harness = Harness::with(settings);
         for generation in 1..2000 {
-            bench.wait(Duration::from_secs(11));
-            bench.die(at(1, generation));
-            bench.step(Input::Ready { at: at(1, generation + 1), window: 1, control: true });
+            harness.wait(Duration::from_secs(11));
+            harness.die(at(1, generation));
+            harness.step(Input::Ready { at: at(1, generation + 1), window: 1, control: true });
             for _ in 0..calls {
-                let (call, fx) = bench.call(None);
-                bench.finish(sent(&fx, call).unwrap());
+                let (call, effects) = harness.call(None);
+                harness.finish(sent(&effects, call).unwrap());
             }
-            assert!(bench.core.timers_held() < 120, "{} after {generation}", bench.core.timers_held());
+            assert!(harness.core.timers_held() < 120, "{} after {generation}", harness.core.timers_held());
         }
     }
 }
@@ -60,20 +60,20 @@ fn timers_do_not_grow_with_deaths() {
 /// I6: a session knows only the living of those that ran its hint calls elsewhere than at home.
 #[test]
 fn the_dead_that_served_a_session_are_forgotten() {
-    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
-    let (first, fx) = bench.call(Some("ann"));
-    assert_eq!(sent(&fx, first).map(|(to, _)| to), Some(at(1, 1)));
+    let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
+    let (first, effects) = harness.call(Some("ann"));
+    assert_eq!(sent(&effects, first).map(|(to, _)| to), Some(at(1, 1)));
     for generation in 1..1000 {
-        let (hint, fx) = bench.call_with(Some("ann"), Some(Affinity::Hint), false);
-        let elsewhere = sent(&fx, hint).unwrap();
+        let (hint, effects) = harness.call_with(Some("ann"), Some(Affinity::Hint), false);
+        let elsewhere = sent(&effects, hint).unwrap();
         assert_eq!(elsewhere.0, at(2, generation));
-        bench.finish(elsewhere);
-        bench.now = bench.now + Duration::from_secs(11);
-        bench.die(at(2, generation));
-        bench.step(Input::Ready { at: at(2, generation + 1), window: 1, control: false });
+        harness.finish(elsewhere);
+        harness.now = harness.now + Duration::from_secs(11);
+        harness.die(at(2, generation));
+        harness.step(Input::Ready { at: at(2, generation + 1), window: 1, control: false });
     }
-    let row = bench.core.meet_routed(bench.now, b"ann", &mut Vec::new()).unwrap();
-    let known = bench.core.route_mut(row).unwrap().take_strays();
+    let row = harness.core.visit_row(harness.now, b"ann", &mut Vec::new()).unwrap();
+    let known = harness.core.route_mut(row).unwrap().take_off_affinity_workers();
     assert!(known.len() <= 2, "{} processes", known.len());
 }
 
@@ -81,40 +81,42 @@ fn the_dead_that_served_a_session_are_forgotten() {
 /// a worker that does not read.
 #[test]
 fn binds_and_ends_of_sessions_without_calls_are_not_told() {
-    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 2);
-    bench.call(None);
-    bench.fx.clear();
+    let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
+    harness.call(None);
+    harness.effects.clear();
     for n in 0..1000 {
-        bench.bind("ann", 1 + n % 2);
-        bench.bind("ann", 1);
+        harness.bind("ann", 1 + n % 2);
+        harness.bind("ann", 1);
         let ended = match n % 3 {
-            0 => bench.core.end_session(bench.now, "ann", &mut bench.fx),
-            1 => bench.core.unbind_session(bench.now, "ann", &mut bench.fx),
-            _ => bench.core.remove_worker_sessions(bench.now, WorkerId(1), &mut bench.fx) == 1,
+            0 => harness.core.end_session(harness.now, "ann", &mut harness.effects),
+            1 => harness.core.unbind_session(harness.now, "ann", &mut harness.effects),
+            _ => harness.core.remove_worker_sessions(harness.now, WorkerId(1), &mut harness.effects) == 1,
         };
         assert!(ended);
     }
-    bench.core.walk_due(bench.now, &mut bench.fx);
-    assert_eq!(bench.fx, []);
-    bench.run("ann");
-    bench.fx.clear();
-    let before = bench.core.worker_of(bench.now, "ann", &mut Vec::new());
+    harness.core.release_scan_due(harness.now, &mut harness.effects);
+    assert_eq!(harness.effects, []);
+    harness.run("ann");
+    harness.effects.clear();
+    let before = harness.core.worker_of(harness.now, "ann", &mut Vec::new());
     let Lookup::Bound(home) = before else { panic!("{before:?}") };
-    bench.bind("ann", 3 - home.worker.0);
-    assert!(matches!(bench.fx[..], [Effect::EndSession { at, reason: SessionEndReason::Moved, .. }] if at == home));
+    harness.bind("ann", 3 - home.worker.0);
+    assert!(
+        matches!(harness.effects[..], [Effect::EndSession { at, reason: SessionEndReason::Moved, .. }] if at == home)
+    );
 }
 
 /// R25, I6
 #[test]
 fn a_workers_history_keeps_its_last_transitions() {
-    let mut bench = Bench::new(WorkerTypeSettings::enhanced(), 1);
+    let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     for generation in 1..100 {
-        bench.now = bench.now + Duration::from_secs(20);
-        bench.die(at(1, generation));
-        bench.step(Input::Tick);
-        bench.step(Input::Ready { at: at(1, generation + 1), window: 1, control: false });
+        harness.now = harness.now + Duration::from_secs(20);
+        harness.die(at(1, generation));
+        harness.step(Input::Tick);
+        harness.step(Input::Ready { at: at(1, generation + 1), window: 1, control: false });
     }
-    let workers = bench.core.workers(bench.now);
+    let workers = harness.core.workers(harness.now);
     let history = workers[0].history.as_ref().unwrap();
     assert_eq!(history.len(), crate::HISTORY_LIMIT);
     assert_eq!(history.last().map(|change| change.to), Some(crate::WorkerState::Ready));

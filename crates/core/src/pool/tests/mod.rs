@@ -13,18 +13,18 @@ mod regressions;
 mod release;
 mod restarts;
 mod retries;
+mod session_events;
 mod sessions;
-mod trail;
 mod workers;
 
 use super::*;
 use crate::{Affinity, CallId, ExitStatus, IfAbsent, ProcessActivity, SessionId, Suspect, failure::*, routing::*};
 use std::time::Duration;
 
-struct Bench {
+struct Harness {
     core: Core,
     now: Timestamp,
-    fx: Effects,
+    effects: Effects,
     calls: u64,
 }
 
@@ -32,26 +32,26 @@ fn at(worker: u32, generation: u32) -> WorkerRef {
     WorkerRef { worker: WorkerId(worker), generation: Generation(generation) }
 }
 
-impl Bench {
+impl Harness {
     fn new(kind: WorkerTypeSettings, size: u32) -> Self {
         Self::with(Settings::new(kind, size))
     }
 
     fn with(settings: Settings) -> Self {
         let size = settings.pool_size;
-        let mut bench =
-            Self { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), fx: Vec::new(), calls: 0 };
-        bench.step(Input::Tick);
+        let mut harness =
+            Self { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), effects: Vec::new(), calls: 0 };
+        harness.step(Input::Tick);
         for worker in 1..=size {
-            bench.step(Input::Ready { at: at(worker, 1), window: 1, control: true });
+            harness.step(Input::Ready { at: at(worker, 1), window: 1, control: true });
         }
-        bench
+        harness
     }
 
     fn step(&mut self, input: Input) -> Effects {
-        self.fx.clear();
-        self.core.handle(self.now, input, &mut self.fx);
-        self.fx.clone()
+        self.effects.clear();
+        self.core.handle(self.now, input, &mut self.effects);
+        self.effects.clone()
     }
 
     fn wait(&mut self, span: Duration) -> Effects {
@@ -133,17 +133,17 @@ impl Bench {
 
     /// A call of the session, from submission to its final frame.
     fn run(&mut self, session: &str) -> Routing {
-        let (call, fx) = self.call(Some(session));
-        let fx = self.finish(sent(&fx, call).unwrap());
-        routing(&fx, call).unwrap()
+        let (call, effects) = self.call(Some(session));
+        let effects = self.finish(sent(&effects, call).unwrap());
+        routing(&effects, call).unwrap()
     }
 
     fn look(&mut self, session: &str) -> Lookup {
-        self.core.worker_of(self.now, session, &mut self.fx)
+        self.core.worker_of(self.now, session, &mut self.effects)
     }
 
     fn bind(&mut self, session: &str, worker: u32) {
-        self.core.bind_session(self.now, id(session), WorkerId(worker), &mut self.fx).unwrap();
+        self.core.bind_session(self.now, id(session), WorkerId(worker), &mut self.effects).unwrap();
     }
 
     fn die(&mut self, at: WorkerRef) -> Effects {
@@ -166,22 +166,22 @@ fn two_phase(grace: Duration, on_expired: crate::OnExpired) -> WorkerTypeSetting
     WorkerTypeSettings::Enhanced { session_affinity: Some(affinity), worker_metrics: true, state_machine: true }
 }
 
-fn sent(fx: &Effects, id: CallId) -> Option<(WorkerRef, WireId)> {
-    fx.iter().find_map(|effect| match effect {
+fn sent(effects: &Effects, id: CallId) -> Option<(WorkerRef, WireId)> {
+    effects.iter().find_map(|effect| match effect {
         Effect::Send { at, call, wire, .. } if *call == id => Some((*at, *wire)),
         _ => None,
     })
 }
 
-fn settled(fx: &Effects, id: CallId) -> Option<CallFailure> {
-    fx.iter().find_map(|effect| match effect {
+fn settled(effects: &Effects, id: CallId) -> Option<CallFailure> {
+    effects.iter().find_map(|effect| match effect {
         Effect::Settle { call, failure, .. } if *call == id => Some(failure.clone()),
         _ => None,
     })
 }
 
-fn routing(fx: &Effects, id: CallId) -> Option<Routing> {
-    fx.iter().find_map(|effect| match effect {
+fn routing(effects: &Effects, id: CallId) -> Option<Routing> {
+    effects.iter().find_map(|effect| match effect {
         Effect::Deliver { call, delivery, .. } if *call == id => Some(delivery.routing),
         _ => None,
     })

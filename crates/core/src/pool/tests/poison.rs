@@ -5,17 +5,17 @@ use crate::{Fingerprint, PoisonSettings};
 
 const POISON: Fingerprint = Fingerprint(7);
 
-fn bench() -> Bench {
+fn harness() -> Harness {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);
     settings.overflow = 0;
     settings.restart.backoff = Duration::from_nanos(1);
     settings.restart.max_backoff = settings.restart.backoff;
     settings.restart.max = 100;
     settings.retry.base = Duration::ZERO;
-    Bench::with(settings)
+    Harness::with(settings)
 }
 
-impl Bench {
+impl Harness {
     fn call_of(&mut self, payload: Fingerprint, idempotent: bool) -> (CallId, Effects) {
         self.calls += 1;
         let (call, deadline) = (CallId(self.calls), self.now + Duration::from_secs(30));
@@ -33,48 +33,48 @@ impl Bench {
     fn poisoned(&mut self, at: WorkerRef, wire: WireId, kill_reason: Option<KillReason>) -> Effects {
         self.now = self.now + Duration::from_millis(1);
         let suspect = Suspect { wire, fingerprint: POISON, command: "predict".into() };
-        let mut fx = self.end(at, kill_reason, vec![suspect]);
+        let mut effects = self.end(at, kill_reason, vec![suspect]);
         self.now = self.now + Duration::from_millis(1);
         self.step(Input::Tick);
         let next = WorkerRef { generation: Generation(at.generation.0 + 1), ..at };
-        fx.extend(self.step(Input::Ready { at: next, window: 1, control: false }));
-        fx
+        effects.extend(self.step(Input::Ready { at: next, window: 1, control: false }));
+        effects
     }
 }
 
 /// R37: three deaths in a row, then its calls are refused at once; others go on; it is listed, and released by hand.
 #[test]
 fn r37_a_payload_that_ends_three_workers_is_refused() {
-    let mut bench = bench();
+    let mut harness = harness();
     for _ in 0..3 {
-        let (call, fx) = bench.call_of(POISON, false);
-        let (at, wire) = sent(&fx, call).unwrap();
-        let fx = bench.poisoned(at, wire, None);
-        assert!(matches!(settled(&fx, call), Some(CallFailure::WorkerLost(_))));
+        let (call, effects) = harness.call_of(POISON, false);
+        let (at, wire) = sent(&effects, call).unwrap();
+        let effects = harness.poisoned(at, wire, None);
+        assert!(matches!(settled(&effects, call), Some(CallFailure::WorkerLost(_))));
     }
-    let (call, fx) = bench.call_of(POISON, false);
-    assert!(matches!(settled(&fx, call), Some(CallFailure::Poison(found)) if found.deaths == 3), "{fx:?}");
-    let (other, fx) = bench.call_of(Fingerprint(8), false);
-    assert!(sent(&fx, other).is_some());
-    let list = bench.core.quarantine_entries(bench.now);
+    let (call, effects) = harness.call_of(POISON, false);
+    assert!(matches!(settled(&effects, call), Some(CallFailure::Poison(found)) if found.deaths == 3), "{effects:?}");
+    let (other, effects) = harness.call_of(Fingerprint(8), false);
+    assert!(sent(&effects, other).is_some());
+    let list = harness.core.quarantine_entries(harness.now);
     assert!(list[0].quarantined && &*list[0].command == "predict");
-    assert_eq!(bench.core.status(bench.now).quarantined, 1);
-    assert!(bench.core.release_payload(POISON));
-    let (call, fx) = bench.call_of(POISON, false);
-    assert!(sent(&fx, call).is_some());
+    assert_eq!(harness.core.status(harness.now).quarantined, 1);
+    assert!(harness.core.release_payload(POISON));
+    let (call, effects) = harness.call_of(POISON, false);
+    assert!(sent(&effects, call).is_some());
 }
 
 /// R37: an idempotent one is not sent again and again: it ends as poison, with its attempts.
 #[test]
 fn r37_retries_of_it_end() {
-    let mut bench = bench();
-    bench.core.settings.retry.attempts = 100;
-    let (call, mut fx) = bench.call_of(POISON, true);
+    let mut harness = harness();
+    harness.core.settings.retry.attempts = 100;
+    let (call, mut effects) = harness.call_of(POISON, true);
     for n in 1..=3 {
-        let (at, wire) = sent(&fx, call).unwrap_or_else(|| panic!("attempt {n} of {call}"));
-        fx = bench.poisoned(at, wire, None);
+        let (at, wire) = sent(&effects, call).unwrap_or_else(|| panic!("attempt {n} of {call}"));
+        effects = harness.poisoned(at, wire, None);
     }
-    let told = fx.iter().find_map(|effect| match effect {
+    let told = effects.iter().find_map(|effect| match effect {
         Effect::Settle { failure: CallFailure::Poison(found), earlier, .. } => Some((found.deaths, earlier.len())),
         _ => None,
     });
@@ -84,71 +84,71 @@ fn r37_retries_of_it_end() {
 /// R37: one that comes to an end, whatever it answers, clears its payload: something else ended the workers before.
 #[test]
 fn r37_a_call_that_ends_clears_its_payload() {
-    let mut bench = bench();
+    let mut harness = harness();
     for ok in [true, false] {
         for _ in 0..2 {
-            let (call, fx) = bench.call_of(POISON, false);
-            let (at, wire) = sent(&fx, call).unwrap();
-            bench.poisoned(at, wire, None);
+            let (call, effects) = harness.call_of(POISON, false);
+            let (at, wire) = sent(&effects, call).unwrap();
+            harness.poisoned(at, wire, None);
         }
-        let (call, fx) = bench.call_of(POISON, false);
-        bench.ends(sent(&fx, call).unwrap(), ok);
-        assert!(!bench.core.needs_fingerprints(), "ok: {ok}");
+        let (call, effects) = harness.call_of(POISON, false);
+        harness.ends(sent(&effects, call).unwrap(), ok);
+        assert!(!harness.core.needs_fingerprints(), "ok: {ok}");
     }
 }
 
 /// R37: not what an operator or a shutdown ended; of a hanging call's kill only the one that hung.
 #[test]
 fn r37_only_those_to_blame_are_suspected() {
-    let mut bench = bench();
+    let mut harness = harness();
     for kill_reason in
         [KillReason::Requested, KillReason::CancelTimeout, KillReason::Stopped, KillReason::ActorPanicked]
     {
-        let (call, fx) = bench.call_of(POISON, false);
-        let (at, wire) = sent(&fx, call).unwrap();
-        bench.poisoned(at, wire, Some(kill_reason));
-        assert!(bench.core.quarantine_entries(bench.now).is_empty(), "{kill_reason:?}");
+        let (call, effects) = harness.call_of(POISON, false);
+        let (at, wire) = sent(&effects, call).unwrap();
+        harness.poisoned(at, wire, Some(kill_reason));
+        assert!(harness.core.quarantine_entries(harness.now).is_empty(), "{kill_reason:?}");
     }
-    let (call, fx) = bench.call_of(POISON, false);
-    let (at, wire) = sent(&fx, call).unwrap();
-    bench.step(Input::Cancel(call));
-    bench.poisoned(at, wire, Some(KillReason::CancelTimeout));
-    assert_eq!(bench.core.quarantine_entries(bench.now).len(), 1, "this one did hang");
+    let (call, effects) = harness.call_of(POISON, false);
+    let (at, wire) = sent(&effects, call).unwrap();
+    harness.step(Input::Cancel(call));
+    harness.poisoned(at, wire, Some(KillReason::CancelTimeout));
+    assert_eq!(harness.core.quarantine_entries(harness.now).len(), 1, "this one did hang");
 }
 
 /// R37: a call that waits between two attempts while others quarantine its payload is not sent again.
 #[test]
 fn r37_one_that_waits_to_be_sent_again_ends_as_poison() {
-    let mut bench = bench();
-    bench.core.settings.retry.base = Duration::from_secs(1);
-    bench.core.settings.retry.jitter = 0;
-    let (waits, fx) = bench.call_of(POISON, true);
-    let (at, wire) = sent(&fx, waits).unwrap();
-    bench.poisoned(at, wire, None);
+    let mut harness = harness();
+    harness.core.settings.retry.base = Duration::from_secs(1);
+    harness.core.settings.retry.jitter = 0;
+    let (waits, effects) = harness.call_of(POISON, true);
+    let (at, wire) = sent(&effects, waits).unwrap();
+    harness.poisoned(at, wire, None);
     for _ in 0..2 {
-        let (call, fx) = bench.call_of(POISON, false);
-        let (at, wire) = sent(&fx, call).unwrap();
-        bench.poisoned(at, wire, None);
+        let (call, effects) = harness.call_of(POISON, false);
+        let (at, wire) = sent(&effects, call).unwrap();
+        harness.poisoned(at, wire, None);
     }
-    bench.now = bench.now + Duration::from_secs(1);
-    let fx = bench.step(Input::Tick);
-    assert!(matches!(settled(&fx, waits), Some(CallFailure::Poison(found)) if found.deaths == 3), "{fx:?}");
+    harness.now = harness.now + Duration::from_secs(1);
+    let effects = harness.step(Input::Tick);
+    assert!(matches!(settled(&effects, waits), Some(CallFailure::Poison(found)) if found.deaths == 3), "{effects:?}");
 }
 
 /// R37: nor is one whose wait is over, and that stands in the queue. Found by the model checker.
 #[test]
 fn r37_one_that_stands_in_the_queue_again_ends_as_poison() {
-    let mut settings = bench().core.settings;
+    let mut settings = harness().core.settings;
     (settings.retry.base, settings.retry.jitter) = (Duration::from_secs(1), 0);
     settings.poison = settings.poison.map(|poison| PoisonSettings { max_worker_deaths: 2, ..poison });
-    let mut bench = Bench::with(settings);
-    let (waits, fx) = bench.call_of(POISON, true);
-    let (at, wire) = sent(&fx, waits).unwrap();
-    bench.poisoned(at, wire, None);
-    let running = [(); 2].map(|()| bench.call_of(POISON, false));
-    bench.now = bench.now + Duration::from_secs(1);
-    assert!(sent(&bench.step(Input::Tick), waits).is_none(), "both workers are busy");
+    let mut harness = Harness::with(settings);
+    let (waits, effects) = harness.call_of(POISON, true);
+    let (at, wire) = sent(&effects, waits).unwrap();
+    harness.poisoned(at, wire, None);
+    let running = [(); 2].map(|()| harness.call_of(POISON, false));
+    harness.now = harness.now + Duration::from_secs(1);
+    assert!(sent(&harness.step(Input::Tick), waits).is_none(), "both workers are busy");
     let (at, wire) = sent(&running[0].1, running[0].0).unwrap();
-    let fx = bench.poisoned(at, wire, None);
-    assert!(matches!(settled(&fx, waits), Some(CallFailure::Poison(found)) if found.deaths == 2), "{fx:?}");
+    let effects = harness.poisoned(at, wire, None);
+    assert!(matches!(settled(&effects, waits), Some(CallFailure::Poison(found)) if found.deaths == 2), "{effects:?}");
 }

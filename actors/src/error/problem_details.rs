@@ -1,0 +1,201 @@
+//! The error as `application/problem+json` (RFC 9457) has it: one shape for HTTP, logs and tools.
+
+use super::{Attempt, Category, Error, Severity, Strategy};
+use crate::{ErrorId, RecordedFrame};
+use herder_core::{Generation, WorkerId};
+use serde::Serialize;
+use std::str::FromStr;
+
+/// How many frames of the recorder a problem has.
+const FRAMES: usize = 16;
+
+/// How much of an error is shown to whoever called over HTTP.
+///
+/// ```
+/// use herder_actors::ErrorDetail;
+/// assert_eq!("brief".parse(), Ok(ErrorDetail::Brief));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorDetail {
+    /// Everything: tracebacks, stacks, the last lines printed, recordings, and why workers did not start.
+    Full,
+    /// Without tracebacks, stacks, printed lines, recordings and the reason why workers did not start. The log has these, under the
+    /// problem's `error_id`.
+    #[default]
+    Brief,
+}
+
+/// The text is invalid; expected `full` or `redacted`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid error detail; allowed: full, brief")]
+pub struct InvalidErrorDetail;
+
+impl FromStr for ErrorDetail {
+    type Err = InvalidErrorDetail;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "full" => Ok(Self::Full),
+            "brief" => Ok(Self::Brief),
+            _ => Err(InvalidErrorDetail),
+        }
+    }
+}
+
+/// An error as programs read it. Fields that say nothing are left out.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProblemDetails {
+    /// `https://herder.invalid/errors/` and the error's slug: an identifier, not a page.
+    pub r#type: String,
+    /// The slug in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The error's text.
+    pub detail: String,
+    /// What kind of thing went wrong.
+    pub category: Category,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What to do about it. Never to repeat a call that may have run, unless the pool itself sent it again before.
+    pub strategy: Strategy,
+    /// What to do instead if the call is idempotent, where that is something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy_if_idempotent: Option<Strategy>,
+    /// Whether the same pool may answer the same call another time.
+    pub retryable: bool,
+    /// Whether the handler may have run.
+    pub may_have_run: bool,
+    /// How often the call was sent to a worker, where it was: [`Error::send_count`].
+    #[serde(skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+    /// The attempts before the last, each lost with its worker.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attempt_errors: Vec<AttemptProblemDetails>,
+    /// The id under which the log has the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_id: Option<ErrorId>,
+    /// The handler's own code (`Rejected`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The slot concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerId>,
+    /// Which of its processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
+    /// The process's exit status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_status: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The last lines it printed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stderr_tail: Vec<String>,
+    /// The Python traceback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceback: Option<String>,
+    /// Where the process hung, if it was ended for that: the stacks of its threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
+    /// The most main memory it ever had, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
+    /// The evidence, if it was likely killed for a lack of memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub likely_out_of_memory: Option<String>,
+    /// The last frames between it and the host, 16 at most; the whole recording is at `.../workers/{id}/recorder`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recorder: Vec<RecordedFrame>,
+}
+
+/// An earlier attempt as programs read it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttemptProblemDetails {
+    /// The attempt's end in words.
+    pub detail: String,
+    /// The slot.
+    pub worker: WorkerId,
+    /// Which of its processes.
+    pub generation: Generation,
+    /// The process's exit status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_status: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The last lines it printed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stderr_tail: Vec<String>,
+}
+
+impl From<&Attempt> for AttemptProblemDetails {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            detail: attempt.to_string(),
+            worker: attempt.worker,
+            generation: attempt.generation,
+            exit_status: attempt.report.exit_status,
+            signal: attempt.report.signal,
+            stderr_tail: attempt.report.stderr_tail.clone(),
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl Error {
+    /// The error as programs read it, in this detail.
+    pub fn problem_in(&self, detail: ErrorDetail) -> ProblemDetails {
+        let mut problem = self.problem();
+        if detail == ErrorDetail::Brief {
+            problem.detail = self.redacted();
+            problem.stderr_tail.clear();
+            problem.recorder.clear();
+            (problem.traceback, problem.stack) = (None, None);
+            problem.attempt_errors.iter_mut().for_each(|attempt| attempt.stderr_tail.clear());
+        }
+        problem
+    }
+
+    /// The error as programs read it.
+    pub fn problem(&self) -> ProblemDetails {
+        let (report, at) = (self.report().cloned().unwrap_or_default(), self.worker());
+        let traceback = self.traceback().map(String::from);
+        let code = match self {
+            Self::Rejected { code, .. } => code.clone(),
+            _ => None,
+        };
+        let (strategy, if_idempotent) = (self.strategy(), self.strategy_if_idempotent());
+        ProblemDetails {
+            r#type: format!("https://herder.invalid/errors/{}", self.slug()),
+            title: self.slug().replace('-', " "),
+            status: self.http_status(),
+            detail: self.to_string(),
+            category: self.category(),
+            severity: self.severity(),
+            strategy,
+            strategy_if_idempotent: Some(if_idempotent).filter(|other| *other != strategy),
+            retryable: self.is_retryable(),
+            may_have_run: self.may_have_run(),
+            attempts: self.send_count(),
+            attempt_errors: self.attempts().iter().map(AttemptProblemDetails::from).collect(),
+            error_id: self.error_id(),
+            code,
+            worker: at.map(|at| at.worker),
+            generation: at.map(|at| at.generation),
+            exit_status: report.exit_status,
+            signal: report.signal,
+            peak_memory: report.peak_memory,
+            likely_out_of_memory: report.out_of_memory.map(|evidence| evidence.to_string()),
+            recorder: report.recorder.as_ref().map_or_else(Vec::new, |recorder| recorder.last_frames(FRAMES).to_vec()),
+            stderr_tail: report.stderr_tail,
+            traceback,
+            stack: report.stack.map(String::from),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A call's way into the core, on the pool's own thread.
+
+use super::{Incoming, State, call::Call};
+use crate::Error;
+use herder_core::{CallId, Input, Submission};
+use herder_wire::check_call_size;
+
+impl State {
+    /// Submits a call. Its caller hears of a refusal like of any other answer.
+    pub(crate) fn submit(&mut self, incoming: Incoming) {
+        if let Some(refusal) = self.refusal(&incoming) {
+            self.tick();
+            let session = incoming.session.as_ref().map(|session| &session.id);
+            let refusal = self.failed(incoming.id, &incoming.command, session, refusal);
+            return incoming.refuse(refusal);
+        }
+        let Incoming { id, command, session, body, deadline, idempotent, reply, permit } = incoming;
+        let declared =
+            || self.commands.as_ref().and_then(|table| table.get(&*command)).is_some_and(|entry| entry.idempotent);
+        let idempotent = idempotent.unwrap_or_else(declared);
+        let name = session.as_ref().map(|session| session.id.clone());
+        let fingerprint = self.watched_payload(&command, &body);
+        self.calls.insert(id, Call { command, session: name, body, deadline, sent: None, reply, permit });
+        self.handle(Input::Submit(Submission { call: id, session, deadline, idempotent, fingerprint }));
+    }
+
+    /// The caller of this call went away.
+    pub(crate) fn cancel(&mut self, id: CallId) {
+        self.handle(Input::Cancel(id));
+    }
+
+    fn refusal(&self, incoming: &Incoming) -> Option<Error> {
+        if let Some(error) = self.permanent_failure() {
+            return Some(error);
+        }
+        self.unknown_command(incoming).or_else(|| self.too_large(incoming))
+    }
+
+    /// A call that fits into no frame. Checked before the call is admitted: no worker will see it, so it must not count as an answer, nor bind
+    /// a session.
+    fn too_large(&self, incoming: &Incoming) -> Option<Error> {
+        let session = incoming.session.as_ref().map_or(0, |session| session.id.as_str().len());
+        let error =
+            check_call_size(&incoming.command, session, incoming.body.len(), self.config().max_frame()).err()?;
+        Some(Error::TooLarge { message: error.to_string(), may_have_run: false, at: None })
+    }
+
+    fn unknown_command(&self, incoming: &Incoming) -> Option<Error> {
+        let table = self.commands.as_ref()?;
+        if table.contains_key(&*incoming.command) {
+            return None;
+        }
+        let mut names: Vec<&str> = table.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let hint = format!("available commands: {}", names.join(", "));
+        Some(Error::UnknownCommand { command: incoming.command.to_string(), hint })
+    }
+}

@@ -1,0 +1,41 @@
+//! What one would write without this crate: a `HashMap` from session to worker, with the last activity. It knows no order of
+//! expiry, no processes that die, no epochs, and its growing insert stops everything.
+
+use foldhash::quality::FixedState;
+use herder_core::{Timestamp, WorkerRef};
+use std::{collections::HashMap, time::Duration};
+
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+pub(crate) struct BaselineMap(HashMap<String, Session, FixedState>);
+
+struct Session {
+    last: Timestamp,
+    at: WorkerRef,
+    _first_seen: Timestamp,
+    _operations: u64,
+    _pending: u32,
+}
+
+impl BaselineMap {
+    pub(crate) fn new() -> Self {
+        Self(HashMap::with_hasher(FixedState::with_seed(7)))
+    }
+
+    pub(crate) fn bind(&mut self, id: &str, at: WorkerRef, now: Timestamp) {
+        if let Some(session) = self.0.get_mut(id) {
+            return (session.at, session.last) = (at, now);
+        }
+        let session = Session { last: now, at, _first_seen: now, _operations: 0, _pending: 0 };
+        self.0.insert(id.to_owned(), session);
+    }
+
+    pub(crate) fn lookup(&self, id: &str, now: Timestamp) -> Option<WorkerRef> {
+        self.0.get(id).filter(|session| now < session.last + TIMEOUT).map(|session| session.at)
+    }
+
+    pub(crate) fn touch(&mut self, id: &str, now: Timestamp) -> bool {
+        let session = self.0.get_mut(id).filter(|session| now < session.last + TIMEOUT);
+        session.map(|session| session.last = now).is_some()
+    }
+}

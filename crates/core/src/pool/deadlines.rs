@@ -1,0 +1,127 @@
+//! Which moments the pool waits for, and that each has its timer (I8): a thing that is pending and has none would wait for ever. Sets
+//! none: whatever makes a thing pending, or uses its entry up, sets the next one.
+
+use super::{Core, Effects, Phase, call::Call, index};
+use crate::{
+    Timestamp, WireId, WorkerId,
+    timers::Timer,
+    worker::{Escalation, Ping, Process, Slot, SlotHolder},
+};
+use std::time::Duration;
+
+/// The moment of what is looked at again and again until it is over: any entry is in time.
+const REPEATED: Timestamp = Timestamp(Timestamp::NEVER.0 - 1);
+
+/// The moment of what is looked at in intervals, unless these are so long that none ever ends.
+fn repeated(interval: Duration) -> Option<Timestamp> {
+    (Timestamp(0) + interval != Timestamp::NEVER).then_some(REPEATED)
+}
+
+impl Core {
+    pub(super) fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Call(call) => self.call_due(now, call, effects),
+                Timer::Attempt(worker, wire) => self.attempt_due(now, worker, wire, effects),
+                Timer::Worker(worker) => self.worker_due(now, worker, effects),
+                Timer::OverflowIdle(at) => self.overflow_idle_due(now, at, effects),
+                Timer::Sweep => self.sweep_due(now, effects),
+                Timer::ReleaseScan => self.release_scan_due(now, effects),
+                Timer::Pool => self.pool_due(now, effects),
+            }
+        }
+    }
+
+    /// Drops what stale entries there are, once they outnumber the live ones.
+    pub(super) fn shrink_timers(&mut self) {
+        let live =
+            2 * self.calls.len() + 4 * self.slots.len() + self.slots.iter().map(|s| s.running.len()).sum::<usize>();
+        if self.timers.is_crowded(live) {
+            let mut timers = std::mem::take(&mut self.timers);
+            timers.shrink(|timer| self.due(timer));
+            self.timers = timers;
+        }
+    }
+
+    /// When a thing must be looked at: `None` if it is over, or waits for no moment.
+    fn due(&self, timer: Timer) -> Option<Timestamp> {
+        match timer {
+            Timer::Call(call) => self.calls.get(&call).map(Call::due),
+            Timer::Attempt(worker, wire) => self.attempt_due_at(worker, wire),
+            Timer::Worker(worker) => self.worker_due_at(worker),
+            Timer::OverflowIdle(at) if self.slot(at.worker).base || !self.is_alive(at) => None,
+            Timer::OverflowIdle(_) => repeated(self.settings.overflow_idle_timeout),
+            Timer::Sweep if self.is_sweeping => Some(self.next_sweep),
+            Timer::Sweep => Some(self.next_sweep.min(self.next_removal())),
+            Timer::ReleaseScan => self.routes().is_some_and(|routes| routes.is_scanning()).then_some(REPEATED),
+            Timer::Pool => match self.phase {
+                Phase::Failed { retry_at } => Some(retry_at),
+                Phase::Draining { until } | Phase::Closing { until } => Some(until),
+                Phase::Running | Phase::Probing | Phase::Stopped => None,
+            },
+        }
+        .filter(|due| *due != Timestamp::NEVER)
+    }
+
+    /// The next escalation of an attempt that nobody waits for. One in a process that was told to end goes with it.
+    fn attempt_due_at(&self, worker: WorkerId, wire: WireId) -> Option<Timestamp> {
+        let slot = Some(self.slot(worker)).filter(|slot| slot.is_live())?;
+        match slot.running.iter().find(|attempt| attempt.wire == wire)?.holder {
+            SlotHolder::Abandoned { next: Escalation::Interrupt(due) | Escalation::Kill(due) } => Some(due),
+            SlotHolder::Abandoned { next: Escalation::Withdrawn { kill } } => kill,
+            SlotHolder::Abandoned { next: Escalation::Asked } | SlotHolder::Call(_) => None,
+        }
+    }
+
+    fn worker_due_at(&self, worker: WorkerId) -> Option<Timestamp> {
+        match self.slot(worker).process {
+            Process::Scheduled { at } => Some(at),
+            Process::Starting { since } => Some(since + self.settings.start_timeout),
+            Process::Live { ping, .. } => match ping {
+                Ping::Due { at: due } | Ping::Sent { until: due, .. } | Ping::Examined { until: due, .. } => Some(due),
+                Ping::Off => None,
+            },
+            Process::Absent | Process::Stopping { .. } => None, // its exit is awaited; the shell's stop ladder sees to it
+        }
+    }
+}
+
+/// What tests hold the timers to.
+impl Core {
+    /// Things that are pending and have no timer at or before the moment at which they must be looked at. Always none (I8). Costs
+    /// calls x timers.
+    pub fn missing_timers(&self) -> Vec<String> {
+        let missing = |timer: &Timer| {
+            let due = self.due(*timer).filter(|due| !self.timers.covers(*timer, *due));
+            due.is_some() && !self.waits_for_room(*timer)
+        };
+        self.pending().filter(missing).map(|timer| format!("{timer:?}")).collect()
+    }
+
+    /// From now on stale timers are dropped as soon as there are any, and those that are stale now at once. What a pool does when it has
+    /// very many, at the size of a test.
+    pub fn drop_stale_timers(&mut self) {
+        self.timers.shrink_always();
+        self.shrink_timers();
+    }
+
+    /// What may have a timer, whether it waits for a moment or not.
+    fn pending(&self) -> impl Iterator<Item = Timer> + '_ {
+        let of_slot = |slot: &'_ Slot| [Timer::Worker(slot.at.worker), Timer::OverflowIdle(slot.at)];
+        let attempts = |slot: &Slot| {
+            let worker = slot.at.worker;
+            slot.running.iter().map(|attempt| Timer::Attempt(worker, attempt.wire)).collect::<Vec<_>>()
+        };
+        let calls = self.calls.keys().copied().map(Timer::Call);
+        let slots = self.slots.iter().flat_map(of_slot).chain(self.slots.iter().flat_map(attempts));
+        calls.chain(slots).chain([Timer::Sweep, Timer::ReleaseScan, Timer::Pool])
+    }
+
+    /// A start whose moment came while as many as may start at once do so already: the next of those to be over lets it begin.
+    fn waits_for_room(&self, timer: Timer) -> bool {
+        let Timer::Worker(worker) = timer else { return false };
+        let is_starting = |slot: &&Slot| matches!(slot.process, Process::Starting { .. });
+        matches!(self.slots[index(worker)].process, Process::Scheduled { .. })
+            && self.slots.iter().filter(is_starting).count() >= self.settings.start_batch as usize
+    }
+}

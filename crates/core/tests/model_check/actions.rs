@@ -1,0 +1,337 @@
+//! What may happen next, and how it does. Keeps to what a shell guarantees: a process says ready once, frames come between that
+//! and its exit, and each process exits once.
+
+use super::{
+    faults::Fault,
+    pool::{Kind, Pool},
+    processes::{Attempt, Process},
+    state::{Call, State, Violation},
+};
+use herder_core::{
+    Affinity, CallId, Core, Effects, ExitStatus, Fingerprint, IfAbsent, Input, Outcome, ProcessActivity, ProcessExit,
+    SessionCall, SessionId, Submission, Suspect, Timestamp, WireId, WorkerId, WorkerRef,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Submit(Kind),
+    Cancel(CallId),
+    Ready(WorkerRef),
+    /// The final frame of an attempt.
+    Answer(WorkerRef, WireId),
+    /// The process is gone, whether told to end or not.
+    Die(WorkerRef),
+    /// The next deadline, timeout, end of patience or start comes.
+    Pass,
+    /// Time enough for sessions to expire, in a pool where nothing else goes on.
+    Idle,
+    Sweep,
+    Bind(&'static str, WorkerId),
+    Unbind(&'static str),
+    End(&'static str),
+    Shutdown,
+    Pong(WorkerRef, u64),
+    /// What a process did that let a ping pass.
+    Seen(WorkerRef, u64, ProcessActivity),
+    /// All sessions of a worker are unbound.
+    Remove(WorkerId),
+    /// The breaker is told of an outcome that somebody else saw.
+    Record(Outcome),
+    Reset,
+}
+
+impl State {
+    pub(crate) fn possible(&self, pool: &Pool, actions: &mut Vec<Action>) {
+        self.by_callers(pool, actions);
+        self.by_processes(actions);
+        self.by_hand(pool, actions);
+        if self.core.next_wakeup().is_some() {
+            actions.push(Action::Pass);
+        }
+        if self.budget.idles > 0 {
+            actions.extend([Action::Idle, Action::Sweep]);
+        }
+        if self.budget.shutdowns > 0 {
+            actions.push(Action::Shutdown);
+        }
+    }
+
+    fn by_callers(&self, pool: &Pool, actions: &mut Vec<Action>) {
+        if self.budget.calls > 0 {
+            actions.extend(pool.kinds.iter().map(|kind| Action::Submit(*kind)));
+        }
+        if self.budget.cancels > 0 {
+            let waiting = (1..).map(CallId).zip(&self.calls).filter(|(_, call)| call.answers == 0);
+            actions.extend(waiting.map(|(id, _)| Action::Cancel(id)));
+        }
+    }
+
+    fn by_processes(&self, actions: &mut Vec<Action>) {
+        for (&at, process) in &self.fakes.processes {
+            if !process.ready {
+                actions.push(Action::Ready(at));
+            }
+            if process.stopping || self.budget.deaths > 0 {
+                actions.push(Action::Die(at));
+            }
+            actions.extend(process.unfinished.keys().map(|wire| Action::Answer(at, *wire)));
+            actions.extend(process.ping.map(|nonce| Action::Pong(at, nonce)));
+            if let Some(nonce) = process.examined {
+                actions.extend(
+                    [ProcessActivity::Computing, ProcessActivity::Idle]
+                        .map(|activity| Action::Seen(at, nonce, activity)),
+                );
+            }
+        }
+    }
+
+    fn by_hand(&self, pool: &Pool, actions: &mut Vec<Action>) {
+        if self.budget.manual_bindings > 0 && pool.settings.breaker.is_some() {
+            actions.extend([Action::Record(Outcome::Success), Action::Record(Outcome::Failure), Action::Reset]);
+        }
+        if self.budget.removals > 0 {
+            actions.extend((1..=pool.settings.pool_size).map(|worker| Action::Remove(WorkerId(worker))));
+        }
+        let sessions = pool.sessions.iter().filter(|_| self.budget.manual_bindings > 0);
+        for &session in sessions {
+            actions.extend([Action::Unbind(session), Action::End(session)]);
+            let workers = (1..=pool.settings.pool_size).map(WorkerId);
+            actions.extend(workers.map(|worker| Action::Bind(session, worker)));
+        }
+    }
+
+    /// False if it changes nothing, or can not happen now.
+    pub(crate) fn apply_action(&mut self, pool: &Pool, action: Action) -> bool {
+        match action {
+            Action::Submit(kind) => self.submit(pool, kind),
+            Action::Cancel(id) => self.cancel(pool, id),
+            Action::Ready(at) => self.ready(pool, at),
+            Action::Answer(at, wire) => self.answer(pool, at, wire),
+            Action::Die(at) => self.die(pool, at),
+            Action::Pass => return self.pass(pool),
+            Action::Idle => return self.idle(pool),
+            Action::Sweep => {
+                self.budget.idles -= 1;
+                self.ask(pool, |core, now, effects| core.sweep(now, usize::MAX, effects).0);
+            }
+            Action::Bind(session, worker) => {
+                self.by_name(pool, |core, now, effects| core.bind_session(now, name(session), worker, effects).is_ok());
+            }
+            Action::Unbind(session) => {
+                self.by_name(pool, |core, now, effects| core.unbind_session(now, session, effects))
+            }
+            Action::End(session) => self.by_name(pool, |core, now, effects| core.end_session(now, session, effects)),
+            Action::Shutdown => {
+                self.budget.shutdowns -= 1;
+                self.step(pool, Input::Shutdown { until: self.now + pool.patience / 2 }, None);
+            }
+            Action::Pong(at, nonce) => self.pong(pool, at, nonce),
+            Action::Seen(at, nonce, activity) => self.seen(pool, at, nonce, activity),
+            Action::Remove(worker) => self.remove(pool, worker),
+            Action::Record(outcome) => {
+                self.by_name(pool, |core, now, _| core.record_outcome(now, outcome));
+            }
+            Action::Reset => self.by_name(pool, |core, _, _| core.reset_breaker()),
+        }
+        true
+    }
+
+    fn submit(&mut self, pool: &Pool, kind: Kind) {
+        self.budget.calls -= 1;
+        let mode = pool.mode(kind);
+        let ending = kind.session.is_some_and(|session| mode.is_some() && self.is_ending(session));
+        let strict = mode.is_some_and(|mode| mode != Affinity::Hint) || ending;
+        let alone = self.calls.iter().all(|call| call.session != kind.session || call.answers > 0);
+        self.calls.push(Call {
+            session: kind.session,
+            strict,
+            epoch: None,
+            sent: false,
+            deadline: self.now + pool.patience,
+            may_run: if kind.idempotent && !strict { pool.settings.retry.attempts } else { 1 },
+            runs: 0,
+            cooldown_until: Timestamp(0),
+            payload: kind.payload,
+            poisonous: self.is_quarantined(pool, kind.payload),
+            passed: (alone && pool.is_fair).then(BTreeMap::new),
+            answers: 0,
+        });
+        let call = CallId(self.calls.len() as u64);
+        let of = |session| SessionCall { id: name(session), if_absent: IfAbsent::Create, affinity: kind.affinity };
+        let (session, deadline) = (kind.session.map(of), self.now + pool.patience);
+        let session = session.filter(|_| pool.fault != Some(Fault::SessionsHidden));
+        let fingerprint = kind.payload.map(Fingerprint).filter(|_| self.core.needs_fingerprints());
+        let submission = Submission { call, session, deadline, idempotent: kind.idempotent, fingerprint };
+        let mut effects = Effects::new();
+        self.core.handle(self.now, Input::Submit(submission), &mut effects);
+        let info = kind.session.and_then(|session| self.core.session_info(self.now, session));
+        self.call(call).epoch = info.and_then(|info| info.epoch).filter(|_| mode.is_some());
+        self.apply_effects(pool, &effects, None);
+    }
+
+    /// R22: whether calls of an earlier life of the session still run or wait. A hint call that comes then waits as a strict one does.
+    fn is_ending(&self, session: &'static str) -> bool {
+        let now = self.core.session_info(self.now, session).and_then(|info| info.epoch);
+        let mut waiting = self.calls.iter().filter(|call| call.strict && call.answers == 0);
+        let mut running = self.fakes.unfinished().map(|(.., attempt)| attempt).filter(|attempt| attempt.strict);
+        waiting.any(|call| call.session == Some(session) && call.epoch < now)
+            || running.any(|attempt| attempt.session == Some(session) && attempt.epoch < now)
+    }
+
+    pub(crate) fn ready(&mut self, pool: &Pool, at: WorkerRef) {
+        if let Some(process) = self.fakes.processes.get_mut(&at) {
+            process.ready = true;
+        }
+        let (window, control) = (pool.settings.window(), pool.has_control);
+        self.step(pool, Input::Ready { at, window, control }, None);
+    }
+
+    fn die(&mut self, pool: &Pool, at: WorkerRef) {
+        let process = self.fakes.processes.remove(&at).unwrap_or_default();
+        self.budget.deaths -= u32::from(!process.stopping);
+        if self.is_unheard(pool) {
+            return;
+        }
+        for attempt in process.unfinished.values() {
+            self.lost(pool, attempt, process.stopping);
+        }
+        let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
+        let suspects = self.suspects_of(pool, &process);
+        self.step(pool, Input::Exited { at, end, suspects }, None);
+    }
+
+    /// The process of an attempt is gone: its call rests before it is sent again, and its payload is to blame.
+    fn lost(&mut self, pool: &Pool, attempt: &Attempt, told_to_end: bool) {
+        let (now, rest) = (self.now, pool.settings.retry.base);
+        let call = self.call(attempt.call);
+        if call.answers == 0 {
+            call.cooldown_until = now + rest;
+        }
+        let Some((poison, payload)) = pool.settings.poison.as_ref().zip(call.payload).filter(|_| !told_to_end) else {
+            return;
+        };
+        let entry = self.suspects.entry(payload).or_insert((0, now));
+        let deaths = if now < entry.1 + poison.quarantine { entry.0 + 1 } else { 1 };
+        *entry = (deaths, now);
+    }
+
+    fn suspects_of(&self, pool: &Pool, process: &Process) -> Vec<Suspect> {
+        let told = self.core.needs_suspects() && pool.fault != Some(Fault::SuspectsUntold);
+        let suspect = |(&wire, attempt): (&WireId, &Attempt)| {
+            let payload = self.calls[attempt.call.0 as usize - 1].payload.filter(|_| told)?;
+            Some(Suspect { wire, fingerprint: Fingerprint(payload), command: "any".into() })
+        };
+        process.unfinished.iter().filter_map(suspect).collect()
+    }
+
+    /// A call that is lost and sent again, and then answered.
+    pub(crate) fn lose_one(&mut self, pool: &Pool) {
+        let kind = Kind { session: None, affinity: None, idempotent: true, payload: None };
+        self.budget.calls += 1;
+        self.budget.deaths += 1;
+        self.submit(pool, kind);
+        let attempts: Vec<WorkerRef> = self.fakes.unfinished().map(|(at, ..)| at).collect();
+        attempts.into_iter().for_each(|at| self.die(pool, at));
+        while self.pass(pool) {
+            self.behave(pool);
+        }
+    }
+
+    /// Processes do at once what they are to do.
+    pub(crate) fn behave(&mut self, pool: &Pool) {
+        for (at, process) in self.fakes.processes.clone() {
+            match process {
+                Process { stopping: true, .. } => self.die(pool, at),
+                Process { ready: false, .. } => self.ready(pool, at),
+                _ => process.unfinished.into_keys().for_each(|wire| self.answer(pool, at, wire)),
+            }
+        }
+    }
+
+    /// What is there to do is done, a call comes, and time goes by.
+    pub(crate) fn recover(&mut self, pool: &Pool) {
+        self.behave(pool);
+        self.budget.calls = 1;
+        self.submit(pool, pool.kinds[0]);
+        self.behave(pool);
+        if !self.pass(pool) {
+            self.now = self.now + pool.patience;
+        }
+    }
+
+    fn answer(&mut self, pool: &Pool, at: WorkerRef, wire: WireId) {
+        let call = self.fakes.answer(at, wire).map(|attempt| attempt.call);
+        let alibi = call.and_then(|id| self.call(id).payload); // a late answer is one, too
+        if let Some(payload) = alibi.filter(|_| !self.is_quarantined(pool, alibi)) {
+            self.suspects.remove(&payload);
+        }
+        self.step(pool, Input::Final { at, wire, ok: true }, call);
+        alibi.into_iter().for_each(|payload| self.core.clear_payload(Fingerprint(payload)));
+    }
+
+    fn cancel(&mut self, pool: &Pool, id: CallId) {
+        self.budget.cancels -= 1;
+        if pool.fault == Some(Fault::AbandonUnheard) {
+            self.call(id).answers += 1;
+        } else {
+            self.step(pool, Input::Cancel(id), None);
+        }
+    }
+
+    fn pong(&mut self, pool: &Pool, at: WorkerRef, nonce: u64) {
+        if let Some(process) = self.fakes.processes.get_mut(&at) {
+            (process.ping, process.examined, process.missed) = (None, None, false);
+        }
+        self.step(pool, Input::Pong { at, nonce }, None);
+    }
+
+    fn seen(&mut self, pool: &Pool, at: WorkerRef, nonce: u64, activity: ProcessActivity) {
+        if let Some(process) = self.fakes.processes.get_mut(&at) {
+            let bound = activity == ProcessActivity::Computing && !process.unfinished.is_empty();
+            (process.examined, process.missed) = (None, process.missed && !bound);
+        }
+        self.step(pool, Input::Activity { at, nonce, activity }, None);
+    }
+
+    /// R14: what has no calls is bound to it no more.
+    fn remove(&mut self, pool: &Pool, worker: WorkerId) {
+        let told = pool.fault != Some(Fault::RemovalUnheard);
+        self.budget.removals -= 1;
+        self.ask(pool, |core, now, effects| if told { core.remove_worker_sessions(now, worker, effects) } else { 0 });
+        let bound = |session: &&str| {
+            let info = self.core.session_info(self.now, session);
+            info.is_some_and(|info| info.worker == Some(worker) && info.pending == 0)
+        };
+        let released = !pool.sessions.iter().any(bound);
+        self.demand(released, Violation::Released);
+    }
+
+    fn idle(&mut self, pool: &Pool) -> bool {
+        self.budget.idles -= 1;
+        let rests = self.is_at_rest(pool);
+        self.now = self.now + pool.settings.sessions.timeout;
+        self.step(pool, Input::Tick, None);
+        rests
+    }
+
+    fn by_name(&mut self, pool: &Pool, question: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> bool) {
+        self.budget.manual_bindings -= 1;
+        self.ask(pool, |core, now, effects| usize::from(question(core, now, effects)));
+    }
+
+    fn ask(&mut self, pool: &Pool, question: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> usize) {
+        let mut effects = Effects::new();
+        question(&mut self.core, self.now, &mut effects);
+        self.apply_effects(pool, &effects, None);
+    }
+}
+
+fn name(session: &str) -> SessionId {
+    SessionId::new(session).expect("a session id")
+}
+
+/// The unit of all times in the model: equal times make equal states.
+pub(crate) fn beats(count: u32) -> Duration {
+    Duration::from_millis(10) * count
+}

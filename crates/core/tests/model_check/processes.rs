@@ -1,0 +1,87 @@
+//! The processes around the core: who is ready, who was told to end, and which frames are unanswered.
+
+use herder_core::{CallId, Epoch, WireId, WorkerRef};
+use std::collections::BTreeMap;
+
+/// What a process was sent and has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Attempt {
+    pub(crate) call: CallId,
+    pub(crate) session: Option<&'static str>,
+    pub(crate) strict: bool,
+    pub(crate) epoch: Option<Epoch>,
+}
+
+/// A process that has not exited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Process {
+    pub(crate) ready: bool,
+    /// Told to end.
+    pub(crate) stopping: bool,
+    pub(crate) unfinished: BTreeMap<WireId, Attempt>,
+    /// The ping it has not answered.
+    pub(crate) ping: Option<u64>,
+    /// The ping it is examined for.
+    pub(crate) examined: Option<u64>,
+    /// It missed one, and has answered none since, nor been seen to compute for its calls.
+    pub(crate) missed: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct FakeProcesses {
+    pub(crate) processes: BTreeMap<WorkerRef, Process>,
+    /// The pool said that its drain is over.
+    pub(crate) stopped: bool,
+}
+
+impl FakeProcesses {
+    /// False if its slot has a process already (R21).
+    pub(crate) fn start(&mut self, at: WorkerRef) -> bool {
+        let free = self.processes.keys().all(|other| other.worker != at.worker);
+        self.processes.insert(at, Process::default());
+        free
+    }
+
+    /// False if there is no such process.
+    pub(crate) fn stop(&mut self, at: WorkerRef) -> bool {
+        self.processes.get_mut(&at).map(|process| process.stopping = true).is_some()
+    }
+
+    pub(crate) fn ping(&mut self, at: WorkerRef, nonce: u64) {
+        self.processes.entry(at).or_default().ping = Some(nonce);
+    }
+
+    pub(crate) fn examine(&mut self, at: WorkerRef, nonce: u64) {
+        self.processes.entry(at).or_default().examined = Some(nonce);
+    }
+
+    pub(crate) fn missed_ping(&mut self, at: WorkerRef) {
+        self.processes.entry(at).or_default().missed = true;
+    }
+
+    /// False if the process does not take calls, or knows the wire id.
+    pub(crate) fn send(&mut self, at: WorkerRef, wire: WireId, attempt: Attempt) -> bool {
+        let live = self.is_live(at);
+        let process = self.processes.entry(at).or_default();
+        process.unfinished.insert(wire, attempt).is_none() && live
+    }
+
+    pub(crate) fn answer(&mut self, at: WorkerRef, wire: WireId) -> Option<Attempt> {
+        self.processes.get_mut(&at)?.unfinished.remove(&wire)
+    }
+
+    /// Ready, and not told to end.
+    pub(crate) fn is_live(&self, at: WorkerRef) -> bool {
+        self.processes.get(&at).is_some_and(|process| process.ready && !process.stopping)
+    }
+
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = (WorkerRef, WireId, Attempt)> + '_ {
+        let of = |(at, process): (&WorkerRef, &'_ Process)| (*at, process.unfinished.clone());
+        self.processes.iter().map(of).flat_map(|(at, all)| all.into_iter().map(move |(wire, it)| (at, wire, it)))
+    }
+
+    /// Nobody in it has anything left to do.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.processes.values().all(|process| process.ready && !process.stopping && process.unfinished.is_empty())
+    }
+}

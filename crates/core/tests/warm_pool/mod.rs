@@ -1,0 +1,88 @@
+//! A pool whose workers are ready and answer at once: the life of a call and nothing else. For the bench of instructions and
+//! the test of allocations, which count what `serve` does.
+
+use herder_core::{
+    Affinity, AffinitySettings, CallId, Core, Effect, Effects, Expiry, Generation, IfAbsent, Input, OnExpired, Routing,
+    SessionCall, SessionId, Settings, Submission, Timestamp, WorkerId, WorkerRef, WorkerTypeSettings,
+};
+use std::time::Duration;
+
+pub(crate) const WORKERS: u32 = 4;
+/// Between two calls: ten thousand take less than any interval of the pool, so that no timer of it comes due among them.
+const PAUSE: Duration = Duration::from_micros(10);
+const RUN: Duration = Duration::from_micros(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pool, its clock, and the last call's number.
+pub(crate) struct WarmPool {
+    core: Core,
+    now: Timestamp,
+    calls: u64,
+    effects: Effects,
+    sessions: Vec<SessionCall>,
+}
+
+impl WarmPool {
+    /// A pool after this many calls of each of its sessions; without a session if it is to have none.
+    pub(crate) fn new(kind: WorkerTypeSettings, sessions: usize, calls: usize) -> Self {
+        let mut effects = Effects::new();
+        let mut core = Core::new(Settings::new(kind, WORKERS), 1, Timestamp(1));
+        core.handle(Timestamp(1), Input::Tick, &mut effects);
+        for id in 1..=WORKERS {
+            let at = WorkerRef { worker: WorkerId(id), generation: Generation(1) };
+            core.handle(Timestamp(1), Input::Ready { at, window: 1, control: true }, &mut effects);
+        }
+        let mut pool =
+            Self { core, now: Timestamp(1), calls: 0, effects, sessions: (0..sessions).map(session).collect() };
+        (0..calls * sessions.max(1)).for_each(|_| _ = pool.call());
+        pool
+    }
+
+    /// One call from its submission to its delivery: how it was routed.
+    pub(crate) fn call(&mut self) -> Routing {
+        let next = self.next();
+        self.serve(next)
+    }
+
+    /// The next call, of the next session if there are any.
+    pub(crate) fn next(&mut self) -> Submission {
+        self.calls += 1;
+        self.now = self.now + PAUSE;
+        let turn = usize::try_from(self.calls).unwrap_or(0) % self.sessions.len().max(1);
+        let session = self.sessions.get(turn).cloned();
+        Submission {
+            call: CallId(self.calls),
+            session,
+            deadline: self.now + CALL_TIMEOUT,
+            idempotent: false,
+            fingerprint: None,
+        }
+    }
+
+    /// Submitted, sent, answered, delivered.
+    pub(crate) fn serve(&mut self, next: Submission) -> Routing {
+        let (core, effects) = (&mut self.core, &mut self.effects);
+        effects.clear();
+        core.handle(self.now, Input::Submit(next), effects);
+        let [Effect::Send { at, wire, .. }] = effects[..] else { panic!("not sent at once: {effects:?}") };
+        effects.clear();
+        core.handle(self.now + RUN, Input::Final { at, wire, ok: true }, effects);
+        let [Effect::Deliver { delivery, .. }] = effects[..] else { panic!("not delivered: {effects:?}") };
+        delivery.routing
+    }
+}
+
+/// An enhanced pool with just these features.
+pub(crate) fn enhanced(affinity: bool, worker_metrics: bool, state_machine: bool) -> WorkerTypeSettings {
+    let session_affinity = affinity.then_some(AffinitySettings {
+        expiry: Expiry::Immediate,
+        mode: Affinity::StrictQueue,
+        on_expired: OnExpired::Rebind,
+    });
+    WorkerTypeSettings::Enhanced { session_affinity, worker_metrics, state_machine }
+}
+
+fn session(n: usize) -> SessionCall {
+    let id = SessionId::new(format!("session-{n}")).expect("an id");
+    SessionCall { id, if_absent: IfAbsent::Create, affinity: None }
+}

@@ -1,0 +1,319 @@
+//! The warden: the one thread that waits for workers, reads what they print, and climbs their stop ladders (R30, R40).
+//! Holds the live processes. It runs nobody else's code and blocks only in poll, so no kill is ever late because of a log.
+
+use crate::{
+    child::{Process, Target},
+    exit::{self, ExitPoll, ExitWatch},
+    group,
+    lock::lock,
+    log::Log,
+    memory::{CgroupBaseline, ExitMemory, OomAccounting},
+    output::{Lines, Stream},
+    usage,
+    waker::Wakeups,
+    watchdog::Watchdog,
+};
+use herder_core::ExitStatus;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{Errno, read},
+    process::Signal,
+};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What one read takes at most; a pipe holds as much.
+const READ: usize = 64 * 1024;
+/// What is read after an exit at most: a process that left the group may go on writing for ever.
+const DRAIN_LIMIT: usize = 16;
+/// What the system's answer to a lack of memory looks like.
+const SIGKILL_STATUS: ExitStatus = ExitStatus::Signal(Signal::KILL.as_raw());
+/// How long to wait before trying again to start a watchdog, or after poll itself failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the warden works with.
+pub(crate) struct Monitor {
+    pub(crate) spawned: mpsc::Receiver<RunningChild>,
+    pub(crate) wakeups: Wakeups,
+    pub(crate) watchdog: Arc<Mutex<Watchdog>>,
+    pub(crate) log: Log,
+    pub(crate) children: Vec<RunningChild>,
+    pub(crate) oom_accounting: OomAccounting,
+}
+
+/// A process that was not reaped yet.
+pub(crate) struct RunningChild {
+    process: Arc<Process>,
+    exit: ExitWatch,
+    stdout: Source,
+    stderr: Source,
+    baseline: MemoryBaseline,
+}
+
+/// How things stood when a worker started, to tell at its end what it did with memory.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryBaseline {
+    pub(crate) cgroup: CgroupBaseline,
+    /// The peak it has of its host, in bytes.
+    pub(crate) inherited: u64,
+    /// The session it is in.
+    pub(crate) session: i32,
+}
+
+/// One of its outputs.
+struct Source {
+    stream: Stream,
+    /// Gone at end of file.
+    pipe: Option<OwnedFd>,
+    lines: Lines,
+}
+
+/// Whether the warden goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LoopState {
+    Continue,
+    Stop,
+}
+
+/// What poll said something about. Numbers are places in `children`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Wakeup,
+    WatchdogGone,
+    Output(usize, Stream),
+    Exit(usize),
+}
+
+impl Monitor {
+    /// The thread's whole life. It must not end before the host: nobody else looks after the workers.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "waits before the next try when a turn panicked, which may panic again"
+    )]
+    pub(crate) fn run(mut self) {
+        let mut buffer = vec![0; READ];
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.run_once(&mut buffer))) {
+                Ok(LoopState::Continue) => {}
+                Ok(LoopState::Stop) => return,
+                Err(_) => {
+                    self.log.warning("the thread that reaps and kills workers panicked, and continues".into());
+                    thread::sleep(RETRY / 20);
+                }
+            }
+        }
+    }
+
+    fn run_once(&mut self, buffer: &mut [u8]) -> LoopState {
+        self.children.extend(self.spawned.try_iter());
+        self.advance(Instant::now());
+        self.children.iter().for_each(|live| live.process.relay(&self.watchdog));
+        let events = self.wait();
+        if events.contains(&Event::Wakeup) && !self.wakeups.take() {
+            return LoopState::Stop;
+        }
+        self.ensure_watchdog(&events);
+        self.read(&events, buffer);
+        self.wait_and_reap(&events, buffer);
+        LoopState::Continue
+    }
+
+    /// Sends the signals whose time has come.
+    fn advance(&self, now: Instant) {
+        for live in &self.children {
+            while let Some(signal) = live.process.advance(now) {
+                live.process.send(signal, Target::Group);
+            }
+        }
+    }
+
+    /// Sleeps until something happens or a rung is due.
+    #[expect(clippy::disallowed_methods, reason = "waits before the next try when `poll` itself fails")]
+    fn wait(&self) -> Vec<Event> {
+        let (lifeline, watchdog_missing) = {
+            let watchdog = lock(&self.watchdog);
+            (watchdog.poll_descriptor(), watchdog.is_missing())
+        };
+        let retry = watchdog_missing.then(|| Instant::now() + RETRY);
+        let step = self.children.iter().filter_map(|live| live.process.next_step_due()).min();
+        let timeout = step.into_iter().chain(retry).min().map(until);
+
+        let mut events = Vec::new();
+        let mut fds = Vec::new();
+        let mut watch = |event, fd| {
+            events.push(event);
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        };
+        watch(Event::Wakeup, self.wakeups.as_fd());
+        lifeline.iter().for_each(|lifeline| watch(Event::WatchdogGone, lifeline.as_fd()));
+        let paused = self.log.is_full();
+        for (at, live) in self.children.iter().enumerate() {
+            live.exit.descriptor().into_iter().for_each(|fd| watch(Event::Exit(at), fd));
+            for source in [&live.stdout, &live.stderr] {
+                source
+                    .pipe
+                    .iter()
+                    .filter(|_| !paused)
+                    .for_each(|fd| watch(Event::Output(at, source.stream), fd.as_fd()));
+            }
+        }
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Vec::new(),
+            Err(_) => {
+                // Out of memory, or more descriptors than the limit in force allows to poll. Looking at everything keeps
+                // the promises, slowly.
+                thread::sleep(RETRY / 20);
+                return events.into_iter().filter(|&event| event != Event::WatchdogGone).collect();
+            }
+        }
+        events.into_iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty()).map(|(event, _)| event).collect()
+    }
+
+    fn ensure_watchdog(&self, events: &[Event]) {
+        let mut watchdog = lock(&self.watchdog);
+        if watchdog.is_missing() || events.contains(&Event::WatchdogGone) {
+            watchdog.replace();
+        }
+    }
+
+    /// One read for each readable pipe, so that none keeps the others waiting.
+    fn read(&mut self, events: &[Event], buffer: &mut [u8]) {
+        for event in events {
+            if let Event::Output(at, stream) = *event
+                && let Some(live) = self.children.get_mut(at)
+            {
+                live.read(stream, buffer, &self.log);
+            }
+        }
+    }
+
+    fn wait_and_reap(&mut self, events: &[Event], buffer: &mut [u8]) {
+        for at in (0..self.children.len()).rev() {
+            if !events.contains(&Event::Exit(at)) && !self.children[at].exit.flagged() {
+                continue;
+            }
+            match self.children[at].exit.try_wait() {
+                ExitPoll::Running => {}
+                ended => self.finish_exit(at, ended, buffer),
+            }
+        }
+    }
+
+    /// Does all that follows from an exit, once, also if it meets a bug or a waker that panics.
+    fn finish_exit(&mut self, at: usize, ended: ExitPoll, buffer: &mut [u8]) {
+        let live = self.children.swap_remove(at);
+        let process = live.process.clone();
+        let finish_exit = || live.finish_exit(ended, buffer, &self.log, &self.watchdog, &mut self.oom_accounting);
+        if catch_unwind(AssertUnwindSafe(finish_exit)).is_err() {
+            self.log.warning(format!("a panic interrupted the handling of the end of {}", process.label));
+            if !process.is_published() {
+                process.send(Signal::KILL, Target::Group);
+                lock(&self.watchdog).remove(process.pid);
+                process.reap(|pid| exit::reap(pid, ended));
+                process.publish(ExitStatus::Unknown, ExitMemory::default());
+            }
+        }
+    }
+}
+
+/// The time until then, rounded up to poll's grain.
+#[expect(clippy::disallowed_methods, reason = "`poll` takes a duration")]
+fn until(then: Instant) -> Timespec {
+    let left = then.saturating_duration_since(Instant::now());
+    Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
+}
+
+impl RunningChild {
+    pub(crate) fn new(
+        process: Arc<Process>,
+        exit: ExitWatch,
+        [stdout, stderr]: [OwnedFd; 2],
+        origin: MemoryBaseline,
+    ) -> Self {
+        let (stdout, stderr) = (Source::new(Stream::Stdout, stdout), Source::new(Stream::Stderr, stderr));
+        Self { process, exit, stdout, stderr, baseline: origin }
+    }
+
+    fn read(&mut self, stream: Stream, buffer: &mut [u8], log: &Log) -> bool {
+        let source = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        source.read(buffer, |line| log_poll_error(&self.process, stream, line, log))
+    }
+
+    /// Does all that follows from an exit. The order matters: the group is killed while its leader is a zombie, since after
+    /// reaping its number may be another's (if somebody else has reaped the leader, [`group`] looks first); the watchdog forgets
+    /// the group before that, too, and after it was killed; the output is read before the status is told, so that whoever hears of
+    /// the end finds the last words; and nothing is held any more by then.
+    fn finish_exit(
+        mut self,
+        ended: ExitPoll,
+        buffer: &mut [u8],
+        log: &Log,
+        watchdog: &Mutex<Watchdog>,
+        oom_accounting: &mut OomAccounting,
+    ) {
+        let status = match ended {
+            ExitPoll::Ended(status) => status,
+            ExitPoll::Running | ExitPoll::ReapedElsewhere => ExitStatus::Unknown,
+        };
+        let by_others = status == SIGKILL_STATUS && !self.process.was_killed();
+        match ended {
+            ExitPoll::ReapedElsewhere => {
+                group::kill_left(self.process.pid, self.exit.descriptor(), self.baseline.session)
+            }
+            ExitPoll::Running | ExitPoll::Ended(_) => {
+                self.process.send(Signal::KILL, Target::Group);
+                self.process.relay(watchdog); // before it forgets the group
+            }
+        }
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            (0..DRAIN_LIMIT).take_while(|_| self.read(stream, buffer, log)).count();
+        }
+        let Self { process, exit, mut stdout, mut stderr, baseline: origin } = self;
+        stdout.lines.finish(|line| log_poll_error(&process, Stream::Stdout, line, log));
+        stderr.lines.finish(|line| log_poll_error(&process, Stream::Stderr, line, log));
+        drop((exit, stdout, stderr));
+        lock(watchdog).remove(process.pid);
+        let peak_memory =
+            process.reap(|pid| exit::reap(pid, ended)).and_then(|peak| usage::beyond(peak, origin.inherited));
+        let out_of_memory = by_others.then(|| oom_accounting.evidence(&origin.cgroup, peak_memory)).flatten();
+        process.publish(status, ExitMemory { peak_memory, out_of_memory });
+    }
+}
+
+fn log_poll_error(process: &Process, stream: Stream, line: String, log: &Log) {
+    process.remember(stream, line.clone());
+    log.line(&process.label, stream, line);
+}
+
+impl Source {
+    fn new(stream: Stream, pipe: OwnedFd) -> Self {
+        Self { stream, pipe: Some(pipe), lines: Lines::default() }
+    }
+
+    /// Reads once. Whether there may be more.
+    fn read(&mut self, buffer: &mut [u8], line: impl FnMut(String)) -> bool {
+        let Some(pipe) = &self.pipe else { return false };
+        match read(pipe, &mut *buffer) {
+            Ok(count @ 1..) => {
+                self.lines.feed(&buffer[..count], line);
+                true
+            }
+            Err(Errno::INTR) => true,
+            Err(Errno::AGAIN) => false,
+            Ok(0) | Err(_) => {
+                self.lines.finish(line);
+                self.pipe = None;
+                false
+            }
+        }
+    }
+}

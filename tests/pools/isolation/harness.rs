@@ -1,0 +1,118 @@
+//! One of the pools, and how an operation is done with a session of it. Holds the pool and its processes.
+
+use super::model::{Facts, Operation, ReferenceModel, Seen};
+use crate::{
+    pools::steps::{affinity_of, count, has_affinity_actor, pid, place},
+    rng::Rng,
+};
+use actix::{Handler, Message};
+use herder::testing::{TestPool, pool, with_timeout};
+use herder::{
+    BindSession, Call, CleanupStaleSessions, Expiry, GetSessionState, GetWorker, IfAbsent, Reply, Result,
+    SessionAffinityActor, Sessions, TrackSession, UnbindSession, UpdateSessionActivity, WorkerRef,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+pub(super) const NEVER: Duration = Duration::from_secs(3600);
+
+/// What an enhanced pool does with an expired session; nothing, for a basic pool.
+pub(super) type Kind = Option<Expiry>;
+
+pub(super) const KINDS: [Kind; 3] = [None, Some(Expiry::Immediate), Some(Expiry::TwoPhase { grace: NEVER })];
+
+pub(super) fn name(session: usize) -> String {
+    format!("s{session}")
+}
+
+/// A pool of a kind. Nothing is swept.
+pub(super) async fn start(kind: Kind, timeout: Duration) -> TestPool {
+    let sessions = Sessions::new().timeout(timeout).cleanup_interval(NEVER);
+    pool("isolated", |context| match kind {
+        None => context.basic().app("herder.demo:app").sessions(sessions).build(),
+        Some(expiry) => context.enhanced().app("herder.demo:app").sessions(sessions.expiry(expiry)).build(),
+    })
+    .await
+}
+
+pub(super) struct Harness {
+    pub(super) pool: TestPool,
+    /// Where its seeds begin.
+    first: u64,
+    pub(super) routed: bool,
+    pub(super) pids: BTreeMap<WorkerRef, u32>,
+}
+
+impl Harness {
+    pub(super) async fn start(kind: Kind, first: u64) -> Self {
+        let pool = start(kind, NEVER).await;
+        let pids = pool.base_workers().await.iter().map(|worker| (worker.process(), worker.pid.unwrap())).collect();
+        Self { pool, first, routed: kind.is_some(), pids }
+    }
+
+    /// All of one session's operations, each compared with what the model says.
+    pub(super) async fn visit(&self, session: usize, operations: u64) -> ReferenceModel<'_> {
+        let id = name(session);
+        let mut rng = Rng::new(self.first.wrapping_add(session as u64));
+        let mut model = ReferenceModel::new(&self.pids, self.routed);
+        for step in 0..operations {
+            let operation = Operation::draw(&mut rng);
+            let seen = with_timeout("an operation", self.does(operation, &id)).await;
+            let expected = model.does(operation, &seen);
+            let pool = self.pool.name();
+            assert_eq!(seen, expected, "{pool}, {id}, step {step}, {operation:?}: {model:?}");
+        }
+        model
+    }
+
+    async fn does(&self, operation: Operation, session: &str) -> Seen {
+        let (pool, supervisor, id) = (&self.pool, self.pool.supervisor(), session.to_owned());
+        match operation {
+            Operation::Count => told(ran(count(pool, session)).await),
+            Operation::Pid => told(ran(pid(pool, session)).await),
+            Operation::Insist => told(ran(pid(pool, session).if_absent(IfAbsent::Reject)).await),
+            Operation::End => Seen::Said(pool.end_session(session).await.unwrap()),
+            Operation::Bind(worker) => self.ask(BindSession { session: id, worker }, Seen::At).await,
+            Operation::Unbind => self.ask(UnbindSession(id), Seen::Said).await,
+            Operation::Track => {
+                let info = supervisor.send(TrackSession(id)).await.unwrap();
+                told(info.map(|info| Seen::Known(Some(Facts::from(&info)))))
+            }
+            Operation::Touch => told(supervisor.send(UpdateSessionActivity(id)).await.unwrap().map(Seen::Said)),
+            Operation::Worker => self.ask(GetWorker(id), Seen::At).await,
+            Operation::State => self.ask(GetSessionState(id), Seen::Is).await,
+            Operation::Info => Seen::Known(pool.session(session).await.unwrap().as_ref().map(Facts::from)),
+            Operation::List => Seen::Known(self.listed().await.remove(session)),
+            Operation::Sweep => told(supervisor.send(CleanupStaleSessions).await.unwrap().map(Seen::Swept)),
+            Operation::Status => Seen::Numbers(!pool.status().await.unwrap().session_affinity.is_empty()),
+        }
+    }
+
+    /// Asks the affinity actor, if the pool has one.
+    pub(super) async fn ask<M, T>(&self, message: M, show: impl FnOnce(T) -> Seen) -> Seen
+    where
+        M: Message<Result = Result<T>> + Send + 'static,
+        T: Send + 'static,
+        SessionAffinityActor: Handler<M>,
+    {
+        if !has_affinity_actor(&self.pool) {
+            return Seen::Nobody;
+        }
+        told(affinity_of(&self.pool).send(message).await.unwrap().map(show))
+    }
+
+    pub(super) async fn listed(&self) -> BTreeMap<String, Facts> {
+        let page = self.pool.sessions(0, 1000).await.unwrap();
+        let facts: BTreeMap<_, _> = page.sessions.iter().map(|info| (info.id.to_string(), Facts::from(info))).collect();
+        assert_eq!(facts.len(), page.sessions.len(), "no id stands twice");
+        facts
+    }
+}
+
+fn told(answer: Result<Seen>) -> Seen {
+    answer.unwrap_or_else(|error| Seen::Refused(error.slug()))
+}
+
+async fn ran<T>(call: Call<T>) -> Result<Seen> {
+    let reply: Reply = call.reply().await?;
+    Ok(Seen::Ran { at: place(&reply), routing: reply.routing, value: reply.decode()? })
+}
