@@ -61,7 +61,7 @@ pub(crate) struct AnsweredCall {
 /// How a call was carried out.
 #[derive(Debug)]
 pub(crate) struct Success {
-    pub(crate) at: WorkerRef,
+    pub(crate) worker: WorkerRef,
     pub(crate) routing: Routing,
     pub(crate) queued: Duration,
     pub(crate) ran: Duration,
@@ -169,7 +169,7 @@ impl PoolStart {
 
     fn log_failure(&self, call: &AnsweredCall, error: &Error, suppressed: u64) {
         let AnsweredCall { id, command, session, .. } = call;
-        let at = error.worker();
+        let worker_ref = error.worker();
         macro_rules! event {
             ($level:ident, $message:literal) => {
                 tracing::$level!(
@@ -177,7 +177,7 @@ impl PoolStart {
                     pool = %self.pool,
                     command = &**command,
                     session = session.as_ref().map(SessionId::as_str),
-                    worker = at.map(tracing::field::display),
+                    worker = worker_ref.map(tracing::field::display),
                     call = id.0,
                     error_id = %self.error_id(*id),
                     error = error.slug(),
@@ -198,13 +198,13 @@ impl PoolStart {
     fn log_call(&self, call: &AnsweredCall) {
         let AnsweredCall { id, command, session, outcome, .. } = call;
         let (done, error) = (outcome.as_ref().ok(), outcome.as_ref().err());
-        let at = done.map(|done| done.at).or(error.and_then(Error::worker));
+        let worker_ref = done.map(|done| done.worker).or(error.and_then(Error::worker));
         tracing::debug!(
             target: "herder::call",
             pool = %self.pool,
             command = &**command,
             session = session.as_ref().map(SessionId::as_str),
-            worker = at.map(tracing::field::display),
+            worker = worker_ref.map(tracing::field::display),
             call = id.0,
             outcome = error.map_or("ok", Error::slug),
             error_id = error.map(|_| tracing::field::display(self.error_id(*id))),

@@ -96,13 +96,13 @@ pub type LaunchFuture = Pin<Box<dyn Future<Output = Result<Launched, LaunchError
 /// Starts one process for a slot.
 pub trait Launcher: 'static {
     /// Starts it. Must not block the thread.
-    fn launch(&self, at: WorkerRef) -> LaunchFuture;
+    fn launch(&self, worker: WorkerRef) -> LaunchFuture;
     /// Is called once, when the pool has started. An implementation may queue log events; it must not call the `tracing` subscriber, which may block.
     fn log_warnings(&self) {}
     /// Whether that process answers pings by itself: a clock that a test moves waits for that.
     #[cfg(feature = "testing")]
-    fn answers_pings(&self, at: WorkerRef) -> bool {
-        let _ = at;
+    fn answers_pings(&self, worker: WorkerRef) -> bool {
+        let _ = worker;
         false
     }
 }
@@ -182,7 +182,7 @@ impl Launcher for ProcessLauncher {
         }
     }
 
-    fn launch(&self, at: WorkerRef) -> LaunchFuture {
+    fn launch(&self, worker: WorkerRef) -> LaunchFuture {
         let (config, packages, threads) = (self.config.clone(), self.packages.clone(), self.threads.clone());
         Box::pin(async move {
             let command = match config.launch() {
@@ -191,7 +191,7 @@ impl Launcher for ProcessLauncher {
                     // Run as a script: with `-m` a `types.py` in the worker's folder would replace Python's own.
                     let script = installed.path().join("herder/__main__.py");
                     let args = vec![script.into_os_string(), app.as_str().into()];
-                    let command = command(&config, at, python.clone().into_os_string(), args);
+                    let command = command(&config, worker, python.clone().into_os_string(), args);
                     let command = with_package(command, &config, installed.path());
                     remember_folder(&mut packages.borrow_mut(), installed);
                     command
@@ -199,7 +199,7 @@ impl Launcher for ProcessLauncher {
                 Launch::Command { argv } => {
                     let mut parts = argv.iter().map(OsString::from);
                     let program = parts.next().unwrap_or_default();
-                    command(&config, at, program, parts.collect())
+                    command(&config, worker, program, parts.collect())
                 }
             };
             let spawned = herder_process::spawn(threads.apply_to(command)).await?;
@@ -215,8 +215,8 @@ fn remember_folder(packages: &mut Vec<Installed>, installed: Installed) {
     }
 }
 
-fn command(config: &PoolConfig, at: WorkerRef, program: OsString, args: Vec<OsString>) -> Command {
-    let label = format!("{}/{at}", config.name());
+fn command(config: &PoolConfig, worker: WorkerRef, program: OsString, args: Vec<OsString>) -> Command {
+    let label = format!("{}/{worker}", config.name());
     let clean = config.env_mode() == EnvMode::Clean;
     let mut command = Command::new(program).args(args).cwd(config.cwd()).label(label);
     command = command.env_clear(clean).env_remove(TOKEN);

@@ -69,7 +69,7 @@ impl Handler<GetWorker> for SessionAffinityActor {
     fn handle(&mut self, message: GetWorker, _: &mut Self::Context) -> Self::Result {
         let session = parse(&message.0)?;
         match self.with(|state| state.ask(|core, now, effects| core.worker_of(now, &session, effects)))? {
-            Lookup::Bound(at) => Ok(at),
+            Lookup::Bound(worker) => Ok(worker),
             Lookup::Expired => Err(Error::SessionExpired { session }),
             Lookup::NotBound => Err(Error::SessionNotFound { session }),
         }

@@ -109,8 +109,8 @@ impl State {
             until: wall.at(event.last),
             kind: what,
             why,
-            worker: event.at.map(|at| at.worker),
-            generation: event.at.map(|at| at.generation),
+            worker: event.worker.map(|worker| worker.id),
+            generation: event.worker.map(|worker| worker.generation),
             times: event.times,
             waited_us: u64::try_from(event.waited.as_micros()).unwrap_or(u64::MAX),
             text: text::describe(self, event),
@@ -118,8 +118,8 @@ impl State {
     }
 
     /// How a process ended, in words, if that is still known.
-    fn end_in_words(&self, at: WorkerRef) -> Option<Box<str>> {
-        self.core().exit_of(at).map(|end| crate::error::loss_reason(&end, self.exit_record(at)))
+    fn end_in_words(&self, worker: WorkerRef) -> Option<Box<str>> {
+        self.core().exit_of(worker).map(|end| crate::error::loss_reason(&end, self.exit_record(worker)))
     }
 }
 

@@ -62,10 +62,10 @@ async fn r4_a_rebuild_keeps_the_actor_and_it_answers_with_the_new_state() {
     assert!(matches!(void, Err(Error::SessionNotFound { .. })), "{void:?}");
     harness.serve(1).await;
     harness.wait_healthy().await;
-    let at = affinity.send(bind("bob")).await.unwrap().unwrap();
-    assert_eq!(at, process(1, 2));
+    let worker = affinity.send(bind("bob")).await.unwrap().unwrap();
+    assert_eq!(worker, process(1, 2));
     assert_eq!(harness.in_session("bob", 1).get().await.unwrap().metadata().routing, "hit");
-    assert_eq!(affinity.send(GetWorker::of("bob")).await.unwrap().unwrap(), at);
+    assert_eq!(affinity.send(GetWorker::of("bob")).await.unwrap().unwrap(), worker);
     assert_eq!(harness.status().await.counters.state_rebuilds, 1);
 }
 

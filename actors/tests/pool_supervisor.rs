@@ -208,7 +208,7 @@ async fn kill_worker() {
     }
     assert!(harness.pool().send(KillWorker(process(1, 1))).await.unwrap().is_err());
     let starting = harness.launches.next().await; // a worker that is not ready can be killed too
-    with_timeout("the kill", harness.pool().send(KillWorker(starting.at))).await.unwrap().unwrap();
+    with_timeout("the kill", harness.pool().send(KillWorker(starting.worker))).await.unwrap().unwrap();
     harness.serve(1).await;
     harness.wait_healthy().await;
 }
@@ -392,7 +392,7 @@ async fn r28_launcher_that_hangs_counts_as_a_failed_start() {
     let config = basic(&unique_name("hung")).start_timeout(Duration::from_millis(20)).build().unwrap();
     let mut harness = Harness::with(config, peers, launches);
     let hung = harness.launches.next().await;
-    let kill = actix_rt::spawn(harness.pool().send(KillWorker(hung.at)));
+    let kill = actix_rt::spawn(harness.pool().send(KillWorker(hung.worker)));
     let error = with_timeout("readiness", harness.pool().send(WaitReady)).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("its launcher did not return within 20ms"), "{error}");
     let _ = with_timeout("the kill", kill).await.unwrap().unwrap();
@@ -400,7 +400,7 @@ async fn r28_launcher_that_hangs_counts_as_a_failed_start() {
     how.complete_launch();
     hung.child.killed().await;
     let later = harness.launches.next().await;
-    assert!(later.at.worker == hung.at.worker && later.at.generation > hung.at.generation);
+    assert!(later.worker.id == hung.worker.id && later.worker.generation > hung.worker.generation);
 }
 
 /// R29: a panic in the supervisor or in the step: each call is answered, once; the workers start anew; the same address lives on;
@@ -427,7 +427,7 @@ async fn r29_a_panic_of_the_supervisor_is_survived() {
         wait_for_log(&[&harness.name, "ERROR", "was rebuilt", "injected"]).await;
 
         let mut peer = harness.launches.next().await.ready().await;
-        assert_eq!(peer.at, process(1, 2), "no generation twice");
+        assert_eq!(peer.worker, process(1, 2), "no generation twice");
         harness.wait_healthy().await;
         assert_eq!(harness.status().await.last_start_error, None, "the old process's end is no failed start");
         assert!(matches!(harness.in_session("ann", 5).get().await, Err(Error::SessionWorkerLost { .. })), "told");
@@ -449,7 +449,7 @@ async fn r29_a_panic_while_a_process_is_spawned() {
     let mut harness = Harness::with(basic(&unique_name("spawning")).build().unwrap(), peers, launches);
     let old = harness.launches.next().await;
     how.set_outcome(LaunchOutcome::Ok);
-    let kill = actix_rt::spawn(harness.pool().send(KillWorker(old.at)));
+    let kill = actix_rt::spawn(harness.pool().send(KillWorker(old.worker)));
     harness.status().await;
     harness.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
     with_timeout("the kill", kill).await.unwrap().unwrap().unwrap();

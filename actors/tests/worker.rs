@@ -424,7 +424,7 @@ async fn r29_every_end_of_a_worker_actor_is_noticed() {
         assert!(lost(&outcome).contains("its actor panicked"), "{outcome:?}");
         peer = harness.launches.next().await.ready().await;
         peer.echo().await;
-        assert_eq!(waiting.get().await.unwrap().generation, peer.at.generation, "it was never sent to the old one");
+        assert_eq!(waiting.get().await.unwrap().generation, peer.worker.generation, "it was never sent to the old one");
         wait_for_log(&[&harness.name, "worker lost", "its actor panicked"]).await;
     }
     assert_eq!(harness.status().await.counters.state_rebuilds, 0);

@@ -324,8 +324,8 @@ impl DrillTotals {
             return false;
         }
         self.figures.worker_lost += 1;
-        if let Some(at) = error.worker().filter(|_| error.may_have_run()) {
-            *self.lost.entry(at).or_default() += 1;
+        if let Some(worker) = error.worker().filter(|_| error.may_have_run()) {
+            *self.lost.entry(worker).or_default() += 1;
         }
         error.may_have_run()
     }

@@ -28,7 +28,7 @@ struct RecoveryState {
 
 #[derive(Clone, Copy, Debug)]
 struct Outage {
-    at: WorkerRef,
+    worker: WorkerRef,
     since: Instant,
     replaced: bool,
 }
@@ -40,8 +40,8 @@ impl RecoveryTracker {
     }
 
     /// This process was killed at that moment.
-    pub fn record_kill(&self, at: WorkerRef, since: Instant) {
-        self.with(|seen| seen.outages.push(Outage { at, since, replaced: false }));
+    pub fn record_kill(&self, worker: WorkerRef, since: Instant) {
+        self.with(|seen| seen.outages.push(Outage { worker, since, replaced: false }));
     }
 
     /// Looks again and again; ends with the pool.
@@ -94,7 +94,7 @@ impl RecoveryTracker {
 impl RecoveryState {
     fn replaced(&mut self, workers: &[WorkerInfo]) {
         for killed in self.outages.iter_mut().filter(|killed| !killed.replaced) {
-            let (slot, before) = (killed.at.worker, killed.at.generation);
+            let (slot, before) = (killed.worker.id, killed.worker.generation);
             killed.replaced = workers.iter().any(|it| it.id == slot && it.generation > before && is_ready(it));
             if killed.replaced {
                 self.slots.push(killed.since.elapsed());
@@ -105,7 +105,7 @@ impl RecoveryState {
     fn record_recovery(&mut self, workers: &[WorkerInfo]) {
         let wholes = &mut self.recoveries;
         self.outages.retain(|killed| {
-            let there = workers.iter().any(|worker| worker.process() == killed.at);
+            let there = workers.iter().any(|worker| worker.process() == killed.worker);
             if !there {
                 wholes.push(killed.since.elapsed());
             }

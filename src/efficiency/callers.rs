@@ -132,10 +132,10 @@ fn session(number: usize) -> String {
 /// [`TimeAccount`]: crate::concurrency::Account
 /// [`verify_concurrent_execution`]: crate::concurrency::verify_concurrent_execution
 pub fn operation(reply: &Reply) -> std::result::Result<Operation, InvalidOperation> {
-    let at = WorkerRef { worker: reply.worker, generation: reply.generation };
+    let worker = WorkerRef { id: reply.worker, generation: reply.generation };
     let (queued, sent) = (reply.admitted, reply.admitted + reply.queued);
     let (started, ended, answered) = (reply.stamps.started, reply.stamps.ended, sent + reply.ran);
-    Operation { at, queued, sent, started, ended, answered }.checked()
+    Operation { worker, queued, sent, started, ended, answered }.checked()
 }
 
 impl CallBatch {

@@ -17,7 +17,7 @@ pub(super) struct UsageWatch {
 
 /// One worker's process and what it had used.
 struct ProcessUsage {
-    at: WorkerRef,
+    worker: WorkerRef,
     pid: Option<u32>,
     ready: bool,
     used: Option<CpuTime>,
@@ -51,9 +51,9 @@ impl UsageWatch {
         let workers: Vec<ObservedWorker> = after
             .iter()
             .map(|now| ObservedWorker {
-                worker: now.at.worker,
+                worker: now.worker.id,
                 concurrency,
-                starting: starting(now.at.worker, self.was_ready(now.at.worker), window, operations),
+                starting: starting(now.worker.id, self.was_ready(now.worker.id), window, operations),
                 cpu_time: now.since(&self.workers),
             })
             .collect();
@@ -66,14 +66,15 @@ impl UsageWatch {
     }
 
     fn was_ready(&self, worker: WorkerId) -> bool {
-        self.workers.iter().any(|then| then.at.worker == worker && then.ready)
+        self.workers.iter().any(|then| then.worker.id == worker && then.ready)
     }
 }
 
 impl ProcessUsage {
     /// A process that was not there before has used all of it since.
     fn since(&self, before: &[Self]) -> Option<CpuTime> {
-        let then = before.iter().find(|then| (then.at, then.pid) == (self.at, self.pid)).and_then(|then| then.used);
+        let then =
+            before.iter().find(|then| (then.worker, then.pid) == (self.worker, self.pid)).and_then(|then| then.used);
         since(self.used, Some(then.unwrap_or_default()))
     }
 }
@@ -88,7 +89,7 @@ async fn counted(pool: &Pool) -> Result<Vec<ProcessUsage>> {
     let workers = pool.workers().await?;
     let counted = |info: &crate::WorkerInfo| {
         let ready = matches!(info.state, WorkerState::Ready | WorkerState::Busy);
-        ProcessUsage { at: info.process(), pid: info.pid, ready, used: info.pid.and_then(cpu_time) }
+        ProcessUsage { worker: info.process(), pid: info.pid, ready, used: info.pid.and_then(cpu_time) }
     };
     Ok(workers.iter().map(counted).collect())
 }
@@ -96,11 +97,11 @@ async fn counted(pool: &Pool) -> Result<Vec<ProcessUsage>> {
 /// When a slot had no process that was ready: until its first call was sent if it was not ready when the watch began, and from the last
 /// answer of one process until the next was sent a call. (Calls wait while a worker starts, so that it is sent one at once.)
 fn starting(worker: WorkerId, was_ready: bool, window: Interval, operations: &[Operation]) -> Vec<Interval> {
-    let mut own: Vec<&Operation> = operations.iter().filter(|operation| operation.at.worker == worker).collect();
+    let mut own: Vec<&Operation> = operations.iter().filter(|operation| operation.worker.id == worker).collect();
     own.sort_by_key(|operation| operation.sent);
     let first = own.first().map_or(window.ended, |operation| operation.sent.0);
     let start = (!was_ready).then_some((window.started, first));
     let changes =
-        own.windows(2).filter(|pair| pair[0].at != pair[1].at).map(|pair| (pair[0].answered.0, pair[1].sent.0));
+        own.windows(2).filter(|pair| pair[0].worker != pair[1].worker).map(|pair| (pair[0].answered.0, pair[1].sent.0));
     start.into_iter().chain(changes).filter_map(|(from, to)| Interval::new(from, to).ok()).collect()
 }

@@ -132,7 +132,7 @@ impl Receive<'_> {
             return Ok(());
         }
         let message = format!("the arguments are longer than {limit} bytes ({name})");
-        Err(Failed::Call(Error::TooLarge { message, may_have_run: false, at: None }))
+        Err(Failed::Call(Error::TooLarge { message, may_have_run: false, worker: None }))
     }
 
     /// What is left of the call's time.

@@ -139,5 +139,5 @@ async fn on_own_thread(
 fn not_started(error: &io::Error) -> Error {
     let reason =
         format!("the runtime of the pool's thread can't be started: {}", herder_actors::explain_io_error(error));
-    Error::StartFailed { at: None, reason: reason.into(), report: Box::default() }
+    Error::StartFailed { worker: None, reason: reason.into(), report: Box::default() }
 }

@@ -129,16 +129,16 @@ impl TestPool {
     ///
     /// # Panics
     /// When the pool is gone.
-    pub async fn worker(&self, at: WorkerRef) -> Option<WorkerInfo> {
-        self.pool.workers().await.unwrap().into_iter().find(|worker| worker.process() == at)
+    pub async fn worker(&self, worker_ref: WorkerRef) -> Option<WorkerInfo> {
+        self.pool.workers().await.unwrap().into_iter().find(|worker| worker.process() == worker_ref)
     }
 
     /// The process id of a worker that lives.
     ///
     /// # Panics
     /// When it does not.
-    pub async fn pid(&self, at: WorkerRef) -> u32 {
-        self.worker(at).await.and_then(|worker| worker.pid).unwrap()
+    pub async fn pid(&self, worker_ref: WorkerRef) -> u32 {
+        self.worker(worker_ref).await.and_then(|worker| worker.pid).unwrap()
     }
 
     /// SIGKILL to a worker, from outside, as the kernel or an operator would; false if it is gone. (`Pool::kill_worker` is the pool's
@@ -146,28 +146,28 @@ impl TestPool {
     ///
     /// # Panics
     /// When the pool is gone.
-    pub async fn kill(&self, at: WorkerRef) -> bool {
-        self.signal_worker(at, Signal::KILL).await
+    pub async fn kill(&self, worker: WorkerRef) -> bool {
+        self.signal_worker(worker, Signal::KILL).await
     }
 
     /// SIGSTOP: the worker stays, and does nothing; false if it is gone. A pool with `health` on finds that out.
     ///
     /// # Panics
     /// When the pool is gone.
-    pub async fn stop(&self, at: WorkerRef) -> bool {
-        self.signal_worker(at, Signal::STOP).await
+    pub async fn stop(&self, worker: WorkerRef) -> bool {
+        self.signal_worker(worker, Signal::STOP).await
     }
 
     /// SIGCONT: it goes on; false if it is gone.
     ///
     /// # Panics
     /// When the pool is gone.
-    pub async fn resume(&self, at: WorkerRef) -> bool {
-        self.signal_worker(at, Signal::CONT).await
+    pub async fn resume(&self, worker: WorkerRef) -> bool {
+        self.signal_worker(worker, Signal::CONT).await
     }
 
-    async fn signal_worker(&self, at: WorkerRef, signal: Signal) -> bool {
-        let pid = self.worker(at).await.and_then(|worker| worker.pid);
+    async fn signal_worker(&self, worker_ref: WorkerRef, signal: Signal) -> bool {
+        let pid = self.worker(worker_ref).await.and_then(|worker| worker.pid);
         pid.is_some_and(|pid| self.processes.signal(pid, signal))
     }
 

@@ -116,18 +116,18 @@ async fn launched(
 
 impl ScriptedPool {
     /// The worker ends as by SIGKILL; false if it is gone.
-    pub fn kill(&self, at: WorkerRef) -> bool {
-        self.workers.kill(at)
+    pub fn kill(&self, worker: WorkerRef) -> bool {
+        self.workers.kill(worker)
     }
 
     /// The worker does nothing any more, as after SIGSTOP; false if it is gone.
-    pub fn stop(&self, at: WorkerRef) -> bool {
-        self.workers.stop(at)
+    pub fn stop(&self, worker: WorkerRef) -> bool {
+        self.workers.stop(worker)
     }
 
     /// It goes on; false if it is gone.
-    pub fn resume(&self, at: WorkerRef) -> bool {
-        self.workers.resume(at)
+    pub fn resume(&self, worker: WorkerRef) -> bool {
+        self.workers.resume(worker)
     }
 
     /// How the starts of workers go from now on; those that wait hear of it too.

@@ -12,7 +12,7 @@ pub(super) fn all() -> Vec<Error> {
     let text = || String::from("x");
     let session = || SessionId::new("ann").unwrap();
     let (worker, generation) = (WorkerId(1), Generation(1));
-    let at = WorkerRef { worker, generation };
+    let worker_ref = WorkerRef { id: worker, generation };
     let report = || Box::<ExitReport>::default();
     let (may_have_run, reason, attempts) = (true, || "x".into(), Attempts::default);
     let retry_after = Duration::ZERO;
@@ -22,11 +22,11 @@ pub(super) fn all() -> Vec<Error> {
         Error::BadArguments { message: text() },
         Error::Malformed { message: text(), cause: None },
         Error::InvalidSession(SessionId::new("").unwrap_err()),
-        Error::Rejected { message: text(), code: None, at, attempts: attempts() },
-        Error::Exception { kind: text(), message: text(), traceback: None, at, attempts: attempts() },
-        Error::Unencodable { message: text(), at, attempts: attempts() },
-        Error::TooLarge { message: text(), may_have_run, at: None },
-        Error::Cancelled { message: text(), at: Some(at) },
+        Error::Rejected { message: text(), code: None, worker: worker_ref, attempts: attempts() },
+        Error::Exception { kind: text(), message: text(), traceback: None, worker: worker_ref, attempts: attempts() },
+        Error::Unencodable { message: text(), worker: worker_ref, attempts: attempts() },
+        Error::TooLarge { message: text(), may_have_run, worker: None },
+        Error::Cancelled { message: text(), worker: Some(worker_ref) },
         Error::QueueFull { limit: 1 },
         Error::SessionQueueFull { limit: 1 },
         Error::Overloaded { expected_wait: Duration::ZERO, max_wait: Duration::ZERO },
@@ -62,7 +62,7 @@ pub(super) fn all() -> Vec<Error> {
         Error::PoolEnding { pool: text() },
         Error::Forked { may_have_run },
         Error::UnknownPool { pool: text(), hint: text() },
-        Error::StartFailed { at: Some(at), reason: reason(), report: report() },
+        Error::StartFailed { worker: Some(worker_ref), reason: reason(), report: report() },
         Error::Internal { reason: reason() },
         Error::Decode { message: text(), cause: None },
         Error::Config(unbuilt),

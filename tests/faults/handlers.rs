@@ -13,8 +13,8 @@ const PYTHON: Category = Category::Python;
 async fn exception(hint: &str, fault: &'static str, command: &str, arguments: Value, kind: &str, says: &[&str]) {
     let harness = Harness::new(hint).await;
     let error = harness.call(command, arguments).await.unwrap_err();
-    let Error::Exception { kind: raised, traceback, at, .. } = &error else { unreachable!("{error:?}") };
-    assert_eq!((raised.as_str(), *at), (kind, harness.victim));
+    let Error::Exception { kind: raised, traceback, worker, .. } = &error else { unreachable!("{error:?}") };
+    assert_eq!((raised.as_str(), *worker), (kind, harness.victim));
     let traceback = traceback.as_deref().unwrap();
     assert!(traceback.contains(&format!("in {command}")) && traceback.contains("faults.py"), "{traceback}");
     assert!(!traceback.contains("herder/loop.py"), "no frame of ours: {traceback}");
@@ -122,8 +122,8 @@ async fn r41_an_error_larger_than_a_frame() {
 async fn unencodable(of: &str, fault: &'static str, says: &[&str]) {
     let harness = Harness::new(&format!("result_{}", of.replace(' ', "_"))).await;
     let error = harness.call("result", json!({ "of": of })).await.unwrap_err();
-    let Error::Unencodable { at, .. } = &error else { unreachable!("{error:?}") };
-    assert_eq!(*at, harness.victim);
+    let Error::Unencodable { worker, .. } = &error else { unreachable!("{error:?}") };
+    assert_eq!(*worker, harness.victim);
     assert_error(&error, &Expected { category: PYTHON, status: 500, says });
     assert!(error.may_have_run());
     harness.survived(fault, &error).await;
@@ -190,7 +190,7 @@ async fn a_result_with_half_a_surrogate_pair() {
 async fn a_result_larger_than_a_frame() {
     let harness = Harness::with("huge", |builder| builder.max_frame(64 * 1024)).await;
     let error = harness.call("huge", json!({ "size": 1_000_000 })).await.unwrap_err();
-    assert!(matches!(error, Error::TooLarge { may_have_run: true, at: Some(_), .. }), "{error:?}");
+    assert!(matches!(error, Error::TooLarge { may_have_run: true, worker: Some(_), .. }), "{error:?}");
     assert_error(&error, &Expected { category: PYTHON, status: 413, says: &["huge", "1000018", "65536", "max_frame"] });
     harness.survived("a result larger than `max_frame`", &error).await;
 }

@@ -134,9 +134,9 @@ impl Harness {
     }
 
     async fn survived_with(self, fault: &'static str, got: String, status: String) {
-        let (number, at, routing) = count(&self.pool, "victim").await.unwrap();
+        let (number, worker, routing) = count(&self.pool, "victim").await.unwrap();
         assert_eq!(
-            (number, at, routing),
+            (number, worker, routing),
             (2, self.victim, Routing::Hit),
             "the worker lives on, and so does its session"
         );
@@ -163,10 +163,10 @@ impl Harness {
                 "the session bound to it: told once, with its next call"
             }
         };
-        let (number, at, routing) = count(&self.pool, "victim").await.unwrap();
+        let (number, worker, routing) = count(&self.pool, "victim").await.unwrap();
         assert_eq!(number, 1, "a new state");
         assert_eq!(routing.as_str(), "rebound");
-        assert!(at != self.victim && at != self.other, "{at} is a new process");
+        assert!(worker != self.victim && worker != self.other, "{worker} is a new process");
         let row = Row { fault, got, status, noticed, recovered: "yes, a new process" };
         self.finished(&row).await;
     }
@@ -177,7 +177,7 @@ impl Harness {
         let Error::SessionWorkerLost { session, worker, generation, may_have_run, .. } = &error else {
             panic!("told of the loss, not {error:?}")
         };
-        assert_eq!((session.as_str(), *worker, *generation), ("victim", self.victim.worker, self.victim.generation));
+        assert_eq!((session.as_str(), *worker, *generation), ("victim", self.victim.id, self.victim.generation));
         assert!(!may_have_run, "this call was never sent");
         assert_eq!((error.http_status(), error.category()), (410, Category::Session));
     }
@@ -187,9 +187,9 @@ impl Harness {
         let Self { pool, victim: _, other, bystander } = self;
         fs::write(pool.dir().join("open"), "").unwrap();
         let reply = with_timeout("the bystander", bystander).await.unwrap().unwrap();
-        assert_eq!((reply.worker, reply.generation, reply.attempts), (other.worker, other.generation, 1));
-        let (number, at, routing) = count(&pool, "bystander").await.unwrap();
-        assert_eq!((number, at, routing), (2, other, Routing::Hit), "the bystander's session is as it was");
+        assert_eq!((reply.worker, reply.generation, reply.attempts), (other.id, other.generation, 1));
+        let (number, worker, routing) = count(&pool, "bystander").await.unwrap();
+        assert_eq!((number, worker, routing), (2, other, Routing::Hit), "the bystander's session is as it was");
         pool.wait_healthy("ok").await;
         pool.end().await;
         row.check();
@@ -209,7 +209,7 @@ async fn bind(pool: &TestPool, session: &str, worker: WorkerId) -> WorkerRef {
 
 async fn count(pool: &TestPool, session: &str) -> Result<(u64, WorkerRef, Routing)> {
     let reply = with_timeout("count", pool.call::<u64>("count", &json!({})).session(session).reply()).await?;
-    Ok((reply.decode()?, WorkerRef { worker: reply.worker, generation: reply.generation }, reply.routing))
+    Ok((reply.decode()?, WorkerRef { id: reply.worker, generation: reply.generation }, reply.routing))
 }
 
 /// The error is of its category, has its status, says what it must; and the form for programs says the same.

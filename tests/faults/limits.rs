@@ -117,7 +117,7 @@ async fn a_busy_worker_of_a_session_that_does_not_wait() {
     let calls = vec![busy(&harness).await];
     let call = harness.pool.call::<Value>("ok", &json!({})).session("victim").affinity(Affinity::StrictFailFast);
     let error = with_timeout("a call", call.reply()).await.unwrap_err();
-    assert!(matches!(error, Error::WorkerBusy { worker } if worker == harness.victim.worker));
+    assert!(matches!(error, Error::WorkerBusy { worker } if worker == harness.victim.id));
     assert_error(&error, &Expected { category: Category::Resource, status: 409, says: &["w1", "busy"] });
     released(&harness, calls).await;
     harness.survived("a busy worker, with `strict_fail_fast`", &error).await;

@@ -183,7 +183,7 @@ async fn an_idempotent_call_is_retried() {
     let harness = Harness::new("retry").await;
     let reply = harness.call("die_once", json!({ "path": harness.path("once") })).await.unwrap();
     assert_eq!(reply.attempts, 2);
-    assert!(reply.generation > harness.victim.generation || reply.worker != harness.victim.worker);
+    assert!(reply.generation > harness.victim.generation || reply.worker != harness.victim.id);
     harness.died_fine("an idempotent call whose worker dies in the middle", "the second attempt's, `attempts` 2").await;
 }
 

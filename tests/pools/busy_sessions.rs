@@ -118,9 +118,12 @@ async fn r19_a_call_may_fail_fast_where_the_pool_queues() {
     let pool = gated(Queue::new()).await;
     let fast = |session| count(&pool, session).affinity(Affinity::StrictFailFast);
     let mut held = submitted(&pool, [hold(&pool, "ann"), hold(&pool, "eve")], 2, 0).await;
-    for (session, at) in [("ann", 1), ("bob", 1), ("eve", 2)] {
+    for (session, worker_ref) in [("ann", 1), ("bob", 1), ("eve", 2)] {
         let refused = answer(fast(session).reply()).await;
-        assert!(matches!(&refused, Err(Error::WorkerBusy { worker }) if worker.0 == at), "{session}: {refused:?}");
+        assert!(
+            matches!(&refused, Err(Error::WorkerBusy { worker }) if worker.0 == worker_ref),
+            "{session}: {refused:?}"
+        );
     }
     held.extend(submitted(&pool, [fast("dan"), count(&pool, "bob")], 2, 2).await);
     open(&pool);

@@ -110,7 +110,7 @@ async fn r45_a_worker_that_is_replaced_starts_up() {
     let report = report.unwrap();
     assert!(!report.account.losses.start_up.is_zero() && adds_up(&report), "{:?}", report.account);
     assert_eq!(report.operations.len() + report.failures.count, 60);
-    let generations = [report.operations[0].at.generation.0, report.operations.last().unwrap().at.generation.0];
+    let generations = [report.operations[0].worker.generation.0, report.operations.last().unwrap().worker.generation.0];
     assert_eq!(generations, [1, 2]);
     pool.end().await;
 }

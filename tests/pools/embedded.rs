@@ -145,7 +145,7 @@ async fn host_that_forks() {
             matches!(start_beside(config), Err(Error::StartFailed { .. })), // and not `PoolNameTaken`, after a wait
         ];
         drop((submitted, pool));
-        answers.iter().position(|forked| !forked).map_or(0, |at| 1 + u8::try_from(at).unwrap())
+        answers.iter().position(|forked| !forked).map_or(0, |worker| 1 + u8::try_from(worker).unwrap())
     });
     assert_eq!(forked.unwrap(), Some(0), "which was not refused, or a signal that ended it");
     assert_eq!(count(&pool).await.unwrap(), 2, "the pool serves on, with the session's worker");

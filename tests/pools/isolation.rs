@@ -54,7 +54,8 @@ async fn is_the_sum_of(subject: &Harness, models: &mut [ReferenceModel<'_>]) {
     assert_eq!(numbers(&subject.pool).await, expected_numbers(subject, models));
     assert_eq!(status.workers.iter().map(|worker| worker.status.operations).sum::<u64>(), ok + failed);
     for worker in &status.workers {
-        let here = |model: &&ReferenceModel<'_>| model.bound.is_some_and(|at| at.worker == worker.status.id);
+        let here =
+            |model: &&ReferenceModel<'_>| model.bound.is_some_and(|worker_ref| worker_ref.id == worker.status.id);
         let bound = u32::try_from(models.iter().filter(here).count()).unwrap();
         assert_eq!(worker.status.sessions, subject.routed.then_some(bound));
     }
@@ -91,7 +92,7 @@ fn expected_numbers(subject: &Harness, models: &[ReferenceModel<'_>]) -> Value {
 }
 
 async fn remove_sessions_of(subject: &Harness, worker: WorkerId, models: &mut [ReferenceModel<'_>]) {
-    let here = |model: &&mut ReferenceModel<'_>| model.bound.is_some_and(|at| at.worker == worker);
+    let here = |model: &&mut ReferenceModel<'_>| model.bound.is_some_and(|worker_ref| worker_ref.id == worker);
     let removed = models.iter_mut().filter(here).map(ReferenceModel::is_unbound).filter(|was| *was).count();
     let seen = subject.ask(RemoveWorkerSessions(worker), Seen::Swept).await;
     assert_eq!(seen, Seen::Swept(removed));

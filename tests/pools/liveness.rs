@@ -71,7 +71,7 @@ async fn r26_c_code_that_computes_with_the_gil_held_is_left_to_finish() {
             () = shown => with_timeout("the answer", reply).await,
         };
         let reply = outcome.unwrap();
-        assert_eq!((reply.worker, reply.generation, reply.attempts), (before.worker, before.generation, 1));
+        assert_eq!((reply.worker, reply.generation, reply.attempts), (before.id, before.generation, 1));
         if reply.ran > INTERVAL + 2 * FAILURES * TIMEOUT {
             break;
         }

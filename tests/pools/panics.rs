@@ -173,10 +173,10 @@ async fn r29_a_panic_in_the_supervisor_is_survived() {
             assert!(matches!(&outcome, Err(Error::SessionWorkerLost { .. })), "{panic:?}, {session}: {outcome:?}");
             assert_eq!(count(&pool, session).await.unwrap(), 1, "{panic:?}, {session}");
         }
-        let at = bind(&pool, "eve", 2).await;
+        let worker_ref = bind(&pool, "eve", 2).await;
         assert_eq!(
             place(&answer(count(&pool, "eve").reply()).await.unwrap()),
-            at,
+            worker_ref,
             "the affinity actor has the new state"
         );
         pool.end().await;

@@ -78,10 +78,10 @@ pub(crate) async fn answers(replies: Vec<PendingReply>) -> Vec<Outcome> {
 
 /// Where a reply came from.
 pub(crate) fn place(reply: &Reply) -> WorkerRef {
-    WorkerRef { worker: reply.worker, generation: reply.generation }
+    WorkerRef { id: reply.worker, generation: reply.generation }
 }
 
 /// The process that has a slot, as a name.
 pub(crate) fn process(worker: u32, generation: u32) -> WorkerRef {
-    WorkerRef { worker: WorkerId(worker), generation: herder::Generation(generation) }
+    WorkerRef { id: WorkerId(worker), generation: herder::Generation(generation) }
 }

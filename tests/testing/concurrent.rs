@@ -77,8 +77,8 @@ async fn r46_a_reply_gives_the_moments_of_its_call() {
     first.await.unwrap();
     let mut reply = second.await.unwrap();
     assert!(!reply.queued.is_zero() && !reply.ran.is_zero());
-    let Operation { at, queued, sent, started, ended, answered } = operation(&reply).unwrap();
-    assert_eq!((at.worker, at.generation, queued), (reply.worker, reply.generation, reply.admitted));
+    let Operation { worker: at, queued, sent, started, ended, answered } = operation(&reply).unwrap();
+    assert_eq!((at.id, at.generation, queued), (reply.worker, reply.generation, reply.admitted));
     assert_eq!((started, ended), (reply.stamps.started, reply.stamps.ended));
     assert_eq!((sent - queued, answered - sent), (reply.queued, reply.ran));
     reply.stamps.started = Timestamp(1);

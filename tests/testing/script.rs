@@ -31,7 +31,7 @@ async fn call(pool: &ScriptedPool, command: &str, arguments: Value) -> Result<Va
 async fn r49_values_and_errors_come_as_from_a_real_worker() {
     let script = Script::new()
         .command("double", async |call| Ok((2 * call.argument::<u64>("n")?).into()))
-        .command("echo", async |call| Ok(json!([call.command(), call.arguments(), call.worker().worker.0 > 0])))
+        .command("echo", async |call| Ok(json!([call.command(), call.arguments(), call.worker().id.0 > 0])))
         .command("no", async |_| Err(Fault::rejected("not today").code("today")))
         .command("raise", async |_| Err(Fault::raised("KeyError", "'tea'")))
         .command("panic", async |_| panic!("a bug in the script"));

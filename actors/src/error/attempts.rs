@@ -21,7 +21,7 @@ pub struct Attempt {
 impl Attempt {
     /// The process it was sent to.
     pub fn at(&self) -> WorkerRef {
-        WorkerRef { worker: self.worker, generation: self.generation }
+        WorkerRef { id: self.worker, generation: self.generation }
     }
 }
 

@@ -54,27 +54,29 @@ impl State {
             }
             CallFailure::WorkerLost(loss) => {
                 let (reason, report) = self.loss(&loss);
-                let WorkerRef { worker, generation } = loss.at;
+                let WorkerRef { id: worker, generation } = loss.worker;
                 let (may_have_run, attempts) = (loss.may_have_run, Attempts::default());
                 Error::WorkerLost { worker, generation, reason, may_have_run, report, attempts }
             }
             CallFailure::SessionWorkerLost { session, loss } => {
                 let (reason, report) = self.loss(&loss);
-                let WorkerRef { worker, generation } = loss.at;
+                let WorkerRef { id: worker, generation } = loss.worker;
                 let may_have_run = loss.may_have_run;
                 Error::SessionWorkerLost { session, worker, generation, reason, may_have_run, report }
             }
             CallFailure::SessionExpired(session) => Error::SessionExpired { session },
             CallFailure::SessionNotFound(session) => Error::SessionNotFound { session },
             CallFailure::SessionQuota { max } => Error::SessionQuota { max },
-            CallFailure::WorkerBusy(at) => Error::WorkerBusy { worker: at.worker },
+            CallFailure::WorkerBusy(worker_ref) => Error::WorkerBusy { worker: worker_ref.id },
             CallFailure::PoolFailed { retry_at } => {
                 let reason = self.last_start_error().unwrap_or_else(|| "the workers died repeatedly".into());
                 let retry_after = whole_ms(retry_at.since(now));
                 Error::PoolFailed { reason, retry_after, attempts: Attempts::default() }
             }
             CallFailure::PoolClosed { may_have_run } => Error::closed(may_have_run),
-            CallFailure::Abandoned => Error::Cancelled { message: "the caller abandoned the call".into(), at: None },
+            CallFailure::Abandoned => {
+                Error::Cancelled { message: "the caller abandoned the call".into(), worker: None }
+            }
         }
     }
 
@@ -82,13 +84,13 @@ impl State {
     pub(crate) fn attempts(&self, losses: &[WorkerLoss]) -> Vec<Attempt> {
         let attempt = |loss: &WorkerLoss| {
             let (reason, report) = self.loss(loss);
-            Attempt { worker: loss.at.worker, generation: loss.at.generation, reason, report }
+            Attempt { worker: loss.worker.id, generation: loss.worker.generation, reason, report }
         };
         losses.iter().map(attempt).collect()
     }
 
     fn loss(&self, loss: &WorkerLoss) -> (Box<str>, Box<ExitReport>) {
-        let exit_record = self.exit_record(loss.at);
+        let exit_record = self.exit_record(loss.worker);
         let report = Box::new(report(loss.end, exit_record));
         match loss.end {
             Some(end) => (loss_reason(&end, exit_record), report),
@@ -128,14 +130,14 @@ pub(crate) fn status_parts(status: ExitStatus) -> (Option<i32>, Option<i32>) {
     }
 }
 
-pub(crate) fn start_failed(at: WorkerRef, end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
+pub(crate) fn start_failed(worker: WorkerRef, end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
     let (reason, report) = (loss_reason(end, exit_record), Box::new(report(Some(*end), exit_record)));
-    Error::StartFailed { at: Some(at), reason, report }
+    Error::StartFailed { worker: Some(worker), reason, report }
 }
 
 /// The end of a process as an error of its own, for the log: of no single call.
-pub(crate) fn ended(at: WorkerRef, end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
-    let WorkerRef { worker, generation } = at;
+pub(crate) fn ended(worker_ref: WorkerRef, end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
+    let WorkerRef { id: worker, generation } = worker_ref;
     let (reason, report) = (loss_reason(end, exit_record), Box::new(report(Some(*end), exit_record)));
     Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts: Attempts::default() }
 }

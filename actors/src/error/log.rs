@@ -33,7 +33,7 @@ impl Error {
             Some(_) => self.decision(all_workers),
             None => self.decision_if_idempotent(all_workers), // of the process: there is no call to be repeated
         };
-        let (at, report) = (self.worker(), self.report());
+        let (worker_ref, report) = (self.worker(), self.report());
         let attempt_errors: Vec<String> = self.attempts().iter().map(ToString::to_string).collect();
         macro_rules! event {
             ($level:ident) => {
@@ -43,8 +43,8 @@ impl Error {
                     category = %self.category(),
                     severity = %decision.severity,
                     strategy = %decision.strategy,
-                    worker = at.map(tracing::field::display),
-                    generation = at.map(|at| at.generation.0),
+                    worker = worker_ref.map(tracing::field::display),
+                    generation = worker_ref.map(|worker_ref| worker_ref.generation.0),
                     exit_status = report.and_then(|report| report.exit_status),
                     signal = report.and_then(|report| report.signal),
                     reason = self.reason(),

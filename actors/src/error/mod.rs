@@ -77,7 +77,7 @@ pub enum Error {
         /// The handler's code, if it gave one.
         code: Option<String>,
         /// Where it ran.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// The attempts before, each lost with its worker.
         attempts: Attempts,
     },
@@ -91,7 +91,7 @@ pub enum Error {
         /// The Python traceback.
         traceback: Option<Box<str>>,
         /// Where it ran.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// The attempts before, each lost with its worker.
         attempts: Attempts,
     },
@@ -101,7 +101,7 @@ pub enum Error {
         /// Why.
         message: String,
         /// Where it ran.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// The attempts before, each lost with its worker.
         attempts: Attempts,
     },
@@ -113,7 +113,7 @@ pub enum Error {
         /// True of a result, false of arguments: those were not sent.
         may_have_run: bool,
         /// Where it ran, of a result.
-        at: Option<WorkerRef>,
+        worker: Option<WorkerRef>,
     },
     /// The call was cancelled.
     #[error("cancelled: {message}")]
@@ -121,7 +121,7 @@ pub enum Error {
         /// By what.
         message: String,
         /// Where it ran, if a worker says so.
-        at: Option<WorkerRef>,
+        worker: Option<WorkerRef>,
     },
     /// The pool's queue is full.
     #[error("the pool's queue is full ({limit} calls are waiting); retry later")]
@@ -299,7 +299,7 @@ pub enum Error {
     #[error("a worker could not be started: {reason}")]
     StartFailed {
         /// Which process, where it is one: not of a pool whose workers start and die.
-        at: Option<WorkerRef>,
+        worker: Option<WorkerRef>,
         /// Why.
         reason: Box<str>,
         /// What is known of it.
@@ -355,20 +355,20 @@ impl Error {
     }
 
     /// An error that a worker sent.
-    pub(crate) fn of_worker(command: &str, at: WorkerRef, error: WorkerError) -> Self {
+    pub(crate) fn of_worker(command: &str, worker: WorkerRef, error: WorkerError) -> Self {
         let WorkerError { kind, message, type_name, code, traceback } = error;
         match kind {
-            WorkerErrorKind::Rejected => Self::Rejected { message, code, at, attempts: Attempts::default() },
+            WorkerErrorKind::Rejected => Self::Rejected { message, code, worker, attempts: Attempts::default() },
             WorkerErrorKind::UnknownCommand => Self::UnknownCommand { command: command.into(), hint: message },
             WorkerErrorKind::BadArguments => Self::BadArguments { message },
             WorkerErrorKind::Malformed => Self::Malformed { message, cause: None },
-            WorkerErrorKind::Unencodable => Self::Unencodable { message, at, attempts: Attempts::default() },
-            WorkerErrorKind::Cancelled => Self::Cancelled { message, at: Some(at) },
-            WorkerErrorKind::TooLarge => Self::TooLarge { message, may_have_run: true, at: Some(at) },
+            WorkerErrorKind::Unencodable => Self::Unencodable { message, worker, attempts: Attempts::default() },
+            WorkerErrorKind::Cancelled => Self::Cancelled { message, worker: Some(worker) },
+            WorkerErrorKind::TooLarge => Self::TooLarge { message, may_have_run: true, worker: Some(worker) },
             _ => {
                 let kind = type_name.unwrap_or_else(|| "Exception".into());
                 let traceback = traceback.map(Into::into);
-                Self::Exception { kind, message, traceback, at, attempts: Attempts::default() }
+                Self::Exception { kind, message, traceback, worker, attempts: Attempts::default() }
             }
         }
     }

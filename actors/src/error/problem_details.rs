@@ -164,7 +164,7 @@ impl Error {
 
     /// The error as programs read it.
     pub fn problem(&self) -> ProblemDetails {
-        let (report, at) = (self.report().cloned().unwrap_or_default(), self.worker());
+        let (report, worker) = (self.report().cloned().unwrap_or_default(), self.worker());
         let traceback = self.traceback().map(String::from);
         let code = match self {
             Self::Rejected { code, .. } => code.clone(),
@@ -186,8 +186,8 @@ impl Error {
             attempt_errors: self.attempts().iter().map(AttemptProblemDetails::from).collect(),
             error_id: self.error_id(),
             code,
-            worker: at.map(|at| at.worker),
-            generation: at.map(|at| at.generation),
+            worker: worker.map(|worker| worker.id),
+            generation: worker.map(|worker| worker.generation),
             exit_status: report.exit_status,
             signal: report.signal,
             peak_memory: report.peak_memory,

@@ -93,10 +93,14 @@ impl Error {
     /// The process concerned, if one is.
     pub fn worker(&self) -> Option<WorkerRef> {
         match self {
-            Self::Rejected { at, .. } | Self::Exception { at, .. } | Self::Unencodable { at, .. } => Some(*at),
-            Self::TooLarge { at, .. } | Self::Cancelled { at, .. } | Self::StartFailed { at, .. } => *at,
+            Self::Rejected { worker: worker_ref, .. }
+            | Self::Exception { worker: worker_ref, .. }
+            | Self::Unencodable { worker: worker_ref, .. } => Some(*worker_ref),
+            Self::TooLarge { worker: worker_ref, .. }
+            | Self::Cancelled { worker: worker_ref, .. }
+            | Self::StartFailed { worker: worker_ref, .. } => *worker_ref,
             Self::WorkerLost { worker, generation, .. } | Self::SessionWorkerLost { worker, generation, .. } => {
-                Some(WorkerRef { worker: *worker, generation: *generation })
+                Some(WorkerRef { id: *worker, generation: *generation })
             }
             _ => None,
         }

@@ -207,7 +207,7 @@ fn r38_over_http_an_error_says_when_to_come_back() {
 /// R38: in brief an error shows nothing that a worker printed or raised, but for the exception itself; and its id in either form.
 #[test]
 fn r38_brief_problem_hides_worker_output() {
-    let at = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
+    let worker = WorkerRef { id: WorkerId(1), generation: Generation(1) };
     let secret = || ExitReport {
         stderr_tail: vec!["secret".into()],
         traceback: Some("secret".into()),
@@ -219,15 +219,15 @@ fn r38_brief_problem_hides_worker_output() {
     });
     let id = id.unwrap();
     let attempts = Attempts::from(vec![Attempt {
-        worker: at.worker,
-        generation: at.generation,
+        worker: worker.id,
+        generation: worker.generation,
         reason: "exit".into(),
         report: Box::new(secret()),
     }]);
     let (message, kind) = ("m".to_owned(), "K".to_owned());
     let errors = [
-        Error::Exception { kind, message, traceback: Some("secret".into()), at, attempts: attempts.clone() },
-        Error::StartFailed { at: Some(at), reason: "secret".into(), report: Box::new(secret()) },
+        Error::Exception { kind, message, traceback: Some("secret".into()), worker, attempts: attempts.clone() },
+        Error::StartFailed { worker: Some(worker), reason: "secret".into(), report: Box::new(secret()) },
         Error::PoolFailed { reason: "secret".into(), retry_after: Duration::ZERO, attempts: attempts.clone() },
         Error::QueueTimeout { waited: Duration::ZERO, last_start_error: Some("secret".into()), attempts },
         Error::Internal { reason: "secret".into() },

@@ -76,8 +76,8 @@ impl Error {
             run_possibility_text(self.may_have_run())
         )?;
         self.write_causes(f)?;
-        if let Some(at) = self.worker() {
-            write!(f, "\n  worker {at}")?;
+        if let Some(worker) = self.worker() {
+            write!(f, "\n  worker {worker}")?;
         }
         for (number, attempt) in (1..).zip(self.attempts()) {
             write!(f, "\n  attempt {number}: {attempt}")?;

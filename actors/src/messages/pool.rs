@@ -136,7 +136,7 @@ pub struct WorkerInfo {
 impl WorkerInfo {
     /// The process, to be named in [`KillWorker`].
     pub fn process(&self) -> WorkerRef {
-        WorkerRef { worker: self.id, generation: self.generation }
+        WorkerRef { id: self.id, generation: self.generation }
     }
 }
 

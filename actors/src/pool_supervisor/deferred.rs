@@ -47,14 +47,14 @@ impl RunningPool {
     /// What has to be told in the log is told last: no answer waits for it.
     fn drain_deferred(&mut self, post: Deferred, launcher: &Rc<dyn Launcher>) -> AfterDrain {
         match post {
-            Deferred::Start(at) => self.launch(at, launcher.clone()),
-            Deferred::Launched(at, launched) => self.launched(at, launched),
-            Deferred::SampleCpu(at) => {
-                let _ = self.shared_state.borrow_mut().activity_since_sample(at);
+            Deferred::Start(worker) => self.launch(worker, launcher.clone()),
+            Deferred::Launched(worker, launched) => self.launched(worker, launched),
+            Deferred::SampleCpu(worker) => {
+                let _ = self.shared_state.borrow_mut().activity_since_sample(worker);
             }
-            Deferred::Examine(at, nonce) => self.examine(at, nonce),
-            Deferred::Gone(at) => self.gone(at),
-            Deferred::Orphaned(at, child) => self.orphaned(at, child),
+            Deferred::Examine(worker, nonce) => self.examine(worker, nonce),
+            Deferred::Gone(worker) => self.gone(worker),
+            Deferred::Orphaned(worker, child) => self.orphaned(worker, child),
             Deferred::Readiness => self.waiters.check_ready(&self.shared_state.borrow()),
             Deferred::AffinityGone => self.affinity.restart(&self.shared_state),
             Deferred::Rebuilt(reason) => self.rebuilt(&reason),
@@ -107,51 +107,51 @@ impl RunningPool {
     /// In tasks of their own: a launcher that hangs does not keep a pool that nobody has any more, and one that panics has
     /// failed to start one process. One that has not returned within `start_timeout` has failed as well: the slot must not wait
     /// for ever. What it returns later is killed.
-    fn launch(&self, at: WorkerRef, launcher: Rc<dyn Launcher>) {
+    fn launch(&self, worker: WorkerRef, launcher: Rc<dyn Launcher>) {
         let (clock, timeout) = {
             let mut state = self.shared_state.borrow_mut();
-            state.launching(at);
+            state.launching(worker);
             (state.clock().clone(), state.core().settings().start_timeout)
         };
         let shared_state = Rc::downgrade(&self.shared_state);
-        let launching = actix_rt::spawn(async move { launcher.launch(at).await.map(UnclaimedChild::new) });
+        let launching = actix_rt::spawn(async move { launcher.launch(worker).await.map(UnclaimedChild::new) });
         actix_rt::spawn(async move {
             let mut launching = pin!(launching);
             tokio::select! {
                 biased;
-                launched = &mut launching => return returned(&shared_state, at, launched),
+                launched = &mut launching => return returned(&shared_state, worker, launched),
                 () = clock.sleep(timeout) => {}
             }
             if let Some(shared_state) = shared_state.upgrade() {
                 let reason = format!("the launcher did not finish within {}", humantime::format_duration(timeout));
-                shared_state.borrow_mut().defer(Deferred::Launched(at, Err(reason.into())));
+                shared_state.borrow_mut().defer(Deferred::Launched(worker, Err(reason.into())));
             }
             let launched = launching.await;
-            returned(&shared_state, at, launched);
+            returned(&shared_state, worker, launched);
         });
     }
 
     /// A start came to something: an actor takes charge of the process, or the core hears that there is none.
-    fn launched(&mut self, at: WorkerRef, launched: Result<UnclaimedChild, LaunchError>) {
-        let is_wanted = self.shared_state.borrow().core().is_starting(at);
+    fn launched(&mut self, worker: WorkerRef, launched: Result<UnclaimedChild, LaunchError>) {
+        let is_wanted = self.shared_state.borrow().core().is_starting(worker);
         match launched.map(UnclaimedChild::claim) {
             Ok(Some(launched)) if is_wanted => {
-                let actor = WorkerActor::new(self.shared_state.clone(), at, launched).start();
-                self.workers.insert(at.worker, (at, actor));
+                let actor = WorkerActor::new(self.shared_state.clone(), worker, launched).start();
+                self.workers.insert(worker.id, (worker, actor));
                 self.shortage_is_over();
             }
             Ok(Some(launched)) => {
                 launched.child.kill(); // the pool was told to stop it, or was built anew, while it was spawned
-                self.await_exit(at, launched.child, None);
+                self.await_exit(worker, launched.child, None);
             }
             Ok(None) => {}
             // The second answer of a start that was given up before tells nothing new.
-            Err(_) if !self.has_process(at) => {}
+            Err(_) if !self.has_process(worker) => {}
             Err(reason) => {
                 let exit_record = ExitRecord { detail: Some(reason.to_string().into()), ..ExitRecord::default() };
                 let kill_reason = reason.is_out_of_descriptors().then_some(KillReason::NoDescriptors);
                 let end = ProcessExit { status: ExitStatus::Unknown, kill_reason };
-                let _ = with(&self.shared_state, |state| state.exited(at, end, exit_record, None));
+                let _ = with(&self.shared_state, |state| state.exited(worker, end, exit_record, None));
             }
         }
     }
@@ -165,41 +165,41 @@ impl RunningPool {
         }
     }
 
-    fn has_process(&self, at: WorkerRef) -> bool {
-        self.shared_state.borrow().core().processes().any(|process| process == at)
+    fn has_process(&self, worker: WorkerRef) -> bool {
+        self.shared_state.borrow().core().processes().any(|process| process == worker)
     }
 
     /// Its actor is gone: from now on nothing is sent to it, and its end is noticed here.
-    fn orphaned(&self, at: WorkerRef, child: Rc<dyn ChildHandle>) {
-        step(&self.shared_state, Input::Kill { at, kill_reason: KillReason::ActorPanicked });
-        self.await_exit(at, child, Some(KillReason::ActorPanicked));
+    fn orphaned(&self, worker: WorkerRef, child: Rc<dyn ChildHandle>) {
+        step(&self.shared_state, Input::Kill { worker, kill_reason: KillReason::ActorPanicked });
+        self.await_exit(worker, child, Some(KillReason::ActorPanicked));
     }
 
     /// Waits for the end of a process that no actor is in charge of.
-    fn await_exit(&self, at: WorkerRef, child: Rc<dyn ChildHandle>, kill_reason: Option<KillReason>) {
+    fn await_exit(&self, worker: WorkerRef, child: Rc<dyn ChildHandle>, kill_reason: Option<KillReason>) {
         let shared_state = Rc::downgrade(&self.shared_state);
         actix_rt::spawn(async move {
             let status = child.wait().await;
             let exit_record = ExitRecord::of(&*child);
             if let Some(shared_state) = shared_state.upgrade() {
                 let _ = with(&shared_state, |state| {
-                    state.exited(at, ProcessExit { status, kill_reason }, exit_record, None)
+                    state.exited(worker, ProcessExit { status, kill_reason }, exit_record, None)
                 });
             }
         });
     }
 
     /// Looks at a silent process, outside of any step, and tells the core.
-    fn examine(&self, at: WorkerRef, nonce: u64) {
-        let activity = self.shared_state.borrow_mut().activity_since_sample(at);
-        step(&self.shared_state, Input::Activity { at, nonce, activity: activity });
+    fn examine(&self, worker: WorkerRef, nonce: u64) {
+        let activity = self.shared_state.borrow_mut().activity_since_sample(worker);
+        step(&self.shared_state, Input::Activity { worker, nonce, activity: activity });
     }
 
-    fn gone(&mut self, at: WorkerRef) {
-        if self.workers.get(&at.worker).is_some_and(|(who, _)| *who == at) {
-            self.workers.remove(&at.worker);
+    fn gone(&mut self, worker: WorkerRef) {
+        if self.workers.get(&worker.id).is_some_and(|(who, _)| *who == worker) {
+            self.workers.remove(&worker.id);
         }
-        self.waiters.gone(at);
+        self.waiters.gone(worker);
     }
 
     fn rebuilt(&mut self, reason: &str) {
@@ -227,17 +227,17 @@ impl RunningPool {
     fn log(&self, note: LogEvent) {
         let (pool, events) = (self.pool(), self.events());
         match note {
-            LogEvent::WorkerDied(at, end) => self.log_end("worker lost", crate::error::ended, at, &end),
+            LogEvent::WorkerDied(worker_ref, end) => self.log_end("worker lost", crate::error::ended, worker_ref, &end),
             // One line for each time that descriptors run out: starts are tried again and again until there are some.
             LogEvent::StartFailed(_, ProcessExit { kill_reason: Some(KillReason::NoDescriptors), .. }) if self.is_short.replace(true) => {}
-            LogEvent::StartFailed(at, end) => {
-                self.log_end("worker failed to start", crate::error::start_failed, at, &end);
+            LogEvent::StartFailed(worker_ref, end) => {
+                self.log_end("worker failed to start", crate::error::start_failed, worker_ref, &end);
             }
-            LogEvent::PingMissed(at, misses, activity) => events.queue(Level::WARN, move || {
-                tracing::warn!(%pool, worker = %at, misses, found = %activity, "worker missed a ping");
+            LogEvent::PingMissed(worker_ref, misses, activity) => events.queue(Level::WARN, move || {
+                tracing::warn!(%pool, worker = %worker_ref, misses, found = %activity, "worker missed a ping");
             }),
-            LogEvent::GilHeld(at) => events.queue(Level::WARN, move || {
-                tracing::warn!(%pool, worker = %at, "worker is busy and does not answer pings: C code holds the GIL; it is killed only if its calls exceed their deadlines");
+            LogEvent::GilHeld(worker_ref) => events.queue(Level::WARN, move || {
+                tracing::warn!(%pool, worker = %worker_ref, "worker is busy and does not answer pings: C code holds the GIL; it is killed only if its calls exceed their deadlines");
             }),
             LogEvent::PoolFailed(retry_at) => {
                 let retry_in = retry_at.since(self.shared_state.borrow().clock().now());
@@ -246,11 +246,11 @@ impl RunningPool {
                 });
             }
             LogEvent::PoolRecovered => events.queue(Level::INFO, move || tracing::info!(%pool, "pool recovered")),
-            LogEvent::LateAnswer(at, wire) => events.queue(Level::DEBUG, move || {
-                tracing::debug!(%pool, worker = %at, %wire, "dropped a late answer");
+            LogEvent::LateAnswer(worker_ref, wire) => events.queue(Level::DEBUG, move || {
+                tracing::debug!(%pool, worker = %worker_ref, %wire, "dropped a late answer");
             }),
-            LogEvent::UnknownAnswer(at, wire) => events.queue(Level::WARN, move || {
-                tracing::warn!(%pool, worker = %at, %wire, "dropped an answer to an unknown call");
+            LogEvent::UnknownAnswer(worker_ref, wire) => events.queue(Level::WARN, move || {
+                tracing::warn!(%pool, worker = %worker_ref, %wire, "dropped an answer to an unknown call");
             }),
         }
     }
@@ -260,12 +260,12 @@ impl RunningPool {
         &self,
         message: &'static str,
         error: fn(WorkerRef, &ProcessExit, Option<&ExitRecord>) -> Error,
-        at: WorkerRef,
+        worker: WorkerRef,
         end: &ProcessExit,
     ) {
         let (error, none_ready) = {
             let state = self.shared_state.borrow();
-            (error(at, end, state.exit_record(at)), state.core().ready_workers() == 0)
+            (error(worker, end, state.exit_record(worker)), state.core().ready_workers() == 0)
         };
         let pool = self.pool();
         self.events().queue(Level::ERROR, move || error.log_end(&pool, message, none_ready));
@@ -288,12 +288,12 @@ impl RunningPool {
 /// A launcher came to an end. Where the pool has given the start up, its process is killed and its error is told nobody.
 fn returned(
     shared_state: &WeakSharedState,
-    at: WorkerRef,
+    worker: WorkerRef,
     launched: Result<Result<UnclaimedChild, LaunchError>, JoinError>,
 ) {
     let Some(shared_state) = shared_state.upgrade() else { return };
     let launched = launched.unwrap_or_else(|error| Err(format!("the launcher failed: {error}").into()));
     let mut state = shared_state.borrow_mut();
-    state.launcher_returned(at);
-    state.defer(Deferred::Launched(at, launched));
+    state.launcher_returned(worker);
+    state.defer(Deferred::Launched(worker, launched));
 }

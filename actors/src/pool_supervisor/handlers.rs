@@ -30,15 +30,15 @@ impl Handler<WaitReady> for PoolSupervisor {
 impl Handler<KillWorker> for PoolSupervisor {
     type Result = ResponseFuture<Result<()>>;
 
-    fn handle(&mut self, KillWorker(at): KillWorker, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, KillWorker(worker): KillWorker, _: &mut Self::Context) -> Self::Result {
         answer_later(self.active(|active| {
-            if active.shared_state.borrow().core().process_of(at.worker) != Some(at) {
+            if active.shared_state.borrow().core().process_of(worker.id) != Some(worker) {
                 return Err(Error::NoSuchWorker {
-                    message: format!("worker process {at} (slot and generation) does not exist"),
+                    message: format!("worker process {worker} (slot and generation) does not exist"),
                 });
             }
-            let waiter = active.waiters.killed(at);
-            active.with(|state| state.handle(Input::Kill { at, kill_reason: KillReason::Requested }))?;
+            let waiter = active.waiters.killed(worker);
+            active.with(|state| state.handle(Input::Kill { worker, kill_reason: KillReason::Requested }))?;
             Ok(waiter)
         }))
     }
@@ -106,8 +106,8 @@ impl RunningPool {
     fn status(&self) -> Status {
         let state = self.shared_state.borrow();
         let child = |worker: &herder_core::WorkerStatus| {
-            let at = herder_core::WorkerRef { worker: worker.id, generation: worker.generation };
-            state.links().find(|link| link.at == at).map(|link| link.child.clone())
+            let worker_ref = herder_core::WorkerRef { id: worker.id, generation: worker.generation };
+            state.links().find(|link| link.worker == worker_ref).map(|link| link.child.clone())
         };
         let name = state.config().name().clone();
         let mut status = Status::new(name, self.started_at, state.core().status(state.clock().now()), child);

@@ -27,7 +27,7 @@ impl Handler<InjectPanic> for PoolSupervisor {
                 InjectPanic::Worker(worker) => active
                     .workers
                     .values()
-                    .filter(|(at, _)| at.worker == worker)
+                    .filter(|(worker_ref, _)| worker_ref.id == worker)
                     .for_each(|(_, actor)| actor.do_send(Panic)),
                 InjectPanic::Affinity => active.affinity.actor().iter().for_each(|actor| actor.do_send(Panic)),
                 InjectPanic::Supervisor => injected(),

@@ -11,7 +11,7 @@ impl Handler<UnansweredPings> for PoolSupervisor {
         let launcher = self.launcher.clone();
         self.active(|active| {
             let state = active.shared_state.borrow();
-            Ok(state.core().pinged().filter(|at| launcher.answers_pings(*at)).count())
+            Ok(state.core().pinged().filter(|worker| launcher.answers_pings(*worker)).count())
         })
     }
 }

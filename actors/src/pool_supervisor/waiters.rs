@@ -44,8 +44,8 @@ impl Waiters {
         self.ready.add(())
     }
 
-    pub(super) fn killed(&mut self, at: WorkerRef) -> oneshot::Receiver<Result<()>> {
-        self.killed.add(at)
+    pub(super) fn killed(&mut self, worker: WorkerRef) -> oneshot::Receiver<Result<()>> {
+        self.killed.add(worker)
     }
 
     pub(super) fn stopped(&mut self) -> oneshot::Receiver<Result<ShutdownReport>> {
@@ -59,8 +59,8 @@ impl Waiters {
         }
     }
 
-    pub(super) fn gone(&mut self, at: WorkerRef) {
-        self.killed.answer(&Ok(()), |who| *who == at);
+    pub(super) fn gone(&mut self, worker: WorkerRef) {
+        self.killed.answer(&Ok(()), |who| *who == worker);
     }
 
     /// Every process there was is being killed: its end will not be told any more.
@@ -89,7 +89,7 @@ fn readiness(state: &State) -> Option<Result<()>> {
 }
 
 fn too_many_deaths() -> Error {
-    Error::StartFailed { at: None, reason: "the workers died repeatedly".into(), report: Box::default() }
+    Error::StartFailed { worker: None, reason: "the workers died repeatedly".into(), report: Box::default() }
 }
 
 #[cfg(test)]
@@ -100,14 +100,14 @@ mod tests {
     #[test]
     fn dropped_waiters_are_removed() {
         let mut waiters = Waiters::default();
-        let at = WorkerRef { worker: herder_core::WorkerId(1), generation: herder_core::Generation(1) };
-        let mut patient: Vec<_> = (0..40).map(|_| waiters.killed(at)).collect();
+        let worker = WorkerRef { id: herder_core::WorkerId(1), generation: herder_core::Generation(1) };
+        let mut patient: Vec<_> = (0..40).map(|_| waiters.killed(worker)).collect();
         for _ in 0..10_000 {
-            drop((waiters.ready(), waiters.killed(at), waiters.stopped()));
+            drop((waiters.ready(), waiters.killed(worker), waiters.stopped()));
         }
         let held = [waiters.ready.0.len(), waiters.killed.0.len(), waiters.stopped.0.len()];
         assert!(held.iter().all(|len| *len <= 160), "{held:?}");
-        waiters.gone(at);
+        waiters.gone(worker);
         assert!(patient.iter_mut().all(|waiter| matches!(waiter.try_recv(), Ok(Ok(())))));
     }
 }

@@ -136,7 +136,7 @@ impl Recording {
 
     /// The process.
     pub fn process(&self) -> WorkerRef {
-        WorkerRef { worker: self.worker, generation: self.generation }
+        WorkerRef { id: self.worker, generation: self.generation }
     }
 }
 
@@ -150,25 +150,29 @@ impl fmt::Debug for Recording {
 impl State {
     /// The recording of a process: of the slot's present one, or of its last that is remembered, unless a generation is named.
     pub(crate) fn recording(&self, worker: WorkerId, generation: Option<Generation>) -> Result<Arc<Recording>> {
-        let wanted = |at: WorkerRef| at.worker == worker && generation.is_none_or(|wanted| wanted == at.generation);
-        if let Some(link) = self.links().find(|link| wanted(link.at)) {
+        let wanted = |worker_ref: WorkerRef| {
+            worker_ref.id == worker && generation.is_none_or(|wanted| wanted == worker_ref.generation)
+        };
+        if let Some(link) = self.links().find(|link| wanted(link.worker)) {
             let recorder = Some(&*link.recorder);
-            return Ok(Arc::new(self.record(link.at, recorder, link.child.output_tail(), None)));
+            return Ok(Arc::new(self.record(link.worker, recorder, link.child.output_tail(), None)));
         }
-        let remembered =
-            self.exit_records().filter(|(at, _)| wanted(*at)).find_map(|(_, found)| found.recording.clone());
+        let remembered = self
+            .exit_records()
+            .filter(|(worker_ref, _)| wanted(*worker_ref))
+            .find_map(|(_, found)| found.recording.clone());
         remembered.ok_or_else(|| Error::NoSuchWorker { message: self.no_recording(worker, generation) })
     }
 
     /// What is to be remembered of a process that is gone.
     pub(crate) fn last_recording(
         &self,
-        at: WorkerRef,
+        worker: WorkerRef,
         end: ProcessExit,
         recorder: Option<&Recorder>,
         exit_record: &ExitRecord,
     ) -> Arc<Recording> {
-        let end = self.core().exit_of(at).unwrap_or(end); // which knows why Herder ended it, if it did
+        let end = self.core().exit_of(worker).unwrap_or(end); // which knows why Herder ended it, if it did
         let (exit_status, signal) = crate::error::status_parts(end.status);
         let ExitMemory { peak_memory, out_of_memory } = exit_record.death.clone();
         let exit = RecordedExit {
@@ -178,12 +182,12 @@ impl State {
             peak_memory,
             likely_out_of_memory: out_of_memory.map(|evidence| evidence.to_string()),
         };
-        Arc::new(self.record(at, recorder, exit_record.stderr_tail.clone(), Some(exit)))
+        Arc::new(self.record(worker, recorder, exit_record.stderr_tail.clone(), Some(exit)))
     }
 
     fn record(
         &self,
-        at: WorkerRef,
+        worker: WorkerRef,
         recorder: Option<&Recorder>,
         stderr_tail: Vec<String>,
         exit: Option<RecordedExit>,
@@ -193,10 +197,10 @@ impl State {
         let since = recorder.map_or(Timestamp::NEVER, Recorder::started);
         let ours = |change: &&Transition| change.at >= since;
         let transitions =
-            self.core().transitions(at.worker).map(|all| all.filter(ours).map(|t| wall.shown(t)).collect());
+            self.core().transitions(worker.id).map(|all| all.filter(ours).map(|t| wall.shown(t)).collect());
         Recording {
-            worker: at.worker,
-            generation: at.generation,
+            worker: worker.id,
+            generation: worker.generation,
             started_at: recorder.map(|recorder| wall.at(recorder.started())),
             ended_at: exit.is_some().then(SystemTime::now),
             exit,
@@ -213,9 +217,11 @@ impl State {
         if !(1..=slots).contains(&worker.0) {
             return format!("unknown worker {worker}; the pool has w1 to w{slots}");
         }
-        let living = self.links().map(|link| link.at);
-        let known = living.chain(self.exit_records().map(|(at, _)| *at)).filter(|at| at.worker == worker);
-        let mut known: Vec<u32> = known.map(|at| at.generation.0).collect();
+        let living = self.links().map(|link| link.worker);
+        let known = living
+            .chain(self.exit_records().map(|(worker_ref, _)| *worker_ref))
+            .filter(|worker_ref| worker_ref.id == worker);
+        let mut known: Vec<u32> = known.map(|worker_ref| worker_ref.generation.0).collect();
         known.sort_unstable();
         let known: Vec<String> = known.iter().map(u32::to_string).collect();
         match (generation, known.is_empty()) {

@@ -33,9 +33,9 @@ fn present(state: &State, trail: &SessionEventLog, info: &SessionInfo) -> String
         return format!("expired: idle for {idle}, the timeout is {timeout}; {done}");
     }
     let place = match (info.worker.zip(info.generation), trail.lost) {
-        (Some((worker, generation)), _) => format!("state on {}", WorkerRef { worker, generation }),
-        (None, Some(at)) => {
-            format!("the state was lost with {at}: the next strict call fails with `session-worker-lost`")
+        (Some((worker, generation)), _) => format!("state on {}", WorkerRef { id: worker, generation }),
+        (None, Some(worker_ref)) => {
+            format!("the state was lost with {worker_ref}: the next strict call fails with `session-worker-lost`")
         }
         (None, None) => "not bound: the next call selects a worker".into(),
     };
@@ -56,11 +56,11 @@ pub(super) fn describe(state: &State, event: &SessionEvent) -> String {
 }
 
 fn once(state: &State, event: &SessionEvent) -> String {
-    let at = event.at.map(|at| at.to_string()).unwrap_or_default();
+    let worker = event.worker.map(|worker| worker.to_string()).unwrap_or_default();
     let told = |error: &str| format!("{} failed with {error}", calls(event.times.into()));
     match event.kind {
-        SessionEventKind::Sent(routing) => sent(event, routing, &at),
-        SessionEventKind::Bound => format!("bound to {at} by request; later calls run there"),
+        SessionEventKind::Sent(routing) => sent(event, routing, &worker),
+        SessionEventKind::Bound => format!("bound to {worker} by request; later calls run there"),
         SessionEventKind::Unbound(SessionEndReason::Moved) => {
             "state discarded: the session was bound to another worker".into()
         }
@@ -71,15 +71,19 @@ fn once(state: &State, event: &SessionEvent) -> String {
             "started anew after expiry: the old state was discarded".into()
         }
         SessionEventKind::StateLost => {
-            let how = event.at.and_then(|at| state.end_in_words(at)).map(|how| format!(": {how}")).unwrap_or_default();
-            format!("state lost: {at} had died{how}")
+            let how = event
+                .worker
+                .and_then(|worker| state.end_in_words(worker))
+                .map(|how| format!(": {how}"))
+                .unwrap_or_default();
+            format!("state lost: {worker} had died{how}")
         }
-        SessionEventKind::LossReported => told(&format!("`session-worker-lost` for {at}")),
+        SessionEventKind::LossReported => told(&format!("`session-worker-lost` for {worker}")),
         SessionEventKind::MarkedExpired => {
             format!("expired: idle for its timeout of {}", rounded(state.core().settings().sessions.timeout))
         }
         SessionEventKind::RefusedExpired => told("`session-expired`"),
-        SessionEventKind::RefusedBusy => told(&format!("`worker-busy`: {at} was busy")),
+        SessionEventKind::RefusedBusy => told(&format!("`worker-busy`: {worker} was busy")),
         SessionEventKind::RefusedFull => told("`session-queue-full`"),
         SessionEventKind::LeftQueue => {
             let who = calls(event.times.into());
@@ -90,7 +94,7 @@ fn once(state: &State, event: &SessionEvent) -> String {
     }
 }
 
-fn sent(event: &SessionEvent, routing: Routing, at: &str) -> String {
+fn sent(event: &SessionEvent, routing: Routing, worker: &str) -> String {
     let who = calls(event.times.into());
     let why = match routing {
         Routing::New => ", selected for the session; the state starts empty (new)",
@@ -106,7 +110,7 @@ fn sent(event: &SessionEvent, routing: Routing, at: &str) -> String {
         }
         Routing::Unrouted => " (unrouted)",
     };
-    format!("{who} sent to {at}{why}{}", waited(event))
+    format!("{who} sent to {worker}{why}{}", waited(event))
 }
 
 /// A wait worth telling of.

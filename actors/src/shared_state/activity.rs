@@ -14,9 +14,9 @@ pub(crate) struct CpuSample {
 
 impl State {
     /// Remembers what the process did so far, and says what it did since the last time.
-    pub(crate) fn activity_since_sample(&mut self, at: WorkerRef) -> ProcessActivity {
+    pub(crate) fn activity_since_sample(&mut self, worker: WorkerRef) -> ProcessActivity {
         let moment = self.clock.now();
-        let Some(link) = self.link(at) else { return ProcessActivity::Unknown };
+        let Some(link) = self.link(worker) else { return ProcessActivity::Unknown };
         let Some(activity) = link.child.sample().filter(|_| link.is_direct_child) else {
             return ProcessActivity::Unknown;
         };

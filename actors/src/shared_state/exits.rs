@@ -11,27 +11,27 @@ impl State {
     /// The process is gone, its socket was read to the end.
     pub(crate) fn exited(
         &mut self,
-        at: WorkerRef,
+        worker: WorkerRef,
         end: ProcessExit,
         exit_record: ExitRecord,
         recorder: Option<&Recorder>,
     ) {
-        let suspects = self.suspects(at);
+        let suspects = self.suspects(worker);
         if self.exit_records.len() == EXIT_RECORD_LIMIT {
             self.exit_records.pop_front();
         }
-        self.exit_records.push_back((at, exit_record));
-        let link = self.link(at).is_some().then(|| self.links[at.worker.0 as usize - 1].take()).flatten();
-        self.handle(Input::Exited { at, end, suspects });
-        self.keep_recording(at, end, recorder.or(link.as_ref().map(|link| &*link.recorder)));
-        self.defer(Deferred::Gone(at));
+        self.exit_records.push_back((worker, exit_record));
+        let link = self.link(worker).is_some().then(|| self.links[worker.id.0 as usize - 1].take()).flatten();
+        self.handle(Input::Exited { worker, end, suspects });
+        self.keep_recording(worker, end, recorder.or(link.as_ref().map(|link| &*link.recorder)));
+        self.defer(Deferred::Gone(worker));
         self.defer(Deferred::Readiness);
     }
 
     /// Once the core has its last transition and knows why it ended, and before anybody hears of that.
-    fn keep_recording(&mut self, at: WorkerRef, end: ProcessExit, recorder: Option<&Recorder>) {
+    fn keep_recording(&mut self, worker: WorkerRef, end: ProcessExit, recorder: Option<&Recorder>) {
         let Some((_, exit_record)) = self.exit_records.back() else { return };
-        let recording = self.last_recording(at, end, recorder, exit_record);
+        let recording = self.last_recording(worker, end, recorder, exit_record);
         if let Some((_, exit_record)) = self.exit_records.back_mut() {
             exit_record.recording = Some(recording);
         }
@@ -42,13 +42,13 @@ impl State {
         self.exit_records.iter().rev()
     }
 
-    pub(crate) fn exit_record(&self, at: WorkerRef) -> Option<&ExitRecord> {
-        self.exit_records.iter().rev().find(|(who, _)| *who == at).map(|(_, exit_record)| exit_record)
+    pub(crate) fn exit_record(&self, worker: WorkerRef) -> Option<&ExitRecord> {
+        self.exit_records.iter().rev().find(|(who, _)| *who == worker).map(|(_, exit_record)| exit_record)
     }
 
     /// A start failed.
-    pub(super) fn note_start_error(&mut self, at: WorkerRef, end: ProcessExit) {
-        self.last_start_error = Some((at, end, self.exit_record(at).cloned().unwrap_or_default()));
+    pub(super) fn note_start_error(&mut self, worker: WorkerRef, end: ProcessExit) {
+        self.last_start_error = Some((worker, end, self.exit_record(worker).cloned().unwrap_or_default()));
     }
 
     /// Why the last failed start failed, in words; why the pool is down, if it is.
@@ -68,6 +68,6 @@ impl State {
     pub(crate) fn start_error(&self) -> Option<Error> {
         self.last_start_error
             .as_ref()
-            .map(|(at, end, exit_record)| crate::error::start_failed(*at, end, Some(exit_record)))
+            .map(|(worker, end, exit_record)| crate::error::start_failed(*worker, end, Some(exit_record)))
     }
 }

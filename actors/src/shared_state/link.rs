@@ -17,7 +17,7 @@ pub(crate) type CommandTable = HashMap<String, CommandEntry>;
 
 /// Leads to one process. Gone when the process's end was noticed.
 pub(crate) struct Link {
-    pub(crate) at: WorkerRef,
+    pub(crate) worker: WorkerRef,
     pub(crate) child: Rc<dyn ChildHandle>,
     /// Frames for the calls descriptor.
     pub(crate) calls: Outbox,
@@ -46,9 +46,9 @@ pub(crate) struct Link {
 
 impl Link {
     /// To a process that was just started.
-    pub(crate) fn new(at: WorkerRef, child: Rc<dyn ChildHandle>, max_frame: u32, clock: Clock) -> Self {
+    pub(crate) fn new(worker: WorkerRef, child: Rc<dyn ChildHandle>, max_frame: u32, clock: Clock) -> Self {
         Self {
-            at,
+            worker,
             child,
             calls: Outbox::default(),
             control: Outbox::default(),

@@ -85,8 +85,8 @@ impl State {
         self.apply_effects();
         let end = ProcessExit { status: ExitStatus::Unknown, kill_reason: None };
         for post in self.deferred.extract_if(.., |post| matches!(post, Deferred::Start(_))).collect::<Vec<_>>() {
-            if let Deferred::Start(at) = post {
-                self.handle(Input::Exited { at, end, suspects: Vec::new() });
+            if let Deferred::Start(worker) = post {
+                self.handle(Input::Exited { worker, end, suspects: Vec::new() });
             }
         }
         self.apply_effects();
@@ -128,7 +128,7 @@ mod tests {
         let deferred = state.take_deferred();
         assert!(matches!(
             deferred[..],
-            [Deferred::AffinityGone, Deferred::Rebuilt(_), Deferred::Start(at)] if at.generation.0 == 2
+            [Deferred::AffinityGone, Deferred::Rebuilt(_), Deferred::Start(worker)] if worker.generation.0 == 2
         ));
     }
 }

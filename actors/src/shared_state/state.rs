@@ -256,42 +256,43 @@ impl State {
 
     /// Processes that have not exited and starts that have not completed.
     fn remaining_processes(&self) -> Vec<RemainingWorker> {
-        let pid = |at| self.links().find(|link| link.at == at).map(|link| link.child.pid());
-        let unresolved = self.launching.iter().copied().filter(|at| self.core.processes().all(|other| other != *at));
+        let pid = |worker| self.links().find(|link| link.worker == worker).map(|link| link.child.pid());
+        let unresolved =
+            self.launching.iter().copied().filter(|worker| self.core.processes().all(|other| other != *worker));
         let left = self.core.processes().chain(unresolved);
-        left.map(|at| RemainingWorker { id: at.worker, generation: at.generation, pid: pid(at) }).collect()
+        left.map(|worker| RemainingWorker { id: worker.id, generation: worker.generation, pid: pid(worker) }).collect()
     }
 
     /// A launcher began to start this process.
-    pub(crate) fn launching(&mut self, at: WorkerRef) {
-        self.launching.push(at);
+    pub(crate) fn launching(&mut self, worker: WorkerRef) {
+        self.launching.push(worker);
     }
 
     /// The launcher of this process returned.
-    pub(crate) fn launcher_returned(&mut self, at: WorkerRef) {
-        self.launching.retain(|other| *other != at);
+    pub(crate) fn launcher_returned(&mut self, worker: WorkerRef) {
+        self.launching.retain(|other| *other != worker);
     }
 
     /// The final frame of an attempt, on the calls descriptor.
-    pub(crate) fn arrived(&mut self, at: WorkerRef, header: &Header, arrival: FinalFrame, recorder: &Recorder) {
+    pub(crate) fn arrived(&mut self, worker: WorkerRef, header: &Header, arrival: FinalFrame, recorder: &Recorder) {
         let (now, ok) = (self.tick(), matches!(arrival, FinalFrame::Result(_)));
         recorder.received(now, Descriptor::Calls, header);
-        let cleared = self.cleared_payload(at, header.wire, &arrival); // before the attempt is forgotten
+        let cleared = self.cleared_payload(worker, header.wire, &arrival); // before the attempt is forgotten
         self.current_frame = Some(arrival);
-        if let Some(link) = self.link(at) {
+        if let Some(link) = self.link(worker) {
             link.finished(header.wire);
         }
-        self.core.handle(now, Input::Final { at, wire: header.wire, ok }, &mut self.effects);
+        self.core.handle(now, Input::Final { worker, wire: header.wire, ok }, &mut self.effects);
         if let Some(payload) = cleared {
             self.core.clear_payload(payload);
         }
     }
 
     /// The worker said ready.
-    pub(crate) fn ready(&mut self, at: WorkerRef, window: u32, commands: CommandTable) {
-        let Some(control) = self.link(at).map(|link| link.has_control) else { return };
+    pub(crate) fn ready(&mut self, worker: WorkerRef, window: u32, commands: CommandTable) {
+        let Some(control) = self.link(worker).map(|link| link.has_control) else { return };
         self.commands = Some(Rc::new(commands));
-        self.handle(Input::Ready { at, window, control });
+        self.handle(Input::Ready { worker, window, control });
         if self.core.ready_workers() >= self.core.settings().pool_size as usize {
             self.last_start_error = None; // whatever it was, it is over
         }
@@ -309,8 +310,8 @@ impl State {
         question(&mut self.core, now, &mut self.effects)
     }
 
-    pub(crate) fn link(&mut self, at: WorkerRef) -> Option<&mut Link> {
-        self.links.get_mut((at.worker.0 as usize).checked_sub(1)?)?.as_mut().filter(|link| link.at == at)
+    pub(crate) fn link(&mut self, worker: WorkerRef) -> Option<&mut Link> {
+        self.links.get_mut((worker.id.0 as usize).checked_sub(1)?)?.as_mut().filter(|link| link.worker == worker)
     }
 
     pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {
@@ -319,7 +320,7 @@ impl State {
 
     /// A process was started: from now on the pool reaches it.
     pub(crate) fn connect(&mut self, link: Link) {
-        let slot = link.at.worker.0 as usize - 1;
+        let slot = link.worker.id.0 as usize - 1;
         self.links[slot] = Some(link);
     }
 

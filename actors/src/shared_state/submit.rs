@@ -42,7 +42,7 @@ impl State {
         let session = incoming.session.as_ref().map_or(0, |session| session.id.as_str().len());
         let error =
             check_call_size(&incoming.command, session, incoming.body.len(), self.config().max_frame()).err()?;
-        Some(Error::TooLarge { message: error.to_string(), may_have_run: false, at: None })
+        Some(Error::TooLarge { message: error.to_string(), may_have_run: false, worker: None })
     }
 
     fn unknown_command(&self, incoming: &Incoming) -> Option<Error> {

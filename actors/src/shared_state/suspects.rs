@@ -22,42 +22,42 @@ impl State {
     }
 
     /// What a process had when it ended.
-    pub(super) fn suspects(&self, at: WorkerRef) -> Vec<Suspect> {
+    pub(super) fn suspects(&self, worker: WorkerRef) -> Vec<Suspect> {
         if !self.core.needs_suspects() {
             return Vec::new();
         }
-        let abandoned = self.abandoned(at);
+        let abandoned = self.abandoned(worker);
         let suspect = |(wire, call): (WireId, Option<_>)| match call {
             Some(id) => self.calls.get(&id).map(|call| call.suspect(wire)),
             None => abandoned.iter().find(|suspect| suspect.wire == wire).cloned(),
         };
-        self.core.unfinished(at).filter_map(suspect).collect()
+        self.core.unfinished(worker).filter_map(suspect).collect()
     }
 
     /// The payload that the final frame of an attempt clears, if anything is watched. An attempt that was cancelled clears nothing:
     /// it never began, or was broken off. Nor does a frame of no attempt.
-    pub(super) fn cleared_payload(&self, at: WorkerRef, wire: WireId, arrival: &FinalFrame) -> Option<Fingerprint> {
+    pub(super) fn cleared_payload(&self, worker: WorkerRef, wire: WireId, arrival: &FinalFrame) -> Option<Fingerprint> {
         let cancelled = matches!(arrival, FinalFrame::Error(error) if error.kind == WorkerErrorKind::Cancelled);
         if cancelled || !self.core.needs_fingerprints() {
             return None;
         }
-        match self.core.unfinished(at).find(|(unfinished, _)| *unfinished == wire)? {
+        match self.core.unfinished(worker).find(|(unfinished, _)| *unfinished == wire)? {
             (_, Some(id)) => self.calls.get(&id).map(|call| fingerprint(&call.command, &call.body)),
             (_, None) => {
-                self.abandoned(at).iter().find(|suspect| suspect.wire == wire).map(|suspect| suspect.fingerprint)
+                self.abandoned(worker).iter().find(|suspect| suspect.wire == wire).map(|suspect| suspect.fingerprint)
             }
         }
     }
 
-    fn abandoned(&self, at: WorkerRef) -> &[Suspect] {
-        self.links().find(|link| link.at == at).map_or(&[][..], |link| &link.abandoned)
+    fn abandoned(&self, worker: WorkerRef) -> &[Suspect] {
+        self.links().find(|link| link.worker == worker).map_or(&[][..], |link| &link.abandoned)
     }
 
     /// A call is settled: if an attempt of it goes on, its payload is remembered with the process.
     pub(super) fn remember_abandoned(&mut self, call: &Call) {
-        let Some((at, wire)) = call.sent.filter(|_| self.core.needs_suspects()) else { return };
-        if self.core.unfinished(at).any(|attempt| attempt == (wire, None))
-            && let Some(link) = self.link(at)
+        let Some((worker, wire)) = call.sent.filter(|_| self.core.needs_suspects()) else { return };
+        if self.core.unfinished(worker).any(|attempt| attempt == (wire, None))
+            && let Some(link) = self.link(worker)
         {
             link.abandoned.push(call.suspect(wire));
         }

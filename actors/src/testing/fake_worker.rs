@@ -21,7 +21,7 @@ const MAX_FRAME: u32 = 1 << 20;
 #[derive(Debug)]
 pub struct FakeWorker {
     /// Which process it is.
-    pub at: WorkerRef,
+    pub worker: WorkerRef,
     /// The process as the pool sees it: it ends here.
     pub child: Arc<ScriptedChild>,
     /// Calls and answers.

@@ -72,7 +72,7 @@ pub struct Launches(mpsc::UnboundedReceiver<Sockets>);
 /// A process nobody plays yet; on no runtime, since pool and test may have different ones.
 #[derive(Debug)]
 struct Sockets {
-    at: WorkerRef,
+    worker: WorkerRef,
     child: Arc<ScriptedChild>,
     calls: UnixStream,
     control: UnixStream,
@@ -90,9 +90,9 @@ impl Launches {
 
 impl Sockets {
     fn play(self) -> FakeWorker {
-        let Self { at, child, calls, control } = self;
+        let Self { worker, child, calls, control } = self;
         child.control();
-        FakeWorker { at, child, calls: PeerSocket::new(calls), control: PeerSocket::new(control) }
+        FakeWorker { worker, child, calls: PeerSocket::new(calls), control: PeerSocket::new(control) }
     }
 }
 
@@ -115,7 +115,7 @@ impl FakeWorkers {
 }
 
 impl Launcher for FakeWorkers {
-    fn launch(&self, at: WorkerRef) -> LaunchFuture {
+    fn launch(&self, worker_ref: WorkerRef) -> LaunchFuture {
         let how = *self.how.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(how != LaunchOutcome::Panics, "no launcher today");
         let (launched, spawned) = (self.launched.clone(), self.spawned.clone());
@@ -123,7 +123,7 @@ impl Launcher for FakeWorkers {
             if how == LaunchOutcome::NotFound {
                 return Err("there is no such program".into());
             }
-            let (mut host, worker) = pair(at);
+            let (mut host, worker) = pair(worker_ref);
             let _ = launched.send(worker); // a test that is over plays no more
             match how {
                 LaunchOutcome::Deferred => spawned.notified().await,
@@ -136,17 +136,17 @@ impl Launcher for FakeWorkers {
 }
 
 /// The two ends of a process that there is not: its pool's, and who plays it.
-pub(super) fn peer(at: WorkerRef) -> (Launched, FakeWorker) {
-    let (host, worker) = pair(at);
+pub(super) fn peer(worker_ref: WorkerRef) -> (Launched, FakeWorker) {
+    let (host, worker) = pair(worker_ref);
     (host, worker.play())
 }
 
-fn pair(at: WorkerRef) -> (Launched, Sockets) {
+fn pair(worker_ref: WorkerRef) -> (Launched, Sockets) {
     /// Beyond all that a system gives: a signal to one of these reaches nobody.
     static PID: AtomicU32 = AtomicU32::new(1 << 30);
     let child = ScriptedChild::new(PID.fetch_add(1, Ordering::Relaxed));
     let ((calls, calls_end), (control, control_end)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
-    let worker = Sockets { at, child: child.clone(), calls: calls_end, control: control_end };
+    let worker = Sockets { worker: worker_ref, child: child.clone(), calls: calls_end, control: control_end };
     (Launched { calls, control, child: std::rc::Rc::new(child) }, worker)
 }
 

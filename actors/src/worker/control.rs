@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 /// Reads until the peer closes, then waits for ever: a worker without control lives on until it misses its pings.
 pub(super) async fn run(
     shared_state: &SharedState,
-    at: WorkerRef,
+    worker: WorkerRef,
     stream: &UnixStream,
     max_frame: u32,
     fault: &Fault,
@@ -37,9 +37,9 @@ pub(super) async fn run(
             }
             Err(_) => return std::future::pending().await,
         }
-        if let Err(error) = take(shared_state, at, &mut decoder, &mut buffer, recorder) {
+        if let Err(error) = take(shared_state, worker, &mut decoder, &mut buffer, recorder) {
             let _ = fault.set(protocol_error(" on the control descriptor", &error));
-            protocol_fault(shared_state, at);
+            protocol_fault(shared_state, worker);
             return std::future::pending().await;
         }
         tokio::task::yield_now().await; // one who floods it starves nobody
@@ -48,7 +48,7 @@ pub(super) async fn run(
 
 fn take(
     shared_state: &SharedState,
-    at: WorkerRef,
+    worker: WorkerRef,
     decoder: &mut Decoder,
     buffer: &mut BytesMut,
     recorder: &Recorder,
@@ -64,8 +64,10 @@ fn take(
         })?;
         recorder.received(recorder.now(), Descriptor::Control, &header);
         match message {
-            WorkerMessage::Pong { nonce } => step(shared_state, Input::Pong { at, nonce }),
-            WorkerMessage::AttemptState { wire, state } => step(shared_state, Input::AttemptState { at, wire, state }),
+            WorkerMessage::Pong { nonce } => step(shared_state, Input::Pong { worker, nonce }),
+            WorkerMessage::AttemptState { wire, state } => {
+                step(shared_state, Input::AttemptState { worker, wire, state })
+            }
             _ => {}
         }
     }

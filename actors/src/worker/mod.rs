@@ -25,8 +25,8 @@ enum ActorState {
 
 impl WorkerActor {
     /// Takes charge of a process that was started, by its sockets and its handle. From here on the pool reaches it.
-    pub(crate) fn new(shared_state: SharedState, at: WorkerRef, launched: Launched) -> Self {
-        Self(ActorState::New(Some(ProcessOwner::take(shared_state, at, launched))))
+    pub(crate) fn new(shared_state: SharedState, worker: WorkerRef, launched: Launched) -> Self {
+        Self(ActorState::New(Some(ProcessOwner::take(shared_state, worker, launched))))
     }
 }
 

@@ -10,13 +10,13 @@ use std::rc::Rc;
 /// Armed as long as the process is served. Dropped armed, it kills the process and tells the supervisor.
 pub(super) struct OrphanGuard {
     shared_state: SharedState,
-    at: WorkerRef,
+    worker: WorkerRef,
     child: Option<Rc<dyn ChildHandle>>,
 }
 
 impl OrphanGuard {
-    pub(super) fn new(shared_state: SharedState, at: WorkerRef, child: Rc<dyn ChildHandle>) -> Self {
-        Self { shared_state, at, child: Some(child) }
+    pub(super) fn new(shared_state: SharedState, worker: WorkerRef, child: Rc<dyn ChildHandle>) -> Self {
+        Self { shared_state, worker, child: Some(child) }
     }
 
     /// The process's end was noticed in the ordinary way.
@@ -31,7 +31,7 @@ impl Drop for OrphanGuard {
         child.kill();
         // A cell that is borrowed belongs to a step that is unwinding or to a pool that is being dropped: both kill all.
         if let Ok(mut state) = self.shared_state.try_borrow_mut() {
-            state.defer(Deferred::Orphaned(self.at, child));
+            state.defer(Deferred::Orphaned(self.worker, child));
         }
     }
 }

@@ -27,7 +27,7 @@ const MAX_QUOTED_CHARS: usize = 512;
 /// The host's side of the calls descriptor.
 pub(super) struct Reader<'a> {
     shared_state: SharedState,
-    at: WorkerRef,
+    worker: WorkerRef,
     decoder: Decoder,
     buffer: BytesMut,
     handshake: HandshakeState,
@@ -62,7 +62,7 @@ impl Fault {
 impl<'a> Reader<'a> {
     pub(super) fn new(
         shared_state: SharedState,
-        at: WorkerRef,
+        worker: WorkerRef,
         max_frame: u32,
         fault: &'a serve::Fault,
         recorder: &'a Recorder,
@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
         let decoder = Decoder::new(max_frame);
         Self {
             shared_state,
-            at,
+            worker,
             decoder,
             buffer: BytesMut::new(),
             handshake: HandshakeState::Hello,
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
             }
             if let Err(fault) = self.take_frames() {
                 self.note(fault);
-                protocol_fault(&self.shared_state, self.at);
+                protocol_fault(&self.shared_state, self.worker);
                 return std::future::pending().await;
             }
             if reads.is_multiple_of(BURST) {
@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
 
     /// A final frame, in a step that records it too: with the step's time, before what follows from it.
     fn arrived(&self, header: &Header, arrival: FinalFrame) {
-        let _ = with(&self.shared_state, |state| state.arrived(self.at, header, arrival, self.recorder));
+        let _ = with(&self.shared_state, |state| state.arrived(self.worker, header, arrival, self.recorder));
     }
 
     /// Any other frame; rare enough to look at the clock.
@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
     }
 
     fn on_hello(&mut self, hello: WorkerHello) {
-        if let Some(link) = self.shared_state.borrow_mut().link(self.at) {
+        if let Some(link) = self.shared_state.borrow_mut().link(self.worker) {
             link.on_hello(hello.control);
             link.is_direct_child = link.child.pid() == hello.pid;
             link.stack_signal = hello.stack_signal.filter(|_| link.is_direct_child).and_then(signal);
@@ -240,7 +240,7 @@ impl<'a> Reader<'a> {
         self.handshake = HandshakeState::Serving;
         let window = ready.window.map_or(hello_window, |window| window.get().min(hello_window));
         let commands: CommandTable = ready.commands.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
-        let _ = with(&self.shared_state, |state| state.ready(self.at, window, commands));
+        let _ = with(&self.shared_state, |state| state.ready(self.worker, window, commands));
     }
 
     /// The stream ended. A process that is about to exit has a moment for it; one that only closed its descriptor is of no use.
@@ -254,7 +254,7 @@ impl<'a> Reader<'a> {
         tokio::task::yield_now().await;
         self.recorder.malformed(MalformedFrame::closed(Descriptor::Calls));
         self.note(Fault::Order("closed its socket without exiting"));
-        protocol_fault(&self.shared_state, self.at);
+        protocol_fault(&self.shared_state, self.worker);
         std::future::pending::<()>().await;
     }
 

@@ -23,7 +23,7 @@ use tokio::{net::UnixStream, sync::Notify};
 pub(super) struct ProcessOwner {
     orphan_guard: OrphanGuard,
     shared_state: SharedState,
-    at: WorkerRef,
+    worker: WorkerRef,
     launched: Launched,
     max_frame: u32,
     flush: Rc<Notify>,
@@ -33,24 +33,24 @@ pub(super) struct ProcessOwner {
 
 impl ProcessOwner {
     /// Connects the process with the pool, at once: whatever the pool has to tell it from now on is not lost.
-    pub(super) fn take(shared_state: SharedState, at: WorkerRef, launched: Launched) -> Self {
-        let orphan_guard = OrphanGuard::new(shared_state.clone(), at, launched.child.clone());
+    pub(super) fn take(shared_state: SharedState, worker: WorkerRef, launched: Launched) -> Self {
+        let orphan_guard = OrphanGuard::new(shared_state.clone(), worker, launched.child.clone());
         let (max_frame, clock) = (shared_state.borrow().config().max_frame(), shared_state.borrow().clock().clone());
-        let link = Link::new(at, launched.child.clone(), max_frame, clock);
+        let link = Link::new(worker, launched.child.clone(), max_frame, clock);
         let (flush, flush_control, recorder) = (link.flush.clone(), link.flush_control.clone(), link.recorder.clone());
         shared_state.borrow_mut().connect(link);
-        send_hello(&shared_state, at);
-        Self { orphan_guard, shared_state, at, launched, max_frame, flush, flush_control, recorder }
+        send_hello(&shared_state, worker);
+        Self { orphan_guard, shared_state, worker, launched, max_frame, flush, flush_control, recorder }
     }
 
     /// Until its end was noticed.
     pub(super) async fn serve(self) {
-        let Self { orphan_guard, shared_state, at, launched, max_frame, flush, flush_control, recorder } = self;
+        let Self { orphan_guard, shared_state, worker, launched, max_frame, flush, flush_control, recorder } = self;
         let Launched { calls, control, child } = launched;
         let (status, exit_record) = match (pollable(calls), pollable(control)) {
             (Ok(calls), Ok(control)) => {
                 let sockets = Sockets { calls, control, flush, flush_control };
-                sockets.serve(&shared_state, at, &child, max_frame, &recorder).await
+                sockets.serve(&shared_state, worker, &child, max_frame, &recorder).await
             }
             (Err(error), _) | (_, Err(error)) => {
                 child.kill();
@@ -61,7 +61,7 @@ impl ProcessOwner {
         };
         orphan_guard.disarm();
         let _ = with(&shared_state, |state| {
-            state.exited(at, ProcessExit { status, kill_reason: None }, exit_record, Some(&recorder))
+            state.exited(worker, ProcessExit { status, kill_reason: None }, exit_record, Some(&recorder))
         });
     }
 }
@@ -78,20 +78,20 @@ impl Sockets {
     async fn serve(
         &self,
         shared_state: &SharedState,
-        at: WorkerRef,
+        worker: WorkerRef,
         child: &Rc<dyn ChildHandle>,
         max_frame: u32,
         recorder: &Recorder,
     ) -> (ExitStatus, ExitRecord) {
         let fault = OnceCell::new();
-        let mut reader = Reader::new(shared_state.clone(), at, max_frame, &fault, recorder);
+        let mut reader = Reader::new(shared_state.clone(), worker, max_frame, &fault, recorder);
         // The loops end only by waiting for ever; should one return, the process's end is still awaited.
         let status = tokio::select! {
             biased;
             () = reader.run(&self.calls) => child.wait().await,
-            () = writer::run(shared_state, at, &self.calls, &self.flush, |link| &mut link.calls) => child.wait().await,
-            () = control::run(shared_state, at, &self.control, max_frame, &fault, recorder) => child.wait().await,
-            () = writer::run(shared_state, at, &self.control, &self.flush_control, |link| &mut link.control) => child.wait().await,
+            () = writer::run(shared_state, worker, &self.calls, &self.flush, |link| &mut link.calls) => child.wait().await,
+            () = control::run(shared_state, worker, &self.control, max_frame, &fault, recorder) => child.wait().await,
+            () = writer::run(shared_state, worker, &self.control, &self.flush_control, |link| &mut link.control) => child.wait().await,
             status = child.wait() => status,
         };
         reader.drain(&self.calls);
@@ -110,7 +110,7 @@ fn pollable(socket: std::os::unix::net::UnixStream) -> io::Result<UnixStream> {
 }
 
 /// The host's hello is the first frame.
-fn send_hello(shared_state: &SharedState, at: WorkerRef) {
+fn send_hello(shared_state: &SharedState, worker: WorkerRef) {
     let mut state = shared_state.borrow_mut();
     let settings = state.core().settings();
     let (concurrency, pipeline) = (at_least_one(settings.concurrency), at_least_one(settings.pipeline));
@@ -121,7 +121,7 @@ fn send_hello(shared_state: &SharedState, at: WorkerRef) {
         session_state: state.session_state(),
         session_end_timeout_ms: session_end_timeout(state.config().timeout()),
     };
-    if let Some(link) = state.link(at) {
+    if let Some(link) = state.link(worker) {
         link.send_in_call_order(&HostMessage::Hello(hello));
     }
 }
@@ -136,6 +136,6 @@ fn at_least_one(number: u32) -> NonZeroU32 {
 }
 
 /// The process broke the protocol: it is killed, and its calls hear of it when it is gone.
-pub(super) fn protocol_fault(shared_state: &SharedState, at: WorkerRef) {
-    step(shared_state, Input::Kill { at, kill_reason: KillReason::ProtocolViolation });
+pub(super) fn protocol_fault(shared_state: &SharedState, worker: WorkerRef) {
+    step(shared_state, Input::Kill { worker, kill_reason: KillReason::ProtocolViolation });
 }

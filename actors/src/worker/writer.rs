@@ -11,14 +11,14 @@ const SLICES: usize = 64;
 /// Writes until the peer closes; then waits for ever: the reader and the exit tell what happened.
 pub(super) async fn run(
     shared_state: &SharedState,
-    at: WorkerRef,
+    worker: WorkerRef,
     stream: &UnixStream,
     wake: &Notify,
     outbox: impl Fn(&mut Link) -> &mut Outbox,
 ) {
     let mut writing = Outbox::default();
     loop {
-        if let Some(link) = shared_state.borrow_mut().link(at) {
+        if let Some(link) = shared_state.borrow_mut().link(worker) {
             outbox(link).move_into(&mut writing);
         }
         if writing.is_empty() {

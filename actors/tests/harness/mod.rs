@@ -185,5 +185,5 @@ pub(crate) fn value(outcome: Outcome) -> Value {
 
 /// A process by its slot and generation.
 pub(crate) fn process(worker: u32, generation: u32) -> WorkerRef {
-    WorkerRef { worker: WorkerId(worker), generation: Generation(generation) }
+    WorkerRef { id: WorkerId(worker), generation: Generation(generation) }
 }

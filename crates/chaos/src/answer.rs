@@ -33,7 +33,7 @@ pub(crate) enum CallKind {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum CallOutcome {
     Ok {
-        at: WorkerRef,
+        worker: WorkerRef,
         routing: Routing,
         attempts: u32,
         /// The id that the answer names.
@@ -44,7 +44,7 @@ pub(crate) enum CallOutcome {
     Error {
         slug: String,
         may_have_run: bool,
-        at: Option<WorkerRef>,
+        worker: Option<WorkerRef>,
     },
     /// Its caller went away.
     Abandoned,
@@ -61,8 +61,8 @@ impl CallOutcome {
         match outcome.and_then(|reply| Ok((reply.decode::<Echo>()?, reply))) {
             Ok((Echo(_, _, padding), _)) if padding.len() != pad => Self::error("decode", true, None),
             Ok((Echo(echo, count, _), reply)) => {
-                let at = WorkerRef { worker: reply.worker, generation: reply.generation };
-                Self::Ok { at, routing: reply.routing, attempts: reply.attempts, echo, count }
+                let worker = WorkerRef { id: reply.worker, generation: reply.generation };
+                Self::Ok { worker, routing: reply.routing, attempts: reply.attempts, echo, count }
             }
             Err(error) => Self::of_error(&error),
         }
@@ -72,8 +72,8 @@ impl CallOutcome {
         Self::error(error.slug(), error.may_have_run(), error.worker())
     }
 
-    pub(crate) fn error(slug: &str, may_have_run: bool, at: Option<WorkerRef>) -> Self {
-        Self::Error { slug: slug.into(), may_have_run, at }
+    pub(crate) fn error(slug: &str, may_have_run: bool, worker: Option<WorkerRef>) -> Self {
+        Self::Error { slug: slug.into(), may_have_run, worker }
     }
 }
 
@@ -105,13 +105,13 @@ impl Display for Answer {
         let Self { id, session, burst, kind, end } = self;
         write!(f, "{id} {session} {burst} {} ", name_of(&KINDS, kind))?;
         match end {
-            CallOutcome::Ok { at, routing, attempts, echo, count } => {
+            CallOutcome::Ok { worker, routing, attempts, echo, count } => {
                 let routing = name_of(&ROUTINGS, routing);
-                write!(f, "ok {} {} {routing} {attempts} {echo} {count}", at.worker.0, at.generation.0)
+                write!(f, "ok {} {} {routing} {attempts} {echo} {count}", worker.id.0, worker.generation.0)
             }
-            CallOutcome::Error { slug, may_have_run, at } => {
-                let at = at.unwrap_or(WorkerRef { worker: WorkerId(0), generation: Generation(0) });
-                write!(f, "error {} {} {slug} {}", at.worker.0, at.generation.0, u8::from(*may_have_run))
+            CallOutcome::Error { slug, may_have_run, worker } => {
+                let worker = worker.unwrap_or(WorkerRef { id: WorkerId(0), generation: Generation(0) });
+                write!(f, "error {} {} {slug} {}", worker.id.0, worker.generation.0, u8::from(*may_have_run))
             }
             CallOutcome::Abandoned => f.write_str("left"),
             CallOutcome::Lost => f.write_str("lost"),
@@ -135,15 +135,21 @@ pub(crate) fn parse(line: &str) -> Option<Answer> {
 
 fn ended<'a>(what: &str, mut words: impl Iterator<Item = &'a str>) -> Option<CallOutcome> {
     let (worker, generation) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    let at = WorkerRef { worker: WorkerId(worker), generation: Generation(generation) };
+    let worker_ref = WorkerRef { id: WorkerId(worker), generation: Generation(generation) };
     let name = words.next()?;
     let mut number = || words.next()?.parse::<u64>().ok();
     let first = number()?;
     if what == "error" {
-        return Some(CallOutcome::error(name, first == 1, (worker > 0).then_some(at)));
+        return Some(CallOutcome::error(name, first == 1, (worker > 0).then_some(worker_ref)));
     }
     let (echo, count) = (number()?, number()?);
-    Some(CallOutcome::Ok { at, routing: named(&ROUTINGS, name)?, attempts: u32::try_from(first).ok()?, echo, count })
+    Some(CallOutcome::Ok {
+        worker: worker_ref,
+        routing: named(&ROUTINGS, name)?,
+        attempts: u32::try_from(first).ok()?,
+        echo,
+        count,
+    })
 }
 
 #[cfg(test)]
@@ -152,10 +158,10 @@ mod tests {
 
     #[test]
     fn answer_lines_round_trip() {
-        let at = WorkerRef { worker: WorkerId(3), generation: Generation(7) };
-        let ends = ROUTINGS.map(|(_, routing)| CallOutcome::Ok { at, routing, attempts: 2, echo: 9, count: 4 });
+        let worker = WorkerRef { id: WorkerId(3), generation: Generation(7) };
+        let ends = ROUTINGS.map(|(_, routing)| CallOutcome::Ok { worker, routing, attempts: 2, echo: 9, count: 4 });
         let others = [
-            CallOutcome::error("worker-lost", true, Some(at)),
+            CallOutcome::error("worker-lost", true, Some(worker)),
             CallOutcome::error("queue-full", false, None),
             CallOutcome::Abandoned,
             CallOutcome::Lost,

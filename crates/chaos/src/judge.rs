@@ -90,10 +90,10 @@ impl<'a> Judge<'a> {
         let silent: Vec<usize> = (1..self.heard.len()).filter(|id| !self.heard[*id]).collect();
         self.figures.lost += silent.len() as u64;
         self.descriptions.extend(silent.iter().take(MAX_DESCRIBED).map(|id| format!("call {id}: never answered")));
-        for (at, lost) in &self.losses {
+        for (worker, lost) in &self.losses {
             if *lost > self.window {
                 self.figures.window_violations += 1;
-                self.descriptions.push(format!("{at}: {lost} calls lost, more than the worker's window"));
+                self.descriptions.push(format!("{worker}: {lost} calls lost, more than the worker's window"));
             }
         }
         let (ok, all) = self.others;
@@ -117,10 +117,10 @@ impl<'a> Judge<'a> {
         }
         let in_flight = match &answer.end {
             CallOutcome::Ok { attempts, .. } => *attempts > 1,
-            CallOutcome::Error { may_have_run, slug, at: Some(at) } if slug.ends_with("worker-lost") => {
+            CallOutcome::Error { may_have_run, slug, worker: Some(worker) } if slug.ends_with("worker-lost") => {
                 figures.worker_lost += 1;
                 if *may_have_run {
-                    *self.losses.entry(*at).or_default() += 1;
+                    *self.losses.entry(*worker).or_default() += 1;
                 }
                 *may_have_run
             }

@@ -18,11 +18,11 @@ type Change = fn(&mut Case);
 const LOST: Routing = Routing::Rebound(RebindReason::WorkerLost);
 
 fn at(worker: u32) -> WorkerRef {
-    WorkerRef { worker: WorkerId(worker), generation: Generation(1) }
+    WorkerRef { id: WorkerId(worker), generation: Generation(1) }
 }
 
 fn ok(id: u64, worker: u32, routing: Routing, count: u64) -> CallOutcome {
-    CallOutcome::Ok { at: at(worker), routing, attempts: 1, echo: id, count }
+    CallOutcome::Ok { worker: at(worker), routing, attempts: 1, echo: id, count }
 }
 
 fn told(slug: &str, worker: u32, may_have_run: bool) -> CallOutcome {
@@ -32,7 +32,7 @@ fn told(slug: &str, worker: u32, may_have_run: bool) -> CallOutcome {
 /// Two calls without a session, one of them sent again; a session whose worker 1 dies with two calls pending, then worker 2 with none.
 fn right() -> Case {
     let call = |id, session, burst, kind, end| Answer { id, session, burst, kind, end };
-    let sent_again = CallOutcome::Ok { at: at(2), routing: Routing::Unrouted, attempts: 2, echo: 2, count: 0 };
+    let sent_again = CallOutcome::Ok { worker: at(2), routing: Routing::Unrouted, attempts: 2, echo: 2, count: 0 };
     let answers = vec![
         call(1, 0, 0, CallKind::Once, ok(1, 1, Routing::Unrouted, 0)),
         call(2, 0, 0, CallKind::Idempotent, sent_again),

@@ -25,12 +25,12 @@ enum State {
     #[default]
     New,
     Live {
-        at: WorkerRef,
+        worker: WorkerRef,
         count: u64,
     },
     /// Lost with this process, and told first among the calls of `burst`.
     Lost {
-        at: WorkerRef,
+        worker: WorkerRef,
         burst: u64,
     },
     /// The pool was built anew after a panic.
@@ -47,9 +47,9 @@ impl Session {
     /// Hears the session's next answer.
     pub(crate) fn observe(&mut self, answer: &Answer, run: Run) -> Verdict {
         match &answer.end {
-            CallOutcome::Ok { at, routing, count, .. } => self.ran(*at, *routing, *count),
-            CallOutcome::Error { slug, at, may_have_run } => match (slug.as_str(), at) {
-                ("session-worker-lost", Some(at)) => self.on_loss_report(*at, answer.burst),
+            CallOutcome::Ok { worker, routing, count, .. } => self.ran(*worker, *routing, *count),
+            CallOutcome::Error { slug, worker, may_have_run } => match (slug.as_str(), worker) {
+                ("session-worker-lost", Some(worker)) => self.on_loss_report(*worker, answer.burst),
                 ("worker-lost", _) => Err("a strict session got `worker-lost` instead of `session-worker-lost`"),
                 ("internal", _) => {
                     self.set_state(State::Rebuilt);
@@ -81,16 +81,16 @@ impl Session {
         *self = Self { state, ..Self::default() };
     }
 
-    fn ran(&mut self, at: WorkerRef, routing: Routing, count: u64) -> Verdict {
-        let verdict = self.goes_on(at, routing, count);
-        self.set_state(State::Live { at, count }); // so that what is wrong is found once
+    fn ran(&mut self, worker: WorkerRef, routing: Routing, count: u64) -> Verdict {
+        let verdict = self.goes_on(worker, routing, count);
+        self.set_state(State::Live { worker, count }); // so that what is wrong is found once
         verdict
     }
 
-    fn goes_on(&self, at: WorkerRef, routing: Routing, count: u64) -> Verdict {
+    fn goes_on(&self, worker: WorkerRef, routing: Routing, count: u64) -> Verdict {
         let anew = (1..=1 + self.max_count).contains(&count);
         match (self.state, routing) {
-            (State::Live { at: home, count: before }, Routing::Hit) if at == home => {
+            (State::Live { worker: home, count: before }, Routing::Hit) if worker == home => {
                 let least = before + 1 + if self.loss_may_be_unreported { 0 } else { self.min_count };
                 ensure(
                     (least..=before + 1 + self.max_count).contains(&count),
@@ -120,17 +120,17 @@ impl Session {
         Ok(())
     }
 
-    fn on_loss_report(&mut self, at: WorkerRef, burst: u64) -> Verdict {
+    fn on_loss_report(&mut self, worker: WorkerRef, burst: u64) -> Verdict {
         let (verdict, burst) = match self.state {
-            State::Live { at: home, .. } if !self.loss_may_be_unreported => {
-                (ensure(at == home, "the reported loss names another worker than the one with the state"), burst)
+            State::Live { worker: home, .. } if !self.loss_may_be_unreported => {
+                (ensure(worker == home, "the reported loss names another worker than the one with the state"), burst)
             }
-            State::Lost { at: known, burst: first } if known == at => {
+            State::Lost { worker: known, burst: first } if known == worker => {
                 (ensure(first == burst, "a loss was reported again to a later call"), first)
             }
             _ => (Ok(()), burst),
         };
-        self.set_state(State::Lost { at, burst });
+        self.set_state(State::Lost { worker, burst });
         verdict
     }
 }

@@ -304,9 +304,9 @@ mod tests {
     #[test]
     fn r34_failures_are_counted_by_category() {
         let loss = |status, kill_reason| {
-            let at = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
+            let worker = WorkerRef { id: WorkerId(1), generation: Generation(1) };
             CallFailure::WorkerLost(WorkerLoss {
-                at,
+                worker,
                 end: Some(ProcessExit { status, kill_reason }),
                 may_have_run: true,
             })

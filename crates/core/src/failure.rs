@@ -76,7 +76,7 @@ pub enum CallFailure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WorkerLoss {
     /// The process.
-    pub at: WorkerRef,
+    pub worker: WorkerRef,
     /// How it ended; `None` where that is not known yet (it was told to end) or no more (a later process of its slot ended too).
     pub end: Option<ProcessExit>,
     /// False only if the worker can't have seen the call.

@@ -60,13 +60,14 @@ pub struct Generation(pub u32);
 ///
 /// ```
 /// use herder_core::{Generation, WorkerId, WorkerRef};
-/// let process = WorkerRef { worker: WorkerId(2), generation: Generation(1) };
+/// let process = WorkerRef { id: WorkerId(2), generation: Generation(1) };
 /// assert_eq!(process.to_string(), "w2.1");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize)]
 pub struct WorkerRef {
     /// The slot.
-    pub worker: WorkerId,
+    #[serde(rename = "worker")]
+    pub id: WorkerId,
     /// The slot's process.
     pub generation: Generation,
 }
@@ -155,7 +156,7 @@ shown! {
 
 impl fmt::Display for WorkerRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.worker, self.generation)
+        write!(f, "{}.{}", self.id, self.generation)
     }
 }
 

@@ -10,7 +10,7 @@ mod tests {
     };
     use std::time::Duration;
 
-    const AT: WorkerRef = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
+    const AT: WorkerRef = WorkerRef { id: WorkerId(1), generation: Generation(1) };
     const GRACE: Duration = Duration::from_secs(1);
 
     /// What is known of the session `ann` when the question comes.
@@ -60,7 +60,7 @@ mod tests {
             let core = Core::new(settings, 1, Timestamp(1));
             let mut pool = Self { core, now: Timestamp(1), calls: 0, effects: Effects::new() };
             pool.step(Input::Tick);
-            pool.step(Input::Ready { at: AT, window: 1, control: false });
+            pool.step(Input::Ready { worker: AT, window: 1, control: false });
             if age != Age::NotThere {
                 assert!(pool.call(IfAbsent::Create).is_ok());
             }
@@ -94,12 +94,12 @@ mod tests {
                 fingerprint: None,
             }));
             let found = self.effects.iter().find_map(|effect| match effect {
-                Effect::Send { at, wire, .. } => Some(Ok((*at, *wire))),
+                Effect::Send { worker, wire, .. } => Some(Ok((*worker, *wire))),
                 Effect::Settle { failure, .. } => Some(Err(failure.clone())),
                 _ => None,
             });
-            let (at, wire) = found.unwrap()?;
-            self.step(Input::Final { at, wire, ok: true });
+            let (worker, wire) = found.unwrap()?;
+            self.step(Input::Final { worker, wire, ok: true });
             let routing = self.effects.iter().find_map(|effect| match effect {
                 Effect::Deliver { delivery, .. } => Some(delivery.routing),
                 _ => None,
@@ -187,7 +187,7 @@ mod tests {
             assert_eq!(each(&kind, renew), only_active);
             assert_eq!(each(&kind, |pool| pool.core.end_session(pool.now, "ann", &mut pool.effects)), only_active);
             assert_eq!(each(&kind, |pool| pool.core.unbind_session(pool.now, "ann", &mut pool.effects)), only_active);
-            let bind = |pool: &mut Pool| pool.core.bind_session(pool.now, ann(), AT.worker, &mut pool.effects).is_ok();
+            let bind = |pool: &mut Pool| pool.core.bind_session(pool.now, ann(), AT.id, &mut pool.effects).is_ok();
             assert_eq!(each(&kind, bind), [true; 5]);
         }
     }

@@ -8,7 +8,7 @@ mod tests {
     };
     use std::time::Duration;
 
-    const AT: WorkerRef = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
+    const AT: WorkerRef = WorkerRef { id: WorkerId(1), generation: Generation(1) };
 
     /// A pool of one worker that never answers a ping.
     struct UnresponsiveWorker {
@@ -21,7 +21,7 @@ mod tests {
             let settings = Settings { overflow: 0, ..Settings::new(kind, 1) };
             let mut pool = Self { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0) };
             pool.step(Input::Tick);
-            pool.step(Input::Ready { at: AT, window: 1, control: true });
+            pool.step(Input::Ready { worker: AT, window: 1, control: true });
             pool
         }
 
@@ -37,8 +37,8 @@ mod tests {
             while let Some(next) = self.core.next_wakeup().filter(|next| *next <= end) {
                 self.now = next;
                 for effect in self.step(Input::Tick) {
-                    if let Effect::Examine { at, nonce } = effect {
-                        all.extend(self.step(Input::Activity { at, nonce, activity: ProcessActivity::Idle }));
+                    if let Effect::Examine { worker, nonce } = effect {
+                        all.extend(self.step(Input::Activity { worker, nonce, activity: ProcessActivity::Idle }));
                     }
                     all.push(effect);
                 }
@@ -77,7 +77,7 @@ mod tests {
             let call = Submission { call: CallId(1), session: None, deadline, idempotent: false, fingerprint: None };
             let sent = pool.step(Input::Submit(call)).iter().any(|effect| matches!(effect, Effect::Send { .. }));
             assert_eq!(sent, !health_gated, "{kind:?}");
-            let end = Effect::Stop { at: AT, method: StopMethod::Graceful, kill_reason: KillReason::Unresponsive };
+            let end = Effect::Stop { worker: AT, method: StopMethod::Graceful, kill_reason: KillReason::Unresponsive };
             assert!(pool.wait(20).contains(&end), "all the same, it is ended: {kind:?}");
         }
     }

@@ -114,5 +114,5 @@ fn told(answer: Result<Seen>) -> Seen {
 
 async fn ran<T>(call: Call<T>) -> Result<Seen> {
     let reply: Reply = call.reply().await?;
-    Ok(Seen::Ran { at: place(&reply), routing: reply.routing, value: reply.decode()? })
+    Ok(Seen::Ran { worker: place(&reply), routing: reply.routing, value: reply.decode()? })
 }

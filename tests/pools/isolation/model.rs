@@ -62,7 +62,7 @@ impl Operation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     Ran {
-        at: WorkerRef,
+        worker: WorkerRef,
         routing: Routing,
         value: u64,
     },
@@ -82,7 +82,7 @@ pub(super) enum Seen {
 /// What a pool knows of a session, but for times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
-    pub(super) at: Option<WorkerRef>,
+    pub(super) worker: Option<WorkerRef>,
     pub(super) epoch: Option<Epoch>,
     pub(super) operations: u64,
     pub(super) pending: u32,
@@ -90,9 +90,9 @@ pub(super) struct Facts {
 
 impl From<&SessionInfo> for Facts {
     fn from(info: &SessionInfo) -> Self {
-        let at = info.worker.zip(info.generation);
+        let worker_ref = info.worker.zip(info.generation);
         Self {
-            at: at.map(|(worker, generation)| WorkerRef { worker, generation }),
+            worker: worker_ref.map(|(worker, generation)| WorkerRef { id: worker, generation }),
             epoch: info.epoch,
             operations: info.operations,
             pending: info.pending,
@@ -169,16 +169,16 @@ impl<'a> ReferenceModel<'a> {
     }
 
     fn counts(&mut self, seen: &Seen) -> Seen {
-        let (at, routing) = self.is_called(seen);
+        let (worker, routing) = self.is_called(seen);
         self.tally.ok += 1;
         self.count += 1;
-        Seen::Ran { at, routing, value: self.count }
+        Seen::Ran { worker, routing, value: self.count }
     }
 
     fn runs(&mut self, seen: &Seen) -> Seen {
-        let (at, routing) = self.is_called(seen);
+        let (worker, routing) = self.is_called(seen);
         self.tally.ok += 1;
-        Seen::Ran { at, routing, value: self.pids[&at].into() }
+        Seen::Ran { worker, routing, value: self.pids[&worker].into() }
     }
 
     /// Only in a pool whose sessions have no state.
@@ -198,16 +198,16 @@ impl<'a> ReferenceModel<'a> {
     fn is_called(&mut self, seen: &Seen) -> (WorkerRef, Routing) {
         let own = *self.pids.keys().next().unwrap();
         let chosen = match seen {
-            Seen::Ran { at, .. } if self.pids.contains_key(at) => *at,
+            Seen::Ran { worker, .. } if self.pids.contains_key(worker) => *worker,
             _ => own,
         };
         self.known = true;
         self.operations += 1;
         match self.bound {
             _ if !self.routed => (chosen, Routing::Unrouted),
-            Some(at) => {
+            Some(worker) => {
                 self.tally.hits += 1;
-                (at, Routing::Hit)
+                (worker, Routing::Hit)
             }
             None => {
                 self.tally.misses += 1;
@@ -225,13 +225,13 @@ impl<'a> ReferenceModel<'a> {
     }
 
     fn is_bound(&mut self, worker: WorkerId) -> Seen {
-        let at = *self.pids.keys().find(|at| at.worker == worker).unwrap();
-        if self.bound.is_some_and(|bound| bound != at) {
+        let worker_ref = *self.pids.keys().find(|worker_ref| worker_ref.id == worker).unwrap();
+        if self.bound.is_some_and(|bound| bound != worker_ref) {
             self.loses_state();
         }
         self.known = true;
-        self.bound = Some(at);
-        Seen::At(at)
+        self.bound = Some(worker_ref);
+        Seen::At(worker_ref)
     }
 
     /// Whether it was bound.
@@ -254,7 +254,7 @@ impl<'a> ReferenceModel<'a> {
         if let (true, None, Seen::Known(Some(facts))) = (self.routed, self.epoch, seen) {
             self.epoch = facts.epoch.filter(|epoch| *epoch > self.over);
         }
-        let facts = Facts { at: self.bound, epoch: self.epoch, operations: self.operations, pending: 0 };
+        let facts = Facts { worker: self.bound, epoch: self.epoch, operations: self.operations, pending: 0 };
         self.known.then_some(facts)
     }
 }

@@ -61,7 +61,7 @@ pub(super) struct Harness {
 
 /// A kill, and what was admitted of each session before it.
 struct Killed {
-    at: WorkerRef,
+    worker: WorkerRef,
     pid: u32,
     admitted: Vec<u64>,
 }
@@ -164,15 +164,15 @@ impl Harness {
 
     /// Kills it, by a message or behind the pool's back, and waits until that was noticed.
     pub(super) async fn kill(&self, victim: &WorkerInfo, loss_reported: bool) {
-        let (at, pid) = (victim.process(), victim.pid.unwrap());
+        let (worker_ref, pid) = (victim.process(), victim.pid.unwrap());
         let admitted = self.admitted.iter().map(|last| last.load(SeqCst)).collect();
-        self.killed.lock().unwrap().push(Killed { at, pid, admitted });
+        self.killed.lock().unwrap().push(Killed { worker: worker_ref, pid, admitted });
         if loss_reported {
-            self.pool.kill_worker(at).await.unwrap();
+            self.pool.kill_worker(worker_ref).await.unwrap();
         } else {
             signal(pid, Signal::KILL).unwrap();
             wait_until("the death is noticed", async || {
-                self.pool.worker(at).await.is_none_or(|worker| worker.state == WorkerState::Terminated)
+                self.pool.worker(worker_ref).await.is_none_or(|worker| worker.state == WorkerState::Terminated)
             })
             .await;
         }
@@ -182,7 +182,10 @@ impl Harness {
     /// The kills as one session knows them.
     pub(super) fn kills_for(&self, session: usize) -> Vec<Kill> {
         let killed = self.killed.lock().unwrap();
-        killed.iter().map(|kill| Kill { at: kill.at, pid: kill.pid, admitted: kill.admitted[session] }).collect()
+        killed
+            .iter()
+            .map(|kill| Kill { worker: kill.worker, pid: kill.pid, admitted: kill.admitted[session] })
+            .collect()
     }
 
     /// What all workers wrote, by session.
@@ -211,10 +214,10 @@ fn end_of(outcome: Outcome) -> End {
     match outcome {
         Ok(reply) => {
             let (count, pid) = reply.decode().unwrap();
-            End::Ran { at: place(&reply), pid, count, routing: reply.routing }
+            End::Ran { worker: place(&reply), pid, count, routing: reply.routing }
         }
         Err(Error::SessionWorkerLost { worker, generation, may_have_run, .. }) => {
-            End::LossReported { at: WorkerRef { worker, generation }, may_have_run }
+            End::LossReported { worker: WorkerRef { id: worker, generation }, may_have_run }
         }
         Err(other) => End::Other(other.to_string()),
     }

@@ -20,15 +20,15 @@ pub(super) struct Call {
 
 #[derive(Clone, Debug)]
 pub(super) enum End {
-    Ran { at: WorkerRef, pid: u32, count: u64, routing: Routing },
-    LossReported { at: WorkerRef, may_have_run: bool },
+    Ran { worker: WorkerRef, pid: u32, count: u64, routing: Routing },
+    LossReported { worker: WorkerRef, may_have_run: bool },
     Other(String),
 }
 
 /// One process that was killed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kill {
-    pub(super) at: WorkerRef,
+    pub(super) worker: WorkerRef,
     pub(super) pid: u32,
     /// The session's last call of which it was known before that the pool had admitted it.
     pub(super) admitted: u64,
@@ -65,7 +65,7 @@ pub(super) struct Tally {
 enum State {
     New,
     Live {
-        at: WorkerRef,
+        worker: WorkerRef,
         count: u64,
     },
     /// Lost with this kill, and told first among the calls that begin with `first`. `next`: to the next call, since none was
@@ -104,8 +104,8 @@ impl<'a> Judge<'a> {
         for call in calls {
             let before = self.state;
             let heard = match &call.end {
-                End::Ran { at, pid, count, routing } => self.ran(call, *at, (*pid, *count), *routing),
-                End::LossReported { at, may_have_run } => self.loss_reported(call, *at, *may_have_run),
+                End::Ran { worker, pid, count, routing } => self.ran(call, *worker, (*pid, *count), *routing),
+                End::LossReported { worker, may_have_run } => self.loss_reported(call, *worker, *may_have_run),
                 End::Other(what) => Err(format!("neither ran nor told: {what}")),
             };
             heard.map_err(|why| format!("{why}: {call:?}, after {before:?}"))?;
@@ -117,14 +117,14 @@ impl<'a> Judge<'a> {
         self.execution_log.get(&call.number).map_or(&[], Vec::as_slice)
     }
 
-    fn ran(&mut self, call: &Call, at: WorkerRef, (pid, count): (u32, u64), routing: Routing) -> Verdict {
+    fn ran(&mut self, call: &Call, worker: WorkerRef, (pid, count): (u32, u64), routing: Routing) -> Verdict {
         let entry = Entry { pid, before: count.wrapping_sub(1) };
         ensure(self.entries(call) == [entry], "it did not run once, there and on that state")?;
-        ensure(!self.over.contains(&at), "a process answers that was told to be lost")?;
+        ensure(!self.over.contains(&worker), "a process answers that was told to be lost")?;
         match self.state {
             State::New => ensure((count, routing) == (1, Routing::New), "the count of a new session is not 1, as new")?,
-            State::Live { at: home, count: before } => {
-                ensure(at == home, "it ran ran on a worker without its state, and nobody was told")?;
+            State::Live { worker: home, count: before } => {
+                ensure(worker == home, "it ran ran on a worker without its state, and nobody was told")?;
                 ensure((count, routing) == (before + 1, Routing::Hit), "the count does not follow from the state")?;
             }
             State::Lost { kill, .. } => {
@@ -133,13 +133,13 @@ impl<'a> Judge<'a> {
                 ensure((count, routing) == (1, why), "the count of a new state is not 1, and says why")?;
             }
         }
-        self.state = State::Live { at, count };
+        self.state = State::Live { worker, count };
         self.tally.ran += 1;
         Ok(())
     }
 
-    fn loss_reported(&mut self, call: &Call, at: WorkerRef, may_have_run: bool) -> Verdict {
-        let kill = self.kills.iter().position(|kill| kill.at == at).ok_or("nobody killed that process")?;
+    fn loss_reported(&mut self, call: &Call, worker: WorkerRef, may_have_run: bool) -> Verdict {
+        let kill = self.kills.iter().position(|kill| kill.worker == worker).ok_or("nobody killed that process")?;
         let before = match self.state {
             State::Lost { kill: known, first, next } if known == kill => {
                 return self.loss_reported_again(call, (first, next), may_have_run);
@@ -152,12 +152,12 @@ impl<'a> Judge<'a> {
                 0
             }
             State::New => 0,
-            State::Live { at: home, count } => {
-                ensure(at == home, "its state was in another process")?;
+            State::Live { worker: home, count } => {
+                ensure(worker == home, "its state was in another process")?;
                 count
             }
         };
-        ensure(self.over.insert(at), "a loss is told again")?;
+        ensure(self.over.insert(worker), "a loss is told again")?;
         self.began(call, may_have_run, Some(Entry { pid: self.kills[kill].pid, before }))?;
         self.first_loss_report(call, kill, may_have_run)
     }

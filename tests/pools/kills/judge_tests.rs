@@ -20,18 +20,18 @@ fn at(worker: u32) -> (WorkerRef, u32) {
 }
 
 fn ran(worker: u32, count: u64, routing: Routing) -> End {
-    let (at, pid) = at(worker);
-    End::Ran { at, pid, count, routing }
+    let (worker_ref, pid) = at(worker);
+    End::Ran { worker: worker_ref, pid, count, routing }
 }
 
 fn loss_reported(worker: u32, may_have_run: bool) -> End {
-    End::LossReported { at: at(worker).0, may_have_run }
+    End::LossReported { worker: at(worker).0, may_have_run }
 }
 
 /// Worker 1 dies with two calls pending, worker 2 with none.
 fn right() -> Case {
     let call = |number, first, noticed, end| Call { number, first, noticed, end };
-    let kill = |worker, admitted| Kill { at: at(worker).0, pid: at(worker).1, admitted };
+    let kill = |worker, admitted| Kill { worker: at(worker).0, pid: at(worker).1, admitted };
     let calls = vec![
         call(1, 1, 0, ran(1, 1, Routing::New)),
         call(2, 1, 0, ran(1, 2, Routing::Hit)),

@@ -29,7 +29,7 @@ use std::{cell::RefCell, rc::Rc};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    at: WorkerRef,
+    worker: WorkerRef,
     command: Box<str>,
     arguments: Value,
     session: Option<Session>,
@@ -44,14 +44,14 @@ pub struct Session {
 }
 
 impl Invocation {
-    pub(super) fn new(at: WorkerRef, call: &CallFrame, session: Option<Session>) -> Result<Self, Fault> {
+    pub(super) fn new(worker: WorkerRef, call: &CallFrame, session: Option<Session>) -> Result<Self, Fault> {
         let arguments = serde_json::from_slice(&call.payload).map_err(|error| misfit(&error))?;
-        Ok(Self { at, command: call.command.clone(), arguments, session })
+        Ok(Self { worker, command: call.command.clone(), arguments, session })
     }
 
     /// The process that runs it.
     pub fn worker(&self) -> WorkerRef {
-        self.at
+        self.worker
     }
 
     /// The command's name.

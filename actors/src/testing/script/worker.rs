@@ -142,7 +142,7 @@ impl Worker {
         let (wire, done, clock) = (call.wire, self.done.0.clone(), self.clock.clone());
         let handler = self.script.commands.get(&*call.command).map(|command| command.handler.clone());
         let session = call.session.as_ref().map(|(id, epoch)| self.session(id, *epoch));
-        let invocation = Invocation::new(self.peer.at, call, session);
+        let invocation = Invocation::new(self.peer.worker, call, session);
         let task = async move {
             let _permit = permits.acquire().await;
             let started = clock.now();

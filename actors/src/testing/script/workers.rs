@@ -56,32 +56,32 @@ impl ScriptedWorkers {
     }
 
     /// The process ends as by SIGKILL; false if it is gone.
-    pub fn kill(&self, at: WorkerRef) -> bool {
-        self.living(at, |living| living.child.exit(ExitStatus::Signal(9)))
+    pub fn kill(&self, worker: WorkerRef) -> bool {
+        self.living(worker, |living| living.child.exit(ExitStatus::Signal(9)))
     }
 
     /// The process does nothing any more, as after SIGSTOP; false if it is gone.
-    pub fn stop(&self, at: WorkerRef) -> bool {
-        self.living(at, |living| {
+    pub fn stop(&self, worker: WorkerRef) -> bool {
+        self.living(worker, |living| {
             living.stopped.send_replace(true);
         })
     }
 
     /// It goes on, as after SIGCONT; false if it is gone.
-    pub fn resume(&self, at: WorkerRef) -> bool {
-        self.living(at, |living| {
+    pub fn resume(&self, worker: WorkerRef) -> bool {
+        self.living(worker, |living| {
             living.stopped.send_replace(false);
         })
     }
 
     /// Whether the process lives and is not stopped: it answers pings.
-    pub fn is_awake(&self, at: WorkerRef) -> bool {
+    pub fn is_awake(&self, worker: WorkerRef) -> bool {
         let mut awake = false;
-        self.living(at, |living| awake = !living.child.has_ended() && !*living.stopped.borrow()) && awake
+        self.living(worker, |living| awake = !living.child.has_ended() && !*living.stopped.borrow()) && awake
     }
 
-    fn living(&self, at: WorkerRef, signal: impl FnOnce(&RunningWorker)) -> bool {
-        self.0.processes(|living| living.get(&at).map(signal).is_some())
+    fn living(&self, worker: WorkerRef, signal: impl FnOnce(&RunningWorker)) -> bool {
+        self.0.processes(|living| living.get(&worker).map(signal).is_some())
     }
 }
 
@@ -90,32 +90,32 @@ impl Inner {
         change(&mut self.living.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn began(&self, at: WorkerRef, child: Arc<ScriptedChild>) -> watch::Receiver<bool> {
+    fn began(&self, worker: WorkerRef, child: Arc<ScriptedChild>) -> watch::Receiver<bool> {
         let (stopped, receiver) = watch::channel(false);
-        self.processes(|living| living.insert(at, RunningWorker { child, stopped }));
+        self.processes(|living| living.insert(worker, RunningWorker { child, stopped }));
         receiver
     }
 
-    fn ended(&self, at: WorkerRef) {
-        self.processes(|living| living.remove(&at));
+    fn ended(&self, worker: WorkerRef) {
+        self.processes(|living| living.remove(&worker));
     }
 }
 
 impl Launcher for ScriptedWorkers {
-    fn launch(&self, at: WorkerRef) -> LaunchFuture {
+    fn launch(&self, worker: WorkerRef) -> LaunchFuture {
         let workers = self.0.clone();
         Box::pin(async move {
-            let (launched, peer) = peer(at);
-            let stopped = workers.began(at, peer.child.clone());
+            let (launched, peer) = peer(worker);
+            let stopped = workers.began(worker, peer.child.clone());
             actix_rt::spawn(async move {
                 Worker::new(&workers, peer, stopped).run().await;
-                workers.ended(at);
+                workers.ended(worker);
             });
             Ok(launched)
         })
     }
 
-    fn answers_pings(&self, at: WorkerRef) -> bool {
-        self.is_awake(at)
+    fn answers_pings(&self, worker: WorkerRef) -> bool {
+        self.is_awake(worker)
     }
 }

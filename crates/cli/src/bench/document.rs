@@ -165,8 +165,8 @@ impl CallDocument {
     fn of(call: &Operation, begun: u64) -> Self {
         let since = |at: u64| at.saturating_sub(begun);
         Self {
-            worker: call.at.worker.to_string(),
-            generation: call.at.generation.0,
+            worker: call.worker.id.to_string(),
+            generation: call.worker.generation.0,
             queued_ns: since(call.queued.0),
             sent_ns: since(call.sent.0),
             started_ns: since(call.started.0),

@@ -12,10 +12,10 @@ use herder::{
 
 /// A call that waited from `queued` to `started` and ran to `ended`, in milliseconds; it took a tenth to come, and to go.
 pub(super) fn call(worker: u32, queued: f64, started: f64, ended: f64) -> Operation {
-    let at = WorkerRef { worker: WorkerId(worker), generation: Generation(1) };
+    let worker_ref = WorkerRef { id: WorkerId(worker), generation: Generation(1) };
     let [queued, sent, started, ended, answered] =
         [queued, started - 0.1, started, ended, ended + 0.1].map(|millis| Timestamp((millis * 1e6).round() as u64));
-    Operation { at, queued: queued.min(sent), sent, started, ended, answered }
+    Operation { worker: worker_ref, queued: queued.min(sent), sent, started, ended, answered }
 }
 
 /// So many workers that each run one call at a time, as many callers as calls; from 0 to the last answer.

@@ -11,7 +11,7 @@ pub(crate) struct BaselineMap(HashMap<String, Session, FixedState>);
 
 struct Session {
     last: Timestamp,
-    at: WorkerRef,
+    worker: WorkerRef,
     _first_seen: Timestamp,
     _operations: u64,
     _pending: u32,
@@ -22,16 +22,16 @@ impl BaselineMap {
         Self(HashMap::with_hasher(FixedState::with_seed(7)))
     }
 
-    pub(crate) fn bind(&mut self, id: &str, at: WorkerRef, now: Timestamp) {
+    pub(crate) fn bind(&mut self, id: &str, worker: WorkerRef, now: Timestamp) {
         if let Some(session) = self.0.get_mut(id) {
-            return (session.at, session.last) = (at, now);
+            return (session.worker, session.last) = (worker, now);
         }
-        let session = Session { last: now, at, _first_seen: now, _operations: 0, _pending: 0 };
+        let session = Session { last: now, worker, _first_seen: now, _operations: 0, _pending: 0 };
         self.0.insert(id.to_owned(), session);
     }
 
     pub(crate) fn lookup(&self, id: &str, now: Timestamp) -> Option<WorkerRef> {
-        self.0.get(id).filter(|session| now < session.last + TIMEOUT).map(|session| session.at)
+        self.0.get(id).filter(|session| now < session.last + TIMEOUT).map(|session| session.worker)
     }
 
     pub(crate) fn touch(&mut self, id: &str, now: Timestamp) -> bool {

@@ -100,7 +100,11 @@ fn death(pool: &mut Pool) {
     let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: Some(KillReason::Requested) };
     pool.effects.clear();
     steps.time(|| {
-        pool.core.handle(pool.now, Input::Exited { at: process(1, 1), end, suspects: Vec::new() }, &mut pool.effects);
+        pool.core.handle(
+            pool.now,
+            Input::Exited { worker: process(1, 1), end, suspects: Vec::new() },
+            &mut pool.effects,
+        );
     });
     steps.report("the death of a worker with 250,000 sessions");
     if let Some(next) = pool.started() {

@@ -34,8 +34,8 @@ impl Pool {
         pool
     }
 
-    pub(crate) fn ready(&mut self, at: WorkerRef) {
-        self.core.handle(self.now, Input::Ready { at, window: 1, control: true }, &mut self.effects);
+    pub(crate) fn ready(&mut self, worker: WorkerRef) {
+        self.core.handle(self.now, Input::Ready { worker, window: 1, control: true }, &mut self.effects);
     }
 
     /// One with this many sessions, bound to its workers in turn.
@@ -76,12 +76,12 @@ impl Pool {
 
     pub(crate) fn started(&self) -> Option<WorkerRef> {
         self.effects.iter().find_map(|effect| match effect {
-            Effect::Start(at) => Some(*at),
+            Effect::Start(worker) => Some(*worker),
             _ => None,
         })
     }
 }
 
 pub(crate) fn process(worker: u32, generation: u32) -> WorkerRef {
-    WorkerRef { worker: WorkerId(worker), generation: Generation(generation) }
+    WorkerRef { id: WorkerId(worker), generation: Generation(generation) }
 }

@@ -80,7 +80,7 @@ impl Core {
             CallState::AnyWorkerQueue | CallState::UnboundQueue => {
                 self.any_worker_queue.len() + self.unbound_queue.len()
             }
-            CallState::WorkerQueue(at) => self.slot(at.worker).queue.len(),
+            CallState::WorkerQueue(worker) => self.slot(worker.id).queue.len(),
             _ => 0,
         }
     }
@@ -88,7 +88,7 @@ impl Core {
     /// How long a call would wait there behind so many, should the pool go on as it did lately, with every worker it may have.
     pub(super) fn expected_wait(&self, state: CallState, ahead: usize) -> Option<Duration> {
         let places = match state {
-            CallState::WorkerQueue(at) => self.slot(at.worker).window(),
+            CallState::WorkerQueue(worker) => self.slot(worker.id).window(),
             CallState::SessionQueue => 1,
             _ => self.slots.iter().map(|slot| self.call_capacity_of(slot)).sum(),
         };
@@ -148,8 +148,8 @@ impl Core {
     }
 
     /// The attempts a process has not finished, and the calls that wait for them.
-    pub fn unfinished(&self, at: WorkerRef) -> impl Iterator<Item = (WireId, Option<CallId>)> + '_ {
-        let slot = self.slots.get((at.worker.0 as usize).wrapping_sub(1)).filter(|slot| slot.at == at);
+    pub fn unfinished(&self, worker: WorkerRef) -> impl Iterator<Item = (WireId, Option<CallId>)> + '_ {
+        let slot = self.slots.get((worker.id.0 as usize).wrapping_sub(1)).filter(|slot| slot.worker == worker);
         let attempts = slot.map_or(&[][..], |slot| &slot.running);
         attempts.iter().map(|attempt| match attempt.holder {
             SlotHolder::Call(call) => (attempt.wire, Some(call)),

@@ -58,7 +58,7 @@ impl Core {
 
     fn resolve_lookup(&self, binding: Binding) -> Lookup {
         match binding {
-            Binding::Bound { at, .. } if self.is_alive(at) => Lookup::Bound(at),
+            Binding::Bound { worker, .. } if self.is_alive(worker) => Lookup::Bound(worker),
             _ => Lookup::NotBound,
         }
     }
@@ -78,7 +78,7 @@ impl Core {
     ) -> Result<WorkerRef, BindError> {
         let slot = (worker.0 as usize).checked_sub(1).and_then(|index| self.slots.get(index));
         let slot = slot.ok_or(BindError::NoSuchWorker(worker))?;
-        let at = slot.at;
+        let worker_ref = slot.worker;
         if !slot.is_live() {
             return Err(BindError::NotReady(worker));
         }
@@ -91,15 +91,15 @@ impl Core {
         };
         self.drop_dead_binding(now, row, effects);
         match self.binding(row) {
-            Binding::Bound { at: bound, epoch, .. } if bound == at && epoch == self.epoch_of(row) => {}
+            Binding::Bound { worker: bound, epoch, .. } if bound == worker_ref && epoch == self.epoch_of(row) => {}
             Binding::Unbound(_) if self.next_epoch_of(row) == self.epoch_of(row) => {
-                self.bind_if_alive(now, row, at, self.epoch_of(row));
+                self.bind_if_alive(now, row, worker_ref, self.epoch_of(row));
             }
-            _ => _ = self.end_routed(now, row, AfterEpoch::Bind(at), effects),
+            _ => _ = self.end_routed(now, row, AfterEpoch::Bind(worker_ref), effects),
         }
         self.requeue_bound_calls(now, row, 0, effects);
         self.touch_row(row, now);
-        Ok(at)
+        Ok(worker_ref)
     }
 
     /// A new life for a session that is not there, or has expired: who binds it says that it is to live.
@@ -114,7 +114,7 @@ impl Core {
     /// Forgets where a session is bound; its state there ends, after the calls it has. False if it was bound nowhere.
     pub fn unbind_session(&mut self, now: Timestamp, id: impl AsRef<[u8]>, effects: &mut Effects) -> bool {
         let Some(row) = self.live_row(now, id.as_ref(), effects) else { return false };
-        self.bound_process(row).is_some_and(|at| self.is_alive(at))
+        self.bound_process(row).is_some_and(|worker| self.is_alive(worker))
             && self.end_routed(now, row, AfterEpoch::Stay, effects)
     }
 
@@ -142,15 +142,15 @@ impl Core {
         }
     }
 
-    pub(super) fn bind_if_alive(&mut self, now: Timestamp, row: RowKey, at: WorkerRef, epoch: Epoch) {
-        let alive = self.is_alive(at);
+    pub(super) fn bind_if_alive(&mut self, now: Timestamp, row: RowKey, worker: WorkerRef, epoch: Epoch) {
+        let alive = self.is_alive(worker);
         if let Sessions::Routed(routes) = &mut self.sessions {
             if let Some(route) = routes.route_mut(row) {
                 route.set_after_epoch(AfterEpoch::Stay);
             }
             if alive {
-                routes.bind(row, at, epoch);
-                self.record_event(now, row, SessionEventKind::Bound, Some(at));
+                routes.bind(row, worker, epoch);
+                self.record_event(now, row, SessionEventKind::Bound, Some(worker));
             }
         }
     }
@@ -183,8 +183,8 @@ impl Core {
         effects: &mut Effects,
     ) -> bool {
         let Sessions::Routed(routes) = &mut self.sessions else { return false };
-        let Some((epoch, at)) = routes.unbind(row, why) else { return false };
-        self.send_session_end(row, epoch, at, reason, effects);
+        let Some((epoch, worker)) = routes.unbind(row, why) else { return false };
+        self.send_session_end(row, epoch, worker, reason, effects);
         true
     }
 
@@ -192,15 +192,15 @@ impl Core {
         &mut self,
         row: RowKey,
         epoch: Epoch,
-        at: Option<WorkerRef>,
+        worker: Option<WorkerRef>,
         reason: SessionEndReason,
         effects: &mut Effects,
     ) {
         let Sessions::Routed(routes) = &mut self.sessions else { return };
         let off_affinity_workers = routes.route_mut(row).map(Route::take_off_affinity_workers).unwrap_or_default();
         let Some(session) = routes.table.row(row).map(|row| row.id.clone()) else { return };
-        for at in at.into_iter().chain(off_affinity_workers).filter(|at| self.is_alive(*at)) {
-            effects.push(Effect::EndSession { at, session: session.clone(), epoch, reason });
+        for worker in worker.into_iter().chain(off_affinity_workers).filter(|worker| self.is_alive(*worker)) {
+            effects.push(Effect::EndSession { worker, session: session.clone(), epoch, reason });
         }
     }
 
@@ -211,12 +211,12 @@ impl Core {
         row: RowKey,
         effects: &mut Effects,
     ) -> Option<WorkerRef> {
-        let Binding::Bound { at, epoch, .. } = self.binding(row) else { return None };
-        if self.is_alive(at) || self.current_call_of(row).is_some() {
+        let Binding::Bound { worker, epoch, .. } = self.binding(row) else { return None };
+        if self.is_alive(worker) || self.current_call_of(row).is_some() {
             return None;
         }
         self.invalidate_epoch(now, row, epoch, effects);
-        Some(at)
+        Some(worker)
     }
 
     /// Whether the session was ended or bound elsewhere, and calls of its earlier life still run or wait.
@@ -264,7 +264,7 @@ impl Core {
 
     pub(super) fn bound_process(&self, row: RowKey) -> Option<WorkerRef> {
         match self.binding(row) {
-            Binding::Bound { at, .. } => Some(at),
+            Binding::Bound { worker, .. } => Some(worker),
             Binding::Unbound(_) => None,
         }
     }

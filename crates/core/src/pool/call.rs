@@ -68,7 +68,7 @@ pub(crate) enum CallState {
     /// Between two attempts.
     Backoff { until: Timestamp },
     /// Sent.
-    Sent { at: WorkerRef, wire: WireId },
+    Sent { worker: WorkerRef, wire: WireId },
 }
 
 impl Role {

@@ -15,27 +15,27 @@ use crate::{
 
 impl Core {
     /// The final frame of an attempt: its call is answered, if it still waits, and its slot is free.
-    pub(super) fn finish(&mut self, now: Timestamp, at: WorkerRef, wire: WireId, ok: bool, effects: &mut Effects) {
-        let Some(attempt) = self.current(at).and_then(|slot| slot.take_attempt(wire)) else {
+    pub(super) fn finish(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, ok: bool, effects: &mut Effects) {
+        let Some(attempt) = self.current(worker).and_then(|slot| slot.take_attempt(wire)) else {
             self.counters.unknown_frames += 1;
-            return effects.push(Effect::Log(LogEvent::UnknownAnswer(at, wire)));
+            return effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
         };
-        self.time_oldest_attempt(now, at);
+        self.time_oldest_attempt(now, worker);
         match attempt.holder {
-            SlotHolder::Call(id) => self.deliver(now, id, at, &attempt, ok, effects),
+            SlotHolder::Call(id) => self.deliver(now, id, worker, &attempt, ok, effects),
             SlotHolder::Abandoned { .. } => {
                 self.counters.late_answers += 1;
-                effects.push(Effect::Log(LogEvent::LateAnswer(at, wire)));
+                effects.push(Effect::Log(LogEvent::LateAnswer(worker, wire)));
             }
         }
-        self.freed(now, at, &attempt, ok, effects);
+        self.freed(now, worker, &attempt, ok, effects);
     }
 
     fn deliver(
         &mut self,
         now: Timestamp,
         id: CallId,
-        at: WorkerRef,
+        worker: WorkerRef,
         attempt: &Attempt,
         ok: bool,
         effects: &mut Effects,
@@ -52,7 +52,7 @@ impl Core {
         }
         let (queued, ran) = (attempt.since - call.admitted, now - attempt.since);
         let (routing, attempts, admitted) = (attempt.routing, call.attempts, call.admitted);
-        let delivery = Delivery { at, routing, attempts, admitted, queued, ran };
+        let delivery = Delivery { worker, routing, attempts, admitted, queued, ran };
         effects.push(Effect::Deliver { call: id, delivery, earlier: call.into_losses() });
     }
 
@@ -66,8 +66,8 @@ impl Core {
 
     /// Takes back a call that the shell could not send. The shell answers its caller. No worker saw the call, so nothing counts it as an
     /// answer: neither the breaker, nor the quarantine, nor the statistics.
-    pub(super) fn send_failed(&mut self, now: Timestamp, at: WorkerRef, wire: WireId, effects: &mut Effects) {
-        let Some(attempt) = self.current(at).and_then(|slot| slot.take_attempt(wire)) else { return };
+    pub(super) fn send_failed(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
+        let Some(attempt) = self.current(worker).and_then(|slot| slot.take_attempt(wire)) else { return };
         let SlotHolder::Call(id) = attempt.holder else { return };
         if let Some(call) = self.calls.remove(&id) {
             self.counters.failed_by_pool += 1;
@@ -76,23 +76,23 @@ impl Core {
         if let Some((row, was_current)) = attempt.session {
             self.release(now, row, was_current, false, effects);
         }
-        self.fill(now, at.worker, effects);
+        self.fill(now, worker.id, effects);
         self.check_drained(now, effects);
     }
 
-    fn freed(&mut self, now: Timestamp, at: WorkerRef, attempt: &Attempt, ok: bool, effects: &mut Effects) {
+    fn freed(&mut self, now: Timestamp, worker: WorkerRef, attempt: &Attempt, ok: bool, effects: &mut Effects) {
         if let Some(estimate) = &mut self.service_time {
             estimate.observe(now - attempt.since);
         }
         if let EnhancedState::Enhanced { metrics: Some(metrics), .. } = &mut self.enhanced_state {
-            metrics[super::index(at.worker)].count(now - attempt.since, ok);
+            metrics[super::index(worker.id)].count(now - attempt.since, ok);
         }
-        self.slot_mut(at.worker).served += 1;
+        self.slot_mut(worker.id).served += 1;
         if let Some((row, was_current)) = attempt.session {
             self.release(now, row, was_current, true, effects);
         }
-        self.fill(now, at.worker, effects);
-        self.note_idle(now, at.worker);
+        self.fill(now, worker.id, effects);
+        self.note_idle(now, worker.id);
         self.check_drained(now, effects);
     }
 
@@ -139,8 +139,8 @@ impl Core {
         let Some(call) = self.calls.remove(&id) else { return };
         let state = call.state;
         self.fail(now, id, call, failure, effects);
-        if let CallState::Sent { at, wire } = state {
-            self.abandon_attempt(now, at, wire, effects);
+        if let CallState::Sent { worker, wire } = state {
+            self.abandon_attempt(now, worker, wire, effects);
         }
         self.check_drained(now, effects);
     }

@@ -24,7 +24,7 @@ impl Core {
                 Timer::Call(call) => self.call_due(now, call, effects),
                 Timer::Attempt(worker, wire) => self.attempt_due(now, worker, wire, effects),
                 Timer::Worker(worker) => self.worker_due(now, worker, effects),
-                Timer::OverflowIdle(at) => self.overflow_idle_due(now, at, effects),
+                Timer::OverflowIdle(worker_ref) => self.overflow_idle_due(now, worker_ref, effects),
                 Timer::Sweep => self.sweep_due(now, effects),
                 Timer::ReleaseScan => self.release_scan_due(now, effects),
                 Timer::Pool => self.pool_due(now, effects),
@@ -49,7 +49,7 @@ impl Core {
             Timer::Call(call) => self.calls.get(&call).map(Call::due),
             Timer::Attempt(worker, wire) => self.attempt_due_at(worker, wire),
             Timer::Worker(worker) => self.worker_due_at(worker),
-            Timer::OverflowIdle(at) if self.slot(at.worker).base || !self.is_alive(at) => None,
+            Timer::OverflowIdle(worker_ref) if self.slot(worker_ref.id).base || !self.is_alive(worker_ref) => None,
             Timer::OverflowIdle(_) => repeated(self.settings.overflow_idle_timeout),
             Timer::Sweep if self.is_sweeping => Some(self.next_sweep),
             Timer::Sweep => Some(self.next_sweep.min(self.next_removal())),
@@ -107,9 +107,9 @@ impl Core {
 
     /// What may have a timer, whether it waits for a moment or not.
     fn pending(&self) -> impl Iterator<Item = Timer> + '_ {
-        let of_slot = |slot: &'_ Slot| [Timer::Worker(slot.at.worker), Timer::OverflowIdle(slot.at)];
+        let of_slot = |slot: &'_ Slot| [Timer::Worker(slot.worker.id), Timer::OverflowIdle(slot.worker)];
         let attempts = |slot: &Slot| {
-            let worker = slot.at.worker;
+            let worker = slot.worker.id;
             slot.running.iter().map(|attempt| Timer::Attempt(worker, attempt.wire)).collect::<Vec<_>>()
         };
         let calls = self.calls.keys().copied().map(Timer::Call);

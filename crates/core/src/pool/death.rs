@@ -14,13 +14,13 @@ impl Core {
     pub(super) fn exited(
         &mut self,
         now: Timestamp,
-        at: WorkerRef,
+        worker: WorkerRef,
         end: ProcessExit,
         suspects: &[Suspect],
         effects: &mut Effects,
     ) {
         let health_gated = self.is_health_gated();
-        let Some(slot) = self.current(at).filter(|slot| slot.has_process()) else { return };
+        let Some(slot) = self.current(worker).filter(|slot| slot.has_process()) else { return };
         let state = slot.state(health_gated);
         let process = std::mem::replace(&mut slot.process, Process::Absent);
         let running = std::mem::take(&mut slot.running);
@@ -31,15 +31,15 @@ impl Core {
             _ => (None, end.kill_reason),
         };
         let end = ProcessExit { kill_reason, ..end };
-        slot.last_end = Some((at.generation, end));
-        self.record_exit(now, at.worker, state, live_since);
+        slot.last_end = Some((worker.generation, end));
+        self.record_exit(now, worker.id, state, live_since);
         self.counters.exits += 1;
         if let Sessions::Routed(routes) = &mut self.sessions {
-            routes.worker_gone(at);
+            routes.worker_gone(worker);
         }
         self.attribute_death(now, end, &running, suspects);
-        self.restart_or_cool_down(now, at, end, live_since, !running.is_empty(), effects);
-        self.lose_calls(now, at, end, running, &waiting, effects);
+        self.restart_or_cool_down(now, worker, end, live_since, !running.is_empty(), effects);
+        self.lose_calls(now, worker, end, running, &waiting, effects);
         self.after_exit(now, effects); // first, so that a drain that is over starts nothing it would end at once
         self.fill_all(now, effects);
         self.start_due(now, effects);
@@ -61,7 +61,7 @@ impl Core {
     fn lose_calls(
         &mut self,
         now: Timestamp,
-        at: WorkerRef,
+        worker: WorkerRef,
         end: ProcessExit,
         running: Vec<Attempt>,
         waiting: &[CallId],
@@ -73,13 +73,13 @@ impl Core {
         let queued = waiting.iter().filter_map(|id| self.calls.get(id).and_then(|call| call.role.row()));
         // Strict sessions first: a hint call sent again must find the binding void.
         for row in held.chain(queued).collect::<Vec<RowKey>>() {
-            self.lose_session(now, row, at, end, effects);
+            self.lose_session(now, row, worker, end, effects);
         }
         others.sort_unstable_by_key(|attempt| attempt.wire);
         for attempt in others {
             match (attempt.holder, attempt.session) {
                 (SlotHolder::Call(id), _) => {
-                    self.lose_or_retry(now, id, WorkerLoss { at, end: Some(end), may_have_run: true }, effects);
+                    self.lose_or_retry(now, id, WorkerLoss { worker, end: Some(end), may_have_run: true }, effects);
                 }
                 (SlotHolder::Abandoned { .. }, Some((row, _))) => self.release(now, row, false, false, effects),
                 (SlotHolder::Abandoned { .. }, None) => {}
@@ -110,9 +110,16 @@ impl Core {
     }
 
     /// Tells every call of the lost epoch, in flight or waiting. If there was none, the void binding stays to tell the next.
-    fn lose_session(&mut self, now: Timestamp, row: RowKey, at: WorkerRef, end: ProcessExit, effects: &mut Effects) {
+    fn lose_session(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        worker: WorkerRef,
+        end: ProcessExit,
+        effects: &mut Effects,
+    ) {
         let epoch = match self.binding(row) {
-            Binding::Bound { at: bound, epoch, .. } if bound == at => Some(epoch),
+            Binding::Bound { worker: bound, epoch, .. } if bound == worker => Some(epoch),
             _ => None,
         };
         let current_call = self.current_call_of(row);
@@ -126,7 +133,7 @@ impl Core {
             self.finish_row_call(now, row); // the turn was held by a settled call's attempt, which is gone now
         }
         for id in told {
-            self.lose_session_call(now, id, row, at, end, effects);
+            self.lose_session_call(now, id, row, worker, end, effects);
         }
         self.start_next_call(now, row, effects);
     }
@@ -136,7 +143,7 @@ impl Core {
         now: Timestamp,
         id: CallId,
         row: RowKey,
-        at: WorkerRef,
+        worker: WorkerRef,
         end: ProcessExit,
         effects: &mut Effects,
     ) {
@@ -145,9 +152,9 @@ impl Core {
         let Some(session) = self.routes().and_then(|routes| routes.table.row(row)).map(|row| row.id.clone()) else {
             return;
         };
-        let loss = WorkerLoss { at, end: Some(end), may_have_run: call.attempts > 0 };
+        let loss = WorkerLoss { worker, end: Some(end), may_have_run: call.attempts > 0 };
         self.counters.lost += 1;
-        self.record_event(now, row, SessionEventKind::LossReported, Some(at));
+        self.record_event(now, row, SessionEventKind::LossReported, Some(worker));
         self.fail(now, id, call, CallFailure::SessionWorkerLost { session, loss }, effects);
         self.finish_row_call(now, row);
     }

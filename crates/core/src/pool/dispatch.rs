@@ -27,7 +27,7 @@ impl Core {
         let Some(role) = self.calls.get(&id).map(|call| call.role) else { return DispatchOutcome::Sent };
         match role {
             Role::AnyWorker | Role::Tracked(_) => match self.least_loaded() {
-                Some(at) => self.send(now, id, at, Routing::Unrouted, effects),
+                Some(worker) => self.send(now, id, worker, Routing::Unrouted, effects),
                 None => DispatchOutcome::WouldWait(CallState::AnyWorkerQueue),
             },
             Role::Hint(row) => self.try_dispatch_hint(now, id, row, effects),
@@ -43,10 +43,10 @@ impl Core {
         effects: &mut Effects,
     ) -> DispatchOutcome {
         match self.binding(row) {
-            Binding::Bound { at, .. } if self.can_take(at) => self.send(now, id, at, Routing::Hit, effects),
-            Binding::Bound { at, .. } => DispatchOutcome::WouldWait(CallState::WorkerQueue(at)),
+            Binding::Bound { worker, .. } if self.can_take(worker) => self.send(now, id, worker, Routing::Hit, effects),
+            Binding::Bound { worker, .. } => DispatchOutcome::WouldWait(CallState::WorkerQueue(worker)),
             Binding::Unbound(_) => match self.pick_worker_for_session() {
-                Some(at) => self.bind_and_send(now, id, row, at, effects),
+                Some(worker) => self.bind_and_send(now, id, row, worker, effects),
                 None => DispatchOutcome::WouldWait(CallState::UnboundQueue),
             },
         }
@@ -55,13 +55,13 @@ impl Core {
     fn try_dispatch_hint(&mut self, now: Timestamp, id: CallId, row: RowKey, effects: &mut Effects) -> DispatchOutcome {
         self.drop_dead_binding(now, row, effects);
         match self.binding(row) {
-            Binding::Bound { at, .. } if self.can_take(at) => self.send(now, id, at, Routing::Hit, effects),
+            Binding::Bound { worker, .. } if self.can_take(worker) => self.send(now, id, worker, Routing::Hit, effects),
             Binding::Bound { .. } => match self.least_loaded() {
-                Some(at) => self.send_off_affinity(now, id, row, at, effects),
+                Some(worker) => self.send_off_affinity(now, id, row, worker, effects),
                 None => DispatchOutcome::WouldWait(CallState::AnyWorkerQueue),
             },
             Binding::Unbound(_) => match self.pick_worker_for_session() {
-                Some(at) => self.bind_and_send(now, id, row, at, effects),
+                Some(worker) => self.bind_and_send(now, id, row, worker, effects),
                 None => DispatchOutcome::WouldWait(CallState::UnboundQueue),
             },
         }
@@ -73,7 +73,7 @@ impl Core {
         now: Timestamp,
         id: CallId,
         row: RowKey,
-        at: WorkerRef,
+        worker: WorkerRef,
         effects: &mut Effects,
     ) -> DispatchOutcome {
         let routing = match self.binding(row) {
@@ -83,9 +83,9 @@ impl Core {
         };
         let epoch = self.next_epoch_of(row);
         if let Sessions::Routed(routes) = &mut self.sessions {
-            routes.bind(row, at, epoch);
+            routes.bind(row, worker, epoch);
         }
-        let outcome = self.send(now, id, at, routing, effects);
+        let outcome = self.send(now, id, worker, routing, effects);
         self.requeue_bound_calls(now, row, 1, effects);
         outcome
     }
@@ -96,46 +96,46 @@ impl Core {
         now: Timestamp,
         id: CallId,
         row: RowKey,
-        at: WorkerRef,
+        worker: WorkerRef,
         effects: &mut Effects,
     ) -> DispatchOutcome {
         if let Sessions::Routed(routes) = &mut self.sessions
             && let Some(route) = routes.route_mut(row)
         {
             let (off_affinity_workers, slots) = (&mut route.queue_mut().off_affinity_workers, &self.slots);
-            if !off_affinity_workers.contains(&at) {
-                off_affinity_workers.retain(|off_affinity| slots[index(off_affinity.worker)].holds(*off_affinity)); // the dead are told nothing (I6)
-                off_affinity_workers.push(at);
+            if !off_affinity_workers.contains(&worker) {
+                off_affinity_workers.retain(|off_affinity| slots[index(off_affinity.id)].holds(*off_affinity)); // the dead are told nothing (I6)
+                off_affinity_workers.push(worker);
             }
         }
-        self.send(now, id, at, Routing::Rebound(RebindReason::Busy), effects)
+        self.send(now, id, worker, Routing::Rebound(RebindReason::Busy), effects)
     }
 
     fn send(
         &mut self,
         now: Timestamp,
         id: CallId,
-        at: WorkerRef,
+        worker: WorkerRef,
         routing: Routing,
         effects: &mut Effects,
     ) -> DispatchOutcome {
         let wire = self.fresh_wire();
         let epoch = self.wire_epoch(id);
         let Some(call) = self.calls.get_mut(&id) else { return DispatchOutcome::Sent };
-        call.state = CallState::Sent { at, wire };
+        call.state = CallState::Sent { worker, wire };
         call.attempts += 1;
         let waited = now - call.admitted;
         let session = call.role.row().map(|row| (row, call.role.is_strict()));
         let running = Attempt { wire, holder: SlotHolder::Call(id), since: now, routing, session };
-        self.slot_mut(at.worker).running.push(running);
+        self.slot_mut(worker.id).running.push(running);
         if let Some((row, _)) = session {
             if let Sessions::Routed(routes) = &mut self.sessions {
-                routes.sent(row, at);
+                routes.sent(row, worker);
             }
             self.count_routing(routing);
-            self.record_wait(now, row, SessionEventKind::Sent(routing), Some(at), waited);
+            self.record_wait(now, row, SessionEventKind::Sent(routing), Some(worker), waited);
         }
-        effects.push(Effect::Send { at, call: id, wire, epoch });
+        effects.push(Effect::Send { worker, call: id, wire, epoch });
         DispatchOutcome::Sent
     }
 
@@ -166,7 +166,7 @@ impl Core {
         match state {
             CallState::AnyWorkerQueue => self.any_worker_queue.insert(virtual_time, id),
             CallState::UnboundQueue => self.unbound_queue.insert(virtual_time, id),
-            CallState::WorkerQueue(at) => self.slot_mut(at.worker).queue.insert(virtual_time, id),
+            CallState::WorkerQueue(worker) => self.slot_mut(worker.id).queue.insert(virtual_time, id),
             CallState::New | CallState::SessionQueue | CallState::Backoff { .. } | CallState::Sent { .. } => return,
         }
         self.queued += 1;
@@ -211,7 +211,7 @@ impl Core {
                 self.wait(now, id, CallState::UnboundQueue, effects);
                 continue;
             }
-            self.send_to(now, id, self.slot(worker).at, effects);
+            self.send_to(now, id, self.slot(worker).worker, effects);
         }
     }
 
@@ -239,17 +239,19 @@ impl Core {
     }
 
     /// Sends a call that waited to the process that became free for it.
-    fn send_to(&mut self, now: Timestamp, id: CallId, at: WorkerRef, effects: &mut Effects) {
+    fn send_to(&mut self, now: Timestamp, id: CallId, worker: WorkerRef, effects: &mut Effects) {
         let Some(role) = self.calls.get(&id).map(|call| call.role) else { return };
         let Some(row) = role.row().filter(|_| !matches!(role, Role::Tracked(_))) else {
-            self.send(now, id, at, Routing::Unrouted, effects);
+            self.send(now, id, worker, Routing::Unrouted, effects);
             return;
         };
         self.drop_dead_binding(now, row, effects);
         match self.binding(row) {
-            Binding::Bound { at: bound, .. } if bound == at => self.send(now, id, at, Routing::Hit, effects),
-            Binding::Bound { .. } => self.send_off_affinity(now, id, row, at, effects),
-            Binding::Unbound(_) => self.bind_and_send(now, id, row, at, effects),
+            Binding::Bound { worker: bound, .. } if bound == worker => {
+                self.send(now, id, worker, Routing::Hit, effects)
+            }
+            Binding::Bound { .. } => self.send_off_affinity(now, id, row, worker, effects),
+            Binding::Unbound(_) => self.bind_and_send(now, id, row, worker, effects),
         };
     }
 
@@ -257,7 +259,7 @@ impl Core {
     fn least_loaded(&self) -> Option<WorkerRef> {
         let health_gated = self.is_health_gated();
         let free = self.slots.iter().filter(|slot| slot.accepts(health_gated));
-        free.min_by_key(|slot| (slot.running.len(), !slot.base)).map(|slot| slot.at)
+        free.min_by_key(|slot| (slot.running.len(), !slot.base)).map(|slot| slot.worker)
     }
 
     /// The process for a new session: a base worker, as long as one lives, with the fewest sessions, then the fewest calls.
@@ -265,16 +267,16 @@ impl Core {
         let Sessions::Routed(routes) = &self.sessions else { return None };
         let (health_gated, base_only) = (self.is_health_gated(), self.base_lives());
         let free = self.slots.iter().filter(|slot| slot.accepts(health_gated) && (slot.base || !base_only));
-        free.min_by_key(|slot| (routes.bound_to(slot.at), slot.running.len())).map(|slot| slot.at)
+        free.min_by_key(|slot| (routes.bound_to(slot.worker), slot.running.len())).map(|slot| slot.worker)
     }
 
     pub(super) fn base_lives(&self) -> bool {
         self.slots[..self.settings.pool_size as usize].iter().any(|slot| slot.is_live())
     }
 
-    fn can_take(&self, at: WorkerRef) -> bool {
-        let slot = self.slot(at.worker);
-        slot.at == at && slot.accepts(self.is_health_gated())
+    fn can_take(&self, worker: WorkerRef) -> bool {
+        let slot = self.slot(worker.id);
+        slot.worker == worker && slot.accepts(self.is_health_gated())
     }
 
     pub(super) fn routes(&self) -> Option<&Routes> {

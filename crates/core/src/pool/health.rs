@@ -11,120 +11,120 @@ use crate::{
 
 impl Core {
     /// Sends the ping that is due, or looks into the silence that followed one.
-    pub(super) fn ping_due(&mut self, now: Timestamp, at: WorkerRef, effects: &mut Effects) {
-        let Process::Live { ping, .. } = self.slot(at.worker).process else { return };
+    pub(super) fn ping_due(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
+        let Process::Live { ping, .. } = self.slot(worker.id).process else { return };
         match ping {
-            Ping::Due { at: due } if due <= now => self.ping(now, at, effects),
-            Ping::Sent { nonce, until } if until <= now => self.examine(now, at, nonce, effects),
+            Ping::Due { at: due } if due <= now => self.ping(now, worker, effects),
+            Ping::Sent { nonce, until } if until <= now => self.examine(now, worker, nonce, effects),
             Ping::Examined { nonce, until } if until <= now => {
-                self.on_unresponsive(now, at, nonce, ProcessActivity::Unknown, effects)
+                self.on_unresponsive(now, worker, nonce, ProcessActivity::Unknown, effects)
             }
             Ping::Off | Ping::Due { .. } | Ping::Sent { .. } | Ping::Examined { .. } => {}
         }
     }
 
-    fn ping(&mut self, now: Timestamp, at: WorkerRef, effects: &mut Effects) {
+    fn ping(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
         self.next_nonce += 1;
         let (nonce, until) = (self.next_nonce, now + self.settings.health.timeout);
-        self.set_ping(at, Ping::Sent { nonce, until }, until);
-        effects.push(Effect::Ping { at, nonce });
+        self.set_ping(worker, Ping::Sent { nonce, until }, until);
+        effects.push(Effect::Ping { worker, nonce });
     }
 
-    fn examine(&mut self, now: Timestamp, at: WorkerRef, nonce: u64, effects: &mut Effects) {
+    fn examine(&mut self, now: Timestamp, worker: WorkerRef, nonce: u64, effects: &mut Effects) {
         let until = now + self.settings.health.timeout;
-        self.set_ping(at, Ping::Examined { nonce, until }, until);
-        effects.push(Effect::Examine { at, nonce });
+        self.set_ping(worker, Ping::Examined { nonce, until }, until);
+        effects.push(Effect::Examine { worker, nonce });
     }
 
     /// What a silent process did. Of a process that answered meanwhile, or is being ended, nobody wants to know.
     pub(super) fn on_examined(
         &mut self,
         now: Timestamp,
-        at: WorkerRef,
+        worker: WorkerRef,
         nonce: u64,
         activity: ProcessActivity,
         effects: &mut Effects,
     ) {
         let asked = |ping: Ping| matches!(ping, Ping::Examined { nonce: asked, .. } if asked == nonce);
-        let Some(slot) = self.current(at) else { return };
+        let Some(slot) = self.current(worker) else { return };
         if matches!(slot.process, Process::Live { ping, .. } if asked(ping)) {
-            self.on_unresponsive(now, at, nonce, activity, effects);
+            self.on_unresponsive(now, worker, nonce, activity, effects);
         }
     }
 
     fn on_unresponsive(
         &mut self,
         now: Timestamp,
-        at: WorkerRef,
+        worker: WorkerRef,
         nonce: u64,
         activity: ProcessActivity,
         effects: &mut Effects,
     ) {
-        let slot = self.slot_mut(at.worker);
+        let slot = self.slot_mut(worker.id);
         let busy = !slot.running.is_empty();
         let Process::Live { unresponsive, misses, .. } = &mut slot.process else { return };
         let new = unresponsive.replace(activity) != Some(activity) || *misses > 0;
         if activity == ProcessActivity::Computing && busy {
             if new {
-                effects.push(Effect::Log(LogEvent::GilHeld(at)));
+                effects.push(Effect::Log(LogEvent::GilHeld(worker)));
             }
-            return self.on_gil_held(now, at, nonce, effects);
+            return self.on_gil_held(now, worker, nonce, effects);
         }
-        self.ping_missed(now, at, activity, effects);
+        self.ping_missed(now, worker, activity, effects);
     }
 
     /// No new ping: the one that is out is answered when the GIL is free, and more of them would only pile up.
-    fn on_gil_held(&mut self, now: Timestamp, at: WorkerRef, nonce: u64, effects: &mut Effects) {
+    fn on_gil_held(&mut self, now: Timestamp, worker: WorkerRef, nonce: u64, effects: &mut Effects) {
         let until = now + self.settings.health.timeout;
-        self.set_ping(at, Ping::Sent { nonce, until }, until);
-        self.restore(now, at, "busy with a call", effects);
+        self.set_ping(worker, Ping::Sent { nonce, until }, until);
+        self.restore(now, worker, "busy with a call", effects);
     }
 
-    fn ping_missed(&mut self, now: Timestamp, at: WorkerRef, activity: ProcessActivity, effects: &mut Effects) {
+    fn ping_missed(&mut self, now: Timestamp, worker: WorkerRef, activity: ProcessActivity, effects: &mut Effects) {
         let (health_gated, failures) = (self.is_health_gated(), self.settings.health.failures);
-        let slot = self.slot_mut(at.worker);
+        let slot = self.slot_mut(worker.id);
         let before = slot.state(health_gated);
         let Process::Live { misses, .. } = &mut slot.process else { return };
         *misses += 1;
         let misses = *misses;
-        effects.push(Effect::Log(LogEvent::PingMissed(at, misses, activity)));
+        effects.push(Effect::Log(LogEvent::PingMissed(worker, misses, activity)));
         if misses == 1 {
-            self.record(now, at.worker, before, WorkerState::Degraded, "missed a ping");
+            self.record(now, worker.id, before, WorkerState::Degraded, "missed a ping");
         }
         if misses >= failures {
             let kill_reason =
                 if activity == ProcessActivity::Stopped { KillReason::Stopped } else { KillReason::Unresponsive };
-            return self.stop_process(now, at, kill_reason, StopMethod::Graceful, effects);
+            return self.stop_process(now, worker, kill_reason, StopMethod::Graceful, effects);
         }
-        self.ping(now, at, effects);
+        self.ping(now, worker, effects);
     }
 
     /// Any pong proves life, a late one too.
-    pub(super) fn on_pong(&mut self, now: Timestamp, at: WorkerRef, nonce: u64, effects: &mut Effects) {
+    pub(super) fn on_pong(&mut self, now: Timestamp, worker: WorkerRef, nonce: u64, effects: &mut Effects) {
         let next = now + self.settings.health.interval;
-        let Some(slot) = self.current(at) else { return };
+        let Some(slot) = self.current(worker) else { return };
         let Process::Live { ping, unresponsive, .. } = &mut slot.process else { return };
         *unresponsive = None;
         if matches!(*ping, Ping::Sent { nonce: out, .. } | Ping::Examined { nonce: out, .. } if out == nonce) {
             *ping = Ping::Due { at: next };
-            self.timers.set(next, Timer::Worker(at.worker));
+            self.timers.set(next, Timer::Worker(worker.id));
         }
-        self.restore(now, at, "answered a ping", effects);
+        self.restore(now, worker, "answered a ping", effects);
     }
 
     /// It lives: what it missed is forgotten, and it gets work again.
-    fn restore(&mut self, now: Timestamp, at: WorkerRef, reason: &'static str, effects: &mut Effects) {
-        let Process::Live { misses, .. } = &mut self.slot_mut(at.worker).process else { return };
+    fn restore(&mut self, now: Timestamp, worker: WorkerRef, reason: &'static str, effects: &mut Effects) {
+        let Process::Live { misses, .. } = &mut self.slot_mut(worker.id).process else { return };
         if std::mem::take(misses) > 0 {
-            self.record(now, at.worker, WorkerState::Degraded, WorkerState::Ready, reason);
-            self.fill(now, at.worker, effects);
+            self.record(now, worker.id, WorkerState::Degraded, WorkerState::Ready, reason);
+            self.fill(now, worker.id, effects);
         }
     }
 
-    fn set_ping(&mut self, at: WorkerRef, next: Ping, due: Timestamp) {
-        if let Process::Live { ping, .. } = &mut self.slot_mut(at.worker).process {
+    fn set_ping(&mut self, worker: WorkerRef, next: Ping, due: Timestamp) {
+        if let Process::Live { ping, .. } = &mut self.slot_mut(worker.id).process {
             *ping = next;
-            self.timers.set(due, Timer::Worker(at.worker));
+            self.timers.set(due, Timer::Worker(worker.id));
         }
     }
 }

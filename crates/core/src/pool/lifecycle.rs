@@ -38,36 +38,43 @@ impl Core {
 
     fn start(&mut self, now: Timestamp, slot_index: usize, effects: &mut Effects) {
         let slot = &mut self.slots[slot_index];
-        slot.at.generation = Generation(slot.at.generation.0 + 1);
+        slot.worker.generation = Generation(slot.worker.generation.0 + 1);
         slot.process = Process::Starting { since: now };
-        let at = slot.at;
+        let worker = slot.worker;
         if let EnhancedState::Enhanced { history: Some(history), .. } = &mut self.enhanced_state {
             history[slot_index].begin(now);
         }
         self.counters.starts += 1;
-        self.timers.set(now + self.settings.start_timeout, Timer::Worker(at.worker));
+        self.timers.set(now + self.settings.start_timeout, Timer::Worker(worker.id));
         self.shrink_timers(); // those of the process before it are stale: a pool without calls must not gather them
-        effects.push(Effect::Start(at));
+        effects.push(Effect::Start(worker));
     }
 
-    pub(super) fn ready(&mut self, now: Timestamp, at: WorkerRef, window: u32, control: bool, effects: &mut Effects) {
+    pub(super) fn ready(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        window: u32,
+        control: bool,
+        effects: &mut Effects,
+    ) {
         let window = window.clamp(1, self.settings.window().max(1));
         let first_ping = now + self.settings.health.interval;
-        let Some(slot) = self.current(at).filter(|slot| matches!(slot.process, Process::Starting { .. })) else {
+        let Some(slot) = self.current(worker).filter(|slot| matches!(slot.process, Process::Starting { .. })) else {
             return;
         };
         let ping = if control { Ping::Due { at: first_ping } } else { Ping::Off };
         slot.process = Process::Live { since: now, window, ping, misses: 0, unresponsive: None, idle_since: now };
-        self.timers.set(first_ping, Timer::Worker(at.worker));
-        self.record(now, at.worker, WorkerState::Initializing, WorkerState::Ready, "ready");
-        if at.worker.0 > self.settings.pool_size {
+        self.timers.set(first_ping, Timer::Worker(worker.id));
+        self.record(now, worker.id, WorkerState::Initializing, WorkerState::Ready, "ready");
+        if worker.id.0 > self.settings.pool_size {
             self.overflow.succeeded();
         }
         self.recover(now, effects);
         self.start_due(now, effects);
-        self.fill(now, at.worker, effects);
-        if at.worker.0 > self.settings.pool_size {
-            self.timers.set(now + self.settings.overflow_idle_timeout, Timer::OverflowIdle(at));
+        self.fill(now, worker.id, effects);
+        if worker.id.0 > self.settings.pool_size {
+            self.timers.set(now + self.settings.overflow_idle_timeout, Timer::OverflowIdle(worker));
         }
         self.want_overflow(now, effects);
     }
@@ -76,20 +83,20 @@ impl Core {
     pub(super) fn stop_process(
         &mut self,
         now: Timestamp,
-        at: WorkerRef,
+        worker: WorkerRef,
         kill_reason: KillReason,
         method: StopMethod,
         effects: &mut Effects,
     ) {
         let health_gated = self.is_health_gated();
-        let Some(slot) = self.current(at) else { return };
+        let Some(slot) = self.current(worker) else { return };
         let before = slot.state(health_gated);
         let live_since = match slot.process {
             Process::Live { since, .. } => Some(since),
             Process::Starting { .. } => None,
             Process::Stopping { kill_reason, .. } => {
                 if method == StopMethod::Kill {
-                    effects.push(Effect::Stop { at, method, kill_reason });
+                    effects.push(Effect::Stop { worker, method, kill_reason });
                 }
                 return;
             }
@@ -97,9 +104,9 @@ impl Core {
         };
         slot.process = Process::Stopping { live_since, kill_reason };
         if live_since.is_some() {
-            self.record(now, at.worker, before, WorkerState::Terminating, "stop requested");
+            self.record(now, worker.id, before, WorkerState::Terminating, "stop requested");
         }
-        effects.push(Effect::Stop { at, method, kill_reason });
+        effects.push(Effect::Stop { worker, method, kill_reason });
         if live_since.is_none() {
             self.start_due(now, effects); // its place in the batch is free, however long its exit takes
         }
@@ -110,7 +117,7 @@ impl Core {
 
     /// A slot's timer: its start, start timeout or ping may be due.
     pub(super) fn worker_due(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
-        let at = self.slot(worker).at;
+        let at = self.slot(worker).worker;
         match self.slot(worker).process {
             Process::Scheduled { at } if at <= now => self.start_due(now, effects),
             Process::Starting { since } if now >= since + self.settings.start_timeout => {

@@ -19,7 +19,7 @@ pub enum Input {
     /// The process said ready.
     Ready {
         /// Which.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// Calls it takes unfinished, at least 1.
         window: u32,
         /// Whether it serves the control channel.
@@ -28,7 +28,7 @@ pub enum Input {
     /// The final frame of an attempt. Its payload is [acquitted](super::Core::clear_payload) beside it.
     Final {
         /// From which process.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// Of which attempt.
         wire: WireId,
         /// A result, not an error.
@@ -37,14 +37,14 @@ pub enum Input {
     /// An [`Effect::Send`] could not be carried out: the process never gets the call, and the shell has answered its caller.
     SendFailed {
         /// To which process.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// Which attempt.
         wire: WireId,
     },
     /// The process's answer to an [`Effect::Cancel`]. Without one, its oldest unfinished attempt is taken to run.
     AttemptState {
         /// From which process.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// Of which attempt.
         wire: WireId,
         /// Where the attempt is.
@@ -53,14 +53,14 @@ pub enum Input {
     /// An answer to a ping.
     Pong {
         /// From which process.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// The ping's number.
         nonce: u64,
     },
     /// What a silent process does: the answer to an [`Effect::Examine`].
     Activity {
         /// Which process.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// The number of the ping it let pass.
         nonce: u64,
         /// What it did since that ping, or since the examination before.
@@ -69,7 +69,7 @@ pub enum Input {
     /// The process is gone *and* its socket was read until it would block.
     Exited {
         /// Which.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// How.
         end: ProcessExit,
         /// The payloads of the attempts it had, where a quarantine wants them ([`Core::unfinished`](super::Core::unfinished)).
@@ -78,7 +78,7 @@ pub enum Input {
     /// End a process now.
     Kill {
         /// Which.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// Why.
         kill_reason: KillReason,
     },
@@ -126,7 +126,7 @@ pub enum Effect {
     /// Send the call to the process.
     Send {
         /// To which.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// What.
         call: CallId,
         /// The attempt's id.
@@ -155,7 +155,7 @@ pub enum Effect {
     /// Ask the attempt to stop; with `interrupt`, break it.
     Cancel {
         /// In which process.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// Which attempt.
         wire: WireId,
         /// Break the running code.
@@ -164,7 +164,7 @@ pub enum Effect {
     /// Ping the process.
     Ping {
         /// Which.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// The number its pong must have.
         nonce: u64,
     },
@@ -172,14 +172,14 @@ pub enum Effect {
     /// `health.timeout` it is taken for [`ProcessActivity::Unknown`].
     Examine {
         /// Which.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// The ping's number.
         nonce: u64,
     },
     /// Tell the process that a session it holds is over.
     EndSession {
         /// Which process.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// Which session.
         session: SessionId,
         /// Which of its lives.
@@ -190,7 +190,7 @@ pub enum Effect {
     /// End the process; answer with `Exited`.
     Stop {
         /// Which.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// How.
         method: StopMethod,
         /// Why.
@@ -207,7 +207,7 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Delivery {
     /// Who answered.
-    pub at: WorkerRef,
+    pub worker: WorkerRef,
     /// How the call was routed.
     pub routing: Routing,
     /// How often it was sent.

@@ -187,14 +187,16 @@ impl Core {
             Input::Tick => {}
             Input::Submit(submission) => self.submit(now, submission, effects),
             Input::Cancel(call) => self.abandon(now, call, effects),
-            Input::Ready { at, window, control } => self.ready(now, at, window, control, effects),
-            Input::Final { at, wire, ok } => self.finish(now, at, wire, ok, effects),
-            Input::SendFailed { at, wire } => self.send_failed(now, at, wire, effects),
-            Input::AttemptState { at, wire, state } => self.attempt_state(now, at, wire, state),
-            Input::Pong { at, nonce } => self.on_pong(now, at, nonce, effects),
-            Input::Activity { at, nonce, activity } => self.on_examined(now, at, nonce, activity, effects),
-            Input::Exited { at, end, suspects } => self.exited(now, at, end, &suspects, effects),
-            Input::Kill { at, kill_reason } => self.stop_process(now, at, kill_reason, StopMethod::Kill, effects),
+            Input::Ready { worker, window, control } => self.ready(now, worker, window, control, effects),
+            Input::Final { worker, wire, ok } => self.finish(now, worker, wire, ok, effects),
+            Input::SendFailed { worker, wire } => self.send_failed(now, worker, wire, effects),
+            Input::AttemptState { worker, wire, state } => self.attempt_state(now, worker, wire, state),
+            Input::Pong { worker, nonce } => self.on_pong(now, worker, nonce, effects),
+            Input::Activity { worker, nonce, activity } => self.on_examined(now, worker, nonce, activity, effects),
+            Input::Exited { worker, end, suspects } => self.exited(now, worker, end, &suspects, effects),
+            Input::Kill { worker, kill_reason } => {
+                self.stop_process(now, worker, kill_reason, StopMethod::Kill, effects)
+            }
             Input::PrepareShutdown => self.shutdown_announced = true,
             Input::Shutdown { until } => self.begin_drain(now, until, effects),
         }
@@ -219,13 +221,13 @@ impl Core {
     }
 
     /// The slot, if this process is the latest in it.
-    fn current(&mut self, at: WorkerRef) -> Option<&mut Slot> {
-        self.slots.get_mut((at.worker.0 as usize).checked_sub(1)?).filter(|slot| slot.at == at)
+    fn current(&mut self, worker: WorkerRef) -> Option<&mut Slot> {
+        self.slots.get_mut((worker.id.0 as usize).checked_sub(1)?).filter(|slot| slot.worker == worker)
     }
 
     /// Whether this very process is ready to answer for its sessions (I4).
-    fn is_alive(&self, at: WorkerRef) -> bool {
-        self.slots[index(at.worker)].holds(at)
+    fn is_alive(&self, worker: WorkerRef) -> bool {
+        self.slots[index(worker.id)].holds(worker)
     }
 
     /// Whether health decides who gets work (`state_machine`).
@@ -273,5 +275,5 @@ fn index(worker: WorkerId) -> usize {
 }
 
 fn no_worker(id: u32) -> WorkerRef {
-    WorkerRef { worker: WorkerId(id), generation: Generation(0) }
+    WorkerRef { id: WorkerId(id), generation: Generation(0) }
 }

@@ -22,7 +22,7 @@ impl Core {
             let Some(slot) = idle.filter(|_| may_start) else { return };
             let start_at = now.max(slot.cooldown_until).max(self.overflow.cooldown_until());
             slot.process = Process::Scheduled { at: start_at };
-            self.timers.set(start_at, Timer::Worker(slot.at.worker));
+            self.timers.set(start_at, Timer::Worker(slot.worker.id));
             self.start_due(now, effects);
         }
     }
@@ -60,12 +60,12 @@ impl Core {
     }
 
     /// Ends an overflow worker that was idle long enough and holds no session's state (R12).
-    pub(super) fn overflow_idle_due(&mut self, now: Timestamp, at: WorkerRef, effects: &mut Effects) {
-        if !self.is_alive(at) {
+    pub(super) fn overflow_idle_due(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
+        if !self.is_alive(worker) {
             return;
         }
-        let bound = self.routes().map_or(0, |routes| routes.bound_to(at));
-        let slot = self.slot(at.worker);
+        let bound = self.routes().map_or(0, |routes| routes.bound_to(worker));
+        let slot = self.slot(worker.id);
         let Process::Live { idle_since, .. } = slot.process else { return };
         let idle = slot.running.is_empty() && bound == 0;
         let over = if idle {
@@ -74,8 +74,8 @@ impl Core {
             now + self.settings.overflow_idle_timeout
         };
         if idle && now >= over {
-            return self.stop_process(now, at, KillReason::Idle, StopMethod::Graceful, effects);
+            return self.stop_process(now, worker, KillReason::Idle, StopMethod::Graceful, effects);
         }
-        self.timers.set(over, Timer::OverflowIdle(at));
+        self.timers.set(over, Timer::OverflowIdle(worker));
     }
 }

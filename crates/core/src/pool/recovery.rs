@@ -14,7 +14,7 @@ impl Core {
     pub(super) fn restart_or_cool_down(
         &mut self,
         now: Timestamp,
-        at: WorkerRef,
+        worker: WorkerRef,
         end: ProcessExit,
         live_since: Option<Timestamp>,
         busy: bool,
@@ -23,28 +23,28 @@ impl Core {
         let ordered = matches!(end.kill_reason, Some(KillReason::Idle | KillReason::Shutdown));
         if !ordered {
             effects.push(Effect::Log(match live_since {
-                Some(_) => LogEvent::WorkerDied(at, end),
-                None => LogEvent::StartFailed(at, end),
+                Some(_) => LogEvent::WorkerDied(worker, end),
+                None => LogEvent::StartFailed(worker, end),
             }));
         }
         // The host's shortage is no failure of the worker's: the slot waits as after one, and the pool does not fail for it.
         let hosts_own = end.kill_reason == Some(KillReason::NoDescriptors);
         let early = !ordered && live_since.is_none_or(|since| self.intensity.is_early(now - since));
-        let slot = self.slot_mut(at.worker);
+        let slot = self.slot_mut(worker.id);
         slot.start_failed = live_since.is_none() && !ordered;
         let (base, start_failed) = (slot.base, slot.start_failed);
         if start_failed && !base {
             return self.overflow_start_failed(now);
         }
         slot.failures = if early { slot.failures.saturating_add(1) } else { 0 };
-        let start_at = now + self.intensity.backoff(self.slot(at.worker).failures);
+        let start_at = now + self.intensity.backoff(self.slot(worker.id).failures);
         if !base {
-            self.slot_mut(at.worker).cooldown_until = start_at;
+            self.slot_mut(worker.id).cooldown_until = start_at;
             return;
         }
         if matches!(self.phase, Phase::Running | Phase::Draining { .. }) || (hosts_own && self.phase == Phase::Probing)
         {
-            self.schedule(at.worker, start_at);
+            self.schedule(worker.id, start_at);
         }
         // A death in the middle of a call is that call's matter (R37): were it the pool's, one caller's code could end the service
         // for all. Its slot waits all the same, so that it does not respawn as fast as the calls come.
@@ -180,7 +180,7 @@ impl Core {
     /// Base slots with neither a process nor a start to come.
     fn absent_base(&self) -> Vec<WorkerId> {
         let absent = |slot: &&Slot| slot.base && matches!(slot.process, Process::Absent);
-        self.slots.iter().filter(absent).map(|slot| slot.at.worker).collect()
+        self.slots.iter().filter(absent).map(|slot| slot.worker.id).collect()
     }
 
     /// A worker came up in a failed pool, or none of its base workers is missing: the pool runs again, the others start, and the next

@@ -21,7 +21,7 @@ pub struct RecoverySnapshot {
 #[derive(Clone, Debug)]
 struct BoundSession {
     session: SessionId,
-    at: WorkerRef,
+    worker: WorkerRef,
     /// Since when it has no calls, if it has none.
     idle: Option<Timestamp>,
 }
@@ -36,9 +36,9 @@ impl Core {
                 .iter()
                 .filter(|(_, row)| row.marked().is_none() && !routes.is_released(&row.route))
                 .filter_map(|(_, row)| match row.route.binding {
-                    Binding::Bound { at, .. } => Some(BoundSession {
+                    Binding::Bound { worker, .. } => Some(BoundSession {
                         session: row.id.clone(),
-                        at,
+                        worker,
                         idle: (row.pending() == 0).then_some(row.last),
                     }),
                     Binding::Unbound(_) => None,
@@ -46,7 +46,7 @@ impl Core {
                 .collect(),
         };
         RecoverySnapshot {
-            generations: self.slots.iter().map(|slot| slot.at.generation).collect(),
+            generations: self.slots.iter().map(|slot| slot.worker.generation).collect(),
             sessions: bound(&self.sessions),
             next_wire: self.next_wire,
             next_epoch: self.next_epoch,
@@ -61,30 +61,30 @@ impl Core {
         core.next_epoch = snapshot.next_epoch;
         core.counters.state_rebuilds = snapshot.restarts_counted;
         for (slot, generation) in core.slots.iter_mut().zip(snapshot.generations) {
-            slot.at.generation = generation;
+            slot.worker.generation = generation;
         }
         let timeout = core.settings.sessions.timeout;
         for bound in snapshot.sessions {
             if bound.idle.is_none_or(|last| now < last + timeout) {
-                core.restore_lost(now, bound.session, bound.at);
+                core.restore_lost(now, bound.session, bound.worker);
             }
         }
         for slot in core.slots.iter_mut().filter(|slot| slot.base) {
             slot.process = Process::Scheduled { at: now };
-            core.timers.set(now, Timer::Worker(slot.at.worker));
+            core.timers.set(now, Timer::Worker(slot.worker.id));
         }
         core.sweep_by(now + core.settings.sessions.cleanup_interval);
         core
     }
 
-    fn restore_lost(&mut self, now: Timestamp, id: SessionId, at: WorkerRef) {
+    fn restore_lost(&mut self, now: Timestamp, id: SessionId, worker: WorkerRef) {
         let epoch = self.fresh_epoch();
-        if index(at.worker) < self.slots.len()
+        if index(worker.id) < self.slots.len()
             && let Sessions::Routed(routes) = &mut self.sessions
         {
             let row = routes.table.insert(now, id, Route::new(epoch, Unbound::New));
-            routes.bind(row, at, epoch); // to a process that is gone: the next call is told
-            routes.worker_gone(at);
+            routes.bind(row, worker, epoch); // to a process that is gone: the next call is told
+            routes.worker_gone(worker);
         }
     }
 

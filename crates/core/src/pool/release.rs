@@ -19,16 +19,18 @@ impl Core {
     /// after these, as are calls that come meanwhile. Costs the calls the pool has; the worker is told of the others step by step.
     /// Bindings to a process that is gone are void already, and stay to tell who asks next (R20).
     pub fn remove_worker_sessions(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) -> usize {
-        let Some(at) = self.process_of(worker).filter(|at| self.is_alive(*at)) else { return 0 };
-        let busy = self.busy_rows_of(at);
+        let Some(worker_ref) = self.process_of(worker).filter(|worker_ref| self.is_alive(*worker_ref)) else {
+            return 0;
+        };
+        let busy = self.busy_rows_of(worker_ref);
         let Sessions::Routed(routes) = &mut self.sessions else { return 0 };
-        if routes.bound_to(at) == 0 {
+        if routes.bound_to(worker_ref) == 0 {
             return 0;
         }
         if !routes.is_scanning() {
             self.timers.set(now + STEP_PAUSE, Timer::ReleaseScan);
         }
-        let released = routes.release_all(at);
+        let released = routes.release_all(worker_ref);
         for row in busy {
             self.keep_until_over(row, effects, now);
         }
@@ -44,10 +46,10 @@ impl Core {
     }
 
     /// Sessions that are bound to this process and have calls, queued or unfinished, wherever.
-    fn busy_rows_of(&self, at: WorkerRef) -> Vec<RowKey> {
+    fn busy_rows_of(&self, worker: WorkerRef) -> Vec<RowKey> {
         let calls = self.calls.values().filter_map(|call| call.role.row());
         let attempts = self.slots.iter().flat_map(|slot| &slot.running).filter_map(|attempt| attempt.session);
-        let here = |row: &RowKey| self.bound_process(*row) == Some(at);
+        let here = |row: &RowKey| self.bound_process(*row) == Some(worker);
         let mut rows: Vec<RowKey> = calls.chain(attempts.map(|(row, _)| row)).filter(here).collect();
         rows.sort_unstable();
         rows.dedup();

@@ -57,19 +57,25 @@ impl Core {
         let mut past: Vec<PastSession> = routes.events.removed_sessions(id).map(past).collect();
         past.reverse();
         let present = self.session_info(now, id);
-        let gone = |at: &WorkerRef| !self.is_alive(*at) && row.is_some_and(|row| !self.is_released(row));
+        let gone = |worker: &WorkerRef| !self.is_alive(*worker) && row.is_some_and(|row| !self.is_released(row));
         let lost = row.and_then(|row| self.bound_process(row)).filter(gone);
         Some(SessionEventLog { present, lost, past, events, complete })
     }
 
     /// How this process ended, if it is the last of its slot that did.
-    pub fn exit_of(&self, at: WorkerRef) -> Option<ProcessExit> {
-        self.slots.get((at.worker.0 as usize).checked_sub(1)?)?.exit_of(at)
+    pub fn exit_of(&self, worker: WorkerRef) -> Option<ProcessExit> {
+        self.slots.get((worker.id.0 as usize).checked_sub(1)?)?.exit_of(worker)
     }
 
     /// Puts something on the trail of a session; nothing where sessions are only tracked.
-    pub(super) fn record_event(&mut self, now: Timestamp, row: RowKey, what: SessionEventKind, at: Option<WorkerRef>) {
-        self.record_wait(now, row, what, at, Duration::ZERO);
+    pub(super) fn record_event(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        what: SessionEventKind,
+        worker: Option<WorkerRef>,
+    ) {
+        self.record_wait(now, row, what, worker, Duration::ZERO);
     }
 
     pub(super) fn record_wait(
@@ -77,13 +83,13 @@ impl Core {
         now: Timestamp,
         row: RowKey,
         what: SessionEventKind,
-        at: Option<WorkerRef>,
+        worker: Option<WorkerRef>,
         waited: Duration,
     ) {
         if let Sessions::Routed(routes) = &mut self.sessions
             && let Some(row) = routes.table.row_mut(row)
         {
-            routes.events.record_event(&mut row.route.last_event, now, what, at, waited);
+            routes.events.record_event(&mut row.route.last_event, now, what, worker, waited);
         }
     }
 

@@ -17,7 +17,7 @@ impl Core {
         let found = match state {
             CallState::AnyWorkerQueue => self.any_worker_queue.remove(virtual_time, id),
             CallState::UnboundQueue => self.unbound_queue.remove(virtual_time, id),
-            CallState::WorkerQueue(at) => self.slot_mut(at.worker).queue.remove(virtual_time, id),
+            CallState::WorkerQueue(worker) => self.slot_mut(worker.id).queue.remove(virtual_time, id),
             CallState::SessionQueue => self.leave_session_queue(id, role),
             CallState::Backoff { .. } => true,
             CallState::New | CallState::Sent { .. } => false,
@@ -52,17 +52,17 @@ impl Core {
         }
         self.take_current_call(row, next);
         match self.binding(row) {
-            Binding::Bound { at, .. } if self.is_wanted(at) => {
-                self.wait(now, next, CallState::WorkerQueue(at), effects);
-                self.fill(now, at.worker, effects);
+            Binding::Bound { worker, .. } if self.is_wanted(worker) => {
+                self.wait(now, next, CallState::WorkerQueue(worker), effects);
+                self.fill(now, worker.id, effects);
             }
             _ => self.dispatch_or_enqueue(now, next, effects),
         }
     }
 
     /// Whether others wait that this process may take: a session's next call does not pass them (R36).
-    fn is_wanted(&self, at: WorkerRef) -> bool {
-        self.is_alive(at) && self.next_for(at.worker).is_some()
+    fn is_wanted(&self, worker: WorkerRef) -> bool {
+        self.is_alive(worker) && self.next_for(worker.id).is_some()
     }
 
     /// Ends the state of the bound epoch if the next call, or nobody, belongs to it.
@@ -90,9 +90,9 @@ impl Core {
             }
         }
         if wanted == admitting
-            && let AfterEpoch::Bind(at) = then
+            && let AfterEpoch::Bind(worker) = then
         {
-            self.bind_if_alive(now, row, at, admitting);
+            self.bind_if_alive(now, row, worker, admitting);
         }
     }
 

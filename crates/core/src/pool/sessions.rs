@@ -195,14 +195,14 @@ impl Core {
 
     fn info<R>(&self, now: Timestamp, row: &Row<R>, route: Option<&Route>) -> Option<SessionInfo> {
         let bound = route.and_then(|route| match route.binding {
-            Binding::Bound { at, .. } if self.is_alive(at) && !self.is_row_released(route) => Some(at),
+            Binding::Bound { worker, .. } if self.is_alive(worker) && !self.is_row_released(route) => Some(worker),
             _ => None,
         });
         Some(SessionInfo {
             id: row.id.clone(),
             state: self.state_of(now, row)?,
-            worker: bound.map(|at| at.worker),
-            generation: bound.map(|at| at.generation),
+            worker: bound.map(|worker| worker.id),
+            generation: bound.map(|worker| worker.generation),
             epoch: route.map(|route| route.epoch),
             operations: row.operations,
             pending: row.pending(),

@@ -57,9 +57,9 @@ impl Core {
             if matches!(slot.process, Process::Scheduled { .. }) {
                 slot.process = Process::Absent;
             }
-            let (at, busy) = (slot.at, !slot.running.is_empty());
+            let (worker, busy) = (slot.worker, !slot.running.is_empty());
             let how = if busy { StopMethod::Kill } else { StopMethod::Graceful };
-            self.stop_process(now, at, KillReason::Shutdown, how, effects);
+            self.stop_process(now, worker, KillReason::Shutdown, how, effects);
         }
         self.stop_if_empty(effects);
         if let Phase::Closing { until } = self.phase {
@@ -95,6 +95,6 @@ impl Core {
 
     /// The processes that were started and whose end has not been reported.
     pub fn processes(&self) -> impl Iterator<Item = WorkerRef> {
-        self.slots.iter().filter(|slot| slot.has_process()).map(|slot| slot.at)
+        self.slots.iter().filter(|slot| slot.has_process()).map(|slot| slot.worker)
     }
 }

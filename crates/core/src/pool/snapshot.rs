@@ -55,7 +55,7 @@ impl Core {
     }
 
     fn worker_status(&self, now: Timestamp, slot: &Slot) -> WorkerStatus {
-        let slot_index = super::index(slot.at.worker);
+        let slot_index = super::index(slot.worker.id);
         let (metrics, history) = match &self.enhanced_state {
             EnhancedState::Basic => (None, None),
             EnhancedState::Enhanced { metrics, history } => (
@@ -66,8 +66,8 @@ impl Core {
             ),
         };
         WorkerStatus {
-            id: slot.at.worker,
-            generation: slot.at.generation,
+            id: slot.worker.id,
+            generation: slot.worker.generation,
             overflow: !slot.base,
             state: slot.state(self.is_health_gated()),
             health: slot.health(),
@@ -76,7 +76,7 @@ impl Core {
             window: slot.window(),
             queued: slot.queue.len(),
             operations: slot.served,
-            sessions: self.routes().map(|routes| routes.bound_to(slot.at)),
+            sessions: self.routes().map(|routes| routes.bound_to(slot.worker)),
             metrics,
             history,
         }
@@ -133,7 +133,7 @@ impl Core {
     pub fn pinged(&self) -> impl Iterator<Item = WorkerRef> {
         let is_out = |ping: &Ping| matches!(ping, Ping::Sent { .. } | Ping::Examined { .. });
         let asked = move |slot: &&Slot| matches!(&slot.process, Process::Live { ping, .. } if is_out(ping));
-        self.slots.iter().filter(asked).map(|slot| slot.at)
+        self.slots.iter().filter(asked).map(|slot| slot.worker)
     }
 
     /// Whether every base worker is either ready or could not become it at its last start.
@@ -145,7 +145,7 @@ impl Core {
     /// The latest process of a slot, if it has one now.
     pub fn process_of(&self, worker: WorkerId) -> Option<WorkerRef> {
         let slot = self.slots.get((worker.0 as usize).checked_sub(1)?)?;
-        slot.has_process().then_some(slot.at)
+        slot.has_process().then_some(slot.worker)
     }
 }
 
@@ -168,22 +168,22 @@ impl Core {
     }
 
     /// Whether this process is still wanted to become ready.
-    pub fn is_starting(&self, at: WorkerRef) -> bool {
-        self.slots.iter().any(|slot| slot.at == at && matches!(slot.process, Process::Starting { .. }))
+    pub fn is_starting(&self, worker: WorkerRef) -> bool {
+        self.slots.iter().any(|slot| slot.worker == worker && matches!(slot.process, Process::Starting { .. }))
     }
 
     /// Why this process, the latest of its slot, is being ended, if Herder ends it.
-    pub fn kill_reason_of(&self, at: WorkerRef) -> Option<KillReason> {
-        self.slots.iter().find(|slot| slot.at == at).and_then(|slot| match slot.process {
+    pub fn kill_reason_of(&self, worker: WorkerRef) -> Option<KillReason> {
+        self.slots.iter().find(|slot| slot.worker == worker).and_then(|slot| match slot.process {
             Process::Stopping { kill_reason, .. } => Some(kill_reason),
             _ => None,
         })
     }
 
     /// Whether this process, the latest of its slot, ever said ready.
-    pub fn has_been_ready(&self, at: WorkerRef) -> bool {
+    pub fn has_been_ready(&self, worker: WorkerRef) -> bool {
         let ready =
             |slot: &Slot| matches!(slot.process, Process::Live { .. } | Process::Stopping { live_since: Some(_), .. });
-        self.slots.iter().any(|slot| slot.at == at && ready(slot))
+        self.slots.iter().any(|slot| slot.worker == worker && ready(slot))
     }
 }

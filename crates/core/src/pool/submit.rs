@@ -182,16 +182,16 @@ impl Core {
         mode: Affinity,
         effects: &mut Effects,
     ) -> Result<(), CallFailure> {
-        let Some(at) = self.drop_dead_binding(now, row, effects) else { return Ok(()) };
+        let Some(worker) = self.drop_dead_binding(now, row, effects) else { return Ok(()) };
         if mode == Affinity::Hint {
             return Ok(());
         }
-        let end = self.slot(at.worker).exit_of(at);
-        self.record_event(now, row, SessionEventKind::LossReported, Some(at));
+        let end = self.slot(worker.id).exit_of(worker);
+        self.record_event(now, row, SessionEventKind::LossReported, Some(worker));
         let Sessions::Routed(routes) = &mut self.sessions else { return Ok(()) };
         routes.table.touch(row, now);
         let Some(session) = routes.table.row(row).map(|row| row.id.clone()) else { return Ok(()) };
-        Err(CallFailure::SessionWorkerLost { session, loss: WorkerLoss { at, end, may_have_run: false } })
+        Err(CallFailure::SessionWorkerLost { session, loss: WorkerLoss { worker, end, may_have_run: false } })
     }
 
     fn place_new(&mut self, now: Timestamp, id: CallId, role: Role, effects: &mut Effects) -> Result<(), CallFailure> {
@@ -203,10 +203,10 @@ impl Core {
         }
         match self.try_dispatch(now, id, effects) {
             DispatchOutcome::Sent => Ok(()),
-            DispatchOutcome::WouldWait(CallState::WorkerQueue(at))
+            DispatchOutcome::WouldWait(CallState::WorkerQueue(worker))
                 if matches!(role, Role::Strict { fail_fast: true, .. }) =>
             {
-                Err(self.refuse_busy(now, role, at))
+                Err(self.refuse_busy(now, role, worker))
             }
             DispatchOutcome::WouldWait(state) => {
                 self.check_room()?;
@@ -217,11 +217,11 @@ impl Core {
         }
     }
 
-    fn refuse_busy(&mut self, now: Timestamp, role: Role, at: WorkerRef) -> CallFailure {
+    fn refuse_busy(&mut self, now: Timestamp, role: Role, worker: WorkerRef) -> CallFailure {
         if let Some(row) = role.row() {
-            self.record_event(now, row, SessionEventKind::RefusedBusy, Some(at));
+            self.record_event(now, row, SessionEventKind::RefusedBusy, Some(worker));
         }
-        CallFailure::WorkerBusy(at)
+        CallFailure::WorkerBusy(worker)
     }
 
     fn join_session_queue(
@@ -231,9 +231,9 @@ impl Core {
         row: RowKey,
         fail_fast: bool,
     ) -> Result<(), CallFailure> {
-        if fail_fast && let Some(at) = self.bound_process(row) {
-            self.record_event(now, row, SessionEventKind::RefusedBusy, Some(at));
-            return Err(CallFailure::WorkerBusy(at));
+        if fail_fast && let Some(worker) = self.bound_process(row) {
+            self.record_event(now, row, SessionEventKind::RefusedBusy, Some(worker));
+            return Err(CallFailure::WorkerBusy(worker));
         }
         self.check_room()?;
         let limit = self.settings.queue.per_session;

@@ -80,7 +80,7 @@ pub(crate) enum Binding {
     /// Nowhere; the next dispatch chooses, and says why.
     Unbound(Unbound),
     /// In this process, under this epoch. It `was_sent` the session if it was sent a call of it: only then is it told of the end (I6).
-    Bound { at: WorkerRef, epoch: Epoch, release_count: ReleaseCount, was_sent: bool },
+    Bound { worker: WorkerRef, epoch: Epoch, release_count: ReleaseCount, was_sent: bool },
 }
 
 /// Why a session is not bound.
@@ -128,24 +128,24 @@ impl Routes {
         self.table.row_mut(key).map(|row| &mut row.route)
     }
 
-    pub(crate) fn bind(&mut self, key: RowKey, at: WorkerRef, epoch: Epoch) {
+    pub(crate) fn bind(&mut self, key: RowKey, worker: WorkerRef, epoch: Epoch) {
         self.unbind(key, Unbound::New);
-        let release_count = self.bindings[slot(at)].release_count;
+        let release_count = self.bindings[slot(worker)].release_count;
         if let Some(route) = self.route_mut(key) {
-            route.binding = Binding::Bound { at, epoch, release_count, was_sent: false };
-            let held = &mut self.bindings[slot(at)];
-            held.sessions = if held.generation == at.generation { held.sessions + 1 } else { 1 };
-            held.generation = at.generation;
+            route.binding = Binding::Bound { worker, epoch, release_count, was_sent: false };
+            let held = &mut self.bindings[slot(worker)];
+            held.sessions = if held.generation == worker.generation { held.sessions + 1 } else { 1 };
+            held.generation = worker.generation;
         }
     }
 
     /// The session goes on in its process under the present lease.
     pub(crate) fn renew_binding(&mut self, key: RowKey) {
-        let Some(Binding::Bound { at, epoch, was_sent: before, .. }) = self.route(key).map(|route| route.binding)
+        let Some(Binding::Bound { worker, epoch, was_sent: before, .. }) = self.route(key).map(|route| route.binding)
         else {
             return;
         };
-        self.bind(key, at, epoch);
+        self.bind(key, worker, epoch);
         if let Some(Route { binding: Binding::Bound { was_sent: knows, .. }, .. }) = self.route_mut(key) {
             *knows = before;
         }
@@ -153,8 +153,8 @@ impl Routes {
 
     /// A call of the session is sent to this process.
     pub(crate) fn sent(&mut self, key: RowKey, to: WorkerRef) {
-        if let Some(Route { binding: Binding::Bound { at, was_sent: knows, .. }, .. }) = self.route_mut(key)
-            && *at == to
+        if let Some(Route { binding: Binding::Bound { worker, was_sent: knows, .. }, .. }) = self.route_mut(key)
+            && *worker == to
         {
             *knows = true;
         }
@@ -164,35 +164,35 @@ impl Routes {
     pub(crate) fn unbind(&mut self, key: RowKey, why: Unbound) -> Option<(Epoch, Option<WorkerRef>)> {
         let route = self.route_mut(key)?;
         let before = std::mem::replace(&mut route.binding, Binding::Unbound(why));
-        let Binding::Bound { at, epoch, release_count, was_sent: knows } = before else { return None };
-        let held = &mut self.bindings[slot(at)];
-        if held.generation == at.generation && held.release_count == release_count {
+        let Binding::Bound { worker, epoch, release_count, was_sent: knows } = before else { return None };
+        let held = &mut self.bindings[slot(worker)];
+        if held.generation == worker.generation && held.release_count == release_count {
             held.sessions = held.sessions.saturating_sub(1);
         }
-        Some((epoch, knows.then_some(at)))
+        Some((epoch, knows.then_some(worker)))
     }
 
     /// How many sessions are bound to this process.
-    pub(crate) fn bound_to(&self, at: WorkerRef) -> u32 {
-        let held = &self.bindings[slot(at)];
-        if held.generation == at.generation { held.sessions } else { 0 }
+    pub(crate) fn bound_to(&self, worker: WorkerRef) -> u32 {
+        let held = &self.bindings[slot(worker)];
+        if held.generation == worker.generation { held.sessions } else { 0 }
     }
 
     /// The process is gone: its count is void, its rows go when they are next met.
-    pub(crate) fn worker_gone(&mut self, at: WorkerRef) {
-        let held = &mut self.bindings[slot(at)];
-        if held.generation == at.generation {
+    pub(crate) fn worker_gone(&mut self, worker: WorkerRef) {
+        let held = &mut self.bindings[slot(worker)];
+        if held.generation == worker.generation {
             held.sessions = 0;
         }
     }
 
     /// Releases every session that is bound to this process: how many. Their rows go when they are next met.
-    pub(crate) fn release_all(&mut self, at: WorkerRef) -> usize {
-        let released = std::mem::take(&mut self.bindings[slot(at)].sessions);
-        let release_count = &mut self.bindings[slot(at)].release_count;
+    pub(crate) fn release_all(&mut self, worker: WorkerRef) -> usize {
+        let released = std::mem::take(&mut self.bindings[slot(worker)].sessions);
+        let release_count = &mut self.bindings[slot(worker)].release_count;
         release_count.0 += 1;
-        self.released.retain(|(who, _)| *who != at);
-        self.released.push((at, *release_count));
+        self.released.retain(|(who, _)| *who != worker);
+        self.released.push((worker, *release_count));
         self.cursor.begin(self.table.places());
         released as usize
     }
@@ -200,8 +200,8 @@ impl Routes {
     /// Whether a session is still bound under a lease that is over.
     #[inline]
     pub(crate) fn is_released(&self, route: &Route) -> bool {
-        let Binding::Bound { at, release_count, .. } = route.binding else { return false };
-        self.released.iter().any(|(who, now)| *who == at && release_count < *now)
+        let Binding::Bound { worker, release_count, .. } = route.binding else { return false };
+        self.released.iter().any(|(who, now)| *who == worker && release_count < *now)
     }
 
     /// Whether there may be released rows that nobody met.
@@ -267,6 +267,6 @@ impl Route {
     }
 }
 
-fn slot(at: WorkerRef) -> usize {
-    at.worker.0 as usize - 1
+fn slot(worker: WorkerRef) -> usize {
+    worker.id.0 as usize - 1
 }

@@ -19,7 +19,7 @@ pub struct SessionEvent {
     /// What.
     pub kind: SessionEventKind,
     /// With which process, if with one.
-    pub at: Option<WorkerRef>,
+    pub worker: Option<WorkerRef>,
     /// When, the first time.
     pub first: Timestamp,
     /// When, the last time.
@@ -93,17 +93,17 @@ impl EventRing {
         event_id: &mut EventId,
         now: Timestamp,
         what: SessionEventKind,
-        at: Option<WorkerRef>,
+        worker: Option<WorkerRef>,
         waited: Duration,
     ) {
         if let Some(link) = self.link_mut(*event_id)
-            && (link.event.kind, link.event.at) == (what, at)
+            && (link.event.kind, link.event.worker) == (what, worker)
         {
             let event = &mut link.event;
             (event.last, event.times, event.waited) = (now, event.times.saturating_add(1), event.waited.max(waited));
             return;
         }
-        let event = SessionEvent { kind: what, at, first: now, last: now, times: 1, waited };
+        let event = SessionEvent { kind: what, worker, first: now, last: now, times: 1, waited };
         *event_id = self.push(Link { event, before: *event_id });
     }
 

@@ -10,7 +10,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot {
     /// The slot and its latest generation (0 before the first).
-    pub(crate) at: WorkerRef,
+    pub(crate) worker: WorkerRef,
     /// A base worker, or one of the overflow.
     pub(crate) base: bool,
     pub(crate) process: Process,
@@ -117,9 +117,9 @@ impl Attempt {
 }
 
 impl Slot {
-    pub(crate) fn new(at: WorkerRef, base: bool) -> Self {
+    pub(crate) fn new(worker: WorkerRef, base: bool) -> Self {
         Self {
-            at,
+            worker,
             base,
             process: Process::Absent,
             running: Vec::new(),
@@ -137,8 +137,8 @@ impl Slot {
     }
 
     /// Whether this very process is ready (R21).
-    pub(crate) fn holds(&self, at: WorkerRef) -> bool {
-        self.is_live() && self.at == at
+    pub(crate) fn holds(&self, worker: WorkerRef) -> bool {
+        self.is_live() && self.worker == worker
     }
 
     /// Whether a process is starting or scheduled.
@@ -197,8 +197,8 @@ impl Slot {
     }
 
     /// How the process `at` ended, if that is still known.
-    pub(crate) fn exit_of(&self, at: WorkerRef) -> Option<ProcessExit> {
-        self.last_end.filter(|(generation, _)| *generation == at.generation).map(|(_, end)| end)
+    pub(crate) fn exit_of(&self, worker: WorkerRef) -> Option<ProcessExit> {
+        self.last_end.filter(|(generation, _)| *generation == worker.generation).map(|(_, end)| end)
     }
 
     pub(crate) fn attempt(&mut self, wire: WireId) -> Option<&mut Attempt> {

@@ -68,19 +68,19 @@ impl State {
     }
 
     fn by_processes(&self, actions: &mut Vec<Action>) {
-        for (&at, process) in &self.fakes.processes {
+        for (&worker, process) in &self.fakes.processes {
             if !process.ready {
-                actions.push(Action::Ready(at));
+                actions.push(Action::Ready(worker));
             }
             if process.stopping || self.budget.deaths > 0 {
-                actions.push(Action::Die(at));
+                actions.push(Action::Die(worker));
             }
-            actions.extend(process.unfinished.keys().map(|wire| Action::Answer(at, *wire)));
-            actions.extend(process.ping.map(|nonce| Action::Pong(at, nonce)));
+            actions.extend(process.unfinished.keys().map(|wire| Action::Answer(worker, *wire)));
+            actions.extend(process.ping.map(|nonce| Action::Pong(worker, nonce)));
             if let Some(nonce) = process.examined {
                 actions.extend(
                     [ProcessActivity::Computing, ProcessActivity::Idle]
-                        .map(|activity| Action::Seen(at, nonce, activity)),
+                        .map(|activity| Action::Seen(worker, nonce, activity)),
                 );
             }
         }
@@ -106,9 +106,9 @@ impl State {
         match action {
             Action::Submit(kind) => self.submit(pool, kind),
             Action::Cancel(id) => self.cancel(pool, id),
-            Action::Ready(at) => self.ready(pool, at),
-            Action::Answer(at, wire) => self.answer(pool, at, wire),
-            Action::Die(at) => self.die(pool, at),
+            Action::Ready(worker_ref) => self.ready(pool, worker_ref),
+            Action::Answer(worker_ref, wire) => self.answer(pool, worker_ref, wire),
+            Action::Die(worker_ref) => self.die(pool, worker_ref),
             Action::Pass => return self.pass(pool),
             Action::Idle => return self.idle(pool),
             Action::Sweep => {
@@ -126,8 +126,8 @@ impl State {
                 self.budget.shutdowns -= 1;
                 self.step(pool, Input::Shutdown { until: self.now + pool.patience / 2 }, None);
             }
-            Action::Pong(at, nonce) => self.pong(pool, at, nonce),
-            Action::Seen(at, nonce, activity) => self.seen(pool, at, nonce, activity),
+            Action::Pong(worker_ref, nonce) => self.pong(pool, worker_ref, nonce),
+            Action::Seen(worker_ref, nonce, activity) => self.seen(pool, worker_ref, nonce, activity),
             Action::Remove(worker) => self.remove(pool, worker),
             Action::Record(outcome) => {
                 self.by_name(pool, |core, now, _| core.record_outcome(now, outcome));
@@ -179,16 +179,16 @@ impl State {
             || running.any(|attempt| attempt.session == Some(session) && attempt.epoch < now)
     }
 
-    pub(crate) fn ready(&mut self, pool: &Pool, at: WorkerRef) {
-        if let Some(process) = self.fakes.processes.get_mut(&at) {
+    pub(crate) fn ready(&mut self, pool: &Pool, worker: WorkerRef) {
+        if let Some(process) = self.fakes.processes.get_mut(&worker) {
             process.ready = true;
         }
         let (window, control) = (pool.settings.window(), pool.has_control);
-        self.step(pool, Input::Ready { at, window, control }, None);
+        self.step(pool, Input::Ready { worker, window, control }, None);
     }
 
-    fn die(&mut self, pool: &Pool, at: WorkerRef) {
-        let process = self.fakes.processes.remove(&at).unwrap_or_default();
+    fn die(&mut self, pool: &Pool, worker: WorkerRef) {
+        let process = self.fakes.processes.remove(&worker).unwrap_or_default();
         self.budget.deaths -= u32::from(!process.stopping);
         if self.is_unheard(pool) {
             return;
@@ -198,7 +198,7 @@ impl State {
         }
         let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         let suspects = self.suspects_of(pool, &process);
-        self.step(pool, Input::Exited { at, end, suspects }, None);
+        self.step(pool, Input::Exited { worker, end, suspects }, None);
     }
 
     /// The process of an attempt is gone: its call rests before it is sent again, and its payload is to blame.
@@ -231,8 +231,8 @@ impl State {
         self.budget.calls += 1;
         self.budget.deaths += 1;
         self.submit(pool, kind);
-        let attempts: Vec<WorkerRef> = self.fakes.unfinished().map(|(at, ..)| at).collect();
-        attempts.into_iter().for_each(|at| self.die(pool, at));
+        let attempts: Vec<WorkerRef> = self.fakes.unfinished().map(|(worker, ..)| worker).collect();
+        attempts.into_iter().for_each(|worker| self.die(pool, worker));
         while self.pass(pool) {
             self.behave(pool);
         }
@@ -240,11 +240,11 @@ impl State {
 
     /// Processes do at once what they are to do.
     pub(crate) fn behave(&mut self, pool: &Pool) {
-        for (at, process) in self.fakes.processes.clone() {
+        for (worker, process) in self.fakes.processes.clone() {
             match process {
-                Process { stopping: true, .. } => self.die(pool, at),
-                Process { ready: false, .. } => self.ready(pool, at),
-                _ => process.unfinished.into_keys().for_each(|wire| self.answer(pool, at, wire)),
+                Process { stopping: true, .. } => self.die(pool, worker),
+                Process { ready: false, .. } => self.ready(pool, worker),
+                _ => process.unfinished.into_keys().for_each(|wire| self.answer(pool, worker, wire)),
             }
         }
     }
@@ -260,13 +260,13 @@ impl State {
         }
     }
 
-    fn answer(&mut self, pool: &Pool, at: WorkerRef, wire: WireId) {
-        let call = self.fakes.answer(at, wire).map(|attempt| attempt.call);
+    fn answer(&mut self, pool: &Pool, worker: WorkerRef, wire: WireId) {
+        let call = self.fakes.answer(worker, wire).map(|attempt| attempt.call);
         let alibi = call.and_then(|id| self.call(id).payload); // a late answer is one, too
         if let Some(payload) = alibi.filter(|_| !self.is_quarantined(pool, alibi)) {
             self.suspects.remove(&payload);
         }
-        self.step(pool, Input::Final { at, wire, ok: true }, call);
+        self.step(pool, Input::Final { worker, wire, ok: true }, call);
         alibi.into_iter().for_each(|payload| self.core.clear_payload(Fingerprint(payload)));
     }
 
@@ -279,19 +279,19 @@ impl State {
         }
     }
 
-    fn pong(&mut self, pool: &Pool, at: WorkerRef, nonce: u64) {
-        if let Some(process) = self.fakes.processes.get_mut(&at) {
+    fn pong(&mut self, pool: &Pool, worker: WorkerRef, nonce: u64) {
+        if let Some(process) = self.fakes.processes.get_mut(&worker) {
             (process.ping, process.examined, process.missed) = (None, None, false);
         }
-        self.step(pool, Input::Pong { at, nonce }, None);
+        self.step(pool, Input::Pong { worker, nonce }, None);
     }
 
-    fn seen(&mut self, pool: &Pool, at: WorkerRef, nonce: u64, activity: ProcessActivity) {
-        if let Some(process) = self.fakes.processes.get_mut(&at) {
+    fn seen(&mut self, pool: &Pool, worker: WorkerRef, nonce: u64, activity: ProcessActivity) {
+        if let Some(process) = self.fakes.processes.get_mut(&worker) {
             let bound = activity == ProcessActivity::Computing && !process.unfinished.is_empty();
             (process.examined, process.missed) = (None, process.missed && !bound);
         }
-        self.step(pool, Input::Activity { at, nonce, activity }, None);
+        self.step(pool, Input::Activity { worker, nonce, activity }, None);
     }
 
     /// R14: what has no calls is bound to it no more.

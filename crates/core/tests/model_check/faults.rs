@@ -53,8 +53,8 @@ impl State {
                 (Fault::RetriedUnasked, Effect::Settle { call, failure: CallFailure::WorkerLost(_), .. }) => {
                     self.send_unasked(pool, *call);
                 }
-                (Fault::PongMadeUp, Effect::Log(LogEvent::PingMissed(at, ..))) => {
-                    self.step(pool, Input::Pong { at: *at, nonce: 0 }, None);
+                (Fault::PongMadeUp, Effect::Log(LogEvent::PingMissed(worker, ..))) => {
+                    self.step(pool, Input::Pong { worker: *worker, nonce: 0 }, None);
                 }
                 _ => {}
             }
@@ -75,19 +75,19 @@ impl State {
     }
 
     fn send_unasked(&mut self, pool: &Pool, id: CallId) {
-        let first = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
+        let first = WorkerRef { id: WorkerId(1), generation: Generation(1) };
         self.sent(pool, first, id, WireId(1 << 40), None);
     }
 
     fn free_early(&mut self, pool: &Pool, id: CallId) {
         let attempt = self.fakes.unfinished().find(|(.., attempt)| attempt.call == id);
-        if let Some((at, wire, _)) = attempt {
-            self.pretend_final(pool, at, wire);
+        if let Some((worker, wire, _)) = attempt {
+            self.pretend_final(pool, worker, wire);
         }
     }
 
-    fn pretend_final(&mut self, pool: &Pool, at: WorkerRef, wire: WireId) {
-        self.step(pool, Input::Final { at, wire, ok: false }, None);
+    fn pretend_final(&mut self, pool: &Pool, worker: WorkerRef, wire: WireId) {
+        self.step(pool, Input::Final { worker, wire, ok: false }, None);
     }
 }
 

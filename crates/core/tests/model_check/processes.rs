@@ -36,48 +36,51 @@ pub(crate) struct FakeProcesses {
 
 impl FakeProcesses {
     /// False if its slot has a process already (R21).
-    pub(crate) fn start(&mut self, at: WorkerRef) -> bool {
-        let free = self.processes.keys().all(|other| other.worker != at.worker);
-        self.processes.insert(at, Process::default());
+    pub(crate) fn start(&mut self, worker: WorkerRef) -> bool {
+        let free = self.processes.keys().all(|other| other.id != worker.id);
+        self.processes.insert(worker, Process::default());
         free
     }
 
     /// False if there is no such process.
-    pub(crate) fn stop(&mut self, at: WorkerRef) -> bool {
-        self.processes.get_mut(&at).map(|process| process.stopping = true).is_some()
+    pub(crate) fn stop(&mut self, worker: WorkerRef) -> bool {
+        self.processes.get_mut(&worker).map(|process| process.stopping = true).is_some()
     }
 
-    pub(crate) fn ping(&mut self, at: WorkerRef, nonce: u64) {
-        self.processes.entry(at).or_default().ping = Some(nonce);
+    pub(crate) fn ping(&mut self, worker: WorkerRef, nonce: u64) {
+        self.processes.entry(worker).or_default().ping = Some(nonce);
     }
 
-    pub(crate) fn examine(&mut self, at: WorkerRef, nonce: u64) {
-        self.processes.entry(at).or_default().examined = Some(nonce);
+    pub(crate) fn examine(&mut self, worker: WorkerRef, nonce: u64) {
+        self.processes.entry(worker).or_default().examined = Some(nonce);
     }
 
-    pub(crate) fn missed_ping(&mut self, at: WorkerRef) {
-        self.processes.entry(at).or_default().missed = true;
+    pub(crate) fn missed_ping(&mut self, worker: WorkerRef) {
+        self.processes.entry(worker).or_default().missed = true;
     }
 
     /// False if the process does not take calls, or knows the wire id.
-    pub(crate) fn send(&mut self, at: WorkerRef, wire: WireId, attempt: Attempt) -> bool {
-        let live = self.is_live(at);
-        let process = self.processes.entry(at).or_default();
+    pub(crate) fn send(&mut self, worker: WorkerRef, wire: WireId, attempt: Attempt) -> bool {
+        let live = self.is_live(worker);
+        let process = self.processes.entry(worker).or_default();
         process.unfinished.insert(wire, attempt).is_none() && live
     }
 
-    pub(crate) fn answer(&mut self, at: WorkerRef, wire: WireId) -> Option<Attempt> {
-        self.processes.get_mut(&at)?.unfinished.remove(&wire)
+    pub(crate) fn answer(&mut self, worker: WorkerRef, wire: WireId) -> Option<Attempt> {
+        self.processes.get_mut(&worker)?.unfinished.remove(&wire)
     }
 
     /// Ready, and not told to end.
-    pub(crate) fn is_live(&self, at: WorkerRef) -> bool {
-        self.processes.get(&at).is_some_and(|process| process.ready && !process.stopping)
+    pub(crate) fn is_live(&self, worker: WorkerRef) -> bool {
+        self.processes.get(&worker).is_some_and(|process| process.ready && !process.stopping)
     }
 
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = (WorkerRef, WireId, Attempt)> + '_ {
-        let of = |(at, process): (&WorkerRef, &'_ Process)| (*at, process.unfinished.clone());
-        self.processes.iter().map(of).flat_map(|(at, all)| all.into_iter().map(move |(wire, it)| (at, wire, it)))
+        let of = |(worker, process): (&WorkerRef, &'_ Process)| (*worker, process.unfinished.clone());
+        self.processes
+            .iter()
+            .map(of)
+            .flat_map(|(worker, all)| all.into_iter().map(move |(wire, it)| (worker, wire, it)))
     }
 
     /// Nobody in it has anything left to do.

@@ -82,7 +82,7 @@ fn lookups(pool: &Pool, state: &State) -> bool {
     pool.sessions.iter().all(|session| {
         let info = state.core.session_info(state.now, session);
         let bound = info.and_then(|info| info.worker.zip(info.generation));
-        bound.is_none_or(|(worker, generation)| state.fakes.is_live(WorkerRef { worker, generation }))
+        bound.is_none_or(|(worker, generation)| state.fakes.is_live(WorkerRef { id: worker, generation }))
     })
 }
 
@@ -111,7 +111,7 @@ fn closes(pool: &Pool, state: &State) -> bool {
 }
 
 fn all_base_workers_ready(pool: &Pool, state: &State) -> bool {
-    let base = state.fakes.processes.keys().filter(|at| at.worker.0 <= pool.settings.pool_size).count();
+    let base = state.fakes.processes.keys().filter(|worker| worker.id.0 <= pool.settings.pool_size).count();
     let drained = pool.budget.shutdowns > state.budget.shutdowns;
     let is_whole = if drained { state.fakes.stopped } else { base == pool.settings.pool_size as usize };
     is_whole || !state.is_at_rest(pool)

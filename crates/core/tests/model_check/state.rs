@@ -120,8 +120,8 @@ impl State {
         };
         state.step(pool, Input::Tick, None);
         let workers: Vec<WorkerRef> = state.fakes.processes.keys().copied().filter(|_| pool.warm).collect();
-        for at in workers {
-            state.ready(pool, at);
+        for worker in workers {
+            state.ready(pool, worker);
         }
         (0..pool.spent).for_each(|_| state.lose_one(pool));
         state
@@ -149,25 +149,25 @@ impl State {
 
     fn apply(&mut self, pool: &Pool, effect: &Effect, answered: Option<CallId>) {
         match *effect {
-            Effect::Start(at) => {
-                let free = self.fakes.start(at);
+            Effect::Start(worker) => {
+                let free = self.fakes.start(worker);
                 self.demand(free, Violation::Process);
             }
-            Effect::Stop { at, .. } => {
-                let known = self.fakes.stop(at);
+            Effect::Stop { worker, .. } => {
+                let known = self.fakes.stop(worker);
                 self.demand(known, Violation::Process);
             }
-            Effect::Send { at, call, wire, epoch } => self.sent(pool, at, call, wire, epoch),
+            Effect::Send { worker, call, wire, epoch } => self.sent(pool, worker, call, wire, epoch),
             Effect::Deliver { call, .. } => {
                 self.demand(answered == Some(call), Violation::Frame);
                 self.answer_caller(call);
             }
             Effect::Settle { call, .. } => self.answer_caller(call),
-            Effect::EndSession { at, .. } => self.demand(self.fakes.is_live(at), Violation::Dead),
+            Effect::EndSession { worker, .. } => self.demand(self.fakes.is_live(worker), Violation::Dead),
             Effect::Stopped => self.fakes.stopped = true,
-            Effect::Ping { at, nonce } => self.fakes.ping(at, nonce),
-            Effect::Examine { at, nonce } => self.fakes.examine(at, nonce),
-            Effect::Log(LogEvent::PingMissed(at, ..)) => self.fakes.missed_ping(at),
+            Effect::Ping { worker, nonce } => self.fakes.ping(worker, nonce),
+            Effect::Examine { worker, nonce } => self.fakes.examine(worker, nonce),
+            Effect::Log(LogEvent::PingMissed(worker, ..)) => self.fakes.missed_ping(worker),
             Effect::Cancel { .. } | Effect::Log(_) => {}
         }
     }
@@ -179,15 +179,15 @@ impl State {
         (call.deadline, call.cooldown_until, call.passed) = (Timestamp(0), Timestamp(0), None);
     }
 
-    pub(crate) fn sent(&mut self, pool: &Pool, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
+    pub(crate) fn sent(&mut self, pool: &Pool, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
         let call = self.call(id).clone();
-        self.sent_in_time(pool, at, &call);
+        self.sent_in_time(pool, worker, &call);
         self.sent_fairly(call.session);
         if let (true, Some(session), Some(epoch)) = (call.strict, call.session, epoch) {
-            self.sent_strict(at, id, &call, (session, epoch));
+            self.sent_strict(worker, id, &call, (session, epoch));
         }
         let attempt = Attempt { call: id, session: call.session, strict: call.strict, epoch };
-        let taken = self.fakes.send(at, wire, attempt);
+        let taken = self.fakes.send(worker, wire, attempt);
         self.demand(taken, Violation::Dead);
         let call = self.call(id);
         (call.sent, call.passed, call.cooldown_until) = (true, None, Timestamp(0));
@@ -195,13 +195,13 @@ impl State {
     }
 
     /// R26, R33, R37
-    fn sent_in_time(&mut self, pool: &Pool, at: WorkerRef, call: &Call) {
+    fn sent_in_time(&mut self, pool: &Pool, worker: WorkerRef, call: &Call) {
         self.demand(call.runs < call.may_run, Violation::Runs);
         self.demand(self.now < call.deadline, Violation::Late);
         self.demand(self.now >= call.cooldown_until, Violation::Early);
         self.retries += u32::from(call.runs > 0);
         self.demand(self.retries <= RESERVE, Violation::Budget);
-        let missed = self.fakes.processes.get(&at).is_some_and(|process| process.missed);
+        let missed = self.fakes.processes.get(&worker).is_some_and(|process| process.missed);
         self.demand(!(missed && pool.is_gated()), Violation::Degraded);
         let poison = (call.poisonous || call.runs > 0) && self.is_quarantined(pool, call.payload);
         self.demand(!poison, Violation::Poison);
@@ -228,11 +228,11 @@ impl State {
     }
 
     /// I3
-    fn sent_strict(&mut self, at: WorkerRef, id: CallId, call: &Call, key: (&'static str, Epoch)) {
+    fn sent_strict(&mut self, worker: WorkerRef, id: CallId, call: &Call, key: (&'static str, Epoch)) {
         self.demand(call.epoch == Some(key.1), Violation::Epoch);
         self.demand(!call.sent && !self.waits_before(id, key.0), Violation::Order);
-        let home = *self.state_owners.entry(key).or_insert(at);
-        self.demand(home == at, Violation::StateOwner);
+        let home = *self.state_owners.entry(key).or_insert(worker);
+        self.demand(home == worker, Violation::StateOwner);
     }
 
     /// Whether a strict call of this session that was admitted before is neither sent nor answered.

@@ -158,8 +158,8 @@ impl Harness {
         let ended = effects.iter().any(|effect| matches!(effect, Effect::EndSession { .. }));
         assert!(!ended || self.affinity_mode().is_some(), "I5: a pool without affinity ends a session");
         self.model.observe(&mut self.fakes, effects, cause);
-        if let Cause::Exit(at) = cause {
-            self.model.all_notified(*at);
+        if let Cause::Exit(worker) = cause {
+            self.model.all_notified(*worker);
         }
         self.check();
     }
@@ -228,7 +228,7 @@ impl Harness {
         self.log(|| format!("{input:?}"));
         self.core.handle(self.now, input, &mut effects);
         let unseen = reported_loss(&effects, call)
-            .is_some_and(|at| number.is_some_and(|n| self.bound_unseen(n, epoch_before, at)));
+            .is_some_and(|worker| number.is_some_and(|n| self.bound_unseen(n, epoch_before, worker)));
         assert!(
             never_looked_at(&effects, call) || unseen || reported_loss(&effects, call) == owed,
             "R20: {call} is told of a loss, {owed:?} is owed"
@@ -248,27 +248,27 @@ impl Harness {
     }
 
     /// Whether a session that no step's end showed bound may have been bound there by hand meanwhile.
-    fn bound_unseen(&self, session: usize, epoch: Option<Epoch>, at: WorkerRef) -> bool {
+    fn bound_unseen(&self, session: usize, epoch: Option<Epoch>, worker: WorkerRef) -> bool {
         let home = epoch.and_then(|epoch| self.model.state_owner((session, epoch)));
-        home.is_none() && self.model.by_hand.contains(&(session, at))
+        home.is_none() && self.model.by_hand.contains(&(session, worker))
     }
 
     /// The process ended, and all it said was read.
-    pub(crate) fn exit(&mut self, at: WorkerRef) {
-        self.log(|| format!("{at} exits"));
-        let suspects = if self.core.needs_suspects() { self.suspects(at) } else { Vec::new() };
-        let starts = self.fakes.those(|process| !process.ready && !process.stopping).contains(&at);
-        self.fakes.exit(at);
-        self.model.returned(at, self.now + self.settings.retry.max);
+    pub(crate) fn exit(&mut self, worker: WorkerRef) {
+        self.log(|| format!("{worker} exits"));
+        let suspects = if self.core.needs_suspects() { self.suspects(worker) } else { Vec::new() };
+        let starts = self.fakes.those(|process| !process.ready && !process.stopping).contains(&worker);
+        self.fakes.exit(worker);
+        self.model.returned(worker, self.now + self.settings.retry.max);
         let status = if self.rng.chance(50) { ExitStatus::Signal(9) } else { ExitStatus::Code(1) };
         // Each third start that fails does so for want of descriptors. Not by chance: what schedules of the corpus do stays the same.
-        let kill_reason = (starts && at.generation.0.is_multiple_of(3)).then_some(KillReason::NoDescriptors);
-        self.input(Input::Exited { at, end: ProcessExit { status, kill_reason }, suspects }, Cause::Exit(at));
+        let kill_reason = (starts && worker.generation.0.is_multiple_of(3)).then_some(KillReason::NoDescriptors);
+        self.input(Input::Exited { worker, end: ProcessExit { status, kill_reason }, suspects }, Cause::Exit(worker));
     }
 
     /// What the process had, by payload. Calls of three payloads come in turn.
-    fn suspects(&self, at: WorkerRef) -> Vec<Suspect> {
-        let attempts = self.fakes.unfinished().filter(|(process, ..)| *process == at);
+    fn suspects(&self, worker: WorkerRef) -> Vec<Suspect> {
+        let attempts = self.fakes.unfinished().filter(|(process, ..)| *process == worker);
         let suspect = |(_, wire, attempt): (_, _, Attempt)| Suspect {
             wire,
             fingerprint: payload(attempt.call),
@@ -292,7 +292,7 @@ fn answer(effects: &[Effect], call: CallId) -> Option<&CallFailure> {
 /// The process whose death the call was told of.
 fn reported_loss(effects: &[Effect], call: CallId) -> Option<WorkerRef> {
     match answer(effects, call) {
-        Some(CallFailure::SessionWorkerLost { loss, .. }) => Some(loss.at),
+        Some(CallFailure::SessionWorkerLost { loss, .. }) => Some(loss.worker),
         _ => None,
     }
 }

@@ -25,9 +25,9 @@ impl Harness {
 
     /// I2
     fn check_windows(&self) {
-        for (at, process) in &self.fakes.processes {
+        for (worker, process) in &self.fakes.processes {
             let window = process.window.min(self.settings.window() as usize);
-            assert!(process.unfinished.len() <= window, "I2: {at} has {} unfinished", process.unfinished.len());
+            assert!(process.unfinished.len() <= window, "I2: {worker} has {} unfinished", process.unfinished.len());
         }
     }
 
@@ -46,13 +46,13 @@ impl Harness {
             let Some(info) = self.core.session_info(self.now, self.model.names[session].as_str()) else { continue };
             self.check_pending(session, info.pending);
             let Some((worker, generation)) = info.worker.zip(info.generation) else { continue };
-            let at = WorkerRef { worker, generation };
-            assert!(self.fakes.is_live(at), "I4: a session is bound to {at}, which does not live");
+            let worker_ref = WorkerRef { id: worker, generation };
+            assert!(self.fakes.is_live(worker_ref), "I4: a session is bound to {worker_ref}, which does not live");
             assert!(self.affinity_mode().is_some(), "I5: a pool without affinity binds");
             if let Some(epoch) = self.bound_epoch(session).or(info.epoch)
                 && info.state == SessionState::Active
             {
-                self.record_state_owner(session, epoch, at);
+                self.record_state_owner(session, epoch, worker_ref);
             }
         }
     }
@@ -65,16 +65,16 @@ impl Harness {
         assert_eq!(pending as usize, expected, "R16: pending calls of {}", self.model.names[session]);
     }
 
-    fn record_state_owner(&mut self, session: usize, epoch: Epoch, at: WorkerRef) {
-        let before = self.model.state_owners.insert((session, epoch), at);
-        let held = *self.model.held.entry((session, epoch)).or_insert(at);
-        assert_eq!(held, at, "I3: the state of epoch {epoch} moved");
-        let overflow = at.worker.0 > self.settings.pool_size;
+    fn record_state_owner(&mut self, session: usize, epoch: Epoch, worker: WorkerRef) {
+        let before = self.model.state_owners.insert((session, epoch), worker);
+        let held = *self.model.held.entry((session, epoch)).or_insert(worker);
+        assert_eq!(held, worker, "I3: the state of epoch {epoch} moved");
+        let overflow = worker.id.0 > self.settings.pool_size;
         let base = self.base_lived && self.fakes.base_lives(self.settings.pool_size);
-        let by_hand = self.model.by_hand.contains(&(session, at));
+        let by_hand = self.model.by_hand.contains(&(session, worker));
         assert!(
             before.is_some() || !overflow || !base || by_hand,
-            "R12: {at} takes a session while a base worker lives"
+            "R12: {worker} takes a session while a base worker lives"
         );
     }
 
@@ -146,7 +146,7 @@ impl Harness {
             "I7: a base worker is missing and nothing starts it"
         );
         if self.core.pool_state() == PoolState::Failed {
-            let alive = |worker: &WorkerStatus| WorkerRef { worker: worker.id, generation: worker.generation };
+            let alive = |worker: &WorkerStatus| WorkerRef { id: worker.id, generation: worker.generation };
             let mut base = workers.iter().filter(|worker| !worker.overflow);
             assert!(
                 base.any(|worker| !self.fakes.is_live(alive(worker))),
@@ -181,7 +181,7 @@ impl Harness {
         }
         let home = call.epoch.and_then(|epoch| self.model.state_owner((session, epoch)));
         let has_room = |worker: &&WorkerStatus| match home {
-            Some(at) => worker.id == at.worker && worker.generation == at.generation,
+            Some(worker_ref) => worker.id == worker_ref.id && worker.generation == worker_ref.generation,
             None => !worker.overflow,
         };
         let idle = workers.iter().filter(has_room).any(|worker| self.takes(worker));
@@ -189,11 +189,13 @@ impl Harness {
     }
 
     fn takes(&self, worker: &WorkerStatus) -> bool {
-        let at = WorkerRef { worker: worker.id, generation: worker.generation };
+        let worker_ref = WorkerRef { id: worker.id, generation: worker.generation };
         let health_gated =
             matches!(self.settings.worker_type, WorkerTypeSettings::Enhanced { state_machine: true, .. });
         let healthy = !health_gated || worker.health == Health::Healthy;
-        let Some(process) = self.fakes.processes.get(&at).filter(|_| self.fakes.is_live(at)) else { return false };
+        let Some(process) = self.fakes.processes.get(&worker_ref).filter(|_| self.fakes.is_live(worker_ref)) else {
+            return false;
+        };
         healthy && process.unfinished.len() < process.window.min(self.settings.window() as usize)
     }
 }

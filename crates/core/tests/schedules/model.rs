@@ -70,11 +70,11 @@ impl ReferenceModel {
         for effect in effects {
             fakes.apply(effect);
             match effect {
-                Effect::Send { at, call, wire, epoch } => self.sent(fakes, *at, *call, *wire, *epoch),
+                Effect::Send { worker, call, wire, epoch } => self.sent(fakes, *worker, *call, *wire, *epoch),
                 Effect::Deliver { call, delivery, .. } => {
                     assert!(matches!(cause, Cause::Final(Some(id)) if id == call), "I1: {call} had no final frame");
                     let record = self.settle(*call, "delivered");
-                    assert_eq!(record.sent.map(|(at, _)| at), Some(delivery.at));
+                    assert_eq!(record.sent.map(|(worker, _)| worker), Some(delivery.worker));
                     assert_eq!(record.attempts, delivery.attempts);
                     assert!(record.mode.is_some() || delivery.routing.as_str() == "unrouted", "I5");
                 }
@@ -83,35 +83,35 @@ impl ReferenceModel {
                     let waits = self.calls.values().any(|call| call.sent.is_some_and(|(_, sent)| sent == *wire));
                     assert!(!waits, "cancels {wire} whose caller still waits");
                 }
-                Effect::EndSession { at, session, epoch, .. } => self.ended(fakes, *at, session, *epoch),
+                Effect::EndSession { worker, session, epoch, .. } => self.ended(fakes, *worker, session, *epoch),
                 _ => {}
             }
         }
     }
 
-    fn sent(&mut self, fakes: &mut FakeProcesses, at: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
+    fn sent(&mut self, fakes: &mut FakeProcesses, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
         let waiting: Vec<CallId> =
             self.calls.iter().filter(|(_, call)| call.sent.is_none()).map(|(id, _)| *id).collect();
         assert!(waiting.contains(&id), "I1: {id} is sent and does not wait");
         let call = self.calls[&id].clone();
         assert_eq!(epoch.is_some(), call.mode.is_some(), "I5: an epoch is sent where sessions are routed");
         if let (Some(session), Some(epoch)) = (call.session, epoch) {
-            let over = self.notified.contains(&(session, epoch, at));
-            assert!(!over, "R22: {at} was told that epoch {epoch} is over and gets a call of it");
-            self.touched.insert((session, epoch, at));
-            self.first.entry((session, epoch)).or_insert(at);
+            let over = self.notified.contains(&(session, epoch, worker));
+            assert!(!over, "R22: {worker} was told that epoch {epoch} is over and gets a call of it");
+            self.touched.insert((session, epoch, worker));
+            self.first.entry((session, epoch)).or_insert(worker);
             if call.is_strict() {
-                self.sent_strict(fakes, at, id, &call, session, epoch);
+                self.sent_strict(fakes, worker, id, &call, session, epoch);
             }
         }
         fakes.sent(
-            at,
+            worker,
             wire,
             Attempt { call: id, session: call.session, strict: call.is_strict(), epoch, abandoned: false, state: None },
         );
         if let Some(call) = self.calls.get_mut(&id) {
             call.attempts += 1;
-            call.sent = Some((at, wire));
+            call.sent = Some((worker, wire));
         }
     }
 
@@ -119,7 +119,7 @@ impl ReferenceModel {
     fn sent_strict(
         &mut self,
         fakes: &FakeProcesses,
-        at: WorkerRef,
+        worker: WorkerRef,
         id: CallId,
         call: &Call,
         session: usize,
@@ -130,8 +130,8 @@ impl ReferenceModel {
         assert!(fakes.unfinished_strict(session).next().is_none(), "I3: {id} overlaps a call of its session");
         let first = self.strict(session).find(|(_, call)| call.sent.is_none()).map(|(id, _)| id);
         assert_eq!(first, Some(id), "I3: out of the order of admission");
-        let home = *self.held.entry((session, epoch)).or_insert(at);
-        assert_eq!(home, at, "I3: the state of epoch {epoch} is elsewhere");
+        let home = *self.held.entry((session, epoch)).or_insert(worker);
+        assert_eq!(home, worker, "I3: the state of epoch {epoch} is elsewhere");
     }
 
     /// Where the state of a session's epoch is.
@@ -165,14 +165,17 @@ impl ReferenceModel {
                 self.lost.extend(record.session.zip(record.epoch));
                 let home = record.session.zip(record.epoch).and_then(|key| self.state_owner(key));
                 let unseen =
-                    record.session.filter(|_| home.is_none()).is_some_and(|s| self.by_hand.contains(&(s, loss.at)));
-                assert!(unseen || home == Some(loss.at), "R20: {id} lost no state");
-                assert!(matches!(cause, Cause::Exit(at) if *at == loss.at), "R20: {id} is told without a death");
+                    record.session.filter(|_| home.is_none()).is_some_and(|s| self.by_hand.contains(&(s, loss.worker)));
+                assert!(unseen || home == Some(loss.worker), "R20: {id} lost no state");
+                assert!(
+                    matches!(cause, Cause::Exit(worker) if *worker == loss.worker),
+                    "R20: {id} is told without a death"
+                );
             }
             CallFailure::WorkerLost(loss) => {
                 assert!(!record.is_strict() && record.attempts > 0, "{id}: {failure:?}");
                 let backed_off = record.idempotent && record.sent.is_none() && matches!(cause, Cause::Other);
-                let died = matches!(cause, Cause::Exit(at) if *at == loss.at);
+                let died = matches!(cause, Cause::Exit(worker) if *worker == loss.worker);
                 assert!(died || backed_off, "R33: {id}: {failure:?}");
             }
             CallFailure::Poison(_) if !here => {
@@ -192,32 +195,38 @@ impl ReferenceModel {
         assert!(unfinished.is_none() || in_time, "{id} runs and is told that it waited: {failure:?}");
     }
 
-    fn ended(&mut self, fakes: &FakeProcesses, at: WorkerRef, name: &SessionId, epoch: Epoch) {
+    fn ended(&mut self, fakes: &FakeProcesses, worker: WorkerRef, name: &SessionId, epoch: Epoch) {
         let session = self.names.iter().position(|other| other == name).unwrap_or(usize::MAX);
-        assert!(fakes.is_live(at), "R22: {at} is told of an end and does not live");
+        assert!(fakes.is_live(worker), "R22: {worker} is told of an end and does not live");
         assert!(
-            self.touched.contains(&(session, epoch, at)),
-            "I6: {at} is told of a session that it was sent no call of"
+            self.touched.contains(&(session, epoch, worker)),
+            "I6: {worker} is told of a session that it was sent no call of"
         );
-        assert!(self.notified.insert((session, epoch, at)), "R22: {at} is told twice of the end of epoch {epoch}");
+        assert!(
+            self.notified.insert((session, epoch, worker)),
+            "R22: {worker} is told twice of the end of epoch {epoch}"
+        );
         let running = fakes.unfinished().any(|(process, _, attempt)| {
-            process == at && attempt.strict && attempt.session == Some(session) && attempt.epoch == Some(epoch)
+            process == worker && attempt.strict && attempt.session == Some(session) && attempt.epoch == Some(epoch)
         });
-        assert!(!running, "R22: {at} is told of an end before a call of epoch {epoch} is over");
+        assert!(!running, "R22: {worker} is told of an end before a call of epoch {epoch} is over");
     }
 
     /// After the death of `at`: whoever was admitted under an epoch that lived there has been told (R20).
-    pub(crate) fn all_notified(&self, at: WorkerRef) {
+    pub(crate) fn all_notified(&self, worker: WorkerRef) {
         for (id, call) in &self.calls {
             let home = call.session.zip(call.epoch).and_then(|key| self.state_owner(key));
-            assert!(!(call.is_strict() && home == Some(at)), "R20: {id} was not told that {at} died");
-            assert!(call.sent.is_none_or(|(process, _)| process != at), "I1: {id} is still sent to {at}, which died");
+            assert!(!(call.is_strict() && home == Some(worker)), "R20: {id} was not told that {worker} died");
+            assert!(
+                call.sent.is_none_or(|(process, _)| process != worker),
+                "I1: {id} is still sent to {worker}, which died"
+            );
         }
     }
 
     /// A call that goes back into the queue since its process died (R36).
-    pub(crate) fn returned(&mut self, at: WorkerRef, cooldown_until: Timestamp) {
-        for call in self.calls.values_mut().filter(|call| call.sent.is_some_and(|(process, _)| process == at)) {
+    pub(crate) fn returned(&mut self, worker: WorkerRef, cooldown_until: Timestamp) {
+        for call in self.calls.values_mut().filter(|call| call.sent.is_some_and(|(process, _)| process == worker)) {
             if call.idempotent && !call.is_strict() {
                 call.sent = None;
                 call.cooldown_until = cooldown_until;

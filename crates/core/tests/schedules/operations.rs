@@ -49,22 +49,22 @@ impl Harness {
     }
 
     fn finish_any(&mut self) {
-        let sent: Vec<(WorkerRef, WireId)> = self.fakes.unfinished().map(|(at, wire, _)| (at, wire)).collect();
-        if let Some((at, wire)) = self.rng.pick(&sent) {
-            self.finish(at, wire);
+        let sent: Vec<(WorkerRef, WireId)> = self.fakes.unfinished().map(|(worker, wire, _)| (worker, wire)).collect();
+        if let Some((worker, wire)) = self.rng.pick(&sent) {
+            self.finish(worker, wire);
         }
     }
 
-    pub(crate) fn finish(&mut self, at: WorkerRef, wire: WireId) {
+    pub(crate) fn finish(&mut self, worker: WorkerRef, wire: WireId) {
         let ok = self.rng.chance(80);
-        self.finish_with(at, wire, ok);
+        self.finish_with(worker, wire, ok);
     }
 
-    pub(crate) fn finish_with(&mut self, at: WorkerRef, wire: WireId, ok: bool) {
+    pub(crate) fn finish_with(&mut self, worker: WorkerRef, wire: WireId, ok: bool) {
         self.input(Input::Tick, Cause::Other);
-        let call = self.fakes.answer(at, wire).map(|attempt| attempt.call);
+        let call = self.fakes.answer(worker, wire).map(|attempt| attempt.call);
         let waits = call.filter(|id| self.model.calls.contains_key(id));
-        self.input(Input::Final { at, wire, ok }, Cause::Final(call));
+        self.input(Input::Final { worker, wire, ok }, Cause::Final(call));
         call.into_iter().for_each(|id| self.clear_payload(id));
         let answered = waits.is_none_or(|id| !self.model.calls.contains_key(&id));
         assert!(answered, "I1: {call:?} has its final frame and no answer");
@@ -109,16 +109,16 @@ impl Harness {
 
     fn ready_any(&mut self) {
         let starting = self.fakes.those(|process| !process.ready);
-        if let Some(at) = self.rng.pick(&starting) {
-            self.ready(at);
+        if let Some(worker) = self.rng.pick(&starting) {
+            self.ready(worker);
         }
     }
 
-    pub(crate) fn ready(&mut self, at: WorkerRef) {
+    pub(crate) fn ready(&mut self, worker: WorkerRef) {
         let (window, control) = (self.rng.range(0, 5), self.rng.chance(80));
-        let process = self.fakes.process(at);
+        let process = self.fakes.process(worker);
         (process.ready, process.control, process.window) = (true, control, window.max(1) as usize);
-        self.input(Input::Ready { at, window, control }, Cause::Other);
+        self.input(Input::Ready { worker, window, control }, Cause::Other);
     }
 
     fn cancel_any(&mut self) {
@@ -132,37 +132,37 @@ impl Harness {
     fn tell_any(&mut self) {
         let all = self.fakes.unfinished();
         let those: Vec<_> = all.filter(|(.., attempt)| attempt.abandoned || self.now.0.is_multiple_of(8)).collect();
-        let Some((at, wire, attempt)) = self.rng.pick(&those) else { return };
+        let Some((worker, wire, attempt)) = self.rng.pick(&those) else { return };
         let mut state = STATES[self.rng.below(STATES.len())];
         if attempt.state.is_some_and(|before| before != AttemptState::Running || state == AttemptState::Withdrawn) {
             state = attempt.state.unwrap_or(state); // what it said before stays true
         }
         if attempt.abandoned
-            && let Some(attempt) = self.fakes.process(at).unfinished.get_mut(&wire)
+            && let Some(attempt) = self.fakes.process(worker).unfinished.get_mut(&wire)
         {
             attempt.state = Some(state);
         }
-        self.input(Input::AttemptState { at, wire, state }, Cause::Other);
+        self.input(Input::AttemptState { worker, wire, state }, Cause::Other);
     }
 
     pub(crate) fn answer_pings(&mut self) {
-        for at in self.fakes.those(|process| !process.pings.is_empty()) {
-            for nonce in std::mem::take(&mut self.fakes.process(at).pings) {
-                self.input(Input::Pong { at, nonce }, Cause::Other);
+        for worker in self.fakes.those(|process| !process.pings.is_empty()) {
+            for nonce in std::mem::take(&mut self.fakes.process(worker).pings) {
+                self.input(Input::Pong { worker, nonce }, Cause::Other);
             }
         }
     }
 
     /// R26: whatever it does, and however late that is told, it is ended at most once; and not while it computes for its calls.
     fn examine_any(&mut self) {
-        for at in self.fakes.those(|process| !process.examined.is_empty()) {
-            for nonce in std::mem::take(&mut self.fakes.process(at).examined) {
+        for worker in self.fakes.those(|process| !process.examined.is_empty()) {
+            for nonce in std::mem::take(&mut self.fakes.process(worker).examined) {
                 let activity = ACTIVITIES[self.rng.below(ACTIVITIES.len())];
                 self.input(Input::Tick, Cause::Other);
-                let bound = activity == ProcessActivity::Computing && self.fakes.is_busy(at);
-                let was_live = self.fakes.is_live(at);
-                self.input(Input::Activity { at, nonce, activity }, Cause::Other);
-                assert!(!bound || self.fakes.is_live(at) == was_live, "R26: {at} is ended while it computes");
+                let bound = activity == ProcessActivity::Computing && self.fakes.is_busy(worker);
+                let was_live = self.fakes.is_live(worker);
+                self.input(Input::Activity { worker, nonce, activity }, Cause::Other);
+                assert!(!bound || self.fakes.is_live(worker) == was_live, "R26: {worker} is ended while it computes");
             }
         }
     }
@@ -171,8 +171,8 @@ impl Harness {
         let stopping = self.fakes.those(|process| process.stopping);
         let all = self.fakes.those(|_| true);
         let those = if self.rng.chance(60) && !stopping.is_empty() { stopping } else { all };
-        if let Some(at) = self.rng.pick(&those) {
-            self.exit(at);
+        if let Some(worker) = self.rng.pick(&those) {
+            self.exit(worker);
         }
     }
 
@@ -184,23 +184,23 @@ impl Harness {
         let wire = self.fakes.unfinished().next().map_or(WireId(77), |(_, wire, _)| wire);
         let frame = match self.rng.below(3) {
             0 => again,
-            1 => dead.map(|at| (at, wire)),
-            _ => live.map(|at| (at, WireId(1 << 40))),
+            1 => dead.map(|worker| (worker, wire)),
+            _ => live.map(|worker| (worker, WireId(1 << 40))),
         };
-        let Some((at, wire)) = frame else { return };
-        self.input(Input::Final { at, wire, ok: true }, Cause::Other);
-        self.input(Input::Pong { at, nonce: 1 }, Cause::Other);
-        self.input(Input::Activity { at, nonce: 1, activity: ProcessActivity::Stopped }, Cause::Other);
-        if let Some(at) = dead {
-            self.input(Input::Ready { at, window: 1, control: true }, Cause::Other);
+        let Some((worker, wire)) = frame else { return };
+        self.input(Input::Final { worker, wire, ok: true }, Cause::Other);
+        self.input(Input::Pong { worker, nonce: 1 }, Cause::Other);
+        self.input(Input::Activity { worker, nonce: 1, activity: ProcessActivity::Stopped }, Cause::Other);
+        if let Some(worker) = dead {
+            self.input(Input::Ready { worker, window: 1, control: true }, Cause::Other);
         }
     }
 
     fn kill_any(&mut self) {
         let all = self.fakes.those(|_: &Process| true);
         let kill_reason = if self.rng.chance(50) { KillReason::Requested } else { KillReason::ProtocolViolation };
-        if let Some(at) = self.rng.pick(&all) {
-            self.input(Input::Kill { at, kill_reason }, Cause::Other);
+        if let Some(worker) = self.rng.pick(&all) {
+            self.input(Input::Kill { worker, kill_reason }, Cause::Other);
         }
     }
 
@@ -233,11 +233,11 @@ impl Harness {
         let worker = WorkerId(self.rng.range(1, self.settings.pool_size + self.settings.overflow + 1));
         match self.rng.below(10) {
             0..3 => {
-                let aim = self.fakes.those(|_| true).into_iter().filter(|at| at.worker == worker);
-                self.model.by_hand.extend(aim.map(|at| (session, at)));
+                let aim = self.fakes.those(|_| true).into_iter().filter(|worker_ref| worker_ref.id == worker);
+                self.model.by_hand.extend(aim.map(|worker_ref| (session, worker_ref)));
                 let bound = self.ask("bind", |core, now, effects| core.bind_session(now, id, worker, effects));
-                if let Ok(at) = bound {
-                    assert!(self.fakes.is_live(at), "I4: bound to {at}");
+                if let Ok(worker_ref) = bound {
+                    assert!(self.fakes.is_live(worker_ref), "I4: bound to {worker_ref}");
                 }
             }
             3 => _ = self.ask("unbind", |core, now, effects| core.unbind_session(now, id.as_str(), effects)),
@@ -278,7 +278,9 @@ impl Harness {
         let before = self.core.session_info(self.now, id.as_str());
         let found = self.ask("lookup", |core, now, effects| core.worker_of(now, id.as_str(), effects));
         match found {
-            Lookup::Bound(at) => assert!(self.fakes.is_live(at), "I4: {id} is bound to {at}, which does not live"),
+            Lookup::Bound(worker) => {
+                assert!(self.fakes.is_live(worker), "I4: {id} is bound to {worker}, which does not live")
+            }
             Lookup::Expired => assert!(before.is_some_and(|info| info.state == SessionState::Expired)),
             Lookup::NotBound => {}
         }
@@ -311,12 +313,12 @@ impl Harness {
         self.model.submitted = 0;
         self.model.settled.clear();
         self.announced = false;
-        for at in self.fakes.those(|_| true) {
-            self.fakes.exit(at);
+        for worker in self.fakes.those(|_| true) {
+            self.fakes.exit(worker);
         }
-        for (session, at) in bound {
+        for (session, worker) in bound {
             if let Some(epoch) = self.epoch(session) {
-                self.model.held.insert((session, epoch), at);
+                self.model.held.insert((session, epoch), worker);
             }
         }
         self.input(Input::Tick, Cause::Other);

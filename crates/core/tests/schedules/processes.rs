@@ -64,33 +64,33 @@ pub(crate) struct FakeProcesses {
 impl FakeProcesses {
     pub(crate) fn apply(&mut self, effect: &Effect) {
         match *effect {
-            Effect::Start(at) => self.start(at),
-            Effect::Stop { at, kill_reason, .. } => {
-                assert!(self.processes.contains_key(&at), "stops {at}, which is no process");
-                let guilty = self.process(at).is_held_up()
+            Effect::Start(worker) => self.start(worker),
+            Effect::Stop { worker, kill_reason, .. } => {
+                assert!(self.processes.contains_key(&worker), "stops {worker}, which is no process");
+                let guilty = self.process(worker).is_held_up()
                     || kill_reason != KillReason::CancelTimeout
-                    || self.process(at).stopping
-                    || self.process(at).overdue().next().is_some();
-                assert!(guilty, "R35: {at} is killed for a call that has not begun: {:?}", self.process(at));
-                self.process(at).stopping = true;
+                    || self.process(worker).stopping
+                    || self.process(worker).overdue().next().is_some();
+                assert!(guilty, "R35: {worker} is killed for a call that has not begun: {:?}", self.process(worker));
+                self.process(worker).stopping = true;
             }
-            Effect::Ping { at, nonce } => {
-                assert!(self.is_live(at) && self.processes[&at].control, "pings {at}");
-                self.process(at).pings.push(nonce);
+            Effect::Ping { worker, nonce } => {
+                assert!(self.is_live(worker) && self.processes[&worker].control, "pings {worker}");
+                self.process(worker).pings.push(nonce);
             }
-            Effect::Examine { at, nonce } => {
+            Effect::Examine { worker, nonce } => {
                 assert!(
-                    self.is_live(at) && self.processes[&at].pings.contains(&nonce),
-                    "examines {at}, which answered"
+                    self.is_live(worker) && self.processes[&worker].pings.contains(&nonce),
+                    "examines {worker}, which answered"
                 );
-                self.process(at).examined.push(nonce);
+                self.process(worker).examined.push(nonce);
             }
-            Effect::Cancel { at, wire, interrupt } => {
-                let attempt = self.process(at).unfinished.get_mut(&wire);
-                assert!(attempt.is_some(), "cancels {wire} in {at}, which does not have it");
+            Effect::Cancel { worker, wire, interrupt } => {
+                let attempt = self.process(worker).unfinished.get_mut(&wire);
+                assert!(attempt.is_some(), "cancels {wire} in {worker}, which does not have it");
                 attempt.into_iter().for_each(|attempt| attempt.abandoned = true);
-                let may = !interrupt || self.process(at).overdue().any(|other| other == wire);
-                assert!(may, "R35: {wire} has not begun and is interrupted: {:?}", self.process(at));
+                let may = !interrupt || self.process(worker).overdue().any(|other| other == wire);
+                assert!(may, "R35: {wire} has not begun and is interrupted: {:?}", self.process(worker));
             }
             Effect::Stopped => {
                 let told = self.processes.values().all(|process| process.stopping); // its time to end may be up
@@ -102,49 +102,49 @@ impl FakeProcesses {
     }
 
     /// R21: a slot has one process at a time, and each has the next generation.
-    fn start(&mut self, at: WorkerRef) {
-        assert!(self.processes.keys().all(|other| other.worker != at.worker), "{at} starts beside another");
-        let generation = self.generations.entry(at.worker).or_default();
+    fn start(&mut self, worker: WorkerRef) {
+        assert!(self.processes.keys().all(|other| other.id != worker.id), "{worker} starts beside another");
+        let generation = self.generations.entry(worker.id).or_default();
         *generation += 1;
-        assert_eq!(*generation, at.generation.0, "generations count from 1");
-        self.processes.insert(at, Process::default());
+        assert_eq!(*generation, worker.generation.0, "generations count from 1");
+        self.processes.insert(worker, Process::default());
     }
 
-    pub(crate) fn sent(&mut self, at: WorkerRef, wire: WireId, attempt: Attempt) {
-        assert!(self.is_live(at), "sends to {at}, which is not ready for work");
-        let before = self.process(at).unfinished.insert(wire, attempt);
+    pub(crate) fn sent(&mut self, worker: WorkerRef, wire: WireId, attempt: Attempt) {
+        assert!(self.is_live(worker), "sends to {worker}, which is not ready for work");
+        let before = self.process(worker).unfinished.insert(wire, attempt);
         assert!(before.is_none(), "the wire id {wire} is used twice");
     }
 
-    pub(crate) fn answer(&mut self, at: WorkerRef, wire: WireId) -> Option<Attempt> {
-        let attempt = self.processes.get_mut(&at)?.unfinished.remove(&wire)?;
-        remember(&mut self.answered, (at, wire));
+    pub(crate) fn answer(&mut self, worker: WorkerRef, wire: WireId) -> Option<Attempt> {
+        let attempt = self.processes.get_mut(&worker)?.unfinished.remove(&wire)?;
+        remember(&mut self.answered, (worker, wire));
         Some(attempt)
     }
 
-    pub(crate) fn exit(&mut self, at: WorkerRef) -> Process {
-        remember(&mut self.dead, at);
-        self.processes.remove(&at).unwrap_or_default()
+    pub(crate) fn exit(&mut self, worker: WorkerRef) -> Process {
+        remember(&mut self.dead, worker);
+        self.processes.remove(&worker).unwrap_or_default()
     }
 
     /// Ready, and not told to end.
-    pub(crate) fn is_live(&self, at: WorkerRef) -> bool {
-        self.processes.get(&at).is_some_and(|process| process.ready && !process.stopping)
+    pub(crate) fn is_live(&self, worker: WorkerRef) -> bool {
+        self.processes.get(&worker).is_some_and(|process| process.ready && !process.stopping)
     }
 
     /// Whether it has unfinished attempts.
-    pub(crate) fn is_busy(&self, at: WorkerRef) -> bool {
-        self.processes.get(&at).is_some_and(|process| !process.unfinished.is_empty())
+    pub(crate) fn is_busy(&self, worker: WorkerRef) -> bool {
+        self.processes.get(&worker).is_some_and(|process| !process.unfinished.is_empty())
     }
 
     pub(crate) fn base_lives(&self, pool_size: u32) -> bool {
-        self.processes.iter().any(|(at, process)| at.worker.0 <= pool_size && process.ready && !process.stopping)
+        self.processes.iter().any(|(worker, process)| worker.id.0 <= pool_size && process.ready && !process.stopping)
     }
 
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = (WorkerRef, WireId, Attempt)> + '_ {
         self.processes
             .iter()
-            .flat_map(|(at, process)| process.unfinished.iter().map(|(wire, attempt)| (*at, *wire, *attempt)))
+            .flat_map(|(worker, process)| process.unfinished.iter().map(|(wire, attempt)| (*worker, *wire, *attempt)))
     }
 
     /// Strict calls of a session that a process has, settled or not (I3).
@@ -152,12 +152,12 @@ impl FakeProcesses {
         self.unfinished().map(|(.., attempt)| attempt).filter(move |a| a.strict && a.session == Some(session))
     }
 
-    pub(crate) fn process(&mut self, at: WorkerRef) -> &mut Process {
-        self.processes.entry(at).or_default()
+    pub(crate) fn process(&mut self, worker: WorkerRef) -> &mut Process {
+        self.processes.entry(worker).or_default()
     }
 
     pub(crate) fn those(&self, which: impl Fn(&Process) -> bool) -> Vec<WorkerRef> {
-        self.processes.iter().filter(|(_, process)| which(process)).map(|(at, _)| *at).collect()
+        self.processes.iter().filter(|(_, process)| which(process)).map(|(worker, _)| *worker).collect()
     }
 }
 

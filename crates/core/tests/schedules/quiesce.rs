@@ -37,20 +37,20 @@ impl Harness {
     }
 
     fn behave(&mut self) {
-        for at in self.fakes.those(|process| process.stopping) {
-            self.exit(at);
+        for worker in self.fakes.those(|process| process.stopping) {
+            self.exit(worker);
         }
-        for at in self.fakes.those(|process| !process.ready && !process.stopping) {
-            self.ready(at);
+        for worker in self.fakes.those(|process| !process.ready && !process.stopping) {
+            self.ready(worker);
         }
         self.answer_pings();
-        while let Some((at, wire)) = self.first_unfinished() {
-            self.finish(at, wire);
+        while let Some((worker, wire)) = self.first_unfinished() {
+            self.finish(worker, wire);
         }
     }
 
     fn first_unfinished(&self) -> Option<(WorkerRef, WireId)> {
-        self.fakes.unfinished().next().map(|(at, wire, _)| (at, wire))
+        self.fakes.unfinished().next().map(|(worker, wire, _)| (worker, wire))
     }
 
     /// Every call is counted once, under what became of it.
@@ -74,11 +74,11 @@ impl Harness {
     fn check_ends(&mut self) {
         self.jump(self.now + Duration::from_millis(2)); // whatever was released is met by now
         self.ask("sweep", |core, now, effects| core.sweep(now, usize::MAX, effects));
-        for &(session, epoch, at) in &self.model.touched {
-            let told = self.model.notified.contains(&(session, epoch, at));
+        for &(session, epoch, worker) in &self.model.touched {
+            let told = self.model.notified.contains(&(session, epoch, worker));
             let ended = self.model.released.contains(&(session, epoch));
-            let goes_on = (self.epoch(session) == Some(epoch) && !ended) || !self.fakes.is_live(at);
-            assert!(told || goes_on, "R22: {at} was never told that epoch {epoch} of s{session} is over");
+            let goes_on = (self.epoch(session) == Some(epoch) && !ended) || !self.fakes.is_live(worker);
+            assert!(told || goes_on, "R22: {worker} was never told that epoch {epoch} of s{session} is over");
         }
     }
 
@@ -90,8 +90,8 @@ impl Harness {
         for _ in 0..settings.success_threshold {
             let id = self.submit(None, None, Duration::from_secs(1));
             assert!(self.model.calls.contains_key(&id), "R34: {id} is no trial, in a pool at rest");
-            while let Some((at, wire)) = self.first_unfinished() {
-                self.finish_with(at, wire, true);
+            while let Some((worker, wire)) = self.first_unfinished() {
+                self.finish_with(worker, wire, true);
             }
         }
         let state = self.core.breaker(self.now).map(|breaker| breaker.state);

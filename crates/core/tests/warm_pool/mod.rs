@@ -29,8 +29,8 @@ impl WarmPool {
         let mut core = Core::new(Settings::new(kind, WORKERS), 1, Timestamp(1));
         core.handle(Timestamp(1), Input::Tick, &mut effects);
         for id in 1..=WORKERS {
-            let at = WorkerRef { worker: WorkerId(id), generation: Generation(1) };
-            core.handle(Timestamp(1), Input::Ready { at, window: 1, control: true }, &mut effects);
+            let worker = WorkerRef { id: WorkerId(id), generation: Generation(1) };
+            core.handle(Timestamp(1), Input::Ready { worker, window: 1, control: true }, &mut effects);
         }
         let mut pool =
             Self { core, now: Timestamp(1), calls: 0, effects, sessions: (0..sessions).map(session).collect() };
@@ -64,9 +64,9 @@ impl WarmPool {
         let (core, effects) = (&mut self.core, &mut self.effects);
         effects.clear();
         core.handle(self.now, Input::Submit(next), effects);
-        let [Effect::Send { at, wire, .. }] = effects[..] else { panic!("not sent at once: {effects:?}") };
+        let [Effect::Send { worker, wire, .. }] = effects[..] else { panic!("not sent at once: {effects:?}") };
         effects.clear();
-        core.handle(self.now + RUN, Input::Final { at, wire, ok: true }, effects);
+        core.handle(self.now + RUN, Input::Final { worker, wire, ok: true }, effects);
         let [Effect::Deliver { delivery, .. }] = effects[..] else { panic!("not delivered: {effects:?}") };
         delivery.routing
     }

@@ -39,7 +39,7 @@ impl<'a> CallSlots<'a> {
         let mut operations: Vec<&Operation> = observed.operations.iter().collect();
         operations.sort_by_key(|operation| (operation.started, operation.ended));
         for operation in operations {
-            call_slots.worker(operation.at.worker).take(operation);
+            call_slots.worker(operation.worker.id).take(operation);
         }
         call_slots
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Operation {
     /// The process that ran it.
-    pub at: WorkerRef,
+    pub worker: WorkerRef,
     /// Its pool admitted it.
     pub queued: Timestamp,
     /// It was given to its worker, for the last time if it was sent again.
@@ -29,11 +29,11 @@ pub enum InvalidOperation {
     NotRun(WorkerRef),
     /// A worker's stamps are its own word. If they lie outside of the call they are of another clock.
     #[error(
-        "worker {at} reports a handler from {started} to {ended}, outside the call from {sent} to {answered}: its timestamps must use CLOCK_MONOTONIC"
+        "worker {worker} reports a handler from {started} to {ended}, outside the call from {sent} to {answered}: its timestamps must use CLOCK_MONOTONIC"
     )]
     OtherClock {
         /// The process that gave the stamps.
-        at: WorkerRef,
+        worker: WorkerRef,
         /// When the call was sent, in nanoseconds.
         sent: u64,
         /// When its handler began, as the worker has it.
@@ -51,15 +51,15 @@ impl Operation {
     /// # Errors
     /// When there are no stamps, or they don't lie between the sending and the answer.
     pub fn checked(self) -> Result<Self, InvalidOperation> {
-        let Self { at, queued, sent, started, ended, answered } = self;
+        let Self { worker, queued, sent, started, ended, answered } = self;
         if (started, ended) == (Timestamp(0), Timestamp(0)) {
-            return Err(InvalidOperation::NotRun(at));
+            return Err(InvalidOperation::NotRun(worker));
         }
         if [queued, sent, started, ended, answered].is_sorted() {
             return Ok(self);
         }
         let (sent, started, ended, answered) = (sent.0, started.0, ended.0, answered.0);
-        Err(InvalidOperation::OtherClock { at, sent, started, ended, answered })
+        Err(InvalidOperation::OtherClock { worker, sent, started, ended, answered })
     }
 
     /// When its handler ran.
@@ -74,9 +74,9 @@ mod tests {
     use herder_core::{Generation, WorkerId};
 
     fn operation(moments: [u64; 5]) -> Operation {
-        let at = WorkerRef { worker: WorkerId(1), generation: Generation(1) };
+        let worker = WorkerRef { id: WorkerId(1), generation: Generation(1) };
         let [queued, sent, started, ended, answered] = moments.map(Timestamp);
-        Operation { at, queued, sent, started, ended, answered }
+        Operation { worker, queued, sent, started, ended, answered }
     }
 
     /// R46: stamps are a worker's word, and only those of our clock are believed.

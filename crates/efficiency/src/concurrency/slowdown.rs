@@ -43,7 +43,7 @@ fn processors(observed: &ObservedRun) -> impl Iterator<Item = super::CpuTime> {
 
 /// How much longer a worker's operations took together than it had any: zero unless it computed all that time, or waited for a core.
 fn gil_slowdown(observed: &ObservedRun, seen: &ObservedWorker) -> Duration {
-    let own = || observed.operations.iter().filter(|operation| operation.at.worker == seen.worker);
+    let own = || observed.operations.iter().filter(|operation| operation.worker.id == seen.worker);
     let intervals = || own().map(|operation| operation.interval());
     let (all, some) = (intervals().map(Interval::length).sum::<u64>(), IntervalSet::of(intervals()).length());
     let cpu_share = seen

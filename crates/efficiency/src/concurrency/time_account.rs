@@ -53,7 +53,7 @@ impl TimeAccount {
     /// use herder_efficiency::concurrency::{TimeAccount, Interval, ObservedRun, Operation, ObservedWorker};
     /// let worker = |id| ObservedWorker { worker: WorkerId(id), concurrency: 1, starting: vec![], cpu_time: None };
     /// let ran = |id, from, to| Operation {
-    ///     at: WorkerRef { worker: WorkerId(id), generation: Generation(1) },
+    ///     worker: WorkerRef { id: WorkerId(id), generation: Generation(1) },
     ///     queued: Timestamp(0), sent: Timestamp(0), started: Timestamp(from), ended: Timestamp(to), answered: Timestamp(to),
     /// };
     /// // Two workers, 100 ns: one is 90 ns busy, the other 60; each call takes 10 ns to get there.
@@ -132,9 +132,9 @@ mod tests {
     }
 
     fn ran(worker: u32, queued: u64, started: u64, ended: u64) -> Operation {
-        let at = WorkerRef { worker: WorkerId(worker), generation: Generation(1) };
+        let worker_ref = WorkerRef { id: WorkerId(worker), generation: Generation(1) };
         let (queued, started, ended) = (Timestamp(queued), Timestamp(started), Timestamp(ended));
-        Operation { at, queued, sent: started, started, ended, answered: ended }
+        Operation { worker: worker_ref, queued, sent: started, started, ended, answered: ended }
     }
 
     fn worker(worker: u32, concurrency: usize, cpu_time: Option<CpuTime>) -> ObservedWorker {

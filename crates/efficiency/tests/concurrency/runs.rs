@@ -137,9 +137,9 @@ fn forgive(losses: &mut Losses, mut spare: Duration) {
 }
 
 fn operation(call_slot: u64, sent: u64, started: u64, ended: u64, answered: u64) -> Operation {
-    let at = WorkerRef { worker: WorkerId(call_slot as u32), generation: Generation(1) };
+    let worker = WorkerRef { id: WorkerId(call_slot as u32), generation: Generation(1) };
     Operation {
-        at,
+        worker,
         queued: Timestamp(sent),
         sent: Timestamp(sent),
         started: Timestamp(started),

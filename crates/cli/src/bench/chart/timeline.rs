@@ -219,8 +219,8 @@ fn describe(call: &Operation) -> String {
     let span = |from: u64, to: u64| time(Duration::from_nanos(to.saturating_sub(from)));
     format!(
         "{} generation {}: waited {}, ran {}, result received {} later",
-        call.at.worker,
-        call.at.generation,
+        call.worker.id,
+        call.worker.generation,
         span(call.queued.0, call.sent.0),
         span(call.started.0, call.ended.0),
         span(call.ended.0, call.answered.0)

@@ -21,7 +21,7 @@ pub(super) fn tracks(workers: usize, concurrency: usize, operations: &[Operation
     let mut calls: Vec<&Operation> = operations.iter().collect();
     calls.sort_by_key(|call| (call.started, call.ended));
     for call in calls {
-        let of_worker = call_slots.entry(call.at.worker).or_default();
+        let of_worker = call_slots.entry(call.worker.id).or_default();
         match of_worker.iter_mut().find(|call_slot| call_slot.last().is_none_or(|last| last.ended <= call.started)) {
             Some(free) => free.push(call),
             None => of_worker.push(vec![call]),

@@ -13,7 +13,7 @@ fn pipelined() -> Harness {
     let mut harness =
         Harness { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), effects: Vec::new(), calls: 0 };
     harness.step(Input::Tick);
-    harness.step(Input::Ready { at: at(1, 1), window: 4, control: true });
+    harness.step(Input::Ready { worker: at(1, 1), window: 4, control: true });
     harness
 }
 
@@ -24,7 +24,7 @@ impl Harness {
     }
 
     fn says(&mut self, wire: WireId, state: AttemptState) -> Effects {
-        self.step(Input::AttemptState { at: at(1, 1), wire, state })
+        self.step(Input::AttemptState { worker: at(1, 1), wire, state })
     }
 
     fn finish_wire(&mut self, wire: WireId) -> Effects {
@@ -33,11 +33,11 @@ impl Harness {
 }
 
 fn interrupts(wire: WireId) -> Effect {
-    Effect::Cancel { at: at(1, 1), wire, interrupt: true }
+    Effect::Cancel { worker: at(1, 1), wire, interrupt: true }
 }
 
 fn kill() -> Effect {
-    Effect::Stop { at: at(1, 1), method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }
+    Effect::Stop { worker: at(1, 1), method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }
 }
 
 /// R35, R36: a call that waits in its worker behind one that runs is abandoned. Whatever the worker says of it, or if it says nothing, the
@@ -49,7 +49,7 @@ fn r35_withdrawn_attempt_kills_no_worker() {
         let (running, first) = harness.sent_call();
         let (waiting, second) = harness.sent_call();
         let effects = harness.step(Input::Cancel(waiting));
-        assert!(effects.contains(&Effect::Cancel { at: at(1, 1), wire: second, interrupt: false }));
+        assert!(effects.contains(&Effect::Cancel { worker: at(1, 1), wire: second, interrupt: false }));
         answer.map(|state| harness.says(second, state));
         assert_eq!(harness.wait(12 * SECOND), [], "{answer:?}");
         assert!(
@@ -169,7 +169,7 @@ fn r35_a_word_about_any_other_attempt_means_nothing() {
     for state in [AttemptState::Running, AttemptState::Withdrawn, AttemptState::Finished] {
         harness.says(wire, state);
         harness.says(WireId(77), state);
-        harness.step(Input::AttemptState { at: at(1, 9), wire, state });
+        harness.step(Input::AttemptState { worker: at(1, 9), wire, state });
     }
     assert_eq!(harness.wait(10 * SECOND), []);
     let effects = harness.finish_wire(wire);
@@ -207,8 +207,8 @@ fn r34_a_call_that_was_not_sent_counts_as_no_answer() {
     let before = harness.core.status(harness.now);
     for _ in 0..10 {
         let (call, effects) = harness.call(Some("ann"));
-        let (at, wire) = sent(&effects, call).unwrap();
-        assert_eq!(harness.step(Input::SendFailed { at, wire }), []);
+        let (worker, wire) = sent(&effects, call).unwrap();
+        assert_eq!(harness.step(Input::SendFailed { worker, wire }), []);
     }
     let after = harness.core.status(harness.now);
     assert_eq!(after.breaker, before.breaker);

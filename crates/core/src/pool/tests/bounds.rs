@@ -8,7 +8,7 @@ fn timers_do_not_grow_with_the_calls_that_were() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { at: at(2, 1), window: 1, control: true });
+    harness.step(Input::Ready { worker: at(2, 1), window: 1, control: true });
     let mut sent_now = (at(2, 1), WireId(2));
     for _ in 0..10_000 {
         harness.finish(sent_now);
@@ -25,7 +25,7 @@ fn timers_do_not_grow_with_pings() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { at: at(2, 1), window: 1, control: true });
+    harness.step(Input::Ready { worker: at(2, 1), window: 1, control: true });
     harness.core.bind_session(harness.now, SessionId::new("ann").unwrap(), WorkerId(2), &mut Vec::new()).unwrap();
     harness.finish((at(2, 1), WireId(2)));
     for _ in 0..500 {
@@ -47,7 +47,7 @@ fn timers_do_not_grow_with_deaths() {
         for generation in 1..2000 {
             harness.wait(Duration::from_secs(11));
             harness.die(at(1, generation));
-            harness.step(Input::Ready { at: at(1, generation + 1), window: 1, control: true });
+            harness.step(Input::Ready { worker: at(1, generation + 1), window: 1, control: true });
             for _ in 0..calls {
                 let (call, effects) = harness.call(None);
                 harness.finish(sent(&effects, call).unwrap());
@@ -70,7 +70,7 @@ fn the_dead_that_served_a_session_are_forgotten() {
         harness.finish(elsewhere);
         harness.now = harness.now + Duration::from_secs(11);
         harness.die(at(2, generation));
-        harness.step(Input::Ready { at: at(2, generation + 1), window: 1, control: false });
+        harness.step(Input::Ready { worker: at(2, generation + 1), window: 1, control: false });
     }
     let row = harness.core.visit_row(harness.now, b"ann", &mut Vec::new()).unwrap();
     let known = harness.core.route_mut(row).unwrap().take_off_affinity_workers();
@@ -100,9 +100,9 @@ fn binds_and_ends_of_sessions_without_calls_are_not_told() {
     harness.effects.clear();
     let before = harness.core.worker_of(harness.now, "ann", &mut Vec::new());
     let Lookup::Bound(home) = before else { panic!("{before:?}") };
-    harness.bind("ann", 3 - home.worker.0);
+    harness.bind("ann", 3 - home.id.0);
     assert!(
-        matches!(harness.effects[..], [Effect::EndSession { at, reason: SessionEndReason::Moved, .. }] if at == home)
+        matches!(harness.effects[..], [Effect::EndSession { worker, reason: SessionEndReason::Moved, .. }] if worker == home)
     );
 }
 
@@ -114,7 +114,7 @@ fn a_workers_history_keeps_its_last_transitions() {
         harness.now = harness.now + Duration::from_secs(20);
         harness.die(at(1, generation));
         harness.step(Input::Tick);
-        harness.step(Input::Ready { at: at(1, generation + 1), window: 1, control: false });
+        harness.step(Input::Ready { worker: at(1, generation + 1), window: 1, control: false });
     }
     let workers = harness.core.workers(harness.now);
     let history = workers[0].history.as_ref().unwrap();

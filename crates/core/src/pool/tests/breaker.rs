@@ -56,8 +56,8 @@ fn r34_exceptions_are_answers() {
     let mut harness = harness();
     for _ in 0..9 {
         let (call, effects) = harness.call(None);
-        let (at, wire) = sent(&effects, call).unwrap();
-        harness.step(Input::Final { at, wire, ok: false });
+        let (worker, wire) = sent(&effects, call).unwrap();
+        harness.step(Input::Final { worker, wire, ok: false });
     }
     assert_eq!(harness.breaker(), BreakerState::Closed);
 }

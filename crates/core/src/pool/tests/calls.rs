@@ -23,14 +23,14 @@ fn an_abandoned_attempt_is_asked_interrupted_and_killed() {
     let (call, effects) = harness.call(None);
     let (worker, wire) = sent(&effects, call).unwrap();
     let effects = harness.step(Input::Cancel(call));
-    assert!(effects.contains(&Effect::Cancel { at: worker, wire, interrupt: false }));
+    assert!(effects.contains(&Effect::Cancel { worker: worker, wire, interrupt: false }));
     assert_eq!(settled(&effects, call), Some(CallFailure::Abandoned));
     let effects = harness.wait(Duration::from_secs(1));
-    assert_eq!(effects, [Effect::Cancel { at: worker, wire, interrupt: true }]);
+    assert_eq!(effects, [Effect::Cancel { worker: worker, wire, interrupt: true }]);
     let effects = harness.wait(Duration::from_secs(4));
     assert_eq!(
         effects,
-        [Effect::Stop { at: worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
+        [Effect::Stop { worker: worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
     );
 }
 
@@ -44,12 +44,12 @@ fn a_late_pool_still_interrupts_before_it_kills() {
     let (worker, wire) = sent(&effects, call).unwrap();
     harness.step(Input::Cancel(call));
     harness.now = harness.now + Duration::from_secs(60);
-    assert_eq!(harness.step(Input::Tick), [Effect::Cancel { at: worker, wire, interrupt: true }]);
+    assert_eq!(harness.step(Input::Tick), [Effect::Cancel { worker: worker, wire, interrupt: true }]);
     assert_eq!(harness.wait(Duration::from_millis(3999)), []);
     let effects = harness.wait(Duration::from_millis(1));
     assert_eq!(
         effects,
-        [Effect::Stop { at: worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
+        [Effect::Stop { worker: worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
     );
 }
 
@@ -66,7 +66,7 @@ fn an_interrupt_that_would_come_with_the_kill_or_after_it_never_comes() {
         let effects = harness.wait(Duration::from_secs(10));
         assert_eq!(
             effects,
-            [Effect::Stop { at: worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
+            [Effect::Stop { worker: worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
         );
     }
 }
@@ -85,7 +85,7 @@ fn idempotent_calls_without_a_session_survive_a_worker_death() {
     let effects = harness.die(again_at);
     assert_eq!(settled(&effects, again), None);
     harness.wait(Duration::from_millis(125)); // the longest first wait of a retry
-    let effects = harness.step(Input::Ready { at: at(1, 2), window: 1, control: true });
+    let effects = harness.step(Input::Ready { worker: at(1, 2), window: 1, control: true });
     assert!(sent(&effects, again).is_some(), "it was admitted before the waiting one");
     assert!(sent(&effects, waiting).is_none());
 }
@@ -106,7 +106,7 @@ fn a_drain_finishes_and_stops() {
     harness.die(at(2, 1));
     let effects = harness.finish(second_sent);
     assert!(effects.contains(&Effect::Stop {
-        at: at(1, 1),
+        worker: at(1, 1),
         method: StopMethod::Graceful,
         kill_reason: KillReason::Shutdown
     }));

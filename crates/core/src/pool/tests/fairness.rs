@@ -17,7 +17,7 @@ impl Harness {
         loop {
             let effects = self.finish(running);
             let next = effects.iter().find_map(|effect| match effect {
-                Effect::Send { at, call, wire, .. } => Some((*call, (*at, *wire))),
+                Effect::Send { worker, call, wire, .. } => Some((*call, (*worker, *wire))),
                 _ => None,
             });
             let Some((call, sent)) = next else { return order };
@@ -64,7 +64,7 @@ fn r36_retried_call_keeps_its_queue_position() {
     let (later, _) = harness.call(None);
     let effects = harness.finish(running);
     harness.die(sent(&effects, again).unwrap().0);
-    let effects = harness.step(Input::Ready { at: at(1, 2), window: 1, control: true });
+    let effects = harness.step(Input::Ready { worker: at(1, 2), window: 1, control: true });
     assert!(sent(&effects, again).is_some() && sent(&effects, later).is_none(), "{effects:?}");
 }
 

@@ -35,12 +35,12 @@ fn missed_pings_degrade_and_then_end_a_worker() {
     );
     let (call, effects) = harness.call(None);
     assert_eq!(sent(&effects, call), None, "degraded workers get nothing new");
-    let effects = harness.step(Input::Pong { at: at(1, 1), nonce: 1 });
+    let effects = harness.step(Input::Pong { worker: at(1, 1), nonce: 1 });
     assert!(sent(&effects, call).is_some());
     assert_eq!((worker(&harness).health, worker(&harness).unresponsive), (Health::Healthy, None));
     let effects = harness.wait_silent(seconds(60), ProcessActivity::Idle);
     assert!(effects.contains(&Effect::Stop {
-        at: at(1, 1),
+        worker: at(1, 1),
         method: StopMethod::Graceful,
         kill_reason: KillReason::Unresponsive
     }));
@@ -68,7 +68,7 @@ fn r26_a_worker_bound_by_the_gil_is_busy() {
         (WorkerState::Busy, Health::Healthy, Some(ProcessActivity::Computing))
     );
     assert!(routing(&harness.finish(run), call).is_some());
-    harness.step(Input::Pong { at: at(1, 1), nonce: 1 });
+    harness.step(Input::Pong { worker: at(1, 1), nonce: 1 });
     assert_eq!(worker(&harness).unresponsive, None);
     assert_eq!(stopped(&harness.wait_silent(seconds(39), ProcessActivity::Idle)), [], "the count begins anew");
 }
@@ -127,21 +127,21 @@ fn r26_an_examination_without_an_answer_is_a_miss() {
 /// R26: a late answer concerns nobody: not who has answered since, is being ended, or has died, and not its successor.
 #[test]
 fn r26_late_activity_is_ignored() {
-    let late = |nonce| Input::Activity { at: at(1, 1), nonce, activity: ProcessActivity::Stopped };
+    let late = |nonce| Input::Activity { worker: at(1, 1), nonce, activity: ProcessActivity::Stopped };
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     let effects = harness.wait(seconds(35));
-    assert_eq!(effects, [Effect::Ping { at: at(1, 1), nonce: 1 }, Effect::Examine { at: at(1, 1), nonce: 1 }]);
-    harness.step(Input::Pong { at: at(1, 1), nonce: 1 });
+    assert_eq!(effects, [Effect::Ping { worker: at(1, 1), nonce: 1 }, Effect::Examine { worker: at(1, 1), nonce: 1 }]);
+    harness.step(Input::Pong { worker: at(1, 1), nonce: 1 });
     assert_eq!(harness.step(late(1)), [], "it answered meanwhile");
     assert_eq!(worker(&harness).health, Health::Healthy);
-    assert!(harness.wait(seconds(35)).contains(&Effect::Examine { at: at(1, 1), nonce: 2 }));
+    assert!(harness.wait(seconds(35)).contains(&Effect::Examine { worker: at(1, 1), nonce: 2 }));
     assert_eq!(harness.step(late(1)), [], "of another ping");
-    harness.step(Input::Kill { at: at(1, 1), kill_reason: KillReason::Requested });
+    harness.step(Input::Kill { worker: at(1, 1), kill_reason: KillReason::Requested });
     assert_eq!(harness.step(late(2)), [], "it is being ended");
     harness.die(at(1, 1));
     assert_eq!(harness.step(late(2)), [], "it is gone");
     harness.wait(seconds(1));
-    harness.step(Input::Ready { at: at(1, 2), window: 1, control: true });
+    harness.step(Input::Ready { worker: at(1, 2), window: 1, control: true });
     assert_eq!(harness.step(late(2)), [], "its successor is another");
     assert_eq!((worker(&harness).health, worker(&harness).unresponsive), (Health::Healthy, None));
 }

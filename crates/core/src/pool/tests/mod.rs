@@ -29,7 +29,7 @@ struct Harness {
 }
 
 fn at(worker: u32, generation: u32) -> WorkerRef {
-    WorkerRef { worker: WorkerId(worker), generation: Generation(generation) }
+    WorkerRef { id: WorkerId(worker), generation: Generation(generation) }
 }
 
 impl Harness {
@@ -43,7 +43,7 @@ impl Harness {
             Self { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), effects: Vec::new(), calls: 0 };
         harness.step(Input::Tick);
         for worker in 1..=size {
-            harness.step(Input::Ready { at: at(worker, 1), window: 1, control: true });
+            harness.step(Input::Ready { worker: at(worker, 1), window: 1, control: true });
         }
         harness
     }
@@ -71,8 +71,8 @@ impl Harness {
         let mut all = Vec::new();
         while let Some(next) = self.core.next_wakeup().filter(|next| *next <= end) {
             for effect in self.wait(next - self.now) {
-                if let Effect::Examine { at, nonce } = effect {
-                    all.extend(self.step(Input::Activity { at, nonce, activity }));
+                if let Effect::Examine { worker, nonce } = effect {
+                    all.extend(self.step(Input::Activity { worker, nonce, activity }));
                 }
                 all.push(effect);
             }
@@ -84,8 +84,8 @@ impl Harness {
     /// Waits, and every ping is answered.
     fn wait_and_pong(&mut self, span: Duration) {
         for effect in self.wait(span) {
-            if let Effect::Ping { at, nonce } = effect {
-                self.step(Input::Pong { at, nonce });
+            if let Effect::Ping { worker, nonce } = effect {
+                self.step(Input::Pong { worker, nonce });
             }
         }
     }
@@ -119,7 +119,7 @@ impl Harness {
     }
 
     fn finish(&mut self, sent: (WorkerRef, WireId)) -> Effects {
-        self.step(Input::Final { at: sent.0, wire: sent.1, ok: true })
+        self.step(Input::Final { worker: sent.0, wire: sent.1, ok: true })
     }
 
     /// A call that wants its session to be there already.
@@ -146,12 +146,12 @@ impl Harness {
         self.core.bind_session(self.now, id(session), WorkerId(worker), &mut self.effects).unwrap();
     }
 
-    fn die(&mut self, at: WorkerRef) -> Effects {
-        self.end(at, None, Vec::new())
+    fn die(&mut self, worker: WorkerRef) -> Effects {
+        self.end(worker, None, Vec::new())
     }
 
-    fn end(&mut self, at: WorkerRef, kill_reason: Option<KillReason>, suspects: Vec<Suspect>) -> Effects {
-        self.step(Input::Exited { at, end: ProcessExit { status: ExitStatus::Signal(9), kill_reason }, suspects })
+    fn end(&mut self, worker: WorkerRef, kill_reason: Option<KillReason>, suspects: Vec<Suspect>) -> Effects {
+        self.step(Input::Exited { worker, end: ProcessExit { status: ExitStatus::Signal(9), kill_reason }, suspects })
     }
 }
 
@@ -168,7 +168,7 @@ fn two_phase(grace: Duration, on_expired: crate::OnExpired) -> WorkerTypeSetting
 
 fn sent(effects: &Effects, id: CallId) -> Option<(WorkerRef, WireId)> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Send { at, call, wire, .. } if *call == id => Some((*at, *wire)),
+        Effect::Send { worker, call, wire, .. } if *call == id => Some((*worker, *wire)),
         _ => None,
     })
 }

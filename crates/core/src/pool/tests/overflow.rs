@@ -23,7 +23,7 @@ fn settings(size: u32, overflow: u32) -> Settings {
 
 fn started(effects: &Effects) -> Vec<WorkerRef> {
     let start = |effect: &Effect| match effect {
-        Effect::Start(at) => Some(*at),
+        Effect::Start(worker) => Some(*worker),
         _ => None,
     };
     effects.iter().filter_map(start).collect()
@@ -35,9 +35,9 @@ impl Harness {
         let (begin, end) = (self.now, self.now + span);
         let (mut starting, mut failed) = (started(effects), Vec::new());
         loop {
-            while let Some(at) = starting.pop() {
+            while let Some(worker) = starting.pop() {
                 failed.push(self.now - begin);
-                let effects = self.die(at);
+                let effects = self.die(worker);
                 assert!(
                     !effects.iter().any(|effect| matches!(effect, Effect::Log(LogEvent::PoolFailed(_)))),
                     "{failed:?}"
@@ -51,8 +51,8 @@ impl Harness {
         failed
     }
 
-    fn ready_now(&mut self, at: WorkerRef) -> Effects {
-        self.step(Input::Ready { at, window: 1, control: false })
+    fn ready_now(&mut self, worker: WorkerRef) -> Effects {
+        self.step(Input::Ready { worker, window: 1, control: false })
     }
 }
 

@@ -24,20 +24,20 @@ impl Harness {
     }
 
     /// A call of it ends by itself, as a shell tells.
-    fn ends(&mut self, (at, wire): (WorkerRef, WireId), ok: bool) {
-        self.step(Input::Final { at, wire, ok });
+    fn ends(&mut self, (worker, wire): (WorkerRef, WireId), ok: bool) {
+        self.step(Input::Final { worker, wire, ok });
         self.core.clear_payload(POISON);
     }
 
     /// The process ends in the middle of it, and another starts.
-    fn poisoned(&mut self, at: WorkerRef, wire: WireId, kill_reason: Option<KillReason>) -> Effects {
+    fn poisoned(&mut self, worker: WorkerRef, wire: WireId, kill_reason: Option<KillReason>) -> Effects {
         self.now = self.now + Duration::from_millis(1);
         let suspect = Suspect { wire, fingerprint: POISON, command: "predict".into() };
-        let mut effects = self.end(at, kill_reason, vec![suspect]);
+        let mut effects = self.end(worker, kill_reason, vec![suspect]);
         self.now = self.now + Duration::from_millis(1);
         self.step(Input::Tick);
-        let next = WorkerRef { generation: Generation(at.generation.0 + 1), ..at };
-        effects.extend(self.step(Input::Ready { at: next, window: 1, control: false }));
+        let next = WorkerRef { generation: Generation(worker.generation.0 + 1), ..worker };
+        effects.extend(self.step(Input::Ready { worker: next, window: 1, control: false }));
         effects
     }
 }
@@ -48,8 +48,8 @@ fn r37_a_payload_that_ends_three_workers_is_refused() {
     let mut harness = harness();
     for _ in 0..3 {
         let (call, effects) = harness.call_of(POISON, false);
-        let (at, wire) = sent(&effects, call).unwrap();
-        let effects = harness.poisoned(at, wire, None);
+        let (worker, wire) = sent(&effects, call).unwrap();
+        let effects = harness.poisoned(worker, wire, None);
         assert!(matches!(settled(&effects, call), Some(CallFailure::WorkerLost(_))));
     }
     let (call, effects) = harness.call_of(POISON, false);
@@ -71,8 +71,8 @@ fn r37_retries_of_it_end() {
     harness.core.settings.retry.attempts = 100;
     let (call, mut effects) = harness.call_of(POISON, true);
     for n in 1..=3 {
-        let (at, wire) = sent(&effects, call).unwrap_or_else(|| panic!("attempt {n} of {call}"));
-        effects = harness.poisoned(at, wire, None);
+        let (worker, wire) = sent(&effects, call).unwrap_or_else(|| panic!("attempt {n} of {call}"));
+        effects = harness.poisoned(worker, wire, None);
     }
     let told = effects.iter().find_map(|effect| match effect {
         Effect::Settle { failure: CallFailure::Poison(found), earlier, .. } => Some((found.deaths, earlier.len())),
@@ -88,8 +88,8 @@ fn r37_a_call_that_ends_clears_its_payload() {
     for ok in [true, false] {
         for _ in 0..2 {
             let (call, effects) = harness.call_of(POISON, false);
-            let (at, wire) = sent(&effects, call).unwrap();
-            harness.poisoned(at, wire, None);
+            let (worker, wire) = sent(&effects, call).unwrap();
+            harness.poisoned(worker, wire, None);
         }
         let (call, effects) = harness.call_of(POISON, false);
         harness.ends(sent(&effects, call).unwrap(), ok);
@@ -105,14 +105,14 @@ fn r37_only_those_to_blame_are_suspected() {
         [KillReason::Requested, KillReason::CancelTimeout, KillReason::Stopped, KillReason::ActorPanicked]
     {
         let (call, effects) = harness.call_of(POISON, false);
-        let (at, wire) = sent(&effects, call).unwrap();
-        harness.poisoned(at, wire, Some(kill_reason));
+        let (worker, wire) = sent(&effects, call).unwrap();
+        harness.poisoned(worker, wire, Some(kill_reason));
         assert!(harness.core.quarantine_entries(harness.now).is_empty(), "{kill_reason:?}");
     }
     let (call, effects) = harness.call_of(POISON, false);
-    let (at, wire) = sent(&effects, call).unwrap();
+    let (worker, wire) = sent(&effects, call).unwrap();
     harness.step(Input::Cancel(call));
-    harness.poisoned(at, wire, Some(KillReason::CancelTimeout));
+    harness.poisoned(worker, wire, Some(KillReason::CancelTimeout));
     assert_eq!(harness.core.quarantine_entries(harness.now).len(), 1, "this one did hang");
 }
 
@@ -123,12 +123,12 @@ fn r37_one_that_waits_to_be_sent_again_ends_as_poison() {
     harness.core.settings.retry.base = Duration::from_secs(1);
     harness.core.settings.retry.jitter = 0;
     let (waits, effects) = harness.call_of(POISON, true);
-    let (at, wire) = sent(&effects, waits).unwrap();
-    harness.poisoned(at, wire, None);
+    let (worker, wire) = sent(&effects, waits).unwrap();
+    harness.poisoned(worker, wire, None);
     for _ in 0..2 {
         let (call, effects) = harness.call_of(POISON, false);
-        let (at, wire) = sent(&effects, call).unwrap();
-        harness.poisoned(at, wire, None);
+        let (worker, wire) = sent(&effects, call).unwrap();
+        harness.poisoned(worker, wire, None);
     }
     harness.now = harness.now + Duration::from_secs(1);
     let effects = harness.step(Input::Tick);
@@ -143,12 +143,12 @@ fn r37_one_that_stands_in_the_queue_again_ends_as_poison() {
     settings.poison = settings.poison.map(|poison| PoisonSettings { max_worker_deaths: 2, ..poison });
     let mut harness = Harness::with(settings);
     let (waits, effects) = harness.call_of(POISON, true);
-    let (at, wire) = sent(&effects, waits).unwrap();
-    harness.poisoned(at, wire, None);
+    let (worker, wire) = sent(&effects, waits).unwrap();
+    harness.poisoned(worker, wire, None);
     let running = [(); 2].map(|()| harness.call_of(POISON, false));
     harness.now = harness.now + Duration::from_secs(1);
     assert!(sent(&harness.step(Input::Tick), waits).is_none(), "both workers are busy");
-    let (at, wire) = sent(&running[0].1, running[0].0).unwrap();
-    let effects = harness.poisoned(at, wire, None);
+    let (worker, wire) = sent(&running[0].1, running[0].0).unwrap();
+    let effects = harness.poisoned(worker, wire, None);
     assert!(matches!(settled(&effects, waits), Some(CallFailure::Poison(found)) if found.deaths == 2), "{effects:?}");
 }

@@ -41,7 +41,7 @@ fn a_hint_call_of_a_lost_session_waits_for_a_base_worker() {
     let (hint, effects) = harness.call_with(Some("ann"), Some(Affinity::Hint), false);
     assert!(effects.contains(&Effect::Start(at(3, 1))));
     harness.die(home);
-    let effects = harness.step(Input::Ready { at: at(3, 1), window: 1, control: true });
+    let effects = harness.step(Input::Ready { worker: at(3, 1), window: 1, control: true });
     assert_eq!(sent(&effects, hint), None, "w2 lives and is busy");
     let effects = harness.finish((at(2, 1), WireId(2)));
     assert_eq!(sent(&effects, hint).map(|(to, _)| to), Some(at(2, 1)));
@@ -62,7 +62,7 @@ fn off_affinity_workers_get_session_end_with_their_epoch() {
     };
     harness.finish(off_affinity);
     let effects = harness.die(home);
-    let told = |effects: &Effect| matches!(effects, Effect::EndSession { at, epoch, .. } if *at == off_affinity.0 && epoch == known);
+    let told = |effects: &Effect| matches!(effects, Effect::EndSession { worker, epoch, .. } if *worker == off_affinity.0 && epoch == known);
     assert_eq!(effects.iter().filter(|effects| told(effects)).count(), 1);
 }
 
@@ -89,7 +89,7 @@ fn a_binding_after_a_pending_end_holds() {
     let first_sent = sent(&effects, first).unwrap();
     let mut effects = Vec::new();
     assert!(harness.core.end_session(harness.now, "ann", &mut effects));
-    assert_eq!(harness.core.bind_session(harness.now, ann(), first_sent.0.worker, &mut effects), Ok(first_sent.0));
+    assert_eq!(harness.core.bind_session(harness.now, ann(), first_sent.0.id, &mut effects), Ok(first_sent.0));
     let effects = harness.finish(first_sent);
     assert!(effects.iter().any(|effects| matches!(effects, Effect::EndSession { .. })));
     assert_eq!(harness.core.worker_of(harness.now, "ann", &mut Vec::new()), Lookup::Bound(first_sent.0));
@@ -143,7 +143,7 @@ fn only_the_probe_decides_whether_a_failed_pool_recovers() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { at: at(2, 1), window: 1, control: false });
+    harness.step(Input::Ready { worker: at(2, 1), window: 1, control: false });
     for generation in 1..=7 {
         harness.die(at(1, generation)); // the first in the middle of a call
         harness.wait(Duration::from_millis(4000));
@@ -151,7 +151,7 @@ fn only_the_probe_decides_whether_a_failed_pool_recovers() {
     assert_eq!(harness.core.pool_state(), PoolState::Failed);
     harness.wait(Duration::from_secs(30));
     harness.die(at(2, 1));
-    let effects = harness.step(Input::Ready { at: at(1, 8), window: 1, control: false });
+    let effects = harness.step(Input::Ready { worker: at(1, 8), window: 1, control: false });
     assert!(effects.contains(&Effect::Log(LogEvent::PoolRecovered)));
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Log(LogEvent::PoolFailed(_)))));
     assert_eq!(harness.core.pool_state(), PoolState::Running);
@@ -201,7 +201,7 @@ fn a_retried_call_keeps_its_deadline() {
     harness.wait(Duration::from_millis(50));
     harness.finish(second);
     harness.die(first.0);
-    harness.step(Input::Ready { at: at(1, 2), window: 1, control: true });
+    harness.step(Input::Ready { worker: at(1, 2), window: 1, control: true });
     harness.wait(Duration::from_millis(100));
     for _ in 0..100 {
         let (short, effects) = harness.call(None);
@@ -222,6 +222,6 @@ fn a_start_that_hangs_holds_up_no_other() {
         Harness { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), effects: Vec::new(), calls: 0 };
     assert_eq!(harness.step(Input::Tick), [Effect::Start(at(1, 1))]);
     let effects = harness.wait(Duration::from_secs(60));
-    let stop = Effect::Stop { at: at(1, 1), method: StopMethod::Kill, kill_reason: KillReason::StartTimeout };
+    let stop = Effect::Stop { worker: at(1, 1), method: StopMethod::Kill, kill_reason: KillReason::StartTimeout };
     assert_eq!(effects, [stop, Effect::Start(at(2, 1))]);
 }

@@ -19,7 +19,7 @@ fn harness() -> Harness {
 
 fn notified(effects: &Effects) -> Vec<(SessionId, WorkerRef, SessionEndReason)> {
     let end = |effect: &Effect| match effect {
-        Effect::EndSession { session, at, reason, .. } => Some((session.clone(), *at, *reason)),
+        Effect::EndSession { session, worker, reason, .. } => Some((session.clone(), *worker, *reason)),
         _ => None,
     };
     effects.iter().filter_map(end).collect()
@@ -101,7 +101,7 @@ fn a_removed_binding_is_no_loss() {
     for worker in 1..=2 {
         harness.step(Input::Tick);
         harness.wait(Duration::from_millis(200));
-        harness.step(Input::Ready { at: at(worker, 2), window: 1, control: true });
+        harness.step(Input::Ready { worker: at(worker, 2), window: 1, control: true });
     }
     harness.bind("s8", 2);
     assert_eq!(harness.core.remove_worker_sessions(harness.now, WorkerId(2), &mut Vec::new()), 1);

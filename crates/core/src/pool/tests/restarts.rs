@@ -46,10 +46,10 @@ fn r28_all_base_workers_start_when_the_probe_is_ready() {
     harness.die(at(3, 1));
     let effects = harness.wait(30 * SECOND);
     assert!(effects.contains(&Effect::Start(at(1, 2))) && harness.core.missing_starts() == 2, "one probe: {effects:?}");
-    let effects = harness.step(Input::Ready { at: at(1, 2), window: 1, control: false });
+    let effects = harness.step(Input::Ready { worker: at(1, 2), window: 1, control: false });
     assert_eq!(notes(&effects), [LogEvent::PoolRecovered]);
     assert!(effects.contains(&Effect::Start(at(2, 2))) && harness.core.missing_starts() == 0, "{effects:?}");
-    let effects = harness.step(Input::Ready { at: at(2, 2), window: 1, control: false });
+    let effects = harness.step(Input::Ready { worker: at(2, 2), window: 1, control: false });
     assert!(effects.contains(&Effect::Start(at(3, 2))), "{effects:?}");
 }
 
@@ -61,7 +61,7 @@ fn r28_only_a_base_worker_makes_a_probe_fail() {
     let mut harness = Harness::with(settings);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { at: at(2, 1), window: 1, control: false });
+    harness.step(Input::Ready { worker: at(2, 1), window: 1, control: false });
     harness.die(at(1, 1));
     (2..4).for_each(|generation| {
         harness.wait(SECOND);
@@ -69,8 +69,8 @@ fn r28_only_a_base_worker_makes_a_probe_fail() {
     });
     assert_eq!(harness.core.pool_state(), PoolState::Failed);
     let effects = harness.wait(95 * SECOND);
-    let probe = at(1, harness.core.slots[0].at.generation.0);
-    let stop = Effect::Stop { at: probe, method: StopMethod::Kill, kill_reason: KillReason::StartTimeout };
+    let probe = at(1, harness.core.slots[0].worker.generation.0);
+    let stop = Effect::Stop { worker: probe, method: StopMethod::Kill, kill_reason: KillReason::StartTimeout };
     assert!(effects.contains(&stop), "{effects:?}");
     assert!(notes(&harness.die(at(2, 1))).is_empty());
     assert_eq!(notes(&harness.die(probe)).len(), 1);
@@ -88,7 +88,7 @@ fn r28_a_probe_that_is_being_ended_decides_at_its_exit() {
     let effects = harness.wait_silent(95 * SECOND, ProcessActivity::Unknown);
     assert!(
         effects.contains(&Effect::Stop {
-            at: at(1, 3),
+            worker: at(1, 3),
             method: StopMethod::Kill,
             kill_reason: KillReason::StartTimeout
         }),
@@ -114,8 +114,8 @@ impl Harness {
             starts(self.wait(next - self.now))
         });
         assert!(started, "w1 is not started again");
-        let process = self.core.slots[0].at;
-        self.step(Input::Ready { at: process, window: 1, control: false });
+        let process = self.core.slots[0].worker;
+        self.step(Input::Ready { worker: process, window: 1, control: false });
         self.now - died
     }
 }
@@ -147,9 +147,9 @@ fn r28_an_abandoned_call_is_a_call() {
     let mut harness = one();
     for _ in 0..8 {
         let (call, effects) = harness.call(None);
-        let at = sent(&effects, call).unwrap().0;
+        let worker = sent(&effects, call).unwrap().0;
         harness.step(Input::Cancel(call));
-        let effects = harness.end(at, Some(KillReason::CancelTimeout), Vec::new());
+        let effects = harness.end(worker, Some(KillReason::CancelTimeout), Vec::new());
         assert!(notes(&effects).is_empty());
         harness.next_of_w1();
     }
@@ -172,7 +172,7 @@ fn r28_failed_starts_and_young_idle_workers_fail_the_pool() {
         notes(&effects).is_empty() && effects.contains(&Effect::Start(at(1, 6))),
         "one that lived long enough does not either"
     );
-    harness.step(Input::Ready { at: at(1, 6), window: 1, control: false });
+    harness.step(Input::Ready { worker: at(1, 6), window: 1, control: false });
     assert_eq!(harness.core.intensity.counted(), 3);
     for generation in 6..=7 {
         assert!(notes(&harness.die(at(1, generation))).is_empty());
@@ -183,7 +183,7 @@ fn r28_failed_starts_and_young_idle_workers_fail_the_pool() {
 }
 
 fn starts(effects: &Effects) -> Vec<WorkerRef> {
-    effects.iter().filter_map(|effect| if let Effect::Start(at) = effect { Some(*at) } else { None }).collect()
+    effects.iter().filter_map(|effect| if let Effect::Start(worker) = effect { Some(*worker) } else { None }).collect()
 }
 
 fn of(size: u32) -> Harness {
@@ -204,7 +204,7 @@ fn r30_a_pool_that_will_shut_down_starts_workers_for_waiting_calls_alone() {
     assert_eq!(starts(&harness.wait(60 * SECOND)), []);
     let (_, effects) = harness.call(None);
     assert_eq!(starts(&effects), [at(1, 2)], "one call, one worker");
-    let effects = harness.step(Input::Ready { at: at(1, 2), window: 1, control: false });
+    let effects = harness.step(Input::Ready { worker: at(1, 2), window: 1, control: false });
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Send { .. })), "{effects:?}");
     assert_eq!(starts(&harness.die(at(1, 2))), [], "its call is lost, and nobody waits");
 }
@@ -244,9 +244,9 @@ fn r28_a_host_without_descriptors_fails_no_pool() {
     harness.die(at(1, 1));
     let mut waits = Vec::new();
     for generation in 2..20 {
-        assert_eq!(notes(&harness.step(Input::Exited { at: at(1, generation), end, suspects: vec![] })), []);
+        assert_eq!(notes(&harness.step(Input::Exited { worker: at(1, generation), end, suspects: vec![] })), []);
         let since = harness.now;
-        while harness.core.slots[0].at == at(1, generation) {
+        while harness.core.slots[0].worker == at(1, generation) {
             let next = harness.core.next_wakeup().unwrap();
             harness.wait(next - harness.now);
         }
@@ -260,10 +260,10 @@ fn r28_a_host_without_descriptors_fails_no_pool() {
     let mut harness = Harness::with(settings);
     assert_eq!(notes(&harness.die(at(1, 1))).len(), 1, "it failed");
     assert_eq!(starts(&harness.wait(30 * SECOND)), [at(1, 2)], "the probe");
-    assert_eq!(notes(&harness.step(Input::Exited { at: at(1, 2), end, suspects: vec![] })), []);
+    assert_eq!(notes(&harness.step(Input::Exited { worker: at(1, 2), end, suspects: vec![] })), []);
     assert_eq!(starts(&harness.wait(10 * SECOND)), [at(1, 3)], "the same probe again");
     assert_eq!(
-        notes(&harness.step(Input::Ready { at: at(1, 3), window: 1, control: false })),
+        notes(&harness.step(Input::Ready { worker: at(1, 3), window: 1, control: false })),
         [LogEvent::PoolRecovered]
     );
 }

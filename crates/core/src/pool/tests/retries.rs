@@ -18,20 +18,20 @@ impl Harness {
     /// Sends an idempotent call; its process dies under it.
     fn lose_one(&mut self) -> CallId {
         let (call, effects) = self.call_with(None, None, true);
-        let (at, _) = sent(&effects, call).unwrap();
-        self.die_and_come_back(at);
+        let (worker, _) = sent(&effects, call).unwrap();
+        self.die_and_come_back(worker);
         call
     }
 
-    fn die_and_come_back(&mut self, at: WorkerRef) -> Effects {
-        let mut effects = self.die(at);
+    fn die_and_come_back(&mut self, worker: WorkerRef) -> Effects {
+        let mut effects = self.die(worker);
         effects.extend(self.wait(Duration::ZERO));
         while let Some(start) = effects.iter().find_map(|effect| match effect {
-            Effect::Start(at) => Some(*at),
+            Effect::Start(worker) => Some(*worker),
             _ => None,
         }) {
             effects.retain(|effect| *effect != Effect::Start(start));
-            effects.extend(self.step(Input::Ready { at: start, window: 1, control: false }));
+            effects.extend(self.step(Input::Ready { worker: start, window: 1, control: false }));
         }
         effects
     }
@@ -42,7 +42,7 @@ fn earlier(effects: &Effects, id: CallId) -> Vec<WorkerRef> {
         .iter()
         .find_map(|effect| match effect {
             Effect::Settle { call, earlier, .. } | Effect::Deliver { call, earlier, .. } if *call == id => {
-                Some(earlier.iter().map(|loss| loss.at).collect())
+                Some(earlier.iter().map(|loss| loss.worker).collect())
             }
             _ => None,
         })
@@ -70,7 +70,7 @@ fn r33_the_last_attempt_is_the_answer_and_the_others_are_told() {
     let third = sent(&effects, call).unwrap().0;
     let effects = harness.die(third);
     assert!(
-        matches!(settled(&effects, call), Some(CallFailure::WorkerLost(loss)) if loss.at == third && loss.may_have_run)
+        matches!(settled(&effects, call), Some(CallFailure::WorkerLost(loss)) if loss.worker == third && loss.may_have_run)
     );
     assert_eq!(earlier(&effects, call).len(), 2);
 }

@@ -61,7 +61,7 @@ fn a_loss_is_told_as_a_loss() {
     let history = harness.core.session_events(harness.now, "ann").unwrap();
     assert_eq!(history.lost, None);
     assert_eq!(
-        history.events.last().map(|event| (event.kind, event.at)),
+        history.events.last().map(|event| (event.kind, event.worker)),
         Some((SessionEventKind::LossReported, Some(at(1, 1))))
     );
     harness.run("ann");

@@ -29,7 +29,7 @@ fn a_lost_session_is_told_once_and_then_rebound() {
     let (second, effects) = harness.call(Some("ann"));
     match settled(&effects, second) {
         Some(CallFailure::SessionWorkerLost { loss, .. }) => {
-            assert_eq!((loss.at, loss.may_have_run), (first_sent.0, false));
+            assert_eq!((loss.worker, loss.may_have_run), (first_sent.0, false));
             assert_eq!(loss.end.map(|end| end.status), Some(ExitStatus::Signal(9)));
         }
         other => panic!("{other:?}"),
@@ -120,7 +120,7 @@ fn new_sessions_spread_over_the_base_workers() {
     for worker in 1..=3 {
         harness.die(at(worker, 1));
         harness.wait(Duration::from_secs(1));
-        harness.step(Input::Ready { at: at(worker, 2), window: 2, control: false });
+        harness.step(Input::Ready { worker: at(worker, 2), window: 2, control: false });
     }
     harness.bind("a", 1);
     harness.bind("b", 1);
@@ -130,7 +130,7 @@ fn new_sessions_spread_over_the_base_workers() {
     let mut home = |session: &str| {
         let (call, effects) = harness.call(Some(session));
         let to = sent(&effects, call).unwrap();
-        (to.0.worker.0, to)
+        (to.0.id.0, to)
     };
     let (worker, _) = home("d");
     assert_eq!(worker, 3, "it has no session");
@@ -154,7 +154,7 @@ fn bind_session_decides_where_the_next_call_runs() {
         harness.finish(call_sent);
     }
     assert!(
-        matches!(effects[..], [Effect::EndSession { at: ended, reason: SessionEndReason::Moved, .. }] if ended == at(3, 1))
+        matches!(effects[..], [Effect::EndSession { worker: ended, reason: SessionEndReason::Moved, .. }] if ended == at(3, 1))
     );
 }
 
@@ -202,7 +202,7 @@ fn rebuilt_core_reports_each_lost_session_once() {
     let settings = harness.core.settings().clone();
     harness.core = Core::resume(settings, 1, harness.now, harness.core.recovery_snapshot());
     assert_eq!(harness.step(Input::Tick), [Effect::Start(at(1, 2))]);
-    harness.step(Input::Ready { at: at(1, 2), window: 1, control: true });
+    harness.step(Input::Ready { worker: at(1, 2), window: 1, control: true });
     let (told, effects) = harness.call(Some("ann"));
     assert!(matches!(settled(&effects, told), Some(CallFailure::SessionWorkerLost { .. })));
     let (next, effects) = harness.call(Some("ann"));
@@ -231,7 +231,7 @@ fn r22_a_hint_call_after_an_end_begins_a_new_life() {
     harness.core.settings.pipeline = 2;
     harness.die(at(1, 1));
     harness.wait(Duration::from_secs(1));
-    harness.step(Input::Ready { at: at(1, 2), window: 2, control: true });
+    harness.step(Input::Ready { worker: at(1, 2), window: 2, control: true });
     let (first, effects) = harness.call(Some("ann"));
     let first_sent = sent(&effects, first).unwrap();
     let before = epoch_sent(&effects, first);
@@ -272,7 +272,7 @@ fn r22_a_hint_call_after_an_end_does_not_overtake_a_call_that_waits_for_a_worker
     assert!(harness.core.end_session(harness.now, "ann", &mut harness.effects));
     let (second, _) = harness.call_with(Some("ann"), Some(Affinity::Hint), false);
     harness.wait(Duration::from_secs(1));
-    let effects = harness.step(Input::Ready { at: at(1, 2), window: 2, control: true });
+    let effects = harness.step(Input::Ready { worker: at(1, 2), window: 2, control: true });
     assert!(sent(&effects, first).is_some() && sent(&effects, second).is_none(), "{effects:?}");
 }
 
@@ -283,7 +283,7 @@ fn r22_a_hint_call_after_an_end_waits_for_a_call_that_was_left() {
     harness.core.settings.pipeline = 2;
     harness.die(at(1, 1));
     harness.wait(Duration::from_secs(1));
-    harness.step(Input::Ready { at: at(1, 2), window: 2, control: true });
+    harness.step(Input::Ready { worker: at(1, 2), window: 2, control: true });
     let (first, effects) = harness.call(Some("ann"));
     assert!(sent(&effects, first).is_some());
     harness.step(Input::Cancel(first));

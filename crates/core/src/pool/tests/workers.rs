@@ -9,13 +9,13 @@ fn overflow_worker_starts_idles_and_stops() {
     let (_, _) = harness.call(None);
     let (second, effects) = harness.call(None);
     assert!(effects.contains(&Effect::Start(at(2, 1))));
-    let effects = harness.step(Input::Ready { at: at(2, 1), window: 1, control: true });
+    let effects = harness.step(Input::Ready { worker: at(2, 1), window: 1, control: true });
     let second_sent = sent(&effects, second).unwrap();
     harness.finish(second_sent);
     assert!(harness.wait(Duration::from_millis(29_900)).iter().all(|effect| !matches!(effect, Effect::Stop { .. })));
     let effects = harness.wait(Duration::from_millis(200));
     assert!(effects.contains(&Effect::Stop {
-        at: at(2, 1),
+        worker: at(2, 1),
         method: StopMethod::Graceful,
         kill_reason: KillReason::Idle
     }));
@@ -28,8 +28,8 @@ fn overflow_takes_no_new_session_while_a_base_worker_lives() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { at: at(2, 1), window: 1, control: true });
-    harness.step(Input::Final { at: at(2, 1), wire: WireId(2), ok: true });
+    harness.step(Input::Ready { worker: at(2, 1), window: 1, control: true });
+    harness.step(Input::Final { worker: at(2, 1), wire: WireId(2), ok: true });
     let (session, effects) = harness.call(Some("ann"));
     assert_eq!(sent(&effects, session), None, "the overflow worker is free, the base worker busy");
     let effects = harness.finish((at(1, 1), WireId(1)));
@@ -51,7 +51,7 @@ fn a_failed_pool_answers_at_once_and_is_probed() {
     assert!(matches!(settled(&effects, refused), Some(CallFailure::PoolFailed { .. })));
     let effects = harness.wait(Duration::from_secs(30));
     assert!(effects.contains(&Effect::Start(at(1, 7))));
-    harness.step(Input::Ready { at: at(1, 7), window: 1, control: true });
+    harness.step(Input::Ready { worker: at(1, 7), window: 1, control: true });
     let (served, effects) = harness.call(None);
     assert!(sent(&effects, served).is_some());
 }
