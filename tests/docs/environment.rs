@@ -7,7 +7,7 @@ use super::{
 
 #[test]
 fn each_environment_has_a_test() {
-    let headings = ["environment of the host", "what a worker gets, and what follows", "proved by"];
+    let headings = ["environment of the host", "effect on a worker", "proved by"];
     for row in table(&read("docs/semantics.md"), &headings) {
         let named: Vec<(&str, &str)> = row[2].split('`').filter_map(|text| text.split_once("::")).collect();
         assert!(!named.is_empty(), "no test for {}", row[0]);

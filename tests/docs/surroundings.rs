@@ -7,7 +7,7 @@ use super::{
 
 #[test]
 fn each_of_the_surroundings_has_a_test() {
-    for who in ["the service", "the application", "surroundings of `herder serve`"] {
+    for who in ["the service", "the application", "situation of `herder serve`"] {
         let rows = table(&read("docs/semantics.md"), &[who, "what happens", "proved by"]);
         assert!(!rows.is_empty());
         for row in rows {
