@@ -157,7 +157,7 @@ mod tests {
         rustix::event::poll(&mut fds, None).unwrap();
         assert!(watch.flagged());
         assert_eq!(watch.try_wait(), ExitPoll::Ended(ExitStatus::Code(7)));
-        assert_eq!(watch.try_wait(), ExitPoll::Ended(ExitStatus::Code(7)), "a look does not reap");
+        assert_eq!(watch.try_wait(), ExitPoll::Ended(ExitStatus::Code(7)), "a check does not reap");
         assert!(reap(pid, watch.try_wait()).is_some_and(|peak| peak > 0));
         assert_eq!((watch.try_wait(), reap(pid, watch.try_wait())), (ExitPoll::ReapedElsewhere, None));
         child.wait().unwrap_err();

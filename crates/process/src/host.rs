@@ -68,9 +68,9 @@ fn host() -> Result<&'static SpawnerHandle, SpawnError> {
 /// Starts the threads. If one cannot be started, the others end by themselves, because the senders of their channels are
 /// dropped. The monitor is started last, because it and the log thread hold references to each other.
 fn start() -> Result<SpawnerHandle, SpawnError> {
-    let keeper = |what| move |source| SpawnError::Infrastructure { what, source };
-    let (waker, wakeups) = waker::pair().map_err(keeper("monitor thread"))?;
-    let log = Log::start(waker.clone()).map_err(keeper("log thread"))?;
+    let infrastructure = |what| move |source| SpawnError::Infrastructure { what, source };
+    let (waker, wakeups) = waker::pair().map_err(infrastructure("monitor thread"))?;
+    let log = Log::start(waker.clone()).map_err(infrastructure("log thread"))?;
     let watchdog = Arc::new(Mutex::new(Watchdog::new(log.clone())));
     let (arrive, spawned) = mpsc::channel();
     let monitor = Monitor {
@@ -83,7 +83,7 @@ fn start() -> Result<SpawnerHandle, SpawnError> {
     };
     let starter = Arc::new(Spawner { watchdog, spawned: arrive, monitor: waker });
     let sender = spawner(&starter)?;
-    begin("herder-monitor", move || monitor.run()).map_err(keeper("monitor thread"))?;
+    start_thread("herder-monitor", move || monitor.run()).map_err(infrastructure("monitor thread"))?;
     Ok(SpawnerHandle { pid: std::process::id(), spawner: starter, requests: Mutex::new(sender) })
 }
 
@@ -91,11 +91,11 @@ fn start() -> Result<SpawnerHandle, SpawnError> {
 fn spawner(spawner: &Arc<Spawner>) -> Result<mpsc::Sender<SpawnRequest>, SpawnError> {
     let (sender, received) = mpsc::channel();
     let spawner = spawner.clone();
-    begin("herder-spawner", move || spawner.run(&received)).map_err(no_spawner)?;
+    start_thread("herder-spawner", move || spawner.run(&received)).map_err(no_spawner)?;
     Ok(sender)
 }
 
-fn begin(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread_builder(name).spawn(body).map(|_| ())
 }
 

@@ -290,6 +290,6 @@ mod tests {
         let counted = OutOfMemory::KernelCounter { from: 3, to: 4 };
         assert_eq!(counted.to_string(), "the cgroup's oom_kill count rose from 3 to 4");
         let near = OutOfMemory::NearLimit { peak: 500 << 20, limit: 512 << 20 };
-        assert_eq!(near.to_string(), "its peak was 500 MiB, the cgroup's limit is 512 MiB");
+        assert_eq!(near.to_string(), "peak memory was 500 MiB, the cgroup's limit is 512 MiB");
     }
 }

@@ -48,8 +48,8 @@ impl Running {
         };
         // A host that has changed its user may not kill the watchdog. It does not wait for it then, because the watchdog may be
         // stopped.
-        let lives = || matches!(exit::wait(self.pid, pidfd, WaitIdOptions::NOHANG), Ok(None));
-        if killed != Err(Errno::PERM) || !lives() {
+        let is_running = || matches!(exit::wait(self.pid, pidfd, WaitIdOptions::NOHANG), Ok(None));
+        if killed != Err(Errno::PERM) || !is_running() {
             exit::wait_and_reap(self.pid, pidfd);
         }
     }
