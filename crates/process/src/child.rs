@@ -1,5 +1,6 @@
-//! A started worker process, as its owner sees it. Holds what owner and warden share: the ladder, the tail, the status.
-//! Reaping is the warden's alone; every signal passes through [`Process::send`], which holds the lock the reaper takes.
+//! A started worker process, as its owner sees it. Holds what the owner and the monitor share: stop sequence, output tail and
+//! status.
+//! Only the monitor reaps. Every signal passes through [`Process::send`], which holds the lock that reaping takes.
 
 use crate::{
     ExitMemory,
@@ -27,26 +28,26 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// A worker that was started, with the host's ends of its two sockets.
+/// A started worker with the host's ends of its two sockets.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Spawned {
-    /// The host's end of `HERDER_FD`; does not block.
+    /// The host's end of `HERDER_FD`; non-blocking.
     pub calls: UnixStream,
-    /// The host's end of `HERDER_CTL_FD`; does not block.
+    /// The host's end of `HERDER_CTL_FD`; non-blocking.
     pub control: UnixStream,
     /// The process.
     pub child: Child,
 }
 
-/// A worker process and its group. Handles can be cloned, sent and used from any thread and runtime; all methods but
-/// [`wait`](Self::wait) return at once.
+/// A worker process and its process group. Handles can be cloned, sent and used from any thread and runtime. All methods but
+/// [`wait`](Self::wait) return immediately.
 ///
-/// When the last handle of a live process goes, its whole group is killed; it is reaped all the same.
+/// When the last handle of a running process is dropped, the whole group is killed and the process is reaped.
 #[derive(Clone)]
 pub struct Child(Arc<Handle>);
 
-/// Its drop is the drop of the last handle.
+/// Shared by all clones, so that its drop is the drop of the last handle.
 struct Handle(Arc<Process>);
 
 impl Child {
@@ -54,13 +55,14 @@ impl Child {
         Self(Arc::new(Handle(process)))
     }
 
-    /// The process id, which is also its group's. Once [`try_status`](Self::try_status) says something it may be another's.
+    /// Returns the process id, which is also the id of the process group. After [`try_status`](Self::try_status) has returned a
+    /// status, the id may belong to another process.
     pub fn pid(&self) -> u32 {
         self.process().pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// What it has in main memory now, in bytes, shared pages too (`RSS` of ps). `None` once it was reaped, and where there is no
-    /// `/proc`. Reads one small file there: some microseconds.
+    /// Returns the resident memory of the process in bytes, shared pages included (`RSS` of ps). Returns `None` after the
+    /// process was reaped, and on systems without `/proc`. Reads one small file, which takes a few microseconds.
     pub fn resident_bytes(&self) -> Option<u64> {
         if self.try_status().is_some() {
             return None;
@@ -68,39 +70,43 @@ impl Child {
         resident_bytes(self.pid())
     }
 
-    /// What it did so far. `None` once it was reaped, and where there is no `/proc`. Reads one small file there: some microseconds.
+    /// Returns the CPU time and the state of the process. Returns `None` after the process was reaped, and on systems without
+    /// `/proc`. Reads one small file, which takes a few microseconds.
     pub fn sample(&self) -> Option<ProcessSample> {
         if self.try_status().is_some() { None } else { read_sample(self.pid()) }
     }
 
-    /// Sends a signal to the worker itself, not to its group. Does nothing once it was reaped.
+    /// Sends a signal to the worker itself, not to its group. Does nothing after the worker was reaped.
     pub fn signal(&self, signal: Signal) {
         self.process().send(signal, Target::Leader);
     }
 
-    /// Sends `SIGKILL` to the whole group, now. Does nothing once the worker was reaped: its group was killed then.
+    /// Sends `SIGKILL` to the whole group immediately. Does nothing after the worker was reaped, because its group was killed
+    /// then.
     pub fn kill(&self) {
         self.process().send(Signal::KILL, Target::Group);
     }
 
-    /// Begins the stop ladder: after `term_after` the group gets `SIGTERM`, `kill_after` later `SIGKILL`, unless the worker is
-    /// gone by then. Whoever calls it has sent the shutdown message before. It goes on without the caller, its runtime, or its
-    /// arbiter; a second call can only shorten it.
+    /// Starts the stop sequence: the group gets `SIGTERM` after `term_after` and `SIGKILL` another `kill_after` later, unless
+    /// the worker has exited by then. The caller must have sent the shutdown message before.
+    ///
+    /// The sequence does not depend on the caller, its runtime or its arbiter. A second call can only shorten it.
     pub fn stop(&self, term_after: Duration, kill_after: Duration) {
         let process = self.process();
         lock(&process.stop_sequence).request(Instant::now(), term_after, kill_after);
         process.monitor.wake();
     }
 
-    /// The same for a worker that hangs and prints the stacks of its threads to standard error when it gets `ask`, as Python's
-    /// `faulthandler` does: it is asked now, and no rung is climbed before they have come, or a second has passed.
+    /// Like [`stop`](Self::stop), for an unresponsive worker that prints the stacks of its threads to standard error when it
+    /// gets the signal `ask`, as Python's `faulthandler` does. The signal is sent immediately; no other step follows until the
+    /// stacks have arrived or a second has passed.
     pub fn stop_with_stack(&self, ask: Signal, term_after: Duration, kill_after: Duration) {
         self.process().ask_for_stack(ask);
         self.stop(term_after, kill_after);
     }
 
-    /// Asks for the stacks, then sends `SIGKILL` to the whole group: once they have come, or after a second. It goes on without
-    /// the caller, its runtime, or its arbiter. [`kill`](Self::kill) does not wait for it.
+    /// Requests the stacks with the signal `ask`, and sends `SIGKILL` to the whole group when they have arrived or a second has
+    /// passed. Does not depend on the caller, its runtime or its arbiter. [`kill`](Self::kill) does not wait for the stacks.
     pub fn kill_with_stack(&self, ask: Signal) {
         let process = self.process();
         process.ask_for_stack(ask);
@@ -108,17 +114,18 @@ impl Child {
         process.monitor.wake();
     }
 
-    /// The stacks it printed when it was asked for them, at most 16 KiB: the thread that got the signal first, of each thread the
-    /// most recent calls. `None` if it was not asked, or printed none. They are not in the [`output_tail`](Self::output_tail).
-    /// Complete once [`wait`](Self::wait) has returned.
+    /// Returns the stacks that the worker printed on request, at most 16 KiB: first the thread that got the signal, and of each
+    /// thread the most recent calls. Returns `None` if no stacks were requested or printed. They are not part of the
+    /// [`output_tail`](Self::output_tail).
+    /// Complete after [`wait`](Self::wait) has returned.
     pub fn stack(&self) -> Option<String> {
         lock(&self.process().stack).as_ref().and_then(Stack::text)
     }
 
-    /// Waits until the worker has ended, what it had printed was read, the rest of its group was killed, and it was reaped.
+    /// Waits until the worker has exited, its output was read, the rest of its group was killed, and the worker was reaped.
     ///
-    /// Any number of tasks may wait, at any time, also after the end. Cancel safe. A grandchild that holds the output open does
-    /// not delay it.
+    /// Any number of tasks may wait at any time, also after the exit. Cancel safe. A grandchild that keeps the output open does
+    /// not delay the return.
     pub async fn wait(&self) -> ExitStatus {
         let mut status = self.process().status.subscribe();
         match status.wait_for(Option::is_some).await {
@@ -127,19 +134,20 @@ impl Child {
         }
     }
 
-    /// How it ended, if it has: `None` until [`wait`](Self::wait) would return.
+    /// Returns how the process ended: `None` until [`wait`](Self::wait) would return.
     pub fn try_status(&self) -> Option<ExitStatus> {
         *self.process().status.borrow()
     }
 
-    /// What is known of its end beyond the status: nothing until [`wait`](Self::wait) would return.
+    /// Returns what is known about the memory of the process: empty until [`wait`](Self::wait) would return.
     pub fn exit_memory(&self) -> ExitMemory {
         self.process().exit_memory.get().cloned().unwrap_or_default()
     }
 
-    /// The last whole lines of its standard error, or of its standard output if it wrote no errors: at most 40 lines and 8 KiB
-    /// (but always one line); lines over 4 KiB were cut into several, and bytes that are not UTF-8 were replaced. Complete
-    /// once [`wait`](Self::wait) has returned.
+    /// Returns the last complete lines of standard error, or of standard output if the worker wrote nothing to standard error:
+    /// at most 40 lines and 8 KiB, but at least one line. Lines over 4 KiB were split, and bytes that are not UTF-8 were
+    /// replaced.
+    /// Complete after [`wait`](Self::wait) has returned.
     pub fn output_tail(&self) -> Vec<String> {
         let tails = lock(&self.process().tails);
         if tails.stderr.is_empty() { tails.stdout.lines() } else { tails.stderr.lines() }
@@ -167,29 +175,29 @@ impl Drop for Handle {
     }
 }
 
-/// Whom a signal is for.
+/// The receiver of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Leader,
     Group,
 }
 
-/// What the owner's handles and the warden share.
+/// What the owner's handles and the monitor share.
 pub(crate) struct Process {
     pub(crate) pid: Pid,
     pub(crate) label: Arc<str>,
-    /// The process that started it. A forked copy of the host has these handles too, but not the right to use them.
+    /// The id of the process that started the worker. A forked copy of the host has the handles too, but must not use them.
     host: u32,
     /// The user id with which the process was started.
     user: Uid,
     reaped: Mutex<bool>,
     /// A signal that this process could not send to the whole group. The watchdog will send it.
     denied: Mutex<Option<Signal>>,
-    /// Whether it was sent a `SIGKILL` from here.
+    /// Whether this crate has sent a `SIGKILL`.
     killed: AtomicBool,
     exit_memory: OnceLock<ExitMemory>,
     pub(crate) stop_sequence: Mutex<StopSequence>,
-    /// Once it was asked for.
+    /// The stacks of the worker, if they were requested.
     stack: Mutex<Option<Stack>>,
     tails: Mutex<Tails>,
     status: watch::Sender<Option<ExitStatus>>,
@@ -221,7 +229,7 @@ impl Process {
         }
     }
 
-    /// Signals the process or its group, unless it was reaped: after that its number may be anybody's.
+    /// Sends a signal to the process or its group, unless it was reaped: after that another process may have its id.
     pub(crate) fn send(&self, signal: Signal, target: Target) {
         let reaped = lock(&self.reaped);
         if *reaped || self.host != std::process::id() {
@@ -230,12 +238,12 @@ impl Process {
         if signal == Signal::KILL {
             self.killed.store(true, Ordering::Relaxed);
         }
-        // There are two errors: nobody is left to receive it, or this process has changed its user and may not send it.
+        // Two errors are possible: no receiver is left, or this process has changed its user and may not send the signal.
         let sent = match target {
             Target::Leader => kill_process(self.pid, signal),
             Target::Group => kill_process_group(self.pid, signal),
         };
-        // The system also calls it a success if one process of the group got the signal.
+        // The system reports success even if only one process of the group got the signal.
         if target == Target::Group && (sent == Err(Errno::PERM) || self.user != geteuid()) {
             self.deny(signal);
         }
@@ -250,8 +258,8 @@ impl Process {
         }
     }
 
-    /// Lets the watchdog send the signal that this process could not send: the watchdog still has the user that the host had. Runs on the warden's thread, since the
-    /// thread that kills must not wait for a watchdog that is being started.
+    /// Lets the watchdog send the signal that this process could not send: the watchdog has kept the user that the host had
+    /// before. Runs on the monitor's thread, because the thread that kills must not wait for a watchdog that is being started.
     pub(crate) fn relay(&self, watchdog: &Mutex<Watchdog>) {
         let denied = lock(&self.denied).take();
         if let Some(signal) = denied {
@@ -259,12 +267,12 @@ impl Process {
         }
     }
 
-    /// Whether it was sent a `SIGKILL` from here.
+    /// Whether this crate has sent a `SIGKILL`.
     pub(crate) fn was_killed(&self) -> bool {
         self.killed.load(Ordering::Relaxed)
     }
 
-    /// Asks the process itself for its stacks, once.
+    /// Requests the stacks from the process itself, once.
     fn ask_for_stack(&self, ask: Signal) {
         let mut stack = lock(&self.stack);
         if stack.is_none() {
@@ -273,42 +281,43 @@ impl Process {
         }
     }
 
-    /// Until when the ladder waits for a stack, if one was asked for.
+    /// Returns how long the stop sequence waits for stacks, if they were requested.
     fn stack_wait_until(&self) -> Option<Instant> {
         lock(&self.stack).as_ref().map(Stack::awaited_until)
     }
 
-    /// Takes the next rung of the ladder if its time has come. Call until it gives `None`.
+    /// Takes the next step of the stop sequence if it is due, and returns the signal to send. Must be called until it returns
+    /// `None`.
     pub(crate) fn advance(&self, now: Instant) -> Option<Signal> {
         let held = self.stack_wait_until().is_some_and(|until| until > now);
         if held { None } else { lock(&self.stop_sequence).advance(now) }
     }
 
-    /// When the next rung is due.
+    /// Returns when the next step is due.
     pub(crate) fn next_step_due(&self) -> Option<Instant> {
         let due = lock(&self.stop_sequence).next()?;
         Some(self.stack_wait_until().map_or(due, |until| until.max(due)))
     }
 
-    /// Runs the reaper; no signal is sent meanwhile, and none after it.
+    /// Runs `reaper` while no signal can be sent. No signal is sent afterwards.
     pub(crate) fn reap<T>(&self, reaper: impl FnOnce(Pid) -> T) -> T {
         let mut reaped = lock(&self.reaped);
         *reaped = true;
         reaper(self.pid)
     }
 
-    /// Whether everybody was told.
+    /// Whether the end of the process was published.
     pub(crate) fn is_published(&self) -> bool {
         self.status.borrow().is_some()
     }
 
-    /// Tells everybody who waits. The last thing the warden does for a process.
+    /// Publishes the end to everyone who waits. The monitor does this last.
     pub(crate) fn publish(&self, status: ExitStatus, death: ExitMemory) {
-        let _ = self.exit_memory.set(death); // a process dies once
+        let _ = self.exit_memory.set(death); // a process ends once
         self.status.send_replace(Some(status));
     }
 
-    /// Remembers a line it printed.
+    /// Adds a line that the process printed to the tail.
     pub(crate) fn remember(&self, stream: Stream, line: String) {
         if stream == Stream::Stderr
             && let Some(stack) = &mut *lock(&self.stack)

@@ -1,6 +1,8 @@
-//! What a worker does between fork and exec. Runs in the child of a process with threads: async-signal-safe calls only.
+//! The steps of a worker between fork and exec. They run in the child of a process with threads, so only async-signal-safe
+//! calls are allowed.
 //!
-//! `std::process::Command` is not used: when a start fails it waits for its child, and panics if somebody else has reaped that.
+//! `std::process::Command` is not used: when a start fails, it waits for its child and panics if other code has reaped that
+//! child.
 
 #![expect(
     unsafe_code,
@@ -32,47 +34,47 @@ use std::{
     sync::Arc,
 };
 
-/// What the child needs before it becomes the worker. The descriptors have numbers above the standard ones, which are replaced.
+/// What the child needs before exec. The descriptors have numbers above the standard ones, which are replaced.
 pub(crate) struct ChildSetup {
     pub(crate) image: Image,
     pub(crate) cwd: Option<CString>,
     /// Standard input, output and error.
     pub(crate) standard: [OwnedFd; 3],
-    /// The worker's ends of its two sockets, the only descriptors it inherits beside its standard ones.
+    /// The worker's ends of its two sockets: besides the standard ones, the only descriptors that it inherits.
     pub(crate) inherited: [OwnedFd; 2],
-    /// Where the watchdog listens.
+    /// The lifeline of the watchdog.
     pub(crate) lifeline: Arc<OwnedFd>,
-    /// The other end of [`Report`].
+    /// The child's end of [`Report`].
     pub(crate) report: OwnedFd,
-    /// The number of the host's end of it, which the child closes.
+    /// The number of the host's end of the report, which the child closes.
     pub(crate) report_of_host: RawFd,
-    /// A file that the child locks until it has become the worker.
+    /// A file that the child locks until exec.
     pub(crate) lock: Option<OwnedFd>,
-    /// Who started it.
+    /// The process that starts the worker.
     pub(crate) host: Pid,
 }
 
 /// The host's end of the channel between host and child before exec.
 ///
-/// The child waits for one byte. When it has registered with the watchdog, it sends 8 bytes: the peak memory that it inherited from its host. If it can't execute the
-/// program, it sends 4 bytes: the error number. Exec and exit close its end.
+/// The child waits for one byte. After it has registered with the watchdog it sends 8 bytes: the peak memory that it inherited
+/// from the host. If it cannot execute the program it sends 4 bytes: the error number. Exec and exit close its end.
 ///
-/// That does not show as the end of file while somebody else has a copy of the child's end: a process that another thread of the host
-/// forks meanwhile, and that may live for ever. So the child locks a file before, and no copy has that lock: it belongs to the process,
-/// and the kernel drops it when that closes the file, by exec or exit.
+/// The host cannot rely on the end of file alone: if another thread of the host forks meanwhile, that process has a copy of the
+/// child's end and may run forever. The child therefore locks a file first. The lock belongs to the process, so no copy has it,
+/// and the kernel releases it when exec or exit closes the file.
 pub(crate) struct Report {
     socket: UnixStream,
     lock: Option<OwnedFd>,
 }
 
 impl ChildSetup {
-    /// Forks the child, which waits for [`Report::go`]. The host's copies of the worker's ends close with this.
+    /// Forks the child, which waits for [`Report::go`]. Closes the host's copies of the worker's ends.
     pub(crate) fn fork(self) -> io::Result<Pid> {
-        // SAFETY: `run` and all it calls make plain system calls: no allocation, no locks, no panics, no drops.
+        // SAFETY: `run` and everything that it calls make plain system calls: no allocation, no locks, no panics, no drops.
         unsafe { fork(|| self.run()) }
     }
 
-    /// Forks a copy of this process that lives until it is killed, or this thread ends.
+    /// Forks a copy of this process that runs until it is killed or this thread ends.
     #[cfg(test)]
     pub(crate) fn fork_copy(&self) -> io::Result<Pid> {
         // SAFETY: both calls are allowed in a copy of a process with threads.
@@ -97,11 +99,12 @@ impl ChildSetup {
     }
 
     fn enter(&self) -> Result<(), Errno> {
-        // With its copy open the child would wait for ever for a host that does not let it go.
-        // SAFETY: the number is that of `Report`, of which nothing in this process makes use.
+        // If the child kept its copy open, it would wait forever for a host that exits without calling `go`.
+        // SAFETY: the number is that of the host's `Report`, which nothing in this process uses.
         unsafe { libc::close(self.report_of_host) };
-        // A worker whose host is killed goes with it. If the host was killed before this call there will be no signal, and the
-        // parent is another. Comparing with 1 would be wrong: in a container the host may be 1, or the foster parent not.
+        // Lets the system kill the worker when the host is killed. If the host was killed before this call, no signal will
+        // come, but the parent has changed. A comparison with 1 would be wrong: in a container the host may be 1, and the new
+        // parent may be another process.
         #[cfg(target_os = "linux")]
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         if getppid() != Some(self.host) {
@@ -120,14 +123,14 @@ impl ChildSetup {
         for fd in &self.inherited {
             fcntl_setfd(fd, FdFlags::empty())?;
         }
-        // Before exec, so that there is no moment in which the host could die and leave a group nobody knows. If the watchdog
-        // is gone this fails; the spawner registers the group again with its successor.
+        // Registers before exec, so that the host cannot die and leave a group that the watchdog does not know. If the watchdog
+        // has exited this fails, and the spawner registers the group with the next watchdog.
         let _ = register(&self.lifeline, Record::add(getpid()));
         if let Some(lock) = &self.lock {
             fcntl_lock(lock, FlockOperation::NonBlockingLockExclusive)?;
         }
         retry_on_intr(|| write(&self.report, &usage::own_peak().to_ne_bytes()))?;
-        limits::give_back(); // last: it may be below the numbers of the descriptors used above
+        limits::give_back(); // last, because its number may be below those of the descriptors used above
         Ok(())
     }
 
@@ -142,7 +145,7 @@ impl ChildSetup {
 }
 
 impl Report {
-    /// The host's end, the child's, and the child's copy of the lock.
+    /// Returns the host's end, the child's end, and the child's copy of the lock.
     pub(crate) fn pair() -> io::Result<(Self, OwnedFd, Option<OwnedFd>)> {
         let (socket, theirs) = UnixStream::pair()?;
         socket.set_nonblocking(true)?;
@@ -151,56 +154,57 @@ impl Report {
         Ok((Self { socket, lock }, theirs.into(), copy))
     }
 
-    /// Lets the child continue. Before this call the child does not exit by itself, so its process id is valid. If the `Report` is dropped before, the child exits.
+    /// Lets the child continue. Before this call the child does not exit by itself, so its process id is valid. If the `Report`
+    /// is dropped instead, the child exits.
     pub(crate) fn go(&mut self) -> io::Result<()> {
         self.socket.write_all(&[1])
     }
 
-    /// The number of the descriptor, which the child has as well.
+    /// Returns the number of the descriptor, which the child has as well.
     pub(crate) fn number(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
 
-    /// Waits until the child has become the worker, and returns the peak of memory that it has of its host. `exit` is readable when the
-    /// child has ended.
+    /// Waits until the child has executed the program, and returns the peak memory that it inherited from the host. `exit`
+    /// becomes readable when the child has exited.
     pub(crate) fn read(&mut self, exit: Option<BorrowedFd<'_>>) -> io::Result<u64> {
-        let mut said = self.listen(exit)?;
-        if let (8, Some(lock)) = (said.len(), &self.lock) {
+        let mut message = self.listen(exit)?;
+        if let (8, Some(lock)) = (message.len(), &self.lock) {
             retry_on_intr(|| fcntl_lock(lock, FlockOperation::LockExclusive))?;
-            self.read_more(&mut said)?;
+            self.read_more(&mut message)?;
         }
-        match (<[u8; 8]>::try_from(said.as_slice()), said.last_chunk()) {
+        match (<[u8; 8]>::try_from(message.as_slice()), message.last_chunk()) {
             (Ok(peak), _) => Ok(u64::from_ne_bytes(peak)),
             (Err(_), Some(errno)) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(*errno))),
             (Err(_), None) => Err(io::Error::other("the process was killed before it ran the program")),
         }
     }
 
-    /// What the child says before the lock tells the rest: its peak, or why it ended.
+    /// Reads the child's message until the lock shows that no more will come: its peak memory, or why it exited.
     fn listen(&mut self, exit: Option<BorrowedFd<'_>>) -> io::Result<Vec<u8>> {
-        let mut said = Vec::with_capacity(12);
+        let mut message = Vec::with_capacity(12);
         loop {
-            let (is_all, has_peak) = (self.read_more(&mut said)?, said.len() >= 8);
+            let (is_all, has_peak) = (self.read_more(&mut message)?, message.len() >= 8);
             if is_all || (has_peak && self.lock.is_some()) {
-                return Ok(said);
+                return Ok(message);
             }
             if self.wait(exit)? {
-                self.read_more(&mut said)?;
-                return Ok(said);
+                self.read_more(&mut message)?;
+                return Ok(message);
             }
         }
     }
 
-    /// Reads what is there, and returns whether that was all there will be.
-    fn read_more(&mut self, said: &mut Vec<u8>) -> io::Result<bool> {
-        match self.socket.read_to_end(said) {
+    /// Reads the available bytes. Returns whether the message is complete.
+    fn read_more(&mut self, message: &mut Vec<u8>) -> io::Result<bool> {
+        match self.socket.read_to_end(message) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Waits for more, and returns whether the child has ended.
+    /// Waits for more bytes. Returns whether the child has exited.
     fn wait(&self, exit: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         let socket = PollFd::new(&self.socket, PollFlags::IN);
         let mut fds = [socket.clone(), exit.map_or(socket, |exit| PollFd::from_borrowed_fd(exit, PollFlags::IN))];
@@ -209,7 +213,7 @@ impl Report {
     }
 }
 
-/// A file that nobody else has. `None` where there is no such thing: then the end of file must do.
+/// Creates a file that no other process has. `None` where this is not possible; the end of file must suffice then.
 #[cfg(target_os = "linux")]
 fn lockable() -> io::Result<Option<OwnedFd>> {
     match rustix::fs::memfd_create(c"herder-start", rustix::fs::MemfdFlags::CLOEXEC) {
@@ -226,7 +230,7 @@ fn lockable() -> io::Result<Option<OwnedFd>> {
 
 fn duplicate(fd: &OwnedFd, target: RawFd) -> Result<(), Errno> {
     loop {
-        // SAFETY: nothing in this process uses what the standard descriptors were before.
+        // SAFETY: nothing in this process uses the previous standard descriptors.
         match unsafe { libc::dup2(fd.as_raw_fd(), target) } {
             0.. => return Ok(()),
             _ if last_error() == Errno::INTR => {}
@@ -239,11 +243,11 @@ fn last_error() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)
 }
 
-/// Marks everything beyond the standard descriptors close-on-exec, whoever opened it: a library in the host that forgot must not
-/// keep another worker's socket open in this one.
+/// Marks all descriptors but the standard ones close-on-exec. Otherwise a library in the host that forgot the flag would keep
+/// another worker's socket open in this worker.
 #[cfg(target_os = "linux")]
 fn inherit_nothing() {
-    // SAFETY: changes flags only. A kernel before 5.11 refuses, and then whoever opened a descriptor is to blame.
+    // SAFETY: changes flags only. A kernel before 5.11 refuses; close-on-exec is then up to the code that opened a descriptor.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }
 

@@ -1,33 +1,34 @@
-//! What to start. Holds plain data; starting is the spawner's.
+//! The description of a process to start. Holds plain data; the spawner starts it.
 
 use std::{ffi::OsString, path::Path, path::PathBuf};
 
-/// What to start, and under which name its output is logged.
+/// The program to start, with its arguments, environment, directory, and the name for its log lines.
 ///
-/// A program without a slash is looked up in the `PATH` the worker will have; a relative one with a slash is relative to
+/// A program without a slash is looked up in the `PATH` of the worker. A relative path with a slash is relative to
 /// [`cwd`](Self::cwd). The worker gets standard input, output and error, the two descriptors named in `HERDER_FD` and
-/// `HERDER_CTL_FD`, and nothing else the host has open.
+/// `HERDER_CTL_FD`, and no other descriptor of the host.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Command {
     /// The executable.
     pub program: OsString,
-    /// Its arguments, without the program's own name.
+    /// The arguments, without the name of the program.
     pub args: Vec<OsString>,
-    /// Variables added to the environment; a later one of a name wins. `HERDER_FD` and `HERDER_CTL_FD` are set after these.
+    /// Variables added to the environment; the last of several with one name counts. `HERDER_FD` and `HERDER_CTL_FD` are set
+    /// after these.
     pub env: Vec<(OsString, OsString)>,
-    /// Whether the host's environment is kept from the worker.
+    /// Whether the worker does not inherit the environment of the host.
     pub env_clear: bool,
     /// Variables of the host's environment that the worker does not inherit. [`env`](Self::env) may set them.
     pub env_remove: Vec<OsString>,
-    /// Where it starts; `None` is the host's current directory.
+    /// The working directory; `None` is the host's current directory.
     pub cwd: Option<PathBuf>,
-    /// Its name in log lines, as `models/w1.1`.
+    /// The name of the worker in log lines, such as `models/w1.1`.
     pub label: String,
 }
 
 impl Command {
-    /// A command without arguments that inherits the environment, labelled by its program's file name.
+    /// Creates a command without arguments that inherits the environment. Its label is the file name of the program.
     pub fn new(program: impl Into<OsString>) -> Self {
         let program = program.into();
         let label = Path::new(&program).file_name().unwrap_or(&program).to_string_lossy().into_owned();
@@ -48,21 +49,21 @@ impl Command {
         self
     }
 
-    /// Adds a variable.
+    /// Adds an environment variable.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// Keeps the host's environment from the worker (`true`), or hands it down (`false`, the default).
+    /// Sets whether the worker does not inherit the environment of the host. The default is `false`.
     #[must_use]
     pub fn env_clear(mut self, clear: bool) -> Self {
         self.env_clear = clear;
         self
     }
 
-    /// Does not let the worker inherit a variable of the host's environment. [`env`](Self::env) may set it.
+    /// Removes a variable of the host's environment from that of the worker. [`env`](Self::env) may set it.
     #[must_use]
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
         self.env_remove.push(name.into());
@@ -76,7 +77,7 @@ impl Command {
         self
     }
 
-    /// Sets the name used in log lines.
+    /// Sets the name of the worker in log lines.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();

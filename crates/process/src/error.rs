@@ -1,88 +1,88 @@
-//! Why a worker could not be started. The errors of this crate's one boundary; no state.
+//! The errors of starting a worker. Holds no state.
 
 use crate::limits::{self, is_out_of_descriptors};
 use rustix::io::Errno;
 use std::{io, path::PathBuf};
 
-/// Why a worker could not be started. Nothing of it is left behind: no process, no descriptor.
+/// Why a worker could not be started. No process and no descriptor of it is left.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnError {
-    /// There is no such program, in the worker's `PATH` or at the given place.
+    /// The program does not exist, in the worker's `PATH` or at the given path.
     #[error("program not found: `{}`", program.display())]
     ProgramNotFound {
-        /// As it was given.
+        /// The program as given.
         program: PathBuf,
     },
     /// The program is a dangling symbolic link, as in a virtual environment whose interpreter was removed.
     #[error("`{}` is a symbolic link to `{}`, which does not exist", program.display(), target.display())]
     DanglingLink {
-        /// As it was given.
+        /// The program as given.
         program: PathBuf,
-        /// Where the link points.
+        /// The target of the link.
         target: PathBuf,
     },
-    /// The program is a script (or needs a loader) and what should run it does not exist.
+    /// The program is a script, or needs a loader, and its interpreter does not exist.
     #[error("`{}` exists, but the interpreter in its first line does not", program.display())]
     InterpreterNotFound {
-        /// As it was given.
+        /// The program as given.
         program: PathBuf,
     },
-    /// The program may not be executed: no permission, or it is a directory.
+    /// The program may not be executed: permission is missing, or it is a directory.
     #[error("no permission to run `{}`", program.display())]
     PermissionDenied {
-        /// As it was given.
+        /// The program as given.
         program: PathBuf,
     },
-    /// The working directory does not exist, is no directory, or may not be entered.
+    /// The working directory does not exist, is not a directory, or may not be entered.
     #[error("cannot start `{}` in the directory `{}`: {source}", program.display(), cwd.display())]
     WorkingDirectory {
-        /// As it was given.
+        /// The program as given.
         program: PathBuf,
-        /// As it was given.
+        /// The directory as given.
         cwd: PathBuf,
-        /// What the system said about the directory.
+        /// The system error for the directory.
         source: io::Error,
     },
-    /// The system is out of descriptors, processes or memory. May pass.
+    /// The system has no free descriptors, processes or memory. A later start may succeed.
     #[error("out of resources while starting `{}`: {}", program.display(), limits::explain(source))]
     Resources {
-        /// As it was given.
+        /// The program as given.
         program: PathBuf,
-        /// Which resource.
+        /// The system error, which shows the resource.
         source: io::Error,
     },
-    /// More workers live in this host than the watchdog's table holds.
+    /// This process has as many workers as the watchdog's table can hold.
     #[error("cannot start `{}`: this process already has {limit} workers, the maximum", program.display())]
     TooManyWorkers {
-        /// As it was given.
+        /// The program as given.
         program: PathBuf,
-        /// The most there can be.
+        /// The maximum number of workers.
         limit: usize,
     },
-    /// One of the crate's own threads or its watchdog process could not be started, so no worker was. May pass.
+    /// One of the crate's threads or its watchdog process could not be started, and so no worker. A later start may succeed.
     #[error("can't start the {what} that looks after workers: {}", limits::explain(source))]
     Infrastructure {
-        /// Which thread or process.
+        /// The thread or process.
         what: &'static str,
-        /// What the system said.
+        /// The system error.
         source: io::Error,
     },
-    /// This process is a forked copy of the one that started the threads; it has none of them.
+    /// This process is a forked copy of the process that started the threads, and has no copy of the threads.
     #[error("workers cannot be started in a forked child of a process that already started workers")]
     ForkedHost,
-    /// Anything else the system said.
+    /// Any other system error.
     #[error("cannot start `{}`: {source}", program.display())]
     Os {
-        /// As it was given.
+        /// The program as given.
         program: PathBuf,
-        /// What the system said.
+        /// The system error.
         source: io::Error,
     },
 }
 
 impl SpawnError {
-    /// Whether the cause is a shortage that may pass, rather than a mistake in the command.
+    /// Whether a resource is exhausted, so that a later start may succeed. Otherwise the command is wrong.
     pub fn is_resource(&self) -> bool {
         match self {
             Self::Resources { .. } | Self::TooManyWorkers { .. } => true,
@@ -91,7 +91,7 @@ impl SpawnError {
         }
     }
 
-    /// Whether this process, or the system, has no descriptor left: nothing is wrong with the command.
+    /// Whether this process or the system has no free descriptor. The command is not the cause.
     pub fn is_out_of_descriptors(&self) -> bool {
         match self {
             Self::Resources { source, .. } | Self::Infrastructure { source, .. } => is_out_of_descriptors(source),
@@ -100,7 +100,7 @@ impl SpawnError {
     }
 }
 
-/// Whether the system lacks something it may have later.
+/// Whether the system lacks something that it may have later.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     const SHORTAGES: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM, Errno::NOBUFS];
     Errno::from_io_error(error).is_some_and(|errno| SHORTAGES.contains(&errno))

@@ -1,4 +1,4 @@
-//! How the end of one child is noticed and read. Holds the pidfd; what follows from an exit is the warden's.
+//! Notices the exit of one child and reads its status. Holds the pidfd. The monitor decides what follows from an exit.
 
 use crate::{reaper, usage, waker::Waker};
 use herder_core::ExitStatus;
@@ -16,7 +16,7 @@ use std::{
     thread,
 };
 
-/// Tells when a child has ended, without reaping it.
+/// Reports when a child has exited, without reaping it.
 #[derive(Debug)]
 pub(crate) struct ExitWatch {
     pid: Pid,
@@ -27,7 +27,7 @@ pub(crate) struct ExitWatch {
 enum WatchMethod {
     /// A pidfd (Linux 5.3 and later): readable once the child has ended. It refers to this child even if other code has reaped it and another process has its id.
     PidFd(OwnedFd),
-    /// A thread waits, sets this, and wakes the warden.
+    /// A thread waits for the child, sets this flag, and wakes the monitor.
     Thread(Arc<AtomicBool>),
 }
 
@@ -36,7 +36,7 @@ enum WatchMethod {
 pub(crate) fn pidfd(child: Pid) -> io::Result<Option<OwnedFd>> {
     match rustix::process::pidfd_open(child, rustix::process::PidfdFlags::empty()) {
         Ok(fd) => Ok(Some(fd)),
-        Err(Errno::NOSYS | Errno::PERM) => Ok(None), // an old kernel, or a sandbox that knows no pidfds
+        Err(Errno::NOSYS | Errno::PERM) => Ok(None), // an old kernel, or a sandbox without pidfds
         Err(errno) => Err(errno.into()),
     }
 }
@@ -48,7 +48,7 @@ pub(crate) fn pidfd(_: Pid) -> io::Result<Option<OwnedFd>> {
 }
 
 impl ExitWatch {
-    /// Watches a child that can't have ended yet.
+    /// Watches a child that cannot have exited yet.
     pub(crate) fn new(pid: Pid, monitor: &Waker) -> io::Result<Self> {
         match pidfd(pid)? {
             Some(fd) => Ok(Self { pid, method: WatchMethod::PidFd(fd) }),
@@ -68,7 +68,7 @@ impl ExitWatch {
         Ok(Self { pid, method: WatchMethod::Thread(ended) })
     }
 
-    /// What to poll, if there is something.
+    /// Returns the descriptor to poll, if there is one.
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.method {
             WatchMethod::PidFd(fd) => Some(fd.as_fd()),
@@ -76,12 +76,12 @@ impl ExitWatch {
         }
     }
 
-    /// Whether the waiting thread has seen the end.
+    /// Whether the waiting thread has seen the exit.
     pub(crate) fn flagged(&self) -> bool {
         matches!(&self.method, WatchMethod::Thread(ended) if ended.load(Ordering::Acquire))
     }
 
-    /// Looks at the child without reaping it.
+    /// Checks whether the child has exited, without reaping it.
     pub(crate) fn try_wait(&self) -> ExitPoll {
         match wait(self.pid, self.descriptor(), WaitIdOptions::NOHANG) {
             Ok(None) => ExitPoll::Running,
@@ -90,30 +90,30 @@ impl ExitWatch {
         }
     }
 
-    /// Waits for a child that will end at once, and reaps it.
+    /// Waits for a child that is about to exit, and reaps it.
     pub(crate) fn wait_and_reap(&self) {
         wait_and_reap(self.pid, self.descriptor());
     }
 }
 
-/// What a look at a child tells.
+/// The state of a child at one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExitPoll {
     Running,
-    /// Ended and still a zombie: its number, and so its group's, can't be anybody else's yet.
+    /// The child has exited and is a zombie: no other process can have its id or its group yet.
     Ended(ExitStatus),
-    /// Somebody else has reaped it: its number may be anybody's.
+    /// Other code has reaped the child: another process may have its id.
     ReapedElsewhere,
 }
 
-/// Waits for the end of a child without reaping it.
+/// Waits until a child has exited, without reaping it.
 pub(crate) fn wait(pid: Pid, pidfd: Option<BorrowedFd<'_>>, how: WaitIdOptions) -> Result<Option<WaitIdStatus>, Errno> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | how;
     let by_number = || retry_on_intr(|| waitid(WaitId::Pid(pid), options));
     #[cfg(target_os = "linux")]
     if let Some(pidfd) = pidfd {
         return match retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options)) {
-            Err(Errno::INVAL) => by_number(), // Linux 5.3 has descriptors of processes, but can't wait by them
+            Err(Errno::INVAL) => by_number(), // Linux 5.3 has pidfds, but cannot wait for them
             waited => waited,
         };
     }
@@ -121,7 +121,7 @@ pub(crate) fn wait(pid: Pid, pidfd: Option<BorrowedFd<'_>>, how: WaitIdOptions) 
     by_number()
 }
 
-/// Waits for a child that will end at once, and reaps it.
+/// Waits for a child that is about to exit, and reaps it.
 pub(crate) fn wait_and_reap(pid: Pid, pidfd: Option<BorrowedFd<'_>>) {
     let ended = wait(pid, pidfd, WaitIdOptions::empty());
     reap(pid, if ended.is_ok() { ExitPoll::Ended(ExitStatus::Unknown) } else { ExitPoll::ReapedElsewhere });
@@ -129,7 +129,8 @@ pub(crate) fn wait_and_reap(pid: Pid, pidfd: Option<BorrowedFd<'_>>) {
 
 /// Reaps a child that has ended, and returns its peak memory in bytes; `None` if other code has reaped it.
 pub(crate) fn reap(pid: Pid, seen: ExitPoll) -> Option<u64> {
-    // What was stolen has no number any more: waiting for it could take the status of a child of the application.
+    // A child that was reaped elsewhere must not be waited for: its id may belong to a child of the application, whose status
+    // would be lost.
     reaper::unregistering(pid, || if seen == ExitPoll::ReapedElsewhere { None } else { usage::reap(pid) })
 }
 
@@ -145,7 +146,7 @@ fn read(status: &WaitIdStatus) -> ExitStatus {
 mod tests {
     use super::*;
 
-    /// R30: the way without pidfds, which is the only one outside Linux, notices an exit too.
+    /// R30: the fallback without pidfds, which is the only way outside Linux, notices an exit too.
     #[test]
     fn a_waiting_thread_notices_the_end() {
         let (waker, wakeups) = crate::waker::pair().unwrap();
@@ -156,7 +157,7 @@ mod tests {
         rustix::event::poll(&mut fds, None).unwrap();
         assert!(watch.flagged());
         assert_eq!(watch.try_wait(), ExitPoll::Ended(ExitStatus::Code(7)));
-        assert_eq!(watch.try_wait(), ExitPoll::Ended(ExitStatus::Code(7)), "a look does not reap");
+        assert_eq!(watch.try_wait(), ExitPoll::Ended(ExitStatus::Code(7)), "a check does not reap");
         assert!(reap(pid, watch.try_wait()).is_some_and(|peak| peak > 0));
         assert_eq!((watch.try_wait(), reap(pid, watch.try_wait())), (ExitPoll::ReapedElsewhere, None));
         child.wait().unwrap_err();

@@ -1,9 +1,8 @@
-//! Kills what is left of the process group of a worker that somebody else has reaped. Reads `/proc` where the kernel is old; holds no
-//! state.
+//! Kills the remaining process group of a worker that other code has reaped. Reads `/proc` on old kernels; holds no state.
 //!
-//! While a group has members, the kernel does not reuse its number. But when the leader was reaped and the last member has ended, the
-//! number is free. Once the kernel has used all other numbers, another process gets it, and its group may have it, too. So a group without
-//! its leader is not killed by its number alone.
+//! The kernel does not reuse the number of a group while the group has members. When the leader was reaped and the last member
+//! has exited, the number is free: after all other numbers were used, another process and its group may get it. A group without
+//! its leader is therefore not killed by its number alone.
 
 #![expect(
     unsafe_code,
@@ -17,28 +16,30 @@ use rustix::{
 };
 use std::{fs, os::fd::BorrowedFd};
 
-/// The session this process is in, and so are the processes that it forks. 0 is one outside of its PID namespace.
+/// Returns the session of this process, which its forked children share. 0 is a session outside its PID namespace.
 pub(crate) fn own_session() -> i32 {
-    // SAFETY: the call reads a number. rustix has it, but takes 0 for impossible.
+    // SAFETY: the call returns a number. rustix has it too, but treats 0 as impossible.
     unsafe { libc::getsid(0) }
 }
 
-/// Kills the members of a group whose leader was reaped by other code. `leader` is a pidfd of the leader, `session` the session of the group.
+/// Kills the members of a group whose leader was reaped by other code. `leader` is a pidfd of the leader; `session` is the
+/// session of the group.
 pub(crate) fn kill_left(group: Pid, leader: Option<BorrowedFd<'_>>, session: i32) {
     let by_leader = leader.map_or(Err(Errno::NOSYS), kill_by_leader);
-    // ESRCH says that nobody is left in it. All other errors mean that this kernel, or a sandbox, does not know the call.
+    // ESRCH means that the group has no members left. All other errors mean that this kernel or a sandbox does not support the
+    // call.
     if by_leader.is_err_and(|errno| errno != Errno::SRCH) && is_left(group, session) {
         let _ = kill_process_group(group, Signal::KILL);
     }
 }
 
-/// Kills the group that the pidfd's process led, even if another process has its number by now. Linux 6.9 and later.
+/// Kills the group that the process of the pidfd led, even if another process has its id by now. Needs Linux 6.9.
 #[cfg(target_os = "linux")]
 fn kill_by_leader(leader: BorrowedFd<'_>) -> Result<(), Errno> {
     use std::os::fd::AsRawFd;
     const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
     let (fd, nothing) = (leader.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
-    // SAFETY: the descriptor is open, and a null in place of the signal's details is allowed.
+    // SAFETY: the descriptor is open, and a null pointer for the details of the signal is allowed.
     let sent =
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, nothing, PIDFD_SIGNAL_PROCESS_GROUP) };
     match sent {
@@ -52,12 +53,12 @@ fn kill_by_leader(_: BorrowedFd<'_>) -> Result<(), Errno> {
     Err(Errno::NOSYS)
 }
 
-/// Whether a group is what a worker of this session has left, as far as an older kernel can tell.
+/// Whether a group is the remaining group of a worker of this session, as far as an older kernel can tell.
 ///
-/// If a process has the number, the number was given away, so that nothing is left of the worker's group: its leader can't be a member, as
-/// it was reaped. If none has it, the group is the worker's, unless another process got the number after the worker was reaped, led a
-/// group, and was reaped as well, all before this was called; and then it must have been of this session too, which all members of a
-/// group are in.
+/// If a process has the number as its id, the number was reused and nothing is left of the worker's group: the leader was
+/// reaped, so it cannot be that process. If no process has it, the group is the worker's, with one exception: another process
+/// got the number after the worker was reaped, led a group, and was reaped before this call. The session excludes most of these
+/// cases, because all members of a group are in one session.
 fn is_left(group: Pid, session: i32) -> bool {
     if test_kill_process(group) != Err(Errno::SRCH) {
         return false;
@@ -67,7 +68,7 @@ fn is_left(group: Pid, session: i32) -> bool {
     pids.any(|pid| membership(pid) == Some((group, session)))
 }
 
-/// The group and the session of a process.
+/// Returns the group and the session of a process.
 fn membership(pid: i32) -> Option<(Pid, i32)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = fields(&text)?;
@@ -84,7 +85,7 @@ mod tests {
         process::{Child, ChildStdout, Command, Stdio},
     };
 
-    /// A leader of a group, with a member that holds the pipe.
+    /// Starts the leader of a group and a member that holds the pipe.
     #[expect(clippy::unwrap_used, reason = "these are tests")]
     fn group(script: &str) -> (Child, ChildStdout) {
         let mut command = Command::new("sh");
@@ -94,7 +95,7 @@ mod tests {
         (leader, output)
     }
 
-    /// R30: on a kernel that can't kill by a pidfd, what is left is killed, and only that.
+    /// R30: on a kernel that cannot kill a group by pidfd, only the remaining members of the worker's group are killed.
     #[test]
     fn r30_what_is_left_is_found_without_its_leader() {
         let session = own_session();
@@ -109,7 +110,7 @@ mod tests {
         assert_eq!(output.read(&mut [0]).unwrap(), 0, "the member is gone");
     }
 
-    /// R30: the way of newer kernels finds the group by the leader's pidfd, and nobody once it is empty.
+    /// R30: newer kernels find the group by the pidfd of its leader, and nothing once the group is empty.
     #[test]
     fn r30_a_pidfd_means_the_group_of_a_leader_that_was_reaped() {
         let (mut leader, mut output) = group("sleep 1000 & read end");

@@ -1,4 +1,5 @@
-//! The entrance, and what exists once a host process: three threads and a watchdog, begun by the first [`spawn`].
+//! The entry point of the crate, and what exists once per host process: three threads and a watchdog, started by the first
+//! [`spawn`].
 
 use crate::{
     Command, SpawnError, Spawned,
@@ -17,7 +18,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// The spawner and its mailbox, in the process that started it.
+/// The spawner and the sender of its requests, in the process that started it.
 struct SpawnerHandle {
     pid: u32,
     spawner: Arc<Spawner>,
@@ -29,11 +30,11 @@ static STARTING: Mutex<()> = Mutex::new(());
 
 /// Starts a worker in a process group of its own.
 ///
-/// Works on any runtime and never blocks it: forking and waiting for exec happen on the spawner's thread. It returns once the
-/// program has been executed, which is not yet when it is ready. If this future is dropped the worker is killed.
+/// Works on any runtime and never blocks it: the spawner's thread forks and waits for exec. Returns when the program has been
+/// executed; the worker is not ready yet. If the future is dropped, the worker is killed.
 ///
 /// # Errors
-/// A [`SpawnError`] that names the program; nothing is left behind then.
+/// A [`SpawnError`] that names the program. No process or descriptor is left behind.
 pub async fn spawn(command: Command) -> Result<Spawned, SpawnError> {
     let (reply, answer) = oneshot::channel();
     host()?.request(SpawnRequest { command, reply })?;
@@ -41,12 +42,12 @@ pub async fn spawn(command: Command) -> Result<Spawned, SpawnError> {
 }
 
 impl SpawnerHandle {
-    /// Gives an order to the spawner's thread, to another one if that is gone.
+    /// Sends a request to the spawner's thread, and starts another thread if that one has ended.
     fn request(&self, request: SpawnRequest) -> Result<(), SpawnError> {
-        let mut orders = lock(&self.requests);
-        let Err(mpsc::SendError(request)) = orders.send(request) else { return Ok(()) };
-        *orders = spawner(&self.spawner)?;
-        orders.send(request).map_err(|_| no_spawner(io::ErrorKind::BrokenPipe.into()))
+        let mut sender = lock(&self.requests);
+        let Err(mpsc::SendError(request)) = sender.send(request) else { return Ok(()) };
+        *sender = spawner(&self.spawner)?;
+        sender.send(request).map_err(|_| no_spawner(io::ErrorKind::BrokenPipe.into()))
     }
 }
 
@@ -64,12 +65,12 @@ fn host() -> Result<&'static SpawnerHandle, SpawnError> {
     HOST.get().filter(|host| host.pid == std::process::id()).ok_or(SpawnError::ForkedHost)
 }
 
-/// Starts the threads. If one fails, the others end by themselves, as nobody holds what they listen to; the warden comes last,
-/// because it and the log thread hold each other.
+/// Starts the threads. If one cannot be started, the others end by themselves, because the senders of their channels are
+/// dropped. The monitor is started last, because it and the log thread hold references to each other.
 fn start() -> Result<SpawnerHandle, SpawnError> {
-    let keeper = |what| move |source| SpawnError::Infrastructure { what, source };
-    let (waker, wakeups) = waker::pair().map_err(keeper("warden thread"))?;
-    let log = Log::start(waker.clone()).map_err(keeper("log thread"))?;
+    let infrastructure = |what| move |source| SpawnError::Infrastructure { what, source };
+    let (waker, wakeups) = waker::pair().map_err(infrastructure("monitor thread"))?;
+    let log = Log::start(waker.clone()).map_err(infrastructure("log thread"))?;
     let watchdog = Arc::new(Mutex::new(Watchdog::new(log.clone())));
     let (arrive, spawned) = mpsc::channel();
     let monitor = Monitor {
@@ -81,20 +82,20 @@ fn start() -> Result<SpawnerHandle, SpawnError> {
         oom_accounting: OomAccounting::default(),
     };
     let starter = Arc::new(Spawner { watchdog, spawned: arrive, monitor: waker });
-    let orders = spawner(&starter)?;
-    begin("herder-warden", move || monitor.run()).map_err(keeper("warden thread"))?;
-    Ok(SpawnerHandle { pid: std::process::id(), spawner: starter, requests: Mutex::new(orders) })
+    let sender = spawner(&starter)?;
+    start_thread("herder-monitor", move || monitor.run()).map_err(infrastructure("monitor thread"))?;
+    Ok(SpawnerHandle { pid: std::process::id(), spawner: starter, requests: Mutex::new(sender) })
 }
 
-/// Begins a thread for the spawner; it ends with the sender of its orders.
+/// Starts a thread for the spawner. The thread ends when the sender of its requests is dropped.
 fn spawner(spawner: &Arc<Spawner>) -> Result<mpsc::Sender<SpawnRequest>, SpawnError> {
-    let (orders, received) = mpsc::channel();
+    let (sender, received) = mpsc::channel();
     let spawner = spawner.clone();
-    begin("herder-spawner", move || spawner.run(&received)).map_err(no_spawner)?;
-    Ok(orders)
+    start_thread("herder-spawner", move || spawner.run(&received)).map_err(no_spawner)?;
+    Ok(sender)
 }
 
-fn begin(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread_builder(name).spawn(body).map(|_| ())
 }
 
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
 
-    /// R30: a spawner's thread that has ended is replaced, and the order that found it so is carried out.
+    /// R30: when the spawner's thread has ended, the next request starts another thread and is carried out.
     #[test]
     fn r30_a_spawner_that_is_gone_is_started_anew() {
         let (lifeline, _watchdog_end) = UnixStream::pair().unwrap();

@@ -1,5 +1,5 @@
-//! What a worker executes: program, arguments and environment, as `exec` takes them. Made before the fork, since nothing can be
-//! allocated after it.
+//! What a worker executes: program, arguments and environment in the form of `exec`. Built before the fork, because nothing can
+//! be allocated after it.
 
 #![expect(unsafe_code, reason = "`execvp` and the environment that it searches have no safe interface")]
 
@@ -21,18 +21,18 @@ pub(crate) struct Image {
     env: Strings,
 }
 
-/// Strings and the array of pointers to them that ends with a null.
+/// Strings, and an array of pointers to them that ends with a null pointer.
 struct Strings {
     pointers: Vec<*const c_char>,
-    /// What the pointers point to. It does not move when this does.
+    /// The strings that the pointers refer to. They do not move when this value moves.
     _owned: Vec<CString>,
 }
 
 impl Image {
-    /// What a command executes, with these variables besides its own.
+    /// Builds the image of a command, with additional variables.
     ///
     /// # Errors
-    /// If something in it has a zero byte.
+    /// If a string contains a zero byte.
     pub(crate) fn new(command: &Command, more: [(&str, String); 2]) -> Result<Self, NulError> {
         let program = CString::new(command.program.as_bytes())?;
         let args = [&command.program].into_iter().chain(&command.args).map(|arg| CString::new(arg.as_bytes()));
@@ -42,11 +42,11 @@ impl Image {
         Ok(Self { program, args, env })
     }
 
-    /// Becomes the program, which is looked up in the `PATH` it will have. Returns only if that fails. Async-signal-safe, and for a
-    /// forked child alone: it replaces the environment of the process.
+    /// Executes the program, which is looked up in the `PATH` of the image. Returns only on failure. Async-signal-safe. For a
+    /// forked child only: it replaces the environment of the process.
     pub(crate) fn exec(&self) -> Errno {
-        // SAFETY: this process has one thread, so nobody reads the environment meanwhile. All pointers are to strings that `self`
-        // holds, and both arrays end with a null. The call does not write to them.
+        // SAFETY: this process has one thread, so nothing else reads the environment. All pointers refer to strings that `self`
+        // holds, both arrays end with a null pointer, and the call does not write to them.
         unsafe {
             set_environment(self.env.pointers.as_ptr());
             libc::execvp(self.program.as_ptr(), self.args.pointers.as_ptr());
@@ -78,20 +78,20 @@ fn variable(name: &OsStr, value: &OsStr) -> Result<CString, NulError> {
 }
 
 /// # Safety
-/// Nobody may read or change the environment meanwhile, and the array must outlive all who read it.
+/// Nothing may read or change the environment during the call, and the array must outlive all readers.
 #[cfg(not(target_vendor = "apple"))]
 unsafe fn set_environment(environment: *const *const c_char) {
     unsafe extern "C" {
         static mut environ: *const *const c_char;
     }
-    // SAFETY: POSIX has this variable, and the caller answers for the rest.
+    // SAFETY: POSIX defines this variable; the caller guarantees the rest.
     unsafe { environ = environment };
 }
 
 /// # Safety
-/// As above.
+/// Nothing may read or change the environment during the call, and the array must outlive all readers.
 #[cfg(target_vendor = "apple")]
 unsafe fn set_environment(environment: *const *const c_char) {
-    // SAFETY: the call gives the address of the variable, and the caller answers for the rest.
+    // SAFETY: the call returns the address of the variable; the caller guarantees the rest.
     unsafe { *libc::_NSGetEnviron() = environment.cast_mut().cast() };
 }

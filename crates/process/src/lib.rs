@@ -1,35 +1,38 @@
-//! Worker processes: started, watched, stopped and reaped, so that none outlives its host and none stays a zombie (R30).
+//! Starts, watches, stops and reaps worker processes, so that none outlives its host and none stays a zombie (R30).
 //!
-//! This crate knows processes, not pools: no routing, no restarts, no protocol. Its state is process-wide: one
-//! [`spawn`]er thread, one warden thread, one thread that writes log lines, and one *watchdog* process, all started with the
-//! first worker and shared by every runtime and every actix `System` of the host. It is the only crate with `unsafe`.
+//! This crate handles processes, not pools: no routing, no restarts, no protocol. Its state is process-wide: one *spawner* thread
+//! behind [`spawn`], one *monitor* thread, one thread that writes log lines, and one *watchdog* process. They are started with the
+//! first worker and shared by every runtime and every actix `System` of the host. Only this crate contains `unsafe` code.
 //!
-//! - The **spawner** is one thread that never ends, because on Linux a death signal fires when the *thread* that started the
-//!   child ends.
-//! - The **warden** waits for every child, drains its output, and climbs the stop ladders. It never runs user code, so a slow
-//!   log subscriber can't delay a kill.
-//! - The **watchdog** is forked from the host before the first worker and never calls exec. It knows the process groups and
-//!   kills them when the host is gone, by whatever cause: a `SIGKILL` of the host takes grandchildren along too.
+//! - The **spawner** is one thread that does not end while the host runs, because Linux sends a death signal when the *thread*
+//!   that started the child ends.
+//! - The **monitor** waits for every child, reads its output, and runs the stop sequences. It never runs code of the application,
+//!   so that a slow log subscriber cannot delay a kill.
+//! - The **watchdog** is forked from the host before the first worker and never calls exec. It knows the process groups of the
+//!   workers and kills them when the host has exited for any reason: a `SIGKILL` of the host ends grandchildren too.
 //!
-//! A worker starts with the default disposition of every signal and an empty signal mask, whatever its host ignores, handles or blocks.
+//! A worker starts with the default disposition of every signal and an empty signal mask, whatever its host ignores, handles or
+//! blocks.
 //!
-//! What a worker prints becomes `tracing` events of target `herder::worker` at INFO, with the fields `worker` (the command's
-//! label) and `stream`, and never touches the protocol's descriptors (R40).
+//! The output of a worker becomes `tracing` events with target `herder::worker`, level INFO, and the fields `worker` (the label of
+//! the command) and `stream`. It never reaches the descriptors of the protocol (R40).
 //!
 //! # Limits
-//! - A process that leaves its worker's group (`setsid`) is out of reach. It loses the pipes when the worker ends.
-//! - A host that forks *itself* can't use this crate in the forked child: [`spawn`] says [`SpawnError::ForkedHost`] there, and
+//! - A process that leaves the group of its worker (`setsid`) is not killed with it. Its standard output and error are closed when
+//!   the worker exits.
+//! - A host that forks itself cannot use this crate in the forked child: [`spawn`] returns [`SpawnError::ForkedHost`] there, and
 //!   handles copied by the fork do nothing.
-//! - A host that changes its user (`setuid`) has no right to signal workers that it started before. The watchdog signals them, unless it was replaced
-//!   after the change.
-//! - In a host that ignores `SIGCHLD`, or waits for any child, exit statuses of workers can be lost: they are [`ExitStatus::Unknown`]. The process
-//!   group of such a worker is still killed: by its pidfd since Linux 6.9; on older kernels only if no process has the worker's process id by
-//!   then and the group belongs to the host's session; outside Linux it is not killed. A process may have inherited that it ignores `SIGCHLD`: [`reset_signals`] sets the default.
+//! - A host that changes its user (`setuid`) may not signal workers that it started before. The watchdog signals them, unless the
+//!   watchdog was replaced after the change.
+//! - In a host that ignores `SIGCHLD` or waits for any child, exit statuses of workers can be lost: they are
+//!   [`ExitStatus::Unknown`]. The process group of such a worker is still killed: by its pidfd since Linux 6.9; on older kernels
+//!   only if no process has the worker's process id by then and the group belongs to the host's session; outside Linux it is not
+//!   killed. A process may have inherited the ignored `SIGCHLD`: [`reset_signals`] restores the default.
 //! - If the host is PID 1 or a subreaper, orphans become its children. They are reaped only if the host calls [`reap_orphans`].
-//! - [`Child::exit_memory`] says likely, not surely: the kernel counts its kills by cgroup, and a kill of any other process in it, that no
-//!   worker's death accounts for, can be taken for a worker's that somebody else killed later.
-//! - Linux is the platform. Elsewhere there is no death signal and no pidfd: each child costs a waiting thread, and the watchdog
-//!   alone ends the workers of a host that was killed. Without `/proc` nobody can tell what a process does ([`Child::sample`]).
+//! - [`Child::exit_memory`] reports a likely cause, not a certain one: the kernel counts its kills by cgroup. A kill of another
+//!   process in the cgroup, which no death of a worker explains, can be attributed to a worker that other code killed later.
+//! - Linux is the platform. On other systems there is no death signal and no pidfd: each child needs a waiting thread, and only the
+//!   watchdog ends the workers of a host that was killed. Without `/proc`, [`Child::sample`] returns nothing.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), herder_process::SpawnError> {

@@ -1,8 +1,9 @@
-//! Turns workers' lines into `tracing` events on a thread of their own. Holds the queue between the warden and that thread.
+//! Turns the output lines of workers into `tracing` events, on a thread of its own. Holds the queue between the monitor and
+//! that thread.
 //!
-//! The subscriber is the user's code: it may be slow, block on a stopped terminal, or panic. Hence the warden never calls it.
-//! When the queue is full the warden stops reading the pipes, so a worker that prints faster than the log takes it waits in
-//! `write`, as it would on a terminal; nothing is dropped.
+//! The subscriber is code of the application: it may be slow, block on a stopped terminal, or panic. The monitor therefore
+//! never calls it. When the queue is full the monitor stops reading the pipes. A worker that prints faster than the log accepts
+//! then blocks in `write`, as it does on a terminal. Nothing is dropped.
 
 use crate::{output::Stream, thread::thread_builder, waker::Waker};
 use std::{
@@ -16,12 +17,12 @@ use std::{
     },
 };
 
-/// The queue is full beyond this many bytes; the last read of a worker that ended may exceed it.
+/// The queue is full above this many bytes. The last read of a worker that has exited may exceed it.
 const QUEUE_LIMIT: usize = 1024 * 1024;
-/// What an entry costs beside its text.
+/// The size of an entry besides its text.
 const OVERHEAD: usize = 64;
 
-/// The writing end.
+/// The sending end of the queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     queue: mpsc::Sender<Entry>,
@@ -35,7 +36,7 @@ enum Entry {
 }
 
 impl Log {
-    /// Starts the thread; it ends when the last `Log` is gone.
+    /// Starts the thread. It ends when the last `Log` is dropped.
     pub(crate) fn start(monitor: Waker) -> io::Result<Self> {
         let (queue, entries) = mpsc::channel();
         let backlog = Arc::new(AtomicUsize::new(0));
@@ -44,31 +45,31 @@ impl Log {
         Ok(log)
     }
 
-    /// One line a worker printed.
+    /// Queues one line that a worker printed.
     pub(crate) fn line(&self, worker: &Arc<str>, stream: Stream, text: String) {
         self.push(Entry::Line { worker: worker.clone(), stream, text });
     }
 
-    /// Something the operator should know about this crate's own keeping.
+    /// Queues a warning about the operation of this crate.
     pub(crate) fn warning(&self, text: String) {
         self.push(Entry::Warning(text));
     }
 
-    /// Whether reading more would only grow the queue; the warden is woken when this has passed.
+    /// Whether reading more would only grow the queue. The monitor is woken when this changes.
     pub(crate) fn is_full(&self) -> bool {
         self.backlog.load(Ordering::Acquire) > QUEUE_LIMIT
     }
 
     fn push(&self, entry: Entry) {
         self.backlog.fetch_add(entry.cost(), Ordering::AcqRel);
-        // It fails only when the thread is gone, at the end of the process.
+        // Fails only after the thread has ended, when the process ends.
         let _ = self.queue.send(entry);
     }
 }
 
 fn write_all(entries: &mpsc::Receiver<Entry>, backlog: &AtomicUsize, monitor: &Waker) {
     for entry in entries {
-        // A subscriber that panics must not cost the lines after this one, nor stop the workers by a queue that stays full.
+        // A panic of the subscriber must not lose the following lines, nor block the workers by a queue that stays full.
         let _ = catch_unwind(AssertUnwindSafe(|| entry.emit()));
         let cost = entry.cost();
         let before = backlog.fetch_sub(cost, Ordering::AcqRel);
@@ -78,7 +79,8 @@ fn write_all(entries: &mpsc::Receiver<Entry>, backlog: &AtomicUsize, monitor: &W
     }
 }
 
-/// Escapes control characters but tabs: what a worker prints may be a user's text, and could move a terminal's cursor back over other lines.
+/// Escapes control characters except tabs. What a worker prints may come from a user, and could move the cursor of a terminal
+/// back over other lines.
 fn printable(text: &str) -> Cow<'_, str> {
     let is_unprintable = |char: char| char.is_control() && char != '\t';
     if !text.contains(is_unprintable) {

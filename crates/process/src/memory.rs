@@ -1,42 +1,42 @@
-//! Whether a worker that was killed ran out of memory, as far as there is evidence: the kernel's own count for the host's cgroup, and
-//! the worker's peak against the limit. Reads small files when a worker starts and when one was killed, on the crate's own threads.
+//! Finds evidence that a killed worker ran out of memory: the kernel's counter for the host's cgroup, and the worker's peak
+//! compared with the limit. Reads small files when a worker starts and when it was killed, on the crate's own threads.
 
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
 };
 
-/// A v1 limit from here on is none: the kernel writes the largest number of whole pages.
+/// A cgroup v1 limit from here on means no limit: the kernel writes the largest number of whole pages.
 const NO_LIMIT: u64 = 1 << 62;
-/// A peak of at least so many percent of the limit is evidence.
+/// A peak of at least this percentage of the limit is evidence.
 const NEAR_LIMIT_PERCENT: u64 = 90;
 
-/// What is known of a worker's end beyond its status.
+/// What is known about the memory of a worker that has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExitMemory {
-    /// The most main memory it ever had, in bytes, shared pages included; that of a child it waited for, if that had more. `None` if
-    /// it never had more than the host had when it forked the worker: the system can't tell those apart.
+    /// The peak of the resident memory in bytes, shared pages included, or that of a child it waited for if that was higher.
+    /// `None` if the peak never exceeded that of the host at the fork, because the system cannot distinguish the two.
     pub peak_memory: Option<u64>,
-    /// Why a `SIGKILL` that this crate did not send is likely the system's answer to a lack of memory.
+    /// Why a `SIGKILL` that this crate did not send was probably caused by a lack of memory.
     pub out_of_memory: Option<OutOfMemory>,
 }
 
-/// Evidence that a process was killed for a lack of memory. It says likely, not surely.
+/// Evidence that a process was killed for a lack of memory. It makes the cause likely, not certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutOfMemory {
-    /// The kernel counted more of its own kills in the host's cgroup than other deaths account for.
+    /// The kernel has counted more kills in the host's cgroup than other deaths explain.
     KernelCounter {
-        /// The count when the worker started, or what deaths since then account for.
+        /// The count when the worker started, or the count that other deaths since then explain.
         from: u64,
-        /// The count after its death.
+        /// The count after the worker died.
         to: u64,
     },
-    /// It had nearly all the memory that its cgroup allows.
+    /// The worker used nearly all the memory that its cgroup allows.
     NearLimit {
-        /// The most it had, in bytes.
+        /// The peak of the worker, in bytes.
         peak: u64,
-        /// What the cgroup, or one above it, allows, in bytes.
+        /// The limit of the cgroup, or of one above it, in bytes.
         limit: u64,
     },
 }
@@ -53,22 +53,22 @@ impl fmt::Display for OutOfMemory {
     }
 }
 
-/// The host's memory cgroup and its count, as they were when a worker was about to start, which then inherits the cgroup.
+/// The host's memory cgroup and its counter just before a worker was started. The worker inherits the cgroup.
 #[derive(Debug, Default)]
 pub(crate) struct CgroupBaseline {
     cgroup: Option<Cgroup>,
     kills: Option<u64>,
 }
 
-/// Kills by the kernel that deaths account for already: one kill is the evidence of one death.
+/// The kills by the kernel that deaths already explain: one kill is evidence for one death.
 #[derive(Debug, Default)]
 pub(crate) struct OomAccounting(Option<(PathBuf, u64)>);
 
-/// Where a memory cgroup's files are.
+/// The directory of a memory cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cgroup {
     version: Version,
-    /// Where the hierarchy is mounted.
+    /// The mount point of the hierarchy.
     mount: PathBuf,
     folder: PathBuf,
 }
@@ -80,7 +80,7 @@ enum Version {
 }
 
 impl CgroupBaseline {
-    /// Looks. Where there are no cgroups there is never evidence.
+    /// Reads the cgroup and its counter. Without cgroups there is never evidence.
     pub(crate) fn read() -> Self {
         let text = |path| fs::read_to_string(path).unwrap_or_default();
         Self::of(cgroup(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo")))
@@ -93,7 +93,7 @@ impl CgroupBaseline {
 }
 
 impl OomAccounting {
-    /// Looks for evidence that a worker which somebody else killed was killed for a lack of memory.
+    /// Looks for evidence that a worker, which this crate did not kill, was killed for a lack of memory.
     pub(crate) fn evidence(&mut self, before: &CgroupBaseline, peak: Option<u64>) -> Option<OutOfMemory> {
         let cgroup = before.cgroup.as_ref()?;
         self.count(cgroup, before.kills).or_else(|| {
@@ -112,7 +112,7 @@ impl OomAccounting {
 }
 
 impl Cgroup {
-    /// How many processes in it the kernel has killed for a lack of memory, by anybody's limit.
+    /// Returns how many of its processes the kernel has killed for a lack of memory, at any level of limits.
     fn kills(&self) -> Option<u64> {
         let file = match self.version {
             Version::One => "memory.oom_control",
@@ -121,7 +121,7 @@ impl Cgroup {
         kills(&fs::read_to_string(self.folder.join(file)).ok()?)
     }
 
-    /// The least that it and those above it allow, in bytes.
+    /// Returns the lowest limit of the cgroup and those above it, in bytes.
     fn limit(&self) -> Option<u64> {
         let file = match self.version {
             Version::One => "memory.limit_in_bytes",
@@ -133,17 +133,18 @@ impl Cgroup {
     }
 }
 
-/// The `oom_kill` of `memory.events` (v2) or `memory.oom_control` (v1, since Linux 4.13).
+/// Parses the `oom_kill` of `memory.events` (v2) or `memory.oom_control` (v1, since Linux 4.13).
 fn kills(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
-/// A limit in bytes; `None` for no limit.
+/// Parses a limit in bytes; `None` for no limit.
 fn limit(text: &str) -> Option<u64> {
     text.trim().parse().ok().filter(|bytes| *bytes < NO_LIMIT)
 }
 
-/// The memory cgroup of a process, by its `/proc/PID/cgroup` and `/proc/PID/mountinfo`: the v1 hierarchy if memory has one, else v2's.
+/// Returns the memory cgroup of a process from its `/proc/PID/cgroup` and `/proc/PID/mountinfo`: in the v1 hierarchy if memory
+/// has one, otherwise in v2.
 fn cgroup(cgroups: &str, mounts: &str) -> Option<Cgroup> {
     let path_of = |controller: &str| {
         cgroups.lines().find_map(|line| {
@@ -159,14 +160,15 @@ fn cgroup(cgroups: &str, mounts: &str) -> Option<Cgroup> {
 
 fn place(version: Version, path: &str, mounts: &str) -> Option<Cgroup> {
     let (root, mount) = mounts.lines().find_map(|line| mounted(version, line))?;
-    // In a container the mount may begin at the container's own cgroup, or somewhere the path does not name: then it is the mount itself.
+    // In a container the mount may start at the container's own cgroup, or at a place that the path does not contain. The mount
+    // itself is used then.
     let inside = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
     let plain = inside.components().all(|part| matches!(part, std::path::Component::Normal(_)));
     let folder = if plain { Path::new(mount).join(inside).components().collect() } else { mount.into() };
     Some(Cgroup { version, mount: mount.into(), folder })
 }
 
-/// Which part of a hierarchy a line of mountinfo mounts where, if it is the one for memory.
+/// Returns which part of a hierarchy a line of mountinfo mounts and where, if the hierarchy controls memory.
 fn mounted(version: Version, line: &str) -> Option<(&str, &str)> {
     let (own, file_system) = line.split_once(" - ")?;
     let mut file_system = file_system.split(' ');
@@ -221,7 +223,7 @@ mod tests {
         assert_eq!(folder(SYSTEMD, ""), None);
     }
 
-    /// A folder of this test alone, gone with it.
+    /// A directory for one test, removed at its end.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -242,7 +244,7 @@ mod tests {
         }
     }
 
-    /// A cgroup of plain files.
+    /// Creates a cgroup of plain files.
     fn faked(root: &Path, kills: u64, limit: &str) -> Cgroup {
         let cgroup = Cgroup { version: Version::Two, mount: root.into(), folder: root.join("a/b") };
         fs::create_dir_all(&cgroup.folder).unwrap();
@@ -253,7 +255,8 @@ mod tests {
         cgroup
     }
 
-    /// One kill is the evidence of one death, whichever is looked at first, and an older kill of none.
+    /// One kill is evidence for one death, whichever death is examined first. A kill from before the start is evidence for
+    /// none.
     #[test]
     fn a_kill_accounts_for_one_death() {
         let root = Folder::new("kills");
@@ -287,6 +290,6 @@ mod tests {
         let counted = OutOfMemory::KernelCounter { from: 3, to: 4 };
         assert_eq!(counted.to_string(), "the cgroup's oom_kill count rose from 3 to 4");
         let near = OutOfMemory::NearLimit { peak: 500 << 20, limit: 512 << 20 };
-        assert_eq!(near.to_string(), "its peak was 500 MiB, the cgroup's limit is 512 MiB");
+        assert_eq!(near.to_string(), "peak memory was 500 MiB, the cgroup's limit is 512 MiB");
     }
 }

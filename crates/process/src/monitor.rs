@@ -1,5 +1,5 @@
-//! The warden: the one thread that waits for workers, reads what they print, and climbs their stop ladders (R30, R40).
-//! Holds the live processes. It runs nobody else's code and blocks only in poll, so no kill is ever late because of a log.
+//! The monitor: the one thread that waits for workers, reads their output and runs their stop sequences (R30, R40). Holds the
+//! running processes. It runs no code of the application and blocks only in poll, so that a slow log never delays a kill.
 
 use crate::{
     child::{Process, Target},
@@ -27,16 +27,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What one read takes at most; a pipe holds as much.
+/// The maximum size of one read, which is the capacity of a pipe.
 const READ: usize = 64 * 1024;
-/// What is read after an exit at most: a process that left the group may go on writing for ever.
+/// The maximum number of reads after an exit: a process that left the group may keep writing forever.
 const DRAIN_LIMIT: usize = 16;
-/// What the system's answer to a lack of memory looks like.
+/// The status of a process that the system killed for a lack of memory.
 const SIGKILL_STATUS: ExitStatus = ExitStatus::Signal(Signal::KILL.as_raw());
-/// How long to wait before trying again to start a watchdog, or after poll itself failed.
+/// The wait before the next attempt to start a watchdog, or after poll has failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What the warden works with.
+/// The state of the monitor.
 pub(crate) struct Monitor {
     pub(crate) spawned: mpsc::Receiver<RunningChild>,
     pub(crate) wakeups: Wakeups,
@@ -55,32 +55,32 @@ pub(crate) struct RunningChild {
     baseline: MemoryBaseline,
 }
 
-/// How things stood when a worker started, to tell at its end what it did with memory.
+/// Facts at the start of a worker, which are compared with those at its end.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryBaseline {
     pub(crate) cgroup: CgroupBaseline,
-    /// The peak it has of its host, in bytes.
+    /// The peak memory that it inherited from the host, in bytes.
     pub(crate) inherited: u64,
-    /// The session it is in.
+    /// The session of the worker.
     pub(crate) session: i32,
 }
 
-/// One of its outputs.
+/// One output of a worker.
 struct Source {
     stream: Stream,
-    /// Gone at end of file.
+    /// `None` after the end of file.
     pipe: Option<OwnedFd>,
     lines: Lines,
 }
 
-/// Whether the warden goes on.
+/// Whether the monitor continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LoopState {
     Continue,
     Stop,
 }
 
-/// What poll said something about. Numbers are places in `children`.
+/// A descriptor that poll has reported. The numbers are indices in `children`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Wakeup,
@@ -90,11 +90,8 @@ enum Event {
 }
 
 impl Monitor {
-    /// The thread's whole life. It must not end before the host: nobody else looks after the workers.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "waits before the next try when a turn panicked, which may panic again"
-    )]
+    /// The body of the thread. It must not end before the host does, because nothing else watches the workers.
+    #[expect(clippy::disallowed_methods, reason = "waits before the next iteration after a panic, which may repeat")]
     pub(crate) fn run(mut self) {
         let mut buffer = vec![0; READ];
         loop {
@@ -123,7 +120,7 @@ impl Monitor {
         LoopState::Continue
     }
 
-    /// Sends the signals whose time has come.
+    /// Sends the signals that are due.
     fn advance(&self, now: Instant) {
         for live in &self.children {
             while let Some(signal) = live.process.advance(now) {
@@ -132,8 +129,8 @@ impl Monitor {
         }
     }
 
-    /// Sleeps until something happens or a rung is due.
-    #[expect(clippy::disallowed_methods, reason = "waits before the next try when `poll` itself fails")]
+    /// Sleeps until an event occurs or a step of a stop sequence is due.
+    #[expect(clippy::disallowed_methods, reason = "waits before the next attempt after `poll` has failed")]
     fn wait(&self) -> Vec<Event> {
         let (lifeline, watchdog_missing) = {
             let watchdog = lock(&self.watchdog);
@@ -166,8 +163,8 @@ impl Monitor {
             Ok(_) => {}
             Err(Errno::INTR) => return Vec::new(),
             Err(_) => {
-                // Out of memory, or more descriptors than the limit in force allows to poll. Looking at everything keeps
-                // the promises, slowly.
+                // Memory is exhausted, or the number of descriptors exceeds the limit for poll. Treating every source as ready
+                // keeps the guarantees, but is slow.
                 thread::sleep(RETRY / 20);
                 return events.into_iter().filter(|&event| event != Event::WatchdogGone).collect();
             }
@@ -182,7 +179,7 @@ impl Monitor {
         }
     }
 
-    /// One read for each readable pipe, so that none keeps the others waiting.
+    /// Reads once from each readable pipe, so that no pipe delays the others.
     fn read(&mut self, events: &[Event], buffer: &mut [u8]) {
         for event in events {
             if let Event::Output(at, stream) = *event
@@ -205,7 +202,7 @@ impl Monitor {
         }
     }
 
-    /// Does all that follows from an exit, once, also if it meets a bug or a waker that panics.
+    /// Handles an exit, once, also if a bug or a waker causes a panic.
     fn finish_exit(&mut self, at: usize, ended: ExitPoll, buffer: &mut [u8]) {
         let live = self.children.swap_remove(at);
         let process = live.process.clone();
@@ -222,7 +219,7 @@ impl Monitor {
     }
 }
 
-/// The time until then, rounded up to poll's grain.
+/// Returns the time until `due`, rounded up to the resolution of poll.
 #[expect(clippy::disallowed_methods, reason = "`poll` takes a duration")]
 fn until(then: Instant) -> Timespec {
     let left = then.saturating_duration_since(Instant::now());
@@ -248,10 +245,12 @@ impl RunningChild {
         source.read(buffer, |line| log_poll_error(&self.process, stream, line, log))
     }
 
-    /// Does all that follows from an exit. The order matters: the group is killed while its leader is a zombie, since after
-    /// reaping its number may be another's (if somebody else has reaped the leader, [`group`] looks first); the watchdog forgets
-    /// the group before that, too, and after it was killed; the output is read before the status is told, so that whoever hears of
-    /// the end finds the last words; and nothing is held any more by then.
+    /// Handles an exit. The order matters:
+    /// - The group is killed while its leader is a zombie. After the leader was reaped, another group may have its number. (If
+    ///   other code has reaped the leader, [`group`] checks first.)
+    /// - The watchdog forgets the group after it was killed and before the leader is reaped, for the same reason.
+    /// - The output is read before the status is published, so that everyone who learns of the exit finds the last lines.
+    /// - No lock is held when the status is published, because wakers run code of the application.
     fn finish_exit(
         mut self,
         ended: ExitPoll,
@@ -271,7 +270,7 @@ impl RunningChild {
             }
             ExitPoll::Running | ExitPoll::Ended(_) => {
                 self.process.send(Signal::KILL, Target::Group);
-                self.process.relay(watchdog); // before it forgets the group
+                self.process.relay(watchdog); // before the watchdog forgets the group
             }
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
@@ -299,7 +298,7 @@ impl Source {
         Self { stream, pipe: Some(pipe), lines: Lines::default() }
     }
 
-    /// Reads once. Whether there may be more.
+    /// Reads once. Returns whether more may be available.
     fn read(&mut self, buffer: &mut [u8], line: impl FnMut(String)) -> bool {
         let Some(pipe) = &self.pipe else { return false };
         match read(pipe, &mut *buffer) {

@@ -1,15 +1,15 @@
-//! From the bytes a worker prints to bounded lines, and the last of them. Pure: no descriptors, no logging.
+//! Splits the output of a worker into lines of limited length, and keeps the last ones. Pure: no descriptors, no logging.
 
 use std::collections::VecDeque;
 
-/// Lines longer than this are cut into pieces of at most this many bytes.
+/// Longer lines are split into pieces of at most this many bytes.
 const LINE_MAX: usize = 4 * 1024;
-/// The tail of one stream: this many lines,
+/// The maximum number of lines in the tail of a stream.
 const TAIL_LINES: usize = 40;
-/// and this many bytes, whichever is less.
+/// The maximum size of the tail in bytes. The lower of the two limits applies.
 const TAIL_BYTES: usize = 8 * 1024;
 
-/// Which of a worker's two outputs.
+/// One of the two outputs of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,
@@ -25,14 +25,14 @@ impl Stream {
     }
 }
 
-/// Cuts a stream of bytes into lines. Holds less than one line.
+/// Splits a stream of bytes into lines. Holds at most one incomplete line.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     partial: Vec<u8>,
 }
 
 impl Lines {
-    /// Takes more bytes and hands out every line they complete.
+    /// Adds bytes and passes each line that is complete to `line`.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], mut line: impl FnMut(String)) {
         while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
             self.partial.extend_from_slice(&bytes[..end]);
@@ -45,7 +45,7 @@ impl Lines {
         self.cut(&mut line);
     }
 
-    /// Hands out the half line at the end of the stream.
+    /// Passes the incomplete line at the end of the stream to `line`.
     pub(crate) fn finish(&mut self, mut line: impl FnMut(String)) {
         if !self.partial.is_empty() {
             line(text(&self.partial));
@@ -53,7 +53,7 @@ impl Lines {
         }
     }
 
-    /// Hands out pieces while there is more than one line's worth, never splitting a character.
+    /// Passes pieces to `line` while the buffer exceeds the maximum length. Never splits a character.
     fn cut(&mut self, mut line: impl FnMut(String)) {
         let mut from = 0;
         while self.partial.len() - from > LINE_MAX {
@@ -109,7 +109,7 @@ mod tests {
         seen
     }
 
-    /// R40: whatever is printed becomes lines, wherever the reads happened to cut it.
+    /// R40: the lines do not depend on how the reads split the output.
     #[test]
     fn lines_survive_any_cut() {
         assert_eq!(lines_of(&[b"a\nb", b"", b"c\r\n", b"\nhalf"]), ["a", "bc", "", "half"]);

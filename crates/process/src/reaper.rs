@@ -1,5 +1,5 @@
-//! Reaps orphans that were left to this process, as the first process of a container (PID 1) or a subreaper must. Holds the numbers of
-//! the children that this crate started, which are not the reaper's.
+//! Reaps orphans that become children of this process, as the first process of a container (PID 1) or a subreaper must. Holds
+//! the ids of the children that this crate started, which it does not reap.
 
 #![expect(unsafe_code, reason = "rustix does not tell which child a status is of")]
 
@@ -10,11 +10,12 @@ use rustix::{
 };
 use std::{fs, io, mem::MaybeUninit, sync::Mutex};
 
-/// The children that this crate started and has not reaped. A number that somebody else freed can be here twice for a moment: for the
-/// process that had it, and for the one that has it now.
+/// The children that this crate started and has not reaped. An id that other code has freed can be listed twice for a moment:
+/// for the process that had it, and for the process that has it now.
 static STARTED: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// Registers the child that `fork` starts. No orphan is reaped meanwhile: the child can end before its number is known here.
+/// Registers the child that `fork` starts. No orphan is reaped meanwhile, because the child can exit before its id is
+/// registered.
 pub(crate) fn registering(fork: impl FnOnce() -> io::Result<Pid>) -> io::Result<Pid> {
     let mut started = lock(&STARTED);
     let pid = fork()?;
@@ -22,7 +23,8 @@ pub(crate) fn registering(fork: impl FnOnce() -> io::Result<Pid>) -> io::Result<
     Ok(pid)
 }
 
-/// Frees a child with `reap` and strikes it off. No orphan is reaped meanwhile: one can have the number as soon as it is free.
+/// Reaps a child with `reap` and removes it from the list. No orphan is reaped meanwhile, because an orphan can get the id as
+/// soon as it is free.
 pub(crate) fn unregistering<T>(pid: Pid, reap: impl FnOnce() -> T) -> T {
     let mut started = lock(&STARTED);
     let reaped = reap();
@@ -43,7 +45,7 @@ pub(crate) fn unregistering<T>(pid: Pid, reap: impl FnOnce() -> T) -> T {
 /// child before the child can end. An application that starts no processes returns false. `is_own` is called with a lock held, and must not start pools.
 pub fn reap_orphans(mut is_own: impl FnMut(u32) -> bool) -> usize {
     let mut count = 0;
-    // The system shows only the first child that has ended, so this stops at one that is not to be reaped.
+    // The system shows only the first child that has exited, so the loop stops at a child that must not be reaped.
     while let Some(pid) = first_ended() {
         match reap_orphan(pid, &mut is_own) {
             true => count += 1,
@@ -53,12 +55,12 @@ pub fn reap_orphans(mut is_own: impl FnMut(u32) -> bool) -> usize {
     count
 }
 
-/// The first child that has ended, which it stays.
+/// Returns the first child that has exited, without reaping it.
 fn first_ended() -> Option<Pid> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: `info` is writable and of the type the call fills in. All zeros are a valid value of it, which stays if no child has ended;
-    // for a child `si_pid` is filled in.
+    // SAFETY: `info` is writable and has the type that the call fills in. All zeros are a valid value, which remains if no
+    // child has exited; for a child, `si_pid` is filled in.
     let first = unsafe {
         let failed = libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) != 0;
         if failed { 0 } else { info.assume_init().si_pid() }
@@ -66,7 +68,7 @@ fn first_ended() -> Option<Pid> {
     Pid::from_raw(first) // with WNOHANG the call cannot be interrupted
 }
 
-/// The others, as `/proc` lists them. Where there is none they wait for the next call.
+/// Reaps the other orphans, as `/proc` lists them. Without `/proc` they wait for the next call.
 fn reap_listed(is_own: &mut impl FnMut(u32) -> bool) -> usize {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -79,8 +81,8 @@ fn is_ended_child(pid: i32) -> bool {
     fields(&text).is_some_and(|(_, fields)| fields.starts_with(&["Z", &parent]))
 }
 
-/// Reaps a child unless somebody here started it, and returns whether it did. Another process may have the number by now: then that one
-/// is reaped if it is an ended child, which was to be done anyway.
+/// Reaps a child unless this crate or the application started it, and returns whether it did. Another process may have the id
+/// by now; it is reaped if it is an exited child, which is correct too.
 fn reap_orphan(pid: Pid, is_own: &mut impl FnMut(u32) -> bool) -> bool {
     let started = lock(&STARTED);
     if started.contains(&pid) || is_own(pid.as_raw_nonzero().get().unsigned_abs()) {

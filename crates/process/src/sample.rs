@@ -1,36 +1,36 @@
-//! What a process did so far, as the system counts it. Reads one small file; holds no state.
+//! The CPU time and the state of a process. Reads one small file; holds no state.
 
 use std::time::Duration;
 
-/// What a process did so far.
+/// The CPU time and the state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessSample {
-    /// The processor time of all its threads, in steps of the system's clock tick (10 ms on Linux).
+    /// The CPU time of all threads, in steps of the system's clock tick (10 ms on Linux).
     pub cpu: Duration,
-    /// Its main thread is on a processor, or waits for one.
+    /// Whether the main thread runs or waits for a CPU.
     pub runnable: bool,
-    /// It is stopped: by `SIGSTOP` or its like, or by a debugger.
+    /// Whether the process is stopped, by `SIGSTOP`, a similar signal, or a debugger.
     pub stopped: bool,
 }
 
-/// Among the [`fields`] of `/proc/PID/stat`: state, and the ticks in user and system mode.
+/// Indices in the [`fields`] of `/proc/PID/stat`: state, and the ticks in user and system mode.
 const STATE: usize = 0;
 const USER: usize = 11;
 const SYSTEM: usize = 12;
 
-/// `None` where there is no `/proc`, and of a process that is gone.
+/// Reads the sample of a process. `None` without `/proc`, and for a process that has exited.
 pub(crate) fn read_sample(pid: u32) -> Option<ProcessSample> {
     parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?, rustix::param::clock_ticks_per_second())
 }
 
-/// Returns the name in a `/proc/PID/stat` and the fields behind it: what is field `n` in proc(5) is at `n - 3`.
+/// Returns the name in a `/proc/PID/stat` and the fields after it: field `n` of proc(5) has index `n - 3`.
 pub(crate) fn fields(stat: &str) -> Option<(&str, Vec<&str>)> {
-    // The name is in parentheses and may hold any character, these included.
+    // The name is in parentheses and may contain any character, including parentheses.
     let (head, fields) = stat.rsplit_once(')')?;
     Some((head.split_once('(')?.1, fields.split_ascii_whitespace().collect()))
 }
 
-/// Returns what a process has in main memory. `None` where there is no `/proc`, and of a process that is gone.
+/// Returns the resident memory of a process. `None` without `/proc`, and for a process that has exited.
 pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;

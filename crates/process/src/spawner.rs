@@ -1,5 +1,5 @@
-//! The spawner: the one thread that starts workers. It never ends while the host lives, because a death signal fires when the
-//! thread that started the child does. Holds no state of its own.
+//! The spawner: the one thread that starts workers. It does not end while the host runs, because Linux sends a death signal
+//! when the *thread* that started the child ends. Holds no state of its own.
 
 use crate::{
     Command, SpawnError,
@@ -34,16 +34,17 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// What is said of a start that met a bug in this crate.
+/// The text for a start that met a bug in this crate.
 const PANICKED: &str = "the thread that starts workers panicked";
 
-/// An order to the spawner. If the one who ordered has left, the worker's handle is dropped, and so the worker is killed.
+/// A request to start a worker. If the receiver of the reply is dropped, the worker's handle is dropped too, which kills the
+/// worker.
 pub(crate) struct SpawnRequest {
     pub(crate) command: Command,
     pub(crate) reply: oneshot::Sender<Result<Spawned, SpawnError>>,
 }
 
-/// What the spawner works with.
+/// The state of the spawner.
 pub(crate) struct Spawner {
     pub(crate) watchdog: Arc<Mutex<Watchdog>>,
     pub(crate) spawned: mpsc::Sender<RunningChild>,
@@ -51,11 +52,11 @@ pub(crate) struct Spawner {
 }
 
 impl Spawner {
-    /// The thread's whole life.
-    pub(crate) fn run(&self, orders: &mpsc::Receiver<SpawnRequest>) {
-        for request in orders {
-            // A reply wakes whoever waits, which runs code of his runtime. If that panics, this thread must not end: all workers
-            // would end with it, by their death signals.
+    /// The body of the thread.
+    pub(crate) fn run(&self, requests: &mpsc::Receiver<SpawnRequest>) {
+        for request in requests {
+            // A reply wakes the waiting task, which runs code of its runtime. If that code panics, this thread must not end:
+            // the death signals would end all workers with it.
             let _ = catch_unwind(AssertUnwindSafe(|| self.handle_request(request)));
         }
     }
@@ -63,7 +64,7 @@ impl Spawner {
     fn handle_request(&self, SpawnRequest { command, reply }: SpawnRequest) {
         let started = catch_unwind(AssertUnwindSafe(|| self.start(&command)));
         let panicked = |_| Err(SpawnError::Os { program: program(&command), source: io::Error::other(PANICKED) });
-        // Whoever left gets his worker dropped right here.
+        // If the receiver was dropped, the handle of the worker is dropped here.
         let _ = reply.send(started.unwrap_or_else(panicked));
     }
 
@@ -74,14 +75,14 @@ impl Spawner {
         let Prepared { launch, report, calls, control, output } = prepared;
         let pid = launch.fork().map_err(|error| explain(command, error))?;
         let (exit, inherited) = self.release_child(pid, report).map_err(|error| explain(command, error))?;
-        // It has its host's session: nobody but itself can give it another, and that would take it out of its group.
+        // The session is that of the host: only the worker itself could change it, and would leave its group by that.
         let origin = MemoryBaseline { cgroup: before, inherited, session: group::own_session() };
         let child = self.hand_over(command, pid, exit, output, origin);
         Ok(Spawned { calls, control, child })
     }
 
-    /// Lets the forked child become the worker, and returns what tells of its end, and the peak of memory that it has of its host.
-    /// If it can't become the worker nothing is left of it.
+    /// Lets the forked child execute the program. Returns what reports its exit, and the peak memory that it inherited from the
+    /// host. If it cannot execute the program, nothing of it is left.
     fn release_child(&self, pid: Pid, mut report: Report) -> io::Result<(ExitWatch, u64)> {
         let exit = match ExitWatch::new(pid, &self.monitor) {
             Ok(exit) => exit,
@@ -94,7 +95,7 @@ impl Spawner {
         match report.go().and_then(|()| report.read(exit.descriptor())) {
             Ok(inherited) => Ok((exit, inherited)),
             Err(error) => {
-                // It may have registered, and its number must not stay on the list.
+                // The child may have registered. Its id must not stay in the table, because another process may get it.
                 lock(&self.watchdog).remove(pid);
                 exit.wait_and_reap();
                 Err(error)
@@ -110,7 +111,7 @@ impl Spawner {
         watchdog.lifeline().map_err(|source| SpawnError::Infrastructure { what: "watchdog process", source })
     }
 
-    /// Gives the started process to the warden.
+    /// Hands the started process to the monitor.
     fn hand_over(
         &self,
         command: &Command,
@@ -122,14 +123,14 @@ impl Spawner {
         lock(&self.watchdog).add(pid);
         let process = Arc::new(Process::new(pid, command.label.as_str().into(), self.monitor.clone()));
         let child = Child::new(process.clone());
-        // It fails only when the warden's thread is gone, at the end of the process.
+        // Fails only after the monitor's thread has ended, when the process ends.
         let _ = self.spawned.send(RunningChild::new(process, exit, output, origin));
         self.monitor.wake();
         child
     }
 }
 
-/// What a start needs of the system before the fork, and what stays with the host.
+/// The resources that a start needs before the fork, and the ends that stay with the host.
 struct Prepared {
     launch: ChildSetup,
     report: Report,
@@ -161,14 +162,14 @@ fn prepare(command: &Command, lifeline: Arc<OwnedFd>) -> io::Result<Prepared> {
     Ok(Prepared { launch, report, calls, control, output: [stdout, stderr] })
 }
 
-/// The host's end, which does not block, and the worker's, which does.
+/// Returns the host's end, which is non-blocking, and the worker's end, which blocks.
 fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     Ok((ours, above_standard(theirs.into())?))
 }
 
-/// The reading end, which does not block, and the worker's.
+/// Returns the reading end, which is non-blocking, and the worker's end.
 fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = io::pipe()?;
     let ours = OwnedFd::from(ours);
@@ -176,7 +177,8 @@ fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((ours, above_standard(theirs.into())?))
 }
 
-/// In a host that closed its standard descriptors a number below 3 would be overwritten by the worker's own.
+/// Moves a descriptor above the standard ones. In a host that has closed its standard descriptors, a lower number would be
+/// overwritten by the worker's own.
 fn above_standard(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() < 3 { Ok(fcntl_dupfd_cloexec(&fd, 3)?) } else { Ok(fd) }
 }
@@ -185,7 +187,8 @@ fn program(command: &Command) -> PathBuf {
     PathBuf::from(&command.program)
 }
 
-/// Names what went wrong: the system says "no such file" of the program, its interpreter, and the directory alike.
+/// Finds the cause of a failed start: the system reports "no such file" for the program, its interpreter and the directory
+/// alike.
 fn explain(command: &Command, source: io::Error) -> SpawnError {
     let program = program(command);
     if is_shortage(&source) {
@@ -218,7 +221,7 @@ fn exists(command: &Command) -> bool {
     place(command).is_some_and(|path| path.exists())
 }
 
-/// The path of the program, or `None` if it is looked up in `PATH`.
+/// Returns the path of the program, or `None` if it is looked up in `PATH`.
 fn place(command: &Command) -> Option<PathBuf> {
     let path = Path::new(&command.program);
     (path.components().count() > 1).then(|| command.cwd.as_deref().unwrap_or(Path::new("")).join(path))
@@ -226,7 +229,7 @@ fn place(command: &Command) -> Option<PathBuf> {
 
 #[cfg(test)]
 impl Spawner {
-    /// One without a warden, whose watchdog is the test itself.
+    /// Creates a spawner without a monitor, whose watchdog is the test itself.
     pub(crate) fn listening(lifeline: UnixStream) -> Self {
         let (monitor, _wakeups) = crate::waker::pair().unwrap();
         let watchdog = Watchdog::listening(lifeline.into(), crate::log::Log::start(monitor.clone()).unwrap());
@@ -241,12 +244,12 @@ mod tests {
     use crate::watchdog::Record;
     use std::io::Read;
 
-    /// R30: a child that registered but could not exec is taken from the watchdog's list, or the watchdog would one day kill
-    /// whoever has its number then.
+    /// R30: a child that registered but could not execute its program is removed from the watchdog's table. Otherwise the
+    /// watchdog could kill another process that gets the same id later.
     #[test]
     fn a_failed_start_leaves_no_group_on_the_list() {
         let (lifeline, mut watchdog_end) = UnixStream::pair().unwrap();
-        watchdog_end.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap(); // rather than hang
+        watchdog_end.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap(); // so that a defect fails the test instead of blocking it
         let spawner = Spawner::listening(lifeline);
 
         let error = spawner.start(&Command::new("no-such-program")).err();
@@ -259,7 +262,8 @@ mod tests {
         assert_eq!(records, [Record::add(group), Record::remove(group)].map(|record| *record.as_bytes()));
     }
 
-    /// R30: a child that is not let go, as its host could not watch it, ends by itself: it keeps no copy of its host's end.
+    /// R30: a child that never gets permission to continue, because its host could not watch it, exits by itself: it keeps no
+    /// copy of the host's end.
     #[test]
     fn r30_a_child_that_is_not_let_go_ends() {
         let (lifeline, _watchdog_end) = UnixStream::pair().unwrap();
@@ -268,12 +272,12 @@ mod tests {
         let pid = launch.fork().unwrap();
         drop(report);
         calls.set_nonblocking(false).unwrap();
-        calls.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap(); // rather than hang
+        calls.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap(); // so that a defect fails the test instead of blocking it
         assert_eq!(calls.read(&mut [0]).unwrap(), 0, "its end of the socket closes with it");
         exit::wait_and_reap(pid, None);
     }
 
-    /// R30: a start does not wait for a process that another thread of the host has forked meanwhile, and that has copies of all
+    /// R30: a start does not wait for a process that another thread of the host has forked meanwhile and that has copies of all
     /// descriptors.
     #[test]
     fn r30_a_copy_of_the_host_that_lives_on_holds_up_no_start() {

@@ -1,18 +1,19 @@
-//! The stack of a worker that hangs, picked out of what it prints: Python's `faulthandler` writes it to stderr when it gets the signal
-//! that its hello named. Pure: time is an argument; it signals and reads nothing.
+//! Extracts the stacks of an unresponsive worker from its output. Python's `faulthandler` writes them to standard error when
+//! the worker gets the signal that its hello named. Pure: time is an argument; sends and reads nothing.
 
 use std::time::{Duration, Instant};
 
-/// How long a kill waits for a stack at most.
+/// The maximum time that a kill waits for the stacks.
 pub(crate) const STACK_TIMEOUT: Duration = Duration::from_secs(1);
-/// A stack that says nothing more for so long is whole: it has no last line by which to know.
+/// The stacks are complete after this time without another line, because they have no recognizable last line.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(50);
-/// Of the thread that got the signal, and of all others together, so many bytes are kept: the most recent calls of each.
+/// The maximum size in bytes for the thread that got the signal, and again for all others together. The most recent calls of
+/// each are kept.
 const SECTION_LIMIT: usize = 8 * 1024;
-/// Stands where something was left out.
+/// Marks omitted lines.
 const TRUNCATION_MARK: &str = "  ... (cut)\n";
 
-/// What has come of a stack that was asked for.
+/// The stacks of a worker, as far as they have arrived.
 #[derive(Debug)]
 pub(crate) struct Stack {
     asked: Instant,
@@ -22,7 +23,7 @@ pub(crate) struct Stack {
     others: Section,
 }
 
-/// Whose lines come.
+/// The part of the output that the next lines belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StackPart {
     Nobody,
@@ -30,7 +31,7 @@ enum StackPart {
     Other,
 }
 
-/// Lines up to a bound.
+/// Lines up to a maximum size.
 #[derive(Debug, Default)]
 struct Section {
     text: String,
@@ -43,12 +44,12 @@ impl Stack {
         Self { asked: now, last: now, part: StackPart::Nobody, current: Section::default(), others: Section::default() }
     }
 
-    /// Takes a line, if it is one of the stack.
+    /// Adds a line if it is part of the stacks. Returns whether it is.
     pub(crate) fn take(&mut self, now: Instant, line: &str) -> bool {
         if let Some(part) = begins(line) {
             self.part = part;
         } else if line.starts_with("Traceback ") {
-            self.part = StackPart::Nobody; // of an exception, whose lines look much the same
+            self.part = StackPart::Nobody; // the traceback of an exception has similar lines
             return false;
         } else if self.part == StackPart::Nobody || !(line.starts_with("  ") || line.is_empty()) {
             return false;
@@ -61,14 +62,14 @@ impl Stack {
         true
     }
 
-    /// Until when nothing but the stack is to be awaited.
+    /// Returns the time until which only the stacks are awaited.
     pub(crate) fn awaited_until(&self) -> Instant {
         let limit = self.asked + STACK_TIMEOUT;
         if self.current.frames > 0 { limit.min(self.last + IDLE_TIMEOUT) } else { limit }
     }
 
-    /// What has come, the thread that got the signal first: in a worker that is its main thread, where handlers run. `None` if
-    /// nothing did.
+    /// Returns the stacks, first that of the thread that got the signal, which is the main thread and runs the handlers. `None`
+    /// if nothing has arrived.
     pub(crate) fn text(&self) -> Option<String> {
         let sections = [self.current.text.trim_end(), self.others.text.trim_end()];
         let some: Vec<&str> = sections.into_iter().filter(|text| !text.is_empty()).collect();
@@ -76,7 +77,7 @@ impl Stack {
     }
 }
 
-/// Whether a line is the first of a thread's.
+/// Whether a line is the first of a thread.
 fn begins(line: &str) -> Option<StackPart> {
     if !line.ends_with("(most recent call first):") {
         return None;
@@ -136,7 +137,7 @@ mod tests {
         assert_eq!(super::Stack::new(Instant::now()).text(), None);
     }
 
-    /// A worker that comes to itself while its ladder is climbed: what it says then is no part of where it hung.
+    /// A worker that becomes responsive during its stop sequence: its later output is not part of the stacks.
     #[test]
     fn a_traceback_after_it_is_none_of_it() {
         let frame = "  File \"b.py\", line 2 in run";

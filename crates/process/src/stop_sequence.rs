@@ -1,25 +1,26 @@
-//! The stop ladder of one process, as a pure state chart: ask, `SIGTERM`, `SIGKILL`. Time is an argument; it sends nothing.
+//! The stop sequence of one process as a pure state machine: request, `SIGTERM`, `SIGKILL`. Time is an argument; it sends
+//! nothing.
 
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
-/// Beyond this a rung might as well be never; it keeps `Instant` arithmetic from overflowing.
+/// The maximum delay of a step. It prevents an overflow of `Instant`.
 const MAX_DELAY: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopSequence {
-    /// Nobody wants it to stop.
+    /// No stop was requested.
     NotRequested,
-    /// Somebody asked it to; both rungs are ahead.
+    /// A stop was requested; both signals are still to be sent.
     Requested { term: Instant, kill: Instant },
-    /// `SIGTERM` was sent, or is not wanted: only `SIGKILL` is ahead.
+    /// `SIGTERM` was sent, or is not wanted; only `SIGKILL` is still to be sent.
     Terminated { kill: Instant },
-    /// `SIGKILL` was sent. There is nothing higher.
+    /// `SIGKILL` was sent. No step follows.
     Killed,
 }
 
 impl StopSequence {
-    /// Begins the climb, or shortens one that is under way; it never gets longer.
+    /// Starts the sequence, or shortens one that has started. It never gets longer.
     pub(crate) fn request(&mut self, now: Instant, term_after: Duration, kill_after: Duration) {
         let new_term = now + term_after.min(MAX_DELAY);
         let new_kill = new_term + kill_after.min(MAX_DELAY);
@@ -31,14 +32,14 @@ impl StopSequence {
         };
     }
 
-    /// Leaves nothing but `SIGKILL`, due now.
+    /// Skips to `SIGKILL`, due immediately.
     pub(crate) fn kill_now(&mut self, now: Instant) {
         if *self != Self::Killed {
             *self = Self::Terminated { kill: now };
         }
     }
 
-    /// Takes the next rung if its time has come. Call until it gives `None`.
+    /// Takes the next step if it is due, and returns its signal. Must be called until it returns `None`.
     pub(crate) fn advance(&mut self, now: Instant) -> Option<Signal> {
         match *self {
             Self::Requested { term, kill } if term <= now => {
@@ -53,7 +54,7 @@ impl StopSequence {
         }
     }
 
-    /// When the next rung is due.
+    /// Returns when the next step is due.
     pub(crate) fn next(&self) -> Option<Instant> {
         match *self {
             Self::Requested { term, .. } => Some(term),
@@ -69,7 +70,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    /// R30: term, then kill, each once and each at its time.
+    /// R30: SIGTERM, then SIGKILL, each once and each at its time.
     #[test]
     fn stop_steps_run_in_order() {
         let now = Instant::now();

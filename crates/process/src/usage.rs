@@ -1,20 +1,20 @@
-//! The peak of a process's main memory, as the system counts it. Two system calls that rustix leaves out; no state.
+//! The peak memory of a process, as the system counts it. Two system calls that rustix does not have; no state.
 
 #![expect(unsafe_code, reason = "`getrusage` and `wait4` have no safe interface")]
 
 use rustix::process::Pid;
 use std::mem::MaybeUninit;
 
-/// What `ru_maxrss` counts in.
+/// The unit of `ru_maxrss`, in bytes.
 const UNIT: u64 = if cfg!(target_os = "linux") { 1024 } else { 1 };
-/// A worker's peak tells something only beyond what the fork had, by more than what the system's counters may be off.
+/// The peak of a worker is its own only if it exceeds that of the fork by more than the error of the system's counters.
 const SLACK: u64 = 1 << 20;
 
-/// The peak of this process until now, in bytes; 0 if nobody can tell. Async-signal-safe: between fork and exec it tells what the
-/// child has of its host, which Linux goes on counting as the child's own after exec.
+/// Returns the peak memory of this process in bytes; 0 if it is unknown. Async-signal-safe: between fork and exec it is the
+/// peak inherited from the host, which Linux continues to count as the child's own after exec.
 pub(crate) fn own_peak() -> u64 {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: `usage` is writable and of the type the call fills in; all zeros are a valid value of it, if it fails.
+    // SAFETY: `usage` is writable and has the type that the call fills in; all zeros are a valid value if the call fails.
     let usage = unsafe {
         libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
         usage.assume_init()
@@ -22,11 +22,11 @@ pub(crate) fn own_peak() -> u64 {
     bytes(&usage)
 }
 
-/// Frees a child that has ended, and gives its peak in bytes. `None` if somebody else has freed it.
+/// Reaps a child that has exited, and returns its peak memory in bytes. `None` if other code has reaped it.
 pub(crate) fn reap(pid: Pid) -> Option<u64> {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     loop {
-        // SAFETY: a null status is allowed; `usage` is as above. It waits for this one child, and does not block.
+        // SAFETY: a null status is allowed; `usage` is as above. The call waits for this one child and does not block.
         let (reaped, usage) = unsafe {
             let number = pid.as_raw_nonzero().get();
             let reaped = libc::wait4(number, std::ptr::null_mut(), libc::WNOHANG, usage.as_mut_ptr());
@@ -41,7 +41,7 @@ pub(crate) fn reap(pid: Pid) -> Option<u64> {
     }
 }
 
-/// The peak that is surely the worker's own, given what the fork had.
+/// Returns the peak if it is certainly the worker's own, given the peak inherited from the host.
 pub(crate) fn beyond(peak: u64, inherited: u64) -> Option<u64> {
     (peak > inherited.saturating_add(SLACK)).then_some(peak)
 }

@@ -1,12 +1,12 @@
-//! Wakes the warden out of its poll. Holds one end of a socket pair; carries no data.
+//! Wakes the monitor from its poll. Holds one end of a socket pair; carries no data.
 
 use std::{io, io::Read, io::Write, os::fd::AsFd, os::fd::BorrowedFd, os::unix::net::UnixStream, sync::Arc};
 
-/// Wakes the warden; cheap to clone, callable from any thread, never blocks.
+/// Wakes the monitor. Cheap to clone, callable from any thread, never blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct Waker(Arc<UnixStream>);
 
-/// The warden's end.
+/// The monitor's end.
 #[derive(Debug)]
 pub(crate) struct Wakeups(UnixStream);
 
@@ -19,13 +19,13 @@ pub(crate) fn pair() -> io::Result<(Waker, Wakeups)> {
 
 impl Waker {
     pub(crate) fn wake(&self) {
-        // A full socket means a wake-up is on its way already.
+        // A full socket means that a wake-up is already pending.
         let _ = (&*self.0).write(&[1]);
     }
 }
 
 impl Wakeups {
-    /// Takes all wake-ups that came. False when every waker is gone: nobody can start or stop anything any more.
+    /// Takes all pending wake-ups. Returns false after every waker was dropped: nothing can be started or stopped any more.
     pub(crate) fn take(&self) -> bool {
         let mut bytes = [0; 256];
         loop {

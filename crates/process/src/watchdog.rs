@@ -1,5 +1,5 @@
-//! The host's side of the watchdog: a process that outlives the host just long enough to kill the workers' groups (R30).
-//! Holds the list of live groups, so that a watchdog that was killed is replaced by one that knows them all.
+//! The host's side of the watchdog, a process that outlives the host only to kill the process groups of its workers (R30).
+//! Holds the list of groups, so that a watchdog that was killed can be replaced by one that knows them all.
 
 mod forked;
 mod record;
@@ -23,7 +23,7 @@ use std::{
     sync::Arc,
 };
 
-/// The host's side of the watchdog; shared by spawner and warden under one lock.
+/// The host's side of the watchdog, shared by the spawner and the monitor under one lock.
 pub(crate) struct Watchdog {
     running: Option<Running>,
     groups: HashSet<i32>,
@@ -37,8 +37,8 @@ struct Running {
 }
 
 impl Running {
-    /// Kills it and reaps it. Somebody in the host who waits for any child may have reaped it: then its number may be another's, which
-    /// the pidfd is not.
+    /// Kills and reaps the watchdog. Code in the host that waits for any child may have reaped it already. Its id may then
+    /// belong to another process; the pidfd does not.
     fn end(&self) {
         let pidfd = self.pidfd.as_ref().map(AsFd::as_fd);
         let killed = match pidfd {
@@ -46,9 +46,10 @@ impl Running {
             Some(pidfd) => rustix::process::pidfd_send_signal(pidfd, Signal::KILL),
             _ => kill_process(self.pid, Signal::KILL),
         };
-        // A host that has changed its user since may not kill it: then it is not waited for, as it may be stopped.
-        let lives = || matches!(exit::wait(self.pid, pidfd, WaitIdOptions::NOHANG), Ok(None));
-        if killed != Err(Errno::PERM) || !lives() {
+        // A host that has changed its user may not kill the watchdog. It does not wait for it then, because the watchdog may be
+        // stopped.
+        let is_running = || matches!(exit::wait(self.pid, pidfd, WaitIdOptions::NOHANG), Ok(None));
+        if killed != Err(Errno::PERM) || !is_running() {
             exit::wait_and_reap(self.pid, pidfd);
         }
     }
@@ -59,9 +60,9 @@ impl Watchdog {
         Self { running: None, groups: HashSet::new(), log }
     }
 
-    /// The host's end of the lifeline; starts the watchdog if none runs.
+    /// Returns the host's end of the lifeline. Starts the watchdog if none runs.
     ///
-    /// Whoever keeps the `Arc` keeps the descriptor's number from meaning something else, also when the watchdog is replaced.
+    /// While the `Arc` is held, the number of the descriptor cannot be reused, even if the watchdog is replaced.
     pub(crate) fn lifeline(&mut self) -> io::Result<Arc<OwnedFd>> {
         match &self.running {
             Some(running) => Ok(running.lifeline.clone()),
@@ -69,41 +70,43 @@ impl Watchdog {
         }
     }
 
-    /// The lifeline to watch: readable or hung up means that the watchdog is gone.
+    /// Returns the lifeline for polling: readable or hung up means that the watchdog has exited.
     pub(crate) fn poll_descriptor(&self) -> Option<Arc<OwnedFd>> {
         self.running.as_ref().map(|running| running.lifeline.clone())
     }
 
-    /// Whether groups live that nobody would kill for us.
+    /// Whether there are groups but no watchdog that would kill them.
     pub(crate) fn is_missing(&self) -> bool {
         self.running.is_none() && !self.groups.is_empty()
     }
 
-    /// Whether one more group would not fit its table.
+    /// Whether the table of the watchdog has no room for another group.
     pub(crate) fn is_full(&self) -> bool {
         self.groups.len() >= CAPACITY
     }
 
-    /// Puts a group under its eyes.
+    /// Adds a group to the watchdog's table.
     pub(crate) fn add(&mut self, group: Pid) {
         self.groups.insert(group.as_raw_nonzero().get());
         self.send_record(Record::add(group));
     }
 
-    /// Takes a group from its list. Must happen before the group's leader is reaped: after that the number may be another's.
+    /// Removes a group from the watchdog's table. Must happen before the leader of the group is reaped: after that another
+    /// group may have its number.
     pub(crate) fn remove(&mut self, group: Pid) {
         self.groups.remove(&group.as_raw_nonzero().get());
         self.send_record(Record::remove(group));
     }
 
-    /// Lets the watchdog signal a group that this process has no right to signal, since the host has changed its user after the group was started.
+    /// Lets the watchdog signal a group that this process may not signal, because the host has changed its user after the group
+    /// was started.
     pub(crate) fn signal(&mut self, group: Pid, signal: Signal) {
         if self.groups.contains(&group.as_raw_nonzero().get()) {
             self.send_record(Record::signal(group, signal));
         }
     }
 
-    /// Replaces a watchdog that is gone or does not listen.
+    /// Replaces a watchdog that has exited or does not read.
     pub(crate) fn replace(&mut self) {
         if let Some(running) = self.running.take() {
             running.end();
@@ -115,15 +118,15 @@ impl Watchdog {
         }
     }
 
-    /// A watchdog whose other end is the test itself.
+    /// Creates a watchdog whose other end is the test itself.
     #[cfg(test)]
     pub(crate) fn listening(lifeline: OwnedFd, log: Log) -> Self {
         let running = Running { pid: rustix::process::getpid(), pidfd: None, lifeline: Arc::new(lifeline) };
         Self { running: Some(running), groups: HashSet::new(), log }
     }
 
-    /// A record that can't be delivered means that the watchdog is gone, or stopped for so long that its socket is full.
-    /// The next one is forked with the list as it is now, so the record itself is not sent again.
+    /// A record cannot be delivered if the watchdog has exited, or was stopped for so long that its socket is full. The next
+    /// watchdog is forked with the current list, so the record is not sent again.
     fn send_record(&mut self, record: Record) {
         if let Some(running) = &self.running
             && register(&running.lifeline, record).is_err()
@@ -138,14 +141,14 @@ impl Watchdog {
         rustix::net::sockopt::set_socket_nosigpipe(&ours, true)?;
         let theirs = OwnedFd::from(theirs);
         let pid = forked::fork(&theirs, Table::of(&self.groups))?;
-        drop(theirs); // or the watchdog's end would not show as the end
-        // It lives until its lifeline ends. Without a descriptor left for this its number must do.
+        drop(theirs); // a copy left open would hide the end of the watchdog
+        // The watchdog runs until its lifeline is closed. If no descriptor is free for a pidfd, its id must suffice.
         let pidfd = exit::pidfd(pid).ok().flatten();
         let running = Running { pid, pidfd, lifeline: Arc::new(OwnedFd::from(ours)) };
-        // It says one byte once it has closed everything else, and never another.
+        // The watchdog sends one byte after it has closed all other descriptors, and never another.
         let mut byte = [0];
-        let said = retry_on_intr(|| recv(&running.lifeline, &mut byte, RecvFlags::empty()));
-        let error = match said {
+        let received = retry_on_intr(|| recv(&running.lifeline, &mut byte, RecvFlags::empty()));
+        let error = match received {
             Ok((1.., _)) => return Ok(self.running.insert(running).lifeline.clone()),
             Ok(_) => io::ErrorKind::UnexpectedEof.into(),
             Err(errno) => errno.into(),
@@ -155,7 +158,7 @@ impl Watchdog {
     }
 }
 
-/// Sends one record without blocking and without a signal. Async-signal-safe: a forked worker calls it before exec.
+/// Sends one record without blocking and without raising a signal. Async-signal-safe: a forked worker calls it before exec.
 pub(crate) fn register(lifeline: impl AsFd, record: Record) -> Result<(), Errno> {
     #[cfg(not(target_vendor = "apple"))]
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

@@ -1,11 +1,11 @@
-//! Takes the parts of a body off its front, and writes frames whose body is known. Holds no state.
+//! Reads the fields of a frame's body from front to back, and writes frames whose body is in memory. Holds no state.
 
 use crate::{EncodeError, Flags, FrameError, FrameKind, Header, without_byte_order_mark};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use herder_core::{SessionId, WireId};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// What is left of a frame's body.
+/// The unread rest of a frame's body.
 pub(crate) struct Body {
     kind: FrameKind,
     remaining: Bytes,
@@ -32,7 +32,7 @@ impl Body {
         value.map_err(|_| self.short(1)).inspect(|_| self.taken += 1)
     }
 
-    /// The next `length` bytes as text.
+    /// Takes the next `length` bytes as UTF-8 text.
     pub(crate) fn text(&mut self, field: &'static str, length: usize) -> Result<Box<str>, FrameError> {
         let bytes = self.remaining.get(..length).ok_or_else(|| self.short(length))?;
         let text = std::str::from_utf8(bytes).map_err(|_| FrameError::NotUtf8 { kind: self.kind, field })?.into();
@@ -41,31 +41,31 @@ impl Body {
         Ok(text)
     }
 
-    /// The next `length` bytes as a session id.
+    /// Takes the next `length` bytes as a session id.
     pub(crate) fn session(&mut self, length: usize) -> Result<SessionId, FrameError> {
         let kind = self.kind;
         let text = self.text("session", length)?;
         SessionId::new(text).map_err(|source| FrameError::InvalidSession { kind, source })
     }
 
-    /// All that is left as a session id.
+    /// Takes the rest of the body as a session id.
     pub(crate) fn last_session(mut self) -> Result<SessionId, FrameError> {
         self.session(self.remaining.len())
     }
 
-    /// All that is left, without a byte order mark.
+    /// Takes the rest of the body as JSON text, without a byte order mark.
     pub(crate) fn value(mut self) -> Bytes {
         let mark = self.remaining.len() - without_byte_order_mark(&self.remaining).len();
         self.remaining.advance(mark);
         self.remaining
     }
 
-    /// All that is left.
+    /// Takes the rest of the body.
     pub(crate) fn rest(self) -> Bytes {
         self.remaining
     }
 
-    /// All that is left as JSON.
+    /// Parses the rest of the body as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, FrameError> {
         let malformed = |reason| FrameError::MalformedJson { kind: self.kind, reason };
         let text =
@@ -78,7 +78,7 @@ impl Body {
     }
 }
 
-/// Writes one frame whose body is `parts`, one after the other; nothing if it is refused.
+/// Writes one frame whose body is the concatenation of `parts`. Writes nothing on an error.
 pub(crate) fn put_frame(
     kind: FrameKind,
     flags: Flags,

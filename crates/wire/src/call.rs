@@ -1,31 +1,32 @@
-//! The call frame: its head without the arguments (the host's side), and the whole (a worker's side). Holds no state.
+//! The call frame: [`CallHead`], which the host writes without the arguments, and [`CallFrame`], which a worker receives. Holds
+//! no state.
 
 use crate::{EncodeError, Flags, Frame, FrameError, FrameKind, Header, body::Body};
 use bytes::{BufMut, Bytes, BytesMut};
 use herder_core::{Epoch, SessionId, Timestamp, WireId};
 
-/// The bytes of a call's prefix before its command.
+/// The length of a call's prefix, the fixed fields before its command, in bytes.
 const PREFIX: usize = 20;
 
-/// A call without its arguments. The arguments are JSON; the caller writes them after this head.
+/// A call without its arguments. The caller writes the arguments, as JSON, after this head.
 #[derive(Clone, Copy, Debug)]
 pub struct CallHead<'a> {
-    /// The attempt; never 0.
+    /// The wire id of the attempt; never 0.
     pub wire: WireId,
-    /// When the caller stops waiting, on the monotonic clock. `None`: never.
+    /// The deadline of the call on the monotonic clock. `None` if the call has no deadline.
     pub deadline: Option<Timestamp>,
-    /// The command's name: at most 65535 bytes.
+    /// The name of the command, at most 65535 bytes.
     pub command: &'a str,
-    /// The call's session and which of its lives.
+    /// The session of the call and the epoch in which it was admitted.
     pub session: Option<(&'a SessionId, Epoch)>,
 }
 
-/// Checks that a call fits into a frame, before anything is known of the attempt that sends it.
+/// Checks that a call fits into a frame, before an attempt has a wire id.
 ///
-/// `session` and `payload_len` are lengths in bytes; `session` is 0 for a call without one.
+/// `session` and `payload_len` are lengths in bytes; `session` is 0 for a call without a session.
 ///
 /// # Errors
-/// [`EncodeError::TooLarge`] and [`EncodeError::CommandTooLong`], as [`CallHead::encode`] would return them.
+/// [`EncodeError::TooLarge`] and [`EncodeError::CommandTooLong`], as [`CallHead::encode`] returns them.
 pub fn check_call_size(command: &str, session: usize, payload_len: usize, max_frame: u32) -> Result<(), EncodeError> {
     u16::try_from(command.len()).map_err(|_| EncodeError::CommandTooLong { length: command.len() })?;
     let length = (PREFIX + command.len() + session).saturating_add(payload_len);
@@ -33,12 +34,12 @@ pub fn check_call_size(command: &str, session: usize, payload_len: usize, max_fr
 }
 
 impl CallHead<'_> {
-    /// Writes header and prefix to `out`; the caller writes `payload_len` bytes of arguments right behind it.
+    /// Writes the header and the prefix to `out`. The caller must write `payload_len` bytes of arguments directly after them.
     ///
-    /// Allocates only if `out` must grow. Nothing is written on an error.
+    /// Allocates only if `out` must grow. Writes nothing on an error.
     ///
     /// # Errors
-    /// [`EncodeError::TooLarge`], [`EncodeError::CommandTooLong`], and [`EncodeError::Refused`] for the wire id 0.
+    /// [`EncodeError::TooLarge`], [`EncodeError::CommandTooLong`], and [`EncodeError::Refused`] for wire id 0.
     pub fn encode(&self, payload_len: usize, max_frame: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
         let (session, epoch) = self.session.map_or(("", Epoch(0)), |(session, epoch)| (session.as_str(), epoch));
         let long = |_| EncodeError::CommandTooLong { length: self.command.len() };
@@ -48,7 +49,7 @@ impl CallHead<'_> {
         let header = Header::outgoing(FrameKind::Call, Flags::default(), self.wire, length, max_frame)?;
         out.reserve(crate::HEADER_LEN + names);
         out.put_slice(&header.encode());
-        out.put_u64_le(self.deadline.map_or(0, |deadline| deadline.0.max(1))); // 0 would mean none
+        out.put_u64_le(self.deadline.map_or(0, |deadline| deadline.0.max(1))); // 0 means that the call has no deadline
         out.put_u64_le(epoch.0);
         out.put_u16_le(command_len);
         out.put_u16_le(session_len); // a session id has at most 256 bytes
@@ -61,20 +62,20 @@ impl CallHead<'_> {
 /// A call as a worker receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallFrame {
-    /// The attempt; its answer carries the same.
+    /// The wire id of the attempt. The answer must carry the same id.
     pub wire: WireId,
-    /// When the caller stops waiting.
+    /// The deadline of the call on the monotonic clock.
     pub deadline: Option<Timestamp>,
-    /// The command's name; whether there is one of this name is for the worker to say.
+    /// The name of the command. The worker checks whether it has such a command.
     pub command: Box<str>,
-    /// The call's session and which of its lives.
+    /// The session of the call and the epoch in which it was admitted.
     pub session: Option<(SessionId, Epoch)>,
-    /// The arguments: JSON, not looked into.
+    /// The arguments: JSON that this crate has not parsed.
     pub payload: Bytes,
 }
 
 impl CallFrame {
-    /// The call without its arguments.
+    /// Returns the call without its arguments.
     pub fn head(&self) -> CallHead<'_> {
         let session = self.session.as_ref().map(|(session, epoch)| (session, *epoch));
         CallHead { wire: self.wire, deadline: self.deadline, command: &self.command, session }

@@ -1,21 +1,21 @@
-//! Finds the frames in a stream of bytes, without copying them. Holds its place in the stream, never bytes.
+//! Splits a stream of bytes into frames without copying them. Holds the position in the stream, but no bytes.
 
 use crate::{FrameError, HEADER_LEN, Header, header::ParsedHeader};
 use bytes::{Buf, Bytes, BytesMut};
 
-/// One frame: a header that was checked, and its body.
+/// One frame: a checked header and its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Kind, flags, wire id.
+    /// The checked header.
     pub header: Header,
-    /// Exactly `header.length` bytes, a window on the buffer that was read into.
+    /// Exactly `header.length` bytes. Shares the memory of the buffer that was decoded.
     pub body: Bytes,
 }
 
-/// Finds frames in the bytes of one stream; one decoder a stream.
+/// Splits the bytes of one stream into frames. Each stream needs its own decoder.
 ///
-/// Read into a [`BytesMut`] (after `buffer.reserve(decoder.missing(&buffer))` a large body arrives in one piece, in an
-/// allocation of its size), then call [`Decoder::next`] until it says `None`. At the stream's end ask [`Decoder::finish`].
+/// Read into a [`BytesMut`], then call [`Decoder::next`] until it returns `None`. With `buffer.reserve(decoder.missing(&buffer))`
+/// before each read, a large body gets one allocation of its size. At the end of the stream call [`Decoder::finish`].
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -35,32 +35,33 @@ pub struct Decoder {
 enum DecodeState {
     /// Before or inside a header.
     Header,
-    /// Behind the header of a frame whose body is not complete.
+    /// After the header of a frame whose body is incomplete.
     Body(Header),
-    /// Inside the body of an optional frame of an unknown kind: `left` of `length` bytes are still to be thrown away.
+    /// Inside the body of an optional frame of an unknown kind: `left` of `length` bytes remain to be discarded.
     SkipBody { left: u32, length: u32 },
 }
 
-/// While a frame is passed over, its bytes are thrown away in portions of this size.
+/// The number of bytes that are discarded at a time while a frame is skipped.
 const SKIP_CHUNK: u32 = 64 << 10;
 
 impl Decoder {
-    /// A decoder at the start of a stream whose bodies have at most `max_frame` bytes.
+    /// Creates a decoder at the start of a stream whose bodies have at most `max_frame` bytes.
     pub fn new(max_frame: u32) -> Self {
         Self { max_frame, state: DecodeState::Header }
     }
 
-    /// Sets the longest body from the next header on. A worker learns it from the host's hello.
+    /// Sets the maximum length of a body, from the next header on. A worker learns it from the hello of the host.
     pub fn set_max_frame(&mut self, max_frame: u32) {
         self.max_frame = max_frame;
     }
 
-    /// Takes the next complete frame off the front of `buffer`; `None` if more bytes must be read first.
+    /// Takes the next complete frame from the front of `buffer`. Returns `None` if more bytes must be read first.
     ///
-    /// Frames of unknown kinds that are marked optional are passed over. Copies nothing, allocates nothing.
+    /// Skips frames of unknown kinds that are marked optional. Neither copies nor allocates.
     ///
     /// # Errors
-    /// Whatever is wrong with a header. The stream is lost then: `buffer` stays as it is, and asking again gives the same error.
+    /// Any defect of a header. The stream cannot be used any more: `buffer` is left unchanged, and a further call returns the
+    /// same error.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         loop {
             match self.state {
@@ -88,8 +89,8 @@ impl Decoder {
         }
     }
 
-    /// How many bytes the frame at the front of `buffer` still needs, as far as is known; never more than `max_frame`
-    /// (1 MiB for a hello). 0 only if [`Decoder::next`] would get further without reading.
+    /// Returns how many more bytes the frame at the front of `buffer` needs, as far as its header is known; at most `max_frame`
+    /// (1 MiB for a hello). Returns 0 only if [`Decoder::next`] can make progress without another read.
     pub fn missing(&self, buffer: &BytesMut) -> usize {
         match self.state {
             DecodeState::Header => HEADER_LEN.saturating_sub(buffer.len()),
@@ -98,10 +99,10 @@ impl Decoder {
         }
     }
 
-    /// Whether the stream may end here, with `buffer` holding what [`Decoder::next`] left.
+    /// Checks that the stream may end here, where `buffer` holds what [`Decoder::next`] has left.
     ///
     /// # Errors
-    /// [`FrameError::TruncatedHeader`] or [`FrameError::TruncatedBody`]: the peer ended in the middle of a frame.
+    /// [`FrameError::TruncatedHeader`] or [`FrameError::TruncatedBody`]: the peer closed the stream inside a frame.
     pub fn finish(&self, buffer: &BytesMut) -> Result<(), FrameError> {
         match self.state {
             DecodeState::Header if buffer.is_empty() => Ok(()),
@@ -117,7 +118,7 @@ impl Decoder {
     }
 }
 
-/// An empty body shares nothing with the buffer, so that it can't keep it alive.
+/// Takes the next `length` bytes. An empty body gets memory of its own, so that it does not keep the buffer alive.
 fn take(buffer: &mut BytesMut, length: usize) -> Option<Bytes> {
     if length == 0 {
         return Some(Bytes::new());

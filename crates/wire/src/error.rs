@@ -1,132 +1,132 @@
-//! Every way in which bytes can fail to be this protocol, each by its name (R41). Holds no state.
+//! The errors of decoding and encoding frames, one variant for each defect (R41). Holds no state.
 
 use crate::{FrameKind, PROTOCOL_VERSION};
 use herder_core::{InvalidSessionId, WireId};
 
-/// Why bytes are not a frame, or a frame no message. After one of these a stream can't be trusted any more: close it.
+/// Why bytes are not a frame, or a frame is not a message. The stream cannot be trusted after such an error and must be closed.
 ///
-/// [`FrameError::name`] is the name in `docs/protocol.md`, the same in every implementation.
+/// [`FrameError::name`] returns the name that `docs/protocol.md` uses, which is the same in every implementation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// The header announces a body longer than agreed. Nothing was allocated for it.
+    /// The header announces a body longer than the agreed maximum. Nothing was allocated for the body.
     #[error("a frame of {length} bytes exceeds the limit of {max} bytes")]
     Oversize {
-        /// What the header says, in bytes.
+        /// The length in the header, in bytes.
         length: u32,
-        /// The limit, in bytes.
+        /// The maximum, in bytes.
         max: u32,
     },
-    /// This version does not know the kind, and the frame is not marked optional.
+    /// The kind is unknown in this version of the protocol, and the frame is not marked optional.
     #[error("frame kind {0} is unknown in protocol version {PROTOCOL_VERSION} and not optional")]
     UnknownKind(u8),
-    /// Bytes 6 and 7 of the header are not zero: this is likely no frame at all.
+    /// Bytes 6 and 7 of the header are not zero. The peer probably does not send frames.
     #[error("the reserved bytes of the header are {0:#06x}, not 0: the data is not a frame")]
     ReservedBytes(u16),
-    /// Flags that mean nothing for this kind are set.
+    /// The frame sets flags that its kind does not have.
     #[error("a {kind} frame sets the reserved flags {flags:#04x}")]
     ReservedFlags {
-        /// The frame's kind.
+        /// The kind of the frame.
         kind: FrameKind,
-        /// The bits that should be 0.
+        /// The bits that must be 0.
         flags: u8,
     },
-    /// The kind concerns a call, and the wire id is 0.
+    /// The kind needs the wire id of an attempt, but the wire id is 0.
     #[error("a {0} frame has no wire id")]
     MissingWireId(FrameKind),
-    /// The kind concerns no call, and the wire id is not 0.
+    /// The kind does not belong to an attempt, but the wire id is not 0.
     #[error("a {kind} frame must have wire id 0, but has {wire}")]
     UnexpectedWireId {
-        /// The frame's kind.
+        /// The kind of the frame.
         kind: FrameKind,
-        /// What its header says.
+        /// The wire id in the header.
         wire: WireId,
     },
-    /// The kind does not travel this way.
+    /// Frames of this kind are sent in the other direction only.
     #[error("a {0} frame was sent in the wrong direction")]
     WrongDirection(FrameKind),
-    /// The body ends before what its kind must have.
+    /// The body is shorter than the fixed fields of its kind.
     #[error("the body of a {kind} frame has {have} bytes, but needs at least {need}")]
     ShortBody {
-        /// The frame's kind.
+        /// The kind of the frame.
         kind: FrameKind,
-        /// The body's bytes.
+        /// The length of the body, in bytes.
         have: usize,
-        /// The bytes it needs.
+        /// The minimum length, in bytes.
         need: usize,
     },
-    /// The kind has no body, and here is one.
+    /// The kind has no body, but the frame has one.
     #[error("a {kind} frame must have no body, but has {have} bytes")]
     UnexpectedBody {
-        /// The frame's kind.
+        /// The kind of the frame.
         kind: FrameKind,
-        /// The body's bytes.
+        /// The length of the body, in bytes.
         have: u32,
     },
     /// A name is not valid UTF-8.
     #[error("the {field} of a {kind} frame is not valid UTF-8")]
     NotUtf8 {
-        /// The frame's kind.
+        /// The kind of the frame.
         kind: FrameKind,
-        /// `command` or `session`.
+        /// The field: `command` or `session`.
         field: &'static str,
     },
-    /// The session id is empty, too long, or has control characters.
+    /// The session id is empty, is too long, or contains control characters.
     #[error("a {kind} frame has an {source}")]
     InvalidSession {
-        /// The frame's kind.
+        /// The kind of the frame.
         kind: FrameKind,
-        /// What is wrong with it.
+        /// The defect of the session id.
         source: InvalidSessionId,
     },
-    /// A session end with a reason this version does not know.
+    /// A session end has a reason that this version does not know.
     #[error("unknown session end reason {0}")]
     UnknownReason(u8),
-    /// The answer to a cancel with a state this version does not know.
+    /// The answer to a cancel has a state that this version does not know.
     #[error("unknown attempt state {0}")]
     UnknownState(u8),
-    /// The body is not JSON, or not the object this kind must have.
+    /// The body is not JSON, or not the object that its kind requires.
     #[error("the body of a {kind} frame is not the expected JSON: {reason}")]
     MalformedJson {
-        /// The frame's kind.
+        /// The kind of the frame.
         kind: FrameKind,
-        /// What is wrong, and where.
+        /// The defect and its position.
         reason: String,
     },
-    /// The peer speaks another version.
+    /// The peer uses another version of the protocol.
     #[error("the peer uses protocol version {theirs}, this side uses version {ours}")]
     ProtocolMismatch {
-        /// This side's version.
+        /// The version of this side.
         ours: u32,
-        /// The peer's version.
+        /// The version of the peer.
         theirs: u64,
     },
     /// A limit in a hello is 0.
     #[error("`{0}` in the hello is 0; it must be at least 1")]
     ZeroLimit(&'static str),
-    /// The table of commands has a name twice.
+    /// The command table contains a name twice.
     #[error("the command table lists `{0}` twice")]
     DuplicateCommand(String),
     /// The stream ended inside a header.
     #[error("the stream ended inside a header: {have} of 16 bytes")]
     TruncatedHeader {
-        /// The bytes that came.
+        /// The number of bytes received.
         have: usize,
     },
     /// The stream ended inside a body.
     #[error("the stream ended inside the body of a {kind} frame: {have} of {need} bytes")]
     TruncatedBody {
-        /// The frame's kind, `optional` if it is not known.
+        /// The kind of the frame, or `optional` if it is unknown.
         kind: &'static str,
-        /// The body's bytes that came.
+        /// The number of bytes of the body that were received.
         have: u32,
-        /// The body's bytes that the header announced.
+        /// The length of the body that the header announced.
         need: u32,
     },
 }
 
 impl FrameError {
-    /// Its name in the protocol's test vectors.
+    /// Returns the name of the error in the test vectors of the protocol.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Oversize { .. } => "oversize",
@@ -152,33 +152,33 @@ impl FrameError {
     }
 }
 
-/// Why a message can't become a frame. Nothing was written.
+/// Why a message cannot be encoded. Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The body would be larger than the peer accepts.
+    /// The body is larger than the peer accepts.
     #[error("a frame of {length} bytes exceeds the limit of {max} bytes")]
     TooLarge {
-        /// The body's bytes.
+        /// The length of the body, in bytes.
         length: usize,
-        /// The limit, in bytes.
+        /// The maximum, in bytes.
         max: u32,
     },
-    /// The command's name does not fit its length field.
+    /// The name of the command does not fit its length field.
     #[error("a command name has {length} bytes; the limit is 65535 bytes")]
     CommandTooLong {
-        /// The name's bytes.
+        /// The length of the name, in bytes.
         length: usize,
     },
-    /// The peer would refuse this frame.
+    /// The peer would refuse the frame.
     #[error("the frame is invalid: {0}")]
     Refused(#[from] FrameError),
-    /// A part could not become JSON.
+    /// A part of the message cannot be encoded as JSON.
     #[error("cannot encode a {kind} frame: {reason}")]
     Json {
-        /// The frame's kind.
+        /// The kind of the frame.
         kind: FrameKind,
-        /// What went wrong.
+        /// The error of the encoder.
         reason: String,
     },
 }

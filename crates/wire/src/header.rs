@@ -1,4 +1,4 @@
-//! The 16 bytes before each body. Refuses what no body could mend before a byte of the body is awaited. Holds no state.
+//! The 16 bytes before each body. A defect of the header is reported before the body is read. Holds no state.
 
 use crate::{
     EncodeError, FrameError, FrameKind, HEADER_LEN, MAX_HELLO,
@@ -6,54 +6,54 @@ use crate::{
 };
 use herder_core::WireId;
 
-/// The flags of a frame: *optional* in bit 0, and seven bits that belong to its kind.
+/// The flags of a frame: bit 0 means *optional*; bits 1 to 7 depend on the kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Flags {
-    /// A receiver that does not know the kind passes over the frame.
+    /// A receiver that does not know the kind skips the frame.
     pub optional: bool,
-    /// Bits 1 to 7, unshifted; bit 0 is ignored.
+    /// Bits 1 to 7, not shifted; bit 0 is ignored.
     pub kind_bits: u8,
 }
 
 impl Flags {
     const OPTIONAL: u8 = 0b0000_0001;
 
-    /// The byte in the header.
+    /// Returns the flags byte of the header.
     pub fn to_byte(self) -> u8 {
         u8::from(self.optional) | (self.kind_bits & !Self::OPTIONAL)
     }
 
-    /// Parses the flags byte; never fails. The check of the header rejects bits that its kind does not allow.
+    /// Parses the flags byte. Bits that the kind does not allow are refused later, when the header is checked.
     pub fn from_byte(byte: u8) -> Self {
         Self { optional: byte & Self::OPTIONAL != 0, kind_bits: byte & !Self::OPTIONAL }
     }
 }
 
-/// What stands before a body.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The body's bytes, without the header.
+    /// The length of the body in bytes, without the header.
     pub length: u32,
-    /// What the frame is.
+    /// The kind of the frame.
     pub kind: FrameKind,
-    /// Its flags.
+    /// The flags of the frame.
     pub flags: Flags,
-    /// The attempt it concerns, a ping's nonce, or 0.
+    /// The wire id of the attempt, the nonce of a ping, or 0.
     pub wire: WireId,
 }
 
-/// A header that was read: of a frame, or of one to pass over.
+/// The result of parsing a header: a known kind, or an optional frame to skip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ParsedHeader {
     Known(Header),
-    /// An optional frame of a kind this version does not know.
+    /// An optional frame of a kind that this version does not know.
     Optional {
         length: u32,
     },
 }
 
 impl Header {
-    /// Its 16 bytes.
+    /// Returns the 16 bytes of the header.
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         bytes[..4].copy_from_slice(&self.length.to_le_bytes());
@@ -63,10 +63,11 @@ impl Header {
         bytes
     }
 
-    /// Reads 16 bytes. `Ok(None)` is an optional frame of a kind that is not known: pass over it.
+    /// Parses 16 bytes. Returns `Ok(None)` for an optional frame of an unknown kind, which the caller must skip.
     ///
     /// # Errors
-    /// Everything that can be wrong before the body is there; first of all a length over `max_frame` ([`MAX_HELLO`] for a hello).
+    /// Any defect that is visible before the body is read. The length is checked first, against `max_frame` ([`MAX_HELLO`] for
+    /// a hello).
     pub fn decode(bytes: &[u8; HEADER_LEN], max_frame: u32) -> Result<Option<Self>, FrameError> {
         Ok(match Self::read(bytes, max_frame)? {
             ParsedHeader::Known(header) => Some(header),
@@ -98,7 +99,7 @@ impl Header {
         Ok(ParsedHeader::Known(header))
     }
 
-    /// The header of a frame about to be sent, refused if the peer would refuse it.
+    /// Creates the header of a frame that is about to be sent. Returns an error if the peer would refuse it.
     pub(crate) fn outgoing(
         kind: FrameKind,
         flags: Flags,
@@ -113,7 +114,7 @@ impl Header {
         Ok(header)
     }
 
-    /// Holds the header against its kind's shape.
+    /// Checks the header against the rules of its kind.
     fn check(&self) -> Result<(), FrameError> {
         let Self { length, kind, flags, wire } = *self;
         let Some(shape) = kind.header_rules() else { return Ok(()) };
@@ -135,7 +136,7 @@ impl Header {
     }
 }
 
-/// The longest body of a kind. A hello has a limit of its own: it is what agrees on `max_frame`.
+/// Returns the maximum length of a body. A hello has a limit of its own, because it is sent before `max_frame` is agreed on.
 fn limit(kind: Option<FrameKind>, max_frame: u32) -> u32 {
     if kind == Some(FrameKind::Hello) { MAX_HELLO } else { max_frame }
 }

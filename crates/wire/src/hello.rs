@@ -1,45 +1,45 @@
-//! The two hellos: parsed into types that can't be wrong, the version before all else. Holds no state.
+//! The hello of each side. The version is checked before any other field is parsed. Holds no state.
 
 use crate::{EncodeError, FrameError, FrameKind, PROTOCOL_VERSION, body, body::Body};
 use serde::{Deserialize, Serialize, Serializer};
 use std::num::{NonZeroU8, NonZeroU32, NonZeroU64};
 
-/// What the host says first.
+/// The hello of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostHello {
-    /// How many calls it should run at once, at most.
+    /// The maximum number of calls that the worker runs at once.
     pub concurrency: NonZeroU32,
-    /// How many calls are held for each that runs.
+    /// The number of calls that are sent to the worker for each call it can run.
     pub pipeline: NonZeroU32,
-    /// The longest body either side may send, in bytes.
+    /// The maximum length of a body in either direction, in bytes.
     pub max_frame: NonZeroU32,
-    /// Whether handlers may keep a session's state.
+    /// Whether handlers may keep session state in this pool.
     pub session_state: SessionStateSupport,
-    /// Milliseconds after which the worker interrupts a hook that runs for the end of a session. `None`: never.
+    /// The time in milliseconds after which the worker interrupts an `on_session_end` hook. `None` if hooks have no time limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_end_timeout_ms: Option<NonZeroU64>,
 }
 
-/// What a worker answers.
+/// The hello of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WorkerHello {
-    /// Its process.
+    /// The process id of the worker.
     pub pid: u32,
-    /// How many calls it takes unfinished.
+    /// The window: the maximum number of unfinished calls that the worker accepts.
     pub window: NonZeroU32,
-    /// Whether it serves the control descriptor.
+    /// Whether the worker serves the control descriptor.
     pub control: bool,
-    /// The signal at which it prints the stacks of its threads to standard error, whatever it is doing.
+    /// The signal on which the worker prints the stacks of its threads to standard error, whatever it is running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_signal: Option<NonZeroU8>,
 }
 
-/// Whether handlers may keep a session's state in this pool.
+/// Whether handlers may keep session state in this pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionStateSupport {
-    /// They may.
+    /// Handlers may keep session state.
     Kept,
-    /// They may not: the text says why, and names the key to set.
+    /// Handlers may not keep session state. The text says why, and names the key to set.
     Refused(String),
 }
 
@@ -128,7 +128,7 @@ impl WorkerHello {
     }
 }
 
-/// First of all: in another version everything else may mean something else.
+/// Runs before anything else is parsed: in another version the other fields may have other meanings.
 fn check_version(body: &Body) -> Result<(), FrameError> {
     match body.json::<Version>()?.protocol {
         theirs if theirs == u64::from(PROTOCOL_VERSION) => Ok(()),

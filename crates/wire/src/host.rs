@@ -1,4 +1,4 @@
-//! What the host sends: written by the host, read by a worker. Holds no state.
+//! The messages that the host sends: encoded by the host, parsed by workers written in Rust. Holds no state.
 
 use crate::{
     CallFrame, EncodeError, Flags, Frame, FrameDirection, FrameError, FrameKind, Header, HostHello, SessionEnd,
@@ -7,39 +7,39 @@ use crate::{
 use bytes::BytesMut;
 use herder_core::WireId;
 
-/// A message from the host. The host itself writes calls with [`CallHead::encode`](crate::CallHead::encode), which leaves the
-/// arguments where they are.
+/// A message from the host. The host itself writes calls with [`CallHead::encode`](crate::CallHead::encode), which does not
+/// copy the arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostMessage {
     /// The first message.
     Hello(HostHello),
     /// One attempt of a call.
     Call(CallFrame),
-    /// Give up one call.
+    /// Cancels one call.
     Cancel {
-        /// The attempt.
+        /// The wire id of the attempt.
         wire: WireId,
-        /// Break the running code, not only ask.
+        /// Whether running code must be interrupted. Otherwise the handler is only asked to stop.
         interrupt: bool,
     },
-    /// Are you there?
+    /// Asks the worker for a pong.
     Ping {
-        /// What the pong must carry.
+        /// The number that the pong must repeat.
         nonce: u64,
     },
-    /// One life of a session is over.
+    /// Ends one epoch of a session.
     SessionEnd(SessionEnd),
-    /// Finish what was received, then exit with status 0.
+    /// Tells the worker to finish the calls it has received, and then to exit with status 0.
     Shutdown,
-    /// A reserved kind: go on. Encodes to nothing.
+    /// A reserved kind, which the receiver ignores. Encodes to nothing.
     Ignored(FrameKind),
 }
 
 impl HostMessage {
-    /// Reads a frame from the host.
+    /// Parses a frame from the host.
     ///
     /// # Errors
-    /// Whatever is wrong with its body, or that it does not come from a host.
+    /// Any defect of the body, or a kind that only workers send.
     pub fn parse(frame: Frame) -> Result<Self, FrameError> {
         let Header { kind, flags, wire, .. } = frame.header;
         if !kind.direction().allows(FrameDirection::ToWorker) {
@@ -57,10 +57,10 @@ impl HostMessage {
         })
     }
 
-    /// Writes the whole frame to `out`; nothing on an error.
+    /// Writes the whole frame to `out`. Writes nothing on an error.
     ///
     /// # Errors
-    /// [`EncodeError`]: too large, or something a worker would refuse.
+    /// [`EncodeError`]: the message is too large, or a worker would refuse it.
     pub fn encode(&self, max_frame: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
         let mut put = |kind, flags, wire, parts: &[&[u8]]| put_frame(kind, flags, wire, parts, max_frame, out);
         let (none, no_call) = (Flags::default(), WireId(0));

@@ -1,20 +1,20 @@
-//! The kinds of frames and what a header of each must look like, as one table. Holds no state.
+//! The kinds of frames and the rules for their headers, as one table. Holds no state.
 
 use std::fmt;
 
-/// The way a kind travels.
+/// The direction in which frames of a kind are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameDirection {
     /// From the host to the worker.
     ToWorker,
     /// From the worker to the host.
     ToHost,
-    /// Both ways.
+    /// In both directions.
     Both,
 }
 
 impl FrameDirection {
-    /// Whether a frame that travels `self` may arrive where frames travel `other`.
+    /// Whether a frame with direction `self` may arrive on a side that accepts `other`.
     pub(crate) fn allows(self, other: Self) -> bool {
         self == Self::Both || self == other
     }
@@ -22,7 +22,7 @@ impl FrameDirection {
 
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])* $kind:ident = $byte:literal, $name:literal, $way:ident;)*) => {
-        /// What a frame is. The discriminant is the byte in the header.
+        /// The kind of a frame. The discriminant is the kind byte of the header.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum FrameKind {
@@ -30,10 +30,10 @@ macro_rules! kinds {
         }
 
         impl FrameKind {
-            /// Every kind of this version, in the order of its bytes.
+            /// All kinds of this version, ordered by their bytes.
             pub const ALL: &'static [Self] = &[$(Self::$kind),*];
 
-            /// The kind of a header's byte; `None` if this version does not know it.
+            /// Returns the kind for the kind byte of a header; `None` if this version does not know it.
             pub fn from_byte(byte: u8) -> Option<Self> {
                 match byte {
                     $($byte => Some(Self::$kind),)*
@@ -41,14 +41,14 @@ macro_rules! kinds {
                 }
             }
 
-            /// Its name in the protocol, as in `session_end`.
+            /// Returns the name of the kind in the protocol, such as `session_end`.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$kind => $name,)*
                 }
             }
 
-            /// The way it travels.
+            /// Returns the direction in which frames of this kind are sent.
             pub fn direction(self) -> FrameDirection {
                 match self {
                     $(Self::$kind => FrameDirection::$way,)*
@@ -61,33 +61,33 @@ macro_rules! kinds {
 kinds! {
     /// The first frame of each side.
     Hello = 1, "hello", Both;
-    /// The worker's table of commands: it takes calls from here on.
+    /// The command table of the worker. The worker accepts calls from here on.
     Ready = 2, "ready", ToHost;
     /// One attempt of a call.
     Call = 3, "call", ToWorker;
-    /// A call's value. Final.
+    /// The result of a call. Final.
     Result = 4, "result", ToHost;
-    /// A call's error, or why the worker could not start. Final.
+    /// The error of a call, or the reason why the worker could not start. Final.
     Error = 5, "error", ToHost;
-    /// Give up one call.
+    /// Cancels one call.
     Cancel = 10, "cancel", ToWorker;
-    /// Reserved: take back a call that has not started.
+    /// Reserved: withdraws a call that has not started.
     Revoke = 11, "revoke", ToWorker;
     /// Reserved: the answer to a revoke.
     Revoked = 12, "revoked", ToHost;
-    /// The answer to a cancel: where the attempt is.
+    /// The answer to a cancel: the state of the attempt.
     AttemptState = 13, "attempt_state", ToHost;
-    /// Are you there?
+    /// Asks the worker for a pong.
     Ping = 14, "ping", ToWorker;
     /// The answer to a ping.
     Pong = 15, "pong", ToHost;
-    /// A session is over.
+    /// Ends one epoch of a session.
     SessionEnd = 18, "session_end", ToWorker;
-    /// Finish what was received, then exit.
+    /// Tells the worker to finish the calls it has received, and then to exit.
     Shutdown = 20, "shutdown", ToWorker;
 }
 
-/// What a kind's wire id may be.
+/// Which wire ids a kind allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WireRule {
     Zero,
@@ -95,19 +95,19 @@ pub(crate) enum WireRule {
     Any,
 }
 
-/// How long a kind's body may be; its upper bound is the frame's.
+/// Which body lengths a kind allows. The maximum is that of all frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyRule {
     Empty,
     AtLeast(u32),
 }
 
-/// What a header of one kind must look like.
+/// The rules for the headers of one kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeaderRules {
     pub(crate) wire: WireRule,
     pub(crate) body: BodyRule,
-    /// Which of the bits 1 to 7 of the flags may be set.
+    /// The bits 1 to 7 of the flags that may be set.
     pub(crate) flags: u8,
 }
 
@@ -115,7 +115,7 @@ impl FrameKind {
     /// The interrupt flag of a cancel.
     pub(crate) const INTERRUPT: u8 = 0x02;
 
-    /// What its header must look like; `None` for the reserved kinds, which are passed over whatever they hold.
+    /// Returns the rules for headers of this kind; `None` for the reserved kinds, which are skipped whatever they contain.
     pub(crate) fn header_rules(self) -> Option<HeaderRules> {
         use {BodyRule as B, WireRule as W};
         let (wire, body, flags) = match self {

@@ -1,14 +1,15 @@
 //! The wire protocol between herder and its workers, version 1: bytes in, messages out.
 //!
-//! Holds no state but a [`Decoder`]'s place in its stream. Opens no socket, reads no clock, starts nothing. The contract is
-//! `docs/protocol.md`; the test vectors in `golden/frames.txt` bind this crate and every other implementation.
+//! The only state is the position of a [`Decoder`] in its stream. The crate opens no socket, reads no clock and starts nothing.
+//! `docs/protocol.md` specifies the protocol; this crate and every other implementation must pass the test vectors in
+//! `golden/frames.txt`.
 //!
-//! # What the hot path costs
+//! # Cost of the hot path
 //!
-//! A result is decoded by [`Decoder::next`] and [`WorkerMessage::parse`] without a copy and without an allocation: its payload
-//! is a window on the buffer that was read into, held by a reference count. (A payload therefore keeps that buffer alive.)
-//! A call is encoded by [`CallHead::encode`] into a buffer that is used again; its arguments are not touched and go out
-//! beside it, in one vectored write. Hello, ready, errors and session ends do allocate: they are rare.
+//! [`Decoder::next`] and [`WorkerMessage::parse`] decode a result without a copy and without an allocation: the payload shares
+//! the memory of the buffer that was read into, and keeps it alive. [`CallHead::encode`] writes a call into a buffer that the
+//! caller reuses; the arguments are sent after it in one vectored write and are not copied. Hello, ready, errors and session
+//! ends do allocate, because they are rare.
 //!
 //! ```
 //! use bytes::BytesMut;
@@ -19,7 +20,7 @@
 //! let head = CallHead { wire: WireId(7), deadline: None, command: "echo", session: None };
 //! let mut bytes = BytesMut::new();
 //! head.encode(arguments.len(), DEFAULT_MAX_FRAME, &mut bytes)?;
-//! bytes.extend_from_slice(arguments); // a socket would take both in one vectored write
+//! bytes.extend_from_slice(arguments); // a socket takes both in one vectored write
 //!
 //! let frame = Decoder::new(DEFAULT_MAX_FRAME).next(&mut bytes)?.expect("the frame is complete");
 //! let HostMessage::Call(call) = HostMessage::parse(frame)? else { panic!("it is a call") };
@@ -58,11 +59,11 @@ pub use stamps::Stamps;
 pub use worker::{CallResult, WorkerMessage};
 pub use worker_error::{WorkerError, WorkerErrorKind};
 
-/// The version both sides must speak.
+/// The version of the protocol that both sides must use.
 pub const PROTOCOL_VERSION: u32 = 1;
-/// The bytes of a frame's header.
+/// The length of a frame's header, in bytes.
 pub const HEADER_LEN: usize = 16;
-/// The longest body unless configured otherwise, in bytes.
+/// The default maximum length of a body, in bytes.
 pub const DEFAULT_MAX_FRAME: u32 = 64 << 20;
-/// The longest body of a hello, in bytes; it holds before `max_frame` is agreed on, and whatever that is.
+/// The maximum length of a hello's body, in bytes. It applies before `max_frame` is agreed on, and does not depend on it.
 pub const MAX_HELLO: u32 = 1 << 20;

@@ -1,5 +1,5 @@
-//! Checks that bytes are JSON: arguments, an object that Python's `json.loads` and serde_json accept, or a result. Holds no
-//! state, builds no tree of values.
+//! Checks that bytes are JSON: arguments (an object that both Python's `json.loads` and serde_json accept) or a result. Holds
+//! no state and builds no tree of values.
 
 use serde::{Deserialize, de::IgnoredAny};
 use std::str;
@@ -13,34 +13,34 @@ pub const MAX_INTEGER_DIGITS: usize = 4300;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayloadError {
-    /// It is not JSON in UTF-8. `NaN` and `Infinity` are no JSON either.
+    /// The payload is not JSON in UTF-8. `NaN` and `Infinity` are not JSON.
     #[error("not valid JSON: {reason} at line {line} column {column}")]
     Malformed {
-        /// The line, from 1.
+        /// The line, starting at 1.
         line: usize,
-        /// The column in bytes, from 1; 0 is the end of the line before.
+        /// The column in bytes, starting at 1; 0 is the end of the previous line.
         column: usize,
-        /// What is wrong.
+        /// The error of the parser.
         reason: String,
     },
-    /// It is JSON, but arguments are an object.
+    /// The payload is JSON, but arguments must be an object.
     #[error("the arguments must be a JSON object")]
     NotAnObject,
-    /// It is nested too deeply.
+    /// The payload is nested too deeply.
     #[error("nested more than {MAX_DEPTH} levels deep")]
     TooDeep,
     /// An integer has too many digits.
     #[error("an integer has more than {MAX_INTEGER_DIGITS} digits, the maximum")]
     IntegerTooLong,
-    /// A number with a fraction or an exponent is beyond the range of an `f64`: Python would read it as infinite.
+    /// A number with a fraction or an exponent exceeds the range of an `f64`. Python would read it as infinity.
     #[error("a number exceeds the range of a 64-bit float")]
     NumberTooLarge,
 }
 
-/// Whether `bytes` are arguments: a JSON object in UTF-8, nested at most [`MAX_DEPTH`] levels deep.
+/// Checks that `bytes` are arguments: a JSON object in UTF-8, nested at most [`MAX_DEPTH`] levels deep.
 ///
-/// Reads the bytes and keeps nothing of them. Python's `json.loads` can read what passes, after [`without_byte_order_mark`]: a byte
-/// order mark at the beginning passes. Duplicate keys and lone surrogate escapes pass.
+/// Allocates nothing. A leading byte order mark is accepted; after [`without_byte_order_mark`], Python's `json.loads` can parse
+/// everything that this function accepts. Duplicate keys and lone surrogate escapes are accepted.
 ///
 /// ```
 /// use herder_wire::{PayloadError, check_json_object};
@@ -58,7 +58,7 @@ pub fn check_json_object(bytes: &[u8]) -> Result<(), PayloadError> {
     if text.trim_ascii_start().starts_with('{') { Ok(()) } else { Err(PayloadError::NotAnObject) }
 }
 
-/// Whether `bytes` are one JSON value in UTF-8, nested however deep, without a byte order mark.
+/// Checks that `bytes` are one JSON value in UTF-8 without a byte order mark, nested to any depth.
 ///
 /// ```
 /// assert!(herder_wire::check_json(b"[1e999, null] ").is_ok());
@@ -71,12 +71,12 @@ pub fn check_json(bytes: &[u8]) -> Result<(), PayloadError> {
     check_grammar(utf8(bytes)?)
 }
 
-/// Returns `bytes` without the byte order mark at the beginning, if there is one: some editors and programs write it.
+/// Returns `bytes` without a leading byte order mark, which some editors and programs write.
 pub fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-/// serde_json skips ignored values without recursion, so no depth overflows the stack.
+/// Checks the grammar. serde_json skips ignored values without recursion, so that no depth of nesting overflows the stack.
 fn check_grammar(text: &str) -> Result<(), PayloadError> {
     let mut json = serde_json::Deserializer::from_str(text);
     IgnoredAny::deserialize(&mut json).and_then(|_| json.end()).map_err(|e| malformed(&e))
@@ -98,8 +98,8 @@ fn malformed(error: &serde_json::Error) -> PayloadError {
     PayloadError::Malformed { line: error.line(), column: error.column(), reason }
 }
 
-/// Checks the nesting and the numbers of a text that has not been parsed as JSON yet.
-/// A parser goes over it afterwards, so that a mistake here is never an acceptance.
+/// Checks the nesting and the numbers of text that has not been parsed yet. A JSON parser reads the text afterwards, so that a
+/// mistake here cannot accept invalid JSON.
 fn check_shape(text: &str) -> Result<(), PayloadError> {
     let (bytes, mut at, mut depth) = (text.as_bytes(), 0, 0_usize);
     while let Some(byte) = bytes.get(at) {
@@ -126,13 +126,13 @@ fn check_number(token: &str) -> Result<(), PayloadError> {
         let too_long = token.trim_start_matches('-').len() > MAX_INTEGER_DIGITS;
         return if too_long { Err(PayloadError::IntegerTooLong) } else { Ok(()) };
     }
-    // Without an exponent only a number of more than 308 digits can be too large. The JSON parser reports what does not parse.
+    // Without an exponent only a number of more than 308 digits can be too large. The parser reports malformed numbers.
     let may_be_large = has_exponent || token.len() > 308;
     let is_large = may_be_large && token.parse::<f64>().is_ok_and(f64::is_infinite);
     if is_large { Err(PayloadError::NumberTooLarge) } else { Ok(()) }
 }
 
-/// The place of the quote that closes a string, or the end.
+/// Returns the position of the quote that closes a string, or the end of the text.
 fn string_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(byte) = bytes.get(at) {
         match byte {

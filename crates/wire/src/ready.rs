@@ -1,15 +1,15 @@
-//! The table of commands a worker sends when it is ready. Holds no state.
+//! The command table that a worker sends when it is ready. Holds no state.
 
 use crate::{FrameError, body::Body};
 use serde::{Deserialize, Serialize};
 use std::{collections::HashSet, num::NonZeroU32};
 
-/// The worker takes calls, of these commands. No name stands there twice.
+/// The command table of a worker. Each name occurs once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
-    /// The commands, in the worker's order.
+    /// The commands, in the order in which the worker registered them.
     pub commands: Vec<CommandEntry>,
-    /// Replaces the hello's window when loading showed that it can take less.
+    /// Replaces the window of the hello if the worker has found while loading that it can accept fewer calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<NonZeroU32>,
 }
@@ -17,9 +17,9 @@ pub struct Ready {
 /// One command of a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandEntry {
-    /// What calls name.
+    /// The name that calls use.
     pub name: String,
-    /// It may run again elsewhere when its worker dies in the middle.
+    /// Whether a call of this command may run again on another worker after its worker died.
     #[serde(default)]
     pub idempotent: bool,
 }

@@ -3,20 +3,20 @@
 use crate::{FrameError, body::Body};
 use herder_core::{Epoch, SessionId};
 
-/// Why a session is over.
+/// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum EndReason {
-    /// Somebody asked for it.
+    /// The session was ended by request.
     Ended = 1,
-    /// It was not used for its timeout.
+    /// The session was not used for its timeout.
     Expired = 2,
-    /// Another worker has it now.
+    /// The session was bound to another worker.
     Moved = 3,
 }
 
 impl EndReason {
-    /// Its name, as session-end handlers are told.
+    /// Returns the name of the reason as `on_session_end` handlers receive it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ended => "ended",
@@ -35,14 +35,14 @@ impl EndReason {
     }
 }
 
-/// Tells a worker that one life of a session is over, in order with its calls.
+/// Tells a worker that one epoch of a session has ended. Sent in order with the calls of the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionEnd {
     /// The session.
     pub session: SessionId,
-    /// Which of its lives.
+    /// The epoch that ended.
     pub epoch: Epoch,
-    /// Why.
+    /// The reason.
     pub reason: EndReason,
 }
 

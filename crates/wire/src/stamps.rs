@@ -1,22 +1,23 @@
-//! When a handler ran. Holds no state, reads no clock.
+//! The time stamps of a handler. Holds no state, reads no clock.
 
 use crate::{FrameError, body::Body};
 use herder_core::Timestamp;
 use std::time::Duration;
 
-/// When a handler began and ended, in nanoseconds of the monotonic clock that both sides share. Both 0: it did not run.
+/// The times at which a handler began and ended, in nanoseconds of the monotonic clock that both sides share. Both are 0 if the
+/// handler did not run.
 ///
-/// They come from the worker and are not checked: `ended` may lie before `started`.
+/// The worker reports them and nothing checks them: `ended` may be before `started`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Stamps {
-    /// When it began.
+    /// The time at which the handler began.
     pub started: Timestamp,
-    /// When it ended.
+    /// The time at which the handler ended.
     pub ended: Timestamp,
 }
 
 impl Stamps {
-    /// The handler did not run.
+    /// The stamps of a handler that did not run.
     pub const NOT_RUN: Self = Self { started: Timestamp(0), ended: Timestamp(0) };
 
     /// Whether the handler ran at all.
@@ -24,7 +25,7 @@ impl Stamps {
         self != Self::NOT_RUN
     }
 
-    /// How long the handler ran: zero if it did not, or if the stamps run backwards.
+    /// Returns how long the handler ran: zero if it did not run, or if `ended` is before `started`.
     pub fn run_time(self) -> Duration {
         self.ended.since(self.started)
     }

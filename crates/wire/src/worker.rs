@@ -1,4 +1,4 @@
-//! What a worker sends: read by the host, written by workers in Rust. Holds no state.
+//! The messages that a worker sends: parsed by the host, encoded by workers written in Rust. Holds no state.
 
 use crate::{
     EncodeError, Flags, Frame, FrameDirection, FrameError, FrameKind, Header, Ready, Stamps, WorkerError, WorkerHello,
@@ -12,53 +12,54 @@ use herder_core::{AttemptState, WireId};
 pub enum WorkerMessage {
     /// The first message.
     Hello(WorkerHello),
-    /// It takes calls.
+    /// The worker accepts calls.
     Ready(Ready),
-    /// A call's value. Final.
+    /// The result of a call. Final.
     Result(CallResult),
-    /// A call's error. Final.
+    /// The error of a call. Final.
     Error {
-        /// The attempt.
+        /// The wire id of the attempt.
         wire: WireId,
-        /// When the handler ran.
+        /// The times at which the handler began and ended.
         stamps: Stamps,
-        /// What went wrong.
+        /// The error.
         error: WorkerError,
     },
-    /// The worker could not start, and is about to exit.
+    /// The worker could not start and is about to exit.
     StartFailed(WorkerError),
     /// The answer to a cancel.
     AttemptState {
-        /// The attempt.
+        /// The wire id of the attempt.
         wire: WireId,
-        /// Where it is.
+        /// The state of the attempt.
         state: AttemptState,
     },
     /// The answer to a ping.
     Pong {
-        /// What the ping carried.
+        /// The number of the ping.
         nonce: u64,
     },
-    /// A reserved kind: go on. Encodes to nothing.
+    /// A reserved kind, which the receiver ignores. Encodes to nothing.
     Ignored(FrameKind),
 }
 
-/// A call's value.
+/// The result of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallResult {
-    /// The attempt.
+    /// The wire id of the attempt.
     pub wire: WireId,
-    /// When the handler ran.
+    /// The times at which the handler began and ended.
     pub stamps: Stamps,
-    /// The value: JSON, not looked into, without a byte order mark; a window on the buffer that was read into.
+    /// The value: JSON that this crate has not parsed, without a byte order mark. Shares the memory of the buffer that was
+    /// decoded.
     pub payload: Bytes,
 }
 
 impl WorkerMessage {
-    /// Reads a frame from a worker. A result is neither copied nor allocated for.
+    /// Parses a frame from a worker. Neither copies nor allocates for a result.
     ///
     /// # Errors
-    /// Whatever is wrong with its body, or that it does not come from a worker.
+    /// Any defect of the body, or a kind that only the host sends.
     pub fn parse(frame: Frame) -> Result<Self, FrameError> {
         let Header { kind, wire, .. } = frame.header;
         if !kind.direction().allows(FrameDirection::ToHost) {
@@ -81,10 +82,10 @@ impl WorkerMessage {
         })
     }
 
-    /// Writes the whole frame to `out`; nothing on an error.
+    /// Writes the whole frame to `out`. Writes nothing on an error.
     ///
     /// # Errors
-    /// [`EncodeError`]: too large, or something a host would refuse.
+    /// [`EncodeError`]: the message is too large, or a host would refuse it.
     pub fn encode(&self, max_frame: u32, out: &mut BytesMut) -> Result<(), EncodeError> {
         let mut put = |kind, flags, wire, parts: &[&[u8]]| put_frame(kind, flags, wire, parts, max_frame, out);
         let (none, no_call) = (Flags::default(), WireId(0));

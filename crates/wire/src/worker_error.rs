@@ -1,4 +1,4 @@
-//! The error a worker answers with. Holds no state.
+//! The errors that workers send. Holds no state.
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -6,29 +6,29 @@ use serde::{
 };
 use std::fmt;
 
-/// What went wrong in a worker, as it tells it.
+/// An error as a worker reports it.
 ///
-/// Parsed leniently, since its texts may come from broken objects of the application: lone surrogates become U+FFFD, the last one of
-/// duplicate keys counts, and unknown keys are ignored.
+/// Parsed leniently, because its strings may come from broken objects of the application: lone surrogates become U+FFFD, the
+/// last of duplicate keys counts, and unknown keys are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WorkerError {
-    /// What kind of error it is.
+    /// The kind of the error.
     pub kind: WorkerErrorKind,
-    /// What a human should read.
+    /// The message for people.
     pub message: String,
-    /// The exception's type, as in `KeyError`.
+    /// The type of the exception, such as `KeyError`.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub type_name: Option<String>,
-    /// The code of a deliberate no.
+    /// The code of a rejection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The stack, as text of many lines.
+    /// The traceback, as text of several lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceback: Option<String>,
 }
 
 impl WorkerError {
-    /// An error with nothing but its kind and message.
+    /// Creates an error with a kind and a message only.
     pub fn new(kind: WorkerErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), type_name: None, code: None, traceback: None }
     }
@@ -71,7 +71,7 @@ fn text(value: Option<Text>) -> Option<String> {
     value.map(|Text(text)| text)
 }
 
-/// A string whose lone surrogates are replaced. Read as bytes: as a `str` serde_json refuses them.
+/// A string whose lone surrogates are replaced. It is parsed as bytes, because serde_json refuses lone surrogates in a `str`.
 struct Text(String);
 
 impl<'de> Deserialize<'de> for Text {
@@ -98,27 +98,27 @@ impl Visitor<'_> for LossyTextVisitor {
     }
 }
 
-/// The kinds of errors. One that a later version added counts as an exception.
+/// The kinds of errors. A kind that a later version adds is read as [`Self::Exception`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerErrorKind {
-    /// The handler said no on purpose.
+    /// The handler rejected the call on purpose.
     Rejected,
-    /// There is no such command.
+    /// The worker has no such command.
     UnknownCommand,
-    /// The arguments do not fit the handler.
+    /// The arguments do not fit the signature of the handler.
     BadArguments,
     /// The payload is not valid JSON, or is not an object.
     Malformed,
-    /// The result can't be encoded as JSON.
+    /// The result cannot be encoded as JSON.
     Unencodable,
     /// The call was cancelled or interrupted.
     Cancelled,
-    /// The encoded result is larger than a frame may be.
+    /// The encoded result exceeds the maximum length of a frame.
     TooLarge,
     /// The application could not be loaded.
     StartFailed,
-    /// The handler raised; also every kind this version does not know.
+    /// The handler raised an exception. Also the value of every kind that this version does not know.
     #[serde(other)]
     Exception,
 }

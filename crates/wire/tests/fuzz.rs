@@ -1,4 +1,4 @@
-//! The fuzz targets of this crate without a fuzzer: the corpus, and inputs made from it.
+//! Runs the fuzz targets of this crate without a fuzzer: on the corpus, and on inputs derived from it.
 
 mod frames;
 mod messages;

@@ -1,5 +1,5 @@
-//! The test vectors: every frame decodes to the fields that stand beside it and encodes to the same bytes again; every malformed
-//! one is found under its name (R41, R44). The file is shared with the tests of every other implementation.
+//! The test vectors: every valid frame decodes to the fields beside it and encodes to the same bytes; every malformed frame is
+//! refused with the named error (R41, R44). The tests of every other implementation use the same file.
 use bytes::{Bytes, BytesMut};
 use herder_wire::{DEFAULT_MAX_FRAME, Decoder, Frame, FrameError, FrameKind, HostMessage, WorkerMessage};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// All frames of a stream that ends; errors of the decoder, of the end and of the messages alike.
+/// Returns all frames of a complete stream, or the error of the decoder, of the end of the stream, or of a message.
 fn read(line: &Line) -> Result<Vec<(Frame, Message)>, FrameError> {
     let (mut decoder, mut buffer) = (Decoder::new(DEFAULT_MAX_FRAME), BytesMut::from(&line.bytes[..]));
     let mut messages = Vec::new();
@@ -65,7 +65,7 @@ impl Message {
         out
     }
 
-    /// The fields as the file describes them, without the header's.
+    /// Returns the fields in the form of the file, without those of the header.
     fn describe(&self) -> Value {
         match self {
             Self::Host(message) => describe_host(message),
@@ -133,7 +133,7 @@ fn r44_every_golden_frame_decodes_to_its_fields_and_encodes_to_its_bytes() {
     }
 }
 
-/// The payload's value and its bytes in hex must say the same.
+/// Checks that the value of the payload and its bytes in hex are the same.
 fn check_payload(wanted: &mut Value) {
     let Some(value) = wanted.as_object_mut().unwrap().remove("payload") else { return };
     let payload = unhex(wanted["payload_hex"].as_str().unwrap());
@@ -172,11 +172,11 @@ fn r41_every_malformed_frame_is_found_under_its_name() {
         assert!(!error.to_string().is_empty());
         names.insert(error.name());
     }
-    // One line for each variant of FrameError: who adds one adds its vector.
+    // One name for each variant of FrameError: a new variant needs a test vector.
     assert_eq!(names.len(), 19, "{names:?}");
 }
 
-/// The page that other implementations are written from names every vector, every error and every kind.
+/// The protocol page names every test vector, every error and every kind.
 #[test]
 fn r44_the_protocol_page_names_every_vector_and_error() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocol.md")).unwrap();

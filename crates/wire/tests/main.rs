@@ -1,4 +1,4 @@
-//! Frames and messages, as bytes. One test binary: cargo links once, and all tests run in parallel.
+//! Tests of frames and messages as bytes, in one binary: cargo links once, and all tests run in parallel.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -1,4 +1,4 @@
-//! Arguments that the check accepts are also accepted by Python and serde_json (R41).
+//! Python and serde_json accept all arguments that the check accepts (R41).
 
 use herder_wire::{
     MAX_DEPTH, MAX_INTEGER_DIGITS, PayloadError, check_json, check_json_object, without_byte_order_mark,
@@ -33,7 +33,7 @@ fn r41_objects_pass_whatever_is_in_them() {
     }
 }
 
-/// Brackets and digits inside of strings are text, also behind an escaped quote.
+/// Brackets and digits inside strings are ignored, also after an escaped quote.
 #[test]
 fn r41_string_contents_do_not_count_as_nesting() {
     let inside = format!(r#"{{"a":"\"{}","b":"\\","c":"{}"}}"#, "[".repeat(200), "9".repeat(5000));
@@ -98,7 +98,7 @@ fn r41_integers_are_as_long_as_python_reads_them() {
     assert_eq!(check_json_object(with(MAX_INTEGER_DIGITS + 1).as_bytes()), Err(PayloadError::IntegerTooLong));
 }
 
-/// R39: Python would read it as infinite.
+/// R39: Python would read the number as infinity.
 #[test]
 fn r41_a_number_beyond_a_double_is_refused() {
     let long = format!("1{}.5", "0".repeat(400));
@@ -123,7 +123,7 @@ fn a_byte_order_mark_is_skipped_once() {
     assert_eq!(malformed("\u{feff}".as_bytes()), (1, 0));
 }
 
-/// R41: what is put between other JSON must be one whole value.
+/// R41: a result is inserted into other JSON and must therefore be exactly one value.
 #[test]
 fn r41_a_result_is_one_value() {
     let deep = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
@@ -136,7 +136,7 @@ fn r41_a_result_is_one_value() {
     assert!(check_json(b"\"\xff\"").is_err());
 }
 
-/// A float is read as the float it is. serde_json reads some as a neighbour, unless told not to: found by fuzzing.
+/// A float keeps its value. Without the feature `float_roundtrip` serde_json reads some floats as a neighbor; found by fuzzing.
 #[test]
 fn a_float_is_read_exactly() {
     for float in ["5.1555555555555556e+23", "-1.363154783600208e+57"] {
@@ -164,14 +164,14 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// One wrong byte in valid arguments: the check and a parser agree on what is left of them.
+    /// One byte of valid arguments is changed: the check and a parser agree on the result.
     #[test]
     fn r41_the_check_agrees_with_a_parser(value in value(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut text = serde_json::to_vec(&json!({"arguments": value})).unwrap();
         let at = at.index(text.len());
         text[at] = byte;
         let parsed = serde_json::from_slice(&text);
-        // Python reads 1e999, serde_json does not.
+        // Python accepts 1e999, serde_json does not.
         prop_assume!(!parsed.as_ref().is_err_and(|e: &serde_json::Error| e.to_string().contains("out of range")));
         prop_assert_eq!(check_json_object(&text).is_ok(), matches!(parsed, Ok(Value::Object(_))));
     }

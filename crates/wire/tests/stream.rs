@@ -1,5 +1,5 @@
-//! Streams cut anywhere, garbage, and messages of every shape: the decoder finds the same frames, never panics, never asks for
-//! more than it may (R41).
+//! Split streams, garbage, and messages of every shape: the decoder finds the same frames, never panics, and never asks for
+//! more than one frame may need (R41).
 use bytes::{BufMut, Bytes, BytesMut};
 use herder_core::{AttemptState, Epoch, SessionId, Timestamp, WireId};
 use herder_wire::*;
@@ -103,7 +103,7 @@ fn state() -> impl Strategy<Value = AttemptState> {
     prop_oneof![Just(AttemptState::Running), Just(AttemptState::Withdrawn), Just(AttemptState::Finished)]
 }
 
-/// An optional frame of a later version.
+/// Writes an optional frame of a later version.
 fn foreign(body: &[u8], out: &mut BytesMut) {
     out.put_u32_le(body.len() as u32);
     out.put_slice(&[250, 0b1111_1111, 0, 0]);
@@ -111,7 +111,7 @@ fn foreign(body: &[u8], out: &mut BytesMut) {
     out.put_slice(body);
 }
 
-/// Feeds `bytes` in pieces as a socket would, checking what the decoder asks for.
+/// Feeds `bytes` to a decoder in pieces, as a socket does, and checks what the decoder asks for.
 fn read_in_pieces(bytes: &[u8], mut cuts: Vec<usize>) -> Result<Vec<Frame>, FrameError> {
     let (mut decoder, mut buffer, mut frames) = (Decoder::new(MAX), BytesMut::new(), Vec::new());
     cuts.iter_mut().for_each(|cut| *cut %= bytes.len() + 1);
@@ -184,7 +184,7 @@ proptest! {
         parse_all(&bytes, cuts);
     }
 
-    /// Garbage with a plausible header, so that it gets past it.
+    /// Garbage after a plausible header.
     #[test]
     fn r41_garbage_in_bodies_never_panics(
         kind in 1_u8..22, flags in any::<u8>(), wire in 0_u64..3, body in vec(any::<u8>(), 0..100), cuts in vec(any::<usize>(), 0..6),
@@ -197,7 +197,7 @@ proptest! {
         parse_all(&bytes, cuts);
     }
 
-    /// A message with one byte changed: read or refused, never a panic.
+    /// A message with one changed byte is parsed or refused without a panic.
     #[test]
     fn r41_one_wrong_byte_never_panics(message in worker_message(), at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
         let mut bytes = BytesMut::new();
@@ -215,7 +215,7 @@ fn parse_all(bytes: &[u8], cuts: Vec<usize>) {
     }
 }
 
-/// R41: a length of 1 GiB is refused from the header, before anything is allocated, and again when asked again.
+/// R41: a length of 1 GiB is refused when the header is read, before anything is allocated, and again on a second call.
 #[test]
 fn r41_an_oversize_length_allocates_nothing() {
     let (mut decoder, mut buffer) = (Decoder::new(DEFAULT_MAX_FRAME), BytesMut::with_capacity(64));
@@ -230,7 +230,7 @@ fn r41_an_oversize_length_allocates_nothing() {
     }
 }
 
-/// A result's payload is a window on the bytes that were read, not a copy.
+/// The payload of a result shares the memory of the bytes that were read.
 #[test]
 fn results_are_not_copied() {
     let mut buffer = BytesMut::new();
@@ -245,7 +245,7 @@ fn results_are_not_copied() {
     assert_eq!(read.payload.as_ptr(), place);
 }
 
-/// What the decoder asks for is what a large frame needs: a buffer that reserves it takes the body in one piece.
+/// A buffer that reserves what the decoder asks for receives the body of a large frame in one piece.
 #[test]
 fn a_large_body_can_be_reserved_exactly() {
     let (mut decoder, mut bytes) = (Decoder::new(MAX), BytesMut::new());
@@ -257,7 +257,7 @@ fn a_large_body_can_be_reserved_exactly() {
     assert_eq!(decoder.missing(&buffer), bytes.len() - 100);
 }
 
-/// While an optional frame is passed over its bytes do not pile up.
+/// The bytes of an optional frame are discarded as they arrive.
 #[test]
 fn r41_passing_over_keeps_nothing() {
     let (mut decoder, mut bytes) = (Decoder::new(MAX), BytesMut::new());
@@ -271,7 +271,7 @@ fn r41_passing_over_keeps_nothing() {
     );
 }
 
-/// Nothing leaves that the peer would refuse, and nothing is written when it is refused.
+/// A message that the peer would refuse is not encoded, and nothing is written.
 #[test]
 fn r41_frames_a_peer_would_refuse_are_not_encoded() {
     let mut out = BytesMut::new();
@@ -289,14 +289,14 @@ fn r41_frames_a_peer_would_refuse_are_not_encoded() {
     assert!(out.is_empty());
 }
 
-/// An error of a kind that a later version added counts as an exception, and keys it added are passed over.
+/// An unknown kind of error counts as an exception, and unknown keys are skipped.
 #[test]
 fn errors_of_later_versions_are_exceptions() {
     let error: WorkerError = serde_json::from_str(r#"{"kind":"new","message":"m","hint":1}"#).unwrap();
     assert_eq!(error, WorkerError::new(WorkerErrorKind::Exception, "m"));
 }
 
-/// R38: what went wrong may have made the error's texts. It reaches the caller, and ends no worker.
+/// R38: the strings of an error may be malformed. The error still reaches the caller and does not end the worker.
 #[test]
 fn r38_the_texts_of_an_error_are_read_leniently() {
     let read = |text: &[u8]| serde_json::from_slice::<WorkerError>(text);
@@ -314,7 +314,7 @@ fn r38_the_texts_of_an_error_are_read_leniently() {
     }
 }
 
-/// A byte order mark before a result is no part of it.
+/// A byte order mark before a result is removed.
 #[test]
 fn a_byte_order_mark_before_a_result_is_skipped() {
     let (wire, stamps) = (WireId(7), Stamps::NOT_RUN);
@@ -326,7 +326,7 @@ fn a_byte_order_mark_before_a_result_is_skipped() {
     assert_eq!(&*result.payload, b"[1]");
 }
 
-/// A deadline at the clock's zero has passed; it does not become none.
+/// A deadline at time zero of the clock has passed; it is not read as "no deadline".
 #[test]
 fn a_deadline_of_zero_is_still_a_deadline() {
     let mut out = BytesMut::new();
@@ -337,7 +337,7 @@ fn a_deadline_of_zero_is_still_a_deadline() {
     assert_eq!(call.deadline, Some(Timestamp(1)));
 }
 
-/// Stamps say whether the handler ran, and never a time below zero.
+/// Stamps show whether the handler ran; its run time is never negative.
 #[test]
 fn stamps_show_whether_the_handler_ran() {
     let at = |started, ended| Stamps { started: Timestamp(started), ended: Timestamp(ended) };

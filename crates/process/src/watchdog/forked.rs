@@ -1,8 +1,8 @@
-//! The watchdog process itself: forked from the host, never execs, kills the listed groups when the host is gone. It keeps the user that the host had at the fork,
-//! and signals groups for a host that has changed its user.
+//! The watchdog process itself: forked from the host, never calls exec, kills the listed groups when the host has exited. It
+//! keeps the user that the host had at the fork, and signals groups for a host that has changed its user.
 //!
-//! The host has threads, so the forked child may only make async-signal-safe calls until it ends: system calls through rustix
-//! and libc, no allocation, no locks, no logging, no panics, no drops of what the host made.
+//! The host has threads, so the forked child may only make async-signal-safe calls until it exits: system calls through rustix
+//! and libc, no allocation, no locks, no logging, no panics, no drops of values from the host.
 
 #![expect(unsafe_code, reason = "fork and descriptors by number have no safe interface")]
 
@@ -19,15 +19,16 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
-/// Forks the watchdog with its end of the lifeline and the groups that live now.
+/// Forks the watchdog with its end of the lifeline and the current groups.
 pub(super) fn fork(lifeline: &OwnedFd, mut table: Box<Table>) -> io::Result<Pid> {
     let host = host_descriptor();
     let host_fd = host.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-    // SAFETY: the child calls `watch` alone, which keeps to what is allowed after a fork of a process with threads.
+    // SAFETY: the child calls only `watch`, which makes no call that is forbidden after a fork of a process with threads.
     unsafe { crate::fork::fork(|| watch(lifeline.as_raw_fd(), host_fd, &mut table)) }
 }
 
-/// Tells of the host's end even if somebody forked the host and holds a copy of its lifeline.
+/// Returns a descriptor that shows the exit of the host even if other code has forked the host and holds a copy of its
+/// lifeline.
 #[cfg(target_os = "linux")]
 fn host_descriptor() -> Option<OwnedFd> {
     rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty()).ok()
@@ -38,10 +39,10 @@ fn host_descriptor() -> Option<OwnedFd> {
     None
 }
 
-/// The whole life of the watchdog.
+/// The body of the watchdog process.
 fn watch(lifeline: RawFd, host: RawFd, table: &mut Table) -> Infallible {
     detach_from_host(lifeline, host);
-    // SAFETY: both were open before the fork, nothing in this process closes them, and `host` is used only if there is one.
+    // SAFETY: both were open before the fork, nothing in this process closes them, and `host` is used only if it is valid.
     let (line, host) = unsafe {
         (BorrowedFd::borrow_raw(lifeline), (host >= 0).then_some(host).map(|host| BorrowedFd::borrow_raw(host)))
     };
@@ -53,15 +54,16 @@ fn watch(lifeline: RawFd, host: RawFd, table: &mut Table) -> Infallible {
     crate::fork::exit(0)
 }
 
-/// Leaves the host's session, signals, descriptors, directory and name behind.
+/// Detaches the process from the session, signals, descriptors, directory and name of the host.
 fn detach_from_host(lifeline: RawFd, host: RawFd) {
     let _ = setsid();
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE] {
-        // SAFETY: async-signal-safe, and `SIG_IGN` is no function of ours.
+        // SAFETY: async-signal-safe, and `SIG_IGN` calls no function.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     close_all_but(lifeline, host);
-    // SAFETY: the path is a constant with its zero. The result does not matter: it only lets file systems be unmounted.
+    // SAFETY: the path is a constant that ends with a zero. The result does not matter: the call only allows file systems to be
+    // unmounted.
     let _ = unsafe { libc::chdir(c"/".as_ptr()) };
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::set_name(c"herder-watchdog");
@@ -72,9 +74,9 @@ enum WatchState {
     Done,
 }
 
-/// Waits for news and applies it. Records sent before the host's end are read before it counts as over.
+/// Waits for records and applies them. Records that were sent before the host exited are read before the exit counts.
 fn wait(line: BorrowedFd<'_>, host: Option<BorrowedFd<'_>>, table: &mut Table) -> WatchState {
-    // Without a second descriptor the lifeline is listed twice, which changes nothing.
+    // Without a second descriptor the lifeline is listed twice, which has no effect.
     let mut fds =
         [PollFd::from_borrowed_fd(line, PollFlags::IN), PollFd::from_borrowed_fd(host.unwrap_or(line), PollFlags::IN)];
     if poll(&mut fds, None).is_err() {
@@ -96,7 +98,7 @@ fn wait(line: BorrowedFd<'_>, host: Option<BorrowedFd<'_>>, table: &mut Table) -
     }
 }
 
-/// Closes every descriptor but two, of which the second may be -1.
+/// Closes every descriptor but two; the second may be -1.
 fn close_all_but(one: RawFd, other: RawFd) {
     let (low, high) = (one.min(other), one.max(other));
     close_range(0, low - 1);
@@ -109,7 +111,7 @@ fn close_range(first: RawFd, last: RawFd) {
     if first > last {
         return;
     }
-    // SAFETY: nothing in this process uses a descriptor beside the two that are kept.
+    // SAFETY: nothing in this process uses any other descriptor than the two.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if closed != 0 {
         close_each(first, last);
@@ -119,15 +121,15 @@ fn close_range(first: RawFd, last: RawFd) {
 #[cfg(not(target_os = "linux"))]
 use close_each as close_range;
 
-/// One by one, up to the limit in force.
+/// Closes descriptors one by one, up to the current limit.
 fn close_each(first: RawFd, last: RawFd) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: fills the given struct.
+    // SAFETY: fills in the given struct.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    // Limits can be a thousand million; no host has that many open.
+    // The limit can be a thousand million; no host has that many open descriptors.
     let open = RawFd::try_from(limit.rlim_cur.min(1 << 20)).unwrap_or(1 << 20);
     for fd in first..=last.min(open) {
-        // SAFETY: as above.
+        // SAFETY: nothing in this process uses the descriptor.
         unsafe { libc::close(fd) };
     }
 }

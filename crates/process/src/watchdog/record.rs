@@ -1,9 +1,10 @@
-//! Messages from the host to the watchdog: groups that were added and removed, and signals for groups. Fixed size, no allocation: used after a fork, too.
+//! The messages from the host to the watchdog: groups added and removed, and signals for groups. Of fixed size and without
+//! allocation, because they are also used after a fork.
 
 use rustix::process::{Pid, Signal};
 use std::collections::HashSet;
 
-/// How many groups the watchdog can hold.
+/// The maximum number of groups in the watchdog's table.
 pub(crate) const CAPACITY: usize = 4096;
 
 const ADD: i32 = 1;
@@ -11,7 +12,7 @@ const REMOVE: i32 = 2;
 const TERM: i32 = 3;
 const KILL: i32 = 4;
 
-/// One message on the lifeline. So small that a stream socket carries it whole or not at all.
+/// One message on the lifeline. It is small enough that a stream socket delivers it completely or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record([u8; Record::SIZE]);
 
@@ -26,7 +27,7 @@ impl Record {
         Self::new(REMOVE, group)
     }
 
-    /// Asks for a signal to a group on the list: SIGTERM, or SIGKILL for any other.
+    /// Requests a signal for a group in the table: SIGTERM, or SIGKILL for any other signal.
     pub(crate) fn signal(group: Pid, signal: Signal) -> Self {
         Self::new(if signal == Signal::TERM { TERM } else { KILL }, group)
     }
@@ -41,21 +42,21 @@ impl Record {
     }
 }
 
-/// The watchdog's list.
+/// The watchdog's table of groups.
 pub(super) struct Table {
     len: usize,
     groups: [i32; CAPACITY],
 }
 
 impl Table {
-    /// The list a new watchdog begins with. Boxed by the host, before the fork.
+    /// The initial table of a new watchdog. Allocated by the host before the fork.
     pub(super) fn of(groups: &HashSet<i32>) -> Box<Self> {
         let mut table = Box::new(Self { len: 0, groups: [0; CAPACITY] });
         groups.iter().for_each(|&group| table.add(group));
         table
     }
 
-    /// Applies what was read from the lifeline; `send` sends a signal to a group. Does not allocate, does not panic.
+    /// Applies the bytes read from the lifeline; `send` sends a signal to a group. Does not allocate or panic.
     pub(super) fn apply(&mut self, bytes: &[u8], send: impl Fn(Pid, Signal)) {
         for record in bytes.chunks_exact(Record::SIZE) {
             if let [v0, v1, v2, v3, g0, g1, g2, g3] = *record {
@@ -63,7 +64,7 @@ impl Table {
                 match i32::from_ne_bytes([v0, v1, v2, v3]) {
                     ADD => self.add(group),
                     REMOVE => self.remove(group),
-                    // Only a group on the list: of any other nobody knows whose it is.
+                    // Only a group in the table is signaled: any other number may belong to another program.
                     TERM => self.groups().filter(|known| is(*known, group)).for_each(|known| send(known, Signal::TERM)),
                     KILL => self.groups().filter(|known| is(*known, group)).for_each(|known| send(known, Signal::KILL)),
                     _ => {}
@@ -72,7 +73,7 @@ impl Table {
         }
     }
 
-    /// The groups, none of which is 0 or 1: those would be the watchdog's own group and everybody.
+    /// Returns the groups. None is 0 or 1, which would mean the watchdog's own group and all processes.
     pub(super) fn groups(&self) -> impl Iterator<Item = Pid> {
         self.groups.iter().take(self.len).filter(|&&group| group > 1).filter_map(|&group| Pid::from_raw(group))
     }
@@ -119,7 +120,7 @@ mod tests {
         groups
     }
 
-    /// R30: what the watchdog will kill is exactly what was added and not removed.
+    /// R30: the watchdog will kill exactly the groups that were added and not removed.
     #[test]
     fn the_table_follows_the_records() {
         let mut table = Table::of(&HashSet::from([10, 11]));
@@ -132,7 +133,7 @@ mod tests {
         assert_eq!(listed(&table), []);
     }
 
-    /// R30: a signal is for a group on the list, and for that one alone: never for one that was removed, nor for everybody.
+    /// R30: a signal reaches only the group in the table that it names: never a removed group, and never all processes.
     #[test]
     fn only_listed_groups_are_signalled() {
         let sent = RefCell::new(Vec::new());

@@ -1,5 +1,6 @@
-//! Any bytes, cut anywhere, through the decoder of frames: it finds the same frames as in one piece, and asks for no more than a
-//! frame may have. The first byte says where to cut. Run by libFuzzer and by `tests/fuzz.rs`.
+//! Fuzz target: any bytes, split into pieces, through the decoder. The frames must be those of the unsplit stream, and the
+//! decoder must never ask for more than one frame may need. The first byte is the length of the pieces. Run by libFuzzer and by
+//! `tests/fuzz.rs`.
 
 use super::messages;
 use bytes::BytesMut;
@@ -17,7 +18,7 @@ pub(crate) fn check_input(data: &[u8]) {
     }
 }
 
-/// All frames up to the end, or up to the error that ends the stream.
+/// Returns all frames up to the end of the stream, or up to the error that ends it.
 fn read(stream: &[u8], piece: usize) -> (Vec<Frame>, Result<(), FrameError>) {
     let (mut decoder, mut buffer, mut frames) = (Decoder::new(MAX), BytesMut::new(), Vec::new());
     for piece in stream.chunks(piece) {

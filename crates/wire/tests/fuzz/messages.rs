@@ -1,11 +1,12 @@
-//! One frame with any kind, flags, wire id and body, read as either side reads it: no panic, and every message survives being
-//! written and read again; what a parser reads as arguments the check accepts. Run by libFuzzer and by `tests/fuzz.rs`.
+//! Fuzz target: one frame with any kind, flags, wire id and body, parsed by either side. Parsing must not panic, each message
+//! must survive being encoded and parsed again, and `check_json_object` must accept what a parser accepts. Run by libFuzzer and
+//! by `tests/fuzz.rs`.
 
 use bytes::{BufMut, BytesMut};
 use herder_wire::{DEFAULT_MAX_FRAME, Decoder, Frame, HostMessage, PayloadError, WorkerMessage, check_json_object};
 use serde_json::Value;
 
-/// R41: the first three bytes are kind, flags and wire id, the others the body. No length has to be guessed to get past the header.
+/// R41: the first three bytes are kind, flags and wire id; the rest is the body. The fuzzer does not have to guess a length.
 pub(crate) fn check_input(data: &[u8]) {
     let [kind, flags, wire, body @ ..] = data else { return };
     let mut bytes = BytesMut::new();
@@ -18,7 +19,7 @@ pub(crate) fn check_input(data: &[u8]) {
     }
 }
 
-/// What is kept for later versions is read, and never written.
+/// Parses the frame as both sides do. Reserved kinds are parsed but never encoded.
 pub(crate) fn parse(frame: Frame) {
     match HostMessage::parse(frame.clone()) {
         Ok(HostMessage::Ignored(_)) | Err(_) => {}
@@ -55,7 +56,7 @@ fn check(payload: &[u8]) {
         Ok(_) if checked == Err(PayloadError::IntegerTooLong) => {}
         Ok(Value::Object(_)) => assert_eq!(checked, Ok(()), "{}", payload.escape_ascii()),
         Ok(_) => assert_eq!(checked, Err(PayloadError::NotAnObject), "{}", payload.escape_ascii()),
-        Err(_) => {} // it reads less: no lone surrogates, no floats that are out of range
+        Err(_) => {} // serde_json accepts less: no lone surrogates and no floats out of range
     }
 }
 
