@@ -7,15 +7,15 @@ _default:
 serve *ARGS:
     cargo run -- serve {{ARGS}}
 
-# All Rust tests, or those that match
+# Run all Rust tests, or those that match
 test *FILTER:
     cargo test --workspace {{FILTER}}
 
-# The pure core alone: ten thousand schedules, every state of small pools
+# Test the core only: ten thousand schedules, every state of small pools
 core:
     cargo test -p herder-core
 
-# The Python package and the example workers
+# Test the Python package and the example workers
 python:
     python3 -m pytest python/tests
 
@@ -24,35 +24,35 @@ fmt:
     cargo fmt --all
     ruff format python
 
-# Clippy and ruff on the main sources (`.ci/run` checks more)
+# Run clippy and ruff on the main sources (`.ci/run` checks more)
 lint:
     cargo clippy --workspace --all-targets --all-features -- -D warnings
     ruff check python
 
-# The documentation of all crates, in a browser
+# Open the documentation of all crates in a browser
 doc:
     cargo doc --workspace --all-features --no-deps --open
 
-# Every kind of fault at full load
+# Inject every kind of fault under full load
 chaos SECONDS="60" SEED="1":
     cargo run --release -p herder-chaos -- --seconds {{SECONDS}} --seed {{SEED}}
 
-# One call against a minimal loop in the same run
+# Compare one call with a minimal loop in the same run
 bench:
     cargo bench --bench echo
 
-# Instructions of one call through the core, by kind of pool (needs valgrind)
+# Count the instructions of one call through the core, by kind of pool (needs valgrind)
 instructions:
     cargo bench -p herder-core --bench instructions
 
-# Run the tests over and over, each in a process of its own (needs cargo-nextest)
+# Run the tests repeatedly, each in a separate process (needs cargo-nextest)
 stress COUNT="10" *FILTER:
     cargo nextest run --workspace --profile stress --stress-count {{COUNT}} {{FILTER}}
 
-# Change one file of the core in small ways and see that a test notices each change (needs cargo-mutants)
+# Make small changes to one file of the core and check that a test fails for each (needs cargo-mutants)
 mutants FILE:
     cargo mutants -p herder-core --file {{FILE}} --timeout 120 -- --lib --test it -- schedules answers tests::
 
-# Everything CI runs, or some of its steps
+# Run everything that CI runs, or some of its steps
 ci *STEPS:
     .ci/run {{STEPS}}
