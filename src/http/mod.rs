@@ -3,7 +3,7 @@
 //!
 //! | method and path | answer |
 //! |---|---|
-//! | `POST /v1/pools/{pool}/call/{command}` | `{"result": .., "meta": {"worker", "generation", "routing", "attempts", "queue_us", "run_us"}}` |
+//! | `POST /v1/pools/{pool}/call/{command}` | `{"result": .., "meta": {"worker", "generation", "routing", "why"?, "attempts", "queue_us", "run_us"}}` |
 //! | `GET /v1/pools` | `{"pools": [..], "buffered_bytes", "buffer_limit", "dropped_log_lines"}`: name, type and health of each; [`Api::buffer_limit`], [`Api::dropped_log_lines`] |
 //! | `GET /v1/pools/{pool}` | the pool's [`Status`](crate::Status) |
 //! | `GET /v1/pools/{pool}/workers` | `{"workers": [..]}` |

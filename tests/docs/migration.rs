@@ -1,12 +1,12 @@
-//! The migration page can be followed: its TOML blocks are configurations and do what they are there for, and the tests, counters
-//! and log lines it names exist.
+//! The migration page can be followed: its TOML blocks are valid configurations with the stated effect, its keys are those that
+//! `herder check` answers, and the tests, counters and log lines that it names exist.
 
 use super::{
-    pages::read,
+    pages::{read, table},
     requirements::{defines, on_disk},
 };
 use herder::{Affinity, Config, Counters, Enhanced, Expiry, Features, PoolBuilder, PoolConfig, Sessions};
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 fn blocks(page: &str) -> Vec<&str> {
     page.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect()
@@ -66,14 +66,15 @@ fn documented_alerts_use_existing_fields() {
     for name in named {
         assert!(counters.get(name).is_some(), "there is no counter `{name}`");
     }
-    let sources = ["attend", "affinity", "waiters"].map(|file| read(&format!("actors/src/pool_supervisor/{file}.rs")));
+    let sources =
+        ["deferred", "affinity", "waiters"].map(|file| read(&format!("actors/src/pool_supervisor/{file}.rs")));
     let sources = sources.concat()
         + &read("actors/src/shared_state/rebuild.rs")
         + &read("actors/src/shared_state/effects.rs")
         + &read("actors/src/call_log.rs");
-    let (_, log) = monitoring.split_once("In the log also: ").unwrap();
+    let (_, log) = monitoring.split_once("Other log lines to watch: ").unwrap();
     let lines = log.split('`').skip(1).step_by(2).map(|line| line.replace('\n', " "));
-    for line in lines.chain(["worker lost", "worker could not be started", "worker missed a ping"].map(String::from)) {
+    for line in lines.chain(["worker lost", "worker failed to start", "worker missed a ping"].map(String::from)) {
         assert!(sources.contains(&line), "nothing logs `{line}`");
     }
 }
@@ -92,5 +93,24 @@ fn tests_that_the_page_names_exist() {
     for (file, name) in named {
         let source = on_disk(file).unwrap_or_else(|| panic!("there is no {file}"));
         assert!(defines(&source, file, name), "{file} has no test `{name}`");
+    }
+}
+
+/// R53: the table of keys has each key of DSPex that the configuration answers, and no other, beside its replacement.
+#[test]
+fn r53_the_table_of_keys_is_the_code_s() {
+    let source = read("src/legacy.rs");
+    let (_, keys) = source.split_once("const KEYS").unwrap();
+    let (keys, _) = keys.split_once("];").unwrap();
+    let entries = || keys.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split_once("\", "));
+    let rows = table(&read("docs/migration.md"), &["DSPex key", "Herder key"]);
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let known: BTreeSet<String> = entries().map(|(key, _)| key.to_owned()).collect();
+    assert!(known.len() >= 30, "the keys were not found: {known:?}");
+    assert_eq!(rows.iter().flat_map(|row| quoted(&row[0])).collect::<BTreeSet<_>>(), known);
+    for (key, replacement) in entries() {
+        let Some((path, _)) = replacement.strip_prefix("Is(\"").and_then(|rest| rest.split_once('"')) else { continue };
+        let row = rows.iter().find(|row| quoted(&row[0]).iter().any(|name| name == key)).unwrap();
+        assert!(quoted(&row[1]).iter().any(|name| name == path), "{key} is {path}; the page says {}", row[1]);
     }
 }

@@ -1,13 +1,20 @@
-//! The pages are held to the code: the configuration in the README, the tables of errors, answers and flags, the requirements, the links.
+//! Compares the pages with the code: the README, the configuration, the HTTP routes, the tables of errors, answers and flags, the
+//! requirements, the glossary, the links. The options in `docs/cli.md` are compared in `crates/cli`.
 
 #[cfg(test)]
 mod answers;
+#[cfg(test)]
+mod configuration;
 #[cfg(test)]
 mod environment;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod flags;
+#[cfg(test)]
+mod glossary;
+#[cfg(test)]
+mod http;
 #[cfg(test)]
 mod links;
 #[cfg(test)]

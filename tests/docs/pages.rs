@@ -1,6 +1,6 @@
 //! Reads pages of the repository: whole, their tables, their fenced blocks.
 
-use std::{fs, path::PathBuf};
+use std::{env, fs, path::PathBuf};
 
 /// A file of the repository.
 pub(super) fn read(path: &str) -> String {
@@ -36,4 +36,28 @@ pub(super) fn block<'a>(page: &'a str, language: &str) -> &'a str {
     let begin = page.find(&fence).unwrap_or_else(|| panic!("there is no block of {language}")) + fence.len();
     let end = page[begin..].find("\n```").unwrap_or_else(|| panic!("the block of {language} has no end"));
     &page[begin..=begin + end]
+}
+
+/// Checks the rows of the table with these headings in a section of a page. With `HERDER_BLESS=1` it writes them instead.
+pub(super) fn check_rows(path: &str, section: &str, headings: &str, expected: &[String]) {
+    let page = read(path);
+    let lines: Vec<&str> = page.lines().collect();
+    let position = |begin: usize, wanted: &str| {
+        let found = lines[begin..].iter().position(|line| *line == wanted);
+        begin + found.unwrap_or_else(|| panic!("{path} has no line {wanted:?}"))
+    };
+    let begin = position(position(0, section), headings) + 2;
+    let count = lines[begin..].iter().take_while(|line| line.starts_with('|')).count();
+    let written = &lines[begin..begin + count];
+    if env::var_os("HERDER_BLESS").is_some() {
+        let rows = expected.iter().map(String::as_str);
+        let all: Vec<&str> =
+            lines[..begin].iter().copied().chain(rows).chain(lines[begin + count..].iter().copied()).collect();
+        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
+        return fs::write(file, all.join("\n") + "\n").unwrap();
+    }
+    let wrong = |(row, expected): &(&&str, &String)| **row != expected.as_str();
+    let first = written.iter().zip(expected).find(wrong);
+    assert!(first.is_none(), "{path} differs; HERDER_BLESS=1 writes it. The first row that differs: {first:#?}");
+    assert_eq!(written.len(), expected.len(), "{path} has too many or too few rows; HERDER_BLESS=1 writes them");
 }

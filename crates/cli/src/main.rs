@@ -8,6 +8,8 @@ mod check;
 mod client;
 mod error;
 mod logs;
+#[cfg(test)]
+mod page_tests;
 mod problem;
 mod recorder;
 mod serve;

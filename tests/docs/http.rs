@@ -1,0 +1,105 @@
+//! `docs/http.md` and the documentation of `herder::http`: their routes are those that the code mounts, `meta` has the keys of
+//! `ReplyMetadata`, and the table of headers is complete.
+
+use super::pages::{read, table};
+use std::collections::BTreeSet;
+
+/// A method and a path, as in `GET /v1/pools`.
+type Routes = BTreeSet<String>;
+
+/// The strings between the quotes after each `start`, with the source up to the next `start`.
+fn quoted<'s>(source: &'s str, start: &str) -> Vec<(&'s str, &'s str)> {
+    source.split(start).skip(1).filter_map(|rest| rest.split_once('"')).collect()
+}
+
+/// The routes of `src/http/api.rs`: paths that are only read, and resources with their methods.
+fn mounted() -> Routes {
+    let source = read("src/http/api.rs");
+    let (api, tree) = source.split_once("fn tree(").unwrap();
+    assert!(tree.contains("web::scope(\"/v1/pools\")"));
+    let mut routes = Routes::new();
+    for (prefix, part) in [("", api), ("/v1/pools", tree)] {
+        routes.extend(quoted(part, "read(\"").iter().map(|(path, _)| format!("GET {prefix}{path}")));
+        for (path, rest) in quoted(part, "web::resource(\"") {
+            let (methods, _) = rest.split_once(".default_service").unwrap();
+            for (call, method) in [("reads()", "GET"), ("web::delete()", "DELETE"), ("web::post()", "POST")] {
+                if methods.contains(call) {
+                    routes.insert(format!("{method} {prefix}{path}"));
+                }
+            }
+        }
+    }
+    assert!(routes.len() >= 15, "the routes were not found: {routes:?}");
+    routes
+}
+
+/// The routes in the first cells of a table: several methods may share a path, and queries are left out.
+fn documented<'r>(cells: impl IntoIterator<Item = &'r String>) -> Routes {
+    let mut routes = Routes::new();
+    for cell in cells {
+        let mut methods = Vec::new();
+        for text in cell.split('`').skip(1).step_by(2) {
+            let (method, path) = text.split_once(' ').map_or((text, None), |(method, path)| (method, Some(path)));
+            methods.push(method);
+            if let Some(path) = path {
+                let path = path.split('?').next().unwrap();
+                routes.extend(methods.drain(..).map(|method| format!("{method} {path}")));
+            }
+        }
+    }
+    routes
+}
+
+/// The table in the documentation of the module.
+fn module_table() -> Vec<Vec<String>> {
+    let lines = read("src/http/mod.rs");
+    let page: Vec<&str> = lines.lines().filter_map(|line| line.strip_prefix("//! ")).collect();
+    table(&page.join("\n"), &["method and path", "answer"])
+}
+
+fn page_table() -> Vec<Vec<String>> {
+    table(&read("docs/http.md"), &["method and path", "response"])
+}
+
+#[test]
+fn the_routes_of_the_page_are_those_that_are_mounted() {
+    assert_eq!(documented(page_table().iter().map(|row| &row[0])), mounted());
+}
+
+#[test]
+fn the_routes_of_the_module_s_documentation_are_those_that_are_mounted() {
+    assert_eq!(documented(module_table().iter().map(|row| &row[0])), mounted());
+}
+
+/// `meta` of a call's response has these keys and no others.
+#[test]
+fn the_keys_of_meta_are_those_of_the_code() {
+    let source = read("actors/src/reply.rs");
+    let (_, rest) = source.split_once("pub struct ReplyMetadata {").unwrap();
+    let (fields, _) = rest.split_once("\n}").unwrap();
+    let names = fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
+    let names: BTreeSet<&str> = names.map(|(name, _)| name).collect();
+    assert!(names.len() >= 7, "the fields were not found: {names:?}");
+    for rows in [page_table(), module_table()] {
+        let call = rows.iter().find(|row| row[0].starts_with("`POST /v1/pools/{pool}/call/")).unwrap();
+        let (_, meta) = call[1].split_once("\"meta\": {").unwrap();
+        let (meta, _) = meta.split_once('}').unwrap();
+        let written: BTreeSet<&str> = meta.split('"').skip(1).step_by(2).collect();
+        assert_eq!(written, names);
+    }
+    let page = read("docs/http.md");
+    let rows = table(&page, &["key", "meaning"]);
+    let written: BTreeSet<&str> = rows.iter().flat_map(|row| row[0].split('`').skip(1).step_by(2)).collect();
+    assert_eq!(written, names);
+}
+
+#[test]
+fn the_table_of_headers_is_the_code_s() {
+    let source = read("src/http/headers.rs");
+    let constants = source.split("const ").skip(1).filter_map(|rest| rest.split_once(": &str = \"Herder-"));
+    let known: BTreeSet<String> =
+        constants.filter_map(|(_, rest)| Some(format!("`Herder-{}`", rest.split_once('"')?.0))).collect();
+    assert!(known.len() >= 5, "the headers were not found: {known:?}");
+    let rows = table(&read("docs/http.md"), &["header", "values", "meaning"]);
+    assert_eq!(rows.into_iter().map(|row| row[0].clone()).collect::<BTreeSet<_>>(), known);
+}
