@@ -1,4 +1,4 @@
-"""A worker process and what it answers: results, each kind of error, sessions, and its end."""
+"""A worker process: its results, each kind of error, sessions, and its exit."""
 
 import json
 import os
@@ -68,17 +68,17 @@ def basic(start):
     return start(BASIC, max_frame=1 << 20)
 
 
-def test_hello_and_ready_say_what_there_is(start):
+def test_hello_and_ready_have_their_fields(start):
     host = start(BASIC, concurrency=4, pipeline=2)
     assert host.hello["protocol"] == 1 and host.hello["pid"] == host.process.pid and host.hello["control"] is True
     assert host.hello["window"] == 8
     assert host.hello["stack_signal"] == signal.SIGUSR1
-    assert host.table["window"] == 2  # it has sync handlers only
+    assert host.table["window"] == 2  # with sync handlers only: `pipeline`
     half = next(each for each in host.table["commands"] if each["name"] == "maths.half")
     assert half == {"name": "maths.half", "idempotent": True}
 
 
-def test_results(basic):
+def test_each_kind_of_command_returns_its_result(basic):
     answer = basic.call("add", a=1, b=3)
     assert answer.result == 4 and 0 < answer.started <= answer.ended
     assert basic.call("add", a=1).result == 3
@@ -89,7 +89,7 @@ def test_results(basic):
 
 
 @pytest.mark.parametrize(
-    "command,payload,kind,texts",
+    "command,payload,kind,parts",
     [
         ("nope", b"{}", "unknown_command", ["'nope'", "add", "maths.half"]),
         ("add", b"{}", "bad_arguments", ["missing", "'a'", "b (optional)"]),
@@ -123,12 +123,12 @@ def test_results(basic):
         ("returns", b'{"what":"big"}', "too_large", ["max_frame", str(1 << 20)]),
     ],
 )
-def test_each_kind_of_error(basic, command, payload, kind, texts):
-    """The caller gets one clear error, and the worker lives on."""
+def test_each_kind_of_error(basic, command, payload, kind, parts):
+    """The caller gets one clear error, and the worker keeps running."""
     answer = basic.call(command, payload)
     assert answer.refused == kind, answer.error
-    for text in texts:
-        assert text in answer.error["message"]
+    for part in parts:
+        assert part in answer.error["message"]
     ran = kind in ("rejected", "exception", "unencodable", "too_large")
     assert (answer.started > 0, answer.ended > 0) == (ran, ran)
     assert basic.call("add", a=1).result == 3
@@ -141,7 +141,7 @@ def test_exceptions_come_with_the_traceback_of_the_application_only(basic):
     assert basic.call("rejects").error["code"] == "unknown_item"
 
 
-def test_call_and_deadline(basic):
+def test_the_call_has_its_id_and_deadline(basic):
     wire_id = basic.send("who")
     assert basic.answer().result == [wire_id, wire_id, None, None, False]
     import time
@@ -150,8 +150,8 @@ def test_call_and_deadline(basic):
     assert 0 < soon[2] <= 1000 and 0 < soon[3] <= 1000
 
 
-def test_batches_and_large_frames(start):
-    """Frames cut anywhere, many in one write, and one larger than a read."""
+def test_frames_are_read_in_pieces_of_any_size(start):
+    """Frames in arbitrary pieces, many in one write, and one larger than a read."""
     host = start("herder.demo:app", pipeline=100)
     packed = [host.packed("echo", json.dumps({"n": n, "text": "x" * (n * 997 % 70_000)}).encode()) for n in range(100)]
     data = b"".join(frame for _, frame in packed)
@@ -170,7 +170,7 @@ def test_batches_and_large_frames(start):
     sender.join()
 
 
-def test_a_slow_handler_does_not_hold_back_answers(start):
+def test_a_slow_handler_does_not_delay_finished_answers(start):
     host = start(
         """
         @app.command
@@ -200,8 +200,8 @@ def test_the_optional_flag_changes_nothing_on_a_known_kind(start):
     assert host.finish()[0] == 0
 
 
-def test_sessions_and_epochs(basic):
-    """R22: state is keyed by session and epoch; the end is told once, in order."""
+def test_session_state_belongs_to_a_session_and_epoch(basic):
+    """R22: the hook runs once for each ended session, in order."""
     assert basic.call("remember", key="a", session="ann").result == ["a"]
     assert basic.call("remember", key="b", session="ann").result == ["a", "b"]
     assert basic.call("remember", key="x", session="bob").result == ["x"]
@@ -246,7 +246,7 @@ def test_the_demo_commands(start):
 
 
 @pytest.mark.parametrize("way", ["calls", "control"])
-def test_shutdown_finishes_what_was_received(start, way):
+def test_a_shutdown_answers_the_received_calls(start, way):
     host = start("herder.demo:app", pipeline=20)
     first = host.send("sleep", ms=50)
     sent = [first] + [host.send("echo", n=n) for n in range(10)]
@@ -257,15 +257,15 @@ def test_shutdown_finishes_what_was_received(start, way):
 
 
 @pytest.mark.parametrize("way", ["calls", "control"])
-def test_shutdown_of_an_idle_worker(start, way):
+def test_a_shutdown_ends_an_idle_worker(start, way):
     host = start("herder.demo:app")
     stream = host.calls if way == "calls" else host.control
     stream.sendall(frames.frame(frames.SHUTDOWN))
     assert host.finish()[0] == 0
 
 
-def test_shutdown_loses_no_answer(start):
-    """R36: calls and a shutdown race on two descriptors; what was sent before is answered."""
+def test_every_call_sent_before_a_shutdown_is_answered(start):
+    """R36: calls and a shutdown are sent on two descriptors, so they may be read in any order."""
     for round in range(30):
         host = start("herder.demo:app", pipeline=50)
         for _ in range(round):
@@ -276,7 +276,7 @@ def test_shutdown_loses_no_answer(start):
         assert host.finish()[0] == 0
 
 
-def test_a_worker_without_control_descriptor(start):
+def test_a_worker_works_without_a_control_descriptor(start):
     host = start("herder.demo:app", control=False)
     assert host.hello["control"] is False
     assert host.call("echo", x=1).result == {"x": 1}
@@ -293,7 +293,7 @@ def test_the_process_ends_with_the_host_while_busy(start, busy):
     assert host.finish()[0] == 0
 
 
-def test_the_process_ends_when_the_calls_end(start):
+def test_the_process_ends_when_the_calls_descriptor_is_closed(start):
     host = start("herder.demo:app")
     host.calls.close()
     assert host.finish()[0] == 0
@@ -309,7 +309,7 @@ def test_sigusr1_prints_the_stack(start):
 
 
 def test_r26_the_stack_is_printed_while_c_code_holds_the_gil(start):
-    """A real deadlock, in which no Python code runs any more; and the app's own stderr does not matter."""
+    """A real deadlock, in which no Python code runs. The app has replaced `sys.stderr`, which has no effect."""
     host = start(
         """
 import ctypes, io
@@ -331,7 +331,7 @@ def stuck():
 
 
 def test_a_fork_does_not_hold_the_descriptors(start):
-    """A grandchild that lives on hides neither the worker's death nor writes frames."""
+    """A fork that outlives the worker neither hides the worker's death nor writes frames."""
     host = start(
         """
         @app.command
@@ -390,7 +390,7 @@ ANY = "@app.command\ndef any(): pass\n"
         ("del app", None, "no 'app'"),
     ],
 )
-def test_a_start_that_fails_says_why(start, text, type, message):
+def test_a_failed_start_reports_the_reason(start, text, type, message):
     host = start(text, wait=False)
     host.frame(frames.HELLO)
     kind, _, wire_id, body = host.frame()
@@ -400,33 +400,33 @@ def test_a_start_that_fails_says_why(start, text, type, message):
     assert ("traceback" in error) == (type is not None)
     assert "load.py" not in error.get("traceback", "")
     status, out, err = host.finish()
-    assert (status, out, err) == (1, "", ""), "the host tells it, once"
+    assert (status, out, err) == (1, "", ""), "only the host logs it"
 
 
 @pytest.mark.parametrize(
     "target,message",
     [
-        ("nothing_of_this_name:app", "no module 'nothing_of_this_name'"),
-        ("nothing.py:app", "no file 'nothing.py'"),
+        ("nothing_of_this_name:app", "module 'nothing_of_this_name' not found"),
+        ("nothing.py:app", "file 'nothing.py' does not exist"),
         ("no_colon", "module:app"),
-        ("herder.demo:nope", "there is: app"),
+        ("herder.demo:nope", "found: app"),
     ],
 )
-def test_a_bad_target_says_why(target, message):
+def test_an_invalid_target_is_explained(target, message):
     with FakeHost(target) as host:
         host.frame(frames.HELLO)
         assert message in json.loads(host.frame(frames.ERROR)[3][16:])["message"]
         assert host.finish()[0] == 1
 
 
-def test_another_protocol_is_named():
+def test_another_protocol_version_is_refused():
     with FakeHost("herder.demo:app", protocol=2) as host:
         error = json.loads(host.frame(frames.ERROR)[3][16:])
-        assert "protocol 2" in error["message"] and "protocol 1" in error["message"]
+        assert "protocol version 2" in error["message"] and "uses version 1" in error["message"]
         assert host.finish()[0] == 1
 
 
-def test_outside_of_herder_it_says_how_to_start_it():
+def test_without_a_host_it_prints_how_to_start_a_server():
     import subprocess
 
     done = subprocess.run(
@@ -438,8 +438,8 @@ def test_outside_of_herder_it_says_how_to_start_it():
     assert done.returncode == 2 and "herder serve carts.py:app" in done.stderr
 
 
-def test_a_file_beside_its_own_modules(tmp_path, start):
-    """The file's folder is on sys.path, and a file named like a module of Python's breaks nothing."""
+def test_a_file_can_import_the_modules_beside_it(tmp_path, start):
+    """The file's folder is on `sys.path`, and a file with the name of a library module breaks nothing."""
     (tmp_path / "prices.py").write_text("TEA = 450\n")
     (tmp_path / "json.py").write_text(
         "import herder, prices\napp = herder.App()\n@app.command\ndef tea(): return prices.TEA\n"
@@ -447,8 +447,8 @@ def test_a_file_beside_its_own_modules(tmp_path, start):
     assert start(f"{tmp_path}/json.py:app").call("tea").result == 450
 
 
-def test_annotations_as_text(start, tmp_path):
-    """`from __future__ import annotations`, also of names that only type checkers see."""
+def test_annotations_may_be_strings(start, tmp_path):
+    """`from __future__ import annotations`, also with names for type checkers only."""
     (tmp_path / "late.py").write_text(
         "from __future__ import annotations\n"
         "from typing import TYPE_CHECKING, Optional\n"
@@ -464,8 +464,8 @@ def test_annotations_as_text(start, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["def", "async def"])
-def test_a_large_frame_does_not_stay(start, way):
-    """An idle worker keeps neither the arguments nor the result of its last call."""
+def test_an_idle_worker_keeps_no_large_frame(start, way):
+    """Neither the arguments nor the result of its last call."""
     host = start(
         f"""
         @app.command
