@@ -31,7 +31,7 @@ class Answer:
         return json.loads(self.payload)
 
     @property
-    def refused(self):
+    def error_kind(self):
         assert self.error is not None, self.payload
         return self.error["kind"]
 
@@ -42,15 +42,15 @@ class FakeHost:
     def __init__(
         self, target, *, env=None, cwd=None, control=True, python=sys.executable, arguments=(), command=None, **hello
     ):
-        self.calls, theirs = socket.socketpair()
-        self.control, their_control = socket.socketpair()
+        self.calls, worker_calls = socket.socketpair()
+        self.control, worker_control = socket.socketpair()
         self.calls.settimeout(TIMEOUT)
         self.control.settimeout(TIMEOUT)
         scripts = [
             Path(each, "herder", "__main__.py") for each in (env or {}).get("PYTHONPATH", str(SOURCE)).split(":")
         ]
         script = next(filter(Path.exists, scripts))
-        descriptors = {"HERDER_FD": theirs} | ({"HERDER_CTL_FD": their_control} if control else {})
+        descriptors = {"HERDER_FD": worker_calls} | ({"HERDER_CTL_FD": worker_control} if control else {})
         self.process = subprocess.Popen(
             command or [python, *arguments, str(script), str(target)],
             pass_fds=[each.fileno() for each in descriptors.values()],
@@ -66,8 +66,8 @@ class FakeHost:
             stderr=subprocess.PIPE,
             bufsize=0,  # so that `select` reports every unread line
         )
-        theirs.close()
-        their_control.close()
+        worker_calls.close()
+        worker_control.close()
         self.next_id = 0
         self.hello_sent = {
             "protocol": 1,
@@ -94,15 +94,15 @@ class FakeHost:
     def ready(self):
         """Wait for hello and ready; decode both."""
         self.hello = json.loads(self.frame(frames.HELLO)[3])
-        self.table = json.loads(self.frame(frames.READY)[3])
+        self.ready_message = json.loads(self.frame(frames.READY)[3])
         return self
 
     def frame(self, kind=None):
         """Receive the next frame: kind, flags, wire id, body."""
-        length, found, flags, _, wire_id = frames.HEADER.unpack(exactly(self.calls, 16))
-        body = exactly(self.calls, length)
-        assert kind in (None, found), (kind, found, body)
-        return found, flags, wire_id, body
+        length, received, flags, _, wire_id = frames.HEADER.unpack(receive_exactly(self.calls, 16))
+        body = receive_exactly(self.calls, length)
+        assert kind in (None, received), (kind, received, body)
+        return received, flags, wire_id, body
 
     def start_error(self):
         """Wait for hello and for the error of a failed start; return the decoded error."""
@@ -119,7 +119,7 @@ class FakeHost:
         """Receive `count` answers, by wire id."""
         return {answer.wire_id: answer for answer in (self.answer() for _ in range(count))}
 
-    def packed(self, command, payload=b"{}", *, session=None, epoch=1, deadline=0, flags=0):
+    def pack_call(self, command, payload=b"{}", *, session=None, epoch=1, deadline=0, flags=0):
         """Return a new wire id and the frame of a call."""
         self.next_id += 1
         names = command.encode() + (session or "").encode()
@@ -129,7 +129,7 @@ class FakeHost:
     def send(self, command, _payload=None, *, session=None, epoch=1, deadline=0, **arguments):
         """Send a call; return its wire id."""
         payload = json.dumps(arguments).encode() if _payload is None else _payload
-        wire_id, data = self.packed(command, payload, session=session, epoch=epoch, deadline=deadline)
+        wire_id, data = self.pack_call(command, payload, session=session, epoch=epoch, deadline=deadline)
         self.calls.sendall(data)
         return wire_id
 
@@ -150,22 +150,22 @@ class FakeHost:
 
     def state(self):
         """Receive the next control frame, which must be an `attempt_state`: wire id and state."""
-        length, kind, _, _, wire_id = frames.HEADER.unpack(exactly(self.control, 16))
+        length, kind, _, _, wire_id = frames.HEADER.unpack(receive_exactly(self.control, 16))
         assert (kind, length) == (frames.ATTEMPT_STATE, 1)
-        return wire_id, exactly(self.control, 1)[0]
+        return wire_id, receive_exactly(self.control, 1)[0]
 
     def ping(self, nonce=7):
         """Send a ping and wait for its pong. Skips answers to cancels."""
         self.control.sendall(frames.frame(frames.PING, nonce))
-        while (header := exactly(self.control, 16)) != frames.frame(frames.PONG, nonce):
+        while (header := receive_exactly(self.control, 16)) != frames.frame(frames.PONG, nonce):
             assert header[4] == frames.ATTEMPT_STATE
-            exactly(self.control, 1)
+            receive_exactly(self.control, 1)
 
     def shutdown(self):
         """Send shutdown on the control descriptor."""
         self.control.sendall(frames.frame(frames.SHUTDOWN))
 
-    def finish(self):
+    def wait_for_exit(self):
         """Wait for the exit; return the status, standard output and standard error."""
         out, err = self.process.communicate(timeout=TIMEOUT)
         return self.process.returncode, out.decode(), err.decode()
@@ -181,7 +181,7 @@ class FakeHost:
         self.process.send_signal(number)
 
 
-def exactly(stream, count):
+def receive_exactly(stream, count):
     """Receive `count` bytes. Raises EOFError."""
     data = bytearray()
     while len(data) < count:

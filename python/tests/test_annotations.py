@@ -125,7 +125,7 @@ def test_a_worker_supplies_an_optional_session(start):
         """
     )
     assert host.call("who", session="ann").result == "ann"
-    assert host.call("who").refused == "bad_arguments"
+    assert host.call("who").error_kind == "bad_arguments"
 
 
 def test_a_session_of_another_library_is_an_argument(tmp_path):

@@ -75,7 +75,7 @@ async def ended(session: herder.Session, reason: str):
 def test_calls_overlap(start):
     """Each call waits until all have begun, so it is answered only if the calls overlap."""
     host = start(APP, concurrency=8)
-    assert "window" not in host.table and host.hello["window"] == 8
+    assert "window" not in host.ready_message and host.hello["window"] == 8
     sent = [host.send("meet", n=8) for _ in range(8)]
     answers = host.answers(8)
     assert sorted(answers) == sent
@@ -84,7 +84,7 @@ def test_calls_overlap(start):
 
 def test_not_more_at_once_than_the_concurrency(start):
     host = start(APP, concurrency=2, pipeline=10)
-    packed = [host.packed("peak") for _ in range(20)]
+    packed = [host.pack_call("peak") for _ in range(20)]
     host.calls.sendall(b"".join(data for _, data in packed))
     assert max(answer.result for answer in host.answers(20).values()) == 2
 
@@ -96,9 +96,9 @@ def test_each_kind_of_result_and_error(start):
     assert host.call("fails").error["type"] == "ValueError"
     assert host.call("exits").error["type"] == "SystemExit"
     assert host.call("starts_a_bad_task").result == "left"
-    assert host.call("nope").refused == "unknown_command"
-    assert host.call("agen", n="x").refused == "bad_arguments"
-    assert host.call("echo", b"{").refused == "malformed"
+    assert host.call("nope").error_kind == "unknown_command"
+    assert host.call("agen", n="x").error_kind == "bad_arguments"
+    assert host.call("echo", b"{").error_kind == "malformed"
     assert "aio.py" not in host.call("fails").error["traceback"]
 
 
@@ -116,7 +116,7 @@ def test_a_shutdown_waits_for_the_hooks_of_ended_sessions(start):
     host = start(APP, concurrency=2)
     host.end_session("ann")
     host.calls.sendall(frames.frame(frames.SHUTDOWN))
-    status, out, _ = host.finish()
+    status, out, _ = host.wait_for_exit()
     assert (status, out) == (0, "end ann ended\n")
 
 
@@ -126,13 +126,13 @@ def test_a_shutdown_answers_the_received_calls(start, way):
     sent = [host.send("nap", ms=20) for _ in range(6)]
     (host.calls if way == "calls" else host.control).sendall(frames.frame(frames.SHUTDOWN))
     assert sorted(host.answers(6)) == sent
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 def test_the_worker_exits_when_the_calls_descriptor_is_closed(start):
     host = start(APP, concurrency=2)
     host.calls.close()
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 def test_large_frames_are_read_and_written_at_the_same_time(start):

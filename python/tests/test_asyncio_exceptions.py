@@ -85,7 +85,7 @@ class ExceptionLoad:
             arguments = {"n": self.host.next_id, "text": self.chosen.choice("abc") * self.chosen.randrange(self.size)}
             name = self.chosen.choice(COMMANDS)
             session = f"s{self.host.next_id}" if self.chosen.random() < 0.1 else None
-            wire_id, data = self.host.packed(name, json.dumps(arguments).encode(), session=session)
+            wire_id, data = self.host.pack_call(name, json.dumps(arguments).encode(), session=session)
             self.expected[wire_id] = name, arguments
             self.host.calls.sendall(data)
             if session:
@@ -100,7 +100,7 @@ class ExceptionLoad:
             self.results += 1
         else:
             # `unencodable`: the exception was raised while the result was encoded.
-            assert answer.refused in ("exception", "unencodable"), (name, answer.error)
+            assert answer.error_kind in ("exception", "unencodable"), (name, answer.error)
             assert "Boom" in (answer.error.get("type") or answer.error["message"] + "Boom"), (name, answer.error)
             self.failures += 1
         self.room.release()
@@ -190,7 +190,7 @@ def test_an_exception_from_a_thread_in_the_idle_loop_is_logged(start):
     host.answer()  # its result, or one of the exceptions
     assert [host.call("look", session="ann").error is None for _ in range(6)][-1]
     host.shutdown()
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert status == 0 and "ignored an exception raised outside a call" in err
 
 
@@ -214,7 +214,7 @@ def test_an_exception_while_arguments_are_decoded_fails_that_call(start, kind):
         """,
         pipeline=5,
     )
-    packed = [host.packed("echo", b'{"fails":%s}' % fails) for fails in (b"0", b"1", b"0", b"1", b"0")]
+    packed = [host.pack_call("echo", b'{"fails":%s}' % fails) for fails in (b"0", b"1", b"0", b"1", b"0")]
     host.calls.sendall(b"".join(data for _, data in packed))
     answers = host.answers(5)
     found = [answers[wire_id].error and answers[wire_id].error["type"] for wire_id, _ in packed]
@@ -241,8 +241,8 @@ def test_a_call_without_memory_for_its_frame_fails(start):
     text = b'{"text":"%s"}' % (b"x" * (48 << 20))
     for extra in (8 << 20, 60 << 20, 130 << 20):  # memory ends while the frame is read, copied, decoded
         host.call("limit", extra=extra)
-        large, data = host.packed("size", text)
-        small, more = host.packed("size", b'{"text":"small"}')
+        large, data = host.pack_call("size", text)
+        small, more = host.pack_call("size", b'{"text":"small"}')
         sender = threading.Thread(target=host.calls.sendall, args=(data + more,))
         sender.start()
         answers = host.answers(2)

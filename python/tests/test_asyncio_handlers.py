@@ -94,7 +94,7 @@ def test_each_call_and_hook_has_a_context_of_its_own(start):
 def test_a_waiting_call_does_not_get_the_context_of_the_call_before_it(start):
     """The second call begins when the first one ends."""
     host = start(SHARED, concurrency=1, pipeline=3)
-    packed = [host.packed(name, b'{"value":"set"}') for name in ("a_sets", "a_sets", "sets")]
+    packed = [host.pack_call(name, b'{"value":"set"}') for name in ("a_sets", "a_sets", "sets")]
     host.calls.sendall(b"".join(data for _, data in packed))
     assert [answer.result for answer in host.answers(3).values()] == [LEFT] * 3
 
@@ -145,7 +145,7 @@ def test_waiting_sync_calls_run_one_in_each_iteration(start):
         """,
         pipeline=800,
     )
-    packed = [host.packed("first" if not n else "later") for n in range(800)]
+    packed = [host.pack_call("first" if not n else "later") for n in range(800)]
     host.calls.sendall(b"".join(data for _, data in packed))
     answers = [host.answer() for _ in packed]
     assert [answer.wire_id for answer in answers] == [wire_id for wire_id, _ in packed]
@@ -207,7 +207,7 @@ def test_tasks_and_callbacks_of_an_interrupted_handler_are_interrupted(start, ho
     host.cancel(wire_id, interrupt=True)
     assert host.state() == (wire_id, frames.RUNNING)
     answer = host.answer()
-    assert (answer.wire_id, answer.refused) == (wire_id, "cancelled")
+    assert (answer.wire_id, answer.error_kind) == (wire_id, "cancelled")
     if how != "calls_back":
         assert "clean" in [host.wait_for_line() for _ in range(1 if how == "starts" else 2)]
     assert host.call("quick").result == "quick"
@@ -220,7 +220,7 @@ def test_an_interrupt_in_an_exception_group_is_answered_as_cancelled(start):
     wire_id = host.send("nested", how="group_of_one")
     assert host.wait_for_line() == "in"
     host.cancel(wire_id, interrupt=True)
-    assert host.answer().refused == "cancelled"
+    assert host.answer().error_kind == "cancelled"
     assert host.call("quick").result == "quick"
 
 
@@ -346,5 +346,5 @@ def test_a_shared_task_survives_the_interrupt_of_the_call_that_started_it(start)
     wire_id = host.send("first")
     assert host.wait_for_line() == "in"
     host.cancel(wire_id, interrupt=True)
-    assert host.answer().refused == "cancelled"
+    assert host.answer().error_kind == "cancelled"
     assert host.call("is_running").result is True

@@ -167,7 +167,7 @@ def test_nested_runs_of_the_loop_work(start, when):
         wire_id: n + bool(n % 3) for wire_id, n in sent.items()
     }
     host.shutdown()
-    assert host.finish() == (0, "", "")
+    assert host.wait_for_exit() == (0, "", "")
 
 
 @pytest.mark.parametrize("hook", ["def", "async def"])
@@ -215,7 +215,7 @@ def test_calls_overlap(plain):
 
 def test_not_more_at_once_than_the_concurrency(plain):
     host = plain(concurrency=2, pipeline=10)
-    packed = [host.packed("peak") for _ in range(20)]
+    packed = [host.pack_call("peak") for _ in range(20)]
     host.calls.sendall(b"".join(data for _, data in packed))
     assert max(answer.result for answer in host.answers(20).values()) == 2
 
@@ -223,7 +223,7 @@ def test_not_more_at_once_than_the_concurrency(plain):
 def test_many_sync_calls_in_one_read_are_answered(plain):
     """After each call there is more work but nothing to read."""
     host = plain(concurrency=2, pipeline=50)
-    packed = [host.packed("echo", b'{"n":%d}' % n) for n in range(100)]
+    packed = [host.pack_call("echo", b'{"n":%d}' % n) for n in range(100)]
     host.calls.sendall(b"".join(data for _, data in packed))
     answers = host.answers(100)
     assert [answers[wire_id].result["n"] for wire_id, _ in packed] == list(range(100))
@@ -243,7 +243,7 @@ def test_a_shutdown_waits_for_the_hooks_of_ended_sessions(plain):
     host = plain(concurrency=2)
     host.end_session("ann")
     host.calls.sendall(frames.frame(frames.SHUTDOWN))
-    assert host.finish() == (0, "first ann\nsecond ann\n", "")
+    assert host.wait_for_exit() == (0, "first ann\nsecond ann\n", "")
 
 
 def test_a_shutdown_by_the_control_thread_ends_an_idle_worker(plain):
@@ -251,7 +251,7 @@ def test_a_shutdown_by_the_control_thread_ends_an_idle_worker(plain):
     host = plain()
     host.call("echo")
     host.shutdown()
-    assert host.finish() == (0, "", "")
+    assert host.wait_for_exit() == (0, "", "")
 
 
 def test_the_end_of_the_descriptor_ends_the_worker(plain):
@@ -270,7 +270,7 @@ def test_cancels_wake_the_loop(plain):
     host.cancel(waits)
     host.cancel(runs, interrupt=True)
     answers = host.answers(2)
-    assert answers[waits].refused == answers[runs].refused == "cancelled"
+    assert answers[waits].error_kind == answers[runs].error_kind == "cancelled"
     assert host.call("echo", n=1).result == {"n": 1}
 
 
@@ -290,7 +290,7 @@ def test_calls_are_answered_after_a_background_task_raised(plain, raised):
         assert host.call("starts_bad_task", kind=raised).error is None
         assert host.call("echo", n=n).result == {"n": n}
     host.shutdown()
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert (status, raised in err) == (0, True)
 
 
@@ -323,11 +323,11 @@ async def fail_once():
 """,
         pipeline=8,
     )
-    packed = [host.packed("echo") for _ in range(8)]
+    packed = [host.pack_call("echo") for _ in range(8)]
     host.calls.sendall(b"".join(data for _, data in packed))
     assert all(answer.error is None for answer in host.answers(8).values())
     host.shutdown()
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert (status, "in an iteration" in err) == (0, True)
 
 
@@ -350,7 +350,7 @@ def test_a_callback_may_run_the_loop(start):
     )
     assert host.call("iterates").result == [0, 1, 2]
     host.shutdown()
-    assert host.finish() == (0, "", "")
+    assert host.wait_for_exit() == (0, "", "")
 
 
 def test_a_task_that_runs_the_loop_is_not_stuck(start):

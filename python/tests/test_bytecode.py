@@ -103,7 +103,7 @@ def test_no_module_is_imported_after_on_start(copy, extra):
     with run(copy, extra=extra) as host:
         host.ready()
         assert host.call("fail").error["type"] == "ValueError"
-        assert host.call("unencodable").refused == "unencodable"
+        assert host.call("unencodable").error_kind == "unencodable"
         assert host.call("extra", session="ann").result == 1
         host.end_session("ann")
         assert host.call("new").result == []

@@ -101,7 +101,7 @@ def test_an_interrupt_ends_the_running_call(start, app, command):
     assert host.wait_for_line() == "in"
     host.cancel(wire_id, interrupt=True)
     answer = host.answer()
-    assert answer.wire_id == wire_id and answer.refused == "cancelled" and answer.ended >= answer.started > 0
+    assert answer.wire_id == wire_id and answer.error_kind == "cancelled" and answer.ended >= answer.started > 0
     if command == "careful":
         assert host.wait_for_line() == "clean"
     assert host.call("quick").result == "quick"
@@ -113,7 +113,7 @@ def test_an_interrupt_ends_a_task(start, command):
     wire_id = host.send(command)
     assert host.wait_for_line() == "in"
     host.cancel(wire_id, interrupt=True)
-    assert host.answer().refused == "cancelled"
+    assert host.answer().error_kind == "cancelled"
     if command == "a_careful":
         assert host.wait_for_line() == "clean"
     assert host.call("quick").result == "quick"
@@ -142,14 +142,14 @@ def test_a_handler_that_catches_the_interrupt_returns_its_result(start, app):
 def test_a_waiting_call_is_cancelled_without_being_run(start, app, interrupt):
     """Three calls are sent together. The second is cancelled while the first runs; the third runs."""
     host = start(app, pipeline=3)
-    packed = [host.packed(name) for name in ("polite", "loop", "quick")]
+    packed = [host.pack_call(name) for name in ("polite", "loop", "quick")]
     host.calls.sendall(b"".join(data for _, data in packed))
     assert host.wait_for_line() == "in"
     host.cancel(packed[1][0], interrupt)
     host.cancel(packed[0][0])
     answers = host.answers(3)
     assert answers[packed[0][0]].result == "stopped"
-    assert answers[packed[1][0]].refused == "cancelled" and answers[packed[1][0]].started == 0
+    assert answers[packed[1][0]].error_kind == "cancelled" and answers[packed[1][0]].started == 0
     assert answers[packed[2][0]].result == "quick"
 
 
@@ -158,7 +158,7 @@ def test_a_cancel_that_arrives_before_its_call_applies(start, app):
     host = start(app)
     host.cancel(1, interrupt=True)
     host.ping()  # the cancel is read by then
-    assert host.call("quick").refused == "cancelled"
+    assert host.call("quick").error_kind == "cancelled"
     assert host.call("quick").result == "quick"
 
 
@@ -173,7 +173,7 @@ def test_late_interrupts_have_no_effect(start, app):
         assert host.state()[0] == wire_id
         answer = host.answer()
         assert answer.wire_id == wire_id
-        assert answer.refused == "cancelled" if answer.error else answer.result == {"n": n}
+        assert answer.error_kind == "cancelled" if answer.error else answer.result == {"n": n}
     assert host.call("echo", n="alive").result == {"n": "alive"}
     assert host.process.poll() is None
 
@@ -206,7 +206,7 @@ def test_forgotten_cancels_are_bounded(start):
 def test_garbage_on_the_control_descriptor_ends_the_worker(start):
     host = start("herder.demo:app")
     host.control.sendall(b"hello, world, this is text")
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert status == 1 and "(reserved_bytes)" in err
 
 
@@ -252,7 +252,7 @@ def test_a_cancel_is_answered_with_the_state_of_the_call(start, app):
     host = start(app, pipeline=3)
     assert host.call("quick").result == "quick"
     finished = host.next_id
-    packed = [host.packed(name) for name in ("polite", "quick")]
+    packed = [host.pack_call(name) for name in ("polite", "quick")]
     host.calls.sendall(b"".join(data for _, data in packed))
     (running, _), (waiting, _) = packed
     assert host.wait_for_line() == "in"
@@ -266,8 +266,8 @@ def test_a_cancel_is_answered_with_the_state_of_the_call(start, app):
         host.cancel(wire_id)
         assert host.state() == (wire_id, state)
     answers = host.answers(2)
-    assert answers[running].result == "stopped" and answers[waiting].refused == "cancelled"
-    assert host.call("quick").refused == "cancelled"  # the call that was not read at the time of its cancel
+    assert answers[running].result == "stopped" and answers[waiting].error_kind == "cancelled"
+    assert host.call("quick").error_kind == "cancelled"  # the call that was not read at the time of its cancel
     assert host.call("quick").result == "quick"
 
 
@@ -290,7 +290,7 @@ def test_a_cancelled_call_that_waits_is_answered_at_once(start):
     host.cancel(waiting)
     assert host.state() == (waiting, frames.WITHDRAWN)
     answer = host.answer()
-    assert (answer.wire_id, answer.refused, answer.started) == (waiting, "cancelled", 0)
+    assert (answer.wire_id, answer.error_kind, answer.started) == (waiting, "cancelled", 0)
 
 
 @pytest.mark.parametrize("app", [SYNC, WAITS], ids=["sync", "asyncio"])
@@ -299,7 +299,7 @@ def test_a_finished_answer_does_not_wait_for_the_next_handler(start, app):
     host = start(app, pipeline=3)
     for _ in range(1100):
         host.call("either", long=False)
-    packed = [host.packed("either", json.dumps({"long": long}).encode()) for long in (False, False, True)]
+    packed = [host.pack_call("either", json.dumps({"long": long}).encode()) for long in (False, False, True)]
     host.calls.sendall(b"".join(data for _, data in packed))
     assert [host.answer().wire_id, host.answer().wire_id] == [packed[0][0], packed[1][0]]
     assert host.wait_for_line() == "in"
@@ -345,7 +345,7 @@ def test_a_hook_that_exceeds_its_limit_is_interrupted(start, app):
     assert [host.wait_for_line(), host.wait_for_line()] == ["hook sleeps", "second sleeps"]
     assert host.answer().wire_id == wire_id
     host.shutdown()
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert status == 0 and "HookTimeout" in err and "'sleeps'" in err
 
 
@@ -353,7 +353,7 @@ def test_an_async_hook_that_exceeds_its_limit_is_cancelled(start):
     host = start(ASYNC_HOOKS, session_end_timeout_ms=50)
     host.end_session("awaits")
     host.shutdown()
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert status == 0 and "HookTimeout" in err and "'awaits'" in err
 
 
@@ -362,7 +362,7 @@ def test_a_hook_that_cannot_be_interrupted_ends_the_worker(start, app):
     """R22: the calls after it would wait for ever otherwise."""
     host = start(app, session_end_timeout_ms=50)
     host.end_session("stubborn")
-    status, out, err = host.finish()
+    status, out, err = host.wait_for_exit()
     assert status == 1 and "stubborn" in out and "cannot be interrupted" in err and "in first" in err
 
 
@@ -372,7 +372,7 @@ def test_the_limit_of_a_hook_applies_without_standard_error(start):
     host.end_session("sleeps")
     assert host.call("quick").result == "quick"
     host.end_session("stubborn")
-    assert host.finish()[0] == 1
+    assert host.wait_for_exit()[0] == 1
 
 
 def test_a_cancel_while_a_hook_runs_withdraws_the_waiting_call(start):
@@ -390,7 +390,7 @@ def test_cancels_are_kept_for_all_calls_that_may_wait(start):
     host = start(WAITS, concurrency=4, pipeline=500)
     blocking = host.send("polite")
     assert host.wait_for_line() == "in"
-    packed = [host.packed("quick") for _ in range(1500)]
+    packed = [host.pack_call("quick") for _ in range(1500)]
     for wire_id, _ in packed:
         host.cancel(wire_id)
         assert host.state() == (wire_id, frames.WITHDRAWN)
@@ -398,7 +398,7 @@ def test_cancels_are_kept_for_all_calls_that_may_wait(start):
     host.calls.sendall(b"".join(data for _, data in packed))
     answers = host.answers(1501)
     assert answers.pop(blocking).result == "stopped"
-    assert {answer.refused for answer in answers.values()} == {"cancelled"}
+    assert {answer.error_kind for answer in answers.values()} == {"cancelled"}
 
 
 def test_a_shutdown_does_not_interrupt_c_code_of_the_running_call(start):
@@ -419,4 +419,4 @@ def test_a_shutdown_does_not_interrupt_c_code_of_the_running_call(start):
     host.shutdown()
     answer = host.answer()
     assert (answer.wire_id, answer.result) == (wire_id, [0, 0])
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0

@@ -93,7 +93,7 @@ def test_digits_names_the_missing_packages(tmp_path):
     with FakeHost(f"{WORKERS / 'digits.py'}:app", env=environment) as host:
         host.frame(frames.HELLO)
         error = json.loads(host.frame(frames.ERROR)[3][frames.STAMPS_SIZE :])
-        status, _, _ = host.finish()
+        status, _, _ = host.wait_for_exit()
     assert error["kind"] == "start_failed" and status != 0
     assert "needs numpy and scikit-learn" in error["message"] and "pip install" in error["message"]
 
@@ -111,7 +111,7 @@ def echo():
 def test_echo_reports_its_commands(echo):
     """R44: this worker uses nothing but docs/protocol.md."""
     assert (echo.hello["protocol"], echo.hello["window"]) == (1, 6)
-    assert [each["name"] for each in echo.table["commands"]] == ["echo", "count", "sleep", "fail", "reject"]
+    assert [each["name"] for each in echo.ready_message["commands"]] == ["echo", "count", "sleep", "fail", "reject"]
 
 
 def test_echo_answers(echo):
@@ -122,9 +122,9 @@ def test_echo_answers(echo):
     assert echo.call("reject").error == rejected
     bug = echo.call("fail").error
     assert (bug["kind"], bug["type"]) == ("exception", "RangeError") and "echo.mjs" in bug["traceback"]
-    assert echo.call("toString").refused == "unknown_command"
-    assert echo.call("echo", b"{").refused == "malformed"
-    assert echo.call("count").refused == "bad_arguments"
+    assert echo.call("toString").error_kind == "unknown_command"
+    assert echo.call("echo", b"{").error_kind == "malformed"
+    assert echo.call("count").error_kind == "bad_arguments"
 
 
 def test_echo_keeps_sessions_apart(echo):
@@ -143,7 +143,7 @@ def test_echo_answers_pings_and_cancels_while_a_call_runs(echo):
     echo.cancel(slow)
     echo.cancel(10**6)
     cancelled = echo.answer()
-    assert (cancelled.wire_id, cancelled.refused) == (slow, "cancelled")
+    assert (cancelled.wire_id, cancelled.error_kind) == (slow, "cancelled")
 
 
 def test_echo_finishes_its_calls_before_it_ends(echo):
@@ -152,7 +152,7 @@ def test_echo_finishes_its_calls_before_it_ends(echo):
     echo.shutdown()
     echo.calls.sendall(frames.frame(frames.SHUTDOWN))
     assert echo.answer().wire_id == slow
-    assert echo.finish()[0] == 0
+    assert echo.wait_for_exit()[0] == 0
 
 
 def test_echo_ends_on_sigterm_only_after_shutdown(echo):
@@ -164,13 +164,13 @@ def test_echo_ends_on_sigterm_only_after_shutdown(echo):
     echo.shutdown()
     echo.ping()  # the shutdown is read by then
     echo.kill(signal.SIGTERM)
-    assert echo.finish()[0] == -signal.SIGTERM
+    assert echo.wait_for_exit()[0] == -signal.SIGTERM
 
 
 def test_echo_ends_with_its_host(echo):
     echo.send("sleep", ms=10**8)
     echo.calls.close()
-    assert echo.finish()[0] == 0
+    assert echo.wait_for_exit()[0] == 0
 
 
 @pytest.mark.parametrize("_way,data,_fields", TO_WORKER["ignored"])
@@ -186,5 +186,5 @@ MALFORMED = [case for case in TO_WORKER["malformed"] if case.values[2]["error"] 
 @pytest.mark.parametrize("_way,data,fields", MALFORMED)
 def test_echo_names_the_protocol_violation(echo, _way, data, fields):
     echo.calls.sendall(data)
-    status, _, err = echo.finish()
+    status, _, err = echo.wait_for_exit()
     assert status == 1 and fields["error"] in err

@@ -73,7 +73,7 @@ class CallLoad:
             n += 1
             size = self.random.choice(self.sizes)
             text = f"{n}," * (size // (len(str(n)) + 1) + 1)
-            wire_id, data = self.host.packed("echo", b'{"n":%d,"text":"%s"}' % (n, text.encode()))
+            wire_id, data = self.host.pack_call("echo", b'{"n":%d,"text":"%s"}' % (n, text.encode()))
             self.waiting[wire_id] = [n, text]
             self.host.calls.sendall(data)
 
@@ -160,7 +160,7 @@ def test_r26_an_exception_raised_after_its_call_is_logged(start, tmp_path):
     assert host.wait_for_line() == "thrown"
     assert host.call("look", session="ann").result == {"n": 1}
     host.shutdown()
-    status, _, errors = host.finish()
+    status, _, errors = host.wait_for_exit()
     assert status == 0
     assert "ignored an exception raised outside a call" in errors
     assert "LimitReached" in errors
@@ -207,7 +207,7 @@ def test_r26_a_stop_iteration_is_not_the_end_of_the_stream(start):
     process = host.process
     host.kill(signal.SIGALRM)  # the worker waits for a frame
     assert host.wait_for_line() == "raised"
-    _, data = host.packed("size", b'{"text":"%s"}' % (b"x" * 200_000))
+    _, data = host.pack_call("size", b'{"text":"%s"}' % (b"x" * 200_000))
     host.calls.sendall(data[:100_000])
     host.kill(signal.SIGALRM)  # the worker waits for the rest of a frame
     assert host.wait_for_line() == "raised"

@@ -171,7 +171,7 @@ def test_every_error_is_sent_in_one_frame(any_worker):
     for how in ERRORS:
         answer = host.call("fails", how=how)
         rejected = "code" in how or how in ("subclass", "hostile message")
-        assert answer.refused == ("rejected" if rejected else "exception"), (how, answer.error)
+        assert answer.error_kind == ("rejected" if rejected else "exception"), (how, answer.error)
         assert len(answer.payload) < 100_000, how
         assert all(type(each) is str for each in answer.error.values())
         answer.payload.decode()
@@ -221,7 +221,7 @@ def test_each_error_has_its_fields(any_worker, how, fields):
 def test_a_result_without_a_json_form_is_unencodable(any_worker, what, message):
     host = any_worker()
     answer = host.call("returns", what=what)
-    assert answer.refused == "unencodable" and message in answer.error["message"]
+    assert answer.error_kind == "unencodable" and message in answer.error["message"]
     assert host.call("ok").result == "ok"
 
 
@@ -236,12 +236,12 @@ def test_depth_is_bounded_whatever_the_recursion_limit(any_worker):
     host = any_worker()
     host.call("limit", levels=1_000_000)
     for what in ("deep list", "deep dict"):
-        assert host.call("returns", what=what).refused == "unencodable"
+        assert host.call("returns", what=what).error_kind == "unencodable"
     for opening, closing in (b"[]", (b'{"a":', b"}")):
         opening, closing = (bytes([each]) if type(each) is int else each for each in (opening, closing))
         inner = opening * 200_000 + b"1" + closing * 200_000
         answer = host.call("takes", b'{"x":' + inner + b"}")
-        assert answer.refused == "malformed" and "nested too deep" in answer.error["message"]
+        assert answer.error_kind == "malformed" and "nested too deep" in answer.error["message"]
     for how in ("deep", "nested"):
         assert host.call("fails", how=how).error["type"] == "ValueError"
     assert host.call("ok").result == "ok"
@@ -274,7 +274,7 @@ def test_the_recursion_limit_of_the_application_is_restored(start):
         """
     )
     host.call("limit", levels=50_000)
-    assert host.call("fails").refused == "exception"
+    assert host.call("fails").error_kind == "exception"
     assert host.call("takes", x=[0] * 5000).result == [0] * 5000
     assert host.call("now").result == 50_000
 
@@ -292,9 +292,9 @@ def test_a_call_without_memory_to_decode_or_encode_fails(any_worker):
     assert len(host.call("big").result) == 40 << 20
     host.call("hog", used=60 << 20)
     encoding = host.call("big")
-    assert encoding.refused in ("unencodable", "exception") and "emory" in json.dumps(encoding.error)
+    assert encoding.error_kind in ("unencodable", "exception") and "emory" in json.dumps(encoding.error)
     parsing = host.call("takes", b'{"x":[' + b"[]," * (1 << 20) + b"[]]}")
-    assert parsing.refused == "exception" and parsing.error["type"] == "MemoryError"
+    assert parsing.error_kind == "exception" and parsing.error["type"] == "MemoryError"
     assert host.call("ok").result == "ok"
 
 
@@ -303,7 +303,7 @@ def test_an_error_is_shortened_to_max_frame(any_worker, how):
     """R41: 1024 is the smallest `max_frame` that a host may set."""
     host = any_worker(max_frame=1024)
     answer = host.call("fails", how=how)
-    assert len(answer.payload) + 16 <= 1024 and answer.refused in ("exception", "rejected")
+    assert len(answer.payload) + 16 <= 1024 and answer.error_kind in ("exception", "rejected")
     assert host.call("ok").result == "ok"
 
 
@@ -332,7 +332,7 @@ def test_any_text_can_be_printed(start, env):
         env=env,
     )
     for text in ("\u017dofie \U0001f40e", "r\udce9sum\udce9.txt"):
-        host.calls.sendall(host.packed("show", json.dumps({"text": text}).encode())[1])
+        host.calls.sendall(host.pack_call("show", json.dumps({"text": text}).encode())[1])
         answer = host.answer()
         assert answer.kind == frames.RESULT or "surrogate" in answer.error["message"]  # such a result has no JSON form
         shown = text.encode("utf-8", "backslashreplace")
@@ -371,7 +371,7 @@ def test_a_failing_standard_error_fails_no_call(start):
         assert host.call("ok", session="other").result == "ok"
     answer = host.call("show")
     assert (
-        answer.refused == "exception" and answer.error["type"] == "SystemExit"
+        answer.error_kind == "exception" and answer.error["type"] == "SystemExit"
     )  # the stream and the error are the application's
     assert host.call("ok", session="other").result == "ok"
 

@@ -132,7 +132,7 @@ def test_a_worker_names_the_malformed_frame_and_exits(_way, data, fields):
         host.ready()
         assert host.call("echo", x=1).result == {"x": 1}
         host.calls.sendall(data)
-        status, _, err = host.finish()
+        status, _, err = host.wait_for_exit()
     assert status == 1
     assert f"({fields['error']})" in err
 

@@ -207,7 +207,7 @@ def test_an_app_without_commands_is_refused(folder):
     app = "import herder\napp = herder.App()\n@app.on_start\ndef start(): print('began')\n"
     host = folder("app.py:app", {"app.py": app})
     assert "has no commands: import the module" in host.start_error()["message"]
-    assert host.finish()[1] == ""
+    assert host.wait_for_exit()[1] == ""
 
 
 def test_a_relative_import_in_a_file_gets_a_hint(folder):

@@ -35,7 +35,7 @@ def test_json_values_are_complete_or_an_error(start):
     host = start("herder.notebook:app", max_frame=1 << 20)
     answer = host.call("notebook.run", code="'A' * 900_000", session="ann").result
     assert answer == {"output": "", "value": "A" * 900_000, "kind": "json"}
-    assert host.call("notebook.run", code="'A' * (1 << 20)", session="ann").refused == "too_large"
+    assert host.call("notebook.run", code="'A' * (1 << 20)", session="ann").error_kind == "too_large"
     assert host.call("notebook.run", code="1", session="ann").result["value"] == 1
 
 
@@ -115,7 +115,7 @@ def test_a_limit_at_the_end_of_a_cell_does_not_interrupt_its_answer(monkeypatch)
 def test_an_invalid_timeout_is_refused(start, timeout):
     host = start("herder.notebook:app")
     answer = host.call("notebook.run", code="1", timeout=timeout, session="ann")
-    assert (answer.refused, answer.error["code"]) == ("rejected", "timeout")
+    assert (answer.error_kind, answer.error["code"]) == ("rejected", "timeout")
 
 
 def test_without_a_worker_there_is_no_limit():
@@ -148,11 +148,11 @@ def test_a_cell_can_be_interrupted(start):
     wire_id = host.send("notebook.run", code="import os\nos.write(1, b'in\\n')\nwhile True: pass", session="ann")
     assert host.wait_for_line() == "in"
     host.cancel(wire_id, interrupt=True)
-    assert host.answer().refused == "cancelled"
+    assert host.answer().error_kind == "cancelled"
     assert host.call("notebook.run", code="print(1)", session="ann").result["output"] == "1\n"
 
 
 def test_the_demo_has_notebook_run_only_if_allowed(start):
     host = start("herder.demo:app", env={"HERDER_ALLOW_CODE": "1"})
     assert host.call("notebook.run", code="1 + 1", session="ann").result["value"] == 2
-    assert host.call("notebook.run", code="1").refused == "bad_arguments"
+    assert host.call("notebook.run", code="1").error_kind == "bad_arguments"

@@ -44,7 +44,7 @@ def test_sigterm_and_sigint_are_ignored_before_shutdown(start, more):
         host.kill(number)
         assert host.call("echo", x=1).result == {"x": 1}
     host.shutdown()
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 @BOTH
@@ -58,7 +58,7 @@ def test_after_shutdown_sigterm_ends_a_worker_that_is_stuck_in_c(start, more):
     host.shutdown()
     host.ping(2)  # the shutdown is read by then
     host.kill(signal.SIGTERM)
-    assert host.finish()[0] == -signal.SIGTERM
+    assert host.wait_for_exit()[0] == -signal.SIGTERM
 
 
 def test_after_shutdown_on_the_calls_descriptor_sigterm_ends_a_worker_that_does_not_exit(start):
@@ -67,7 +67,7 @@ def test_after_shutdown_on_the_calls_descriptor_sigterm_ends_a_worker_that_does_
     host.calls.sendall(frames.frame(frames.SHUTDOWN))
     assert host.wait_for_line() == "in"
     host.kill(signal.SIGTERM)
-    assert host.finish()[0] == -signal.SIGTERM
+    assert host.wait_for_exit()[0] == -signal.SIGTERM
 
 
 def test_a_shutdown_while_the_application_is_loaded_lets_sigterm_end_it(start):
@@ -79,14 +79,14 @@ def test_a_shutdown_while_the_application_is_loaded_lets_sigterm_end_it(start):
     host.shutdown()
     host.ping(2)
     host.kill(signal.SIGTERM)
-    assert host.finish()[0] == -signal.SIGTERM
+    assert host.wait_for_exit()[0] == -signal.SIGTERM
 
 
 def test_without_a_control_descriptor_sigterm_keeps_its_default(start):
     """There is no control thread that could restore it while the main thread is stuck."""
     host = start(ECHO, control=False)
     host.kill(signal.SIGTERM)
-    assert host.finish()[0] == -signal.SIGTERM
+    assert host.wait_for_exit()[0] == -signal.SIGTERM
 
 
 def test_a_sigterm_handler_of_the_application_stays(start):
@@ -288,7 +288,7 @@ def test_an_interrupt_does_not_leave_signals_blocked_around_a_fork(start):
 def test_other_signals_keep_their_default(start, number):
     host = start(ECHO)
     host.kill(number)
-    assert host.finish()[0] == -number
+    assert host.wait_for_exit()[0] == -number
 
 
 @BOTH
@@ -389,7 +389,7 @@ def test_an_interrupt_waits_for_the_end_of_an_import(start, tmp_path, more, comm
     wire_id = host.send(command)
     assert host.wait_for_line() == "importing"
     host.cancel(wire_id, interrupt=True)
-    assert host.answer().refused == "cancelled"
+    assert host.answer().error_kind == "cancelled"
     loads, interrupts = host.call("loads").result
     assert loads == 1 and interrupts > 3, "the interrupt that ended the call came after the import"
 
@@ -404,7 +404,7 @@ def test_the_limit_of_a_hook_waits_for_the_end_of_an_import(start, tmp_path, mor
     assert host.wait_for_line() == "imported"
     assert host.call("loads").result[0] == 1
     host.shutdown()
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert status == 0 and "HookTimeout" in err
 
 
@@ -413,5 +413,5 @@ def test_a_hook_whose_import_never_ends_ends_the_worker(start, tmp_path):
     (tmp_path / "slow.py").write_text("import time\nprint('importing', flush=True)\nwhile True: time.sleep(1)\n")
     host = start(IMPORTS, session_end_timeout_ms=50)
     host.end_session("ann")
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert status == 1 and "cannot be interrupted" in err

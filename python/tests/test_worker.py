@@ -73,8 +73,8 @@ def test_hello_and_ready_have_their_fields(start):
     assert host.hello["protocol"] == 1 and host.hello["pid"] == host.process.pid and host.hello["control"] is True
     assert host.hello["window"] == 8
     assert host.hello["stack_signal"] == signal.SIGUSR1
-    assert host.table["window"] == 2  # with sync handlers only: `pipeline`
-    half = next(each for each in host.table["commands"] if each["name"] == "maths.half")
+    assert host.ready_message["window"] == 2  # with sync handlers only: `pipeline`
+    half = next(each for each in host.ready_message["commands"] if each["name"] == "maths.half")
     assert half == {"name": "maths.half", "idempotent": True}
 
 
@@ -126,7 +126,7 @@ def test_each_kind_of_command_returns_its_result(basic):
 def test_each_kind_of_error(basic, command, payload, kind, parts):
     """The caller gets one clear error, and the worker keeps running."""
     answer = basic.call(command, payload)
-    assert answer.refused == kind, answer.error
+    assert answer.error_kind == kind, answer.error
     for part in parts:
         assert part in answer.error["message"]
     ran = kind in ("rejected", "exception", "unencodable", "too_large")
@@ -153,7 +153,9 @@ def test_the_call_has_its_id_and_deadline(basic):
 def test_frames_are_read_in_pieces_of_any_size(start):
     """Frames in arbitrary pieces, many in one write, and one larger than a read."""
     host = start("herder.demo:app", pipeline=100)
-    packed = [host.packed("echo", json.dumps({"n": n, "text": "x" * (n * 997 % 70_000)}).encode()) for n in range(100)]
+    packed = [
+        host.pack_call("echo", json.dumps({"n": n, "text": "x" * (n * 997 % 70_000)}).encode()) for n in range(100)
+    ]
     data = b"".join(frame for _, frame in packed)
     import threading
 
@@ -183,8 +185,8 @@ def test_a_slow_handler_does_not_delay_finished_answers(start):
         """,
         pipeline=3,
     )
-    _, first = host.packed("quick")
-    _, second = host.packed("slow")
+    _, first = host.pack_call("quick")
+    _, second = host.pack_call("slow")
     host.calls.sendall(first + second)
     assert host.answer().result == 1
 
@@ -192,12 +194,12 @@ def test_a_slow_handler_does_not_delay_finished_answers(start):
 def test_the_optional_flag_changes_nothing_on_a_known_kind(start):
     """R41."""
     host = start("herder.demo:app")
-    wire_id, data = host.packed("echo", b'{"x":1}', flags=frames.OPTIONAL)
+    wire_id, data = host.pack_call("echo", b'{"x":1}', flags=frames.OPTIONAL)
     host.calls.sendall(data)
     answer = host.answer()
     assert (answer.wire_id, answer.result) == (wire_id, {"x": 1})
     host.calls.sendall(frames.frame(frames.SHUTDOWN, flags=frames.OPTIONAL))
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 def test_session_state_belongs_to_a_session_and_epoch(basic):
@@ -207,7 +209,7 @@ def test_session_state_belongs_to_a_session_and_epoch(basic):
     assert basic.call("remember", key="x", session="bob").result == ["x"]
     assert basic.call("remember", key="c", session="ann", epoch=2).result == ["c"]
     late = basic.call("remember", key="d", session="ann", epoch=1)
-    assert late.refused == "exception" and late.error["type"] == "SessionStateUnavailable"
+    assert late.error_kind == "exception" and late.error["type"] == "SessionStateUnavailable"
     basic.send("remember", key="e", session="ann", epoch=2)
     basic.end_session("ann", 2, reason=2)
     basic.send("remember", key="f", session="ann", epoch=3)
@@ -216,7 +218,7 @@ def test_session_state_belongs_to_a_session_and_epoch(basic):
     assert basic.wait_for_line() == "end ann expired ['c', 'e']"
     basic.end_session("bad")
     basic.calls.sendall(frames.frame(frames.SHUTDOWN))
-    status, out, err = basic.finish()
+    status, out, err = basic.wait_for_exit()
     assert (status, out) == (0, "end bad ended []\n") and "in the hook" in err
 
 
@@ -237,12 +239,12 @@ def test_the_demo_commands(start):
     assert host.call("sleep", ms=1).result is None
     assert host.call("burn", ms=1).result > 0
     assert [host.call("count", session="ann").result for _ in range(3)] == [1, 2, 3]
-    assert host.call("fail").refused == "exception"
-    assert host.call("reject").refused == "rejected"
+    assert host.call("fail").error_kind == "exception"
+    assert host.call("reject").error_kind == "rejected"
     assert host.call("pid").result == host.process.pid
-    assert host.call("notebook.run", code="1").refused == "unknown_command"
+    assert host.call("notebook.run", code="1").error_kind == "unknown_command"
     host.send("exit", code=7)
-    assert host.finish()[0] == 7
+    assert host.wait_for_exit()[0] == 7
 
 
 @pytest.mark.parametrize("way", ["calls", "control"])
@@ -253,7 +255,7 @@ def test_a_shutdown_answers_the_received_calls(start, way):
     stream = host.calls if way == "calls" else host.control
     stream.sendall(frames.frame(frames.SHUTDOWN))
     assert sorted(host.answers(11)) == sent
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 @pytest.mark.parametrize("way", ["calls", "control"])
@@ -261,7 +263,7 @@ def test_a_shutdown_ends_an_idle_worker(start, way):
     host = start("herder.demo:app")
     stream = host.calls if way == "calls" else host.control
     stream.sendall(frames.frame(frames.SHUTDOWN))
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 def test_every_call_sent_before_a_shutdown_is_answered(start):
@@ -273,7 +275,7 @@ def test_every_call_sent_before_a_shutdown_is_answered(start):
         sent = [host.send("echo", n=n) for n in range(20)]
         host.shutdown()
         assert sorted(host.answers(20)) == sent
-        assert host.finish()[0] == 0
+        assert host.wait_for_exit()[0] == 0
 
 
 def test_a_worker_works_without_a_control_descriptor(start):
@@ -281,7 +283,7 @@ def test_a_worker_works_without_a_control_descriptor(start):
     assert host.hello["control"] is False
     assert host.call("echo", x=1).result == {"x": 1}
     host.calls.close()
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 @pytest.mark.parametrize("busy", ["while True: pass", "time.sleep(1000)", "sum(range(10**4)) and time.sleep(1000)"])
@@ -290,13 +292,13 @@ def test_the_process_ends_with_the_host_while_busy(start, busy):
     host.send("work")
     assert host.wait_for_line() == "busy"
     host.control.close()
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 def test_the_process_ends_when_the_calls_descriptor_is_closed(start):
     host = start("herder.demo:app")
     host.calls.close()
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 def test_sigusr1_prints_the_stack(start):
@@ -399,7 +401,7 @@ def test_a_failed_start_reports_the_reason(start, text, type, message):
     assert error.get("type") == type and message in error["message"]
     assert ("traceback" in error) == (type is not None)
     assert "load.py" not in error.get("traceback", "")
-    status, out, err = host.finish()
+    status, out, err = host.wait_for_exit()
     assert (status, out, err) == (1, "", ""), "only the host logs it"
 
 
@@ -416,14 +418,14 @@ def test_an_invalid_target_is_explained(target, message):
     with FakeHost(target) as host:
         host.frame(frames.HELLO)
         assert message in json.loads(host.frame(frames.ERROR)[3][16:])["message"]
-        assert host.finish()[0] == 1
+        assert host.wait_for_exit()[0] == 1
 
 
 def test_another_protocol_version_is_refused():
     with FakeHost("herder.demo:app", protocol=2) as host:
         error = json.loads(host.frame(frames.ERROR)[3][16:])
         assert "protocol version 2" in error["message"] and "uses version 1" in error["message"]
-        assert host.finish()[0] == 1
+        assert host.wait_for_exit()[0] == 1
 
 
 def test_without_a_host_it_prints_how_to_start_a_server():
@@ -460,7 +462,7 @@ def test_annotations_may_be_strings(start, tmp_path):
     )
     host = start(f"{tmp_path}/late.py:app")
     assert host.call("f", n=None, thing="t", session="ann").result == [None, "t", "ann"]
-    assert host.call("f", n="x", thing="t", session="ann").refused == "bad_arguments"
+    assert host.call("f", n="x", thing="t", session="ann").error_kind == "bad_arguments"
 
 
 @pytest.mark.parametrize("way", ["def", "async def"])

@@ -64,9 +64,9 @@ def _shadowed_module_hint(error: BaseException, target: str) -> str:
     name = _module_of(error).partition(".")[0]
     if name != "herder" and name not in sys.stdlib_module_names:
         return ""
-    found = sys.modules.get(name)
-    if found is not None and name != "herder" and not stdlib.is_stdlib(found):
-        return f"`{name}` is {found.__file__}, which shadows the standard library module of that name: rename the file"
+    module = sys.modules.get(name)
+    if module is not None and name != "herder" and not stdlib.is_stdlib(module):
+        return f"`{name}` is {module.__file__}, which shadows the standard library module of that name: rename the file"
     owner_name = "Herder's" if name == "herder" else "the standard library's"
     folders = dict.fromkeys([os.path.dirname(os.path.realpath(target.rpartition(":")[0])), os.getcwd(), *sys.path])
     for folder in folders:
