@@ -1,13 +1,14 @@
-//! The `herder` Python package as data. Holds no state and does no I/O: `herder-actors` writes it where `python3` finds it.
+//! The files of the `herder` Python package, embedded. This crate has no state and does no I/O; `herder-actors`
+//! writes the files to a folder where `python3` finds them.
 
-/// Pairs each name with the text of that file in `src/herder`.
+/// Expands to pairs of each path and the content of that file in `src/herder`.
 macro_rules! embed {
     ($($path:literal),* $(,)?) => {
         &[$(($path, include_str!(concat!("src/herder/", $path)))),*]
     };
 }
 
-/// Every file of the package: its path below the package's folder `herder`, and its content.
+/// All files of the package: the path relative to `herder`, and the content.
 pub const FILES: &[(&str, &str)] = embed![
     "__init__.py",
     "__main__.py",
@@ -20,7 +21,6 @@ pub const FILES: &[(&str, &str)] = embed![
     "aio_reader.py",
     "aio_recovery.py",
     "annotations.py",
-    "answers.py",
     "app.py",
     "binding.py",
     "bytecode.py",
@@ -29,17 +29,18 @@ pub const FILES: &[(&str, &str)] = embed![
     "contexts.py",
     "control.py",
     "demo.py",
+    "descriptor_io.py",
+    "error_frames.py",
     "errors.py",
-    "explain.py",
     "frames.py",
     "hooks.py",
     "load.py",
     "loop.py",
     "notebook.py",
-    "pipe.py",
     "py.typed",
     "session.py",
     "signals.py",
+    "start_hints.py",
     "stdlib.py",
     "testing.py",
     "text.py",
@@ -51,36 +52,36 @@ mod tests {
     use super::FILES;
     use std::{fs, path::Path};
 
-    /// Every file below `folder`, as paths with `/`, but what Python leaves there.
-    fn files(folder: &Path, below: &str, found: &mut Vec<String>) {
+    /// Appends the paths of all files below `folder` to `paths`, each after `prefix`. Skips the bytecode that Python writes.
+    fn list_files(folder: &Path, prefix: &str, paths: &mut Vec<String>) {
         for entry in fs::read_dir(folder).expect("the package's folder") {
             let entry = entry.expect("an entry");
             let name = entry.file_name().into_string().expect("a name in UTF-8");
-            let path = format!("{below}{name}");
+            let path = format!("{prefix}{name}");
             if name == "__pycache__" {
                 continue;
             } else if entry.file_type().expect("a file type").is_dir() {
-                files(&entry.path(), &format!("{path}/"), found);
+                list_files(&entry.path(), &format!("{path}/"), paths);
             } else {
-                found.push(path);
+                paths.push(path);
             }
         }
     }
 
-    /// A worker runs on a bare `python3` with nothing installed only if no file of the package was forgotten.
+    /// A worker needs all files of the package, since its `python3` may have no packages installed.
     #[test]
     fn every_file_of_the_package_is_embedded() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/herder");
-        let mut there = Vec::new();
-        files(&folder, "", &mut there);
-        there.sort();
+        let mut paths = Vec::new();
+        list_files(&folder, "", &mut paths);
+        paths.sort();
         let embedded: Vec<&str> = FILES.iter().map(|(path, _)| *path).collect();
-        assert_eq!(embedded, there);
+        assert_eq!(embedded, paths);
     }
 
-    /// The embedded text is the file's, byte by byte.
+    /// The embedded contents equal those of the files.
     #[test]
-    fn contents_are_those_of_the_files() {
+    fn embedded_contents_equal_the_files() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/herder");
         for (path, content) in FILES {
             assert_eq!(*content, fs::read_to_string(folder.join(path)).expect("the file"), "{path}");

@@ -1,14 +1,14 @@
-"""A code interpreter: each session is a Python namespace that stays with its worker.
+"""A code interpreter: each session has a Python namespace, which stays with its worker.
 
-It runs whatever it is sent: on loopback only, and with a token.
+It runs any code that a caller sends. Serve it on loopback only, and with a token.
 Try it: `HERDER_TOKEN=secret herder serve examples/workers/notebook.py:app --enhanced --pool-size 4`, then
 `HERDER_TOKEN=secret herder call notebook run '{"code": "x = 20; x + 1"}' --session ann`
 
-Sessions have namespaces of their own and share the rest of the process: modules, the environment, the current folder,
-`sys.stdout`, threads. It is no isolation.
+Sessions have separate namespaces and share the rest of the process: modules, the environment, the current folder,
+`sys.stdout` and threads. They are not isolated.
 
-The package's own `herder.notebook:app` does the same with more care: bounded output, values as JSON where they can be,
-a limit of time, errors as answers, source lines in tracebacks.
+`herder.notebook:app` in the package does more: it limits the output and the time, returns values as JSON if possible
+and errors as results, and shows source lines in tracebacks.
 """
 import ast
 import contextlib
@@ -21,25 +21,25 @@ app = herder.App()
 
 @app.command
 def run(code: str, session: herder.Session) -> dict[str, Any]:
-    """Run `code` in the session's namespace: what it printed, and the repr of its last expression."""
+    """Run `code` in the session's namespace. Return its output and the repr of its last expression."""
     namespace = session.state.setdefault("namespace", {"__name__": "__main__"})
     try:
         tree = ast.parse(code)
     except SyntaxError as error:
-        raise herder.Rejected(f"line {error.lineno}: {error.msg}", code="syntax") from None  # a no: 422
+        raise herder.Rejected(f"line {error.lineno}: {error.msg}", code="syntax") from None  # rejects the call: 422
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     value = None
-    with contextlib.redirect_stdout(io.StringIO()) as output:  # everything else that is printed goes to the log
-        exec(compile(tree, "<code>", "exec"), namespace)  # what it raises is the call's error: 500, with the traceback
+    with contextlib.redirect_stdout(io.StringIO()) as output:  # all other output goes to the log
+        exec(compile(tree, "<code>", "exec"), namespace)  # an exception is the call's error: 500, with its traceback
         if last is not None:
             value = eval(compile(ast.Expression(last.value), "<code>", "eval"), namespace)
     return {"output": output.getvalue(), "repr": None if value is None else repr(value)}
 
 @app.command(idempotent=True)
 def names(session: herder.Session) -> list[str]:
-    """What the session has defined."""
+    """Return the names that the session has defined."""
     return sorted(name for name in session.state.get("namespace", {}) if not name.startswith("__"))
 
 @app.on_session_end
 def forget(session: herder.Session, reason: str) -> None:
-    print(f"{session.id} {reason}: {len(session.state.get('namespace', {}))} names are gone")
+    print(f"{session.id} {reason}: {len(session.state.get('namespace', {}))} names are dropped")

@@ -1,4 +1,4 @@
-"""Fixtures: workers that are surely gone after the test."""
+"""Fixtures that end their workers after the test."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from host import FakeHost, write_app
 
 @pytest.fixture
 def start(tmp_path):
-    """Start a worker of an application given as text (or as a target) and wait until it is ready."""
+    """A function that starts a worker of an application (its source, or a target) and waits until it is ready."""
     hosts = []
 
     def start(app, wait=True, **options):

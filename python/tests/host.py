@@ -1,4 +1,4 @@
-"""A small fake of Herder's side: starts `python .../herder/__main__.py APP` over two socket pairs, and talks to it."""
+"""A fake host: starts `python .../herder/__main__.py APP` with two socket pairs and exchanges frames with it."""
 
 import json
 import os
@@ -17,7 +17,7 @@ TIMEOUT = 60  # seconds until a test that waits for a frame fails instead of han
 
 
 class Answer:
-    """A final frame of a call."""
+    """The result or error frame of a call."""
 
     def __init__(self, kind, wire_id, body):
         self.kind, self.wire_id = kind, wire_id
@@ -31,26 +31,26 @@ class Answer:
         return json.loads(self.payload)
 
     @property
-    def refused(self):
+    def error_kind(self):
         assert self.error is not None, self.payload
         return self.error["kind"]
 
 
 class FakeHost:
-    """One worker process and our two ends of its descriptors; `command` is a foreign worker's, in place of a target."""
+    """One worker process and the host's ends of its descriptors. `command` starts another executable as the worker."""
 
     def __init__(
         self, target, *, env=None, cwd=None, control=True, python=sys.executable, arguments=(), command=None, **hello
     ):
-        self.calls, theirs = socket.socketpair()
-        self.control, their_control = socket.socketpair()
+        self.calls, worker_calls = socket.socketpair()
+        self.control, worker_control = socket.socketpair()
         self.calls.settimeout(TIMEOUT)
         self.control.settimeout(TIMEOUT)
         scripts = [
             Path(each, "herder", "__main__.py") for each in (env or {}).get("PYTHONPATH", str(SOURCE)).split(":")
         ]
         script = next(filter(Path.exists, scripts))
-        descriptors = {"HERDER_FD": theirs} | ({"HERDER_CTL_FD": their_control} if control else {})
+        descriptors = {"HERDER_FD": worker_calls} | ({"HERDER_CTL_FD": worker_control} if control else {})
         self.process = subprocess.Popen(
             command or [python, *arguments, str(script), str(target)],
             pass_fds=[each.fileno() for each in descriptors.values()],
@@ -64,10 +64,10 @@ class FakeHost:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            bufsize=0,  # so that `select` sees every line that was not read
+            bufsize=0,  # so that `select` reports every unread line
         )
-        theirs.close()
-        their_control.close()
+        worker_calls.close()
+        worker_control.close()
         self.next_id = 0
         self.hello_sent = {
             "protocol": 1,
@@ -92,44 +92,44 @@ class FakeHost:
         self.process.stderr.close()
 
     def ready(self):
-        """Wait for hello and ready; both, decoded."""
+        """Wait for hello and ready; decode both."""
         self.hello = json.loads(self.frame(frames.HELLO)[3])
-        self.table = json.loads(self.frame(frames.READY)[3])
+        self.ready_message = json.loads(self.frame(frames.READY)[3])
         return self
 
     def frame(self, kind=None):
-        """The next frame: kind, flags, wire id, body."""
-        length, found, flags, _, wire_id = frames.HEADER.unpack(exactly(self.calls, 16))
-        body = exactly(self.calls, length)
-        assert kind in (None, found), (kind, found, body)
-        return found, flags, wire_id, body
+        """Receive the next frame: kind, flags, wire id, body."""
+        length, received, flags, _, wire_id = frames.HEADER.unpack(receive_exactly(self.calls, 16))
+        body = receive_exactly(self.calls, length)
+        assert kind in (None, received), (kind, received, body)
+        return received, flags, wire_id, body
 
     def start_error(self):
-        """Wait for hello and for the error of a start that failed; the error, decoded."""
+        """Wait for hello and for the error of a failed start; return the decoded error."""
         self.frame(frames.HELLO)
         return json.loads(self.frame(frames.ERROR)[3][frames.STAMPS_SIZE :])
 
     def answer(self):
-        """The next frame, which must answer a call."""
+        """Receive the next frame, which must answer a call."""
         kind, _, wire_id, body = self.frame()
         assert kind in (frames.RESULT, frames.ERROR), kind
         return Answer(kind, wire_id, body)
 
     def answers(self, count):
-        """So many answers by their wire id."""
+        """Receive `count` answers, by wire id."""
         return {answer.wire_id: answer for answer in (self.answer() for _ in range(count))}
 
-    def packed(self, command, payload=b"{}", *, session=None, epoch=1, deadline=0, flags=0):
-        """A new wire id, and the frame of a call."""
+    def pack_call(self, command, payload=b"{}", *, session=None, epoch=1, deadline=0, flags=0):
+        """Return a new wire id and the frame of a call."""
         self.next_id += 1
         names = command.encode() + (session or "").encode()
         prefix = frames.PREFIX.pack(deadline, epoch, len(command.encode()), len((session or "").encode()))
         return self.next_id, frames.frame(frames.CALL, self.next_id, prefix + names + payload, flags)
 
     def send(self, command, _payload=None, *, session=None, epoch=1, deadline=0, **arguments):
-        """Send a call; its wire id."""
+        """Send a call; return its wire id."""
         payload = json.dumps(arguments).encode() if _payload is None else _payload
-        wire_id, data = self.packed(command, payload, session=session, epoch=epoch, deadline=deadline)
+        wire_id, data = self.pack_call(command, payload, session=session, epoch=epoch, deadline=deadline)
         self.calls.sendall(data)
         return wire_id
 
@@ -149,30 +149,30 @@ class FakeHost:
         self.control.sendall(frames.frame(frames.CANCEL, wire_id, b"", frames.INTERRUPT if interrupt else 0))
 
     def state(self):
-        """The next frame on the control descriptor, which must be an attempt's state: wire id and state."""
-        length, kind, _, _, wire_id = frames.HEADER.unpack(exactly(self.control, 16))
+        """Receive the next control frame, which must be an `attempt_state`: wire id and state."""
+        length, kind, _, _, wire_id = frames.HEADER.unpack(receive_exactly(self.control, 16))
         assert (kind, length) == (frames.ATTEMPT_STATE, 1)
-        return wire_id, exactly(self.control, 1)[0]
+        return wire_id, receive_exactly(self.control, 1)[0]
 
     def ping(self, nonce=7):
-        """Send a ping and wait for its pong; answers to cancels before it are passed over."""
+        """Send a ping and wait for its pong. Skips answers to cancels."""
         self.control.sendall(frames.frame(frames.PING, nonce))
-        while (header := exactly(self.control, 16)) != frames.frame(frames.PONG, nonce):
+        while (header := receive_exactly(self.control, 16)) != frames.frame(frames.PONG, nonce):
             assert header[4] == frames.ATTEMPT_STATE
-            exactly(self.control, 1)
+            receive_exactly(self.control, 1)
 
     def shutdown(self):
-        """Ask for the end on the control descriptor."""
+        """Send shutdown on the control descriptor."""
         self.control.sendall(frames.frame(frames.SHUTDOWN))
 
-    def finish(self):
-        """Wait for the exit; its status, standard output and standard error."""
+    def wait_for_exit(self):
+        """Wait for the exit; return the status, standard output and standard error."""
         out, err = self.process.communicate(timeout=TIMEOUT)
         return self.process.returncode, out.decode(), err.decode()
 
     def wait_for_line(self):
-        """The next line the worker prints: an event to wait for."""
-        if not select.select([self.process.stdout], [], [], TIMEOUT)[0]:  # noqa: TID251 (a guard against hanging)
+        """Wait for the next line that the worker prints."""
+        if not select.select([self.process.stdout], [], [], TIMEOUT)[0]:  # noqa: TID251 (fails instead of hanging)
             raise TimeoutError("the worker printed nothing")
         return self.process.stdout.readline().decode().rstrip("\n")
 
@@ -181,8 +181,8 @@ class FakeHost:
         self.process.send_signal(number)
 
 
-def exactly(stream, count):
-    """So many bytes, or EOFError."""
+def receive_exactly(stream, count):
+    """Receive `count` bytes. Raises EOFError."""
     data = bytearray()
     while len(data) < count:
         more = stream.recv(count - len(data))
@@ -193,7 +193,7 @@ def exactly(stream, count):
 
 
 def write_app(folder, text, name="workers.py"):
-    """An application file; what to name it on the command line."""
+    """Write an application file; return its target for the command line."""
     path = folder / name
     path.write_text(
         "import asyncio, os, sys, threading, time\nimport herder\napp = herder.App()\n" + textwrap.dedent(text)

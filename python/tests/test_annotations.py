@@ -1,4 +1,4 @@
-"""What annotations ask for, however they are written: a session is never an argument that a caller can supply."""
+"""Annotations in all forms: a session is never an argument that a caller can supply."""
 
 import importlib.util
 import sys
@@ -15,13 +15,13 @@ else:
 CHECKERS = "from typing import TYPE_CHECKING, Annotated, Optional, Union\nif TYPE_CHECKING:\n    {}\n"
 
 
-def commanded(tmp_path, text, name="f"):
-    """The command that `f` becomes, in a file of its own."""
+def load_command(tmp_path, text, name="f"):
+    """Write `text` to a file and return its function `name` as a command."""
     path = tmp_path / "app.py"
     path.write_text(text)
     spec = importlib.util.spec_from_file_location("app_of_annotations", path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where `dataclasses` looks
+    sys.modules[spec.name] = module  # `dataclasses` looks there
     try:
         spec.loader.exec_module(module)
         return Command("f", getattr(module, name), False)
@@ -30,7 +30,7 @@ def commanded(tmp_path, text, name="f"):
 
 
 def assert_injected(command, parameter="s"):
-    assert command.session_parameter == parameter and parameter not in command.takes
+    assert command.session_parameter == parameter and parameter not in command.accepted_types
     with pytest.raises(CallRejection, match="unexpected argument"):
         command.check({parameter: "forged"})
 
@@ -56,25 +56,25 @@ ANNOTATIONS = [
 
 
 @pytest.mark.parametrize("imported,annotation", ANNOTATIONS)
-def test_a_session_that_only_type_checkers_import(tmp_path, imported, annotation):
-    """As text by `from __future__ import annotations`, and as text that was written so."""
+def test_a_session_imported_for_type_checkers_only_is_injected(tmp_path, imported, annotation):
+    """With `from __future__ import annotations`, and as an explicit string."""
     later = f"def f(n: int, s: {annotation} = None): pass\n"
-    assert_injected(commanded(tmp_path, FUTURE + CHECKERS.format(imported) + later))
+    assert_injected(load_command(tmp_path, FUTURE + CHECKERS.format(imported) + later))
     if "'" not in annotation:
         quoted = f'def f(n: int, s: "{annotation}" = None): pass\n'
-        assert_injected(commanded(tmp_path, CHECKERS.format(imported) + quoted))
+        assert_injected(load_command(tmp_path, CHECKERS.format(imported) + quoted))
 
 
 @pytest.mark.parametrize("annotation", ["Optional[Session]", "Union[Session, None]"])
-def test_typing_may_be_there_for_type_checkers_alone(tmp_path, annotation):
+def test_typing_names_imported_for_type_checkers_only_are_evaluated(tmp_path, annotation):
     text = f"{FUTURE}TYPE_CHECKING = False\nif TYPE_CHECKING:\n    from typing import Optional, Union\n"
-    assert_injected(commanded(tmp_path, f"{text}    from herder import Session\ndef f(s: {annotation}): pass\n"))
+    assert_injected(load_command(tmp_path, f"{text}    from herder import Session\ndef f(s: {annotation}): pass\n"))
 
 
 @pytest.mark.parametrize("annotation", ["Optional['Session']", "Annotated['Session', 1]", "ALIAS", "'ALIAS'"])
-def test_text_within_an_annotation(tmp_path, annotation):
+def test_strings_within_an_annotation_are_evaluated(tmp_path, annotation):
     text = CHECKERS.format("from herder import Session") + "ALIAS = 'Session | None'\n"
-    assert_injected(commanded(tmp_path, f"{text}def f(s: {annotation}): pass\n"))
+    assert_injected(load_command(tmp_path, f"{text}def f(s: {annotation}): pass\n"))
 
 
 @pytest.mark.parametrize(
@@ -88,33 +88,33 @@ def test_text_within_an_annotation(tmp_path, annotation):
         "class C:\n    def __call__(self, s: Session | None): pass\nf = C()\n",
     ],
 )
-def test_classes_as_commands(tmp_path, shape):
-    assert_injected(commanded(tmp_path, FUTURE + CHECKERS.format("from herder import Session") + shape))
+def test_a_class_that_is_a_command_gets_the_session(tmp_path, shape):
+    assert_injected(load_command(tmp_path, FUTURE + CHECKERS.format("from herder import Session") + shape))
 
 
-def test_a_call_that_only_type_checkers_import(tmp_path):
+def test_a_call_imported_for_type_checkers_only_is_injected(tmp_path):
     text = FUTURE + CHECKERS.format("from herder import Call as C") + "def f(c: C | None = None): pass\n"
-    command = commanded(tmp_path, text)
-    assert command.call_parameter == "c" and command.takes == {}
+    command = load_command(tmp_path, text)
+    assert command.call_parameter == "c" and command.accepted_types == {}
 
 
 def test_other_annotations_stay_arguments(tmp_path):
-    """What is checked stays checked; what is unknown fits everything; a class of the same name is another class."""
+    """Checked types stay checked, unknown ones accept everything, and another class named Session is not injected."""
     text = FUTURE + CHECKERS.format("from nowhere import Thing") + "class Session: pass\n"
-    command = commanded(tmp_path, text + "def f(n: Optional[int], t: Thing[int] | None, s: Session): pass\n")
-    assert command.session_parameter is None and command.takes.keys() == {"n", "t", "s"}
+    command = load_command(tmp_path, text + "def f(n: Optional[int], t: Thing[int] | None, s: Session): pass\n")
+    assert command.session_parameter is None and command.accepted_types.keys() == {"n", "t", "s"}
     command.check({"n": None, "t": [1], "s": "text"})
     with pytest.raises(CallRejection, match="must be int or null"):
         command.check({"n": "x", "t": 1, "s": 1})
 
 
 def test_two_parameters_for_the_session_are_refused(tmp_path):
-    """Only one would be filled in, and callers could supply the other."""
-    with pytest.raises(TypeError, match=r"herder\.Session: a, b"):
-        commanded(tmp_path, "import herder\ndef f(a: herder.Session, b: 'herder.Session | None' = None): pass\n")
+    """Herder would supply only one of them, and callers could supply the other."""
+    with pytest.raises(TypeError, match=r"herder\.Session, found: a, b"):
+        load_command(tmp_path, "import herder\ndef f(a: herder.Session, b: 'herder.Session | None' = None): pass\n")
 
 
-def test_a_worker_fills_it_in(start):
+def test_a_worker_supplies_an_optional_session(start):
     host = start(
         """
         from typing import TYPE_CHECKING
@@ -125,11 +125,11 @@ def test_a_worker_fills_it_in(start):
         """
     )
     assert host.call("who", session="ann").result == "ann"
-    assert host.call("who").refused == "bad_arguments"
+    assert host.call("who").error_kind == "bad_arguments"
 
 
 def test_a_session_of_another_library_is_an_argument(tmp_path):
-    """Known by where it is imported from, not by its name alone."""
+    """Herder's session is recognized by its origin, not only by its name."""
     checkers = CHECKERS.format("from sqlalchemy.orm import Session")
-    command = commanded(tmp_path, FUTURE + checkers + "def f(x: int, db: 'Session | None' = None): pass")
-    assert command.session_parameter is None and set(command.takes) == {"x", "db"}
+    command = load_command(tmp_path, FUTURE + checkers + "def f(x: int, db: 'Session | None' = None): pass")
+    assert command.session_parameter is None and set(command.accepted_types) == {"x", "db"}

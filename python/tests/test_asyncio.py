@@ -1,4 +1,4 @@
-"""R42: async handlers overlap up to the pool's concurrency, and everything else holds there too."""
+"""R42: async handlers overlap up to the pool's concurrency; all other rules apply too."""
 
 import threading
 
@@ -45,7 +45,7 @@ async def fails(): await asyncio.sleep(0); raise ValueError("async")
 async def exits(): sys.exit(4)
 
 @app.command
-async def leaves_a_bad_task():
+async def starts_a_bad_task():
     async def bad(): raise KeyboardInterrupt
     asyncio.ensure_future(bad())
     return "left"
@@ -73,9 +73,9 @@ async def ended(session: herder.Session, reason: str):
 
 
 def test_calls_overlap(start):
-    """Each waits until all are there: only overlapping calls can answer at all."""
+    """Each call waits until all have begun, so it is answered only if the calls overlap."""
     host = start(APP, concurrency=8)
-    assert "window" not in host.table and host.hello["window"] == 8
+    assert "window" not in host.ready_message and host.hello["window"] == 8
     sent = [host.send("meet", n=8) for _ in range(8)]
     answers = host.answers(8)
     assert sorted(answers) == sent
@@ -84,26 +84,26 @@ def test_calls_overlap(start):
 
 def test_not_more_at_once_than_the_concurrency(start):
     host = start(APP, concurrency=2, pipeline=10)
-    packed = [host.packed("peak") for _ in range(20)]
+    packed = [host.pack_call("peak") for _ in range(20)]
     host.calls.sendall(b"".join(data for _, data in packed))
     assert max(answer.result for answer in host.answers(20).values()) == 2
 
 
-def test_answers_and_errors(start):
+def test_each_kind_of_result_and_error(start):
     host = start(APP, concurrency=2)
     assert host.call("agen", n=3).result == [0, 1, 2]
     assert host.call("plain").result is True
     assert host.call("fails").error["type"] == "ValueError"
     assert host.call("exits").error["type"] == "SystemExit"
-    assert host.call("leaves_a_bad_task").result == "left"
-    assert host.call("nope").refused == "unknown_command"
-    assert host.call("agen", n="x").refused == "bad_arguments"
-    assert host.call("echo", b"{").refused == "malformed"
+    assert host.call("starts_a_bad_task").result == "left"
+    assert host.call("nope").error_kind == "unknown_command"
+    assert host.call("agen", n="x").error_kind == "bad_arguments"
+    assert host.call("echo", b"{").error_kind == "malformed"
     assert "aio.py" not in host.call("fails").error["traceback"]
 
 
 def test_a_session_ends_after_its_calls(start):
-    """R22: in order, also when calls overlap."""
+    """R22: the hook runs after the calls, also when calls overlap."""
     host = start(APP, concurrency=4)
     host.send("works", ms=30, session="ann")
     host.end_session("ann", 1, reason=3)
@@ -112,31 +112,31 @@ def test_a_session_ends_after_its_calls(start):
 
 
 def test_a_shutdown_waits_for_the_hooks_of_ended_sessions(start):
-    """R22, R30: the hook is async, and nothing is left to send when it is over."""
+    """R22, R30: the hook is async, and there is no output to write when it ends."""
     host = start(APP, concurrency=2)
     host.end_session("ann")
     host.calls.sendall(frames.frame(frames.SHUTDOWN))
-    status, out, _ = host.finish()
+    status, out, _ = host.wait_for_exit()
     assert (status, out) == (0, "end ann ended\n")
 
 
 @pytest.mark.parametrize("way", ["calls", "control"])
-def test_shutdown_finishes_what_was_received(start, way):
+def test_a_shutdown_answers_the_received_calls(start, way):
     host = start(APP, concurrency=2, pipeline=10)
     sent = [host.send("nap", ms=20) for _ in range(6)]
     (host.calls if way == "calls" else host.control).sendall(frames.frame(frames.SHUTDOWN))
     assert sorted(host.answers(6)) == sent
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
-def test_it_ends_with_the_calls_descriptor(start):
+def test_the_worker_exits_when_the_calls_descriptor_is_closed(start):
     host = start(APP, concurrency=2)
     host.calls.close()
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
-def test_large_frames_both_ways(start):
-    """More than the socket takes at once: reads and writes go on side by side."""
+def test_large_frames_are_read_and_written_at_the_same_time(start):
+    """The frames are larger than the socket's buffer, so reads and writes must alternate."""
     host = start(APP, concurrency=4)
     text = "z" * (3 << 20)
     sender = threading.Thread(target=lambda: [host.send("echo", n=n, text=text) for n in range(4)])

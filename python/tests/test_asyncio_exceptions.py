@@ -1,4 +1,4 @@
-"""R42: exceptions that application code raises outside a call, at any moment, cost no call its answer."""
+"""R42: every call is answered although the application raises exceptions outside calls at any moment."""
 
 import json
 import random
@@ -22,7 +22,7 @@ def alarm(_signal, _frame):
     raise Boom("at a random moment")
 
 @app.command
-async def storm(count: int, shortest: float, longest: float, seed: int):
+async def raise_exceptions(count: int, shortest: float, longest: float, seed: int):
     global left, low, high
     left, low, high = count, shortest, longest
     chosen.seed(seed)
@@ -68,46 +68,46 @@ COMMANDS = ["a_echo", "echo", "a_sleeps", "a_gathers"]
 
 
 class ExceptionLoad:
-    """Calls in flight while exceptions are raised, each with what it is to be answered."""
+    """Sends calls while exceptions are raised, and checks each answer."""
 
     def __init__(self, host, seed, size, window=16):
         self.host, self.size = host, size
         self.chosen = random.Random(seed)
         self.room = threading.Semaphore(window)
         self.expected = {}
-        self.over = threading.Event()
+        self.stop = threading.Event()
         self.results = self.failures = 0
 
     def send(self):
-        """Send calls until told to stop, `window` at once."""
-        while not self.over.is_set():
+        """Send calls until `stop` is set, up to `window` at once."""
+        while not self.stop.is_set():
             self.room.acquire()
             arguments = {"n": self.host.next_id, "text": self.chosen.choice("abc") * self.chosen.randrange(self.size)}
             name = self.chosen.choice(COMMANDS)
             session = f"s{self.host.next_id}" if self.chosen.random() < 0.1 else None
-            wire_id, data = self.host.packed(name, json.dumps(arguments).encode(), session=session)
+            wire_id, data = self.host.pack_call(name, json.dumps(arguments).encode(), session=session)
             self.expected[wire_id] = name, arguments
             self.host.calls.sendall(data)
             if session:
                 self.host.end_session(session)
 
     def receive(self):
-        """One answer: of a call that has none yet, and the right one or `exception`."""
+        """Receive one answer. It must belong to an unanswered call and be its result or an exception."""
         answer = self.host.answer()
         name, arguments = self.expected.pop(answer.wire_id)
         if answer.error is None:
             assert answer.result == arguments
             self.results += 1
         else:
-            # `unencodable`: it came while the result was encoded.
-            assert answer.refused in ("exception", "unencodable"), (name, answer.error)
+            # `unencodable`: the exception was raised while the result was encoded.
+            assert answer.error_kind in ("exception", "unencodable"), (name, answer.error)
             assert "Boom" in (answer.error.get("type") or answer.error["message"] + "Boom"), (name, answer.error)
             self.failures += 1
         self.room.release()
 
     def run(self, count, shortest, longest, seed):
-        """Send and receive until so many exceptions were raised, and all is answered."""
-        self.host.call("storm", count=count, shortest=shortest, longest=longest, seed=seed)
+        """Send and receive until `count` exceptions are raised and all calls are answered."""
+        self.host.call("raise_exceptions", count=count, shortest=shortest, longest=longest, seed=seed)
         sender = threading.Thread(target=self.send)
         sender.start()
         try:
@@ -117,7 +117,7 @@ class ExceptionLoad:
                 for _ in range(200):
                     self.receive()
         finally:
-            self.over.set()
+            self.stop.set()
             for _ in range(20):
                 self.room.release()
         while sender.is_alive() or self.expected:
@@ -127,27 +127,27 @@ class ExceptionLoad:
                 sender.join(0.01)
 
     def raised(self):
-        """Whether the worker has raised them all. It says so in a line: a call of our own would disturb the order."""
+        """Whether the worker has raised all exceptions. It logs a line then: another call would disturb the order."""
         return b"all raised" in self.log
 
     log = b""
 
     def read_log(self):
-        """Take what the worker logs, so that it does not wait for us."""
+        """Read the worker's log, so that the worker never waits for the reader."""
         for line in iter(self.host.process.stderr.readline, b""):
             if b"all raised" in line:
                 self.log = line
 
 
 @pytest.mark.parametrize("size", [200, 1 << 20], ids=["small", "large"])
-def test_exceptions_at_any_moment_cost_no_call_its_answer(start, size):
-    """A thousand, while sync and async handlers run, frames come and answers go."""
+def test_every_call_is_answered_despite_exceptions_at_any_moment(start, size):
+    """A thousand exceptions while sync and async handlers run and frames are read and written."""
     host = start(APP, concurrency=8, pipeline=4)
-    storm = ExceptionLoad(host, 7, size)
-    reader = threading.Thread(target=storm.read_log)
+    load = ExceptionLoad(host, 7, size)
+    reader = threading.Thread(target=load.read_log)
     reader.start()
-    storm.run(1000, 0.0002, 0.003, 7)
-    assert storm.results and storm.failures
+    load.run(1000, 0.0002, 0.003, 7)
+    assert load.results and load.failures
     assert host.call("raised").result is True
     ended = host.call("ended_sessions").result
     assert len(ended) == len(set(ended)) > 0
@@ -156,8 +156,8 @@ def test_exceptions_at_any_moment_cost_no_call_its_answer(start, size):
     reader.join()
 
 
-def test_a_thread_interrupts_the_idle_loop(start):
-    """As time limits do that throw an exception into the main thread, here when the call has been answered."""
+def test_an_exception_from_a_thread_in_the_idle_loop_is_logged(start):
+    """Some time limits raise an exception in the main thread. Here the call is answered already."""
     host = start(
         """
         import ctypes
@@ -168,7 +168,7 @@ def test_a_thread_interrupts_the_idle_loop(start):
             for kind in (ValueError, TimeoutError, SystemExit, KeyboardInterrupt, BrokenPipeError):
                 raised = ctypes.py_object(kind)
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.main_thread().ident), raised)
-                os.kill(os.getpid(), __import__("signal").SIGUSR2)  # so that it gets out of `poll`
+                os.kill(os.getpid(), __import__("signal").SIGUSR2)  # ends the wait in `poll`
                 while ctypes.pythonapi.PyThreadState_SetAsyncExc(0, None): pass
                 print(kind.__name__)
 
@@ -190,13 +190,13 @@ def test_a_thread_interrupts_the_idle_loop(start):
     host.answer()  # its result, or one of the exceptions
     assert [host.call("look", session="ann").error is None for _ in range(6)][-1]
     host.shutdown()
-    status, _, err = host.finish()
-    assert status == 0 and "an exception that was raised outside of a call is ignored" in err
+    status, _, err = host.wait_for_exit()
+    assert status == 0 and "ignored an exception raised outside a call" in err
 
 
 @pytest.mark.parametrize("kind", ["MemoryError", "SystemExit", "ValueError"])
-def test_what_is_raised_while_arguments_are_read_is_the_answer_of_that_call(start, kind):
-    """Whatever it is; those behind it are run."""
+def test_an_exception_while_arguments_are_decoded_fails_that_call(start, kind):
+    """An exception of any kind fails only its call; the calls after it run."""
     host = start(
         f"""
         from herder import aio_reader as aio
@@ -204,7 +204,7 @@ def test_what_is_raised_while_arguments_are_read_is_the_answer_of_that_call(star
 
         def fails(payload):
             arguments = decode(payload)
-            if arguments.get("fails"): raise {kind}("while it was read")
+            if arguments.get("fails"): raise {kind}("while arguments are decoded")
             return arguments
 
         aio.decode = fails
@@ -214,7 +214,7 @@ def test_what_is_raised_while_arguments_are_read_is_the_answer_of_that_call(star
         """,
         pipeline=5,
     )
-    packed = [host.packed("echo", b'{"fails":%s}' % fails) for fails in (b"0", b"1", b"0", b"1", b"0")]
+    packed = [host.pack_call("echo", b'{"fails":%s}' % fails) for fails in (b"0", b"1", b"0", b"1", b"0")]
     host.calls.sendall(b"".join(data for _, data in packed))
     answers = host.answers(5)
     found = [answers[wire_id].error and answers[wire_id].error["type"] for wire_id, _ in packed]
@@ -222,8 +222,8 @@ def test_what_is_raised_while_arguments_are_read_is_the_answer_of_that_call(star
     assert host.call("echo", x=1).result == {"x": 1}
 
 
-def test_a_frame_that_finds_no_memory_is_answered(start):
-    """Its call fails, the rest of the frame is passed over, and the next call is run."""
+def test_a_call_without_memory_for_its_frame_fails(start):
+    """The rest of the frame is skipped, and the next call runs."""
     host = start(
         """
         import resource
@@ -239,10 +239,10 @@ def test_a_frame_that_finds_no_memory_is_answered(start):
         pipeline=2,
     )
     text = b'{"text":"%s"}' % (b"x" * (48 << 20))
-    for extra in (8 << 20, 60 << 20, 130 << 20):  # while it is read, while it is copied, while it is decoded
+    for extra in (8 << 20, 60 << 20, 130 << 20):  # memory ends while the frame is read, copied, decoded
         host.call("limit", extra=extra)
-        large, data = host.packed("size", text)
-        small, more = host.packed("size", b'{"text":"small"}')
+        large, data = host.pack_call("size", text)
+        small, more = host.pack_call("size", b'{"text":"small"}')
         sender = threading.Thread(target=host.calls.sendall, args=(data + more,))
         sender.start()
         answers = host.answers(2)

@@ -1,4 +1,4 @@
-"""R42, R35: what the handlers of an asyncio worker share with each other, and how they are interrupted."""
+"""R42, R35: what the handlers of an asyncio worker share, and how they are interrupted."""
 
 import sys
 
@@ -79,7 +79,7 @@ LEFT = [["first", "second", "third"], "nothing", 11]
 
 
 def test_each_call_and_hook_has_a_context_of_its_own(start):
-    """It is a copy of what the `on_start` hooks left, sync and async ones; decimal's context is copied too."""
+    """It is a copy of the context after the sync and async `on_start` hooks, including the decimal context."""
     host = start(SHARED, concurrency=4)
     waiting = host.send("waits")
     for command in ("sets", "a_sets", "sets", "a_sets"):
@@ -91,16 +91,16 @@ def test_each_call_and_hook_has_a_context_of_its_own(start):
     assert [host.wait_for_line() for _ in range(2)] == [f"sync hook {printed}", f"async hook {printed}"]
 
 
-def test_a_call_that_waited_has_not_the_context_of_the_one_before(start):
-    """It begins when another one ends."""
+def test_a_waiting_call_does_not_get_the_context_of_the_call_before_it(start):
+    """The second call begins when the first one ends."""
     host = start(SHARED, concurrency=1, pipeline=3)
-    packed = [host.packed(name, b'{"value":"set"}') for name in ("a_sets", "a_sets", "sets")]
+    packed = [host.pack_call(name, b'{"value":"set"}') for name in ("a_sets", "a_sets", "sets")]
     host.calls.sendall(b"".join(data for _, data in packed))
     assert [answer.result for answer in host.answers(3).values()] == [LEFT] * 3
 
 
 def test_a_sync_handler_runs_as_in_an_app_without_async_ones(start):
-    """No event loop runs in it: it may run its own, again and again, while async calls wait."""
+    """No event loop is running in it, so it may run its own ones while async calls wait."""
     host = start(SHARED, concurrency=4)
     waiting = host.send("waits")
     for _ in range(3):
@@ -113,16 +113,16 @@ def test_a_sync_handler_runs_as_in_an_app_without_async_ones(start):
     assert waiting in host.answers(2)
 
 
-def test_async_handlers_start_programs(start):
-    """Also after a handler has run a loop of its own."""
+def test_async_handlers_can_start_programs(start):
+    """Also after a handler has run its own event loop."""
     host = start(SHARED, concurrency=4)
     assert host.call("spawns").result == "42"
     assert host.call("nested").result == 42
     assert host.call("spawns").result == "42"
 
 
-def test_many_sync_calls_that_wait_are_run_one_by_one(start):
-    """They do not pile up on the stack, and what else is due in the loop runs in between."""
+def test_waiting_sync_calls_run_one_in_each_iteration(start):
+    """They are not nested on the stack, and other callbacks of the loop run between them."""
     host = start(
         """
         ticks = 0
@@ -145,7 +145,7 @@ def test_many_sync_calls_that_wait_are_run_one_by_one(start):
         """,
         pipeline=800,
     )
-    packed = [host.packed("first" if not n else "later") for n in range(800)]
+    packed = [host.pack_call("first" if not n else "later") for n in range(800)]
     host.calls.sendall(b"".join(data for _, data in packed))
     answers = [host.answer() for _ in packed]
     assert [answer.wire_id for answer in answers] == [wire_id for wire_id, _ in packed]
@@ -199,47 +199,47 @@ GROUPS = pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio has task
 
 
 @pytest.mark.parametrize("how", ["gathers", pytest.param("group", marks=GROUPS), "starts", "calls_back"])
-def test_what_a_handler_started_is_interrupted_with_it(start, how):
-    """R35: a task that computes and never awaits; its cleanup is left in peace."""
+def test_tasks_and_callbacks_of_an_interrupted_handler_are_interrupted(start, how):
+    """R35: the task computes and never awaits. Its cleanup is not interrupted again."""
     host = start(CHILDREN, concurrency=2)
     wire_id = host.send("run", how=how)
     assert host.wait_for_line() == "in"
     host.cancel(wire_id, interrupt=True)
     assert host.state() == (wire_id, frames.RUNNING)
     answer = host.answer()
-    assert (answer.wire_id, answer.refused) == (wire_id, "cancelled")
+    assert (answer.wire_id, answer.error_kind) == (wire_id, "cancelled")
     if how != "calls_back":
         assert "clean" in [host.wait_for_line() for _ in range(1 if how == "starts" else 2)]
     assert host.call("quick").result == "quick"
 
 
 @GROUPS
-def test_an_interrupt_in_a_group_is_a_cancel(start):
-    """R35: `asyncio.run` in a sync handler; a task group raises what it met in an exception group."""
+def test_an_interrupt_in_an_exception_group_is_answered_as_cancelled(start):
+    """R35: `asyncio.run` in a sync handler; a task group raises the interrupt in an exception group."""
     host = start(CHILDREN)
     wire_id = host.send("nested", how="group_of_one")
     assert host.wait_for_line() == "in"
     host.cancel(wire_id, interrupt=True)
-    assert host.answer().refused == "cancelled"
+    assert host.answer().error_kind == "cancelled"
     assert host.call("quick").result == "quick"
 
 
-def test_a_thread_that_is_left_over_sees_no_other_call(start):
-    """`current_call()` in it is the call that started it, or none."""
+def test_a_thread_of_an_ended_call_gets_no_other_current_call(start):
+    """`current_call()` in the thread is the call that started it, or raises."""
     host = start(
         """
         from concurrent.futures import ThreadPoolExecutor
         pool = ThreadPoolExecutor(3)
-        asked, told, results = threading.Semaphore(0), threading.Semaphore(0), []
+        asked, reported, results = threading.Semaphore(0), threading.Semaphore(0), []
 
         def late():
             asked.acquire()
             try: results.append(herder.current_call().id)
             except RuntimeError: results.append(None)
-            told.release()
+            reported.release()
 
         @app.command
-        async def leaves():
+        async def starts_threads():
             threading.Thread(target=late).start()
             asyncio.get_running_loop().run_in_executor(pool, late)
             asyncio.ensure_future(asyncio.to_thread(late))
@@ -248,7 +248,7 @@ def test_a_thread_that_is_left_over_sees_no_other_call(start):
 
         def ask():
             for _ in range(3): asked.release()
-            for _ in range(3): told.acquire()
+            for _ in range(3): reported.acquire()
             return [herder.current_call().id, *results]
 
         @app.command
@@ -259,10 +259,10 @@ def test_a_thread_that_is_left_over_sees_no_other_call(start):
         """
     )
     for command in ("asks", "a_asks"):
-        left = host.call("leaves").result
+        starter = host.call("starts_threads").result
         here, *there = host.call(command).result
-        assert left == here - 1
-        assert set(there) <= {left, None, 1}
+        assert starter == here - 1
+        assert set(there) <= {starter, None, 1}
 
 
 LOOPS = """
@@ -296,7 +296,7 @@ def test_a_sync_on_start_hook_gets_the_loop_of_the_handlers(start):
 
 
 def test_programs_start_under_a_policy_without_a_child_watcher(start):
-    """As uvloop's, of which an application may set only the policy."""
+    """Such as uvloop's, if the application sets only the policy."""
     host = start(
         """
         class Policy(asyncio.AbstractEventLoopPolicy):
@@ -316,8 +316,8 @@ def test_programs_start_under_a_policy_without_a_child_watcher(start):
     assert host.call("run").result == 1
 
 
-def test_a_task_that_serves_other_calls_too_outlives_the_interrupt_of_the_one_that_made_it(start):
-    """R35: as the reader of a connection that the first call opened. Its steps are too short to hold up the loop."""
+def test_a_shared_task_survives_the_interrupt_of_the_call_that_started_it(start):
+    """R35: such as the reader of a connection that the first call opened. Its steps are too short to block the loop."""
     host = start(
         """
         steps = []
@@ -340,11 +340,11 @@ def test_a_task_that_serves_other_calls_too_outlives_the_interrupt_of_the_one_th
                 while len(steps) < begun + 20: await asyncio.sleep(0)
 
         @app.command
-        async def lives() -> bool: return not app.state.task.done()
+        async def is_running() -> bool: return not app.state.task.done()
         """
     )
     wire_id = host.send("first")
     assert host.wait_for_line() == "in"
     host.cancel(wire_id, interrupt=True)
-    assert host.answer().refused == "cancelled"
-    assert host.call("lives").result is True
+    assert host.answer().error_kind == "cancelled"
+    assert host.call("is_running").result is True

@@ -1,11 +1,11 @@
-"""R42: async handlers work on asyncio's own loop too, where a package has replaced parts that Herder's loop needs."""
+"""R42: async handlers also work on asyncio's loop, if a package has replaced parts that Herder's loop needs."""
 
 import pytest
 
 from herder import frames
 
 NEST = '''
-"""A stand-in of nest_asyncio: a loop may run within itself."""
+"""A replacement of nest_asyncio: allows nested runs of a loop."""
 
 import asyncio, heapq, threading
 
@@ -113,7 +113,7 @@ async def waits():
 async def large(size: int): return "x" * size
 
 @app.command
-async def leaves(kind: str):
+async def starts_bad_task(kind: str):
     async def bad(): raise getattr(__import__("builtins"), kind)("left")
     asyncio.ensure_future(bad())
 
@@ -150,13 +150,13 @@ def _stand_in(tmp_path):
 
 @pytest.fixture(params=PLAIN)
 def plain(request, start):
-    """Start a worker of `APP` where Herder's own loop can't be used."""
+    """A function that starts a worker of `APP` where Herder's loop cannot be used."""
     return lambda **options: start(PLAIN[request.param] + APP, **options)
 
 
 @pytest.mark.parametrize("when", APPLIED)
-def test_a_loop_may_run_within_itself(start, when):
-    """Calls that overlap run the loop within each other's runs; whichever was begun last ends first."""
+def test_nested_runs_of_the_loop_work(start, when):
+    """Overlapping calls nest their runs of the loop; the last one that begins ends first."""
     host = start(APPLIED[when] + NESTED, concurrency=4, pipeline=4)
     if when == "in a handler":
         assert host.call("apply").error is None
@@ -167,12 +167,12 @@ def test_a_loop_may_run_within_itself(start, when):
         wire_id: n + bool(n % 3) for wire_id, n in sent.items()
     }
     host.shutdown()
-    assert host.finish() == (0, "", "")
+    assert host.wait_for_exit() == (0, "", "")
 
 
 @pytest.mark.parametrize("hook", ["def", "async def"])
-def test_an_import_after_the_start_leaves_the_loop_alone(start, hook):
-    """The module was not there when the loop was chosen. A nested run raises; the calls go on."""
+def test_nest_asyncio_imported_after_the_start_does_not_patch_the_loop(start, hook):
+    """The module is imported after the loop was chosen. A nested run raises, and calls are still answered."""
     host = start(f"@app.on_start\n{hook} late():\n    import nest_asyncio\n    nest_asyncio.apply()\n" + NESTED)
     for n in range(3):
         answer = host.call("nested", n=n)
@@ -181,7 +181,7 @@ def test_an_import_after_the_start_leaves_the_loop_alone(start, hook):
     assert host.process.wait() == 0
 
 
-def test_a_patch_in_a_handler_leaves_the_loop_alone(start):
+def test_nest_asyncio_in_a_handler_does_not_patch_the_loop(start):
     host = start(
         """
         @app.command
@@ -199,11 +199,11 @@ def test_a_patch_in_a_handler_leaves_the_loop_alone(start):
         assert host.call("nap").error is None
 
 
-def test_which_loop_is_used(plain):
+def test_the_plain_loop_is_used_where_asyncio_is_patched(plain):
     assert plain().call("kind").result == "PlainLoop"
 
 
-def test_herders_loop_is_used_elsewhere(start):
+def test_herders_loop_is_used_otherwise(start):
     assert start(APP).call("kind").result == "WorkerEventLoop"
 
 
@@ -215,22 +215,22 @@ def test_calls_overlap(plain):
 
 def test_not_more_at_once_than_the_concurrency(plain):
     host = plain(concurrency=2, pipeline=10)
-    packed = [host.packed("peak") for _ in range(20)]
+    packed = [host.pack_call("peak") for _ in range(20)]
     host.calls.sendall(b"".join(data for _, data in packed))
     assert max(answer.result for answer in host.answers(20).values()) == 2
 
 
-def test_many_sync_calls_in_one_read(plain):
-    """After each there is work, with nothing to read."""
+def test_many_sync_calls_in_one_read_are_answered(plain):
+    """After each call there is more work but nothing to read."""
     host = plain(concurrency=2, pipeline=50)
-    packed = [host.packed("echo", b'{"n":%d}' % n) for n in range(100)]
+    packed = [host.pack_call("echo", b'{"n":%d}' % n) for n in range(100)]
     host.calls.sendall(b"".join(data for _, data in packed))
     answers = host.answers(100)
     assert [answers[wire_id].result["n"] for wire_id, _ in packed] == list(range(100))
 
 
 def test_a_session_ends_after_its_calls(plain):
-    """R22: and its hooks run one after the other, with no other event that wakes the loop."""
+    """R22: its hooks run one after the other, although no other event wakes the loop."""
     host = plain(concurrency=4)
     host.send("nap", session="ann")
     host.end_session("ann")
@@ -243,15 +243,15 @@ def test_a_shutdown_waits_for_the_hooks_of_ended_sessions(plain):
     host = plain(concurrency=2)
     host.end_session("ann")
     host.calls.sendall(frames.frame(frames.SHUTDOWN))
-    assert host.finish() == (0, "first ann\nsecond ann\n", "")
+    assert host.wait_for_exit() == (0, "first ann\nsecond ann\n", "")
 
 
 def test_a_shutdown_by_the_control_thread_ends_an_idle_worker(plain):
-    """R30: the loop sits in its selector."""
+    """R30: the loop waits in its selector."""
     host = plain()
     host.call("echo")
     host.shutdown()
-    assert host.finish() == (0, "", "")
+    assert host.wait_for_exit() == (0, "", "")
 
 
 def test_the_end_of_the_descriptor_ends_the_worker(plain):
@@ -262,7 +262,7 @@ def test_the_end_of_the_descriptor_ends_the_worker(plain):
 
 
 def test_cancels_wake_the_loop(plain):
-    """R24: one of a call that waits, and then an interrupt of the one before it."""
+    """R24: a cancel of a waiting call, then an interrupt of the call before it."""
     host = plain(pipeline=2)
     runs, waits = host.send("waits"), host.send("echo")
     assert host.wait_for_line() == "waits"
@@ -270,12 +270,12 @@ def test_cancels_wake_the_loop(plain):
     host.cancel(waits)
     host.cancel(runs, interrupt=True)
     answers = host.answers(2)
-    assert answers[waits].refused == answers[runs].refused == "cancelled"
+    assert answers[waits].error_kind == answers[runs].error_kind == "cancelled"
     assert host.call("echo", n=1).result == {"n": 1}
 
 
 def test_large_answers_wait_until_the_host_reads(plain):
-    """More than the descriptor takes at once, several times: the rest goes when there is room."""
+    """The answers are larger than the socket's buffer; the rest is written when there is room."""
     host = plain(concurrency=4, pipeline=2)
     for _ in range(8):
         host.send("large", size=3 << 20)
@@ -284,24 +284,24 @@ def test_large_answers_wait_until_the_host_reads(plain):
 
 
 @pytest.mark.parametrize("raised", ["KeyboardInterrupt", "SystemExit", "ValueError"])
-def test_what_a_background_task_raises_costs_no_call_its_answer(plain, raised):
+def test_calls_are_answered_after_a_background_task_raised(plain, raised):
     host = plain(concurrency=2)
     for n in range(3):
-        assert host.call("leaves", kind=raised).error is None
+        assert host.call("starts_bad_task", kind=raised).error is None
         assert host.call("echo", n=n).result == {"n": n}
     host.shutdown()
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert (status, raised in err) == (0, True)
 
 
-def test_what_a_callback_raises_goes_to_the_exception_handler(plain):
-    """To the application's, as asyncio does it."""
+def test_an_exception_of_a_callback_is_passed_to_the_exception_handler(plain):
+    """To the application's exception handler, as in asyncio."""
     host = plain()
     assert host.call("fails_later").result == ["Exception in callback", "later"]
 
 
-def test_an_exception_in_a_turn_is_logged_and_costs_no_call(start):
-    """As a signal handler may raise it there. The next turn comes without another event."""
+def test_an_exception_in_an_iteration_is_logged_and_fails_no_call(start):
+    """A signal handler may raise it there. The next iteration follows without another event."""
     host = start(
         PLAIN["selector"]
         + APP
@@ -311,31 +311,31 @@ raised = []
 @app.on_start
 async def fail_once():
     from herder.aio import Server
-    act = Server.act
+    apply_requests = Server.apply_requests
 
     def fails(self):
         if len(self.runner.waiting) == 1 and not raised:
             raised.append(True)
-            raise ValueError("in a turn")
-        act(self)
+            raise ValueError("in an iteration")
+        apply_requests(self)
 
-    Server.act = fails
+    Server.apply_requests = fails
 """,
         pipeline=8,
     )
-    packed = [host.packed("echo") for _ in range(8)]
+    packed = [host.pack_call("echo") for _ in range(8)]
     host.calls.sendall(b"".join(data for _, data in packed))
     assert all(answer.error is None for answer in host.answers(8).values())
     host.shutdown()
-    status, _, err = host.finish()
-    assert (status, "in a turn" in err) == (0, True)
+    status, _, err = host.wait_for_exit()
+    assert (status, "in an iteration" in err) == (0, True)
 
 
 # --- Herder's own loop, when a handler runs it by its private method --------------------------------------------------
 
 
 def test_a_callback_may_run_the_loop(start):
-    """It then runs the callbacks that were to come after it. The loop goes on without an error."""
+    """It then runs the callbacks after it, and the loop continues without an error."""
     host = start(
         """
         @app.command
@@ -350,11 +350,11 @@ def test_a_callback_may_run_the_loop(start):
     )
     assert host.call("iterates").result == [0, 1, 2]
     host.shutdown()
-    assert host.finish() == (0, "", "")
+    assert host.wait_for_exit() == (0, "", "")
 
 
 def test_a_task_that_runs_the_loop_is_not_stuck(start):
-    """R19: while another callback's exception is handled, it waits for nothing, but it runs."""
+    """R19: while the exception of another callback is handled, the task waits for no future, but it runs."""
     host = start(
         """
         def bad(): raise KeyboardInterrupt("bad")

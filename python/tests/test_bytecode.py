@@ -1,4 +1,4 @@
-"""The copy of the package that the host writes: its bytecode, and that nothing is read from it once hooks run."""
+"""The host's copy of the package: its bytecode is written once, and nothing is imported from it after `on_start`."""
 
 import os
 import shutil
@@ -38,8 +38,8 @@ ASYNC = "async def extra(): return 1"
 
 @pytest.fixture
 def copy(tmp_path):
-    """The package as the host writes it, in a folder that only its owner may read."""
-    tmp_path.chmod(0o755)  # pytest's is private, and so would be the application
+    """The package as the host writes it, in a folder that only its owner can read."""
+    tmp_path.chmod(0o755)  # the folder of pytest is private, but the application must be readable
     folder = tmp_path / "cache" / "python"
     shutil.copytree(SOURCE / "herder", folder / "herder", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "cache").chmod(0o700)
@@ -51,7 +51,7 @@ def run(copy, before="", *, hook="pass", extra=SYNC, arguments=()):
     app.write_text(APP.format(hook=hook, extra=extra))
     env = {
         "PYTHONPATH": str(copy),
-        "PYTHONPYCACHEPREFIX": "",  # whoever runs the tests may have one
+        "PYTHONPYCACHEPREFIX": "",  # the environment of the tests may have one
         "HERDER_BYTECODE": before,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
@@ -74,13 +74,13 @@ def test_the_first_worker_writes_bytecode_and_its_record(copy, arguments):
     assert sorted(written) == sorted([record, *(f"{module}.{tag}.pyc" for module in modules)])
     codes = [written[f"{module}.{tag}.pyc"] for module in modules]
     assert written[record] == b"".join(len(code).to_bytes(8, "little") + code for code in codes)
-    assert os.listdir(copy.parent) == ["python"], "no draft is left"
+    assert os.listdir(copy.parent) == ["python"], "the draft folder is removed"
     with run(copy, "1", arguments=arguments) as host:
         host.ready()
-    assert files(copy) == written, "the next one finds it"
+    assert files(copy) == written, "the next worker uses the files"
 
 
-def test_what_is_missing_is_written_again(copy):
+def test_missing_bytecode_is_written_again(copy):
     with run(copy) as host:
         host.ready()
     lost = next((copy / "herder" / "__pycache__").glob("worker.*.pyc"))
@@ -91,19 +91,19 @@ def test_what_is_missing_is_written_again(copy):
 
 
 @pytest.mark.parametrize("before", ["", "x"])
-def test_the_application_finds_the_variable_as_the_user_set_it(copy, before):
+def test_the_application_gets_the_environment_variable_of_the_user(copy, before):
     with run(copy, before) as host:
         host.ready()
         assert host.call("variable").result == [before or None, None, bool(before)]
 
 
 @pytest.mark.parametrize("extra", [SYNC, ASYNC])
-def test_nothing_is_imported_once_the_hooks_run(copy, extra):
-    """Whatever a call comes to: a result, a traceback, a result that JSON can't hold, a hook that raises."""
+def test_no_module_is_imported_after_on_start(copy, extra):
+    """For a result, a traceback, a result without a JSON form, and a hook that raises."""
     with run(copy, extra=extra) as host:
         host.ready()
         assert host.call("fail").error["type"] == "ValueError"
-        assert host.call("unencodable").refused == "unencodable"
+        assert host.call("unencodable").error_kind == "unencodable"
         assert host.call("extra", session="ann").result == 1
         host.end_session("ann")
         assert host.call("new").result == []
@@ -121,7 +121,7 @@ def test_a_hook_may_drop_the_rights_to_read_the_package(copy, extra):
         assert host.call("new").result == []
 
 
-def test_a_folder_that_can_not_be_written_is_no_obstacle(copy, tmp_path):
+def test_a_worker_starts_without_write_access_to_the_package(copy, tmp_path):
     (tmp_path / "cache" / "python" / "herder" / "__pycache__").write_text("in the way")
     with run(copy) as host:
         host.ready()

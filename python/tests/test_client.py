@@ -1,4 +1,4 @@
-"""`herder.testing.Client`, and with it the binding of arguments in this process."""
+"""`herder.testing.Client` and the binding of arguments."""
 
 import asyncio
 import functools
@@ -27,7 +27,7 @@ def add(item: str, session: herder.Session) -> list:
 
 @app.command
 async def restock(item: str, seconds: float = 0.0) -> str:
-    await asyncio.sleep(seconds)  # noqa: TID251 (what the app does, not the test)
+    await asyncio.sleep(seconds)  # noqa: TID251 (in the app, not in the test)
     return f"{item} is back"
 
 
@@ -68,7 +68,7 @@ app.command(name="shop")(Shop())
 
 
 def traced(function):
-    """A decorator as most are."""
+    """A decorator that uses `functools.wraps`."""
 
     @functools.wraps(function)
     def wrapper(*positional, **named):
@@ -78,7 +78,7 @@ def traced(function):
 
 
 def with_a_default(function):
-    """A decorator that fills in `b`, and says so in `__signature__`."""
+    """A decorator that supplies `b` and sets `__signature__`."""
 
     @functools.wraps(function)
     def wrapper(**named):
@@ -131,7 +131,7 @@ class AsyncAdder:
 
 
 class Decorator:
-    """A decorator that is a class, and a descriptor."""
+    """A decorator that is a class and a descriptor."""
 
     def __init__(self, wrapped):
         functools.update_wrapper(self, wrapped)
@@ -206,7 +206,7 @@ def test_a_static_generator_is_collected():
         assert client.call("list", a=1) == [3]
 
 
-def test_a_decorated_generator_is_what_its_decorator_makes_of_it():
+def test_a_generator_behind_a_plain_decorator_is_not_collected():
     app = herder.App()
     app.command(name="list")(functools.partial(generated, b=3))
     app.command(name="decorated")(traced(generated))
@@ -216,13 +216,13 @@ def test_a_decorated_generator_is_what_its_decorator_makes_of_it():
             client.call("decorated", a=1)
 
 
-def test_builtins():
+def test_a_builtin_is_bound_unless_its_parameters_are_positional_only():
     app = herder.App()
     app.command(round)
     with Client(app) as client:
         assert client.call("round", number=2.567, ndigits=1) == 2.6
     app.command(sorted)
-    with pytest.raises(TypeError, match="sorted: parameter 'iterable' is positional only"):
+    with pytest.raises(TypeError, match="sorted: parameter 'iterable' is positional-only"):
         Client(app)
 
 
@@ -232,7 +232,7 @@ def client():
         yield client
 
 
-def test_calls(client):
+def test_call_returns_the_result(client):
     assert client.call("add", item="tea", session="ann") == ["tea"]
     assert client.call("add", item="tea", session="ann") == ["tea", "tea"]
     assert client.call("add", item="tea", session="bob") == ["tea"]
@@ -244,7 +244,7 @@ def test_calls(client):
     assert client.call("shop", door="front") == "front"
 
 
-def test_sessions_end(client):
+def test_end_session_runs_hooks_and_drops_the_state(client):
     client.call("add", item="tea", session="ann")
     client.end_session("ann", "expired")
     assert app.state.forgotten == ("ann", "expired", ["tea"])
@@ -262,29 +262,29 @@ def test_sessions_end(client):
         ("add", {"item": "tea"}, "bad_arguments", "Herder-Session"),
     ],
 )
-def test_errors(client, command, arguments, kind, text):
+def test_a_failed_call_raises_call_error(client, command, arguments, kind, text):
     with pytest.raises(CallError) as raised:
         client.call(command, **arguments)
     assert raised.value.kind == kind and text in raised.value.message
 
 
-def test_what_the_handler_raised_is_the_cause(client):
+def test_the_exception_of_the_handler_is_the_cause(client):
     with pytest.raises(CallError) as raised:
         client.call("add", item="nut", session="ann")
     assert raised.value.code == "unknown_item" and isinstance(raised.value.__cause__, herder.Rejected)
 
 
-def test_a_pool_without_session_state():
+def test_session_state_is_unavailable_without_session_affinity():
     with Client(app, session_state="set worker_type") as client, pytest.raises(CallError, match="set worker_type"):
         client.call("add", item="tea", session="ann")
 
 
-def test_no_call_is_running_here():
+def test_current_call_raises_outside_a_call():
     with pytest.raises(RuntimeError, match="no call"):
         herder.current_call()
 
 
-def test_a_decorated_function_is_still_the_function():
+def test_command_returns_the_function_unchanged():
     assert price.__name__ == "price"
     with pytest.raises(ValueError, match="already"):
         app.command(price)

@@ -1,4 +1,4 @@
-"""R26: what a call sees and leaves: contexts, decimal contexts and the current call are its own."""
+"""R26: each call has its own context, decimal context and current call."""
 
 import pytest
 
@@ -32,26 +32,26 @@ def end(session: herder.Session, reason: str):
     decimal.getcontext().prec = 3
 
 @app.command
-def leave_a_thread(call: herder.Call) -> int:
-    ask, told = threading.Event(), threading.Event()
+def start_a_thread(call: herder.Call) -> int:
+    ask, reported = threading.Event(), threading.Event()
     def look():
         ask.wait()
         try:
-            said.append(herder.current_call().id)
+            results.append(herder.current_call().id)
         except RuntimeError as error:
-            said.append(str(error))
-        told.set()
-    said = []
+            results.append(str(error))
+        reported.set()
+    results = []
     threading.Thread(target=look, daemon=True).start()
-    threads.append((ask, told, said))
+    threads.append((ask, reported, results))
     return call.id
 
 @app.command
 def ask_the_thread() -> list:
-    ask, told, said = threads.pop()
+    ask, reported, results = threads.pop()
     ask.set()
-    told.wait()
-    return said
+    reported.wait()
+    return results
 """
 
 
@@ -63,7 +63,7 @@ def test_r26_a_call_sees_what_on_start_left_and_nothing_of_another_call(start):
     assert host.call("third", prec=5).result == [12, "0.33333"]
 
 
-def test_r26_a_hook_has_a_context_of_its_own(start):
+def test_r26_each_hook_has_its_own_context(start):
     host = start(SYNC)
     for session in ("ann", "bob"):
         host.end_session(session)
@@ -71,15 +71,15 @@ def test_r26_a_hook_has_a_context_of_its_own(start):
     assert host.call("paint", to="red", session="ann").result == "of on_start"
 
 
-def test_r26_a_thread_left_over_from_a_call_has_no_current_call(start):
+def test_r26_a_thread_of_an_ended_call_has_no_current_call(start):
     host = start(SYNC)
-    host.call("leave_a_thread")
+    host.call("start_a_thread")
     assert host.call("ask_the_thread").result == ["no call is running in this thread or task"]
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_r26_a_call_that_memory_has_no_room_for_has_an_error(start, large):
-    """At the large frame memory ends while it is read, at the other while its arguments are made."""
+def test_r26_a_call_without_memory_fails(start, large):
+    """With the large frame, memory ends while it is read; with the other one, while its arguments are decoded."""
     host = start(
         """
         import resource

@@ -1,4 +1,4 @@
-"""R35: pings, cancels and interrupts of a worker that is busy."""
+"""R35: pings, cancels and interrupts of a busy worker."""
 
 import json
 import os
@@ -95,32 +95,32 @@ def test_pings_are_answered_while_busy(start, app):
 
 @BOTH
 @pytest.mark.parametrize("command", ["sleep", "loop", "locked", "generated", "careful"])
-def test_an_interrupt_breaks_the_running_call(start, app, command):
+def test_an_interrupt_ends_the_running_call(start, app, command):
     host = start(app)
     wire_id = host.send(command)
     assert host.wait_for_line() == "in"
     host.cancel(wire_id, interrupt=True)
     answer = host.answer()
-    assert answer.wire_id == wire_id and answer.refused == "cancelled" and answer.ended >= answer.started > 0
+    assert answer.wire_id == wire_id and answer.error_kind == "cancelled" and answer.ended >= answer.started > 0
     if command == "careful":
         assert host.wait_for_line() == "clean"
     assert host.call("quick").result == "quick"
 
 
 @pytest.mark.parametrize("command", ["a_sleep", "a_loop", "a_careful"])
-def test_an_interrupt_breaks_a_task(start, command):
+def test_an_interrupt_ends_a_task(start, command):
     host = start(WAITS, concurrency=2)
     wire_id = host.send(command)
     assert host.wait_for_line() == "in"
     host.cancel(wire_id, interrupt=True)
-    assert host.answer().refused == "cancelled"
+    assert host.answer().error_kind == "cancelled"
     if command == "a_careful":
         assert host.wait_for_line() == "clean"
     assert host.call("quick").result == "quick"
 
 
 @BOTH
-def test_a_cancel_without_interrupt_only_asks(start, app):
+def test_a_cancel_without_interrupt_only_sets_cancelled(start, app):
     host = start(app)
     wire_id = host.send("polite")
     assert host.wait_for_line() == "in"
@@ -129,7 +129,7 @@ def test_a_cancel_without_interrupt_only_asks(start, app):
 
 
 @BOTH
-def test_who_catches_the_interrupt_has_an_answer(start, app):
+def test_a_handler_that_catches_the_interrupt_returns_its_result(start, app):
     host = start(app)
     wire_id = host.send("stubborn")
     assert host.wait_for_line() == "in"
@@ -140,31 +140,31 @@ def test_who_catches_the_interrupt_has_an_answer(start, app):
 @BOTH
 @pytest.mark.parametrize("interrupt", [False, True])
 def test_a_waiting_call_is_cancelled_without_being_run(start, app, interrupt):
-    """Calls wait in one batch; the second is cancelled while the first runs, the third runs."""
+    """Three calls are sent together. The second is cancelled while the first runs; the third runs."""
     host = start(app, pipeline=3)
-    packed = [host.packed(name) for name in ("polite", "loop", "quick")]
+    packed = [host.pack_call(name) for name in ("polite", "loop", "quick")]
     host.calls.sendall(b"".join(data for _, data in packed))
     assert host.wait_for_line() == "in"
     host.cancel(packed[1][0], interrupt)
     host.cancel(packed[0][0])
     answers = host.answers(3)
     assert answers[packed[0][0]].result == "stopped"
-    assert answers[packed[1][0]].refused == "cancelled" and answers[packed[1][0]].started == 0
+    assert answers[packed[1][0]].error_kind == "cancelled" and answers[packed[1][0]].started == 0
     assert answers[packed[2][0]].result == "quick"
 
 
 @BOTH
-def test_a_cancel_may_overtake_its_call(start, app):
+def test_a_cancel_that_arrives_before_its_call_applies(start, app):
     host = start(app)
     host.cancel(1, interrupt=True)
-    host.ping()  # so the cancel has been read
-    assert host.call("quick").refused == "cancelled"
+    host.ping()  # the cancel is read by then
+    assert host.call("quick").error_kind == "cancelled"
     assert host.call("quick").result == "quick"
 
 
 @pytest.mark.parametrize("app", ["herder.demo:app", "@app.command\nasync def echo(**a): return a\n"])
-def test_interrupts_that_come_late_hit_nothing(start, app):
-    """The race: interrupts of calls that are just ending. Each call has one answer, of its own, and the loop lives."""
+def test_late_interrupts_have_no_effect(start, app):
+    """A race: interrupts of calls that are just ending. Each call gets its own answer, and the worker keeps running."""
     host = start(app, pipeline=4)
     rounds = 3000
     for n in range(rounds):
@@ -173,13 +173,13 @@ def test_interrupts_that_come_late_hit_nothing(start, app):
         assert host.state()[0] == wire_id
         answer = host.answer()
         assert answer.wire_id == wire_id
-        assert answer.refused == "cancelled" if answer.error else answer.result == {"n": n}
+        assert answer.error_kind == "cancelled" if answer.error else answer.result == {"n": n}
     assert host.call("echo", n="alive").result == {"n": "alive"}
     assert host.process.poll() is None
 
 
-def test_signals_at_any_moment_hurt_nothing(start):
-    """A storm of SIGUSR2 with no target, in the loop, in reads and in handlers."""
+def test_signals_at_any_moment_have_no_effect(start):
+    """SIGUSR2 without a call to interrupt, in the loop, in reads and in handlers."""
     host = start("herder.demo:app")
     for n in range(2000):
         wire_id = host.send("echo", n=n)
@@ -189,7 +189,7 @@ def test_signals_at_any_moment_hurt_nothing(start):
 
 
 def test_forgotten_cancels_are_bounded(start):
-    """R54: cancels for calls that never come do not pile up."""
+    """R54: cancels of calls that are never sent do not accumulate."""
     host = start(
         """
         from herder.call import calls
@@ -206,22 +206,22 @@ def test_forgotten_cancels_are_bounded(start):
 def test_garbage_on_the_control_descriptor_ends_the_worker(start):
     host = start("herder.demo:app")
     host.control.sendall(b"hello, world, this is text")
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert status == 1 and "(reserved_bytes)" in err
 
 
-def test_a_cut_frame_on_the_control_descriptor(start):
+def test_a_control_frame_in_two_pieces_is_handled(start):
     host = start("herder.demo:app")
-    whole = frames.frame(frames.PING, 9)
-    host.control.sendall(whole[:5])
+    ping = frames.frame(frames.PING, 9)
+    host.control.sendall(ping[:5])
     assert host.call("echo", x=1).result == {"x": 1}
-    host.control.sendall(whole[5:])
+    host.control.sendall(ping[5:])
     assert host.control.recv(16) == frames.frame(frames.PONG, 9)
 
 
 @pytest.mark.parametrize("kind,module", [("def", "loop"), ("def", "aio"), ("async def", "aio")])
-def test_an_interrupt_is_raised_above_the_loop_only_and_once(start, kind, module):
-    """The loop's own frame raises nothing, whatever arrives there; nor is a handler's cleanup broken again."""
+def test_an_interrupt_is_raised_once_and_never_in_the_loop(start, kind, module):
+    """No interrupt is raised in the loop's frame, and none in a handler's cleanup."""
     host = start(
         f"""
         from types import SimpleNamespace
@@ -247,12 +247,12 @@ def test_an_interrupt_is_raised_above_the_loop_only_and_once(start, kind, module
 
 
 @BOTH
-def test_a_cancel_is_answered_with_where_the_call_is(start, app):
-    """R35: one runs, one waits behind it, one has its answer, one was not read yet."""
+def test_a_cancel_is_answered_with_the_state_of_the_call(start, app):
+    """R35: one call runs, one waits, one is answered, and one is not read yet."""
     host = start(app, pipeline=3)
     assert host.call("quick").result == "quick"
     finished = host.next_id
-    packed = [host.packed(name) for name in ("polite", "quick")]
+    packed = [host.pack_call(name) for name in ("polite", "quick")]
     host.calls.sendall(b"".join(data for _, data in packed))
     (running, _), (waiting, _) = packed
     assert host.wait_for_line() == "in"
@@ -266,13 +266,13 @@ def test_a_cancel_is_answered_with_where_the_call_is(start, app):
         host.cancel(wire_id)
         assert host.state() == (wire_id, state)
     answers = host.answers(2)
-    assert answers[running].result == "stopped" and answers[waiting].refused == "cancelled"
-    assert host.call("quick").refused == "cancelled"  # the one that was not read
+    assert answers[running].result == "stopped" and answers[waiting].error_kind == "cancelled"
+    assert host.call("quick").error_kind == "cancelled"  # the call that was not read at the time of its cancel
     assert host.call("quick").result == "quick"
 
 
-def test_a_task_that_waits_runs(start):
-    """R35: a call is running from the first step of its task on, also while it awaits something."""
+def test_a_waiting_task_is_reported_as_running(start):
+    """R35: a call is running from the first step of its task, also while it awaits."""
     host = start(WAITS, concurrency=2)
     first, second = host.send("a_sleep"), host.send("a_careful")
     assert [host.wait_for_line(), host.wait_for_line()] == ["in", "in"]
@@ -281,8 +281,8 @@ def test_a_task_that_waits_runs(start):
         assert host.state() == (wire_id, frames.RUNNING)
 
 
-def test_a_call_that_waits_for_a_task_is_answered_when_it_is_cancelled(start):
-    """R35: an asyncio worker answers a withdrawn call at once, not when its turn comes."""
+def test_a_cancelled_call_that_waits_is_answered_at_once(start):
+    """R35: an asyncio worker answers a withdrawn call at once, not when it would begin."""
     host = start(WAITS, pipeline=2)
     host.send("a_sleep")
     assert host.wait_for_line() == "in"
@@ -290,16 +290,16 @@ def test_a_call_that_waits_for_a_task_is_answered_when_it_is_cancelled(start):
     host.cancel(waiting)
     assert host.state() == (waiting, frames.WITHDRAWN)
     answer = host.answer()
-    assert (answer.wire_id, answer.refused, answer.started) == (waiting, "cancelled", 0)
+    assert (answer.wire_id, answer.error_kind, answer.started) == (waiting, "cancelled", 0)
 
 
 @pytest.mark.parametrize("app", [SYNC, WAITS], ids=["sync", "asyncio"])
-def test_an_answer_that_is_ready_does_not_wait_behind_a_handler(start, app):
-    """R35: two fast calls and one that never ends come in one read; the command was fast a thousand times before."""
+def test_a_finished_answer_does_not_wait_for_the_next_handler(start, app):
+    """R35: two fast calls and one that never ends are read together, after a thousand fast calls of the command."""
     host = start(app, pipeline=3)
     for _ in range(1100):
         host.call("either", long=False)
-    packed = [host.packed("either", json.dumps({"long": long}).encode()) for long in (False, False, True)]
+    packed = [host.pack_call("either", json.dumps({"long": long}).encode()) for long in (False, False, True)]
     host.calls.sendall(b"".join(data for _, data in packed))
     assert [host.answer().wire_id, host.answer().wire_id] == [packed[0][0], packed[1][0]]
     assert host.wait_for_line() == "in"
@@ -310,12 +310,12 @@ HOOKS = """
 def first(session, reason):
     print("hook", session.id)
     if session.id == "sleeps": time.sleep(1000)
-    if session.id == "deaf":
+    if session.id == "stubborn":
         while True:
             try:
                 time.sleep(1000)
             except BaseException:
-                print("deaf")
+                print("stubborn")
 
 @app.on_session_end
 def second(session, reason): print("second", session.id)
@@ -337,46 +337,46 @@ async def makes_it_asyncio(): pass
 
 
 @pytest.mark.parametrize("app", [HOOKS, ASYNC_HOOKS], ids=["sync", "asyncio"])
-def test_a_hook_that_runs_too_long_is_interrupted(start, app):
-    """R22: the other hooks run, the calls behind it are answered, and the log has the reason."""
+def test_a_hook_that_exceeds_its_limit_is_interrupted(start, app):
+    """R22: the other hooks run, the calls after it are answered, and the reason is logged."""
     host = start(app, session_end_timeout_ms=50)
     host.end_session("sleeps")
     wire_id = host.send("quick")
     assert [host.wait_for_line(), host.wait_for_line()] == ["hook sleeps", "second sleeps"]
     assert host.answer().wire_id == wire_id
     host.shutdown()
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert status == 0 and "HookTimeout" in err and "'sleeps'" in err
 
 
-def test_a_hook_that_awaits_too_long_is_cancelled(start):
+def test_an_async_hook_that_exceeds_its_limit_is_cancelled(start):
     host = start(ASYNC_HOOKS, session_end_timeout_ms=50)
     host.end_session("awaits")
     host.shutdown()
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert status == 0 and "HookTimeout" in err and "'awaits'" in err
 
 
 @pytest.mark.parametrize("app", [HOOKS, ASYNC_HOOKS], ids=["sync", "asyncio"])
 def test_a_hook_that_cannot_be_interrupted_ends_the_worker(start, app):
-    """R22: nothing else would: the calls behind it would wait for ever."""
+    """R22: the calls after it would wait for ever otherwise."""
     host = start(app, session_end_timeout_ms=50)
-    host.end_session("deaf")
-    status, out, err = host.finish()
-    assert status == 1 and "deaf" in out and "cannot be interrupted" in err and "in first" in err
+    host.end_session("stubborn")
+    status, out, err = host.wait_for_exit()
+    assert status == 1 and "stubborn" in out and "cannot be interrupted" in err and "in first" in err
 
 
-def test_a_hook_is_limited_without_standard_error(start):
-    """R22: the application closed it; the limit holds all the same."""
+def test_the_limit_of_a_hook_applies_without_standard_error(start):
+    """R22: the application has closed it."""
     host = start(HOOKS + "@app.on_start\ndef close(): os.close(2)\n", session_end_timeout_ms=50)
     host.end_session("sleeps")
     assert host.call("quick").result == "quick"
-    host.end_session("deaf")
-    assert host.finish()[0] == 1
+    host.end_session("stubborn")
+    assert host.wait_for_exit()[0] == 1
 
 
-def test_a_cancel_while_a_hook_runs_finds_the_call_not_begun(start):
-    """R35: the hook is not the call."""
+def test_a_cancel_while_a_hook_runs_withdraws_the_waiting_call(start):
+    """R35: the running hook is not taken for the call."""
     host = start(HOOKS)
     host.end_session("sleeps")
     assert host.wait_for_line() == "hook sleeps"
@@ -385,12 +385,12 @@ def test_a_cancel_while_a_hook_runs_finds_the_call_not_begun(start):
     assert host.state() == (wire_id, frames.WITHDRAWN)
 
 
-def test_as_many_cancels_are_remembered_as_calls_may_wait(start):
-    """R35: the window is larger than the number of cancels that are remembered by default; none of these calls runs."""
+def test_cancels_are_kept_for_all_calls_that_may_wait(start):
+    """R35: the window is larger than the default number of kept cancels; none of the cancelled calls runs."""
     host = start(WAITS, concurrency=4, pipeline=500)
     blocking = host.send("polite")
     assert host.wait_for_line() == "in"
-    packed = [host.packed("quick") for _ in range(1500)]
+    packed = [host.pack_call("quick") for _ in range(1500)]
     for wire_id, _ in packed:
         host.cancel(wire_id)
         assert host.state() == (wire_id, frames.WITHDRAWN)
@@ -398,11 +398,11 @@ def test_as_many_cancels_are_remembered_as_calls_may_wait(start):
     host.calls.sendall(b"".join(data for _, data in packed))
     answers = host.answers(1501)
     assert answers.pop(blocking).result == "stopped"
-    assert {answer.refused for answer in answers.values()} == {"cancelled"}
+    assert {answer.error_kind for answer in answers.values()} == {"cancelled"}
 
 
-def test_a_shutdown_leaves_c_code_of_the_running_call_alone(start):
-    """A signal would end its system call early. So the handler's `usleep` reports no error."""
+def test_a_shutdown_does_not_interrupt_c_code_of_the_running_call(start):
+    """A signal would end its system call early: `usleep` in the handler would report an error."""
     host = start(
         """
         import ctypes
@@ -419,4 +419,4 @@ def test_a_shutdown_leaves_c_code_of_the_running_call_alone(start):
     host.shutdown()
     answer = host.answer()
     assert (answer.wire_id, answer.result) == (wire_id, [0, 0])
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0

@@ -1,4 +1,4 @@
-"""The workers of `examples/workers`, each called as its comments say."""
+"""The example workers of `examples/workers`."""
 
 import importlib.util
 import json
@@ -15,8 +15,8 @@ from test_golden import TO_WORKER
 WORKERS = SOURCE.parent.parent / "examples" / "workers"
 
 
-def app_of(name):
-    """The application of an example, loaded anew."""
+def load_example(name):
+    """Load the application of an example."""
     spec = importlib.util.spec_from_file_location(f"example_{name}", WORKERS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -25,8 +25,8 @@ def app_of(name):
 
 @pytest.fixture
 def client(request):
-    """A client of the example that the test names."""
-    with Client(app_of(request.param)) as client:
+    """A client of the example that the test selects."""
+    with Client(load_example(request.param)) as client:
         yield client
 
 
@@ -74,7 +74,7 @@ def test_notebook(client, capsys):
 
 def test_digits():
     pytest.importorskip("sklearn", reason="digits.py needs numpy and scikit-learn")
-    with Client(app_of("digits")) as client:
+    with Client(load_example("digits")) as client:
         assert client.call("accuracy") > 0.95
         images = [client.call("example", number=number) for number in range(40)]
         answers = [client.call("classify", pixels=image["pixels"]) for image in images]
@@ -85,22 +85,22 @@ def test_digits():
         assert (no.value.kind, no.value.code) == ("rejected", "shape")
 
 
-def test_digits_says_what_it_needs(tmp_path):
-    """Also where scikit-learn is installed: a folder of this name in front of it is as good as none."""
+def test_digits_names_the_missing_packages(tmp_path):
+    """Works also if scikit-learn is installed: a package that cannot be imported shadows it."""
     (tmp_path / "sklearn").mkdir()
     (tmp_path / "sklearn" / "__init__.py").write_text("raise ImportError('not here')")
     environment = {"PYTHONPATH": f"{tmp_path}:{SOURCE}"}
     with FakeHost(f"{WORKERS / 'digits.py'}:app", env=environment) as host:
         host.frame(frames.HELLO)
         error = json.loads(host.frame(frames.ERROR)[3][frames.STAMPS_SIZE :])
-        status, _, _ = host.finish()
+        status, _, _ = host.wait_for_exit()
     assert error["kind"] == "start_failed" and status != 0
     assert "needs numpy and scikit-learn" in error["message"] and "pip install" in error["message"]
 
 
 @pytest.fixture
 def echo():
-    """The worker in JavaScript."""
+    """The example worker in JavaScript."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("echo.mjs needs Node.js")
@@ -108,26 +108,27 @@ def echo():
         yield host.ready()
 
 
-def test_echo_says_what_it_can(echo):
-    """R44: a worker that knows docs/protocol.md and nothing else."""
+def test_echo_reports_its_commands(echo):
+    """R44: this worker uses nothing but docs/protocol.md."""
     assert (echo.hello["protocol"], echo.hello["window"]) == (1, 6)
-    assert [each["name"] for each in echo.table["commands"]] == ["echo", "count", "sleep", "fail", "reject"]
+    assert [each["name"] for each in echo.ready_message["commands"]] == ["echo", "count", "sleep", "fail", "reject"]
 
 
 def test_echo_answers(echo):
-    """R44, R41: each error has its kind."""
+    """R44, R41: results, and each kind of error."""
     answer = echo.call("echo", x="ü" * 100_000)
     assert answer.result == {"x": "ü" * 100_000} and 0 < answer.started <= answer.ended
-    assert echo.call("reject").error == {"kind": "rejected", "message": "this command always rejects its call", "code": "demo"}
+    rejected = {"kind": "rejected", "message": "this command always rejects its call", "code": "demo"}
+    assert echo.call("reject").error == rejected
     bug = echo.call("fail").error
     assert (bug["kind"], bug["type"]) == ("exception", "RangeError") and "echo.mjs" in bug["traceback"]
-    assert echo.call("toString").refused == "unknown_command"
-    assert echo.call("echo", b"{").refused == "malformed"
-    assert echo.call("count").refused == "bad_arguments"
+    assert echo.call("toString").error_kind == "unknown_command"
+    assert echo.call("echo", b"{").error_kind == "malformed"
+    assert echo.call("count").error_kind == "bad_arguments"
 
 
 def test_echo_keeps_sessions_apart(echo):
-    """R44, R22: state is keyed by session and epoch, and forgotten at its end."""
+    """R44, R22: state belongs to a session and epoch, and is dropped at its end."""
     counts = [echo.call("count", session=name, epoch=epoch).result for name, epoch in [("a", 1), ("a", 1), ("b", 1)]]
     assert counts == [1, 2, 1] and echo.call("count", session="a", epoch=2).result == 1
     echo.end_session("a")
@@ -142,48 +143,48 @@ def test_echo_answers_pings_and_cancels_while_a_call_runs(echo):
     echo.cancel(slow)
     echo.cancel(10**6)
     cancelled = echo.answer()
-    assert (cancelled.wire_id, cancelled.refused) == (slow, "cancelled")
+    assert (cancelled.wire_id, cancelled.error_kind) == (slow, "cancelled")
 
 
 def test_echo_finishes_its_calls_before_it_ends(echo):
-    """R44, R30: shutdown stands on both descriptors; the calls' is behind the last call."""
+    """R44, R30: shutdown is sent on both descriptors, on the calls descriptor after the last call."""
     slow = echo.send("sleep", ms=50)
     echo.shutdown()
     echo.calls.sendall(frames.frame(frames.SHUTDOWN))
     assert echo.answer().wire_id == slow
-    assert echo.finish()[0] == 0
+    assert echo.wait_for_exit()[0] == 0
 
 
-def test_echo_ends_on_sigterm_after_shutdown_alone(echo):
-    """R44, R30: SIGTERM and SIGINT may come to every process of a service; calls in flight are finished."""
+def test_echo_ends_on_sigterm_only_after_shutdown(echo):
+    """R44, R30: a service manager may send SIGTERM and SIGINT to every process; pending calls must finish."""
     for number in (signal.SIGTERM, signal.SIGINT):
         echo.kill(number)
         assert echo.call("echo", x=1).result == {"x": 1}
     echo.send("sleep", ms=10**8)
     echo.shutdown()
-    echo.ping()  # it has been read
+    echo.ping()  # the shutdown is read by then
     echo.kill(signal.SIGTERM)
-    assert echo.finish()[0] == -signal.SIGTERM
+    assert echo.wait_for_exit()[0] == -signal.SIGTERM
 
 
 def test_echo_ends_with_its_host(echo):
     echo.send("sleep", ms=10**8)
     echo.calls.close()
-    assert echo.finish()[0] == 0
+    assert echo.wait_for_exit()[0] == 0
 
 
 @pytest.mark.parametrize("_way,data,_fields", TO_WORKER["ignored"])
-def test_echo_passes_over(echo, _way, data, _fields):
+def test_echo_ignores_optional_frames(echo, _way, data, _fields):
     echo.calls.sendall(data)
     assert echo.call("echo", x=1).result == {"x": 1}
 
 
-ALWAYS = {"reserved_bytes", "oversize", "unknown_kind"}  # what every worker looks for
+ALWAYS = {"reserved_bytes", "oversize", "unknown_kind"}  # the violations that every worker must detect
 MALFORMED = [case for case in TO_WORKER["malformed"] if case.values[2]["error"] in ALWAYS and "hello" not in case.id]
 
 
 @pytest.mark.parametrize("_way,data,fields", MALFORMED)
-def test_echo_names_what_is_not_the_protocol(echo, _way, data, fields):
+def test_echo_names_the_protocol_violation(echo, _way, data, fields):
     echo.calls.sendall(data)
-    status, _, err = echo.finish()
+    status, _, err = echo.wait_for_exit()
     assert status == 1 and fields["error"] in err

@@ -1,4 +1,4 @@
-"""R26: exceptions that the application raises at any step of the loop cost no byte and no session."""
+"""R26: exceptions that the application raises at any step of the loop lose no byte and no session."""
 
 import os
 import random
@@ -14,21 +14,21 @@ ALARMS = 1000
 APP = """
     import ctypes, random, signal
 
-    class Stray(Exception):
+    class Late(Exception):
         pass
 
     left = 0
 
-    def stray(*_):
+    def alarm(*_):
         global left
         left -= 1
         if left == 0:
             os.write(1, b"spent\\n")
         else:
             signal.setitimer(signal.ITIMER_REAL, random.uniform(SHORTEST, LONGEST))
-        raise Stray
+        raise Late
 
-    signal.signal(signal.SIGALRM, stray)
+    signal.signal(signal.SIGALRM, alarm)
 
     @app.command
     def alarms(count: int, seed: int) -> None:
@@ -53,7 +53,7 @@ def app_with_alarms(folder, shortest=0.0002, longest=0.003):
 
 
 class CallLoad:
-    """Calls from a thread of their own, many at once; each answer is checked when it comes."""
+    """Sends many calls at once from a separate thread, and checks each answer."""
 
     def __init__(self, host, sizes, seed):
         self.host = host
@@ -73,12 +73,12 @@ class CallLoad:
             n += 1
             size = self.random.choice(self.sizes)
             text = f"{n}," * (size // (len(str(n)) + 1) + 1)
-            wire_id, data = self.host.packed("echo", b'{"n":%d,"text":"%s"}' % (n, text.encode()))
+            wire_id, data = self.host.pack_call("echo", b'{"n":%d,"text":"%s"}' % (n, text.encode()))
             self.waiting[wire_id] = [n, text]
             self.host.calls.sendall(data)
 
     def receive(self):
-        """One answer: it belongs to a call that has none, and is its result or an exception."""
+        """Receive one answer. It must belong to an unanswered call and be its result or an exception."""
         answer = self.host.answer()
         expected = self.waiting.pop(answer.wire_id)
         if answer.error is None:
@@ -89,7 +89,7 @@ class CallLoad:
         self.room.release()
 
     def finish(self):
-        """Receive what is left. Not to join while an answer waits: worker and sender could wait for each other."""
+        """Receive the remaining answers. Join the sender only when none is unread: it could wait for the worker."""
         self.stop.set()
         self.room.release()
         while self.waiting or self.sender.is_alive():
@@ -100,7 +100,7 @@ class CallLoad:
 
 
 def read_outputs(host):
-    """Read what the worker prints, fast enough for its many log lines; the event is set by its line "spent"."""
+    """Read the output of the worker in threads. Return an event that its line "spent" sets."""
     spent = threading.Event()
 
     def read(stream):
@@ -129,8 +129,8 @@ def test_r26_a_thousand_exceptions_lose_no_byte(start, tmp_path, sizes):
     assert host.call("pid", session="ann").result == [process, first + 1]
 
 
-def test_r26_an_exception_that_comes_after_its_call_is_logged(start, tmp_path):
-    """A time limit as libraries make it: a thread throws an exception into the main thread, too late."""
+def test_r26_an_exception_raised_after_its_call_is_logged(start, tmp_path):
+    """Some libraries implement time limits so: a thread raises an exception in the main thread. Here it is too late."""
     late = tmp_path / "late"
     os.mkfifo(late)
     host = start(
@@ -160,23 +160,23 @@ def test_r26_an_exception_that_comes_after_its_call_is_logged(start, tmp_path):
     assert host.wait_for_line() == "thrown"
     assert host.call("look", session="ann").result == {"n": 1}
     host.shutdown()
-    status, _, errors = host.finish()
+    status, _, errors = host.wait_for_exit()
     assert status == 0
-    assert "an exception that was raised outside of a call is ignored" in errors
+    assert "ignored an exception raised outside a call" in errors
     assert "LimitReached" in errors
 
 
 @pytest.mark.parametrize("kind", ["SystemExit", "KeyboardInterrupt", "TimeoutError", "BrokenPipeError"])
-def test_r26_no_kind_of_stray_exception_ends_the_worker(start, kind):
+def test_r26_no_kind_of_exception_outside_a_call_ends_the_worker(start, kind):
     host = start(
         f"""
         import signal
 
-        def stray(*_):
+        def alarm(*_):
             print("raised", flush=True)
             raise {kind}
 
-        signal.signal(signal.SIGALRM, stray)
+        signal.signal(signal.SIGALRM, alarm)
 
         @app.command
         def pid(): return os.getpid()
@@ -189,16 +189,16 @@ def test_r26_no_kind_of_stray_exception_ends_the_worker(start, kind):
 
 
 def test_r26_a_stop_iteration_is_not_the_end_of_the_stream(start):
-    """`next` without a default in a signal handler raises it, and an iteration takes it for its own end."""
+    """A signal handler raises it, as by `next` without a default, and an iteration ends with it."""
     host = start(
         """
         import signal
 
-        def stray(*_):
+        def alarm(*_):
             print("raised", flush=True)
             next(iter(()))
 
-        signal.signal(signal.SIGALRM, stray)
+        signal.signal(signal.SIGALRM, alarm)
 
         @app.command
         def size(text: str) -> int: return len(text)
@@ -207,9 +207,9 @@ def test_r26_a_stop_iteration_is_not_the_end_of_the_stream(start):
     process = host.process
     host.kill(signal.SIGALRM)  # the worker waits for a frame
     assert host.wait_for_line() == "raised"
-    _, data = host.packed("size", b'{"text":"%s"}' % (b"x" * 200_000))
+    _, data = host.pack_call("size", b'{"text":"%s"}' % (b"x" * 200_000))
     host.calls.sendall(data[:100_000])
-    host.kill(signal.SIGALRM)  # it waits for the rest of one
+    host.kill(signal.SIGALRM)  # the worker waits for the rest of a frame
     assert host.wait_for_line() == "raised"
     host.calls.sendall(data[100_000:])
     assert host.answer().result == 200_000

@@ -1,12 +1,12 @@
-"""R36, R38: whatever a call's error or result does while it is told, its caller gets one error and the worker lives."""
+"""R36, R38: whatever an error or result does while it is encoded, its caller gets one error and the worker runs on."""
 
 import json
 import sys
 
 import pytest
 
-from herder import answers, frames
-from herder.errors import Interrupted, CallRejection, Rejected
+from herder import error_frames, frames
+from herder.errors import CallRejection, Interrupted, Rejected
 
 APP = """
 class Text(str):
@@ -20,11 +20,11 @@ class Unprintable:
     def __str__(self): raise SystemExit("unprintable")
     __repr__ = __str__
 
-class Saying(Exception):
+class WithStr(Exception):
     def __str__(self):
-        said = self.args[0]
-        if isinstance(said, BaseException): raise said
-        return said
+        value = self.args[0]
+        if isinstance(value, BaseException): raise value
+        return value
 
 class Subclass(herder.Rejected):
     def __init__(self): pass
@@ -75,13 +75,13 @@ ERRORS = {
     "huge code": lambda: herder.Rejected("no", "x" * 5_000_000),
     "hostile message": lambda: herder.Rejected(Text("hostile")),
     "half code": lambda: herder.Rejected("half \\ud800", "half \\ud800"),
-    "says None": lambda: Saying(None),
-    "says subclass": lambda: Saying(Text("hostile")),
-    "says exit": lambda: Saying(SystemExit()),
-    "says interrupted": lambda: Saying(herder.Interrupted()),
-    "says memory": lambda: Saying(MemoryError()),
-    "says recursion": lambda: Saying(RecursionError()),
-    "says huge": lambda: Saying("x" * 50_000_000),
+    "str None": lambda: WithStr(None),
+    "str subclass": lambda: WithStr(Text("hostile")),
+    "str exit": lambda: WithStr(SystemExit()),
+    "str interrupted": lambda: WithStr(herder.Interrupted()),
+    "str memory": lambda: WithStr(MemoryError()),
+    "str recursion": lambda: WithStr(RecursionError()),
+    "str huge": lambda: WithStr("x" * 50_000_000),
     "nameless": lambda: NamelessError("nameless"),
     "named": lambda: NamedError("named"),
     "classless": lambda: Classless("classless"),
@@ -97,7 +97,7 @@ class Items(dict):
     def items(self):
         what = self["what"]
         if what == "raises": raise ZeroDivisionError("while encoding")
-        if what == "unprintable": raise Saying(SystemExit())
+        if what == "unprintable": raise WithStr(SystemExit())
         if what == "exits": sys.exit(3)
         if what == "interrupted": raise herder.Interrupted
         if what == "memory": raise MemoryError
@@ -162,16 +162,16 @@ ERRORS = [line.split('"')[1] for line in APP.partition("ERRORS = {")[2].partitio
 
 @pytest.fixture(params=[SYNC, ASYNC], ids=["sync", "async"])
 def any_worker(request, start):
-    """A worker of each kind."""
+    """A function that starts a worker, with sync and with async handlers."""
     return lambda **hello: start(request.param, **hello)
 
 
-def test_every_error_is_told_in_one_frame(any_worker):
+def test_every_error_is_sent_in_one_frame(any_worker):
     host = any_worker(max_frame=1 << 20)
     for how in ERRORS:
         answer = host.call("fails", how=how)
         rejected = "code" in how or how in ("subclass", "hostile message")
-        assert answer.refused == ("rejected" if rejected else "exception"), (how, answer.error)
+        assert answer.error_kind == ("rejected" if rejected else "exception"), (how, answer.error)
         assert len(answer.payload) < 100_000, how
         assert all(type(each) is str for each in answer.error.values())
         answer.payload.decode()
@@ -183,13 +183,13 @@ def test_every_error_is_told_in_one_frame(any_worker):
 @pytest.mark.parametrize(
     "how,fields",
     [
-        ("unprintable code", {"message": "no", "code": "<Unprintable that can't be printed>"}),
-        ("hostile code", {"message": "no", "code": "<Text that can't be printed>"}),
+        ("unprintable code", {"message": "no", "code": "<unprintable Unprintable object>"}),
+        ("hostile code", {"message": "no", "code": "<unprintable Text object>"}),
         ("half code", {"message": r"half \ud800", "code": r"half \ud800"}),
         ("property code", {"message": ""}),
         ("subclass", {"message": ""}),
-        ("says interrupted", {"message": "<Saying that can't be printed>", "type": "Saying"}),
-        ("says subclass", {"message": "hostile"}),
+        ("str interrupted", {"message": "<unprintable WithStr object>", "type": "WithStr"}),
+        ("str subclass", {"message": "hostile"}),
         ("nameless", {"message": "nameless", "type": "NamelessError"}),
         ("named", {"message": "named", "type": "NamedError"}),
         ("hostile type", {"message": "hostile", "type": "Hostile"}),
@@ -197,7 +197,7 @@ def test_every_error_is_told_in_one_frame(any_worker):
         ("half", {"message": r"half \ud800"}),
     ],
 )
-def test_what_is_told_of_an_error(any_worker, how, fields):
+def test_each_error_has_its_fields(any_worker, how, fields):
     error = any_worker().call("fails", how=how).error
     assert {name: error.get(name) for name in fields} == fields
     assert ("code" in error) == ("code" in fields)
@@ -207,21 +207,21 @@ def test_what_is_told_of_an_error(any_worker, how, fields):
     "what,message",
     [
         ("raises", "while encoding"),
-        ("unprintable", "Saying that can't be printed"),
+        ("unprintable", "unprintable WithStr object"),
         ("exits", "3"),
         ("interrupted", "Interrupted"),
         ("memory", "memory"),
         ("grows", "changed size"),
         ("itself", "ircular"),
-        ("nameless", "no JSON form"),
+        ("nameless", "cannot be encoded as JSON"),
         ("deep list", "nested too deep"),
         ("deep dict", "nested too deep"),
     ],
 )
-def test_a_result_that_does_not_encode(any_worker, what, message):
+def test_a_result_without_a_json_form_is_unencodable(any_worker, what, message):
     host = any_worker()
     answer = host.call("returns", what=what)
-    assert answer.refused == "unencodable" and message in answer.error["message"]
+    assert answer.error_kind == "unencodable" and message in answer.error["message"]
     assert host.call("ok").result == "ok"
 
 
@@ -232,23 +232,23 @@ def test_a_result_that_changes_while_it_is_encoded(any_worker):
 
 
 def test_depth_is_bounded_whatever_the_recursion_limit(any_worker):
-    """R36: deeper, the interpreter itself would overflow its stack and end with SIGSEGV."""
+    """R36: with more levels, the interpreter would overflow its stack and die of SIGSEGV."""
     host = any_worker()
     host.call("limit", levels=1_000_000)
     for what in ("deep list", "deep dict"):
-        assert host.call("returns", what=what).refused == "unencodable"
+        assert host.call("returns", what=what).error_kind == "unencodable"
     for opening, closing in (b"[]", (b'{"a":', b"}")):
         opening, closing = (bytes([each]) if type(each) is int else each for each in (opening, closing))
         inner = opening * 200_000 + b"1" + closing * 200_000
         answer = host.call("takes", b'{"x":' + inner + b"}")
-        assert answer.refused == "malformed" and "nested too deep" in answer.error["message"]
+        assert answer.error_kind == "malformed" and "nested too deep" in answer.error["message"]
     for how in ("deep", "nested"):
         assert host.call("fails", how=how).error["type"] == "ValueError"
     assert host.call("ok").result == "ok"
 
 
 @pytest.mark.parametrize("limit", [1000, 1_000_000])
-def test_nine_hundred_levels_come_and_go(any_worker, limit):
+def test_nine_hundred_levels_are_decoded_and_encoded(any_worker, limit):
     host = any_worker()
     host.call("limit", levels=limit)
     payload = b'{"x":' + b"[" * 900 + b'"' + b"x" * 1000 + b'"' + b"]" * 900 + b"}"
@@ -260,7 +260,7 @@ def test_nine_hundred_levels_come_and_go(any_worker, limit):
         assert "nested too deep" in host.call("returns", what="deep list").error["message"]
 
 
-def test_the_recursion_limit_is_the_application_s_again(start):
+def test_the_recursion_limit_of_the_application_is_restored(start):
     host = start(
         """
         @app.command
@@ -274,12 +274,12 @@ def test_the_recursion_limit_is_the_application_s_again(start):
         """
     )
     host.call("limit", levels=50_000)
-    assert host.call("fails").refused == "exception"
+    assert host.call("fails").error_kind == "exception"
     assert host.call("takes", x=[0] * 5000).result == [0] * 5000
     assert host.call("now").result == 50_000
 
 
-def test_a_long_traceback_is_told_by_its_end(start):
+def test_the_end_of_a_long_traceback_is_sent(start):
     host = start(SYNC)
     host.call("limit", levels=20_000)
     error = host.call("recurses").error
@@ -287,23 +287,23 @@ def test_a_long_traceback_is_told_by_its_end(start):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
-def test_too_little_memory_to_parse_or_to_encode(any_worker):
+def test_a_call_without_memory_to_decode_or_encode_fails(any_worker):
     host = any_worker()
     assert len(host.call("big").result) == 40 << 20
     host.call("hog", used=60 << 20)
     encoding = host.call("big")
-    assert encoding.refused in ("unencodable", "exception") and "emory" in json.dumps(encoding.error)
+    assert encoding.error_kind in ("unencodable", "exception") and "emory" in json.dumps(encoding.error)
     parsing = host.call("takes", b'{"x":[' + b"[]," * (1 << 20) + b"[]]}")
-    assert parsing.refused == "exception" and parsing.error["type"] == "MemoryError"
+    assert parsing.error_kind == "exception" and parsing.error["type"] == "MemoryError"
     assert host.call("ok").result == "ok"
 
 
-@pytest.mark.parametrize("how", ["says huge", "huge code", "huge type", "half code", "deep"])
-def test_an_error_is_cut_to_max_frame(any_worker, how):
-    """R41: 1024 is the least that a host may set."""
+@pytest.mark.parametrize("how", ["str huge", "huge code", "huge type", "half code", "deep"])
+def test_an_error_is_shortened_to_max_frame(any_worker, how):
+    """R41: 1024 is the smallest `max_frame` that a host may set."""
     host = any_worker(max_frame=1024)
     answer = host.call("fails", how=how)
-    assert len(answer.payload) + 16 <= 1024 and answer.refused in ("exception", "rejected")
+    assert len(answer.payload) + 16 <= 1024 and answer.error_kind in ("exception", "rejected")
     assert host.call("ok").result == "ok"
 
 
@@ -319,11 +319,11 @@ LOCALES = [
 
 @pytest.mark.parametrize("env", LOCALES, ids=["here", "C", "POSIX", "ascii", "latin-1", "strict"])
 def test_any_text_can_be_printed(start, env):
-    """R40: a handler's print raises for no text, whatever the locale, and the log gets UTF-8."""
+    """R40: printing never raises, whatever the locale, and the log is UTF-8."""
     host = start(
         """
         @app.command
-        def say(text: str):
+        def show(text: str):
             print(text)
             print(text, file=sys.stderr)
             sys.stderr.flush()
@@ -332,16 +332,16 @@ def test_any_text_can_be_printed(start, env):
         env=env,
     )
     for text in ("\u017dofie \U0001f40e", "r\udce9sum\udce9.txt"):
-        host.calls.sendall(host.packed("say", json.dumps({"text": text}).encode())[1])
+        host.calls.sendall(host.pack_call("show", json.dumps({"text": text}).encode())[1])
         answer = host.answer()
-        assert answer.kind == frames.RESULT or "surrogate" in answer.error["message"]  # as a result it has no form
+        assert answer.kind == frames.RESULT or "surrogate" in answer.error["message"]  # such a result has no JSON form
         shown = text.encode("utf-8", "backslashreplace")
         assert host.process.stdout.readline() == shown + b"\n"
         assert host.process.stderr.readline() == shown + b"\n"
 
 
-def test_a_log_line_of_herder_s_fails_nothing(start):
-    """R40: a hook's exception is for the log, whatever the application made of `sys.stderr`."""
+def test_a_failing_standard_error_fails_no_call(start):
+    """R40: Herder logs a hook's exception, whatever the application has done with `sys.stderr`."""
     host = start(
         """
         class Bad:
@@ -355,7 +355,7 @@ def test_a_log_line_of_herder_s_fails_nothing(start):
             if how == "closed": sys.__stderr__.close(); sys.stderr = sys.__stderr__
 
         @app.command
-        def say(): print("said")
+        def show(): print("shown")
 
         @app.on_session_end
         def ended(session, reason): raise ValueError("\u017dofie")
@@ -369,12 +369,14 @@ def test_a_log_line_of_herder_s_fails_nothing(start):
         assert host.call("ok", session=how).result == "ok"
         host.end_session(how)
         assert host.call("ok", session="other").result == "ok"
-    said = host.call("say")
-    assert said.refused == "exception" and said.error["type"] == "SystemExit"  # the application's own stream, and error
+    answer = host.call("show")
+    assert (
+        answer.error_kind == "exception" and answer.error["type"] == "SystemExit"
+    )  # the stream and the error are the application's
     assert host.call("ok", session="other").result == "ok"
 
 
-def test_a_failing_start_is_cut_to_max_frame(start):
+def test_a_start_error_is_shortened_to_max_frame(start):
     host = start("raise ValueError('\\u00e4' * 2000)", wait=False, max_frame=1024)
     host.frame(frames.HELLO)
     body = host.frame(frames.ERROR)[3]
@@ -383,17 +385,17 @@ def test_a_failing_start_is_cut_to_max_frame(start):
 
 
 def payload(frame):
-    """The fields of an error frame."""
+    """Decode the fields of an error frame."""
     return json.loads(frame[frames.HEADER_SIZE + frames.STAMPS_SIZE :])
 
 
 @pytest.mark.parametrize("room", [1 << 20, 800, 400, 200, 120])
-def test_the_traceback_goes_first(room):
+def test_the_traceback_is_shortened_first(room):
     message = "\u2615" * 60 + '"\n' * 30
     try:
         raise ValueError(message)
     except ValueError as error:
-        frame = answers.failure(7, error, 1, 2, room)
+        frame = error_frames.exception_frame(7, error, 1, 2, room)
     fields = payload(frame)
     assert len(frame) - frames.HEADER_SIZE <= room
     assert fields["kind"] == "exception"
@@ -404,44 +406,44 @@ def test_the_traceback_goes_first(room):
         assert "traceback" not in fields and len(fields["message"]) < len(message)
 
 
-def test_a_code_is_whole_or_absent():
-    frame = answers.failure(7, Rejected("no", "c" * 2000), 1, 2, 1024)
+def test_a_code_is_complete_or_absent():
+    frame = error_frames.exception_frame(7, Rejected("no", "c" * 2000), 1, 2, 1024)
     assert payload(frame) == {"kind": "rejected", "message": "no"}
 
 
-def test_a_failure_that_can_not_be_described(monkeypatch):
-    """An exception of any kind that comes out of the description, as from a thread that raises it here."""
+def test_an_exception_while_an_error_is_described_gives_the_fallback(monkeypatch):
+    """An exception of any kind may be raised there, for example by a thread."""
     for failed in (MemoryError, RecursionError, Interrupted, KeyboardInterrupt):
 
         def describe(_error, failed=failed):
             raise failed
 
-        monkeypatch.setattr(answers, "describe", describe)
-        frame = answers.failure(7, ValueError("x"), 1, 2, 1024)
+        monkeypatch.setattr(error_frames, "describe", describe)
+        frame = error_frames.exception_frame(7, ValueError("x"), 1, 2, 1024)
         assert frames.HEADER.unpack_from(frame)[4] == 7
         assert payload(frame)["kind"] == "exception"
 
 
-def test_a_refusal_is_told_with_exact_texts():
+def test_a_rejection_is_described_with_exact_strings():
     class Odd(str):
         def __getitem__(self, _):
             raise ValueError
 
-    fields = payload(answers.failure(7, CallRejection(Odd("malformed"), Odd("odd")), 0, 0, 1024))
+    fields = payload(error_frames.exception_frame(7, CallRejection(Odd("malformed"), Odd("odd")), 0, 0, 1024))
     assert fields == {"kind": "malformed", "message": "odd"}
 
-    class Bare(CallRejection):
+    class WithoutFields(CallRejection):
         def __init__(self):
             pass
 
-    assert payload(answers.failure(7, Bare(), 0, 0, 1024)) == {"kind": "exception", "message": ""}
+    assert payload(error_frames.exception_frame(7, WithoutFields(), 0, 0, 1024)) == {"kind": "exception", "message": ""}
 
 
-def test_a_disturbed_refusal_keeps_its_kind(monkeypatch):
-    """The host knows the kinds there are. An exception that comes while an error is described must not make another."""
+def test_a_rejection_keeps_its_kind_when_text_is_disturbed(monkeypatch):
+    """The host accepts only the kinds of the protocol. An exception during the description must not change the kind."""
 
     def disturbed(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("herder.text.with_recursion_limit", disturbed)
-    assert answers.describe(CallRejection("unencodable", "no form"))["kind"] == "unencodable"
+    assert error_frames.describe(CallRejection("unencodable", "no form"))["kind"] == "unencodable"

@@ -1,11 +1,11 @@
-"""R41, R44: the golden frames of docs/protocol.md, read and written by this side."""
+"""R41, R44: this package reads and writes the golden frames of docs/protocol.md."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from herder import answers, frames
+from herder import error_frames, frames
 from herder.codec import decode, encode
 from herder.errors import ProtocolError
 from herder.worker import parse_hello
@@ -46,7 +46,7 @@ KINDS = {name: kind for kind, name in NAMES.items()}
 
 
 def decoded(data):
-    """What a worker reads out of one frame."""
+    """Decode one frame as a worker does."""
     length, kind, flags, reserved, wire_id = frames.HEADER.unpack_from(data)
     assert frames.check_header(length, kind, flags, reserved, wire_id, 64 << 20)
     body = data[frames.HEADER_SIZE :]
@@ -71,7 +71,7 @@ def test_frames_from_the_host_are_read(_way, data, fields):
 
 
 def encoded(fields):
-    """The frame a worker writes for these fields."""
+    """Encode the fields as a worker does."""
     kind, wire_id = KINDS[fields["kind"]], fields["wire_id"]
     if kind in (frames.HELLO, frames.READY):
         return frames.frame(kind, wire_id, encode(fields[fields["kind"]]))
@@ -79,7 +79,7 @@ def encoded(fields):
         payload = bytes.fromhex(fields["payload_hex"])
         return frames.answer(kind, wire_id, fields["started"], fields["ended"], payload)
     if kind == frames.ERROR:
-        return answers.error_frame(wire_id, fields["error"], fields["started"], fields["ended"])
+        return error_frames.error_frame(wire_id, fields["error"], fields["started"], fields["ended"])
     if kind == frames.ATTEMPT_STATE:
         states = {"running": frames.RUNNING, "withdrawn": frames.WITHDRAWN, "finished": frames.FINISHED}
         return frames.frame(kind, wire_id, bytes((states[fields["state"]],)))
@@ -97,18 +97,18 @@ def test_results_are_encoded_to_the_same_bytes(_way, data, fields):
 
 
 @pytest.mark.parametrize("_way,data,_fields", TO_WORKER["ignored"])
-def test_frames_to_pass_over(_way, data, _fields):
+def test_optional_frames_are_ignored(_way, data, _fields):
     assert not frames.check_header(*frames.HEADER.unpack_from(data), 64 << 20)
 
 
-# When the stream ends the host has gone: no error of the worker's.
+# These end with the stream, which means that the host has died. That is no error of the worker.
 CUT = {"truncated_header", "truncated_body"}
 
 
 @pytest.mark.parametrize(
     "_way,data,fields", [each for each in TO_WORKER["malformed"] if each.values[2]["error"] not in CUT]
 )
-def test_malformed_frames_are_found_by_name(_way, data, fields):
+def test_malformed_frames_are_refused_by_name(_way, data, fields):
     with pytest.raises(ProtocolError) as found:
         decoded(data)
     assert found.value.name == fields["error"]
@@ -126,19 +126,19 @@ def kind_of(case):
         if each.values[2]["error"] not in CUT and kind_of(each) not in (frames.HELLO, frames.CANCEL, frames.PING)
     ],
 )
-def test_a_worker_ends_naming_the_malformed_frame(_way, data, fields):
-    """R41: after its answer to what came before."""
+def test_a_worker_names_the_malformed_frame_and_exits(_way, data, fields):
+    """R41: after it has answered the frames before."""
     with FakeHost("herder.demo:app") as host:
         host.ready()
         assert host.call("echo", x=1).result == {"x": 1}
         host.calls.sendall(data)
-        status, _, err = host.finish()
+        status, _, err = host.wait_for_exit()
     assert status == 1
     assert f"({fields['error']})" in err
 
 
 @pytest.mark.parametrize("_way,data,_fields", TO_WORKER["ignored"])
-def test_a_worker_goes_on_after_an_ignored_frame(_way, data, _fields):
+def test_a_worker_answers_calls_after_an_ignored_frame(_way, data, _fields):
     with FakeHost("herder.demo:app") as host:
         host.ready()
         host.calls.sendall(data)

@@ -1,4 +1,4 @@
-"""How an app is found, and what happens where its files have the names of other modules (R64)."""
+"""How an app is found, and what happens if its files have the names of other modules (R64)."""
 
 import ast
 import os
@@ -55,7 +55,7 @@ NAMES = [
 
 @pytest.fixture
 def folder(tmp_path):
-    """An application's folder, and a function that starts a worker in it."""
+    """A function that writes the files of an application and starts a worker in their folder."""
     hosts = []
 
     def start(target, files, **options):
@@ -82,13 +82,13 @@ def assert_serves(host):
 @pytest.mark.parametrize("kind", [APP, APP + ASYNC], ids=["sync", "async"])
 @pytest.mark.parametrize("target", ["app.py:app", "app:app"])
 def test_files_with_the_names_of_library_modules_break_no_worker(folder, target, kind):
-    """R64: none of Herder's imports, early or late, and none that those make, finds a file of the application."""
+    """R64: no import of Herder, early or late, direct or indirect, finds a file of the application."""
     files = {f"{name}.py": "raise SystemExit('the application does not import this')\n" for name in NAMES}
     assert_serves(folder(target, {**files, "app.py": kind}))
 
 
 def test_the_application_finds_its_own_files_as_in_a_script(folder):
-    """What Herder has not imported is the application's: its folder comes first."""
+    """Modules that Herder has not imported come from the application's folder, which is first on the path."""
     files = {"random.py": "LIMIT = 3\n", "logging.py": "LIMIT = 4\n", "app.py": APP + LATE}
     host = folder("app.py:app", files)
     assert_serves(host)
@@ -96,33 +96,33 @@ def test_the_application_finds_its_own_files_as_in_a_script(folder):
 
 
 @pytest.mark.parametrize("name", ["traceback", "textwrap", "codeop", "contextlib"])
-def test_an_exception_is_told_whatever_the_application_imported(folder, name):
-    """The application's own `traceback` is no obstacle, nor is what the library's needs."""
+def test_a_traceback_is_sent_whatever_the_application_imported(folder, name):
+    """Even if it is the application's `traceback`, or a module that the library's `traceback` needs."""
     app = f"import sys\nsys.modules.pop({name!r}, None)\nimport {name}\nassert {name}.LIMIT\n{APP}"
     host = folder("app.py:app", {f"{name}.py": "LIMIT = 3\n", "app.py": app}).ready()
-    told = host.call("bug").error["traceback"]
-    assert told.startswith("Traceback (most recent call last)") and told.endswith("ValueError: spilt\n")
-    assert "in bug" in told and "loop.py" not in told
+    traceback = host.call("bug").error["traceback"]
+    assert traceback.startswith("Traceback (most recent call last)") and traceback.endswith("ValueError: spilt\n")
+    assert "in bug" in traceback and "loop.py" not in traceback
 
 
-def test_a_traceback_without_the_module(folder):
+def test_a_traceback_is_sent_if_linecache_is_broken(folder):
     app = "import sys, linecache\n" + APP + "\n@app.command\ndef spoil(): del linecache.checkcache, linecache.getline\n"
     host = folder("app.py:app", {"app.py": app}).ready()
     host.call("spoil")
-    told = host.call("bug").error["traceback"]
-    assert "app.py" in told and "in bug" in told and told.endswith("ValueError: spilt\n")
+    traceback = host.call("bug").error["traceback"]
+    assert "app.py" in traceback and "in bug" in traceback and traceback.endswith("ValueError: spilt\n")
 
 
-def test_a_file_that_hides_a_module_of_asyncio_is_named(folder):
-    """The application breaks asyncio itself, as it would in a script: the error says by which file."""
+def test_a_file_that_shadows_a_module_of_asyncio_is_named(folder):
+    """The application breaks asyncio, as it would in a script; the error names the file."""
     app = "import logging\n" + APP + ASYNC
     error = folder("app.py:app", {"logging.py": "LIMIT = 3\n", "app.py": app}).start_error()
-    assert "logging.py, which hides the standard library's module" in error["message"]
+    assert "logging.py, which shadows the standard library module" in error["message"]
 
 
 @pytest.mark.parametrize("name", ["calendar", "json", "traceback", "secrets", "herder", "test", "asyncio"])
 def test_an_app_may_have_the_name_of_a_library_module(folder, name):
-    """And the library's module of that name stays what every other import finds."""
+    """Every other import still finds the library's module of that name."""
     use = "\n@app.command\ndef mail():\n    import email.utils\n    return email.utils.formatdate(0)[:3]\n"
     host = folder(f"{name}.py:app", {f"{name}.py": APP + use})
     assert_serves(host)
@@ -133,7 +133,7 @@ def test_an_app_may_have_the_name_of_a_library_module(folder, name):
 @pytest.mark.parametrize(
     "use", ["from {} import app, LIMIT\n@app.command\ndef more(): pass\n", "import {}\n{}.LIMIT\n"]
 )
-def test_a_helper_that_imports_such_an_app_is_told_why_not(folder, name, use):
+def test_a_helper_that_imports_such_an_app_gets_a_hint(folder, name, use):
     files = {f"{name}.py": f"LIMIT = 3\n{APP}import views\n", "views.py": use.replace("{}", name)}
     error = folder(f"{name}.py:app", files).start_error()
     assert error["type"] in ("ImportError", "AttributeError")
@@ -141,21 +141,21 @@ def test_a_helper_that_imports_such_an_app_is_told_why_not(folder, name, use):
 
 
 def test_a_symbolic_link_finds_the_neighbours_of_its_target(folder, tmp_path):
-    """As `python3 link.py` does; `__file__` is the link's there too."""
+    """As with `python3 link.py`, where `__file__` is the link too."""
     (tmp_path / "current").mkdir()
     (tmp_path / "current" / "app.py").symlink_to("../releases/7/main.py")
     files = {
         "releases/7/main.py": "import prices, here\n" + APP + "\n@app.command\ndef file(): return __file__\n",
         "releases/7/prices.py": "import main\n",
-        "here.py": "",  # the current folder stays importable
+        "here.py": "",  # in the current folder, which is on the path too
     }
     host = folder("current/app.py:app", files)
     assert_serves(host)
     assert host.call("file").result == str(tmp_path / "current" / "app.py")
 
 
-def test_a_file_in_a_package_has_its_name_there(folder):
-    """One instance, whichever way its siblings import it and each other; the package's `types.py` hides nothing."""
+def test_a_file_in_a_package_is_imported_by_its_name_in_the_package(folder):
+    """It is imported once, however its siblings import it; `types.py` in the package shadows nothing."""
     files = {
         "shop/__init__.py": "",
         "shop/back/__init__.py": "",
@@ -169,17 +169,17 @@ def test_a_file_in_a_package_has_its_name_there(folder):
     assert host.call("more").result == 1
 
 
-def test_a_package_s_own_file(folder):
+def test_the_init_file_of_a_package_can_be_the_app(folder):
     files = {"shop/__init__.py": APP + "from . import more\n", "shop/more.py": "from shop import app\n"}
     assert_serves(folder("shop/__init__.py:app", files))
 
 
-def test_a_folder_that_can_be_no_package_is_none(folder):
+def test_a_folder_whose_name_is_no_identifier_is_not_a_package(folder):
     files = {"my-shop/__init__.py": "", "my-shop/app.py": "import plain\n" + APP, "my-shop/plain.py": ""}
     assert_serves(folder("my-shop/app.py:app", files))
 
 
-def test_a_package_that_is_another_s_is_refused(folder, tmp_path):
+def test_a_package_whose_name_another_package_has_is_refused(folder, tmp_path):
     files = {"a/shop/__init__.py": "", "a/shop/app.py": APP, "b/shop/__init__.py": "", "b/shop/app.py": APP}
     path = f"{SOURCE}:{tmp_path}/b:{tmp_path}/a"
     command = [sys.executable, f"{SOURCE}/herder/__main__.py", "a/shop/app.py:app"]
@@ -203,14 +203,14 @@ def test_one_module_under_two_names_is_refused(folder, target, files):
 
 
 def test_an_app_without_commands_is_refused(folder):
-    """Hooks alone do not make a worker: it could answer no call."""
+    """Hooks alone are not enough: the worker could answer no call."""
     app = "import herder\napp = herder.App()\n@app.on_start\ndef start(): print('began')\n"
     host = folder("app.py:app", {"app.py": app})
-    assert "no commands" in (message := host.start_error()["message"]) and "imported?" in message
-    assert host.finish()[1] == ""
+    assert "has no commands: import the module" in host.start_error()["message"]
+    assert host.wait_for_exit()[1] == ""
 
 
-def test_a_relative_import_in_a_file_is_told_the_other_form(folder):
+def test_a_relative_import_in_a_file_gets_a_hint(folder):
     files = {"shop/app.py": "from . import prices\n" + APP, "shop/prices.py": ""}
     message = folder("shop/app.py:app", files).start_error()["message"]
     assert "`shop.app:app`" in message and "attempted relative import" in message
@@ -229,33 +229,41 @@ def test_a_failed_start_names_the_interpreter(folder, tmp_path):
     env = {"VIRTUAL_ENV": "/gone"}
     message = folder("app.py:app", {"app.py": "import no_such_thing\n"}, env=env).start_error()["message"]
     code = "import platform, sys; print(platform.python_version(), sys.prefix, sys.prefix == sys.base_prefix)"
-    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-    version, prefix, bare = asked.split()
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    version, prefix, no_venv = output.split()
     assert f"(Python {version}, {sys.executable}, " in message
-    if bare == "True":
+    if no_venv == "True":
         assert "no virtual environment; VIRTUAL_ENV is /gone, which has no bin/python" in message
-        assert ".venv/bin/python is a link to /gone/python3.9, which is not there" in message
+        assert ".venv/bin/python is a link to /gone/python3.9, which does not exist" in message
     else:
         assert f"virtual environment {prefix}" in message
 
 
-def test_an_old_python_says_which_one_is_needed(tmp_path):
-    """Everything up to the check compiles on 3.6; the check is the first thing there is."""
+def test_an_old_python_names_the_required_version(tmp_path):
+    """The code up to the version check compiles on 3.6, and the check comes first."""
     old = "import sys, runpy\nsys.version_info = (3, 9, 18)\nsys.argv[:] = sys.argv[1:]\n"
     old += "del sys.stdlib_module_names, sys.orig_argv\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
     script = f"{SOURCE}/herder/__main__.py"
     done = subprocess.run([sys.executable, "-c", old, script, "app.py:app"], capture_output=True, text=True)
-    assert done.stderr == f"Python 3.10 or later is needed, {sys.executable} is 3.9.18\n" and done.returncode == 1
+    message = f"Python 3.10 or later is required, but {sys.executable} is version 3.9.18\n"
+    assert done.stderr == message and done.returncode == 1
 
     begin = (SOURCE / "herder" / "__init__.py").read_text().partition("\nif sys.argv")[0]
     for text in (begin, (SOURCE / "herder" / "__main__.py").read_text()):
         ast.parse(text, feature_version=(3, 6))
 
 
-def test_with_m_it_works_as_well(folder, tmp_path):
-    """`python -m herder` by hand, in a folder with such files: what Python imports before is Python's own affair."""
+def test_a_worker_can_be_started_with_m(folder, tmp_path):
+    """`python -m herder` by hand, in a folder with such files. Herder cannot prevent what Python imports before it."""
     files = {f"{name}.py": "raise SystemExit('no')\n" for name in NAMES if name not in ("types", "runpy", "pkgutil")}
-    for name in ("functools", "inspect", "ast", "tokenize", "token", "linecache"):  # runpy's, in some versions
+    for name in (
+        "functools",
+        "inspect",
+        "ast",
+        "tokenize",
+        "token",
+        "linecache",
+    ):  # `runpy` imports these in some versions
         files.pop(f"{name}.py", None)
     command = [sys.executable, "-m", "herder", "app.py:app"]
     assert_serves(folder("", {**files, "app.py": APP}, command=command))
@@ -270,7 +278,7 @@ def test_processes_that_multiprocessing_spawns_do_not_run_herder(folder):
 
 
 def test_the_folder_of_the_package_is_not_on_the_path(folder):
-    """`import loop` finds no file of Herder's, and its modules are not there under two names."""
+    """`import loop` finds no file of Herder, so no module is imported under two names."""
     app = APP + "\n@app.command\ndef path():\n    import sys\n    return sys.path\n"
     host = folder("app.py:app", {"app.py": app}).ready()
     path = host.call("path").result

@@ -1,4 +1,4 @@
-"""The scripts that measure the project: `scripts/flake-rate` and `scripts/bench-compare`."""
+"""The scripts `scripts/flake-rate` and `scripts/bench-compare`."""
 
 import importlib.machinery
 import importlib.util
@@ -14,7 +14,7 @@ SCRIPTS = SOURCE.parent.parent / "scripts"
 
 
 def script(name):
-    """A script as a module."""
+    """Load a script as a module."""
     loader = importlib.machinery.SourceFileLoader(name.replace("-", "_"), str(SCRIPTS / name))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
     loader.exec_module(module)
@@ -47,7 +47,7 @@ def test_r49_intervals_are_those_of_the_tables(failed, total, low, high):
 
 
 def suite(name, *cases):
-    """A <testsuite>; a case is the name of a test, and the element that says how it ended."""
+    """Return a <testsuite>; a case is the name of a test and the element with its outcome."""
     inner = "".join(f'<testcase classname="{name.split("@")[0]}" name="{test}">{end}</testcase>' for test, end in cases)
     return f'<testsuite name="{name}">{inner}</testsuite>'
 
@@ -70,7 +70,7 @@ def test_r49_executions_and_runs_are_counted_across_reports(tmp_path, capsys):
         suite("pools@stress-1", ("a", PASSED), ("b", FAILED)),
         suite("core@stress-1", ("a", PASSED)),
     )
-    # Passed at its second attempt; and a test with two cases, as pytest reports a failed teardown: one execution.
+    # `b` passed at its second attempt. `d` has two cases, as pytest reports a failed teardown: one execution.
     cases = [("b", "<flakyFailure/>"), ("d", "<error/>"), ("d", PASSED)]
     pytest_report = junit(tmp_path, "pytest.xml", suite("pools", *cases))
     assert flake_rate.main([stress, pytest_report]) == 1
@@ -118,7 +118,7 @@ def test_the_median_lies_between_the_order_statistics_of_the_sign_test():
 
 
 def pairs(factor, lower_is_better=True, noise=0.0):
-    """Ten pairs of a figure on a machine whose speed changes from pair to pair by more than the factor."""
+    """Ten pairs of measurements on a machine whose speed changes between pairs by more than the factor."""
     draw = random.Random(7)
 
     def figure(value):
@@ -154,7 +154,7 @@ printf '{"regime":"one core","figure":"time","better":"lower","median":%s}\\n' "
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """Two commits, of which the second is slower and has the benchmark; and a `cargo` that builds nothing."""
+    """Two commits, of which the second is slower and has the benchmark, and a `cargo` that builds nothing."""
     root = tmp_path / "repository"
     (root / "benches").mkdir(parents=True)
     (tmp_path / "cargo").write_text(CARGO)

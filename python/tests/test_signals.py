@@ -1,4 +1,4 @@
-"""R30, R35: what signals do to a worker, to what it starts, and when an interrupt has to wait."""
+"""R30, R35: the effect of signals on a worker and on the processes that it starts, and when an interrupt must wait."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ ECHO = """
 def echo(**arguments): return arguments
 """
 
-# Blocks its thread in C for ever, without the GIL. A signal handler that returns does not end it.
+# Blocks its thread in C code for ever, without the GIL. A signal handler does not end the wait.
 DEADLOCK = """
 import ctypes
 mutex = ctypes.create_string_buffer(128)
@@ -29,45 +29,45 @@ def stuck(): deadlock()
 """
 
 
-def default_in(status):
-    """Whether /proc/PID/status shows an empty mask and no ignored signal but the two that Python ignores."""
+def has_default_signals(status):
+    """Whether /proc/PID/status has an empty mask and no ignored signals except the two that Python ignores."""
     masks = dict(line.split(":\t", 1) for line in status.splitlines() if line.startswith(("SigBlk", "SigIgn")))
     allowed = 1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1)
     return int(masks["SigBlk"], 16) == 0 and int(masks["SigIgn"], 16) & ~allowed == 0
 
 
 @BOTH
-def test_sigterm_and_sigint_end_no_worker_whose_host_lives(start, more):
-    """R30: they may come to every process of a service; the host decides when its workers end."""
+def test_sigterm_and_sigint_are_ignored_before_shutdown(start, more):
+    """R30: a service manager may send them to every process; the host decides when its workers end."""
     host = start(ECHO + more)
     for number in (signal.SIGTERM, signal.SIGINT):
         host.kill(number)
         assert host.call("echo", x=1).result == {"x": 1}
     host.shutdown()
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 @BOTH
 def test_after_shutdown_sigterm_ends_a_worker_that_is_stuck_in_c(start, more):
-    """R30: the main thread runs no Python any more; the control thread has restored the default."""
+    """R30: the main thread runs no Python code, but the control thread has restored the default."""
     host = start(DEADLOCK + more)
     host.send("stuck")
     assert host.wait_for_line() == "in"
     host.kill(signal.SIGTERM)
-    host.ping(1)  # it is alive
+    host.ping(1)  # it still runs
     host.shutdown()
-    host.ping(2)  # the shutdown has been read
+    host.ping(2)  # the shutdown is read by then
     host.kill(signal.SIGTERM)
-    assert host.finish()[0] == -signal.SIGTERM
+    assert host.wait_for_exit()[0] == -signal.SIGTERM
 
 
 def test_after_shutdown_on_the_calls_descriptor_sigterm_ends_a_worker_that_does_not_exit(start):
-    """R30: the loop read the shutdown; the control thread never did."""
+    """R30: the loop has read the shutdown, not the control thread."""
     host = start(DEADLOCK + "import atexit\natexit.register(deadlock)\n")
     host.calls.sendall(frames.frame(frames.SHUTDOWN))
     assert host.wait_for_line() == "in"
     host.kill(signal.SIGTERM)
-    assert host.finish()[0] == -signal.SIGTERM
+    assert host.wait_for_exit()[0] == -signal.SIGTERM
 
 
 def test_a_shutdown_while_the_application_is_loaded_lets_sigterm_end_it(start):
@@ -79,14 +79,14 @@ def test_a_shutdown_while_the_application_is_loaded_lets_sigterm_end_it(start):
     host.shutdown()
     host.ping(2)
     host.kill(signal.SIGTERM)
-    assert host.finish()[0] == -signal.SIGTERM
+    assert host.wait_for_exit()[0] == -signal.SIGTERM
 
 
 def test_without_a_control_descriptor_sigterm_keeps_its_default(start):
-    """Nobody could restore it for a main thread that is stuck."""
+    """There is no control thread that could restore it while the main thread is stuck."""
     host = start(ECHO, control=False)
     host.kill(signal.SIGTERM)
-    assert host.finish()[0] == -signal.SIGTERM
+    assert host.wait_for_exit()[0] == -signal.SIGTERM
 
 
 def test_a_sigterm_handler_of_the_application_stays(start):
@@ -130,8 +130,8 @@ def wait():
 
 
 @BOTH
-def test_signals_at_any_moment_hurt_nothing(start, more):
-    """A storm of SIGTERM and SIGINT, in the loop, in reads and in handlers."""
+def test_signals_at_any_moment_have_no_effect(start, more):
+    """SIGTERM and SIGINT in the loop, in reads and in handlers."""
     host = start(ECHO + more)
     for n in range(1000):
         wire_id = host.send("echo", n=n)
@@ -143,7 +143,7 @@ def test_signals_at_any_moment_hurt_nothing(start, more):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_system_call_of_c_code_is_restarted(start, tmp_path, number):
-    """C code that does not expect EINTR works on."""
+    """C code that does not expect EINTR continues."""
     os.mkfifo(tmp_path / "fifo")
     host = start(
         """
@@ -229,15 +229,15 @@ def fails(): return subprocess.run(["false"]).returncode
 
 @BOTH
 @pytest.mark.parametrize("command", ["forks", "forks_in_a_thread"])
-def test_forks_of_a_worker_have_the_defaults(start, more, command):
-    """R30: `multiprocessing.Process.terminate` works, and SIGINT is KeyboardInterrupt there."""
+def test_forks_of_a_worker_have_default_handlers(start, more, command):
+    """R30: `multiprocessing.Process.terminate` works, and SIGINT raises KeyboardInterrupt in them."""
     host = start(FORKS + more)
     assert host.call(command, number=int(signal.SIGTERM)).result == -signal.SIGTERM
     assert host.call(command, number=int(signal.SIGINT)).result == 42
 
 
-def test_a_signal_that_meets_a_fork_before_it_runs_is_not_lost(start):
-    """R30: `Process.start` and at once `terminate`: the fork has not got rid of the worker's handlers yet."""
+def test_a_signal_to_a_fork_that_has_not_run_yet_is_not_lost(start):
+    """R30: `Process.start` and at once `terminate`: the fork has not replaced the worker's handlers yet."""
     host = start(
         """
         import signal
@@ -245,21 +245,21 @@ def test_a_signal_that_meets_a_fork_before_it_runs_is_not_lost(start):
 
         @app.command
         def fork():
-            sent, told = os.pipe()
-            def open_late(*arguments):  # Herder's first act in a fork
-                if os.getpid() != worker: os.read(sent, 1)
+            reader, writer = os.pipe()
+            def open_late(*arguments):  # the first step of Herder in a fork
+                if os.getpid() != worker: os.read(reader, 1)
                 return opened(*arguments)
             os.open = open_late
             child = os.fork()
             if not child: os._exit(7)
             os.kill(child, signal.SIGTERM)
-            os.write(told, b"x")
+            os.write(writer, b"x")
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         """
     )
     assert host.call("fork").result == -signal.SIGTERM
     host.kill(signal.SIGTERM)
-    assert host.call("fork").result == -signal.SIGTERM, "the worker itself lives, and still ignores it"
+    assert host.call("fork").result == -signal.SIGTERM, "the worker runs and still ignores it"
 
 
 def test_an_interrupt_does_not_leave_signals_blocked_around_a_fork(start):
@@ -288,16 +288,16 @@ def test_an_interrupt_does_not_leave_signals_blocked_around_a_fork(start):
 def test_other_signals_keep_their_default(start, number):
     host = start(ECHO)
     host.kill(number)
-    assert host.finish()[0] == -number
+    assert host.wait_for_exit()[0] == -number
 
 
 @BOTH
-def test_programs_that_a_worker_starts_have_the_defaults(start, more):
-    """R30: no signal that the worker ignores or handles is ignored there."""
+def test_programs_that_a_worker_starts_have_default_handlers(start, more):
+    """R30: they ignore no signal that the worker ignores or handles."""
     host = start(FORKS + more)
     assert host.call("runs", number=int(signal.SIGTERM)).result == -signal.SIGTERM
     assert host.call("runs", number=int(signal.SIGINT)).result == -signal.SIGINT
-    assert default_in(host.call("status").result)
+    assert has_default_signals(host.call("status").result)
     assert host.call("fails").result == 1
 
 
@@ -321,7 +321,7 @@ def run(file: str):
     assert host.answer().result == "done"
 
 
-# A module whose import goes on until an interrupt has come three times, and an application that imports it.
+# A module whose import takes until three interrupts have arrived, and an application that imports it.
 SLOW = """
 import time, __main__
 __main__.loads = getattr(__main__, "loads", 0) + 1
@@ -383,20 +383,20 @@ async def in_a_task():
     ids=["sync-statement", "sync-name", "asyncio-statement", "asyncio-name", "asyncio-task"],
 )
 def test_an_interrupt_waits_for_the_end_of_an_import(start, tmp_path, more, command):
-    """R35: half an import would break every later one: `cannot load module more than once per process`."""
+    """R35: after an interrupted import all later ones fail: `cannot load module more than once per process`."""
     (tmp_path / "slow.py").write_text(SLOW)
     host = start(IMPORTS + more)
     wire_id = host.send(command)
     assert host.wait_for_line() == "importing"
     host.cancel(wire_id, interrupt=True)
-    assert host.answer().refused == "cancelled"
+    assert host.answer().error_kind == "cancelled"
     loads, interrupts = host.call("loads").result
-    assert loads == 1 and interrupts > 3, "the one that broke the call came after the import"
+    assert loads == 1 and interrupts > 3, "the interrupt that ended the call came after the import"
 
 
 @pytest.mark.parametrize("more", ["", ASYNC_IMPORT], ids=["sync", "asyncio"])
 def test_the_limit_of_a_hook_waits_for_the_end_of_an_import(start, tmp_path, more):
-    """R22: the same of `on_session_end`. It still ends the worker if it goes on for twice its time."""
+    """R22: also in an `on_session_end` hook. Such a hook still ends the worker after twice its limit."""
     (tmp_path / "slow.py").write_text(SLOW)
     host = start(IMPORTS + more, session_end_timeout_ms=2000)
     host.end_session("ann")
@@ -404,14 +404,14 @@ def test_the_limit_of_a_hook_waits_for_the_end_of_an_import(start, tmp_path, mor
     assert host.wait_for_line() == "imported"
     assert host.call("loads").result[0] == 1
     host.shutdown()
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert status == 0 and "HookTimeout" in err
 
 
 def test_a_hook_whose_import_never_ends_ends_the_worker(start, tmp_path):
-    """R22: what waits for ever is killed as promised."""
+    """R22: a hook that never ends does not block the worker for ever."""
     (tmp_path / "slow.py").write_text("import time\nprint('importing', flush=True)\nwhile True: time.sleep(1)\n")
     host = start(IMPORTS, session_end_timeout_ms=50)
     host.end_session("ann")
-    status, _, err = host.finish()
+    status, _, err = host.wait_for_exit()
     assert status == 1 and "cannot be interrupted" in err

@@ -1,4 +1,4 @@
-"""A worker process and what it answers: results, each kind of error, sessions, and its end."""
+"""A worker process: its results, each kind of error, sessions, and its exit."""
 
 import json
 import os
@@ -68,17 +68,17 @@ def basic(start):
     return start(BASIC, max_frame=1 << 20)
 
 
-def test_hello_and_ready_say_what_there_is(start):
+def test_hello_and_ready_have_their_fields(start):
     host = start(BASIC, concurrency=4, pipeline=2)
     assert host.hello["protocol"] == 1 and host.hello["pid"] == host.process.pid and host.hello["control"] is True
     assert host.hello["window"] == 8
     assert host.hello["stack_signal"] == signal.SIGUSR1
-    assert host.table["window"] == 2  # it has sync handlers only
-    half = next(each for each in host.table["commands"] if each["name"] == "maths.half")
+    assert host.ready_message["window"] == 2  # with sync handlers only: `pipeline`
+    half = next(each for each in host.ready_message["commands"] if each["name"] == "maths.half")
     assert half == {"name": "maths.half", "idempotent": True}
 
 
-def test_results(basic):
+def test_each_kind_of_command_returns_its_result(basic):
     answer = basic.call("add", a=1, b=3)
     assert answer.result == 4 and 0 < answer.started <= answer.ended
     assert basic.call("add", a=1).result == 3
@@ -89,7 +89,7 @@ def test_results(basic):
 
 
 @pytest.mark.parametrize(
-    "command,payload,kind,texts",
+    "command,payload,kind,parts",
     [
         ("nope", b"{}", "unknown_command", ["'nope'", "add", "maths.half"]),
         ("add", b"{}", "bad_arguments", ["missing", "'a'", "b (optional)"]),
@@ -123,12 +123,12 @@ def test_results(basic):
         ("returns", b'{"what":"big"}', "too_large", ["max_frame", str(1 << 20)]),
     ],
 )
-def test_each_kind_of_error(basic, command, payload, kind, texts):
-    """The caller gets one clear error, and the worker lives on."""
+def test_each_kind_of_error(basic, command, payload, kind, parts):
+    """The caller gets one clear error, and the worker keeps running."""
     answer = basic.call(command, payload)
-    assert answer.refused == kind, answer.error
-    for text in texts:
-        assert text in answer.error["message"]
+    assert answer.error_kind == kind, answer.error
+    for part in parts:
+        assert part in answer.error["message"]
     ran = kind in ("rejected", "exception", "unencodable", "too_large")
     assert (answer.started > 0, answer.ended > 0) == (ran, ran)
     assert basic.call("add", a=1).result == 3
@@ -141,7 +141,7 @@ def test_exceptions_come_with_the_traceback_of_the_application_only(basic):
     assert basic.call("rejects").error["code"] == "unknown_item"
 
 
-def test_call_and_deadline(basic):
+def test_the_call_has_its_id_and_deadline(basic):
     wire_id = basic.send("who")
     assert basic.answer().result == [wire_id, wire_id, None, None, False]
     import time
@@ -150,10 +150,12 @@ def test_call_and_deadline(basic):
     assert 0 < soon[2] <= 1000 and 0 < soon[3] <= 1000
 
 
-def test_batches_and_large_frames(start):
-    """Frames cut anywhere, many in one write, and one larger than a read."""
+def test_frames_are_read_in_pieces_of_any_size(start):
+    """Frames in arbitrary pieces, many in one write, and one larger than a read."""
     host = start("herder.demo:app", pipeline=100)
-    packed = [host.packed("echo", json.dumps({"n": n, "text": "x" * (n * 997 % 70_000)}).encode()) for n in range(100)]
+    packed = [
+        host.pack_call("echo", json.dumps({"n": n, "text": "x" * (n * 997 % 70_000)}).encode()) for n in range(100)
+    ]
     data = b"".join(frame for _, frame in packed)
     import threading
 
@@ -170,7 +172,7 @@ def test_batches_and_large_frames(start):
     sender.join()
 
 
-def test_a_slow_handler_does_not_hold_back_answers(start):
+def test_a_slow_handler_does_not_delay_finished_answers(start):
     host = start(
         """
         @app.command
@@ -183,8 +185,8 @@ def test_a_slow_handler_does_not_hold_back_answers(start):
         """,
         pipeline=3,
     )
-    _, first = host.packed("quick")
-    _, second = host.packed("slow")
+    _, first = host.pack_call("quick")
+    _, second = host.pack_call("slow")
     host.calls.sendall(first + second)
     assert host.answer().result == 1
 
@@ -192,22 +194,22 @@ def test_a_slow_handler_does_not_hold_back_answers(start):
 def test_the_optional_flag_changes_nothing_on_a_known_kind(start):
     """R41."""
     host = start("herder.demo:app")
-    wire_id, data = host.packed("echo", b'{"x":1}', flags=frames.OPTIONAL)
+    wire_id, data = host.pack_call("echo", b'{"x":1}', flags=frames.OPTIONAL)
     host.calls.sendall(data)
     answer = host.answer()
     assert (answer.wire_id, answer.result) == (wire_id, {"x": 1})
     host.calls.sendall(frames.frame(frames.SHUTDOWN, flags=frames.OPTIONAL))
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
-def test_sessions_and_epochs(basic):
-    """R22: state is keyed by session and epoch; the end is told once, in order."""
+def test_session_state_belongs_to_a_session_and_epoch(basic):
+    """R22: the hook runs once for each ended session, in order."""
     assert basic.call("remember", key="a", session="ann").result == ["a"]
     assert basic.call("remember", key="b", session="ann").result == ["a", "b"]
     assert basic.call("remember", key="x", session="bob").result == ["x"]
     assert basic.call("remember", key="c", session="ann", epoch=2).result == ["c"]
     late = basic.call("remember", key="d", session="ann", epoch=1)
-    assert late.refused == "exception" and late.error["type"] == "SessionStateUnavailable"
+    assert late.error_kind == "exception" and late.error["type"] == "SessionStateUnavailable"
     basic.send("remember", key="e", session="ann", epoch=2)
     basic.end_session("ann", 2, reason=2)
     basic.send("remember", key="f", session="ann", epoch=3)
@@ -216,7 +218,7 @@ def test_sessions_and_epochs(basic):
     assert basic.wait_for_line() == "end ann expired ['c', 'e']"
     basic.end_session("bad")
     basic.calls.sendall(frames.frame(frames.SHUTDOWN))
-    status, out, err = basic.finish()
+    status, out, err = basic.wait_for_exit()
     assert (status, out) == (0, "end bad ended []\n") and "in the hook" in err
 
 
@@ -237,35 +239,35 @@ def test_the_demo_commands(start):
     assert host.call("sleep", ms=1).result is None
     assert host.call("burn", ms=1).result > 0
     assert [host.call("count", session="ann").result for _ in range(3)] == [1, 2, 3]
-    assert host.call("fail").refused == "exception"
-    assert host.call("reject").refused == "rejected"
+    assert host.call("fail").error_kind == "exception"
+    assert host.call("reject").error_kind == "rejected"
     assert host.call("pid").result == host.process.pid
-    assert host.call("notebook.run", code="1").refused == "unknown_command"
+    assert host.call("notebook.run", code="1").error_kind == "unknown_command"
     host.send("exit", code=7)
-    assert host.finish()[0] == 7
+    assert host.wait_for_exit()[0] == 7
 
 
 @pytest.mark.parametrize("way", ["calls", "control"])
-def test_shutdown_finishes_what_was_received(start, way):
+def test_a_shutdown_answers_the_received_calls(start, way):
     host = start("herder.demo:app", pipeline=20)
     first = host.send("sleep", ms=50)
     sent = [first] + [host.send("echo", n=n) for n in range(10)]
     stream = host.calls if way == "calls" else host.control
     stream.sendall(frames.frame(frames.SHUTDOWN))
     assert sorted(host.answers(11)) == sent
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 @pytest.mark.parametrize("way", ["calls", "control"])
-def test_shutdown_of_an_idle_worker(start, way):
+def test_a_shutdown_ends_an_idle_worker(start, way):
     host = start("herder.demo:app")
     stream = host.calls if way == "calls" else host.control
     stream.sendall(frames.frame(frames.SHUTDOWN))
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
-def test_shutdown_loses_no_answer(start):
-    """R36: calls and a shutdown race on two descriptors; what was sent before is answered."""
+def test_every_call_sent_before_a_shutdown_is_answered(start):
+    """R36: calls and a shutdown are sent on two descriptors, so they may be read in any order."""
     for round in range(30):
         host = start("herder.demo:app", pipeline=50)
         for _ in range(round):
@@ -273,15 +275,15 @@ def test_shutdown_loses_no_answer(start):
         sent = [host.send("echo", n=n) for n in range(20)]
         host.shutdown()
         assert sorted(host.answers(20)) == sent
-        assert host.finish()[0] == 0
+        assert host.wait_for_exit()[0] == 0
 
 
-def test_a_worker_without_control_descriptor(start):
+def test_a_worker_works_without_a_control_descriptor(start):
     host = start("herder.demo:app", control=False)
     assert host.hello["control"] is False
     assert host.call("echo", x=1).result == {"x": 1}
     host.calls.close()
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 @pytest.mark.parametrize("busy", ["while True: pass", "time.sleep(1000)", "sum(range(10**4)) and time.sleep(1000)"])
@@ -290,13 +292,13 @@ def test_the_process_ends_with_the_host_while_busy(start, busy):
     host.send("work")
     assert host.wait_for_line() == "busy"
     host.control.close()
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
-def test_the_process_ends_when_the_calls_end(start):
+def test_the_process_ends_when_the_calls_descriptor_is_closed(start):
     host = start("herder.demo:app")
     host.calls.close()
-    assert host.finish()[0] == 0
+    assert host.wait_for_exit()[0] == 0
 
 
 def test_sigusr1_prints_the_stack(start):
@@ -309,7 +311,7 @@ def test_sigusr1_prints_the_stack(start):
 
 
 def test_r26_the_stack_is_printed_while_c_code_holds_the_gil(start):
-    """A real deadlock, in which no Python code runs any more; and the app's own stderr does not matter."""
+    """A real deadlock, in which no Python code runs. The app has replaced `sys.stderr`, which has no effect."""
     host = start(
         """
 import ctypes, io
@@ -331,7 +333,7 @@ def stuck():
 
 
 def test_a_fork_does_not_hold_the_descriptors(start):
-    """A grandchild that lives on hides neither the worker's death nor writes frames."""
+    """A fork that outlives the worker neither hides the worker's death nor writes frames."""
     host = start(
         """
         @app.command
@@ -390,7 +392,7 @@ ANY = "@app.command\ndef any(): pass\n"
         ("del app", None, "no 'app'"),
     ],
 )
-def test_a_start_that_fails_says_why(start, text, type, message):
+def test_a_failed_start_reports_the_reason(start, text, type, message):
     host = start(text, wait=False)
     host.frame(frames.HELLO)
     kind, _, wire_id, body = host.frame()
@@ -399,34 +401,34 @@ def test_a_start_that_fails_says_why(start, text, type, message):
     assert error.get("type") == type and message in error["message"]
     assert ("traceback" in error) == (type is not None)
     assert "load.py" not in error.get("traceback", "")
-    status, out, err = host.finish()
-    assert (status, out, err) == (1, "", ""), "the host tells it, once"
+    status, out, err = host.wait_for_exit()
+    assert (status, out, err) == (1, "", ""), "only the host logs it"
 
 
 @pytest.mark.parametrize(
     "target,message",
     [
-        ("nothing_of_this_name:app", "no module 'nothing_of_this_name'"),
-        ("nothing.py:app", "no file 'nothing.py'"),
+        ("nothing_of_this_name:app", "module 'nothing_of_this_name' not found"),
+        ("nothing.py:app", "file 'nothing.py' does not exist"),
         ("no_colon", "module:app"),
-        ("herder.demo:nope", "there is: app"),
+        ("herder.demo:nope", "found: app"),
     ],
 )
-def test_a_bad_target_says_why(target, message):
+def test_an_invalid_target_is_explained(target, message):
     with FakeHost(target) as host:
         host.frame(frames.HELLO)
         assert message in json.loads(host.frame(frames.ERROR)[3][16:])["message"]
-        assert host.finish()[0] == 1
+        assert host.wait_for_exit()[0] == 1
 
 
-def test_another_protocol_is_named():
+def test_another_protocol_version_is_refused():
     with FakeHost("herder.demo:app", protocol=2) as host:
         error = json.loads(host.frame(frames.ERROR)[3][16:])
-        assert "protocol 2" in error["message"] and "protocol 1" in error["message"]
-        assert host.finish()[0] == 1
+        assert "protocol version 2" in error["message"] and "uses version 1" in error["message"]
+        assert host.wait_for_exit()[0] == 1
 
 
-def test_outside_of_herder_it_says_how_to_start_it():
+def test_without_a_host_it_prints_how_to_start_a_server():
     import subprocess
 
     done = subprocess.run(
@@ -438,8 +440,8 @@ def test_outside_of_herder_it_says_how_to_start_it():
     assert done.returncode == 2 and "herder serve carts.py:app" in done.stderr
 
 
-def test_a_file_beside_its_own_modules(tmp_path, start):
-    """The file's folder is on sys.path, and a file named like a module of Python's breaks nothing."""
+def test_a_file_can_import_the_modules_beside_it(tmp_path, start):
+    """The file's folder is on `sys.path`, and a file with the name of a library module breaks nothing."""
     (tmp_path / "prices.py").write_text("TEA = 450\n")
     (tmp_path / "json.py").write_text(
         "import herder, prices\napp = herder.App()\n@app.command\ndef tea(): return prices.TEA\n"
@@ -447,8 +449,8 @@ def test_a_file_beside_its_own_modules(tmp_path, start):
     assert start(f"{tmp_path}/json.py:app").call("tea").result == 450
 
 
-def test_annotations_as_text(start, tmp_path):
-    """`from __future__ import annotations`, also of names that only type checkers see."""
+def test_annotations_may_be_strings(start, tmp_path):
+    """`from __future__ import annotations`, also with names for type checkers only."""
     (tmp_path / "late.py").write_text(
         "from __future__ import annotations\n"
         "from typing import TYPE_CHECKING, Optional\n"
@@ -460,12 +462,12 @@ def test_annotations_as_text(start, tmp_path):
     )
     host = start(f"{tmp_path}/late.py:app")
     assert host.call("f", n=None, thing="t", session="ann").result == [None, "t", "ann"]
-    assert host.call("f", n="x", thing="t", session="ann").refused == "bad_arguments"
+    assert host.call("f", n="x", thing="t", session="ann").error_kind == "bad_arguments"
 
 
 @pytest.mark.parametrize("way", ["def", "async def"])
-def test_a_large_frame_does_not_stay(start, way):
-    """An idle worker keeps neither the arguments nor the result of its last call."""
+def test_an_idle_worker_keeps_no_large_frame(start, way):
+    """Neither the arguments nor the result of its last call."""
     host = start(
         f"""
         @app.command

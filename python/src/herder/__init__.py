@@ -1,13 +1,15 @@
-"""Herder for worker authors: make an `App`, register functions as commands, and Herder calls them.
+"""Herder for worker authors: create an `App` and register functions as commands, which Herder then calls.
 
-Importing this package is cheap on purpose (no asyncio, no typing): a bare worker starts in milliseconds.
+Importing this package is cheap on purpose: it imports neither asyncio nor typing, so a worker starts in milliseconds.
 """
 
 import os
 import sys
 
-if sys.version_info < (3, 10):  # noqa: UP036 - nothing newer than Python 3.6 may stand before it
-    raise ImportError("Python 3.10 or later is required, but {} is version {}.{}.{}".format(sys.executable, *sys.version_info[:3]))
+if sys.version_info < (3, 10):  # noqa: UP036 - Python 3.6 must be able to run the code up to here
+    raise ImportError(
+        "Python 3.10 or later is required, but {} is version {}.{}.{}".format(sys.executable, *sys.version_info[:3])
+    )
 
 if (
     sys.argv[:1] == ["-m"]
@@ -15,13 +17,14 @@ if (
     and sys.path
     and sys.path[0] == os.getcwd()
 ):
-    # A worker that was started with `-m`: nothing of the standard library may come from the folder it was started in.
-    del sys.path[0]  # the application finds its modules there all the same, see `load`
+    # This is a worker that was started with `-m`. A `types.py` in the current folder must not replace a module of the
+    # standard library. `load` adds the folder again before it imports the application.
+    del sys.path[0]
 
-if "HERDER_BYTECODE" in os.environ:  # a worker that runs the copy of this package which the host has written
+if "HERDER_BYTECODE" in os.environ:  # this worker runs the copy of the package that the host has written
     from herder import bytecode
 
-    bytecode.prepare()  # before the other modules are imported, or they would be compiled twice
+    bytecode.prepare()  # before the other modules are imported: they would be compiled twice otherwise
 
 from herder.app import App
 from herder.call import Call, current_call

@@ -1,34 +1,34 @@
-"""One worker process: `python .../herder/__main__.py APP`, or `python -m herder APP`.
+"""Runs one worker process: `python .../herder/__main__.py APP`, or `python -m herder APP`. Only Herder starts it.
 
-Herder starts it; there is nothing to run by hand. It is run as a script, since `-m` puts the current folder on the path
-and imports modules of the standard library before the first line here: a `types.py` there would replace one.
+Herder runs it as a script: `-m` puts the current folder on `sys.path` and imports modules of the standard library
+before the first line of this file, so a `types.py` in that folder would replace one of them.
 """
 
 import sys
 
 
-def _as_script(file):  # type: ignore[no-untyped-def]  # no annotations: an old Python has to get as far as the version
-    """Replace the folder of this file on the path, which holds no top-level modules, by its parent folder."""
+def _fix_script_path(file):  # type: ignore[no-untyped-def]  # no annotations: old versions must reach the version check
+    """Replace this file's folder on `sys.path` by its parent: the files in it are no top-level modules."""
     import os
 
     folder = os.path.dirname(os.path.abspath(file))
     if sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(folder):
         del sys.path[0]
-    above = os.path.dirname(folder)
-    if above not in sys.path:
-        sys.path.insert(0, above)
+    parent = os.path.dirname(folder)
+    if parent not in sys.path:
+        sys.path.insert(0, parent)
 
 
 if __name__ == "__main__":
     if not __package__:
-        _as_script(__file__)  # type: ignore[no-untyped-call]
+        _fix_script_path(__file__)  # type: ignore[no-untyped-call]
     try:
         from herder.worker import main
     except ImportError as error:
         if sys.version_info >= (3, 10):  # noqa: UP036
             raise
-        sys.exit(str(error))  # one line, which the host reports as the last one
+        sys.exit(str(error))  # a single line, since the host reports the last line of the output
 
-    if not __package__:  # as with `-m`: `multiprocessing` must not run this file in the processes that it spawns
+    if not __package__:  # looks like `-m` from here on: `multiprocessing` must not run this file in spawned processes
         __spec__ = type(sys.__spec__)("herder.__main__", None)
     sys.exit(main(sys.argv[1:]))

@@ -1,11 +1,12 @@
-"""The main loop of a worker with async handlers: calls are tasks of one asyncio loop, `concurrency` at once.
+"""The main loop of a worker with async handlers: calls are tasks of one asyncio loop, up to `concurrency` at once.
 
-Everything happens on the main thread. Sync handlers of such an app run in between, and hold up the others as in any
-asyncio program. Imported only when an app has something async: asyncio costs 10 MiB.
-
-Each iteration of the loop finds what is to be done in lists and flags. So an exception that the application raises in
-the middle of one (see `pipe`) costs an iteration, but loses no step of a call.
+Everything runs on the main thread. Sync handlers of such an app block the loop, as in any asyncio program. This module
+is imported only for an app with async handlers or hooks, since asyncio takes 10 MiB.
 """
+
+# All pending work is in lists and flags, and each iteration of the loop looks there. So an exception that the
+# application raises in the middle of an iteration (see `descriptor_io`) ends that iteration, but loses no step of a
+# call: the next iteration finds it again.
 
 from __future__ import annotations
 
@@ -16,14 +17,14 @@ import sys
 import warnings
 from contextvars import copy_context
 
-from herder import aio_calls, aio_hooks, answers, signals
+from herder import aio_calls, aio_hooks, error_frames, signals
 from herder.aio_calls import Runner
 from herder.aio_hooks import SessionEndQueue
 from herder.aio_plain import make_loop
 from herder.aio_reader import Reader
-from herder.aio_recovery import of_asyncio_callback
+from herder.aio_recovery import is_asyncio_callback
+from herder.descriptor_io import is_stream_error
 from herder.errors import HookTimeout, Interrupted, ProtocolError
-from herder.pipe import is_stream_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
 
 
 def prepare(worker: Worker) -> None:
-    """Give the worker an asyncio loop, which runs async hooks from now on, and calls once `serve` is called."""
+    """Create the worker's asyncio loop. It runs `on_start` hooks from now on, and calls once `serve` is called."""
     server = Server(worker)
     worker.run_hook = server.run_hook
-    worker.wake = server.wake
+    worker.request_shutdown = server.request_shutdown
     worker.attempt_state = server.attempt_state
     worker.cancel_task = server.cancel_soon
     worker.interrupting = server.runner.interrupting
@@ -48,16 +49,15 @@ def prepare(worker: Worker) -> None:
 
 
 def serve(worker: Worker) -> None:
-    """Answer calls until the host closes the descriptor, or asks for the end. Raises `ProtocolError`, `OSError`."""
+    """Answer calls until the host closes the descriptor or shuts down. Raises `ProtocolError` and `OSError`."""
     assert worker.aio is not None
     worker.aio.serve()
 
 
 def interrupt(worker: Worker, frame: FrameType | None) -> None:
-    """The signal handler: interrupt the handler, or the step of a task, that runs now if its call is to be interrupted.
-
-    An import is not interrupted.
-    """
+    """Interrupt the running handler or task if its call is to be interrupted. This is the signal handler of SIGUSR2."""
+    # The signal may arrive late, when a frame of the loop is the innermost one. An exception there would hit the loop
+    # instead of the handler. The control thread repeats the signal. The same applies to an import.
     calls = worker.calls
     running = calls.running
     if frame is None or frame.f_code in LOOP_CODE:
@@ -66,7 +66,7 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
         if (
             calls.cancelled.get(running)
             and not signals.is_uninterruptible(frame, LOOP_CODE)
-            and calls.interrupts(running)
+            and calls.take_interrupt(running)
         ):
             raise Interrupted if running > 0 else HookTimeout
     elif (
@@ -78,20 +78,19 @@ def interrupt(worker: Worker, frame: FrameType | None) -> None:
 
 
 def forget_event_loop(loop: WorkerEventLoop) -> None:
-    """Leave `asyncio.get_event_loop()` as it is in an app without async handlers, unless the application set another.
-
-    A sync handler that got the worker's loop could not run it, since it runs already. Async code gets it all the same.
-    """
+    """Make `asyncio.get_event_loop()` behave as in an app without async handlers."""
+    # A sync handler must not get the worker's loop: it could not run it, since the loop runs already. Async code gets
+    # it as the running loop. A loop that the application has set stays.
     policy: Any = asyncio.get_event_loop_policy()
     local: Any = getattr(policy, "_local", None)
     if getattr(local, "_loop", None) is loop:
-        policy._local = type(local)()  # `set_event_loop(None)` would not do: it makes `get_event_loop` raise
-    elif local is None:  # a policy of somebody else's
+        policy._local = type(local)()  # not `set_event_loop(None)`: `get_event_loop` would raise after that
+    elif local is None:  # not asyncio's own policy
         asyncio.set_event_loop(None)
 
 
 def provide_child_watcher() -> None:
-    """Let asyncio start programs under a policy that has no child watcher, as uvloop's. Python 3.14 needs none."""
+    """Add a child watcher to a policy that has none, such as uvloop's: asyncio needs it to start programs."""
     if sys.version_info >= (3, 14):
         return
     policy: Any = asyncio.get_event_loop_policy()
@@ -105,14 +104,14 @@ def provide_child_watcher() -> None:
 
 
 class Server:
-    """The worker's side of its two descriptors: frames come in, calls and hooks run, answers go out."""
+    """Connects the parts of an asyncio worker: reads frames, runs calls and hooks, and writes answers."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.loop = make_loop()
-        asyncio.set_event_loop(self.loop)  # for `asyncio.get_event_loop()` in hooks; `serve` takes it back
-        self.base = copy_context()  # what `on_start` leaves
-        self.runner = Runner(worker, self.loop, self.answered)
+        asyncio.set_event_loop(self.loop)  # for `asyncio.get_event_loop()` in `on_start` hooks; `serve` undoes it
+        self.base_context = copy_context()  # the context after the `on_start` hooks
+        self.runner = Runner(worker, self.loop, self.on_answered)
         self.ended_sessions = SessionEndQueue(worker, self.loop, self.runner.unanswered)
         self.reader = Reader(worker, self.runner, self.ended_sessions)
         self.fatal: BaseException | None = None
@@ -120,26 +119,26 @@ class Server:
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     def run_hook(self, hook: Callable[..., Any], *arguments: Any) -> None:
-        """Run an `on_start` hook to its end, before the loop runs, in the context that the hooks before it left."""
-        result = self.base.run(hook, *arguments)
+        """Run an `on_start` hook in the context of the hooks before it."""
+        result = self.base_context.run(hook, *arguments)
         if asyncio.iscoroutine(result):
-            task = self.base.run(self.loop.create_task, self.keep_context(result))
+            task = self.base_context.run(self.loop.create_task, self.keep_context(result))
             self.loop.run_until_complete(task)
 
     async def keep_context(self, hook: Coroutine[Any, Any, Any]) -> None:
-        """Await a hook; what it set in its own task's context is there for the calls."""
+        """Await a hook, and keep the context of its task for the calls."""
         await hook
-        self.base = copy_context()
+        self.base_context = copy_context()
 
     def serve(self) -> None:
-        """Run until drained."""
+        """Run until the worker is drained or the stream is broken."""
         forget_event_loop(self.loop)
         provide_child_watcher()
-        self.runner.base = self.ended_sessions.base = self.base
+        self.runner.base_context = self.ended_sessions.base_context = self.base_context
         os.set_blocking(self.worker.fd, False)
         self.loop.on_iteration, self.loop.has_work = self.on_iteration, self.has_work
-        # The jump back to `while` is outside of the `try`. An exception is raised there only as the third in direct
-        # succession: after one in `run`, and one while `run` records that.
+        # The jump back to `while` is outside the `try`. An exception can be raised there only as the third in a row:
+        # after one in `run`, and a second one while `run` handles the first.
         while True:
             try:
                 self.run()
@@ -152,10 +151,11 @@ class Server:
         try:
             self.end_tasks()
         except BaseException as error:
-            answers.log(f"herder: the cleanup of a task raised an exception:\n{answers.traceback_of(error)}")
+            traceback = error_frames.format_traceback(error)
+            error_frames.log(f"herder: the cleanup of a task raised an exception:\n{traceback}")
 
     def run(self) -> None:
-        """Run the loop until all is done; again after each exception that leaves it."""
+        """Run the loop until `done`, and run it again after each exception."""
         while not self.done():
             try:
                 self.loop.reset()
@@ -164,40 +164,43 @@ class Server:
                 self.loop.failures += ((None, error),)
 
     def end_tasks(self) -> None:
-        """Cancel the tasks that handlers left behind, and wait until they have ended."""
-        left = asyncio.all_tasks(self.loop)
-        for task in left:
+        """Cancel the tasks that handlers have started, and wait until they have ended."""
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
             task.cancel()
-        if left:
-            self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        if tasks:
+            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
 
     def done(self) -> bool:
-        """Whether the worker is shutting down and has answered all that it received."""
-        idle = not (self.runner.unanswered or self.reader.unread_calls or self.ended_sessions or self.unwritten())
+        """Whether the stream is broken, or the worker drains and has answered everything."""
+        calls = self.runner.unanswered or self.reader.calls_without_memory
+        idle = not (calls or self.ended_sessions or self.unwritten())
         return self.fatal is not None or (self.reader.draining and idle)
 
     def unwritten(self) -> bool:
-        """Whether some output could not be written yet."""
+        """Whether there is output that is not written yet."""
         return bool(self.worker.output.parts)
 
     def has_work(self) -> bool:
-        """Whether the next iteration has work even if no descriptor is ready. Called before each wait."""
-        self.watch()
+        """Whether the next iteration has work even if no descriptor is ready. The loop calls this before each wait."""
+        self.update_poller()
         reader = self.reader
         starting = self.ended_sessions.runnable or self.runner.may_begin()
         ending = self.worker.calls.closing and not reader.draining
-        return bool(starting or reader.cancels or reader.unread_calls or reader.input.chunk or ending or self.done())
+        unhandled = reader.cancels or reader.calls_without_memory or reader.input.chunk
+        return bool(starting or unhandled or ending or self.done())
 
     def on_iteration(self, readable: bool) -> None:
-        """Read, begin what may begin, write: once per iteration of the loop, before asyncio's callbacks run."""
+        """Read frames, start calls and hooks, and write. Called in each iteration, before asyncio's callbacks run."""
         try:
+            # After an exception, read even if no descriptor is reported as ready: the report may be lost.
             failed = bool(self.loop.failures)
             if failed:
                 self.recover()
             if readable or failed or self.reader.input.chunk or self.worker.calls.closing:
                 self.reader.receive()
-            self.act()
+            self.apply_requests()
             self.worker.output.flush()
         except (ProtocolError, OSError) as error:
             if not is_stream_error(error):
@@ -206,65 +209,68 @@ class Server:
         if self.done():
             self.loop.stop()
 
-    def watch(self) -> None:
-        """Tell the loop which events of the calls descriptor to wait for."""
+    def update_poller(self) -> None:
+        """Set the events of the calls descriptor for which the loop waits."""
         events = (0 if self.reader.draining else select.POLLIN) | (select.POLLOUT if self.unwritten() else 0)
         if events:
-            self.loop.poller.register(self.worker.fd, events)  # again is fine
-        else:  # it would report the other end's closing again and again
+            self.loop.poller.register(self.worker.fd, events)  # replaces an earlier registration
+        else:  # not `register` with no events: `poll` would report POLLHUP in each iteration
             try:
                 self.loop.poller.unregister(self.worker.fd)
             except KeyError:
                 pass
 
-    def act(self) -> None:
-        """Do what the frames and the control thread ask for."""
-        self.reader.fail_skipped_calls()
+    def apply_requests(self) -> None:
+        """Handle cancels, and start hooks and calls."""
+        self.reader.fail_calls_without_memory()
         cancels = self.reader.cancels
         while cancels:
             self.runner.cancel(*cancels[0])
-            del cancels[0]
+            del cancels[0]  # only now: after an exception in `cancel` it is repeated, not lost
         if self.ended_sessions.runnable:
-            self.ended_sessions.run_next()
+            self.ended_sessions.run_next_hook()
         self.runner.begin()
 
-    def answered(self, pending: Pending) -> None:
-        """Run the hooks of the call's session, if they wait for this answer."""
+    def on_answered(self, pending: Pending) -> None:
+        """Make the hooks of the call's session runnable, if they wait for this call."""
         if pending.session is not None and self.ended_sessions.waiting:
-            self.ended_sessions.release(pending.session)
+            self.ended_sessions.make_runnable(pending.session)
 
     def recover(self) -> None:
-        """Log what was raised outside of the application's code. Fail the calls and hooks that lost a callback."""
+        """Log or report the exceptions of the last iteration. Fail the calls and hooks that lost a callback."""
         while self.loop.failures:
             handle, error = self.loop.failures[0]
-            ours = handle is None or of_asyncio_callback(handle, error)
-            if ours and handle is not None:
+            # An exception that a callback of the application raised is its own and is reported as asyncio does. Any
+            # other was raised in code of asyncio or Herder, and a task may have lost the callback that resumes it.
+            outside = handle is None or is_asyncio_callback(handle, error)
+            if outside and handle is not None:
                 self.runner.fail_call_of(handle, error)
                 self.ended_sessions.cancel_hook_of(handle, error)
-            del self.loop.failures[0]  # an exception in the rest of this leads here again
+            # Removed before the rest: another exception in the rest is a failure itself and leads here again.
+            del self.loop.failures[0]
             self.runner.fail_lost_calls(error)
             self.ended_sessions.resume_lost_sessions()
-            if ours or isinstance(error, (SystemExit, KeyboardInterrupt)):
-                answers.log_unhandled(error)
+            if outside or isinstance(error, (SystemExit, KeyboardInterrupt)):
+                error_frames.log_unhandled(error)
             else:
                 self.loop.report(handle, error)
 
-    # --- for the control thread ---------------------------------------------------------------------------------------
+    # --- called by the control thread ---------------------------------------------------------------------------------
 
-    def wake(self) -> None:
-        """Finish what was received: `Calls.closing` is set."""
-        self.loop.call_soon_threadsafe(self.loop.look)
+    def request_shutdown(self) -> None:
+        """Wake the loop to start draining. `Calls.closing` must be set before."""
+        self.loop.call_soon_threadsafe(self.loop.wake_up)
 
     def attempt_state(self, wire_id: int) -> int:
         """Return the state of a call that has just been marked as cancelled."""
         return self.runner.state(wire_id, self.reader.last_read)
 
     def cancel_soon(self, wire_id: int, interrupt: bool) -> None:
-        """Have the loop answer this call if it waits, or cancel its task if it is to be interrupted."""
+        """Wake the loop to answer this call if it waits, or to cancel its task if it is to be interrupted."""
         if interrupt:
             self.runner.interrupt_soon(wire_id)
-        self.reader.cancels += ((wire_id, interrupt),)
-        self.loop.call_soon_threadsafe(self.loop.look)
+        self.reader.cancels += ((wire_id, interrupt),)  # before the loop is woken, or it would find nothing
+        self.loop.call_soon_threadsafe(self.loop.wake_up)
 
 
 LOOP_CODE = frozenset(

@@ -1,9 +1,8 @@
-"""Runs the calls of an asyncio worker: async handlers as tasks, sync handlers between two steps of the loop.
+"""Runs the calls of an asyncio worker: async handlers as tasks, sync handlers in an iteration of the loop."""
 
-A call is in `unanswered` from when it was read until its answer is in the output. It moves from one to the other with
-no Python call in between. So it gets exactly one answer, whenever an exception is raised (see `pipe`):
-`fail_lost_calls` answers the calls that nothing else would answer.
-"""
+# Exactly one answer. A call is in `unanswered` from the moment it is read until its answer is in the output. The answer
+# is added and the call removed without a Python call in between. So an exception at any moment (see `descriptor_io`)
+# causes neither two answers nor none: `fail_lost_calls` answers the calls that no task will answer.
 
 from __future__ import annotations
 
@@ -14,12 +13,12 @@ import types
 from collections import deque
 from functools import partial
 
-from herder import answers, contexts, frames
-from herder.aio_recovery import end_stuck_tasks, of_asyncio
+from herder import contexts, error_frames, frames
+from herder.aio_recovery import end_stuck_tasks, is_asyncio_code
 from herder.call import now, task_call
 from herder.codec import encode
-from herder.errors import Interrupted, CallRejection
-from herder.pipe import is_stream_error
+from herder.descriptor_io import is_stream_error
+from herder.errors import CallRejection, Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,13 +33,13 @@ if TYPE_CHECKING:
     from herder.worker import Worker
 
 
-HOLDS_UP = 5  # signals, 10 ms apart, until a step of the loop counts as one that holds it up
-GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # since Python 3.11
+SIGNALS_UNTIL_INTERRUPT = 5  # signals, 10 ms apart, that must arrive during one step before the step is interrupted
+EXCEPTION_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # exists since Python 3.11
 
 
 @types.coroutine
 def run_steps(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -> Generator[Any, Any, Any]:
-    """Await `coroutine`. `calls.running` is `wire_id` while it computes, and 0 while it waits."""
+    """Await `coroutine`. `calls.running` is `wire_id` while the coroutine runs, and 0 while it waits."""
     step: Callable[[Any], Any] = coroutine.send
     value: Any = None
     while True:
@@ -60,7 +59,7 @@ def run_steps(coroutine: Coroutine[Any, Any, Any], wire_id: int, calls: Calls) -
 
 
 class Pending:
-    """A call that was read and checked, from then until its answer."""
+    """A call that is read and checked but not answered."""
 
     __slots__ = (
         "arguments",
@@ -85,70 +84,71 @@ class Pending:
         self.arguments = arguments
         self.session = session
         self.epoch = epoch
-        self.begun = False  # its handler has begun: only then may its task be cancelled
+        self.begun = False  # whether its handler has begun; its task may be cancelled only then
         self.started = 0
         self.task: asyncio.Task[None] | None = None
-        self.failure: BaseException | None = None  # the reason why Herder cancelled its task, if it did
-        self.interrupted_tasks: set[Any] = set()  # tasks of its handler that were interrupted; not again
+        self.failure: BaseException | None = None  # why Herder cancelled the task, if it did
+        self.interrupted_tasks: set[Any] = set()  # tasks of the handler that must not be interrupted again
 
 
 class Runner:
-    """The calls of one worker that have no answer yet."""
+    """The unanswered calls of one worker."""
 
-    def __init__(self, worker: Worker, loop: WorkerEventLoop, answered: Callable[[Pending], None]) -> None:
+    def __init__(self, worker: Worker, loop: WorkerEventLoop, on_answered: Callable[[Pending], None]) -> None:
         self.worker = worker
         self.calls = worker.calls
         self.loop = loop
-        self.base: Context  # what `on_start` left
-        self.answered = answered
+        self.base_context: Context  # the context after the `on_start` hooks
+        self.on_answered = on_answered
         self.unanswered: dict[int, Pending] = {}
-        self.waiting: deque[Pending] = deque()  # those of them that have not begun
-        self.step = self.signals = 0  # signals that came during one step of the loop
-        self.interrupting: set[int] = set()  # calls that are interrupted until they have their answer
+        self.waiting: deque[Pending] = deque()  # the unanswered calls that have not begun
+        self.step = self.signals = 0  # a step of the loop, and the number of signals during it
+        self.interrupting: set[int] = set()  # calls whose tasks are interrupted until the call is answered
 
     # --- beginning ----------------------------------------------------------------------------------------------------
 
     def may_begin(self) -> bool:
-        """Whether a call waits, and fewer than `concurrency` calls run."""
+        """Whether a call waits and fewer than `concurrency` calls run."""
         running = len(self.unanswered) - len(self.waiting)
         return bool(self.waiting) and running < self.worker.concurrency
 
     def begin(self) -> None:
-        """Begin the calls that may begin; at most one sync handler, so that the loop iterates before the next one."""
+        """Begin the calls that may begin, but at most one sync handler, so that the loop iterates between two."""
         while self.may_begin():
             pending = self.waiting[0]
-            if self.unanswered.get(pending.wire_id) is not pending:  # an exception came between its failure and this
+            # Already answered: an exception hit `begin_task` or `run_sync` before it removed the call from `waiting`.
+            if self.unanswered.get(pending.wire_id) is not pending:
                 del self.waiting[0]
             elif pending.command.is_async:
                 self.begin_task(pending)
             else:
-                self.flush()  # an answer that is ready must not wait behind this handler
+                self.flush()  # finished answers must not wait until this handler has ended
                 self.run_sync(pending)
                 return
 
-    def own_context(self, pending: Pending) -> Context:
-        """Return a new copy of what `on_start` left, for this call."""
-        context = contexts.copy_for_call(self.base)
+    def new_context(self, pending: Pending) -> Context:
+        """Return a new copy of the base context for this call."""
+        context = contexts.copy_for_call(self.base_context)
         context.run(task_call.set, pending.call)
         return context
 
     def begin_task(self, pending: Pending) -> None:
-        """Make a task of an async handler."""
+        """Start the task of an async handler."""
         try:
             del self.waiting[0]
-            task = self.own_context(pending).run(self.loop.create_task, self.run_async(pending))
+            task = self.new_context(pending).run(self.loop.create_task, self.run_async(pending))
             pending.task = task
             task.add_done_callback(partial(self.task_done, pending))
         except BaseException as error:
             self.fail(pending, error)
 
     def run_sync(self, pending: Pending) -> None:
-        """Run a sync handler to its end, with no event loop running, as in a worker without asyncio."""
+        """Run a sync handler. No event loop is set as running, as in a worker without asyncio."""
         calls, wire_id = self.calls, pending.wire_id
         try:
-            pending.begun = True  # before the look at `cancelled`: see `state`
+            pending.begun = True  # before `cancelled` is read: see `state`
             del self.waiting[0]
-            context = self.own_context(pending)
+            context = self.new_context(pending)
             asyncio._set_running_loop(None)
             calls.running = wire_id
             if wire_id in calls.cancelled:
@@ -164,12 +164,12 @@ class Runner:
             asyncio._set_running_loop(self.loop)
 
     async def run_async(self, pending: Pending) -> None:
-        """Run an async handler, as a task."""
+        """Run an async handler and answer its call. This is the coroutine of the call's task."""
         calls, wire_id = self.calls, pending.wire_id
         if self.unanswered.get(wire_id) is not pending:
-            return  # an exception came while its task was made: it has its answer
+            return  # already answered: an exception hit `begin_task` after the task was created
         try:
-            pending.begun = True  # before the look at `cancelled`: see `state`
+            pending.begun = True  # before `cancelled` is read: see `state`
             if wire_id in calls.cancelled:
                 raise CallRejection("cancelled", "the call was cancelled before it started")
             pending.started = now()
@@ -183,46 +183,48 @@ class Runner:
     # --- answering ----------------------------------------------------------------------------------------------------
 
     def succeed(self, pending: Pending, result: Any) -> None:
-        """Answer with a result. Raises `CallRejection` when it can't be sent."""
+        """Answer with a result. Raises `CallRejection` if it cannot be sent."""
         ended = now()
         self.end_fork()
         payload = encode(result)
         size, limit = frames.STAMPS_SIZE + len(payload), self.worker.max_frame
         if size > limit:
-            raise answers.too_large(pending.command.name, size, limit)
+            raise error_frames.result_too_large(pending.command.name, size, limit)
         head = frames.ANSWER.pack(size, frames.RESULT, 0, 0, pending.wire_id, pending.started, ended)
         self.answer_once(pending, head, payload)
 
     def fail(self, pending: Pending, error: BaseException) -> None:
-        """Answer with what the handler raised, or with why there is no result."""
+        """Answer with the exception of the handler, or with the reason why there is no result."""
         wire_id = pending.wire_id
         ended = now() if pending.started else 0
         self.end_fork()
         if self.unanswered.get(wire_id) is not pending:
-            answers.log(f"herder: a handler raised an exception after its call was answered:\n{answers.traceback_of(error)}")
+            traceback = error_frames.format_traceback(error)
+            error_frames.log(f"herder: a handler raised an exception after its call was answered:\n{traceback}")
             self.answer_once(pending)
             return
-        kind = type(error)  # `isinstance` would ask the object for its `__class__`
+        kind = type(error)  # not `isinstance`: that runs code of the object, for its `__class__`
         if issubclass(kind, asyncio.CancelledError) and pending.failure is not None:
             error = pending.failure
         elif holds_interrupt(error) or (issubclass(kind, asyncio.CancelledError) and wire_id in self.calls.cancelled):
             error = Interrupted()
-        self.answer_once(pending, answers.failure(wire_id, error, pending.started, ended, self.worker.max_frame))
+        failure = error_frames.exception_frame(wire_id, error, pending.started, ended, self.worker.max_frame)
+        self.answer_once(pending, failure)
 
     def answer_once(self, pending: Pending, *parts: bytes) -> None:
-        """Answer a call if it has no answer. There is no Python call between the two changes that do it."""
+        """Answer a call if it has no answer yet."""
         wire_id = pending.wire_id
         if self.unanswered.get(wire_id) is pending:
-            self.worker.output.parts += parts
+            self.worker.output.parts += parts  # no call between this and the removal
             del self.unanswered[wire_id]
         self.calls.cancelled.pop(wire_id, None)
-        self.interrupting.discard(wire_id)  # after it left `unanswered`: see `interrupt_soon`
-        self.answered(pending)
+        self.interrupting.discard(wire_id)  # after the removal from `unanswered`: see `interrupt_soon`
+        self.on_answered(pending)
         if pending.command.is_async:
-            self.flush()  # at once: another task's next step may take its time
+            self.flush()  # now, since the next step of another task may take long
 
     def flush(self) -> None:
-        """Write what the descriptor takes. If it is broken, the next iteration of the loop finds that out again."""
+        """Write as much as possible. An error of the stream is ignored here: the next iteration meets it again."""
         try:
             self.worker.output.flush()
         except OSError as error:
@@ -230,25 +232,26 @@ class Runner:
                 raise
 
     def end_fork(self) -> None:
-        """End the process if the handler forked and returned in the child too: the child is not the worker."""
+        """End the process if it is the child of a fork in a handler. It must not go on as the worker."""
         if self.calls.forked:
             os._exit(0)
 
     def task_done(self, pending: Pending, task: asyncio.Task[None]) -> None:
-        """Answer a call whose task ended outside of its `try`, by an exception or a cancel at its first instruction."""
+        """Answer a call whose task ended outside the `try` of `run_async`, as by a cancel before its first step."""
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if self.unanswered.get(pending.wire_id) is pending:
             self.fail(pending, error or RuntimeError("the task of the call ended without a result"))
-        self.answered(pending)  # again: an exception may have come before it
+        self.on_answered(pending)  # again, since an exception may have prevented it in `answer_once`
 
     # --- cancels ------------------------------------------------------------------------------------------------------
 
     def state(self, wire_id: int, last_read: int) -> int:
-        """Return the state of a call that has just been marked as cancelled. For the control thread.
-
-        The loop writes `unanswered` and `begun` and then reads `cancelled`. The control thread marks the call first and
-        then reads these, `last_read` before the others: a call that was not read by then is refused when it begins.
-        """
+        """Return the state of a call that has just been marked as cancelled. Called by the control thread."""
+        # The loop writes `unanswered`, `last_read` and `begun` and then reads `cancelled`. The control thread does the
+        # opposite: it writes `cancelled` and then reads the others. So at least one of them sees the other's write, and
+        # a call that is reported as withdrawn never runs. `last_read` is read first (it is an argument): a call that
+        # the loop reads after that is found in `cancelled` when it begins. If `unanswered` were read first, a call
+        # that is recorded between the two reads would be reported as finished.
         if wire_id > last_read:
             return frames.WITHDRAWN
         pending = self.unanswered.get(wire_id)
@@ -257,62 +260,66 @@ class Runner:
         return frames.RUNNING if pending.begun else frames.WITHDRAWN
 
     def interrupt_soon(self, wire_id: int) -> None:
-        """Have tasks of an async handler interrupted until its call has an answer. For the control thread."""
+        """Interrupt tasks of an async handler until its call is answered. Called by the control thread."""
         pending = self.unanswered.get(wire_id)
         if pending is None or not pending.command.is_async:
             return
         self.interrupting.add(wire_id)
-        if wire_id not in self.unanswered:  # checked last: `answer_once` does these two in the opposite order
+        # The main thread may have answered the call between the check above and `add`. Then its `discard` came too
+        # early, and the entry would stay for ever. `answer_once` removes the call from `unanswered` before its
+        # `discard`, so either this check or that `discard` removes the entry.
+        if wire_id not in self.unanswered:
             self.interrupting.discard(wire_id)
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:
-        """Answer a call that waits; cancel the task of one that is to be interrupted.
-
-        A task that has not made its first step can't catch the cancel; it checks `cancelled` itself. A task that the
-        signal has already interrupted is not cancelled.
-        """
+        """Answer a call that waits, or cancel the task of a call that is to be interrupted."""
         pending = self.unanswered.get(wire_id)
         if pending is None:
             return
         if pending in self.waiting:
             self.withdraw(pending)
-        elif interrupt and pending.begun and pending.task is not None and self.calls.interrupts(wire_id):
+        # Not before the handler has begun: asyncio would cancel the task before its first step, where `run_async`
+        # cannot catch it. `run_async` checks `cancelled` itself then. And not if the signal has interrupted the handler
+        # already: `take_interrupt` is True only once.
+        elif interrupt and pending.begun and pending.task is not None and self.calls.take_interrupt(wire_id):
             pending.task.cancel()
 
     def withdraw(self, pending: Pending) -> None:
-        """Answer a call that waits."""
+        """Answer a waiting call as cancelled."""
         refusal = CallRejection("cancelled", "the call was cancelled before it started")
-        failure = answers.failure(pending.wire_id, refusal, 0, 0, self.worker.max_frame)
-        at = self.waiting.index(pending)
-        del self.waiting[at]  # no call from here
+        failure = error_frames.exception_frame(pending.wire_id, refusal, 0, 0, self.worker.max_frame)
+        index = self.waiting.index(pending)
+        # No call between these three. `answer_once` then does the rest; it adds no second answer.
+        del self.waiting[index]
         self.worker.output.parts += (failure,)
-        del self.unanswered[pending.wire_id]  # to here
+        del self.unanswered[pending.wire_id]
         self.answer_once(pending)
 
     def should_interrupt(self, frame: FrameType) -> bool:
-        """Whether the signal interrupts what runs in `frame`: a task or callback that a handler started.
-
-        Each is interrupted once, never in a frame of asyncio, which would lose callbacks, and only while it holds up
-        the loop. It may serve other calls too: the first call that needs a connection often makes the task that reads.
-        """
+        """Whether the signal handler interrupts `frame`, which belongs to a task or callback that a handler started."""
+        # Such a task may serve other calls too: the first call that needs a connection often starts the task that reads
+        # from it. So it is interrupted only if its current step blocks the loop: several signals arrive during one
+        # step. It is interrupted only once, and never in a frame of asyncio, which would lose callbacks.
         call = task_call.get()
         if call is None or call.id not in self.interrupting:
             return False
         pending, task = self.unanswered.get(call.id), asyncio.current_task(self.loop)
-        if pending is None or task is pending.task or task in pending.interrupted_tasks or of_asyncio(frame.f_globals):
+        if pending is None or task is pending.task or task in pending.interrupted_tasks:
+            return False
+        if is_asyncio_code(frame.f_globals):
             return False
         if self.loop.steps != self.step:
             self.step, self.signals = self.loop.steps, 0
         self.signals += 1
-        if self.signals < HOLDS_UP:
+        if self.signals < SIGNALS_UNTIL_INTERRUPT:
             return False
         pending.interrupted_tasks.add(task)
         return True
 
-    # --- exceptions in asyncio's code or in this one ------------------------------------------------------------------
+    # --- exceptions in asyncio's code or in this file -----------------------------------------------------------------
 
     def fail_call_of(self, handle: Any, error: BaseException) -> None:
-        """Fail the call to which a callback of asyncio belongs: an exception hit it, and it may have been lost."""
+        """Fail the call to which a callback of asyncio belongs, since an exception may have lost that callback."""
         call = handle._context.get(task_call)
         pending = None if call is None else self.unanswered.get(call.id)
         if pending is not None and pending.call is call and pending.task is not None and not pending.task.done():
@@ -320,7 +327,7 @@ class Runner:
             pending.task.cancel()
 
     def fail_lost_calls(self, error: BaseException) -> None:
-        """Fail the tasks that nothing would wake, and the calls that nothing would answer, with `error`."""
+        """Fail the tasks that no callback will resume, and the calls that no task will answer, with `error`."""
         end_stuck_tasks(self.loop, error)
         waiting = set(self.waiting)
         for pending in list(self.unanswered.values()):
@@ -330,8 +337,8 @@ class Runner:
 
 
 def holds_interrupt(error: BaseException) -> bool:
-    """Whether this is our interrupt, or a group with it, as a task group raises it."""
+    """Whether `error` is Herder's interrupt, or an exception group that contains it."""
     kind: Any = type(error)
-    if issubclass(kind, GROUP):
-        return any(map(holds_interrupt, GROUP.exceptions.__get__(error)))
+    if issubclass(kind, EXCEPTION_GROUP):
+        return any(map(holds_interrupt, EXCEPTION_GROUP.exceptions.__get__(error)))
     return issubclass(kind, Interrupted)

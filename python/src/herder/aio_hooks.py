@@ -1,4 +1,4 @@
-"""Runs `on_session_end` hooks of an asyncio worker: sync ones between two steps of the loop, async ones as tasks."""
+"""Runs `on_session_end` hooks of an asyncio worker: sync hooks in an iteration of the loop, async hooks as tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 from contextvars import ContextVar
 from functools import partial
 
-from herder import answers, contexts, hooks
+from herder import contexts, error_frames, hooks
 from herder.aio_calls import run_steps
 from herder.binding import is_async
 from herder.errors import HookTimeout
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from herder.worker import Worker
 
 
-task_ending: ContextVar[AsyncSessionEnd | None] = ContextVar("herder_ending", default=None)  # in hooks and what they start
+# Set in the context of a hook, which its tasks and callbacks inherit.
+session_end_var: ContextVar[AsyncSessionEnd | None] = ContextVar("herder_ending", default=None)
 
 
 async def as_coroutine(steps: Generator[Any, Any, Any]) -> Any:
@@ -34,7 +35,7 @@ async def as_coroutine(steps: Generator[Any, Any, Any]) -> Any:
 
 
 class AsyncSessionEnd:
-    """A session that has ended, and how many of its hooks were begun."""
+    """An ended session, and how many of its hooks were started."""
 
     __slots__ = ("begun", "epoch", "reason", "session")
 
@@ -46,95 +47,101 @@ class AsyncSessionEnd:
 
 
 class SessionEndQueue:
-    """Ended sessions whose hooks have not all run. Each is in one of three collections; no call interrupts a move."""
+    """The ended sessions whose hooks have not all run."""
+
+    # Each session is in exactly one of `runnable`, `waiting` and `tasks`. It is moved without a call in between, so
+    # that an exception can neither lose it nor run its hooks twice.
 
     def __init__(self, worker: Worker, loop: WorkerEventLoop, unanswered: dict[int, Pending]) -> None:
         self.worker = worker
         self.loop = loop
-        self.base: Context  # what `on_start` left
+        self.base_context: Context  # the context after the `on_start` hooks
         self.unanswered = unanswered
         self.runnable: deque[AsyncSessionEnd] = deque()
-        self.waiting: dict[AsyncSessionEnd, None] = {}  # they wait for calls of the session; in order
-        self.tasks: dict[AsyncSessionEnd, asyncio.Task[Any]] = {}  # an async hook runs
+        self.waiting: dict[AsyncSessionEnd, None] = {}  # for calls of the session; ordered
+        self.tasks: dict[AsyncSessionEnd, asyncio.Task[Any]] = {}  # the running async hooks
 
     def __bool__(self) -> bool:
         return bool(self.runnable or self.waiting or self.tasks)
 
-    def release(self, session: str | None = None) -> None:
-        """Make ended sessions without an unfinished call runnable: this session, or all of them."""
-        for ending in list(self.waiting):
-            if session in (None, ending.session.id) and not self.has_calls(ending):
-                self.runnable += (ending,)  # no call between these two
-                del self.waiting[ending]
+    def make_runnable(self, session: str | None = None) -> None:
+        """Make `session`, or all ended sessions, runnable if no call of the session is unanswered."""
+        for session_end in list(self.waiting):
+            if session in (None, session_end.session.id) and not self.has_calls(session_end):
+                self.runnable += (session_end,)  # no call between this and the removal
+                del self.waiting[session_end]
 
-    def has_calls(self, ending: AsyncSessionEnd) -> bool:
-        """Whether the session still has calls of the epoch that ended, or of an earlier one."""
-        id, epoch = ending.session.id, ending.epoch
+    def has_calls(self, session_end: AsyncSessionEnd) -> bool:
+        """Whether the session has unanswered calls of the ended epoch or of an earlier one."""
+        id, epoch = session_end.session.id, session_end.epoch
         return any(each.session == id and each.epoch <= epoch for each in list(self.unanswered.values()))
 
     def resume_lost_sessions(self) -> None:
-        """Check all ended sessions, after an exception that may have lost a callback."""
-        self.release()
-        for ending, task in list(self.tasks.items()):
+        """Check all ended sessions again, after an exception that may have lost a callback."""
+        self.make_runnable()
+        for session_end, task in list(self.tasks.items()):
             if task.done():
-                self.hook_done(ending, task)
+                self.hook_done(session_end, task)
 
     def cancel_hook_of(self, handle: Any, error: BaseException) -> None:
-        """End the hook to which a callback of asyncio belongs: an exception hit it, and it may have been lost."""
-        ending = handle._context.get(task_ending)
-        task = None if ending is None else self.tasks.get(ending)
-        if ending is not None and task is not None and not task.done():
-            answers.log_hook(ending.session.id, error)
+        """Cancel the hook to which a callback of asyncio belongs, since an exception may have lost that callback."""
+        session_end = handle._context.get(session_end_var)
+        task = None if session_end is None else self.tasks.get(session_end)
+        if session_end is not None and task is not None and not task.done():
+            error_frames.log_hook_error(session_end.session.id, error)
             task.cancel()
 
-    def run_next(self) -> None:
-        """Run the next hook of the session that is next."""
-        ending = self.runnable[0]
-        every = self.worker.app._on_session_end
-        if ending.begun == len(every):
-            self.worker.sessions.drop(ending.session.id, ending.epoch)
+    def run_next_hook(self) -> None:
+        """Run the next hook of the first runnable session, or drop its state if all hooks have run."""
+        session_end = self.runnable[0]
+        all_hooks = self.worker.app._on_session_end
+        if session_end.begun == len(all_hooks):
+            self.worker.sessions.drop(session_end.session.id, session_end.epoch)
             del self.runnable[0]
             return
-        hook = every[ending.begun]
-        ending.begun += 1  # it is not run again, even if it fails
+        hook = all_hooks[session_end.begun]
+        session_end.begun += 1  # before the hook: an exception at any moment must not repeat it
         try:
-            self.begin(ending, hook)
+            self.start_hook(session_end, hook)
         except BaseException as error:
-            answers.log_hook(ending.session.id, error)
+            error_frames.log_hook_error(session_end.session.id, error)
         self.end_fork()
 
-    def begin(self, ending: AsyncSessionEnd, hook: Callable[..., Any]) -> None:
-        """Run a sync hook to its end, or make a task of an async one. The next hook runs after that."""
-        context = contexts.copy_for_call(self.base)
-        context.run(task_ending.set, ending)
-        result = hook(ending.session, ending.reason) if is_async(hook) else self.run_sync(context, hook, ending)
+    def start_hook(self, session_end: AsyncSessionEnd, hook: Callable[..., Any]) -> None:
+        """Run a sync hook, or start the task of an async hook. The next hook of the session runs after that."""
+        context = contexts.copy_for_call(self.base_context)
+        context.run(session_end_var.set, session_end)
+        if is_async(hook):
+            result = hook(session_end.session, session_end.reason)
+        else:
+            result = self.run_sync(context, hook, session_end)
         if not asyncio.iscoroutine(result):
             return
-        task = context.run(self.loop.create_task, self.await_hook(ending, result))
-        task.add_done_callback(partial(self.hook_done, ending))
-        self.tasks[ending] = task  # no call between these two
+        task = context.run(self.loop.create_task, self.await_hook(session_end, result))
+        task.add_done_callback(partial(self.hook_done, session_end))
+        self.tasks[session_end] = task  # no call between this and the removal
         del self.runnable[0]
 
-    def run_sync(self, context: Context, hook: Callable[..., Any], ending: AsyncSessionEnd) -> Any:
-        """Run a sync hook with its limit and with no event loop running, as in a worker without asyncio."""
+    def run_sync(self, context: Context, hook: Callable[..., Any], session_end: AsyncSessionEnd) -> Any:
+        """Run a sync hook with its time limit. No event loop is set as running, as in a worker without asyncio."""
         calls = self.worker.calls
         try:
-            with hooks.HookTimer(self.worker, ending.session.id) as running:
+            with hooks.HookTimer(self.worker, session_end.session.id) as running:
                 asyncio._set_running_loop(None)
                 try:
                     calls.running = running.id
-                    return context.run(hook, ending.session, ending.reason)
+                    return context.run(hook, session_end.session, session_end.reason)
                 finally:
                     calls.running = 0
         finally:
             asyncio._set_running_loop(self.loop)
 
-    async def await_hook(self, ending: AsyncSessionEnd, hook: Any) -> None:
-        """Await an async hook with its limit: it is cancelled after that, and left running if it ignores the cancel."""
+    async def await_hook(self, session_end: AsyncSessionEnd, hook: Any) -> None:
+        """Await an async hook. Cancel it after its time limit; if it ignores the cancel, leave it running."""
         calls, limit = self.worker.calls, self.worker.hook_limit
         task = None
         try:
-            with hooks.HookTimer(self.worker, ending.session.id) as running:
+            with hooks.HookTimer(self.worker, session_end.session.id) as running:
                 task = self.loop.create_task(as_coroutine(run_steps(hook, running.id, calls)))
                 done, _ = await asyncio.wait({task}, timeout=limit)
                 if not done:
@@ -147,19 +154,19 @@ class SessionEndQueue:
             raise
         except BaseException as error:
             if task is not None:
-                task.cancel()  # if this task was cancelled, and not the hook
-            answers.log_hook(ending.session.id, error)
+                task.cancel()  # in case this task was cancelled and not the hook's
+            error_frames.log_hook_error(session_end.session.id, error)
         self.end_fork()
 
-    def hook_done(self, ending: AsyncSessionEnd, task: asyncio.Task[Any]) -> None:
-        """Make the session runnable again when its async hook has ended."""
+    def hook_done(self, session_end: AsyncSessionEnd, task: asyncio.Task[Any]) -> None:
+        """Make the session runnable again after its async hook has ended."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            answers.log_hook(ending.session.id, error)
-        if self.tasks.get(ending) is task:
-            self.runnable += (ending,)  # no call between these two
-            del self.tasks[ending]
+            error_frames.log_hook_error(session_end.session.id, error)
+        if self.tasks.get(session_end) is task:
+            self.runnable += (session_end,)  # no call between this and the removal
+            del self.tasks[session_end]
 
     def end_fork(self) -> None:
-        """End the process if a hook forked and returned in the child too: the child is not the worker."""
+        """End the process if it is the child of a fork in a hook. It must not go on as the worker."""
         if self.worker.calls.forked:
             os._exit(0)

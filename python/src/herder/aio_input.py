@@ -1,6 +1,6 @@
 """Reads frames from the calls descriptor of an asyncio worker. An exception at any moment loses no byte.
 
-`pipe` explains when an exception may be raised.
+`descriptor_io` explains when an exception may be raised.
 """
 
 from __future__ import annotations
@@ -9,32 +9,32 @@ import os
 from functools import partial
 
 from herder import frames
+from herder.descriptor_io import is_stream_error
 from herder.loop import READ_SIZE
-from herder.pipe import is_stream_error
 
 
 class Input:
-    """The bytes that were read and not handled yet.
+    """The bytes that are read and not handled yet."""
 
-    Code that has handled a frame removes it by `del buffer[:end]`, without a call between that and the record of it.
-    """
+    # Code that handles a frame removes it with `del buffer[:end]` and records its effect without a call in between.
+    # Otherwise an exception could lose the frame, or have it handled twice.
 
     def __init__(self, fd: int, max_frame: int) -> None:
         self.fd = fd
         self.max_frame = max_frame
-        self.chunk = b""  # read, and not in the buffer yet
-        self.buffer = bytearray()  # the same object always
-        self.skipped = 0  # bytes still to be skipped of a frame for which there was no memory
+        self.chunk = b""  # the result of the last read, until it is in the buffer
+        self.buffer = bytearray()  # never replaced
+        self.bytes_to_skip = 0  # the remaining bytes of a frame for which there was no memory
 
     def read(self) -> bool | None:
-        """Read once. False: nothing is there now. None: the stream has ended. Raises `OSError` when it is broken."""
-        if self.chunk:  # an exception was raised before it was in the buffer
-            self._keep()
+        """Read once. Return False if no data is available, None if the stream has ended. Raises `OSError`."""
+        if self.chunk:  # an exception was raised after the last read
+            self._append_chunk()
             return True
         try:
             for data in iter(partial(os.read, self.fd, READ_SIZE), b""):
-                self.chunk = data  # no call between the read and this
-                self._keep()
+                self.chunk = data  # no call between the read and this assignment
+                self._append_chunk()
                 return True
         except BlockingIOError as error:
             if not is_stream_error(error):
@@ -42,19 +42,20 @@ class Input:
             return False
         return None
 
-    def _keep(self) -> None:
-        """Move the chunk into the buffer."""
-        if self.skipped:
-            rest, skipped = self.chunk[self.skipped :], max(0, self.skipped - len(self.chunk))
+    def _append_chunk(self) -> None:
+        """Move the chunk into the buffer, without the bytes to skip."""
+        if self.bytes_to_skip:
+            # Both are computed first: there is no call between the two assignments.
+            rest, remaining = self.chunk[self.bytes_to_skip :], max(0, self.bytes_to_skip - len(self.chunk))
             self.chunk = rest
-            self.skipped = skipped
+            self.bytes_to_skip = remaining
         self.buffer += self.chunk
         self.chunk = b""
 
     def header(self) -> tuple[int, int, int, bool] | None:
-        """Kind, wire id and length of the frame that the buffer begins with, and whether it is to be acted on.
+        """Return kind, wire id and length of the first frame in the buffer, and whether to handle it.
 
-        None: its header is not there yet. Raises `ProtocolError`.
+        Returns None if its header is incomplete. Raises `ProtocolError`.
         """
         if len(self.buffer) < frames.HEADER_SIZE:
             return None
@@ -63,6 +64,6 @@ class Input:
         return kind, wire_id, frames.HEADER_SIZE + length, known
 
     def skip(self, end: int) -> tuple[int, int]:
-        """Return how many bytes to delete from the buffer, and the new `skipped`, to skip a frame of `end` bytes."""
-        there = len(self.buffer)
-        return min(end, there), max(0, end - there)
+        """Return how many bytes to delete from the buffer now, and how many later, to skip a frame of `end` bytes."""
+        available = len(self.buffer)
+        return min(end, available), max(0, end - available)

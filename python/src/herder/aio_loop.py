@@ -1,10 +1,9 @@
-"""The event loop of a worker with async handlers: asyncio's, but an exception at any moment loses no callback.
+"""The event loop of a worker with async handlers: asyncio's, but an exception at any moment loses no callback."""
 
-An application can have an exception raised on the main thread at any moment (see `pipe`). asyncio's own `_run_once`
-then loses the callback or the timer that it took from its queue just before. This one takes each of them out and begins
-it without a call in between. It also polls the worker's calls descriptor by itself: asyncio registers descriptors in
-several steps, and an exception between two of them would leave one out for ever.
-"""
+# An application can cause an exception on the main thread at any moment (see `descriptor_io`). asyncio's `_run_once`
+# then loses the callback or timer that it has just removed from its queue. This loop removes each of them and starts it
+# without a call in between. It also polls the calls descriptor directly: asyncio registers descriptors in several
+# steps, and an exception between two of them would leave a descriptor unregistered for ever.
 
 from __future__ import annotations
 
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-LONGEST_WAIT = 24 * 3600  # seconds; `poll` takes milliseconds as a C int
-MANY_TIMERS = 100  # beyond this number, cancelled timers are dropped once they are half of all
+LONGEST_WAIT = 24 * 3600  # seconds; `poll` accepts milliseconds as a C int
+MANY_TIMERS = 100  # with more timers than this, the cancelled ones are removed when they are more than half
 
 
 class WorkerEventLoop(asyncio.SelectorEventLoop):
-    """asyncio's loop, which also serves the worker's calls descriptor in each iteration."""
+    """asyncio's loop, which also polls the calls descriptor in each iteration."""
 
     _ready: deque[Any]
     _scheduled: list[Any]
@@ -34,21 +33,21 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
     _selector: Any
     _process_events: Callable[[Any], None]
     _stopping: bool
-    _nest_patched = True  # nest_asyncio leaves such a loop alone; `aio_plain` is for apps that use it
-    # Not as somebody may replace them later in the class that asyncio uses:
+    _nest_patched = True  # so nest_asyncio does not patch this loop; apps that use it get `aio_plain`
+    # Bound here, so that a package which replaces them later in asyncio's classes does not change this loop.
     _check_running = asyncio.BaseEventLoop._check_running  # type: ignore[attr-defined]
     run_forever = asyncio.BaseEventLoop.run_forever
     run_until_complete = asyncio.BaseEventLoop.run_until_complete
 
     def __init__(self) -> None:
-        super().__init__(selectors.DefaultSelector())  # epoll or kqueue: either has a descriptor that can be polled
+        super().__init__(selectors.DefaultSelector())  # epoll or kqueue, whose own descriptors can be polled
         self.poller = select.poll()
         self.poller.register(self._selector.fileno(), select.POLLIN)
-        self.on_iteration: Callable[[bool], None] | None = None  # set while calls are served
-        self.has_work: Callable[[], bool] = bool  # whether the next iteration has work already
-        self.failures: list[tuple[Any, BaseException]] = []  # what callbacks raised; None: raised between callbacks
-        self.steps = 0  # callbacks that were begun
-        self.unordered = False  # an exception left the heap of timers half sorted
+        self.on_iteration: Callable[[bool], None] | None = None  # set while calls are handled
+        self.has_work: Callable[[], bool] = bool  # whether the next iteration must not wait; `bool()` is False
+        self.failures: list[tuple[Any, BaseException]] = []  # exceptions with their callback; None: outside a callback
+        self.steps = 0  # the number of callbacks that were started
+        self.timers_unordered = False  # an exception may have left the heap of timers unordered
 
     def reset(self) -> None:
         """Reset the loop so that it can run again, after an exception left `run_forever` at any point."""
@@ -56,22 +55,22 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
         self._stopping = False
         asyncio._set_running_loop(None)
 
-    def look(self) -> None:
-        """Do nothing: as a callback it makes the loop iterate, and each iteration asks `busy`."""
+    def wake_up(self) -> None:
+        """Do nothing. As a callback it causes an iteration, which calls `on_iteration`."""
 
     def _run_once(self) -> None:
-        """Run one iteration. While calls are served it raises nothing."""
+        """Run one iteration. While calls are handled it raises nothing."""
         try:
             self._poll()
             self._take_due()
             self._run_ready()
         except BaseException as error:
-            self.failures += ((None, error),)  # no call here: another exception might follow at once
+            self.failures += ((None, error),)  # no call here: another exception could be raised in it
         if self.on_iteration is None and self.failures:
             self._raise_failures()
 
     def _raise_failures(self) -> None:
-        """Raise what asyncio would raise to the code that waits for an `on_start` hook."""
+        """Raise the exceptions that asyncio would raise, to the code that waits for an `on_start` hook."""
         failures, self.failures = self.failures, []
         for handle, failure in failures:
             if handle is None or isinstance(failure, (SystemExit, KeyboardInterrupt)):
@@ -79,16 +78,17 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
             self.report(handle, failure)
 
     def report(self, handle: Any, error: BaseException) -> None:
-        """Do what asyncio does with what a callback raised."""
+        """Report an exception of a callback as asyncio does."""
         message = f"Exception in callback {handle!r}"
         self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
     def _poll(self) -> None:
-        """Wait for something to do, then call `on_iteration` with whether the calls descriptor can be read."""
-        others = self._selector.fileno()
+        """Wait for an event, then call `on_iteration` with whether the calls descriptor is readable."""
+        selector_fd = self._selector.fileno()
         ready = False
-        for fd, events in self.poller.poll(self._timeout()):  # level-triggered: what is lost here is reported again
-            if fd == others:
+        # `poll` is level-triggered: an event that an exception loses here is reported again in the next iteration.
+        for fd, events in self.poller.poll(self._timeout()):
+            if fd == selector_fd:
                 self._process_events(self._selector.select(0))
             elif events != select.POLLOUT:
                 ready = True
@@ -96,7 +96,7 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
             self.on_iteration(ready)
 
     def _timeout(self) -> int | None:
-        """Return the milliseconds until the first timer; None if there is nothing to wait for but descriptors."""
+        """Return the milliseconds until the first timer, or None to wait for descriptors only."""
         self._drop_cancelled()
         if self.has_work() or self._ready or self._stopping or self.failures:
             return 0
@@ -106,44 +106,49 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
         return math.ceil(wait * 1000)
 
     def _drop_cancelled(self) -> None:
-        """Drop the cancelled timers that come next, or all if there are many; restore the order if it was broken."""
+        """Remove the cancelled timers at the front, or all if there are many. Restore the order if necessary."""
         timers = self._scheduled
-        if self.unordered or (len(timers) > MANY_TIMERS and 2 * self._timer_cancelled_count > len(timers)):
-            left = [timer for timer in timers if not timer._cancelled]
-            heapq.heapify(left)
-            self._scheduled = left
+        if self.timers_unordered or (len(timers) > MANY_TIMERS and 2 * self._timer_cancelled_count > len(timers)):
+            remaining = [timer for timer in timers if not timer._cancelled]
+            heapq.heapify(remaining)
+            self._scheduled = remaining
             self._timer_cancelled_count = 0
-            self.unordered = False
+            self.timers_unordered = False
         while self._scheduled and self._scheduled[0]._cancelled:
             self._timer_cancelled_count -= 1
             self._pop_timer()
 
     def _pop_timer(self) -> None:
-        self.unordered = True  # the comparisons of timers are Python code: an exception may stop them halfway
+        # `heappop` removes the timer first and then compares others, which is Python code. An exception there leaves
+        # the heap unordered; `_drop_cancelled` repairs it.
+        self.timers_unordered = True
         heapq.heappop(self._scheduled)
-        self.unordered = False
+        self.timers_unordered = False
 
     def _take_due(self) -> None:
-        """Append the timers that are due to the callbacks that are ready."""
+        """Append the due timers to the ready callbacks."""
         end = self.time() + self._clock_resolution
         while self._scheduled and self._scheduled[0]._when < end:
             timer = self._scheduled[0]
-            self._ready += (timer,)  # no call from here until `heappop` has removed it from the list
+            # No call from here until `heappop` has removed the timer: it must be in exactly one of the two lists.
+            # So this does not call `_pop_timer`.
+            self._ready += (timer,)
             timer._scheduled = False
-            self.unordered = True
+            self.timers_unordered = True
             heapq.heappop(self._scheduled)
-            self.unordered = False
+            self.timers_unordered = False
 
     def _run_ready(self) -> None:
-        """Run the callbacks that are ready now, and not those which they add."""
+        """Run the callbacks that are ready now, but not those that they add."""
         ready = self._ready
         for _ in range(len(ready)):
-            if not ready:  # a callback has run this loop, or emptied it
+            if not ready:  # a callback has run this loop itself
                 return
             self.steps += 1
             handle = ready[0]
             try:
-                del ready[0]  # no call from here until `run` has begun
+                # No call between the removal and the start of the callback. An exception in between would lose it.
+                del ready[0]
                 if not handle._cancelled:
                     handle._context.run(handle._callback, *handle._args)
             except BaseException as error:
@@ -152,9 +157,9 @@ class WorkerEventLoop(asyncio.SelectorEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
-        """As asyncio's."""
+        """Schedule a timer as asyncio does."""
         try:
             return super().call_at(when, callback, *args, context=context)
-        except BaseException:
-            self.unordered = True
+        except BaseException:  # raised while `heappush` compared timers
+            self.timers_unordered = True
             raise

@@ -1,13 +1,13 @@
-"""Turns the host's frames into what an asyncio worker has to do. Each is recorded in the step that removes it.
+"""Reads the host's frames for an asyncio worker and records calls, ended sessions and the shutdown.
 
-`pipe` explains when an exception may be raised.
+Each frame is removed from the buffer and recorded without a call in between; `descriptor_io` explains why.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from herder import answers, frames
+from herder import error_frames, frames
 from herder.aio_calls import Pending
 from herder.aio_hooks import AsyncSessionEnd
 from herder.aio_input import Input
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """Reads frames and records calls, ended sessions and the shutdown message."""
+    """Records the frames of the calls descriptor in `Runner` and `SessionEndQueue`."""
 
     def __init__(self, worker: Worker, runner: Runner, ended_sessions: SessionEndQueue) -> None:
         self.worker = worker
         self.input = Input(worker.fd, worker.max_frame)
         self.runner = runner
         self.ended_sessions = ended_sessions
-        self.cancels: deque[tuple[int, bool]] = deque()  # to be acted on: which call, and whether to interrupt it
-        self.last_read = 0  # the wire id of the last call that was read; they come in order
-        self.unread_calls: list[int] = []  # calls for whose frames there was no memory
+        self.cancels: deque[tuple[int, bool]] = deque()  # cancels to handle: wire id, and whether to interrupt
+        self.last_read = 0  # the wire id of the last call that was read; calls arrive in the order of their ids
+        self.calls_without_memory: list[int] = []  # calls to fail, since there was no memory for their frames
         self.draining = False  # nothing more is read
 
     def receive(self) -> None:
-        """Read once and record every whole frame; during a shutdown, read until nothing is left."""
+        """Read once and record every complete frame. During a shutdown, read until no data is available."""
         closing = self.worker.calls.closing
         while not self.draining:
             try:
@@ -45,20 +45,21 @@ class Reader:
                 self.parse()
             except MemoryError as error:
                 self.skip_frame_without_memory(error)
-                continue  # other frames may be there behind it
+                continue  # the buffer may hold more frames
             if more is None or (closing and not more):
                 self.draining = True
             elif not closing:
                 return
 
     def parse(self) -> None:
-        """Record the whole frames of the buffer. Each leaves the buffer in the step that records it."""
+        """Record and remove the complete frames in the buffer."""
         buffer = self.input.buffer
         while (header := self.input.header()) is not None:
             kind, wire_id, end, known = header
             if len(buffer) < end:
                 return
-            body = memoryview(buffer[frames.HEADER_SIZE : end] if known else b"")  # of a copy
+            # A view of a copy: while a view of the buffer itself existed, `del buffer[:end]` would fail.
+            body = memoryview(buffer[frames.HEADER_SIZE : end] if known else b"")
             if not known:
                 del buffer[:end]
             elif kind == frames.CALL:
@@ -73,31 +74,36 @@ class Reader:
                 raise ProtocolError("out_of_order", f"unexpected frame of kind {kind} on the calls descriptor")
 
     def on_call(self, wire_id: int, body: memoryview, end: int) -> None:
-        """Check a call and record it. A call that can't be run is answered, whatever the reason."""
+        """Check a call and record it. A call that cannot be run is answered with the error."""
         prefix = frames.call_prefix(body)
         try:
-            pending = self.checked(wire_id, prefix, body)
+            pending = self.parse_call(wire_id, prefix, body)
         except BaseException as error:
-            failure = answers.failure(wire_id, error, 0, 0, self.worker.max_frame)
-            del self.input.buffer[:end]  # no call from here
+            failure = error_frames.exception_frame(wire_id, error, 0, 0, self.worker.max_frame)
+            # No call between the removal and the answer: the call is answered exactly once.
+            del self.input.buffer[:end]
             self.last_read = wire_id
-            self.worker.output.parts += (failure,)  # to here
+            self.worker.output.parts += (failure,)
             self.worker.calls.cancelled.pop(wire_id, None)
             return
-        del self.input.buffer[:end]  # no call from here
+        # No call from here until `last_read` is set: the call is recorded exactly once. The control thread reads
+        # `last_read` first (see `Runner.state`), so the call must be in `unanswered` when `last_read` includes it.
+        # Otherwise it would be reported as finished although it will run.
+        del self.input.buffer[:end]
         self.runner.unanswered[wire_id] = pending
         self.runner.waiting += (pending,)
-        self.last_read = wire_id  # after `unanswered`: see `Runner.state`
-        if wire_id in self.worker.calls.cancelled:  # its cancel came first, and there was no call to answer yet
+        self.last_read = wire_id
+        # The cancel may have arrived before the call. It found no call to answer then, so it is handled now.
+        if wire_id in self.worker.calls.cancelled:
             self.cancels += ((wire_id, False),)
 
-    def checked(self, wire_id: int, prefix: tuple[int, int, str, str | None, int], body: memoryview) -> Pending:
-        """Return the call with its arguments. Raises `CallRejection` when it does not fit its handler."""
+    def parse_call(self, wire_id: int, prefix: tuple[int, int, str, str | None, int], body: memoryview) -> Pending:
+        """Return the call with its decoded arguments. Raises `CallRejection` if they do not fit the handler."""
         deadline, epoch, name, session, begin = prefix
         worker = self.worker
         command = worker.commands.get(name)
         if command is None:
-            raise answers.unknown(name, worker.commands)
+            raise error_frames.unknown_command(name, worker.commands)
         arguments = decode(body[begin:])
         command.check(arguments)
         command.check_session(session is not None)
@@ -109,32 +115,35 @@ class Reader:
         return Pending(call, command, arguments, session, epoch)
 
     def on_session_end(self, body: memoryview, end: int) -> None:
-        """Record the end of a session: its hooks run after its last call."""
+        """Record the end of a session. Its hooks run after its last call."""
         epoch, reason, id = frames.session_end(body)
-        ending = AsyncSessionEnd(Session(id, epoch, self.worker.sessions), epoch, reason)
-        if self.ended_sessions.has_calls(ending):
-            self.ended_sessions.waiting[ending] = None  # no call between these two
+        session_end = AsyncSessionEnd(Session(id, epoch, self.worker.sessions), epoch, reason)
+        # In both cases there is no call between the record and the removal: the hooks run exactly once.
+        if self.ended_sessions.has_calls(session_end):
+            self.ended_sessions.waiting[session_end] = None
             del self.input.buffer[:end]
         else:
-            self.ended_sessions.runnable += (ending,)  # nor these
+            self.ended_sessions.runnable += (session_end,)
             del self.input.buffer[:end]
 
     def skip_frame_without_memory(self, error: MemoryError) -> None:
-        """Skip a frame for which there is no memory. A call is answered later."""
+        """Skip the frame of a call for which there is no memory. The call is answered later."""
         header = self.input.header()
         if header is None or header[0] != frames.CALL:
             raise error
         _, wire_id, end, _ = header
-        at, skipped = self.input.skip(end)
-        del self.input.buffer[:at]  # no call from here
-        self.input.skipped = skipped
+        deleted, bytes_to_skip = self.input.skip(end)
+        # No call from here to the end. The answer needs memory too, so it is created later: the buffer's memory is
+        # free by then.
+        del self.input.buffer[:deleted]
+        self.input.bytes_to_skip = bytes_to_skip
         self.last_read = wire_id
-        self.unread_calls += (wire_id,)  # to here; answering takes memory, which there is only after this
+        self.calls_without_memory += (wire_id,)
 
-    def fail_skipped_calls(self) -> None:
-        """Answer the calls for whose frames there was no memory."""
-        while self.unread_calls:
+    def fail_calls_without_memory(self) -> None:
+        """Answer the calls that were skipped for lack of memory."""
+        while self.calls_without_memory:
             error = MemoryError("not enough memory for the arguments")
-            failure = answers.failure(self.unread_calls[0], error, 0, 0, self.worker.max_frame)
-            self.worker.output.parts += (failure,)  # no call between these two
-            del self.unread_calls[0]
+            failure = error_frames.exception_frame(self.calls_without_memory[0], error, 0, 0, self.worker.max_frame)
+            self.worker.output.parts += (failure,)  # no call between this and the removal
+            del self.calls_without_memory[0]

@@ -1,4 +1,4 @@
-"""`App`: the table of commands and hooks that a worker serves. Knows nothing of sockets or processes."""
+"""`App`: the commands and hooks of a worker. Holds no descriptor and starts nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 else:
 
     def overload(function):
-        """Take nothing from `typing`: its import costs a bare worker 1.5 MiB."""
+        """Replace `typing.overload`: importing `typing` costs 1.5 MiB in each worker."""
         return function
 
 
@@ -28,7 +28,7 @@ class App:
         def add(a: int, b: int) -> int:
             return a + b
 
-    `app.state` is yours: an attribute bag that lives as long as the worker.
+    `app.state` is a namespace for the application's own objects. It exists as long as the worker.
     """
 
     def __init__(self) -> None:
@@ -45,39 +45,39 @@ class App:
     def command(self, function: F | None = None, /, *, name: str | None = None, idempotent: bool = False) -> Any:
         """Register a function as a command, under its own name or `name`.
 
-        The keys of a call's JSON object become keyword arguments; parameters annotated `herder.Session` and
-        `herder.Call` are filled in. The function may be plain, `async def`, or a generator (its items become a list).
-        `idempotent` says that it may run again elsewhere when its worker dies in the middle.
+        The keys of a call's JSON object become keyword arguments. Herder supplies parameters annotated `herder.Session`
+        and `herder.Call`. The function may be plain, `async def`, or a generator (its items become a list). Set
+        `idempotent` if a call may run more than once without harm: Herder retries it when its worker is lost.
         """
 
         def register(function: F) -> F:
-            known = name or getattr(function, "__name__", None)
-            if not known:
+            command = name or getattr(function, "__name__", None)
+            if not command:
                 raise TypeError(f"{function!r} has no name: register it with @app.command(name=...)")
-            if known in self._functions:
-                raise ValueError(f"the command {known!r} is already registered")
-            if len(known.encode()) > 0xFFFF:
+            if command in self._functions:
+                raise ValueError(f"the command {command!r} is already registered")
+            if len(command.encode()) > 0xFFFF:
                 raise ValueError("a command name is limited to 65535 bytes")
-            self._functions[known] = (function, idempotent)
+            self._functions[command] = (function, idempotent)
             return function
 
         return register if function is None else register(function)
 
     def on_start(self, function: F) -> F:
-        """Run `function()` once in each worker, before it says ready. If it raises, the worker does not start."""
+        """Run `function()` once in each worker before it is ready. If it raises, the worker does not start."""
         self._on_start.append(function)
         return function
 
     def on_session_end(self, function: F) -> F:
-        """Run `function(session, reason)` once for each session that ended; reason is "ended", "expired" or "moved".
+        """Run `function(session, reason)` once for each ended session; `reason` is "ended", "expired" or "moved".
 
-        What it raises goes to the log only.
+        Exceptions of the function are only logged.
         """
         self._on_session_end.append(function)
         return function
 
     def _commands(self) -> dict[str, Command]:
-        """The commands with their signatures read. Raises `TypeError` for a function that can't be called by names."""
+        """Return the commands. Raises `TypeError` for a function that cannot be called with keyword arguments."""
         return {name: Command(name, *entry) for name, entry in self._functions.items()}
 
     def _uses_asyncio(self) -> bool:

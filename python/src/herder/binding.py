@@ -1,4 +1,4 @@
-"""From a JSON object to a handler's parameters. Everything about a signature is read once, when the app is loaded."""
+"""Binds a JSON object to the parameters of a handler. Signatures are read once, when the app is loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 
-from herder.annotations import UNIONS, evaluate, globals_of, includes
+from herder.annotations import UNION_TYPE_NAMES, annotation_globals, evaluate, includes
 from herder.call import Call
 from herder.errors import CallRejection
 from herder.session import Session
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-ANYTHING: frozenset[type] = frozenset({dict, list, str, int, float, bool, type(None)})
-CHECKED: dict[Any, frozenset[type]] = {
-    int: frozenset({int}),  # a bool is no int here, whatever Python thinks
+ANY_TYPE: frozenset[type] = frozenset({dict, list, str, int, float, bool, type(None)})
+TYPES_BY_ANNOTATION: dict[Any, frozenset[type]] = {
+    int: frozenset({int}),  # not bool, although it is a subclass of int
     float: frozenset({float, int}),
     str: frozenset({str}),
     bool: frozenset({bool}),
@@ -30,33 +30,35 @@ CHECKED: dict[Any, frozenset[type]] = {
 
 
 class Parameters:
-    """What a callable takes: names with annotations, which are required, and whether others are taken too (`open`)."""
+    """The parameters of a callable: annotations by name, the required names, and whether it has `**kwargs`."""
 
-    def __init__(self, names: dict[str, Any], required: frozenset[str], open: bool) -> None:
+    def __init__(self, names: dict[str, Any], required: frozenset[str], has_kwargs: bool) -> None:
         self.names = names
         self.required = required
-        self.open = open
+        self.has_kwargs = has_kwargs
 
 
-def parameters(function: Callable[..., Any]) -> Parameters:
-    """Read the signature of `function`. Raises `TypeError` for one that can't be called by names."""
-    names, required, open = {}, set(), False
-    home = globals_of(_unwrap(inspect.unwrap(function)))
+def read_parameters(function: Callable[..., Any]) -> Parameters:
+    """Read the signature of `function`. Raises `TypeError` if it cannot be called with keyword arguments."""
+    names, required, has_kwargs = {}, set(), False
+    module_globals = annotation_globals(_unwrap(inspect.unwrap(function)))
     for parameter in _signature(function).parameters.values():
         if parameter.kind is parameter.POSITIONAL_ONLY:
             name = getattr(function, "__qualname__", function)
-            raise TypeError(f"{name}: parameter {parameter.name!r} is positional-only, but arguments are passed by name")
+            raise TypeError(
+                f"{name}: parameter {parameter.name!r} is positional-only, but arguments are passed by name"
+            )
         if parameter.kind is parameter.VAR_KEYWORD:
-            open = True
+            has_kwargs = True
         elif parameter.kind is not parameter.VAR_POSITIONAL:
-            names[parameter.name] = evaluate(parameter.annotation, home)
+            names[parameter.name] = evaluate(parameter.annotation, module_globals)
             if parameter.default is parameter.empty:
                 required.add(parameter.name)
-    return Parameters(names, frozenset(required), open)
+    return Parameters(names, frozenset(required), has_kwargs)
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    if sys.version_info >= (3, 14):  # annotations are evaluated lazily there, and a name may be for type checkers only
+    if sys.version_info >= (3, 14):  # annotations are evaluated late, and names for type checkers do not exist then
         import annotationlib
 
         return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
@@ -64,11 +66,11 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _unwrap(function: Any) -> Any:
-    """Return what runs: the function of a partial, a static method or an object with `func`; else `__call__`.
+    """Return the function that runs: that of a partial, a static method or an object with `func`; else `__call__`.
 
-    `inspect.isroutine` would not do: for it, decorators that are classes with `__get__` are routines.
+    `inspect.isroutine` does not work here: it also accepts decorators that are classes with `__get__`.
     """
-    for _ in range(32):  # an object may be its own `func`
+    for _ in range(32):  # bounded, since an object may be its own `func`
         if inspect.isfunction(function) or inspect.ismethod(function) or isinstance(function, type):
             return function
         if isinstance(function, (staticmethod, classmethod)):
@@ -82,14 +84,14 @@ def _unwrap(function: Any) -> Any:
     return type(function).__call__
 
 
-def accepted(annotation: Any) -> frozenset[type]:
-    """The JSON types that fit `annotation`. What is not known fits everything."""
-    if annotation in CHECKED:
-        return CHECKED[annotation]
-    if type(annotation).__name__ in UNIONS:
-        return frozenset(each for every in annotation.__args__ for each in accepted(every))
+def json_types(annotation: Any) -> frozenset[type]:
+    """Return the types of JSON values that fit `annotation`. An unknown annotation accepts all."""
+    if annotation in TYPES_BY_ANNOTATION:
+        return TYPES_BY_ANNOTATION[annotation]
+    if type(annotation).__name__ in UNION_TYPE_NAMES:
+        return frozenset(kind for member in annotation.__args__ for kind in json_types(member))
     origin = getattr(annotation, "__origin__", None)
-    return CHECKED[origin] if origin in (list, dict) else ANYTHING
+    return TYPES_BY_ANNOTATION[origin] if origin in (list, dict) else ANY_TYPE
 
 
 JSON_NAMES = {
@@ -103,7 +105,7 @@ JSON_NAMES = {
 }
 
 
-def _described(types: frozenset[type]) -> str:
+def _describe_types(types: frozenset[type]) -> str:
     names = [name for kind, name in JSON_NAMES.items() if kind in types]
     if float in types and int in types:
         names = ["number" if name == "float" else name for name in names if name != "int"]
@@ -111,47 +113,58 @@ def _described(types: frozenset[type]) -> str:
 
 
 class Command:
-    """One command: the function to call, and what has to be true of its arguments."""
+    """One command: the function to call, and the rules for its arguments."""
 
-    __slots__ = ("call", "call_parameter", "idempotent", "is_async", "name", "session_parameter", "taken", "takes", "wanted")
+    __slots__ = (
+        "accepted_types",
+        "call",
+        "call_parameter",
+        "idempotent",
+        "is_async",
+        "name",
+        "required",
+        "reserved",
+        "session_parameter",
+    )
 
     def __init__(self, name: str, function: Callable[..., Any], idempotent: bool) -> None:
         self.name = name
         self.idempotent = idempotent
-        read = parameters(function)
-        kinds = read.names
-        self.session_parameter = _injected_parameter(name, kinds, Session)
-        self.call_parameter = _injected_parameter(name, kinds, Call)
+        signature = read_parameters(function)
+        annotations = signature.names
+        self.session_parameter = _injected_parameter(name, annotations, Session)
+        self.call_parameter = _injected_parameter(name, annotations, Call)
         injected = {self.session_parameter, self.call_parameter}
-        self.takes = {parameter: accepted(kind) for parameter, kind in kinds.items() if parameter not in injected}
-        self.wanted = read.required - injected
-        self.taken = injected - {None} if read.open else None  # with **kwargs: all but these
+        self.accepted_types = {each: json_types(kind) for each, kind in annotations.items() if each not in injected}
+        self.required = signature.required - injected
+        # None: no other arguments. Otherwise the handler has `**kwargs` and accepts all names but these.
+        self.reserved = injected - {None} if signature.has_kwargs else None
         self.is_async = is_async(function)
         self.call = _callable(function)
 
     def check(self, arguments: Any) -> None:
-        """Whether `arguments` fit. Raises `CallRejection` with a message for whoever sent them."""
+        """Check `arguments`. Raises `CallRejection`, whose message is for the caller."""
         if type(arguments) is not dict:
             given = JSON_NAMES.get(type(arguments), type(arguments).__name__)
             raise CallRejection("malformed", f"the arguments must be an object, not {given}")
-        takes = self.takes
+        accepted_types = self.accepted_types
         for name, value in arguments.items():
-            kinds = takes.get(name)
+            kinds = accepted_types.get(name)
             if kinds is None:
-                if self.taken is None or name in self.taken or type(name) is not str:
+                if self.reserved is None or name in self.reserved or type(name) is not str:
                     raise self._unexpected(name)
-            elif type(value) not in kinds and kinds is not ANYTHING:
+            elif type(value) not in kinds and kinds is not ANY_TYPE:
                 raise self._mistyped(name, value)
-        if not self.wanted <= arguments.keys():
-            missing = ", ".join(repr(name) for name in takes if name in self.wanted and name not in arguments)
+        if not self.required <= arguments.keys():
+            missing = ", ".join(
+                repr(name) for name in accepted_types if name in self.required and name not in arguments
+            )
             raise CallRejection("bad_arguments", f"{self.name}: missing argument {missing}; {self._expected()}")
 
     def check_session(self, present: bool) -> None:
-        """Whether a handler with a session got one."""
+        """Raise `CallRejection` if the handler has a session parameter and the call has no session."""
         if self.session_parameter is not None and not present:
-            text = (
-                f"{self.name} needs a session: set the header `Herder-Session` (in Rust, call `.session(..)`)"
-            )
+            text = f"{self.name} needs a session: set the header `Herder-Session` (in Rust, call `.session(..)`)"
             raise CallRejection("bad_arguments", text)
 
     def _unexpected(self, name: Any) -> CallRejection:
@@ -159,31 +172,37 @@ class Command:
 
     def _mistyped(self, name: str, value: Any) -> CallRejection:
         given = JSON_NAMES.get(type(value), type(value).__name__)
-        wanted = _described(self.takes[name])
-        return CallRejection("bad_arguments", f"{self.name}: argument {name!r} must be {wanted}, not {given}")
+        allowed = _describe_types(self.accepted_types[name])
+        return CallRejection("bad_arguments", f"{self.name}: argument {name!r} must be {allowed}, not {given}")
 
     def _expected(self) -> str:
-        if not self.takes:
-            return "it takes no arguments" if self.taken is None else "it takes any other arguments"
-        return "it takes " + ", ".join(name if name in self.wanted else f"{name} (optional)" for name in self.takes)
+        if not self.accepted_types:
+            return "it takes no arguments" if self.reserved is None else "it takes any other arguments"
+        names = self.accepted_types
+        return "it takes " + ", ".join(name if name in self.required else f"{name} (optional)" for name in names)
 
 
-def _injected_parameter(command: str, kinds: dict[str, Any], wanted: type) -> str | None:
-    """The parameter that asks for `wanted`. Raises `TypeError` for two: callers could supply one of them."""
-    names = [name for name, kind in kinds.items() if includes(kind, wanted)]
+def _injected_parameter(command: str, annotations: dict[str, Any], injected: type) -> str | None:
+    """Return the parameter of the type `injected`. Raises `TypeError` for two: callers could supply one of them."""
+    names = [name for name, kind in annotations.items() if includes(kind, injected)]
     if len(names) > 1:
-        raise TypeError(f"{command}: only one parameter may have the type herder.{wanted.__name__}, found: {', '.join(names)}")
+        found = ", ".join(names)
+        raise TypeError(f"{command}: only one parameter may have the type herder.{injected.__name__}, found: {found}")
     return names[0] if names else None
 
 
 def is_async(function: Any) -> bool:
-    """Whether a function, a method, a partial or a callable object has to run in an event loop."""
+    """Whether a function, a method, a partial or a callable object needs an event loop."""
     plain = _unwrap(function)
     return inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain)
 
 
 def _callable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What the loop calls. Always a Python frame of its own: an interrupt is raised only above the loop's frame."""
+    """Return the function that the loop calls. It always has its own Python frame.
+
+    The signal handler raises no interrupt while the loop's frame is the innermost one, so a builtin function that the
+    loop called directly could not be interrupted.
+    """
     if inspect.isgeneratorfunction(_unwrap(function)):
         return lambda **arguments: list(function(**arguments))
     if inspect.isasyncgenfunction(_unwrap(function)):

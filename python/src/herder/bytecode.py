@@ -1,10 +1,10 @@
-"""The bytecode of this package where Herder's host has put it: written by the first worker of each interpreter.
+"""Writes the bytecode of the host's copy of this package. The first worker of each interpreter does that.
 
-The host refuses files in the package's folder that it does not know. So it sets PYTHONDONTWRITEBYTECODE for workers,
-and HERDER_BYTECODE to what that was. Bytecode is written here also where the user switched it off, which is for
-files of their own: to compile this package takes longer than all the rest of a worker's start.
+The host refuses unknown files in the package's folder. So it sets PYTHONDONTWRITEBYTECODE for workers, and
+HERDER_BYTECODE to the previous value. The bytecode is written even if the user has set PYTHONDONTWRITEBYTECODE, which
+is meant for the user's files: compiling this package takes longer than the rest of a worker's start.
 
-For each interpreter the folder `__pycache__` has a record, which is a copy of its files: the host compares them.
+For each interpreter, `__pycache__` has a record: a copy of its bytecode files, with which the host compares them.
 """
 
 import os
@@ -16,16 +16,16 @@ DONT_WRITE = "PYTHONDONTWRITEBYTECODE"
 
 
 def prepare() -> None:
-    """Write what is missing. Without it this package is compiled at each start, and works as well."""
+    """Write the missing files. On failure, this package is compiled at each start."""
     try:
-        if sys.pycache_prefix is None and _is_written():
-            restore()
-    except (OSError, NotImplementedError):  # the latter: an interpreter that has no bytecode files
+        if sys.pycache_prefix is None and _ensure_written():
+            restore_environment()
+    except (OSError, NotImplementedError):  # NotImplementedError: this interpreter has no bytecode files
         pass
 
 
-def restore() -> None:
-    """Give the variable back what it was: it counts for the application and for what it starts."""
+def restore_environment() -> None:
+    """Restore PYTHONDONTWRITEBYTECODE for the application and the programs that it starts."""
     before = os.environ.pop(KEY, None)
     if before:
         os.environ[DONT_WRITE] = before
@@ -34,7 +34,7 @@ def restore() -> None:
         sys.dont_write_bytecode = False
 
 
-def _is_written() -> bool:
+def _ensure_written() -> bool:
     folder = os.path.dirname(os.path.abspath(__file__))
     names = sorted(name for name in os.listdir(folder) if name.endswith(".py"))
     sources = [os.path.join(folder, name) for name in names]
@@ -45,16 +45,17 @@ def _is_written() -> bool:
 
     lock = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the pool's other workers wait here rather than compile the same
+        # The other workers of the pool wait here. When they have the lock, the files exist: check again.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if not all(map(os.path.exists, targets)):
-            _write(folder, sources, targets)
+            _write_all(folder, sources, targets)
     finally:
         os.close(lock)
     return True
 
 
-def _write(folder: str, sources: list[str], targets: list[str]) -> None:
-    """Write record and files. Each is renamed into its place whole, and a file comes only when its record is there."""
+def _write_all(folder: str, sources: list[str], targets: list[str]) -> None:
+    """Write the record and the files. Each is written completely elsewhere and then renamed into place."""
     draft = os.path.join(os.path.dirname(os.path.dirname(folder)), f".bytecode-{os.urandom(8).hex()}")
     os.mkdir(draft, 0o700)
     try:
@@ -64,6 +65,8 @@ def _write(folder: str, sources: list[str], targets: list[str]) -> None:
         cache, first = os.path.split(targets[0])
         tag = first.split(".", 1)[1].removesuffix(".pyc")
         os.makedirs(cache, 0o700, exist_ok=True)
+        # The record must never be older than a file: the host refuses a file that differs from its record. So the old
+        # files are removed first, then the record is replaced, and the new files follow.
         for target in filter(os.path.exists, targets):
             os.unlink(target)
         os.replace(record, os.path.join(cache, f"{tag}.record"))
@@ -80,7 +83,7 @@ def _compile(sources: list[str], drafts: list[str], record: str) -> None:
 
     with open(os.open(record, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy:
         for source, draft in zip(sources, drafts, strict=True):
-            # Python never compares it with the source: the host compares both.
+            # Unchecked: Python does not compare the bytecode with the source, since the host has checked both.
             unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
             py_compile.compile(source, draft, doraise=True, invalidation_mode=unchecked)
             with open(draft, "rb") as compiled:

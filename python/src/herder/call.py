@@ -1,10 +1,10 @@
-"""The running call: its id, its deadline, whether it was cancelled. `Calls` is what main and control thread share."""
+"""The running call: its id, its deadline, whether it is cancelled. Main thread and control thread share `Calls`."""
 
 from __future__ import annotations
 
 import sys
 import time
-from _thread import get_ident  # by name, here and elsewhere: gevent replaces what is in the module
+from _thread import get_ident  # imported by name here and elsewhere, since gevent replaces functions of the module
 from contextvars import ContextVar
 
 from herder import frames
@@ -13,57 +13,57 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-if sys.platform == "linux":  # the same clock there, and cheaper to ask
+if sys.platform == "linux":  # the same clock as below, and faster
     now: Callable[[], int] = time.monotonic_ns
 else:
 
     def now() -> int:
-        """CLOCK_MONOTONIC in nanoseconds, as the host reads it."""
+        """Return CLOCK_MONOTONIC, the clock of the host, in nanoseconds."""
         return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
 RUNNING, WITHDRAWN, FINISHED = frames.RUNNING, frames.WITHDRAWN, frames.FINISHED
-REMEMBERED = 1024  # at least so many cancels kept for calls that are not there: not read yet, or answered already
+DEFAULT_MAX_CANCELS = 1024  # cancels that are kept although their calls are not read yet or already answered
 
 
 class Calls:
-    """Which call runs and which were cancelled.
+    """The running call and the cancelled calls.
 
-    The main thread writes `begun`, `running` and `deadline`, the control thread the rest.
+    The main thread writes `last_begun`, `running` and `deadline`; the control thread writes the rest.
     """
 
-    __slots__ = ("begun", "cancelled", "closing", "deadline", "forked", "remembered", "running")
+    __slots__ = ("cancelled", "closing", "deadline", "forked", "last_begun", "max_cancels", "running")
 
     def __init__(self) -> None:
-        self.running = 0  # the wire id whose handler runs on the main thread, or a hook's number, below 0
-        self.begun = 0  # the wire id of the last call that began; they begin in the order of their ids
+        self.running = 0  # the wire id of the call whose handler runs on the main thread; below 0: the id of a hook
+        self.last_begun = 0  # the wire id of the last call that began; calls begin in the order of their ids
         self.deadline = 0
-        self.cancelled: dict[int, bool] = {}  # True: still to be interrupted. Ordered: the oldest is forgotten first
-        self.remembered = REMEMBERED
+        self.cancelled: dict[int, bool] = {}  # True: still to be interrupted. Ordered: the oldest is dropped first
+        self.max_cancels = DEFAULT_MAX_CANCELS
         self.closing = False
-        self.forked = False  # this is a fork of the worker, not the worker
+        self.forked = False  # this process is a fork of the worker
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:
-        """Remember that `wire_id` was cancelled: it may run, wait, or not have been read yet."""
+        """Record that `wire_id` is cancelled. The call may run, wait, or not have been read yet."""
         self.cancelled[wire_id] = interrupt
-        while len(self.cancelled) > self.remembered:
+        while len(self.cancelled) > self.max_cancels:
             try:
                 self.cancelled.pop(next(iter(self.cancelled)), None)
-            except RuntimeError:  # the main thread took one out in the meantime
+            except RuntimeError:  # the main thread removed an entry between `iter` and `next`
                 continue
 
     def state(self, wire_id: int) -> int:
-        """Where a call is that was marked as cancelled just now, in a worker with sync handlers.
-
-        The loop writes `running` and `begun` and then looks at `cancelled`; the control thread marks the call first and
-        looks afterwards. So a call that is found not to have begun is refused by the loop.
-        """
+        """Return the state of a call that has just been marked as cancelled, in a worker with sync handlers."""
+        # The order matters on both sides. The control thread writes `cancelled` and then reads `running` and
+        # `last_begun`. The loop writes these two and then reads `cancelled`. So at least one of them sees the other's
+        # write: if the call has not begun here, the loop will find it in `cancelled` and refuse it. With the opposite
+        # order on either side, the host could receive "withdrawn" for a call that then runs.
         if self.running == wire_id:
             return RUNNING
-        return WITHDRAWN if wire_id > self.begun else FINISHED
+        return WITHDRAWN if wire_id > self.last_begun else FINISHED
 
-    def interrupts(self, wire_id: int) -> bool:
-        """Whether `wire_id` is to be interrupted and was not yet: True once, so that its cleanup is left in peace."""
+    def take_interrupt(self, wire_id: int) -> bool:
+        """Return True once for a call that is to be interrupted: its cleanup must not be interrupted again."""
         if not self.cancelled.get(wire_id):
             return False
         self.cancelled[wire_id] = False
@@ -71,7 +71,7 @@ class Calls:
 
 
 class Call:
-    """One call, as its handler sees it."""
+    """One call, for its handler."""
 
     __slots__ = ("_calls", "_deadline", "id")
 
@@ -82,12 +82,12 @@ class Call:
 
     @property
     def deadline(self) -> float | None:
-        """Seconds left until the call's deadline (below zero: it has passed), or None when it has none."""
+        """The seconds until the call's deadline (negative if it has passed), or None if it has no deadline."""
         return (self._deadline - now()) / 1e9 if self._deadline else None
 
     @property
     def cancelled(self) -> bool:
-        """Whether the caller has gone or the deadline has passed: stop soon, nobody waits for the result."""
+        """Whether the call was abandoned or its deadline has passed. Stop soon: the result is not used."""
         return self.id in self._calls.cancelled
 
     def __repr__(self) -> str:
@@ -95,20 +95,20 @@ class Call:
 
 
 calls = Calls()
-MAIN = get_ident()  # whose handlers `calls` tells of; a worker imports this on its main thread
+MAIN_THREAD = get_ident()  # the thread to whose handlers `calls` refers; a worker imports this module on it
 task_call: ContextVar[Call | None] = ContextVar("herder_call", default=None)
 
 
 def current_call() -> Call:
-    """Return the call whose handler runs here: on the main thread, or in the tasks and callbacks that it started.
+    """Return the call whose handler runs on the main thread, or which started the current task or callback.
 
-    Raises `RuntimeError` outside of a call, and in other threads, which may outlive the call: pass the call to them as
-    an argument. Only in an app with async handlers does it work in a thread with the context of a call, such as one of
+    Raises `RuntimeError` outside a call, and in other threads, which may outlive the call: pass them the call as an
+    argument. In an app with async handlers it also works in threads that have the context of a call, as with
     `asyncio.to_thread`.
     """
     call = task_call.get()
     if call is not None:
         return call
-    if calls.running <= 0 or get_ident() != MAIN:
+    if calls.running <= 0 or get_ident() != MAIN_THREAD:
         raise RuntimeError("no call is running in this thread or task")
     return Call(calls.running, calls.deadline, calls)

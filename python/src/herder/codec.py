@@ -1,6 +1,6 @@
-"""JSON, the only codec: bytes to values and back.
+"""Encodes and decodes JSON, the only codec.
 
-Errors leave here as `CallRejection`: `malformed` for what came in, `unencodable` for what should go out.
+Errors are raised as `CallRejection`, with the kind `malformed` for arguments and `unencodable` for results.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json.encoder
 import sys
 
 from herder.errors import CallRejection
-from herder.text import NESTED, ONE_LIMIT, text, type_name, with_recursion_limit
+from herder.text import MAX_NESTING, SHARED_RECURSION_LIMIT, text, type_name, with_recursion_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def decode(payload: bytes | memoryview) -> Any:
-    """The value of a JSON text. Raises `CallRejection` for what is no JSON: `NaN` and `Infinity` are none."""
+    """Parse a JSON text. Raises `CallRejection` if it is not valid JSON; `NaN` and `Infinity` are not valid."""
     try:
-        if len(payload) < SHORT:
-            return _parsed(str(payload, "utf-8"), _scan)
-        return with_recursion_limit(NESTED, _decode_long, payload)
+        if len(payload) < SHORT_PAYLOAD:
+            return _parse(str(payload, "utf-8"), _scan)
+        return with_recursion_limit(MAX_NESTING, _decode_long, payload)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else text(error) or type(error).__name__
         raise CallRejection("malformed", f"the arguments are not valid JSON: {reason}") from None
@@ -33,47 +33,46 @@ def decode(payload: bytes | memoryview) -> Any:
         raise CallRejection("exception", "not enough memory to parse the arguments", "MemoryError") from None
 
 
-def _parsed(whole: str, scan: Scan) -> Any:
+def _parse(document: str, scan: Scan) -> Any:
     try:
-        value, end = scan(whole, 0)
+        value, end = scan(document, 0)
     except StopIteration:
         end = -1
-    if end == len(whole):
+    if end == len(document):
         return value
-    return _decoder.decode(whole.removeprefix(BYTE_ORDER_MARK))  # with white space around it, or an error
+    # The document is invalid, or has white space or a byte order mark around it.
+    return _decoder.decode(document.removeprefix(BYTE_ORDER_MARK))
 
 
 def _decode_long(payload: bytes | memoryview) -> Any:
-    whole = str(payload, "utf-8")
-    return _parsed(whole, _scan_finite if _is_finite(payload, whole) else _scan)
+    document = str(payload, "utf-8")
+    return _parse(document, _scan_unchecked if _all_finite(payload, document) else _scan)
 
 
-def _is_finite(payload: bytes | memoryview, whole: str) -> bool:
-    """Whether a quick scan shows that no number is beyond a double. False: each number has to be checked.
-
-    To check a number costs 0.2 us, to scan a byte 1 ns. So it scans only payloads with many numbers with a fraction.
-    """
-    if whole.count(".", 0, SAMPLE) * SPARSE < SAMPLE:
+def _all_finite(payload: bytes | memoryview, document: str) -> bool:
+    """Whether a quick scan shows that every number fits a double. If False, each number must be checked."""
+    # Checking a number takes 0.2 us, scanning a byte 1 ns. So only payloads with many fractions are scanned.
+    if document.count(".", 0, SAMPLE_SIZE) * CHARACTERS_PER_NUMBER < SAMPLE_SIZE:
         return False
-    if bytes(payload[:SAMPLE]).translate(_SHAPE).count(b"0.0") * SPARSE < SAMPLE:
+    if bytes(payload[:SAMPLE_SIZE]).translate(_NUMBER_SHAPE).count(b"0.0") * CHARACTERS_PER_NUMBER < SAMPLE_SIZE:
         return False
-    shape = bytes(payload).translate(_SHAPE)
+    shape = bytes(payload).translate(_NUMBER_SHAPE)
     return b"0e0" not in shape and b"0" * 200 not in shape
 
 
 def encode(value: Any) -> bytes:
-    """A value as JSON text. Raises `CallRejection` for what JSON can't hold."""
+    """Encode a value as JSON. Raises `CallRejection` if JSON has no form for it."""
     try:
-        if ONE_LIMIT and _recursion_limit() > NESTED:
-            return with_recursion_limit(NESTED, _encode, value)
-        return "".join(_chunks(value, 0)).encode()
+        if SHARED_RECURSION_LIMIT and _recursion_limit() > MAX_NESTING:
+            return with_recursion_limit(MAX_NESTING, _encode, value)
+        return "".join(_iterencode(value, 0)).encode()
     except BaseException as error:
-        _markers.clear()
+        _markers.clear()  # the encoder leaves the containers that it was in, and would report them as a cycle later
         raise _unencodable(error) from None
 
 
 def _encode(value: Any) -> bytes:
-    return "".join(_chunks(value, 0)).encode()
+    return "".join(_iterencode(value, 0)).encode()
 
 
 def _unencodable(error: BaseException) -> CallRejection:
@@ -87,17 +86,17 @@ def _unencodable(error: BaseException) -> CallRejection:
     return CallRejection("unencodable", reason)
 
 
-def _no_form(value: object) -> Any:
+def _reject_type(value: object) -> Any:
     raise TypeError(f"a value of type {type_name(value)} cannot be encoded as JSON")
 
 
-def _no_constant(text: str) -> Any:
+def _reject_constant(text: str) -> Any:
     raise ValueError(f"{text} is not valid JSON")
 
 
-def _double(digits: str) -> float:
+def _parse_float(digits: str) -> float:
     value = float(digits)
-    if value - value:  # NaN, which is true: the value is infinite
+    if value - value:  # infinite: `inf - inf` is NaN, which is true
         raise ValueError(f"the number {digits[:40]} exceeds the range of a 64-bit float")
     return value
 
@@ -107,26 +106,28 @@ def _scanner(decoder: json.JSONDecoder) -> Scan:
     return scan
 
 
-SHORT = 1024  # bytes that can't be nested too deep
-SAMPLE = 1024  # characters
-SPARSE = 128  # characters a number
+SHORT_PAYLOAD = 1024  # bytes; a shorter payload cannot be nested too deeply
+SAMPLE_SIZE = 1024  # characters
+CHARACTERS_PER_NUMBER = 128  # with fewer fractions than one in so many characters, scanning does not pay
 BYTE_ORDER_MARK = "\ufeff"
-_SHAPE = bytes.maketrans(b"123456789E+", b"000000000e0")  # a digit, an exponent
-_decoder = json.JSONDecoder(parse_constant=_no_constant, parse_float=_double)
+_NUMBER_SHAPE = bytes.maketrans(b"123456789E+", b"000000000e0")  # digits and `+` to `0`, `E` to `e`
+_decoder = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_parse_float)
 _scan = _scanner(_decoder)
-_scan_finite = _scanner(json.JSONDecoder(parse_constant=_no_constant))
+_scan_unchecked = _scanner(json.JSONDecoder(parse_constant=_reject_constant))
 _recursion_limit = sys.getrecursionlimit
-_markers: dict[int, object] = {}  # the encoder's cycle detection; must be cleared after an error
+_markers: dict[int, object] = {}  # the containers that are being encoded, by which the encoder detects cycles
 
 
 def _encoder() -> Callable[..., Any]:
     make: Callable[..., Any] | None = getattr(json.encoder, "c_make_encoder", None)
     if make is None:  # PyPy
-        return json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_no_form).iterencode
+        return json.JSONEncoder(
+            ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_reject_type
+        ).iterencode
     encoder: Callable[..., Any] = make(
-        _markers, _no_form, json.encoder.encode_basestring, None, ":", ",", False, False, False
+        _markers, _reject_type, json.encoder.encode_basestring, None, ":", ",", False, False, False
     )
     return encoder
 
 
-_chunks = _encoder()  # built once: `JSONEncoder.encode` builds it anew for each value
+_iterencode = _encoder()  # built once: `JSONEncoder.encode` builds one for each value

@@ -1,4 +1,4 @@
-"""The context of a call: its own copy of what `on_start` left, so that no call sees what another one has set."""
+"""The context of a call: a copy of the one after `on_start`, so that no call sees the changes of another call."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from contextvars import Context
     from typing import Any
 
-DECIMAL = ("_decimal", "_pydecimal")  # where `decimal` keeps its context; only one of them is ever loaded
+DECIMAL = ("_decimal", "_pydecimal")  # the implementations of `decimal`; only one of them is loaded
 
 
 def copy_for_call(base: Context) -> Context:
     """Return a copy of `base` for one call or hook.
 
-    A decimal context is an object that the copy would share, so it is copied as well if `decimal` is loaded.
+    The copy would share the decimal context, which is a mutable object. So that is copied too if `decimal` is loaded.
     """
     context = base.copy()
     for name in DECIMAL:

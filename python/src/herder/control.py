@@ -1,6 +1,6 @@
-"""The control thread: pings, cancels and shutdown, served while the main thread is busy.
+"""The control thread: handles pings, cancels and the shutdown while the main thread is busy.
 
-It owns the control descriptor. It never runs the application's code, and never writes to the calls descriptor.
+It owns the control descriptor. It never runs the application's code and never writes to the calls descriptor.
 """
 
 from __future__ import annotations
@@ -11,46 +11,47 @@ import signal
 from _thread import get_ident, start_new_thread
 
 from herder import frames, signals
+from herder.descriptor_io import write_all
 from herder.errors import ProtocolError
-from herder.pipe import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from herder.worker import Worker
 
-RESIGNAL_INTERVAL = 10  # milliseconds between two signals, when the first one met the loop and not the handler
+RESIGNAL_INTERVAL = 10  # milliseconds between signals while an interrupt is not delivered
 
 
 class Control:
-    """What the control thread knows: the descriptor, the worker it belongs to, and the thread to signal."""
+    """The state of the control thread: its descriptor, its worker, and the main thread's id."""
 
     def __init__(self, fd: int, worker: Worker) -> None:
         self.fd = fd
         self.worker = worker
-        self.main = get_ident()
+        self.main_thread = get_ident()
         self.poll = select.poll()
         self.poll.register(fd, select.POLLIN)
 
     def start(self) -> None:
-        """Begin, in a thread of its own. `_thread`, not `threading`: 0.7 MiB less, and nothing waits for it at exit."""
+        """Start the thread."""
+        # `_thread`, not `threading`: that takes 0.7 MiB, and the exit would wait for the thread.
         start_new_thread(self.serve, ())
 
     def serve(self) -> None:
-        """Until the end. When the host has gone, so does the process: at once, whatever the main thread does."""
+        """Handle frames until the host closes the descriptor; then end the process, whatever the main thread does."""
         try:
-            self._read()
+            self._read_frames()
         except OSError:
-            pass  # reset: the host died
+            pass  # connection reset: the host has died
         except ProtocolError as error:
             os.write(2, f"herder: protocol error on the control descriptor ({error.name}): {error}\n".encode())
             os._exit(1)
         if not self.worker.calls.forked:
             os._exit(0)
 
-    def _read(self) -> None:
+    def _read_frames(self) -> None:
         data = b""
         while True:
-            if self._signalling() and not self.poll.poll(RESIGNAL_INTERVAL):
+            if self._signal_if_interrupted() and not self.poll.poll(RESIGNAL_INTERVAL):
                 continue
             more = os.read(self.fd, 4096)
             if not more:
@@ -77,42 +78,41 @@ class Control:
             raise ProtocolError("out_of_order", f"unexpected frame of kind {kind} on the control descriptor")
 
     def cancel(self, wire_id: int, interrupt: bool) -> None:
-        """Mark the call, tell the host where it is, and ask its task to stop.
-
-        Marked first, then looked at: the loop does these two the other way round, so that a call that is said to have
-        not begun never does.
-        """
+        """Mark the call as cancelled, send its state to the host, and cancel its task."""
         worker = self.worker
+        # First mark, then read the state: the loop does the opposite (see `Calls.state` and `Runner.state`). So a call
+        # that is reported as "withdrawn" to the host never runs.
         worker.calls.cancel(wire_id, interrupt)
         state = worker.attempt_state(wire_id)
         write_all(self.fd, frames.frame(frames.ATTEMPT_STATE, wire_id, bytes((state,))))
         if worker.cancel_task is not None:
             worker.cancel_task(wire_id, interrupt)
 
-    def _signalling(self) -> bool:
-        """Signal the running call if it is to be interrupted. True: look again, the loop's own frame ignores it.
-
-        A task that a handler started may run while none of the handlers does; only the main thread knows whose it is.
-        """
+    def _signal_if_interrupted(self) -> bool:
+        """Signal the main thread if the running call is to be interrupted. Return whether to check again soon."""
+        # One signal may not be enough: the signal handler ignores it while Herder's own frame or an import runs.
+        # A task that a handler started may run while no handler does, and only the main thread can determine to which
+        # call it belongs. So the signal is also sent while any call is in `interrupting`.
         calls = self.worker.calls
         running = calls.running
         if not (self.worker.interrupting or (running and calls.cancelled.get(running))):
             return False
-        signal.pthread_kill(self.main, signal.SIGUSR2)
+        signal.pthread_kill(self.main_thread, signal.SIGUSR2)
         return True
 
     def shutdown(self) -> None:
-        """Let the main loop finish what it received. It sits in a read, which a signal alone would only restart.
-
-        So first the descriptor stops blocking: the read that is restarted then says that nothing is there. Data that
-        came before is returned by it, never lost. From now on SIGTERM ends the process.
-        """
+        """Make the main loop answer the calls that it has received and then end. SIGTERM ends the process from now."""
         signals.restore_sigterm()
         worker = self.worker
         worker.calls.closing = True
-        if worker.wake is not None:
-            worker.wake()
+        if worker.request_shutdown is not None:
+            worker.request_shutdown()
             return
+        # The main thread usually waits in a read of the calls descriptor. A signal alone does not end it: Python
+        # restarts a read after a signal (PEP 475). So the descriptor becomes non-blocking first. The restarted read
+        # then returns the data that has arrived, or fails with `BlockingIOError` if there is none. No data is lost.
         os.set_blocking(worker.fd, False)
-        if not worker.calls.running:  # the signal would break C code of a handler; the read after it does not block
-            signal.pthread_kill(self.main, signal.SIGUSR2)
+        # No signal while a handler runs: its C code may fail with EINTR. It is not needed either, since the next read
+        # does not block.
+        if not worker.calls.running:
+            signal.pthread_kill(self.main_thread, signal.SIGUSR2)

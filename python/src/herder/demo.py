@@ -1,4 +1,4 @@
-"""The built-in demo worker, `herder.demo:app`: something to call before there is an application."""
+"""The built-in demo app, `herder.demo:app`, for trying Herder without an application."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ app = herder.App()
 
 @app.command(idempotent=True)
 def echo(**arguments: object) -> dict[str, object]:
-    """Its arguments, as they are."""
+    """Return the arguments."""
     return arguments
 
 
 @app.command
 def sleep(ms: float) -> None:
-    """Wait."""
+    """Wait for `ms` milliseconds."""
     time.sleep(ms / 1000)
 
 
 @app.command
 def burn(ms: float) -> int:
-    """Compute for `ms` milliseconds of CPU time; how many rounds that were."""
+    """Compute for `ms` milliseconds of CPU time. Return the number of rounds."""
     rounds, end = 0, time.thread_time() + ms / 1000
     while time.thread_time() < end:
         rounds += 1
@@ -33,7 +33,7 @@ def burn(ms: float) -> int:
 
 @app.command
 def count(session: herder.Session) -> int:
-    """How often this session called it."""
+    """Return how many times this session has called it."""
     number: int = session.state.get("count", 0) + 1
     session.state["count"] = number
     return number
@@ -41,25 +41,25 @@ def count(session: herder.Session) -> int:
 
 @app.command
 def fail() -> None:
-    """Raise, as a bug does."""
+    """Raise an exception, like a bug."""
     raise RuntimeError("this command always fails")
 
 
 @app.command
 def reject() -> None:
-    """Say no, on purpose."""
+    """Reject the call."""
     raise herder.Rejected("this command always rejects its call", code="demo")
 
 
 @app.command
 def exit(code: int = 1) -> None:
-    """End the process, as a crash does."""
+    """End the process, like a crash."""
     os._exit(code)
 
 
 @app.command(idempotent=True)
 def pid() -> int:
-    """The worker's process id."""
+    """Return the process id of the worker."""
     return os.getpid()
 
 

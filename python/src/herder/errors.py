@@ -1,10 +1,10 @@
-"""The exceptions of the package: what handlers may raise and see, and what becomes an error frame."""
+"""The exceptions of the package."""
 
 from __future__ import annotations
 
 
 class Rejected(Exception):
-    """A deliberate no of a handler: its caller gets the message and the code. It is not a bug and is never retried."""
+    """Raised by a handler to reject a call. The caller gets the message and the code; the call is never retried."""
 
     def __init__(self, message: str, code: str | None = None) -> None:
         super().__init__(message)
@@ -13,29 +13,29 @@ class Rejected(Exception):
 
 
 class Interrupted(BaseException):
-    """Raised inside a running handler whose call was cancelled. Clean up in `finally`, and let it pass.
+    """Raised inside a running handler whose call was cancelled. Clean up in `finally` and do not suppress it.
 
-    It is no `Exception`, so that an ordinary `except Exception` does not swallow it.
+    It is not an `Exception`, so `except Exception` does not catch it.
     """
 
 
 class HookTimeout(Interrupted):
-    """Raised inside an `on_session_end` hook that runs longer than its limit: clean up in `finally`, let it pass."""
+    """Raised inside an `on_session_end` hook that exceeds its time limit. Clean up in `finally`, do not suppress it."""
 
     def __init__(self, message: str = "the hook exceeded its time limit") -> None:
         super().__init__(message)
 
 
 class SessionStateUnavailable(RuntimeError):
-    """`session.state` was used where sessions hold no state; the text says why and which key to set."""
+    """Raised by `session.state` in a pool without session state; the message names the key to set."""
 
 
 class StartFailed(Exception):
-    """The application could not be loaded; the text is for a human."""
+    """The application could not be loaded. The message is shown to the user."""
 
 
 class ProtocolError(Exception):
-    """The other end of a descriptor broke the rule `name` of the protocol. Fatal: the worker ends."""
+    """The host violated the rule `name` of the protocol. The worker exits."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -43,10 +43,10 @@ class ProtocolError(Exception):
 
 
 class CallRejection(Exception):
-    """An answer of Herder's own: the call did not fit, or its result cannot be sent. Handlers never raise it."""
+    """A call that Herder answers with an error: its arguments do not fit, or its result cannot be sent."""
 
     def __init__(self, kind: str, message: str, type: str | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
-        self.type = type  # what an `exception` is shown as
+        self.type = type  # the type name in the error, for the kind `exception`

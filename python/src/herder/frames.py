@@ -1,4 +1,4 @@
-"""The wire protocol as bytes (docs/protocol.md): layouts, and what must be true of a frame. No state, no I/O."""
+"""The frames of the wire protocol (docs/protocol.md): their layouts and their checks. No state and no I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CALL = 3
 RESULT = 4
 ERROR = 5
 CANCEL = 10
-REVOKE = 11  # reserved, and so is its answer
+REVOKE = 11  # reserved, like REVOKED
 REVOKED = 12
 ATTEMPT_STATE = 13
 PING = 14
@@ -22,12 +22,12 @@ PONG = 15
 SESSION_END = 18
 SHUTDOWN = 20
 
-OPTIONAL = 0x01  # a receiver that does not know the kind ignores the frame
-INTERRUPT = 0x02  # on `cancel`: break the running code
+OPTIONAL = 0x01  # a receiver ignores the frame if it does not know the kind
+INTERRUPT = 0x02  # of a `cancel` frame: interrupt the handler
 
 TO_WORKER = frozenset({HELLO, CALL, CANCEL, PING, SESSION_END, SHUTDOWN})
 TO_HOST = frozenset({READY, RESULT, ERROR, REVOKED, ATTEMPT_STATE, PONG})
-RUNNING, WITHDRAWN, FINISHED = 1, 2, 3  # of `attempt_state`
+RUNNING, WITHDRAWN, FINISHED = 1, 2, 3  # the states in an `attempt_state` frame
 REASONS = {1: "ended", 2: "expired", 3: "moved"}
 HELLO_LIMIT = 1 << 20
 SESSION_LIMIT = 256  # bytes
@@ -35,8 +35,8 @@ SESSION_LIMIT = 256  # bytes
 HEADER = Struct("<IBBHQ")  # length, kind, flags, reserved, wire id
 PREFIX = Struct("<QQHH")  # deadline, epoch, length of the command, length of the session id
 STAMPS = Struct("<QQ")  # started, ended
-ANSWER = Struct("<IBBHQQQ")  # a header and stamps
-ENDING = Struct("<QB")  # of `session_end`: epoch, reason
+ANSWER = Struct("<IBBHQQQ")  # a header, then STAMPS
+ENDING = Struct("<QB")  # the start of a `session_end` body: epoch, reason
 
 HEADER_SIZE = HEADER.size
 PREFIX_SIZE = PREFIX.size
@@ -44,17 +44,17 @@ STAMPS_SIZE = STAMPS.size
 
 
 def frame(kind: int, wire_id: int = 0, body: bytes = b"", flags: int = 0) -> bytes:
-    """One whole frame."""
+    """Return a frame."""
     return HEADER.pack(len(body), kind, flags, 0, wire_id) + body
 
 
 def answer(kind: int, wire_id: int, started: int, ended: int, payload: bytes) -> bytes:
-    """A `result` or an `error`: stamps, then the payload."""
+    """Return a `result` or `error` frame: timestamps, then the payload."""
     return ANSWER.pack(STAMPS_SIZE + len(payload), kind, 0, 0, wire_id, started, ended) + payload
 
 
 def check_header(length: int, kind: int, flags: int, reserved: int, wire_id: int, max_frame: int) -> bool:
-    """Whether a frame from the host is one to act on; False: pass over it. Raises `ProtocolError` for a wrong one."""
+    """Whether to handle a frame from the host; False: ignore it. Raises `ProtocolError` if it is malformed."""
     if reserved:
         raise ProtocolError("reserved_bytes", "the reserved bytes of a header are not 0: the data is not a frame")
     if length > (HELLO_LIMIT if kind == HELLO else max_frame):
@@ -81,20 +81,20 @@ def _check_unknown(kind: int, flags: int) -> bool:
 
 
 def call_prefix(body: bytes | memoryview) -> tuple[int, int, str, str | None, int]:
-    """Deadline, epoch, command, session and where the arguments begin, of the body of a `call`."""
+    """Return deadline, epoch, command, session and the offset of the arguments from the body of a `call` frame."""
     if len(body) < PREFIX_SIZE:
         raise ProtocolError("short_body", "the body of a call frame is shorter than its prefix")
     deadline, epoch, command_len, session_len = PREFIX.unpack_from(body)
-    middle = PREFIX_SIZE + command_len
-    end = middle + session_len
+    session_at = PREFIX_SIZE + command_len
+    end = session_at + session_len
     if end > len(body):
         raise ProtocolError("short_body", "the body of a call frame is shorter than its names")
-    command = utf8(body[PREFIX_SIZE:middle])
-    return deadline, epoch, command, session_name(body[middle:end]) if session_len else None, end
+    command = utf8(body[PREFIX_SIZE:session_at])
+    return deadline, epoch, command, session_name(body[session_at:end]) if session_len else None, end
 
 
 def session_end(body: bytes | memoryview) -> tuple[int, str, str]:
-    """Epoch, reason and session of the body of a `session_end`."""
+    """Return epoch, reason and session from the body of a `session_end` frame."""
     if len(body) < ENDING.size:
         raise ProtocolError("short_body", "the body of a session_end frame is too short")
     epoch, reason = ENDING.unpack_from(body)
@@ -104,7 +104,7 @@ def session_end(body: bytes | memoryview) -> tuple[int, str, str]:
 
 
 def session_name(data: bytes | memoryview) -> str:
-    """A session id: 1 to 256 bytes of UTF-8 without control characters."""
+    """Decode a session id: 1 to 256 bytes of UTF-8 without control characters."""
     if not 0 < len(data) <= SESSION_LIMIT:
         raise ProtocolError("invalid_session", f"a session id has {len(data)} bytes; allowed: 1 to 256")
     name = utf8(data)
@@ -114,7 +114,7 @@ def session_name(data: bytes | memoryview) -> str:
 
 
 def utf8(data: bytes | memoryview) -> str:
-    """A name."""
+    """Decode a name. Raises `ProtocolError`."""
     try:
         return str(data, "utf-8")
     except UnicodeDecodeError:

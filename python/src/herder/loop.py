@@ -1,11 +1,12 @@
-"""The main loop of a worker with sync handlers: read what is there, run it, answer it all in one write.
+"""The main loop of a worker with sync handlers: reads frames, runs the calls and writes their answers together.
 
-Everything happens on the main thread; nothing hops to another one.
-
-An exception may be raised at any step of the loop: by a handler, or by the application's signal handlers and threads
-(`pipe` says at which steps CPython does it). The loop then starts again from its attributes. So attributes that belong
-together change without a call in between, and a step that was begun is repeated or given up, but never lost.
+Everything runs on the main thread.
 """
+
+# An exception may be raised at any step of the loop: by a handler, or by the application's signal handlers and threads
+# (`descriptor_io` explains at which steps CPython does that). The loop then starts again, with nothing but the
+# attributes of `MainLoop`. So attributes that belong together change without a call in between, and every step is such
+# that it can be repeated or finished by `resume`.
 
 from __future__ import annotations
 
@@ -14,11 +15,11 @@ import select
 import sys
 from contextvars import copy_context
 
-from herder import answers, contexts, frames, hooks, signals
+from herder import contexts, error_frames, frames, hooks, signals
 from herder.call import Call, now
 from herder.codec import decode, encode
-from herder.errors import HookTimeout, Interrupted, ProtocolError, CallRejection
-from herder.pipe import LARGE, is_stream_error, wait
+from herder.descriptor_io import LARGE_PART, is_stream_error, wait_until_ready
+from herder.errors import CallRejection, HookTimeout, Interrupted, ProtocolError
 from herder.session import Session
 
 TYPE_CHECKING = False
@@ -28,50 +29,49 @@ if TYPE_CHECKING:
 
     from herder.worker import Worker
 
-READ_SIZE = 65536  # more would cross malloc's mmap threshold
-MAX_NESTED_EXCEPTIONS = 8  # how many exceptions in direct succession are caught, each raised while the one before is caught
+READ_SIZE = 65536  # bytes; malloc would use mmap for larger buffers
+MAX_NESTED_EXCEPTIONS = 8  # exceptions of which each is raised while the one before it is being caught
 
 
 def serve(worker: Worker) -> None:
-    """Answer calls until the host closes the descriptor, or asks for the end. Raises `ProtocolError`, `OSError`."""
-    ended = MainLoop(worker).run_guarded(MAX_NESTED_EXCEPTIONS)
-    if ended is not None:
-        raise ended
+    """Answer calls until the host closes the descriptor or shuts down. Raises `ProtocolError` and `OSError`."""
+    stream_error = MainLoop(worker).run_guarded(MAX_NESTED_EXCEPTIONS)
+    if stream_error is not None:
+        raise stream_error
 
 
 def interrupt(worker: Worker, frame: FrameType | None) -> None:
-    """The signal handler: interrupt the handler that runs, if its call is to be interrupted.
-
-    Python runs it on the main thread, between two steps of `frame`. In the loop's own frame it raises nothing (the
-    control thread tries again), so no interrupt is raised outside of a handler. It does not interrupt an import
-    either.
-    """
+    """Interrupt the running handler if its call is to be interrupted. This is the signal handler of SIGUSR2."""
+    # Python runs this on the main thread, between two instructions of `frame`. The signal may arrive late: the handler
+    # may just have returned, and the innermost frame is the loop's. An exception there would hit the loop instead of
+    # the handler. So nothing is raised in a frame of the loop, nor during an import. The control thread repeats the
+    # signal until the interrupt is delivered or the call has ended.
     calls = worker.calls
     running = calls.running
     if not running or frame is None or frame.f_code in LOOP_CODE or not calls.cancelled.get(running):
         return
-    if not signals.is_uninterruptible(frame, LOOP_CODE) and calls.interrupts(running):
+    if not signals.is_uninterruptible(frame, LOOP_CODE) and calls.take_interrupt(running):
         raise Interrupted if running > 0 else HookTimeout
 
 
 class MainLoop:
-    """The state of the loop: what was read and has no answer yet."""
+    """The state of the loop: the input that is not handled yet, and the current call."""
 
     __slots__ = (
-        "base",
+        "base_context",
+        "bytes_to_skip",
         "chunk",
         "closing",
         "current",
         "data",
-        "ending",
-        "failed",
         "filled",
         "finished",
-        "large",
+        "incomplete",
+        "large_frame",
         "offset",
         "output",
-        "rest",
-        "skip",
+        "pending_error",
+        "session_end",
         "started",
         "worker",
     )
@@ -79,38 +79,38 @@ class MainLoop:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.output = worker.output
-        self.base = copy_context()  # as `on_start` left it
-        self.chunk = b""  # read last
-        self.rest = b""  # goes before it
-        self.data: bytes | memoryview = b""  # acted on up to `offset`
+        self.base_context = copy_context()  # the context after the `on_start` hooks
+        self.chunk = b""  # the result of the last read, until it is in `data`
+        self.incomplete = b""  # the start of a frame whose rest is not read yet; precedes `chunk`
+        self.data: bytes | memoryview = b""  # frames, which are handled up to `offset`
         self.offset = 0
-        self.large: memoryview | None = None  # a frame that is read in place, up to `filled`
+        self.large_frame: memoryview | None = None  # a frame that is read directly into its buffer, up to `filled`
         self.filled = 0
-        self.skip = 0  # bytes of the stream that are still to be skipped
-        self.current = 0  # the call that was taken from `data` and has no answer yet
+        self.bytes_to_skip = 0  # the remaining bytes of a frame for which there was no memory
+        self.current = 0  # the wire id of the call that is behind `offset` and has no answer yet
         self.started = 0
         self.finished = 0
-        self.ending: hooks.PendingSessionEnd | None = None  # of a session, whose hooks run
+        self.session_end: hooks.PendingSessionEnd | None = None  # the ended session whose hooks run
         self.closing = False  # nothing more is read
-        self.failed: BaseException | None = None  # the last exception, until it is handled
+        self.pending_error: BaseException | None = None  # the last exception, until it is handled
 
     def run_guarded(self, layers: int) -> BaseException | None:
-        """Run the loop, and again after each exception.
-
-        One layer is not enough: the jump back is outside of the `try`, and an exception may be raised there.
-        """
+        """Run the loop, and run it again after each exception."""
+        # The jump back to `while` is outside the `try`, and another exception may be raised there. A second layer
+        # around this one catches it, a third layer an exception in the second, and so on.
         while True:
             try:
                 return self.run_guarded(layers - 1) if layers else self.run()
             except BaseException as error:
-                self.failed = error
+                self.pending_error = error
 
     def run(self) -> BaseException | None:
-        """Run the loop. Return what broke the stream, or None when it has ended. Long, since it runs for each call."""
-        if self.failed is not None and self.is_over(self.failed):
-            return self.failed
+        """Run the loop. Return the error that broke the stream, or None if the stream has ended."""
+        # This is one long function because it runs for each call: every function call here would cost time.
+        if self.pending_error is not None and self.is_fatal(self.pending_error):
+            return self.pending_error
         self.resume()
-        worker, calls, output, base = self.worker, self.worker.calls, self.output, self.base
+        worker, calls, output, base = self.worker, self.worker.calls, self.output, self.base_context
         commands = {name.encode(): command for name, command in worker.commands.items()}
         cancelled, parts, max_frame = calls.cancelled, output.parts, worker.max_frame
         unpack_header, unpack_prefix = frames.HEADER.unpack_from, frames.PREFIX.unpack_from
@@ -126,7 +126,7 @@ class MainLoop:
                 length, kind, flags, reserved, wire_id = unpack_header(data, offset)
                 begin = offset + 16
                 end = begin + length
-                if end > size:
+                if end > size:  # incomplete: check the header now, before memory is allocated for the frame
                     frames.check_header(length, kind, flags, reserved, wire_id, max_frame)
                     if length >= READ_SIZE:
                         self.begin_large(16 + length, kind, wire_id)
@@ -140,24 +140,27 @@ class MainLoop:
                     or flags > frames.OPTIONAL
                 ):
                     if frames.check_header(length, kind, flags, reserved, wire_id, max_frame):
-                        self.on_other(kind, data[begin:end], end)
+                        self.on_non_call(kind, data[begin:end], end)
                     else:
                         self.offset = end
                     if self.closing:
                         break
                     self.end_session()
                     continue
+                # These two change together. If an exception came between them, the call would be handled neither as
+                # the next frame nor as the current call, and would get no answer. From here on, `resume` answers the
+                # call with any exception. The times of the call before must be reset by then.
                 self.started = self.finished = 0
                 self.offset, self.current = end, wire_id
                 deadline, epoch, command_len, session_len = unpack_prefix(data, begin)
-                names = begin + 20 + command_len
-                arguments_at = names + session_len
+                session_at = begin + 20 + command_len
+                arguments_at = session_at + session_len
                 if arguments_at > end:
-                    frames.call_prefix(data[begin:end])
-                session = frames.session_name(data[names:arguments_at]) if session_len else None
-                command = commands.get(bytes(data[begin + 20 : names]))
+                    frames.call_prefix(data[begin:end])  # raises the error
+                session = frames.session_name(data[session_at:arguments_at]) if session_len else None
+                command = commands.get(bytes(data[begin + 20 : session_at]))
                 if command is None:
-                    raise answers.unknown(frames.utf8(data[begin + 20 : names]), worker.commands)
+                    raise error_frames.unknown_command(frames.utf8(data[begin + 20 : session_at]), worker.commands)
                 arguments = decode(data[arguments_at:end])
                 command.check(arguments)
                 if command.session_parameter is not None:
@@ -167,27 +170,32 @@ class MainLoop:
                         arguments[command.session_parameter] = Session(session, epoch, worker.sessions)
                 if command.call_parameter is not None:
                     arguments[command.call_parameter] = Call(wire_id, deadline, calls)
-                if parts and not flush():  # an answer that is ready must not wait behind this handler
+                if parts and not flush():  # finished answers must not wait until this handler has ended
                     output.finish()
                 context = contexts.copy_for_call(base) if "_decimal" in modules else base.copy()
                 calls.deadline = deadline
-                calls.running = calls.begun = wire_id  # before it reads `cancelled`: see `Calls.state`
+                # Written before `cancelled` is read; the control thread does the opposite. See `Calls.state`.
+                calls.running = calls.last_begun = wire_id
                 if cancelled and wire_id in cancelled:
                     raise CallRejection("cancelled", "the call was cancelled before it started")
                 self.started = started = now()
                 result = context.run(command.call, **arguments)
                 calls.running = 0
                 self.finished = finished = now()
-                if calls.forked:  # the handler forked and this is the child, coming back: it is not the worker
+                # The handler has forked and this is the child, which returned from the handler. It must not go on as
+                # the worker: the parent answers the call.
+                if calls.forked:
                     os._exit(0)
                 payload = encode(result)
                 if len(payload) + 16 > max_frame:
-                    raise answers.too_large(command.name, len(payload) + 16, max_frame)
+                    raise error_frames.result_too_large(command.name, len(payload) + 16, max_frame)
                 if cancelled:
                     cancelled.pop(wire_id, None)
                 answer = pack_answer(16 + len(payload), 4, 0, 0, wire_id, started, finished)
-                result = arguments = context = command = None  # keep no large value until the next call
-                if len(payload) < LARGE:
+                result = arguments = context = command = None  # free large values before the next read
+                # The answer is added and `current` is reset without a call in between. Otherwise an exception could
+                # come between them, and the call would get a second answer.
+                if len(payload) < LARGE_PART:
                     parts += (answer + payload,)
                     self.current = 0
                 else:
@@ -195,7 +203,7 @@ class MainLoop:
                     self.current = 0
                     payload = b""
                     output.finish()
-            data = b""
+            data = b""  # free a large frame before the next read
             if parts and not flush():
                 output.finish()
             if not self.closing and not self.read():
@@ -204,15 +212,17 @@ class MainLoop:
         return None
 
     def read(self) -> bool:
-        """Read more of the stream. False: it has ended."""
-        if self.large is not None:
-            return self.read_large(self.large)
-        self.rest += self.data[self.offset :]
+        """Read more of the stream. Return False if it has ended."""
+        if self.large_frame is not None:
+            return self.read_large(self.large_frame)
+        self.incomplete += self.data[self.offset :]
         self.data, self.offset = b"", 0
-        for self.chunk in map(os.read, self.output.fds, (READ_SIZE,)):  # noqa: B020 (without a call in between)
+        # The bytes go from the read to `self.chunk` without a call in between: see `descriptor_io`. If an exception
+        # comes after that, `resume` finds them there.
+        for self.chunk in map(os.read, self.output.fds, (READ_SIZE,)):  # noqa: B020
             break
-        else:  # a signal handler raised `StopIteration`, which ends an iteration
-            answers.log_unhandled(StopIteration())
+        else:  # not the end of the stream: a signal handler raised `StopIteration`, which ends the iteration
+            error_frames.log_unhandled(StopIteration())
             return True
         if not self.chunk:
             return False
@@ -220,82 +230,86 @@ class MainLoop:
         return True
 
     def take_chunk(self) -> None:
-        """Append what was read to `data`, without the bytes to skip."""
-        if self.skip:
-            left = max(self.skip - len(self.chunk), 0)
-            self.chunk, self.skip = self.chunk[self.skip :], left
-        self.data = self.rest + self.chunk
-        self.rest = self.chunk = b""
+        """Move `incomplete` and `chunk` to `data`, without the bytes to skip."""
+        if self.bytes_to_skip:
+            remaining = max(self.bytes_to_skip - len(self.chunk), 0)
+            self.chunk, self.bytes_to_skip = self.chunk[self.bytes_to_skip :], remaining
+        self.data = self.incomplete + self.chunk
+        self.incomplete = self.chunk = b""
 
     def begin_large(self, size: int, kind: int, wire_id: int) -> None:
-        """Prepare to read the rest of a large frame directly into its buffer."""
-        have = self.data[self.offset :]
-        count = len(have)
+        """Prepare to read the rest of a large frame directly into its buffer. Without memory, answer and skip it."""
+        received = self.data[self.offset :]
+        count = len(received)
         try:
-            whole = memoryview(bytearray(size))
+            buffer = memoryview(bytearray(size))
         except MemoryError as error:
             if kind == frames.CALL:
-                self.output.parts += (answers.failure(wire_id, error, 0, 0, self.worker.max_frame),)
-            self.data, self.offset, self.skip = b"", 0, size - count
+                self.output.parts += (error_frames.exception_frame(wire_id, error, 0, 0, self.worker.max_frame),)
+            self.data, self.offset, self.bytes_to_skip = b"", 0, size - count
             return
-        whole[:count] = have
-        self.data, self.offset, self.large, self.filled = b"", 0, whole, count
+        buffer[:count] = received
+        self.data, self.offset, self.large_frame, self.filled = b"", 0, buffer, count
 
-    def read_large(self, whole: memoryview) -> bool:
-        """Read the rest of a large frame. False: the stream has ended."""
-        size, fd = len(whole), self.worker.fd
+    def read_large(self, buffer: memoryview) -> bool:
+        """Read the rest of a large frame. Return False if the stream has ended."""
+        size, fd = len(buffer), self.worker.fd
         while self.filled < size:
-            count = -1  # stays so if a signal handler raises `StopIteration`
+            count = -1  # not changed if a signal handler raises `StopIteration`, which ends the iteration
             try:
-                for count in map(os.readv, (fd,), ((whole[self.filled :],),)):
+                for count in map(os.readv, (fd,), ((buffer[self.filled :],),)):
                     self.filled += count
-            except BlockingIOError:  # the host asks for the end, and means to send the rest
-                wait(fd, select.POLLIN)
+            except BlockingIOError:  # non-blocking since the shutdown message, but the host sends the rest of the frame
+                wait_until_ready(fd, select.POLLIN)
                 continue
             if not count:
                 return False
-        frame = whole.toreadonly()
-        self.data, self.offset, self.large = frame, 0, None
+        frame = buffer.toreadonly()
+        self.data, self.offset, self.large_frame = frame, 0, None
         return True
 
-    def on_other(self, kind: int, body: bytes | memoryview, end: int) -> None:
-        """A frame that is no call, and ends at `end`."""
+    def on_non_call(self, kind: int, body: bytes | memoryview, end: int) -> None:
+        """Handle a frame that is not a valid call and ends at the offset `end`."""
         if kind == frames.SHUTDOWN:
             self.closing = True
         elif kind == frames.SESSION_END:
-            ending = hooks.PendingSessionEnd(self.worker, *frames.session_end(body))
-            self.offset, self.ending = end, ending
+            session_end = hooks.PendingSessionEnd(self.worker, *frames.session_end(body))
+            self.offset, self.session_end = end, session_end
         elif kind == frames.CALL:
-            frames.call_prefix(body)
+            frames.call_prefix(body)  # raises the error
         else:
             raise ProtocolError("out_of_order", f"unexpected frame of kind {kind} on the calls descriptor")
 
     def end_session(self) -> None:
-        """Run the hooks of a session that ended; an answer that is ready must not wait behind them."""
-        if self.ending is not None:
-            self.output.finish()
-            self.ending.run()
-            self.ending = None
+        """Run the hooks of an ended session."""
+        if self.session_end is not None:
+            self.output.finish()  # finished answers must not wait until the hooks have ended
+            self.session_end.run()
+            self.session_end = None
 
-    def is_over(self, error: BaseException) -> bool:
-        """Whether no more can be read or written. `closing` says whether that was asked for."""
-        if self.current and self.started:  # a handler raised it
+    def is_fatal(self, error: BaseException) -> bool:
+        """Whether the stream is broken. Sets `closing` if a shutdown has read everything."""
+        if self.current and self.started:  # the handler raised it
             return False
+        # The control thread made the descriptor non-blocking for the shutdown, and everything has been read.
         if issubclass(type(error), BlockingIOError) and self.worker.calls.closing:
-            self.closing = True  # the control thread made it so: nothing is left to read
+            self.closing = True
             return False
         return is_stream_error(error)
 
     def resume(self) -> None:
-        """Handle the exception that was raised, and finish the steps that it interrupted."""
+        """Handle the exception that ended the last run of the loop, and finish the steps that it interrupted."""
+        # The order matters. First the call gets its answer, then all output is written, and only then the bytes that
+        # were read and the hooks are handled: an answer must not wait until hooks have ended. Each step may be
+        # interrupted by another exception; the next `resume` then repeats it.
         self.worker.calls.running = 0
-        if self.worker.calls.forked:
+        if self.worker.calls.forked:  # a child of a handler's fork, which raised instead of returning
             os._exit(0)
-        if self.failed is not None and self.current:
-            self.answer_failed(self.failed)
-        elif self.failed is not None and not self.closing:
-            stray, self.failed = self.failed, None
-            answers.log_unhandled(stray)
+        if self.pending_error is not None and self.current:
+            self.answer_failed(self.pending_error)
+        elif self.pending_error is not None and not self.closing:
+            error, self.pending_error = self.pending_error, None
+            error_frames.log_unhandled(error)
         self.output.finish()
         if self.chunk:
             self.take_chunk()
@@ -306,10 +320,10 @@ class MainLoop:
         if self.started and not self.finished:
             self.finished = now()
         self.worker.calls.cancelled.pop(self.current, None)
-        answer = answers.failure(self.current, error, self.started, self.finished, self.worker.max_frame)
+        answer = error_frames.exception_frame(self.current, error, self.started, self.finished, self.worker.max_frame)
         self.output.parts += (answer,)
         self.current = 0
-        self.failed = None
+        self.pending_error = None
 
 
-LOOP_CODE = (MainLoop.run.__code__, hooks.run.__code__)
+LOOP_CODE = (MainLoop.run.__code__, hooks.run_with_limit.__code__)

@@ -1,4 +1,4 @@
-"""Sessions as handlers see them, and the table of their state. The table belongs to one worker and dies with it."""
+"""The sessions of one worker: the object that handlers get, and the table of session state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Sessions:
-    """The state of each session by id, with the epoch it belongs to."""
+    """The state of each session with its epoch, by session id."""
 
     __slots__ = ("states", "unavailable")
 
@@ -19,26 +19,31 @@ class Sessions:
         self.states: dict[str, tuple[int, dict[str, Any]]] = {}
 
     def state(self, id: str, epoch: int) -> dict[str, Any]:
-        """The state of `id` at `epoch`, made when absent. A newer epoch drops the older state."""
+        """Return the state of `id` at `epoch`; create it if necessary. A newer epoch replaces the older state.
+
+        Raises `SessionStateUnavailable` for an older epoch, and in a pool without session state.
+        """
         if self.unavailable is not None:
             raise SessionStateUnavailable(self.unavailable)
-        held, state = self.states.get(id, (-1, {}))
-        if held > epoch:
-            raise SessionStateUnavailable(f"session {id!r} was rebound: this call belongs to epoch {epoch}, the current epoch is {held}")
-        if held < epoch:
+        current, state = self.states.get(id, (-1, {}))
+        if current > epoch:
+            raise SessionStateUnavailable(
+                f"session {id!r} was rebound: this call belongs to epoch {epoch}, the current epoch is {current}"
+            )
+        if current < epoch:
             state = {}
             self.states[id] = (epoch, state)
         return state
 
     def drop(self, id: str, epoch: int) -> None:
-        """Forget the state of `id`, unless a newer epoch of it has begun."""
-        held = self.states.get(id)
-        if held is not None and held[0] <= epoch:
+        """Delete the state of `id`, unless a newer epoch has begun."""
+        entry = self.states.get(id)
+        if entry is not None and entry[0] <= epoch:
             del self.states[id]
 
 
 class Session:
-    """The session of a call. Handlers ask for it by annotation: `def add(item: str, session: herder.Session)`."""
+    """The session of a call. A handler gets it in a parameter with this annotation: `session: herder.Session`."""
 
     __slots__ = ("_epoch", "_sessions", "id")
 
@@ -49,9 +54,9 @@ class Session:
 
     @property
     def state(self) -> dict[str, Any]:
-        """A dict that lives in this worker as long as the session does.
+        """A dict in the memory of this worker, which exists as long as the session.
 
-        Raises `SessionStateUnavailable` in a pool whose sessions have no fixed worker.
+        Raises `SessionStateUnavailable` in a pool without session affinity.
         """
         return self._sessions.state(self.id, self._epoch)
 

@@ -1,8 +1,7 @@
-"""The signal handlers of a worker process, and when an interrupt has to wait.
+"""The signal handlers of a worker process.
 
-A worker ignores SIGINT, and SIGTERM until its host asks for the end: both may come to every process of a service at
-once, and the host then lets calls finish. Both are ignored by a handler, not by SIG_IGN, which programs that the
-application starts would inherit.
+A worker ignores SIGINT, and ignores SIGTERM until the host shuts it down: a terminal or a service manager may send
+both to every process at once, and the host then lets the pending calls finish.
 """
 
 from __future__ import annotations
@@ -18,27 +17,32 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 IMPORT_MACHINERY = "<frozen importlib._bootstrap"  # and `_bootstrap_external`
-sigterm_ignored = False  # whether SIGTERM is ignored until `restore_sigterm`
-masks: dict[int, set[int]] = {}  # by thread, of those that are forking now
+sigterm_ignored = False  # whether `hold_sigterm` applies
+saved_masks: dict[int, set[int]] = {}  # the signal masks to restore after a fork, by the id of the forking thread
 
 
 def install() -> None:
-    """Ignore SIGINT, leave SIGTERM at its default, print the stacks of all threads for SIGUSR1.
+    """Ignore SIGINT, set SIGTERM to its default, and print the stacks of all threads on SIGUSR1.
 
-    Called on the main thread, once.
+    Must be called once, on the main thread.
     """
     _ignore(signal.SIGINT)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_forked)
+    os.register_at_fork(
+        before=_block_signals_before_fork,
+        after_in_parent=_unblock_signals_after_fork,
+        after_in_child=_restore_defaults_in_fork,
+    )
 
 
 def hold_sigterm() -> None:
-    """Ignore SIGTERM until `restore_sigterm`. Called on the main thread, when there is a thread that can restore it."""
-    # `signal.signal` works on the main thread only, and that may be stuck in C at the shutdown. faulthandler puts back
-    # what it replaced by a plain `sigaction`, from any thread. Its own handler never runs, since ours takes its place:
-    # it would write to a descriptor that the application may have closed, and might leave another `errno` behind.
+    """Ignore SIGTERM until `restore_sigterm`. Must be called on the main thread; needs the control thread."""
+    # `signal.signal` works on the main thread only, and the main thread may be stuck in C code at the shutdown.
+    # `faulthandler.unregister` works on any thread: it restores, with a plain `sigaction`, the handler that `register`
+    # replaced, which is the default here. The handler of faulthandler itself never runs, since `_ignore` replaces it.
+    # It must not: it would write to a descriptor that the application may have closed, and might change `errno`.
     global sigterm_ignored
     faulthandler.register(signal.SIGTERM, file=2, all_threads=False)
     _ignore(signal.SIGTERM)
@@ -46,17 +50,18 @@ def hold_sigterm() -> None:
 
 
 def restore_sigterm() -> None:
-    """Let SIGTERM end the process again, also while the main thread is stuck in C. Any thread may call it, repeatedly.
+    """Make SIGTERM end the process again, even while the main thread is stuck in C code. Any thread may call this.
 
-    A handler of the application's own is left alone. `signal.getsignal` is not told of the change.
+    A handler of the application is not changed. `signal.getsignal` does not report the change.
     """
     global sigterm_ignored
     if not sigterm_ignored or signal.getsignal(signal.SIGTERM) is not ignore:
         return
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     try:
-        # One that came before may still be pending, if the main thread has had no processor since. It would end the
-        # process now. Only a thread that blocks a signal can take it.
+        # A SIGTERM from before the shutdown may still be pending, if the main thread has not run since. It was to be
+        # ignored, but would end the process when the default is restored. So remove it: `sigtimedwait` takes a pending
+        # signal, if the calling thread blocks it.
         if hasattr(signal, "sigtimedwait"):
             signal.sigtimedwait((signal.SIGTERM,), 0)
         faulthandler.unregister(signal.SIGTERM)
@@ -66,11 +71,9 @@ def restore_sigterm() -> None:
 
 
 def is_uninterruptible(frame: FrameType | None, loop_code: Container[CodeType]) -> bool:
-    """Whether `frame` or one of its callers, up to the first in `loop_code`, runs code that must not be interrupted.
-
-    That is an import, since a module whose import is interrupted may stay broken (C extensions are initialized once per
-    process), or one of the hooks around a fork in this file.
-    """
+    """Whether `frame` or one of its callers, up to the first in `loop_code`, runs code that must not be interrupted."""
+    # That is an import, since a module may stay broken if its import is interrupted (C extensions are initialized once
+    # per process); or a fork hook of this file, since signals would stay blocked.
     while frame is not None and frame.f_code not in loop_code:
         file = frame.f_code.co_filename
         if file.startswith(IMPORT_MACHINERY) or file == ignore.__code__.co_filename:
@@ -84,23 +87,25 @@ def ignore(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _ignore(number: int) -> None:
+    # A handler, not SIG_IGN: programs that the application starts would inherit SIG_IGN.
     signal.signal(number, ignore)
-    signal.siginterrupt(number, False)  # C code that does not expect EINTR must not see it
+    signal.siginterrupt(number, False)  # system calls restart: C code of the application may not expect EINTR
 
 
-def _before_fork() -> None:
-    # A signal that reaches the child before it has restored the defaults would be ignored there, and lost.
-    masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+def _block_signals_before_fork() -> None:
+    # The child has the ignoring handlers until `_restore_defaults_in_fork` has run. A signal that arrived there before
+    # that would be lost, and a parent that waits for the child after `terminate` would wait for ever.
+    saved_masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
-def _after_fork() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(get_ident()))
+def _unblock_signals_after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, saved_masks.pop(get_ident()))
 
 
-def _forked() -> None:
-    """Restore the defaults in a fork: without them `join` after `multiprocessing.Process.terminate` never returns."""
+def _restore_defaults_in_fork() -> None:
+    """Restore the defaults in a fork. Otherwise `join` after `multiprocessing.Process.terminate` never returns."""
     if signal.getsignal(signal.SIGINT) is ignore:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGTERM) is ignore:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _after_fork()
+    _unblock_signals_after_fork()  # last: a pending signal is delivered here, to the restored handler

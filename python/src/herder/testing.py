@@ -1,4 +1,4 @@
-"""Call handlers in plain pytest, without a pool: `Client` binds and encodes as a worker does.
+"""Calls handlers in tests without a pool. `Client` binds arguments and encodes results as a worker does.
 
 def test_add():
     with herder.testing.Client(app) as client:
@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from herder import answers
+from herder import error_frames
 from herder.call import Call, Calls, task_call
 from herder.codec import decode, encode
 from herder.errors import CallRejection
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class CallError(Exception):
-    """A call had no result. `kind` is that of docs/protocol.md; `__cause__` is what the handler raised, if it did."""
+    """Raised for a failed call. docs/protocol.md lists the kinds; `__cause__` is the handler's exception, if any."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self.kind: str = fields["kind"]
@@ -37,9 +37,10 @@ class CallError(Exception):
 
 
 class Client:
-    """One app in this process, with sessions of its own. Its `on_start` hooks run when it is made.
+    """An app in this process, with separate sessions. The constructor runs its `on_start` hooks.
 
-    `session_state` is a text to see what handlers do in a pool without session affinity.
+    Set `session_state` to a message to test handlers as in a pool without session affinity: `session.state` then
+    raises `SessionStateUnavailable` with it.
     """
 
     def __init__(self, app: App, *, session_state: str | None = None) -> None:
@@ -54,19 +55,19 @@ class Client:
             self._run(hook)
 
     def call(self, command: str, /, *, session: str | None = None, **arguments: Any) -> Any:
-        """Call `command` and give back its result, both by way of JSON. Raises `CallError`."""
+        """Call `command` and return its result. Arguments and result are converted to JSON. Raises `CallError`."""
         self._id += 1
         try:
             return self._call(command, session, arguments)
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit)) and error.__traceback__ is None:
                 raise
-            raise CallError(answers.describe(error)) from (None if isinstance(error, CallRejection) else error)
+            raise CallError(error_frames.describe(error)) from (None if isinstance(error, CallRejection) else error)
 
     def _call(self, name: str, session: str | None, arguments: dict[str, Any]) -> Any:
         command = self._commands.get(name)
         if command is None:
-            raise answers.unknown(name, self._commands)
+            raise error_frames.unknown_command(name, self._commands)
         try:
             given = decode(encode(arguments))
         except CallRejection as refusal:
@@ -89,7 +90,7 @@ class Client:
         return copy_context().run(run)
 
     def end_session(self, session: str, reason: str = "ended") -> None:
-        """End a session as the pool would: the app's hooks run, its state goes. A hook's exception is raised."""
+        """End a session as a pool does: run the app's hooks and drop the state. Raises the exceptions of the hooks."""
         ended = self._session(session)
         try:
             for hook in self._app._on_session_end:
@@ -99,7 +100,7 @@ class Client:
             self._epochs[session] += 1
 
     def close(self) -> None:
-        """Close what async handlers needed."""
+        """Close the event loop of the async handlers."""
         if self._loop is not None:
             self._loop.close()
             self._loop = None
