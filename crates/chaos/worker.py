@@ -1,8 +1,7 @@
-"""The worker of `herder-chaos`: does its calls, keeps an account of them, and misbehaves when told to.
+"""The worker of `herder-chaos`: runs calls, logs them, and fails in the ways that calls request.
 
-The account (the file in CHAOS_LEDGER) is one for all workers: a record when a call begins and one when it ends, so
-that a call that ran twice is seen even if the worker was killed in the middle. A record is 64 bytes, written at once,
-and no page of a file ends inside one: none is half there, whenever the writer was killed.
+All workers append to one execution log, the file named in CHAOS_EXECUTION_LOG: a record when a call begins and one when
+it ends. A call that ran twice is therefore found even if its worker was killed in between.
 """
 import os
 import resource
@@ -14,31 +13,33 @@ from typing import Any, NoReturn
 import herder
 
 app = herder.App()
-LEDGER = os.open(os.environ["CHAOS_LEDGER"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-BROKEN = os.environ["CHAOS_BROKEN"]  # while this file is there, no worker starts
-# Some workers of a pool run asyncio, the others do not.
+EXECUTION_LOG = os.open(os.environ["CHAOS_EXECUTION_LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+FAIL_STARTS = os.environ["CHAOS_FAIL_STARTS"]  # while this file exists, workers fail to start
+# With CHAOS_MIXED, the workers with an odd process id run asyncio, the others do not.
 ASYNC = bool(os.environ["CHAOS_MIXED"]) and os.getpid() % 2 == 1
 GIB = 1 << 30
 kept: list[Any] = []
 
 
-def record(id: int, call: herder.Call, what: str) -> None:
-    line = f"{id} {call.id} {os.getpid()} {what} {time.monotonic_ns()}"
-    os.write(LEDGER, line.ljust(63).encode() + b"\n")
+def record(id: int, call: herder.Call, event: str) -> None:
+    line = f"{id} {call.id} {os.getpid()} {event} {time.monotonic_ns()}"
+    # One write of 64 bytes at a multiple of 64: the record lies within one page of the file, so that it is complete
+    # or missing even if this process is killed during the write.
+    os.write(EXECUTION_LOG, line.ljust(63).encode() + b"\n")
 
 
 @app.on_start
 def limits() -> None:
-    if os.path.exists(BROKEN):
-        raise RuntimeError("told not to start")
-    for what, most in [(resource.RLIMIT_AS, GIB), (resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_CORE, 0)]:
-        resource.setrlimit(what, (most, resource.getrlimit(what)[1]))
+    if os.path.exists(FAIL_STARTS):
+        raise RuntimeError(f"start refused: {FAIL_STARTS} exists")
+    for limit, value in [(resource.RLIMIT_AS, GIB), (resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_CORE, 0)]:
+        resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
 
 
-# --- what goes well ---------------------------------------------------------------------------------------------------
+# --- successful calls -------------------------------------------------------------------------------------------------
 
 
-def worked(id: int, call: herder.Call, ms: float, pad: str) -> list[Any]:
+def run_call(id: int, call: herder.Call, ms: float, pad: str) -> list[Any]:
     record(id, call, "begins")
     if ms:
         time.sleep(ms / 1000)
@@ -46,8 +47,8 @@ def worked(id: int, call: herder.Call, ms: float, pad: str) -> list[Any]:
     return [id, 0, pad]
 
 
-def counted(id: int, session: herder.Session) -> list[Any]:
-    """One more in the session's state; between the two records, so that the account says how far it came."""
+def count_in_session(id: int, session: herder.Session) -> list[Any]:
+    """Increment the session's count. Run between the two records, so that the log shows whether it may have run."""
     session.state["count"] = session.state.get("count", 0) + 1
     return [id, session.state["count"], ""]
 
@@ -55,7 +56,7 @@ def counted(id: int, session: herder.Session) -> list[Any]:
 if ASYNC:
     import asyncio
 
-    async def awaited(id: int, call: herder.Call, ms: float, pad: str) -> list[Any]:
+    async def run_call_async(id: int, call: herder.Call, ms: float, pad: str) -> list[Any]:
         record(id, call, "begins")
         await asyncio.sleep(ms / 1000)
         record(id, call, "ends")
@@ -63,17 +64,17 @@ if ASYNC:
 
     @app.command
     async def once(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
-        return await awaited(id, call, ms, pad)
+        return await run_call_async(id, call, ms, pad)
 
     @app.command(idempotent=True)
     async def again(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
-        return await awaited(id, call, ms, pad)
+        return await run_call_async(id, call, ms, pad)
 
     @app.command
     async def count(id: int, call: herder.Call, session: herder.Session, ms: float = 0) -> list[Any]:
         record(id, call, "begins")
         await asyncio.sleep(ms / 1000)
-        answer = counted(id, session)
+        answer = count_in_session(id, session)
         record(id, call, "ends")
         return answer
 
@@ -81,23 +82,23 @@ else:
 
     @app.command
     def once(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
-        return worked(id, call, ms, pad)
+        return run_call(id, call, ms, pad)
 
     @app.command(idempotent=True)
     def again(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
-        return worked(id, call, ms, pad)
+        return run_call(id, call, ms, pad)
 
     @app.command
     def count(id: int, call: herder.Call, session: herder.Session, ms: float = 0) -> list[Any]:
         record(id, call, "begins")
         if ms:
             time.sleep(ms / 1000)
-        answer = counted(id, session)
+        answer = count_in_session(id, session)
         record(id, call, "ends")
         return answer
 
 
-# --- what goes wrong, and the worker lives on -------------------------------------------------------------------------
+# --- failures that the worker survives --------------------------------------------------------------------------------
 
 
 @app.command
@@ -107,25 +108,25 @@ def refuse(id: int, call: herder.Call, how: str) -> Any:
         raise herder.Rejected("not today", code="today")
     if how == "result":
         return {1, 2}
-    if how == "memory":  # more than the limit: an exception of this call alone
+    if how == "memory":  # more than the limit: only this call fails, with a MemoryError
         bytearray(2 * GIB)
-    if how == "descriptors":  # some more each time, until there are none left
+    if how == "descriptors":  # 100 more with each call, until the limit is reached
         kept.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(100))
         record(id, call, "ends")
         return [id, 0, ""]
     raise ValueError("on purpose")
 
 
-# --- deaths -----------------------------------------------------------------------------------------------------------
+# --- failures that end the worker -------------------------------------------------------------------------------------
 
 
 @app.command
 def die(id: int, call: herder.Call, how: str) -> NoReturn:
     record(id, call, "begins")
-    if how == "fork":  # what holds this worker's descriptor lives on
+    if how == "fork":  # a child process that outlives the worker and keeps its socket open
         os.set_inheritable(calls_fd(), True)
         os.posix_spawnp("sleep", ["sleep", "5"], os.environ)
-    if how == "hog":  # as the kernel does it when memory runs out
+    if how == "hog":  # SIGKILL at the memory limit, as by the kernel when it is out of memory
         try:
             while True:
                 kept.append(bytearray(GIB // 8))
@@ -133,15 +134,15 @@ def die(id: int, call: herder.Call, how: str) -> NoReturn:
             os.kill(os.getpid(), signal.SIGKILL)
     if how == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    print("last words", file=sys.stderr, flush=True)
+    print("exiting", file=sys.stderr, flush=True)
     os._exit(3)
 
 
-# --- the descriptor ---------------------------------------------------------------------------------------------------
+# --- faults on the socket of the calls --------------------------------------------------------------------------------
 
 
 def calls_fd() -> int:
-    """The descriptor of the calls, which no application should know."""
+    """Return the descriptor of the calls. It is private to the library, so it is taken from the stack frames."""
     frame = sys._getframe()
     while "worker" not in frame.f_locals or frame.f_code.co_name != "serve":
         assert frame.f_back is not None
@@ -154,7 +155,7 @@ def corrupt(id: int, call: herder.Call, how: str) -> None:
     record(id, call, "begins")
     if how == "garbage":
         os.write(calls_fd(), b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
-    if how == "half":  # of a frame; then nothing, whatever is asked
+    if how == "half":  # half a frame; afterwards the worker neither answers nor exits
         os.write(calls_fd(), (1000).to_bytes(4, "little") + b"\x04\x00")
         while True:
             try:
@@ -165,5 +166,5 @@ def corrupt(id: int, call: herder.Call, how: str) -> None:
 
 @app.command
 def dawdle(id: int, call: herder.Call, ms: float) -> list[Any]:
-    """Read nothing for a while, whatever waits on the descriptor."""
-    return worked(id, call, ms, "")
+    """Read nothing from the socket for `ms` milliseconds."""
+    return run_call(id, call, ms, "")

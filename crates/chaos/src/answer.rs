@@ -1,32 +1,32 @@
-//! What a caller was told of one call: a line in the account of the callers. Pure.
+//! [`Answer`]: what the caller of one call received, and its text form in the file of answers. Does no I/O.
 
 use herder::{Error, Generation, RebindReason, Reply, Result, Routing, WorkerId, WorkerRef};
 use serde::Deserialize;
 use std::fmt::{self, Display};
 
-/// A call and its end.
+/// A call and its outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
-    /// Counts from 1, over all callers.
+    /// The number of the call, counted over all callers from 1.
     pub(crate) id: u64,
-    /// Of a strict session, counted from 1; 0: none, or a loose one.
+    /// The number of the session with strict affinity, from 1. 0 for a call without a session or with affinity `hint`.
     pub(crate) session: u64,
-    /// The id of the first call of the session that was submitted together with it.
+    /// The id of the first call of the group of calls that was submitted together in this session.
     pub(crate) burst: u64,
     pub(crate) kind: CallKind,
-    pub(crate) end: CallOutcome,
+    pub(crate) outcome: CallOutcome,
 }
 
-/// What may be expected of a call.
+/// The kind of a call, which decides what its answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallKind {
-    /// It runs at most once, and should end well.
+    /// Runs at most once and should succeed.
     Once,
-    /// It may run again.
+    /// May run more than once.
     Idempotent,
-    /// Its deadline is so short that it may well pass.
+    /// Has a deadline that is short enough to pass before the answer.
     ShortDeadline,
-    /// It was asked to fail.
+    /// Was submitted to fail or to bring about a fault.
     FaultRequested,
 }
 
@@ -36,9 +36,9 @@ pub(crate) enum CallOutcome {
         worker: WorkerRef,
         routing: Routing,
         attempts: u32,
-        /// The id that the answer names.
+        /// The call id that the result contains.
         echo: u64,
-        /// What the session's state counted, or 0.
+        /// The number of calls that the session's state counted, or 0 without a session.
         count: u64,
     },
     Error {
@@ -46,13 +46,13 @@ pub(crate) enum CallOutcome {
         may_have_run: bool,
         worker: Option<WorkerRef>,
     },
-    /// Its caller went away.
+    /// The caller abandoned the call.
     Abandoned,
-    /// Nobody answered.
+    /// The caller received no answer.
     Lost,
 }
 
-/// What the worker's handlers give: the call's id, the session's count, the padding.
+/// The result of the worker's handlers: the id of the call, the count of the session, and the padding.
 #[derive(Deserialize)]
 pub(crate) struct Echo(u64, u64, String);
 
@@ -88,8 +88,8 @@ const ROUTINGS: [(&str, Routing); 6] = [
 const KINDS: [(&str, CallKind); 4] = [
     ("once", CallKind::Once),
     ("idempotent", CallKind::Idempotent),
-    ("hurried", CallKind::ShortDeadline),
-    ("asked", CallKind::FaultRequested),
+    ("short_deadline", CallKind::ShortDeadline),
+    ("fault_requested", CallKind::FaultRequested),
 ];
 
 fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
@@ -102,9 +102,9 @@ fn named<T: Copy>(names: &[(&str, T)], name: &str) -> Option<T> {
 
 impl Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, session, burst, kind, end } = self;
+        let Self { id, session, burst, kind, outcome } = self;
         write!(f, "{id} {session} {burst} {} ", name_of(&KINDS, kind))?;
-        match end {
+        match outcome {
             CallOutcome::Ok { worker, routing, attempts, echo, count } => {
                 let routing = name_of(&ROUTINGS, routing);
                 write!(f, "ok {} {} {routing} {attempts} {echo} {count}", worker.id.0, worker.generation.0)
@@ -113,33 +113,33 @@ impl Display for Answer {
                 let worker = worker.unwrap_or(WorkerRef { id: WorkerId(0), generation: Generation(0) });
                 write!(f, "error {} {} {slug} {}", worker.id.0, worker.generation.0, u8::from(*may_have_run))
             }
-            CallOutcome::Abandoned => f.write_str("left"),
+            CallOutcome::Abandoned => f.write_str("abandoned"),
             CallOutcome::Lost => f.write_str("lost"),
         }
     }
 }
 
-/// A line as `Display` writes it.
+/// Parses a line that `Display` wrote. Returns `None` if the line is malformed.
 pub(crate) fn parse(line: &str) -> Option<Answer> {
-    let mut words = line.split(' ');
-    let mut number = || words.next()?.parse::<u64>().ok();
+    let mut fields = line.split(' ');
+    let mut number = || fields.next()?.parse::<u64>().ok();
     let (id, session, burst) = (number()?, number()?, number()?);
-    let kind = named(&KINDS, words.next()?)?;
-    let end = match words.next()? {
-        "left" => CallOutcome::Abandoned,
+    let kind = named(&KINDS, fields.next()?)?;
+    let outcome = match fields.next()? {
+        "abandoned" => CallOutcome::Abandoned,
         "lost" => CallOutcome::Lost,
-        what => ended(what, words)?,
+        kind => parse_answered(kind, fields)?,
     };
-    Some(Answer { id, session, burst, kind, end })
+    Some(Answer { id, session, burst, kind, outcome })
 }
 
-fn ended<'a>(what: &str, mut words: impl Iterator<Item = &'a str>) -> Option<CallOutcome> {
-    let (worker, generation) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+fn parse_answered<'a>(kind: &str, mut fields: impl Iterator<Item = &'a str>) -> Option<CallOutcome> {
+    let (worker, generation) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     let worker_ref = WorkerRef { id: WorkerId(worker), generation: Generation(generation) };
-    let name = words.next()?;
-    let mut number = || words.next()?.parse::<u64>().ok();
+    let name = fields.next()?;
+    let mut number = || fields.next()?.parse::<u64>().ok();
     let first = number()?;
-    if what == "error" {
+    if kind == "error" {
         return Some(CallOutcome::error(name, first == 1, (worker > 0).then_some(worker_ref)));
     }
     let (echo, count) = (number()?, number()?);
@@ -159,15 +159,15 @@ mod tests {
     #[test]
     fn answer_lines_round_trip() {
         let worker = WorkerRef { id: WorkerId(3), generation: Generation(7) };
-        let ends = ROUTINGS.map(|(_, routing)| CallOutcome::Ok { worker, routing, attempts: 2, echo: 9, count: 4 });
+        let results = ROUTINGS.map(|(_, routing)| CallOutcome::Ok { worker, routing, attempts: 2, echo: 9, count: 4 });
         let others = [
             CallOutcome::error("worker-lost", true, Some(worker)),
             CallOutcome::error("queue-full", false, None),
             CallOutcome::Abandoned,
             CallOutcome::Lost,
         ];
-        for (end, (_, kind)) in ends.into_iter().chain(others).zip(KINDS.iter().cycle()) {
-            let answer = Answer { id: 9, session: 2, burst: 8, kind: *kind, end };
+        for (outcome, (_, kind)) in results.into_iter().chain(others).zip(KINDS.iter().cycle()) {
+            let answer = Answer { id: 9, session: 2, burst: 8, kind: *kind, outcome };
             assert_eq!(parse(&answer.to_string()), Some(answer));
         }
         assert_eq!(parse("9 2 8 once ok 3 7 hit"), None);

@@ -1,7 +1,7 @@
-//! Callers that call without a pause, and hand what they were told to whoever writes it down. Some leave, some are in a hurry.
-//! They know the pool by its handle alone.
+//! Callers that call without pauses and send each answer to a channel. Some calls are abandoned, and some have short deadlines.
+//! The callers use only the public interface of a pool.
 
-#![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
+#![expect(clippy::disallowed_methods, reason = "faults are injected and calls are abandoned at chosen times")]
 
 use crate::answer::{Answer, CallKind, CallOutcome};
 use futures_util::future::join_all;
@@ -16,12 +16,12 @@ use std::{
 };
 use tokio::time::{sleep, timeout};
 
-/// After this without an answer a call is lost: no deadline of a run is near it.
+/// The time without an answer after which a call counts as lost. All deadlines of a run are much shorter.
 const LOST_AFTER: Duration = Duration::from_secs(180);
-/// Bursts of a session until its owner ends it.
-const BURSTS: u64 = 300;
+/// The number of bursts in a session before its caller ends it.
+const BURSTS_PER_SESSION: u64 = 300;
 
-/// What all callers share.
+/// The state that all callers share.
 pub(crate) struct CallerContext {
     pub(crate) pool: Pool,
     answers: Sender<Answer>,
@@ -32,13 +32,13 @@ pub(crate) struct CallerContext {
     pub(crate) closed: AtomicBool,
 }
 
-/// A call that was submitted.
+/// A submitted call.
 struct Submitted {
     id: u64,
     kind: CallKind,
     pad: usize,
     reply: PendingReply,
-    leave: Option<Duration>,
+    abandon_after: Option<Duration>,
 }
 
 impl CallerContext {
@@ -58,46 +58,51 @@ impl CallerContext {
         self.calls.load(Relaxed)
     }
 
-    /// A caller, until the desk is closed; one that `keeps` a strict session calls in it mostly. Those are few: each kill is told to
-    /// every session that its worker had.
-    pub(crate) async fn caller(&self, keeps: bool, mut rng: Rng) {
+    /// Runs one caller until the context is closed. A caller with `keeps_session` makes most of its calls in a session with
+    /// strict affinity. Only some callers do, because each kill of a worker is reported to every session bound to it.
+    pub(crate) async fn caller(&self, keeps_session: bool, mut rng: Rng) {
         let (mut session, mut bursts) = (0, 0);
         while !self.closed.load(Relaxed) {
             match rng.below(100) {
-                _ if keeps && rng.chance(70) => {
-                    if session == 0 || bursts == BURSTS {
-                        self.ends(session).await;
+                _ if keeps_session && rng.chance(70) => {
+                    if session == 0 || bursts == BURSTS_PER_SESSION {
+                        self.end_session(session).await;
                         (session, bursts) = (self.sessions.fetch_add(1, Relaxed) + 1, 0);
                     }
                     bursts += 1;
                     self.burst(session, &mut rng).await;
                 }
-                0..=6 => self.one(CallKind::FaultRequested, "refuse", refusal(&mut rng), None, &mut rng).await,
-                7..=16 => {
-                    let loose = format!("loose-{}", rng.below(16));
-                    self.one(CallKind::Once, "once", json!({}), Some(&loose), &mut rng).await;
+                0..=6 => {
+                    self.single_call(CallKind::FaultRequested, "refuse", failure_arguments(&mut rng), None, &mut rng)
+                        .await
                 }
-                17..=45 => self.one(CallKind::Idempotent, "again", work(&mut rng), None, &mut rng).await,
-                _ => self.one(CallKind::Once, "once", work(&mut rng), None, &mut rng).await,
+                7..=16 => {
+                    let session = format!("hint-{}", rng.below(16));
+                    self.single_call(CallKind::Once, "once", json!({}), Some(&session), &mut rng).await;
+                }
+                17..=45 => {
+                    self.single_call(CallKind::Idempotent, "again", work_arguments(&mut rng), None, &mut rng).await
+                }
+                _ => self.single_call(CallKind::Once, "once", work_arguments(&mut rng), None, &mut rng).await,
             }
         }
     }
 
-    /// One call that is to bring about a fault.
-    pub(crate) async fn fault(&self, command: &str, arguments: Value, within: Duration) {
+    /// Makes one call that brings about a fault.
+    pub(crate) async fn fault(&self, command: &str, arguments: Value, deadline: Duration) {
         let submitted = self.submit(CallKind::FaultRequested, arguments, |arguments| {
-            self.pool.call(command, arguments).timeout(within)
+            self.pool.call(command, arguments).timeout(deadline)
         });
-        self.answered(submitted, 0, 0).await;
+        self.wait_and_record(submitted, 0, 0).await;
     }
 
-    /// Whether a plain call is answered well.
-    pub(crate) async fn serves(&self) -> bool {
+    /// Makes one call without faults, and returns whether it succeeded.
+    pub(crate) async fn probe(&self) -> bool {
         let submitted = self.submit(CallKind::Once, json!({}), |arguments| self.pool.call("once", arguments));
-        self.answered(submitted, 0, 0).await
+        self.wait_and_record(submitted, 0, 0).await
     }
 
-    /// Calls of one strict session, submitted together.
+    /// Submits up to three calls of one session together, and waits for all of them.
     async fn burst(&self, session: u64, rng: &mut Rng) {
         let name = format!("strict-{session}");
         let calls: Vec<Submitted> = (0..=rng.below(3))
@@ -107,27 +112,35 @@ impl CallerContext {
                 let call =
                     |arguments: &Value| short_deadline(kind, self.pool.call("count", arguments).session(&name), rng);
                 let submitted = self.submit(kind, arguments, call);
-                Submitted { leave: abandons(rng), ..submitted }
+                Submitted { abandon_after: abandon_after(rng), ..submitted }
             })
             .collect();
         let first = calls.first().map_or(0, |call| call.id);
-        let answers = join_all(calls.into_iter().map(|call| self.heard(call, session, first))).await;
-        answers.into_iter().for_each(|answer| _ = self.note(answer));
+        let answers = join_all(calls.into_iter().map(|call| self.wait_for_answer(call, session, first))).await;
+        // In the order of the calls, which the judge relies on, not in the order in which the answers arrived.
+        answers.into_iter().for_each(|answer| _ = self.record(answer));
     }
 
-    async fn one(&self, kind: CallKind, command: &str, arguments: Value, loose: Option<&str>, rng: &mut Rng) {
+    async fn single_call(
+        &self,
+        kind: CallKind,
+        command: &str,
+        arguments: Value,
+        hint_session: Option<&str>,
+        rng: &mut Rng,
+    ) {
         let kind = if kind == CallKind::Once && rng.chance(3) { CallKind::ShortDeadline } else { kind };
         let submitted = self.submit(kind, arguments, |arguments| {
             let call = short_deadline(kind, self.pool.call(command, arguments), rng);
-            match loose {
+            match hint_session {
                 Some(session) => call.session(session).affinity(Affinity::Hint),
                 None => call,
             }
         });
-        self.answered(Submitted { leave: abandons(rng), ..submitted }, 0, 0).await;
+        self.wait_and_record(Submitted { abandon_after: abandon_after(rng), ..submitted }, 0, 0).await;
     }
 
-    async fn ends(&self, session: u64) {
+    async fn end_session(&self, session: u64) {
         if session > 0 {
             let _ = self.pool.end_session(&format!("strict-{session}")).await;
         }
@@ -137,26 +150,26 @@ impl CallerContext {
         let id = self.calls.fetch_add(1, Relaxed) + 1;
         let pad = arguments["pad"].as_str().map_or(0, str::len);
         arguments["id"] = id.into();
-        Submitted { id, kind, pad, reply: call(&arguments).reply(), leave: None }
+        Submitted { id, kind, pad, reply: call(&arguments).reply(), abandon_after: None }
     }
 
-    async fn answered(&self, call: Submitted, session: u64, burst: u64) -> bool {
-        let answer = self.heard(call, session, burst).await;
-        self.note(answer)
+    async fn wait_and_record(&self, call: Submitted, session: u64, burst: u64) -> bool {
+        let answer = self.wait_for_answer(call, session, burst).await;
+        self.record(answer)
     }
 
-    async fn heard(&self, call: Submitted, session: u64, burst: u64) -> Answer {
-        let Submitted { id, kind, pad, reply, leave } = call;
-        let told = timeout(LOST_AFTER, reply);
-        let end = tokio::select! {
-            told = told => told.map_or(CallOutcome::Lost, |told| CallOutcome::of(told, pad)),
-            () = sleep(leave.unwrap_or(2 * LOST_AFTER)) => CallOutcome::Abandoned,
+    async fn wait_for_answer(&self, call: Submitted, session: u64, burst: u64) -> Answer {
+        let Submitted { id, kind, pad, reply, abandon_after } = call;
+        let reply = timeout(LOST_AFTER, reply);
+        let outcome = tokio::select! {
+            reply = reply => reply.map_or(CallOutcome::Lost, |reply| CallOutcome::of(reply, pad)),
+            () = sleep(abandon_after.unwrap_or(2 * LOST_AFTER)) => CallOutcome::Abandoned,
         };
-        Answer { id, session, burst, kind, end }
+        Answer { id, session, burst, kind, outcome }
     }
 
-    fn note(&self, answer: Answer) -> bool {
-        let ok = matches!(answer.end, CallOutcome::Ok { .. });
+    fn record(&self, answer: Answer) -> bool {
+        let ok = matches!(answer.outcome, CallOutcome::Ok { .. });
         if ok { &self.ok } else { &self.not_ok }.fetch_add(1, Relaxed);
         let _ = self.answers.send(answer);
         ok
@@ -167,13 +180,13 @@ fn short_deadline(kind: CallKind, call: Call<Value>, rng: &mut Rng) -> Call<Valu
     if kind == CallKind::ShortDeadline { call.timeout(rng.millis(1, 20)) } else { call }
 }
 
-/// Some callers go away before they are answered.
-fn abandons(rng: &mut Rng) -> Option<Duration> {
+/// Returns the time after which the caller abandons the call, for 3 % of the calls.
+fn abandon_after(rng: &mut Rng) -> Option<Duration> {
     rng.chance(3).then(|| rng.millis(0, 20))
 }
 
-/// Mostly nothing; some takes a while, some is large.
-fn work(rng: &mut Rng) -> Value {
+/// Returns arguments: mostly for no work, sometimes for slow work or a large body.
+fn work_arguments(rng: &mut Rng) -> Value {
     match rng.below(100) {
         0..=4 => json!({ "ms": 1 + rng.below(10) }),
         5..=6 => json!({ "pad": "x".repeat(usize::try_from(rng.below(300_000)).unwrap_or(0)) }),
@@ -181,7 +194,7 @@ fn work(rng: &mut Rng) -> Value {
     }
 }
 
-fn refusal(rng: &mut Rng) -> Value {
+fn failure_arguments(rng: &mut Rng) -> Value {
     let how = match rng.below(100) {
         0..=49 => "no",
         50..=89 => "raise",

@@ -1,4 +1,4 @@
-//! The pools of a run.
+//! The configurations of the pools of a run.
 
 use crate::options::Options;
 use herder::{
@@ -6,23 +6,24 @@ use herder::{
 };
 use std::{path::Path, time::Duration};
 
-/// The workers' account, in the folder of a run.
-pub(crate) const EXECUTION_LOG: &str = "ledger";
-/// While it is there, no worker starts.
-pub(crate) const BROKEN: &str = "broken";
+/// The name of the workers' execution log in the folder of the run.
+pub(crate) const EXECUTION_LOG: &str = "executions";
+/// The name of a file in the folder of the run. While it exists, starting workers fail.
+pub(crate) const FAIL_STARTS: &str = "fail-starts";
 
 const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// The pool that the storm is about.
+/// Returns the configuration of the pool that faults are injected into.
 pub(crate) fn chaos_config(options: &Options, folder: &Path) -> Result<PoolConfig, InvalidConfig> {
     let builder = pool("chaos", options, folder).pool_size(options.workers);
-    if options.defaults { builder.build() } else { patient(builder, options).build() }
+    if options.defaults { builder.build() } else { tolerant(builder, options).build() }
 }
 
-/// What stands a kill every 50 ms: restarts without a bound, and shorter waits than anybody wants by day.
-fn patient(builder: PoolBuilder<Enhanced>, options: &Options) -> PoolBuilder<Enhanced> {
+/// Sets what a pool needs to survive a kill every 50 ms: practically unlimited restarts, and waits that are shorter than in
+/// production.
+fn tolerant(builder: PoolBuilder<Enhanced>, options: &Options) -> PoolBuilder<Enhanced> {
     let restart = Restart::new().max(1_000_000).min_uptime(millis(100)).backoff(millis(10)).max_backoff(millis(200));
     builder
         .overflow(options.overflow)
@@ -38,7 +39,7 @@ fn patient(builder: PoolBuilder<Enhanced>, options: &Options) -> PoolBuilder<Enh
         .sessions(Sessions::new().timeout(Duration::from_secs(3600)).max(1_000_000))
 }
 
-/// A small one for what is not the storm itself.
+/// Returns the configuration of a small pool, which runs without injected faults.
 pub(crate) fn small(options: &Options, folder: &Path) -> Result<PoolConfig, InvalidConfig> {
     pool("small", options, folder).pool_size(2).overflow(0).build()
 }
@@ -52,7 +53,7 @@ fn pool(name: &str, options: &Options, folder: &Path) -> PoolBuilder<Enhanced> {
         .env(MARK, &options.mark)
         .env("PYTHONDONTWRITEBYTECODE", "")
         .env("PYTHONPYCACHEPREFIX", file("pycache"))
-        .env("CHAOS_LEDGER", file(EXECUTION_LOG))
-        .env("CHAOS_BROKEN", file(BROKEN))
+        .env("CHAOS_EXECUTION_LOG", file(EXECUTION_LOG))
+        .env("CHAOS_FAIL_STARTS", file(FAIL_STARTS))
         .env("CHAOS_MIXED", if options.mixed { "1" } else { "" })
 }

@@ -1,11 +1,12 @@
-//! The workers' account: which calls began and ended, and how often. One byte and a number for each call, however long a run is.
+//! Reads the execution log of the workers: which calls started and ended, and how often. Keeps 8 bytes for each call, so that
+//! the log of a long run fits into memory.
 
 use std::io::{self, Read};
 
-/// Bytes of a record: see `worker.py`.
-const RECORD: usize = 64;
+/// The length of a record in bytes, as `worker.py` writes it.
+const RECORD_LENGTH: usize = 64;
 
-/// How often each call ran, by its id.
+/// The runs of each call, by its id.
 #[derive(Debug, Default)]
 pub(crate) struct Runs(Vec<Run>);
 
@@ -13,18 +14,18 @@ pub(crate) struct Runs(Vec<Run>);
 pub(crate) struct Run {
     pub(crate) began: u8,
     pub(crate) ended: u8,
-    /// Whether one and the same attempt began twice.
+    /// Whether the same attempt of the call started twice.
     pub(crate) repeated: bool,
     attempt: u32,
 }
 
 impl Runs {
-    /// Reads a whole account.
-    pub(crate) fn read(mut account: impl Read) -> io::Result<Self> {
-        let (mut runs, mut record) = (Self::default(), [0; RECORD]);
+    /// Reads a log to its end. Ignores an incomplete record at the end.
+    pub(crate) fn read(mut log: impl Read) -> io::Result<Self> {
+        let (mut runs, mut record) = (Self::default(), [0; RECORD_LENGTH]);
         loop {
-            match account.read_exact(&mut record) {
-                Ok(()) => runs.note(&record).ok_or_else(|| bad(&record))?,
+            match log.read_exact(&mut record) {
+                Ok(()) => runs.add(&record).ok_or_else(|| invalid_record(&record))?,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(runs),
                 Err(error) => return Err(error),
             }
@@ -35,22 +36,23 @@ impl Runs {
         usize::try_from(id).ok().and_then(|id| self.0.get(id)).copied().unwrap_or_default()
     }
 
-    /// How many calls ran more than once.
+    /// Returns the number of calls that ran more than once.
     pub(crate) fn more_than_once(&self) -> u64 {
         self.0.iter().filter(|run| run.began > 1).count() as u64
     }
 
-    fn note(&mut self, record: &[u8]) -> Option<()> {
-        let mut words = std::str::from_utf8(record).ok()?.split_whitespace();
-        let (id, attempt) = (words.next()?.parse::<usize>().ok()?, words.next()?.parse::<u64>().ok()?);
-        let (_pid, what) = (words.next()?, words.next()?);
+    fn add(&mut self, record: &[u8]) -> Option<()> {
+        let mut fields = std::str::from_utf8(record).ok()?.split_whitespace();
+        let (id, attempt) = (fields.next()?.parse::<usize>().ok()?, fields.next()?.parse::<u64>().ok()?);
+        let (_pid, event) = (fields.next()?, fields.next()?);
         if self.0.len() <= id {
             self.0.resize(id + 1, Run::default());
         }
         let run = self.0.get_mut(id)?;
-        // Attempts are numbered by the pool and never twice; what is cut off here can't make two of one call equal.
+        // Attempt ids are unique in a pool. Two attempts of one call cannot be equal in their lower 32 bits: there would have
+        // to be 2^32 attempts between them.
         let attempt = (attempt & u64::from(u32::MAX)) as u32;
-        match what {
+        match event {
             "begins" => {
                 run.repeated |= run.began > 0 && run.attempt == attempt;
                 run.attempt = attempt;
@@ -63,11 +65,11 @@ impl Runs {
     }
 }
 
-fn bad(record: &[u8]) -> io::Error {
-    io::Error::other(format!("no record of a worker: {:?}", String::from_utf8_lossy(record)))
+fn invalid_record(record: &[u8]) -> io::Error {
+    io::Error::other(format!("invalid record in the execution log: {:?}", String::from_utf8_lossy(record)))
 }
 
 #[cfg(test)]
-pub(crate) fn record(id: u64, attempt: u64, what: &str) -> String {
-    format!("{:63}\n", format!("{id} {attempt} 4711 {what} 123456789"))
+pub(crate) fn record(id: u64, attempt: u64, event: &str) -> String {
+    format!("{:63}\n", format!("{id} {attempt} 4711 {event} 123456789"))
 }

@@ -1,7 +1,7 @@
-//! The process of the pool: starts it, lets callers and faults at it, ends it, and tells what was left. What callers were told goes to
-//! a file; it judges nothing.
+//! The process that runs the pool: starts it, runs callers and faults, shuts it down, and reports what remains. Writes the
+//! answers of all calls to a file; the judge checks them.
 
-#![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
+#![expect(clippy::disallowed_methods, reason = "faults are injected and calls are abandoned at chosen times")]
 
 use crate::{answer::Answer, callers::CallerContext, config, faults::Faults, options::Options};
 use herder::{
@@ -27,42 +27,44 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// What the callers were told, in the folder of a run.
+/// The name of the file of answers in the folder of the run.
 pub(crate) const ANSWERS: &str = "answers";
-/// What is told to the judge in the end begins with it.
-pub(crate) const DONE: &str = "in the end: ";
-/// How long things that must come may take on a busy machine.
+/// The prefix of the last line of the host's output, which contains its figures.
+pub(crate) const DONE: &str = "figures: ";
+/// The time within which the pool must recover, even on a busy machine.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
-/// A call for each of these must be answered well in the end.
+/// The number of calls after the faults that must all succeed.
 const PROBE_CALLS: usize = 100;
 
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Runs it, and prints the figures of the host.
+/// Runs the host and prints its figures.
 pub(crate) fn run(options: &Options, folder: &Path) -> Outcome {
     silence_injected_panics();
     exit_with_judge();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let figures = runtime.block_on(storm(options, folder))?;
+    let figures = runtime.block_on(run_pool(options, folder))?;
     println!("{DONE}{}", figures.json());
     Ok(())
 }
 
-async fn storm(options: &Options, folder: &Path) -> Outcome<Figures> {
-    // What a process has once and for good (threads, a watchdog) comes with its first pool.
-    once(config::small(options, folder)?).await?;
+async fn run_pool(options: &Options, folder: &Path) -> Outcome<Figures> {
+    // The first pool of a process starts threads and the watchdog, which stay until the process exits. A small pool starts them
+    // before the descriptors are counted, so that they do not count as leaked.
+    start_and_stop(config::small(options, folder)?).await?;
     let before = open_descriptors();
     let pool = Pool::start(config::chaos_config(options, folder)?).await?;
     let (answers, written) = mpsc::channel();
     let file = File::create(folder.join(ANSWERS))?;
-    let writer = thread::spawn(move || write(&written, BufWriter::new(file)));
+    let writer = thread::spawn(move || write_answers(&written, BufWriter::new(file)));
     let context = Arc::new(CallerContext::new(pool.clone(), answers));
     let mut figures = run_load(options, folder, &context).await;
     figures.calls = context.calls();
-    drop(context); // with it ends what is to be written
+    drop(context); // closes the channel of answers, so that the writer ends
+    // The counters in the report are final only after all callers have stopped.
     let report = pool.shutdown(Duration::from_secs(10)).await?;
     drop(pool);
-    writer.join().map_err(|_| "the writer panicked")??;
+    writer.join().map_err(|_| "the thread that writes the answers panicked")??;
     wait_until(|| zombies().is_empty() && open_descriptors() <= before).await;
     figures.zombies = zombies().len() as u64;
     figures.leaked_descriptors = open_descriptors().saturating_sub(before);
@@ -70,25 +72,26 @@ async fn storm(options: &Options, folder: &Path) -> Outcome<Figures> {
     Ok(figures)
 }
 
-async fn once(config: PoolConfig) -> Outcome {
+async fn start_and_stop(config: PoolConfig) -> Outcome {
     Pool::start(config).await?.shutdown(Duration::from_secs(10)).await?;
     Ok(())
 }
 
-/// Callers all the time; faults from when it is warm until the time is over; then it must be whole.
+/// Runs the callers. Injects faults after two seconds of warm-up until the time is over, then waits until the pool has
+/// recovered.
 async fn run_load(options: &Options, folder: &Path, context: &Arc<CallerContext>) -> Figures {
-    let begun = Instant::now();
+    let started = Instant::now();
     let recovery = Arc::new(RecoveryTracker::new(context.pool.clone()));
     let mut callers = JoinSet::new();
     for caller in 0..options.callers {
         let (context, rng) = (context.clone(), Rng::of(options.seed, caller));
         callers.spawn(async move { context.caller(caller % 4 == 0, rng).await });
     }
-    let mut watching = JoinSet::new();
-    let watched = recovery.clone();
-    watching.spawn(async move { watched.watch().await });
-    let telling = context.clone();
-    watching.spawn(async move { progress(&telling).await });
+    let mut background = JoinSet::new();
+    let tracker = recovery.clone();
+    background.spawn(async move { tracker.watch().await });
+    let reported = context.clone();
+    background.spawn(async move { progress(&reported).await });
     sleep(Duration::from_secs(2)).await;
     let warm = own_resident_bytes();
     let faults = Arc::new(Faults {
@@ -97,37 +100,38 @@ async fn run_load(options: &Options, folder: &Path, context: &Arc<CallerContext>
         recovery: recovery.clone(),
         folder: folder.into(),
         counts: Mutex::default(),
-        rare: Mutex::new(Instant::now()),
-        until: Instant::now() + Duration::from_secs(options.seconds),
+        last_rare_panic: Mutex::new(Instant::now()),
+        ends_at: Instant::now() + Duration::from_secs(options.seconds),
     });
-    fault_counts(options, &faults).await;
-    let _ = std::fs::remove_file(folder.join(config::BROKEN));
-    let healed = until_whole(&recovery).await;
+    inject_faults(options, &faults).await;
+    let _ = std::fs::remove_file(folder.join(config::FAIL_STARTS));
+    let recovered = recovered_in_time(&recovery).await;
+    // Callers stop only now: the pool has to recover under load.
     context.closed.store(true, Relaxed);
     while callers.join_next().await.is_some() {}
-    let grown = own_resident_bytes().saturating_sub(warm);
-    let served = serves(context).await;
-    watching.shutdown().await;
-    let [slots, wholes] = recovery.spans();
+    let growth = own_resident_bytes().saturating_sub(warm);
+    let probes_ok = all_probes_succeed(context).await;
+    background.shutdown().await;
+    let [replacements, recoveries] = recovery.spans();
     let counts = faults.counts();
-    #[expect(clippy::cast_precision_loss, reason = "megabytes")]
-    let rss_growth_mb = grown as f64 / 1e6;
+    #[expect(clippy::cast_precision_loss, reason = "an approximate size in megabytes")]
+    let rss_growth_mb = growth as f64 / 1e6;
     Figures {
         seed: options.seed,
-        seconds: begun.elapsed().as_secs_f64(),
+        seconds: started.elapsed().as_secs_f64(),
         kills: counts.iter().filter(|(name, _)| name.starts_with("kill")).map(|(_, count)| count).sum(),
         faults: counts,
-        recovered: healed && served,
-        replacement_ms_median: slots.median,
-        replacement_ms_max: slots.max,
-        recovery_ms_median: wholes.median,
-        recovery_ms_max: wholes.max,
+        recovered: recovered && probes_ok,
+        replacement_ms_median: replacements.median,
+        replacement_ms_max: replacements.max,
+        recovery_ms_median: recoveries.median,
+        recovery_ms_max: recoveries.max,
         rss_growth_mb,
         ..Figures::default()
     }
 }
 
-async fn fault_counts(options: &Options, faults: &Faults) {
+async fn inject_faults(options: &Options, faults: &Faults) {
     let kills = faults.kills(options.kill_every(), Rng::of(options.seed, 1 << 20));
     if options.defaults {
         let cascade = async {
@@ -136,29 +140,29 @@ async fn fault_counts(options: &Options, faults: &Faults) {
         };
         tokio::join!(kills, cascade);
     } else {
-        tokio::join!(kills, faults.others(options.fault_every, Rng::of(options.seed, 1 << 21)));
+        tokio::join!(kills, faults.other_faults(options.fault_every, Rng::of(options.seed, 1 << 21)));
     }
 }
 
-async fn until_whole(recovery: &RecoveryTracker) -> bool {
+async fn recovered_in_time(recovery: &RecoveryTracker) -> bool {
     timeout(WAIT_TIMEOUT, recovery.wait_recovered()).await.unwrap_or(false)
 }
 
-async fn serves(context: &CallerContext) -> bool {
-    let mut well = true;
+async fn all_probes_succeed(context: &CallerContext) -> bool {
+    let mut all_ok = true;
     for _ in 0..PROBE_CALLS {
-        well &= context.serves().await;
+        all_ok &= context.probe().await;
     }
-    well
+    all_ok
 }
 
-async fn wait_until(is_so: impl Fn() -> bool) {
-    let look = async {
-        while !is_so() {
+async fn wait_until(condition: impl Fn() -> bool) {
+    let poll = async {
+        while !condition() {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    let _ = timeout(WAIT_TIMEOUT / 4, look).await;
+    let _ = timeout(WAIT_TIMEOUT / 4, poll).await;
 }
 
 async fn progress(context: &CallerContext) {
@@ -168,14 +172,15 @@ async fn progress(context: &CallerContext) {
     }
 }
 
-fn write(answers: &Receiver<Answer>, mut file: impl Write) -> io::Result<()> {
+fn write_answers(answers: &Receiver<Answer>, mut file: impl Write) -> io::Result<()> {
     for answer in answers {
         writeln!(file, "{answer}")?;
     }
     file.flush()
 }
 
-/// Calls that the pool itself counts as having no end, or more than one; it forgets what it counted when it is built anew.
+/// Returns by how much the pool's own counters of answers differ from its counter of submitted calls. The counters restart at
+/// zero when the state is rebuilt after a panic, so that nothing can be concluded then.
 fn unsettled(report: &ShutdownReport) -> u64 {
     let counted = report.counters;
     let ends = counted.refused
@@ -188,7 +193,7 @@ fn unsettled(report: &ShutdownReport) -> u64 {
     if counted.state_rebuilds > 0 { 0 } else { counted.submitted.abs_diff(ends) }
 }
 
-/// The injected panics are many, and no news.
+/// Silences the output of injected panics, of which there are many.
 fn silence_injected_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -198,7 +203,7 @@ fn silence_injected_panics() {
     }));
 }
 
-/// The judge holds the other end of standard input.
+/// Exits when the judge exits. The judge holds the other end of standard input.
 fn exit_with_judge() {
     thread::spawn(|| {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());

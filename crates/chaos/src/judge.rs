@@ -1,4 +1,5 @@
-//! Judges a run: each call by what its caller was told and by what the workers wrote. Pure; it knows no pool.
+//! The judge: decides after a run whether the answers that callers received agree with the workers' execution log. Works on
+//! these two inputs alone; has no access to the pool.
 
 use crate::{
     answer::{Answer, CallKind, CallOutcome},
@@ -8,9 +9,9 @@ use crate::{
 use herder::{WorkerRef, chaos::Figures};
 use std::collections::BTreeMap;
 
-/// How many violations are written down in words.
+/// The maximum number of violations that are described.
 const MAX_DESCRIBED: usize = 50;
-/// Names of errors that say: not admitted.
+/// The names of the errors of calls that were not admitted.
 const REFUSED: [&str; 9] = [
     "queue-full",
     "session-queue-full",
@@ -23,22 +24,23 @@ const REFUSED: [&str; 9] = [
     "worker-busy",
 ];
 
-/// Hears all answers, those of a session in the order of its calls.
+/// Checks all answers of a run. It must observe the answers of a session in the order of its calls.
 #[derive(Debug)]
 pub(crate) struct Judge<'a> {
     runs: &'a Runs,
-    /// Calls that a process may have at once.
+    /// The number of calls that a worker may have at once.
     window: u64,
-    heard: Vec<bool>,
+    answered: Vec<bool>,
     sessions: BTreeMap<u64, Session>,
     losses: BTreeMap<WorkerRef, u64>,
-    others: (u64, u64),
+    /// The numbers of calls that were not in flight at a kill: those that succeeded, and all.
+    not_in_flight: (u64, u64),
     figures: Figures,
     descriptions: Vec<String>,
 }
 
 impl<'a> Judge<'a> {
-    /// Of this many calls.
+    /// Creates a judge for a run of this many calls.
     pub(crate) fn new(calls: u64, window: u64, runs: &'a Runs) -> Self {
         let zero = Some(0);
         let figures = Figures {
@@ -52,30 +54,30 @@ impl<'a> Judge<'a> {
         Self {
             runs,
             window,
-            heard: vec![false; usize::try_from(calls).unwrap_or(0) + 1],
+            answered: vec![false; usize::try_from(calls).unwrap_or(0) + 1],
             sessions: BTreeMap::new(),
             losses: BTreeMap::new(),
-            others: (0, 0),
+            not_in_flight: (0, 0),
             figures,
             descriptions: Vec::new(),
         }
     }
 
-    /// One answer more.
+    /// Checks one answer.
     pub(crate) fn observe(&mut self, answer: &Answer) {
-        let twice = match usize::try_from(answer.id).ok().and_then(|id| self.heard.get_mut(id)) {
-            Some(heard) => std::mem::replace(heard, true),
+        let twice = match usize::try_from(answer.id).ok().and_then(|id| self.answered.get_mut(id)) {
+            Some(answered) => std::mem::replace(answered, true),
             None => true,
         };
-        self.count(answer, |figures| &mut figures.duplicated, twice, "answered twice or never submitted");
-        self.counted(answer);
-        self.ran(answer);
+        self.check(answer, |figures| &mut figures.duplicated, twice, "answered twice or never submitted");
+        self.count_answer(answer);
+        self.check_runs(answer);
         if answer.session > 0 {
             let run = self.runs.of(answer.id);
             let session = self.sessions.entry(answer.session).or_default();
             let before = session.clone();
             if let Err(why) = session.observe(answer, run) {
-                self.count(
+                self.check(
                     answer,
                     |figures| &mut figures.session_violations,
                     true,
@@ -85,29 +87,29 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The figures of the calls, and what was wrong, in words.
+    /// Returns the figures of the calls and a description of each violation.
     pub(crate) fn verdict(mut self) -> (Figures, Vec<String>) {
-        let silent: Vec<usize> = (1..self.heard.len()).filter(|id| !self.heard[*id]).collect();
-        self.figures.lost += silent.len() as u64;
-        self.descriptions.extend(silent.iter().take(MAX_DESCRIBED).map(|id| format!("call {id}: never answered")));
+        let unanswered: Vec<usize> = (1..self.answered.len()).filter(|id| !self.answered[*id]).collect();
+        self.figures.lost += unanswered.len() as u64;
+        self.descriptions.extend(unanswered.iter().take(MAX_DESCRIBED).map(|id| format!("call {id}: never answered")));
         for (worker, lost) in &self.losses {
             if *lost > self.window {
                 self.figures.window_violations += 1;
                 self.descriptions.push(format!("{worker}: {lost} calls lost, more than the worker's window"));
             }
         }
-        let (ok, all) = self.others;
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let (ok, all) = self.not_in_flight;
+        #[expect(clippy::cast_precision_loss, reason = "an approximate share")]
         let share = if all == 0 { 1.0 } else { ok as f64 / all as f64 };
         self.figures.ok_share_not_in_flight = share;
         (self.figures, self.descriptions)
     }
 
-    fn counted(&mut self, answer: &Answer) {
-        let name = match &answer.end {
+    fn count_answer(&mut self, answer: &Answer) {
+        let name = match &answer.outcome {
             CallOutcome::Ok { .. } => "ok",
             CallOutcome::Error { slug, .. } => slug,
-            CallOutcome::Abandoned => "left",
+            CallOutcome::Abandoned => "abandoned",
             CallOutcome::Lost => "lost",
         };
         let figures = &mut self.figures;
@@ -115,7 +117,7 @@ impl<'a> Judge<'a> {
             Some(count) => *count += 1,
             None => _ = figures.answers.insert(name.into(), 1),
         }
-        let in_flight = match &answer.end {
+        let in_flight = match &answer.outcome {
             CallOutcome::Ok { attempts, .. } => *attempts > 1,
             CallOutcome::Error { may_have_run, slug, worker: Some(worker) } if slug.ends_with("worker-lost") => {
                 figures.worker_lost += 1;
@@ -126,52 +128,53 @@ impl<'a> Judge<'a> {
             }
             _ => false,
         };
-        let ok = matches!(answer.end, CallOutcome::Ok { .. });
+        let ok = matches!(answer.outcome, CallOutcome::Ok { .. });
         figures.ok += u64::from(ok);
-        figures.lost += u64::from(answer.end == CallOutcome::Lost);
-        figures.refused += u64::from(REFUSED.contains(&name) && !may_have_run(&answer.end));
+        figures.lost += u64::from(answer.outcome == CallOutcome::Lost);
+        figures.refused += u64::from(REFUSED.contains(&name) && !may_have_run(&answer.outcome));
         figures.in_flight_at_kill += u64::from(in_flight);
         let expected =
-            matches!(answer.kind, CallKind::Once | CallKind::Idempotent) && answer.end != CallOutcome::Abandoned;
+            matches!(answer.kind, CallKind::Once | CallKind::Idempotent) && answer.outcome != CallOutcome::Abandoned;
         if expected && !in_flight {
-            self.others.0 += u64::from(ok);
-            self.others.1 += 1;
+            self.not_in_flight.0 += u64::from(ok);
+            self.not_in_flight.1 += 1;
         }
     }
 
-    /// How often it ran, beside what its caller was told.
-    fn ran(&mut self, answer: &Answer) {
+    /// Compares how often the call ran with the answer of its caller.
+    fn check_runs(&mut self, answer: &Answer) {
         let run = self.runs.of(answer.id);
         let twice = run.repeated || (run.began > 1 && (answer.kind != CallKind::Idempotent || answer.session > 0));
-        self.count(answer, |figures| &mut figures.double_runs, twice, "the call ran twice");
-        let lied = match &answer.end {
+        self.check(answer, |figures| &mut figures.double_runs, twice, "the call ran twice");
+        let wrong = match &answer.outcome {
             CallOutcome::Ok { .. } => run.began == 0 || run.ended == 0,
             CallOutcome::Error { may_have_run, .. } => !may_have_run && run.began > 0,
             CallOutcome::Abandoned | CallOutcome::Lost => false,
         };
-        self.count(
+        self.check(
             answer,
             |figures| &mut figures.may_have_run_violations,
-            lied,
+            wrong,
             "the answer is wrong about whether the call ran",
         );
-        if let CallOutcome::Ok { echo, .. } = answer.end {
-            self.count(
+        if let CallOutcome::Ok { echo, .. } = answer.outcome {
+            self.check(
                 answer,
                 |figures| &mut figures.duplicated,
                 echo != answer.id,
                 "received the answer of another call",
             );
         }
-        let garbled = matches!(&answer.end, CallOutcome::Error { slug, .. } if slug == "decode");
-        self.count(answer, |figures| &mut figures.duplicated, garbled, "the answer could not be decoded");
+        let undecodable = matches!(&answer.outcome, CallOutcome::Error { slug, .. } if slug == "decode");
+        self.check(answer, |figures| &mut figures.duplicated, undecodable, "the answer could not be decoded");
     }
 
-    fn count(&mut self, answer: &Answer, of: fn(&mut Figures) -> &mut Option<u64>, is_so: bool, why: &str) {
-        if !is_so {
+    /// Counts a violation in the figure that `figure` selects, and describes it, if `violated`.
+    fn check(&mut self, answer: &Answer, figure: fn(&mut Figures) -> &mut Option<u64>, violated: bool, why: &str) {
+        if !violated {
             return;
         }
-        let count = of(&mut self.figures);
+        let count = figure(&mut self.figures);
         *count = count.map(|count| count + 1);
         if self.descriptions.len() < MAX_DESCRIBED {
             self.descriptions.push(format!("call {}: {why}: {answer:?}, {:?}", answer.id, self.runs.of(answer.id)));
@@ -179,6 +182,6 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn may_have_run(end: &CallOutcome) -> bool {
-    !matches!(end, CallOutcome::Error { may_have_run: false, .. })
+fn may_have_run(outcome: &CallOutcome) -> bool {
+    !matches!(outcome, CallOutcome::Error { may_have_run: false, .. })
 }

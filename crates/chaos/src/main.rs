@@ -1,7 +1,8 @@
-//! Chaos with real processes: `cargo run --release -p herder-chaos -- --seconds 600 --seed 7`.
+//! Fault injection with real processes: `cargo run --release -p herder-chaos -- --seconds 600 --seed 7`.
 //!
-//! A judge (this process) starts a host (itself, again) with a pool at full load, and brings about faults from outside, as the host
-//! does from inside. Workers and callers each keep an account; in the end the judge reads both. Begin with `host.rs` and `judge.rs`.
+//! This process, the judge, starts this program again as a host: a process with a pool at full load. The host injects faults
+//! from inside, the judge from outside. The callers write down their answers and the workers what they ran; afterwards the
+//! judge compares the two. Start reading at `host.rs` and `judge.rs`.
 
 mod answer;
 mod callers;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// In the role it was started in: whether all was as it should be.
+/// Runs the process in the role that its options name. Returns whether no violation was found.
 fn run(mut options: Options) -> Outcome<bool> {
     match (options.host.clone(), options.killed_host.clone()) {
         (Some(folder), _) => host::run(&options, &folder).map(|()| true),
@@ -51,14 +52,14 @@ fn run(mut options: Options) -> Outcome<bool> {
     }
 }
 
-/// This program again, with these arguments.
+/// Returns a command that runs this program again with these arguments.
 fn own_command(arguments: &[String]) -> Outcome<process::Command> {
     let mut command = process::Command::new(std::env::current_exe()?);
     command.args(arguments);
     Ok(command)
 }
 
-/// Whether all was as it should be.
+/// Runs the judge. Returns whether no violation was found.
 fn judge(options: Options) -> Outcome<bool> {
     match &options.keep {
         Some(folder) => {
@@ -77,18 +78,18 @@ fn judge_in(mut options: Options, folder: &Path) -> Outcome<bool> {
     let options = &options;
     println!("seed     {}, one kill every {:?} for {} s", options.seed, options.kill_every(), options.seconds);
     println!("{}\n", settings(&config::chaos_config(options, folder)?));
-    let (figures, words) = runner::run(options, folder).inspect_err(|_| show_log(folder))?;
+    let (figures, descriptions) = runner::run(options, folder).inspect_err(|_| show_log(folder))?;
     println!("{}\n", figures.table());
     println!("{}", figures.json());
-    let broken = figures.broken();
-    broken.iter().chain(&words).for_each(|what| eprintln!("seed {}: {what}", options.seed));
-    if !broken.is_empty() {
+    let violations = figures.broken();
+    violations.iter().chain(&descriptions).for_each(|violation| eprintln!("seed {}: {violation}", options.seed));
+    if !violations.is_empty() {
         show_log(folder);
     }
-    Ok(broken.is_empty())
+    Ok(violations.is_empty())
 }
 
-/// The end of the host's log.
+/// Prints the last 20 lines of the host's log.
 fn show_log(folder: &Path) {
     let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();

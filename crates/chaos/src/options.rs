@@ -1,4 +1,4 @@
-//! What a run is told to do.
+//! The command line options.
 
 use clap::Parser;
 use herder::config::duration;
@@ -69,8 +69,8 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn kill_every(&self) -> Duration {
-        let usual = if self.defaults { Duration::from_secs(10) } else { Duration::from_millis(50) };
-        self.kill_every.unwrap_or(usual)
+        let default = if self.defaults { Duration::from_secs(10) } else { Duration::from_millis(50) };
+        self.kill_every.unwrap_or(default)
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_examples_of_the_help_are_valid() {
+    fn examples_of_the_help_are_valid() {
         let commands: Vec<&str> =
             EXAMPLES.lines().filter_map(|line| line.split_once(" -- ")).map(|(_, rest)| rest).collect();
         assert_eq!(commands.len(), 3);

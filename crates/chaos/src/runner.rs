@@ -1,7 +1,7 @@
-//! The judge's side: starts the host of the storm and stops it now and then, starts others and kills them, looks for what they leave
-//! behind, and judges the accounts. Has no pool.
+//! The judge's process: starts and pauses the host of the run, starts and kills other hosts, looks for processes that remain,
+//! and passes the logs to the judge. Runs no pool.
 
-#![expect(clippy::disallowed_methods, reason = "faults are injected and callers leave at set times")]
+#![expect(clippy::disallowed_methods, reason = "faults are injected and calls are abandoned at chosen times")]
 
 use crate::{
     answer,
@@ -24,60 +24,61 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long what must go may take on a busy machine.
+/// The time within which all processes of a host must have exited, even on a busy machine.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
-/// From the end of the faults to the host's end, at most; then it hangs.
+/// The maximum time from the end of the faults to the exit of the host. After it, the host counts as hanging.
 const HANG_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What hosts went through.
+/// The number of faults that hosts went through, and their effects.
 #[derive(Clone, Copy, Debug, Default)]
 struct HostTotals {
-    stopped: u64,
+    paused: u64,
     killed: u64,
-    /// Processes that outlived a host that was killed.
+    /// Processes that outlived their killed host.
     orphans: u64,
-    /// Calls of theirs that ran twice, or hosts that did not go on.
-    broken: u64,
+    /// Calls that ran twice on a killed host, and hosts that made no progress after a pause.
+    violations: u64,
 }
 
-/// An interpreter without packages below this folder: what is installed for others would cost each start of a worker. None where that
-/// can't be had; the pool finds one by itself then.
+/// Creates a virtual environment without packages in this folder and returns its interpreter. Packages that are installed on
+/// the machine would slow down each start of a worker. Returns `None` if that fails; the pool then looks for an interpreter by
+/// itself.
 pub(crate) fn python_without_packages(folder: &Path) -> Option<PathBuf> {
-    let home = folder.join("venv");
-    let made = Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(&home).status();
-    made.is_ok_and(|status| status.success()).then(|| home.join("bin/python"))
+    let venv = folder.join("venv");
+    let created = Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(&venv).status();
+    created.is_ok_and(|status| status.success()).then(|| venv.join("bin/python"))
 }
 
-/// The whole run: figures, and in words what was wrong.
+/// Runs everything. Returns the figures and a description of each violation.
 pub(crate) fn run(options: &Options, folder: &Path) -> Outcome<(Figures, Vec<String>)> {
-    let victims = options.clone();
-    let place = folder.to_path_buf();
-    let (over, told) = mpsc::channel::<()>();
-    let killing = thread::spawn(move || kill_hosts(&victims, &place, &told));
-    let (figures, stopped) = storm(options, folder)?;
-    drop(over);
-    let mut hosts = killing.join().map_err(|_| "the thread that kills hosts panicked")??;
-    hosts.stopped = stopped;
-    let left = left(&MarkedProcesses::new(&options.mark));
-    judged(options, folder, &figures, hosts, left)
+    let thread_options = options.clone();
+    let thread_folder = folder.to_path_buf();
+    let (running, over) = mpsc::channel::<()>();
+    let killer = thread::spawn(move || kill_hosts(&thread_options, &thread_folder, &over));
+    let (figures, paused) = run_host(options, folder)?;
+    drop(running); // tells the other thread that the run is over
+    let mut hosts = killer.join().map_err(|_| "the thread that kills hosts panicked")??;
+    hosts.paused = paused;
+    let remaining = remaining_processes(&MarkedProcesses::new(&options.mark));
+    judge_run(options, folder, &figures, hosts, remaining)
 }
 
-/// What is left of a run after a generous time.
-fn left(processes: &MarkedProcesses) -> u64 {
-    let begun = Instant::now();
-    while !processes.processes().is_empty() && begun.elapsed() < WAIT_TIMEOUT {
+/// Returns the number of processes that remain after [`WAIT_TIMEOUT`].
+fn remaining_processes(processes: &MarkedProcesses) -> u64 {
+    let started = Instant::now();
+    while !processes.processes().is_empty() && started.elapsed() < WAIT_TIMEOUT {
         thread::sleep(Duration::from_millis(20));
     }
     processes.processes().len() as u64
 }
 
-/// The host, from its start to its end: what it told, and how often it was stopped.
-fn storm(options: &Options, folder: &Path) -> Outcome<(Figures, u64)> {
+/// Runs the host of the run from its start to its exit. Returns its figures and the number of times it was paused.
+fn run_host(options: &Options, folder: &Path) -> Outcome<(Figures, u64)> {
     let mut host = Host::start(options, "--host", &options.mark, folder, folder.join("log"))?;
     let lines = host.lines()?;
     let mut rng = Rng::of(options.seed, 1 << 22);
-    let (mut progress, begun, mut stopped) = (Progress::default(), Instant::now(), 0);
-    let mut next_stop = rng.millis(3000, 6000);
+    let (mut progress, started, mut paused) = (Progress::default(), Instant::now(), 0);
+    let mut next_pause = rng.millis(3000, 6000);
     let faults = Duration::from_secs(options.seconds + 2);
     loop {
         match lines.recv_timeout(Duration::from_millis(50)) {
@@ -85,9 +86,9 @@ fn storm(options: &Options, folder: &Path) -> Outcome<(Figures, u64)> {
                 Some((_, figures)) => {
                     progress.done();
                     host.wait()?;
-                    return Ok((serde_json::from_str(figures)?, stopped));
+                    return Ok((serde_json::from_str(figures)?, paused));
                 }
-                None => progress.print(&format!("{:>4} s  {line}", begun.elapsed().as_secs())),
+                None => progress.print(&format!("{:>4} s  {line}", started.elapsed().as_secs())),
             },
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -95,18 +96,19 @@ fn storm(options: &Options, folder: &Path) -> Outcome<(Figures, u64)> {
                 return Err(format!("the host exited too early, {}", host.wait()?).into());
             }
         }
-        if !options.defaults && begun.elapsed() > next_stop && begun.elapsed() < faults {
-            host.stop_for(rng.millis(20, 400));
-            stopped += 1;
-            next_stop = begun.elapsed() + rng.millis(3000, 9000);
+        if !options.defaults && started.elapsed() > next_pause && started.elapsed() < faults {
+            host.pause_for(rng.millis(20, 400));
+            paused += 1;
+            next_pause = started.elapsed() + rng.millis(3000, 9000);
         }
-        if begun.elapsed() > faults + HANG_TIMEOUT {
-            return Err("the host does not exit".into());
+        if started.elapsed() > faults + HANG_TIMEOUT {
+            return Err("the host did not exit in time".into());
         }
     }
 }
 
-/// Hosts that are stopped, go on, and are killed, until the storm is over; one at least, unless there are to be no such faults.
+/// Starts hosts one after the other, pauses each once and kills it, until the run is over. At least one host is killed, unless
+/// the options exclude such faults.
 fn kill_hosts(options: &Options, folder: &Path, over: &mpsc::Receiver<()>) -> Outcome<HostTotals> {
     let mut hosts = HostTotals::default();
     let mut rng = Rng::of(options.seed, 1 << 23);
@@ -114,13 +116,13 @@ fn kill_hosts(options: &Options, folder: &Path, over: &mpsc::Receiver<()>) -> Ou
         return Ok(hosts);
     }
     loop {
-        let place = folder.join(format!("victim-{}", hosts.killed));
-        fs::create_dir(&place)?;
+        let host_folder = folder.join(format!("killed-host-{}", hosts.killed));
+        fs::create_dir(&host_folder)?;
         let mark = format!("{}-{}", options.mark, hosts.killed);
-        kill_host(options, &mark, &place, &mut rng, &mut hosts)?;
-        hosts.orphans += left(&MarkedProcesses::new(&mark));
-        hosts.broken += Runs::read(BufReader::new(File::open(place.join(EXECUTION_LOG))?))?.more_than_once();
-        fs::remove_dir_all(&place)?;
+        kill_host(options, &mark, &host_folder, &mut rng, &mut hosts)?;
+        hosts.orphans += remaining_processes(&MarkedProcesses::new(&mark));
+        hosts.violations += Runs::read(BufReader::new(File::open(host_folder.join(EXECUTION_LOG))?))?.more_than_once();
+        fs::remove_dir_all(&host_folder)?;
         match over.recv_timeout(rng.millis(4000, 10_000)) {
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             _ => return Ok(hosts),
@@ -128,15 +130,16 @@ fn kill_hosts(options: &Options, folder: &Path, over: &mpsc::Receiver<()>) -> Ou
     }
 }
 
-fn kill_host(options: &Options, mark: &str, place: &Path, rng: &mut Rng, hosts: &mut HostTotals) -> Outcome {
-    let mut host = Host::start(options, "--victim", mark, place, place.join("log"))?;
+fn kill_host(options: &Options, mark: &str, host_folder: &Path, rng: &mut Rng, hosts: &mut HostTotals) -> Outcome {
+    let mut host = Host::start(options, "--killed-host", mark, host_folder, host_folder.join("log"))?;
     let lines = host.lines()?;
-    let served = || lines.iter().find_map(|line| line.parse::<u64>().ok());
-    served().ok_or("a host did not become ready")?;
-    host.stop_for(rng.millis(50, 500));
+    let next_count = || lines.iter().find_map(|line| line.parse::<u64>().ok());
+    next_count().ok_or("a host did not become ready")?;
+    host.pause_for(rng.millis(50, 500));
+    // Lines that were printed before the pause prove nothing: discard them, so that the next line shows progress after it.
     while lines.try_recv().is_ok() {}
-    if served().is_none() {
-        hosts.broken += 1;
+    if next_count().is_none() {
+        hosts.violations += 1;
     }
     thread::sleep(rng.millis(0, 300));
     host.0.kill()?;
@@ -145,28 +148,28 @@ fn kill_host(options: &Options, mark: &str, place: &Path, rng: &mut Rng, hosts: 
     Ok(())
 }
 
-fn judged(
+fn judge_run(
     options: &Options,
     folder: &Path,
     host: &Figures,
     hosts: HostTotals,
-    left: u64,
+    remaining: u64,
 ) -> Outcome<(Figures, Vec<String>)> {
     let runs = Runs::read(BufReader::new(File::open(folder.join(EXECUTION_LOG))?))?;
     let settings = config::chaos_config(options, folder)?.settings();
     let mut judge = Judge::new(host.calls, u64::from(settings.concurrency * settings.pipeline), &runs);
     for line in BufReader::new(File::open(folder.join(ANSWERS))?).lines() {
         let line = line?;
-        judge.observe(&answer::parse(&line).ok_or_else(|| format!("no answer: {line:?}"))?);
+        judge.observe(&answer::parse(&line).ok_or_else(|| format!("invalid line in the file of answers: {line:?}"))?);
     }
-    let (calls, mut words) = judge.verdict();
-    if hosts.broken > 0 {
-        words.push(format!("paused or killed hosts: {hosts:?}"));
+    let (calls, mut descriptions) = judge.verdict();
+    if hosts.violations > 0 {
+        descriptions.push(format!("paused or killed hosts: {hosts:?}"));
     }
     let mut faults = host.faults.clone();
-    faults.insert("host_stop".into(), hosts.stopped + hosts.killed);
+    faults.insert("host_pause".into(), hosts.paused + hosts.killed);
     faults.insert("host_kill".into(), hosts.killed);
-    let double_runs = calls.double_runs.map(|runs| runs + hosts.broken);
+    let double_runs = calls.double_runs.map(|runs| runs + hosts.violations);
     let figures = Figures {
         calls: calls.calls,
         ok: calls.ok,
@@ -178,21 +181,21 @@ fn judged(
         may_have_run_violations: calls.may_have_run_violations,
         session_violations: calls.session_violations,
         window_violations: calls.window_violations,
-        orphans: left + hosts.orphans,
+        orphans: remaining + hosts.orphans,
         faults,
         worker_lost: calls.worker_lost,
         in_flight_at_kill: calls.in_flight_at_kill,
         ok_share_not_in_flight: calls.ok_share_not_in_flight,
         ..host.clone()
     };
-    Ok((figures, words))
+    Ok((figures, descriptions))
 }
 
-/// A host that the judge started. Killed and waited for when dropped; its watchdog kills the workers then.
+/// A host that the judge started. It is killed and reaped when dropped; its watchdog then kills its workers.
 struct Host(Child);
 
 impl Host {
-    #[expect(clippy::disallowed_methods, reason = "it is a host that is started, not a worker; each is waited for")]
+    #[expect(clippy::disallowed_methods, reason = "starts a host, not a worker; `wait` and `drop` reap it")]
     fn start(options: &Options, role: &str, mark: &str, folder: &Path, log: PathBuf) -> Outcome<Self> {
         let millis = |span: Duration| format!("{}ms", span.as_millis());
         let Options { seconds, seed, workers, overflow, pipeline, callers, fault_every, .. } = options;
@@ -211,9 +214,9 @@ impl Host {
         Ok(Self(command.spawn()?))
     }
 
-    /// Its lines, read by a thread.
+    /// Reads the host's output in a thread and returns its lines.
     fn lines(&mut self) -> Outcome<mpsc::Receiver<String>> {
-        let out = self.0.stdout.take().ok_or("its output is read already")?;
+        let out = self.0.stdout.take().ok_or("the output of the host is already being read")?;
         let (line, lines) = mpsc::channel();
         thread::spawn(move || {
             BufReader::new(out).lines().map_while(Result::ok).try_for_each(|text| line.send(text).ok());
@@ -221,10 +224,10 @@ impl Host {
         Ok(lines)
     }
 
-    fn stop_for(&self, within: Duration) {
+    fn pause_for(&self, duration: Duration) {
         let pid = Pid::from_child(&self.0);
         if kill_process(pid, Signal::STOP).is_ok() {
-            thread::sleep(within);
+            thread::sleep(duration);
             let _ = kill_process(pid, Signal::CONT);
         }
     }

@@ -1,5 +1,5 @@
-//! Judges one strict session by its answers, in the order of its calls, and by what the workers' account says of each: that one
-//! state was counted on, in order, until its loss was told, once. Pure.
+//! Checks one session with strict affinity by its answers, in the order of its calls, and by the execution log: calls must
+//! count in one state without gaps until its loss is reported, once. Does no I/O.
 
 use crate::{
     answer::{Answer, CallOutcome},
@@ -7,16 +7,17 @@ use crate::{
 };
 use herder::{RebindReason, Routing, WorkerRef};
 
-/// Where a session's state is, by the answers so far.
+/// The state of a session according to its answers so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Session {
     state: State,
-    /// How many calls, of which nobody knows the end, may have counted since the last answer, and how many have.
+    /// The maximum and the minimum number of calls with unknown outcome that may have counted since the last answer.
     max_count: u64,
     min_count: u64,
-    /// One of these may have been sent, and so have found a worker for the session, whether it began or not.
+    /// Whether a call with unknown outcome may have been sent. Such a call binds its session to a worker even if it never
+    /// starts.
     sent: bool,
-    /// A caller left: a loss may have been told to nobody.
+    /// Whether a caller abandoned a call. The answer of that call may have been the report of a loss, which no caller received.
     loss_may_be_unreported: bool,
 }
 
@@ -24,16 +25,16 @@ pub(crate) struct Session {
 enum State {
     #[default]
     New,
-    Live {
+    Bound {
         worker: WorkerRef,
         count: u64,
     },
-    /// Lost with this process, and told first among the calls of `burst`.
+    /// The state was lost with this worker, and the loss was first reported to a call of `burst`.
     Lost {
         worker: WorkerRef,
         burst: u64,
     },
-    /// The pool was built anew after a panic.
+    /// The pool's state was rebuilt after a panic.
     Rebuilt,
 }
 
@@ -44,10 +45,10 @@ fn ensure(holds: bool, otherwise: &'static str) -> Verdict {
 }
 
 impl Session {
-    /// Hears the session's next answer.
+    /// Checks the next answer of the session.
     pub(crate) fn observe(&mut self, answer: &Answer, run: Run) -> Verdict {
-        match &answer.end {
-            CallOutcome::Ok { worker, routing, count, .. } => self.ran(*worker, *routing, *count),
+        match &answer.outcome {
+            CallOutcome::Ok { worker, routing, count, .. } => self.on_result(*worker, *routing, *count),
             CallOutcome::Error { slug, worker, may_have_run } => match (slug.as_str(), worker) {
                 ("session-worker-lost", Some(worker)) => self.on_loss_report(*worker, answer.burst),
                 ("worker-lost", _) => Err("a strict session got `worker-lost` instead of `session-worker-lost`"),
@@ -81,36 +82,39 @@ impl Session {
         *self = Self { state, ..Self::default() };
     }
 
-    fn ran(&mut self, worker: WorkerRef, routing: Routing, count: u64) -> Verdict {
-        let verdict = self.goes_on(worker, routing, count);
-        self.set_state(State::Live { worker, count }); // so that what is wrong is found once
+    fn on_result(&mut self, worker: WorkerRef, routing: Routing, count: u64) -> Verdict {
+        let verdict = self.check_routing(worker, routing, count);
+        self.set_state(State::Bound { worker, count }); // even after a violation, so that one violation is reported only once
         verdict
     }
 
-    fn goes_on(&self, worker: WorkerRef, routing: Routing, count: u64) -> Verdict {
-        let anew = (1..=1 + self.max_count).contains(&count);
+    fn check_routing(&self, worker: WorkerRef, routing: Routing, count: u64) -> Verdict {
+        let fits_new_state = (1..=1 + self.max_count).contains(&count);
         match (self.state, routing) {
-            (State::Live { worker: home, count: before }, Routing::Hit) if worker == home => {
-                let least = before + 1 + if self.loss_may_be_unreported { 0 } else { self.min_count };
+            (State::Bound { worker: bound, count: before }, Routing::Hit) if worker == bound => {
+                let min = before + 1 + if self.loss_may_be_unreported { 0 } else { self.min_count };
                 ensure(
-                    (least..=before + 1 + self.max_count).contains(&count),
+                    (min..=before + 1 + self.max_count).contains(&count),
                     "the count does not follow from the state",
                 )?;
             }
-            // Whoever left may have been told, or have begun the state that this one found.
+            // An abandoned call may have received the report of a loss, or may have created the state that this call found. So
+            // the routing proves nothing here, and only the count is checked.
             (_, Routing::Hit | Routing::New | Routing::Rebound(RebindReason::WorkerLost))
                 if self.loss_may_be_unreported =>
             {
-                ensure(anew, "the state has an impossible count")?;
+                ensure(fits_new_state, "the state has an impossible count")?;
             }
-            (State::New, Routing::Hit) => ensure(self.sent && anew, "routed as `hit` although there was no state")?,
+            (State::New, Routing::Hit) => {
+                ensure(self.sent && fits_new_state, "routed as `hit` although there was no state")?
+            }
             (State::Lost { .. } | State::Rebuilt, Routing::Hit) => {
-                ensure(self.sent && anew, "a state continues that was reported lost")?;
+                ensure(self.sent && fits_new_state, "a state continues that was reported lost")?;
             }
-            (State::Live { .. }, Routing::Hit) => {
+            (State::Bound { .. }, Routing::Hit) => {
                 return Err("the call ran on a worker without its state, and no loss was reported");
             }
-            (State::Live { .. }, _) => return Err("a new state without a reported loss"),
+            (State::Bound { .. }, _) => return Err("a new state without a reported loss"),
             (State::New | State::Rebuilt, Routing::New) => ensure(count == 1, "the count of a new session is not 1")?,
             (State::Lost { .. } | State::Rebuilt, Routing::Rebound(RebindReason::WorkerLost) | Routing::New) => {
                 ensure(count == 1, "the count of a new state is not 1")?;
@@ -122,8 +126,8 @@ impl Session {
 
     fn on_loss_report(&mut self, worker: WorkerRef, burst: u64) -> Verdict {
         let (verdict, burst) = match self.state {
-            State::Live { worker: home, .. } if !self.loss_may_be_unreported => {
-                (ensure(worker == home, "the reported loss names another worker than the one with the state"), burst)
+            State::Bound { worker: bound, .. } if !self.loss_may_be_unreported => {
+                (ensure(worker == bound, "the reported loss names another worker than the one with the state"), burst)
             }
             State::Lost { worker: known, burst: first } if known == worker => {
                 (ensure(first == burst, "a loss was reported again to a later call"), first)

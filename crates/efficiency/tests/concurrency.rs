@@ -1,5 +1,5 @@
-//! The evidence of concurrency held against schedules whose truth is known (R45, R46): verdicts against a count at every moment, an
-//! account against a run that was put together from known losses.
+//! Compares verdicts and accounts with schedules whose result is known (R45, R46): verdicts with a count at each start,
+//! accounts with runs that were composed of known losses.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -11,11 +11,11 @@ use proptest::prelude::*;
 use runs::{KnownRun, chain, known};
 use std::time::Duration;
 
-/// How many are in flight just behind each start: the slow way to a peak.
+/// Returns the peak by brute force: counts the operations in flight at each start.
 fn peak(intervals: &[Interval]) -> usize {
     let long = || intervals.iter().filter(|interval| interval.started < interval.ended);
-    let at = |moment| long().filter(|other| other.started <= moment && moment < other.ended).count();
-    long().map(|interval| at(interval.started)).max().unwrap_or(0)
+    let in_flight = |time| long().filter(|other| other.started <= time && time < other.ended).count();
+    long().map(|interval| in_flight(interval.started)).max().unwrap_or(0)
 }
 
 fn any_intervals() -> impl Strategy<Value = Vec<Interval>> {
@@ -23,7 +23,8 @@ fn any_intervals() -> impl Strategy<Value = Vec<Interval>> {
     prop::collection::vec(interval, 0..24)
 }
 
-/// The sum of the parts against `call_slots x (measured - ideal)`, which loses less than a nanosecond a lane in a division.
+/// Returns whether the losses add up to `call_slots x (measured - ideal)`. The division by the number of slots may lose less
+/// than a nanosecond a slot.
 fn adds_up(account: &TimeAccount) -> bool {
     let lost = (account.measured - account.ideal) * u32::try_from(account.call_slots).unwrap();
     lost.abs_diff(account.losses.total()) <= Duration::from_nanos(account.call_slots as u64)
@@ -32,9 +33,9 @@ fn adds_up(account: &TimeAccount) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
 
-    /// R46: whatever the schedule, the verdict is what counting at each moment says.
+    /// R46: for any schedule, the verdict agrees with a count at each start.
     #[test]
-    fn r46_the_verdict_is_right_of_any_schedule(intervals in any_intervals()) {
+    fn r46_verdict_is_right_for_any_schedule(intervals in any_intervals()) {
         let (long, peak) = (intervals.iter().filter(|i| i.started < i.ended).count(), peak(&intervals));
         match verify_concurrent_execution(&intervals) {
             Ok(evidence) => prop_assert!(peak >= 2 && evidence.peak == peak && !evidence.overlap.is_zero()),
@@ -43,22 +44,23 @@ proptest! {
         }
     }
 
-    /// R46: a chain of operations is serial, in whatever order it is told; drawn together by one nanosecond anywhere it is not.
+    /// R46: consecutive operations are serial in whatever order they are listed. If two of them overlap by one nanosecond, they
+    /// are concurrent.
     #[test]
-    fn r46_a_chain_is_serial_and_one_nanosecond_makes_it_concurrent((serial, at) in chain()) {
+    fn r46_consecutive_operations_are_serial_until_one_nanosecond_overlaps((serial, index) in chain()) {
         let operations = serial.len();
         prop_assert_eq!(verify_concurrent_execution(&serial), Err(Serialized::NoOverlap { operations }));
         let mut sorted = serial;
         sorted.sort();
-        let next = sorted[at + 1].started;
-        sorted[at].ended = next + 1;
+        let next = sorted[index + 1].started;
+        sorted[index].ended = next + 1;
         let evidence = verify_concurrent_execution(&sorted).unwrap();
         prop_assert_eq!((evidence.peak, evidence.overlap), (2, Duration::from_nanos(1)));
     }
 
-    /// R45: of a run that was put together from known losses, each is found, and together they are all that was lost.
+    /// R45: in a run composed of known losses, each loss is found with its duration, and nothing else is lost.
     #[test]
-    fn r45_losses_are_found_where_they_were_put(known in known()) {
+    fn r45_known_losses_are_found(known in known()) {
         let KnownRun { observed, losses, ideal } = known;
         let account = TimeAccount::of(&observed).unwrap();
         prop_assert!(adds_up(&account), "{:?}", account);
@@ -67,9 +69,9 @@ proptest! {
         prop_assert!(account.efficiency > 0.0 && account.efficiency <= 1.0);
     }
 
-    /// R45: of any operations at all, too many at once and with moments in odd places, the parts add up.
+    /// R45: the losses add up for any operations, also with too many at once and on unlisted workers.
     #[test]
-    fn r45_the_parts_add_up_of_any_run(observed in runs::any()) {
+    fn r45_losses_add_up_for_any_run(observed in runs::any()) {
         let account = TimeAccount::of(&observed).unwrap();
         prop_assert!(adds_up(&account), "{:?}", account);
     }

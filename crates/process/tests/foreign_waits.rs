@@ -1,9 +1,9 @@
-//! R30: applications that take exit statuses away, because they ignore SIGCHLD or have a thread that waits for any child. The
-//! application is this test binary, started again in the role that a variable names.
+//! R30: applications that take exit statuses from Herder, because they ignore SIGCHLD or wait for any child in a thread. The
+//! application is this test binary, started again in a role that an environment variable names.
 
-#![expect(clippy::panic, reason = "a waker panics on purpose")]
+#![expect(clippy::panic, reason = "a waker panics deliberately")]
 
-use crate::support::{Watch, line, lines, numbers, python, shell, started, until};
+use crate::support::{Watch, line_reader, numbers, python, read_line, shell, start, wait_until};
 use herder_process::{Command, ExitStatus, SpawnError, spawn};
 use rustix::process::WaitOptions;
 use std::{
@@ -17,115 +17,116 @@ use std::{
 };
 
 const ROLE: &str = "HERDER_TEST_WAITS_ROLE";
-/// Who takes the statuses: the kernel at once, or a thread of the application.
-const THIEVES: [&str; 2] = ["ignores", "waits"];
+/// How exit statuses are taken: by the kernel when SIGCHLD is ignored, or by a thread of the application that waits for any
+/// child.
+const STATUS_TAKERS: [&str; 2] = ["ignores", "waits"];
 const IGNORES: &str =
     "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])";
 
-/// R30: a start that fails says why, every time, and the starts after it succeed. The application aborts if anything panics.
+/// R30: a failed start reports its cause each time. The application aborts if a thread panics.
 #[test]
-fn r30_failed_starts_are_told_where_somebody_else_reaps() {
-    for thief in THIEVES {
-        let told = Application::start(thief, "fails").told();
-        assert_eq!(told, "ProgramNotFound ProgramNotFound WorkingDirectory InterpreterNotFound", "{thief}");
+fn r30_start_errors_are_reported_if_exit_statuses_are_taken() {
+    for taker in STATUS_TAKERS {
+        let errors = Application::start(taker, "fails").next_result();
+        assert_eq!(errors, "ProgramNotFound ProgramNotFound WorkingDirectory InterpreterNotFound", "{taker}");
     }
 }
 
-/// R30: a process that has ended by the time its host looks at it was started all the same.
+/// R30: a process that has already exited when its host checks it counts as started.
 #[test]
-fn r30_a_process_that_exits_at_once_was_started() {
-    for thief in THIEVES {
-        assert_eq!(Application::start(thief, "exits").told(), "100", "{thief}");
+fn r30_process_that_exits_at_once_counts_as_started() {
+    for taker in STATUS_TAKERS {
+        assert_eq!(Application::start(taker, "exits").next_result(), "100", "{taker}");
     }
 }
 
-/// R30: what a worker leaves in its group is killed at the worker's end, whoever reaps the worker.
+/// R30: the rest of a worker's group is killed when the worker exits, whoever reaps the worker.
 #[test]
-fn r30_the_group_is_killed_whoever_reaps_its_leader() {
-    for thief in THIEVES {
-        let mut application = Application::start(thief, "leaves");
-        let left: Vec<Watch> = numbers(&application.told()).into_iter().map(Watch::new).collect();
-        assert_eq!(left.len(), WORKERS);
-        assert!(left.iter().all(Watch::is_alive), "{thief}");
+fn r30_group_is_killed_whoever_reaps_its_leader() {
+    for taker in STATUS_TAKERS {
+        let mut application = Application::start(taker, "grandchildren");
+        let grandchildren: Vec<Watch> = numbers(&application.next_result()).into_iter().map(Watch::new).collect();
+        assert_eq!(grandchildren.len(), WORKERS);
+        assert!(grandchildren.iter().all(Watch::is_alive), "{taker}");
         application.process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-        let statuses = application.told();
-        match thief {
-            "ignores" => assert_eq!(statuses, "Unknown", "nobody can read them"),
+        let statuses = application.next_result();
+        match taker {
+            "ignores" => assert_eq!(statuses, "Unknown", "the kernel discards the exit statuses"),
             _ => assert!(statuses.split(' ').all(|status| ["Code(0)", "Unknown"].contains(&status)), "{statuses}"),
         }
-        left.iter().for_each(Watch::ended);
-        assert!(application.process.try_wait().unwrap().is_none(), "{thief}: not by the end of the host");
+        grandchildren.iter().for_each(Watch::wait_for_exit);
+        assert!(application.process.try_wait().unwrap().is_none(), "{taker}: the host must still be running");
     }
 }
 
-/// R30: the death of such a host takes the groups along, too.
+/// R30: killing such a host also ends the groups of its workers.
 #[test]
-fn r30_everything_goes_with_a_host_whose_children_others_reap() {
-    for thief in THIEVES {
-        let mut application = Application::start(thief, "leaves");
-        let left: Vec<Watch> = numbers(&application.told()).into_iter().map(Watch::new).collect();
+fn r30_killing_the_host_ends_all_groups_whoever_reaps_their_leaders() {
+    for taker in STATUS_TAKERS {
+        let mut application = Application::start(taker, "grandchildren");
+        let grandchildren: Vec<Watch> = numbers(&application.next_result()).into_iter().map(Watch::new).collect();
         application.process.kill().unwrap();
-        left.iter().for_each(Watch::ended);
+        grandchildren.iter().for_each(Watch::wait_for_exit);
     }
 }
 
-/// R30: a caller's runtime that panics when it is woken ends none of the threads that all pools share.
+/// R30: a caller's waker that panics ends none of the threads that all pools share.
 #[tokio::test]
-async fn r30_a_panicking_waker_ends_no_thread() {
-    let waker = Waker::from(Arc::new(Panics));
+async fn r30_panicking_waker_ends_no_thread() {
+    let waker = Waker::from(Arc::new(PanickingWaker));
     let mut context = Context::from_waker(&waker);
-    let mut start = Box::pin(spawn(shell("true")));
-    while start.as_mut().poll(&mut context).is_ready() {
-        start = Box::pin(spawn(shell("true"))); // it was faster than this thread, and woke nobody
+    let mut starting = Box::pin(spawn(shell("true")));
+    while starting.as_mut().poll(&mut context).is_ready() {
+        starting = Box::pin(spawn(shell("true"))); // ready at the first poll, so the waker was not called
     }
-    let worker = started(shell("sleep 1000")).await;
+    let worker = start(shell("sleep 1000")).await;
     {
         let mut end = pin!(worker.child.wait());
         assert!(end.as_mut().poll(&mut context).is_pending());
         worker.child.kill();
-        until("its end", || worker.child.try_status());
+        wait_until("the worker has exited", || worker.child.try_status());
     }
-    let next = started(shell("exit 4")).await.child;
+    let next = start(shell("exit 4")).await.child;
     assert_eq!(next.wait().await, ExitStatus::Code(4));
 }
 
-struct Panics;
+struct PanickingWaker;
 
-impl Wake for Panics {
+impl Wake for PanickingWaker {
     fn wake(self: Arc<Self>) {
-        panic!("on purpose: the waker of a caller");
+        panic!("requested panic of a caller's waker");
     }
 }
 
-/// The process that will have its exit statuses taken away.
+/// The application: a process whose exit statuses are taken.
 struct Application {
     process: Child,
-    words: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
 }
 
 impl Application {
-    fn start(thief: &str, role: &str) -> Self {
+    fn start(taker: &str, role: &str) -> Self {
         let mut command = std::process::Command::new("python3");
         command.args([
             "-c",
-            if thief == "ignores" { IGNORES } else { "import os, sys; os.execv(sys.argv[1], sys.argv[1:])" },
+            if taker == "ignores" { IGNORES } else { "import os, sys; os.execv(sys.argv[1], sys.argv[1:])" },
         ]);
         command.arg(std::env::current_exe().unwrap());
         command.args(["--exact", "foreign_waits::application", "--nocapture", "--include-ignored", "-q"]);
-        command.env(ROLE, format!("{thief} {role}")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.env(ROLE, format!("{taker} {role}")).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
-        let words = BufReader::new(process.stdout.take().unwrap());
-        Self { process, words }
+        let output = BufReader::new(process.stdout.take().unwrap());
+        Self { process, output }
     }
 
-    /// The next thing that it tells.
-    fn told(&mut self) -> String {
+    /// Returns the next result that the application prints.
+    fn next_result(&mut self) -> String {
         loop {
             let mut line = String::new();
-            let count = std::io::BufRead::read_line(&mut self.words, &mut line).unwrap();
+            let count = std::io::BufRead::read_line(&mut self.output, &mut line).unwrap();
             assert!(count > 0, "the application ended: {:?}", self.process.wait());
-            if let Some(told) = line.trim_end().strip_prefix("TELLS ") {
-                return told.to_owned();
+            if let Some(result) = line.trim_end().strip_prefix("RESULT ") {
+                return result.to_owned();
             }
         }
     }
@@ -138,13 +139,13 @@ impl Drop for Application {
     }
 }
 
-/// The application's role; a test in name only.
+/// The entry point of the application. Does nothing when it is run as a test.
 #[tokio::test]
-#[ignore = "started by the other tests"]
+#[ignore = "a role: started by the other tests"]
 async fn application() {
     let role = std::env::var(ROLE).unwrap_or_default();
-    let Some((thief, role)) = role.split_once(' ') else { return };
-    if thief == "waits" {
+    let Some((taker, role)) = role.split_once(' ') else { return };
+    if taker == "waits" {
         thread::spawn(|| {
             loop {
                 let _ = rustix::process::wait(WaitOptions::empty());
@@ -153,22 +154,22 @@ async fn application() {
     }
     std::panic::set_hook(Box::new(|_| std::process::abort()));
     match role {
-        "fails" => println!("\nTELLS {}", fails().await),
-        "exits" => println!("\nTELLS {}", exits().await),
-        _ => leaves().await,
+        "fails" => println!("\nRESULT {}", errors_of_failed_starts().await),
+        "exits" => println!("\nRESULT {}", count_started_processes().await),
+        _ => run_workers_with_grandchildren().await,
     }
 }
 
-/// How starts fail, each named as its error is.
-async fn fails() -> String {
+/// Returns the name of the error of each failed start.
+async fn errors_of_failed_starts() -> String {
     let script = std::env::temp_dir().join(format!("herder-waits-{}", std::process::id()));
     std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
-    let marked = shell("chmod +x \"$0\" && read go").arg(&script);
-    started(marked).await.child.wait().await;
-    let nothing = || Command::new("no-such-program");
-    let mut seen = Vec::new();
-    for command in [nothing(), nothing(), shell("true").cwd("/no/such/place"), Command::new(&script)] {
-        seen.push(match spawn(command).await {
+    let make_executable = shell("chmod +x \"$0\" && read go").arg(&script);
+    start(make_executable).await.child.wait().await;
+    let missing = || Command::new("no-such-program");
+    let mut errors = Vec::new();
+    for command in [missing(), missing(), shell("true").cwd("/no/such/place"), Command::new(&script)] {
+        errors.push(match spawn(command).await {
             Err(SpawnError::ProgramNotFound { .. }) => "ProgramNotFound".to_owned(),
             Err(SpawnError::WorkingDirectory { .. }) => "WorkingDirectory".to_owned(),
             Err(SpawnError::InterpreterNotFound { .. }) => "InterpreterNotFound".to_owned(),
@@ -176,11 +177,11 @@ async fn fails() -> String {
         });
     }
     std::fs::remove_file(&script).unwrap();
-    seen.join(" ")
+    errors.join(" ")
 }
 
-/// How many of a hundred processes that exit at once were started.
-async fn exits() -> usize {
+/// Starts a hundred processes that exit at once and returns how many count as started.
+async fn count_started_processes() -> usize {
     let mut count = 0;
     for _ in 0..100 {
         match spawn(shell("exit 3")).await {
@@ -193,15 +194,15 @@ async fn exits() -> usize {
 
 const WORKERS: usize = 10;
 
-/// Keeps workers with a grandchild each, then lets the workers end, and lives on.
-async fn leaves() {
-    let script = "g = subprocess.Popen(['sleep', '1000'])\nsay(g.pid)\ncalls.recv(1)";
+/// Runs workers with a grandchild each, lets the workers exit when a line arrives, and keeps running.
+async fn run_workers_with_grandchildren() {
+    let script = "g = subprocess.Popen(['sleep', '1000'])\nsend(g.pid)\ncalls.recv(1)";
     let mut workers = Vec::new();
     for _ in 0..WORKERS {
-        workers.push(started(python(script)).await);
+        workers.push(start(python(script)).await);
     }
-    let pids = workers.iter().map(|worker| line(&mut lines(worker.calls.try_clone().unwrap())));
-    println!("\nTELLS {}", pids.collect::<Vec<_>>().join(" "));
+    let pids = workers.iter().map(|worker| read_line(&mut line_reader(worker.calls.try_clone().unwrap())));
+    println!("\nRESULT {}", pids.collect::<Vec<_>>().join(" "));
     let _ = std::io::stdin().read(&mut [0]);
     let mut statuses = Vec::new();
     for worker in workers {
@@ -210,6 +211,6 @@ async fn leaves() {
     }
     statuses.sort();
     statuses.dedup();
-    println!("\nTELLS {}", statuses.join(" "));
+    println!("\nRESULT {}", statuses.join(" "));
     let _ = std::io::stdin().read(&mut [0]);
 }

@@ -1,7 +1,7 @@
-//! R30: the host is killed with `SIGKILL`, and nothing of its workers is left. The host is this test binary, started again in
-//! the role that a variable names.
+//! R30: if the host is killed with `SIGKILL`, no process of its workers remains. The host is this test binary, started again in
+//! a role that an environment variable names.
 
-use crate::support::{Watch, line, lines, numbers, python, raw, shell, started, until, watchdog_of};
+use crate::support::{Watch, line_reader, numbers, python, raw, read_line, shell, start, wait_until, watchdog_of};
 use herder_process::{
     Signal, SpawnError,
     inspect::{MARK, MarkedProcesses, descriptors, stat},
@@ -16,35 +16,36 @@ use std::{
 
 const ROLE: &str = "HERDER_TEST_ROLE";
 
-/// What a worker does while its host dies. Each has said its pids on the calls socket before.
+/// The code that a worker runs while its host is killed. Before, each worker has sent the process ids of itself and of its
+/// grandchild.
 const IDLE: &str = "calls.recv(1)";
 const IN_PYTHON: &str = "while True: pass";
 const HOLDS_THE_GIL_IN_C: &str = "re.match(r'(a+)+$', 'a' * 40 + 'b')";
 const IN_A_SUBPROCESS: &str = "g.wait()";
 
 #[test]
-fn an_idle_worker_and_its_grandchild_go_with_the_host() {
-    everything_goes(IDLE);
+fn killing_the_host_ends_an_idle_worker_and_its_grandchild() {
+    killing_the_host_ends_all_processes(IDLE);
 }
 
 #[test]
-fn a_worker_busy_in_python_goes_with_the_host() {
-    everything_goes(IN_PYTHON);
+fn killing_the_host_ends_a_worker_busy_in_python() {
+    killing_the_host_ends_all_processes(IN_PYTHON);
 }
 
 #[test]
-fn a_worker_that_holds_the_gil_in_c_goes_with_the_host() {
-    everything_goes(HOLDS_THE_GIL_IN_C);
+fn killing_the_host_ends_a_worker_holding_the_gil_in_c() {
+    killing_the_host_ends_all_processes(HOLDS_THE_GIL_IN_C);
 }
 
 #[test]
-fn a_worker_that_waits_for_a_subprocess_goes_with_the_host() {
-    everything_goes(IN_A_SUBPROCESS);
+fn killing_the_host_ends_a_worker_waiting_for_a_subprocess() {
+    killing_the_host_ends_all_processes(IN_A_SUBPROCESS);
 }
 
-/// The host ends as if its process group had been interrupted, too: its watchdog ignores what ends the host.
+/// The watchdog must outlive a host that is ended by a signal to its process group, so it ignores these signals.
 #[test]
-fn the_watchdog_outlives_the_signals_of_a_terminal() {
+fn watchdog_ignores_terminal_signals() {
     let mut host = Host::start(IDLE);
     let watchdog = watchdog_of(host.pid()).unwrap();
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
@@ -53,35 +54,36 @@ fn the_watchdog_outlives_the_signals_of_a_terminal() {
     assert!(Watch::new(watchdog).is_alive());
     let watched = host.watches();
     host.kill();
-    watched.iter().for_each(Watch::ended);
+    watched.iter().for_each(Watch::wait_for_exit);
 }
 
-/// A host that just returns from `main` takes its workers along as well.
+/// The workers of a host that returns from `main` end, too.
 #[test]
-fn a_host_that_ends_by_itself_leaves_nothing() {
-    let mut host = Host::start("calls.recv(1) # leave");
+fn host_that_exits_leaves_no_process() {
+    let mut host = Host::start("calls.recv(1) # until the host exits");
     let watched = host.watches();
     drop(host.process.stdin.take());
     assert!(host.process.wait().unwrap().success());
-    watched.iter().for_each(Watch::ended);
+    watched.iter().for_each(Watch::wait_for_exit);
 }
 
-/// If the watchdog dies it is reaped, and its successor knows the groups that live.
+/// A watchdog that dies is reaped, and its successor receives the groups of the running workers.
 #[test]
-fn a_watchdog_that_was_killed_is_replaced_and_reaped() {
+fn killed_watchdog_is_replaced_and_reaped() {
     let mut host = Host::start(IDLE);
     let first = watchdog_of(host.pid()).unwrap();
     kill_process(raw(first), Signal::KILL).unwrap();
-    until("another watchdog", || watchdog_of(host.pid()).filter(|&next| next != first));
-    until("the first one is reaped", || stat(first).is_none().then_some(()));
+    wait_until("another watchdog is running", || watchdog_of(host.pid()).filter(|&next| next != first));
+    wait_until("the first one is reaped", || stat(first).is_none().then_some(()));
     let watched = host.watches();
     host.kill();
-    watched.iter().for_each(Watch::ended);
+    watched.iter().for_each(Watch::wait_for_exit);
 }
 
-/// It holds its lifeline, and a descriptor that tells of the host; no terminal, no listening socket, no worker's socket.
+/// The watchdog holds its lifeline and a descriptor that reports the exit of the host. It holds no terminal, no listening
+/// socket and no worker's socket.
 #[test]
-fn the_watchdog_holds_nothing_of_the_hosts() {
+fn watchdog_holds_no_descriptor_of_the_host() {
     let host = Host::start(IDLE);
     let watchdog = watchdog_of(host.pid()).unwrap();
     let held = descriptors(watchdog).into_values();
@@ -89,52 +91,54 @@ fn the_watchdog_holds_nothing_of_the_hosts() {
     kinds.sort();
     assert_eq!(kinds, ["anon_inode", "socket"]);
     let group = rustix::process::getsid(Some(raw(watchdog))).unwrap();
-    assert_eq!(group, raw(watchdog), "a session of its own");
+    assert_eq!(group, raw(watchdog), "the watchdog leads a new session");
 }
 
-/// There is no moment between fork and exec, or exec and registration, in which the host may die and leave a group.
+/// A host may be killed at any time between fork, exec and the registration with the watchdog, and leaves no group.
 #[test]
-fn a_host_killed_while_it_starts_workers_leaves_none() {
+fn host_killed_while_starting_workers_leaves_no_process() {
     for round in 0..8 {
         let mark = format!("{}-{round}", std::process::id());
         let mut host = Host::start_with("starting", &mark);
-        let _ = host.words.read(&mut [0; 64]); // a little later each round: starts go on meanwhile
-        (0..round * 3).for_each(|_| drop(line(&mut host.words)));
+        let _ = host.output.read(&mut [0; 64]); // later in each round, while starts continue
+        (0..round * 3).for_each(|_| drop(read_line(&mut host.output)));
         let processes = MarkedProcesses::new(&mark);
-        assert!(!processes.processes().is_empty(), "the host has it too");
+        assert!(!processes.processes().is_empty(), "the host has the mark, too");
         host.kill();
-        until("no process with the mark", || processes.processes().is_empty().then_some(()));
+        wait_until("no process with the mark remains", || processes.processes().is_empty().then_some(()));
     }
 }
 
-/// A shortage is named as one, and it passes.
+/// A lack of descriptors is reported as such, with the limit. A start succeeds after the limit is raised.
 #[test]
-fn out_of_descriptors_is_a_shortage_that_passes() {
-    let mut host = Host::start_with("starved", "");
+fn lack_of_descriptors_is_reported_and_temporary() {
+    let mut host = Host::start_with("no-descriptors", "");
     assert_eq!(host.read_to_end(), "true true\n");
 }
 
-fn everything_goes(then: &str) {
+fn killing_the_host_ends_all_processes(then: &str) {
     let mut host = Host::start(then);
     let watched = host.watches();
     assert_eq!(watched.len(), 5, "two workers, their grandchildren, and the watchdog");
     assert!(watched.iter().all(Watch::is_alive));
     host.kill();
-    watched.iter().for_each(Watch::ended);
+    watched.iter().for_each(Watch::wait_for_exit);
 }
 
-/// The process that will be killed.
+/// The host: a process that the test kills.
 struct Host {
     process: Child,
-    words: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
     workers: Vec<u32>,
 }
 
 impl Host {
     fn start(then: &str) -> Self {
         let mut host = Self::start_with(then, "");
-        let told = until("its workers' pids", || Some(line(&mut host.words)).filter(|line| line.starts_with("PIDS ")));
-        host.workers = numbers(&told);
+        let pids = wait_until("the process ids of the workers", || {
+            Some(read_line(&mut host.output)).filter(|line| line.starts_with("PIDS "))
+        });
+        host.workers = numbers(&pids);
         host
     }
 
@@ -145,8 +149,8 @@ impl Host {
             .env(ROLE, role)
             .env(MARK, mark);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let words = BufReader::new(process.stdout.take().unwrap());
-        Self { process, words, workers: Vec::new() }
+        let output = BufReader::new(process.stdout.take().unwrap());
+        Self { process, output, workers: Vec::new() }
     }
 
     fn pid(&self) -> u32 {
@@ -157,7 +161,7 @@ impl Host {
         self.workers.iter().copied().chain(watchdog_of(self.pid())).map(Watch::new).collect()
     }
 
-    /// Kills it, and reads its output to the end: a watchdog that held it open would make this wait for ever.
+    /// Kills the host and reads its output to the end. The read would block forever if the watchdog held the output open.
     fn kill(&mut self) {
         self.process.kill().unwrap();
         assert_eq!(self.process.wait().unwrap().signal(), Some(9));
@@ -165,7 +169,7 @@ impl Host {
     }
 
     fn read_to_end(&mut self) -> String {
-        let lines = self.words.by_ref().lines().map_while(Result::ok);
+        let lines = self.output.by_ref().lines().map_while(Result::ok);
         lines.filter(|line| line.starts_with("true") || line.starts_with("false")).map(|line| line + "\n").collect()
     }
 }
@@ -177,50 +181,50 @@ impl Drop for Host {
     }
 }
 
-/// The host's role; a test in name only.
+/// The entry point of the host. Does nothing when it is run as a test.
 #[tokio::test]
-#[ignore = "started by the other tests"]
+#[ignore = "a role: started by the other tests"]
 async fn host() {
     match std::env::var(ROLE).unwrap_or_default().as_str() {
         "" => {}
-        "starting" => start_for_ever().await,
-        "starved" => starve().await,
+        "starting" => start_endlessly().await,
+        "no-descriptors" => start_without_descriptors().await,
         then => keep_two(then).await,
     }
 }
 
-/// Keeps two workers until standard input ends.
+/// Runs two workers until standard input is closed.
 async fn keep_two(then: &str) {
-    let script = format!("g = subprocess.Popen(['sleep', '1000'])\nsay(os.getpid(), g.pid)\n{then}");
-    let (one, two) = (started(python(&script)).await, started(python(&script)).await);
-    let pids = [&one, &two].map(|worker| line(&mut lines(worker.calls.try_clone().unwrap())));
+    let script = format!("g = subprocess.Popen(['sleep', '1000'])\nsend(os.getpid(), g.pid)\n{then}");
+    let (one, two) = (start(python(&script)).await, start(python(&script)).await);
+    let pids = [&one, &two].map(|worker| read_line(&mut line_reader(worker.calls.try_clone().unwrap())));
     println!("\nPIDS {}", pids.join(" "));
     let _ = std::io::stdin().read(&mut [0]);
     std::process::exit(0);
 }
 
-async fn start_for_ever() {
+async fn start_endlessly() {
     let mut workers = Vec::new();
     loop {
-        workers.push(started(shell("sleep 1000 & sleep 1000 & wait")).await);
-        println!("another");
+        workers.push(start(shell("sleep 1000 & sleep 1000 & wait")).await);
+        println!("started");
         if workers.len() > 40 {
             workers.clear();
         }
     }
 }
 
-/// Tries without descriptors, then with some again.
-async fn starve() {
-    started(shell("true")).await.child.wait().await;
+/// Tries to start a worker without free descriptors, then with some.
+async fn start_without_descriptors() {
+    start(shell("true")).await.child.wait().await;
     let limit = getrlimit(Resource::Nofile);
     let open = descriptors(std::process::id()).len() as u64;
     setrlimit(Resource::Nofile, rustix::process::Rlimit { current: Some(open + 3), ..limit }).unwrap();
     let error = spawn(shell("true")).await.err().unwrap();
     let names_the_limit = error.to_string().contains(&format!("its limit is {} (`ulimit -n`)", open + 3));
     setrlimit(Resource::Nofile, limit).unwrap();
-    let named = |error: SpawnError| {
+    let is_named = |error: SpawnError| {
         error.is_resource() && error.is_out_of_descriptors() && matches!(error, SpawnError::Resources { .. })
     };
-    println!("\n{} {}", names_the_limit && named(error), spawn(shell("true")).await.is_ok());
+    println!("\n{} {}", names_the_limit && is_named(error), spawn(shell("true")).await.is_ok());
 }

@@ -1,5 +1,5 @@
-//! Processes of the system, started, stopped and killed. Tests that need a process of their own (`leaks`, `output`, `stuck_log`) are
-//! separate test binaries.
+//! Tests with real processes: starting, stopping and killing them. Tests that need the whole test process to themselves
+//! (`leaks`, `output`, `stuck_log`) are separate binaries.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 

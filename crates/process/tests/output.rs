@@ -1,4 +1,4 @@
-//! R40: what a worker prints becomes log lines with its name, all of them, and the last ones stay at hand.
+//! R40: each line that a worker prints becomes a log event with the worker's label, and the last lines are kept.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -14,19 +14,19 @@ use std::{
         mpsc,
     },
 };
-use support::{python, shell, started};
+use support::{python, shell, start};
 
-/// Once is enough: the formatter keeps what it had formatted and brings it again with the next line.
+/// The writer panics once only: after a panic, the formatter keeps the line and writes it again with the next one.
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
-/// The test process has one subscriber. It refuses, by a panic, a line that asks for it.
+/// The writer of the process's only subscriber. It panics on a line that requests it.
 struct Writer(mpsc::Sender<String>);
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes).into_owned();
-        let refused = text.contains("panic please") && !PANICKED.swap(true, Ordering::SeqCst);
-        assert!(!refused, "the subscriber panics");
+        let panics = text.contains("panic please") && !PANICKED.swap(true, Ordering::SeqCst);
+        assert!(!panics, "requested panic of the subscriber");
         self.0.send(text).unwrap();
         Ok(bytes.len())
     }
@@ -36,20 +36,20 @@ impl Write for Writer {
     }
 }
 
-/// Everything logged so far and from now on that has `label`; waits until `last` was seen.
-#[expect(clippy::disallowed_methods, reason = "a guard against hanging")]
+/// Waits until a line with `label` and `last` was logged, and returns all lines with `label` logged so far.
+#[expect(clippy::disallowed_methods, reason = "a time limit for a test that hangs")]
 fn logged(label: &str, last: &str) -> Vec<String> {
-    static SEEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let is_last = |line: &String| line.contains(label) && line.contains(last);
-    let mut seen = SEEN.lock().unwrap();
+    let mut logged = LOGGED.lock().unwrap();
     let events = events().lock().unwrap();
-    let mut found = seen.iter().any(is_last);
-    while !found {
+    let mut is_logged = logged.iter().any(is_last);
+    while !is_logged {
         let line = events.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
-        found = is_last(&line);
-        seen.push(line);
+        is_logged = is_last(&line);
+        logged.push(line);
     }
-    seen.iter().filter(|line| line.contains(label)).cloned().collect()
+    logged.iter().filter(|line| line.contains(label)).cloned().collect()
 }
 
 fn events() -> &'static Mutex<mpsc::Receiver<String>> {
@@ -65,13 +65,13 @@ fn events() -> &'static Mutex<mpsc::Receiver<String>> {
 async fn lines_become_events_with_the_workers_name() {
     events();
     let script = r"echo out; printf 'bad \377 byte\nhalf' >&2";
-    let child = started(shell(script).label("models/w1.1")).await.child;
+    let child = start(shell(script).label("models/w1.1")).await.child;
     assert_eq!(child.wait().await, ExitStatus::Code(0));
     let tail = child.output_tail();
     assert_eq!(
         tail,
         ["bad \u{fffd} byte", "half"],
-        "the end of the errors, with invalid bytes replaced and the half line"
+        "the end of stderr, with invalid bytes replaced and the incomplete line"
     );
     let lines = logged("models/w1.1", "half");
     let line = |text: &str| lines.iter().find(|line| line.contains(text)).unwrap();
@@ -81,32 +81,32 @@ async fn lines_become_events_with_the_workers_name() {
 }
 
 #[tokio::test]
-async fn the_tail_is_of_the_output_when_there_are_no_errors() {
-    let child = started(shell("echo one; echo two")).await.child;
+async fn output_tail_is_stdout_if_stderr_is_empty() {
+    let child = start(shell("echo one; echo two")).await.child;
     child.wait().await;
     assert_eq!(child.output_tail(), ["one", "two"]);
 }
 
-/// R40: print from Python, from C and from a child of the worker, none of it in a frame.
+/// R40: output of Python, of C and of a child of the worker is captured, and none of it reaches the socket of the calls.
 #[tokio::test]
-async fn print_from_c_and_from_a_grandchild_goes_the_same_way() {
+async fn output_of_c_and_of_a_grandchild_is_captured() {
     let script = "
 import ctypes; libc = ctypes.CDLL(None)
 print('python', flush=True); libc.puts(b'c'); libc.fflush(None); subprocess.run(['echo', 'grandchild'])
 ";
-    let spawned = started(python(script)).await;
+    let spawned = start(python(script)).await;
     assert_eq!(spawned.child.wait().await, ExitStatus::Code(0));
     assert_eq!(spawned.child.output_tail(), ["python", "c", "grandchild"]);
-    assert_eq!(io::Read::read(&mut &spawned.calls, &mut [0; 9]).unwrap(), 0, "nothing on the protocol's descriptor");
+    assert_eq!(io::Read::read(&mut &spawned.calls, &mut [0; 9]).unwrap(), 0, "nothing on the socket of the calls");
 }
 
-/// R40: nothing is lost in a burst that is far beyond what the pipe and the queue hold, and the tail is its end.
+/// R40: a burst of output far beyond the capacity of the pipe and of the queue loses no line, and the tail is its end.
 #[tokio::test]
-async fn a_burst_is_logged_whole_and_the_tail_is_its_end() {
+async fn burst_is_logged_completely_and_tail_is_its_end() {
     events();
     let count = 60_000;
     let script = format!("for n in range({count}): print('line', n, '.' * 50)\nprint('the', 'end')");
-    let child = started(python(&script).label("burst/w1.1")).await.child;
+    let child = start(python(&script).label("burst/w1.1")).await.child;
     assert_eq!(child.wait().await, ExitStatus::Code(0));
     let tail = child.output_tail();
     assert_eq!((tail.len(), tail.last().map(String::as_str)), (40, Some("the end")));
@@ -117,9 +117,9 @@ async fn a_burst_is_logged_whole_and_the_tail_is_its_end() {
 }
 
 #[tokio::test]
-async fn a_subscriber_that_panics_does_not_silence_the_log() {
+async fn log_continues_after_a_subscriber_panics() {
     events();
-    let child = started(shell("echo before; echo panic please; echo after").label("loud/w1.1")).await.child;
+    let child = start(shell("echo before; echo panic please; echo after").label("loud/w1.1")).await.child;
     assert_eq!(child.wait().await, ExitStatus::Code(0));
     logged("loud/w1.1", "after");
     assert!(PANICKED.load(Ordering::SeqCst));

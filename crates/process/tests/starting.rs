@@ -1,6 +1,6 @@
-//! What a worker is started with, and what is said when it can't be.
+//! The state in which a worker starts, and the errors of failed starts.
 
-use crate::support::{line, lines, numbers, python, shell, started};
+use crate::support::{line_reader, numbers, python, read_line, shell, start};
 use herder_process::{Command, ExitStatus, Signal, SpawnError, inspect::descriptors, spawn};
 use std::{
     io::{Read, Write},
@@ -9,17 +9,17 @@ use std::{
 };
 
 #[tokio::test]
-async fn exit_codes_and_signals_are_told_to_every_waiter_at_any_time() {
-    let child = started(shell("exit 42")).await.child;
+async fn exit_status_is_reported_to_every_waiter() {
+    let child = start(shell("exit 42")).await.child;
     let clone = child.clone();
     let (one, other) = tokio::join!(child.wait(), clone.wait());
     assert_eq!((one, other), (ExitStatus::Code(42), ExitStatus::Code(42)));
     assert_eq!((child.wait().await, child.try_status()), (ExitStatus::Code(42), Some(ExitStatus::Code(42))));
 
-    let child = started(shell("kill -SEGV $$")).await.child;
+    let child = start(shell("kill -SEGV $$")).await.child;
     assert_eq!(child.wait().await, ExitStatus::Signal(11));
 
-    let child = started(shell("sleep 1000")).await.child;
+    let child = start(shell("sleep 1000")).await.child;
     assert_eq!(child.try_status(), None);
     child.signal(Signal::USR1);
     assert_eq!(child.wait().await, ExitStatus::Signal(Signal::USR1.as_raw()));
@@ -34,7 +34,7 @@ async fn spawn_errors_name_the_cause() {
 
     let error = spawn(shell("true").cwd("/no/such/place")).await.unwrap_err();
     assert!(matches!(error, SpawnError::WorkingDirectory { .. }), "{error:?}");
-    assert!(error.to_string().contains("`/bin/sh` can't start in the directory `/no/such/place`"), "{error}");
+    assert!(error.to_string().contains("cannot start `/bin/sh` in the directory `/no/such/place`"), "{error}");
     let error = spawn(shell("true").cwd("/bin/sh")).await.unwrap_err();
     assert!(matches!(error, SpawnError::WorkingDirectory { .. }), "{error:?}");
 
@@ -44,7 +44,7 @@ async fn spawn_errors_name_the_cause() {
     let folder = std::env::temp_dir().join(format!("herder-process-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("script"), "#!/no/such/interpreter\n").unwrap();
-    assert_eq!(started(shell("chmod +x script").cwd(&folder)).await.child.wait().await, ExitStatus::Code(0));
+    assert_eq!(start(shell("chmod +x script").cwd(&folder)).await.child.wait().await, ExitStatus::Code(0));
     let error = spawn(Command::new("./script").cwd(&folder)).await.unwrap_err();
     assert!(matches!(error, SpawnError::InterpreterNotFound { .. }), "{error:?}");
     std::os::unix::fs::symlink("/gone/python3.9", folder.join("python")).unwrap();
@@ -61,26 +61,26 @@ async fn spawn_errors_name_the_cause() {
 }
 
 #[tokio::test]
-async fn environment_and_directory_are_as_ordered() {
-    let clean =
+async fn environment_and_directory_are_as_configured() {
+    let command =
         shell("echo $ONE-$TWO-${HOME-unset} $PWD").env_clear(true).env("ONE", "1").env("TWO", "a").env("TWO", "2");
-    let child = started(clean.cwd("/usr")).await.child;
+    let child = start(command.cwd("/usr")).await.child;
     child.wait().await;
     assert_eq!(child.output_tail(), ["1-2-unset /usr"]);
 }
 
-/// R40: calls and control each go both ways, and neither is standard input or output.
+/// R40: the sockets for calls and for control work in both directions, and neither is standard input or output.
 #[tokio::test]
-async fn both_sockets_carry_both_ways() {
+async fn both_sockets_work_in_both_directions() {
     let script = "
 while word := calls.recv(99): calls.sendall(b'calls ' + word + b'\\n'); control.sendall(b'control ' + control.recv(99) + b'\\n')
 print('input', repr(sys.stdin.read()))
 ";
-    let mut spawned = started(python(script)).await;
+    let mut spawned = start(python(script)).await;
     spawned.calls.write_all(b"one").unwrap();
     spawned.control.write_all(b"two").unwrap();
-    let (mut calls, mut control) = (lines(spawned.calls.try_clone().unwrap()), lines(spawned.control));
-    assert_eq!((line(&mut calls), line(&mut control)), ("calls one".into(), "control two".into()));
+    let (mut calls, mut control) = (line_reader(spawned.calls.try_clone().unwrap()), line_reader(spawned.control));
+    assert_eq!((read_line(&mut calls), read_line(&mut control)), ("calls one".into(), "control two".into()));
     spawned.calls.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(spawned.child.wait().await, ExitStatus::Code(0));
     assert_eq!(calls.read(&mut [0]).unwrap(), 0, "end of file: the host holds no copy of the worker's end");
@@ -88,48 +88,49 @@ print('input', repr(sys.stdin.read()))
 }
 
 #[tokio::test]
-async fn the_hosts_sockets_do_not_block() {
-    let mut spawned = started(shell("sleep 1000")).await;
+async fn sockets_of_the_host_are_nonblocking() {
+    let mut spawned = start(shell("sleep 1000")).await;
     for socket in [&mut spawned.calls, &mut spawned.control] {
         assert_eq!(socket.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 }
 
-/// A descriptor the host forgot to mark close-on-exec, and other workers' sockets, stay out of a worker.
+/// Neither a descriptor that the host forgot to mark close-on-exec nor another worker's socket reaches a worker.
 #[tokio::test]
-async fn a_worker_inherits_its_own_descriptors_only() {
+async fn worker_inherits_only_its_own_descriptors() {
     let forgotten = std::fs::File::open("/dev/null").unwrap();
     rustix::io::fcntl_setfd(forgotten.as_fd(), rustix::io::FdFlags::empty()).unwrap();
-    let _other = started(shell("sleep 1000")).await;
-    let spawned = started(python("say(calls.fileno(), control.fileno()); calls.recv(1)")).await;
-    let its_own: Vec<u32> = numbers(&line(&mut lines(spawned.calls.try_clone().unwrap())));
-    let mut expected = [vec![0, 1, 2], its_own].concat();
+    let _other = start(shell("sleep 1000")).await;
+    let spawned = start(python("send(calls.fileno(), control.fileno()); calls.recv(1)")).await;
+    let own_sockets: Vec<u32> = numbers(&read_line(&mut line_reader(spawned.calls.try_clone().unwrap())));
+    let mut expected = [vec![0, 1, 2], own_sockets].concat();
     expected.sort();
     assert_eq!(descriptors(spawned.child.pid()).into_keys().collect::<Vec<_>>(), expected);
 }
 
-/// On Linux a death signal follows the *thread* that started the child. Workers started from a thread and a runtime that are
-/// gone must live on, and several runtimes may share the crate.
-/// R30: the watchdog covers the same ends, so that only the worker itself can tell whether it has its death signal.
+/// R30: a worker has a parent death signal. The watchdog ends workers in the same cases, so only the worker itself can show
+/// whether the signal is set.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn r30_a_worker_is_killed_by_its_hosts_death_signal() {
-    let ask =
-        "import ctypes; signal = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(signal)); say(signal.value)";
-    let spawned = started(python(ask)).await; // 2 is PR_GET_PDEATHSIG
-    assert_eq!(line(&mut lines(spawned.calls)), Signal::KILL.as_raw().to_string());
+async fn r30_worker_has_a_parent_death_signal() {
+    let send_death_signal =
+        "import ctypes; signal = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(signal)); send(signal.value)";
+    let spawned = start(python(send_death_signal)).await; // 2 is PR_GET_PDEATHSIG
+    assert_eq!(read_line(&mut line_reader(spawned.calls)), Signal::KILL.as_raw().to_string());
 }
 
+/// On Linux, a parent death signal is sent when the *thread* that started the child exits. A worker must survive the exit of the
+/// thread and of the runtime that requested its start, and several runtimes may share this crate.
 #[test]
-fn a_worker_survives_the_thread_and_the_runtime_that_ordered_it() {
-    let order = || {
+fn worker_survives_the_thread_and_runtime_that_started_it() {
+    let start_worker = || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(started(python("say('alive', calls.recv(1))")))
+        runtime.block_on(start(python("send('alive', calls.recv(1))")))
     };
-    let workers: Vec<_> = (0..3).map(|_| thread::spawn(order)).map(|thread| thread.join().unwrap()).collect();
+    let workers: Vec<_> = (0..3).map(|_| thread::spawn(start_worker)).map(|thread| thread.join().unwrap()).collect();
     for mut worker in workers {
         worker.calls.write_all(b"?").unwrap();
-        assert_eq!(line(&mut lines(worker.calls)), "alive b'?'");
+        assert_eq!(read_line(&mut line_reader(worker.calls)), "alive b'?'");
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(worker.child.wait()), ExitStatus::Code(0));
     }

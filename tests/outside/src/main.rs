@@ -1,4 +1,4 @@
-//! A user of `herder`: a basic and an enhanced pool side by side, spoken to by messages alone.
+//! A crate that uses `herder` as an application does: a basic and an enhanced pool in one process, used only through messages.
 
 use actix::prelude::*;
 use herder::{
@@ -12,26 +12,27 @@ use std::time::Duration;
 async fn main() -> herder::Result<()> {
     let basic = PoolConfig::basic("basic").app("herder.demo:app").pool_size(2).build()?;
     let sessions = PoolConfig::enhanced("sessions").app("herder.demo:app").pool_size(3).build()?;
-    let (plain, keeping) = (PoolSupervisor::new(basic.clone()).start(), PoolSupervisor::new(sessions).start());
-    plain.send(WaitReady).await??;
-    keeping.send(WaitReady).await??;
+    let (basic_pool, session_pool) =
+        (PoolSupervisor::new(basic.clone()).start(), PoolSupervisor::new(sessions).start());
+    basic_pool.send(WaitReady).await??;
+    session_pool.send(WaitReady).await??;
 
-    serves_calls(&plain).await?;
-    serves_calls(&keeping).await?;
-    keeps_sessions(&keeping).await?;
-    has_no_affinity(&plain).await?;
-    refuses_a_second(basic).await?;
+    check_calls(&basic_pool).await?;
+    check_calls(&session_pool).await?;
+    check_sessions(&session_pool).await?;
+    check_absence_of_affinity(&basic_pool).await?;
+    check_refusal_of_second_pool(basic).await?;
 
-    for pool in [plain, keeping] {
+    for pool in [basic_pool, session_pool] {
         let report = pool.send(Shutdown::timeout(Duration::from_secs(30))).await??;
         assert_eq!(report.aborted_calls, 0);
     }
     assert!(registry::lookup::<SessionAffinityActor>("sessions_session_affinity").is_none());
-    println!("gone");
+    println!("affinity actor removed");
     Ok(())
 }
 
-async fn serves_calls(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
+async fn check_calls(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
     let arguments = json!({ "x": [1, 2.5, "three"] });
     let reply = pool.send(Execute::new("echo", &arguments)).await??;
     assert_eq!(reply.decode::<Value>()?, arguments);
@@ -41,16 +42,17 @@ async fn serves_calls(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
     Ok(())
 }
 
-/// What the affinity actor is told decides where the next call runs.
-async fn keeps_sessions(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
-    let name = pool.send(GetPoolName).await?.affinity_name();
-    let affinity = registry::lookup::<SessionAffinityActor>(&name).expect("an enhanced pool has it");
+/// The binding that the affinity actor receives decides where the next call runs.
+async fn check_sessions(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
+    let affinity_name = pool.send(GetPoolName).await?.affinity_name();
+    let affinity =
+        registry::lookup::<SessionAffinityActor>(&affinity_name).expect("an enhanced pool has an affinity actor");
     let count = || pool.send(ExecuteInSession::new("ann", "count", &json!({})));
     for (number, worker) in [3, 1, 2].map(WorkerId).into_iter().enumerate() {
         let bound: WorkerRef = affinity.send(BindSession { session: "ann".into(), worker }).await??;
         let reply = count().await??;
         assert_eq!((reply.worker, reply.routing), (worker, Routing::Hit), "binding {number}");
-        assert_eq!(reply.decode::<u64>()?, 1, "a state that moves begins anew");
+        assert_eq!(reply.decode::<u64>()?, 1, "a session that is bound to another worker starts with a new state");
         assert_eq!(affinity.send(GetWorker::of("ann")).await??, bound);
         assert_eq!(count().await??.decode::<u64>()?, 2);
     }
@@ -62,7 +64,7 @@ async fn keeps_sessions(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
     Ok(())
 }
 
-async fn has_no_affinity(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
+async fn check_absence_of_affinity(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
     let reply = pool.send(ExecuteInSession::new("ann", "pid", &json!({}))).await??;
     assert_eq!(reply.routing, Routing::Unrouted);
     assert!(registry::lookup::<SessionAffinityActor>("basic_session_affinity").is_none());
@@ -73,20 +75,20 @@ async fn has_no_affinity(pool: &Addr<PoolSupervisor>) -> herder::Result<()> {
     Ok(())
 }
 
-/// Another live pool of the name does not start: every message to it says so.
-async fn refuses_a_second(config: PoolConfig) -> herder::Result<()> {
+/// A second pool with the name of a running pool does not start. Every message to it returns that error.
+async fn check_refusal_of_second_pool(config: PoolConfig) -> herder::Result<()> {
     let second = PoolSupervisor::new(config).start();
     let ready = second.send(WaitReady).await?;
-    let called = second.send(Execute::new("pid", &json!({}))).await?;
-    for error in [ready.unwrap_err(), called.unwrap_err()] {
+    let result = second.send(Execute::new("pid", &json!({}))).await?;
+    for error in [ready.unwrap_err(), result.unwrap_err()] {
         assert!(matches!(&error, Error::PoolNameTaken { pool } if pool == "basic"), "{error}");
         println!("refused: {error}");
     }
     Ok(())
 }
 
-/// R1 to R6, R18.
+/// R1 to R6, R18: an application needs nothing but messages.
 #[test]
-fn an_outside_crate_uses_messages_alone() {
+fn application_needs_only_messages() {
     main().unwrap();
 }

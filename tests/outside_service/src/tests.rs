@@ -1,6 +1,6 @@
-//! The shop's tests.
+//! Tests of the shop with `herder::testing`: with scripted workers, with Python workers, and with a virtual clock.
 
-use super::{Shop, Trouble, configured};
+use super::{Shop, ShopError, configured};
 use herder::{
     assert_concurrent,
     testing::{Fault, Script, VirtualClock, pool, scripted, scripted_on, wait_until},
@@ -9,12 +9,12 @@ use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Barrier;
 
-/// The workers of the shop, without Python.
+/// Returns scripted workers that replace the Python workers of the shop.
 fn workers() -> Script {
     Script::new()
         .command("add", async |call| {
             let item: String = call.argument("item")?;
-            let cart = call.session().ok_or_else(|| Fault::rejected("whose cart?"))?;
+            let cart = call.session().ok_or_else(|| Fault::rejected("`add` requires a session"))?;
             Ok(cart.with(|items| {
                 let mut all = items.as_array().cloned().unwrap_or_default();
                 all.push(item.into());
@@ -29,20 +29,20 @@ fn workers() -> Script {
         })
 }
 
-/// A scripted worker: no process is started, and no Python is needed.
+/// With scripted workers: no process is started, and Python is not needed.
 #[tokio::test]
 async fn customers_get_the_reason_of_a_failure() {
-    let pool = scripted("told", workers(), |context| configured(context.enhanced())).await;
+    let pool = scripted("reasons", workers(), |context| configured(context.enhanced())).await;
     let shop = Shop::new(pool.clone());
     assert_eq!(shop.total(&["tea", "tea"]).await.unwrap(), 240);
-    assert!(matches!(shop.total(&["tea", "tar"]).await, Err(Trouble::NoSuchItem)));
+    assert!(matches!(shop.total(&["tea", "tar"]).await, Err(ShopError::NoSuchItem)));
     let crashed = shop.total(&["crash"]).await.unwrap_err();
-    assert!(matches!(&crashed, Trouble::Broken(error) if error.to_string().contains("SIGSEGV")), "{crashed:?}");
+    assert!(matches!(&crashed, ShopError::Other(error) if error.to_string().contains("SIGSEGV")), "{crashed:?}");
     drop(shop);
     pool.end().await;
 }
 
-/// Real workers, and one is killed.
+/// With Python workers, one of which is killed.
 #[tokio::test]
 async fn cart_is_lost_with_its_worker_and_reported_once() {
     let pool = pool("lost", |context| {
@@ -52,21 +52,21 @@ async fn cart_is_lost_with_its_worker_and_reported_once() {
     .await;
     let shop = Shop::new(pool.clone());
     assert_eq!(shop.add("ann", "tea").await.unwrap(), ["tea"]);
-    assert!(matches!(shop.add("ann", "tar").await, Err(Trouble::NoSuchItem)));
+    assert!(matches!(shop.add("ann", "tar").await, Err(ShopError::NoSuchItem)));
     let slot = pool.session("ann").await.unwrap().unwrap().worker.unwrap();
-    let victim = pool.base_workers().await.iter().find(|worker| worker.id == slot).unwrap().process();
-    assert!(pool.kill(victim).await);
-    wait_until("its death is noticed", async || pool.worker(victim).await.is_none()).await;
-    assert!(matches!(shop.add("ann", "milk").await, Err(Trouble::CartLost)));
+    let worker = pool.base_workers().await.iter().find(|worker| worker.id == slot).unwrap().process();
+    assert!(pool.kill(worker).await);
+    wait_until("the pool has removed the killed worker", async || pool.worker(worker).await.is_none()).await;
+    assert!(matches!(shop.add("ann", "milk").await, Err(ShopError::CartLost)));
     assert_eq!(shop.add("ann", "milk").await.unwrap(), ["milk"]);
     assert_eq!(shop.total(&["tea", "milk"]).await.unwrap(), 210);
     drop(shop);
     pool.end().await;
 }
 
-/// The virtual clock: half an hour in no time.
+/// With the virtual clock, half an hour passes at once.
 #[tokio::test]
-async fn a_cart_is_kept_for_half_an_hour() {
+async fn cart_is_kept_for_half_an_hour() {
     let clock = VirtualClock::new();
     let pool = scripted_on(&clock, "kept", workers(), |context| configured(context.enhanced())).await;
     let shop = Shop::new(pool.clone());
@@ -79,15 +79,15 @@ async fn a_cart_is_kept_for_half_an_hour() {
     pool.end().await;
 }
 
-/// Prices are asked for at once: each worker answers only when both were asked.
+/// The workers answer only after both requests have arrived, so the test passes only if the requests are concurrent.
 #[tokio::test]
-async fn prices_are_asked_for_at_once() {
+async fn prices_are_requested_concurrently() {
     let both = Arc::new(Barrier::new(2));
     let script = Script::new().command("price", async move |_| {
         both.wait().await;
         Ok(json!(1))
     });
-    let pool = scripted("at_once", script, |context| configured(context.enhanced())).await;
+    let pool = scripted("concurrent", script, |context| configured(context.enhanced())).await;
     let shop = Shop::new(pool.clone());
     assert_concurrent!(shop.quotes(&["tea", "milk"]).await.unwrap());
     drop(shop);

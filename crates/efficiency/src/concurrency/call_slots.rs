@@ -1,30 +1,30 @@
-//! Lanes: the places where calls can run. Each operation is laid into one of its worker's lanes, and what lies between two
-//! operations of a lane is divided by its causes.
+//! Assigns each operation of a run to a call slot of its worker, and divides the time between two operations of a slot by
+//! cause. Holds the state of one computation; does no I/O.
 
 use super::{Interval, Losses, ObservedRun, ObservedWorker, Operation, interval_set::IntervalSet};
 use herder_core::{Timestamp, WorkerId};
 use std::time::Duration;
 
-/// The lanes of a run.
+/// All call slots of a run.
 pub(super) struct CallSlots<'a> {
     window: Interval,
     workers: Vec<Worker<'a>>,
 }
 
-/// A worker's lanes, and when it had no process that was ready.
+/// The call slots of one worker, and the intervals in which the worker had no ready process.
 struct Worker<'a> {
     id: WorkerId,
     starting: IntervalSet,
     call_slots: Vec<CallSlot<'a>>,
 }
 
-/// One place where one call at a time runs.
+/// A place where one call at a time runs, with its operations in order of their start.
 #[derive(Default)]
 struct CallSlot<'a> {
     operations: Vec<&'a Operation>,
 }
 
-/// What keeps all lanes alike from working.
+/// The causes of lost time that apply to all call slots alike, each with its intervals.
 struct LossCauses {
     waiting: IntervalSet,
     tail: IntervalSet,
@@ -32,14 +32,16 @@ struct LossCauses {
 }
 
 impl<'a> CallSlots<'a> {
-    /// Lays each operation into the first lane of its worker that is free; a worker that ran more at once than it should has more lanes.
+    /// Assigns each operation to the first free call slot of its worker. A worker that ran more calls at once than its
+    /// concurrency allows gets additional slots.
     pub(super) fn of(observed: &'a ObservedRun) -> Self {
         let mut call_slots =
-            Self { window: observed.window, workers: observed.workers.iter().map(Worker::seen).collect() };
+            Self { window: observed.window, workers: observed.workers.iter().map(Worker::new).collect() };
         let mut operations: Vec<&Operation> = observed.operations.iter().collect();
+        // In order of their start: `is_free` compares only with the last operation of a slot.
         operations.sort_by_key(|operation| (operation.started, operation.ended));
         for operation in operations {
-            call_slots.worker(operation.worker.id).take(operation);
+            call_slots.worker(operation.worker.id).assign(operation);
         }
         call_slots
     }
@@ -48,7 +50,7 @@ impl<'a> CallSlots<'a> {
         self.workers.iter().map(|worker| worker.call_slots.len()).sum()
     }
 
-    /// The times of all lanes in which nothing ran, by cause.
+    /// Returns the time in which no operation ran, summed over all call slots, by cause.
     pub(super) fn gaps(&self, observed: &ObservedRun) -> Losses {
         let causes = LossCauses::of(observed);
         let mut losses = Losses::default();
@@ -62,24 +64,25 @@ impl<'a> CallSlots<'a> {
         losses
     }
 
-    /// A worker that nobody listed has no lane yet.
+    /// Returns the worker with this id. A worker that the run does not list is added without call slots; [`Worker::assign`]
+    /// adds them.
     fn worker(&mut self, id: WorkerId) -> &mut Worker<'a> {
-        let at = self.workers.iter().position(|worker| worker.id == id).unwrap_or(self.workers.len());
-        if at == self.workers.len() {
+        let index = self.workers.iter().position(|worker| worker.id == id).unwrap_or(self.workers.len());
+        if index == self.workers.len() {
             self.workers.push(Worker { id, starting: IntervalSet::default(), call_slots: Vec::new() });
         }
-        &mut self.workers[at]
+        &mut self.workers[index]
     }
 }
 
 impl<'a> Worker<'a> {
-    fn seen(seen: &ObservedWorker) -> Self {
+    fn new(observed: &ObservedWorker) -> Self {
         let mut call_slots = Vec::new();
-        call_slots.resize_with(seen.concurrency.max(1), CallSlot::default);
-        Self { id: seen.worker, starting: IntervalSet::of(seen.starting.iter().copied()), call_slots }
+        call_slots.resize_with(observed.concurrency.max(1), CallSlot::default);
+        Self { id: observed.worker, starting: IntervalSet::of(observed.starting.iter().copied()), call_slots }
     }
 
-    fn take(&mut self, operation: &'a Operation) {
+    fn assign(&mut self, operation: &'a Operation) {
         match self.call_slots.iter_mut().find(|call_slot| call_slot.is_free(operation.started)) {
             Some(free) => free.operations.push(operation),
             None => self.call_slots.push(CallSlot { operations: vec![operation] }),
@@ -88,11 +91,11 @@ impl<'a> Worker<'a> {
 }
 
 impl CallSlot<'_> {
-    fn is_free(&self, at: Timestamp) -> bool {
-        self.operations.last().is_none_or(|last| last.ended <= at)
+    fn is_free(&self, time: Timestamp) -> bool {
+        self.operations.last().is_none_or(|last| last.ended <= time)
     }
 
-    /// What lies before, between and after its operations, with its neighbours.
+    /// Returns the gaps before, between and after the operations of this slot, each with the operations before and after it.
     fn gaps(&self, window: Interval) -> impl Iterator<Item = (Option<&Operation>, Interval, Option<&Operation>)> {
         let operations = || self.operations.iter().copied();
         let before = std::iter::once(None).chain(operations().map(Some));
@@ -118,7 +121,7 @@ impl LossCauses {
         }
     }
 
-    /// Divides one gap: each moment goes to the first cause that claims it.
+    /// Divides one gap by cause. Each part of the gap counts for the first of the causes below that applies to it.
     fn divide(
         &self,
         starting: &IntervalSet,
@@ -127,15 +130,16 @@ impl LossCauses {
         after: Option<&Operation>,
         losses: &mut Losses,
     ) {
-        let back = before.map(|operation| Interval::between(operation.ended, operation.answered));
-        let way = after.map(|operation| Interval::between(operation.sent, operation.started));
-        let mut left = vec![gap];
-        let mut take = |spans: &IntervalSet| Duration::from_nanos(spans.take_from(&mut left));
-        losses.start_up += take(starting);
-        losses.dispatch += take(&IntervalSet::of(back.into_iter().chain(way)));
-        losses.queueing += take(&self.waiting);
-        losses.stragglers += take(&self.tail);
-        losses.serialization += take(&self.encoding);
-        losses.idle += Duration::from_nanos(left.iter().map(|piece| piece.length()).sum());
+        let returning = before.map(|operation| Interval::between(operation.ended, operation.answered));
+        let outgoing = after.map(|operation| Interval::between(operation.sent, operation.started));
+        let mut remaining = vec![gap];
+        let mut claim = |spans: &IntervalSet| Duration::from_nanos(spans.remove_from(&mut remaining));
+        // Each claim removes its part from `remaining`, so a later cause gets only what earlier ones left.
+        losses.start_up += claim(starting);
+        losses.dispatch += claim(&IntervalSet::of(returning.into_iter().chain(outgoing)));
+        losses.queueing += claim(&self.waiting);
+        losses.stragglers += claim(&self.tail);
+        losses.serialization += claim(&self.encoding);
+        losses.idle += Duration::from_nanos(remaining.iter().map(|piece| piece.length()).sum());
     }
 }

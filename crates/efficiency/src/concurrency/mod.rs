@@ -1,9 +1,9 @@
-//! Whether operations really overlapped (R46), and where the time of workers went that did not work (R45): arithmetic on moments
-//! of one clock, which host and workers share. Holds no state, reads no clock.
+//! Decides whether operations overlapped (R46) and accounts for the time in which workers did no work (R45). Computes with
+//! timestamps of one clock, which host and workers share; holds no state and reads no clock.
 //!
-//! [`verify_concurrent_execution`] answers "did they run side by side?" by overlap, [`TimeAccount`] "I pay for eight workers, do I get
-//! eight?" by accounting for each lane's every nanosecond, and [`compare`] "is it faster than one after the other?" by ratios of
-//! pairs. None of them judges a duration by a limit.
+//! [`verify_concurrent_execution`] proves from overlaps that operations ran in parallel. [`TimeAccount`] explains where the
+//! time of the call slots went ("I pay for eight workers, do I get eight?"). [`compare`] decides from the ratios of pairs
+//! whether parallel execution is faster than serial execution. None of them compares a duration with a fixed limit.
 
 mod call_slots;
 mod comparison;

@@ -1,42 +1,43 @@
-//! [`ObservedRun`]: everything that was seen of a run.
+//! [`ObservedRun`]: the observations of a run.
 
 use super::{Interval, Operation};
 use herder_core::WorkerId;
 use std::time::Duration;
 
-/// A run as it was seen: what an [`TimeAccount`](super::TimeAccount) is made of. All moments are of one clock.
+/// The observations of a run, from which a [`TimeAccount`](super::TimeAccount) is computed. All timestamps are of one clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObservedRun {
-    /// From when to when the run is judged: from the first call to the last answer, or, of a cold start, from the pool's start.
+    /// The interval that is judged: from the first call, or from the start of the pool if the workers start cold, to the last
+    /// answer.
     pub window: Interval,
-    /// The workers that were paid for. One that ran operations and is not listed counts as a worker of concurrency 1.
+    /// The workers of the pool. A worker that ran operations and is not listed counts as a worker of concurrency 1.
     pub workers: Vec<ObservedWorker>,
     /// The calls that ran, in any order.
     pub operations: Vec<Operation>,
-    /// When callers encoded arguments or decoded values.
+    /// The intervals in which callers encoded arguments or decoded results.
     pub encoding: Vec<Interval>,
-    /// How long an operation takes on average when nothing runs beside it. Without it only waits for a core can be told from work.
+    /// The average duration of an operation that runs alone. Without it, only waits for a core can be distinguished from work.
     pub uncontended: Option<Duration>,
 }
 
-/// A slot of the pool during a run.
+/// A worker slot of the pool during a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedWorker {
     /// The slot.
     pub worker: WorkerId,
-    /// How many calls it runs at once: its lanes. 0 counts as 1.
+    /// The number of calls that the worker runs at once, which is its number of call slots. 0 counts as 1.
     pub concurrency: usize,
-    /// When it had no process that was ready.
+    /// The intervals in which the slot had no ready process.
     pub starting: Vec<Interval>,
-    /// What the system counted of its process, where the system does.
+    /// The CPU times of the process, if the operating system reports them.
     pub cpu_time: Option<CpuTime>,
 }
 
-/// What all threads of a process did within the window.
+/// The CPU times of a process within the window, summed over its threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct CpuTime {
-    /// Time on a processor.
+    /// The time on a CPU.
     pub used: Duration,
-    /// Time in which it could have run and no core was free.
+    /// The time in which a thread was ready to run and no core was free.
     pub waited: Duration,
 }

@@ -1,55 +1,56 @@
-//! [`Operation`]: the life of one call as five moments.
+//! [`Operation`]: one call as five timestamps.
 
 use super::Interval;
 use herder_core::{Timestamp, WorkerRef};
 use serde::Serialize;
 
-/// When a call was admitted, sent, run and answered, and by whom.
+/// The worker of a call, and the times at which it was enqueued, sent, run and answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Operation {
-    /// The process that ran it.
+    /// The worker process that ran the call.
     pub worker: WorkerRef,
-    /// Its pool admitted it.
+    /// The time at which the pool admitted the call.
     pub queued: Timestamp,
-    /// It was given to its worker, for the last time if it was sent again.
+    /// The time at which the call was sent to its worker; for a retried call, the time of the last attempt.
     pub sent: Timestamp,
-    /// Its handler began, by the worker's own stamp.
+    /// The time at which the handler started, as measured by the worker.
     pub started: Timestamp,
-    /// Its handler ended, by the worker's own stamp.
+    /// The time at which the handler ended, as measured by the worker.
     pub ended: Timestamp,
-    /// Its answer was there.
+    /// The time at which the host received the answer.
     pub answered: Timestamp,
 }
 
-/// Why five moments are no life of a call.
+/// The reason why five timestamps do not describe a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOperation {
-    /// An error of a handler that never began, or a worker that keeps no stamps.
+    /// The handler did not run, or the worker does not measure times.
     #[error("worker {0} sent no timestamps: the call did not run there, or the worker does not record them")]
     NotRun(WorkerRef),
-    /// A worker's stamps are its own word. If they lie outside of the call they are of another clock.
+    /// The worker's timestamps lie outside the call, so they are of another clock. A worker may report any numbers; they are
+    /// checked before they are used.
     #[error(
         "worker {worker} reports a handler from {started} to {ended}, outside the call from {sent} to {answered}: its timestamps must use CLOCK_MONOTONIC"
     )]
     OtherClock {
-        /// The process that gave the stamps.
+        /// The worker process that reported the timestamps.
         worker: WorkerRef,
-        /// When the call was sent, in nanoseconds.
+        /// The time at which the call was sent, in nanoseconds.
         sent: u64,
-        /// When its handler began, as the worker has it.
+        /// The time at which the handler started according to the worker.
         started: u64,
-        /// When its handler ended, as the worker has it.
+        /// The time at which the handler ended according to the worker.
         ended: u64,
-        /// When its answer was there.
+        /// The time at which the host received the answer.
         answered: u64,
     },
 }
 
 impl Operation {
-    /// Checks the order of its moments.
+    /// Returns the operation if its timestamps are in order.
     ///
     /// # Errors
-    /// When there are no stamps, or they don't lie between the sending and the answer.
+    /// If the worker measured no times, or measured times that are not between the dispatch and the answer.
     pub fn checked(self) -> Result<Self, InvalidOperation> {
         let Self { worker, queued, sent, started, ended, answered } = self;
         if (started, ended) == (Timestamp(0), Timestamp(0)) {
@@ -62,7 +63,7 @@ impl Operation {
         Err(InvalidOperation::OtherClock { worker, sent, started, ended, answered })
     }
 
-    /// When its handler ran.
+    /// Returns the interval in which the handler ran.
     pub fn interval(&self) -> Interval {
         Interval::between(self.started, self.ended)
     }
@@ -73,19 +74,19 @@ mod tests {
     use super::*;
     use herder_core::{Generation, WorkerId};
 
-    fn operation(moments: [u64; 5]) -> Operation {
+    fn operation(times: [u64; 5]) -> Operation {
         let worker = WorkerRef { id: WorkerId(1), generation: Generation(1) };
-        let [queued, sent, started, ended, answered] = moments.map(Timestamp);
+        let [queued, sent, started, ended, answered] = times.map(Timestamp);
         Operation { worker, queued, sent, started, ended, answered }
     }
 
-    /// R46: stamps are a worker's word, and only those of our clock are believed.
+    /// R46: timestamps of a worker are accepted only if they fit into the host's measurement of the call.
     #[test]
-    fn r46_stamps_of_another_clock_are_refused() {
+    fn r46_timestamps_of_another_clock_are_refused() {
         assert!(operation([1, 1, 2, 2, 9]).checked().is_ok());
         assert!(matches!(operation([1, 2, 0, 0, 5]).checked(), Err(InvalidOperation::NotRun(_))));
-        for moments in [[1, 2, 1, 4, 5], [1, 2, 4, 3, 5], [1, 2, 3, 6, 5], [3, 2, 4, 4, 5]] {
-            assert!(matches!(operation(moments).checked(), Err(InvalidOperation::OtherClock { .. })), "{moments:?}");
+        for times in [[1, 2, 1, 4, 5], [1, 2, 4, 3, 5], [1, 2, 3, 6, 5], [3, 2, 4, 4, 5]] {
+            assert!(matches!(operation(times).checked(), Err(InvalidOperation::OtherClock { .. })), "{times:?}");
         }
     }
 }

@@ -1,55 +1,56 @@
-//! The proof of concurrency: a sweep over all starts and ends.
+//! [`verify_concurrent_execution`]: proves concurrency with a sweep over all starts and ends.
 
 use super::Interval;
 use serde::Serialize;
 use std::time::Duration;
 
-/// What the intervals prove.
+/// The evidence that intervals contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Evidence {
-    /// The most operations in flight at one moment.
+    /// The maximum number of operations in flight at one time.
     pub peak: usize,
-    /// The time during which at least two were in flight.
+    /// The time during which at least two operations were in flight.
     pub overlap: Duration,
-    /// From the first start to the last end.
+    /// The time from the first start to the last end.
     pub span: Duration,
-    /// All operations' times added up.
+    /// The sum of the durations of all operations.
     pub work: Duration,
-    /// The longest operation.
+    /// The duration of the longest operation.
     pub longest: Duration,
 }
 
 impl Evidence {
-    /// How many were in flight on average, between the first start and the last end.
+    /// Returns the mean number of operations in flight between the first start and the last end.
     pub fn mean_in_flight(&self) -> f64 {
         if self.span.is_zero() { 0.0 } else { self.work.as_secs_f64() / self.span.as_secs_f64() }
     }
 }
 
-/// The operations ran one after the other.
+/// The operations did not overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Serialized {
-    /// Fewer than two operations took any time: there is nothing that could overlap.
+    /// Fewer than two operations took any time, so none could overlap.
     #[error("too few operations to compare: only {operations} took any time")]
     TooFewOperations {
-        /// How many did.
+        /// The number of operations that took any time.
         operations: usize,
     },
-    /// No two were ever in flight together.
+    /// No two operations were in flight at the same time.
     #[error("operations appear serialized: no two of the {operations} operations overlapped")]
     NoOverlap {
-        /// How many took any time.
+        /// The number of operations that took any time.
         operations: usize,
     },
 }
 
-/// Proves that operations overlapped, from their intervals: O(n log n).
+/// Proves from the intervals of operations that the operations overlapped, in O(n log n).
 ///
-/// An operation that takes no time proves nothing and is left out; one that starts when another ends does not overlap it.
+/// Operations that take no time are ignored. An operation that starts at the time at which another one ends does not overlap
+/// it.
 ///
 /// # Errors
-/// [`Serialized`] when no two were in flight together.
+/// [`Serialized`] if no two operations were in flight at the same time.
 ///
 /// ```
 /// use herder_efficiency::concurrency::{Interval, verify_concurrent_execution};
@@ -68,25 +69,26 @@ pub fn verify_concurrent_execution(intervals: &[Interval]) -> Result<Evidence, S
     if evidence.peak < 2 { Err(Serialized::NoOverlap { operations }) } else { Ok(evidence) }
 }
 
-/// A sweep over all starts and ends; at one moment ends come first. All zero for no intervals.
+/// Sweeps over all starts and ends and collects the evidence. Without intervals, all values are zero.
 pub(super) fn measure(intervals: &[Interval]) -> Evidence {
     let mut edges: Vec<(u64, i64)> = intervals.iter().flat_map(|i| [(i.started, 1), (i.ended, -1)]).collect();
+    // At equal times, ends (-1) sort before starts (1): an operation that starts when another ends does not overlap it.
     edges.sort_unstable();
-    let begin = edges.first().map_or(0, |edge| edge.0);
-    let (mut in_flight, mut peak, mut overlap, mut before) = (0i64, 0i64, 0u64, begin);
-    for &(at, change) in &edges {
+    let first = edges.first().map_or(0, |edge| edge.0);
+    let (mut in_flight, mut peak, mut overlap, mut previous) = (0i64, 0i64, 0u64, first);
+    for &(time, change) in &edges {
         if in_flight >= 2 {
-            overlap += at - before;
+            overlap += time - previous;
         }
         in_flight += change;
         peak = peak.max(in_flight);
-        before = at;
+        previous = time;
     }
     let lengths = || intervals.iter().map(|interval| interval.length());
     Evidence {
         peak: usize::try_from(peak).unwrap_or(0),
         overlap: Duration::from_nanos(overlap),
-        span: Duration::from_nanos(before - begin),
+        span: Duration::from_nanos(previous - first),
         work: Duration::from_nanos(lengths().sum()),
         longest: Duration::from_nanos(lengths().max().unwrap_or(0)),
     }

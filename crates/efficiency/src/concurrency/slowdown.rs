@@ -1,18 +1,19 @@
-//! What makes operations longer than they would be alone: too few cores, one interpreter, or something they share.
+//! Computes by how much operations took longer than alone, by cause: too few cores, the GIL, or another shared resource.
 
 use super::{Interval, ObservedRun, ObservedWorker, interval_set::IntervalSet};
 use std::time::Duration;
 
-/// A worker that was on a processor for this part of the time in which it had work was bound by its interpreter: it did nothing else.
-const COMPUTES: f64 = 0.8;
+/// The fraction of a worker's busy time from which on its operations count as compute-bound. Operations that compute in one
+/// interpreter at the same time wait for its GIL.
+const COMPUTE_BOUND: f64 = 0.8;
 
-/// By how much all operations together took longer than alone, by cause.
+/// The time by which all operations together took longer than alone, by cause.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Slowdown {
     pub(super) cores: Duration,
     pub(super) gil: Duration,
     pub(super) slowed: Duration,
-    /// Waits for a core that did not happen in operations: before they began or after they ended.
+    /// Waits for a core that happened before operations started or after they ended.
     pub(super) outside_operations: Duration,
 }
 
@@ -21,33 +22,34 @@ impl Slowdown {
         self.cores + self.gil + self.slowed
     }
 
-    /// `work`: the time of all operations as they ran.
+    /// Computes the slowdown of a run. `work` is the sum of the measured durations of all operations.
     pub(super) fn of(observed: &ObservedRun, work: Duration) -> Self {
-        let waited = processors(observed).map(|cpu_time| cpu_time.waited).sum::<Duration>();
-        let side_by_side: Duration = observed.workers.iter().map(|seen| gil_slowdown(observed, seen)).sum();
+        let waited = cpu_times(observed).map(|cpu_time| cpu_time.waited).sum::<Duration>();
+        let in_interpreter: Duration = observed.workers.iter().map(|worker| gil_slowdown(observed, worker)).sum();
         let count = u32::try_from(observed.operations.len()).unwrap_or(u32::MAX);
         let total = match observed.uncontended {
             Some(uncontended) => work.saturating_sub(uncontended.saturating_mul(count)),
-            None => (waited + side_by_side).min(work),
+            None => (waited + in_interpreter).min(work),
         };
         let cores = waited.min(total);
         let rest = total - cores;
-        let gil = if side_by_side.is_zero() { Duration::ZERO } else { rest };
+        let gil = if in_interpreter.is_zero() { Duration::ZERO } else { rest };
         Self { cores, gil, slowed: rest - gil, outside_operations: waited - cores }
     }
 }
 
-fn processors(observed: &ObservedRun) -> impl Iterator<Item = super::CpuTime> {
-    observed.workers.iter().filter_map(|seen| seen.cpu_time)
+fn cpu_times(observed: &ObservedRun) -> impl Iterator<Item = super::CpuTime> {
+    observed.workers.iter().filter_map(|worker| worker.cpu_time)
 }
 
-/// How much longer a worker's operations took together than it had any: zero unless it computed all that time, or waited for a core.
-fn gil_slowdown(observed: &ObservedRun, seen: &ObservedWorker) -> Duration {
-    let own = || observed.operations.iter().filter(|operation| operation.worker.id == seen.worker);
+/// Returns the time that a worker's operations spent waiting for each other: the sum of their durations minus the time in which
+/// any of them ran. The result is zero unless the worker computed, or waited for a core, for nearly all of that time.
+fn gil_slowdown(observed: &ObservedRun, worker: &ObservedWorker) -> Duration {
+    let own = || observed.operations.iter().filter(|operation| operation.worker.id == worker.worker);
     let intervals = || own().map(|operation| operation.interval());
-    let (all, some) = (intervals().map(Interval::length).sum::<u64>(), IntervalSet::of(intervals()).length());
-    let cpu_share = seen
+    let (work, busy) = (intervals().map(Interval::length).sum::<u64>(), IntervalSet::of(intervals()).length());
+    let compute_bound = worker
         .cpu_time
-        .is_some_and(|cpu_time| (cpu_time.used + cpu_time.waited).as_nanos() as f64 >= COMPUTES * some as f64);
-    if cpu_share { Duration::from_nanos(all - some) } else { Duration::ZERO }
+        .is_some_and(|cpu_time| (cpu_time.used + cpu_time.waited).as_nanos() as f64 >= COMPUTE_BOUND * busy as f64);
+    if compute_bound { Duration::from_nanos(work - busy) } else { Duration::ZERO }
 }

@@ -1,4 +1,4 @@
-//! [`Environment`]: what a machine and a worker cost.
+//! [`Environment`]: the measured or given costs of a machine and of a worker.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -11,7 +11,7 @@ pub struct Spread {
     high: Duration,
 }
 
-/// Why three durations are no spread.
+/// The error for three durations that are not in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid range: {low:?}, {likely:?} and {high:?} are not in ascending order")]
 pub struct InvalidSpread {
@@ -21,15 +21,15 @@ pub struct InvalidSpread {
 }
 
 impl Spread {
-    /// A duration that always is the same.
+    /// Returns a duration that does not vary.
     pub const fn exactly(duration: Duration) -> Self {
         Self { low: duration, likely: duration, high: duration }
     }
 
-    /// A duration between two others.
+    /// Creates a duration that varies between `low` and `high`.
     ///
     /// # Errors
-    /// When they are not in order.
+    /// If the durations are not in ascending order.
     pub fn new(low: Duration, likely: Duration, high: Duration) -> Result<Self, InvalidSpread> {
         if low <= likely && likely <= high {
             Ok(Self { low, likely, high })
@@ -38,7 +38,7 @@ impl Spread {
         }
     }
 
-    /// The spread of what was measured: the least, the median, the greatest. `None` of nothing.
+    /// Returns the minimum, the median and the maximum of the measured durations, or `None` if there are none.
     pub fn of(measured: impl IntoIterator<Item = Duration>) -> Option<Self> {
         let mut sorted: Vec<Duration> = measured.into_iter().collect();
         sorted.sort_unstable();
@@ -46,43 +46,44 @@ impl Spread {
         Some(Self { low, likely: sorted[sorted.len() / 2], high })
     }
 
-    /// Seldom less.
+    /// Returns the lower bound, which few measurements fall below.
     pub fn low(&self) -> Duration {
         self.low
     }
 
-    /// The median.
+    /// Returns the median.
     pub fn likely(&self) -> Duration {
         self.likely
     }
 
-    /// Seldom more.
+    /// Returns the upper bound, which few measurements exceed.
     pub fn high(&self) -> Duration {
         self.high
     }
 }
 
-/// What a machine and a worker cost: given or measured.
+/// The costs of a machine and of a worker, given or measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
-    /// Until a worker's interpreter runs and its imports are done.
+    /// The time from the start of a worker until its interpreter has finished its imports.
     pub start: Spread,
-    /// From there until it can take calls.
+    /// The time from there until the worker is ready for calls.
     pub app_start: Spread,
-    /// How many workers start side by side; more have to wait. 0 counts as 1.
+    /// The number of workers that start in parallel; other workers wait. 0 counts as 1.
     pub parallel_starts: usize,
-    /// A call's handler when nothing runs beside it: the average of a few calls, and how that varies.
+    /// The duration of a handler that runs alone: the average of a few calls, with its variation.
     pub call: Spread,
-    /// The longest single call that is to be reckoned with, once a run.
+    /// The duration of the slowest single call to expect. It is added once a run.
     pub worst_call: Duration,
-    /// A call's way to the worker and back.
+    /// The time that a call and its answer take between host and worker.
     pub overhead: Spread,
-    /// The share of its time for which a handler needs a core: 0 sleeps, 1 computes.
+    /// The fraction of its time for which a handler needs a core: 0 for a handler that sleeps, 1 for one that computes.
     pub cpu_share: f64,
-    /// How many times as long a call takes when all cores are in use and none is missing: shared caches, shared cores. 1 if not at all.
+    /// The factor by which a call takes longer while all cores are in use and none is missing, because cores and caches are
+    /// shared. 1 if it does not take longer.
     pub contention_factor: f64,
-    /// The cores that may be used.
+    /// The number of cores that may be used.
     pub cores: f64,
-    /// How many of them others keep busy.
+    /// The number of these cores that other processes use.
     pub other_load: f64,
 }

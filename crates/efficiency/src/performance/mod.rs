@@ -1,5 +1,5 @@
-//! How long a run is expected to take: from an environment that is given, or was measured, to a range (R47). Holds no state, reads
-//! no clock, and knows nothing of this machine but what it is told.
+//! Predicts the duration of a run as a range, from an environment that is given or was measured (R47). Holds no state and reads
+//! neither a clock nor properties of this machine.
 
 mod environment;
 mod expected;

@@ -1,5 +1,5 @@
-//! What the tests of this crate share: real shells and Pythons, and looks at other processes. Waits are for events; the only
-//! time limit is a guard against hanging.
+//! Helpers of the tests of this crate: they start shells and Python as workers and observe processes. Waits are for events; the
+//! only time limit ends a test that hangs.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -15,14 +15,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-const HANGING: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Python code before every script: both sockets by their descriptors, and the modules the scripts use.
+/// Python code before every script: the two sockets of the worker, a function that sends a line to the host, and the modules
+/// that scripts use.
 const PRELUDE: &str = "
 import os, re, signal, socket, subprocess, sys, time
 calls = socket.socket(fileno=int(os.environ['HERDER_FD']))
 control = socket.socket(fileno=int(os.environ['HERDER_CTL_FD']))
-def say(*words): calls.sendall((' '.join(map(str, words)) + '\\n').encode())
+def send(*values): calls.sendall((' '.join(map(str, values)) + '\\n').encode())
 ";
 
 pub(crate) fn python(script: &str) -> Command {
@@ -33,18 +34,18 @@ pub(crate) fn shell(script: &str) -> Command {
     Command::new("/bin/sh").args(["-c", script])
 }
 
-pub(crate) async fn started(command: Command) -> Spawned {
+pub(crate) async fn start(command: Command) -> Spawned {
     spawn(command).await.unwrap()
 }
 
-/// Reads what a worker says on a socket, line by line; blocks.
-pub(crate) fn lines(stream: UnixStream) -> BufReader<UnixStream> {
+/// Returns a reader of the lines that a worker sends on a socket. Its reads block.
+pub(crate) fn line_reader(stream: UnixStream) -> BufReader<UnixStream> {
     stream.set_nonblocking(false).unwrap();
     BufReader::new(stream)
 }
 
-/// The next line, without its end; empty at end of file.
-pub(crate) fn line(reader: &mut impl BufRead) -> String {
+/// Returns the next line without its line break, or an empty string at the end of the stream.
+pub(crate) fn read_line(reader: &mut impl BufRead) -> String {
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     line.trim_end().to_owned()
@@ -54,7 +55,8 @@ pub(crate) fn numbers(line: &str) -> Vec<u32> {
     line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
-/// Watches any process, ours or not, from a moment when it was alive: its number may be reused, this can't.
+/// A handle of a process, which may be a child or not. It must be created while the process is running. A process id may be
+/// reused; this handle keeps referring to the same process.
 pub(crate) struct Watch(OwnedFd);
 
 impl Watch {
@@ -62,9 +64,9 @@ impl Watch {
         Self(pidfd_open(raw(pid), PidfdFlags::empty()).unwrap())
     }
 
-    /// Waits until it has ended.
-    pub(crate) fn ended(&self) {
-        assert!(self.poll(HANGING), "still alive after {HANGING:?}");
+    /// Waits until the process has exited.
+    pub(crate) fn wait_for_exit(&self) {
+        assert!(self.poll(TIMEOUT), "the process is still running after {TIMEOUT:?}");
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -85,18 +87,16 @@ pub(crate) fn raw(pid: u32) -> Pid {
     Pid::from_raw(pid as i32).unwrap()
 }
 
-/// Looks again and again: for what gives no event. `what` names it if it never comes.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "polls, there is no event to wait for; the limit is a guard against hanging"
-)]
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
+/// Calls `condition` every 2 ms until it returns a value. For conditions without an event to wait for. After a time limit,
+/// panics with `what`.
+#[expect(clippy::disallowed_methods, reason = "there is no event to wait for; the time limit ends a test that hangs")]
+pub(crate) fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
     loop {
-        if let Some(found) = look() {
-            return found;
+        if let Some(value) = condition() {
+            return value;
         }
-        assert!(begun.elapsed() < HANGING, "never: {what}");
+        assert!(started.elapsed() < TIMEOUT, "did not happen in {TIMEOUT:?}: {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }
