@@ -29,6 +29,7 @@ pub(crate) struct CallerContext {
     sessions: AtomicU64,
     pub(crate) ok: AtomicU64,
     pub(crate) not_ok: AtomicU64,
+    /// Whether the callers must stop.
     pub(crate) closed: AtomicBool,
 }
 
@@ -163,6 +164,7 @@ impl CallerContext {
         let reply = timeout(LOST_AFTER, reply);
         let outcome = tokio::select! {
             reply = reply => reply.map_or(CallOutcome::Lost, |reply| CallOutcome::of(reply, pad)),
+            // If the call is not to be abandoned, this branch never completes: `reply` times out earlier.
             () = sleep(abandon_after.unwrap_or(2 * LOST_AFTER)) => CallOutcome::Abandoned,
         };
         Answer { id, session, burst, kind, outcome }

@@ -65,6 +65,7 @@ async fn run_pool(options: &Options, folder: &Path) -> Outcome<Figures> {
     let report = pool.shutdown(Duration::from_secs(10)).await?;
     drop(pool);
     writer.join().map_err(|_| "the thread that writes the answers panicked")??;
+    // Other threads may still be reaping processes and closing descriptors.
     wait_until(|| zombies().is_empty() && open_descriptors() <= before).await;
     figures.zombies = zombies().len() as u64;
     figures.leaked_descriptors = open_descriptors().saturating_sub(before);

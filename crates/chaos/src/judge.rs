@@ -24,7 +24,8 @@ const REFUSED: [&str; 9] = [
     "worker-busy",
 ];
 
-/// Checks all answers of a run. It must observe the answers of a session in the order of its calls.
+/// The judge of a run: compares each answer with the execution log after the run has ended, and counts the violations. It must
+/// observe the answers of a session in the order of its calls.
 #[derive(Debug)]
 pub(crate) struct Judge<'a> {
     runs: &'a Runs,
@@ -117,6 +118,7 @@ impl<'a> Judge<'a> {
             Some(count) => *count += 1,
             None => _ = figures.answers.insert(name.into(), 1),
         }
+        // At a kill, a call was with the worker if it was retried afterwards, or if it was lost and may have run.
         let in_flight = match &answer.outcome {
             CallOutcome::Ok { attempts, .. } => *attempts > 1,
             CallOutcome::Error { may_have_run, slug, worker: Some(worker) } if slug.ends_with("worker-lost") => {
@@ -144,6 +146,7 @@ impl<'a> Judge<'a> {
     /// Compares how often the call ran with the answer of its caller.
     fn check_runs(&mut self, answer: &Answer) {
         let run = self.runs.of(answer.id);
+        // A call of a session changes the state of the session, so it must not run twice even if its command is idempotent.
         let twice = run.repeated || (run.began > 1 && (answer.kind != CallKind::Idempotent || answer.session > 0));
         self.check(answer, |figures| &mut figures.double_runs, twice, "the call ran twice");
         let wrong = match &answer.outcome {

@@ -36,7 +36,7 @@ struct HostTotals {
     killed: u64,
     /// Processes that outlived their killed host.
     orphans: u64,
-    /// Calls that ran twice on a killed host, and hosts that made no progress after a pause.
+    /// Calls that ran twice on a killed host, and hosts that exited after a pause.
     violations: u64,
 }
 

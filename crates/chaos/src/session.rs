@@ -52,6 +52,7 @@ impl Session {
             CallOutcome::Error { slug, worker, may_have_run } => match (slug.as_str(), worker) {
                 ("session-worker-lost", Some(worker)) => self.on_loss_report(*worker, answer.burst),
                 ("worker-lost", _) => Err("a strict session got `worker-lost` instead of `session-worker-lost`"),
+                // The pool has lost its records of the session: the next call may find no state without a loss report.
                 ("internal", _) => {
                     self.set_state(State::Rebuilt);
                     Ok(())
@@ -71,6 +72,8 @@ impl Session {
     }
 
     fn record_uncertain(&mut self, run: Run, may_have_run: bool) {
+        // The worker increments the count between the two records of a call: a call that began may have counted, and one that
+        // ended has counted.
         if may_have_run {
             self.sent = true;
             self.max_count += u64::from(run.began);
@@ -129,6 +132,8 @@ impl Session {
             State::Bound { worker: bound, .. } if !self.loss_may_be_unreported => {
                 (ensure(worker == bound, "the reported loss names another worker than the one with the state"), burst)
             }
+            // Calls that were submitted together may all receive the report, because all of them relied on the lost state. A call
+            // that was submitted later must not.
             State::Lost { worker: known, burst: first } if known == worker => {
                 (ensure(first == burst, "a loss was reported again to a later call"), first)
             }

@@ -26,8 +26,11 @@ struct CallSlot<'a> {
 
 /// The causes of lost time that apply to all call slots alike, each with its intervals.
 struct LossCauses {
+    /// While at least one call waited in the pool.
     waiting: IntervalSet,
+    /// After the last dispatch of the run.
     tail: IntervalSet,
+    /// While at least one caller encoded arguments or decoded a result.
     encoding: IntervalSet,
 }
 

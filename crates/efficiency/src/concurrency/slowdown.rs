@@ -31,6 +31,8 @@ impl Slowdown {
             Some(uncontended) => work.saturating_sub(uncontended.saturating_mul(count)),
             None => (waited + in_interpreter).min(work),
         };
+        // Waits for a core are measured, so they are attributed first. The rest is only inferred: it is attributed to the GIL if
+        // any worker was compute-bound, otherwise to an unknown shared resource.
         let cores = waited.min(total);
         let rest = total - cores;
         let gil = if in_interpreter.is_zero() { Duration::ZERO } else { rest };
