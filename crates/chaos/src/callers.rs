@@ -75,14 +75,14 @@ impl CallerContext {
                 }
                 0..=6 => {
                     self.single_call(CallKind::FaultRequested, "refuse", failure_arguments(&mut rng), None, &mut rng)
-                        .await
+                        .await;
                 }
                 7..=16 => {
                     let session = format!("hint-{}", rng.below(16));
                     self.single_call(CallKind::Once, "once", json!({}), Some(&session), &mut rng).await;
                 }
                 17..=45 => {
-                    self.single_call(CallKind::Idempotent, "again", work_arguments(&mut rng), None, &mut rng).await
+                    self.single_call(CallKind::Idempotent, "again", work_arguments(&mut rng), None, &mut rng).await;
                 }
                 _ => self.single_call(CallKind::Once, "once", work_arguments(&mut rng), None, &mut rng).await,
             }

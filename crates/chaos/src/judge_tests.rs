@@ -112,25 +112,25 @@ fn each_kind_of_violation_is_found() {
         ("may_have_run_violations", "wrong about whether the call ran", |case| case.log.push((6, 6, "begins"))),
         ("may_have_run_violations", "wrong about whether the call ran", |case| case.log.retain(|entry| entry.0 != 1)),
         ("window_violations", "more than the worker's window", |case| {
-            case.set_outcome(11, error("worker-lost", 1, true))
+            case.set_outcome(11, error("worker-lost", 1, true));
         }),
         ("session_violations", "the count does not follow from the state", |case| {
-            case.set_outcome(4, ok(4, 1, Routing::Hit, 1))
+            case.set_outcome(4, ok(4, 1, Routing::Hit, 1));
         }),
         ("session_violations", "ran on a worker without its state", |case| {
-            case.set_outcome(4, ok(4, 2, Routing::Hit, 2))
+            case.set_outcome(4, ok(4, 2, Routing::Hit, 2));
         }),
         ("session_violations", "a new state without a reported loss", |case| case.set_outcome(4, ok(4, 2, LOST, 1))),
         ("session_violations", "the count of a new session is not 1", |case| {
-            case.set_outcome(3, ok(3, 1, Routing::New, 2))
+            case.set_outcome(3, ok(3, 1, Routing::New, 2));
         }),
         ("session_violations", "the count of a new state is not 1", |case| case.set_outcome(9, ok(9, 3, LOST, 3))),
         ("session_violations", "a state continues that was reported lost", |case| {
-            case.set_outcome(9, ok(9, 2, Routing::Hit, 2))
+            case.set_outcome(9, ok(9, 2, Routing::Hit, 2));
         }),
         ("session_violations", "reported again to a later call", |case| case.answers[5].burst = 6),
         ("session_violations", "the reported loss names another worker", |case| {
-            case.set_outcome(8, error("session-worker-lost", 3, false))
+            case.set_outcome(8, error("session-worker-lost", 3, false));
         }),
     ];
     for (figure, why, change) in cases {

@@ -109,7 +109,7 @@ impl Session {
                 ensure(fits_new_state, "the state has an impossible count")?;
             }
             (State::New, Routing::Hit) => {
-                ensure(self.sent && fits_new_state, "routed as `hit` although there was no state")?
+                ensure(self.sent && fits_new_state, "routed as `hit` although there was no state")?;
             }
             (State::Lost { .. } | State::Rebuilt, Routing::Hit) => {
                 ensure(self.sent && fits_new_state, "a state continues that was reported lost")?;
