@@ -67,7 +67,7 @@ if ASYNC:
         return await run_call_async(id, call, ms, pad)
 
     @app.command(idempotent=True)
-    async def again(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
+    async def repeatable(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
         return await run_call_async(id, call, ms, pad)
 
     @app.command
@@ -85,7 +85,7 @@ else:
         return run_call(id, call, ms, pad)
 
     @app.command(idempotent=True)
-    def again(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
+    def repeatable(id: int, call: herder.Call, ms: float = 0, pad: str = "") -> list[Any]:
         return run_call(id, call, ms, pad)
 
     @app.command
@@ -165,6 +165,6 @@ def corrupt(id: int, call: herder.Call, how: str) -> None:
 
 
 @app.command
-def dawdle(id: int, call: herder.Call, ms: float) -> list[Any]:
+def read_nothing(id: int, call: herder.Call, ms: float) -> list[Any]:
     """Read nothing from the socket for `ms` milliseconds."""
     return run_call(id, call, ms, "")

@@ -82,7 +82,8 @@ impl CallerContext {
                     self.single_call(CallKind::Once, "once", json!({}), Some(&session), &mut rng).await;
                 }
                 17..=45 => {
-                    self.single_call(CallKind::Idempotent, "again", work_arguments(&mut rng), None, &mut rng).await;
+                    self.single_call(CallKind::Idempotent, "repeatable", work_arguments(&mut rng), None, &mut rng)
+                        .await;
                 }
                 _ => self.single_call(CallKind::Once, "once", work_arguments(&mut rng), None, &mut rng).await,
             }

@@ -214,7 +214,7 @@ impl Faults {
     /// Occupies a worker that reads nothing from its socket while large calls are sent to it.
     async fn slow_reader(&self) {
         self.count("slow_reader");
-        let idle_reader = self.context.fault("dawdle", json!({ "ms": 200 }), 10 * HANGING_CALL_TIMEOUT);
+        let idle_reader = self.context.fault("read_nothing", json!({ "ms": 200 }), 10 * HANGING_CALL_TIMEOUT);
         let large = || self.context.fault("once", json!({ "pad": "x".repeat(1 << 20) }), 10 * HANGING_CALL_TIMEOUT);
         join(idle_reader, join(large(), join(large(), large()))).await;
     }
