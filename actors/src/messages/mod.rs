@@ -1,5 +1,5 @@
-//! The messages of a pool, where the original had GenServer calls (`docs/migration.md` has the table). Plain data: what they do
-//! is with their handlers.
+//! The messages of a pool, in place of the original's GenServer calls (`docs/migration.md` has the table). Plain data: what a
+//! message does is implemented by its handler.
 
 mod affinity;
 mod calls;

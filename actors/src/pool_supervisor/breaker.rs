@@ -1,5 +1,5 @@
-//! What the supervisor answers about the breaker and the quarantine (R34, R37). Calls do not come by here: their permits are the
-//! core's, in the step that admits them.
+//! The supervisor's handlers for the breaker and the quarantine (R34, R37). Calls do not use them: the core takes the
+//! breaker's permit in the step that admits a call.
 
 use super::PoolSupervisor;
 use crate::{GetBreaker, GetQuarantine, RecordOutcome, ReleasePayload, ResetBreaker, Result};

@@ -1,4 +1,5 @@
-//! Lets actors of the pool panic or stop, for tests. Exists only with the feature `fault-injection`, which no release has.
+//! Lets actors of the pool panic or stop, for tests. Exists only with the feature `fault-injection`, which no release
+//! enables.
 
 use super::PoolSupervisor;
 use crate::{

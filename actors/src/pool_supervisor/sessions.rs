@@ -1,4 +1,4 @@
-//! What the supervisor answers about sessions, in any pool.
+//! The supervisor's handlers for sessions, in any pool.
 
 use super::PoolSupervisor;
 use crate::{

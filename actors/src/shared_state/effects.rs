@@ -1,4 +1,4 @@
-//! Carries out what the core decided. Cheap things at once; what needs a context is posted to the supervisor.
+//! Applies the core's effects. Cheap effects are applied at once; those that need the supervisor are deferred.
 
 use super::state::{Deferred, FinalFrame, State};
 use crate::{Error, Reply, Result, call_log::Success};
@@ -9,12 +9,16 @@ use herder_core::{
 };
 use herder_wire::{CallHead, CallResult, EndReason, HEADER_LEN, HostMessage};
 
-/// Results up to this size are copied out of the read buffer, which can then be used again at once; a reply that somebody keeps
-/// would otherwise keep 64 KiB.
-const COPY: usize = 8192;
+/// Results up to this size, in bytes, are copied out of the read buffer, which can then be reused at once. A reply that an
+/// application keeps would otherwise keep 64 KiB.
+const COPY_LIMIT: usize = 8192;
 
 impl State {
+    /// Applies the core's effects until none are left, then sets the timer if something is due earlier.
     pub(super) fn apply_effects(&mut self) {
+        // An effect can cause inputs (`send` reports failures to the core), and these have effects: hence the loop. The list
+        // is taken out of the state, since `apply_effect` needs the state mutably and the core appends to `self.effects`
+        // meanwhile.
         loop {
             let mut effects = std::mem::take(&mut self.effects);
             if effects.is_empty() {
@@ -25,7 +29,7 @@ impl State {
                 self.apply_effect(effect);
             }
             if self.effects.is_empty() {
-                self.effects = effects; // keeps its capacity: a step allocates nothing
+                self.effects = effects; // reuses its capacity: a step does not allocate
             }
         }
         self.current_frame = None;
@@ -57,13 +61,13 @@ impl State {
                     link.end_session(herder_wire::SessionEnd { session, epoch, reason });
                 }
             }
-            Effect::Stop { worker, method: how, kill_reason } => self.stop(worker, how, kill_reason),
+            Effect::Stop { worker, method, kill_reason } => self.stop(worker, method, kill_reason),
             Effect::Start(worker) => self.defer(Deferred::Start(worker)),
-            Effect::Log(note) => {
-                if let LogEvent::StartFailed(worker, end) = note {
+            Effect::Log(event) => {
+                if let LogEvent::StartFailed(worker, end) = event {
                     self.note_start_error(worker, end);
                 }
-                self.defer(Deferred::Log(note));
+                self.defer(Deferred::Log(event));
             }
             Effect::Stopped => self.defer(Deferred::Stopped),
         }
@@ -75,28 +79,30 @@ impl State {
         }
     }
 
-    /// A process that is still being spawned has no link: it is killed when it has started, since nobody waits for it to.
-    fn stop(&mut self, worker: WorkerRef, how: StopMethod, kill_reason: KillReason) {
-        let patience = self.config.stop();
+    /// Stops or kills a process. A process that is still being launched has no link: it is killed when its launch completes,
+    /// because the core no longer expects it then.
+    fn stop(&mut self, worker: WorkerRef, method: StopMethod, kill_reason: KillReason) {
+        let timeouts = self.config.stop();
         let Some(link) = self.link(worker) else { return };
-        match how {
+        match method {
             StopMethod::Kill => link.kill(kill_reason),
-            StopMethod::Graceful => link.stop(kill_reason, patience.grace, patience.term),
+            StopMethod::Graceful => link.stop(kill_reason, timeouts.grace, timeouts.term),
         }
     }
 
-    /// Puts the call into the process's outbox. A call that cannot go there is answered here, and the core takes it back. Its size was checked
-    /// before it was admitted, so that this happens only if the core and the links disagree.
+    /// Writes the call into the outbox of the process. If that fails, the caller gets the error here and the core takes the
+    /// attempt back. The size was checked before admission, so this happens only if the core and the links disagree.
     fn send(&mut self, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
-        let Err(error) = self.put(worker, id, wire, epoch) else { return };
+        let Err(error) = self.write_call(worker, id, wire, epoch) else { return };
         if let Some(call) = self.calls.remove(&id) {
-            let error = self.failed(id, &call.command, call.session.as_ref(), error);
+            let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
             call.answer(Err(error));
         }
-        self.handle(Input::SendFailed { worker, wire }); // the loop that called this carries out what follows
+        // The effects of this input are applied by the loop in `apply_effects` that called this function.
+        self.handle(Input::SendFailed { worker, wire });
     }
 
-    fn put(&mut self, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) -> Result<()> {
+    fn write_call(&mut self, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) -> Result<()> {
         let Some(call) = self.calls.get_mut(&id) else { return Ok(()) };
         let link =
             self.links.get_mut(worker.id.0 as usize - 1).and_then(Option::as_mut).filter(|link| link.worker == worker);
@@ -133,7 +139,7 @@ impl State {
             Some(FinalFrame::Error(error)) => {
                 let error = Error::of_worker(&call.command, delivery.worker, error);
                 let error = error.with_attempts(self.attempts(earlier));
-                let error = self.failed(id, &call.command, call.session.as_ref(), error);
+                let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
                 call.answer(Err(error));
             }
             None => {}
@@ -146,17 +152,17 @@ impl State {
         let abandoned = matches!(failure, CallFailure::Abandoned);
         let error = self.error(self.clock.now(), failure).with_attempts(self.attempts(earlier));
         if abandoned {
-            // Its caller left, and nobody gets this.
+            // The caller abandoned the call, so there is no receiver. Nor does it count as a failure for the log.
             return self.log_call(id, &call.command, call.session.as_ref(), Err(&error), None);
         }
-        let error = self.failed(id, &call.command, call.session.as_ref(), error);
+        let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
         call.answer(Err(error));
     }
 }
 
 fn reply(result: CallResult, delivery: Delivery) -> Reply {
     let CallResult { payload, stamps, .. } = result;
-    let body = if payload.len() <= COPY { Bytes::copy_from_slice(&payload) } else { payload };
+    let body = if payload.len() <= COPY_LIMIT { Bytes::copy_from_slice(&payload) } else { payload };
     let Delivery { worker: worker_ref, routing, attempts, admitted, queued, ran } = delivery;
     let WorkerRef { id: worker, generation } = worker_ref;
     Reply { worker, generation, routing, attempts, admitted, queued, ran, stamps, body }
