@@ -174,7 +174,10 @@ fn r38_error_sources_are_kept() {
     let behind = Error::Malformed { message: "no".into(), cause: Some(Arc::new(Error::decode(std::fmt::Error))) };
     assert!(behind.verbose().to_string().contains("\n  caused by: the result does not have the requested type: "));
     assert!(cause(&Error::Bind(BindError::NoAffinity)).is_some());
-    assert_eq!(Error::from(SessionId::new("").unwrap_err()).to_string(), "not a session id: it is empty");
+    assert_eq!(
+        Error::from(SessionId::new("").unwrap_err()).to_string(),
+        "invalid session id: it is empty; allowed: 1 to 256 bytes without control characters"
+    );
 }
 
 #[test]
