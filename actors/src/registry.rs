@@ -96,7 +96,7 @@ where
 /// The actor that has a name, as seen by code that expects one actor type.
 pub(crate) enum Holder<T> {
     /// No live actor has the name.
-    Nobody,
+    Free,
     /// An actor of the expected type, and the result of the closure.
     Known(T),
     /// An actor of another type.
@@ -110,9 +110,9 @@ where
     A: Actor<Context = actix::Context<A>>,
 {
     let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(entry) = Entry::here(&names, name).filter(|entry| (entry.is_live)()) else { return Holder::Nobody };
+    let Some(entry) = Entry::here(&names, name).filter(|entry| (entry.is_live)()) else { return Holder::Free };
     let Some(weak) = entry.address.downcast_ref::<WeakAddr<A>>() else { return Holder::Other };
-    live(weak).map_or(Holder::Nobody, |address| Holder::Known(query(&address)))
+    live(weak).map_or(Holder::Free, |address| Holder::Known(query(&address)))
 }
 
 /// Returns a future that is ready when any name is released after the future was enabled or polled.

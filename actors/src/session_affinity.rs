@@ -41,7 +41,7 @@ impl Drop for SessionAffinityActor {
         if let Some(shared_state) = self.shared_state.upgrade()
             && let Ok(mut state) = shared_state.try_borrow_mut()
         {
-            state.defer(Deferred::AffinityGone);
+            state.defer(Deferred::AffinityStopped);
         }
     }
 }
@@ -62,7 +62,7 @@ impl Handler<UnbindSession> for SessionAffinityActor {
     type Result = Result<bool>;
 
     fn handle(&mut self, message: UnbindSession, _: &mut Self::Context) -> Self::Result {
-        self.with(|state| state.ask(|core, now, effects| core.unbind_session(now, &message.0, effects)))
+        self.with(|state| state.with_core(|core, now, effects| core.unbind_session(now, &message.0, effects)))
     }
 }
 
@@ -71,7 +71,7 @@ impl Handler<GetWorker> for SessionAffinityActor {
 
     fn handle(&mut self, message: GetWorker, _: &mut Self::Context) -> Self::Result {
         let session = parse(&message.0)?;
-        match self.with(|state| state.ask(|core, now, effects| core.worker_of(now, &session, effects)))? {
+        match self.with(|state| state.with_core(|core, now, effects| core.worker_of(now, &session, effects)))? {
             Lookup::Bound(worker) => Ok(worker),
             Lookup::Expired => Err(Error::SessionExpired { session }),
             Lookup::NotBound => Err(Error::SessionNotFound { session }),
@@ -94,7 +94,7 @@ impl Handler<RemoveWorkerSessions> for SessionAffinityActor {
     type Result = Result<usize>;
 
     fn handle(&mut self, message: RemoveWorkerSessions, _: &mut Self::Context) -> Self::Result {
-        self.with(|state| state.ask(|core, now, effects| core.remove_worker_sessions(now, message.0, effects)))
+        self.with(|state| state.with_core(|core, now, effects| core.remove_worker_sessions(now, message.0, effects)))
     }
 }
 

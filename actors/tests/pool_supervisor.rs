@@ -126,7 +126,7 @@ async fn invalid_calls_fail_without_reaching_a_worker() {
 /// still in the queue never runs.
 #[actix::test]
 async fn r35_abandoned_calls_are_cancelled_or_never_sent() {
-    let (harness, mut peer) = Harness::basic("leaves").await;
+    let (harness, mut peer) = Harness::basic("abandoned").await;
     let cancelled = async |peer: &mut FakeWorker, call| {
         let Some(HostMessage::Cancel { wire, interrupt: false }) = peer.control.next().await else { panic!() };
         assert_eq!(wire, call);
@@ -270,8 +270,8 @@ async fn r20_worker_death_fails_all_pending_calls_of_its_sessions() {
 #[actix::test]
 async fn r28_a_failed_pool_reports_the_last_start_error_and_recovers() {
     let (peers, launches) = FakeWorkers::new();
-    let how = peers.clone();
-    how.set_outcome(LaunchOutcome::NotFound);
+    let control = peers.clone();
+    control.set_outcome(LaunchOutcome::NotFound);
     let quick = Duration::from_millis(1);
     let restart = Restart::new().max(2).backoff(quick).max_backoff(quick).cooldown(Duration::from_millis(50));
     let mut harness = Harness::with(basic(&unique_name("failed")).restart(restart).build().unwrap(), peers, launches);
@@ -280,7 +280,7 @@ async fn r28_a_failed_pool_reports_the_last_start_error_and_recovers() {
     assert!(refused.to_string().contains("there is no such program"), "{refused}");
     assert!(harness.pool().send(WaitReady).await.unwrap().unwrap_err().to_string().contains("no such program"));
     wait_for_log(&[&harness.name, "ERROR", "pool failed"]).await;
-    how.set_outcome(LaunchOutcome::Ok);
+    control.set_outcome(LaunchOutcome::Ok);
     harness.serve(1).await;
     harness.wait_healthy().await;
     harness.execute(echo(1)).get().await.unwrap();
@@ -307,8 +307,8 @@ async fn shutdown_is_answered_in_every_pool_state() {
     assert!(matches!(harness.call(1).await, Err(Error::PoolClosed { may_have_run: false, .. })));
 
     let (peers, launches) = FakeWorkers::new();
-    let how = peers.clone();
-    how.set_outcome(LaunchOutcome::NotFound);
+    let control = peers.clone();
+    control.set_outcome(LaunchOutcome::NotFound);
     let restart = Restart::new().max(1).backoff(Duration::from_millis(1)).max_backoff(Duration::from_millis(1));
     let harness = Harness::with(basic(&unique_name("failed")).restart(restart).build().unwrap(), peers, launches);
     wait_until("it failed", async || harness.status().await.state == PoolState::Failed).await;
@@ -343,7 +343,7 @@ async fn r30_a_stop_before_the_hello_is_sent_on_the_control_descriptor() {
 #[actix::test]
 async fn r30_shutdown_timeout_aborts_remaining_calls() {
     let stop = Stop::new().grace(Duration::from_secs(3)).term(Duration::from_secs(2));
-    let mut harness = Harness::start(basic(&unique_name("patience")).pool_size(2).stop(stop).build().unwrap());
+    let mut harness = Harness::start(basic(&unique_name("timeout")).pool_size(2).stop(stop).build().unwrap());
     let mut busy = harness.launches.next().await.ready().await; // the first call goes to the first slot
     let idle = harness.launches.next().await.ready().await;
     harness.wait_healthy().await;
@@ -365,15 +365,15 @@ async fn r30_shutdown_timeout_aborts_remaining_calls() {
 async fn r30_shutdown_reports_remaining_workers() {
     let (clock, second) = (VirtualClock::new(), Duration::from_secs(1));
     let stop = Stop::new().grace(second).term(second);
-    let config = basic(&unique_name("left")).pool_size(2).start_timeout(3600 * second).stop(stop).build().unwrap();
+    let config = basic(&unique_name("remaining")).pool_size(2).start_timeout(3600 * second).stop(stop).build().unwrap();
     let (peers, launches) = FakeWorkers::new();
-    let (how, name) = (peers.clone(), config.name().to_string());
+    let (control, name) = (peers.clone(), config.name().to_string());
     let client = PoolClient::start(PoolSupervisor::with_launcher(config, peers).with_clock(clock.clone()));
     let mut harness = Harness { client, launches, name };
     let stubborn = harness.launches.next().await.ready().await;
     stubborn.child.ignore_sigkill(true);
     let other = harness.launches.next().await;
-    how.set_outcome(LaunchOutcome::Deferred);
+    control.set_outcome(LaunchOutcome::Deferred);
     other.child.exit(ExitStatus::Code(1));
     wait_until("its exit is counted", async || harness.status().await.counters.exits == 1).await;
     clock.advance(second).await; // the backoff
@@ -389,7 +389,7 @@ async fn r30_shutdown_reports_remaining_workers() {
     assert_eq!(remaining, [(1, 1, Some(stubborn.child.pid())), (2, 2, None)]);
     assert!(report.to_string().ends_with("w2.2 (still starting)"), "{report}");
     wait_for_log(&[report.pool.as_str(), "WARN", "has not exited"]).await;
-    how.complete_launch();
+    control.complete_launch();
     hung.child.killed().await;
 }
 
@@ -398,8 +398,8 @@ async fn r30_shutdown_reports_remaining_workers() {
 #[actix::test]
 async fn r28_launcher_that_hangs_counts_as_a_failed_start() {
     let (peers, launches) = FakeWorkers::new();
-    let how = peers.clone();
-    how.set_outcome(LaunchOutcome::Deferred);
+    let control = peers.clone();
+    control.set_outcome(LaunchOutcome::Deferred);
     let config = basic(&unique_name("hung")).start_timeout(Duration::from_millis(20)).build().unwrap();
     let mut harness = Harness::with(config, peers, launches);
     let hung = harness.launches.next().await;
@@ -407,8 +407,8 @@ async fn r28_launcher_that_hangs_counts_as_a_failed_start() {
     let error = with_timeout("readiness", harness.pool().send(WaitReady)).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("the launcher did not finish within 20ms"), "{error}");
     let _ = with_timeout("the kill", kill).await.unwrap().unwrap();
-    how.set_outcome(LaunchOutcome::Ok);
-    how.complete_launch();
+    control.set_outcome(LaunchOutcome::Ok);
+    control.complete_launch();
     hung.child.killed().await;
     let later = harness.launches.next().await;
     assert!(later.worker.id == hung.worker.id && later.worker.generation > hung.worker.generation);
@@ -455,16 +455,16 @@ async fn r29_the_pool_is_rebuilt_after_a_panic() {
 #[actix::test]
 async fn r29_a_panic_during_a_launch_kills_the_launched_process() {
     let (peers, launches) = FakeWorkers::new();
-    let how = peers.clone();
-    how.set_outcome(LaunchOutcome::Deferred);
+    let control = peers.clone();
+    control.set_outcome(LaunchOutcome::Deferred);
     let mut harness = Harness::with(basic(&unique_name("spawning")).build().unwrap(), peers, launches);
     let old = harness.launches.next().await;
-    how.set_outcome(LaunchOutcome::Ok);
+    control.set_outcome(LaunchOutcome::Ok);
     let kill = actix_rt::spawn(harness.pool().send(KillWorker(old.worker)));
     harness.status().await;
     harness.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
     with_timeout("the kill", kill).await.unwrap().unwrap().unwrap();
-    how.complete_launch();
+    control.complete_launch();
     old.child.killed().await;
     harness.serve(1).await;
     harness.wait_healthy().await;
@@ -522,16 +522,16 @@ async fn r29_too_many_panics_stop_the_pool_permanently() {
 async fn dropping_the_last_address_ends_the_pool() {
     for hangs in [false, true] {
         let (peers, launches) = FakeWorkers::new();
-        let how = peers.clone();
+        let control = peers.clone();
         let config = enhanced(&unique_name("dropped")).pool_size(2).build().unwrap();
         let name = config.name().to_string();
-        let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).with_exit_signal();
+        let (supervisor, dropped) = PoolSupervisor::with_launcher(config, peers).with_exit_signal();
         let client = herder_actors::PoolClient::start(supervisor);
         let mut harness = Harness { client, launches, name };
         let mut peer = harness.launches.next().await.ready().await;
         let second = harness.launches.next().await;
         if hangs {
-            how.set_outcome(LaunchOutcome::Deferred);
+            control.set_outcome(LaunchOutcome::Deferred);
             second.child.exit(ExitStatus::Code(1));
             harness.launches.next().await; // this launch never completes
         }
@@ -542,7 +542,7 @@ async fn dropping_the_last_address_ends_the_pool() {
         let weak = harness.pool().downgrade();
         let Harness { client, launches, name } = harness;
         drop(client);
-        with_timeout("the actor's drop", gone).await;
+        with_timeout("the actor's drop", dropped).await;
         for (answer, ran) in answers.into_iter().zip([true, false]) {
             let outcome = answer.get().await;
             assert!(
@@ -565,7 +565,7 @@ async fn background_tasks_do_not_keep_a_pool_alive() {
     let health = Health::new().interval(quick);
     let config = enhanced(&unique_name("busy")).pool_size(2).sessions(sessions).health(health).build().unwrap();
     let (peers, launches) = FakeWorkers::new();
-    let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).with_exit_signal();
+    let (supervisor, dropped) = PoolSupervisor::with_launcher(config, peers).with_exit_signal();
     let mut harness = Harness { client: herder_actors::PoolClient::start(supervisor), launches, name: String::new() };
     let children = harness.serve(2).await;
     harness.wait_healthy().await;
@@ -575,7 +575,7 @@ async fn background_tasks_do_not_keep_a_pool_alive() {
     harness.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
     harness.pool().send(InjectPanic::Worker(WorkerId(1))).await.unwrap().unwrap();
     drop(harness);
-    with_timeout("the actor's drop", gone).await;
+    with_timeout("the actor's drop", dropped).await;
     for child in children {
         child.killed().await;
     }

@@ -273,7 +273,7 @@ async fn r41_half_a_frame_is_reported_as_truncated() {
 /// R36: an answer that is in the socket when its worker dies is delivered, even if another process holds the descriptor.
 #[actix::test]
 async fn r36_an_answer_left_in_the_socket_is_delivered() {
-    let (harness, mut peer) = Harness::basic("left").await;
+    let (harness, mut peer) = Harness::basic("unread").await;
     let answer = harness.execute(echo(1));
     let wire = peer.call().await.wire;
     peer.answer(wire, "\"last answer\"").await;
@@ -286,7 +286,7 @@ async fn r36_an_answer_left_in_the_socket_is_delivered() {
 /// R41: answers without a waiting caller (unknown, repeated, late) are logged and dropped, and do not affect other calls.
 #[actix::test]
 async fn r41_answers_to_unknown_calls_are_dropped() {
-    let (harness, mut peer) = Harness::basic("nobody").await;
+    let (harness, mut peer) = Harness::basic("unknown").await;
     peer.answer(WireId(4711), "0").await;
     wait_for_log(&[&harness.name, "WARN", "unknown call"]).await;
 
@@ -312,8 +312,8 @@ async fn r41_answers_to_unknown_calls_are_dropped() {
 /// R35: a late call is cancelled, then interrupted, then its worker is killed.
 #[actix::test]
 async fn r35_cancel_escalates_to_interrupt_and_kill() {
-    let patience = Cancel::new().interrupt(Duration::from_millis(5)).kill(Duration::from_millis(6));
-    let (mut harness, mut peer) = Harness::one(basic(&unique_name("cancel")).cancel(patience).build().unwrap()).await;
+    let cancel = Cancel::new().interrupt(Duration::from_millis(5)).kill(Duration::from_millis(6));
+    let (mut harness, mut peer) = Harness::one(basic(&unique_name("cancel")).cancel(cancel).build().unwrap()).await;
     let late = harness.execute(echo(1).timeout(Duration::from_millis(5)));
     let call = peer.call().await.wire;
     assert!(late.get().await.is_err());
@@ -346,8 +346,8 @@ async fn r26_a_worker_that_misses_pings_is_stopped() {
     peer.exit(ExitStatus::Signal(15));
     let outcome = answer.get().await;
     assert!(lost(&outcome).contains("no answer to pings"), "{outcome:?}");
-    let patient = harness.launches.next().await.ready().await;
-    patient.serve();
+    let next = harness.launches.next().await.ready().await;
+    next.serve();
 }
 
 /// A worker without control descriptor gets no pings and no cancels, and receives the shutdown message on the calls
@@ -451,13 +451,13 @@ async fn r29_a_process_that_loses_its_actor_is_killed() {
 #[actix::test]
 async fn r29_a_process_whose_actor_ends_at_once_is_replaced() {
     let (peers, launches) = FakeWorkers::new();
-    let how = peers.clone();
-    how.set_outcome(LaunchOutcome::Deferred);
+    let control = peers.clone();
+    control.set_outcome(LaunchOutcome::Deferred);
     let pool = basic(&unique_name("at-once")).build().unwrap();
     let mut harness = Harness::with(pool, peers, launches);
     let peer = harness.launches.next().await;
-    how.set_outcome(LaunchOutcome::Ok);
-    how.complete_launch();
+    control.set_outcome(LaunchOutcome::Ok);
+    control.complete_launch();
     wait_until("the worker has an actor", async || {
         harness.pool().send(InjectStop(WorkerId(1))).await.unwrap().unwrap();
         peer.child.was_killed()
@@ -472,12 +472,12 @@ async fn r29_a_process_whose_actor_ends_at_once_is_replaced() {
 async fn a_process_stopped_during_its_launch_is_killed() {
     for shut_down in [false, true] {
         let (peers, launches) = FakeWorkers::new();
-        let how = peers.clone();
-        how.set_outcome(LaunchOutcome::Deferred);
+        let control = peers.clone();
+        control.set_outcome(LaunchOutcome::Deferred);
         let mut harness = Harness::with(basic(&unique_name("spawned")).build().unwrap(), peers, launches);
         let peer = harness.launches.next().await;
         peer.child.ignore_sigkill(true);
-        how.set_outcome(LaunchOutcome::Ok);
+        control.set_outcome(LaunchOutcome::Ok);
         let kill = KillWorker(process(1, 1));
         let ended = match shut_down {
             true => actix_rt::spawn({
@@ -493,7 +493,7 @@ async fn a_process_stopped_during_its_launch_is_killed() {
             harness.workers().await[0].state == WorkerState::Terminating
         })
         .await;
-        how.complete_launch();
+        control.complete_launch();
         peer.child.killed().await;
         assert!(!ended.is_finished(), "the exit is awaited");
         peer.child.exit(ExitStatus::Signal(9));
@@ -511,12 +511,12 @@ async fn failed_launches_are_reported_and_retried() {
     ];
     for (case, words) in cases {
         let (peers, launches) = FakeWorkers::new();
-        let how = peers.clone();
-        how.set_outcome(case);
+        let control = peers.clone();
+        control.set_outcome(case);
         let mut harness = Harness::with(basic(&unique_name("launch")).build().unwrap(), peers, launches);
         let failed = with_timeout("the failed start", harness.pool().send(WaitReady)).await.unwrap().unwrap_err();
         assert!(failed.to_string().contains(words), "{words}: {failed}");
-        how.set_outcome(LaunchOutcome::Ok);
+        control.set_outcome(LaunchOutcome::Ok);
         loop {
             let peer = harness.launches.next().await;
             if !peer.child.was_killed() {

@@ -55,12 +55,12 @@ impl RunningPool {
                 let _ = self.shared_state.borrow_mut().activity_since_sample(worker);
             }
             Deferred::Examine(worker, nonce) => self.examine(worker, nonce),
-            Deferred::Gone(worker) => self.on_exit(worker),
+            Deferred::Exited(worker) => self.on_exit(worker),
             Deferred::Orphaned(worker, child) => self.on_orphaned(worker, child),
-            Deferred::Readiness => self.waiters.check_ready(&self.shared_state.borrow()),
-            Deferred::AffinityGone => self.affinity.restart(&self.shared_state),
+            Deferred::CheckReadiness => self.waiters.check_ready(&self.shared_state.borrow()),
+            Deferred::AffinityStopped => self.affinity.restart(&self.shared_state),
             Deferred::Rebuilt(reason) => self.on_rebuild(&reason),
-            Deferred::Answered(call) => self.call_log().log(*call),
+            Deferred::CallAnswered(call) => self.call_log().log(*call),
             Deferred::FailuresSuppressed => self.log_suppressed_failures(),
             Deferred::Log(event) => self.log(event),
             // After too many panics the core has stopped although no shutdown was requested. The supervisor stays, so that
@@ -87,7 +87,7 @@ impl RunningPool {
         let deferred = self.shared_state.borrow_mut().take_deferred();
         let call_log = self.call_log();
         for action in deferred {
-            if let Deferred::Answered(call) = action {
+            if let Deferred::CallAnswered(call) = action {
                 call_log.log(*call);
             }
         }
@@ -114,7 +114,7 @@ impl RunningPool {
     fn launch(&self, worker: WorkerRef, launcher: Rc<dyn Launcher>) {
         let (clock, timeout) = {
             let mut state = self.shared_state.borrow_mut();
-            state.launching(worker);
+            state.on_launch(worker);
             (state.clock().clone(), state.core().settings().start_timeout)
         };
         let shared_state = Rc::downgrade(&self.shared_state);
@@ -303,6 +303,6 @@ fn finish_launch(
     let Some(shared_state) = shared_state.upgrade() else { return };
     let launched = launched.unwrap_or_else(|error| Err(format!("the launcher failed: {error}").into()));
     let mut state = shared_state.borrow_mut();
-    state.launcher_returned(worker);
+    state.on_launcher_returned(worker);
     state.defer(Deferred::Launched(worker, launched));
 }

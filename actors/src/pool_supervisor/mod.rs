@@ -172,7 +172,7 @@ impl Drop for RunningPool {
     fn drop(&mut self) {
         // The state is borrowed if this drop happens inside a step that unwinds; the rebuild then kills all processes.
         if self.shared_state.try_borrow_mut().is_ok() {
-            let _ = with(&self.shared_state, State::end_with_owner);
+            let _ = with(&self.shared_state, State::end_at_once);
             self.log_remaining_calls();
         }
     }

@@ -69,7 +69,7 @@ async fn until_free(name: &str, is_ending: &mut bool) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         let holder = registry::with_holder(name, |pool: &Addr<PoolSupervisor>| pool.do_send(IsEnding(reply)));
         *is_ending = match holder {
-            Holder::Nobody => return Ok(()),
+            Holder::Free => return Ok(()),
             Holder::Known(()) => answer.await.unwrap_or(true), // no answer: the pool has ended meanwhile
             Holder::Other => false,
         };

@@ -100,10 +100,10 @@ fn sent(event: &SessionEvent, routing: Routing, worker: &str) -> String {
         Routing::New => ", selected for the session; the state starts empty (new)",
         Routing::Hit => ", which holds the state (hit)",
         Routing::Rebound(RebindReason::WorkerLost) => {
-            ", selected anew; the state starts empty, because it was lost with its worker (rebound: worker_lost)"
+            ", newly selected; the state starts empty, because it was lost with its worker (rebound: worker_lost)"
         }
         Routing::Rebound(RebindReason::Expired) => {
-            ", selected anew; the state starts empty, because the session had expired (rebound: expired)"
+            ", newly selected; the state starts empty, because the session had expired (rebound: expired)"
         }
         Routing::Rebound(RebindReason::Busy) => {
             " for this call only, because the session's worker was busy; the binding is kept (rebound: busy)"

@@ -112,12 +112,12 @@ impl State {
         let session = call.session.as_ref().map(|session| (session, epoch.unwrap_or(Epoch(0))));
         let (command, deadline) = (&*call.command, Some(call.deadline));
         let head = CallHead { wire, deadline, command, session };
-        let (tail, payload) = (link.calls.tail(), call.body.len());
+        let (tail, body_length) = (link.calls.tail(), call.body.len());
         let begin = tail.len() + HEADER_LEN;
         let too_large = |message| Error::TooLarge { message, may_have_run: false, worker: None };
-        head.encode(payload, link.max_frame, tail).map_err(|error| too_large(error.to_string()))?;
-        link.recorder.call(self.now, wire, tail.len() - begin + payload, command);
-        link.calls.payload(&call.body);
+        head.encode(body_length, link.max_frame, tail).map_err(|error| too_large(error.to_string()))?;
+        link.recorder.call(self.now, wire, tail.len() - begin + body_length, command);
+        link.calls.push_body(&call.body);
         link.flush.notify_one();
         Ok(())
     }

@@ -27,8 +27,8 @@ impl State {
         let link = self.link(worker).is_some().then(|| self.links[worker.id.0 as usize - 1].take()).flatten();
         self.handle(Input::Exited { worker, end, suspects });
         self.keep_recording(worker, end, recorder.or(link.as_ref().map(|link| &*link.recorder)));
-        self.defer(Deferred::Gone(worker));
-        self.defer(Deferred::Readiness);
+        self.defer(Deferred::Exited(worker));
+        self.defer(Deferred::CheckReadiness);
     }
 
     /// Adds the recording to the exit record. Runs after the core has handled the exit, since the recording contains the last

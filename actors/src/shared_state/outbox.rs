@@ -21,12 +21,12 @@ impl Outbox {
     }
 
     /// Appends the arguments after the head.
-    pub(crate) fn payload(&mut self, payload: &Bytes) {
-        if payload.len() <= COPY_LIMIT {
-            self.tail.extend_from_slice(payload);
+    pub(crate) fn push_body(&mut self, body: &Bytes) {
+        if body.len() <= COPY_LIMIT {
+            self.tail.extend_from_slice(body);
         } else {
             self.seal();
-            self.parts.push_back(payload.clone());
+            self.parts.push_back(body.clone());
         }
     }
 
@@ -86,7 +86,7 @@ mod tests {
         let large = Bytes::from(vec![b'x'; COPY_LIMIT + 1]);
         for part in [&b"ab"[..], b"cd"] {
             outbox.tail().extend_from_slice(part);
-            outbox.payload(&large);
+            outbox.push_body(&large);
         }
         outbox.tail().extend_from_slice(b"ef");
         let mut writing = Outbox::default();

@@ -105,9 +105,9 @@ fn follows_past_event(action: &Deferred) -> bool {
     matches!(
         action,
         Deferred::Log(_)
-            | Deferred::Gone(_)
-            | Deferred::AffinityGone
-            | Deferred::Answered(_)
+            | Deferred::Exited(_)
+            | Deferred::AffinityStopped
+            | Deferred::CallAnswered(_)
             | Deferred::FailuresSuppressed
     )
 }
@@ -130,12 +130,12 @@ mod tests {
         let mut state = State::new(config, 1, Clock::default());
         state.handle(Input::Tick);
         state.apply_effects();
-        state.defer(Deferred::AffinityGone);
+        state.defer(Deferred::AffinityStopped);
         state.rebuild(&"broken");
         let deferred = state.take_deferred();
         assert!(matches!(
             deferred[..],
-            [Deferred::AffinityGone, Deferred::Rebuilt(_), Deferred::Start(worker)] if worker.generation.0 == 2
+            [Deferred::AffinityStopped, Deferred::Rebuilt(_), Deferred::Start(worker)] if worker.generation.0 == 2
         ));
     }
 }

@@ -77,17 +77,17 @@ pub(crate) enum Deferred {
     /// Take over the started process, or handle the failed start.
     Launched(WorkerRef, Result<UnclaimedChild, LaunchError>),
     /// Handle the exit of this process.
-    Gone(WorkerRef),
+    Exited(WorkerRef),
     /// Wait for the exit of this process, which lost its actor and is being killed.
     Orphaned(WorkerRef, Rc<dyn ChildHandle>),
     /// Log a call that has been answered.
-    Answered(Box<AnsweredCall>),
+    CallAnswered(Box<AnsweredCall>),
     /// Log the number of suppressed failures when the window ends.
     FailuresSuppressed,
     /// Restart the affinity actor, which stopped.
-    AffinityGone,
+    AffinityStopped,
     /// Check whether callers that wait for readiness can be answered: a worker became ready or failed to.
-    Readiness,
+    CheckReadiness,
     /// Report the end of the pool and stop the supervisor.
     Stopped,
     /// Handle a rebuild of the state after a panic with this text.
@@ -163,7 +163,7 @@ impl State {
         if logged.is_some() || CallLog::logs_all() {
             let (command, session) = (command.clone(), session.cloned());
             let outcome = outcome.map_err(Clone::clone);
-            self.defer(Deferred::Answered(Box::new(AnsweredCall { id, command, session, outcome, logged })));
+            self.defer(Deferred::CallAnswered(Box::new(AnsweredCall { id, command, session, outcome, logged })));
         }
     }
 
@@ -220,11 +220,11 @@ impl State {
             return self.defer(Deferred::Stopped);
         }
         self.handle(Input::Shutdown { until: now + within });
-        self.defer(Deferred::Readiness); // a draining pool does not become ready: callers that wait for it get an error
+        self.defer(Deferred::CheckReadiness); // a draining pool does not become ready: callers that wait for it get an error
     }
 
     /// Ends the pool at once, because its last owner dropped it: fails all calls and kills all processes.
-    pub(crate) fn end_with_owner(&mut self) {
+    pub(crate) fn end_at_once(&mut self) {
         self.shut_down(Duration::ZERO);
         self.apply_effects();
         self.fail_pending_calls(&Error::closed(true));
@@ -269,12 +269,12 @@ impl State {
     }
 
     /// Records that a launcher started to launch this process.
-    pub(crate) fn launching(&mut self, worker: WorkerRef) {
+    pub(crate) fn on_launch(&mut self, worker: WorkerRef) {
         self.launching.push(worker);
     }
 
     /// Records that the launcher of this process returned.
-    pub(crate) fn launcher_returned(&mut self, worker: WorkerRef) {
+    pub(crate) fn on_launcher_returned(&mut self, worker: WorkerRef) {
         self.launching.retain(|other| *other != worker);
     }
 
@@ -290,14 +290,14 @@ impl State {
         recorder.received(now, Descriptor::Calls, header);
         // Must be computed before the core handles the frame: the core then forgets the attempt, and the link its
         // fingerprint.
-        let cleared = self.cleared_payload(worker, header.wire, &frame);
+        let cleared = self.cleared_fingerprint(worker, header.wire, &frame);
         self.current_frame = Some(frame);
         if let Some(link) = self.link(worker) {
             link.finished(header.wire);
         }
         self.core.handle(now, Input::Final { worker, wire: header.wire, ok }, &mut self.effects);
-        if let Some(payload) = cleared {
-            self.core.clear_payload(payload);
+        if let Some(fingerprint) = cleared {
+            self.core.clear_payload(fingerprint);
         }
     }
 
@@ -309,7 +309,7 @@ impl State {
         if self.core.ready_workers() >= self.core.settings().pool_size as usize {
             self.last_start_error = None;
         }
-        self.defer(Deferred::Readiness);
+        self.defer(Deferred::CheckReadiness);
     }
 
     pub(crate) fn bind(&mut self, session: SessionId, worker: WorkerId) -> Result<WorkerRef, BindError> {
@@ -318,9 +318,9 @@ impl State {
     }
 
     /// Runs a query or a change of the core that may have effects.
-    pub(crate) fn ask<T>(&mut self, question: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> T) -> T {
+    pub(crate) fn with_core<T>(&mut self, change: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> T) -> T {
         let now = self.begin_step();
-        question(&mut self.core, now, &mut self.effects)
+        change(&mut self.core, now, &mut self.effects)
     }
 
     pub(crate) fn link(&mut self, worker: WorkerRef) -> Option<&mut Link> {

@@ -21,7 +21,7 @@ impl State {
         let name = session.as_ref().map(|session| session.id.clone());
         // Inserted before the core handles the submission: the core may dispatch the call in this step, which needs the
         // arguments.
-        let fingerprint = self.watched_payload(&command, &body);
+        let fingerprint = self.watched_fingerprint(&command, &body);
         self.calls.insert(id, Call { command, session: name, body, deadline, sent: None, reply, permit });
         self.handle(Input::Submit(Submission { call: id, session, deadline, idempotent, fingerprint }));
     }

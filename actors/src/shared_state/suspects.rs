@@ -17,7 +17,7 @@ fn fingerprint(command: &str, body: &[u8]) -> Fingerprint {
 
 impl State {
     /// Returns the fingerprint of a submitted call while any fingerprint is watched.
-    pub(super) fn watched_payload(&self, command: &str, body: &[u8]) -> Option<Fingerprint> {
+    pub(super) fn watched_fingerprint(&self, command: &str, body: &[u8]) -> Option<Fingerprint> {
         self.core.needs_fingerprints().then(|| fingerprint(command, body))
     }
 
@@ -37,7 +37,12 @@ impl State {
     /// Returns the fingerprint that the final frame of an attempt clears from suspicion, while any fingerprint is watched. A
     /// cancelled attempt clears nothing, since its handler did not start or was interrupted. A frame that belongs to no
     /// attempt clears nothing either.
-    pub(super) fn cleared_payload(&self, worker: WorkerRef, wire: WireId, frame: &FinalFrame) -> Option<Fingerprint> {
+    pub(super) fn cleared_fingerprint(
+        &self,
+        worker: WorkerRef,
+        wire: WireId,
+        frame: &FinalFrame,
+    ) -> Option<Fingerprint> {
         let cancelled = matches!(frame, FinalFrame::Error(error) if error.kind == WorkerErrorKind::Cancelled);
         if cancelled || !self.core.needs_fingerprints() {
             return None;

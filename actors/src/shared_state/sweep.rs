@@ -22,7 +22,7 @@ pub(crate) async fn sweep(shared_state: &WeakSharedState) -> Result<usize> {
     loop {
         let shared_state = shared_state.upgrade().ok_or(Error::closed(false))?;
         let (count, more) =
-            with(&shared_state, |state| state.ask(|core, now, effects| core.sweep(now, SWEEP_BUDGET, effects)))?;
+            with(&shared_state, |state| state.with_core(|core, now, effects| core.sweep(now, SWEEP_BUDGET, effects)))?;
         drop(shared_state); // a sweep must not keep a pool alive during the pause
         removed += count;
         if !more {
