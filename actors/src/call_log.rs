@@ -280,6 +280,7 @@ impl Limiter {
     fn window(&mut self, command: &Arc<str>, error: &'static str, now: Timestamp) -> &mut Window {
         let mut key = (command.clone(), error);
         if self.windows.len() >= MAX_WINDOWS && !self.windows.contains_key(&key) {
+            // A window with suppressed failures is kept although it has ended, until they are reported.
             self.windows.retain(|_, window| window.ends > now || window.suppressed > 0);
             if self.windows.len() >= MAX_WINDOWS {
                 key.0 = "(others)".into(); // one per error kind, so the map stays bounded

@@ -160,6 +160,9 @@ impl PoolClient {
     }
 
     fn submit(&self, id: CallId, request: Request) -> Result<Pending> {
+        // `do_send` to a stopped supervisor drops the message silently, and the caller would get `PoolClosed` with
+        // `may_have_run: true`. This check gives the definite answer. If the pool stops right after it, the indefinite one is
+        // still correct.
         if !self.supervisor.connected() {
             return Err(Error::closed(false));
         }

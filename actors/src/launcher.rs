@@ -190,6 +190,7 @@ impl Launcher for ProcessLauncher {
         Box::pin(async move {
             let command = match config.launch() {
                 Launch::App { app, python } => {
+                    // Checked at each start, since a cleaner of temporary files may have removed some files.
                     let installed = package::installed().await?;
                     // Run as a script: with `-m`, a `types.py` in the working directory would replace Python's own module.
                     let script = installed.path().join("herder/__main__.py");

@@ -65,6 +65,7 @@ where
     A: Actor<Context = actix::Context<A>>,
 {
     let name = name.into();
+    // The lock is held from the check to the insertion: of two actors that register the same free name, one must fail.
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     let before = Entry::here(&names, &name).map(|entry| (entry.is_live)());
     if before == Some(true) {
@@ -137,6 +138,7 @@ where
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        // If this actor died and its entry was replaced, the entry belongs to the successor.
         if names.get(&self.name).is_some_and(|entry| entry.instance == self.instance) {
             names.remove(&self.name);
         }

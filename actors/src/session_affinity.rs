@@ -38,6 +38,7 @@ impl Actor for SessionAffinityActor {
 /// restart is needed.
 impl Drop for SessionAffinityActor {
     fn drop(&mut self) {
+        // `try_borrow_mut`: a second mutable borrow would panic, and a panic in a drop during unwinding aborts the host.
         if let Some(shared_state) = self.shared_state.upgrade()
             && let Ok(mut state) = shared_state.try_borrow_mut()
         {

@@ -104,6 +104,7 @@ impl Error {
         if let Self::SessionWorkerLost { report, .. } = &mut self {
             report.error_id = Some(id);
         } else if let Some(attempts) = attempts_of!(&mut self) {
+            // Copied, since clones of the error may share the history. Only failed calls pay for it.
             attempts.0 = Some(Arc::new(AttemptHistory { earlier: attempts.to_vec(), error_id: Some(id) }));
         }
         self

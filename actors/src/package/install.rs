@@ -125,6 +125,7 @@ impl InstallCandidates {
             Err(refused) if refused.is_out_of_descriptors() => return Err(refused), // the folder itself may be valid
             Err(_) => write_and_rename(parent.path(), &path)?,
         }
+        // Checked again, since another host may have replaced the folder after the rename.
         contents::verify(&path, self.owners)?;
         Ok(path)
     }
@@ -134,6 +135,7 @@ impl InstallCandidates {
         let parent = Folder::open(temporary, self.owners)?;
         let dir = draft(parent.path(), "herder-")?;
         let io = |error| InstallError::io(dir.path(), error);
+        // Locked before the package is written: the cleaner could remove the folder at any time.
         let lock = File::open(dir.path()).map_err(io)?;
         flock(&lock, FlockOperation::NonBlockingLockShared).map_err(|error| InstallError::io(dir.path(), error))?;
         let path = dir.path().join("python");

@@ -58,6 +58,7 @@ fn install() -> Result<Installed, LaunchError> {
     // Locked during the installation, so that pools that start at the same time do not each write a private folder.
     let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
     let candidates = InstallCandidates::from_environment();
+    // Only a private package is reused: `is_valid` is false for the cache folder, which is looked up again.
     if let Some(package) = current.upgrade().filter(|package| package.is_valid(&candidates)) {
         return Ok(Installed(package));
     }

@@ -102,6 +102,8 @@ impl Folder {
         let mut rest = names(path);
         let mut links = 0;
         while let Some(name) = rest.pop() {
+            // Between this check and `enter` another user cannot replace the entry: the folder that contains it was checked.
+            // `enter` does not follow links either (`NOFOLLOW`).
             if let Some(target) = folder.link(&name)? {
                 links += 1;
                 if links > MAX_LINKS {
@@ -157,6 +159,7 @@ impl Folder {
     /// Opens a folder in this one that only this user may write; creates it if it does not exist.
     pub(super) fn own_subfolder(self, name: &str) -> Result<Self, InstallError> {
         let path = self.path.join(name);
+        // Created first and opened then: a folder that another user creates in between is found by the check of its owner.
         match mkdirat(&self.fd, name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(InstallError::io(&path, error)),

@@ -121,6 +121,7 @@ impl RunningPool {
         let launching = actix_rt::spawn(async move { launcher.launch(worker).await.map(UnclaimedChild::new) });
         actix_rt::spawn(async move {
             let mut launching = pin!(launching);
+            // `biased`: if the launcher has returned when the timeout passes, the start has succeeded.
             tokio::select! {
                 biased;
                 launched = &mut launching => return finish_launch(&shared_state, worker, launched),
@@ -179,6 +180,7 @@ impl RunningPool {
 
     /// Kills a process that lost its actor: nothing more is sent to it, and its exit is awaited here.
     fn on_orphaned(&self, worker: WorkerRef, child: Rc<dyn ChildHandle>) {
+        // First the core: from this step on it sends nothing to the process. The kill itself was done by the orphan guard.
         step(&self.shared_state, Input::Kill { worker, kill_reason: KillReason::ActorPanicked });
         self.await_exit(worker, child, Some(KillReason::ActorPanicked));
     }
@@ -204,13 +206,16 @@ impl RunningPool {
     }
 
     fn on_exit(&mut self, worker: WorkerRef) {
-        if self.workers.get(&worker.id).is_some_and(|(who, _)| *who == worker) {
+        // The slot's next process may have its actor already, which must not be removed.
+        if self.workers.get(&worker.id).is_some_and(|(current, _)| *current == worker) {
             self.workers.remove(&worker.id);
         }
         self.waiters.answer_killed(worker);
     }
 
     fn on_rebuild(&mut self, reason: &str) {
+        // Without addresses the actors of the old processes stop. Their orphan guards kill and report processes that the new
+        // core does not know: it ignores these reports.
         self.workers.clear();
         self.waiters.answer_all_killed();
         self.waiters.check_ready(&self.shared_state.borrow());
@@ -282,6 +287,7 @@ impl RunningPool {
 
     fn on_stopped(&mut self) {
         let report = self.shared_state.borrow().report();
+        // The callers are answered before anything is logged: see `Shutdown`'s handler, which then waits for the log.
         self.waiters.answer_stopped(&report);
         self.waiters.answer_all_killed();
         self.waiters.check_ready(&self.shared_state.borrow());

@@ -29,6 +29,8 @@ impl Drop for Tasks {
 async fn timer(shared_state: SharedState) {
     let (rearm, mut alarm) = (shared_state.borrow().rearm(), shared_state.borrow().clock().timer());
     loop {
+        // `arm` records the deadline before the wait starts: a step in between that makes something due earlier sees the new
+        // deadline and notifies `rearm`, which stores a permit. Both branches lead back to `arm`, so no deadline is missed.
         let next = shared_state.borrow_mut().arm();
         tokio::select! {
             () = alarm.wait_until(next) => step(&shared_state, Input::Tick),
@@ -40,6 +42,9 @@ async fn timer(shared_state: SharedState) {
 async fn drain_task(shared_state: SharedState, supervisor: WeakAddr<PoolSupervisor>) {
     let wake = shared_state.borrow().wake();
     loop {
+        // Several actions may cause one wake-up, because `Notify` stores at most one permit. The handler takes all actions,
+        // so none is left. The address is upgraded only for the message: a strong address held across the wait would keep the
+        // pool alive.
         wake.notified().await;
         let Some(supervisor) = supervisor.upgrade() else { return };
         supervisor.do_send(DrainDeferred);

@@ -197,6 +197,7 @@ impl State {
     ) -> Recording {
         let wall_clock = WallClock::now(self.clock());
         let (frames, dropped_frames) = recorder.map(|recorder| frames(recorder, &wall_clock)).unwrap_or_default();
+        // The core's history belongs to the slot: transitions before the start are those of earlier processes.
         let since = recorder.map_or(Timestamp::NEVER, Recorder::started);
         let is_of_process = |change: &&Transition| change.at >= since;
         let transitions = self

@@ -33,6 +33,8 @@ impl State {
             }
         }
         self.current_frame = None;
+        // Only an earlier deadline must wake the timer. If everything is due later now, the timer fires once for nothing and
+        // is set again then, which is cheaper than waking it in each step.
         if self.core.next_wakeup().is_some_and(|next| next < self.timer_deadline) {
             self.rearm.notify_one();
         }
@@ -48,6 +50,8 @@ impl State {
             }
             Effect::Ping { worker, nonce } => {
                 self.send_control(worker, &HostMessage::Ping { nonce });
+                // Sampled now, so that a missed ping can be compared with the time of the ping. `/proc` must not be read in a
+                // step.
                 self.defer(Deferred::SampleCpu(worker));
             }
             Effect::Examine { worker, nonce } => self.defer(Deferred::Examine(worker, nonce)),
@@ -64,6 +68,7 @@ impl State {
             Effect::Stop { worker, method, kill_reason } => self.stop(worker, method, kill_reason),
             Effect::Start(worker) => self.defer(Deferred::Start(worker)),
             Effect::Log(event) => {
+                // Noted at once and not with the log event: calls that fail in this same step contain the error.
                 if let LogEvent::StartFailed(worker, end) = event {
                     self.note_start_error(worker, end);
                 }
@@ -104,6 +109,7 @@ impl State {
 
     fn write_call(&mut self, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) -> Result<()> {
         let Some(call) = self.calls.get_mut(&id) else { return Ok(()) };
+        // Not `self.link(worker)`, which would borrow all of the state: `call` is borrowed from `self.calls` meanwhile.
         let link =
             self.links.get_mut(worker.id.0 as usize - 1).and_then(Option::as_mut).filter(|link| link.worker == worker);
         let link =
@@ -142,12 +148,13 @@ impl State {
                 let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
                 call.answer(Err(error));
             }
-            None => {}
+            None => {} // not reachable: only `on_final_frame` causes deliveries. The dropped call answers `PoolClosed`.
         }
     }
 
     fn settle(&mut self, id: CallId, failure: CallFailure, earlier: &[WorkerLoss]) {
         let Some(call) = self.calls.remove(&id) else { return };
+        // Before the call is dropped: if its attempt kills the worker later, the fingerprint can no longer be computed.
         self.remember_abandoned(&call);
         let abandoned = matches!(failure, CallFailure::Abandoned);
         let error = self.error(self.clock.now(), failure).with_attempts(self.attempts(earlier));

@@ -118,6 +118,8 @@ impl Link {
         let term =
             if matches!(kill_reason, KillReason::Unresponsive | KillReason::Stopped) { Duration::ZERO } else { term };
         match self.stack_wanted(kill_reason) {
+            // The stack is requested by the stop sequence and not here: it is printed even if the pool's thread is blocked or
+            // ends.
             Some(ask) => self.child.stop_with_stack(ask, grace, term),
             None => self.child.stop(grace, term),
         }

@@ -27,7 +27,7 @@ impl State {
             return error; // the permanent failure was reported before
         }
         // The panic may have left the core inconsistent, so reading it may panic too. Then the pool starts from an empty
-        // snapshot, with new numbers for everything.
+        // snapshot, and its numbers (wire ids, epochs, generations) start again.
         let snapshot = catch_unwind(AssertUnwindSafe(|| self.core.recovery_snapshot()))
             .unwrap_or_else(|_| RecoverySnapshot::default());
         self.reset(now, snapshot);
@@ -38,6 +38,7 @@ impl State {
             self.fail_permanently(now, &format!("{reason} (the limit of {LIMIT} rebuilds per minute was reached)"));
         } else if catch_unwind(AssertUnwindSafe(|| self.resume_after_rebuild(now))).is_err() {
             self.reset(now, RecoverySnapshot::default());
+            // The panic came from the snapshot itself. Another attempt with it would panic again.
             self.fail_permanently(now, &format!("{reason}; the first step after the rebuild panicked too"));
         }
         error
@@ -49,6 +50,8 @@ impl State {
             let error = self.record_failure(id, &call.command, call.session.as_ref(), error.clone());
             call.answer(Err(error));
         }
+        // The exits of these processes are still reported later, by their actors or by the supervisor. The new core does not
+        // know the processes and ignores their exits.
         for link in self.links.iter_mut() {
             if let Some(link) = link.take() {
                 link.child.kill();
@@ -58,6 +61,8 @@ impl State {
 
     fn reset(&mut self, now: Timestamp, snapshot: RecoverySnapshot) {
         self.core = Core::resume(self.config.settings(), now.0, now, snapshot);
+        // `launching` is kept: these launches still return, and their processes are killed then, because the new core does
+        // not expect them.
         self.effects = Effects::new();
         self.current_frame = None;
     }

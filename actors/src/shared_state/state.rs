@@ -212,10 +212,14 @@ impl State {
     /// again.
     pub(crate) fn shut_down(&mut self, within: Duration) {
         let now = self.clock.now();
+        // Only the first shutdown starts the clock of the report. The counter is remembered because it also counts calls that
+        // rebuilds failed before: these were not aborted by the shutdown.
         if self.stopping_since.is_none() {
             self.stopping_since = Some(now);
             self.calls_failed_by_rebuild = self.core.status(now).counters.failed_by_pool;
         }
+        // The core reports its end once. A pool that panicked too often has reported it before, when its supervisor did not
+        // stop (see `drain_deferred`), so the action is repeated here.
         if self.core.pool_state() == PoolState::Stopped {
             return self.defer(Deferred::Stopped);
         }
@@ -260,6 +264,7 @@ impl State {
     /// Returns the processes that have not exited and the starts that have not completed.
     fn remaining_processes(&self) -> Vec<RemainingWorker> {
         let pid = |worker| self.links().find(|link| link.worker == worker).map(|link| link.child.pid());
+        // A start that has timed out is no process of the core any more, but its launcher may still return one.
         let unresolved =
             self.launching.iter().copied().filter(|worker| self.core.processes().all(|other| other != *worker));
         let remaining = self.core.processes().chain(unresolved);
@@ -303,10 +308,13 @@ impl State {
 
     /// Handles the worker's ready message.
     pub(crate) fn on_ready(&mut self, worker: WorkerRef, window: u32, commands: CommandTable) {
+        // Without a link the state was rebuilt, and this process is being killed.
         let Some(control) = self.link(worker).map(|link| link.has_control) else { return };
         self.commands = Some(Rc::new(commands));
         self.handle(Input::Ready { worker, window, control });
         if self.core.ready_workers() >= self.core.settings().pool_size as usize {
+            // All base workers are ready, so the error no longer explains anything. A later death of a worker is not a failed
+            // start.
             self.last_start_error = None;
         }
         self.defer(Deferred::CheckReadiness);

@@ -102,6 +102,8 @@ impl VirtualClock {
 
     /// Moves the clock and wakes the timers: they run when this task yields.
     pub(crate) fn jump(&self, span: Duration) {
+        // Under the timers' lock, so that a timer that is being set sees either the old time and the notification, or the new
+        // time.
         self.timers(|_| {
             let later = self.now() + span;
             self.0.now.store(later.0, Ordering::SeqCst);

@@ -38,6 +38,7 @@ pub(super) async fn run(
             Err(_) => return std::future::pending().await,
         }
         if let Err(error) = handle_frames(shared_state, worker, &mut decoder, &mut buffer, recorder) {
+            // Set before the kill, and only once: see `Reader::record_fault`.
             let _ = fault.set(protocol_error(" on the control descriptor", &error));
             protocol_fault(shared_state, worker);
             return std::future::pending().await;

@@ -48,6 +48,8 @@ impl Actor for WorkerActor {
 impl Drop for WorkerActor {
     fn drop(&mut self) {
         if let ActorState::Serving(serving) = &self.0 {
+            // Aborting only schedules the task: it is dropped at its next poll, with the orphan guard in it, and not inside a
+            // step that drops the actor.
             serving.abort();
         }
     }

@@ -165,6 +165,9 @@ impl<'a> Reader<'a> {
 
     fn reserve_buffer(&mut self) {
         let missing = self.decoder.missing(&self.buffer);
+        // The missing part of a large frame is reserved at once, so that the buffer is not copied again with each read.
+        // Otherwise the rest of the buffer is used while a quarter of a read fits: reads into less room would cost more
+        // system calls.
         if self.buffer.capacity() - self.buffer.len() < missing.max(READ_SIZE / 4) {
             self.buffer.reserve(missing.max(READ_SIZE));
         }
@@ -180,7 +183,7 @@ impl<'a> Reader<'a> {
                     return Err(Fault::Frame(error));
                 }
             };
-            let header = frame.header;
+            let header = frame.header; // the frame is consumed, and the fault is recorded with its header
             self.handle_frame(frame).inspect_err(|fault| {
                 self.recorder.malformed(MalformedFrame::frame(Descriptor::Calls, fault.name(), &header));
             })?;
@@ -234,6 +237,8 @@ impl<'a> Reader<'a> {
     fn on_hello(&mut self, hello: WorkerHello) {
         if let Some(link) = self.shared_state.borrow_mut().link(self.worker) {
             link.on_hello(hello.control);
+            // A wrapper has another pid than the worker. Signals go to the started process, so a wrapper must get none meant
+            // for the worker.
             link.is_direct_child = link.child.pid() == hello.pid;
             link.stack_signal = hello.stack_signal.filter(|_| link.is_direct_child).and_then(signal);
         }
@@ -242,6 +247,7 @@ impl<'a> Reader<'a> {
 
     fn on_ready(&mut self, ready: Ready, hello_window: u32) {
         self.handshake = HandshakeState::Serving;
+        // The window of the hello is the maximum (I2); the ready message can only reduce it.
         let window = ready.window.map_or(hello_window, |window| window.get().min(hello_window));
         let commands: CommandTable = ready.commands.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
         let _ = with(&self.shared_state, |state| state.on_ready(self.worker, window, commands));
