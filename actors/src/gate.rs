@@ -25,9 +25,9 @@ impl Gate {
     /// Returns a place, unless all are taken. Never waits.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Permit> {
         let before = self.admitted.fetch_add(1, Ordering::Relaxed);
-        // The permit is created in any case: without room it is dropped on return, which takes back the increment. A refused caller
-        // is counted until then, so another one may be refused although a place has just become free; but no more than `limit` are
-        // ever admitted.
+        // The permit is created in any case: without room it is dropped on return, which takes back the increment. A refused
+        // caller is counted until then, so another one may be refused although a place has just become free; but no more than
+        // `limit` are ever admitted.
         let permit = Permit(self.clone());
         (before < self.limit).then_some(permit)
     }

@@ -39,7 +39,7 @@ async fn r8_status_has_the_same_keys_for_both_types() {
 
 /// R26: the health check follows the pool's state: starting, running, draining.
 #[actix::test]
-async fn r26_health_is_not_constant() {
+async fn r26_health_follows_the_pools_state() {
     let mut harness = Harness::start(basic(&unique_name("health")).build().unwrap());
     let health = async |harness: &Harness| harness.pool().send(HealthCheck).await.unwrap().unwrap();
     let before = health(&harness).await;
@@ -62,7 +62,7 @@ async fn r26_health_is_not_constant() {
 
 /// R22: a basic pool tracks, renews, shows, lists and ends sessions.
 #[actix::test]
-async fn r22_sessions_of_a_basic_pool() {
+async fn r22_a_basic_pool_tracks_sessions() {
     let (harness, mut peer) = Harness::basic("tracked").await;
     let pool = harness.pool();
     let info = async |session: &str| pool.send(GetSessionInfo(session.into())).await.unwrap().unwrap();

@@ -41,7 +41,7 @@ impl Harness {
 
 /// R37: a call that was admitted before anything was suspected clears its fingerprint.
 #[actix::test]
-async fn r37_a_call_admitted_before_watching_began_clears_its_payload() {
+async fn r37_a_call_admitted_before_any_suspicion_clears_its_fingerprint() {
     let (mut harness, [first, (mut second, answer)]) = Harness::with_same_call_on_both("early").await;
     harness.lose(first).await;
     second.echo().await;
@@ -52,7 +52,7 @@ async fn r37_a_call_admitted_before_watching_began_clears_its_payload() {
 
 /// R37: a late answer to an abandoned call clears it, too.
 #[actix::test]
-async fn r37_a_late_answer_clears_its_payload() {
+async fn r37_a_late_answer_clears_its_fingerprint() {
     let (mut harness, [first, (mut second, answer)]) = Harness::with_same_call_on_both("late").await;
     let wire = second.call().await.wire;
     answer.abandon();
@@ -66,7 +66,7 @@ async fn r37_a_late_answer_clears_its_payload() {
 
 /// R37: a cancelled attempt clears nothing: its handler did not start or was interrupted.
 #[actix::test]
-async fn r37_an_attempt_that_was_cancelled_clears_nothing() {
+async fn r37_a_cancelled_attempt_clears_nothing() {
     let (mut harness, [first, (mut second, answer)]) = Harness::with_same_call_on_both("cancelled").await;
     let wire = second.call().await.wire;
     answer.abandon();

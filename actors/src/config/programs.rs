@@ -17,8 +17,8 @@ const NO_PATH: &str = "/bin:/usr/bin";
 impl PoolConfig {
     /// Checks that the app's file, the interpreter and the program of `command` exist. Blocks on the file system.
     ///
-    /// [`build`](super::PoolBuilder::build) does not check this, since a configuration may be read on a machine that starts no workers. If one of
-    /// them is missing when a worker starts, the start fails.
+    /// [`build`](super::PoolBuilder::build) does not check this, since a configuration may be read on a machine that starts
+    /// no workers. If one of them is missing when a worker starts, the start fails.
     ///
     /// ```
     /// use herder_actors::PoolConfig;

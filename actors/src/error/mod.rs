@@ -99,7 +99,7 @@ pub enum Error {
     /// The handler's result cannot be encoded as JSON.
     #[error("the result cannot be encoded as JSON: {message}")]
     Unencodable {
-        /// The reason.
+        /// Why it cannot be encoded.
         message: String,
         /// The process that ran the call.
         worker: WorkerRef,
@@ -119,7 +119,7 @@ pub enum Error {
     /// The call was cancelled.
     #[error("cancelled: {message}")]
     Cancelled {
-        /// Why.
+        /// Why the call was cancelled.
         message: String,
         /// The process that ran the call, if a worker cancelled it.
         worker: Option<WorkerRef>,
@@ -225,7 +225,7 @@ pub enum Error {
     /// There is no such worker, or its process was replaced.
     #[error("{message}")]
     NoSuchWorker {
-        /// Which one.
+        /// A message that names the worker.
         message: String,
     },
     /// The session cannot be bound.
@@ -301,7 +301,7 @@ pub enum Error {
     StartFailed {
         /// The process; `None` if the pool's workers start and then die repeatedly.
         worker: Option<WorkerRef>,
-        /// Why.
+        /// Why the start failed.
         reason: Box<str>,
         /// Details of its exit.
         report: Box<ExitReport>,
@@ -315,7 +315,7 @@ pub enum Error {
     /// The result does not have the requested type.
     #[error("the result does not have the requested type: {message}")]
     Decode {
-        /// Where and why.
+        /// What does not match, and where.
         message: String,
         /// The error of the decoder.
         #[source]

@@ -108,8 +108,8 @@ impl Request {
         Self::new(command, encode(arguments))
     }
 
-    /// Creates a call of `command` with arguments that are already JSON text. The text is not checked; if it is not an object, the
-    /// worker answers `malformed`.
+    /// Creates a call of `command` with arguments that are already JSON text. The text is not checked; if it is not an
+    /// object, the worker answers `malformed`.
     pub fn encoded(command: &str, arguments: Bytes) -> Self {
         Self::new(command, Ok(arguments))
     }

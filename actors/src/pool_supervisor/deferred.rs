@@ -193,7 +193,7 @@ impl RunningPool {
             let exit_record = ExitRecord::of(&*child);
             if let Some(shared_state) = shared_state.upgrade() {
                 let _ = with(&shared_state, |state| {
-                    state.on_exit(worker, ProcessExit { status, kill_reason }, exit_record, None)
+                    state.on_exit(worker, ProcessExit { status, kill_reason }, exit_record, None);
                 });
             }
         });
@@ -240,9 +240,12 @@ impl RunningPool {
     fn log(&self, event: LogEvent) {
         let (pool, events) = (self.pool(), self.events());
         match event {
-            LogEvent::WorkerDied(worker_ref, end) => self.log_exit("worker lost", crate::error::exit_error, worker_ref, &end),
+            LogEvent::WorkerDied(worker_ref, end) => {
+                self.log_exit("worker lost", crate::error::exit_error, worker_ref, &end);
+            }
             // Logged once until descriptors are available again, although starts are retried all the time.
-            LogEvent::StartFailed(_, ProcessExit { kill_reason: Some(KillReason::NoDescriptors), .. }) if self.out_of_descriptors.replace(true) => {}
+            LogEvent::StartFailed(_, ProcessExit { kill_reason: Some(KillReason::NoDescriptors), .. })
+                if self.out_of_descriptors.replace(true) => {}
             LogEvent::StartFailed(worker_ref, end) => {
                 self.log_exit("worker failed to start", crate::error::start_failed, worker_ref, &end);
             }

@@ -46,7 +46,7 @@ impl State {
             Effect::Deliver { call, delivery, earlier } => self.deliver(call, delivery, &earlier),
             Effect::Settle { call, failure, earlier } => self.settle(call, failure, &earlier),
             Effect::Cancel { worker, wire, interrupt } => {
-                self.send_control(worker, &HostMessage::Cancel { wire, interrupt })
+                self.send_control(worker, &HostMessage::Cancel { wire, interrupt });
             }
             Effect::Ping { worker, nonce } => {
                 self.send_control(worker, &HostMessage::Ping { nonce });

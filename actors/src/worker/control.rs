@@ -67,7 +67,7 @@ fn handle_frames(
         match message {
             WorkerMessage::Pong { nonce } => step(shared_state, Input::Pong { worker, nonce }),
             WorkerMessage::AttemptState { wire, state } => {
-                step(shared_state, Input::AttemptState { worker, wire, state })
+                step(shared_state, Input::AttemptState { worker, wire, state });
             }
             _ => {}
         }

@@ -195,10 +195,10 @@ impl<'a> Reader<'a> {
         let message = WorkerMessage::parse(frame).map_err(Fault::Frame)?;
         match (message, &self.handshake) {
             (WorkerMessage::Result(result), HandshakeState::Serving) => {
-                self.on_final_frame(&header, FinalFrame::Result(result))
+                self.on_final_frame(&header, FinalFrame::Result(result));
             }
             (WorkerMessage::Error { error, .. }, HandshakeState::Serving) => {
-                self.on_final_frame(&header, FinalFrame::Error(error))
+                self.on_final_frame(&header, FinalFrame::Error(error));
             }
             (WorkerMessage::Ignored(_), _) => self.record(&header),
             (WorkerMessage::Hello(hello), HandshakeState::Hello) => {

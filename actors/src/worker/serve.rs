@@ -66,7 +66,7 @@ impl ProcessOwner {
         // not report a process that was reaped.
         orphan_guard.disarm();
         let _ = with(&shared_state, |state| {
-            state.on_exit(worker, ProcessExit { status, kill_reason: None }, exit_record, Some(&recorder))
+            state.on_exit(worker, ProcessExit { status, kill_reason: None }, exit_record, Some(&recorder));
         });
     }
 }

@@ -44,7 +44,7 @@ const EXPECTED: [ExpectedRow; 34] = [
 
 /// R32: each row. (The compiler checks that each kind has one.)
 #[test]
-fn r32_each_row_of_the_table_of_errors() {
+fn r32_table_rows_match_their_expected_properties() {
     let slugs: Vec<_> = ROWS.iter().map(|row| row.slug).collect();
     assert_eq!(slugs, EXPECTED.map(|expected| expected.0), "the same kinds, each once, in the order of the enum");
     for (row, expected) in ROWS.iter().zip(EXPECTED) {
