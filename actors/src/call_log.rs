@@ -26,8 +26,8 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 /// since callers can invent any number of names.
 const MAX_WINDOWS: usize = 256;
 
-/// Identifies a call in the log, in the field `error_id`. Unique within this process, except that starts of pools are told
-/// apart by a 32-bit hash.
+/// Identifies a call in the log, in the field `error_id`. Unique within this process, unless the 32-bit hashes of two pool
+/// starts are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ErrorId {
     /// A hash of the pool's name, the process id and the time of the start.

@@ -36,8 +36,8 @@ group! {
         timeout: Duration,
         /// Sets the maximum number of calls waiting in one session: 1 to `limit`. Default: a quarter of `limit`.
         per_session: usize,
-        /// Sets whether a call is refused at once if its estimated wait, derived from recent calls, exceeds the time that it
-        /// may wait. Default: true.
+        /// Sets whether a call is refused at once if its estimated wait, derived from recent calls, is more than twice the
+        /// time that it may wait. Default: true.
         shed: bool,
     }
 }
@@ -196,11 +196,12 @@ group! {
 group! {
     /// `features`: what an enhanced pool has beyond a basic one. Each feature has its own flag. Default: all are on.
     Features {
-        /// Sets the affinity table with its actor and registered name, routing by session, and affinity statistics.
+        /// Enables or disables the affinity table with its actor and registered name, routing by session, and affinity
+        /// statistics.
         session_affinity: bool,
-        /// Sets the metrics of each worker: number of calls and run times.
+        /// Enables or disables the metrics of each worker: number of calls and run times.
         worker_metrics: bool,
-        /// Sets the degraded state, no new calls for degraded workers, and the history of state transitions.
+        /// Enables or disables the degraded state, which gets no new calls, and the history of state transitions.
         state_machine: bool,
     }
 }

@@ -136,7 +136,8 @@ pub enum Error {
         /// The maximum number of waiting calls of one session.
         limit: usize,
     },
-    /// The estimated wait of the call exceeds the time that it may wait: it fails at once instead of at its deadline.
+    /// The estimated wait of the call is more than twice the time that it may wait: it fails at once instead of at its
+    /// deadline.
     #[error(
         "the pool is overloaded: the estimated wait is {}, but the call may wait only {}; retry later",
         humantime::format_duration(whole_seconds(*expected_wait)),

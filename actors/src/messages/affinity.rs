@@ -50,7 +50,7 @@ pub struct RemoveWorkerSessions(pub WorkerId);
 #[rtype(result = "Result<AffinityStats>")]
 pub struct GetStats;
 
-/// Returns the statistics of the affinity actor's own work.
+/// Returns the statistics of routing and of the sweeps.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<InternalStats>")]
 pub struct GetInternalStats;

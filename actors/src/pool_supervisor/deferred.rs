@@ -290,7 +290,8 @@ impl RunningPool {
 
     fn on_stopped(&mut self) {
         let report = self.shared_state.borrow().report();
-        // The callers are answered before anything is logged: see `Shutdown`'s handler, which then waits for the log.
+        // The callers that are answered here run after this function. The events below are queued by then, and the handler of
+        // `Shutdown` waits until they are emitted.
         self.waiters.answer_stopped(&report);
         self.waiters.answer_all_killed();
         self.waiters.check_ready(&self.shared_state.borrow());

@@ -87,7 +87,7 @@ impl ScriptedChild {
         self.behavior(|behavior| behavior.exit_memory = exit_memory);
     }
 
-    /// Returns the signal with which the process was stack_signal for its stack.
+    /// Returns the signal with which the process was asked for its stack.
     pub fn stack_signal(&self) -> Option<Signal> {
         self.behavior(|behavior| behavior.stack_signal)
     }
