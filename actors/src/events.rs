@@ -104,25 +104,25 @@ fn may_be_enabled(level: Level) -> bool {
 /// Waits until the events queued so far were emitted, at most one second, since a subscriber may block. Called at the end of
 /// a pool, before the process may exit.
 #[expect(clippy::disallowed_methods, reason = "a subscriber that blocks must not keep a pool from ending")]
-pub(crate) async fn emitted() {
+pub(crate) async fn wait_emitted() {
     let (done, emitted) = oneshot::channel();
-    if mark(move || _ = done.send(())) {
+    if queue_marker(move || _ = done.send(())) {
         let _ = tokio::time::timeout(EMIT_TIMEOUT, emitted).await;
     }
 }
 
-/// Like [`emitted`], for tests that read the log: blocks the thread.
+/// Like [`wait_emitted`], for tests that read the log: blocks the thread.
 #[cfg(feature = "testing")]
 #[expect(clippy::disallowed_methods, reason = "another test may block its subscriber")]
-pub(crate) fn wait_until_emitted() {
+pub(crate) fn block_until_emitted() {
     let (done, emitted) = mpsc::channel();
-    if mark(move || _ = done.send(())) {
+    if queue_marker(move || _ = done.send(())) {
         let _ = emitted.recv_timeout(EMIT_TIMEOUT);
     }
 }
 
 /// Queues a marker. Returns false if no event was ever queued.
-fn mark(reached: impl FnOnce() + Send + 'static) -> bool {
+fn queue_marker(reached: impl FnOnce() + Send + 'static) -> bool {
     let emitter = EMITTER.get().filter(|emitter| emitter.process.is_here());
     emitter.is_some_and(|emitter| emitter.entries.send(Entry::Marker(Box::new(reached))).is_ok())
 }
@@ -151,14 +151,14 @@ impl Entry {
     fn emit(self) {
         match self {
             Self::Event { source, event } => source.emit(event),
-            Self::Marker(reached) => caught(reached),
+            Self::Marker(reached) => run_catching(reached),
         }
     }
 }
 
 impl Source {
     fn emit(&self, event: Box<dyn FnOnce() + Send>) {
-        caught(|| self.with_subscriber(event));
+        run_catching(|| self.with_subscriber(event));
         self.pending.fetch_sub(1, Ordering::AcqRel);
         // An event is dropped only while others are queued, so at least one event is emitted after it and reports it here.
         // `pending` was decreased before: an event that is queued from now on finds room.
@@ -166,7 +166,7 @@ impl Source {
         if dropped > 0 {
             let name = &*self.name;
             let report = || tracing::warn!(pool = name, dropped, "log events were dropped: the subscriber is too slow");
-            caught(|| self.with_subscriber(report));
+            run_catching(|| self.with_subscriber(report));
         }
     }
 
@@ -179,7 +179,7 @@ impl Source {
 }
 
 /// Runs the closure. If the subscriber panics, only this event is lost.
-fn caught(event: impl FnOnce()) {
+fn run_catching(event: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(event)) {
         mem::forget(panic); // its destructor is code of the application, too, and may panic again
     }

@@ -73,7 +73,7 @@ where
     }
     let (weak, instance) = (address.downgrade(), INSTANCES.fetch_add(1, Ordering::Relaxed));
     let weak_clone = weak.clone();
-    let is_live = Box::new(move || live(&weak_clone).is_some());
+    let is_live = Box::new(move || upgrade_live(&weak_clone).is_some());
     let process = ProcessMark::here();
     names.insert(name.clone(), Entry { instance, process, address: Box::new(weak), is_live });
     let outcome = if before.is_some() { Registered::ReplacedDead } else { Registered::New };
@@ -91,7 +91,7 @@ where
     A: Actor<Context = actix::Context<A>>,
 {
     let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    live(Entry::here(&names, name)?.address.downcast_ref::<WeakAddr<A>>()?)
+    upgrade_live(Entry::here(&names, name)?.address.downcast_ref::<WeakAddr<A>>()?)
 }
 
 /// The actor that has a name, as seen by code that expects one actor type.
@@ -113,7 +113,7 @@ where
     let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(entry) = Entry::here(&names, name).filter(|entry| (entry.is_live)()) else { return Holder::Free };
     let Some(weak) = entry.address.downcast_ref::<WeakAddr<A>>() else { return Holder::Other };
-    live(weak).map_or(Holder::Free, |address| Holder::Known(query(&address)))
+    upgrade_live(weak).map_or(Holder::Free, |address| Holder::Known(query(&address)))
 }
 
 /// Returns a future that is ready when any name is released after the future was enabled or polled.
@@ -128,7 +128,7 @@ pub(crate) fn while_locked<T>(query: impl FnOnce() -> T) -> T {
 }
 
 /// Returns the address if its actor can be reached. After a panic addresses may be left, but the actor does not answer.
-fn live<A>(weak: &WeakAddr<A>) -> Option<Addr<A>>
+fn upgrade_live<A>(weak: &WeakAddr<A>) -> Option<Addr<A>>
 where
     A: Actor<Context = actix::Context<A>>,
 {

@@ -156,6 +156,6 @@ impl Handler<crate::messages::Panic> for SessionAffinityActor {
     type Result = ();
 
     fn handle(&mut self, _: crate::messages::Panic, _: &mut Self::Context) {
-        crate::messages::injected();
+        crate::messages::panic_injected();
     }
 }

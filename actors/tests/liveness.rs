@@ -10,7 +10,7 @@ use std::{num::NonZeroU8, time::Duration};
 
 /// Starts a pool whose worker is pinged often and sent this hello. A call is queued before the worker is ready, so that the
 /// worker has it from the first ping on.
-async fn pinged(
+async fn start_pinged(
     hint: &str,
     set_up: impl FnOnce(&ScriptedChild),
     hello: impl FnOnce(WorkerHello) -> WorkerHello,
@@ -37,7 +37,7 @@ fn unresponsive(status: &Status) -> Option<ProcessActivity> {
 #[actix::test]
 async fn r26_a_computing_worker_is_not_stopped() {
     let (mut harness, mut peer, answer) =
-        pinged("bound", |child| child.set_activity(ProcessActivity::Computing), |hello| hello).await;
+        start_pinged("bound", |child| child.set_activity(ProcessActivity::Computing), |hello| hello).await;
     let call = peer.call().await;
     wait_until("the worker is reported as computing", async || {
         unresponsive(&harness.status().await) == Some(ProcessActivity::Computing)
@@ -61,7 +61,7 @@ async fn r26_a_worker_that_waits_for_a_processor_is_not_stopped() {
         child.set_activity(ProcessActivity::Idle);
         child.set_runnable(true);
     };
-    let (harness, mut peer, answer) = pinged("starved", starved, |hello| hello).await;
+    let (harness, mut peer, answer) = start_pinged("starved", starved, |hello| hello).await;
     let call = peer.call().await;
     wait_until("the worker is reported as computing", async || {
         unresponsive(&harness.status().await) == Some(ProcessActivity::Computing)
@@ -76,7 +76,7 @@ async fn r26_a_worker_that_waits_for_a_processor_is_not_stopped() {
 #[actix::test]
 async fn r26_a_suspended_worker_is_killed_and_reported_as_suspended() {
     let signal = NonZeroU8::new(10);
-    let (mut harness, peer, answer) = pinged(
+    let (mut harness, peer, answer) = start_pinged(
         "stopped",
         |child| child.set_activity(ProcessActivity::Stopped),
         |hello| WorkerHello { stack_signal: signal, ..hello },
@@ -107,7 +107,7 @@ async fn r26_stack_is_requested_only_from_workers_that_offer_it() {
         ("nonsense", NonZeroU8::new(250), true, None),
     ];
     for (hint, stack_signal, is_itself, asked) in cases {
-        let (mut harness, peer, answer) = pinged(
+        let (mut harness, peer, answer) = start_pinged(
             hint,
             |child| child.set_activity(ProcessActivity::Idle),
             |hello| {

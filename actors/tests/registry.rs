@@ -154,7 +154,7 @@ async fn r4_a_dead_actors_entry_is_replaced_by_the_affinity_actor() {
 }
 
 /// Starts the shutdown of a pool whose worker does not exit.
-async fn ending(harness: &Harness) -> tokio::task::JoinHandle<Result<(), Error>> {
+async fn start_shutdown(harness: &Harness) -> tokio::task::JoinHandle<Result<(), Error>> {
     let shutdown = harness.pool().send(Shutdown::timeout(HANG_TIMEOUT));
     let shutdown = actix_rt::spawn(async move { shutdown.await?.map(drop) });
     wait_until("the pool is ending", async || harness.status().await.state == PoolState::Draining).await;
@@ -162,7 +162,7 @@ async fn ending(harness: &Harness) -> tokio::task::JoinHandle<Result<(), Error>>
 }
 
 /// Starts a pool of this name while another pool has it, and asks whether it got the name.
-fn successor(name: &str) -> (Harness, tokio::task::JoinHandle<Result<(), Error>>) {
+fn start_successor(name: &str) -> (Harness, tokio::task::JoinHandle<Result<(), Error>>) {
     let harness = Harness::start(enhanced(name).build().unwrap());
     let health = harness.pool().send(HealthCheck);
     (harness, actix_rt::spawn(async move { health.await?.map(drop) }))
@@ -175,8 +175,8 @@ async fn r4_a_start_waits_while_a_pool_of_its_name_is_ending() {
     let (harness, mut peer) = Harness::enhanced("ending").await;
     let name = harness.name.clone();
     let running = harness.execute(echo(1));
-    let shutdown = ending(&harness).await;
-    let successors = [successor(&name), successor(&name)];
+    let shutdown = start_shutdown(&harness).await;
+    let successors = [start_successor(&name), start_successor(&name)];
     // A message to one of them waits as well.
     assert!(successors.iter().all(|(_, health)| !health.is_finished()));
     let other = Harness::start(enhanced(&unique_name("beside")).build().unwrap());
@@ -203,8 +203,8 @@ async fn r4_a_pool_dropped_while_it_waits_takes_no_name() {
     let (harness, mut peer) = Harness::enhanced("left").await;
     let name = harness.name.clone();
     let running = harness.execute(echo(1));
-    let shutdown = ending(&harness).await;
-    let (mut dropped, health) = successor(&name);
+    let shutdown = start_shutdown(&harness).await;
+    let (mut dropped, health) = start_successor(&name);
     health.abort();
     let launches = std::mem::replace(&mut dropped.launches, FakeWorkers::new().1);
     drop((dropped, health));
@@ -213,9 +213,9 @@ async fn r4_a_pool_dropped_while_it_waits_takes_no_name() {
     running.get().await.unwrap();
     with_timeout("the shutdown", shutdown).await.unwrap().unwrap();
     drop(harness);
-    let (last, health) = successor(&name);
+    let (last, health) = start_successor(&name);
     with_timeout("an answer", health).await.unwrap().expect("no other pool has the name");
-    let (_again, health) = successor(&name); // asks for the name before the last pool has noticed that it has no address
+    let (_again, health) = start_successor(&name); // asks for the name before the last pool has noticed that it has no address
     drop(last);
     with_timeout("an answer", health).await.unwrap().expect("the last pool has no address left");
     drop(launches);
@@ -226,7 +226,7 @@ async fn r4_a_pool_dropped_while_it_waits_takes_no_name() {
 async fn r4_a_start_fails_if_the_ending_pool_exceeds_its_start_timeout() {
     let (harness, _peer) = Harness::enhanced("slow").await;
     let _running = harness.execute(echo(1));
-    let _shutdown = ending(&harness).await;
+    let _shutdown = start_shutdown(&harness).await;
     let config = enhanced(&harness.name).start_timeout(std::time::Duration::from_millis(20)).build().unwrap();
     let second = Harness::start(config);
     let error = with_timeout("an answer", second.pool().send(HealthCheck)).await.unwrap().unwrap_err();

@@ -14,7 +14,7 @@ use herder_wire::{
 use serde_json::json;
 use std::time::Duration;
 
-fn lost(outcome: &Outcome) -> &str {
+fn lost_reason(outcome: &Outcome) -> &str {
     match outcome {
         Err(Error::WorkerLost { reason, may_have_run: true, .. }) => reason,
         other => panic!("expected a lost worker: {other:?}"),
@@ -135,7 +135,7 @@ async fn r41_protocol_violations_are_named() {
         peer.child.killed().await;
         let outcome = answer.get().await;
         assert!(
-            lost(&outcome).contains("protocol violation") && lost(&outcome).contains(words),
+            lost_reason(&outcome).contains("protocol violation") && lost_reason(&outcome).contains(words),
             "{words}: {outcome:?}"
         );
         let report = outcome.unwrap_err();
@@ -243,7 +243,7 @@ async fn a_worker_that_closes_its_socket_without_exiting_is_killed() {
     peer.calls.close().await;
     peer.child.killed().await;
     let outcome = answer.get().await;
-    assert!(lost(&outcome).contains("the worker closed its socket without exiting"), "{outcome:?}");
+    assert!(lost_reason(&outcome).contains("the worker closed its socket without exiting"), "{outcome:?}");
 
     let mut peer = harness.launches.next().await.ready().await;
     harness.wait_healthy().await;
@@ -251,7 +251,7 @@ async fn a_worker_that_closes_its_socket_without_exiting_is_killed() {
     peer.call().await;
     peer.exit(ExitStatus::Code(0));
     let outcome = answer.get().await;
-    assert_eq!(lost(&outcome), "exit status 0", "a worker that exits by itself");
+    assert_eq!(lost_reason(&outcome), "exit status 0", "a worker that exits by itself");
     harness.serve(1).await;
     harness.wait_healthy().await;
 }
@@ -266,7 +266,7 @@ async fn r41_half_a_frame_is_reported_as_truncated() {
     peer.calls.send_bytes(&frame[..frame.len() - 3]).await;
     peer.exit(ExitStatus::Signal(11));
     let outcome = answer.get().await;
-    let reason = lost(&outcome);
+    let reason = lost_reason(&outcome);
     assert!(reason.starts_with("signal 11 (SIGSEGV): protocol error (truncated"), "{reason}");
 }
 
@@ -345,7 +345,7 @@ async fn r26_a_worker_that_misses_pings_is_stopped() {
     wait_for_log(&[&harness.name, "missed a ping", "missed_pings=3"]).await;
     peer.exit(ExitStatus::Signal(15));
     let outcome = answer.get().await;
-    assert!(lost(&outcome).contains("no answer to pings"), "{outcome:?}");
+    assert!(lost_reason(&outcome).contains("no answer to pings"), "{outcome:?}");
     let next = harness.launches.next().await.ready().await;
     next.serve();
 }
@@ -434,7 +434,7 @@ async fn r29_a_process_that_loses_its_actor_is_killed() {
         harness.wait_queue(1, 1).await;
         peer.child.exit(ExitStatus::Signal(9));
         let outcome = running.get().await;
-        assert!(lost(&outcome).contains("its actor panicked"), "{outcome:?}");
+        assert!(lost_reason(&outcome).contains("its actor panicked"), "{outcome:?}");
         peer = harness.launches.next().await.ready().await;
         peer.echo().await;
         assert_eq!(

@@ -31,6 +31,6 @@ pub(crate) struct Panic;
 
 /// Panics.
 #[expect(clippy::panic, reason = "this feature exists to panic")]
-pub(crate) fn injected() {
+pub(crate) fn panic_injected() {
     panic!("injected")
 }

@@ -16,7 +16,7 @@ pub use calls::{Execute, ExecuteInSession, Request};
 #[cfg(feature = "fault-injection")]
 pub use inject::{InjectPanic, InjectStop};
 #[cfg(feature = "fault-injection")]
-pub(crate) use inject::{Panic, injected};
+pub(crate) use inject::{Panic, panic_injected};
 pub use pool::{
     GetBreaker, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth,
     PrepareShutdown, RecordOutcome, ReleasePayload, RemainingWorker, ResetBreaker, Shutdown, ShutdownReport, WaitReady,

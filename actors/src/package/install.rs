@@ -133,7 +133,7 @@ impl InstallCandidates {
     /// Installs the package in a new folder with an unpredictable name.
     fn private(&self, temporary: &Path) -> Result<Package, InstallError> {
         let parent = Folder::open(temporary, self.owners)?;
-        let dir = draft(parent.path(), "herder-")?;
+        let dir = create_draft(parent.path(), "herder-")?;
         let io = |error| InstallError::io(dir.path(), error);
         // Locked before the package is written: the cleaner could remove the folder at any time.
         let lock = File::open(dir.path()).map_err(io)?;
@@ -154,7 +154,7 @@ pub(super) fn no_descriptors(refused: &InstallError) -> LaunchError {
 /// Writes the package into a draft folder and renames it: hosts that start at the same time see the complete package or
 /// nothing.
 fn write_and_rename(parent: &Path, path: &Path) -> Result<(), InstallError> {
-    let draft = draft(parent, ".draft-")?;
+    let draft = create_draft(parent, ".draft-")?;
     contents::write(draft.path())?;
     if fs::rename(draft.path(), path).is_ok() {
         return Ok(());
@@ -175,7 +175,7 @@ fn write_and_rename(parent: &Path, path: &Path) -> Result<(), InstallError> {
     Ok(())
 }
 
-fn draft(parent: &Path, prefix: &str) -> Result<TempDir, InstallError> {
+fn create_draft(parent: &Path, prefix: &str) -> Result<TempDir, InstallError> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
     builder.tempdir_in(parent).map_err(|error| InstallError::io(parent, error))

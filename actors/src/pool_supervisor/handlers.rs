@@ -3,7 +3,7 @@
 use super::{PoolSupervisor, RunningPool, affinity};
 use crate::{
     Error, GetPoolName, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, PrepareShutdown,
-    Recording, Result, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::emitted,
+    Recording, Result, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::wait_emitted,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
 use herder_core::{Core, Input, KillReason, PoolName, PoolState};
@@ -66,7 +66,7 @@ impl Handler<Shutdown> for PoolSupervisor {
             let report = answer_later(stopped).await;
             // The process may exit as soon as it has this answer, so the log events of the pool's end are emitted first.
             // `alive` keeps the pool's thread running until the answer was sent.
-            emitted().await;
+            wait_emitted().await;
             drop(alive);
             report
         })

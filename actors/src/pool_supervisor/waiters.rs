@@ -62,7 +62,7 @@ impl Waiters {
     }
 
     pub(super) fn answer_killed(&mut self, worker: WorkerRef) {
-        self.killed.answer(&Ok(()), |who| *who == worker);
+        self.killed.answer(&Ok(()), |process| *process == worker);
     }
 
     /// Answers all callers that wait for the exit of a process. After a rebuild all processes are being killed and no exit is

@@ -2,7 +2,7 @@
 //! logged by a thread that belongs to no test. Holds the events.
 
 use super::wait_until;
-use crate::events::wait_until_emitted;
+use crate::events::block_until_emitted;
 use std::{
     fmt::{self, Write},
     sync::{Mutex, OnceLock, PoisonError},
@@ -57,7 +57,7 @@ pub fn capture() -> bool {
 /// assert_eq!(log_lines_of("carts")[0].message, "worker lost");
 /// ```
 pub fn log_lines_of(pool: &str) -> Vec<LogLine> {
-    wait_until_emitted();
+    block_until_emitted();
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     lines.iter().filter(|line| line.all.contains(pool)).cloned().collect()
 }

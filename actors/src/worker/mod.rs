@@ -60,6 +60,6 @@ impl actix::Handler<crate::messages::Panic> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, _: crate::messages::Panic, _: &mut Self::Context) {
-        crate::messages::injected();
+        crate::messages::panic_injected();
     }
 }
