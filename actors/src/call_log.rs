@@ -1,7 +1,7 @@
-//! The log's account of calls: one event for each call that failed, within a limit, and one for each call at DEBUG. Holds what the
-//! limit needs, for one pool; shared by its supervisor and its handles.
+//! Logs calls: one event for each failed call, within a limit, and one for each call at level DEBUG. Holds the counters of
+//! the limit for one pool; shared by its supervisor and its handles.
 //!
-//! Nothing here calls the subscriber, which is the application's code: events are queued.
+//! Nothing here calls the subscriber, which is code of the application: events are queued.
 
 use crate::{
     Error,
@@ -19,18 +19,18 @@ use std::{
 };
 use tracing::{Level, level_filters::LevelFilter};
 
-/// How many failures of a command with one kind of error are logged in each [`WINDOW`].
+/// The number of failures of one command with one kind of error that are logged in each [`WINDOW`].
 const LIMIT: u32 = 10;
 pub(crate) const WINDOW: Duration = Duration::from_secs(10);
-/// Pairs of command and error kind that have a limit of their own. Further pairs share one per error kind: callers can invent names without
-/// end.
-const COMMANDS: usize = 256;
+/// The maximum number of pairs of command and error kind with their own limit. Further pairs share one limit per error kind,
+/// since callers can invent any number of names.
+const MAX_WINDOWS: usize = 256;
 
-/// Identifies a call in the log, in the field `error_id`. Unique within this process, as far as a 32-bit hash of each pool's start
-/// tells pools apart.
+/// Identifies a call in the log, in the field `error_id`. Unique within this process, unless the 32-bit hashes of two pool
+/// starts are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ErrorId {
-    /// Tells this start of this pool from others.
+    /// A hash of the pool's name, the process id and the time of the start.
     pool: u32,
     call: u64,
 }
@@ -47,18 +47,18 @@ impl Serialize for ErrorId {
     }
 }
 
-/// A call that has its answer, as the log tells of it.
+/// An answered call, with the fields that are logged.
 #[derive(Debug)]
 pub(crate) struct AnsweredCall {
     pub(crate) id: CallId,
     pub(crate) command: Arc<str>,
     pub(crate) session: Option<SessionId>,
     pub(crate) outcome: Result<Success, Error>,
-    /// How many failures before it were left out, if this one is to be logged.
+    /// `Some` if the call is logged as a failure: the number of failures suppressed before it.
     pub(crate) logged: Option<u64>,
 }
 
-/// How a call was carried out.
+/// How a successful call was executed.
 #[derive(Debug)]
 pub(crate) struct Success {
     pub(crate) worker: WorkerRef,
@@ -67,7 +67,7 @@ pub(crate) struct Success {
     pub(crate) ran: Duration,
 }
 
-/// The account of one pool.
+/// The log of one pool's calls.
 #[derive(Debug)]
 pub(crate) struct CallLog {
     pool: PoolStart,
@@ -89,28 +89,29 @@ impl CallLog {
         Self { pool: PoolStart { pool, start: (start >> 32) as u32 }, events, limiter: Mutex::default() }
     }
 
-    /// Where this pool's events go.
+    /// Returns the event queue of this pool.
     pub(crate) fn events(&self) -> &EventLog {
         &self.events
     }
 
-    /// The id under which the log has this call.
+    /// Returns the id under which the log has this call.
     pub(crate) fn error_id(&self, call: CallId) -> ErrorId {
         self.pool.error_id(call)
     }
 
-    /// Whether calls that went well are logged as well.
+    /// Returns whether successful calls are logged, too.
     pub(crate) fn logs_all() -> bool {
         LevelFilter::current() >= LevelFilter::DEBUG
     }
 
-    /// A call failed: counts it, and says whether it is to be logged.
+    /// Counts a failed call and decides whether it is logged.
     pub(crate) fn admit(&self, command: &Arc<str>, error: &Error, now: Timestamp) -> LogDecision {
         self.limiter().admit(command, error.slug(), now)
     }
 
-    /// Logs a call that was refused before it reached the pool's state. Says whether it was the first of its kind to be left out.
-    pub(crate) fn refused(
+    /// Logs a call that was refused before it reached the pool's state. Returns true if it is the first one that is
+    /// suppressed in its window.
+    pub(crate) fn log_refusal(
         &self,
         id: CallId,
         command: &Arc<str>,
@@ -118,16 +119,16 @@ impl CallLog {
         error: &Error,
         now: Timestamp,
     ) -> bool {
-        let admission = self.admit(command, error, now);
-        let logged = admission.logged();
+        let decision = self.admit(command, error, now);
+        let logged = decision.logged();
         if logged.is_some() || Self::logs_all() {
             let (command, session, outcome) = (command.clone(), session.cloned(), Err(error.clone()));
             self.log(AnsweredCall { id, command, session, outcome, logged });
         }
-        admission == LogDecision::FirstSuppressed
+        decision == LogDecision::FirstSuppressed
     }
 
-    /// Logs a call: as a failure if it is to be, and at DEBUG in any case.
+    /// Logs a call: as a failure if `logged` is set, and at level DEBUG in any case.
     pub(crate) fn log(&self, call: AnsweredCall) {
         let level = match (&call.outcome, call.logged) {
             (Err(error), Some(_)) if is_failure(error) => Level::WARN,
@@ -138,7 +139,7 @@ impl CallLog {
         self.events.queue(level, move || pool.emit(&call));
     }
 
-    /// Logs how many failures were left out whose window is over; all of them for `None`.
+    /// Logs the number of suppressed failures of each window that has ended; of all windows if `now` is `None`.
     pub(crate) fn log_suppressed(&self, now: Option<Timestamp>) {
         for (command, error, suppressed) in self.limiter().take_suppressed(now) {
             let pool = self.pool.pool.clone();
@@ -154,7 +155,7 @@ impl CallLog {
     }
 }
 
-/// Runs where subscribers are called.
+/// Runs on the thread that calls subscribers.
 impl PoolStart {
     fn error_id(&self, call: CallId) -> ErrorId {
         ErrorId { pool: self.start, call: call.0 }
@@ -216,7 +217,8 @@ impl PoolStart {
     }
 }
 
-/// What is no failure is a refusal: nothing ran, or the handler said no, or the pool was told to end.
+/// Returns whether an error counts as a failure. Otherwise the call was refused: nothing ran, the handler rejected it, or the
+/// pool was shutting down.
 fn is_failure(error: &Error) -> bool {
     error.may_have_run() && !matches!(error, Error::Rejected { .. } | Error::PoolClosed { .. })
 }
@@ -228,16 +230,16 @@ fn micros(span: Duration) -> u64 {
 /// Whether a failure is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogDecision {
-    /// Yes; so many before it were left out.
+    /// It is logged; this many were suppressed before it.
     Logged(u64),
-    /// No, and somebody has to come back for that when the window is over.
+    /// It is not logged, and the caller must log the number of suppressed failures when the window ends.
     FirstSuppressed,
-    /// No.
+    /// It is not logged.
     Suppressed,
 }
 
 impl LogDecision {
-    /// How many before it were left out, if it is logged.
+    /// Returns the number of failures suppressed before it, if it is logged.
     pub(crate) fn logged(self) -> Option<u64> {
         match self {
             Self::Logged(suppressed) => Some(suppressed),
@@ -246,7 +248,7 @@ impl LogDecision {
     }
 }
 
-/// How often each command failed lately with each kind of error.
+/// The recent failures of each pair of command and error kind.
 #[derive(Debug, Default)]
 struct Limiter {
     windows: HashMap<(Arc<str>, &'static str), Window, FixedState>,
@@ -277,10 +279,11 @@ impl Limiter {
 
     fn window(&mut self, command: &Arc<str>, error: &'static str, now: Timestamp) -> &mut Window {
         let mut key = (command.clone(), error);
-        if self.windows.len() >= COMMANDS && !self.windows.contains_key(&key) {
+        if self.windows.len() >= MAX_WINDOWS && !self.windows.contains_key(&key) {
+            // A window with suppressed failures is kept although it has ended, until they are reported.
             self.windows.retain(|_, window| window.ends > now || window.suppressed > 0);
-            if self.windows.len() >= COMMANDS {
-                key.0 = "(others)".into(); // one for each kind of error: still bounded
+            if self.windows.len() >= MAX_WINDOWS {
+                key.0 = "(others)".into(); // one per error kind, so the map stays bounded
             }
         }
         self.windows.entry(key).or_insert(Window { ends: now, logged: 0, suppressed: 0 })
@@ -299,39 +302,40 @@ impl Limiter {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Timestamp {
+    fn time(seconds: u64) -> Timestamp {
         Timestamp(seconds * 1_000_000_000)
     }
 
-    /// R38: ten of a command and a kind of error in ten seconds; the next one after that says how many were left out.
+    /// R38: ten failures per command and error kind are logged in ten seconds; the next logged one contains the number of
+    /// suppressed failures.
     #[test]
     fn r38_logged_failures_are_limited_and_suppressed_ones_counted() {
         let (mut limiter, add, sub) = (Limiter::default(), Arc::from("add"), Arc::from("sub"));
         for _ in 0..LIMIT {
-            assert_eq!(limiter.admit(&add, "exception", at(1)), LogDecision::Logged(0));
+            assert_eq!(limiter.admit(&add, "exception", time(1)), LogDecision::Logged(0));
         }
-        assert_eq!(limiter.admit(&add, "exception", at(2)), LogDecision::FirstSuppressed);
-        assert_eq!(limiter.admit(&add, "exception", at(10)), LogDecision::Suppressed);
-        assert_eq!(limiter.admit(&add, "rejected", at(10)), LogDecision::Logged(0), "another kind");
-        assert_eq!(limiter.admit(&sub, "exception", at(10)), LogDecision::Logged(0), "another command");
-        assert!(limiter.take_suppressed(Some(at(10))).is_empty(), "its window is not over");
-        assert_eq!(limiter.admit(&add, "exception", at(11)), LogDecision::Logged(2));
-        (0..LIMIT).for_each(|_| _ = limiter.admit(&add, "exception", at(12)));
-        assert_eq!(limiter.take_suppressed(Some(at(21))), [(add.clone(), "exception", 1)]);
-        assert!(limiter.take_suppressed(None).is_empty(), "told once");
-        assert_eq!(limiter.admit(&add, "exception", at(22)), LogDecision::Logged(0));
+        assert_eq!(limiter.admit(&add, "exception", time(2)), LogDecision::FirstSuppressed);
+        assert_eq!(limiter.admit(&add, "exception", time(10)), LogDecision::Suppressed);
+        assert_eq!(limiter.admit(&add, "rejected", time(10)), LogDecision::Logged(0), "another kind");
+        assert_eq!(limiter.admit(&sub, "exception", time(10)), LogDecision::Logged(0), "another command");
+        assert!(limiter.take_suppressed(Some(time(10))).is_empty(), "the window has not ended");
+        assert_eq!(limiter.admit(&add, "exception", time(11)), LogDecision::Logged(2));
+        (0..LIMIT).for_each(|_| _ = limiter.admit(&add, "exception", time(12)));
+        assert_eq!(limiter.take_suppressed(Some(time(21))), [(add.clone(), "exception", 1)]);
+        assert!(limiter.take_suppressed(None).is_empty(), "reported once");
+        assert_eq!(limiter.admit(&add, "exception", time(22)), LogDecision::Logged(0));
     }
 
-    /// R54: names that callers invent do not make it grow.
+    /// R54: names that callers invent do not make the limiter grow.
     #[test]
     fn r54_the_limit_is_kept_for_a_bounded_number_of_commands() {
         let mut limiter = Limiter::default();
-        for number in 0..10 * COMMANDS {
-            limiter.admit(&number.to_string().into(), "unknown-command", at(1));
+        for number in 0..10 * MAX_WINDOWS {
+            limiter.admit(&number.to_string().into(), "unknown-command", time(1));
         }
-        assert_eq!(limiter.windows.len(), COMMANDS + 1);
-        assert_eq!(limiter.admit(&Arc::from("more"), "unknown-command", at(1)), LogDecision::Suppressed);
-        assert_eq!(limiter.admit(&Arc::from("more"), "unknown-command", at(30)), LogDecision::Logged(0));
-        assert!(limiter.windows.len() <= 2, "what is over is forgotten");
+        assert_eq!(limiter.windows.len(), MAX_WINDOWS + 1);
+        assert_eq!(limiter.admit(&Arc::from("more"), "unknown-command", time(1)), LogDecision::Suppressed);
+        assert_eq!(limiter.admit(&Arc::from("more"), "unknown-command", time(30)), LogDecision::Logged(0));
+        assert!(limiter.windows.len() <= 2, "ended windows are removed");
     }
 }

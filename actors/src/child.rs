@@ -1,47 +1,47 @@
-//! A worker's process as the actors see it: a handle that waits, stops and kills. No pool state.
+//! A worker's process as the actors see it: a handle to wait for it, stop it and kill it. Holds no state of the pool.
 
 use herder_core::ExitStatus;
 use herder_process::{ExitMemory, ProcessSample, Signal};
 use std::{future::Future, pin::Pin, time::Duration};
 
-/// A process that somebody else started and reaps.
+/// A started process. Another part of the program reaps it.
 ///
-/// [`herder_process::Child`] is one; tests hand in their own with a scripted peer at the other end of the sockets.
+/// Implemented by [`herder_process::Child`]; tests implement it for scripted processes.
 pub trait ChildHandle: 'static {
-    /// Its process id.
+    /// Returns the process id.
     fn pid(&self) -> u32;
-    /// SIGKILL to its group, at once. Does not wait.
+    /// Sends SIGKILL to the process group. Does not wait.
     fn kill(&self);
-    /// SIGTERM to its group after `grace`, SIGKILL after another `term`. Does not wait.
+    /// Sends SIGTERM to the process group after `grace`, and SIGKILL after another `term`. Does not wait.
     fn stop(&self, grace: Duration, term: Duration);
-    /// Its exit status, once it was reaped. May be awaited by many; cancel safe.
+    /// Waits until the process was reaped and returns its exit status. Several tasks may wait. Cancel safe.
     fn wait(&self) -> Pin<Box<dyn Future<Output = ExitStatus>>>;
-    /// The last lines it printed.
+    /// Returns the last lines that the process printed.
     fn output_tail(&self) -> Vec<String>;
-    /// What is known of its end beyond the status, once it was reaped.
+    /// Returns what is known of the exit beyond the status, once the process was reaped.
     fn exit_memory(&self) -> ExitMemory {
         ExitMemory::default()
     }
-    /// [`kill`](Self::kill), but first the process itself gets the signal `ask`, at which it prints its stack, and a short time for
-    /// that. The kill comes whatever becomes of the caller.
+    /// Like [`kill`](Self::kill), but first sends the signal `ask`, at which the process prints its stack, and gives it a
+    /// short time to do so. The process is killed even if the caller is dropped.
     fn kill_with_stack(&self, ask: Signal) {
         let _ = ask;
         self.kill();
     }
-    /// [`stop`](Self::stop), with the same before the first signal.
+    /// Like [`stop`](Self::stop), but first asks for the stack, as [`kill_with_stack`](Self::kill_with_stack) does.
     fn stop_with_stack(&self, ask: Signal, grace: Duration, term: Duration) {
         let _ = ask;
         self.stop(grace, term);
     }
-    /// The stack it printed for that, if it did.
+    /// Returns the stack that the process printed on request.
     fn stack(&self) -> Option<String> {
         None
     }
-    /// What it did so far, if that can be told.
+    /// Returns what the process has done so far; `None` if that is unknown.
     fn sample(&self) -> Option<ProcessSample> {
         None
     }
-    /// What it has in main memory now, in bytes, if that can be told.
+    /// Returns the resident memory of the process in bytes; `None` if that is unknown.
     fn resident_bytes(&self) -> Option<u64> {
         None
     }

@@ -1,5 +1,5 @@
-//! A handle on a pool for callers on any thread: it refuses what has no room on the caller's own thread, hands the rest to the
-//! supervisor, and tells it when a caller leaves.
+//! The handle of a pool for callers on any thread. It refuses a call without room on the caller's thread, sends the others to
+//! the supervisor, and cancels calls that are abandoned.
 
 use crate::{
     Error, ErrorId, PoolConfig, PoolSupervisor, Reply, Result,
@@ -27,7 +27,7 @@ use std::{
 use tokio::sync::oneshot;
 use tracing::Level;
 
-/// What handles and supervisor share.
+/// The state that handles and the supervisor share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     calls: AtomicU64,
@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     timeout: Duration,
     clock: Clock,
     call_log: Arc<CallLog>,
-    /// The process that the pool runs in.
+    /// The process in which the pool runs.
     process: ProcessMark,
 }
 
@@ -68,16 +68,17 @@ impl Shared {
     }
 }
 
-/// A handle on a pool. In a forked copy of the process that started the pool, its methods fail at once with [`Error::Forked`], and dropping the handle
-/// does nothing: the pool's threads run in the other process.
+/// A handle of a pool. In a forked copy of the process that started the pool, its methods fail at once with
+/// [`Error::Forked`], and dropping it does nothing: the pool's threads run in the other process.
 #[derive(Clone, Debug)]
 pub struct PoolClient {
     supervisor: Addr<PoolSupervisor>,
     shared: Arc<Shared>,
 }
 
-/// The last address that is dropped wakes the pool's runtime. In a forked copy another thread may have held a lock of that runtime at the
-/// fork: no address there is the last.
+/// Forgets the address in a forked copy of the process. Dropping the last address wakes the pool's runtime, and another
+/// thread may have held a lock of that runtime at the fork: the drop would block for ever. With the forgotten clone, no
+/// address in the copy is the last one.
 impl Drop for PoolClient {
     fn drop(&mut self) {
         if !self.is_here() {
@@ -93,7 +94,7 @@ impl PoolClient {
         Self { supervisor: supervisor.start(), shared }
     }
 
-    /// The supervisor, for messages.
+    /// Returns the address of the supervisor.
     pub fn supervisor(&self) -> &Addr<PoolSupervisor> {
         &self.supervisor
     }
@@ -102,10 +103,10 @@ impl PoolClient {
         self.shared.process.is_here()
     }
 
-    /// Sends the supervisor a message, and waits for the answer.
+    /// Sends a message to the supervisor and waits for the answer.
     ///
     /// # Errors
-    /// [`Error::PoolClosed`] when the pool is gone, [`Error::Forked`] in a forked copy of its process.
+    /// [`Error::PoolClosed`] if the pool has ended, [`Error::Forked`] in a forked copy of its process.
     pub async fn ask<M>(&self, message: M) -> Result<M::Result>
     where
         M: Message<Result: Send> + Send + 'static,
@@ -117,18 +118,20 @@ impl PoolClient {
         Ok(self.supervisor.send(message).await?)
     }
 
-    /// Logs that some workers of a pool could not be started.
+    /// Logs that some workers of the pool failed to start.
     pub fn log_partial_start(&self, pool: &PoolName, error: Error) {
         let pool = pool.clone();
         self.shared.call_log.events().queue(Level::WARN, move || {
-            tracing::warn!(%pool, %error, "the pool starts below its strength");
+            tracing::warn!(%pool, %error, "the pool has fewer workers than configured: some failed to start");
         });
     }
 
-    /// Submits a call. Never blocks; a full pool refuses at once. Dropping the answer cancels the call.
+    /// Submits a call. Never blocks; a full pool refuses at once. Dropping the returned future before it is ready cancels the
+    /// call.
     pub fn call(&self, request: Request) -> PendingReply {
         if !self.is_here() {
-            // Before anything that takes a lock: another thread may have held it at the fork. Hence no event of it either.
+            // Checked before anything that takes a lock, since another thread may have held the lock at the fork. For the
+            // same reason no event is logged.
             let (error, error_id) = (Error::Forked { may_have_run: false }, self.shared.call_log.error_id(CallId(0)));
             return PendingReply { state: Pending::Refused(Some(Box::new(error))), error_id };
         }
@@ -142,7 +145,8 @@ impl PoolClient {
         PendingReply { state, error_id }
     }
 
-    /// Logs a call that the caller itself refuses, as the pool logs its own refusals. Returns the id under which the log has the call.
+    /// Logs a call that the caller of this method refuses, as the pool logs its own refusals. Returns the id under which the
+    /// log has the call.
     pub fn refused(&self, command: &str, error: &Error) -> ErrorId {
         let id = self.shared.next_call();
         self.log_refusal(id, &command.into(), error);
@@ -150,15 +154,20 @@ impl PoolClient {
     }
 
     fn log_refusal(&self, id: CallId, command: &Arc<str>, error: &Error) {
-        if self.shared.call_log.refused(id, command, None, error, self.shared.clock.now()) {
+        if self.shared.call_log.log_refusal(id, command, None, error, self.shared.clock.now()) {
             self.supervisor.do_send(FailuresSuppressed);
         }
     }
 
     fn submit(&self, id: CallId, request: Request) -> Result<Pending> {
+        // `do_send` to a stopped supervisor drops the message silently, and the caller would get `PoolClosed` with
+        // `may_have_run: true`. This check gives the definite answer. If the pool stops right after it, the indefinite one is
+        // still correct.
         if !self.supervisor.connected() {
             return Err(Error::closed(false));
         }
+        // The permit travels with the call and is dropped when the call is answered, before its caller is woken. If
+        // `incoming` fails here, it is dropped at once.
         let permit = self.shared.gate.enter().ok_or(Error::QueueFull { limit: self.shared.queue_limit })?;
         let (reply, answer) = oneshot::channel();
         let deadline = self.shared.clock.now() + request.timeout.unwrap_or(self.shared.timeout);
@@ -167,7 +176,7 @@ impl PoolClient {
     }
 }
 
-/// An answer on its way. Dropping it before it is there cancels the call.
+/// The future reply of a call. Dropping it before it is ready cancels the call.
 #[derive(Debug)]
 pub struct PendingReply {
     state: Pending,
@@ -182,7 +191,7 @@ enum Pending {
 }
 
 impl PendingReply {
-    /// The id under which the log has this call, should it fail.
+    /// Returns the id under which the log has this call if it fails.
     pub fn error_id(&self) -> ErrorId {
         self.error_id
     }
@@ -200,7 +209,7 @@ impl Future for PendingReply {
             },
             Pending::Refused(error) => match error.take() {
                 Some(error) => Err(*error),
-                None => return Poll::Pending,
+                None => return Poll::Pending, // polled after completion, like `Done`
             },
             Pending::Done => return Poll::Pending,
         };
@@ -215,6 +224,8 @@ impl Drop for PendingReply {
             && client.is_here()
             && answer.try_recv().is_err()
         {
+            // An answer that arrives between this check and the cancel is dropped; the pool ignores the cancel of a settled
+            // call.
             client.supervisor.do_send(Cancel(*id));
         }
     }

@@ -1,19 +1,19 @@
-//! The one clock: CLOCK_MONOTONIC, which workers read too (`time.monotonic_ns()`), so that stamps compare; and the way from it to
-//! the wall's. A pool of scripted workers may go by a virtual one (feature `testing`; without it there is nothing to choose, and a
-//! look at the clock is a call). Holds nothing else.
+//! The clock of a pool: CLOCK_MONOTONIC, which workers read, too (`time.monotonic_ns()`), so that times of both can be
+//! compared; and the conversion to system time. With the feature `testing` a pool of scripted workers may use a virtual
+//! clock; without the feature reading the clock is a plain call.
 
 use herder_core::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, SystemTime};
 
-/// What a pool reads the time from, and waits by.
+/// The clock that a pool reads and waits by.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clock {
     #[cfg(feature = "testing")]
     virtual_clock: Option<crate::testing::VirtualClock>,
 }
 
-// Nothing to carry about, and nothing to choose, in what is released.
+// Without the feature `testing` the value has no size, so nothing is stored or checked.
 const _: () = assert!(cfg!(feature = "testing") || size_of::<Clock>() == 0);
 
 impl Clock {
@@ -29,7 +29,7 @@ impl Clock {
         }
     }
 
-    /// This moment.
+    /// Returns the current time.
     #[inline]
     pub(crate) fn now(&self) -> Timestamp {
         #[cfg(feature = "testing")]
@@ -39,12 +39,12 @@ impl Clock {
         now()
     }
 
-    /// Waits so long. Cancel safe.
+    /// Waits for this long. Cancel safe.
     pub(crate) async fn sleep(&self, span: Duration) {
         self.timer().wait_until(Some(self.now() + span)).await;
     }
 
-    /// For who waits again and again.
+    /// Returns a timer for repeated waits.
     pub(crate) fn timer(&self) -> PoolTimer {
         PoolTimer {
             #[cfg(feature = "testing")]
@@ -53,28 +53,30 @@ impl Clock {
     }
 }
 
-/// Rings at a moment, again and again. Between two waits its owner does what the ring was for: a virtual clock waits for that.
+/// A timer for repeated waits. After each wait its owner does the work that was due before it waits again: a virtual clock
+/// relies on that to know that the work is done.
 pub(crate) struct PoolTimer {
     #[cfg(feature = "testing")]
     timer: Option<crate::testing::VirtualTimer>,
 }
 
 impl PoolTimer {
-    /// Waits until then; `None`: for ever. Cancel safe.
+    /// Waits until this time; with `None`, for ever. Cancel safe.
     #[expect(clippy::disallowed_methods, reason = "all timers of a pool wait here")]
-    pub(crate) async fn wait_until(&mut self, at: Option<Timestamp>) {
+    pub(crate) async fn wait_until(&mut self, time: Option<Timestamp>) {
         #[cfg(feature = "testing")]
         if let Some(timer) = &mut self.timer {
-            return timer.wait_until(at).await;
+            return timer.wait_until(time).await;
         }
-        match at {
-            Some(at) => tokio::time::sleep(at.since(now())).await,
+        match time {
+            Some(time) => tokio::time::sleep(time.since(now())).await,
             None => std::future::pending().await,
         }
     }
 }
 
-/// This moment, on the clock that host and workers share: CLOCK_MONOTONIC, as `time.monotonic_ns()` reads it on Linux.
+/// Returns the current time on the clock that host and workers share: CLOCK_MONOTONIC, as `time.monotonic_ns()` reads it on
+/// Linux.
 ///
 /// ```
 /// assert!(herder_actors::now() <= herder_actors::now());
@@ -85,20 +87,20 @@ pub fn now() -> Timestamp {
     Timestamp(seconds * 1_000_000_000 + nanos)
 }
 
-/// From a pool's clock to the wall's, as they stood in one moment.
+/// Converts times of a pool's clock to system times, by one reading of both clocks.
 pub(crate) struct WallClock {
     now: Timestamp,
     system_time: SystemTime,
 }
 
 impl WallClock {
-    /// As they stand now.
+    /// Reads both clocks.
     pub(crate) fn now(clock: &Clock) -> Self {
         Self { now: clock.now(), system_time: SystemTime::now() }
     }
 
-    /// The wall's time of a moment that is not ahead.
-    pub(crate) fn at(&self, moment: Timestamp) -> SystemTime {
-        self.system_time.checked_sub(self.now.since(moment)).unwrap_or(SystemTime::UNIX_EPOCH)
+    /// Returns the system time of a time that is not in the future.
+    pub(crate) fn at(&self, time: Timestamp) -> SystemTime {
+        self.system_time.checked_sub(self.now.since(time)).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }

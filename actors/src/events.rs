@@ -1,7 +1,9 @@
-//! Events on their way to the application's subscriber: a bounded queue per pool, and one thread of the process that emits them.
+//! Emits the log events of pools: a bounded queue per pool, and one thread of the process that calls the application's
+//! `tracing` subscriber.
 //!
-//! The subscriber is the application's code: it may be slow, wait for a lock or a full pipe, or panic. So it is never called on a thread that
-//! runs a pool, and never with a lock of ours held. `tracing`'s macros are called in the closures given to [`EventLog::queue`] alone.
+//! The subscriber is code of the application: it may be slow, wait for a lock or a full pipe, or panic. So it is never called
+//! on a thread that runs a pool, nor while a lock of ours is held. `tracing`'s macros are called only in closures given to
+//! [`EventLog::queue`].
 
 use herder_process::{ProcessMark, thread_builder};
 use std::{
@@ -23,15 +25,15 @@ use tracing::{
     subscriber::NoSubscriber,
 };
 
-/// How many events of one source may wait. Most take less than 1 KiB; one of a worker's end may take 24 KiB.
+/// The maximum number of queued events of one source. Most take less than 1 KiB; an event of a worker's exit may take 24 KiB.
 const LIMIT: usize = 8192;
-/// How long the end of a pool waits for a subscriber.
-const FINISH: Duration = Duration::from_secs(1);
+/// The maximum time that the end of a pool waits for the subscriber.
+const EMIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 static EMITTER: OnceLock<Emitter> = OnceLock::new();
 static STARTING: Mutex<()> = Mutex::new(());
 
-/// The thread that calls subscribers, in the process that started it. It lasts as long as the process.
+/// The thread that calls the subscriber, in the process that started it. It runs until the process exits.
 struct Emitter {
     process: ProcessMark,
     entries: mpsc::Sender<Entry>,
@@ -46,23 +48,24 @@ enum Entry {
     Marker(Box<dyn FnOnce() + Send>),
 }
 
-/// Queues events of one pool. Clones share the limit.
+/// The event queue of one pool. Clones share its limit.
 #[derive(Clone, Debug)]
 pub(crate) struct EventLog(Arc<Source>);
 
 #[derive(Debug)]
 struct Source {
     name: Box<str>,
-    /// The subscriber of the thread that created this source. Weak: a pool does not keep a subscriber alive that its application has dropped.
+    /// The subscriber of the thread that created this source. Weak: a pool does not keep a subscriber alive that the
+    /// application has dropped.
     subscriber: Option<WeakDispatch>,
     limit: usize,
     pending: AtomicUsize,
-    /// How many events were dropped since the last event that reported this number.
+    /// The number of events dropped since the last event that reported this number.
     dropped: AtomicU64,
 }
 
 impl EventLog {
-    /// Creates the queue of a source. Its events go to the present subscriber of this thread, or else to that of the process.
+    /// Creates the queue of a source. Its events go to the current subscriber of this thread, or else to that of the process.
     pub(crate) fn new(name: &str) -> Self {
         Self::with_limit(name, LIMIT)
     }
@@ -73,13 +76,15 @@ impl EventLog {
         Self(Arc::new(Source { name: name.into(), subscriber, limit, pending, dropped }))
     }
 
-    /// Queues a closure that emits an event of this level or a graver one. Never blocks, and runs no code of the application: whether the
-    /// level is enabled is read from a static. Without room the event is dropped and counted.
+    /// Queues a closure that emits an event of this level or a more severe one. Never blocks, and runs no code of the
+    /// application: whether the level is enabled is read from a static. If the queue is full, the event is dropped and
+    /// counted.
     pub(crate) fn queue(&self, level: Level, event: impl FnOnce() + Send + 'static) {
         if !may_be_enabled(level) {
             return;
         }
         let source = &self.0;
+        // Counted before it is sent, so that concurrent senders never queue more than `limit` together.
         let has_room = source.pending.fetch_add(1, Ordering::AcqRel) < source.limit;
         let entry = || Entry::Event { source: source.clone(), event: Box::new(event) };
         if !has_room || emitter().is_none_or(|emitter| emitter.entries.send(entry()).is_err()) {
@@ -89,41 +94,44 @@ impl EventLog {
     }
 }
 
-/// Whether anybody may want events of this level. Without a subscriber all are off; the application may have chosen `tracing`'s feature `log`
-/// then, which passes them on to the crate `log`.
+/// Returns whether a subscriber may record events of this level. Without a subscriber all levels are off; but the application
+/// may use `tracing`'s feature `log`, which then passes events to the crate `log`.
 fn may_be_enabled(level: Level) -> bool {
     let enabled = LevelFilter::current();
     level <= enabled || (enabled == LevelFilter::OFF && level <= Level::INFO)
 }
 
-/// Waits until the events queued so far were emitted: those of a pool that ended, before its process does. A second at most, since a
-/// subscriber may be blocked.
+/// Waits until the events queued so far were emitted, at most one second, since a subscriber may block. Called at the end of
+/// a pool, before the process may exit.
 #[expect(clippy::disallowed_methods, reason = "a subscriber that blocks must not keep a pool from ending")]
-pub(crate) async fn emitted() {
+pub(crate) async fn wait_emitted() {
     let (done, emitted) = oneshot::channel();
-    if mark(move || _ = done.send(())) {
-        let _ = tokio::time::timeout(FINISH, emitted).await;
+    if queue_marker(move || _ = done.send(())) {
+        let _ = tokio::time::timeout(EMIT_TIMEOUT, emitted).await;
     }
 }
 
-/// [`emitted`] for tests that look at the log: blocks this thread.
+/// Like [`wait_emitted`], for tests that read the log: blocks the thread.
 #[cfg(feature = "testing")]
 #[expect(clippy::disallowed_methods, reason = "another test may block its subscriber")]
-pub(crate) fn wait_until_emitted() {
+pub(crate) fn block_until_emitted() {
     let (done, emitted) = mpsc::channel();
-    if mark(move || _ = done.send(())) {
-        let _ = emitted.recv_timeout(FINISH);
+    if queue_marker(move || _ = done.send(())) {
+        let _ = emitted.recv_timeout(EMIT_TIMEOUT);
     }
 }
 
-/// Queues a marker; false if nothing was ever queued.
-fn mark(reached: impl FnOnce() + Send + 'static) -> bool {
+/// Queues a marker. Returns false if no event was ever queued.
+fn queue_marker(reached: impl FnOnce() + Send + 'static) -> bool {
     let emitter = EMITTER.get().filter(|emitter| emitter.process.is_here());
     emitter.is_some_and(|emitter| emitter.entries.send(Entry::Marker(Box::new(reached))).is_ok())
 }
 
-/// The thread, started if there is none yet. `None` if it cannot be started, and in a forked copy of the process, which has no such thread.
+/// Returns the emitter; starts its thread if there is none. `None` if the thread cannot be started, and in a forked copy of
+/// the process, which has no such thread.
 fn emitter() -> Option<&'static Emitter> {
+    // The lock keeps two threads from both starting an emitter. `get_or_init` cannot be used, because starting the thread can
+    // fail and is tried again with the next event.
     if EMITTER.get().is_none() {
         let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         if EMITTER.get().is_none() {
@@ -143,21 +151,22 @@ impl Entry {
     fn emit(self) {
         match self {
             Self::Event { source, event } => source.emit(event),
-            Self::Marker(reached) => caught(reached),
+            Self::Marker(reached) => run_catching(reached),
         }
     }
 }
 
 impl Source {
     fn emit(&self, event: Box<dyn FnOnce() + Send>) {
-        caught(|| self.with_subscriber(event));
+        run_catching(|| self.with_subscriber(event));
         self.pending.fetch_sub(1, Ordering::AcqRel);
-        // Events are dropped while others wait, so one of those comes here after them.
+        // An event is dropped only while others are queued, so at least one event is emitted after it and reports it here.
+        // `pending` was decreased before: an event that is queued from now on finds room.
         let dropped = self.dropped.swap(0, Ordering::AcqRel);
         if dropped > 0 {
             let name = &*self.name;
             let report = || tracing::warn!(pool = name, dropped, "log events were dropped: the subscriber is too slow");
-            caught(|| self.with_subscriber(report));
+            run_catching(|| self.with_subscriber(report));
         }
     }
 
@@ -169,15 +178,15 @@ impl Source {
     }
 }
 
-/// A subscriber that panics loses that event, and nothing else.
-fn caught(event: impl FnOnce()) {
+/// Runs the closure. If the subscriber panics, only this event is lost.
+fn run_catching(event: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(event)) {
-        mem::forget(panic); // its destructor is the application's code, too
+        mem::forget(panic); // its destructor is code of the application, too, and may panic again
     }
 }
 
-/// A text on one line of the log: control characters are escaped. Callers choose parts of an error's text, such as a command's name, and
-/// could forge lines and move a terminal's cursor with them.
+/// Formats text on one line: control characters are escaped. Callers choose parts of an error's text, such as the name of a
+/// command, and could otherwise forge log lines or send escape sequences to a terminal.
 pub(crate) struct OneLine<T>(pub(crate) T);
 
 impl<T: Display> Display for OneLine<T> {

@@ -1,19 +1,19 @@
-//! The admission gate of a pool: an atomic count, passed on the caller's own thread. It is the bound of what is on its way to
-//! the pool, so that the supervisor's mailbox is not a second, invisible queue. Knows nothing of calls.
+//! The admission gate of a pool: a counter that is checked on the caller's thread. It bounds the calls on their way to the
+//! pool, so that the supervisor's mailbox, which accepts everything, is not a second, invisible queue.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Counts calls between their submission and their settling.
+/// Counts the calls from their submission until they are settled.
 #[derive(Debug)]
 pub(crate) struct Gate {
     admitted: AtomicUsize,
     limit: usize,
 }
 
-/// One call's place. Dropping it frees the place.
+/// The place of one call. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<Gate>);
 
@@ -22,10 +22,13 @@ impl Gate {
         Arc::new(Self { admitted: AtomicUsize::new(0), limit })
     }
 
-    /// A place, unless all are taken. Never waits.
+    /// Returns a place, unless all are taken. Never waits.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Permit> {
         let before = self.admitted.fetch_add(1, Ordering::Relaxed);
-        let permit = Permit(self.clone()); // dropped at once if there was no room
+        // The permit is created in any case: without room it is dropped on return, which takes back the increment. A refused
+        // caller is counted until then, so another one may be refused although a place has just become free; but no more than
+        // `limit` are ever admitted.
+        let permit = Permit(self.clone());
         (before < self.limit).then_some(permit)
     }
 }

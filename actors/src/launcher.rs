@@ -1,5 +1,5 @@
-//! How a pool gets its processes. The pool's own launcher spawns them through `herder-process`; tests hand in one whose
-//! workers are scripted peers. Holds no pool state.
+//! How a pool starts its processes. The pool's own launcher spawns them through `herder-process`; tests use one whose workers
+//! are scripted. Holds no state of the pool.
 
 use crate::{
     EnvMode, Launch, PoolConfig,
@@ -16,17 +16,17 @@ use std::{
 };
 use tracing::Level;
 
-/// A process that was started, and the host's ends of its two sockets (non-blocking).
+/// A started process and the host's ends of its two sockets (non-blocking).
 pub struct Launched {
-    /// Calls and answers.
+    /// The calls descriptor: calls and answers.
     pub calls: UnixStream,
-    /// Pings, cancels, shutdown.
+    /// The control descriptor: pings, cancels, shutdown.
     pub control: UnixStream,
     /// The process.
     pub child: Rc<dyn ChildHandle>,
 }
 
-/// A process that was started and is in nobody's charge yet. Dropped as such, it is killed.
+/// A started process without an owner. Dropping it kills the process.
 pub(crate) struct UnclaimedChild(Option<Launched>);
 
 impl UnclaimedChild {
@@ -61,7 +61,8 @@ impl LaunchError {
         Self { reason: reason.into(), out_of_descriptors: false }
     }
 
-    /// Creates an error for a host that has no descriptors left. It does not count as a failure of the worker: the slot tries again, and the pool does not fail.
+    /// Creates an error for a host that has no descriptors left. It does not count as a failure of the worker: the slot tries
+    /// again, and the pool does not fail.
     pub fn out_of_descriptors(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), out_of_descriptors: true }
     }
@@ -90,16 +91,17 @@ impl From<herder_process::SpawnError> for LaunchError {
     }
 }
 
-/// A start on its way.
+/// The future result of a launch.
 pub type LaunchFuture = Pin<Box<dyn Future<Output = Result<Launched, LaunchError>>>>;
 
-/// Starts one process for a slot.
+/// Starts the processes of a pool.
 pub trait Launcher: 'static {
-    /// Starts it. Must not block the thread.
+    /// Starts a process for a slot. Must not block the thread.
     fn launch(&self, worker: WorkerRef) -> LaunchFuture;
-    /// Is called once, when the pool has started. An implementation may queue log events; it must not call the `tracing` subscriber, which may block.
+    /// Called once, when the pool has started. An implementation may queue log events; it must not call the `tracing`
+    /// subscriber, which may block.
     fn log_warnings(&self) {}
-    /// Whether that process answers pings by itself: a clock that a test moves waits for that.
+    /// Returns whether this process answers pings by itself: a virtual clock waits for the answers.
     #[cfg(feature = "testing")]
     fn answers_pings(&self, worker: WorkerRef) -> bool {
         let _ = worker;
@@ -107,21 +109,21 @@ pub trait Launcher: 'static {
     }
 }
 
-/// Starts what the configuration says.
+/// Starts the processes that the configuration describes.
 #[derive(Debug)]
 pub(crate) struct ProcessLauncher {
     config: Rc<PoolConfig>,
     events: EventLog,
     threads: Rc<ThreadVariables>,
-    /// The folders that workers were started with. They stay where they are until the pool is gone: a worker imports from its folder for as long as it
-    /// lives, and a private one that was removed has a name that others could take.
+    /// The directories from which workers were started. They are kept until the pool has ended: a worker imports from its
+    /// directory as long as it runs, and another user could take the name of a private directory that was removed.
     packages: Rc<RefCell<Vec<Installed>>>,
 }
 
-/// What a worker can't do without in a clean environment.
+/// The variables that a worker keeps in a clean environment.
 const CLEAN_ENV_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
-/// The token of the host's HTTP server. Workers do not inherit it: one that prints or sends its environment must not reveal it. A pool's
-/// `env` may set it.
+/// The token of the host's HTTP server. Workers do not inherit it: a worker that prints or sends its environment must not
+/// reveal it. A pool's `env` may set it.
 const TOKEN: &str = "HERDER_TOKEN";
 
 impl ProcessLauncher {
@@ -143,12 +145,13 @@ impl ProcessLauncher {
     }
 }
 
-/// The threads of numeric libraries in each worker of a pool, determined once: all its processes get the same number, whenever they start.
+/// The thread count of numeric libraries in each worker, determined once per pool, so that all its processes get the same
+/// number.
 #[derive(Debug)]
 struct ThreadVariables {
     cores: usize,
-    of_each: usize,
-    /// The variables to set: those that the worker would not have otherwise.
+    threads_per_worker: usize,
+    /// The variables to set: those that the worker's environment does not contain.
     variables: Vec<&'static str>,
 }
 
@@ -156,15 +159,15 @@ impl ThreadVariables {
     fn of(config: &PoolConfig) -> Self {
         // Respects the process's CPU affinity and the quota of its control group.
         let cores = available_parallelism().map_or(1, NonZero::get);
-        let of_each = config.numeric_threads().of_each(cores, config.pool_size());
+        let threads_per_worker = config.numeric_threads().of_each(cores, config.pool_size());
         let inherits = config.env_mode() == EnvMode::Inherit;
         let is_set = |name: &str| config.env().contains_key(name) || (inherits && env::var_os(name).is_some());
-        let variables = of_each.map(|_| thread_variables(is_set)).unwrap_or_default();
-        Self { cores, of_each: of_each.unwrap_or_default(), variables }
+        let variables = threads_per_worker.map(|_| thread_variables(is_set)).unwrap_or_default();
+        Self { cores, threads_per_worker: threads_per_worker.unwrap_or_default(), variables }
     }
 
     fn apply_to(&self, command: Command) -> Command {
-        let number = self.of_each.to_string();
+        let number = self.threads_per_worker.to_string();
         self.variables.iter().fold(command, |command, name| command.env(*name, &number))
     }
 }
@@ -173,9 +176,9 @@ impl Launcher for ProcessLauncher {
     fn log_warnings(&self) {
         self.warn_of_stale_venvs();
         let (pool, pool_size) = (self.config.name().clone(), self.config.pool_size());
-        let ThreadVariables { cores, of_each, variables } = &*self.threads;
+        let ThreadVariables { cores, threads_per_worker, variables } = &*self.threads;
         if !variables.is_empty() {
-            let (cores, threads, variables) = (*cores, *of_each, variables.join(" "));
+            let (cores, threads, variables) = (*cores, *threads_per_worker, variables.join(" "));
             self.events.queue(Level::INFO, move || {
                 tracing::info!(%pool, threads, cores, pool_size, variables, "set the thread count of numeric libraries in each worker");
             });
@@ -187,13 +190,16 @@ impl Launcher for ProcessLauncher {
         Box::pin(async move {
             let command = match config.launch() {
                 Launch::App { app, python } => {
+                    // Checked at each start, since a cleaner of temporary files may have removed some files.
                     let installed = package::installed().await?;
-                    // Run as a script: with `-m` a `types.py` in the worker's folder would replace Python's own.
+                    // Run as a script: with `-m`, a `types.py` in the working directory would replace Python's own module.
                     let script = installed.path().join("herder/__main__.py");
                     let args = vec![script.into_os_string(), app.as_str().into()];
                     let command = command(&config, worker, python.clone().into_os_string(), args);
                     let command = with_package(command, &config, installed.path());
-                    remember_folder(&mut packages.borrow_mut(), installed);
+                    // Remembered before the spawn: a pool that is dropped while the process starts keeps the directory until
+                    // this future has returned or was dropped.
+                    keep_installed(&mut packages.borrow_mut(), installed);
                     command
                 }
                 Launch::Command { argv } => {
@@ -208,8 +214,8 @@ impl Launcher for ProcessLauncher {
     }
 }
 
-/// Keeps each folder once.
-fn remember_folder(packages: &mut Vec<Installed>, installed: Installed) {
+/// Keeps the directory, once.
+fn keep_installed(packages: &mut Vec<Installed>, installed: Installed) {
     if packages.iter().all(|kept| kept.path() != installed.path()) {
         packages.push(installed);
     }
@@ -227,21 +233,23 @@ fn command(config: &PoolConfig, worker: WorkerRef, program: OsString, args: Vec<
     config.env().iter().fold(command, |command, (key, value)| command.env(key, value))
 }
 
-/// What the worker's environment says of a variable, if it is not empty.
+/// Returns the value of a variable in the worker's environment, unless it is empty.
 fn value(config: &PoolConfig, key: &str) -> Option<OsString> {
     let inherited = || env::var_os(key).filter(|_| config.env_mode() != EnvMode::Clean);
     config.env().get(key).map(OsString::from).or_else(inherited).filter(|value| !value.is_empty())
 }
 
-/// The variables for the embedded package. Python must not write bytecode beside it by itself, since the host refuses files that it
-/// does not know: the package does that in its own way (`bytecode.py`), and then sets the variable back to what the user has.
+/// Adds the variables for the embedded package. Python must not write bytecode beside the package by itself, since the host
+/// refuses files that it does not know: the package writes its bytecode itself (`bytecode.py`) and then restores the user's
+/// value of the variable.
 fn with_package(command: Command, config: &PoolConfig, package: &Path) -> Command {
     const DONT_WRITE: &str = "PYTHONDONTWRITEBYTECODE";
     let command = command.env("HERDER_BYTECODE", value(config, DONT_WRITE).unwrap_or_default());
     command.env(DONT_WRITE, "1").env("PYTHONPATH", python_path(package, value(config, "PYTHONPATH")))
 }
 
-/// The embedded package comes first, so that another version of it that is installed can't speak another protocol.
+/// Returns the value of `PYTHONPATH`. The embedded package comes first, since another installed version of it may implement
+/// another protocol version.
 fn python_path(package: &Path, rest: Option<OsString>) -> OsString {
     let mut path = package.as_os_str().to_os_string();
     if let Some(rest) = rest {

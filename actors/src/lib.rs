@@ -1,8 +1,9 @@
-//! The actors of a herder pool: [`PoolSupervisor`] starts [`WorkerActor`]s and, in a pool with session affinity, one
-//! [`SessionAffinityActor`]. A thin shell: inputs go to the core (`herder-core`), and the effects that come back are carried out.
+//! The actors of a Herder pool: [`PoolSupervisor`] starts one [`WorkerActor`] per process and, in a pool with session
+//! affinity, one [`SessionAffinityActor`]. They pass inputs to the core (`herder-core`) and apply the effects that it
+//! returns.
 //!
-//! All state of a pool is in one cell that its actors share on one arbiter, and changes in one synchronous step. Users take this
-//! crate through `herder`.
+//! All state of a pool is in one value that its actors share on one arbiter, and each change is one synchronous step.
+//! Applications use this crate through `herder`.
 
 #[cfg(panic = "abort")]
 compile_error!(
@@ -72,7 +73,7 @@ pub use herder_core::{
     Routing, SessionCall, SessionId, SessionInfo, SessionPage, SessionState, Timestamp, WorkerId, WorkerMetrics,
     WorkerRef, WorkerState, WorkerStatus,
 };
-/// What [`PoolConfig::settings`] consists of, group by group.
+/// The settings that [`PoolConfig::settings`] returns, group by group.
 pub mod settings {
     pub use herder_core::{BreakerSettings, PoisonSettings, RetrySettings};
 }

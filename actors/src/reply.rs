@@ -1,4 +1,4 @@
-//! What a call gives: the worker's value as JSON, and how it came about.
+//! The reply of a call: the worker's result as JSON, and where and how the call ran.
 
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -7,41 +7,41 @@ use herder_wire::Stamps;
 use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
 
-/// A worker's answer.
+/// The reply of a call.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// The slot that answered.
+    /// The slot of the worker.
     pub worker: WorkerId,
-    /// Which of its processes.
+    /// The generation of the worker's process.
     pub generation: Generation,
     /// How the call was routed.
     pub routing: Routing,
-    /// How often it was sent.
+    /// The number of times the call was sent.
     pub attempts: u32,
-    /// When the call was admitted, on the clock that host and worker share.
+    /// The time of admission, on the clock that host and worker share.
     pub admitted: Timestamp,
-    /// From admission to the last send.
+    /// The time from admission to the last send.
     pub queued: Duration,
-    /// From the last send to the final frame.
+    /// The time from the last send to the final frame.
     pub ran: Duration,
-    /// When the handler began and ended, on the clock that host and worker share.
+    /// When the handler started and ended, on the clock that host and worker share.
     pub stamps: Stamps,
     pub(crate) body: Bytes,
 }
 
-/// A reply's circumstances, as HTTP shows them.
+/// Where and how a call ran, as HTTP responses show it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplyMetadata {
-    /// The slot that answered.
+    /// The slot of the worker.
     pub worker: WorkerId,
-    /// Which of its processes.
+    /// The generation of the worker's process.
     pub generation: Generation,
     /// `new`, `hit`, `rebound` or `unrouted`.
     pub routing: &'static str,
-    /// Why it was rebound.
+    /// Why the session was rebound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<&'static str>,
-    /// How often it was sent.
+    /// The number of times the call was sent.
     pub attempts: u32,
     /// Microseconds from admission to the last send.
     pub queue_us: u64,
@@ -50,20 +50,20 @@ pub struct ReplyMetadata {
 }
 
 impl Reply {
-    /// Decodes the value with serde_json. `T` cannot borrow from the reply.
+    /// Decodes the result with serde_json. `T` cannot borrow from the reply.
     ///
     /// # Errors
-    /// [`Error::Decode`] when the value is not a `T`, or is nested more than 127 levels deep.
+    /// [`Error::Decode`] if the result is not a `T`, or is nested more than 127 levels deep.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.body).map_err(Error::decode)
     }
 
-    /// The value as JSON text, as the worker sent it.
+    /// Returns the result as JSON text, as the worker sent it.
     pub fn json(&self) -> &Bytes {
         &self.body
     }
 
-    /// Its circumstances.
+    /// Returns where and how the call ran.
     pub fn metadata(&self) -> ReplyMetadata {
         ReplyMetadata {
             worker: self.worker,

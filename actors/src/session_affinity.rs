@@ -1,5 +1,7 @@
-//! [`SessionAffinityActor`]: exists only in pools with session affinity, under the name `{pool}_session_affinity` (R3), which the
-//! supervisor holds for it. It answers for the bindings. These are in the cell: they outlive it, and neither routing nor the sweep asks it. It does not keep the cell: whoever has its address keeps no pool's state.
+//! [`SessionAffinityActor`] exists only in pools with session affinity, under the name `{pool}_session_affinity` (R3), whose
+//! registration the supervisor holds. It answers messages about bindings. The bindings are in the shared state and outlive
+//! the actor; neither routing nor the sweep uses the actor. It holds a weak reference: its address does not keep the state of
+//! a pool alive.
 
 use crate::{
     BindSession, Error, GetInternalStats, GetSessionHistory, GetSessionState, GetStats, GetWorker, InternalStats,
@@ -11,7 +13,7 @@ use actix::{Actor, Context, Handler};
 use herder_core::{AffinityStatus, BindError, Lookup, SessionId, WorkerRef};
 use std::{rc::Rc, time::Duration};
 
-/// Answers for a pool's bindings.
+/// Answers messages about a pool's bindings.
 pub struct SessionAffinityActor {
     shared_state: WeakSharedState,
 }
@@ -32,13 +34,15 @@ impl Actor for SessionAffinityActor {
     type Context = Context<Self>;
 }
 
-/// However it ends, the supervisor hears of it; the cell is borrowed only while the pool itself is torn down.
+/// Defers a restart of the actor, however it ended. The state is borrowed only while the pool itself is dropped: then no
+/// restart is needed.
 impl Drop for SessionAffinityActor {
     fn drop(&mut self) {
+        // `try_borrow_mut`: a second mutable borrow would panic, and a panic in a drop during unwinding aborts the host.
         if let Some(shared_state) = self.shared_state.upgrade()
             && let Ok(mut state) = shared_state.try_borrow_mut()
         {
-            state.defer(Deferred::AffinityGone);
+            state.defer(Deferred::AffinityStopped);
         }
     }
 }
@@ -59,7 +63,7 @@ impl Handler<UnbindSession> for SessionAffinityActor {
     type Result = Result<bool>;
 
     fn handle(&mut self, message: UnbindSession, _: &mut Self::Context) -> Self::Result {
-        self.with(|state| state.ask(|core, now, effects| core.unbind_session(now, &message.0, effects)))
+        self.with(|state| state.with_core(|core, now, effects| core.unbind_session(now, &message.0, effects)))
     }
 }
 
@@ -68,7 +72,7 @@ impl Handler<GetWorker> for SessionAffinityActor {
 
     fn handle(&mut self, message: GetWorker, _: &mut Self::Context) -> Self::Result {
         let session = parse(&message.0)?;
-        match self.with(|state| state.ask(|core, now, effects| core.worker_of(now, &session, effects)))? {
+        match self.with(|state| state.with_core(|core, now, effects| core.worker_of(now, &session, effects)))? {
             Lookup::Bound(worker) => Ok(worker),
             Lookup::Expired => Err(Error::SessionExpired { session }),
             Lookup::NotBound => Err(Error::SessionNotFound { session }),
@@ -91,7 +95,7 @@ impl Handler<RemoveWorkerSessions> for SessionAffinityActor {
     type Result = Result<usize>;
 
     fn handle(&mut self, message: RemoveWorkerSessions, _: &mut Self::Context) -> Self::Result {
-        self.with(|state| state.ask(|core, now, effects| core.remove_worker_sessions(now, message.0, effects)))
+        self.with(|state| state.with_core(|core, now, effects| core.remove_worker_sessions(now, message.0, effects)))
     }
 }
 
@@ -134,7 +138,7 @@ impl Handler<GetSessionHistory> for SessionAffinityActor {
     }
 }
 
-/// The story of a session.
+/// Returns the history of a session.
 pub(crate) fn session_history(state: &State, session: SessionId) -> Result<SessionHistory> {
     state.session_history(state.clock().now(), session).ok_or(Error::Bind(BindError::NoAffinity))
 }
@@ -152,6 +156,6 @@ impl Handler<crate::messages::Panic> for SessionAffinityActor {
     type Result = ();
 
     fn handle(&mut self, _: crate::messages::Panic, _: &mut Self::Context) {
-        crate::messages::injected();
+        crate::messages::panic_injected();
     }
 }

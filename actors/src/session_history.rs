@@ -1,5 +1,5 @@
-//! Why a session's calls ran where they ran, in words: the core's bare events with the wall clock, texts and the reasons of ends
-//! added when somebody asks. A snapshot, no state.
+//! The history of a session as users read it: the core's events with system times, texts and the reasons of exits, which are
+//! added only on request. A snapshot; holds no state.
 
 mod text;
 
@@ -11,103 +11,104 @@ use herder_core::{
 use serde::Serialize;
 use std::time::{Duration, SystemTime};
 
-/// The story of one session, as far as its pool remembers: the last 16,384 events and the last 4096 sessions that are gone.
+/// The history of one session, as far as the pool keeps it: the last 16,384 events of the pool and its last 4096 removed
+/// sessions.
 ///
-/// `Display` gives it as text, a line an event.
+/// `Display` formats it as text with one event per line.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionHistory {
     /// The pool.
     pub pool: PoolName,
     /// The session.
     pub session: SessionId,
-    /// How it stands.
+    /// The state of the session.
     pub state: HistoryState,
-    /// The same in words.
+    /// The state in one sentence.
     pub summary: String,
-    /// What is known of it now, if it is there.
+    /// The session's present entry, unless it was removed or never existed.
     pub present: Option<SessionInfo>,
-    /// Its lives that are over, the oldest first.
+    /// The earlier lives of the session, the oldest first.
     pub past: Vec<PastSessionEntry>,
-    /// What happened, the oldest first.
+    /// The events, the oldest first.
     pub events: Vec<HistoryEntry>,
-    /// Whether nothing before the first event was forgotten.
+    /// Whether the events before the first one are known, so that the history is complete.
     pub complete: bool,
 }
 
-/// How a session stands.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HistoryState {
-    /// It is there, and its timeout runs.
+    /// The session exists and its timeout has not passed.
     Active,
-    /// Its timeout has passed, and it is still known.
+    /// The session's timeout has passed, and it was not removed yet.
     Expired,
-    /// It was there, and is gone.
+    /// The session was removed.
     Removed,
-    /// It was never there, as far as the pool remembers.
+    /// The session never existed, as far as the pool knows.
     NeverSeen,
 }
 
-/// A life of the session that is over.
+/// A life of the session that has ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct PastSessionEntry {
-    /// When it began.
+    /// When the session started.
     #[serde(serialize_with = "rfc3339")]
     pub began: SystemTime,
-    /// When it was gone.
+    /// When the session was removed.
     #[serde(serialize_with = "rfc3339")]
     pub ended: SystemTime,
     /// `expired` or `ended`.
     pub why: &'static str,
-    /// Calls finished.
+    /// The number of calls finished.
     pub operations: u64,
 }
 
-/// One thing, or several of the same kind in a row, that happened to the session.
+/// An event, or several consecutive events of the same kind.
 #[derive(Clone, Debug, Serialize)]
 pub struct HistoryEntry {
-    /// When, the first time.
+    /// When the first of them happened.
     #[serde(serialize_with = "rfc3339")]
     pub at: SystemTime,
-    /// When, the last time.
+    /// When the last of them happened.
     #[serde(serialize_with = "rfc3339")]
     pub until: SystemTime,
-    /// `send_count`, `bound`, `unbound`, `lost`, `told_of_loss`, `expired`, `refused`, `gave_up` or `gone`.
+    /// `sent`, `bound`, `unbound`, `lost`, `loss_reported`, `expired`, `refused`, `left_queue` or `removed`.
     pub kind: &'static str,
-    /// How a call was routed, why something ended, or why a call was refused.
+    /// How a call was routed, why a binding or the session ended, or why a call was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<&'static str>,
-    /// The worker's slot, if one was concerned.
+    /// The slot of the worker, if the event concerns one.
     pub worker: Option<WorkerId>,
-    /// Which of the slot's processes.
+    /// The generation of the worker's process.
     pub generation: Option<Generation>,
-    /// How often in a row.
+    /// The number of events.
     pub times: u32,
-    /// The longest wait in the queue of these calls, in microseconds.
+    /// The longest time that one of these calls waited in the queue, in microseconds.
     pub waited_us: u64,
-    /// All that in words.
+    /// The event as text.
     pub text: String,
 }
 
 impl State {
-    /// The story of a session; `None` in a pool without session affinity.
+    /// Returns the history of a session; `None` in a pool without session affinity.
     pub(crate) fn session_history(&self, now: Timestamp, session: SessionId) -> Option<SessionHistory> {
-        let found = self.core().session_events(now, session.as_str())?;
-        let wall = WallClock::now(self.clock());
-        let (state, summary) = (state(&found), text::summary(self, now, &found));
-        let events = found.events.iter().map(|event| self.entry(&wall, event)).collect();
-        let past = found.past.iter().map(|life| past(&wall, life)).collect();
-        let (present, complete) = (found.present, found.complete);
+        let log = self.core().session_events(now, session.as_str())?;
+        let wall_clock = WallClock::now(self.clock());
+        let (state, summary) = (state(&log), text::summary(self, now, &log));
+        let events = log.events.iter().map(|event| self.entry(&wall_clock, event)).collect();
+        let past = log.past.iter().map(|life| past(&wall_clock, life)).collect();
+        let (present, complete) = (log.present, log.complete);
         let pool = self.config().name().clone();
         Some(SessionHistory { pool, session, state, summary, present, past, events, complete })
     }
 
-    fn entry(&self, wall: &WallClock, event: &SessionEvent) -> HistoryEntry {
-        let (what, why) = kind_and_reason(event.kind);
+    fn entry(&self, wall_clock: &WallClock, event: &SessionEvent) -> HistoryEntry {
+        let (kind, why) = kind_and_reason(event.kind);
         HistoryEntry {
-            at: wall.at(event.first),
-            until: wall.at(event.last),
-            kind: what,
+            at: wall_clock.at(event.first),
+            until: wall_clock.at(event.last),
+            kind,
             why,
             worker: event.worker.map(|worker| worker.id),
             generation: event.worker.map(|worker| worker.generation),
@@ -117,16 +118,16 @@ impl State {
         }
     }
 
-    /// How a process ended, in words, if that is still known.
-    fn end_in_words(&self, worker: WorkerRef) -> Option<Box<str>> {
+    /// Returns the reason of a process's exit as text, if the exit is still recorded.
+    fn exit_reason(&self, worker: WorkerRef) -> Option<Box<str>> {
         self.core().exit_of(worker).map(|end| crate::error::loss_reason(&end, self.exit_record(worker)))
     }
 }
 
-fn past(wall: &WallClock, life: &PastSession) -> PastSessionEntry {
+fn past(wall_clock: &WallClock, life: &PastSession) -> PastSessionEntry {
     PastSessionEntry {
-        began: wall.at(life.began),
-        ended: wall.at(life.ended),
+        began: wall_clock.at(life.began),
+        ended: wall_clock.at(life.ended),
         why: past_reason(life.why),
         operations: life.operations,
     }
@@ -141,20 +142,20 @@ fn state(history: &SessionEventLog) -> HistoryState {
     }
 }
 
-/// The kind of an event, and what tells it from others of its kind.
-fn kind_and_reason(what: SessionEventKind) -> (&'static str, Option<&'static str>) {
-    match what {
+/// Returns the kind of an event, and what distinguishes it from others of its kind.
+fn kind_and_reason(kind: SessionEventKind) -> (&'static str, Option<&'static str>) {
+    match kind {
         SessionEventKind::Sent(routing) => ("sent", Some(routing.why().unwrap_or(routing.as_str()))),
         SessionEventKind::Bound => ("bound", None),
         SessionEventKind::Unbound(why) => ("unbound", Some(past_reason(why))),
         SessionEventKind::StateLost => ("lost", None),
-        SessionEventKind::LossReported => ("told_of_loss", None),
+        SessionEventKind::LossReported => ("loss_reported", None),
         SessionEventKind::MarkedExpired => ("expired", None),
         SessionEventKind::RefusedExpired => ("refused", Some("expired")),
         SessionEventKind::RefusedBusy => ("refused", Some("busy")),
         SessionEventKind::RefusedFull => ("refused", Some("queue_full")),
-        SessionEventKind::LeftQueue => ("gave_up", None),
-        SessionEventKind::Removed(why) => ("gone", Some(past_reason(why))),
+        SessionEventKind::LeftQueue => ("left_queue", None),
+        SessionEventKind::Removed(why) => ("removed", Some(past_reason(why))),
     }
 }
 
@@ -166,7 +167,7 @@ fn past_reason(why: SessionEndReason) -> &'static str {
     }
 }
 
-/// Nanoseconds, and microseconds of what took longer, are noise in a text.
+/// Rounds a duration for texts: nanoseconds are dropped, and also microseconds of longer times.
 pub(crate) fn rounded(span: Duration) -> humantime::FormattedDuration {
     let unit = match span.as_micros() {
         0..1_000 => 1_000,

@@ -1,4 +1,4 @@
-//! A pool's status as users read it: the core's snapshot with what only the shell knows (R8). A snapshot, no state.
+//! The status of a pool: the core's status with process ids, memory and start errors added (R8). A snapshot; holds no state.
 
 use crate::{ChildHandle, WorkerInfo};
 use herder_core::{
@@ -8,53 +8,54 @@ use herder_core::{
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use std::{rc::Rc, time::SystemTime};
 
-/// A pool's status: the same keys for both worker types.
+/// The status of a pool, with the same keys for both worker types.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
     /// The pool's name.
     pub pool: PoolName,
     /// Basic or enhanced.
     pub worker_type: WorkerType,
-    /// Whether it takes calls.
+    /// The state, which says whether the pool accepts calls.
     pub state: PoolState,
-    /// Base workers wanted.
+    /// The configured number of base workers.
     pub pool_size: u32,
-    /// Overflow workers allowed.
+    /// The maximum number of overflow workers.
     pub overflow: u32,
-    /// Sessions that are not expired.
+    /// The number of sessions that have not expired.
     pub active_sessions: usize,
-    /// The first hundred of them.
+    /// The first hundred of these sessions.
     pub sessions: Vec<SessionInfo>,
-    /// When it started, as RFC 3339.
+    /// When the pool started, as RFC 3339.
     #[serde(serialize_with = "rfc3339")]
     pub started_at: SystemTime,
-    /// Milliseconds since then.
+    /// Milliseconds since the start.
     pub uptime_ms: u64,
-    /// What the affinity table holds: `{}` in a pool without one, and while its actor can't answer (R6, R7).
+    /// Statistics of the affinity table. `{}` in a pool without affinity and while the affinity actor is unavailable (R6,
+    /// R7).
     pub session_affinity: SessionAffinity,
-    /// Its workers.
+    /// The workers.
     pub workers: Vec<WorkerEntry>,
-    /// Its queue.
+    /// The queue.
     pub queue: QueueStatus,
-    /// Its circuit breaker; null in a pool without one.
+    /// The circuit breaker; null in a pool without one.
     pub breaker: Option<BreakerStatus>,
-    /// Payloads in quarantine.
+    /// The number of quarantined calls (commands with their arguments).
     pub quarantined: usize,
-    /// What it counted.
+    /// The counters.
     pub counters: Counters,
-    /// What is switched on.
+    /// The enabled features.
     pub features: Features,
-    /// Why the last start of a worker failed, while the pool is below its strength.
+    /// Why the last start of a worker failed, while fewer base workers than configured are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_start_error: Option<String>,
 }
 
-/// One worker: the core's entry and its process id.
+/// One worker: the core's entry, with process id and memory.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkerEntry {
-    /// The process's id, if there is one.
+    /// The process id, if there is a process.
     pub pid: Option<u32>,
-    /// What it has in main memory now; only with `worker_metrics`, and where `/proc` tells it.
+    /// The resident memory in bytes; only with `worker_metrics`, and where `/proc` has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resident_bytes: Option<u64>,
     /// The core's entry.
@@ -62,27 +63,27 @@ pub struct WorkerEntry {
     pub status: WorkerStatus,
 }
 
-/// The affinity table in numbers, or nothing.
+/// Statistics of the affinity table, or nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionAffinity(Option<AffinityStatus>);
 
 impl SessionAffinity {
-    /// Whether there is nothing to tell: a basic pool, always.
+    /// Returns whether there are no statistics: always true for a basic pool.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Sessions that are not expired; 0 if there is nothing to tell.
+    /// Returns the number of sessions that have not expired; 0 without statistics.
     pub fn total_sessions(&self) -> usize {
         self.0.map_or(0, |numbers| numbers.total_sessions)
     }
 
-    /// Sessions due or marked, not yet removed.
+    /// Returns the number of sessions that have expired but were not removed yet.
     pub fn expired_sessions(&self) -> usize {
         self.0.map_or(0, |numbers| numbers.expired_sessions)
     }
 
-    /// Processes that hold at least one session.
+    /// Returns the number of processes that hold at least one session.
     pub fn workers_with_sessions(&self) -> usize {
         self.0.map_or(0, |numbers| numbers.workers_with_sessions)
     }

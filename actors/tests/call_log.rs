@@ -1,4 +1,4 @@
-//! Subscribers that misbehave on the pool's own thread, and what the log has of a pool that is dropped.
+//! Subscribers that block or panic, and the log of a pool that is dropped.
 
 use crate::harness::{Harness, echo, value};
 use herder_actors::{
@@ -16,7 +16,7 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-/// Blocks at its first event until it is released, as one does whose writer is a full pipe.
+/// Blocks at its first event until it is released, like a subscriber whose writer is a full pipe.
 struct Blocking {
     reached: std::sync::Arc<Notify>,
     released: Mutex<mpsc::Receiver<()>>,
@@ -45,9 +45,9 @@ impl Subscriber for Blocking {
     fn exit(&self, _: &Id) {}
 }
 
-/// R22, R40: while a subscriber blocks, calls are answered, deadlines pass, sessions stay, and workers are replaced.
+/// R22, R40: while a subscriber blocks, calls are answered, deadlines pass, sessions are kept, and workers are replaced.
 #[actix::test]
-async fn r40_a_subscriber_that_blocks_holds_up_no_call_and_no_deadline() {
+async fn r40_a_blocking_subscriber_delays_no_call_and_no_deadline() {
     let reached = std::sync::Arc::new(Notify::new());
     let (release, released) = mpsc::channel();
     let _guard = tracing::subscriber::set_default(Blocking { reached: reached.clone(), released: released.into() });
@@ -73,7 +73,7 @@ async fn r40_a_subscriber_that_blocks_holds_up_no_call_and_no_deadline() {
     peer.serve();
     let shutdown = harness.pool().send(Shutdown::timeout(HANG_TIMEOUT));
     with_timeout("the shutdown", shutdown).await.unwrap().unwrap();
-    drop(release); // it blocked until now
+    drop(release); // the subscriber blocked until now
 }
 
 /// Panics at each event, as `tracing_subscriber::fmt` does when its writer fails and standard error is gone.
@@ -101,9 +101,10 @@ impl Subscriber for Panicking {
     fn exit(&self, _: &Id) {}
 }
 
-/// R29, R40: a subscriber that panics costs its event. The pool is not built anew, and goes on, however often.
+/// R29, R40: a subscriber that panics loses only its event. The pool is not rebuilt and continues, however often the
+/// subscriber panics.
 #[actix::test]
-async fn r40_a_subscriber_that_panics_costs_its_event() {
+async fn r40_a_panicking_subscriber_loses_only_its_event() {
     let _guard = tracing::subscriber::set_default(Panicking);
     let (mut harness, mut peer) = Harness::basic("panicking").await;
     for generation in 2..10 {
@@ -116,15 +117,19 @@ async fn r40_a_subscriber_that_panics_costs_its_event() {
         assert_eq!(value(running.get().await)["n"], generation);
     }
     let status = harness.status().await;
-    assert_eq!((status.counters.ok, status.counters.exits), (8, 8), "counters survive: the state was never built anew");
+    assert_eq!(
+        (status.counters.ok, status.counters.exits),
+        (8, 8),
+        "the counters were not reset: the state was not rebuilt"
+    );
 }
 
-/// R38: calls that end with the last address of their pool are logged as well.
+/// R38: calls that fail because the last address of their pool was dropped are logged.
 #[actix::test]
-async fn r38_calls_that_end_with_their_pool_are_logged() {
+async fn r38_calls_of_a_dropped_pool_are_logged() {
     let (harness, mut peer) = Harness::basic("dropped").await;
     let name = harness.name.clone();
-    harness.pool().do_send(echo(1)); // who awaits the answer would keep the pool
+    harness.pool().do_send(echo(1)); // an awaited answer would hold an address of the pool
     peer.call().await;
     drop(harness);
     wait_for_log(&["INFO", &name, "call refused", "error=pool-closed", "command=echo"]).await;

@@ -1,4 +1,5 @@
-//! What a silent worker is taken for, with a scripted peer whose vitals the test sets (R26). No process is started.
+//! How a worker that answers no pings is classified (R26). The worker is scripted, and the test sets its activity. No process
+//! is started.
 
 use crate::harness::*;
 use herder_actors::testing::*;
@@ -7,20 +8,20 @@ use herder_core::ExitStatus;
 use herder_wire::{WorkerHello, WorkerMessage};
 use std::{num::NonZeroU8, time::Duration};
 
-/// A pool whose worker is pinged often, and that worker, which has said this hello. A call was there before it was ready, so that
-/// it has that from the first ping on.
-async fn pinged(
+/// Starts a pool whose worker is pinged often and sent this hello. A call is queued before the worker is ready, so that the
+/// worker has it from the first ping on.
+async fn start_pinged(
     hint: &str,
-    does: impl FnOnce(&ScriptedChild),
+    set_up: impl FnOnce(&ScriptedChild),
     hello: impl FnOnce(WorkerHello) -> WorkerHello,
 ) -> (Harness, FakeWorker, Answer) {
     let quick = Duration::from_millis(5);
     let health = Health::new().interval(quick).timeout(quick).failures(1);
     let mut harness = Harness::start(enhanced(&unique_name(hint)).health(health).build().unwrap());
     let mut peer = harness.launches.next().await;
-    does(&peer.child);
-    let itself = WorkerHello { pid: peer.child.pid(), ..herder_actors::testing::hello() };
-    peer.handshake_with(hello(itself)).await;
+    set_up(&peer.child);
+    let own_hello = WorkerHello { pid: peer.child.pid(), ..herder_actors::testing::hello() };
+    peer.handshake_with(hello(own_hello)).await;
     let answer = harness.execute(echo(1));
     harness.wait_queue(0, 1).await;
     peer.calls.send(&WorkerMessage::Ready(ready())).await;
@@ -31,13 +32,14 @@ fn unresponsive(status: &Status) -> Option<ProcessActivity> {
     status.workers[0].status.unresponsive
 }
 
-/// R26: a worker that computes for a call and answers no ping is shown so, healthy, and told of once; it is ended once it does nothing.
+/// R26: a worker that runs a call, uses the processor and answers no pings is reported as computing and healthy, and is
+/// logged once. It is stopped when it becomes idle.
 #[actix::test]
-async fn r26_a_worker_that_computes_is_not_ended() {
+async fn r26_a_computing_worker_is_not_stopped() {
     let (mut harness, mut peer, answer) =
-        pinged("bound", |child| child.set_activity(ProcessActivity::Computing), |hello| hello).await;
+        start_pinged("bound", |child| child.set_activity(ProcessActivity::Computing), |hello| hello).await;
     let call = peer.call().await;
-    wait_until("it is seen to compute", async || {
+    wait_until("the worker is reported as computing", async || {
         unresponsive(&harness.status().await) == Some(ProcessActivity::Computing)
     })
     .await;
@@ -51,16 +53,17 @@ async fn r26_a_worker_that_computes_is_not_ended() {
     harness.launches.next().await.ready().await.serve();
 }
 
-/// R26: one that gets next to no processor, but wants it, computes as well: a machine with too much to do costs no worker.
+/// R26: a worker that is runnable but gets almost no processor time counts as computing: an overloaded machine costs no
+/// worker.
 #[actix::test]
-async fn r26_a_worker_that_waits_for_a_processor_is_not_ended() {
+async fn r26_a_worker_that_waits_for_a_processor_is_not_stopped() {
     let starved = |child: &ScriptedChild| {
         child.set_activity(ProcessActivity::Idle);
         child.set_runnable(true);
     };
-    let (harness, mut peer, answer) = pinged("starved", starved, |hello| hello).await;
+    let (harness, mut peer, answer) = start_pinged("starved", starved, |hello| hello).await;
     let call = peer.call().await;
-    wait_until("it is seen to compute", async || {
+    wait_until("the worker is reported as computing", async || {
         unresponsive(&harness.status().await) == Some(ProcessActivity::Computing)
     })
     .await;
@@ -69,11 +72,11 @@ async fn r26_a_worker_that_waits_for_a_processor_is_not_ended() {
     peer.serve();
 }
 
-/// R26: one that is stopped is ended as such, and not asked for its stack, which it could not print.
+/// R26: a suspended worker is reported as suspended. It is not asked for its stack, which it could not print.
 #[actix::test]
-async fn r26_a_stopped_worker_is_named_so() {
+async fn r26_a_suspended_worker_is_killed_and_reported_as_suspended() {
     let signal = NonZeroU8::new(10);
-    let (mut harness, peer, answer) = pinged(
+    let (mut harness, peer, answer) = start_pinged(
         "stopped",
         |child| child.set_activity(ProcessActivity::Stopped),
         |hello| WorkerHello { stack_signal: signal, ..hello },
@@ -81,16 +84,19 @@ async fn r26_a_stopped_worker_is_named_so() {
     .await;
     assert_eq!(peer.child.stopped().await.1, Duration::ZERO, "no wait between SIGTERM and SIGKILL");
     assert_eq!(peer.child.stack_signal(), None);
-    wait_for_log(&[&harness.name, "missed a ping", "found=stopped"]).await;
+    wait_for_log(&[&harness.name, "missed a ping", "activity=stopped"]).await;
     peer.exit(ExitStatus::Signal(9));
     let outcome = answer.get().await;
     let text = outcome.as_ref().map_or_else(Error::to_string, |reply| format!("{reply:?}"));
-    assert!(matches!(outcome, Err(Error::WorkerLost { .. })) && text.contains("it was stopped, by SIGSTOP"), "{text}");
+    assert!(
+        matches!(outcome, Err(Error::WorkerLost { .. })) && text.contains("process suspended by SIGSTOP"),
+        "{text}"
+    );
     harness.launches.next().await.ready().await.serve();
 }
 
-/// R26: a worker that hangs is asked for its stack by the signal that its hello named, if it is the process that was started: around
-/// another one the wrapper would get it. What can't be a signal is none.
+/// R26: a hanging worker is asked for its stack with the signal that its hello named, provided that it is the started
+/// process: a wrapper would receive the signal itself. A number that is not a signal is ignored.
 #[actix::test]
 async fn r26_stack_is_requested_only_from_workers_that_offer_it() {
     let usr1 = NonZeroU8::new(u8::try_from(Signal::USR1.as_raw()).unwrap());
@@ -101,7 +107,7 @@ async fn r26_stack_is_requested_only_from_workers_that_offer_it() {
         ("nonsense", NonZeroU8::new(250), true, None),
     ];
     for (hint, stack_signal, is_itself, asked) in cases {
-        let (mut harness, peer, answer) = pinged(
+        let (mut harness, peer, answer) = start_pinged(
             hint,
             |child| child.set_activity(ProcessActivity::Idle),
             |hello| {
@@ -110,10 +116,16 @@ async fn r26_stack_is_requested_only_from_workers_that_offer_it() {
             },
         )
         .await;
-        assert_eq!(peer.child.stopped().await.1, Duration::ZERO, "{hint}: it has not read that SIGTERM may end it");
+        assert_eq!(
+            peer.child.stopped().await.1,
+            Duration::ZERO,
+            "{hint}: it has not read the shutdown message and ignores SIGTERM"
+        );
         assert_eq!(peer.child.stack_signal(), asked, "{hint}");
         peer.exit(ExitStatus::Signal(15));
-        let Err(Error::WorkerLost { report, .. }) = answer.get().await else { panic!("{hint}: it was to be lost") };
+        let Err(Error::WorkerLost { report, .. }) = answer.get().await else {
+            panic!("{hint}: expected a lost worker")
+        };
         assert_eq!(report.stack.as_deref(), asked.map(|_| "Current thread"), "{hint}");
         harness.launches.next().await.ready().await.serve();
     }

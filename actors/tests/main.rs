@@ -1,4 +1,5 @@
-//! The actors, mostly with scripted peers at the other end of their sockets. One test binary: cargo links once, and all tests run in parallel.
+//! Tests of the actors, mostly with scripted workers at the other ends of the sockets. One test binary: cargo links once, and
+//! all tests run in parallel.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -1,5 +1,5 @@
-//! `PoolSupervisor` by its messages: every call answered exactly once, whatever ends (R1, R4, R8, R20, R22, R29, R35, R36). Workers are
-//! scripted.
+//! `PoolSupervisor` by its messages: every call is answered exactly once, whatever exits or panics (R1, R4, R8, R20, R22,
+//! R29, R35, R36). Workers are scripted.
 
 use crate::harness::*;
 use herder_actors::testing::*;
@@ -18,7 +18,7 @@ fn is_internal(outcome: &Outcome) -> bool {
     matches!(outcome, Err(Error::Internal { reason }) if reason.contains("injected"))
 }
 
-/// R8: one shape of status for both types; the process ids are there.
+/// R8: the status has the same keys for both worker types, and contains the process ids.
 #[actix::test]
 async fn r8_status_has_the_same_keys_for_both_types() {
     let (plain, _peer) = Harness::basic("plain").await;
@@ -37,9 +37,9 @@ async fn r8_status_has_the_same_keys_for_both_types() {
     assert_eq!(plain.pool().send(GetPoolName).await.unwrap().as_str(), plain.name);
 }
 
-/// R26: the pool's own health answer is true: not ready, ready, draining.
+/// R26: the health check follows the pool's state: starting, running, draining.
 #[actix::test]
-async fn r26_health_is_not_constant() {
+async fn r26_health_follows_the_pools_state() {
     let mut harness = Harness::start(basic(&unique_name("health")).build().unwrap());
     let health = async |harness: &Harness| harness.pool().send(HealthCheck).await.unwrap().unwrap();
     let before = health(&harness).await;
@@ -50,19 +50,19 @@ async fn r26_health_is_not_constant() {
     let running = harness.execute(echo(1));
     let wire = peer.call().await.wire;
     let stopping = actix_rt::spawn(harness.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
-    wait_until("it drains", async || health(&harness).await.state == PoolState::Draining).await;
+    wait_until("the pool drains", async || health(&harness).await.state == PoolState::Draining).await;
     assert!(!health(&harness).await.healthy);
     assert!(matches!(harness.execute(echo(2)).get().await, Err(Error::PoolClosed { may_have_run: false, .. })));
     peer.answer(wire, "1").await;
-    assert_eq!(value(running.get().await), 1, "what was admitted is finished");
+    assert_eq!(value(running.get().await), 1, "an admitted call is finished");
     peer.serve();
     let report = with_timeout("the shutdown", stopping).await.unwrap().unwrap().unwrap();
     assert_eq!((report.pool.as_str(), report.counters.ok, report.aborted_calls), (&*harness.name, 1, 0));
 }
 
-/// R22: sessions are tracked, renewed, shown, listed, ended.
+/// R22: a basic pool tracks, renews, shows, lists and ends sessions.
 #[actix::test]
-async fn r22_sessions_of_a_basic_pool() {
+async fn r22_a_basic_pool_tracks_sessions() {
     let (harness, mut peer) = Harness::basic("tracked").await;
     let pool = harness.pool();
     let info = async |session: &str| pool.send(GetSessionInfo(session.into())).await.unwrap().unwrap();
@@ -88,7 +88,7 @@ async fn r22_sessions_of_a_basic_pool() {
     assert!(matches!(pool.send(TrackSession(String::new())).await.unwrap(), Err(Error::InvalidSession { .. })));
 }
 
-/// R22: stale sessions are cleaned up when somebody asks.
+/// R22: stale sessions are removed on request.
 #[actix::test]
 async fn r22_cleanup_removes_stale_sessions() {
     let sessions = Sessions::new().timeout(Duration::from_millis(1)).cleanup_interval(HANG_TIMEOUT).max(1);
@@ -100,30 +100,33 @@ async fn r22_cleanup_removes_stale_sessions() {
     harness.pool().send(TrackSession("bob".into())).await.unwrap().unwrap();
 }
 
-/// Calls that can't be: each says why, and no worker sees them.
+/// Each invalid call fails with its reason, and no worker receives it.
 #[actix::test]
-async fn invalid_calls_are_refused() {
+async fn invalid_calls_fail_without_reaching_a_worker() {
     let (harness, mut peer) = Harness::enhanced("refused").await;
-    let refused = async |answer: Answer| answer.get().await.unwrap_err();
-    let unknown = refused(harness.execute(Execute::new("eco", &json!({})))).await;
-    assert!(matches!(&unknown, Error::UnknownCommand { hint, .. } if hint == "there are again, echo"), "{unknown:?}");
-    let list = refused(harness.execute(Execute::new("echo", &json!([1])))).await;
+    let refusal = async |answer: Answer| answer.get().await.unwrap_err();
+    let unknown = refusal(harness.execute(Execute::new("eco", &json!({})))).await;
+    assert!(
+        matches!(&unknown, Error::UnknownCommand { hint, .. } if hint == "available commands: again, echo"),
+        "{unknown:?}"
+    );
+    let list = refusal(harness.execute(Execute::new("echo", &json!([1])))).await;
     assert!(matches!(list, Error::Malformed { .. }));
-    let nameless = refused(harness.in_session("", 1)).await;
+    let nameless = refusal(harness.in_session("", 1)).await;
     assert!(matches!(nameless, Error::InvalidSession { .. }));
     let absent = ExecuteInSession::new("ann", "echo", &json!({})).if_absent(IfAbsent::Reject);
-    let absent = refused(Answer::of(harness.pool().send(absent))).await;
+    let absent = refusal(Answer::of(harness.pool().send(absent))).await;
     assert!(matches!(absent, Error::SessionNotFound { .. }));
     let next = harness.execute(echo(1));
     peer.echo().await;
     next.get().await.unwrap();
 }
 
-/// R35: a caller that leaves cancels its call in the worker, whether it asked by message or by handle; one that waits in the queue
-/// never runs.
+/// R35: an abandoned call is cancelled in the worker, whether it was made by message or through a handle. A call that is
+/// still in the queue never runs.
 #[actix::test]
-async fn r35_a_caller_that_leaves() {
-    let (harness, mut peer) = Harness::basic("leaves").await;
+async fn r35_abandoned_calls_are_cancelled_or_never_sent() {
+    let (harness, mut peer) = Harness::basic("abandoned").await;
     let cancelled = async |peer: &mut FakeWorker, call| {
         let Some(HostMessage::Cancel { wire, interrupt: false }) = peer.control.next().await else { panic!() };
         assert_eq!(wire, call);
@@ -141,26 +144,26 @@ async fn r35_a_caller_that_leaves() {
     cancelled(&mut peer, wire).await;
     let by_handle = harness.call(4);
     let call = peer.call().await;
-    assert_eq!(&*call.payload, br#"{"n":4}"#, "those that waited never ran");
+    assert_eq!(&*call.payload, br#"{"n":4}"#, "the abandoned calls in the queue never ran");
     drop(by_handle);
     cancelled(&mut peer, call.wire).await;
-    wait_until("all are counted", async || harness.status().await.counters.abandoned == 4).await;
+    wait_until("all abandoned calls are counted", async || harness.status().await.counters.abandoned == 4).await;
     let last = harness.call(5);
     peer.echo().await;
     drop(with_timeout("the answer", last).await.unwrap());
-    assert_eq!(harness.status().await.counters.abandoned, 4, "one that was answered is not cancelled");
+    assert_eq!(harness.status().await.counters.abandoned, 4, "an answered call is not cancelled");
 }
 
-/// The gate refuses on the caller's own thread, before the pool has seen anything, and lets in again what has room.
+/// The gate refuses a call on the caller's thread, before the pool sees it, and admits calls again when there is room.
 #[actix::test]
-async fn the_gate_refuses_at_once() {
+async fn the_gate_refuses_calls_beyond_the_queue_limit() {
     let config = basic(&unique_name("gate")).queue(Queue::new().limit(2).timeout(HANG_TIMEOUT)).build().unwrap();
     let (harness, mut peer) = Harness::one(config).await;
-    let mut inside: Vec<PendingReply> = (0..3).map(|n| harness.call(n)).collect(); // one slot, two places in the queue
+    let mut inside: Vec<PendingReply> = (0..3).map(|n| harness.call(n)).collect(); // one runs, two wait in the queue
     let mut refused = harness.call(3);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let now = std::pin::Pin::new(&mut refused).poll(&mut context);
-    assert!(matches!(now, Poll::Ready(Err(Error::QueueFull { limit: 2 }))), "without a turn of the arbiter: {now:?}");
+    assert!(matches!(now, Poll::Ready(Err(Error::QueueFull { limit: 2 }))), "the arbiter did not run: {now:?}");
     peer.echo().await;
     with_timeout("the first answer", inside.remove(0)).await.unwrap();
     inside.push(harness.call(4));
@@ -170,11 +173,13 @@ async fn the_gate_refuses_at_once() {
     }
 }
 
-/// R36: a thread that floods the pool with calls gets each answered once, and what the pool does besides goes on meanwhile.
+/// R36: when a thread floods the pool with calls, each is answered once, and the pool's timers and sockets are served
+/// meanwhile.
 #[actix::test]
-async fn r36_a_flood_from_another_thread() {
-    let patient = Queue::new().limit(20_000).timeout(HANG_TIMEOUT).shed(false); // how long each takes is the machine's affair
-    let config = basic(&unique_name("flood")).queue(patient).build().unwrap();
+async fn r36_a_flood_of_calls_is_answered_completely() {
+    // No shedding: how long a call takes here depends on the machine.
+    let queue = Queue::new().limit(20_000).timeout(HANG_TIMEOUT).shed(false);
+    let config = basic(&unique_name("flood")).queue(queue).build().unwrap();
     let (harness, peer) = Harness::one(config).await;
     peer.serve();
     let client = harness.client.clone();
@@ -189,9 +194,9 @@ async fn r36_a_flood_from_another_thread() {
     assert_eq!(harness.status().await.counters.ok, 5000);
 }
 
-/// `KillWorker` answers when the end was noticed; another process, or one that is gone, is an error.
+/// `KillWorker` answers when the process has exited. A process that does not exist (any more) is an error.
 #[actix::test]
-async fn kill_worker() {
+async fn kill_worker_answers_when_the_process_has_exited() {
     let (mut harness, peer) = Harness::basic("kill").await;
     peer.child.ignore_sigkill(true);
     for wrong in [process(1, 2), process(1, 0), process(2, 1), process(0, 1)] {
@@ -201,22 +206,23 @@ async fn kill_worker() {
     let twice = [1, 2].map(|_| actix_rt::spawn(harness.pool().send(KillWorker(process(1, 1)))));
     peer.child.killed().await;
     harness.status().await;
-    assert!(twice.iter().all(|kill| !kill.is_finished()), "its end is awaited");
+    assert!(twice.iter().all(|kill| !kill.is_finished()), "the exit is awaited");
     peer.child.exit(ExitStatus::Signal(9));
     for kill in twice {
         with_timeout("the kill", kill).await.unwrap().unwrap().unwrap();
     }
     assert!(harness.pool().send(KillWorker(process(1, 1))).await.unwrap().is_err());
-    let starting = harness.launches.next().await; // a worker that is not ready can be killed too
+    let starting = harness.launches.next().await; // a worker that is still starting can be killed, too
     with_timeout("the kill", harness.pool().send(KillWorker(starting.worker))).await.unwrap().unwrap();
     harness.serve(1).await;
     harness.wait_healthy().await;
 }
 
-/// R36: an idempotent call survives its worker; one that is not, is lost; one that waits does not notice.
+/// R36: an idempotent call is retried after its worker's death, another call is lost, and a waiting call is not affected.
 #[actix::test]
 async fn r36_worker_death_fails_only_its_own_calls() {
-    let at_once = Retry::new().backoff(Backoff::Custom(vec![Duration::ZERO])); // so that it is back before its place is taken
+    // Without a backoff the retried call is enqueued again before the waiting call is dispatched.
+    let at_once = Retry::new().backoff(Backoff::Custom(vec![Duration::ZERO]));
     let (mut harness, mut peer) = Harness::one(basic(&unique_name("death")).retry(at_once).build().unwrap()).await;
     for (call, survives) in
         [(Execute::new("again", &json!({})), true), (echo(1), false), (echo(2).idempotent(true), true)]
@@ -238,33 +244,34 @@ async fn r36_worker_death_fails_only_its_own_calls() {
     }
 }
 
-/// R20: every call of the session admitted before is told, in flight or waiting; what comes after begins anew.
+/// R20: every pending call of the session, running or queued, fails with the loss. A later call starts with a new state.
 #[actix::test]
-async fn r20_a_sessions_worker_dies() {
+async fn r20_worker_death_fails_all_pending_calls_of_its_sessions() {
     let (mut harness, mut peer) = Harness::enhanced("lost").await;
     let calls = [1, 2, 3].map(|n| harness.in_session("ann", n));
     let first = peer.call().await.session.unwrap();
     harness.wait_queue(1, 2).await;
     peer.exit(ExitStatus::Signal(9));
     for (answer, ran) in calls.into_iter().zip([true, false, false]) {
-        let told = answer.get().await.unwrap_err();
-        assert!(matches!(&told, Error::SessionWorkerLost { may_have_run, .. } if *may_have_run == ran), "{told:?}");
-        assert!(told.to_string().contains("signal 9 (SIGKILL)") && told.report().unwrap().signal == Some(9));
+        let error = answer.get().await.unwrap_err();
+        assert!(matches!(&error, Error::SessionWorkerLost { may_have_run, .. } if *may_have_run == ran), "{error:?}");
+        assert!(error.to_string().contains("signal 9 (SIGKILL)") && error.report().unwrap().signal == Some(9));
     }
     peer = harness.launches.next().await.ready().await;
     let after = harness.in_session("ann", 4);
     let again = peer.echo().await.session.unwrap();
-    assert!(again.1 > first.1, "another life of the session");
+    assert!(again.1 > first.1, "a new epoch of the session");
     let meta = after.get().await.unwrap().metadata();
     assert_eq!((meta.routing, meta.why), ("rebound", Some("worker_lost")));
 }
 
-/// R28: too many failed starts: the pool has failed, every answer has the last start error, and a probe brings it back.
+/// R28: after too many failed starts the pool fails and every answer contains the last start error. A successful trial start
+/// restores the pool.
 #[actix::test]
-async fn r28_a_pool_that_failed_says_why() {
+async fn r28_a_failed_pool_reports_the_last_start_error_and_recovers() {
     let (peers, launches) = FakeWorkers::new();
-    let how = peers.clone();
-    how.set_outcome(LaunchOutcome::NotFound);
+    let control = peers.clone();
+    control.set_outcome(LaunchOutcome::NotFound);
     let quick = Duration::from_millis(1);
     let restart = Restart::new().max(2).backoff(quick).max_backoff(quick).cooldown(Duration::from_millis(50));
     let mut harness = Harness::with(basic(&unique_name("failed")).restart(restart).build().unwrap(), peers, launches);
@@ -273,45 +280,45 @@ async fn r28_a_pool_that_failed_says_why() {
     assert!(refused.to_string().contains("there is no such program"), "{refused}");
     assert!(harness.pool().send(WaitReady).await.unwrap().unwrap_err().to_string().contains("no such program"));
     wait_for_log(&[&harness.name, "ERROR", "pool failed"]).await;
-    how.set_outcome(LaunchOutcome::Ok);
+    control.set_outcome(LaunchOutcome::Ok);
     harness.serve(1).await;
     harness.wait_healthy().await;
     harness.execute(echo(1)).get().await.unwrap();
     assert_eq!(harness.status().await.last_start_error, None);
 }
 
-/// `Shutdown` answers whenever it comes: before a worker is ready, twice, of a pool that failed; `WaitReady` hears of it at once.
+/// `Shutdown` is answered at any time: before a worker is ready, twice, and in a failed pool. `WaitReady` fails at once.
 #[actix::test]
-async fn shutdown_at_any_time() {
+async fn shutdown_is_answered_in_every_pool_state() {
     let mut harness = Harness::start(basic(&unique_name("early")).build().unwrap());
     let starting = harness.launches.next().await;
     let ready = actix_rt::spawn(harness.pool().send(WaitReady));
     harness.status().await;
     let twice = [1, 2].map(|_| actix_rt::spawn(harness.pool().send(Shutdown::timeout(HANG_TIMEOUT))));
     assert!(matches!(
-        with_timeout("that", ready).await.unwrap().unwrap(),
+        with_timeout("readiness", ready).await.unwrap().unwrap(),
         Err(Error::PoolClosed { may_have_run: false, .. })
     ));
     starting.serve();
     for stopped in twice {
         with_timeout("the shutdown", stopped).await.unwrap().unwrap().unwrap();
     }
-    wait_until("the actor is gone", async || !harness.pool().connected()).await;
+    wait_until("the actor has stopped", async || !harness.pool().connected()).await;
     assert!(matches!(harness.call(1).await, Err(Error::PoolClosed { may_have_run: false, .. })));
 
     let (peers, launches) = FakeWorkers::new();
-    let how = peers.clone();
-    how.set_outcome(LaunchOutcome::NotFound);
+    let control = peers.clone();
+    control.set_outcome(LaunchOutcome::NotFound);
     let restart = Restart::new().max(1).backoff(Duration::from_millis(1)).max_backoff(Duration::from_millis(1));
     let harness = Harness::with(basic(&unique_name("failed")).restart(restart).build().unwrap(), peers, launches);
     wait_until("it failed", async || harness.status().await.state == PoolState::Failed).await;
     with_timeout("the shutdown", harness.pool().send(Shutdown::timeout(HANG_TIMEOUT))).await.unwrap().unwrap();
 }
 
-/// R30: a worker that is loading its application ends on SIGTERM only once it has read the shutdown, and it reads the control descriptor
-/// alone then. One that was told before its hello is told there when the hello comes.
+/// R30: while a worker loads its application it reads only the control descriptor and ignores SIGTERM until it has read the
+/// shutdown message. If the pool stops it before its hello, the message is sent on that descriptor when the hello arrives.
 #[actix::test]
-async fn r30_a_worker_that_was_told_to_stop_before_its_hello_hears_it_at_once() {
+async fn r30_a_stop_before_the_hello_is_sent_on_the_control_descriptor() {
     for control in [true, false] {
         let mut harness = Harness::start(basic(&unique_name("told_early")).build().unwrap());
         let mut starting = harness.launches.next().await;
@@ -325,16 +332,19 @@ async fn r30_a_worker_that_was_told_to_stop_before_its_hello_hears_it_at_once() 
         let (child, mut unread) = (starting.child.clone(), starting.control);
         child.exit(ExitStatus::Code(0));
         with_timeout("the shutdown", stopped).await.unwrap().unwrap().unwrap();
-        assert!(unread.next().await.is_none(), "nothing more, or nothing at all where it is not served");
+        assert!(
+            unread.next().await.is_none(),
+            "nothing more is sent there, and nothing at all if the worker does not read it"
+        );
     }
 }
 
-/// R30: what is not finished in time is answered, its worker killed; an idle one goes down the ladder.
+/// R30: calls that are unfinished at the timeout fail and their worker is killed; an idle worker gets the stop sequence.
 #[actix::test]
 async fn r30_shutdown_timeout_aborts_remaining_calls() {
     let stop = Stop::new().grace(Duration::from_secs(3)).term(Duration::from_secs(2));
-    let mut harness = Harness::start(basic(&unique_name("patience")).pool_size(2).stop(stop).build().unwrap());
-    let mut busy = harness.launches.next().await.ready().await; // the first slot is taken first
+    let mut harness = Harness::start(basic(&unique_name("timeout")).pool_size(2).stop(stop).build().unwrap());
+    let mut busy = harness.launches.next().await.ready().await; // the first call goes to the first slot
     let idle = harness.launches.next().await.ready().await;
     harness.wait_healthy().await;
     let running = harness.execute(echo(1));
@@ -349,64 +359,65 @@ async fn r30_shutdown_timeout_aborts_remaining_calls() {
     assert_eq!(report.aborted_calls, 1);
 }
 
-/// R30: a launcher that never returns, and a process that SIGKILL does not end, keep no shutdown: the report comes when the time to
-/// end is up, and names both.
+/// R30: a launcher that never returns and a process that survives SIGKILL do not delay a shutdown. The report arrives when
+/// the time is up, and names both.
 #[actix::test]
 async fn r30_shutdown_reports_remaining_workers() {
     let (clock, second) = (VirtualClock::new(), Duration::from_secs(1));
     let stop = Stop::new().grace(second).term(second);
-    let config = basic(&unique_name("left")).pool_size(2).start_timeout(3600 * second).stop(stop).build().unwrap();
+    let config = basic(&unique_name("remaining")).pool_size(2).start_timeout(3600 * second).stop(stop).build().unwrap();
     let (peers, launches) = FakeWorkers::new();
-    let (how, name) = (peers.clone(), config.name().to_string());
+    let (control, name) = (peers.clone(), config.name().to_string());
     let client = PoolClient::start(PoolSupervisor::with_launcher(config, peers).with_clock(clock.clone()));
     let mut harness = Harness { client, launches, name };
     let stubborn = harness.launches.next().await.ready().await;
     stubborn.child.ignore_sigkill(true);
     let other = harness.launches.next().await;
-    how.set_outcome(LaunchOutcome::Deferred);
+    control.set_outcome(LaunchOutcome::Deferred);
     other.child.exit(ExitStatus::Code(1));
-    wait_until("its end is noticed", async || harness.status().await.counters.exits == 1).await;
-    clock.advance(second).await; // its backoff
+    wait_until("its exit is counted", async || harness.status().await.counters.exits == 1).await;
+    clock.advance(second).await; // the backoff
     let hung = harness.launches.next().await;
     let stopped = actix_rt::spawn(harness.pool().send(Shutdown::timeout(second)));
     stubborn.child.stopped().await;
     clock.advance(2 * second).await;
-    assert!(!stopped.is_finished(), "both have their time");
+    assert!(!stopped.is_finished(), "neither timeout has passed");
     clock.advance(second).await;
     let report = with_timeout("the shutdown", stopped).await.unwrap().unwrap().unwrap();
-    let left: Vec<_> = report.still_running.iter().map(|left| (left.id.0, left.generation.0, left.pid)).collect();
-    assert_eq!(left, [(1, 1, Some(stubborn.child.pid())), (2, 2, None)]);
-    assert!(report.to_string().ends_with("w2.2 (its start has not completed)"), "{report}");
+    let remaining: Vec<_> =
+        report.still_running.iter().map(|worker| (worker.id.0, worker.generation.0, worker.pid)).collect();
+    assert_eq!(remaining, [(1, 1, Some(stubborn.child.pid())), (2, 2, None)]);
+    assert!(report.to_string().ends_with("w2.2 (still starting)"), "{report}");
     wait_for_log(&[report.pool.as_str(), "WARN", "has not exited"]).await;
-    how.complete_launch();
+    control.complete_launch();
     hung.child.killed().await;
 }
 
-/// R28: a launcher that never returns has failed after `start_timeout`: who waits for the pool is told, `KillWorker` is answered,
-/// the slot is filled by the next start, and what comes of the first is killed.
+/// R28: a launcher that never returns counts as a failed start after `start_timeout`: `WaitReady` fails, `KillWorker` is
+/// answered, the next start fills the slot, and a process that the first launcher returns later is killed.
 #[actix::test]
 async fn r28_launcher_that_hangs_counts_as_a_failed_start() {
     let (peers, launches) = FakeWorkers::new();
-    let how = peers.clone();
-    how.set_outcome(LaunchOutcome::Deferred);
+    let control = peers.clone();
+    control.set_outcome(LaunchOutcome::Deferred);
     let config = basic(&unique_name("hung")).start_timeout(Duration::from_millis(20)).build().unwrap();
     let mut harness = Harness::with(config, peers, launches);
     let hung = harness.launches.next().await;
     let kill = actix_rt::spawn(harness.pool().send(KillWorker(hung.worker)));
     let error = with_timeout("readiness", harness.pool().send(WaitReady)).await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("its launcher did not return within 20ms"), "{error}");
+    assert!(error.to_string().contains("the launcher did not finish within 20ms"), "{error}");
     let _ = with_timeout("the kill", kill).await.unwrap().unwrap();
-    how.set_outcome(LaunchOutcome::Ok);
-    how.complete_launch();
+    control.set_outcome(LaunchOutcome::Ok);
+    control.complete_launch();
     hung.child.killed().await;
     let later = harness.launches.next().await;
     assert!(later.worker.id == hung.worker.id && later.worker.generation > hung.worker.generation);
 }
 
-/// R29: a panic in the supervisor or in the step: each call is answered, once; the workers start anew; the same address lives on;
-/// each session is told once.
+/// R29: after a panic in the supervisor or in a step each call is answered once, the workers are restarted, the address stays
+/// valid, and the loss of each session is reported once.
 #[actix::test]
-async fn r29_a_panic_of_the_supervisor_is_survived() {
+async fn r29_the_pool_is_rebuilt_after_a_panic() {
     for panic in [InjectPanic::Supervisor, InjectPanic::Step] {
         let (mut harness, mut peer) = Harness::enhanced("survived").await;
         let first = harness.in_session("ann", 1);
@@ -417,8 +428,8 @@ async fn r29_a_panic_of_the_supervisor_is_survived() {
         let by_handle = harness.call(4);
         harness.wait_queue(1, 2).await;
         let child = peer.child.clone();
-        let told = harness.pool().send(panic).await.unwrap().unwrap_err();
-        assert!(told.to_string().contains("injected"), "{told}");
+        let error = harness.pool().send(panic).await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("injected"), "{error}");
         for answer in by_message {
             assert!(is_internal(&answer.get().await));
         }
@@ -427,10 +438,10 @@ async fn r29_a_panic_of_the_supervisor_is_survived() {
         wait_for_log(&[&harness.name, "ERROR", "was rebuilt", "injected"]).await;
 
         let mut peer = harness.launches.next().await.ready().await;
-        assert_eq!(peer.worker, process(1, 2), "no generation twice");
+        assert_eq!(peer.worker, process(1, 2), "no generation is used twice");
         harness.wait_healthy().await;
-        assert_eq!(harness.status().await.last_start_error, None, "the old process's end is no failed start");
-        assert!(matches!(harness.in_session("ann", 5).get().await, Err(Error::SessionWorkerLost { .. })), "told");
+        assert_eq!(harness.status().await.last_start_error, None, "the exit of the old process is not a failed start");
+        assert!(matches!(harness.in_session("ann", 5).get().await, Err(Error::SessionWorkerLost { .. })), "reported");
         let again = harness.in_session("ann", 6);
         peer.echo().await;
         assert_eq!(again.get().await.unwrap().generation, process(1, 2).generation, "once");
@@ -440,44 +451,44 @@ async fn r29_a_panic_of_the_supervisor_is_survived() {
     }
 }
 
-/// R29: a panic while a process is spawned leaves no process behind and loses no start.
+/// R29: a panic while a process is launched leaves no process behind and loses no start.
 #[actix::test]
-async fn r29_a_panic_while_a_process_is_spawned() {
+async fn r29_a_panic_during_a_launch_kills_the_launched_process() {
     let (peers, launches) = FakeWorkers::new();
-    let how = peers.clone();
-    how.set_outcome(LaunchOutcome::Deferred);
+    let control = peers.clone();
+    control.set_outcome(LaunchOutcome::Deferred);
     let mut harness = Harness::with(basic(&unique_name("spawning")).build().unwrap(), peers, launches);
     let old = harness.launches.next().await;
-    how.set_outcome(LaunchOutcome::Ok);
+    control.set_outcome(LaunchOutcome::Ok);
     let kill = actix_rt::spawn(harness.pool().send(KillWorker(old.worker)));
     harness.status().await;
     harness.pool().send(InjectPanic::Step).await.unwrap().unwrap_err();
     with_timeout("the kill", kill).await.unwrap().unwrap().unwrap();
-    how.complete_launch();
+    control.complete_launch();
     old.child.killed().await;
     harness.serve(1).await;
     harness.wait_healthy().await;
     harness.execute(echo(1)).get().await.unwrap();
 }
 
-/// R29: a shutdown is not forgotten by a panic: it is answered, and the pool stays down.
+/// R29: a panic does not cancel a shutdown: the shutdown is answered, and the pool does not restart.
 #[actix::test]
-async fn r29_a_panic_during_a_shutdown() {
+async fn r29_a_panic_during_a_shutdown_does_not_restart_the_pool() {
     let (harness, mut peer) = Harness::basic("both").await;
     let running = harness.execute(echo(1));
     peer.call().await;
     let stopped = actix_rt::spawn(harness.pool().send(Shutdown::timeout(HANG_TIMEOUT)));
-    wait_until("it drains", async || harness.status().await.state == PoolState::Draining).await;
+    wait_until("the pool drains", async || harness.status().await.state == PoolState::Draining).await;
     harness.pool().do_send(InjectPanic::Step);
     assert!(is_internal(&running.get().await));
     with_timeout("the shutdown", stopped).await.unwrap().unwrap().unwrap();
     assert!(peer.child.was_killed());
-    wait_until("the actor is gone", async || !harness.pool().connected()).await;
+    wait_until("the actor has stopped", async || !harness.pool().connected()).await;
 }
 
-/// R29: more panics than a rebuild cures: the pool is down, every answer names the panic, and it can still be told to end.
+/// R29: after too many panics the pool fails permanently. Every answer names the panic, and the pool can still be shut down.
 #[actix::test]
-async fn r29_too_many_panics_leave_it_down_and_it_says_why() {
+async fn r29_too_many_panics_stop_the_pool_permanently() {
     let (mut harness, mut peer) = Harness::enhanced("down").await;
     for round in 0..6 {
         let running = harness.execute(echo(1));
@@ -490,11 +501,11 @@ async fn r29_too_many_panics_leave_it_down_and_it_says_why() {
             harness.wait_healthy().await;
         }
     }
-    wait_for_log(&[&harness.name, "ERROR", "the pool is down", "injected"]).await;
-    let says_why = |error: Error| assert!(error.to_string().contains("used up"), "{error}");
-    says_why(harness.execute(echo(1)).get().await.unwrap_err());
-    says_why(with_timeout("an answer", harness.call(1)).await.unwrap_err());
-    says_why(harness.pool().send(WaitReady).await.unwrap().unwrap_err());
+    wait_for_log(&[&harness.name, "ERROR", "pool stopped permanently", "injected"]).await;
+    let names_limit = |error: Error| assert!(error.to_string().contains("limit of 5 rebuilds per minute"), "{error}");
+    names_limit(harness.execute(echo(1)).get().await.unwrap_err());
+    names_limit(with_timeout("an answer", harness.call(1)).await.unwrap_err());
+    names_limit(harness.pool().send(WaitReady).await.unwrap().unwrap_err());
     let health = harness.pool().send(HealthCheck).await.unwrap().unwrap();
     assert_eq!((health.healthy, health.state), (false, PoolState::Failed));
     let status = harness.pool().send(GetStatus).await.unwrap();
@@ -505,24 +516,24 @@ async fn r29_too_many_panics_leave_it_down_and_it_says_why() {
     assert!(registry::lookup::<PoolSupervisor>(&harness.name).is_none());
 }
 
-/// The last address ends the pool: calls that wait are answered, processes killed, the name is free, and the actor is really
-/// dropped: nothing below holds it.
+/// Dropping the last address ends the pool: pending calls fail, processes are killed, the name is free. The actor itself is
+/// dropped, so nothing else holds an address of it.
 #[actix::test]
-async fn the_last_address_ends_the_pool() {
+async fn dropping_the_last_address_ends_the_pool() {
     for hangs in [false, true] {
         let (peers, launches) = FakeWorkers::new();
-        let how = peers.clone();
+        let control = peers.clone();
         let config = enhanced(&unique_name("dropped")).pool_size(2).build().unwrap();
         let name = config.name().to_string();
-        let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).with_exit_signal();
+        let (supervisor, dropped) = PoolSupervisor::with_launcher(config, peers).with_exit_signal();
         let client = herder_actors::PoolClient::start(supervisor);
         let mut harness = Harness { client, launches, name };
         let mut peer = harness.launches.next().await.ready().await;
         let second = harness.launches.next().await;
         if hangs {
-            how.set_outcome(LaunchOutcome::Deferred);
+            control.set_outcome(LaunchOutcome::Deferred);
             second.child.exit(ExitStatus::Code(1));
-            harness.launches.next().await; // its launcher never says so
+            harness.launches.next().await; // this launch never completes
         }
         let answers = [harness.in_session("ann", 1), harness.execute(echo(2))];
         let call = with_timeout("a call", peer.call()).await;
@@ -531,10 +542,13 @@ async fn the_last_address_ends_the_pool() {
         let weak = harness.pool().downgrade();
         let Harness { client, launches, name } = harness;
         drop(client);
-        with_timeout("the actor's drop", gone).await;
+        with_timeout("the actor's drop", dropped).await;
         for (answer, ran) in answers.into_iter().zip([true, false]) {
-            let told = answer.get().await;
-            assert!(matches!(&told, Err(Error::PoolClosed { may_have_run, .. }) if *may_have_run == ran), "{told:?}");
+            let outcome = answer.get().await;
+            assert!(
+                matches!(&outcome, Err(Error::PoolClosed { may_have_run, .. }) if *may_have_run == ran),
+                "{outcome:?}"
+            );
         }
         peer.child.killed().await;
         assert!(weak.upgrade().is_none() && registry::lookup::<PoolSupervisor>(&name).is_none());
@@ -543,7 +557,7 @@ async fn the_last_address_ends_the_pool() {
     }
 }
 
-/// A pool that pings, sweeps and has processes in every state is dropped as well.
+/// Pings, sweeps and processes in every state do not keep a pool alive after its last address was dropped.
 #[actix::test]
 async fn background_tasks_do_not_keep_a_pool_alive() {
     let quick = Duration::from_millis(1);
@@ -551,7 +565,7 @@ async fn background_tasks_do_not_keep_a_pool_alive() {
     let health = Health::new().interval(quick);
     let config = enhanced(&unique_name("busy")).pool_size(2).sessions(sessions).health(health).build().unwrap();
     let (peers, launches) = FakeWorkers::new();
-    let (supervisor, gone) = PoolSupervisor::with_launcher(config, peers).with_exit_signal();
+    let (supervisor, dropped) = PoolSupervisor::with_launcher(config, peers).with_exit_signal();
     let mut harness = Harness { client: herder_actors::PoolClient::start(supervisor), launches, name: String::new() };
     let children = harness.serve(2).await;
     harness.wait_healthy().await;
@@ -561,7 +575,7 @@ async fn background_tasks_do_not_keep_a_pool_alive() {
     harness.pool().send(InjectPanic::Affinity).await.unwrap().unwrap();
     harness.pool().send(InjectPanic::Worker(WorkerId(1))).await.unwrap().unwrap();
     drop(harness);
-    with_timeout("the actor's drop", gone).await;
+    with_timeout("the actor's drop", dropped).await;
     for child in children {
         child.killed().await;
     }

@@ -1,13 +1,15 @@
-//! The flight recorder and the evidence of a death, where no real process can be had to show them: a lack of memory, an actor's panic (R38).
+//! The flight recorder and the evidence in exit reports where no real process can show them: out of memory, and a panic of
+//! the worker's actor (R38).
 
 use crate::harness::*;
 use herder_actors::testing::*;
 use herder_actors::{ExitMemory, InjectPanic, OutOfMemory, WorkerId};
 use herder_core::ExitStatus;
 
-/// R38: a kill with evidence is told as likely out of memory, in the error, its report, the log and the recording.
+/// R38: a kill with evidence of a memory shortage is reported as likely out of memory in the error, its report, the log and
+/// the recording.
 #[actix::test]
-async fn r38_a_worker_that_was_likely_out_of_memory() {
+async fn r38_a_kill_with_evidence_is_reported_as_likely_out_of_memory() {
     let (harness, mut peer) = Harness::basic("memory").await;
     let answer = harness.execute(echo(1));
     peer.call().await;
@@ -24,9 +26,9 @@ async fn r38_a_worker_that_was_likely_out_of_memory() {
     wait_for_log(&[&harness.name, "worker lost", words]).await;
 }
 
-/// R38, R29: a worker whose actor ended by a panic has its recording all the same.
+/// R38, R29: the recording of a worker whose actor panicked is kept.
 #[actix::test]
-async fn r38_the_recording_of_a_worker_that_lost_its_actor() {
+async fn r38_a_worker_that_lost_its_actor_has_a_recording() {
     let (harness, mut peer) = Harness::basic("orphan").await;
     let answer = harness.execute(echo(1));
     peer.call().await;

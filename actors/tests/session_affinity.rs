@@ -1,4 +1,4 @@
-//! `SessionAffinityActor` by its messages: what it binds decides where calls go (R3, R6, R14-R16, R20, R21). Workers are
+//! `SessionAffinityActor` by its messages: its bindings decide where calls run (R3, R6, R14-R16, R20, R21). Workers are
 //! scripted.
 
 use crate::harness::*;
@@ -14,7 +14,7 @@ fn bind(session: &str, worker: u32) -> BindSession {
     BindSession { session: session.into(), worker: WorkerId(worker) }
 }
 
-/// R14, R15, R18: bind, look up, run there, unbind.
+/// R14, R15, R18: a session is bound, looked up, called on its worker, and unbound.
 #[actix::test]
 async fn r18_a_binding_decides_where_the_next_call_runs() {
     let (harness, _children) = Harness::serving("bind", 3).await;
@@ -31,7 +31,7 @@ async fn r18_a_binding_decides_where_the_next_call_runs() {
     assert!(matches!(nowhere, Err(Error::SessionNotFound { .. })), "{nowhere:?}");
 }
 
-/// R14: what can't be bound is an error that says why, and changes nothing.
+/// R14: an invalid binding fails with its reason and changes nothing.
 #[actix::test]
 async fn r14_invalid_bindings_are_refused() {
     let sessions = Sessions::new().max(1);
@@ -52,7 +52,7 @@ async fn r14_invalid_bindings_are_refused() {
     drop(starting);
 }
 
-/// R6, R14: the numbers, and the end of all sessions of one worker.
+/// R6, R14: the statistics, and the removal of all sessions of a worker.
 #[actix::test]
 async fn r14_remove_worker_sessions_and_stats() {
     let (harness, _children) = Harness::serving("stats", 2).await;
@@ -73,31 +73,31 @@ async fn r14_remove_worker_sessions_and_stats() {
     assert_eq!(affinity.send(GetWorker::of("eve")).await.unwrap().unwrap(), before);
 }
 
-/// R22: the trail is asked of the actor or of the supervisor; a basic pool has none.
+/// R22: the affinity actor and the supervisor return the history of a session; a basic pool has none.
 #[actix::test]
 async fn r22_session_history_lists_every_event() {
-    let (harness, _children) = Harness::serving("trail", 2).await;
+    let (harness, _children) = Harness::serving("history", 2).await;
     let affinity = harness.affinity();
     affinity.send(bind("ann", 2)).await.unwrap().unwrap();
     harness.in_session("ann", 1).get().await.unwrap();
     let history = affinity.send(GetSessionHistory("ann".into())).await.unwrap().unwrap();
-    let told: Vec<_> = history.events.iter().map(|entry| (entry.kind, entry.why, entry.worker)).collect();
+    let events: Vec<_> = history.events.iter().map(|entry| (entry.kind, entry.why, entry.worker)).collect();
     let w2 = Some(WorkerId(2));
-    assert_eq!(told, [("bound", None, w2), ("sent", Some("hit"), w2)]);
+    assert_eq!(events, [("bound", None, w2), ("sent", Some("hit"), w2)]);
     assert_eq!((history.state, history.complete), (HistoryState::Active, true));
-    assert!(history.to_string().contains("bound to w2.1 by hand"), "{history}");
+    assert!(history.to_string().contains("bound to w2.1 by request"), "{history}");
     let same = harness.pool().send(GetSessionHistory("ann".into())).await.unwrap().unwrap();
-    assert_eq!(same.events.len(), 2, "asking leaves no trace");
+    assert_eq!(same.events.len(), 2, "a query adds no event");
     assert!(matches!(
         affinity.send(GetSessionHistory(String::new())).await.unwrap(),
         Err(Error::InvalidSession { .. })
     ));
-    let (basic, _peer) = Harness::basic("trailless").await;
+    let (basic, _peer) = Harness::basic("without_history").await;
     let none = basic.pool().send(GetSessionHistory("ann".into())).await.unwrap();
     assert!(matches!(none, Err(Error::Bind(BindError::NoAffinity))), "{none:?}");
 }
 
-/// R15, R16: a session's state by its expiry policy; the actor's sweep removes what nobody reads again.
+/// R15, R16: the state of an expired session depends on the expiry policy; the sweep removes sessions that get no more calls.
 #[actix::test]
 async fn r16_session_state_changes_with_expiry_and_sweep() {
     let quick = Duration::from_millis(5);
@@ -110,21 +110,21 @@ async fn r16_session_state_changes_with_expiry_and_sweep() {
     let state = async |session: &str| affinity.send(GetSessionState(session.into())).await.unwrap().unwrap();
     assert_eq!(state("ann").await, SessionStatus::NotFound);
     affinity.send(bind("ann", 1)).await.unwrap().unwrap();
-    wait_until("it expires", async || state("ann").await == SessionStatus::Expired).await;
+    wait_until("the session expires", async || state("ann").await == SessionStatus::Expired).await;
     let expired = affinity.send(GetWorker::of("ann")).await.unwrap();
     assert!(matches!(expired, Err(Error::SessionExpired { .. })), "{expired:?}");
 
     let (harness, peer) = Harness::one(enhanced(&unique_name("immediate")).sessions(sessions).build().unwrap()).await;
     peer.serve();
     harness.affinity().send(bind("ann", 1)).await.unwrap().unwrap();
-    wait_until("the sweep removes it", async || {
+    wait_until("the sweep removes the session", async || {
         let stats = harness.affinity().send(GetInternalStats).await.unwrap().unwrap();
         stats.sessions_cleaned == 1 && stats.cleanup_runs > 0
     })
     .await;
 }
 
-/// R20, R21: a binding names one process; its successor does not answer for it.
+/// R20, R21: a binding names one process and does not hold for the next process of the slot.
 #[actix::test]
 async fn r21_a_binding_ends_with_its_process() {
     let (mut harness, _children) = Harness::serving("generation", 1).await;
@@ -135,11 +135,15 @@ async fn r21_a_binding_ends_with_its_process() {
     harness.serve(1).await;
     harness.wait_healthy().await;
     assert!(matches!(affinity.send(GetWorker::of("ann")).await.unwrap(), Err(Error::SessionNotFound { .. })));
-    assert!(matches!(harness.in_session("ann", 1).get().await, Err(Error::SessionWorkerLost { .. })), "told once");
+    assert!(
+        matches!(harness.in_session("ann", 1).get().await, Err(Error::SessionWorkerLost { .. })),
+        "the loss is reported once"
+    );
     assert_eq!(harness.in_session("ann", 2).get().await.unwrap().generation, process(1, 2).generation);
 }
 
-/// R3, R6: a basic pool, and an enhanced one without the feature, have neither actor nor name, and say `{}`.
+/// R3, R6: a basic pool, and an enhanced pool without the feature, have no affinity actor and no name for it, and report
+/// `{}`.
 #[actix::test]
 async fn r3_only_pools_with_affinity_have_the_actor() {
     let without = enhanced(&unique_name("without")).session_affinity(false).build().unwrap();
@@ -152,12 +156,12 @@ async fn r3_only_pools_with_affinity_have_the_actor() {
         let status = harness.status().await;
         assert!(status.session_affinity.is_empty());
         assert_eq!(serde_json::to_value(&status).unwrap()["session_affinity"], serde_json::json!({}));
-        harness.pool().send(InjectPanic::Affinity).await.unwrap().unwrap(); // nobody there to panic
+        harness.pool().send(InjectPanic::Affinity).await.unwrap().unwrap(); // there is no actor to panic
         assert_eq!(status.active_sessions, 1);
     }
 }
 
-/// Whoever has its address keeps no pool: when that is gone, it says so.
+/// An address of the affinity actor does not keep the pool alive; messages to it then fail with `PoolClosed`.
 #[actix::test]
 async fn affinity_address_does_not_keep_a_pool_alive() {
     let (harness, _children) = Harness::serving("kept", 1).await;

@@ -1,5 +1,5 @@
-//! `WorkerActor`, with a scripted peer at the other end of its sockets: what a worker may say, when, and what comes of everything
-//! else (R29, R41). No process is started.
+//! `WorkerActor` with a scripted worker at the other ends of its sockets: which frames a worker may send at which time, and
+//! what happens after any other frame (R29, R41). No process is started.
 
 use crate::harness::*;
 use herder_actors::testing::*;
@@ -14,14 +14,14 @@ use herder_wire::{
 use serde_json::json;
 use std::time::Duration;
 
-fn lost(outcome: &Outcome) -> &str {
+fn lost_reason(outcome: &Outcome) -> &str {
     match outcome {
         Err(Error::WorkerLost { reason, may_have_run: true, .. }) => reason,
-        other => panic!("the worker was to be lost: {other:?}"),
+        other => panic!("expected a lost worker: {other:?}"),
     }
 }
 
-/// The host's hello is the first frame, and says what the worker must know.
+/// The host's hello is the first frame and contains the limits that the worker needs.
 #[actix::test]
 async fn hello_carries_concurrency_and_limits() {
     let mut harness = Harness::start(basic(&unique_name("hello")).concurrency(3).pipeline(2).build().unwrap());
@@ -34,7 +34,7 @@ async fn hello_carries_concurrency_and_limits() {
     );
 }
 
-/// A call goes out with its command, arguments and deadline; its answer comes back with where and how it ran.
+/// A call is sent with its command, arguments and deadline; its reply says where and how it ran.
 #[actix::test]
 async fn call_is_answered_with_its_result() {
     let (harness, mut peer) = Harness::basic("call").await;
@@ -48,7 +48,7 @@ async fn call_is_answered_with_its_result() {
     assert_eq!(value(Ok(reply)), json!({ "n": 7 }));
 }
 
-/// R32: each kind of a worker's error is told as what it is.
+/// R32: each kind of error that a worker sends becomes the error of that kind.
 #[actix::test]
 async fn worker_error_kinds_map_to_errors() {
     let (harness, mut peer) = Harness::basic("errors").await;
@@ -71,7 +71,7 @@ async fn worker_error_kinds_map_to_errors() {
     assert_eq!(harness.status().await.counters.failed, kinds.len() as u64);
 }
 
-/// R41: answers that come in pieces, and several in one piece, are the same answers.
+/// R41: answers that arrive byte by byte, or several in one read, are decoded.
 #[actix::test]
 async fn r41_frames_split_at_any_byte_are_decoded() {
     let (harness, mut peer) = Harness::one(basic(&unique_name("pieces")).concurrency(3).build().unwrap()).await;
@@ -100,7 +100,7 @@ async fn r41_frames_split_at_any_byte_are_decoded() {
     }
 }
 
-/// R41: an answer longer than any socket buffer, and arguments likewise.
+/// R41: arguments and an answer that are longer than a socket buffer are transferred.
 #[actix::test]
 async fn r41_frames_larger_than_the_socket_buffer_are_delivered() {
     let (harness, mut peer) = Harness::basic("long").await;
@@ -110,9 +110,10 @@ async fn r41_frames_larger_than_the_socket_buffer_are_delivered() {
     assert_eq!(value(answer.get().await)["text"], *text);
 }
 
-/// R41: what breaks the protocol costs that process; the error names it, the next one serves.
+/// R41: after a protocol violation the worker is killed, the error names the violation, and the next process serves.
 #[actix::test]
 async fn r41_protocol_violations_are_named() {
+    const OUT_OF_ORDER: &str = "sent a hello, a ready or a pong on the calls descriptor after its ready";
     let raw = |bytes: &[u8]| bytes.to_vec();
     let header = |length: u32, kind: u8| [&length.to_le_bytes()[..], &[kind, 0, 0, 0], &7_u64.to_le_bytes()].concat();
     let second = encoded(&WorkerMessage::Hello(hello()));
@@ -121,23 +122,24 @@ async fn r41_protocol_violations_are_named() {
         (raw(b"Traceback (most recent call last):"), "protocol error"),
         (header(1 << 30, 4), "oversize"),
         (header(0, 99), "unknown"),
-        (second, "a hello, a ready or a pong among its answers"),
-        (encoded(&WorkerMessage::Ready(ready())), "a hello, a ready or a pong among its answers"),
-        (pong, "a hello, a ready or a pong among its answers"),
+        (second, OUT_OF_ORDER),
+        (encoded(&WorkerMessage::Ready(ready())), OUT_OF_ORDER),
+        (pong, OUT_OF_ORDER),
     ];
     let (mut harness, mut peer) = Harness::basic("garbage").await;
     for ((bytes, words), n) in mistakes.into_iter().zip(10..) {
-        let answer = harness.execute(echo(n)); // another each time: one that ends worker after worker is quarantined
+        // Other arguments each time: a call that kills worker after worker would be quarantined.
+        let answer = harness.execute(echo(n));
         peer.call().await;
         peer.calls.send_bytes(&bytes).await;
         peer.child.killed().await;
         let outcome = answer.get().await;
         assert!(
-            lost(&outcome).contains("broke the protocol") && lost(&outcome).contains(words),
+            lost_reason(&outcome).contains("protocol violation") && lost_reason(&outcome).contains(words),
             "{words}: {outcome:?}"
         );
         let report = outcome.unwrap_err();
-        assert_eq!(report.report().unwrap().stderr_tail, [format!("the last words of {}", peer.child.pid())]);
+        assert_eq!(report.report().unwrap().stderr_tail, [format!("last output of {}", peer.child.pid())]);
         peer = harness.launches.next().await.ready().await;
         harness.wait_healthy().await;
     }
@@ -146,9 +148,10 @@ async fn r41_protocol_violations_are_named() {
     assert_eq!(value(answer.get().await), json!({ "n": 2 }));
 }
 
-/// R41: garbage on the control descriptor is named with its place; an answer that stands in the other one is delivered.
+/// R41: the error after garbage on the control descriptor names the descriptor; an answer on the calls descriptor is still
+/// delivered.
 #[actix::test]
-async fn r41_garbage_on_the_control_descriptor() {
+async fn r41_garbage_on_the_control_descriptor_loses_no_answer() {
     let (harness, mut peer) = Harness::one(basic(&unique_name("control")).concurrency(2).build().unwrap()).await;
     peer.child.ignore_sigkill(true);
     let answer = harness.execute(echo(1));
@@ -161,19 +164,22 @@ async fn r41_garbage_on_the_control_descriptor() {
     wait_for_log(&[&harness.name, "worker lost", "on the control descriptor"]).await;
 }
 
-/// R41: something else before the hello, something else before ready, another version.
+/// R41: an unexpected frame before the hello or before the ready, or another protocol version, is a failed start.
 #[actix::test]
 async fn r41_a_start_in_the_wrong_order_is_a_failed_start() {
     let other_version = {
         let mut bytes = encoded(&WorkerMessage::Hello(hello()));
-        let at = bytes.windows(12).position(|part| part == b"\"protocol\":1").unwrap();
-        bytes[at + 11] = b'9';
+        let position = bytes.windows(12).position(|part| part == b"\"protocol\":1").unwrap();
+        bytes[position + 11] = b'9';
         bytes
     };
     let starts: [(&str, Vec<Vec<u8>>); 4] = [
-        ("something else before its hello", vec![encoded(&WorkerMessage::Ready(ready()))]),
-        ("something else before its hello", vec![encoded(&result(WireId(1), "1"))]),
-        ("before it was ready", vec![encoded(&WorkerMessage::Hello(hello())), encoded(&result(WireId(1), "1"))]),
+        ("sent another frame before its hello", vec![encoded(&WorkerMessage::Ready(ready()))]),
+        ("sent another frame before its hello", vec![encoded(&result(WireId(1), "1"))]),
+        (
+            "sent an unexpected frame before its ready",
+            vec![encoded(&WorkerMessage::Hello(hello())), encoded(&result(WireId(1), "1"))],
+        ),
         ("protocol_mismatch", vec![other_version]),
     ];
     for (words, frames) in starts {
@@ -187,9 +193,9 @@ async fn r41_a_start_in_the_wrong_order_is_a_failed_start() {
     }
 }
 
-/// R13: a worker that says why it can't start is quoted, with its traceback.
+/// R13: the reason of a failed start that a worker sends is quoted, with its traceback.
 #[actix::test]
-async fn r13_a_worker_that_can_not_start_says_why() {
+async fn r13_a_failed_start_quotes_the_workers_error() {
     let mut harness = Harness::start(basic(&unique_name("start")).build().unwrap());
     let mut peer = harness.launches.next().await;
     peer.handshake().await;
@@ -205,38 +211,39 @@ async fn r13_a_worker_that_can_not_start_says_why() {
 
     let child = harness.launches.next().await.ready().await.serve();
     harness.wait_healthy().await;
-    assert_eq!(harness.status().await.last_start_error, None, "it is over");
+    assert_eq!(harness.status().await.last_start_error, None, "the later start succeeded");
     child.exit(ExitStatus::Code(0));
     let next = harness.launches.next().await;
-    assert_eq!(harness.status().await.last_start_error, None, "a death later has nothing to do with it");
+    assert_eq!(harness.status().await.last_start_error, None, "a later death is not a failed start");
     next.ready().await.serve();
     harness.wait_healthy().await;
     let health: PoolHealth = harness.pool().send(herder_actors::HealthCheck).await.unwrap().unwrap();
     assert!(health.healthy && health.last_start_error.is_none());
 }
 
-/// R27: a worker that is never ready is killed, and the error says that.
+/// R27: a worker that does not become ready is killed, and the error says so.
 #[actix::test]
-async fn r27_a_worker_that_never_is_ready() {
+async fn r27_a_worker_that_does_not_become_ready_is_killed() {
     let config = basic(&unique_name("never")).start_timeout(Duration::from_millis(20)).build().unwrap();
     let mut harness = Harness::start(config);
     let mut peer = harness.launches.next().await;
     peer.handshake().await;
     peer.child.killed().await;
     let failed = with_timeout("the failed start", harness.pool().send(WaitReady)).await.unwrap().unwrap_err();
-    assert!(failed.to_string().contains("not ready in time"), "{failed}");
+    assert!(failed.to_string().contains("not ready within `start_timeout`"), "{failed}");
 }
 
-/// A worker that closes its descriptor but lives on is of no use; one that closes it because it exits is not blamed.
+/// A worker that closes its socket without exiting is killed. A worker that closes it because it exits is lost with its exit
+/// status.
 #[actix::test]
-async fn a_closed_descriptor() {
+async fn a_worker_that_closes_its_socket_without_exiting_is_killed() {
     let (mut harness, mut peer) = Harness::basic("closed").await;
     let answer = harness.execute(echo(1));
     peer.call().await;
     peer.calls.close().await;
     peer.child.killed().await;
     let outcome = answer.get().await;
-    assert!(lost(&outcome).contains("the end of its stream, and lives on"), "{outcome:?}");
+    assert!(lost_reason(&outcome).contains("the worker closed its socket without exiting"), "{outcome:?}");
 
     let mut peer = harness.launches.next().await.ready().await;
     harness.wait_healthy().await;
@@ -244,14 +251,14 @@ async fn a_closed_descriptor() {
     peer.call().await;
     peer.exit(ExitStatus::Code(0));
     let outcome = answer.get().await;
-    assert_eq!(lost(&outcome), "exit status 0", "a worker that exits by itself");
+    assert_eq!(lost_reason(&outcome), "exit status 0", "a worker that exits by itself");
     harness.serve(1).await;
     harness.wait_healthy().await;
 }
 
-/// R41: half a frame and then the end: the exit, and what was torn.
+/// R41: after half a frame and an exit the error contains both.
 #[actix::test]
-async fn r41_half_a_frame() {
+async fn r41_half_a_frame_is_reported_as_truncated() {
     let (harness, mut peer) = Harness::basic("half").await;
     let answer = harness.execute(echo(1));
     let wire = peer.call().await.wire;
@@ -259,27 +266,27 @@ async fn r41_half_a_frame() {
     peer.calls.send_bytes(&frame[..frame.len() - 3]).await;
     peer.exit(ExitStatus::Signal(11));
     let outcome = answer.get().await;
-    let reason = lost(&outcome);
+    let reason = lost_reason(&outcome);
     assert!(reason.starts_with("signal 11 (SIGSEGV): protocol error (truncated"), "{reason}");
 }
 
-/// R36: an answer that stands in the socket when its worker dies is delivered, whoever else holds the descriptor.
+/// R36: an answer that is in the socket when its worker dies is delivered, even if another process holds the descriptor.
 #[actix::test]
 async fn r36_an_answer_left_in_the_socket_is_delivered() {
-    let (harness, mut peer) = Harness::basic("left").await;
+    let (harness, mut peer) = Harness::basic("unread").await;
     let answer = harness.execute(echo(1));
     let wire = peer.call().await.wire;
-    peer.answer(wire, "\"last words\"").await;
-    peer.child.exit(ExitStatus::Signal(9)); // its descriptors stay open: a grandchild has them
-    assert_eq!(value(answer.get().await), "last words");
+    peer.answer(wire, "\"last answer\"").await;
+    peer.child.exit(ExitStatus::Signal(9)); // its descriptors stay open, as if a grandchild held them
+    assert_eq!(value(answer.get().await), "last answer");
     wait_for_log(&[&harness.name, "worker lost", "SIGKILL"]).await;
     drop(peer);
 }
 
-/// R41: answers that nobody waits for: unknown, twice, late. Each is named; nobody else notices.
+/// R41: answers without a waiting caller (unknown, repeated, late) are logged and dropped, and do not affect other calls.
 #[actix::test]
 async fn r41_answers_to_unknown_calls_are_dropped() {
-    let (harness, mut peer) = Harness::basic("nobody").await;
+    let (harness, mut peer) = Harness::basic("unknown").await;
     peer.answer(WireId(4711), "0").await;
     wait_for_log(&[&harness.name, "WARN", "unknown call"]).await;
 
@@ -294,7 +301,7 @@ async fn r41_answers_to_unknown_calls_are_dropped() {
     let wire = peer.call().await.wire;
     assert!(matches!(late.get().await, Err(Error::DeadlineExceeded { may_have_run: true, .. })));
     let next = harness.execute(echo(4));
-    harness.wait_queue(1, 1).await; // answered is not finished
+    harness.wait_queue(1, 1).await; // the late call is settled, but not finished: its slot is still in use
     peer.answer(wire, "3").await;
     let call = peer.echo().await;
     assert_eq!(&*call.payload, br#"{"n":4}"#);
@@ -302,49 +309,51 @@ async fn r41_answers_to_unknown_calls_are_dropped() {
     assert_eq!(harness.status().await.counters.late_answers, 1);
 }
 
-/// R35: cancel, then interrupt, then kill.
+/// R35: a late call is cancelled, then interrupted, then its worker is killed.
 #[actix::test]
 async fn r35_cancel_escalates_to_interrupt_and_kill() {
-    let patience = Cancel::new().interrupt(Duration::from_millis(5)).kill(Duration::from_millis(6));
-    let (mut harness, mut peer) = Harness::one(basic(&unique_name("cancel")).cancel(patience).build().unwrap()).await;
+    let cancel = Cancel::new().interrupt(Duration::from_millis(5)).kill(Duration::from_millis(6));
+    let (mut harness, mut peer) = Harness::one(basic(&unique_name("cancel")).cancel(cancel).build().unwrap()).await;
     let late = harness.execute(echo(1).timeout(Duration::from_millis(5)));
     let call = peer.call().await.wire;
     assert!(late.get().await.is_err());
     for expected in [false, true] {
-        let told = peer.control.next().await;
-        let Some(HostMessage::Cancel { wire, interrupt }) = told else { panic!("a cancel was to come, not {told:?}") };
+        let message = peer.control.next().await;
+        let Some(HostMessage::Cancel { wire, interrupt }) = message else { panic!("expected a cancel: {message:?}") };
         assert_eq!((wire, interrupt), (call, expected));
     }
     peer.child.killed().await;
-    wait_for_log(&[&harness.name, "a call that was over did not stop"]).await;
+    wait_for_log(&[&harness.name, "a cancelled or expired call did not stop"]).await;
     harness.serve(1).await;
     harness.wait_healthy().await;
 }
 
-/// R26: pings go out on the control descriptor; a worker that never answers them is ended by the ladder, its call is told why.
+/// R26: pings are sent on the control descriptor. A worker that stops answering them is stopped, and its call fails with the
+/// reason.
 #[actix::test]
-async fn r26_missed_pings_end_the_worker() {
+async fn r26_a_worker_that_misses_pings_is_stopped() {
     let quick = Duration::from_millis(5);
     let health = Health::new().interval(quick).timeout(quick).failures(3);
     let (mut harness, mut peer) = Harness::one(enhanced(&unique_name("pings")).health(health).build().unwrap()).await;
     for _ in 0..2 {
-        let Some(HostMessage::Ping { nonce }) = peer.control.next().await else { panic!("a ping was to come") };
+        let Some(HostMessage::Ping { nonce }) = peer.control.next().await else { panic!("expected a ping") };
         peer.control.send(&WorkerMessage::Pong { nonce }).await;
     }
     let answer = harness.execute(echo(1));
     peer.call().await;
     peer.child.stopped().await;
-    wait_for_log(&[&harness.name, "missed a ping", "misses=3"]).await;
+    wait_for_log(&[&harness.name, "missed a ping", "missed_pings=3"]).await;
     peer.exit(ExitStatus::Signal(15));
     let outcome = answer.get().await;
-    assert!(lost(&outcome).contains("no longer answered pings"), "{outcome:?}");
-    let patient = harness.launches.next().await.ready().await;
-    patient.serve();
+    assert!(lost_reason(&outcome).contains("no answer to pings"), "{outcome:?}");
+    let next = harness.launches.next().await.ready().await;
+    next.serve();
 }
 
-/// A worker without control gets no pings and no cancels, and is told to end on the calls descriptor.
+/// A worker without control descriptor gets no pings and no cancels, and receives the shutdown message on the calls
+/// descriptor.
 #[actix::test]
-async fn a_worker_without_control() {
+async fn a_worker_without_control_descriptor_is_not_pinged() {
     let quick = Duration::from_millis(2);
     let health = Health::new().interval(quick).timeout(quick).failures(1);
     let mut harness = Harness::start(basic(&unique_name("plain")).health(health).build().unwrap());
@@ -362,13 +371,13 @@ async fn a_worker_without_control() {
     assert!(matches!(peer.calls.next().await, Some(HostMessage::Shutdown)));
     peer.child.exit(ExitStatus::Code(0));
     with_timeout("the shutdown", stopping).await.unwrap().unwrap().unwrap();
-    assert!(peer.control.next().await.is_none(), "nothing was ever said there");
+    assert!(peer.control.next().await.is_none(), "nothing was sent there");
 }
 
-/// A call that no frame can hold is refused before it is admitted, even if it would have to wait: it binds no session, and counts as no
-/// worker's answer.
+/// A call that does not fit into a frame is refused before admission, even if it would have to wait: it binds no session and
+/// does not count as an answer.
 #[actix::test]
-async fn calls_too_large_for_a_frame() {
+async fn calls_too_large_for_a_frame_are_refused_before_admission() {
     let config = enhanced(&unique_name("large")).max_frame(1024).build().unwrap();
     let (harness, mut peer) = Harness::one(config).await;
     let holding = harness.execute(echo(1));
@@ -390,7 +399,7 @@ async fn calls_too_large_for_a_frame() {
     assert_eq!(status.session_affinity.total_sessions(), 0);
 }
 
-/// What a worker is told of sessions comes in order with its calls.
+/// The end of a session is sent after the calls of the session.
 #[actix::test]
 async fn session_end_is_sent_after_its_calls() {
     let (harness, mut peer) = Harness::enhanced("ends").await;
@@ -399,16 +408,17 @@ async fn session_end_is_sent_after_its_calls() {
     answer.get().await.unwrap();
     let (id, epoch) = call.session.unwrap();
     assert!(harness.pool().send(herder_actors::EndSession("ann".into())).await.unwrap().unwrap());
-    let Some(HostMessage::SessionEnd(end)) = peer.calls.next().await else { panic!("the end was to be told") };
+    let Some(HostMessage::SessionEnd(end)) = peer.calls.next().await else { panic!("expected a session end") };
     assert_eq!((end.session, end.epoch, end.reason), (id, epoch, EndReason::Ended));
 }
 
-/// R29: the actor panics, or stops: its process is killed, its call hears of it, and nothing more is sent to the old one.
+/// R29: when a worker's actor panics or stops, its process is killed, its call fails, and nothing more is sent to that
+/// process.
 #[actix::test]
-async fn r29_every_end_of_a_worker_actor_is_noticed() {
+async fn r29_a_process_that_loses_its_actor_is_killed() {
     let (mut harness, mut peer) = Harness::enhanced("orphans").await;
     for stops in [false, true] {
-        peer.child.ignore_sigkill(true); // it takes its time to die
+        peer.child.ignore_sigkill(true); // its exit is delayed
         let running = harness.execute(echo(1));
         peer.call().await;
         match stops {
@@ -416,32 +426,39 @@ async fn r29_every_end_of_a_worker_actor_is_noticed() {
             true => harness.pool().send(InjectStop(WorkerId(1))).await.unwrap().unwrap(),
         }
         peer.child.killed().await;
-        wait_until("it is told to end", async || harness.workers().await[0].state == WorkerState::Terminating).await;
+        wait_until("the worker is being stopped", async || {
+            harness.workers().await[0].state == WorkerState::Terminating
+        })
+        .await;
         let waiting = harness.execute(echo(2));
         harness.wait_queue(1, 1).await;
         peer.child.exit(ExitStatus::Signal(9));
         let outcome = running.get().await;
-        assert!(lost(&outcome).contains("its actor panicked"), "{outcome:?}");
+        assert!(lost_reason(&outcome).contains("its actor panicked"), "{outcome:?}");
         peer = harness.launches.next().await.ready().await;
         peer.echo().await;
-        assert_eq!(waiting.get().await.unwrap().generation, peer.worker.generation, "it was never sent to the old one");
+        assert_eq!(
+            waiting.get().await.unwrap().generation,
+            peer.worker.generation,
+            "it was not sent to the old process"
+        );
         wait_for_log(&[&harness.name, "worker lost", "its actor panicked"]).await;
     }
     assert_eq!(harness.status().await.counters.state_rebuilds, 0);
 }
 
-/// R29: the actor's end before it ever served is noticed as well.
+/// R29: this also holds for an actor that ends before it has served.
 #[actix::test]
-async fn r29_a_worker_actor_that_ends_at_once() {
+async fn r29_a_process_whose_actor_ends_at_once_is_replaced() {
     let (peers, launches) = FakeWorkers::new();
-    let how = peers.clone();
-    how.set_outcome(LaunchOutcome::Deferred);
+    let control = peers.clone();
+    control.set_outcome(LaunchOutcome::Deferred);
     let pool = basic(&unique_name("at-once")).build().unwrap();
     let mut harness = Harness::with(pool, peers, launches);
     let peer = harness.launches.next().await;
-    how.set_outcome(LaunchOutcome::Ok);
-    how.complete_launch();
-    wait_until("somebody is in charge", async || {
+    control.set_outcome(LaunchOutcome::Ok);
+    control.complete_launch();
+    wait_until("the worker has an actor", async || {
         harness.pool().send(InjectStop(WorkerId(1))).await.unwrap().unwrap();
         peer.child.was_killed()
     })
@@ -450,53 +467,56 @@ async fn r29_a_worker_actor_that_ends_at_once() {
     harness.wait_healthy().await;
 }
 
-/// A process that was told to end while it was spawned is killed as soon as it is there, and waited for.
+/// A process that is stopped while it is launched is killed as soon as it has started, and its exit is awaited.
 #[actix::test]
-async fn a_stop_while_a_process_is_spawned_is_not_lost() {
+async fn a_process_stopped_during_its_launch_is_killed() {
     for shut_down in [false, true] {
         let (peers, launches) = FakeWorkers::new();
-        let how = peers.clone();
-        how.set_outcome(LaunchOutcome::Deferred);
+        let control = peers.clone();
+        control.set_outcome(LaunchOutcome::Deferred);
         let mut harness = Harness::with(basic(&unique_name("spawned")).build().unwrap(), peers, launches);
         let peer = harness.launches.next().await;
         peer.child.ignore_sigkill(true);
-        how.set_outcome(LaunchOutcome::Ok);
+        control.set_outcome(LaunchOutcome::Ok);
         let kill = KillWorker(process(1, 1));
         let ended = match shut_down {
             true => actix_rt::spawn({
-                let told = harness.pool().send(Shutdown::timeout(HANG_TIMEOUT));
-                async move { told.await.unwrap().map(drop) }
+                let shutdown = harness.pool().send(Shutdown::timeout(HANG_TIMEOUT));
+                async move { shutdown.await.unwrap().map(drop) }
             }),
             false => actix_rt::spawn({
-                let told = harness.pool().send(kill);
-                async move { told.await.unwrap() }
+                let killed = harness.pool().send(kill);
+                async move { killed.await.unwrap() }
             }),
         };
-        wait_until("it is told to end", async || harness.workers().await[0].state == WorkerState::Terminating).await;
-        how.complete_launch();
+        wait_until("the worker is being stopped", async || {
+            harness.workers().await[0].state == WorkerState::Terminating
+        })
+        .await;
+        control.complete_launch();
         peer.child.killed().await;
-        assert!(!ended.is_finished(), "its end is awaited");
+        assert!(!ended.is_finished(), "the exit is awaited");
         peer.child.exit(ExitStatus::Signal(9));
         with_timeout("the end", ended).await.unwrap().unwrap();
     }
 }
 
-/// Failures to launch are failed starts with their reason: an error, a panic of the launcher, a socket that is none.
+/// Failed launches are failed starts with their reason: an error, a panic of the launcher, an unusable socket.
 #[actix::test]
 async fn failed_launches_are_reported_and_retried() {
     let cases = [
         (LaunchOutcome::NotFound, "there is no such program"),
         (LaunchOutcome::Panics, "no launcher today"),
-        (LaunchOutcome::NoSockets, "its sockets can't be polled"),
+        (LaunchOutcome::NoSockets, "cannot poll the worker's sockets"),
     ];
     for (case, words) in cases {
         let (peers, launches) = FakeWorkers::new();
-        let how = peers.clone();
-        how.set_outcome(case);
+        let control = peers.clone();
+        control.set_outcome(case);
         let mut harness = Harness::with(basic(&unique_name("launch")).build().unwrap(), peers, launches);
         let failed = with_timeout("the failed start", harness.pool().send(WaitReady)).await.unwrap().unwrap_err();
         assert!(failed.to_string().contains(words), "{words}: {failed}");
-        how.set_outcome(LaunchOutcome::Ok);
+        control.set_outcome(LaunchOutcome::Ok);
         loop {
             let peer = harness.launches.next().await;
             if !peer.child.was_killed() {

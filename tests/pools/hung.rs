@@ -23,7 +23,7 @@ async fn r26_a_hung_worker_never_stalls_the_pool() {
         async || pool.worker(process(1, 1)).await.is_some_and(|worker| worker.state == WorkerState::Degraded);
     wait_until("its silence is noticed", degraded).await;
     let hanging = count(&pool, "ann").reply();
-    let missed = || log_lines_of(pool.name().as_str()).iter().any(|line| line.all.contains("misses=5 "));
+    let missed = || log_lines_of(pool.name().as_str()).iter().any(|line| line.all.contains("missed_pings=5 "));
     for expected in 1.. {
         assert_eq!(answer(count(&pool, "bob").reply()).await.unwrap().decode::<u64>().unwrap(), expected);
         assert!(pool.status().await.is_ok() && pool.health().await.is_ok());

@@ -1,4 +1,5 @@
-//! From what was given to what is so: defaults from the table, bounds, and the few rules between keys.
+//! Builds a configuration from the given settings: applies the defaults from the table and checks bounds and the rules
+//! between keys.
 
 use super::builder::Common;
 use super::launch::ResolvedProgram;
@@ -17,29 +18,29 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-/// Workers of a pool that start at the same time.
+/// The maximum number of workers of a pool that start at the same time.
 const START_BATCH: u32 = 8;
-/// From SIGKILL until a shutdown reports a worker as left: it must be gone from the process table, which a process in
-/// uninterruptible sleep is not.
+/// The time from SIGKILL until a shutdown reports a worker as remaining. The process must be gone from the process table by
+/// then; a process in uninterruptible sleep is not.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
-/// Variables that are ours to set.
+/// Variables that only Herder sets.
 const RESERVED_VARIABLES: [&str; 3] = ["HERDER_FD", "HERDER_CTL_FD", "HERDER_BYTECODE"];
 
 impl PoolBuilder<Basic> {
-    /// Checks everything and looks for an interpreter: reads `VIRTUAL_ENV`, and whether a few paths exist.
+    /// Checks the configuration and looks for an interpreter: reads `VIRTUAL_ENV`, and checks whether a few paths exist.
     ///
     /// # Errors
-    /// The first key whose value can't be.
+    /// The first invalid key.
     pub fn build(self) -> Result<PoolConfig, InvalidConfig> {
         build(&self.name, self.common, &self.of.sessions, WorkerTypeSettings::Basic)
     }
 }
 
 impl PoolBuilder<Enhanced> {
-    /// Checks everything and looks for an interpreter: reads `VIRTUAL_ENV`, and whether a few paths exist.
+    /// Checks the configuration and looks for an interpreter: reads `VIRTUAL_ENV`, and checks whether a few paths exist.
     ///
     /// # Errors
-    /// The first key whose value can't be.
+    /// The first invalid key.
     pub fn build(self) -> Result<PoolConfig, InvalidConfig> {
         let Enhanced { sessions, features } = self.of;
         let kind = enhanced(affinity(sessions.routed)?, features);
@@ -74,7 +75,7 @@ fn build<R>(
         retry: retry(given.retry)?,
         breaker: breaker(given.breaker)?,
         poison: poison(given.poison)?,
-        sessions: tracking(sessions)?,
+        sessions: session_settings(sessions)?,
         worker_type: kind,
     };
     let max_frame = MAX_FRAME.take_u32(given.max_frame)?;
@@ -96,7 +97,7 @@ fn build<R>(
 }
 
 impl PoolConfig {
-    /// The same, with one environment variable more for its workers, or another value for one.
+    /// Returns the configuration with this environment variable added or replaced.
     ///
     /// ```
     /// use herder_actors::PoolConfig;
@@ -107,14 +108,15 @@ impl PoolConfig {
     /// ```
     ///
     /// # Errors
-    /// As the builder's, when a name or a value can't be.
+    /// Fails like the builder, if the name or the value is invalid.
     pub fn with_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Result<Self, InvalidConfig> {
         self.env.insert(name.into(), value.into());
         check_env(&self.env)?;
         Ok(self)
     }
 
-    /// The same, with so many base workers: to measure a pool at other sizes than its own. Restarts keep their limits.
+    /// Returns the configuration with this number of base workers: to measure a pool at several sizes. The limits of restarts
+    /// are not changed.
     ///
     /// ```
     /// use herder_actors::PoolConfig;
@@ -125,13 +127,13 @@ impl PoolConfig {
     /// ```
     ///
     /// # Errors
-    /// As the builder's, when there can't be so many.
+    /// Fails like the builder, if the number is out of bounds.
     pub fn with_pool_size(mut self, workers: usize) -> Result<Self, InvalidConfig> {
         self.settings.pool_size = POOL_SIZE.take_u32(Some(workers), || workers)?;
         Ok(self)
     }
 
-    /// The same, with so many workers beyond the base ones when all are busy: none, to measure what the base workers do.
+    /// Returns the configuration with this maximum number of overflow workers: 0 to measure the base workers alone.
     ///
     /// ```
     /// use herder_actors::PoolConfig;
@@ -142,13 +144,13 @@ impl PoolConfig {
     /// ```
     ///
     /// # Errors
-    /// As the builder's, when there can't be so many.
+    /// Fails like the builder, if the number is out of bounds.
     pub fn with_overflow(mut self, workers: usize) -> Result<Self, InvalidConfig> {
         self.settings.overflow = OVERFLOW.take_u32(Some(workers))?;
         Ok(self)
     }
 
-    /// The same under another name: two pools of one name can't run at once.
+    /// Returns the configuration with another name: two pools of the same name cannot run at the same time.
     ///
     /// ```
     /// use herder_actors::PoolConfig;
@@ -159,7 +161,7 @@ impl PoolConfig {
     /// ```
     ///
     /// # Errors
-    /// As the builder's, when it is no name.
+    /// Fails like the builder, if the name is invalid.
     pub fn with_name(mut self, name: &str) -> Result<Self, InvalidConfig> {
         self.name = pool_name(name)?;
         Ok(self)
@@ -174,11 +176,11 @@ fn pool_name(name: &str) -> Result<PoolName, InvalidConfig> {
 }
 
 fn check_env(env: &BTreeMap<String, String>) -> Result<(), InvalidConfig> {
-    let sound = |name: &str, value: &str| {
+    let is_valid = |name: &str, value: &str| {
         !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0') && !RESERVED_VARIABLES.contains(&name)
     };
-    // The value may be a secret: the name has to do.
-    match env.iter().find(|(name, value)| !sound(name, value)) {
+    // Only the name is shown: the value may be a secret.
+    match env.iter().find(|(name, value)| !is_valid(name, value)) {
         Some((name, _)) => Err(InvalidConfig::new(ENV.path, format_args!("{name:?} = .."), ENV.allowed)),
         None => Ok(()),
     }
@@ -201,8 +203,9 @@ fn queue(given: Queue) -> Result<QueueSettings, InvalidConfig> {
 
 fn cancel(given: Cancel, timeout: Duration) -> Result<CancelSettings, InvalidConfig> {
     let (interrupt, kill) = (CANCEL_INTERRUPT.take(given.interrupt)?, CANCEL_KILL.take(given.kill)?);
-    in_order((CANCEL_INTERRUPT, interrupt), (CANCEL_KILL, kill))?;
-    let hooks = timeout.saturating_mul(2); // what a hook may take for the end of a session, and then again until its worker exits
+    check_order((CANCEL_INTERRUPT, interrupt), (CANCEL_KILL, kill))?;
+    // An `on_session_end` hook may take one `timeout`, and its worker another one until it exits.
+    let hooks = timeout.saturating_mul(2);
     Ok(CancelSettings { interrupt, kill, withdrawn: hooks.saturating_add(kill) })
 }
 
@@ -220,7 +223,7 @@ fn health(given: Health) -> Result<HealthSettings, InvalidConfig> {
 
 fn restart(given: Restart, pool_size: u32) -> Result<RestartSettings, InvalidConfig> {
     let (backoff, max_backoff) = (RESTART_BACKOFF.take(given.backoff)?, RESTART_MAX_BACKOFF.take(given.max_backoff)?);
-    in_order((RESTART_BACKOFF, backoff), (RESTART_MAX_BACKOFF, max_backoff))?;
+    check_order((RESTART_BACKOFF, backoff), (RESTART_MAX_BACKOFF, max_backoff))?;
     Ok(RestartSettings {
         max: RESTART_MAX.take_u32(given.max, || usize::max(5, 2 * pool_size as usize))?,
         window: RESTART_WINDOW.take(given.window)?,
@@ -233,7 +236,7 @@ fn restart(given: Restart, pool_size: u32) -> Result<RestartSettings, InvalidCon
 
 fn retry(given: Retry) -> Result<RetrySettings, InvalidConfig> {
     let (base, max) = (RETRY_BASE.take(given.base)?, RETRY_MAX.take(given.max)?);
-    in_order((RETRY_BASE, base), (RETRY_MAX, max))?;
+    check_order((RETRY_BASE, base), (RETRY_MAX, max))?;
     let backoff = given.backoff.unwrap_or_default();
     if let Backoff::Custom(waits) = &backoff
         && let Some(wait) = waits.iter().find(|wait| **wait > schema::LONGEST)
@@ -261,7 +264,7 @@ fn poison(given: Poison) -> Result<Option<PoisonSettings>, InvalidConfig> {
     Ok(POISON_ENABLED.take(given.enabled).then_some(PoisonSettings { max_worker_deaths: deaths, quarantine }))
 }
 
-fn tracking<R>(given: &Sessions<R>) -> Result<SessionSettings, InvalidConfig> {
+fn session_settings<R>(given: &Sessions<R>) -> Result<SessionSettings, InvalidConfig> {
     Ok(SessionSettings {
         timeout: SESSIONS_TIMEOUT.take(given.timeout)?,
         cleanup_interval: SESSIONS_CLEANUP.take(given.cleanup_interval)?,
@@ -293,12 +296,12 @@ fn enhanced(affinity: AffinitySettings, flags: Features) -> WorkerTypeSettings {
     }
 }
 
-type Timed = (schema::Span, std::time::Duration);
+type KeyValue = (schema::Span, std::time::Duration);
 
-fn in_order((first, sooner): Timed, (second, later): Timed) -> Result<(), InvalidConfig> {
-    if sooner <= later {
+fn check_order((first, smaller): KeyValue, (second, larger): KeyValue) -> Result<(), InvalidConfig> {
+    if smaller <= larger {
         return Ok(());
     }
-    let allowed = format!("at most `{}`, which is {}", second.path, schema::shown(later));
-    Err(InvalidConfig::new(first.path, schema::shown(sooner), allowed))
+    let allowed = format!("at most `{}`, which is {}", second.path, schema::shown(larger));
+    Err(InvalidConfig::new(first.path, schema::shown(smaller), allowed))
 }

@@ -1,4 +1,5 @@
-//! The builder of a pool's configuration: one method a key, spelled as in TOML. Holds what was given, checks nothing.
+//! The builder of a pool's configuration, with one method per key, spelled as in TOML. Holds the given values and checks
+//! nothing.
 
 use super::launch::ProgramSource;
 use super::{
@@ -9,9 +10,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Builds a [`PoolConfig`](super::PoolConfig), of the type `T`: [`Basic`] or [`Enhanced`].
+/// Builds a [`PoolConfig`](super::PoolConfig) of the type `T`: [`Basic`] or [`Enhanced`].
 ///
-/// Whatever isn't set has its default. What only an enhanced pool has exists only on `PoolBuilder<Enhanced>`.
+/// Keys that are not set have their defaults. Methods that only enhanced pools have exist only on `PoolBuilder<Enhanced>`.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PoolBuilder<T> {
@@ -20,20 +21,20 @@ pub struct PoolBuilder<T> {
     pub(super) of: T,
 }
 
-/// A basic pool's own part: its sessions are tracked.
+/// The settings that only a basic pool has: its sessions are tracked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Basic {
     pub(super) sessions: Sessions<Tracked>,
 }
 
-/// An enhanced pool's own part: its sessions are routed, and it has features.
+/// The settings that only an enhanced pool has: its sessions are routed, and it has features.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Enhanced {
     pub(super) sessions: Sessions<Routed>,
     pub(super) features: Features,
 }
 
-/// What both types have.
+/// The settings of both types.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Common {
     pub(super) program: ProgramSource,
@@ -63,150 +64,153 @@ impl<T> PoolBuilder<T> {
         Self { name, common: Common::default(), of }
     }
 
-    /// The Python app a worker runs: `module:app` or `path/to/file.py:app`. A path starts at [`cwd`](Self::cwd).
+    /// Sets the Python app that each worker runs: `module:app` or `path/to/file.py:app`. A relative path is resolved against
+    /// [`cwd`](Self::cwd).
     pub fn app(mut self, app: impl Into<String>) -> Self {
         self.common.program.app = Some(app.into());
         self
     }
 
-    /// Instead of [`app`](Self::app): any executable that speaks the protocol, with its arguments. A program with a `/` in
-    /// it starts at [`relative_to`](Self::relative_to).
+    /// Sets an executable that implements the worker protocol, with its arguments; used instead of [`app`](Self::app). A
+    /// program with a `/` is resolved against [`relative_to`](Self::relative_to).
     pub fn command<S: Into<String>>(mut self, argv: impl IntoIterator<Item = S>) -> Self {
         self.common.program.command = Some(argv.into_iter().map(Into::into).collect());
         self
     }
 
-    /// The interpreter of the app: a name to look up in `PATH`, or a path, which starts at
-    /// [`relative_to`](Self::relative_to). Unless set: `$VIRTUAL_ENV/bin/python`, `.venv/bin/python`, `python3`, the first
-    /// that is there. The log has a warning for a virtual environment without an interpreter.
+    /// Sets the interpreter of the app: a name to look up in `PATH`, or a path, which is resolved against
+    /// [`relative_to`](Self::relative_to). Default: the first that exists of `$VIRTUAL_ENV/bin/python`, `.venv/bin/python`
+    /// and `python3`. A virtual environment without an interpreter is logged as a warning.
     pub fn python(mut self, python: impl Into<PathBuf>) -> Self {
         self.common.program.python = Some(python.into());
         self
     }
 
-    /// An environment variable of each worker. Workers do not inherit the host's `HERDER_TOKEN`; this sets it for them.
+    /// Sets an environment variable of each worker. Workers do not inherit the host's `HERDER_TOKEN`; this method can set it.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.common.env.insert(name.into(), value.into());
         self
     }
 
-    /// Whether a worker also gets the host's environment; it does unless set.
+    /// Sets whether workers inherit the host's environment. Default: they do.
     pub fn env_mode(mut self, mode: EnvMode) -> Self {
         self.common.env_mode = mode;
         self
     }
 
-    /// How many threads the numeric libraries of each worker use: its share of the cores unless set. Variables that the pool's
-    /// [`env`](Self::env) or the inherited environment sets are not changed.
+    /// Sets the number of threads of the numeric libraries in each worker. Default: the worker's share of the cores.
+    /// Variables that the pool's [`env`](Self::env) or the inherited environment contains are not changed.
     pub fn numeric_threads(mut self, threads: NumericThreads) -> Self {
         self.common.numeric_threads = threads;
         self
     }
 
-    /// The workers' working directory, [`relative_to`](Self::relative_to) unless set.
+    /// Sets the workers' working directory. Default: [`relative_to`](Self::relative_to).
     pub fn cwd(mut self, folder: impl Into<PathBuf>) -> Self {
         self.common.program.cwd = Some(folder.into());
         self
     }
 
-    /// Where relative paths of this configuration start, and `.venv` is looked for. Unless set: the current directory.
-    /// A configuration file gives its own folder.
+    /// Sets the directory against which relative paths of this configuration are resolved and in which `.venv` is looked for.
+    /// Default: the current directory. For a configuration file it is the file's directory.
     pub fn relative_to(mut self, folder: impl Into<PathBuf>) -> Self {
         self.common.program.base = Some(folder.into());
         self
     }
 
-    /// Base workers: 1 to 1024; twice the cores unless set.
+    /// Sets the number of base workers: 1 to 1024. Default: twice the cores.
     pub fn pool_size(mut self, workers: usize) -> Self {
         self.common.pool_size = Some(workers);
         self
     }
 
-    /// Workers beyond those, started when all are busy: 0 to 1024; 2 unless set.
+    /// Sets the maximum number of overflow workers, started when all base workers are busy: 0 to 1024. Default: 2.
     pub fn overflow(mut self, workers: usize) -> Self {
         self.common.overflow = Some(workers);
         self
     }
 
-    /// How long an idle overflow worker stays, 30 s unless set.
-    pub fn overflow_idle_timeout(mut self, linger: Duration) -> Self {
-        self.common.overflow_idle_timeout = Some(linger);
+    /// Sets how long an overflow worker may be idle before it is stopped. Default: 30 s.
+    pub fn overflow_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.common.overflow_idle_timeout = Some(timeout);
         self
     }
 
-    /// The whole deadline of a call (queue, run and retries), 30 s unless set. A call may bring its own.
+    /// Sets the deadline of a call, which covers the queue, the run and all retries. Default: 30 s. A call may set its own.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.common.timeout = Some(timeout);
         self
     }
 
-    /// The calls that wait.
+    /// Sets the limits of the queue.
     pub fn queue(mut self, queue: Queue) -> Self {
         self.common.queue = queue;
         self
     }
 
-    /// Calls a worker runs at once: 1 to 1024; 1 unless set. More only helps handlers that are `async`.
+    /// Sets the maximum number of calls that a worker runs concurrently: 1 to 1024. Default: 1. More than 1 helps only
+    /// `async` handlers.
     pub fn concurrency(mut self, calls: usize) -> Self {
         self.common.concurrency = Some(calls);
         self
     }
 
-    /// Calls held per running slot: 1 to 1024; 1 unless set. More saves a round trip and lets short calls wait behind long ones.
+    /// Sets the number of calls sent to a worker for each call that it can run: 1 to 1024. Default: 1. More saves a round
+    /// trip, but lets short calls wait behind long ones.
     pub fn pipeline(mut self, calls: usize) -> Self {
         self.common.pipeline = Some(calls);
         self
     }
 
-    /// From spawn to ready, 60 s unless set.
+    /// Sets the maximum time from starting a process until the worker is ready. Default: 60 s.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.common.start_timeout = Some(timeout);
         self
     }
 
-    /// Patience with a call that goes on after its deadline or cancel.
+    /// Sets how long a call may run on after its deadline or cancel.
     pub fn cancel(mut self, cancel: Cancel) -> Self {
         self.common.cancel = cancel;
         self
     }
 
-    /// Patience with a worker that was told to stop.
+    /// Sets how long a worker may take to stop.
     pub fn stop(mut self, stop: Stop) -> Self {
         self.common.stop = stop;
         self
     }
 
-    /// The probes of a worker.
+    /// Sets the pings of workers.
     pub fn health(mut self, health: Health) -> Self {
         self.common.health = health;
         self
     }
 
-    /// How often workers may fail, and the waits between.
+    /// Sets how often workers may fail, and the waits before restarts.
     pub fn restart(mut self, restart: Restart) -> Self {
         self.common.restart = restart;
         self
     }
 
-    /// When a call is sent again whose worker died.
+    /// Sets when a call whose worker died is retried.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.common.retry = retry;
         self
     }
 
-    /// The circuit breaker, off unless it says otherwise.
+    /// Sets the circuit breaker, which is off by default.
     pub fn breaker(mut self, breaker: Breaker) -> Self {
         self.common.breaker = breaker;
         self
     }
 
-    /// The quarantine of calls that end their workers.
+    /// Sets the quarantine of calls that kill their workers.
     pub fn poison(mut self, poison: Poison) -> Self {
         self.common.poison = poison;
         self
     }
 
-    /// The longest frame in bytes: 1 KiB to 1 GiB - 1; 64 MiB unless set.
+    /// Sets the maximum length of a frame in bytes: 1 KiB to 1 GiB - 1. Default: 64 MiB.
     pub fn max_frame(mut self, bytes: usize) -> Self {
         self.common.max_frame = Some(bytes);
         self
@@ -214,7 +218,7 @@ impl<T> PoolBuilder<T> {
 }
 
 impl PoolBuilder<Basic> {
-    /// What the pool remembers of its sessions.
+    /// Sets how sessions are tracked.
     pub fn sessions(mut self, sessions: Sessions<Tracked>) -> Self {
         self.of.sessions = sessions;
         self
@@ -222,31 +226,31 @@ impl PoolBuilder<Basic> {
 }
 
 impl PoolBuilder<Enhanced> {
-    /// What the pool remembers of its sessions, how they are routed and how they expire.
+    /// Sets how sessions are tracked, routed and expired.
     pub fn sessions(mut self, sessions: impl Into<Sessions<Routed>>) -> Self {
         self.of.sessions = sessions.into();
         self
     }
 
-    /// All flags together.
+    /// Sets all features.
     pub fn features(mut self, features: Features) -> Self {
         self.of.features = features;
         self
     }
 
-    /// The flag `features.session_affinity`, on unless set.
+    /// Sets `features.session_affinity`. Default: true.
     pub fn session_affinity(mut self, on: bool) -> Self {
         self.of.features = self.of.features.session_affinity(on);
         self
     }
 
-    /// The flag `features.worker_metrics`, on unless set.
+    /// Sets `features.worker_metrics`. Default: true.
     pub fn worker_metrics(mut self, on: bool) -> Self {
         self.of.features = self.of.features.worker_metrics(on);
         self
     }
 
-    /// The flag `features.state_machine`, on unless set.
+    /// Sets `features.state_machine`. Default: true.
     pub fn state_machine(mut self, on: bool) -> Self {
         self.of.features = self.of.features.state_machine(on);
         self

@@ -1,5 +1,5 @@
-//! The settings that come in groups, each spelled as its table in TOML. They hold what was given and no more: defaults and
-//! bounds come in when the pool is built.
+//! The settings that come in groups, each spelled as its table in TOML. They hold the given values only: defaults and bounds
+//! are applied when the pool is built.
 
 use super::{Affinity, Backoff, CountedFailures, Expiry, OnExpired};
 use std::time::Duration;
@@ -12,7 +12,7 @@ macro_rules! group {
         pub struct $name { $(pub(super) $field: Option<$type>,)* }
 
         impl $name {
-            /// Everything at its default.
+            /// Creates a group with all settings at their defaults.
             pub fn new() -> Self {
                 Self::default()
             }
@@ -26,37 +26,41 @@ macro_rules! group {
 }
 
 group! {
-    /// `queue`: the calls that wait. Bounded, since an unbounded queue only turns overload into late answers.
+    /// `queue`: the limits of waiting calls. The queue is bounded, since an unbounded queue only turns overload into late
+    /// answers.
     Queue {
-        /// Calls waiting in the pool: 1 to 1,000,000; 1000 unless set.
+        /// Sets the maximum number of calls waiting in the pool: 1 to 1,000,000. Default: 1000.
         limit: usize,
-        /// The wait for any free worker, 5 s unless set. A wait for a session's own worker ends with the call's deadline.
+        /// Sets the maximum time that a call waits for any free worker. Default: 5 s. A wait for the session's own worker
+        /// ends with the call's deadline.
         timeout: Duration,
-        /// Calls waiting in one session: 1 to `limit`; a quarter of it unless set.
+        /// Sets the maximum number of calls waiting in one session: 1 to `limit`. Default: a quarter of `limit`.
         per_session: usize,
-        /// Whether a call is refused at once whose turn, by what recent calls took, can't come in time. It is, unless set.
+        /// Sets whether a call is refused at once if its estimated wait, derived from recent calls, is more than twice the
+        /// time that it may wait. Default: true.
         shed: bool,
     }
 }
 
 group! {
-    /// `cancel`: patience with a call that goes on after its deadline or cancel. Both times count from the worker's answer that the
-    /// call runs or, without an answer, from the moment at which it is cancelled and the worker's oldest unfinished call. A call that has
-    /// not begun is neither interrupted nor killed for. If the pool sends the interrupt late, it delays the kill by the same amount.
+    /// `cancel`: how long a call may run on after its deadline or cancel. Both times count from the worker's confirmation
+    /// that the call is running. Without a confirmation they count from the moment at which the call is cancelled and is the
+    /// worker's oldest unfinished call. A call that has not started is not interrupted, nor is its worker killed for it. If
+    /// the pool sends the interrupt late, it delays the kill by the same amount.
     Cancel {
-        /// Until the running code is interrupted, 1 s unless set; at most `kill`.
+        /// Sets the time until the running code is interrupted; at most `kill`. Default: 1 s.
         interrupt: Duration,
-        /// Until the worker is killed, 5 s unless set.
+        /// Sets the time until the worker is killed. Default: 5 s.
         kill: Duration,
     }
 }
 
 group! {
-    /// `stop`: patience with a worker that was told to stop.
+    /// `stop`: how long a worker may take to stop.
     Stop {
-        /// From the shutdown message to SIGTERM, 5 s unless set.
+        /// Sets the time from the shutdown message to SIGTERM. Default: 5 s.
         grace: Duration,
-        /// From SIGTERM to SIGKILL, 2 s unless set.
+        /// Sets the time from SIGTERM to SIGKILL. Default: 2 s.
         term: Duration,
     }
 }
@@ -64,34 +68,35 @@ group! {
 group! {
     /// `breaker`: the circuit breaker, which refuses calls at once while the pool fails them anyway (R34).
     Breaker {
-        /// Whether there is one. None unless set.
+        /// Sets whether the pool has a breaker. Default: false.
         enabled: bool,
-        /// Failures in a row that open it: 1 to 1,000,000; 5 unless set.
+        /// Sets the number of consecutive failures that open the breaker: 1 to 1,000,000. Default: 5.
         failure_threshold: usize,
-        /// Trials that must succeed to close it: 1 to 1,000,000; 3 unless set.
+        /// Sets the number of trials that must succeed to close the breaker: 1 to 1,000,000. Default: 3.
         success_threshold: usize,
-        /// How long it is open before it lets a trial through, 60 s unless set.
+        /// Sets how long the breaker is open before it admits a trial. Default: 60 s.
         open_duration: Duration,
-        /// Trials under way at once: 1 to 1,000,000; 3 unless set.
+        /// Sets the maximum number of concurrent trials: 1 to 1,000,000. Default: 3.
         half_open_max_calls: usize,
-        /// What counts as a failure: timeouts and lost workers unless set, but for those ended by a signal from elsewhere.
+        /// Sets what counts as a failure. Default: timeouts and lost workers, except workers that another process killed by a
+        /// signal.
         counts: CountedFailures,
     }
 }
 
 group! {
-    /// `poison`: the quarantine of calls that end their workers again and again (R37).
+    /// `poison`: the quarantine of calls that repeatedly kill their workers (R37).
     Poison {
-        /// Whether there is one. There is unless set.
+        /// Sets whether the pool has a quarantine. Default: true.
         enabled: bool,
-        /// Workers in a row: 1 to 1000; 3 unless set.
+        /// Sets the number of consecutive worker deaths that start a quarantine: 1 to 1000. Default: 3.
         max_worker_deaths: usize,
-        /// For how long, 10 minutes unless set.
+        /// Sets the length of the quarantine. Default: 10 minutes.
         quarantine: Duration,
     }
 }
 
-/// `retry`: when an idempotent call is sent again whose worker died (R33).
+/// `retry`: when an idempotent call whose worker died is retried (R33).
 ///
 /// ```
 /// use herder_actors::{Backoff, PoolConfig, Retry};
@@ -113,57 +118,57 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Everything at its default.
+    /// Creates a group with all settings at their defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How often a call is sent at most: 1 to 100; 3 unless set. 1: never again.
+    /// Sets the maximum number of attempts of a call: 1 to 100. Default: 3. 1 disables retries.
     pub fn attempts(mut self, attempts: usize) -> Self {
         self.attempts = Some(attempts);
         self
     }
 
-    /// How the waits grow: doubling unless set.
+    /// Sets how the waits between attempts grow. Default: they double.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = Some(backoff);
         self
     }
 
-    /// The first wait, 100 ms unless set; at most `max`.
+    /// Sets the first wait; at most `max`. Default: 100 ms.
     pub fn base(mut self, base: Duration) -> Self {
         self.base = Some(base);
         self
     }
 
-    /// The longest wait, 5 s unless set.
+    /// Sets the maximum wait. Default: 5 s.
     pub fn max(mut self, max: Duration) -> Self {
         self.max = Some(max);
         self
     }
 
-    /// How far a wait may be from its backoff, as a share of it: 0 to 1; 0.25 unless set.
-    pub fn jitter(mut self, share: f64) -> Self {
-        self.jitter = Some(share);
+    /// Sets the maximum random deviation of a wait, as a fraction of the wait: 0 to 1. Default: 0.25.
+    pub fn jitter(mut self, fraction: f64) -> Self {
+        self.jitter = Some(fraction);
         self
     }
 
-    /// Retries of the whole pool, as a share of its successes of the last ten seconds: 0 to 1; 0.2 unless set. Ten in ten seconds
-    /// are always allowed.
-    pub fn budget(mut self, share: f64) -> Self {
-        self.budget = Some(share);
+    /// Sets the maximum number of retries in the pool, as a fraction of its successful calls of the last ten seconds: 0 to 1.
+    /// Default: 0.2. Ten retries in ten seconds are always allowed.
+    pub fn budget(mut self, fraction: f64) -> Self {
+        self.budget = Some(fraction);
         self
     }
 }
 
 group! {
-    /// `health`: the probes of a worker.
+    /// `health`: the pings of a worker.
     Health {
-        /// Between two probes, 30 s unless set.
+        /// Sets the time between two pings. Default: 30 s.
         interval: Duration,
-        /// Until a probe counts as missed, 5 s unless set.
+        /// Sets the time after which an unanswered ping counts as missed. Default: 5 s.
         timeout: Duration,
-        /// Missed probes in a row that end the worker: 1 to 1000; 3 unless set.
+        /// Sets the number of consecutive missed pings after which the worker is killed: 1 to 1000. Default: 3.
         failures: usize,
     }
 }
@@ -171,39 +176,40 @@ group! {
 group! {
     /// `restart`: how often workers may fail, and how long the pool waits before it tries again.
     Restart {
-        /// Failed starts, and early deaths without a call, of base workers within the window: 1 to 1,000,000;
-        /// max(5, 2 x pool_size) unless set. Beyond it the pool has failed, until its probe succeeds. A worker that dies in the
-        /// middle of a call does not count.
+        /// Sets the number of failed starts of base workers, and of early deaths without a call, allowed within the window: 1
+        /// to 1,000,000. Default: max(5, 2 x pool_size). One more makes the pool fail, until its trial start succeeds. A
+        /// worker that dies during a call does not count.
         max: usize,
-        /// The window, 60 s unless set.
+        /// Sets the length of the window. Default: 60 s.
         window: Duration,
-        /// A death before this age is early: the slot waits before its next start. 10 s unless set.
+        /// Sets the age below which a death is early: the slot then waits before its next start. Default: 10 s.
         min_uptime: Duration,
-        /// The first wait, 100 ms unless set; doubles. At most `max_backoff`.
+        /// Sets the first wait before a restart, which doubles each time; at most `max_backoff`. Default: 100 ms.
         backoff: Duration,
-        /// The longest wait, 10 s unless set.
+        /// Sets the maximum wait before a restart. Default: 10 s.
         max_backoff: Duration,
-        /// How long a failed pool rests before its probe, 30 s unless set; doubles up to 10 minutes.
+        /// Sets how long a failed pool waits before its trial start, which doubles up to 10 minutes. Default: 30 s.
         cooldown: Duration,
     }
 }
 
 group! {
-    /// `features`: what an enhanced pool has beyond a basic one, each switched by itself, all of them on unless set.
+    /// `features`: what an enhanced pool has beyond a basic one. Each feature has its own flag. Default: all are on.
     Features {
-        /// The affinity table, its actor and registered name, routing by session, its statistics.
+        /// Enables or disables the affinity table with its actor and registered name, routing by session, and affinity
+        /// statistics.
         session_affinity: bool,
-        /// Operations and run times of each worker.
+        /// Enables or disables the metrics of each worker: number of calls and run times.
         worker_metrics: bool,
-        /// The degraded state, health-gated work, and the history of transitions.
+        /// Enables or disables the degraded state, which gets no new calls, and the history of state transitions.
         state_machine: bool,
     }
 }
 
-/// `sessions`: what a pool remembers of its sessions.
+/// `sessions`: how a pool treats its sessions.
 ///
-/// Any pool tracks them. How they are routed and expire is for enhanced pools: the methods that say so give a
-/// `Sessions<Routed>`, which a basic pool does not take.
+/// Every pool tracks sessions. Routing and expiry policies exist only in enhanced pools: the methods for them return a
+/// `Sessions<Routed>`, which a basic pool does not accept.
 ///
 /// ```
 /// use herder_actors::{Affinity, PoolConfig, Sessions};
@@ -227,11 +233,11 @@ pub struct Sessions<R = Tracked> {
     pub(super) routed: R,
 }
 
-/// Of [`Sessions`]: tracked, and nothing more.
+/// Marks [`Sessions`] that are tracked only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tracked;
 
-/// Of [`Sessions`]: tracked, and routed to their workers.
+/// The part of [`Sessions`] for routing sessions to their workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Routed {
     pub(super) expiry: Expiry,
@@ -240,26 +246,26 @@ pub struct Routed {
 }
 
 impl Sessions {
-    /// Everything at its default.
+    /// Creates a group with all settings at their defaults.
     pub fn new() -> Self {
         Self::default()
     }
 }
 
 impl<R> Sessions<R> {
-    /// A session without calls is stale after this, 5 minutes unless set. It runs from the end of the last call.
+    /// Sets the idle time after which a session expires, counted from the end of its last call. Default: 5 minutes.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Between two sweeps of stale sessions, 1 minute unless set.
+    /// Sets the time between two sweeps of expired sessions. Default: 1 minute.
     pub fn cleanup_interval(mut self, interval: Duration) -> Self {
         self.cleanup_interval = Some(interval);
         self
     }
 
-    /// Sessions at most: 1 to 10,000,000; 10,000 unless set.
+    /// Sets the maximum number of sessions: 1 to 10,000,000. Default: 10,000.
     pub fn max(mut self, max: usize) -> Self {
         self.max = Some(max);
         self
@@ -272,18 +278,19 @@ impl<R> Sessions<R> {
 }
 
 impl<R: Into<Routed>> Sessions<R> {
-    /// What happens to a stale session; gone at once unless set.
+    /// Sets what happens to an expired session. Default: it is removed at once.
     pub fn expiry(self, expiry: Expiry) -> Sessions<Routed> {
         self.map(|routed| Routed { expiry, ..routed.into() })
     }
 
-    /// How strictly a session's calls keep to its worker; [`Affinity::StrictQueue`] unless set.
+    /// Sets how strictly the calls of a session keep to its worker. Default: [`Affinity::StrictQueue`].
     pub fn affinity(self, affinity: Affinity) -> Sessions<Routed> {
         self.map(|routed| Routed { affinity, ..routed.into() })
     }
 
-    /// What a call of an expired session gets. Unless set: an error with [`Expiry::TwoPhase`], a new state with
-    /// [`Expiry::Immediate`], which can't tell an expired session from an unknown one and so refuses [`OnExpired::Reject`].
+    /// Sets what a call of an expired session gets. Default: an error with [`Expiry::TwoPhase`], a new state with
+    /// [`Expiry::Immediate`]. The latter cannot tell an expired session from an unknown one and does not accept
+    /// [`OnExpired::Reject`].
     pub fn on_expired(self, on_expired: OnExpired) -> Sessions<Routed> {
         self.map(|routed| Routed { on_expired: Some(on_expired), ..routed.into() })
     }

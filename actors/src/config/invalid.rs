@@ -1,8 +1,8 @@
-//! Why a configuration is refused. Holds the three things a reader needs, and nothing of where the value came from.
+//! The error of an invalid configuration: key, value, and allowed values. It does not know where the value came from.
 
 use std::fmt::Display;
 
-/// A setting that can't be: which key, what was given, and what is allowed.
+/// An invalid setting: the key, the given value, and the allowed values.
 ///
 /// The key is spelled as in TOML (`queue.limit`), which is also the path of builder methods (`queue`, then `limit`).
 ///
@@ -21,22 +21,22 @@ pub struct InvalidConfig {
 }
 
 impl InvalidConfig {
-    /// A refusal of this key: for those who read configurations and find what no single key shows.
+    /// Creates the error of this key: for readers of configurations whose checks concern several keys.
     pub fn new(key: &'static str, given: impl Display, allowed: impl Display) -> Self {
         Self { key, given: given.to_string(), allowed: allowed.to_string() }
     }
 
-    /// The key's path, as in `queue.limit`; `name` for the pool's name.
+    /// Returns the path of the key, such as `queue.limit`; `name` for the pool's name.
     pub fn key(&self) -> &'static str {
         self.key
     }
 
-    /// The value that was given, or `not set`.
+    /// Returns the given value, or `not set`.
     pub fn given(&self) -> &str {
         &self.given
     }
 
-    /// What is allowed there.
+    /// Returns the allowed values.
     pub fn allowed(&self) -> &str {
         &self.allowed
     }

@@ -1,5 +1,5 @@
-//! How a worker is started: what runs, with which interpreter, in which environment. Reads the host's environment once,
-//! when a pool is built, to find an interpreter; starts nothing.
+//! How a worker is started: the program, its interpreter, and its environment. Reads the host's environment once, when a pool
+//! is built, to find an interpreter; starts nothing.
 
 use super::InvalidConfig;
 use super::table::{APP, COMMAND, CWD, PYTHON};
@@ -11,32 +11,32 @@ use std::{env, fmt, io, str::FromStr};
 /// How a worker is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Launch {
-    /// A Python app, with the interpreter for it.
+    /// A Python app and its interpreter.
     App {
-        /// Which app.
+        /// The app.
         app: AppPath,
         /// The interpreter: an absolute path, or a name to look up in `PATH`.
         python: PathBuf,
     },
-    /// Any executable that speaks the protocol.
+    /// An executable that implements the worker protocol.
     Command {
         /// The program (an absolute path, or a name to look up in `PATH`) and its arguments. Never empty.
         argv: Vec<String>,
     },
 }
 
-/// What a worker finds in its environment beside the variables of `env`.
+/// The environment of a worker, apart from the variables of `env`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EnvMode {
     /// The host's environment, without `HERDER_TOKEN`.
     #[default]
     Inherit,
-    /// Nothing but what a worker can't do without: `PATH`, `HOME`, `LANG` and `TMPDIR`.
+    /// Only `PATH`, `HOME`, `LANG` and `TMPDIR`.
     Clean,
 }
 
-/// Where a Python app is: `module:app`, or `path/to/file.py:app`.
+/// The location of a Python app: `module:app`, or `path/to/file.py:app`.
 ///
 /// ```
 /// use herder_actors::AppPath;
@@ -52,22 +52,22 @@ pub struct AppPath {
 }
 
 impl AppPath {
-    /// The whole, as it was given.
+    /// Returns the text as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The module or file.
+    /// Returns the module or file.
     pub fn target(&self) -> &str {
         &self.text[..self.colon]
     }
 
-    /// The name of the app within it.
+    /// Returns the name of the app in the module.
     pub fn attribute(&self) -> &str {
         &self.text[self.colon + 1..]
     }
 
-    /// The file's name without its folders and extension, or the module's last part.
+    /// Returns the file's name without directories and extension, or the last part of the module.
     pub fn stem(&self) -> &str {
         let target = self.target();
         match target.strip_suffix(".py") {
@@ -81,12 +81,12 @@ impl FromStr for AppPath {
     type Err = InvalidConfig;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || InvalidConfig::new(APP.path, format_args!("`{}`", text.escape_debug()), APP.allowed);
-        let colon = text.rfind(':').ok_or_else(wrong)?;
+        let invalid = || InvalidConfig::new(APP.path, format_args!("`{}`", text.escape_debug()), APP.allowed);
+        let colon = text.rfind(':').ok_or_else(invalid)?;
         let (target, attribute) = (&text[..colon], &text[colon + 1..]);
         let file = target.strip_suffix(".py").is_some_and(|path| !path.is_empty() && !path.ends_with('/'));
         let fits = (file || is_dotted_name(target)) && is_dotted_name(attribute) && !text.contains('\0');
-        if fits { Ok(Self { text: text.into(), colon }) } else { Err(wrong()) }
+        if fits { Ok(Self { text: text.into(), colon }) } else { Err(invalid()) }
     }
 }
 
@@ -96,7 +96,7 @@ impl fmt::Display for AppPath {
     }
 }
 
-/// Python's `a.b.c`.
+/// Returns whether the text is a Python name such as `a.b.c`.
 fn is_dotted_name(text: &str) -> bool {
     text.split('.').all(|part| {
         part.starts_with(|c: char| c.is_alphabetic() || c == '_')
@@ -104,16 +104,16 @@ fn is_dotted_name(text: &str) -> bool {
     })
 }
 
-/// How and where workers are started, and the virtual environments to warn about.
+/// The program with its working directory, and the virtual environments to warn about.
 #[derive(Debug)]
 pub(super) struct ResolvedProgram {
     pub(super) launch: Launch,
     pub(super) cwd: PathBuf,
-    /// Virtual environments that come first and have no interpreter.
+    /// Virtual environments that have precedence but contain no interpreter.
     pub(super) stale_venvs: Vec<PathBuf>,
 }
 
-/// What runs and where, as it was given.
+/// The program and its directories as they were given.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ProgramSource {
     pub(super) app: Option<String>,
@@ -138,9 +138,8 @@ impl ProgramSource {
             (Some(_), Some(_)) => return Err(InvalidConfig::new(COMMAND.path, "set together with `app`", ONE_OF)),
         };
         let cwd = self.cwd.map_or_else(|| base.clone(), |cwd| base.join(cwd));
-        // A missing folder and a missing program are the same errno at the spawn, hence the check here.
-        let there = cwd.is_dir();
-        if there {
+        // Checked here, since a missing directory and a missing program cause the same errno when the process is spawned.
+        if cwd.is_dir() {
             Ok(ResolvedProgram { launch, cwd, stale_venvs })
         } else {
             Err(InvalidConfig::new(CWD.path, cwd.display(), CWD.allowed))
@@ -162,8 +161,9 @@ fn command(mut argv: Vec<String>, python: Option<PathBuf>, base: &Path) -> Resul
             "not set; `command` names its own program, `python` belongs to `app`",
         ));
     }
-    let sound = argv.first().is_some_and(|program| !program.is_empty()) && argv.iter().all(|arg| !arg.contains('\0'));
-    if !sound {
+    let is_valid =
+        argv.first().is_some_and(|program| !program.is_empty()) && argv.iter().all(|arg| !arg.contains('\0'));
+    if !is_valid {
         return Err(InvalidConfig::new(COMMAND.path, format_args!("{argv:?}"), COMMAND.allowed));
     }
     if argv[0].contains('/') {
@@ -173,7 +173,7 @@ fn command(mut argv: Vec<String>, python: Option<PathBuf>, base: &Path) -> Resul
     Ok(Launch::Command { argv })
 }
 
-/// An interpreter, and the virtual environments that were looked up before it and have none.
+/// An interpreter, and the virtual environments that have precedence but contain no interpreter.
 #[derive(Debug, PartialEq, Eq)]
 struct Interpreter {
     python: PathBuf,
@@ -182,7 +182,7 @@ struct Interpreter {
 
 fn interpreter(given: Option<PathBuf>, base: &Path) -> Result<Interpreter, InvalidConfig> {
     let python = match given {
-        Some(python) if is_no_program(&python) => {
+        Some(python) if is_invalid_program(&python) => {
             return Err(InvalidConfig::new(PYTHON.path, format_args!("{python:?}"), PYTHON.allowed));
         }
         Some(python) if python.components().count() > 1 || python.is_absolute() => base.join(python),
@@ -192,20 +192,21 @@ fn interpreter(given: Option<PathBuf>, base: &Path) -> Result<Interpreter, Inval
     Ok(Interpreter { python, stale_venvs: Vec::new() })
 }
 
-fn is_no_program(path: &Path) -> bool {
+fn is_invalid_program(path: &Path) -> bool {
     path.as_os_str().is_empty() || path.as_os_str().as_encoded_bytes().contains(&0)
 }
 
-/// `$VIRTUAL_ENV`, `.venv` in the folder, `python3`: the first that exists. Also returns the virtual environments that are named or exist but
-/// have no interpreter: the log warns about them, since their packages will be missing.
-fn find_python(virtual_env: Option<&OsStr>, base: &Path, is_there: impl Fn(&Path) -> bool) -> Interpreter {
-    // A worker may start in another folder than the host: a relative path would mean something else there.
-    let activated = virtual_env.filter(|folder| !folder.is_empty()).map(|folder| from_here(Path::new(folder)));
-    let beside = base.join(".venv");
+/// Returns the first interpreter that exists of `$VIRTUAL_ENV`, `.venv` in `base`, and `python3`. Also returns the virtual
+/// environments that are named or exist but contain no interpreter: their packages will be missing, so the log warns about
+/// them.
+fn find_python(virtual_env: Option<&OsStr>, base: &Path, exists: impl Fn(&Path) -> bool) -> Interpreter {
+    // Made absolute: a worker may start in another directory than the host, where a relative path would name something else.
+    let activated = virtual_env.filter(|folder| !folder.is_empty()).map(|folder| absolute_or_same(Path::new(folder)));
+    let local = base.join(".venv");
     let mut stale_venvs = Vec::new();
-    for (folder, is_named) in activated.map(|folder| (folder, true)).into_iter().chain([(beside, false)]) {
+    for (folder, is_named) in activated.map(|folder| (folder, true)).into_iter().chain([(local, false)]) {
         let python = folder.join("bin/python");
-        if is_there(&python) {
+        if exists(&python) {
             return Interpreter { python, stale_venvs };
         }
         if is_named || folder.is_dir() {
@@ -215,7 +216,7 @@ fn find_python(virtual_env: Option<&OsStr>, base: &Path, is_there: impl Fn(&Path
     Interpreter { python: "python3".into(), stale_venvs }
 }
 
-fn from_here(folder: &Path) -> PathBuf {
+fn absolute_or_same(folder: &Path) -> PathBuf {
     std::path::absolute(folder).unwrap_or_else(|_| folder.into())
 }
 
@@ -224,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn apps_are_modules_or_files_with_a_name() {
+    fn app_paths_name_a_module_or_a_file() {
         for (good, stem) in
             [("a:app", "a"), ("pkg.mod:make.app", "mod"), ("./x/ca.rts.py:app", "ca.rts"), ("C é.py:a", "C é")]
         {
@@ -249,30 +250,31 @@ mod tests {
     }
 
     #[test]
-    fn python_is_the_first_one_there() {
+    fn the_first_existing_interpreter_is_used() {
         let base = Path::new("/srv");
-        let find = |virtual_env: Option<&str>, there: &[&str]| {
-            let is_there = |path: &Path| there.iter().any(|one| path == Path::new(one));
-            find_python(virtual_env.map(OsStr::new), base, is_there)
+        let find = |virtual_env: Option<&str>, existing: &[&str]| {
+            let exists = |path: &Path| existing.iter().any(|one| path == Path::new(one));
+            find_python(virtual_env.map(OsStr::new), base, exists)
         };
-        let found = |python: &str, stale: &[&str]| Interpreter {
+        let interpreter = |python: &str, stale: &[&str]| Interpreter {
             python: python.into(),
             stale_venvs: stale.iter().map(PathBuf::from).collect(),
         };
         let both = ["/env/bin/python", "/srv/.venv/bin/python"];
-        assert_eq!(find(Some("/env"), &both), found("/env/bin/python", &[]));
-        assert_eq!(find(Some("/gone"), &both), found("/srv/.venv/bin/python", &["/gone"]));
-        assert_eq!(find(Some("/gone"), &[]), found("python3", &["/gone"]));
-        assert_eq!(find(Some(""), &["/bin/python", "bin/python"]), found("python3", &[]));
-        assert_eq!(find(None, &both), found("/srv/.venv/bin/python", &[]));
-        assert_eq!(find(None, &[]), found("python3", &[]));
+        assert_eq!(find(Some("/env"), &both), interpreter("/env/bin/python", &[]));
+        assert_eq!(find(Some("/gone"), &both), interpreter("/srv/.venv/bin/python", &["/gone"]));
+        assert_eq!(find(Some("/gone"), &[]), interpreter("python3", &["/gone"]));
+        assert_eq!(find(Some(""), &["/bin/python", "bin/python"]), interpreter("python3", &[]));
+        assert_eq!(find(None, &both), interpreter("/srv/.venv/bin/python", &[]));
+        assert_eq!(find(None, &[]), interpreter("python3", &[]));
         let here = env::current_dir().unwrap().join("env");
-        assert_eq!(find(Some("env"), &[]), found("python3", &[here.to_str().unwrap()]));
+        assert_eq!(find(Some("env"), &[]), interpreter("python3", &[here.to_str().unwrap()]));
     }
 
     #[test]
-    fn paths_start_at_the_base_and_names_stay_names() {
-        let python = |given: &str| interpreter(Some(given.into()), Path::new("/srv")).ok().map(|found| found.python);
+    fn interpreter_paths_are_resolved_and_names_are_not() {
+        let python =
+            |given: &str| interpreter(Some(given.into()), Path::new("/srv")).ok().map(|interpreter| interpreter.python);
         assert_eq!(python("python3.11"), Some("python3.11".into()));
         assert_eq!(python("env/bin/python"), Some("/srv/env/bin/python".into()));
         assert_eq!(python("./python"), Some("/srv/./python".into()));

@@ -1,7 +1,7 @@
-//! What a pool is told to be: the builder, its checks, and the one table of keys with their defaults and bounds.
+//! The configuration of a pool: the builder, its checks, and the table of keys with their defaults and bounds.
 //!
-//! Below this module nothing checks a setting again. A configuration file's format is not known here: whoever reads one
-//! checks it against [`schema::TABLE`] and drives the builder.
+//! Code outside of this module does not check a setting again. The module does not know the format of configuration files:
+//! their reader checks a file against [`schema::TABLE`] and calls the builder.
 
 mod build;
 mod builder;

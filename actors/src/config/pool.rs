@@ -1,4 +1,4 @@
-//! A pool's configuration, checked: whoever holds one needs to check nothing again. Made by the builder alone, read-only.
+//! The checked configuration of a pool. Only the builder creates it, and it is read-only, so its users check nothing again.
 
 use super::{Basic, Enhanced, EnvMode, Launch, NumericThreads, PoolBuilder};
 use herder_core::{PoolName, Settings, WorkerType};
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A pool's configuration, checked.
+/// The checked configuration of a pool.
 ///
 /// ```
 /// use herder_actors::{PoolConfig, Queue, WorkerType};
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// # Ok::<(), herder_actors::InvalidConfig>(())
 /// ```
 ///
-/// What only an enhanced pool has does not exist for a basic one:
+/// The builder of a basic pool has no methods for the keys of enhanced pools:
 /// ```compile_fail,E0599
 /// use herder_actors::PoolConfig;
 /// PoolConfig::basic("carts").worker_metrics(true);
@@ -43,98 +43,98 @@ pub struct PoolConfig {
     pub(super) max_frame: u32,
 }
 
-/// Patience with a worker that was told to stop.
+/// How long a worker may take to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopSettings {
-    /// From the shutdown message to SIGTERM.
+    /// The time from the shutdown message to SIGTERM.
     pub grace: Duration,
-    /// From SIGTERM to SIGKILL.
+    /// The time from SIGTERM to SIGKILL.
     pub term: Duration,
 }
 
 impl PoolConfig {
-    /// Begins the configuration of a basic pool: any worker takes any call.
+    /// Starts the configuration of a basic pool, in which any worker runs any call.
     pub fn basic(name: impl Into<String>) -> PoolBuilder<Basic> {
         PoolBuilder::new(name.into(), Basic::default())
     }
 
-    /// Begins the configuration of an enhanced pool: a session stays with its worker; metrics and the full state machine.
+    /// Starts the configuration of an enhanced pool, with session affinity, worker metrics and the state machine.
     pub fn enhanced(name: impl Into<String>) -> PoolBuilder<Enhanced> {
         PoolBuilder::new(name.into(), Enhanced::default())
     }
 
-    /// The pool's name.
+    /// Returns the pool's name.
     pub fn name(&self) -> &PoolName {
         &self.name
     }
 
-    /// The worker type.
+    /// Returns the worker type.
     pub fn worker_type(&self) -> WorkerType {
         self.settings.worker_type()
     }
 
-    /// Base workers.
+    /// Returns the number of base workers.
     pub fn pool_size(&self) -> u32 {
         self.settings.pool_size
     }
 
-    /// Workers beyond those.
+    /// Returns the maximum number of overflow workers.
     pub fn overflow(&self) -> u32 {
         self.settings.overflow
     }
 
-    /// What the core of the pool needs to know: sizes, queue, patience, restarts, sessions, and the type with its features.
+    /// Returns the settings of the core: sizes, queue, timeouts, restarts, sessions, and the worker type with its features.
     pub fn settings(&self) -> Settings {
         self.settings.clone()
     }
 
-    /// How a worker is started.
+    /// Returns how a worker is started.
     pub fn launch(&self) -> &Launch {
         &self.launch
     }
 
-    /// The virtual environments that were looked up before the interpreter of [`launch`](Self::launch) was found, and that have no
-    /// interpreter: `$VIRTUAL_ENV` if it is set, and `.venv` if it exists. The log has a warning for each when the pool starts.
+    /// Returns the virtual environments that have precedence over the interpreter of [`launch`](Self::launch) but contain no
+    /// interpreter: `$VIRTUAL_ENV` if it is set, and `.venv` if it exists. Each is logged as a warning when the pool starts.
     pub fn stale_venvs(&self) -> &[PathBuf] {
         &self.stale_venvs
     }
 
-    /// The workers' working directory, absolute.
+    /// Returns the workers' working directory as an absolute path.
     pub fn cwd(&self) -> &Path {
         &self.cwd
     }
 
-    /// The environment variables that were given.
+    /// Returns the environment variables that were set.
     pub fn env(&self) -> &BTreeMap<String, String> {
         &self.env
     }
 
-    /// Whether a worker also gets the host's environment.
+    /// Returns whether workers inherit the host's environment.
     pub fn env_mode(&self) -> EnvMode {
         self.env_mode
     }
 
-    /// How many threads the numeric libraries of each worker use.
+    /// Returns the setting for the threads of numeric libraries.
     pub fn numeric_threads(&self) -> NumericThreads {
         self.numeric_threads
     }
 
-    /// The whole deadline of a call that names none.
+    /// Returns the deadline of a call that sets none.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// From spawn to ready.
+    /// Returns the maximum time from starting a process until the worker is ready.
     pub fn start_timeout(&self) -> Duration {
         self.settings.start_timeout
     }
 
-    /// Patience with a worker that was told to stop.
+    /// Returns how long a worker may take to stop.
     pub fn stop(&self) -> StopSettings {
         self.stop
     }
 
-    /// The longest frame, in bytes.
+    /// Returns the maximum length of a frame in bytes.
     pub fn max_frame(&self) -> u32 {
         self.max_frame
     }

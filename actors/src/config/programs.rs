@@ -1,4 +1,5 @@
-//! Checks that what a pool starts exists: an app's file, an interpreter, a program. Reads the file system, starts nothing.
+//! Checks that the programs of a pool exist: the app's file, the interpreter, the program of `command`. Reads the file
+//! system, starts nothing.
 
 use super::{InvalidConfig, Launch, PoolConfig, table};
 use rustix::fs::{Access, access};
@@ -16,8 +17,8 @@ const NO_PATH: &str = "/bin:/usr/bin";
 impl PoolConfig {
     /// Checks that the app's file, the interpreter and the program of `command` exist. Blocks on the file system.
     ///
-    /// [`build`](super::PoolBuilder::build) does not check this, since a configuration may be read on a machine that starts no workers. If one of
-    /// them is missing when a worker starts, the start fails.
+    /// [`build`](super::PoolBuilder::build) does not check this, since a configuration may be read on a machine that starts
+    /// no workers. If one of them is missing when a worker starts, the start fails.
     ///
     /// ```
     /// use herder_actors::PoolConfig;
@@ -47,23 +48,24 @@ impl PoolConfig {
     }
 
     fn find_program(&self, key: &'static str, program: &OsStr) -> Result<(), InvalidConfig> {
-        let shown = program.display();
+        let program_text = program.display();
         if program.as_encoded_bytes().contains(&b'/') {
-            let is_there = is_executable(&self.cwd().join(program));
-            let wrong =
-                || InvalidConfig::new(key, format_args!("`{shown}`, which is not an executable file"), EXECUTABLE);
-            return is_there.then_some(()).ok_or_else(wrong);
+            let exists = is_executable(&self.cwd().join(program));
+            let invalid = || {
+                InvalidConfig::new(key, format_args!("`{program_text}`, which is not an executable file"), EXECUTABLE)
+            };
+            return exists.then_some(()).ok_or_else(invalid);
         }
         let path = self.workers_path();
-        let is_there = env::split_paths(&path).any(|folder| is_executable(&self.cwd().join(folder).join(program)));
-        let wrong = || {
-            let given = format!("`{shown}`, which is not in `PATH` ({})", path.display());
+        let exists = env::split_paths(&path).any(|folder| is_executable(&self.cwd().join(folder).join(program)));
+        let invalid = || {
+            let given = format!("`{program_text}`, which is not in `PATH` ({})", path.display());
             InvalidConfig::new(key, given, EXECUTABLE)
         };
-        is_there.then_some(()).ok_or_else(wrong)
+        exists.then_some(()).ok_or_else(invalid)
     }
 
-    /// The `PATH` of a worker. It is the host's in both `env_mode`s, unless `env` has one.
+    /// Returns the `PATH` of a worker. It is the host's in both `env_mode`s, unless `env` contains one.
     fn workers_path(&self) -> OsString {
         let own = self.env().get("PATH").map(OsString::from);
         own.or_else(|| env::var_os("PATH")).unwrap_or_else(|| NO_PATH.into())

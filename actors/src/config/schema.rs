@@ -1,187 +1,188 @@
-//! What a key of the configuration can be: the types of the rows of the one table of keys, and the checks of their bounds.
-//! Holds no values of any pool.
+//! The types of configuration keys: the rows of the table of keys, and the checks of their bounds. Holds no values of any
+//! pool.
 
 use super::InvalidConfig;
 use std::{fmt, time::Duration};
 
 pub use super::table::TABLE;
 
-/// The longest duration any key takes: 365 days.
+/// The maximum of all durations: 365 days.
 pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The row of `sessions.grace`: its default is wanted where [`Expiry::TwoPhase`](super::Expiry) is built from a text.
+/// The row of `sessions.grace`. Public, since code that builds [`Expiry::TwoPhase`](super::Expiry) from text needs its
+/// default.
 pub const SESSIONS_GRACE: Span = super::table::SESSIONS_GRACE;
 
 /// One key of a pool's configuration: a row of [`TABLE`].
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// Its path within the pool, as in `queue.limit`.
+    /// The path within the pool, such as `queue.limit`.
     pub path: &'static str,
-    /// Where it may stand.
+    /// In which tables the key is allowed.
     pub scope: Scope,
-    /// Its type, default and bounds.
+    /// The type, with default and bounds.
     pub kind: KeyType,
-    /// What it does, in a few words.
+    /// A short description of what the key does.
     pub about: &'static str,
 }
 
-/// Where a key may stand.
+/// In which tables a key is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// In any pool, and as a default for all of them.
+    /// In the table of any pool, and in the defaults of all pools.
     Any,
-    /// In any pool's own table, but not as a default.
+    /// In the table of any pool, but not in defaults.
     Own,
-    /// In enhanced pools, and as a default for those.
+    /// In the tables of enhanced pools, and in the defaults of those.
     Enhanced,
 }
 
-/// A key's type, default and bounds.
+/// The type of a key, with default and bounds.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyType {
     /// A number.
     Count(Count),
-    /// A number whose default follows from something else.
+    /// A number whose default depends on another value.
     Derived(Derived),
-    /// A number, or one of a few words.
+    /// A number, or one of a few strings.
     CountOr(CountOr),
     /// A duration.
     Span(Span),
-    /// One of a few words.
+    /// One of a few strings.
     Choice(Choice),
     /// True or false.
     Flag(Flag),
-    /// A text.
+    /// A string.
     Text(Text),
-    /// A list of texts.
+    /// A list of strings.
     List(Text),
-    /// A list of a few words.
+    /// A list of some of a few strings.
     Words(Words),
     /// A list of durations.
     Spans(Text),
-    /// A share: a number from 0 on.
+    /// A fraction: a number from 0.
     Share(Share),
-    /// A table from text to text.
+    /// A table from strings to strings.
     Map(Text),
 }
 
 /// A number with a fixed default.
 #[derive(Clone, Copy, Debug)]
 pub struct Count {
-    /// The key's path.
+    /// The path of the key.
     pub path: &'static str,
-    /// What it is when it isn't set.
+    /// The default.
     pub default: usize,
-    /// The least it can be.
+    /// The minimum.
     pub min: usize,
-    /// The most it can be.
+    /// The maximum.
     pub max: usize,
 }
 
-/// A number whose default follows from something else.
+/// A number whose default depends on another value.
 #[derive(Clone, Copy, Debug)]
 pub struct Derived {
-    /// The key's path.
+    /// The path of the key.
     pub path: &'static str,
     /// The default as a rule.
     pub rule: &'static str,
-    /// The least it can be.
+    /// The minimum.
     pub min: usize,
-    /// The most it can be.
+    /// The maximum.
     pub max: usize,
 }
 
-/// A number, or one of a few words.
+/// A number, or one of a few strings.
 #[derive(Clone, Copy, Debug)]
 pub struct CountOr {
-    /// The key's path.
+    /// The path of the key.
     pub path: &'static str,
-    /// The default: one of the words.
+    /// The default: one of `words`.
     pub default: &'static str,
-    /// The words.
+    /// The allowed strings.
     pub words: &'static [&'static str],
-    /// The least the number can be.
+    /// The minimum of the number.
     pub min: usize,
-    /// The most the number can be.
+    /// The maximum of the number.
     pub max: usize,
 }
 
-/// A duration: over zero, and at most [`LONGEST`].
+/// A duration: greater than zero, and at most [`LONGEST`].
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// The key's path.
+    /// The path of the key.
     pub path: &'static str,
-    /// What it is when it isn't set.
+    /// The default.
     pub default: Duration,
 }
 
-/// One of a few words.
+/// One of a few strings.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice {
-    /// The key's path.
+    /// The path of the key.
     pub path: &'static str,
-    /// What it is when it isn't set, one of the words or a rule that picks one.
+    /// The default: one of `words`, or a rule that selects one.
     pub default: &'static str,
-    /// The words.
+    /// The allowed strings.
     pub words: &'static [&'static str],
 }
 
-/// Any of a few words.
+/// Any of a few strings.
 #[derive(Clone, Copy, Debug)]
 pub struct Words {
-    /// The key's path.
+    /// The path of the key.
     pub path: &'static str,
-    /// What it is when it isn't set.
+    /// The default.
     pub default: &'static [&'static str],
-    /// The words.
+    /// The allowed strings.
     pub words: &'static [&'static str],
 }
 
-/// A share of something: 0.25 is a quarter. In thousandths here, so that it is exact.
+/// A fraction: 0.25 is a quarter. Stored in thousandths, so that it is exact.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
-    /// The key's path.
+    /// The path of the key.
     pub path: &'static str,
-    /// What it is when it isn't set, in thousandths.
+    /// The default, in thousandths.
     pub default: u32,
-    /// The most it can be, in thousandths.
+    /// The maximum, in thousandths.
     pub max: u32,
 }
 
 /// True or false.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
-    /// The key's path.
+    /// The path of the key.
     pub path: &'static str,
-    /// What it is when it isn't set.
+    /// The default.
     pub default: bool,
 }
 
-/// A text, a list or a table of texts.
+/// A string, or a list or table of strings.
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
-    /// The key's path.
+    /// The path of the key.
     pub path: &'static str,
     /// The default as a rule.
     pub default: &'static str,
-    /// What it can be.
+    /// The allowed values.
     pub allowed: &'static str,
 }
 
 impl Key {
-    /// The row of this path, if there is one.
+    /// Returns the row of this path.
     pub fn find(path: &str) -> Option<&'static Self> {
         TABLE.iter().find(|key| key.path == path)
     }
 
-    /// The last part of the path: `limit` of `queue.limit`.
+    /// Returns the last part of the path: `limit` of `queue.limit`.
     pub fn leaf(&self) -> &'static str {
         self.path.rsplit('.').next().unwrap_or(self.path)
     }
 }
 
 impl KeyType {
-    /// The type's name, as a reader of TOML would say it.
+    /// Returns the name of the type, in the terms of TOML.
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Count(_) | Self::Derived(_) => "integer",
@@ -197,7 +198,7 @@ impl KeyType {
         }
     }
 
-    /// The default, as it would be written, or as a rule.
+    /// Returns the default as it is written in TOML, or as a rule.
     pub fn default(&self) -> String {
         match self {
             Self::Count(row) => row.default.to_string(),
@@ -212,7 +213,7 @@ impl KeyType {
         }
     }
 
-    /// What is allowed there.
+    /// Returns the allowed values.
     pub fn allowed(&self) -> String {
         match self {
             Self::Count(Count { min, max, .. }) | Self::Derived(Derived { min, max, .. }) => range(*min, *max),
@@ -230,50 +231,50 @@ impl KeyType {
 const SPAN_ALLOWED: &str = "a duration greater than 0s and at most 365 days, such as \"250ms\", \"30s\", \"5m\"";
 
 impl Count {
-    /// The number, or the default.
+    /// Returns the number, or the default.
     ///
     /// # Errors
-    /// When it is out of bounds.
+    /// Fails if the number is out of bounds.
     pub fn take(&self, given: Option<usize>) -> Result<usize, InvalidConfig> {
         within(self.path, given.unwrap_or(self.default), self.min, self.max)
     }
 
-    /// As [`take`](Self::take), in 32 bits: for keys whose bounds fit.
+    /// Like [`take`](Self::take), in 32 bits: for keys whose bounds fit.
     pub(super) fn take_u32(&self, given: Option<usize>) -> Result<u32, InvalidConfig> {
         narrow(self.path, self.take(given)?)
     }
 }
 
 impl Derived {
-    /// The number, or what the rule gave.
+    /// Returns the number, or the result of the rule.
     ///
     /// # Errors
-    /// When it is out of bounds.
+    /// Fails if the number is out of bounds.
     pub fn take(&self, given: Option<usize>, rule: impl FnOnce() -> usize) -> Result<usize, InvalidConfig> {
         within(self.path, given.unwrap_or_else(|| rule().clamp(self.min, self.max)), self.min, self.max)
     }
 
-    /// As [`take`](Self::take), in 32 bits: for keys whose bounds fit.
+    /// Like [`take`](Self::take), in 32 bits: for keys whose bounds fit.
     pub(super) fn take_u32(&self, given: Option<usize>, rule: impl FnOnce() -> usize) -> Result<u32, InvalidConfig> {
         narrow(self.path, self.take(given, rule)?)
     }
 }
 
 impl CountOr {
-    /// The number.
+    /// Returns the number.
     ///
     /// # Errors
-    /// When it is out of bounds.
+    /// Fails if the number is out of bounds.
     pub fn take(&self, given: usize) -> Result<usize, InvalidConfig> {
         within(self.path, given, self.min, self.max)
     }
 }
 
 impl Span {
-    /// The duration, or the default.
+    /// Returns the duration, or the default.
     ///
     /// # Errors
-    /// When it is zero or longer than [`LONGEST`].
+    /// Fails if the duration is zero or longer than [`LONGEST`].
     pub fn take(&self, given: Option<Duration>) -> Result<Duration, InvalidConfig> {
         let span = given.unwrap_or(self.default);
         let fits = !span.is_zero() && span <= LONGEST;
@@ -282,14 +283,14 @@ impl Span {
 }
 
 impl Share {
-    /// The share in thousandths, or the default.
+    /// Returns the fraction in thousandths, or the default.
     ///
     /// # Errors
-    /// When it is out of bounds, or no number.
+    /// Fails if the fraction is out of bounds or not a number.
     pub fn take(&self, given: Option<f64>) -> Result<u32, InvalidConfig> {
         let Some(share) = given else { return Ok(self.default) };
         let fits = (0.0..=f64::from(self.max) / 1000.0).contains(&share);
-        // In bounds: neither negative, nor too large, nor not a number.
+        // The range check excludes NaN, so the conversion cannot fail.
         if fits {
             Ok((share * 1000.0).round() as u32)
         } else {
@@ -299,13 +300,13 @@ impl Share {
 }
 
 impl Flag {
-    /// The flag, or the default.
+    /// Returns the flag, or the default.
     pub fn take(&self, given: Option<bool>) -> bool {
         given.unwrap_or(self.default)
     }
 }
 
-/// A duration as configuration spells it: `1m 30s`.
+/// Formats a duration as the configuration spells it: `1m 30s`.
 pub(super) fn shown(span: Duration) -> impl fmt::Display {
     humantime::format_duration(span)
 }
@@ -314,7 +315,7 @@ fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
 }
 
-/// `0.25` of 250.
+/// Formats thousandths: `0.25` for 250.
 fn thousandths(share: u32) -> String {
     (f64::from(share) / 1000.0).to_string()
 }

@@ -1,5 +1,5 @@
-//! The one table of a pool's keys: path, scope, type, default and bounds. The builder takes defaults and bounds from here,
-//! the TOML file is checked against it, and the snapshot of the schema prints it. A default stands nowhere else.
+//! The table of a pool's keys: path, scope, type, default and bounds. The builder takes defaults and bounds from it, a TOML
+//! file is checked against it, and the snapshot of the schema prints it. Defaults are defined only here.
 
 use super::schema::{Choice, Count, CountOr, Derived, Flag, Key, KeyType, Scope, Share, Span, Text, Words};
 use std::time::Duration;
@@ -16,7 +16,7 @@ macro_rules! table {
     ($($name:ident: $kind:ident($row:ident) = $scope:ident $path:literal { $($field:ident: $value:expr),* }, $about:literal;)*) => {
         $(#[doc = $about] pub(super) const $name: $row = $row { path: $path, $($field: $value),* };)*
 
-        /// Every key of a pool, in the order they are best read.
+        /// All keys of a pool, in the order in which the documentation lists them.
         pub const TABLE: &[Key] =
             &[$(Key { path: $path, scope: Scope::$scope, kind: KeyType::$kind($name), about: $about }),*];
     };

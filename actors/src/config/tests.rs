@@ -21,7 +21,7 @@ fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// R53: a change of a key, its type, default or bounds shows up here.
+/// R53: a change of a key, its type, default or bounds changes the snapshot.
 #[test]
 fn r53_schema_matches_its_snapshot() {
     let line = |key: &Key| {
@@ -32,12 +32,12 @@ fn r53_schema_matches_its_snapshot() {
 }
 
 #[test]
-fn every_key_stands_once_in_the_table() {
+fn every_key_is_in_the_table_once() {
     let paths: BTreeSet<_> = TABLE.iter().map(|key| key.path).collect();
     assert_eq!(paths.len(), TABLE.len());
 }
 
-/// R11, and the core's own idea of the defaults, which its tests run with.
+/// R11: the defaults of the table are those of the core's own `Settings::new`, which the core's tests use.
 #[test]
 fn r11_defaults_are_those_of_the_core() {
     let cores = std::thread::available_parallelism().unwrap().get() as u32;
@@ -61,7 +61,7 @@ fn per_session_and_restart_max_follow_their_rules() {
     assert_eq!(basic().pool_size(1).build().unwrap().settings().restart.max, 5);
 }
 
-/// R9: each flag goes by itself, and what goes with affinity is gone with it.
+/// R9: each flag can be switched off alone, and the settings of affinity are absent without affinity.
 #[test]
 fn r9_flags_are_switched_one_by_one() {
     let kind = |builder: PoolBuilder<Enhanced>| builder.build().unwrap().settings().worker_type;
@@ -78,7 +78,7 @@ fn r9_flags_are_switched_one_by_one() {
     assert_eq!(kind(enhanced().features(Features::new().state_machine(false))), with(session_affinity, true, false));
 }
 
-/// R16: `two_phase` rejects unless told otherwise, `immediate` can't.
+/// R16: `two_phase` rejects calls of expired sessions unless set otherwise; `immediate` cannot.
 #[test]
 fn r16_on_expired_follows_the_policy() {
     let policy = |sessions: Sessions<Routed>| {
@@ -93,14 +93,14 @@ fn r16_on_expired_follows_the_policy() {
     assert_eq!(policy(Sessions::new().expiry(two_phase)), Ok(OnExpired::Reject));
     assert_eq!(policy(Sessions::new().expiry(two_phase).on_expired(OnExpired::Rebind)), Ok(OnExpired::Rebind));
     let refused = policy(Sessions::new().on_expired(OnExpired::Reject)).unwrap_err();
-    assert_snapshot!(refused, @r#"`sessions.on_expired` is "reject"; allowed: "rebind", unless `sessions.expiry` is "two_phase""#);
+    assert_snapshot!(refused, @r#"`sessions.on_expired` is "reject"; allowed: "rebind"; "reject" requires `sessions.expiry = "two_phase"`"#);
     assert_eq!(
         policy(Sessions::new().expiry(Expiry::TwoPhase { grace: LONGEST + NANO })).unwrap_err().key(),
         "sessions.grace"
     );
 }
 
-/// Every number and duration: both ends are in, one step beyond is out, and the error names the key.
+/// R51: both bounds of every number and duration are allowed, one step beyond is not, and the error names the key.
 #[test]
 fn r51_bounds_hold_for_every_key() {
     for key in TABLE {
@@ -211,7 +211,7 @@ fn refusal<T: std::fmt::Debug>(built: Result<T, InvalidConfig>) -> String {
 fn r51_refusals_name_key_value_and_what_is_allowed() {
     assert_snapshot!(refusal(PoolConfig::basic("no spaces").app("a:a").build()), @"`name` is `no spaces`; allowed: 1 to 64 letters, digits, `_` or `-`, starting with a letter or digit");
     assert_snapshot!(refusal(basic().pool_size(1025).build()), @"`pool_size` is 1025; allowed: 1 to 1024");
-    assert_snapshot!(refusal(basic().timeout(Duration::ZERO).build()), @r#"`timeout` is 0s; allowed: a duration over 0s, up to 365 days, such as "250ms", "30s", "5m""#);
+    assert_snapshot!(refusal(basic().timeout(Duration::ZERO).build()), @r#"`timeout` is 0s; allowed: a duration greater than 0s and at most 365 days, such as "250ms", "30s", "5m""#);
     assert_snapshot!(refusal(basic().max_frame(1023).build()), @"`max_frame` is 1023; allowed: 1024 to 1073741823");
     assert_snapshot!(refusal(basic().queue(Queue::new().limit(10).per_session(11)).build()), @"`queue.per_session` is 11; allowed: 1 to `queue.limit`, which is 10");
     assert_snapshot!(refusal(basic().cancel(Cancel::new().interrupt(secs(90))).build()), @"`cancel.interrupt` is 1m 30s; allowed: at most `cancel.kill`, which is 5s");
@@ -225,14 +225,14 @@ fn r51_refusals_name_key_value_and_what_is_allowed() {
     assert_snapshot!(refusal(basic().env("HERDER_FD", "3").build()), @r#"`env` is "HERDER_FD" = ..; allowed: names without `=` or NUL bytes, values without NUL bytes, not HERDER_FD, HERDER_CTL_FD or HERDER_BYTECODE"#);
     assert_snapshot!(refusal(PoolConfig::basic("carts").build()), @"`app` is not set; allowed: exactly one of `app` and `command`");
     assert_snapshot!(refusal(PoolConfig::basic("carts").app("carts.py").build()), @"`app` is `carts.py`; allowed: `module:app` or `path/to/file.py:app`");
-    assert_snapshot!(refusal(basic().command(["./worker"]).build()), @"`command` is set beside `app`; allowed: exactly one of `app` and `command`");
+    assert_snapshot!(refusal(basic().command(["./worker"]).build()), @"`command` is set together with `app`; allowed: exactly one of `app` and `command`");
     assert_snapshot!(refusal(PoolConfig::basic("carts").command(["./worker"]).python("python3").build()), @"`python` is python3; allowed: not set; `command` names its own program, `python` belongs to `app`");
     assert_snapshot!(refusal(PoolConfig::basic("carts").command([""]).build()), @r#"`command` is [""]; allowed: a program and its arguments, such as ["./worker", "--flag"], without NUL bytes"#);
     assert_snapshot!(refusal(PoolConfig::basic("carts").command(Vec::<String>::new()).build()), @r#"`command` is []; allowed: a program and its arguments, such as ["./worker", "--flag"], without NUL bytes"#);
 }
 
 #[test]
-fn commands_with_a_path_start_at_the_base() {
+fn command_paths_are_resolved_against_the_base() {
     let argv = |program: &str| match PoolConfig::basic("c").relative_to("/usr").command([program, "-x"]).build() {
         Ok(config) => match config.launch() {
             Launch::Command { argv } => argv.clone(),
@@ -246,12 +246,13 @@ fn commands_with_a_path_start_at_the_base() {
 }
 
 #[test]
-fn cwd_starts_at_the_base() {
+fn cwd_is_resolved_against_the_base() {
     let config = basic().relative_to("/usr").cwd("bin").build().unwrap();
     assert_eq!(config.cwd(), std::path::Path::new("/usr/bin"));
 }
 
-/// R9: what the table calls enhanced is what the basic builder does not have (see the doctests that must not compile).
+/// R9: the keys that the table marks as enhanced are those that the basic builder does not have (see the doctests that must
+/// not compile).
 #[test]
 fn r9_table_marks_keys_of_enhanced_pools() {
     let enhanced: Vec<_> = TABLE.iter().filter(|key| key.scope == Scope::Enhanced).map(|key| key.path).collect();

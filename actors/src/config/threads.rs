@@ -1,11 +1,12 @@
-//! How many threads the numeric libraries of a worker use: the setting, and the variables that it sets. Reads no environment.
+//! The number of threads of the numeric libraries in a worker: the setting, and the variables that it sets. Does not read the
+//! environment.
 
 use std::num::NonZero;
 
-/// How many threads the numeric libraries of a worker use: OpenMP, OpenBLAS, MKL, NumExpr and Accelerate.
+/// The number of threads of the numeric libraries in a worker: OpenMP, OpenBLAS, MKL, NumExpr and Accelerate.
 ///
-/// Without a setting each of these libraries starts one thread per core in each worker. Workers that compute at the same time then have many
-/// more threads than there are cores, and are several times slower.
+/// By default each of these libraries starts one thread per core in each worker. Workers that compute at the same time then
+/// have many more threads than there are cores, and are several times slower.
 ///
 /// ```
 /// use herder_actors::{NumericThreads, PoolConfig};
@@ -22,22 +23,23 @@ pub enum NumericThreads {
     /// Each worker's share of the cores: `max(1, cores / pool_size)`.
     #[default]
     Auto,
-    /// The libraries decide: Herder sets no variable.
+    /// The libraries' own defaults: Herder sets no variable.
     Unset,
-    /// This many in each worker.
+    /// This number in each worker.
     Fixed(NonZero<u16>),
 }
 
-/// OpenMP's variable; other libraries use it if theirs is not set.
+/// The variable of OpenMP. Other libraries use its value if their own variable is not set.
 const OPENMP: &str = "OMP_NUM_THREADS";
-/// The variables of libraries that use OpenMP's number if theirs is not set.
+/// The variables of libraries that use OpenMP's value if their own variable is not set.
 const AS_OPENMP: [&str; 3] = ["OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"];
 /// The variable of Accelerate (macOS), which does not read OpenMP's.
 const ACCELERATE: &str = "VECLIB_MAXIMUM_THREADS";
 
 impl NumericThreads {
-    /// The number for each worker of a pool with `pool_size` base workers; `None`: set nothing. Overflow workers are not counted: they run
-    /// for short times, and a library reads its number once, so cores would be idle for the rest of the time.
+    /// Returns the number for each worker of a pool with `pool_size` base workers; `None`: no variable is set. Overflow
+    /// workers are not counted: they run for short times, and a library reads its number once, so cores would be idle the
+    /// rest of the time.
     pub(crate) fn of_each(self, cores: usize, pool_size: u32) -> Option<usize> {
         match self {
             Self::Auto => Some(usize::max(1, cores / usize::max(1, pool_size as usize))),
@@ -47,8 +49,8 @@ impl NumericThreads {
     }
 }
 
-/// The variables to set; `is_set` says which ones the worker has already, and these are not changed. If OpenMP's is set, the variables of
-/// the libraries that use its number are not set either: they would override it.
+/// Returns the variables to set. `is_set` says which ones the worker has already; these are not changed. If OpenMP's variable
+/// is set, the variables of the libraries that use its value are not set either: they would override it.
 pub(crate) fn variables(is_set: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let followers = AS_OPENMP.into_iter().filter(|_| !is_set(OPENMP));
     let all = [OPENMP].into_iter().chain(followers).chain([ACCELERATE]);

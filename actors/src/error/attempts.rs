@@ -1,25 +1,25 @@
-//! Earlier attempts of a call: each was lost with its worker, and the call was sent again. Pure data.
+//! The earlier attempts of a call: each was lost with its worker, and the call was retried. Plain data.
 
 use super::{Error, ExitReport};
 use crate::ErrorId;
 use herder_core::{Generation, WorkerId, WorkerRef};
 use std::{fmt, ops::Deref, sync::Arc};
 
-/// One earlier attempt of a call.
+/// An earlier attempt of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// The slot it was sent to.
+    /// The slot of the worker.
     pub worker: WorkerId,
-    /// Which of its processes.
+    /// The generation of the process.
     pub generation: Generation,
-    /// How that process ended.
+    /// Why that process exited.
     pub reason: Box<str>,
-    /// What is known of that end.
+    /// Details of that exit.
     pub report: Box<ExitReport>,
 }
 
 impl Attempt {
-    /// The process it was sent to.
+    /// Returns the process to which the call was sent.
     pub fn at(&self) -> WorkerRef {
         WorkerRef { id: self.worker, generation: self.generation }
     }
@@ -31,7 +31,7 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// The earlier attempts of a call, in order; none for nearly all calls. Also keeps the call's [`ErrorId`].
+/// The earlier attempts of a call, in order; empty for nearly all calls. Also keeps the call's [`ErrorId`].
 #[derive(Clone, Debug, Default)]
 pub struct Attempts(Option<Arc<AttemptHistory>>);
 
@@ -42,7 +42,7 @@ struct AttemptHistory {
 }
 
 impl PartialEq for Attempts {
-    /// Whose attempts they are does not matter.
+    /// Compares the attempts and not the ids.
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
@@ -60,7 +60,7 @@ impl Deref for Attempts {
     type Target = [Attempt];
 
     fn deref(&self) -> &[Attempt] {
-        self.0.as_ref().map_or(&[], |story| &story.earlier)
+        self.0.as_ref().map_or(&[], |history| &history.earlier)
     }
 }
 
@@ -83,14 +83,15 @@ macro_rules! attempts_of {
 }
 
 impl Error {
-    /// The call's earlier attempts, in order, each lost with its worker. The last one, which ended with this error, is not among them.
+    /// Returns the earlier attempts of the call, in order, each lost with its worker. The last attempt, which failed with
+    /// this error, is not included.
     pub fn attempts(&self) -> &[Attempt] {
         attempts_of!(self).map_or(&[], Deref::deref)
     }
 
-    /// Returns the id under which the log has the call that failed with this error. `Some` for a call's error of the kinds that keep
-    /// [`attempts`](Self::attempts), and for [`SessionWorkerLost`](Self::SessionWorkerLost). [`Internal`](Self::Internal) and
-    /// [`StartFailed`](Self::StartFailed) hide their text in brief and have no id.
+    /// Returns the id under which the log has the call that failed with this error. `Some` for the error of a call whose kind
+    /// keeps [`attempts`](Self::attempts), and for [`SessionWorkerLost`](Self::SessionWorkerLost).
+    /// [`Internal`](Self::Internal) and [`StartFailed`](Self::StartFailed) hide their text in brief responses and have no id.
     pub fn error_id(&self) -> Option<ErrorId> {
         match self {
             Self::SessionWorkerLost { report, .. } => report.error_id,
@@ -98,17 +99,18 @@ impl Error {
         }
     }
 
-    /// The same error, of the call with this id.
+    /// Adds the id of the call to the error.
     pub(crate) fn with_id(mut self, id: ErrorId) -> Self {
         if let Self::SessionWorkerLost { report, .. } = &mut self {
             report.error_id = Some(id);
         } else if let Some(attempts) = attempts_of!(&mut self) {
+            // Copied, since clones of the error may share the history. Only failed calls pay for it.
             attempts.0 = Some(Arc::new(AttemptHistory { earlier: attempts.to_vec(), error_id: Some(id) }));
         }
         self
     }
 
-    /// The same error, of a call that had these attempts before. The errors that no call which was sent again ends with keep none.
+    /// Adds the earlier attempts of the call to the error. The kinds that a retried call never fails with do not keep them.
     pub(crate) fn with_attempts(mut self, earlier: Vec<Attempt>) -> Self {
         if let Some(attempts) = attempts_of!(&mut self) {
             *attempts = earlier.into();
@@ -131,12 +133,12 @@ mod tests {
         let error = Error::closed(true).with_attempts(vec![lost(1), lost(2)]);
         assert_eq!(error.attempts(), [lost(1), lost(2)]);
         assert_eq!(error.clone().attempts(), error.attempts());
-        assert_eq!(lost(2).to_string(), "worker w2 of generation 1 is gone: SIGKILL");
+        assert_eq!(lost(2).to_string(), "worker w2 (generation 1) died: SIGKILL");
         assert!(Error::closed(true).attempts().is_empty());
         assert!(Error::QueueFull { limit: 1 }.with_attempts(vec![lost(1)]).attempts().is_empty(), "it was never sent");
     }
 
-    /// A call's answer is a `Result` of this: it is moved several times for each call.
+    /// The answer of a call is a `Result` with this error and is moved several times per call.
     #[test]
     fn error_size_is_bounded() {
         assert_eq!(size_of::<Attempts>(), 8);

@@ -1,44 +1,42 @@
-//! From the core's bare facts to the public error: adds texts, the tail of stderr and the last start error.
+//! Converts the core's failures to public errors: adds texts, the last output and the last start error.
 
 use super::{Attempt, Attempts, Error, ExitReport, text::whole_ms};
 use crate::{ChildHandle, ExitMemory, Recording, shared_state::State};
 use herder_core::{CallFailure, ExitStatus, ProcessExit, Quarantined, Timestamp, WorkerLoss, WorkerRef};
 use std::sync::Arc;
 
-/// What a shell knows of a process's end beyond the core's facts.
+/// What the shell knows of a process's exit beyond the core's facts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ExitRecord {
-    /// What the process did wrong, or why its start failed.
+    /// The protocol violation of the process, or why its start failed.
     pub(crate) detail: Option<Box<str>>,
     /// The traceback of a failed start.
     pub(crate) traceback: Option<Box<str>>,
-    /// Its last lines.
+    /// The last lines of its output.
     pub(crate) stderr_tail: Vec<String>,
-    /// What is known of its memory.
-    pub(crate) death: ExitMemory,
-    /// What passed between it and the host last.
+    /// Its peak memory, and the evidence if it was killed because memory was short.
+    pub(crate) memory: ExitMemory,
+    /// The recording of its last frames.
     pub(crate) recording: Option<Arc<Recording>>,
-    /// Where it hung, in its own words.
+    /// The stack that it printed because it hung.
     pub(crate) stack: Option<Box<str>>,
 }
 
 impl ExitRecord {
-    /// Of a process that was reaped.
+    /// Creates the record of a process that was reaped.
     pub(crate) fn of(child: &dyn ChildHandle) -> Self {
         let stack = child.stack().map(Into::into);
-        Self { stderr_tail: child.output_tail(), death: child.exit_memory(), stack, ..Self::default() }
+        Self { stderr_tail: child.output_tail(), memory: child.exit_memory(), stack, ..Self::default() }
     }
 }
 
 impl State {
-    /// The public form of a failure.
+    /// Converts a failure of the core to the public error.
     pub(crate) fn error(&self, now: Timestamp, failure: CallFailure) -> Error {
         match failure {
             CallFailure::QueueFull { limit } => Error::QueueFull { limit },
             CallFailure::SessionQueueFull { limit } => Error::SessionQueueFull { limit },
-            CallFailure::Overloaded { expected_wait: expected, max_wait: patience } => {
-                Error::Overloaded { expected_wait: expected, max_wait: patience }
-            }
+            CallFailure::Overloaded { expected_wait, max_wait } => Error::Overloaded { expected_wait, max_wait },
             CallFailure::BreakerOpen { retry_at } => Error::BreakerOpen { retry_after: whole_ms(retry_at.since(now)) },
             CallFailure::Poison(Quarantined { fingerprint, deaths, until }) => {
                 let (fingerprint, retry_after) = (fingerprint.to_string(), whole_ms(until.since(now)));
@@ -80,7 +78,7 @@ impl State {
         }
     }
 
-    /// A call's lost attempts, with what is known of each.
+    /// Returns the lost attempts of a call, with what is known of each.
     pub(crate) fn attempts(&self, losses: &[WorkerLoss]) -> Vec<Attempt> {
         let attempt = |loss: &WorkerLoss| {
             let (reason, report) = self.loss(loss);
@@ -99,29 +97,29 @@ impl State {
     }
 }
 
-/// A process's end in words.
+/// Formats the reason of a process's exit.
 pub(crate) fn loss_reason(end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Box<str> {
-    let memory = exit_record.and_then(|exit_record| exit_record.death.out_of_memory);
-    let end_in_words = match memory {
+    let out_of_memory = exit_record.and_then(|exit_record| exit_record.memory.out_of_memory);
+    let end_text = match out_of_memory {
         Some(evidence) => format!("{end}, likely out of memory ({evidence})"),
         None => end.to_string(),
     };
     match exit_record.and_then(|exit_record| exit_record.detail.as_deref()) {
         Some(detail) if end.status == ExitStatus::Unknown => detail.into(),
-        Some(detail) => format!("{end_in_words}: {detail}").into(),
-        None => end_in_words.into(),
+        Some(detail) => format!("{end_text}: {detail}").into(),
+        None => end_text.into(),
     }
 }
 
 pub(super) fn report(end: Option<ProcessExit>, exit_record: Option<&ExitRecord>) -> ExitReport {
     let (exit_status, signal) = end.map(|end| status_parts(end.status)).unwrap_or_default();
-    let ExitRecord { stderr_tail, traceback, recording, death, stack, .. } = exit_record.cloned().unwrap_or_default();
-    let ExitMemory { peak_memory, out_of_memory } = death;
+    let ExitRecord { stderr_tail, traceback, recording, memory, stack, .. } = exit_record.cloned().unwrap_or_default();
+    let ExitMemory { peak_memory, out_of_memory } = memory;
     let (recorder, error_id) = (recording, None);
     ExitReport { exit_status, signal, stderr_tail, traceback, stack, recorder, peak_memory, out_of_memory, error_id }
 }
 
-/// The code it returned, or the signal that ended it.
+/// Returns the exit code, or the signal that killed the process.
 pub(crate) fn status_parts(status: ExitStatus) -> (Option<i32>, Option<i32>) {
     match status {
         ExitStatus::Code(code) => (Some(code), None),
@@ -135,8 +133,8 @@ pub(crate) fn start_failed(worker: WorkerRef, end: &ProcessExit, exit_record: Op
     Error::StartFailed { worker: Some(worker), reason, report }
 }
 
-/// The end of a process as an error of its own, for the log: of no single call.
-pub(crate) fn ended(worker_ref: WorkerRef, end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
+/// Returns the exit of a process as an error, for the log; it belongs to no single call.
+pub(crate) fn exit_error(worker_ref: WorkerRef, end: &ProcessExit, exit_record: Option<&ExitRecord>) -> Error {
     let WorkerRef { id: worker, generation } = worker_ref;
     let (reason, report) = (loss_reason(end, exit_record), Box::new(report(Some(*end), exit_record)));
     Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts: Attempts::default() }

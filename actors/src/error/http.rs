@@ -1,4 +1,4 @@
-//! The error as an actix-web response: its problem, its status, and `Retry-After` where waiting helps.
+//! The error as an actix-web response: problem document, status, and `Retry-After` where waiting helps.
 
 use super::{Error, ErrorDetail, text::whole_seconds};
 use crate::ErrorId;
@@ -8,17 +8,18 @@ use actix_web::{
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether responses of [`ResponseError`] are in full.
+/// Whether responses of [`ResponseError`] contain all details.
 static FULL: AtomicBool = AtomicBool::new(false);
 
-/// Sets how much of an [`Error`] a handler of your own shows that gives it back with `?`, for the whole process. Brief unless called: an
-/// error does not see whether the server is on loopback. The routes of pools have a setting of their own.
+/// Sets the detail of responses for an [`Error`] that a handler of your application returns with `?`, for the whole process.
+/// Brief by default, since an error does not know whether the server listens on loopback only. Herder's own routes have their
+/// own setting.
 pub fn set_error_detail(detail: ErrorDetail) {
     FULL.store(detail == ErrorDetail::Full, Ordering::Relaxed);
 }
 
 impl Error {
-    /// The error as a response, in this detail. `error_id` is for the kinds of errors that keep none.
+    /// Returns the error as a response with this detail. `error_id` is used for kinds of errors that keep no id.
     pub fn to_response(&self, detail: ErrorDetail, error_id: Option<ErrorId>) -> HttpResponse {
         let mut response = HttpResponseBuilder::new(self.status_code());
         if let Some(wait) = self.retry_after() {

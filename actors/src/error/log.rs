@@ -1,29 +1,31 @@
-//! The error as one structured event of the log: every fact a field of its own. Calls the subscriber: not for use on a thread that runs pools.
+//! The error as one structured log event with a field for each fact. Calls the subscriber, so it must not be used on a thread
+//! that runs pools.
 
 use super::Error;
 use herder_core::{PoolName, Severity};
 
-/// Whom it concerns, beyond the error's own facts.
+/// The context of a log event.
 struct ErrorContext<'a> {
     pool: &'a PoolName,
     message: &'a str,
     all_workers: bool,
-    /// Unsaid where the event is of a process and of no single call.
+    /// `None` if the event concerns a process and no single call.
     may_have_run: Option<bool>,
 }
 
 impl Error {
-    /// Logs a call's error: `message`, and as fields `pool`, `error` (the slug), `category`, `severity`, `strategy`, `reason`,
-    /// `may_have_run`, `attempts` (how often it was sent), `attempt_errors`, and of the process `worker` (`w2.3`), `generation`,
-    /// `exit_status`, `signal`, `traceback`, `stack`, `stderr`; those that say nothing are left out. A warning is logged as debug, minor as info, major as
-    /// warn, critical as error. Calls the subscriber on this thread; the pool's own events are queued.
+    /// Logs the error of a call with `message` and these fields: `pool`, `error` (the slug), `category`, `severity`,
+    /// `strategy`, `reason`, `may_have_run`, `attempts` (the number of times it was sent), `attempt_errors`; and, of the
+    /// process, `worker` (`w2.3`), `generation`, `exit_status`, `signal`, `traceback`, `stack`, `stderr`. Empty fields are
+    /// left out. The level depends on the severity: warning is debug, minor is info, major is warn, critical is error. Calls
+    /// the subscriber on this thread; the pool's own events are queued.
     pub fn log(&self, pool: &PoolName, message: &str) {
         let may_have_run = Some(self.may_have_run());
         self.log_with_context(&ErrorContext { pool, message, all_workers: false, may_have_run });
     }
 
-    /// The same for the end of a process.
-    pub(crate) fn log_end(&self, pool: &PoolName, message: &str, all_workers: bool) {
+    /// Logs the exit of a process.
+    pub(crate) fn log_exit(&self, pool: &PoolName, message: &str, all_workers: bool) {
         self.log_with_context(&ErrorContext { pool, message, all_workers, may_have_run: None });
     }
 
@@ -31,7 +33,7 @@ impl Error {
         let ErrorContext { pool, message, all_workers, may_have_run } = *context;
         let decision = match may_have_run {
             Some(_) => self.decision(all_workers),
-            None => self.decision_if_idempotent(all_workers), // of the process: there is no call to be repeated
+            None => self.decision_if_idempotent(all_workers), // there is no call that could run twice
         };
         let (worker_ref, report) = (self.worker(), self.report());
         let attempt_errors: Vec<String> = self.attempts().iter().map(ToString::to_string).collect();

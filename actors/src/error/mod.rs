@@ -1,7 +1,7 @@
-//! The public error: what went wrong with a call or a pool, told so that somebody woken at night knows what to do.
+//! The public error: what went wrong with a call or a pool, and what to do about it.
 //!
-//! Pure data. What is fixed for a kind is in `table`, what programs ask in `facts`; `text`, `problem`, `log` and `http` (feature `http`)
-//! are its forms.
+//! Plain data. The fixed properties of each kind are in `table`, the queries for programs in `properties`; `text`,
+//! `problem_details`, `log` and `http` (feature `http`) are its output formats.
 
 mod attempts;
 mod from_core;
@@ -19,7 +19,7 @@ pub use herder_core::{Category, Decision, Incident, Severity, Strategy, decide};
 pub use http::set_error_detail;
 pub use problem_details::{AttemptProblemDetails, ErrorDetail, InvalidErrorDetail, ProblemDetails};
 
-pub(crate) use from_core::{ExitRecord, ended, loss_reason, start_failed, status_parts};
+pub(crate) use from_core::{ExitRecord, exit_error, loss_reason, start_failed, status_parts};
 
 use crate::{ErrorId, InvalidConfig, OutOfMemory, Recording};
 use herder_core::{BindError, Generation, InvalidSessionId, SessionId, WorkerId, WorkerRef};
@@ -27,13 +27,14 @@ use herder_wire::{WorkerError, WorkerErrorKind};
 use std::{sync::Arc, time::Duration};
 use text::{run_possibility_text, whole_ms, whole_seconds, with_last_start_error, with_separator};
 
-/// What this crate's fallible functions give.
+/// The result type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error behind an error, shared by its clones. What `source` gives is of this type; what it holds is one dereference away.
+/// The source of an error, shared by the error's clones. `source` returns a value of this type, which must be dereferenced
+/// once to get the original error.
 pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-/// What went wrong.
+/// An error of a call, a pool or a configuration.
 ///
 /// ```
 /// use herder_actors::{Category, Error};
@@ -46,42 +47,42 @@ pub enum Error {
     /// The pool's workers have no such command.
     #[error("unknown command `{command}`; {hint}")]
     UnknownCommand {
-        /// What was called.
+        /// The command that was called.
         command: String,
-        /// Which there are.
+        /// The available commands.
         hint: String,
     },
-    /// The arguments do not fit the handler's parameters.
+    /// The arguments do not match the handler's parameters.
     #[error("wrong arguments: {message}")]
     BadArguments {
-        /// Which parameter, and what it wants.
+        /// Which parameter, and what is wrong with its argument.
         message: String,
     },
-    /// The arguments are not valid in their encoding, or are no object.
+    /// The arguments are not valid JSON, or not a JSON object.
     #[error("malformed arguments: {message}")]
     Malformed {
         /// What is wrong with them.
         message: String,
-        /// What the encoder or parser said, where it was on this side.
+        /// The error of the encoder or parser, if it ran in this process.
         #[source]
         cause: Option<Cause>,
     },
-    /// The session's id can't be one.
+    /// The session id is invalid.
     #[error(transparent)]
     InvalidSession(#[from] InvalidSessionId),
-    /// The handler said no on purpose (`herder.Rejected`).
+    /// The handler rejected the call (`herder.Rejected`).
     #[error("rejected: {message}")]
     Rejected {
-        /// The handler's words.
+        /// The handler's message.
         message: String,
         /// The handler's code, if it gave one.
         code: Option<String>,
-        /// Where it ran.
+        /// The process that ran the call.
         worker: WorkerRef,
-        /// The attempts before, each lost with its worker.
+        /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
-    /// The handler raised.
+    /// The handler raised an exception.
     #[error("{kind}{}", with_separator(message))]
     Exception {
         /// The exception's type.
@@ -90,111 +91,112 @@ pub enum Error {
         message: String,
         /// The Python traceback.
         traceback: Option<Box<str>>,
-        /// Where it ran.
+        /// The process that ran the call.
         worker: WorkerRef,
-        /// The attempts before, each lost with its worker.
+        /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
-    /// The handler's result can't be encoded.
+    /// The handler's result cannot be encoded as JSON.
     #[error("the result cannot be encoded as JSON: {message}")]
     Unencodable {
-        /// Why.
+        /// Why it cannot be encoded.
         message: String,
-        /// Where it ran.
+        /// The process that ran the call.
         worker: WorkerRef,
-        /// The attempts before, each lost with its worker.
+        /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
-    /// Arguments or a result longer than a frame may be.
+    /// The arguments or the result are longer than a frame may be.
     #[error("too large: {message}")]
     TooLarge {
-        /// What, and the limit.
+        /// What is too large, and the limit.
         message: String,
-        /// True of a result, false of arguments: those were not sent.
+        /// True if the result is too large, false if the arguments are: those were not sent.
         may_have_run: bool,
-        /// Where it ran, of a result.
+        /// The process that ran the call, if the result is too large.
         worker: Option<WorkerRef>,
     },
     /// The call was cancelled.
     #[error("cancelled: {message}")]
     Cancelled {
-        /// By what.
+        /// Why the call was cancelled.
         message: String,
-        /// Where it ran, if a worker says so.
+        /// The process that ran the call, if a worker cancelled it.
         worker: Option<WorkerRef>,
     },
     /// The pool's queue is full.
     #[error("the pool's queue is full ({limit} calls are waiting); retry later")]
     QueueFull {
-        /// How many may wait.
+        /// The maximum number of waiting calls.
         limit: usize,
     },
-    /// The session's share of the queue is full.
+    /// The session's queue is full.
     #[error("the session's queue is full ({limit} calls are waiting); retry later")]
     SessionQueueFull {
-        /// How many of one session may wait.
+        /// The maximum number of waiting calls of one session.
         limit: usize,
     },
-    /// The call would wait longer than it can: answered at once instead of at its deadline.
+    /// The estimated wait of the call is more than twice the time that it may wait: it fails at once instead of at its
+    /// deadline.
     #[error(
         "the pool is overloaded: the estimated wait is {}, but the call may wait only {}; retry later",
         humantime::format_duration(whole_seconds(*expected_wait)),
         humantime::format_duration(whole_ms(*max_wait))
     )]
     Overloaded {
-        /// How long a call that comes now is expected to wait.
+        /// The estimated wait of a call that is submitted now.
         expected_wait: Duration,
-        /// How long this one could have.
+        /// How long this call may wait.
         max_wait: Duration,
     },
     /// No worker was free within the queue's timeout.
     #[error("no worker was free within {}{}", humantime::format_duration(*waited), with_last_start_error(last_start_error))]
     QueueTimeout {
-        /// The queue's timeout.
+        /// The queue timeout.
         waited: Duration,
-        /// Why the last start of a worker failed, if the pool is not whole.
+        /// Why the last start of a worker failed, if fewer base workers than configured are ready.
         last_start_error: Option<Box<str>>,
-        /// The attempts before, each lost with its worker.
+        /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
     /// The call's deadline passed.
     #[error("the deadline passed{}", run_possibility_text(*may_have_run))]
     DeadlineExceeded {
-        /// False only if no worker can have seen the call.
+        /// False only if no worker can have received the call.
         may_have_run: bool,
-        /// The attempts before, each lost with its worker.
+        /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
-    /// The process that had the call died.
+    /// The worker that ran the call died.
     #[error("worker {worker} (generation {generation}) died: {reason}{}", run_possibility_text(*may_have_run))]
     WorkerLost {
         /// The slot.
         worker: WorkerId,
-        /// Which of its processes.
+        /// The generation of the process.
         generation: Generation,
-        /// How it ended.
+        /// Why it exited.
         reason: Box<str>,
-        /// False only if it can't have seen the call.
+        /// False only if the process cannot have received the call.
         may_have_run: bool,
-        /// What is known of its end.
+        /// Details of its exit.
         report: Box<ExitReport>,
-        /// The attempts before, each lost with its worker.
+        /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
-    /// The process that held the session's state died. Told once; the next call begins with a new state.
+    /// The worker that held the session's state died. Reported once; the next call starts with a new state.
     #[error("session `{session}` lost its state: worker {worker} (generation {generation}) died: {reason}{}", run_possibility_text(*may_have_run))]
     SessionWorkerLost {
         /// The session.
         session: SessionId,
         /// The slot that held its state.
         worker: WorkerId,
-        /// Which of its processes.
+        /// The generation of the process.
         generation: Generation,
-        /// How it ended.
+        /// Why it exited.
         reason: Box<str>,
-        /// False only if it can't have seen this call.
+        /// False only if the process cannot have received this call.
         may_have_run: bool,
-        /// What is known of its end.
+        /// Details of its exit.
         report: Box<ExitReport>,
     },
     /// The session expired, and the pool rejects calls of expired sessions.
@@ -203,73 +205,73 @@ pub enum Error {
         /// The session.
         session: SessionId,
     },
-    /// There is no such session, and the call asked to be rejected then.
+    /// There is no such session, and the call required one.
     #[error("there is no session `{session}`")]
     SessionNotFound {
         /// The session.
         session: SessionId,
     },
-    /// The pool has as many sessions as it may.
+    /// The pool has the maximum number of sessions.
     #[error("the pool already has {max} sessions, the limit set by `sessions.max`")]
     SessionQuota {
         /// The limit.
         max: usize,
     },
-    /// The session's worker is busy, and the call does not wait.
+    /// The session's worker is busy, and the call does not wait for it.
     #[error("worker {worker}, which holds the session's state, is busy; retry later")]
     WorkerBusy {
-        /// Which.
+        /// The worker.
         worker: WorkerId,
     },
-    /// There is no such worker, or its process is another by now.
+    /// There is no such worker, or its process was replaced.
     #[error("{message}")]
     NoSuchWorker {
-        /// Which.
+        /// A message that names the worker.
         message: String,
     },
-    /// A session can't be bound.
+    /// The session cannot be bound.
     #[error("the session cannot be bound: {0}")]
     Bind(#[from] BindError),
-    /// The pool could not keep its workers running and rests before it tries again.
+    /// The pool could not keep its workers running and waits before it tries again.
     #[error("the pool has failed: {reason}; the next restart attempt is in {}", humantime::format_duration(*retry_after))]
     PoolFailed {
         /// The last start error.
         reason: Box<str>,
-        /// When it tries again.
+        /// The time until the next attempt.
         retry_after: Duration,
-        /// The attempts before, each lost with its worker.
+        /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
-    /// The pool's circuit breaker is open: calls like this failed too often, and are not tried for a while.
+    /// The pool's circuit breaker is open: recent calls failed too often, and calls are refused for a time.
     #[error("the pool's circuit breaker is open; retry in {}", humantime::format_duration(whole_ms(*retry_after)))]
     BreakerOpen {
-        /// When it lets a call through again.
+        /// The time until calls are admitted again as trials.
         retry_after: Duration,
     },
-    /// This command with these arguments ended several workers, and is refused for a while.
+    /// This command with these arguments killed several workers and is refused for a time.
     #[error(
         "this command with these arguments killed {deaths} workers and is quarantined for {} (fingerprint {fingerprint})",
         humantime::format_duration(whole_ms(*retry_after))
     )]
     PoisonCall {
-        /// Of command and arguments, as the list of what is quarantined has it.
+        /// The fingerprint of command and arguments, as the list of quarantined calls shows it.
         fingerprint: String,
-        /// How many workers it ended.
+        /// The number of workers that it killed.
         deaths: u32,
-        /// How long it stays in quarantine.
+        /// The time until the quarantine ends.
         retry_after: Duration,
-        /// The attempts before, each lost with its worker.
+        /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
-    /// The pool is shutting down, or is gone.
+    /// The pool is shutting down or has stopped.
     #[error("the pool is closed{}", run_possibility_text(*may_have_run))]
     PoolClosed {
-        /// False only if no worker can have seen the call.
+        /// False only if no worker can have received the call.
         may_have_run: bool,
-        /// The attempts before, each lost with its worker.
+        /// The earlier attempts, each lost with its worker.
         attempts: Attempts,
     },
-    /// Another live pool of this process has the name.
+    /// Another running pool of this process has the name.
     #[error("a pool named `{pool}` is already running in this process")]
     PoolNameTaken {
         /// The name.
@@ -281,10 +283,10 @@ pub enum Error {
         /// The name.
         pool: String,
     },
-    /// This process is a forked copy of the one that started the pool; the pool runs there.
+    /// This process is a forked copy of the one that started the pool, and the pool runs there.
     #[error("the pool runs in the process that this one was forked from; fork before the first pool is started{}", run_possibility_text(*may_have_run))]
     Forked {
-        /// True for a call that was submitted before the fork, since it may run in the other process.
+        /// True if the call was submitted before the fork: it may run in the other process.
         may_have_run: bool,
     },
     /// There is no pool of this name.
@@ -292,69 +294,69 @@ pub enum Error {
     UnknownPool {
         /// The name.
         pool: String,
-        /// Which there are.
+        /// The available pools.
         hint: String,
     },
-    /// A worker could not be started.
+    /// A worker failed to start.
     #[error("a worker could not be started: {reason}")]
     StartFailed {
-        /// Which process, where it is one: not of a pool whose workers start and die.
+        /// The process; `None` if the pool's workers start and then die repeatedly.
         worker: Option<WorkerRef>,
-        /// Why.
+        /// Why the start failed.
         reason: Box<str>,
-        /// What is known of it.
+        /// Details of its exit.
         report: Box<ExitReport>,
     },
-    /// A bug of Herder: an actor panicked. Calls in flight are answered with this; workers are started anew.
+    /// A bug in Herder: an actor panicked. Pending calls fail with this error, and workers are restarted.
     #[error("internal error: {reason}")]
     Internal {
-        /// The panic's message.
+        /// The text of the panic.
         reason: Box<str>,
     },
-    /// A reply that is not of the type asked for.
+    /// The result does not have the requested type.
     #[error("the result does not have the requested type: {message}")]
     Decode {
-        /// Where and why.
+        /// What does not match, and where.
         message: String,
-        /// What the decoder said.
+        /// The error of the decoder.
         #[source]
         cause: Option<Cause>,
     },
-    /// A configuration that can't be.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] InvalidConfig),
 }
 
-/// What is known of a worker's end.
+/// Details of a worker's exit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExitReport {
-    /// The exit status, if it returned one.
+    /// The exit status, if the process returned one.
     pub exit_status: Option<i32>,
-    /// The signal that ended it, if one did.
+    /// The signal that killed the process, if one did.
     pub signal: Option<i32>,
-    /// The last lines it printed.
+    /// The last lines of its output.
     pub stderr_tail: Vec<String>,
     /// The traceback of a failed start.
     pub traceback: Option<Box<str>>,
-    /// Where it hung, if it was ended for that: the stacks of its threads, at most 16 KiB, that of its main thread first.
+    /// The stacks of its threads, if it was killed because it hung: at most 16 KiB, the main thread first.
     pub stack: Option<Box<str>>,
-    /// What passed between it and the host last, without contents.
+    /// The recording of its last frames, without their contents.
     pub recorder: Option<Arc<Recording>>,
-    /// The most main memory it ever had, in bytes, if that is known.
+    /// The peak of its resident memory in bytes, if known.
     pub peak_memory: Option<u64>,
-    /// The evidence, if it was likely killed for a lack of memory.
+    /// The evidence, if it was likely killed because memory was short.
     pub out_of_memory: Option<OutOfMemory>,
-    /// The id under which the log has the call, of a session that lost its worker.
+    /// The id under which the log has the call; only for a session that lost its worker.
     pub error_id: Option<ErrorId>,
 }
 
 impl Error {
-    /// The pool is gone, or shutting down.
+    /// Creates the error of a pool that is shutting down or has stopped.
     pub(crate) fn closed(may_have_run: bool) -> Self {
         Self::PoolClosed { may_have_run, attempts: Attempts::default() }
     }
 
-    /// An error that a worker sent.
+    /// Converts an error that a worker sent.
     pub(crate) fn of_worker(command: &str, worker: WorkerRef, error: WorkerError) -> Self {
         let WorkerError { kind, message, type_name, code, traceback } = error;
         match kind {
@@ -373,12 +375,12 @@ impl Error {
         }
     }
 
-    /// Arguments that some parser or encoder refused.
+    /// Creates the error of arguments that a parser or encoder refused.
     pub fn malformed(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Malformed { message: cause.to_string(), cause: Some(Arc::new(cause)) }
     }
 
-    /// A value that some decoder refused.
+    /// Creates the error of a result that a decoder refused.
     pub fn decode(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Decode { message: cause.to_string(), cause: Some(Arc::new(cause)) }
     }

@@ -1,4 +1,4 @@
-//! The error as `application/problem+json` (RFC 9457) has it: one shape for HTTP, logs and tools.
+//! The error as `application/problem+json` (RFC 9457): one form for HTTP, logs and tools.
 
 use super::{Attempt, Category, Error, Severity, Strategy};
 use crate::{ErrorId, RecordedFrame};
@@ -6,10 +6,10 @@ use herder_core::{Generation, WorkerId};
 use serde::Serialize;
 use std::str::FromStr;
 
-/// How many frames of the recorder a problem has.
+/// The maximum number of recorded frames in a problem.
 const FRAMES: usize = 16;
 
-/// How much of an error is shown to whoever called over HTTP.
+/// How many details of an error a response to an HTTP client contains.
 ///
 /// ```
 /// use herder_actors::ErrorDetail;
@@ -17,15 +17,15 @@ const FRAMES: usize = 16;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ErrorDetail {
-    /// Everything: tracebacks, stacks, the last lines printed, recordings, and why workers did not start.
+    /// All details: tracebacks, stacks, last output, recordings, and why workers failed to start.
     Full,
-    /// Without tracebacks, stacks, printed lines, recordings and the reason why workers did not start. The log has these, under the
+    /// No tracebacks, stacks, output, recordings, nor the reason why workers failed to start. The log has these, under the
     /// problem's `error_id`.
     #[default]
     Brief,
 }
 
-/// The text is invalid; expected `full` or `redacted`.
+/// The text is not a value of [`ErrorDetail`]; allowed: `full`, `brief`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid error detail; allowed: full, brief")]
 pub struct InvalidErrorDetail;
@@ -42,90 +42,92 @@ impl FromStr for ErrorDetail {
     }
 }
 
-/// An error as programs read it. Fields that say nothing are left out.
+/// An error in the form for programs. Empty fields are left out.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProblemDetails {
-    /// `https://herder.invalid/errors/` and the error's slug: an identifier, not a page.
+    /// `https://herder.invalid/errors/` and the error's slug: an identifier, not the address of a page.
     pub r#type: String,
-    /// The slug in words.
+    /// The slug with spaces.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
     /// The error's text.
     pub detail: String,
-    /// What kind of thing went wrong.
+    /// The category of the error.
     pub category: Category,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What to do about it. Never to repeat a call that may have run, unless the pool itself sent it again before.
+    /// What to do about the error. A retry is recommended for a call that may have run only if the pool itself retried it
+    /// before.
     pub strategy: Strategy,
-    /// What to do instead if the call is idempotent, where that is something else.
+    /// What to do if the call is idempotent, where that differs from `strategy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy_if_idempotent: Option<Strategy>,
-    /// Whether the same pool may answer the same call another time.
+    /// Whether the same pool may answer the same call at another time.
     pub retryable: bool,
     /// Whether the handler may have run.
     pub may_have_run: bool,
-    /// How often the call was sent to a worker, where it was: [`Error::send_count`].
+    /// How often the call was sent to a worker: [`Error::send_count`].
     #[serde(skip_serializing_if = "is_zero")]
     pub attempts: u32,
-    /// The attempts before the last, each lost with its worker.
+    /// The earlier attempts, each lost with its worker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempt_errors: Vec<AttemptProblemDetails>,
     /// The id under which the log has the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_id: Option<ErrorId>,
-    /// The handler's own code (`Rejected`).
+    /// The code that the handler gave (`Rejected`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The slot concerned.
+    /// The slot of the worker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerId>,
-    /// Which of its processes.
+    /// The generation of the process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
     /// The process's exit status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<i32>,
-    /// The signal that ended it.
+    /// The signal that killed the process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// The last lines it printed.
+    /// The last lines of its output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stderr_tail: Vec<String>,
     /// The Python traceback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traceback: Option<String>,
-    /// Where the process hung, if it was ended for that: the stacks of its threads.
+    /// The stacks of its threads, if the process was killed because it hung.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack: Option<String>,
-    /// The most main memory it ever had, in bytes.
+    /// The peak of its resident memory in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
-    /// The evidence, if it was likely killed for a lack of memory.
+    /// The evidence, if it was likely killed because memory was short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub likely_out_of_memory: Option<String>,
-    /// The last frames between it and the host, 16 at most; the whole recording is at `.../workers/{id}/recorder`.
+    /// The last frames between the process and the host, at most 16; the complete recording is at
+    /// `.../workers/{id}/recorder`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recorder: Vec<RecordedFrame>,
 }
 
-/// An earlier attempt as programs read it.
+/// An earlier attempt in the form for programs.
 #[derive(Clone, Debug, Serialize)]
 pub struct AttemptProblemDetails {
-    /// The attempt's end in words.
+    /// The error of the attempt.
     pub detail: String,
-    /// The slot.
+    /// The slot of the worker.
     pub worker: WorkerId,
-    /// Which of its processes.
+    /// The generation of the process.
     pub generation: Generation,
     /// The process's exit status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<i32>,
-    /// The signal that ended it.
+    /// The signal that killed the process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// The last lines it printed.
+    /// The last lines of its output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stderr_tail: Vec<String>,
 }
@@ -149,7 +151,7 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl Error {
-    /// The error as programs read it, in this detail.
+    /// Returns the error in the form for programs, with this detail.
     pub fn problem_in(&self, detail: ErrorDetail) -> ProblemDetails {
         let mut problem = self.problem();
         if detail == ErrorDetail::Brief {
@@ -162,7 +164,7 @@ impl Error {
         problem
     }
 
-    /// The error as programs read it.
+    /// Returns the error in the form for programs, with all details.
     pub fn problem(&self) -> ProblemDetails {
         let (report, worker) = (self.report().cloned().unwrap_or_default(), self.worker());
         let traceback = self.traceback().map(String::from);

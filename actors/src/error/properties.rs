@@ -1,43 +1,45 @@
-//! What an error tells programs: from the table of its kind, or from its own fields. Pure.
+//! The properties of an error for programs, from the table or from its fields. Pure functions.
 
 use super::{Error, ExitReport, table::RetryAfter, text::whole_seconds};
 use herder_core::{Category, Decision, Severity, Strategy, WorkerRef};
 use std::time::Duration;
 
 impl Error {
-    /// The error as a name for programs: the last part of `type` in its HTTP form.
+    /// Returns the error's name for programs: the last part of `type` in its HTTP form.
     pub fn slug(&self) -> &'static str {
         self.row().slug
     }
 
-    /// What kind of thing went wrong.
+    /// Returns the category of the error.
     pub fn category(&self) -> Category {
         self.row().category
     }
 
-    /// How bad it is. A call that was lost more than twice before is one step worse off than one that fails the first time.
+    /// Returns the severity. The fourth loss of the same call is one step more severe than the first.
     pub fn severity(&self) -> Severity {
         self.decision(false).severity
     }
 
-    /// What to do about it. It is never to repeat a call that [may have run](Self::may_have_run), unless the error shows that the call
-    /// is idempotent: the pool sent it again before. See [`strategy_if_idempotent`](Self::strategy_if_idempotent).
+    /// Returns what to do about the error. A retry is recommended for a call that [may have run](Self::may_have_run) only if
+    /// the error shows that the call is idempotent, because the pool retried it before. See
+    /// [`strategy_if_idempotent`](Self::strategy_if_idempotent).
     pub fn strategy(&self) -> Strategy {
         self.decision(false).strategy
     }
 
-    /// What to do about it, for a caller who knows that the call is idempotent.
+    /// Returns what to do about the error, for a caller that knows that the call is idempotent.
     pub fn strategy_if_idempotent(&self) -> Strategy {
         self.decision_if_idempotent(false).strategy
     }
 
-    /// Severity, strategy and retry limit, for somebody who knows whether all workers of the pool are concerned.
+    /// Returns severity, strategy and maximum number of retries, for a caller that knows whether the error concerns all
+    /// workers of the pool.
     pub fn decision(&self, all_workers: bool) -> Decision {
-        let idempotent = !self.attempts().is_empty(); // else the pool would not have sent it again
+        let idempotent = !self.attempts().is_empty(); // the pool retries only idempotent calls
         self.decide(all_workers, idempotent || !self.may_have_run())
     }
 
-    /// [`decision`](Self::decision) for a caller who knows that the call is idempotent.
+    /// Like [`decision`](Self::decision), for a caller that knows that the call is idempotent.
     pub fn decision_if_idempotent(&self, all_workers: bool) -> Decision {
         self.decide(all_workers, true)
     }
@@ -47,18 +49,18 @@ impl Error {
         self.row().decide(attempt, all_workers, repeatable)
     }
 
-    /// Whether the same pool may answer the same call another time. Says nothing of side effects: see
-    /// [`may_have_run`](Self::may_have_run); nor of this call's earlier attempts. [`strategy`](Self::strategy) minds both.
+    /// Returns whether the same pool may answer the same call at another time. Does not consider side effects (see
+    /// [`may_have_run`](Self::may_have_run)) nor earlier attempts of this call; [`strategy`](Self::strategy) considers both.
     pub fn is_retryable(&self) -> bool {
         self.row().retryable()
     }
 
-    /// The HTTP status of this error.
+    /// Returns the HTTP status of the error.
     pub fn http_status(&self) -> u16 {
         self.row().status
     }
 
-    /// How long to wait before the next try, where that is known.
+    /// Returns how long to wait before the next attempt, if that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match (self.row().wait, self) {
             (RetryAfter::NotSent, _) => None,
@@ -68,7 +70,7 @@ impl Error {
         }
     }
 
-    /// Whether the handler may have run, wholly or in part. False is a promise.
+    /// Returns whether the handler may have run, completely or in part. False is guaranteed.
     pub fn may_have_run(&self) -> bool {
         match self {
             Self::DeadlineExceeded { may_have_run, .. }
@@ -90,7 +92,7 @@ impl Error {
         }
     }
 
-    /// The process concerned, if one is.
+    /// Returns the process that the error concerns.
     pub fn worker(&self) -> Option<WorkerRef> {
         match self {
             Self::Rejected { worker: worker_ref, .. }
@@ -106,7 +108,7 @@ impl Error {
         }
     }
 
-    /// What is known of the end of the process concerned.
+    /// Returns the details of the process's exit.
     pub fn report(&self) -> Option<&ExitReport> {
         match self {
             Self::WorkerLost { report, .. }
@@ -116,7 +118,7 @@ impl Error {
         }
     }
 
-    /// The Python traceback: of the exception, or of the start that failed.
+    /// Returns the Python traceback, of the exception or of the failed start.
     pub(crate) fn traceback(&self) -> Option<&str> {
         match self {
             Self::Exception { traceback, .. } => traceback.as_deref(),
@@ -124,8 +126,8 @@ impl Error {
         }
     }
 
-    /// How often the call was sent to a worker, as far as the error knows: a call whose deadline passes, or whose pool closes, after
-    /// attempts that were lost may just have been sent once more.
+    /// Returns how often the call was sent to a worker, as far as the error knows. A call that was lost and then failed by
+    /// its deadline or by the pool's end may have been sent once more.
     pub fn send_count(&self) -> u32 {
         let earlier = u32::try_from(self.attempts().len()).unwrap_or(u32::MAX);
         let answered = match self {

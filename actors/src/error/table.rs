@@ -1,10 +1,11 @@
-//! All kinds of errors in one table (R32): name, category, severity, HTTP status, and whether the pool says when to come back.
-//! Strategy, retry limit and whether to retry at all follow from category and severity, by the core's decision table. Pure data.
+//! One table of all kinds of errors (R32): name, category, severity, HTTP status, and `Retry-After`. The strategy, the
+//! maximum number of retries and whether to retry at all follow from category and severity by the core's decision table.
+//! Plain data.
 
 use super::Error;
 use herder_core::{Category, Decision, Incident, Severity, Strategy, decide};
 
-/// What is fixed for a kind of error.
+/// The fixed properties of a kind of error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) slug: &'static str,
@@ -14,25 +15,25 @@ pub(super) struct Row {
     pub(super) wait: RetryAfter,
 }
 
-/// What `Retry-After` says.
+/// The value of `Retry-After`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryAfter {
-    /// It is not sent: waiting does not help, or nobody knows how long.
+    /// Not sent: waiting does not help, or the time is unknown.
     NotSent,
-    /// A second: room may come at any moment.
+    /// One second: there may be room at any time.
     OneSecond,
-    /// What the error has.
+    /// The time that the error contains.
     FromError,
 }
 
 macro_rules! kinds {
     ($($variant:ident $slug:literal $category:ident $severity:ident $status:literal $wait:ident;)*) => {
-        /// A row for each kind, in the order of the enum.
+        /// One row per kind, in the order of the enum.
         #[cfg(test)]
         pub(super) const ROWS: &[Row] = &[$(row($slug, Category::$category, Severity::$severity, $status, RetryAfter::$wait)),*];
 
         impl Error {
-            /// The row of its kind. The compiler sees to it that there is one for each.
+            /// Returns the row of the error's kind. The compiler checks that each kind has one.
             pub(super) fn row(&self) -> Row {
                 match self {
                     $(Self::$variant { .. } => row($slug, Category::$category, Severity::$severity, $status, RetryAfter::$wait)),*
@@ -89,7 +90,7 @@ impl Row {
         decide(Incident { category: self.category, severity: self.severity, attempt, all_workers, repeatable })
     }
 
-    /// Whether the same pool may answer the same call another time.
+    /// Returns whether the same pool may answer the same call at another time.
     pub(super) fn retryable(self) -> bool {
         match self.decide(1, false, true).strategy {
             Strategy::ImmediateRetry | Strategy::BackoffRetry | Strategy::CircuitBreak => true,

@@ -1,4 +1,4 @@
-//! What errors tell, to people and to programs (R38).
+//! The errors as people and programs see them (R38).
 
 use super::*;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ fn lost(worker: u32, printed: &str) -> Attempt {
 }
 
 fn worker_lost(earlier: Vec<Attempt>) -> Error {
-    let Attempt { worker, generation, reason, report } = lost(7, "last words");
+    let Attempt { worker, generation, reason, report } = lost(7, "last output");
     let attempts = Attempts::default();
     Error::WorkerLost { worker, generation, reason, may_have_run: true, report, attempts }.with_attempts(earlier)
 }
@@ -25,21 +25,22 @@ fn problem(error: &Error) -> Value {
 fn r38_verbose_form_contains_every_field() {
     let text = worker_lost(vec![lost(5, "a line"), lost(6, "")]).verbose().to_string();
     let expected = "\
-worker w7 of generation 2 is gone: signal 9 (SIGKILL); the call may have run
+worker w7 (generation 2) died: signal 9 (SIGKILL); the call may have run
   worker-lost: connection, major; immediate_retry; the call may have run
   worker w7.2
-  attempt 1: worker w5 of generation 2 is gone: signal 9 (SIGKILL)
-  printed last:
+  attempt 1: worker w5 (generation 2) died: signal 9 (SIGKILL)
+  last output:
   | a line
-  attempt 2: worker w6 of generation 2 is gone: signal 9 (SIGKILL)
-  printed last:
-  | last words";
+  attempt 2: worker w6 (generation 2) died: signal 9 (SIGKILL)
+  last output:
+  | last output";
     assert_eq!(text, expected);
 }
 
-/// R38: where a process hung is in the long form, as in the problem document: of the last attempt, and of each before it.
+/// R38: the long form contains the stack of a hanging process, as the problem document does, for the last attempt and for
+/// each earlier one.
 #[test]
-fn r38_the_long_form_has_the_stacks() {
+fn r38_verbose_form_contains_the_stacks() {
     let hung = |worker, stack: &str| {
         let mut attempt = lost(worker, "a line");
         attempt.report.stack = Some(stack.into());
@@ -51,13 +52,13 @@ fn r38_the_long_form_has_the_stacks() {
     let text = error.with_attempts(vec![hung(5, "in hang")]).verbose().to_string();
     assert!(
         text.contains(
-            "(SIGKILL)\n  stack:\n  | in hang\n  printed last:\n  | a line\n  stack:\n  | Thread 1:\n  |   in wait\n"
+            "(SIGKILL)\n  stack:\n  | in hang\n  last output:\n  | a line\n  stack:\n  | Thread 1:\n  |   in wait\n"
         ),
         "{text}"
     );
 }
 
-/// R38, R13: a start without descriptors names the limit, and does not blame the folder.
+/// R38, R13: a start that fails for lack of descriptors names the limit, and does not blame a directory.
 #[test]
 fn r38_a_start_without_descriptors_names_the_limit() {
     let without = || std::io::Error::from_raw_os_error(24);
@@ -75,13 +76,13 @@ fn r38_a_start_without_descriptors_names_the_limit() {
 }
 
 #[test]
-fn r38_a_problem_has_the_attempts_with_their_own_errors() {
-    let told = problem(&worker_lost(vec![lost(5, "a line"), lost(6, "")]));
-    assert_eq!((&told["strategy"], &told["attempts"]), (&json!("immediate_retry"), &json!(3)));
-    let detail = |worker| format!("worker w{worker} of generation 2 is gone: signal 9 (SIGKILL)");
+fn r38_problem_contains_the_error_of_each_attempt() {
+    let details = problem(&worker_lost(vec![lost(5, "a line"), lost(6, "")]));
+    assert_eq!((&details["strategy"], &details["attempts"]), (&json!("immediate_retry"), &json!(3)));
+    let detail = |worker| format!("worker w{worker} (generation 2) died: signal 9 (SIGKILL)");
     let first = json!({ "detail": detail(5), "worker": "w5", "generation": 2, "signal": 9, "stderr_tail": ["a line"] });
     let second = json!({ "detail": detail(6), "worker": "w6", "generation": 2, "signal": 9 });
-    assert_eq!(told["attempt_errors"], json!([first, second]));
+    assert_eq!(details["attempt_errors"], json!([first, second]));
 
     let alone = problem(&worker_lost(vec![]));
     assert_eq!((&alone["attempts"], alone.get("attempt_errors")), (&json!(1), None));
@@ -89,7 +90,7 @@ fn r38_a_problem_has_the_attempts_with_their_own_errors() {
     assert_eq!((refused.get("attempts"), &refused["strategy"]), (None, &json!("backoff_retry")));
 }
 
-/// Each attempt that was lost may have run, whatever ended the call after it.
+/// A call with a lost attempt may have run, whatever ended it afterwards.
 #[test]
 fn r38_a_call_that_was_sent_may_have_run() {
     let attempts = Attempts::default;
@@ -106,18 +107,22 @@ fn r38_a_call_that_was_sent_may_have_run() {
     }
 }
 
-/// R32: the attempts of a call are what its severity and strategy go by.
+/// R32: severity and strategy depend on the number of attempts.
 #[test]
 fn r32_repeated_losses_raise_the_severity() {
     let after = |earlier: usize| worker_lost((0..earlier).map(|_| lost(1, "")).collect());
-    let told = |error: Error| (error.severity(), error.strategy(), error.is_retryable());
-    assert_eq!(told(after(2)), (Severity::Major, Strategy::ImmediateRetry, true));
-    assert_eq!(told(after(3)), (Severity::Critical, Strategy::Abandon, true), "the kind stays what it is");
+    let properties = |error: Error| (error.severity(), error.strategy(), error.is_retryable());
+    assert_eq!(properties(after(2)), (Severity::Major, Strategy::ImmediateRetry, true));
+    assert_eq!(
+        properties(after(3)),
+        (Severity::Critical, Strategy::Abandon, true),
+        "retryable depends on the kind alone"
+    );
     assert_eq!(after(0).decision(true).strategy, Strategy::CircuitBreak, "all workers are concerned");
 }
 
-/// R32: nobody is told to repeat what may have run, unless it is idempotent, as each call that was sent again is. Who knows that by
-/// other means asks for it.
+/// R32: a retry is recommended for a call that may have run only if it is idempotent, as each call is that the pool retried.
+/// A caller that knows more asks for `strategy_if_idempotent`.
 #[test]
 fn r32_calls_that_may_have_run_are_retried_only_if_idempotent() {
     let (session, worker, generation) = (SessionId::new("ann").unwrap(), WorkerId(1), Generation(1));
@@ -130,18 +135,21 @@ fn r32_calls_that_may_have_run_are_retried_only_if_idempotent() {
         report: Box::default(),
     };
     let late = |may_have_run| Error::DeadlineExceeded { may_have_run, attempts: Attempts::default() };
-    let broken = Error::Internal { reason: "x".into() };
+    let internal = Error::Internal { reason: "x".into() };
     for (error, if_idempotent) in [
         (worker_lost(vec![]), "immediate_retry"),
         (lost_with(true), "immediate_retry"),
         (late(true), "backoff_retry"),
         (Error::closed(true), "failover"),
-        (broken, "backoff_retry"),
+        (internal, "backoff_retry"),
     ] {
         assert_eq!((error.strategy(), error.decision(false).retries), (Strategy::Abandon, 0), "{error}");
         assert_eq!(error.strategy_if_idempotent().to_string(), if_idempotent, "{error}");
-        let told = problem(&error);
-        assert_eq!((&told["strategy"], &told["strategy_if_idempotent"]), (&json!("abandon"), &json!(if_idempotent)));
+        let details = problem(&error);
+        assert_eq!(
+            (&details["strategy"], &details["strategy_if_idempotent"]),
+            (&json!("abandon"), &json!(if_idempotent))
+        );
     }
     for (error, strategy) in
         [(lost_with(false), "immediate_retry"), (late(false), "backoff_retry"), (Error::closed(false), "failover")]
@@ -157,54 +165,61 @@ fn r32_calls_that_may_have_run_are_retried_only_if_idempotent() {
 #[test]
 fn r38_error_sources_are_kept() {
     let cause = |error: &Error| error.source().map(ToString::to_string);
-    let broken = serde_json::from_str::<u8>("x").unwrap_err();
-    let text = broken.to_string();
-    let decode = Error::decode(broken);
+    let cause_error = serde_json::from_str::<u8>("x").unwrap_err();
+    let text = cause_error.to_string();
+    let decode = Error::decode(cause_error);
     assert_eq!((cause(&decode), cause(&decode.clone())), (Some(text.clone()), Some(text)), "clones share it");
     assert!(decode.source().is_some_and(|cause| cause.is::<Cause>()));
-    assert!(!decode.verbose().to_string().contains("caused by"), "the line tells it already: {decode}");
+    assert!(!decode.verbose().to_string().contains("caused by"), "the first line contains it: {decode}");
     let behind = Error::Malformed { message: "no".into(), cause: Some(Arc::new(Error::decode(std::fmt::Error))) };
-    assert!(behind.verbose().to_string().contains("\n  caused by: the reply is not what was asked for: "));
+    assert!(behind.verbose().to_string().contains("\n  caused by: the result does not have the requested type: "));
     assert!(cause(&Error::Bind(BindError::NoAffinity)).is_some());
-    assert_eq!(Error::from(SessionId::new("").unwrap_err()).to_string(), "not a session id: it is empty");
+    assert_eq!(
+        Error::from(SessionId::new("").unwrap_err()).to_string(),
+        "invalid session id: it is empty; allowed: 1 to 256 bytes without control characters"
+    );
 }
 
 #[test]
 fn r32_refusals_have_exact_texts() {
     let seconds = Duration::from_millis;
     let overloaded = Error::Overloaded { expected_wait: seconds(11_200), max_wait: seconds(5000) };
-    assert_eq!(overloaded.to_string(), "the pool is overloaded: about 12s to wait, and the call has 5s");
+    assert_eq!(
+        overloaded.to_string(),
+        "the pool is overloaded: the estimated wait is 12s, but the call may wait only 5s; retry later"
+    );
     assert_eq!(overloaded.retry_after(), Some(seconds(12_000)));
-    let now = Error::Overloaded { expected_wait: Duration::ZERO, max_wait: Duration::ZERO };
-    assert_eq!(now.retry_after(), Some(seconds(1000)), "at least a second");
+    let without_wait = Error::Overloaded { expected_wait: Duration::ZERO, max_wait: Duration::ZERO };
+    assert_eq!(without_wait.retry_after(), Some(seconds(1000)), "at least one second");
     assert!(overloaded.is_retryable() && !overloaded.may_have_run());
     let open = Error::BreakerOpen { retry_after: seconds(30_000) };
-    assert_eq!(open.to_string(), "the pool's circuit breaker is open; the next try is in 30s");
+    assert_eq!(open.to_string(), "the pool's circuit breaker is open; retry in 30s");
     assert_eq!((open.retry_after(), open.http_status()), (Some(seconds(30_000)), 503));
     let attempts = Attempts::default();
     let poison = Error::PoisonCall { fingerprint: "1f".into(), deaths: 3, retry_after: seconds(600_000), attempts };
-    let text = "this command with these arguments ended 3 workers and is quarantined for 10m (fingerprint 1f)";
+    let text = "this command with these arguments killed 3 workers and is quarantined for 10m (fingerprint 1f)";
     assert_eq!((poison.to_string().as_str(), poison.http_status(), poison.is_retryable()), (text, 422, false));
-    assert_eq!(poison.retry_after(), None, "waiting mends nothing: the next call may end the next worker");
+    assert_eq!(poison.retry_after(), None, "waiting does not help: the next call may kill the next worker");
 }
 
 #[cfg(feature = "http")]
 #[test]
-fn r38_over_http_an_error_says_when_to_come_back() {
+fn r38_http_responses_have_retry_after_where_waiting_helps() {
     use actix_web::ResponseError;
-    let said = |error: &Error| {
+    let response = |error: &Error| {
         let response = error.error_response();
         let value = response.headers().get("Retry-After").map(|value| value.to_str().unwrap().to_owned());
         (response.status().as_u16(), value)
     };
     let wait = Duration::from_millis(2001);
-    assert_eq!(said(&Error::BreakerOpen { retry_after: wait }), (503, Some("3".into())));
-    assert_eq!(said(&Error::Overloaded { expected_wait: wait, max_wait: wait }), (429, Some("3".into())));
-    assert_eq!(said(&Error::QueueFull { limit: 1 }), (429, Some("1".into())));
-    assert_eq!(said(&worker_lost(vec![])), (502, None));
+    assert_eq!(response(&Error::BreakerOpen { retry_after: wait }), (503, Some("3".into())));
+    assert_eq!(response(&Error::Overloaded { expected_wait: wait, max_wait: wait }), (429, Some("3".into())));
+    assert_eq!(response(&Error::QueueFull { limit: 1 }), (429, Some("1".into())));
+    assert_eq!(response(&worker_lost(vec![])), (502, None));
 }
 
-/// R38: in brief an error shows nothing that a worker printed or raised, but for the exception itself; and its id in either form.
+/// R38: a brief problem shows nothing that a worker printed or raised, except the exception itself. Both forms contain the
+/// error's id.
 #[test]
 fn r38_brief_problem_hides_worker_output() {
     let worker = WorkerRef { id: WorkerId(1), generation: Generation(1) };

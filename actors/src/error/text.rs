@@ -1,14 +1,14 @@
-//! The error in words: parts of its one line, and the long form for people. Pure.
+//! The error as text: parts of its one-line form, and the multi-line form. Pure functions.
 
 use super::{Error, ExitReport};
 use std::{error::Error as _, fmt, time::Duration};
 
-/// Rounded up, and at least one.
+/// Rounds up to seconds; at least one second.
 pub(super) fn whole_seconds(span: Duration) -> Duration {
     Duration::from_secs((span.as_secs() + u64::from(span.subsec_nanos() > 0)).max(1))
 }
 
-/// Nanoseconds are noise in a message.
+/// Truncates to milliseconds.
 pub(super) fn whole_ms(span: Duration) -> Duration {
     Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
@@ -17,7 +17,7 @@ pub(super) fn run_possibility_text(may_have_run: bool) -> &'static str {
     if may_have_run { "; the call may have run" } else { "; the call did not run" }
 }
 
-/// What comes after an exception's type, as in Python's own tracebacks.
+/// Formats a message behind an exception's type, as Python's tracebacks do.
 pub(super) fn with_separator(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
@@ -35,19 +35,20 @@ impl fmt::Display for Verbose<'_> {
 }
 
 impl Error {
-    /// The error with all that is known, on several lines: what it is and what to do, its causes, the process and its end, the
-    /// attempts before, the traceback and the last lines the worker printed.
+    /// Formats the error with all details on several lines: the text, the properties, the sources, the process and its exit,
+    /// the earlier attempts, the traceback and the last output of the worker.
     ///
     /// ```
     /// let error = herder_actors::Error::QueueFull { limit: 8 };
-    /// let long = "the pool's queue is full (8 calls wait)\n  queue-full: resource, minor; backoff_retry; the call did not run";
+    /// let long = "the pool's queue is full (8 calls are waiting); retry later\n  queue-full: resource, minor; backoff_retry; the call did not run";
     /// assert_eq!(error.verbose().to_string(), long);
     /// ```
     pub fn verbose(&self) -> impl fmt::Display + '_ {
         Verbose(self)
     }
 
-    /// The error's text without what a worker printed or raised when it did not start, and without the text of a panic.
+    /// Returns the error's text without the output or exception of a worker that failed to start, and without the text of a
+    /// panic.
     pub(super) fn redacted(&self) -> String {
         match self {
             Self::QueueTimeout { waited, .. } => {
@@ -89,23 +90,23 @@ impl Error {
         }
     }
 
-    /// Those that the line above does not tell already.
+    /// Writes the sources whose text the previous line does not contain already.
     fn write_causes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut told = self.to_string();
+        let mut previous = self.to_string();
         let mut cause = self.source();
         while let Some(next) = cause {
             let text = next.to_string();
-            if !told.contains(&text) {
+            if !previous.contains(&text) {
                 write!(f, "\n  caused by: {text}")?;
             }
-            told = text;
+            previous = text;
             cause = next.source();
         }
         Ok(())
     }
 }
 
-/// Exit status and signal stand in the reason already.
+/// Writes the details of an exit, except exit status and signal, which are in the reason.
 fn write_report(f: &mut fmt::Formatter<'_>, report: &ExitReport) -> fmt::Result {
     if let Some(traceback) = &report.traceback {
         write_lines(f, "traceback", traceback.lines())?;

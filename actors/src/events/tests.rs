@@ -2,7 +2,8 @@ use super::*;
 use crate::testing::{log_lines_of, wait_for_log, with_timeout};
 use std::{fs, path::Path};
 
-/// Files whose macros run on the thread that emits, or on a thread of the application: one that calls them, or one that serves its HTTP.
+/// Files whose macros run on the emitting thread or on a thread of the application: one that calls them, or one that serves
+/// its HTTP.
 const EXEMPT: [&str; 8] = [
     "events.rs",
     "events/tests.rs",
@@ -14,11 +15,11 @@ const EXEMPT: [&str; 8] = [
     "http/server/dispatch.rs",
 ];
 
-/// R40: no thread of a pool calls the subscriber: `tracing`'s macros stand in closures that are queued.
+/// R40: no thread of a pool calls the subscriber: `tracing`'s macros are in closures that are queued.
 #[test]
-fn r40_events_are_queued_wherever_they_are_made() {
+fn r40_all_events_are_queued() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = Vec::new();
+    let mut unqueued_calls = Vec::new();
     let mut folders = vec![here.join("src"), here.join("../src")];
     while let Some(folder) = folders.pop() {
         for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
@@ -26,22 +27,23 @@ fn r40_events_are_queued_wherever_they_are_made() {
                 folders.push(path);
             } else if path.extension().is_some_and(|kind| kind == "rs") && !EXEMPT.iter().any(|end| path.ends_with(end))
             {
-                found.extend(unqueued(&path));
+                unqueued_calls.extend(unqueued(&path));
             }
         }
     }
-    assert!(found.is_empty(), "{found:#?}");
+    assert!(unqueued_calls.is_empty(), "{unqueued_calls:#?}");
     assert!(!unqueued(&here.join("src/error/log.rs")).is_empty(), "the check itself can fail");
 }
 
-/// The lines of a file that call one of the macros, with no `queue(` in them or in the three lines above.
+/// Returns the lines of a file that call one of the macros, with no `queue(` in them or in the three lines above.
 fn unqueued(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let is_call = |line: &str| line.contains("tracing::") && line.contains("!(") && !line.trim().starts_with("//");
-    let calls = (0..lines.len()).filter(|at| is_call(lines[*at]));
-    let bare = calls.filter(|at| !lines[at.saturating_sub(3)..=*at].iter().any(|line| line.contains("queue(")));
-    bare.map(|at| format!("{}:{}", path.display(), at + 1)).collect()
+    let calls = (0..lines.len()).filter(|index| is_call(lines[*index]));
+    let unqueued =
+        calls.filter(|index| !lines[index.saturating_sub(3)..=*index].iter().any(|line| line.contains("queue(")));
+    unqueued.map(|index| format!("{}:{}", path.display(), index + 1)).collect()
 }
 
 #[test]
@@ -50,7 +52,7 @@ fn control_characters_are_escaped_in_log_fields() {
     assert_eq!(OneLine(text).to_string(), "no\\n2026-11-29 INFO forged \\u{1b}[31mr\u{e9}d\\r\\u{9b}2J\\ttab");
 }
 
-/// R40: what has no room is dropped, counted, and reported by one event behind those that waited.
+/// R40: events without room in the queue are dropped, counted, and reported by one event after the queued ones.
 #[tokio::test]
 async fn r40_dropped_events_are_counted_and_reported() {
     crate::testing::capture();
@@ -70,15 +72,15 @@ async fn r40_dropped_events_are_counted_and_reported() {
     release.send(()).unwrap();
     wait_for_log(&["beside"]).await;
     let lines: Vec<_> = log_lines_of("flooded").into_iter().map(|line| line.all).collect();
-    let waited = lines.iter().filter(|line| line.contains("one of many")).count();
-    assert_eq!(waited, 2, "{lines:?}");
+    let queued = lines.iter().filter(|line| line.contains("one of many")).count();
+    assert_eq!(queued, 2, "{lines:?}");
     let reports: Vec<_> = lines.iter().filter(|line| line.contains("log events were dropped")).collect();
     assert!(reports.len() == 1 && reports[0].contains("dropped=8"), "{lines:?}");
     log.queue(Level::INFO, || tracing::info!(target: "herder", pool = "flooded", "there is room again"));
     wait_for_log(&["flooded", "there is room again"]).await;
 }
 
-/// R40: what an event panics with is of no consequence, not even if its destructor panics.
+/// R40: a panic in an event does not stop the emitting thread, not even if the panic's destructor panics.
 #[tokio::test]
 async fn r40_a_panic_in_an_event_ends_no_thread() {
     struct Malicious;

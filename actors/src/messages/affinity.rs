@@ -1,4 +1,5 @@
-//! Where sessions are bound (R14, R15). Sent to the affinity actor, which only pools with session affinity have.
+//! Messages about the bindings of sessions (R14, R15). Sent to the affinity actor, which only pools with session affinity
+//! have.
 
 use crate::Result;
 use actix::Message;
@@ -6,62 +7,63 @@ use herder_core::{AffinityStatus, SessionState, WorkerId, WorkerRef};
 use serde::Serialize;
 use std::time::Duration;
 
-/// Binds a session to a worker: its next call runs there. What state it has elsewhere ends.
+/// Binds a session to a worker, where its next call runs. The session's state on another worker is discarded.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<WorkerRef>")]
 pub struct BindSession {
     /// The session.
     pub session: String,
-    /// The slot; the binding is to its present process.
+    /// The slot. The session is bound to its present process.
     pub worker: WorkerId,
 }
 
-/// Forgets where a session is bound. Answers false if it was bound nowhere.
+/// Unbinds a session. Answers false if the session was not bound.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<bool>")]
 pub struct UnbindSession(pub String);
 
-/// The process a session is bound to. An error says `SessionExpired` or, bound nowhere, `SessionNotFound` (R15's `NoAffinity`).
+/// Returns the process to which a session is bound. The error is `SessionExpired`, or `SessionNotFound` if the session is not
+/// bound (R15's `NoAffinity`).
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<WorkerRef>")]
 pub struct GetWorker(pub String);
 
 impl GetWorker {
-    /// Of this session.
+    /// Creates the message for this session.
     pub fn of(session: &str) -> Self {
         Self(session.into())
     }
 }
 
-/// Whether a session is active, expired, or unknown.
+/// Returns whether a session is active, expired, or unknown.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<SessionStatus>")]
 pub struct GetSessionState(pub String);
 
-/// Unbinds all sessions of a worker: how many.
+/// Unbinds all sessions of a worker, and returns their number.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<usize>")]
 pub struct RemoveWorkerSessions(pub WorkerId);
 
-/// The affinity table in numbers.
+/// Returns the statistics of the affinity table.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<AffinityStats>")]
 pub struct GetStats;
 
-/// The affinity actor's own work.
+/// Returns the statistics of routing and of the sweeps.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<InternalStats>")]
 pub struct GetInternalStats;
 
-/// Whether a session is there.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionStatus {
-    /// Its timeout runs.
+    /// The session exists and its timeout has not passed.
     Active,
-    /// Its timeout has passed, and two-phase expiry still knows it.
+    /// The session's timeout has passed, and two-phase expiry has not removed it yet.
     Expired,
-    /// It is not there.
+    /// There is no such session.
     NotFound,
 }
 
@@ -74,24 +76,24 @@ impl From<SessionState> for SessionStatus {
     }
 }
 
-/// The affinity table in numbers.
+/// The statistics of the affinity table.
 pub type AffinityStats = AffinityStatus;
 
-/// The affinity actor's own work since it started.
+/// The statistics of routing and of the sweeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct InternalStats {
-    /// Sweeps that ran to their end, since the pool's start.
+    /// Completed sweeps since the pool's start.
     pub cleanup_runs: u64,
-    /// Sessions they removed.
+    /// Sessions that the sweeps removed.
     pub sessions_cleaned: u64,
-    /// Calls that met their session's worker.
+    /// Calls that ran on the worker that holds their session's state.
     pub hits: u64,
-    /// Calls that began a session.
+    /// Calls that started a session.
     pub misses: u64,
-    /// Calls that ran elsewhere than their session before.
+    /// Calls that ran on another worker than their session's earlier calls.
     pub rebinds: u64,
     /// The session timeout.
     pub session_timeout: Duration,
-    /// Between two sweeps.
+    /// The time between two sweeps.
     pub cleanup_interval: Duration,
 }

@@ -1,4 +1,4 @@
-//! Calls: without a session, and in one.
+//! The messages that make calls, with and without a session.
 
 use crate::{
     Affinity, Error, IfAbsent, Reply, Result,
@@ -12,9 +12,9 @@ use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
-/// Runs a command on any worker. Sent to the pool's supervisor; answers with the worker's [`Reply`].
+/// Runs a command on any worker. Sent to the pool's supervisor, which answers with the worker's [`Reply`].
 ///
-/// The caller that drops the request cancels the call. `Execute` stands where the original had `execute_anonymous`.
+/// Dropping the request before the answer cancels the call. `Execute` replaces the original's `execute_anonymous`.
 ///
 /// ```
 /// use herder_actors::Execute;
@@ -25,14 +25,14 @@ use tokio::sync::oneshot;
 #[rtype(result = "Result<Reply>")]
 pub struct Execute(pub(crate) Request);
 
-/// Runs a command in a session: in a pool with session affinity, on the worker that holds the session's state (R18).
+/// Runs a command in a session; in a pool with session affinity, on the worker that holds the session's state (R18).
 ///
-/// Stands where the original had `execute_in_session`.
+/// Replaces the original's `execute_in_session`.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<Reply>")]
 pub struct ExecuteInSession(pub(crate) Request);
 
-/// What both have: a call that is not submitted yet.
+/// A call that was not submitted yet.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub(crate) command: Arc<str>,
@@ -43,21 +43,22 @@ pub struct Request {
 }
 
 impl Execute {
-    /// A call of `command`; the arguments must encode as an object.
+    /// Creates a call of `command`. The arguments must encode as a JSON object.
     ///
-    /// Arguments that can't be encoded answer [`Error::Malformed`] when the message is sent.
+    /// If the arguments cannot be encoded, the answer is [`Error::Malformed`].
     pub fn new<A: Serialize + ?Sized>(command: &str, arguments: &A) -> Self {
         Self(Request::typed(command, arguments))
     }
 
-    /// The whole deadline of the call, from now on: queue, run and retries. The pool's `timeout` unless set.
+    /// Sets the deadline of the call, counted from its submission: it covers the queue, the run and all retries. Default: the
+    /// pool's `timeout`.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.0.timeout = Some(timeout);
         self
     }
 
-    /// Whether it may run again when its worker dies in the middle. As the handler says unless set.
+    /// Sets whether the call may run again if its worker dies during the call. Default: as the handler declares.
     #[must_use]
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.0.idempotent = Some(idempotent);
@@ -66,23 +67,23 @@ impl Execute {
 }
 
 impl ExecuteInSession {
-    /// A call of `command` in `session`; the arguments must encode as an object.
+    /// Creates a call of `command` in `session`. The arguments must encode as a JSON object.
     ///
-    /// Arguments that can't be encoded, or a text that can't be a session's id, are answered when the message is sent.
+    /// If the arguments cannot be encoded or the session id is invalid, the answer is that error.
     pub fn new<A: Serialize + ?Sized>(session: &str, command: &str, arguments: &A) -> Self {
         let id = SessionId::new(session).map_err(Error::from);
         let session = id.map(|id| SessionCall { id, if_absent: IfAbsent::Create, affinity: None });
         Self(Request { session: Some(session), ..Request::typed(command, arguments) })
     }
 
-    /// The whole deadline of the call, from now on. The pool's `timeout` unless set.
+    /// Sets the deadline of the call, counted from its submission. Default: the pool's `timeout`.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.0.timeout = Some(timeout);
         self
     }
 
-    /// What to do if there is no such session: begin it, unless set.
+    /// Sets what happens if there is no such session. Default: it is created.
     #[must_use]
     pub fn if_absent(mut self, if_absent: IfAbsent) -> Self {
         if let Some(Ok(session)) = &mut self.0.session {
@@ -91,7 +92,7 @@ impl ExecuteInSession {
         self
     }
 
-    /// How strictly to keep to the session's worker. The pool's mode unless set.
+    /// Sets how strictly the call keeps to the session's worker. Default: the pool's mode.
     #[must_use]
     pub fn affinity(mut self, affinity: Affinity) -> Self {
         if let Some(Ok(session)) = &mut self.0.session {
@@ -107,8 +108,8 @@ impl Request {
         Self::new(command, encode(arguments))
     }
 
-    /// Creates a call of `command` with arguments that are already JSON text. The text is not checked; if it is not an object, the
-    /// worker answers `malformed`.
+    /// Creates a call of `command` with arguments that are already JSON text. The text is not checked; if it is not an
+    /// object, the worker answers `malformed`.
     pub fn encoded(command: &str, arguments: Bytes) -> Self {
         Self::new(command, Ok(arguments))
     }
@@ -121,17 +122,17 @@ impl Request {
         &self.command
     }
 
-    /// The call's session; an id that can't be one is answered when the call is submitted.
+    /// Sets the session. An error is returned when the call is submitted.
     pub fn session(&mut self, session: Option<Result<SessionCall>>) {
         self.session = session;
     }
 
-    /// The whole deadline.
+    /// Sets the deadline, counted from the submission.
     pub fn timeout(&mut self, timeout: Option<Duration>) {
         self.timeout = timeout;
     }
 
-    /// Whether it may run again.
+    /// Sets whether the call may run again.
     pub fn idempotent(&mut self, idempotent: Option<bool>) {
         self.idempotent = idempotent;
     }

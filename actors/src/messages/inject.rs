@@ -1,10 +1,11 @@
-//! Panics and stops on demand, for tests of supervision. Exists only with the feature `fault-injection`, which no release has.
+//! Panics and stops on request, for tests of supervision. Exists only with the feature `fault-injection`, which no release
+//! enables.
 
 use crate::Result;
 use actix::Message;
 use herder_core::WorkerId;
 
-/// Sent to a supervisor: lets one of the pool's actors panic.
+/// Makes one of the pool's actors panic. Sent to the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "Result<()>")]
 pub enum InjectPanic {
@@ -14,22 +15,22 @@ pub enum InjectPanic {
     Affinity,
     /// The supervisor, in the handler of this message.
     Supervisor,
-    /// The step, while the state is borrowed.
+    /// A step, while the state is borrowed.
     Step,
 }
 
-/// Sent to a supervisor: lets the actor of this worker stop in the ordinary way, as if nobody had its address any more.
+/// Makes the actor of this worker stop without a panic, as if its last address had been dropped. Sent to the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "Result<()>")]
 pub struct InjectStop(pub WorkerId);
 
-/// Sent on to the actor that is to panic.
+/// Makes the receiving actor panic.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Panic;
 
-/// The panic.
-#[expect(clippy::panic, reason = "it is what this feature is for")]
-pub(crate) fn injected() {
+/// Panics.
+#[expect(clippy::panic, reason = "this feature exists to panic")]
+pub(crate) fn panic_injected() {
     panic!("injected")
 }

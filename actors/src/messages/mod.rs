@@ -1,5 +1,5 @@
-//! The messages of a pool, where the original had GenServer calls (`docs/migration.md` has the table). Plain data: what they do
-//! is with their handlers.
+//! The messages of a pool, in place of the original's GenServer calls (`docs/migration.md` has the table). Plain data: what a
+//! message does is implemented by its handler.
 
 mod affinity;
 mod calls;
@@ -16,7 +16,7 @@ pub use calls::{Execute, ExecuteInSession, Request};
 #[cfg(feature = "fault-injection")]
 pub use inject::{InjectPanic, InjectStop};
 #[cfg(feature = "fault-injection")]
-pub(crate) use inject::{Panic, injected};
+pub(crate) use inject::{Panic, panic_injected};
 pub use pool::{
     GetBreaker, GetPoolName, GetQuarantine, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth,
     PrepareShutdown, RecordOutcome, ReleasePayload, RemainingWorker, ResetBreaker, Shutdown, ShutdownReport, WaitReady,

@@ -1,4 +1,4 @@
-//! What can be asked of a pool and told to it.
+//! Messages about a pool and its workers. Sent to the supervisor.
 
 use crate::{Recording, Result, Status};
 use actix::Message;
@@ -9,80 +9,81 @@ use herder_core::{
 use serde::Serialize;
 use std::{fmt, sync::Arc, time::Duration};
 
-/// Waits until every base worker is ready. Answers an error when one could not start: with the reason (R13).
+/// Waits until every base worker is ready. If one failed to start, the answer is an error with the reason (R13).
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<()>")]
 pub struct WaitReady;
 
-/// The pool's status, one shape for both worker types (R8). Always answers, also for a pool that failed.
+/// Returns the pool's status, in the same shape for both worker types (R8). Always answered, also by a failed pool.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Status")]
 pub struct GetStatus;
 
-/// The pool's name.
+/// Returns the pool's name.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "PoolName")]
 pub struct GetPoolName;
 
-/// Whether the pool can serve, as it is now (R26).
+/// Returns whether the pool can serve at present (R26).
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<PoolHealth>")]
 pub struct HealthCheck;
 
-/// The pool's workers.
+/// Returns the pool's workers.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Vec<WorkerInfo>>")]
 pub struct ListWorkers;
 
-/// What passed between the host and a worker last, how it changed its states, what it printed, and how it ended. An error says
-/// `NoSuchWorker`, with those there are.
+/// Returns the recording of a worker process: its last frames, its state transitions, its last output, and its exit. The
+/// error is `NoSuchWorker` and lists the recorded processes.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Arc<Recording>>")]
 pub struct GetRecorder {
     /// The slot.
     pub worker: WorkerId,
-    /// Which of its processes: the present one, or the last if there is none now, unless it is named.
+    /// The generation of the process. Default: the present process, or the last one if there is none.
     pub generation: Option<Generation>,
 }
 
-/// SIGKILL to a process's group. Answers when its end has been noticed.
+/// Sends SIGKILL to the group of a process. Answers when the process has exited.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<()>")]
 pub struct KillWorker(pub WorkerRef);
 
-/// The pool's circuit breaker as it stands; `None` in a pool without one (R34).
+/// Returns the status of the pool's circuit breaker; `None` in a pool without one (R34).
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Option<BreakerStatus>>")]
 pub struct GetBreaker;
 
-/// Closes the circuit breaker, whatever was. False in a pool without one.
+/// Closes the circuit breaker, whatever its state. Answers false in a pool without one.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<bool>")]
 pub struct ResetBreaker;
 
-/// Counts an outcome for the circuit breaker that somebody else saw. False in a pool without one.
+/// Counts an outcome that was observed outside of the pool for the circuit breaker. Answers false in a pool without one.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<bool>")]
 pub struct RecordOutcome(pub Outcome);
 
-/// The payloads that ended workers: in quarantine, or suspected (R37).
+/// Returns the calls that are quarantined or suspected because they killed workers (R37).
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Vec<QuarantineEntry>>")]
 pub struct GetQuarantine;
 
-/// Lets a payload out of quarantine. False if it was not watched.
+/// Releases a call from the quarantine. Answers false if it was neither quarantined nor suspected.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<bool>")]
 pub struct ReleasePayload(pub Fingerprint);
 
-/// Announces a [`Shutdown`]. The pool accepts calls as before, but a worker that ended is started again only if a call waits for one. `herder serve`
-/// sends this message when it receives SIGTERM or SIGINT, since a service manager may end all workers at that moment. It sends `Shutdown` when
-/// requests have finished.
+/// Announces a [`Shutdown`]. The pool accepts calls as before, but restarts a worker that exited only if a call waits for
+/// one. `herder serve` sends this message when it receives SIGTERM or SIGINT, since a service manager may kill all workers at
+/// that moment, and sends `Shutdown` when its requests have finished.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<()>")]
 pub struct PrepareShutdown;
 
-/// Ends the pool: no new calls, those there are finish within the time or are answered `PoolClosed`, then the workers end.
+/// Shuts the pool down: no calls are admitted, pending calls finish within the timeout or fail with `PoolClosed`, then the
+/// workers are stopped.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<ShutdownReport>")]
 pub struct Shutdown {
@@ -90,24 +91,24 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// With this much patience for calls that are admitted.
-    pub fn timeout(patience: Duration) -> Self {
-        Self { timeout: patience }
+    /// Creates the message with this timeout for pending calls.
+    pub fn timeout(timeout: Duration) -> Self {
+        Self { timeout }
     }
 }
 
 /// Whether a pool can serve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PoolHealth {
-    /// It takes calls and at least one worker is ready.
+    /// Whether the pool accepts calls and at least one worker is ready.
     pub healthy: bool,
-    /// Whether it takes calls.
+    /// The pool's state.
     pub state: PoolState,
-    /// Base workers that are ready.
+    /// The number of base workers that are ready.
     pub ready_workers: usize,
-    /// Base workers wanted.
+    /// The configured number of base workers.
     pub wanted_workers: usize,
-    /// Why the last start failed, while the pool is below its strength.
+    /// Why the last start of a worker failed, while fewer base workers than configured are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_start_error: Option<String>,
 }
@@ -117,53 +118,53 @@ pub struct PoolHealth {
 pub struct WorkerInfo {
     /// The slot.
     pub id: WorkerId,
-    /// Which of its processes.
+    /// The generation of its process.
     pub generation: Generation,
-    /// The process's id, if there is one.
+    /// The process id, if there is a process.
     pub pid: Option<u32>,
-    /// Its state.
+    /// The state.
     pub state: WorkerState,
-    /// Its health.
+    /// The health.
     pub health: Health,
-    /// Whether it is one of the overflow.
+    /// Whether it is an overflow worker.
     pub overflow: bool,
-    /// Unfinished calls.
+    /// The number of unfinished calls.
     pub in_flight: usize,
-    /// Calls finished, over all its processes.
+    /// The number of calls finished, by all processes of the slot.
     pub operations: u64,
 }
 
 impl WorkerInfo {
-    /// The process, to be named in [`KillWorker`].
+    /// Returns the process, for [`KillWorker`].
     pub fn process(&self) -> WorkerRef {
         WorkerRef { id: self.id, generation: self.generation }
     }
 }
 
-/// What a pool had done when it ended.
+/// The report of a pool's shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ShutdownReport {
     /// The pool.
     pub pool: PoolName,
-    /// How long the end took.
+    /// How long the shutdown took.
     pub duration: Duration,
-    /// Everything it counted.
+    /// The pool's counters.
     pub counters: Counters,
-    /// Calls the end cut off: answered `PoolClosed`.
+    /// The number of calls that failed with `PoolClosed` because of the shutdown.
     pub aborted_calls: u64,
-    /// Processes and starts that had not ended when the time was up. Empty unless something hangs.
+    /// The processes and starts that had not ended at the timeout. Empty unless something hangs.
     pub still_running: Vec<RemainingWorker>,
 }
 
-/// A worker that had not ended when its pool stopped waiting for it.
+/// A worker that had not exited when its pool stopped waiting for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RemainingWorker {
     /// The slot.
     pub id: WorkerId,
-    /// Which of its processes.
+    /// The generation of its process.
     pub generation: Generation,
-    /// The process's id; it was sent SIGKILL and has not exited. `None`: its start has not completed. If it completes later, the
-    /// process is killed.
+    /// The process id; the process was sent SIGKILL and has not exited. `None`: its start has not completed. If it completes
+    /// later, the process is killed.
     pub pid: Option<u32>,
 }
 
@@ -183,9 +184,9 @@ impl fmt::Display for ShutdownReport {
         let took =
             humantime::format_duration(Duration::from_millis(u64::try_from(self.duration.as_millis()).unwrap_or(0)));
         write!(f, "pool `{}` stopped in {took}: {ok} calls ok, {failed} failed, {lost} lost, ", self.pool)?;
-        write!(f, "{timeouts} timed out, {refused} refused, {} cut off", self.aborted_calls)?;
+        write!(f, "{timeouts} timed out, {refused} refused, {} aborted", self.aborted_calls)?;
         for (place, worker) in self.still_running.iter().enumerate() {
-            write!(f, "{}{worker}", if place == 0 { "; left: " } else { ", " })?;
+            write!(f, "{}{worker}", if place == 0 { "; still running: " } else { ", " })?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
-//! The package's folder: written whole, and checked file by file. `herder/` holds the sources; `herder/__pycache__` holds bytecode
-//! that the first worker of each interpreter compiles (`python/src/herder/bytecode.py`), and for each interpreter a record, which is
-//! a copy of that bytecode. Bytecode without a record is removed; bytecode other than in its record is refused as any unlisted file is.
+//! The package's folder: how it is written and checked. `herder/` contains the sources. `herder/__pycache__` contains
+//! bytecode, which the first worker of each interpreter compiles (`python/src/herder/bytecode.py`), and for each interpreter
+//! a record, which is a copy of that bytecode. Bytecode without a record is removed. Bytecode that differs from its record is
+//! refused, as is any file that is not part of the package.
 
 use super::{error::InstallError, ownership::Owners};
 use std::{
@@ -14,7 +15,7 @@ use std::{
 const CACHE: &str = "__pycache__";
 const RECORD: &str = ".record";
 
-/// Writes the package into a folder that is there, empty, and this user's alone.
+/// Writes the package into an existing, empty folder that only this user can access.
 pub(super) fn write(folder: &Path) -> Result<(), InstallError> {
     let package = folder.join("herder");
     DirBuilder::new().mode(0o700).create(&package).map_err(|error| InstallError::io(&package, error))?;
@@ -26,7 +27,7 @@ pub(super) fn write(folder: &Path) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// Checks that the folder holds the package, and nothing that somebody else wrote or that is no part of it.
+/// Checks that the folder contains the package and nothing that another user wrote or that is not part of it.
 pub(super) fn verify(folder: &Path, owners: Owners) -> Result<(), InstallError> {
     let package = folder.join("herder");
     for name in names(folder, owners)? {
@@ -46,13 +47,14 @@ pub(super) fn verify(folder: &Path, owners: Owners) -> Result<(), InstallError> 
         }
     }
     match verify_bytecode(&package.join(CACHE), owners) {
-        Err(refused) if refused.is_absent() => Ok(()), // it is not there yet, or being written
+        Err(refused) if refused.is_absent() => Ok(()), // no worker has compiled yet, or a file was renamed meanwhile
         verified => verified,
     }
 }
 
-/// A worker may be writing meanwhile. It writes its record before its files: a list of records that was begun when the list of
-/// files was complete has the record of each.
+/// Checks the bytecode. A worker may write bytecode at the same time. It writes its record before its files, so the files are
+/// listed first and the records second: then the list of records contains the record of each listed file. In the other order,
+/// bytecode whose record was written in between would be taken for unrecorded and removed.
 fn verify_bytecode(cache: &Path, owners: Owners) -> Result<(), InstallError> {
     let mut rest = names(cache, owners)?;
     rest.retain(|name| !name.ends_with(RECORD));
@@ -69,13 +71,14 @@ fn verify_bytecode(cache: &Path, owners: Owners) -> Result<(), InstallError> {
     rest.into_iter().try_for_each(|name| remove_bytecode(&cache.join(name), owners))
 }
 
-/// Removes bytecode that no record lists. Other programs of this user write it, such as a child of a worker that runs another interpreter
-/// with this package on its path. To replace the whole folder for it would take the package away from workers that are starting.
+/// Removes bytecode that no record lists. Other programs of this user write it, such as a child of a worker that runs another
+/// interpreter with this package on its path. The folder is not replaced because of it: that would take the package away from
+/// workers that are starting.
 fn remove_bytecode(path: &Path, owners: Owners) -> Result<(), InstallError> {
-    let is_bytecode = path.to_string_lossy().contains(".pyc"); // or its draft, `.pyc.1234`
+    let is_bytecode = path.to_string_lossy().contains(".pyc"); // or a draft of it, `.pyc.1234`
     let meta = fs::symlink_metadata(path).map_err(|error| InstallError::io(path, error));
     match meta {
-        Err(refused) if refused.is_absent() => Ok(()), // the draft has its name now
+        Err(refused) if refused.is_absent() => Ok(()), // the draft was renamed meanwhile
         Ok(meta) if is_bytecode && meta.is_file() => {
             owners.check(path, meta.uid(), meta.mode())?;
             fs::remove_file(path).or_else(|error| match InstallError::io(path, error) {
@@ -90,14 +93,15 @@ fn remove_bytecode(path: &Path, owners: Owners) -> Result<(), InstallError> {
 
 fn verify_code(path: &Path, code: &[u8], owners: Owners) -> Result<(), InstallError> {
     match contents(path, owners) {
-        Ok(found) if found == code => Ok(()),
+        Ok(bytes) if bytes == code => Ok(()),
         Ok(_) => Err(InstallError::Contents { path: path.into() }),
-        Err(refused) if refused.is_absent() => Ok(()), // a worker replaces it
+        Err(refused) if refused.is_absent() => Ok(()), // a worker replaces it at this moment
         Err(refused) => Err(refused),
     }
 }
 
-/// A record: for each module, in the order of their names, how long its bytecode is (8 bytes, the lowest first), and that bytecode.
+/// Parses a record: for each module, in the order of the names, the length of its bytecode (8 bytes, little endian) and the
+/// bytecode.
 fn parse(mut record: &[u8]) -> Option<Vec<(&'static str, &[u8])>> {
     let modules: BTreeSet<&str> =
         herder_python::FILES.iter().filter_map(|(name, _)| name.strip_suffix(".py")).collect();
@@ -111,7 +115,7 @@ fn parse(mut record: &[u8]) -> Option<Vec<(&'static str, &[u8])>> {
     record.is_empty().then_some(compiled)
 }
 
-/// The names in a folder that must be this user's alone.
+/// Returns the names in a folder that only this user may write.
 fn names(folder: &Path, owners: Owners) -> Result<BTreeSet<String>, InstallError> {
     let io = |error| InstallError::io(folder, error);
     let meta = fs::symlink_metadata(folder).map_err(io)?;
@@ -127,7 +131,8 @@ fn names(folder: &Path, owners: Owners) -> Result<BTreeSet<String>, InstallError
     Ok(names)
 }
 
-/// What is in a file that must be this user's alone. Nobody else can put another in its place: its folder was checked before.
+/// Returns the contents of a file that only this user may write. No other user can replace the file between the check and the
+/// read, since its folder was checked before.
 fn contents(path: &Path, owners: Owners) -> Result<Vec<u8>, InstallError> {
     let io = |error| InstallError::io(path, error);
     let meta = fs::symlink_metadata(path).map_err(io)?;

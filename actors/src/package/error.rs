@@ -1,23 +1,23 @@
-//! Why a place for the package is not used.
+//! Why a folder cannot be used for the package.
 
 use std::{io, path::PathBuf};
 
-/// Why a place is not used, with the path that it is about.
+/// Why a folder cannot be used, with the path that the error is about.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InstallError {
-    /// The system said no.
+    /// A system call failed.
     #[error("{}: {}", path.display(), herder_process::explain(source))]
     Io { path: PathBuf, source: io::Error },
-    /// Somebody else could change what is there.
+    /// Another user owns the file or folder and could change it.
     #[error("{} is owned by another user (uid {owner})", path.display())]
     Owner { path: PathBuf, owner: u32 },
-    /// Somebody else could change what is there.
+    /// Other users can write the file or folder.
     #[error("{} is writable by its group or by other users", path.display())]
     Writable { path: PathBuf },
-    /// It is no part of the package.
+    /// The file is not part of the package.
     #[error("{} is not part of the package", path.display())]
     Unlisted { path: PathBuf },
-    /// It is not what the package has there.
+    /// The contents of the file differ from the package.
     #[error("the contents of {} differ from the package", path.display())]
     Contents { path: PathBuf },
 }
@@ -32,7 +32,7 @@ impl InstallError {
         matches!(self, Self::Io { source, .. } if herder_process::is_out_of_descriptors(source))
     }
 
-    /// Whether there was nothing at that path.
+    /// Returns whether the path does not exist.
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }

@@ -1,4 +1,4 @@
-//! Where the package can lie, and how it gets there.
+//! Selects a folder for the package and writes the package into it.
 
 use super::{
     contents,
@@ -23,12 +23,13 @@ use tracing::Level;
 #[derive(Debug)]
 pub(super) struct Package {
     path: PathBuf,
-    /// Removed with this value, in the process that made it. Locked, so that systemd's cleaner of temporary files leaves it alone.
+    /// The private folder, removed with this value in the process that created it, and a shared lock on it: systemd's cleaner
+    /// of temporary files skips locked folders.
     private: Option<(TempDir, File)>,
     process: ProcessMark,
 }
 
-/// In a forked copy of the host the folder stays: the host's workers import from it.
+/// Keeps the folder in a forked copy of the host: the host's workers import from it.
 impl Drop for Package {
     fn drop(&mut self) {
         if let Some((folder, _)) = &mut self.private {
@@ -46,49 +47,50 @@ impl Package {
         &self.path
     }
 
-    /// Whether it can go on being used. One in the cache folder is looked for again, since other hosts of this user share it.
-    pub(super) fn is_valid(&self, places: &InstallCandidates) -> bool {
-        self.private.is_some() && contents::verify(&self.path, places.owners).is_ok()
+    /// Returns whether the package can be used again. A package in the cache folder is looked up again, since other hosts of
+    /// this user share it.
+    pub(super) fn is_valid(&self, candidates: &InstallCandidates) -> bool {
+        self.private.is_some() && contents::verify(&self.path, candidates.owners).is_ok()
     }
 }
 
-/// The places to try.
+/// The folders to try.
 #[derive(Debug)]
 pub(super) struct InstallCandidates {
-    /// The variable that names the cache folder, and the folder; `None`: neither does.
+    /// The variable that names the cache folder, and the folder; `None` if neither variable is set.
     pub(super) cache: Option<(&'static str, PathBuf)>,
-    /// Folders for temporary files.
+    /// The folders for temporary files.
     pub(super) temporary: Vec<PathBuf>,
     pub(super) owners: Owners,
 }
 
 impl InstallCandidates {
-    /// As the host's environment says. Variables that hold no absolute path count as unset.
+    /// Reads the folders from the host's environment. A variable without an absolute path counts as not set.
     pub(super) fn from_environment() -> Self {
-        let named = |key: &'static str| {
+        let variable = |key: &'static str| {
             let path = env::var_os(key).map(PathBuf::from).filter(|path| path.is_absolute());
             path.map(|path| (key, path))
         };
-        let standard = ["/tmp", "/var/tmp"].map(PathBuf::from);
+        let defaults = ["/tmp", "/var/tmp"].map(PathBuf::from);
         Self {
-            cache: named("XDG_CACHE_HOME").or_else(|| named("HOME")),
-            temporary: named("TMPDIR").map(|(_, path)| path).into_iter().chain(standard).collect(),
+            cache: variable("XDG_CACHE_HOME").or_else(|| variable("HOME")),
+            temporary: variable("TMPDIR").map(|(_, path)| path).into_iter().chain(defaults).collect(),
             owners: Owners::current(),
         }
     }
 
-    /// The package in the first place that will do.
+    /// Installs the package in the first folder that can be used.
     pub(super) fn install(&self) -> Result<Package, LaunchError> {
         let mut tried = String::new();
         if let Some((key, folder)) = &self.cache {
             match self.cached(key, folder) {
                 Ok(path) => return Ok(Package::new(path, None)),
                 Err(refused) if refused.is_out_of_descriptors() => return Err(no_descriptors(&refused)),
-                Err(refused) => {
+                Err(error) => {
                     let key = *key;
-                    let _ = write!(tried, "{key}: {refused}; "); // it cannot fail
+                    let _ = write!(tried, "{key}: {error}; "); // writing to a string does not fail
                     EventLog::new("herder").queue(Level::INFO, move || {
-                        tracing::info!(%refused, "cannot use {key}; the Python package is written to a temporary folder");
+                        tracing::info!(%error, "cannot use {key}; the Python package is written to a temporary folder");
                     });
                 }
             }
@@ -107,31 +109,33 @@ impl InstallCandidates {
         )))
     }
 
-    /// The package in the cache folder. What is there and is not as it should be is replaced.
+    /// Installs the package in the cache folder. An existing folder that fails the check is replaced.
     fn cached(&self, key: &str, folder: &Path) -> Result<PathBuf, InstallError> {
         let cache = match (key, folder.parent(), folder.file_name().and_then(|name| name.to_str())) {
-            ("HOME", ..) => Folder::walk(folder, self.owners)?.own(".cache")?,
+            ("HOME", ..) => Folder::open(folder, self.owners)?.own_subfolder(".cache")?,
             (_, Some(parent), Some(name)) if fs::symlink_metadata(folder).is_err() => {
-                Folder::walk(parent, self.owners)?.own(name)?
+                Folder::open(parent, self.owners)?.own_subfolder(name)?
             }
-            _ => Folder::walk(folder, self.owners)?,
+            _ => Folder::open(folder, self.owners)?,
         };
-        let parent = cache.own("herder")?;
+        let parent = cache.own_subfolder("herder")?;
         let path = parent.path().join(format!("python-{}-{:016x}", env!("CARGO_PKG_VERSION"), fingerprint()));
         match contents::verify(&path, self.owners) {
             Ok(()) => return Ok(path),
-            Err(refused) if refused.is_out_of_descriptors() => return Err(refused), // nothing is wrong with what is there
+            Err(refused) if refused.is_out_of_descriptors() => return Err(refused), // the folder itself may be valid
             Err(_) => write_and_rename(parent.path(), &path)?,
         }
+        // Checked again, since another host may have replaced the folder after the rename.
         contents::verify(&path, self.owners)?;
         Ok(path)
     }
 
-    /// The package in a new folder with an unpredictable name.
+    /// Installs the package in a new folder with an unpredictable name.
     fn private(&self, temporary: &Path) -> Result<Package, InstallError> {
-        let parent = Folder::walk(temporary, self.owners)?;
-        let dir = draft(parent.path(), "herder-")?;
+        let parent = Folder::open(temporary, self.owners)?;
+        let dir = create_draft(parent.path(), "herder-")?;
         let io = |error| InstallError::io(dir.path(), error);
+        // Locked before the package is written: the cleaner could remove the folder at any time.
         let lock = File::open(dir.path()).map_err(io)?;
         flock(&lock, FlockOperation::NonBlockingLockShared).map_err(|error| InstallError::io(dir.path(), error))?;
         let path = dir.path().join("python");
@@ -147,19 +151,22 @@ pub(super) fn no_descriptors(refused: &InstallError) -> LaunchError {
     LaunchError::out_of_descriptors(format!("the embedded Python package cannot be checked: {refused}"))
 }
 
-/// Writes the package beside its place and renames it: processes that start at the same moment see all of it or nothing.
+/// Writes the package into a draft folder and renames it: hosts that start at the same time see the complete package or
+/// nothing.
 fn write_and_rename(parent: &Path, path: &Path) -> Result<(), InstallError> {
-    let draft = draft(parent, ".draft-")?;
+    let draft = create_draft(parent, ".draft-")?;
     contents::write(draft.path())?;
     if fs::rename(draft.path(), path).is_ok() {
         return Ok(());
     }
-    // Something is there: another host was faster, or it is refused. It goes with the draft's name.
+    // The path exists: another host was faster, or what is there failed the check. The exchange is atomic, and what was there
+    // is removed under the draft's name.
     let exchanged = renameat_with(CWD, draft.path(), CWD, path, RenameFlags::EXCHANGE);
     if exchanged.is_ok() {
         return Ok(());
     }
-    // Not every file system can exchange two folders. A worker that starts in between finds nothing, and is started again.
+    // Not every file system can exchange two folders. A worker that starts between the two renames finds no package: its
+    // start fails and is retried.
     let old = draft.path().join("replaced");
     fs::rename(path, &old)
         .and_then(|()| fs::rename(draft.path(), path))
@@ -168,7 +175,7 @@ fn write_and_rename(parent: &Path, path: &Path) -> Result<(), InstallError> {
     Ok(())
 }
 
-fn draft(parent: &Path, prefix: &str) -> Result<TempDir, InstallError> {
+fn create_draft(parent: &Path, prefix: &str) -> Result<TempDir, InstallError> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).permissions(Permissions::from_mode(0o700));
     builder.tempdir_in(parent).map_err(|error| InstallError::io(parent, error))

@@ -1,8 +1,9 @@
-//! Puts the embedded Python package where `python3` finds it. The only files that Herder itself writes.
+//! Installs the embedded Python package where `python3` finds it. These are the only files that Herder itself writes.
 //!
-//! In the user's cache folder, if nobody but the user and root can change what is there or on the way to it (`trust`); otherwise in
-//! a private folder with an unpredictable name, which is removed with the last pool of the host. It is written once and checked at
-//! each start of a worker, file by file (`contents`): a cleaner of temporary files may have been there since.
+//! The package is in the user's cache folder if only the user and root can change that folder and its parents (`ownership`).
+//! Otherwise it is in a private folder with an unpredictable name, which is removed with the last pool of the host. It is
+//! written once, and checked file by file at each start of a worker (`contents`), since a cleaner of temporary files may have
+//! removed some.
 
 mod contents;
 mod error;
@@ -20,28 +21,30 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Holds the package where it is. A private folder is removed with the last of these.
+/// The installed package. A private folder is removed when the last clone of this is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Installed(Arc<Package>);
 
 impl Installed {
-    /// The folder to put on `PYTHONPATH`.
+    /// Returns the folder for `PYTHONPATH`.
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 }
 
-/// The host's package. Pools come and go; a private folder is shared by those that live at the same time.
+/// The host's package. Weak, so that a private folder is removed with the last pool; pools that run at the same time share
+/// it.
 static CURRENT: Mutex<Weak<Package>> = Mutex::new(Weak::new());
 
-/// The package, written if it is not there, and checked. Files are touched on a thread of their own: a home folder on a server that
-/// does not answer must block neither the pool nor the end of its runtime.
+/// Returns the package; writes it if it does not exist, and checks it. The files are read and written on a separate thread: a
+/// home folder on a file server that does not respond must block neither the pool nor the end of its runtime.
 ///
 /// # Errors
-/// The text says which folders were tried, what is wrong with each, and which variables select other folders; or that the host has no descriptors left.
+/// The text says which folders were tried, what is wrong with each, and which variables select other folders; or that the
+/// host has no descriptors left.
 pub(crate) async fn installed() -> Result<Installed, LaunchError> {
     let (reply, answer) = oneshot::channel();
-    let run = move || drop(reply.send(install())); // whoever asked may have left
+    let run = move || drop(reply.send(install())); // fails if the pool was dropped meanwhile
     let thread = thread_builder("herder-package").spawn(run);
     thread.map_err(|error| {
         LaunchError::new(format!("cannot start a thread to write the embedded Python package: {error}"))
@@ -52,12 +55,14 @@ pub(crate) async fn installed() -> Result<Installed, LaunchError> {
 }
 
 fn install() -> Result<Installed, LaunchError> {
+    // Locked during the installation, so that pools that start at the same time do not each write a private folder.
     let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
-    let places = InstallCandidates::from_environment();
-    if let Some(package) = current.upgrade().filter(|package| package.is_valid(&places)) {
+    let candidates = InstallCandidates::from_environment();
+    // Only a private package is reused: `is_valid` is false for the cache folder, which is looked up again.
+    if let Some(package) = current.upgrade().filter(|package| package.is_valid(&candidates)) {
         return Ok(Installed(package));
     }
-    let package = Arc::new(places.install()?);
+    let package = Arc::new(candidates.install()?);
     *current = Arc::downgrade(&package);
     Ok(Installed(package))
 }

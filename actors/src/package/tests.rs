@@ -1,4 +1,5 @@
-//! Where the package lies, and what is not run from there. Each test has a folder of its own; nothing here reads the environment.
+//! Where the package is installed, and which files there are refused. Each test has its own folder; nothing here reads the
+//! environment.
 
 use super::{
     contents,
@@ -26,25 +27,25 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Whether this test can give files away; where it can't it says that it proved nothing.
+/// Returns whether this test can change the owner of files. If not, prints that the test was skipped.
 fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        let text = format!("SKIPPED, nothing was proved: {test} has to be run as root\n");
+        let text = format!("SKIPPED: {test} must be run as root\n");
         let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
     }
     root
 }
 
-fn place(path: &Path, text: &[u8]) {
+fn write_private(path: &Path, text: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
     mode(path, 0o600);
 }
 
-/// In the home folder, and the same again for the next start; with no rights for others, whatever the umask.
+/// The package is installed in the cache folder, reused by the next start, and not accessible for others, whatever the umask.
 #[test]
-fn the_package_lies_in_the_cache_folder_and_is_private() {
+fn the_package_is_installed_in_the_cache_folder_for_this_user_only() {
     let dir = tempfile::tempdir().unwrap();
     let places = home_of(&dir);
     let path = places.install().unwrap().path().to_path_buf();
@@ -55,8 +56,8 @@ fn the_package_lies_in_the_cache_folder_and_is_private() {
     }
 }
 
-/// What is not in the package's list, or is other than there, is refused and replaced: modules that shadow Python's own, bytecode
-/// that nobody recorded, links, changed sources.
+/// Files that are not part of the package, or differ from it, are refused and replaced: modules that shadow Python's own,
+/// bytecode without a record, links, changed sources.
 #[test]
 fn files_outside_the_package_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
@@ -71,19 +72,19 @@ fn files_outside_the_package_are_rejected() {
         "herder/__pycache__/deeper/x",
     ];
     for name in evil {
-        place(&path.join(name), b"evil");
+        write_private(&path.join(name), b"evil");
         assert!(contents::verify(&path, places.owners).is_err(), "{name}");
-        assert_eq!(places.install().unwrap().path(), path, "it is put in order");
+        assert_eq!(places.install().unwrap().path(), path, "the folder is replaced");
         assert!(
             contents::verify(&path, places.owners).is_ok() && fs::read(path.join(name)).ok() != Some(b"evil".into())
         );
     }
     for name in ["worker.cpython-311.pyc", "worker.cpython-311.opt-1.pyc", "worker.cpython-311.pyc.4711"] {
         let bytecode = path.join("herder/__pycache__").join(name);
-        place(&bytecode, b"evil");
+        write_private(&bytecode, b"evil");
         contents::verify(&path, places.owners).unwrap();
-        assert!(!bytecode.exists(), "the folder stays, since workers may be importing from it");
-        place(&bytecode, b"evil");
+        assert!(!bytecode.exists(), "the folder is kept, since workers may be importing from it");
+        write_private(&bytecode, b"evil");
         mode(&bytecode, 0o666);
         assert!(matches!(contents::verify(&path, places.owners), Err(InstallError::Writable { .. })), "{name}");
         fs::remove_file(bytecode).unwrap();
@@ -98,12 +99,12 @@ fn files_outside_the_package_are_rejected() {
     assert!(matches!(contents::verify(&path, places.owners), Err(InstallError::Unlisted { .. })));
     places.install().unwrap();
     assert!(fs::symlink_metadata(&source).unwrap().is_file());
-    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no other folder remains");
 }
 
-/// Bytecode is taken that is as its record says, also while a worker is still writing it.
+/// Bytecode that equals its record is accepted, also while a worker is still writing it.
 #[test]
-fn bytecode_is_taken_with_its_record() {
+fn bytecode_that_equals_its_record_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let places = home_of(&dir);
     let path = places.install().unwrap().path().to_path_buf();
@@ -114,21 +115,21 @@ fn bytecode_is_taken_with_its_record() {
         .flat_map(|module| [&(module.len() as u64).to_le_bytes()[..], module.as_bytes()].concat())
         .collect();
     let cache = path.join("herder/__pycache__");
-    place(&cache.join("x-1.opt-1.record"), &record);
+    write_private(&cache.join("x-1.opt-1.record"), &record);
     mode(&cache, 0o700);
     for module in modules {
         contents::verify(&path, places.owners).unwrap();
-        place(&cache.join(format!("{module}.x-1.opt-1.pyc")), module.as_bytes());
+        write_private(&cache.join(format!("{module}.x-1.opt-1.pyc")), module.as_bytes());
     }
     contents::verify(&path, places.owners).unwrap();
-    place(&cache.join("loop.x-1.opt-1.pyc"), b"evil");
+    write_private(&cache.join("loop.x-1.opt-1.pyc"), b"evil");
     assert!(matches!(contents::verify(&path, places.owners), Err(InstallError::Contents { .. })));
 }
 
-/// Whatever is wrong with the cache folder, the package goes to a folder that nobody can guess and only this user can enter, and
-/// which is removed with the last pool. Files that a cleaner removed are written again.
+/// Whatever is wrong with the cache folder, the package is installed in a folder that other users can neither guess nor
+/// enter, and that is removed with the last pool. Files that a cleaner removed are written again.
 #[test]
-fn without_a_cache_folder_the_package_lies_in_a_private_one() {
+fn without_a_cache_folder_the_package_is_installed_in_a_private_one() {
     let dir = tempfile::tempdir().unwrap();
     let bad: [(&str, PathBuf); 4] = [
         ("HOME", dir.path().join("nothing")),
@@ -146,23 +147,23 @@ fn without_a_cache_folder_the_package_lies_in_a_private_one() {
         assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o700);
         assert!(package.is_valid(&places));
         fs::remove_file(package.path().join("herder/aio.py")).unwrap();
-        assert!(!package.is_valid(&places), "it is written anew for the next worker");
+        assert!(!package.is_valid(&places), "it is written again for the next worker");
         drop((package, another));
         assert!(!private.exists());
     }
 }
 
-/// The attack: another user makes the predictable folders first, as folders, as a link, or as a parent of ours.
+/// The attack: another user creates the predictable folders first, as folders, as a link, or as a parent of ours.
 #[test]
-fn folders_that_another_user_made_are_not_used() {
-    if !is_root("folders_that_another_user_made_are_not_used") {
+fn folders_of_another_user_are_not_used() {
+    if !is_root("folders_of_another_user_are_not_used") {
         return;
     }
     for attack in ["home", "home/.cache", "home/.cache/herder", "link"] {
         let dir = tempfile::tempdir().unwrap();
         let places = home_of(&dir);
         let path = places.install().unwrap().path().to_path_buf();
-        place(&path.join("json.py"), b"evil");
+        write_private(&path.join("json.py"), b"evil");
         let cache = dir.path().join("home/.cache");
         if attack == "link" {
             mode(&cache, 0o1777);
@@ -178,7 +179,8 @@ fn folders_that_another_user_made_are_not_used() {
     }
 }
 
-/// Where nothing can be written the error names each place, what is wrong with it, and the variables that name others.
+/// If no folder can be written, the error names each folder, what is wrong with it, and the variables that select other
+/// folders.
 #[test]
 fn install_error_names_the_variable_to_set() {
     let places = InstallCandidates {
@@ -187,33 +189,41 @@ fn install_error_names_the_variable_to_set() {
         owners: Owners::current(),
     };
     let error = places.install().unwrap_err().to_string();
-    for part in ["can't be written", "HOME: /proc/", "temporary folder: /proc", "XDG_CACHE_HOME", "TMPDIR"] {
+    for part in [
+        "cannot write the embedded Python package",
+        "HOME: /proc/",
+        "temporary folder: /proc",
+        "XDG_CACHE_HOME",
+        "TMPDIR",
+    ] {
         assert!(error.contains(part), "{part}: {error}");
     }
 }
 
-/// A cache folder that is not there is made, if the folder above it is.
+/// A cache folder that does not exist is created, if its parent exists.
 #[test]
 fn missing_xdg_cache_home_is_created() {
     let dir = tempfile::tempdir().unwrap();
     let places = InstallCandidates { cache: Some(("XDG_CACHE_HOME", dir.path().join("cache"))), ..home_of(&dir) };
     let package = places.install().unwrap();
-    let cache = Folder::walk(&dir.path().join("cache"), Owners::current()).unwrap();
+    let cache = Folder::open(&dir.path().join("cache"), Owners::current()).unwrap();
     assert!(package.path().starts_with(cache.path()));
 }
 
-/// R13: a host without descriptors says so, whatever place it looked at: not that the package can't be written. Nothing is tried elsewhere.
+/// R13: a host without descriptors reports that, whichever folder it tried, and not that the package cannot be written. No
+/// other folder is tried.
 #[test]
-fn r13_a_host_without_descriptors_blames_no_folder() {
+fn r13_lack_of_descriptors_is_not_reported_as_an_unusable_folder() {
     let refused = InstallError::io("/somewhere", std::io::Error::from_raw_os_error(24));
     assert!(refused.is_out_of_descriptors());
     let error = super::install::no_descriptors(&refused);
     assert!(error.is_out_of_descriptors() && error.to_string().contains("(`ulimit -n`)"), "{error}");
-    assert!(!error.to_string().contains("can't be written"), "{error}");
+    assert!(!error.to_string().contains("cannot write"), "{error}");
     assert!(!InstallError::io("/somewhere", std::io::Error::from_raw_os_error(2)).is_out_of_descriptors());
 }
 
-/// R30: a forked copy of the host that drops what it has of a pool leaves the folder that the host's workers import from.
+/// R30: a forked copy of the host that drops its values of a pool does not remove the folder from which the host's workers
+/// import.
 #[cfg(feature = "testing")]
 #[test]
 fn r30_a_forked_copy_removes_no_package() {
@@ -222,7 +232,7 @@ fn r30_a_forked_copy_removes_no_package() {
     let path = package.path().to_path_buf();
     let mut package = Some(package);
     assert_eq!(herder_process::in_fork(|| u8::from(package.take().is_none())).unwrap(), Some(0));
-    assert!(path.exists(), "the copy removed it");
+    assert!(path.exists(), "the copy removed the folder");
     drop(package);
-    assert!(!path.exists(), "the host does");
+    assert!(!path.exists(), "the host removes the folder");
 }

@@ -1,4 +1,4 @@
-//! The supervisor's side of the affinity actor: start, restart, and its place in the status (R3, R4, R7).
+//! The supervisor's side of the affinity actor: starting and restarting it, and its part of the status (R3, R4, R7).
 
 use crate::{
     SessionAffinityActor,
@@ -13,20 +13,21 @@ use herder_core::{PoolName, Timestamp};
 use std::time::Duration;
 use tracing::Level;
 
-/// A status does not wait longer than this for the affinity actor.
+/// The maximum time that a status waits for the affinity actor.
 const STATS_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(1) };
-/// More restarts than this within [`WINDOW`] leave it down; the pool goes on without.
+/// The number of restarts allowed within [`WINDOW`]. After more the actor is not restarted; the pool continues without it.
 const LIMIT: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The affinity actor of a pool, if it has one.
+/// The affinity actor of a pool.
 pub(super) enum AffinityActorState {
-    /// The pool has none.
+    /// The pool has no affinity actor.
     Off,
-    /// It runs, and was restarted at these moments. The name goes with the pool, not some polls later with the actor: who starts
-    /// a pool of the same name right after a shutdown must find it free.
+    /// The actor runs; `restarts` are the times of its recent restarts. The supervisor holds the registration and drops it
+    /// with the pool. The actor itself is dropped a few polls later, but whoever starts a pool of the same name right after a
+    /// shutdown must find the name free.
     Running { actor: Addr<SessionAffinityActor>, name: Option<Registration>, restarts: Vec<Timestamp> },
-    /// It failed too often. Routing goes on; its messages and statistics don't.
+    /// The actor failed too often. Routing continues; the actor's messages and statistics are unavailable.
     Unavailable,
 }
 
@@ -35,15 +36,15 @@ impl AffinityActorState {
         if !shared_state.borrow().core().features().session_affinity {
             return Self::Off;
         }
-        let (actor, name) = begin(shared_state);
+        let (actor, name) = start_actor(shared_state);
         Self::Running { actor, name, restarts: Vec::new() }
     }
 
-    /// It ended: a new one goes on with the same bindings.
+    /// Starts a new actor after the old one ended. The bindings are kept, since they are in the shared state.
     pub(super) fn restart(&mut self, shared_state: &SharedState) {
         let Self::Running { actor, name, restarts } = self else { return };
         let (pool, now) = (shared_state.borrow().config().name().clone(), shared_state.borrow().clock().now());
-        restarts.retain(|at| now.since(*at) < WINDOW);
+        restarts.retain(|restart| now.since(*restart) < WINDOW);
         restarts.push(now);
         if restarts.len() > LIMIT {
             events(shared_state).queue(Level::WARN, move || {
@@ -55,17 +56,17 @@ impl AffinityActorState {
         events(shared_state).queue(Level::WARN, move || {
             tracing::warn!(%pool, "session affinity actor stopped unexpectedly and was restarted; the bindings are kept");
         });
-        (*actor, *name) = begin(shared_state);
+        (*actor, *name) = start_actor(shared_state);
     }
 
-    /// The pool's state was built anew under the same address: the actor goes on with it.
-    pub(super) fn rebuilt(&self, pool: PoolName, events: &EventLog) {
+    /// Logs that the actor uses the rebuilt state of the pool.
+    pub(super) fn log_rebuild(&self, pool: PoolName, events: &EventLog) {
         if let Self::Running { .. } = self {
             events.queue(Level::DEBUG, move || tracing::debug!(%pool, "session affinity actor uses the rebuilt state"));
         }
     }
 
-    /// The actor, to ask it: one that nobody can find by its name is not available (R4).
+    /// Returns the actor's address. An actor that is not registered counts as unavailable (R4).
     pub(super) fn actor(&self) -> Option<Addr<SessionAffinityActor>> {
         match self {
             Self::Running { actor, name: Some(_), .. } => Some(actor.clone()),
@@ -78,7 +79,7 @@ fn events(shared_state: &SharedState) -> EventLog {
     shared_state.borrow().call_log().events().clone()
 }
 
-fn begin(shared_state: &SharedState) -> (Addr<SessionAffinityActor>, Option<Registration>) {
+fn start_actor(shared_state: &SharedState) -> (Addr<SessionAffinityActor>, Option<Registration>) {
     let name = shared_state.borrow().config().name().affinity_name();
     let actor = SessionAffinityActor::new(shared_state).start();
     match registry::register(&name, &actor) {
@@ -92,17 +93,18 @@ fn begin(shared_state: &SharedState) -> (Addr<SessionAffinityActor>, Option<Regi
             });
             (actor, Some(registration))
         }
-        Err(taken) => {
+        Err(error) => {
             events(shared_state).queue(
                 Level::WARN,
-                move || tracing::warn!(%taken, "session affinity actor is not registered: its name is taken"),
+                move || tracing::warn!(%error, "session affinity actor is not registered: its name is taken"),
             );
             (actor, None)
         }
     }
 }
 
-/// What a status says of the affinity: nothing, with a warning in the log, if the actor fails or takes too long.
+/// Returns the affinity statistics for a status. If the actor fails or takes too long, logs a warning and returns empty
+/// statistics.
 #[expect(clippy::disallowed_methods, reason = "a status must be returned even if this actor hangs")]
 pub(super) async fn affinity_for_status(
     pool: &PoolName,
@@ -112,10 +114,10 @@ pub(super) async fn affinity_for_status(
     let Some(actor) = actor else { return SessionAffinity::default() };
     match tokio::time::timeout(STATS_TIMEOUT, actor.send(GetStats)).await {
         Ok(Ok(Ok(stats))) => stats.into(),
-        other => {
-            let (pool, other) = (pool.clone(), format!("{other:?}"));
+        failed => {
+            let (pool, error) = (pool.clone(), format!("{failed:?}"));
             events.queue(Level::WARN, move || {
-                tracing::warn!(%pool, %other, "session affinity statistics are unavailable");
+                tracing::warn!(%pool, %error, "session affinity statistics are unavailable");
             });
             SessionAffinity::default()
         }
@@ -141,7 +143,7 @@ mod tests {
         }
     }
 
-    /// R7: an affinity actor that hangs costs a status its patience, and nothing else.
+    /// R7: a status waits for a hanging affinity actor only until the timeout.
     #[actix::test]
     async fn r7_status_answers_while_the_affinity_actor_hangs() {
         let config = PoolConfig::enhanced("hanging").command(["scripted"]).build().unwrap();

@@ -1,5 +1,5 @@
-//! What the supervisor answers about the breaker and the quarantine (R34, R37). Calls do not come by here: their permits are the
-//! core's, in the step that admits them.
+//! The supervisor's handlers for the breaker and the quarantine (R34, R37). Calls do not use them: the core takes the
+//! breaker's permit in the step that admits a call.
 
 use super::PoolSupervisor;
 use crate::{GetBreaker, GetQuarantine, RecordOutcome, ReleasePayload, ResetBreaker, Result};
@@ -10,7 +10,7 @@ impl Handler<GetBreaker> for PoolSupervisor {
     type Result = Result<Option<BreakerStatus>>;
 
     fn handle(&mut self, _: GetBreaker, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| active.with(|state| state.ask(|core, now, _| core.breaker(now))))
+        self.active(|active| active.with(|state| state.with_core(|core, now, _| core.breaker(now))))
     }
 }
 
@@ -18,7 +18,7 @@ impl Handler<ResetBreaker> for PoolSupervisor {
     type Result = Result<bool>;
 
     fn handle(&mut self, _: ResetBreaker, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| active.with(|state| state.ask(|core, _, _| core.reset_breaker())))
+        self.active(|active| active.with(|state| state.with_core(|core, _, _| core.reset_breaker())))
     }
 }
 
@@ -26,7 +26,7 @@ impl Handler<RecordOutcome> for PoolSupervisor {
     type Result = Result<bool>;
 
     fn handle(&mut self, RecordOutcome(outcome): RecordOutcome, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| active.with(|state| state.ask(|core, now, _| core.record_outcome(now, outcome))))
+        self.active(|active| active.with(|state| state.with_core(|core, now, _| core.record_outcome(now, outcome))))
     }
 }
 
@@ -34,7 +34,7 @@ impl Handler<GetQuarantine> for PoolSupervisor {
     type Result = Result<Vec<QuarantineEntry>>;
 
     fn handle(&mut self, _: GetQuarantine, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| active.with(|state| state.ask(|core, now, _| core.quarantine_entries(now))))
+        self.active(|active| active.with(|state| state.with_core(|core, now, _| core.quarantine_entries(now))))
     }
 }
 
@@ -42,6 +42,6 @@ impl Handler<ReleasePayload> for PoolSupervisor {
     type Result = Result<bool>;
 
     fn handle(&mut self, ReleasePayload(fingerprint): ReleasePayload, _: &mut Self::Context) -> Self::Result {
-        self.active(|active| active.with(|state| state.ask(|core, _, _| core.release_payload(fingerprint))))
+        self.active(|active| active.with(|state| state.with_core(|core, _, _| core.release_payload(fingerprint))))
     }
 }

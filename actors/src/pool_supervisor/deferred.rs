@@ -1,4 +1,4 @@
-//! Carries out what steps posted: starts, ends, notes for the log.
+//! Carries out the actions that steps deferred: starting processes, handling exits, logging.
 
 use super::{PoolSupervisor, RunningPool};
 use crate::{
@@ -16,7 +16,7 @@ use std::{pin::pin, rc::Rc, sync::Arc};
 use tokio::task::JoinError;
 use tracing::Level;
 
-/// Something was posted.
+/// At least one action was deferred.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct DrainDeferred;
@@ -27,16 +27,18 @@ impl Handler<DrainDeferred> for PoolSupervisor {
     fn handle(&mut self, _: DrainDeferred, ctx: &mut Self::Context) {
         let launcher = self.launcher.clone();
         let Ok(deferred) = self.active(|active| Ok(active.shared_state.borrow_mut().take_deferred())) else { return };
-        for post in deferred {
-            let attended = self.active(|active| Ok(active.drain_deferred(post, &launcher)));
-            if matches!(attended, Ok(AfterDrain::Stop)) {
+        for action in deferred {
+            // Each action is carried out by its own `active` call: a panic in one rebuilds the state, and the others, which
+            // were already taken from the state, are still carried out.
+            let drained = self.active(|active| Ok(active.drain_deferred(action, &launcher)));
+            if matches!(drained, Ok(AfterDrain::Stop)) {
                 return ctx.stop();
             }
         }
     }
 }
 
-/// What follows for the supervisor itself.
+/// Whether the supervisor continues after an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AfterDrain {
     Continue,
@@ -44,27 +46,28 @@ enum AfterDrain {
 }
 
 impl RunningPool {
-    /// What has to be told in the log is told last: no answer waits for it.
-    fn drain_deferred(&mut self, post: Deferred, launcher: &Rc<dyn Launcher>) -> AfterDrain {
-        match post {
+    /// Carries out one action. Log events are queued after the answers of the same action, so that no answer waits for them.
+    fn drain_deferred(&mut self, action: Deferred, launcher: &Rc<dyn Launcher>) -> AfterDrain {
+        match action {
             Deferred::Start(worker) => self.launch(worker, launcher.clone()),
-            Deferred::Launched(worker, launched) => self.launched(worker, launched),
+            Deferred::Launched(worker, launched) => self.on_launched(worker, launched),
             Deferred::SampleCpu(worker) => {
                 let _ = self.shared_state.borrow_mut().activity_since_sample(worker);
             }
             Deferred::Examine(worker, nonce) => self.examine(worker, nonce),
-            Deferred::Gone(worker) => self.gone(worker),
-            Deferred::Orphaned(worker, child) => self.orphaned(worker, child),
-            Deferred::Readiness => self.waiters.check_ready(&self.shared_state.borrow()),
-            Deferred::AffinityGone => self.affinity.restart(&self.shared_state),
-            Deferred::Rebuilt(reason) => self.rebuilt(&reason),
-            Deferred::Answered(call) => self.call_log().log(*call),
+            Deferred::Exited(worker) => self.on_exit(worker),
+            Deferred::Orphaned(worker, child) => self.on_orphaned(worker, child),
+            Deferred::CheckReadiness => self.waiters.check_ready(&self.shared_state.borrow()),
+            Deferred::AffinityStopped => self.affinity.restart(&self.shared_state),
+            Deferred::Rebuilt(reason) => self.on_rebuild(&reason),
+            Deferred::CallAnswered(call) => self.call_log().log(*call),
             Deferred::FailuresSuppressed => self.log_suppressed_failures(),
-            Deferred::Log(note) => self.log(note),
-            // One that panicked too often has stopped by itself: it stays, to say why, until it is told to end.
+            Deferred::Log(event) => self.log(event),
+            // After too many panics the core has stopped although no shutdown was requested. The supervisor stays, so that
+            // every message is answered with the reason, until it receives a shutdown.
             Deferred::Stopped if self.shared_state.borrow().stopping_since().is_none() => {}
             Deferred::Stopped => {
-                self.stopped();
+                self.on_stopped();
                 return AfterDrain::Stop;
             }
         }
@@ -79,19 +82,20 @@ impl RunningPool {
         self.call_log().events().clone()
     }
 
-    /// The pool ends with its last owner: the log hears of the calls that ended with it.
+    /// Logs the calls that failed because the last owner dropped the pool.
     pub(super) fn log_remaining_calls(&self) {
         let deferred = self.shared_state.borrow_mut().take_deferred();
         let call_log = self.call_log();
-        for post in deferred {
-            if let Deferred::Answered(call) = post {
+        for action in deferred {
+            if let Deferred::CallAnswered(call) = action {
                 call_log.log(*call);
             }
         }
         call_log.log_suppressed(None);
     }
 
-    /// Tells the log how many failures it was not told of, when the window is over: maybe none follows.
+    /// Logs the number of suppressed failures when the window ends, since maybe no further failure follows that would report
+    /// it.
     pub(super) fn log_suppressed_failures(&self) {
         let (call_log, clock) = (self.call_log(), self.shared_state.borrow().clock().clone());
         actix_rt::spawn(async move {
@@ -104,60 +108,65 @@ impl RunningPool {
         self.shared_state.borrow().config().name().clone()
     }
 
-    /// In tasks of their own: a launcher that hangs does not keep a pool that nobody has any more, and one that panics has
-    /// failed to start one process. One that has not returned within `start_timeout` has failed as well: the slot must not wait
-    /// for ever. What it returns later is killed.
+    /// Starts to launch a process. The launcher runs in a task of its own: one that hangs does not keep a dropped pool alive,
+    /// and one that panics fails only this start. A launcher that has not returned within `start_timeout` has failed, too,
+    /// because the slot must not wait for ever; a process that it returns later is killed.
     fn launch(&self, worker: WorkerRef, launcher: Rc<dyn Launcher>) {
         let (clock, timeout) = {
             let mut state = self.shared_state.borrow_mut();
-            state.launching(worker);
+            state.on_launch(worker);
             (state.clock().clone(), state.core().settings().start_timeout)
         };
         let shared_state = Rc::downgrade(&self.shared_state);
         let launching = actix_rt::spawn(async move { launcher.launch(worker).await.map(UnclaimedChild::new) });
         actix_rt::spawn(async move {
             let mut launching = pin!(launching);
+            // `biased`: if the launcher has returned when the timeout passes, the start has succeeded.
             tokio::select! {
                 biased;
-                launched = &mut launching => return returned(&shared_state, worker, launched),
+                launched = &mut launching => return finish_launch(&shared_state, worker, launched),
                 () = clock.sleep(timeout) => {}
             }
+            // The start has failed, but the launcher may still return a process. It must be awaited even so: only then the
+            // process can be killed, and a shutdown must report the start as remaining until then.
             if let Some(shared_state) = shared_state.upgrade() {
                 let reason = format!("the launcher did not finish within {}", humantime::format_duration(timeout));
                 shared_state.borrow_mut().defer(Deferred::Launched(worker, Err(reason.into())));
             }
             let launched = launching.await;
-            returned(&shared_state, worker, launched);
+            finish_launch(&shared_state, worker, launched);
         });
     }
 
-    /// A start came to something: an actor takes charge of the process, or the core hears that there is none.
-    fn launched(&mut self, worker: WorkerRef, launched: Result<UnclaimedChild, LaunchError>) {
-        let is_wanted = self.shared_state.borrow().core().is_starting(worker);
+    /// Handles the result of a launch: starts an actor for the process, or reports the failed start to the core.
+    fn on_launched(&mut self, worker: WorkerRef, launched: Result<UnclaimedChild, LaunchError>) {
+        let is_expected = self.shared_state.borrow().core().is_starting(worker);
         match launched.map(UnclaimedChild::claim) {
-            Ok(Some(launched)) if is_wanted => {
+            Ok(Some(launched)) if is_expected => {
                 let actor = WorkerActor::new(self.shared_state.clone(), worker, launched).start();
                 self.workers.insert(worker.id, (worker, actor));
-                self.shortage_is_over();
+                self.log_descriptors_available();
             }
             Ok(Some(launched)) => {
-                launched.child.kill(); // the pool was told to stop it, or was built anew, while it was spawned
+                // While the process was launched, the pool stopped it, gave up the start, or was rebuilt. In the first case
+                // the core still awaits the exit; in the others it does not know the process, and the exit is ignored.
+                launched.child.kill();
                 self.await_exit(worker, launched.child, None);
             }
             Ok(None) => {}
-            // The second answer of a start that was given up before tells nothing new.
+            // The launcher of a start that had timed out before failed: the timeout was reported already.
             Err(_) if !self.has_process(worker) => {}
             Err(reason) => {
                 let exit_record = ExitRecord { detail: Some(reason.to_string().into()), ..ExitRecord::default() };
                 let kill_reason = reason.is_out_of_descriptors().then_some(KillReason::NoDescriptors);
                 let end = ProcessExit { status: ExitStatus::Unknown, kill_reason };
-                let _ = with(&self.shared_state, |state| state.exited(worker, end, exit_record, None));
+                let _ = with(&self.shared_state, |state| state.on_exit(worker, end, exit_record, None));
             }
         }
     }
 
-    fn shortage_is_over(&self) {
-        if self.is_short.replace(false) {
+    fn log_descriptors_available(&self) {
+        if self.out_of_descriptors.replace(false) {
             let pool = self.pool();
             self.events().queue(Level::INFO, move || {
                 tracing::info!(%pool, "the host has file descriptors again: workers start");
@@ -169,13 +178,14 @@ impl RunningPool {
         self.shared_state.borrow().core().processes().any(|process| process == worker)
     }
 
-    /// Its actor is gone: from now on nothing is sent to it, and its end is noticed here.
-    fn orphaned(&self, worker: WorkerRef, child: Rc<dyn ChildHandle>) {
+    /// Kills a process that lost its actor: nothing more is sent to it, and its exit is awaited here.
+    fn on_orphaned(&self, worker: WorkerRef, child: Rc<dyn ChildHandle>) {
+        // First the core: from this step on it sends nothing to the process. The kill itself was done by the orphan guard.
         step(&self.shared_state, Input::Kill { worker, kill_reason: KillReason::ActorPanicked });
         self.await_exit(worker, child, Some(KillReason::ActorPanicked));
     }
 
-    /// Waits for the end of a process that no actor is in charge of.
+    /// Waits for the exit of a process without an actor, and reports it.
     fn await_exit(&self, worker: WorkerRef, child: Rc<dyn ChildHandle>, kill_reason: Option<KillReason>) {
         let shared_state = Rc::downgrade(&self.shared_state);
         actix_rt::spawn(async move {
@@ -183,58 +193,64 @@ impl RunningPool {
             let exit_record = ExitRecord::of(&*child);
             if let Some(shared_state) = shared_state.upgrade() {
                 let _ = with(&shared_state, |state| {
-                    state.exited(worker, ProcessExit { status, kill_reason }, exit_record, None)
+                    state.on_exit(worker, ProcessExit { status, kill_reason }, exit_record, None);
                 });
             }
         });
     }
 
-    /// Looks at a silent process, outside of any step, and tells the core.
+    /// Measures the activity of an unresponsive process, outside of any step, and passes it to the core.
     fn examine(&self, worker: WorkerRef, nonce: u64) {
         let activity = self.shared_state.borrow_mut().activity_since_sample(worker);
-        step(&self.shared_state, Input::Activity { worker, nonce, activity: activity });
+        step(&self.shared_state, Input::Activity { worker, nonce, activity });
     }
 
-    fn gone(&mut self, worker: WorkerRef) {
-        if self.workers.get(&worker.id).is_some_and(|(who, _)| *who == worker) {
+    fn on_exit(&mut self, worker: WorkerRef) {
+        // The slot's next process may have its actor already, which must not be removed.
+        if self.workers.get(&worker.id).is_some_and(|(current, _)| *current == worker) {
             self.workers.remove(&worker.id);
         }
-        self.waiters.gone(worker);
+        self.waiters.answer_killed(worker);
     }
 
-    fn rebuilt(&mut self, reason: &str) {
+    fn on_rebuild(&mut self, reason: &str) {
+        // Without addresses the actors of the old processes stop. Their orphan guards kill and report processes that the new
+        // core does not know: it ignores these reports.
         self.workers.clear();
-        self.waiters.all_gone();
+        self.waiters.answer_all_killed();
         self.waiters.check_ready(&self.shared_state.borrow());
-        let (pool, broken) = (self.pool(), self.shared_state.borrow().permanent_failure());
-        match broken {
-            Some(broken) => {
+        let (pool, failure) = (self.pool(), self.shared_state.borrow().permanent_failure());
+        match failure {
+            Some(failure) => {
                 self.events().queue(Level::ERROR, move || {
-                    tracing::error!(%pool, reason = %broken, "pool stopped permanently: it panicked too often");
+                    tracing::error!(%pool, reason = %failure, "pool stopped permanently: it panicked too often");
                 });
             }
             None => {
-                let (rebuilt, reason) = (pool.clone(), String::from(reason));
+                let (name, reason) = (pool.clone(), String::from(reason));
                 self.events().queue(Level::ERROR, move || {
-                    let pool = rebuilt;
+                    let pool = name;
                     tracing::error!(%pool, reason, "the pool's state was rebuilt after a panic: pending calls failed, workers are restarted");
                 });
-                self.affinity.rebuilt(pool, &self.events());
+                self.affinity.log_rebuild(pool, &self.events());
             }
         }
     }
 
-    fn log(&self, note: LogEvent) {
+    fn log(&self, event: LogEvent) {
         let (pool, events) = (self.pool(), self.events());
-        match note {
-            LogEvent::WorkerDied(worker_ref, end) => self.log_end("worker lost", crate::error::ended, worker_ref, &end),
-            // One line for each time that descriptors run out: starts are tried again and again until there are some.
-            LogEvent::StartFailed(_, ProcessExit { kill_reason: Some(KillReason::NoDescriptors), .. }) if self.is_short.replace(true) => {}
-            LogEvent::StartFailed(worker_ref, end) => {
-                self.log_end("worker failed to start", crate::error::start_failed, worker_ref, &end);
+        match event {
+            LogEvent::WorkerDied(worker_ref, end) => {
+                self.log_exit("worker lost", crate::error::exit_error, worker_ref, &end);
             }
-            LogEvent::PingMissed(worker_ref, misses, activity) => events.queue(Level::WARN, move || {
-                tracing::warn!(%pool, worker = %worker_ref, misses, found = %activity, "worker missed a ping");
+            // Logged once until descriptors are available again, although starts are retried all the time.
+            LogEvent::StartFailed(_, ProcessExit { kill_reason: Some(KillReason::NoDescriptors), .. })
+                if self.out_of_descriptors.replace(true) => {}
+            LogEvent::StartFailed(worker_ref, end) => {
+                self.log_exit("worker failed to start", crate::error::start_failed, worker_ref, &end);
+            }
+            LogEvent::PingMissed(worker_ref, missed_pings, activity) => events.queue(Level::WARN, move || {
+                tracing::warn!(%pool, worker = %worker_ref, missed_pings, %activity, "worker missed a ping");
             }),
             LogEvent::GilHeld(worker_ref) => events.queue(Level::WARN, move || {
                 tracing::warn!(%pool, worker = %worker_ref, "worker is busy and does not answer pings: C code holds the GIL; it is killed only if its calls exceed their deadlines");
@@ -246,17 +262,18 @@ impl RunningPool {
                 });
             }
             LogEvent::PoolRecovered => events.queue(Level::INFO, move || tracing::info!(%pool, "pool recovered")),
-            LogEvent::LateAnswer(worker_ref, wire) => events.queue(Level::DEBUG, move || {
-                tracing::debug!(%pool, worker = %worker_ref, %wire, "dropped a late answer");
+            LogEvent::LateAnswer(worker_ref, wire_id) => events.queue(Level::DEBUG, move || {
+                tracing::debug!(%pool, worker = %worker_ref, %wire_id, "dropped a late answer");
             }),
-            LogEvent::UnknownAnswer(worker_ref, wire) => events.queue(Level::WARN, move || {
-                tracing::warn!(%pool, worker = %worker_ref, %wire, "dropped an answer to an unknown call");
+            LogEvent::UnknownAnswer(worker_ref, wire_id) => events.queue(Level::WARN, move || {
+                tracing::warn!(%pool, worker = %worker_ref, %wire_id, "dropped an answer to an unknown call");
             }),
         }
     }
 
-    /// A process's end is logged with all that an error tells. Where no worker is ready it concerns them all.
-    fn log_end(
+    /// Logs a lost process or a failed start with all fields of its error. If no worker is ready, the error concerns all
+    /// workers.
+    fn log_exit(
         &self,
         message: &'static str,
         error: fn(WorkerRef, &ProcessExit, Option<&ExitRecord>) -> Error,
@@ -268,13 +285,15 @@ impl RunningPool {
             (error(worker, end, state.exit_record(worker)), state.core().ready_workers() == 0)
         };
         let pool = self.pool();
-        self.events().queue(Level::ERROR, move || error.log_end(&pool, message, none_ready));
+        self.events().queue(Level::ERROR, move || error.log_exit(&pool, message, none_ready));
     }
 
-    fn stopped(&mut self) {
+    fn on_stopped(&mut self) {
         let report = self.shared_state.borrow().report();
-        self.waiters.all_stopped(&report);
-        self.waiters.all_gone();
+        // The callers that are answered here run after this function. The events below are queued by then, and the handler of
+        // `Shutdown` waits until they are emitted.
+        self.waiters.answer_stopped(&report);
+        self.waiters.answer_all_killed();
         self.waiters.check_ready(&self.shared_state.borrow());
         self.call_log().log_suppressed(None);
         if report.still_running.is_empty() {
@@ -285,8 +304,8 @@ impl RunningPool {
     }
 }
 
-/// A launcher came to an end. Where the pool has given the start up, its process is killed and its error is told nobody.
-fn returned(
+/// Reports the result of a launcher. If the pool no longer expects the start, its process is killed and its error dropped.
+fn finish_launch(
     shared_state: &WeakSharedState,
     worker: WorkerRef,
     launched: Result<Result<UnclaimedChild, LaunchError>, JoinError>,
@@ -294,6 +313,6 @@ fn returned(
     let Some(shared_state) = shared_state.upgrade() else { return };
     let launched = launched.unwrap_or_else(|error| Err(format!("the launcher failed: {error}").into()));
     let mut state = shared_state.borrow_mut();
-    state.launcher_returned(worker);
+    state.on_launcher_returned(worker);
     state.defer(Deferred::Launched(worker, launched));
 }

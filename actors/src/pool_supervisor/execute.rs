@@ -1,4 +1,4 @@
-//! Calls on their way into the pool: as messages, and from handles on other threads. A caller that leaves is noticed.
+//! Submits calls to the pool, from messages and from handles on other threads, and cancels calls that are abandoned.
 
 use super::{Mode, PoolSupervisor};
 use crate::{
@@ -15,26 +15,26 @@ use herder_core::CallId;
 use std::{rc::Rc, sync::Arc};
 use tokio::sync::oneshot;
 
-/// After this many submissions in a row timers and sockets of the arbiter get their turn: a thread that floods the mailbox
-/// would starve them otherwise.
+/// The number of submissions after which the supervisor yields: a thread that floods the mailbox would otherwise starve the
+/// timers and sockets of the arbiter.
 const BURST: u32 = 64;
 
-/// A call from a handle.
+/// Submits a call from a handle.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Submit(pub(crate) Incoming);
 
-/// The caller of this call went away.
+/// Cancels a call that its caller has abandoned.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Cancel(pub(crate) CallId);
 
-/// Failures that a handle noticed begin to be left out of the log.
+/// A handle suppressed a failure in the log for the first time in this window.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct FailuresSuppressed;
 
-/// The answer to a call by message, when it comes.
+/// The future answer to a call by message.
 pub struct CallResponse(Response);
 
 enum Response {
@@ -49,7 +49,7 @@ impl Handler<Submit> for PoolSupervisor {
         self.yield_after_burst(ctx);
         if let Mode::Refused(refusal) = &self.mode {
             let refusal = refusal.clone();
-            self.refused(message.0.id, &message.0.command, &refusal);
+            self.log_refusal(message.0.id, &message.0.command, &refusal);
             return message.0.refuse(refusal);
         }
         let _ = self.active(|active| active.with(|state| state.submit(message.0)));
@@ -96,7 +96,7 @@ impl PoolSupervisor {
         let (id, command) = (self.shared.next_call(), request.command().clone());
         CallResponse(self.submit(id, request).unwrap_or_else(|error| {
             let error = error.with_id(self.shared.call_log().error_id(id));
-            self.refused(id, &command, &error);
+            self.log_refusal(id, &command, &error);
             Response::Ready(Box::new(Err(error)))
         }))
     }
@@ -108,10 +108,10 @@ impl PoolSupervisor {
         });
     }
 
-    /// Logs a call that never reached the pool's state.
-    fn refused(&mut self, id: CallId, command: &Arc<str>, error: &Error) {
+    /// Logs a call that was refused before it reached the pool's state.
+    fn log_refusal(&mut self, id: CallId, command: &Arc<str>, error: &Error) {
         let now = self.shared.clock().now();
-        if self.shared.call_log().refused(id, command, None, error, now) {
+        if self.shared.call_log().log_refusal(id, command, None, error, now) {
             self.log_suppressed_failures();
         }
     }
@@ -139,15 +139,18 @@ where
     A: Actor,
     M: Message<Result = Result<Reply>>,
 {
-    /// Keeps actix's sender, so that a caller who drops the request is noticed (a `ResponseFuture` would run on).
+    /// Waits for the answer while holding actix's sender, so that an abandoned call is noticed. (A `ResponseFuture` would run
+    /// on.)
     fn handle(self, _: &mut A::Context, sender: Option<OneshotSender<Result<Reply>>>) {
-        let Some(mut sender) = sender else { return }; // sent and forgotten: the call runs, nobody hears of it
+        let Some(mut sender) = sender else { return }; // sent with `do_send`: the call runs, its answer is dropped
         match self.0 {
             Response::Ready(answer) => {
                 let _ = sender.send(*answer);
             }
             Response::Pending { shared_state, id, answer } => {
                 actix_rt::spawn(async move {
+                    // `biased`: if the answer is ready and the caller gone in the same poll, the call is over and must not be
+                    // cancelled.
                     tokio::select! {
                         biased;
                         answer = answer => {

@@ -1,16 +1,16 @@
-//! What the supervisor answers about the pool and its workers.
+//! The supervisor's handlers for messages about the pool and its workers.
 
 use super::{PoolSupervisor, RunningPool, affinity};
 use crate::{
     Error, GetPoolName, GetRecorder, GetStatus, HealthCheck, KillWorker, ListWorkers, PoolHealth, PrepareShutdown,
-    Recording, Result, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::emitted,
+    Recording, Result, Shutdown, ShutdownReport, Status, WaitReady, WorkerInfo, events::wait_emitted,
 };
 use actix::{Handler, MessageResult, ResponseFuture};
 use herder_core::{Core, Input, KillReason, PoolName, PoolState};
 use std::{sync::Arc, time::SystemTime};
 use tokio::sync::oneshot;
 
-/// An answer that a waiter will give; if the pool goes first, that is the answer.
+/// Returns the answer of a waiter. If the pool ends before, the answer is `PoolClosed`.
 fn answer_later<T: 'static>(waiter: Result<oneshot::Receiver<Result<T>>>) -> ResponseFuture<Result<T>> {
     Box::pin(async move { waiter?.await.unwrap_or(Err(Error::closed(true))) })
 }
@@ -20,7 +20,7 @@ impl Handler<WaitReady> for PoolSupervisor {
 
     fn handle(&mut self, _: WaitReady, _: &mut Self::Context) -> Self::Result {
         answer_later(self.active(|active| {
-            let waiter = active.waiters.ready();
+            let waiter = active.waiters.wait_ready();
             active.waiters.check_ready(&active.shared_state.borrow());
             Ok(waiter)
         }))
@@ -37,7 +37,7 @@ impl Handler<KillWorker> for PoolSupervisor {
                     message: format!("worker process {worker} (slot and generation) does not exist"),
                 });
             }
-            let waiter = active.waiters.killed(worker);
+            let waiter = active.waiters.wait_killed(worker);
             active.with(|state| state.handle(Input::Kill { worker, kill_reason: KillReason::Requested }))?;
             Ok(waiter)
         }))
@@ -57,15 +57,16 @@ impl Handler<Shutdown> for PoolSupervisor {
 
     fn handle(&mut self, Shutdown { timeout: within }: Shutdown, _: &mut Self::Context) -> Self::Result {
         let stopped = self.active(|active| {
-            let waiter = active.waiters.stopped();
+            let waiter = active.waiters.wait_stopped();
             active.with(|state| state.shut_down(within))?;
             Ok(waiter)
         });
         let alive = self.exit_signal.clone();
         Box::pin(async move {
             let report = answer_later(stopped).await;
-            // The process may end with this answer: its log has the end of the pool before. The pool's thread stays until then.
-            emitted().await;
+            // The process may exit as soon as it has this answer, so the log events of the pool's end are emitted first.
+            // `alive` keeps the pool's thread running until the answer was sent.
+            wait_emitted().await;
             drop(alive);
             report
         })
@@ -90,7 +91,7 @@ impl Handler<GetStatus> for PoolSupervisor {
 }
 
 impl PoolSupervisor {
-    /// A status always answers, also of a pool that was refused its name.
+    /// Returns the status of a pool that was refused its name: a status is always answered.
     fn failed_status(&self, error: &Error) -> Status {
         let now = self.shared.clock().now();
         let core = Core::new(self.config.settings(), 0, now).status(now);

@@ -1,9 +1,10 @@
-//! Lets actors of the pool panic or stop, for tests. Exists only with the feature `fault-injection`, which no release has.
+//! Lets actors of the pool panic or stop, for tests. Exists only with the feature `fault-injection`, which no release
+//! enables.
 
 use super::PoolSupervisor;
 use crate::{
     Result,
-    messages::{InjectPanic, InjectStop, Panic, injected},
+    messages::{InjectPanic, InjectStop, Panic, panic_injected},
 };
 use actix::Handler;
 
@@ -30,8 +31,8 @@ impl Handler<InjectPanic> for PoolSupervisor {
                     .filter(|(worker_ref, _)| worker_ref.id == worker)
                     .for_each(|(_, actor)| actor.do_send(Panic)),
                 InjectPanic::Affinity => active.affinity.actor().iter().for_each(|actor| actor.do_send(Panic)),
-                InjectPanic::Supervisor => injected(),
-                InjectPanic::Step => active.with(|_| injected())?,
+                InjectPanic::Supervisor => panic_injected(),
+                InjectPanic::Step => active.with(|_| panic_injected())?,
             }
             Ok(())
         })

@@ -1,6 +1,6 @@
-//! [`PoolSupervisor`]: the actor that is a pool. It holds the cell and the launcher, takes submissions and carries out what the
-//! core decided: start, stop, restart, timers. A panic in it is caught: calls are answered, workers are started anew, and the
-//! same address lives on.
+//! [`PoolSupervisor`]: the actor that owns a pool. It holds the shared state and the launcher, takes submissions and carries
+//! out what the core decided: starts, stops, restarts, timers. A panic in it is caught: pending calls fail, workers are
+//! restarted, and the address stays valid.
 
 mod affinity;
 mod breaker;
@@ -43,7 +43,7 @@ use tokio::sync::oneshot;
 use tracing::Level;
 use waiters::Waiters;
 
-/// A pool, spoken to by messages.
+/// The actor that owns a pool and answers its messages.
 ///
 /// ```no_run
 /// use actix::prelude::*;
@@ -60,55 +60,55 @@ use waiters::Waiters;
 /// }
 /// ```
 ///
-/// Its actors live on the arbiter that starts it. When the last address of it is dropped the pool ends: calls that wait are
-/// answered `PoolClosed`, workers are killed.
+/// The pool's actors run on the arbiter that starts it. When its last address is dropped, the pool ends: pending calls fail
+/// with `PoolClosed`, workers are killed.
 pub struct PoolSupervisor {
     config: PoolConfig,
     launcher: Rc<dyn Launcher>,
     shared: Arc<Shared>,
     mode: Mode,
-    /// Submissions handled, to yield now and then.
+    /// The number of submissions handled, to yield after each burst.
     handled: u32,
-    /// Dropped with the actor and with the answers of its end, last.
+    /// Signals its receiver when the actor and all answers to `Shutdown`, which share it, were dropped.
     exit_signal: Option<Arc<oneshot::Sender<()>>>,
 }
 
 enum Mode {
-    /// Not started yet.
+    /// Not started.
     New,
-    /// Another pool has the name: every message says so.
+    /// Another pool has the name. Every message fails with this error.
     Refused(Error),
-    /// It serves.
+    /// The pool runs.
     Running(Box<RunningPool>),
 }
 
-/// What a pool that serves has.
+/// The parts of a running pool.
 struct RunningPool {
     shared_state: SharedState,
     workers: HashMap<WorkerId, (WorkerRef, Addr<WorkerActor>)>,
     affinity: affinity::AffinityActorState,
     waiters: Waiters,
-    /// Starts fail since the host has no descriptors left, and the log was told.
-    is_short: std::cell::Cell<bool>,
+    /// Whether starts fail because the host has no descriptors left, and this was logged.
+    out_of_descriptors: std::cell::Cell<bool>,
     started_at: SystemTime,
     _tasks: Tasks,
     _registration: Registration,
 }
 
 impl PoolSupervisor {
-    /// A pool as configured. `.start()` starts it on the current arbiter.
+    /// Creates a pool with this configuration. `.start()` starts it on the current arbiter.
     pub fn new(config: PoolConfig) -> Self {
         let launcher = ProcessLauncher::new(config.clone());
         Self::with_launcher(config, launcher)
     }
 
-    /// A pool whose processes come from elsewhere: for tests with scripted peers.
+    /// Creates a pool whose processes are started by `launcher`: for tests with scripted workers.
     pub fn with_launcher(config: PoolConfig, launcher: impl Launcher) -> Self {
         let shared = Arc::new(Shared::new(&config, Clock::default()));
         Self { config, launcher: Rc::new(launcher), shared, mode: Mode::New, handled: 0, exit_signal: None }
     }
 
-    /// The same, going by a virtual clock: for tests, since processes can't follow it.
+    /// Makes the pool use a virtual clock: for tests, since real processes cannot follow it.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn with_clock(mut self, clock: crate::testing::VirtualClock) -> Self {
@@ -116,11 +116,12 @@ impl PoolSupervisor {
         self
     }
 
-    /// The same, and a future that is ready when its actor is gone and the answers of its end were sent: for the thread that runs it.
+    /// Also returns a future that is ready when the actor was dropped and the answers to `Shutdown` were sent: for the thread
+    /// that runs the pool.
     pub fn with_exit_signal(mut self) -> (Self, impl Future<Output = ()>) {
-        let (alive, gone) = oneshot::channel::<()>();
+        let (alive, dropped) = oneshot::channel::<()>();
         self.exit_signal = Some(Arc::new(alive));
-        (self, async move { drop(gone.await) })
+        (self, async move { drop(dropped.await) })
     }
 
     pub(crate) fn shared(&self) -> Arc<Shared> {
@@ -138,7 +139,7 @@ impl PoolSupervisor {
             workers: HashMap::new(),
             affinity: affinity::AffinityActorState::start(&shared_state),
             waiters: Waiters::default(),
-            is_short: std::cell::Cell::default(),
+            out_of_descriptors: std::cell::Cell::default(),
             started_at: SystemTime::now(),
             _tasks: Tasks::start(&shared_state, ctx.address().downgrade()),
             _registration: registration,
@@ -146,7 +147,8 @@ impl PoolSupervisor {
         }));
     }
 
-    /// Runs a handler's body on the active pool. A panic in it is caught and the state built anew (R29).
+    /// Runs the body of a handler on the running pool. If it panics, the state is rebuilt and the error of the panic returned
+    /// (R29).
     fn active<T>(&mut self, body: impl FnOnce(&mut RunningPool) -> Result<T>) -> Result<T> {
         let active = match &mut self.mode {
             Mode::Running(active) => active,
@@ -159,17 +161,18 @@ impl PoolSupervisor {
 }
 
 impl RunningPool {
-    /// Runs a change of the state for a handler.
+    /// Runs a change of the state.
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T> {
         with(&self.shared_state, change)
     }
 }
 
-/// However the pool ends: nobody waits for an answer that can't come, and no process is left.
+/// Fails all pending calls and kills all processes, however the pool ends.
 impl Drop for RunningPool {
     fn drop(&mut self) {
+        // The state is borrowed if this drop happens inside a step that unwinds; the rebuild then kills all processes.
         if self.shared_state.try_borrow_mut().is_ok() {
-            let _ = with(&self.shared_state, State::end_with_owner);
+            let _ = with(&self.shared_state, State::end_at_once);
             self.log_remaining_calls();
         }
     }
@@ -179,8 +182,8 @@ impl Actor for PoolSupervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let give_up = self.shared.clock().now() + self.config.settings().start_timeout;
-        self.start_under_name(ctx, give_up);
+        let deadline = self.shared.clock().now() + self.config.settings().start_timeout;
+        self.start_under_name(ctx, deadline);
     }
 }
 
@@ -189,7 +192,7 @@ impl PoolSupervisor {
         self.shared.call_log().events().clone()
     }
 
-    /// It has its name: it begins to serve.
+    /// Starts the pool after its name was registered.
     fn begin_service(&mut self, registration: Registration, how: Registered, ctx: &Context<Self>) {
         let (pool, events) = (self.config.name().clone(), self.events());
         if how == Registered::ReplacedDead {
@@ -198,16 +201,18 @@ impl PoolSupervisor {
         }
         self.activate(registration, ctx);
         let _ = self.active(|active| active.with(|state| state.handle(Input::Tick)));
-        let (worker_type, size) = (self.config.worker_type(), self.config.pool_size());
-        events.queue(Level::INFO, move || tracing::info!(%pool, ?worker_type, size, "pool started"));
+        let (worker_type, pool_size) = (self.config.worker_type(), self.config.pool_size());
+        events.queue(Level::INFO, move || tracing::info!(%pool, ?worker_type, pool_size, "pool started"));
         let _ = catch_unwind(AssertUnwindSafe(|| self.launcher.log_warnings()));
     }
 
-    /// Another pool keeps the name.
+    /// Refuses to start the pool, because another pool has its name.
     fn refuse_service(&mut self, error: Error) {
         let (pool, reason) = (self.config.name().clone(), error.clone());
-        self.events()
-            .queue(Level::ERROR, move || tracing::error!(%pool, %reason, "pool not started: its name is taken"));
+        self.events().queue(
+            Level::ERROR,
+            move || tracing::error!(%pool, error = %reason, "pool not started: its name is taken"),
+        );
         self.mode = Mode::Refused(error);
     }
 }

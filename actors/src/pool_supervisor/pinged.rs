@@ -1,4 +1,4 @@
-//! Which workers have a ping to answer, for tests that move a clock. Exists only with the feature `testing`.
+//! Counts the workers that have a ping to answer, for tests that move a clock. Exists only with the feature `testing`.
 
 use super::PoolSupervisor;
 use crate::{Result, testing::UnansweredPings};

@@ -1,4 +1,4 @@
-//! What the supervisor answers about sessions, in any pool.
+//! The supervisor's handlers for sessions, in any pool.
 
 use super::PoolSupervisor;
 use crate::{
@@ -16,7 +16,7 @@ impl Handler<TrackSession> for PoolSupervisor {
         let session = parse(&message.0)?;
         self.active(|active| {
             active.with(|state| {
-                let tracked = state.ask(|core, now, effects| core.track_session(now, session, effects));
+                let tracked = state.with_core(|core, now, effects| core.track_session(now, session, effects));
                 tracked.map_err(|failure| state.error(state.clock().now(), failure))
             })?
         })
@@ -29,7 +29,9 @@ impl Handler<UpdateSessionActivity> for PoolSupervisor {
     fn handle(&mut self, message: UpdateSessionActivity, _: &mut Self::Context) -> Self::Result {
         let session = parse(&message.0)?;
         self.active(|active| {
-            active.with(|state| state.ask(|core, now, effects| core.update_session_activity(now, &session, effects)))
+            active.with(|state| {
+                state.with_core(|core, now, effects| core.update_session_activity(now, &session, effects))
+            })
         })
     }
 }
@@ -50,7 +52,7 @@ impl Handler<EndSession> for PoolSupervisor {
 
     fn handle(&mut self, message: EndSession, _: &mut Self::Context) -> Self::Result {
         self.active(|active| {
-            active.with(|state| state.ask(|core, now, effects| core.end_session(now, &message.0, effects)))
+            active.with(|state| state.with_core(|core, now, effects| core.end_session(now, &message.0, effects)))
         })
     }
 }

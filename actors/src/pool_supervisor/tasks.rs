@@ -1,5 +1,5 @@
-//! The two tasks beside a supervisor: the pool's one timer, and the one that calls the supervisor when something was posted. They
-//! hold no address of it, since a strong one would keep the pool alive for ever.
+//! The two background tasks of a supervisor: the pool's timer, and the task that tells the supervisor about deferred actions.
+//! They hold no strong address of it, which would keep the pool alive for ever.
 
 use super::{PoolSupervisor, deferred::DrainDeferred};
 use crate::shared_state::{SharedState, step};
@@ -7,7 +7,7 @@ use actix::WeakAddr;
 use actix_rt::task::JoinHandle;
 use herder_core::Input;
 
-/// Both tasks; they end with their owner.
+/// Both tasks. Dropping this aborts them.
 pub(super) struct Tasks([JoinHandle<()>; 2]);
 
 impl Tasks {
@@ -25,10 +25,12 @@ impl Drop for Tasks {
     }
 }
 
-/// Steps the pool when something is due. A step that makes something due earlier moves it.
+/// Runs a step when something is due. Also wakes up when a step makes something due earlier.
 async fn timer(shared_state: SharedState) {
     let (rearm, mut alarm) = (shared_state.borrow().rearm(), shared_state.borrow().clock().timer());
     loop {
+        // `arm` records the deadline before the wait starts: a step in between that makes something due earlier sees the new
+        // deadline and notifies `rearm`, which stores a permit. Both branches lead back to `arm`, so no deadline is missed.
         let next = shared_state.borrow_mut().arm();
         tokio::select! {
             () = alarm.wait_until(next) => step(&shared_state, Input::Tick),
@@ -40,6 +42,9 @@ async fn timer(shared_state: SharedState) {
 async fn drain_task(shared_state: SharedState, supervisor: WeakAddr<PoolSupervisor>) {
     let wake = shared_state.borrow().wake();
     loop {
+        // Several actions may cause one wake-up, because `Notify` stores at most one permit. The handler takes all actions,
+        // so none is left. The address is upgraded only for the message: a strong address held across the wait would keep the
+        // pool alive.
         wake.notified().await;
         let Some(supervisor) = supervisor.upgrade() else { return };
         supervisor.do_send(DrainDeferred);

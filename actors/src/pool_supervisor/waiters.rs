@@ -1,10 +1,11 @@
-//! Who waits for the pool: for its readiness, for a process's end, for its own end. Answers; decides nothing.
+//! Callers that wait for the pool to be ready, for the exit of a process, or for the end of the pool. Answers them; decides
+//! nothing.
 
 use crate::{Error, Result, ShutdownReport, shared_state::State};
 use herder_core::{PoolState, WorkerRef};
 use tokio::sync::oneshot;
 
-/// Answers owed.
+/// The pending answers.
 #[derive(Default)]
 pub(super) struct Waiters {
     ready: PendingAnswers<(), ()>,
@@ -12,7 +13,8 @@ pub(super) struct Waiters {
     stopped: PendingAnswers<(), ShutdownReport>,
 }
 
-/// Answers of one kind, each with what it waits for. Those whose askers have left are dropped as they outnumber the others (I6).
+/// Pending answers of one kind, each with what it waits for. Abandoned ones are removed when the vector is full, so they are
+/// at most as many as the others (I6).
 struct PendingAnswers<K, T>(Vec<(K, oneshot::Sender<Result<T>>)>);
 
 impl<K, T> Default for PendingAnswers<K, T> {
@@ -25,50 +27,51 @@ impl<K, T: Clone> PendingAnswers<K, T> {
     fn add(&mut self, key: K) -> oneshot::Receiver<Result<T>> {
         if self.0.len() == self.0.capacity() {
             self.0.retain(|(_, sender)| !sender.is_closed());
-            self.0.reserve(self.0.len().max(16)); // as many can come as are left before anybody looks again
+            self.0.reserve(self.0.len().max(16)); // doubles: removal costs amortized O(1)
         }
         let (sender, receiver) = oneshot::channel();
         self.0.push((key, sender));
         receiver
     }
 
-    fn answer(&mut self, answer: &Result<T>, is_meant: impl Fn(&K) -> bool) {
-        for (_, waiter) in self.0.extract_if(.., |(key, _)| is_meant(key)) {
+    fn answer(&mut self, answer: &Result<T>, matches: impl Fn(&K) -> bool) {
+        for (_, waiter) in self.0.extract_if(.., |(key, _)| matches(key)) {
             let _ = waiter.send(answer.clone());
         }
     }
 }
 
 impl Waiters {
-    pub(super) fn ready(&mut self) -> oneshot::Receiver<Result<()>> {
+    pub(super) fn wait_ready(&mut self) -> oneshot::Receiver<Result<()>> {
         self.ready.add(())
     }
 
-    pub(super) fn killed(&mut self, worker: WorkerRef) -> oneshot::Receiver<Result<()>> {
+    pub(super) fn wait_killed(&mut self, worker: WorkerRef) -> oneshot::Receiver<Result<()>> {
         self.killed.add(worker)
     }
 
-    pub(super) fn stopped(&mut self) -> oneshot::Receiver<Result<ShutdownReport>> {
+    pub(super) fn wait_stopped(&mut self) -> oneshot::Receiver<Result<ShutdownReport>> {
         self.stopped.add(())
     }
 
-    /// Answers those who wait for readiness, if there is an answer.
+    /// Answers callers that wait for readiness, if the pool is ready, has failed or is closed.
     pub(super) fn check_ready(&mut self, state: &State) {
         if let Some(answer) = readiness(state) {
             self.ready.answer(&answer, |()| true);
         }
     }
 
-    pub(super) fn gone(&mut self, worker: WorkerRef) {
-        self.killed.answer(&Ok(()), |who| *who == worker);
+    pub(super) fn answer_killed(&mut self, worker: WorkerRef) {
+        self.killed.answer(&Ok(()), |process| *process == worker);
     }
 
-    /// Every process there was is being killed: its end will not be told any more.
-    pub(super) fn all_gone(&mut self) {
+    /// Answers all callers that wait for the exit of a process. After a rebuild all processes are being killed and no exit is
+    /// reported.
+    pub(super) fn answer_all_killed(&mut self) {
         self.killed.answer(&Ok(()), |_| true);
     }
 
-    pub(super) fn all_stopped(&mut self, report: &ShutdownReport) {
+    pub(super) fn answer_stopped(&mut self, report: &ShutdownReport) {
         self.stopped.answer(&Ok(report.clone()), |()| true);
     }
 }
@@ -96,18 +99,18 @@ fn too_many_deaths() -> Error {
 mod tests {
     use super::*;
 
-    /// I6: whoever gives up waiting, again and again, leaves nothing behind; the others keep their place.
+    /// I6: repeatedly abandoned waiters do not accumulate; the others keep their places.
     #[test]
     fn dropped_waiters_are_removed() {
         let mut waiters = Waiters::default();
         let worker = WorkerRef { id: herder_core::WorkerId(1), generation: herder_core::Generation(1) };
-        let mut patient: Vec<_> = (0..40).map(|_| waiters.killed(worker)).collect();
+        let mut receivers: Vec<_> = (0..40).map(|_| waiters.wait_killed(worker)).collect();
         for _ in 0..10_000 {
-            drop((waiters.ready(), waiters.killed(worker), waiters.stopped()));
+            drop((waiters.wait_ready(), waiters.wait_killed(worker), waiters.wait_stopped()));
         }
         let held = [waiters.ready.0.len(), waiters.killed.0.len(), waiters.stopped.0.len()];
         assert!(held.iter().all(|len| *len <= 160), "{held:?}");
-        waiters.gone(worker);
-        assert!(patient.iter_mut().all(|waiter| matches!(waiter.try_recv(), Ok(Ok(())))));
+        waiters.answer_killed(worker);
+        assert!(receivers.iter_mut().all(|waiter| matches!(waiter.try_recv(), Ok(Ok(())))));
     }
 }

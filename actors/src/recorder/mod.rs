@@ -1,5 +1,5 @@
-//! The flight recorder: what passed between the host and one process last, for whoever asks why it died. [`Recorder`] is written on
-//! the way of a call and holds headers alone; [`Recording`] is what it gives, with the wall clock and words. Decides nothing.
+//! The flight recorder: the last frames between the host and one process. [`Recorder`] is written during calls and holds
+//! headers only; [`Recording`] is its content with system times and texts. Decides nothing.
 
 mod malformed;
 mod recording;

@@ -1,4 +1,4 @@
-//! What a flight recorder gives: frames, transitions, output and exit of one process, as people and programs read it. A snapshot.
+//! The recording of one process as people and programs read it: frames, transitions, output and exit. A snapshot.
 
 use super::{
     MalformedFrame, Recorder,
@@ -15,67 +15,69 @@ use herder_core::{Generation, ProcessExit, Timestamp, Transition, WorkerId, Work
 use serde::{Serialize, Serializer};
 use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
 
-/// The end of one process's story, or the present of one that lives: the last 128 frames, without their contents.
+/// The recording of one process, running or exited: its last 128 frames without their contents, its state transitions, its
+/// output, and its exit.
 ///
-/// Times are the wall clock's, to the microsecond. Of a process that could not be spawned only the exit is known.
+/// Times are system times with microseconds. Of a process that could not be spawned only the exit is known.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Recording {
     /// The slot.
     pub worker: WorkerId,
-    /// Which of its processes.
+    /// The generation of the process.
     pub generation: Generation,
-    /// When it was started, if it was.
+    /// When the process was started.
     #[serde(serialize_with = "optional")]
     pub started_at: Option<SystemTime>,
-    /// When its end was noticed; `None` while it lives.
+    /// When its exit was noticed; `None` while it runs.
     #[serde(serialize_with = "optional")]
     pub ended_at: Option<SystemTime>,
-    /// How it ended; `None` while it lives.
+    /// Its exit; `None` while it runs.
     pub exit: Option<RecordedExit>,
-    /// The last frames in both directions, the oldest first. Sent means: put into the outbox.
+    /// The last frames in both directions, the oldest first. A frame counts as sent when it is put into the outbox.
     pub frames: Vec<RecordedFrame>,
-    /// How many frames came before those.
+    /// The number of earlier frames, which are no longer recorded.
     pub dropped_frames: u64,
-    /// Its changes of state, the oldest first; only in a pool with `state_machine`.
+    /// Its state transitions, the oldest first; only in a pool with `state_machine`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transitions: Option<Vec<RecordedTransition>>,
-    /// The last lines it printed.
+    /// The last lines of its output.
     pub stderr_tail: Vec<String>,
 }
 
 /// One frame, without its body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordedFrame {
-    /// When.
+    /// When it was sent or received.
     #[serde(serialize_with = "micros")]
     pub at: SystemTime,
-    /// From the host, or to it.
+    /// Whether the host sent or received it.
     pub direction: Direction,
     /// On which of the two descriptors.
     pub descriptor: Descriptor,
-    /// The kind as the protocol names it; `unknown` where it is none, `end_of_stream` where the descriptor was closed too early.
+    /// The kind as the protocol names it; `unknown` if there is no such kind, `end_of_stream` if the worker closed the
+    /// descriptor too early.
     pub kind: Cow<'static, str>,
-    /// The attempt it concerns, or a ping's nonce.
+    /// The attempt that it concerns, or the nonce of a ping.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wire: Option<u64>,
-    /// The body's length in bytes, as the header has it.
+    /// The length of the body in bytes, as the header states it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<u32>,
-    /// The command of the call, also at its answer if the call is among these frames; the first 24 bytes of its name.
+    /// The command of the call, at most the first 24 bytes of its name; also for an answer if its call is among these frames.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<Box<str>>,
-    /// What was wrong with it, as the protocol names it, or `out_of_order`, or `closed`. The process was killed for that.
+    /// The protocol violation as the protocol names it, or `out_of_order`, or `closed`. The process was killed because of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<&'static str>,
-    /// With a fault in the header: its bytes in hexadecimal, 16 at most.
+    /// The bytes of a faulty header in hexadecimal, at most 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Box<str>>,
 }
 
-// What is remembered of 64 processes is bounded, as docs/semantics.md says: frames count for most of it.
+// Bounds the memory of the 64 recordings that are kept, as docs/semantics.md states it: most of it is frames.
 const _: () = assert!(size_of::<RecordedFrame>() <= 128);
 
-/// Which way a frame went.
+/// The direction of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -85,7 +87,7 @@ pub enum Direction {
     Received,
 }
 
-/// Which of a worker's two descriptors.
+/// One of a worker's two descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Descriptor {
@@ -95,52 +97,52 @@ pub enum Descriptor {
     Control,
 }
 
-/// A change of state.
+/// A state transition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordedTransition {
-    /// When.
+    /// When it happened.
     #[serde(serialize_with = "micros")]
     pub at: SystemTime,
-    /// The state left.
+    /// The previous state.
     pub from: WorkerState,
-    /// The state entered.
+    /// The new state.
     pub to: WorkerState,
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
 }
 
-/// How a process ended.
+/// The exit of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordedExit {
-    /// In words, as errors have it.
+    /// The reason, as in errors.
     pub reason: Box<str>,
-    /// Its exit status, if it returned one.
+    /// The exit status, if the process returned one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_status: Option<i32>,
-    /// The signal that ended it, if one did.
+    /// The signal that killed the process, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// The most main memory it ever had, in bytes, if that is known.
+    /// The peak of its resident memory in bytes, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
-    /// The evidence, if it was likely killed for a lack of memory.
+    /// The evidence, if it was likely killed because memory was short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub likely_out_of_memory: Option<String>,
 }
 
 impl Recording {
-    /// The last frames, at most so many.
+    /// Returns the last frames, at most `count`.
     pub fn last_frames(&self, count: usize) -> &[RecordedFrame] {
         &self.frames[self.frames.len().saturating_sub(count)..]
     }
 
-    /// The process.
+    /// Returns the process.
     pub fn process(&self) -> WorkerRef {
         WorkerRef { id: self.worker, generation: self.generation }
     }
 }
 
-/// Short, since errors hold one: what it says in full is its JSON form.
+/// Shortened, since errors contain a recording; the JSON form is complete.
 impl fmt::Debug for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Recording({}, {} frames, {:?})", self.process(), self.frames.len(), self.exit)
@@ -148,23 +150,24 @@ impl fmt::Debug for Recording {
 }
 
 impl State {
-    /// The recording of a process: of the slot's present one, or of its last that is remembered, unless a generation is named.
+    /// Returns the recording of a process: the slot's present process, or its last recorded one, unless a generation is
+    /// given.
     pub(crate) fn recording(&self, worker: WorkerId, generation: Option<Generation>) -> Result<Arc<Recording>> {
-        let wanted = |worker_ref: WorkerRef| {
-            worker_ref.id == worker && generation.is_none_or(|wanted| wanted == worker_ref.generation)
+        let is_requested = |worker_ref: WorkerRef| {
+            worker_ref.id == worker && generation.is_none_or(|generation| generation == worker_ref.generation)
         };
-        if let Some(link) = self.links().find(|link| wanted(link.worker)) {
+        if let Some(link) = self.links().find(|link| is_requested(link.worker)) {
             let recorder = Some(&*link.recorder);
             return Ok(Arc::new(self.record(link.worker, recorder, link.child.output_tail(), None)));
         }
-        let remembered = self
+        let kept = self
             .exit_records()
-            .filter(|(worker_ref, _)| wanted(*worker_ref))
-            .find_map(|(_, found)| found.recording.clone());
-        remembered.ok_or_else(|| Error::NoSuchWorker { message: self.no_recording(worker, generation) })
+            .filter(|(worker_ref, _)| is_requested(*worker_ref))
+            .find_map(|(_, exit_record)| exit_record.recording.clone());
+        kept.ok_or_else(|| Error::NoSuchWorker { message: self.no_recording(worker, generation) })
     }
 
-    /// What is to be remembered of a process that is gone.
+    /// Creates the recording of a process that has exited.
     pub(crate) fn last_recording(
         &self,
         worker: WorkerRef,
@@ -172,9 +175,9 @@ impl State {
         recorder: Option<&Recorder>,
         exit_record: &ExitRecord,
     ) -> Arc<Recording> {
-        let end = self.core().exit_of(worker).unwrap_or(end); // which knows why Herder ended it, if it did
+        let end = self.core().exit_of(worker).unwrap_or(end); // the core's record has the kill reason
         let (exit_status, signal) = crate::error::status_parts(end.status);
-        let ExitMemory { peak_memory, out_of_memory } = exit_record.death.clone();
+        let ExitMemory { peak_memory, out_of_memory } = exit_record.memory.clone();
         let exit = RecordedExit {
             reason: loss_reason(&end, Some(exit_record)),
             exit_status,
@@ -192,20 +195,23 @@ impl State {
         stderr_tail: Vec<String>,
         exit: Option<RecordedExit>,
     ) -> Recording {
-        let wall = WallClock::now(self.clock());
-        let (frames, forgotten) = recorder.map(|recorder| frames(recorder, &wall)).unwrap_or_default();
+        let wall_clock = WallClock::now(self.clock());
+        let (frames, dropped_frames) = recorder.map(|recorder| frames(recorder, &wall_clock)).unwrap_or_default();
+        // The core's history belongs to the slot: transitions before the start are those of earlier processes.
         let since = recorder.map_or(Timestamp::NEVER, Recorder::started);
-        let ours = |change: &&Transition| change.at >= since;
-        let transitions =
-            self.core().transitions(worker.id).map(|all| all.filter(ours).map(|t| wall.shown(t)).collect());
+        let is_of_process = |change: &&Transition| change.at >= since;
+        let transitions = self
+            .core()
+            .transitions(worker.id)
+            .map(|all| all.filter(is_of_process).map(|t| wall_clock.transition(t)).collect());
         Recording {
             worker: worker.id,
             generation: worker.generation,
-            started_at: recorder.map(|recorder| wall.at(recorder.started())),
+            started_at: recorder.map(|recorder| wall_clock.at(recorder.started())),
             ended_at: exit.is_some().then(SystemTime::now),
             exit,
             frames,
-            dropped_frames: forgotten,
+            dropped_frames,
             transitions,
             stderr_tail,
         }
@@ -217,8 +223,8 @@ impl State {
         if !(1..=slots).contains(&worker.0) {
             return format!("unknown worker {worker}; the pool has w1 to w{slots}");
         }
-        let living = self.links().map(|link| link.worker);
-        let known = living
+        let running = self.links().map(|link| link.worker);
+        let known = running
             .chain(self.exit_records().map(|(worker_ref, _)| *worker_ref))
             .filter(|worker_ref| worker_ref.id == worker);
         let mut known: Vec<u32> = known.map(|worker_ref| worker_ref.generation.0).collect();
@@ -236,24 +242,26 @@ impl State {
     }
 }
 
-/// The frames with the bad one at its place in time, and how many are forgotten.
-fn frames(recorder: &Recorder, wall: &WallClock) -> (Vec<RecordedFrame>, u64) {
-    let (entries, forgotten) = recorder.entries();
-    let mut frames: Vec<RecordedFrame> = entries.iter().map(|entry| recorded_frame(wall, entry, &entries)).collect();
-    if let Some((at, malformed)) = recorder.fault() {
-        let place = entries.partition_point(|entry| entry.at <= *at);
-        frames.insert(place, malformed_frame(wall, *at, malformed));
+/// Returns the frames, with the malformed frame at its place in time, and the number of dropped ones.
+fn frames(recorder: &Recorder, wall_clock: &WallClock) -> (Vec<RecordedFrame>, u64) {
+    let (entries, dropped) = recorder.entries();
+    let mut frames: Vec<RecordedFrame> =
+        entries.iter().map(|entry| recorded_frame(wall_clock, entry, &entries)).collect();
+    if let Some((time, malformed)) = recorder.fault() {
+        let place = entries.partition_point(|entry| entry.at <= *time);
+        frames.insert(place, malformed_frame(wall_clock, *time, malformed));
     }
     debug_assert!(frames.len() <= FRAMES + 1);
-    (frames, forgotten)
+    (frames, dropped)
 }
 
-fn recorded_frame(wall: &WallClock, entry: &Entry, all: &[Entry]) -> RecordedFrame {
+fn recorded_frame(wall_clock: &WallClock, entry: &Entry, all: &[Entry]) -> RecordedFrame {
     let call = || all.iter().find(|call| call.wire == entry.wire && call.command().is_some());
-    let answers = entry.direction == Direction::Received && entry.descriptor == Descriptor::Calls && entry.wire.0 != 0;
-    let command = entry.command().or_else(|| call().filter(|_| answers).and_then(Entry::command));
+    let is_answer =
+        entry.direction == Direction::Received && entry.descriptor == Descriptor::Calls && entry.wire.0 != 0;
+    let command = entry.command().or_else(|| call().filter(|_| is_answer).and_then(Entry::command));
     RecordedFrame {
-        at: wall.at(entry.at),
+        at: wall_clock.at(entry.at),
         direction: entry.direction,
         descriptor: entry.descriptor,
         kind: name(entry.kind),
@@ -265,10 +273,10 @@ fn recorded_frame(wall: &WallClock, entry: &Entry, all: &[Entry]) -> RecordedFra
     }
 }
 
-fn malformed_frame(wall: &WallClock, at: Timestamp, malformed: &MalformedFrame) -> RecordedFrame {
+fn malformed_frame(wall_clock: &WallClock, time: Timestamp, malformed: &MalformedFrame) -> RecordedFrame {
     let MalformedFrame { descriptor, fault, kind, length, wire, bytes } = malformed.clone();
     RecordedFrame {
-        at: wall.at(at),
+        at: wall_clock.at(time),
         direction: Direction::Received,
         descriptor,
         kind,
@@ -281,7 +289,7 @@ fn malformed_frame(wall: &WallClock, at: Timestamp, malformed: &MalformedFrame) 
 }
 
 impl WallClock {
-    fn shown(&self, change: &Transition) -> RecordedTransition {
+    fn transition(&self, change: &Transition) -> RecordedTransition {
         let Transition { from, to, reason, at, .. } = *change;
         RecordedTransition { at: self.at(at), from, to, reason }
     }

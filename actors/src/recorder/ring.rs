@@ -1,5 +1,5 @@
-//! The last frames of one process, headers only: a ring of fixed size, allocated with the process. To record a frame is a few
-//! stores: no allocation, and no look at a clock on the way of a call. Confined to the pool's thread.
+//! The last frames of one process, headers only: a ring of fixed size, allocated with the process. Recording a frame of a
+//! call takes a few stores: it allocates nothing and does not read the clock. Confined to the pool's thread.
 
 use super::{Descriptor, Direction, MalformedFrame};
 use crate::clock::Clock;
@@ -7,12 +7,12 @@ use herder_core::{Timestamp, WireId};
 use herder_wire::{FrameKind, HEADER_LEN, Header};
 use std::cell::{OnceCell, RefCell};
 
-/// How many frames are kept. A power of two.
+/// The number of recorded frames. A power of two.
 pub(super) const FRAMES: usize = 128;
-/// How much of a command's name is kept, in bytes.
-const NAME: usize = 24;
+/// The maximum length of a recorded command name in bytes.
+const MAX_NAME: usize = 24;
 
-/// What is recorded of one process.
+/// The recorder of one process.
 pub(crate) struct Recorder {
     clock: Clock,
     started: Timestamp,
@@ -31,12 +31,12 @@ pub(super) struct Entry {
     pub(super) at: Timestamp,
     pub(super) wire: WireId,
     pub(super) length: u32,
-    /// The header's byte.
+    /// The kind, as the byte of the header.
     pub(super) kind: u8,
     pub(super) direction: Direction,
     pub(super) descriptor: Descriptor,
     name_length: u8,
-    name: [u8; NAME],
+    name: [u8; MAX_NAME],
 }
 
 const _: () = assert!(size_of::<Entry>() == 48 && FRAMES.is_power_of_two());
@@ -49,34 +49,35 @@ const EMPTY: Entry = Entry {
     direction: Direction::Sent,
     descriptor: Descriptor::Calls,
     name_length: 0,
-    name: [0; NAME],
+    name: [0; MAX_NAME],
 };
 
 impl Recorder {
-    /// Of a process that was just started.
+    /// Creates the recorder of a process that has just been started.
     pub(crate) fn new(clock: Clock) -> Self {
         let ring = Ring { written: 0, entries: vec![EMPTY; FRAMES].into() };
         Self { started: clock.now(), clock, ring: RefCell::new(ring), malformed: OnceCell::new() }
     }
 
-    /// A call went into the outbox, with a body of `length` bytes.
+    /// Records that a call with a body of `length` bytes was put into the outbox.
     pub(crate) fn call(&self, at: Timestamp, wire: WireId, length: usize, command: &str) {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         let mut ring = self.ring.borrow_mut();
         let entry = ring.next();
         entry.frame(at, wire, length, FrameKind::Call as u8, Direction::Sent, Descriptor::Calls);
-        let kept = command.len().min(NAME);
-        entry.name_length = command.len().min(NAME + 1) as u8;
+        let kept = command.len().min(MAX_NAME);
+        entry.name_length = command.len().min(MAX_NAME + 1) as u8;
         entry.name[..kept].copy_from_slice(&command.as_bytes()[..kept]);
     }
 
-    /// A frame arrived.
+    /// Records a frame that was received.
     pub(crate) fn received(&self, at: Timestamp, descriptor: Descriptor, header: &Header) {
         let Header { length, kind, wire, .. } = *header;
         self.ring.borrow_mut().next().frame(at, wire, length, kind as u8, Direction::Received, descriptor);
     }
 
-    /// A frame that is not a call went into the outbox; these are its bytes. Rare enough to look at the clock.
+    /// Records a frame other than a call, given by its bytes, that was put into the outbox. These are rare, so reading the
+    /// clock for each does not matter.
     pub(crate) fn sent(&self, descriptor: Descriptor, bytes: &[u8]) {
         if let Some(header) = bytes.first_chunk::<HEADER_LEN>() {
             let (length, kind, wire) = raw(header);
@@ -84,12 +85,12 @@ impl Recorder {
         }
     }
 
-    /// The process broke the protocol. The first time counts: everything after it follows from that.
+    /// Records a protocol violation. Only the first is kept: later ones follow from it.
     pub(crate) fn malformed(&self, malformed: MalformedFrame) {
         self.malformed.get_or_init(|| (self.now(), malformed));
     }
 
-    /// This moment, on the clock of the pool.
+    /// Returns the current time of the pool's clock.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -102,36 +103,36 @@ impl Recorder {
         self.malformed.get()
     }
 
-    /// The frames, the oldest first, and how many there were before those.
+    /// Returns the frames, the oldest first, and the number of earlier ones.
     pub(super) fn entries(&self) -> (Vec<Entry>, u64) {
         let ring = self.ring.borrow();
         let kept = ring.written.min(FRAMES as u64);
-        let forgotten = ring.written - kept;
-        ((forgotten..ring.written).map(|number| ring.entries[place(number)]).collect(), forgotten)
+        let dropped = ring.written - kept;
+        ((dropped..ring.written).map(|number| ring.entries[index(number)]).collect(), dropped)
     }
 }
 
 impl Ring {
-    /// The place of the next frame, where the oldest may still be.
+    /// Returns the entry of the next frame, which may contain the oldest frame.
     fn next(&mut self) -> &mut Entry {
-        let place = place(self.written);
+        let index = index(self.written);
         self.written += 1;
-        &mut self.entries[place]
+        &mut self.entries[index]
     }
 }
 
-fn place(number: u64) -> usize {
+fn index(number: u64) -> usize {
     number as usize % FRAMES
 }
 
-/// Length, kind and wire id as a header has them, whether they make sense or not.
+/// Returns length, kind and wire id as the header states them, valid or not.
 pub(super) fn raw(header: &[u8; HEADER_LEN]) -> (u32, u8, WireId) {
     let [a, b, c, d, kind, _, _, _, wire @ ..] = *header;
     (u32::from_le_bytes([a, b, c, d]), kind, WireId(u64::from_le_bytes(wire)))
 }
 
 impl Entry {
-    /// Written where it stays: to build it elsewhere and copy it takes twice the time. No command, until there is one.
+    /// Overwrites the entry in place: building it elsewhere and copying it takes twice the time. The command is cleared.
     fn frame(
         &mut self,
         at: Timestamp,
@@ -145,13 +146,15 @@ impl Entry {
         (self.direction, self.descriptor, self.name_length) = (direction, descriptor, 0);
     }
 
-    /// The command's name, cut if it was too long.
+    /// Returns the name of the command, truncated if it was too long.
     pub(super) fn command(&self) -> Option<Box<str>> {
-        let kept = usize::from(self.name_length).min(NAME);
+        let kept = usize::from(self.name_length).min(MAX_NAME);
         let name = String::from_utf8_lossy(&self.name[..kept]);
         match usize::from(self.name_length) {
             0 => None,
-            length if length > NAME => Some(format!("{}…", name.trim_end_matches(char::REPLACEMENT_CHARACTER)).into()),
+            length if length > MAX_NAME => {
+                Some(format!("{}…", name.trim_end_matches(char::REPLACEMENT_CHARACTER)).into())
+            }
             _ => Some(name.into()),
         }
     }
@@ -161,27 +164,32 @@ impl Entry {
 mod tests {
     use super::*;
 
-    /// R38: the ring keeps the last frames in their order, and says how many it forgot.
+    /// R38: the ring keeps the last frames in order and counts the dropped ones.
     #[test]
     fn r38_the_last_frames_are_kept_and_the_rest_is_counted() {
         let recorder = Recorder::new(Clock::default());
         for number in 0..10_000 {
             recorder.call(Timestamp(number), WireId(number), 7, "echo");
         }
-        let (entries, forgotten) = recorder.entries();
+        let (entries, dropped) = recorder.entries();
         let wires: Vec<u64> = entries.iter().map(|entry| entry.wire.0).collect();
-        assert_eq!((forgotten, wires), (10_000 - FRAMES as u64, (10_000 - FRAMES as u64..10_000).collect()));
+        assert_eq!((dropped, wires), (10_000 - FRAMES as u64, (10_000 - FRAMES as u64..10_000).collect()));
     }
 
     #[test]
-    fn names_are_cut_between_characters() {
+    fn long_names_are_truncated_between_characters() {
         let recorder = Recorder::new(Clock::default());
-        for name in ["", "echo", &"x".repeat(NAME), &"x".repeat(NAME + 1), &format!("{}é", "x".repeat(NAME - 1))] {
+        for name in
+            ["", "echo", &"x".repeat(MAX_NAME), &"x".repeat(MAX_NAME + 1), &format!("{}é", "x".repeat(MAX_NAME - 1))]
+        {
             recorder.call(Timestamp(0), WireId(1), 0, name);
         }
         let names: Vec<_> = recorder.entries().0.iter().map(|entry| entry.command().map(String::from)).collect();
-        let cut = |count| Some(format!("{}…", "x".repeat(count)));
-        let whole = |text: &str| Some(text.to_owned());
-        assert_eq!(names, [None, whole("echo"), whole(&"x".repeat(NAME)), cut(NAME), cut(NAME - 1)]);
+        let truncated = |count| Some(format!("{}…", "x".repeat(count)));
+        let complete = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            names,
+            [None, complete("echo"), complete(&"x".repeat(MAX_NAME)), truncated(MAX_NAME), truncated(MAX_NAME - 1)]
+        );
     }
 }

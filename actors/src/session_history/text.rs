@@ -1,4 +1,4 @@
-//! The sentences of a trail: for whoever looks for the reason at night. Pure.
+//! The texts of a session's history. Pure functions.
 
 use super::{HistoryEntry, SessionHistory, rounded};
 use crate::shared_state::State;
@@ -8,12 +8,12 @@ use herder_core::{
 };
 use std::{fmt, time::Duration};
 
-/// How the session stands, in one sentence.
-pub(super) fn summary(state: &State, now: Timestamp, trail: &SessionEventLog) -> String {
-    if let Some(info) = &trail.present {
-        return present(state, trail, info);
+/// Returns the state of the session in one sentence.
+pub(super) fn summary(state: &State, now: Timestamp, log: &SessionEventLog) -> String {
+    if let Some(info) = &log.present {
+        return present(state, log, info);
     }
-    match trail.past.last() {
+    match log.past.last() {
         Some(life) => {
             let ago = rounded(now.since(life.ended));
             let why = if life.why == SessionEndReason::Expired { "expired" } else { "ended" };
@@ -25,14 +25,14 @@ pub(super) fn summary(state: &State, now: Timestamp, trail: &SessionEventLog) ->
     }
 }
 
-fn present(state: &State, trail: &SessionEventLog, info: &SessionInfo) -> String {
+fn present(state: &State, log: &SessionEventLog, info: &SessionInfo) -> String {
     let done = format!("{} finished", calls(info.operations));
     let idle = rounded(Duration::from_millis(info.idle_ms));
     if info.state == SessionState::Expired {
         let timeout = rounded(state.core().settings().sessions.timeout);
         return format!("expired: idle for {idle}, the timeout is {timeout}; {done}");
     }
-    let place = match (info.worker.zip(info.generation), trail.lost) {
+    let place = match (info.worker.zip(info.generation), log.lost) {
         (Some((worker, generation)), _) => format!("state on {}", WorkerRef { id: worker, generation }),
         (None, Some(worker_ref)) => {
             format!("the state was lost with {worker_ref}: the next strict call fails with `session-worker-lost`")
@@ -46,18 +46,18 @@ fn present(state: &State, trail: &SessionEventLog, info: &SessionInfo) -> String
     format!("active: {place}; {done}, {load}")
 }
 
-/// One event in words, or a run of them.
+/// Returns the text of an event, or of several consecutive ones.
 pub(super) fn describe(state: &State, event: &SessionEvent) -> String {
-    let text = once(state, event);
+    let text = event_text(state, event);
     match event.last.since(event.first) {
         Duration::ZERO => text,
         span => format!("{text} (within {})", rounded(span)),
     }
 }
 
-fn once(state: &State, event: &SessionEvent) -> String {
+fn event_text(state: &State, event: &SessionEvent) -> String {
     let worker = event.worker.map(|worker| worker.to_string()).unwrap_or_default();
-    let told = |error: &str| format!("{} failed with {error}", calls(event.times.into()));
+    let failed_with = |error: &str| format!("{} failed with {error}", calls(event.times.into()));
     match event.kind {
         SessionEventKind::Sent(routing) => sent(event, routing, &worker),
         SessionEventKind::Bound => format!("bound to {worker} by request; later calls run there"),
@@ -71,23 +71,23 @@ fn once(state: &State, event: &SessionEvent) -> String {
             "started anew after expiry: the old state was discarded".into()
         }
         SessionEventKind::StateLost => {
-            let how = event
+            let reason = event
                 .worker
-                .and_then(|worker| state.end_in_words(worker))
-                .map(|how| format!(": {how}"))
+                .and_then(|worker| state.exit_reason(worker))
+                .map(|reason| format!(": {reason}"))
                 .unwrap_or_default();
-            format!("state lost: {worker} had died{how}")
+            format!("state lost: {worker} had died{reason}")
         }
-        SessionEventKind::LossReported => told(&format!("`session-worker-lost` for {worker}")),
+        SessionEventKind::LossReported => failed_with(&format!("`session-worker-lost` for {worker}")),
         SessionEventKind::MarkedExpired => {
             format!("expired: idle for its timeout of {}", rounded(state.core().settings().sessions.timeout))
         }
-        SessionEventKind::RefusedExpired => told("`session-expired`"),
-        SessionEventKind::RefusedBusy => told(&format!("`worker-busy`: {worker} was busy")),
-        SessionEventKind::RefusedFull => told("`session-queue-full`"),
+        SessionEventKind::RefusedExpired => failed_with("`session-expired`"),
+        SessionEventKind::RefusedBusy => failed_with(&format!("`worker-busy`: {worker} was busy")),
+        SessionEventKind::RefusedFull => failed_with("`session-queue-full`"),
         SessionEventKind::LeftQueue => {
-            let who = calls(event.times.into());
-            format!("{who} left the queue unsent: timed out or abandoned by the caller{}", waited(event))
+            let count = calls(event.times.into());
+            format!("{count} left the queue unsent: timed out or abandoned by the caller{}", waited(event))
         }
         SessionEventKind::Removed(SessionEndReason::Expired) => "removed after expiry".into(),
         SessionEventKind::Removed(_) => "removed by request".into(),
@@ -95,31 +95,31 @@ fn once(state: &State, event: &SessionEvent) -> String {
 }
 
 fn sent(event: &SessionEvent, routing: Routing, worker: &str) -> String {
-    let who = calls(event.times.into());
+    let count = calls(event.times.into());
     let why = match routing {
         Routing::New => ", selected for the session; the state starts empty (new)",
         Routing::Hit => ", which holds the state (hit)",
         Routing::Rebound(RebindReason::WorkerLost) => {
-            ", selected anew; the state starts empty, because it was lost with its worker (rebound: worker_lost)"
+            ", newly selected; the state starts empty, because it was lost with its worker (rebound: worker_lost)"
         }
         Routing::Rebound(RebindReason::Expired) => {
-            ", selected anew; the state starts empty, because the session had expired (rebound: expired)"
+            ", newly selected; the state starts empty, because the session had expired (rebound: expired)"
         }
         Routing::Rebound(RebindReason::Busy) => {
             " for this call only, because the session's worker was busy; the binding is kept (rebound: busy)"
         }
         Routing::Unrouted => " (unrouted)",
     };
-    format!("{who} sent to {worker}{why}{}", waited(event))
+    format!("{count} sent to {worker}{why}{}", waited(event))
 }
 
-/// A wait worth telling of.
+/// Returns the text of the wait in the queue, unless it was shorter than a millisecond.
 fn waited(event: &SessionEvent) -> String {
     if event.waited < Duration::from_millis(1) {
         return String::new();
     }
-    let longest = if event.times > 1 { "the longest wait " } else { "after " };
-    format!("; {longest}{} in the queue", rounded(event.waited))
+    let prefix = if event.times > 1 { "the longest wait " } else { "after " };
+    format!("; {prefix}{} in the queue", rounded(event.waited))
 }
 
 fn calls(times: u64) -> String {

@@ -1,11 +1,11 @@
-//! What a silent process does: its processor time now beside what it was when it was pinged. Reads `/proc`, so it is for the
-//! supervisor, never for a step.
+//! Measures what an unresponsive process does: its processor time now, compared with the time when it was pinged. Reads
+//! `/proc`, so the supervisor calls it and no step does.
 
 use super::State;
 use herder_core::{ProcessActivity, Timestamp, WorkerRef};
 use std::time::Duration;
 
-/// The processor time of a process, at a moment.
+/// The processor time that a process had used at a point in time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuSample {
     at: Timestamp,
@@ -13,7 +13,7 @@ pub(crate) struct CpuSample {
 }
 
 impl State {
-    /// Remembers what the process did so far, and says what it did since the last time.
+    /// Records the processor time of a process and returns its activity since the previous sample.
     pub(crate) fn activity_since_sample(&mut self, worker: WorkerRef) -> ProcessActivity {
         let moment = self.clock.now();
         let Some(link) = self.link(worker) else { return ProcessActivity::Unknown };
@@ -23,7 +23,7 @@ impl State {
         let now = CpuSample { at: moment, cpu: activity.cpu };
         match link.last_cpu_sample.replace(now) {
             _ if activity.stopped => ProcessActivity::Stopped,
-            // Also one that gets next to no processor, on a machine that has too much to do.
+            // Also counts a process that gets almost no processor time on an overloaded machine.
             _ if activity.runnable => ProcessActivity::Computing,
             Some(before) => ProcessActivity::classify(now.cpu.saturating_sub(before.cpu), now.at.since(before.at)),
             None => ProcessActivity::Unknown,

@@ -1,4 +1,4 @@
-//! A call's payload and caller: what the core does not see. Owned by the pool's state alone.
+//! The arguments and the caller of a call, which the core does not see. Owned by the pool's state.
 
 use crate::{Error, Reply, Result, gate::Permit};
 use bytes::Bytes;
@@ -6,53 +6,54 @@ use herder_core::{CallId, SessionCall, Timestamp, WireId, WorkerRef};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// What a caller gets.
+/// The result that a caller gets.
 pub(crate) type Answer = Result<Reply>;
 
-/// A call on its way into the pool.
+/// A call that has not been submitted to the core.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) id: CallId,
     pub(crate) command: Arc<str>,
     pub(crate) session: Option<SessionCall>,
-    /// Its arguments: a JSON object.
+    /// The arguments: a JSON object.
     pub(crate) body: Bytes,
     pub(crate) deadline: Timestamp,
-    /// `None`: as the handler says.
+    /// Whether the call may run twice. `None`: as the handler declares.
     pub(crate) idempotent: Option<bool>,
     pub(crate) reply: oneshot::Sender<Answer>,
-    /// `None` for calls by message, which the core's own limits bound.
+    /// The place at the gate. `None` for calls by message, which only the core's limits bound.
     pub(crate) permit: Option<Permit>,
 }
 
-/// An admitted call. Dropping it without an answer tells its caller that the pool is gone.
+/// A submitted call. Dropping it without an answer makes its caller get `PoolClosed`.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) command: Arc<str>,
     pub(crate) session: Option<herder_core::SessionId>,
     pub(crate) body: Bytes,
     pub(crate) deadline: Timestamp,
-    /// Its last attempt.
+    /// The most recent attempt.
     pub(crate) sent: Option<(WorkerRef, WireId)>,
     pub(crate) reply: oneshot::Sender<Answer>,
     pub(crate) permit: Option<Permit>,
 }
 
 impl Call {
-    /// Answers it. A caller that left gets nothing.
+    /// Answers the call. Does nothing if the caller has abandoned it.
     pub(crate) fn answer(self, answer: Answer) {
         settle(self.reply, self.permit, answer);
     }
 }
 
 impl Incoming {
-    /// Answers a call that is not taken.
+    /// Refuses the call.
     pub(crate) fn refuse(self, refusal: Error) {
         settle(self.reply, self.permit, Err(refusal));
     }
 }
 
-/// The place at the gate is free before the caller hears: the next call it makes at once must not find the gate full.
+/// Sends the answer. The place at the gate is released first: the caller may submit its next call as soon as it is woken,
+/// possibly on another thread, and must not find the gate full because of this call.
 fn settle(reply: oneshot::Sender<Answer>, permit: Option<Permit>, answer: Answer) {
     drop(permit);
     let _ = reply.send(answer);
@@ -69,7 +70,7 @@ mod tests {
         task::{Context, Wake},
     };
 
-    /// Looks for a place at the gate in the very moment its caller is woken.
+    /// Tries to enter the gate at the moment at which the caller is woken.
     struct NextCall {
         gate: Arc<Gate>,
         found_room: AtomicBool,
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_that_is_answered_finds_its_place_free() {
+    fn the_place_at_the_gate_is_free_when_the_caller_is_woken() {
         let gate = Gate::new(1);
         let (reply, answer) = oneshot::channel();
         let next = Arc::new(NextCall { gate: gate.clone(), found_room: AtomicBool::new(false) });

@@ -1,4 +1,4 @@
-//! Carries out what the core decided. Cheap things at once; what needs a context is posted to the supervisor.
+//! Applies the core's effects. Cheap effects are applied at once; those that need the supervisor are deferred.
 
 use super::state::{Deferred, FinalFrame, State};
 use crate::{Error, Reply, Result, call_log::Success};
@@ -9,12 +9,16 @@ use herder_core::{
 };
 use herder_wire::{CallHead, CallResult, EndReason, HEADER_LEN, HostMessage};
 
-/// Results up to this size are copied out of the read buffer, which can then be used again at once; a reply that somebody keeps
-/// would otherwise keep 64 KiB.
-const COPY: usize = 8192;
+/// Results up to this size, in bytes, are copied out of the read buffer, which can then be reused at once. A reply that an
+/// application keeps would otherwise keep 64 KiB.
+const COPY_LIMIT: usize = 8192;
 
 impl State {
+    /// Applies the core's effects until none are left, then sets the timer if something is due earlier.
     pub(super) fn apply_effects(&mut self) {
+        // An effect can cause inputs (`send` reports failures to the core), and these have effects: hence the loop. The list
+        // is taken out of the state, since `apply_effect` needs the state mutably and the core appends to `self.effects`
+        // meanwhile.
         loop {
             let mut effects = std::mem::take(&mut self.effects);
             if effects.is_empty() {
@@ -25,10 +29,12 @@ impl State {
                 self.apply_effect(effect);
             }
             if self.effects.is_empty() {
-                self.effects = effects; // keeps its capacity: a step allocates nothing
+                self.effects = effects; // reuses its capacity: a step does not allocate
             }
         }
         self.current_frame = None;
+        // Only an earlier deadline must wake the timer. If everything is due later now, the timer fires once for nothing and
+        // is set again then, which is cheaper than waking it in each step.
         if self.core.next_wakeup().is_some_and(|next| next < self.timer_deadline) {
             self.rearm.notify_one();
         }
@@ -40,10 +46,12 @@ impl State {
             Effect::Deliver { call, delivery, earlier } => self.deliver(call, delivery, &earlier),
             Effect::Settle { call, failure, earlier } => self.settle(call, failure, &earlier),
             Effect::Cancel { worker, wire, interrupt } => {
-                self.send_control(worker, &HostMessage::Cancel { wire, interrupt })
+                self.send_control(worker, &HostMessage::Cancel { wire, interrupt });
             }
             Effect::Ping { worker, nonce } => {
                 self.send_control(worker, &HostMessage::Ping { nonce });
+                // Sampled now, so that a missed ping can be compared with the time of the ping. `/proc` must not be read in a
+                // step.
                 self.defer(Deferred::SampleCpu(worker));
             }
             Effect::Examine { worker, nonce } => self.defer(Deferred::Examine(worker, nonce)),
@@ -57,13 +65,14 @@ impl State {
                     link.end_session(herder_wire::SessionEnd { session, epoch, reason });
                 }
             }
-            Effect::Stop { worker, method: how, kill_reason } => self.stop(worker, how, kill_reason),
+            Effect::Stop { worker, method, kill_reason } => self.stop(worker, method, kill_reason),
             Effect::Start(worker) => self.defer(Deferred::Start(worker)),
-            Effect::Log(note) => {
-                if let LogEvent::StartFailed(worker, end) = note {
+            Effect::Log(event) => {
+                // Noted at once and not with the log event: calls that fail in this same step contain the error.
+                if let LogEvent::StartFailed(worker, end) = event {
                     self.note_start_error(worker, end);
                 }
-                self.defer(Deferred::Log(note));
+                self.defer(Deferred::Log(event));
             }
             Effect::Stopped => self.defer(Deferred::Stopped),
         }
@@ -75,29 +84,32 @@ impl State {
         }
     }
 
-    /// A process that is still being spawned has no link: it is killed when it has started, since nobody waits for it to.
-    fn stop(&mut self, worker: WorkerRef, how: StopMethod, kill_reason: KillReason) {
-        let patience = self.config.stop();
+    /// Stops or kills a process. A process that is still being launched has no link: it is killed when its launch completes,
+    /// because the core no longer expects it then.
+    fn stop(&mut self, worker: WorkerRef, method: StopMethod, kill_reason: KillReason) {
+        let timeouts = self.config.stop();
         let Some(link) = self.link(worker) else { return };
-        match how {
+        match method {
             StopMethod::Kill => link.kill(kill_reason),
-            StopMethod::Graceful => link.stop(kill_reason, patience.grace, patience.term),
+            StopMethod::Graceful => link.stop(kill_reason, timeouts.grace, timeouts.term),
         }
     }
 
-    /// Puts the call into the process's outbox. A call that cannot go there is answered here, and the core takes it back. Its size was checked
-    /// before it was admitted, so that this happens only if the core and the links disagree.
+    /// Writes the call into the outbox of the process. If that fails, the caller gets the error here and the core takes the
+    /// attempt back. The size was checked before admission, so this happens only if the core and the links disagree.
     fn send(&mut self, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) {
-        let Err(error) = self.put(worker, id, wire, epoch) else { return };
+        let Err(error) = self.write_call(worker, id, wire, epoch) else { return };
         if let Some(call) = self.calls.remove(&id) {
-            let error = self.failed(id, &call.command, call.session.as_ref(), error);
+            let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
             call.answer(Err(error));
         }
-        self.handle(Input::SendFailed { worker, wire }); // the loop that called this carries out what follows
+        // The effects of this input are applied by the loop in `apply_effects` that called this function.
+        self.handle(Input::SendFailed { worker, wire });
     }
 
-    fn put(&mut self, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) -> Result<()> {
+    fn write_call(&mut self, worker: WorkerRef, id: CallId, wire: WireId, epoch: Option<Epoch>) -> Result<()> {
         let Some(call) = self.calls.get_mut(&id) else { return Ok(()) };
+        // Not `self.link(worker)`, which would borrow all of the state: `call` is borrowed from `self.calls` meanwhile.
         let link =
             self.links.get_mut(worker.id.0 as usize - 1).and_then(Option::as_mut).filter(|link| link.worker == worker);
         let link =
@@ -106,12 +118,12 @@ impl State {
         let session = call.session.as_ref().map(|session| (session, epoch.unwrap_or(Epoch(0))));
         let (command, deadline) = (&*call.command, Some(call.deadline));
         let head = CallHead { wire, deadline, command, session };
-        let (tail, payload) = (link.calls.tail(), call.body.len());
+        let (tail, body_length) = (link.calls.tail(), call.body.len());
         let begin = tail.len() + HEADER_LEN;
         let too_large = |message| Error::TooLarge { message, may_have_run: false, worker: None };
-        head.encode(payload, link.max_frame, tail).map_err(|error| too_large(error.to_string()))?;
-        link.recorder.call(self.now, wire, tail.len() - begin + payload, command);
-        link.calls.payload(&call.body);
+        head.encode(body_length, link.max_frame, tail).map_err(|error| too_large(error.to_string()))?;
+        link.recorder.call(self.now, wire, tail.len() - begin + body_length, command);
+        link.calls.push_body(&call.body);
         link.flush.notify_one();
         Ok(())
     }
@@ -133,30 +145,31 @@ impl State {
             Some(FinalFrame::Error(error)) => {
                 let error = Error::of_worker(&call.command, delivery.worker, error);
                 let error = error.with_attempts(self.attempts(earlier));
-                let error = self.failed(id, &call.command, call.session.as_ref(), error);
+                let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
                 call.answer(Err(error));
             }
-            None => {}
+            None => {} // not reachable: only `on_final_frame` causes deliveries. The dropped call answers `PoolClosed`.
         }
     }
 
     fn settle(&mut self, id: CallId, failure: CallFailure, earlier: &[WorkerLoss]) {
         let Some(call) = self.calls.remove(&id) else { return };
+        // Before the call is dropped: if its attempt kills the worker later, the fingerprint can no longer be computed.
         self.remember_abandoned(&call);
         let abandoned = matches!(failure, CallFailure::Abandoned);
         let error = self.error(self.clock.now(), failure).with_attempts(self.attempts(earlier));
         if abandoned {
-            // Its caller left, and nobody gets this.
+            // The caller abandoned the call, so there is no receiver. Nor does it count as a failure for the log.
             return self.log_call(id, &call.command, call.session.as_ref(), Err(&error), None);
         }
-        let error = self.failed(id, &call.command, call.session.as_ref(), error);
+        let error = self.record_failure(id, &call.command, call.session.as_ref(), error);
         call.answer(Err(error));
     }
 }
 
 fn reply(result: CallResult, delivery: Delivery) -> Reply {
     let CallResult { payload, stamps, .. } = result;
-    let body = if payload.len() <= COPY { Bytes::copy_from_slice(&payload) } else { payload };
+    let body = if payload.len() <= COPY_LIMIT { Bytes::copy_from_slice(&payload) } else { payload };
     let Delivery { worker: worker_ref, routing, attempts, admitted, queued, ran } = delivery;
     let WorkerRef { id: worker, generation } = worker_ref;
     Reply { worker, generation, routing, attempts, admitted, queued, ran, stamps, body }

@@ -1,21 +1,24 @@
-//! How processes ended, as far as it is remembered: for the errors of calls that hear of it later, and for the status.
+//! Records of exited processes, kept for the errors of calls that fail later and for the status.
 
 use super::{Deferred, State};
 use crate::{Error, error::ExitRecord, recorder::Recorder};
 use herder_core::{Input, ProcessExit, WorkerRef};
 
-/// How many ended processes are remembered, for the errors of calls that hear of them later.
+/// The number of exited processes whose records are kept.
 const EXIT_RECORD_LIMIT: usize = 64;
 
 impl State {
-    /// The process is gone, its socket was read to the end.
-    pub(crate) fn exited(
+    /// Handles the exit of a process: it was reaped, and its socket was read until a read would block.
+    pub(crate) fn on_exit(
         &mut self,
         worker: WorkerRef,
         end: ProcessExit,
         exit_record: ExitRecord,
         recorder: Option<&Recorder>,
     ) {
+        // The order matters. The suspects are read while the link still exists. The exit record must be there before the core
+        // handles the exit, because the errors of the lost calls are built from it. The link must be gone by then, so that
+        // the core's effects cannot write to this process.
         let suspects = self.suspects(worker);
         if self.exit_records.len() == EXIT_RECORD_LIMIT {
             self.exit_records.pop_front();
@@ -24,11 +27,12 @@ impl State {
         let link = self.link(worker).is_some().then(|| self.links[worker.id.0 as usize - 1].take()).flatten();
         self.handle(Input::Exited { worker, end, suspects });
         self.keep_recording(worker, end, recorder.or(link.as_ref().map(|link| &*link.recorder)));
-        self.defer(Deferred::Gone(worker));
-        self.defer(Deferred::Readiness);
+        self.defer(Deferred::Exited(worker));
+        self.defer(Deferred::CheckReadiness);
     }
 
-    /// Once the core has its last transition and knows why it ended, and before anybody hears of that.
+    /// Adds the recording to the exit record. Runs after the core has handled the exit, since the recording contains the last
+    /// transition and the reason of the exit, and before any effect reaches a caller.
     fn keep_recording(&mut self, worker: WorkerRef, end: ProcessExit, recorder: Option<&Recorder>) {
         let Some((_, exit_record)) = self.exit_records.back() else { return };
         let recording = self.last_recording(worker, end, recorder, exit_record);
@@ -37,7 +41,7 @@ impl State {
         }
     }
 
-    /// The processes that are remembered, the latest first.
+    /// Returns the recorded exits, the latest first.
     pub(crate) fn exit_records(&self) -> impl Iterator<Item = &(WorkerRef, ExitRecord)> {
         self.exit_records.iter().rev()
     }
@@ -46,12 +50,12 @@ impl State {
         self.exit_records.iter().rev().find(|(who, _)| *who == worker).map(|(_, exit_record)| exit_record)
     }
 
-    /// A start failed.
+    /// Records a failed start.
     pub(super) fn note_start_error(&mut self, worker: WorkerRef, end: ProcessExit) {
         self.last_start_error = Some((worker, end, self.exit_record(worker).cloned().unwrap_or_default()));
     }
 
-    /// Why the last failed start failed, in words; why the pool is down, if it is.
+    /// Returns the reason of the most recent failed start, or why the pool has failed permanently.
     pub(crate) fn last_start_error(&self) -> Option<Box<str>> {
         let failed = self.last_start_error.as_ref();
         self.failed_permanently
@@ -64,7 +68,7 @@ impl State {
         self.last_start_error().filter(|_| below)
     }
 
-    /// The last failed start as an error.
+    /// Returns the most recent failed start as an error.
     pub(crate) fn start_error(&self) -> Option<Error> {
         self.last_start_error
             .as_ref()

@@ -1,4 +1,5 @@
-//! What leads from the pool's state to one process: its outboxes, its commands, its child handle. One a slot.
+//! The connection from the pool's state to one process: its outboxes, its child handle, what its hello declared. One per
+//! slot.
 
 use super::{activity::CpuSample, outbox::Outbox};
 use crate::{
@@ -12,10 +13,10 @@ use herder_wire::{CommandEntry, HostMessage, SessionEnd};
 use std::{collections::HashMap, rc::Rc, time::Duration};
 use tokio::sync::Notify;
 
-/// The commands a worker offers.
+/// The commands of a worker by name.
 pub(crate) type CommandTable = HashMap<String, CommandEntry>;
 
-/// Leads to one process. Gone when the process's end was noticed.
+/// The connection to one process. Removed when the process has exited.
 pub(crate) struct Link {
     pub(crate) worker: WorkerRef,
     pub(crate) child: Rc<dyn ChildHandle>,
@@ -23,29 +24,30 @@ pub(crate) struct Link {
     pub(crate) calls: Outbox,
     /// Frames for the control descriptor.
     pub(crate) control: Outbox,
-    /// Wakes who writes the calls descriptor.
+    /// Wakes the writer of the calls descriptor.
     pub(crate) flush: Rc<Notify>,
-    /// Wakes who writes the control descriptor.
+    /// Wakes the writer of the control descriptor.
     pub(crate) flush_control: Rc<Notify>,
-    /// Attempts whose callers have had their answers, by payload; kept where a quarantine wants them.
+    /// The fingerprints of attempts that still run although their calls are settled; filled only if the quarantine is on.
     pub(crate) abandoned: Vec<Suspect>,
-    /// Whether it serves the control descriptor.
+    /// Whether the worker reads the control descriptor.
     pub(crate) has_control: bool,
     /// Whether the worker was asked to stop.
     stopping: bool,
-    /// Whether the process that was started is the one that said hello, and no wrapper around it.
+    /// Whether the started process is the one that sent the hello, and not a wrapper around it.
     pub(crate) is_direct_child: bool,
-    /// At which signal it prints its stack. None of a wrapper's: it would get the signal.
+    /// The signal at which the worker prints its stack. `None` if a wrapper was started, because the wrapper would receive
+    /// the signal.
     pub(crate) stack_signal: Option<Signal>,
-    /// What it had done when it was pinged, or looked at, last.
+    /// The processor time at the last ping or examination.
     pub(crate) last_cpu_sample: Option<CpuSample>,
     pub(crate) max_frame: u32,
-    /// What passed between the host and the process last.
+    /// The recorder of the frames between host and process.
     pub(crate) recorder: Rc<Recorder>,
 }
 
 impl Link {
-    /// To a process that was just started.
+    /// Creates the link to a process that has just been started.
     pub(crate) fn new(worker: WorkerRef, child: Rc<dyn ChildHandle>, max_frame: u32, clock: Clock) -> Self {
         Self {
             worker,
@@ -65,7 +67,7 @@ impl Link {
         }
     }
 
-    /// Queues a message for the control descriptor, if the worker serves it.
+    /// Queues a message for the control descriptor, if the worker reads it.
     pub(crate) fn send_control(&mut self, message: &HostMessage) {
         let Self { control, recorder, .. } = self;
         if self.has_control && append(message, self.max_frame, control, Descriptor::Control, recorder) {
@@ -73,7 +75,7 @@ impl Link {
         }
     }
 
-    /// Queues a message for the calls descriptor, behind the calls that are there.
+    /// Queues a message for the calls descriptor, behind the queued calls.
     pub(crate) fn send_in_call_order(&mut self, message: &HostMessage) {
         let Self { calls, recorder, .. } = self;
         if append(message, self.max_frame, calls, Descriptor::Calls, recorder) {
@@ -81,7 +83,7 @@ impl Link {
         }
     }
 
-    /// The final frame of an attempt came.
+    /// Forgets the fingerprint of an attempt whose final frame was received.
     pub(crate) fn finished(&mut self, wire: WireId) {
         if !self.abandoned.is_empty() {
             self.abandoned.retain(|suspect| suspect.wire != wire);
@@ -92,8 +94,9 @@ impl Link {
         self.send_in_call_order(&HostMessage::SessionEnd(end));
     }
 
-    /// Records whether the worker serves the control descriptor, as its hello says. If it was asked to stop before its hello, sends the
-    /// shutdown message there now: while it loads its application it reads no other descriptor, and it ignores SIGTERM until it has read it.
+    /// Records whether the worker reads the control descriptor, as its hello declares. If the worker was asked to stop before
+    /// its hello, sends the shutdown message there now: while the worker loads its application it reads no other descriptor,
+    /// and it ignores SIGTERM until it has read the message.
     pub(crate) fn on_hello(&mut self, has_control: bool) {
         self.has_control = has_control;
         if self.stopping {
@@ -101,23 +104,28 @@ impl Link {
         }
     }
 
-    /// The ladder: shutdown message, SIGTERM, SIGKILL; for a process that hangs, its stack before these two. The waiting is the
-    /// process crate's.
+    /// Starts the stop sequence: shutdown message, SIGTERM after `grace`, SIGKILL after another `term`. A hanging process
+    /// prints its stack before the first signal. Does not wait: `herder-process` runs the sequence.
     ///
-    /// A worker that answers no pings has probably not read the shutdown message and may ignore SIGTERM: SIGKILL follows at once.
+    /// A worker that does not answer pings has probably not read the shutdown message and may ignore SIGTERM, so its `term`
+    /// is zero.
     pub(crate) fn stop(&mut self, kill_reason: KillReason, grace: Duration, term: Duration) {
         self.stopping = true;
         self.send_control(&HostMessage::Shutdown);
-        self.send_in_call_order(&HostMessage::Shutdown); // behind the last call: what stands before it is all there is
+        // On both descriptors: the main thread reads the calls descriptor and may be blocked in a handler, so only the
+        // control thread receives the message then. On the calls descriptor the message marks the end of the calls.
+        self.send_in_call_order(&HostMessage::Shutdown);
         let term =
             if matches!(kill_reason, KillReason::Unresponsive | KillReason::Stopped) { Duration::ZERO } else { term };
         match self.stack_wanted(kill_reason) {
+            // The stack is requested by the stop sequence and not here: it is printed even if the pool's thread is blocked or
+            // ends.
             Some(ask) => self.child.stop_with_stack(ask, grace, term),
             None => self.child.stop(grace, term),
         }
     }
 
-    /// SIGKILL; for a process that hangs, its stack before that.
+    /// Kills the process group with SIGKILL. A hanging process prints its stack first.
     pub(crate) fn kill(&self, kill_reason: KillReason) {
         match self.stack_wanted(kill_reason) {
             Some(ask) => self.child.kill_with_stack(ask),
@@ -130,7 +138,7 @@ impl Link {
     }
 }
 
-/// Encodes a message into an outbox; false if that can't be.
+/// Encodes a message into an outbox. Returns false if it does not fit into a frame.
 fn append(message: &HostMessage, max_frame: u32, outbox: &mut Outbox, to: Descriptor, recorder: &Recorder) -> bool {
     let tail = outbox.tail();
     let begin = tail.len();

@@ -1,5 +1,6 @@
-//! The cell: all state of one pool, confined to the thread of one arbiter, outliving each single actor. [`step`] is the one way
-//! to change it: the core decides, then the effects are carried out. No await, no I/O, no user code inside.
+//! The shared state: all state of one pool. It is confined to the thread of one arbiter and outlives each single actor except
+//! the supervisor. [`with`] and [`step`] are the only ways to change it: the core decides, then the effects are applied. A
+//! change does not await, does no I/O and runs no user code.
 
 mod activity;
 mod call;
@@ -29,20 +30,28 @@ use std::{
     rc::{Rc, Weak},
 };
 
-/// A pool's state, shared by its actors. The supervisor's is the one that lasts: who only answers callers holds a [`WeakSharedState`].
+/// A pool's state, shared by its actors. The supervisor's reference keeps it alive; code that only answers callers holds a
+/// [`WeakSharedState`].
 pub(crate) type SharedState = Rc<RefCell<State>>;
 
-/// For those who must not keep the state of a pool that is gone.
+/// A reference for code that must not keep the state of a stopped pool alive.
 pub(crate) type WeakSharedState = Weak<RefCell<State>>;
 
-/// THE step: something happened to the pool.
+/// Runs one step: passes the input to the core and applies the effects.
 pub(crate) fn step(shared_state: &SharedState, input: Input) {
-    let _ = with(shared_state, |state| state.handle(input)); // a panic in it was answered, counted and posted by the rebuild
+    // A panic is not lost with the error: the rebuild has failed the calls, counted the panic and queued a log event.
+    let _ = with(shared_state, |state| state.handle(input));
 }
 
-/// Runs one synchronous change of the state and carries out what follows from it. If it panics, the pool is built anew:
-/// nothing that a torn step left behind is used again, and the panic is the answer.
+/// Runs one synchronous change of the state and applies the effects that follow from it.
+///
+/// If either panics, the state is rebuilt: nothing that the interrupted step left behind is used again.
+///
+/// # Errors
+/// [`Error::Internal`](crate::Error::Internal) with the text of the panic.
 pub(crate) fn with<T>(shared_state: &SharedState, change: impl FnOnce(&mut State) -> T) -> Result<T> {
+    // The borrow is held until the rebuild is done. Code that runs when something is dropped in here (an orphan guard, the
+    // affinity actor) must therefore use `try_borrow_mut`.
     let mut state = shared_state.borrow_mut();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let value = change(&mut state);

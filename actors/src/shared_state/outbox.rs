@@ -1,13 +1,13 @@
-//! Frames on their way to one descriptor. Small ones share a buffer, large payloads stay where they are; all that is there
-//! goes out in one vectored write. Holds bytes, no descriptor.
+//! Frames to be written to one descriptor. Small frames share a buffer and large arguments are not copied; everything is
+//! written with one vectored write. Holds bytes, not a descriptor.
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::{collections::VecDeque, io::IoSlice};
 
-/// Payloads up to this size are copied behind their head: cheaper than one more slice.
-const COPY: usize = 4096;
+/// Arguments up to this size, in bytes, are copied behind the head: cheaper than one more slice.
+const COPY_LIMIT: usize = 4096;
 
-/// Bytes to be written, in order.
+/// Bytes to be written, in order: first `parts`, then `tail`.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     parts: VecDeque<Bytes>,
@@ -15,18 +15,18 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// The buffer to append a frame's head to.
+    /// Returns the buffer to which the head of a frame is appended.
     pub(crate) fn tail(&mut self) -> &mut BytesMut {
         &mut self.tail
     }
 
-    /// Appends what follows the head.
-    pub(crate) fn payload(&mut self, payload: &Bytes) {
-        if payload.len() <= COPY {
-            self.tail.extend_from_slice(payload);
+    /// Appends the arguments after the head.
+    pub(crate) fn push_body(&mut self, body: &Bytes) {
+        if body.len() <= COPY_LIMIT {
+            self.tail.extend_from_slice(body);
         } else {
             self.seal();
-            self.parts.push_back(payload.clone());
+            self.parts.push_back(body.clone());
         }
     }
 
@@ -34,26 +34,26 @@ impl Outbox {
         self.parts.is_empty() && self.tail.is_empty()
     }
 
-    /// Takes all there is over into `other`, which is being written.
+    /// Moves everything to the end of `other`, from which it is written.
     pub(crate) fn move_into(&mut self, other: &mut Self) {
         other.seal();
         other.parts.append(&mut self.parts);
         std::mem::swap(&mut self.tail, &mut other.tail);
     }
 
-    /// What is to be written, as slices; at most as many as there is room for.
+    /// Fills `room` with slices to be written, and returns how many were filled.
     pub(crate) fn slices<'a>(&'a self, room: &mut [IoSlice<'a>]) -> usize {
         let all = self.parts.iter().map(|part| &part[..]).chain(std::iter::once(&self.tail[..]));
         let filled = room.iter_mut().zip(all.filter(|part| !part.is_empty()));
         filled.map(|(slot, part)| *slot = IoSlice::new(part)).count()
     }
 
-    /// Drops what was written.
+    /// Removes the bytes that were written.
     pub(crate) fn advance(&mut self, mut written: usize) {
         while let Some(part) = self.parts.front_mut() {
-            let taken = part.len().min(written);
-            part.advance(taken);
-            written -= taken;
+            let count = part.len().min(written);
+            part.advance(count);
+            written -= count;
             if !part.is_empty() {
                 return;
             }
@@ -62,6 +62,7 @@ impl Outbox {
         self.tail.advance(written);
     }
 
+    /// Moves the tail to the parts, so that further parts can follow it.
     fn seal(&mut self) {
         if !self.tail.is_empty() {
             self.parts.push_back(self.tail.split().freeze());
@@ -80,18 +81,18 @@ mod tests {
     }
 
     #[test]
-    fn bytes_leave_in_the_order_they_came_whatever_is_written_at_once() {
+    fn partial_writes_keep_the_order_of_the_bytes() {
         let mut outbox = Outbox::default();
-        let large = Bytes::from(vec![b'x'; COPY + 1]);
+        let large = Bytes::from(vec![b'x'; COPY_LIMIT + 1]);
         for part in [&b"ab"[..], b"cd"] {
             outbox.tail().extend_from_slice(part);
-            outbox.payload(&large);
+            outbox.push_body(&large);
         }
         outbox.tail().extend_from_slice(b"ef");
         let mut writing = Outbox::default();
         outbox.move_into(&mut writing);
         let expected = text(&writing);
-        assert_eq!(expected.len(), 6 + 2 * (COPY + 1));
+        assert_eq!(expected.len(), 6 + 2 * (COPY_LIMIT + 1));
         let mut seen = Vec::new();
         while !writing.is_empty() {
             let step = text(&writing).len().min(1000);

@@ -1,5 +1,6 @@
-//! What follows a panic inside a step, or inside the supervisor: every pending call is answered, every worker's group is
-//! killed, and the state is built anew from names and numbers. Beyond an intensity the pool stays down, and says why.
+//! The rebuild of the state after a panic in a step or in the supervisor (R29). Every pending call is answered, every
+//! worker's process group is killed, and a new state is created from names and numbers of the old one. After too many
+//! rebuilds the pool fails permanently and reports why.
 
 use super::state::{Deferred, State};
 use crate::Error;
@@ -10,40 +11,47 @@ use std::{
     time::Duration,
 };
 
-/// More rebuilds than this within [`WINDOW`] are a bug that rebuilding does not cure.
+/// The number of rebuilds allowed within [`WINDOW`]. More mean that a rebuild does not remove the cause.
 const LIMIT: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
 
 impl State {
-    /// Builds the state anew. Gives the error that stands for the panic. Never panics itself: nobody would catch that.
+    /// Rebuilds the state and returns the error that stands for the panic. Does not panic: no caller would catch that.
     pub(crate) fn rebuild(&mut self, panic: &(dyn Any + Send)) -> Error {
         let (now, reason) = (self.clock.now(), panic_text(panic));
         let error = Error::Internal { reason: reason.as_str().into() };
+        // First, while the calls and links are still those of the old state: the new core knows neither, and a call that is
+        // left here would never be answered.
         self.fail_pending_calls(&error);
         if self.failed_permanently.is_some() {
-            return error; // it is down already, and was reported
+            return error; // the permanent failure was reported before
         }
+        // The panic may have left the core inconsistent, so reading it may panic too. Then the pool starts from an empty
+        // snapshot, and its numbers (wire ids, epochs, generations) start again.
         let snapshot = catch_unwind(AssertUnwindSafe(|| self.core.recovery_snapshot()))
             .unwrap_or_else(|_| RecoverySnapshot::default());
         self.reset(now, snapshot);
-        // What is known of the past stays; what the torn state wanted started or stopped is void.
+        // Actions that follow from past events are kept. Starts and other actions that the interrupted step wanted are void.
         self.deferred.retain(follows_past_event);
         self.defer(Deferred::Rebuilt(reason.as_str().into()));
         if self.exceeds_rebuild_limit(now) {
             self.fail_permanently(now, &format!("{reason} (the limit of {LIMIT} rebuilds per minute was reached)"));
         } else if catch_unwind(AssertUnwindSafe(|| self.resume_after_rebuild(now))).is_err() {
             self.reset(now, RecoverySnapshot::default());
+            // The panic came from the snapshot itself. Another attempt with it would panic again.
             self.fail_permanently(now, &format!("{reason}; the first step after the rebuild panicked too"));
         }
         error
     }
 
-    /// Answers every call with this error and kills every process.
+    /// Fails every call with this error and kills every process.
     pub(crate) fn fail_pending_calls(&mut self, error: &Error) {
         for (id, call) in std::mem::take(&mut self.calls) {
-            let error = self.failed(id, &call.command, call.session.as_ref(), error.clone());
+            let error = self.record_failure(id, &call.command, call.session.as_ref(), error.clone());
             call.answer(Err(error));
         }
+        // The exits of these processes are still reported later, by their actors or by the supervisor. The new core does not
+        // know the processes and ignores their exits.
         for link in self.links.iter_mut() {
             if let Some(link) = link.take() {
                 link.child.kill();
@@ -53,17 +61,19 @@ impl State {
 
     fn reset(&mut self, now: Timestamp, snapshot: RecoverySnapshot) {
         self.core = Core::resume(self.config.settings(), now.0, now, snapshot);
+        // `launching` is kept: these launches still return, and their processes are killed then, because the new core does
+        // not expect them.
         self.effects = Effects::new();
         self.current_frame = None;
     }
 
     fn exceeds_rebuild_limit(&mut self, now: Timestamp) -> bool {
-        self.rebuilds.retain(|at| now.since(*at) < WINDOW);
+        self.rebuilds.retain(|rebuild| now.since(*rebuild) < WINDOW);
         self.rebuilds.push_back(now);
         self.rebuilds.len() > LIMIT
     }
 
-    /// A pool that was told to end does not come back.
+    /// Takes the first step of the rebuilt pool. A pool that was shutting down stops instead of restarting.
     fn resume_after_rebuild(&mut self, now: Timestamp) {
         if self.stopping_since().is_some() {
             return self.stop_at_once(now);
@@ -72,20 +82,22 @@ impl State {
         self.apply_effects();
     }
 
-    /// Nothing is started or admitted any more. The supervisor lives on to say why.
+    /// Stops the pool permanently: nothing is started or admitted any more. The supervisor stays, so that it can report the
+    /// reason.
     fn fail_permanently(&mut self, now: Timestamp, reason: &str) {
         self.failed_permanently = Some(reason.into());
-        let _ = catch_unwind(AssertUnwindSafe(|| self.stop_at_once(now))); // there is nothing left to save
-        self.deferred.retain(|post| !matches!(post, Deferred::Start(_)));
+        let _ = catch_unwind(AssertUnwindSafe(|| self.stop_at_once(now))); // after a panic here nothing is left to stop
+        self.deferred.retain(|action| !matches!(action, Deferred::Start(_)));
     }
 
-    /// The new core has scheduled its first starts: none of them is launched only to be killed.
+    /// Stops the rebuilt pool at once. The new core has already scheduled its first starts: they are reported as exited, so
+    /// that no process is launched only to be killed.
     fn stop_at_once(&mut self, now: Timestamp) {
         self.handle(Input::Shutdown { until: now });
         self.apply_effects();
         let end = ProcessExit { status: ExitStatus::Unknown, kill_reason: None };
-        for post in self.deferred.extract_if(.., |post| matches!(post, Deferred::Start(_))).collect::<Vec<_>>() {
-            if let Deferred::Start(worker) = post {
+        for action in self.deferred.extract_if(.., |action| matches!(action, Deferred::Start(_))).collect::<Vec<_>>() {
+            if let Deferred::Start(worker) = action {
                 self.handle(Input::Exited { worker, end, suspects: Vec::new() });
             }
         }
@@ -93,19 +105,19 @@ impl State {
     }
 }
 
-/// What was posted because of something that has happened.
-fn follows_past_event(post: &Deferred) -> bool {
+/// Returns whether an action was deferred because of an event that has happened.
+fn follows_past_event(action: &Deferred) -> bool {
     matches!(
-        post,
+        action,
         Deferred::Log(_)
-            | Deferred::Gone(_)
-            | Deferred::AffinityGone
-            | Deferred::Answered(_)
+            | Deferred::Exited(_)
+            | Deferred::AffinityStopped
+            | Deferred::CallAnswered(_)
             | Deferred::FailuresSuppressed
     )
 }
 
-/// What a panic said.
+/// Returns the text of a panic.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("the panic has no text"))
@@ -116,19 +128,19 @@ mod tests {
     use super::*;
     use crate::{PoolConfig, clock::Clock};
 
-    /// R29: what the supervisor has not heard yet of the past survives a rebuild; what the torn state wanted does not.
+    /// R29: a rebuild keeps the actions that follow from past events and drops those that the old state wanted.
     #[test]
-    fn r29_a_rebuild_forgets_no_end() {
+    fn r29_a_rebuild_keeps_actions_for_past_events() {
         let config = PoolConfig::enhanced("rebuilt").command(["scripted"]).pool_size(1).build().unwrap();
         let mut state = State::new(config, 1, Clock::default());
         state.handle(Input::Tick);
         state.apply_effects();
-        state.defer(Deferred::AffinityGone);
-        state.rebuild(&"torn");
+        state.defer(Deferred::AffinityStopped);
+        state.rebuild(&"broken");
         let deferred = state.take_deferred();
         assert!(matches!(
             deferred[..],
-            [Deferred::AffinityGone, Deferred::Rebuilt(_), Deferred::Start(worker)] if worker.generation.0 == 2
+            [Deferred::AffinityStopped, Deferred::Rebuilt(_), Deferred::Start(worker)] if worker.generation.0 == 2
         ));
     }
 }

@@ -1,4 +1,4 @@
-//! What the cell holds, and how a frame, an exit or a message becomes a step of the core.
+//! The fields of the shared state, and how a frame, an exit or a message becomes a step of the core.
 
 use super::{CommandTable, Link, call::Call};
 use crate::{
@@ -30,29 +30,30 @@ pub(crate) struct State {
     pub(super) core: Core,
     pub(super) calls: HashMap<CallId, Call, FixedState>,
     pub(super) links: Vec<Option<Link>>,
-    /// The frame of the step that is being carried out.
+    /// The final frame of the current step; taken when the core's effect delivers it.
     pub(super) current_frame: Option<FinalFrame>,
-    /// The time of the step that is being carried out.
+    /// The time of the current step.
     pub(super) now: Timestamp,
     pub(super) effects: Effects,
-    /// What the supervisor has to do.
+    /// Actions for the supervisor.
     pub(super) deferred: Vec<Deferred>,
-    /// Starts whose launcher has not returned, those included that the pool no longer waits for.
+    /// Processes whose launcher has not returned, including those that the pool no longer waits for.
     launching: Vec<WorkerRef>,
     pub(super) wake: Rc<Notify>,
-    /// When the timer is set to, and what moves it.
+    /// The time to which the pool's timer is set.
     pub(super) timer_deadline: Timestamp,
+    /// Notified when something is due before `timer_deadline`.
     pub(super) rearm: Rc<Notify>,
-    /// The commands of the worker that became ready last.
+    /// The commands of the worker that became ready most recently.
     pub(super) commands: Option<Rc<CommandTable>>,
     pub(super) exit_records: VecDeque<(WorkerRef, ExitRecord)>,
-    /// Until every base worker is ready.
+    /// The most recent failed start. Cleared when every base worker is ready.
     pub(super) last_start_error: Option<(WorkerRef, ProcessExit, ExitRecord)>,
     pub(super) rebuilds: VecDeque<Timestamp>,
     stopping_since: Option<Timestamp>,
-    /// Calls that were admitted and answered `PoolFailed` before that.
+    /// The number of calls that had been admitted and failed with `PoolFailed` when the shutdown started.
     calls_failed_by_rebuild: u64,
-    /// Set when the state was rebuilt too often: nothing is admitted any more.
+    /// Why the pool has failed permanently: its state was rebuilt too often. No calls are admitted any more.
     pub(super) failed_permanently: Option<Box<str>>,
     pub(super) call_log: Arc<CallLog>,
 }
@@ -63,33 +64,33 @@ pub(crate) enum FinalFrame {
     Error(WorkerError),
 }
 
-/// Something only the supervisor can do.
+/// An action that a step cannot take itself, because it does I/O, runs user code or needs the supervisor's context.
 pub(crate) enum Deferred {
     /// Start this process.
     Start(WorkerRef),
-    /// Remember what this process did so far: it was pinged.
+    /// Record the processor time of this process: it was sent a ping.
     SampleCpu(WorkerRef),
-    /// Find out what this process did since, instead of answering that ping.
+    /// Measure what this process has done since the ping with this nonce, which it did not answer in time.
     Examine(WorkerRef, u64),
-    /// Tell the log.
+    /// Log an event of the core.
     Log(LogEvent),
-    /// The launcher is done with this process: it runs, or why not.
+    /// Take over the started process, or handle the failed start.
     Launched(WorkerRef, Result<UnclaimedChild, LaunchError>),
-    /// The end of this process was noticed.
-    Gone(WorkerRef),
-    /// This process lost its actor, and is being killed.
+    /// Handle the exit of this process.
+    Exited(WorkerRef),
+    /// Wait for the exit of this process, which lost its actor and is being killed.
     Orphaned(WorkerRef, Rc<dyn ChildHandle>),
-    /// A call has its answer, and the log is to tell of it.
-    Answered(Box<AnsweredCall>),
-    /// Failures begin to be left out of the log.
+    /// Log a call that has been answered.
+    CallAnswered(Box<AnsweredCall>),
+    /// Log the number of suppressed failures when the window ends.
     FailuresSuppressed,
-    /// The affinity actor ended.
-    AffinityGone,
-    /// A worker became ready, or could not.
-    Readiness,
-    /// The pool has stopped.
+    /// Restart the affinity actor, which stopped.
+    AffinityStopped,
+    /// Check whether callers that wait for readiness can be answered: a worker became ready or failed to.
+    CheckReadiness,
+    /// Report the end of the pool and stop the supervisor.
     Stopped,
-    /// A step panicked and the state was built anew.
+    /// Handle a rebuild of the state after a panic with this text.
     Rebuilt(Box<str>),
 }
 
@@ -127,13 +128,14 @@ impl State {
         self.call_log.clone()
     }
 
-    /// Goes on with the account that the pool's handles have.
+    /// Uses the call log that the pool's handles have.
     pub(crate) fn share_call_log(&mut self, call_log: Arc<CallLog>) {
         self.call_log = call_log;
     }
 
-    /// A call failed: its error gets its id, and the log an event of it, within the limit.
-    pub(super) fn failed(
+    /// Records a failed call: adds the id to its error, and queues a log event unless the limit suppresses it. Returns the
+    /// error for the caller.
+    pub(super) fn record_failure(
         &mut self,
         id: CallId,
         command: &Arc<str>,
@@ -149,7 +151,7 @@ impl State {
         error
     }
 
-    /// A call that is no failure is told of at DEBUG alone.
+    /// Queues a log event for a call if `logged` is set, and at level DEBUG in any case.
     pub(super) fn log_call(
         &mut self,
         id: CallId,
@@ -161,7 +163,7 @@ impl State {
         if logged.is_some() || CallLog::logs_all() {
             let (command, session) = (command.clone(), session.cloned());
             let outcome = outcome.map_err(Clone::clone);
-            self.defer(Deferred::Answered(Box::new(AnsweredCall { id, command, session, outcome, logged })));
+            self.defer(Deferred::CallAnswered(Box::new(AnsweredCall { id, command, session, outcome, logged })));
         }
     }
 
@@ -185,7 +187,7 @@ impl State {
         self.rearm.clone()
     }
 
-    /// When to look at the pool again; the timer is taken to be set to that from now on.
+    /// Returns the time of the next wakeup. From now on the timer counts as set to that time.
     pub(crate) fn arm(&mut self) -> Option<Timestamp> {
         self.timer_deadline = self.core.next_wakeup().unwrap_or(Timestamp::NEVER);
         self.core.next_wakeup()
@@ -195,44 +197,49 @@ impl State {
         std::mem::take(&mut self.deferred)
     }
 
-    /// A step begins: all that follows from it happens at this moment.
-    pub(super) fn tick(&mut self) -> Timestamp {
+    /// Starts a step: everything that follows from it happens at the returned time.
+    pub(super) fn begin_step(&mut self) -> Timestamp {
         self.now = self.clock.now();
         self.now
     }
 
     pub(crate) fn handle(&mut self, input: Input) {
-        let now = self.tick();
+        let now = self.begin_step();
         self.core.handle(now, input, &mut self.effects);
     }
 
-    /// Begins the end of the pool. One that is down already only has to say so.
+    /// Starts the shutdown of the pool, which takes at most `within`. A pool that has already stopped only reports its end
+    /// again.
     pub(crate) fn shut_down(&mut self, within: Duration) {
         let now = self.clock.now();
+        // Only the first shutdown starts the clock of the report. The counter is remembered because it also counts calls that
+        // rebuilds failed before: these were not aborted by the shutdown.
         if self.stopping_since.is_none() {
             self.stopping_since = Some(now);
             self.calls_failed_by_rebuild = self.core.status(now).counters.failed_by_pool;
         }
+        // The core reports its end once. A pool that panicked too often has reported it before, when its supervisor did not
+        // stop (see `drain_deferred`), so the action is repeated here.
         if self.core.pool_state() == PoolState::Stopped {
             return self.defer(Deferred::Stopped);
         }
         self.handle(Input::Shutdown { until: now + within });
-        self.defer(Deferred::Readiness); // nobody waits for that any more
+        self.defer(Deferred::CheckReadiness); // a draining pool does not become ready: callers that wait for it get an error
     }
 
-    /// The pool is gone with its last owner: its calls are answered, its processes killed.
-    pub(crate) fn end_with_owner(&mut self) {
+    /// Ends the pool at once, because its last owner dropped it: fails all calls and kills all processes.
+    pub(crate) fn end_at_once(&mut self) {
         self.shut_down(Duration::ZERO);
         self.apply_effects();
         self.fail_pending_calls(&Error::closed(true));
     }
 
-    /// Why nothing is admitted any more, if the state was built anew too often.
+    /// Returns the error with which all calls fail after the state was rebuilt too often.
     pub(crate) fn permanent_failure(&self) -> Option<Error> {
         self.failed_permanently.as_ref().map(|reason| Error::Internal { reason: reason.clone() })
     }
 
-    /// Whether it takes calls. One that panicked too often has failed, however orderly its core has stopped.
+    /// Returns the pool's state: `Failed` after too many panics, even if the core has stopped in order.
     pub(crate) fn pool_state(&self) -> PoolState {
         if self.failed_permanently.is_some() { PoolState::Failed } else { self.core.pool_state() }
     }
@@ -241,7 +248,7 @@ impl State {
         self.stopping_since
     }
 
-    /// What the pool had done when it ended.
+    /// Returns the report of the shutdown.
     pub(crate) fn report(&self) -> ShutdownReport {
         let now = self.clock.now();
         let counters = self.core.status(now).counters;
@@ -254,60 +261,74 @@ impl State {
         }
     }
 
-    /// Processes that have not exited and starts that have not completed.
+    /// Returns the processes that have not exited and the starts that have not completed.
     fn remaining_processes(&self) -> Vec<RemainingWorker> {
         let pid = |worker| self.links().find(|link| link.worker == worker).map(|link| link.child.pid());
+        // A start that has timed out is no process of the core any more, but its launcher may still return one.
         let unresolved =
             self.launching.iter().copied().filter(|worker| self.core.processes().all(|other| other != *worker));
-        let left = self.core.processes().chain(unresolved);
-        left.map(|worker| RemainingWorker { id: worker.id, generation: worker.generation, pid: pid(worker) }).collect()
+        let remaining = self.core.processes().chain(unresolved);
+        remaining
+            .map(|worker| RemainingWorker { id: worker.id, generation: worker.generation, pid: pid(worker) })
+            .collect()
     }
 
-    /// A launcher began to start this process.
-    pub(crate) fn launching(&mut self, worker: WorkerRef) {
+    /// Records that a launcher started to launch this process.
+    pub(crate) fn on_launch(&mut self, worker: WorkerRef) {
         self.launching.push(worker);
     }
 
-    /// The launcher of this process returned.
-    pub(crate) fn launcher_returned(&mut self, worker: WorkerRef) {
+    /// Records that the launcher of this process returned.
+    pub(crate) fn on_launcher_returned(&mut self, worker: WorkerRef) {
         self.launching.retain(|other| *other != worker);
     }
 
-    /// The final frame of an attempt, on the calls descriptor.
-    pub(crate) fn arrived(&mut self, worker: WorkerRef, header: &Header, arrival: FinalFrame, recorder: &Recorder) {
-        let (now, ok) = (self.tick(), matches!(arrival, FinalFrame::Result(_)));
+    /// Handles the final frame of an attempt, received on the calls descriptor.
+    pub(crate) fn on_final_frame(
+        &mut self,
+        worker: WorkerRef,
+        header: &Header,
+        frame: FinalFrame,
+        recorder: &Recorder,
+    ) {
+        let (now, ok) = (self.begin_step(), matches!(frame, FinalFrame::Result(_)));
         recorder.received(now, Descriptor::Calls, header);
-        let cleared = self.cleared_payload(worker, header.wire, &arrival); // before the attempt is forgotten
-        self.current_frame = Some(arrival);
+        // Must be computed before the core handles the frame: the core then forgets the attempt, and the link its
+        // fingerprint.
+        let cleared = self.cleared_fingerprint(worker, header.wire, &frame);
+        self.current_frame = Some(frame);
         if let Some(link) = self.link(worker) {
             link.finished(header.wire);
         }
         self.core.handle(now, Input::Final { worker, wire: header.wire, ok }, &mut self.effects);
-        if let Some(payload) = cleared {
-            self.core.clear_payload(payload);
+        if let Some(fingerprint) = cleared {
+            self.core.clear_payload(fingerprint);
         }
     }
 
-    /// The worker said ready.
-    pub(crate) fn ready(&mut self, worker: WorkerRef, window: u32, commands: CommandTable) {
+    /// Handles the worker's ready message.
+    pub(crate) fn on_ready(&mut self, worker: WorkerRef, window: u32, commands: CommandTable) {
+        // Without a link the state was rebuilt, and this process is being killed.
         let Some(control) = self.link(worker).map(|link| link.has_control) else { return };
         self.commands = Some(Rc::new(commands));
         self.handle(Input::Ready { worker, window, control });
         if self.core.ready_workers() >= self.core.settings().pool_size as usize {
-            self.last_start_error = None; // whatever it was, it is over
+            // All base workers are ready, so the error no longer explains anything. A later death of a worker is not a failed
+            // start.
+            self.last_start_error = None;
         }
-        self.defer(Deferred::Readiness);
+        self.defer(Deferred::CheckReadiness);
     }
 
     pub(crate) fn bind(&mut self, session: SessionId, worker: WorkerId) -> Result<WorkerRef, BindError> {
-        let now = self.tick();
+        let now = self.begin_step();
         self.core.bind_session(now, session, worker, &mut self.effects)
     }
 
-    /// Asks the core something that may have effects.
-    pub(crate) fn ask<T>(&mut self, question: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> T) -> T {
-        let now = self.tick();
-        question(&mut self.core, now, &mut self.effects)
+    /// Runs a query or a change of the core that may have effects.
+    pub(crate) fn with_core<T>(&mut self, change: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> T) -> T {
+        let now = self.begin_step();
+        change(&mut self.core, now, &mut self.effects)
     }
 
     pub(crate) fn link(&mut self, worker: WorkerRef) -> Option<&mut Link> {
@@ -318,18 +339,18 @@ impl State {
         self.links.iter().flatten()
     }
 
-    /// A process was started: from now on the pool reaches it.
+    /// Adds the link to a started process: from now on messages to the process are queued there.
     pub(crate) fn connect(&mut self, link: Link) {
         let slot = link.worker.id.0 as usize - 1;
         self.links[slot] = Some(link);
     }
 
-    pub(crate) fn defer(&mut self, post: Deferred) {
-        self.deferred.push(post);
+    pub(crate) fn defer(&mut self, action: Deferred) {
+        self.deferred.push(action);
         self.wake.notify_one();
     }
 
-    /// Whether handlers may keep a session's state, or why not.
+    /// Returns whether handlers may keep session state, and the reason if not.
     pub(crate) fn session_state(&self) -> SessionStateSupport {
         let name = self.config.name();
         if self.core.features().session_affinity {

@@ -1,4 +1,4 @@
-//! A call's way into the core, on the pool's own thread.
+//! Submits calls to the core, on the pool's thread.
 
 use super::{Incoming, State, call::Call};
 use crate::Error;
@@ -6,12 +6,12 @@ use herder_core::{CallId, Input, Submission};
 use herder_wire::check_call_size;
 
 impl State {
-    /// Submits a call. Its caller hears of a refusal like of any other answer.
+    /// Submits a call. The caller gets a refusal the same way as any other answer.
     pub(crate) fn submit(&mut self, incoming: Incoming) {
         if let Some(refusal) = self.refusal(&incoming) {
-            self.tick();
+            self.begin_step();
             let session = incoming.session.as_ref().map(|session| &session.id);
-            let refusal = self.failed(incoming.id, &incoming.command, session, refusal);
+            let refusal = self.record_failure(incoming.id, &incoming.command, session, refusal);
             return incoming.refuse(refusal);
         }
         let Incoming { id, command, session, body, deadline, idempotent, reply, permit } = incoming;
@@ -19,12 +19,14 @@ impl State {
             || self.commands.as_ref().and_then(|table| table.get(&*command)).is_some_and(|entry| entry.idempotent);
         let idempotent = idempotent.unwrap_or_else(declared);
         let name = session.as_ref().map(|session| session.id.clone());
-        let fingerprint = self.watched_payload(&command, &body);
+        // Inserted before the core handles the submission: the core may dispatch the call in this step, which needs the
+        // arguments.
+        let fingerprint = self.watched_fingerprint(&command, &body);
         self.calls.insert(id, Call { command, session: name, body, deadline, sent: None, reply, permit });
         self.handle(Input::Submit(Submission { call: id, session, deadline, idempotent, fingerprint }));
     }
 
-    /// The caller of this call went away.
+    /// Cancels a call that its caller has abandoned.
     pub(crate) fn cancel(&mut self, id: CallId) {
         self.handle(Input::Cancel(id));
     }
@@ -36,8 +38,8 @@ impl State {
         self.unknown_command(incoming).or_else(|| self.too_large(incoming))
     }
 
-    /// A call that fits into no frame. Checked before the call is admitted: no worker will see it, so it must not count as an answer, nor bind
-    /// a session.
+    /// Returns an error for a call that does not fit into a frame. Checked before the call is admitted: no worker will
+    /// receive it, so it must not count as an answer for the breaker, nor bind a session.
     fn too_large(&self, incoming: &Incoming) -> Option<Error> {
         let session = incoming.session.as_ref().map_or(0, |session| session.id.as_str().len());
         let error =

@@ -1,5 +1,5 @@
-//! Payloads by fingerprint, for the quarantine (R37). Computed only when a worker died, an attempt lost its caller, or some payload
-//! is watched: calls in quiet times pay nothing.
+//! Fingerprints of calls, for the quarantine (R37). They are computed only when a worker died, when an attempt lost its
+//! caller, or while some fingerprint is watched: otherwise calls pay nothing.
 
 use super::{
     call::Call,
@@ -10,18 +10,18 @@ use herder_core::{Fingerprint, Suspect, WireId, WorkerRef};
 use herder_wire::WorkerErrorKind;
 use std::hash::BuildHasher;
 
-/// The same for the same command with the same bytes. Arguments that mean the same and are written otherwise differ.
+/// Hashes a command and the bytes of its arguments. Equal arguments that are encoded differently have different fingerprints.
 fn fingerprint(command: &str, body: &[u8]) -> Fingerprint {
     Fingerprint(FixedState::with_seed(0).hash_one((command, body)))
 }
 
 impl State {
-    /// The payload of a call that is submitted, if anything is watched.
-    pub(super) fn watched_payload(&self, command: &str, body: &[u8]) -> Option<Fingerprint> {
+    /// Returns the fingerprint of a submitted call while any fingerprint is watched.
+    pub(super) fn watched_fingerprint(&self, command: &str, body: &[u8]) -> Option<Fingerprint> {
         self.core.needs_fingerprints().then(|| fingerprint(command, body))
     }
 
-    /// What a process had when it ended.
+    /// Returns the calls that a process had not finished when it exited.
     pub(super) fn suspects(&self, worker: WorkerRef) -> Vec<Suspect> {
         if !self.core.needs_suspects() {
             return Vec::new();
@@ -34,10 +34,16 @@ impl State {
         self.core.unfinished(worker).filter_map(suspect).collect()
     }
 
-    /// The payload that the final frame of an attempt clears, if anything is watched. An attempt that was cancelled clears nothing:
-    /// it never began, or was broken off. Nor does a frame of no attempt.
-    pub(super) fn cleared_payload(&self, worker: WorkerRef, wire: WireId, arrival: &FinalFrame) -> Option<Fingerprint> {
-        let cancelled = matches!(arrival, FinalFrame::Error(error) if error.kind == WorkerErrorKind::Cancelled);
+    /// Returns the fingerprint that the final frame of an attempt clears from suspicion, while any fingerprint is watched. A
+    /// cancelled attempt clears nothing, since its handler did not start or was interrupted. A frame that belongs to no
+    /// attempt clears nothing either.
+    pub(super) fn cleared_fingerprint(
+        &self,
+        worker: WorkerRef,
+        wire: WireId,
+        frame: &FinalFrame,
+    ) -> Option<Fingerprint> {
+        let cancelled = matches!(frame, FinalFrame::Error(error) if error.kind == WorkerErrorKind::Cancelled);
         if cancelled || !self.core.needs_fingerprints() {
             return None;
         }
@@ -53,7 +59,7 @@ impl State {
         self.links().find(|link| link.worker == worker).map_or(&[][..], |link| &link.abandoned)
     }
 
-    /// A call is settled: if an attempt of it goes on, its payload is remembered with the process.
+    /// Keeps the fingerprint of a settled call with the process if an attempt of the call is still running there.
     pub(super) fn remember_abandoned(&mut self, call: &Call) {
         let Some((worker, wire)) = call.sent.filter(|_| self.core.needs_suspects()) else { return };
         if self.core.unfinished(worker).any(|attempt| attempt == (wire, None))

@@ -1,5 +1,5 @@
-//! A worker that the test plays itself: it stands at the other end of a process's two sockets, speaks with the worker's side of the
-//! protocol, or sends whatever bytes it likes. Holds the sockets, and what was read from them.
+//! A worker that the test plays: it holds the worker's ends of a process's two sockets and sends messages of the protocol, or
+//! any bytes. Holds the sockets and the bytes read from them.
 
 use super::{
     ExitStatus, ScriptedChild,
@@ -17,20 +17,20 @@ use tokio::{io::AsyncWrite, net::UnixStream};
 
 const MAX_FRAME: u32 = 1 << 20;
 
-/// The worker's end of one process that a pool believes to have launched.
+/// The worker's side of a process that a pool has launched.
 #[derive(Debug)]
 pub struct FakeWorker {
-    /// Which process it is.
+    /// The process that it plays.
     pub worker: WorkerRef,
-    /// The process as the pool sees it: it ends here.
+    /// The process as the pool sees it. The test ends it here.
     pub child: Arc<ScriptedChild>,
-    /// Calls and answers.
+    /// The calls descriptor: calls and answers.
     pub calls: PeerSocket,
-    /// Pings, cancels, shutdown.
+    /// The control descriptor: pings, cancels, shutdown.
     pub control: PeerSocket,
 }
 
-/// One end of a socket, and what was read from it.
+/// The worker's end of a socket, with the bytes read from it.
 #[derive(Debug)]
 pub struct PeerSocket {
     stream: UnixStream,
@@ -45,15 +45,15 @@ impl PeerSocket {
         Self { stream, decoder: Decoder::new(MAX_FRAME), buffer: BytesMut::new() }
     }
 
-    /// The next message of the host; `None` at the end of the stream. Cancel safe.
+    /// Returns the next message of the host; `None` at the end of the stream. Cancel safe.
     ///
     /// # Panics
-    /// When nothing comes, or what comes is no message.
+    /// If no message arrives in time, or invalid bytes do.
     pub async fn next(&mut self) -> Option<HostMessage> {
         with_timeout("a message of the host", self.message()).await
     }
 
-    /// The same, however long it takes.
+    /// Like [`next`](Self::next), without a timeout.
     pub(super) async fn message(&mut self) -> Option<HostMessage> {
         loop {
             if let Some(frame) = self.decoder.next(&mut self.buffer).unwrap() {
@@ -71,20 +71,20 @@ impl PeerSocket {
     /// Sends a message.
     ///
     /// # Panics
-    /// When the host does not take it.
+    /// If the host does not read it in time.
     pub async fn send(&mut self, message: &WorkerMessage) {
         self.send_bytes(&encoded(message)).await;
     }
 
-    /// Sends whatever bytes.
+    /// Sends any bytes.
     ///
     /// # Panics
-    /// When the host does not take them.
+    /// If the host does not read them in time.
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
         with_timeout("a write to the host", self.write(bytes)).await.unwrap();
     }
 
-    /// The same, however long it takes; an error says that nobody reads any more.
+    /// Like [`send_bytes`](Self::send_bytes), without a timeout. Returns an error if the host has closed the socket.
     pub(super) async fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             self.stream.writable().await?;
@@ -97,24 +97,24 @@ impl PeerSocket {
         Ok(())
     }
 
-    /// Says that nothing more will come; the other direction stays open.
+    /// Ends the stream to the host. The other direction stays open.
     ///
     /// # Panics
-    /// When the host has closed it.
+    /// If the host has closed the socket.
     pub async fn close(&mut self) {
         poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await.unwrap();
     }
 }
 
-/// A worker's message as bytes.
+/// Encodes a message.
 ///
 /// # Panics
-/// When it is too large for a frame.
+/// If the message is too large for a frame.
 ///
 /// ```
 /// use herder_actors::testing::{encoded, result, wire::WireId};
 /// let bytes = encoded(&result(WireId(7), "null"));
-/// assert_eq!(&bytes[..4], &20_u32.to_le_bytes(), "its length: two stamps and the value");
+/// assert_eq!(&bytes[..4], &20_u32.to_le_bytes(), "the length: two stamps and the value");
 /// ```
 pub fn encoded(message: &WorkerMessage) -> Vec<u8> {
     let mut bytes = BytesMut::new();
@@ -122,12 +122,12 @@ pub fn encoded(message: &WorkerMessage) -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// What a worker says first: one call at a time, and a control descriptor that it serves.
+/// Returns the hello of a worker that runs one call at a time and reads the control descriptor.
 pub fn hello() -> WorkerHello {
     WorkerHello { pid: 1, window: NonZeroU32::MIN, control: true, stack_signal: None }
 }
 
-/// The commands of a worker that is played: `echo`, and `again`, which is idempotent.
+/// Returns the ready message of a worker with the commands `echo`, and `again`, which is idempotent.
 pub fn ready() -> Ready {
     let commands = vec![command("echo", false), command("again", true)];
     Ready { commands, window: None }
@@ -137,52 +137,52 @@ pub(super) fn command(name: &str, idempotent: bool) -> CommandEntry {
     CommandEntry { name: name.into(), idempotent }
 }
 
-/// A call's value, as JSON.
+/// Creates the result of a call, with this JSON.
 pub fn result(wire: WireId, json: &str) -> WorkerMessage {
     let payload = json.as_bytes().to_vec().into();
     WorkerMessage::Result(CallResult { wire, stamps: Stamps::NOT_RUN, payload })
 }
 
-/// A call's error.
+/// Creates the error of a call.
 pub fn error(wire: WireId, kind: WorkerErrorKind, message: &str) -> WorkerMessage {
     WorkerMessage::Error { wire, stamps: Stamps::NOT_RUN, error: WorkerError::new(kind, message) }
 }
 
 impl FakeWorker {
-    /// Hears the host's hello and answers it with [`hello`].
+    /// Receives the host's hello and answers it with [`hello`].
     ///
     /// # Panics
-    /// When something else comes.
+    /// If another message arrives.
     pub async fn handshake(&mut self) -> HostHello {
         self.handshake_with(hello()).await
     }
 
-    /// The same with another answer.
+    /// Like [`handshake`](Self::handshake), with this hello.
     ///
     /// # Panics
-    /// When something else comes.
+    /// If another message arrives.
     pub async fn handshake_with(&mut self, hello: WorkerHello) -> HostHello {
-        let Some(HostMessage::Hello(theirs)) = self.calls.next().await else {
+        let Some(HostMessage::Hello(host)) = self.calls.next().await else {
             panic!("expected the host's hello as the first frame")
         };
         self.calls.send(&WorkerMessage::Hello(hello)).await;
-        theirs
+        host
     }
 
-    /// Greets, and takes calls from now on: the commands of [`ready`].
+    /// Completes the handshake and becomes ready, with the commands of [`ready`].
     ///
     /// # Panics
-    /// When the host says something else.
+    /// If another message arrives.
     pub async fn ready(mut self) -> Self {
         self.handshake().await;
         self.calls.send(&WorkerMessage::Ready(ready())).await;
         self
     }
 
-    /// The next call.
+    /// Returns the next call.
     ///
     /// # Panics
-    /// When none comes, or something else.
+    /// If no call arrives in time, or another message does.
     pub async fn call(&mut self) -> CallFrame {
         match self.calls.next().await {
             Some(HostMessage::Call(call)) => call,
@@ -190,25 +190,25 @@ impl FakeWorker {
         }
     }
 
-    /// Answers a call with a JSON text.
+    /// Answers a call with this JSON.
     ///
     /// # Panics
-    /// When the host does not take it.
+    /// If the host does not read it in time.
     pub async fn answer(&mut self, wire: WireId, json: &str) {
         self.calls.send(&result(wire, json)).await;
     }
 
-    /// Hears one call and answers it with its own arguments.
+    /// Receives one call and answers it with its arguments.
     ///
     /// # Panics
-    /// When none comes, or something else.
+    /// If no call arrives in time, or another message does.
     pub async fn echo(&mut self) -> CallFrame {
         let call = self.call().await;
         self.calls.send(&result(call.wire, std::str::from_utf8(&call.payload).unwrap())).await;
         call
     }
 
-    /// Serves by itself: echoes, answers pings, exits with 0 when told to end.
+    /// Serves in a task: echoes calls, answers pings, exits with 0 at the shutdown message.
     ///
     /// # Panics
     /// Outside of a `LocalSet` or an actix system.
@@ -218,19 +218,19 @@ impl FakeWorker {
         child
     }
 
-    /// One message; false when that was the last.
+    /// Handles one message. Returns false if the worker has ended.
     async fn serve_one(&mut self) -> bool {
         tokio::select! {
             message = self.calls.message() => match message {
                 Some(HostMessage::Call(call)) => {
                     self.answer(call.wire, std::str::from_utf8(&call.payload).unwrap()).await;
                 }
-                Some(HostMessage::Shutdown) | None => return self.gone(),
+                Some(HostMessage::Shutdown) | None => return self.exit_on_shutdown(),
                 Some(_) => {}
             },
             message = self.control.message() => match message {
                 Some(HostMessage::Ping { nonce }) => self.control.send(&WorkerMessage::Pong { nonce }).await,
-                Some(HostMessage::Shutdown) | None => return self.gone(),
+                Some(HostMessage::Shutdown) | None => return self.exit_on_shutdown(),
                 Some(_) => {}
             },
             _ = self.child.ended() => return false,
@@ -238,12 +238,12 @@ impl FakeWorker {
         true
     }
 
-    fn gone(&self) -> bool {
+    fn exit_on_shutdown(&self) -> bool {
         self.child.exit(ExitStatus::Code(0));
         false
     }
 
-    /// Its process is gone, and its descriptors with it. What it sent before can still be read.
+    /// Ends the process and closes its sockets. Messages that it sent before can still be read.
     pub fn exit(self, status: ExitStatus) {
         self.child.exit(status);
     }

@@ -1,4 +1,5 @@
-//! Launches nothing: what a pool starts is handed to the test, to be played. Holds how launches go.
+//! A launcher that starts no processes: the test plays the workers that a pool launches. Holds the outcome of the next
+//! launches.
 
 use super::{FakeWorker, PeerSocket, ScriptedChild, with_timeout};
 use crate::{LaunchFuture, Launched, Launcher, WorkerRef};
@@ -11,7 +12,8 @@ use std::{
 };
 use tokio::sync::{Notify, mpsc};
 
-/// A [`Launcher`] whose processes the test plays: `PoolSupervisor::with_launcher(config, peers)`. Clones share how launches go.
+/// A [`Launcher`] whose workers the test plays: `PoolSupervisor::with_launcher(config, peers)`. Clones share the outcome of
+/// launches.
 ///
 /// ```
 /// use herder_actors::{Execute, PoolConfig, PoolSupervisor, testing::FakeWorkers};
@@ -31,11 +33,11 @@ use tokio::sync::{Notify, mpsc};
 #[derive(Clone, Debug)]
 pub struct FakeWorkers {
     launched: mpsc::UnboundedSender<Sockets>,
-    how: Arc<Mutex<LaunchOutcome>>,
+    outcome: Arc<Mutex<LaunchOutcome>>,
     spawned: Arc<Notify>,
 }
 
-/// How a launch goes.
+/// The outcome of a launch.
 ///
 /// ```
 /// use herder_actors::{PoolConfig, PoolSupervisor, WaitReady, testing::{LaunchOutcome, FakeWorkers}};
@@ -52,24 +54,25 @@ pub struct FakeWorkers {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LaunchOutcome {
-    /// The process is there.
+    /// The process starts.
     #[default]
     Ok,
-    /// The program is not there.
+    /// The program does not exist.
     NotFound,
     /// The launcher panics.
     Panics,
-    /// The process is there, but the pool hears of it only at [`FakeWorkers::complete_launch`].
+    /// The process starts, but the pool gets it only after [`FakeWorkers::complete_launch`].
     Deferred,
-    /// It runs, and its handle speaks of a socket that can't be polled.
+    /// The process starts, but its calls socket cannot be polled.
     NoSockets,
 }
 
-/// The processes that a pool launches, in their order. One that is not taken from here runs and says nothing; told to end, it does.
+/// The launched workers, in their order. A worker that is not taken from here runs and sends nothing; it exits when it is
+/// stopped.
 #[derive(Debug)]
 pub struct Launches(mpsc::UnboundedReceiver<Sockets>);
 
-/// A process nobody plays yet; on no runtime, since pool and test may have different ones.
+/// A launched worker that is not played yet. Its sockets belong to no runtime, since pool and test may have different ones.
 #[derive(Debug)]
 struct Sockets {
     worker: WorkerRef,
@@ -79,10 +82,10 @@ struct Sockets {
 }
 
 impl Launches {
-    /// The next one.
+    /// Returns the next launched worker.
     ///
     /// # Panics
-    /// When the pool starts none.
+    /// If the pool launches none in time.
     pub async fn next(&mut self) -> FakeWorker {
         with_timeout("a start", self.0.recv()).await.unwrap().play()
     }
@@ -97,18 +100,18 @@ impl Sockets {
 }
 
 impl FakeWorkers {
-    /// The launcher, and what it launches.
+    /// Returns the launcher and the workers that it launches.
     pub fn new() -> (Self, Launches) {
         let (launched, receiver) = mpsc::unbounded_channel();
-        (Self { launched, how: Arc::default(), spawned: Arc::default() }, Launches(receiver))
+        (Self { launched, outcome: Arc::default(), spawned: Arc::default() }, Launches(receiver))
     }
 
-    /// How launches go from now on.
-    pub fn set_outcome(&self, how: LaunchOutcome) {
-        *self.how.lock().unwrap_or_else(PoisonError::into_inner) = how;
+    /// Sets the outcome of all further launches.
+    pub fn set_outcome(&self, outcome: LaunchOutcome) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
     }
 
-    /// One launch that was to be [`Later`](Launch::Deferred) is done.
+    /// Completes one launch whose outcome is [`LaunchOutcome::Deferred`].
     pub fn complete_launch(&self) {
         self.spawned.notify_one();
     }
@@ -116,18 +119,18 @@ impl FakeWorkers {
 
 impl Launcher for FakeWorkers {
     fn launch(&self, worker_ref: WorkerRef) -> LaunchFuture {
-        let how = *self.how.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(how != LaunchOutcome::Panics, "no launcher today");
+        let outcome = *self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(outcome != LaunchOutcome::Panics, "no launcher today");
         let (launched, spawned) = (self.launched.clone(), self.spawned.clone());
         Box::pin(async move {
-            if how == LaunchOutcome::NotFound {
+            if outcome == LaunchOutcome::NotFound {
                 return Err("there is no such program".into());
             }
             let (mut host, worker) = pair(worker_ref);
-            let _ = launched.send(worker); // a test that is over plays no more
-            match how {
+            let _ = launched.send(worker); // fails if the test has ended
+            match outcome {
                 LaunchOutcome::Deferred => spawned.notified().await,
-                LaunchOutcome::NoSockets => host.calls = no_socket(),
+                LaunchOutcome::NoSockets => host.calls = unpollable_socket(),
                 LaunchOutcome::Ok | LaunchOutcome::NotFound | LaunchOutcome::Panics => {}
             }
             Ok(host)
@@ -135,14 +138,14 @@ impl Launcher for FakeWorkers {
     }
 }
 
-/// The two ends of a process that there is not: its pool's, and who plays it.
+/// Creates both ends of a process that does not exist: the pool's, and the worker's.
 pub(super) fn peer(worker_ref: WorkerRef) -> (Launched, FakeWorker) {
     let (host, worker) = pair(worker_ref);
     (host, worker.play())
 }
 
 fn pair(worker_ref: WorkerRef) -> (Launched, Sockets) {
-    /// Beyond all that a system gives: a signal to one of these reaches nobody.
+    /// Greater than any real process id, so that a signal to it reaches no process.
     static PID: AtomicU32 = AtomicU32::new(1 << 30);
     let child = ScriptedChild::new(PID.fetch_add(1, Ordering::Relaxed));
     let ((calls, calls_end), (control, control_end)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
@@ -150,6 +153,6 @@ fn pair(worker_ref: WorkerRef) -> (Launched, Sockets) {
     (Launched { calls, control, child: std::rc::Rc::new(child) }, worker)
 }
 
-fn no_socket() -> UnixStream {
+fn unpollable_socket() -> UnixStream {
     std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()).into()
 }

@@ -1,8 +1,8 @@
-//! Captures what the library logs, for the whole test process: one subscriber, since a worker's lines come from a thread that
-//! belongs to no test. Holds the lines.
+//! Captures the log events of the library for the whole test process. There is one subscriber, since the output of workers is
+//! logged by a thread that belongs to no test. Holds the events.
 
 use super::wait_until;
-use crate::events::wait_until_emitted;
+use crate::events::block_until_emitted;
 use std::{
     fmt::{self, Write},
     sync::{Mutex, OnceLock, PoisonError},
@@ -15,39 +15,40 @@ use tracing::{
 
 static LINES: Mutex<Vec<LogLine>> = Mutex::new(Vec::new());
 
-/// One event of the log.
+/// One captured log event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LogLine {
-    /// How grave it is.
+    /// The level.
     pub level: Level,
-    /// Where it comes from: `herder...`.
+    /// The target: `herder...`.
     pub target: String,
-    /// `POOL/wN.G`, of a line that a worker printed.
+    /// The worker as `POOL/wN.G`, if the event is a line of its output.
     pub worker: Option<String>,
-    /// `stdout` or `stderr`, of a line that a worker printed.
+    /// `stdout` or `stderr`, if the event is a line of output.
     pub stream: Option<String>,
-    /// What it says.
+    /// The message.
     pub message: String,
-    /// Its level and all its fields, the message included, as text.
+    /// The level and all fields, including the message, as text.
     pub all: String,
 }
 
 impl LogLine {
-    /// Whether the worker `POOL/wN.G` printed it on this stream.
+    /// Returns whether the event is a line that the worker `POOL/wN.G` printed on this stream.
     pub fn is_of(&self, worker: &str, stream: &str) -> bool {
         self.worker.as_deref() == Some(worker) && self.stream.as_deref() == Some(stream)
     }
 }
 
-/// Begins to capture; once is enough, and every pool of the kit does. False if the process has another subscriber: there are no
-/// lines then.
+/// Starts to capture. Further calls do nothing; every pool of these tools calls it. Returns false if the process has another
+/// subscriber: then no events are captured.
 pub fn capture() -> bool {
-    static BEGUN: OnceLock<bool> = OnceLock::new();
-    *BEGUN.get_or_init(|| tracing::subscriber::set_global_default(Capture).is_ok())
+    static CAPTURING: OnceLock<bool> = OnceLock::new();
+    *CAPTURING.get_or_init(|| tracing::subscriber::set_global_default(Capture).is_ok())
 }
 
-/// What was logged so far that names `pool`, in its order. Waits for what pools have queued for the log, at most a second.
+/// Returns the captured events that contain `pool`, in their order. Waits until the events queued by pools were emitted, at
+/// most one second.
 ///
 /// ```
 /// use herder_actors::testing::{capture, log_lines_of};
@@ -56,15 +57,15 @@ pub fn capture() -> bool {
 /// assert_eq!(log_lines_of("carts")[0].message, "worker lost");
 /// ```
 pub fn log_lines_of(pool: &str) -> Vec<LogLine> {
-    wait_until_emitted();
+    block_until_emitted();
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     lines.iter().filter(|line| line.all.contains(pool)).cloned().collect()
 }
 
-/// Waits for a line that has all these words.
+/// Waits for an event that contains all these strings.
 ///
 /// # Panics
-/// When it does not come; when another subscriber has the log.
+/// If no such event is captured in time, or another subscriber is installed.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -83,7 +84,7 @@ pub async fn wait_for_log(words: &[&str]) {
     .await;
 }
 
-/// Takes events of this library alone; of spans nothing.
+/// Records events of this library; ignores spans.
 struct Capture;
 
 impl Subscriber for Capture {

@@ -1,10 +1,10 @@
-//! For tests of pools: workers that are played instead of started, a clock that is moved by hand, waits for events, the captured
-//! log. Feature `testing`; users find it, and more, in `herder::testing`. Holds no state of a pool, and uses nothing of it but what
-//! any launcher and any worker has.
+//! Tools for tests of pools: workers that a test plays or scripts, a virtual clock, waits for events, the captured log.
+//! Feature `testing`; applications use it, with more, through `herder::testing`. Holds no state of a pool, and uses only what
+//! any launcher and any worker can use.
 //!
-//! What can't be done, or does not come, panics: it is a test that failed.
+//! Whatever cannot be done, or does not happen within the timeout, panics: the test has failed.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue has failed")]
 
 mod clock;
 mod fake_worker;
@@ -14,7 +14,7 @@ mod pinged;
 mod process;
 mod script;
 
-/// What passes between a host and a worker, for who plays one by hand.
+/// The messages between host and worker, for tests that play a worker.
 pub mod wire {
     pub use herder_core::WireId;
     pub use herder_wire::{
@@ -35,16 +35,16 @@ pub use script::{Fault, Invocation, Script, ScriptedWorkers, Session, StartBehav
 
 use std::time::Duration;
 
-/// When a wait is given up: a guard against hanging and no measure, generous on purpose, since a machine may be busy. Two minutes.
+/// The timeout of a wait: two minutes. It only detects a hang and measures nothing, so it is long: a machine may be busy.
 pub const HANG_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Between two looks of [`wait_until`]: for the machine, not for the event.
+/// The pause between two checks of [`wait_until`].
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Awaits something, with a guard against hanging.
+/// Awaits a future, at most [`HANG_TIMEOUT`].
 ///
 /// # Panics
-/// When it did not come within [`HANG_TIMEOUT`]; `what` says what did not.
+/// If the future is not ready within [`HANG_TIMEOUT`]; `what` says in the message what was awaited.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -52,7 +52,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// assert_eq!(answer, 42);
 /// # });
 /// ```
-#[expect(clippy::disallowed_methods, reason = "the one guard against hanging")]
+#[expect(clippy::disallowed_methods, reason = "the one timeout against a hang")]
 pub async fn with_timeout<F: IntoFuture>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(HANG_TIMEOUT, future.into_future()).await {
         Ok(output) => output,
@@ -60,27 +60,27 @@ pub async fn with_timeout<F: IntoFuture>(what: &str, future: F) -> F::Output {
     }
 }
 
-/// Waits until something is so, by looking again and again.
+/// Waits until a condition holds, by checking it repeatedly.
 ///
 /// # Panics
-/// When it was not so within [`HANG_TIMEOUT`]; `what` says what was to be.
+/// If the condition does not hold within [`HANG_TIMEOUT`]; `what` names it in the message.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// let mut looks = 0;
-/// herder_actors::testing::wait_until("the third look", async || {
-///     looks += 1;
-///     looks == 3
+/// let mut checks = 0;
+/// herder_actors::testing::wait_until("the third check", async || {
+///     checks += 1;
+///     checks == 3
 /// })
 /// .await;
 /// # });
 /// ```
 #[expect(clippy::disallowed_methods, reason = "polls, there is no event to wait for")]
-pub async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let looks = async {
-        while !is_so().await {
+pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let polling = async {
+        while !condition().await {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    with_timeout(what, looks).await;
+    with_timeout(what, polling).await;
 }

@@ -1,10 +1,10 @@
-//! Which workers have a ping to answer. A test that moves a clock faster than answers travel waits for them between two leaps, so
-//! that no worker is taken for silent that is not. Holds nothing.
+//! Asks a pool for its unanswered pings. A test that moves a clock waits for the answers between two moves, since they do not
+//! arrive faster than the machine runs; otherwise a working worker would be taken for unresponsive. Holds nothing.
 
 use crate::Result;
 use actix::Message;
 
-/// Sent to a supervisor: how many workers were pinged and have not answered, of those that do so by themselves.
+/// Asks a supervisor how many workers were pinged and have not answered, of those that answer by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "Result<usize>")]
 pub(crate) struct UnansweredPings;

@@ -1,4 +1,5 @@
-//! The process that there is not: it ends when the script says so, or when it is killed. Holds what the system would know of it.
+//! The process of a scripted worker: it exits when the test says so, or when it is killed. Holds what the system would know
+//! of a process.
 
 use super::with_timeout;
 use crate::{ChildHandle, ExitMemory, ProcessSample, Signal};
@@ -11,124 +12,131 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// A process as its pool sees it, under the test's control. On any thread.
+/// A process that does not exist, under the test's control, as its pool sees it. Usable on any thread.
 #[derive(Debug)]
 pub struct ScriptedChild {
     pid: u32,
-    begun: Instant,
-    conduct: Mutex<ChildBehavior>,
+    started: Instant,
+    behavior: Mutex<ChildBehavior>,
     kills: watch::Sender<u32>,
     stops: watch::Sender<Option<(Duration, Duration)>>,
     status: watch::Sender<Option<ExitStatus>>,
 }
 
-/// What it does, as far as the system tells.
+/// The behavior of the process.
 #[derive(Debug)]
 struct ChildBehavior {
-    /// Whether anyone will end it.
+    /// Whether a test or a script plays the worker and will end the process.
     is_controlled: bool,
-    stubborn: bool,
+    ignores_sigkill: bool,
     activity: ProcessActivity,
     runnable: bool,
-    asked: Option<Signal>,
-    death: ExitMemory,
+    stack_signal: Option<Signal>,
+    exit_memory: ExitMemory,
 }
 
 impl ScriptedChild {
     #[expect(clippy::disallowed_methods, reason = "the simulated processor time grows with the clock")]
     pub(crate) fn new(pid: u32) -> Arc<Self> {
-        let (played, stubborn, activity) = (false, false, ProcessActivity::Unknown);
-        let (runnable, asked, death) = (false, None, ExitMemory::default());
+        let (is_controlled, ignores_sigkill, activity) = (false, false, ProcessActivity::Unknown);
+        let (runnable, stack_signal, exit_memory) = (false, None, ExitMemory::default());
         Arc::new(Self {
             pid,
-            begun: Instant::now(),
-            conduct: Mutex::new(ChildBehavior { is_controlled: played, stubborn, activity, runnable, asked, death }),
+            started: Instant::now(),
+            behavior: Mutex::new(ChildBehavior {
+                is_controlled,
+                ignores_sigkill,
+                activity,
+                runnable,
+                stack_signal,
+                exit_memory,
+            }),
             kills: watch::Sender::new(0),
             stops: watch::Sender::new(None),
             status: watch::Sender::new(None),
         })
     }
 
-    /// The process id it goes by.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Somebody plays it from now on, and says how it ends.
+    /// Marks the process as played: the test or script ends it.
     pub(super) fn control(&self) {
-        self.conduct(|conduct| conduct.is_controlled = true);
+        self.behavior(|behavior| behavior.is_controlled = true);
     }
 
-    /// Whether it ignores SIGKILL, as a process in uninterruptible sleep does. It does not unless set.
-    pub fn ignore_sigkill(&self, stubborn: bool) {
-        self.conduct(|conduct| conduct.stubborn = stubborn);
+    /// Sets whether the process ignores SIGKILL, as a process in uninterruptible sleep does. Default: false.
+    pub fn ignore_sigkill(&self, ignores_sigkill: bool) {
+        self.behavior(|behavior| behavior.ignores_sigkill = ignores_sigkill);
     }
 
-    /// What it is seen to do when it is silent: `Unknown` unless set.
+    /// Sets what the process is doing when it answers no pings. Default: `Unknown`.
     pub fn set_activity(&self, activity: ProcessActivity) {
-        self.conduct(|conduct| conduct.activity = activity);
+        self.behavior(|behavior| behavior.activity = activity);
     }
 
-    /// Whether it waits for a processor.
+    /// Sets whether the process waits for a processor.
     pub fn set_runnable(&self, runnable: bool) {
-        self.conduct(|conduct| conduct.runnable = runnable);
+        self.behavior(|behavior| behavior.runnable = runnable);
     }
 
-    /// What the system will tell of its end beyond the status.
-    pub fn set_exit_memory(&self, death: ExitMemory) {
-        self.conduct(|conduct| conduct.death = death);
+    /// Sets what the system reports about the exit beyond the status.
+    pub fn set_exit_memory(&self, exit_memory: ExitMemory) {
+        self.behavior(|behavior| behavior.exit_memory = exit_memory);
     }
 
-    /// The signal by which it was asked for its stack, if it was.
+    /// Returns the signal with which the process was asked for its stack.
     pub fn stack_signal(&self) -> Option<Signal> {
-        self.conduct(|conduct| conduct.asked)
+        self.behavior(|behavior| behavior.stack_signal)
     }
 
-    /// It ends. The first status counts.
+    /// Ends the process. Only the first status counts.
     pub fn exit(&self, status: ExitStatus) {
         self.status.send_if_modified(|now| now.is_none() && now.replace(status).is_none());
     }
 
-    /// Waits until it has ended. Cancel safe.
+    /// Waits until the process has ended. Cancel safe.
     pub async fn ended(&self) -> ExitStatus {
         wait(self.status.subscribe()).await
     }
 
-    /// Whether it has ended.
+    /// Returns whether the process has ended.
     pub fn has_ended(&self) -> bool {
         self.status.borrow().is_some()
     }
 
-    /// Waits until it was killed.
+    /// Waits until the process was killed.
     ///
     /// # Panics
-    /// When that does not come.
+    /// If it is not killed in time.
     pub async fn killed(&self) {
         let mut kills = self.kills.subscribe();
         with_timeout("the kill", kills.wait_for(|kills| *kills > 0)).await.unwrap();
     }
 
-    /// Whether it was killed.
+    /// Returns whether the process was killed.
     pub fn was_killed(&self) -> bool {
         *self.kills.borrow() > 0
     }
 
-    /// Waits until it was told to end by the ladder; gives the patience with each of its steps.
+    /// Waits until the stop sequence was started, and returns its `grace` and `term`.
     ///
     /// # Panics
-    /// When that does not come.
+    /// If it is not started in time.
     pub async fn stopped(&self) -> (Duration, Duration) {
-        with_timeout("the ladder", self.told_to_end()).await
+        with_timeout("the stop", self.stop_requested()).await
     }
 
-    /// The same, however long it takes.
-    pub(super) async fn told_to_end(&self) -> (Duration, Duration) {
+    /// Like [`stopped`](Self::stopped), without a timeout.
+    pub(super) async fn stop_requested(&self) -> (Duration, Duration) {
         let mut stops = self.stops.subscribe();
         stops.wait_for(Option::is_some).await.unwrap().unwrap()
     }
 
-    fn conduct<T>(&self, change: impl FnOnce(&mut ChildBehavior) -> T) -> T {
-        change(&mut self.conduct.lock().unwrap_or_else(PoisonError::into_inner))
+    fn behavior<T>(&self, change: impl FnOnce(&mut ChildBehavior) -> T) -> T {
+        change(&mut self.behavior.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -139,26 +147,26 @@ impl ChildHandle for Arc<ScriptedChild> {
 
     fn kill(&self) {
         self.kills.send_modify(|kills| *kills += 1);
-        if !self.conduct(|conduct| conduct.stubborn) {
+        if !self.behavior(|behavior| behavior.ignores_sigkill) {
             self.exit(ExitStatus::Signal(9));
         }
     }
 
-    /// Who plays it decides what comes of that. One that nobody plays ends of SIGTERM, or its pool would wait for it for ever.
+    /// Records the stop. A process that nobody plays ends as by SIGTERM, since its pool would wait for it for ever.
     fn stop(&self, grace: Duration, term: Duration) {
         self.stops.send_replace(Some((grace, term)));
-        if !self.conduct(|conduct| conduct.is_controlled) {
+        if !self.behavior(|behavior| behavior.is_controlled) {
             self.exit(ExitStatus::Signal(15));
         }
     }
 
     fn kill_with_stack(&self, ask: Signal) {
-        self.conduct(|conduct| conduct.asked = Some(ask));
+        self.behavior(|behavior| behavior.stack_signal = Some(ask));
         self.kill();
     }
 
     fn stop_with_stack(&self, ask: Signal, grace: Duration, term: Duration) {
-        self.conduct(|conduct| conduct.asked = Some(ask));
+        self.behavior(|behavior| behavior.stack_signal = Some(ask));
         self.stop(grace, term);
     }
 
@@ -167,8 +175,8 @@ impl ChildHandle for Arc<ScriptedChild> {
     }
 
     fn sample(&self) -> Option<ProcessSample> {
-        let (activity, runnable) = self.conduct(|conduct| (conduct.activity, conduct.runnable));
-        let cpu = if activity == ProcessActivity::Computing { self.begun.elapsed() } else { Duration::ZERO };
+        let (activity, runnable) = self.behavior(|behavior| (behavior.activity, behavior.runnable));
+        let cpu = if activity == ProcessActivity::Computing { self.started.elapsed() } else { Duration::ZERO };
         (activity != ProcessActivity::Unknown).then_some(ProcessSample {
             cpu,
             runnable,
@@ -181,17 +189,17 @@ impl ChildHandle for Arc<ScriptedChild> {
     }
 
     fn exit_memory(&self) -> ExitMemory {
-        self.conduct(|conduct| conduct.death.clone())
+        self.behavior(|behavior| behavior.exit_memory.clone())
     }
 
     fn output_tail(&self) -> Vec<String> {
-        vec![format!("the last words of {}", self.pid)]
+        vec![format!("last output of {}", self.pid)]
     }
 }
 
 async fn wait(mut status: watch::Receiver<Option<ExitStatus>>) -> ExitStatus {
     match status.wait_for(Option::is_some).await {
         Ok(status) => status.unwrap_or(ExitStatus::Unknown),
-        Err(_) => std::future::pending().await, // the handle is gone: nobody will ever tell
+        Err(_) => std::future::pending().await, // the handle was dropped: the status will never be known
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the control descriptor: pongs and answers to cancels, and nothing else that matters.
+//! Reads the control descriptor: pongs and the states of cancelled attempts. Other messages are ignored.
 
 use super::{
     reader::protocol_error,
@@ -14,7 +14,7 @@ use herder_wire::{Decoder, FrameError, WorkerMessage};
 use std::io;
 use tokio::net::UnixStream;
 
-/// Reads until the peer closes, then waits for ever: a worker without control lives on until it misses its pings.
+/// Reads until the peer closes, then waits for ever: a worker without control descriptor is stopped when it misses its pings.
 pub(super) async fn run(
     shared_state: &SharedState,
     worker: WorkerRef,
@@ -37,26 +37,27 @@ pub(super) async fn run(
             }
             Err(_) => return std::future::pending().await,
         }
-        if let Err(error) = take(shared_state, worker, &mut decoder, &mut buffer, recorder) {
+        if let Err(error) = handle_frames(shared_state, worker, &mut decoder, &mut buffer, recorder) {
+            // Set before the kill, and only once: see `Reader::record_fault`.
             let _ = fault.set(protocol_error(" on the control descriptor", &error));
             protocol_fault(shared_state, worker);
             return std::future::pending().await;
         }
-        tokio::task::yield_now().await; // one who floods it starves nobody
+        tokio::task::yield_now().await; // a worker that floods the descriptor must not starve the arbiter
     }
 }
 
-fn take(
+fn handle_frames(
     shared_state: &SharedState,
     worker: WorkerRef,
     decoder: &mut Decoder,
     buffer: &mut BytesMut,
     recorder: &Recorder,
 ) -> Result<(), FrameError> {
-    let unreadable = |error: &FrameError, unread: &[u8]| {
+    let record_malformed = |error: &FrameError, unread: &[u8]| {
         recorder.malformed(MalformedFrame::bytes(Descriptor::Control, error, unread));
     };
-    while let Some(frame) = decoder.next(buffer).inspect_err(|error| unreadable(error, buffer))? {
+    while let Some(frame) = decoder.next(buffer).inspect_err(|error| record_malformed(error, buffer))? {
         let header = frame.header;
         let message = WorkerMessage::parse(frame);
         let message = message.inspect_err(|error| {
@@ -66,7 +67,7 @@ fn take(
         match message {
             WorkerMessage::Pong { nonce } => step(shared_state, Input::Pong { worker, nonce }),
             WorkerMessage::AttemptState { wire, state } => {
-                step(shared_state, Input::AttemptState { worker, wire, state })
+                step(shared_state, Input::AttemptState { worker, wire, state });
             }
             _ => {}
         }

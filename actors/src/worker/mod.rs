@@ -1,5 +1,6 @@
-//! [`WorkerActor`]: one a process. It hands what the process says to the pool's state and writes what the pool has for it. Calls
-//! do not pass through its mailbox, and it decides nothing: its end, by return, stop or panic, is the pool's to judge.
+//! [`WorkerActor`]: one per process. It passes the frames of the process to the pool's state and writes the frames that the
+//! state has queued. Calls do not pass through its mailbox. It decides nothing: the core reacts when it ends by return, stop
+//! or panic.
 
 mod control;
 mod orphan_guard;
@@ -13,18 +14,18 @@ use actix_rt::task::JoinHandle;
 use herder_core::WorkerRef;
 use serve::ProcessOwner;
 
-/// The actor in charge of one process.
+/// The actor that serves one process.
 pub struct WorkerActor(ActorState);
 
 enum ActorState {
-    /// Not started yet. The process is in somebody's charge already: a guard in there reports whatever happens.
+    /// Not started. The `ProcessOwner` reports the process if the actor is dropped before it starts.
     New(Option<ProcessOwner>),
-    /// It serves.
+    /// The task that serves the process.
     Serving(JoinHandle<()>),
 }
 
 impl WorkerActor {
-    /// Takes charge of a process that was started, by its sockets and its handle. From here on the pool reaches it.
+    /// Creates the actor for a started process. From now on the pool can send to the process.
     pub(crate) fn new(shared_state: SharedState, worker: WorkerRef, launched: Launched) -> Self {
         Self(ActorState::New(Some(ProcessOwner::take(shared_state, worker, launched))))
     }
@@ -42,10 +43,13 @@ impl Actor for WorkerActor {
     }
 }
 
-/// However the actor ends: if its process was still served, the guard in there reports it.
+/// Stops serving, however the actor ends. If the process has not exited, the orphan guard in the aborted task kills and
+/// reports it.
 impl Drop for WorkerActor {
     fn drop(&mut self) {
         if let ActorState::Serving(serving) = &self.0 {
+            // Aborting only schedules the task: it is dropped at its next poll, with the orphan guard in it, and not inside a
+            // step that drops the actor.
             serving.abort();
         }
     }
@@ -56,6 +60,6 @@ impl actix::Handler<crate::messages::Panic> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, _: crate::messages::Panic, _: &mut Self::Context) {
-        crate::messages::injected();
+        crate::messages::panic_injected();
     }
 }

@@ -1,4 +1,4 @@
-//! Reports that a process lost its actor: by a panic, or because somebody stopped the actor (R29). Nothing else notices that.
+//! Reports a process that lost its actor, by a panic or because the actor was stopped (R29). Nothing else would notice that.
 
 use crate::{
     child::ChildHandle,
@@ -7,7 +7,8 @@ use crate::{
 use herder_core::WorkerRef;
 use std::rc::Rc;
 
-/// Armed as long as the process is served. Dropped armed, it kills the process and tells the supervisor.
+/// Armed while the process is served. If it is dropped armed, it kills the process and tells the supervisor to await the
+/// exit.
 pub(super) struct OrphanGuard {
     shared_state: SharedState,
     worker: WorkerRef,
@@ -19,7 +20,7 @@ impl OrphanGuard {
         Self { shared_state, worker, child: Some(child) }
     }
 
-    /// The process's end was noticed in the ordinary way.
+    /// Disarms the guard: the exit of the process was noticed.
     pub(super) fn disarm(mut self) {
         self.child = None;
     }
@@ -29,7 +30,8 @@ impl Drop for OrphanGuard {
     fn drop(&mut self) {
         let Some(child) = self.child.take() else { return };
         child.kill();
-        // A cell that is borrowed belongs to a step that is unwinding or to a pool that is being dropped: both kill all.
+        // If the state is borrowed, this drop happens inside a step that unwinds, or while the pool is dropped. Both kill all
+        // processes, and a second `borrow_mut` would panic during the unwinding and abort the host.
         if let Ok(mut state) = self.shared_state.try_borrow_mut() {
             state.defer(Deferred::Orphaned(self.worker, child));
         }

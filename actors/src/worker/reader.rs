@@ -1,4 +1,4 @@
-//! Reads the calls descriptor: finds frames, checks that they may come now, and hands each to the pool's state.
+//! Reads the calls descriptor: decodes frames, checks that each is allowed at this time, and passes it to the pool's state.
 
 use super::serve::{self, protocol_fault};
 use crate::{
@@ -13,18 +13,18 @@ use herder_wire::{Decoder, Frame, FrameError, Header, Ready, WorkerError, Worker
 use std::{io, num::NonZeroU8, time::Duration};
 use tokio::net::UnixStream;
 
-/// One read. More crosses malloc's mmap threshold and costs page faults.
-const READ: usize = 64 * 1024;
-/// Reads in a row before others on the arbiter get their turn: a process that floods its descriptor would starve them.
+/// The size of one read, in bytes. A larger buffer exceeds malloc's mmap threshold and causes page faults.
+const READ_SIZE: usize = 64 * 1024;
+/// The number of reads after which the task yields: a process that floods its descriptor would otherwise starve the arbiter.
 const BURST: u32 = 16;
-/// After an exit at most so much is read: more than a socket's buffer holds.
-const DRAIN: usize = 16 * 1024 * 1024;
-/// How long after the end of the stream a process may take to exit before that counts as a fault.
+/// The maximum number of bytes read after the exit; more than the buffer of a socket holds.
+const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
+/// The time within which a process must exit after it closed its socket. After that it has violated the protocol.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
-/// The most characters of a line that a reason quotes.
+/// The maximum number of characters of an output line in an error's reason.
 const MAX_QUOTED_CHARS: usize = 512;
 
-/// The host's side of the calls descriptor.
+/// The reader of the calls descriptor.
 pub(super) struct Reader<'a> {
     shared_state: SharedState,
     worker: WorkerRef,
@@ -33,12 +33,12 @@ pub(super) struct Reader<'a> {
     handshake: HandshakeState,
     fault: &'a serve::Fault,
     recorder: &'a Recorder,
-    /// Nothing that comes after what this stream brought is to be trusted.
+    /// Whether the stream has failed. Nothing that follows is read.
     stream_failed: bool,
     start_error: Option<WorkerError>,
 }
 
-/// What the worker may say next.
+/// The part of the handshake that was completed. It determines which frames the worker may send.
 enum HandshakeState {
     Hello,
     Loading(WorkerHello),
@@ -81,26 +81,27 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads until the stream ends or breaks the protocol, then waits for ever: the exit tells the rest. Cancel safe: bytes
-    /// that were read are in the buffer.
+    /// Reads until the stream ends or violates the protocol, then waits for ever: the exit of the process ends the task.
+    /// Cancel safe: the bytes that were read are in the buffer.
     pub(super) async fn run(&mut self, stream: &UnixStream) {
         let mut reads = 0_u32;
         loop {
-            self.make_room();
+            self.reserve_buffer();
             match stream.try_read_buf(&mut self.buffer) {
-                Ok(0) => return self.ended().await,
+                Ok(0) => return self.on_end_of_stream().await,
                 Ok(_) => reads += 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if stream.readable().await.is_err() {
-                        return self.ended().await;
+                        return self.on_end_of_stream().await;
                     }
                     reads = 0;
                     continue;
                 }
-                Err(_) => return self.ended().await,
+                Err(_) => return self.on_end_of_stream().await,
             }
-            if let Err(fault) = self.take_frames() {
-                self.note(fault);
+            if let Err(fault) = self.handle_frames() {
+                // The fault is recorded before the kill: the exit, which may follow at once, takes its detail from it.
+                self.record_fault(fault);
                 protocol_fault(&self.shared_state, self.worker);
                 return std::future::pending().await;
             }
@@ -110,18 +111,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// After the exit: an answer can still be there, also after SIGKILL. Reads until it would block, not until the end of
-    /// the stream: a forked grandchild may hold the descriptor. One that goes on writing is not heard for ever.
+    /// Reads what the process wrote before it exited, at most [`DRAIN_LIMIT`] bytes: an answer can be in the socket even
+    /// after SIGKILL. Reads until a read would block and not until the end of the stream, since a forked grandchild may hold
+    /// the descriptor.
     pub(super) fn drain(&mut self, stream: &UnixStream) {
-        let mut left = DRAIN;
-        while !self.stream_failed && left > 0 {
-            self.make_room();
+        let mut remaining = DRAIN_LIMIT;
+        while !self.stream_failed && remaining > 0 {
+            self.reserve_buffer();
             match read_now(stream, &mut self.buffer) {
                 Ok(0) | Err(_) => break,
                 Ok(count) => {
-                    left = left.saturating_sub(count);
-                    if let Err(fault) = self.take_frames() {
-                        self.note(fault);
+                    remaining = remaining.saturating_sub(count);
+                    if let Err(fault) = self.handle_frames() {
+                        self.record_fault(fault);
                     }
                 }
             }
@@ -129,14 +131,15 @@ impl<'a> Reader<'a> {
         if !self.stream_failed
             && let Err(error) = self.decoder.finish(&self.buffer)
         {
-            self.unreadable(error);
+            self.on_truncated_frame(error);
         }
     }
 
-    /// What is known beyond the exit status, and the traceback of a failed start. `printed` is what the process printed last.
+    /// Returns the detail of the exit beyond the status, and the traceback of a failed start. `printed`: the last lines that
+    /// the process printed.
     pub(super) fn exit_detail(mut self, printed: &[String]) -> (Option<Box<str>>, Option<Box<str>>) {
         let Some(error) = self.start_error.take() else {
-            return (self.fault.get().cloned().or_else(|| self.unexplained(printed)), None);
+            return (self.fault.get().cloned().or_else(|| self.describe_failed_start(printed)), None);
         };
         let text = match error.type_name {
             Some(kind) => format!("{kind}: {}", error.message),
@@ -145,29 +148,32 @@ impl<'a> Reader<'a> {
         (Some(text.into()), error.traceback.map(Into::into))
     }
 
-    /// Describes a start that failed without an error frame: the program, if it sent no hello, and the last line that it printed.
-    fn unexplained(&self, printed: &[String]) -> Option<Box<str>> {
-        let silent = match self.handshake {
+    /// Describes a failed start without an error frame: the program, if it sent no hello, and the last line that it printed.
+    fn describe_failed_start(&self, printed: &[String]) -> Option<Box<str>> {
+        let no_hello = match self.handshake {
             HandshakeState::Hello => {
-                Some(format!("{} sent no hello", program(self.shared_state.borrow().config().launch())))
+                Some(format!("{} sent no hello", program_text(self.shared_state.borrow().config().launch())))
             }
             HandshakeState::Loading(_) => None,
             HandshakeState::Serving => return None,
         };
         let last = printed.iter().rev().map(|line| line.trim()).find(|line| !line.is_empty());
         let last = last.map(|line| format!("its last output line: {}", shortened(line)));
-        let parts: Vec<String> = silent.into_iter().chain(last).collect();
+        let parts: Vec<String> = no_hello.into_iter().chain(last).collect();
         (!parts.is_empty()).then(|| parts.join("; ").into())
     }
 
-    fn make_room(&mut self) {
+    fn reserve_buffer(&mut self) {
         let missing = self.decoder.missing(&self.buffer);
-        if self.buffer.capacity() - self.buffer.len() < missing.max(READ / 4) {
-            self.buffer.reserve(missing.max(READ));
+        // The missing part of a large frame is reserved at once, so that the buffer is not copied again with each read.
+        // Otherwise the rest of the buffer is used while a quarter of a read fits: reads into less room would cost more
+        // system calls.
+        if self.buffer.capacity() - self.buffer.len() < missing.max(READ_SIZE / 4) {
+            self.buffer.reserve(missing.max(READ_SIZE));
         }
     }
 
-    fn take_frames(&mut self) -> Result<(), Fault> {
+    fn handle_frames(&mut self) -> Result<(), Fault> {
         loop {
             let frame = match self.decoder.next(&mut self.buffer) {
                 Ok(Some(frame)) => frame,
@@ -177,22 +183,22 @@ impl<'a> Reader<'a> {
                     return Err(Fault::Frame(error));
                 }
             };
-            let header = frame.header;
-            self.take(frame).inspect_err(|fault| {
+            let header = frame.header; // the frame is consumed, and the fault is recorded with its header
+            self.handle_frame(frame).inspect_err(|fault| {
                 self.recorder.malformed(MalformedFrame::frame(Descriptor::Calls, fault.name(), &header));
             })?;
         }
     }
 
-    fn take(&mut self, frame: Frame) -> Result<(), Fault> {
+    fn handle_frame(&mut self, frame: Frame) -> Result<(), Fault> {
         let header = frame.header;
         let message = WorkerMessage::parse(frame).map_err(Fault::Frame)?;
         match (message, &self.handshake) {
             (WorkerMessage::Result(result), HandshakeState::Serving) => {
-                self.arrived(&header, FinalFrame::Result(result))
+                self.on_final_frame(&header, FinalFrame::Result(result));
             }
             (WorkerMessage::Error { error, .. }, HandshakeState::Serving) => {
-                self.arrived(&header, FinalFrame::Error(error))
+                self.on_final_frame(&header, FinalFrame::Error(error));
             }
             (WorkerMessage::Ignored(_), _) => self.record(&header),
             (WorkerMessage::Hello(hello), HandshakeState::Hello) => {
@@ -202,7 +208,7 @@ impl<'a> Reader<'a> {
             (WorkerMessage::Ready(ready), HandshakeState::Loading(hello)) => {
                 let window = hello.window.get();
                 self.record(&header);
-                self.ready(ready, window);
+                self.on_ready(ready, window);
             }
             (WorkerMessage::StartFailed(error), HandshakeState::Hello | HandshakeState::Loading(_)) => {
                 self.record(&header);
@@ -217,12 +223,13 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A final frame, in a step that records it too: with the step's time, before what follows from it.
-    fn arrived(&self, header: &Header, arrival: FinalFrame) {
-        let _ = with(&self.shared_state, |state| state.arrived(self.worker, header, arrival, self.recorder));
+    /// Handles a final frame. It is recorded in the same step, with the step's time and before the frames that the step
+    /// sends.
+    fn on_final_frame(&self, header: &Header, frame: FinalFrame) {
+        let _ = with(&self.shared_state, |state| state.on_final_frame(self.worker, header, frame, self.recorder));
     }
 
-    /// Any other frame; rare enough to look at the clock.
+    /// Records any other frame. These are rare, so reading the clock for each does not matter.
     fn record(&self, header: &Header) {
         self.recorder.received(self.recorder.now(), Descriptor::Calls, header);
     }
@@ -230,41 +237,46 @@ impl<'a> Reader<'a> {
     fn on_hello(&mut self, hello: WorkerHello) {
         if let Some(link) = self.shared_state.borrow_mut().link(self.worker) {
             link.on_hello(hello.control);
+            // A wrapper has another pid than the worker. Signals go to the started process, so a wrapper must get none meant
+            // for the worker.
             link.is_direct_child = link.child.pid() == hello.pid;
             link.stack_signal = hello.stack_signal.filter(|_| link.is_direct_child).and_then(signal);
         }
         self.handshake = HandshakeState::Loading(hello);
     }
 
-    fn ready(&mut self, ready: Ready, hello_window: u32) {
+    fn on_ready(&mut self, ready: Ready, hello_window: u32) {
         self.handshake = HandshakeState::Serving;
+        // The window of the hello is the maximum (I2); the ready message can only reduce it.
         let window = ready.window.map_or(hello_window, |window| window.get().min(hello_window));
         let commands: CommandTable = ready.commands.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
-        let _ = with(&self.shared_state, |state| state.ready(self.worker, window, commands));
+        let _ = with(&self.shared_state, |state| state.on_ready(self.worker, window, commands));
     }
 
-    /// The stream ended. A process that is about to exit has a moment for it; one that only closed its descriptor is of no use.
-    async fn ended(&mut self) {
+    /// Handles the end of the stream. A process that is exiting has [`EXIT_TIMEOUT`] for it; a process that only closed its
+    /// socket is killed, because it cannot answer.
+    async fn on_end_of_stream(&mut self) {
         if let Err(error) = self.decoder.finish(&self.buffer) {
-            self.unreadable(error);
+            self.on_truncated_frame(error);
         }
         let clock = self.shared_state.borrow().clock().clone();
         clock.sleep(EXIT_TIMEOUT).await;
-        // A host that was held up for that long learns of an exit in the meantime only now: who waits for it comes first.
+        // If the host was suspended for that long, the timer and the exit become ready together, and this task may run first.
+        // One yield lets the exit be noticed, so that the process is not blamed for the host's delay.
         tokio::task::yield_now().await;
         self.recorder.malformed(MalformedFrame::closed(Descriptor::Calls));
-        self.note(Fault::Order("closed its socket without exiting"));
+        self.record_fault(Fault::Order("closed its socket without exiting"));
         protocol_fault(&self.shared_state, self.worker);
         std::future::pending::<()>().await;
     }
 
-    /// The stream ended in the middle of a frame.
-    fn unreadable(&mut self, error: FrameError) {
+    /// Records that the stream ended in the middle of a frame.
+    fn on_truncated_frame(&mut self, error: FrameError) {
         self.recorder.malformed(MalformedFrame::bytes(Descriptor::Calls, &error, &self.buffer));
-        self.note(Fault::Frame(error));
+        self.record_fault(Fault::Frame(error));
     }
 
-    fn note(&mut self, fault: Fault) {
+    fn record_fault(&mut self, fault: Fault) {
         self.stream_failed = true;
         let _ = self.fault.set(match fault {
             Fault::Frame(error) => protocol_error("", &error),
@@ -273,20 +285,21 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The signal of this number, if the system has one.
+/// Returns the signal of this number, if the system has one.
 fn signal(number: NonZeroU8) -> Option<Signal> {
     Signal::from_named_raw(i32::from(number.get()))
 }
 
-/// Asks the system, not the reactor: to the reactor a socket "would block" until it was polled again, whatever lies in it.
+/// Reads without the reactor. After the exit `try_read` is not usable: it returns `WouldBlock` until the reactor has polled
+/// the socket again, even if the socket contains data.
 fn read_now(stream: &UnixStream, buffer: &mut BytesMut) -> io::Result<usize> {
-    let mut chunk = vec![0; READ];
+    let mut chunk = vec![0; READ_SIZE];
     let count = rustix::io::retry_on_intr(|| rustix::io::read(stream, &mut chunk[..]))?;
     buffer.extend_from_slice(&chunk[..count]);
     Ok(count)
 }
 
-/// A bad frame in words.
+/// Formats a malformed frame.
 pub(super) fn protocol_error(place: &str, error: &FrameError) -> Box<str> {
     format!("protocol error ({}{place}): {error}", error.name()).into()
 }
@@ -302,10 +315,10 @@ mod tests {
     use herder_core::ExitStatus;
     use serde_json::json;
 
-    /// A host that was held up beyond its patience learns at once that the worker exited and that the patience is over: it exited, and broke
-    /// no protocol.
+    /// R41: a host that was suspended longer than [`EXIT_TIMEOUT`] sees the exit and the timeout at the same time: the worker
+    /// exited and did not violate the protocol.
     #[actix_rt::test]
-    async fn r41_an_exit_that_is_seen_late() {
+    async fn r41_an_exit_seen_after_the_timeout_is_no_protocol_violation() {
         let config = PoolConfig::basic("late").command(["scripted"]).pool_size(1).overflow(0).timeout(HANG_TIMEOUT);
         let (clock, (peers, mut launches)) = (VirtualClock::new(), FakeWorkers::new());
         let pool = PoolSupervisor::with_launcher(config.build().unwrap(), peers).with_clock(clock.clone()).start();
@@ -314,18 +327,18 @@ mod tests {
         let call = actix_rt::spawn(call);
         peer.call().await;
         peer.calls.close().await;
-        wait_until("the end was read", async || clock.is_set_for(clock.now() + EXIT_TIMEOUT)).await;
+        wait_until("the end of the stream is read", async || clock.is_set_for(clock.now() + EXIT_TIMEOUT)).await;
         peer.child.exit(ExitStatus::Code(0));
         clock.jump(EXIT_TIMEOUT);
         match with_timeout("the call's end", call).await.unwrap().unwrap() {
             Err(Error::WorkerLost { reason, .. }) => assert_eq!(&*reason, "exit status 0"),
-            other => panic!("the worker was to be lost: {other:?}"),
+            other => panic!("expected a lost worker: {other:?}"),
         }
     }
 }
 
-/// The program that was started, for a message.
-fn program(launch: &Launch) -> String {
+/// Formats the program that was started.
+fn program_text(launch: &Launch) -> String {
     match launch {
         Launch::App { python, .. } if python.components().count() > 1 => format!("`{}`", python.display()),
         Launch::App { python, .. } => format!("`{}` from PATH (no virtual environment)", python.display()),

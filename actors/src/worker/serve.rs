@@ -1,4 +1,4 @@
-//! Serves one process until it is gone: read, write, control, side by side, in one task on the pool's arbiter.
+//! Serves one process until it has exited: reader, writers and control reader run in one task on the pool's arbiter.
 
 use super::{control, orphan_guard::OrphanGuard, reader::Reader, writer};
 use crate::{
@@ -19,7 +19,8 @@ use std::{
 };
 use tokio::{net::UnixStream, sync::Notify};
 
-/// A process in somebody's charge. Dropped before its end was noticed, it is killed and reported.
+/// A started process with its sockets. If it is dropped before the exit was reported, the orphan guard kills and reports the
+/// process.
 pub(super) struct ProcessOwner {
     orphan_guard: OrphanGuard,
     shared_state: SharedState,
@@ -32,8 +33,10 @@ pub(super) struct ProcessOwner {
 }
 
 impl ProcessOwner {
-    /// Connects the process with the pool, at once: whatever the pool has to tell it from now on is not lost.
+    /// Takes over a process and connects it with the pool's state at once, so that no message of the pool to the process is
+    /// lost. Queues the host's hello.
     pub(super) fn take(shared_state: SharedState, worker: WorkerRef, launched: Launched) -> Self {
+        // First: from here on the process is killed and reported whatever happens.
         let orphan_guard = OrphanGuard::new(shared_state.clone(), worker, launched.child.clone());
         let (max_frame, clock) = (shared_state.borrow().config().max_frame(), shared_state.borrow().clock().clone());
         let link = Link::new(worker, launched.child.clone(), max_frame, clock);
@@ -43,7 +46,7 @@ impl ProcessOwner {
         Self { orphan_guard, shared_state, worker, launched, max_frame, flush, flush_control, recorder }
     }
 
-    /// Until its end was noticed.
+    /// Serves the process until it has exited, then reports the exit.
     pub(super) async fn serve(self) {
         let Self { orphan_guard, shared_state, worker, launched, max_frame, flush, flush_control, recorder } = self;
         let Launched { calls, control, child } = launched;
@@ -59,14 +62,16 @@ impl ProcessOwner {
                 (status, ExitRecord { detail, ..ExitRecord::of(&*child) })
             }
         };
+        // Disarmed before the step: a panic in the step rebuilds the state and kills all processes anyway, and the guard must
+        // not report a process that was reaped.
         orphan_guard.disarm();
         let _ = with(&shared_state, |state| {
-            state.exited(worker, ProcessExit { status, kill_reason: None }, exit_record, Some(&recorder))
+            state.on_exit(worker, ProcessExit { status, kill_reason: None }, exit_record, Some(&recorder));
         });
     }
 }
 
-/// The host's ends, and what wakes who writes them.
+/// The host's ends of the sockets, and the notifications for their writers.
 struct Sockets {
     calls: UnixStream,
     control: UnixStream,
@@ -85,7 +90,9 @@ impl Sockets {
     ) -> (ExitStatus, ExitRecord) {
         let fault = OnceCell::new();
         let mut reader = Reader::new(shared_state.clone(), worker, max_frame, &fault, recorder);
-        // The loops end only by waiting for ever; should one return, the process's end is still awaited.
+        // None of the loops returns: after an error each waits for ever, and the exit of the process ends the select. Should
+        // one return anyway, the exit is still awaited, because a process that is not reaped keeps its slot. `biased`, and
+        // the exit last: frames that have already arrived are handled in their own steps before the exit.
         let status = tokio::select! {
             biased;
             () = reader.run(&self.calls) => child.wait().await,
@@ -94,6 +101,8 @@ impl Sockets {
             () = writer::run(shared_state, worker, &self.control, &self.flush_control, |link| &mut link.control) => child.wait().await,
             status = child.wait() => status,
         };
+        // The exit can be seen before the socket was polled again. Answers that the process wrote before it exited are still
+        // there: they must be handled before the exit is, or their calls would be lost (R36).
         reader.drain(&self.calls);
         let exit_record = ExitRecord::of(&**child);
         let (detail, traceback) = reader.exit_detail(&exit_record.stderr_tail);
@@ -101,7 +110,7 @@ impl Sockets {
     }
 }
 
-/// What a process did wrong first: everything after it follows from that.
+/// The first protocol fault of a process. Later faults follow from it and are not recorded.
 pub(super) type Fault = OnceCell<Box<str>>;
 
 fn pollable(socket: std::os::unix::net::UnixStream) -> io::Result<UnixStream> {
@@ -109,7 +118,7 @@ fn pollable(socket: std::os::unix::net::UnixStream) -> io::Result<UnixStream> {
     UnixStream::from_std(socket)
 }
 
-/// The host's hello is the first frame.
+/// Queues the host's hello, which must be the first frame.
 fn send_hello(shared_state: &SharedState, worker: WorkerRef) {
     let mut state = shared_state.borrow_mut();
     let settings = state.core().settings();
@@ -126,16 +135,17 @@ fn send_hello(shared_state: &SharedState, worker: WorkerRef) {
     }
 }
 
-/// A hook for the end of a session may take as long as a call by default: the calls of its worker wait for it as they wait for each other.
-fn session_end_timeout(call: Duration) -> Option<NonZeroU64> {
-    NonZeroU64::new(u64::try_from(call.as_millis()).unwrap_or(u64::MAX).max(1))
+/// Returns the timeout of an `on_session_end` hook: the default timeout of a call, since the calls of the worker wait for the
+/// hook as they wait for each other.
+fn session_end_timeout(call_timeout: Duration) -> Option<NonZeroU64> {
+    NonZeroU64::new(u64::try_from(call_timeout.as_millis()).unwrap_or(u64::MAX).max(1))
 }
 
 fn at_least_one(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
 }
 
-/// The process broke the protocol: it is killed, and its calls hear of it when it is gone.
+/// Kills a process that violated the protocol. Its calls fail when it has exited.
 pub(super) fn protocol_fault(shared_state: &SharedState, worker: WorkerRef) {
     step(shared_state, Input::Kill { worker, kill_reason: KillReason::ProtocolViolation });
 }

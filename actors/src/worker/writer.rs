@@ -1,14 +1,15 @@
-//! Writes what is in an outbox: all that is there in one vectored write, whenever something was put there.
+//! Writes the frames of an outbox: everything that is queued, with one vectored write.
 
 use crate::shared_state::{Link, Outbox, SharedState};
 use herder_core::WorkerRef;
 use std::{io, io::IoSlice};
 use tokio::{net::UnixStream, sync::Notify};
 
-/// More slices than this go out in the next write.
-const SLICES: usize = 64;
+/// The maximum number of slices per write; further slices follow in the next write.
+const MAX_SLICES: usize = 64;
 
-/// Writes until the peer closes; then waits for ever: the reader and the exit tell what happened.
+/// Writes until the peer closes, then waits for ever: the reader or the exit reports what happened. The caller must give
+/// `outbox` the same descriptor's outbox as `wake` belongs to.
 pub(super) async fn run(
     shared_state: &SharedState,
     worker: WorkerRef,
@@ -18,10 +19,13 @@ pub(super) async fn run(
 ) {
     let mut writing = Outbox::default();
     loop {
+        // The bytes are moved out of the link, since the borrow of the state must not be held across the write, and steps add
+        // frames meanwhile. A frame that was written in part stays at the front of `writing`.
         if let Some(link) = shared_state.borrow_mut().link(worker) {
             outbox(link).move_into(&mut writing);
         }
         if writing.is_empty() {
+            // No wake-up is lost between the check and the wait: `notify_one` stores a permit if nothing waits.
             wake.notified().await;
             continue;
         }
@@ -33,7 +37,7 @@ pub(super) async fn run(
 
 async fn write_some(stream: &UnixStream, writing: &mut Outbox) -> io::Result<()> {
     loop {
-        let mut room = [IoSlice::new(&[]); SLICES];
+        let mut room = [IoSlice::new(&[]); MAX_SLICES];
         let filled = writing.slices(&mut room);
         match stream.try_write_vectored(&room[..filled]) {
             Ok(written) => {

@@ -1,4 +1,5 @@
-//! A pool of the tests of actors, whose workers are scripted, and the steps that many tests take, each waiting for its event.
+//! `Harness`: a pool with scripted workers for the tests of actors, and the steps that many tests take. Each step waits for
+//! its event.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -18,10 +19,10 @@ use std::{
     time::Duration,
 };
 
-/// What a call gives.
+/// The result of a call.
 pub(crate) type Outcome = Result<Reply, Error>;
 
-/// A running pool, and the processes it launches, in their order.
+/// A running pool and the workers that it launches, in their order.
 pub(crate) struct Harness {
     pub(crate) client: PoolClient,
     pub(crate) launches: Launches,
@@ -30,23 +31,23 @@ pub(crate) struct Harness {
 
 static NUMBER: AtomicU32 = AtomicU32::new(1);
 
-/// A name that no other test has.
+/// Returns a name that no other test uses, and captures the log.
 pub(crate) fn unique_name(hint: &str) -> String {
     capture();
     format!("{hint}-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A basic pool's builder: one worker, no overflow, quick restarts.
+/// Returns the builder of a basic pool: one worker, no overflow, fast restarts.
 pub(crate) fn basic(name: &str) -> PoolBuilder<Basic> {
-    begun(PoolConfig::basic(name))
+    with_test_defaults(PoolConfig::basic(name))
 }
 
-/// An enhanced pool's builder, otherwise the same.
+/// Returns the builder of an enhanced pool, otherwise the same.
 pub(crate) fn enhanced(name: &str) -> PoolBuilder<Enhanced> {
-    begun(PoolConfig::enhanced(name))
+    with_test_defaults(PoolConfig::enhanced(name))
 }
 
-fn begun<T>(builder: PoolBuilder<T>) -> PoolBuilder<T> {
+fn with_test_defaults<T>(builder: PoolBuilder<T>) -> PoolBuilder<T> {
     let quick = Duration::from_millis(5);
     let restart = Restart::new().max(1000).backoff(quick).max_backoff(4 * quick);
     let queue = Queue::new().timeout(HANG_TIMEOUT);
@@ -61,7 +62,7 @@ fn begun<T>(builder: PoolBuilder<T>) -> PoolBuilder<T> {
 }
 
 impl Harness {
-    /// Starts a pool; its processes are the test's to play.
+    /// Starts a pool; the test plays its workers.
     pub(crate) fn start(config: PoolConfig) -> Self {
         let (peers, launches) = FakeWorkers::new();
         Self::with(config, peers, launches)
@@ -73,17 +74,17 @@ impl Harness {
         Self { client, launches, name }
     }
 
-    /// A basic pool of one worker that is ready.
+    /// Starts a basic pool and makes its only worker ready.
     pub(crate) async fn basic(hint: &str) -> (Self, FakeWorker) {
         Self::one(basic(&unique_name(hint)).build().unwrap()).await
     }
 
-    /// An enhanced pool of one worker that is ready.
+    /// Starts an enhanced pool and makes its only worker ready.
     pub(crate) async fn enhanced(hint: &str) -> (Self, FakeWorker) {
         Self::one(enhanced(&unique_name(hint)).build().unwrap()).await
     }
 
-    /// Any pool of one worker that is ready.
+    /// Starts a pool and makes its only worker ready.
     pub(crate) async fn one(config: PoolConfig) -> (Self, FakeWorker) {
         let mut harness = Self::start(config);
         let peer = harness.launches.next().await.ready().await;
@@ -91,7 +92,7 @@ impl Harness {
         (harness, peer)
     }
 
-    /// An enhanced pool of several workers that serve by themselves.
+    /// Starts an enhanced pool of several workers that serve by themselves.
     pub(crate) async fn serving(hint: &str, workers: usize) -> (Self, Vec<Arc<ScriptedChild>>) {
         let mut harness = Self::start(enhanced(&unique_name(hint)).pool_size(workers).build().unwrap());
         let children = harness.serve(workers).await;
@@ -99,7 +100,7 @@ impl Harness {
         (harness, children)
     }
 
-    /// Lets the next processes serve by themselves.
+    /// Lets the next launched workers serve by themselves.
     pub(crate) async fn serve(&mut self, workers: usize) -> Vec<Arc<ScriptedChild>> {
         let mut children = Vec::new();
         for _ in 0..workers {
@@ -112,21 +113,21 @@ impl Harness {
         self.client.supervisor()
     }
 
-    /// Waits until every base worker is ready. (`WaitReady` would tell of a start that failed before.)
+    /// Waits until every base worker is ready. (`WaitReady` would report a start that failed before.)
     pub(crate) async fn wait_healthy(&self) {
-        wait_until("the pool is whole", async || self.status().await.state == PoolState::Running).await;
+        wait_until("all base workers are ready", async || self.status().await.state == PoolState::Running).await;
     }
 
     pub(crate) async fn status(&self) -> Status {
         with_timeout("a status", self.pool().send(GetStatus)).await.unwrap()
     }
 
-    /// The pool's affinity actor, by its name.
+    /// Returns the pool's affinity actor, looked up by name.
     pub(crate) fn affinity(&self) -> Addr<SessionAffinityActor> {
         registry::lookup(&format!("{}_session_affinity", self.name)).unwrap()
     }
 
-    /// Waits until so many calls run and so many wait.
+    /// Waits until this many calls run and this many wait.
     pub(crate) async fn wait_queue(&self, in_flight: usize, waiting: usize) {
         wait_until("calls run and wait as expected", async || {
             let queue = self.status().await.queue;
@@ -135,7 +136,7 @@ impl Harness {
         .await;
     }
 
-    /// A call by message, in a task: it is on its way when this returns to the arbiter.
+    /// Makes a call by message, in a task.
     pub(crate) fn execute(&self, message: Execute) -> Answer {
         Answer::of(self.pool().send(message))
     }
@@ -144,18 +145,18 @@ impl Harness {
         Answer::of(self.pool().send(ExecuteInSession::new(session, "echo", &json!({ "n": number }))))
     }
 
-    /// A call by handle.
+    /// Makes a call through the handle.
     pub(crate) fn call(&self, number: u64) -> herder_actors::PendingReply {
         self.client.call(Request::typed("echo", &json!({ "n": number })))
     }
 
-    /// The workers, in the order of their slots.
+    /// Returns the workers in the order of their slots.
     pub(crate) async fn workers(&self) -> Vec<herder_actors::WorkerInfo> {
         with_timeout("the workers", self.pool().send(ListWorkers)).await.unwrap().unwrap()
     }
 }
 
-/// An answer that a task waits for; it counts how often it came.
+/// An answer that a task waits for.
 pub(crate) struct Answer(tokio::task::JoinHandle<Outcome>);
 
 impl Answer {
@@ -167,23 +168,23 @@ impl Answer {
         with_timeout("an answer", self.0).await.unwrap()
     }
 
-    /// Its caller leaves.
+    /// Abandons the call.
     pub(crate) fn abandon(self) {
         self.0.abort();
     }
 }
 
-/// `echo` with a number.
+/// A call of `echo` with a number.
 pub(crate) fn echo(number: u64) -> Execute {
     Execute::new("echo", &json!({ "n": number }))
 }
 
-/// The value of an outcome that must be good.
+/// Returns the value of a successful outcome.
 pub(crate) fn value(outcome: Outcome) -> Value {
     outcome.unwrap().decode().unwrap()
 }
 
-/// A process by its slot and generation.
+/// Returns the process with this slot and generation.
 pub(crate) fn process(worker: u32, generation: u32) -> WorkerRef {
     WorkerRef { id: WorkerId(worker), generation: Generation(generation) }
 }

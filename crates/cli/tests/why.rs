@@ -88,9 +88,9 @@ fn losses_ends_and_strangers() {
     let end = crate::support::Request::new("DELETE", "/v1/pools/carts/sessions/ann", "").send(server.address);
     assert_eq!(end.status, 204);
     let gone = why("ann").json;
-    assert_eq!((&gone["state"], &gone["present"], &gone["complete"]), (&json!("gone"), &Value::Null, &json!(true)));
+    assert_eq!((&gone["state"], &gone["present"], &gone["complete"]), (&json!("removed"), &Value::Null, &json!(true)));
     assert_eq!((&gone["past"][0]["why"], &gone["past"][0]["operations"]), (&json!("ended"), &json!(2)));
-    assert_eq!(gone["events"].as_array().unwrap().last().unwrap()["what"], "gone");
+    assert_eq!(gone["events"].as_array().unwrap().last().unwrap()["kind"], "removed");
     let (_, story, _) = run_stdout(&server, &["why", "carts", "ann"]);
     assert!(story.contains("gone: it was ended"), "{story}");
     let stranger = why("eve").json;

@@ -1,11 +1,11 @@
-//! Each row of the table, written out a second time with what follows from it (R32).
+//! Each row of the table, with what follows from it, written a second time (R32).
 
 use super::*;
 
-/// Slug, category, severity, strategy, retry limit, retryable, HTTP status, `Retry-After`.
-type Written = (&'static str, &'static str, &'static str, &'static str, u32, bool, u16, &'static str);
+/// Slug, category, severity, strategy, maximum number of retries, retryable, HTTP status, `Retry-After`.
+type ExpectedRow = (&'static str, &'static str, &'static str, &'static str, u32, bool, u16, &'static str);
 
-const WRITTEN: [Written; 34] = [
+const EXPECTED: [ExpectedRow; 34] = [
     ("unknown-command", "python", "minor", "abandon", 0, false, 404, "no"),
     ("bad-arguments", "python", "minor", "abandon", 0, false, 422, "no"),
     ("malformed", "python", "minor", "abandon", 0, false, 400, "no"),
@@ -17,7 +17,7 @@ const WRITTEN: [Written; 34] = [
     ("cancelled", "timeout", "warning", "abandon", 0, false, 500, "no"),
     ("queue-full", "resource", "minor", "backoff_retry", 5, true, 429, "1 s"),
     ("session-queue-full", "resource", "minor", "backoff_retry", 5, true, 429, "1 s"),
-    ("overloaded", "resource", "minor", "backoff_retry", 5, true, 429, "says"),
+    ("overloaded", "resource", "minor", "backoff_retry", 5, true, 429, "error"),
     ("queue-timeout", "timeout", "minor", "backoff_retry", 5, true, 503, "1 s"),
     ("deadline-exceeded", "timeout", "minor", "backoff_retry", 5, true, 504, "no"),
     ("worker-lost", "connection", "major", "immediate_retry", 3, true, 502, "no"),
@@ -28,8 +28,8 @@ const WRITTEN: [Written; 34] = [
     ("worker-busy", "resource", "minor", "backoff_retry", 5, true, 409, "no"),
     ("no-such-worker", "connection", "warning", "abandon", 0, false, 404, "no"),
     ("bind", "session", "minor", "abandon", 0, false, 409, "no"),
-    ("pool-failed", "initialization", "critical", "circuit_break", 0, true, 503, "says"),
-    ("breaker-open", "connection", "critical", "circuit_break", 0, true, 503, "says"),
+    ("pool-failed", "initialization", "critical", "circuit_break", 0, true, 503, "error"),
+    ("breaker-open", "connection", "critical", "circuit_break", 0, true, 503, "error"),
     ("poison-call", "python", "major", "abandon", 0, false, 422, "no"),
     ("pool-closed", "connection", "minor", "failover", 1, false, 503, "no"),
     ("pool-name-taken", "initialization", "minor", "abandon", 0, false, 409, "no"),
@@ -42,36 +42,36 @@ const WRITTEN: [Written; 34] = [
     ("config", "initialization", "minor", "abandon", 0, false, 500, "no"),
 ];
 
-/// R32: each row. (That each variant has one is the compiler's to see.)
+/// R32: each row. (The compiler checks that each kind has one.)
 #[test]
-fn r32_each_row_of_the_table_of_errors() {
+fn r32_table_rows_match_their_expected_properties() {
     let slugs: Vec<_> = ROWS.iter().map(|row| row.slug).collect();
-    assert_eq!(slugs, WRITTEN.map(|written| written.0), "the same kinds, each once, in the order of the enum");
-    for (row, written) in ROWS.iter().zip(WRITTEN) {
-        let (slug, category, severity, strategy, retries, retryable, status, wait) = written;
+    assert_eq!(slugs, EXPECTED.map(|expected| expected.0), "the same kinds, each once, in the order of the enum");
+    for (row, expected) in ROWS.iter().zip(EXPECTED) {
+        let (slug, category, severity, strategy, retries, retryable, status, wait) = expected;
         let first = row.decide(1, false, true);
         let texts = [row.category.to_string(), row.severity.to_string(), first.strategy.to_string()];
         assert_eq!(texts, [category, severity, strategy], "{slug}");
         assert_eq!((first.retries, row.retryable(), row.status), (retries, retryable, status), "{slug}");
-        let said = match row.wait {
+        let retry_after = match row.wait {
             RetryAfter::NotSent => "no",
             RetryAfter::OneSecond => "1 s",
-            RetryAfter::FromError => "says",
+            RetryAfter::FromError => "error",
         };
-        assert_eq!(said, wait, "{slug}");
+        assert_eq!(retry_after, wait, "{slug}");
     }
 }
 
-/// A name is an error's for ever: two kinds with one name could not be told apart by a program.
+/// R32: a slug identifies one kind of error for programs.
 #[test]
-fn r32_no_two_kinds_have_one_name() {
+fn r32_slugs_are_unique() {
     let mut slugs: Vec<_> = ROWS.iter().map(|row| row.slug).collect();
     slugs.sort_unstable();
     slugs.dedup();
     assert_eq!(slugs.len(), ROWS.len());
 }
 
-/// Who is told to wait is told for something that waiting helps, and 429 always says how long.
+/// R32: `Retry-After` is sent only where waiting helps, and always with status 429.
 #[test]
 fn r32_retry_after_is_set_only_for_retryable_errors() {
     for row in ROWS {

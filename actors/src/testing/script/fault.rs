@@ -1,11 +1,11 @@
-//! What a scripted command does instead of giving a value. Plain data.
+//! How a scripted command fails. Plain data.
 
 use crate::testing::{
     ExitStatus,
     wire::{WorkerError, WorkerErrorKind},
 };
 
-/// Why a command of a script gives no value.
+/// Why a scripted command returns no value.
 ///
 /// ```
 /// use herder_actors::testing::{Fault, Script};
@@ -14,9 +14,9 @@ use crate::testing::{
 ///     "tea" => Ok("sold".into()),
 ///     "tar" => Err(Fault::rejected("we have none").code("unknown_item")), // Error::Rejected, with the code
 ///     "bug" => Err(Fault::raised("KeyError", "'bug'")),                   // Error::Exception
-///     "exit" => Err(Fault::exit(3)),                                      // Error::WorkerLost, as of a process that ended
-///     "crash" => Err(Fault::killed(11)),
-///     _ => Err(Fault::garbage(*b"no frame")),                             // the same, for a broken protocol
+///     "exit" => Err(Fault::exit(3)),                                      // Error::WorkerLost: the process exits
+///     "crash" => Err(Fault::killed(11)),                                  // Error::WorkerLost: killed by a signal
+///     _ => Err(Fault::garbage(*b"no frame")),                             // Error::WorkerLost: protocol violation
 /// });
 /// # drop(script);
 /// ```
@@ -25,32 +25,32 @@ pub struct Fault(pub(super) Kind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The worker answers with this error, and lives on.
+    /// The worker answers with this error.
     Error(WorkerError),
-    /// The process ends.
+    /// The process ends with this status.
     Ends(ExitStatus),
-    /// These bytes come in place of an answer.
+    /// The worker sends these bytes instead of an answer.
     Bytes(Vec<u8>),
 }
 
 impl Fault {
-    /// The handler raised an exception of this type, as in `KeyError`.
+    /// The handler raises an exception of this type, such as `KeyError`.
     pub fn raised(type_name: &str, message: &str) -> Self {
         let error = WorkerError::new(WorkerErrorKind::Exception, message);
         Self(Kind::Error(WorkerError { type_name: Some(type_name.into()), ..error }))
     }
 
-    /// The handler said no on purpose.
+    /// The handler rejects the call.
     pub fn rejected(message: &str) -> Self {
         Self(Kind::Error(WorkerError::new(WorkerErrorKind::Rejected, message)))
     }
 
-    /// The arguments do not fit.
+    /// The arguments do not match the handler's parameters.
     pub fn bad_arguments(message: &str) -> Self {
         Self(Kind::Error(WorkerError::new(WorkerErrorKind::BadArguments, message)))
     }
 
-    /// The same error with a code that callers can tell it by.
+    /// Adds a code to the error, which callers can check.
     #[must_use]
     pub fn code(mut self, code: &str) -> Self {
         if let Kind::Error(error) = &mut self.0 {
@@ -59,17 +59,17 @@ impl Fault {
         self
     }
 
-    /// The process exits in the middle of the call, with this code.
+    /// The process exits with this code during the call.
     pub fn exit(code: i32) -> Self {
         Self(Kind::Ends(ExitStatus::Code(code)))
     }
 
-    /// The process is killed in the middle of the call, by this signal: 9, or 11 for a crash in C code.
+    /// The process is killed by this signal during the call: 9, or 11 for a crash in C code.
     pub fn killed(signal: i32) -> Self {
         Self(Kind::Ends(ExitStatus::Signal(signal)))
     }
 
-    /// The worker breaks the protocol: these bytes come in place of an answer.
+    /// The worker violates the protocol: it sends these bytes instead of an answer.
     pub fn garbage(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Kind::Bytes(bytes.into()))
     }

@@ -1,4 +1,4 @@
-//! A call as a scripted command sees it. Holds its arguments, and a way to its session's state.
+//! A call as a scripted command sees it. Holds the arguments and a reference to the session's state.
 
 use super::Fault;
 use crate::{SessionId, WorkerRef, testing::wire::CallFrame};
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{cell::RefCell, rc::Rc};
 
-/// One run of a command.
+/// One invocation of a command.
 ///
 /// ```
 /// use herder_actors::testing::{Fault, Script};
@@ -18,8 +18,8 @@ use std::{cell::RefCell, rc::Rc};
 /// }
 ///
 /// let script = Script::new().command("add", async |call| {
-///     let Add { item, count } = call.parse()?; // what does not fit is Error::BadArguments
-///     let cart = call.session().ok_or_else(|| Fault::rejected("whose cart?"))?;
+///     let Add { item, count } = call.parse()?; // wrong arguments are Error::BadArguments
+///     let cart = call.session().ok_or_else(|| Fault::rejected("a session is required"))?;
 ///     Ok(cart.with(|state| {
 ///         state[&item] = (state[&item].as_u64().unwrap_or(0) + count).into();
 ///         state.clone()
@@ -35,8 +35,8 @@ pub struct Invocation {
     session: Option<Session>,
 }
 
-/// The session of a call, with the state that its worker keeps for it: `Null` when it begins. It is gone with the session's life,
-/// and with the worker.
+/// The session of a call, with the state that its worker keeps: `Null` at first. The state is dropped when the session ends
+/// or the worker exits.
 #[derive(Clone, Debug)]
 pub struct Session {
     id: SessionId,
@@ -45,43 +45,43 @@ pub struct Session {
 
 impl Invocation {
     pub(super) fn new(worker: WorkerRef, call: &CallFrame, session: Option<Session>) -> Result<Self, Fault> {
-        let arguments = serde_json::from_slice(&call.payload).map_err(|error| misfit(&error))?;
+        let arguments = serde_json::from_slice(&call.payload).map_err(|error| bad_arguments(&error))?;
         Ok(Self { worker, command: call.command.clone(), arguments, session })
     }
 
-    /// The process that runs it.
+    /// Returns the process that runs the call.
     pub fn worker(&self) -> WorkerRef {
         self.worker
     }
 
-    /// The command's name.
+    /// Returns the name of the command.
     pub fn command(&self) -> &str {
         &self.command
     }
 
-    /// Its arguments: an object.
+    /// Returns the arguments: an object.
     pub fn arguments(&self) -> &Value {
         &self.arguments
     }
 
-    /// All arguments, as a type of yours.
+    /// Deserializes all arguments.
     ///
     /// # Errors
-    /// When they do not fit: the caller's `Error::BadArguments`.
+    /// If they do not match: the caller gets `Error::BadArguments`.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Fault> {
-        T::deserialize(&self.arguments).map_err(|error| misfit(&error))
+        T::deserialize(&self.arguments).map_err(|error| bad_arguments(&error))
     }
 
-    /// One argument, `Null` if it is not there, as a type of yours.
+    /// Deserializes one argument; `Null` if it is missing.
     ///
     /// # Errors
-    /// When it does not fit: the caller's `Error::BadArguments`.
+    /// If it does not match: the caller gets `Error::BadArguments`.
     pub fn argument<T: DeserializeOwned>(&self, name: &str) -> Result<T, Fault> {
         let one = &self.arguments[name];
         T::deserialize(one).map_err(|error| Fault::bad_arguments(&format!("{name}: {error}")))
     }
 
-    /// The session it belongs to, if it has one.
+    /// Returns the call's session.
     pub fn session(&self) -> Option<&Session> {
         self.session.as_ref()
     }
@@ -92,20 +92,20 @@ impl Session {
         Self { id, state }
     }
 
-    /// Its id.
+    /// Returns the session id.
     pub fn id(&self) -> &str {
         self.id.as_str()
     }
 
-    /// Looks at its state and may change it.
+    /// Reads or changes the session's state.
     ///
     /// # Panics
-    /// When it is called from within itself.
+    /// If it is called inside `change`.
     pub fn with<T>(&self, change: impl FnOnce(&mut Value) -> T) -> T {
         change(&mut self.state.borrow_mut())
     }
 }
 
-fn misfit(error: &serde_json::Error) -> Fault {
+fn bad_arguments(error: &serde_json::Error) -> Fault {
     Fault::bad_arguments(&error.to_string())
 }

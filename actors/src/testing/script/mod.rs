@@ -1,5 +1,5 @@
-//! Workers that are closures: no process, no Python, and the whole of the pool otherwise. Holds what a script says; a worker that
-//! follows it is in `worker`.
+//! Workers whose commands are closures: no process and no Python, but the complete pool otherwise. Holds the commands of a
+//! script; `worker` runs them.
 
 mod fault;
 mod invocation;
@@ -14,11 +14,11 @@ use super::VirtualClock;
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc};
 
-/// What the workers of a pool do: a closure for each command.
+/// The commands of a pool's workers: a closure for each.
 ///
-/// A closure gets an [`Invocation`] and gives the call's value or a [`Fault`]. It is async, so that it may wait for what the test
-/// decides (a `tokio::sync::Notify`, a channel); it runs on the pool's thread, so it must not block. A worker runs as many at once as
-/// the pool's `concurrency` says. One that panics answers with an error, as a handler that raises does.
+/// A closure gets an [`Invocation`] and returns the call's value or a [`Fault`]. It is async, so that it can wait for the
+/// test (a `tokio::sync::Notify`, a channel). It runs on the pool's thread and must not block. A worker runs as many calls
+/// concurrently as the pool's `concurrency` allows. A closure that panics answers with an error, like a handler that raises.
 ///
 /// ```
 /// use herder_actors::testing::{Fault, Script};
@@ -57,12 +57,12 @@ type Outcome = Result<Value, Fault>;
 type Handler = Arc<dyn Fn(Invocation) -> Pin<Box<dyn Future<Output = Outcome>>> + Send + Sync>;
 
 impl Script {
-    /// Workers without a command.
+    /// Creates a script without commands.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A command, with what it does. Of two of one name the later counts.
+    /// Adds a command. A second command of the same name replaces the first.
     #[must_use]
     pub fn command<F>(self, name: &str, handler: F) -> Self
     where
@@ -71,7 +71,7 @@ impl Script {
         self.with(name, false, handler)
     }
 
-    /// The same for one that may run twice: its calls survive their worker.
+    /// Adds an idempotent command: its calls are retried when their worker dies.
     #[must_use]
     pub fn idempotent<F>(self, name: &str, handler: F) -> Self
     where
@@ -80,12 +80,12 @@ impl Script {
         self.with(name, true, handler)
     }
 
-    /// A launcher whose workers follow this script: for `PoolSupervisor::with_launcher`.
+    /// Returns a launcher of workers that follow this script: for `PoolSupervisor::with_launcher`.
     pub fn workers(self) -> ScriptedWorkers {
         ScriptedWorkers::new(self, crate::clock::Clock::default())
     }
 
-    /// The same for a pool that goes by this clock.
+    /// Like [`workers`](Self::workers), for a pool that uses this clock.
     pub fn workers_on(self, clock: &VirtualClock) -> ScriptedWorkers {
         ScriptedWorkers::new(self, crate::clock::Clock::virtual_clock(clock.clone()))
     }

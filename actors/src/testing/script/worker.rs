@@ -1,5 +1,6 @@
-//! One worker that follows a script, as the package's own does: it greets, takes calls in their order, runs as many at once as it may,
-//! keeps its sessions' states, answers pings while it works. Holds what runs and the states.
+//! A worker that follows a script and behaves like Herder's Python worker: it does the handshake, starts calls in their
+//! order, runs as many concurrently as allowed, keeps the states of its sessions, and answers pings while it works. Holds the
+//! running calls and the states.
 
 use super::{Fault, Invocation, Outcome, Script, Session, StartBehavior, fault::Kind, workers::Inner};
 use crate::{
@@ -38,11 +39,11 @@ pub(super) struct Worker {
     sessions: HashMap<SessionId, (Epoch, Rc<RefCell<Value>>)>,
     running: HashMap<WireId, JoinHandle<()>>,
     done: (mpsc::UnboundedSender<FinishedCall>, mpsc::UnboundedReceiver<FinishedCall>),
-    /// It was told to end: it finishes what it has.
-    ending: bool,
+    /// Whether the shutdown message was received: the worker finishes its calls, then exits.
+    shutting_down: bool,
 }
 
-/// A call that ran.
+/// A call whose closure has finished.
 struct FinishedCall {
     wire: WireId,
     stamps: Stamps,
@@ -54,15 +55,25 @@ impl Worker {
         let clock = workers.clock.clone();
         let (script, starts) = (workers.script.clone(), workers.starts.subscribe());
         let (sessions, running) = (HashMap::new(), HashMap::new());
-        Self { peer, script, clock, starts, stopped, sessions, running, done: mpsc::unbounded_channel(), ending: false }
+        Self {
+            peer,
+            script,
+            clock,
+            starts,
+            stopped,
+            sessions,
+            running,
+            done: mpsc::unbounded_channel(),
+            shutting_down: false,
+        }
     }
 
-    /// Until its process has ended, for whatever reason. What it sent before can still be read then.
+    /// Runs until the process has ended. Messages that the worker sent before can still be read then.
     pub(super) async fn run(mut self) {
         let child = self.peer.child.clone();
         let (clock, stopped) = (self.clock.clone(), self.stopped.clone());
         let stop_sequence = async {
-            let (grace, term) = child.told_to_end().await;
+            let (grace, term) = child.stop_requested().await;
             clock.sleep(grace).await;
             if *stopped.borrow() {
                 clock.sleep(term).await;
@@ -80,13 +91,14 @@ impl Worker {
 
     async fn serve(&mut self) -> ExitStatus {
         let Some(permits) = self.handshake().await else { return ExitStatus::Code(1) };
-        while !self.ending || !self.running.is_empty() {
-            next_control_message(&mut self.stopped, false).await;
+        while !self.shutting_down || !self.running.is_empty() {
+            // A stopped process does nothing, as after SIGSTOP, until it is resumed.
+            wait_for_flag(&mut self.stopped, false).await;
             tokio::select! {
-                () = next_control_message(&mut self.stopped, true) => {}
+                () = wait_for_flag(&mut self.stopped, true) => {}
                 message = self.peer.calls.message() => match message {
                     Some(message) => self.on_message(message, &permits).await,
-                    None => return ExitStatus::Code(0), // the host is gone
+                    None => return ExitStatus::Code(0), // the host has closed the socket
                 },
                 message = self.peer.control.message() => match message {
                     Some(message) => self.on_message(message, &permits).await,
@@ -98,47 +110,47 @@ impl Worker {
         ExitStatus::Code(0)
     }
 
-    /// Hello and ready; `None` if it can't start. Gives the room for calls that run at once.
+    /// Sends hello and ready, and returns the permits for concurrent calls; `None` if the start fails.
     async fn handshake(&mut self) -> Option<Arc<Semaphore>> {
         let Some(HostMessage::Hello(host)) = self.peer.calls.message().await else { return None };
         let window = host.concurrency.saturating_mul(host.pipeline);
         let pid = self.peer.child.pid();
         let hello = WorkerHello { pid, window, ..hello() };
         self.send(&WorkerMessage::Hello(hello)).await;
-        let how = self
+        let behavior = self
             .starts
-            .wait_for(|how| *how != StartBehavior::Wait)
+            .wait_for(|behavior| *behavior != StartBehavior::Wait)
             .await
-            .map_or(StartBehavior::Ready, |how| how.clone());
-        if let StartBehavior::Fail(why) = how {
+            .map_or(StartBehavior::Ready, |behavior| behavior.clone());
+        if let StartBehavior::Fail(why) = behavior {
             let error = WorkerError::new(WorkerErrorKind::StartFailed, why);
             self.send(&WorkerMessage::StartFailed(error)).await;
             return None;
         }
-        let commands = self.script.commands.iter().map(|(name, each)| command(name, each.idempotent)).collect();
+        let commands = self.script.commands.iter().map(|(name, entry)| command(name, entry.idempotent)).collect();
         self.send(&WorkerMessage::Ready(Ready { commands, window: None })).await;
         Some(Arc::new(Semaphore::new(host.concurrency.get() as usize)))
     }
 
     async fn on_message(&mut self, message: HostMessage, permits: &Arc<Semaphore>) {
         match message {
-            HostMessage::Call(call) => self.begin(&call, permits.clone()),
+            HostMessage::Call(call) => self.start_call(&call, permits.clone()),
             HostMessage::Cancel { wire, .. } => self.cancel(wire).await,
             HostMessage::Ping { nonce } => {
                 let pong = encoded(&WorkerMessage::Pong { nonce });
-                let _ = self.peer.control.write(&pong).await; // a host that is gone hears nothing
+                let _ = self.peer.control.write(&pong).await; // fails if the host has closed the socket
             }
             HostMessage::SessionEnd(SessionEnd { session, epoch, .. }) => {
-                if self.sessions.get(&session).is_some_and(|(of, _)| *of == epoch) {
+                if self.sessions.get(&session).is_some_and(|(current, _)| *current == epoch) {
                     self.sessions.remove(&session);
                 }
             }
-            HostMessage::Shutdown => self.ending = true,
+            HostMessage::Shutdown => self.shutting_down = true,
             HostMessage::Hello(_) | HostMessage::Ignored(_) => {}
         }
     }
 
-    fn begin(&mut self, call: &CallFrame, permits: Arc<Semaphore>) {
+    fn start_call(&mut self, call: &CallFrame, permits: Arc<Semaphore>) {
         let (wire, done, clock) = (call.wire, self.done.0.clone(), self.clock.clone());
         let handler = self.script.commands.get(&*call.command).map(|command| command.handler.clone());
         let session = call.session.as_ref().map(|(id, epoch)| self.session(id, *epoch));
@@ -147,25 +159,25 @@ impl Worker {
             let _permit = permits.acquire().await;
             let started = clock.now();
             let outcome = match (handler, invocation) {
-                (Some(handler), Ok(invocation)) => caught(handler(invocation)).await,
+                (Some(handler), Ok(invocation)) => catch_panic(handler(invocation)).await,
                 (Some(_), Err(fault)) => Err(fault),
                 (None, _) => Err(Fault(Kind::Error(WorkerError::new(WorkerErrorKind::UnknownCommand, "")))),
             };
             let stamps = Stamps { started, ended: clock.now() };
-            let _ = done.send(FinishedCall { wire, stamps, outcome }); // a worker that has ended answers nothing
+            let _ = done.send(FinishedCall { wire, stamps, outcome }); // fails if the worker has ended
         };
         self.running.insert(wire, actix_rt::spawn(task));
     }
 
     fn session(&mut self, id: &SessionId, epoch: Epoch) -> Session {
-        let kept = self.sessions.entry(id.clone()).or_insert_with(|| (epoch, Rc::default()));
-        if kept.0 != epoch {
-            *kept = (epoch, Rc::default()); // another life begins with nothing
+        let entry = self.sessions.entry(id.clone()).or_insert_with(|| (epoch, Rc::default()));
+        if entry.0 != epoch {
+            *entry = (epoch, Rc::default()); // a new epoch starts with an empty state
         }
-        Session::new(id.clone(), kept.1.clone())
+        Session::new(id.clone(), entry.1.clone())
     }
 
-    /// What runs is dropped where it waits. One that is over already has answered.
+    /// Cancels a running call at its next await. A call that has finished has already been answered.
     async fn cancel(&mut self, wire: WireId) {
         if let Some(task) = self.running.remove(&wire) {
             task.abort();
@@ -174,10 +186,10 @@ impl Worker {
         }
     }
 
-    /// Gives the exit status if that is how it went.
+    /// Sends the answer. Returns the exit status if the call ended the process instead.
     async fn answer(&mut self, done: FinishedCall) -> Option<ExitStatus> {
         let FinishedCall { wire, stamps, outcome } = done;
-        self.running.remove(&wire)?; // one that was cancelled has its answer
+        self.running.remove(&wire)?; // a cancelled call was answered
         match outcome.map_err(|fault| fault.0) {
             Ok(value) => {
                 let payload = value.to_string().into_bytes().into();
@@ -191,19 +203,19 @@ impl Worker {
     }
 
     async fn send(&mut self, message: &WorkerMessage) {
-        let _ = self.peer.calls.write(&encoded(message)).await; // a host that is gone hears nothing
+        let _ = self.peer.calls.write(&encoded(message)).await; // fails if the host has closed the socket
     }
 }
 
-/// Whatever ends it: what runs for it ends too.
+/// Aborts the running calls, however the worker ends.
 impl Drop for Worker {
     fn drop(&mut self) {
         self.running.values().for_each(JoinHandle::abort);
     }
 }
 
-/// A panic of a handler is an error of its call.
-async fn caught(running: impl Future<Output = Outcome>) -> Outcome {
+/// Runs a handler; a panic becomes the error of its call.
+async fn catch_panic(running: impl Future<Output = Outcome>) -> Outcome {
     let mut running = pin!(running);
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context))) {
         Ok(poll) => poll,
@@ -212,8 +224,8 @@ async fn caught(running: impl Future<Output = Outcome>) -> Outcome {
     .await
 }
 
-async fn next_control_message(flag: &mut watch::Receiver<bool>, value: bool) {
+async fn wait_for_flag(flag: &mut watch::Receiver<bool>, value: bool) {
     if flag.wait_for(|flag| *flag == value).await.is_err() {
-        std::future::pending::<()>().await; // nobody will ever tell
+        std::future::pending::<()>().await; // the sender was dropped: the flag will never change
     }
 }

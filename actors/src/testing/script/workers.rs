@@ -1,5 +1,5 @@
-//! The launcher of a script, and the hand on what it launched: how starts go, and which process is struck. Holds the processes that
-//! live.
+//! The launcher of a script, and the control over the workers that it launched: how starts behave, and which process is
+//! killed or stopped. Holds the running processes.
 
 use super::{Script, worker::Worker};
 use crate::{
@@ -22,7 +22,7 @@ pub(super) struct Inner {
     pub(super) script: Script,
     pub(super) clock: Clock,
     pub(super) starts: watch::Sender<StartBehavior>,
-    living: Mutex<BTreeMap<WorkerRef, RunningWorker>>,
+    running: Mutex<BTreeMap<WorkerRef, RunningWorker>>,
 }
 
 #[derive(Debug)]
@@ -31,73 +31,73 @@ struct RunningWorker {
     stopped: watch::Sender<bool>,
 }
 
-/// How the starts of workers go, between hello and ready.
+/// How workers behave between hello and ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartBehavior {
-    /// Each is ready.
+    /// They become ready.
     #[default]
     Ready,
-    /// None goes on, until that is changed: a model that is still being loaded.
+    /// They wait until the behavior is changed, as while a model is loaded.
     Wait,
-    /// None can load its application, and says this.
+    /// They fail to load their application, with this message.
     Fail(String),
 }
 
 impl ScriptedWorkers {
     pub(super) fn new(script: Script, clock: Clock) -> Self {
         let starts = watch::Sender::default();
-        Self(Arc::new(Inner { script, clock, starts, living: Mutex::default() }))
+        Self(Arc::new(Inner { script, clock, starts, running: Mutex::default() }))
     }
 
-    /// How starts go from now on; those that wait hear of it too.
-    pub fn set_start_behavior(&self, how: StartBehavior) {
-        self.0.starts.send_replace(how);
+    /// Sets how workers start from now on, including those that are waiting.
+    pub fn set_start_behavior(&self, behavior: StartBehavior) {
+        self.0.starts.send_replace(behavior);
     }
 
-    /// The process ends as by SIGKILL; false if it is gone.
+    /// Ends the process as by SIGKILL. Returns false if it does not run.
     pub fn kill(&self, worker: WorkerRef) -> bool {
-        self.living(worker, |living| living.child.exit(ExitStatus::Signal(9)))
+        self.with_running(worker, |running| running.child.exit(ExitStatus::Signal(9)))
     }
 
-    /// The process does nothing any more, as after SIGSTOP; false if it is gone.
+    /// Stops the process as by SIGSTOP: it does nothing any more. Returns false if it does not run.
     pub fn stop(&self, worker: WorkerRef) -> bool {
-        self.living(worker, |living| {
-            living.stopped.send_replace(true);
+        self.with_running(worker, |running| {
+            running.stopped.send_replace(true);
         })
     }
 
-    /// It goes on, as after SIGCONT; false if it is gone.
+    /// Resumes the process as by SIGCONT. Returns false if it does not run.
     pub fn resume(&self, worker: WorkerRef) -> bool {
-        self.living(worker, |living| {
-            living.stopped.send_replace(false);
+        self.with_running(worker, |running| {
+            running.stopped.send_replace(false);
         })
     }
 
-    /// Whether the process lives and is not stopped: it answers pings.
+    /// Returns whether the process runs and is not stopped: then it answers pings.
     pub fn is_awake(&self, worker: WorkerRef) -> bool {
         let mut awake = false;
-        self.living(worker, |living| awake = !living.child.has_ended() && !*living.stopped.borrow()) && awake
+        self.with_running(worker, |running| awake = !running.child.has_ended() && !*running.stopped.borrow()) && awake
     }
 
-    fn living(&self, worker: WorkerRef, signal: impl FnOnce(&RunningWorker)) -> bool {
-        self.0.processes(|living| living.get(&worker).map(signal).is_some())
+    fn with_running(&self, worker: WorkerRef, change: impl FnOnce(&RunningWorker)) -> bool {
+        self.0.processes(|running| running.get(&worker).map(change).is_some())
     }
 }
 
 impl Inner {
     fn processes<T>(&self, change: impl FnOnce(&mut BTreeMap<WorkerRef, RunningWorker>) -> T) -> T {
-        change(&mut self.living.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn began(&self, worker: WorkerRef, child: Arc<ScriptedChild>) -> watch::Receiver<bool> {
+    fn add(&self, worker: WorkerRef, child: Arc<ScriptedChild>) -> watch::Receiver<bool> {
         let (stopped, receiver) = watch::channel(false);
-        self.processes(|living| living.insert(worker, RunningWorker { child, stopped }));
+        self.processes(|running| running.insert(worker, RunningWorker { child, stopped }));
         receiver
     }
 
-    fn ended(&self, worker: WorkerRef) {
-        self.processes(|living| living.remove(&worker));
+    fn remove(&self, worker: WorkerRef) {
+        self.processes(|running| running.remove(&worker));
     }
 }
 
@@ -106,10 +106,10 @@ impl Launcher for ScriptedWorkers {
         let workers = self.0.clone();
         Box::pin(async move {
             let (launched, peer) = peer(worker);
-            let stopped = workers.began(worker, peer.child.clone());
+            let stopped = workers.add(worker, peer.child.clone());
             actix_rt::spawn(async move {
                 Worker::new(&workers, peer, stopped).run().await;
-                workers.ended(worker);
+                workers.remove(worker);
             });
             Ok(launched)
         })
