@@ -53,14 +53,14 @@ impl Core {
     /// nothing of it, and with a withdrawn one that has nothing before it.
     pub(super) fn time_oldest_attempt(&mut self, now: Timestamp, worker: WorkerRef) {
         let kill = now + self.settings.cancel.withdrawn;
-        if let Some(first) = self.current(worker).and_then(|slot| slot.withdrawn_first())
+        if let Some(first) = self.current(worker).and_then(|slot| slot.oldest_if_withdrawn())
             && first.holder == (SlotHolder::Abandoned { next: Escalation::Withdrawn { kill: None } })
         {
             first.holder = SlotHolder::Abandoned { next: Escalation::Withdrawn { kill: Some(kill) } };
             let wire = first.wire;
             self.timers.set(kill, Timer::Attempt(worker.id, wire));
         }
-        let oldest = self.current(worker).and_then(|slot| slot.oldest());
+        let oldest = self.current(worker).and_then(|slot| slot.oldest_running());
         if let Some(attempt) = oldest
             && matches!(attempt.holder, SlotHolder::Abandoned { next: Escalation::Asked })
         {

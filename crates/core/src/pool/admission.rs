@@ -41,9 +41,9 @@ impl Core {
     }
 
     /// Every permit comes back here, whatever became of its call.
-    pub(super) fn end_permit(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
+    pub(super) fn return_permit(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
         if let Some(breaker) = &mut self.breaker {
-            breaker.end(now, permit, outcome);
+            breaker.return_permit(now, permit, outcome);
         }
     }
 

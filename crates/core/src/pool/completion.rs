@@ -48,7 +48,7 @@ impl Core {
             self.counters.failed += 1;
         }
         if let Some(breaker) = &self.settings.breaker {
-            self.end_permit(now, call.permit, breaker.counts.answer(ok));
+            self.return_permit(now, call.permit, breaker.counts.outcome_of_answer(ok));
         }
         let (queued, ran) = (attempt.since - call.admitted, now - attempt.since);
         let (routing, attempts, admitted) = (attempt.routing, call.attempts, call.admitted);
@@ -59,7 +59,7 @@ impl Core {
     /// The one way in which an admitted call ends without a worker's answer.
     pub(super) fn fail(&mut self, now: Timestamp, id: CallId, call: Call, failure: CallFailure, effects: &mut Effects) {
         if let Some(breaker) = &self.settings.breaker {
-            self.end_permit(now, call.permit, breaker.counts.failure(&failure));
+            self.return_permit(now, call.permit, breaker.counts.outcome_of_failure(&failure));
         }
         effects.push(Effect::Settle { call: id, failure, earlier: call.into_losses() });
     }
@@ -71,7 +71,7 @@ impl Core {
         let SlotHolder::Call(id) = attempt.holder else { return };
         if let Some(call) = self.calls.remove(&id) {
             self.counters.failed_by_pool += 1;
-            self.end_permit(now, call.permit, Outcome::Ignored);
+            self.return_permit(now, call.permit, Outcome::Ignored);
         }
         if let Some((row, was_current)) = attempt.session {
             self.release(now, row, was_current, false, effects);
@@ -87,7 +87,7 @@ impl Core {
         if let EnhancedState::Enhanced { metrics: Some(metrics), .. } = &mut self.enhanced_state {
             metrics[super::index(worker.id)].count(now - attempt.since, ok);
         }
-        self.slot_mut(worker.id).served += 1;
+        self.slot_mut(worker.id).finished_attempts += 1;
         if let Some((row, was_current)) = attempt.session {
             self.release(now, row, was_current, true, effects);
         }

@@ -101,7 +101,7 @@ impl Core {
                 SlotHolder::Abandoned { .. } => None,
             };
             if attribution.applies_to(call) && attempt.may_run(running, self.settings.concurrency) {
-                self.quarantine.death(now, suspect, attempt.since);
+                self.quarantine.record_death(now, suspect, attempt.since);
             }
             if let Some(call) = call.and_then(|call| self.calls.get_mut(&call)) {
                 call.fingerprint = Some(suspect.fingerprint);

@@ -34,7 +34,7 @@ impl Core {
     }
 
     fn overflow_is_coming(&self) -> bool {
-        self.slots.iter().any(|slot| !slot.base && slot.is_coming())
+        self.slots.iter().any(|slot| !slot.base && slot.is_starting_or_scheduled())
     }
 
     /// An overflow worker in backoff is on its way: were it not, each one that fails would call for another, as fast as they fail. A

@@ -93,7 +93,8 @@ impl Core {
     }
 
     fn base_places_to_come(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.base && slot.is_coming()).count() * self.settings.window() as usize
+        self.slots.iter().filter(|slot| slot.base && slot.is_starting_or_scheduled()).count()
+            * self.settings.window() as usize
     }
 
     pub(super) fn places_starting(&self) -> usize {
@@ -104,7 +105,7 @@ impl Core {
     /// A probe that was not ready in time is out until its exit.
     fn probe_is_out(&self) -> bool {
         let stops = |slot: &Slot| matches!(slot.process, Process::Stopping { live_since: None, .. });
-        self.slots.iter().any(|slot| slot.base && (slot.is_coming() || stops(slot)))
+        self.slots.iter().any(|slot| slot.base && (slot.is_starting_or_scheduled() || stops(slot)))
     }
 
     /// Too many restarts: nothing is started before the probe. Workers that live go on (documented in semantics.md).

@@ -75,7 +75,7 @@ impl Core {
             in_flight: slot.running.len(),
             window: slot.window(),
             queued: slot.queue.len(),
-            operations: slot.served,
+            operations: slot.finished_attempts,
             sessions: self.routes().map(|routes| routes.bound_to(slot.worker)),
             metrics,
             history,

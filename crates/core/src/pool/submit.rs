@@ -31,7 +31,7 @@ impl Core {
         }
         self.check_poison(now, submission.fingerprint)?;
         let permit = self.take_permit(now)?;
-        let refused = |core: &mut Self| core.end_permit(now, permit, Outcome::Ignored);
+        let refused = |core: &mut Self| core.return_permit(now, permit, Outcome::Ignored);
         self.admit_with(now, submission, permit, effects).inspect_err(|_| refused(self))
     }
 
