@@ -35,7 +35,7 @@ impl Core {
         self.record_exit(now, worker.id, state, live_since);
         self.counters.exits += 1;
         if let Sessions::Routed(routes) = &mut self.sessions {
-            routes.worker_gone(worker);
+            routes.on_worker_exit(worker);
         }
         self.attribute_death(now, end, &running, suspects);
         self.restart_or_cool_down(now, worker, end, live_since, !running.is_empty(), effects);

@@ -130,7 +130,7 @@ impl Core {
         self.slot_mut(worker.id).running.push(running);
         if let Some((row, _)) = session {
             if let Sessions::Routed(routes) = &mut self.sessions {
-                routes.sent(row, worker);
+                routes.mark_sent(row, worker);
             }
             self.count_routing(routing);
             self.record_wait(now, row, SessionEventKind::Sent(routing), Some(worker), waited);

@@ -17,7 +17,7 @@ impl Core {
         }
         while self.calls_waiting_for_overflow() > self.capacity_to_come(now) {
             let idle = |slot: &&mut Slot| !slot.base && matches!(slot.process, Process::Absent);
-            let may_start = !(self.overflow.is_failing() && self.overflow_is_coming());
+            let may_start = !(self.overflow.is_failing() && self.overflow_is_starting_or_scheduled());
             let idle = self.slots.iter_mut().filter(idle).min_by_key(|slot| slot.cooldown_until.max(now));
             let Some(slot) = idle.filter(|_| may_start) else { return };
             let start_at = now.max(slot.cooldown_until).max(self.overflow.cooldown_until());
@@ -33,7 +33,7 @@ impl Core {
         self.any_worker_queue.len() + unbound_queue
     }
 
-    fn overflow_is_coming(&self) -> bool {
+    fn overflow_is_starting_or_scheduled(&self) -> bool {
         self.slots.iter().any(|slot| !slot.base && slot.is_starting_or_scheduled())
     }
 

@@ -84,7 +84,7 @@ impl Core {
         {
             let row = routes.table.insert(now, id, Route::new(epoch, Unbound::New));
             routes.bind(row, worker, epoch); // to a process that is gone: the next call is told
-            routes.worker_gone(worker);
+            routes.on_worker_exit(worker);
         }
     }
 

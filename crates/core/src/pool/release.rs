@@ -61,7 +61,7 @@ impl Core {
         for _ in 0..SCAN_STEP {
             let Sessions::Routed(routes) = &mut self.sessions else { return };
             let Some(index) = routes.next_released_row() else { return };
-            if let Some((row, _)) = routes.table.at_place(index) {
+            if let Some((row, _)) = routes.table.row_at(index) {
                 self.unbind_released(now, row, effects);
             }
         }

@@ -85,9 +85,9 @@ impl Core {
             Sessions::Routed(routes) => routes.table.renew(id.as_bytes(), now, timeout),
         };
         match renewed {
-            RenewOutcome::Done => true,
+            RenewOutcome::Renewed => true,
             RenewOutcome::Absent => false,
-            RenewOutcome::Late => self.update_late(now, id, effects),
+            RenewOutcome::Due => self.update_late(now, id, effects),
         }
     }
 
@@ -112,7 +112,7 @@ impl Core {
     /// Sessions from `cursor` on (0 begins), at most `limit`, in no order that means anything. Expired ones are among them where
     /// two-phase expiry still knows them. Costs no more than [`PAGE_SCAN`] rows: a page may be short, or empty, and not be the last.
     pub fn list_sessions(&self, now: Timestamp, cursor: usize, limit: usize) -> SessionPage {
-        let places = self.sessions.places();
+        let places = self.sessions.row_capacity();
         let end = places.min(cursor.saturating_add(PAGE_SCAN));
         let mut page = SessionPage { sessions: Vec::new(), next: None };
         for index in cursor..end {
@@ -127,7 +127,7 @@ impl Core {
     }
 
     fn info_at(&self, now: Timestamp, index: usize) -> Option<SessionInfo> {
-        let row = self.sessions.at_place(index)?;
+        let row = self.sessions.row_at(index)?;
         self.info_of(now, row)
     }
 

@@ -35,7 +35,7 @@ impl Core {
     /// The affinity table in numbers; `None` in a pool without one.
     pub fn affinity_status(&self, now: Timestamp) -> Option<AffinityStatus> {
         let routes = self.routes()?;
-        let expired = routes.table.due(now, self.settings.sessions.timeout) + routes.table.marked_len();
+        let expired = routes.table.count_due(now, self.settings.sessions.timeout) + routes.table.marked_len();
         Some(AffinityStatus {
             total_sessions: routes.table.len() - expired,
             expired_sessions: expired,
@@ -96,8 +96,10 @@ impl Core {
     fn active_sessions(&self, now: Timestamp) -> usize {
         let timeout = self.settings.sessions.timeout;
         match &self.sessions {
-            Sessions::Tracked(table) => table.len() - table.due(now, timeout),
-            Sessions::Routed(routes) => routes.table.len() - routes.table.marked_len() - routes.table.due(now, timeout),
+            Sessions::Tracked(table) => table.len() - table.count_due(now, timeout),
+            Sessions::Routed(routes) => {
+                routes.table.len() - routes.table.marked_len() - routes.table.count_due(now, timeout)
+            }
         }
     }
 
