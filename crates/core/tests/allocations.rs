@@ -28,7 +28,7 @@ mod tests {
 
     /// Each flag brings its own part; a basic pool is what is left without all of them, to the byte.
     #[test]
-    fn r10_a_basic_pool_is_an_enhanced_one_without_its_parts() {
+    fn r10_basic_pool_equals_an_enhanced_pool_with_all_flags_off() {
         for sessions in [0, SESSIONS] {
             assert_eq!(built(Basic, sessions), built(enhanced(false, false, false), sessions));
             let basic = bytes(Basic, sessions);

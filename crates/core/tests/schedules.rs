@@ -37,12 +37,12 @@ fn ten_thousand_schedules_hold_the_invariants() {
 
 /// I1, I2, I3, I4, I5, I6, I7: what a fuzzer came upon.
 #[test]
-fn schedules_of_the_corpus() {
+fn corpus_schedules_hold_the_invariants() {
     corpus_tests::replay("schedules", harness::check_input);
 }
 
 #[test]
-fn schedules_like_those_of_the_corpus() {
+fn mutated_corpus_schedules_hold_the_invariants() {
     corpus_tests::vary("schedules", 1000, harness::check_input);
 }
 

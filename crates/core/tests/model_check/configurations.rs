@@ -276,20 +276,20 @@ fn a_session_that_fails_fast() {
 
 /// I3, I4: binds, unbinds and ends between the calls of a session.
 #[test]
-fn a_session_in_other_hands() {
+fn sessions_bound_and_ended_by_messages() {
     let left = Budget { calls: 3, cancels: 1, deaths: 1, manual_bindings: 2, ..NOTHING };
     explore("by hand", &Pool { budget: left, ..patient(two_workers(&[A])) }, 500_000);
 }
 
 /// I3, I4, R14: whoever is bound by hand or by a call, when the worker's sessions are removed.
 #[test]
-fn a_session_that_is_removed_from_its_worker() {
+fn sessions_removed_from_their_worker() {
     explore("removed", &removed(), 200_000);
 }
 
 /// I1, R26: pings that are missed, a worker that is degraded, restored, and ended.
 #[test]
-fn a_worker_whose_health_decides() {
+fn health_gated_dispatch() {
     explore("health", &health_gated(), 150_000);
 }
 
@@ -302,7 +302,7 @@ fn retries_with_a_wait_and_a_budget() {
 
 /// I8: whatever waits for a moment has a timer.
 #[test]
-fn everything_that_waits_for_a_moment() {
+fn timers_of_everything_pending() {
     explore("timed", &timed(), 20_000);
 }
 

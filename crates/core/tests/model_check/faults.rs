@@ -108,14 +108,14 @@ fn a_late_answer_that_is_delivered_is_found() {
 
 /// I2
 #[test]
-fn a_slot_that_is_free_at_the_deadline_is_found() {
+fn slot_freed_at_the_deadline_is_found() {
     let steps = counterexample(configurations::basic(), Fault::FreedAtDeadline, rules::WINDOW);
     assert_eq!(steps, 4, "ready, submit, deadline, submit");
 }
 
 /// I3
 #[test]
-fn fault_next_call_started_at_the_deadline_is_found() {
+fn next_call_started_at_the_deadline_is_found() {
     let steps = counterexample(configurations::strict(), Fault::FreedAtDeadline, rules::OVERLAP);
     assert_eq!(steps, 4, "ready, submit, deadline, submit");
 }
@@ -171,14 +171,14 @@ fn a_permit_that_is_not_returned_is_found() {
 
 /// R36
 #[test]
-fn a_queue_that_knows_no_sessions_is_found() {
+fn queue_without_fairness_is_found() {
     let steps = counterexample(configurations::shared(), Fault::SessionsHidden, rules::FAIR);
     assert!(steps >= 6, "a call that runs, three that wait, two that are answered");
 }
 
 /// R37
 #[test]
-fn a_payload_that_goes_on_ending_workers_is_found() {
+fn missing_quarantine_is_found() {
     let steps = counterexample(configurations::poisoned(), Fault::SuspectsUntold, rules::POISON);
     assert!(steps >= 4, "two deaths, and a third submission");
 }
