@@ -10,7 +10,7 @@ use crate::{
 };
 use serde::Serialize;
 
-/// What the end of a call says about the pool.
+/// The outcome of a call, as a sign of the pool's condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The pool works.
@@ -64,9 +64,9 @@ pub struct BreakerStatus {
     pub half_open_calls: u32,
     /// Milliseconds until it admits a trial, while it is open.
     pub retry_after_ms: u64,
-    /// How often it has opened.
+    /// The number of times it has opened.
     pub opened: u64,
-    /// How many calls it has refused.
+    /// The number of calls it has refused.
     pub refused: u64,
 }
 
@@ -114,7 +114,7 @@ impl Breaker {
     /// Takes a permit back and counts the outcome of its call.
     pub(crate) fn return_permit(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
         // The outcome of a call that was admitted in an earlier period must not count: calls admitted before the
-        // breaker opened say nothing about the trials.
+        // breaker opened do not count for the trials.
         if permit.0 != self.period {
             return;
         }

@@ -1,4 +1,4 @@
-//! What to do about an error (R32): a category and a severity lead to a strategy, by a table. Pure functions; the
+//! The reaction to an error (R32): a category and a severity lead to a strategy, by a table. Pure functions; the
 //! concrete errors are mapped elsewhere.
 
 use serde::Serialize;
@@ -28,7 +28,7 @@ pub enum Category {
     System,
 }
 
-/// How serious an error is.
+/// The seriousness of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
@@ -42,7 +42,7 @@ pub enum Severity {
     Critical,
 }
 
-/// What to do about an error.
+/// The reaction to an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
@@ -126,7 +126,7 @@ pub struct Incident {
 pub struct Decision {
     /// The severity, adjusted for the attempt and the affected workers.
     pub severity: Severity,
-    /// What to do.
+    /// The reaction.
     pub strategy: Strategy,
     /// The maximum number of repetitions in total, not the number that remains.
     pub retries: u32,
@@ -143,7 +143,7 @@ const TABLE: [[Strategy; 4]; 9] = {
         [Ab, Fa, Im, Ci],
         // Communication: the worker that violated the protocol is replaced.
         [Im, Im, Im, Ci],
-        // Timeout: nobody waits for a call that was cancelled, so it is not repeated.
+        // Timeout: no caller waits for a call that was cancelled, so it is not repeated.
         [Ab, Ba, Ba, Ci],
         // Resource: capacity becomes available with time.
         [Ba, Ba, Ba, Ci],

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::fmt;
 
-/// How the operating system reported the end of a process.
+/// The end of a process, as reported by the operating system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitStatus {

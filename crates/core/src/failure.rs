@@ -84,7 +84,7 @@ pub struct WorkerLoss {
     pub may_have_run: bool,
 }
 
-/// How and why a process ended.
+/// The exit of a process, and the reason if Herder ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessExit {
     /// The exit status that the operating system reported.

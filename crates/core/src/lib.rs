@@ -11,7 +11,7 @@
 //! - **I1**: each submitted call is answered exactly once, and only by a final frame of its own attempt or by a failure. If I1
 //!   broke, a caller would wait forever or receive the result of another call.
 //! - **I2**: a process never has more unfinished attempts than its window, counting those whose calls are already settled. If I2
-//!   broke, calls would wait in one worker while another worker is free.
+//!   broke, a worker would be sent more calls than it accepts, and calls would wait in it while another worker is free.
 //! - **I3**: the strict calls of a session run one at a time, in the order of admission, under the epoch in which they were
 //!   admitted, and the state of an epoch stays in one process. If I3 broke, two handlers would change a session's state at the
 //!   same time, or a call would run with the state of an earlier life of its session.

@@ -150,7 +150,7 @@ impl Entry {
     }
 }
 
-/// Which attempts of a process may have caused its end.
+/// The attempts of a process that may have caused its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeathAttribution {
     /// None: the process was ended on request.

@@ -1,4 +1,4 @@
-//! How often a pool may restart its workers, and how long it waits before a start (R28). Counts only; starts nothing.
+//! The limit on restarts of workers, and the wait before a start (R28). Counts only; starts nothing.
 
 use crate::{Timestamp, settings::RestartSettings};
 use std::{collections::VecDeque, time::Duration};

@@ -4,7 +4,7 @@
 use crate::{Timestamp, settings::RetrySettings};
 use std::time::Duration;
 
-/// How the wait grows from one retry to the next.
+/// The growth of the wait from one retry to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Backoff {
     /// `base`, 2 x `base`, 3 x `base`, ...

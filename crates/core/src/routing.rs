@@ -1,9 +1,9 @@
-//! How a call was routed to its worker, as each reply states it. Data only.
+//! The routing of a call, as each reply states it. Data only.
 
 use serde::Serialize;
 use std::fmt;
 
-/// How a call was routed (R20).
+/// The way in which a call was routed to its worker (R20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Routing {
     /// The call has no session, or the pool routes no sessions: any worker may run it.

@@ -61,7 +61,7 @@ impl SessionId {
 
     /// Returns the id as a string.
     pub fn as_str(&self) -> &str {
-        // The bytes were copied from a `str` as a whole, so they are valid UTF-8.
+        // The bytes are those of a complete `str`, so they are valid UTF-8.
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 

@@ -1,4 +1,4 @@
-//! The settings of a pool. Plain data: whoever builds it has validated all bounds.
+//! The settings of a pool. Plain data: the configuration validates all bounds before.
 
 use crate::Backoff;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub enum WorkerType {
     Enhanced,
 }
 
-/// What happens to a session whose timeout has passed (R16).
+/// The treatment of a session whose timeout has passed (R16).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Expiry {
     /// The session is removed at once.
@@ -25,12 +25,12 @@ pub enum Expiry {
     /// The session is marked. Calls of it fail with `SessionExpired` for `grace` after the marking; then the sweep
     /// removes it.
     TwoPhase {
-        /// How long a marked session is remembered.
+        /// The time for which a marked session is remembered.
         grace: Duration,
     },
 }
 
-/// How strictly the calls of a session keep to its worker (R19).
+/// The strictness with which the calls of a session keep to its worker (R19).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Affinity {
@@ -43,7 +43,7 @@ pub enum Affinity {
     StrictFailFast,
 }
 
-/// What happens to a call of an expired session. Applies to two-phase expiry, which can distinguish an expired session
+/// The treatment of a call of an expired session. Applies to two-phase expiry, which can distinguish an expired session
 /// from an unknown one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,7 +56,7 @@ pub enum OnExpired {
     Reject,
 }
 
-/// What happens to a call whose session does not exist.
+/// The treatment of a call whose session does not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IfAbsent {
@@ -67,7 +67,7 @@ pub enum IfAbsent {
     Reject,
 }
 
-/// The settings of a pool, validated by whoever built them.
+/// The settings of a pool, validated by the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// The number of base workers, at least 1.
@@ -85,9 +85,9 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// The maximum number of workers that start at the same time, at least 1 (R13).
     pub start_batch: u32,
-    /// How long an overflow worker may be idle before it is stopped.
+    /// The time for which an overflow worker may be idle before it is stopped.
     pub overflow_idle_timeout: Duration,
-    /// How long an attempt may run after its call was settled.
+    /// The limits on an attempt whose call is settled.
     pub cancel: CancelSettings,
     /// The maximum time that a shutdown waits for the workers after it has asked them to stop.
     pub stop_timeout: Duration,
@@ -114,8 +114,8 @@ pub struct QueueSettings {
     pub limit: usize,
     /// The maximum number of waiting calls of one session.
     pub per_session: usize,
-    /// How long a call waits for any free worker. The wait for a session's own worker is limited by the call's deadline
-    /// only.
+    /// The time for which a call waits for any free worker. The wait for a session's own worker is limited by the
+    /// call's deadline only.
     pub timeout: Duration,
     /// Whether a call is refused at once if its expected wait, judged by recent calls, exceeds the time that it can
     /// wait.
@@ -161,7 +161,7 @@ pub struct RestartSettings {
     pub backoff: Duration,
     /// The longest such wait.
     pub max_backoff: Duration,
-    /// How long a failed pool waits before its probe. Doubles each time, up to ten minutes.
+    /// The time for which a failed pool waits before its probe. Doubles each time, up to ten minutes.
     pub cooldown: Duration,
 }
 
@@ -171,13 +171,13 @@ pub struct RestartSettings {
 pub struct RetrySettings {
     /// The maximum number of attempts, at least 1.
     pub attempts: u32,
-    /// How the waits grow.
+    /// The growth of the waits.
     pub backoff: Backoff,
     /// The first wait.
     pub base: Duration,
     /// The longest wait.
     pub max: Duration,
-    /// How far a wait may deviate from the backoff, in thousandths of it: at most 1000.
+    /// The maximum deviation of a wait from the backoff, in thousandths of it: at most 1000.
     pub jitter: u32,
     /// The retry budget of the pool, in thousandths of its successes of the last ten seconds. Ten retries are always
     /// allowed.
@@ -191,15 +191,15 @@ pub struct BreakerSettings {
     pub failure_threshold: u32,
     /// The number of successful trials that closes it, at least 1.
     pub success_threshold: u32,
-    /// How long it stays open before it admits a trial.
+    /// The time for which it stays open before it admits a trial.
     pub open_duration: Duration,
     /// The maximum number of trials in flight, at least 1.
     pub half_open_max_calls: u32,
-    /// What counts as a failure.
+    /// The failures that it counts.
     pub counts: CountedFailures,
 }
 
-/// Which categories of failures a breaker counts.
+/// The categories of failures that a breaker counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CountedFailures {
     /// Deadlines and queue timeouts.
@@ -217,14 +217,14 @@ pub struct CountedFailures {
 pub struct PoisonSettings {
     /// The number of consecutive worker deaths that leads to quarantine, at least 1.
     pub max_worker_deaths: u32,
-    /// How long the quarantine lasts, from the last of these deaths. Deaths that are farther apart are not added up.
+    /// The duration of the quarantine, from the last of these deaths. Deaths that are farther apart are not added up.
     pub quarantine: Duration,
 }
 
 /// The tracking of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionSettings {
-    /// How long a session without calls lives.
+    /// The time for which a session without calls is kept.
     pub timeout: Duration,
     /// The time between two sweeps.
     pub cleanup_interval: Duration,
@@ -251,11 +251,11 @@ pub enum WorkerTypeSettings {
 /// The settings of session affinity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AffinitySettings {
-    /// What happens to sessions whose timeout has passed.
+    /// The treatment of sessions whose timeout has passed.
     pub expiry: Expiry,
     /// The affinity of calls that specify none.
     pub mode: Affinity,
-    /// What happens to calls of an expired session. With immediate expiry, [`OnExpired::Reject`] acts as
+    /// The treatment of calls of an expired session. With immediate expiry, [`OnExpired::Reject`] acts as
     /// [`OnExpired::Rebind`]; the configuration refuses this combination.
     pub on_expired: OnExpired,
 }

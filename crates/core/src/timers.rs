@@ -9,7 +9,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-/// What to examine.
+/// The item to examine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Timer {
     /// The queue timeout or the deadline of a call.

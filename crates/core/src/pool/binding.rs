@@ -1,5 +1,5 @@
-//! Where sessions are bound, and how a binding and the state behind it end. A binding names one process and never its
-//! successor ([I4](crate#invariants)).
+//! The bindings of sessions, and the end of a binding and of the state behind it. A binding names one process and never
+//! its successor ([I4](crate#invariants)).
 
 use super::{Core, Effect, Effects, SessionEndReason, call::Role, expiry::SessionAge};
 use crate::{
@@ -165,7 +165,7 @@ impl Core {
     /// `known` is the number of its pending calls that need no dispatch.
     pub(super) fn requeue_bound_calls(&mut self, now: Timestamp, row: RowKey, known: u32, effects: &mut Effects) {
         let pending = self.routes().and_then(|routes| routes.table.row(row)).map_or(0, |row| row.pending());
-        // The search below costs the whole queue, so it is skipped if the session has no other calls.
+        // The search below visits the complete queue, so it is skipped if the session has no other calls.
         if pending <= known {
             return;
         }
@@ -183,7 +183,7 @@ impl Core {
         self.archive_session(now, row, reason);
     }
 
-    /// Unbinds a session and tells each process that holds its state once (R22). Returns false if the session was not
+    /// Unbinds a session and notifies each process that holds its state once (R22). Returns false if the session was not
     /// bound.
     pub(super) fn end_state(
         &mut self,
@@ -239,8 +239,8 @@ impl Core {
             || self.next_epoch_of(row) < epoch
     }
 
-    /// Ends an epoch whose state is lost. Other workers that ran hint calls of the session are told to drop what they
-    /// hold of it. If the state was about to end anyway, the calls of the next epoch have lost nothing.
+    /// Ends an epoch whose state is lost. Other workers that ran hint calls of the session are notified, so that they
+    /// drop what they hold of it. If the state was about to end anyway, the calls of the next epoch have lost nothing.
     pub(super) fn invalidate_epoch(&mut self, now: Timestamp, row: RowKey, lost: Epoch, effects: &mut Effects) {
         let fresh = self.fresh_epoch();
         let why = if self.is_ending(row) { Unbound::New } else { Unbound::WorkerLost };

@@ -21,14 +21,14 @@ pub(crate) struct Call {
     pub(crate) attempts: u32,
     pub(crate) role: Role,
     pub(crate) state: CallState,
-    /// Its position among the waiting calls; final once `has_waited` is true.
+    /// The position of the call among the waiting ones; final once `has_waited` is true.
     pub(crate) virtual_time: VirtualTime,
     pub(crate) has_waited: bool,
     pub(crate) permit: Permit,
     /// Known if the pool watched fingerprints when the call was admitted, or since one of its attempts was lost. Used
     /// to refuse the call. The shell clears fingerprints itself, at final frames.
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// Its lost attempts, if there are any.
+    /// The lost attempts, if there are any.
     pub(crate) retry: Option<Box<RetryState>>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct RetryState {
     pub(crate) wait: Duration,
 }
 
-/// What the call's session requires.
+/// The requirements of the call's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     /// The call has no session. Any worker may run it.
@@ -54,22 +54,22 @@ pub(crate) enum Role {
     Strict { row: RowKey, epoch: Epoch, fail_fast: bool },
 }
 
-/// Where the call is.
+/// The queue of the call, or the process to which it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CallState {
-    /// It is in no queue.
+    /// The call is in no queue.
     New,
-    /// It waits for any worker.
+    /// The call waits for any worker.
     AnyWorkerQueue,
-    /// It waits for a worker to which its session can be bound.
+    /// The call waits for a worker to which its session can be bound.
     UnboundQueue,
-    /// It waits for the worker of its session.
+    /// The call waits for the worker of its session.
     WorkerQueue(WorkerRef),
-    /// It waits for the current call of its session.
+    /// The call waits for the current call of its session.
     SessionQueue,
-    /// It waits between two attempts.
+    /// The call waits between two attempts.
     Backoff { until: Timestamp },
-    /// It was sent.
+    /// The call was sent.
     Sent { worker: WorkerRef, wire: WireId },
 }
 

@@ -1,4 +1,4 @@
-//! How calls end: by a final frame, by a deadline, or because the caller abandoned them. A settled call is not yet
+//! The end of a call: by a final frame, by a deadline, or because the caller abandoned it. A settled call is not yet
 //! finished: its call slot, and the session for a strict call, stay occupied until the worker's final frame or its
 //! death.
 

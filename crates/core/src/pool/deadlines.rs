@@ -90,7 +90,7 @@ impl Core {
     }
 }
 
-/// What tests check about the timers.
+/// Checks of the timers, for tests.
 impl Core {
     /// Returns the pending items that have no timer at or before their due time. Always empty ([I8](crate#invariants)).
     /// Costs calls x timers.

@@ -40,19 +40,21 @@ impl Core {
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.on_worker_exit(worker);
         }
-        // The order of the next steps matters. 1. The quarantine counts the death before calls are retried, so that a
-        // call that has just been quarantined is not sent to the next worker. 2. The restart may make the pool fail, in
-        // which case no call is retried. 3. The calls are answered or wait for a retry. 4. Only then can a drain be
-        // complete. 5. The capacity that is left is used, and missing capacity is started. 6. If the pool has failed
-        // and no worker is left, all calls that still wait are answered.
+        // The order of the steps below matters.
+        // The quarantine counts the death before calls are retried. Otherwise a call that this death quarantines would
+        // be sent to the next worker (R37).
         self.attribute_death(now, end, &running, suspects);
+        // This may make the pool fail, and then no call is retried.
         self.restart_or_cool_down(now, worker, end, live_since, !running.is_empty(), effects);
         self.lose_calls(now, worker, end, running, &waiting, effects);
-        // Before the steps below, so that a drain that is complete starts no worker that it would stop at once.
+        // A drain that is now complete closes the pool before the steps below, which would start workers only to stop
+        // them at once.
         self.continue_shutdown(now, effects);
+        // Waiting calls use the remaining capacity first. Overflow workers start only for calls that still wait.
         self.fill_all(now, effects);
         self.start_due(now, effects);
         self.want_overflow(now, effects);
+        // Last: only now is it decided that no worker is alive or starting.
         self.fail_waiting_calls_if_failed(now, effects);
     }
 
@@ -78,11 +80,11 @@ impl Core {
     ) {
         let (strict, mut others): (Vec<Attempt>, Vec<Attempt>) =
             running.into_iter().partition(|attempt| matches!(attempt.session, Some((_, true))));
-        let held = strict.into_iter().filter_map(|attempt| attempt.session.map(|(row, _)| row));
-        let queued = waiting.iter().filter_map(|id| self.calls.get(id).and_then(|call| call.role.row()));
+        let strict_rows = strict.into_iter().filter_map(|attempt| attempt.session.map(|(row, _)| row));
+        let queued_rows = waiting.iter().filter_map(|id| self.calls.get(id).and_then(|call| call.role.row()));
         // Strict sessions first: a hint call whose retry is due at once must not find its session bound to the dead
         // process.
-        for row in held.chain(queued).collect::<Vec<RowKey>>() {
+        for row in strict_rows.chain(queued_rows).collect::<Vec<RowKey>>() {
             self.lose_session(now, row, worker, end, effects);
         }
         // `running` has no defined order, so the losses are processed in the order of the sends.

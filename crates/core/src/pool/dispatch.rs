@@ -95,7 +95,7 @@ impl Core {
     }
 
     /// Sends a hint call to another process than its session's worker. The binding stays. The process is remembered, to
-    /// be told when the session ends.
+    /// be notified when the session ends.
     fn send_off_affinity(
         &mut self,
         now: Timestamp,
@@ -109,7 +109,7 @@ impl Core {
         {
             let (off_affinity_workers, slots) = (&mut route.queue_mut().off_affinity_workers, &self.slots);
             if !off_affinity_workers.contains(&worker) {
-                // Processes that have died are not told (I6).
+                // Processes that have died are not notified (I6).
                 off_affinity_workers.retain(|worker| slots[index(worker.id)].holds(*worker));
                 off_affinity_workers.push(worker);
             }
@@ -220,9 +220,9 @@ impl Core {
             self.unqueue(id);
             if self.must_wait_for_base_worker(now, id, worker, effects) {
                 self.enqueue(now, id, CallState::UnboundQueue, effects);
-                // The call does not fit this worker after all. It keeps its virtual time, and the loop goes on with the
-                // next call: this terminates, since overflow workers do not take calls from the unbound queue while a
-                // base worker is alive.
+                // The call does not fit this worker after all. It keeps its virtual time, and the loop continues with
+                // the next call: this terminates, since overflow workers do not take calls from the unbound queue while
+                // a base worker is alive.
                 continue;
             }
             self.dispatch_to(now, id, self.slot(worker).worker, effects);

@@ -51,7 +51,7 @@ impl Core {
         let is_this_examination =
             |ping: Ping| matches!(ping, Ping::Examined { nonce: examined, .. } if examined == nonce);
         // The examination reads `/proc` outside of the step. Until its result arrives, the process may have answered,
-        // or a newer ping may be out: the nonce tells them apart.
+        // or a newer ping may be out: the nonce distinguishes them.
         let Some(slot) = self.current(worker) else { return };
         if matches!(slot.process, Process::Live { ping, .. } if is_this_examination(ping)) {
             self.on_unresponsive(now, worker, nonce, activity, effects);

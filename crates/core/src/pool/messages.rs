@@ -66,14 +66,14 @@ pub enum Input {
         worker: WorkerRef,
         /// The number of the ping that it did not answer.
         nonce: u64,
-        /// What it did since that ping, or since the previous examination.
+        /// The activity since that ping, or since the previous examination.
         activity: ProcessActivity,
     },
     /// A process exited *and* its socket was read until a read would block, so that no final frame is lost.
     Exited {
         /// The process.
         worker: WorkerRef,
-        /// How it ended.
+        /// The exit of the process.
         end: ProcessExit,
         /// The fingerprints of its attempts, if the quarantine needs them
         /// ([`Core::unfinished`](super::Core::unfinished)).
@@ -100,15 +100,15 @@ pub enum Input {
 /// A call without its arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Submission {
-    /// Its id, higher than that of any call before.
+    /// The id of the call, higher than that of any call before.
     pub call: CallId,
-    /// Its session, if it has one.
+    /// The session of the call, if it has one.
     pub session: Option<SessionCall>,
     /// The time by which it must be answered. Covers the queue, the run and all retries.
     pub deadline: Timestamp,
     /// Whether it may run again if its worker dies while it runs.
     pub idempotent: bool,
-    /// Its fingerprint, which is needed while the pool [watches](super::Core::needs_fingerprints) some.
+    /// The fingerprint of the call, which is needed while the pool [watches](super::Core::needs_fingerprints) some.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -117,9 +117,9 @@ pub struct Submission {
 pub struct SessionCall {
     /// The id of the session.
     pub id: SessionId,
-    /// What to do if the session does not exist.
+    /// The action if the session does not exist.
     pub if_absent: IfAbsent,
-    /// How strictly to keep to the session's worker; `None` for the mode of the pool.
+    /// The affinity of the call; `None` for the mode of the pool.
     pub affinity: Option<Affinity>,
 }
 
@@ -143,7 +143,7 @@ pub enum Effect {
     Deliver {
         /// The call.
         call: CallId,
-        /// How the answer came about.
+        /// The circumstances of the answer.
         delivery: Delivery,
         /// The losses of its earlier attempts, in order.
         earlier: Vec<WorkerLoss>,
@@ -196,7 +196,7 @@ pub enum Effect {
     Stop {
         /// The process.
         worker: WorkerRef,
-        /// How to stop it.
+        /// The method.
         method: StopMethod,
         /// The reason.
         kill_reason: KillReason,
@@ -208,12 +208,12 @@ pub enum Effect {
     Stopped,
 }
 
-/// How an answer came about.
+/// The circumstances of an answer: the process, the routing, the attempts and the times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Delivery {
     /// The process that answered.
     pub worker: WorkerRef,
-    /// How the call was routed.
+    /// The routing of the call.
     pub routing: Routing,
     /// The number of attempts.
     pub attempts: u32,
@@ -241,13 +241,13 @@ pub enum AttemptState {
 pub enum SessionEndReason {
     /// A message ended it.
     Ended,
-    /// Its timeout passed.
+    /// The timeout of the session passed.
     Expired,
-    /// It was bound to another worker.
+    /// The session was bound to another worker.
     Moved,
 }
 
-/// How to stop a process.
+/// The method of stopping a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StopMethod {
     /// Shutdown message, then SIGTERM, then SIGKILL.

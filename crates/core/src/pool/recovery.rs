@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Core {
-    /// Decides whether the slot gets a new process, and when. `busy` tells whether the process had unfinished attempts.
+    /// Decides whether the slot gets a new process, and when. `busy` states whether the process had unfinished attempts.
     pub(super) fn restart_or_cool_down(
         &mut self,
         now: Timestamp,

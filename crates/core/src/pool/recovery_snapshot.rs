@@ -1,4 +1,4 @@
-//! What is kept when the state of a pool is rebuilt after a panic in one of its steps: names and numbers only.
+//! The data that is kept when the state of a pool is rebuilt after a panic in one of its steps: names and numbers only.
 
 use super::{Core, index};
 use crate::{

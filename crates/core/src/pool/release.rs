@@ -1,6 +1,6 @@
 //! The release of all sessions of a worker at once. It touches none of their rows, however many there are. A row is
-//! unbound when it is next visited. A scan in small steps visits those that no call visits, so that the worker is told
-//! of the end of each session (R22).
+//! unbound when it is next visited. A scan in small steps visits those that no call visits, so that the worker is
+//! notified of the end of each session (R22).
 
 use super::{Core, Effects};
 use crate::{
@@ -18,8 +18,8 @@ const STEP_PAUSE: Duration = Duration::from_millis(1);
 impl Core {
     /// Unbinds all sessions of a slot's current process and returns their number. From now on no lookup returns them.
     /// Sessions with calls keep their state until these calls are finished; calls that are admitted from now on do not
-    /// use it. Costs the number of the pool's calls; the worker is told of the other sessions step by step. Bindings to
-    /// a process that is gone are void already. They stay, so that the next call reports the loss (R20).
+    /// use it. Costs the number of the pool's calls; the worker is notified of the other sessions step by step.
+    /// Bindings to a process that is gone are void already. They stay, so that the next call reports the loss (R20).
     pub fn remove_worker_sessions(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) -> usize {
         let Some(worker_ref) = self.process_of(worker).filter(|worker_ref| self.is_alive(*worker_ref)) else {
             return 0;
@@ -75,7 +75,7 @@ impl Core {
         self.timers.set(now + STEP_PAUSE, Timer::ReleaseScan);
     }
 
-    /// Unbinds a row if it was released with all sessions of its worker, and tells that worker.
+    /// Unbinds a row if it was released with all sessions of its worker, and notifies that worker.
     pub(super) fn unbind_released(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
         if self.is_released(row) {
             self.end_routed(now, row, AfterEpoch::Stay, effects);

@@ -15,7 +15,7 @@ impl Core {
     pub(super) fn unqueue(&mut self, id: CallId) {
         let Some(call) = self.calls.get(&id) else { return };
         let (state, role, virtual_time) = (call.state, call.role, call.virtual_time);
-        let found = match state {
+        let was_queued = match state {
             CallState::AnyWorkerQueue => self.any_worker_queue.remove(virtual_time, id),
             CallState::UnboundQueue => self.unbound_queue.remove(virtual_time, id),
             CallState::WorkerQueue(worker) => self.slot_mut(worker.id).queue.remove(virtual_time, id),
@@ -24,7 +24,7 @@ impl Core {
             CallState::New | CallState::Sent { .. } => false,
         };
         // Calls that are new or sent were not counted as queued.
-        self.queued -= usize::from(found);
+        self.queued -= usize::from(was_queued);
         // Calls in a session's queue, and between two attempts, have not joined the fair order.
         if matches!(state, CallState::AnyWorkerQueue | CallState::UnboundQueue | CallState::WorkerQueue(_)) {
             self.fairness.leave(role.row());
@@ -52,11 +52,11 @@ impl Core {
         self.close_ended_epoch(now, row, next, effects);
         let Some(next) = next else { return self.drop_if_forgotten(now, row) };
         self.unqueue(next);
-        let behind = self.fairness.next_round();
+        let next_round = self.fairness.next_round();
         if let Some(call) = self.calls.get_mut(&next) {
-            // Its wait for any worker begins now, if it waits for one.
+            // The call's wait for any worker begins now, if it waits for one.
             call.queue_until = now + self.settings.queue.timeout;
-            call.virtual_time = behind;
+            call.virtual_time = next_round;
         }
         // The next call enters the fair order behind one call of each waiting session. If it were sent at once, a
         // session with a long queue would keep its worker from all other calls (R36).
@@ -85,26 +85,31 @@ impl Core {
         next: Option<CallId>,
         effects: &mut Effects,
     ) {
-        let Some((admitting, then)) = self.route(row).map(|route| (route.epoch, route.after_epoch())) else { return };
-        let wanted = next.and_then(|id| self.calls.get(&id)).map_or(admitting, |call| match call.role {
+        let Some((admitting, after_epoch)) = self.route(row).map(|route| (route.epoch, route.after_epoch())) else {
+            return;
+        };
+        let next_epoch = next.and_then(|id| self.calls.get(&id)).map_or(admitting, |call| match call.role {
             Role::Strict { epoch, .. } => epoch,
             _ => admitting,
         });
         // Calls keep the epoch in which they were admitted: as long as the next one belongs to the bound epoch, its
         // state is needed.
         if let Binding::Bound { epoch, .. } = self.binding(row) {
-            if wanted <= epoch {
+            if next_epoch <= epoch {
                 return;
             }
-            let reason =
-                if matches!(then, AfterEpoch::Bind(_)) { SessionEndReason::Moved } else { SessionEndReason::Ended };
+            let reason = if matches!(after_epoch, AfterEpoch::Bind(_)) {
+                SessionEndReason::Moved
+            } else {
+                SessionEndReason::Ended
+            };
             let ended = self.end_state(row, reason, Unbound::New, effects);
-            if ended && then != AfterEpoch::Forget {
+            if ended && after_epoch != AfterEpoch::Forget {
                 self.record_event(now, row, SessionEventKind::Unbound(reason), None);
             }
         }
-        if wanted == admitting
-            && let AfterEpoch::Bind(worker) = then
+        if next_epoch == admitting
+            && let AfterEpoch::Bind(worker) = after_epoch
         {
             self.bind_if_alive(now, row, worker, admitting);
         }

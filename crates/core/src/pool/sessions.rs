@@ -19,7 +19,7 @@ use std::time::Duration;
 pub enum SessionState {
     /// The session has calls, or its timeout runs.
     Active,
-    /// Its timeout has passed.
+    /// The timeout of the session has passed.
     Expired,
 }
 

@@ -44,15 +44,15 @@ pub struct PoolStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolState {
-    /// It accepts calls, but not every base worker is ready.
+    /// The pool accepts calls, but not every base worker is ready.
     Starting,
-    /// It accepts calls, and every base worker is ready.
+    /// The pool accepts calls, and every base worker is ready.
     Running,
-    /// It has restarted its workers too often. A probe starts after a cooldown.
+    /// The pool has restarted its workers too often. A probe starts after a cooldown.
     Failed,
-    /// It shuts down: it finishes its calls and accepts no new ones.
+    /// The pool shuts down: it finishes its calls and accepts no new ones.
     Draining,
-    /// It has stopped.
+    /// The pool has stopped.
     Stopped,
 }
 
@@ -90,8 +90,8 @@ pub struct WorkerStatus {
     pub state: WorkerState,
     /// The health of the worker.
     pub health: Health,
-    /// What the process did when it last missed a ping; absent while it answers. `computing` in a worker with calls
-    /// means that a call holds the GIL; the worker is healthy then.
+    /// The activity of the process when it last missed a ping; absent while it answers. `computing` in a worker with
+    /// calls means that a call holds the GIL; the worker is healthy then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unresponsive: Option<ProcessActivity>,
     /// The number of unfinished calls.
@@ -191,6 +191,6 @@ pub struct Counters {
     pub exits: u64,
     /// Sessions that were removed because they had expired.
     pub sessions_expired: u64,
-    /// How often the state was rebuilt after a panic.
+    /// Rebuilds of the state after a panic.
     pub state_rebuilds: u64,
 }

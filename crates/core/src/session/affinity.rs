@@ -1,4 +1,4 @@
-//! Which worker holds the state of each session: the rows of a pool with affinity, and the numbers counted over them
+//! The location of each session's state: the rows of a pool with affinity, and the numbers counted over them
 //! (R5, R14). A binding names one process (slot and generation) and becomes void when that process is gone
 //! ([I4](crate#invariants)). Whether a process is alive is decided by the pool, not here.
 //!
@@ -35,7 +35,7 @@ struct SlotBindings {
     release_count: ReleaseCount,
 }
 
-/// How often all sessions of a slot were released at once.
+/// The number of times that all sessions of a slot were released at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ReleaseCount(u32);
 
@@ -75,7 +75,7 @@ pub(crate) struct SessionQueue {
     /// Processes other than the bound one that ran a `hint` call in this epoch. Processes that died since are removed
     /// when one is added ([I6](crate#invariants)).
     pub(crate) off_affinity_workers: Vec<WorkerRef>,
-    /// What happens to the row after the last call of the binding's epoch.
+    /// The action on the row after the last call of the binding's epoch.
     after_epoch: AfterEpoch,
 }
 
@@ -97,7 +97,7 @@ pub(crate) enum Unbound {
     Expired,
 }
 
-/// What happens to a row when an epoch ends.
+/// The action on a row when an epoch ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum AfterEpoch {
     /// The row stays, unbound.

@@ -17,7 +17,7 @@ pub const REMOVED_SESSION_LIMIT: usize = 4096;
 /// One event of a session, or several consecutive ones of the same kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionEvent {
-    /// What happened.
+    /// The kind of the event.
     pub kind: SessionEventKind,
     /// The process that took part, if there was one.
     pub worker: Option<WorkerRef>,

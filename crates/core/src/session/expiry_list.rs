@@ -123,7 +123,7 @@ impl ExpiryList {
         self.entries.get(self.first as usize).map(|entries| entries[self.skip])
     }
 
-    /// Returns the number of due rows, which are always the first ones of the list. `is_over(time)` tells whether all
+    /// Returns the number of due rows, which are always the first ones of the list. `is_over(time)` returns whether all
     /// rows that were appended up to `time` are due. Costs the number of blocks, plus the rows of one block.
     pub(crate) fn count_due(&self, is_over: impl Fn(Timestamp) -> bool, is_due: impl Fn(u32) -> bool) -> usize {
         let (mut due, mut at) = (0, self.first);

@@ -45,11 +45,11 @@ pub(crate) struct Tracked {
 /// Whether a session has calls, and if it has none, its position in an expiry list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum RowState {
-    /// It has this many queued or unfinished calls, at least one, and does not expire.
+    /// The session has this many queued or unfinished calls, at least one, and does not expire.
     Busy(u32),
-    /// It has no calls; its timeout runs.
+    /// The session has no calls; its timeout runs.
     Idle(ListPosition),
-    /// Its timeout had passed when a read or a sweep visited it, at this time (two-phase expiry).
+    /// The timeout had passed when a read or a sweep visited the session, at this time (two-phase expiry).
     Marked(ListPosition, Timestamp),
 }
 

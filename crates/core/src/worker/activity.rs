@@ -1,4 +1,4 @@
-//! What a process did while it did not answer a ping. The figures are measured by the shell.
+//! The activity of a process while it did not answer a ping. The figures are measured by the shell.
 
 use serde::Serialize;
 use std::{fmt, time::Duration};
@@ -7,17 +7,17 @@ use std::{fmt, time::Duration};
 /// requests it every 5 ms, which uses up to 1 % of a processor.
 const BUSY_FRACTION: u32 = 16;
 
-/// What a process did while it did not answer a ping.
+/// The activity of a process while it did not answer a ping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessActivity {
-    /// Its processor time increased.
+    /// The processor time of the process increased.
     Computing,
-    /// Its processor time did not increase.
+    /// The processor time of the process did not increase.
     Idle,
-    /// It is suspended (`SIGSTOP`, or a debugger).
+    /// The process is suspended (`SIGSTOP`, or a debugger).
     Stopped,
-    /// It could not be determined.
+    /// The activity could not be determined.
     Unknown,
 }
 

@@ -16,7 +16,7 @@ pub struct Transition {
     pub to: WorkerState,
     /// The reason.
     pub reason: &'static str,
-    /// How long the worker was in `from`. Ready and busy count as one state.
+    /// The time that the worker spent in `from`. Ready and busy count as one state.
     pub lasted: Duration,
     /// The time of the transition.
     pub at: Timestamp,

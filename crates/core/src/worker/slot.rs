@@ -79,7 +79,7 @@ pub(crate) struct Attempt {
     pub(crate) session: Option<(RowKey, bool)>,
 }
 
-/// What occupies a call slot of the worker.
+/// The occupant of a call slot of the worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum SlotHolder {
     /// An attempt of a call that is not settled.

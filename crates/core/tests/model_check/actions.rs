@@ -36,7 +36,7 @@ pub(crate) enum Action {
     Examined(WorkerRef, u64, ProcessActivity),
     /// All sessions of a worker are unbound.
     Remove(WorkerId),
-    /// The breaker is told of an outcome that was observed outside of the pool.
+    /// The breaker is notified of an outcome that was observed outside of the pool.
     Record(Outcome),
     Reset,
 }

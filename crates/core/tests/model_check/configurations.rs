@@ -282,7 +282,7 @@ fn a_session_that_fails_fast() {
 #[test]
 fn sessions_bound_and_ended_by_messages() {
     let budget = Budget { calls: 3, cancels: 1, deaths: 1, manual_bindings: 2, ..NOTHING };
-    explore("by hand", &Pool { budget, ..patient(two_workers(&[A])) }, 500_000);
+    explore("bound by messages", &Pool { budget, ..patient(two_workers(&[A])) }, 500_000);
 }
 
 /// I3, I4, R14: sessions that were bound by messages or by calls, when all sessions of the worker are removed.

@@ -8,25 +8,25 @@ use herder_core::{CallFailure, CallId, Effect, Generation, Input, LogEvent, Wire
 pub(crate) enum Fault {
     /// A final frame that arrives after its call was settled is delivered to the caller.
     LateAnswerDelivered,
-    /// The core is told of a final frame at the deadline, while the worker still runs the call.
+    /// The core is notified of a final frame at the deadline, while the worker still runs the call.
     SlotFreedAtDeadline,
     /// A passed deadline is not reported to the caller.
     DeadlineNotDelivered,
-    /// The core is not told of exits.
+    /// The core is not notified of exits.
     ExitNotReported,
-    /// The core is not told of abandoned calls.
+    /// The core is not notified of abandoned calls.
     CancelNotReported,
-    /// The core is told of an answer to a ping that was missed.
+    /// The core is notified of an answer to a ping that was missed.
     FakePong,
-    /// The core is not told that the sessions of a worker must be removed.
+    /// The core is not notified that the sessions of a worker must be removed.
     RemovalNotReported,
     /// A lost call whose deadline passed during its backoff is sent.
     RetriedLate,
     /// A lost call is sent again, although the core did not request it.
     RetriedWithoutRequest,
-    /// The core is not told which calls a process had when it died.
+    /// The core does not receive which calls a process had when it died.
     SuspectsNotReported,
-    /// The core is not told the sessions of calls.
+    /// The core does not receive the sessions of calls.
     SessionsHidden,
 }
 

@@ -18,7 +18,7 @@ use std::{
 
 /// A pool under test with everything around it: the core, the virtual clock, the random numbers that choose the
 /// operations, the [`FakeProcesses`] that stand in for real worker processes, and the [`ReferenceModel`] that states
-/// what callers and workers must be told.
+/// what callers and workers must receive.
 pub(crate) struct Harness {
     pub(crate) rng: Rng,
     pub(crate) core: Core,

@@ -1,6 +1,6 @@
 //! The reference model: what a pool must do for its callers, implemented a second time and in a simple way. It records
-//! the calls, the process that holds the state of each epoch, and who was told what. It sees only inputs and effects,
-//! and has no queues.
+//! the calls, the process that holds the state of each epoch, and what each worker was notified of. It sees only inputs
+//! and effects, and has no queues.
 
 use super::processes::{Attempt, FakeProcesses};
 use herder_core::{Affinity, CallFailure, CallId, Effect, Epoch, SessionId, Timestamp, WireId, WorkerRef};
@@ -30,7 +30,7 @@ impl Call {
 }
 
 /// The expected state of a pool, seen from outside. Each effect is compared with it, and the comparison fails if the
-/// pool answers a call twice, moves the state of an epoch, or tells a worker something wrong.
+/// pool answers a call twice, moves the state of an epoch, or notifies a worker wrongly.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReferenceModel {
     pub(crate) names: Vec<SessionId>,
@@ -45,7 +45,7 @@ pub(crate) struct ReferenceModel {
     pub(crate) lost: BTreeSet<(usize, Epoch)>,
     /// The processes that were sent calls of an epoch.
     pub(crate) sent_to: BTreeSet<(usize, Epoch, WorkerRef)>,
-    /// The processes that were told of the end of an epoch (R22).
+    /// The processes that were notified of the end of an epoch (R22).
     pub(crate) notified: BTreeSet<(usize, Epoch, WorkerRef)>,
     /// The process to which the first call of an epoch was sent: the owner of its state, unless the end of a step
     /// showed another one.
@@ -111,7 +111,7 @@ impl ReferenceModel {
         assert_eq!(epoch.is_some(), call.mode.is_some(), "I5: an epoch is sent where sessions are routed");
         if let (Some(session), Some(epoch)) = (call.session, epoch) {
             let over = self.notified.contains(&(session, epoch, worker));
-            assert!(!over, "R22: {worker} is sent a call of epoch {epoch}, whose end it was told");
+            assert!(!over, "R22: {worker} is sent a call of epoch {epoch}, of whose end it was notified");
             self.sent_to.insert((session, epoch, worker));
             self.first_workers.entry((session, epoch)).or_insert(worker);
             if call.is_strict() {
@@ -216,19 +216,19 @@ impl ReferenceModel {
 
     fn on_session_end(&mut self, fakes: &FakeProcesses, worker: WorkerRef, name: &SessionId, epoch: Epoch) {
         let session = self.names.iter().position(|other| other == name).unwrap_or(usize::MAX);
-        assert!(fakes.is_live(worker), "R22: {worker} is told of the end of a session, but is not alive");
+        assert!(fakes.is_live(worker), "R22: {worker} is notified of the end of a session, but is not alive");
         assert!(
             self.sent_to.contains(&(session, epoch, worker)),
-            "I6: {worker} is told of the end of a session of which it was sent no call"
+            "I6: {worker} is notified of the end of a session of which it was sent no call"
         );
         assert!(
             self.notified.insert((session, epoch, worker)),
-            "R22: {worker} is told twice of the end of epoch {epoch}"
+            "R22: {worker} is notified twice of the end of epoch {epoch}"
         );
         let running = fakes.unfinished().any(|(process, _, attempt)| {
             process == worker && attempt.strict && attempt.session == Some(session) && attempt.epoch == Some(epoch)
         });
-        assert!(!running, "R22: {worker} is told of the end of epoch {epoch} before its last call finished");
+        assert!(!running, "R22: {worker} is notified of the end of epoch {epoch} before its last call finished");
     }
 
     /// Checks after the exit of a process that each call of an epoch whose state it held was answered (R20).

@@ -262,7 +262,7 @@ impl Harness {
         self.ask("sweep", |core, now, effects| core.sweep(now, budget, effects));
     }
 
-    /// R14: none of the sessions is bound afterwards, even if its worker is told later.
+    /// R14: none of the sessions is bound afterwards, even if its worker is notified later.
     fn remove_sessions_of(&mut self, worker: WorkerId) {
         let names = self.model.names.clone();
         let info = |harness: &Self, n: usize| harness.core.session_info(harness.now, names[n].as_str());

@@ -72,7 +72,7 @@ impl Harness {
         assert_eq!(counters.abandoned, of("Abandoned"));
     }
 
-    /// R22: each live process that was sent calls of an ended epoch was told of its end once.
+    /// R22: each live process that was sent calls of an ended epoch was notified of its end once.
     fn check_ends(&mut self) {
         // By then the scan has visited all released rows.
         self.jump(self.now + Duration::from_millis(2));
@@ -81,7 +81,10 @@ impl Harness {
             let notified = self.model.notified.contains(&(session, epoch, worker));
             let ended = self.model.released.contains(&(session, epoch));
             let continues = (self.epoch(session) == Some(epoch) && !ended) || !self.fakes.is_live(worker);
-            assert!(notified || continues, "R22: {worker} was never told of the end of epoch {epoch} of s{session}");
+            assert!(
+                notified || continues,
+                "R22: {worker} was never notified of the end of epoch {epoch} of s{session}"
+            );
         }
     }
 

@@ -49,8 +49,8 @@ impl WarmPool {
     pub(crate) fn next(&mut self) -> Submission {
         self.calls += 1;
         self.now = self.now + PAUSE;
-        let turn = usize::try_from(self.calls).unwrap_or(0) % self.sessions.len().max(1);
-        let session = self.sessions.get(turn).cloned();
+        let index = usize::try_from(self.calls).unwrap_or(0) % self.sessions.len().max(1);
+        let session = self.sessions.get(index).cloned();
         Submission {
             call: CallId(self.calls),
             session,

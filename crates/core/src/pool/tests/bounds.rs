@@ -77,7 +77,7 @@ fn dead_off_affinity_workers_are_forgotten() {
     assert!(known.len() <= 2, "{} processes", known.len());
 }
 
-/// I6, R22: a process is told only of the end of sessions of which it was sent a call. Otherwise binding and ending
+/// I6, R22: a process is notified only of the end of sessions of which it was sent a call. Otherwise binding and ending
 /// sessions in a loop would fill the socket of a worker that does not read.
 #[test]
 fn workers_are_not_told_of_sessions_without_calls() {

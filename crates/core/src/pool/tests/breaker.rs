@@ -76,7 +76,7 @@ fn r34_trial_without_outcome_returns_its_permit() {
         harness.step(Input::Cancel(trial));
         harness.finish(trial_sent);
     }
-    let (absent, effects) = harness.call_absent("nobody");
+    let (absent, effects) = harness.call_absent("unknown");
     assert!(
         matches!(settled(&effects, absent), Some(CallFailure::SessionNotFound(_))),
         "refused after it took a permit: {effects:?}"

@@ -39,7 +39,7 @@ fn expired_session_is_remembered_for_exactly_its_grace() {
 }
 
 /// R16: a session that is not read again is marked by one sweep and removed by a sweep after the grace. Its worker is
-/// told once.
+/// notified once.
 #[test]
 fn unread_expired_session_is_removed_by_the_sweep() {
     let mut harness = harness(OnExpired::Reject);
@@ -110,7 +110,7 @@ fn due_sessions_are_counted_exactly() {
     }
 }
 
-/// R16: pools of every type sweep by their own timer, and workers are told of each removed session once.
+/// R16: pools of every type sweep by their own timer, and workers are notified of each removed session once.
 #[test]
 fn every_pool_type_sweeps_by_timer() {
     let two_phase = two_phase(GRACE, OnExpired::Reject);

@@ -27,7 +27,7 @@ impl Harness {
     }
 }
 
-/// R36: strict sessions of one worker take turns, however many calls one of them has queued.
+/// R36: calls of the strict sessions of one worker alternate, however many calls one of them has queued.
 #[test]
 fn r36_session_with_a_long_queue_shares_its_worker() {
     let mut harness = one_worker();
@@ -68,9 +68,9 @@ fn r36_retried_call_keeps_its_queue_position() {
     assert!(sent(&effects, again).is_some() && sent(&effects, later).is_none(), "{effects:?}");
 }
 
-fn busy(patience: Duration) -> Harness {
+fn busy(max_wait: Duration) -> Harness {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
-    (settings.overflow, settings.queue.timeout) = (0, patience);
+    (settings.overflow, settings.queue.timeout) = (0, max_wait);
     let mut harness = Harness::with(settings);
     for _ in 0..40 {
         let (call, effects) = harness.call(None);
@@ -89,10 +89,10 @@ fn r36_call_whose_expected_wait_is_too_long_is_refused_at_once() {
         (0..12).map(|_| harness.call(None)).map(|(id, effects)| settled(&effects, id)).collect();
     let refused: Vec<usize> = (0..12).filter(|&n| answers[n].is_some()).collect();
     assert_eq!(refused, [8, 9, 10, 11], "one call runs and seven wait: {answers:?}");
-    let Some(CallFailure::Overloaded { expected_wait: expected, max_wait: patience }) = &answers[8] else {
+    let Some(CallFailure::Overloaded { expected_wait: expected, max_wait }) = &answers[8] else {
         panic!("{answers:?}")
     };
-    assert!(*patience == 300 * MS && *expected > 600 * MS && *expected < 800 * MS, "{expected:?}");
+    assert!(*max_wait == 300 * MS && *expected > 600 * MS && *expected < 800 * MS, "{expected:?}");
     let status = harness.core.status(harness.now);
     assert_eq!((status.counters.shed, status.queue.capacity, status.queue.load), (4, 1, Some(8.0)));
     assert!(status.queue.expected_wait_ms.is_some_and(|ms| (700..900).contains(&ms)), "{:?}", status.queue);

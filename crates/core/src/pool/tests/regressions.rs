@@ -47,8 +47,8 @@ fn a_hint_call_of_a_lost_session_waits_for_a_base_worker() {
     assert_eq!(sent(&effects, hint).map(|(to, _)| to), Some(process(2, 1)));
 }
 
-/// R22: a worker that ran a hint call of a session is told of the end of the epoch under which it ran, when that epoch
-/// is lost on another worker.
+/// R22: a worker that ran a hint call of a session is notified of the end of the epoch under which it ran, when that
+/// epoch is lost on another worker.
 #[test]
 fn off_affinity_workers_get_session_end_with_their_epoch() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
@@ -63,8 +63,8 @@ fn off_affinity_workers_get_session_end_with_their_epoch() {
     };
     harness.finish(off_affinity);
     let effects = harness.exit_by_signal(bound);
-    let told = |effects: &Effect| matches!(effects, Effect::EndSession { worker, epoch, .. } if *worker == off_affinity.0 && epoch == known);
-    assert_eq!(effects.iter().filter(|effects| told(effects)).count(), 1);
+    let is_session_end = |effects: &Effect| matches!(effects, Effect::EndSession { worker, epoch, .. } if *worker == off_affinity.0 && epoch == known);
+    assert_eq!(effects.iter().filter(|effects| is_session_end(effects)).count(), 1);
 }
 
 /// R14: a binding that waits for an earlier call is also made if that call never runs.
@@ -105,8 +105,8 @@ fn removing_bindings_keeps_the_pending_loss_report() {
     harness.exit_by_signal(process(1, 1));
     assert_eq!(harness.core.remove_worker_sessions(harness.now, WorkerId(1), &mut Vec::new()), 0);
     assert!(!harness.core.unbind_session(harness.now, "ann", &mut Vec::new()));
-    let (told, effects) = harness.call(Some("ann"));
-    assert!(matches!(settled(&effects, told), Some(CallFailure::SessionWorkerLost { .. })));
+    let (reported, effects) = harness.call(Some("ann"));
+    assert!(matches!(settled(&effects, reported), Some(CallFailure::SessionWorkerLost { .. })));
 }
 
 /// R22: an expired session that no sweep has removed does not count for the quota, and neither does the session of a

@@ -25,7 +25,8 @@ fn notified(effects: &Effects) -> Vec<(SessionId, WorkerRef, SessionEndReason)> 
     effects.iter().filter_map(end).collect()
 }
 
-/// R14, R22: all sessions of a worker are unbound at once, and the worker is told of each exactly once, in small steps.
+/// R14, R22: all sessions of a worker are unbound at once, and the worker is notified of each exactly once, in small
+/// steps.
 #[test]
 fn sessions_are_unbound_at_once_and_reported_in_steps() {
     let mut harness = harness();
@@ -46,11 +47,11 @@ fn sessions_are_unbound_at_once_and_reported_in_steps() {
         assert!(step.len() <= 512, "one step reported {} sessions", step.len());
         ends.extend(step.into_iter().map(|(session, ..)| session));
     }
-    let told = ends.len();
+    let notifications = ends.len();
     ends.sort_unstable();
     ends.dedup();
     assert_eq!(
-        (ends.len(), told),
+        (ends.len(), notifications),
         (SESSIONS as usize / 2 - 2, SESSIONS as usize / 2 - 2),
         "s0 and s4 were visited before"
     );

@@ -89,7 +89,7 @@ fn expiry_policies_differ_after_the_timeout() {
     }
 }
 
-/// R14, R22: when a session is ended, its calls finish first, then its worker is told, and then a new epoch begins.
+/// R14, R22: when a session is ended, its calls finish first, then its worker is notified, and then a new epoch begins.
 #[test]
 fn ending_a_session_waits_for_its_calls() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
