@@ -46,7 +46,7 @@ struct Case {
 }
 
 const fn case(name: &'static str, relative_to: &'static str, setup: fn() -> MeasuredPool, routing: Routing) -> Case {
-    Case { name, relative_to, setup: setup, routing }
+    Case { name, relative_to, setup, routing }
 }
 
 const CASES: [Case; 11] = [

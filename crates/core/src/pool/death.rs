@@ -95,7 +95,7 @@ impl Core {
                     self.lose_or_retry(now, id, WorkerLoss { worker, end: Some(end), may_have_run: true }, effects);
                 }
                 (SlotHolder::Abandoned { .. }, Some((row, _))) => {
-                    self.end_session_call(now, row, false, false, effects)
+                    self.end_session_call(now, row, false, false, effects);
                 }
                 (SlotHolder::Abandoned { .. }, None) => {}
             }

@@ -19,7 +19,7 @@ impl Core {
             Ping::Due { at: due } if due <= now => self.ping(now, worker, effects),
             Ping::Sent { nonce, until } if until <= now => self.examine(now, worker, nonce, effects),
             Ping::Examined { nonce, until } if until <= now => {
-                self.on_unresponsive(now, worker, nonce, ProcessActivity::Unknown, effects)
+                self.on_unresponsive(now, worker, nonce, ProcessActivity::Unknown, effects);
             }
             Ping::Off | Ping::Due { .. } | Ping::Sent { .. } | Ping::Examined { .. } => {}
         }

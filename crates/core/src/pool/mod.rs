@@ -199,7 +199,7 @@ impl Core {
             Input::Activity { worker, nonce, activity } => self.on_examined(now, worker, nonce, activity, effects),
             Input::Exited { worker, end, suspects } => self.exited(now, worker, end, &suspects, effects),
             Input::Kill { worker, kill_reason } => {
-                self.stop_process(now, worker, kill_reason, StopMethod::Kill, effects)
+                self.stop_process(now, worker, kill_reason, StopMethod::Kill, effects);
             }
             Input::PrepareShutdown => self.shutdown_announced = true,
             Input::Shutdown { until } => self.begin_drain(now, until, effects),

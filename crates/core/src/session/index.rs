@@ -39,7 +39,7 @@ impl Index {
     #[inline(always)]
     pub(crate) fn find<T>(&self, hash: u32, match_row: impl Fn(u32) -> Option<T>) -> Option<T> {
         let entries = &self.segments[self.segment(hash)].entries;
-        let mut at = home_bucket(hash);
+        let mut at = first_bucket(hash);
         loop {
             let entry = entries[at % SEGMENT];
             if entry == EMPTY {
@@ -111,7 +111,7 @@ impl Segment {
         if self.taken as usize >= SEGMENT - 1 {
             return;
         }
-        let mut at = home_bucket(hash_of(entry));
+        let mut at = first_bucket(hash_of(entry));
         while self.entries[at % SEGMENT] != EMPTY {
             at += 1;
         }
@@ -121,7 +121,7 @@ impl Segment {
 
     /// Removes an entry and closes the gap.
     fn take(&mut self, entry: u64) {
-        let mut gap = home_bucket(hash_of(entry));
+        let mut gap = first_bucket(hash_of(entry));
         while self.entries[gap % SEGMENT] != entry {
             if self.entries[gap % SEGMENT] == EMPTY {
                 return;
@@ -138,7 +138,7 @@ impl Segment {
             if next == EMPTY {
                 break;
             }
-            let displaced = at.wrapping_sub(home_bucket(hash_of(next))) % SEGMENT;
+            let displaced = at.wrapping_sub(first_bucket(hash_of(next))) % SEGMENT;
             if displaced >= at - gap {
                 self.entries[gap % SEGMENT] = next;
                 gap = at;
@@ -151,7 +151,7 @@ impl Segment {
 
 /// Returns the bucket in which the search for this hash begins.
 #[inline]
-fn home_bucket(hash: u32) -> usize {
+fn first_bucket(hash: u32) -> usize {
     (hash >> DEPTH_LIMIT) as usize
 }
 

@@ -121,10 +121,10 @@ impl State {
                 });
             }
             Action::Unbind(session) => {
-                self.request_manually(pool, |core, now, effects| core.unbind_session(now, session, effects))
+                self.request_manually(pool, |core, now, effects| core.unbind_session(now, session, effects));
             }
             Action::End(session) => {
-                self.request_manually(pool, |core, now, effects| core.end_session(now, session, effects))
+                self.request_manually(pool, |core, now, effects| core.end_session(now, session, effects));
             }
             Action::Shutdown => {
                 self.budget.shutdowns -= 1;

@@ -89,7 +89,7 @@ impl ReferenceModel {
                     assert!(!waits, "cancels {wire} whose caller still waits");
                 }
                 Effect::EndSession { worker, session, epoch, .. } => {
-                    self.on_session_end(fakes, *worker, session, *epoch)
+                    self.on_session_end(fakes, *worker, session, *epoch);
                 }
                 _ => {}
             }
@@ -201,7 +201,7 @@ impl ReferenceModel {
                 assert!(died || record.sent.is_none(), "R37: {id} is running and fails with {failure:?}");
             }
             CallFailure::DeadlineExceeded { may_have_run } => {
-                assert!(is_submission || *may_have_run == (record.attempts > 0))
+                assert!(is_submission || *may_have_run == (record.attempts > 0));
             }
             CallFailure::QueueTimeout => assert!(record.sent.is_none(), "{id} timed out in the queue, but was sent"),
             CallFailure::PoolFailed { .. } => assert!(record.sent.is_none(), "{id}: {failure:?}"),

@@ -286,7 +286,7 @@ impl Harness {
         let lookup = self.ask("lookup", |core, now, effects| core.worker_of(now, id.as_str(), effects));
         match lookup {
             Lookup::Bound(worker) => {
-                assert!(self.fakes.is_live(worker), "I4: {id} is bound to {worker}, which is not alive")
+                assert!(self.fakes.is_live(worker), "I4: {id} is bound to {worker}, which is not alive");
             }
             Lookup::Expired => assert!(before.is_some_and(|info| info.state == SessionState::Expired)),
             Lookup::NotBound => {}

@@ -23,15 +23,12 @@ fn an_abandoned_attempt_is_asked_interrupted_and_killed() {
     let (call, effects) = harness.call(None);
     let (worker, wire) = sent(&effects, call).unwrap();
     let effects = harness.step(Input::Cancel(call));
-    assert!(effects.contains(&Effect::Cancel { worker: worker, wire, interrupt: false }));
+    assert!(effects.contains(&Effect::Cancel { worker, wire, interrupt: false }));
     assert_eq!(settled(&effects, call), Some(CallFailure::Abandoned));
     let effects = harness.wait(Duration::from_secs(1));
-    assert_eq!(effects, [Effect::Cancel { worker: worker, wire, interrupt: true }]);
+    assert_eq!(effects, [Effect::Cancel { worker, wire, interrupt: true }]);
     let effects = harness.wait(Duration::from_secs(4));
-    assert_eq!(
-        effects,
-        [Effect::Stop { worker: worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
-    );
+    assert_eq!(effects, [Effect::Stop { worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]);
 }
 
 /// R35: a pool that was delayed beyond both timeouts interrupts first, and kills after the full time between them.
@@ -44,13 +41,10 @@ fn delayed_pool_interrupts_before_it_kills() {
     let (worker, wire) = sent(&effects, call).unwrap();
     harness.step(Input::Cancel(call));
     harness.now = harness.now + Duration::from_secs(60);
-    assert_eq!(harness.step(Input::Tick), [Effect::Cancel { worker: worker, wire, interrupt: true }]);
+    assert_eq!(harness.step(Input::Tick), [Effect::Cancel { worker, wire, interrupt: true }]);
     assert_eq!(harness.wait(Duration::from_millis(3999)), []);
     let effects = harness.wait(Duration::from_millis(1));
-    assert_eq!(
-        effects,
-        [Effect::Stop { worker: worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
-    );
+    assert_eq!(effects, [Effect::Stop { worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]);
 }
 
 /// R35: if the interrupt is not due before the kill, the worker is only killed.
@@ -66,7 +60,7 @@ fn interrupt_not_earlier_than_the_kill_is_skipped() {
         let effects = harness.wait(Duration::from_secs(10));
         assert_eq!(
             effects,
-            [Effect::Stop { worker: worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
+            [Effect::Stop { worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
         );
     }
 }
