@@ -89,6 +89,7 @@ impl Breaker {
 
     /// Admits a call, or returns the time at which the caller may try again.
     pub(crate) fn permit(&mut self, now: Timestamp) -> Result<Permit, Timestamp> {
+        // No timer is needed: the breaker becomes half-open when the first call after `until` asks for a permit.
         if let State::Open { until } = self.state
             && until <= now
         {

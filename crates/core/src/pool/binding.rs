@@ -124,16 +124,22 @@ impl Core {
 
     /// Ends the current epoch of a row: at once if none of its calls is queued or unfinished, otherwise after the last
     /// of them. Calls that are admitted from now on belong to the next epoch.
-    pub(super) fn end_routed(&mut self, now: Timestamp, row: RowKey, then: AfterEpoch, effects: &mut Effects) -> bool {
+    pub(super) fn end_routed(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        after_epoch: AfterEpoch,
+        effects: &mut Effects,
+    ) -> bool {
         let epoch = self.fresh_epoch();
         let Some(route) = self.route_mut(row) else { return false };
         route.epoch = epoch;
-        route.set_after_epoch(then);
+        route.set_after_epoch(after_epoch);
         if route.current_call().is_none() {
             self.close_ended_epoch(now, row, None, effects);
         }
         let idle = self.routes().and_then(|routes| routes.table.row(row)).is_some_and(|row| row.pending() == 0);
-        if then == AfterEpoch::Forget && idle {
+        if after_epoch == AfterEpoch::Forget && idle {
             self.archive_session(now, row, SessionEndReason::Ended);
         }
         true

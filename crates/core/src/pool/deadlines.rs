@@ -20,6 +20,7 @@ fn repeated(interval: Duration) -> Option<Timestamp> {
 
 impl Core {
     pub(super) fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
+        // A handler that sets its entry again must set it later than `now`, or this loop would not end.
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Call(call) => self.call_due(now, call, effects),

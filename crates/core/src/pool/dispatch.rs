@@ -24,6 +24,7 @@ pub(super) enum DispatchOutcome {
 impl Core {
     /// Sends the call if a process can take it now.
     pub(super) fn try_dispatch(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> DispatchOutcome {
+        // A call that has been settled in the meantime needs no process.
         let Some(role) = self.calls.get(&id).map(|call| call.role) else { return DispatchOutcome::Sent };
         match role {
             Role::AnyWorker | Role::Tracked(_) => match self.least_loaded() {
@@ -56,6 +57,7 @@ impl Core {
         self.drop_dead_binding(now, row, effects);
         match self.binding(row) {
             Binding::Bound { worker, .. } if self.can_take(worker) => self.send(now, id, worker, Routing::Hit, effects),
+            // A hint call never waits for its own worker alone: the first free worker runs it.
             Binding::Bound { .. } => match self.least_loaded() {
                 Some(worker) => self.send_off_affinity(now, id, row, worker, effects),
                 None => DispatchOutcome::WouldWait(CallState::AnyWorkerQueue),
@@ -238,6 +240,8 @@ impl Core {
     pub(super) fn next_call_for(&self, worker: WorkerId) -> Option<CallId> {
         let slot = self.slot(worker);
         let unbound_queue = if slot.base || !self.has_live_base_worker() { self.unbound_queue.first() } else { None };
+        // The fair order holds across the queues: the call with the lowest virtual time is next, wherever it waits. A
+        // fixed order of the queues would let the calls of bound sessions keep all others from this worker (R36).
         [slot.queue.first(), self.any_worker_queue.first(), unbound_queue]
             .into_iter()
             .flatten()

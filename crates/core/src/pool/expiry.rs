@@ -162,7 +162,7 @@ impl Core {
     /// after the interval, or when the next marked session may be removed.
     pub(super) fn sweep_due(&mut self, now: Timestamp, effects: &mut Effects) {
         if now < self.next_sweep {
-            // The sweep was moved to a later time, which has its own timer.
+            // A stale timer: its sweep has run earlier, and the next one has its own timer.
             return;
         }
         self.next_sweep = Timestamp::NEVER;

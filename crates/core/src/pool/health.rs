@@ -104,6 +104,7 @@ impl Core {
                 if activity == ProcessActivity::Stopped { KillReason::Stopped } else { KillReason::Unresponsive };
             return self.stop_process(now, worker, kill_reason, StopMethod::Graceful, effects);
         }
+        // At once, not after the interval, so that a worker that hangs is stopped soon.
         self.ping(now, worker, effects);
     }
 

@@ -16,6 +16,7 @@ impl Core {
         }
         let starting = |slot: &&crate::worker::Slot| matches!(slot.process, Process::Starting { .. });
         let mut room = (self.settings.start_batch as usize).saturating_sub(self.slots.iter().filter(starting).count());
+        // Base slots come first in `slots`, so overflow workers start only if the base workers leave room in the batch.
         for slot_index in 0..self.slots.len() {
             if room == 0 {
                 return;

@@ -15,6 +15,7 @@ impl Core {
         if !matches!(self.phase, Phase::Running) {
             return;
         }
+        // Each round schedules one slot, which raises `coming_capacity`, so the loop ends.
         while self.calls_waiting_for_overflow() > self.coming_capacity(now) {
             let idle = |slot: &&mut Slot| !slot.base && matches!(slot.process, Process::Absent);
             // While starts fail, one is tried at a time: what prevents one overflow worker from starting prevents the

@@ -23,6 +23,7 @@ impl Core {
             Err(None) => CallFailure::WorkerLost(loss),
         };
         let Some(mut call) = self.calls.remove(&id) else { return };
+        // If the quarantine is the failure, the loss is reported as one of the earlier attempts.
         if matches!(failure, CallFailure::Poison(_)) {
             call.retry.get_or_insert_default().losses.push(loss);
         }

@@ -11,6 +11,7 @@ use crate::{
 
 impl Core {
     pub(super) fn begin_drain(&mut self, now: Timestamp, until: Timestamp, effects: &mut Effects) {
+        // A second shutdown can only bring the end of the drain forward.
         let until = match self.phase {
             Phase::Draining { until: before } => before.min(until),
             Phase::Closing { .. } | Phase::Stopped => return,
@@ -64,6 +65,7 @@ impl Core {
                 slot.process = Process::Absent;
             }
             let (worker, busy) = (slot.worker, !slot.running.is_empty());
+            // The callers of a busy worker have been answered before, so nothing is gained by waiting for it.
             let method = if busy { StopMethod::Kill } else { StopMethod::Graceful };
             self.stop_process(now, worker, KillReason::Shutdown, method, effects);
         }

@@ -126,6 +126,7 @@ impl Core {
             self.counters.sessions_expired += 1;
         }
         self.make_room(now, effects)?;
+        // Unreachable: the callers have checked that sessions are only tracked.
         let Sessions::Tracked(table) = &mut self.sessions else { return Err(CallFailure::Abandoned) };
         Ok(table.insert(now, id, Tracked::default()))
     }
@@ -170,6 +171,7 @@ impl Core {
     ) -> Result<RowKey, CallFailure> {
         self.make_room(now, effects)?;
         let epoch = self.fresh_epoch();
+        // Unreachable: the callers have checked that sessions are routed.
         let Sessions::Routed(routes) = &mut self.sessions else { return Err(CallFailure::Abandoned) };
         Ok(routes.table.insert(now, id, Route::new(epoch, why)))
     }
@@ -217,6 +219,7 @@ impl Core {
                 Err(self.record_busy(now, role, worker))
             }
             DispatchOutcome::WouldWait(state) => {
+                // Checked only now: a full queue does not refuse a call that need not wait.
                 self.check_room()?;
                 self.check_expected_wait(now, id, state, self.ahead_of(state))?;
                 self.enqueue(now, id, state, effects);

@@ -206,7 +206,7 @@ impl Routes {
         let released = std::mem::take(&mut self.bindings[slot_index(worker)].sessions);
         let release_count = &mut self.bindings[slot_index(worker)].release_count;
         release_count.0 += 1;
-        self.released.retain(|(released, _)| *released != worker);
+        self.released.retain(|(process, _)| *process != worker);
         self.released.push((worker, *release_count));
         // The scan visits every row that exists now once more, also those that a scan in progress has passed.
         self.cursor.begin(self.table.row_capacity());
@@ -217,7 +217,7 @@ impl Routes {
     #[inline]
     pub(crate) fn is_released(&self, route: &Route) -> bool {
         let Binding::Bound { worker, release_count, .. } = route.binding else { return false };
-        self.released.iter().any(|(released, now)| *released == worker && release_count < *now)
+        self.released.iter().any(|(process, current)| *process == worker && release_count < *current)
     }
 
     /// Returns whether the scan for released rows is in progress.

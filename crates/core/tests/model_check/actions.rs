@@ -101,7 +101,7 @@ impl State {
         }
     }
 
-    /// Returns false if the action changes nothing, or is not possible_actions now.
+    /// Returns false if the action changes nothing, or is not possible now.
     pub(crate) fn apply_action(&mut self, pool: &Pool, action: Action) -> bool {
         match action {
             Action::Submit(kind) => self.submit(pool, kind),

@@ -42,7 +42,7 @@ pub(crate) fn health_gated() -> Pool {
     coarse(Pool { has_control: true, until: Some(Timestamp(0) + units(8)), budget, ..pool })
 }
 
-/// Calls that are retried after a wait, after `earlier_retries` earlier retries.
+/// Calls that are retried after a wait, after this many earlier retries.
 pub(crate) fn retrying(earlier_retries: u32) -> Pool {
     let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[IDEMPOTENT, ANY_WORKER]);
     (pool.settings.retry.attempts, pool.settings.retry.budget, pool.settings.restart.max) = (3, 0, 100);
@@ -78,7 +78,7 @@ pub(crate) fn breaking() -> Pool {
 
 /// Sessions that share one worker.
 pub(crate) fn shared() -> Pool {
-    let mut pool = patient(pool(WorkerTypeSettings::Basic, 1, 1, &[A, B, C]));
+    let mut pool = without_deadlines(pool(WorkerTypeSettings::Basic, 1, 1, &[A, B, C]));
     (pool.settings.queue.limit, pool.settings.queue.per_session) = (6, 6);
     let budget = Budget { calls: 6, ..NOTHING };
     Pool { is_fair: true, starts_ready: true, budget, ..pool }
@@ -97,13 +97,13 @@ pub(crate) fn poisoned() -> Pool {
     pool.settings.retry.base = units(3);
     pool.settings.restart.max = 100;
     let budget = Budget { calls: 3, deaths: 3, idles: 1, ..NOTHING };
-    patient(Pool { starts_ready: true, budget, ..pool })
+    without_deadlines(Pool { starts_ready: true, budget, ..pool })
 }
 
 /// Sessions that are bound, unbound, ended, and removed from their worker all at once.
 pub(crate) fn removed() -> Pool {
     let budget = Budget { calls: 3, deaths: 1, manual_bindings: 1, removals: 1, shutdowns: 1, ..NOTHING };
-    Pool { budget, ..patient(two_workers(&[A])) }
+    Pool { budget, ..without_deadlines(two_workers(&[A])) }
 }
 
 fn two_workers(kinds: &[Kind]) -> Pool {
@@ -156,7 +156,7 @@ fn routed(expiry: Expiry, on_expired: OnExpired) -> WorkerTypeSettings {
 }
 
 /// Makes calls wait without limit, so that only starts and kills depend on time.
-fn patient(mut pool: Pool) -> Pool {
+fn without_deadlines(mut pool: Pool) -> Pool {
     pool.settings.queue.timeout = Duration::MAX;
     Pool { call_timeout: Duration::MAX, ..pool }
 }
@@ -207,7 +207,7 @@ fn two_workers_and_idempotent_calls() {
     let pool = coarse(pool(WorkerTypeSettings::Basic, 2, 1, &[ANY_WORKER, IDEMPOTENT]));
     let pool = Pool { budget, ..pool };
     let more = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    explore("idempotent", &Pool { budget: more, ..patient(pool.clone()) }, 140_000);
+    explore("idempotent", &Pool { budget: more, ..without_deadlines(pool.clone()) }, 140_000);
     if is_large() {
         explore("idempotent, with deadlines", &pool, 3_000_000);
     }
@@ -235,7 +235,7 @@ fn an_overflow_worker() {
 #[test]
 fn overflow_workers_that_fail() {
     let budget = Budget { calls: 3, deaths: 3, ..NOTHING };
-    let mut pool = patient(coarse(pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER])));
+    let mut pool = without_deadlines(coarse(pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER])));
     (pool.settings.overflow, pool.settings.restart.max) = (2, 1);
     explore("failing overflow", &Pool { budget, ..pool }, 250_000);
 }
@@ -254,7 +254,7 @@ fn a_strict_session() {
 #[test]
 fn two_strict_sessions() {
     let budget = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    explore("two sessions", &Pool { budget, ..patient(two_workers(&[A, B])) }, 100_000);
+    explore("two sessions", &Pool { budget, ..without_deadlines(two_workers(&[A, B])) }, 100_000);
 }
 
 /// I1, I2, I3: deadlines in a session whose worker also runs other calls.
@@ -268,7 +268,7 @@ fn a_session_among_other_calls() {
 #[test]
 fn a_session_with_hints() {
     let budget = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    explore("hints", &Pool { budget, ..patient(two_workers(&[A, HINT])) }, 100_000);
+    explore("hints", &Pool { budget, ..without_deadlines(two_workers(&[A, HINT])) }, 100_000);
 }
 
 /// I3, R19
@@ -282,7 +282,7 @@ fn a_session_that_fails_fast() {
 #[test]
 fn sessions_bound_and_ended_by_messages() {
     let budget = Budget { calls: 3, cancels: 1, deaths: 1, manual_bindings: 2, ..NOTHING };
-    explore("bound by messages", &Pool { budget, ..patient(two_workers(&[A])) }, 500_000);
+    explore("bound by messages", &Pool { budget, ..without_deadlines(two_workers(&[A])) }, 500_000);
 }
 
 /// I3, I4, R14: sessions that were bound by messages or by calls, when all sessions of the worker are removed.
@@ -310,7 +310,7 @@ fn timers_of_everything_pending() {
     explore("timed", &timed(), 20_000);
 }
 
-/// I1, R34: a breaker always can_close again.
+/// I1, R34: a breaker can always close again.
 #[test]
 fn a_breaker_with_one_trial() {
     explore("breaker", &breaking(), 400_000);

@@ -38,7 +38,7 @@ impl Process {
         self.unfinished.first_key_value().is_some_and(|(_, first)| first.state == Some(AttemptState::Withdrawn))
     }
 
-    /// Returns the abandoned attempts that run: matching that it reported as running or finished, and the oldest one that
+    /// Returns the abandoned attempts that run: those that it reported as running or finished, and the oldest one that
     /// it has not withdrawn.
     fn overdue(&self) -> impl Iterator<Item = WireId> + '_ {
         let begun = |attempt: &Attempt| attempt.state != Some(AttemptState::Withdrawn);
