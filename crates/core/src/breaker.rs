@@ -93,7 +93,7 @@ impl Breaker {
         if let State::Open { until } = self.state
             && until <= now
         {
-            self.enter(State::HalfOpen { in_flight: 0, successes: 0 });
+            self.enter_state(State::HalfOpen { in_flight: 0, successes: 0 });
         }
         match &mut self.state {
             State::Closed { .. } => Ok(Permit(self.period)),
@@ -139,7 +139,7 @@ impl Breaker {
             (State::HalfOpen { successes, .. }, Outcome::Success) => {
                 *successes += 1;
                 if *successes >= self.settings.success_threshold {
-                    self.enter(State::Closed { failures: 0 });
+                    self.enter_state(State::Closed { failures: 0 });
                 }
             }
             (State::HalfOpen { .. }, Outcome::Failure) => self.open(now),
@@ -148,7 +148,7 @@ impl Breaker {
 
     /// Closes the breaker, whatever its state.
     pub(crate) fn reset(&mut self) {
-        self.enter(State::Closed { failures: 0 });
+        self.enter_state(State::Closed { failures: 0 });
     }
 
     pub(crate) fn status(&self, now: Timestamp) -> BreakerStatus {
@@ -176,10 +176,10 @@ impl Breaker {
 
     fn open(&mut self, now: Timestamp) {
         self.opened += 1;
-        self.enter(State::Open { until: now + self.settings.open_duration });
+        self.enter_state(State::Open { until: now + self.settings.open_duration });
     }
 
-    fn enter(&mut self, state: State) {
+    fn enter_state(&mut self, state: State) {
         self.state = state;
         // Skips 0, the period of `Permit::NONE`.
         self.period = self.period.checked_add(1).unwrap_or(1);

@@ -71,7 +71,7 @@ impl Quarantine {
     }
 
     /// Returns whether the pool has a quarantine.
-    pub(crate) fn is_on(&self) -> bool {
+    pub(crate) fn is_enabled(&self) -> bool {
         self.settings.is_some()
     }
 

@@ -127,7 +127,7 @@ impl Fairness {
     }
 
     /// Advances the clock by one flow's share of a round. Called before a waiting call is sent.
-    pub(crate) fn served(&mut self) {
+    pub(crate) fn advance_clock(&mut self) {
         // The number of flows must still include the flow of the call that is sent, so this runs before `leave`. If the
         // clock advanced too fast, new calls would be placed behind the second and third calls of sessions that wait
         // already.
@@ -172,7 +172,7 @@ mod tests {
         }
         std::iter::from_fn(|| {
             let (virtual_time, call) = queue.first()?;
-            fairness.served();
+            fairness.advance_clock();
             fairness.leave(row(sessions[call.0 as usize]));
             queue.remove(virtual_time, call).then_some(call.0 as usize)
         })
@@ -201,7 +201,7 @@ mod tests {
             // One new call for each call that is served.
             queue.insert(virtual_time, CallId(call));
             let (virtual_time, first) = queue.first().unwrap();
-            fairness.served();
+            fairness.advance_clock();
             fairness.leave((first.0 < 3).then(|| RowKey::of(1)));
             queue.remove(virtual_time, first);
             served += u32::from(first.0 < 3);

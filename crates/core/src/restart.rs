@@ -46,7 +46,7 @@ impl RestartIntensity {
     }
 
     /// Resets the cooldown to its initial length, after a worker of a failed pool became ready.
-    pub(crate) fn recovered(&mut self) {
+    pub(crate) fn record_recovery(&mut self) {
         self.failed = 0;
     }
 
@@ -81,7 +81,7 @@ pub(crate) struct OverflowStarts {
 impl OverflowStarts {
     /// Counts a failed start. Starts that fail together are one event: while the wait after the first lasts, further
     /// failures add nothing.
-    pub(crate) fn failed(&mut self, now: Timestamp, intensity: &RestartIntensity) {
+    pub(crate) fn record_failure(&mut self, now: Timestamp, intensity: &RestartIntensity) {
         if now >= self.cooldown_until {
             self.failures = self.failures.saturating_add(1);
             self.cooldown_until = now + intensity.backoff(self.failures);
@@ -89,7 +89,7 @@ impl OverflowStarts {
     }
 
     /// Resets the backoff, after an overflow worker became ready.
-    pub(crate) fn succeeded(&mut self) {
+    pub(crate) fn record_success(&mut self) {
         *self = Self::default();
     }
 
@@ -159,12 +159,12 @@ mod tests {
         let (restarts, ms) = (intensity(), Duration::from_millis(1));
         let mut overflow = OverflowStarts::default();
         assert!(!overflow.is_failing() && overflow.cooldown_until() == Timestamp(0));
-        (0..8).for_each(|n| overflow.failed(Timestamp(0) + ms * n, &restarts));
+        (0..8).for_each(|n| overflow.record_failure(Timestamp(0) + ms * n, &restarts));
         assert!(overflow.is_failing());
         assert_eq!(overflow.cooldown_until(), Timestamp(0) + ms * 100);
-        overflow.failed(Timestamp(0) + ms * 100, &restarts);
+        overflow.record_failure(Timestamp(0) + ms * 100, &restarts);
         assert_eq!(overflow.cooldown_until(), Timestamp(0) + ms * 300);
-        overflow.succeeded();
+        overflow.record_success();
         assert_eq!(overflow, OverflowStarts::default());
     }
 
@@ -179,7 +179,7 @@ mod tests {
             })
             .collect();
         assert_eq!(waits, [30, 60, 120, 240, 480, 600, 600]);
-        restarts.recovered();
+        restarts.record_recovery();
         assert_eq!(restarts.escalate(Timestamp(0)), IntensityVerdict::Exceeded { retry_at: Timestamp(30_000_000_000) });
     }
 

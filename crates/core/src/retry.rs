@@ -30,15 +30,15 @@ impl RetrySettings {
             Backoff::Linear => self.base.saturating_mul(sent),
             Backoff::Exponential => self.base.saturating_mul(2u32.saturating_pow(sent.saturating_sub(1))),
             Backoff::Fibonacci => self.base.saturating_mul(fibonacci(sent)),
-            Backoff::Decorrelated => return self.decorrelated(before, random).min(self.max),
+            Backoff::Decorrelated => return self.decorrelated_wait(before, random).min(self.max),
             Backoff::Custom(waits) => nth_or_last(waits, sent),
         };
-        jittered(grown.min(self.max), self.jitter, random).min(self.max)
+        add_jitter(grown.min(self.max), self.jitter, random).min(self.max)
     }
 
-    fn decorrelated(&self, before: Duration, random: u64) -> Duration {
+    fn decorrelated_wait(&self, before: Duration, random: u64) -> Duration {
         let longest = before.max(self.base).saturating_mul(3);
-        self.base + share(longest.saturating_sub(self.base), random % 1001)
+        self.base + thousandths_of(longest.saturating_sub(self.base), random % 1001)
     }
 }
 
@@ -57,13 +57,13 @@ fn fibonacci(n: u32) -> u32 {
 }
 
 /// Returns a wait that is up to `jitter` thousandths shorter or longer than `wait`.
-fn jittered(wait: Duration, jitter: u32, random: u64) -> Duration {
-    let least = wait.saturating_sub(share(wait, jitter.into()));
-    least + share(share(wait, u64::from(jitter) * 2), random % 1001)
+fn add_jitter(wait: Duration, jitter: u32, random: u64) -> Duration {
+    let least = wait.saturating_sub(thousandths_of(wait, jitter.into()));
+    least + thousandths_of(thousandths_of(wait, u64::from(jitter) * 2), random % 1001)
 }
 
 /// Returns this many thousandths of a duration.
-fn share(span: Duration, thousandths: u64) -> Duration {
+fn thousandths_of(span: Duration, thousandths: u64) -> Duration {
     let nanos = span.as_nanos().saturating_mul(thousandths.into()) / 1000;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
@@ -94,7 +94,7 @@ pub(crate) struct Budget {
 
 impl Budget {
     /// Counts a call that was answered with a result.
-    pub(crate) fn success(&mut self, now: Timestamp) {
+    pub(crate) fn record_success(&mut self, now: Timestamp) {
         let place = self.advance(now);
         self.successes[place] = self.successes[place].saturating_add(1);
     }
@@ -181,7 +181,7 @@ mod tests {
             budget.spend(at(100));
         }
         assert!(!budget.allows(at(100), 200));
-        (0..10).for_each(|_| budget.success(at(103)));
+        (0..10).for_each(|_| budget.record_success(at(103)));
         assert!(budget.allows(at(103), 200), "ten successes allow two more retries");
         (0..2).for_each(|_| budget.spend(at(103)));
         assert!(!budget.allows(at(109), 200));

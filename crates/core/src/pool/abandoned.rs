@@ -28,7 +28,7 @@ impl Core {
     }
 
     /// Handles the worker's answer to a cancel: the state of the attempt.
-    pub(super) fn attempt_state(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, state: AttemptState) {
+    pub(super) fn on_attempt_state(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, state: AttemptState) {
         let kill = self.settings.cancel.kill;
         let Some(attempt) = self.current(worker).and_then(|slot| slot.attempt(wire)) else { return };
         let SlotHolder::Abandoned { next } = &mut attempt.holder else { return };

@@ -131,7 +131,7 @@ impl Core {
 
     /// Returns whether [`Input::Exited`](super::Input::Exited) needs its suspects.
     pub fn needs_suspects(&self) -> bool {
-        self.quarantine.is_on()
+        self.quarantine.is_enabled()
     }
 
     /// Returns the fingerprints that have ended workers, quarantined or not.

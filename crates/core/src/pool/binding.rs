@@ -109,7 +109,7 @@ impl Core {
     /// Returns a row for a session that does not exist or has expired: an explicit bind creates or renews it.
     fn row_to_bind(&mut self, now: Timestamp, id: SessionId, effects: &mut Effects) -> Result<RowKey, CallFailure> {
         if let Some(expired) = self.visit_row(now, id.as_bytes(), effects) {
-            self.revive(now, expired, effects);
+            self.renew_expired(now, expired, effects);
             return Ok(expired);
         }
         self.new_routed_row(now, id, Unbound::New, effects)
@@ -184,7 +184,13 @@ impl Core {
     }
 
     /// Ends the state of a session and removes its row.
-    pub(super) fn forget(&mut self, now: Timestamp, row: RowKey, reason: SessionEndReason, effects: &mut Effects) {
+    pub(super) fn remove_session(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        reason: SessionEndReason,
+        effects: &mut Effects,
+    ) {
         self.end_state(row, reason, Unbound::New, effects);
         self.archive_session(now, row, reason);
     }

@@ -17,7 +17,14 @@ use crate::{
 impl Core {
     /// Handles the final frame of an attempt: answers its call, unless that is settled already, and frees its call
     /// slot.
-    pub(super) fn finish(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, ok: bool, effects: &mut Effects) {
+    pub(super) fn on_final(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        wire: WireId,
+        ok: bool,
+        effects: &mut Effects,
+    ) {
         let Some(attempt) = self.current(worker).and_then(|slot| slot.take_attempt(wire)) else {
             // A frame of a process that was replaced, or the second final frame of an attempt. To answer by it could
             // answer a call twice (I1).
@@ -48,7 +55,7 @@ impl Core {
         let Some(call) = self.calls.remove(&id) else { return };
         if ok {
             self.counters.ok += 1;
-            self.budget.success(now);
+            self.budget.record_success(now);
         } else {
             self.counters.failed += 1;
         }
@@ -72,7 +79,7 @@ impl Core {
 
     /// Takes back a call that the shell could not send. The shell has answered its caller. No worker received the call,
     /// so it counts as no outcome for the breaker, the quarantine and the statistics.
-    pub(super) fn send_failed(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
+    pub(super) fn on_send_failed(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
         let Some(attempt) = self.current(worker).and_then(|slot| slot.take_attempt(wire)) else { return };
         let SlotHolder::Call(id) = attempt.holder else { return };
         if let Some(call) = self.calls.remove(&id) {
@@ -106,12 +113,12 @@ impl Core {
             self.end_session_call(now, row, was_current, true, effects);
         }
         self.fill(now, worker.id, effects);
-        self.note_idle(now, worker.id);
+        self.set_idle_since(now, worker.id);
         self.check_drained(now, effects);
     }
 
     /// Restarts the idle time of an overflow worker.
-    fn note_idle(&mut self, now: Timestamp, worker: WorkerId) {
+    fn set_idle_since(&mut self, now: Timestamp, worker: WorkerId) {
         if let Process::Live { idle_since, .. } = &mut self.slot_mut(worker).process {
             *idle_since = now;
         }

@@ -11,7 +11,7 @@ use crate::{
 
 impl Core {
     /// Handles the exit of a process. Its socket was read to the end before, so that no answer is lost.
-    pub(super) fn exited(
+    pub(super) fn on_exit(
         &mut self,
         now: Timestamp,
         worker: WorkerRef,
@@ -53,7 +53,7 @@ impl Core {
         // Waiting calls use the remaining capacity first. Overflow workers start only for calls that still wait.
         self.fill_all(now, effects);
         self.start_due(now, effects);
-        self.want_overflow(now, effects);
+        self.request_overflow_workers(now, effects);
         // Last: only now is it decided that no worker is alive or starting.
         self.fail_waiting_calls_if_failed(now, effects);
     }

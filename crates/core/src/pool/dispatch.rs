@@ -186,7 +186,7 @@ impl Core {
             self.timers.set(due, Timer::Call(id));
             self.shrink_timers();
         }
-        self.want_overflow(now, effects);
+        self.request_overflow_workers(now, effects);
     }
 
     /// Returns the virtual time of a call that begins to wait. A call that has waited before keeps its virtual time.
@@ -217,8 +217,8 @@ impl Core {
             if self.ends_as_poison(now, id, effects) {
                 continue;
             }
-            // `served` must count the flow of this call, so it comes before `unqueue` removes it.
-            self.fairness.served();
+            // `advance_clock` must count the flow of this call, so it comes before `unqueue` removes it.
+            self.fairness.advance_clock();
             self.unqueue(id);
             if self.must_wait_for_base_worker(now, id, worker, effects) {
                 self.enqueue(now, id, CallState::UnboundQueue, effects);

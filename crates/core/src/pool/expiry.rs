@@ -34,14 +34,14 @@ impl Core {
         match routes.settings.expiry {
             Expiry::Immediate => {
                 self.counters.sessions_expired += 1;
-                self.forget(now, row, SessionEndReason::Expired, effects);
+                self.remove_session(now, row, SessionEndReason::Expired, effects);
                 SessionAge::Gone(Unbound::Expired)
             }
             Expiry::TwoPhase { grace } => {
                 let marked = routes.table.row(row).and_then(Row::marked);
                 if marked.is_some_and(|at| grace_passed(now, at, grace)) {
                     self.counters.sessions_expired += 1;
-                    self.forget(now, row, SessionEndReason::Expired, effects);
+                    self.remove_session(now, row, SessionEndReason::Expired, effects);
                     return SessionAge::Gone(Unbound::New);
                 }
                 self.mark(now, row);
@@ -61,7 +61,7 @@ impl Core {
     }
 
     /// Renews an expired session: ends its old state and keeps its row, with a new epoch.
-    pub(super) fn revive(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
+    pub(super) fn renew_expired(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
         self.end_state(row, SessionEndReason::Expired, Unbound::Expired, effects);
         self.record_event(now, row, SessionEventKind::Unbound(SessionEndReason::Expired), None);
         let epoch = self.fresh_epoch();
@@ -104,7 +104,7 @@ impl Core {
             return Some(false);
         }
         let row = self.oldest_removable(now)?;
-        self.forget(now, row, SessionEndReason::Expired, effects);
+        self.remove_session(now, row, SessionEndReason::Expired, effects);
         Some(true)
     }
 
@@ -146,7 +146,7 @@ impl Core {
         }
         let row = self.oldest_removable(now).ok_or(CallFailure::SessionQuota { max })?;
         self.counters.sessions_expired += 1;
-        self.forget(now, row, SessionEndReason::Expired, effects);
+        self.remove_session(now, row, SessionEndReason::Expired, effects);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ impl Core {
     pub(super) fn ping_due(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
         let Process::Live { ping, .. } = self.slot(worker.id).process else { return };
         match ping {
-            Ping::Due { at: due } if due <= now => self.ping(now, worker, effects),
+            Ping::Due { at: due } if due <= now => self.send_ping(now, worker, effects),
             Ping::Sent { nonce, until } if until <= now => self.examine(now, worker, nonce, effects),
             Ping::Examined { nonce, until } if until <= now => {
                 self.on_unresponsive(now, worker, nonce, ProcessActivity::Unknown, effects);
@@ -25,7 +25,7 @@ impl Core {
         }
     }
 
-    fn ping(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
+    fn send_ping(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
         self.next_nonce += 1;
         let (nonce, until) = (self.next_nonce, now + self.settings.health.timeout);
         self.set_ping(worker, Ping::Sent { nonce, until }, until);
@@ -85,7 +85,7 @@ impl Core {
     fn on_gil_held(&mut self, now: Timestamp, worker: WorkerRef, nonce: u64, effects: &mut Effects) {
         let until = now + self.settings.health.timeout;
         self.set_ping(worker, Ping::Sent { nonce, until }, until);
-        self.restore(now, worker, "busy with a call", effects);
+        self.restore_worker(now, worker, "busy with a call", effects);
     }
 
     fn ping_missed(&mut self, now: Timestamp, worker: WorkerRef, activity: ProcessActivity, effects: &mut Effects) {
@@ -105,7 +105,7 @@ impl Core {
             return self.stop_process(now, worker, kill_reason, StopMethod::Graceful, effects);
         }
         // At once, not after the interval, so that a worker that hangs is stopped soon.
-        self.ping(now, worker, effects);
+        self.send_ping(now, worker, effects);
     }
 
     /// Handles the answer to a ping. A late answer also proves that the process is alive.
@@ -120,11 +120,11 @@ impl Core {
             *ping = Ping::Due { at: next };
             self.timers.set(next, Timer::Worker(worker.id));
         }
-        self.restore(now, worker, "answered a ping", effects);
+        self.restore_worker(now, worker, "answered a ping", effects);
     }
 
     /// Resets the missed pings of a process that is alive, and gives it calls again.
-    fn restore(&mut self, now: Timestamp, worker: WorkerRef, reason: &'static str, effects: &mut Effects) {
+    fn restore_worker(&mut self, now: Timestamp, worker: WorkerRef, reason: &'static str, effects: &mut Effects) {
         let Process::Live { misses, .. } = &mut self.slot_mut(worker.id).process else { return };
         if std::mem::take(misses) > 0 {
             self.record(now, worker.id, WorkerState::Degraded, WorkerState::Ready, reason);

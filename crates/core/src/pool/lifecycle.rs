@@ -55,7 +55,7 @@ impl Core {
         effects.push(Effect::Start(worker));
     }
 
-    pub(super) fn ready(
+    pub(super) fn on_ready(
         &mut self,
         now: Timestamp,
         worker: WorkerRef,
@@ -75,17 +75,17 @@ impl Core {
         self.timers.set(first_ping, Timer::Worker(worker.id));
         self.record(now, worker.id, WorkerState::Initializing, WorkerState::Ready, "ready");
         if worker.id.0 > self.settings.pool_size {
-            self.overflow.succeeded();
+            self.overflow.record_success();
         }
         // `recover` comes first: it may schedule more starts, which `start_due` begins. Both come before `fill`, which
-        // uses this worker's capacity, so that `want_overflow` at the end sees only calls that still wait.
+        // uses this worker's capacity, so that `request_overflow_workers` at the end sees only calls that still wait.
         self.recover(now, effects);
         self.start_due(now, effects);
         self.fill(now, worker.id, effects);
         if worker.id.0 > self.settings.pool_size {
             self.timers.set(now + self.settings.overflow_idle_timeout, Timer::OverflowIdle(worker));
         }
-        self.want_overflow(now, effects);
+        self.request_overflow_workers(now, effects);
     }
 
     /// Stops a process. Its calls are settled when it has exited, since an answer may still arrive before.

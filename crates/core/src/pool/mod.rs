@@ -191,13 +191,13 @@ impl Core {
             Input::Tick => {}
             Input::Submit(submission) => self.submit(now, submission, effects),
             Input::Cancel(call) => self.abandon(now, call, effects),
-            Input::Ready { worker, window, control } => self.ready(now, worker, window, control, effects),
-            Input::Final { worker, wire, ok } => self.finish(now, worker, wire, ok, effects),
-            Input::SendFailed { worker, wire } => self.send_failed(now, worker, wire, effects),
-            Input::AttemptState { worker, wire, state } => self.attempt_state(now, worker, wire, state),
+            Input::Ready { worker, window, control } => self.on_ready(now, worker, window, control, effects),
+            Input::Final { worker, wire, ok } => self.on_final(now, worker, wire, ok, effects),
+            Input::SendFailed { worker, wire } => self.on_send_failed(now, worker, wire, effects),
+            Input::AttemptState { worker, wire, state } => self.on_attempt_state(now, worker, wire, state),
             Input::Pong { worker, nonce } => self.on_pong(now, worker, nonce, effects),
             Input::Activity { worker, nonce, activity } => self.on_examined(now, worker, nonce, activity, effects),
-            Input::Exited { worker, end, suspects } => self.exited(now, worker, end, &suspects, effects),
+            Input::Exited { worker, end, suspects } => self.on_exit(now, worker, end, &suspects, effects),
             Input::Kill { worker, kill_reason } => {
                 self.stop_process(now, worker, kill_reason, StopMethod::Kill, effects);
             }

@@ -10,8 +10,8 @@ use crate::{
 
 impl Core {
     /// Starts overflow workers while more calls wait that they could run than capacity is starting (R12).
-    pub(super) fn want_overflow(&mut self, now: Timestamp, effects: &mut Effects) {
-        self.want_base(now, effects);
+    pub(super) fn request_overflow_workers(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.request_base_workers(now, effects);
         if !matches!(self.phase, Phase::Running) {
             return;
         }
@@ -56,8 +56,8 @@ impl Core {
     /// Handles an overflow worker that exited before it was ready. This does not make the pool fail, which depends on
     /// base workers only.
     pub(super) fn overflow_start_failed(&mut self, now: Timestamp) {
-        self.overflow.failed(now, &self.intensity);
-        // Overflow workers that wait for room in the batch were scheduled before this failure. `want_overflow`
+        self.overflow.record_failure(now, &self.intensity);
+        // Overflow workers that wait for room in the batch were scheduled before this failure. `request_overflow_workers`
         // schedules one of them again, after the backoff.
         for slot in self.slots.iter_mut().filter(|slot| !slot.base) {
             if matches!(slot.process, Process::Scheduled { .. }) {

@@ -79,7 +79,7 @@ impl Core {
     /// Starts base workers for waiting calls in a pool that shuts down. There, no base worker is restarted without
     /// need, since the supervisor of a service may have stopped all of them on purpose. But calls that wait need one,
     /// or they would wait until the drain ends.
-    pub(super) fn want_base(&mut self, now: Timestamp, effects: &mut Effects) {
+    pub(super) fn request_base_workers(&mut self, now: Timestamp, effects: &mut Effects) {
         if !self.starts_on_demand() || !matches!(self.phase, Phase::Running | Phase::Draining { .. }) {
             return;
         }
@@ -172,7 +172,7 @@ impl Core {
             None => self.recover(now, effects),
         }
         self.start_due(now, effects);
-        self.want_overflow(now, effects);
+        self.request_overflow_workers(now, effects);
     }
 
     /// Postpones the probe of a pool that is about to shut down.
@@ -196,7 +196,7 @@ impl Core {
             return;
         }
         self.phase = Phase::Running;
-        self.intensity.recovered();
+        self.intensity.record_recovery();
         effects.push(Effect::Log(LogEvent::PoolRecovered));
         for worker in self.absent_base() {
             self.schedule(worker, now);

@@ -68,7 +68,7 @@ impl Core {
         let timeout = core.settings.sessions.timeout;
         for bound in snapshot.sessions {
             if bound.idle.is_none_or(|last| now < last + timeout) {
-                core.restore_lost(now, bound.session, bound.worker);
+                core.restore_lost_session(now, bound.session, bound.worker);
             }
         }
         for slot in core.slots.iter_mut().filter(|slot| slot.base) {
@@ -79,7 +79,7 @@ impl Core {
         core
     }
 
-    fn restore_lost(&mut self, now: Timestamp, id: SessionId, worker: WorkerRef) {
+    fn restore_lost_session(&mut self, now: Timestamp, id: SessionId, worker: WorkerRef) {
         let epoch = self.fresh_epoch();
         if index(worker.id) < self.slots.len()
             && let Sessions::Routed(routes) = &mut self.sessions

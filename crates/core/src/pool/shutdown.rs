@@ -36,7 +36,7 @@ impl Core {
     /// Closes the pool once no call is queued or unfinished.
     pub(super) fn close_if_idle(&mut self, now: Timestamp, effects: &mut Effects) {
         if self.calls.is_empty() && self.slots.iter().all(|slot| slot.running.is_empty()) {
-            self.close(now, effects);
+            self.close_pool(now, effects);
         }
     }
 
@@ -44,7 +44,7 @@ impl Core {
     fn abort_remaining(&mut self, now: Timestamp, effects: &mut Effects) {
         // Before the calls are settled, which would otherwise end the drain and close the pool in the middle of this
         // loop.
-        self.phase = self.closing(now);
+        self.phase = self.closing_phase(now);
         let mut left: Vec<_> = self.calls.keys().copied().collect();
         // The last one first: otherwise the next call of a session would be sent to a worker, only to be cancelled at
         // once.
@@ -54,11 +54,11 @@ impl Core {
             self.counters.failed_by_pool += 1;
             self.settle_without_answer(now, id, CallFailure::PoolClosed { may_have_run }, effects);
         }
-        self.close(now, effects);
+        self.close_pool(now, effects);
     }
 
-    fn close(&mut self, now: Timestamp, effects: &mut Effects) {
-        self.phase = self.closing(now);
+    fn close_pool(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.phase = self.closing_phase(now);
         for slot_index in 0..self.slots.len() {
             let slot = &mut self.slots[slot_index];
             if matches!(slot.process, Process::Scheduled { .. }) {
@@ -77,7 +77,7 @@ impl Core {
 
     /// Returns the phase in which the pool waits for its workers to stop. The wait is bounded: a start that never ends,
     /// or a process that does not end after SIGKILL, must not keep the pool forever.
-    fn closing(&self, now: Timestamp) -> Phase {
+    fn closing_phase(&self, now: Timestamp) -> Phase {
         Phase::Closing { until: now + self.settings.stop_timeout }
     }
 

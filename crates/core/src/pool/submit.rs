@@ -69,7 +69,7 @@ impl Core {
         // Counted before the call is placed: placing it may bind the session, which compares the number of pending
         // calls with this one (`requeue_bound_calls`).
         self.begin_session_call(role);
-        self.place(now, id, role, effects).inspect_err(|_| self.rollback_admission(now, id, role, is_new))?;
+        self.place_call(now, id, role, effects).inspect_err(|_| self.rollback_admission(now, id, role, is_new))?;
         self.keep_session(role);
         let due = self.calls.get(&id).map_or(deadline, Call::due);
         self.timers.set(due, Timer::Call(id));
@@ -151,7 +151,7 @@ impl Core {
                     return Err(CallFailure::SessionExpired(session.id.clone()));
                 }
                 SessionAge::Marked => {
-                    self.revive(now, row, effects);
+                    self.renew_expired(now, row, effects);
                     return Ok((row, false));
                 }
             }
@@ -204,7 +204,7 @@ impl Core {
         Err(CallFailure::SessionWorkerLost { session, loss: WorkerLoss { worker, end, may_have_run: false } })
     }
 
-    fn place(&mut self, now: Timestamp, id: CallId, role: Role, effects: &mut Effects) -> Result<(), CallFailure> {
+    fn place_call(&mut self, now: Timestamp, id: CallId, role: Role, effects: &mut Effects) -> Result<(), CallFailure> {
         if let Role::Strict { row, fail_fast, .. } = role {
             if self.current_call_of(row).is_some() {
                 return self.join_session_queue(now, id, row, fail_fast);

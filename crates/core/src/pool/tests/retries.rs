@@ -133,14 +133,14 @@ fn r33_the_budget_is_pool_wide_and_checked_again_after_the_wait() {
     let lost: Vec<CallId> = (0..12).map(|_| harness.lose_one()).collect();
     assert_eq!(harness.core.status(harness.now).queue.waiting, 12, "all wait, and none of the budget is spent");
     let effects = harness.wait(SECOND);
-    let count_sent = |effects: &Effects| {
+    let count_lost = |effects: &Effects| {
         lost.iter().filter(|id| matches!(settled(effects, **id), Some(CallFailure::WorkerLost(_)))).count()
     };
-    assert_eq!(count_sent(&effects), 2, "ten retries are allowed");
+    assert_eq!(count_lost(&effects), 2, "the budget allows ten of twelve retries");
     assert_eq!(harness.core.status(harness.now).counters.retries, 10);
     let busy = harness.core.process_of(WorkerId(1)).unwrap();
     let effects = harness.exit_by_signal(busy);
-    assert_eq!(count_sent(&effects), 1, "the budget is used up, so the call fails at once");
+    assert_eq!(count_lost(&effects), 1, "the budget is used up, so the call fails at once");
 }
 
 /// R33: each success adds a fraction to the budget.
