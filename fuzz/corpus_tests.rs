@@ -1,6 +1,5 @@
-//! A fuzz target as a property test: every file of its corpus, and inputs made from them by the changes that a fuzzer makes.
-//! Included by the tests that have a target; needs no fuzzer. A failing input is made smaller and printed; written into a file
-//! of the corpus it is replayed from then on.
+//! Runs a fuzz target as a property test: on every file of its corpus, and on mutations of those files. Included by the tests that
+//! have a target; needs no fuzzer. A failing input is minimized and printed. Saved as a file of the corpus, it is run in each test.
 
 use proptest::{
     collection::vec,
@@ -17,14 +16,14 @@ use std::{
 #[derive(Clone, PartialEq, Eq)]
 struct Input(Vec<u8>);
 
-/// As a literal of Rust, for a test.
+/// Formats the input as a Rust literal, to be pasted into a test.
 impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "b\"{}\"", self.0.escape_ascii())
     }
 }
 
-/// Every file of the target's corpus, by name, so that a failure is the same each time.
+/// Runs every file of the target's corpus, in the order of the names, so that the same file fails each time.
 pub(crate) fn replay(target: &str, check_input: fn(&[u8])) {
     for (name, input) in corpus(target) {
         if let Err(panic) = catch_unwind(|| check_input(&input.0)) {
@@ -34,7 +33,7 @@ pub(crate) fn replay(target: &str, check_input: fn(&[u8])) {
     }
 }
 
-/// Inputs made from the corpus, `cases` of them, or as many as `PROPTEST_CASES` says.
+/// Runs `cases` inputs that are mutated from the corpus, or as many as `PROPTEST_CASES` states.
 pub(crate) fn vary(target: &str, cases: u32, check_input: fn(&[u8])) {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { cases };
     let config = Config { cases, failure_persistence: None, ..Config::default() };
@@ -61,7 +60,7 @@ fn corpus(target: &str) -> Vec<(String, Input)> {
     inputs
 }
 
-/// Below the workspace's root, which is above whatever crate includes this.
+/// Returns the corpus folder of a target, below the root of the workspace, which is an ancestor of the including crate.
 fn folder(target: &str) -> PathBuf {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     above.map(|folder| folder.join("fuzz/corpus").join(target)).find(|folder| folder.is_dir()).unwrap_or_default()
@@ -78,16 +77,16 @@ fn inputs(kept: Vec<Input>) -> impl Strategy<Value = Input> {
     prop_oneof![8 => changed, 1 => vec(any::<u8>(), 0..1500).prop_map(Input)]
 }
 
-/// One change of an input, at a place in it.
+/// A mutation of an input at one position.
 #[derive(Clone, Debug)]
 enum Change {
     Set(Index, u8),
     Insert(Index, Vec<u8>),
-    /// As many bytes, or up to the end.
+    /// Removes this many bytes, or all up to the end.
     Remove(Index, usize),
-    /// The same.
+    /// Appends a copy of this many bytes, or of all up to the end.
     Repeat(Index, usize),
-    /// Four bytes of a length that is on some edge.
+    /// Overwrites four bytes with a length that is a boundary value.
     Length(Index, u32),
 }
 

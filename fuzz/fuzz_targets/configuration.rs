@@ -1,4 +1,4 @@
-//! What is held: `tests/fuzz/configuration.rs`.
+//! The fuzz target of `tests/fuzz/configuration.rs`.
 
 #![no_main]
 

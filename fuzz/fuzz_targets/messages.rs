@@ -1,4 +1,4 @@
-//! What is held: `crates/wire/tests/fuzz/messages.rs`.
+//! The fuzz target of `crates/wire/tests/fuzz/messages.rs`.
 
 #![no_main]
 

@@ -1,9 +1,9 @@
-//! What is held: `crates/core/tests/schedules`, with bytes in place of a seed.
+//! The fuzz target of `crates/core/tests/schedules`, with bytes instead of a seed.
 
 #![no_main]
 
 #[path = "../../crates/core/tests/schedules/harness.rs"]
-#[expect(dead_code, reason = "seeds, and steps that are printed")]
+#[expect(dead_code, reason = "the target uses no seeds and prints no steps")]
 mod harness;
 #[path = "../../crates/core/tests/schedules/model.rs"]
 mod model;

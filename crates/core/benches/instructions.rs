@@ -1,16 +1,16 @@
-//! Counts the instructions of one call through the core, from its submission to its delivery, for each kind of pool:
+//! Counts the instructions of one call in the core, from its submission to its delivery, for each type of pool:
 //! `cargo bench -p herder-core --bench instructions`.
 //!
-//! The program starts itself under callgrind once for each case, so it needs valgrind. The machine's pace does not matter. Only
-//! what happens inside `counted` is counted. Exits with 1 if a basic pool's call beside an enhanced pool differs by more than 0.5 % from a
-//! basic pool's call alone (R55), or if a count is implausible.
+//! The program starts itself under callgrind once for each case, so it needs valgrind. The speed of the machine does not matter.
+//! Only the instructions inside `counted` are counted. Exits with 1 if the call of a basic pool next to an enhanced pool differs by
+//! more than 0.5 % from the call of a basic pool alone (R55), or if a count is implausible.
 #![expect(
     clippy::expect_used,
     clippy::panic,
     clippy::disallowed_macros,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "a benchmark: it may end with a panic, reads its arguments, starts itself, and prints"
+    reason = "a benchmark may panic, read the environment, start itself, and print"
 )]
 
 #[path = "../tests/warm_pool/mod.rs"]
@@ -32,12 +32,12 @@ use warm_pool::{WarmPool, enhanced};
 const CALLS: usize = 10_000;
 const WARM_UP: usize = 1000;
 const SESSIONS: usize = 1000;
-/// Allowed relative difference. Code layout differs between builds; counts do not differ between runs.
+/// The allowed relative difference. Counts differ between builds, because of the code layout, but not between runs.
 const TOLERANCE: f64 = 0.005;
-/// Names the case to run, in the process that callgrind watches.
+/// The environment variable that names the case, in the process that runs under callgrind.
 const CASE: &str = "HERDER_INSTRUCTIONS_CASE";
 
-/// A measured pool: its name, the case it is compared with, and the expected routing of its calls.
+/// One case: its name, the case with which it is compared, its pool, and the expected routing of its calls.
 struct Case {
     name: &'static str,
     relative_to: &'static str,
@@ -46,7 +46,7 @@ struct Case {
 }
 
 const fn case(name: &'static str, relative_to: &'static str, setup: fn() -> MeasuredPool, routing: Routing) -> Case {
-    Case { name, relative_to, setup: setup, routing }
+    Case { name, relative_to, setup, routing }
 }
 
 const CASES: [Case; 11] = [
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
     if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Why the figures do not hold, one line for each reason.
+/// Returns a line for each count that is not as expected.
 fn faults(found: &HashMap<&str, f64>) -> Vec<String> {
     let (alone, beside, session) = (found["basic_alone"], found["basic_beside_enhanced"], found["basic_session"]);
     let mut faults = Vec::new();
@@ -87,14 +87,14 @@ fn faults(found: &HashMap<&str, f64>) -> Vec<String> {
             "R55: a basic call costs {alone:.1} instructions alone, {beside:.1} beside an enhanced pool"
         ));
     }
-    // Fewer than 100 instructions, or a session that costs less than 5 %, means that something else was measured.
+    // Fewer than 100 instructions, or a session that costs less than 5 %, means that the wrong code was measured.
     if alone < 100.0 || session < 1.05 * alone {
-        faults.push(format!("not a call: {alone:.1} instructions without a session, {session:.1} with one"));
+        faults.push(format!("implausible: {alone:.1} instructions without a session, {session:.1} with one"));
     }
     faults
 }
 
-/// Instructions per call of one case, as callgrind reports them.
+/// Returns the instructions per call of one case, as callgrind reports them.
 fn count(name: &str) -> f64 {
     let done = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*instructions::counted*"])
@@ -108,23 +108,23 @@ fn count(name: &str) -> f64 {
     collected.1.trim().parse::<f64>().expect("a number") / CALLS as f64
 }
 
-/// The pool that is measured, and one that has as much to do beside it, in the same process.
+/// The measured pool, and optionally a second one in the same process that runs as many calls.
 struct MeasuredPool {
     pool: WarmPool,
     neighbour: Option<WarmPool>,
 }
 
-/// A pool whose calls have no session.
+/// Returns a pool whose calls have no session.
 fn alone(kind: WorkerTypeSettings) -> MeasuredPool {
     MeasuredPool { pool: WarmPool::new(kind, 0, WARM_UP), neighbour: None }
 }
 
-/// The same beside a pool with all features and ten thousand sessions.
+/// Returns a pool whose calls have no session, with a second pool that has all features and ten thousand sessions.
 fn beside_enhanced(kind: WorkerTypeSettings) -> MeasuredPool {
     MeasuredPool { neighbour: Some(WarmPool::new(enhanced(true, true, true), 10_000, 1)), ..alone(kind) }
 }
 
-/// A pool whose calls are all of a session, each in turn.
+/// Returns a pool whose calls belong to its sessions, in rotation.
 fn with_sessions(kind: WorkerTypeSettings) -> MeasuredPool {
     MeasuredPool { pool: WarmPool::new(kind, SESSIONS, 2), neighbour: None }
 }

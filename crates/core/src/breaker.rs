@@ -1,5 +1,7 @@
-//! A pool's circuit breaker as a state chart (R34): closed, open, half-open. Holds counts; time is an argument; it calls nobody.
-//! A call has a permit, and gives it back with an outcome: also one that comes to nothing, so no trial is ever lost.
+//! The circuit breaker of a pool (R34), a state machine: closed, open, half-open. Holds counts; time is an argument.
+//!
+//! Each admitted call holds a permit and returns it with an outcome, even if the call is refused later or abandoned. So
+//! no trial is lost, and the breaker cannot stay half-open forever.
 
 use crate::{
     ExitStatus, Timestamp,
@@ -8,23 +10,24 @@ use crate::{
 };
 use serde::Serialize;
 
-/// What a call's end says of the pool.
+/// The outcome of a call, as a sign of the pool's condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It works.
+    /// The pool works.
     Success,
-    /// It does not.
+    /// The pool does not work.
     Failure,
-    /// Nothing: the call was refused, or its caller left.
+    /// Nothing: the call was refused, or its caller abandoned it.
     Ignored,
 }
 
-/// Allows one call. Good for the period of the breaker in which it was given; later its outcome counts no more.
+/// The permission to run one call. Valid in the period of the breaker in which it was issued; after that its outcome is
+/// not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Permit(u32);
 
 impl Permit {
-    /// In a pool without a breaker.
+    /// The permit of a call in a pool without a breaker.
     pub(crate) const NONE: Self = Self(0);
 }
 
@@ -32,7 +35,7 @@ impl Permit {
 pub(crate) struct Breaker {
     settings: BreakerSettings,
     state: State,
-    /// Counts the periods, from 1: a new one begins with each change of state.
+    /// The number of the current period, from 1. Each change of state begins a new period.
     period: u32,
     opened: u64,
     refused: u64,
@@ -40,42 +43,42 @@ pub(crate) struct Breaker {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
-    /// Lets everything through; so many failures in a row.
+    /// All calls are admitted. Counts consecutive failures.
     Closed { failures: u32 },
-    /// Lets nothing through until then.
+    /// No calls are admitted before `until`.
     Open { until: Timestamp },
-    /// Lets a few trials through: so many are out, so many succeeded.
-    HalfOpen { out: u32, successes: u32 },
+    /// A few trial calls are admitted: `in_flight` have a permit, `successes` have succeeded.
+    HalfOpen { in_flight: u32, successes: u32 },
 }
 
-/// A breaker as shown.
+/// The state of a breaker, as displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BreakerStatus {
-    /// Closed, open or half-open.
+    /// The state.
     pub state: BreakerState,
-    /// Failures in a row, while it is closed.
+    /// Consecutive failures, while it is closed.
     pub failures: u32,
-    /// Trials that succeeded, while it is half-open.
+    /// Trials that have succeeded, while it is half-open.
     pub successes: u32,
-    /// Trials that are under way.
+    /// Trials in flight, while it is half-open.
     pub half_open_calls: u32,
-    /// Milliseconds until it lets a trial through, while it is open.
+    /// Milliseconds until it admits a trial, while it is open.
     pub retry_after_ms: u64,
-    /// How often it opened.
+    /// The number of times it has opened.
     pub opened: u64,
-    /// Calls it refused.
+    /// The number of calls it has refused.
     pub refused: u64,
 }
 
-/// Where a breaker stands.
+/// The three states of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// Calls pass.
+    /// All calls are admitted.
     Closed,
-    /// Calls are refused.
+    /// All calls are refused.
     Open,
-    /// A few calls pass, to see how they fare.
+    /// A few calls are admitted as trials.
     HalfOpen,
 }
 
@@ -84,17 +87,18 @@ impl Breaker {
         Self { settings, state: State::Closed { failures: 0 }, period: 1, opened: 0, refused: 0 }
     }
 
-    /// Lets a call through, or says when to come again.
+    /// Admits a call, or returns the time at which the caller may try again.
     pub(crate) fn permit(&mut self, now: Timestamp) -> Result<Permit, Timestamp> {
+        // No timer is needed: the breaker becomes half-open when the first call after `until` asks for a permit.
         if let State::Open { until } = self.state
             && until <= now
         {
-            self.enter(State::HalfOpen { out: 0, successes: 0 });
+            self.enter_state(State::HalfOpen { in_flight: 0, successes: 0 });
         }
         match &mut self.state {
             State::Closed { .. } => Ok(Permit(self.period)),
-            State::HalfOpen { out, .. } if *out < self.settings.half_open_max_calls => {
-                *out += 1;
+            State::HalfOpen { in_flight, .. } if *in_flight < self.settings.half_open_max_calls => {
+                *in_flight += 1;
                 Ok(Permit(self.period))
             }
             State::HalfOpen { .. } => {
@@ -108,18 +112,20 @@ impl Breaker {
         }
     }
 
-    /// Takes a permit back.
-    pub(crate) fn end(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
+    /// Takes a permit back and counts the outcome of its call.
+    pub(crate) fn return_permit(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
+        // The outcome of a call that was admitted in an earlier period must not count: calls admitted before the
+        // breaker opened do not count for the trials.
         if permit.0 != self.period {
             return;
         }
-        if let State::HalfOpen { out, .. } = &mut self.state {
-            *out -= 1;
+        if let State::HalfOpen { in_flight, .. } = &mut self.state {
+            *in_flight -= 1;
         }
         self.record(now, outcome);
     }
 
-    /// Counts an outcome, whoever saw it.
+    /// Counts an outcome, whether or not it belongs to a permit.
     pub(crate) fn record(&mut self, now: Timestamp, outcome: Outcome) {
         match (&mut self.state, outcome) {
             (State::Open { .. }, _) | (_, Outcome::Ignored) => {}
@@ -133,16 +139,16 @@ impl Breaker {
             (State::HalfOpen { successes, .. }, Outcome::Success) => {
                 *successes += 1;
                 if *successes >= self.settings.success_threshold {
-                    self.enter(State::Closed { failures: 0 });
+                    self.enter_state(State::Closed { failures: 0 });
                 }
             }
             (State::HalfOpen { .. }, Outcome::Failure) => self.open(now),
         }
     }
 
-    /// Closes it, whatever was.
+    /// Closes the breaker, whatever its state.
     pub(crate) fn reset(&mut self) {
-        self.enter(State::Closed { failures: 0 });
+        self.enter_state(State::Closed { failures: 0 });
     }
 
     pub(crate) fn status(&self, now: Timestamp) -> BreakerStatus {
@@ -150,7 +156,7 @@ impl Breaker {
             State::Closed { failures } => (BreakerState::Closed, failures, 0, 0),
             State::Open { until } if until <= now => (BreakerState::HalfOpen, 0, 0, 0),
             State::Open { .. } => (BreakerState::Open, 0, 0, 0),
-            State::HalfOpen { out, successes } => (BreakerState::HalfOpen, 0, successes, out),
+            State::HalfOpen { in_flight, successes } => (BreakerState::HalfOpen, 0, successes, in_flight),
         };
         let retry_after = match self.state {
             State::Open { until } => until - now,
@@ -170,32 +176,33 @@ impl Breaker {
 
     fn open(&mut self, now: Timestamp) {
         self.opened += 1;
-        self.enter(State::Open { until: now + self.settings.open_duration });
+        self.enter_state(State::Open { until: now + self.settings.open_duration });
     }
 
-    fn enter(&mut self, state: State) {
+    fn enter_state(&mut self, state: State) {
         self.state = state;
-        self.period = self.period.checked_add(1).unwrap_or(1); // 0 is nobody's
+        // Skips 0, the period of `Permit::NONE`.
+        self.period = self.period.checked_add(1).unwrap_or(1);
     }
 }
 
 impl CountedFailures {
-    /// What an answer of a worker says: an error result counts only if told.
-    pub(crate) fn answer(self, ok: bool) -> Outcome {
+    /// Returns the outcome of a call that a worker answered. An error result is a failure only if `python` is counted.
+    pub(crate) fn outcome_of_answer(self, ok: bool) -> Outcome {
         if !ok && self.python { Outcome::Failure } else { Outcome::Success }
     }
 
-    /// What a failure says, by its category.
-    pub(crate) fn failure(self, failure: &CallFailure) -> Outcome {
+    /// Returns the outcome of a call that ended with this failure, by its category.
+    pub(crate) fn outcome_of_failure(self, failure: &CallFailure) -> Outcome {
         let counts = match failure {
             CallFailure::QueueTimeout | CallFailure::DeadlineExceeded { .. } => self.timeout,
-            CallFailure::WorkerLost(loss) | CallFailure::SessionWorkerLost { loss, .. } => self.loss(loss),
+            CallFailure::WorkerLost(loss) | CallFailure::SessionWorkerLost { loss, .. } => self.counts_loss(loss),
             _ => false,
         };
         if counts { Outcome::Failure } else { Outcome::Ignored }
     }
 
-    fn loss(self, loss: &WorkerLoss) -> bool {
+    fn counts_loss(self, loss: &WorkerLoss) -> bool {
         match loss.end {
             Some(end)
                 if end.kill_reason.is_none_or(|kill_reason| kill_reason == KillReason::Requested)
@@ -227,19 +234,19 @@ mod tests {
     fn fail(breaker: &mut Breaker, now: Timestamp, times: u32) {
         for _ in 0..times {
             let permit = breaker.permit(now).unwrap();
-            breaker.end(now, permit, Outcome::Failure);
+            breaker.return_permit(now, permit, Outcome::Failure);
         }
     }
 
     const OPEN_UNTIL: Timestamp = Timestamp(60_000_000_000);
 
-    /// R34: five failures in a row; a success between them begins anew.
+    /// R34: five consecutive failures open the breaker; a success resets the count.
     #[test]
-    fn r34_it_opens_after_five_failures_in_a_row() {
+    fn r34_breaker_opens_after_five_failures_in_a_row() {
         let mut breaker = breaker();
         fail(&mut breaker, Timestamp(0), 4);
         let permit = breaker.permit(Timestamp(0)).unwrap();
-        breaker.end(Timestamp(0), permit, Outcome::Success);
+        breaker.return_permit(Timestamp(0), permit, Outcome::Success);
         fail(&mut breaker, Timestamp(0), 4);
         assert_eq!(breaker.status(Timestamp(0)).state, BreakerState::Closed);
         fail(&mut breaker, Timestamp(0), 1);
@@ -247,51 +254,52 @@ mod tests {
         assert_eq!(breaker.status(Timestamp(1)).state, BreakerState::Open);
     }
 
-    /// R34: after 60 s three trials at most, three successes close it.
+    /// R34: after 60 s at most three trials are admitted, and three successes close the breaker.
     #[test]
-    fn r34_three_trials_that_succeed_close_it() {
+    fn r34_three_successful_trials_close_the_breaker() {
         let mut breaker = breaker();
         fail(&mut breaker, Timestamp(0), 5);
         let trials: Vec<Permit> = (0..3).map(|_| breaker.permit(OPEN_UNTIL).unwrap()).collect();
-        assert_eq!(breaker.permit(OPEN_UNTIL), Err(OPEN_UNTIL), "three are out");
+        assert_eq!(breaker.permit(OPEN_UNTIL), Err(OPEN_UNTIL), "three trials are in flight");
         for trial in trials {
             assert_eq!(breaker.status(OPEN_UNTIL).state, BreakerState::HalfOpen);
-            breaker.end(OPEN_UNTIL, trial, Outcome::Success);
+            breaker.return_permit(OPEN_UNTIL, trial, Outcome::Success);
         }
         assert_eq!(breaker.status(OPEN_UNTIL).state, BreakerState::Closed);
     }
 
     #[test]
-    fn r34_a_trial_that_fails_opens_it_again() {
+    fn r34_a_failed_trial_opens_the_breaker_again() {
         let mut breaker = breaker();
         fail(&mut breaker, Timestamp(0), 5);
         let (first, second) = (breaker.permit(OPEN_UNTIL).unwrap(), breaker.permit(OPEN_UNTIL).unwrap());
-        breaker.end(OPEN_UNTIL, first, Outcome::Failure);
+        breaker.return_permit(OPEN_UNTIL, first, Outcome::Failure);
         assert_eq!(breaker.permit(OPEN_UNTIL), Err(OPEN_UNTIL + Duration::from_secs(60)));
-        breaker.end(OPEN_UNTIL, second, Outcome::Success); // of a period that is over
+        // The permit belongs to an earlier period.
+        breaker.return_permit(OPEN_UNTIL, second, Outcome::Success);
         assert_eq!((breaker.status(OPEN_UNTIL).state, breaker.opened), (BreakerState::Open, 2));
     }
 
-    /// R34, the origin stuck half-open: trials whose callers leave are given back.
+    /// R34: abandoned trials return their permits. (The original implementation stayed half-open forever.)
     #[test]
-    fn r34_breaker_never_stays_half_open() {
+    fn r34_abandoned_trials_do_not_keep_the_breaker_half_open() {
         let mut breaker = breaker();
         fail(&mut breaker, Timestamp(0), 5);
         for _ in 0..100 {
             let trials: Vec<Permit> = (0..3).map(|_| breaker.permit(OPEN_UNTIL).unwrap()).collect();
-            trials.into_iter().for_each(|trial| breaker.end(OPEN_UNTIL, trial, Outcome::Ignored));
+            trials.into_iter().for_each(|trial| breaker.return_permit(OPEN_UNTIL, trial, Outcome::Ignored));
         }
         assert_eq!(breaker.status(OPEN_UNTIL).half_open_calls, 0);
         assert!(breaker.permit(OPEN_UNTIL).is_ok());
     }
 
-    /// R34: what was let through before it opened says nothing of the trials.
+    /// R34: the outcomes of calls that were admitted before the breaker opened do not count.
     #[test]
     fn r34_outcomes_of_an_earlier_period_do_not_count() {
         let mut breaker = breaker();
         let early: Vec<Permit> = (0..9).map(|_| breaker.permit(Timestamp(0)).unwrap()).collect();
         for permit in early {
-            breaker.end(Timestamp(0), permit, Outcome::Failure);
+            breaker.return_permit(Timestamp(0), permit, Outcome::Failure);
         }
         assert_eq!(breaker.opened, 1);
         breaker.reset();
@@ -300,7 +308,7 @@ mod tests {
         assert_eq!(breaker.status(Timestamp(0)).failures, 1);
     }
 
-    /// R34: timeouts and connection errors; exceptions and deaths by signal only if told.
+    /// R34: timeouts and connection errors count by default; exceptions and deaths by signal count only if configured.
     #[test]
     fn r34_failures_are_counted_by_category() {
         let loss = |status, kill_reason| {
@@ -313,18 +321,21 @@ mod tests {
         };
         let (crash, killed) = (loss(ExitStatus::Code(1), None), loss(ExitStatus::Signal(9), None));
         let hung = loss(ExitStatus::Signal(9), Some(KillReason::Unresponsive));
-        let usual = CountedFailures::default();
+        let default_counts = CountedFailures::default();
         let all = CountedFailures { timeout: true, connection: true, signal: true, python: true };
         let none = CountedFailures { timeout: false, connection: false, signal: false, python: false };
         let late = CallFailure::DeadlineExceeded { may_have_run: true };
         let counted = |counts: CountedFailures| {
             let failures =
                 [&late, &CallFailure::QueueTimeout, &crash, &hung, &killed, &CallFailure::QueueFull { limit: 1 }];
-            failures.map(|failure| counts.failure(failure) == Outcome::Failure)
+            failures.map(|failure| counts.outcome_of_failure(failure) == Outcome::Failure)
         };
-        assert_eq!(counted(usual), [true, true, true, true, false, false]);
+        assert_eq!(counted(default_counts), [true, true, true, true, false, false]);
         assert_eq!(counted(all), [true, true, true, true, true, false]);
         assert_eq!(counted(none), [false; 6]);
-        assert_eq!((usual.answer(false), all.answer(false)), (Outcome::Success, Outcome::Failure));
+        assert_eq!(
+            (default_counts.outcome_of_answer(false), all.outcome_of_answer(false)),
+            (Outcome::Success, Outcome::Failure)
+        );
     }
 }

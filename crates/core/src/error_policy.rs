@@ -1,64 +1,67 @@
-//! What an error calls for (R32): a category and a severity lead to a strategy, as data. Pure; holds no state and knows no error.
+//! The reaction to an error (R32): a category and a severity lead to a strategy, by a table. Pure functions; the
+//! concrete errors are mapped elsewhere.
 
 use serde::Serialize;
 use std::fmt;
 
-/// What kind of thing went wrong.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Category {
-    /// A worker or pool could not start.
+    /// A worker or a pool could not start.
     Initialization,
-    /// A worker or pool is gone, or not to be reached.
+    /// A worker or a pool is gone or cannot be reached.
     Connection,
-    /// A worker said something it may not.
+    /// A worker violated the protocol.
     Communication,
-    /// A time ran out.
+    /// A timeout or a deadline passed.
     Timeout,
     /// A limit was reached.
     Resource,
     /// A health check failed.
     HealthCheck,
-    /// A session is not what the call took it for.
+    /// A session is not in the state that the call expects.
     Session,
-    /// The application's code, or the caller's use of it.
+    /// The error is in the application's code or in how it was called.
     Python,
-    /// Herder or the machine.
+    /// The error is in Herder or the machine.
     System,
 }
 
-/// How bad it is.
+/// The seriousness of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// To be expected in normal work.
+    /// Expected in normal operation.
     Warning,
-    /// One call is concerned.
+    /// Affects one call.
     Minor,
-    /// A worker, or its sessions.
+    /// Affects a worker or its sessions.
     Major,
-    /// The pool.
+    /// Affects the pool.
     Critical,
 }
 
-/// What to do about it.
+/// The reaction to an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
-    /// The cause is over, or was one worker's: send the same call again at once.
+    /// Send the same call again at once: the cause is over, or concerned one worker only.
     ImmediateRetry,
-    /// The cause takes time to pass: send the same call again after a wait that grows with each attempt.
+    /// Send the same call again after a wait that grows with each attempt: the cause needs time to pass.
     BackoffRetry,
-    /// The pool itself is in trouble: send it nothing until it says so (`Retry-After`, the next probe), then few calls first.
+    /// Send the pool no calls until it may work again (`Retry-After`, the next probe), then few calls first: the pool
+    /// itself has a problem.
     CircuitBreak,
-    /// This pool will not take it again: go to another pool or host, if there is one.
+    /// Use another pool or host, if there is one: this pool will not accept the call.
     Failover,
-    /// No repetition helps, or none is safe since the call may have run: somebody has to change the call, the application or the configuration.
+    /// Do not repeat the call. A repetition does not help, or it is unsafe because the call may have run: someone has
+    /// to change the call, the application or the configuration.
     Abandon,
 }
 
 impl Category {
-    /// All nine, in the order of the decision table.
+    /// All nine categories, in the order of the decision table.
     pub const ALL: [Self; 9] = [
         Self::Initialization,
         Self::Connection,
@@ -73,10 +76,10 @@ impl Category {
 }
 
 impl Severity {
-    /// All four, from the least.
+    /// All four severities, from the lowest.
     pub const ALL: [Self; 4] = [Self::Warning, Self::Minor, Self::Major, Self::Critical];
 
-    /// One step worse. Nothing is worse than critical.
+    /// Returns the next higher severity; `Critical` stays `Critical`.
     pub fn raised(self) -> Self {
         match self {
             Self::Warning => Self::Minor,
@@ -87,11 +90,12 @@ impl Severity {
 }
 
 impl Strategy {
-    /// All five.
+    /// All five strategies.
     pub const ALL: [Self; 5] =
         [Self::ImmediateRetry, Self::BackoffRetry, Self::CircuitBreak, Self::Failover, Self::Abandon];
 
-    /// How often to repeat a call at most. Behind an open circuit it is the circuit's probe that tries, not the call.
+    /// Returns the maximum number of repetitions of a call. It is 0 for `CircuitBreak`: the breaker's own probe tries
+    /// again, not the call.
     pub fn retries(self) -> u32 {
         match self {
             Self::ImmediateRetry => 3,
@@ -102,50 +106,61 @@ impl Strategy {
     }
 }
 
-/// What is known of an error when somebody decides.
+/// The facts about an error on which [`decide`] bases its decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incident {
-    /// Its kind.
+    /// The kind of the error.
     pub category: Category,
-    /// How bad this error is by itself.
+    /// The severity of the error by itself.
     pub severity: Severity,
-    /// Which attempt of the call ended with it, from 1.
+    /// The number of the attempt that ended with the error, from 1.
     pub attempt: u32,
-    /// Whether all workers of the pool are concerned.
+    /// Whether all workers of the pool are affected.
     pub all_workers: bool,
-    /// Whether the call may be sent again at all: no handler began, or it is idempotent.
+    /// Whether the call may be sent again: no handler began to run it, or it is idempotent.
     pub repeatable: bool,
 }
 
-/// What follows from an incident.
+/// The result of [`decide`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Decision {
-    /// How bad it is, all told.
+    /// The severity, adjusted for the attempt and the affected workers.
     pub severity: Severity,
-    /// What to do.
+    /// The reaction.
     pub strategy: Strategy,
-    /// How often a call may be repeated for it in all; not how often is left.
+    /// The maximum number of repetitions in total, not the number that remains.
     pub retries: u32,
 }
 
-/// The decision table: a row for each category in the order of [`Category::ALL`], a column for each severity from the least.
+/// The decision table: a row for each category, in the order of [`Category::ALL`]; a column for each severity, from the
+/// lowest.
 const TABLE: [[Strategy; 4]; 9] = {
     use Strategy::{Abandon as Ab, BackoffRetry as Ba, CircuitBreak as Ci, Failover as Fa, ImmediateRetry as Im};
     [
-        [Ab, Ab, Ab, Ci], // initialization: the pool starts workers by itself; until it can, nobody else needs to try
-        [Ab, Fa, Im, Ci], // connection: what is gone on purpose, a closed pool, a dead worker, a pool out of reach
-        [Im, Im, Im, Ci], // communication: the worker that broke the protocol is replaced
-        [Ab, Ba, Ba, Ci], // timeout: a call that was cancelled is wanted by nobody
-        [Ba, Ba, Ba, Ci], // resource: room comes with time
-        [Ba, Ba, Im, Ci], // health check: asked again; a worker that fails it for good is replaced
-        [Ab, Ab, Im, Ba], // session: a lost one begins anew at once, unless all were lost with all workers
-        [Ab, Ab, Ab, Ab], // python: the same code says the same to the same call
-        [Ba, Ba, Ba, Ba], // system: the state is built anew, which takes a moment
+        // Initialization: the pool retries the start by itself; before that succeeds, callers need not try.
+        [Ab, Ab, Ab, Ci],
+        // Connection: stopped on request, closed pool, dead worker, unreachable pool.
+        [Ab, Fa, Im, Ci],
+        // Communication: the worker that violated the protocol is replaced.
+        [Im, Im, Im, Ci],
+        // Timeout: no caller waits for a call that was cancelled, so it is not repeated.
+        [Ab, Ba, Ba, Ci],
+        // Resource: capacity becomes available with time.
+        [Ba, Ba, Ba, Ci],
+        // Health check: it is repeated; a worker that keeps failing is replaced.
+        [Ba, Ba, Im, Ci],
+        // Session: a lost one can start again at once, unless all were lost with all workers.
+        [Ab, Ab, Im, Ba],
+        // Python: the same code gives the same error for the same call.
+        [Ab, Ab, Ab, Ab],
+        // System: the state is rebuilt, which takes a moment.
+        [Ba, Ba, Ba, Ba],
     ]
 };
 
-/// What an incident calls for. Later than the third attempt it is one step worse; if it concerns all workers it is critical; what is
-/// still critical at the third attempt is given up; and so is what a call may be sent again for, if this call may not.
+/// Returns what to do about an incident. After the third attempt the severity is one step higher. An incident that
+/// affects all workers is critical. A critical incident at the third attempt or later is abandoned. A strategy that
+/// repeats the call becomes `Abandon` if this call may not be repeated.
 ///
 /// ```
 /// use herder_core::{Category, Incident, Severity, Strategy, decide};

@@ -1,17 +1,17 @@
-//! How a process ended, as the operating system tells it. Pure data.
+//! The exit status of a process. Data only.
 
 use serde::Serialize;
 use std::fmt;
 
-/// How a process ended.
+/// The end of a process, as reported by the operating system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitStatus {
-    /// It returned this code.
+    /// The process exited with this code.
     Code(i32),
-    /// This signal ended it.
+    /// The process was terminated by this signal.
     Signal(i32),
-    /// Nobody could tell: its status was taken by someone else.
+    /// The status is not known, because other code in the host process collected it.
     Unknown,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for ExitStatus {
     }
 }
 
-/// The names that are the same on Linux and macOS and are met in practice.
+/// Returns the name of a signal that has the same number on Linux and macOS and occurs in practice.
 fn signal_name(signal: i32) -> Option<&'static str> {
     Some(match signal {
         1 => "SIGHUP",

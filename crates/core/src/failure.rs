@@ -1,50 +1,50 @@
-//! Why a call was not answered by a worker, and why a worker ended. Pure data: texts, causes and the tail of
-//! stderr are added by whoever turns these into the public error.
+//! Why a call was not answered by a worker, and why a worker process ended. Data only: the shell that builds the public
+//! error adds the message, the cause and the tail of stderr.
 
 use crate::{ExitStatus, Quarantined, SessionId, Timestamp, WorkerRef};
 use std::{fmt, time::Duration};
 
-/// Why a call ends without a worker's answer.
+/// Why a call failed without an answer from a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CallFailure {
     /// The pool's queue is full.
     QueueFull {
-        /// How many may wait.
+        /// The number of calls that may wait.
         limit: usize,
     },
     /// The session's share of the queue is full.
     SessionQueueFull {
-        /// How many of one session may wait.
+        /// The number of calls of one session that may wait.
         limit: usize,
     },
-    /// By all that was seen, its turn can't come in time.
+    /// The expected wait, judged by recent calls, exceeds the time that the call can wait.
     Overloaded {
-        /// How long it would wait.
+        /// The expected wait.
         expected_wait: Duration,
-        /// How long it can.
+        /// The time that the call can wait.
         max_wait: Duration,
     },
-    /// No worker became free within the queue's timeout.
+    /// No worker became free within `queue.timeout`.
     QueueTimeout,
-    /// The call's whole deadline passed.
+    /// The call's deadline passed. The deadline covers the queue, the run and all retries.
     DeadlineExceeded {
-        /// False only if no worker can have seen the call.
+        /// False only if no worker can have received the call.
         may_have_run: bool,
     },
-    /// The process that had the call died.
+    /// The process to which the call was sent was lost.
     WorkerLost(WorkerLoss),
-    /// The process that held the session's state died (R20).
+    /// The process that held the session's state was lost (R20).
     SessionWorkerLost {
         /// The session.
         session: SessionId,
-        /// Which process, and how.
+        /// The lost process and how it ended.
         loss: WorkerLoss,
     },
-    /// The session expired and the pool rejects calls of expired sessions.
+    /// The session expired, and the pool rejects calls of expired sessions.
     SessionExpired(SessionId),
-    /// There is no such session and the call asked to be rejected then.
+    /// The session does not exist, and the call asked to be rejected in that case.
     SessionNotFound(SessionId),
-    /// The pool has as many sessions as it may.
+    /// The pool already has the maximum number of sessions.
     SessionQuota {
         /// The quota.
         max: usize,
@@ -53,72 +53,73 @@ pub enum CallFailure {
     WorkerBusy(WorkerRef),
     /// The pool's circuit breaker is open.
     BreakerOpen {
-        /// When it lets a trial through.
+        /// The time at which the breaker admits a trial call.
         retry_at: Timestamp,
     },
-    /// Its command with these arguments ended too many workers.
+    /// The command with these arguments is in quarantine, because too many workers ended while they ran it.
     Poison(Quarantined),
-    /// The pool failed to keep its workers; the next probe starts at `retry_at`.
+    /// The pool failed: its workers ended too often. The next probe starts at `retry_at`.
     PoolFailed {
-        /// When the next probe starts.
+        /// The time at which the next probe starts.
         retry_at: Timestamp,
     },
     /// The pool is shutting down.
     PoolClosed {
-        /// False only if no worker can have seen the call.
+        /// False only if no worker can have received the call.
         may_have_run: bool,
     },
-    /// Its caller went away. Nobody hears of it; it is counted.
+    /// The caller abandoned the call. No caller receives this failure; it is only counted.
     Abandoned,
 }
 
-/// The end of a process, as seen by one call it had.
+/// The loss of a worker process, as it concerns one call that was sent to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WorkerLoss {
     /// The process.
     pub worker: WorkerRef,
-    /// How it ended; `None` where that is not known yet (it was told to end) or no more (a later process of its slot ended too).
+    /// How the process ended. `None` if that is not known yet (the process was asked to stop), or no longer (a later
+    /// process of its slot has ended too).
     pub end: Option<ProcessExit>,
-    /// False only if the worker can't have seen the call.
+    /// False only if the worker cannot have received the call.
     pub may_have_run: bool,
 }
 
-/// How and why a process ended.
+/// The exit of a process, and the reason if Herder ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessExit {
-    /// What the operating system said.
+    /// The exit status that the operating system reported.
     pub status: ExitStatus,
-    /// Why Herder ended it, if Herder did.
+    /// Why Herder ended the process, if it did.
     pub kill_reason: Option<KillReason>,
 }
 
 /// Why Herder ended a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KillReason {
-    /// Somebody asked (`KillWorker`).
+    /// A message asked for it (`KillWorker`).
     Requested,
-    /// It missed its pings, doing nothing.
+    /// The process was idle and missed its pings.
     Unresponsive,
-    /// It missed its pings because it was stopped.
+    /// The process missed its pings because it was suspended.
     Stopped,
-    /// A call whose caller had its answer, or had left, did not end in time.
+    /// A call that was settled or abandoned did not stop in time.
     CancelTimeout,
-    /// It broke the protocol, or closed its descriptor.
+    /// The process violated the protocol, or closed its descriptor.
     ProtocolViolation,
-    /// It was not ready within the start timeout.
+    /// The process was not ready within the start timeout.
     StartTimeout,
-    /// It was an overflow worker with nothing to do.
+    /// The process was an overflow worker without work.
     Idle,
     /// The pool shuts down.
     Shutdown,
-    /// The actor in charge of it panicked.
+    /// The actor of the worker panicked.
     ActorPanicked,
-    /// It could not even be started: the host had no descriptors left. Nothing is wrong with the worker.
+    /// The process was not started: the host had no file descriptors left. The worker is not at fault.
     NoDescriptors,
 }
 
 impl KillReason {
-    /// Whether it is ended because it hangs: what it was doing then is worth knowing.
+    /// Returns whether the process is ended because it hangs, so that its stack at that moment is worth recording.
     pub const fn is_hang(self) -> bool {
         matches!(self, Self::Unresponsive | Self::CancelTimeout | Self::StartTimeout)
     }

@@ -1,15 +1,16 @@
-//! The names of things, each a type of its own, so that a generation can't stand where an epoch belongs.
-//! Holds no state; parsing happens here and nowhere else.
+//! The identifiers, each a type of its own, so that a generation cannot be used where an epoch is required. All parsing
+//! of identifiers is in this file.
 
 use serde::Serialize;
 use std::{fmt, str::FromStr, sync::Arc};
 
-/// The longest pool name, in characters.
+/// The maximum length of a pool name, in characters.
 pub const POOL_NAME_MAX: usize = 64;
 
-/// A pool's name: 1 to 64 of `a-z`, `A-Z`, `0-9`, `_` and `-`, beginning with a letter or digit.
+/// The name of a pool: 1 to 64 of `a-z`, `A-Z`, `0-9`, `_` and `-`, starting with a letter or digit.
 ///
-/// It is part of paths, of metric labels and of the registered name `{pool}_session_affinity`, hence the small alphabet.
+/// The alphabet is small because the name becomes part of paths, of metric labels and of the registered name
+/// `{pool}_session_affinity`.
 ///
 /// ```
 /// use herder_core::PoolName;
@@ -19,7 +20,7 @@ pub const POOL_NAME_MAX: usize = 64;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct PoolName(Arc<str>);
 
-/// Why a text is no pool name.
+/// The error for a string that is not a valid pool name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a pool name; allowed: 1 to {POOL_NAME_MAX} letters, digits, `_` or `-`, starting with a letter or digit"
@@ -27,12 +28,12 @@ pub struct PoolName(Arc<str>);
 pub struct InvalidPoolName(pub String);
 
 impl PoolName {
-    /// The name as text.
+    /// Returns the name as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name under which this pool's affinity actor is registered.
+    /// Returns the name under which the affinity actor of this pool is registered.
     pub fn affinity_name(&self) -> String {
         format!("{}_session_affinity", self.0)
     }
@@ -48,15 +49,17 @@ impl FromStr for PoolName {
     }
 }
 
-/// A slot of a pool, printed as `w2`. Base workers have the ids 1 to `pool_size`, overflow workers those after.
+/// The number of a slot in its pool, displayed as `w2`. Base workers have the ids 1 to `pool_size`; overflow workers
+/// have the ids after those.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u32);
 
-/// Counts the processes of a slot, from 1. With the [`WorkerId`] it names one process for ever (R21).
+/// The number of a process within its slot, from 1. A [`WorkerId`] and a generation together identify one process and
+/// are never reused (R21).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Generation(pub u32);
 
-/// One process: a slot and which of its processes.
+/// The identity of one process: its slot and its generation.
 ///
 /// ```
 /// use herder_core::{Generation, WorkerId, WorkerRef};
@@ -68,27 +71,30 @@ pub struct WorkerRef {
     /// The slot.
     #[serde(rename = "worker")]
     pub id: WorkerId,
-    /// The slot's process.
+    /// The number of the process within its slot.
     pub generation: Generation,
 }
 
-/// Counts the lives of a session: a new one begins whenever its state was lost or ended. State is keyed by session and epoch.
+/// The number of one life of a session's state. It rises whenever the state is lost or ended. State is keyed by session
+/// and epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Epoch(pub u64);
 
-/// A call's number within its pool, in the order of admission.
+/// The number of a call within its pool, in the order of admission.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct CallId(pub u64);
 
-/// What a frame of one attempt carries; fresh for each attempt, never used twice in a worker's life. 0 means no call.
+/// The id that the frames of one attempt carry. Each attempt has a new one; none is used twice in the life of a pool. 0
+/// means no call.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct WireId(pub u64);
 
-/// A call's command and arguments as one number: two calls of one payload have the same. Shown as 16 hexadecimal digits.
+/// A hash of a call's command and arguments: calls with equal commands and arguments have the same fingerprint.
+/// Displayed as 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(pub u64);
 
-/// Why a text is no fingerprint.
+/// The error for a string that is not a valid fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a fingerprint; allowed: 16 hexadecimal digits")]
 pub struct InvalidFingerprint(pub String);
@@ -115,7 +121,7 @@ impl Serialize for WorkerId {
     }
 }
 
-/// Why a text is no worker id.
+/// The error for a string that is not a valid worker id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a worker id; allowed: `w` and a number, such as `w2`")]
 pub struct InvalidWorkerId(pub String);
@@ -129,7 +135,7 @@ impl FromStr for WorkerId {
     }
 }
 
-macro_rules! shown {
+macro_rules! impl_display {
     ($($type:ident: $format:literal, $name:literal;)*) => {$(
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,7 +150,7 @@ macro_rules! shown {
     )*};
 }
 
-shown! {
+impl_display! {
     PoolName: "{}", "PoolName";
     WorkerId: "w{}", "WorkerId";
     Generation: "{}", "Generation";
@@ -165,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pool_names_keep_to_their_alphabet() {
+    fn pool_names_outside_the_alphabet_are_rejected() {
         for good in ["a", "models", "V2-pool_1", "9lives"] {
             assert!(good.parse::<PoolName>().is_ok(), "{good}");
         }

@@ -1,47 +1,47 @@
-//! Calls that end their workers again and again (R37): what is suspected, what is quarantined. Holds fingerprints and names of
-//! commands, never arguments; decides nothing but whether a call is taken.
+//! The quarantine of calls that end their workers repeatedly (R37). Holds fingerprints and the names of commands, never
+//! arguments. Decides only whether a call is accepted.
 
 use crate::{CallId, Timestamp, WireId, ids::Fingerprint, settings::PoisonSettings};
 use serde::Serialize;
 use std::{sync::Arc, time::Duration};
 
-/// How many fingerprints a pool remembers at most (I6).
+/// The maximum number of fingerprints that a pool remembers ([I6](crate#invariants)).
 pub const QUARANTINE_LIMIT: usize = 256;
 
-/// A call that a process had when it ended, by its payload.
+/// A call that a process had when the process ended, identified by its command and arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Suspect {
     /// The attempt.
     pub wire: WireId,
-    /// Its command and arguments.
+    /// The fingerprint of the command and its arguments.
     pub fingerprint: Fingerprint,
-    /// Its command, to be shown.
+    /// The name of the command, for display.
     pub command: Arc<str>,
 }
 
-/// A payload that ended workers, as shown.
+/// A command with certain arguments that has ended workers, as displayed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QuarantineEntry {
-    /// Its command and arguments.
+    /// The fingerprint of the command and its arguments.
     pub fingerprint: Fingerprint,
-    /// Its command.
+    /// The name of the command.
     pub command: Arc<str>,
-    /// How many workers ended with it in a row.
+    /// The number of consecutive worker deaths.
     pub deaths: u32,
-    /// Whether its calls are refused.
+    /// Whether calls with this fingerprint are refused.
     pub quarantined: bool,
-    /// Milliseconds until it is forgotten.
+    /// Milliseconds until the entry is removed.
     pub release_in_ms: u64,
 }
 
-/// What a quarantined call is told.
+/// Why a call was refused: its command with these arguments is in quarantine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quarantined {
-    /// Its command and arguments.
+    /// The fingerprint of the command and its arguments.
     pub fingerprint: Fingerprint,
-    /// How many workers ended with it in a row.
+    /// The number of consecutive worker deaths.
     pub deaths: u32,
-    /// When it is let go.
+    /// The time at which the quarantine ends.
     pub until: Timestamp,
 }
 
@@ -65,29 +65,29 @@ impl Quarantine {
         Self { settings, entries: Vec::new() }
     }
 
-    /// Whether anything is watched: as long as not, no call needs a fingerprint.
+    /// Returns whether there is no entry. As long as there is none, no call needs a fingerprint.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether it watches at all.
-    pub(crate) fn is_on(&self) -> bool {
+    /// Returns whether the pool has a quarantine.
+    pub(crate) fn is_enabled(&self) -> bool {
         self.settings.is_some()
     }
 
-    /// Whether calls of this payload are refused.
+    /// Returns why calls with this fingerprint are refused, or `None` if they are accepted.
     pub(crate) fn check(&mut self, now: Timestamp, fingerprint: Fingerprint) -> Option<Quarantined> {
         let time = self.settings.as_ref()?.quarantine;
-        self.forget(now, time);
+        self.remove_expired(now, time);
         let entry = self.entries.iter().find(|entry| entry.fingerprint == fingerprint && entry.quarantined)?;
         Some(Quarantined { fingerprint, deaths: entry.deaths, until: entry.last + time })
     }
 
-    /// A worker ended in the middle of this. An attempt that began before the last such death proves nothing new: several
-    /// workers that end together are one event.
-    pub(crate) fn death(&mut self, now: Timestamp, suspect: &Suspect, began: Timestamp) {
+    /// Counts the death of a worker while it ran this call, unless the attempt began before the last counted death of
+    /// this fingerprint: workers that end together are one event.
+    pub(crate) fn record_death(&mut self, now: Timestamp, suspect: &Suspect, began: Timestamp) {
         let Some(PoisonSettings { max_worker_deaths, quarantine }) = self.settings.clone() else { return };
-        self.forget(now, quarantine);
+        self.remove_expired(now, quarantine);
         match self.entries.iter_mut().find(|entry| entry.fingerprint == suspect.fingerprint) {
             Some(entry) if began < entry.last => {}
             Some(entry) => {
@@ -95,11 +95,13 @@ impl Quarantine {
                 entry.last = now;
                 entry.quarantined = entry.deaths >= max_worker_deaths;
             }
-            None => self.watch(now, suspect, max_worker_deaths <= 1),
+            None => self.add_entry(now, suspect, max_worker_deaths <= 1),
         }
     }
 
-    fn watch(&mut self, now: Timestamp, suspect: &Suspect, quarantined: bool) {
+    fn add_entry(&mut self, now: Timestamp, suspect: &Suspect, quarantined: bool) {
+        // If the list is full, an entry that is only watched is evicted before a quarantined one, and an older one
+        // before a newer one. Otherwise a flood of single deaths would release a quarantined call.
         if self.entries.len() >= QUARANTINE_LIMIT {
             let oldest = (0..self.entries.len()).min_by_key(|&place| {
                 let entry = &self.entries[place];
@@ -111,49 +113,51 @@ impl Quarantine {
         self.entries.push(Entry { fingerprint, command: command.clone(), deaths: 1, last: now, quarantined });
     }
 
-    /// Its call came to an end and the worker lives: whatever ended the others was not this.
+    /// Removes the entry of a call that finished while its worker lived, so that earlier deaths no longer count against
+    /// it. A quarantined entry stays.
     pub(crate) fn clear_payload(&mut self, fingerprint: Fingerprint) {
         self.entries.retain(|entry| entry.fingerprint != fingerprint || entry.quarantined);
     }
 
-    /// Lets a payload go, by hand. False if it was not watched.
+    /// Removes an entry on request. Returns false if there is none.
     pub(crate) fn release(&mut self, fingerprint: Fingerprint) -> bool {
         let before = self.entries.len();
         self.entries.retain(|entry| entry.fingerprint != fingerprint);
         self.entries.len() < before
     }
 
-    /// What is watched, quarantined ones first, then the most deaths.
+    /// Returns all entries: quarantined ones first, then those with the most deaths.
     pub(crate) fn list(&self, now: Timestamp) -> Vec<QuarantineEntry> {
         let time = self.settings.as_ref().map_or(Duration::ZERO, |settings| settings.quarantine);
-        let mut all: Vec<QuarantineEntry> = self.entries.iter().filter_map(|entry| entry.shown(now, time)).collect();
+        let mut all: Vec<QuarantineEntry> =
+            self.entries.iter().filter_map(|entry| entry.displayed(now, time)).collect();
         all.sort_by_key(|entry| (!entry.quarantined, u32::MAX - entry.deaths, entry.fingerprint));
         all
     }
 
-    fn forget(&mut self, now: Timestamp, time: Duration) {
+    fn remove_expired(&mut self, now: Timestamp, time: Duration) {
         self.entries.retain(|entry| now < entry.last + time);
     }
 }
 
 impl Entry {
-    fn shown(&self, now: Timestamp, time: Duration) -> Option<QuarantineEntry> {
+    fn displayed(&self, now: Timestamp, time: Duration) -> Option<QuarantineEntry> {
         let left = (self.last + time) - now;
         let Self { fingerprint, ref command, deaths, quarantined, .. } = *self;
         let release_in_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let shown = QuarantineEntry { fingerprint, command: command.clone(), deaths, quarantined, release_in_ms };
-        (!left.is_zero()).then_some(shown)
+        let displayed = QuarantineEntry { fingerprint, command: command.clone(), deaths, quarantined, release_in_ms };
+        (!left.is_zero()).then_some(displayed)
     }
 }
 
-/// Which of the attempts a process had when it ended are to blame.
+/// The attempts of a process that may have caused its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeathAttribution {
-    /// None: somebody ended it for a reason of its own.
+    /// None: the process was ended on request.
     None,
-    /// Those that still have their callers, and those that have none.
+    /// All attempts, whether their callers still wait or not.
     AllCalls,
-    /// Those whose callers had their answer, and that did not stop.
+    /// Only attempts whose calls were already settled, and that did not stop when asked.
     AbandonedCalls,
 }
 
@@ -187,7 +191,7 @@ mod tests {
         let mut quarantine = three_in_ten_minutes();
         for n in 1..=3 {
             assert_eq!(quarantine.check(Timestamp(n * SECOND), Fingerprint(7)), None);
-            quarantine.death(Timestamp(n * SECOND), &suspect(7), Timestamp(n * SECOND));
+            quarantine.record_death(Timestamp(n * SECOND), &suspect(7), Timestamp(n * SECOND));
         }
         let found = quarantine.check(Timestamp(4 * SECOND), Fingerprint(7)).unwrap();
         assert_eq!((found.deaths, found.until), (3, Timestamp(603 * SECOND)));
@@ -197,17 +201,18 @@ mod tests {
         assert!(quarantine.is_empty());
     }
 
-    /// R37: workers that end together are one event, and one that lives is an alibi.
+    /// R37: workers that end together are one event, and a finished call clears its fingerprint.
     #[test]
-    fn r37_the_innocent_are_not_quarantined() {
+    fn r37_simultaneous_deaths_and_finished_calls_do_not_quarantine() {
         let mut quarantine = three_in_ten_minutes();
         for n in 1..=8 {
-            quarantine.death(Timestamp(100 + n), &suspect(7), Timestamp(50)); // a cascade
+            // These deaths belong to one event.
+            quarantine.record_death(Timestamp(100 + n), &suspect(7), Timestamp(50));
         }
         assert_eq!(quarantine.list(Timestamp(109))[0].deaths, 1);
-        quarantine.death(Timestamp(200), &suspect(7), Timestamp(150));
+        quarantine.record_death(Timestamp(200), &suspect(7), Timestamp(150));
         quarantine.clear_payload(Fingerprint(7));
-        quarantine.death(Timestamp(300), &suspect(7), Timestamp(250));
+        quarantine.record_death(Timestamp(300), &suspect(7), Timestamp(250));
         assert_eq!(quarantine.check(Timestamp(301), Fingerprint(7)), None);
     }
 
@@ -215,21 +220,22 @@ mod tests {
     fn r37_quarantine_ends_by_release_or_timeout() {
         let mut quarantine =
             Quarantine::new(Some(PoisonSettings { max_worker_deaths: 1, quarantine: Duration::from_secs(1) }));
-        quarantine.death(Timestamp(5), &suspect(7), Timestamp(4));
-        quarantine.clear_payload(Fingerprint(7)); // a call that was on its way
+        quarantine.record_death(Timestamp(5), &suspect(7), Timestamp(4));
+        // A call that was sent before the quarantine began.
+        quarantine.clear_payload(Fingerprint(7));
         assert!(quarantine.check(Timestamp(6), Fingerprint(7)).is_some());
         assert!(quarantine.release(Fingerprint(7)) && !quarantine.release(Fingerprint(7)));
         assert_eq!(quarantine.check(Timestamp(6), Fingerprint(7)), None);
     }
 
-    /// I6: quarantined ones are kept before those that are only watched.
+    /// I6: entries that are only watched are evicted before quarantined ones.
     #[test]
     fn r37_quarantine_size_is_bounded() {
         let mut quarantine = three_in_ten_minutes();
         for n in 1..=3 {
-            quarantine.death(Timestamp(n), &suspect(0), Timestamp(n));
+            quarantine.record_death(Timestamp(n), &suspect(0), Timestamp(n));
         }
-        (1..2000).for_each(|n| quarantine.death(Timestamp(10 + n), &suspect(n), Timestamp(10 + n)));
+        (1..2000).for_each(|n| quarantine.record_death(Timestamp(10 + n), &suspect(n), Timestamp(10 + n)));
         assert_eq!(quarantine.entries.len(), QUARANTINE_LIMIT);
         assert!(quarantine.check(Timestamp(3000), Fingerprint(0)).is_some());
     }

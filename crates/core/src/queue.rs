@@ -1,8 +1,10 @@
-//! The queue of waiting calls, and its order. Holds ids and their turns; who waits for what is known elsewhere.
+//! The queues of waiting calls and their order. Holds call ids and their virtual times; which queue a call belongs to
+//! is decided elsewhere.
 //!
-//! Fair between sessions (R36): a session's next call stands behind one call of everybody else who waits. The order is that of
-//! fair queueing (Demers, Keshav, Shenker, SIGCOMM 1989): each waiting session, and each call without one, is a flow; a flow's
-//! calls stand one *round* apart, and the clock of rounds goes on by one when each waiting flow was served once.
+//! The order is fair between sessions (R36): the next call of a session waits behind at most one call of each other
+//! session that waits. It is the order of fair queueing (Demers, Keshav, Shenker, SIGCOMM 1989): each waiting session,
+//! and each waiting call without a session, is a flow. The calls of a flow are one *round* of virtual time apart, and
+//! the virtual clock advances by one round while each waiting flow is served once.
 
 use crate::{CallId, session::RowKey};
 use foldhash::fast::FixedState;
@@ -11,19 +13,22 @@ use std::{
     hash::{BuildHasher, Hash, Hasher},
 };
 
-/// One round of the fair clock: fine enough that a million flows share it.
+/// One round of the virtual clock, large enough to be divided among a million flows.
 const ROUND: u64 = 1 << 24;
 
-/// A call's place in the order: the lowest first, then the oldest call.
+/// The position of a call in the order: the lowest virtual time first, then the oldest call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct VirtualTime(u64);
 
-/// Waiting calls in their order. Most come last (O(1)); others find their place (O(log n) and a move of at most half the queue).
+/// Waiting calls in their order. Most inserts append (O(1)); the others search for their position (O(log n)) and move
+/// at most half of the queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct WaitQueue(VecDeque<(VirtualTime, CallId)>);
 
 impl WaitQueue {
     pub(crate) fn insert(&mut self, virtual_time: VirtualTime, call: CallId) {
+        // Most calls belong at the end. A retried call, and a call of a flow that has none waiting while other flows
+        // have several, belong before it. They must be sorted in: `remove` relies on the order for its binary search.
         let entry = (virtual_time, call);
         match self.0.back() {
             Some(&last) if last > entry => {
@@ -38,7 +43,7 @@ impl WaitQueue {
         self.0.front().copied()
     }
 
-    /// Takes a call out, wherever it stands. False if it is not here.
+    /// Removes a call at any position. Returns false if the call is not in this queue.
     pub(crate) fn remove(&mut self, virtual_time: VirtualTime, call: CallId) -> bool {
         let found = self.0.binary_search(&(virtual_time, call));
         if let Ok(place) = found {
@@ -56,13 +61,13 @@ impl WaitQueue {
     }
 }
 
-/// The fair clock, and the sessions that have calls waiting.
+/// The virtual clock, and the sessions that have waiting calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fairness {
     clock: u64,
-    /// Waiting calls that belong to no session.
+    /// The number of waiting calls without a session.
     alone: u64,
-    /// Never iterated to decide anything.
+    /// Never iterated to make a decision, since the order of a hash map must not decide anything.
     flows: HashMap<RowKey, Flow, FixedState>,
 }
 
@@ -73,17 +78,18 @@ struct Flow {
 }
 
 impl Fairness {
-    /// The turn of a call that is admitted now, as long as its session has nothing else waiting.
+    /// Returns the virtual time of a call that is admitted now, if its session has no other waiting call.
     pub(crate) fn now(&self) -> VirtualTime {
         VirtualTime(self.clock)
     }
 
-    /// The turn of a call whose session was just served: behind everybody who waits.
+    /// Returns the virtual time for a call whose session was just served: behind one call of each waiting flow.
     pub(crate) fn next_round(&self) -> VirtualTime {
         VirtualTime(self.clock + ROUND)
     }
 
-    /// A call begins to wait: gives its turn, which is `current_call` unless others of its session wait.
+    /// Registers a call that begins to wait and returns its virtual time: `virtual_time`, or one round after the last
+    /// waiting call of its session if that is later.
     pub(crate) fn join(&mut self, session: Option<RowKey>, virtual_time: VirtualTime) -> VirtualTime {
         let Some(session) = session else {
             self.alone += 1;
@@ -95,7 +101,7 @@ impl Fairness {
         VirtualTime(virtual_time)
     }
 
-    /// A call that waited before waits again, with the turn it had.
+    /// Registers a call that waited before. It keeps its virtual time, so that a retry does not lose its position.
     pub(crate) fn join_again(&mut self, session: Option<RowKey>, virtual_time: VirtualTime) {
         let Some(session) = session else {
             self.alone += 1;
@@ -105,7 +111,7 @@ impl Fairness {
         *flow = Flow { next: flow.next.max(virtual_time.0 + ROUND), waiting: flow.waiting + 1 };
     }
 
-    /// A call waits no more.
+    /// Unregisters a call that no longer waits.
     pub(crate) fn leave(&mut self, session: Option<RowKey>) {
         let Some(session) = session else {
             self.alone = self.alone.saturating_sub(1);
@@ -114,19 +120,23 @@ impl Fairness {
         if let Some(flow) = self.flows.get_mut(&session) {
             flow.waiting = flow.waiting.saturating_sub(1);
             if flow.waiting == 0 {
+                // Removed with its last call: a map of all sessions that ever waited would grow without bound (I6).
                 self.flows.remove(&session);
             }
         }
     }
 
-    /// A waiting call is about to be sent: its share of the round has passed.
-    pub(crate) fn served(&mut self) {
+    /// Advances the clock by one flow's share of a round. Called before a waiting call is sent.
+    pub(crate) fn advance_clock(&mut self) {
+        // The number of flows must still include the flow of the call that is sent, so this runs before `leave`. If the
+        // clock advanced too fast, new calls would be placed behind the second and third calls of sessions that wait
+        // already.
         let flows = self.alone + self.flows.len() as u64;
         self.clock += ROUND / flows.max(1);
     }
 }
 
-/// The flows as a sum, since they have no order.
+/// Hashes the flows as a sum, since a hash map has no defined order.
 impl Hash for Fairness {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let flows = self.flows.iter().map(|flow| FixedState::default().hash_one(flow));
@@ -152,7 +162,7 @@ mod tests {
         assert_eq!(order, [1, 2, 3, 5, 0]);
     }
 
-    /// R36: the order in which calls of these sessions are served that all wait; 0 is no session.
+    /// R36: returns the order in which waiting calls of these sessions are served; 0 means no session.
     fn order(sessions: &[u32]) -> Vec<usize> {
         let (mut fairness, mut queue) = (Fairness::default(), WaitQueue::default());
         let row = |session: u32| (session > 0).then(|| RowKey::of(session));
@@ -162,7 +172,7 @@ mod tests {
         }
         std::iter::from_fn(|| {
             let (virtual_time, call) = queue.first()?;
-            fairness.served();
+            fairness.advance_clock();
             fairness.leave(row(sessions[call.0 as usize]));
             queue.remove(virtual_time, call).then_some(call.0 as usize)
         })
@@ -170,14 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn r36_a_session_with_many_calls_keeps_no_other_waiting() {
+    fn r36_a_session_with_many_calls_does_not_delay_others() {
         assert_eq!(order(&[1, 1, 1, 1, 2, 3]), [0, 4, 5, 1, 2, 3]);
         assert_eq!(order(&[1, 1, 1, 2, 2, 2]), [0, 3, 1, 4, 2, 5]);
-        assert_eq!(order(&[0, 0, 0, 0]), [0, 1, 2, 3], "without a session: first come, first served");
+        assert_eq!(order(&[0, 0, 0, 0]), [0, 1, 2, 3], "calls without a session keep the order of admission");
         assert_eq!(order(&[1, 1, 0, 0]), [0, 2, 3, 1]);
     }
 
-    /// R36: whoever comes later can't keep those that wait back for ever.
+    /// R36: calls that are submitted later cannot delay waiting calls without end.
     #[test]
     fn r36_no_flow_starves() {
         let (mut fairness, mut queue) = (Fairness::default(), WaitQueue::default());
@@ -188,16 +198,17 @@ mod tests {
         let mut served = 0;
         for call in 3.. {
             let virtual_time = fairness.join(None, fairness.now());
-            queue.insert(virtual_time, CallId(call)); // one comes for each that goes
+            // One new call for each call that is served.
+            queue.insert(virtual_time, CallId(call));
             let (virtual_time, first) = queue.first().unwrap();
-            fairness.served();
+            fairness.advance_clock();
             fairness.leave((first.0 < 3).then(|| RowKey::of(1)));
             queue.remove(virtual_time, first);
             served += u32::from(first.0 < 3);
             if served == 3 {
                 break;
             }
-            assert!(call < 20, "a session starves");
+            assert!(call < 20, "the calls of the session are never served");
         }
         assert!(fairness.flows.is_empty());
     }

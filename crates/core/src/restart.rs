@@ -1,11 +1,12 @@
-//! How often a pool may restart its workers, and how long it waits (R28). Counts; starts nothing.
+//! The limit on restarts of workers, and the wait before a start (R28). Counts only; starts nothing.
 
 use crate::{Timestamp, settings::RestartSettings};
 use std::{collections::VecDeque, time::Duration};
 
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(600);
 
-/// Failed starts of base workers, and early deaths without a call, within the window. More than allowed means the pool failed.
+/// Counts failed starts of base workers, and early deaths without a call, within a window. The pool fails when there
+/// are more than allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RestartIntensity {
     settings: RestartSettings,
@@ -13,12 +14,12 @@ pub(crate) struct RestartIntensity {
     failed: u32,
 }
 
-/// What a counted event amounts to.
+/// The result of counting one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IntensityVerdict {
-    /// Within what is allowed.
+    /// The number of events is within the limit.
     WithinLimit,
-    /// Too many; rest until then.
+    /// There were too many events. Nothing is started before `retry_at`.
     Exceeded { retry_at: Timestamp },
 }
 
@@ -27,7 +28,7 @@ impl RestartIntensity {
         Self { settings, events: VecDeque::new(), failed: 0 }
     }
 
-    /// Counts one event. At most `max` + 1 are kept (I6).
+    /// Counts one event. Keeps at most `max` + 1 events ([I6](crate#invariants)).
     pub(crate) fn count(&mut self, now: Timestamp) -> IntensityVerdict {
         while self.events.front().is_some_and(|&at| now - at > self.settings.window) {
             self.events.pop_front();
@@ -36,7 +37,7 @@ impl RestartIntensity {
         if self.events.len() > self.settings.max as usize { self.escalate(now) } else { IntensityVerdict::WithinLimit }
     }
 
-    /// The pool failed (again): the window starts anew after a cooldown that doubles each time.
+    /// Returns the next cooldown of a pool that has failed, which doubles each time, and clears the window.
     pub(crate) fn escalate(&mut self, now: Timestamp) -> IntensityVerdict {
         self.events.clear();
         let cooldown = doubled(self.settings.cooldown, self.failed, LONGEST_COOLDOWN.max(self.settings.cooldown));
@@ -44,12 +45,12 @@ impl RestartIntensity {
         IntensityVerdict::Exceeded { retry_at: now + cooldown }
     }
 
-    /// A worker became ready after the pool had failed: the next cooldown is short again.
-    pub(crate) fn recovered(&mut self) {
+    /// Resets the cooldown to its initial length, after a worker of a failed pool became ready.
+    pub(crate) fn record_recovery(&mut self) {
         self.failed = 0;
     }
 
-    /// The wait before a slot's next start after so many failed starts and early deaths in a row.
+    /// Returns the wait before a slot's next start, after this many consecutive failed starts and early deaths.
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         match failures {
             0 => Duration::ZERO,
@@ -67,35 +68,37 @@ impl RestartIntensity {
     }
 }
 
-/// The backoff that all overflow workers share (R12). They start for the same reason, and what keeps one from starting keeps the
-/// others, too: after a failed start no other begins before the wait is over, and then one at a time until one is ready.
+/// The backoff that all overflow workers share (R12). Overflow workers start for the same reason, and what prevents one
+/// from starting prevents the others too. After a failed start none starts before the wait is over, and then one at a
+/// time until one is ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct OverflowStarts {
-    /// Failures in a row.
+    /// Consecutive failures.
     failures: u32,
     cooldown_until: Timestamp,
 }
 
 impl OverflowStarts {
-    /// Counts a failed start. Starts that fail together are one event: within the wait after the first, the others add nothing.
-    pub(crate) fn failed(&mut self, now: Timestamp, intensity: &RestartIntensity) {
+    /// Counts a failed start. Starts that fail together are one event: while the wait after the first lasts, further
+    /// failures add nothing.
+    pub(crate) fn record_failure(&mut self, now: Timestamp, intensity: &RestartIntensity) {
         if now >= self.cooldown_until {
             self.failures = self.failures.saturating_add(1);
             self.cooldown_until = now + intensity.backoff(self.failures);
         }
     }
 
-    /// An overflow worker became ready.
-    pub(crate) fn succeeded(&mut self) {
+    /// Resets the backoff, after an overflow worker became ready.
+    pub(crate) fn record_success(&mut self) {
         *self = Self::default();
     }
 
-    /// Whether the last start failed, so that one is tried at a time.
+    /// Returns whether the last start failed, so that only one start is tried at a time.
     pub(crate) fn is_failing(&self) -> bool {
         self.failures > 0
     }
 
-    /// No overflow worker starts before.
+    /// Returns the time before which no overflow worker starts.
     pub(crate) fn cooldown_until(&self) -> Timestamp {
         self.cooldown_until
     }
@@ -111,7 +114,8 @@ mod tests {
     use crate::{Settings, WorkerTypeSettings};
 
     fn intensity() -> RestartIntensity {
-        RestartIntensity::new(Settings::new(WorkerTypeSettings::Basic, 1).restart) // 5 in 60 s
+        // The default is 5 within 60 s.
+        RestartIntensity::new(Settings::new(WorkerTypeSettings::Basic, 1).restart)
     }
 
     /// R28
@@ -123,7 +127,7 @@ mod tests {
             assert_eq!(
                 restarts.count(Timestamp(0) + second * 13 * n),
                 IntensityVerdict::WithinLimit,
-                "five in any 60 s"
+                "at most five in any 60 s"
             );
         }
         let mut restarts = intensity();
@@ -137,7 +141,7 @@ mod tests {
         assert_eq!(restarts.counted(), 0);
     }
 
-    /// R28: an event exactly as old as the window is within it.
+    /// R28: an event exactly as old as the window still counts.
     #[test]
     fn an_event_as_old_as_the_window_still_counts() {
         let mut restarts = intensity();
@@ -149,18 +153,18 @@ mod tests {
         assert_eq!(later.counted(), 1);
     }
 
-    /// R12: failures within the wait are one event, one at its end is another, and a success ends the row.
+    /// R12: failures within the wait are one event, a failure at its end is another, and a success resets the backoff.
     #[test]
     fn overflow_workers_share_one_backoff() {
         let (restarts, ms) = (intensity(), Duration::from_millis(1));
         let mut overflow = OverflowStarts::default();
         assert!(!overflow.is_failing() && overflow.cooldown_until() == Timestamp(0));
-        (0..8).for_each(|n| overflow.failed(Timestamp(0) + ms * n, &restarts));
+        (0..8).for_each(|n| overflow.record_failure(Timestamp(0) + ms * n, &restarts));
         assert!(overflow.is_failing());
         assert_eq!(overflow.cooldown_until(), Timestamp(0) + ms * 100);
-        overflow.failed(Timestamp(0) + ms * 100, &restarts);
+        overflow.record_failure(Timestamp(0) + ms * 100, &restarts);
         assert_eq!(overflow.cooldown_until(), Timestamp(0) + ms * 300);
-        overflow.succeeded();
+        overflow.record_success();
         assert_eq!(overflow, OverflowStarts::default());
     }
 
@@ -175,7 +179,7 @@ mod tests {
             })
             .collect();
         assert_eq!(waits, [30, 60, 120, 240, 480, 600, 600]);
-        restarts.recovered();
+        restarts.record_recovery();
         assert_eq!(restarts.escalate(Timestamp(0)), IntensityVerdict::Exceeded { retry_at: Timestamp(30_000_000_000) });
     }
 

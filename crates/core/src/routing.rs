@@ -1,35 +1,36 @@
-//! How a call came to its worker: what every reply says. Pure data.
+//! The routing of a call, as each reply states it. Data only.
 
 use serde::Serialize;
 use std::fmt;
 
-/// How a call was routed (R20).
+/// The way in which a call was routed to its worker (R20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Routing {
-    /// No session, or a pool that routes none: any worker.
+    /// The call has no session, or the pool routes no sessions: any worker may run it.
     Unrouted,
-    /// The first call of a session; its worker was chosen now.
+    /// The call is the first of its session; its worker was chosen for it.
     New,
-    /// The worker that holds the session's state.
+    /// The call ran on the worker that holds the session's state.
     Hit,
-    /// Another worker than before, with a new state, or (busy) for this call only.
+    /// The call ran on a worker other than the session's previous one: with a new state, or, for `Busy`, for this call
+    /// only.
     Rebound(RebindReason),
 }
 
-/// Why a session's call ran elsewhere than before.
+/// Why a call of a session ran on another worker than the session's previous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RebindReason {
-    /// Its worker died.
+    /// The session's worker was lost.
     WorkerLost,
     /// The session had expired.
     Expired,
-    /// Its worker was busy and the call only a hint; the binding stays.
+    /// The session's worker was busy and the call used `hint` affinity. The binding stays.
     Busy,
 }
 
 impl Routing {
-    /// The word a reply's `routing` has.
+    /// Returns the value of the field `routing` of a reply.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unrouted => "unrouted",
@@ -39,7 +40,7 @@ impl Routing {
         }
     }
 
-    /// The word a rebound reply's `why` has.
+    /// Returns the value of the field `why` of a rebound reply.
     pub fn why(self) -> Option<&'static str> {
         let Self::Rebound(reason) = self else { return None };
         Some(match reason {

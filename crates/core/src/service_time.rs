@@ -1,13 +1,14 @@
-//! How fast the pool works through its calls, and what that means for those that wait (R36). Holds one smoothed number.
+//! The average time that an attempt takes, and the wait that follows from it for queued calls (R36). Holds one smoothed
+//! number.
 
 use std::time::Duration;
 
-/// Attempts that must have finished before anything is said.
+/// The number of finished attempts before an estimate is given.
 const MIN_SAMPLES: u32 = 32;
-/// The weight of the newest attempt: one in so many.
+/// The newest attempt has a weight of 1/16 in the average.
 const SMOOTHING: u64 = 16;
 
-/// How long an attempt holds its place in a worker, smoothed: an exponentially weighted moving average.
+/// The exponentially weighted moving average of the time for which an attempt occupies a call slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ServiceTimeEwma {
     run_ns: u64,
@@ -15,15 +16,17 @@ pub(crate) struct ServiceTimeEwma {
 }
 
 impl ServiceTimeEwma {
-    /// An attempt gave its place free.
+    /// Adds the duration of a finished attempt to the average.
     pub(crate) fn observe(&mut self, ran: Duration) {
         let ran = u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX);
         self.seen = self.seen.saturating_add(1);
+        // While fewer than 16 attempts have been seen, this is the plain average of all of them.
         let weight = SMOOTHING.min(self.seen.into());
         self.run_ns = self.run_ns - self.run_ns / weight + ran / weight;
     }
 
-    /// How long until so many calls are through so many places. `None` until enough was seen, and while there is no place.
+    /// Returns the expected time until `ahead` calls have run in `places` call slots. Returns `None` before
+    /// [`MIN_SAMPLES`] attempts have finished, and if `places` is 0.
     pub(crate) fn expected(&self, ahead: usize, places: usize) -> Option<Duration> {
         if self.seen < MIN_SAMPLES || places == 0 {
             return None;
@@ -42,11 +45,11 @@ mod tests {
     fn r36_the_expected_wait_follows_from_recent_runs() {
         let mut estimate = ServiceTimeEwma::default();
         (0..31).for_each(|_| estimate.observe(Duration::from_millis(50)));
-        assert_eq!(estimate.expected(100, 4), None, "too early to tell");
+        assert_eq!(estimate.expected(100, 4), None, "too few samples");
         estimate.observe(Duration::from_millis(50));
         assert_eq!(estimate.expected(100, 4).map(|wait| wait.as_millis().next_multiple_of(10)), Some(1250));
         assert_eq!(estimate.expected(100, 0), None);
         (0..200).for_each(|_| estimate.observe(Duration::from_millis(1)));
-        assert!(estimate.expected(100, 4) < Some(Duration::from_millis(30)), "it forgets");
+        assert!(estimate.expected(100, 4) < Some(Duration::from_millis(30)), "recent runs outweigh older ones");
     }
 }

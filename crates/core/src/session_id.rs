@@ -1,5 +1,5 @@
-//! A session's id. Short ones, UUIDs among them, lie in the value itself: a table of a million sessions finds one without following a
-//! pointer to its text, and removes one without giving memory back.
+//! The id of a session. Short ids, UUIDs among them, are stored inline: a lookup among a million sessions follows no
+//! pointer to the string, and the removal of a session frees no memory.
 
 use serde::{Serialize, Serializer};
 use std::{
@@ -14,10 +14,11 @@ use std::{
 
 /// The longest session id, in bytes of UTF-8.
 pub const SESSION_ID_MAX: usize = 256;
-/// The longest one that lies in the value.
+/// The longest id that is stored inline, in bytes.
 const INLINE: usize = 39;
 
-/// A caller's session: 1 to 256 bytes of UTF-8 without control characters. Clones of ids over 39 bytes share their text.
+/// The id of a session: 1 to 256 bytes of UTF-8 without control characters. Clones of an id longer than 39 bytes share
+/// one string.
 ///
 /// ```
 /// use herder_core::SessionId;
@@ -25,15 +26,15 @@ const INLINE: usize = 39;
 /// assert!(SessionId::new("").is_err());
 /// ```
 #[derive(Clone)]
-pub struct SessionId(Text);
+pub struct SessionId(Repr);
 
 #[derive(Clone)]
-enum Text {
+enum Repr {
     Short { len: NonZero<u8>, bytes: [u8; INLINE] },
     Long(Arc<str>),
 }
 
-/// Why a text is no session id.
+/// The error for a string that is not a valid session id. States the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid session id: {0}; allowed: 1 to 256 bytes without control characters")]
 pub struct InvalidSessionId(&'static str);
@@ -42,7 +43,8 @@ impl SessionId {
     /// Parses a session id.
     ///
     /// # Errors
-    /// When the text is empty, longer than [`SESSION_ID_MAX`] bytes, or has control characters.
+    /// Returns [`InvalidSessionId`] if the string is empty, longer than [`SESSION_ID_MAX`] bytes, or contains control
+    /// characters.
     pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidSessionId> {
         let text = text.as_ref();
         if text.is_empty() {
@@ -54,25 +56,26 @@ impl SessionId {
         if text.chars().any(char::is_control) {
             return Err(InvalidSessionId("it contains control characters"));
         }
-        Ok(Self(Text::new(text)))
+        Ok(Self(Repr::new(text)))
     }
 
-    /// The id as text.
+    /// Returns the id as a string.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(self.as_bytes()).unwrap_or_default() // it was taken from a text
+        // The bytes are those of a complete `str`, so they are valid UTF-8.
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
-    /// The bytes of that text.
+    /// Returns the bytes of the string.
     #[inline]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Text::Short { len, bytes } => &bytes[..usize::from(len.get()).min(INLINE)],
-            Text::Long(text) => text.as_bytes(),
+            Repr::Short { len, bytes } => &bytes[..usize::from(len.get()).min(INLINE)],
+            Repr::Long(text) => text.as_bytes(),
         }
     }
 }
 
-impl Text {
+impl Repr {
     fn new(text: &str) -> Self {
         let len = u8::try_from(text.len()).ok().filter(|len| usize::from(*len) <= INLINE).and_then(NonZero::new);
         let Some(len) = len else { return Self::Long(text.into()) };
@@ -103,7 +106,7 @@ impl Borrow<str> for SessionId {
     }
 }
 
-/// As its text, which [`Borrow`] promises.
+/// Compares the strings. [`Borrow`] requires that equality, order and hash are those of the string.
 impl PartialEq for SessionId {
     fn eq(&self, other: &Self) -> bool {
         self.as_bytes() == other.as_bytes()
@@ -161,9 +164,9 @@ mod tests {
         assert!(SessionId::new("a\nb").is_err());
     }
 
-    /// Wherever the text lies, an id is its text: in equality, order, hash, and cut nowhere.
+    /// Equality, order and hash are those of the string, whether it is stored inline or not.
     #[test]
-    fn an_id_is_its_text() {
+    fn ids_compare_and_hash_as_their_string() {
         let texts: Vec<String> = (1..=80).map(|n| "é".repeat(n)).chain((1..=50).map(|n| "a".repeat(n))).collect();
         let hasher = foldhash::quality::FixedState::with_seed(1);
         for text in &texts {

@@ -1,256 +1,267 @@
-//! What a pool was told to be. Plain validated data, handed to the core once; whoever builds it has checked the bounds.
+//! The settings of a pool. Plain data: the configuration validates all bounds before.
 
 use crate::Backoff;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Which of the two worker types a pool has (R2).
+/// The two worker types (R2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerType {
-    /// Any worker takes any call; nothing of the enhanced features exists.
+    /// Any worker runs any call. The enhanced features do not exist.
     #[default]
     Basic,
-    /// Sessions can stay with their worker; metrics and the full state machine, each by its flag.
+    /// Sessions can be bound to workers, and workers can have metrics and the state machine; each feature has its own
+    /// flag.
     Enhanced,
 }
 
-/// What happens to a session whose timeout has passed (R16).
+/// The treatment of a session whose timeout has passed (R16).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Expiry {
-    /// It is gone at once.
+    /// The session is removed at once.
     #[default]
     Immediate,
-    /// It is marked, answers `SessionExpired` for `grace` from the marking, and is then removed by the sweep.
+    /// The session is marked. Calls of it fail with `SessionExpired` for `grace` after the marking; then the sweep
+    /// removes it.
     TwoPhase {
-        /// How long a marked session is still known.
+        /// The time for which a marked session is remembered.
         grace: Duration,
     },
 }
 
-/// How strictly a session's calls keep to its worker (R19).
+/// The strictness with which the calls of a session keep to its worker (R19).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Affinity {
-    /// Wait for the bound worker, in order, one call at a time.
+    /// Calls wait for the bound worker and run one at a time, in order.
     #[default]
     StrictQueue,
-    /// Prefer the bound worker, run elsewhere when it is busy.
+    /// Calls prefer the bound worker and run on another worker if it is busy.
     Hint,
-    /// Answer `WorkerBusy` at once when the bound worker is busy.
+    /// Calls fail at once with `WorkerBusy` if the bound worker is busy.
     StrictFailFast,
 }
 
-/// What a call of an expired session gets, where expired and never seen can be told apart (two-phase expiry).
+/// The treatment of a call of an expired session. Applies to two-phase expiry, which can distinguish an expired session
+/// from an unknown one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnExpired {
-    /// A new state on any worker; the reply says `rebound`, `expired`.
+    /// The session starts with a new state on any worker; the reply's `routing` is `rebound` and its `why` is
+    /// `expired`.
     #[default]
     Rebind,
-    /// `SessionExpired`.
+    /// The call fails with `SessionExpired`.
     Reject,
 }
 
-/// What a call gets whose session does not exist.
+/// The treatment of a call whose session does not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IfAbsent {
-    /// The session begins with this call.
+    /// The call creates the session.
     #[default]
     Create,
-    /// An error.
+    /// The call fails.
     Reject,
 }
 
-/// A pool's settings, all of them validated by whoever built them.
+/// The settings of a pool, validated by the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
-    /// Base workers, at least 1.
+    /// The number of base workers, at least 1.
     pub pool_size: u32,
-    /// Workers beyond those, started when all are busy.
+    /// The maximum number of overflow workers, which are started when all workers are busy.
     pub overflow: u32,
-    /// Calls a worker runs at once, at least 1.
+    /// The number of calls that a worker runs at the same time, at least 1.
     pub concurrency: u32,
-    /// Calls held per running slot, at least 1.
+    /// The number of unfinished calls that a worker may have for each call that it can run at the same time, at least
+    /// 1.
     pub pipeline: u32,
-    /// The pool's queue.
+    /// The limits of the queue.
     pub queue: QueueSettings,
-    /// From spawn to ready.
+    /// The maximum time from the start of a process until it is ready.
     pub start_timeout: Duration,
-    /// How many workers start at the same time, at least 1 (R13).
+    /// The maximum number of workers that start at the same time, at least 1 (R13).
     pub start_batch: u32,
-    /// How long an idle overflow worker stays.
+    /// The time for which an overflow worker may be idle before it is stopped.
     pub overflow_idle_timeout: Duration,
-    /// Patience with an attempt whose call is settled.
+    /// The limits on an attempt whose call is settled.
     pub cancel: CancelSettings,
-    /// From the moment a shutdown tells the workers to end until it no longer waits for them.
+    /// The maximum time that a shutdown waits for the workers after it has asked them to stop.
     pub stop_timeout: Duration,
-    /// Liveness.
+    /// The health checks.
     pub health: HealthSettings,
-    /// Restarts.
+    /// The limits and waits of restarts.
     pub restart: RestartSettings,
-    /// Sending a call again.
+    /// The retries.
     pub retry: RetrySettings,
-    /// The circuit breaker, if there is one.
+    /// The circuit breaker; `None` for a pool without one.
     pub breaker: Option<BreakerSettings>,
-    /// The quarantine of calls that end their workers, if there is one.
+    /// The quarantine of calls that end their workers; `None` for a pool without one.
     pub poison: Option<PoisonSettings>,
-    /// Tracking of sessions, which every pool does.
+    /// The tracking of sessions, which every pool does.
     pub sessions: SessionSettings,
-    /// The worker type with its features.
+    /// The worker type and its features.
     pub worker_type: WorkerTypeSettings,
 }
 
-/// Bounds of the queue.
+/// The limits of the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct QueueSettings {
-    /// Calls waiting in the whole pool.
+    /// The maximum number of waiting calls in the pool.
     pub limit: usize,
-    /// Calls waiting in one session.
+    /// The maximum number of waiting calls of one session.
     pub per_session: usize,
-    /// How long a call waits for any free worker. A wait for a session's own worker ends with the call's deadline.
+    /// The time for which a call waits for any free worker. The wait for a session's own worker is limited by the
+    /// call's deadline only.
     pub timeout: Duration,
-    /// Whether a call is refused at once that can't be reached within its time, by all that was seen.
+    /// Whether a call is refused at once if its expected wait, judged by recent calls, exceeds the time that it can
+    /// wait.
     pub shed: bool,
 }
 
-/// Patience after a deadline or a cancel, both from that moment. A pool that comes late with the interrupt kills later by as
-/// much, so that the time between the two is the worker's. If `kill` is not the longer, nothing is interrupted.
+/// The waits after a deadline has passed or a call was cancelled, both counted from that moment. If the pool interrupts
+/// late, it also kills later by the same amount, so that the worker always has the time between the two. If `kill` is
+/// not longer than `interrupt`, nothing is interrupted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CancelSettings {
-    /// Until running code is interrupted.
+    /// The time until running code is interrupted.
     pub interrupt: Duration,
-    /// Until the worker is killed.
+    /// The time until the worker is killed.
     pub kill: Duration,
-    /// Until the worker is killed for a call that it withdrew, that is the oldest it has, and whose final frame does not come: something
-    /// other than its calls holds the worker up.
+    /// The time until the worker is killed for a call that it has withdrawn, that is the oldest it has, and whose final
+    /// frame does not arrive: something other than its calls blocks the worker.
     pub withdrawn: Duration,
 }
 
-/// Pings on the control channel.
+/// The pings on the control channel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HealthSettings {
-    /// Between two pings.
+    /// The time between two pings.
     pub interval: Duration,
-    /// Until a ping counts as missed.
+    /// The time after which a ping counts as missed.
     pub timeout: Duration,
-    /// Misses in a row that end the worker, at least 1.
+    /// The number of consecutive missed pings after which the worker is killed, at least 1.
     pub failures: u32,
 }
 
 /// Restart intensity and backoff (R28).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RestartSettings {
-    /// Failed starts, and early deaths without a call, of base workers allowed within the window.
+    /// The number of failed starts, and of early deaths without a call, of base workers that is allowed within the
+    /// window.
     pub max: u32,
-    /// The window.
+    /// The length of the window.
     pub window: Duration,
-    /// A death before this age is early: its slot waits before the next start.
+    /// A process that ends before this age died early: its slot waits before the next start.
     pub min_uptime: Duration,
-    /// The wait before the next start after one that failed, or an early death; doubles.
+    /// The wait before the next start after a failed start or an early death. Doubles with each consecutive failure.
     pub backoff: Duration,
     /// The longest such wait.
     pub max_backoff: Duration,
-    /// How long a failed pool rests before its probe; doubles up to ten minutes.
+    /// The time for which a failed pool waits before its probe. Doubles each time, up to ten minutes.
     pub cooldown: Duration,
 }
 
-/// When a call is sent again whose process died: only an idempotent one without a strict session, never past its deadline.
+/// When a call is retried whose process died: only if it is idempotent and has no strict session, and never past its
+/// deadline.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RetrySettings {
-    /// How often a call is sent at most, at least 1.
+    /// The maximum number of attempts, at least 1.
     pub attempts: u32,
-    /// How the waits grow.
+    /// The growth of the waits.
     pub backoff: Backoff,
     /// The first wait.
     pub base: Duration,
     /// The longest wait.
     pub max: Duration,
-    /// How far a wait may be from what the backoff says, in thousandths of it: at most 1000.
+    /// The maximum deviation of a wait from the backoff, in thousandths of it: at most 1000.
     pub jitter: u32,
-    /// How many retries the pool may send, in thousandths of its successes of the last ten seconds. Ten are always allowed.
+    /// The retry budget of the pool, in thousandths of its successes of the last ten seconds. Ten retries are always
+    /// allowed.
     pub budget: u32,
 }
 
-/// When a pool's circuit breaker opens, and when it closes again (R34).
+/// When the circuit breaker of a pool opens and closes (R34).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BreakerSettings {
-    /// Failures in a row that open it, at least 1.
+    /// The number of consecutive failures that opens it, at least 1.
     pub failure_threshold: u32,
-    /// Trials that must succeed to close it, at least 1.
+    /// The number of successful trials that closes it, at least 1.
     pub success_threshold: u32,
-    /// How long it stays open before it lets a trial through.
+    /// The time for which it stays open before it admits a trial.
     pub open_duration: Duration,
-    /// Trials under way at once, at least 1.
+    /// The maximum number of trials in flight, at least 1.
     pub half_open_max_calls: u32,
-    /// What counts as a failure.
+    /// The failures that it counts.
     pub counts: CountedFailures,
 }
 
-/// What counts as a failure for a breaker, by category.
+/// The categories of failures that a breaker counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CountedFailures {
     /// Deadlines and queue timeouts.
     pub timeout: bool,
-    /// Workers that were lost with their call: exits, broken protocol, hanging.
+    /// Workers that were lost with their call: exits, protocol violations, hangs.
     pub connection: bool,
-    /// Those that ended by a signal Herder did not send on its own account.
+    /// Workers that were terminated by a signal that Herder did not send by its own decision.
     pub signal: bool,
     /// Errors that a worker answered.
     pub python: bool,
 }
 
-/// When a call's payload is quarantined (R37).
+/// When a command with certain arguments is quarantined (R37).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PoisonSettings {
-    /// Deaths in a row, at least 1.
+    /// The number of consecutive worker deaths that leads to quarantine, at least 1.
     pub max_worker_deaths: u32,
-    /// For how long, from the last of them. Deaths farther apart do not add up.
+    /// The duration of the quarantine, from the last of these deaths. Deaths that are farther apart are not added up.
     pub quarantine: Duration,
 }
 
-/// Tracking of sessions.
+/// The tracking of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionSettings {
-    /// A session without calls is stale after this.
+    /// The time for which a session without calls is kept.
     pub timeout: Duration,
-    /// Between two sweeps.
+    /// The time between two sweeps.
     pub cleanup_interval: Duration,
-    /// Sessions at most.
+    /// The maximum number of sessions.
     pub max: usize,
 }
 
-/// The worker type and what only an enhanced pool has.
+/// The worker type, and the settings that only an enhanced pool has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum WorkerTypeSettings {
     /// A basic pool.
     Basic,
     /// An enhanced pool.
     Enhanced {
-        /// Routing by session, unless the flag is off.
+        /// The routing by session; `None` if the flag is off.
         session_affinity: Option<AffinitySettings>,
-        /// Metrics for each worker.
+        /// Whether each worker has metrics.
         worker_metrics: bool,
-        /// Degraded state, health-gated work and the history of transitions.
+        /// Whether workers can be degraded, health decides which workers get calls, and transitions are recorded.
         state_machine: bool,
     },
 }
 
-/// How sessions are routed.
+/// The settings of session affinity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AffinitySettings {
-    /// The expiry policy.
+    /// The treatment of sessions whose timeout has passed.
     pub expiry: Expiry,
-    /// The mode of calls that name none.
+    /// The affinity of calls that specify none.
     pub mode: Affinity,
-    /// What calls of an expired session get. Immediate expiry knows none: it takes [`OnExpired::Reject`] for
-    /// [`OnExpired::Rebind`], and the configuration refuses the pair.
+    /// The treatment of calls of an expired session. With immediate expiry, [`OnExpired::Reject`] acts as
+    /// [`OnExpired::Rebind`]; the configuration refuses this combination.
     pub on_expired: OnExpired,
 }
 
 impl Settings {
-    /// The worker type.
+    /// Returns the worker type.
     pub fn worker_type(&self) -> WorkerType {
         match self.worker_type {
             WorkerTypeSettings::Basic => WorkerType::Basic,
@@ -258,12 +269,13 @@ impl Settings {
         }
     }
 
-    /// Unfinished calls a worker may hold at most, whatever its hello offers.
+    /// Returns the maximum number of unfinished calls of a worker, whatever its hello frame offers.
     pub fn window(&self) -> u32 {
         self.concurrency.saturating_mul(self.pipeline)
     }
 
-    /// A small pool for tests and examples: everything at its default, one worker a slot.
+    /// Returns the settings of a small pool for tests and examples: everything has its default, and each worker runs
+    /// one call at a time.
     pub fn new(kind: WorkerTypeSettings, pool_size: u32) -> Self {
         let seconds = Duration::from_secs;
         Self {
@@ -310,9 +322,9 @@ impl Default for BreakerSettings {
 }
 
 impl CountedFailures {
-    /// Returns what these words of `breaker.counts` name: `timeout`, `connection`, `signal`, `python`.
-    pub fn of(words: &[impl AsRef<str>]) -> Self {
-        let named = |name: &str| words.iter().any(|word| word.as_ref() == name);
+    /// Returns the categories that are named in `breaker.counts`: `timeout`, `connection`, `signal`, `python`.
+    pub fn of(names: &[impl AsRef<str>]) -> Self {
+        let named = |name: &str| names.iter().any(|listed| listed.as_ref() == name);
         Self {
             timeout: named("timeout"),
             connection: named("connection"),
@@ -335,7 +347,7 @@ impl Default for PoisonSettings {
 }
 
 impl WorkerTypeSettings {
-    /// An enhanced pool with all features on and everything else at its default.
+    /// Returns an enhanced pool with all features on and everything else at its default.
     pub fn enhanced() -> Self {
         let session_affinity = Some(AffinitySettings {
             expiry: Expiry::Immediate,

@@ -1,4 +1,4 @@
-//! Time as the core sees it: a number that callers hand in. Holds no clock and reads none.
+//! Points in time as the core sees them: numbers that the caller passes in. The core reads no clock.
 
 use serde::Serialize;
 use std::{
@@ -6,15 +6,15 @@ use std::{
     time::Duration,
 };
 
-/// A moment: nanoseconds of the host's monotonic clock.
+/// A point in time: nanoseconds of the host's monotonic clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// A moment that never comes.
+    /// A point in time that is never reached.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// The time since `earlier`; zero if that lies ahead.
+    /// Returns the time since `earlier`, or zero if `earlier` is later than `self`.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -1,5 +1,6 @@
-//! When the core must be asked again. An index over deadlines that stand elsewhere: an entry only says "look at this
-//! thing then", so a stale one costs a look and nothing else. A missing one is a fault: the thing would wait for ever (I8).
+//! The times at which the core must be called again. An entry is only a hint to examine a call, attempt or slot at some
+//! time; the deadline itself is stored with that item. A stale entry costs one examination. A missing entry is a
+//! defect: the item would wait forever ([I8](crate#invariants)).
 
 use crate::{CallId, Timestamp, WireId, WorkerId, WorkerRef};
 use std::{
@@ -8,30 +9,31 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-/// What to look at.
+/// The item to examine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Timer {
-    /// A call's queue timeout or deadline.
+    /// The queue timeout or the deadline of a call.
     Call(CallId),
-    /// An attempt whose call is settled: interrupt it, then kill its worker.
+    /// An attempt whose call is settled: it must be interrupted, or its worker killed.
     Attempt(WorkerId, WireId),
-    /// A slot's next start, start timeout or ping. Each of them sets an entry of its own.
+    /// The next start, start timeout or ping of a slot. Each of these sets its own entry.
     Worker(WorkerId),
-    /// Whether an overflow process has been idle long enough. One entry a process, renewed when it comes due: setting it
-    /// whenever the process becomes idle would leave one for each call behind.
+    /// Whether an overflow worker has been idle long enough. Each process has one entry, which is renewed when it is
+    /// due. If it were set whenever the process becomes idle, each call would leave a stale entry.
     OverflowIdle(WorkerRef),
     /// The next sweep of sessions.
     Sweep,
-    /// The next step of the walk to sessions that were released.
+    /// The next step of the scan for released sessions.
     ReleaseScan,
-    /// A failed pool's probe, or the end of a drain.
+    /// The probe of a failed pool, or the end of a drain.
     Pool,
 }
 
 impl Timer {
-    /// Whether an entry at `at` is enough for a thing that is due at `due`. A look that comes early sets the entry again, except for
-    /// slots and sweeps: they set one whenever their moment changes, and pass over the others.
+    /// Returns whether an entry at `at` is sufficient for an item that is due at `due`.
     fn covers(self, at: Timestamp, due: Timestamp) -> bool {
+        // A handler that is called too early sets the entry again, so an earlier entry is sufficient. The handlers of
+        // slots and sweeps do not: each change of their due time sets its own entry, and they ignore all others.
         match self {
             Self::Worker(_) | Self::Sweep => at == due,
             _ => at <= due,
@@ -39,12 +41,12 @@ impl Timer {
     }
 }
 
-/// A heap of things to look at. Whatever is over leaves its entries behind; `shrink` drops those, so that the heap
-/// stays within twice the live entries.
+/// The entries, as a heap. Entries of items that are finished stay until [`shrink`](Self::shrink) removes them, so that
+/// the heap has at most about twice as many entries as there are pending items ([I6](crate#invariants)).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Timestamp, Timer)>>,
-    /// Shrinks at any size.
+    /// Whether stale entries are removed at any size. For tests.
     shrinks_always: bool,
 }
 
@@ -55,7 +57,7 @@ impl Timers {
         }
     }
 
-    /// The earliest moment anything may be due.
+    /// Returns the earliest time at which an item may be due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
@@ -69,13 +71,14 @@ impl Timers {
         Some(timer)
     }
 
-    /// Whether there are more than twice `live` entries: to shrink then is amortized over the steps that left them.
+    /// Returns whether there are more than 2 x `live` + 64 entries. The cost of shrinking at that size is amortized
+    /// over the steps that added the stale entries.
     pub(crate) fn is_crowded(&self, live: usize) -> bool {
         self.shrinks_always || self.heap.len() > 2 * live + 64
     }
 
-    /// Keeps one entry for each thing, the last that covers it. `due` says when a thing must be looked at. Sets nothing: it must not hide
-    /// that an entry is missing.
+    /// Keeps one entry for each item: the latest that covers the time at which `due` says that the item must be
+    /// examined. Adds no entries, since that would hide a missing one ([I8](crate#invariants)).
     pub(crate) fn shrink(&mut self, due: impl Fn(Timer) -> Option<Timestamp>) {
         let mut entries = std::mem::take(&mut self.heap).into_vec();
         entries.retain(|&Reverse((at, timer))| due(timer).is_some_and(|due| timer.covers(at, due)));
@@ -88,7 +91,7 @@ impl Timers {
         self.shrinks_always = true;
     }
 
-    /// Whether something due at `due` will be looked at. O(entries): for checks only.
+    /// Returns whether an item that is due at `due` will be examined in time. O(entries); for checks only.
     pub(crate) fn covers(&self, timer: Timer, due: Timestamp) -> bool {
         self.heap.iter().any(|&Reverse((at, other))| other == timer && timer.covers(at, due))
     }
@@ -98,8 +101,8 @@ impl Timers {
     }
 }
 
-/// Entries follow from the things they are for: two cores that differ only in entries that are early or stale are the same core. A core that
-/// lacks an entry is not, and `Core::missing_timers` tells it from the others.
+/// Two cores that differ only in their entries are equal, since the entries follow from the items. A core that lacks an
+/// entry is found by `Core::missing_timers` instead.
 impl PartialEq for Timers {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -133,9 +136,9 @@ mod tests {
         assert_eq!(timers.pop_due(Timestamp(993)), Some(CALL(7)));
     }
 
-    /// I6, I8: one entry a thing is kept, and it is not too late.
+    /// I6, I8: one entry for each item is kept, and it is not too late.
     #[test]
-    fn one_entry_is_kept_that_is_in_time() {
+    fn shrinking_keeps_one_entry_that_is_in_time() {
         let mut timers = Timers::default();
         (0..200).for_each(|n| timers.set(Timestamp(n), CALL(7)));
         timers.shrink(|_| Some(Timestamp(150)));
@@ -143,9 +146,9 @@ mod tests {
         assert!(timers.covers(CALL(7), Timestamp(150)) && !timers.covers(CALL(7), Timestamp(149)));
     }
 
-    /// I8: only the entry of a slot's present moment leads to its next one.
+    /// I8: only an entry at exactly the due time of a slot leads to its next one.
     #[test]
-    fn a_slot_needs_its_entry_at_the_very_moment() {
+    fn a_slot_needs_an_entry_at_exactly_its_due_time() {
         let mut timers = Timers::default();
         let slot = Timer::Worker(WorkerId(1));
         for at in [5, 9, 9, 12] {

@@ -1,5 +1,5 @@
-//! R10: a basic pool allocates nothing of the enhanced features, and a call through a pool that is warm allocates nothing at all.
-//! A binary of its own, since the allocator that counts is the whole program's.
+//! R10: a basic pool allocates nothing for the enhanced features, and a call in a warm pool allocates nothing at all. A
+//! test binary of its own, since the counting allocator applies to the whole program.
 
 #[cfg(test)]
 mod warm_pool;
@@ -16,7 +16,7 @@ mod tests {
 
     const SESSIONS: usize = 1000;
 
-    /// What a pool holds when its workers are ready and each of its sessions had a call.
+    /// Returns what a pool allocates until its workers are ready and each of its sessions has had a call.
     fn built(kind: WorkerTypeSettings, sessions: usize) -> AllocationInfo {
         let mut pool = None;
         measure(|| pool = Some(WarmPool::new(kind, sessions, 1)))
@@ -26,9 +26,10 @@ mod tests {
         built(kind, sessions).bytes_current
     }
 
-    /// Each flag brings its own part; a basic pool is what is left without all of them, to the byte.
+    /// Each flag adds its own allocations. With all flags off, an enhanced pool allocates exactly as much as a basic
+    /// one.
     #[test]
-    fn r10_a_basic_pool_is_an_enhanced_one_without_its_parts() {
+    fn r10_basic_pool_equals_an_enhanced_pool_with_all_flags_off() {
         for sessions in [0, SESSIONS] {
             assert_eq!(built(Basic, sessions), built(enhanced(false, false, false), sessions));
             let basic = bytes(Basic, sessions);
@@ -43,7 +44,7 @@ mod tests {
         }
     }
 
-    /// A tracked session has no place for a binding.
+    /// The row of a tracked session has no space for a binding.
     #[test]
     fn r10_a_session_of_a_basic_pool_is_smaller() {
         let row = |kind: WorkerTypeSettings| bytes(kind.clone(), SESSIONS) - bytes(kind, 0);

@@ -1,5 +1,5 @@
-//! What each question about a session is answered, by expiry policy and by the session's age (R15, R16): the rows of the table in
-//! `docs/semantics.md`, asked of the core.
+//! The answers to each request about a session, by expiry policy and age of the session (R15, R16): the rows of the
+//! table in `docs/semantics.md`.
 
 #[cfg(test)]
 mod tests {
@@ -13,16 +13,16 @@ mod tests {
     const AT: WorkerRef = WorkerRef { id: WorkerId(1), generation: Generation(1) };
     const GRACE: Duration = Duration::from_secs(1);
 
-    /// What is known of the session `ann` when the question comes.
+    /// The age of the session `ann` at the time of the request.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Age {
         NotThere,
         Active,
-        /// Its timeout is over, and nobody looked since.
+        /// Its timeout has passed, and nothing has read it since.
         Due,
-        /// Marked, and the grace is not over.
+        /// It is marked, and the grace has not passed.
         Marked,
-        /// Marked a grace ago; no sweep came.
+        /// The grace since the marking has passed, and no sweep has run.
         PastGrace,
     }
 
@@ -53,7 +53,8 @@ mod tests {
     }
 
     impl Pool {
-        /// With its session at this age. Time passes without a tick: no sweep runs but those that are asked for, or that a mark sets.
+        /// Returns a pool whose session has this age. Time passes without a tick, so that only those sweeps run that
+        /// are requested, or that a marking schedules.
         fn new(kind: WorkerTypeSettings, age: Age) -> Self {
             let mut settings = Settings::new(kind, 1);
             settings.sessions.cleanup_interval = Duration::MAX;
@@ -81,7 +82,7 @@ mod tests {
             self.core.handle(self.now, input, &mut self.effects);
         }
 
-        /// One call of the session, answered at once: how it was routed.
+        /// Runs one call of the session and returns how it was routed.
         fn call(&mut self, if_absent: IfAbsent) -> Result<Routing, CallFailure> {
             self.calls += 1;
             let session = Some(SessionCall { id: ann(), if_absent, affinity: None });
@@ -93,12 +94,12 @@ mod tests {
                 idempotent: false,
                 fingerprint: None,
             }));
-            let found = self.effects.iter().find_map(|effect| match effect {
+            let answer = self.effects.iter().find_map(|effect| match effect {
                 Effect::Send { worker, wire, .. } => Some(Ok((*worker, *wire))),
                 Effect::Settle { failure, .. } => Some(Err(failure.clone())),
                 _ => None,
             });
-            let (worker, wire) = found.unwrap()?;
+            let (worker, wire) = answer.unwrap()?;
             self.step(Input::Final { worker, wire, ok: true });
             let routing = self.effects.iter().find_map(|effect| match effect {
                 Effect::Deliver { delivery, .. } => Some(delivery.routing),
@@ -114,7 +115,7 @@ mod tests {
 
     const NEW: Result<Routing, CallFailure> = Ok(Routing::New);
     const HIT: Result<Routing, CallFailure> = Ok(Routing::Hit);
-    const ANEW: Result<Routing, CallFailure> = Ok(Routing::Rebound(RebindReason::Expired));
+    const REBOUND: Result<Routing, CallFailure> = Ok(Routing::Rebound(RebindReason::Expired));
     const ANY: Result<Routing, CallFailure> = Ok(Routing::Unrouted);
 
     #[test]
@@ -122,10 +123,10 @@ mod tests {
         let calls = |kind: WorkerTypeSettings| each(&kind, |pool| pool.call(IfAbsent::Create));
         let expired = || Err(CallFailure::SessionExpired(ann()));
         assert_eq!(calls(WorkerTypeSettings::Basic), [ANY, ANY, ANY, ANY, ANY]);
-        // A look at a due session of an immediate pool removed it: the next call can't know.
-        assert_eq!(calls(immediate()), [NEW, HIT, ANEW, NEW, NEW]);
+        // With immediate expiry, the read of a due session has removed it, so that the next call finds none.
+        assert_eq!(calls(immediate()), [NEW, HIT, REBOUND, NEW, NEW]);
         assert_eq!(calls(two_phase(OnExpired::Reject)), [NEW, HIT, expired(), expired(), NEW]);
-        assert_eq!(calls(two_phase(OnExpired::Rebind)), [NEW, HIT, ANEW, ANEW, NEW]);
+        assert_eq!(calls(two_phase(OnExpired::Rebind)), [NEW, HIT, REBOUND, REBOUND, NEW]);
     }
 
     #[test]
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(lookups(WorkerTypeSettings::Basic), [none; 5]);
     }
 
-    /// Reading without marking says what the next call would find.
+    /// Reading without marking returns what the next call would find.
     #[test]
     fn r15_states_by_policy_and_age() {
         let states = |kind: WorkerTypeSettings| {
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!(tracks(two_phase(OnExpired::Rebind)), [fresh.clone(), known, expired(), expired(), fresh]);
     }
 
-    /// Only an active session is renewed, ended or unbound; binding makes any session live.
+    /// Only an active session is renewed, ended or unbound. Any session can be bound, which makes it active.
     #[test]
     fn r14_changes_by_policy_and_age() {
         let only_active = [false, true, false, false, false];
@@ -192,7 +193,8 @@ mod tests {
         }
     }
 
-    /// A sweep counts what it removes: under `two_phase` that is what was marked a grace ago, not what it marks itself.
+    /// A sweep counts the sessions that it removes. With two-phase expiry, these are the ones marked before the grace,
+    /// not those that it marks itself.
     #[test]
     fn r16_sweeps_by_policy_and_age() {
         let swept = |kind: WorkerTypeSettings| each(&kind, |pool| pool.core.sweep(pool.now, 256, &mut pool.effects).0);

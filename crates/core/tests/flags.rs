@@ -1,4 +1,5 @@
-//! What `state_machine` switches, from outside: a worker that missed a ping is degraded and gets no call, or is not and does (R9, R24).
+//! The flag `state_machine`: with it, a worker that missed a ping is degraded and gets no calls; without it, it is not
+//! and does (R9, R24).
 
 #[cfg(test)]
 mod tests {
@@ -10,7 +11,7 @@ mod tests {
 
     const AT: WorkerRef = WorkerRef { id: WorkerId(1), generation: Generation(1) };
 
-    /// A pool of one worker that never answers a ping.
+    /// A pool with one worker that never answers a ping.
     struct UnresponsiveWorker {
         core: Core,
         now: Timestamp,

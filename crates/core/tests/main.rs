@@ -1,14 +1,11 @@
-//! The core as its users see it: answers by table, ten thousand random schedules, every state of small pools. One test binary:
-//! cargo links once, and all tests run in parallel. `allocations` is a separate one, since it replaces the allocator.
+//! Tests of the public interface of the core: answers by table, ten thousand random schedules, and every state of small
+//! pools. They form one test binary, so that cargo links once and all run in parallel. `allocations` is separate, since
+//! it replaces the allocator.
 
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
-#[expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_macros,
-    reason = "it reads the corpus and prints an input that fails"
-)]
+#[expect(clippy::disallowed_methods, clippy::disallowed_macros, reason = "reads the corpus and prints a failing input")]
 #[path = "../../../fuzz/corpus_tests.rs"]
 mod corpus_tests;
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! I1 to I4 and I8 in every state that small pools can get into: a model checker takes the core through all orders of submits, frames,
-//! deaths, pings, retries, cancels and timers, and prints the shortest way to a state that breaks a rule. The seeded schedules see larger pools
-//! and more kinds of operations; here nothing is left to chance. `cargo test -p herder-core --test it model_check -- --nocapture`.
+//! I1 to I4 and I8 in every state that small pools can reach. A model checker drives the core through all orders of
+//! submits, frames, deaths, pings, retries, cancels and timers, and prints the shortest path to a state that violates a
+//! rule. The random schedules cover larger pools and more operations; here nothing is left to chance.
+//! `cargo test -p herder-core --test it model_check -- --nocapture`.
 
 #![expect(
     clippy::disallowed_types,

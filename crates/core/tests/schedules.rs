@@ -1,11 +1,11 @@
-//! I1 to I8 over 10,000 seeded schedules: submits, cancels, deadlines, frames, late frames, exits and sweeps in any order,
-//! against pools with random small settings and a virtual clock. A seed that fails replays from one line, printed then. The same
-//! schedules are a target of fuzzing, with bytes in place of the seed.
+//! I1 to I8 in 10,000 random schedules: submits, cancels, deadlines, frames, late frames, exits and sweeps in any
+//! order, against pools with small random settings and a virtual clock. A failing seed prints the command that replays
+//! it. The same schedules are a fuzz target, with bytes instead of the seed.
 
 #![expect(
     clippy::disallowed_types,
     clippy::disallowed_macros,
-    reason = "the model is not the core: it may use ordered maps, and print the seed"
+    reason = "the restrictions of the core do not apply: the model uses ordered maps, and failures print the seed"
 )]
 
 mod harness;
@@ -19,7 +19,7 @@ mod settings;
 
 use crate::corpus_tests;
 
-/// How many run unless `HERDER_SCHEDULES` says more.
+/// The number of schedules, unless `HERDER_SCHEDULES` is set.
 const SCHEDULES: u64 = 10_000;
 
 /// I1, I2, I3, I4, I5, I6, I7; R12, R20, R22, R36
@@ -35,18 +35,19 @@ fn ten_thousand_schedules_hold_the_invariants() {
     });
 }
 
-/// I1, I2, I3, I4, I5, I6, I7: what a fuzzer came upon.
+/// I1, I2, I3, I4, I5, I6, I7: inputs that a fuzzer found.
 #[test]
-fn schedules_of_the_corpus() {
+fn corpus_schedules_hold_the_invariants() {
     corpus_tests::replay("schedules", harness::check_input);
 }
 
 #[test]
-fn schedules_like_those_of_the_corpus() {
+fn mutated_corpus_schedules_hold_the_invariants() {
     corpus_tests::vary("schedules", 1000, harness::check_input);
 }
 
-/// Runs the schedule of `HERDER_SEED` alone, or of the file `HERDER_INPUT`, each step printed; does nothing without one.
+/// Runs only the schedule of `HERDER_SEED`, or of the file `HERDER_INPUT`, and prints each step. Does nothing without
+/// either.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "reads the name of a file from the environment")]
 fn replay() {

@@ -1,5 +1,5 @@
-//! What one would write without this crate: a `HashMap` from session to worker, with the last activity. It knows no order of
-//! expiry, no processes that die, no epochs, and its growing insert stops everything.
+//! The baseline: a `HashMap` from session to worker, with the time of the last activity. It has no expiry order, no dead
+//! processes and no epochs, and an insert that makes it grow stops everything else.
 
 use foldhash::quality::FixedState;
 use herder_core::{Timestamp, WorkerRef};

@@ -1,13 +1,13 @@
-//! The session table of one pool: operations a second beside a plain `HashMap` in the same run, bytes a session, and the longest
-//! pauses at a million: `cargo bench -p herder-core --bench sessions`.
+//! The session table of one pool: operations per second compared with a plain `HashMap` in the same run, bytes per session, and
+//! the longest pauses at a million sessions: `cargo bench -p herder-core --bench sessions`.
 //!
-//! Both sides take turns in small rounds, so that a machine that changes its pace changes both. Quote ratios.
+//! Both sides run alternately in small rounds, so that a change of the machine's speed affects both. Quote ratios only.
 #![expect(
     clippy::expect_used,
     clippy::disallowed_macros,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "a benchmark: it may end with a panic, reads the clock and prints its table"
+    reason = "a benchmark may panic, read the clock and print its table"
 )]
 
 mod baseline_map;
@@ -16,7 +16,7 @@ mod pool;
 mod rates;
 mod spread;
 
-/// Numbers of sessions.
+/// The numbers of sessions that are measured.
 const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];
 
 fn main() {

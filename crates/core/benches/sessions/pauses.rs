@@ -1,13 +1,13 @@
-//! The longest step of each kind that concerns many sessions, at a million of them: no call is answered meanwhile.
+//! The longest step of each operation on many sessions, at a million sessions. No call is answered during a step.
 //!
-//! In CPU time of the thread: what the machine gives to others is not ours to answer for.
+//! Measured in CPU time of the thread, so that other processes of the machine do not matter.
 
 use crate::pool::{Pool, id, process};
 use herder_core::{ExitStatus, Input, KillReason, ProcessExit, WorkerId};
 use rustix::time::{ClockId, clock_gettime};
 use std::{collections::HashMap, time::Duration};
 
-/// Longest and total time of the steps of one kind.
+/// The times of all steps of one operation.
 #[derive(Default)]
 struct Steps {
     times: Vec<f64>,
@@ -56,7 +56,7 @@ fn growth(sessions: usize) -> Pool {
         let id = id(n);
         steps.time(|| pool.bind(id, n as u32));
     }
-    steps.report("an insert while growing to that");
+    steps.report("an insert while growing to this number");
     pool
 }
 
@@ -66,33 +66,34 @@ fn plain_growth(sessions: usize) {
         let id = id(n);
         steps.time(|| map.insert(id, [0_u64; 5]));
     }
-    steps.report("  (the same of a plain HashMap)");
+    steps.report("  (the same in a plain HashMap)");
 }
 
-/// What asks for numbers, or for a page.
+/// The requests that count or list sessions.
 fn listing(pool: &mut Pool) {
     let (mut status, mut page) = (Steps::default(), Steps::default());
     let mut cursor = Some(0);
     while let Some(at) = cursor {
         cursor = page.time(|| pool.core.list_sessions(pool.now, at, 1000)).next;
     }
+    // With each status, more sessions are due.
     for part in 0..1000 {
-        let now = pool.now + Duration::from_secs(299) + Duration::from_millis(part); // more and more are due
+        let now = pool.now + Duration::from_secs(299) + Duration::from_millis(part);
         status.time(|| pool.core.status(now));
     }
     page.report("a page of 1000");
-    status.report("a status, all of them coming due");
+    status.report("a status, while all sessions become due");
 }
 
 fn release(pool: &mut Pool) {
-    let (mut first, mut walk) = (Steps::default(), Steps::default());
+    let (mut first, mut scan) = (Steps::default(), Steps::default());
     let removed = first.time(|| pool.core.remove_worker_sessions(pool.now, WorkerId(1), &mut pool.effects));
     first.report(&format!("RemoveWorkerSessions of {removed}"));
     while pool.next_timer(Duration::from_secs(1)) {
         pool.effects.clear();
-        walk.time(|| pool.tick());
+        scan.time(|| pool.tick());
     }
-    walk.report("  its steps after that (ETS: 41 ms at 100k)");
+    scan.report("  the steps of its scan (ETS: 41 ms at 100k)");
 }
 
 fn death(pool: &mut Pool) {

@@ -1,4 +1,4 @@
-//! A pool with affinity whose workers are ready, its clock, and its sessions' ids.
+//! A pool with affinity and ready workers, its clock, and the ids of its sessions.
 
 use herder_core::{
     Core, Effect, Effects, Generation, Input, Lookup, SessionId, Settings, Timestamp, WorkerId, WorkerRef,
@@ -14,13 +14,13 @@ pub(crate) struct Pool {
     pub(crate) effects: Effects,
 }
 
-/// As long as a UUID.
+/// Returns an id that is as long as a UUID.
 pub(crate) fn id(n: usize) -> SessionId {
     SessionId::new(format!("0b6f1e52-6c1c-4c3a-9d2e-{n:012}")).expect("an id")
 }
 
 impl Pool {
-    /// An empty pool. Workers are never pinged: hours pass in one step here.
+    /// Returns a pool without sessions. Workers are never pinged, since hours pass in one step.
     pub(crate) fn new(sessions: usize) -> Self {
         let mut settings = Settings::new(WorkerTypeSettings::enhanced(), WORKERS);
         settings.sessions.max = sessions;
@@ -38,16 +38,16 @@ impl Pool {
         self.core.handle(self.now, Input::Ready { worker, window: 1, control: true }, &mut self.effects);
     }
 
-    /// One with this many sessions, bound to its workers in turn.
+    /// Returns a pool with this many sessions, bound to its workers in rotation.
     pub(crate) fn full(sessions: usize) -> Self {
         let mut pool = Self::new(sessions);
         (0..sessions).for_each(|n| pool.bind(id(n), n as u32));
         pool
     }
 
-    pub(crate) fn bind(&mut self, id: SessionId, turn: u32) {
+    pub(crate) fn bind(&mut self, id: SessionId, n: u32) {
         self.now.0 += 100;
-        let bound = self.core.bind_session(self.now, id, WorkerId(1 + turn % WORKERS), &mut self.effects);
+        let bound = self.core.bind_session(self.now, id, WorkerId(1 + n % WORKERS), &mut self.effects);
         bound.expect("a ready worker");
         if self.effects.len() > 10_000 {
             self.effects.clear();
@@ -63,7 +63,7 @@ impl Pool {
         self.core.update_session_activity(self.now, id, &mut self.effects)
     }
 
-    /// Time passes until the next timer of the pool, if that is not further away than this.
+    /// Advances the time to the next timer of the pool. Returns false if that is later than `within`.
     pub(crate) fn next_timer(&mut self, within: Duration) -> bool {
         let next = self.core.next_wakeup().filter(|next| *next <= self.now + within);
         self.now = next.unwrap_or(self.now);

@@ -1,4 +1,4 @@
-//! Operations a second, ours beside the plain map's, and the bytes that a session costs besides its id.
+//! Operations per second of the session table and of the baseline map, and the bytes of a session without its id.
 
 use crate::{
     baseline_map::BaselineMap,
@@ -8,7 +8,7 @@ use crate::{
 use herder_core::SessionId;
 use std::fs;
 
-/// Sessions looked at in a round, in an order of their own; each with an id that is not the table's, as a request brings it.
+/// The number of sessions in a round. Each round has its own order, and its ids are copies, as in a request.
 const ROUND: usize = 20_000;
 
 pub(crate) const HEAD: &str = "sessions  operation     ours/s     plain/s   ratio (range)          other figures";
@@ -19,12 +19,12 @@ pub(crate) fn measure(sessions: usize) {
     let now = pool.now;
     let step = (sessions / 31).clamp(1, ROUND);
     let (mut ours, mut theirs) = (0, 0);
-    let bound = Rounds::of(
+    let binds = Rounds::of(
         step,
         |_| take(&mut ours, step, &ids).for_each(|(n, id)| pool.bind(id, n)),
         |_| take(&mut theirs, step, &ids).for_each(|(n, id)| plain.bind(id.as_str(), process(1 + n % 4, 1), now)),
     );
-    report(sessions, "bind", &bound, "ETS: 1.36M/s (100k)");
+    report(sessions, "bind", &binds, "ETS: 1.36M/s (100k)");
     take(&mut ours, sessions, &ids).for_each(|(n, id)| pool.bind(id, n));
     take(&mut theirs, sessions, &ids).for_each(|(n, id)| plain.bind(id.as_str(), process(1 + n % 4, 1), now));
     let orders = Orders::new(sessions);
@@ -33,24 +33,24 @@ pub(crate) fn measure(sessions: usize) {
 
 fn each(sessions: usize, orders: &Orders, pool: &mut Pool, plain: &mut BaselineMap) {
     let now = pool.now;
-    let looked = Rounds::of(
+    let lookups = Rounds::of(
         ROUND,
         |round| assert!(orders.round(round).iter().all(|id| pool.lookup(id))),
-        |round| assert!(orders.texts(round).iter().all(|id| plain.lookup(id, now).is_some())),
+        |round| assert!(orders.strings(round).iter().all(|id| plain.lookup(id, now).is_some())),
     );
-    report(sessions, "lookup", &looked, "ETS read 2.8M/s, through its process 0.55M/s");
-    let touched = Rounds::of(
+    report(sessions, "lookup", &lookups, "ETS read 2.8M/s, through its process 0.55M/s");
+    let touches = Rounds::of(
         ROUND,
         |round| assert!(orders.round(round).iter().all(|id| pool.touch(id))),
-        |round| assert!(orders.texts(round).iter().all(|id| plain.touch(id, now))),
+        |round| assert!(orders.strings(round).iter().all(|id| plain.touch(id, now))),
     );
-    report(sessions, "touch", &touched, "");
-    let rebound = Rounds::of(
+    report(sessions, "touch", &touches, "");
+    let rebinds = Rounds::of(
         ROUND,
         |round| orders.round(round).iter().for_each(|id| pool.bind(id.clone(), round as u32)),
-        |round| orders.texts(round).iter().for_each(|id| plain.bind(id, process(1 + round as u32 % 4, 1), now)),
+        |round| orders.strings(round).iter().for_each(|id| plain.bind(id, process(1 + round as u32 % 4, 1), now)),
     );
-    report(sessions, "rebind", &rebound, "ETS: 2.04M/s (100k)");
+    report(sessions, "rebind", &rebinds, "ETS: 2.04M/s (100k)");
 }
 
 fn report(sessions: usize, what: &str, rounds: &Rounds, others: &str) {
@@ -59,14 +59,14 @@ fn report(sessions: usize, what: &str, rounds: &Rounds, others: &str) {
     println!("{sessions:>8}  {what:<9} {ours:>10.0}  {plain:>10.0}   {ratio:.2} ({least:.2}-{most:.2})      {others}");
 }
 
-/// The next sessions in the order of their numbers.
+/// Returns the next sessions, in the order of their numbers.
 fn take<'a>(next: &mut usize, count: usize, ids: &'a [SessionId]) -> impl Iterator<Item = (u32, SessionId)> + use<'a> {
     let begin = *next;
     *next = ids.len().min(begin + count);
     ids[begin..*next].iter().enumerate().map(move |(n, id)| ((begin + n) as u32, id.clone()))
 }
 
-/// Ids in random order, each round's its own. They lie in memory as they come, so that reading them is not what is measured.
+/// Ids in a random order for each round. They are stored in that order, so that reading them does not dominate the measurement.
 struct Orders(Vec<(Vec<SessionId>, Vec<String>)>);
 
 impl Orders {
@@ -80,8 +80,8 @@ impl Orders {
         };
         let mut both = || {
             let ids: Vec<SessionId> = (0..ROUND).map(|_| next()).collect();
-            let texts = ids.iter().map(ToString::to_string).collect();
-            (ids, texts)
+            let strings = ids.iter().map(ToString::to_string).collect();
+            (ids, strings)
         };
         Self((0..8).map(|_| both()).collect())
     }
@@ -90,13 +90,13 @@ impl Orders {
         &self.0[round % self.0.len()].0
     }
 
-    /// The same ids, for the plain map.
-    fn texts(&self, round: usize) -> &[String] {
+    /// Returns the same ids as strings, for the baseline map.
+    fn strings(&self, round: usize) -> &[String] {
         &self.0[round % self.0.len()].1
     }
 }
 
-/// What a session costs, in a process that did nothing before. Ids of this length lie in the rows: they are taken off.
+/// Prints the bytes of a session, in a process that did nothing before. Ids of this length are stored in the rows and subtracted.
 pub(crate) fn bytes(sessions: usize) {
     let before = resident();
     let _pool = Pool::full(sessions);

@@ -1,14 +1,14 @@
-//! Medians with the range around them, of rounds that take turns.
+//! Medians and ranges of rounds that alternate between two sides.
 
 use std::time::Instant;
 
 const ROUNDS: usize = 31;
 
-/// Operations a second of both sides, round by round.
+/// The operations per second of both sides, by round.
 pub(crate) struct Rounds(Vec<(f64, f64)>);
 
 impl Rounds {
-    /// Runs both in turn; each does `operations`. The first rounds warm up.
+    /// Runs both sides alternately; each round does `operations`. The first rounds are a warm-up and are not counted.
     pub(crate) fn of(operations: usize, mut ours: impl FnMut(usize), mut plain: impl FnMut(usize)) -> Self {
         let rate = |side: &mut dyn FnMut(usize), round| {
             let begin = Instant::now();
@@ -28,7 +28,7 @@ impl Rounds {
         median(self.0.iter().map(|(_, plain)| *plain))[1]
     }
 
-    /// Least, median, largest.
+    /// Returns the smallest ratio, the median and the largest.
     pub(crate) fn ratio(&self) -> [f64; 3] {
         median(self.0.iter().map(|(ours, plain)| ours / plain))
     }

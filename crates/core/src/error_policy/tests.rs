@@ -1,4 +1,4 @@
-//! The decision table, written out a second time, and its modifiers (R32).
+//! The decision table, written down a second time, and the rules that modify it (R32).
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn of_all(category: Category, severity: Severity, attempt: u32) -> Decision {
     decide(Incident { category, severity, attempt, all_workers: true, repeatable: true })
 }
 
-/// Each row: what a first attempt calls for, by severity.
+/// The strategy for a first attempt, by category and severity.
 #[test]
 fn r32_each_row_of_the_decision_table() {
     let rows = [
@@ -43,9 +43,9 @@ fn r32_the_retry_limit_of_each_strategy() {
     assert_eq!(at(Category::Resource, Severity::Minor, 1).retries, 5);
 }
 
-/// Attempt > 3 raises the severity one step, and no attempt before does.
+/// The severity rises one step from the fourth attempt on, and not before.
 #[test]
-fn r32_later_than_the_third_attempt_it_is_one_step_worse() {
+fn r32_severity_rises_after_the_third_attempt() {
     let steps = [("warning", "minor"), ("minor", "major"), ("major", "critical"), ("critical", "critical")];
     for category in Category::ALL {
         for (severity, (before, after)) in Severity::ALL.into_iter().zip(steps) {
@@ -58,7 +58,11 @@ fn r32_later_than_the_third_attempt_it_is_one_step_worse() {
         }
     }
     assert_eq!(at(Category::Connection, Severity::Minor, 3).strategy, Strategy::Failover);
-    assert_eq!(at(Category::Connection, Severity::Minor, 4).strategy, Strategy::ImmediateRetry, "by the raised one");
+    assert_eq!(
+        at(Category::Connection, Severity::Minor, 4).strategy,
+        Strategy::ImmediateRetry,
+        "decided by the raised severity"
+    );
 }
 
 #[test]
@@ -73,7 +77,7 @@ fn r32_errors_of_all_workers_are_critical() {
     }
 }
 
-/// Critical with attempt > 2 abandons; nothing less does, and no earlier attempt.
+/// A critical error is abandoned from the third attempt on; nothing less severe is, and no earlier attempt.
 #[test]
 fn r32_critical_error_at_the_third_attempt_is_abandoned() {
     for category in Category::ALL {
@@ -83,11 +87,16 @@ fn r32_critical_error_at_the_third_attempt_is_abandoned() {
         }
         assert_eq!(at(category, Severity::Critical, 2), at(category, Severity::Critical, 1));
         assert_eq!(at(category, Severity::Major, 3), at(category, Severity::Major, 1), "not critical");
-        assert_eq!(at(category, Severity::Major, 4).strategy, Strategy::Abandon, "raised to critical, and late");
+        assert_eq!(
+            at(category, Severity::Major, 4).strategy,
+            Strategy::Abandon,
+            "raised to critical, after the third attempt"
+        );
     }
 }
 
-/// A call that may not be sent again is told so wherever the table says to; an open circuit stays one, which repeats no call.
+/// For a call that may not be repeated, each strategy that repeats it becomes `Abandon`. `CircuitBreak` stays, since it
+/// repeats no call.
 #[test]
 fn r32_unrepeatable_calls_are_abandoned() {
     for category in Category::ALL {

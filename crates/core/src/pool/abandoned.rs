@@ -1,11 +1,14 @@
-//! Attempts whose callers have gone. The worker is asked to stop; an attempt that runs is interrupted, and then its worker is killed.
+//! Abandoned attempts: those whose calls are settled. The worker is asked to stop the attempt. If it runs, it is
+//! interrupted, and then its worker is killed.
 //!
-//! Only the worker knows which of its calls has begun, and says so in its answer to a cancel. An attempt that has not begun costs nothing and
-//! ends by itself, behind those before it: to kill its worker would cost an innocent call and all sessions there. As long as a worker says
-//! nothing (C code holds the GIL, or it serves no control channel), the oldest of its attempts is taken to run, and no other.
+//! Only the worker knows which of its attempts has begun; it states this in its answer to a cancel. An attempt that has
+//! not begun costs nothing and ends by itself, after those before it. Killing its worker would cost other calls and all
+//! sessions of the worker. As long as a worker does not answer (C code holds the GIL, or the worker has no control
+//! channel), the oldest of its attempts is assumed to run, and no other.
 //!
-//! A worker that withdraws its oldest attempt and never sends the final frame is held up by something that is no call: a hook has its own
-//! limit, but a background task that blocks an event loop has none. It is killed after a time that covers what hooks may take.
+//! A worker that withdraws its oldest attempt and never sends the final frame is blocked by something that is not a
+//! call. Hooks have a time limit of their own, but a background task that blocks an event loop has none. The worker is
+//! killed after a time that exceeds the limit of hooks.
 
 use super::{AttemptState, Core, Effect, Effects};
 use crate::{
@@ -16,16 +19,16 @@ use crate::{
 };
 
 impl Core {
-    /// Asks the worker to stop an attempt that nobody waits for any more.
+    /// Asks the worker to stop an attempt whose call is settled.
     pub(super) fn abandon_attempt(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
         let Some(attempt) = self.current(worker).and_then(|slot| slot.attempt(wire)) else { return };
         attempt.holder = SlotHolder::Abandoned { next: Escalation::Asked };
         effects.push(Effect::Cancel { worker, wire, interrupt: false });
-        self.time_oldest_attempt(now, worker);
+        self.start_timeouts_of_oldest_attempt(now, worker);
     }
 
-    /// What the worker says of an attempt that it was asked to stop.
-    pub(super) fn attempt_state(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, state: AttemptState) {
+    /// Handles the worker's answer to a cancel: the state of the attempt.
+    pub(super) fn on_attempt_state(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, state: AttemptState) {
         let kill = self.settings.cancel.kill;
         let Some(attempt) = self.current(worker).and_then(|slot| slot.attempt(wire)) else { return };
         let SlotHolder::Abandoned { next } = &mut attempt.holder else { return };
@@ -33,14 +36,15 @@ impl Core {
             (AttemptState::Running, Escalation::Asked | Escalation::Withdrawn { .. }) => {
                 self.start_cancel_timeouts(now, worker, wire);
             }
-            // Patience that already runs is not begun anew: a worker could say this for ever.
+            // A timeout that already runs is not restarted. Otherwise a worker that keeps sending this answer would
+            // never be killed.
             (AttemptState::Running, Escalation::Interrupt(_) | Escalation::Kill(_)) => {}
             (AttemptState::Withdrawn, Escalation::Withdrawn { .. }) => {}
             (AttemptState::Withdrawn, _) => {
                 *next = Escalation::Withdrawn { kill: None };
-                self.time_oldest_attempt(now, worker);
+                self.start_timeouts_of_oldest_attempt(now, worker);
             }
-            // Its final frame is on the way: there is nothing left to interrupt.
+            // The final frame will follow, so there is nothing left to interrupt.
             (AttemptState::Finished, Escalation::Kill(_)) => {}
             (AttemptState::Finished, _) => {
                 *next = Escalation::Kill(now + kill);
@@ -49,18 +53,19 @@ impl Core {
         }
     }
 
-    /// Begins the patience with the process's oldest attempt: with the one that is taken to run, if it is abandoned and the worker has said
-    /// nothing of it, and with a withdrawn one that has nothing before it.
-    pub(super) fn time_oldest_attempt(&mut self, now: Timestamp, worker: WorkerRef) {
+    /// Starts the timeouts of the oldest attempts of a process: of the one that is assumed to run, if it is abandoned
+    /// and the worker has not answered, and of a withdrawn one with no attempt before it. Called whenever another
+    /// attempt may have become the oldest ([I8](crate#invariants)).
+    pub(super) fn start_timeouts_of_oldest_attempt(&mut self, now: Timestamp, worker: WorkerRef) {
         let kill = now + self.settings.cancel.withdrawn;
-        if let Some(first) = self.current(worker).and_then(|slot| slot.withdrawn_first())
+        if let Some(first) = self.current(worker).and_then(|slot| slot.oldest_if_withdrawn())
             && first.holder == (SlotHolder::Abandoned { next: Escalation::Withdrawn { kill: None } })
         {
             first.holder = SlotHolder::Abandoned { next: Escalation::Withdrawn { kill: Some(kill) } };
             let wire = first.wire;
             self.timers.set(kill, Timer::Attempt(worker.id, wire));
         }
-        let oldest = self.current(worker).and_then(|slot| slot.oldest());
+        let oldest = self.current(worker).and_then(|slot| slot.oldest_running());
         if let Some(attempt) = oldest
             && matches!(attempt.holder, SlotHolder::Abandoned { next: Escalation::Asked })
         {
@@ -81,8 +86,7 @@ impl Core {
         }
     }
 
-    /// An abandoned attempt's patience is over. A pool that comes late still interrupts first and leaves the worker all of
-    /// the time between the two: one that was given none would be killed for the pool's own pause.
+    /// Handles a timeout of an abandoned attempt.
     pub(super) fn attempt_due(&mut self, now: Timestamp, worker: WorkerId, wire: WireId, effects: &mut Effects) {
         let CancelSettings { interrupt, kill, .. } = self.settings.cancel;
         let slot = self.slot_mut(worker);
@@ -91,6 +95,8 @@ impl Core {
         let SlotHolder::Abandoned { next } = &mut attempt.holder else { return };
         match *next {
             Escalation::Interrupt(due) if now >= due => {
+                // Counted from now, not from the cancel: if the pool itself was delayed, the worker still gets all the
+                // time between interrupt and kill. Otherwise it would be killed for a pause of the pool.
                 let kill_at = now + kill.saturating_sub(interrupt);
                 *next = Escalation::Kill(kill_at);
                 effects.push(Effect::Cancel { worker: worker_ref, wire, interrupt: true });

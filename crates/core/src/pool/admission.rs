@@ -1,5 +1,5 @@
-//! Whether the pool takes a call at all: its state, its breaker, its quarantine, the room and the time there is (R34, R36, R37).
-//! Knows nothing of sessions' states.
+//! Whether the pool accepts a call: by its phase, its breaker, its quarantine, the room in its queue and the expected
+//! wait (R34, R36, R37). Does not look at sessions.
 
 use super::{Core, Phase, call::CallState};
 use crate::{
@@ -10,16 +10,18 @@ use crate::{
 };
 use std::time::Duration;
 
-/// How many times longer than its patience a call's wait must be expected to be before it is refused: what was seen of other
-/// calls is no more than a hint.
+/// A call is refused only if its expected wait is more than twice the time that it can wait, since the durations of
+/// other calls are only an estimate.
 const OVERLOAD_FACTOR: u32 = 2;
 
 impl Core {
     pub(super) fn check_open(&self, now: Timestamp) -> Result<(), CallFailure> {
-        let served = || self.slots.iter().any(|slot| slot.is_live());
+        let has_live_worker = || self.slots.iter().any(|slot| slot.is_live());
         match self.phase {
             Phase::Running => Ok(()),
-            Phase::Failed { .. } | Phase::Probing if served() => Ok(()),
+            // A failed pool serves calls as long as a worker is alive: a slot that cannot start must not end the
+            // sessions of the others.
+            Phase::Failed { .. } | Phase::Probing if has_live_worker() => Ok(()),
             Phase::Failed { retry_at } => Err(CallFailure::PoolFailed { retry_at }),
             Phase::Probing => Err(CallFailure::PoolFailed { retry_at: now }),
             Phase::Draining { .. } | Phase::Closing { .. } | Phase::Stopped => {
@@ -40,10 +42,11 @@ impl Core {
         }
     }
 
-    /// Every permit comes back here, whatever became of its call.
-    pub(super) fn end_permit(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
+    /// Returns the permit of a call to the breaker. Each permit comes back here exactly once, whatever happened to its
+    /// call.
+    pub(super) fn return_permit(&mut self, now: Timestamp, permit: Permit, outcome: Outcome) {
         if let Some(breaker) = &mut self.breaker {
-            breaker.end(now, permit, outcome);
+            breaker.return_permit(now, permit, outcome);
         }
     }
 
@@ -52,7 +55,7 @@ impl Core {
         if self.queued >= limit { Err(CallFailure::QueueFull { limit }) } else { Ok(()) }
     }
 
-    /// Refuses a call whose turn would come too late at that place.
+    /// Refuses a call that would wait too long in this queue.
     pub(super) fn check_expected_wait(
         &mut self,
         now: Timestamp,
@@ -63,18 +66,18 @@ impl Core {
         let (Some(expected), Some(call)) = (self.expected_wait(state, ahead), self.calls.get(&id)) else {
             return Ok(());
         };
-        let patience = match state {
+        let max_wait = match state {
             CallState::AnyWorkerQueue | CallState::UnboundQueue => call.queue_until.min(call.deadline) - now,
             _ => call.deadline - now,
         };
-        if expected <= patience * OVERLOAD_FACTOR {
+        if expected <= max_wait * OVERLOAD_FACTOR {
             return Ok(());
         }
         self.counters.shed += 1;
-        Err(CallFailure::Overloaded { expected_wait: expected, max_wait: patience })
+        Err(CallFailure::Overloaded { expected_wait: expected, max_wait })
     }
 
-    /// How many calls stand before one that would wait there.
+    /// Returns the number of calls that are before a new one in this queue.
     pub(super) fn ahead_of(&self, state: CallState) -> usize {
         match state {
             CallState::AnyWorkerQueue | CallState::UnboundQueue => {
@@ -85,7 +88,8 @@ impl Core {
         }
     }
 
-    /// How long a call would wait there behind so many, should the pool go on as it did lately, with every worker it may have.
+    /// Returns how long a call would wait in this queue behind `ahead` others, if calls take as long as recent ones and
+    /// all workers of the pool run.
     pub(super) fn expected_wait(&self, state: CallState, ahead: usize) -> Option<Duration> {
         let places = match state {
             CallState::WorkerQueue(worker) => self.slot(worker.id).window(),
@@ -103,51 +107,52 @@ impl Core {
     }
 }
 
-/// The breaker and the quarantine by hand.
+/// Manual control of the breaker and the quarantine, and the questions of the shell about them.
 impl Core {
-    /// The breaker; `None` in a pool that has none.
+    /// Returns the state of the breaker, or `None` if the pool has none.
     pub fn breaker(&self, now: Timestamp) -> Option<BreakerStatus> {
         self.breaker.as_ref().map(|breaker| breaker.status(now))
     }
 
-    /// Closes the breaker. False in a pool that has none.
+    /// Closes the breaker. Returns false if the pool has none.
     pub fn reset_breaker(&mut self) -> bool {
         self.breaker.as_mut().map(|breaker| breaker.reset()).is_some()
     }
 
-    /// Counts an outcome that somebody else saw. False in a pool without a breaker.
+    /// Counts an outcome that was observed outside of the pool. Returns false if the pool has no breaker.
     pub fn record_outcome(&mut self, now: Timestamp, outcome: Outcome) -> bool {
         self.breaker.as_mut().map(|breaker| breaker.record(now, outcome)).is_some()
     }
 
-    /// Whether submissions need a fingerprint: some payload has ended workers.
+    /// Returns whether submissions need a fingerprint, because some fingerprint is being watched.
     pub fn needs_fingerprints(&self) -> bool {
         !self.quarantine.is_empty()
     }
 
-    /// Whether an end needs its suspects.
+    /// Returns whether [`Input::Exited`](super::Input::Exited) needs its suspects.
     pub fn needs_suspects(&self) -> bool {
-        self.quarantine.is_on()
+        self.quarantine.is_enabled()
     }
 
-    /// What is suspected of ending workers, and what is quarantined for it.
+    /// Returns the fingerprints that have ended workers, quarantined or not.
     pub fn quarantine_entries(&self, now: Timestamp) -> Vec<QuarantineEntry> {
         self.quarantine.list(now)
     }
 
-    /// An attempt of this payload came to an end by itself and its worker lives: whatever ended others with it was not this. Asked by
-    /// the shell at a final frame while the pool [watches](Self::needs_fingerprints) some: it knows every attempt's payload, also of
-    /// calls that were admitted before, and of those that are settled.
+    /// Clears a fingerprint: an attempt with it has finished and its worker is alive, so it did not cause the earlier
+    /// deaths. The shell calls this at each final frame while the pool [watches](Self::needs_fingerprints)
+    /// fingerprints, since it knows the arguments of every attempt, also of calls that were admitted before and of
+    /// settled ones.
     pub fn clear_payload(&mut self, fingerprint: Fingerprint) {
         self.quarantine.clear_payload(fingerprint);
     }
 
-    /// Lets a payload go. False if it was not watched.
+    /// Ends the quarantine of a fingerprint. Returns false if it is not watched.
     pub fn release_payload(&mut self, fingerprint: Fingerprint) -> bool {
         self.quarantine.release(fingerprint)
     }
 
-    /// The attempts a process has not finished, and the calls that wait for them.
+    /// Returns the unfinished attempts of a process, with their calls unless these are settled.
     pub fn unfinished(&self, worker: WorkerRef) -> impl Iterator<Item = (WireId, Option<CallId>)> + '_ {
         let slot = self.slots.get((worker.id.0 as usize).wrapping_sub(1)).filter(|slot| slot.worker == worker);
         let attempts = slot.map_or(&[][..], |slot| &slot.running);

@@ -1,4 +1,5 @@
-//! Where sessions are bound, and how a binding and the state behind it end. A binding names one process for ever (I4).
+//! The bindings of sessions, and the end of a binding and of the state behind it. A binding names one process and never
+//! its successor ([I4](crate#invariants)).
 
 use super::{Core, Effect, Effects, SessionEndReason, call::Role, expiry::SessionAge};
 use crate::{
@@ -7,18 +8,18 @@ use crate::{
     session::{AfterEpoch, Binding, Route, RowKey, SessionEventKind, Sessions, Unbound},
 };
 
-/// Where a session is bound (R15).
+/// The process to which a session is bound (R15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// To this process, and it lives.
+    /// The session is bound to this process, which is alive.
     Bound(WorkerRef),
-    /// Nowhere: it expired, and two-phase expiry still knows that.
+    /// The session is not bound: it expired, and two-phase expiry still remembers it.
     Expired,
-    /// Nowhere.
+    /// The session is not bound.
     NotBound,
 }
 
-/// Why a session can't be bound.
+/// The error of [`Core::bind_session`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
     /// The pool has no such slot.
@@ -27,27 +28,29 @@ pub enum BindError {
     /// The slot has no ready process.
     #[error("worker {0} is not ready")]
     NotReady(WorkerId),
-    /// The pool routes no sessions.
+    /// The pool has no session affinity.
     #[error("this pool has no session affinity")]
     NoAffinity,
-    /// The pool has as many sessions as it may.
+    /// The pool already has the maximum number of sessions.
     #[error("the pool already has {0} sessions, the limit set by `sessions.max`")]
     Quota(usize),
 }
 
 impl Core {
-    /// Where a session is bound, by its id. Under two-phase expiry the read itself marks.
+    /// Returns the process to which a session is bound. With two-phase expiry, this read marks a session whose timeout
+    /// has passed.
     pub fn worker_of(&mut self, now: Timestamp, id: impl AsRef<[u8]>, effects: &mut Effects) -> Lookup {
         let Sessions::Routed(routes) = &self.sessions else { return Lookup::NotBound };
         let Some((row, found)) = routes.table.get(id.as_ref()) else { return Lookup::NotBound };
         if routes.is_scanning() || found.is_due(now, self.settings.sessions.timeout) {
-            return self.worker_of_late(now, row, effects);
+            return self.worker_of_slow(now, row, effects);
         }
-        self.resolve_lookup(found.route.binding) // nothing to see to: by far the most
+        // By far the most frequent case.
+        self.resolve_lookup(found.route.binding)
     }
 
     #[cold]
-    fn worker_of_late(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) -> Lookup {
+    fn worker_of_slow(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) -> Lookup {
         self.unbind_released(now, row, effects);
         match self.expiry_on_read(now, row, effects) {
             SessionAge::Gone(_) => Lookup::NotBound,
@@ -63,12 +66,12 @@ impl Core {
         }
     }
 
-    /// Binds a session to a slot's present process: its next calls run there. A state elsewhere ends, after the calls it has.
-    /// While those last, a later bind, unbind or end takes the place of an earlier one. Who binds a session whose worker died
-    /// knows of that: nobody is told of the loss any more.
+    /// Binds a session to the current process of a slot: its next calls run there. If its state is on another worker,
+    /// that state ends after the calls it has. Until then a later bind, unbind or end replaces this one. If the
+    /// session's previous worker was lost, that loss is no longer reported.
     ///
     /// # Errors
-    /// [`BindError`].
+    /// Returns [`BindError`] if the session cannot be bound.
     pub fn bind_session(
         &mut self,
         now: Timestamp,
@@ -89,6 +92,7 @@ impl Core {
             Some(row) => row,
             None => self.row_to_bind(now, id, effects).map_err(|_| BindError::Quota(self.settings.sessions.max))?,
         };
+        // Before the binding is read, so that a process that has died does not count as the session's worker (I4).
         self.drop_dead_binding(now, row, effects);
         match self.binding(row) {
             Binding::Bound { worker: bound, epoch, .. } if bound == worker_ref && epoch == self.epoch_of(row) => {}
@@ -102,39 +106,47 @@ impl Core {
         Ok(worker_ref)
     }
 
-    /// A new life for a session that is not there, or has expired: who binds it says that it is to live.
+    /// Returns a row for a session that does not exist or has expired: an explicit bind creates or renews it.
     fn row_to_bind(&mut self, now: Timestamp, id: SessionId, effects: &mut Effects) -> Result<RowKey, CallFailure> {
         if let Some(expired) = self.visit_row(now, id.as_bytes(), effects) {
-            self.revive(now, expired, effects);
+            self.renew_expired(now, expired, effects);
             return Ok(expired);
         }
         self.new_routed_row(now, id, Unbound::New, effects)
     }
 
-    /// Forgets where a session is bound; its state there ends, after the calls it has. False if it was bound nowhere.
+    /// Unbinds a session. Its state ends after the calls it has. Returns false if it was not bound.
     pub fn unbind_session(&mut self, now: Timestamp, id: impl AsRef<[u8]>, effects: &mut Effects) -> bool {
         let Some(row) = self.live_row(now, id.as_ref(), effects) else { return false };
         self.bound_process(row).is_some_and(|worker| self.is_alive(worker))
             && self.end_routed(now, row, AfterEpoch::Stay, effects)
     }
 
-    /// Ends the present epoch of a row: now if nothing of it is queued or unfinished, else after that.
-    pub(super) fn end_routed(&mut self, now: Timestamp, row: RowKey, then: AfterEpoch, effects: &mut Effects) -> bool {
+    /// Ends the current epoch of a row: at once if none of its calls is queued or unfinished, otherwise after the last
+    /// of them. Calls that are admitted from now on belong to the next epoch.
+    pub(super) fn end_routed(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        after_epoch: AfterEpoch,
+        effects: &mut Effects,
+    ) -> bool {
         let epoch = self.fresh_epoch();
         let Some(route) = self.route_mut(row) else { return false };
         route.epoch = epoch;
-        route.set_after_epoch(then);
+        route.set_after_epoch(after_epoch);
         if route.current_call().is_none() {
             self.close_ended_epoch(now, row, None, effects);
         }
         let idle = self.routes().and_then(|routes| routes.table.row(row)).is_some_and(|row| row.pending() == 0);
-        if then == AfterEpoch::Forget && idle {
+        if after_epoch == AfterEpoch::Forget && idle {
             self.archive_session(now, row, SessionEndReason::Ended);
         }
         true
     }
 
-    /// The epoch a session that is bound nowhere is bound under: that of the call whose turn it is, if there is one.
+    /// Returns the epoch under which an unbound session will be bound: that of its current call, if there is one, since
+    /// that call keeps the epoch in which it was admitted ([I3](crate#invariants)).
     pub(super) fn next_epoch_of(&self, row: RowKey) -> Epoch {
         match self.current_call_of(row).and_then(|id| self.calls.get(&id)).map(|call| call.role) {
             Some(Role::Strict { epoch, .. }) => epoch,
@@ -155,26 +167,36 @@ impl Core {
         }
     }
 
-    /// A session was bound: its other calls, if more than `known` are pending, no longer wait for just any home.
+    /// Dispatches the other waiting calls of a session that was just bound, so that they wait for its worker only.
+    /// `known` is the number of its pending calls that need no dispatch.
     pub(super) fn requeue_bound_calls(&mut self, now: Timestamp, row: RowKey, known: u32, effects: &mut Effects) {
         let pending = self.routes().and_then(|routes| routes.table.row(row)).map_or(0, |row| row.pending());
+        // The search below visits the complete queue, so it is skipped if the session has no other calls.
         if pending <= known {
             return;
         }
         let of_row = |id: &CallId| self.calls.get(id).is_some_and(|call| call.role.row() == Some(row));
+        // Collected first: to dispatch a call changes the queue.
         for id in self.unbound_queue.iter().filter(of_row).collect::<Vec<CallId>>() {
             self.unqueue(id);
             self.dispatch_or_enqueue(now, id, effects);
         }
     }
 
-    /// Removes a row; the workers that hold its state are told.
-    pub(super) fn forget(&mut self, now: Timestamp, row: RowKey, reason: SessionEndReason, effects: &mut Effects) {
+    /// Ends the state of a session and removes its row.
+    pub(super) fn remove_session(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        reason: SessionEndReason,
+        effects: &mut Effects,
+    ) {
         self.end_state(row, reason, Unbound::New, effects);
         self.archive_session(now, row, reason);
     }
 
-    /// Unbinds a row and tells the processes that hold its state, each once (R22). False if it was bound nowhere.
+    /// Unbinds a session and notifies each process that holds its state once (R22). Returns false if the session was not
+    /// bound.
     pub(super) fn end_state(
         &mut self,
         row: RowKey,
@@ -204,7 +226,8 @@ impl Core {
         }
     }
 
-    /// Drops a binding to a process that is gone; that process, if there was such a binding. An epoch that goes on rises.
+    /// Removes a binding to a process that is gone, and returns that process, if there was such a binding. The session
+    /// gets a new epoch.
     pub(super) fn drop_dead_binding(
         &mut self,
         now: Timestamp,
@@ -212,6 +235,8 @@ impl Core {
         effects: &mut Effects,
     ) -> Option<WorkerRef> {
         let Binding::Bound { worker, epoch, .. } = self.binding(row) else { return None };
+        // With a current call the binding stays: `lose_session` must find it to answer the calls of the lost epoch, and
+        // removes it.
         if self.is_alive(worker) || self.current_call_of(row).is_some() {
             return None;
         }
@@ -219,28 +244,29 @@ impl Core {
         Some(worker)
     }
 
-    /// Whether the session was ended or bound elsewhere, and calls of its earlier life still run or wait.
+    /// Returns whether the session was ended or bound elsewhere while calls of its earlier epoch still run or wait.
     pub(super) fn is_ending(&self, row: RowKey) -> bool {
         let epoch = self.epoch_of(row);
         matches!(self.binding(row), Binding::Bound { epoch: bound, .. } if bound < epoch)
             || self.next_epoch_of(row) < epoch
     }
 
-    /// The state of this epoch is lost. What other workers hold of it, who ran a hint call, is of no use any more. A state that was to end
-    /// anyway is no loss for the calls that come after it: they begin a new life.
+    /// Ends an epoch whose state is lost. Other workers that ran hint calls of the session are notified, so that they
+    /// drop what they hold of it. If the state was about to end anyway, the calls of the next epoch have lost nothing.
     pub(super) fn invalidate_epoch(&mut self, now: Timestamp, row: RowKey, lost: Epoch, effects: &mut Effects) {
         let fresh = self.fresh_epoch();
         let why = if self.is_ending(row) { Unbound::New } else { Unbound::WorkerLost };
         self.record_event(now, row, SessionEventKind::StateLost, self.bound_process(row));
         let Sessions::Routed(routes) = &mut self.sessions else { return };
         routes.unbind(row, why);
+        // If the session was ended in the meantime, it already has a later epoch, to which its waiting calls belong.
         if let Some(route) = routes.route_mut(row).filter(|route| route.epoch == lost) {
             route.epoch = fresh;
         }
         self.send_session_end(row, lost, None, SessionEndReason::Moved, effects);
     }
 
-    /// The session's row. One that was released with others is unbound before anybody looks at it.
+    /// Returns the row of the session. Unbinds it first if it was released with all sessions of its worker.
     pub(super) fn visit_row(&mut self, now: Timestamp, id: &[u8], effects: &mut Effects) -> Option<RowKey> {
         let row = self.routes()?.table.find(id)?;
         self.unbind_released(now, row, effects);

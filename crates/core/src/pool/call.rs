@@ -1,4 +1,4 @@
-//! A call from admission to its settling. Payloads and callers are elsewhere; here is where it stands.
+//! The state of one call from its admission until it is settled. The arguments and the caller are held by the shell.
 
 use crate::{
     Affinity, CallId, Epoch, Fingerprint, Timestamp, WireId, WorkerRef, breaker::Permit, failure::WorkerLoss,
@@ -7,67 +7,69 @@ use crate::{
 use foldhash::fast::FixedState;
 use std::{collections::HashMap, time::Duration};
 
-/// The admitted, unsettled calls. Never iterated to decide anything.
+/// The admitted calls that are not settled. Never iterated to make a decision, since the order of a hash map must not
+/// decide anything.
 pub(crate) type Calls = HashMap<CallId, Call, FixedState>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Call {
     pub(crate) admitted: Timestamp,
     pub(crate) deadline: Timestamp,
-    /// The end of its wait for any worker; later than the deadline where it waits for its session's own.
+    /// The end of its wait for any worker. Not used while it waits for the worker of its session.
     pub(crate) queue_until: Timestamp,
     pub(crate) idempotent: bool,
     pub(crate) attempts: u32,
     pub(crate) role: Role,
     pub(crate) state: CallState,
-    /// Its place in the order of those that wait, and whether it was among them.
+    /// The position of the call among the waiting ones; final once `has_waited` is true.
     pub(crate) virtual_time: VirtualTime,
     pub(crate) has_waited: bool,
     pub(crate) permit: Permit,
-    /// Known if its pool watched payloads when it was admitted, or since an attempt of it was lost. For refusals: what clears a
-    /// payload is told with each final frame.
+    /// Known if the pool watched fingerprints when the call was admitted, or since one of its attempts was lost. Used
+    /// to refuse the call. The shell clears fingerprints itself, at final frames.
     pub(crate) fingerprint: Option<Fingerprint>,
-    /// Its lost attempts, if there were any.
+    /// The lost attempts, if there are any.
     pub(crate) retry: Option<Box<RetryState>>,
 }
 
-/// What was before a retry.
+/// The state that a call has once an attempt was lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct RetryState {
     pub(crate) losses: Vec<WorkerLoss>,
-    /// The last wait between two attempts.
+    /// The last wait before a retry.
     pub(crate) wait: Duration,
 }
 
-/// What the call's session demands.
+/// The requirements of the call's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
-    /// Any worker.
+    /// The call has no session. Any worker may run it.
     AnyWorker,
-    /// Any worker; the session is only tracked.
+    /// The session is only tracked. Any worker may run the call.
     Tracked(RowKey),
-    /// Its session's worker if that is free.
+    /// The session's worker should run the call, if it is free.
     Hint(RowKey),
-    /// Its session's worker, in turn, under the epoch it was admitted in (I3).
+    /// The session's worker must run the call, one at a time, under the epoch in which the call was admitted
+    /// ([I3](crate#invariants)).
     Strict { row: RowKey, epoch: Epoch, fail_fast: bool },
 }
 
-/// Where the call is.
+/// The queue of the call, or the process to which it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CallState {
-    /// Not yet placed.
+    /// The call is in no queue.
     New,
-    /// In the queue for any worker.
+    /// The call waits for any worker.
     AnyWorkerQueue,
-    /// In the queue of first calls of unbound sessions.
+    /// The call waits for a worker to which its session can be bound.
     UnboundQueue,
-    /// In its session's worker's queue.
+    /// The call waits for the worker of its session.
     WorkerQueue(WorkerRef),
-    /// Behind another call of its session.
+    /// The call waits for the current call of its session.
     SessionQueue,
-    /// Between two attempts.
+    /// The call waits between two attempts.
     Backoff { until: Timestamp },
-    /// Sent.
+    /// The call was sent.
     Sent { worker: WorkerRef, wire: WireId },
 }
 
@@ -104,12 +106,12 @@ impl Call {
         )
     }
 
-    /// Its lost attempts.
+    /// Returns the losses of its attempts.
     pub(crate) fn into_losses(self) -> Vec<WorkerLoss> {
         self.retry.map_or_else(Vec::new, |retried| retried.losses)
     }
 
-    /// The next moment to look at it.
+    /// Returns the next time at which the call must be examined.
     pub(crate) fn due(&self) -> Timestamp {
         match self.state {
             CallState::AnyWorkerQueue | CallState::UnboundQueue => self.queue_until.min(self.deadline),

@@ -1,5 +1,6 @@
-//! How calls end: by a final frame, a deadline, or because nobody waits any more. Answered is not finished: the slot and
-//! the session's turn stay taken until the worker's final frame, or its death.
+//! The end of a call: by a final frame, by a deadline, or because the caller abandoned it. A settled call is not yet
+//! finished: its call slot, and the session for a strict call, stay occupied until the worker's final frame or its
+//! death.
 
 use super::{
     Core, Delivery, Effect, Effects, EnhancedState, LogEvent, Phase,
@@ -14,13 +15,24 @@ use crate::{
 };
 
 impl Core {
-    /// The final frame of an attempt: its call is answered, if it still waits, and its slot is free.
-    pub(super) fn finish(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, ok: bool, effects: &mut Effects) {
+    /// Handles the final frame of an attempt: answers its call, unless that is settled already, and frees its call
+    /// slot.
+    pub(super) fn on_final(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        wire: WireId,
+        ok: bool,
+        effects: &mut Effects,
+    ) {
         let Some(attempt) = self.current(worker).and_then(|slot| slot.take_attempt(wire)) else {
+            // A frame of a process that was replaced, or the second final frame of an attempt. To answer by it could
+            // answer a call twice (I1).
             self.counters.unknown_frames += 1;
             return effects.push(Effect::Log(LogEvent::UnknownAnswer(worker, wire)));
         };
-        self.time_oldest_attempt(now, worker);
+        // With this attempt gone, another one may be the oldest, and its timeouts must start (I8).
+        self.start_timeouts_of_oldest_attempt(now, worker);
         match attempt.holder {
             SlotHolder::Call(id) => self.deliver(now, id, worker, &attempt, ok, effects),
             SlotHolder::Abandoned { .. } => {
@@ -28,7 +40,7 @@ impl Core {
                 effects.push(Effect::Log(LogEvent::LateAnswer(worker, wire)));
             }
         }
-        self.freed(now, worker, &attempt, ok, effects);
+        self.free_call_slot(now, worker, &attempt, ok, effects);
     }
 
     fn deliver(
@@ -43,12 +55,12 @@ impl Core {
         let Some(call) = self.calls.remove(&id) else { return };
         if ok {
             self.counters.ok += 1;
-            self.budget.success(now);
+            self.budget.record_success(now);
         } else {
             self.counters.failed += 1;
         }
         if let Some(breaker) = &self.settings.breaker {
-            self.end_permit(now, call.permit, breaker.counts.answer(ok));
+            self.return_permit(now, call.permit, breaker.counts.outcome_of_answer(ok));
         }
         let (queued, ran) = (attempt.since - call.admitted, now - attempt.since);
         let (routing, attempts, admitted) = (attempt.routing, call.attempts, call.admitted);
@@ -56,57 +68,67 @@ impl Core {
         effects.push(Effect::Deliver { call: id, delivery, earlier: call.into_losses() });
     }
 
-    /// The one way in which an admitted call ends without a worker's answer.
+    /// Settles an admitted call without a worker's answer. All failures of admitted calls pass through here, so that
+    /// each permit is returned.
     pub(super) fn fail(&mut self, now: Timestamp, id: CallId, call: Call, failure: CallFailure, effects: &mut Effects) {
         if let Some(breaker) = &self.settings.breaker {
-            self.end_permit(now, call.permit, breaker.counts.failure(&failure));
+            self.return_permit(now, call.permit, breaker.counts.outcome_of_failure(&failure));
         }
         effects.push(Effect::Settle { call: id, failure, earlier: call.into_losses() });
     }
 
-    /// Takes back a call that the shell could not send. The shell answers its caller. No worker saw the call, so nothing counts it as an
-    /// answer: neither the breaker, nor the quarantine, nor the statistics.
-    pub(super) fn send_failed(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
+    /// Takes back a call that the shell could not send. The shell has answered its caller. No worker received the call,
+    /// so it counts as no outcome for the breaker, the quarantine and the statistics.
+    pub(super) fn on_send_failed(&mut self, now: Timestamp, worker: WorkerRef, wire: WireId, effects: &mut Effects) {
         let Some(attempt) = self.current(worker).and_then(|slot| slot.take_attempt(wire)) else { return };
         let SlotHolder::Call(id) = attempt.holder else { return };
         if let Some(call) = self.calls.remove(&id) {
             self.counters.failed_by_pool += 1;
-            self.end_permit(now, call.permit, Outcome::Ignored);
+            self.return_permit(now, call.permit, Outcome::Ignored);
         }
         if let Some((row, was_current)) = attempt.session {
-            self.release(now, row, was_current, false, effects);
+            self.end_session_call(now, row, was_current, false, effects);
         }
         self.fill(now, worker.id, effects);
         self.check_drained(now, effects);
     }
 
-    fn freed(&mut self, now: Timestamp, worker: WorkerRef, attempt: &Attempt, ok: bool, effects: &mut Effects) {
+    fn free_call_slot(
+        &mut self,
+        now: Timestamp,
+        worker: WorkerRef,
+        attempt: &Attempt,
+        ok: bool,
+        effects: &mut Effects,
+    ) {
         if let Some(estimate) = &mut self.service_time {
             estimate.observe(now - attempt.since);
         }
         if let EnhancedState::Enhanced { metrics: Some(metrics), .. } = &mut self.enhanced_state {
             metrics[super::index(worker.id)].count(now - attempt.since, ok);
         }
-        self.slot_mut(worker.id).served += 1;
+        self.slot_mut(worker.id).finished_attempts += 1;
+        // The session first: its next call joins the queues, so that `fill` chooses among all waiting calls.
         if let Some((row, was_current)) = attempt.session {
-            self.release(now, row, was_current, true, effects);
+            self.end_session_call(now, row, was_current, true, effects);
         }
         self.fill(now, worker.id, effects);
-        self.note_idle(now, worker.id);
+        self.set_idle_since(now, worker.id);
         self.check_drained(now, effects);
     }
 
-    /// The time of an overflow worker without work runs from here.
-    fn note_idle(&mut self, now: Timestamp, worker: WorkerId) {
+    /// Restarts the idle time of an overflow worker.
+    fn set_idle_since(&mut self, now: Timestamp, worker: WorkerId) {
         if let Process::Live { idle_since, .. } = &mut self.slot_mut(worker).process {
             *idle_since = now;
         }
     }
 
-    /// A call's timer: its deadline or its queue timeout may have come.
+    /// Handles the timer of a call: its deadline, its queue timeout or its retry may be due.
     pub(super) fn call_due(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
         let Some(call) = self.calls.get(&id) else { return };
         let (due, deadline, queued) = (call.due(), call.deadline, call.is_queued());
+        // The entry was early: the call has moved to a queue in which it is due later (I8).
         if now < due {
             return self.timers.set(due, Timer::Call(id));
         }
@@ -119,23 +141,30 @@ impl Core {
             () => CallFailure::QueueTimeout,
         };
         self.counters.timeouts += 1;
-        self.settle_early(now, id, failure, effects);
+        self.settle_without_answer(now, id, failure, effects);
     }
 
-    /// The caller went away.
+    /// Handles a call whose caller has abandoned it.
     pub(super) fn abandon(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
         if self.calls.contains_key(&id) {
             self.counters.abandoned += 1;
-            self.settle_early(now, id, CallFailure::Abandoned, effects);
+            self.settle_without_answer(now, id, CallFailure::Abandoned, effects);
         }
     }
 
-    /// Settles a call that no worker answered: a waiting one is gone, a sent one leaves its attempt behind.
-    pub(super) fn settle_early(&mut self, now: Timestamp, id: CallId, failure: CallFailure, effects: &mut Effects) {
+    /// Settles a call that no worker has answered. A waiting call ends. A sent call leaves an abandoned attempt behind.
+    pub(super) fn settle_without_answer(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        failure: CallFailure,
+        effects: &mut Effects,
+    ) {
         if self.calls.get(&id).is_some_and(Call::is_queued) {
-            self.withdraw(now, id, failure, effects);
+            self.settle_queued(now, id, failure, effects);
             return self.check_drained(now, effects);
         }
+        // The call is removed before its attempt is abandoned, so that the final frame finds no call to answer (I1).
         let Some(call) = self.calls.remove(&id) else { return };
         let state = call.state;
         self.fail(now, id, call, failure, effects);
@@ -145,8 +174,8 @@ impl Core {
         self.check_drained(now, effects);
     }
 
-    /// Settles a waiting call and gives its session's turn to the next.
-    pub(super) fn withdraw(&mut self, now: Timestamp, id: CallId, failure: CallFailure, effects: &mut Effects) {
+    /// Settles a waiting call. If it was the current call of its session, the next one starts.
+    pub(super) fn settle_queued(&mut self, now: Timestamp, id: CallId, failure: CallFailure, effects: &mut Effects) {
         self.unqueue(id);
         let Some(call) = self.calls.remove(&id) else { return };
         let (row, waited) = (call.role.row(), now - call.admitted);
@@ -154,13 +183,13 @@ impl Core {
         if let Some(row) = row {
             self.record_wait(now, row, SessionEventKind::LeftQueue, None, waited);
             let was_current = self.current_call_of(row) == Some(id);
-            self.release(now, row, was_current, false, effects);
+            self.end_session_call(now, row, was_current, false, effects);
         }
     }
 
     pub(super) fn check_drained(&mut self, now: Timestamp, effects: &mut Effects) {
         if matches!(self.phase, Phase::Draining { .. }) {
-            self.drain(now, effects);
+            self.close_if_idle(now, effects);
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Which moments the pool waits for, and that each has its timer (I8): a thing that is pending and has none would wait for ever. Sets
-//! none: whatever makes a thing pending, or uses its entry up, sets the next one.
+//! The times at which calls, attempts and slots must be examined, and the check that each has a timer
+//! ([I8](crate#invariants)). This file sets no timers: whatever makes an item pending, or uses up its entry, sets the
+//! next one.
 
 use super::{Core, Effects, Phase, call::Call, index};
 use crate::{
@@ -9,16 +10,17 @@ use crate::{
 };
 use std::time::Duration;
 
-/// The moment of what is looked at again and again until it is over: any entry is in time.
+/// The due time of items that are examined repeatedly until they are finished: any entry is in time.
 const REPEATED: Timestamp = Timestamp(Timestamp::NEVER.0 - 1);
 
-/// The moment of what is looked at in intervals, unless these are so long that none ever ends.
+/// Returns the due time of an item that is examined at this interval, or `None` if the interval is infinite.
 fn repeated(interval: Duration) -> Option<Timestamp> {
     (Timestamp(0) + interval != Timestamp::NEVER).then_some(REPEATED)
 }
 
 impl Core {
     pub(super) fn tick(&mut self, now: Timestamp, effects: &mut Effects) {
+        // A handler that sets its entry again must set it later than `now`, or this loop would not end.
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Call(call) => self.call_due(now, call, effects),
@@ -32,18 +34,19 @@ impl Core {
         }
     }
 
-    /// Drops what stale entries there are, once they outnumber the live ones.
+    /// Removes stale timer entries, once they outnumber the live ones.
     pub(super) fn shrink_timers(&mut self) {
         let live =
             2 * self.calls.len() + 4 * self.slots.len() + self.slots.iter().map(|s| s.running.len()).sum::<usize>();
         if self.timers.is_crowded(live) {
+            // Taken out for the call, since `due` reads the rest of the core.
             let mut timers = std::mem::take(&mut self.timers);
             timers.shrink(|timer| self.due(timer));
             self.timers = timers;
         }
     }
 
-    /// When a thing must be looked at: `None` if it is over, or waits for no moment.
+    /// Returns when an item must be examined, or `None` if it is finished or waits for no time.
     fn due(&self, timer: Timer) -> Option<Timestamp> {
         match timer {
             Timer::Call(call) => self.calls.get(&call).map(Call::due),
@@ -63,7 +66,8 @@ impl Core {
         .filter(|due| *due != Timestamp::NEVER)
     }
 
-    /// The next escalation of an attempt that nobody waits for. One in a process that was told to end goes with it.
+    /// Returns the time of the next step of stopping an abandoned attempt. An attempt of a process that is being
+    /// stopped ends with its process.
     fn attempt_due_at(&self, worker: WorkerId, wire: WireId) -> Option<Timestamp> {
         let slot = Some(self.slot(worker)).filter(|slot| slot.is_live())?;
         match slot.running.iter().find(|attempt| attempt.wire == wire)?.holder {
@@ -81,15 +85,16 @@ impl Core {
                 Ping::Due { at: due } | Ping::Sent { until: due, .. } | Ping::Examined { until: due, .. } => Some(due),
                 Ping::Off => None,
             },
-            Process::Absent | Process::Stopping { .. } => None, // its exit is awaited; the shell's stop ladder sees to it
+            // The exit is awaited; the stop sequence of the shell bounds it.
+            Process::Absent | Process::Stopping { .. } => None,
         }
     }
 }
 
-/// What tests hold the timers to.
+/// Checks of the timers, for tests.
 impl Core {
-    /// Things that are pending and have no timer at or before the moment at which they must be looked at. Always none (I8). Costs
-    /// calls x timers.
+    /// Returns the pending items that have no timer at or before their due time. Always empty ([I8](crate#invariants)).
+    /// Costs calls x timers.
     pub fn missing_timers(&self) -> Vec<String> {
         let missing = |timer: &Timer| {
             let due = self.due(*timer).filter(|due| !self.timers.covers(*timer, *due));
@@ -98,14 +103,14 @@ impl Core {
         self.pending().filter(missing).map(|timer| format!("{timer:?}")).collect()
     }
 
-    /// From now on stale timers are dropped as soon as there are any, and those that are stale now at once. What a pool does when it has
-    /// very many, at the size of a test.
+    /// From now on, removes stale timers in each step. A pool does this only with very many timers; tests do it with
+    /// few.
     pub fn drop_stale_timers(&mut self) {
         self.timers.shrink_always();
         self.shrink_timers();
     }
 
-    /// What may have a timer, whether it waits for a moment or not.
+    /// Returns every item that may have a timer.
     fn pending(&self) -> impl Iterator<Item = Timer> + '_ {
         let of_slot = |slot: &'_ Slot| [Timer::Worker(slot.worker.id), Timer::OverflowIdle(slot.worker)];
         let attempts = |slot: &Slot| {
@@ -117,7 +122,8 @@ impl Core {
         calls.chain(slots).chain([Timer::Sweep, Timer::ReleaseScan, Timer::Pool])
     }
 
-    /// A start whose moment came while as many as may start at once do so already: the next of those to be over lets it begin.
+    /// Returns whether a start is due and waits for another one, because as many processes are starting as are allowed.
+    /// The end of each of those starts leads to the next one, so it needs no timer.
     fn waits_for_room(&self, timer: Timer) -> bool {
         let Timer::Worker(worker) = timer else { return false };
         let is_starting = |slot: &&Slot| matches!(slot.process, Process::Starting { .. });

@@ -1,4 +1,4 @@
-//! The end of a process, and who hears of it: its calls, its sessions, nobody else (R20, R36).
+//! The exit of a process, and the answers to its calls and sessions (R20, R36).
 
 use super::{Core, Effects, call::Role};
 use crate::{
@@ -10,8 +10,8 @@ use crate::{
 };
 
 impl Core {
-    /// The process is gone, and all it said was read.
-    pub(super) fn exited(
+    /// Handles the exit of a process. Its socket was read to the end before, so that no answer is lost.
+    pub(super) fn on_exit(
         &mut self,
         now: Timestamp,
         worker: WorkerRef,
@@ -22,6 +22,8 @@ impl Core {
         let health_gated = self.is_health_gated();
         let Some(slot) = self.current(worker).filter(|slot| slot.has_process()) else { return };
         let state = slot.state(health_gated);
+        // The process is removed before anything else: from here on `is_alive` is false, no call is sent to it, and no
+        // lookup returns it (I4).
         let process = std::mem::replace(&mut slot.process, Process::Absent);
         let running = std::mem::take(&mut slot.running);
         let waiting: Vec<CallId> = slot.queue.iter().collect();
@@ -31,20 +33,29 @@ impl Core {
             _ => (None, end.kill_reason),
         };
         let end = ProcessExit { kill_reason, ..end };
+        // Before the calls are answered: calls of sessions that were bound here report this exit.
         slot.last_end = Some((worker.generation, end));
         self.record_exit(now, worker.id, state, live_since);
         self.counters.exits += 1;
         if let Sessions::Routed(routes) = &mut self.sessions {
-            routes.worker_gone(worker);
+            routes.on_worker_exit(worker);
         }
+        // The order of the steps below matters.
+        // The quarantine counts the death before calls are retried. Otherwise a call that this death quarantines would
+        // be sent to the next worker (R37).
         self.attribute_death(now, end, &running, suspects);
+        // This may make the pool fail, and then no call is retried.
         self.restart_or_cool_down(now, worker, end, live_since, !running.is_empty(), effects);
         self.lose_calls(now, worker, end, running, &waiting, effects);
-        self.after_exit(now, effects); // first, so that a drain that is over starts nothing it would end at once
+        // A drain that is now complete closes the pool before the steps below, which would start workers only to stop
+        // them at once.
+        self.continue_shutdown(now, effects);
+        // Waiting calls use the remaining capacity first. Overflow workers start only for calls that still wait.
         self.fill_all(now, effects);
         self.start_due(now, effects);
-        self.want_overflow(now, effects);
-        self.answer_if_failed(now, effects);
+        self.request_overflow_workers(now, effects);
+        // Last: only now is it decided that no worker is alive or starting.
+        self.fail_waiting_calls_if_failed(now, effects);
     }
 
     fn record_exit(&mut self, now: Timestamp, worker: WorkerId, state: WorkerState, live_since: Option<Timestamp>) {
@@ -57,7 +68,7 @@ impl Core {
         self.record(now, worker, WorkerState::Terminating, WorkerState::Terminated, "process reaped");
     }
 
-    /// Answers or returns every call the process had (R20, R36).
+    /// Answers or retries each call that the process had (R20, R36).
     fn lose_calls(
         &mut self,
         now: Timestamp,
@@ -67,27 +78,32 @@ impl Core {
         waiting: &[CallId],
         effects: &mut Effects,
     ) {
-        let (turns, mut others): (Vec<Attempt>, Vec<Attempt>) =
+        let (strict, mut others): (Vec<Attempt>, Vec<Attempt>) =
             running.into_iter().partition(|attempt| matches!(attempt.session, Some((_, true))));
-        let held = turns.into_iter().filter_map(|attempt| attempt.session.map(|(row, _)| row));
-        let queued = waiting.iter().filter_map(|id| self.calls.get(id).and_then(|call| call.role.row()));
-        // Strict sessions first: a hint call sent again must find the binding void.
-        for row in held.chain(queued).collect::<Vec<RowKey>>() {
+        let strict_rows = strict.into_iter().filter_map(|attempt| attempt.session.map(|(row, _)| row));
+        let queued_rows = waiting.iter().filter_map(|id| self.calls.get(id).and_then(|call| call.role.row()));
+        // Strict sessions first: a hint call whose retry is due at once must not find its session bound to the dead
+        // process.
+        for row in strict_rows.chain(queued_rows).collect::<Vec<RowKey>>() {
             self.lose_session(now, row, worker, end, effects);
         }
+        // `running` has no defined order, so the losses are processed in the order of the sends.
         others.sort_unstable_by_key(|attempt| attempt.wire);
         for attempt in others {
             match (attempt.holder, attempt.session) {
                 (SlotHolder::Call(id), _) => {
                     self.lose_or_retry(now, id, WorkerLoss { worker, end: Some(end), may_have_run: true }, effects);
                 }
-                (SlotHolder::Abandoned { .. }, Some((row, _))) => self.release(now, row, false, false, effects),
+                (SlotHolder::Abandoned { .. }, Some((row, _))) => {
+                    self.end_session_call(now, row, false, false, effects);
+                }
                 (SlotHolder::Abandoned { .. }, None) => {}
             }
         }
     }
 
-    /// Which payloads may have ended the process: of those that may have run, since the others had no part in it (R37).
+    /// Counts the death against the calls that may have caused it: those that may have run. Attempts that had not begun
+    /// are not counted (R37).
     fn attribute_death(&mut self, now: Timestamp, end: ProcessExit, running: &[Attempt], suspects: &[Suspect]) {
         let attribution = match end.kill_reason {
             None | Some(KillReason::ProtocolViolation | KillReason::Unresponsive) => DeathAttribution::AllCalls,
@@ -101,15 +117,18 @@ impl Core {
                 SlotHolder::Abandoned { .. } => None,
             };
             if attribution.applies_to(call) && attempt.may_run(running, self.settings.concurrency) {
-                self.quarantine.death(now, suspect, attempt.since);
+                self.quarantine.record_death(now, suspect, attempt.since);
             }
+            // Also without an attribution: a retry of this call must be refused if its fingerprint is quarantined in
+            // the meantime.
             if let Some(call) = call.and_then(|call| self.calls.get_mut(&call)) {
                 call.fingerprint = Some(suspect.fingerprint);
             }
         }
     }
 
-    /// Tells every call of the lost epoch, in flight or waiting. If there was none, the void binding stays to tell the next.
+    /// Answers each call of the lost epoch, whether in flight or waiting. If there is none, the void binding stays, and
+    /// the next call of the session reports the loss.
     fn lose_session(
         &mut self,
         now: Timestamp,
@@ -124,15 +143,18 @@ impl Core {
         };
         let current_call = self.current_call_of(row);
         let head = current_call.filter(|id| self.calls.contains_key(id));
-        let told: Vec<CallId> =
+        // Calls of a later epoch stay in the queue: their state does not exist yet, so they have lost nothing.
+        let lost_calls: Vec<CallId> =
             head.into_iter().chain(self.session_queue_of(row)).filter(|id| self.epoch_of_call(*id) == epoch).collect();
-        if let (false, Some(epoch)) = (told.is_empty(), epoch) {
+        // The epoch ends before the calls are answered, so that a caller that calls again at once gets a new state.
+        if let (false, Some(epoch)) = (lost_calls.is_empty(), epoch) {
             self.invalidate_epoch(now, row, epoch, effects);
         }
         if current_call.is_some() && head.is_none() {
-            self.finish_row_call(now, row); // the turn was held by a settled call's attempt, which is gone now
+            // The current call was settled before, and its attempt occupied the session. That attempt is gone now.
+            self.finish_row_call(now, row);
         }
-        for id in told {
+        for id in lost_calls {
             self.lose_session_call(now, id, row, worker, end, effects);
         }
         self.start_next_call(now, row, effects);

@@ -1,4 +1,4 @@
-//! Choice and queues: which process takes which call, and where a call waits that none can take.
+//! Dispatch: which process runs a call, and in which queue a call waits if none can.
 
 use super::{
     Core, Effect, Effects,
@@ -14,16 +14,17 @@ use crate::{
     worker::{Attempt, SlotHolder},
 };
 
-/// What looking for a process came to.
+/// The result of looking for a process for a call.
 pub(super) enum DispatchOutcome {
     Sent,
-    /// None can take it now; it would wait here.
+    /// No process can take the call now. It must wait in this queue.
     WouldWait(CallState),
 }
 
 impl Core {
-    /// Sends the call if some process can take it now.
+    /// Sends the call if a process can take it now.
     pub(super) fn try_dispatch(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> DispatchOutcome {
+        // A call that has been settled in the meantime needs no process.
         let Some(role) = self.calls.get(&id).map(|call| call.role) else { return DispatchOutcome::Sent };
         match role {
             Role::AnyWorker | Role::Tracked(_) => match self.least_loaded() {
@@ -56,6 +57,7 @@ impl Core {
         self.drop_dead_binding(now, row, effects);
         match self.binding(row) {
             Binding::Bound { worker, .. } if self.can_take(worker) => self.send(now, id, worker, Routing::Hit, effects),
+            // A hint call never waits for its own worker alone: the first free worker runs it.
             Binding::Bound { .. } => match self.least_loaded() {
                 Some(worker) => self.send_off_affinity(now, id, row, worker, effects),
                 None => DispatchOutcome::WouldWait(CallState::AnyWorkerQueue),
@@ -67,7 +69,7 @@ impl Core {
         }
     }
 
-    /// Binds the session to the process and sends its call there.
+    /// Binds the session to the process and sends the call to it.
     fn bind_and_send(
         &mut self,
         now: Timestamp,
@@ -81,16 +83,21 @@ impl Core {
             Binding::Unbound(Unbound::Expired) => Routing::Rebound(RebindReason::Expired),
             _ => Routing::New,
         };
+        // The binding comes before the send: the send reads the epoch of the binding, and records that the process was
+        // sent a call of the session.
         let epoch = self.next_epoch_of(row);
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.bind(row, worker, epoch);
         }
         let outcome = self.send(now, id, worker, routing, effects);
+        // Other calls of the session that wait for any base worker must now wait for this one. If they were dispatched
+        // independently, a second binding would replace the first (I3).
         self.requeue_bound_calls(now, row, 1, effects);
         outcome
     }
 
-    /// Sends a hint call elsewhere than to its session's worker, which keeps the binding. The stray is told when the session ends.
+    /// Sends a hint call to another process than its session's worker. The binding stays. The process is remembered, to
+    /// be notified when the session ends.
     fn send_off_affinity(
         &mut self,
         now: Timestamp,
@@ -104,7 +111,8 @@ impl Core {
         {
             let (off_affinity_workers, slots) = (&mut route.queue_mut().off_affinity_workers, &self.slots);
             if !off_affinity_workers.contains(&worker) {
-                off_affinity_workers.retain(|off_affinity| slots[index(off_affinity.id)].holds(*off_affinity)); // the dead are told nothing (I6)
+                // Processes that have died are not notified (I6).
+                off_affinity_workers.retain(|worker| slots[index(worker.id)].holds(*worker));
                 off_affinity_workers.push(worker);
             }
         }
@@ -122,6 +130,8 @@ impl Core {
         let wire = self.fresh_wire();
         let epoch = self.wire_epoch(id);
         let Some(call) = self.calls.get_mut(&id) else { return DispatchOutcome::Sent };
+        // The call is marked as sent before the shell carries out the effect. If the process dies in between, the call
+        // counts as lost and is not sent twice unnoticed (I1).
         call.state = CallState::Sent { worker, wire };
         call.attempts += 1;
         let waited = now - call.admitted;
@@ -130,7 +140,7 @@ impl Core {
         self.slot_mut(worker.id).running.push(running);
         if let Some((row, _)) = session {
             if let Sessions::Routed(routes) = &mut self.sessions {
-                routes.sent(row, worker);
+                routes.mark_sent(row, worker);
             }
             self.count_routing(routing);
             self.record_wait(now, row, SessionEventKind::Sent(routing), Some(worker), waited);
@@ -160,9 +170,9 @@ impl Core {
         }
     }
 
-    /// Puts a call where it waits.
-    pub(super) fn wait(&mut self, now: Timestamp, id: CallId, state: CallState, effects: &mut Effects) {
-        let virtual_time = self.join(id);
+    /// Adds a call to a queue.
+    pub(super) fn enqueue(&mut self, now: Timestamp, id: CallId, state: CallState, effects: &mut Effects) {
+        let virtual_time = self.assign_virtual_time(id);
         match state {
             CallState::AnyWorkerQueue => self.any_worker_queue.insert(virtual_time, id),
             CallState::UnboundQueue => self.unbound_queue.insert(virtual_time, id),
@@ -171,15 +181,16 @@ impl Core {
         }
         self.queued += 1;
         self.set_call_state(id, state);
+        // The call may be due earlier in this queue than its last timer (I8).
         if let Some(due) = self.calls.get(&id).map(|call| call.due()) {
             self.timers.set(due, Timer::Call(id));
             self.shrink_timers();
         }
-        self.want_overflow(now, effects);
+        self.request_overflow_workers(now, effects);
     }
 
-    /// A call's turn among those that wait. One that waited before keeps it.
-    fn join(&mut self, id: CallId) -> VirtualTime {
+    /// Returns the virtual time of a call that begins to wait. A call that has waited before keeps its virtual time.
+    fn assign_virtual_time(&mut self, id: CallId) -> VirtualTime {
         let Some(call) = self.calls.get_mut(&id) else { return VirtualTime::default() };
         let session = call.role.row();
         if call.has_waited {
@@ -191,27 +202,32 @@ impl Core {
         call.virtual_time
     }
 
-    /// Looks for a process again, for a call that may wait as long as its deadline allows.
+    /// Dispatches a call, or adds it to a queue, even if the queues are full: the call was admitted before.
     pub(super) fn dispatch_or_enqueue(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
         if let DispatchOutcome::WouldWait(state) = self.try_dispatch(now, id, effects) {
-            self.wait(now, id, state, effects);
+            self.enqueue(now, id, state, effects);
         }
     }
 
-    /// Gives a process what waits for it, in the order of their turns, until its window is full.
+    /// Sends waiting calls to a process, in the order of their virtual times, until its window is full
+    /// ([I2](crate#invariants)).
     pub(super) fn fill(&mut self, now: Timestamp, worker: WorkerId, effects: &mut Effects) {
         while self.slot(worker).accepts(self.is_health_gated()) {
-            let Some(id) = self.next_for(worker) else { return };
+            let Some(id) = self.next_call_for(worker) else { return };
             if self.ends_as_poison(now, id, effects) {
                 continue;
             }
-            self.fairness.served();
+            // `advance_clock` must count the flow of this call, so it comes before `unqueue` removes it.
+            self.fairness.advance_clock();
             self.unqueue(id);
-            if self.needs_worker(now, id, worker, effects) {
-                self.wait(now, id, CallState::UnboundQueue, effects);
+            if self.must_wait_for_base_worker(now, id, worker, effects) {
+                self.enqueue(now, id, CallState::UnboundQueue, effects);
+                // The call does not fit this worker after all. It keeps its virtual time, and the loop continues with
+                // the next call: this terminates, since overflow workers do not take calls from the unbound queue while
+                // a base worker is alive.
                 continue;
             }
-            self.send_to(now, id, self.slot(worker).worker, effects);
+            self.dispatch_to(now, id, self.slot(worker).worker, effects);
         }
     }
 
@@ -221,9 +237,11 @@ impl Core {
         }
     }
 
-    pub(super) fn next_for(&self, worker: WorkerId) -> Option<CallId> {
+    pub(super) fn next_call_for(&self, worker: WorkerId) -> Option<CallId> {
         let slot = self.slot(worker);
-        let unbound_queue = if slot.base || !self.base_lives() { self.unbound_queue.first() } else { None };
+        let unbound_queue = if slot.base || !self.has_live_base_worker() { self.unbound_queue.first() } else { None };
+        // The fair order holds across the queues: the call with the lowest virtual time is next, wherever it waits. A
+        // fixed order of the queues would let the calls of bound sessions keep all others from this worker (R36).
         [slot.queue.first(), self.any_worker_queue.first(), unbound_queue]
             .into_iter()
             .flatten()
@@ -231,20 +249,28 @@ impl Core {
             .map(|(_, call)| call)
     }
 
-    /// Whether a hint call's session lost its worker meanwhile, so that this one of the overflow must not take it (R12).
-    fn needs_worker(&mut self, now: Timestamp, id: CallId, worker: WorkerId, effects: &mut Effects) -> bool {
+    /// Returns whether a hint call must wait for a base worker: its session has no binding any more, and this overflow
+    /// worker must not be bound while a base worker is alive (R12).
+    fn must_wait_for_base_worker(
+        &mut self,
+        now: Timestamp,
+        id: CallId,
+        worker: WorkerId,
+        effects: &mut Effects,
+    ) -> bool {
         let Some(Role::Hint(row)) = self.calls.get(&id).map(|call| call.role) else { return false };
         self.drop_dead_binding(now, row, effects);
-        matches!(self.binding(row), Binding::Unbound(_)) && !self.slot(worker).base && self.base_lives()
+        matches!(self.binding(row), Binding::Unbound(_)) && !self.slot(worker).base && self.has_live_base_worker()
     }
 
-    /// Sends a call that waited to the process that became free for it.
-    fn send_to(&mut self, now: Timestamp, id: CallId, worker: WorkerRef, effects: &mut Effects) {
+    /// Sends a waiting call to the process that has become free for it.
+    fn dispatch_to(&mut self, now: Timestamp, id: CallId, worker: WorkerRef, effects: &mut Effects) {
         let Some(role) = self.calls.get(&id).map(|call| call.role) else { return };
         let Some(row) = role.row().filter(|_| !matches!(role, Role::Tracked(_))) else {
             self.send(now, id, worker, Routing::Unrouted, effects);
             return;
         };
+        // The session's worker may have died since the call was enqueued (I4).
         self.drop_dead_binding(now, row, effects);
         match self.binding(row) {
             Binding::Bound { worker: bound, .. } if bound == worker => {
@@ -255,22 +281,23 @@ impl Core {
         };
     }
 
-    /// The process with the fewest unfinished calls that can take one; base workers first. O(slots).
+    /// Returns the process with the fewest unfinished calls that can take a call; base workers first. O(slots).
     fn least_loaded(&self) -> Option<WorkerRef> {
         let health_gated = self.is_health_gated();
         let free = self.slots.iter().filter(|slot| slot.accepts(health_gated));
         free.min_by_key(|slot| (slot.running.len(), !slot.base)).map(|slot| slot.worker)
     }
 
-    /// The process for a new session: a base worker, as long as one lives, with the fewest sessions, then the fewest calls.
+    /// Returns the process for a new session: the one with the fewest sessions, then the fewest calls. An overflow
+    /// worker only if no base worker is alive (R12): overflow workers are stopped when idle.
     fn pick_worker_for_session(&self) -> Option<WorkerRef> {
         let Sessions::Routed(routes) = &self.sessions else { return None };
-        let (health_gated, base_only) = (self.is_health_gated(), self.base_lives());
+        let (health_gated, base_only) = (self.is_health_gated(), self.has_live_base_worker());
         let free = self.slots.iter().filter(|slot| slot.accepts(health_gated) && (slot.base || !base_only));
         free.min_by_key(|slot| (routes.bound_to(slot.worker), slot.running.len())).map(|slot| slot.worker)
     }
 
-    pub(super) fn base_lives(&self) -> bool {
+    pub(super) fn has_live_base_worker(&self) -> bool {
         self.slots[..self.settings.pool_size as usize].iter().any(|slot| slot.is_live())
     }
 

@@ -1,4 +1,4 @@
-//! When sessions are over by themselves (R16): on read, by the sweep, or to make room. A session with calls never is.
+//! The expiry of sessions (R16): on read, by the sweep, or to make room. A session with calls never expires.
 
 use super::{Core, Effects, SessionEndReason};
 use crate::{
@@ -9,22 +9,22 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Rows a sweep looks at before it makes way for calls.
+/// The number of rows that a sweep visits before it lets calls run.
 const SWEEP_STEP: usize = 256;
-/// Between two steps of a sweep, and between two sweeps at the least.
+/// The time between two steps of a sweep, and the shortest time between two sweeps.
 const STEP_PAUSE: Duration = Duration::from_millis(1);
 
-/// How a session stands when it is read.
+/// Whether a session that was read has expired.
 pub(super) enum SessionAge {
     Alive,
-    /// Expired, marked, still known.
+    /// Expired and marked, but still remembered.
     Marked,
-    /// Removed just now; what its next binding says.
+    /// Expired, and removed by this read. The next binding of the session reports this reason.
     Gone(Unbound),
 }
 
 impl Core {
-    /// What reading a session finds: under two-phase expiry the read itself marks.
+    /// Applies the expiry to a session that is read. With two-phase expiry, the read itself marks the session.
     pub(super) fn expiry_on_read(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) -> SessionAge {
         let timeout = self.settings.sessions.timeout;
         let Sessions::Routed(routes) = &mut self.sessions else { return SessionAge::Alive };
@@ -34,14 +34,14 @@ impl Core {
         match routes.settings.expiry {
             Expiry::Immediate => {
                 self.counters.sessions_expired += 1;
-                self.forget(now, row, SessionEndReason::Expired, effects);
+                self.remove_session(now, row, SessionEndReason::Expired, effects);
                 SessionAge::Gone(Unbound::Expired)
             }
             Expiry::TwoPhase { grace } => {
                 let marked = routes.table.row(row).and_then(Row::marked);
                 if marked.is_some_and(|at| grace_passed(now, at, grace)) {
                     self.counters.sessions_expired += 1;
-                    self.forget(now, row, SessionEndReason::Expired, effects);
+                    self.remove_session(now, row, SessionEndReason::Expired, effects);
                     return SessionAge::Gone(Unbound::New);
                 }
                 self.mark(now, row);
@@ -50,17 +50,18 @@ impl Core {
         }
     }
 
-    /// Phase one of two-phase expiry.
+    /// Marks a session as expired: the first phase of two-phase expiry.
     fn mark(&mut self, now: Timestamp, row: RowKey) {
         let Sessions::Routed(routes) = &mut self.sessions else { return };
         if routes.table.mark(row, now) {
             self.record_event(now, row, SessionEventKind::MarkedExpired, None);
+            // The removal may be due before the next sweep (I8).
             self.sweep_by(self.next_removal());
         }
     }
 
-    /// An expired session begins anew: its old state ends, its row lives.
-    pub(super) fn revive(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
+    /// Renews an expired session: ends its old state and keeps its row, with a new epoch.
+    pub(super) fn renew_expired(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
         self.end_state(row, SessionEndReason::Expired, Unbound::Expired, effects);
         self.record_event(now, row, SessionEventKind::Unbound(SessionEndReason::Expired), None);
         let epoch = self.fresh_epoch();
@@ -72,41 +73,42 @@ impl Core {
         }
     }
 
-    /// One bounded step of the sweep, looking at no more than `budget` rows: how many were removed, and whether more is due.
-    /// Phase one marks (two-phase only), phase two removes what was marked a grace ago.
+    /// Performs one step of the sweep, which visits at most `budget` rows. Returns the number of removed sessions and
+    /// whether more are due. With two-phase expiry, sessions are first marked, and removed after `grace`.
     pub fn sweep(&mut self, now: Timestamp, budget: usize, effects: &mut Effects) -> (usize, bool) {
         let mut removed = 0;
         for _ in 0..budget {
             match self.sweep_one(now, effects) {
                 Some(gone) => removed += usize::from(gone),
                 None => {
-                    self.count_sweep(removed, true);
+                    self.count_removed_sessions(removed, true);
                     return (removed, false);
                 }
             }
         }
-        self.count_sweep(removed, false);
+        self.count_removed_sessions(removed, false);
         (removed, true)
     }
 
-    /// When the next marked session may be removed, never if there is none. Not in the moment of the marking, however short its grace.
+    /// Returns when the next marked session may be removed, or [`Timestamp::NEVER`]. It is always later than the
+    /// marking, even if `grace` is zero.
     pub(super) fn next_removal(&self) -> Timestamp {
         let grace = self.routes().map(|routes| (routes, routes.settings.expiry));
         let Some((routes, Expiry::TwoPhase { grace })) = grace else { return Timestamp::NEVER };
         routes.table.oldest_marked().map_or(Timestamp::NEVER, |(_, at)| at + grace.max(STEP_PAUSE))
     }
 
-    /// Looks at the oldest due row: whether it was removed (or only marked); `None` if nothing is due.
+    /// Visits the oldest due session. Returns whether it was removed, not only marked; `None` if no session is due.
     fn sweep_one(&mut self, now: Timestamp, effects: &mut Effects) -> Option<bool> {
         if self.mark_one(now) {
             return Some(false);
         }
-        let row = self.removable(now)?;
-        self.forget(now, row, SessionEndReason::Expired, effects);
+        let row = self.oldest_removable(now)?;
+        self.remove_session(now, row, SessionEndReason::Expired, effects);
         Some(true)
     }
 
-    /// Phase one, of two-phase expiry only.
+    /// Marks the oldest due session (two-phase expiry only).
     fn mark_one(&mut self, now: Timestamp) -> bool {
         let timeout = self.settings.sessions.timeout;
         let Sessions::Routed(routes) = &self.sessions else { return false };
@@ -120,8 +122,8 @@ impl Core {
         due.is_some()
     }
 
-    /// The oldest session that is expired and need not be known any more.
-    fn removable(&self, now: Timestamp) -> Option<RowKey> {
+    /// Returns the oldest session that has expired and need not be remembered.
+    fn oldest_removable(&self, now: Timestamp) -> Option<RowKey> {
         let timeout = self.settings.sessions.timeout;
         let due =
             |oldest: Option<(RowKey, Timestamp)>| oldest.filter(|(_, last)| now >= *last + timeout).map(|(row, _)| row);
@@ -136,31 +138,32 @@ impl Core {
         }
     }
 
-    /// Room for one more session: an expired one that nobody swept yet does not count.
+    /// Makes room for one more session, if necessary by the removal of an expired one that no sweep has removed yet.
     pub(super) fn make_room(&mut self, now: Timestamp, effects: &mut Effects) -> Result<(), CallFailure> {
         let max = self.settings.sessions.max;
         if self.sessions.len() < max {
             return Ok(());
         }
-        let row = self.removable(now).ok_or(CallFailure::SessionQuota { max })?;
+        let row = self.oldest_removable(now).ok_or(CallFailure::SessionQuota { max })?;
         self.counters.sessions_expired += 1;
-        self.forget(now, row, SessionEndReason::Expired, effects);
+        self.remove_session(now, row, SessionEndReason::Expired, effects);
         Ok(())
     }
 
-    fn count_sweep(&mut self, removed: usize, run_over: bool) {
+    fn count_removed_sessions(&mut self, removed: usize, is_complete: bool) {
         self.counters.sessions_expired += removed as u64;
         if let Sessions::Routed(routes) = &mut self.sessions {
             routes.counters.cleaned += removed as u64;
-            routes.counters.cleanup_runs += u64::from(run_over);
+            routes.counters.cleanup_runs += u64::from(is_complete);
         }
     }
 
-    /// One step of the sweep. The next follows after a pause, if more is due; else when the interval is over, or when the next marked
-    /// session may go.
+    /// Performs one step of the sweep. The next step follows after a pause if more sessions are due, and otherwise
+    /// after the interval, or when the next marked session may be removed.
     pub(super) fn sweep_due(&mut self, now: Timestamp, effects: &mut Effects) {
         if now < self.next_sweep {
-            return; // a sweep that was moved forward, and has its timer
+            // A stale timer: its sweep has run earlier, and the next one has its own timer.
+            return;
         }
         self.next_sweep = Timestamp::NEVER;
         let (_, more) = self.sweep(now, SWEEP_STEP, effects);
@@ -169,10 +172,11 @@ impl Core {
             return self.sweep_by(now + STEP_PAUSE);
         }
         self.sweep_by(now + self.settings.sessions.cleanup_interval.max(STEP_PAUSE));
-        self.sweep_by(self.next_removal()); // later than now: what could go is gone
+        // Later than `now`, since everything that can be removed has been removed.
+        self.sweep_by(self.next_removal());
     }
 
-    /// The next sweep is not later than this.
+    /// Makes sure that a sweep takes place at `at` or earlier.
     pub(super) fn sweep_by(&mut self, at: Timestamp) {
         if at < self.next_sweep {
             self.next_sweep = at;
@@ -181,7 +185,8 @@ impl Core {
     }
 }
 
-/// Counted from the marking. Who marks a session is told that it expired, even with a grace of zero.
+/// Returns whether `grace` has passed since the marking. Never at the time of the marking itself: the call that marks a
+/// session is answered that it expired, even with a grace of zero.
 pub(super) fn grace_passed(now: Timestamp, marked: Timestamp, grace: Duration) -> bool {
     now > marked && now >= marked + grace
 }

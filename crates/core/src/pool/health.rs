@@ -1,5 +1,7 @@
-//! Liveness: pings on the control channel, off the calls' path, and what silence means (R26). A process that answers is alive. One
-//! that computes for its calls and does not answer is bound by the GIL: its calls' own deadlines end it. Everything else is a miss.
+//! Health checks: pings on the control channel, apart from the calls, and the handling of missed ones (R26).
+//!
+//! A process that answers a ping is alive. A process that does not answer, but computes and has calls, holds Python's
+//! GIL: the deadlines of its calls end it if necessary. In every other case the ping counts as missed.
 
 use super::{Core, Effect, Effects, LogEvent, StopMethod};
 use crate::{
@@ -10,20 +12,20 @@ use crate::{
 };
 
 impl Core {
-    /// Sends the ping that is due, or looks into the silence that followed one.
+    /// Sends the ping that is due, or handles a ping that was not answered in time.
     pub(super) fn ping_due(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
         let Process::Live { ping, .. } = self.slot(worker.id).process else { return };
         match ping {
-            Ping::Due { at: due } if due <= now => self.ping(now, worker, effects),
+            Ping::Due { at: due } if due <= now => self.send_ping(now, worker, effects),
             Ping::Sent { nonce, until } if until <= now => self.examine(now, worker, nonce, effects),
             Ping::Examined { nonce, until } if until <= now => {
-                self.on_unresponsive(now, worker, nonce, ProcessActivity::Unknown, effects)
+                self.on_unresponsive(now, worker, nonce, ProcessActivity::Unknown, effects);
             }
             Ping::Off | Ping::Due { .. } | Ping::Sent { .. } | Ping::Examined { .. } => {}
         }
     }
 
-    fn ping(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
+    fn send_ping(&mut self, now: Timestamp, worker: WorkerRef, effects: &mut Effects) {
         self.next_nonce += 1;
         let (nonce, until) = (self.next_nonce, now + self.settings.health.timeout);
         self.set_ping(worker, Ping::Sent { nonce, until }, until);
@@ -36,7 +38,8 @@ impl Core {
         effects.push(Effect::Examine { worker, nonce });
     }
 
-    /// What a silent process did. Of a process that answered meanwhile, or is being ended, nobody wants to know.
+    /// Handles the result of an examination. Ignores it if the process has answered in the meantime, or is being
+    /// stopped.
     pub(super) fn on_examined(
         &mut self,
         now: Timestamp,
@@ -45,9 +48,12 @@ impl Core {
         activity: ProcessActivity,
         effects: &mut Effects,
     ) {
-        let asked = |ping: Ping| matches!(ping, Ping::Examined { nonce: asked, .. } if asked == nonce);
+        let is_this_examination =
+            |ping: Ping| matches!(ping, Ping::Examined { nonce: examined, .. } if examined == nonce);
+        // The examination reads `/proc` outside of the step. Until its result arrives, the process may have answered,
+        // or a newer ping may be out: the nonce distinguishes them.
         let Some(slot) = self.current(worker) else { return };
-        if matches!(slot.process, Process::Live { ping, .. } if asked(ping)) {
+        if matches!(slot.process, Process::Live { ping, .. } if is_this_examination(ping)) {
             self.on_unresponsive(now, worker, nonce, activity, effects);
         }
     }
@@ -63,9 +69,10 @@ impl Core {
         let slot = self.slot_mut(worker.id);
         let busy = !slot.running.is_empty();
         let Process::Live { unresponsive, misses, .. } = &mut slot.process else { return };
-        let new = unresponsive.replace(activity) != Some(activity) || *misses > 0;
+        // Logged once for each period without answers, not for each ping.
+        let is_news = unresponsive.replace(activity) != Some(activity) || *misses > 0;
         if activity == ProcessActivity::Computing && busy {
-            if new {
+            if is_news {
                 effects.push(Effect::Log(LogEvent::GilHeld(worker)));
             }
             return self.on_gil_held(now, worker, nonce, effects);
@@ -73,11 +80,12 @@ impl Core {
         self.ping_missed(now, worker, activity, effects);
     }
 
-    /// No new ping: the one that is out is answered when the GIL is free, and more of them would only pile up.
+    /// Waits for the ping that was sent already. It is answered when the GIL is released; more pings would only
+    /// accumulate in the socket.
     fn on_gil_held(&mut self, now: Timestamp, worker: WorkerRef, nonce: u64, effects: &mut Effects) {
         let until = now + self.settings.health.timeout;
         self.set_ping(worker, Ping::Sent { nonce, until }, until);
-        self.restore(now, worker, "busy with a call", effects);
+        self.restore_worker(now, worker, "busy with a call", effects);
     }
 
     fn ping_missed(&mut self, now: Timestamp, worker: WorkerRef, activity: ProcessActivity, effects: &mut Effects) {
@@ -96,24 +104,27 @@ impl Core {
                 if activity == ProcessActivity::Stopped { KillReason::Stopped } else { KillReason::Unresponsive };
             return self.stop_process(now, worker, kill_reason, StopMethod::Graceful, effects);
         }
-        self.ping(now, worker, effects);
+        // At once, not after the interval, so that a worker that hangs is stopped soon.
+        self.send_ping(now, worker, effects);
     }
 
-    /// Any pong proves life, a late one too.
+    /// Handles the answer to a ping. A late answer also proves that the process is alive.
     pub(super) fn on_pong(&mut self, now: Timestamp, worker: WorkerRef, nonce: u64, effects: &mut Effects) {
         let next = now + self.settings.health.interval;
         let Some(slot) = self.current(worker) else { return };
         let Process::Live { ping, unresponsive, .. } = &mut slot.process else { return };
         *unresponsive = None;
-        if matches!(*ping, Ping::Sent { nonce: out, .. } | Ping::Examined { nonce: out, .. } if out == nonce) {
+        // Only the answer to the current ping schedules the next one. If a late answer did so too, two chains of pings
+        // would run from then on.
+        if matches!(*ping, Ping::Sent { nonce: sent, .. } | Ping::Examined { nonce: sent, .. } if sent == nonce) {
             *ping = Ping::Due { at: next };
             self.timers.set(next, Timer::Worker(worker.id));
         }
-        self.restore(now, worker, "answered a ping", effects);
+        self.restore_worker(now, worker, "answered a ping", effects);
     }
 
-    /// It lives: what it missed is forgotten, and it gets work again.
-    fn restore(&mut self, now: Timestamp, worker: WorkerRef, reason: &'static str, effects: &mut Effects) {
+    /// Resets the missed pings of a process that is alive, and gives it calls again.
+    fn restore_worker(&mut self, now: Timestamp, worker: WorkerRef, reason: &'static str, effects: &mut Effects) {
         let Process::Live { misses, .. } = &mut self.slot_mut(worker.id).process else { return };
         if std::mem::take(misses) > 0 {
             self.record(now, worker.id, WorkerState::Degraded, WorkerState::Ready, reason);

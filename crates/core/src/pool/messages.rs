@@ -1,4 +1,4 @@
-//! What goes into the core and what comes out: all of it plain data.
+//! The inputs and effects of the core: plain data.
 
 use crate::{
     Affinity, CallId, Epoch, Fingerprint, IfAbsent, ProcessActivity, SessionId, Suspect, Timestamp, WireId, WorkerRef,
@@ -7,267 +7,272 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Something that happened.
+/// An event that the shell reports to the core.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// Time passed: look at what is due.
+    /// Time has passed; timers may be due.
     Tick,
-    /// A call was submitted. Exactly one [`Effect::Settle`] or [`Effect::Deliver`] answers it (I1).
+    /// A call was submitted. It is answered by exactly one [`Effect::Settle`] or [`Effect::Deliver`]
+    /// ([I1](crate#invariants)).
     Submit(Submission),
-    /// The call's caller went away.
+    /// The caller abandoned the call.
     Cancel(CallId),
-    /// The process said ready.
+    /// A process sent its ready frame.
     Ready {
-        /// Which.
+        /// The process.
         worker: WorkerRef,
-        /// Calls it takes unfinished, at least 1.
+        /// The number of unfinished calls that it accepts, at least 1.
         window: u32,
-        /// Whether it serves the control channel.
+        /// Whether it has a control channel.
         control: bool,
     },
-    /// The final frame of an attempt. Its payload is [acquitted](super::Core::clear_payload) beside it.
+    /// The final frame of an attempt arrived. The shell also [clears the fingerprint](super::Core::clear_payload) of
+    /// the call.
     Final {
-        /// From which process.
+        /// The process that sent it.
         worker: WorkerRef,
-        /// Of which attempt.
+        /// The attempt.
         wire: WireId,
-        /// A result, not an error.
+        /// Whether it is a result, not an error.
         ok: bool,
     },
-    /// An [`Effect::Send`] could not be carried out: the process never gets the call, and the shell has answered its caller.
+    /// An [`Effect::Send`] could not be carried out. The process never receives the call, and the shell has already
+    /// answered the caller.
     SendFailed {
-        /// To which process.
+        /// The process to which the call should have been sent.
         worker: WorkerRef,
-        /// Which attempt.
+        /// The attempt.
         wire: WireId,
     },
-    /// The process's answer to an [`Effect::Cancel`]. Without one, its oldest unfinished attempt is taken to run.
+    /// A process answered an [`Effect::Cancel`]. Without an answer, its oldest unfinished attempt is assumed to run.
     AttemptState {
-        /// From which process.
+        /// The process.
         worker: WorkerRef,
-        /// Of which attempt.
+        /// The attempt.
         wire: WireId,
-        /// Where the attempt is.
+        /// The state of the attempt.
         state: AttemptState,
     },
-    /// An answer to a ping.
+    /// A process answered a ping.
     Pong {
-        /// From which process.
+        /// The process.
         worker: WorkerRef,
-        /// The ping's number.
+        /// The number of the ping.
         nonce: u64,
     },
-    /// What a silent process does: the answer to an [`Effect::Examine`].
+    /// The shell found out what an unresponsive process does, as requested by [`Effect::Examine`].
     Activity {
-        /// Which process.
+        /// The process.
         worker: WorkerRef,
-        /// The number of the ping it let pass.
+        /// The number of the ping that it did not answer.
         nonce: u64,
-        /// What it did since that ping, or since the examination before.
+        /// The activity since that ping, or since the previous examination.
         activity: ProcessActivity,
     },
-    /// The process is gone *and* its socket was read until it would block.
+    /// A process exited *and* its socket was read until a read would block, so that no final frame is lost.
     Exited {
-        /// Which.
+        /// The process.
         worker: WorkerRef,
-        /// How.
+        /// The exit of the process.
         end: ProcessExit,
-        /// The payloads of the attempts it had, where a quarantine wants them ([`Core::unfinished`](super::Core::unfinished)).
+        /// The fingerprints of its attempts, if the quarantine needs them
+        /// ([`Core::unfinished`](super::Core::unfinished)).
         suspects: Vec<Suspect>,
     },
-    /// End a process now.
+    /// A process must be killed.
     Kill {
-        /// Which.
+        /// The process.
         worker: WorkerRef,
-        /// Why.
+        /// The reason.
         kill_reason: KillReason,
     },
-    /// A [`Shutdown`](Self::Shutdown) will follow. Calls are taken as before, but a worker that ended is started again only if a call waits
-    /// for one.
+    /// A [`Shutdown`](Self::Shutdown) will follow. Calls are still admitted, but a worker that ends is replaced only if
+    /// a call waits for one.
     PrepareShutdown,
-    /// Take no more calls, finish those there are, end the workers; what is left at `until` is answered `PoolClosed`.
+    /// The pool must shut down: it admits no more calls, finishes those it has, and stops the workers. Calls that are
+    /// left at `until` fail with `PoolClosed`.
     Shutdown {
-        /// The end of patience.
+        /// The end of the drain.
         until: Timestamp,
     },
 }
 
-/// A call, without its payload.
+/// A call without its arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Submission {
-    /// Its number, higher than any before.
+    /// The id of the call, higher than that of any call before.
     pub call: CallId,
-    /// Its session, if it has one.
+    /// The session of the call, if it has one.
     pub session: Option<SessionCall>,
-    /// The end of the whole: queue, run, retries.
+    /// The time by which it must be answered. Covers the queue, the run and all retries.
     pub deadline: Timestamp,
-    /// It may run again elsewhere when its worker dies in the middle.
+    /// Whether it may run again if its worker dies while it runs.
     pub idempotent: bool,
-    /// Its payload, wanted while the pool [watches](super::Core::needs_fingerprints) some.
+    /// The fingerprint of the call, which is needed while the pool [watches](super::Core::needs_fingerprints) some.
     pub fingerprint: Option<Fingerprint>,
 }
 
-/// What a call says of its session.
+/// The part of a call that concerns its session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionCall {
-    /// Which session.
+    /// The id of the session.
     pub id: SessionId,
-    /// What to do if there is none.
+    /// The action if the session does not exist.
     pub if_absent: IfAbsent,
-    /// How strictly to keep to its worker; the pool's mode if none is given.
+    /// The affinity of the call; `None` for the mode of the pool.
     pub affinity: Option<Affinity>,
 }
 
-/// Something to carry out. The order matters.
+/// An action that the shell must carry out. Effects must be carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// Start this process; answer with `Ready` or `Exited`.
+    /// Start this process. Report [`Input::Ready`] or [`Input::Exited`].
     Start(WorkerRef),
-    /// Send the call to the process.
+    /// Send a call to a process.
     Send {
-        /// To which.
+        /// The process.
         worker: WorkerRef,
-        /// What.
+        /// The call.
         call: CallId,
-        /// The attempt's id.
+        /// The id of the attempt.
         wire: WireId,
-        /// The session's epoch, if the call's session is routed.
+        /// The epoch of the session, if the pool routes the call's session.
         epoch: Option<Epoch>,
     },
-    /// The final frame just handed in answers this call.
+    /// Answer a call with the final frame that was just reported.
     Deliver {
-        /// Which.
+        /// The call.
         call: CallId,
-        /// How it came there.
+        /// The circumstances of the answer.
         delivery: Delivery,
-        /// Its attempts that were lost before, in order.
+        /// The losses of its earlier attempts, in order.
         earlier: Vec<WorkerLoss>,
     },
-    /// The call ends without a worker's answer.
+    /// Answer a call with a failure.
     Settle {
-        /// Which.
+        /// The call.
         call: CallId,
-        /// Why.
+        /// The failure.
         failure: CallFailure,
-        /// Its attempts that were lost before and are not the reason, in order.
+        /// The losses of its earlier attempts, except for the one that is the failure, in order.
         earlier: Vec<WorkerLoss>,
     },
-    /// Ask the attempt to stop; with `interrupt`, break it.
+    /// Ask a process to stop an attempt.
     Cancel {
-        /// In which process.
+        /// The process.
         worker: WorkerRef,
-        /// Which attempt.
+        /// The attempt.
         wire: WireId,
-        /// Break the running code.
+        /// Whether running code must be interrupted.
         interrupt: bool,
     },
-    /// Ping the process.
+    /// Send a ping.
     Ping {
-        /// Which.
+        /// The process.
         worker: WorkerRef,
-        /// The number its pong must have.
+        /// The number that the answer must have.
         nonce: u64,
     },
-    /// The process let a ping pass: find out what it does, and answer with [`Input::Activity`]. Without an answer within
-    /// `health.timeout` it is taken for [`ProcessActivity::Unknown`].
+    /// Find out what a process does that did not answer a ping, and report [`Input::Activity`]. Without a report within
+    /// `health.timeout`, [`ProcessActivity::Unknown`] is assumed.
     Examine {
-        /// Which.
+        /// The process.
         worker: WorkerRef,
-        /// The ping's number.
+        /// The number of the ping.
         nonce: u64,
     },
-    /// Tell the process that a session it holds is over.
+    /// Tell a process that a session has ended whose state it holds.
     EndSession {
-        /// Which process.
+        /// The process.
         worker: WorkerRef,
-        /// Which session.
+        /// The session.
         session: SessionId,
-        /// Which of its lives.
+        /// The epoch that has ended.
         epoch: Epoch,
-        /// Why.
+        /// The reason.
         reason: SessionEndReason,
     },
-    /// End the process; answer with `Exited`.
+    /// Stop a process. Report [`Input::Exited`].
     Stop {
-        /// Which.
+        /// The process.
         worker: WorkerRef,
-        /// How.
+        /// The method.
         method: StopMethod,
-        /// Why.
+        /// The reason.
         kill_reason: KillReason,
     },
-    /// Worth a line in the log.
+    /// Write a log line.
     Log(LogEvent),
-    /// The drain is over. No process is left, or the time to end is up for those that [`Core::processes`](super::Core::processes)
-    /// names.
+    /// The pool has stopped. Either no process is left, or the time for stopping is up for those that
+    /// [`Core::processes`](super::Core::processes) returns.
     Stopped,
 }
 
-/// How a reply came about.
+/// The circumstances of an answer: the process, the routing, the attempts and the times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Delivery {
-    /// Who answered.
+    /// The process that answered.
     pub worker: WorkerRef,
-    /// How the call was routed.
+    /// The routing of the call.
     pub routing: Routing,
-    /// How often it was sent.
+    /// The number of attempts.
     pub attempts: u32,
-    /// When the call was admitted.
+    /// The time of the admission.
     pub admitted: Timestamp,
-    /// From admission to the last send.
+    /// The time from the admission to the last send.
     pub queued: Duration,
-    /// From the last send to the final frame.
+    /// The time from the last send to the final frame.
     pub ran: Duration,
 }
 
-/// Where an attempt is that its worker was asked to stop.
+/// The state of an attempt, as its worker reports it when asked to stop the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttemptState {
-    /// Its handler runs.
+    /// The handler runs.
     Running,
-    /// It has not begun, and will not. Its final frame comes when the worker gets there.
+    /// The handler has not begun and will not begin. The worker sends the final frame after those of earlier attempts.
     Withdrawn,
-    /// Its handler has ended. Its final frame is on the way.
+    /// The handler has ended. The final frame will follow.
     Finished,
 }
 
-/// Why a session is over.
+/// Why a session, or its state on a worker, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SessionEndReason {
-    /// Somebody ended it.
+    /// A message ended it.
     Ended,
-    /// Its timeout passed.
+    /// The timeout of the session passed.
     Expired,
-    /// It was bound to another worker.
+    /// The session was bound to another worker.
     Moved,
 }
 
-/// How to end a process.
+/// The method of stopping a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StopMethod {
-    /// Shutdown message, SIGTERM, SIGKILL.
+    /// Shutdown message, then SIGTERM, then SIGKILL.
     Graceful,
     /// SIGKILL.
     Kill,
 }
 
-/// Something an operator wants to know.
+/// An event for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LogEvent {
-    /// A process ended that was not told to.
+    /// A process that had been ready exited, and the reason was neither a shutdown nor idleness.
     WorkerDied(WorkerRef, ProcessExit),
-    /// A process was not ready when it ended.
+    /// A process exited before it was ready.
     StartFailed(WorkerRef, ProcessExit),
-    /// So many pings in a row were missed; what it did instead.
+    /// A process missed this many consecutive pings; what it did instead.
     PingMissed(WorkerRef, u32, ProcessActivity),
-    /// A process began to let pings pass while it computes for its calls: C code holds the GIL.
+    /// A process that runs calls began to miss pings while it computes: C code holds the GIL.
     GilHeld(WorkerRef),
-    /// The pool failed and rests until then.
+    /// The pool failed; the probe starts at this time.
     PoolFailed(Timestamp),
-    /// The pool failed before and has a worker again.
+    /// A failed pool has a ready worker again.
     PoolRecovered,
-    /// A final frame came after its call was settled.
+    /// A final frame arrived after its call was settled.
     LateAnswer(WorkerRef, WireId),
-    /// A final frame of an attempt nobody knows.
+    /// A final frame of an unknown attempt arrived.
     UnknownAnswer(WorkerRef, WireId),
 }

@@ -1,9 +1,10 @@
-//! The pool as a pure machine: something happened, now what? All state of a pool that decides anything is here.
+//! The pool as a state machine. All state on which decisions depend is here.
 //!
-//! One step takes an [`Input`] and the time, and appends [`Effect`]s. It does no I/O, reads no clock and draws no random
-//! number, so a schedule that went wrong replays. The life of a call: `admission` (whether it is taken), `submit` (what its
-//! session demands, its first place), `dispatch` (choice and queues), `settle` (final frames, deadlines, cancels), `retries`,
-//! `lifecycle` (starts, deaths, restarts), `health` (pings), `timing` (what is looked at when).
+//! One step takes an [`Input`] and the time, and appends [`Effect`]s. It does no I/O, reads no clock and draws no
+//! random number, so every schedule replays. The modules follow the life of a call: `admission` (is it accepted),
+//! `submit` (its session and its first queue), `dispatch` (which worker runs it, or where it waits), `completion`
+//! (final frames, deadlines, abandoned calls), `retries`; then `lifecycle`, `death` and `recovery` (processes),
+//! `health` (pings), `deadlines` (timers).
 
 mod abandoned;
 mod admission;
@@ -61,32 +62,32 @@ use crate::{
 use call::Calls;
 use std::hash::{Hash, Hasher};
 
-/// Where effects go, in order.
+/// The list to which effects are appended, in the order in which they must be carried out.
 pub type Effects = Vec<Effect>;
 
-/// A pool's state.
+/// The state of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Core {
     settings: Settings,
     phase: Phase,
     started: Timestamp,
-    /// A shutdown was announced.
+    /// Whether [`Input::PrepareShutdown`] was received.
     shutdown_announced: bool,
     slots: Vec<Slot>,
     calls: Calls,
-    /// Waiting calls that any worker may take.
+    /// Waiting calls that any worker may run.
     any_worker_queue: WaitQueue,
-    /// Waiting first calls of sessions that are bound nowhere: for base workers, as long as one lives.
+    /// Waiting first calls of sessions that are not bound. Only base workers take them, as long as one is alive (R12).
     unbound_queue: WaitQueue,
-    /// All waiting calls, in whatever queue.
+    /// The number of waiting calls in all queues, including calls between two attempts.
     queued: usize,
     fairness: Fairness,
-    /// `None` where no call is refused for being too late.
+    /// `None` if `queue.shed` is off, so that no call is refused for its expected wait.
     service_time: Option<ServiceTimeEwma>,
     budget: Budget,
     breaker: Option<Breaker>,
     quarantine: Quarantine,
-    /// Scatters waits.
+    /// The seed for the jitter of retries.
     seed: u64,
     sessions: Sessions,
     enhanced_state: EnhancedState,
@@ -94,7 +95,7 @@ pub struct Core {
     overflow: OverflowStarts,
     timers: Timers,
     next_sweep: Timestamp,
-    /// A sweep has made way for calls, and goes on then.
+    /// Whether a sweep was interrupted to let calls run and continues at `next_sweep`.
     is_sweeping: bool,
     next_wire: u64,
     next_epoch: u64,
@@ -102,27 +103,28 @@ pub struct Core {
     counters: Counters,
 }
 
-/// Whether the pool takes calls.
+/// The phase of a pool's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Running,
-    /// Too many restarts: none but a probe, at this moment.
+    /// There were too many restarts. Nothing is started before the probe at `retry_at`.
     Failed {
         retry_at: Timestamp,
     },
-    /// The probe is starting.
+    /// The probe of a failed pool is starting.
     Probing,
     Draining {
         until: Timestamp,
     },
-    /// Workers are being ended. At `until` the pool stops, whether they are gone or not.
+    /// Workers are being stopped. At `until` the pool stops, even if some have not exited.
     Closing {
         until: Timestamp,
     },
     Stopped,
 }
 
-/// What an enhanced pool keeps for each slot besides (R9). A basic pool has no place for it (I5).
+/// The state for each slot that only an enhanced pool has (R9). A basic pool has no field for it
+/// ([I5](crate#invariants)).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum EnhancedState {
     Basic,
@@ -130,7 +132,8 @@ enum EnhancedState {
 }
 
 impl Core {
-    /// A new pool: its base workers are to be started by the first step. `seed` scatters the session table.
+    /// Returns a new pool. Its first step starts the base workers. `seed` determines the hashes of the session table
+    /// and the jitter of retries.
     pub fn new(settings: Settings, seed: u64, now: Timestamp) -> Self {
         Self::resume(settings, seed, now, RecoverySnapshot::default())
     }
@@ -180,34 +183,36 @@ impl Core {
         }
     }
 
-    /// One step. What was due before `now` happens first.
+    /// Performs one step. Timers that are due at `now` are processed before the input.
     pub fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Effects) {
+        // First, so that no input is processed for a call whose deadline has passed.
         self.tick(now, effects);
         match input {
             Input::Tick => {}
             Input::Submit(submission) => self.submit(now, submission, effects),
             Input::Cancel(call) => self.abandon(now, call, effects),
-            Input::Ready { worker, window, control } => self.ready(now, worker, window, control, effects),
-            Input::Final { worker, wire, ok } => self.finish(now, worker, wire, ok, effects),
-            Input::SendFailed { worker, wire } => self.send_failed(now, worker, wire, effects),
-            Input::AttemptState { worker, wire, state } => self.attempt_state(now, worker, wire, state),
+            Input::Ready { worker, window, control } => self.on_ready(now, worker, window, control, effects),
+            Input::Final { worker, wire, ok } => self.on_final(now, worker, wire, ok, effects),
+            Input::SendFailed { worker, wire } => self.on_send_failed(now, worker, wire, effects),
+            Input::AttemptState { worker, wire, state } => self.on_attempt_state(now, worker, wire, state),
             Input::Pong { worker, nonce } => self.on_pong(now, worker, nonce, effects),
             Input::Activity { worker, nonce, activity } => self.on_examined(now, worker, nonce, activity, effects),
-            Input::Exited { worker, end, suspects } => self.exited(now, worker, end, &suspects, effects),
+            Input::Exited { worker, end, suspects } => self.on_exit(now, worker, end, &suspects, effects),
             Input::Kill { worker, kill_reason } => {
-                self.stop_process(now, worker, kill_reason, StopMethod::Kill, effects)
+                self.stop_process(now, worker, kill_reason, StopMethod::Kill, effects);
             }
             Input::PrepareShutdown => self.shutdown_announced = true,
             Input::Shutdown { until } => self.begin_drain(now, until, effects),
         }
     }
 
-    /// When to step again with [`Input::Tick`] if nothing else happens. It may be early, never late.
+    /// Returns when to call [`handle`](Self::handle) with [`Input::Tick`] if there is no other input before. May be
+    /// earlier than necessary, but is never too late ([I8](crate#invariants)).
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         self.timers.next()
     }
 
-    /// The settings it was made with.
+    /// Returns the settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -220,17 +225,17 @@ impl Core {
         &mut self.slots[index(worker)]
     }
 
-    /// The slot, if this process is the latest in it.
+    /// Returns the slot of a process, if the process is the latest of its slot.
     fn current(&mut self, worker: WorkerRef) -> Option<&mut Slot> {
         self.slots.get_mut((worker.id.0 as usize).checked_sub(1)?).filter(|slot| slot.worker == worker)
     }
 
-    /// Whether this very process is ready to answer for its sessions (I4).
+    /// Returns whether this process is ready, so that bindings to it are valid ([I4](crate#invariants)).
     fn is_alive(&self, worker: WorkerRef) -> bool {
         self.slots[index(worker.id)].holds(worker)
     }
 
-    /// Whether health decides who gets work (`state_machine`).
+    /// Returns whether health decides which workers get calls (`state_machine`).
     fn is_health_gated(&self) -> bool {
         matches!(self.enhanced_state, EnhancedState::Enhanced { history: Some(_), .. })
     }
@@ -246,7 +251,8 @@ impl Core {
     }
 }
 
-/// What decides is hashed, the calls by number: their order in the map means nothing. Counters and the start only tell.
+/// Hashes the state on which decisions depend: calls in the order of their ids, since a hash map has no order, and no
+/// counters or start time.
 impl Hash for Core {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.settings.hash(state);

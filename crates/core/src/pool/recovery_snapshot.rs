@@ -1,4 +1,4 @@
-//! What survives when a pool's state is built anew after a panic in its own step: names and numbers, nothing else.
+//! The data that is kept when the state of a pool is rebuilt after a panic in one of its steps: names and numbers only.
 
 use super::{Core, index};
 use crate::{
@@ -8,26 +8,27 @@ use crate::{
     worker::Process,
 };
 
-/// The part of a core that a new one goes on from.
+/// The part of a core with which a new core continues.
 #[derive(Clone, Debug, Default)]
 pub struct RecoverySnapshot {
     generations: Vec<Generation>,
     sessions: Vec<BoundSession>,
     next_wire: u64,
     next_epoch: u64,
-    restarts_counted: u64,
+    state_rebuilds: u64,
 }
 
 #[derive(Clone, Debug)]
 struct BoundSession {
     session: SessionId,
     worker: WorkerRef,
-    /// Since when it has no calls, if it has none.
+    /// Since when the session has no calls; `None` if it has some.
     idle: Option<Timestamp>,
 }
 
 impl Core {
-    /// Takes what can be trusted even if a step was torn: no id, epoch or generation is ever used twice.
+    /// Reads what can be trusted even if a step was interrupted by a panic. A new core that continues with it never
+    /// reuses a wire id, epoch or generation.
     pub fn recovery_snapshot(&self) -> RecoverySnapshot {
         let bound = |sessions: &Sessions| match sessions {
             Sessions::Tracked(_) => Vec::new(),
@@ -50,23 +51,24 @@ impl Core {
             sessions: bound(&self.sessions),
             next_wire: self.next_wire,
             next_epoch: self.next_epoch,
-            restarts_counted: self.counters.state_rebuilds + 1,
+            state_rebuilds: self.counters.state_rebuilds + 1,
         }
     }
 
-    /// A pool that goes on from another's salvage: all workers are started anew, and each session that was bound is told once.
+    /// Returns a core that continues with the numbers of another one. All base workers are started again. The first
+    /// call of each session that was bound is answered with the loss of its state.
     pub fn resume(settings: Settings, seed: u64, now: Timestamp, snapshot: RecoverySnapshot) -> Self {
         let mut core = Self::build(settings, seed, now);
         core.next_wire = snapshot.next_wire;
         core.next_epoch = snapshot.next_epoch;
-        core.counters.state_rebuilds = snapshot.restarts_counted;
+        core.counters.state_rebuilds = snapshot.state_rebuilds;
         for (slot, generation) in core.slots.iter_mut().zip(snapshot.generations) {
             slot.worker.generation = generation;
         }
         let timeout = core.settings.sessions.timeout;
         for bound in snapshot.sessions {
             if bound.idle.is_none_or(|last| now < last + timeout) {
-                core.restore_lost(now, bound.session, bound.worker);
+                core.restore_lost_session(now, bound.session, bound.worker);
             }
         }
         for slot in core.slots.iter_mut().filter(|slot| slot.base) {
@@ -77,18 +79,19 @@ impl Core {
         core
     }
 
-    fn restore_lost(&mut self, now: Timestamp, id: SessionId, worker: WorkerRef) {
+    fn restore_lost_session(&mut self, now: Timestamp, id: SessionId, worker: WorkerRef) {
         let epoch = self.fresh_epoch();
         if index(worker.id) < self.slots.len()
             && let Sessions::Routed(routes) = &mut self.sessions
         {
             let row = routes.table.insert(now, id, Route::new(epoch, Unbound::New));
-            routes.bind(row, worker, epoch); // to a process that is gone: the next call is told
-            routes.worker_gone(worker);
+            // The process is gone, so the binding is void and the next call reports the loss (R20).
+            routes.bind(row, worker, epoch);
+            routes.on_worker_exit(worker);
         }
     }
 
-    /// All calls that are admitted and not settled, in the order of admission.
+    /// Returns the admitted calls that are not settled, in the order of admission.
     pub fn unsettled(&self) -> Vec<CallId> {
         let mut all: Vec<CallId> = self.calls.keys().copied().collect();
         all.sort_unstable();

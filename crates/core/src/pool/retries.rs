@@ -1,4 +1,4 @@
-//! Sending a call again whose process died: whether, when, and what its caller hears if not (R33).
+//! Retries of calls whose process was lost: whether, when, and what the caller receives otherwise (R33).
 
 use super::{
     Core, Effects, Phase,
@@ -14,7 +14,8 @@ use crate::{
 use std::time::Duration;
 
 impl Core {
-    /// A call without a strict session lost its process: again if it may, else lost.
+    /// Handles the loss of the process that had a call without a strict session: retries the call if that is allowed,
+    /// and otherwise fails it.
     pub(super) fn lose_or_retry(&mut self, now: Timestamp, id: CallId, loss: WorkerLoss, effects: &mut Effects) {
         let failure = match self.wait_before_retry(now, id) {
             Ok(wait) => return self.back_off(now, id, loss, wait, effects),
@@ -22,6 +23,7 @@ impl Core {
             Err(None) => CallFailure::WorkerLost(loss),
         };
         let Some(mut call) = self.calls.remove(&id) else { return };
+        // If the quarantine is the failure, the loss is reported as one of the earlier attempts.
         if matches!(failure, CallFailure::Poison(_)) {
             call.retry.get_or_insert_default().losses.push(loss);
         }
@@ -29,11 +31,12 @@ impl Core {
         self.counters.lost += 1;
         self.fail(now, id, call, failure, effects);
         if let Some(row) = row {
-            self.release(now, row, false, false, effects);
+            self.end_session_call(now, row, false, false, effects);
         }
     }
 
-    /// How long it waits before it is sent again; else why not, if there is more to say than that its process died.
+    /// Returns the wait before the retry. If the call may not be retried, returns the failure that explains it, or
+    /// `None` if the loss itself is the failure.
     fn wait_before_retry(&mut self, now: Timestamp, id: CallId) -> Result<Duration, Option<CallFailure>> {
         let call = self.calls.get(&id).ok_or(None)?;
         let retry = &self.settings.retry;
@@ -44,6 +47,7 @@ impl Core {
         let wait = retry.wait(call.attempts, before, scatter(self.seed, id.0, call.attempts));
         let (fingerprint, in_time) = (call.fingerprint, now + wait < call.deadline);
         self.check_poison(now, fingerprint).map_err(Some)?;
+        // The budget is checked here and spent when the retry is sent: calls that wait may still be abandoned.
         if in_time && self.budget.allows(now, self.settings.retry.budget) { Ok(wait) } else { Err(None) }
     }
 
@@ -53,6 +57,7 @@ impl Core {
         retried.losses.push(loss);
         retried.wait = wait;
         call.state = CallState::Backoff { until: now + wait };
+        // A call in backoff counts as queued, and `unqueue` subtracts it again.
         self.queued += 1;
         if wait.is_zero() {
             return self.retry(now, id, effects);
@@ -60,14 +65,16 @@ impl Core {
         self.timers.set(now + wait, Timer::Call(id));
     }
 
-    /// The wait is over. Quarantine and budget are looked at again: others may have ended workers, or used it up, meanwhile.
+    /// Retries a call whose wait is over. Checks quarantine and budget again, since other calls may have changed both
+    /// during the wait.
     pub(super) fn retry(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
         if self.ends_as_poison(now, id, effects) {
             return;
         }
         if !self.budget.allows(now, self.settings.retry.budget) {
-            return self.fail_with_last_loss(now, id, effects);
+            return self.settle_with_last_loss(now, id, effects);
         }
+        // Removed from the backoff before it is dispatched, so that `queued` counts it once.
         self.unqueue(id);
         self.budget.spend(now);
         self.counters.retries += 1;
@@ -75,33 +82,35 @@ impl Core {
             call.queue_until = now + self.settings.queue.timeout;
         }
         match self.try_dispatch(now, id, effects) {
-            DispatchOutcome::WouldWait(state) => self.wait(now, id, state, effects),
-            DispatchOutcome::Sent => self.watch_deadline(id), // the timer that led here is used up, and may have been the call's last one
+            DispatchOutcome::WouldWait(state) => self.enqueue(now, id, state, effects),
+            // The timer that led here is used up, and may have been the last one of the call (I8).
+            DispatchOutcome::Sent => self.set_deadline_timer(id),
         }
     }
 
-    fn watch_deadline(&mut self, id: CallId) {
+    fn set_deadline_timer(&mut self, id: CallId) {
         if let Some(call) = self.calls.get(&id) {
             self.timers.set(call.due(), Timer::Call(id));
         }
     }
 
-    /// A call between two attempts whose payload others brought into quarantine is not sent again, however long it waits (R37).
+    /// Settles a retried call whose fingerprint was quarantined while it waited, and returns true. However long it
+    /// waits, it is not sent again (R37).
     pub(super) fn ends_as_poison(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) -> bool {
         let call = self.calls.get(&id).filter(|call| call.retry.is_some());
         let Err(poison) = self.check_poison(now, call.and_then(|call| call.fingerprint)) else { return false };
         self.counters.lost += 1;
-        self.withdraw(now, id, poison, effects);
+        self.settle_queued(now, id, poison, effects);
         self.check_drained(now, effects);
         true
     }
 
-    /// The caller hears of the last loss.
-    fn fail_with_last_loss(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
+    /// Fails a call with the loss of its last attempt.
+    fn settle_with_last_loss(&mut self, now: Timestamp, id: CallId, effects: &mut Effects) {
         let retried = self.calls.get_mut(&id).and_then(|call| call.retry.as_mut());
         let Some(loss) = retried.and_then(|retried| retried.losses.pop()) else { return };
         self.counters.lost += 1;
-        self.withdraw(now, id, CallFailure::WorkerLost(loss), effects);
+        self.settle_queued(now, id, CallFailure::WorkerLost(loss), effects);
         self.check_drained(now, effects);
     }
 }

@@ -1,4 +1,5 @@
-//! Why a session's calls ran where they ran: notes made on the way, and the story told from them. Decides nothing.
+//! The events of sessions: recorded while calls are processed, and read to explain where a session's calls ran. Decides
+//! nothing.
 
 use super::{Core, SessionEndReason, SessionInfo};
 use crate::{
@@ -8,38 +9,38 @@ use crate::{
 };
 use std::time::Duration;
 
-/// What is known of the life, or the lives, of one session id.
+/// The known history of one session id, which may have had several lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionEventLog {
-    /// The session as it is, if it is there. One that is expired is there as long as two-phase expiry knows it.
+    /// The session as it is now, if it exists. Includes an expired session that two-phase expiry remembers.
     pub present: Option<SessionInfo>,
-    /// The process that had its state and is gone, if nobody was told of that yet.
+    /// The process that held its state and is gone, if no call has reported the loss yet.
     pub lost: Option<WorkerRef>,
-    /// Its lives that are over and not yet forgotten, the oldest first.
+    /// Earlier lives that are still remembered, the oldest first.
     pub past: Vec<PastSession>,
-    /// What happened, the oldest first.
+    /// The events, the oldest first.
     pub events: Vec<SessionEvent>,
-    /// Whether nothing before the first event was forgotten.
+    /// Whether no event before the first one was overwritten.
     pub complete: bool,
 }
 
-/// A life of a session that is over.
+/// An earlier life of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PastSession {
     /// When it began.
     pub began: Timestamp,
-    /// When it was gone.
+    /// When the session was removed.
     pub ended: Timestamp,
     /// Why it ended.
     pub why: SessionEndReason,
-    /// Calls finished.
+    /// The number of finished calls.
     pub operations: u64,
 }
 
 impl Core {
-    /// Why this session's calls ran where they ran, as far back as the pool's bounded trail reaches; `None` in a pool without
-    /// session affinity. An id never seen has neither a present nor a past. Costs the sessions that are gone and still known,
-    /// and the session's events. Reading renews and marks nothing.
+    /// Returns the history of a session, as far back as the pool's bounded events reach, or `None` in a pool without
+    /// session affinity. An id that is unknown has an empty history. Costs the number of remembered removed sessions
+    /// and of the session's events. Neither renews nor marks the session.
     pub fn session_events(&self, now: Timestamp, id: impl AsRef<[u8]>) -> Option<SessionEventLog> {
         let (id, routes) = (id.as_ref(), self.routes()?);
         let row = routes.table.find(id);
@@ -54,7 +55,7 @@ impl Core {
             complete &= all;
         }
         events.reverse();
-        let mut past: Vec<PastSession> = routes.events.removed_sessions(id).map(past).collect();
+        let mut past: Vec<PastSession> = routes.events.removed_sessions(id).map(to_past_session).collect();
         past.reverse();
         let present = self.session_info(now, id);
         let gone = |worker: &WorkerRef| !self.is_alive(*worker) && row.is_some_and(|row| !self.is_released(row));
@@ -62,12 +63,12 @@ impl Core {
         Some(SessionEventLog { present, lost, past, events, complete })
     }
 
-    /// How this process ended, if it is the last of its slot that did.
+    /// Returns how a process ended, if it is the last of its slot that has ended.
     pub fn exit_of(&self, worker: WorkerRef) -> Option<ProcessExit> {
         self.slots.get((worker.id.0 as usize).checked_sub(1)?)?.exit_of(worker)
     }
 
-    /// Puts something on the trail of a session; nothing where sessions are only tracked.
+    /// Records an event of a session, if the pool has affinity.
     pub(super) fn record_event(
         &mut self,
         now: Timestamp,
@@ -93,7 +94,7 @@ impl Core {
         }
     }
 
-    /// Removes the row of a session that is over. A pool with affinity still knows for a while that it was there.
+    /// Removes the row of a session. A pool with affinity remembers the removed session for some time.
     pub(super) fn archive_session(&mut self, now: Timestamp, row: RowKey, why: SessionEndReason) {
         match &mut self.sessions {
             Sessions::Tracked(table) => _ = table.remove(row),
@@ -113,6 +114,6 @@ impl Core {
     }
 }
 
-fn past(gone: &RemovedSession) -> PastSession {
+fn to_past_session(gone: &RemovedSession) -> PastSession {
     PastSession { began: gone.first_seen, ended: gone.at, why: gone.why, operations: gone.operations }
 }

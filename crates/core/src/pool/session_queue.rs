@@ -1,4 +1,5 @@
-//! A session's turn: one strict call at a time, in the order of admission, and what follows when it is over (I3).
+//! The queue of a session: one strict call at a time, in the order of admission, and what happens when that call is
+//! finished ([I3](crate#invariants)).
 
 use super::{
     Core, Effects,
@@ -10,11 +11,11 @@ use crate::{
 };
 
 impl Core {
-    /// Takes a waiting call out of its queue.
+    /// Removes a waiting call from its queue. Its state is then `New`.
     pub(super) fn unqueue(&mut self, id: CallId) {
         let Some(call) = self.calls.get(&id) else { return };
         let (state, role, virtual_time) = (call.state, call.role, call.virtual_time);
-        let found = match state {
+        let was_queued = match state {
             CallState::AnyWorkerQueue => self.any_worker_queue.remove(virtual_time, id),
             CallState::UnboundQueue => self.unbound_queue.remove(virtual_time, id),
             CallState::WorkerQueue(worker) => self.slot_mut(worker.id).queue.remove(virtual_time, id),
@@ -22,7 +23,9 @@ impl Core {
             CallState::Backoff { .. } => true,
             CallState::New | CallState::Sent { .. } => false,
         };
-        self.queued -= usize::from(found);
+        // Calls that are new or sent were not counted as queued.
+        self.queued -= usize::from(was_queued);
+        // Calls in a session's queue, and between two attempts, have not joined the fair order.
         if matches!(state, CallState::AnyWorkerQueue | CallState::UnboundQueue | CallState::WorkerQueue(_)) {
             self.fairness.leave(role.row());
         }
@@ -37,35 +40,44 @@ impl Core {
         waiting.len() < before
     }
 
-    /// The turn of a session is over: an epoch that ended is closed, and the next call goes.
+    /// Starts the next call of a session, after the current one is finished or settled in the queue. Ends the state of
+    /// the session first, if its end waited for the current call.
     pub(super) fn start_next_call(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) {
         let Some(route) = self.route_mut(row) else { return };
+        // Cleared first: `close_ended_epoch` and the dispatch below must not find the finished call as the current one.
         route.set_current_call(None);
         let next = route.waiting().next();
+        // Before the next call is dispatched. Otherwise a call of the next epoch would be sent to the worker that holds
+        // the state of the ended one (I3).
         self.close_ended_epoch(now, row, next, effects);
         let Some(next) = next else { return self.drop_if_forgotten(now, row) };
         self.unqueue(next);
-        let behind = self.fairness.next_round();
+        let next_round = self.fairness.next_round();
         if let Some(call) = self.calls.get_mut(&next) {
-            call.queue_until = now + self.settings.queue.timeout; // its wait for any worker begins now, if it has one
-            call.virtual_time = behind;
+            // The call's wait for any worker begins now, if it waits for one.
+            call.queue_until = now + self.settings.queue.timeout;
+            call.virtual_time = next_round;
         }
+        // The next call enters the fair order behind one call of each waiting session. If it were sent at once, a
+        // session with a long queue would keep its worker from all other calls (R36).
         self.take_current_call(row, next);
         match self.binding(row) {
-            Binding::Bound { worker, .. } if self.is_wanted(worker) => {
-                self.wait(now, next, CallState::WorkerQueue(worker), effects);
+            Binding::Bound { worker, .. } if self.has_waiting_calls(worker) => {
+                self.enqueue(now, next, CallState::WorkerQueue(worker), effects);
                 self.fill(now, worker.id, effects);
             }
             _ => self.dispatch_or_enqueue(now, next, effects),
         }
     }
 
-    /// Whether others wait that this process may take: a session's next call does not pass them (R36).
-    fn is_wanted(&self, worker: WorkerRef) -> bool {
-        self.is_alive(worker) && self.next_for(worker.id).is_some()
+    /// Returns whether other calls wait that this process may run. The next call of a session does not overtake them
+    /// (R36).
+    fn has_waiting_calls(&self, worker: WorkerRef) -> bool {
+        self.is_alive(worker) && self.next_call_for(worker.id).is_some()
     }
 
-    /// Ends the state of the bound epoch if the next call, or nobody, belongs to it.
+    /// Ends the state of the bound epoch, if the next call, or without one the call that is admitted next, belongs to a
+    /// later epoch.
     pub(super) fn close_ended_epoch(
         &mut self,
         now: Timestamp,
@@ -73,24 +85,31 @@ impl Core {
         next: Option<CallId>,
         effects: &mut Effects,
     ) {
-        let Some((admitting, then)) = self.route(row).map(|route| (route.epoch, route.after_epoch())) else { return };
-        let wanted = next.and_then(|id| self.calls.get(&id)).map_or(admitting, |call| match call.role {
+        let Some((admitting, after_epoch)) = self.route(row).map(|route| (route.epoch, route.after_epoch())) else {
+            return;
+        };
+        let next_epoch = next.and_then(|id| self.calls.get(&id)).map_or(admitting, |call| match call.role {
             Role::Strict { epoch, .. } => epoch,
             _ => admitting,
         });
+        // Calls keep the epoch in which they were admitted: as long as the next one belongs to the bound epoch, its
+        // state is needed.
         if let Binding::Bound { epoch, .. } = self.binding(row) {
-            if wanted <= epoch {
+            if next_epoch <= epoch {
                 return;
             }
-            let reason =
-                if matches!(then, AfterEpoch::Bind(_)) { SessionEndReason::Moved } else { SessionEndReason::Ended };
+            let reason = if matches!(after_epoch, AfterEpoch::Bind(_)) {
+                SessionEndReason::Moved
+            } else {
+                SessionEndReason::Ended
+            };
             let ended = self.end_state(row, reason, Unbound::New, effects);
-            if ended && then != AfterEpoch::Forget {
+            if ended && after_epoch != AfterEpoch::Forget {
                 self.record_event(now, row, SessionEventKind::Unbound(reason), None);
             }
         }
-        if wanted == admitting
-            && let AfterEpoch::Bind(worker) = then
+        if next_epoch == admitting
+            && let AfterEpoch::Bind(worker) = after_epoch
         {
             self.bind_if_alive(now, row, worker, admitting);
         }
@@ -104,8 +123,16 @@ impl Core {
         }
     }
 
-    /// A call of this session is over: its place in the session goes to the next.
-    pub(super) fn release(&mut self, now: Timestamp, row: RowKey, was_current: bool, ran: bool, effects: &mut Effects) {
+    /// Finishes a call of a session: counts it, and starts the next call if it was the current one. `ran` is true if a
+    /// worker finished it.
+    pub(super) fn end_session_call(
+        &mut self,
+        now: Timestamp,
+        row: RowKey,
+        was_current: bool,
+        ran: bool,
+        effects: &mut Effects,
+    ) {
         match &mut self.sessions {
             Sessions::Tracked(table) => {
                 table.end_call(row, now, ran);

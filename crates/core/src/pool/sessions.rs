@@ -1,4 +1,5 @@
-//! What can be asked and told of sessions, and how their state ends. Answers at once; the effects tell the workers.
+//! Messages about sessions: track, renew, read, list and end. They are answered at once; the effects inform the
+//! workers.
 
 use super::{
     Core, Effects,
@@ -12,32 +13,32 @@ use crate::{
 use serde::Serialize;
 use std::time::Duration;
 
-/// Whether a session is there (R15).
+/// Whether a session has expired (R15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionState {
-    /// It is, and its timeout runs.
+    /// The session has calls, or its timeout runs.
     Active,
-    /// Its timeout has passed.
+    /// The timeout of the session has passed.
     Expired,
 }
 
-/// What is known of one session (R22).
+/// The state of one session (R22).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionInfo {
-    /// Its id.
+    /// The id of the session.
     pub id: SessionId,
     /// Active or expired.
     pub state: SessionState,
-    /// The slot it is bound to; `None` in a pool that routes none, or when it is bound nowhere.
+    /// The slot to which it is bound; `None` if it is not bound, and in a pool without affinity.
     pub worker: Option<WorkerId>,
-    /// Which of the slot's processes.
+    /// The generation of the process to which it is bound.
     pub generation: Option<crate::Generation>,
-    /// Which life of the session.
+    /// The epoch of calls that are admitted now.
     pub epoch: Option<Epoch>,
-    /// Calls finished.
+    /// The number of finished calls.
     pub operations: u64,
-    /// Calls queued or unfinished.
+    /// The number of queued or unfinished calls.
     pub pending: u32,
     /// Milliseconds since its first call.
     pub age_ms: u64,
@@ -45,23 +46,24 @@ pub struct SessionInfo {
     pub idle_ms: u64,
 }
 
-/// Rows that one page looks at.
+/// The maximum number of rows that one page visits.
 pub const PAGE_SCAN: usize = 4096;
 
-/// Some of a pool's sessions.
+/// A page of a pool's sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionPage {
-    /// These.
+    /// The sessions of this page.
     pub sessions: Vec<SessionInfo>,
-    /// The cursor of the next page; `None` if this is the last.
+    /// The cursor of the next page; `None` on the last page.
     pub next: Option<usize>,
 }
 
 impl Core {
-    /// Notes a session without calling anything; creates it if it is not there.
+    /// Creates a session without a call, or renews the timeout of an existing one.
     ///
     /// # Errors
-    /// [`CallFailure::SessionQuota`]; [`CallFailure::SessionExpired`] while two-phase expiry still knows it.
+    /// Returns [`CallFailure::SessionQuota`] if the pool has the maximum number of sessions, and
+    /// [`CallFailure::SessionExpired`] while two-phase expiry remembers the session as expired.
     pub fn track_session(
         &mut self,
         now: Timestamp,
@@ -76,23 +78,23 @@ impl Core {
         self.info_of(now, row).ok_or(CallFailure::SessionNotFound(id))
     }
 
-    /// Renews a session's timeout. False if there is no such session.
+    /// Restarts the timeout of a session. Returns false if it does not exist.
     pub fn update_session_activity(&mut self, now: Timestamp, id: &SessionId, effects: &mut Effects) -> bool {
         let timeout = self.settings.sessions.timeout;
         let renewed = match &mut self.sessions {
             Sessions::Tracked(table) => table.renew(id.as_bytes(), now, timeout),
-            Sessions::Routed(routes) if routes.is_scanning() => return self.update_late(now, id, effects),
+            Sessions::Routed(routes) if routes.is_scanning() => return self.update_activity_slow(now, id, effects),
             Sessions::Routed(routes) => routes.table.renew(id.as_bytes(), now, timeout),
         };
         match renewed {
-            RenewOutcome::Done => true,
+            RenewOutcome::Renewed => true,
             RenewOutcome::Absent => false,
-            RenewOutcome::Late => self.update_late(now, id, effects),
+            RenewOutcome::Due => self.update_activity_slow(now, id, effects),
         }
     }
 
     #[cold]
-    fn update_late(&mut self, now: Timestamp, id: &SessionId, effects: &mut Effects) -> bool {
+    fn update_activity_slow(&mut self, now: Timestamp, id: &SessionId, effects: &mut Effects) -> bool {
         let found = self.live_row(now, id.as_bytes(), effects);
         if let Some(row) = found {
             self.touch_row(row, now);
@@ -100,7 +102,7 @@ impl Core {
         found.is_some()
     }
 
-    /// What is known of a session. Reading does not renew it.
+    /// Returns the state of a session. Does not renew it.
     pub fn session_info(&self, now: Timestamp, id: impl AsRef<[u8]>) -> Option<SessionInfo> {
         let row = match &self.sessions {
             Sessions::Tracked(table) => table.find(id.as_ref())?,
@@ -109,10 +111,11 @@ impl Core {
         self.info_of(now, row)
     }
 
-    /// Sessions from `cursor` on (0 begins), at most `limit`, in no order that means anything. Expired ones are among them where
-    /// two-phase expiry still knows them. Costs no more than [`PAGE_SCAN`] rows: a page may be short, or empty, and not be the last.
+    /// Returns at most `limit` sessions from `cursor` on, in no defined order. The first cursor is 0. Includes expired
+    /// sessions that two-phase expiry remembers. Visits at most [`PAGE_SCAN`] rows, so a page may be short or empty
+    /// without being the last one.
     pub fn list_sessions(&self, now: Timestamp, cursor: usize, limit: usize) -> SessionPage {
-        let places = self.sessions.places();
+        let places = self.sessions.row_capacity();
         let end = places.min(cursor.saturating_add(PAGE_SCAN));
         let mut page = SessionPage { sessions: Vec::new(), next: None };
         for index in cursor..end {
@@ -127,11 +130,11 @@ impl Core {
     }
 
     fn info_at(&self, now: Timestamp, index: usize) -> Option<SessionInfo> {
-        let row = self.sessions.at_place(index)?;
+        let row = self.sessions.row_at(index)?;
         self.info_of(now, row)
     }
 
-    /// Ends a session after the calls it has. False if there is none.
+    /// Ends a session after the calls it has. Returns false if it does not exist.
     pub fn end_session(&mut self, now: Timestamp, id: impl AsRef<[u8]>, effects: &mut Effects) -> bool {
         let Some(key) = self.live_row(now, id.as_ref(), effects) else { return false };
         let Sessions::Tracked(table) = &mut self.sessions else {
@@ -154,13 +157,14 @@ impl Core {
         };
         let (key, found) = routes.table.get(id)?;
         if routes.is_scanning() || found.is_due(now, timeout) {
-            return self.live_row_late(now, key, effects);
+            return self.live_row_slow(now, key, effects);
         }
-        Some(key) // nothing to see to: by far the most
+        // By far the most frequent case.
+        Some(key)
     }
 
     #[cold]
-    fn live_row_late(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) -> Option<RowKey> {
+    fn live_row_slow(&mut self, now: Timestamp, row: RowKey, effects: &mut Effects) -> Option<RowKey> {
         self.unbind_released(now, row, effects);
         match self.expiry_on_read(now, row, effects) {
             SessionAge::Alive => Some(row),
@@ -185,7 +189,8 @@ impl Core {
         }
     }
 
-    /// What is known of a row, if the session is still known: as a call of it would find it now.
+    /// Returns the state of a row, as a call of the session would find it now; `None` if the session is no longer
+    /// remembered.
     fn info_of(&self, now: Timestamp, key: RowKey) -> Option<SessionInfo> {
         match &self.sessions {
             Sessions::Tracked(table) => table.row(key).and_then(|row| self.info(now, row, None)),
@@ -211,7 +216,7 @@ impl Core {
         })
     }
 
-    /// `None` of a session that is over, though its row may still be there.
+    /// Returns `None` for a session that has ended, even if its row still exists.
     fn state_of<R>(&self, now: Timestamp, row: &Row<R>) -> Option<SessionState> {
         if !row.is_due(now, self.settings.sessions.timeout) {
             return Some(SessionState::Active);

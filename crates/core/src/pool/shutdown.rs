@@ -1,4 +1,5 @@
-//! The end of a pool: no new calls, those there are finish or run out of time, then the workers end.
+//! The shutdown of a pool: it admits no more calls, the pending ones finish or fail at the end of the drain, and then
+//! the workers stop.
 
 use super::{Core, Effect, Effects, Phase, StopMethod, call::Call};
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
 
 impl Core {
     pub(super) fn begin_drain(&mut self, now: Timestamp, until: Timestamp, effects: &mut Effects) {
+        // A second shutdown can only bring the end of the drain forward.
         let until = match self.phase {
             Phase::Draining { until: before } => before.min(until),
             Phase::Closing { .. } | Phase::Stopped => return,
@@ -17,10 +19,11 @@ impl Core {
         };
         self.phase = Phase::Draining { until };
         self.timers.set(until, Timer::Pool);
-        if now >= until { self.abort_remaining(now, effects) } else { self.drain(now, effects) }
+        if now >= until { self.abort_remaining(now, effects) } else { self.close_if_idle(now, effects) }
     }
 
-    /// The pool's own timer: the probe of a failed pool, the end of a drain, or the end of the wait for workers.
+    /// Handles the timer of the pool: the probe of a failed pool, the end of the drain, or the end of the wait for the
+    /// workers.
     pub(super) fn pool_due(&mut self, now: Timestamp, effects: &mut Effects) {
         match self.phase {
             Phase::Draining { until } if now >= until => self.abort_remaining(now, effects),
@@ -30,36 +33,41 @@ impl Core {
         }
     }
 
-    /// Goes on to close the pool once nothing is queued or unfinished.
-    pub(super) fn drain(&mut self, now: Timestamp, effects: &mut Effects) {
+    /// Closes the pool once no call is queued or unfinished.
+    pub(super) fn close_if_idle(&mut self, now: Timestamp, effects: &mut Effects) {
         if self.calls.is_empty() && self.slots.iter().all(|slot| slot.running.is_empty()) {
-            self.close(now, effects);
+            self.close_pool(now, effects);
         }
     }
 
-    /// The time is up: what is left is answered, and its workers are killed.
+    /// Ends the drain at its time limit: the remaining calls fail, and their workers are killed.
     fn abort_remaining(&mut self, now: Timestamp, effects: &mut Effects) {
-        self.phase = self.closing(now); // settling the calls below must not begin the close
+        // Before the calls are settled, which would otherwise end the drain and close the pool in the middle of this
+        // loop.
+        self.phase = self.closing_phase(now);
         let mut left: Vec<_> = self.calls.keys().copied().collect();
-        left.sort_unstable_by(|a, b| b.cmp(a)); // the last first, so that no turn passes to one that is sent just to be cancelled
+        // The last one first: otherwise the next call of a session would be sent to a worker, only to be cancelled at
+        // once.
+        left.sort_unstable_by(|a, b| b.cmp(a));
         for id in left {
             let may_have_run = self.calls.get(&id).is_some_and(|call: &Call| call.attempts > 0);
             self.counters.failed_by_pool += 1;
-            self.settle_early(now, id, CallFailure::PoolClosed { may_have_run }, effects);
+            self.settle_without_answer(now, id, CallFailure::PoolClosed { may_have_run }, effects);
         }
-        self.close(now, effects);
+        self.close_pool(now, effects);
     }
 
-    fn close(&mut self, now: Timestamp, effects: &mut Effects) {
-        self.phase = self.closing(now);
+    fn close_pool(&mut self, now: Timestamp, effects: &mut Effects) {
+        self.phase = self.closing_phase(now);
         for slot_index in 0..self.slots.len() {
             let slot = &mut self.slots[slot_index];
             if matches!(slot.process, Process::Scheduled { .. }) {
                 slot.process = Process::Absent;
             }
             let (worker, busy) = (slot.worker, !slot.running.is_empty());
-            let how = if busy { StopMethod::Kill } else { StopMethod::Graceful };
-            self.stop_process(now, worker, KillReason::Shutdown, how, effects);
+            // The callers of a busy worker have been answered before, so nothing is gained by waiting for it.
+            let method = if busy { StopMethod::Kill } else { StopMethod::Graceful };
+            self.stop_process(now, worker, KillReason::Shutdown, method, effects);
         }
         self.stop_if_empty(effects);
         if let Phase::Closing { until } = self.phase {
@@ -67,16 +75,16 @@ impl Core {
         }
     }
 
-    /// Workers have a bounded time to end: a start that never resolves, or a process that even SIGKILL does not end, must
-    /// not keep the pool for ever.
-    fn closing(&self, now: Timestamp) -> Phase {
+    /// Returns the phase in which the pool waits for its workers to stop. The wait is bounded: a start that never ends,
+    /// or a process that does not end after SIGKILL, must not keep the pool forever.
+    fn closing_phase(&self, now: Timestamp) -> Phase {
         Phase::Closing { until: now + self.settings.stop_timeout }
     }
 
-    /// A process is gone: that may end the drain, or the pool.
-    pub(super) fn after_exit(&mut self, now: Timestamp, effects: &mut Effects) {
+    /// Continues the shutdown after the exit of a process.
+    pub(super) fn continue_shutdown(&mut self, now: Timestamp, effects: &mut Effects) {
         match self.phase {
-            Phase::Draining { .. } => self.drain(now, effects),
+            Phase::Draining { .. } => self.close_if_idle(now, effects),
             Phase::Closing { .. } => self.stop_if_empty(effects),
             _ => {}
         }
@@ -93,7 +101,7 @@ impl Core {
         effects.push(Effect::Stopped);
     }
 
-    /// The processes that were started and whose end has not been reported.
+    /// Returns the processes that were started and whose exit has not been reported.
     pub fn processes(&self) -> impl Iterator<Item = WorkerRef> {
         self.slots.iter().filter(|slot| slot.has_process()).map(|slot| slot.worker)
     }

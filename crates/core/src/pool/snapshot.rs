@@ -1,4 +1,4 @@
-//! Fills the status in (R8), and what a shell asks besides. Reading changes nothing.
+//! Builds the status (R8) and answers other questions of the shell. Reads only.
 
 use super::{
     AffinityStatus, Core, EnhancedState, Features, Phase, PoolState, PoolStatus, QueueStatus, SESSIONS_SHOWN,
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Core {
-    /// A snapshot. Costs the slots and the sessions shown, however many there are.
+    /// Returns the status of the pool. Costs the number of slots and of the sessions shown, not of all sessions.
     pub fn status(&self, now: Timestamp) -> PoolStatus {
         let affinity = self.affinity_status(now);
         PoolStatus {
@@ -32,10 +32,10 @@ impl Core {
         }
     }
 
-    /// The affinity table in numbers; `None` in a pool without one.
+    /// Returns the numbers of the affinity table, or `None` in a pool without affinity.
     pub fn affinity_status(&self, now: Timestamp) -> Option<AffinityStatus> {
         let routes = self.routes()?;
-        let expired = routes.table.due(now, self.settings.sessions.timeout) + routes.table.marked_len();
+        let expired = routes.table.count_due(now, self.settings.sessions.timeout) + routes.table.marked_len();
         Some(AffinityStatus {
             total_sessions: routes.table.len() - expired,
             expired_sessions: expired,
@@ -48,7 +48,7 @@ impl Core {
         })
     }
 
-    /// The slots that have, or are to have, a process.
+    /// Returns the status of the base slots, and of the overflow slots that have a process or a scheduled start.
     pub fn workers(&self, now: Timestamp) -> Vec<WorkerStatus> {
         let shown = |slot: &&Slot| !matches!(slot.process, Process::Absent) || slot.base;
         self.slots.iter().filter(shown).map(|slot| self.worker_status(now, slot)).collect()
@@ -62,7 +62,7 @@ impl Core {
                 metrics.as_ref().map(|all| all[slot_index].clone()),
                 history
                     .as_ref()
-                    .map(|all| all[slot_index].iter().map(|change| bounded_sessions(now, change)).collect()),
+                    .map(|all| all[slot_index].iter().map(|change| transition_status(now, change)).collect()),
             ),
         };
         WorkerStatus {
@@ -75,14 +75,14 @@ impl Core {
             in_flight: slot.running.len(),
             window: slot.window(),
             queued: slot.queue.len(),
-            operations: slot.served,
+            operations: slot.finished_attempts,
             sessions: self.routes().map(|routes| routes.bound_to(slot.worker)),
             metrics,
             history,
         }
     }
 
-    /// What waits and what runs.
+    /// Returns the status of the queue.
     pub fn queue_status(&self) -> QueueStatus {
         let in_flight: usize = self.slots.iter().map(|slot| slot.running.len()).sum();
         let capacity: usize = self.slots.iter().map(Slot::window).sum();
@@ -96,12 +96,14 @@ impl Core {
     fn active_sessions(&self, now: Timestamp) -> usize {
         let timeout = self.settings.sessions.timeout;
         match &self.sessions {
-            Sessions::Tracked(table) => table.len() - table.due(now, timeout),
-            Sessions::Routed(routes) => routes.table.len() - routes.table.marked_len() - routes.table.due(now, timeout),
+            Sessions::Tracked(table) => table.len() - table.count_due(now, timeout),
+            Sessions::Routed(routes) => {
+                routes.table.len() - routes.table.marked_len() - routes.table.count_due(now, timeout)
+            }
         }
     }
 
-    /// What is switched on.
+    /// Returns the features that are switched on.
     pub fn features(&self) -> Features {
         match &self.enhanced_state {
             EnhancedState::Basic => Features::default(),
@@ -113,7 +115,7 @@ impl Core {
         }
     }
 
-    /// Whether the pool takes calls.
+    /// Returns whether the pool accepts calls.
     pub fn pool_state(&self) -> PoolState {
         match self.phase {
             Phase::Running if self.ready_workers() >= self.settings.pool_size as usize => PoolState::Running,
@@ -124,32 +126,32 @@ impl Core {
         }
     }
 
-    /// Base workers that are ready.
+    /// Returns the number of base workers that are ready.
     pub fn ready_workers(&self) -> usize {
         self.slots.iter().filter(|slot| slot.base && slot.is_live()).count()
     }
 
-    /// The processes that have a ping to answer.
+    /// Returns the processes that have not answered their last ping yet.
     pub fn pinged(&self) -> impl Iterator<Item = WorkerRef> {
         let is_out = |ping: &Ping| matches!(ping, Ping::Sent { .. } | Ping::Examined { .. });
         let asked = move |slot: &&Slot| matches!(&slot.process, Process::Live { ping, .. } if is_out(ping));
         self.slots.iter().filter(asked).map(|slot| slot.worker)
     }
 
-    /// Whether every base worker is either ready or could not become it at its last start.
+    /// Returns whether every base worker is ready, or exited before it was ready at its last start.
     pub fn start_is_decided(&self) -> bool {
         matches!(self.phase, Phase::Failed { .. })
             || self.slots.iter().filter(|slot| slot.base).all(|slot| slot.is_live() || slot.start_failed)
     }
 
-    /// The latest process of a slot, if it has one now.
+    /// Returns the current process of a slot, if there is one.
     pub fn process_of(&self, worker: WorkerId) -> Option<WorkerRef> {
         let slot = self.slots.get((worker.0 as usize).checked_sub(1)?)?;
         slot.has_process().then_some(slot.worker)
     }
 }
 
-fn bounded_sessions(now: Timestamp, change: &Transition) -> TransitionStatus {
+fn transition_status(now: Timestamp, change: &Transition) -> TransitionStatus {
     TransitionStatus {
         from: change.from,
         to: change.to,
@@ -159,20 +161,20 @@ fn bounded_sessions(now: Timestamp, change: &Transition) -> TransitionStatus {
     }
 }
 
-/// What a shell asks of one process.
+/// Questions of the shell about one worker.
 impl Core {
-    /// A slot's last changes of state, the oldest first; `None` in a pool without `state_machine`.
+    /// Returns the last transitions of a slot, the oldest first, or `None` in a pool without `state_machine`.
     pub fn transitions(&self, worker: WorkerId) -> Option<impl Iterator<Item = &Transition>> {
         let EnhancedState::Enhanced { history: Some(history), .. } = &self.enhanced_state else { return None };
         Some(history.get((worker.0 as usize).checked_sub(1)?)?.iter())
     }
 
-    /// Whether this process is still wanted to become ready.
+    /// Returns whether this process is starting and not being stopped.
     pub fn is_starting(&self, worker: WorkerRef) -> bool {
         self.slots.iter().any(|slot| slot.worker == worker && matches!(slot.process, Process::Starting { .. }))
     }
 
-    /// Why this process, the latest of its slot, is being ended, if Herder ends it.
+    /// Returns why this process, the latest of its slot, is being stopped, if it is.
     pub fn kill_reason_of(&self, worker: WorkerRef) -> Option<KillReason> {
         self.slots.iter().find(|slot| slot.worker == worker).and_then(|slot| match slot.process {
             Process::Stopping { kill_reason, .. } => Some(kill_reason),
@@ -180,7 +182,7 @@ impl Core {
         })
     }
 
-    /// Whether this process, the latest of its slot, ever said ready.
+    /// Returns whether this process, the latest of its slot, has been ready.
     pub fn has_been_ready(&self, worker: WorkerRef) -> bool {
         let ready =
             |slot: &Slot| matches!(slot.process, Process::Live { .. } | Process::Stopping { live_since: Some(_), .. });

@@ -1,195 +1,196 @@
-//! One shape of status for both worker types (R8). A snapshot; reading it changes nothing.
+//! The status of a pool, of the same shape for both worker types (R8). Data only.
 
 use super::SessionInfo;
 use crate::{BreakerStatus, Generation, Health, ProcessActivity, WorkerId, WorkerMetrics, WorkerState, WorkerType};
 use serde::Serialize;
 
-/// How many sessions a status shows at most.
+/// The maximum number of sessions that a status shows.
 pub const SESSIONS_SHOWN: usize = 100;
 
-/// A pool's status, but for what only its shell knows (its name, the wall clock, pids).
+/// The status of a pool, except for what only its shell knows (the name, the wall-clock time, process ids).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PoolStatus {
     /// Basic or enhanced.
     pub worker_type: WorkerType,
-    /// Whether it takes calls.
+    /// Whether the pool accepts calls.
     pub state: PoolState,
-    /// Base workers wanted.
+    /// The configured number of base workers.
     pub pool_size: u32,
-    /// Overflow workers allowed.
+    /// The configured maximum number of overflow workers.
     pub overflow: u32,
-    /// Sessions that are not expired.
+    /// The number of sessions that have not expired.
     pub active_sessions: usize,
-    /// The first of them.
+    /// At most [`SESSIONS_SHOWN`] of the sessions.
     pub sessions: Vec<SessionInfo>,
-    /// Milliseconds since its start.
+    /// Milliseconds since the pool started.
     pub uptime_ms: u64,
-    /// What the affinity table holds; `None` (shown as `{}`) in a pool without one.
+    /// The numbers of the affinity table; `None` (displayed as `{}`) in a pool without affinity.
     pub session_affinity: Option<AffinityStatus>,
-    /// One entry a slot that has, or is to have, a process.
+    /// An entry for each slot that has a process, or is to have one.
     pub workers: Vec<WorkerStatus>,
     /// The queue.
     pub queue: QueueStatus,
-    /// The circuit breaker; null in a pool without one.
+    /// The circuit breaker; `None` (displayed as null) in a pool without one.
     pub breaker: Option<BreakerStatus>,
-    /// Payloads in quarantine.
+    /// The number of quarantined fingerprints.
     pub quarantined: usize,
-    /// Counted since the start.
+    /// The counters since the pool started.
     pub counters: Counters,
-    /// What is switched on.
+    /// The features that are switched on.
     pub features: Features,
 }
 
-/// Whether a pool takes calls.
+/// Whether a pool accepts calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolState {
-    /// It does, but not every base worker is ready.
+    /// The pool accepts calls, but not every base worker is ready.
     Starting,
-    /// It does.
+    /// The pool accepts calls, and every base worker is ready.
     Running,
-    /// Too many restarts; a probe starts after a cooldown.
+    /// The pool has restarted its workers too often. A probe starts after a cooldown.
     Failed,
-    /// It finishes what it has.
+    /// The pool shuts down: it finishes its calls and accepts no new ones.
     Draining,
-    /// It ended.
+    /// The pool has stopped.
     Stopped,
 }
 
-/// The affinity table in numbers (R6).
+/// The numbers of the affinity table (R6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct AffinityStatus {
-    /// Sessions that are not expired.
+    /// The number of sessions that have not expired.
     pub total_sessions: usize,
-    /// Due or marked, not yet removed.
+    /// The number of sessions that have expired and are not removed yet.
     pub expired_sessions: usize,
-    /// Processes that hold at least one.
+    /// The number of processes to which at least one session is bound.
     pub workers_with_sessions: usize,
-    /// Calls that met their session's worker.
+    /// Calls that were sent to the worker of their session.
     pub hits: u64,
-    /// Calls that began a session.
+    /// Calls that were the first of their session.
     pub misses: u64,
-    /// Calls that ran elsewhere than their session before.
+    /// Calls that were sent to another worker than the session's previous one.
     pub rebinds: u64,
-    /// Sweeps that ran to their end.
+    /// The number of complete sweeps.
     pub cleanup_runs: u64,
-    /// Sessions removed by sweeps.
+    /// The number of sessions that sweeps removed.
     pub sessions_cleaned: u64,
 }
 
-/// One slot.
+/// The status of one slot.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WorkerStatus {
     /// The slot.
     pub id: WorkerId,
-    /// Which of its processes.
+    /// The generation of its process.
     pub generation: Generation,
-    /// Whether it is one of the overflow.
+    /// Whether it is an overflow worker.
     pub overflow: bool,
-    /// Its state.
+    /// The state of the worker.
     pub state: WorkerState,
-    /// Its health.
+    /// The health of the worker.
     pub health: Health,
-    /// What it did when it last let a ping pass; not there while it answers. `computing` while it has calls means that they hold
-    /// the GIL: it is healthy then.
+    /// The activity of the process when it last missed a ping; absent while it answers. `computing` in a worker with
+    /// calls means that a call holds the GIL; the worker is healthy then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unresponsive: Option<ProcessActivity>,
-    /// Unfinished calls.
+    /// The number of unfinished calls.
     pub in_flight: usize,
-    /// Unfinished calls it takes.
+    /// The maximum number of unfinished calls.
     pub window: usize,
-    /// Calls of its sessions that wait for it.
+    /// The number of waiting calls whose session is bound to this worker.
     pub queued: usize,
-    /// Calls finished, over all its processes.
+    /// The number of finished calls, across all processes of the slot.
     pub operations: u64,
-    /// Sessions bound to it; only with `session_affinity`.
+    /// The number of sessions that are bound to this worker. Only with `session_affinity`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<u32>,
-    /// Only with `worker_metrics`.
+    /// The metrics. Only with `worker_metrics`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<WorkerMetrics>,
-    /// The last changes of state, newest last; only with `state_machine`.
+    /// The last transitions, the newest last. Only with `state_machine`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<Vec<TransitionStatus>>,
 }
 
-/// One change of state, as shown.
+/// One transition of a worker's state, as displayed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TransitionStatus {
-    /// The state left.
+    /// The previous state.
     pub from: WorkerState,
-    /// The state entered.
+    /// The new state.
     pub to: WorkerState,
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
     /// Milliseconds spent in `from`.
     pub lasted_ms: u64,
-    /// Milliseconds ago.
+    /// Milliseconds since the transition.
     pub ago_ms: u64,
 }
 
-/// The queue.
+/// The status of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct QueueStatus {
-    /// Calls waiting.
+    /// The number of waiting calls.
     pub waiting: usize,
-    /// How many may.
+    /// The maximum number of waiting calls.
     pub limit: usize,
-    /// Calls unfinished in workers, settled or not.
+    /// The number of unfinished calls in workers, settled or not.
     pub in_flight: usize,
-    /// Calls that workers can have unfinished, all that are ready together.
+    /// The maximum number of unfinished calls of all ready workers together.
     pub capacity: usize,
-    /// Calls in flight and waiting, as a share of the capacity: above 1 calls wait. Null without a ready worker.
+    /// Unfinished and waiting calls as a fraction of the capacity; above 1, calls wait. Null without a ready worker.
     pub load: Option<f64>,
-    /// How long a call that came now would wait for any worker, by what recent calls took, in milliseconds. Null until enough
-    /// was seen, and with `queue.shed` off.
+    /// The expected wait in milliseconds of a call that is submitted now and may run on any worker, judged by recent
+    /// calls. Null until enough calls have finished, and if `queue.shed` is off.
     pub expected_wait_ms: Option<u64>,
 }
 
-/// What is switched on (R9). All false in a basic pool.
+/// The features that are switched on (R9). All are false in a basic pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Features {
     /// Routing by session.
     pub session_affinity: bool,
     /// Metrics for each worker.
     pub worker_metrics: bool,
-    /// Degraded state, health-gated work, history.
+    /// The degraded state, health-gated dispatch and the history of transitions.
     pub state_machine: bool,
 }
 
-/// What a pool counts.
+/// The counters of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Counters {
-    /// Calls submitted; each ends in exactly one of `refused`, `ok`, `failed`, `lost`, `timeouts`, `abandoned`, `failed_by_pool`.
+    /// Submitted calls. Each of them is counted in exactly one of `refused`, `ok`, `failed`, `lost`, `timeouts`,
+    /// `abandoned` and `failed_by_pool`, once it is settled.
     pub submitted: u64,
-    /// Not admitted.
+    /// Calls that were not admitted.
     pub refused: u64,
-    /// Of those, refused since their turn would have come too late.
+    /// Refused calls whose expected wait exceeded the time that they could wait. Included in `refused`.
     pub shed: u64,
-    /// Answered with a result.
+    /// Calls that were answered with a result.
     pub ok: u64,
-    /// Answered with an error by the worker.
+    /// Calls that a worker answered with an error.
     pub failed: u64,
-    /// Lost with their worker.
+    /// Calls that failed because their worker was lost.
     pub lost: u64,
-    /// Out of time, queued or running.
+    /// Calls whose deadline or queue timeout passed.
     pub timeouts: u64,
-    /// Left by their caller.
+    /// Calls that their callers abandoned.
     pub abandoned: u64,
-    /// Admitted, and answered by the pool: `PoolFailed`, `PoolClosed`, or it could not be sent to its worker.
+    /// Admitted calls that the pool failed: `PoolFailed`, `PoolClosed`, or the call could not be sent to its worker.
     pub failed_by_pool: u64,
-    /// Sent again after a death.
+    /// Retries.
     pub retries: u64,
-    /// Final frames after their call was settled.
+    /// Final frames that arrived after their call was settled.
     pub late_answers: u64,
-    /// Final frames of attempts nobody knows.
+    /// Final frames of unknown attempts.
     pub unknown_frames: u64,
     /// Processes started.
     pub starts: u64,
-    /// Processes that ended.
+    /// Processes that have exited.
     pub exits: u64,
-    /// Sessions removed because their time was over.
+    /// Sessions that were removed because they had expired.
     pub sessions_expired: u64,
-    /// How often the state was built anew after a panic.
+    /// Rebuilds of the state after a panic.
     pub state_rebuilds: u64,
 }

@@ -1,4 +1,5 @@
-//! Admission: what a call's session demands, and its first place. Whether the pool takes it at all is told by `admission`.
+//! Admission: what the session of a call requires, and the first queue of the call. `admission` decides whether the
+//! pool accepts the call at all.
 
 use super::{
     Core, Effect, Effects, SessionCall, Submission,
@@ -30,9 +31,11 @@ impl Core {
             return Err(CallFailure::DeadlineExceeded { may_have_run: false });
         }
         self.check_poison(now, submission.fingerprint)?;
+        // The permit is taken after the checks that need none, and returned if the call is refused later on: a permit
+        // that is not returned would keep the breaker half-open.
         let permit = self.take_permit(now)?;
-        let refused = |core: &mut Self| core.end_permit(now, permit, Outcome::Ignored);
-        self.admit_with(now, submission, permit, effects).inspect_err(|_| refused(self))
+        let return_permit = |core: &mut Self| core.return_permit(now, permit, Outcome::Ignored);
+        self.admit_with(now, submission, permit, effects).inspect_err(|_| return_permit(self))
     }
 
     fn admit_with(
@@ -42,9 +45,9 @@ impl Core {
         permit: Permit,
         effects: &mut Effects,
     ) -> Result<(), CallFailure> {
-        let (role, born) = match submission.session {
+        let (role, is_new) = match submission.session {
             None => (Role::AnyWorker, false),
-            Some(session) => self.role(now, &session, effects)?,
+            Some(session) => self.role_of(now, &session, effects)?,
         };
         let (id, deadline) = (submission.call, submission.deadline);
         let queue_until = now + self.settings.queue.timeout;
@@ -63,32 +66,35 @@ impl Core {
             retry: None,
         };
         self.calls.insert(id, call);
-        self.begin_row(role);
-        self.place_new(now, id, role, effects).inspect_err(|_| self.rollback_admission(now, id, role, born))?;
-        self.keep_row(role);
+        // Counted before the call is placed: placing it may bind the session, which compares the number of pending
+        // calls with this one (`requeue_bound_calls`).
+        self.begin_session_call(role);
+        self.place_call(now, id, role, effects).inspect_err(|_| self.rollback_admission(now, id, role, is_new))?;
+        self.keep_session(role);
         let due = self.calls.get(&id).map_or(deadline, Call::due);
         self.timers.set(due, Timer::Call(id));
         self.shrink_timers();
         Ok(())
     }
 
-    /// What the call's session demands, and whether that session begins with it.
-    fn role(
+    /// Returns what the session of the call requires, and whether the call creates the session.
+    fn role_of(
         &mut self,
         now: Timestamp,
         session: &SessionCall,
         effects: &mut Effects,
     ) -> Result<(Role, bool), CallFailure> {
         let Sessions::Routed(routes) = &self.sessions else {
-            let (row, born) = self.tracked_row(now, session, effects)?;
-            return Ok((Role::Tracked(row), born));
+            let (row, is_new) = self.tracked_row(now, session, effects)?;
+            return Ok((Role::Tracked(row), is_new));
         };
         let mode = session.affinity.unwrap_or(routes.settings.mode);
-        let (row, born) = self.routed_row(now, session, effects)?;
+        let (row, is_new) = self.routed_row(now, session, effects)?;
         self.report_loss(now, row, mode, effects)?;
-        // The state that ends is still in use: a hint call would find it. So the call waits for its end, as a strict one does.
+        // While the session's state is about to end, it is still bound and in use, so a hint call would run with it.
+        // The call waits for the end instead, like a strict call.
         let mode = if mode == Affinity::Hint && self.is_ending(row) { Affinity::StrictQueue } else { mode };
-        Ok((Role::routed(row, self.epoch_of(row), mode), born))
+        Ok((Role::routed(row, self.epoch_of(row), mode), is_new))
     }
 
     fn tracked_row(
@@ -106,7 +112,7 @@ impl Core {
         Ok((self.new_tracked_row(now, session.id.clone(), effects)?, true))
     }
 
-    /// A new row; one of the same id that is due goes first.
+    /// Adds a row. Removes a row of the same id first, which is due.
     pub(super) fn new_tracked_row(
         &mut self,
         now: Timestamp,
@@ -120,11 +126,13 @@ impl Core {
             self.counters.sessions_expired += 1;
         }
         self.make_room(now, effects)?;
+        // Unreachable: the callers have checked that sessions are only tracked.
         let Sessions::Tracked(table) = &mut self.sessions else { return Err(CallFailure::Abandoned) };
         Ok(table.insert(now, id, Tracked::default()))
     }
 
-    /// The session's row (found, revived or new) and whether it is new. Expiry on read happens here (R16).
+    /// Returns the row of the session (found, renewed or new) and whether it is new. Sessions expire on read here
+    /// (R16).
     fn routed_row(
         &mut self,
         now: Timestamp,
@@ -143,7 +151,7 @@ impl Core {
                     return Err(CallFailure::SessionExpired(session.id.clone()));
                 }
                 SessionAge::Marked => {
-                    self.revive(now, row, effects);
+                    self.renew_expired(now, row, effects);
                     return Ok((row, false));
                 }
             }
@@ -163,6 +171,7 @@ impl Core {
     ) -> Result<RowKey, CallFailure> {
         self.make_room(now, effects)?;
         let epoch = self.fresh_epoch();
+        // Unreachable: the callers have checked that sessions are routed.
         let Sessions::Routed(routes) = &mut self.sessions else { return Err(CallFailure::Abandoned) };
         Ok(routes.table.insert(now, id, Route::new(epoch, why)))
     }
@@ -174,7 +183,8 @@ impl Core {
         }
     }
 
-    /// A binding to a process that is gone: the first call that meets it is told, or, if it was only a hint, rebound (R20).
+    /// Handles a binding to a process that is gone. The first strict call of the session that finds it is answered with
+    /// the loss; a hint call is rebound (R20).
     fn report_loss(
         &mut self,
         now: Timestamp,
@@ -194,7 +204,7 @@ impl Core {
         Err(CallFailure::SessionWorkerLost { session, loss: WorkerLoss { worker, end, may_have_run: false } })
     }
 
-    fn place_new(&mut self, now: Timestamp, id: CallId, role: Role, effects: &mut Effects) -> Result<(), CallFailure> {
+    fn place_call(&mut self, now: Timestamp, id: CallId, role: Role, effects: &mut Effects) -> Result<(), CallFailure> {
         if let Role::Strict { row, fail_fast, .. } = role {
             if self.current_call_of(row).is_some() {
                 return self.join_session_queue(now, id, row, fail_fast);
@@ -206,18 +216,19 @@ impl Core {
             DispatchOutcome::WouldWait(CallState::WorkerQueue(worker))
                 if matches!(role, Role::Strict { fail_fast: true, .. }) =>
             {
-                Err(self.refuse_busy(now, role, worker))
+                Err(self.record_busy(now, role, worker))
             }
             DispatchOutcome::WouldWait(state) => {
+                // Checked only now: a full queue does not refuse a call that need not wait.
                 self.check_room()?;
                 self.check_expected_wait(now, id, state, self.ahead_of(state))?;
-                self.wait(now, id, state, effects);
+                self.enqueue(now, id, state, effects);
                 Ok(())
             }
         }
     }
 
-    fn refuse_busy(&mut self, now: Timestamp, role: Role, worker: WorkerRef) -> CallFailure {
+    fn record_busy(&mut self, now: Timestamp, role: Role, worker: WorkerRef) -> CallFailure {
         if let Some(row) = role.row() {
             self.record_event(now, row, SessionEventKind::RefusedBusy, Some(worker));
         }
@@ -252,7 +263,7 @@ impl Core {
         Ok(())
     }
 
-    fn begin_row(&mut self, role: Role) {
+    fn begin_session_call(&mut self, role: Role) {
         let Some(row) = role.row() else { return };
         match &mut self.sessions {
             Sessions::Tracked(table) => table.begin_call(row),
@@ -260,8 +271,9 @@ impl Core {
         }
     }
 
-    /// A session that was to be forgotten after its calls has a new one. Done only once that call was admitted: a refused one begins no new life.
-    fn keep_row(&mut self, role: Role) {
+    /// Cancels the removal of a session that was to be removed after its last call. Done only once the new call is
+    /// admitted: a refused call must not keep the session.
+    fn keep_session(&mut self, role: Role) {
         let Some(row) = role.row() else { return };
         match &mut self.sessions {
             Sessions::Tracked(table) => {
@@ -277,23 +289,25 @@ impl Core {
         }
     }
 
-    /// Takes a call back that found no place. A session that was born with it never was.
-    fn rollback_admission(&mut self, now: Timestamp, id: CallId, role: Role, born: bool) {
+    /// Undoes the admission of a call that could not be placed: removes the call, and its session if the call created
+    /// it.
+    fn rollback_admission(&mut self, now: Timestamp, id: CallId, role: Role, is_new: bool) {
         self.calls.remove(&id);
         let Some(row) = role.row() else { return };
         match &mut self.sessions {
             Sessions::Tracked(table) => {
                 table.end_call(row, now, false);
-                if born {
+                if is_new {
                     table.remove(row);
                 }
             }
             Sessions::Routed(routes) => {
                 routes.table.end_call(row, now, false);
+                // Otherwise every later strict call of the session would wait for a call that does not exist.
                 if let Some(route) = routes.route_mut(row).filter(|route| route.current_call() == Some(id)) {
                     route.set_current_call(None);
                 }
-                if born {
+                if is_new {
                     routes.table.remove(row);
                 }
             }

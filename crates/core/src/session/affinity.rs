@@ -1,42 +1,45 @@
-//! Where each session's state is: the rows of a pool with affinity, and what is counted over them (R5, R14). Whether a
-//! worker is alive is the pool's to know: a binding names a process for ever and is void once that process is gone (I4).
+//! The location of each session's state: the rows of a pool with affinity, and the numbers counted over them
+//! (R5, R14). A binding names one process (slot and generation) and becomes void when that process is gone
+//! ([I4](crate#invariants)). Whether a process is alive is decided by the pool, not here.
 //!
-//! What is told of all sessions of a process at once touches none of their rows: its death makes their bindings void by its
-//! generation, and a release by its lease. The rows follow one by one, when they are met.
+//! Operations on all sessions of a process touch none of their rows, since there may be a million. The death of a
+//! process makes its bindings void by the generation, and a release of its sessions makes them void by the release
+//! count. Each row is updated when it is next visited.
 
 use super::{EventId, EventRing, RowCursor, RowKey, Table};
 use crate::{AffinitySettings, CallId, Epoch, Generation, WorkerRef};
 use std::{collections::VecDeque, num::NonZero};
 
-/// The affinity table of one pool.
+/// The session affinity of one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Routes {
     pub(crate) settings: AffinitySettings,
     pub(crate) table: Table<Route>,
     bindings: Vec<SlotBindings>,
-    /// Processes whose sessions were released, those of leases before this one, and whose rows may not all have been met since.
+    /// Processes whose sessions were released, with the release count since then, while a scan for their rows is in
+    /// progress. Bindings with a lower release count are void.
     released: Vec<(WorkerRef, ReleaseCount)>,
     pub(crate) counters: AffinityCounters,
     pub(crate) events: EventRing,
-    /// Looks for released rows that nobody met.
+    /// The position of the scan for released rows that no call has visited.
     cursor: RowCursor,
 }
 
-/// What a slot's process holds.
+/// The bindings of a slot's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct SlotBindings {
-    /// The process that the rest is of.
+    /// The generation of the process to which the other fields belong.
     generation: Generation,
-    /// Sessions bound to it under the present lease.
+    /// The number of sessions that were bound to it since the last release.
     sessions: u32,
     release_count: ReleaseCount,
 }
 
-/// Counts how often a slot's sessions were released, all at once.
+/// The number of times that all sessions of a slot were released at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ReleaseCount(u32);
 
-/// Decisions counted since the pool started.
+/// The routing decisions and sweeps, counted since the pool started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct AffinityCounters {
     pub(crate) hits: u64,
@@ -46,40 +49,43 @@ pub(crate) struct AffinityCounters {
     pub(crate) cleaned: u64,
 }
 
-/// What routing adds to a session's row.
+/// The part of a session's row that only a pool with affinity has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Route {
     pub(crate) binding: Binding,
-    /// The epoch of calls admitted now. Higher than the binding's while an end waits for earlier calls.
+    /// The epoch of calls that are admitted now. Higher than the epoch of the binding while the end of that epoch waits
+    /// for earlier calls.
     pub(crate) epoch: Epoch,
     current_call: OptionalCallId,
-    /// What few sessions have.
+    /// Allocated only when needed: few sessions have any of it.
     queue: Option<Box<SessionQueue>>,
-    /// Its last event on the trail.
+    /// The session's last event in the event ring.
     pub(crate) last_event: EventId,
 }
 
-/// A call, or none, in eight bytes.
+/// A call id or none, in eight bytes: the id plus one, so that a row stays small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct OptionalCallId(Option<NonZero<u64>>);
 
-/// What few sessions have.
+/// The part of a route that few sessions have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct SessionQueue {
-    /// Calls behind the turn.
+    /// Strict calls that wait behind the current call of the session.
     pub(crate) waiting: VecDeque<CallId>,
-    /// Processes other than the bound one that ran a hint call in this epoch. Those that died since are dropped when one comes (I6).
+    /// Processes other than the bound one that ran a `hint` call in this epoch. Processes that died since are removed
+    /// when one is added ([I6](crate#invariants)).
     pub(crate) off_affinity_workers: Vec<WorkerRef>,
-    /// What becomes of the row when the calls of the binding's epoch are over.
+    /// The action on the row after the last call of the binding's epoch.
     after_epoch: AfterEpoch,
 }
 
-/// Where a session's state is.
+/// The process that holds the state of a session, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Binding {
-    /// Nowhere; the next dispatch chooses, and says why.
+    /// No process. The next dispatch chooses one and reports the reason.
     Unbound(Unbound),
-    /// In this process, under this epoch. It `was_sent` the session if it was sent a call of it: only then is it told of the end (I6).
+    /// This process, under this epoch. `was_sent` is true once a call of the session was sent there: only then is the
+    /// process sent the end of the session ([I6](crate#invariants)).
     Bound { worker: WorkerRef, epoch: Epoch, release_count: ReleaseCount, was_sent: bool },
 }
 
@@ -91,28 +97,29 @@ pub(crate) enum Unbound {
     Expired,
 }
 
-/// What an ended epoch leaves behind.
+/// The action on a row when an epoch ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum AfterEpoch {
-    /// The row, unbound.
+    /// The row stays, unbound.
     #[default]
     Stay,
-    /// Nothing, unless calls came meanwhile.
+    /// The row is removed, unless calls were admitted in the meantime.
     Forget,
-    /// The row, bound to this process if it lives.
+    /// The row stays and is bound to this process, if it is alive.
     Bind(WorkerRef),
 }
 
 impl Routes {
     pub(crate) fn new(settings: AffinitySettings, seed: u64, slots: usize) -> Self {
-        let held = vec![
-            SlotBindings { generation: Generation(0), sessions: 0, release_count: ReleaseCount::default() };
-            slots
-        ];
+        let slot_bindings =
+            vec![
+                SlotBindings { generation: Generation(0), sessions: 0, release_count: ReleaseCount::default() };
+                slots
+            ];
         Self {
             settings,
             table: Table::new(seed),
-            bindings: held,
+            bindings: slot_bindings,
             released: Vec::new(),
             counters: AffinityCounters::default(),
             events: EventRing::default(),
@@ -129,98 +136,108 @@ impl Routes {
     }
 
     pub(crate) fn bind(&mut self, key: RowKey, worker: WorkerRef, epoch: Epoch) {
+        // First, so that the count of the previous process is reduced.
         self.unbind(key, Unbound::New);
-        let release_count = self.bindings[slot(worker)].release_count;
+        let release_count = self.bindings[slot_index(worker)].release_count;
         if let Some(route) = self.route_mut(key) {
             route.binding = Binding::Bound { worker, epoch, release_count, was_sent: false };
-            let held = &mut self.bindings[slot(worker)];
-            held.sessions = if held.generation == worker.generation { held.sessions + 1 } else { 1 };
-            held.generation = worker.generation;
+            let slot_bindings = &mut self.bindings[slot_index(worker)];
+            // The first binding to a new generation restarts the count: the sessions of the previous process are void.
+            slot_bindings.sessions =
+                if slot_bindings.generation == worker.generation { slot_bindings.sessions + 1 } else { 1 };
+            slot_bindings.generation = worker.generation;
         }
     }
 
-    /// The session goes on in its process under the present lease.
+    /// Moves the session's binding to the current release count of its process, so that the release of all sessions
+    /// does not apply to it. Keeps `was_sent`.
     pub(crate) fn renew_binding(&mut self, key: RowKey) {
         let Some(Binding::Bound { worker, epoch, was_sent: before, .. }) = self.route(key).map(|route| route.binding)
         else {
             return;
         };
         self.bind(key, worker, epoch);
-        if let Some(Route { binding: Binding::Bound { was_sent: knows, .. }, .. }) = self.route_mut(key) {
-            *knows = before;
+        if let Some(Route { binding: Binding::Bound { was_sent, .. }, .. }) = self.route_mut(key) {
+            *was_sent = before;
         }
     }
 
-    /// A call of the session is sent to this process.
-    pub(crate) fn sent(&mut self, key: RowKey, to: WorkerRef) {
-        if let Some(Route { binding: Binding::Bound { worker, was_sent: knows, .. }, .. }) = self.route_mut(key)
+    /// Records that a call of the session is sent to this process.
+    pub(crate) fn mark_sent(&mut self, key: RowKey, to: WorkerRef) {
+        if let Some(Route { binding: Binding::Bound { worker, was_sent, .. }, .. }) = self.route_mut(key)
             && *worker == to
         {
-            *knows = true;
+            *was_sent = true;
         }
     }
 
-    /// Makes a session unbound; the epoch it was bound under, if it was, and the process if that has to be told.
+    /// Unbinds a session. Returns the epoch under which it was bound, if it was, and its process if a call of the
+    /// session was sent there.
     pub(crate) fn unbind(&mut self, key: RowKey, why: Unbound) -> Option<(Epoch, Option<WorkerRef>)> {
         let route = self.route_mut(key)?;
         let before = std::mem::replace(&mut route.binding, Binding::Unbound(why));
-        let Binding::Bound { worker, epoch, release_count, was_sent: knows } = before else { return None };
-        let held = &mut self.bindings[slot(worker)];
-        if held.generation == worker.generation && held.release_count == release_count {
-            held.sessions = held.sessions.saturating_sub(1);
+        let Binding::Bound { worker, epoch, release_count, was_sent } = before else { return None };
+        let slot_bindings = &mut self.bindings[slot_index(worker)];
+        // A binding of another generation or release count was removed from the count when its process died or its
+        // sessions were released. Subtracting it again would make `bound_to` too low.
+        if slot_bindings.generation == worker.generation && slot_bindings.release_count == release_count {
+            slot_bindings.sessions = slot_bindings.sessions.saturating_sub(1);
         }
-        Some((epoch, knows.then_some(worker)))
+        Some((epoch, was_sent.then_some(worker)))
     }
 
-    /// How many sessions are bound to this process.
+    /// Returns the number of sessions that are bound to this process.
     pub(crate) fn bound_to(&self, worker: WorkerRef) -> u32 {
-        let held = &self.bindings[slot(worker)];
-        if held.generation == worker.generation { held.sessions } else { 0 }
+        let slot_bindings = &self.bindings[slot_index(worker)];
+        if slot_bindings.generation == worker.generation { slot_bindings.sessions } else { 0 }
     }
 
-    /// The process is gone: its count is void, its rows go when they are next met.
-    pub(crate) fn worker_gone(&mut self, worker: WorkerRef) {
-        let held = &mut self.bindings[slot(worker)];
-        if held.generation == worker.generation {
-            held.sessions = 0;
+    /// Sets the session count of a process that is gone to zero. Its rows are unbound when they are next visited.
+    pub(crate) fn on_worker_exit(&mut self, worker: WorkerRef) {
+        let slot_bindings = &mut self.bindings[slot_index(worker)];
+        if slot_bindings.generation == worker.generation {
+            slot_bindings.sessions = 0;
         }
     }
 
-    /// Releases every session that is bound to this process: how many. Their rows go when they are next met.
+    /// Releases all sessions that are bound to this process and returns their number. Their rows are unbound when they
+    /// are next visited.
     pub(crate) fn release_all(&mut self, worker: WorkerRef) -> usize {
-        let released = std::mem::take(&mut self.bindings[slot(worker)].sessions);
-        let release_count = &mut self.bindings[slot(worker)].release_count;
+        let released = std::mem::take(&mut self.bindings[slot_index(worker)].sessions);
+        let release_count = &mut self.bindings[slot_index(worker)].release_count;
         release_count.0 += 1;
-        self.released.retain(|(who, _)| *who != worker);
+        self.released.retain(|(process, _)| *process != worker);
         self.released.push((worker, *release_count));
-        self.cursor.begin(self.table.places());
+        // The scan visits every row that exists now once more, also those that a scan in progress has passed.
+        self.cursor.begin(self.table.row_capacity());
         released as usize
     }
 
-    /// Whether a session is still bound under a lease that is over.
+    /// Returns whether the session's binding is void because all sessions of its process were released.
     #[inline]
     pub(crate) fn is_released(&self, route: &Route) -> bool {
         let Binding::Bound { worker, release_count, .. } = route.binding else { return false };
-        self.released.iter().any(|(who, now)| *who == worker && release_count < *now)
+        self.released.iter().any(|(process, current)| *process == worker && release_count < *current)
     }
 
-    /// Whether there may be released rows that nobody met.
+    /// Returns whether the scan for released rows is in progress.
     #[inline]
     pub(crate) fn is_scanning(&self) -> bool {
         !self.released.is_empty()
     }
 
-    /// The next row to be looked at, while there may be released ones that nobody met: a place, which may be vacant.
+    /// Returns the number of the next row of the scan, which may be vacant, or `None` at its end.
     pub(crate) fn next_released_row(&mut self) -> Option<usize> {
         let place = self.cursor.step();
         if place.is_none() {
+            // Every row has been visited, so no binding with a lower release count is left.
             self.released.clear();
         }
         place
     }
 
     pub(crate) fn workers_with_sessions(&self) -> usize {
-        self.bindings.iter().filter(|held| held.sessions > 0).count()
+        self.bindings.iter().filter(|slot_bindings| slot_bindings.sessions > 0).count()
     }
 }
 
@@ -235,7 +252,8 @@ impl Route {
         }
     }
 
-    /// The strict call whose turn it is, queued or unfinished (I3).
+    /// Returns the current strict call of the session: the only one that may be queued outside of the session's own
+    /// queue, or unfinished ([I3](crate#invariants)).
     pub(crate) fn current_call(&self) -> Option<CallId> {
         self.current_call.0.map(|number| CallId(number.get() - 1))
     }
@@ -249,24 +267,24 @@ impl Route {
     }
 
     pub(crate) fn waiting(&self) -> impl ExactSizeIterator<Item = CallId> {
-        self.queue.as_ref().map_or(const { &VecDeque::new() }, |line| &line.waiting).iter().copied()
+        self.queue.as_ref().map_or(const { &VecDeque::new() }, |queue| &queue.waiting).iter().copied()
     }
 
     pub(crate) fn take_off_affinity_workers(&mut self) -> Vec<WorkerRef> {
-        self.queue.as_mut().map(|line| std::mem::take(&mut line.off_affinity_workers)).unwrap_or_default()
+        self.queue.as_mut().map(|queue| std::mem::take(&mut queue.off_affinity_workers)).unwrap_or_default()
     }
 
     pub(crate) fn after_epoch(&self) -> AfterEpoch {
-        self.queue.as_ref().map_or(AfterEpoch::Stay, |line| line.after_epoch)
+        self.queue.as_ref().map_or(AfterEpoch::Stay, |queue| queue.after_epoch)
     }
 
-    pub(crate) fn set_after_epoch(&mut self, then: AfterEpoch) {
-        if then != self.after_epoch() {
-            self.queue_mut().after_epoch = then;
+    pub(crate) fn set_after_epoch(&mut self, after_epoch: AfterEpoch) {
+        if after_epoch != self.after_epoch() {
+            self.queue_mut().after_epoch = after_epoch;
         }
     }
 }
 
-fn slot(worker: WorkerRef) -> usize {
+fn slot_index(worker: WorkerRef) -> usize {
     worker.id.0 as usize - 1
 }

@@ -1,5 +1,6 @@
-//! What happened to sessions: fixed-size events in one bounded ring, each linked to the session's event before it, and the last
-//! sessions that are gone. Written on the way of a call, read only when somebody asks why. Decides nothing.
+//! The session events: fixed-size records in one bounded ring for the pool, each linked to the previous event of its
+//! session, and the last sessions that were removed. Written while calls are processed, and read only by `herder why`
+//! and the like. Decides nothing.
 
 use crate::{SessionEndReason, SessionId, Timestamp, WorkerRef};
 use std::{
@@ -8,56 +9,56 @@ use std::{
     time::Duration,
 };
 
-/// Events kept in a pool: 1 MiB.
+/// The number of events that a pool keeps: 1 MiB ([I6](crate#invariants)).
 pub const SESSION_EVENT_LIMIT: usize = 16_384;
-/// Sessions that are gone and still known, in a pool.
+/// The number of removed sessions that a pool remembers ([I6](crate#invariants)).
 pub const REMOVED_SESSION_LIMIT: usize = 4096;
 
-/// One thing, or several of the same kind in a row, that happened to a session.
+/// One event of a session, or several consecutive ones of the same kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionEvent {
-    /// What.
+    /// The kind of the event.
     pub kind: SessionEventKind,
-    /// With which process, if with one.
+    /// The process that took part, if there was one.
     pub worker: Option<WorkerRef>,
-    /// When, the first time.
+    /// The time of the first of these events.
     pub first: Timestamp,
-    /// When, the last time.
+    /// The time of the last of these events.
     pub last: Timestamp,
-    /// How often.
+    /// The number of these events.
     pub times: u32,
-    /// The longest wait of these calls in the queue.
+    /// The longest time that one of these calls waited in the queue.
     pub waited: Duration,
 }
 
-/// What can happen to a session.
+/// The kinds of events of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SessionEventKind {
-    /// Its call was sent; how that was routed.
+    /// A call was sent, routed this way.
     Sent(crate::Routing),
-    /// Somebody bound it.
+    /// The session was bound by a message.
     Bound,
-    /// Its state was ended, and it stays; why.
+    /// The state of the session was ended for this reason; the session itself stays.
     Unbound(SessionEndReason),
-    /// The process that held its state is gone.
+    /// The process that held the state is gone.
     StateLost,
-    /// So its call was answered `SessionWorkerLost`.
+    /// A call was answered `SessionWorkerLost`, because the state was lost.
     LossReported,
-    /// Its timeout passed, which a read or a sweep noticed (two-phase expiry).
+    /// The session was marked as expired by a read or a sweep (two-phase expiry).
     MarkedExpired,
-    /// Its call was answered `SessionExpired`.
+    /// A call was answered `SessionExpired`.
     RefusedExpired,
-    /// Its call was answered `WorkerBusy`.
+    /// A call was answered `WorkerBusy`.
     RefusedBusy,
-    /// Its call was answered `SessionQueueFull`.
+    /// A call was answered `SessionQueueFull`.
     RefusedFull,
-    /// Its call waited, and was answered or left before it was sent.
+    /// A waiting call was answered or abandoned before it was sent.
     LeftQueue,
-    /// It is gone; why.
+    /// The session was removed for this reason.
     Removed(SessionEndReason),
 }
 
-/// A session that is gone.
+/// A session that was removed.
 #[derive(Clone, Debug)]
 pub(crate) struct RemovedSession {
     pub(crate) id: SessionId,
@@ -68,7 +69,7 @@ pub(crate) struct RemovedSession {
     pub(crate) last_event: EventId,
 }
 
-/// The number of an event, from 1; 0 is none. The end of a session's chain.
+/// The number of an event, from 1; 0 means none. A route holds the number of its session's last event.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EventId(u64);
 
@@ -78,7 +79,7 @@ struct Link {
     before: EventId,
 }
 
-/// The ring of a pool, and its sessions that are gone.
+/// The events of a pool, and its removed sessions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventRing {
     ring: Vec<Link>,
@@ -87,7 +88,8 @@ pub(crate) struct EventRing {
 }
 
 impl EventRing {
-    /// Notes something on a session's chain: more of the same only counts. Costs one entry; allocates only until the ring is full.
+    /// Records an event of a session. An event that equals the session's last one only increases its counter. Allocates
+    /// only until the ring is full.
     pub(crate) fn record_event(
         &mut self,
         event_id: &mut EventId,
@@ -107,7 +109,8 @@ impl EventRing {
         *event_id = self.push(Link { event, before: *event_id });
     }
 
-    /// Notes that a session is gone; its chain stays readable as long as ring and list reach back.
+    /// Records the removal of a session. Its events stay readable as long as they are in the ring and the session is
+    /// among the last removed ones.
     pub(crate) fn archive_session(&mut self, mut gone: RemovedSession) {
         self.record_event(&mut gone.last_event, gone.at, SessionEventKind::Removed(gone.why), None, Duration::ZERO);
         if self.removed.len() == REMOVED_SESSION_LIMIT {
@@ -116,12 +119,13 @@ impl EventRing {
         self.removed.push_back(gone);
     }
 
-    /// The lives of a session that are gone and still known, the last one first. Costs their number.
+    /// Returns the remembered lives of a removed session, the last one first. Costs [`REMOVED_SESSION_LIMIT`]
+    /// comparisons.
     pub(crate) fn removed_sessions<'a>(&'a self, id: &'a [u8]) -> impl Iterator<Item = &'a RemovedSession> {
         self.removed.iter().rev().filter(move |gone| gone.id.as_bytes() == id)
     }
 
-    /// A chain's events, the last first, as far as the ring reaches back; and whether that is all of them.
+    /// Returns the events of a session, the last one first, and whether none of them has been overwritten.
     pub(crate) fn events(&self, event_id: EventId) -> (Vec<SessionEvent>, bool) {
         let (mut events, mut at) = (Vec::new(), event_id);
         while let Some(link) = self.link(at) {
@@ -142,6 +146,7 @@ impl EventRing {
     }
 
     fn place(&self, event_id: EventId) -> Option<usize> {
+        // An id outside of this range was overwritten: the ring now has an event of another session at its index.
         let known = event_id.0 > 0 && event_id.0 + SESSION_EVENT_LIMIT as u64 > self.written;
         known.then(|| (event_id.0 - 1) as usize % SESSION_EVENT_LIMIT)
     }
@@ -156,8 +161,8 @@ impl EventRing {
     }
 }
 
-/// The trail tells, and decides nothing: two cores that differ only in it are the same.
-macro_rules! tells_only {
+/// Events are informative only: two cores that differ only in their events are equal.
+macro_rules! ignored_in_comparisons {
     ($($type:ty),*) => {$(
         impl PartialEq for $type {
             fn eq(&self, _: &Self) -> bool {
@@ -173,7 +178,7 @@ macro_rules! tells_only {
     )*};
 }
 
-tells_only!(EventRing, EventId);
+ignored_in_comparisons!(EventRing, EventId);
 
 #[cfg(test)]
 mod tests {
@@ -184,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn more_of_the_same_only_counts() {
+    fn repeated_events_increase_a_counter() {
         let (mut log, mut event_id) = (EventRing::default(), EventId::default());
         for now in 1..=5 {
             record_event(&mut log, &mut event_id, now, SessionEventKind::Bound);
@@ -202,19 +207,19 @@ mod tests {
         );
     }
 
-    /// I6: the ring keeps its size, and a chain whose beginning was overwritten says so.
+    /// I6: the ring keeps its size, and a session whose first event was overwritten reports that.
     #[test]
     fn the_ring_is_bounded_and_never_mixes_sessions() {
         let mut log = EventRing::default();
-        let mut traces = [EventId::default(); 2];
-        record_event(&mut log, &mut traces[0], 1, SessionEventKind::Bound);
+        let mut last_events = [EventId::default(); 2];
+        record_event(&mut log, &mut last_events[0], 1, SessionEventKind::Bound);
         for now in 2..3 * SESSION_EVENT_LIMIT as u64 {
             let what = if now % 2 == 0 { SessionEventKind::MarkedExpired } else { SessionEventKind::Bound };
-            record_event(&mut log, &mut traces[1], now, what);
+            record_event(&mut log, &mut last_events[1], now, what);
         }
         assert_eq!(log.ring.len(), SESSION_EVENT_LIMIT);
-        assert_eq!(log.events(traces[0]), (Vec::new(), false));
-        let (events, all) = log.events(traces[1]);
+        assert_eq!(log.events(last_events[0]), (Vec::new(), false));
+        let (events, all) = log.events(last_events[1]);
         assert_eq!((events.len(), all), (SESSION_EVENT_LIMIT, false));
     }
 

@@ -1,53 +1,56 @@
-//! Idle rows in the order in which they come due: an unrolled list. Holds row numbers and nothing else of them.
+//! Idle rows in the order in which they are due: an unrolled linked list. Holds only row numbers.
 //!
-//! A row that is touched leaves its place and is appended again: two writes near no other row. A plain linked list writes to both
-//! neighbours as well, which at a million sessions costs two cache misses a touch. How many are due is a sum over blocks. Blocks
-//! that have become sparse are merged with a neighbour, so their number is bounded by that of the rows, however often these move.
+//! To touch a row is to remove it and append it again, which writes to two blocks. A plain linked list also writes to
+//! both neighbours, which costs two cache misses at a million sessions. The number of due rows is a sum over blocks.
+//! Sparse blocks are merged with a neighbour, so that the number of blocks is bounded by the number of rows
+//! ([I6](crate#invariants)).
 
 use crate::Timestamp;
 use std::hash::{Hash, Hasher};
 
 const BLOCK: usize = 256;
-/// Neighbours with no more rows than this between them are merged. A merge reads the rows it moves, each a cache miss; on the other
-/// hand an entry costs four bytes, and there are up to sixteen a row (three, if rows are touched at random).
+/// Two neighbours with at most this many rows together are merged. A higher value causes more merges, each of which
+/// reads the rows it moves, with a cache miss for each. A lower value needs more memory: an entry has four bytes, and
+/// there are up to sixteen entries for each row (three if rows are touched at random).
 const SPARSE: usize = BLOCK / 8;
 const NONE: u32 = u32::MAX;
 
-/// Where a row hangs: the block, and in the low byte the entry of it.
+/// The position of a row: the number of the block, and the entry within it in the low byte.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ListPosition(u32);
 
-/// What is known of a block; its entries stand apart, since most touches need only these few bytes of many blocks.
+/// The counters of a block. Its entries are stored separately, since most touches need only these few bytes of many
+/// blocks.
 #[derive(Clone, Debug)]
 struct Block {
     live: u32,
-    /// Entries in use, live or not.
+    /// Entries in use, whether live or removed.
     used: u32,
     previous: u32,
     next: u32,
-    /// When the last one was appended: none of its rows is younger.
+    /// The time of the last append. No row of the block was appended later.
     newest: Timestamp,
 }
 
 /// Rows in the order in which they were appended.
 #[derive(Clone, Debug)]
 pub(crate) struct ExpiryList {
-    /// Row numbers, oldest first; [`NONE`] where one has left.
-    #[expect(clippy::vec_box, reason = "to grow must not copy the blocks: at a million sessions that stops the pool")]
+    /// Row numbers, the earliest first; [`NONE`] for a removed row.
+    #[expect(clippy::vec_box, reason = "growth must not copy the blocks: at a million sessions that stops the pool")]
     entries: Vec<Box<[u32; BLOCK]>>,
     blocks: Vec<Block>,
-    /// The first block that is not in use; each names the next.
+    /// The first unused block; each unused block names the next one in `next`.
     vacant: u32,
     first: u32,
     last: u32,
     len: usize,
-    /// Entries at the front of the first block that are known to be empty.
+    /// The number of entries at the front of the first block that are known to be empty, so that `first` is O(1).
     skip: usize,
 }
 
-/// A block has become sparse and may be merged with a neighbour.
+/// A block that has become sparse and may be merged with a neighbour.
 #[derive(Clone, Copy, Debug)]
-#[must_use = "blocks that are never merged grow in number"]
+#[must_use = "sparse blocks must be merged, or their number grows without bound"]
 pub(crate) struct Sparse(u32);
 
 impl ExpiryList {
@@ -59,7 +62,7 @@ impl ExpiryList {
         self.len
     }
 
-    /// Appends a row; `now` is not before that of any other.
+    /// Appends a row. `now` must not be earlier than in any previous call.
     #[inline]
     pub(crate) fn append(&mut self, row: u32, now: Timestamp) -> ListPosition {
         if self.blocks.get(self.last as usize).is_none_or(|block| block.used as usize == BLOCK) {
@@ -75,7 +78,8 @@ impl ExpiryList {
         position(self.last, entry)
     }
 
-    /// Takes a row from its place. What comes back is for [`merge`](Self::merge), once the row knows of its new place.
+    /// Removes a row. If the result is not `None`, the caller must pass it to [`merge`](Self::merge), after the row has
+    /// its new position.
     #[inline]
     pub(crate) fn remove(&mut self, place: ListPosition) -> Option<Sparse> {
         let (at, entry) = (place.0 as usize / BLOCK, place.0 as usize % BLOCK);
@@ -85,12 +89,13 @@ impl ExpiryList {
         block.live -= 1;
         let live = block.live as usize;
         if live >= SPARSE && at as u32 != self.first {
-            return None; // by far the most
+            // By far the most frequent case.
+            return None;
         }
-        self.removed(at as u32, live)
+        self.after_removal(at as u32, live)
     }
 
-    fn removed(&mut self, at: u32, live: usize) -> Option<Sparse> {
+    fn after_removal(&mut self, at: u32, live: usize) -> Option<Sparse> {
         if live == 0 {
             self.drop_block(at);
         } else if at == self.first {
@@ -99,10 +104,13 @@ impl ExpiryList {
         (live > 0 && live < SPARSE).then_some(Sparse(at))
     }
 
-    /// Merges a sparse block with a neighbour if that is sparse as well; tells each row that moves, and where to.
+    /// Merges a sparse block with a neighbour, if both together are sparse, and reports the new position of each row
+    /// that moves.
     pub(crate) fn merge(&mut self, Sparse(at): Sparse, moved: impl FnMut(u32, ListPosition)) {
         let Some(block) = self.blocks.get(at as usize).filter(|block| block.live > 0) else { return };
         let (previous, next) = (block.previous, block.next);
+        // Rows always move into the later block: it has the later `newest`, which then holds for the rows of both, and
+        // the order is kept.
         if self.are_sparse(at, next) {
             self.move_into(at, next, moved);
         } else if self.are_sparse(previous, at) {
@@ -110,14 +118,14 @@ impl ExpiryList {
         }
     }
 
-    /// The row that was appended first.
+    /// Returns the row that was appended first.
     pub(crate) fn first(&self) -> Option<u32> {
         self.entries.get(self.first as usize).map(|entries| entries[self.skip])
     }
 
-    /// How many rows are due, given which ones are: from the first up to some row all of them, and none after it. `is_over` says
-    /// whether all appended up to a moment are. Costs the number of blocks, and one block's rows.
-    pub(crate) fn due(&self, is_over: impl Fn(Timestamp) -> bool, is_due: impl Fn(u32) -> bool) -> usize {
+    /// Returns the number of due rows, which are always the first ones of the list. `is_over(time)` returns whether all
+    /// rows that were appended up to `time` are due. Costs the number of blocks, plus the rows of one block.
+    pub(crate) fn count_due(&self, is_over: impl Fn(Timestamp) -> bool, is_due: impl Fn(u32) -> bool) -> usize {
         let (mut due, mut at) = (0, self.first);
         while let Some(block) = self.blocks.get(at as usize) {
             if !is_over(block.newest) {
@@ -143,15 +151,17 @@ impl ExpiryList {
     fn skip_empty(&mut self) {
         let entries = &self.entries[self.first as usize];
         while entries[self.skip] == NONE {
-            self.skip += 1; // ends at a live one: a block without any is dropped
+            // Ends at a live entry, since a block without one is dropped.
+            self.skip += 1;
         }
     }
 
-    /// A new last block.
+    /// Appends an empty block.
     #[cold]
     fn add_block(&mut self) {
         let block = Block { live: 0, used: 0, previous: self.last, next: NONE, newest: Timestamp(0) };
         let at = match self.blocks.get_mut(self.vacant as usize) {
+            // The entries of a reused block are not cleared: entries from `used` on are never read.
             Some(vacant) => {
                 let next = std::mem::replace(vacant, block).next;
                 std::mem::replace(&mut self.vacant, next)
@@ -177,7 +187,7 @@ impl ExpiryList {
         self.vacant = at;
     }
 
-    /// Makes two blocks neighbours; either may be none.
+    /// Makes two blocks neighbours. Either may be `NONE`.
     fn link(&mut self, before: u32, after: u32) {
         if let Some(block) = self.blocks.get_mut(after as usize) {
             block.previous = before;
@@ -195,7 +205,8 @@ impl ExpiryList {
         }
     }
 
-    /// Whether two neighbours are to be merged. The appends that filled them have paid for it.
+    /// Returns whether two neighbours should be merged. The cost of a merge is amortized over the appends that filled
+    /// the blocks.
     fn are_sparse(&self, before: u32, after: u32) -> bool {
         match (self.blocks.get(before as usize), self.blocks.get(after as usize)) {
             (Some(before), Some(after)) => (before.live + after.live) as usize <= SPARSE,
@@ -203,8 +214,9 @@ impl ExpiryList {
         }
     }
 
-    /// Moves the rows of a block to the front of the next one.
+    /// Moves the rows of a block to the front of the next block.
     fn move_into(&mut self, from: u32, into: u32, mut moved: impl FnMut(u32, ListPosition)) {
+        // Collected first: the entries of `into` are still read while the rows are renumbered.
         let (mut rows, mut live) = ([NONE; SPARSE], 0);
         for row in self.rows(from).chain(self.rows(into)) {
             moved(row, position(into, live));
@@ -222,7 +234,7 @@ fn position(block: u32, entry: usize) -> ListPosition {
     ListPosition(block * BLOCK as u32 + entry as u32)
 }
 
-/// The order counts, not which block a row hangs in.
+/// Only the order is compared, not the block in which a row is stored.
 impl PartialEq for ExpiryList {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.iter().eq(other.iter())
@@ -237,7 +249,7 @@ impl Hash for ExpiryList {
     }
 }
 
-/// A place follows from the timeline it is of.
+/// Positions follow from the list, so they are not compared.
 impl PartialEq for ListPosition {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -255,7 +267,7 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// Beside a plain queue, with rows that leave from anywhere and come back at the end.
+    /// An expiry list next to a plain queue with the same rows, for comparison.
     struct Reference {
         list: ExpiryList,
         places: Vec<Option<ListPosition>>,
@@ -281,7 +293,7 @@ mod tests {
             assert!(self.list.iter().eq(self.plain.iter().map(|(row, _)| *row)));
             assert_eq!(self.list.first(), self.plain.front().map(|(row, _)| *row));
             let time = |row: u32| self.plain.iter().find(|(other, _)| *other == row).map_or(0, |(_, at)| *at);
-            let due = self.list.due(|newest| newest.0 <= cut, |row| time(row) <= cut);
+            let due = self.list.count_due(|newest| newest.0 <= cut, |row| time(row) <= cut);
             assert_eq!(due, self.plain.iter().filter(|(_, at)| *at <= cut).count());
             let of = |at: u32| self.list.blocks.get(at as usize);
             let blocks = std::iter::successors(of(self.list.first), |block| of(block.next)).count();
@@ -290,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_a_queue_whose_rows_may_leave_from_anywhere() {
+    fn rows_keep_their_order_when_any_row_is_removed() {
         const ROWS: u32 = 2000;
         let mut both =
             Reference { list: ExpiryList::new(), places: vec![None; ROWS as usize], plain: VecDeque::default() };

@@ -1,20 +1,21 @@
-//! Which sessions come due when: the idle ones by their last activity, the marked ones by their marking. Holds row numbers.
+//! The order in which sessions expire: idle ones by their last activity, marked ones by the time of the marking. Holds
+//! row numbers.
 
 use super::{
     expiry_list::{ExpiryList, ListPosition, Sparse},
     row::RowState,
 };
 
-/// The two timelines of a table.
+/// The two expiry lists of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ExpiryQueues {
-    /// Idle and not marked, the first due first.
+    /// Idle sessions that are not marked, the earliest due first.
     pub(super) idle: ExpiryList,
-    /// Marked as expired, the first marked first.
+    /// Sessions that are marked as expired, the earliest marked first.
     pub(super) marked: ExpiryList,
 }
 
-/// What a row left behind, to be tidied up once it has its new place.
+/// A block that a removal left sparse. It must be merged only after the removed row has its new position.
 #[derive(Clone, Copy)]
 pub(super) enum SparseBlock {
     Nothing,
@@ -27,20 +28,20 @@ impl ExpiryQueues {
         Self { idle: ExpiryList::new(), marked: ExpiryList::new() }
     }
 
-    /// Takes a row off its timeline; one with calls is on none.
+    /// Removes a row from its list. A row with calls is in none.
     #[inline]
-    pub(super) fn leave(&mut self, age: RowState) -> SparseBlock {
-        match age {
+    pub(super) fn remove(&mut self, state: RowState) -> SparseBlock {
+        match state {
             RowState::Busy(_) => SparseBlock::Nothing,
             RowState::Idle(place) => self.idle.remove(place).map_or(SparseBlock::Nothing, SparseBlock::Idle),
             RowState::Marked(place, _) => self.marked.remove(place).map_or(SparseBlock::Nothing, SparseBlock::Marked),
         }
     }
 
-    /// Merges blocks that became sparse; tells each row that moves, and where to.
+    /// Merges a sparse block with a neighbour and reports the new position of each row that moves.
     #[inline]
-    pub(super) fn compact(&mut self, left: SparseBlock, moved: impl FnMut(u32, ListPosition)) {
-        match left {
+    pub(super) fn compact(&mut self, sparse_block: SparseBlock, moved: impl FnMut(u32, ListPosition)) {
+        match sparse_block {
             SparseBlock::Nothing => {}
             SparseBlock::Idle(sparse) => self.idle.merge(sparse, moved),
             SparseBlock::Marked(sparse) => self.marked.merge(sparse, moved),

@@ -1,29 +1,31 @@
-//! Which row a session id has: an extendible hash table (Fagin, Nievergelt, Pippenger, Strong 1979). It grows by splitting
-//! one small segment at a time, so that no insert ever moves more than [`SEGMENT_LIMIT`] entries (a plain map's growing
-//! insert stops the pool for 139 ms at a million sessions). An entry has its row's hash, so that neither a split nor most
-//! misses read a row. Holds no ids itself.
+//! The index from session ids to rows: an extendible hash table (Fagin, Nievergelt, Pippenger, Strong 1979). It grows
+//! by splitting one small segment at a time, so that no insert moves more than [`SEGMENT_LIMIT`] entries. (The insert
+//! that makes a plain hash map grow stops the pool for 139 ms at a million sessions.) An entry stores the hash of its
+//! row, so that splits and most misses read no row. The ids themselves are stored in the rows.
 
 const SEGMENT: usize = 1024;
-/// Beyond this a segment is split: runs of taken entries would become long.
+/// The number of entries at which a segment is split, because runs of occupied entries would become long.
 const SEGMENT_LIMIT: u32 = 832;
-/// The low bits of a hash choose the segment, so many at most; the high ones the place in it. They never overlap.
+/// The maximum number of hash bits that choose the segment: the lowest bits. The highest bits choose the bucket within
+/// it. The two never overlap.
 const DEPTH_LIMIT: u32 = 32 - SEGMENT.trailing_zeros();
 const EMPTY: u64 = 0;
 
-/// Row numbers by the hash of their session's id.
+/// Row numbers by the hash of the session's id.
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
-    /// A power of two of entries. Several may name the same segment.
+    /// The segment of each value of the low hash bits. The length is a power of two. Several entries may name the same
+    /// segment.
     directory: Vec<u32>,
     segments: Vec<Segment>,
 }
 
-/// Entries near the place that their hash gives, with no empty one between (linear probing). An entry is the hash and, in the low
-/// half, the row's number plus one.
+/// Entries at or after the bucket of their hash, without an empty bucket in between (linear probing). An entry is the
+/// hash and, in the low half, the row number plus one.
 #[derive(Clone, Debug)]
 struct Segment {
     entries: Box<[u64; SEGMENT]>,
-    /// Bits of the hash that all its entries share.
+    /// The number of low hash bits that all entries share.
     depth: u32,
     taken: u32,
 }
@@ -33,18 +35,18 @@ impl Index {
         Self { directory: vec![0], segments: vec![Segment::new(0)] }
     }
 
-    /// What `is_it` makes of the row with this hash that it knows.
+    /// Returns the first result of `is_it` that is not `None`, called with each row that has this hash.
     #[inline(always)]
-    pub(crate) fn find<T>(&self, hash: u32, is_it: impl Fn(u32) -> Option<T>) -> Option<T> {
+    pub(crate) fn find<T>(&self, hash: u32, match_row: impl Fn(u32) -> Option<T>) -> Option<T> {
         let entries = &self.segments[self.segment(hash)].entries;
-        let mut at = home_bucket(hash);
+        let mut at = first_bucket(hash);
         loop {
             let entry = entries[at % SEGMENT];
             if entry == EMPTY {
                 return None;
             }
             if hash_of(entry) == hash
-                && let Some(found) = is_it(row_of(entry))
+                && let Some(found) = match_row(row_of(entry))
             {
                 return Some(found);
             }
@@ -52,7 +54,8 @@ impl Index {
         }
     }
 
-    /// Adds a row that is not here yet. One whose low 22 bits of hash a thousand others have has no place, and is not found by its id.
+    /// Adds a row that is not in the index. If a thousand others share the lowest 22 bits of its hash, there is no room
+    /// for it, and it will not be found by its id.
     pub(crate) fn insert(&mut self, hash: u32, row: u32) {
         while self.segments[self.segment(hash)].is_full() {
             self.split(self.segment(hash));
@@ -71,8 +74,9 @@ impl Index {
         self.directory[hash as usize & (self.directory.len() - 1)] as usize
     }
 
-    /// Moves the entries whose next bit is set into a new segment. The directory doubles when the segment used all its bits:
-    /// one word per 600 sessions, so at a million that copies 8 KiB.
+    /// Moves the entries whose next hash bit is set into a new segment. The directory doubles if the segment already
+    /// uses all of its bits. The directory has one number for about 600 sessions, so that at a million sessions
+    /// doubling copies 8 KiB.
     fn split(&mut self, full: usize) {
         let depth = self.segments[full].depth;
         if 1 << depth == self.directory.len() {
@@ -102,12 +106,12 @@ impl Segment {
         self.taken >= SEGMENT_LIMIT && self.depth < DEPTH_LIMIT
     }
 
-    /// One entry stays empty: every search ends there.
+    /// Adds an entry. One bucket always stays empty, since each search ends there.
     fn put(&mut self, entry: u64) {
         if self.taken as usize >= SEGMENT - 1 {
             return;
         }
-        let mut at = home_bucket(hash_of(entry));
+        let mut at = first_bucket(hash_of(entry));
         while self.entries[at % SEGMENT] != EMPTY {
             at += 1;
         }
@@ -115,15 +119,18 @@ impl Segment {
         self.taken += 1;
     }
 
-    /// Takes an entry out and closes the gap: what follows moves up unless that would put it before its place.
+    /// Removes an entry and closes the gap.
     fn take(&mut self, entry: u64) {
-        let mut gap = home_bucket(hash_of(entry));
+        let mut gap = first_bucket(hash_of(entry));
         while self.entries[gap % SEGMENT] != entry {
             if self.entries[gap % SEGMENT] == EMPTY {
                 return;
             }
             gap += 1;
         }
+        // Each search ends at an empty bucket, so clearing the bucket alone would hide the entries after it. Entries
+        // that follow are moved into the gap, unless that would put them before the bucket of their own hash, where a
+        // search does not look.
         let mut at = gap;
         loop {
             at += 1;
@@ -131,7 +138,7 @@ impl Segment {
             if next == EMPTY {
                 break;
             }
-            let displaced = at.wrapping_sub(home_bucket(hash_of(next))) % SEGMENT;
+            let displaced = at.wrapping_sub(first_bucket(hash_of(next))) % SEGMENT;
             if displaced >= at - gap {
                 self.entries[gap % SEGMENT] = next;
                 gap = at;
@@ -142,9 +149,9 @@ impl Segment {
     }
 }
 
-/// Where in its segment an entry of this hash belongs.
+/// Returns the bucket in which the search for this hash begins.
 #[inline]
-fn home_bucket(hash: u32) -> usize {
+fn first_bucket(hash: u32) -> usize {
     (hash >> DEPTH_LIMIT) as usize
 }
 
@@ -184,9 +191,9 @@ mod tests {
         }
     }
 
-    /// More than a segment holds, of one hash: what has no place is not found, and nothing hangs.
+    /// More equal hashes than a segment has room for: the rest is not found, and no search runs forever.
     #[test]
-    fn a_thousand_equal_hashes_end_no_search() {
+    fn searches_end_with_a_thousand_equal_hashes() {
         let mut index = Index::new();
         (0..1500).for_each(|row| index.insert(7, row));
         let found = (0..1500).filter(|row| index.find(7, |other| (other == *row).then_some(())).is_some()).count();
@@ -196,7 +203,7 @@ mod tests {
         assert_eq!(index.find(7, |_| Some(())), None);
     }
 
-    /// Long runs, also over the end of a segment: whatever is taken out, the rest is found.
+    /// Long runs, also across the end of a segment: after each removal all other rows are still found.
     #[test]
     fn rows_whose_hashes_collide_are_found() {
         let hash_of = |row: u32| (1020 + row % 5) << DEPTH_LIMIT;

@@ -1,4 +1,5 @@
-//! The sessions of a pool. A basic pool only tracks them; a pool with affinity keeps for each where its state is.
+//! The sessions of a pool. A basic pool only tracks them; a pool with affinity also stores which worker holds their
+//! state.
 
 mod affinity;
 mod events;
@@ -16,12 +17,12 @@ pub(crate) use row::{Row, RowKey, Tracked};
 pub(crate) use row_cursor::RowCursor;
 pub(crate) use table::{RenewOutcome, Table};
 
-/// What a pool knows of its sessions. The two can't be mixed (R9, I5).
+/// The sessions of a pool: either tracked or routed, never both (R9, [I5](crate#invariants)).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Sessions {
-    /// Seen and counted, never routed.
+    /// Sessions are counted, never routed.
     Tracked(Table<Tracked>),
-    /// Bound to workers.
+    /// Sessions are bound to workers.
     Routed(Routes),
 }
 
@@ -33,19 +34,19 @@ impl Sessions {
         }
     }
 
-    /// Numbers of rows ever used at once.
-    pub(crate) fn places(&self) -> usize {
+    /// Returns the number of row numbers in use or vacant; every row number is below it.
+    pub(crate) fn row_capacity(&self) -> usize {
         match self {
-            Self::Tracked(table) => table.places(),
-            Self::Routed(routes) => routes.table.places(),
+            Self::Tracked(table) => table.row_capacity(),
+            Self::Routed(routes) => routes.table.row_capacity(),
         }
     }
 
-    /// The row with this number, if there is one.
-    pub(crate) fn at_place(&self, place: usize) -> Option<RowKey> {
+    /// Returns the key of the row with this number, if there is one.
+    pub(crate) fn row_at(&self, place: usize) -> Option<RowKey> {
         match self {
-            Self::Tracked(table) => table.at_place(place).map(|(key, _)| key),
-            Self::Routed(routes) => routes.table.at_place(place).map(|(key, _)| key),
+            Self::Tracked(table) => table.row_at(place).map(|(key, _)| key),
+            Self::Routed(routes) => routes.table.row_at(place).map(|(key, _)| key),
         }
     }
 }

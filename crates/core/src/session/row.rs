@@ -1,11 +1,12 @@
-//! One session's row: what is known of it whether it is routed or not. What routing adds is the type parameter, so that
-//! a row that is only tracked has no place for it (R10).
+//! One row: what is stored for each session, routed or not. The part that only routing needs is the type parameter, so
+//! that a row that is only tracked has no space for it (R10).
 
 use super::expiry_list::ListPosition;
 use crate::{SessionId, Timestamp};
 use std::time::Duration;
 
-/// Names a row for as long as it lives; a key of a row that is gone finds nothing.
+/// Identifies a row until it is removed. The key of a removed row finds nothing, even if the row's number is in use
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RowKey {
     pub(super) index: u32,
@@ -14,7 +15,7 @@ pub(crate) struct RowKey {
 
 #[cfg(test)]
 impl RowKey {
-    /// Some key, for tests that need no row.
+    /// Returns a key for tests that need no row.
     pub(crate) fn of(index: u32) -> Self {
         Self { index, stamp: 0 }
     }
@@ -24,41 +25,41 @@ impl RowKey {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Row<R> {
     pub(crate) id: SessionId,
-    /// The last finish or explicit activity: the timeout runs from here.
+    /// The last finished call or explicit activity. The timeout counts from here.
     pub(crate) last: Timestamp,
     pub(super) state: RowState,
     pub(super) stamp: u32,
     pub(crate) route: R,
     pub(crate) first_seen: Timestamp,
-    /// Calls finished.
+    /// The number of finished calls.
     pub(crate) operations: u64,
 }
 
-/// What a row has besides where sessions are tracked and no more.
+/// The part of a row that only tracked sessions have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Tracked {
-    /// It goes when its last call is over.
+    /// The session is removed when its last call is finished.
     pub(crate) ended: bool,
 }
 
-/// Whether a session has calls, and if not, where it waits to come due.
+/// Whether a session has calls, and if it has none, its position in an expiry list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum RowState {
-    /// So many calls are queued or unfinished, at least one: it does not expire.
+    /// The session has this many queued or unfinished calls, at least one, and does not expire.
     Busy(u32),
-    /// It has none; its timeout runs.
+    /// The session has no calls; its timeout runs.
     Idle(ListPosition),
-    /// Its timeout has passed, and somebody noticed at that moment (two-phase expiry).
+    /// The timeout had passed when a read or a sweep visited the session, at this time (two-phase expiry).
     Marked(ListPosition, Timestamp),
 }
 
 impl<R> Row<R> {
-    /// A session that begins now and has no call.
+    /// Returns a session that starts at `now` and has no calls.
     pub(super) fn new(now: Timestamp, id: SessionId, place: ListPosition, stamp: u32, route: R) -> Self {
         Self { id, last: now, state: RowState::Idle(place), stamp, route, first_seen: now, operations: 0 }
     }
 
-    /// Whether its timeout has passed, noticed or not.
+    /// Returns whether the timeout of the session has passed, whether or not it has been marked.
     #[inline]
     pub(crate) fn is_due(&self, now: Timestamp, timeout: Duration) -> bool {
         match self.state {
@@ -68,7 +69,7 @@ impl<R> Row<R> {
         }
     }
 
-    /// Calls queued or unfinished.
+    /// Returns the number of queued or unfinished calls.
     pub(crate) fn pending(&self) -> u32 {
         match self.state {
             RowState::Busy(calls) => calls,
@@ -76,7 +77,7 @@ impl<R> Row<R> {
         }
     }
 
-    /// When it was marked as expired, if it was.
+    /// Returns when the session was marked as expired, if it was.
     pub(crate) fn marked(&self) -> Option<Timestamp> {
         match self.state {
             RowState::Marked(_, at) => Some(at),

@@ -1,7 +1,8 @@
-//! A round through all rows of a table in small steps. Holds where it is, and nothing of the rows.
+//! A scan of all rows of a table in small steps. Holds only a position.
 
-/// Which rows are still to be looked at: so many from here on, beginning anew after the last that there was at the beginning. Rows
-/// that come later are of no interest, and must not be counted: one old row would be missed for each.
+/// The progress of a scan. It visits the rows that existed when it was started: `left` more, from `next` on, and from 0
+/// after the last one. Rows that are added later are not visited. They must not be counted in `left`: each would take
+/// the place of an existing row, which would be missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct RowCursor {
     next: usize,
@@ -10,12 +11,12 @@ pub(crate) struct RowCursor {
 }
 
 impl RowCursor {
-    /// Every row there is now will be looked at once more.
+    /// Restarts the scan: every row that exists now is visited once more.
     pub(crate) fn begin(&mut self, rows: usize) {
         (self.left, self.rows) = (rows, rows);
     }
 
-    /// The next row to look at.
+    /// Returns the number of the next row, or `None` at the end of the scan.
     pub(crate) fn step(&mut self) -> Option<usize> {
         self.left = self.left.checked_sub(1)?;
         let at = if self.next < self.rows { self.next } else { 0 };

@@ -1,7 +1,8 @@
-//! The rows of a pool's sessions: found by id, aged by their last activity. Knows nothing of workers.
+//! The rows of a pool's sessions: found by id, and ordered by their last activity. Has no reference to workers.
 //!
-//! Every step costs O(1), amortized over a block of the timeline or a segment of the index: rows live in chunks that never move,
-//! and the idle ones hang on a timeline in the order in which they come due, since all sessions of a pool have one timeout.
+//! Every operation is O(1), amortized over a block of an expiry list or a segment of the index. Rows are stored in
+//! chunks that never move. Idle rows are in an expiry list in the order in which they are due, which is the order of
+//! their last activity, since all sessions of a pool have the same timeout.
 
 use super::{
     expiry_list::ListPosition,
@@ -25,16 +26,16 @@ enum RowCell<R> {
     Taken(Row<R>),
 }
 
-/// What came of a renewal.
+/// The result of [`Table::renew`].
 pub(crate) enum RenewOutcome {
-    Done,
-    /// There is no such session.
+    Renewed,
+    /// The session does not exist.
     Absent,
-    /// It is due, so nothing was done.
-    Late,
+    /// The timeout of the session has passed; it was not renewed.
+    Due,
 }
 
-/// All sessions of one pool.
+/// All sessions of a pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Table<R> {
     rows: Rows<R>,
@@ -43,7 +44,7 @@ pub(crate) struct Table<R> {
     expiry: ExpiryQueues,
 }
 
-/// Rows by number.
+/// The rows, by number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Rows<R> {
     chunks: Vec<Vec<RowCell<R>>>,
@@ -70,7 +71,7 @@ impl<R> Table<R> {
         self.get(id).map(|(key, _)| key)
     }
 
-    /// The session's row and its key.
+    /// Returns the key and the row of a session.
     #[inline(always)]
     pub(crate) fn get(&self, id: &[u8]) -> Option<(RowKey, &Row<R>)> {
         let hash = self.hash(id);
@@ -80,10 +81,10 @@ impl<R> Table<R> {
         })
     }
 
-    /// Adds a session that is not here yet, idle since now.
+    /// Adds a session that is not in the table, idle since `now`.
     pub(crate) fn insert(&mut self, now: Timestamp, id: SessionId, route: R) -> RowKey {
         let hash = self.hash(id.as_bytes());
-        let (index, stamp) = self.rows.vacate();
+        let (index, stamp) = self.rows.take_vacant_cell();
         let place = self.expiry.idle.append(index, now);
         self.rows.put(index, Row::new(now, id, place, stamp, route));
         self.index.insert(hash, index);
@@ -91,14 +92,15 @@ impl<R> Table<R> {
     }
 
     pub(crate) fn remove(&mut self, key: RowKey) -> Option<Row<R>> {
-        let (hash, age) = self.row(key).map(|row| (self.hash(row.id.as_bytes()), row.state))?;
-        let left = self.expiry.leave(age);
-        self.compact(left);
+        let (hash, state) = self.row(key).map(|row| (self.hash(row.id.as_bytes()), row.state))?;
+        let sparse = self.expiry.remove(state);
+        self.compact(sparse);
         self.index.remove(hash, key.index);
         self.rows.take(key)
     }
 
     pub(crate) fn row(&self, key: RowKey) -> Option<&Row<R>> {
+        // The stamp differs if the row's number was reused for another session since the key was created.
         self.rows.at(key.index).filter(|row| row.stamp == key.stamp)
     }
 
@@ -106,25 +108,27 @@ impl<R> Table<R> {
         self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp)
     }
 
-    /// Activity of a session that is not due: its timeout runs anew. The same as [`get`](Self::get) and [`touch`](Self::touch), with
-    /// one search for the row.
+    /// Restarts the timeout of a session that is not due. Does the same as [`get`](Self::get) and
+    /// [`touch`](Self::touch) with one search.
     pub(crate) fn renew(&mut self, id: &[u8], now: Timestamp, timeout: Duration) -> RenewOutcome {
         let Some((key, _)) = self.get(id) else { return RenewOutcome::Absent };
         let Some(row) = self.rows.at_mut(key.index).filter(|row| !row.is_due(now, timeout)) else {
-            return RenewOutcome::Late;
+            return RenewOutcome::Due;
         };
         row.last = now;
         if let RowState::Idle(place) = row.state {
             let sparse = self.expiry.idle.remove(place);
             row.state = RowState::Idle(self.expiry.idle.append(key.index, now));
+            // The merge may move this row again, so the row must have its new position before. Storing the position
+            // afterwards would overwrite the one that the merge reported.
             if let Some(sparse) = sparse {
                 self.compact(SparseBlock::Idle(sparse));
             }
         }
-        RenewOutcome::Done
+        RenewOutcome::Renewed
     }
 
-    /// Activity: the timeout runs anew, and a mark is taken off.
+    /// Restarts the timeout of a session and removes its mark.
     #[inline]
     pub(crate) fn touch(&mut self, key: RowKey, now: Timestamp) {
         let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return };
@@ -132,20 +136,20 @@ impl<R> Table<R> {
         if matches!(row.state, RowState::Busy(_)) {
             return;
         }
-        let left = self.expiry.leave(row.state);
+        let sparse = self.expiry.remove(row.state);
         row.state = RowState::Idle(self.expiry.idle.append(key.index, now));
-        self.compact(left);
+        self.compact(sparse);
     }
 
-    /// A call of the session was admitted: it can't expire until that is over.
+    /// Counts an admitted call of the session, which cannot expire until the call is finished.
     pub(crate) fn begin_call(&mut self, key: RowKey) {
         let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return };
-        let left = self.expiry.leave(row.state);
+        let sparse = self.expiry.remove(row.state);
         row.state = RowState::Busy(row.pending() + 1);
-        self.compact(left);
+        self.compact(sparse);
     }
 
-    /// A call of the session is over; `ran` if a worker finished it.
+    /// Counts a finished call of the session. `ran` is true if a worker finished it.
     pub(crate) fn end_call(&mut self, key: RowKey, now: Timestamp, ran: bool) {
         let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return };
         let RowState::Busy(calls) = row.state else { return };
@@ -157,15 +161,16 @@ impl<R> Table<R> {
         };
     }
 
-    /// Phase one of two-phase expiry. False for a session that has calls, or is marked already.
+    /// Marks a session as expired: the first phase of two-phase expiry. Returns false if the session has calls or is
+    /// already marked.
     pub(crate) fn mark(&mut self, key: RowKey, now: Timestamp) -> bool {
         let Some(row) = self.rows.at_mut(key.index).filter(|row| row.stamp == key.stamp) else { return false };
         if !matches!(row.state, RowState::Idle(_)) {
             return false;
         }
-        let left = self.expiry.leave(row.state);
+        let sparse = self.expiry.remove(row.state);
         row.state = RowState::Marked(self.expiry.marked.append(key.index, now), now);
-        self.compact(left);
+        self.compact(sparse);
         true
     }
 
@@ -173,37 +178,37 @@ impl<R> Table<R> {
         self.row(key).is_some_and(|row| row.is_due(now, timeout))
     }
 
-    /// The idle session that comes due first.
+    /// Returns the idle session that is due first.
     pub(crate) fn oldest_idle(&self) -> Option<(RowKey, Timestamp)> {
         let index = self.expiry.idle.first()?;
         self.rows.at(index).map(|row| (RowKey { index, stamp: row.stamp }, row.last))
     }
 
-    /// The session that was marked first.
+    /// Returns the session that was marked first.
     pub(crate) fn oldest_marked(&self) -> Option<(RowKey, Timestamp)> {
         let index = self.expiry.marked.first()?;
         let row = self.rows.at(index)?;
         row.marked().map(|at| (RowKey { index, stamp: row.stamp }, at))
     }
 
-    /// How many idle sessions are due and not yet marked or removed. Costs the blocks of the timeline, not
-    /// the sessions.
-    pub(crate) fn due(&self, now: Timestamp, timeout: Duration) -> usize {
+    /// Returns the number of idle sessions that are due and neither marked nor removed. Costs the number of blocks of
+    /// the expiry list, not of sessions.
+    pub(crate) fn count_due(&self, now: Timestamp, timeout: Duration) -> usize {
         let is_over = |last: Timestamp| now >= last + timeout;
-        self.expiry.idle.due(is_over, |row| self.rows.at(row).is_some_and(|row| is_over(row.last)))
+        self.expiry.idle.count_due(is_over, |row| self.rows.at(row).is_some_and(|row| is_over(row.last)))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (RowKey, &Row<R>)> {
-        (0..self.places()).filter_map(|index| self.at_place(index))
+        (0..self.row_capacity()).filter_map(|index| self.row_at(index))
     }
 
-    /// Numbers of rows ever used at once: each row's is below.
-    pub(crate) fn places(&self) -> usize {
+    /// Returns the number of row numbers in use or vacant; every row number is below it.
+    pub(crate) fn row_capacity(&self) -> usize {
         self.rows.chunks.last().map_or(0, |last| (self.rows.chunks.len() - 1) * CHUNK + last.len())
     }
 
-    /// The row with this number, if there is one.
-    pub(crate) fn at_place(&self, place: usize) -> Option<(RowKey, &Row<R>)> {
+    /// Returns the key and the row with this number, if there is one.
+    pub(crate) fn row_at(&self, place: usize) -> Option<(RowKey, &Row<R>)> {
         let index = u32::try_from(place).ok()?;
         self.rows.at(index).map(|row| (RowKey { index, stamp: row.stamp }, row))
     }
@@ -212,11 +217,12 @@ impl<R> Table<R> {
     fn hash(&self, id: &[u8]) -> u32 {
         let mut hasher = self.seed.build_hasher();
         hasher.write(id);
-        hasher.finish() as u32 // the rest is not needed: what counts is compared
+        // The lower half is sufficient: ids are compared as well.
+        hasher.finish() as u32
     }
 
-    fn compact(&mut self, left: SparseBlock) {
-        self.expiry.compact(left, |row, place| self.rows.set_position(row, place));
+    fn compact(&mut self, sparse: SparseBlock) {
+        self.expiry.compact(sparse, |row, place| self.rows.set_position(row, place));
     }
 }
 
@@ -243,6 +249,7 @@ impl<R> Rows<R> {
     }
 
     fn take(&mut self, key: RowKey) -> Option<Row<R>> {
+        // The next row with this number gets another stamp, so that keys of the removed row do not find it.
         let vacant = RowCell::Vacant { next: self.vacant, stamp: key.stamp.wrapping_add(1) };
         let cell = &mut self.chunks[key.index as usize / CHUNK][key.index as usize % CHUNK];
         match std::mem::replace(cell, vacant) {
@@ -255,7 +262,7 @@ impl<R> Rows<R> {
         }
     }
 
-    /// A row was moved along its timeline.
+    /// Stores the new position of a row that a merge has moved.
     fn set_position(&mut self, index: u32, place: ListPosition) {
         if let Some(row) = self.at_mut(index) {
             row.state = match row.state {
@@ -266,8 +273,8 @@ impl<R> Rows<R> {
         }
     }
 
-    /// A free cell's number and stamp.
-    fn vacate(&mut self) -> (u32, u32) {
+    /// Returns the number and the stamp of a vacant cell.
+    fn take_vacant_cell(&mut self) -> (u32, u32) {
         let cell =
             self.chunks.get(self.vacant as usize / CHUNK).and_then(|chunk| chunk.get(self.vacant as usize % CHUNK));
         if let Some(RowCell::Vacant { next, stamp }) = cell {
@@ -288,7 +295,7 @@ impl<R> Rows<R> {
     }
 }
 
-/// The index follows from the rows.
+/// The index is not compared, since it follows from the rows.
 impl<R: PartialEq> PartialEq for Table<R> {
     fn eq(&self, other: &Self) -> bool {
         self.rows == other.rows && self.expiry == other.expiry
@@ -313,15 +320,15 @@ mod tests {
         SessionId::new(format!("s{n}")).unwrap()
     }
 
-    /// R54, R10: what is stated of the memory of a session.
+    /// R54, R10: the documented memory of a session.
     #[test]
-    fn a_row_has_its_size() {
+    fn rows_have_the_documented_size() {
         assert_eq!(size_of::<RowCell<super::super::Route>>(), 144);
         assert_eq!(size_of::<RowCell<Tracked>>(), 88);
     }
 
     #[test]
-    fn rows_are_found_until_removed_and_old_keys_find_nothing() {
+    fn keys_of_removed_rows_find_nothing() {
         let mut table = Table::new(1);
         let keys: Vec<RowKey> = (0..3000).map(|n| table.insert(Timestamp(n), id(n), Tracked::default())).collect();
         assert_eq!(table.find(b"s2999"), Some(keys[2999]));
@@ -341,10 +348,10 @@ mod tests {
         table.begin_call(keys[1]);
         let timeout = Duration::from_nanos(5);
         assert_eq!(table.oldest_idle(), Some((keys[2], Timestamp(2))));
-        assert_eq!(table.due(Timestamp(8), timeout), 2);
-        assert!(!table.is_due(keys[1], Timestamp(99), timeout), "it has a call");
+        assert_eq!(table.count_due(Timestamp(8), timeout), 2);
+        assert!(!table.is_due(keys[1], Timestamp(99), timeout), "a session with a call is not due");
         table.end_call(keys[1], Timestamp(11), true);
-        assert_eq!(table.due(Timestamp(16), timeout), 4);
+        assert_eq!(table.count_due(Timestamp(16), timeout), 4);
         assert!(table.mark(keys[2], Timestamp(20)) && table.mark(keys[0], Timestamp(21)));
         assert_eq!((table.oldest_marked(), table.marked_len()), (Some((keys[2], Timestamp(20))), 2));
         table.touch(keys[2], Timestamp(22));

@@ -1,28 +1,28 @@
-//! What a process did while it answered no ping. Pure: the figures come from whoever can read them.
+//! The activity of a process while it did not answer a ping. The figures are measured by the shell.
 
 use serde::Serialize;
 use std::{fmt, time::Duration};
 
-/// A process computes if it used at least this part of one processor. Less is noise: a thread that waits for Python's GIL asks for
-/// it every 5 ms, which costs it up to 1 % of a processor for as long as it waits.
-const SHARE: u32 = 16;
+/// A process that used at least 1/16 of one processor is computing. Less is noise: a thread that waits for Python's GIL
+/// requests it every 5 ms, which uses up to 1 % of a processor.
+const BUSY_FRACTION: u32 = 16;
 
-/// What a process that let a ping pass did meanwhile.
+/// The activity of a process while it did not answer a ping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessActivity {
-    /// Its processor time grew.
+    /// The processor time of the process increased.
     Computing,
-    /// Its processor time stood still.
+    /// The processor time of the process did not increase.
     Idle,
-    /// It is stopped (`SIGSTOP`, or a debugger).
+    /// The process is suspended (`SIGSTOP`, or a debugger).
     Stopped,
-    /// Nobody could tell.
+    /// The activity could not be determined.
     Unknown,
 }
 
 impl ProcessActivity {
-    /// What a process did that used so much processor time within such a span and is not stopped.
+    /// Returns the activity of a process that is not suspended and used this much processor time within this period.
     ///
     /// ```
     /// use herder_core::ProcessActivity;
@@ -32,7 +32,7 @@ impl ProcessActivity {
     /// assert_eq!(ProcessActivity::classify(tick, second), ProcessActivity::Idle);
     /// ```
     pub fn classify(used: Duration, within: Duration) -> Self {
-        if !used.is_zero() && used >= within / SHARE { Self::Computing } else { Self::Idle }
+        if !used.is_zero() && used >= within / BUSY_FRACTION { Self::Computing } else { Self::Idle }
     }
 }
 

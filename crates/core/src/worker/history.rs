@@ -1,24 +1,24 @@
-//! A worker's last transitions (R25), bounded. Exists only in enhanced pools with `state_machine`.
+//! The last state transitions of a worker (R25). Exists only in enhanced pools with `state_machine`.
 
 use super::WorkerState;
 use crate::Timestamp;
 use std::{collections::VecDeque, time::Duration};
 
-/// How many transitions a worker keeps.
+/// The number of transitions that a worker keeps ([I6](crate#invariants)).
 pub const HISTORY_LIMIT: usize = 32;
 
-/// One recorded change of state. The changes between ready and busy are counted, not recorded.
+/// One recorded transition. Transitions between ready and busy are counted, not recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Transition {
-    /// The state left.
+    /// The previous state.
     pub from: WorkerState,
-    /// The state entered.
+    /// The new state.
     pub to: WorkerState,
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
-    /// How long the worker had been in `from` (ready and busy taken as one).
+    /// The time that the worker spent in `from`. Ready and busy count as one state.
     pub lasted: Duration,
-    /// When.
+    /// The time of the transition.
     pub at: Timestamp,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Records a change, and says so if R23 does not know it: a bug of ours, that must not go unseen.
+    /// Records a transition. Panics in debug builds if R23 does not allow it: that is a defect of the core.
     pub(crate) fn record(&mut self, from: WorkerState, to: WorkerState, reason: &'static str, now: Timestamp) {
         debug_assert!(from.transition(to).is_ok() || to == WorkerState::Initializing, "{from} to {to}: {reason}");
         if self.ring.len() == HISTORY_LIMIT {

@@ -1,23 +1,23 @@
-//! What is counted for each worker. Exists only in enhanced pools with `worker_metrics` (R9).
+//! The metrics of a worker. Exist only in enhanced pools with `worker_metrics` (R9).
 
 use serde::Serialize;
 use std::time::Duration;
 
-/// Upper bounds of the histogram's buckets double from 1 us; the last takes the rest.
+/// The number of buckets of the histogram. The upper bounds double from 1 us; the last bucket has no upper bound.
 const BUCKETS: usize = 28;
 
-/// One slot's operations, across its generations.
+/// The metrics of one slot, across its generations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct WorkerMetrics {
-    /// Attempts finished.
+    /// The number of finished attempts.
     pub operations: u64,
-    /// Those that answered with an error.
+    /// The number of attempts that answered with an error.
     pub errors: u64,
-    /// The sum of their run times, in microseconds.
+    /// The sum of the run times, in microseconds.
     pub run_us_total: u64,
-    /// The longest, in microseconds.
+    /// The longest run time, in microseconds.
     pub run_us_max: u64,
-    /// How many took less than 1, 2, 4, ... microseconds (each in one bucket only).
+    /// The number of attempts by run time: below 1, 2, 4, ... microseconds. Each attempt is in one bucket only.
     pub run_us_histogram: [u64; BUCKETS],
 }
 

@@ -1,4 +1,4 @@
-//! One slot of a pool and the process in it. Decides nothing about calls; it says what the slot can take.
+//! The slots of a pool and their processes. Decides nothing about calls; states what a slot can accept.
 
 mod activity;
 mod history;

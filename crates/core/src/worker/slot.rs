@@ -1,4 +1,5 @@
-//! A slot: which process is in it, what it runs, and who waits for it. Holds no call's data.
+//! A slot: its process, the attempts that the process has, and the calls that wait for it. Holds call ids only, not
+//! calls.
 
 use super::{Health, ProcessActivity, WorkerState};
 use crate::{
@@ -9,37 +10,38 @@ use crate::{
 /// One slot of the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot {
-    /// The slot and its latest generation (0 before the first).
+    /// The slot and its latest generation, which is 0 before the first process.
     pub(crate) worker: WorkerRef,
-    /// A base worker, or one of the overflow.
+    /// Whether this is the slot of a base worker, not of an overflow worker.
     pub(crate) base: bool,
     pub(crate) process: Process,
-    /// Attempts sent to the present process whose final frame has not come. At most the window (I2).
+    /// Attempts sent to the current process whose final frame has not arrived. At most the window
+    /// ([I2](crate#invariants)).
     pub(crate) running: Vec<Attempt>,
-    /// First calls of sessions that are bound here and wait.
+    /// Waiting calls of sessions that are bound to this process.
     pub(crate) queue: WaitQueue,
-    /// Failed starts and early deaths in a row.
+    /// Consecutive failed starts and early deaths.
     pub(crate) failures: u32,
-    /// An overflow slot gets no process before. A base slot is scheduled instead.
+    /// The time before which an overflow slot gets no new process. The next start of a base slot is scheduled instead.
     pub(crate) cooldown_until: Timestamp,
-    /// How the previous process ended.
+    /// The generation and the exit of the previous process.
     pub(crate) last_end: Option<(Generation, ProcessExit)>,
-    /// Whether the previous process never became ready.
+    /// Whether the previous process ended before it was ready.
     pub(crate) start_failed: bool,
-    /// Attempts finished, over all generations.
-    pub(crate) served: u64,
+    /// The number of finished attempts, across all generations.
+    pub(crate) finished_attempts: u64,
 }
 
 /// The process in a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Process {
-    /// None, and none wanted.
+    /// There is no process, and none is scheduled.
     Absent,
-    /// None; the next starts at this moment, when the batch has room.
+    /// There is no process. The next one starts at this time, or later if `start_batch` processes are starting.
     Scheduled { at: Timestamp },
-    /// Started, not ready.
+    /// The process was started and is not ready.
     Starting { since: Timestamp },
-    /// Ready. `unresponsive` is what it did when it last let a ping pass, until it answers one.
+    /// The process is ready. `unresponsive` is what it did when it last missed a ping, until it answers one.
     Live {
         since: Timestamp,
         window: u32,
@@ -48,20 +50,21 @@ pub(crate) enum Process {
         unresponsive: Option<ProcessActivity>,
         idle_since: Timestamp,
     },
-    /// Told to end; its exit is awaited. `live_since` is `None` if it never was ready.
+    /// The process was asked to stop or is being killed, and has not exited. `live_since` is `None` if it never was
+    /// ready.
     Stopping { live_since: Option<Timestamp>, kill_reason: KillReason },
 }
 
-/// Where the probing of a live worker stands.
+/// The state of the pings of a live worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ping {
-    /// It serves no control channel.
+    /// The worker has no control channel.
     Off,
-    /// The next goes out then.
+    /// The next ping is sent at this time.
     Due { at: Timestamp },
-    /// One is out; the process is looked at if it has not answered by then.
+    /// A ping was sent. If it is not answered by `until`, the process is examined.
     Sent { nonce: u64, until: Timestamp },
-    /// It is being looked at; what is not known by then stays unknown.
+    /// The process is being examined. If there is no result by `until`, its activity is unknown.
     Examined { nonce: u64, until: Timestamp },
 }
 
@@ -72,40 +75,43 @@ pub(crate) struct Attempt {
     pub(crate) holder: SlotHolder,
     pub(crate) since: Timestamp,
     pub(crate) routing: Routing,
-    /// The session's row and whether the attempt holds the session's turn.
+    /// The row of the session, and whether the attempt runs the session's current strict call ([I3](crate#invariants)).
     pub(crate) session: Option<(RowKey, bool)>,
 }
 
-/// Whose attempt it is.
+/// The occupant of a call slot of the worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum SlotHolder {
-    /// A call that waits for it.
+    /// An attempt of a call that is not settled.
     Call(CallId),
-    /// Nobody's any more: the call is settled, the slot is still taken.
+    /// An attempt whose call is settled. The call slot stays occupied until the final frame.
     Abandoned { next: Escalation },
 }
 
-/// What an abandoned attempt still has to expect, and when.
+/// The next step of stopping an abandoned attempt, and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Escalation {
-    /// Nothing yet: the worker was asked to stop it, has not said whether it runs, and has an older one that is taken to run.
+    /// None yet: the worker was asked to stop the attempt and has not answered whether the attempt runs, and an older
+    /// attempt is assumed to run.
     Asked,
     Interrupt(Timestamp),
     Kill(Timestamp),
-    /// The worker said that it has not begun, and will not. `kill` is set once it is the oldest that the worker has: nothing stands between it
-    /// and its final frame any more but what is no call, such as a hook.
+    /// The worker answered that the attempt has not begun and will not begin. `kill` is set once the attempt is the
+    /// oldest that the worker has. From then on only something that is not a call, such as a hook, can delay its final
+    /// frame.
     Withdrawn {
         kill: Option<Timestamp>,
     },
 }
 
 impl Attempt {
-    /// Whether the worker said that it has not begun, and will not.
+    /// Returns whether the worker answered that the attempt has not begun and will not begin.
     pub(crate) fn is_withdrawn(&self) -> bool {
         matches!(self.holder, SlotHolder::Abandoned { next: Escalation::Withdrawn { .. } })
     }
 
-    /// Whether it may have begun, of these that one process has: it does not wait for more older ones than the process runs at once.
+    /// Returns whether the attempt may have begun. `all` are the attempts of its process: the attempt has not begun if
+    /// at least `concurrency` older ones may still run.
     pub(crate) fn may_run(&self, all: &[Self], concurrency: u32) -> bool {
         let older = all.iter().filter(|other| other.wire < self.wire && !other.is_withdrawn()).count();
         match self.holder {
@@ -128,7 +134,7 @@ impl Slot {
             cooldown_until: Timestamp(0),
             last_end: None,
             start_failed: false,
-            served: 0,
+            finished_attempts: 0,
         }
     }
 
@@ -136,17 +142,19 @@ impl Slot {
         matches!(self.process, Process::Live { .. })
     }
 
-    /// Whether this very process is ready (R21).
+    /// Returns whether this process (slot and generation) is ready (R21).
+    // Comparing the slot alone would accept the successor of a process that died, which does not hold its sessions'
+    // state (I4).
     pub(crate) fn holds(&self, worker: WorkerRef) -> bool {
         self.is_live() && self.worker == worker
     }
 
-    /// Whether a process is starting or scheduled.
-    pub(crate) fn is_coming(&self) -> bool {
+    /// Returns whether a process is starting or scheduled.
+    pub(crate) fn is_starting_or_scheduled(&self) -> bool {
         matches!(self.process, Process::Starting { .. } | Process::Scheduled { .. })
     }
 
-    /// Whether there is a process, in whatever state.
+    /// Returns whether there is a process, in any state.
     pub(crate) fn has_process(&self) -> bool {
         matches!(self.process, Process::Starting { .. } | Process::Live { .. } | Process::Stopping { .. })
     }
@@ -158,22 +166,24 @@ impl Slot {
         }
     }
 
-    /// Whether it may be given a call: ready, and healthy where `is_health_gated` says that health decides (R24).
+    /// Returns whether the slot can accept a call: its process is ready and its window is not full. With
+    /// `health_gated`, the process must also have answered its last ping (R24).
     pub(crate) fn accepts(&self, health_gated: bool) -> bool {
         match self.process {
             Process::Live { window, misses, .. } => {
+                // Abandoned attempts count as well: the worker still runs them, or holds them in its own queue (I2).
                 self.running.len() < window as usize && !(health_gated && misses > 0)
             }
             _ => false,
         }
     }
 
-    /// Its state as R23 names it. `full` is false for basic workers, which are never degraded.
-    pub(crate) fn state(&self, full: bool) -> WorkerState {
+    /// Returns the state of the worker as R23 names it. Only with `health_gated` can it be degraded.
+    pub(crate) fn state(&self, health_gated: bool) -> WorkerState {
         match self.process {
             Process::Absent | Process::Scheduled { .. } => WorkerState::Terminated,
             Process::Starting { .. } => WorkerState::Initializing,
-            Process::Live { misses, .. } if full && misses > 0 => WorkerState::Degraded,
+            Process::Live { misses, .. } if health_gated && misses > 0 => WorkerState::Degraded,
             Process::Live { window, .. } if self.running.len() >= window as usize => WorkerState::Busy,
             Process::Live { .. } => WorkerState::Ready,
             Process::Stopping { .. } => WorkerState::Terminating,
@@ -188,7 +198,7 @@ impl Slot {
         }
     }
 
-    /// What it did when it last let a ping pass, if it has not answered one since.
+    /// Returns what the process did when it last missed a ping, if it has not answered one since.
     pub(crate) fn unresponsive(&self) -> Option<ProcessActivity> {
         match self.process {
             Process::Live { unresponsive, .. } => unresponsive,
@@ -196,7 +206,7 @@ impl Slot {
         }
     }
 
-    /// How the process `at` ended, if that is still known.
+    /// Returns how this process ended, if it is the last of its slot that has ended.
     pub(crate) fn exit_of(&self, worker: WorkerRef) -> Option<ProcessExit> {
         self.last_end.filter(|(generation, _)| *generation == worker.generation).map(|(_, end)| end)
     }
@@ -205,13 +215,13 @@ impl Slot {
         self.running.iter_mut().find(|attempt| attempt.wire == wire)
     }
 
-    /// The attempt that is taken to run as long as the worker says nothing.
-    pub(crate) fn oldest(&mut self) -> Option<&mut Attempt> {
+    /// Returns the attempt that is assumed to run while the worker has not answered a cancel.
+    pub(crate) fn oldest_running(&mut self) -> Option<&mut Attempt> {
         self.running.iter_mut().filter(|attempt| !attempt.is_withdrawn()).min_by_key(|attempt| attempt.wire)
     }
 
-    /// The oldest of its attempts, if the worker has withdrawn that one.
-    pub(crate) fn withdrawn_first(&mut self) -> Option<&mut Attempt> {
+    /// Returns the oldest attempt, if the worker has withdrawn that one.
+    pub(crate) fn oldest_if_withdrawn(&mut self) -> Option<&mut Attempt> {
         self.running.iter_mut().min_by_key(|attempt| attempt.wire).filter(|attempt| attempt.is_withdrawn())
     }
 

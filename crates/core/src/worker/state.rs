@@ -1,33 +1,33 @@
-//! The states of a worker and the edges between them (R23, R24). Pure data.
+//! The states of a worker and the transitions between them (R23, R24). Data only.
 
 use serde::Serialize;
 use std::fmt;
 
-/// The states of a worker. A basic one is never [`Degraded`](Self::Degraded).
+/// The states of a worker. A basic worker is never [`Degraded`](Self::Degraded).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
-    /// Started, not yet ready.
+    /// The process was started and is not ready.
     Initializing,
-    /// Has a free slot.
+    /// The worker is ready and has a free call slot.
     Ready,
-    /// Has no free slot.
+    /// The worker is ready and has no free call slot.
     Busy,
-    /// Missed a ping: keeps what it has, gets nothing new.
+    /// The worker missed a ping. It keeps its calls and gets no new ones.
     Degraded,
-    /// Told to end, or found dead.
+    /// The worker was asked to stop, or its process has ended.
     Terminating,
-    /// Its process is gone.
+    /// There is no process.
     Terminated,
 }
 
-/// An edge that does not exist.
+/// The error for a transition that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid worker state transition from {from} to {to}")]
 pub struct InvalidTransition {
-    /// Where it is, and stays.
+    /// The current state, which does not change.
     pub from: WorkerState,
-    /// Where it can't go.
+    /// The state that cannot follow.
     pub to: WorkerState,
 }
 
@@ -36,7 +36,7 @@ impl WorkerState {
     pub const ALL: [Self; 6] =
         [Self::Initializing, Self::Ready, Self::Busy, Self::Degraded, Self::Terminating, Self::Terminated];
 
-    /// The states that follow this one.
+    /// Returns the states that can follow this one.
     pub const fn next(self) -> &'static [Self] {
         match self {
             Self::Initializing => &[Self::Ready, Self::Terminated],
@@ -48,10 +48,10 @@ impl WorkerState {
         }
     }
 
-    /// Goes to `to`.
+    /// Returns `to`.
     ///
     /// # Errors
-    /// When there is no such edge; the state is then as it was.
+    /// Returns [`InvalidTransition`] if `to` cannot follow this state.
     ///
     /// ```
     /// use herder_core::WorkerState::{Busy, Initializing, Ready};
@@ -76,15 +76,15 @@ impl fmt::Display for WorkerState {
     }
 }
 
-/// What is known of a worker's health (R24).
+/// The health of a worker (R24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// It is not ready yet, or is gone.
+    /// The process is not ready yet, or has ended.
     Unknown,
-    /// It said ready, and answered its last ping.
+    /// The process is ready and answered its last ping.
     Healthy,
-    /// It missed its last ping.
+    /// The process missed its last ping.
     Unhealthy,
 }
 
@@ -92,9 +92,9 @@ pub enum Health {
 mod tests {
     use super::WorkerState::{self, *};
 
-    /// R23: exactly these edges.
+    /// R23: exactly these transitions exist.
     #[test]
-    fn the_edges_are_those_of_the_requirement() {
+    fn only_the_required_transitions_exist() {
         let edges: Vec<(WorkerState, WorkerState)> = WorkerState::ALL
             .iter()
             .flat_map(|&from| WorkerState::ALL.map(|to| (from, to)))

@@ -1,5 +1,5 @@
-//! What may happen next, and how it does. Keeps to what a shell guarantees: a process says ready once, frames come between that
-//! and its exit, and each process exits once.
+//! The actions of the model, and how each is performed. They respect what a shell guarantees: a process becomes ready
+//! at most once, its frames arrive between that and its exit, and it exits once.
 
 use super::{
     faults::Fault,
@@ -20,11 +20,11 @@ pub(crate) enum Action {
     Ready(WorkerRef),
     /// The final frame of an attempt.
     Answer(WorkerRef, WireId),
-    /// The process is gone, whether told to end or not.
-    Die(WorkerRef),
-    /// The next deadline, timeout, end of patience or start comes.
-    Pass,
-    /// Time enough for sessions to expire, in a pool where nothing else goes on.
+    /// The process exits, whether it was asked to stop or not.
+    Exit(WorkerRef),
+    /// Time advances to the next deadline, timeout or start.
+    Advance,
+    /// Enough time for sessions to expire passes, in a pool where nothing else happens.
     Idle,
     Sweep,
     Bind(&'static str, WorkerId),
@@ -32,22 +32,22 @@ pub(crate) enum Action {
     End(&'static str),
     Shutdown,
     Pong(WorkerRef, u64),
-    /// What a process did that let a ping pass.
-    Seen(WorkerRef, u64, ProcessActivity),
+    /// The result of an examination.
+    Examined(WorkerRef, u64, ProcessActivity),
     /// All sessions of a worker are unbound.
     Remove(WorkerId),
-    /// The breaker is told of an outcome that somebody else saw.
+    /// The breaker is notified of an outcome that was observed outside of the pool.
     Record(Outcome),
     Reset,
 }
 
 impl State {
-    pub(crate) fn possible(&self, pool: &Pool, actions: &mut Vec<Action>) {
-        self.by_callers(pool, actions);
-        self.by_processes(actions);
-        self.by_hand(pool, actions);
+    pub(crate) fn possible_actions(&self, pool: &Pool, actions: &mut Vec<Action>) {
+        self.caller_actions(pool, actions);
+        self.process_actions(actions);
+        self.manual_actions(pool, actions);
         if self.core.next_wakeup().is_some() {
-            actions.push(Action::Pass);
+            actions.push(Action::Advance);
         }
         if self.budget.idles > 0 {
             actions.extend([Action::Idle, Action::Sweep]);
@@ -57,7 +57,7 @@ impl State {
         }
     }
 
-    fn by_callers(&self, pool: &Pool, actions: &mut Vec<Action>) {
+    fn caller_actions(&self, pool: &Pool, actions: &mut Vec<Action>) {
         if self.budget.calls > 0 {
             actions.extend(pool.kinds.iter().map(|kind| Action::Submit(*kind)));
         }
@@ -67,26 +67,26 @@ impl State {
         }
     }
 
-    fn by_processes(&self, actions: &mut Vec<Action>) {
+    fn process_actions(&self, actions: &mut Vec<Action>) {
         for (&worker, process) in &self.fakes.processes {
             if !process.ready {
                 actions.push(Action::Ready(worker));
             }
             if process.stopping || self.budget.deaths > 0 {
-                actions.push(Action::Die(worker));
+                actions.push(Action::Exit(worker));
             }
             actions.extend(process.unfinished.keys().map(|wire| Action::Answer(worker, *wire)));
             actions.extend(process.ping.map(|nonce| Action::Pong(worker, nonce)));
             if let Some(nonce) = process.examined {
                 actions.extend(
                     [ProcessActivity::Computing, ProcessActivity::Idle]
-                        .map(|activity| Action::Seen(worker, nonce, activity)),
+                        .map(|activity| Action::Examined(worker, nonce, activity)),
                 );
             }
         }
     }
 
-    fn by_hand(&self, pool: &Pool, actions: &mut Vec<Action>) {
+    fn manual_actions(&self, pool: &Pool, actions: &mut Vec<Action>) {
         if self.budget.manual_bindings > 0 && pool.settings.breaker.is_some() {
             actions.extend([Action::Record(Outcome::Success), Action::Record(Outcome::Failure), Action::Reset]);
         }
@@ -101,38 +101,42 @@ impl State {
         }
     }
 
-    /// False if it changes nothing, or can not happen now.
+    /// Returns false if the action changes nothing, or is not possible now.
     pub(crate) fn apply_action(&mut self, pool: &Pool, action: Action) -> bool {
         match action {
             Action::Submit(kind) => self.submit(pool, kind),
             Action::Cancel(id) => self.cancel(pool, id),
             Action::Ready(worker_ref) => self.ready(pool, worker_ref),
             Action::Answer(worker_ref, wire) => self.answer(pool, worker_ref, wire),
-            Action::Die(worker_ref) => self.die(pool, worker_ref),
-            Action::Pass => return self.pass(pool),
+            Action::Exit(worker_ref) => self.exit(pool, worker_ref),
+            Action::Advance => return self.advance(pool),
             Action::Idle => return self.idle(pool),
             Action::Sweep => {
                 self.budget.idles -= 1;
                 self.ask(pool, |core, now, effects| core.sweep(now, usize::MAX, effects).0);
             }
             Action::Bind(session, worker) => {
-                self.by_name(pool, |core, now, effects| core.bind_session(now, name(session), worker, effects).is_ok());
+                self.request_manually(pool, |core, now, effects| {
+                    core.bind_session(now, name(session), worker, effects).is_ok()
+                });
             }
             Action::Unbind(session) => {
-                self.by_name(pool, |core, now, effects| core.unbind_session(now, session, effects))
+                self.request_manually(pool, |core, now, effects| core.unbind_session(now, session, effects));
             }
-            Action::End(session) => self.by_name(pool, |core, now, effects| core.end_session(now, session, effects)),
+            Action::End(session) => {
+                self.request_manually(pool, |core, now, effects| core.end_session(now, session, effects));
+            }
             Action::Shutdown => {
                 self.budget.shutdowns -= 1;
-                self.step(pool, Input::Shutdown { until: self.now + pool.patience / 2 }, None);
+                self.step(pool, Input::Shutdown { until: self.now + pool.call_timeout / 2 }, None);
             }
             Action::Pong(worker_ref, nonce) => self.pong(pool, worker_ref, nonce),
-            Action::Seen(worker_ref, nonce, activity) => self.seen(pool, worker_ref, nonce, activity),
+            Action::Examined(worker_ref, nonce, activity) => self.examined(pool, worker_ref, nonce, activity),
             Action::Remove(worker) => self.remove(pool, worker),
             Action::Record(outcome) => {
-                self.by_name(pool, |core, now, _| core.record_outcome(now, outcome));
+                self.request_manually(pool, |core, now, _| core.record_outcome(now, outcome));
             }
-            Action::Reset => self.by_name(pool, |core, _, _| core.reset_breaker()),
+            Action::Reset => self.request_manually(pool, |core, _, _| core.reset_breaker()),
         }
         true
     }
@@ -148,7 +152,7 @@ impl State {
             strict,
             epoch: None,
             sent: false,
-            deadline: self.now + pool.patience,
+            deadline: self.now + pool.call_timeout,
             may_run: if kind.idempotent && !strict { pool.settings.retry.attempts } else { 1 },
             runs: 0,
             cooldown_until: Timestamp(0),
@@ -158,8 +162,9 @@ impl State {
             answers: 0,
         });
         let call = CallId(self.calls.len() as u64);
-        let of = |session| SessionCall { id: name(session), if_absent: IfAbsent::Create, affinity: kind.affinity };
-        let (session, deadline) = (kind.session.map(of), self.now + pool.patience);
+        let to_session_call =
+            |session| SessionCall { id: name(session), if_absent: IfAbsent::Create, affinity: kind.affinity };
+        let (session, deadline) = (kind.session.map(to_session_call), self.now + pool.call_timeout);
         let session = session.filter(|_| pool.fault != Some(Fault::SessionsHidden));
         let fingerprint = kind.payload.map(Fingerprint).filter(|_| self.core.needs_fingerprints());
         let submission = Submission { call, session, deadline, idempotent: kind.idempotent, fingerprint };
@@ -170,7 +175,8 @@ impl State {
         self.apply_effects(pool, &effects, None);
     }
 
-    /// R22: whether calls of an earlier life of the session still run or wait. A hint call that comes then waits as a strict one does.
+    /// R22: returns whether calls of an earlier epoch of the session still run or wait. A hint call that is submitted
+    /// then waits like a strict one.
     fn is_ending(&self, session: &'static str) -> bool {
         let now = self.core.session_info(self.now, session).and_then(|info| info.epoch);
         let mut waiting = self.calls.iter().filter(|call| call.strict && call.answers == 0);
@@ -187,28 +193,28 @@ impl State {
         self.step(pool, Input::Ready { worker, window, control }, None);
     }
 
-    fn die(&mut self, pool: &Pool, worker: WorkerRef) {
+    fn exit(&mut self, pool: &Pool, worker: WorkerRef) {
         let process = self.fakes.processes.remove(&worker).unwrap_or_default();
         self.budget.deaths -= u32::from(!process.stopping);
-        if self.is_unheard(pool) {
+        if self.hides_exits(pool) {
             return;
         }
         for attempt in process.unfinished.values() {
-            self.lost(pool, attempt, process.stopping);
+            self.lose_attempt(pool, attempt, process.stopping);
         }
         let end = ProcessExit { status: ExitStatus::Signal(9), kill_reason: None };
         let suspects = self.suspects_of(pool, &process);
         self.step(pool, Input::Exited { worker, end, suspects }, None);
     }
 
-    /// The process of an attempt is gone: its call rests before it is sent again, and its payload is to blame.
-    fn lost(&mut self, pool: &Pool, attempt: &Attempt, told_to_end: bool) {
+    /// Records the loss of an attempt: its call waits before the retry, and its fingerprint is suspected.
+    fn lose_attempt(&mut self, pool: &Pool, attempt: &Attempt, was_stopping: bool) {
         let (now, rest) = (self.now, pool.settings.retry.base);
         let call = self.call(attempt.call);
         if call.answers == 0 {
             call.cooldown_until = now + rest;
         }
-        let Some((poison, payload)) = pool.settings.poison.as_ref().zip(call.payload).filter(|_| !told_to_end) else {
+        let Some((poison, payload)) = pool.settings.poison.as_ref().zip(call.payload).filter(|_| !was_stopping) else {
             return;
         };
         let entry = self.suspects.entry(payload).or_insert((0, now));
@@ -217,62 +223,63 @@ impl State {
     }
 
     fn suspects_of(&self, pool: &Pool, process: &Process) -> Vec<Suspect> {
-        let told = self.core.needs_suspects() && pool.fault != Some(Fault::SuspectsUntold);
+        let is_reported = self.core.needs_suspects() && pool.fault != Some(Fault::SuspectsNotReported);
         let suspect = |(&wire, attempt): (&WireId, &Attempt)| {
-            let payload = self.calls[attempt.call.0 as usize - 1].payload.filter(|_| told)?;
+            let payload = self.calls[attempt.call.0 as usize - 1].payload.filter(|_| is_reported)?;
             Some(Suspect { wire, fingerprint: Fingerprint(payload), command: "any".into() })
         };
         process.unfinished.iter().filter_map(suspect).collect()
     }
 
-    /// A call that is lost and sent again, and then answered.
+    /// Runs a call that is lost, retried, and then answered.
     pub(crate) fn lose_one(&mut self, pool: &Pool) {
         let kind = Kind { session: None, affinity: None, idempotent: true, payload: None };
         self.budget.calls += 1;
         self.budget.deaths += 1;
         self.submit(pool, kind);
         let attempts: Vec<WorkerRef> = self.fakes.unfinished().map(|(worker, ..)| worker).collect();
-        attempts.into_iter().for_each(|worker| self.die(pool, worker));
-        while self.pass(pool) {
-            self.behave(pool);
+        attempts.into_iter().for_each(|worker| self.exit(pool, worker));
+        while self.advance(pool) {
+            self.answer_everything(pool);
         }
     }
 
-    /// Processes do at once what they are to do.
-    pub(crate) fn behave(&mut self, pool: &Pool) {
+    /// Lets each process do at once what it has to do.
+    pub(crate) fn answer_everything(&mut self, pool: &Pool) {
         for (worker, process) in self.fakes.processes.clone() {
             match process {
-                Process { stopping: true, .. } => self.die(pool, worker),
+                Process { stopping: true, .. } => self.exit(pool, worker),
                 Process { ready: false, .. } => self.ready(pool, worker),
                 _ => process.unfinished.into_keys().for_each(|wire| self.answer(pool, worker, wire)),
             }
         }
     }
 
-    /// What is there to do is done, a call comes, and time goes by.
+    /// Lets processes finish their work, submits a call, and lets time pass.
     pub(crate) fn recover(&mut self, pool: &Pool) {
-        self.behave(pool);
+        self.answer_everything(pool);
         self.budget.calls = 1;
         self.submit(pool, pool.kinds[0]);
-        self.behave(pool);
-        if !self.pass(pool) {
-            self.now = self.now + pool.patience;
+        self.answer_everything(pool);
+        if !self.advance(pool) {
+            self.now = self.now + pool.call_timeout;
         }
     }
 
     fn answer(&mut self, pool: &Pool, worker: WorkerRef, wire: WireId) {
         let call = self.fakes.answer(worker, wire).map(|attempt| attempt.call);
-        let alibi = call.and_then(|id| self.call(id).payload); // a late answer is one, too
-        if let Some(payload) = alibi.filter(|_| !self.is_quarantined(pool, alibi)) {
+        // A late answer clears the fingerprint too.
+        let cleared = call.and_then(|id| self.call(id).payload);
+        if let Some(payload) = cleared.filter(|_| !self.is_quarantined(pool, cleared)) {
             self.suspects.remove(&payload);
         }
         self.step(pool, Input::Final { worker, wire, ok: true }, call);
-        alibi.into_iter().for_each(|payload| self.core.clear_payload(Fingerprint(payload)));
+        cleared.into_iter().for_each(|payload| self.core.clear_payload(Fingerprint(payload)));
     }
 
     fn cancel(&mut self, pool: &Pool, id: CallId) {
         self.budget.cancels -= 1;
-        if pool.fault == Some(Fault::AbandonUnheard) {
+        if pool.fault == Some(Fault::CancelNotReported) {
             self.call(id).answers += 1;
         } else {
             self.step(pool, Input::Cancel(id), None);
@@ -286,36 +293,39 @@ impl State {
         self.step(pool, Input::Pong { worker, nonce }, None);
     }
 
-    fn seen(&mut self, pool: &Pool, worker: WorkerRef, nonce: u64, activity: ProcessActivity) {
+    fn examined(&mut self, pool: &Pool, worker: WorkerRef, nonce: u64, activity: ProcessActivity) {
         if let Some(process) = self.fakes.processes.get_mut(&worker) {
-            let bound = activity == ProcessActivity::Computing && !process.unfinished.is_empty();
-            (process.examined, process.missed) = (None, process.missed && !bound);
+            let computes = activity == ProcessActivity::Computing && !process.unfinished.is_empty();
+            (process.examined, process.missed) = (None, process.missed && !computes);
         }
         self.step(pool, Input::Activity { worker, nonce, activity }, None);
     }
 
-    /// R14: what has no calls is bound to it no more.
+    /// R14: sessions without calls are not bound to the worker afterwards.
     fn remove(&mut self, pool: &Pool, worker: WorkerId) {
-        let told = pool.fault != Some(Fault::RemovalUnheard);
+        let is_reported = pool.fault != Some(Fault::RemovalNotReported);
         self.budget.removals -= 1;
-        self.ask(pool, |core, now, effects| if told { core.remove_worker_sessions(now, worker, effects) } else { 0 });
+        self.ask(
+            pool,
+            |core, now, effects| if is_reported { core.remove_worker_sessions(now, worker, effects) } else { 0 },
+        );
         let bound = |session: &&str| {
             let info = self.core.session_info(self.now, session);
             info.is_some_and(|info| info.worker == Some(worker) && info.pending == 0)
         };
         let released = !pool.sessions.iter().any(bound);
-        self.demand(released, Violation::Released);
+        self.require(released, Violation::Released);
     }
 
     fn idle(&mut self, pool: &Pool) -> bool {
         self.budget.idles -= 1;
-        let rests = self.is_at_rest(pool);
+        let rests = self.is_idle(pool);
         self.now = self.now + pool.settings.sessions.timeout;
         self.step(pool, Input::Tick, None);
         rests
     }
 
-    fn by_name(&mut self, pool: &Pool, question: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> bool) {
+    fn request_manually(&mut self, pool: &Pool, question: impl FnOnce(&mut Core, Timestamp, &mut Effects) -> bool) {
         self.budget.manual_bindings -= 1;
         self.ask(pool, |core, now, effects| usize::from(question(core, now, effects)));
     }
@@ -331,7 +341,7 @@ fn name(session: &str) -> SessionId {
     SessionId::new(session).expect("a session id")
 }
 
-/// The unit of all times in the model: equal times make equal states.
-pub(crate) fn beats(count: u32) -> Duration {
+/// The unit of all times in the model. Using few different times makes more states equal.
+pub(crate) fn units(count: u32) -> Duration {
     Duration::from_millis(10) * count
 }

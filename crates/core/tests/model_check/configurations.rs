@@ -1,7 +1,7 @@
-//! The small pools whose every state is visited, and how many states that is at least.
+//! The small pools of which every state is visited, and the minimum number of their states.
 
 use super::{
-    actions::beats,
+    actions::units,
     pool::{Kind, Pool},
     state::Budget,
 };
@@ -14,136 +14,138 @@ use std::time::Duration;
 
 const NOTHING: Budget =
     Budget { calls: 0, cancels: 0, deaths: 0, manual_bindings: 0, removals: 0, idles: 0, shutdowns: 0 };
-const ANYONE: Kind = Kind { session: None, affinity: None, idempotent: false, payload: None };
-const AGAIN: Kind = Kind { idempotent: true, ..ANYONE };
-const A: Kind = Kind { session: Some("a"), ..ANYONE };
-const B: Kind = Kind { session: Some("b"), ..ANYONE };
-const C: Kind = Kind { session: Some("c"), ..ANYONE };
+const ANY_WORKER: Kind = Kind { session: None, affinity: None, idempotent: false, payload: None };
+const IDEMPOTENT: Kind = Kind { idempotent: true, ..ANY_WORKER };
+const A: Kind = Kind { session: Some("a"), ..ANY_WORKER };
+const B: Kind = Kind { session: Some("b"), ..ANY_WORKER };
+const C: Kind = Kind { session: Some("c"), ..ANY_WORKER };
 const HINT: Kind = Kind { affinity: Some(Affinity::Hint), idempotent: true, ..A };
-const FAST: Kind = Kind { affinity: Some(Affinity::StrictFailFast), ..A };
+const FAIL_FAST: Kind = Kind { affinity: Some(Affinity::StrictFailFast), ..A };
 
-/// One worker that takes one call, and no sessions.
+/// One worker that runs one call, and no sessions.
 pub(crate) fn basic() -> Pool {
-    pool(WorkerTypeSettings::Basic, 1, 1, &[ANYONE])
+    pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER])
 }
 
-/// One worker that takes two calls, and a session whose calls take turns.
+/// One worker that runs two calls, and a session with strict calls.
 pub(crate) fn strict() -> Pool {
     pool(routed(Expiry::Immediate, OnExpired::Rebind), 1, 2, &[A])
 }
 
-/// A worker that is pinged, and whose health decides.
+/// A worker with pings, and health-gated dispatch.
 pub(crate) fn health_gated() -> Pool {
     let kind = WorkerTypeSettings::Enhanced { session_affinity: None, worker_metrics: false, state_machine: true };
-    let mut pool = pool(kind, 1, 1, &[ANYONE, AGAIN]);
-    (pool.settings.health.interval, pool.settings.health.timeout) = (beats(2), beats(1));
+    let mut pool = pool(kind, 1, 1, &[ANY_WORKER, IDEMPOTENT]);
+    (pool.settings.health.interval, pool.settings.health.timeout) = (units(2), units(1));
     pool.settings.health.failures = 2;
-    let left = Budget { calls: 2, deaths: 1, ..NOTHING };
-    coarse(Pool { has_control: true, until: Some(Timestamp(0) + beats(8)), budget: left, ..pool })
+    let budget = Budget { calls: 2, deaths: 1, ..NOTHING };
+    coarse(Pool { has_control: true, until: Some(Timestamp(0) + units(8)), budget, ..pool })
 }
 
-/// Calls that are sent again after a wait, once so many have been before.
-pub(crate) fn retrying(spent: u32) -> Pool {
-    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[AGAIN, ANYONE]);
+/// Calls that are retried after a wait, after this many earlier retries.
+pub(crate) fn retrying(earlier_retries: u32) -> Pool {
+    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[IDEMPOTENT, ANY_WORKER]);
     (pool.settings.retry.attempts, pool.settings.retry.budget, pool.settings.restart.max) = (3, 0, 100);
-    let left = Budget { calls: 2, cancels: 1, deaths: 2, shutdowns: 1, ..NOTHING };
-    Pool { warm: true, spent, budget: left, ..pool }
+    let budget = Budget { calls: 2, cancels: 1, deaths: 2, shutdowns: 1, ..NOTHING };
+    Pool { starts_ready: true, earlier_retries, budget, ..pool }
 }
 
-/// Whatever can wait for a moment does: starts that time out, overflow workers that linger, calls that wait, run, and go on without a caller.
+/// Everything that can wait for a time does: starts that time out, idle overflow workers, and calls that wait, run, or
+/// are abandoned.
 pub(crate) fn timed() -> Pool {
-    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[AGAIN]);
+    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[IDEMPOTENT]);
     (pool.settings.overflow, pool.settings.overflow_idle_timeout, pool.settings.start_timeout) =
-        (1, beats(1), beats(3));
-    let left = Budget { calls: 2, cancels: 1, deaths: 1, ..NOTHING };
-    Pool { until: Some(Timestamp(0) + beats(6)), budget: left, ..coarse(pool) }
+        (1, units(1), units(3));
+    let budget = Budget { calls: 2, cancels: 1, deaths: 1, ..NOTHING };
+    Pool { until: Some(Timestamp(0) + units(6)), budget, ..coarse(pool) }
 }
 
-/// A breaker that one failure opens.
+/// A breaker that opens after one failure.
 pub(crate) fn breaking() -> Pool {
-    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[ANYONE]);
+    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER]);
     let counts = CountedFailures { timeout: true, connection: true, signal: true, python: true };
     pool.settings.breaker = Some(BreakerSettings {
         failure_threshold: 1,
         success_threshold: 2,
-        open_duration: beats(2),
+        open_duration: units(2),
         half_open_max_calls: 1,
         counts,
     });
     pool.settings.restart.max = 100;
-    let left = Budget { calls: 3, cancels: 1, deaths: 1, manual_bindings: 1, idles: 1, ..NOTHING };
-    coarse(Pool { budget: left, ..pool })
+    let budget = Budget { calls: 3, cancels: 1, deaths: 1, manual_bindings: 1, idles: 1, ..NOTHING };
+    coarse(Pool { budget, ..pool })
 }
 
 /// Sessions that share one worker.
 pub(crate) fn shared() -> Pool {
-    let mut pool = patient(pool(WorkerTypeSettings::Basic, 1, 1, &[A, B, C]));
+    let mut pool = without_deadlines(pool(WorkerTypeSettings::Basic, 1, 1, &[A, B, C]));
     (pool.settings.queue.limit, pool.settings.queue.per_session) = (6, 6);
-    let left = Budget { calls: 6, ..NOTHING };
-    Pool { is_fair: true, warm: true, budget: left, ..pool }
+    let budget = Budget { calls: 6, ..NOTHING };
+    Pool { is_fair: true, starts_ready: true, budget, ..pool }
 }
 
-/// A payload that is kept in quarantine after two deaths.
+/// A call that is quarantined after two deaths.
 pub(crate) fn poisoned() -> Pool {
     let mut pool = pool(
         WorkerTypeSettings::Basic,
         1,
         1,
-        &[Kind { payload: Some(1), ..AGAIN }, Kind { payload: Some(2), ..ANYONE }],
+        &[Kind { payload: Some(1), ..IDEMPOTENT }, Kind { payload: Some(2), ..ANY_WORKER }],
     );
-    pool.settings.poison = Some(PoisonSettings { max_worker_deaths: 2, quarantine: beats(10) });
-    pool.settings.retry.base = beats(3); // longer than a restart: another one of the payload can run meanwhile
+    pool.settings.poison = Some(PoisonSettings { max_worker_deaths: 2, quarantine: units(10) });
+    // Longer than a restart, so that another call with this fingerprint can run in the meantime.
+    pool.settings.retry.base = units(3);
     pool.settings.restart.max = 100;
-    let left = Budget { calls: 3, deaths: 3, idles: 1, ..NOTHING };
-    patient(Pool { warm: true, budget: left, ..pool })
+    let budget = Budget { calls: 3, deaths: 3, idles: 1, ..NOTHING };
+    without_deadlines(Pool { starts_ready: true, budget, ..pool })
 }
 
 /// Sessions that are bound, unbound, ended, and removed from their worker all at once.
 pub(crate) fn removed() -> Pool {
-    let left = Budget { calls: 3, deaths: 1, manual_bindings: 1, removals: 1, shutdowns: 1, ..NOTHING };
-    Pool { budget: left, ..patient(two_workers(&[A])) }
+    let budget = Budget { calls: 3, deaths: 1, manual_bindings: 1, removals: 1, shutdowns: 1, ..NOTHING };
+    Pool { budget, ..without_deadlines(two_workers(&[A])) }
 }
 
 fn two_workers(kinds: &[Kind]) -> Pool {
     coarse(pool(routed(Expiry::Immediate, OnExpired::Rebind), 2, 1, kinds))
 }
 
-/// Fewer moments: what ends by itself does so at the same time, in a pool that begins with its workers ready.
+/// Makes different timeouts end at the same time, and starts with ready workers, which leads to fewer states.
 fn coarse(mut pool: Pool) -> Pool {
-    pool.settings.queue.timeout = beats(1);
-    (pool.settings.cancel.interrupt, pool.settings.cancel.kill) = (beats(1), beats(1));
-    Pool { patience: beats(1), warm: true, ..pool }
+    pool.settings.queue.timeout = units(1);
+    (pool.settings.cancel.interrupt, pool.settings.cancel.kill) = (units(1), units(1));
+    Pool { call_timeout: units(1), starts_ready: true, ..pool }
 }
 
-/// Times that end by themselves are a few beats; what would go on for ever never comes.
+/// Returns a pool whose timeouts are a few time units; periodic timers never fire.
 fn pool(kind: WorkerTypeSettings, size: u32, window: u32, kinds: &[Kind]) -> Pool {
     let mut settings = Settings::new(kind, size);
     (settings.overflow, settings.overflow_idle_timeout) = (0, Duration::MAX);
     (settings.concurrency, settings.retry.attempts, settings.retry.base, settings.retry.jitter) =
-        (window, 2, beats(1), 0);
+        (window, 2, units(1), 0);
     (settings.queue.shed, settings.poison) = (false, None);
-    (settings.queue.limit, settings.queue.per_session, settings.queue.timeout) = (2, 1, beats(2));
-    (settings.cancel.interrupt, settings.cancel.kill) = (beats(2), beats(2));
+    (settings.queue.limit, settings.queue.per_session, settings.queue.timeout) = (2, 1, units(2));
+    (settings.cancel.interrupt, settings.cancel.kill) = (units(2), units(2));
     (settings.health.interval, settings.start_timeout) = (Duration::MAX, Duration::MAX);
     (settings.restart.backoff, settings.restart.max_backoff, settings.restart.cooldown) =
-        (beats(1), beats(1), beats(2));
-    (settings.sessions.timeout, settings.sessions.cleanup_interval) = (beats(10), Duration::MAX);
+        (units(1), units(1), units(2));
+    (settings.sessions.timeout, settings.sessions.cleanup_interval) = (units(10), Duration::MAX);
     let mut sessions: Vec<&str> = kinds.iter().filter_map(|kind| kind.session).collect();
     sessions.dedup();
-    let left = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
+    let budget = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
     let kinds = kinds.to_vec();
-    let (warm, is_fair, has_control, until, spent, fault) = (false, false, false, None, 0, None);
+    let (starts_ready, is_fair, has_control, until, earlier_retries, fault) = (false, false, false, None, 0, None);
     Pool {
         settings,
         kinds,
         sessions,
-        patience: beats(4),
-        warm,
+        call_timeout: units(4),
+        starts_ready,
         has_control,
         until,
-        spent,
+        earlier_retries,
         is_fair,
-        budget: left,
+        budget,
         fault,
     }
 }
@@ -153,31 +155,32 @@ fn routed(expiry: Expiry, on_expired: OnExpired) -> WorkerTypeSettings {
     WorkerTypeSettings::Enhanced { session_affinity: Some(affinity), worker_metrics: false, state_machine: false }
 }
 
-/// Calls wait as long as they have to: the only moments are starts and kills.
-fn patient(mut pool: Pool) -> Pool {
+/// Makes calls wait without limit, so that only starts and kills depend on time.
+fn without_deadlines(mut pool: Pool) -> Pool {
     pool.settings.queue.timeout = Duration::MAX;
-    Pool { patience: Duration::MAX, ..pool }
+    Pool { call_timeout: Duration::MAX, ..pool }
 }
 
-/// Whether there is time for minutes, and memory for gigabytes.
+/// Returns whether the models may take minutes and gigabytes.
 #[expect(clippy::disallowed_methods, reason = "reads the size of the model from the environment")]
 fn is_large() -> bool {
     std::env::var_os("HERDER_LARGE").is_some()
 }
 
-/// Visits every state, depth first: the states that wait for their turn are few, where breadth first keeps hundreds of thousands and takes
-/// twice the time. The checker stops at a state that breaks a rule; its own way there may be a detour.
+/// Visits every state, depth first, which needs little memory. (Breadth first keeps hundreds of thousands of states in
+/// its queue, and takes twice the time.) The checker stops at a state that violates a rule; the path that it found may
+/// be longer than necessary.
 fn explore(name: &str, pool: &Pool, at_least: usize) {
     let checker = pool.clone().checker().finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
-    eprintln!("{name}: {states} states, the farthest {depth} steps away");
+    eprintln!("{name}: {states} states, the farthest at {depth} steps");
     if let Some(rule) = checker.discoveries().keys().next() {
-        panic!("{name} breaks \"{rule}\". {}", shortest(pool, rule).expect("a way"));
+        panic!("{name} violates \"{rule}\". {}", shortest(pool, rule).expect("a path"));
     }
     assert!(states >= at_least, "{name}: only {states} states");
 }
 
-/// The shortest way to a state that breaks a rule, if there is any: depth by depth.
+/// Returns the shortest path to a state that violates a rule, if there is one, by increasing depth.
 pub(crate) fn shortest(
     pool: &Pool,
     rule: &'static str,
@@ -193,126 +196,127 @@ pub(crate) fn shortest(
 /// I1, I2, R36
 #[test]
 fn a_basic_pool_through_to_its_shutdown() {
-    let left = Budget { calls: 3, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
-    explore("basic", &Pool { budget: left, ..basic() }, 50_000);
+    let budget = Budget { calls: 3, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
+    explore("basic", &Pool { budget, ..basic() }, 50_000);
 }
 
-/// I1, R36: calls that are sent again elsewhere.
+/// I1, R36: calls that are retried on another worker.
 #[test]
 fn two_workers_and_idempotent_calls() {
-    let left = Budget { calls: 3, deaths: 1, ..NOTHING };
-    let pool = coarse(pool(WorkerTypeSettings::Basic, 2, 1, &[ANYONE, AGAIN]));
-    let pool = Pool { budget: left, ..pool };
+    let budget = Budget { calls: 3, deaths: 1, ..NOTHING };
+    let pool = coarse(pool(WorkerTypeSettings::Basic, 2, 1, &[ANY_WORKER, IDEMPOTENT]));
+    let pool = Pool { budget, ..pool };
     let more = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    explore("idempotent", &Pool { budget: more, ..patient(pool.clone()) }, 140_000);
+    explore("idempotent", &Pool { budget: more, ..without_deadlines(pool.clone()) }, 140_000);
     if is_large() {
         explore("idempotent, with deadlines", &pool, 3_000_000);
     }
 }
 
-/// I1, I7: the pool fails, and its probe brings it back.
+/// I1, I7: the pool fails, and its probe recovers it.
 #[test]
 fn a_pool_that_fails_and_recovers() {
-    let left = Budget { calls: 2, deaths: 3, shutdowns: 1, ..NOTHING };
-    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[ANYONE, AGAIN]);
+    let budget = Budget { calls: 2, deaths: 3, shutdowns: 1, ..NOTHING };
+    let mut pool = pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER, IDEMPOTENT]);
     pool.settings.restart.max = 1;
-    explore("failing", &Pool { budget: left, ..pool }, 15_000);
+    explore("failing", &Pool { budget, ..pool }, 15_000);
 }
 
-/// I1, I2: one base worker and one of the overflow.
+/// I1, I2: one base worker and one overflow worker.
 #[test]
 fn an_overflow_worker() {
-    let left = Budget { calls: 3, deaths: 1, ..NOTHING };
-    let mut pool = coarse(pool(routed(Expiry::Immediate, OnExpired::Rebind), 1, 1, &[ANYONE, A]));
+    let budget = Budget { calls: 3, deaths: 1, ..NOTHING };
+    let mut pool = coarse(pool(routed(Expiry::Immediate, OnExpired::Rebind), 1, 1, &[ANY_WORKER, A]));
     pool.settings.overflow = 1;
-    explore("overflow", &Pool { budget: left, ..pool }, 250_000);
+    explore("overflow", &Pool { budget, ..pool }, 250_000);
 }
 
-/// I1, I7, R12, R28: overflow workers that cannot start, in a pool that may fail once a base worker cannot either.
+/// I1, I7, R12, R28: overflow workers that cannot start, in a pool that fails when a base worker cannot start either.
 #[test]
 fn overflow_workers_that_fail() {
-    let left = Budget { calls: 3, deaths: 3, ..NOTHING };
-    let mut pool = patient(coarse(pool(WorkerTypeSettings::Basic, 1, 1, &[ANYONE])));
+    let budget = Budget { calls: 3, deaths: 3, ..NOTHING };
+    let mut pool = without_deadlines(coarse(pool(WorkerTypeSettings::Basic, 1, 1, &[ANY_WORKER])));
     (pool.settings.overflow, pool.settings.restart.max) = (2, 1);
-    explore("failing overflow", &Pool { budget: left, ..pool }, 250_000);
+    explore("failing overflow", &Pool { budget, ..pool }, 250_000);
 }
 
-/// I3, R19: a worker with room for two calls, and a session that takes one at a time.
+/// I3, R19: a worker with capacity for two calls, and a session whose calls run one at a time.
 #[test]
 fn a_strict_session() {
-    let left = Budget { calls: 4, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
-    let mut pool = Pool { budget: left, ..strict() };
-    pool.settings.queue.per_session = 2; // so that two stand in line, and have an order
+    let budget = Budget { calls: 4, cancels: 1, deaths: 1, shutdowns: 1, ..NOTHING };
+    let mut pool = Pool { budget, ..strict() };
+    // Two calls wait in the session's queue, so that their order matters.
+    pool.settings.queue.per_session = 2;
     explore("strict", &pool, 250_000);
 }
 
 /// I3, I4, R20: two sessions on two workers.
 #[test]
 fn two_strict_sessions() {
-    let left = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    explore("two sessions", &Pool { budget: left, ..patient(two_workers(&[A, B])) }, 100_000);
+    let budget = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
+    explore("two sessions", &Pool { budget, ..without_deadlines(two_workers(&[A, B])) }, 100_000);
 }
 
-/// I1, I2, I3: deadlines in a session whose worker others use too.
+/// I1, I2, I3: deadlines in a session whose worker also runs other calls.
 #[test]
 fn a_session_among_other_calls() {
-    let left = Budget { calls: 3, cancels: 1, ..NOTHING };
-    explore("mixed", &Pool { budget: left, ..two_workers(&[A, ANYONE]) }, 200_000);
+    let budget = Budget { calls: 3, cancels: 1, ..NOTHING };
+    explore("mixed", &Pool { budget, ..two_workers(&[A, ANY_WORKER]) }, 200_000);
 }
 
-/// I3, I4, R19: hints beside strict calls.
+/// I3, I4, R19: hint calls and strict calls.
 #[test]
 fn a_session_with_hints() {
-    let left = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
-    explore("hints", &Pool { budget: left, ..patient(two_workers(&[A, HINT])) }, 100_000);
+    let budget = Budget { calls: 3, cancels: 1, deaths: 1, ..NOTHING };
+    explore("hints", &Pool { budget, ..without_deadlines(two_workers(&[A, HINT])) }, 100_000);
 }
 
 /// I3, R19
 #[test]
 fn a_session_that_fails_fast() {
-    let left = Budget { calls: 3, deaths: 1, shutdowns: 1, ..NOTHING };
-    explore("fail fast", &Pool { budget: left, ..two_workers(&[A, FAST]) }, 100_000);
+    let budget = Budget { calls: 3, deaths: 1, shutdowns: 1, ..NOTHING };
+    explore("fail fast", &Pool { budget, ..two_workers(&[A, FAIL_FAST]) }, 100_000);
 }
 
 /// I3, I4: binds, unbinds and ends between the calls of a session.
 #[test]
-fn a_session_in_other_hands() {
-    let left = Budget { calls: 3, cancels: 1, deaths: 1, manual_bindings: 2, ..NOTHING };
-    explore("by hand", &Pool { budget: left, ..patient(two_workers(&[A])) }, 500_000);
+fn sessions_bound_and_ended_by_messages() {
+    let budget = Budget { calls: 3, cancels: 1, deaths: 1, manual_bindings: 2, ..NOTHING };
+    explore("bound by messages", &Pool { budget, ..without_deadlines(two_workers(&[A])) }, 500_000);
 }
 
-/// I3, I4, R14: whoever is bound by hand or by a call, when the worker's sessions are removed.
+/// I3, I4, R14: sessions that were bound by messages or by calls, when all sessions of the worker are removed.
 #[test]
-fn a_session_that_is_removed_from_its_worker() {
+fn sessions_removed_from_their_worker() {
     explore("removed", &removed(), 200_000);
 }
 
-/// I1, R26: pings that are missed, a worker that is degraded, restored, and ended.
+/// I1, R26: missed pings; a worker that is degraded, restored and stopped.
 #[test]
-fn a_worker_whose_health_decides() {
+fn health_gated_dispatch() {
     explore("health", &health_gated(), 150_000);
 }
 
-/// I1, R33: waits, deadlines between them, and a budget with one retry left.
+/// I1, R33: backoffs, deadlines during them, and a budget with one retry left.
 #[test]
 fn retries_with_a_wait_and_a_budget() {
     explore("retries", &retrying(0), 125_000);
     explore("budget", &retrying(9), 115_000);
 }
 
-/// I8: whatever waits for a moment has a timer.
+/// I8: everything that waits for a time has a timer.
 #[test]
-fn everything_that_waits_for_a_moment() {
+fn timers_of_everything_pending() {
     explore("timed", &timed(), 20_000);
 }
 
-/// I1, R34: a breaker is never stuck.
+/// I1, R34: a breaker can always close again.
 #[test]
 fn a_breaker_with_one_trial() {
     explore("breaker", &breaking(), 400_000);
 }
 
-/// I1, R36: whoever waits waits for one call of each other session.
+/// I1, R36: a call waits for at most one call of each other session.
 #[test]
 fn sessions_that_share_a_worker() {
     explore("fair", &shared(), 85_000);
@@ -333,17 +337,18 @@ fn sessions_that_expire_at_once() {
 /// I3, I4, R16
 #[test]
 fn sessions_that_expire_in_two_phases() {
-    expires("two phases", Expiry::TwoPhase { grace: beats(10) }, OnExpired::Rebind, 150_000);
+    expires("two phases", Expiry::TwoPhase { grace: units(10) }, OnExpired::Rebind, 150_000);
 }
 
 /// I3, I4, R16
 #[test]
 fn calls_of_expired_sessions_are_refused() {
-    expires("refusing", Expiry::TwoPhase { grace: beats(10) }, OnExpired::Reject, 65_000);
+    expires("refusing", Expiry::TwoPhase { grace: units(10) }, OnExpired::Reject, 65_000);
 }
 
 fn expires(name: &str, expiry: Expiry, on_expired: OnExpired, at_least: usize) {
-    let idles = if expiry == Expiry::Immediate { 3 } else { 2 }; // what was marked goes by a timer: nobody has to wait for it
-    let left = Budget { calls: 3, deaths: 1, idles, ..NOTHING };
-    explore(name, &Pool { warm: true, budget: left, ..pool(routed(expiry, on_expired), 1, 1, &[A]) }, at_least);
+    // A timer removes marked sessions, without another wait.
+    let idles = if expiry == Expiry::Immediate { 3 } else { 2 };
+    let budget = Budget { calls: 3, deaths: 1, idles, ..NOTHING };
+    explore(name, &Pool { starts_ready: true, budget, ..pool(routed(expiry, on_expired), 1, 1, &[A]) }, at_least);
 }

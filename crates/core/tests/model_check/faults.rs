@@ -1,59 +1,62 @@
-//! Shells that are wrong on purpose. Each breaks one rule, and the checker has to find the shortest way to it: a checker that
-//! stays green here would prove nothing above.
+//! Deliberately faulty shells. Each one violates one rule, and the checker must find the shortest path to the
+//! violation. A checker that found none here would prove nothing in the other tests.
 
 use super::{configurations, pool::Pool, rules, state::State};
 use herder_core::{CallFailure, CallId, Effect, Generation, Input, LogEvent, WireId, WorkerId, WorkerRef};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A frame that comes after its call was settled is handed to the caller all the same.
+    /// A final frame that arrives after its call was settled is delivered to the caller.
     LateAnswerDelivered,
-    /// The core hears of a final frame at the deadline, while the worker still runs the call.
-    FreedAtDeadline,
-    /// Nobody hears of a deadline that passed.
-    DeadlineUntold,
-    /// The core does not hear of deaths.
-    DeathUnheard,
-    /// The core does not hear that a caller left.
-    AbandonUnheard,
-    /// The core is told of a pong when a ping was missed.
-    PongMadeUp,
-    /// The core does not hear that a worker's sessions are to be removed.
-    RemovalUnheard,
-    /// A call that was lost, and met its deadline while it waited to be sent again, is sent.
+    /// The core is notified of a final frame at the deadline, while the worker still runs the call.
+    SlotFreedAtDeadline,
+    /// A passed deadline is not reported to the caller.
+    DeadlineNotDelivered,
+    /// The core is not notified of exits.
+    ExitNotReported,
+    /// The core is not notified of abandoned calls.
+    CancelNotReported,
+    /// The core is notified of an answer to a ping that was missed.
+    FakePong,
+    /// The core is not notified that the sessions of a worker must be removed.
+    RemovalNotReported,
+    /// A lost call whose deadline passed during its backoff is sent.
     RetriedLate,
-    /// A call that is lost is sent again, whatever the core says.
-    RetriedUnasked,
-    /// The core does not hear what a process had when it died.
-    SuspectsUntold,
-    /// The core does not hear whose calls are whose.
+    /// A lost call is sent again, although the core did not request it.
+    RetriedWithoutRequest,
+    /// The core does not receive which calls a process had when it died.
+    SuspectsNotReported,
+    /// The core does not receive the sessions of calls.
     SessionsHidden,
 }
 
 impl State {
-    /// What the faulty shell does besides carrying out the effects.
+    /// Does what the faulty shell does in addition to the effects.
     pub(crate) fn apply_fault(&mut self, pool: &Pool, fault: Fault, effects: &[Effect]) {
         for effect in effects {
             match (fault, effect) {
                 (Fault::LateAnswerDelivered, Effect::Log(LogEvent::LateAnswer(_, wire))) => self.answer_again(*wire),
                 (
-                    Fault::FreedAtDeadline,
+                    Fault::SlotFreedAtDeadline,
                     Effect::Settle { call, failure: CallFailure::DeadlineExceeded { .. }, .. },
                 ) => {
                     self.free_early(pool, *call);
                 }
-                (Fault::DeadlineUntold, Effect::Settle { call, failure: CallFailure::DeadlineExceeded { .. }, .. }) => {
+                (
+                    Fault::DeadlineNotDelivered,
+                    Effect::Settle { call, failure: CallFailure::DeadlineExceeded { .. }, .. },
+                ) => {
                     self.call(*call).answers -= 1;
                 }
                 (Fault::RetriedLate, Effect::Settle { call, failure: CallFailure::DeadlineExceeded { .. }, .. })
                     if self.call(*call).runs > 0 && !self.is_running(*call) =>
                 {
-                    self.send_unasked(pool, *call);
+                    self.send_without_request(pool, *call);
                 }
-                (Fault::RetriedUnasked, Effect::Settle { call, failure: CallFailure::WorkerLost(_), .. }) => {
-                    self.send_unasked(pool, *call);
+                (Fault::RetriedWithoutRequest, Effect::Settle { call, failure: CallFailure::WorkerLost(_), .. }) => {
+                    self.send_without_request(pool, *call);
                 }
-                (Fault::PongMadeUp, Effect::Log(LogEvent::PingMissed(worker, ..))) => {
+                (Fault::FakePong, Effect::Log(LogEvent::PingMissed(worker, ..))) => {
                     self.step(pool, Input::Pong { worker: *worker, nonce: 0 }, None);
                 }
                 _ => {}
@@ -61,11 +64,11 @@ impl State {
         }
     }
 
-    pub(crate) fn is_unheard(&self, pool: &Pool) -> bool {
-        pool.fault == Some(Fault::DeathUnheard)
+    pub(crate) fn hides_exits(&self, pool: &Pool) -> bool {
+        pool.fault == Some(Fault::ExitNotReported)
     }
 
-    /// In the models with this fault no call is sent twice, so that the n-th attempt is the n-th call's.
+    /// No call is retried in the models with this fault, so the n-th wire id belongs to the n-th call.
     fn answer_again(&mut self, wire: WireId) {
         self.call(CallId(wire.0)).answers += 1;
     }
@@ -74,28 +77,28 @@ impl State {
         self.fakes.unfinished().any(|(.., attempt)| attempt.call == id)
     }
 
-    fn send_unasked(&mut self, pool: &Pool, id: CallId) {
+    fn send_without_request(&mut self, pool: &Pool, id: CallId) {
         let first = WorkerRef { id: WorkerId(1), generation: Generation(1) };
-        self.sent(pool, first, id, WireId(1 << 40), None);
+        self.on_send(pool, first, id, WireId(1 << 40), None);
     }
 
     fn free_early(&mut self, pool: &Pool, id: CallId) {
         let attempt = self.fakes.unfinished().find(|(.., attempt)| attempt.call == id);
         if let Some((worker, wire, _)) = attempt {
-            self.pretend_final(pool, worker, wire);
+            self.report_false_final(pool, worker, wire);
         }
     }
 
-    fn pretend_final(&mut self, pool: &Pool, worker: WorkerRef, wire: WireId) {
+    fn report_false_final(&mut self, pool: &Pool, worker: WorkerRef, wire: WireId) {
         self.step(pool, Input::Final { worker, wire, ok: false }, None);
     }
 }
 
-/// The steps of the shortest way to a state that breaks this rule.
+/// Returns the number of steps of the shortest path to a state that violates this rule.
 fn counterexample(pool: Pool, fault: Fault, rule: &'static str) -> usize {
     let pool = Pool { fault: Some(fault), ..pool };
-    let path = configurations::shortest(&pool, rule).unwrap_or_else(|| panic!("{fault:?} breaks nothing: {rule}"));
-    eprint!("{fault:?} breaks \"{rule}\". {path}");
+    let path = configurations::shortest(&pool, rule).unwrap_or_else(|| panic!("{fault:?} does not violate: {rule}"));
+    eprint!("{fault:?} violates \"{rule}\". {path}");
     path.into_actions().len()
 }
 
@@ -108,43 +111,43 @@ fn a_late_answer_that_is_delivered_is_found() {
 
 /// I2
 #[test]
-fn a_slot_that_is_free_at_the_deadline_is_found() {
-    let steps = counterexample(configurations::basic(), Fault::FreedAtDeadline, rules::WINDOW);
+fn slot_freed_at_the_deadline_is_found() {
+    let steps = counterexample(configurations::basic(), Fault::SlotFreedAtDeadline, rules::WINDOW);
     assert_eq!(steps, 4, "ready, submit, deadline, submit");
 }
 
 /// I3
 #[test]
-fn fault_next_call_started_at_the_deadline_is_found() {
-    let steps = counterexample(configurations::strict(), Fault::FreedAtDeadline, rules::OVERLAP);
+fn next_call_started_at_the_deadline_is_found() {
+    let steps = counterexample(configurations::strict(), Fault::SlotFreedAtDeadline, rules::OVERLAP);
     assert_eq!(steps, 4, "ready, submit, deadline, submit");
 }
 
 /// I1
 #[test]
 fn a_call_that_is_never_answered_is_found() {
-    let steps = counterexample(configurations::basic(), Fault::DeadlineUntold, rules::NEVER);
-    assert!(steps >= 3, "submit, deadline, and rest");
+    let steps = counterexample(configurations::basic(), Fault::DeadlineNotDelivered, rules::NEVER);
+    assert!(steps >= 3, "submit, deadline, and the rest");
 }
 
 /// I4
 #[test]
 fn a_binding_to_a_dead_worker_is_found() {
-    let steps = counterexample(configurations::strict(), Fault::DeathUnheard, rules::LOOKUP);
+    let steps = counterexample(configurations::strict(), Fault::ExitNotReported, rules::LOOKUP);
     assert_eq!(steps, 3, "ready, submit, death");
 }
 
 /// R14
 #[test]
 fn a_session_that_stays_bound_is_found() {
-    let steps = counterexample(configurations::removed(), Fault::RemovalUnheard, rules::RELEASED);
+    let steps = counterexample(configurations::removed(), Fault::RemovalNotReported, rules::RELEASED);
     assert_eq!(steps, 2, "bind, remove");
 }
 
 /// R26
 #[test]
 fn a_call_to_a_worker_that_missed_a_ping_is_found() {
-    let steps = counterexample(configurations::health_gated(), Fault::PongMadeUp, rules::HEALTH);
+    let steps = counterexample(configurations::health_gated(), Fault::FakePong, rules::HEALTH);
     assert!(steps >= 3, "ping, silence, miss, submit");
 }
 
@@ -158,27 +161,27 @@ fn a_retry_at_the_deadline_is_found() {
 /// R33
 #[test]
 fn a_retry_beyond_the_budget_is_found() {
-    let steps = counterexample(configurations::retrying(10), Fault::RetriedUnasked, rules::BUDGET);
+    let steps = counterexample(configurations::retrying(10), Fault::RetriedWithoutRequest, rules::BUDGET);
     assert!(steps >= 2, "submit, death");
 }
 
 /// R34
 #[test]
 fn a_permit_that_is_not_returned_is_found() {
-    let steps = counterexample(configurations::breaking(), Fault::AbandonUnheard, rules::TRIALS);
-    assert!(steps >= 4, "a failure, time, a trial, and its caller leaves");
+    let steps = counterexample(configurations::breaking(), Fault::CancelNotReported, rules::TRIALS);
+    assert!(steps >= 4, "a failure, time, a trial, and its cancel");
 }
 
 /// R36
 #[test]
-fn a_queue_that_knows_no_sessions_is_found() {
+fn queue_without_fairness_is_found() {
     let steps = counterexample(configurations::shared(), Fault::SessionsHidden, rules::FAIR);
-    assert!(steps >= 6, "a call that runs, three that wait, two that are answered");
+    assert!(steps >= 6, "one running call, three waiting, two answered");
 }
 
 /// R37
 #[test]
-fn a_payload_that_goes_on_ending_workers_is_found() {
-    let steps = counterexample(configurations::poisoned(), Fault::SuspectsUntold, rules::POISON);
+fn missing_quarantine_is_found() {
+    let steps = counterexample(configurations::poisoned(), Fault::SuspectsNotReported, rules::POISON);
     assert!(steps >= 4, "two deaths, and a third submission");
 }

@@ -1,4 +1,4 @@
-//! A small pool and what may happen to it, as the checker sees it.
+//! A small pool and the events that may happen to it, as input for the model checker.
 
 use super::{
     actions::Action,
@@ -10,42 +10,44 @@ use herder_core::{Affinity, Settings, Timestamp, WorkerTypeSettings};
 use stateright::{Model, Property};
 use std::time::Duration;
 
-/// What a call asks for.
+/// The kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) session: Option<&'static str>,
-    /// The pool's mode if there is none.
+    /// `None` for the affinity of the pool.
     pub(crate) affinity: Option<Affinity>,
     pub(crate) idempotent: bool,
-    /// Its command and arguments, where payloads are watched.
+    /// Identifies its command and arguments, for the quarantine.
     pub(crate) payload: Option<u64>,
 }
 
+/// The model that the checker explores: the settings of a pool, and limits on what may happen to it. Its states are
+/// [`State`]s.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
     pub(crate) settings: Settings,
-    /// Each call is one of these.
+    /// The kinds of calls that may be submitted.
     pub(crate) kinds: Vec<Kind>,
     pub(crate) sessions: Vec<&'static str>,
-    /// From submission to deadline.
-    pub(crate) patience: Duration,
-    /// Begins with all its base workers ready.
-    pub(crate) warm: bool,
-    /// Workers serve the control channel.
+    /// The time from the submission to the deadline.
+    pub(crate) call_timeout: Duration,
+    /// Whether the base workers are ready at the start.
+    pub(crate) starts_ready: bool,
+    /// Whether workers have a control channel.
     pub(crate) has_control: bool,
-    /// Pings and starts that time out never end, so the model does, at some time.
+    /// Pings and start timeouts repeat without end, so the model ends at this time.
     pub(crate) until: Option<Timestamp>,
-    /// Retries before it begins.
-    pub(crate) spent: u32,
-    /// Whether the order between sessions is looked at.
+    /// The number of retries that happen before the start.
+    pub(crate) earlier_retries: u32,
+    /// Whether the order between sessions is checked.
     pub(crate) is_fair: bool,
     pub(crate) budget: Budget,
-    /// What is wrong with the shell around the core.
+    /// The defect of the shell around the core, if it has one.
     pub(crate) fault: Option<Fault>,
 }
 
 impl Pool {
-    /// How strictly a call keeps to its session's worker; `None` where sessions are not routed.
+    /// Returns the affinity of a call; `None` if its session is not routed.
     pub(crate) fn mode(&self, kind: Kind) -> Option<Affinity> {
         let WorkerTypeSettings::Enhanced { session_affinity: Some(affinity), .. } = &self.settings.worker_type else {
             return None;
@@ -53,8 +55,8 @@ impl Pool {
         kind.session.map(|_| kind.affinity.unwrap_or(affinity.mode))
     }
 
-    /// Health decides who gets work.
-    pub(crate) fn is_gated(&self) -> bool {
+    /// Returns whether health decides which workers get calls.
+    pub(crate) fn is_health_gated(&self) -> bool {
         matches!(self.settings.worker_type, WorkerTypeSettings::Enhanced { state_machine: true, .. })
     }
 }
@@ -68,7 +70,7 @@ impl Model for Pool {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        state.possible(self, actions);
+        state.possible_actions(self, actions);
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {

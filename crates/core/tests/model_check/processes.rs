@@ -1,9 +1,9 @@
-//! The processes around the core: who is ready, who was told to end, and which frames are unanswered.
+//! The fake processes around the core: which are ready, which were asked to stop, and which frames are unanswered.
 
 use herder_core::{CallId, Epoch, WireId, WorkerRef};
 use std::collections::BTreeMap;
 
-/// What a process was sent and has not answered.
+/// An attempt that a process was sent and has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Attempt {
     pub(crate) call: CallId,
@@ -16,33 +16,34 @@ pub(crate) struct Attempt {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Process {
     pub(crate) ready: bool,
-    /// Told to end.
+    /// Whether it was asked to stop.
     pub(crate) stopping: bool,
     pub(crate) unfinished: BTreeMap<WireId, Attempt>,
-    /// The ping it has not answered.
+    /// The ping that it has not answered.
     pub(crate) ping: Option<u64>,
-    /// The ping it is examined for.
+    /// The ping for which it is being examined.
     pub(crate) examined: Option<u64>,
-    /// It missed one, and has answered none since, nor been seen to compute for its calls.
+    /// Whether it missed a ping, and since then has neither answered one nor been found to compute for its calls.
     pub(crate) missed: bool,
 }
 
+/// The stand-ins for worker processes: all that were started and have not exited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct FakeProcesses {
     pub(crate) processes: BTreeMap<WorkerRef, Process>,
-    /// The pool said that its drain is over.
+    /// Whether the pool reported that it has stopped.
     pub(crate) stopped: bool,
 }
 
 impl FakeProcesses {
-    /// False if its slot has a process already (R21).
+    /// Returns false if the slot already has a process (R21).
     pub(crate) fn start(&mut self, worker: WorkerRef) -> bool {
         let free = self.processes.keys().all(|other| other.id != worker.id);
         self.processes.insert(worker, Process::default());
         free
     }
 
-    /// False if there is no such process.
+    /// Returns false if there is no such process.
     pub(crate) fn stop(&mut self, worker: WorkerRef) -> bool {
         self.processes.get_mut(&worker).map(|process| process.stopping = true).is_some()
     }
@@ -59,7 +60,7 @@ impl FakeProcesses {
         self.processes.entry(worker).or_default().missed = true;
     }
 
-    /// False if the process does not take calls, or knows the wire id.
+    /// Returns false if the process does not accept calls, or already has the wire id.
     pub(crate) fn send(&mut self, worker: WorkerRef, wire: WireId, attempt: Attempt) -> bool {
         let live = self.is_live(worker);
         let process = self.processes.entry(worker).or_default();
@@ -70,7 +71,7 @@ impl FakeProcesses {
         self.processes.get_mut(&worker)?.unfinished.remove(&wire)
     }
 
-    /// Ready, and not told to end.
+    /// Returns whether the process is ready and was not asked to stop.
     pub(crate) fn is_live(&self, worker: WorkerRef) -> bool {
         self.processes.get(&worker).is_some_and(|process| process.ready && !process.stopping)
     }
@@ -83,7 +84,7 @@ impl FakeProcesses {
             .flat_map(|(worker, all)| all.into_iter().map(move |(wire, it)| (worker, wire, it)))
     }
 
-    /// Nobody in it has anything left to do.
+    /// Returns whether all processes are ready and idle.
     pub(crate) fn is_quiet(&self) -> bool {
         self.processes.values().all(|process| process.ready && !process.stopping && process.unfinished.is_empty())
     }

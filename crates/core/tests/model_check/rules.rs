@@ -1,4 +1,4 @@
-//! What holds in every state: I1 to I4, that a pool at rest is whole (I7), and that nothing pending is without its timer (I8).
+//! What holds in every state: I1 to I4, I7 for idle pools, I8, and requirements.
 
 use super::{
     pool::Pool,
@@ -7,46 +7,48 @@ use super::{
 use herder_core::{BreakerState, WorkerRef};
 use stateright::Property;
 
-pub(crate) const TWICE: &str = "I1: a call is answered once at most";
-pub(crate) const NEVER: &str = "I1: at rest every call is answered";
-pub(crate) const WINDOW: &str = "I2: no process has more unfinished than its window";
+pub(crate) const TWICE: &str = "I1: a call is answered at most once";
+pub(crate) const NEVER: &str = "I1: in an idle pool every call is answered";
+pub(crate) const WINDOW: &str = "I2: no process has more unfinished attempts than its window";
 pub(crate) const OVERLAP: &str = "I3: strict calls of a session do not overlap";
-pub(crate) const HEALTH: &str = "R26: who missed a ping gets no call where health decides";
-pub(crate) const LATE: &str = "R33: nothing is sent at its deadline or later";
-pub(crate) const BUDGET: &str = "R33: no more is sent again than the budget allows";
-pub(crate) const TRIALS: &str = "R34: no more trials than probes, and none that nobody waits for";
-pub(crate) const FAIR: &str = "R36: nobody waits while another session is served twice";
-pub(crate) const POISON: &str = "R37: what is in quarantine is not sent";
+pub(crate) const HEALTH: &str = "R26: a degraded worker gets no call if dispatch is health-gated";
+pub(crate) const LATE: &str = "R33: no call is sent at its deadline or later";
+pub(crate) const BUDGET: &str = "R33: there are no more retries than the budget allows";
+pub(crate) const TRIALS: &str = "R34: there are no more trials than allowed, and each belongs to a pending call";
+pub(crate) const FAIR: &str = "R36: no call waits while another session is served twice";
+pub(crate) const POISON: &str = "R37: no quarantined call is sent";
 pub(crate) const RELEASED: &str = "R14: no session is bound to a worker whose sessions were removed";
-pub(crate) const LOOKUP: &str = "I4: what a lookup names is alive";
+pub(crate) const LOOKUP: &str = "I4: a lookup returns a live process";
 
 pub(crate) fn all() -> Vec<Property<Pool>> {
     vec![
         Property::always(TWICE, answered_once),
         Property::always(NEVER, all_answered),
-        Property::always("I1: an answer is of the call's own frame", |_, state| holds(state, Violation::Frame)),
+        Property::always("I1: a call is answered by its own final frame", |_, state| holds(state, Violation::Frame)),
         Property::always(WINDOW, window),
         Property::always(OVERLAP, no_overlap),
-        Property::always("I3: a strict call runs at the epoch it was admitted in", |_, state| {
+        Property::always("I3: a strict call is sent in the epoch of its admission", |_, state| {
             holds(state, Violation::Epoch)
         }),
-        Property::always("I3: strict calls are sent in order, and once", |_, state| holds(state, Violation::Order)),
-        Property::always("I3: an epoch has one process", |_, state| holds(state, Violation::StateOwner)),
+        Property::always("I3: strict calls are sent in order, and once each", |_, state| {
+            holds(state, Violation::Order)
+        }),
+        Property::always("I3: the state of an epoch is in one process", |_, state| holds(state, Violation::StateOwner)),
         Property::always(LOOKUP, lookups),
-        Property::always("I4: only what is alive is sent anything", |_, state| holds(state, Violation::Dead)),
-        Property::always("I7: a pool at rest has its base workers, or has stopped", all_base_workers_ready),
-        Property::always("I8: whatever is pending has its timer", |_, state| holds(state, Violation::Timer)),
+        Property::always("I4: only live processes are sent anything", |_, state| holds(state, Violation::Dead)),
+        Property::always("I7: an idle pool has its base workers, or has stopped", all_base_workers_ready),
+        Property::always("I8: everything pending has a timer", |_, state| holds(state, Violation::Timer)),
         Property::always("R21: a slot has one process", |_, state| holds(state, Violation::Process)),
         Property::always(RELEASED, |_, state| holds(state, Violation::Released)),
         Property::always(HEALTH, |_, state| holds(state, Violation::Degraded)),
-        Property::always("R33: nothing is sent more often than it may be", |_, state| holds(state, Violation::Runs)),
+        Property::always("R33: no call is sent more often than allowed", |_, state| holds(state, Violation::Runs)),
         Property::always(LATE, |_, state| holds(state, Violation::Late)),
-        Property::always("R33: nothing is sent again before its wait is over", |_, state| {
+        Property::always("R33: no call is retried before its backoff is over", |_, state| {
             holds(state, Violation::Early)
         }),
         Property::always(BUDGET, |_, state| holds(state, Violation::Budget)),
         Property::always(TRIALS, trials),
-        Property::always("R34: an open breaker can be closed by results", closes),
+        Property::always("R34: an open breaker can be closed by successful calls", can_close),
         Property::always(FAIR, |_, state| holds(state, Violation::Unfair)),
         Property::always(POISON, |_, state| holds(state, Violation::Poison)),
     ]
@@ -64,13 +66,13 @@ fn no_overlap(pool: &Pool, state: &State) -> bool {
     pool.sessions.iter().all(|session| strict_of(state, session) <= 1)
 }
 
-/// Unfinished strict attempts of a session, whether their callers wait or not.
+/// Returns the number of unfinished strict attempts of a session, settled or not.
 fn strict_of(state: &State, session: &str) -> usize {
     state.fakes.unfinished().filter(|(.., attempt)| attempt.strict && attempt.session == Some(session)).count()
 }
 
 fn all_answered(pool: &Pool, state: &State) -> bool {
-    state.calls.iter().all(|call| call.answers > 0) || !state.is_at_rest(pool)
+    state.calls.iter().all(|call| call.answers > 0) || !state.is_idle(pool)
 }
 
 fn window(pool: &Pool, state: &State) -> bool {
@@ -94,8 +96,8 @@ fn trials(pool: &Pool, state: &State) -> bool {
     breaker.half_open_calls <= settings.half_open_max_calls && breaker.half_open_calls as usize <= waiting
 }
 
-/// There is a way from here to a closed breaker: workers that behave, and calls that come.
-fn closes(pool: &Pool, state: &State) -> bool {
+/// Returns whether calls that succeed lead from this state to a closed breaker.
+fn can_close(pool: &Pool, state: &State) -> bool {
     let is_closed = |state: &State| {
         let breaker = state.core.breaker(state.now);
         breaker.is_none_or(|breaker| breaker.state == BreakerState::Closed)
@@ -113,6 +115,6 @@ fn closes(pool: &Pool, state: &State) -> bool {
 fn all_base_workers_ready(pool: &Pool, state: &State) -> bool {
     let base = state.fakes.processes.keys().filter(|worker| worker.id.0 <= pool.settings.pool_size).count();
     let drained = pool.budget.shutdowns > state.budget.shutdowns;
-    let is_whole = if drained { state.fakes.stopped } else { base == pool.settings.pool_size as usize };
-    is_whole || !state.is_at_rest(pool)
+    let is_complete = if drained { state.fakes.stopped } else { base == pool.settings.pool_size as usize };
+    is_complete || !state.is_idle(pool)
 }

@@ -1,4 +1,4 @@
-//! One schedule: a pool, its processes and a clock, and each step followed by all checks.
+//! The harness of the schedules: runs one schedule step by step, and checks all invariants after each step.
 
 use super::{
     model::{Call, Cause, ReferenceModel},
@@ -16,6 +16,9 @@ use std::{
     time::Duration,
 };
 
+/// A pool under test with everything around it: the core, the virtual clock, the random numbers that choose the
+/// operations, the [`FakeProcesses`] that stand in for real worker processes, and the [`ReferenceModel`] that states
+/// what callers and workers must receive.
 pub(crate) struct Harness {
     pub(crate) rng: Rng,
     pub(crate) core: Core,
@@ -25,26 +28,27 @@ pub(crate) struct Harness {
     pub(crate) model: ReferenceModel,
     pub(crate) next_call: u64,
     pub(crate) draining: bool,
-    /// A shutdown was announced: workers start for waiting calls alone.
+    /// Whether a shutdown was announced: workers then start only for waiting calls.
     pub(crate) announced: bool,
-    pub(crate) base_lived: bool,
-    /// Timers are dropped as soon as they are stale: what a pool does that has thousands (I8). Else their number is looked at (I6).
-    pub(crate) is_tidy: bool,
-    loud: bool,
+    pub(crate) had_live_base_worker: bool,
+    /// Whether stale timers are dropped after each step, as in a pool with thousands of timers (I8). Otherwise their
+    /// number is checked (I6).
+    pub(crate) drops_stale_timers: bool,
+    verbose: bool,
 }
 
-/// What decides a schedule.
+/// The source of the decisions of a schedule.
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'a> {
     Seed(u64),
-    /// Of a fuzzer.
+    /// From a fuzzer.
     Bytes(&'a [u8]),
 }
 
-/// Names a seed that failed. Bytes are printed by whoever has them.
-struct Line<'a>(Source<'a>);
+/// Prints the command that replays a failing seed. Bytes are printed by the caller.
+struct ReplayCommand<'a>(Source<'a>);
 
-impl Drop for Line<'_> {
+impl Drop for ReplayCommand<'_> {
     fn drop(&mut self) {
         if let Source::Seed(seed) = self.0
             && std::thread::panicking()
@@ -58,23 +62,23 @@ pub(crate) fn run(seed: u64) {
     schedule(Source::Seed(seed), false);
 }
 
-/// A target of fuzzing.
+/// The fuzz target.
 pub(crate) fn check_input(bytes: &[u8]) {
     schedule(Source::Bytes(bytes), false);
 }
 
-/// Prints each step.
+/// Runs one schedule and prints each step.
 pub(crate) fn replay(source: Source<'_>) {
     schedule(source, true);
 }
 
-fn schedule(source: Source<'_>, loud: bool) {
-    let _line = Line(source);
+fn schedule(source: Source<'_>, verbose: bool) {
+    let _replay_command = ReplayCommand(source);
     let (rng, seed) = match source {
         Source::Seed(seed) => (Rng::new(seed), seed),
         Source::Bytes(bytes) => (Rng::of(bytes), bytes.len() as u64),
     };
-    let mut harness = Harness::new(rng, seed, loud);
+    let mut harness = Harness::new(rng, seed, verbose);
     harness.input(Input::Tick, Cause::Other);
     match source {
         Source::Seed(_) => (0..harness.rng.range(60, 200)).for_each(|_| harness.operate()),
@@ -88,10 +92,10 @@ fn schedule(source: Source<'_>, loud: bool) {
 }
 
 impl Harness {
-    /// `seed` scatters the core's sessions.
-    fn new(mut rng: Rng, seed: u64, loud: bool) -> Self {
+    /// `seed` determines the hashes of the core's session table.
+    fn new(mut rng: Rng, seed: u64, verbose: bool) -> Self {
         let settings = settings::random(&mut rng);
-        if loud {
+        if verbose {
             eprintln!("{settings:#?}");
         }
         let names = (0..rng.range(1, 4)).filter_map(|n| SessionId::new(format!("s{n}")).ok()).collect();
@@ -103,36 +107,37 @@ impl Harness {
             next_call: 0,
             draining: false,
             announced: false,
-            base_lived: false,
-            is_tidy: !seed.is_multiple_of(4),
+            had_live_base_worker: false,
+            drops_stale_timers: !seed.is_multiple_of(4),
             rng,
             settings,
-            loud,
+            verbose,
         }
     }
 
     pub(crate) fn log(&self, what: impl FnOnce() -> String) {
-        if self.loud {
+        if self.verbose {
             eprintln!("{:>9.3} ms  {}", self.now.0 as f64 / 1e6, what());
         }
     }
 
-    /// One step of the core, now and then checked to be a function of state and input alone.
+    /// Performs one step of the core. Some steps are performed twice, to check that the core depends on its state and
+    /// the input only.
     pub(crate) fn input(&mut self, input: Input, cause: Cause) {
         self.log(|| format!("{input:?}"));
-        let twin = self.rng.chance(2).then(|| self.core.clone());
+        let copy = self.rng.chance(2).then(|| self.core.clone());
         let mut effects = Effects::new();
         self.core.handle(self.now, input.clone(), &mut effects);
-        if let Some(mut twin) = twin {
+        if let Some(mut copy) = copy {
             let mut again = Effects::new();
-            twin.handle(self.now, input, &mut again);
+            copy.handle(self.now, input, &mut again);
             assert_eq!(effects, again);
-            assert!(twin == self.core && hash(&twin) == hash(&self.core), "equal cores have equal hashes");
+            assert!(copy == self.core && hash(&copy) == hash(&self.core), "equal cores have equal hashes");
         }
-        self.after(&effects, &cause);
+        self.check_step(&effects, &cause);
     }
 
-    /// Anything asked of the core besides its inputs.
+    /// Sends the core a request that is not an input.
     pub(crate) fn ask<T: std::fmt::Debug>(
         &mut self,
         what: &str,
@@ -141,12 +146,12 @@ impl Harness {
         let mut effects = Effects::new();
         let answer = question(&mut self.core, self.now, &mut effects);
         self.log(|| format!("{what}: {answer:?}"));
-        self.after(&effects, &Cause::Other);
+        self.check_step(&effects, &Cause::Other);
         answer
     }
 
-    fn after(&mut self, effects: &[Effect], cause: &Cause) {
-        if self.is_tidy {
+    fn check_step(&mut self, effects: &[Effect], cause: &Cause) {
+        if self.drops_stale_timers {
             self.core.drop_stale_timers();
         }
         for effect in effects {
@@ -159,12 +164,12 @@ impl Harness {
         assert!(!ended || self.affinity_mode().is_some(), "I5: a pool without affinity ends a session");
         self.model.observe(&mut self.fakes, effects, cause);
         if let Cause::Exit(worker) = cause {
-            self.model.all_notified(*worker);
+            self.model.check_all_answered(*worker);
         }
         self.check();
     }
 
-    /// The epoch under which the call was admitted just now.
+    /// Records the epoch under which the call was just admitted.
     fn note_epoch(&mut self, id: CallId) {
         let Some(call) = self.model.calls.get(&id).filter(|call| call.mode.is_some()) else { return };
         let epoch = call.session.and_then(|session| self.epoch(session));
@@ -183,18 +188,20 @@ impl Harness {
         }
     }
 
-    /// R20: whether the next strict call of this session, found with nobody before it, is to be told of a loss.
-    pub(crate) fn loss_unreported(&self, session: usize) -> Option<WorkerRef> {
+    /// R20: returns the worker whose loss the next strict call of this session must report, if no other call is
+    /// pending.
+    pub(crate) fn unreported_loss(&self, session: usize) -> Option<WorkerRef> {
         let info = self.core.session_info(self.now, self.model.names[session].as_str())?;
         let epoch = info.epoch.filter(|_| info.state == SessionState::Active)?;
         let taken =
             self.model.strict(session).next().is_some() || self.fakes.unfinished_strict(session).next().is_some();
-        let home = self.model.state_owner((session, epoch))?;
-        let told = self.model.lost.contains(&(session, epoch)) || self.model.released.contains(&(session, epoch));
-        (!taken && !told && !self.fakes.is_live(home)).then_some(home)
+        let owner = self.model.state_owner((session, epoch))?;
+        let is_reported =
+            self.model.lost.contains(&(session, epoch)) || self.model.released.contains(&(session, epoch));
+        (!taken && !is_reported && !self.fakes.is_live(owner)).then_some(owner)
     }
 
-    /// Submits a call: its number.
+    /// Submits a call and returns its id.
     pub(crate) fn submit(&mut self, session: Option<usize>, affinity: Option<Affinity>, wait: Duration) -> CallId {
         self.input(Input::Tick, Cause::Other);
         self.next_call += 1;
@@ -216,7 +223,8 @@ impl Harness {
             cooldown_until: Timestamp(0),
         };
         let open = !self.draining && wait > Duration::ZERO;
-        let owed = session.filter(|_| open && record.is_strict()).and_then(|session| self.loss_unreported(session));
+        let expected_loss =
+            session.filter(|_| open && record.is_strict()).and_then(|session| self.unreported_loss(session));
         self.model.calls.insert(call, record);
         self.model.submitted += 1;
         let number = session;
@@ -228,45 +236,48 @@ impl Harness {
         self.log(|| format!("{input:?}"));
         self.core.handle(self.now, input, &mut effects);
         let unseen = reported_loss(&effects, call)
-            .is_some_and(|worker| number.is_some_and(|n| self.bound_unseen(n, epoch_before, worker)));
+            .is_some_and(|worker| number.is_some_and(|n| self.may_be_bound_unobserved(n, epoch_before, worker)));
         assert!(
-            never_looked_at(&effects, call) || unseen || reported_loss(&effects, call) == owed,
-            "R20: {call} is told of a loss, {owed:?} is owed"
+            refused_before_session(&effects, call) || unseen || reported_loss(&effects, call) == expected_loss,
+            "R20: {call} does not report the loss {expected_loss:?}"
         );
         if reported_loss(&effects, call).is_some() {
             self.model.lost.extend(number.zip(epoch_before));
         }
-        self.after(&effects, &Cause::Submit(call));
+        self.check_step(&effects, &Cause::Submit(call));
         call
     }
 
-    /// R22: whether calls of an earlier life of the session still run or wait. A hint call that comes then waits as a strict one does.
+    /// R22: returns whether calls of an earlier epoch of the session still run or wait. A hint call that is submitted
+    /// then waits like a strict one.
     fn is_ending(&self, session: usize) -> bool {
         let now = self.epoch(session);
         let waiting = self.model.strict(session).any(|(_, call)| call.epoch < now);
         waiting || self.fakes.unfinished_strict(session).any(|attempt| attempt.epoch < now)
     }
 
-    /// Whether a session that no step's end showed bound may have been bound there by hand meanwhile.
-    fn bound_unseen(&self, session: usize, epoch: Option<Epoch>, worker: WorkerRef) -> bool {
-        let home = epoch.and_then(|epoch| self.model.state_owner((session, epoch)));
-        home.is_none() && self.model.by_hand.contains(&(session, worker))
+    /// Returns whether a session, which was not bound at the end of any step, may have been bound by a message within a
+    /// step.
+    fn may_be_bound_unobserved(&self, session: usize, epoch: Option<Epoch>, worker: WorkerRef) -> bool {
+        let owner = epoch.and_then(|epoch| self.model.state_owner((session, epoch)));
+        owner.is_none() && self.model.bound_by_message.contains(&(session, worker))
     }
 
-    /// The process ended, and all it said was read.
+    /// Ends a process, after its socket was read to the end.
     pub(crate) fn exit(&mut self, worker: WorkerRef) {
         self.log(|| format!("{worker} exits"));
         let suspects = if self.core.needs_suspects() { self.suspects(worker) } else { Vec::new() };
-        let starts = self.fakes.those(|process| !process.ready && !process.stopping).contains(&worker);
+        let starts = self.fakes.matching(|process| !process.ready && !process.stopping).contains(&worker);
         self.fakes.exit(worker);
-        self.model.returned(worker, self.now + self.settings.retry.max);
+        self.model.requeue_calls(worker, self.now + self.settings.retry.max);
         let status = if self.rng.chance(50) { ExitStatus::Signal(9) } else { ExitStatus::Code(1) };
-        // Each third start that fails does so for want of descriptors. Not by chance: what schedules of the corpus do stays the same.
+        // Every third failed start is due to a lack of descriptors. This is not random, so that the schedules of the
+        // corpus stay the same.
         let kill_reason = (starts && worker.generation.0.is_multiple_of(3)).then_some(KillReason::NoDescriptors);
         self.input(Input::Exited { worker, end: ProcessExit { status, kill_reason }, suspects }, Cause::Exit(worker));
     }
 
-    /// What the process had, by payload. Calls of three payloads come in turn.
+    /// Returns the attempts of the process with their fingerprints. There are three fingerprints, in rotation.
     fn suspects(&self, worker: WorkerRef) -> Vec<Suspect> {
         let attempts = self.fakes.unfinished().filter(|(process, ..)| *process == worker);
         let suspect = |(_, wire, attempt): (_, _, Attempt)| Suspect {
@@ -289,7 +300,7 @@ fn answer(effects: &[Effect], call: CallId) -> Option<&CallFailure> {
     })
 }
 
-/// The process whose death the call was told of.
+/// Returns the process whose loss the call reported.
 fn reported_loss(effects: &[Effect], call: CallId) -> Option<WorkerRef> {
     match answer(effects, call) {
         Some(CallFailure::SessionWorkerLost { loss, .. }) => Some(loss.worker),
@@ -297,8 +308,8 @@ fn reported_loss(effects: &[Effect], call: CallId) -> Option<WorkerRef> {
     }
 }
 
-/// Whether the call was refused before its session was looked at.
-fn never_looked_at(effects: &[Effect], call: CallId) -> bool {
+/// Returns whether the call was refused before its session was looked up.
+fn refused_before_session(effects: &[Effect], call: CallId) -> bool {
     use CallFailure::{BreakerOpen, Poison, PoolFailed};
     matches!(answer(effects, call), Some(PoolFailed { .. } | BreakerOpen { .. } | Poison(_)))
 }

@@ -1,4 +1,5 @@
-//! What must hold after each step: I2, I4, I6, I7, I8, deadlines, R12, and that nobody waits for a free worker in vain.
+//! What is checked after each step: I2, I4, I6, I7, I8, deadlines, R12, and that no call waits while a worker that can
+//! run it is free.
 
 use super::{harness::Harness, model::Call};
 use herder_core::{
@@ -20,7 +21,7 @@ impl Harness {
         if !self.draining {
             self.check_work(&workers);
         }
-        self.base_lived = self.fakes.base_lives(self.settings.pool_size);
+        self.had_live_base_worker = self.fakes.has_live_base_worker(self.settings.pool_size);
     }
 
     /// I2
@@ -40,15 +41,16 @@ impl Harness {
         }
     }
 
-    /// I3, I4, R12: bindings name living processes, an epoch's state never moves, new ones are not on the overflow.
+    /// I3, I4, R12: bindings name live processes, the state of an epoch never moves, and new sessions are not bound to
+    /// overflow workers.
     fn check_bindings(&mut self) {
         for session in 0..self.model.names.len() {
             let Some(info) = self.core.session_info(self.now, self.model.names[session].as_str()) else { continue };
             self.check_pending(session, info.pending);
             let Some((worker, generation)) = info.worker.zip(info.generation) else { continue };
             let worker_ref = WorkerRef { id: worker, generation };
-            assert!(self.fakes.is_live(worker_ref), "I4: a session is bound to {worker_ref}, which does not live");
-            assert!(self.affinity_mode().is_some(), "I5: a pool without affinity binds");
+            assert!(self.fakes.is_live(worker_ref), "I4: a session is bound to {worker_ref}, which is not alive");
+            assert!(self.affinity_mode().is_some(), "I5: a pool without affinity has a binding");
             if let Some(epoch) = self.bound_epoch(session).or(info.epoch)
                 && info.state == SessionState::Active
             {
@@ -57,7 +59,7 @@ impl Harness {
         }
     }
 
-    /// A session counts its calls, settled or not, until they are over: one that has any does not expire (R16).
+    /// R16: a session counts its calls, settled or not, until they are finished. A session with calls does not expire.
     fn check_pending(&self, session: usize, pending: u32) {
         let waiting = self.model.calls.values().filter(|call| call.session == Some(session) && call.sent.is_none());
         let unfinished = self.fakes.unfinished().filter(|(.., attempt)| attempt.session == Some(session));
@@ -66,25 +68,25 @@ impl Harness {
     }
 
     fn record_state_owner(&mut self, session: usize, epoch: Epoch, worker: WorkerRef) {
-        let before = self.model.state_owners.insert((session, epoch), worker);
-        let held = *self.model.held.entry((session, epoch)).or_insert(worker);
-        assert_eq!(held, worker, "I3: the state of epoch {epoch} moved");
+        let before = self.model.reported_owners.insert((session, epoch), worker);
+        let owner = *self.model.state_owners.entry((session, epoch)).or_insert(worker);
+        assert_eq!(owner, worker, "I3: the state of epoch {epoch} moved");
         let overflow = worker.id.0 > self.settings.pool_size;
-        let base = self.base_lived && self.fakes.base_lives(self.settings.pool_size);
-        let by_hand = self.model.by_hand.contains(&(session, worker));
+        let base = self.had_live_base_worker && self.fakes.has_live_base_worker(self.settings.pool_size);
+        let bound_by_message = self.model.bound_by_message.contains(&(session, worker));
         assert!(
-            before.is_some() || !overflow || !base || by_hand,
-            "R12: {worker} takes a session while a base worker lives"
+            before.is_some() || !overflow || !base || bound_by_message,
+            "R12: {worker} is bound to a session while a base worker is alive"
         );
     }
 
-    /// The epoch a session's strict calls are in now, if it has any.
+    /// Returns the epoch of the session's strict calls that run or wait, if there are any.
     fn bound_epoch(&self, session: usize) -> Option<Epoch> {
         let unfinished = self.fakes.unfinished_strict(session).filter_map(|attempt| attempt.epoch).min();
         unfinished.or_else(|| self.model.strict(session).filter_map(|(_, call)| call.epoch).min())
     }
 
-    /// Where the state of a session is, or was until nobody was told of its loss.
+    /// Returns the process that holds the state of a session, or held it, if the loss was not reported yet.
     pub(crate) fn state_owner(&self, session: usize) -> Option<WorkerRef> {
         let epoch = self.bound_epoch(session).or_else(|| self.epoch(session))?;
         self.model.state_owner((session, epoch))
@@ -94,13 +96,16 @@ impl Harness {
     fn check_bounds(&self, workers: &[WorkerStatus]) {
         let queue = self.core.queue_status();
         let waiting = || self.model.calls.values().filter(|call| call.sent.is_none());
-        assert_eq!(queue.waiting, waiting().count(), "what waits is counted");
-        assert_eq!(queue.in_flight, self.fakes.unfinished().count(), "what runs is counted");
+        assert_eq!(queue.waiting, waiting().count(), "the number of waiting calls");
+        assert_eq!(queue.in_flight, self.fakes.unfinished().count(), "the number of calls in flight");
         let never_sent = waiting().filter(|call| call.attempts == 0).count();
-        assert!(never_sent <= self.settings.queue.limit, "I6: {never_sent} calls wait");
+        assert!(never_sent <= self.settings.queue.limit, "I6: {never_sent} calls wait that were never sent");
         for session in 0..self.model.names.len() {
-            let line = self.model.strict(session).filter(|(_, call)| call.sent.is_none()).count();
-            assert!(line <= self.settings.queue.per_session + 1, "I6: {line} calls of a session wait");
+            let waiting_calls = self.model.strict(session).filter(|(_, call)| call.sent.is_none()).count();
+            assert!(
+                waiting_calls <= self.settings.queue.per_session + 1,
+                "I6: {waiting_calls} calls of a session wait"
+            );
         }
         let history = |worker: &WorkerStatus| worker.history.as_ref().map_or(0, Vec::len);
         assert!(workers.iter().all(|worker| history(worker) <= HISTORY_LIMIT), "I6: history");
@@ -110,10 +115,10 @@ impl Harness {
         assert!(self.core.timers_held() <= load, "I6: {} timers", self.core.timers_held());
     }
 
-    /// I8: nothing is pending whose timer is gone.
+    /// I8: everything pending has a timer.
     fn check_timers(&self) {
         let missing = self.core.missing_timers();
-        assert!(missing.is_empty(), "I8: nothing will ever look at {missing:?}");
+        assert!(missing.is_empty(), "I8: no timer for {missing:?}");
     }
 
     /// R33
@@ -124,49 +129,51 @@ impl Harness {
         }
     }
 
-    /// R34: no more trials than allowed, and none that nobody waits for.
+    /// R34: there are no more trials than allowed, and each belongs to a pending call.
     fn check_breaker(&self) {
         let Some((breaker, settings)) = self.core.breaker(self.now).zip(self.settings.breaker.as_ref()) else {
             return;
         };
         let trials = breaker.half_open_calls as usize;
         assert!(breaker.half_open_calls <= settings.half_open_max_calls, "R34: {breaker:?}");
-        assert!(trials <= self.model.calls.len(), "R34: {trials} trials, and fewer calls");
+        assert!(trials <= self.model.calls.len(), "R34: {trials} trials, but fewer pending calls");
         assert!(
             breaker.failures < settings.failure_threshold && breaker.successes < settings.success_threshold,
             "R34: {breaker:?}"
         );
     }
 
-    /// I7: each base slot has a process or a start, or the pool has said why not. R28: it has not failed with all of them ready.
+    /// I7: each base slot has a process or a scheduled start, or the state of the pool explains why not. R28: a failed
+    /// pool has a base worker that is not ready.
     fn check_starts(&self, workers: &[WorkerStatus]) {
         let excused = !matches!(self.core.pool_state(), PoolState::Starting | PoolState::Running);
         assert!(
             excused || self.announced || self.core.missing_starts() == 0,
-            "I7: a base worker is missing and nothing starts it"
+            "I7: a base worker is missing, and no start is scheduled"
         );
         if self.core.pool_state() == PoolState::Failed {
             let alive = |worker: &WorkerStatus| WorkerRef { id: worker.id, generation: worker.generation };
             let mut base = workers.iter().filter(|worker| !worker.overflow);
             assert!(
                 base.any(|worker| !self.fakes.is_live(alive(worker))),
-                "R28: it failed, and each base worker is ready"
+                "R28: the pool has failed, but every base worker is ready"
             );
-            let probe = self.core.next_wakeup().is_some() || !self.fakes.those(|p| p.stopping || !p.ready).is_empty();
-            assert!(probe, "I7: a failed pool has its probe before it");
+            let probe =
+                self.core.next_wakeup().is_some() || !self.fakes.matching(|p| p.stopping || !p.ready).is_empty();
+            assert!(probe, "I7: a failed pool has no probe");
         }
     }
 
-    /// Nobody waits while a process that could take the call has room.
+    /// Checks that no call waits while a process that can run it has capacity.
     fn check_work(&self, workers: &[WorkerStatus]) {
-        let takes = |worker: &&WorkerStatus| self.takes(worker);
-        let some = workers.iter().any(|worker| self.takes(worker));
-        let base = workers.iter().filter(takes).any(|worker| !worker.overflow);
+        let accepts = |worker: &&WorkerStatus| self.can_accept(worker);
+        let some = workers.iter().any(|worker| self.can_accept(worker));
+        let base = workers.iter().filter(accepts).any(|worker| !worker.overflow);
         let waits = |call: &Call| call.sent.is_none() && self.now >= call.cooldown_until;
         for (id, call) in self.model.calls.iter().filter(|(_, call)| waits(call)) {
             match call.mode {
-                None => assert!(!some, "{id} waits for any worker while one has room"),
-                Some(Affinity::Hint) => assert!(!base, "{id} waits for a worker while one has room"),
+                None => assert!(!some, "{id} waits for any worker while one is free"),
+                Some(Affinity::Hint) => assert!(!base, "{id} waits for a base worker while one is free"),
                 Some(_) => self.check_strict(*id, call, workers),
             }
         }
@@ -179,16 +186,16 @@ impl Harness {
         if taken || !first {
             return;
         }
-        let home = call.epoch.and_then(|epoch| self.model.state_owner((session, epoch)));
-        let has_room = |worker: &&WorkerStatus| match home {
+        let owner = call.epoch.and_then(|epoch| self.model.state_owner((session, epoch)));
+        let has_room = |worker: &&WorkerStatus| match owner {
             Some(worker_ref) => worker.id == worker_ref.id && worker.generation == worker_ref.generation,
             None => !worker.overflow,
         };
-        let idle = workers.iter().filter(has_room).any(|worker| self.takes(worker));
-        assert!(!idle, "{id} has its session's turn and waits while its worker has room");
+        let idle = workers.iter().filter(has_room).any(|worker| self.can_accept(worker));
+        assert!(!idle, "{id} is the current call of its session and waits while its worker is free");
     }
 
-    fn takes(&self, worker: &WorkerStatus) -> bool {
+    fn can_accept(&self, worker: &WorkerStatus) -> bool {
         let worker_ref = WorkerRef { id: worker.id, generation: worker.generation };
         let health_gated =
             matches!(self.settings.worker_type, WorkerTypeSettings::Enhanced { state_machine: true, .. });

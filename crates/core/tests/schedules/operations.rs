@@ -1,5 +1,5 @@
-//! What may happen in a schedule, one operation at a time. Keeps to what a shell guarantees: a process says ready once, frames
-//! come between that and its exit, and each process exits once.
+//! The operations of a schedule. They respect what a shell guarantees: a process becomes ready at most once, its frames
+//! arrive between that and its exit, and it exits once.
 
 use super::{
     harness::{Harness, payload},
@@ -25,15 +25,15 @@ impl Harness {
             44..57 => self.pass_time(),
             57..69 => self.ready_any(),
             69..72 => self.cancel_any(),
-            72..74 => self.tell_any(),
+            72..74 => self.report_attempt_state(),
             74..77 => self.answer_pings(),
             77..79 => self.examine_any(),
             79..84 => self.exit_any(),
             84..86 => self.unknown_frame(),
             86 => self.kill_any(),
-            87 => self.protect_by_hand(),
-            88..97 => self.ask_any(),
-            97 => self.ask_status(),
+            87 => self.control_manually(),
+            88..97 => self.request_any(),
+            97 => self.check_status(),
             98 if self.rng.chance(30) => self.rebuild(),
             99 if self.rng.chance(20) => self.shut_down(),
             _ => self.step_to_wakeup(),
@@ -67,16 +67,16 @@ impl Harness {
         self.input(Input::Final { worker, wire, ok }, Cause::Final(call));
         call.into_iter().for_each(|id| self.clear_payload(id));
         let answered = waits.is_none_or(|id| !self.model.calls.contains_key(&id));
-        assert!(answered, "I1: {call:?} has its final frame and no answer");
+        assert!(answered, "I1: {call:?} has its final frame, but no answer");
     }
 
-    /// R37: what comes to an end is not watched any more, unless it is in quarantine already.
+    /// R37: a finished call clears its fingerprint, unless that is in quarantine already.
     fn clear_payload(&mut self, call: CallId) {
         let payload = payload(call);
-        self.ask("acquit", |core, _, _| core.clear_payload(payload));
+        self.ask("clear fingerprint", |core, _, _| core.clear_payload(payload));
         let watched = self.core.quarantine_entries(self.now);
         let cleared = watched.iter().all(|each| each.fingerprint != payload || each.quarantined);
-        assert!(cleared, "R37: {payload:?} came to an end and is watched");
+        assert!(cleared, "R37: {payload:?} has finished, but is still watched");
     }
 
     fn pass_time(&mut self) {
@@ -88,7 +88,7 @@ impl Harness {
         if self.rng.chance(80) { self.run_until(self.now + span) } else { self.jump(self.now + span) }
     }
 
-    /// Steps at each wakeup, as a shell with an exact timer does.
+    /// Performs a step at each wakeup, as a shell with an exact timer does.
     pub(crate) fn run_until(&mut self, end: Timestamp) {
         while let Some(next) = self.core.next_wakeup().filter(|next| *next <= end) {
             self.jump(next.max(self.now));
@@ -108,7 +108,7 @@ impl Harness {
     }
 
     fn ready_any(&mut self) {
-        let starting = self.fakes.those(|process| !process.ready);
+        let starting = self.fakes.matching(|process| !process.ready);
         if let Some(worker) = self.rng.pick(&starting) {
             self.ready(worker);
         }
@@ -125,17 +125,19 @@ impl Harness {
         let calls: Vec<CallId> = self.model.calls.keys().copied().collect();
         let id = self.rng.pick(&calls).unwrap_or(CallId(u64::MAX));
         self.input(Input::Cancel(id), Cause::Other);
-        assert!(!self.model.calls.contains_key(&id), "I1: {id} was left by its caller and is not settled");
+        assert!(!self.model.calls.contains_key(&id), "I1: {id} was abandoned, but is not settled");
     }
 
-    /// R35: a process says where an attempt is, mostly one that it was asked to stop.
-    fn tell_any(&mut self) {
+    /// R35: a process reports the state of an attempt, usually of one that it was asked to stop.
+    fn report_attempt_state(&mut self) {
         let all = self.fakes.unfinished();
-        let those: Vec<_> = all.filter(|(.., attempt)| attempt.abandoned || self.now.0.is_multiple_of(8)).collect();
-        let Some((worker, wire, attempt)) = self.rng.pick(&those) else { return };
+        let candidates: Vec<_> =
+            all.filter(|(.., attempt)| attempt.abandoned || self.now.0.is_multiple_of(8)).collect();
+        let Some((worker, wire, attempt)) = self.rng.pick(&candidates) else { return };
         let mut state = STATES[self.rng.below(STATES.len())];
         if attempt.state.is_some_and(|before| before != AttemptState::Running || state == AttemptState::Withdrawn) {
-            state = attempt.state.unwrap_or(state); // what it said before stays true
+            // What it reported before stays true.
+            state = attempt.state.unwrap_or(state);
         }
         if attempt.abandoned
             && let Some(attempt) = self.fakes.process(worker).unfinished.get_mut(&wire)
@@ -146,41 +148,46 @@ impl Harness {
     }
 
     pub(crate) fn answer_pings(&mut self) {
-        for worker in self.fakes.those(|process| !process.pings.is_empty()) {
+        for worker in self.fakes.matching(|process| !process.pings.is_empty()) {
             for nonce in std::mem::take(&mut self.fakes.process(worker).pings) {
                 self.input(Input::Pong { worker, nonce }, Cause::Other);
             }
         }
     }
 
-    /// R26: whatever it does, and however late that is told, it is ended at most once; and not while it computes for its calls.
+    /// R26: whatever an unresponsive process does, and however late that is reported, it is stopped at most once, and
+    /// not while it computes for its calls.
     fn examine_any(&mut self) {
-        for worker in self.fakes.those(|process| !process.examined.is_empty()) {
+        for worker in self.fakes.matching(|process| !process.examined.is_empty()) {
             for nonce in std::mem::take(&mut self.fakes.process(worker).examined) {
                 let activity = ACTIVITIES[self.rng.below(ACTIVITIES.len())];
                 self.input(Input::Tick, Cause::Other);
                 let bound = activity == ProcessActivity::Computing && self.fakes.is_busy(worker);
                 let was_live = self.fakes.is_live(worker);
                 self.input(Input::Activity { worker, nonce, activity }, Cause::Other);
-                assert!(!bound || self.fakes.is_live(worker) == was_live, "R26: {worker} is ended while it computes");
+                assert!(
+                    !bound || self.fakes.is_live(worker) == was_live,
+                    "R26: {worker} is stopped while it computes for its calls"
+                );
             }
         }
     }
 
     fn exit_any(&mut self) {
-        let stopping = self.fakes.those(|process| process.stopping);
-        let all = self.fakes.those(|_| true);
-        let those = if self.rng.chance(60) && !stopping.is_empty() { stopping } else { all };
-        if let Some(worker) = self.rng.pick(&those) {
+        let stopping = self.fakes.matching(|process| process.stopping);
+        let all = self.fakes.matching(|_| true);
+        let candidates = if self.rng.chance(60) && !stopping.is_empty() { stopping } else { all };
+        if let Some(worker) = self.rng.pick(&candidates) {
             self.exit(worker);
         }
     }
 
-    /// Frames that answer nothing: of attempts answered before, never sent, or from processes that are gone.
+    /// Frames that answer no call: of attempts that were answered before, that were never sent, or of processes that
+    /// have exited.
     fn unknown_frame(&mut self) {
         let again = self.rng.pick(&self.fakes.answered.clone());
         let dead = self.rng.pick(&self.fakes.dead.clone());
-        let live = self.rng.pick(&self.fakes.those(|process| process.ready));
+        let live = self.rng.pick(&self.fakes.matching(|process| process.ready));
         let wire = self.fakes.unfinished().next().map_or(WireId(77), |(_, wire, _)| wire);
         let frame = match self.rng.below(3) {
             0 => again,
@@ -197,15 +204,15 @@ impl Harness {
     }
 
     fn kill_any(&mut self) {
-        let all = self.fakes.those(|_: &Process| true);
+        let all = self.fakes.matching(|_: &Process| true);
         let kill_reason = if self.rng.chance(50) { KillReason::Requested } else { KillReason::ProtocolViolation };
         if let Some(worker) = self.rng.pick(&all) {
             self.input(Input::Kill { worker, kill_reason }, Cause::Other);
         }
     }
 
-    /// R34, R37: the breaker and the quarantine in other hands than the pool's own.
-    fn protect_by_hand(&mut self) {
+    /// R34, R37: manual control of the breaker and the quarantine.
+    fn control_manually(&mut self) {
         self.input(Input::Tick, Cause::Other);
         let outcome = [Outcome::Success, Outcome::Failure, Outcome::Ignored][self.rng.below(3)];
         let payload = Fingerprint(self.rng.below(3) as u64);
@@ -216,25 +223,25 @@ impl Harness {
         }
     }
 
-    /// R37: what is let go is not watched any more.
+    /// R37: a released fingerprint is not watched any more.
     fn release_payload(&mut self, payload: Fingerprint) {
         let watched = |harness: &Self| {
             harness.core.quarantine_entries(harness.now).iter().any(|each| each.fingerprint == payload)
         };
         let before = watched(self);
         let released = self.ask("release", |core, _, _| core.release_payload(payload));
-        assert!((released || !before) && !watched(self), "R37: {payload:?} was released and is watched");
+        assert!((released || !before) && !watched(self), "R37: {payload:?} was released, but is still watched");
     }
 
-    fn ask_any(&mut self) {
+    fn request_any(&mut self) {
         self.input(Input::Tick, Cause::Other);
         let session = self.rng.below(self.model.names.len());
         let id = self.model.names[session].clone();
         let worker = WorkerId(self.rng.range(1, self.settings.pool_size + self.settings.overflow + 1));
         match self.rng.below(10) {
             0..3 => {
-                let aim = self.fakes.those(|_| true).into_iter().filter(|worker_ref| worker_ref.id == worker);
-                self.model.by_hand.extend(aim.map(|worker_ref| (session, worker_ref)));
+                let current = self.fakes.matching(|_| true).into_iter().filter(|worker_ref| worker_ref.id == worker);
+                self.model.bound_by_message.extend(current.map(|worker_ref| (session, worker_ref)));
                 let bound = self.ask("bind", |core, now, effects| core.bind_session(now, id, worker, effects));
                 if let Ok(worker_ref) = bound {
                     assert!(self.fakes.is_live(worker_ref), "I4: bound to {worker_ref}");
@@ -255,7 +262,7 @@ impl Harness {
         self.ask("sweep", |core, now, effects| core.sweep(now, budget, effects));
     }
 
-    /// R14: none of them is bound any more, though their workers may hear of it later.
+    /// R14: none of the sessions is bound afterwards, even if its worker is notified later.
     fn remove_sessions_of(&mut self, worker: WorkerId) {
         let names = self.model.names.clone();
         let info = |harness: &Self, n: usize| harness.core.session_info(harness.now, names[n].as_str());
@@ -268,7 +275,7 @@ impl Harness {
         for (session, before) in bound.into_iter().filter(|(_, before)| before.pending == 0) {
             self.model.released.extend(before.epoch.map(|epoch| (session, epoch)));
             let after = info(self, session).and_then(|info| info.worker);
-            assert_eq!(after, None, "R14: a session that was removed from its worker is bound to it");
+            assert_eq!(after, None, "R14: a session is bound to a worker from which it was removed");
         }
     }
 
@@ -276,33 +283,37 @@ impl Harness {
     fn look_up(&mut self, session: usize) {
         let id = self.model.names[session].clone();
         let before = self.core.session_info(self.now, id.as_str());
-        let found = self.ask("lookup", |core, now, effects| core.worker_of(now, id.as_str(), effects));
-        match found {
+        let lookup = self.ask("lookup", |core, now, effects| core.worker_of(now, id.as_str(), effects));
+        match lookup {
             Lookup::Bound(worker) => {
-                assert!(self.fakes.is_live(worker), "I4: {id} is bound to {worker}, which does not live")
+                assert!(self.fakes.is_live(worker), "I4: {id} is bound to {worker}, which is not alive");
             }
             Lookup::Expired => assert!(before.is_some_and(|info| info.state == SessionState::Expired)),
             Lookup::NotBound => {}
         }
-        assert!(found == Lookup::NotBound || self.affinity_mode().is_some(), "I5: a basic pool has no bindings");
+        assert!(lookup == Lookup::NotBound || self.affinity_mode().is_some(), "I5: a basic pool has no bindings");
     }
 
-    fn ask_status(&mut self) {
+    fn check_status(&mut self) {
         let status = self.core.status(self.now);
         assert!(status.session_affinity.is_some() == self.affinity_mode().is_some(), "I5");
         if matches!(self.settings.worker_type, WorkerTypeSettings::Basic) {
-            let bare = |worker: &herder_core::WorkerStatus| worker.metrics.is_none() && worker.history.is_none();
-            assert!(status.workers.iter().all(bare), "I5: a basic worker has neither metrics nor history");
+            let is_basic = |worker: &herder_core::WorkerStatus| worker.metrics.is_none() && worker.history.is_none();
+            assert!(status.workers.iter().all(is_basic), "I5: a basic worker has neither metrics nor history");
         }
     }
 
-    /// A panic inside a step: the shell answers all calls, kills all processes and goes on from the salvage (R29).
+    /// R29: a panic in a step. The shell fails all calls, kills all processes, and continues with the recovery
+    /// snapshot.
     fn rebuild(&mut self) {
         if self.draining {
             return;
         }
-        self.log(|| "the state is built anew".into());
-        assert!(self.core.unsettled().iter().eq(self.model.calls.keys()), "I1: the core knows what is unsettled");
+        self.log(|| "the state is rebuilt".into());
+        assert!(
+            self.core.unsettled().iter().eq(self.model.calls.keys()),
+            "I1: the core and the model have the same unsettled calls"
+        );
         let bound: Vec<(usize, WorkerRef)> = (0..self.model.names.len())
             .filter_map(|session| Some((session, self.live_state_owner(session)?)))
             .collect();
@@ -313,25 +324,25 @@ impl Harness {
         self.model.submitted = 0;
         self.model.settled.clear();
         self.announced = false;
-        for worker in self.fakes.those(|_| true) {
+        for worker in self.fakes.matching(|_| true) {
             self.fakes.exit(worker);
         }
         for (session, worker) in bound {
             if let Some(epoch) = self.epoch(session) {
-                self.model.held.insert((session, epoch), worker);
+                self.model.state_owners.insert((session, epoch), worker);
             }
         }
         self.input(Input::Tick, Cause::Other);
     }
 
-    /// Where the state of a session is that has not expired.
+    /// Returns the process that holds the state of a session that has not expired.
     fn live_state_owner(&self, session: usize) -> Option<WorkerRef> {
         let info = self.core.session_info(self.now, self.model.names[session].as_str())?;
         let released = info.epoch.is_some_and(|epoch| self.model.released.contains(&(session, epoch)));
         self.state_owner(session).filter(|_| info.state == SessionState::Active && !released)
     }
 
-    /// Now, or announces it first.
+    /// Shuts the pool down, sometimes after an announcement.
     pub(crate) fn shut_down(&mut self) {
         if !self.announced && !self.draining && self.rng.chance(50) {
             self.announced = true;

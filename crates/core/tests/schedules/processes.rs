@@ -1,20 +1,20 @@
-//! The processes a pool believes in, and what it sent them. Carries out effects as a real shell would, and refuses those
-//! that no shell could carry out.
+//! The fake processes: stand-ins for worker processes, as a pool knows them. They carry out effects as a real shell
+//! would, and fail on an effect that no shell could carry out.
 
 use herder_core::{AttemptState, CallId, Effect, Epoch, KillReason, WireId, WorkerId, WorkerRef};
 use std::collections::BTreeMap;
 
-/// What a process was sent and has not answered.
+/// An attempt that a process was sent and has not answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
     pub(crate) call: CallId,
-    /// Which session, if it has one.
+    /// The session, if the call has one.
     pub(crate) session: Option<usize>,
     pub(crate) strict: bool,
     pub(crate) epoch: Option<Epoch>,
-    /// Its caller has gone, and the process was asked to stop it.
+    /// Whether the process was asked to stop it.
     pub(crate) abandoned: bool,
-    /// What the process said of it then.
+    /// The state that the process reported since then.
     pub(crate) state: Option<AttemptState>,
 }
 
@@ -22,40 +22,42 @@ pub(crate) struct Attempt {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Process {
     pub(crate) ready: bool,
-    /// Told to end.
+    /// Whether it was asked to stop.
     pub(crate) stopping: bool,
     pub(crate) window: usize,
     pub(crate) control: bool,
     pub(crate) unfinished: BTreeMap<WireId, Attempt>,
     pub(crate) pings: Vec<u64>,
-    /// Pings it let pass, and is examined for.
+    /// The pings that it did not answer and is examined for.
     pub(crate) examined: Vec<u64>,
 }
 
 impl Process {
-    /// Whether its oldest attempt is one that it withdrew.
-    fn is_held_up(&self) -> bool {
+    /// Returns whether its oldest attempt is one that it has withdrawn.
+    fn is_blocked(&self) -> bool {
         self.unfinished.first_key_value().is_some_and(|(_, first)| first.state == Some(AttemptState::Withdrawn))
     }
 
-    /// Abandoned attempts that run, by its own word, or because they are the oldest.
+    /// Returns the abandoned attempts that run: those that it reported as running or finished, and the oldest one that
+    /// it has not withdrawn.
     fn overdue(&self) -> impl Iterator<Item = WireId> + '_ {
         let begun = |attempt: &Attempt| attempt.state != Some(AttemptState::Withdrawn);
         let oldest = self.unfinished.iter().find(|(_, attempt)| begun(attempt)).map(|(wire, _)| *wire);
         let runs = move |wire: WireId, attempt: &Attempt| {
-            let told = matches!(attempt.state, Some(AttemptState::Running | AttemptState::Finished));
-            attempt.abandoned && begun(attempt) && (told || oldest == Some(wire))
+            let reported = matches!(attempt.state, Some(AttemptState::Running | AttemptState::Finished));
+            attempt.abandoned && begun(attempt) && (reported || oldest == Some(wire))
         };
         self.unfinished.iter().filter(move |(wire, attempt)| runs(**wire, attempt)).map(|(wire, _)| *wire)
     }
 }
 
+/// All processes that the pool has started and that have not exited, with the attempts that each of them was sent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FakeProcesses {
     pub(crate) processes: BTreeMap<WorkerRef, Process>,
-    /// Those that exited, the last few.
+    /// The last processes that exited.
     pub(crate) dead: Vec<WorkerRef>,
-    /// Attempts that were answered, the last few.
+    /// The last attempts that were answered.
     pub(crate) answered: Vec<(WorkerRef, WireId)>,
     generations: BTreeMap<WorkerId, u32>,
     pub(crate) stopped: bool,
@@ -66,12 +68,12 @@ impl FakeProcesses {
         match *effect {
             Effect::Start(worker) => self.start(worker),
             Effect::Stop { worker, kill_reason, .. } => {
-                assert!(self.processes.contains_key(&worker), "stops {worker}, which is no process");
-                let guilty = self.process(worker).is_held_up()
+                assert!(self.processes.contains_key(&worker), "stops {worker}, which does not exist");
+                let may_stop = self.process(worker).is_blocked()
                     || kill_reason != KillReason::CancelTimeout
                     || self.process(worker).stopping
                     || self.process(worker).overdue().next().is_some();
-                assert!(guilty, "R35: {worker} is killed for a call that has not begun: {:?}", self.process(worker));
+                assert!(may_stop, "R35: {worker} is stopped for a call that has not begun: {:?}", self.process(worker));
                 self.process(worker).stopping = true;
             }
             Effect::Ping { worker, nonce } => {
@@ -89,21 +91,25 @@ impl FakeProcesses {
                 let attempt = self.process(worker).unfinished.get_mut(&wire);
                 assert!(attempt.is_some(), "cancels {wire} in {worker}, which does not have it");
                 attempt.into_iter().for_each(|attempt| attempt.abandoned = true);
-                let may = !interrupt || self.process(worker).overdue().any(|other| other == wire);
-                assert!(may, "R35: {wire} has not begun and is interrupted: {:?}", self.process(worker));
+                let may_interrupt = !interrupt || self.process(worker).overdue().any(|other| other == wire);
+                assert!(may_interrupt, "R35: {wire} has not begun, but is interrupted: {:?}", self.process(worker));
             }
             Effect::Stopped => {
-                let told = self.processes.values().all(|process| process.stopping); // its time to end may be up
-                assert!(told && !self.stopped, "stopped with {:?}", self.processes);
+                // Their time for stopping may be up.
+                let all_stopping = self.processes.values().all(|process| process.stopping);
+                assert!(all_stopping && !self.stopped, "the pool stopped with {:?}", self.processes);
                 self.stopped = true;
             }
             _ => {}
         }
     }
 
-    /// R21: a slot has one process at a time, and each has the next generation.
+    /// R21: a slot has one process at a time, and each process has the next generation.
     fn start(&mut self, worker: WorkerRef) {
-        assert!(self.processes.keys().all(|other| other.id != worker.id), "{worker} starts beside another");
+        assert!(
+            self.processes.keys().all(|other| other.id != worker.id),
+            "{worker} starts while its slot has a process"
+        );
         let generation = self.generations.entry(worker.id).or_default();
         *generation += 1;
         assert_eq!(*generation, worker.generation.0, "generations count from 1");
@@ -111,7 +117,7 @@ impl FakeProcesses {
     }
 
     pub(crate) fn sent(&mut self, worker: WorkerRef, wire: WireId, attempt: Attempt) {
-        assert!(self.is_live(worker), "sends to {worker}, which is not ready for work");
+        assert!(self.is_live(worker), "sends to {worker}, which is not ready or is being stopped");
         let before = self.process(worker).unfinished.insert(wire, attempt);
         assert!(before.is_none(), "the wire id {wire} is used twice");
     }
@@ -127,17 +133,17 @@ impl FakeProcesses {
         self.processes.remove(&worker).unwrap_or_default()
     }
 
-    /// Ready, and not told to end.
+    /// Returns whether the process is ready and was not asked to stop.
     pub(crate) fn is_live(&self, worker: WorkerRef) -> bool {
         self.processes.get(&worker).is_some_and(|process| process.ready && !process.stopping)
     }
 
-    /// Whether it has unfinished attempts.
+    /// Returns whether the process has unfinished attempts.
     pub(crate) fn is_busy(&self, worker: WorkerRef) -> bool {
         self.processes.get(&worker).is_some_and(|process| !process.unfinished.is_empty())
     }
 
-    pub(crate) fn base_lives(&self, pool_size: u32) -> bool {
+    pub(crate) fn has_live_base_worker(&self, pool_size: u32) -> bool {
         self.processes.iter().any(|(worker, process)| worker.id.0 <= pool_size && process.ready && !process.stopping)
     }
 
@@ -147,7 +153,7 @@ impl FakeProcesses {
             .flat_map(|(worker, process)| process.unfinished.iter().map(|(wire, attempt)| (*worker, *wire, *attempt)))
     }
 
-    /// Strict calls of a session that a process has, settled or not (I3).
+    /// Returns the unfinished strict attempts of a session, settled or not (I3).
     pub(crate) fn unfinished_strict(&self, session: usize) -> impl Iterator<Item = Attempt> + '_ {
         self.unfinished().map(|(.., attempt)| attempt).filter(move |a| a.strict && a.session == Some(session))
     }
@@ -156,8 +162,8 @@ impl FakeProcesses {
         self.processes.entry(worker).or_default()
     }
 
-    pub(crate) fn those(&self, which: impl Fn(&Process) -> bool) -> Vec<WorkerRef> {
-        self.processes.iter().filter(|(_, process)| which(process)).map(|(worker, _)| *worker).collect()
+    pub(crate) fn matching(&self, predicate: impl Fn(&Process) -> bool) -> Vec<WorkerRef> {
+        self.processes.iter().filter(|(_, process)| predicate(process)).map(|(worker, _)| *worker).collect()
     }
 }
 

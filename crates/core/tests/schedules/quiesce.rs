@@ -1,4 +1,5 @@
-//! The end of a schedule: processes that behave from now on bring every pool to rest, and then nothing may be left.
+//! The end of a schedule: from now on all processes answer and start normally. Every pool must become idle, with
+//! nothing left over.
 
 use super::{harness::Harness, settings::MAX_QUARANTINE};
 use herder_core::{Affinity, BreakerState, PoolState, WireId, WorkerRef};
@@ -7,23 +8,24 @@ use std::time::Duration;
 impl Harness {
     pub(crate) fn quiesce(&mut self) {
         if self.announced && !self.draining {
-            self.shut_down(); // a pool that only announced it stays below its strength
+            // A pool whose shutdown was only announced does not restart its workers.
+            self.shut_down();
         }
         self.drain();
-        assert!(self.model.calls.is_empty(), "I1: never answered: {:?}", self.model.calls);
+        assert!(self.model.calls.is_empty(), "I1: calls were never answered: {:?}", self.model.calls);
         self.check_counters();
         if self.draining {
-            return assert!(self.fakes.stopped, "the drain is over and the pool did not stop");
+            return assert!(self.fakes.stopped, "the drain is complete, but the pool did not stop");
         }
         self.check_ends();
         self.close_the_breaker();
-        self.check_turns();
+        self.check_sessions_are_free();
     }
 
-    /// Until all calls are over and all base workers are ready.
+    /// Runs the pool until no call is pending and all base workers are ready.
     fn drain(&mut self) {
         for _ in 0..3000 {
-            self.behave();
+            self.answer_everything();
             let state = self.core.pool_state();
             let quiet = self.model.calls.is_empty() && self.fakes.unfinished().next().is_none();
             if quiet && matches!(state, PoolState::Running | PoolState::Stopped) {
@@ -33,14 +35,14 @@ impl Harness {
             self.jump(next.max(self.now + Duration::from_millis(1)));
         }
         let (state, processes) = (self.core.pool_state(), &self.fakes.processes);
-        panic!("I7: the pool does not come to rest: {state:?}, {processes:?}, {:?}", self.model.calls);
+        panic!("I7: the pool does not become idle: {state:?}, {processes:?}, {:?}", self.model.calls);
     }
 
-    fn behave(&mut self) {
-        for worker in self.fakes.those(|process| process.stopping) {
+    fn answer_everything(&mut self) {
+        for worker in self.fakes.matching(|process| process.stopping) {
             self.exit(worker);
         }
-        for worker in self.fakes.those(|process| !process.ready && !process.stopping) {
+        for worker in self.fakes.matching(|process| !process.ready && !process.stopping) {
             self.ready(worker);
         }
         self.answer_pings();
@@ -53,7 +55,7 @@ impl Harness {
         self.fakes.unfinished().next().map(|(worker, wire, _)| (worker, wire))
     }
 
-    /// Every call is counted once, under what became of it.
+    /// Every call is counted once, by its outcome.
     fn check_counters(&self) {
         let counters = self.core.status(self.now).counters;
         assert_eq!(counters.submitted, self.model.submitted);
@@ -70,51 +72,55 @@ impl Harness {
         assert_eq!(counters.abandoned, of("Abandoned"));
     }
 
-    /// R22: a living process that was sent calls of an epoch that is over has been told, once.
+    /// R22: each live process that was sent calls of an ended epoch was notified of its end once.
     fn check_ends(&mut self) {
-        self.jump(self.now + Duration::from_millis(2)); // whatever was released is met by now
+        // By then the scan has visited all released rows.
+        self.jump(self.now + Duration::from_millis(2));
         self.ask("sweep", |core, now, effects| core.sweep(now, usize::MAX, effects));
-        for &(session, epoch, worker) in &self.model.touched {
-            let told = self.model.notified.contains(&(session, epoch, worker));
+        for &(session, epoch, worker) in &self.model.sent_to {
+            let notified = self.model.notified.contains(&(session, epoch, worker));
             let ended = self.model.released.contains(&(session, epoch));
-            let goes_on = (self.epoch(session) == Some(epoch) && !ended) || !self.fakes.is_live(worker);
-            assert!(told || goes_on, "R22: {worker} was never told that epoch {epoch} of s{session} is over");
+            let continues = (self.epoch(session) == Some(epoch) && !ended) || !self.fakes.is_live(worker);
+            assert!(
+                notified || continues,
+                "R22: {worker} was never notified of the end of epoch {epoch} of s{session}"
+            );
         }
     }
 
-    /// R34: a breaker closes by its trials, wherever it stands, once the pool gives results.
+    /// R34: a breaker in any state is closed by its trials, once the pool returns results.
     fn close_the_breaker(&mut self) {
         let Some(settings) = self.settings.breaker.clone() else { return };
-        self.behave_for(settings.open_duration.max(MAX_QUARANTINE));
+        self.answer_everything_for(settings.open_duration.max(MAX_QUARANTINE));
         self.drain();
         for _ in 0..settings.success_threshold {
             let id = self.submit(None, None, Duration::from_secs(1));
-            assert!(self.model.calls.contains_key(&id), "R34: {id} is no trial, in a pool at rest");
+            assert!(self.model.calls.contains_key(&id), "R34: {id} was refused, in an idle pool");
             while let Some((worker, wire)) = self.first_unfinished() {
                 self.finish_with(worker, wire, true);
             }
         }
         let state = self.core.breaker(self.now).map(|breaker| breaker.state);
-        assert_eq!(state, Some(BreakerState::Closed), "R34: the breaker is stuck");
+        assert_eq!(state, Some(BreakerState::Closed), "R34: the breaker does not close");
     }
 
-    fn behave_for(&mut self, span: Duration) {
+    fn answer_everything_for(&mut self, span: Duration) {
         let end = self.now + span;
         while self.now < end {
-            self.behave();
+            self.answer_everything();
             let next = self.core.next_wakeup().unwrap_or(end);
             self.jump(next.max(self.now + Duration::from_millis(1)).min(end));
         }
     }
 
-    /// I3, R36: no session's turn is held by a call that is over.
-    fn check_turns(&mut self) {
+    /// I3, R36: no session is occupied by a finished call.
+    fn check_sessions_are_free(&mut self) {
         for session in 0..self.model.names.len() {
             for _ in 0..2 {
                 let id = self.submit(Some(session), Some(Affinity::StrictQueue), Duration::from_secs(1));
                 let waits = self.model.calls.get(&id).is_some_and(|call| call.sent.is_none());
-                assert!(!waits, "R36: {id} waits for a turn that nobody has, in a pool at rest");
-                self.behave();
+                assert!(!waits, "R36: {id} waits for its session, in an idle pool");
+                self.answer_everything();
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Numbers that follow from a seed (splitmix64), or from the bytes of a fuzzer as long as there are any. Nothing else in a schedule
-//! is random.
+//! Numbers that follow from a seed (splitmix64), or from a fuzzer's bytes as long as there are any. The only source of
+//! randomness in a schedule.
 
 use std::{time::Duration, vec};
 
@@ -13,7 +13,8 @@ impl Rng {
         Self { seeded: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635, input: Vec::new().into_iter() }
     }
 
-    /// Each number is one byte of the input, or two, so that one decision can be changed and the others kept.
+    /// Uses one byte of the input for each number, or two for large ranges, so that a fuzzer can change one decision
+    /// and keep the others.
     pub(crate) fn of(input: &[u8]) -> Self {
         Self { input: Vec::from(input).into_iter(), ..Self::new(0) }
     }
@@ -22,7 +23,7 @@ impl Rng {
         self.input.len() > 0
     }
 
-    /// What seeds something: not worth bytes of the input.
+    /// Returns a number that seeds something. Uses no bytes of the input.
     pub(crate) fn next(&mut self) -> u64 {
         self.seeded = self.seeded.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.seeded;
@@ -37,7 +38,7 @@ impl Rng {
         (u64::from(byte) | u64::from(more) << 8) % end
     }
 
-    /// From 0 up to, not including, `end`.
+    /// Returns a number from 0 up to, but not including, `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         self.draw(end as u64) as usize
     }

@@ -1,4 +1,5 @@
-//! Small pools of every kind: bounds so tight and times so short that schedules run into all of them.
+//! Small random pools of every type. Their limits are so tight, and their times so short, that schedules reach all of
+//! them.
 
 use super::rng::Rng;
 use herder_core::{
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 pub(crate) const MODES: [Affinity; 3] = [Affinity::StrictQueue, Affinity::Hint, Affinity::StrictFailFast];
 
-/// A payload is not kept in quarantine for longer.
+/// The longest quarantine of these pools.
 pub(crate) const MAX_QUARANTINE: Duration = Duration::from_millis(200);
 
 pub(crate) fn random(rng: &mut Rng) -> Settings {

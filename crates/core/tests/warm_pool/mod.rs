@@ -1,5 +1,5 @@
-//! A pool whose workers are ready and answer at once: the life of a call and nothing else. For the bench of instructions and
-//! the test of allocations, which count what `serve` does.
+//! A pool whose workers are ready and answer at once. Used by the instruction benchmark and the allocation test, which
+//! measure `serve`.
 
 use herder_core::{
     Affinity, AffinitySettings, CallId, Core, Effect, Effects, Expiry, Generation, IfAbsent, Input, OnExpired, Routing,
@@ -8,12 +8,13 @@ use herder_core::{
 use std::time::Duration;
 
 pub(crate) const WORKERS: u32 = 4;
-/// Between two calls: ten thousand take less than any interval of the pool, so that no timer of it comes due among them.
+/// The time between two calls. Ten thousand calls take less than any interval of the pool, so that no timer of it is
+/// due among them.
 const PAUSE: Duration = Duration::from_micros(10);
 const RUN: Duration = Duration::from_micros(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The pool, its clock, and the last call's number.
+/// The pool, its clock and the number of calls so far.
 pub(crate) struct WarmPool {
     core: Core,
     now: Timestamp,
@@ -23,7 +24,7 @@ pub(crate) struct WarmPool {
 }
 
 impl WarmPool {
-    /// A pool after this many calls of each of its sessions; without a session if it is to have none.
+    /// Returns a pool after `calls` calls of each of its sessions, or without sessions if `sessions` is 0.
     pub(crate) fn new(kind: WorkerTypeSettings, sessions: usize, calls: usize) -> Self {
         let mut effects = Effects::new();
         let mut core = Core::new(Settings::new(kind, WORKERS), 1, Timestamp(1));
@@ -38,18 +39,18 @@ impl WarmPool {
         pool
     }
 
-    /// One call from its submission to its delivery: how it was routed.
+    /// Runs one call and returns how it was routed.
     pub(crate) fn call(&mut self) -> Routing {
         let next = self.next();
         self.serve(next)
     }
 
-    /// The next call, of the next session if there are any.
+    /// Returns the next call, of the next session if there are any.
     pub(crate) fn next(&mut self) -> Submission {
         self.calls += 1;
         self.now = self.now + PAUSE;
-        let turn = usize::try_from(self.calls).unwrap_or(0) % self.sessions.len().max(1);
-        let session = self.sessions.get(turn).cloned();
+        let index = usize::try_from(self.calls).unwrap_or(0) % self.sessions.len().max(1);
+        let session = self.sessions.get(index).cloned();
         Submission {
             call: CallId(self.calls),
             session,
@@ -59,7 +60,7 @@ impl WarmPool {
         }
     }
 
-    /// Submitted, sent, answered, delivered.
+    /// Submits the call, and answers it.
     pub(crate) fn serve(&mut self, next: Submission) -> Routing {
         let (core, effects) = (&mut self.core, &mut self.effects);
         effects.clear();
@@ -72,7 +73,7 @@ impl WarmPool {
     }
 }
 
-/// An enhanced pool with just these features.
+/// Returns an enhanced pool with exactly these features.
 pub(crate) fn enhanced(affinity: bool, worker_metrics: bool, state_machine: bool) -> WorkerTypeSettings {
     let session_affinity = affinity.then_some(AffinitySettings {
         expiry: Expiry::Immediate,

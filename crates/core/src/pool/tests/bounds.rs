@@ -1,15 +1,15 @@
-//! What stays bounded however long a pool runs (I6): schedules are too short to show it.
+//! The bounds of a pool that runs for long (I6). Schedules are too short to test them.
 
 use super::*;
 
-/// I6: an overflow worker that goes idle ten thousand times leaves no ten thousand timers behind.
+/// I6: an overflow worker that becomes idle ten thousand times does not leave ten thousand timers.
 #[test]
-fn timers_do_not_grow_with_the_calls_that_were() {
+fn timers_do_not_grow_with_finished_calls() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { worker: at(2, 1), window: 1, control: true });
-    let mut sent_now = (at(2, 1), WireId(2));
+    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true });
+    let mut sent_now = (process(2, 1), WireId(2));
     for _ in 0..10_000 {
         harness.finish(sent_now);
         harness.now = harness.now + Duration::from_micros(1);
@@ -19,15 +19,15 @@ fn timers_do_not_grow_with_the_calls_that_were() {
     assert!(harness.core.timers_held() < 200, "{}", harness.core.timers_held());
 }
 
-/// I6: an overflow worker that holds a session is looked at once in a while, not once more for each ping.
+/// I6: pings add no timers for an overflow worker that holds a session.
 #[test]
 fn timers_do_not_grow_with_pings() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { worker: at(2, 1), window: 1, control: true });
+    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true });
     harness.core.bind_session(harness.now, SessionId::new("ann").unwrap(), WorkerId(2), &mut Vec::new()).unwrap();
-    harness.finish((at(2, 1), WireId(2)));
+    harness.finish((process(2, 1), WireId(2)));
     for _ in 0..500 {
         harness.core.update_session_activity(harness.now, &SessionId::new("ann").unwrap(), &mut Vec::new());
         harness.wait_and_pong(Duration::from_secs(31));
@@ -36,7 +36,7 @@ fn timers_do_not_grow_with_pings() {
     assert!(harness.core.process_of(WorkerId(2)).is_some(), "it holds a session");
 }
 
-/// I6: ends of processes leave no timers behind, however long a start may take, and whether or not there are calls.
+/// I6: deaths leave no timers, however long a start may take, with and without calls.
 #[test]
 fn timers_do_not_grow_with_deaths() {
     for calls in [0, 1] {
@@ -46,8 +46,8 @@ fn timers_do_not_grow_with_deaths() {
         let mut harness = Harness::with(settings);
         for generation in 1..2000 {
             harness.wait(Duration::from_secs(11));
-            harness.die(at(1, generation));
-            harness.step(Input::Ready { worker: at(1, generation + 1), window: 1, control: true });
+            harness.exit_by_signal(process(1, generation));
+            harness.step(Input::Ready { worker: process(1, generation + 1), window: 1, control: true });
             for _ in 0..calls {
                 let (call, effects) = harness.call(None);
                 harness.finish(sent(&effects, call).unwrap());
@@ -57,30 +57,30 @@ fn timers_do_not_grow_with_deaths() {
     }
 }
 
-/// I6: a session knows only the living of those that ran its hint calls elsewhere than at home.
+/// I6: a session remembers only live processes among those that ran its hint calls.
 #[test]
-fn the_dead_that_served_a_session_are_forgotten() {
+fn dead_off_affinity_workers_are_forgotten() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
     let (first, effects) = harness.call(Some("ann"));
-    assert_eq!(sent(&effects, first).map(|(to, _)| to), Some(at(1, 1)));
+    assert_eq!(sent(&effects, first).map(|(to, _)| to), Some(process(1, 1)));
     for generation in 1..1000 {
         let (hint, effects) = harness.call_with(Some("ann"), Some(Affinity::Hint), false);
         let elsewhere = sent(&effects, hint).unwrap();
-        assert_eq!(elsewhere.0, at(2, generation));
+        assert_eq!(elsewhere.0, process(2, generation));
         harness.finish(elsewhere);
         harness.now = harness.now + Duration::from_secs(11);
-        harness.die(at(2, generation));
-        harness.step(Input::Ready { worker: at(2, generation + 1), window: 1, control: false });
+        harness.exit_by_signal(process(2, generation));
+        harness.step(Input::Ready { worker: process(2, generation + 1), window: 1, control: false });
     }
     let row = harness.core.visit_row(harness.now, b"ann", &mut Vec::new()).unwrap();
     let known = harness.core.route_mut(row).unwrap().take_off_affinity_workers();
     assert!(known.len() <= 2, "{} processes", known.len());
 }
 
-/// I6, R22: a process is told only of ends of sessions that it was sent a call of: to bind and end sessions in a loop queues nothing for
-/// a worker that does not read.
+/// I6, R22: a process is notified only of the end of sessions of which it was sent a call. Otherwise binding and ending
+/// sessions in a loop would fill the socket of a worker that does not read.
 #[test]
-fn binds_and_ends_of_sessions_without_calls_are_not_told() {
+fn workers_are_not_told_of_sessions_without_calls() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
     harness.call(None);
     harness.effects.clear();
@@ -96,13 +96,13 @@ fn binds_and_ends_of_sessions_without_calls_are_not_told() {
     }
     harness.core.release_scan_due(harness.now, &mut harness.effects);
     assert_eq!(harness.effects, []);
-    harness.run("ann");
+    harness.run_call("ann");
     harness.effects.clear();
     let before = harness.core.worker_of(harness.now, "ann", &mut Vec::new());
-    let Lookup::Bound(home) = before else { panic!("{before:?}") };
-    harness.bind("ann", 3 - home.id.0);
+    let Lookup::Bound(bound) = before else { panic!("{before:?}") };
+    harness.bind("ann", 3 - bound.id.0);
     assert!(
-        matches!(harness.effects[..], [Effect::EndSession { worker, reason: SessionEndReason::Moved, .. }] if worker == home)
+        matches!(harness.effects[..], [Effect::EndSession { worker, reason: SessionEndReason::Moved, .. }] if worker == bound)
     );
 }
 
@@ -112,9 +112,9 @@ fn a_workers_history_keeps_its_last_transitions() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     for generation in 1..100 {
         harness.now = harness.now + Duration::from_secs(20);
-        harness.die(at(1, generation));
+        harness.exit_by_signal(process(1, generation));
         harness.step(Input::Tick);
-        harness.step(Input::Ready { worker: at(1, generation + 1), window: 1, control: false });
+        harness.step(Input::Ready { worker: process(1, generation + 1), window: 1, control: false });
     }
     let workers = harness.core.workers(harness.now);
     let history = workers[0].history.as_ref().unwrap();

@@ -1,4 +1,4 @@
-//! The breaker in the pool (R34): what takes a permit, what gives it back. The state chart itself is tested beside it.
+//! The breaker of a pool (R34): which calls take and return permits. Its state machine is tested in `breaker.rs`.
 
 use super::*;
 use crate::{BreakerSettings, BreakerState, Outcome};
@@ -21,7 +21,7 @@ impl Harness {
         self.core.breaker(self.now).unwrap().state
     }
 
-    /// A call whose deadline passes while it runs, and that then ends.
+    /// Runs a call whose deadline passes before its final frame.
     fn time_out(&mut self) {
         let (call, effects) = self.call(None);
         let sent = sent(&effects, call).unwrap();
@@ -32,7 +32,7 @@ impl Harness {
 }
 
 #[test]
-fn r34_timeouts_open_it_and_a_trial_closes_it() {
+fn r34_timeouts_open_the_breaker_and_a_trial_closes_it() {
     let mut harness = harness();
     harness.time_out();
     assert_eq!(harness.breaker(), BreakerState::Closed);
@@ -40,7 +40,7 @@ fn r34_timeouts_open_it_and_a_trial_closes_it() {
     let (call, effects) = harness.call(Some("ann"));
     let retry_at = harness.now + Duration::from_secs(60);
     assert_eq!(settled(&effects, call), Some(CallFailure::BreakerOpen { retry_at }));
-    assert_eq!(harness.core.status(harness.now).active_sessions, 0, "a refused call begins no session");
+    assert_eq!(harness.core.status(harness.now).active_sessions, 0, "a refused call creates no session");
     harness.wait(Duration::from_secs(60));
     let (trial, effects) = harness.call(None);
     let trial_sent = sent(&effects, trial).unwrap();
@@ -50,9 +50,9 @@ fn r34_timeouts_open_it_and_a_trial_closes_it() {
     assert_eq!(harness.breaker(), BreakerState::Closed);
 }
 
-/// R34: an exception of the application is an answer: it closes the breaker as a result does.
+/// R34: an exception of the application is an answer, and counts as success.
 #[test]
-fn r34_exceptions_are_answers() {
+fn r34_exceptions_count_as_success() {
     let mut harness = harness();
     for _ in 0..9 {
         let (call, effects) = harness.call(None);
@@ -62,9 +62,9 @@ fn r34_exceptions_are_answers() {
     assert_eq!(harness.breaker(), BreakerState::Closed);
 }
 
-/// R34, the origin stuck half-open: whatever becomes of a trial, its permit comes back.
+/// R34: every trial returns its permit, whatever happens to it. (The original implementation stayed half-open forever.)
 #[test]
-fn r34_a_trial_that_comes_to_nothing_makes_room_for_the_next() {
+fn r34_trial_without_outcome_returns_its_permit() {
     let mut harness = harness();
     harness.time_out();
     harness.time_out();
@@ -72,13 +72,14 @@ fn r34_a_trial_that_comes_to_nothing_makes_room_for_the_next() {
     for _ in 0..5 {
         let (trial, effects) = harness.call(None);
         let trial_sent = sent(&effects, trial).unwrap();
-        harness.step(Input::Cancel(trial)); // its caller leaves
+        // The caller abandons the trial.
+        harness.step(Input::Cancel(trial));
         harness.finish(trial_sent);
     }
-    let (absent, effects) = harness.call_absent("nobody");
+    let (absent, effects) = harness.call_absent("unknown");
     assert!(
         matches!(settled(&effects, absent), Some(CallFailure::SessionNotFound(_))),
-        "refused after its permit: {effects:?}"
+        "refused after it took a permit: {effects:?}"
     );
     let (trial, effects) = harness.call(None);
     harness.finish(sent(&effects, trial).unwrap());
@@ -86,7 +87,7 @@ fn r34_a_trial_that_comes_to_nothing_makes_room_for_the_next() {
 }
 
 #[test]
-fn r34_it_is_recorded_and_reset_by_hand() {
+fn r34_breaker_can_be_recorded_and_reset_by_message() {
     let mut harness = harness();
     assert!(harness.core.record_outcome(harness.now, Outcome::Failure));
     assert!(harness.core.record_outcome(harness.now, Outcome::Failure));

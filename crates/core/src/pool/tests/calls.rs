@@ -2,9 +2,9 @@
 
 use super::*;
 
-/// I3, R36: after a deadline the slot and the turn stay taken until the final frame.
+/// I3, R36: after a deadline, the call slot and the session stay occupied until the final frame.
 #[test]
-fn answered_is_not_finished() {
+fn settled_call_occupies_its_slot_and_session_until_the_final_frame() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     let (first, effects) = harness.call(Some("ann"));
     let first_sent = sent(&effects, first).unwrap();
@@ -16,27 +16,24 @@ fn answered_is_not_finished() {
     assert!(routing(&effects, first).is_none() && sent(&effects, second).is_some());
 }
 
-/// R35: cancel, interrupt, kill, each with its patience.
+/// R35: cancel, interrupt and kill, each after its timeout.
 #[test]
 fn an_abandoned_attempt_is_asked_interrupted_and_killed() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
     let (call, effects) = harness.call(None);
     let (worker, wire) = sent(&effects, call).unwrap();
     let effects = harness.step(Input::Cancel(call));
-    assert!(effects.contains(&Effect::Cancel { worker: worker, wire, interrupt: false }));
+    assert!(effects.contains(&Effect::Cancel { worker, wire, interrupt: false }));
     assert_eq!(settled(&effects, call), Some(CallFailure::Abandoned));
     let effects = harness.wait(Duration::from_secs(1));
-    assert_eq!(effects, [Effect::Cancel { worker: worker, wire, interrupt: true }]);
+    assert_eq!(effects, [Effect::Cancel { worker, wire, interrupt: true }]);
     let effects = harness.wait(Duration::from_secs(4));
-    assert_eq!(
-        effects,
-        [Effect::Stop { worker: worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
-    );
+    assert_eq!(effects, [Effect::Stop { worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]);
 }
 
-/// R35: a pool that was held up beyond both moments interrupts, and kills after all the time between them.
+/// R35: a pool that was delayed beyond both timeouts interrupts first, and kills after the full time between them.
 #[test]
-fn a_late_pool_still_interrupts_before_it_kills() {
+fn delayed_pool_interrupts_before_it_kills() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     settings.health.interval = Duration::MAX;
     let mut harness = Harness::with(settings);
@@ -44,18 +41,15 @@ fn a_late_pool_still_interrupts_before_it_kills() {
     let (worker, wire) = sent(&effects, call).unwrap();
     harness.step(Input::Cancel(call));
     harness.now = harness.now + Duration::from_secs(60);
-    assert_eq!(harness.step(Input::Tick), [Effect::Cancel { worker: worker, wire, interrupt: true }]);
+    assert_eq!(harness.step(Input::Tick), [Effect::Cancel { worker, wire, interrupt: true }]);
     assert_eq!(harness.wait(Duration::from_millis(3999)), []);
     let effects = harness.wait(Duration::from_millis(1));
-    assert_eq!(
-        effects,
-        [Effect::Stop { worker: worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
-    );
+    assert_eq!(effects, [Effect::Stop { worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]);
 }
 
-/// R35: a worker that is to be killed no later than interrupted is only killed.
+/// R35: if the interrupt is not due before the kill, the worker is only killed.
 #[test]
-fn an_interrupt_that_would_come_with_the_kill_or_after_it_never_comes() {
+fn interrupt_not_earlier_than_the_kill_is_skipped() {
     for interrupt in [5, 6] {
         let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
         (settings.cancel.interrupt, settings.health.interval) = (Duration::from_secs(interrupt), Duration::MAX);
@@ -66,12 +60,12 @@ fn an_interrupt_that_would_come_with_the_kill_or_after_it_never_comes() {
         let effects = harness.wait(Duration::from_secs(10));
         assert_eq!(
             effects,
-            [Effect::Stop { worker: worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
+            [Effect::Stop { worker, method: StopMethod::Kill, kill_reason: KillReason::CancelTimeout }]
         );
     }
 }
 
-/// R36: what was not sent returns to its place; what was sent is lost, or runs again if idempotent.
+/// R36: calls that were not sent stay in the queue; a sent call is lost, or retried if it is idempotent.
 #[test]
 fn idempotent_calls_without_a_session_survive_a_worker_death() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 2);
@@ -80,19 +74,20 @@ fn idempotent_calls_without_a_session_survive_a_worker_death() {
     let (again, effects) = harness.call_with(None, None, true);
     let again_at = sent(&effects, again).unwrap().0;
     let (waiting, _) = harness.call(None);
-    let effects = harness.die(plain_at);
+    let effects = harness.exit_by_signal(plain_at);
     assert!(matches!(settled(&effects, plain), Some(CallFailure::WorkerLost(WorkerLoss { may_have_run: true, .. }))));
-    let effects = harness.die(again_at);
+    let effects = harness.exit_by_signal(again_at);
     assert_eq!(settled(&effects, again), None);
-    harness.wait(Duration::from_millis(125)); // the longest first wait of a retry
-    let effects = harness.step(Input::Ready { worker: at(1, 2), window: 1, control: true });
-    assert!(sent(&effects, again).is_some(), "it was admitted before the waiting one");
+    // The longest possible first wait of a retry.
+    harness.wait(Duration::from_millis(125));
+    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true });
+    assert!(sent(&effects, again).is_some(), "it was admitted before the waiting call");
     assert!(sent(&effects, waiting).is_none());
 }
 
-/// R30: a drain finishes what there is, refuses the rest, ends the workers.
+/// R30: a drain finishes the pending calls, refuses new ones, and stops the workers.
 #[test]
-fn a_drain_finishes_and_stops() {
+fn drain_finishes_calls_and_stops_workers() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
     let (first, effects) = harness.call(None);
     let first_sent = sent(&effects, first).unwrap();
@@ -103,33 +98,37 @@ fn a_drain_finishes_and_stops() {
     assert_eq!(settled(&effects, late), Some(CallFailure::PoolClosed { may_have_run: false }));
     let effects = harness.finish(first_sent);
     let second_sent = sent(&effects, second).unwrap();
-    harness.die(at(2, 1));
+    harness.exit_by_signal(process(2, 1));
     let effects = harness.finish(second_sent);
     assert!(effects.contains(&Effect::Stop {
-        worker: at(1, 1),
+        worker: process(1, 1),
         method: StopMethod::Graceful,
         kill_reason: KillReason::Shutdown
     }));
-    assert_eq!(harness.die(at(1, 1)), [Effect::Stopped]);
+    assert_eq!(harness.exit_by_signal(process(1, 1)), [Effect::Stopped]);
 }
 
-/// R30: a start that never resolves, or a process that SIGKILL does not end, does not keep a pool that shuts down: the pool stops
-/// when the time to end is up, once, and names what is left.
+/// R30: a start that never ends, or a process that does not end after SIGKILL, does not keep the pool. It stops once,
+/// when the time for stopping is up, and reports the processes that are left.
 #[test]
-fn r30_a_pool_stops_although_a_process_does_not_end() {
+fn r30_pool_stops_even_if_a_process_does_not_exit() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);
     settings.overflow = 0;
     let mut harness = Harness::with(settings);
     let (call, effects) = harness.call(None);
     let busy = sent(&effects, call).unwrap().0;
-    harness.die(at(2, 1));
-    harness.wait(Duration::from_secs(1)); // its successor starts, and nobody hears of it again
+    harness.exit_by_signal(process(2, 1));
+    // The next process is starting, and never reports anything.
+    harness.wait(Duration::from_secs(1));
     harness.step(Input::Shutdown { until: harness.now + Duration::from_secs(3) });
     let effects = harness.wait(Duration::from_secs(3));
     assert!(settled(&effects, call).is_some() && !effects.contains(&Effect::Stopped));
-    assert!(!harness.wait(Duration::from_millis(7999)).contains(&Effect::Stopped), "each has its time");
+    assert!(
+        !harness.wait(Duration::from_millis(7999)).contains(&Effect::Stopped),
+        "the workers have `stop_timeout` to stop"
+    );
     assert_eq!(harness.wait(Duration::from_millis(1)), [Effect::Stopped]);
-    assert_eq!(harness.core.processes().collect::<Vec<_>>(), [busy, at(2, 2)]);
-    assert_eq!(harness.die(at(2, 2)), []);
+    assert_eq!(harness.core.processes().collect::<Vec<_>>(), [busy, process(2, 2)]);
+    assert_eq!(harness.exit_by_signal(process(2, 2)), []);
     assert_eq!((harness.wait(Duration::from_secs(60)), harness.core.processes().count()), (vec![], 1));
 }

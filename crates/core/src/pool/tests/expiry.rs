@@ -1,4 +1,4 @@
-//! Expiry to the nanosecond: the clock is virtual (R16).
+//! Expiry of sessions (R16), exact to the nanosecond on a virtual clock.
 
 use super::*;
 use crate::OnExpired;
@@ -7,7 +7,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 const GRACE: Duration = Duration::from_secs(1);
 const INSTANT: Duration = Duration::from_nanos(1);
 
-/// One worker, with endless patience: hours pass in one step here.
+/// One worker whose timeouts are infinite, since tests let hours pass in one step.
 fn harness(on_expired: OnExpired) -> Harness {
     let mut settings = Settings::new(two_phase(GRACE, on_expired), 1);
     let endless = Duration::from_secs(1_000_000);
@@ -15,33 +15,35 @@ fn harness(on_expired: OnExpired) -> Harness {
     Harness::with(settings)
 }
 
-/// R16: `SessionExpired` for exactly the grace after the marking, however late that is, then `NoAffinity`.
+/// R16: an expired session is answered `SessionExpired` for exactly the grace after the marking, however late it is
+/// marked.
 #[test]
-fn an_expired_session_is_known_for_exactly_its_grace() {
+fn expired_session_is_remembered_for_exactly_its_grace() {
     let mut harness = harness(OnExpired::Reject);
     let late = Duration::from_secs(7777);
     for (session, marked_after) in [("ann", TIMEOUT), ("bob", TIMEOUT + late)] {
-        harness.run(session);
+        harness.run_call(session);
         let last = harness.now;
         harness.now = last + (TIMEOUT - INSTANT);
-        assert_eq!(harness.look(session), Lookup::Bound(at(1, 1)), "its time is not over");
+        assert_eq!(harness.lookup(session), Lookup::Bound(process(1, 1)), "its timeout has not passed");
         harness.now = last + marked_after;
-        assert_eq!(harness.look(session), Lookup::Expired, "the read that marks says so");
+        assert_eq!(harness.lookup(session), Lookup::Expired, "the read that marks it reports it");
         harness.now = last + marked_after + (GRACE - INSTANT);
-        assert_eq!(harness.look(session), Lookup::Expired);
+        assert_eq!(harness.lookup(session), Lookup::Expired);
         let (refused, effects) = harness.call(Some(session));
         assert_eq!(settled(&effects, refused), Some(CallFailure::SessionExpired(id(session))));
         harness.now = harness.now + INSTANT;
-        assert_eq!(harness.look(session), Lookup::NotBound);
-        assert_eq!(harness.run(session), Routing::New);
+        assert_eq!(harness.lookup(session), Lookup::NotBound);
+        assert_eq!(harness.run_call(session), Routing::New);
     }
 }
 
-/// R16: one that nobody reads again is marked by one sweep and removed by the next, a grace later; its worker is told once.
+/// R16: a session that is not read again is marked by one sweep and removed by a sweep after the grace. Its worker is
+/// notified once.
 #[test]
 fn unread_expired_session_is_removed_by_the_sweep() {
     let mut harness = harness(OnExpired::Reject);
-    harness.run("ann");
+    harness.run_call("ann");
     let sweep = |harness: &mut Harness, after: Duration| {
         harness.now = Timestamp(0) + after;
         harness.effects.clear();
@@ -59,11 +61,11 @@ fn unread_expired_session_is_removed_by_the_sweep() {
     assert_eq!(harness.core.affinity_status(harness.now).map(|status| status.expired_sessions), Some(0));
 }
 
-/// R16: where expired sessions begin anew, the call says so, and the old state is ended first.
+/// R16: if calls of expired sessions are rebound, the reply states it, and the old state ends first.
 #[test]
 fn expired_session_can_start_a_new_life() {
     let mut harness = harness(OnExpired::Rebind);
-    harness.run("ann");
+    harness.run_call("ann");
     harness.now = harness.now + TIMEOUT;
     let (call, effects) = harness.call(Some("ann"));
     assert!(
@@ -74,9 +76,9 @@ fn expired_session_can_start_a_new_life() {
     assert_eq!(routing(&effects, call), Some(Routing::Rebound(RebindReason::Expired)));
 }
 
-/// R16: the timeout runs from the last finish; a session with a call, queued or running, is never due.
+/// R16: the timeout counts from the last finished call. A session with a queued or running call does not expire.
 #[test]
-fn a_running_call_keeps_its_session() {
+fn session_with_a_call_does_not_expire() {
     let mut harness = harness(OnExpired::Reject);
     let (first, effects) = harness.call(Some("ann"));
     let running = sent(&effects, first).unwrap();
@@ -87,12 +89,12 @@ fn a_running_call_keeps_its_session() {
     assert_eq!(harness.core.session_info(harness.now, "ann").map(|info| info.state), Some(SessionState::Active));
     harness.finish(running);
     harness.now = harness.now + (TIMEOUT - INSTANT);
-    assert_eq!(harness.look("ann"), Lookup::Bound(at(1, 1)));
+    assert_eq!(harness.lookup("ann"), Lookup::Bound(process(1, 1)));
     harness.now = harness.now + INSTANT;
-    assert_eq!(harness.look("ann"), Lookup::Expired);
+    assert_eq!(harness.lookup("ann"), Lookup::Expired);
 }
 
-/// R6: what is due is counted whether or not anybody looked, and each session once.
+/// R6: due sessions are counted exactly once, whether or not they were read.
 #[test]
 fn due_sessions_are_counted_exactly() {
     let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 1);
@@ -108,43 +110,44 @@ fn due_sessions_are_counted_exactly() {
     }
 }
 
-/// R16: every pool sweeps by its own timer; its workers hear of what went once.
+/// R16: pools of every type sweep by their own timer, and workers are notified of each removed session once.
 #[test]
-fn each_kind_of_pool_sweeps_by_itself() {
+fn every_pool_type_sweeps_by_timer() {
     let two_phase = two_phase(GRACE, OnExpired::Reject);
     let kinds = [
         (WorkerTypeSettings::Basic, 0, TIMEOUT),
         (WorkerTypeSettings::enhanced(), 1, TIMEOUT),
         (two_phase, 1, TIMEOUT + GRACE),
     ];
-    for (kind, told, after) in kinds {
+    for (kind, expected, after) in kinds {
         let mut settings = Settings::new(kind.clone(), 1); // sweeps every minute
         settings.health.interval = Duration::MAX;
         let mut harness = Harness::with(settings);
-        harness.run("ann");
+        harness.run_call("ann");
         let ends =
             |effects: Effects| effects.iter().filter(|effect| matches!(effect, Effect::EndSession { .. })).count();
         assert_eq!(ends(harness.wait(after - INSTANT)), 0, "{kind:?}");
         assert_eq!(harness.core.sessions.len(), 1, "{kind:?}");
-        assert_eq!((ends(harness.wait(INSTANT)), harness.core.sessions.len()), (told, 0), "{kind:?}");
+        assert_eq!((ends(harness.wait(INSTANT)), harness.core.sessions.len()), (expected, 0), "{kind:?}");
         assert_eq!(harness.core.status(harness.now).counters.sessions_expired, 1);
     }
 }
 
-/// R16, I8: one that a read marked goes when its grace is over, however far the next sweep is; and a grace of zero never sweeps on the
-/// spot, again and again.
+/// R16, I8: a session that a read marked is removed after its grace, however far away the next sweep is. With a grace
+/// of zero, the sweep does not repeat without a pause.
 #[test]
 fn session_marked_by_a_read_is_removed_after_its_grace() {
     for grace in [Duration::ZERO, GRACE] {
         let mut settings = Settings::new(two_phase(grace, OnExpired::Reject), 1);
         settings.sessions.cleanup_interval = TIMEOUT * 10;
         let mut harness = Harness::with(settings);
-        harness.run("ann");
+        harness.run_call("ann");
         harness.wait(TIMEOUT * 2);
         assert_eq!(harness.core.sessions.len(), 1);
-        assert_eq!(harness.look("ann"), Lookup::Expired);
+        assert_eq!(harness.lookup("ann"), Lookup::Expired);
         assert_eq!(harness.core.missing_timers(), [""; 0]);
-        let least = grace.max(Duration::from_millis(1)); // a timer is no finer
+        // The shortest pause between two sweeps.
+        let least = grace.max(Duration::from_millis(1));
         harness.wait(least - INSTANT);
         assert_eq!(harness.core.sessions.len(), 1);
         harness.wait(INSTANT);
@@ -153,19 +156,19 @@ fn session_marked_by_a_read_is_removed_after_its_grace() {
     }
 }
 
-/// R16: a sweep of many goes on in steps, and calls go between them.
+/// R16: a sweep of many sessions runs in steps, with calls in between.
 #[test]
-fn a_sweep_goes_on_in_steps() {
+fn sweep_runs_in_bounded_steps() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     (0..1000).for_each(|n| harness.bind(&format!("s{n}"), 1));
     harness.wait(TIMEOUT - INSTANT);
-    let left: Vec<usize> = (0..5)
+    let remaining: Vec<usize> = (0..5)
         .map(|_| {
             harness.now = harness.core.next_wakeup().unwrap();
             harness.step(Input::Tick);
             harness.core.sessions.len()
         })
         .collect();
-    assert!(left.is_sorted_by(|more, less| more >= less && more - less <= 256), "{left:?}");
-    assert_eq!(left.last(), Some(&0), "{left:?}");
+    assert!(remaining.is_sorted_by(|more, less| more >= less && more - less <= 256), "{remaining:?}");
+    assert_eq!(remaining.last(), Some(&0), "{remaining:?}");
 }

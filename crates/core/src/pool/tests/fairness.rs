@@ -1,4 +1,4 @@
-//! The queue (R36): fair between sessions, and no hope where there is none.
+//! The queue (R36): fairness between sessions, and refusal of calls that would wait too long.
 
 use super::*;
 
@@ -11,8 +11,8 @@ fn one_worker() -> Harness {
 }
 
 impl Harness {
-    /// Finishes what runs, one by one: the calls in the order in which they were sent.
-    fn drain_order(&mut self, mut running: (WorkerRef, WireId)) -> Vec<u64> {
+    /// Finishes the running call and all that follow, and returns the calls in the order in which they were sent.
+    fn finish_all_in_order(&mut self, mut running: (WorkerRef, WireId)) -> Vec<u64> {
         let mut order = Vec::new();
         loop {
             let effects = self.finish(running);
@@ -27,19 +27,19 @@ impl Harness {
     }
 }
 
-/// R36: strict sessions of one worker take turns, however many calls one of them has before it.
+/// R36: calls of the strict sessions of one worker alternate, however many calls one of them has queued.
 #[test]
-fn r36_a_session_with_a_long_line_does_not_keep_its_worker() {
+fn r36_session_with_a_long_queue_shares_its_worker() {
     let mut harness = one_worker();
-    ["ann", "bob"].iter().for_each(|session| _ = harness.run(session));
+    ["ann", "bob"].iter().for_each(|session| _ = harness.run_call(session));
     let (first, effects) = harness.call(Some("ann"));
     let running = sent(&effects, first).unwrap();
     (0..3).for_each(|_| _ = harness.call(Some("ann")));
     (0..2).for_each(|_| _ = harness.call(Some("bob")));
-    assert_eq!(harness.drain_order(running), [7, 4, 8, 5, 6], "4 to 6 are ann's, 7 and 8 bob's");
+    assert_eq!(harness.finish_all_in_order(running), [7, 4, 8, 5, 6], "4 to 6 are ann's, 7 and 8 bob's");
 }
 
-/// R36: sessions whose calls any worker takes, too.
+/// R36: so do sessions whose calls any worker may run.
 #[test]
 fn r36_tracked_sessions_share_the_queue_fairly() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
@@ -49,10 +49,10 @@ fn r36_tracked_sessions_share_the_queue_fairly() {
     let running = sent(&effects, first).unwrap();
     (0..4).for_each(|_| _ = harness.call(Some("ann")));
     (0..2).for_each(|_| _ = harness.call(Some("bob")));
-    assert_eq!(harness.drain_order(running), [2, 6, 3, 7, 4, 5], "2 to 5 are ann's, 6 and 7 bob's");
+    assert_eq!(harness.finish_all_in_order(running), [2, 6, 3, 7, 4, 5], "2 to 5 are ann's, 6 and 7 bob's");
 }
 
-/// R36: a call that waited, was sent and lost its worker has its old place when it waits again.
+/// R36: a retried call has its previous position when it waits again.
 #[test]
 fn r36_retried_call_keeps_its_queue_position() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
@@ -63,14 +63,14 @@ fn r36_retried_call_keeps_its_queue_position() {
     let (again, _) = harness.call_with(None, None, true);
     let (later, _) = harness.call(None);
     let effects = harness.finish(running);
-    harness.die(sent(&effects, again).unwrap().0);
-    let effects = harness.step(Input::Ready { worker: at(1, 2), window: 1, control: true });
+    harness.exit_by_signal(sent(&effects, again).unwrap().0);
+    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true });
     assert!(sent(&effects, again).is_some() && sent(&effects, later).is_none(), "{effects:?}");
 }
 
-fn busy(patience: Duration) -> Harness {
+fn busy(max_wait: Duration) -> Harness {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
-    (settings.overflow, settings.queue.timeout) = (0, patience);
+    (settings.overflow, settings.queue.timeout) = (0, max_wait);
     let mut harness = Harness::with(settings);
     for _ in 0..40 {
         let (call, effects) = harness.call(None);
@@ -80,31 +80,32 @@ fn busy(patience: Duration) -> Harness {
     harness
 }
 
-/// R36: at 100 ms a call and 300 ms of patience, the seventh in the queue has no hope even if all ran twice as fast.
+/// R36: with 100 ms a call and 300 ms to wait, the seventh call in the queue would wait too long even if calls ran
+/// twice as fast.
 #[test]
-fn r36_a_call_that_cannot_be_reached_in_time_is_told_at_once() {
+fn r36_call_whose_expected_wait_is_too_long_is_refused_at_once() {
     let mut harness = busy(300 * MS);
     let answers: Vec<Option<CallFailure>> =
         (0..12).map(|_| harness.call(None)).map(|(id, effects)| settled(&effects, id)).collect();
     let refused: Vec<usize> = (0..12).filter(|&n| answers[n].is_some()).collect();
-    assert_eq!(refused, [8, 9, 10, 11], "one runs and seven wait: {answers:?}");
-    let Some(CallFailure::Overloaded { expected_wait: expected, max_wait: patience }) = &answers[8] else {
+    assert_eq!(refused, [8, 9, 10, 11], "one call runs and seven wait: {answers:?}");
+    let Some(CallFailure::Overloaded { expected_wait: expected, max_wait }) = &answers[8] else {
         panic!("{answers:?}")
     };
-    assert!(*patience == 300 * MS && *expected > 600 * MS && *expected < 800 * MS, "{expected:?}");
+    assert!(*max_wait == 300 * MS && *expected > 600 * MS && *expected < 800 * MS, "{expected:?}");
     let status = harness.core.status(harness.now);
     assert_eq!((status.counters.shed, status.queue.capacity, status.queue.load), (4, 1, Some(8.0)));
     assert!(status.queue.expected_wait_ms.is_some_and(|ms| (700..900).contains(&ms)), "{:?}", status.queue);
 }
 
-/// R36: nothing is refused on a guess: with nobody waiting, before enough was seen, or with `queue.shed` off.
+/// R36: no call is refused if no other one waits, before enough samples exist, or if `queue.shed` is off.
 #[test]
 fn r36_calls_within_their_wait_are_admitted() {
     let mut harness = busy(MS);
     let (first, effects) = harness.call(None);
     assert!(sent(&effects, first).is_some());
     let (second, effects) = harness.call(None);
-    assert_eq!(settled(&effects, second), None, "nobody waits before it");
+    assert_eq!(settled(&effects, second), None, "no call waits before it");
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     (settings.overflow, settings.queue.timeout, settings.queue.shed) = (0, MS, false);
     let mut harness = Harness::with(settings);

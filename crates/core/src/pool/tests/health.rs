@@ -1,4 +1,4 @@
-//! Liveness: what a silent process is taken for.
+//! Health checks: what missed pings lead to.
 
 use super::*;
 use crate::{Health, WorkerState, WorkerStatus};
@@ -23,32 +23,33 @@ fn count(effects: &Effects, what: impl Fn(&Effect) -> bool) -> usize {
     effects.iter().filter(|effect| what(effect)).count()
 }
 
-/// R26: misses degrade, a pong restores, three misses end the worker.
+/// R26: missed pings degrade a worker, an answer restores it, and three in a row stop it.
 #[test]
-fn missed_pings_degrade_and_then_end_a_worker() {
+fn missed_pings_degrade_and_then_stop_a_worker() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     let effects = harness.wait_silent(seconds(36), ProcessActivity::Idle);
-    assert!(effects.contains(&Effect::Log(LogEvent::PingMissed(at(1, 1), 1, ProcessActivity::Idle))));
+    assert!(effects.contains(&Effect::Log(LogEvent::PingMissed(process(1, 1), 1, ProcessActivity::Idle))));
     assert_eq!(
         (worker(&harness).state, worker(&harness).unresponsive),
         (WorkerState::Degraded, Some(ProcessActivity::Idle))
     );
     let (call, effects) = harness.call(None);
-    assert_eq!(sent(&effects, call), None, "degraded workers get nothing new");
-    let effects = harness.step(Input::Pong { worker: at(1, 1), nonce: 1 });
+    assert_eq!(sent(&effects, call), None, "degraded workers get no new calls");
+    let effects = harness.step(Input::Pong { worker: process(1, 1), nonce: 1 });
     assert!(sent(&effects, call).is_some());
     assert_eq!((worker(&harness).health, worker(&harness).unresponsive), (Health::Healthy, None));
     let effects = harness.wait_silent(seconds(60), ProcessActivity::Idle);
     assert!(effects.contains(&Effect::Stop {
-        worker: at(1, 1),
+        worker: process(1, 1),
         method: StopMethod::Graceful,
         kill_reason: KillReason::Unresponsive
     }));
 }
 
-/// R26: silent and computing for a call is busy: neither degraded nor ended, and told once; its first pong is enough.
+/// R26: a worker that computes for a call and misses pings is busy: neither degraded nor stopped, and logged once. One
+/// answer ends this.
 #[test]
-fn r26_a_worker_bound_by_the_gil_is_busy() {
+fn r26_worker_holding_the_gil_for_a_call_stays_healthy() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     let (call, effects) = harness.call_within(None, seconds(1000));
     let run = sent(&effects, call).unwrap();
@@ -57,23 +58,23 @@ fn r26_a_worker_bound_by_the_gil_is_busy() {
     assert_eq!(
         count(&effects, |effect| matches!(effect, Effect::Log(LogEvent::GilHeld(_)))),
         1,
-        "one line, not one a ping"
+        "one log line, not one for each ping"
     );
     assert_eq!(count(&effects, |effect| matches!(effect, Effect::Log(LogEvent::PingMissed(..)))), 0);
-    assert_eq!(count(&effects, |effect| matches!(effect, Effect::Ping { .. })), 1, "no heap of pings for it to answer");
-    assert!(count(&effects, |effect| matches!(effect, Effect::Examine { .. })) > 20, "it is looked at again and again");
+    assert_eq!(count(&effects, |effect| matches!(effect, Effect::Ping { .. })), 1, "no further pings are sent");
+    assert!(count(&effects, |effect| matches!(effect, Effect::Examine { .. })) > 20, "it is examined repeatedly");
     let status = worker(&harness);
     assert_eq!(
         (status.state, status.health, status.unresponsive),
         (WorkerState::Busy, Health::Healthy, Some(ProcessActivity::Computing))
     );
     assert!(routing(&harness.finish(run), call).is_some());
-    harness.step(Input::Pong { worker: at(1, 1), nonce: 1 });
+    harness.step(Input::Pong { worker: process(1, 1), nonce: 1 });
     assert_eq!(worker(&harness).unresponsive, None);
-    assert_eq!(stopped(&harness.wait_silent(seconds(39), ProcessActivity::Idle)), [], "the count begins anew");
+    assert_eq!(stopped(&harness.wait_silent(seconds(39), ProcessActivity::Idle)), [], "the count restarts");
 }
 
-/// R26, R35: the deadline of what it computes for, and the patience after it, end it.
+/// R26, R35: such a worker is ended by the deadline of its call and the timeouts after it.
 #[test]
 fn r26_worker_holding_the_gil_past_the_deadline_is_killed() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
@@ -82,25 +83,26 @@ fn r26_worker_holding_the_gil_past_the_deadline_is_killed() {
     assert_eq!(stopped(&harness.wait_silent(seconds(2), ProcessActivity::Computing)), [KillReason::CancelTimeout]);
 }
 
-/// R26: without a call nothing explains what it computes.
+/// R26: without a call, computing does not excuse missed pings.
 #[test]
-fn r26_unresponsive_worker_without_calls_is_ended() {
+fn r26_unresponsive_worker_without_calls_is_stopped() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     assert_eq!(stopped(&harness.wait_silent(seconds(60), ProcessActivity::Computing)), [KillReason::Unresponsive]);
 }
 
-/// R26: as a stuck one, but it says so.
+/// R26: a suspended worker is stopped like an idle one, with its own reason.
 #[test]
-fn r26_a_stopped_worker_is_ended_as_stopped() {
+fn r26_suspended_worker_is_stopped_with_its_own_reason() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     harness.call_within(None, seconds(1000));
     let effects = harness.wait_silent(seconds(44), ProcessActivity::Stopped);
-    assert!(effects.contains(&Effect::Log(LogEvent::PingMissed(at(1, 1), 2, ProcessActivity::Stopped))));
+    assert!(effects.contains(&Effect::Log(LogEvent::PingMissed(process(1, 1), 2, ProcessActivity::Stopped))));
     assert_eq!(worker(&harness).state, WorkerState::Degraded);
     assert_eq!(stopped(&harness.wait_silent(seconds(2), ProcessActivity::Stopped)), [KillReason::Stopped]);
 }
 
-/// R26: a miss is forgiven when it is seen to compute for a call after all, as after a pong; and misses in a row begin anew.
+/// R26: a degraded worker is restored when it is found to compute for a call, as after an answer, and the count of
+/// misses restarts.
 #[test]
 fn r26_computing_restores_a_degraded_worker() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
@@ -115,33 +117,37 @@ fn r26_computing_restores_a_degraded_worker() {
     assert_eq!(settled(&harness.effects, call), None);
 }
 
-/// R26: an examination that nobody answers is answered by its own time: a shell that forgets it keeps no stuck worker alive.
+/// R26: an examination without a result counts as a missed ping after its timeout, so that a shell that forgets it does
+/// not keep a hanging worker alive.
 #[test]
-fn r26_an_examination_without_an_answer_is_a_miss() {
+fn r26_examination_without_a_result_is_a_missed_ping() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     let effects = harness.wait(seconds(60));
-    assert!(effects.contains(&Effect::Log(LogEvent::PingMissed(at(1, 1), 3, ProcessActivity::Unknown))));
+    assert!(effects.contains(&Effect::Log(LogEvent::PingMissed(process(1, 1), 3, ProcessActivity::Unknown))));
     assert_eq!(stopped(&effects), [KillReason::Unresponsive]);
 }
 
-/// R26: a late answer concerns nobody: not who has answered since, is being ended, or has died, and not its successor.
+/// R26: a late result is ignored if the worker has answered, is being stopped, has exited, or was replaced.
 #[test]
 fn r26_late_activity_is_ignored() {
-    let late = |nonce| Input::Activity { worker: at(1, 1), nonce, activity: ProcessActivity::Stopped };
+    let late = |nonce| Input::Activity { worker: process(1, 1), nonce, activity: ProcessActivity::Stopped };
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     let effects = harness.wait(seconds(35));
-    assert_eq!(effects, [Effect::Ping { worker: at(1, 1), nonce: 1 }, Effect::Examine { worker: at(1, 1), nonce: 1 }]);
-    harness.step(Input::Pong { worker: at(1, 1), nonce: 1 });
-    assert_eq!(harness.step(late(1)), [], "it answered meanwhile");
+    assert_eq!(
+        effects,
+        [Effect::Ping { worker: process(1, 1), nonce: 1 }, Effect::Examine { worker: process(1, 1), nonce: 1 }]
+    );
+    harness.step(Input::Pong { worker: process(1, 1), nonce: 1 });
+    assert_eq!(harness.step(late(1)), [], "it has answered");
     assert_eq!(worker(&harness).health, Health::Healthy);
-    assert!(harness.wait(seconds(35)).contains(&Effect::Examine { worker: at(1, 1), nonce: 2 }));
-    assert_eq!(harness.step(late(1)), [], "of another ping");
-    harness.step(Input::Kill { worker: at(1, 1), kill_reason: KillReason::Requested });
-    assert_eq!(harness.step(late(2)), [], "it is being ended");
-    harness.die(at(1, 1));
-    assert_eq!(harness.step(late(2)), [], "it is gone");
+    assert!(harness.wait(seconds(35)).contains(&Effect::Examine { worker: process(1, 1), nonce: 2 }));
+    assert_eq!(harness.step(late(1)), [], "another ping is out");
+    harness.step(Input::Kill { worker: process(1, 1), kill_reason: KillReason::Requested });
+    assert_eq!(harness.step(late(2)), [], "it is being stopped");
+    harness.exit_by_signal(process(1, 1));
+    assert_eq!(harness.step(late(2)), [], "it has exited");
     harness.wait(seconds(1));
-    harness.step(Input::Ready { worker: at(1, 2), window: 1, control: true });
-    assert_eq!(harness.step(late(2)), [], "its successor is another");
+    harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true });
+    assert_eq!(harness.step(late(2)), [], "its replacement is another process");
     assert_eq!((worker(&harness).health, worker(&harness).unresponsive), (Health::Healthy, None));
 }

@@ -1,4 +1,5 @@
-//! The life of a call, one rule at a time. Schedules in any order are in `tests/schedules.rs`.
+//! Tests of the pool, one rule at a time. Random schedules are in `tests/schedules.rs`, and all states of small pools
+//! in `tests/model_check.rs`.
 
 mod abandoned;
 mod bounds;
@@ -21,6 +22,7 @@ use super::*;
 use crate::{Affinity, CallId, ExitStatus, IfAbsent, ProcessActivity, SessionId, Suspect, failure::*, routing::*};
 use std::time::Duration;
 
+/// A pool with a virtual clock: the test sends inputs, answers the effects itself, and moves the time.
 struct Harness {
     core: Core,
     now: Timestamp,
@@ -28,7 +30,7 @@ struct Harness {
     calls: u64,
 }
 
-fn at(worker: u32, generation: u32) -> WorkerRef {
+fn process(worker: u32, generation: u32) -> WorkerRef {
     WorkerRef { id: WorkerId(worker), generation: Generation(generation) }
 }
 
@@ -43,7 +45,7 @@ impl Harness {
             Self { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), effects: Vec::new(), calls: 0 };
         harness.step(Input::Tick);
         for worker in 1..=size {
-            harness.step(Input::Ready { worker: at(worker, 1), window: 1, control: true });
+            harness.step(Input::Ready { worker: process(worker, 1), window: 1, control: true });
         }
         harness
     }
@@ -65,7 +67,7 @@ impl Harness {
         all
     }
 
-    /// Waits; no ping is answered, and this is what every examination finds.
+    /// Lets time pass without answering pings. Each examination reports this activity.
     fn wait_silent(&mut self, span: Duration, activity: ProcessActivity) -> Effects {
         let end = self.now + span;
         let mut all = Vec::new();
@@ -81,7 +83,7 @@ impl Harness {
         all
     }
 
-    /// Waits, and every ping is answered.
+    /// Lets time pass and answers every ping.
     fn wait_and_pong(&mut self, span: Duration) {
         for effect in self.wait(span) {
             if let Effect::Ping { worker, nonce } = effect {
@@ -94,7 +96,7 @@ impl Harness {
         self.call_with(session, None, false)
     }
 
-    /// A call with a deadline of its own.
+    /// Submits a call with this deadline.
     fn call_within(&mut self, session: Option<&str>, span: Duration) -> (CallId, Effects) {
         self.submit(session, None, false, span)
     }
@@ -122,7 +124,7 @@ impl Harness {
         self.step(Input::Final { worker: sent.0, wire: sent.1, ok: true })
     }
 
-    /// A call that wants its session to be there already.
+    /// Submits a call that requires its session to exist.
     fn call_absent(&mut self, session: &str) -> (CallId, Effects) {
         self.calls += 1;
         let (call, deadline) = (CallId(self.calls), self.now + Duration::from_secs(30));
@@ -131,14 +133,14 @@ impl Harness {
         (call, self.step(Input::Submit(submission)))
     }
 
-    /// A call of the session, from submission to its final frame.
-    fn run(&mut self, session: &str) -> Routing {
+    /// Runs a call of the session to its final frame and returns how it was routed.
+    fn run_call(&mut self, session: &str) -> Routing {
         let (call, effects) = self.call(Some(session));
         let effects = self.finish(sent(&effects, call).unwrap());
         routing(&effects, call).unwrap()
     }
 
-    fn look(&mut self, session: &str) -> Lookup {
+    fn lookup(&mut self, session: &str) -> Lookup {
         self.core.worker_of(self.now, session, &mut self.effects)
     }
 
@@ -146,11 +148,11 @@ impl Harness {
         self.core.bind_session(self.now, id(session), WorkerId(worker), &mut self.effects).unwrap();
     }
 
-    fn die(&mut self, worker: WorkerRef) -> Effects {
-        self.end(worker, None, Vec::new())
+    fn exit_by_signal(&mut self, worker: WorkerRef) -> Effects {
+        self.exit(worker, None, Vec::new())
     }
 
-    fn end(&mut self, worker: WorkerRef, kill_reason: Option<KillReason>, suspects: Vec<Suspect>) -> Effects {
+    fn exit(&mut self, worker: WorkerRef, kill_reason: Option<KillReason>, suspects: Vec<Suspect>) -> Effects {
         self.step(Input::Exited { worker, end: ProcessExit { status: ExitStatus::Signal(9), kill_reason }, suspects })
     }
 }
@@ -159,7 +161,7 @@ fn id(text: impl AsRef<str>) -> SessionId {
     SessionId::new(text).unwrap()
 }
 
-/// An enhanced pool with two-phase expiry.
+/// Returns an enhanced pool with two-phase expiry.
 fn two_phase(grace: Duration, on_expired: crate::OnExpired) -> WorkerTypeSettings {
     let affinity =
         crate::AffinitySettings { expiry: crate::Expiry::TwoPhase { grace }, mode: Affinity::StrictQueue, on_expired };

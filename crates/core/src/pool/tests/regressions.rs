@@ -1,4 +1,4 @@
-//! Bugs that were found once, by reading or by a schedule, each by the rule it broke.
+//! Defects that were found by reading or by a schedule, each with the rule it violated.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn ann() -> SessionId {
     SessionId::new("ann").unwrap()
 }
 
-/// A pool whose base workers are busy with one call each.
+/// Returns a pool whose base workers each run one call.
 fn busy(size: u32) -> Harness {
     let mut settings = Settings::new(WorkerTypeSettings::enhanced(), size);
     settings.overflow = 1;
@@ -17,42 +17,43 @@ fn busy(size: u32) -> Harness {
     harness
 }
 
-/// I3: a strict call that waits for any home follows the hint call that found one.
+/// I3: a strict call that waits for any base worker runs on the worker to which a hint call bound its session.
 #[test]
-fn a_strict_call_follows_the_hint_that_bound_its_session() {
+fn strict_call_runs_on_the_worker_that_a_hint_call_bound() {
     let mut harness = busy(2);
     let (hint, _) = harness.call_with(Some("ann"), Some(Affinity::Hint), false);
     let (strict, _) = harness.call(Some("ann"));
-    let effects = harness.finish((at(1, 1), WireId(1)));
+    let effects = harness.finish((process(1, 1), WireId(1)));
     let hint_sent = sent(&effects, hint).unwrap();
-    let effects = harness.finish((at(2, 1), WireId(2)));
+    let effects = harness.finish((process(2, 1), WireId(2)));
     assert_eq!(sent(&effects, strict), None, "the state is in w1");
     let effects = harness.finish(hint_sent);
-    assert_eq!(sent(&effects, strict).map(|(to, _)| to), Some(at(1, 1)));
+    assert_eq!(sent(&effects, strict).map(|(to, _)| to), Some(process(1, 1)));
 }
 
-/// R12: a hint call that waited for any worker does not bind its lost session to the overflow.
+/// R12: a hint call that waits for any worker does not bind its lost session to an overflow worker.
 #[test]
 fn a_hint_call_of_a_lost_session_waits_for_a_base_worker() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
     let (first, effects) = harness.call(Some("ann"));
-    let home = sent(&effects, first).unwrap().0;
+    let bound = sent(&effects, first).unwrap().0;
     harness.call(None);
     let (hint, effects) = harness.call_with(Some("ann"), Some(Affinity::Hint), false);
-    assert!(effects.contains(&Effect::Start(at(3, 1))));
-    harness.die(home);
-    let effects = harness.step(Input::Ready { worker: at(3, 1), window: 1, control: true });
-    assert_eq!(sent(&effects, hint), None, "w2 lives and is busy");
-    let effects = harness.finish((at(2, 1), WireId(2)));
-    assert_eq!(sent(&effects, hint).map(|(to, _)| to), Some(at(2, 1)));
+    assert!(effects.contains(&Effect::Start(process(3, 1))));
+    harness.exit_by_signal(bound);
+    let effects = harness.step(Input::Ready { worker: process(3, 1), window: 1, control: true });
+    assert_eq!(sent(&effects, hint), None, "w2 is alive and busy");
+    let effects = harness.finish((process(2, 1), WireId(2)));
+    assert_eq!(sent(&effects, hint).map(|(to, _)| to), Some(process(2, 1)));
 }
 
-/// R22: a worker that ran a hint call of a session is told of the epoch it ran under, when that is lost elsewhere.
+/// R22: a worker that ran a hint call of a session is notified of the end of the epoch under which it ran, when that
+/// epoch is lost on another worker.
 #[test]
 fn off_affinity_workers_get_session_end_with_their_epoch() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
     let (first, effects) = harness.call(Some("ann"));
-    let home = sent(&effects, first).unwrap().0;
+    let bound = sent(&effects, first).unwrap().0;
     let (hint, effects) = harness.call_with(Some("ann"), Some(Affinity::Hint), false);
     let off_affinity = sent(&effects, hint).unwrap();
     let Some(Effect::Send { epoch: Some(known), .. }) =
@@ -61,29 +62,29 @@ fn off_affinity_workers_get_session_end_with_their_epoch() {
         panic!("{effects:?}");
     };
     harness.finish(off_affinity);
-    let effects = harness.die(home);
-    let told = |effects: &Effect| matches!(effects, Effect::EndSession { worker, epoch, .. } if *worker == off_affinity.0 && epoch == known);
-    assert_eq!(effects.iter().filter(|effects| told(effects)).count(), 1);
+    let effects = harness.exit_by_signal(bound);
+    let is_session_end = |effects: &Effect| matches!(effects, Effect::EndSession { worker, epoch, .. } if *worker == off_affinity.0 && epoch == known);
+    assert_eq!(effects.iter().filter(|effects| is_session_end(effects)).count(), 1);
 }
 
-/// R14: a binding that waits for an earlier call holds also when that call never runs.
+/// R14: a binding that waits for an earlier call is also made if that call never runs.
 #[test]
 fn binding_made_while_a_call_waits_is_kept() {
     let mut harness = busy(2);
     let (first, _) = harness.call(Some("ann"));
     let mut effects = Vec::new();
-    assert_eq!(harness.core.bind_session(harness.now, ann(), WorkerId(2), &mut effects), Ok(at(2, 1)));
+    assert_eq!(harness.core.bind_session(harness.now, ann(), WorkerId(2), &mut effects), Ok(process(2, 1)));
     harness.step(Input::Cancel(first));
     let (next, _) = harness.call(Some("ann"));
-    let effects = harness.finish((at(1, 1), WireId(1)));
+    let effects = harness.finish((process(1, 1), WireId(1)));
     assert_eq!(sent(&effects, next), None);
-    let effects = harness.finish((at(2, 1), WireId(2)));
-    assert_eq!(sent(&effects, next).map(|(to, _)| to), Some(at(2, 1)));
+    let effects = harness.finish((process(2, 1), WireId(2)));
+    assert_eq!(sent(&effects, next).map(|(to, _)| to), Some(process(2, 1)));
 }
 
-/// R14: binding a session to its own worker while an end is pending is a new life there, not nothing.
+/// R14: binding a session to its own worker while an end is pending starts a new epoch there.
 #[test]
-fn a_binding_after_a_pending_end_holds() {
+fn binding_after_a_pending_end_is_kept() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
     let (first, effects) = harness.call(Some("ann"));
     let first_sent = sent(&effects, first).unwrap();
@@ -95,22 +96,23 @@ fn a_binding_after_a_pending_end_holds() {
     assert_eq!(harness.core.worker_of(harness.now, "ann", &mut Vec::new()), Lookup::Bound(first_sent.0));
 }
 
-/// R20: who unbinds a slot's sessions does not take the news of a loss from who asks next.
+/// R20: unbinding the sessions of a slot keeps the pending report of a loss.
 #[test]
-fn removing_bindings_keeps_the_news_of_a_loss() {
+fn removing_bindings_keeps_the_pending_loss_report() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     let (first, effects) = harness.call(Some("ann"));
     harness.finish(sent(&effects, first).unwrap());
-    harness.die(at(1, 1));
+    harness.exit_by_signal(process(1, 1));
     assert_eq!(harness.core.remove_worker_sessions(harness.now, WorkerId(1), &mut Vec::new()), 0);
     assert!(!harness.core.unbind_session(harness.now, "ann", &mut Vec::new()));
-    let (told, effects) = harness.call(Some("ann"));
-    assert!(matches!(settled(&effects, told), Some(CallFailure::SessionWorkerLost { .. })));
+    let (reported, effects) = harness.call(Some("ann"));
+    assert!(matches!(settled(&effects, reported), Some(CallFailure::SessionWorkerLost { .. })));
 }
 
-/// R22: an expired session that nobody swept yet does not count against the quota, a call that was refused neither.
+/// R22: an expired session that no sweep has removed does not count for the quota, and neither does the session of a
+/// refused call.
 #[test]
-fn the_quota_counts_living_sessions() {
+fn quota_does_not_count_expired_or_refused_sessions() {
     let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 1);
     (settings.sessions.max, settings.overflow, settings.queue.limit) = (1, 0, 0);
     let mut harness = Harness::with(settings);
@@ -123,10 +125,14 @@ fn the_quota_counts_living_sessions() {
     let (refused, effects) = harness.call(Some("bob"));
     assert_eq!(settled(&effects, refused), Some(CallFailure::QueueFull { limit: 0 }));
     let (refused, effects) = harness.call(Some("eve"));
-    assert_eq!(settled(&effects, refused), Some(CallFailure::QueueFull { limit: 0 }), "bob's session never was");
+    assert_eq!(
+        settled(&effects, refused),
+        Some(CallFailure::QueueFull { limit: 0 }),
+        "the call of bob created no session"
+    );
 }
 
-/// R22: a session that is only tracked goes when its last call is over.
+/// R22: a session that is only tracked is removed after its last call.
 #[test]
 fn ending_a_tracked_session_waits_for_its_calls() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
@@ -137,27 +143,28 @@ fn ending_a_tracked_session_waits_for_its_calls() {
     assert_eq!(harness.core.session_info(harness.now, "ann"), None);
 }
 
-/// R28: an overflow worker that ends while the probe starts does not fail the pool again.
+/// R28: an overflow worker that ends while the probe starts does not make the pool fail again.
 #[test]
 fn only_the_probe_decides_whether_a_failed_pool_recovers() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { worker: at(2, 1), window: 1, control: false });
+    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: false });
     for generation in 1..=7 {
-        harness.die(at(1, generation)); // the first in the middle of a call
+        // The first one dies during a call.
+        harness.exit_by_signal(process(1, generation));
         harness.wait(Duration::from_millis(4000));
     }
     assert_eq!(harness.core.pool_state(), PoolState::Failed);
     harness.wait(Duration::from_secs(30));
-    harness.die(at(2, 1));
-    let effects = harness.step(Input::Ready { worker: at(1, 8), window: 1, control: false });
+    harness.exit_by_signal(process(2, 1));
+    let effects = harness.step(Input::Ready { worker: process(1, 8), window: 1, control: false });
     assert!(effects.contains(&Effect::Log(LogEvent::PoolRecovered)));
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Log(LogEvent::PoolFailed(_)))));
     assert_eq!(harness.core.pool_state(), PoolState::Running);
 }
 
-/// R16: what expired before a rebuild is not told of a loss after it.
+/// R16: no loss is reported after a rebuild for a session that had expired before.
 #[test]
 fn expired_sessions_are_not_in_the_recovery_snapshot() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
@@ -169,7 +176,7 @@ fn expired_sessions_are_not_in_the_recovery_snapshot() {
     assert_eq!(harness.core.session_info(harness.now, "ann"), None);
 }
 
-/// R12: calls that wait when a worker dies get an overflow worker, not only those that come later.
+/// R12: calls that already wait when a worker dies get an overflow worker.
 #[test]
 fn worker_death_starts_overflow_for_waiting_calls() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
@@ -177,13 +184,14 @@ fn worker_death_starts_overflow_for_waiting_calls() {
     let mut harness = Harness::with(settings);
     harness.call(None);
     harness.call(None);
-    harness.die(at(2, 1));
+    harness.exit_by_signal(process(2, 1));
     let effects = harness.wait(Duration::from_secs(1));
-    assert!(effects.contains(&Effect::Start(at(2, 2))), "{effects:?}");
+    assert!(effects.contains(&Effect::Start(process(2, 2))), "{effects:?}");
 }
 
-/// I1, I8: a retried call keeps its deadline, also when stale timers were dropped while it backed off. It was sent in its queue's last
-/// moments and lost, so that its queue timeout, looked at in between, named the very moment of the retry.
+/// I1, I8: a retried call keeps its deadline, also if stale timers were dropped during its backoff. The call was sent
+/// shortly before its queue timeout and lost. Its queue timer, examined in between, pointed to exactly the time of the
+/// retry.
 #[test]
 fn a_retried_call_keeps_its_deadline() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);
@@ -200,28 +208,28 @@ fn a_retried_call_keeps_its_deadline() {
     assert_eq!(sent(&harness.finish(first), call).map(|(to, _)| to), Some(first.0));
     harness.wait(Duration::from_millis(50));
     harness.finish(second);
-    harness.die(first.0);
-    harness.step(Input::Ready { worker: at(1, 2), window: 1, control: true });
+    harness.exit_by_signal(first.0);
+    harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true });
     harness.wait(Duration::from_millis(100));
     for _ in 0..100 {
         let (short, effects) = harness.call(None);
         harness.finish(sent(&effects, short).unwrap());
     }
     let effects = harness.wait(Duration::from_millis(900));
-    assert!(sent(&effects, call).is_some(), "it is sent again at 5.95 s");
+    assert!(sent(&effects, call).is_some(), "it is retried at 5.95 s");
     let effects = harness.wait(Duration::from_secs(600));
     assert_eq!(settled(&effects, call), Some(CallFailure::DeadlineExceeded { may_have_run: true }));
 }
 
-/// I7, I8: a start that ran out of time lets the next one begin, also if its process can't be ended.
+/// I7, I8: a start that times out lets the next one begin, even if its process does not exit.
 #[test]
-fn a_start_that_hangs_holds_up_no_other() {
+fn hanging_start_does_not_block_others() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);
     settings.start_batch = 1;
     let mut harness =
         Harness { core: Core::new(settings, 1, Timestamp(0)), now: Timestamp(0), effects: Vec::new(), calls: 0 };
-    assert_eq!(harness.step(Input::Tick), [Effect::Start(at(1, 1))]);
+    assert_eq!(harness.step(Input::Tick), [Effect::Start(process(1, 1))]);
     let effects = harness.wait(Duration::from_secs(60));
-    let stop = Effect::Stop { worker: at(1, 1), method: StopMethod::Kill, kill_reason: KillReason::StartTimeout };
-    assert_eq!(effects, [stop, Effect::Start(at(2, 1))]);
+    let stop = Effect::Stop { worker: process(1, 1), method: StopMethod::Kill, kill_reason: KillReason::StartTimeout };
+    assert_eq!(effects, [stop, Effect::Start(process(2, 1))]);
 }

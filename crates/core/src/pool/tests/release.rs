@@ -1,17 +1,17 @@
-//! What concerns many sessions at once touches few of them at once.
+//! Operations on many sessions at once update only a few of them in each step.
 
 use super::*;
 
 const SESSIONS: u32 = 6000;
 
-/// Sessions bound in turn to two workers, which know them from a call.
+/// Sessions bound alternately to two workers, which have run a call of each.
 fn harness() -> Harness {
     let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 2);
     settings.sessions.max = SESSIONS as usize;
     let mut harness = Harness::with(settings);
     for n in 0..SESSIONS {
         harness.bind(&format!("s{n}"), 1 + n % 2);
-        harness.run(&format!("s{n}"));
+        harness.run_call(&format!("s{n}"));
     }
     harness.effects.clear();
     harness
@@ -25,35 +25,40 @@ fn notified(effects: &Effects) -> Vec<(SessionId, WorkerRef, SessionEndReason)> 
     effects.iter().filter_map(end).collect()
 }
 
-/// R14, R22: a worker's sessions are unbound at once, and the worker is told of each exactly once, a few at a time.
+/// R14, R22: all sessions of a worker are unbound at once, and the worker is notified of each exactly once, in small
+/// steps.
 #[test]
-fn the_sessions_of_a_worker_go_at_once_and_are_told_in_steps() {
+fn sessions_are_unbound_at_once_and_reported_in_steps() {
     let mut harness = harness();
     let mut effects = Vec::new();
     assert_eq!(harness.core.remove_worker_sessions(harness.now, WorkerId(1), &mut effects), SESSIONS as usize / 2);
-    assert_eq!(effects, [], "however many they are");
-    assert_eq!((harness.look("s0"), harness.look("s1")), (Lookup::NotBound, Lookup::Bound(at(2, 1))));
+    assert_eq!(effects, [], "no effect at once, however many sessions there are");
+    assert_eq!((harness.lookup("s0"), harness.lookup("s1")), (Lookup::NotBound, Lookup::Bound(process(2, 1))));
     assert_eq!(harness.core.session_info(harness.now, "s2").and_then(|info| info.worker), None);
     assert_eq!(harness.core.workers(harness.now)[0].sessions, Some(0));
     let (call, effects) = harness.call(Some("s4"));
-    assert_eq!(notified(&effects), [(id("s4"), at(1, 1), SessionEndReason::Ended)], "before its next call begins anew");
+    assert_eq!(notified(&effects), [(id("s4"), process(1, 1), SessionEndReason::Ended)], "sent before its next call");
     let effects = harness.finish(sent(&effects, call).unwrap());
     assert_eq!(routing(&effects, call), Some(Routing::New));
     let mut ends = Vec::new();
     while let Some(next) = harness.core.next_wakeup().filter(|next| *next < Timestamp(0) + Duration::from_secs(1)) {
         harness.now = next;
         let step = notified(&harness.step(Input::Tick));
-        assert!(step.len() <= 512, "a step of {}", step.len());
+        assert!(step.len() <= 512, "one step reported {} sessions", step.len());
         ends.extend(step.into_iter().map(|(session, ..)| session));
     }
-    let told = ends.len();
+    let notifications = ends.len();
     ends.sort_unstable();
     ends.dedup();
-    assert_eq!((ends.len(), told), (SESSIONS as usize / 2 - 2, SESSIONS as usize / 2 - 2), "s0 and s4 were met before");
+    assert_eq!(
+        (ends.len(), notifications),
+        (SESSIONS as usize / 2 - 2, SESSIONS as usize / 2 - 2),
+        "s0 and s4 were visited before"
+    );
     assert_eq!(harness.core.affinity_status(harness.now).unwrap().total_sessions, SESSIONS as usize);
 }
 
-/// R14: a session with a call is unbound after it; what is bound meanwhile stays bound.
+/// R14: a session with a call is unbound after that call. A session that is bound in the meantime stays bound.
 #[test]
 fn released_session_is_unbound_after_its_call() {
     let mut harness = harness();
@@ -61,17 +66,17 @@ fn released_session_is_unbound_after_its_call() {
     let running = sent(&effects, call).unwrap();
     let mut effects = Vec::new();
     assert_eq!(harness.core.remove_worker_sessions(harness.now, WorkerId(1), &mut effects), SESSIONS as usize / 2);
-    assert_eq!(harness.look("s0"), Lookup::Bound(at(1, 1)), "its call runs");
+    assert_eq!(harness.lookup("s0"), Lookup::Bound(process(1, 1)), "its call still runs");
     harness.bind("s2", 1);
     let effects = harness.finish(running);
-    assert_eq!(notified(&effects), [(id("s0"), at(1, 1), SessionEndReason::Ended)]);
+    assert_eq!(notified(&effects), [(id("s0"), process(1, 1), SessionEndReason::Ended)]);
     harness.wait(Duration::from_secs(1));
-    assert_eq!((harness.look("s0"), harness.look("s2")), (Lookup::NotBound, Lookup::Bound(at(1, 1))));
+    assert_eq!((harness.lookup("s0"), harness.lookup("s2")), (Lookup::NotBound, Lookup::Bound(process(1, 1))));
 }
 
-/// R14, R22: sessions that begin during the walk hide none that was removed (found by fuzzing).
+/// R14, R22: sessions that are created during the scan do not hide a released one from it (found by fuzzing).
 #[test]
-fn a_session_that_comes_meanwhile_hides_none() {
+fn new_sessions_do_not_hide_released_ones_from_the_scan() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     for round in 0..2 {
         harness.bind("a", 1);
@@ -86,43 +91,45 @@ fn a_session_that_comes_meanwhile_hides_none() {
         }
         harness.wait(Duration::from_millis(2));
     }
-    assert_eq!(harness.look("b"), Lookup::NotBound);
-    assert_eq!(harness.look("c"), Lookup::Bound(at(1, 1)));
+    assert_eq!(harness.lookup("b"), Lookup::NotBound);
+    assert_eq!(harness.lookup("c"), Lookup::Bound(process(1, 1)));
 }
 
-/// R14, R20: whose binding was removed is not told of the death of that worker, nor does its successor's removal hide one.
+/// R14, R20: the death of a worker is not reported for a session whose binding was removed before; and removing the
+/// bindings of its successor hides no loss.
 #[test]
-fn a_removed_binding_is_no_loss() {
+fn removed_binding_is_not_reported_as_a_loss() {
     let mut harness = harness();
     harness.core.remove_worker_sessions(harness.now, WorkerId(1), &mut Vec::new());
-    harness.die(at(1, 1));
-    harness.die(at(2, 1));
+    harness.exit_by_signal(process(1, 1));
+    harness.exit_by_signal(process(2, 1));
     assert_eq!(harness.core.remove_worker_sessions(harness.now, WorkerId(2), &mut Vec::new()), 0);
     for worker in 1..=2 {
         harness.step(Input::Tick);
         harness.wait(Duration::from_millis(200));
-        harness.step(Input::Ready { worker: at(worker, 2), window: 1, control: true });
+        harness.step(Input::Ready { worker: process(worker, 2), window: 1, control: true });
     }
     harness.bind("s8", 2);
     assert_eq!(harness.core.remove_worker_sessions(harness.now, WorkerId(2), &mut Vec::new()), 1);
     let (call, effects) = harness.call(Some("s0"));
-    assert_eq!(settled(&effects, call), None, "it was removed before its worker died");
+    assert_eq!(settled(&effects, call), None, "its binding was removed before its worker died");
     let (call, effects) = harness.call(Some("s1"));
-    assert!(matches!(settled(&effects, call), Some(CallFailure::SessionWorkerLost { .. })), "it was lost");
+    assert!(matches!(settled(&effects, call), Some(CallFailure::SessionWorkerLost { .. })), "its state was lost");
 }
 
-/// R20: a death touches no row of an idle session.
+/// R20: a death updates no row of an idle session.
 #[test]
-fn a_death_costs_nothing_for_its_idle_sessions() {
+fn worker_death_touches_no_idle_session() {
     let mut harness = harness();
-    let effects = harness.die(at(1, 1));
+    let effects = harness.exit_by_signal(process(1, 1));
     assert!(effects.iter().all(|effect| matches!(effect, Effect::Log(_) | Effect::Start(_))), "{effects:?}");
-    assert_eq!((harness.look("s0"), harness.look("s1")), (Lookup::NotBound, Lookup::Bound(at(2, 1))));
+    assert_eq!((harness.lookup("s0"), harness.lookup("s1")), (Lookup::NotBound, Lookup::Bound(process(2, 1))));
 }
 
-/// R22: the pages hold every session once, also between many that are gone, and each looks at a bounded part.
+/// R22: the pages contain every session once, also among many removed ones, and each page visits a bounded number of
+/// rows.
 #[test]
-fn pages_hold_every_session_once() {
+fn pages_list_every_session_once() {
     let mut harness = harness();
     for n in (0..SESSIONS).filter(|n| n % 10 != 0 && *n < 5500) {
         assert!(harness.core.end_session(harness.now, format!("s{n}"), &mut harness.effects));

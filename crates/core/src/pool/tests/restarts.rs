@@ -1,11 +1,11 @@
-//! Restarts, and pools that fail (R27, R28).
+//! Restarts, and the failure of pools (R27, R28).
 
 use super::*;
 use crate::timers::Timer;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn notes(effects: &Effects) -> Vec<LogEvent> {
+fn log_events(effects: &Effects) -> Vec<LogEvent> {
     let record_event = |effect: &Effect| match effect {
         Effect::Log(record_event @ (LogEvent::PoolFailed(_) | LogEvent::PoolRecovered)) => Some(*record_event),
         _ => None,
@@ -13,9 +13,9 @@ fn notes(effects: &Effects) -> Vec<LogEvent> {
     effects.iter().filter_map(record_event).collect()
 }
 
-/// R28: recovery is complete and says so, whatever brought it: the note, all starts, overflow for who waits, short cooldowns.
+/// R28: recovery is complete: the log event, all starts, overflow workers for waiting calls, and a short next cooldown.
 #[test]
-fn r28_a_failed_pool_whose_base_workers_are_well_recovers_at_its_probe() {
+fn r28_failed_pool_with_ready_base_workers_recovers_at_its_probe() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     settings.queue.timeout = 60 * SECOND;
     let mut harness = Harness::with(settings);
@@ -28,32 +28,35 @@ fn r28_a_failed_pool_whose_base_workers_are_well_recovers_at_its_probe() {
     harness.wait(10 * SECOND);
     harness.call_within(None, 60 * SECOND); // waits
     let effects = harness.wait(20 * SECOND);
-    assert_eq!(notes(&effects), [LogEvent::PoolRecovered], "{effects:?}");
-    assert!(effects.contains(&Effect::Start(at(2, 1))), "{effects:?}");
+    assert_eq!(log_events(&effects), [LogEvent::PoolRecovered], "{effects:?}");
+    assert!(effects.contains(&Effect::Start(process(2, 1))), "{effects:?}");
     let again = crate::restart::IntensityVerdict::Exceeded { retry_at: harness.now + 30 * SECOND };
     assert_eq!(harness.core.intensity.escalate(harness.now), again, "the next cooldown is short");
 }
 
-/// R28, I7: when the probe is ready each base slot starts, as the batch has room, and each start has its timer.
+/// R28, I7: when the probe is ready, every base slot starts, within `start_batch`, and every start has its timer.
 #[test]
 fn r28_all_base_workers_start_when_the_probe_is_ready() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 3);
     (settings.overflow, settings.start_batch, settings.restart.max) = (0, 1, 1);
     let mut harness = Harness::with(settings);
-    harness.die(at(1, 1));
-    let effects = harness.die(at(2, 1));
-    assert_eq!(notes(&effects), [LogEvent::PoolFailed(harness.now + 30 * SECOND)]);
-    harness.die(at(3, 1));
+    harness.exit_by_signal(process(1, 1));
+    let effects = harness.exit_by_signal(process(2, 1));
+    assert_eq!(log_events(&effects), [LogEvent::PoolFailed(harness.now + 30 * SECOND)]);
+    harness.exit_by_signal(process(3, 1));
     let effects = harness.wait(30 * SECOND);
-    assert!(effects.contains(&Effect::Start(at(1, 2))) && harness.core.missing_starts() == 2, "one probe: {effects:?}");
-    let effects = harness.step(Input::Ready { worker: at(1, 2), window: 1, control: false });
-    assert_eq!(notes(&effects), [LogEvent::PoolRecovered]);
-    assert!(effects.contains(&Effect::Start(at(2, 2))) && harness.core.missing_starts() == 0, "{effects:?}");
-    let effects = harness.step(Input::Ready { worker: at(2, 2), window: 1, control: false });
-    assert!(effects.contains(&Effect::Start(at(3, 2))), "{effects:?}");
+    assert!(
+        effects.contains(&Effect::Start(process(1, 2))) && harness.core.missing_starts() == 2,
+        "one probe: {effects:?}"
+    );
+    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 1, control: false });
+    assert_eq!(log_events(&effects), [LogEvent::PoolRecovered]);
+    assert!(effects.contains(&Effect::Start(process(2, 2))) && harness.core.missing_starts() == 0, "{effects:?}");
+    let effects = harness.step(Input::Ready { worker: process(2, 2), window: 1, control: false });
+    assert!(effects.contains(&Effect::Start(process(3, 2))), "{effects:?}");
 }
 
-/// R28: an overflow worker that ends while the probe is being ended decides nothing.
+/// R28: an overflow worker that ends while the probe is being stopped decides nothing.
 #[test]
 fn r28_only_a_base_worker_makes_a_probe_fail() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
@@ -61,51 +64,52 @@ fn r28_only_a_base_worker_makes_a_probe_fail() {
     let mut harness = Harness::with(settings);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { worker: at(2, 1), window: 1, control: false });
-    harness.die(at(1, 1));
+    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: false });
+    harness.exit_by_signal(process(1, 1));
     (2..4).for_each(|generation| {
         harness.wait(SECOND);
-        harness.die(at(1, generation));
+        harness.exit_by_signal(process(1, generation));
     });
     assert_eq!(harness.core.pool_state(), PoolState::Failed);
     let effects = harness.wait(95 * SECOND);
-    let probe = at(1, harness.core.slots[0].worker.generation.0);
+    let probe = process(1, harness.core.slots[0].worker.generation.0);
     let stop = Effect::Stop { worker: probe, method: StopMethod::Kill, kill_reason: KillReason::StartTimeout };
     assert!(effects.contains(&stop), "{effects:?}");
-    assert!(notes(&harness.die(at(2, 1))).is_empty());
-    assert_eq!(notes(&harness.die(probe)).len(), 1);
+    assert!(log_events(&harness.exit_by_signal(process(2, 1))).is_empty());
+    assert_eq!(log_events(&harness.exit_by_signal(probe)).len(), 1);
 }
 
-/// R28: nor does another base worker that ends meanwhile: the probe is out until its exit.
+/// R28: another base worker that ends in the meantime decides nothing either: the probe runs until its exit.
 #[test]
-fn r28_a_probe_that_is_being_ended_decides_at_its_exit() {
+fn r28_stopping_probe_is_judged_at_its_exit() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 2);
     (settings.overflow, settings.restart.max) = (0, 1);
     let mut harness = Harness::with(settings);
-    harness.die(at(1, 1));
+    harness.exit_by_signal(process(1, 1));
     harness.wait(SECOND);
-    assert_eq!(notes(&harness.die(at(1, 2))).len(), 1, "it failed");
+    assert_eq!(log_events(&harness.exit_by_signal(process(1, 2))).len(), 1, "the pool failed");
     let effects = harness.wait_silent(95 * SECOND, ProcessActivity::Unknown);
     assert!(
         effects.contains(&Effect::Stop {
-            worker: at(1, 3),
+            worker: process(1, 3),
             method: StopMethod::Kill,
             kill_reason: KillReason::StartTimeout
         }),
         "{effects:?}"
     );
-    assert!(notes(&harness.die(at(2, 1))).is_empty());
-    assert_eq!(notes(&harness.die(at(1, 3))).len(), 1, "it failed again");
+    assert!(log_events(&harness.exit_by_signal(process(2, 1))).is_empty());
+    assert_eq!(log_events(&harness.exit_by_signal(process(1, 3))).len(), 1, "the pool failed again");
 }
 
-fn one() -> Harness {
-    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1); // five in a minute
+fn one_worker() -> Harness {
+    // Five failures within a minute are allowed.
+    let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     (settings.overflow, settings.queue.timeout) = (0, 60 * SECOND);
     Harness::with(settings)
 }
 
 impl Harness {
-    /// The next process of w1 starts, after the wait that is given back, and is ready.
+    /// Waits until the next process of w1 starts and is ready. Returns the wait.
     fn next_of_w1(&mut self) -> Duration {
         let died = self.now;
         let starts = |effects: Effects| effects.iter().any(|effect| matches!(effect, Effect::Start(_)));
@@ -120,16 +124,16 @@ impl Harness {
     }
 }
 
-/// R28: a worker that dies in the middle of a call costs that call, and its slot a wait that grows. The pool does not fail for it.
+/// R28: a worker that dies during a call costs that call, and its slot a growing wait. The pool does not fail.
 #[test]
 fn r28_calls_that_end_their_workers_never_fail_the_pool() {
-    let mut harness = one();
+    let mut harness = one_worker();
     let waits: Vec<u128> = (0..20)
         .map(|_| {
             let (call, effects) = harness.call(None);
-            let effects = harness.die(sent(&effects, call).unwrap().0);
+            let effects = harness.exit_by_signal(sent(&effects, call).unwrap().0);
             assert!(
-                matches!(settled(&effects, call), Some(CallFailure::WorkerLost(_))) && notes(&effects).is_empty(),
+                matches!(settled(&effects, call), Some(CallFailure::WorkerLost(_))) && log_events(&effects).is_empty(),
                 "{effects:?}"
             );
             harness.next_of_w1().as_millis()
@@ -141,112 +145,122 @@ fn r28_calls_that_end_their_workers_never_fail_the_pool() {
     assert!(sent(&effects, other).is_some());
 }
 
-/// R28: nor does one that is killed for a call that is over and does not stop.
+/// R28: the same is true for a worker that is killed because an abandoned call did not stop.
 #[test]
-fn r28_an_abandoned_call_is_a_call() {
-    let mut harness = one();
+fn r28_death_during_an_abandoned_call_does_not_count() {
+    let mut harness = one_worker();
     for _ in 0..8 {
         let (call, effects) = harness.call(None);
         let worker = sent(&effects, call).unwrap().0;
         harness.step(Input::Cancel(call));
-        let effects = harness.end(worker, Some(KillReason::CancelTimeout), Vec::new());
-        assert!(notes(&effects).is_empty());
+        let effects = harness.exit(worker, Some(KillReason::CancelTimeout), Vec::new());
+        assert!(log_events(&effects).is_empty());
         harness.next_of_w1();
     }
 }
 
-/// R28: what counts: failed starts, and workers that die young without a call. An early death counts up to `restart.min_uptime`.
+/// R28: failed starts and early deaths without a call count. A death is early up to `restart.min_uptime`.
 #[test]
-fn r28_failed_starts_and_young_idle_workers_fail_the_pool() {
-    let mut harness = one();
+fn r28_failed_starts_and_early_idle_deaths_fail_the_pool() {
+    let mut harness = one_worker();
     for generation in 1..=3 {
-        assert!(notes(&harness.die(at(1, generation))).is_empty(), "an idle one");
+        assert!(
+            log_events(&harness.exit_by_signal(process(1, generation))).is_empty(),
+            "an early death without a call"
+        );
         harness.next_of_w1();
     }
     let (call, effects) = harness.call(None);
-    assert!(notes(&harness.die(sent(&effects, call).unwrap().0)).is_empty(), "one with a call does not count");
+    assert!(
+        log_events(&harness.exit_by_signal(sent(&effects, call).unwrap().0)).is_empty(),
+        "a death during a call does not count"
+    );
     harness.next_of_w1();
     harness.wait_and_pong(10 * SECOND);
-    let effects = harness.die(at(1, 5));
+    let effects = harness.exit_by_signal(process(1, 5));
     assert!(
-        notes(&effects).is_empty() && effects.contains(&Effect::Start(at(1, 6))),
-        "one that lived long enough does not either"
+        log_events(&effects).is_empty() && effects.contains(&Effect::Start(process(1, 6))),
+        "a death after `min_uptime` does not count either"
     );
-    harness.step(Input::Ready { worker: at(1, 6), window: 1, control: false });
+    harness.step(Input::Ready { worker: process(1, 6), window: 1, control: false });
     assert_eq!(harness.core.intensity.counted(), 3);
     for generation in 6..=7 {
-        assert!(notes(&harness.die(at(1, generation))).is_empty());
+        assert!(log_events(&harness.exit_by_signal(process(1, generation))).is_empty());
         harness.wait(200 * Duration::from_millis(1));
     }
     let failed = LogEvent::PoolFailed(harness.now + 30 * SECOND);
-    assert_eq!(notes(&harness.die(at(1, 8))), [failed], "a start that fails, the sixth event");
+    assert_eq!(log_events(&harness.exit_by_signal(process(1, 8))), [failed], "a failed start is the sixth event");
 }
 
 fn starts(effects: &Effects) -> Vec<WorkerRef> {
     effects.iter().filter_map(|effect| if let Effect::Start(worker) = effect { Some(*worker) } else { None }).collect()
 }
 
-fn of(size: u32) -> Harness {
+fn pool_of(size: u32) -> Harness {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, size);
     (settings.overflow, settings.queue.timeout) = (0, 60 * SECOND);
     Harness::with(settings)
 }
 
-/// R30: once a shutdown is announced no worker is started for its own sake, however its predecessor ended, and one as soon as a call waits.
+/// R30: once a shutdown is announced, workers are started only for waiting calls, however their predecessors ended.
 #[test]
-fn r30_a_pool_that_will_shut_down_starts_workers_for_waiting_calls_alone() {
-    let mut harness = of(2);
-    harness.wait_and_pong(20 * SECOND); // past the time in which a death is early
+fn r30_pool_about_to_shut_down_starts_workers_only_for_waiting_calls() {
+    let mut harness = pool_of(2);
+    // Later than `min_uptime`, so that no death is early.
+    harness.wait_and_pong(20 * SECOND);
     harness.step(Input::PrepareShutdown);
     for worker in 1..=2 {
-        assert_eq!(starts(&harness.die(at(worker, 1))), [], "w{worker}");
+        assert_eq!(starts(&harness.exit_by_signal(process(worker, 1))), [], "w{worker}");
     }
     assert_eq!(starts(&harness.wait(60 * SECOND)), []);
     let (_, effects) = harness.call(None);
-    assert_eq!(starts(&effects), [at(1, 2)], "one call, one worker");
-    let effects = harness.step(Input::Ready { worker: at(1, 2), window: 1, control: false });
+    assert_eq!(starts(&effects), [process(1, 2)], "one worker for one call");
+    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 1, control: false });
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Send { .. })), "{effects:?}");
-    assert_eq!(starts(&harness.die(at(1, 2))), [], "its call is lost, and nobody waits");
+    assert_eq!(starts(&harness.exit_by_signal(process(1, 2))), [], "its call is lost, and no other waits");
 }
 
-/// R30: so it is while admitted calls finish: a worker that ends beside them is not started again, unless a call waits.
+/// R30: the same is true during a drain.
 #[test]
-fn r30_a_pool_that_drains_starts_workers_for_waiting_calls_alone() {
+fn r30_draining_pool_starts_workers_only_for_waiting_calls() {
     for waiting in [0, 1] {
-        let mut harness = of(2);
+        let mut harness = pool_of(2);
         (0..2 + waiting).for_each(|_| _ = harness.call(None));
         let until = harness.now + 60 * SECOND;
         harness.step(Input::Shutdown { until });
-        let effects = [harness.die(at(1, 1)), harness.wait(10 * SECOND)].concat();
-        assert_eq!(starts(&effects), if waiting == 0 { vec![] } else { vec![at(1, 2)] }, "{waiting} waiting");
+        let effects = [harness.exit_by_signal(process(1, 1)), harness.wait(10 * SECOND)].concat();
+        assert_eq!(starts(&effects), if waiting == 0 { vec![] } else { vec![process(1, 2)] }, "{waiting} waiting");
     }
 }
 
-/// R30: nor does a failed pool probe then.
+/// R30: a failed pool starts no probe then.
 #[test]
-fn r30_a_failed_pool_that_will_shut_down_starts_no_probe() {
+fn r30_failed_pool_about_to_shut_down_starts_no_probe() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     (settings.overflow, settings.restart.max) = (0, 0);
     let mut harness = Harness::with(settings);
-    assert_eq!(notes(&harness.die(at(1, 1))).len(), 1, "it failed");
+    assert_eq!(log_events(&harness.exit_by_signal(process(1, 1))).len(), 1, "the pool failed");
     harness.step(Input::PrepareShutdown);
     assert_eq!(starts(&harness.wait(600 * SECOND)), []);
     assert_eq!(harness.core.missing_timers(), Vec::<String>::new());
 }
 
-/// R28: that the host has no descriptors left is no failure of a worker: however often it happens, the pool does not fail, and its slot tries again
-/// with growing waits. Nor does it make a probe fail.
+/// R28: a lack of descriptors on the host is no failure of a worker. However often it occurs, the pool does not fail,
+/// and the slot tries again with growing waits. It does not make a probe fail either.
 #[test]
-fn r28_a_host_without_descriptors_fails_no_pool() {
+fn r28_host_without_descriptors_does_not_fail_the_pool() {
     let end = ProcessExit { status: ExitStatus::Unknown, kill_reason: Some(KillReason::NoDescriptors) };
-    let mut harness = one();
+    let mut harness = one_worker();
     harness.wait_and_pong(20 * SECOND);
-    harness.die(at(1, 1));
+    harness.exit_by_signal(process(1, 1));
     let mut waits = Vec::new();
     for generation in 2..20 {
-        assert_eq!(notes(&harness.step(Input::Exited { worker: at(1, generation), end, suspects: vec![] })), []);
+        assert_eq!(
+            log_events(&harness.step(Input::Exited { worker: process(1, generation), end, suspects: vec![] })),
+            []
+        );
         let since = harness.now;
-        while harness.core.slots[0].worker == at(1, generation) {
+        while harness.core.slots[0].worker == process(1, generation) {
             let next = harness.core.next_wakeup().unwrap();
             harness.wait(next - harness.now);
         }
@@ -258,12 +272,12 @@ fn r28_a_host_without_descriptors_fails_no_pool() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);
     (settings.overflow, settings.restart.max) = (0, 0);
     let mut harness = Harness::with(settings);
-    assert_eq!(notes(&harness.die(at(1, 1))).len(), 1, "it failed");
-    assert_eq!(starts(&harness.wait(30 * SECOND)), [at(1, 2)], "the probe");
-    assert_eq!(notes(&harness.step(Input::Exited { worker: at(1, 2), end, suspects: vec![] })), []);
-    assert_eq!(starts(&harness.wait(10 * SECOND)), [at(1, 3)], "the same probe again");
+    assert_eq!(log_events(&harness.exit_by_signal(process(1, 1))).len(), 1, "the pool failed");
+    assert_eq!(starts(&harness.wait(30 * SECOND)), [process(1, 2)], "the probe");
+    assert_eq!(log_events(&harness.step(Input::Exited { worker: process(1, 2), end, suspects: vec![] })), []);
+    assert_eq!(starts(&harness.wait(10 * SECOND)), [process(1, 3)], "the same probe again");
     assert_eq!(
-        notes(&harness.step(Input::Ready { worker: at(1, 3), window: 1, control: false })),
+        log_events(&harness.step(Input::Ready { worker: process(1, 3), window: 1, control: false })),
         [LogEvent::PoolRecovered]
     );
 }

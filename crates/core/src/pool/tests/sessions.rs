@@ -1,10 +1,10 @@
-//! Sessions: their worker, its loss, their end.
+//! Sessions: their worker, its loss, and their end.
 
 use super::*;
 
-/// R18: the session's second call waits for its worker while others are free.
+/// R18: the second call of a session waits for the session's worker while others are free.
 #[test]
-fn a_session_keeps_to_its_worker_and_its_calls_to_their_order() {
+fn calls_of_a_session_run_in_order_on_its_worker() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
     let (first, effects) = harness.call(Some("ann"));
     let first_sent = sent(&effects, first).unwrap();
@@ -18,14 +18,14 @@ fn a_session_keeps_to_its_worker_and_its_calls_to_their_order() {
     assert_eq!(routing(&effects, second), Some(Routing::Hit));
 }
 
-/// R20: told once, then rebound with a new state.
+/// R20: the loss is reported once, and then the session is rebound with a new state.
 #[test]
-fn a_lost_session_is_told_once_and_then_rebound() {
+fn lost_session_is_reported_once_and_then_rebound() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
     let (first, effects) = harness.call(Some("ann"));
     let first_sent = sent(&effects, first).unwrap();
     harness.finish(first_sent);
-    harness.die(first_sent.0);
+    harness.exit_by_signal(first_sent.0);
     let (second, effects) = harness.call(Some("ann"));
     match settled(&effects, second) {
         Some(CallFailure::SessionWorkerLost { loss, .. }) => {
@@ -41,14 +41,14 @@ fn a_lost_session_is_told_once_and_then_rebound() {
     assert_eq!(routing(&effects, third), Some(Routing::Rebound(RebindReason::WorkerLost)));
 }
 
-/// R20: in flight and queued calls of the session are told, and then nobody else.
+/// R20: in-flight and queued calls of the session report the loss, and no later call does.
 #[test]
-fn all_calls_of_the_lost_epoch_are_told_and_no_later_one() {
+fn loss_fails_all_calls_of_its_epoch_and_no_later_one() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
     let (first, effects) = harness.call(Some("ann"));
     let worker = sent(&effects, first).unwrap().0;
     let (second, _) = harness.call_with(Some("ann"), None, true);
-    let effects = harness.die(worker);
+    let effects = harness.exit_by_signal(worker);
     let may_have_run = |call| match settled(&effects, call) {
         Some(CallFailure::SessionWorkerLost { loss, .. }) => loss.may_have_run,
         other => panic!("{other:?}"),
@@ -58,7 +58,7 @@ fn all_calls_of_the_lost_epoch_are_told_and_no_later_one() {
     assert!(sent(&effects, third).is_some());
 }
 
-/// R16: two-phase expiry counts the grace from the marking, immediate expiry forgets at once.
+/// R16: two-phase expiry counts the grace from the marking; immediate expiry removes the session at once.
 #[test]
 fn expiry_policies_differ_after_the_timeout() {
     let WorkerTypeSettings::Enhanced { session_affinity: Some(affinity), .. } = WorkerTypeSettings::enhanced() else {
@@ -76,11 +76,11 @@ fn expiry_policies_differ_after_the_timeout() {
         harness.finish(sent(&effects, call).unwrap());
         let mut effects = Vec::new();
         let mut look = |harness: &mut Harness| harness.core.worker_of(harness.now, "ann", &mut effects);
-        assert_eq!(look(&mut harness), Lookup::Bound(at(1, 1)));
+        assert_eq!(look(&mut harness), Lookup::Bound(process(1, 1)));
         harness.now = harness.now + Duration::from_secs(400);
         assert_eq!(look(&mut harness), expected);
         harness.now = harness.now + Duration::from_millis(999);
-        assert_eq!(look(&mut harness), expected, "the grace runs from the marking, not from the last activity");
+        assert_eq!(look(&mut harness), expected, "the grace counts from the marking, not from the last activity");
         harness.now = harness.now + Duration::from_millis(1);
         assert_eq!(look(&mut harness), Lookup::NotBound);
         assert!(
@@ -89,7 +89,7 @@ fn expiry_policies_differ_after_the_timeout() {
     }
 }
 
-/// R14, R22: an ended session's calls finish first, then its worker is told, then a new life begins.
+/// R14, R22: when a session is ended, its calls finish first, then its worker is notified, and then a new epoch begins.
 #[test]
 fn ending_a_session_waits_for_its_calls() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
@@ -100,10 +100,10 @@ fn ending_a_session_waits_for_its_calls() {
     assert_eq!(effects, []);
     let (second, _) = harness.call(Some("ann"));
     let effects = harness.finish(first_sent);
-    let told = effects.iter().position(|effect| matches!(effect, Effect::EndSession { .. })).unwrap();
+    let session_end = effects.iter().position(|effect| matches!(effect, Effect::EndSession { .. })).unwrap();
     let next =
         effects.iter().position(|effect| matches!(effect, Effect::Send { call, .. } if *call == second)).unwrap();
-    assert!(told < next);
+    assert!(session_end < next);
     harness.finish(sent(&effects, second).unwrap());
     let mut effects = Vec::new();
     assert!(harness.core.end_session(harness.now, "ann", &mut effects));
@@ -111,36 +111,41 @@ fn ending_a_session_waits_for_its_calls() {
     assert_eq!(harness.core.status(harness.now).active_sessions, 0);
 }
 
-/// R22: a new session goes to the base worker with the fewest sessions, then the fewest unfinished calls, when its first call is sent.
+/// R22: a new session is bound to the base worker with the fewest sessions, then the fewest unfinished calls, when its
+/// first call is sent.
 #[test]
 fn new_sessions_spread_over_the_base_workers() {
     let mut settings = Settings::new(WorkerTypeSettings::enhanced(), 3);
     settings.concurrency = 2;
     let mut harness = Harness::with(settings);
     for worker in 1..=3 {
-        harness.die(at(worker, 1));
+        harness.exit_by_signal(process(worker, 1));
         harness.wait(Duration::from_secs(1));
-        harness.step(Input::Ready { worker: at(worker, 2), window: 2, control: false });
+        harness.step(Input::Ready { worker: process(worker, 2), window: 2, control: false });
     }
     harness.bind("a", 1);
     harness.bind("b", 1);
     harness.bind("c", 2);
     let (busy, effects) = harness.call(None);
-    assert_eq!(sent(&effects, busy).unwrap().0, at(1, 2), "a call without a session knows no sessions");
-    let mut home = |session: &str| {
+    assert_eq!(
+        sent(&effects, busy).unwrap().0,
+        process(1, 2),
+        "the choice for a call without a session ignores sessions"
+    );
+    let mut chosen_worker = |session: &str| {
         let (call, effects) = harness.call(Some(session));
         let to = sent(&effects, call).unwrap();
         (to.0.id.0, to)
     };
-    let (worker, _) = home("d");
+    let (worker, _) = chosen_worker("d");
     assert_eq!(worker, 3, "it has no session");
-    let (worker, _) = home("e");
-    assert_eq!(worker, 2, "one session each, and 3 has a call");
-    let (worker, _) = home("f");
-    assert_eq!(worker, 3, "one session, while 1 and 2 have two");
+    let (worker, _) = chosen_worker("e");
+    assert_eq!(worker, 2, "all have one session, and 3 has a call");
+    let (worker, _) = chosen_worker("f");
+    assert_eq!(worker, 3, "3 has one session, 1 and 2 have two");
 }
 
-/// R14: what is bound decides where the next call runs.
+/// R14: an explicit binding decides where the next call runs.
 #[test]
 fn bind_session_decides_where_the_next_call_runs() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 3);
@@ -150,17 +155,17 @@ fn bind_session_decides_where_the_next_call_runs() {
         harness.core.bind_session(harness.now, id.clone(), WorkerId(worker), &mut effects).unwrap();
         let (call, effects) = harness.call(Some("ann"));
         let call_sent = sent(&effects, call).unwrap();
-        assert_eq!(call_sent.0, at(worker, 1));
+        assert_eq!(call_sent.0, process(worker, 1));
         harness.finish(call_sent);
     }
     assert!(
-        matches!(effects[..], [Effect::EndSession { worker: ended, reason: SessionEndReason::Moved, .. }] if ended == at(3, 1))
+        matches!(effects[..], [Effect::EndSession { worker: ended, reason: SessionEndReason::Moved, .. }] if ended == process(3, 1))
     );
 }
 
 /// R19
 #[test]
-fn hints_fall_back_and_fail_fast_refuses() {
+fn hint_uses_another_worker_and_fail_fast_refuses() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
     let (first, effects) = harness.call(Some("ann"));
     let first_sent = sent(&effects, first).unwrap();
@@ -181,7 +186,7 @@ fn hints_fall_back_and_fail_fast_refuses() {
 
 /// R6, R8, R10
 #[test]
-fn a_basic_pool_tracks_sessions_and_holds_nothing_more() {
+fn basic_pool_only_tracks_sessions() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 2);
     let (call, effects) = harness.call(Some("ann"));
     let effects = harness.finish(sent(&effects, call).unwrap());
@@ -193,7 +198,7 @@ fn a_basic_pool_tracks_sessions_and_holds_nothing_more() {
     assert_eq!(harness.core.status(harness.now).sessions.len(), 0);
 }
 
-/// R29: what goes on after a panic of the step itself.
+/// R29: what continues after a panic in a step.
 #[test]
 fn rebuilt_core_reports_each_lost_session_once() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
@@ -201,37 +206,37 @@ fn rebuilt_core_reports_each_lost_session_once() {
     harness.finish(sent(&effects, call).unwrap());
     let settings = harness.core.settings().clone();
     harness.core = Core::resume(settings, 1, harness.now, harness.core.recovery_snapshot());
-    assert_eq!(harness.step(Input::Tick), [Effect::Start(at(1, 2))]);
-    harness.step(Input::Ready { worker: at(1, 2), window: 1, control: true });
-    let (told, effects) = harness.call(Some("ann"));
-    assert!(matches!(settled(&effects, told), Some(CallFailure::SessionWorkerLost { .. })));
+    assert_eq!(harness.step(Input::Tick), [Effect::Start(process(1, 2))]);
+    harness.step(Input::Ready { worker: process(1, 2), window: 1, control: true });
+    let (reported, effects) = harness.call(Some("ann"));
+    assert!(matches!(settled(&effects, reported), Some(CallFailure::SessionWorkerLost { .. })));
     let (next, effects) = harness.call(Some("ann"));
-    assert_eq!(sent(&effects, next).map(|(to, _)| to), Some(at(1, 2)));
+    assert_eq!(sent(&effects, next).map(|(to, _)| to), Some(process(1, 2)));
 }
 
-/// R22: a call that comes after an end begins a new life, whatever becomes of the call before it.
+/// R22: a call after an end starts a new epoch, whatever happens to the call before.
 #[test]
-fn r22_a_worker_that_dies_with_an_ended_life_takes_nothing_from_the_next() {
+fn r22_death_with_an_ended_epoch_does_not_affect_the_next() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 2);
     let (first, effects) = harness.call(Some("ann"));
     let (worker, _) = sent(&effects, first).unwrap();
     assert!(harness.core.end_session(harness.now, "ann", &mut harness.effects));
     let (second, effects) = harness.call(Some("ann"));
-    assert_eq!(sent(&effects, second), None, "it waits behind the first");
-    let effects = harness.die(worker);
+    assert_eq!(sent(&effects, second), None, "it waits for the first call");
+    let effects = harness.exit_by_signal(worker);
     assert!(matches!(settled(&effects, first), Some(CallFailure::SessionWorkerLost { .. })));
     let again = sent(&effects, second).unwrap();
     assert_eq!(routing(&harness.finish(again), second), Some(Routing::New));
 }
 
-/// R22: a hint call that comes after an end does not find the state that ends; it waits for that, since it would be sent there.
+/// R22: a hint call after an end does not run with the state that is ending, but waits for its end.
 #[test]
-fn r22_a_hint_call_after_an_end_begins_a_new_life() {
+fn r22_hint_call_after_an_end_starts_a_new_epoch() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     harness.core.settings.pipeline = 2;
-    harness.die(at(1, 1));
+    harness.exit_by_signal(process(1, 1));
     harness.wait(Duration::from_secs(1));
-    harness.step(Input::Ready { worker: at(1, 2), window: 2, control: true });
+    harness.step(Input::Ready { worker: process(1, 2), window: 2, control: true });
     let (first, effects) = harness.call(Some("ann"));
     let first_sent = sent(&effects, first).unwrap();
     let before = epoch_sent(&effects, first);
@@ -247,7 +252,7 @@ fn r22_a_hint_call_after_an_end_begins_a_new_life() {
     assert_eq!(routing(&harness.finish(second_sent), second), Some(Routing::New));
 }
 
-/// R22: nor is it sent under the life of a call that waits to begin it.
+/// R22: nor does it run in the epoch of a strict call that waits to start it.
 #[test]
 fn r22_a_hint_call_after_an_end_waits_behind_a_call_that_was_not_sent() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
@@ -262,28 +267,28 @@ fn r22_a_hint_call_after_an_end_waits_behind_a_call_that_was_not_sent() {
     assert!(epoch_sent(&fx_second, second) > epoch_sent(&effects, first));
 }
 
-/// R22: not even if the worker that becomes ready could take both at once.
+/// R22: not even if the worker that becomes ready could run both calls at once.
 #[test]
 fn r22_a_hint_call_after_an_end_does_not_overtake_a_call_that_waits_for_a_worker() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     harness.core.settings.pipeline = 2;
-    harness.die(at(1, 1));
+    harness.exit_by_signal(process(1, 1));
     let (first, _) = harness.call(Some("ann"));
     assert!(harness.core.end_session(harness.now, "ann", &mut harness.effects));
     let (second, _) = harness.call_with(Some("ann"), Some(Affinity::Hint), false);
     harness.wait(Duration::from_secs(1));
-    let effects = harness.step(Input::Ready { worker: at(1, 2), window: 2, control: true });
+    let effects = harness.step(Input::Ready { worker: process(1, 2), window: 2, control: true });
     assert!(sent(&effects, first).is_some() && sent(&effects, second).is_none(), "{effects:?}");
 }
 
-/// R22: a call whose caller has left still holds the state that ends.
+/// R22: an abandoned call that still runs keeps the ending state.
 #[test]
-fn r22_a_hint_call_after_an_end_waits_for_a_call_that_was_left() {
+fn r22_hint_call_after_an_end_waits_for_an_abandoned_call() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     harness.core.settings.pipeline = 2;
-    harness.die(at(1, 1));
+    harness.exit_by_signal(process(1, 1));
     harness.wait(Duration::from_secs(1));
-    harness.step(Input::Ready { worker: at(1, 2), window: 2, control: true });
+    harness.step(Input::Ready { worker: process(1, 2), window: 2, control: true });
     let (first, effects) = harness.call(Some("ann"));
     assert!(sent(&effects, first).is_some());
     harness.step(Input::Cancel(first));
@@ -299,7 +304,7 @@ fn epoch_sent(effects: &Effects, id: CallId) -> Option<Epoch> {
     })
 }
 
-/// R22: a call that is refused begins no new life: the session still ends after the calls it has.
+/// R22: a refused call starts no new epoch: the session still ends after the calls it has.
 #[test]
 fn r22_a_refused_call_does_not_undo_an_end() {
     let mut settings = Settings::new(WorkerTypeSettings::Basic, 1);

@@ -1,47 +1,48 @@
-//! Workers: overflow, failed pools.
+//! Workers: overflow, and failed pools.
 
 use super::*;
 
-/// R12: overflow starts when a call waits that could run there, lingers, and goes.
+/// R12: an overflow worker starts when a call waits that it could run, stays while it is busy or recently idle, and
+/// stops.
 #[test]
 fn overflow_worker_starts_idles_and_stops() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
     let (_, _) = harness.call(None);
     let (second, effects) = harness.call(None);
-    assert!(effects.contains(&Effect::Start(at(2, 1))));
-    let effects = harness.step(Input::Ready { worker: at(2, 1), window: 1, control: true });
+    assert!(effects.contains(&Effect::Start(process(2, 1))));
+    let effects = harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true });
     let second_sent = sent(&effects, second).unwrap();
     harness.finish(second_sent);
     assert!(harness.wait(Duration::from_millis(29_900)).iter().all(|effect| !matches!(effect, Effect::Stop { .. })));
     let effects = harness.wait(Duration::from_millis(200));
     assert!(effects.contains(&Effect::Stop {
-        worker: at(2, 1),
+        worker: process(2, 1),
         method: StopMethod::Graceful,
         kill_reason: KillReason::Idle
     }));
-    assert!(!harness.die(at(2, 1)).iter().any(|effect| matches!(effect, Effect::Start(_))));
+    assert!(!harness.exit_by_signal(process(2, 1)).iter().any(|effect| matches!(effect, Effect::Start(_))));
 }
 
-/// R12: a new session waits for a base worker rather than go to the overflow.
+/// R12: a new session waits for a base worker and is not bound to an overflow worker.
 #[test]
-fn overflow_takes_no_new_session_while_a_base_worker_lives() {
+fn overflow_takes_no_new_session_while_a_base_worker_is_alive() {
     let mut harness = Harness::new(WorkerTypeSettings::enhanced(), 1);
     harness.call(None);
     harness.call(None);
-    harness.step(Input::Ready { worker: at(2, 1), window: 1, control: true });
-    harness.step(Input::Final { worker: at(2, 1), wire: WireId(2), ok: true });
+    harness.step(Input::Ready { worker: process(2, 1), window: 1, control: true });
+    harness.step(Input::Final { worker: process(2, 1), wire: WireId(2), ok: true });
     let (session, effects) = harness.call(Some("ann"));
     assert_eq!(sent(&effects, session), None, "the overflow worker is free, the base worker busy");
-    let effects = harness.finish((at(1, 1), WireId(1)));
-    assert_eq!(sent(&effects, session).map(|(to, _)| to), Some(at(1, 1)));
+    let effects = harness.finish((process(1, 1), WireId(1)));
+    assert_eq!(sent(&effects, session).map(|(to, _)| to), Some(process(1, 1)));
 }
 
-/// R28: too many early deaths fail the pool, every caller is told, and a probe brings it back.
+/// R28: too many early deaths make the pool fail. Every call fails at once, and a probe recovers the pool.
 #[test]
-fn a_failed_pool_answers_at_once_and_is_probed() {
+fn failed_pool_fails_calls_at_once_and_starts_a_probe() {
     let mut harness = Harness::new(WorkerTypeSettings::Basic, 1);
     for generation in 1..=6 {
-        let effects = harness.die(at(1, generation));
+        let effects = harness.exit_by_signal(process(1, generation));
         if generation == 6 {
             assert!(effects.iter().any(|effect| matches!(effect, Effect::Log(LogEvent::PoolFailed(_)))));
         }
@@ -50,8 +51,8 @@ fn a_failed_pool_answers_at_once_and_is_probed() {
     let (refused, effects) = harness.call(None);
     assert!(matches!(settled(&effects, refused), Some(CallFailure::PoolFailed { .. })));
     let effects = harness.wait(Duration::from_secs(30));
-    assert!(effects.contains(&Effect::Start(at(1, 7))));
-    harness.step(Input::Ready { worker: at(1, 7), window: 1, control: true });
+    assert!(effects.contains(&Effect::Start(process(1, 7))));
+    harness.step(Input::Ready { worker: process(1, 7), window: 1, control: true });
     let (served, effects) = harness.call(None);
     assert!(sent(&effects, served).is_some());
 }
