@@ -142,13 +142,7 @@ struct DrillTotals {
 impl DrillRun {
     fn new(drill: Drill, pool: Pool, processes: MarkedProcesses) -> Arc<Self> {
         let injector = FaultInjector::new(pool.clone(), processes);
-        Arc::new(Self {
-            drill,
-            injector,
-            recovery: RecoveryTracker::new(pool.clone()),
-            pool,
-            tally: Mutex::default(),
-        })
+        Arc::new(Self { drill, injector, recovery: RecoveryTracker::new(pool.clone()), pool, tally: Mutex::default() })
     }
 
     async fn run(self: Arc<Self>, mut on_progress: impl FnMut(DrillProgress)) -> Figures {

@@ -220,9 +220,13 @@ mod tests {
             ("ok_share_not_in_flight is 0.9400", |figures| figures.ok_share_not_in_flight = 0.94),
         ];
         for (expected, change) in changes {
-            let mut figures = right();
+            let mut figures = valid();
             change(&mut figures);
-            assert!(matches!(&figures.broken()[..], [only] if only.starts_with(expected)), "{expected}: {:?}", figures.broken());
+            assert!(
+                matches!(&figures.broken()[..], [only] if only.starts_with(expected)),
+                "{expected}: {:?}",
+                figures.broken()
+            );
         }
     }
 
@@ -233,7 +237,8 @@ mod tests {
         assert_eq!(failed(0.99).broken(), Vec::<String>::new(), "it fails as configured");
         let broken = failed(0.5).broken();
         assert!(
-            broken.len() == 2 && broken[1].starts_with("the pool failed 2 times because of its restart limit: raise `restart.max`"),
+            broken.len() == 2
+                && broken[1].starts_with("the pool failed 2 times because of its restart limit: raise `restart.max`"),
             "{broken:?}"
         );
         assert!(

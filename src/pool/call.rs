@@ -119,7 +119,7 @@ fn poll_until_gone<G: Future<Output = ()>>(
     if let Poll::Ready(answer) = Pin::new(reply).poll(context) {
         return Poll::Ready(answer);
     }
-    gone.poll(context).map(|()| Err(Error::Cancelled { message: "its caller went away".into(), worker: None }))
+    gone.poll(context).map(|()| Err(Error::Cancelled { message: "the caller abandoned the call".into(), worker: None }))
 }
 
 impl<T: DeserializeOwned + 'static, G: Future<Output = ()> + 'static> IntoFuture for UntilGone<T, G> {
