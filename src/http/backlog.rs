@@ -25,8 +25,8 @@ struct CachedWait {
     wait: Option<Duration>,
 }
 
-/// Returns the expected wait if a full queue refused the call and the wait is known. A pool knows the wait after 32
-/// finished attempts, if `queue.shed` is on.
+/// Returns the expected wait if a full queue refused the call and the wait is known. A pool estimates the wait
+/// after 32 finished attempts, if `queue.shed` is on.
 ///
 /// A wait that is older than a second is still returned, and the pool is queried in the background: a refusal must not
 /// wait for the pool, which is overloaded at this moment.

@@ -93,7 +93,7 @@ async fn an_api_of_several_pools() {
     assert_eq!(ask!(&app, shown("/v1/pools").insert_header(("Host", "evil.example"))), problem_of(403, "foreign-host"));
 }
 
-/// R38: in other handlers of an application, errors are brief by default, because the handler does not know who can
+/// R38: in other handlers of an application, errors are brief by default, because a handler cannot tell who can
 /// reach it. Mounted routes have a separate setting.
 #[actix_web::test]
 async fn r38_errors_of_application_handlers_are_brief_by_default() {

@@ -113,7 +113,7 @@ async fn on_current_arbiter(config: PoolConfig) -> Result<PoolClient> {
     let client = if is_running { client.await.ok() } else { None };
     client.ok_or_else(|| {
         let given = "used on a thread without a running actix `System`";
-        let allowed = "within a `System`, or not at all: then the pool has a thread of its own";
+        let allowed = "within a `System`, or not at all: then the pool gets a separate thread";
         InvalidConfig::new("on_current_arbiter", given, allowed).into()
     })
 }
@@ -134,7 +134,7 @@ async fn on_own_thread(
         };
         System::with_tokio_rt(move || runtime).block_on(async move {
             let (supervisor, gone) = supervise(config).with_exit_signal();
-            // If the caller dropped the start, nobody receives the client. The client is dropped, and the thread must
+            // If the caller dropped the start, the client cannot be delivered and is dropped. The thread must
             // not wait: the pool ends with it.
             if started.send(Ok(PoolClient::start(supervisor))).is_ok() {
                 gone.await;

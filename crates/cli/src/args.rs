@@ -97,7 +97,7 @@ Starts the pool with its configuration, calls the command continuously (thousand
 Reports what the callers got and how long the pool took to recover. If more than `restart.max` idle workers are killed within
 `restart.window`, each younger than `restart.min_uptime`, the pool fails as configured. A note at the start says whether this can
 happen; `pool failed` in the report says whether it did. With --json, the last line is the report as one JSON object; values that
-only the worker could know, such as `double_runs`, are null.
+would need the help of the worker, such as `double_runs`, are null.
 
 Exit codes: 0 all guarantees held; 1 calls, processes or descriptors were lost or leaked, or fewer than 95 % of the calls not in
 flight at a kill succeeded, or the pool did not recover, or no worker was killed or paused; 2 invalid arguments or configuration.";
@@ -133,7 +133,7 @@ pub(crate) enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct Serve {
-    /// A TOML file, or an app: `module:app` or `path/to/file.py:app`
+    /// A TOML file, or an app: `module:app` or `path/to/file.py:app` [default: ./herder.toml if it exists, else the demo pools]
     #[arg(value_name = "APP|FILE")]
     pub(crate) source: Option<String>,
     /// Make the app's pool enhanced, with session affinity

@@ -74,8 +74,8 @@ mod tests {
                         stack of the hung worker:\n    Current thread\n      File\n  \
                         the worker's last output:\n    a\n    b";
         assert_eq!(render(&problem), expected);
-        let lost = json!({ "detail": "gone", "attempts": 2, "attempt_errors": [{ "detail": "worker w2 of generation 1 is gone" }] });
-        assert_eq!(render(&lost), "gone\n  attempt 1: worker w2 of generation 1 is gone");
+        let lost = json!({ "detail": "lost", "attempts": 2, "attempt_errors": [{ "detail": "worker w2 of generation 1 is lost" }] });
+        assert_eq!(render(&lost), "lost\n  attempt 1: worker w2 of generation 1 is lost");
         assert_eq!(render(&json!(null)), "the server returned an error without details");
     }
 }

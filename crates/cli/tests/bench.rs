@@ -304,6 +304,6 @@ fn a_signal_shuts_the_pool_down_gracefully() {
         assert_eq!(output, "error: SIGINT: stopped before completion\n");
         assert_eq!(running.0.wait().unwrap().code(), Some(130), "{start}");
         assert!(path("ended", pool).exists(), "{start}: the worker was killed");
-        wait_until("the worker is gone", || !is_alive(pid.unwrap()));
+        wait_until("the worker has exited", || !is_alive(pid.unwrap()));
     }
 }

@@ -129,15 +129,15 @@ fn workers_start_without_a_home_folder() {
 #[test]
 fn a_stale_virtual_environment_is_reported() {
     let envs = tempfile::tempdir().unwrap();
-    let (gone, empty, valid) = (envs.path().join("gone"), envs.path().join("empty"), envs.path().join("valid"));
+    let (missing, empty, valid) = (envs.path().join("missing"), envs.path().join("empty"), envs.path().join("valid"));
     fs::create_dir(&empty).unwrap();
     virtual_env(&valid);
     let nothing = |_: &Path| ();
     let base = prefix(None, &nothing, &[]);
-    for stale in [&gone, &empty] {
+    for stale in [&missing, &empty] {
         assert_eq!(prefix(Some(stale), &nothing, &[stale]), base, "{stale:?}");
     }
-    let beside = prefix(Some(&gone), &virtual_env, &[&gone]);
+    let beside = prefix(Some(&missing), &virtual_env, &[&missing]);
     assert!(beside.ends_with(".venv"), "{beside}");
     let dangling = |venv: &Path| {
         fs::create_dir_all(venv.join("bin")).unwrap();

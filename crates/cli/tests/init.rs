@@ -17,7 +17,7 @@ app = herder.App()
 
 @app.command
 def leave(count: int, then: str):
-    # Each is in a session of its own, and ends when this process or the last holder of the pipe does.
+    # Each child is in a separate session, and exits with this process or with the last holder of the pipe.
     reading, writing = os.pipe()
     for _ in range(count):
         middle = os.fork()

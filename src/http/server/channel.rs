@@ -121,9 +121,8 @@ impl Channel {
                 // The drain has closed the reading side: the socket cannot show any more what the client does.
                 break;
             }
-            // Clears the readiness, so that `ready` waits for a new event instead of returning this one again. `wire`
-            // must know, because the bytes are still in the socket: its next read tries the socket before it waits for
-            // readiness.
+            // Clears the readiness, so that `ready` waits for a new event instead of returning this one again. The
+            // bytes are still in the socket, so the next read of `wire` must try the socket before it waits for readiness.
             self.wire.borrow_mut().leave_unread();
         }
         // Also reached if the runtime is ending, which drops this future.

@@ -180,8 +180,8 @@ impl<'a> Timeline<'a> {
         page.text("quiet", RIGHT + 8.0, middle + 4.0, Anchor::Start, &percent(self.busy(track)));
         let seen = || track.calls.iter().copied().filter(|call| self.is_seen(call));
         let transits = seen().flat_map(|call| [(call.sent, call.started), (call.ended, call.answered)]);
-        let transits =
-            transits.map(|(from, to)| format!("M{} {middle} H{}", coordinate(self.at(from.0)), coordinate(self.at(to.0))));
+        let transits = transits
+            .map(|(from, to)| format!("M{} {middle} H{}", coordinate(self.at(from.0)), coordinate(self.at(to.0))));
         page.path("transit", &transits.collect::<Vec<_>>().join(" "));
         for call in seen() {
             let (from, to) = (self.at(call.started.0), self.at(call.ended.0));
