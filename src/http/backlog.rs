@@ -52,13 +52,13 @@ impl BacklogCache {
     fn lookup(&self, name: &str) -> (Option<Duration>, bool) {
         let (now, mut all) = (Instant::now(), self.lock());
         match all.get_mut(name) {
-            Some(seen) if now.duration_since(seen.queried_at) < FRESH => (seen.wait, true),
-            Some(seen) => {
+            Some(entry) if now.duration_since(entry.queried_at) < FRESH => (entry.wait, true),
+            Some(entry) => {
                 // The time is updated before the pool is queried: of many refusals at the same moment, only the first
                 // one finds the entry stale and queries the pool.
-                let age = now.duration_since(std::mem::replace(&mut seen.queried_at, now));
-                seen.wait.take_if(|_| age > KNOWN);
-                (seen.wait, false)
+                let age = now.duration_since(std::mem::replace(&mut entry.queried_at, now));
+                entry.wait.take_if(|_| age > KNOWN);
+                (entry.wait, false)
             }
             None => {
                 all.insert(name.into(), CachedWait { queried_at: now, wait: None });
@@ -68,8 +68,8 @@ impl BacklogCache {
     }
 
     fn put(&self, name: &str, wait: Option<Duration>) {
-        if let Some(seen) = self.lock().get_mut(name) {
-            seen.wait = wait;
+        if let Some(entry) = self.lock().get_mut(name) {
+            entry.wait = wait;
         }
     }
 

@@ -86,7 +86,7 @@ impl Channel {
     /// Writes a body that is produced in parts. The body is dropped after its last byte has been written, because it
     /// may hold a reservation of buffer space.
     async fn write_parts(&mut self, body: BoxBody, waiting_since: &mut Option<Instant>) -> io::Result<()> {
-        let mut left = if let BodySize::Sized(length) = body.size() { Some(length) } else { None };
+        let mut remaining = if let BodySize::Sized(length) = body.size() { Some(length) } else { None };
         let mut body = pin!(body);
         loop {
             let part = tokio::select! {
@@ -98,16 +98,16 @@ impl Channel {
             // The body may always have a next part, and the client may always accept it. Without this, such a response
             // could occupy the thread.
             consume_budget().await;
-            let Some(left) = &mut left else {
+            let Some(remaining) = &mut remaining else {
                 self.wire.borrow_mut().put_chunk(Some(part))?;
                 self.flush(Bytes::new(), waiting_since).await?;
                 continue;
             };
-            let part = part.slice(..part.len().min(usize::try_from(*left).unwrap_or(usize::MAX)));
-            *left -= part.len() as u64;
+            let part = part.slice(..part.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX)));
+            *remaining -= part.len() as u64;
             self.flush(part, waiting_since).await?;
         }
-        match left {
+        match remaining {
             Some(0) => return Ok(()),
             Some(_) => return Err(io::Error::other("the body of a response ended before its length")),
             None => self.wire.borrow_mut().put_chunk(None)?,

@@ -176,8 +176,10 @@ impl Shared {
     fn wait_for_room<'a>(&'a self, mut queue: MutexGuard<'a, Queue>, cost: usize) -> MutexGuard<'a, Queue> {
         while !self.has_room(&queue, Source::Worker, cost) {
             let waited = queue.full_since.get_or_insert_with(Instant::now).elapsed();
-            let Some(left) = self.limits.patience.checked_sub(waited).filter(|left| !left.is_zero()) else { break };
-            queue = self.done.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            let Some(rest) = self.limits.patience.checked_sub(waited).filter(|rest| !rest.is_zero()) else {
+                break;
+            };
+            queue = self.done.wait_timeout(queue, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
         queue
     }
