@@ -83,7 +83,7 @@ impl Connections {
             match Connection::duplicate(&all, stream) {
                 Ok(connection) => _ = data.insert(connection),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot watch a connection; its calls are not cancelled when it closes")
+                    tracing::warn!(%error, "cannot watch a connection; its calls are not cancelled when it closes");
                 }
             }
         }

@@ -90,7 +90,7 @@ impl Receive<'_> {
             });
             match arrival.await {
                 Ok(Some(chunk)) => {
-                    self.add(&mut part, &chunk.map_err(|error| incomplete_body(request, &error))?, end)?
+                    self.add(&mut part, &chunk.map_err(|error| incomplete_body(request, &error))?, end)?;
                 }
                 Ok(None) if end.is_some() => return Err(incomplete_body(request, &BodyError::Incomplete(None))),
                 Ok(None) => break,

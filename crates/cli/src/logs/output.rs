@@ -110,7 +110,7 @@ impl Output {
         let shared = Arc::new(Shared { limits, queue, arrived: Condvar::new(), done: Condvar::new(), dropped });
         let output = Self(Arc::new(Handle(shared.clone())));
         thread::Builder::new().name(thread.into()).spawn(move || {
-            WriterThread { shared: &shared, sink, unreported_drops: 0, last_line_partial: false }.run()
+            WriterThread { shared: &shared, sink, unreported_drops: 0, last_line_partial: false }.run();
         })?;
         Ok(output)
     }
