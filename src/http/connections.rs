@@ -214,6 +214,7 @@ impl Drop for Connection {
 pub(super) async fn while_connected<W: Future>(request: &HttpRequest, work: W) -> Option<W::Output> {
     let Some(connection) = Connection::of(request) else { return Some(work.await) };
     tokio::select! {
+        // If both are ready, the outcome counts: the work has run, and dropping its result would hide that.
         biased;
         outcome = work => Some(outcome),
         () = connection.gone() => None,

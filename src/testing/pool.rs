@@ -199,9 +199,11 @@ impl TestPool {
         self.processes.look();
         let Self { pool, dir, processes } = self;
         let report = with_timeout("the shutdown", pool.shutdown(Duration::from_secs(5))).await.unwrap();
+        // The last handle: dropping it closes the descriptors that are checked below.
         drop(pool);
         check_that_each_call_has_one_outcome(&report);
         processes.nothing_left().await;
+        // Workers may use their directory until they have exited.
         drop(dir);
         report
     }

@@ -56,6 +56,7 @@ impl PoolProcesses {
     /// # Panics
     /// If something is left after [`HANG_TIMEOUT`](super::HANG_TIMEOUT).
     pub async fn nothing_left(&self) {
+        // Check only the zombies that exist now. Later ones may belong to other tests in this process.
         let zombies = zombies();
         wait_until_seen("the pool's zombies are reaped", || {
             zombies.iter().all(|zombie| stat(zombie.pid).as_ref() != Some(zombie))

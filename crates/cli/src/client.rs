@@ -98,7 +98,11 @@ impl Client {
         }
         match serde_json::from_str::<Value>(&text) {
             Ok(problem) if problem["detail"].is_string() => Err(CommandError::Problem(problem)),
-            _ => Err(CommandError::failed(format_args!("{} answered {}", self.base, response.status()))),
+            _ => Err(CommandError::failed(format_args!(
+                "{} responded with {}; check that a Herder server runs there",
+                self.base,
+                response.status()
+            ))),
         }
     }
 }

@@ -44,6 +44,7 @@ impl Signals {
     /// reload their configuration. With a terminal, SIGHUP keeps its disposition: it means that the terminal was
     /// closed, and ends the server like any other program, unless `nohup` made it ignored.
     pub(crate) fn of_a_server() -> Outcome<Self> {
+        // Opens the controlling terminal, and fails if the process has none, whatever its standard streams are.
         let has_terminal = File::open("/dev/tty").is_ok();
         let hangup = (!has_terminal).then(|| unix::signal(SignalKind::hangup())).transpose();
         Ok(Self { hangup: hangup.map_err(CommandError::failed)?, ..Self::new()? })
@@ -52,6 +53,7 @@ impl Signals {
     /// Waits for the next signal that stops the server.
     pub(crate) async fn next(&mut self) -> EndSignal {
         loop {
+            // `recv` is cancel safe: dropping this future in a `select!` of the caller loses no signal.
             tokio::select! {
                 _ = self.interrupt.recv() => return EndSignal::Interrupt,
                 _ = self.terminate.recv() => return EndSignal::Terminate,

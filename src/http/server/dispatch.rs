@@ -119,6 +119,7 @@ where
         poll_fn(|context| service.poll_ready(context)).await.map_err(Into::into)?;
         let mut work = pin!(service.call(request));
         let outcome = tokio::select! {
+            // The service is polled first: a response that is ready is not affected by a disconnect at the same moment.
             biased;
             outcome = &mut work => outcome,
             () = self.channel.client_closed() => {
