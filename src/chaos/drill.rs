@@ -158,12 +158,12 @@ impl DrillRun {
                 sleep(10 * POLL_INTERVAL).await;
             }
         };
-        let failures = self.failures();
+        let failures = self.count_pool_failures();
         let drill_run = async {
             // After one second, the callers, buffers and threads exist. Growth of memory is measured from here.
             sleep(Duration::from_secs(1)).await;
             let warm = own_resident_bytes();
-            tokio::join!(self.kills(), self.stops(), self.cascade());
+            tokio::join!(self.inject_kills(), self.inject_pauses(), self.inject_cascade());
             // The callers stop only after the recovery, since calls may be what starts workers again after a failure of
             // the pool.
             let recovery = timeout(RECOVERY_TIMEOUT, self.recovery.wait_recovered()).await.unwrap_or(false);
@@ -182,7 +182,7 @@ impl DrillRun {
     }
 
     /// Counts how often the pool enters the state `failed`. Returns when the pool has ended.
-    async fn failures(&self) {
+    async fn count_pool_failures(&self) {
         let mut previous = PoolState::Running;
         while let Ok(health) = self.pool.health().await {
             if health.state == PoolState::Failed && previous != PoolState::Failed {
@@ -244,7 +244,7 @@ impl DrillRun {
         }
     }
 
-    async fn kills(&self) {
+    async fn inject_kills(&self) {
         let mut rng = Rng::of(self.drill.seed, 1 << 20);
         repeat(self.drill.kill_every, self.drill.duration, async || {
             let living = self.injector.living().await.unwrap_or_default();
@@ -255,7 +255,7 @@ impl DrillRun {
         .await;
     }
 
-    async fn stops(&self) {
+    async fn inject_pauses(&self) {
         let Some(every) = self.drill.pause_every else { return };
         let mut rng = Rng::of(self.drill.seed, 1 << 21);
         repeat(every, self.drill.duration, async || {
@@ -263,7 +263,7 @@ impl DrillRun {
             let pause = rng.millis(10, 1000);
             let Some(worker) = rng.pick(&living) else { return };
             if self.injector.inject(worker, FaultSignal::Pause) {
-                self.with(|tally| tally.fault("stop"));
+                self.with(|tally| tally.fault("pause"));
                 sleep(pause).await;
                 self.injector.inject(worker, FaultSignal::Resume);
             }
@@ -271,7 +271,7 @@ impl DrillRun {
         .await;
     }
 
-    async fn cascade(&self) {
+    async fn inject_cascade(&self) {
         if !self.drill.cascade {
             return;
         }

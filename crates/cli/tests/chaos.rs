@@ -41,7 +41,7 @@ fn r36_a_drill_ends_with_its_report() {
         (&report["seed"], &report["recovered"], &report["faults"]["cascade"]),
         (&json!(7), &json!(true), &json!(1))
     );
-    for some in ["/calls", "/ok", "/kills", "/faults/stop", "/answers/abandoned"] {
+    for some in ["/calls", "/ok", "/kills", "/faults/pause", "/answers/abandoned"] {
         assert!(report.pointer(some).is_some_and(|count| count.as_u64() > Some(0)), "{some}: {out}");
     }
     let ends: u64 = report["answers"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
